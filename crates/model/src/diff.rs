@@ -1,0 +1,74 @@
+//! What differs between two refs, from table names down to sample rows.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::{CommitId, TableName};
+
+/// What became of a table between two refs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ChangeKind {
+    /// Only the second ref has it.
+    Added,
+    /// Only the first ref has it.
+    Removed,
+    /// Both have it, and not the same.
+    Changed,
+}
+
+/// The difference between two refs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Diff {
+    /// The commit of the first ref.
+    #[schema(value_type = String)]
+    pub from: CommitId,
+    /// The commit of the second ref.
+    #[schema(value_type = String)]
+    pub to: CommitId,
+    /// The tables that differ, by name.
+    pub tables: Vec<TableDiff>,
+}
+
+/// One table that differs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct TableDiff {
+    /// Its name.
+    #[schema(value_type = String)]
+    pub table: TableName,
+    /// Added, removed or changed.
+    pub kind: ChangeKind,
+    /// Columns that differ.
+    pub columns: Vec<ColumnDiff>,
+    /// Data files that only the second ref has.
+    pub files_added: u64,
+    /// Data files that only the first ref has.
+    pub files_removed: u64,
+    /// Rows at the first ref; none where the table is not there.
+    pub rows_before: Option<u64>,
+    /// Rows at the second ref; none where the table is not there.
+    pub rows_after: Option<u64>,
+    /// Rows in the added files, an upper bound for rows added.
+    pub rows_in_files_added: u64,
+    /// Rows in the removed files.
+    pub rows_in_files_removed: u64,
+    /// A few rows of the added files, as JSON objects.
+    #[serde(default)]
+    #[schema(value_type = Vec<Object>)]
+    pub sample_added: Vec<serde_json::Value>,
+    /// A few rows of the removed files, as JSON objects.
+    #[serde(default)]
+    #[schema(value_type = Vec<Object>)]
+    pub sample_removed: Vec<serde_json::Value>,
+}
+
+/// One column that differs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ColumnDiff {
+    /// Its name.
+    pub column: String,
+    /// Its type at the first ref.
+    pub before: Option<String>,
+    /// Its type at the second ref.
+    pub after: Option<String>,
+}

@@ -1,0 +1,282 @@
+//! The one table of error codes: what each means to a program, to HTTP, to SQL and to a shell.
+//!
+//! Every crate has its own error enum; what they share is [`Fault`], which turns any of them into a
+//! [`Problem`], the shape in which an error leaves the process. Nothing here formats for a terminal.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// A stable error code. The text form is part of the public interface.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ErrorCode {
+    /// An argument, flag or field has a value that cannot be used.
+    InvalidArgument,
+    /// A name breaks the naming rules.
+    InvalidName,
+    /// SQL that does not parse or does not plan.
+    InvalidSql,
+    /// A statement or clause that Headwater does not honour, refused by name.
+    UnsupportedStatement,
+    /// A column that the table does not have.
+    ColumnNotFound,
+    /// A project file, model or decorator is wrong.
+    InvalidProject,
+    /// No table of that name at that ref.
+    TableNotFound,
+    /// No namespace of that name at that ref.
+    NamespaceNotFound,
+    /// No branch, tag or commit answers to that ref.
+    RefNotFound,
+    /// No job with that id.
+    JobNotFound,
+    /// No trigger, or no event, with that name or id.
+    TriggerNotFound,
+    /// A file, folder, lake or project that is not there.
+    FileNotFound,
+    /// No such address in the API.
+    RouteNotFound,
+    /// What was to be created exists.
+    AlreadyExists,
+    /// Another commit changed the same thing first.
+    CommitConflict,
+    /// Both sides of a merge changed the same table.
+    MergeConflict,
+    /// A namespace that still holds tables.
+    NotEmpty,
+    /// The branch takes no direct writes, or is the branch of a failed run.
+    BranchProtected,
+    /// The request may not do this.
+    Forbidden,
+    /// Input rows that cannot be read as the table's types.
+    BadRow,
+    /// A user's function raised, or returned what cannot be a table.
+    FunctionFailed,
+    /// An expectation returned false.
+    ExpectationFailed,
+    /// A run in which a model failed.
+    RunFailed,
+    /// Packages that cannot be resolved or installed.
+    EnvironmentFailed,
+    /// A memory limit was reached.
+    MemoryLimit,
+    /// A time limit was reached.
+    TimeLimit,
+    /// A queue or another bounded resource is full.
+    TooBusy,
+    /// The disk, or a disk limit, is full.
+    DiskFull,
+    /// Stopped by a person.
+    Cancelled,
+    /// The server ended while the job ran.
+    Interrupted,
+    /// The server cannot be reached, is stopping, or is of another version.
+    Unavailable,
+    /// The host forbids what isolation needs.
+    IsolationUnavailable,
+    /// A file or an object store answered with an error.
+    Storage,
+    /// What is stored cannot be read back.
+    Corrupt,
+    /// A fault of Headwater's own.
+    Internal,
+}
+
+/// A row of the table: the code, its text, HTTP status, SQLSTATE and exit code.
+type Row = (ErrorCode, &'static str, u16, &'static str, u8);
+
+/// The table, in the order of the enum.
+const TABLE: [Row; 35] = [
+    (ErrorCode::InvalidArgument, "invalid_argument", 400, "22023", 2),
+    (ErrorCode::InvalidName, "invalid_name", 400, "42602", 2),
+    (ErrorCode::InvalidSql, "invalid_sql", 400, "42601", 2),
+    (ErrorCode::UnsupportedStatement, "unsupported_statement", 400, "0A000", 2),
+    (ErrorCode::ColumnNotFound, "column_not_found", 400, "42703", 2),
+    (ErrorCode::InvalidProject, "invalid_project", 400, "42000", 2),
+    (ErrorCode::TableNotFound, "table_not_found", 404, "42P01", 3),
+    (ErrorCode::NamespaceNotFound, "namespace_not_found", 404, "3F000", 3),
+    (ErrorCode::RefNotFound, "ref_not_found", 404, "3D000", 3),
+    (ErrorCode::JobNotFound, "job_not_found", 404, "02000", 3),
+    (ErrorCode::TriggerNotFound, "trigger_not_found", 404, "02000", 3),
+    (ErrorCode::FileNotFound, "file_not_found", 404, "58P01", 3),
+    (ErrorCode::RouteNotFound, "route_not_found", 404, "02000", 3),
+    (ErrorCode::AlreadyExists, "already_exists", 409, "42P07", 4),
+    (ErrorCode::CommitConflict, "commit_conflict", 409, "40001", 4),
+    (ErrorCode::MergeConflict, "merge_conflict", 409, "40001", 4),
+    (ErrorCode::NotEmpty, "not_empty", 409, "2BP01", 4),
+    (ErrorCode::BranchProtected, "branch_protected", 403, "42501", 8),
+    (ErrorCode::Forbidden, "forbidden", 403, "42501", 8),
+    (ErrorCode::BadRow, "bad_row", 422, "22P02", 5),
+    (ErrorCode::FunctionFailed, "function_failed", 422, "39000", 5),
+    (ErrorCode::ExpectationFailed, "expectation_failed", 422, "23514", 5),
+    (ErrorCode::RunFailed, "run_failed", 422, "39000", 5),
+    (ErrorCode::EnvironmentFailed, "environment_failed", 422, "39000", 5),
+    (ErrorCode::MemoryLimit, "memory_limit", 422, "53200", 6),
+    (ErrorCode::TimeLimit, "time_limit", 422, "57014", 6),
+    (ErrorCode::TooBusy, "too_busy", 429, "53300", 7),
+    (ErrorCode::DiskFull, "disk_full", 507, "53100", 6),
+    (ErrorCode::Cancelled, "cancelled", 409, "57014", 130),
+    (ErrorCode::Interrupted, "interrupted", 409, "57P01", 5),
+    (ErrorCode::Unavailable, "unavailable", 503, "57P03", 7),
+    (ErrorCode::IsolationUnavailable, "isolation_unavailable", 503, "0A000", 7),
+    (ErrorCode::Storage, "storage", 500, "58030", 1),
+    (ErrorCode::Corrupt, "corrupt", 500, "XX001", 1),
+    (ErrorCode::Internal, "internal", 500, "XX000", 1),
+];
+
+impl ErrorCode {
+    const fn row(self) -> &'static Row {
+        &TABLE[self as usize]
+    }
+
+    /// Every code, in the order of the table.
+    pub fn all() -> impl Iterator<Item = ErrorCode> {
+        TABLE.iter().map(|row| row.0)
+    }
+
+    /// The code as programs see it, for example `table_not_found`.
+    pub const fn as_str(self) -> &'static str {
+        self.row().1
+    }
+
+    /// The HTTP status an answer with this code carries.
+    pub const fn http_status(self) -> u16 {
+        self.row().2
+    }
+
+    /// The five-character SQLSTATE for SQL doors.
+    pub const fn sqlstate(self) -> &'static str {
+        self.row().3
+    }
+
+    /// The exit code of a command that ends with this error.
+    pub const fn exit_code(self) -> u8 {
+        self.row().4
+    }
+}
+
+impl std::fmt::Display for ErrorCode {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// What every crate's error enum can say of itself.
+pub trait Fault: std::error::Error {
+    /// The code from the table.
+    fn code(&self) -> ErrorCode;
+
+    /// One imperative sentence that says what to do, where there is something to do.
+    fn hint(&self) -> Option<String> {
+        None
+    }
+
+    /// The values a program needs, such as the table and both changes of a conflict.
+    fn context(&self) -> BTreeMap<String, serde_json::Value> {
+        BTreeMap::new()
+    }
+
+    /// The error as it leaves the process; causes are joined to the message.
+    fn to_problem(&self) -> Problem {
+        Problem {
+            code: self.code(),
+            message: self.to_string(),
+            causes: causes(self.source()),
+            hint: self.hint(),
+            context: self.context(),
+        }
+    }
+}
+
+fn causes(mut source: Option<&(dyn std::error::Error + 'static)>) -> Vec<String> {
+    let mut found: Vec<String> = Vec::new();
+    while let Some(cause) = source {
+        let text = cause.to_string();
+        if found.last() != Some(&text) {
+            found.push(text);
+        }
+        source = cause.source();
+    }
+    found
+}
+
+/// An error as HTTP, the event stream and the store carry it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Problem {
+    /// The code from the table.
+    pub code: ErrorCode,
+    /// A lower-case fragment with the offending value in backticks.
+    pub message: String,
+    /// What lies beneath, outermost first; empty where nothing does.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub causes: Vec<String>,
+    /// One imperative sentence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+    /// Values for programs.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schema(value_type = Object)]
+    pub context: BTreeMap<String, serde_json::Value>,
+}
+
+impl Problem {
+    /// A problem with a code and a message and nothing else.
+    pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
+        Problem {
+            code,
+            message: message.into(),
+            causes: Vec::new(),
+            hint: None,
+            context: BTreeMap::new(),
+        }
+    }
+
+    /// The same problem with a hint.
+    #[must_use]
+    pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+}
+
+impl std::fmt::Display for Problem {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Problem {}
+
+impl Fault for Problem {
+    fn code(&self) -> ErrorCode {
+        self.code
+    }
+
+    fn hint(&self) -> Option<String> {
+        self.hint.clone()
+    }
+
+    fn context(&self) -> BTreeMap<String, serde_json::Value> {
+        self.context.clone()
+    }
+
+    fn to_problem(&self) -> Problem {
+        self.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_row_stands_at_its_own_code_and_text() {
+        for (index, row) in TABLE.iter().enumerate() {
+            assert_eq!(row.0 as usize, index, "`{}` is out of order", row.1);
+            assert_eq!(serde_json::json!(row.0), row.1);
+            assert_eq!(row.3.len(), 5);
+        }
+    }
+}

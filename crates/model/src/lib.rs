@@ -1,0 +1,46 @@
+//! The vocabulary that every room of Headwater shares: names, refs, ids, requests, answers, events and
+//! error codes.
+//!
+//! Nothing here does I/O or waits. What crosses the HTTP API is defined here once, for the server that
+//! answers and the clients that ask.
+
+mod branch;
+mod clock;
+mod commit;
+mod diff;
+mod error;
+mod health;
+mod import;
+mod job;
+mod merge;
+pub mod name;
+mod object;
+mod query;
+pub mod reference;
+mod run;
+mod table;
+mod trigger;
+mod usage;
+
+pub use branch::{Branch, CreateRef, Tag, UpdateRef};
+pub use clock::{Clock, FixedClock, SystemClock, Timestamp};
+pub use commit::{Commit, PROPERTY_EVENT, PROPERTY_JOB};
+pub use diff::{ChangeKind, ColumnDiff, Diff, TableDiff};
+pub use error::{ErrorCode, Fault, Problem};
+pub use health::Health;
+pub use import::{
+    FileFormat, ImportColumn, ImportFile, ImportPlan, ImportReport, ImportRequest, OnError,
+};
+pub use job::{Event, Job, JobEvent, JobId, JobKind, JobStatus, LogStream, StepStatus};
+pub use merge::{MergeConflict, MergeOutcome, MergeReport, MergeRequest};
+pub use name::{DEFAULT_NAMESPACE, NameError, SYSTEM_NAMESPACE, TableName};
+pub use object::{CommitId, ObjectId};
+pub use query::QueryRequest;
+pub use reference::{MAIN_BRANCH, RefSpec};
+pub use run::{PlannedStep, RunPlan, RunReport, RunRequest, StepReport};
+pub use table::{Column, Namespace, PartitionField, Table, Transform};
+pub use trigger::{
+    FilesTrigger, MissedPolicy, ScheduleTrigger, Trigger, TriggerEvent, TriggerEventStatus,
+    TriggerImport, TriggerStatus,
+};
+pub use usage::{RateCard, Usage, UsageLine};

@@ -1,0 +1,118 @@
+//! Names of namespaces and tables, and the rules both obey.
+//!
+//! A table is `namespace.table`; a bare name lies in [`DEFAULT_NAMESPACE`]. Case is kept and matched as
+//! written first; matching without case is the reader's affair, not the name's.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{ErrorCode, Fault};
+
+/// Where a bare table name lies.
+pub const DEFAULT_NAMESPACE: &str = "public";
+
+/// The namespace that holds Headwater's own tables; nobody writes there.
+pub const SYSTEM_NAMESPACE: &str = "system";
+
+/// The longest name, in bytes.
+pub const NAME_BYTES_MAX: usize = 255;
+
+/// A name that cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{name}` is not a usable {what} name: {reason}")]
+pub struct NameError {
+    /// The text as given.
+    pub name: String,
+    /// What it was to name: `table`, `namespace`, `branch`, `tag`.
+    pub what: &'static str,
+    /// The rule it breaks.
+    pub reason: &'static str,
+}
+
+impl Fault for NameError {
+    fn code(&self) -> ErrorCode {
+        ErrorCode::InvalidName
+    }
+
+    fn hint(&self) -> Option<String> {
+        Some(
+            "Use letters, digits and underscores, beginning with a letter or an underscore.".into(),
+        )
+    }
+}
+
+/// Checks one part of a table's name: letters (any script), digits and `_`, no digit first.
+pub fn check_identifier(name: &str, what: &'static str) -> Result<(), NameError> {
+    let fail = |reason| Err(NameError { name: name.to_owned(), what, reason });
+    let Some(first) = name.chars().next() else { return fail("it is empty") };
+    if name.len() > NAME_BYTES_MAX {
+        return fail("it is longer than 255 bytes");
+    }
+    if !(first.is_alphabetic() || first == '_') {
+        return fail("it does not begin with a letter or an underscore");
+    }
+    if !name.chars().all(|c| c.is_alphanumeric() || c == '_') {
+        return fail("it has a character that is no letter, digit or underscore");
+    }
+    Ok(())
+}
+
+/// A table's name within a ref: `namespace.name`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TableName {
+    /// The namespace, `public` where none was written.
+    pub namespace: String,
+    /// The table.
+    pub name: String,
+}
+
+impl TableName {
+    /// A checked name.
+    pub fn new(namespace: impl Into<String>, name: impl Into<String>) -> Result<Self, NameError> {
+        let table = TableName { namespace: namespace.into(), name: name.into() };
+        check_identifier(&table.namespace, "namespace")?;
+        check_identifier(&table.name, "table")?;
+        Ok(table)
+    }
+
+    /// A name as written, in `namespace` where it carries none of its own.
+    pub fn parse_in(namespace: &str, text: &str) -> Result<Self, NameError> {
+        match text.split_once('.') {
+            Some((namespace, name)) => Self::new(namespace, name),
+            None => Self::new(namespace, text),
+        }
+    }
+}
+
+impl FromStr for TableName {
+    type Err = NameError;
+
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        Self::parse_in(DEFAULT_NAMESPACE, text)
+    }
+}
+
+impl fmt::Display for TableName {
+    /// The shortest form that reads back: without the default namespace.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.namespace == DEFAULT_NAMESPACE {
+            f.write_str(&self.name)
+        } else {
+            write!(f, "{}.{}", self.namespace, self.name)
+        }
+    }
+}
+
+impl Serialize for TableName {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for TableName {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}

@@ -1,0 +1,106 @@
+//! Refs: how a person says which state of the lake they mean.
+//!
+//! `main` and `v1.0` name a branch or a tag, `main@3fa9c1d2` a commit in a branch's history, and
+//! `@3fa9c1d2` a commit alone. A hash may be shortened to eight digits.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::name::{NAME_BYTES_MAX, NameError};
+
+/// The branch a new lake begins with.
+pub const MAIN_BRANCH: &str = "main";
+
+/// The fewest digits of a commit's hash that are taken for it.
+pub const HASH_DIGITS_MIN: usize = 8;
+
+/// Checks a branch's or tag's name: letters, digits and `. _ - /`, beginning with a letter, digit or `_`,
+/// with no `..`, no empty path segment and no ending in `/` or `.`.
+pub fn check_ref_name(name: &str, what: &'static str) -> Result<(), NameError> {
+    let fail = |reason| Err(NameError { name: name.to_owned(), what, reason });
+    if name.is_empty() {
+        return fail("it is empty");
+    }
+    if name.len() > NAME_BYTES_MAX {
+        return fail("it is longer than 255 bytes");
+    }
+    if !name.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_') {
+        return fail("it does not begin with a letter, a digit or an underscore");
+    }
+    if !name.chars().all(|c| c.is_ascii_alphanumeric() || "._-/".contains(c)) {
+        return fail("it has a character other than letters, digits, `.`, `_`, `-` and `/`");
+    }
+    if name.contains("..") || name.contains("//") || name.ends_with(['/', '.']) {
+        return fail("it has an empty part");
+    }
+    Ok(())
+}
+
+/// A ref as a person writes it; resolving it is the catalog's affair.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum RefSpec {
+    /// The head of a branch, or a tag.
+    Name(String),
+    /// A commit, by its hash or the first digits of it, in the history of a branch or tag.
+    At {
+        /// The branch or tag.
+        name: String,
+        /// Lower-case hexadecimal digits.
+        hash: String,
+    },
+    /// A commit alone.
+    Commit(String),
+}
+
+impl RefSpec {
+    /// The head of `main`.
+    pub fn main() -> Self {
+        RefSpec::Name(MAIN_BRANCH.to_owned())
+    }
+}
+
+impl FromStr for RefSpec {
+    type Err = NameError;
+
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        let Some((name, hash)) = text.split_once('@') else {
+            check_ref_name(text, "ref")?;
+            return Ok(RefSpec::Name(text.to_owned()));
+        };
+        let digits = hash.len() >= HASH_DIGITS_MIN && hash.len() <= 64;
+        if !digits || !hash.bytes().all(|b| b.is_ascii_hexdigit()) {
+            let reason = "a commit is 8 to 64 hexadecimal digits";
+            return Err(NameError { name: text.to_owned(), what: "ref", reason });
+        }
+        let hash = hash.to_ascii_lowercase();
+        if name.is_empty() {
+            return Ok(RefSpec::Commit(hash));
+        }
+        check_ref_name(name, "ref")?;
+        Ok(RefSpec::At { name: name.to_owned(), hash })
+    }
+}
+
+impl fmt::Display for RefSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            RefSpec::Name(name) => f.write_str(name),
+            RefSpec::At { name, hash } => write!(f, "{name}@{hash}"),
+            RefSpec::Commit(hash) => write!(f, "@{hash}"),
+        }
+    }
+}
+
+impl Serialize for RefSpec {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for RefSpec {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}

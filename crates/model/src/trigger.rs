@@ -1,0 +1,170 @@
+//! Triggers and their events: files that land and clocks that strike.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::{JobId, Problem, Timestamp};
+
+/// A trigger: `[[trigger]]` in `headwater.toml`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Trigger {
+    /// Its name, unique in the project.
+    pub name: String,
+    /// Files that land in a folder; exactly one of `files` and `schedule` is given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub files: Option<FilesTrigger>,
+    /// A clock that strikes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schedule: Option<ScheduleTrigger>,
+    /// The branch to work on; `main` where nothing is said.
+    #[serde(default)]
+    pub branch: Option<String>,
+    /// Import the files into this table; first, where a run follows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub import: Option<TriggerImport>,
+    /// Run the project.
+    #[serde(default)]
+    pub run: bool,
+    /// Parameters of the run; `{file}`, `{files}`, `{time}`, `{date}` and `{event}` are filled in from the event.
+    #[serde(default)]
+    pub parameters: BTreeMap<String, String>,
+    /// How often an event is tried again before it is kept as failed; 5 where nothing is said.
+    #[serde(default = "retries_default")]
+    pub retries: u32,
+}
+
+fn retries_default() -> u32 {
+    5
+}
+
+/// Watches a folder.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct FilesTrigger {
+    /// The folder, relative to the project's root.
+    pub folder: String,
+    /// Which file names; every one where nothing is said.
+    #[serde(default)]
+    pub pattern: Option<String>,
+    /// Whether folders below are watched too.
+    #[serde(default)]
+    pub recursive: bool,
+    /// Milliseconds a file must not have changed before it is taken; 1,000 where nothing is said.
+    #[serde(default = "settle_default")]
+    pub settle_ms: u64,
+    /// The most files in one event; 500 where nothing is said.
+    #[serde(default = "batch_default")]
+    pub batch: usize,
+}
+
+fn settle_default() -> u64 {
+    1_000
+}
+
+fn batch_default() -> usize {
+    500
+}
+
+/// Strikes by a cron pattern.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ScheduleTrigger {
+    /// Five fields, or six with seconds first.
+    pub cron: String,
+    /// An IANA time zone; UTC where nothing is said.
+    #[serde(default)]
+    pub timezone: Option<String>,
+    /// What to do about strikes missed while no server ran; `once` where nothing is said.
+    #[serde(default)]
+    pub missed: MissedPolicy,
+}
+
+/// What to do about strikes missed while no server ran.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum MissedPolicy {
+    /// Forget them.
+    Skip,
+    /// Make up for all of them by one.
+    #[default]
+    Once,
+    /// Make up for each.
+    All,
+}
+
+/// What a trigger imports into.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TriggerImport {
+    /// The table.
+    pub table: String,
+    /// For schedules: files, folders and globs relative to the project's root.
+    #[serde(default)]
+    pub sources: Vec<String>,
+    /// What to do with a row that cannot be read.
+    #[serde(default)]
+    pub on_error: crate::OnError,
+}
+
+/// A trigger, as it is listed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct TriggerStatus {
+    /// The trigger.
+    #[serde(flatten)]
+    pub trigger: Trigger,
+    /// The next strike of a schedule.
+    pub next: Option<Timestamp>,
+    /// Events waiting or under way.
+    pub pending: u64,
+    /// Events acted on.
+    pub done: u64,
+    /// Events given up.
+    pub failed: u64,
+}
+
+/// Where an event stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum TriggerEventStatus {
+    /// Recorded, and to be acted on when due.
+    Pending,
+    /// A job acts on it.
+    Running,
+    /// Acted on.
+    Done,
+    /// Given up after the last retry, and kept with its error.
+    Failed,
+}
+
+/// Something that happened, recorded before anything acts on it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct TriggerEvent {
+    /// Its id; the commit that it causes carries it.
+    pub id: String,
+    /// The trigger.
+    pub trigger: String,
+    /// Where it stands.
+    pub status: TriggerEventStatus,
+    /// When it was recorded.
+    pub created: Timestamp,
+    /// When it is to be acted on next.
+    pub due: Timestamp,
+    /// The files that landed, absolute; empty for a schedule.
+    #[serde(default)]
+    pub files: Vec<String>,
+    /// The strike, for a schedule.
+    #[serde(default)]
+    pub scheduled: Option<Timestamp>,
+    /// How often it was tried.
+    pub attempts: u32,
+    /// The job of the last try.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    pub job: Option<JobId>,
+    /// Why the last try failed.
+    #[serde(default)]
+    pub error: Option<Problem>,
+}

@@ -1,0 +1,94 @@
+//! What work took, and what that costs.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// What a job, a model or an invocation took. Sums of usages are usages.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(default)]
+pub struct Usage {
+    /// Elapsed milliseconds, rounded up.
+    pub wall_ms: u64,
+    /// Processor time in microseconds, user and system.
+    pub cpu_us: u64,
+    /// The most memory held at once, in bytes.
+    pub memory_bytes_peak: u64,
+    /// Bytes read from table files and imported files.
+    pub bytes_read: u64,
+    /// Bytes written to table files.
+    pub bytes_written: u64,
+    /// Rows read from tables or files.
+    pub rows_read: u64,
+    /// Rows written to tables, or returned by a query.
+    pub rows_written: u64,
+}
+
+impl Usage {
+    /// Adds work done after or beside this: times and bytes add up, the memory peak is the larger.
+    pub fn add(&mut self, other: &Usage) {
+        self.wall_ms += other.wall_ms;
+        self.cpu_us += other.cpu_us;
+        self.memory_bytes_peak = self.memory_bytes_peak.max(other.memory_bytes_peak);
+        self.bytes_read += other.bytes_read;
+        self.bytes_written += other.bytes_written;
+        self.rows_read += other.rows_read;
+        self.rows_written += other.rows_written;
+    }
+}
+
+/// What each unit of usage costs; `[rates]` in `headwater.toml`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct RateCard {
+    /// The currency's code.
+    pub currency: String,
+    /// For one second of one processor.
+    pub cpu_second: f64,
+    /// For one gibibyte of memory held for one second.
+    pub memory_gib_second: f64,
+    /// For one gibibyte read.
+    pub gib_read: f64,
+    /// For one gibibyte written.
+    pub gib_written: f64,
+}
+
+impl Default for RateCard {
+    /// Near what a large cloud asks for functions and object storage in 2026.
+    fn default() -> Self {
+        RateCard {
+            currency: "USD".to_owned(),
+            cpu_second: 0.000_024,
+            memory_gib_second: 0.000_004,
+            gib_read: 0.000_5,
+            gib_written: 0.002,
+        }
+    }
+}
+
+const GIB: f64 = 1024.0 * 1024.0 * 1024.0;
+
+impl RateCard {
+    /// The cost of this usage, in the card's currency.
+    pub fn cost(&self, usage: &Usage) -> f64 {
+        let seconds = usage.wall_ms as f64 / 1000.0;
+        usage.cpu_us as f64 / 1e6 * self.cpu_second
+            + usage.memory_bytes_peak as f64 / GIB * seconds * self.memory_gib_second
+            + usage.bytes_read as f64 / GIB * self.gib_read
+            + usage.bytes_written as f64 / GIB * self.gib_written
+    }
+}
+
+/// One line of `headwater usage`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct UsageLine {
+    /// What the line sums up: a day, a kind of job, a model or a job.
+    pub group: String,
+    /// Jobs in it.
+    pub jobs: u64,
+    /// Their usage.
+    pub usage: Usage,
+    /// Its cost by the rate card.
+    pub cost: f64,
+    /// The rate card's currency.
+    pub currency: String,
+}
