@@ -20,6 +20,7 @@ pub struct Branch {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quarantine: Option<String>,
     /// When the branch was made.
+    #[schema(value_type = String, format = DateTime)]
     pub created: Timestamp,
 }
 
@@ -32,6 +33,7 @@ pub struct Tag {
     #[schema(value_type = String)]
     pub commit: CommitId,
     /// When the tag was made.
+    #[schema(value_type = String, format = DateTime)]
     pub created: Timestamp,
 }
 

@@ -27,6 +27,7 @@ pub struct Commit {
     /// The first line is the subject.
     pub message: String,
     /// When it was made.
+    #[schema(value_type = String, format = DateTime)]
     pub time: Timestamp,
     /// Anything else, such as the job's id.
     #[serde(default)]

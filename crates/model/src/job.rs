@@ -101,10 +101,13 @@ pub struct Job {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub event: Option<String>,
     /// When it was recorded.
+    #[schema(value_type = String, format = DateTime)]
     pub created: Timestamp,
     /// When it began.
+    #[schema(value_type = Option<String>, format = DateTime)]
     pub started: Option<Timestamp>,
     /// When it ended.
+    #[schema(value_type = Option<String>, format = DateTime)]
     pub ended: Option<Timestamp>,
     /// What it took.
     pub usage: Usage,
@@ -126,6 +129,7 @@ pub struct JobEvent {
     /// Counts from 1 within the job.
     pub sequence: u64,
     /// When it happened.
+    #[schema(value_type = String, format = DateTime)]
     pub time: Timestamp,
     /// What happened.
     #[serde(flatten)]

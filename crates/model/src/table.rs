@@ -30,6 +30,7 @@ pub struct Table {
     /// The current Iceberg snapshot; none for a table that never held a row.
     pub snapshot: Option<i64>,
     /// When that snapshot was made.
+    #[schema(value_type = Option<String>, format = DateTime)]
     pub updated: Option<Timestamp>,
     /// The Iceberg metadata file, which any engine can open.
     pub metadata_location: String,

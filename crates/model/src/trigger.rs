@@ -116,6 +116,7 @@ pub struct TriggerStatus {
     #[serde(flatten)]
     pub trigger: Trigger,
     /// The next strike of a schedule.
+    #[schema(value_type = Option<String>, format = DateTime)]
     pub next: Option<Timestamp>,
     /// Events waiting or under way.
     pub pending: u64,
@@ -149,14 +150,17 @@ pub struct TriggerEvent {
     /// Where it stands.
     pub status: TriggerEventStatus,
     /// When it was recorded.
+    #[schema(value_type = String, format = DateTime)]
     pub created: Timestamp,
     /// When it is to be acted on next.
+    #[schema(value_type = String, format = DateTime)]
     pub due: Timestamp,
     /// The files that landed, absolute; empty for a schedule.
     #[serde(default)]
     pub files: Vec<String>,
     /// The strike, for a schedule.
     #[serde(default)]
+    #[schema(value_type = Option<String>, format = DateTime)]
     pub scheduled: Option<Timestamp>,
     /// How often it was tried.
     pub attempts: u32,
