@@ -1,0 +1,3 @@
+//! Nothing: with a build script, the build dependencies count.
+
+fn main() {}
