@@ -1,0 +1,51 @@
+//! Environments: one folder per set of (Python version, packages), shared by every function that
+//! wants the same set.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// What a function asks to have installed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct EnvironmentSpec {
+    /// The Python version, such as `3.11`; none for the first one found from 3.10 on.
+    pub python: Option<String>,
+    /// Version by package. A version may be partial (`1.37`), a specifier (`>=2,<3`) or empty.
+    pub packages: BTreeMap<String, String>,
+}
+
+/// What happens while an environment is made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum EnvironmentEvent {
+    /// The machine has no `uv`: it is fetched from PyPI, once.
+    FetchingUv,
+    /// Versions are being chosen.
+    Resolving {
+        /// The requirements, as they were asked for.
+        requirements: Vec<String>,
+    },
+    /// Packages are being put in place.
+    Installing {
+        /// How many.
+        packages: usize,
+    },
+    /// The environment is ready.
+    Ready {
+        /// What it took, in milliseconds.
+        took_ms: u64,
+    },
+}
+
+/// A Python with packages, ready to run functions.
+#[derive(Debug, Clone)]
+pub struct Environment {
+    /// Names its content: a hash over the Python version and the requirements.
+    pub id: String,
+    /// Its interpreter.
+    pub python: PathBuf,
+    /// Version by package, of everything installed.
+    pub packages: BTreeMap<String, String>,
+    /// What making it took, in milliseconds; 0 where it was there.
+    pub created_ms: u64,
+    /// Whether it was there already.
+    pub warm: bool,
+}

@@ -1,0 +1,308 @@
+//! What can go wrong with an environment or a function, and what to do about it.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use headwater_model::{ErrorCode, Fault};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+/// A result of this room.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// One frame of the user's own code in a traceback.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Frame {
+    /// The file, relative to the project.
+    pub file: String,
+    /// The line, from 1.
+    pub line: u32,
+    /// The function, or `<module>`.
+    pub function: String,
+    /// The text of that line, trimmed.
+    #[serde(default)]
+    pub source: String,
+}
+
+/// What can go wrong in this room.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Packages that cannot be resolved or installed.
+    #[error("{message}")]
+    EnvironmentFailed {
+        /// What went wrong, in uv's words where it was uv, trimmed.
+        message: String,
+        /// What to do.
+        hint: Option<String>,
+    },
+    /// The machine has no such Python.
+    #[error("there is no Python `{wanted}` on this machine; it has {}", list(.found))]
+    PythonNotFound {
+        /// The version asked for.
+        wanted: String,
+        /// The versions found.
+        found: Vec<String>,
+    },
+    /// The user's code raised.
+    #[error("{}", raised(.exception, .message, .frames))]
+    FunctionRaised {
+        /// The exception's class.
+        exception: String,
+        /// Its message.
+        message: String,
+        /// The user's own frames, outermost first.
+        frames: Vec<Frame>,
+        /// What to do, where that is known.
+        hint: Option<String>,
+    },
+    /// The function returned what cannot be a table, or is not true or false.
+    #[error("`{function}` returned `{returned}`, which is not {wanted}")]
+    NotATable {
+        /// The function.
+        function: String,
+        /// The type it returned, and why that will not do.
+        returned: String,
+        /// What it should have returned.
+        wanted: &'static str,
+    },
+    /// The instance used more memory than it may.
+    #[error("`{label}` needs more memory than its limit of {}; it had used {}", size(*.limit), size(*.used))]
+    MemoryLimit {
+        /// The function's label.
+        label: String,
+        /// Its limit, in bytes.
+        limit: u64,
+        /// The most it held, in bytes.
+        used: u64,
+    },
+    /// The instance ran longer than it may.
+    #[error("`{label}` ran longer than its limit of {}{}", duration(*.limit), at(.frames))]
+    TimeLimit {
+        /// The function's label.
+        label: String,
+        /// Its limit.
+        limit: Duration,
+        /// Where the user's code was, outermost first, where it answered in time.
+        frames: Vec<Frame>,
+    },
+    /// Stopped by a person.
+    #[error("`{label}` was cancelled")]
+    Cancelled {
+        /// The function's label, or what else was under way.
+        label: String,
+    },
+    /// The process ended without an answer.
+    #[error("`{label}` ended without an answer: {reason}")]
+    InstanceDied {
+        /// The function's label.
+        label: String,
+        /// The exit code or signal in words.
+        reason: String,
+    },
+    /// The host forbids what a sandbox needs.
+    #[error("this host does not let Headwater isolate functions: {reason}")]
+    IsolationUnavailable {
+        /// The step that failed and the kernel's answer.
+        reason: String,
+        /// What to change.
+        hint: String,
+    },
+    /// Too many invocations wait already.
+    #[error("{waiting} function calls wait already, which is the limit")]
+    TooBusy {
+        /// How many wait.
+        waiting: usize,
+    },
+    /// An instance's output is not what its worker writes.
+    #[error("the output of `{label}` cannot be read: {reason}")]
+    BadOutput {
+        /// The function's label.
+        label: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The spawner could not be started, or ended.
+    #[error("the spawner {reason}")]
+    Spawner {
+        /// What happened.
+        reason: String,
+    },
+    /// Arrow data could not be written to shared memory.
+    #[error("cannot put a table into shared memory")]
+    Arrow(#[from] arrow::error::ArrowError),
+    /// The system refused something.
+    #[error("cannot {what}")]
+    Io {
+        /// What was tried.
+        what: String,
+        /// The system's answer.
+        source: std::io::Error,
+    },
+}
+
+impl Error {
+    /// Says what was tried when the system refused.
+    pub(crate) fn io(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> Error {
+        let what = what.into();
+        move |source| Error::Io { what, source }
+    }
+
+    /// An environment that cannot be, with a hint.
+    pub(crate) fn environment(message: impl Into<String>, hint: impl Into<String>) -> Error {
+        Error::EnvironmentFailed { message: message.into(), hint: Some(hint.into()) }
+    }
+}
+
+impl Fault for Error {
+    fn code(&self) -> ErrorCode {
+        match self {
+            Error::EnvironmentFailed { .. } | Error::PythonNotFound { .. } => {
+                ErrorCode::EnvironmentFailed
+            }
+            Error::FunctionRaised { .. }
+            | Error::NotATable { .. }
+            | Error::InstanceDied { .. }
+            | Error::BadOutput { .. } => ErrorCode::FunctionFailed,
+            Error::MemoryLimit { .. } => ErrorCode::MemoryLimit,
+            Error::TimeLimit { .. } => ErrorCode::TimeLimit,
+            Error::Cancelled { .. } => ErrorCode::Cancelled,
+            Error::IsolationUnavailable { .. } => ErrorCode::IsolationUnavailable,
+            Error::TooBusy { .. } => ErrorCode::TooBusy,
+            Error::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => {
+                ErrorCode::DiskFull
+            }
+            Error::Spawner { .. } | Error::Arrow(_) | Error::Io { .. } => ErrorCode::Internal,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Error::EnvironmentFailed { hint, .. } | Error::FunctionRaised { hint, .. } => {
+                hint.clone()
+            }
+            Error::PythonNotFound { .. } => Some(
+                "install that version (with pyenv, or `uv python install`), or ask for one of those"
+                    .to_owned(),
+            ),
+            Error::NotATable { wanted, .. } => Some(format!("return {wanted}")),
+            Error::MemoryLimit { .. } => Some(
+                "raise `memory` in the function's decorator or in `[defaults]` of headwater.toml"
+                    .to_owned(),
+            ),
+            Error::TimeLimit { .. } => Some(
+                "raise `timeout` in the function's decorator or in `[defaults]` of headwater.toml"
+                    .to_owned(),
+            ),
+            Error::IsolationUnavailable { hint, .. } => Some(hint.clone()),
+            Error::TooBusy { .. } => Some("try again when some have ended".to_owned()),
+            Error::InstanceDied { .. } => Some(
+                "look at what the function printed, and at native code it calls".to_owned(),
+            ),
+            Error::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => {
+                Some("free space on the disk that holds the lake's environments".to_owned())
+            }
+            Error::Cancelled { .. }
+            | Error::BadOutput { .. }
+            | Error::Spawner { .. }
+            | Error::Arrow(_)
+            | Error::Io { .. } => None,
+        }
+    }
+
+    fn context(&self) -> BTreeMap<String, Value> {
+        let pairs: Vec<(&str, Value)> = match self {
+            Error::FunctionRaised { exception, frames, .. } => {
+                vec![("exception", json!(exception)), ("frames", json!(frames))]
+            }
+            Error::MemoryLimit { limit, used, .. } => {
+                vec![("limit_bytes", json!(limit)), ("used_bytes", json!(used))]
+            }
+            Error::TimeLimit { limit, frames, .. } => {
+                let millis = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
+                vec![("limit_ms", json!(millis)), ("frames", json!(frames))]
+            }
+            Error::PythonNotFound { found, .. } => vec![("found", json!(found))],
+            _ => Vec::new(),
+        };
+        pairs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+    }
+}
+
+fn raised(exception: &str, message: &str, frames: &[Frame]) -> String {
+    let mut text = exception.to_owned();
+    if !message.is_empty() {
+        let _ = write!(text, ": {message}");
+    }
+    if let Some(frame) = frames.last() {
+        let _ = write!(text, " ({}:{})", frame.file, frame.line);
+    }
+    text
+}
+
+fn at(frames: &[Frame]) -> String {
+    match frames.last() {
+        Some(frame) => format!(", and was at {}:{}", frame.file, frame.line),
+        None => String::new(),
+    }
+}
+
+fn list(found: &[String]) -> String {
+    if found.is_empty() { "none".to_owned() } else { found.join(", ") }
+}
+
+/// Bytes for people: `512 MiB`, `1.5 GiB`.
+fn size(bytes: u64) -> String {
+    const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
+    let mut value = bytes as f64 / 1024.0;
+    let mut unit = 0;
+    while value >= 1024.0 && unit + 1 < UNITS.len() {
+        value /= 1024.0;
+        unit += 1;
+    }
+    let digits = usize::from(value.fract() > 0.05 && value < 100.0);
+    format!("{value:.digits$} {}", UNITS[unit])
+}
+
+/// A duration for people: `250 ms`, `30 s`, `1.5 s`.
+fn duration(limit: Duration) -> String {
+    if limit < Duration::from_secs(1) {
+        return format!("{} ms", limit.as_millis());
+    }
+    let digits = usize::from(limit.subsec_millis() > 0);
+    format!("{:.digits$} s", limit.as_secs_f64())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_and_durations_read_well() {
+        assert_eq!(size(512 << 20), "512 MiB");
+        assert_eq!(size(3 << 29), "1.5 GiB");
+        assert_eq!(size(1024), "1 KiB");
+        assert_eq!(duration(Duration::from_millis(250)), "250 ms");
+        assert_eq!(duration(Duration::from_millis(1500)), "1.5 s");
+        assert_eq!(duration(Duration::from_secs(30)), "30 s");
+    }
+
+    #[test]
+    fn a_raised_exception_names_the_users_own_line() {
+        let frame = |line| Frame {
+            file: "models/a.py".to_owned(),
+            line,
+            function: "clean".to_owned(),
+            source: "x = 1 / 0".to_owned(),
+        };
+        let error = Error::FunctionRaised {
+            exception: "ZeroDivisionError".to_owned(),
+            message: "division by zero".to_owned(),
+            frames: vec![frame(3), frame(7)],
+            hint: None,
+        };
+        assert_eq!(error.to_string(), "ZeroDivisionError: division by zero (models/a.py:7)");
+        assert_eq!(error.code(), ErrorCode::FunctionFailed);
+        assert_eq!(error.context()["frames"][1]["line"], 7);
+    }
+}

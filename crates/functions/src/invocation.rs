@@ -1,0 +1,121 @@
+//! One call of one function: what goes in, what comes out, and what happens in between.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use headwater_model::{LogStream, Usage};
+use serde_json::Value;
+
+use crate::{Environment, SharedTable};
+
+/// One call of one function.
+#[derive(Debug, Clone)]
+pub struct Invocation {
+    /// The packages it sees.
+    pub environment: Arc<Environment>,
+    /// The project's files by relative path; they lie read-only at `/project`.
+    pub files: Arc<BTreeMap<String, String>>,
+    /// The module that defines the function: a path such as `models/clean.py`, or `models.clean`.
+    pub module: String,
+    /// The function's name in that module.
+    pub function: String,
+    /// Its arguments, passed by name.
+    pub arguments: Vec<Argument>,
+    /// What it is to return.
+    pub kind: Returns,
+    /// What it may use.
+    pub limits: Limits,
+    /// What people call it: the model's name.
+    pub label: String,
+}
+
+/// An argument, passed by name.
+#[derive(Debug, Clone)]
+pub struct Argument {
+    /// The parameter's name.
+    pub name: String,
+    /// Its value.
+    pub value: ArgumentValue,
+}
+
+/// The value of an argument.
+#[derive(Debug, Clone)]
+pub enum ArgumentValue {
+    /// A `pyarrow.Table` over shared memory; nothing is copied.
+    Table(SharedTable),
+    /// A plain value.
+    Json(Value),
+}
+
+/// What a function is to return.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Returns {
+    /// A table: of pyarrow, pandas or polars, a record batch reader, or a list of dicts.
+    Table,
+    /// True or false.
+    Bool,
+}
+
+/// What an instance may use.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Memory, its `/tmp` and output included, its inputs not, in bytes.
+    pub memory_bytes: u64,
+    /// Elapsed time.
+    pub timeout: Duration,
+    /// Whether it may use the host's network.
+    pub network: bool,
+    /// The size of its private `/tmp`, in bytes.
+    pub temp_bytes: u64,
+}
+
+impl Default for Limits {
+    /// 4 GiB of memory, an hour, no network, 1 GiB of `/tmp`.
+    fn default() -> Self {
+        Limits {
+            memory_bytes: 4 << 30,
+            timeout: Duration::from_secs(3600),
+            network: false,
+            temp_bytes: 1 << 30,
+        }
+    }
+}
+
+/// What happens while a function runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FunctionEvent {
+    /// A line was printed.
+    Line {
+        /// Where to.
+        stream: LogStream,
+        /// The user's file that printed it, relative to the project; none for native code.
+        file: Option<String>,
+        /// The line in that file.
+        line: Option<u32>,
+        /// The text, without its line end.
+        text: String,
+    },
+}
+
+/// How a call ended well.
+#[derive(Debug, Clone)]
+pub struct Outcome {
+    /// What the function returned.
+    pub returned: Returned,
+    /// What it took: wall, CPU and memory.
+    pub usage: Usage,
+    /// Milliseconds it waited for its turn.
+    pub queue_ms: u64,
+    /// Whether a new process was started for it.
+    pub cold: bool,
+}
+
+/// What a function returned.
+#[derive(Debug, Clone)]
+pub enum Returned {
+    /// A table in shared memory.
+    Table(SharedTable),
+    /// True or false.
+    Bool(bool),
+}

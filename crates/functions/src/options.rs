@@ -1,0 +1,58 @@
+//! How the function runtime is set up. Everything a library must not find out by itself, such as
+//! where to look for interpreters, comes in here.
+
+use std::path::PathBuf;
+
+/// How to start the spawner: the same binary with an argument that makes it call
+/// [`spawner_main`](crate::spawner_main).
+#[derive(Debug, Clone)]
+pub struct SpawnCommand {
+    /// The program, usually the running one.
+    pub program: PathBuf,
+    /// Its arguments, such as `__spawner`.
+    pub arguments: Vec<String>,
+}
+
+/// How far a function is kept from the machine and from other functions.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Isolation {
+    /// Its own namespaces, a read-only root, no capabilities, limits by the kernel.
+    #[default]
+    Sandbox,
+    /// Only a process of its own, for hosts that forbid user namespaces. The function can read what
+    /// the server's user can read, and use the network.
+    Process,
+}
+
+impl std::str::FromStr for Isolation {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "sandbox" => Ok(Isolation::Sandbox),
+            "process" => Ok(Isolation::Process),
+            _ => Err(format!("isolation is `sandbox` or `process`, not `{text}`")),
+        }
+    }
+}
+
+/// What [`Functions::start`](crate::Functions::start) needs to know.
+#[derive(Debug, Clone)]
+pub struct FunctionsOptions {
+    /// How to start the spawner.
+    pub spawner: SpawnCommand,
+    /// Where environments lie, one folder each; made where it is missing.
+    pub environments_dir: PathBuf,
+    /// Where `uv` is put when the machine has none.
+    pub tools_dir: PathBuf,
+    /// uv's cache. On the file system of `environments_dir`, so that files are linked, not copied.
+    pub cache_dir: PathBuf,
+    /// The most memory that running functions may be promised together, in bytes.
+    pub memory_bytes_total: u64,
+    /// The most instances at once.
+    pub concurrency: usize,
+    /// Folders in which interpreters and `uv` are looked for, in order: usually those of `PATH`.
+    pub python_search: Vec<PathBuf>,
+    /// How functions are kept apart.
+    pub isolation: Isolation,
+}
