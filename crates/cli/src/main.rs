@@ -1,3 +1,56 @@
 //! The `headwater` command.
+//!
+//! It speaks the HTTP API of its lake's server and nothing else; with no server running it starts one
+//! in the background. This is the one place that reads environment variables, the home folder and the
+//! terminal; everything below gets plain values.
 
-fn main() {}
+mod api;
+mod arguments;
+mod commands;
+mod connect;
+mod context;
+mod error;
+mod events;
+mod graph;
+mod lake_folder;
+mod output;
+mod project;
+mod rows;
+mod terminal;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::arguments::{Arguments, Command};
+use crate::context::Context;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    // The spawner must be small and single-threaded, so it is decided before anything else runs.
+    if std::env::args_os().nth(1).is_some_and(|first| first == connect::SPAWNER_ARGUMENT) {
+        return headwater_server::spawner_main();
+    }
+    let arguments = Arguments::parse();
+    let context = Context::from_environment(&arguments);
+    match execute(&context, arguments.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(problem) => context.report(&problem),
+    }
+}
+
+fn execute(context: &Context, command: Command) -> error::Result<()> {
+    // A client waits for one answer at a time; only a server has use for several threads.
+    let mut runtime = if command.runs_server() || context.in_process {
+        tokio::runtime::Builder::new_multi_thread()
+    } else {
+        tokio::runtime::Builder::new_current_thread()
+    };
+    let runtime = runtime.enable_all().build().map_err(error::from_io("start the async runtime"))?;
+    let outcome = runtime.block_on(commands::run(context, command));
+    // A blocking read of standard input must not keep the process alive.
+    runtime.shutdown_background();
+    outcome
+}

@@ -28,7 +28,8 @@ pub struct Trigger {
     /// Run the project.
     #[serde(default)]
     pub run: bool,
-    /// Parameters of the run; `{file}`, `{files}`, `{time}`, `{date}` and `{event}` are filled in from the event.
+    /// Parameters of the run; `{file}`, `{files}`, `{time}`, `{date}` and `{event}` are filled in from
+    /// the event.
     #[serde(default)]
     pub parameters: BTreeMap<String, String>,
     /// How often an event is tried again before it is kept as failed; 5 where nothing is said.

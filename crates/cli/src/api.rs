@@ -1,0 +1,185 @@
+//! The HTTP API as the command line uses it: one connection per request, over a Unix socket.
+
+use bytes::Bytes;
+use headwater_model::{Job, Problem};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::client::conn::http1;
+use hyper::{Method, Request, Response};
+use hyper_util::rt::TokioIo;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::net::UnixStream;
+
+use crate::error::{self, Result};
+
+/// The header that carries a query's job.
+pub const JOB_HEADER: &str = "x-headwater-job";
+
+/// A connection factory for one lake's server.
+pub struct Api {
+    socket: std::path::PathBuf,
+    author: String,
+    /// The server inside this command, kept alive as long as its client.
+    inner: Option<headwater_server::Running>,
+}
+
+impl Api {
+    /// A client of the server that listens on this socket.
+    pub fn new(socket: std::path::PathBuf, author: &str) -> Self {
+        Api { socket, author: author.to_owned(), inner: None }
+    }
+
+    /// A client of a server that lives in this process.
+    pub fn with_server(self, server: headwater_server::Running) -> Self {
+        Api { inner: Some(server), ..self }
+    }
+
+    /// Puts a server of this process away; nothing to do for one in the background.
+    pub async fn close(self) {
+        if let Some(server) = self.inner {
+            server.shutdown().await;
+        }
+    }
+
+    /// Sends a request; an answer that is an error becomes the problem it holds.
+    pub async fn send(&self, call: Call) -> Result<Response<Incoming>> {
+        let response = self.exchange(call).await?;
+        if response.status().is_success() {
+            return Ok(response);
+        }
+        let status = response.status();
+        let body = collect(response).await?;
+        Err(serde_json::from_slice::<Problem>(&body)
+            .unwrap_or_else(|_| error::unexpected(format!("HTTP status {status}"))))
+    }
+
+    async fn exchange(&self, call: Call) -> Result<Response<Incoming>> {
+        let stream = UnixStream::connect(&self.socket)
+            .await
+            .map_err(error::from_io("reach the lake's server"))?;
+        let (mut sender, connection) =
+            http1::handshake(TokioIo::new(stream)).await.map_err(error::unexpected)?;
+        tokio::spawn(connection);
+        let request = Request::builder()
+            .method(call.method)
+            .uri(&call.path)
+            .header("host", "localhost")
+            .header("accept", call.accept)
+            .header("content-type", "application/json")
+            .header("x-headwater-author", &self.author)
+            .body(Full::new(Bytes::from(call.body)))
+            .map_err(error::unexpected)?;
+        sender.send_request(request).await.map_err(|failure| {
+            let mut problem = Problem::new(
+                headwater_model::ErrorCode::Unavailable,
+                "the lake's server ended before it answered",
+            );
+            problem.causes.push(failure.to_string());
+            problem.with_hint("Run the command again; what was acknowledged before is safe.")
+        })
+    }
+
+    /// `GET`, with the answer read from JSON.
+    pub async fn get<T: DeserializeOwned>(&self, path: impl Into<String>) -> Result<T> {
+        read_json(self.send(Call::get(path)).await?).await
+    }
+
+    /// Any request with a JSON body, with the answer read from JSON.
+    pub async fn call<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: impl Into<String>,
+        body: &impl Serialize,
+    ) -> Result<T> {
+        read_json(self.send(Call::get(path).method(method).json(body)?).await?).await
+    }
+
+    /// `POST` with a JSON body.
+    pub async fn post<T: DeserializeOwned>(
+        &self,
+        path: impl Into<String>,
+        body: &impl Serialize,
+    ) -> Result<T> {
+        self.call(Method::POST, path, body).await
+    }
+
+    /// `DELETE`; the answer's body, if any, does not matter.
+    pub async fn delete(&self, path: impl Into<String>) -> Result<()> {
+        self.send(Call::get(path).method(Method::DELETE)).await.map(drop)
+    }
+
+    /// The job as it stands.
+    pub async fn job(&self, id: &str) -> Result<Job> {
+        self.get(format!("/v1/jobs/{}", segment(id))).await
+    }
+}
+
+/// One request.
+pub struct Call {
+    method: Method,
+    path: String,
+    accept: &'static str,
+    body: Vec<u8>,
+}
+
+impl Call {
+    /// A `GET` of a path with its query string.
+    pub fn get(path: impl Into<String>) -> Self {
+        let (path, body) = (path.into(), Vec::new());
+        Call { method: Method::GET, path, accept: "application/json", body }
+    }
+
+    /// The same request with another method.
+    pub fn method(self, method: Method) -> Self {
+        Call { method, ..self }
+    }
+
+    /// The same request for another form of answer.
+    pub fn accept(self, accept: &'static str) -> Self {
+        Call { accept, ..self }
+    }
+
+    /// The same request with a JSON body.
+    pub fn json(self, body: &impl Serialize) -> Result<Self> {
+        Ok(Call { body: serde_json::to_vec(body).map_err(error::unexpected)?, ..self })
+    }
+}
+
+/// The whole body of an answer.
+pub async fn collect(response: Response<Incoming>) -> Result<Bytes> {
+    let body = response.into_body().collect().await.map_err(error::unexpected)?;
+    Ok(body.to_bytes())
+}
+
+async fn read_json<T: DeserializeOwned>(response: Response<Incoming>) -> Result<T> {
+    let body = collect(response).await?;
+    let text: &[u8] = if body.is_empty() { b"null" } else { &body };
+    serde_json::from_slice(text).map_err(error::unexpected)
+}
+
+/// Text as one segment of a path, or as a value in a query string.
+pub fn segment(text: &str) -> String {
+    use std::fmt::Write;
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            encoded.push(byte as char);
+        } else {
+            // Writing to a string cannot fail.
+            let _ = write!(encoded, "%{byte:02X}");
+        }
+    }
+    encoded
+}
+
+#[cfg(test)]
+mod tests {
+    use super::segment;
+
+    #[test]
+    fn names_with_slashes_stay_one_segment() {
+        assert_eq!(segment("feature/x"), "feature%2Fx");
+        assert_eq!(segment("main@3fa9c1d2"), "main%403fa9c1d2");
+    }
+}

@@ -1,0 +1,215 @@
+//! `headwater branch`: list, create, compare, merge, protect.
+
+use headwater_model::{
+    Branch as BranchRow, ChangeKind, CreateRef, Diff, MergeOutcome, MergeReport, MergeRequest,
+    TableDiff, UpdateRef,
+};
+use hyper::Method;
+use serde_json::json;
+
+use crate::api::{Api, segment};
+use crate::arguments::{Branch, BranchDiff, BranchMerge, OutputFormat};
+use crate::commands::reference;
+use crate::context::Context;
+use crate::error::{self, Result};
+use crate::output::{self, Grid};
+use crate::terminal::{Style, Tone};
+
+/// Carries out `headwater branch`.
+pub async fn branch(context: &Context, api: &Api, arguments: Branch) -> Result<()> {
+    match arguments {
+        Branch::Ls => list(context, api).await,
+        Branch::Create(arguments) => {
+            let from = reference(context, arguments.from)?;
+            let request = CreateRef {
+                name: arguments.name,
+                from: Some(from.parse().map_err(error::from_fault)?),
+                if_not_exists: arguments.if_not_exists,
+            };
+            show(context, "created", &api.post("/v1/branches", &request).await?);
+            Ok(())
+        }
+        Branch::Rm(arguments) => {
+            let name = segment(&arguments.name);
+            api.delete(format!("/v1/branches/{name}?if_exists={}", arguments.if_exists)).await?;
+            removed(context, "branch", &arguments.name);
+            Ok(())
+        }
+        Branch::Rename(arguments) => {
+            let change = UpdateRef { name: Some(arguments.new_name.clone()), protected: None };
+            let renamed = update(api, &arguments.name, &change).await?;
+            let lake = context.lake_folder()?;
+            if lake.active_branch() == arguments.name {
+                lake.set_active_branch(&arguments.new_name)?;
+            }
+            show(context, "renamed to", &renamed);
+            Ok(())
+        }
+        Branch::Diff(arguments) => diff(context, api, arguments).await,
+        Branch::Merge(arguments) => merge(context, api, arguments).await,
+        Branch::Protect(arguments) => {
+            let change = UpdateRef { name: None, protected: Some(true) };
+            show(context, "protected", &update(api, &arguments.name, &change).await?);
+            Ok(())
+        }
+        Branch::Unprotect(arguments) => {
+            let change = UpdateRef { name: None, protected: Some(false) };
+            show(context, "no longer protected:", &update(api, &arguments.name, &change).await?);
+            Ok(())
+        }
+    }
+}
+
+async fn update(api: &Api, name: &str, change: &UpdateRef) -> Result<BranchRow> {
+    api.call(Method::PATCH, format!("/v1/branches/{}", segment(name)), change).await
+}
+
+fn show(context: &Context, verb: &str, branch: &BranchRow) {
+    if context.output == OutputFormat::Json {
+        output::print_json(branch);
+    } else {
+        context.style.say(format!("{verb} branch {} at {}", branch.name, branch.commit.short()));
+    }
+}
+
+/// Says that something is gone.
+pub fn removed(context: &Context, what: &str, name: &str) {
+    if context.output == OutputFormat::Json {
+        output::print_json(&json!({ "removed": name }));
+    } else {
+        context.style.say(format!("removed {what} {name}"));
+    }
+}
+
+async fn list(context: &Context, api: &Api) -> Result<()> {
+    let branches: Vec<BranchRow> = api.get("/v1/branches").await?;
+    if context.output == OutputFormat::Json {
+        output::print_json(&branches);
+        return Ok(());
+    }
+    let active = context.lake_folder()?.active_branch();
+    let mut grid = Grid::new(context.answer_style, &["", "BRANCH", "COMMIT", "CREATED", "STATE"]);
+    for branch in branches {
+        let mark = if branch.name == active { "*" } else { "" };
+        let state = match (&branch.quarantine, branch.protected) {
+            (Some(_), _) => "failed run",
+            (None, true) => "protected",
+            (None, false) => "",
+        };
+        let created = output::moment(branch.created);
+        let commit = branch.commit.short();
+        grid.row([mark, &branch.name, &commit, &created, state]);
+    }
+    grid.print("no branches");
+    Ok(())
+}
+
+async fn diff(context: &Context, api: &Api, arguments: BranchDiff) -> Result<()> {
+    let to = reference(context, arguments.to)?;
+    let (from, rows) = (arguments.from, arguments.rows);
+    let path = format!("/v1/refs/{}/diff/{}?rows={rows}", segment(&from), segment(&to));
+    let diff: Diff = api.get(path).await?;
+    if context.output == OutputFormat::Json {
+        output::print_json(&diff);
+    } else {
+        print_diff(context.answer_style, &from, &to, &diff);
+    }
+    Ok(())
+}
+
+/// Prints a diff for people.
+pub fn print_diff(style: Style, from: &str, to: &str, diff: &Diff) {
+    let (before, after) = (diff.from.short(), diff.to.short());
+    let ends = format!("{from}@{before} → {to}@{after}");
+    if diff.tables.is_empty() {
+        return output::line(format!("{ends}: no difference"));
+    }
+    output::line(style.paint(Tone::Strong, ends));
+    for table in &diff.tables {
+        print_table_diff(style, table);
+    }
+}
+
+fn print_table_diff(style: Style, table: &TableDiff) {
+    let (sign, tone) = match table.kind {
+        ChangeKind::Added => ("+", Tone::Good),
+        ChangeKind::Removed => ("-", Tone::Bad),
+        ChangeKind::Changed => ("~", Tone::Warn),
+    };
+    let heading = style.paint(tone, format!("{sign} {}", table.table));
+    output::line(format!("{heading}  {}", sizes(table)));
+    for column in &table.columns {
+        let text = match (&column.before, &column.after) {
+            (None, Some(after)) => style.paint(Tone::Good, format!("+ {} {after}", column.column)),
+            (Some(before), None) => style.paint(Tone::Bad, format!("- {} {before}", column.column)),
+            (before, after) => {
+                let (before, after) = (before.as_deref(), after.as_deref());
+                let types = format!("{} → {}", before.unwrap_or(""), after.unwrap_or(""));
+                style.paint(Tone::Warn, format!("~ {} {types}", column.column))
+            }
+        };
+        output::line(format!("    {text}"));
+    }
+    for (sign, tone, rows) in
+        [("-", Tone::Bad, &table.sample_removed), ("+", Tone::Good, &table.sample_added)]
+    {
+        for row in rows {
+            output::line(format!("    {}", style.paint(tone, format!("{sign} {row}"))));
+        }
+    }
+}
+
+fn sizes(table: &TableDiff) -> String {
+    let rows = match (table.rows_before, table.rows_after) {
+        (Some(before), Some(after)) => {
+            format!("{} → {} rows", output::count(before), output::count(after))
+        }
+        (None, Some(after)) => output::plural(after, "row"),
+        (Some(before), None) => output::plural(before, "row"),
+        (None, None) => String::new(),
+    };
+    format!("{rows}, files +{} -{}", table.files_added, table.files_removed)
+}
+
+async fn merge(context: &Context, api: &Api, arguments: BranchMerge) -> Result<()> {
+    let target = reference(context, arguments.into)?;
+    let request = MergeRequest {
+        source: arguments.source.parse().map_err(error::from_fault)?,
+        message: arguments.message,
+        dry_run: arguments.dry_run,
+        unchecked: arguments.unchecked,
+    };
+    let report: MergeReport =
+        api.post(format!("/v1/branches/{}/merge", segment(&target)), &request).await?;
+    if context.output == OutputFormat::Json {
+        output::print_json(&report);
+    } else {
+        print_merge(context, &arguments.source, &target, arguments.dry_run, &report);
+    }
+    Ok(())
+}
+
+/// Prints what a merge did.
+pub fn print_merge(context: &Context, source: &str, target: &str, dry_run: bool, report: &MergeReport) {
+    let would = if dry_run { "would be " } else { "" };
+    let text = match report.outcome {
+        MergeOutcome::UpToDate => format!("{target} has everything of {source} already"),
+        MergeOutcome::FastForward => {
+            format!("{target} {would}moved forward to {}", report.commit.short())
+        }
+        MergeOutcome::Merged => format!("{source} {would}merged into {target}"),
+        MergeOutcome::Conflict => format!("{source} and {target} changed the same tables"),
+    };
+    context.style.say(text);
+    for table in &report.tables {
+        context.style.say(format!("  {}", context.style.paint(Tone::Good, table)));
+    }
+    for conflict in &report.conflicts {
+        let (table, ours, theirs) =
+            (&conflict.table, &conflict.target_change, &conflict.source_change);
+        context.style.say(context.style.paint(
+            Tone::Bad,
+            format!("  {table}: {ours} in {target}, {theirs} in {source}"),
+        ));
+    }
+}

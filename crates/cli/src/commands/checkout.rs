@@ -1,0 +1,31 @@
+//! `headwater checkout`: which branch `run`, `query` and `import` use.
+
+use headwater_model::{Branch, CreateRef};
+
+use crate::api::{Api, segment};
+use crate::arguments::{Checkout, OutputFormat};
+use crate::commands::reference;
+use crate::context::Context;
+use crate::error::{self, Result};
+use crate::output;
+use crate::terminal::Tone;
+
+/// Makes a branch the active one.
+pub async fn checkout(context: &Context, api: &Api, arguments: &Checkout) -> Result<()> {
+    if arguments.create {
+        let from = reference(context, arguments.from.clone())?;
+        let from = Some(from.parse().map_err(error::from_fault)?);
+        let request = CreateRef { name: arguments.branch.clone(), from, if_not_exists: false };
+        let _: Branch = api.post("/v1/branches", &request).await?;
+    }
+    let path = format!("/v1/branches/{}", segment(&arguments.branch));
+    let branch: Branch = api.get(path).await?;
+    context.lake_folder()?.set_active_branch(&branch.name)?;
+    if context.output == OutputFormat::Json {
+        output::print_json(&branch);
+    } else {
+        let name = context.style.paint(Tone::Strong, &branch.name);
+        context.style.say(format!("on branch {name}, at {}", branch.commit.short()));
+    }
+    Ok(())
+}

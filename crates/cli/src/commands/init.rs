@@ -1,0 +1,86 @@
+//! `headwater init`: a project with a lake in it.
+
+use std::path::Path;
+
+use headwater_model::{ErrorCode, Problem};
+
+use crate::arguments::{Init, OutputFormat};
+use crate::connect;
+use crate::context::Context;
+use crate::error::{self, Result};
+use crate::lake_folder::{LAKE_FOLDER, PROJECT_FILE};
+use crate::output;
+
+/// Makes the project and the lake, leaving files that are there as they are.
+pub async fn init(context: &Context, arguments: &Init) -> Result<()> {
+    let folder = &arguments.folder;
+    std::fs::create_dir_all(folder.join("models"))
+        .map_err(error::from_io(&format!("make the folder `{}`", folder.display())))?;
+    let folder = folder.canonicalize().map_err(error::from_io("open the project's folder"))?;
+    let lake = folder.join(LAKE_FOLDER);
+    if lake.exists() {
+        let message = format!("`{}` holds a lake already", folder.display());
+        return Err(Problem::new(ErrorCode::AlreadyExists, message)
+            .with_hint("Use it as it is, or choose another folder."));
+    }
+    let name = project_name(arguments, &folder);
+    write_new(&folder.join(PROJECT_FILE), &project_file(&name))?;
+    write_new(&folder.join(".gitignore"), ".headwater/\n__pycache__/\n")?;
+    make_lake(context, &lake).await?;
+    if context.output == OutputFormat::Json {
+        output::print_json(&serde_json::json!({ "project": folder, "name": name, "lake": lake }));
+    } else {
+        context.style.say(format!("made the project {name} in {}", folder.display()));
+        context.style.say("next: bring files in with `headwater table import NAME FILES`,");
+        context.style.say("      write models/NAME.sql or models/NAME.py, then `headwater run`");
+    }
+    Ok(())
+}
+
+/// Makes the lake's folder and starts its server once, so that the lake is whole.
+pub async fn make_lake(context: &Context, lake: &Path) -> Result<()> {
+    std::fs::create_dir_all(lake).map_err(error::from_io("make the lake's folder"))?;
+    let inside = context.for_lake(lake.to_owned());
+    connect::connect(&inside).await?.close().await;
+    Ok(())
+}
+
+fn project_name(arguments: &Init, folder: &Path) -> String {
+    let folder_name = folder.file_name().map(|name| name.to_string_lossy().into_owned());
+    arguments.name.clone().or(folder_name).unwrap_or_else(|| "project".to_owned())
+}
+
+/// Writes a file unless it is there.
+pub fn write_new(path: &Path, text: &str) -> Result<()> {
+    if path.exists() {
+        return Ok(());
+    }
+    std::fs::write(path, text)
+        .map_err(error::from_io(&format!("write the file `{}`", path.display())))
+}
+
+fn project_file(name: &str) -> String {
+    // A JSON string is a TOML basic string too.
+    let name = serde_json::Value::from(name);
+    format!(
+        r#"# A Headwater project. Models are SQL and Python files beside this one, or in models/.
+[project]
+name = {name}
+
+# [defaults]                 # for models that do not say otherwise
+# python = "3.11"
+# memory = "1GiB"
+# timeout = "10min"
+
+# [parameters.minimum]       # `$minimum` in SQL, `headwater.Parameter("minimum")` in Python
+# type = "int"
+# default = 10
+
+# [[trigger]]                # fires while `headwater serve` runs
+# name = "landing"
+# files = {{ folder = "landing", pattern = "*.csv" }}
+# import = {{ table = "events" }}
+# run = true
+"#
+    )
+}

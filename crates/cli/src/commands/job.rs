@@ -1,0 +1,136 @@
+//! `headwater job`: everything that ran or runs.
+
+use headwater_model::{Job as JobRow, JobStatus};
+
+use crate::api::{Api, segment};
+use crate::arguments::{Job, JobLogs, JobLs, OutputFormat};
+use crate::context::Context;
+use crate::error::{self, Result};
+use crate::events::{self, Printer};
+use crate::output::{self, Grid};
+use crate::terminal::{Style, Tone};
+
+/// Carries out `headwater job`.
+pub async fn job(context: &Context, api: &Api, arguments: Job) -> Result<()> {
+    match arguments {
+        Job::Ls(arguments) => list(context, api, arguments).await,
+        Job::Get(arguments) => {
+            show(context, &api.job(&arguments.id).await?);
+            Ok(())
+        }
+        Job::Logs(arguments) => logs(context, api, &arguments).await,
+        Job::Stop(arguments) => {
+            let path = format!("/v1/jobs/{}/stop", segment(&arguments.id));
+            show(context, &api.post(path, &serde_json::json!({})).await?);
+            Ok(())
+        }
+    }
+}
+
+async fn list(context: &Context, api: &Api, arguments: JobLs) -> Result<()> {
+    let mut path = format!("/v1/jobs?limit={}", arguments.limit);
+    for (name, value) in [("kind", arguments.kind), ("status", arguments.status)] {
+        if let Some(value) = value {
+            path.push_str(&format!("&{name}={}", segment(&value)));
+        }
+    }
+    let jobs: Vec<JobRow> = api.get(path).await?;
+    if context.output == OutputFormat::Json {
+        output::print_json(&jobs);
+        return Ok(());
+    }
+    let style = context.answer_style;
+    let headings = ["JOB", "KIND", "STATUS", "BEGAN", ">WALL", ">CPU", "WHAT"];
+    let mut grid = Grid::new(style, &headings);
+    for job in jobs {
+        grid.row([
+            job.id.short(),
+            label(&job.kind),
+            status(style, job.status),
+            output::moment(job.started.unwrap_or(job.created)),
+            output::milliseconds(job.usage.wall_ms),
+            output::milliseconds(job.usage.cpu_us.div_ceil(1000)),
+            first_line(&job.summary),
+        ]);
+    }
+    grid.print("no jobs");
+    Ok(())
+}
+
+fn status(style: Style, status: JobStatus) -> String {
+    let tone = match status {
+        JobStatus::Succeeded => Tone::Good,
+        JobStatus::Failed => Tone::Bad,
+        JobStatus::Cancelled | JobStatus::Interrupted => Tone::Warn,
+        JobStatus::Queued | JobStatus::Running => Tone::Strong,
+    };
+    style.paint(tone, label(&status))
+}
+
+/// A value as JSON names it, without the quotes.
+fn label(value: &impl serde::Serialize) -> String {
+    serde_json::to_value(value)
+        .ok()
+        .and_then(|value| value.as_str().map(str::to_owned))
+        .unwrap_or_default()
+}
+
+fn first_line(text: &str) -> String {
+    let line = text.lines().next().unwrap_or_default();
+    let mut short: String = line.chars().take(60).collect();
+    if short.len() < text.len() {
+        short.push('…');
+    }
+    short
+}
+
+fn show(context: &Context, job: &JobRow) {
+    if context.output == OutputFormat::Json {
+        return output::print_json(job);
+    }
+    let style = context.answer_style;
+    let kind = label(&job.kind);
+    output::line(format!("{} {kind} {}", style.paint(Tone::Strong, job.id), job.summary));
+    let moment = |time: Option<_>| time.map_or("-".to_owned(), output::moment);
+    for (name, value) in [
+        ("status", status(style, job.status)),
+        ("author", job.author.clone()),
+        ("ref", job.reference.clone().unwrap_or_else(|| "-".into())),
+        ("created", output::moment(job.created)),
+        ("started", moment(job.started)),
+        ("ended", moment(job.ended)),
+        ("usage", output::usage(&job.usage)),
+    ] {
+        output::line(format!("  {} {value}", style.paint(Tone::Faint, format!("{name:<10}"))));
+    }
+    if let Some(problem) = &job.error {
+        context.style.print_problem(problem);
+    }
+}
+
+async fn logs(context: &Context, api: &Api, arguments: &JobLogs) -> Result<()> {
+    if context.output == OutputFormat::Json {
+        return logs_json(api, arguments).await;
+    }
+    let mut printer = Printer::new(context.style);
+    let id = api.job(&arguments.id).await?.id.to_string();
+    events::print_events(api, &id, arguments.follow, &mut printer).await?;
+    printer.clear();
+    let job = api.job(&id).await?;
+    if let Some(problem) = &job.error {
+        context.style.print_problem(problem);
+    }
+    Ok(())
+}
+
+async fn logs_json(api: &Api, arguments: &JobLogs) -> Result<()> {
+    let path = format!("/v1/jobs/{}/events?follow={}", segment(&arguments.id), arguments.follow);
+    let response = api.send(crate::api::Call::get(path).accept("application/x-ndjson")).await?;
+    let mut lines = events::Lines::new(response.into_body());
+    let mut collected: Vec<serde_json::Value> = Vec::new();
+    while let Some(line) = lines.next().await? {
+        collected.push(serde_json::from_slice(&line).map_err(error::unexpected)?);
+    }
+    output::print_json(&collected);
+    Ok(())
+}

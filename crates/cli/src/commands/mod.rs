@@ -1,0 +1,75 @@
+//! The commands, one file per noun. Each turns arguments into calls of the API and prints the answer.
+
+mod branch;
+mod checkout;
+mod completions;
+mod demo;
+mod init;
+mod job;
+mod log;
+mod namespace;
+mod query;
+mod run;
+mod serve;
+mod status;
+mod table;
+mod tag;
+mod trigger;
+mod usage;
+
+use crate::api::Api;
+use crate::arguments::Command;
+use crate::connect;
+use crate::context::Context;
+use crate::error::Result;
+
+/// Carries out a command.
+pub async fn run(context: &Context, command: Command) -> Result<()> {
+    match command {
+        Command::Init(arguments) => return init::init(context, &arguments).await,
+        Command::Demo(arguments) => return demo::demo(context, &arguments).await,
+        Command::Serve(arguments) => return serve::serve(context, &arguments).await,
+        Command::Stop => return serve::stop(context).await,
+        Command::Status => return status::status(context).await,
+        Command::Completions(arguments) => {
+            completions::completions(&arguments);
+            return Ok(());
+        }
+        _ => {}
+    }
+    let api = connect::connect(context).await?;
+    let outcome = dispatch(context, &api, command).await;
+    api.close().await;
+    outcome
+}
+
+/// Carries out a command that needs nothing but the API.
+async fn dispatch(context: &Context, api: &Api, command: Command) -> Result<()> {
+    match command {
+        Command::Query(arguments) => query::query(context, api, arguments).await,
+        Command::Run(arguments) => run::run(context, api, &arguments).await,
+        Command::Table(arguments) => table::table(context, api, arguments).await,
+        Command::Branch(arguments) => branch::branch(context, api, arguments).await,
+        Command::Checkout(arguments) => checkout::checkout(context, api, &arguments).await,
+        Command::Tag(arguments) => tag::tag(context, api, arguments).await,
+        Command::Log(arguments) => log::log(context, api, &arguments).await,
+        Command::Namespace(arguments) => namespace::namespace(context, api, arguments).await,
+        Command::Job(arguments) => job::job(context, api, arguments).await,
+        Command::Usage(arguments) => usage::usage(context, api, &arguments).await,
+        Command::Trigger(arguments) => trigger::trigger(context, api, arguments).await,
+        Command::Init(_)
+        | Command::Demo(_)
+        | Command::Serve(_)
+        | Command::Stop
+        | Command::Status
+        | Command::Completions(_) => Ok(()),
+    }
+}
+
+/// The ref that was named, or the active branch.
+fn reference(context: &Context, named: Option<String>) -> Result<String> {
+    match named {
+        Some(named) => Ok(named),
+        None => Ok(context.lake_folder()?.active_branch()),
+    }
+}

@@ -1,0 +1,50 @@
+//! `headwater namespace`: folders of tables.
+
+use headwater_model::Namespace as NamespaceRow;
+use serde_json::json;
+
+use crate::api::{Api, segment};
+use crate::arguments::{Namespace, OutputFormat};
+use crate::commands::{branch, reference};
+use crate::context::Context;
+use crate::error::Result;
+use crate::output::{self, Grid};
+
+/// Carries out `headwater namespace`.
+pub async fn namespace(context: &Context, api: &Api, arguments: Namespace) -> Result<()> {
+    match arguments {
+        Namespace::Ls(arguments) => {
+            let at = reference(context, arguments.reference)?;
+            let path = format!("/v1/refs/{}/namespaces", segment(&at));
+            list(context, &api.get::<Vec<NamespaceRow>>(path).await?);
+        }
+        Namespace::Create(arguments) => {
+            let at = reference(context, arguments.reference)?;
+            let path = format!("/v1/branches/{}/namespaces", segment(&at));
+            let made: NamespaceRow = api.post(path, &json!({ "name": arguments.name })).await?;
+            if context.output == OutputFormat::Json {
+                output::print_json(&made);
+            } else {
+                context.style.say(format!("created namespace {} on {at}", made.name));
+            }
+        }
+        Namespace::Rm(arguments) => {
+            let at = segment(&reference(context, arguments.reference)?);
+            api.delete(format!("/v1/branches/{at}/namespaces/{}", segment(&arguments.name)))
+                .await?;
+            branch::removed(context, "namespace", &arguments.name);
+        }
+    }
+    Ok(())
+}
+
+fn list(context: &Context, namespaces: &[NamespaceRow]) {
+    if context.output == OutputFormat::Json {
+        return output::print_json(&namespaces);
+    }
+    let mut grid = Grid::new(context.answer_style, &["NAMESPACE"]);
+    for namespace in namespaces {
+        grid.row([&namespace.name]);
+    }
+    grid.print("no namespaces");
+}

@@ -1,0 +1,180 @@
+//! `headwater query`: one SQL statement, its rows as they come, and what it took.
+
+use std::io::Read;
+
+use headwater_model::QueryRequest;
+use http_body_util::BodyExt;
+use hyper::Response;
+use hyper::body::Incoming;
+
+use crate::api::{Api, Call, JOB_HEADER};
+use crate::arguments::{OutputFormat, Query};
+use crate::commands::reference;
+use crate::context::Context;
+use crate::error::{self, Result};
+use crate::output;
+use crate::rows::{self, RowReader};
+use crate::terminal::Tone;
+
+/// Rows that a table shows where nothing else is asked for.
+const ROWS_SHOWN: u64 = 100;
+
+/// Carries out `headwater query`.
+pub async fn query(context: &Context, api: &Api, arguments: Query) -> Result<()> {
+    let shown = shown(context, arguments.limit);
+    let memory = arguments.memory.as_deref().map(parse_bytes).transpose()?;
+    let request = QueryRequest {
+        sql: statement(&arguments)?,
+        reference: Some(
+            reference(context, arguments.reference)?.parse().map_err(error::from_fault)?,
+        ),
+        namespace: arguments.namespace,
+        // One row more than is shown tells whether there are more.
+        limit: shown.map(|rows| rows.saturating_add(u64::from(is_table(context)))),
+        memory_bytes_max: memory,
+        author: None,
+    };
+    let accept = match context.output {
+        OutputFormat::Table => "application/vnd.apache.arrow.stream",
+        OutputFormat::Json => "application/json",
+        OutputFormat::Ndjson => "application/x-ndjson",
+        OutputFormat::Csv => "text/csv",
+    };
+    let call = Call::get("/v1/query").method(hyper::Method::POST).accept(accept).json(&request)?;
+    let work = answer(context, api, call, shown);
+    tokio::select! {
+        outcome = work => outcome,
+        // Going away cancels the statement.
+        _ = tokio::signal::ctrl_c() => Err(cancelled()),
+    }
+}
+
+fn cancelled() -> headwater_model::Problem {
+    headwater_model::Problem::new(headwater_model::ErrorCode::Cancelled, "stopped")
+}
+
+fn is_table(context: &Context) -> bool {
+    context.output == OutputFormat::Table
+}
+
+fn shown(context: &Context, limit: Option<u64>) -> Option<u64> {
+    match limit {
+        Some(0) => None,
+        Some(limit) => Some(limit),
+        None => is_table(context).then_some(ROWS_SHOWN),
+    }
+}
+
+fn statement(arguments: &Query) -> Result<String> {
+    match (&arguments.file, arguments.sql.as_deref()) {
+        (Some(file), _) => std::fs::read_to_string(file)
+            .map_err(error::from_io(&format!("read `{}`", file.display()))),
+        (None, Some("-")) => {
+            let mut sql = String::new();
+            let read = std::io::stdin().read_to_string(&mut sql);
+            read.map(|_| sql).map_err(error::from_io("read the statement from standard input"))
+        }
+        (None, sql) => Ok(sql.unwrap_or_default().to_owned()),
+    }
+}
+
+async fn answer(context: &Context, api: &Api, call: Call, shown: Option<u64>) -> Result<()> {
+    let response = api.send(call).await?;
+    let job = response.headers().get(JOB_HEADER).and_then(|id| id.to_str().ok());
+    let job = job.unwrap_or_default().to_owned();
+    let outcome = if is_table(context) {
+        print_table(context, response, shown).await
+    } else {
+        copy(response).await
+    };
+    if let Err(cut) = outcome {
+        // The stream was cut because the statement failed; the job knows why.
+        return Err(api.job(&job).await.ok().and_then(|job| job.error).unwrap_or(cut));
+    }
+    Ok(())
+}
+
+async fn copy(response: Response<Incoming>) -> Result<()> {
+    let mut body = response.into_body();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(error::unexpected)?;
+        if let Some(bytes) = frame.data_ref() {
+            output::write(bytes);
+        }
+    }
+    Ok(())
+}
+
+async fn print_table(
+    context: &Context,
+    response: Response<Incoming>,
+    shown: Option<u64>,
+) -> Result<()> {
+    let mut reader = RowReader::default();
+    let mut body = response.into_body();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(error::unexpected)?;
+        if let Ok(bytes) = frame.into_data() {
+            reader.push(bytes)?;
+        }
+    }
+    reader.finish().map_err(error::unexpected)?;
+    let Some(schema) = reader.schema() else { return Ok(()) };
+    let total: usize = reader.batches.iter().map(arrow::array::RecordBatch::num_rows).sum();
+    let limit = shown.unwrap_or(u64::MAX);
+    if !schema.fields().is_empty() {
+        let grid = rows::grid(context.answer_style, &schema, &reader.batches, limit)?;
+        output::line(grid.text());
+    }
+    if total as u64 > limit {
+        let remark = format!("the first {}; `--limit 0` prints all", output::plural(limit, "row"));
+        context.style.say(context.style.paint(Tone::Faint, remark));
+    } else if context.style.is_terminal() {
+        let remark = output::plural(total as u64, "row");
+        context.style.say(context.style.paint(Tone::Faint, remark));
+    }
+    Ok(())
+}
+
+/// A size such as `512MiB`, in bytes.
+pub fn parse_bytes(text: &str) -> Result<u64> {
+    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let factor: u64 = match unit.trim().to_ascii_lowercase().as_str() {
+        "" | "b" => 1,
+        "k" | "kib" => 1 << 10,
+        "m" | "mib" => 1 << 20,
+        "g" | "gib" => 1 << 30,
+        "t" | "tib" => 1 << 40,
+        "kb" => 1_000,
+        "mb" => 1_000_000,
+        "gb" => 1_000_000_000,
+        _ => return Err(bad_size(text)),
+    };
+    let number: f64 = number.parse().map_err(|_| bad_size(text))?;
+    let bytes = number * factor as f64;
+    if bytes < 1.0 || bytes > 1e18 {
+        return Err(bad_size(text));
+    }
+    Ok(bytes as u64)
+}
+
+fn bad_size(text: &str) -> headwater_model::Problem {
+    error::invalid(format!("`{text}` is not a size"))
+        .with_hint("Write a number with a unit, such as `512MiB` or `2GiB`.")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::parse_bytes;
+
+    #[test]
+    fn sizes_are_read_with_their_units() {
+        assert_eq!(parse_bytes("512MiB").ok(), Some(512 << 20));
+        assert_eq!(parse_bytes("1.5g").ok(), Some(3 << 29));
+        assert_eq!(parse_bytes("2 kB").ok(), Some(2000));
+        for bad in ["", "MiB", "-1GiB", "1 potato", "0"] {
+            assert!(parse_bytes(bad).is_err(), "`{bad}` is no size");
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! `headwater run`: sends the project, follows the run, prints what each step took and cost.
+
+use std::collections::BTreeMap;
+
+use headwater_model::{Job, RunPlan, RunReport, RunRequest, StepStatus};
+
+use crate::api::Api;
+use crate::arguments::{OutputFormat, Run};
+use crate::commands::reference;
+use crate::context::Context;
+use crate::error::{self, Result};
+use crate::events;
+use crate::output::{self, Grid};
+use crate::project;
+use crate::terminal::Tone;
+
+/// Carries out `headwater run`.
+pub async fn run(context: &Context, api: &Api, arguments: &Run) -> Result<()> {
+    let root = project::locate(arguments.project.as_ref(), &context.lake_folder()?)?;
+    let branch = reference(context, arguments.reference.clone())?;
+    let request = RunRequest {
+        files: project::read(&root)?,
+        reference: Some(branch.parse().map_err(error::from_fault)?),
+        parameters: pairs(&arguments.parameters, "param")?,
+        strict: arguments.no_strict.then_some(false),
+        no_cache: arguments.no_cache,
+        dry_run: arguments.dry_run,
+        author: None,
+        event: None,
+    };
+    if arguments.dry_run {
+        let plan: RunPlan = api.post("/v1/runs", &request).await?;
+        print_plan(context, &plan);
+        return Ok(());
+    }
+    let job: Job = api.post("/v1/runs", &request).await?;
+    if arguments.detach {
+        return started(context, &job);
+    }
+    let job = events::follow(api, context.style, &job).await?;
+    if context.output == OutputFormat::Json {
+        output::print_json(&job.result);
+        return Ok(());
+    }
+    print_report(context, &report(&job)?);
+    Ok(())
+}
+
+/// What a run that succeeded answered.
+pub fn report(job: &Job) -> Result<RunReport> {
+    serde_json::from_value(job.result.clone()).map_err(error::unexpected)
+}
+
+/// Says that a job goes on by itself.
+pub fn started(context: &Context, job: &Job) -> Result<()> {
+    if context.output == OutputFormat::Json {
+        output::print_json(job);
+    } else {
+        output::line(job.id);
+        context.style.say(format!("follow it with `headwater job logs {} --follow`", job.id));
+    }
+    Ok(())
+}
+
+/// `NAME=VALUE` arguments as a map.
+pub fn pairs(arguments: &[String], flag: &str) -> Result<BTreeMap<String, String>> {
+    let mut pairs = BTreeMap::new();
+    for argument in arguments {
+        let (name, value) = argument.split_once('=').ok_or_else(|| {
+            error::invalid(format!("`--{flag} {argument}` has no `=`"))
+                .with_hint(format!("Write `--{flag} NAME=VALUE`."))
+        })?;
+        pairs.insert(name.trim().to_owned(), value.to_owned());
+    }
+    Ok(pairs)
+}
+
+fn print_plan(context: &Context, plan: &RunPlan) {
+    if context.output == OutputFormat::Json {
+        return output::print_json(plan);
+    }
+    let headings = ["STEP", "KIND", "READS", "WRITES", "ENVIRONMENT", "FROM", "RUNS"];
+    let mut grid = Grid::new(context.answer_style, &headings);
+    for step in &plan.steps {
+        let writes = step.materialization.as_deref().unwrap_or("");
+        let environment = step.environment.as_deref().unwrap_or("");
+        let place = format!("{}:{}", step.file, step.line);
+        let reason = step.reason.as_deref().unwrap_or("unchanged");
+        let reads = step.parents.join(", ");
+        grid.row([&step.name, &step.kind, &reads, writes, environment, &place, reason]);
+    }
+    grid.print("the project has no models");
+}
+
+/// Prints a run's outcome: branch, commit, tables, cost.
+fn print_report(context: &Context, report: &RunReport) {
+    let ran = report.steps.iter().filter(|step| step.status != StepStatus::Unchanged).count();
+    let unchanged = report.steps.len() - ran;
+    let style = context.style;
+    let outcome = match report.commit {
+        Some(commit) => format!("merged into {} as {}", report.branch, commit.short()),
+        None => format!("nothing changed on {}", report.branch),
+    };
+    let cost = output::money(report.cost, &report.currency);
+    let sum = output::milliseconds(report.usage.wall_ms);
+    style.say(format!(
+        "{} {outcome}  {}",
+        style.paint(Tone::Good, "✓"),
+        style.paint(Tone::Faint, format!("{ran} ran, {unchanged} unchanged, {sum} of work, {cost}")),
+    ));
+}
+
+/// Prints what each step took and cost, as a table.
+pub fn print_costs(context: &Context, report: &RunReport) {
+    let headings =
+        ["STEP", "KIND", ">WALL", ">CPU", ">PEAK MEMORY", ">READ", ">WRITTEN", ">ROWS", ">COST"];
+    let mut grid = Grid::new(context.answer_style, &headings);
+    for step in &report.steps {
+        let unchanged = step.status == StepStatus::Unchanged;
+        let usage = &step.usage;
+        let wall = if unchanged {
+            "unchanged".to_owned()
+        } else {
+            output::milliseconds(usage.wall_ms)
+        };
+        grid.row([
+            step.step.clone(),
+            step.kind.clone(),
+            wall,
+            output::milliseconds(usage.cpu_us.div_ceil(1000)),
+            output::bytes(usage.memory_bytes_peak),
+            output::bytes(usage.bytes_read),
+            output::bytes(usage.bytes_written),
+            step.rows.map_or(String::new(), output::count),
+            output::money(step.cost, &report.currency),
+        ]);
+    }
+    let total = output::money(report.cost, &report.currency);
+    let all = &report.usage;
+    grid.row([
+        "total".to_owned(),
+        String::new(),
+        output::milliseconds(all.wall_ms),
+        output::milliseconds(all.cpu_us.div_ceil(1000)),
+        output::bytes(all.memory_bytes_peak),
+        output::bytes(all.bytes_read),
+        output::bytes(all.bytes_written),
+        String::new(),
+        total,
+    ]);
+    grid.print("nothing ran");
+}

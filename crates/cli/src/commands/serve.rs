@@ -1,0 +1,101 @@
+//! `headwater serve` and `headwater stop`: the lake's server, in the foreground or gone.
+
+use headwater_model::Problem;
+use headwater_server::Isolation;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+use crate::arguments::{IsolationArgument, OutputFormat, Serve};
+use crate::commands::query::parse_bytes;
+use crate::connect;
+use crate::context::Context;
+use crate::error::{self, Result};
+use crate::lake_folder::LakeFolder;
+use crate::output;
+
+/// Serves until a signal, a request or, in the background, idleness ends it.
+pub async fn serve(context: &Context, arguments: &Serve) -> Result<()> {
+    start_log(arguments.background);
+    let lake = context.lake_folder()?;
+    let outcome = serve_lake(context, arguments, &lake).await;
+    if let (true, Err(problem)) = (arguments.background, &outcome) {
+        leave_word(&lake, problem);
+    }
+    outcome
+}
+
+/// A background server has no terminal: the command that started it reads this.
+fn leave_word(lake: &LakeFolder, problem: &Problem) {
+    if let Ok(text) = serde_json::to_vec(problem) {
+        let _ = std::fs::write(lake.path.join("server.failed"), text);
+    }
+}
+
+async fn serve_lake(context: &Context, arguments: &Serve, lake: &LakeFolder) -> Result<()> {
+    let mut config = if arguments.background {
+        connect::background_config(context, lake)?
+    } else {
+        if let Some((api, _)) = connect::answering(context, lake).await {
+            context.style.say("letting the server that runs end its work");
+            connect::stop_server(&api, lake).await?;
+        }
+        let mut config = connect::config(context, lake)?;
+        config.socket = Some(lake.path.join("server.sock"));
+        config.http = Some(arguments.http);
+        config.lock_wait = connect::DRAIN_PATIENCE;
+        config
+    };
+    if let Some(memory) = &arguments.memory {
+        config.memory_bytes = parse_bytes(memory)?;
+    }
+    if arguments.isolation == IsolationArgument::Process {
+        config.isolation = Isolation::Process;
+        context.style.say(
+            "warning: functions run as plain processes: they can read what you can read, \
+             reach the network, and see each other",
+        );
+    }
+    let server = connect::start(config).await?;
+    if let (Some(address), false) = (server.http_addr(), arguments.background) {
+        context.style.say(format!("serving {} on http://{address}", lake.path.display()));
+    }
+    let mut terminate =
+        signal(SignalKind::terminate()).map_err(error::from_io("listen for signals"))?;
+    tokio::select! {
+        () = server.wait() => {}
+        _ = tokio::signal::ctrl_c() => server.shutdown().await,
+        _ = terminate.recv() => server.shutdown().await,
+    }
+    Ok(())
+}
+
+fn start_log(background: bool) {
+    let filter = EnvFilter::try_from_env("HEADWATER_LOG")
+        .unwrap_or_else(|_| EnvFilter::new("warn,headwater=info"));
+    // A second subscriber in one process is refused, and the first serves as well.
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(!background)
+        .with_target(false)
+        .try_init();
+}
+
+/// Ends the lake's server after its jobs.
+pub async fn stop(context: &Context) -> Result<()> {
+    let lake = context.lake_folder()?;
+    let stopped = match connect::answering(context, &lake).await {
+        None => false,
+        Some((api, _)) => {
+            connect::stop_server(&api, &lake).await?;
+            true
+        }
+    };
+    if context.output == OutputFormat::Json {
+        output::print_json(&serde_json::json!({ "stopped": stopped }));
+    } else {
+        let text = if stopped { "the server has ended" } else { "no server was running" };
+        context.style.say(text);
+    }
+    Ok(())
+}

@@ -1,0 +1,202 @@
+//! `headwater table`: list, look at, import, drop.
+
+use std::path::Path;
+
+use headwater_model::{
+    FileFormat, ImportPlan, ImportReport, ImportRequest, Job, OnError, PartitionField,
+    Table as TableRow,
+};
+
+use crate::api::{Api, segment};
+use crate::arguments::{
+    FormatArgument, OnErrorArgument, OutputFormat, Table, TableGet, TableImport, TableLs, TableRm,
+};
+use crate::commands::{branch, reference, run};
+use crate::context::{Context, current_folder};
+use crate::error::{self, Result};
+use crate::events;
+use crate::output::{self, Grid};
+use crate::terminal::Tone;
+
+/// Carries out `headwater table`.
+pub async fn table(context: &Context, api: &Api, arguments: Table) -> Result<()> {
+    match arguments {
+        Table::Ls(arguments) => list(context, api, arguments).await,
+        Table::Get(arguments) => get(context, api, arguments).await,
+        Table::Import(arguments) => import(context, api, *arguments).await,
+        Table::Rm(arguments) => remove(context, api, arguments).await,
+    }
+}
+
+async fn list(context: &Context, api: &Api, arguments: TableLs) -> Result<()> {
+    let at = reference(context, arguments.reference)?;
+    let mut path = format!("/v1/refs/{}/tables", segment(&at));
+    if let Some(namespace) = &arguments.namespace {
+        path.push_str(&format!("?namespace={}", segment(namespace)));
+    }
+    let tables: Vec<TableRow> = api.get(path).await?;
+    if context.output == OutputFormat::Json {
+        output::print_json(&tables);
+        return Ok(());
+    }
+    let mut grid =
+        Grid::new(context.answer_style, &["TABLE", ">ROWS", ">FILES", ">SIZE", "UPDATED"]);
+    for table in tables {
+        grid.row([
+            table.name.to_string(),
+            output::count(table.rows),
+            output::count(table.files),
+            output::bytes(table.bytes),
+            table.updated.map_or(String::new(), output::moment),
+        ]);
+    }
+    grid.print(&format!("no tables on {at}; make one with `headwater table import NAME FILES`"));
+    Ok(())
+}
+
+async fn get(context: &Context, api: &Api, arguments: TableGet) -> Result<()> {
+    let at = reference(context, arguments.reference)?;
+    let path = format!("/v1/refs/{}/tables/{}", segment(&at), segment(&arguments.table));
+    let table: TableRow = api.get(path).await?;
+    if context.output == OutputFormat::Json {
+        output::print_json(&table);
+        return Ok(());
+    }
+    let style = context.answer_style;
+    let partition: Vec<_> = table.partition.iter().map(ToString::to_string).collect();
+    output::line(style.paint(Tone::Strong, &table.name));
+    for (label, value) in [
+        ("rows", output::count(table.rows)),
+        ("files", format!("{}, {}", output::count(table.files), output::bytes(table.bytes))),
+        ("partition", if partition.is_empty() { "none".into() } else { partition.join(", ") }),
+        ("updated", table.updated.map_or("never".into(), output::moment)),
+        ("metadata", table.metadata_location.clone()),
+    ] {
+        output::line(format!("  {} {value}", style.paint(Tone::Faint, format!("{label:<10}"))));
+    }
+    let mut grid = Grid::new(style, &["COLUMN", "TYPE", "NULLS"]);
+    for column in &table.columns {
+        let nulls = if column.nullable { "yes" } else { "no" };
+        grid.row([column.name.as_str(), &column.data_type, nulls]);
+    }
+    grid.print("no columns");
+    Ok(())
+}
+
+async fn remove(context: &Context, api: &Api, arguments: TableRm) -> Result<()> {
+    let branch = reference(context, arguments.reference)?;
+    let (branch, table) = (segment(&branch), segment(&arguments.table));
+    let if_exists = arguments.if_exists;
+    api.delete(format!("/v1/branches/{branch}/tables/{table}?if_exists={if_exists}")).await?;
+    branch::removed(context, "table", &arguments.table);
+    Ok(())
+}
+
+async fn import(context: &Context, api: &Api, arguments: TableImport) -> Result<()> {
+    let request = import_request(context, &arguments)?;
+    if arguments.dry_run {
+        let plan: ImportPlan = api.post("/v1/imports", &request).await?;
+        print_plan(context, &plan);
+        return Ok(());
+    }
+    let job: Job = api.post("/v1/imports", &request).await?;
+    if arguments.detach {
+        return run::started(context, &job);
+    }
+    let job = events::follow(api, context.style, &job).await?;
+    if context.output == OutputFormat::Json {
+        output::print_json(&job.result);
+        return Ok(());
+    }
+    let report = serde_json::from_value(job.result).map_err(error::unexpected)?;
+    print_report(context, &report);
+    Ok(())
+}
+
+fn import_request(context: &Context, arguments: &TableImport) -> Result<ImportRequest> {
+    let current = current_folder()?;
+    let branch = reference(context, arguments.reference.clone())?;
+    let partition = arguments.partition.iter().map(|field| field.parse::<PartitionField>());
+    Ok(ImportRequest {
+        table: arguments.table.clone(),
+        sources: arguments.sources.iter().map(|source| absolute(&current, source)).collect(),
+        reference: Some(branch.parse().map_err(error::from_fault)?),
+        format: arguments.format.map(|format| match format {
+            FormatArgument::Csv => FileFormat::Csv,
+            FormatArgument::Ndjson => FileFormat::Ndjson,
+            FormatArgument::Parquet => FileFormat::Parquet,
+        }),
+        delimiter: arguments.delimiter,
+        header: arguments.no_header.then_some(false),
+        encoding: arguments.encoding.clone(),
+        nulls: arguments.nulls.clone(),
+        types: run::pairs(&arguments.types, "type")?,
+        partition: partition.collect::<std::result::Result<_, _>>().map_err(error::from_fault)?,
+        on_error: match arguments.on_error {
+            OnErrorArgument::Stop => OnError::Stop,
+            OnErrorArgument::Reject => OnError::Reject,
+        },
+        again: arguments.again,
+        dry_run: arguments.dry_run,
+        author: None,
+        event: None,
+    })
+}
+
+/// The server has another working folder, so paths travel absolute; globs keep their stars.
+pub fn absolute(current: &Path, source: &str) -> String {
+    let plain = source.strip_prefix("./").unwrap_or(source);
+    current.join(plain).to_string_lossy().into_owned()
+}
+
+fn print_plan(context: &Context, plan: &ImportPlan) {
+    if context.output == OutputFormat::Json {
+        return output::print_json(plan);
+    }
+    let verb = if plan.creates_table { "create" } else { "append to" };
+    let bytes = plan.files.iter().map(|file| file.bytes).sum();
+    let files = output::plural(plan.files.len() as u64, "file");
+    output::line(format!("would {verb} {} from {files}, {}", plan.table, output::bytes(bytes)));
+    if !plan.skipped.is_empty() {
+        let skipped = output::plural(plan.skipped.len() as u64, "file");
+        output::line(format!("would skip {skipped} imported before; `--again` takes them again"));
+    }
+    let mut grid = Grid::new(context.answer_style, &["COLUMN", "TYPE", "", "BECAUSE"]);
+    for column in &plan.columns {
+        let state = if column.exists { "" } else { "new" };
+        grid.row([column.name.as_str(), &column.data_type, state, &column.reason]);
+    }
+    grid.print("no columns");
+}
+
+/// Prints what an import did.
+pub fn print_report(context: &Context, report: &ImportReport) {
+    let style = context.style;
+    if report.commit.is_none() {
+        let files = output::plural(report.files_skipped, "file");
+        return style.say(format!("nothing to do: {files} imported before"));
+    }
+    let rows = output::plural(report.rows, "row");
+    let files = output::plural(report.files, "file");
+    let verb = if report.created_table { "created" } else { "appended to" };
+    let sizes =
+        format!("{} → {}", output::bytes(report.bytes_read), output::bytes(report.bytes_written));
+    style.say(format!(
+        "{} {verb} {}: {rows} from {files}  {}",
+        style.paint(Tone::Good, "✓"),
+        report.table,
+        style.paint(Tone::Faint, sizes),
+    ));
+    if report.files_skipped > 0 {
+        let skipped = output::plural(report.files_skipped, "file");
+        style.say(format!("  skipped {skipped} imported before"));
+    }
+    if !report.columns_added.is_empty() {
+        style.say(format!("  new columns: {}", report.columns_added.join(", ")));
+    }
+    if report.rows_rejected > 0 {
+        let rows = output::plural(report.rows_rejected, "row");
+        let text = format!("  {rows} could not be read; see {}__rejected", report.table);
+        style.say(style.paint(Tone::Warn, text));
+    }
+}

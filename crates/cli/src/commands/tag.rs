@@ -1,0 +1,63 @@
+//! `headwater tag`: names for single commits.
+
+use headwater_model::{CreateRef, Tag as TagRow, UpdateRef};
+use hyper::Method;
+
+use crate::api::{Api, segment};
+use crate::arguments::{OutputFormat, Tag};
+use crate::commands::reference;
+use crate::context::Context;
+use crate::error::{self, Result};
+use crate::output::{self, Grid};
+
+/// Carries out `headwater tag`.
+pub async fn tag(context: &Context, api: &Api, arguments: Tag) -> Result<()> {
+    match arguments {
+        Tag::Ls => list(context, api).await,
+        Tag::Create(arguments) => {
+            let from = reference(context, arguments.from)?;
+            let request = CreateRef {
+                name: arguments.name,
+                from: Some(from.parse().map_err(error::from_fault)?),
+                if_not_exists: arguments.if_not_exists,
+            };
+            show(context, "created", &api.post("/v1/tags", &request).await?);
+            Ok(())
+        }
+        Tag::Rm(arguments) => {
+            let path =
+                format!("/v1/tags/{}?if_exists={}", segment(&arguments.name), arguments.if_exists);
+            api.delete(path).await?;
+            crate::commands::branch::removed(context, "tag", &arguments.name);
+            Ok(())
+        }
+        Tag::Rename(arguments) => {
+            let path = format!("/v1/tags/{}", segment(&arguments.name));
+            let change = UpdateRef { name: Some(arguments.new_name), protected: None };
+            show(context, "renamed to", &api.call(Method::PATCH, path, &change).await?);
+            Ok(())
+        }
+    }
+}
+
+async fn list(context: &Context, api: &Api) -> Result<()> {
+    let tags: Vec<TagRow> = api.get("/v1/tags").await?;
+    if context.output == OutputFormat::Json {
+        output::print_json(&tags);
+        return Ok(());
+    }
+    let mut grid = Grid::new(context.answer_style, &["TAG", "COMMIT", "CREATED"]);
+    for tag in tags {
+        grid.row([tag.name, tag.commit.short(), output::moment(tag.created)]);
+    }
+    grid.print("no tags yet; make one with `headwater tag create NAME`");
+    Ok(())
+}
+
+fn show(context: &Context, verb: &str, tag: &TagRow) {
+    if context.output == OutputFormat::Json {
+        output::print_json(tag);
+    } else {
+        context.style.say(format!("{verb} tag {} at {}", tag.name, tag.commit.short()));
+    }
+}

@@ -1,0 +1,97 @@
+//! `headwater trigger`: what starts work by itself, and what became of it.
+
+use headwater_model::{TriggerEvent, TriggerEventStatus, TriggerStatus};
+
+use crate::api::{Api, segment};
+use crate::arguments::{OutputFormat, Trigger, TriggerEvents};
+use crate::context::Context;
+use crate::error::Result;
+use crate::output::{self, Grid};
+use crate::terminal::Tone;
+
+/// Carries out `headwater trigger`.
+pub async fn trigger(context: &Context, api: &Api, arguments: Trigger) -> Result<()> {
+    match arguments {
+        Trigger::Ls => list(context, &api.get::<Vec<TriggerStatus>>("/v1/triggers").await?),
+        Trigger::Events(arguments) => events(context, api, arguments).await?,
+        Trigger::Replay(arguments) => {
+            let path = format!("/v1/trigger-events/{}/replay", segment(&arguments.event));
+            let event: TriggerEvent = api.post(path, &serde_json::json!({})).await?;
+            if context.output == OutputFormat::Json {
+                output::print_json(&event);
+            } else {
+                context.style.say(format!("event {} of {} is due now", event.id, event.trigger));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn list(context: &Context, triggers: &[TriggerStatus]) {
+    if context.output == OutputFormat::Json {
+        return output::print_json(&triggers);
+    }
+    let headings = ["TRIGGER", "WHEN", "DOES", "NEXT", ">PENDING", ">DONE", ">FAILED"];
+    let mut grid = Grid::new(context.answer_style, &headings);
+    for status in triggers {
+        let trigger = &status.trigger;
+        let when = match (&trigger.files, &trigger.schedule) {
+            (Some(files), _) => {
+                format!("files in {}/{}", files.folder, files.pattern.as_deref().unwrap_or("*"))
+            }
+            (None, Some(schedule)) => {
+                format!("{} {}", schedule.cron, schedule.timezone.as_deref().unwrap_or("UTC"))
+            }
+            (None, None) => String::new(),
+        };
+        let import = trigger.import.as_ref().map(|import| format!("import {}", import.table));
+        let run = trigger.run.then(|| "run".to_owned());
+        let does: Vec<_> = import.into_iter().chain(run).collect();
+        grid.row([
+            trigger.name.clone(),
+            when,
+            does.join(", "),
+            status.next.map_or(String::new(), output::moment),
+            output::count(status.pending),
+            output::count(status.done),
+            output::count(status.failed),
+        ]);
+    }
+    grid.print("no triggers; declare one as `[[trigger]]` in headwater.toml");
+}
+
+async fn events(context: &Context, api: &Api, arguments: TriggerEvents) -> Result<()> {
+    let mut path = format!("/v1/trigger-events?limit={}", arguments.limit);
+    for (name, value) in [("trigger", arguments.trigger), ("status", arguments.status)] {
+        if let Some(value) = value {
+            path.push_str(&format!("&{name}={}", segment(&value)));
+        }
+    }
+    let events: Vec<TriggerEvent> = api.get(path).await?;
+    if context.output == OutputFormat::Json {
+        output::print_json(&events);
+        return Ok(());
+    }
+    let style = context.answer_style;
+    let headings = ["EVENT", "TRIGGER", "STATUS", "RECORDED", ">TRIES", ">FILES", "ERROR"];
+    let mut grid = Grid::new(style, &headings);
+    for event in events {
+        let (word, tone) = match event.status {
+            TriggerEventStatus::Pending => ("pending", Tone::Strong),
+            TriggerEventStatus::Running => ("running", Tone::Strong),
+            TriggerEventStatus::Done => ("done", Tone::Good),
+            TriggerEventStatus::Failed => ("failed", Tone::Bad),
+        };
+        grid.row([
+            event.id,
+            event.trigger,
+            style.paint(tone, word),
+            output::moment(event.created),
+            event.attempts.to_string(),
+            event.files.len().to_string(),
+            event.error.map_or(String::new(), |problem| problem.message),
+        ]);
+    }
+    grid.print("no events");
+    Ok(())
+}

@@ -1,0 +1,47 @@
+//! `headwater usage`: what the work took, and what that costs by the rate card.
+
+use headwater_model::UsageLine;
+
+use crate::api::{Api, segment};
+use crate::arguments::{OutputFormat, Usage, UsageBy};
+use crate::context::Context;
+use crate::error::Result;
+use crate::output::{self, Grid};
+
+/// Carries out `headwater usage`.
+pub async fn usage(context: &Context, api: &Api, arguments: &Usage) -> Result<()> {
+    let by = match arguments.by {
+        UsageBy::Day => "day",
+        UsageBy::Kind => "kind",
+        UsageBy::Model => "model",
+        UsageBy::Job => "job",
+    };
+    let mut path = format!("/v1/usage?by={by}");
+    if let Some(days) = arguments.days {
+        let since = chrono::Utc::now() - chrono::Duration::days(i64::from(days));
+        path.push_str(&format!("&since={}", segment(&since.to_rfc3339())));
+    }
+    let lines: Vec<UsageLine> = api.get(path).await?;
+    if context.output == OutputFormat::Json {
+        output::print_json(&lines);
+        return Ok(());
+    }
+    let heading = by.to_uppercase();
+    let headings =
+        [heading.as_str(), ">JOBS", ">WALL", ">CPU", ">PEAK MEMORY", ">READ", ">WRITTEN", ">COST"];
+    let mut grid = Grid::new(context.answer_style, &headings);
+    for line in lines {
+        grid.row([
+            line.group,
+            output::count(line.jobs),
+            output::milliseconds(line.usage.wall_ms),
+            output::milliseconds(line.usage.cpu_us.div_ceil(1000)),
+            output::bytes(line.usage.memory_bytes_peak),
+            output::bytes(line.usage.bytes_read),
+            output::bytes(line.usage.bytes_written),
+            output::money(line.cost, &line.currency),
+        ]);
+    }
+    grid.print("nothing ran yet");
+    Ok(())
+}

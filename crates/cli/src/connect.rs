@@ -1,0 +1,200 @@
+//! Reaching the lake's server: the one that runs, or one started in the background.
+//!
+//! A server's `server.json` names its process, version and socket. One of another version is asked to
+//! let its work end, and replaced.
+
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use headwater_model::{ErrorCode, Health, Problem};
+use headwater_server::{Isolation, Running, Server, ServerConfig, SpawnCommand};
+use serde::Deserialize;
+
+use crate::api::{Api, Call};
+use crate::context::Context;
+use crate::error::{self, Result};
+use crate::lake_folder::LakeFolder;
+
+/// The hidden first argument that makes this program a spawner.
+pub const SPAWNER_ARGUMENT: &str = "__spawner";
+
+/// How long a background server waits for more work.
+const IDLE: Duration = Duration::from_secs(15 * 60);
+
+/// How long a server may take to start, the recovery of a large lake included.
+const START_PATIENCE: Duration = Duration::from_secs(60);
+
+/// How long another server may take to let its work end.
+pub const DRAIN_PATIENCE: Duration = Duration::from_secs(600);
+
+/// What a server writes down of itself.
+#[derive(Debug, Deserialize)]
+pub struct ServerRecord {
+    /// Its process.
+    pub pid: u32,
+    /// Its version.
+    pub version: String,
+    /// Its Unix socket.
+    pub socket: Option<PathBuf>,
+    /// Its HTTP address.
+    pub http: Option<String>,
+}
+
+/// A client of the lake that the context names, whatever it takes.
+pub async fn connect(context: &Context) -> Result<Api> {
+    let lake = context.lake_folder()?;
+    if context.in_process {
+        return start_inside(context, &lake).await;
+    }
+    if let Some((api, _)) = running(context, &lake).await {
+        return Ok(api);
+    }
+    start_background(context, &lake)?;
+    await_start(context, &lake).await
+}
+
+/// The server that runs, if it answers and is of this version; one of another version is replaced.
+async fn running(context: &Context, lake: &LakeFolder) -> Option<(Api, ServerRecord)> {
+    let (api, record) = answering(context, lake).await?;
+    if record.version == env!("CARGO_PKG_VERSION") {
+        return Some((api, record));
+    }
+    stop_server(&api, lake).await.ok()?;
+    None
+}
+
+/// The server that runs, of whatever version.
+pub async fn answering(context: &Context, lake: &LakeFolder) -> Option<(Api, ServerRecord)> {
+    let text = std::fs::read(lake.path.join("server.json")).ok()?;
+    let record: ServerRecord = serde_json::from_slice(&text).ok()?;
+    let socket = record.socket.clone()?;
+    tokio::net::UnixStream::connect(&socket).await.ok()?;
+    Some((Api::new(socket, &context.author), record))
+}
+
+/// Asks a server to end and waits until it has.
+pub async fn stop_server(api: &Api, lake: &LakeFolder) -> Result<()> {
+    api.send(Call::get("/v1/shutdown").method(hyper::Method::POST)).await?;
+    let deadline = Instant::now() + DRAIN_PATIENCE;
+    let record = lake.path.join("server.json");
+    while record.exists() {
+        if Instant::now() > deadline {
+            return Err(Problem::new(ErrorCode::TooBusy, "the server still has work to end")
+                .with_hint("See it with `headwater job ls --status running`."));
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    Ok(())
+}
+
+fn start_background(context: &Context, lake: &LakeFolder) -> Result<()> {
+    let log = std::fs::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(lake.path.join("server.log"))
+        .map_err(error::from_io("open the server's log"))?;
+    let program = std::env::current_exe().map_err(error::from_io("find this program"))?;
+    let errors = log.try_clone().map_err(error::from_io("open the server's log"))?;
+    std::process::Command::new(program)
+        .args(["serve", "--background", "--lake"])
+        .arg(&lake.path)
+        .env_remove("HEADWATER_LAKE")
+        .env("HEADWATER_AUTHOR", &context.author)
+        .stdin(Stdio::null())
+        .stdout(log)
+        .stderr(errors)
+        .current_dir("/")
+        // Its own group: Ctrl-C in this terminal must not end it.
+        .process_group(0)
+        .spawn()
+        .map(drop)
+        .map_err(error::from_io("start the lake's server"))
+}
+
+async fn await_start(context: &Context, lake: &LakeFolder) -> Result<Api> {
+    let deadline = Instant::now() + START_PATIENCE;
+    loop {
+        if let Some((api, record)) = answering(context, lake).await
+            && record.version == env!("CARGO_PKG_VERSION")
+        {
+            return Ok(api);
+        }
+        if Instant::now() > deadline {
+            let log = lake.path.join("server.log");
+            return Err(Problem::new(ErrorCode::Unavailable, "the lake's server does not start")
+                .with_hint(format!("Read `{}`, which says why.", log.display())));
+        }
+        if let Some(problem) = failed_start(lake) {
+            return Err(problem);
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// Why the server that was just started ended again, in its own words.
+fn failed_start(lake: &LakeFolder) -> Option<Problem> {
+    let path = lake.path.join("server.failed");
+    let text = std::fs::read(&path).ok()?;
+    let _ = std::fs::remove_file(path);
+    serde_json::from_slice(&text).ok()
+}
+
+async fn start_inside(context: &Context, lake: &LakeFolder) -> Result<Api> {
+    let socket = lake.path.join(format!("inside-{}.sock", std::process::id()));
+    let mut config = config(context, lake)?;
+    config.socket = Some(socket.clone());
+    let server = start(config).await?;
+    Ok(Api::new(socket, &context.author).with_server(server))
+}
+
+/// A background server's configuration: the Unix socket only, ending when idle.
+pub fn background_config(context: &Context, lake: &LakeFolder) -> Result<ServerConfig> {
+    let mut config = config(context, lake)?;
+    config.socket = Some(lake.path.join("server.sock"));
+    config.idle = Some(IDLE);
+    config.lock_wait = Duration::from_secs(5);
+    Ok(config)
+}
+
+/// What every server of this machine and person has in common.
+pub fn config(context: &Context, lake: &LakeFolder) -> Result<ServerConfig> {
+    let program = std::env::current_exe().map_err(error::from_io("find this program"))?;
+    let spawner = SpawnCommand { program, arguments: vec![SPAWNER_ARGUMENT.to_owned()] };
+    let mut config = ServerConfig::new(&lake.path, spawner);
+    config.project_dir = lake.project();
+    config.cache_dir.clone_from(&context.cache_folder);
+    config.python_search = python_folders(context);
+    config.memory_bytes = machine_memory_bytes() / 4 * 3;
+    config.isolation = Isolation::Sandbox;
+    Ok(config)
+}
+
+/// Starts a server in this process.
+pub async fn start(config: ServerConfig) -> Result<Running> {
+    Server::start(config).await.map_err(error::from_fault)
+}
+
+/// Where interpreters and tools are looked for: `PATH`, and where pyenv and uv put theirs.
+fn python_folders(context: &Context) -> Vec<PathBuf> {
+    let mut folders = context.program_folders.clone();
+    let Some(home) = &context.home else { return folders };
+    for (root, inner) in [(".pyenv/versions", "bin"), (".local/share/uv/python", "bin")] {
+        let Ok(entries) = std::fs::read_dir(home.join(root)) else { continue };
+        let mut found: Vec<_> = entries.flatten().map(|entry| entry.path().join(inner)).collect();
+        found.sort();
+        folders.extend(found.into_iter().rev());
+    }
+    folders
+}
+
+fn machine_memory_bytes() -> u64 {
+    let info = rustix::system::sysinfo();
+    info.totalram * u64::from(info.mem_unit)
+}
+
+/// What the server says of itself.
+pub async fn health(api: &Api) -> Result<Health> {
+    api.get("/health").await
+}

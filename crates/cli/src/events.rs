@@ -1,0 +1,244 @@
+//! Following a job: its event stream as lines on standard error, a bar for what takes over a second,
+//! and Ctrl-C as a request to stop.
+
+use std::time::{Duration, Instant};
+
+use headwater_model::{
+    Event, Job, JobEvent, JobStatus, LogStream, Problem, StepReport, StepStatus,
+};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::api::{Api, Call, segment};
+use crate::error::{self, Result};
+use crate::output;
+use crate::terminal::{Style, Tone};
+
+/// Work shorter than this shows no bar.
+const BAR_DELAY: Duration = Duration::from_secs(1);
+
+/// Prints a job's events until it ends; then answers the job, or its problem.
+pub async fn follow(api: &Api, style: Style, job: &Job) -> Result<Job> {
+    let id = job.id.to_string();
+    let mut printer = Printer::new(style);
+    let watched = print_events(api, &id, true, &mut printer);
+    tokio::select! {
+        outcome = watched => outcome?,
+        interrupt = tokio::signal::ctrl_c() => {
+            interrupt.map_err(error::from_io("listen for Ctrl-C"))?;
+            style.say("stopping; Ctrl-C again leaves the job to itself");
+            stop(api, &id).await?;
+        }
+    }
+    printer.clear();
+    settled(api.job(&id).await?)
+}
+
+/// The job if it succeeded, or else why not.
+fn settled(job: Job) -> Result<Job> {
+    match (job.status, job.error.clone()) {
+        (JobStatus::Succeeded, _) => Ok(job),
+        (_, Some(problem)) => Err(problem),
+        (status, None) => Err(error::unexpected(format!("job {} ended as {status:?}", job.id))),
+    }
+}
+
+async fn stop(api: &Api, id: &str) -> Result<()> {
+    let path = format!("/v1/jobs/{}/stop", segment(id));
+    let _: Job = api.post(path, &serde_json::json!({})).await?;
+    let mut silent = Printer::silent();
+    tokio::select! {
+        outcome = print_events(api, id, true, &mut silent) => outcome,
+        _ = tokio::signal::ctrl_c() => {
+            Err(Problem::new(headwater_model::ErrorCode::Cancelled, "left the job to itself"))
+        }
+    }
+}
+
+/// Prints the events a job has had, and with `follow` those to come.
+pub async fn print_events(
+    api: &Api,
+    id: &str,
+    follow: bool,
+    printer: &mut Printer,
+) -> Result<()> {
+    let path = format!("/v1/jobs/{}/events?follow={follow}", segment(id));
+    let response = api.send(Call::get(path).accept("application/x-ndjson")).await?;
+    let mut lines = Lines::new(response.into_body());
+    while let Some(line) = lines.next().await? {
+        let event: JobEvent = serde_json::from_slice(&line).map_err(error::unexpected)?;
+        printer.print(&event);
+    }
+    Ok(())
+}
+
+/// Lines out of an answer's body, as they come.
+pub struct Lines {
+    body: Incoming,
+    pending: Vec<u8>,
+    ended: bool,
+}
+
+impl Lines {
+    /// The lines of this body.
+    pub fn new(body: Incoming) -> Self {
+        Lines { body, pending: Vec::new(), ended: false }
+    }
+
+    /// The next line without its end; `None` after the last.
+    pub async fn next(&mut self) -> Result<Option<Vec<u8>>> {
+        loop {
+            if let Some(end) = self.pending.iter().position(|byte| *byte == b'\n') {
+                let rest = self.pending.split_off(end + 1);
+                let mut line = std::mem::replace(&mut self.pending, rest);
+                line.pop();
+                return Ok(Some(line));
+            }
+            if self.ended {
+                let line = std::mem::take(&mut self.pending);
+                return Ok((!line.is_empty()).then_some(line));
+            }
+            match self.body.frame().await {
+                None => self.ended = true,
+                Some(frame) => {
+                    let frame = frame.map_err(error::unexpected)?;
+                    self.pending.extend(frame.data_ref().into_iter().flatten());
+                }
+            }
+        }
+    }
+}
+
+/// Prints events for people.
+pub struct Printer {
+    style: Style,
+    silent: bool,
+    began: Instant,
+    bar: Option<ProgressBar>,
+}
+
+impl Printer {
+    /// A printer to standard error.
+    pub fn new(style: Style) -> Self {
+        Printer { style, silent: false, began: Instant::now(), bar: None }
+    }
+
+    fn silent() -> Self {
+        Printer { silent: true, ..Printer::new(Style::new(false, true)) }
+    }
+
+    /// Takes the bar away.
+    pub fn clear(&mut self) {
+        if let Some(bar) = self.bar.take() {
+            bar.finish_and_clear();
+        }
+    }
+
+    /// Prints one event.
+    pub fn print(&mut self, event: &JobEvent) {
+        if self.silent {
+            return;
+        }
+        match &event.event {
+            Event::Started | Event::StepStarted { .. } => {}
+            Event::Progress { stage, done, total, unit } => {
+                self.progress(stage, *done, *total, unit);
+            }
+            Event::Log { stream, model, file, line, text } => {
+                let origin = origin(model.as_deref(), file.as_deref(), *line);
+                self.say(&self.log_line(*stream, &origin, text));
+            }
+            Event::StepEnded { report } => self.say(&self.step_line(report)),
+            Event::Ended { status, .. } => {
+                self.clear();
+                if *status == JobStatus::Cancelled {
+                    self.say("stopped");
+                }
+            }
+        }
+    }
+
+    fn say(&self, text: &str) {
+        match &self.bar {
+            Some(bar) => bar.suspend(|| self.style.say(text)),
+            None => self.style.say(text),
+        }
+    }
+
+    fn log_line(&self, stream: LogStream, origin: &str, text: &str) -> String {
+        let mark = match stream {
+            LogStream::Stdout => self.style.paint(Tone::Faint, "│"),
+            LogStream::Stderr => self.style.paint(Tone::Warn, "│"),
+            LogStream::System => self.style.paint(Tone::Faint, "·"),
+        };
+        if origin.is_empty() {
+            return format!("  {mark} {text}");
+        }
+        format!("  {mark} {} {text}", self.style.paint(Tone::Faint, origin))
+    }
+
+    fn step_line(&self, report: &StepReport) -> String {
+        let (sign, tone, word) = match report.status {
+            StepStatus::Succeeded => ("✓", Tone::Good, ""),
+            StepStatus::Unchanged => ("=", Tone::Faint, "unchanged"),
+            StepStatus::Failed => ("✗", Tone::Bad, "failed"),
+            StepStatus::Warned => ("!", Tone::Warn, "false, not strict"),
+            StepStatus::Skipped => ("-", Tone::Faint, "skipped"),
+        };
+        let mut text = format!("{} {:<28}", self.style.paint(tone, sign), report.step);
+        text.push_str(&self.style.paint(Tone::Faint, format!("{:<12}", report.kind)));
+        if !word.is_empty() {
+            text.push_str(&self.style.paint(tone, word));
+        } else {
+            text.push_str(&format!("{:>9}", output::milliseconds(report.usage.wall_ms)));
+            if let Some(rows) = report.rows {
+                text.push_str(&format!("  {:>14}", output::plural(rows, "row")));
+            }
+        }
+        if report.environment_ms >= 100 {
+            let waited = output::milliseconds(report.environment_ms);
+            text.push_str(&self.style.paint(Tone::Faint, format!("  packages {waited}")));
+        }
+        text.trim_end().to_owned()
+    }
+
+    fn progress(&mut self, stage: &str, done: u64, total: Option<u64>, unit: &str) {
+        if !self.style.is_terminal() || self.began.elapsed() < BAR_DELAY {
+            return;
+        }
+        let bar = self.bar.get_or_insert_with(new_bar);
+        match total {
+            Some(total) => bar.set_length(total),
+            None => bar.unset_length(),
+        }
+        bar.set_position(done);
+        let amount = if unit == "bytes" {
+            format!("{} of {}", output::bytes(done), total.map_or("?".into(), output::bytes))
+        } else {
+            format!("{} of {} {unit}", output::count(done), total.map_or("?".into(), output::count))
+        };
+        bar.set_message(format!("{stage}  {amount}"));
+    }
+}
+
+fn new_bar() -> ProgressBar {
+    let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+    let style = ProgressStyle::with_template("  {bar:30} {msg}")
+        .unwrap_or_else(|_| ProgressStyle::default_bar());
+    bar.set_style(style);
+    bar
+}
+
+fn origin(model: Option<&str>, file: Option<&str>, line: Option<u32>) -> String {
+    let place = match (file, line) {
+        (Some(file), Some(line)) => format!("{file}:{line}"),
+        (Some(file), None) => file.to_owned(),
+        _ => String::new(),
+    };
+    match (model, place.is_empty()) {
+        (Some(model), false) => format!("{model} ({place})"),
+        (Some(model), true) => model.to_owned(),
+        (None, _) => place,
+    }
+}

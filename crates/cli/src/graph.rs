@@ -1,0 +1,105 @@
+//! Draws how commits hang together, in lanes, as `git log --graph` does.
+//!
+//! Commits come newest first; each lane waits for one commit. A merge opens a lane for its second
+//! parent, and lanes that wait for the same commit join at it.
+
+use headwater_model::{Commit, CommitId};
+
+/// One line of the drawing: the lanes, and the commit where the line holds one.
+pub struct GraphLine<'a> {
+    /// Lanes and joins, such as `* |` or `|\`.
+    pub lanes: String,
+    /// The commit of this line.
+    pub commit: Option<&'a Commit>,
+}
+
+/// Draws commits given newest first.
+pub fn draw(commits: &[Commit]) -> Vec<GraphLine<'_>> {
+    let mut lines = Vec::new();
+    let mut lanes: Vec<CommitId> = Vec::new();
+    for commit in commits {
+        let lane = lanes.iter().position(|waits| *waits == commit.id).unwrap_or_else(|| {
+            lanes.push(commit.id);
+            lanes.len() - 1
+        });
+        if let Some(join) = join_lanes(&mut lanes, lane) {
+            lines.push(GraphLine { lanes: join, commit: None });
+        }
+        lines.push(GraphLine { lanes: marks(&lanes, lane), commit: Some(commit) });
+        if let Some(fork) = follow_parents(&mut lanes, lane, &commit.parents) {
+            lines.push(GraphLine { lanes: fork, commit: None });
+        }
+    }
+    lines
+}
+
+/// Ends every other lane that waits for the same commit.
+fn join_lanes(lanes: &mut Vec<CommitId>, lane: usize) -> Option<String> {
+    let waited = lanes[lane];
+    let before = lanes.len();
+    let mut index = 0;
+    lanes.retain(|waits| {
+        index += 1;
+        index - 1 <= lane || *waits != waited
+    });
+    (lanes.len() < before).then(|| format!("{}|/", "| ".repeat(lane)))
+}
+
+fn marks(lanes: &[CommitId], lane: usize) -> String {
+    let marks: Vec<_> = (0..lanes.len()).map(|i| if i == lane { "*" } else { "|" }).collect();
+    marks.join(" ")
+}
+
+/// Lets the lane wait for the first parent, and opens one for the second.
+fn follow_parents(lanes: &mut Vec<CommitId>, lane: usize, parents: &[CommitId]) -> Option<String> {
+    match parents {
+        [] => {
+            lanes.remove(lane);
+            None
+        }
+        [parent] => {
+            lanes[lane] = *parent;
+            None
+        }
+        [first, second, ..] => {
+            lanes[lane] = *first;
+            lanes.insert(lane + 1, *second);
+            Some(format!("{}|\\", "| ".repeat(lane)))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn commit(name: &str, parents: &[&str]) -> Commit {
+        let id = |name: &str| CommitId::of(name.as_bytes());
+        Commit {
+            id: id(name),
+            parents: parents.iter().map(|parent| id(parent)).collect(),
+            author: "eva".into(),
+            message: name.into(),
+            time: chrono::DateTime::UNIX_EPOCH,
+            properties: std::collections::BTreeMap::new(),
+        }
+    }
+
+    #[test]
+    fn a_merge_opens_a_lane_that_joins_at_the_base() {
+        let commits = [
+            commit("merge", &["main", "dev"]),
+            commit("dev", &["base"]),
+            commit("main", &["base"]),
+            commit("base", &[]),
+        ];
+        let drawn: Vec<_> = draw(&commits)
+            .iter()
+            .map(|line| {
+                let message = line.commit.map_or("", |commit| commit.message.as_str());
+                format!("{} {message}", line.lanes).trim_end().to_owned()
+            })
+            .collect();
+        assert_eq!(drawn, ["* merge", "|\\", "| * dev", "* | main", "|/", "* base"]);
+    }
+}

@@ -1,0 +1,172 @@
+//! Answers on standard output: tables for people, one JSON document for programs.
+
+use std::io::Write;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use comfy_table::{Cell, CellAlignment, ContentArrangement, Table};
+use headwater_model::Usage;
+use serde::Serialize;
+
+use crate::terminal::{self, Style, Tone};
+
+static BEGAN: AtomicBool = AtomicBool::new(false);
+
+/// Whether anything was written to standard output, after which no second document may follow.
+pub fn began() -> bool {
+    BEGAN.load(Ordering::Relaxed)
+}
+
+/// Writes bytes to standard output; a reader that went away ends the command quietly.
+pub fn write(bytes: &[u8]) {
+    BEGAN.store(true, Ordering::Relaxed);
+    let mut out = std::io::stdout().lock();
+    if out.write_all(bytes).and_then(|()| out.flush()).is_err() {
+        std::process::exit(0);
+    }
+}
+
+/// Writes a line to standard output.
+pub fn line(text: impl std::fmt::Display) {
+    write(format!("{text}\n").as_bytes());
+}
+
+/// Writes one JSON document.
+pub fn print_json(value: &impl Serialize) {
+    if let Ok(text) = serde_json::to_string_pretty(value) {
+        line(text);
+    }
+}
+
+/// A table for people: a heading and aligned columns, no frame.
+pub struct Grid {
+    table: Table,
+    style: Style,
+    rows: usize,
+}
+
+impl Grid {
+    /// An empty table with these headings; one that begins with `>` is aligned to the right.
+    pub fn new(style: Style, headings: &[&str]) -> Self {
+        let mut table = Table::new();
+        table.load_preset(comfy_table::presets::NOTHING);
+        if let Some(width) = terminal::width() {
+            table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width);
+        }
+        let cells = headings.iter().map(|heading| style.paint(Tone::Faint, trim(heading)));
+        table.set_header(cells);
+        for (index, heading) in headings.iter().enumerate() {
+            let Some(column) = table.column_mut(index) else { continue };
+            column.set_padding((0, 2));
+            if heading.starts_with('>') {
+                column.set_cell_alignment(CellAlignment::Right);
+            }
+        }
+        Grid { table, style, rows: 0 }
+    }
+
+    /// Adds a row.
+    pub fn row<T: ToString>(&mut self, cells: impl IntoIterator<Item = T>) {
+        self.rows += 1;
+        self.table.add_row(cells.into_iter().map(|cell| Cell::new(cell.to_string())));
+    }
+
+    /// Prints the table, or the remark where it has no row.
+    pub fn print(self, empty: &str) {
+        if self.rows == 0 {
+            return self.style.say(empty);
+        }
+        line(self.text());
+    }
+
+    /// The table as text, without blanks at line ends.
+    pub fn text(&self) -> String {
+        let lines: Vec<_> = self.table.lines().map(|line| line.trim_end().to_owned()).collect();
+        lines.join("\n")
+    }
+}
+
+fn trim(heading: &str) -> &str {
+    heading.trim_start_matches('>')
+}
+
+/// A count with separators: `336,776`.
+pub fn count(value: u64) -> String {
+    let digits = value.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index) % 3 == 0 {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// A size in binary units: `12.4 MiB`.
+pub fn bytes(value: u64) -> String {
+    const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
+    let mut size = value as f64;
+    let mut unit = 0;
+    while size >= 1024.0 && unit < UNITS.len() - 1 {
+        size /= 1024.0;
+        unit += 1;
+    }
+    if unit == 0 { format!("{value} B") } else { format!("{size:.1} {}", UNITS[unit]) }
+}
+
+/// A duration: `312 ms`, `4.1 s`, `3 min 20 s`.
+pub fn milliseconds(value: u64) -> String {
+    match value {
+        0..=999 => format!("{value} ms"),
+        1_000..=59_999 => format!("{:.1} s", value as f64 / 1000.0),
+        _ => format!("{} min {} s", value / 60_000, value % 60_000 / 1000),
+    }
+}
+
+/// An amount of money, with as many digits as a small one needs.
+pub fn money(value: f64, currency: &str) -> String {
+    let text = if value == 0.0 || value >= 0.01 {
+        format!("{value:.4}")
+    } else {
+        format!("{value:.8}")
+    };
+    format!("{text} {currency}")
+}
+
+/// The figures of a usage in one line.
+pub fn usage(usage: &Usage) -> String {
+    format!(
+        "{} wall, {} cpu, {} peak, {} read, {} written",
+        milliseconds(usage.wall_ms),
+        milliseconds(usage.cpu_us.div_ceil(1000)),
+        bytes(usage.memory_bytes_peak),
+        bytes(usage.bytes_read),
+        bytes(usage.bytes_written),
+    )
+}
+
+/// A moment as people read it, in UTC.
+pub fn moment(time: chrono::DateTime<chrono::Utc>) -> String {
+    time.format("%Y-%m-%d %H:%M:%S").to_string()
+}
+
+/// A number with its noun: `1 file`, `3 files`.
+pub fn plural(number: u64, noun: &str) -> String {
+    let ending = if number == 1 { "" } else { "s" };
+    format!("{} {noun}{ending}", count(number))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures_read_well() {
+        assert_eq!(count(336_776), "336,776");
+        assert_eq!(count(12), "12");
+        assert_eq!(bytes(1536), "1.5 KiB");
+        assert_eq!(milliseconds(61_500), "1 min 1 s");
+        assert_eq!(money(0.000_012_3, "USD"), "0.00001230 USD");
+        assert_eq!(plural(1, "row"), "1 row");
+    }
+}

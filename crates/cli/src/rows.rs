@@ -1,0 +1,93 @@
+//! A query's answer as a table: reads the Arrow stream while it comes and lays out its cells.
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::{DataType, SchemaRef};
+use arrow::error::ArrowError;
+use arrow::ipc::reader::StreamDecoder;
+use arrow::util::display::{ArrayFormatter, FormatOptions};
+use bytes::Bytes;
+
+use crate::error::{self, Result};
+use crate::output::Grid;
+use crate::terminal::Style;
+
+/// Record batches out of the bytes of an Arrow IPC stream, as they come.
+#[derive(Default)]
+pub struct RowReader {
+    decoder: StreamDecoder,
+    /// The batches read so far.
+    pub batches: Vec<RecordBatch>,
+}
+
+impl RowReader {
+    /// Takes the next bytes.
+    pub fn push(&mut self, bytes: Bytes) -> Result<()> {
+        let mut buffer = arrow::buffer::Buffer::from(bytes);
+        while !buffer.is_empty() {
+            if let Some(batch) = self.decoder.decode(&mut buffer).map_err(error::unexpected)? {
+                self.batches.push(batch);
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks that the stream came to its end.
+    pub fn finish(&mut self) -> std::result::Result<(), ArrowError> {
+        self.decoder.finish()
+    }
+
+    /// The columns, once the stream has begun.
+    pub fn schema(&self) -> Option<SchemaRef> {
+        self.decoder.schema()
+    }
+}
+
+/// Lays out at most `limit` rows.
+pub fn grid(style: Style, schema: &SchemaRef, batches: &[RecordBatch], limit: u64) -> Result<Grid> {
+    let headings: Vec<String> = schema
+        .fields()
+        .iter()
+        .map(|field| {
+            let right = if is_number(field.data_type()) { ">" } else { "" };
+            format!("{right}{}", field.name())
+        })
+        .collect();
+    let headings: Vec<&str> = headings.iter().map(String::as_str).collect();
+    let mut grid = Grid::new(style, &headings);
+    let mut left = limit;
+    for batch in batches {
+        let rows = batch.slice(0, batch.num_rows().min(usize::try_from(left).unwrap_or(usize::MAX)));
+        add_rows(&mut grid, &rows).map_err(error::unexpected)?;
+        left -= rows.num_rows() as u64;
+    }
+    Ok(grid)
+}
+
+fn add_rows(grid: &mut Grid, batch: &RecordBatch) -> std::result::Result<(), ArrowError> {
+    let options = FormatOptions::new().with_null("∅").with_display_error(true);
+    let columns = batch
+        .columns()
+        .iter()
+        .map(|column| ArrayFormatter::try_new(column, &options))
+        .collect::<std::result::Result<Vec<_>, _>>()?;
+    for row in 0..batch.num_rows() {
+        grid.row(columns.iter().map(|column| cell(&column.value(row).to_string())));
+    }
+    Ok(())
+}
+
+/// The longest text of a cell; the rest is cut, and JSON output has it whole.
+const CELL_CHARACTERS_MAX: usize = 120;
+
+/// Text without what could move a terminal's cursor.
+fn cell(text: &str) -> String {
+    let clean = text.chars().map(|c| if c.is_control() { ' ' } else { c });
+    if text.chars().count() <= CELL_CHARACTERS_MAX {
+        return clean.collect();
+    }
+    clean.take(CELL_CHARACTERS_MAX - 1).chain(['…']).collect()
+}
+
+fn is_number(data_type: &DataType) -> bool {
+    data_type.is_numeric()
+}

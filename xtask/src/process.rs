@@ -1,0 +1,54 @@
+//! Running other programs, each named before it runs and timed after.
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Instant;
+
+/// The outcome of a task; the error is for the person who ran it.
+pub type Outcome = Result<(), String>;
+
+/// The repository's root.
+pub fn root() -> PathBuf {
+    let manifest = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    manifest.parent().map_or(manifest.clone(), PathBuf::from)
+}
+
+/// A program that runs in the repository's root.
+pub fn command(program: &str, arguments: &[&str]) -> Command {
+    let mut command = Command::new(program);
+    command.args(arguments).current_dir(root());
+    command
+}
+
+/// This cargo.
+pub fn cargo(arguments: &[&str]) -> Command {
+    command(&std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned()), arguments)
+}
+
+/// Runs a program to its end; failure is an error that names it.
+pub fn run(mut command: Command) -> Outcome {
+    let line = line(&command);
+    eprintln!("$ {line}");
+    let began = Instant::now();
+    let status = command.status().map_err(|error| format!("cannot start `{line}`: {error}"))?;
+    eprintln!("  {:.1} s", began.elapsed().as_secs_f64());
+    if status.success() { Ok(()) } else { Err(format!("`{line}` ended with {status}")) }
+}
+
+/// Runs a program and answers what it printed.
+pub fn output(mut command: Command) -> Result<String, String> {
+    let line = line(&command);
+    let output = command.output().map_err(|error| format!("cannot start `{line}`: {error}"))?;
+    if !output.status.success() {
+        let errors = String::from_utf8_lossy(&output.stderr);
+        return Err(format!("`{line}` ended with {}\n{errors}", output.status));
+    }
+    String::from_utf8(output.stdout).map_err(|_| format!("`{line}` printed no text"))
+}
+
+fn line(command: &Command) -> String {
+    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    let words: Vec<_> = words.map(|word| word.to_string_lossy()).collect();
+    let program = words[0].rsplit('/').next().unwrap_or_default().to_owned();
+    [&[program.into()], &words[1..]].concat().join(" ")
+}
