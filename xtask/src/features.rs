@@ -109,7 +109,9 @@ fn tree(selection: &[&str]) -> Result<Features, String> {
         if name.starts_with("headwater-") || name == "xtask" || name == "workspace-hack" {
             continue;
         }
-        let dependency = (name.to_owned(), version.trim_start_matches('v').to_owned());
+        // A manifest's requirement takes no build metadata (`2.1.2+zstd.1.5.7`).
+        let version = version.trim_start_matches('v').split('+').next().unwrap_or_default();
+        let dependency = (name.to_owned(), version.to_owned());
         features.entry(dependency).or_default().insert(set.to_owned());
     }
     Ok(features)
