@@ -1,1 +1,37 @@
-//! The `tables` room.
+//! The `tables` room: Apache Iceberg v2 tables on object storage.
+//!
+//! [`Tables`] creates, loads, writes and commits tables, plans scans from a cache of decoded
+//! manifests and reads columns by field id. A [`Table`] is one immutable state of one table, known by
+//! the location of its metadata file. What is written is plain Iceberg that any engine can open, and
+//! is on disk (fsynced, where the store is a local folder) before a call returns.
+//!
+//! This room moves no ref: which metadata file is current is the catalog's affair, so that a commit
+//! here is only a new file that nobody names yet.
+
+mod error;
+mod operation;
+mod options;
+mod plan;
+mod staged;
+mod table;
+mod tables;
+mod types;
+
+use arrow::array::RecordBatch;
+use arrow::error::ArrowError;
+
+pub use error::{Error, Result};
+pub use operation::{CreateTable, Operation};
+pub use options::TablesOptions;
+pub use plan::{DataFile, ScanPlan};
+pub use staged::Staged;
+pub use table::Table;
+pub use tables::Tables;
+pub use types::{normalise_schema, parse_type, type_name};
+
+/// Record batches as they are made, all of one schema.
+pub type BatchStream =
+    futures::stream::BoxStream<'static, std::result::Result<RecordBatch, ArrowError>>;
+
+/// The key under which a field's metadata carries its Iceberg field id.
+pub const FIELD_ID: &str = "PARQUET:field_id";

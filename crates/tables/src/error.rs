@@ -1,0 +1,303 @@
+//! What can go wrong with a table, and what to do about it.
+//!
+//! Errors of the `iceberg` crate, Parquet and object stores never leave this room bare: each becomes a
+//! variant that names the column or the file it is about.
+
+use std::error::Error as StdError;
+use std::io::ErrorKind;
+
+use arrow::error::ArrowError;
+use headwater_model::{ErrorCode, Fault, Problem};
+
+/// Shorthand for this crate's results.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Why a table could not be made, written, read or planned.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A type that Iceberg v2 cannot hold.
+    #[error("column `{column}` has the type `{data_type}`, which a table cannot hold")]
+    UnsupportedType {
+        /// The column, with dots for nested fields.
+        column: String,
+        /// Its Arrow type.
+        data_type: String,
+    },
+    /// A text that names no type.
+    #[error("`{text}` is not a column type")]
+    InvalidType {
+        /// The text as given.
+        text: String,
+    },
+    /// A schema that cannot be a table's.
+    #[error("column `{column}` cannot be used: {reason}")]
+    InvalidColumn {
+        /// The column.
+        column: String,
+        /// The rule it breaks.
+        reason: String,
+    },
+    /// A column that is to be added and is there.
+    #[error("column `{column}` exists already")]
+    ColumnExists {
+        /// The column.
+        column: String,
+    },
+    /// A column that the table does not have.
+    #[error("the table has no column `{column}`")]
+    ColumnNotFound {
+        /// The column as asked for.
+        column: String,
+        /// A column with a similar name.
+        near: Option<String>,
+    },
+    /// A partition field that cannot be.
+    #[error("the table cannot be partitioned by `{field}`: {reason}")]
+    InvalidPartition {
+        /// The partition field as given.
+        field: String,
+        /// The rule it breaks.
+        reason: String,
+    },
+    /// Rows without a column that may not be null.
+    #[error("the rows have no column `{column}`, which may not be null")]
+    MissingColumn {
+        /// The column.
+        column: String,
+    },
+    /// A null where the table takes none.
+    #[error("column `{column}` may not be null, and {rows} of the rows have a null there")]
+    NullValue {
+        /// The column, with dots for nested fields.
+        column: String,
+        /// How many of the rows in the batch at hand.
+        rows: usize,
+    },
+    /// Rows whose type does not fit the table's.
+    #[error("column `{column}` has the type `{found}`, and the table's type is `{expected}`")]
+    WrongType {
+        /// The column, with dots for nested fields.
+        column: String,
+        /// The rows' type.
+        found: String,
+        /// The table's type.
+        expected: String,
+    },
+    /// A value that the table's type cannot hold.
+    #[error("column `{column}` has a value that does not fit the table's type `{expected}`")]
+    BadValue {
+        /// The column, with dots for nested fields.
+        column: String,
+        /// The table's type.
+        expected: String,
+        /// Which value, as Arrow says it.
+        #[source]
+        source: ArrowError,
+    },
+    /// The stream of rows to write ended with an error of its own.
+    #[error("the rows to write could not be produced")]
+    Input(#[source] ArrowError),
+    /// The table is no longer as it was when the rows were written for it.
+    #[error("the table's {what} changed while its new rows were written")]
+    TableChanged {
+        /// `schema`, `partitioning` or `identity`.
+        what: &'static str,
+    },
+    /// A snapshot that the table does not have.
+    #[error("the table has no snapshot `{snapshot}`")]
+    SnapshotNotFound {
+        /// The snapshot's id.
+        snapshot: i64,
+    },
+    /// A location outside the warehouse.
+    #[error("`{location}` does not lie in the warehouse `{root}`")]
+    OutsideWarehouse {
+        /// The location.
+        location: String,
+        /// The warehouse's root.
+        root: String,
+    },
+    /// A table that uses a part of Iceberg that is not read here.
+    #[error("`{location}` uses {feature}, which cannot be read yet")]
+    Unsupported {
+        /// The file.
+        location: String,
+        /// The part of Iceberg.
+        feature: String,
+    },
+    /// A file that cannot be read back as what it should be.
+    #[error("`{location}` cannot be read: {reason}")]
+    Corrupt {
+        /// The file.
+        location: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A file of the table that is gone.
+    #[error("`{location}` is missing")]
+    Missing {
+        /// The file.
+        location: String,
+    },
+    /// No room is left.
+    #[error("no space is left to write `{location}`")]
+    DiskFull {
+        /// The file.
+        location: String,
+    },
+    /// The object store answered with an error.
+    #[error("the object store failed on `{location}`")]
+    Storage {
+        /// The file.
+        location: String,
+        /// What it said.
+        #[source]
+        source: Box<dyn StdError + Send + Sync>,
+    },
+    /// A fault of our own.
+    #[error("a table could not be {doing}: {reason}")]
+    Internal {
+        /// What was being done.
+        doing: &'static str,
+        /// Why it failed.
+        reason: String,
+    },
+}
+
+impl Error {
+    /// An object store's error about a file, told apart by what is behind it.
+    pub(crate) fn storage(
+        location: impl Into<String>,
+        source: impl StdError + Send + Sync + 'static,
+    ) -> Self {
+        let location = location.into();
+        if is_disk_full(&source) {
+            return Error::DiskFull { location };
+        }
+        if is_missing(&source) {
+            return Error::Missing { location };
+        }
+        Error::Storage { location, source: Box::new(source) }
+    }
+
+    /// A file that does not hold what it should.
+    pub(crate) fn corrupt(location: impl Into<String>, reason: impl std::fmt::Display) -> Self {
+        Error::Corrupt { location: location.into(), reason: reason.to_string() }
+    }
+
+    /// Something that cannot fail, and did.
+    pub(crate) fn internal(doing: &'static str, reason: impl std::fmt::Display) -> Self {
+        Error::Internal { doing, reason: reason.to_string() }
+    }
+}
+
+/// Whether an error comes from a disk, or a disk limit, that is full.
+pub(crate) fn is_disk_full(error: &(dyn StdError + 'static)) -> bool {
+    chain(error)
+        .filter_map(|e| e.downcast_ref::<std::io::Error>())
+        .any(|io| matches!(io.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded))
+}
+
+fn is_missing(error: &(dyn StdError + 'static)) -> bool {
+    chain(error).any(|e| {
+        matches!(e.downcast_ref(), Some(object_store::Error::NotFound { .. }))
+            || e.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == ErrorKind::NotFound)
+    })
+}
+
+fn chain<'a>(
+    error: &'a (dyn StdError + 'static),
+) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
+    std::iter::successors(Some(error), |error: &&'a (dyn StdError + 'static)| (*error).source())
+}
+
+impl From<Error> for ArrowError {
+    fn from(error: Error) -> Self {
+        ArrowError::ExternalError(Box::new(error))
+    }
+}
+
+/// The code of what made a stream of rows fail: its own where it has one.
+fn input_code(error: &ArrowError) -> ErrorCode {
+    if let ArrowError::ExternalError(inner) = error {
+        if let Some(problem) = inner.downcast_ref::<Problem>() {
+            return problem.code;
+        }
+        if let Some(error) = inner.downcast_ref::<Error>() {
+            return error.code();
+        }
+    }
+    match error {
+        ArrowError::CastError(_)
+        | ArrowError::ParseError(_)
+        | ArrowError::CsvError(_)
+        | ArrowError::JsonError(_)
+        | ArrowError::ComputeError(_)
+        | ArrowError::DivideByZero
+        | ArrowError::ArithmeticOverflow(_)
+        | ArrowError::InvalidArgumentError(_) => ErrorCode::BadRow,
+        _ if is_disk_full(error) => ErrorCode::DiskFull,
+        ArrowError::IoError(..) => ErrorCode::Storage,
+        _ => ErrorCode::Internal,
+    }
+}
+
+impl Fault for Error {
+    fn code(&self) -> ErrorCode {
+        match self {
+            Error::UnsupportedType { .. }
+            | Error::InvalidType { .. }
+            | Error::InvalidColumn { .. }
+            | Error::InvalidPartition { .. }
+            | Error::SnapshotNotFound { .. } => ErrorCode::InvalidArgument,
+            Error::ColumnExists { .. } => ErrorCode::AlreadyExists,
+            Error::ColumnNotFound { .. } => ErrorCode::ColumnNotFound,
+            Error::MissingColumn { .. }
+            | Error::NullValue { .. }
+            | Error::WrongType { .. }
+            | Error::BadValue { .. } => ErrorCode::BadRow,
+            Error::Input(source) => input_code(source),
+            Error::TableChanged { .. } => ErrorCode::CommitConflict,
+            Error::Unsupported { .. } => ErrorCode::UnsupportedStatement,
+            Error::Corrupt { .. } => ErrorCode::Corrupt,
+            Error::DiskFull { .. } => ErrorCode::DiskFull,
+            Error::Missing { .. } | Error::Storage { .. } => ErrorCode::Storage,
+            Error::OutsideWarehouse { .. } | Error::Internal { .. } => ErrorCode::Internal,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        let hint = match self {
+            Error::UnsupportedType { .. } => "Cast the column to another type, such as string.",
+            Error::InvalidType { .. } => {
+                "Use one of boolean, int, long, float, double, decimal(p, s), date, time, timestamp, \
+                 timestamptz, string, uuid, binary, list<t>, map<k, v>, struct<name: t>."
+            }
+            Error::ColumnNotFound { near: Some(near), .. } => {
+                return Some(format!("Did you mean `{near}`?"));
+            }
+            Error::ColumnNotFound { .. } => "Name a column of the table, or add this one first.",
+            Error::InvalidPartition { .. } => {
+                "Partition by a column of the table, as `column` or `day(column)`."
+            }
+            Error::MissingColumn { .. } => "Give the rows that column.",
+            Error::NullValue { .. } => "Fill the nulls, or leave the rows out.",
+            Error::WrongType { .. } => "Cast the column to the table's type.",
+            Error::BadValue { .. } => "Correct the value, or replace the table with a wider type.",
+            Error::TableChanged { .. } => "Try again.",
+            Error::DiskFull { .. } => "Free some space and try again.",
+            Error::Missing { .. } | Error::Corrupt { .. } => {
+                "Restore the file from a backup, or go back to an earlier commit."
+            }
+            Error::InvalidColumn { .. }
+            | Error::ColumnExists { .. }
+            | Error::Input(_)
+            | Error::SnapshotNotFound { .. }
+            | Error::OutsideWarehouse { .. }
+            | Error::Unsupported { .. }
+            | Error::Storage { .. }
+            | Error::Internal { .. } => return None,
+        };
+        Some(hint.to_owned())
+    }
+}
