@@ -1,1 +1,25 @@
-//! The `server` room.
+//! Every door of Headwater, and the one place that wires the rooms together.
+//!
+//! [`Server::start`] opens a lake, takes its lock, starts the parts from the ground up and opens the doors
+//! that [`ServerConfig`] names: HTTP on a loopback address, and the same on a Unix socket. [`Running`] is
+//! what is left in the caller's hand. A command that wants no server of its own process calls
+//! [`Running::call`], which is the same router without a door.
+//!
+//! Nothing here decides what a table, a branch or a job is: a handler parses, calls one room, and answers.
+//! Nothing here reads the environment or the home folder either; the command line does, once.
+
+mod config;
+mod error;
+mod lock;
+mod running;
+mod server;
+mod socket;
+
+pub use axum::body::Body;
+pub use config::ServerConfig;
+pub use error::{Error, Result};
+pub use headwater_functions::{Isolation, SpawnCommand, spawner_main};
+pub use lock::{ServerInfo, find_server};
+pub use running::Running;
+pub use server::Server;
+pub use socket::connect_socket;

@@ -1,0 +1,69 @@
+//! What a server is told when it starts; the command line fills it in from flags and the environment.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::{Isolation, SpawnCommand};
+
+const GIB: u64 = 1 << 30;
+
+/// What a server is told when it starts.
+#[derive(Debug, Clone)]
+pub struct ServerConfig {
+    /// The lake's folder, `.headwater`; made where it is not there.
+    pub lake_dir: PathBuf,
+    /// The project's folder, whose `headwater.toml` gives the rate card and the triggers.
+    pub project_dir: Option<PathBuf>,
+    /// The version that the server says it is; a command of another version replaces it.
+    pub version: String,
+    /// Where to listen for HTTP; port 0 picks one. `None` opens no such door.
+    pub http: Option<SocketAddr>,
+    /// The Unix socket to listen on. `None` opens no such door.
+    pub socket: Option<PathBuf>,
+    /// End after so long without a request and without a job; never where nothing is said, nor while
+    /// the project declares triggers.
+    pub idle: Option<Duration>,
+    /// How long to wait for another holder of the lake to end before giving up.
+    pub lock_wait: Duration,
+    /// How long jobs under way may go on once the server is told to end.
+    pub drain: Duration,
+    /// This program's hidden spawner command.
+    pub spawner: SpawnCommand,
+    /// Where downloaded packages are kept, shared by every lake of the user.
+    pub cache_dir: PathBuf,
+    /// Folders in which Python interpreters and `uv` are looked for, before `PATH`-like defaults.
+    pub python_search: Vec<PathBuf>,
+    /// The memory that queries and functions may hold, together.
+    pub memory_bytes: u64,
+    /// Processors that queries may use at once.
+    pub threads: usize,
+    /// Functions that may run at once.
+    pub functions_concurrency: usize,
+    /// How functions are kept apart.
+    pub isolation: Isolation,
+}
+
+impl ServerConfig {
+    /// A server of this lake with no door: half the processors' worth of functions, 4 GiB of memory.
+    pub fn new(lake_dir: &Path, spawner: SpawnCommand) -> Self {
+        let threads = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
+        ServerConfig {
+            lake_dir: lake_dir.to_owned(),
+            project_dir: None,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            http: None,
+            socket: None,
+            idle: None,
+            lock_wait: Duration::ZERO,
+            drain: Duration::from_secs(10),
+            spawner,
+            cache_dir: lake_dir.join("cache"),
+            python_search: Vec::new(),
+            memory_bytes: 4 * GIB,
+            threads,
+            functions_concurrency: threads,
+            isolation: Isolation::Sandbox,
+        }
+    }
+}

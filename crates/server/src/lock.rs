@@ -1,0 +1,116 @@
+//! One server per lake: the lock, and the note that says who holds it.
+//!
+//! The lock is an exclusive `flock` on `server.lock`, which the kernel lets go however its holder ends.
+//! `server.json` beside it says where the holder listens. It is written whole, by renaming, and it counts
+//! only while the lock is held: what a killed server left behind is never believed.
+
+use std::fs::{File, TryLockError};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use headwater_model::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::{Error, Result};
+
+/// How often a lock that is waited for is tried again.
+const RETRY: Duration = Duration::from_millis(20);
+
+/// What a running server says of itself in `server.json`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServerInfo {
+    /// Its process id.
+    pub pid: u32,
+    /// Its version.
+    pub version: String,
+    /// The Unix socket it listens on.
+    pub socket: Option<PathBuf>,
+    /// The address it listens on for HTTP.
+    pub http: Option<SocketAddr>,
+    /// When it started.
+    pub started: Timestamp,
+}
+
+/// Says which server holds this lake: `None` if none does. The inner value is `None` for the moment
+/// between a server's taking the lock and its being ready to answer.
+pub fn find_server(lake_dir: &Path) -> Result<Option<Option<ServerInfo>>> {
+    let path = lock_path(lake_dir);
+    let file = match File::open(&path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(source) => return Err(Error::Folder { path, source }),
+    };
+    match file.try_lock_shared() {
+        Ok(()) => Ok(None),
+        Err(TryLockError::WouldBlock) => Ok(Some(read_info(lake_dir))),
+        Err(TryLockError::Error(source)) => Err(Error::Folder { path, source }),
+    }
+}
+
+fn lock_path(lake_dir: &Path) -> PathBuf {
+    lake_dir.join("server.lock")
+}
+
+fn info_path(lake_dir: &Path) -> PathBuf {
+    lake_dir.join("server.json")
+}
+
+fn read_info(lake_dir: &Path) -> Option<ServerInfo> {
+    serde_json::from_slice(&std::fs::read(info_path(lake_dir)).ok()?).ok()
+}
+
+/// The lake, held by this process until dropped.
+#[derive(Debug)]
+pub(crate) struct LakeLock {
+    lake_dir: PathBuf,
+    _file: File,
+}
+
+impl LakeLock {
+    /// Takes the lake, waiting at most `wait` for another holder to end.
+    pub(crate) async fn take(lake_dir: &Path, wait: Duration) -> Result<Self> {
+        let path = lock_path(lake_dir);
+        let folder = |source| Error::Folder { path: path.clone(), source };
+        let open = File::options().create(true).truncate(false).write(true).read(true);
+        let file = open.open(&path).map_err(folder)?;
+        let deadline = Instant::now() + wait;
+        loop {
+            match file.try_lock() {
+                Ok(()) => break,
+                Err(TryLockError::Error(source)) => return Err(folder(source)),
+                Err(TryLockError::WouldBlock) if Instant::now() < deadline => {
+                    tokio::time::sleep(RETRY).await;
+                }
+                Err(TryLockError::WouldBlock) => {
+                    let info = read_info(lake_dir).map(Box::new);
+                    return Err(Error::LakeHeld { lake: lake_dir.to_owned(), info });
+                }
+            }
+        }
+        let lock = LakeLock { lake_dir: lake_dir.to_owned(), _file: file };
+        lock.forget();
+        Ok(lock)
+    }
+
+    /// Says where this server listens.
+    pub(crate) fn publish(&self, info: &ServerInfo) -> Result<()> {
+        let path = info_path(&self.lake_dir);
+        let new = self.lake_dir.join("server.json.new");
+        let text = serde_json::to_vec_pretty(info).unwrap_or_default();
+        std::fs::write(&new, text)
+            .and_then(|()| std::fs::rename(&new, &path))
+            .map_err(|source| Error::Folder { path, source })
+    }
+
+    /// Removes the note of an earlier holder, or our own at the end; that there is none is as well.
+    fn forget(&self) {
+        let _ = std::fs::remove_file(info_path(&self.lake_dir));
+    }
+}
+
+impl Drop for LakeLock {
+    fn drop(&mut self) {
+        self.forget();
+    }
+}
