@@ -125,6 +125,9 @@ pub struct TriggerStatus {
     pub done: u64,
     /// Events given up.
     pub failed: u64,
+    /// What keeps the trigger from seeing what happens, such as a folder that is not there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<Problem>,
 }
 
 /// Where an event stands.
