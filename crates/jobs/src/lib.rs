@@ -1,1 +1,39 @@
-//! The `jobs` room.
+//! Everything that runs is a job: one id, one life cycle, one stream of events, one line of usage.
+//!
+//! [`Jobs`] is a durable queue. It runs nothing itself: whoever owns a kind of work registers an
+//! [`Executor`] for it, or drives the work and records it ([`Jobs::record`]). [`Triggers`] turns files
+//! that land and clocks that strike into events, records each before anything acts on it, and has it
+//! acted on by a job, in order, again after a failure, and after a restart.
+//!
+//! One process at a time opens the jobs of a lake; the server's lock sees to that.
+
+mod error;
+mod event_log;
+mod executor;
+mod follow;
+mod guard;
+mod ids;
+mod jobs;
+mod lane;
+mod list;
+mod live;
+mod lookup;
+mod open;
+mod options;
+mod record;
+mod retention;
+mod trigger;
+mod usage;
+mod writer;
+
+pub use error::{Error, Result};
+pub use executor::{Executor, JobContext, NewJob};
+pub use follow::EventStream;
+pub use guard::JobGuard;
+pub use jobs::Jobs;
+pub use list::JobFilter;
+pub use options::{JobsOptions, KindLimits};
+pub use trigger::{
+    TriggerActions, TriggerEventFilter, Triggers, TriggersOptions, check_trigger, event_part,
+};
+pub use usage::UsageGroup;

@@ -1,0 +1,291 @@
+//! The events of one living job: those not yet stored, and a tail of those that are.
+//!
+//! Sequences are dense from 1. Progress is thinned out, so that a stage that reports every row costs
+//! ten events a second; log text has a bound, and a remark says where lines were left out. Nothing here
+//! waits or does I/O: the writer stores what [`EventLog::unstored`] gives, followers read
+//! [`EventLog::after`].
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use headwater_model::{Event, JobEvent, LogStream, Timestamp};
+
+/// How many stored events are kept at hand for those who follow.
+const TAIL: usize = 1_024;
+/// The least time between two stored events of progress of one stage.
+const PROGRESS_EVERY: Duration = Duration::from_millis(100);
+/// The longest line, in bytes; the rest of a longer one is left out.
+const LINE_BYTES_MAX: usize = 64 << 10;
+
+/// What [`EventLog::after`] finds.
+pub(crate) enum Found {
+    /// These come next; none, where nothing has happened since.
+    Events(Vec<JobEvent>),
+    /// What comes next is no longer at hand; the store has everything up to this sequence.
+    Stored(u64),
+}
+
+/// The events of one job.
+pub(crate) struct EventLog {
+    events: VecDeque<JobEvent>,
+    next: u64,
+    stored: u64,
+    held: Option<Event>,
+    progress: Option<(String, Instant)>,
+    text_bytes: usize,
+    text_bytes_max: usize,
+    lines_left_out: u64,
+    noteworthy: bool,
+}
+
+impl EventLog {
+    pub(crate) fn new(text_bytes_max: usize) -> Self {
+        EventLog {
+            events: VecDeque::new(),
+            next: 1,
+            stored: 0,
+            held: None,
+            progress: None,
+            text_bytes: 0,
+            text_bytes_max,
+            lines_left_out: 0,
+            noteworthy: false,
+        }
+    }
+
+    /// A log that goes on after `last`, which the store holds.
+    pub(crate) fn after_stored(last: u64) -> Self {
+        EventLog { next: last + 1, stored: last, noteworthy: true, ..EventLog::new(usize::MAX) }
+    }
+
+    /// Adds an event, unless it is progress too soon after the last, or text beyond the bound.
+    pub(crate) fn push(&mut self, time: Timestamp, event: Event) {
+        match event {
+            Event::Progress { .. } => self.push_progress(time, event),
+            Event::Log { .. } => self.push_line(time, event),
+            Event::Started => self.append(time, event),
+            Event::StepStarted { .. } | Event::StepEnded { .. } => {
+                self.noteworthy = true;
+                self.append(time, event);
+            }
+            Event::Ended { .. } => {
+                self.say_what_was_left_out(time);
+                self.append(time, event);
+            }
+        }
+    }
+
+    fn push_progress(&mut self, time: Timestamp, event: Event) {
+        let Event::Progress { stage, done, total, .. } = &event else { return };
+        self.noteworthy = true;
+        let soon = self.progress.as_ref().is_some_and(|(last, at)| {
+            last == stage && at.elapsed() < PROGRESS_EVERY && Some(*done) != *total
+        });
+        if soon {
+            self.held = Some(event);
+            return;
+        }
+        if self.progress.as_ref().is_some_and(|(last, _)| last == stage) {
+            self.held = None;
+        }
+        self.progress = Some((stage.clone(), Instant::now()));
+        self.append(time, event);
+    }
+
+    fn push_line(&mut self, time: Timestamp, mut event: Event) {
+        let Event::Log { text, stream, .. } = &mut event else { return };
+        self.noteworthy = true;
+        shorten(text);
+        let own = *stream == LogStream::System;
+        if !own && self.text_bytes + text.len() > self.text_bytes_max {
+            self.lines_left_out += 1;
+            if self.lines_left_out == 1 {
+                let kept = self.text_bytes_max;
+                self.append(
+                    time,
+                    remark(format!(
+                        "the log has reached {kept} bytes; what is printed from here on is left out"
+                    )),
+                );
+            }
+            return;
+        }
+        self.text_bytes += text.len();
+        self.append(time, event);
+    }
+
+    fn say_what_was_left_out(&mut self, time: Timestamp) {
+        if self.lines_left_out > 0 {
+            let lines = self.lines_left_out;
+            self.append(time, remark(format!("{lines} printed lines were left out of the log")));
+        }
+    }
+
+    fn append(&mut self, time: Timestamp, event: Event) {
+        if let Some(held) = self.held.take() {
+            self.append_one(time, held);
+        }
+        self.append_one(time, event);
+    }
+
+    fn append_one(&mut self, time: Timestamp, event: Event) {
+        self.events.push_back(JobEvent { sequence: self.next, time, event });
+        self.next += 1;
+    }
+
+    /// Lets go of progress that was held back, so that a stage that stalls shows where it is.
+    pub(crate) fn release_held(&mut self, time: Timestamp) {
+        if let Some(held) = self.held.take() {
+            self.append_one(time, held);
+        }
+    }
+
+    /// The last sequence given out; 0 before the first.
+    pub(crate) fn last(&self) -> u64 {
+        self.next - 1
+    }
+
+    /// How many events wait to be stored.
+    pub(crate) fn waiting(&self) -> usize {
+        (self.last() - self.stored) as usize
+    }
+
+    /// Whether the stream says more than that the job began and ended.
+    pub(crate) fn is_noteworthy(&self) -> bool {
+        self.noteworthy
+    }
+
+    /// The events that are not stored yet.
+    pub(crate) fn unstored(&self) -> Vec<JobEvent> {
+        self.events.iter().filter(|event| event.sequence > self.stored).cloned().collect()
+    }
+
+    /// Everything up to `sequence` is stored; a tail of it is kept at hand.
+    pub(crate) fn mark_stored(&mut self, sequence: u64) {
+        self.stored = self.stored.max(sequence);
+        while self.events.len() > TAIL
+            && self.events.front().is_some_and(|event| event.sequence <= self.stored)
+        {
+            self.events.pop_front();
+        }
+    }
+
+    /// What comes after `after`, up to and with `until`.
+    pub(crate) fn after(&self, after: u64, until: u64) -> Found {
+        let first = self.events.front().map_or(self.next, |event| event.sequence);
+        if after + 1 < first && after < self.stored {
+            return Found::Stored(self.stored.min(first - 1));
+        }
+        let wanted = |event: &&JobEvent| event.sequence > after && event.sequence <= until;
+        Found::Events(self.events.iter().filter(wanted).cloned().collect())
+    }
+
+    /// Forgets the last event and gives its sequence back; for an end that has to be said otherwise.
+    pub(crate) fn replace_last(&mut self, time: Timestamp, event: Event) {
+        if self.events.pop_back().is_some() {
+            self.next -= 1;
+        }
+        self.append_one(time, event);
+    }
+}
+
+/// A line by Headwater itself.
+pub(crate) fn remark(text: String) -> Event {
+    Event::Log { stream: LogStream::System, model: None, file: None, line: None, text }
+}
+
+fn shorten(text: &mut String) {
+    if text.len() > LINE_BYTES_MAX {
+        let cut = text.floor_char_boundary(LINE_BYTES_MAX);
+        let left_out = text.len() - cut;
+        text.truncate(cut);
+        text.push_str(&format!(" … ({left_out} bytes left out)"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn now() -> Timestamp {
+        "2026-03-01T00:00:00Z".parse().expect("a time")
+    }
+
+    fn line(text: &str) -> Event {
+        Event::Log {
+            stream: LogStream::Stdout,
+            model: None,
+            file: None,
+            line: None,
+            text: text.to_owned(),
+        }
+    }
+
+    fn progress(done: u64) -> Event {
+        Event::Progress { stage: "import".into(), done, total: Some(1_000), unit: "rows".into() }
+    }
+
+    fn texts(log: &EventLog) -> Vec<String> {
+        let text = |event: JobEvent| match event.event {
+            Event::Log { text, .. } => Some(text),
+            _ => None,
+        };
+        log.unstored().into_iter().filter_map(text).collect()
+    }
+
+    #[test]
+    fn text_beyond_the_bound_is_left_out_and_said_so_once_and_counted_at_the_end() {
+        let mut log = EventLog::new(10);
+        for text in ["12345", "67890", "a", "b"] {
+            log.push(now(), line(text));
+        }
+        log.push(
+            now(),
+            Event::Ended { status: headwater_model::JobStatus::Succeeded, error: None },
+        );
+        let texts = texts(&log);
+        assert_eq!(texts[..2], ["12345", "67890"]);
+        assert!(texts[2].contains("10 bytes"), "{texts:?}");
+        assert!(texts[3].starts_with("2 printed lines"), "{texts:?}");
+        assert_eq!(texts.len(), 4);
+    }
+
+    #[test]
+    fn a_line_without_end_is_shortened_at_a_character() {
+        let mut log = EventLog::new(usize::MAX);
+        log.push(now(), line(&"é".repeat(LINE_BYTES_MAX)));
+        assert!(texts(&log)[0].ends_with(&format!("({LINE_BYTES_MAX} bytes left out)")));
+    }
+
+    #[test]
+    fn progress_is_thinned_out_but_its_end_is_kept() {
+        let mut log = EventLog::new(usize::MAX);
+        (0..=1_000).for_each(|done| log.push(now(), progress(done)));
+        let events = log.unstored();
+        assert!(events.len() < 100, "{} events", events.len());
+        assert_eq!(events.last().map(|last| &last.event), Some(&progress(1_000)));
+        let sequences: Vec<u64> = events.iter().map(|event| event.sequence).collect();
+        assert_eq!(sequences, (1..=events.len() as u64).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn progress_held_back_comes_before_what_follows() {
+        let mut log = EventLog::new(usize::MAX);
+        log.push(now(), progress(1));
+        log.push(now(), progress(2));
+        log.push(now(), line("next"));
+        let events: Vec<Event> = log.unstored().into_iter().map(|event| event.event).collect();
+        assert_eq!(events, [progress(1), progress(2), line("next")]);
+    }
+
+    #[test]
+    fn what_is_no_longer_at_hand_is_found_in_the_store() {
+        let mut log = EventLog::new(usize::MAX);
+        (0..3_000).for_each(|_| log.push(now(), line("x")));
+        assert!(matches!(log.after(0, 3_000), Found::Events(events) if events.len() == 3_000));
+        log.mark_stored(3_000);
+        assert!(matches!(log.after(0, 3_000), Found::Stored(1_976)));
+        assert!(matches!(log.after(1_976, 3_000), Found::Events(events) if events.len() == 1_024));
+        assert!(matches!(log.after(3_000, 3_000), Found::Events(events) if events.is_empty()));
+    }
+}

@@ -1,0 +1,171 @@
+//! A job's events, after it ended or while it runs.
+//!
+//! Followers of a living job are woken by it and read from memory; the store is read only for what is
+//! no longer at hand. Every follower sees every event once, in order, and the stream ends after `Ended`.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use futures::StreamExt;
+use futures::stream::BoxStream;
+use headwater_model::{JobEvent, JobId, JobKind};
+use headwater_store::KeyRange;
+use tokio::sync::watch;
+
+use crate::event_log::Found;
+use crate::live::{Live, Seen, plain_events};
+use crate::record::{decode_events, event_key, events_journal};
+use crate::writer::Shared;
+use crate::{Error, Jobs, Result};
+
+/// The events of a job, in order.
+pub type EventStream = BoxStream<'static, Result<JobEvent>>;
+
+/// How many entries are read at once; an entry holds up to a thousand events.
+const PAGE: usize = 16;
+
+impl Jobs {
+    /// The events after a sequence that have happened so far; 0 gives all.
+    pub async fn events(&self, id: JobId, after: u64) -> Result<Vec<JobEvent>> {
+        let mut follower = self.follower(id, after).await?;
+        let mut events = Vec::new();
+        while follower.fill().await? {
+            events.extend(follower.ready.drain(..));
+        }
+        Ok(events)
+    }
+
+    /// The events after a sequence, those to come included, until the job has ended.
+    pub async fn follow(&self, id: JobId, after: u64) -> Result<EventStream> {
+        let follower = self.follower(id, after).await?;
+        let stream = futures::stream::unfold(Some(follower), |follower| async {
+            let mut follower = follower?;
+            match follower.next().await {
+                Ok(event) => event.map(|event| (Ok(event), Some(follower))),
+                Err(error) => Some((Err(error), None)),
+            }
+        });
+        Ok(stream.boxed())
+    }
+
+    async fn follower(&self, id: JobId, after: u64) -> Result<Follower> {
+        let shared = self.inner.shared.clone();
+        let source = match self.live(id) {
+            Some(live) => Source::Live { seen: live.watch(), live },
+            None => {
+                let record = shared.stored(id).await?;
+                let record =
+                    record.ok_or_else(|| Error::JobNotFound { id: id.to_string(), near: None })?;
+                Source::Stored { kind: record.job.kind, plain: plain_events(&record.job) }
+            }
+        };
+        Ok(Follower { shared, id, source, after, ready: VecDeque::new() })
+    }
+}
+
+enum Source {
+    Live { live: Arc<Live>, seen: watch::Receiver<Seen> },
+    Stored { kind: JobKind, plain: Vec<JobEvent> },
+}
+
+struct Follower {
+    shared: Arc<Shared>,
+    id: JobId,
+    source: Source,
+    /// The last sequence that was made ready.
+    after: u64,
+    ready: VecDeque<JobEvent>,
+}
+
+impl Follower {
+    async fn next(&mut self) -> Result<Option<JobEvent>> {
+        loop {
+            if let Some(event) = self.ready.pop_front() {
+                return Ok(Some(event));
+            }
+            if self.fill().await? {
+                continue;
+            }
+            let Source::Live { seen, .. } = &mut self.source else { return Ok(None) };
+            let ended = seen.borrow_and_update().ended;
+            // What came between the look and the mark is found by one more look.
+            if self.fill().await? {
+                continue;
+            }
+            let Source::Live { seen, .. } = &mut self.source else { return Ok(None) };
+            if ended || seen.changed().await.is_err() {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// Makes ready what has happened; answers whether there was anything.
+    async fn fill(&mut self) -> Result<bool> {
+        let found = match &self.source {
+            Source::Live { live, .. } => match live.events_after(self.after).0 {
+                Found::Events(events) => events,
+                Found::Stored(until) => {
+                    let kind = live.kind;
+                    self.shared.stored_events(self.id, kind, self.after, until).await?
+                }
+            },
+            Source::Stored { kind, plain } => {
+                let stored =
+                    self.shared.stored_events(self.id, *kind, self.after, u64::MAX - 2).await?;
+                if stored.is_empty() && self.after < plain.len() as u64 {
+                    // Either the job has no stored events, or they all came before.
+                    let none = self.shared.last_stored_event(self.id, *kind).await? == 0;
+                    let rest = plain.iter().filter(|event| none && event.sequence > self.after);
+                    rest.cloned().collect()
+                } else {
+                    stored
+                }
+            }
+        };
+        if let Some(last) = found.last() {
+            self.after = last.sequence;
+        }
+        self.ready.extend(found);
+        Ok(!self.ready.is_empty())
+    }
+}
+
+impl Shared {
+    /// Stored events after a sequence, up to and with `until`: some of them, at least one if there is.
+    async fn stored_events(
+        &self,
+        id: JobId,
+        kind: JobKind,
+        after: u64,
+        until: u64,
+    ) -> Result<Vec<JobEvent>> {
+        let journal = events_journal(kind);
+        let prefix = format!("{id}/");
+        // The entry that holds the next event may begin before it.
+        let holds = KeyRange {
+            prefix: prefix.clone(),
+            until: Some(event_key(id, after + 2)),
+            reverse: true,
+            limit: 1,
+            ..KeyRange::default()
+        };
+        let from = self.store.scan(journal, &holds).await?.pop().map(|entry| entry.key);
+        let range = KeyRange { prefix, from, limit: PAGE, ..KeyRange::default() };
+        let mut events = Vec::new();
+        for entry in self.store.scan(journal, &range).await? {
+            events.extend(decode_events(journal, &entry.key, &entry.value)?);
+        }
+        events.retain(|event| event.sequence > after && event.sequence <= until);
+        Ok(events)
+    }
+
+    /// The last stored sequence of a job; 0 where it has no stored events.
+    pub(crate) async fn last_stored_event(&self, id: JobId, kind: JobKind) -> Result<u64> {
+        let journal = events_journal(kind);
+        let range =
+            KeyRange { prefix: format!("{id}/"), reverse: true, limit: 1, ..KeyRange::default() };
+        let Some(entry) = self.store.scan(journal, &range).await?.pop() else { return Ok(0) };
+        let events = decode_events(journal, &entry.key, &entry.value)?;
+        Ok(events.last().map_or(0, |event| event.sequence))
+    }
+}

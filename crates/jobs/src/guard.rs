@@ -1,0 +1,65 @@
+//! Work that the caller drives itself and that is a job all the same: queries, and what triggers do.
+
+use std::sync::Arc;
+
+use headwater_model::{ErrorCode, JobId, Problem};
+use headwater_store::Append;
+use serde_json::Value;
+use tokio::sync::OwnedSemaphorePermit;
+
+use crate::jobs::Inner;
+use crate::live::Live;
+
+/// Stands for the work while it is under way.
+///
+/// A guard that is dropped without [`JobGuard::finish`] ends its job as cancelled: whoever waited for
+/// the answer went away.
+pub struct JobGuard {
+    inner: Arc<Inner>,
+    live: Arc<Live>,
+    pub(crate) slot: Option<OwnedSemaphorePermit>,
+    finished: bool,
+}
+
+impl JobGuard {
+    pub(crate) fn new(inner: Arc<Inner>, live: Arc<Live>) -> Self {
+        JobGuard { inner, live, slot: None, finished: false }
+    }
+
+    /// The job's id.
+    pub fn id(&self) -> JobId {
+        self.live.id
+    }
+
+    /// Ends the job. Its record is written soon after, with others.
+    pub fn finish(mut self, result: Result<Value, Problem>) {
+        self.end(result, Vec::new());
+    }
+
+    /// Ends the job, with entries that stand or fall with its record, and waits until that is stored.
+    pub(crate) async fn finish_with(mut self, result: Result<Value, Problem>, with: Vec<Append>) {
+        self.end(result, with);
+        self.slot = None;
+        self.live.ended().await;
+    }
+
+    fn end(&mut self, result: Result<Value, Problem>, with: Vec<Append>) {
+        self.finished = true;
+        self.inner.end(&self.live, result, with);
+    }
+}
+
+impl Drop for JobGuard {
+    fn drop(&mut self) {
+        if !self.finished {
+            let problem = Problem::new(ErrorCode::Cancelled, "nobody waited for the answer");
+            self.end(Err(problem), Vec::new());
+        }
+    }
+}
+
+impl std::fmt::Debug for JobGuard {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("JobGuard").field(&self.live.id).finish()
+    }
+}

@@ -1,0 +1,381 @@
+//! The handle: submit, record, stop, wait, drain.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use headwater_model::{Clock, ErrorCode, Job, JobId, JobKind, JobStatus, Problem, RateCard};
+use headwater_store::{Append, Batch, Store};
+use serde_json::Value;
+use tokio::task::JoinError;
+use tokio_util::sync::CancellationToken;
+
+use crate::lane::{Lane, Place};
+use crate::live::{Live, Stop};
+use crate::record::{self, PAYLOADS};
+use crate::writer::Shared;
+use crate::{Error, Executor, JobContext, JobGuard, JobsOptions, NewJob, Result};
+
+/// How many jobs whose end is not stored yet may pile up while the store fails.
+const UNSTORED_MAX: usize = 20_000;
+
+/// The jobs of a lake. Clones are handles to the same.
+#[derive(Clone, Debug)]
+pub struct Jobs {
+    pub(crate) inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    pub shared: Arc<Shared>,
+    pub interrupted: Vec<JobId>,
+    lanes: [Lane; 4],
+    draining: CancellationToken,
+}
+
+impl Jobs {
+    /// Opens the jobs of a lake.
+    ///
+    /// Jobs that were under way when the last process ended become `interrupted`; those that had not
+    /// begun go on waiting, except queries and trigger jobs, which nobody waits for any more.
+    pub async fn open(
+        store: Arc<dyn Store>,
+        clock: Arc<dyn Clock>,
+        options: JobsOptions,
+    ) -> Result<Jobs> {
+        let shared = Shared::new(store, clock, options);
+        let reopened = shared.reopen().await?;
+        let lane = |kind| Lane::new(kind, shared.options.limits(kind));
+        let lanes = [JobKind::Query, JobKind::Import, JobKind::Run, JobKind::Trigger].map(lane);
+        let inner = Arc::new(Inner {
+            lanes,
+            interrupted: reopened.interrupted,
+            draining: CancellationToken::new(),
+            shared: shared.clone(),
+        });
+        tokio::spawn(shared.run());
+        let jobs = Jobs { inner };
+        for live in reopened.queued {
+            let place = jobs.inner.lane(live.kind).place_again();
+            jobs.enqueue(live, place);
+        }
+        Ok(jobs)
+    }
+
+    /// The jobs that were under way when the last process ended.
+    pub fn interrupted(&self) -> &[JobId] {
+        &self.inner.interrupted
+    }
+
+    /// Says who executes a kind. Jobs of a kind that nobody executes wait.
+    pub fn register(&self, kind: JobKind, executor: Arc<dyn Executor>) {
+        self.inner.lane(kind).register(executor);
+    }
+
+    /// Queues a job for its kind's executor. It is on the disk when this returns.
+    ///
+    /// Errors: `too_busy` where too many wait, `unavailable` once [`Jobs::drain`] has begun.
+    pub async fn submit(&self, new: NewJob) -> Result<JobId> {
+        let jobs = self.clone();
+        // A task of its own, so that a caller who goes away leaves no job that is stored but not queued.
+        let submitted = tokio::spawn(async move { jobs.submit_whole(new).await });
+        submitted.await.unwrap_or(Err(Error::Stopping))
+    }
+
+    async fn submit_whole(&self, new: NewJob) -> Result<JobId> {
+        let shared = &self.inner.shared;
+        let place = self.inner.admit(new.kind)?;
+        let live = self.inner.new_live(shared.ids.next(), &new);
+        let mut batch = self.inner.record_batch(&live, false)?;
+        if !new.payload.is_null() {
+            let payload = record::encode(&new.payload)?;
+            batch.entries.push(record::entry(PAYLOADS, live.id.to_string(), payload));
+        }
+        shared.store.apply(batch).await?;
+        live.set_stored();
+        let id = live.id;
+        shared.live.lock().insert(id, live.clone());
+        self.enqueue(live, place);
+        Ok(id)
+    }
+
+    /// Begins a job that the caller drives itself, once its kind has a free slot.
+    ///
+    /// Its record is written in the background: a query costs its caller no transaction.
+    /// Errors: `too_busy` where too many wait, `unavailable` once [`Jobs::drain`] has begun.
+    pub async fn record(&self, new: NewJob) -> Result<(JobContext, JobGuard)> {
+        let (live, guard) = self.guarded(self.inner.shared.ids.next(), &new).await?;
+        Ok((self.context(live), guard))
+    }
+
+    /// Like [`Jobs::record`], but the record is written first, together with these entries.
+    pub(crate) async fn begin(
+        &self,
+        id: JobId,
+        new: &NewJob,
+        entries: Vec<Append>,
+    ) -> Result<(JobContext, JobGuard)> {
+        let (live, guard) = self.guarded(id, new).await?;
+        let mut batch = self.inner.record_batch(&live, true)?;
+        batch.entries.extend(entries);
+        if let Err(error) = self.inner.shared.store.apply(batch).await {
+            let error = Error::from(error);
+            guard.finish(Err(Problem::from(&error)));
+            return Err(error);
+        }
+        live.set_stored();
+        Ok((self.context(live), guard))
+    }
+
+    async fn guarded(&self, id: JobId, new: &NewJob) -> Result<(Arc<Live>, JobGuard)> {
+        let inner = &self.inner;
+        let place = inner.admit(new.kind)?;
+        let live = inner.new_live(id, new);
+        inner.shared.live.lock().insert(id, live.clone());
+        let mut guard = JobGuard::new(inner.clone(), live.clone());
+        let slot = tokio::select! {
+            biased;
+            () = inner.draining.cancelled() => Err(Error::Stopping),
+            () = live.cancel.cancelled() => Err(Error::Stopped { id }),
+            slot = inner.lane(new.kind).slot() => slot,
+        };
+        guard.slot = Some(slot?);
+        drop(place);
+        live.begin(inner.shared.clock.now());
+        Ok((live, guard))
+    }
+
+    fn context(&self, live: Arc<Live>) -> JobContext {
+        self.inner.shared.mark(&live, false);
+        JobContext::new(live, self.inner.shared.clone())
+    }
+
+    fn enqueue(&self, live: Arc<Live>, place: Place) {
+        let inner = self.inner.clone();
+        tokio::spawn(async move { inner.drive(live, place).await });
+    }
+
+    /// A job as it stands.
+    pub async fn job(&self, id: JobId) -> Result<Job> {
+        if let Some(live) = self.live(id) {
+            return Ok(live.job(self.inner.shared.clock.now()));
+        }
+        let stored = self.inner.shared.stored(id).await?;
+        let stored = stored.map(|record| record.job);
+        stored.ok_or_else(|| Error::JobNotFound { id: id.to_string(), near: None })
+    }
+
+    pub(crate) fn live(&self, id: JobId) -> Option<Arc<Live>> {
+        self.inner.shared.live.lock().get(&id).cloned()
+    }
+
+    /// Asks a job to stop and answers how it stands. A job that has ended stays as it is.
+    ///
+    /// A queued job ends at once; one under way ends when its executor notices, which
+    /// [`Jobs::wait`] waits for.
+    pub async fn stop(&self, id: JobId) -> Result<Job> {
+        if let Some(live) = self.live(id) {
+            let queued = live.status() == JobStatus::Queued;
+            live.stop(Stop::Person);
+            if queued {
+                live.ended().await;
+            }
+        }
+        self.job(id).await
+    }
+
+    /// Waits for a job's end, and answers how it stands then.
+    pub async fn wait(&self, id: JobId) -> Result<Job> {
+        match self.live(id) {
+            Some(live) => {
+                live.ended().await;
+                Ok(live.job(self.inner.shared.clock.now()))
+            }
+            None => self.job(id).await,
+        }
+    }
+
+    /// How many jobs are queued or under way.
+    pub fn running(&self) -> usize {
+        self.inner.shared.unfinished()
+    }
+
+    /// Says what usage costs from here on.
+    pub fn set_rate_card(&self, card: RateCard) {
+        *self.inner.shared.rate_card.write() = card;
+    }
+
+    /// What usage costs.
+    pub fn rate_card(&self) -> RateCard {
+        self.inner.shared.rate_card.read().clone()
+    }
+
+    /// Stores everything that was recorded so far.
+    pub async fn flush(&self) -> Result<()> {
+        self.inner.shared.flush().await
+    }
+
+    /// Takes no more jobs, begins none of those that wait, and lets those under way end; after
+    /// `timeout` they are asked to stop and become `interrupted`. Everything is stored when this
+    /// returns. Jobs that wait go on waiting in the next process.
+    pub async fn drain(&self, timeout: Duration) {
+        self.inner.draining.cancel();
+        let shared = &self.inner.shared;
+        if tokio::time::timeout(timeout, shared.all_ended()).await.is_err() {
+            for live in shared.under_way() {
+                live.stop(Stop::Shutdown);
+            }
+            let grace = shared.options.stop_grace + Duration::from_secs(1);
+            if tokio::time::timeout(grace, shared.all_ended()).await.is_err() {
+                tracing::error!("jobs are still under way at the end of the server");
+            }
+        }
+        if let Err(error) = self.flush().await {
+            tracing::error!(%error, "the last job records cannot be written");
+        }
+    }
+}
+
+impl Inner {
+    pub(crate) fn lane(&self, kind: JobKind) -> &Lane {
+        match kind {
+            JobKind::Query => &self.lanes[0],
+            JobKind::Import => &self.lanes[1],
+            JobKind::Run => &self.lanes[2],
+            JobKind::Trigger => &self.lanes[3],
+        }
+    }
+
+    fn admit(&self, kind: JobKind) -> Result<Place> {
+        if self.draining.is_cancelled() {
+            return Err(Error::Stopping);
+        }
+        let unstored = self.shared.live.lock().len();
+        if unstored >= UNSTORED_MAX {
+            return Err(Error::TooBusy { kind, waiting: unstored });
+        }
+        self.lane(kind).place()
+    }
+
+    fn new_live(&self, id: JobId, new: &NewJob) -> Arc<Live> {
+        let now = self.shared.clock.now();
+        Arc::new(Live::queued(id, new, now, self.shared.options.log_bytes_max))
+    }
+
+    fn record_batch(&self, live: &Live, relaxed: bool) -> Result<Batch> {
+        Ok(Batch {
+            entries: vec![record::record_entry(&live.record())?],
+            refs: vec![record::open_ref(live.id, live.kind, true)],
+            relaxed,
+            ..Batch::default()
+        })
+    }
+
+    /// Ends a job and has that written at once.
+    pub(crate) fn end(&self, live: &Arc<Live>, result: Result<Value, Problem>, with: Vec<Append>) {
+        let card = self.shared.rate_card.read().clone();
+        live.end(self.shared.clock.now(), result, &card, with);
+        self.shared.mark(live, true);
+    }
+
+    /// Takes a job through its life.
+    async fn drive(&self, live: Arc<Live>, place: Place) {
+        let lane = self.lane(live.kind);
+        let turn = async { Ok::<_, Error>((lane.executor().await?, lane.slot().await?)) };
+        let turn = tokio::select! {
+            biased;
+            () = self.draining.cancelled() => return,
+            () = live.cancel.cancelled() => Err(Error::Stopped { id: live.id }),
+            turn = turn => turn,
+        };
+        drop(place);
+        let result = match turn {
+            Err(error) => Err(Problem::from(&error)),
+            Ok((executor, _slot)) => self.execute(&live, executor).await,
+        };
+        self.end(&live, result, Vec::new());
+    }
+
+    async fn execute(
+        &self,
+        live: &Arc<Live>,
+        executor: Arc<dyn Executor>,
+    ) -> Result<Value, Problem> {
+        let payload = self.start(live).await.map_err(|error| Problem::from(&error))?;
+        let context = JobContext::new(live.clone(), self.shared.clone());
+        let work = tokio::spawn(async move { executor.execute(context, payload).await });
+        supervise(work, &live.cancel, self.shared.options.stop_grace).await
+    }
+
+    /// Records that a job begins, before it does. Otherwise one that had begun would begin again after
+    /// a restart.
+    async fn start(&self, live: &Arc<Live>) -> Result<Value> {
+        let payload = self.shared.store.latest(PAYLOADS, &live.id.to_string()).await?;
+        let payload = match payload {
+            Some(entry) => record::decode(PAYLOADS, &entry.key, &entry.value)?,
+            None => Value::Null,
+        };
+        live.begin(self.shared.clock.now());
+        self.shared.store.apply(self.record_batch(live, true)?).await?;
+        live.set_stored();
+        self.shared.mark(live, false);
+        Ok(payload)
+    }
+}
+
+/// Waits for work that may panic, or may not notice that it is to stop.
+pub(crate) async fn supervise<T>(
+    mut work: tokio::task::JoinHandle<Result<T, Problem>>,
+    cancel: &CancellationToken,
+    grace: Duration,
+) -> Result<T, Problem> {
+    let too_late = async {
+        cancel.cancelled().await;
+        tokio::time::sleep(grace).await;
+    };
+    let joined = tokio::select! {
+        joined = &mut work => joined,
+        () = too_late => {
+            work.abort();
+            work.await
+        }
+    };
+    joined.unwrap_or_else(|error| Err(lost(error)))
+}
+
+fn lost(error: JoinError) -> Problem {
+    match error.try_into_panic() {
+        Err(_) => Problem::new(ErrorCode::Cancelled, "the work did not stop and was dropped"),
+        Ok(panic) => {
+            let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+            let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
+            let mut problem = Problem::new(ErrorCode::Internal, "the work panicked")
+                .with_hint("Report this: it is a fault of Headwater's own.");
+            problem.causes.extend(text);
+            problem
+        }
+    }
+}
+
+impl Shared {
+    /// Waits until no job is under way.
+    async fn all_ended(&self) {
+        let mut ends = self.ends.subscribe();
+        while !self.under_way().is_empty() {
+            ends.borrow_and_update();
+            if self.under_way().is_empty() || ends.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.shared.closing.cancel();
+    }
+}
+
+impl std::fmt::Debug for Inner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Jobs").field("unfinished", &self.shared.unfinished()).finish()
+    }
+}

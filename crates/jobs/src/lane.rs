@@ -1,0 +1,71 @@
+//! One kind's way through: a bounded number of jobs that wait, and of jobs that run at once.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use headwater_model::JobKind;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+
+use crate::{Error, Executor, KindLimits, Result};
+
+/// The bounds of one kind, and who executes it.
+pub(crate) struct Lane {
+    kind: JobKind,
+    queue: usize,
+    waiting: Arc<AtomicUsize>,
+    slots: Arc<Semaphore>,
+    executor: watch::Sender<Option<Arc<dyn Executor>>>,
+}
+
+/// A place among those that wait; given up when dropped.
+pub(crate) struct Place(Arc<AtomicUsize>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+impl Lane {
+    pub(crate) fn new(kind: JobKind, limits: KindLimits) -> Self {
+        Lane {
+            kind,
+            queue: limits.queue,
+            waiting: Arc::default(),
+            slots: Arc::new(Semaphore::new(limits.concurrency.max(1))),
+            executor: watch::Sender::new(None),
+        }
+    }
+
+    /// A place in the queue. Where a slot is free nobody has to wait, so one more may come.
+    pub(crate) fn place(&self) -> Result<Place> {
+        let waiting = self.waiting.fetch_add(1, Ordering::AcqRel);
+        let place = Place(self.waiting.clone());
+        if waiting >= self.queue + self.slots.available_permits() {
+            return Err(Error::TooBusy { kind: self.kind, waiting });
+        }
+        Ok(place)
+    }
+
+    /// A place for a job that was accepted before a restart.
+    pub(crate) fn place_again(&self) -> Place {
+        self.waiting.fetch_add(1, Ordering::AcqRel);
+        Place(self.waiting.clone())
+    }
+
+    pub(crate) fn register(&self, executor: Arc<dyn Executor>) {
+        self.executor.send_replace(Some(executor));
+    }
+
+    /// Waits for the turn of the next job.
+    pub(crate) async fn slot(&self) -> Result<OwnedSemaphorePermit> {
+        self.slots.clone().acquire_owned().await.map_err(|_| Error::Stopping)
+    }
+
+    /// Waits until somebody executes this kind.
+    pub(crate) async fn executor(&self) -> Result<Arc<dyn Executor>> {
+        let mut executor = self.executor.subscribe();
+        let found = executor.wait_for(Option::is_some).await.map_err(|_| Error::Stopping)?;
+        found.clone().ok_or(Error::Stopping)
+    }
+}

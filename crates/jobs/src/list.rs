@@ -1,0 +1,178 @@
+//! Lists of jobs, newest first.
+//!
+//! Ids sort by time, so a list is a merge of three descending sequences: jobs in memory, stored queries,
+//! and the other stored jobs. What is in memory counts.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use headwater_model::{Job, JobId, JobKind, JobStatus, Timestamp};
+use headwater_store::{Entry, KeyRange, Store};
+
+use crate::ids::key_at;
+use crate::live::Live;
+use crate::record::{self, JOBS, QUERIES, Record};
+use crate::writer::Shared;
+use crate::{Jobs, Result};
+
+/// Which jobs to list.
+#[derive(Debug, Clone, PartialEq)]
+pub struct JobFilter {
+    /// Only these kinds; all, where none is named.
+    pub kinds: Vec<JobKind>,
+    /// Only these statuses; all, where none is named.
+    pub statuses: Vec<JobStatus>,
+    /// Only jobs recorded at this moment or later.
+    pub since: Option<Timestamp>,
+    /// Only jobs recorded before this moment.
+    pub until: Option<Timestamp>,
+    /// At most so many, the newest; 100 by default.
+    pub limit: usize,
+}
+
+impl Default for JobFilter {
+    fn default() -> Self {
+        JobFilter { kinds: Vec::new(), statuses: Vec::new(), since: None, until: None, limit: 100 }
+    }
+}
+
+impl JobFilter {
+    fn has_kind(&self, kind: JobKind) -> bool {
+        self.kinds.is_empty() || self.kinds.contains(&kind)
+    }
+
+    fn admits(&self, job: &Job) -> bool {
+        self.has_kind(job.kind)
+            && (self.statuses.is_empty() || self.statuses.contains(&job.status))
+            && self.since.is_none_or(|since| job.created >= since)
+            && self.until.is_none_or(|until| job.created < until)
+    }
+}
+
+impl Jobs {
+    /// Jobs, newest first.
+    pub async fn list(&self, filter: &JobFilter) -> Result<Vec<Job>> {
+        let mut jobs = Vec::new();
+        let mut records = self.inner.shared.records(filter);
+        while jobs.len() < filter.limit {
+            let Some(record) = records.next().await? else { break };
+            jobs.push(record.job);
+        }
+        Ok(jobs)
+    }
+}
+
+/// Records that a filter admits, newest first.
+pub(crate) struct Records<'a> {
+    shared: &'a Shared,
+    filter: JobFilter,
+    live: Vec<Arc<Live>>,
+    journals: Vec<Backwards>,
+}
+
+impl Shared {
+    /// Records that a filter admits, newest first. The limit is the caller's affair.
+    pub(crate) fn records(&self, filter: &JobFilter) -> Records<'_> {
+        let mut journals = Vec::new();
+        let from = filter.since.map(key_at);
+        let until = filter.until.map(key_at);
+        let others = [JobKind::Import, JobKind::Run, JobKind::Trigger];
+        if others.into_iter().any(|kind| filter.has_kind(kind)) {
+            journals.push(Backwards::new(JOBS, from.clone(), until.clone()));
+        }
+        if filter.has_kind(JobKind::Query) {
+            let kept = self.queries_from.read().clone();
+            let from = Some(from.map_or(kept.clone(), |from| from.max(kept)));
+            journals.push(Backwards::new(QUERIES, from, until));
+        }
+        let live = self.live.lock().values().cloned().collect();
+        Records { shared: self, filter: filter.clone(), live, journals }
+    }
+
+    /// The record of a job that is not in memory.
+    pub(crate) async fn stored(&self, id: JobId) -> Result<Option<Record>> {
+        let key = id.to_string();
+        for journal in [JOBS, QUERIES] {
+            if let Some(entry) = self.store.latest(journal, &key).await? {
+                return record::decode(journal, &key, &entry.value).map(Some);
+            }
+        }
+        Ok(None)
+    }
+}
+
+impl Records<'_> {
+    /// The next older record.
+    pub(crate) async fn next(&mut self) -> Result<Option<Record>> {
+        loop {
+            let Some(record) = self.next_of_any().await? else { return Ok(None) };
+            if self.filter.admits(&record.job) {
+                return Ok(Some(record));
+            }
+        }
+    }
+
+    async fn next_of_any(&mut self) -> Result<Option<Record>> {
+        let mut newest = self.live.last().map(|live| live.id.to_string());
+        for journal in &mut self.journals {
+            let head = journal.head(&*self.shared.store).await?.map(|entry| entry.key.clone());
+            newest = newest.max(head);
+        }
+        let Some(newest) = newest else { return Ok(None) };
+        let mut record = None;
+        for journal in &mut self.journals {
+            if let Some(entry) = journal.take(&newest) {
+                record = Some(record::decode(journal.journal, &entry.key, &entry.value)?);
+            }
+        }
+        if let Some(live) = self.live.pop_if(|live| live.id.to_string() == newest) {
+            let steps = live.record().steps;
+            record = Some(Record { job: live.job(self.shared.clock.now()), steps });
+        }
+        Ok(record)
+    }
+}
+
+/// The newest entries of a journal, in descending order of keys, page by page.
+pub(crate) struct Backwards {
+    journal: &'static str,
+    from: Option<String>,
+    until: Option<String>,
+    page: VecDeque<Entry>,
+    size: usize,
+    done: bool,
+}
+
+impl Backwards {
+    pub(crate) fn new(journal: &'static str, from: Option<String>, until: Option<String>) -> Self {
+        Backwards { journal, from, until, page: VecDeque::new(), size: 64, done: false }
+    }
+
+    /// The entry that comes next.
+    pub(crate) async fn head(&mut self, store: &dyn Store) -> Result<Option<&Entry>> {
+        if self.page.is_empty() && !self.done {
+            let range = KeyRange {
+                from: self.from.clone(),
+                until: self.until.clone(),
+                reverse: true,
+                limit: self.size,
+                ..KeyRange::default()
+            };
+            self.page = store.scan(self.journal, &range).await?.into();
+            self.done = self.page.len() < self.size;
+            self.until = self.page.back().map(|entry| entry.key.clone()).or(self.until.take());
+            self.size = 1_024;
+        }
+        Ok(self.page.front())
+    }
+
+    /// Takes the entry that comes next.
+    pub(crate) fn pop(&mut self) -> Option<Entry> {
+        self.page.pop_front()
+    }
+
+    /// Takes the entry that comes next, if it has this key.
+    pub(crate) fn take(&mut self, key: &str) -> Option<Entry> {
+        self.page.pop_front_if(|entry| entry.key == key)
+    }
+}

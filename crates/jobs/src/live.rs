@@ -1,0 +1,416 @@
+//! A job that has not ended, or whose end is not stored yet.
+//!
+//! [`Live`] is the one place that changes a job: begin, say something, end. The writer collects what is
+//! to be stored and settles it afterwards. The end of a job that runs in the background shows only once
+//! it is stored; the end of a query shows at once.
+
+use headwater_model::{
+    ErrorCode, Event, Job, JobEvent, JobId, JobKind, JobStatus, Problem, RateCard, StepStatus,
+    Timestamp, Usage,
+};
+use headwater_store::{Append, Batch};
+use parking_lot::Mutex;
+use serde_json::Value;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::event_log::{EventLog, Found};
+use crate::executor::NewJob;
+use crate::record::{Record, StepUsage, event_entries, open_ref, record_entry};
+use crate::{Error, Result};
+
+/// Why a job was asked to stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stop {
+    /// A person asked.
+    Person,
+    /// The server stops.
+    Shutdown,
+}
+
+/// A job in memory.
+pub(crate) struct Live {
+    pub id: JobId,
+    pub kind: JobKind,
+    pub author: String,
+    pub event: Option<String>,
+    pub cancel: CancellationToken,
+    state: Mutex<State>,
+    seen: watch::Sender<Seen>,
+}
+
+/// What of the job's stream may be shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Seen {
+    /// The last sequence.
+    pub sequence: u64,
+    /// Whether that is the end.
+    pub ended: bool,
+}
+
+struct State {
+    record: Record,
+    log: EventLog,
+    /// The end, until it may be shown.
+    end: Option<Job>,
+    ended: bool,
+    /// The record has changed since it was last collected.
+    changed: bool,
+    /// The job's ref among the open ones may be in the store.
+    listed: bool,
+    /// Entries that stand or fall with the record of the end.
+    with: Vec<Append>,
+    stop: Option<Stop>,
+    failures: u32,
+}
+
+/// What was collected of one job, to be settled once it is stored.
+pub(crate) struct Collected {
+    stored: Option<u64>,
+    record: bool,
+    end: bool,
+    /// The end of a job that is acknowledged, so it must reach the disk.
+    pub durable: bool,
+}
+
+impl Live {
+    /// A job that waits for its turn.
+    pub(crate) fn queued(id: JobId, new: &NewJob, now: Timestamp, log_bytes_max: usize) -> Self {
+        let job = Job {
+            id,
+            kind: new.kind,
+            status: JobStatus::Queued,
+            summary: new.summary.clone(),
+            author: new.author.clone(),
+            reference: new.reference.clone(),
+            event: new.event.clone(),
+            created: now,
+            started: None,
+            ended: None,
+            usage: Usage::default(),
+            cost: 0.0,
+            error: None,
+            result: Value::Null,
+        };
+        Live::of(Record { job, steps: Vec::new() }, EventLog::new(log_bytes_max))
+    }
+
+    /// A job as the store has it after a restart; `last` is the last sequence stored.
+    pub(crate) fn reopened(record: Record, last: u64, log_bytes_max: usize) -> Self {
+        let log = match last {
+            0 => EventLog::new(log_bytes_max),
+            last => EventLog::after_stored(last),
+        };
+        let live = Live::of(record, log);
+        live.set_stored();
+        live
+    }
+
+    fn of(record: Record, log: EventLog) -> Self {
+        let seen = Seen { sequence: log.last(), ended: false };
+        let state = State {
+            record,
+            log,
+            end: None,
+            ended: false,
+            changed: true,
+            listed: false,
+            with: Vec::new(),
+            stop: None,
+            failures: 0,
+        };
+        Live {
+            id: state.record.job.id,
+            kind: state.record.job.kind,
+            author: state.record.job.author.clone(),
+            event: state.record.job.event.clone(),
+            cancel: CancellationToken::new(),
+            state: Mutex::new(state),
+            seen: watch::Sender::new(seen),
+        }
+    }
+
+    /// The job as it may be shown.
+    pub(crate) fn job(&self, now: Timestamp) -> Job {
+        let mut job = self.state.lock().record.job.clone();
+        if job.status == JobStatus::Running {
+            job.usage.wall_ms = elapsed_ms(job.started, now);
+        }
+        job
+    }
+
+    pub(crate) fn status(&self) -> JobStatus {
+        self.state.lock().record.job.status
+    }
+
+    /// Whether the work is over, stored or not.
+    pub(crate) fn is_over(&self) -> bool {
+        self.state.lock().ended
+    }
+
+    pub(crate) fn begin(&self, now: Timestamp) {
+        let mut state = self.state.lock();
+        state.record.job.status = JobStatus::Running;
+        state.record.job.started = Some(now);
+        state.changed = true;
+        state.log.push(now, Event::Started);
+        self.show(&state);
+    }
+
+    /// Adds an event; answers how many wait to be stored, or none where the job is over.
+    pub(crate) fn emit(&self, now: Timestamp, event: Event, card: &RateCard) -> Option<usize> {
+        let mut state = self.state.lock();
+        if state.ended {
+            return None;
+        }
+        if let Event::StepEnded { report } = &event
+            && !matches!(report.status, StepStatus::Skipped | StepStatus::Unchanged)
+        {
+            let cost = card.cost(&report.usage);
+            let step = StepUsage { step: report.step.clone(), usage: report.usage, cost };
+            state.record.steps.push(step);
+        }
+        state.log.push(now, event);
+        self.show(&state);
+        Some(state.log.waiting())
+    }
+
+    pub(crate) fn change_usage(&self, change: impl FnOnce(&mut Usage)) {
+        let mut state = self.state.lock();
+        if !state.ended {
+            change(&mut state.record.job.usage);
+        }
+    }
+
+    /// Asks the job to stop. The first reason counts.
+    pub(crate) fn stop(&self, why: Stop) {
+        self.state.lock().stop.get_or_insert(why);
+        self.cancel.cancel();
+    }
+
+    pub(crate) fn stop_reason(&self) -> Option<Stop> {
+        self.state.lock().stop
+    }
+
+    /// Ends the job, with entries that are stored in the same batch as its end.
+    pub(crate) fn end(
+        &self,
+        now: Timestamp,
+        result: Result<Value, Problem>,
+        card: &RateCard,
+        with: Vec<Append>,
+    ) {
+        let mut state = self.state.lock();
+        if state.ended {
+            return;
+        }
+        let mut job = state.record.job.clone();
+        settle_outcome(&mut job, result, state.stop);
+        job.usage.wall_ms = elapsed_ms(job.started, now);
+        job.cost = card.cost(&job.usage);
+        job.ended = Some(now);
+        let ended = Event::Ended { status: job.status, error: job.error.clone() };
+        state.log.push(now, ended);
+        state.ended = true;
+        state.changed = true;
+        state.with = with;
+        state.end = Some(job);
+        if self.kind == JobKind::Query {
+            show_end(&mut state);
+        }
+        self.show(&state);
+    }
+
+    fn show(&self, state: &State) {
+        let ended = state.ended && state.end.is_none();
+        let hidden = u64::from(state.ended && !ended);
+        let seen = Seen { sequence: state.log.last() - hidden, ended };
+        self.seen.send_if_modified(|last| std::mem::replace(last, seen) != seen);
+    }
+
+    /// Adds to the batch what is not stored yet.
+    pub(crate) fn collect(&self, now: Timestamp, batch: &mut Batch) -> Result<Collected> {
+        let mut state = self.state.lock();
+        if !state.ended {
+            state.log.release_held(now);
+            self.show(&state);
+        }
+        let mut collected =
+            Collected { stored: None, record: state.changed, end: state.ended, durable: false };
+        collected.durable = state.ended && self.kind != JobKind::Query;
+        let plain = self.kind == JobKind::Query && !state.log.is_noteworthy();
+        if !plain {
+            batch.entries.extend(event_entries(self.id, self.kind, &state.log.unstored())?);
+        }
+        if !plain || state.ended {
+            collected.stored = Some(state.log.last());
+        }
+        if state.changed {
+            self.collect_record(&mut state, batch)?;
+        }
+        Ok(collected)
+    }
+
+    fn collect_record(&self, state: &mut State, batch: &mut Batch) -> Result<()> {
+        let record = match &state.end {
+            Some(job) => Record { job: job.clone(), steps: state.record.steps.clone() },
+            None => state.record.clone(),
+        };
+        batch.entries.push(record_entry(&record)?);
+        batch.entries.extend(state.with.iter().cloned());
+        match (state.ended, state.listed) {
+            (true, true) => batch.refs.push(open_ref(self.id, self.kind, false)),
+            (false, false) => batch.refs.push(open_ref(self.id, self.kind, true)),
+            _ => {}
+        }
+        state.listed |= !state.ended;
+        state.changed = false;
+        Ok(())
+    }
+
+    /// What was collected is stored. Answers whether the job needs no memory any more.
+    pub(crate) fn settle(&self, collected: &Collected) -> bool {
+        let mut state = self.state.lock();
+        if let Some(sequence) = collected.stored {
+            state.log.mark_stored(sequence);
+        }
+        state.failures = 0;
+        if collected.end {
+            state.with = Vec::new();
+            show_end(&mut state);
+            self.show(&state);
+        }
+        collected.end && !state.changed
+    }
+
+    /// What was collected was not stored, and is collected again.
+    pub(crate) fn uncollect(&self, collected: &Collected) {
+        self.state.lock().changed |= collected.record;
+    }
+
+    /// What was collected could not be stored. After several times the end shows nevertheless, as a
+    /// failure: success that is not on the disk is not acknowledged.
+    pub(crate) fn unsettle(&self, collected: &Collected, now: Timestamp, error: &Problem) {
+        let mut state = self.state.lock();
+        state.changed |= collected.record;
+        state.failures += 1;
+        if state.failures < 3 || !collected.end {
+            return;
+        }
+        let Some(job) = &mut state.end else { return };
+        if job.status == JobStatus::Succeeded {
+            job.status = JobStatus::Failed;
+            job.error = Some(end_not_stored(error));
+        }
+        let ended = Event::Ended { status: job.status, error: job.error.clone() };
+        state.log.replace_last(now, ended);
+        show_end(&mut state);
+        self.show(&state);
+    }
+
+    /// The record is stored as it is, apart from what happens from here on.
+    pub(crate) fn set_stored(&self) {
+        let mut state = self.state.lock();
+        state.changed = false;
+        state.listed = true;
+    }
+
+    /// The record as it stands, to be stored by the caller.
+    pub(crate) fn record(&self) -> Record {
+        self.state.lock().record.clone()
+    }
+
+    pub(crate) fn watch(&self) -> watch::Receiver<Seen> {
+        self.seen.subscribe()
+    }
+
+    /// Waits until the end may be shown.
+    pub(crate) async fn ended(&self) {
+        let mut seen = self.watch();
+        let _gone = seen.wait_for(|seen| seen.ended).await;
+    }
+
+    /// What may be shown after a sequence.
+    pub(crate) fn events_after(&self, after: u64) -> (Found, Seen) {
+        let state = self.state.lock();
+        let seen = *self.seen.borrow();
+        (state.log.after(after, seen.sequence), seen)
+    }
+}
+
+fn show_end(state: &mut State) {
+    if let Some(job) = state.end.take() {
+        state.record.job = job;
+    }
+}
+
+fn settle_outcome(job: &mut Job, result: Result<Value, Problem>, stop: Option<Stop>) {
+    let problem = match result {
+        Ok(value) => {
+            job.status = JobStatus::Succeeded;
+            job.result = value;
+            return;
+        }
+        Err(problem) => problem,
+    };
+    let (status, problem) = match (stop, problem.code) {
+        (Some(Stop::Person), _) => {
+            (JobStatus::Cancelled, stopped(ErrorCode::Cancelled, "the job was stopped", problem))
+        }
+        (Some(Stop::Shutdown), _) => {
+            let message = "the server stopped while the job ran";
+            (JobStatus::Interrupted, stopped(ErrorCode::Interrupted, message, problem))
+        }
+        (None, ErrorCode::Cancelled) => (JobStatus::Cancelled, problem),
+        (None, ErrorCode::Interrupted) => (JobStatus::Interrupted, problem),
+        (None, _) => (JobStatus::Failed, problem),
+    };
+    job.status = status;
+    job.error = Some(problem);
+}
+
+fn stopped(code: ErrorCode, message: &str, problem: Problem) -> Problem {
+    let mut stopped = Problem::new(code, message);
+    if !matches!(problem.code, ErrorCode::Cancelled | ErrorCode::Interrupted) {
+        stopped.causes.push(problem.message);
+        stopped.causes.extend(problem.causes);
+    }
+    stopped.hint = (code == ErrorCode::Interrupted).then(|| "Start it again.".to_owned());
+    stopped
+}
+
+fn end_not_stored(error: &Problem) -> Problem {
+    let mut problem =
+        Problem::new(error.code, "the work was done, and its end could not be recorded");
+    problem.causes.push(error.message.clone());
+    problem.hint.clone_from(&error.hint);
+    problem
+}
+
+fn elapsed_ms(started: Option<Timestamp>, now: Timestamp) -> u64 {
+    let Some(started) = started else { return 0 };
+    let micros = (now - started).num_microseconds().unwrap_or(0);
+    u64::try_from(micros).unwrap_or(0).div_ceil(1_000)
+}
+
+/// Events of a stored job that has none of its own: that it began, and how it ended.
+pub(crate) fn plain_events(job: &Job) -> Vec<JobEvent> {
+    let started = job.started.map(|time| (time, Event::Started));
+    let ended = job.ended.filter(|_| job.status.is_final());
+    let ended =
+        ended.map(|time| (time, Event::Ended { status: job.status, error: job.error.clone() }));
+    let events = started.into_iter().chain(ended).zip(1..);
+    events.map(|((time, event), sequence)| JobEvent { sequence, time, event }).collect()
+}
+
+impl std::fmt::Debug for Live {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Live").field(&self.id).finish()
+    }
+}
+
+impl From<&Error> for Problem {
+    fn from(error: &Error) -> Self {
+        headwater_model::Fault::to_problem(error)
+    }
+}

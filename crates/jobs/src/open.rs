@@ -1,0 +1,112 @@
+//! What became of the jobs of the last process.
+//!
+//! Only jobs among the open ones are read. What was under way is interrupted and says so; what waited
+//! for an executor goes on waiting. Nothing here keeps a lake from opening: a record that cannot be
+//! read is left out with a warning, and a full disk only delays the writing.
+
+use std::sync::Arc;
+
+use headwater_model::{ErrorCode, JobId, JobKind, JobStatus, Problem};
+use headwater_store::{Batch, Expected, KeyRange, RefChange};
+
+use crate::Result;
+use crate::live::Live;
+use crate::record::{self, JOBS, OPEN, PAYLOADS, QUERIES, Record};
+use crate::writer::Shared;
+
+/// The jobs that had not ended.
+#[derive(Default)]
+pub(crate) struct Reopened {
+    /// Those that wait again.
+    pub queued: Vec<Arc<Live>>,
+    /// Those that were under way.
+    pub interrupted: Vec<JobId>,
+}
+
+impl Shared {
+    /// Sorts out what the last process left.
+    pub(crate) async fn reopen(self: &Arc<Self>) -> Result<Reopened> {
+        self.load_queries_from().await?;
+        let mut reopened = Reopened::default();
+        let mut after: Option<String> = None;
+        loop {
+            let page = self.store.references(OPEN, after.as_deref(), 500).await?;
+            let Some((last, _)) = page.last() else { break };
+            after = Some(last.clone());
+            for (name, journal) in page {
+                self.reopen_one(&name, &journal, &mut reopened).await?;
+            }
+        }
+        if let Err(error) = self.flush().await {
+            tracing::warn!(%error, "interrupted jobs cannot be recorded yet");
+        }
+        if let Err(error) = self.trim_payloads().await {
+            tracing::warn!(%error, "payloads of ended jobs cannot be trimmed");
+        }
+        Ok(reopened)
+    }
+
+    async fn reopen_one(
+        self: &Arc<Self>,
+        name: &str,
+        journal: &[u8],
+        reopened: &mut Reopened,
+    ) -> Result<()> {
+        let journal = if journal == QUERIES.as_bytes() { QUERIES } else { JOBS };
+        let key = name.strip_prefix(OPEN).unwrap_or(name);
+        let entry = self.store.latest(journal, key).await?;
+        let record = entry.map(|entry| record::decode::<Record>(journal, key, &entry.value));
+        match record {
+            Some(Ok(record)) if !record.job.status.is_final() => {
+                self.take_up(record, reopened).await
+            }
+            Some(Err(error)) => {
+                tracing::warn!(%error, "a job that had not ended is left out");
+                self.forget_open(name).await
+            }
+            Some(Ok(_)) | None => self.forget_open(name).await,
+        }
+    }
+
+    async fn take_up(self: &Arc<Self>, record: Record, reopened: &mut Reopened) -> Result<()> {
+        let (id, kind, status) = (record.job.id, record.job.kind, record.job.status);
+        let last = self.last_stored_event(id, kind).await?;
+        let live = Arc::new(Live::reopened(record, last, self.options.log_bytes_max));
+        self.live.lock().insert(id, live.clone());
+        let waits = matches!(kind, JobKind::Import | JobKind::Run);
+        if status == JobStatus::Queued && waits {
+            reopened.queued.push(live);
+            return Ok(());
+        }
+        reopened.interrupted.push(id);
+        let card = self.rate_card.read().clone();
+        live.end(self.clock.now(), Err(interrupted(kind)), &card, Vec::new());
+        self.mark(&live, true);
+        Ok(())
+    }
+
+    async fn forget_open(&self, name: &str) -> Result<()> {
+        let change = RefChange { name: name.to_owned(), expected: Expected::Anything, value: None };
+        let batch = Batch { refs: vec![change], relaxed: true, ..Batch::default() };
+        if let Err(error) = self.store.apply(batch).await {
+            tracing::warn!(%error, name, "the ref of a job that has ended cannot be removed");
+        }
+        Ok(())
+    }
+
+    /// Trims what executors were given for jobs that have ended.
+    pub(crate) async fn trim_payloads(&self) -> Result<()> {
+        let oldest = self.live.lock().keys().next().map(ToString::to_string);
+        let range = KeyRange { until: oldest, ..KeyRange::default() };
+        self.store.trim(PAYLOADS, &range).await?;
+        Ok(())
+    }
+}
+
+fn interrupted(kind: JobKind) -> Problem {
+    let problem = Problem::new(ErrorCode::Interrupted, "the server ended while the job ran");
+    match kind {
+        JobKind::Trigger => problem.with_hint("Do nothing: its event is acted on again."),
+        JobKind::Query | JobKind::Import | JobKind::Run => problem.with_hint("Start it again."),
+    }
+}

@@ -1,0 +1,135 @@
+//! How jobs lie in the store: journals, keys and the JSON of a record.
+//!
+//! | journal | key | value |
+//! |---|---|---|
+//! | `jobs`, `query_jobs` | job id | the record; the newest entry counts |
+//! | `job_events`, `query_events` | job id `/` first sequence | events, one JSON object a line |
+//! | `job_payloads` | job id | what the executor is given; trimmed once the job has ended |
+//!
+//! Queries lie apart from the rest, because they are many and their records have a bound. A ref
+//! `jobs/open/<id>` stands for every job that has not ended, so that opening a lake reads only those.
+
+use bytes::Bytes;
+use headwater_model::{Job, JobEvent, JobId, JobKind, Usage};
+use headwater_store::{Append, Expected, RefChange};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::{Error, Result};
+
+pub(crate) const JOBS: &str = "jobs";
+pub(crate) const QUERIES: &str = "query_jobs";
+pub(crate) const PAYLOADS: &str = "job_payloads";
+const EVENTS: &str = "job_events";
+const QUERY_EVENTS: &str = "query_events";
+
+/// The prefix of the refs that stand for jobs that have not ended.
+pub(crate) const OPEN: &str = "jobs/open/";
+
+/// How many events, and about how many bytes, go into one entry.
+const CHUNK_EVENTS: usize = 1_000;
+const CHUNK_BYTES: usize = 256 << 10;
+
+/// A job as it is stored.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Record {
+    /// The job, as it is listed.
+    pub job: Job,
+    /// What each of its steps took, for sums by model.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub steps: Vec<StepUsage>,
+}
+
+/// What a step took.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct StepUsage {
+    pub step: String,
+    pub usage: Usage,
+    pub cost: f64,
+}
+
+/// The journal that holds records of this kind.
+pub(crate) fn journal(kind: JobKind) -> &'static str {
+    if kind == JobKind::Query { QUERIES } else { JOBS }
+}
+
+/// The journal that holds events of jobs of this kind.
+pub(crate) fn events_journal(kind: JobKind) -> &'static str {
+    if kind == JobKind::Query { QUERY_EVENTS } else { EVENTS }
+}
+
+/// The key of an entry whose first event has this sequence.
+pub(crate) fn event_key(id: JobId, sequence: u64) -> String {
+    format!("{id}/{sequence:012}")
+}
+
+/// An entry that holds a record.
+pub(crate) fn record_entry(record: &Record) -> Result<Append> {
+    Ok(entry(journal(record.job.kind), record.job.id.to_string(), encode(record)?))
+}
+
+/// The change that puts a job among the open ones, or takes it out.
+pub(crate) fn open_ref(id: JobId, kind: JobKind, open: bool) -> RefChange {
+    let value = open.then(|| Bytes::from_static(journal(kind).as_bytes()));
+    RefChange { name: format!("{OPEN}{id}"), expected: Expected::Anything, value }
+}
+
+/// Entries that hold these events, in order.
+pub(crate) fn event_entries(id: JobId, kind: JobKind, events: &[JobEvent]) -> Result<Vec<Append>> {
+    let mut entries = Vec::new();
+    let mut text: Vec<u8> = Vec::new();
+    let mut first = None;
+    let mut count = 0;
+    for event in events {
+        first.get_or_insert(event.sequence);
+        text.extend_from_slice(&encode(event)?);
+        text.push(b'\n');
+        count += 1;
+        if count == CHUNK_EVENTS || text.len() >= CHUNK_BYTES {
+            flush_chunk(id, kind, &mut first, &mut text, &mut entries);
+            count = 0;
+        }
+    }
+    flush_chunk(id, kind, &mut first, &mut text, &mut entries);
+    Ok(entries)
+}
+
+fn flush_chunk(
+    id: JobId,
+    kind: JobKind,
+    first: &mut Option<u64>,
+    text: &mut Vec<u8>,
+    entries: &mut Vec<Append>,
+) {
+    if let Some(sequence) = first.take() {
+        let value = Bytes::from(std::mem::take(text));
+        entries.push(entry(events_journal(kind), event_key(id, sequence), value));
+    }
+}
+
+/// The events of an entry.
+pub(crate) fn decode_events(journal: &str, key: &str, value: &[u8]) -> Result<Vec<JobEvent>> {
+    let lines = value.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+    lines.map(|line| decode(journal, key, line)).collect()
+}
+
+pub(crate) fn entry(journal: &str, key: String, value: Bytes) -> Append {
+    Append { journal: journal.to_owned(), key, value: Some(value) }
+}
+
+pub(crate) fn tombstone(journal: &str, key: String) -> Append {
+    Append { journal: journal.to_owned(), key, value: None }
+}
+
+pub(crate) fn encode(value: &impl Serialize) -> Result<Bytes> {
+    let encoded = serde_json::to_vec(value);
+    encoded.map(Bytes::from).map_err(|error| Error::Encode { reason: error.to_string() })
+}
+
+pub(crate) fn decode<T: DeserializeOwned>(journal: &str, key: &str, value: &[u8]) -> Result<T> {
+    serde_json::from_slice(value).map_err(|error| Error::Corrupt {
+        journal: journal.to_owned(),
+        key: key.to_owned(),
+        reason: error.to_string(),
+    })
+}

@@ -1,0 +1,129 @@
+//! What jobs took and cost, summed up.
+
+use std::collections::BTreeMap;
+
+use headwater_model::{JobKind, Timestamp, Usage, UsageLine};
+use serde::{Deserialize, Serialize};
+
+use crate::error::kind_name;
+use crate::list::JobFilter;
+use crate::record::Record;
+use crate::{Jobs, Result};
+
+/// What a line of a summary stands for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum UsageGroup {
+    /// A day, in UTC, on which jobs were recorded.
+    #[default]
+    Day,
+    /// A kind of job.
+    Kind,
+    /// One job; the newest comes first. Queries that are no longer kept have no line.
+    Job,
+    /// A model or expectation, over all runs that executed it.
+    Model,
+}
+
+/// A sum of usage.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Sum {
+    pub jobs: u64,
+    pub usage: Usage,
+    pub cost: f64,
+}
+
+impl Sum {
+    pub(crate) fn add(&mut self, other: &Sum) {
+        self.jobs += other.jobs;
+        self.usage.add(&other.usage);
+        self.cost += other.cost;
+    }
+
+    pub(crate) fn of(record: &Record) -> Self {
+        Sum { jobs: 1, usage: record.job.usage, cost: record.job.cost }
+    }
+}
+
+impl Jobs {
+    /// What the jobs that were recorded in `since..until` and have ended took, in order of the group's
+    /// name; jobs newest first.
+    ///
+    /// Queries that are no longer kept count by whole days.
+    pub async fn usage(
+        &self,
+        since: Option<Timestamp>,
+        until: Option<Timestamp>,
+        by: UsageGroup,
+    ) -> Result<Vec<UsageLine>> {
+        let mut sums = self.retired(since, until, by).await?;
+        let filter = JobFilter { since, until, limit: usize::MAX, ..JobFilter::default() };
+        let mut records = self.inner.shared.records(&filter);
+        while let Some(record) = records.next().await? {
+            if record.job.status.is_final() {
+                add_record(&mut sums, &record, by);
+            }
+        }
+        let currency = self.rate_card().currency;
+        let line = |(group, sum): (String, Sum)| UsageLine {
+            group,
+            jobs: sum.jobs,
+            usage: sum.usage,
+            cost: sum.cost,
+            currency: currency.clone(),
+        };
+        let mut lines: Vec<UsageLine> = sums.into_iter().map(line).collect();
+        if by == UsageGroup::Job {
+            lines.reverse();
+        }
+        Ok(lines)
+    }
+
+    async fn retired(
+        &self,
+        since: Option<Timestamp>,
+        until: Option<Timestamp>,
+        by: UsageGroup,
+    ) -> Result<BTreeMap<String, Sum>> {
+        let mut sums: BTreeMap<String, Sum> = BTreeMap::new();
+        if !matches!(by, UsageGroup::Day | UsageGroup::Kind) {
+            return Ok(sums);
+        }
+        let since = since.map(day_of);
+        let until = until.map(|until| day_of(until - chrono::TimeDelta::nanoseconds(1)));
+        for (day, sum) in self.inner.shared.retired_days().await? {
+            let early = since.as_ref().is_some_and(|since| day < *since);
+            let late = until.as_ref().is_some_and(|until| day > *until);
+            if !early && !late {
+                let group = match by {
+                    UsageGroup::Day => day,
+                    _ => kind_name(JobKind::Query).to_owned(),
+                };
+                sums.entry(group).or_default().add(&sum);
+            }
+        }
+        Ok(sums)
+    }
+}
+
+fn add_record(sums: &mut BTreeMap<String, Sum>, record: &Record, by: UsageGroup) {
+    let job = &record.job;
+    let group = match by {
+        UsageGroup::Day => day_of(job.created),
+        UsageGroup::Kind => kind_name(job.kind).to_owned(),
+        UsageGroup::Job => job.id.to_string(),
+        UsageGroup::Model => {
+            for step in &record.steps {
+                let sum = Sum { jobs: 1, usage: step.usage, cost: step.cost };
+                sums.entry(step.step.clone()).or_default().add(&sum);
+            }
+            return;
+        }
+    };
+    sums.entry(group).or_default().add(&Sum::of(record));
+}
+
+/// The day of a moment, in UTC: `2026-03-01`.
+pub(crate) fn day_of(time: Timestamp) -> String {
+    time.date_naive().to_string()
+}

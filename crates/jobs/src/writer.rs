@@ -1,0 +1,231 @@
+//! Writes what jobs say, in groups.
+//!
+//! One task stores the events and records of every living job. Ends are written at once, together with
+//! whatever else waits; lines and progress wait a tenth of a second for company. A batch is `relaxed`
+//! (a power failure may lose it, `kill -9` of the server never) unless it holds the end of a job that
+//! ran in the background. When the store fails, the group is written job by job, so that none stands in
+//! the way of the others, and what is left is tried again until it is stored.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use headwater_model::{Clock, Event, Fault, JobId, JobKind, JobStatus, RateCard};
+use headwater_store::{Batch, Store};
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::ids::Ids;
+use crate::live::{Collected, Live};
+use crate::{Error, JobsOptions, Result};
+
+/// How long lines and progress wait for company.
+const GATHER: Duration = Duration::from_millis(100);
+/// How many waiting events of one job are written at once.
+const EVENTS_URGENT: usize = 1_000;
+/// The longest pause after the store failed.
+const PAUSE_MAX: Duration = Duration::from_secs(5);
+
+/// What every job of a lake shares.
+pub(crate) struct Shared {
+    pub store: Arc<dyn Store>,
+    pub clock: Arc<dyn Clock>,
+    pub ids: Ids,
+    pub options: JobsOptions,
+    pub rate_card: RwLock<RateCard>,
+    /// Jobs that have not ended, or whose end is not stored.
+    pub live: Mutex<BTreeMap<JobId, Arc<Live>>>,
+    /// Records of queries below this key are summed up and gone.
+    pub queries_from: RwLock<String>,
+    /// Counts ends; whoever waits for several jobs watches it.
+    pub ends: watch::Sender<u64>,
+    /// Cancelled when the last handle is gone.
+    pub closing: CancellationToken,
+    waiting: Mutex<BTreeMap<JobId, Arc<Live>>>,
+    urgent: Notify,
+    lazy: Notify,
+    turn: tokio::sync::Mutex<()>,
+    queries_since: AtomicUsize,
+    jobs_since: AtomicUsize,
+}
+
+impl Shared {
+    pub(crate) fn new(
+        store: Arc<dyn Store>,
+        clock: Arc<dyn Clock>,
+        options: JobsOptions,
+    ) -> Arc<Self> {
+        Arc::new(Shared {
+            store,
+            ids: Ids::new(clock.clone()),
+            clock,
+            rate_card: RwLock::new(options.rate_card.clone()),
+            live: Mutex::default(),
+            queries_from: RwLock::default(),
+            ends: watch::Sender::new(0),
+            closing: CancellationToken::new(),
+            waiting: Mutex::default(),
+            urgent: Notify::new(),
+            lazy: Notify::new(),
+            turn: tokio::sync::Mutex::new(()),
+            // The first query of a process looks after the old ones, for processes may be short.
+            queries_since: AtomicUsize::new(options.queries_kept),
+            jobs_since: AtomicUsize::new(0),
+            options,
+        })
+    }
+
+    /// Adds an event to a job's stream.
+    pub(crate) fn emit(&self, live: &Arc<Live>, event: Event) {
+        let waiting = live.emit(self.clock.now(), event, &self.rate_card.read());
+        match waiting {
+            None => {}
+            Some(waiting) => self.mark(live, waiting >= EVENTS_URGENT),
+        }
+    }
+
+    /// Has a job written: soon, or with the next group.
+    pub(crate) fn mark(&self, live: &Arc<Live>, urgent: bool) {
+        self.waiting.lock().insert(live.id, live.clone());
+        if urgent { self.urgent.notify_one() } else { self.lazy.notify_one() }
+    }
+
+    /// How many jobs are queued or under way.
+    pub(crate) fn unfinished(&self) -> usize {
+        self.live.lock().values().filter(|live| !live.is_over()).count()
+    }
+
+    /// The jobs that are under way.
+    pub(crate) fn under_way(&self) -> Vec<Arc<Live>> {
+        let live = self.live.lock();
+        live.values().filter(|live| live.status() == JobStatus::Running).cloned().collect()
+    }
+
+    /// The task that writes, until the last handle is gone.
+    pub(crate) async fn run(self: Arc<Self>) {
+        let mut pause = GATHER;
+        loop {
+            tokio::select! {
+                biased;
+                () = self.closing.cancelled() => break,
+                () = self.urgent.notified() => {}
+                () = self.lazy.notified() => self.gather().await,
+            }
+            match self.flush().await {
+                Ok(()) => {
+                    pause = GATHER;
+                    self.look_after_records().await;
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "job records cannot be written and are tried again");
+                    self.pause(pause).await;
+                    pause = (pause * 2).min(PAUSE_MAX);
+                    self.urgent.notify_one();
+                }
+            }
+        }
+        if let Err(error) = self.flush().await {
+            tracing::error!(%error, "the last job records are lost");
+        }
+    }
+
+    async fn gather(&self) {
+        tokio::select! {
+            () = self.closing.cancelled() => {}
+            () = self.urgent.notified() => {}
+            () = tokio::time::sleep(GATHER) => {}
+        }
+    }
+
+    async fn pause(&self, pause: Duration) {
+        tokio::select! {
+            () = self.closing.cancelled() => {}
+            () = tokio::time::sleep(pause) => {}
+        }
+    }
+
+    /// Stores everything that waits.
+    pub(crate) async fn flush(&self) -> Result<()> {
+        let _turn = self.turn.lock().await;
+        let lives: Vec<_> = std::mem::take(&mut *self.waiting.lock()).into_values().collect();
+        if lives.is_empty() {
+            return Ok(());
+        }
+        if self.write(&lives).await.is_ok() {
+            return Ok(());
+        }
+        let mut last = Ok(());
+        for live in &lives {
+            if let Err(error) = self.write(std::slice::from_ref(live)).await {
+                self.waiting.lock().insert(live.id, live.clone());
+                last = Err(error);
+            }
+        }
+        last
+    }
+
+    async fn write(&self, lives: &[Arc<Live>]) -> Result<()> {
+        let now = self.clock.now();
+        let mut batch = Batch { relaxed: true, ..Batch::default() };
+        let mut collected = Vec::with_capacity(lives.len());
+        for live in lives {
+            let one = live.collect(now, &mut batch)?;
+            batch.relaxed &= !one.durable;
+            collected.push(one);
+        }
+        let empty = batch.entries.is_empty() && batch.refs.is_empty();
+        let applied = if empty { Ok(()) } else { self.apply(batch).await };
+        for (live, one) in lives.iter().zip(&collected) {
+            match &applied {
+                Ok(()) => self.settle(live, one),
+                Err(error) if lives.len() == 1 => {
+                    live.unsettle(one, now, &error.to_problem());
+                }
+                Err(_) => live.uncollect(one),
+            }
+        }
+        applied
+    }
+
+    async fn apply(&self, batch: Batch) -> Result<()> {
+        self.store.apply(batch).await.map(drop).map_err(Error::from)
+    }
+
+    fn settle(&self, live: &Arc<Live>, collected: &Collected) {
+        if !live.settle(collected) {
+            return;
+        }
+        self.live.lock().remove(&live.id);
+        let counter = match live.kind {
+            JobKind::Query => &self.queries_since,
+            JobKind::Import | JobKind::Run | JobKind::Trigger => &self.jobs_since,
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+        self.ends.send_modify(|ends| *ends += 1);
+    }
+
+    /// Trims what is no longer needed, every so often.
+    async fn look_after_records(&self) {
+        let enough = (self.options.queries_kept / 10).max(1);
+        if self.queries_since.load(Ordering::Relaxed) > enough {
+            self.queries_since.store(0, Ordering::Relaxed);
+            if let Err(error) = self.retire_queries().await {
+                tracing::warn!(%error, "old records of queries cannot be summed up");
+            }
+        }
+        if self.jobs_since.load(Ordering::Relaxed) >= 100 {
+            self.jobs_since.store(0, Ordering::Relaxed);
+            if let Err(error) = self.trim_payloads().await {
+                tracing::warn!(%error, "payloads of ended jobs cannot be trimmed");
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared").finish_non_exhaustive()
+    }
+}
