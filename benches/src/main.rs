@@ -1,3 +1,54 @@
-//! Benchmarks.
+//! Benchmarks, each beside its reference in the same run: `cargo xtask bench SUITE`.
+//!
+//! Every figure is reported as a ratio to something measured a moment before or after on the same
+//! machine; nothing here asserts on time.
 
-fn main() {}
+mod commands;
+mod durable;
+mod duckdb;
+mod report;
+mod sample;
+mod tpch;
+
+use std::process::ExitCode;
+
+use report::Report;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let outcome = match words.as_slice() {
+        ["first-light", parts @ ..] => first_light(parts),
+        _ => Err("Usage: cargo xtask bench first-light [tpch] [durable] [commands]".into()),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// What goes wrong in a benchmark is for the person who runs it.
+pub type Outcome<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
+
+fn first_light(parts: &[&str]) -> Outcome<()> {
+    let wanted = |part| parts.is_empty() || parts.contains(&part);
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let mut report = Report::new("first-light");
+    if wanted("durable") {
+        runtime.block_on(durable::measure(&mut report))?;
+    }
+    if wanted("commands") {
+        commands::measure(&mut report)?;
+    }
+    if wanted("tpch") {
+        runtime.block_on(tpch::measure(&mut report))?;
+    }
+    report.print();
+    Ok(())
+}

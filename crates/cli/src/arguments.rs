@@ -115,7 +115,9 @@ pub enum Command {
     #[command(after_help = "Example:\n  headwater status")]
     Status,
     /// Print a completion script for a shell
-    #[command(after_help = "Example:\n  headwater completions bash > ~/.local/share/bash-completion/completions/headwater")]
+    #[command(
+        after_help = "Example:\n  headwater completions bash > ~/.local/share/bash-completion/completions/headwater"
+    )]
     Completions(Completions),
 }
 

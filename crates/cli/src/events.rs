@@ -57,12 +57,7 @@ async fn stop(api: &Api, id: &str) -> Result<()> {
 }
 
 /// Prints the events a job has had, and with `follow` those to come.
-pub async fn print_events(
-    api: &Api,
-    id: &str,
-    follow: bool,
-    printer: &mut Printer,
-) -> Result<()> {
+pub async fn print_events(api: &Api, id: &str, follow: bool, printer: &mut Printer) -> Result<()> {
     let path = format!("/v1/jobs/{}/events?follow={follow}", segment(id));
     let response = api.send(Call::get(path).accept("application/x-ndjson")).await?;
     let mut lines = Lines::new(response.into_body());

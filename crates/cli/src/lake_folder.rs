@@ -63,7 +63,8 @@ pub fn nearest(start: &Path) -> Result<LakeFolder> {
     for folder in start.ancestors() {
         let candidate = folder.join(LAKE_FOLDER);
         if candidate.is_dir() {
-            let path = candidate.canonicalize().map_err(error::from_io("open the lake's folder"))?;
+            let path =
+                candidate.canonicalize().map_err(error::from_io("open the lake's folder"))?;
             return Ok(LakeFolder { path });
         }
     }

@@ -11,6 +11,8 @@ mod connect;
 mod context;
 mod error;
 mod events;
+#[cfg(test)]
+mod generated;
 mod graph;
 mod lake_folder;
 mod output;
@@ -48,7 +50,8 @@ fn execute(context: &Context, command: Command) -> error::Result<()> {
     } else {
         tokio::runtime::Builder::new_current_thread()
     };
-    let runtime = runtime.enable_all().build().map_err(error::from_io("start the async runtime"))?;
+    let runtime =
+        runtime.enable_all().build().map_err(error::from_io("start the async runtime"))?;
     let outcome = runtime.block_on(commands::run(context, command));
     // A blocking read of standard input must not keep the process alive.
     runtime.shutdown_background();

@@ -125,11 +125,8 @@ pub fn milliseconds(value: u64) -> String {
 
 /// An amount of money, with as many digits as a small one needs.
 pub fn money(value: f64, currency: &str) -> String {
-    let text = if value == 0.0 || value >= 0.01 {
-        format!("{value:.4}")
-    } else {
-        format!("{value:.8}")
-    };
+    let text =
+        if value == 0.0 || value >= 0.01 { format!("{value:.4}") } else { format!("{value:.8}") };
     format!("{text} {currency}")
 }
 

@@ -56,7 +56,8 @@ pub fn grid(style: Style, schema: &SchemaRef, batches: &[RecordBatch], limit: u6
     let mut grid = Grid::new(style, &headings);
     let mut left = limit;
     for batch in batches {
-        let rows = batch.slice(0, batch.num_rows().min(usize::try_from(left).unwrap_or(usize::MAX)));
+        let rows =
+            batch.slice(0, batch.num_rows().min(usize::try_from(left).unwrap_or(usize::MAX)));
         add_rows(&mut grid, &rows).map_err(error::unexpected)?;
         left -= rows.num_rows() as u64;
     }

@@ -190,7 +190,13 @@ async fn merge(context: &Context, api: &Api, arguments: BranchMerge) -> Result<(
 }
 
 /// Prints what a merge did.
-pub fn print_merge(context: &Context, source: &str, target: &str, dry_run: bool, report: &MergeReport) {
+pub fn print_merge(
+    context: &Context,
+    source: &str,
+    target: &str,
+    dry_run: bool,
+    report: &MergeReport,
+) {
     let would = if dry_run { "would be " } else { "" };
     let text = match report.outcome {
         MergeOutcome::UpToDate => format!("{target} has everything of {source} already"),
@@ -207,9 +213,10 @@ pub fn print_merge(context: &Context, source: &str, target: &str, dry_run: bool,
     for conflict in &report.conflicts {
         let (table, ours, theirs) =
             (&conflict.table, &conflict.target_change, &conflict.source_change);
-        context.style.say(context.style.paint(
-            Tone::Bad,
-            format!("  {table}: {ours} in {target}, {theirs} in {source}"),
-        ));
+        context.style.say(
+            context
+                .style
+                .paint(Tone::Bad, format!("  {table}: {ours} in {target}, {theirs} in {source}")),
+        );
     }
 }

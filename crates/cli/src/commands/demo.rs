@@ -128,8 +128,7 @@ async fn import_all(context: &Context, api: &Api, folder: &Path) -> Result<()> {
         };
         let job: Job = api.post("/v1/imports", &request).await?;
         let job = events::follow(api, context.style, &job).await?;
-        let report: ImportReport =
-            serde_json::from_value(job.result).map_err(error::unexpected)?;
+        let report: ImportReport = serde_json::from_value(job.result).map_err(error::unexpected)?;
         table::print_report(context, &report);
     }
     Ok(())

@@ -106,7 +106,8 @@ fn print_report(context: &Context, report: &RunReport) {
     style.say(format!(
         "{} {outcome}  {}",
         style.paint(Tone::Good, "✓"),
-        style.paint(Tone::Faint, format!("{ran} ran, {unchanged} unchanged, {sum} of work, {cost}")),
+        style
+            .paint(Tone::Faint, format!("{ran} ran, {unchanged} unchanged, {sum} of work, {cost}")),
     ));
 }
 
@@ -118,11 +119,8 @@ pub fn print_costs(context: &Context, report: &RunReport) {
     for step in &report.steps {
         let unchanged = step.status == StepStatus::Unchanged;
         let usage = &step.usage;
-        let wall = if unchanged {
-            "unchanged".to_owned()
-        } else {
-            output::milliseconds(usage.wall_ms)
-        };
+        let wall =
+            if unchanged { "unchanged".to_owned() } else { output::milliseconds(usage.wall_ms) };
         grid.row([
             step.step.clone(),
             step.kind.clone(),

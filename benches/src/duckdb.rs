@@ -1,0 +1,65 @@
+//! DuckDB from PyPI, as a reference: a child process that answers one timed query after another.
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::time::Duration;
+
+use crate::Outcome;
+
+const PROGRAM: &str = "
+import json, sys, time, duckdb
+connection = duckdb.connect()
+connection.execute(f'SET threads = {sys.argv[1]}')
+for line in sys.stdin:
+    request = json.loads(line)
+    began = time.perf_counter()
+    rows = len(connection.execute(request).fetchall())
+    print(json.dumps([time.perf_counter() - began, rows]), flush=True)
+";
+
+/// A DuckDB that waits for queries.
+pub struct DuckDb {
+    child: Child,
+    input: ChildStdin,
+    output: BufReader<ChildStdout>,
+}
+
+impl DuckDb {
+    /// Installs DuckDB into `folder` and starts it with so many threads.
+    pub fn start(folder: &Path, threads: usize) -> Outcome<Self> {
+        let environment = folder.join("duckdb");
+        run(Command::new("python3").args(["-m", "venv"]).arg(&environment))?;
+        let python = environment.join("bin/python");
+        run(Command::new(&python).args(["-m", "pip", "install", "--quiet", "duckdb==1.5.5"]))?;
+        let mut child = Command::new(&python)
+            .args(["-c", PROGRAM, &threads.to_string()])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let input = child.stdin.take().ok_or("no input")?;
+        let output = BufReader::new(child.stdout.take().ok_or("no output")?);
+        Ok(DuckDb { child, input, output })
+    }
+
+    /// Runs one statement; its time within DuckDB, and its rows.
+    pub fn query(&mut self, sql: &str) -> Outcome<(Duration, usize)> {
+        writeln!(self.input, "{}", serde_json::to_string(sql)?)?;
+        let mut line = String::new();
+        self.output.read_line(&mut line)?;
+        let (seconds, rows): (f64, usize) = serde_json::from_str(&line)?;
+        Ok((Duration::from_secs_f64(seconds), rows))
+    }
+}
+
+impl Drop for DuckDb {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn run(command: &mut Command) -> Outcome<()> {
+    let status = command.stdout(Stdio::null()).status()?;
+    if status.success() { Ok(()) } else { Err(format!("{command:?} ended with {status}").into()) }
+}

@@ -1,0 +1,96 @@
+//! The figures of a run: what was measured, beside what, and the bound it is held to.
+
+use std::time::Duration;
+
+/// One figure.
+struct Line {
+    what: String,
+    measured: String,
+    reference: String,
+    ratio: Option<f64>,
+    bound: String,
+}
+
+/// The figures of one suite.
+pub struct Report {
+    suite: String,
+    lines: Vec<Line>,
+}
+
+impl Report {
+    /// A report with no figures yet.
+    pub fn new(suite: &str) -> Self {
+        Report { suite: suite.to_owned(), lines: Vec::new() }
+    }
+
+    /// A time beside the time of a reference, held to a multiple of it.
+    pub fn ratio(
+        &mut self,
+        what: &str,
+        measured: Duration,
+        (name, reference): (&str, Duration),
+        bound: f64,
+    ) {
+        let ratio = measured.as_secs_f64() / reference.as_secs_f64();
+        self.push(Line {
+            what: what.to_owned(),
+            measured: duration(measured),
+            reference: format!("{name} {}", duration(reference)),
+            ratio: Some(ratio),
+            bound: format!("at most {bound} ×"),
+        });
+    }
+
+    /// A geometric mean of ratios, held to a bound where there is one.
+    pub fn mean(&mut self, what: &str, name: &str, ratios: &[f64], bound: Option<f64>) {
+        let mean = (ratios.iter().map(|ratio| ratio.ln()).sum::<f64>() / ratios.len() as f64).exp();
+        self.push(Line {
+            what: what.to_owned(),
+            measured: "geometric mean".to_owned(),
+            reference: name.to_owned(),
+            ratio: Some(mean),
+            bound: bound.map_or(String::new(), |bound| format!("at most {bound} ×")),
+        });
+    }
+
+    /// A time held to a fixed bound.
+    pub fn time(&mut self, what: &str, measured: Duration, reference: &str, bound: Duration) {
+        self.push(Line {
+            what: what.to_owned(),
+            measured: duration(measured),
+            reference: reference.to_owned(),
+            ratio: None,
+            bound: format!("under {}", duration(bound)),
+        });
+    }
+
+    fn push(&mut self, line: Line) {
+        eprintln!("{}", text(&line));
+        self.lines.push(line);
+    }
+
+    /// Prints every figure.
+    pub fn print(&self) {
+        let processors = std::thread::available_parallelism().map_or(0, std::num::NonZero::get);
+        println!("\n{}: {processors} processors, release build", self.suite);
+        for line in &self.lines {
+            println!("{}", text(line));
+        }
+    }
+}
+
+fn text(line: &Line) -> String {
+    let ratio = line.ratio.map_or(String::new(), |ratio| format!("{ratio:.2} ×"));
+    let (what, measured, reference) = (&line.what, &line.measured, &line.reference);
+    format!("{what:<52} {measured:>16}  {ratio:>9}  {:<18} {reference}", line.bound)
+}
+
+/// A duration with three digits.
+pub fn duration(value: Duration) -> String {
+    let seconds = value.as_secs_f64();
+    match seconds {
+        s if s < 0.001 => format!("{:.0} µs", s * 1e6),
+        s if s < 1.0 => format!("{:.2} ms", s * 1e3),
+        s => format!("{s:.2} s"),
+    }
+}

@@ -1,0 +1,117 @@
+//! Every snippet in the docs runs.
+//!
+//! A document is a story in one folder. A fenced block tagged with a path (```` ```sql models/a.sql ````)
+//! is written to that file; a block tagged `sh` is run there by bash, and must succeed; a block tagged
+//! `sh fails` must not. Blocks tagged `text`, `toml` or nothing are only for reading. `cargo run --release
+//! --` is taken for the built command, and lines that build or test the repository are left out.
+
+mod support;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use support::Workspace;
+
+struct Block {
+    tag: String,
+    line: usize,
+    text: String,
+}
+
+fn blocks(document: &str) -> Vec<Block> {
+    let mut blocks = Vec::new();
+    let mut open: Option<Block> = None;
+    for (index, line) in document.lines().enumerate() {
+        match (&mut open, line.strip_prefix("```")) {
+            (None, Some(tag)) => {
+                let (tag, line) = (tag.trim().to_owned(), index + 1);
+                open = Some(Block { tag, line, text: String::new() });
+            }
+            (Some(_), Some(_)) => blocks.extend(open.take()),
+            (Some(block), None) => {
+                block.text.push_str(line);
+                block.text.push('\n');
+            }
+            (None, None) => {}
+        }
+    }
+    blocks
+}
+
+fn play(document: &Path) {
+    let name = document.display();
+    let text = std::fs::read_to_string(document).expect("the document");
+    let workspace = Workspace::empty();
+    let mut folder = workspace.path().to_owned();
+    for block in blocks(&text) {
+        let place = format!("{name}:{}", block.line);
+        match block.tag.split_once(' ') {
+            None if block.tag == "sh" => folder = shell(&folder, &block.text, &place, true),
+            Some(("sh", "fails")) => folder = shell(&folder, &block.text, &place, false),
+            Some((_, path)) => write(&folder, path, &block.text),
+            None => {}
+        }
+    }
+    let stop = Command::new(env!("CARGO_BIN_EXE_headwater")).arg("stop").current_dir(&folder).output();
+    assert!(stop.is_ok());
+}
+
+fn write(folder: &Path, path: &str, text: &str) {
+    let path = folder.join(path);
+    std::fs::create_dir_all(path.parent().expect("a parent")).expect("a folder");
+    std::fs::write(path, text).expect("a file");
+}
+
+/// Runs a block; answers the folder it ended in, where the next one begins.
+fn shell(folder: &Path, text: &str, place: &str, succeeds: bool) -> PathBuf {
+    let script: String = text
+        .lines()
+        .filter(|line| !line.starts_with("cargo xtask") && !line.starts_with("cargo install"))
+        .map(|line| line.replace("cargo run --release --", "headwater") + "\n")
+        .collect();
+    let binary = Path::new(env!("CARGO_BIN_EXE_headwater"));
+    let programs = binary.parent().expect("a folder").display();
+    let path = std::env::var("PATH").unwrap_or_default();
+    let output = Command::new("bash")
+        .args(["-euo", "pipefail", "-c", &format!("{script}\npwd > \"$ENDED_IN\"")])
+        .env("PATH", format!("{programs}:{path}"))
+        .env("ENDED_IN", folder.join(".ended-in"))
+        .env("NO_COLOR", "1")
+        .env_remove("HEADWATER_LAKE")
+        .current_dir(folder)
+        .output();
+    let answer = support::answer(output.expect("bash runs"));
+    let (out, err) = (&answer.stdout, &answer.stderr);
+    assert_eq!(answer.code == 0, succeeds, "{place}\n{script}\n{out}\n{err}");
+    let ended = std::fs::read_to_string(folder.join(".ended-in"));
+    ended.map_or(folder.to_owned(), |ended| PathBuf::from(ended.trim()))
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+#[test]
+fn readme() {
+    play(&root().join("README.md"));
+}
+
+#[test]
+fn projects() {
+    play(&root().join("docs/projects.md"));
+}
+
+#[test]
+fn import() {
+    play(&root().join("docs/import.md"));
+}
+
+#[test]
+fn branches() {
+    play(&root().join("docs/branches.md"));
+}
+
+#[test]
+fn triggers() {
+    play(&root().join("docs/triggers.md"));
+}

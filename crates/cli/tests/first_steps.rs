@@ -1,0 +1,127 @@
+//! The first things a person does, in the words of the README.
+
+mod support;
+
+use serde_json::json;
+use support::Workspace;
+
+const MARCH: &str = "origin,carrier,delay\nJFK,AA,5\nJFK,UA,\nLGA,AA,-3\n";
+
+fn imported() -> Workspace {
+    let workspace = Workspace::new();
+    workspace.write("data/march.csv", MARCH);
+    workspace.ok(&["table", "import", "flights", "./data/*.csv"]);
+    workspace
+}
+
+#[test]
+fn a_project_has_a_lake_that_is_found_from_any_folder_below() {
+    let workspace = Workspace::empty();
+    let answer = workspace.json(&["init", "my-lake"]);
+    assert_eq!(answer["name"], "my-lake");
+    assert!(workspace.path().join("my-lake/headwater.toml").is_file());
+    let models = workspace.path().join("my-lake/models");
+    let output = workspace.command(&["status", "--output", "json"]).current_dir(models).output();
+    let answer = support::answer(output.expect("the command runs"));
+    assert_eq!(answer.code, 0, "{}", answer.stderr);
+    workspace.ok(&["stop", "--lake", "my-lake"]);
+    let text = workspace.fails(4, &["init", "my-lake"]);
+    assert!(text.contains("holds a lake already") && text.contains("hint:"), "{text}");
+}
+
+#[test]
+fn files_become_a_table_that_answers_queries() {
+    let workspace = imported();
+    let rows =
+        workspace.rows("SELECT origin, count(*) AS n FROM flights GROUP BY origin ORDER BY origin");
+    assert_eq!(rows, json!([{"origin": "JFK", "n": 2}, {"origin": "LGA", "n": 1}]));
+    let again = workspace.json(&["table", "import", "flights", "data"]);
+    assert_eq!((&again["files"], &again["files_skipped"]), (&json!(0), &json!(1)));
+    let tables = workspace.json(&["table", "ls"]);
+    assert_eq!(tables[0]["rows"], 3);
+    let csv = workspace.ok(&["query", "SELECT delay FROM flights ORDER BY delay", "-o", "csv"]);
+    assert_eq!(csv.trim(), "delay\n-3\n5");
+}
+
+#[test]
+fn a_branch_keeps_changes_apart_until_it_is_merged() {
+    let workspace = imported();
+    workspace.ok(&["branch", "create", "dev"]);
+    workspace.ok(&["checkout", "dev"]);
+    workspace.ok(&["query", "CREATE TABLE delays AS SELECT * FROM flights WHERE delay > 0"]);
+    let missing = workspace.fails(3, &["query", "SELECT * FROM delays", "--ref", "main"]);
+    assert!(missing.contains("`delays`"), "{missing}");
+    let diff = workspace.json(&["branch", "diff", "main", "dev"]);
+    assert_eq!(diff["tables"][0]["table"], "delays");
+    assert_eq!(diff["tables"][0]["kind"], "added");
+    assert_eq!(diff["tables"][0]["rows_after"], 1);
+    let merged = workspace.json(&["branch", "merge", "dev", "--into", "main"]);
+    assert_eq!(merged["outcome"], "fast_forward");
+    let commit = merged["commit"].as_str().expect("a commit");
+    let at = format!("main@{}", &commit[..12]);
+    let rows = workspace.json(&["query", "SELECT carrier FROM delays", "--ref", &at]);
+    assert_eq!(rows, json!([{"carrier": "AA"}]));
+}
+
+#[test]
+fn both_sides_changing_a_table_is_a_conflict_that_changes_nothing() {
+    let workspace = imported();
+    workspace.ok(&["branch", "create", "dev"]);
+    workspace.ok(&["query", "INSERT INTO flights VALUES ('EWR', 'B6', 1)", "--ref", "dev"]);
+    workspace.ok(&["query", "INSERT INTO flights VALUES ('EWR', 'DL', 2)"]);
+    let head = workspace.json(&["log"])[0]["id"].clone();
+    let text = workspace.fails(4, &["branch", "merge", "dev", "--into", "main"]);
+    assert!(text.contains("flights") && text.contains("hint:"), "{text}");
+    assert_eq!(workspace.json(&["log"])[0]["id"], head);
+}
+
+#[test]
+fn a_run_turns_models_into_tables_and_an_unchanged_one_does_nothing() {
+    let workspace = imported();
+    workspace.write(
+        "models/by_origin.sql",
+        "-- headwater: materialization = replace\n\
+         SELECT origin, count(*) AS n FROM flights GROUP BY origin\n",
+    );
+    let report = workspace.json(&["run"]);
+    assert_eq!(report["steps"][0]["status"], "succeeded");
+    assert_eq!(workspace.rows("SELECT sum(n) AS n FROM by_origin"), json!([{"n": 3}]));
+    let again = workspace.json(&["run"]);
+    assert_eq!(again["steps"][0]["status"], "unchanged");
+    assert_eq!(again["commit"], serde_json::Value::Null);
+}
+
+#[test]
+fn everything_that_ran_is_a_job_with_its_usage() {
+    let workspace = imported();
+    workspace.rows("SELECT 1 AS one");
+    let jobs = workspace.json(&["job", "ls"]);
+    let kinds: Vec<_> = jobs.as_array().expect("jobs").iter().map(|job| &job["kind"]).collect();
+    assert!(kinds.contains(&&json!("query")) && kinds.contains(&&json!("import")), "{kinds:?}");
+    let import = jobs.as_array().expect("jobs").iter().find(|job| job["kind"] == "import");
+    let id = import.expect("the import")["id"].as_str().expect("an id");
+    let job = workspace.json(&["job", "get", &id[id.len() - 8..]]);
+    assert_eq!(job["usage"]["rows_written"], 3);
+    let usage = workspace.json(&["usage"]);
+    let line = usage.as_array().expect("lines").iter().find(|line| line["group"] == "import");
+    assert_eq!(line.expect("imports")["jobs"], 1);
+}
+
+#[test]
+fn system_tables_show_the_lake_through_sql() {
+    let workspace = imported();
+    workspace.ok(&["branch", "create", "dev"]);
+    let rows = workspace.rows("SELECT name FROM system.branches ORDER BY name");
+    assert_eq!(rows, json!([{"name": "dev"}, {"name": "main"}]));
+    let rows = workspace.rows("SELECT count(*) > 0 AS some FROM system.jobs");
+    assert_eq!(rows, json!([{"some": true}]));
+}
+
+#[test]
+fn the_server_can_live_inside_one_command() {
+    let workspace = imported();
+    workspace.ok(&["stop"]);
+    let rows = workspace.json(&["query", "SELECT count(*) AS n FROM flights", "--in-process"]);
+    assert_eq!(rows, json!([{"n": 3}]));
+    assert!(workspace.server().is_none(), "the server ended with its command");
+}

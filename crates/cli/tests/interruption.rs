@@ -1,0 +1,103 @@
+//! Ctrl-C, `kill -9` and a full disk: the lake opens afterwards, and `main` is as it was.
+
+mod support;
+
+use std::process::Command;
+
+use serde_json::json;
+use support::{Workspace, until};
+
+/// A project whose run says that it began and then never ends.
+fn endless() -> Workspace {
+    let workspace = Workspace::new();
+    workspace.write("data.csv", "x\n1\n2\n");
+    workspace.ok(&["table", "import", "numbers", "data.csv"]);
+    workspace.write(
+        "models/endless.py",
+        "import headwater\n\n\n@headwater.model(materialization=\"replace\")\n\
+         @headwater.python(\"3.11\", pip={})\n\
+         def endless(numbers=headwater.Model(\"numbers\")):\n    \
+             print(\"begun\", flush=True)\n    \
+             while True:\n        pass\n",
+    );
+    workspace
+}
+
+/// Starts the run and waits until the function itself has begun.
+fn begun(workspace: &Workspace) -> (std::process::Child, String) {
+    let run = workspace.start(&["run"]);
+    let job = workspace.job_until("run", "running");
+    let id = job["id"].as_str().expect("an id").to_owned();
+    until("the function has begun", || {
+        let events = workspace.json(&["job", "logs", &id]);
+        events.as_array().is_some_and(|events| events.iter().any(|e| e["text"] == "begun"))
+    });
+    (run, id)
+}
+
+fn main_is_as_before(workspace: &Workspace) {
+    let tables = workspace.json(&["table", "ls", "--ref", "main"]);
+    let names: Vec<_> = tables.as_array().expect("tables").iter().map(|t| &t["name"]).collect();
+    assert_eq!(names, [&json!("numbers")]);
+    assert_eq!(workspace.rows("SELECT sum(x) AS x FROM numbers"), json!([{"x": 3}]));
+}
+
+#[test]
+fn ctrl_c_stops_the_run_and_says_so() {
+    let workspace = endless();
+    let (run, id) = begun(&workspace);
+    let signal = Command::new("kill").args(["-INT", &run.id().to_string()]).status();
+    assert!(signal.expect("kill runs").success());
+    let answer = support::answer(run.wait_with_output().expect("the command ends"));
+    assert_eq!(answer.code, 130, "{}", answer.stderr);
+    assert_eq!(workspace.json(&["job", "get", &id])["status"], "cancelled");
+    main_is_as_before(&workspace);
+}
+
+#[test]
+fn a_killed_server_leaves_main_as_before_and_the_run_interrupted() {
+    let workspace = endless();
+    let (mut run, id) = begun(&workspace);
+    workspace.kill_server();
+    let status = run.wait().expect("the command ends");
+    assert_ne!(status.code(), Some(0));
+    let job = workspace.json(&["job", "get", &id]);
+    assert_eq!(job["status"], "interrupted", "{job}");
+    main_is_as_before(&workspace);
+}
+
+#[test]
+fn a_full_disk_loses_nothing_and_says_so() {
+    let workspace = Workspace::empty();
+    let rows: String = (0..2_000_000).map(|n| format!("{n},{}\n", n * 7919)).collect();
+    workspace.write("big.csv", format!("a,b\n{rows}"));
+    workspace.write("small.csv", "x\n1\n");
+    let script = "
+        set -e
+        mkdir lake && mount -t tmpfs -o size=6m tmpfs lake && cd lake
+        \"$HEADWATER\" init --name full >/dev/null 2>&1
+        \"$HEADWATER\" table import small ../small.csv 2>/dev/null
+        set +e
+        \"$HEADWATER\" table import big ../big.csv
+        echo \"exit $?\"
+        \"$HEADWATER\" query 'SELECT x FROM small' --output json
+        \"$HEADWATER\" table ls --output json
+        \"$HEADWATER\" stop >/dev/null 2>&1
+    ";
+    let output = Command::new("unshare")
+        .args(["--user", "--map-root-user", "--mount", "sh", "-c", script])
+        .env("HEADWATER", env!("CARGO_BIN_EXE_headwater"))
+        .env("NO_COLOR", "1")
+        .env_remove("HEADWATER_LAKE")
+        .current_dir(workspace.path())
+        .output();
+    let answer = support::answer(output.expect("unshare runs"));
+    assert!(answer.stdout.contains("exit 6"), "{}\n{}", answer.stdout, answer.stderr);
+    assert!(answer.stderr.contains("disk is full"), "{}", answer.stderr);
+    assert!(
+        answer.stdout.contains("\"x\": 1") || answer.stdout.contains("\"x\":1"),
+        "{}",
+        answer.stdout
+    );
+    assert!(!answer.stdout.contains("\"big\""), "{}", answer.stdout);
+}

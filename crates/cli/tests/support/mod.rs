@@ -1,0 +1,164 @@
+//! A folder with a lake in it and the built command, for tests that act as a user would.
+
+#![expect(dead_code, reason = "each test binary uses a part of it")]
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+/// How long anything may take before a test gives up on it.
+pub const PATIENCE: Duration = Duration::from_secs(120);
+
+/// A temporary folder whose lake's server ends with it.
+pub struct Workspace {
+    folder: tempfile::TempDir,
+}
+
+/// What a command did.
+pub struct Answer {
+    pub code: i32,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Workspace {
+    /// An empty folder.
+    pub fn empty() -> Self {
+        Workspace { folder: tempfile::tempdir().expect("a temporary folder") }
+    }
+
+    /// A folder with a fresh project and lake.
+    pub fn new() -> Self {
+        let workspace = Self::empty();
+        workspace.ok(&["init", "--name", "test"]);
+        workspace
+    }
+
+    pub fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Writes a file below the folder.
+    pub fn write(&self, path: &str, text: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.path().join(path);
+        std::fs::create_dir_all(path.parent().expect("a parent")).expect("a folder");
+        std::fs::write(&path, text).expect("a file");
+        path
+    }
+
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_headwater"));
+        command
+            .args(arguments)
+            .current_dir(self.path())
+            .env_remove("HEADWATER_LAKE")
+            .env("HEADWATER_AUTHOR", "eva")
+            .env("NO_COLOR", "1")
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// Runs a command to its end.
+    pub fn run(&self, arguments: &[&str]) -> Answer {
+        answer(self.command(arguments).output().expect("the command starts"))
+    }
+
+    /// Runs a command that must succeed; its standard output.
+    pub fn ok(&self, arguments: &[&str]) -> String {
+        let answer = self.run(arguments);
+        let (out, err) = (&answer.stdout, &answer.stderr);
+        assert_eq!(answer.code, 0, "`headwater {}`\n{out}\n{err}", arguments.join(" "));
+        answer.stdout
+    }
+
+    /// Runs a command that must fail with this exit code; its standard error, with the folder's name
+    /// taken out.
+    pub fn fails(&self, code: i32, arguments: &[&str]) -> String {
+        let answer = self.run(arguments);
+        let (out, err) = (&answer.stdout, &answer.stderr);
+        assert_eq!(answer.code, code, "`headwater {}`\n{out}\n{err}", arguments.join(" "));
+        self.plain(&answer.stderr)
+    }
+
+    /// The text with this folder written as `[folder]`.
+    pub fn plain(&self, text: &str) -> String {
+        let folder = self.path().canonicalize().expect("the folder");
+        text.replace(&*folder.to_string_lossy(), "[folder]")
+    }
+
+    /// The rows of a query, as JSON.
+    pub fn rows(&self, sql: &str) -> serde_json::Value {
+        self.json(&["query", sql])
+    }
+
+    /// The JSON document that a command prints.
+    pub fn json(&self, arguments: &[&str]) -> serde_json::Value {
+        let text = self.ok(&[arguments, &["--output", "json"]].concat());
+        serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error} in `{text}`"))
+    }
+
+    /// Starts a command and goes on.
+    pub fn start(&self, arguments: &[&str]) -> Child {
+        let mut command = self.command(arguments);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.spawn().expect("the command starts")
+    }
+
+    /// What the lake's server wrote down of itself.
+    pub fn server(&self) -> Option<serde_json::Value> {
+        let text = std::fs::read(self.path().join(".headwater/server.json")).ok()?;
+        serde_json::from_slice(&text).ok()
+    }
+
+    /// Kills the lake's server as a power cut would.
+    pub fn kill_server(&self) {
+        let pid = self.server().and_then(|server| server["pid"].as_i64()).expect("a server");
+        let status = Command::new("kill").args(["-9", &pid.to_string()]).status();
+        assert!(status.expect("kill runs").success());
+        until("the server is gone", || {
+            !Path::new(&format!("/proc/{pid}/cmdline")).exists() || zombie(pid)
+        });
+    }
+
+    /// Waits until a job of this kind has this status; answers the job.
+    pub fn job_until(&self, kind: &str, status: &str) -> serde_json::Value {
+        let mut found = serde_json::Value::Null;
+        until(&format!("a {kind} is {status}"), || {
+            let jobs = self.json(&["job", "ls", "--kind", kind, "--status", status]);
+            found = jobs[0].clone();
+            !found.is_null()
+        });
+        found
+    }
+}
+
+fn zombie(pid: i64) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.contains(") Z ")
+}
+
+impl Drop for Workspace {
+    fn drop(&mut self) {
+        if self.server().is_some() {
+            let _ = self.command(&["stop"]).stdout(Stdio::null()).stderr(Stdio::null()).status();
+        }
+    }
+}
+
+/// What a finished process did.
+pub fn answer(output: Output) -> Answer {
+    Answer {
+        code: output.status.code().unwrap_or(-1),
+        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+    }
+}
+
+/// Waits for something, by looking again and again, up to a deadline.
+pub fn until(what: &str, mut done: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !done() {
+        assert!(Instant::now() < deadline, "waited in vain until {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
