@@ -1,0 +1,192 @@
+//! The store in memory: what tests use, and the shortest statement of what a store does.
+
+use std::collections::{BTreeMap, HashSet};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use headwater_model::ObjectId;
+use parking_lot::Mutex;
+
+use crate::range::successor;
+use crate::{Append, Applied, Batch, Entry, Error, KeyRange, RefChange, Result, Store, Unique};
+
+/// A store that lasts as long as it is held.
+#[derive(Debug, Default)]
+pub struct MemoryStore(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    objects: BTreeMap<ObjectId, Bytes>,
+    refs: BTreeMap<String, Bytes>,
+    journals: BTreeMap<String, Journal>,
+    unique: HashSet<Unique>,
+}
+
+#[derive(Debug, Default)]
+struct Journal {
+    last: u64,
+    entries: BTreeMap<u64, (String, Option<Bytes>)>,
+    newest: BTreeMap<String, u64>,
+}
+
+impl MemoryStore {
+    /// An empty store.
+    pub fn new() -> Self {
+        MemoryStore::default()
+    }
+}
+
+impl Journal {
+    fn append(&mut self, append: Append) -> u64 {
+        self.last += 1;
+        if append.value.is_some() {
+            self.newest.insert(append.key.clone(), self.last);
+        } else {
+            self.newest.remove(&append.key);
+        }
+        self.entries.insert(self.last, (append.key, append.value));
+        self.last
+    }
+
+    fn entry(&self, position: u64) -> Option<Entry> {
+        let (key, value) = self.entries.get(&position)?;
+        Some(Entry { position, key: key.clone(), value: value.clone()? })
+    }
+
+    fn after(&self, position: u64, prefix: &str, limit: usize) -> Vec<Entry> {
+        let later = self.entries.range(position.saturating_add(1)..);
+        let found = later.filter(|(_, (key, _))| key.starts_with(prefix));
+        found.filter_map(|(position, _)| self.entry(*position)).take(limit).collect()
+    }
+
+    fn scan(&self, range: &KeyRange) -> Vec<Entry> {
+        let (from, until) = range.bounds();
+        let keys = self.newest.range(from.to_owned()..);
+        let within = keys.take_while(|(key, _)| until.as_ref().is_none_or(|until| *key < until));
+        let mut found: Vec<Entry> =
+            within.filter_map(|(_, position)| self.entry(*position)).collect();
+        if range.reverse {
+            found.reverse();
+        }
+        found.truncate(range.limit);
+        found
+    }
+
+    fn trim(&mut self, range: &KeyRange) -> u64 {
+        let (from, until) = range.bounds();
+        let inside = |key: &str| key >= from && until.as_deref().is_none_or(|until| key < until);
+        let before = self.entries.len();
+        self.entries.retain(|_, (key, _)| !inside(key));
+        self.newest.retain(|key, _| !inside(key));
+        (before - self.entries.len()) as u64
+    }
+}
+
+impl State {
+    fn check(&self, batch: &Batch) -> Result<()> {
+        batch.check()?;
+        for change in &batch.refs {
+            if !change.expected.holds(self.refs.get(&change.name).map(AsRef::as_ref)) {
+                return Err(Error::Conflict { name: change.name.clone() });
+            }
+        }
+        match batch.unique.iter().find(|unique| self.unique.contains(unique)) {
+            Some(Unique { scope, key }) => {
+                Err(Error::NotUnique { scope: scope.clone(), key: key.clone() })
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn apply(&mut self, batch: Batch) -> Applied {
+        for bytes in batch.objects {
+            self.objects.insert(ObjectId::of(&bytes), bytes);
+        }
+        for RefChange { name, value, .. } in batch.refs {
+            match value {
+                Some(value) => self.refs.insert(name, value),
+                None => self.refs.remove(&name),
+            };
+        }
+        self.unique.extend(batch.unique);
+        let append = |append: Append| {
+            self.journals.entry(append.journal.clone()).or_default().append(append)
+        };
+        Applied { positions: batch.entries.into_iter().map(append).collect() }
+    }
+}
+
+#[async_trait]
+impl Store for MemoryStore {
+    async fn object(&self, id: &ObjectId) -> Result<Option<Bytes>> {
+        Ok(self.0.lock().objects.get(id).cloned())
+    }
+
+    async fn objects(&self, ids: &[ObjectId]) -> Result<Vec<Option<Bytes>>> {
+        let state = self.0.lock();
+        Ok(ids.iter().map(|id| state.objects.get(id).cloned()).collect())
+    }
+
+    async fn objects_like(&self, digits: &str, limit: usize) -> Result<Vec<ObjectId>> {
+        let state = self.0.lock();
+        let like = state.objects.keys().filter(|id| id.to_string().starts_with(digits));
+        Ok(like.take(limit).copied().collect())
+    }
+
+    async fn reference(&self, name: &str) -> Result<Option<Bytes>> {
+        Ok(self.0.lock().refs.get(name).cloned())
+    }
+
+    async fn references(
+        &self,
+        prefix: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<(String, Bytes)>> {
+        let state = self.0.lock();
+        let until = successor(prefix);
+        let within = state.refs.range(prefix.to_owned()..);
+        let found = within
+            .take_while(|(name, _)| until.as_ref().is_none_or(|until| *name < until))
+            .filter(|(name, _)| after.is_none_or(|after| name.as_str() > after));
+        Ok(found.take(limit).map(|(name, value)| (name.clone(), value.clone())).collect())
+    }
+
+    async fn latest(&self, journal: &str, key: &str) -> Result<Option<Entry>> {
+        let state = self.0.lock();
+        let Some(journal) = state.journals.get(journal) else { return Ok(None) };
+        Ok(journal.newest.get(key).and_then(|position| journal.entry(*position)))
+    }
+
+    async fn scan(&self, journal: &str, range: &KeyRange) -> Result<Vec<Entry>> {
+        let state = self.0.lock();
+        Ok(state.journals.get(journal).map(|journal| journal.scan(range)).unwrap_or_default())
+    }
+
+    async fn read(&self, journal: &str, after: u64, limit: usize) -> Result<Vec<Entry>> {
+        self.history(journal, "", after, limit).await
+    }
+
+    async fn history(
+        &self,
+        journal: &str,
+        key_prefix: &str,
+        after: u64,
+        limit: usize,
+    ) -> Result<Vec<Entry>> {
+        let state = self.0.lock();
+        let journal = state.journals.get(journal);
+        Ok(journal.map(|journal| journal.after(after, key_prefix, limit)).unwrap_or_default())
+    }
+
+    async fn apply(&self, batch: Batch) -> Result<Applied> {
+        let mut state = self.0.lock();
+        state.check(&batch)?;
+        Ok(state.apply(batch))
+    }
+
+    async fn trim(&self, journal: &str, range: &KeyRange) -> Result<u64> {
+        let mut state = self.0.lock();
+        Ok(state.journals.get_mut(journal).map_or(0, |journal| journal.trim(range)))
+    }
+}
