@@ -32,8 +32,6 @@ pub const DRAIN_PATIENCE: Duration = Duration::from_secs(600);
 /// What a server writes down of itself.
 #[derive(Debug, Deserialize)]
 pub struct ServerRecord {
-    /// Its process.
-    pub pid: u32,
     /// Its version.
     pub version: String,
     /// Its Unix socket.

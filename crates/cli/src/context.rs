@@ -62,11 +62,6 @@ impl Context {
         }
     }
 
-    /// The `--lake` folder as given, for commands that make it.
-    pub fn lake_argument(&self) -> Option<&PathBuf> {
-        self.lake.as_ref()
-    }
-
     /// The same surroundings, for another lake.
     pub fn for_lake(&self, folder: PathBuf) -> Context {
         Context {
