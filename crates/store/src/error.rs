@@ -31,17 +31,11 @@ pub enum Error {
         reason: String,
     },
     /// Other processes kept the database to themselves for too long.
-    #[error("the lake's database `{path}` stayed locked by another process")]
-    Busy {
-        /// The file.
-        path: String,
-    },
+    #[error("the lake's database stayed locked by another process")]
+    Busy,
     /// There is no room left.
-    #[error("there is no room left to write to `{path}`")]
-    DiskFull {
-        /// The file.
-        path: String,
-    },
+    #[error("there is no room left for the lake's database")]
+    DiskFull,
     /// What was stored cannot be read back.
     #[error("the lake's database cannot be read: {reason}")]
     Corrupt {
@@ -78,8 +72,8 @@ impl Fault for Error {
             Error::Conflict { .. } => ErrorCode::CommitConflict,
             Error::NotUnique { .. } => ErrorCode::AlreadyExists,
             Error::InvalidBatch { .. } => ErrorCode::Internal,
-            Error::Busy { .. } => ErrorCode::TooBusy,
-            Error::DiskFull { .. } => ErrorCode::DiskFull,
+            Error::Busy => ErrorCode::TooBusy,
+            Error::DiskFull => ErrorCode::DiskFull,
             Error::Corrupt { .. } => ErrorCode::Corrupt,
             Error::TooNew { .. } | Error::Closed => ErrorCode::Unavailable,
             Error::Storage { .. } => ErrorCode::Storage,
@@ -89,8 +83,8 @@ impl Fault for Error {
     fn hint(&self) -> Option<String> {
         let hint = match self {
             Error::Conflict { .. } => "Read the ref again and repeat the change.",
-            Error::Busy { .. } => "Try again; if it stays so, end the process that holds the file.",
-            Error::DiskFull { .. } => "Free space on that disk and try again; nothing was lost.",
+            Error::Busy => "Try again; if it stays so, end the process that holds the file.",
+            Error::DiskFull => "Free space on that disk and try again; nothing was lost.",
             Error::Corrupt { .. } => "Restore the file from a backup, or ask for help with it.",
             Error::TooNew { .. } => "Update Headwater to the version that wrote the lake.",
             Error::NotUnique { .. }
