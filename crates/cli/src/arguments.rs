@@ -288,7 +288,7 @@ pub struct TableImport {
     /// The CSV delimiter [default: found in the files]
     #[arg(long)]
     pub delimiter: Option<char>,
-    /// The first CSV row is data; columns are named column_1, column_2, …
+    /// The first CSV row is data; columns are named `column_1`, `column_2`, …
     #[arg(long)]
     pub no_header: bool,
     /// The text encoding, such as `windows-1252` [default: UTF-8, or what the file's first bytes say]

@@ -183,13 +183,13 @@ impl Printer {
         };
         let mut text = format!("{} {:<28}", self.style.paint(tone, sign), report.step);
         text.push_str(&self.style.paint(Tone::Faint, format!("{:<12}", report.kind)));
-        if !word.is_empty() {
-            text.push_str(&self.style.paint(tone, word));
-        } else {
+        if word.is_empty() {
             text.push_str(&format!("{:>9}", output::milliseconds(report.usage.wall_ms)));
             if let Some(rows) = report.rows {
                 text.push_str(&format!("  {:>14}", output::plural(rows, "row")));
             }
+        } else {
+            text.push_str(&self.style.paint(tone, word));
         }
         if report.environment_ms >= 100 {
             let waited = output::milliseconds(report.environment_ms);

@@ -54,6 +54,7 @@ impl Style {
     }
 
     /// Prints a message for people.
+    #[expect(clippy::unused_self, reason = "a message is printed in a style, even a plain one")]
     pub fn say(self, text: impl std::fmt::Display) {
         use std::io::Write;
         // A closed standard error is no reason to fail.

@@ -52,7 +52,8 @@ fn play(document: &Path) {
             None => {}
         }
     }
-    let stop = Command::new(env!("CARGO_BIN_EXE_headwater")).arg("stop").current_dir(&folder).output();
+    let stop =
+        Command::new(env!("CARGO_BIN_EXE_headwater")).arg("stop").current_dir(&folder).output();
     assert!(stop.is_ok());
 }
 

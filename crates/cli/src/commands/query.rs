@@ -153,7 +153,7 @@ pub fn parse_bytes(text: &str) -> Result<u64> {
     };
     let number: f64 = number.parse().map_err(|_| bad_size(text))?;
     let bytes = number * factor as f64;
-    if bytes < 1.0 || bytes > 1e18 {
+    if !(1.0..=1e18).contains(&bytes) {
         return Err(bad_size(text));
     }
     Ok(bytes as u64)

@@ -35,7 +35,8 @@ pub async fn run(context: &Context, api: &Api, arguments: &Run) -> Result<()> {
     }
     let job: Job = api.post("/v1/runs", &request).await?;
     if arguments.detach {
-        return started(context, &job);
+        started(context, &job);
+        return Ok(());
     }
     let job = events::follow(api, context.style, &job).await?;
     if context.output == OutputFormat::Json {
@@ -52,14 +53,13 @@ pub fn report(job: &Job) -> Result<RunReport> {
 }
 
 /// Says that a job goes on by itself.
-pub fn started(context: &Context, job: &Job) -> Result<()> {
+pub fn started(context: &Context, job: &Job) {
     if context.output == OutputFormat::Json {
         output::print_json(job);
     } else {
         output::line(job.id);
         context.style.say(format!("follow it with `headwater job logs {} --follow`", job.id));
     }
-    Ok(())
 }
 
 /// `NAME=VALUE` arguments as a map.

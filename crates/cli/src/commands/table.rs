@@ -101,7 +101,8 @@ async fn import(context: &Context, api: &Api, arguments: TableImport) -> Result<
     }
     let job: Job = api.post("/v1/imports", &request).await?;
     if arguments.detach {
-        return run::started(context, &job);
+        run::started(context, &job);
+        return Ok(());
     }
     let job = events::follow(api, context.style, &job).await?;
     if context.output == OutputFormat::Json {
