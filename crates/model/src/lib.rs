@@ -36,9 +36,9 @@ pub use merge::{MergeConflict, MergeOutcome, MergeReport, MergeRequest};
 pub use name::{DEFAULT_NAMESPACE, NameError, SYSTEM_NAMESPACE, TableName};
 pub use object::{CommitId, ObjectId};
 pub use query::QueryRequest;
-pub use reference::{MAIN_BRANCH, RefSpec};
+pub use reference::{MAIN_BRANCH, RefSpec, ResolvedRef};
 pub use run::{PlannedStep, RunPlan, RunReport, RunRequest, StepReport};
-pub use table::{Column, Namespace, PartitionField, Table, Transform};
+pub use table::{Column, CreateNamespace, Namespace, PartitionField, Table, Transform};
 pub use trigger::{
     FilesTrigger, MissedPolicy, ScheduleTrigger, Trigger, TriggerEvent, TriggerEventStatus,
     TriggerImport, TriggerStatus,

@@ -7,7 +7,9 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
+use crate::CommitId;
 use crate::name::{NAME_BYTES_MAX, NameError};
 
 /// The branch a new lake begins with.
@@ -103,4 +105,14 @@ impl<'de> Deserialize<'de> for RefSpec {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
     }
+}
+
+/// What a ref stands for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ResolvedRef {
+    /// The commit.
+    #[schema(value_type = String)]
+    pub commit: CommitId,
+    /// The branch, where the ref is the head of one: only there can be written.
+    pub branch: Option<String>,
 }

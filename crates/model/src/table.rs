@@ -118,3 +118,10 @@ pub struct Namespace {
     #[serde(default)]
     pub properties: BTreeMap<String, String>,
 }
+
+/// Asks for a new namespace.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct CreateNamespace {
+    /// Its name.
+    pub name: String,
+}
