@@ -1,0 +1,121 @@
+//! The long tests. `cargo xtask test` runs them with small counts; `cargo xtask soak` sets
+//! `HEADWATER_SOAK` and runs the full ones.
+
+mod support;
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::process::Child;
+
+use serde_json::json;
+use support::{Workspace, until};
+
+/// The full count in a soak, the small one otherwise.
+fn count(small: usize, full: usize) -> usize {
+    if std::env::var_os("HEADWATER_SOAK").is_some() { full } else { small }
+}
+
+const TRIGGER: &str = "
+[project]
+name = \"landing\"
+
+[[trigger]]
+name = \"landing\"
+files = { folder = \"landing\", pattern = \"*.csv\", settle_ms = 100, batch = 100 }
+import = { table = \"readings\" }
+retries = 20
+";
+
+/// Serves the lake; the caller kills it.
+fn serve(workspace: &Workspace) -> Child {
+    let child = workspace.start(&["serve", "--http", "127.0.0.1:0"]);
+    let pid = i64::from(child.id());
+    until("the server answers", || {
+        workspace.server().is_some_and(|server| server["pid"] == pid)
+            && workspace.run(&["status"]).stdout.contains("ok, process")
+    });
+    child
+}
+
+fn rows(workspace: &Workspace) -> i64 {
+    let answer = workspace.run(&["query", "SELECT count(*) AS n FROM readings", "-o", "json"]);
+    let parsed: serde_json::Value = serde_json::from_str(&answer.stdout).unwrap_or_default();
+    parsed[0]["n"].as_i64().unwrap_or(0)
+}
+
+#[test]
+fn soak_files_that_land_while_the_server_is_killed_are_imported_exactly_once() {
+    let files = count(240, 10_000);
+    let workspace = Workspace::empty();
+    workspace.write("headwater.toml", TRIGGER);
+    workspace.ok(&["init"]);
+    workspace.ok(&["stop"]);
+    std::fs::create_dir_all(workspace.path().join("landing")).expect("a folder");
+    std::fs::create_dir_all(workspace.path().join("staging")).expect("a folder");
+    for index in 0..files {
+        workspace
+            .write(&format!("staging/{index}.csv"), format!("file,value\n{index},{}\n", index * 3));
+    }
+    let mut server = serve(&workspace);
+    let quarter = files / 4;
+    for part in 0..4 {
+        let end = if part == 3 { files } else { (part + 1) * quarter };
+        land(workspace.path(), part * quarter, end);
+        if part < 3 {
+            // Killed once some of the files so far are in the table, and some may be on their way.
+            let seen = i64::try_from(part * quarter).expect("a small count");
+            until("more rows are in the table", || rows(&workspace) > seen);
+            server.kill().expect("the server is killed");
+            server.wait().expect("the server is gone");
+            server = serve(&workspace);
+        }
+    }
+    let expected = i64::try_from(files).expect("a small count");
+    until("every row is in the table", || rows(&workspace) >= expected);
+    let sums = workspace.rows(
+        "SELECT count(*) AS n, count(DISTINCT file) AS files, sum(value) AS value FROM readings",
+    );
+    let value = expected * (expected - 1) / 2 * 3;
+    assert_eq!(sums, json!([{"n": expected, "files": expected, "value": value}]));
+    until("no event is pending", || {
+        workspace.json(&["trigger", "events", "--status", "pending"]) == json!([])
+            && workspace.json(&["trigger", "events", "--status", "running"]) == json!([])
+    });
+    assert_eq!(rows(&workspace), expected, "nothing comes in twice afterwards");
+    assert_eq!(workspace.json(&["trigger", "events", "--status", "failed"]), json!([]));
+    workspace.ok(&["stop"]);
+    server.wait().expect("the server ends");
+}
+
+fn land(root: &Path, from: usize, until: usize) {
+    for index in from..until {
+        let name = format!("{index}.csv");
+        std::fs::rename(root.join("staging").join(&name), root.join("landing").join(&name))
+            .expect("the file moves");
+    }
+}
+
+#[test]
+fn soak_eight_writers_lose_no_commit() {
+    let inserts = count(5, 50);
+    let workspace = Workspace::new();
+    workspace.ok(&["query", "CREATE TABLE entries (writer BIGINT, n BIGINT)"]);
+    std::thread::scope(|scope| {
+        for writer in 0..8 {
+            let workspace = &workspace;
+            scope.spawn(move || {
+                for n in 0..inserts {
+                    let sql = format!("INSERT INTO entries VALUES ({writer}, {n})");
+                    workspace.ok(&["query", &sql]);
+                }
+            });
+        }
+    });
+    let rows = workspace.rows("SELECT writer, n FROM entries");
+    let rows = rows.as_array().expect("rows");
+    let distinct: BTreeSet<_> = rows.iter().map(ToString::to_string).collect();
+    assert_eq!((rows.len(), distinct.len()), (8 * inserts, 8 * inserts));
+    let commits = workspace.json(&["log", "--limit", "1000"]);
+    let written = commits.as_array().expect("commits").len();
+    assert!(written >= 8 * inserts, "{written} commits");
+}
