@@ -12,6 +12,8 @@ use headwater_model::{Event, JobEvent, LogStream, Timestamp};
 
 /// How many stored events are kept at hand for those who follow.
 const TAIL: usize = 1_024;
+/// How many events a follower is given at once.
+const AT_ONCE: usize = 1_024;
 /// The least time between two stored events of progress of one stage.
 const PROGRESS_EVERY: Duration = Duration::from_millis(100);
 /// The longest line, in bytes; the rest of a longer one is left out.
@@ -157,7 +159,7 @@ impl EventLog {
 
     /// The events that are not stored yet.
     pub(crate) fn unstored(&self) -> Vec<JobEvent> {
-        self.events.iter().filter(|event| event.sequence > self.stored).cloned().collect()
+        self.from(self.stored).cloned().collect()
     }
 
     /// Everything up to `sequence` is stored; a tail of it is kept at hand.
@@ -176,8 +178,15 @@ impl EventLog {
         if after + 1 < first && after < self.stored {
             return Found::Stored(self.stored.min(first - 1));
         }
-        let wanted = |event: &&JobEvent| event.sequence > after && event.sequence <= until;
-        Found::Events(self.events.iter().filter(wanted).cloned().collect())
+        let wanted = |event: &&JobEvent| event.sequence <= until;
+        Found::Events(self.from(after).take(AT_ONCE).take_while(wanted).cloned().collect())
+    }
+
+    /// The events after a sequence that are at hand. Sequences are dense, so their place is known.
+    fn from(&self, after: u64) -> impl Iterator<Item = &JobEvent> {
+        let first = self.events.front().map_or(self.next, |event| event.sequence);
+        let skipped = (after + 1).saturating_sub(first) as usize;
+        self.events.range(skipped.min(self.events.len())..)
     }
 
     /// Forgets the last event and gives its sequence back; for an end that has to be said otherwise.
@@ -199,7 +208,8 @@ fn shorten(text: &mut String) {
         let cut = text.floor_char_boundary(LINE_BYTES_MAX);
         let left_out = text.len() - cut;
         text.truncate(cut);
-        text.push_str(&format!(" … ({left_out} bytes left out)"));
+        let remark = format!(" … ({left_out} bytes left out)");
+        text.push_str(&remark);
     }
 }
 
@@ -282,7 +292,8 @@ mod tests {
     fn what_is_no_longer_at_hand_is_found_in_the_store() {
         let mut log = EventLog::new(usize::MAX);
         (0..3_000).for_each(|_| log.push(now(), line("x")));
-        assert!(matches!(log.after(0, 3_000), Found::Events(events) if events.len() == 3_000));
+        assert!(matches!(log.after(0, 3_000), Found::Events(events) if events.len() == AT_ONCE));
+        assert!(matches!(log.after(2_000, 2_500), Found::Events(events) if events.len() == 500));
         log.mark_stored(3_000);
         assert!(matches!(log.after(0, 3_000), Found::Stored(1_976)));
         assert!(matches!(log.after(1_976, 3_000), Found::Events(events) if events.len() == 1_024));

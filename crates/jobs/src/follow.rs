@@ -50,14 +50,13 @@ impl Jobs {
 
     async fn follower(&self, id: JobId, after: u64) -> Result<Follower> {
         let shared = self.inner.shared.clone();
-        let source = match self.live(id) {
-            Some(live) => Source::Live { seen: live.watch(), live },
-            None => {
-                let record = shared.stored(id).await?;
-                let record =
-                    record.ok_or_else(|| Error::JobNotFound { id: id.to_string(), near: None })?;
-                Source::Stored { kind: record.job.kind, plain: plain_events(&record.job) }
-            }
+        let source = if let Some(live) = self.live(id) {
+            Source::Live { seen: live.watch(), live }
+        } else {
+            let record = shared.stored(id).await?;
+            let missing = || Error::JobNotFound { id: id.to_string(), near: None };
+            let job = record.ok_or_else(missing)?.job;
+            Source::Stored { kind: job.kind, plain: plain_events(&job) }
         };
         Ok(Follower { shared, id, source, after, ready: VecDeque::new() })
     }
@@ -114,7 +113,7 @@ impl Follower {
                     self.shared.stored_events(self.id, *kind, self.after, u64::MAX - 2).await?;
                 if stored.is_empty() && self.after < plain.len() as u64 {
                     // Either the job has no stored events, or they all came before.
-                    let none = self.shared.last_stored_event(self.id, *kind).await? == 0;
+                    let none = self.shared.last_stored_event(self.id, *kind).await?.is_none();
                     let rest = plain.iter().filter(|event| none && event.sequence > self.after);
                     rest.cloned().collect()
                 } else {
@@ -159,13 +158,16 @@ impl Shared {
         Ok(events)
     }
 
-    /// The last stored sequence of a job; 0 where it has no stored events.
-    pub(crate) async fn last_stored_event(&self, id: JobId, kind: JobKind) -> Result<u64> {
+    /// The last stored event of a job.
+    pub(crate) async fn last_stored_event(
+        &self,
+        id: JobId,
+        kind: JobKind,
+    ) -> Result<Option<JobEvent>> {
         let journal = events_journal(kind);
         let range =
             KeyRange { prefix: format!("{id}/"), reverse: true, limit: 1, ..KeyRange::default() };
-        let Some(entry) = self.store.scan(journal, &range).await?.pop() else { return Ok(0) };
-        let events = decode_events(journal, &entry.key, &entry.value)?;
-        Ok(events.last().map_or(0, |event| event.sequence))
+        let Some(entry) = self.store.scan(journal, &range).await?.pop() else { return Ok(None) };
+        Ok(decode_events(journal, &entry.key, &entry.value)?.pop())
     }
 }

@@ -84,7 +84,7 @@ impl Jobs {
         let shared = &self.inner.shared;
         let place = self.inner.admit(new.kind)?;
         let live = self.inner.new_live(shared.ids.next(), &new);
-        let mut batch = self.inner.record_batch(&live, false)?;
+        let mut batch = record_batch(&live, false)?;
         if !new.payload.is_null() {
             let payload = record::encode(&new.payload)?;
             batch.entries.push(record::entry(PAYLOADS, live.id.to_string(), payload));
@@ -114,7 +114,7 @@ impl Jobs {
         entries: Vec<Append>,
     ) -> Result<(JobContext, JobGuard)> {
         let (live, guard) = self.guarded(id, new).await?;
-        let mut batch = self.inner.record_batch(&live, true)?;
+        let mut batch = record_batch(&live, true)?;
         batch.entries.extend(entries);
         if let Err(error) = self.inner.shared.store.apply(batch).await {
             let error = Error::from(error);
@@ -260,15 +260,6 @@ impl Inner {
         Arc::new(Live::queued(id, new, now, self.shared.options.log_bytes_max))
     }
 
-    fn record_batch(&self, live: &Live, relaxed: bool) -> Result<Batch> {
-        Ok(Batch {
-            entries: vec![record::record_entry(&live.record())?],
-            refs: vec![record::open_ref(live.id, live.kind, true)],
-            relaxed,
-            ..Batch::default()
-        })
-    }
-
     /// Ends a job and has that written at once.
     pub(crate) fn end(&self, live: &Arc<Live>, result: Result<Value, Problem>, with: Vec<Append>) {
         let card = self.shared.rate_card.read().clone();
@@ -314,11 +305,21 @@ impl Inner {
             None => Value::Null,
         };
         live.begin(self.shared.clock.now());
-        self.shared.store.apply(self.record_batch(live, true)?).await?;
+        self.shared.store.apply(record_batch(live, true)?).await?;
         live.set_stored();
         self.shared.mark(live, false);
         Ok(payload)
     }
+}
+
+/// A batch that holds a job's record as it stands, and puts it among the open ones.
+fn record_batch(live: &Live, relaxed: bool) -> Result<Batch> {
+    Ok(Batch {
+        entries: vec![record::record_entry(&live.record())?],
+        refs: vec![record::open_ref(live.id, live.kind, true)],
+        relaxed,
+        ..Batch::default()
+    })
 }
 
 /// Waits for work that may panic, or may not notice that it is to stop.
@@ -376,6 +377,8 @@ impl Drop for Inner {
 
 impl std::fmt::Debug for Inner {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Jobs").field("unfinished", &self.shared.unfinished()).finish()
+        f.debug_struct("Jobs")
+            .field("unfinished", &self.shared.unfinished())
+            .finish_non_exhaustive()
     }
 }

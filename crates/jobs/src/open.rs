@@ -71,7 +71,11 @@ impl Shared {
     async fn take_up(self: &Arc<Self>, record: Record, reopened: &mut Reopened) -> Result<()> {
         let (id, kind, status) = (record.job.id, record.job.kind, record.job.status);
         let last = self.last_stored_event(id, kind).await?;
-        let live = Arc::new(Live::reopened(record, last, self.options.log_bytes_max));
+        // The last sign of life: the time that no server ran is not the job's.
+        let alive = last.as_ref().map(|event| event.time).or(record.job.started);
+        let alive = alive.unwrap_or(record.job.created);
+        let sequence = last.map_or(0, |event| event.sequence);
+        let live = Arc::new(Live::reopened(record, sequence, self.options.log_bytes_max));
         self.live.lock().insert(id, live.clone());
         let waits = matches!(kind, JobKind::Import | JobKind::Run);
         if status == JobStatus::Queued && waits {
@@ -80,7 +84,7 @@ impl Shared {
         }
         reopened.interrupted.push(id);
         let card = self.rate_card.read().clone();
-        live.end(self.clock.now(), Err(interrupted(kind)), &card, Vec::new());
+        live.end(alive, Err(interrupted(kind)), &card, Vec::new());
         self.mark(&live, true);
         Ok(())
     }

@@ -19,7 +19,7 @@ pub(crate) struct Definition {
 #[derive(Debug)]
 pub(crate) enum Source {
     Files(Folder),
-    Schedule(Schedule),
+    Schedule(Box<Schedule>),
 }
 
 /// A folder that is watched.
@@ -57,7 +57,7 @@ impl Definition {
             (None, Some(schedule)) => {
                 let schedule = Schedule::new(schedule);
                 let invalid = |(reason, hint): (String, &str)| invalid(trigger, reason, hint);
-                Source::Schedule(schedule.map_err(invalid)?)
+                Source::Schedule(Box::new(schedule.map_err(invalid)?))
             }
             _ => {
                 let hint = "Give the trigger either `files` or `schedule`.";

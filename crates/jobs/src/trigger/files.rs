@@ -169,7 +169,7 @@ mod tests {
     use super::super::definition::{Definition, Source};
     use super::*;
 
-    fn names(dir: &Path, files: serde_json::Value) -> Vec<String> {
+    fn names(dir: &Path, files: &serde_json::Value) -> Vec<String> {
         let import = serde_json::json!({"table": "t"});
         let trigger = serde_json::json!({"name": "t", "files": files, "import": import});
         let trigger = serde_json::from_value(trigger).expect("a trigger");
@@ -199,16 +199,18 @@ mod tests {
             "below/.git/g.csv",
             "h.json",
         ];
-        all.iter().for_each(|name| fs::write(folder.join(name), "x").expect("a file"));
+        for name in all {
+            fs::write(folder.join(name), "x").expect("a file");
+        }
         fs::write(folder.join("empty.csv"), "").expect("a file");
-        let check = |files: serde_json::Value, expected: &[&str]| {
+        let check = |files: &serde_json::Value, expected: &[&str]| {
             assert_eq!(names(dir.path(), files), expected);
         };
-        check(serde_json::json!({"folder": "./in/"}), &["a.csv", "b.csv.gz", "h.json"]);
-        check(serde_json::json!({"folder": "in", "pattern": "*.csv"}), &["a.csv"]);
+        check(&serde_json::json!({"folder": "./in/"}), &["a.csv", "b.csv.gz", "h.json"]);
+        check(&serde_json::json!({"folder": "in", "pattern": "*.csv"}), &["a.csv"]);
         let recursive = |pattern: &str| serde_json::json!({"folder": "in", "recursive": true, "pattern": pattern});
-        check(recursive("*.csv"), &["a.csv", "below/f.csv"]);
-        check(recursive("below/*.csv"), &["below/f.csv"]);
+        check(&recursive("*.csv"), &["a.csv", "below/f.csv"]);
+        check(&recursive("below/*.csv"), &["below/f.csv"]);
     }
 
     fn at(millis: i64) -> Timestamp {

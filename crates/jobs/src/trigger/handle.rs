@@ -137,7 +137,9 @@ impl Triggers {
             let watch = match before.remove(&name) {
                 Some(watch) if same(&watch) => watch,
                 old => {
-                    old.iter().for_each(|old| old.stop.cancel());
+                    if let Some(old) = old {
+                        old.stop.cancel();
+                    }
                     let stop = self.inner.stop.child_token();
                     let watch = Watch::new(context.clone(), definition, book.clone(), stop);
                     if !context.options.manual {
@@ -148,7 +150,9 @@ impl Triggers {
             };
             watches.insert(name, watch);
         }
-        before.values().for_each(|gone| gone.stop.cancel());
+        for gone in before.values() {
+            gone.stop.cancel();
+        }
     }
 
     /// The triggers, by name.
@@ -203,7 +207,7 @@ impl Triggers {
     pub async fn event(&self, text: &str) -> Result<TriggerEvent> {
         let id = self.event_id(text).await?;
         let event = self.inner.context.ledger.event(&id).await?;
-        let event = event.ok_or_else(|| Error::EventNotFound { id, several: false })?;
+        let event = event.ok_or(Error::EventNotFound { id, several: false })?;
         self.with_files(self.as_it_stands(event)).await
     }
 

@@ -92,7 +92,7 @@ impl TriggersOptions {
             jobs,
             project: project.into(),
             retry_pause: Duration::from_secs(1),
-            retry_pause_max: Duration::from_secs(300),
+            retry_pause_max: Duration::from_mins(5),
             look_every: Duration::from_secs(5),
             done_kept: 10_000,
             manual: false,

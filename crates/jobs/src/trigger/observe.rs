@@ -74,7 +74,9 @@ impl Observer {
             let ledger = &watch.context.ledger;
             let recorded = ledger.record_files(watch.name(), files, seen, now).await;
             let (event, taken) = recorded?;
-            taken.iter().for_each(|(path, _)| self.settling.take(path));
+            for (path, _) in &taken {
+                self.settling.take(path);
+            }
             seen.extend(taken);
             watch.book.enter(event);
         }
@@ -161,7 +163,9 @@ impl Observer {
         let mark = Mark { at, schedule: schedule.identity() };
         let ledger = &watch.context.ledger;
         let events = ledger.record_strikes(watch.name(), strikes, &mark, now).await?;
-        events.into_iter().for_each(|event| watch.book.enter(event));
+        for event in events {
+            watch.book.enter(event);
+        }
         self.mark = Some(at);
         Ok(at)
     }

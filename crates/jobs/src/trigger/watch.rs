@@ -111,11 +111,11 @@ impl Watch {
     /// Looks once at what has happened, and records it; answers when to look again.
     pub(crate) async fn observe(&self) -> Duration {
         let mut observer = self.observer.lock().await;
-        let observed = match &self.definition.source {
+        let looked = match &self.definition.source {
             Source::Files(folder) => observer.look(self, folder).await,
             Source::Schedule(schedule) => observer.strike(self, schedule).await,
         };
-        let (fault, wait) = match observed {
+        let (fault, wait) = match looked {
             Ok(wait) => (observer.remark.clone(), wait),
             Err(error) => {
                 // Whether it was stored is not known, so what is known is read again.

@@ -1,0 +1,198 @@
+//! A store that can die, executors and actions that tests lead by the hand.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use headwater_jobs::{Jobs, JobsOptions};
+use headwater_model::{Clock, FixedClock, ObjectId, Timestamp};
+use headwater_store::{Applied, Batch, Entry, Error, KeyRange, MemoryStore, Result, Store};
+use tokio_util::sync::CancellationToken;
+
+/// A moment in 2026.
+pub fn time(text: &str) -> Timestamp {
+    text.parse().expect("a time")
+}
+
+/// A clock that stands at midnight.
+pub fn clock() -> Arc<FixedClock> {
+    Arc::new(FixedClock::at(time("2026-03-01T00:00:00Z")))
+}
+
+/// An empty store.
+pub fn memory() -> Arc<dyn Store> {
+    Arc::new(MemoryStore::new())
+}
+
+/// Jobs over a store.
+pub async fn jobs(store: &Arc<dyn Store>, clock: &Arc<FixedClock>) -> Jobs {
+    jobs_with(store, clock, JobsOptions::default()).await
+}
+
+/// Jobs over a store, with options.
+pub async fn jobs_with(
+    store: &Arc<dyn Store>,
+    clock: &Arc<FixedClock>,
+    options: JobsOptions,
+) -> Jobs {
+    let clock: Arc<dyn Clock> = clock.clone();
+    Jobs::open(store.clone(), clock, options).await.expect("jobs")
+}
+
+/// Waits for something that will be so, and fails when it is not for ten seconds.
+pub async fn until(what: &str, mut so: impl AsyncFnMut() -> bool) {
+    let waited = async {
+        while !so().await {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    assert!(tokio::time::timeout(Duration::from_secs(10), waited).await.is_ok(), "not so: {what}");
+}
+
+/// Makes a file, and the folders it lies in.
+pub fn file(path: &Path, text: &str) {
+    std::fs::create_dir_all(path.parent().expect("a parent")).expect("a folder");
+    std::fs::write(path, text).expect("a file");
+}
+
+/// What becomes of the call by which a store dies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dying {
+    /// It does nothing.
+    Before,
+    /// It does its work, and nobody hears of it.
+    After,
+}
+
+/// A store that dies at a given call and answers nothing from then on.
+#[derive(Debug)]
+pub struct Mortal {
+    inner: Arc<dyn Store>,
+    left: AtomicI64,
+    dying: Dying,
+    /// Batches applied.
+    pub applied: AtomicUsize,
+    /// Cancelled once the store is dead.
+    pub dead: CancellationToken,
+}
+
+impl Mortal {
+    pub fn new(inner: &Arc<dyn Store>, calls: i64, dying: Dying) -> Arc<Self> {
+        Arc::new(Mortal {
+            inner: inner.clone(),
+            left: AtomicI64::new(calls),
+            dying,
+            applied: AtomicUsize::new(0),
+            dead: CancellationToken::new(),
+        })
+    }
+
+    /// Lets the store live again, or from now on, for ever.
+    pub fn revive(&self) {
+        self.left.store(i64::MAX, Ordering::SeqCst);
+    }
+
+    /// Lets the store die at this call from now.
+    pub fn die_at(&self, calls: i64) {
+        self.left.store(calls, Ordering::SeqCst);
+    }
+
+    /// Makes every call fail until the store is revived.
+    pub fn fail(&self) {
+        self.left.store(0, Ordering::SeqCst);
+    }
+
+    /// Whether this call is to do its work, and whether its answer is heard.
+    fn call(&self) -> (bool, bool) {
+        let left = self.left.fetch_sub(1, Ordering::SeqCst);
+        if left <= 1 {
+            self.dead.cancel();
+        }
+        (left > 1 || (left == 1 && self.dying == Dying::After), left > 1)
+    }
+
+    fn failure<T>() -> Result<T> {
+        Err(Error::DiskFull)
+    }
+
+    fn check(&self) -> Result<()> {
+        if self.call().1 { Ok(()) } else { Self::failure() }
+    }
+}
+
+#[async_trait]
+impl Store for Mortal {
+    async fn object(&self, id: &ObjectId) -> Result<Option<Bytes>> {
+        self.check()?;
+        self.inner.object(id).await
+    }
+
+    async fn objects(&self, ids: &[ObjectId]) -> Result<Vec<Option<Bytes>>> {
+        self.check()?;
+        self.inner.objects(ids).await
+    }
+
+    async fn objects_like(&self, digits: &str, limit: usize) -> Result<Vec<ObjectId>> {
+        self.check()?;
+        self.inner.objects_like(digits, limit).await
+    }
+
+    async fn reference(&self, name: &str) -> Result<Option<Bytes>> {
+        self.check()?;
+        self.inner.reference(name).await
+    }
+
+    async fn references(
+        &self,
+        prefix: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<(String, Bytes)>> {
+        self.check()?;
+        self.inner.references(prefix, after, limit).await
+    }
+
+    async fn latest(&self, journal: &str, key: &str) -> Result<Option<Entry>> {
+        self.check()?;
+        self.inner.latest(journal, key).await
+    }
+
+    async fn scan(&self, journal: &str, range: &KeyRange) -> Result<Vec<Entry>> {
+        self.check()?;
+        self.inner.scan(journal, range).await
+    }
+
+    async fn read(&self, journal: &str, after: u64, limit: usize) -> Result<Vec<Entry>> {
+        self.check()?;
+        self.inner.read(journal, after, limit).await
+    }
+
+    async fn history(
+        &self,
+        journal: &str,
+        key_prefix: &str,
+        after: u64,
+        limit: usize,
+    ) -> Result<Vec<Entry>> {
+        self.check()?;
+        self.inner.history(journal, key_prefix, after, limit).await
+    }
+
+    async fn apply(&self, batch: Batch) -> Result<Applied> {
+        let (works, heard) = self.call();
+        if !works {
+            return Self::failure();
+        }
+        let applied = self.inner.apply(batch).await?;
+        self.applied.fetch_add(1, Ordering::SeqCst);
+        if heard { Ok(applied) } else { Self::failure() }
+    }
+
+    async fn trim(&self, journal: &str, range: &KeyRange) -> Result<u64> {
+        self.check()?;
+        self.inner.trim(journal, range).await
+    }
+}
