@@ -13,7 +13,8 @@ use headwater_store::KeyRange;
 use tokio::sync::watch;
 
 use crate::event_log::Found;
-use crate::live::{Live, Seen, plain_events};
+use crate::live::{Live, Seen};
+use crate::outcome::plain_events;
 use crate::record::{decode_events, event_key, events_journal};
 use crate::writer::Shared;
 use crate::{Error, Jobs, Result};

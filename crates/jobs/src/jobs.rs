@@ -3,10 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use headwater_model::{Clock, ErrorCode, Job, JobId, JobKind, JobStatus, Problem, RateCard};
+use headwater_model::{Clock, Job, JobId, JobKind, JobStatus, Problem, RateCard};
 use headwater_store::{Append, Batch, Store};
 use serde_json::Value;
-use tokio::task::JoinError;
 use tokio_util::sync::CancellationToken;
 
 use crate::lane::{Lane, Place};
@@ -28,7 +27,7 @@ pub(crate) struct Inner {
     pub shared: Arc<Shared>,
     pub interrupted: Vec<JobId>,
     lanes: [Lane; 4],
-    draining: CancellationToken,
+    pub draining: CancellationToken,
 }
 
 impl Jobs {
@@ -266,94 +265,16 @@ impl Inner {
         live.end(self.shared.clock.now(), result, &card, with);
         self.shared.mark(live, true);
     }
-
-    /// Takes a job through its life.
-    async fn drive(&self, live: Arc<Live>, place: Place) {
-        let lane = self.lane(live.kind);
-        let turn = async { Ok::<_, Error>((lane.executor().await?, lane.slot().await?)) };
-        let turn = tokio::select! {
-            biased;
-            () = self.draining.cancelled() => return,
-            () = live.cancel.cancelled() => Err(Error::Stopped { id: live.id }),
-            turn = turn => turn,
-        };
-        drop(place);
-        let result = match turn {
-            Err(error) => Err(Problem::from(&error)),
-            Ok((executor, _slot)) => self.execute(&live, executor).await,
-        };
-        self.end(&live, result, Vec::new());
-    }
-
-    async fn execute(
-        &self,
-        live: &Arc<Live>,
-        executor: Arc<dyn Executor>,
-    ) -> Result<Value, Problem> {
-        let payload = self.start(live).await.map_err(|error| Problem::from(&error))?;
-        let context = JobContext::new(live.clone(), self.shared.clone());
-        let work = tokio::spawn(async move { executor.execute(context, payload).await });
-        supervise(work, &live.cancel, self.shared.options.stop_grace).await
-    }
-
-    /// Records that a job begins, before it does. Otherwise one that had begun would begin again after
-    /// a restart.
-    async fn start(&self, live: &Arc<Live>) -> Result<Value> {
-        let payload = self.shared.store.latest(PAYLOADS, &live.id.to_string()).await?;
-        let payload = match payload {
-            Some(entry) => record::decode(PAYLOADS, &entry.key, &entry.value)?,
-            None => Value::Null,
-        };
-        live.begin(self.shared.clock.now());
-        self.shared.store.apply(record_batch(live, true)?).await?;
-        live.set_stored();
-        self.shared.mark(live, false);
-        Ok(payload)
-    }
 }
 
 /// A batch that holds a job's record as it stands, and puts it among the open ones.
-fn record_batch(live: &Live, relaxed: bool) -> Result<Batch> {
+pub(crate) fn record_batch(live: &Live, relaxed: bool) -> Result<Batch> {
     Ok(Batch {
         entries: vec![record::record_entry(&live.record())?],
         refs: vec![record::open_ref(live.id, live.kind, true)],
         relaxed,
         ..Batch::default()
     })
-}
-
-/// Waits for work that may panic, or may not notice that it is to stop.
-pub(crate) async fn supervise<T>(
-    mut work: tokio::task::JoinHandle<Result<T, Problem>>,
-    cancel: &CancellationToken,
-    grace: Duration,
-) -> Result<T, Problem> {
-    let too_late = async {
-        cancel.cancelled().await;
-        tokio::time::sleep(grace).await;
-    };
-    let joined = tokio::select! {
-        joined = &mut work => joined,
-        () = too_late => {
-            work.abort();
-            work.await
-        }
-    };
-    joined.unwrap_or_else(|error| Err(lost(error)))
-}
-
-fn lost(error: JoinError) -> Problem {
-    match error.try_into_panic() {
-        Err(_) => Problem::new(ErrorCode::Cancelled, "the work did not stop and was dropped"),
-        Ok(panic) => {
-            let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-            let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
-            let mut problem = Problem::new(ErrorCode::Internal, "the work panicked")
-                .with_hint("Report this: it is a fault of Headwater's own.");
-            problem.causes.extend(text);
-            problem
-        }
-    }
 }
 
 impl Shared {

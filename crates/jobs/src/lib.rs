@@ -7,6 +7,7 @@
 //!
 //! One process at a time opens the jobs of a lake; the server's lock sees to that.
 
+mod drive;
 mod error;
 mod event_log;
 mod executor;
@@ -20,6 +21,7 @@ mod live;
 mod lookup;
 mod open;
 mod options;
+mod outcome;
 mod record;
 mod retention;
 mod trigger;

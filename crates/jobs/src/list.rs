@@ -6,6 +6,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use chrono::TimeDelta;
 use headwater_model::{Job, JobId, JobKind, JobStatus, Timestamp};
 use headwater_store::{Entry, KeyRange, Store};
 
@@ -74,7 +75,8 @@ impl Shared {
     /// Records that a filter admits, newest first. The limit is the caller's affair.
     pub(crate) fn records(&self, filter: &JobFilter) -> Records<'_> {
         let mut journals = Vec::new();
-        let from = filter.since.map(key_at);
+        // An id is made a moment before its record; the filter looks at the record.
+        let from = filter.since.map(|since| key_at(since - TimeDelta::seconds(1)));
         let until = filter.until.map(key_at);
         let others = [JobKind::Import, JobKind::Run, JobKind::Trigger];
         if others.into_iter().any(|kind| filter.has_kind(kind)) {
@@ -102,34 +104,40 @@ impl Shared {
 }
 
 impl Records<'_> {
-    /// The next older record.
+    /// The next older record. One that cannot be read back is left out.
     pub(crate) async fn next(&mut self) -> Result<Option<Record>> {
-        loop {
-            let Some(record) = self.next_of_any().await? else { return Ok(None) };
-            if self.filter.admits(&record.job) {
+        while let Some(key) = self.newest().await? {
+            let record = self.take(&key);
+            if let Some(record) = record.filter(|record| self.filter.admits(&record.job)) {
                 return Ok(Some(record));
             }
         }
+        Ok(None)
     }
 
-    async fn next_of_any(&mut self) -> Result<Option<Record>> {
+    async fn newest(&mut self) -> Result<Option<String>> {
         let mut newest = self.live.last().map(|live| live.id.to_string());
         for journal in &mut self.journals {
-            let head = journal.head(&*self.shared.store).await?.map(|entry| entry.key.clone());
-            newest = newest.max(head);
+            let head = journal.head(&*self.shared.store).await?;
+            newest = newest.max(head.map(|entry| entry.key.clone()));
         }
-        let Some(newest) = newest else { return Ok(None) };
+        Ok(newest)
+    }
+
+    fn take(&mut self, key: &str) -> Option<Record> {
         let mut record = None;
         for journal in &mut self.journals {
-            if let Some(entry) = journal.take(&newest) {
-                record = Some(record::decode(journal.journal, &entry.key, &entry.value)?);
+            let Some(entry) = journal.take(key) else { continue };
+            match record::decode(journal.journal, &entry.key, &entry.value) {
+                Ok(decoded) => record = Some(decoded),
+                Err(error) => tracing::warn!(%error, "a job is left out"),
             }
         }
-        if let Some(live) = self.live.pop_if(|live| live.id.to_string() == newest) {
+        if let Some(live) = self.live.pop_if(|live| live.id.to_string() == key) {
             let steps = live.record().steps;
             record = Some(Record { job: live.job(self.shared.clock.now()), steps });
         }
-        Ok(record)
+        record
     }
 }
 

@@ -5,8 +5,7 @@
 //! it is stored; the end of a query shows at once.
 
 use headwater_model::{
-    ErrorCode, Event, Job, JobEvent, JobId, JobKind, JobStatus, Problem, RateCard, StepStatus,
-    Timestamp, Usage,
+    Event, Job, JobId, JobKind, JobStatus, Problem, RateCard, StepStatus, Timestamp, Usage,
 };
 use headwater_store::{Append, Batch};
 use parking_lot::Mutex;
@@ -14,10 +13,14 @@ use serde_json::Value;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use crate::Result;
 use crate::event_log::{EventLog, Found};
 use crate::executor::NewJob;
+use crate::outcome::{elapsed_ms, end_not_stored, settle};
 use crate::record::{Record, StepUsage, event_entries, open_ref, record_entry};
-use crate::{Error, Result};
+
+/// How often the store must refuse an end before it shows nevertheless.
+const REFUSALS: u32 = 4;
 
 /// Why a job was asked to stop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -169,6 +172,8 @@ impl Live {
             let cost = card.cost(&report.usage);
             let step = StepUsage { step: report.step.clone(), usage: report.usage, cost };
             state.record.steps.push(step);
+            // So that what a run took is known even if the process does not live to see its end.
+            state.changed = true;
         }
         state.log.push(now, event);
         self.show(&state);
@@ -205,7 +210,7 @@ impl Live {
             return;
         }
         let mut job = state.record.job.clone();
-        settle_outcome(&mut job, result, state.stop);
+        settle(&mut job, result, state.stop);
         job.usage.wall_ms = elapsed_ms(job.started, now);
         job.cost = card.cost(&job.usage);
         job.ended = Some(now);
@@ -288,13 +293,12 @@ impl Live {
         self.state.lock().changed |= collected.record;
     }
 
-    /// What was collected could not be stored. After several times the end shows nevertheless, as a
-    /// failure: success that is not on the disk is not acknowledged.
-    pub(crate) fn unsettle(&self, collected: &Collected, now: Timestamp, error: &Problem) {
+    /// What is to be stored could not be. After several times the end shows nevertheless, as a failure:
+    /// success that is not on the disk is not acknowledged.
+    pub(crate) fn refuse(&self, now: Timestamp, error: &Problem) {
         let mut state = self.state.lock();
-        state.changed |= collected.record;
         state.failures += 1;
-        if state.failures < 3 || !collected.end {
+        if state.failures < REFUSALS {
             return;
         }
         let Some(job) = &mut state.end else { return };
@@ -344,73 +348,8 @@ fn show_end(state: &mut State) {
     }
 }
 
-fn settle_outcome(job: &mut Job, result: Result<Value, Problem>, stop: Option<Stop>) {
-    let problem = match result {
-        Ok(value) => {
-            job.status = JobStatus::Succeeded;
-            job.result = value;
-            return;
-        }
-        Err(problem) => problem,
-    };
-    let (status, problem) = match (stop, problem.code) {
-        (Some(Stop::Person), _) => {
-            (JobStatus::Cancelled, stopped(ErrorCode::Cancelled, "the job was stopped", problem))
-        }
-        (Some(Stop::Shutdown), _) => {
-            let message = "the server stopped while the job ran";
-            (JobStatus::Interrupted, stopped(ErrorCode::Interrupted, message, problem))
-        }
-        (None, ErrorCode::Cancelled) => (JobStatus::Cancelled, problem),
-        (None, ErrorCode::Interrupted) => (JobStatus::Interrupted, problem),
-        (None, _) => (JobStatus::Failed, problem),
-    };
-    job.status = status;
-    job.error = Some(problem);
-}
-
-fn stopped(code: ErrorCode, message: &str, problem: Problem) -> Problem {
-    let mut stopped = Problem::new(code, message);
-    if !matches!(problem.code, ErrorCode::Cancelled | ErrorCode::Interrupted) {
-        stopped.causes.push(problem.message);
-        stopped.causes.extend(problem.causes);
-    }
-    stopped.hint = (code == ErrorCode::Interrupted).then(|| "Start it again.".to_owned());
-    stopped
-}
-
-fn end_not_stored(error: &Problem) -> Problem {
-    let mut problem =
-        Problem::new(error.code, "the work was done, and its end could not be recorded");
-    problem.causes.push(error.message.clone());
-    problem.hint.clone_from(&error.hint);
-    problem
-}
-
-fn elapsed_ms(started: Option<Timestamp>, now: Timestamp) -> u64 {
-    let Some(started) = started else { return 0 };
-    let micros = (now - started).num_microseconds().unwrap_or(0);
-    u64::try_from(micros).unwrap_or(0).div_ceil(1_000)
-}
-
-/// Events of a stored job that has none of its own: that it began, and how it ended.
-pub(crate) fn plain_events(job: &Job) -> Vec<JobEvent> {
-    let started = job.started.map(|time| (time, Event::Started));
-    let ended = job.ended.filter(|_| job.status.is_final());
-    let ended =
-        ended.map(|time| (time, Event::Ended { status: job.status, error: job.error.clone() }));
-    let events = started.into_iter().chain(ended).zip(1..);
-    events.map(|((time, event), sequence)| JobEvent { sequence, time, event }).collect()
-}
-
 impl std::fmt::Debug for Live {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_tuple("Live").field(&self.id).finish()
-    }
-}
-
-impl From<&Error> for Problem {
-    fn from(error: &Error) -> Self {
-        headwater_model::Fault::to_problem(error)
     }
 }

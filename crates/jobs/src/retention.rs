@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 
+use headwater_model::JobKind;
 use headwater_store::{Batch, KeyRange};
 
 use crate::Result;
@@ -59,7 +60,7 @@ impl Shared {
         }
         let range = KeyRange { until: Some(keep_from), ..KeyRange::default() };
         self.store.trim(QUERIES, &range).await?;
-        self.store.trim(events_journal(headwater_model::JobKind::Query), &range).await?;
+        self.store.trim(events_journal(JobKind::Query), &range).await?;
         Ok(())
     }
 
@@ -73,7 +74,11 @@ impl Shared {
             }
             oldest = queries.pop().map_or(oldest, |entry| entry.key);
         }
-        let living = self.live.lock().keys().next().map(ToString::to_string);
+        let living = {
+            let live = self.live.lock();
+            let query = live.values().find(|live| live.kind == JobKind::Query);
+            query.map(|query| query.id.to_string())
+        };
         let oldest = living.map_or(oldest.clone(), |living| living.min(oldest));
         Ok((oldest > *self.queries_from.read()).then_some(oldest))
     }

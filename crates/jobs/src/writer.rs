@@ -25,6 +25,8 @@ use crate::{Error, JobsOptions, Result};
 const GATHER: Duration = Duration::from_millis(100);
 /// How many waiting events of one job are written at once.
 const EVENTS_URGENT: usize = 1_000;
+/// How many jobs in a row cannot be written before the others are not tried.
+const HOPELESS: usize = 3;
 /// The longest pause after the store failed.
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 
@@ -153,40 +155,63 @@ impl Shared {
         if lives.is_empty() {
             return Ok(());
         }
-        if self.write(&lives).await.is_ok() {
-            return Ok(());
+        let Err(mut error) = self.write(&lives).await else { return Ok(()) };
+        if lives.len() == 1 {
+            self.refuse(&lives, &error);
+            return Err(error);
         }
-        let mut last = Ok(());
-        for live in &lives {
-            if let Err(error) = self.write(std::slice::from_ref(live)).await {
-                self.waiting.lock().insert(live.id, live.clone());
-                last = Err(error);
+        let mut in_a_row = 0;
+        for (place, live) in lives.iter().enumerate() {
+            match self.write(std::slice::from_ref(live)).await {
+                Ok(()) => in_a_row = 0,
+                Err(again) => {
+                    error = again;
+                    in_a_row += 1;
+                    self.refuse(std::slice::from_ref(live), &error);
+                }
+            }
+            if in_a_row == HOPELESS {
+                self.refuse(&lives[place + 1..], &error);
+                break;
             }
         }
-        last
+        Err(error)
     }
 
     async fn write(&self, lives: &[Arc<Live>]) -> Result<()> {
         let now = self.clock.now();
         let mut batch = Batch { relaxed: true, ..Batch::default() };
         let mut collected = Vec::with_capacity(lives.len());
+        let mut applied = Ok(());
         for live in lives {
-            let one = live.collect(now, &mut batch)?;
-            batch.relaxed &= !one.durable;
-            collected.push(one);
+            match live.collect(now, &mut batch) {
+                Ok(one) => {
+                    batch.relaxed &= !one.durable;
+                    collected.push(one);
+                }
+                Err(error) => applied = Err(error),
+            }
         }
-        let empty = batch.entries.is_empty() && batch.refs.is_empty();
-        let applied = if empty { Ok(()) } else { self.apply(batch).await };
+        if applied.is_ok() && !batch.is_empty() {
+            applied = self.apply(batch).await;
+        }
         for (live, one) in lives.iter().zip(&collected) {
             match &applied {
                 Ok(()) => self.settle(live, one),
-                Err(error) if lives.len() == 1 => {
-                    live.unsettle(one, now, &error.to_problem());
-                }
                 Err(_) => live.uncollect(one),
             }
         }
         applied
+    }
+
+    /// Keeps jobs that could not be written for the next try.
+    fn refuse(&self, lives: &[Arc<Live>], error: &Error) {
+        let (now, problem) = (self.clock.now(), error.to_problem());
+        for live in lives {
+            live.refuse(now, &problem);
+            self.waiting.lock().insert(live.id, live.clone());
+        }
+        self.ends.send_modify(|ends| *ends += 1);
     }
 
     async fn apply(&self, batch: Batch) -> Result<()> {

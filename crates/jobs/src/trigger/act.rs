@@ -8,14 +8,15 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
 use headwater_model::{
-    ErrorCode, JobKind, MAIN_BRANCH, Problem, Timestamp, TriggerEvent, TriggerEventStatus,
+    ErrorCode, JobKind, MAIN_BRANCH, Problem, Timestamp, Trigger, TriggerEvent, TriggerEventStatus,
 };
 use headwater_store::Append;
 use serde_json::Value;
 
+use super::event_part;
 use super::ledger::{done_entries, open_entry};
 use super::watch::Watch;
-use crate::jobs::supervise;
+use crate::drive::supervise;
 use crate::live::Stop;
 use crate::{Error, NewJob, Result};
 
@@ -86,7 +87,8 @@ impl Watch {
             now: options.clock.now(),
         };
         let judged = result.as_ref().map(|_| ()).map_err(Clone::clone);
-        let outcome = judge(&running, judged, context.stop_reason());
+        let is_whole = |id: &str| is_whole(&self.definition.trigger, &running, id);
+        let outcome = judge(judged, is_whole, context.stop_reason());
         let event = rules.apply(running, &outcome, throttled);
         let entries = self.entries(&event)?;
         guard.finish_with(job_result(result, &outcome), entries).await;
@@ -155,10 +157,14 @@ enum Outcome {
     Failed(Problem),
 }
 
-fn judge(event: &TriggerEvent, result: Result<(), Problem>, stop: Option<Stop>) -> Outcome {
+fn judge(
+    result: Result<(), Problem>,
+    is_whole: impl Fn(&str) -> bool,
+    stop: Option<Stop>,
+) -> Outcome {
     let problem = match result {
         Ok(()) => return Outcome::Done,
-        Err(problem) if was_committed(&problem, event) => return Outcome::Done,
+        Err(problem) if committed(&problem).is_some_and(is_whole) => return Outcome::Done,
         Err(problem) => problem,
     };
     match (stop, problem.code) {
@@ -176,9 +182,17 @@ fn was_stopped() -> Problem {
         .with_hint("Act on the event again with `headwater trigger replay`.")
 }
 
-fn was_committed(problem: &Problem, event: &TriggerEvent) -> bool {
-    let committed = problem.context.get("event").and_then(Value::as_str);
-    problem.code == ErrorCode::AlreadyExists && committed == Some(event.id.as_str())
+/// What a problem says was committed before.
+fn committed(problem: &Problem) -> Option<&str> {
+    let id = problem.context.get("event").and_then(Value::as_str);
+    id.filter(|_| problem.code == ErrorCode::AlreadyExists)
+}
+
+/// Whether nothing is left to do for an event once this was committed.
+fn is_whole(trigger: &Trigger, event: &TriggerEvent, committed: &str) -> bool {
+    let last = event_part(&event.id, if trigger.run { "run" } else { "import" });
+    let several = trigger.run && trigger.import.is_some();
+    committed == last || (!several && committed == event.id)
 }
 
 /// When a failed try is followed by another.
@@ -227,6 +241,8 @@ fn pause(event: &TriggerEvent, first: Duration, longest: Duration, tries: u32) -
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     fn event() -> TriggerEvent {
@@ -268,7 +284,7 @@ mod tests {
     #[test]
     fn only_real_tries_count() {
         let check = |code, stop, expected: (TriggerEventStatus, u32)| {
-            let outcome = judge(&event(), Err(Problem::new(code, "no")), stop);
+            let outcome = judge(Err(Problem::new(code, "no")), |_| false, stop);
             let event = rules(0).apply(event(), &outcome, 40);
             assert_eq!((event.status, event.attempts), expected);
             assert!((event.due - Timestamp::UNIX_EPOCH).num_seconds() <= 30);
@@ -281,11 +297,21 @@ mod tests {
     }
 
     #[test]
-    fn an_event_that_was_committed_before_is_done() {
-        let mut problem = Problem::new(ErrorCode::AlreadyExists, "committed");
-        problem.context.insert("event".into(), "e".into());
-        assert_eq!(judge(&event(), Err(problem.clone()), None), Outcome::Done);
-        problem.context.insert("event".into(), "other".into());
-        assert!(matches!(judge(&event(), Err(problem), None), Outcome::Failed(_)));
+    fn an_event_that_was_committed_before_is_done_once_its_last_part_was() {
+        let check = |definition: &serde_json::Value, committed: &str, expected: bool| {
+            let trigger: Trigger = serde_json::from_value(definition.clone()).expect("a trigger");
+            let mut problem = Problem::new(ErrorCode::AlreadyExists, "committed");
+            problem.context.insert("event".into(), committed.into());
+            let outcome = judge(Err(problem), |id| is_whole(&trigger, &event(), id), None);
+            assert_eq!(outcome == Outcome::Done, expected, "{committed}");
+        };
+        let import = json!({"name": "t", "import": {"table": "t"}});
+        check(&import, "e", true);
+        check(&import, "e/import", true);
+        check(&import, "other", false);
+        let both = json!({"name": "t", "import": {"table": "t"}, "run": true});
+        check(&both, "e/import", false);
+        check(&both, "e", false);
+        check(&both, "e/run", true);
     }
 }

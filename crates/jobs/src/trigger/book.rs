@@ -3,7 +3,7 @@
 //! What is open is in memory and in the store; memory counts. A book outlives changes of its trigger's
 //! definition, and is there for triggers that are no longer defined, whose events wait.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use headwater_model::{TriggerEvent, TriggerEventStatus};
@@ -12,6 +12,9 @@ use tokio::sync::Notify;
 
 /// How many events of one trigger may be open. Beyond it files and strikes wait to be recorded.
 pub(crate) const OPEN_MAX: usize = 1_000;
+
+/// How many events that ended are remembered. Acting needs the store, so few can end while it fails.
+const ENDED: usize = 100;
 
 /// The events of one trigger.
 #[derive(Debug, Default)]
@@ -36,8 +39,8 @@ pub(crate) struct Throttle(pub u32);
 struct Events {
     open: BTreeMap<String, TriggerEvent>,
     failed: BTreeSet<String>,
-    /// The newest id that was entered. Ids grow, so what the store has beyond it is unknown here.
-    newest: String,
+    /// The last events that ended here; the store may not know of it yet.
+    ended: VecDeque<String>,
 }
 
 impl Book {
@@ -48,10 +51,12 @@ impl Book {
     /// Takes note of an event that is new, or known to the store and not to this process.
     pub(crate) fn enter(&self, event: TriggerEvent) {
         let mut events = self.events.lock();
-        if event.id <= events.newest {
+        let known = events.open.contains_key(&event.id)
+            || events.failed.contains(&event.id)
+            || events.ended.contains(&event.id);
+        if known {
             return;
         }
-        events.newest.clone_from(&event.id);
         if event.status == TriggerEventStatus::Failed {
             events.failed.insert(event.id);
         } else {
@@ -65,6 +70,12 @@ impl Book {
     pub(crate) fn update(&self, event: TriggerEvent) {
         let mut events = self.events.lock();
         let full = events.open.len() >= OPEN_MAX;
+        if matches!(event.status, TriggerEventStatus::Done | TriggerEventStatus::Failed) {
+            events.ended.push_back(event.id.clone());
+            if events.ended.len() > ENDED {
+                events.ended.pop_front();
+            }
+        }
         match event.status {
             TriggerEventStatus::Pending | TriggerEventStatus::Running => {
                 events.open.insert(event.id.clone(), event);

@@ -195,9 +195,14 @@ impl Triggers {
             let Some(newest) = newest else { break };
             let entry = sources.iter_mut().filter_map(|source| source.take(&newest)).last();
             let Some(entry) = entry else { break };
-            let event = self.as_it_stands(decode(EVENTS, &entry.key, &entry.value)?);
-            if filter.admits(&event) {
-                events.push(self.with_files(event).await?);
+            match decode(EVENTS, &entry.key, &entry.value) {
+                Ok(event) => {
+                    let event = self.as_it_stands(event);
+                    if filter.admits(&event) {
+                        events.push(self.with_files(event).await?);
+                    }
+                }
+                Err(error) => tracing::warn!(%error, "a trigger event is left out"),
             }
         }
         Ok(events)

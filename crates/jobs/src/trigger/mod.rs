@@ -37,9 +37,9 @@ pub trait TriggerActions: Send + Sync {
     /// Acts on an event: imports its files, runs the project, or both; answers what the job answers.
     ///
     /// Every commit should carry an id made by [`event_part`] from the event's, so that it is made at
-    /// most once however often the event is acted on. That a part was committed already is success. So
-    /// is, for the whole event, a problem of code `already_exists` whose context holds the event's id
-    /// as `event`.
+    /// most once however often the event is acted on; that an import was committed already is no reason
+    /// not to run. A problem of code `already_exists` whose context holds as `event` the id of the last
+    /// part (or, where there is only one, of the event itself) means that the event was acted on.
     ///
     /// `too_busy` and `unavailable` do not count as tries.
     async fn act(

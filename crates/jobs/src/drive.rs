@@ -1,0 +1,85 @@
+//! Takes a queued job through its life: its turn, its executor, its end.
+//!
+//! The work is a task of its own, so that a panic ends the job and nothing else, and so that work that
+//! does not listen can be dropped.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use headwater_model::Problem;
+use serde_json::Value;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::jobs::{Inner, record_batch};
+use crate::lane::Place;
+use crate::live::Live;
+use crate::outcome::lost;
+use crate::record::{self, PAYLOADS};
+use crate::{Error, Executor, JobContext, Result};
+
+impl Inner {
+    /// Takes a job through its life.
+    pub(crate) async fn drive(&self, live: Arc<Live>, place: Place) {
+        let lane = self.lane(live.kind);
+        let turn = async { Ok::<_, Error>((lane.executor().await?, lane.slot().await?)) };
+        let turn = tokio::select! {
+            biased;
+            () = self.draining.cancelled() => return,
+            () = live.cancel.cancelled() => Err(Error::Stopped { id: live.id }),
+            turn = turn => turn,
+        };
+        drop(place);
+        let result = match turn {
+            Err(error) => Err(Problem::from(&error)),
+            Ok((executor, _slot)) => self.execute(&live, executor).await,
+        };
+        self.end(&live, result, Vec::new());
+    }
+
+    async fn execute(
+        &self,
+        live: &Arc<Live>,
+        executor: Arc<dyn Executor>,
+    ) -> Result<Value, Problem> {
+        let payload = self.start(live).await.map_err(|error| Problem::from(&error))?;
+        let context = JobContext::new(live.clone(), self.shared.clone());
+        let work = tokio::spawn(async move { executor.execute(context, payload).await });
+        supervise(work, &live.cancel, self.shared.options.stop_grace).await
+    }
+
+    /// Records that a job begins, before it does. Otherwise one that had begun would begin again after
+    /// a restart.
+    async fn start(&self, live: &Arc<Live>) -> Result<Value> {
+        let payload = self.shared.store.latest(PAYLOADS, &live.id.to_string()).await?;
+        let payload = match payload {
+            Some(entry) => record::decode(PAYLOADS, &entry.key, &entry.value)?,
+            None => Value::Null,
+        };
+        live.begin(self.shared.clock.now());
+        self.shared.store.apply(record_batch(live, true)?).await?;
+        live.set_stored();
+        self.shared.mark(live, false);
+        Ok(payload)
+    }
+}
+
+/// Waits for work that may panic, or may not notice that it is to stop.
+pub(crate) async fn supervise<T>(
+    mut work: JoinHandle<Result<T, Problem>>,
+    cancel: &CancellationToken,
+    grace: Duration,
+) -> Result<T, Problem> {
+    let too_late = async {
+        cancel.cancelled().await;
+        tokio::time::sleep(grace).await;
+    };
+    let joined = tokio::select! {
+        joined = &mut work => joined,
+        () = too_late => {
+            work.abort();
+            work.await
+        }
+    };
+    joined.unwrap_or_else(|error| Err(lost(error)))
+}

@@ -1,0 +1,91 @@
+//! How a job ended, in words.
+
+use headwater_model::{ErrorCode, Event, Fault, Job, JobEvent, JobStatus, Problem, Timestamp};
+use serde_json::Value;
+use tokio::task::JoinError;
+
+use crate::live::Stop;
+use crate::{Error, Result};
+
+/// Says how a job ended, from what its work answered and why it was asked to stop.
+pub(crate) fn settle(job: &mut Job, result: Result<Value, Problem>, stop: Option<Stop>) {
+    let problem = match result {
+        Ok(value) => {
+            job.status = JobStatus::Succeeded;
+            job.result = value;
+            return;
+        }
+        Err(problem) => problem,
+    };
+    let (status, problem) = match (stop, problem.code) {
+        (Some(Stop::Person), _) => {
+            (JobStatus::Cancelled, stopped(ErrorCode::Cancelled, "the job was stopped", problem))
+        }
+        (Some(Stop::Shutdown), _) => {
+            let message = "the server stopped while the job ran";
+            (JobStatus::Interrupted, stopped(ErrorCode::Interrupted, message, problem))
+        }
+        (None, ErrorCode::Cancelled) => (JobStatus::Cancelled, problem),
+        (None, ErrorCode::Interrupted) => (JobStatus::Interrupted, problem),
+        (None, _) => (JobStatus::Failed, problem),
+    };
+    job.status = status;
+    job.error = Some(problem);
+}
+
+fn stopped(code: ErrorCode, message: &str, problem: Problem) -> Problem {
+    let mut stopped = Problem::new(code, message);
+    if !matches!(problem.code, ErrorCode::Cancelled | ErrorCode::Interrupted) {
+        stopped.causes.push(problem.message);
+        stopped.causes.extend(problem.causes);
+    }
+    stopped.hint = (code == ErrorCode::Interrupted).then(|| "Start it again.".to_owned());
+    stopped
+}
+
+/// Why a job failed whose work was done, but whose end is not on the disk.
+pub(crate) fn end_not_stored(error: &Problem) -> Problem {
+    let mut problem =
+        Problem::new(error.code, "the work was done, and its end could not be recorded");
+    problem.causes.push(error.message.clone());
+    problem.hint.clone_from(&error.hint);
+    problem
+}
+
+/// Milliseconds since a job began, rounded up; 0 where it did not begin.
+pub(crate) fn elapsed_ms(started: Option<Timestamp>, now: Timestamp) -> u64 {
+    let Some(started) = started else { return 0 };
+    let micros = (now - started).num_microseconds().unwrap_or(0);
+    u64::try_from(micros).unwrap_or(0).div_ceil(1_000)
+}
+
+/// Events of a stored job that has none of its own: that it began, and how it ended.
+pub(crate) fn plain_events(job: &Job) -> Vec<JobEvent> {
+    let started = job.started.map(|time| (time, Event::Started));
+    let ended = job.ended.filter(|_| job.status.is_final());
+    let ended =
+        ended.map(|time| (time, Event::Ended { status: job.status, error: job.error.clone() }));
+    let events = started.into_iter().chain(ended).zip(1..);
+    events.map(|((time, event), sequence)| JobEvent { sequence, time, event }).collect()
+}
+
+/// Why work has no answer: it panicked, or was dropped.
+pub(crate) fn lost(error: JoinError) -> Problem {
+    match error.try_into_panic() {
+        Err(_) => Problem::new(ErrorCode::Cancelled, "the work did not stop and was dropped"),
+        Ok(panic) => {
+            let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+            let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
+            let mut problem = Problem::new(ErrorCode::Internal, "the work panicked")
+                .with_hint("Report this: it is a fault of Headwater's own.");
+            problem.causes.extend(text);
+            problem
+        }
+    }
+}
+
+impl From<&Error> for Problem {
+    fn from(error: &Error) -> Self {
+        error.to_problem()
+    }
+}
