@@ -24,6 +24,9 @@ use crate::{Error, NewJob, Result};
 const THROTTLE_PAUSE: Duration = Duration::from_secs(1);
 const THROTTLE_PAUSE_MAX: Duration = Duration::from_secs(30);
 
+/// After how many events of a trigger old ones are trimmed.
+const TRIM_EVERY: u64 = 1_000;
+
 /// What [`Watch::act`] did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Acted {
@@ -93,6 +96,9 @@ impl Watch {
         let entries = self.entries(&event)?;
         guard.finish_with(job_result(result, &outcome), entries).await;
         self.book.update(event);
+        if self.book.done() % TRIM_EVERY == TRIM_EVERY - 1 {
+            ledger.trim(options.done_kept).await?;
+        }
         Ok(outcome)
     }
 

@@ -197,6 +197,8 @@ impl Ledger {
 
     /// Trims events that were acted on, all but the newest, and what is left of moved entries.
     pub(crate) async fn trim(&self, done_kept: usize) -> Result<()> {
+        // Events recorded while this goes on have later ids than this one.
+        let fence = self.shared.ids.next().to_string();
         let mut done = crate::list::Backwards::new(DONE, None, None);
         let mut oldest = None;
         for _ in 0..done_kept {
@@ -205,7 +207,7 @@ impl Ledger {
             }
             oldest = done.pop().map(|entry| entry.key);
         }
-        let Some(until) = oldest else { return Ok(()) };
+        let Some(until) = oldest.filter(|oldest| *oldest < fence) else { return Ok(()) };
         let range = KeyRange { until: Some(until.clone()), ..KeyRange::default() };
         self.store.trim(DONE, &range).await?;
         let kept = self.all(EVENTS, "").await?;

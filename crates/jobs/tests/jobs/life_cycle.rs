@@ -225,7 +225,7 @@ async fn events_are_followed_while_the_job_runs_and_afterwards() {
     assert_eq!(second.events(id, 1).await.expect("events"), rest);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_hundred_thousand_lines_are_few_transactions_and_all_arrive() {
     const LINES: usize = 100_000;
     let (store, clock) = (memory(), clock());

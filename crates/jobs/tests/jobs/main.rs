@@ -2,6 +2,7 @@
 
 mod actions;
 mod crash;
+mod kill;
 mod life_cycle;
 mod records;
 mod support;
