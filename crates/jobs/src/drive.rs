@@ -1,7 +1,7 @@
 //! Takes a queued job through its life: its turn, its executor, its end.
 //!
-//! The work is a task of its own, so that a panic ends the job and nothing else, and so that work that
-//! does not listen can be dropped.
+//! The work is a task of its own, so that a panic ends the job and nothing else, and so that work
+//! that does not listen can be dropped.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -48,8 +48,8 @@ impl Inner {
         supervise(work, &live.cancel, self.shared.options.stop_grace).await
     }
 
-    /// Records that a job begins, before it does. Otherwise one that had begun would begin again after
-    /// a restart.
+    /// Records that a job begins, before it does. Otherwise one that had begun would begin again
+    /// after a restart.
     async fn start(&self, live: &Arc<Live>) -> Result<Value> {
         let payload = self.shared.store.latest(PAYLOADS, &live.id.to_string()).await?;
         let payload = match payload {

@@ -62,7 +62,7 @@ pub enum Error {
         near: Option<String>,
     },
     /// No event, or several, with that id.
-    #[error("{} trigger event `{id}`", if *.several { "there is more than one" } else { "there is no" })]
+    #[error("{} `{id}`", if *.several { "several trigger events are" } else { "no trigger event is" })]
     EventNotFound {
         /// The text as given.
         id: String,

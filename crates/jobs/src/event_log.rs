@@ -1,9 +1,9 @@
 //! The events of one living job: those not yet stored, and a tail of those that are.
 //!
-//! Sequences are dense from 1. Progress is thinned out, so that a stage that reports every row costs
-//! ten events a second; log text has a bound, and a remark says where lines were left out. Nothing here
-//! waits or does I/O: the writer stores what [`EventLog::unstored`] gives, followers read
-//! [`EventLog::after`].
+//! Sequences are dense from 1. Progress is thinned out, so that a stage that reports every row
+//! costs ten events a second; log text has a bound, and a remark says where lines were left out.
+//! Nothing here waits or does I/O: the writer stores what [`EventLog::unstored`] gives, followers
+//! read [`EventLog::after`].
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -98,22 +98,23 @@ impl EventLog {
         let Event::Log { text, stream, .. } = &mut event else { return };
         self.noteworthy = true;
         shorten(text);
-        let own = *stream == LogStream::System;
-        if !own && self.text_bytes + text.len() > self.text_bytes_max {
-            self.lines_left_out += 1;
-            if self.lines_left_out == 1 {
-                let kept = self.text_bytes_max;
-                self.append(
-                    time,
-                    remark(format!(
-                        "the log has reached {kept} bytes; what is printed from here on is left out"
-                    )),
-                );
-            }
-            return;
+        let printed = *stream != LogStream::System;
+        let full = self.lines_left_out > 0 || self.text_bytes + text.len() > self.text_bytes_max;
+        if printed && full {
+            self.leave_out(time);
+        } else {
+            self.text_bytes += text.len();
+            self.append(time, event);
         }
-        self.text_bytes += text.len();
-        self.append(time, event);
+    }
+
+    fn leave_out(&mut self, time: Timestamp) {
+        self.lines_left_out += 1;
+        if self.lines_left_out == 1 {
+            let kept = self.text_bytes_max;
+            let text = format!("the log has reached {kept} bytes; what is printed now is left out");
+            self.append(time, remark(text));
+        }
     }
 
     fn say_what_was_left_out(&mut self, time: Timestamp) {
@@ -189,7 +190,8 @@ impl EventLog {
         self.events.range(skipped.min(self.events.len())..)
     }
 
-    /// Forgets the last event and gives its sequence back; for an end that has to be said otherwise.
+    /// Forgets the last event and gives its sequence back; for an end that has to be said
+    /// otherwise.
     pub(crate) fn replace_last(&mut self, time: Timestamp, event: Event) {
         if self.events.pop_back().is_some() {
             self.next -= 1;

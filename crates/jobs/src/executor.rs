@@ -53,8 +53,8 @@ impl NewJob {
 
 /// A running job's way to say how it goes. Clones speak for the same job.
 ///
-/// Nothing here waits: events are stored in groups in the background. What is said after the job ended
-/// is left out.
+/// Nothing here waits: events are stored in groups in the background. What is said after the job
+/// ended is left out.
 #[derive(Clone)]
 pub struct JobContext {
     live: Arc<Live>,
@@ -81,7 +81,8 @@ impl JobContext {
         self.live.event.as_deref()
     }
 
-    /// Adds an event to the job's stream. `Started` and `Ended` are said by Headwater and left out here.
+    /// Adds an event to the job's stream. `Started` and `Ended` are said by Headwater and left out
+    /// here.
     pub fn emit(&self, event: Event) {
         if !matches!(event, Event::Started | Event::Ended { .. }) {
             self.shared.emit(&self.live, event);
@@ -93,7 +94,8 @@ impl JobContext {
         self.emit(crate::event_log::remark(text.into()));
     }
 
-    /// Adds to what the job has taken. The elapsed time is measured from start to end, not added up.
+    /// Adds to what the job has taken. The elapsed time is measured from start to end, not added
+    /// up.
     pub fn add_usage(&self, usage: &Usage) {
         self.live.change_usage(|sum| sum.add(usage));
     }

@@ -1,7 +1,8 @@
 //! A job's events, after it ended or while it runs.
 //!
-//! Followers of a living job are woken by it and read from memory; the store is read only for what is
-//! no longer at hand. Every follower sees every event once, in order, and the stream ends after `Ended`.
+//! Followers of a living job are woken by it and read from memory; the store is read only for what
+//! is no longer at hand. Every follower sees every event once, in order, and the stream ends after
+//! `Ended`.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -131,7 +132,8 @@ impl Follower {
 }
 
 impl Shared {
-    /// Stored events after a sequence, up to and with `until`: some of them, at least one if there is.
+    /// Stored events after a sequence, up to and with `until`: some of them, at least one if there
+    /// is.
     async fn stored_events(
         &self,
         id: JobId,

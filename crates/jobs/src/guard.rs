@@ -1,4 +1,5 @@
-//! Work that the caller drives itself and that is a job all the same: queries, and what triggers do.
+//! Work that the caller drives itself and that is a job all the same: queries, and what triggers
+//! do.
 
 use std::sync::Arc;
 
@@ -12,8 +13,8 @@ use crate::live::Live;
 
 /// Stands for the work while it is under way.
 ///
-/// A guard that is dropped without [`JobGuard::finish`] ends its job as cancelled: whoever waited for
-/// the answer went away.
+/// A guard that is dropped without [`JobGuard::finish`] ends its job as cancelled: whoever waited
+/// for the answer went away.
 pub struct JobGuard {
     inner: Arc<Inner>,
     live: Arc<Live>,
@@ -36,7 +37,8 @@ impl JobGuard {
         self.end(result, Vec::new());
     }
 
-    /// Ends the job, with entries that stand or fall with its record, and waits until that is stored.
+    /// Ends the job, with entries that stand or fall with its record, and waits until that is
+    /// stored.
     pub(crate) async fn finish_with(mut self, result: Result<Value, Problem>, with: Vec<Append>) {
         self.end(result, with);
         self.slot = None;

@@ -33,8 +33,8 @@ pub(crate) struct Inner {
 impl Jobs {
     /// Opens the jobs of a lake.
     ///
-    /// Jobs that were under way when the last process ended become `interrupted`; those that had not
-    /// begun go on waiting, except queries and trigger jobs, which nobody waits for any more.
+    /// Jobs that were under way when the last process ended become `interrupted`; those that had
+    /// not begun go on waiting, except queries and trigger jobs, which nobody waits for any more.
     pub async fn open(
         store: Arc<dyn Store>,
         clock: Arc<dyn Clock>,
@@ -74,7 +74,8 @@ impl Jobs {
     /// Errors: `too_busy` where too many wait, `unavailable` once [`Jobs::drain`] has begun.
     pub async fn submit(&self, new: NewJob) -> Result<JobId> {
         let jobs = self.clone();
-        // A task of its own, so that a caller who goes away leaves no job that is stored but not queued.
+        // A task of its own, so that a caller who goes away leaves no job that is stored but not
+        // queued.
         let submitted = tokio::spawn(async move { jobs.submit_whole(new).await });
         submitted.await.unwrap_or(Err(Error::Stopping))
     }

@@ -1,9 +1,9 @@
 //! Everything that runs is a job: one id, one life cycle, one stream of events, one line of usage.
 //!
 //! [`Jobs`] is a durable queue. It runs nothing itself: whoever owns a kind of work registers an
-//! [`Executor`] for it, or drives the work and records it ([`Jobs::record`]). [`Triggers`] turns files
-//! that land and clocks that strike into events, records each before anything acts on it, and has it
-//! acted on by a job, in order, again after a failure, and after a restart.
+//! [`Executor`] for it, or drives the work and records it ([`Jobs::record`]). [`Triggers`] turns
+//! files that land and clocks that strike into events, records each before anything acts on it, and
+//! has it acted on by a job, in order, again after a failure, and after a restart.
 //!
 //! One process at a time opens the jobs of a lake; the server's lock sees to that.
 

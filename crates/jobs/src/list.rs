@@ -1,7 +1,7 @@
 //! Lists of jobs, newest first.
 //!
-//! Ids sort by time, so a list is a merge of three descending sequences: jobs in memory, stored queries,
-//! and the other stored jobs. What is in memory counts.
+//! Ids sort by time, so a list is a merge of three descending sequences: jobs in memory, stored
+//! queries, and the other stored jobs. What is in memory counts.
 
 use std::collections::VecDeque;
 use std::sync::Arc;

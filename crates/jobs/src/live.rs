@@ -1,8 +1,8 @@
 //! A job that has not ended, or whose end is not stored yet.
 //!
-//! [`Live`] is the one place that changes a job: begin, say something, end. The writer collects what is
-//! to be stored and settles it afterwards. The end of a job that runs in the background shows only once
-//! it is stored; the end of a query shows at once.
+//! [`Live`] is the one place that changes a job: begin, say something, end. The writer collects
+//! what is to be stored and settles it afterwards. The end of a job that runs in the background
+//! shows only once it is stored; the end of a query shows at once.
 
 use headwater_model::{
     Event, Job, JobId, JobKind, JobStatus, Problem, RateCard, StepStatus, Timestamp, Usage,
@@ -293,8 +293,8 @@ impl Live {
         self.state.lock().changed |= collected.record;
     }
 
-    /// What is to be stored could not be. After several times the end shows nevertheless, as a failure:
-    /// success that is not on the disk is not acknowledged.
+    /// What is to be stored could not be. After several times the end shows nevertheless, as a
+    /// failure: success that is not on the disk is not acknowledged.
     pub(crate) fn refuse(&self, now: Timestamp, error: &Problem) {
         let mut state = self.state.lock();
         state.failures += 1;

@@ -13,10 +13,11 @@ const NAMED: usize = 5;
 const COMPARED: usize = 500;
 
 impl Jobs {
-    /// The job with this id, or whose id begins or ends with this text. Hyphens and case do not count.
+    /// The job with this id, or whose id begins or ends with this text. Hyphens and case do not
+    /// count.
     ///
-    /// Errors: `job_not_found`, with the job whose last digits are nearest; `invalid_argument` where
-    /// several match.
+    /// Errors: `job_not_found`, with the job whose last digits are nearest; `invalid_argument`
+    /// where several match.
     pub async fn get(&self, text: &str) -> Result<Job> {
         if let Ok(id) = text.trim().parse() {
             return self.job(id).await;

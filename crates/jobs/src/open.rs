@@ -1,8 +1,8 @@
 //! What became of the jobs of the last process.
 //!
-//! Only jobs among the open ones are read. What was under way is interrupted and says so; what waited
-//! for an executor goes on waiting. Nothing here keeps a lake from opening: a record that cannot be
-//! read is left out with a warning, and a full disk only delays the writing.
+//! Only jobs among the open ones are read. What was under way is interrupted and says so; what
+//! waited for an executor goes on waiting. Nothing here keeps a lake from opening: a record that
+//! cannot be read is left out with a warning, and a full disk only delays the writing.
 
 use std::sync::Arc;
 

@@ -7,7 +7,8 @@
 //! | `job_payloads` | job id | what the executor is given; trimmed once the job has ended |
 //!
 //! Queries lie apart from the rest, because they are many and their records have a bound. A ref
-//! `jobs/open/<id>` stands for every job that has not ended, so that opening a lake reads only those.
+//! `jobs/open/<id>` stands for every job that has not ended, so that opening a lake reads only
+//! those.
 
 use bytes::Bytes;
 use headwater_model::{Job, JobEvent, JobId, JobKind, Usage};

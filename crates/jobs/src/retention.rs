@@ -1,8 +1,9 @@
-//! Old records of queries become sums by day, so that their number has a bound and no usage is lost.
+//! Old records of queries become sums by day, so that their number has a bound and no usage is
+//! lost.
 //!
 //! The sums and the key up to which they count are written in one batch; only then are the records
-//! trimmed. Records below that key are gone for every reader from the batch on, so a crash between the
-//! two counts nothing twice.
+//! trimmed. Records below that key are gone for every reader from the batch on, so a crash between
+//! the two counts nothing twice.
 
 use std::collections::BTreeMap;
 

@@ -46,8 +46,8 @@ impl Sum {
 }
 
 impl Jobs {
-    /// What the jobs that were recorded in `since..until` and have ended took, in order of the group's
-    /// name; jobs newest first.
+    /// What the jobs that were recorded in `since..until` and have ended took, in order of the
+    /// group's name; jobs newest first.
     ///
     /// Queries that are no longer kept count by whole days.
     pub async fn usage(

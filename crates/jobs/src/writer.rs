@@ -1,10 +1,10 @@
 //! Writes what jobs say, in groups.
 //!
-//! One task stores the events and records of every living job. Ends are written at once, together with
-//! whatever else waits; lines and progress wait a tenth of a second for company. A batch is `relaxed`
-//! (a power failure may lose it, `kill -9` of the server never) unless it holds the end of a job that
-//! ran in the background. When the store fails, the group is written job by job, so that none stands in
-//! the way of the others, and what is left is tried again until it is stored.
+//! One task stores the events and records of every living job. Ends are written at once, together
+//! with whatever else waits; lines and progress wait a tenth of a second for company. A batch is
+//! `relaxed` (a power failure may lose it, `kill -9` of the server never) unless it holds the end
+//! of a job that ran in the background. When the store fails, the group is written job by job, so
+//! that none stands in the way of the others, and what is left is tried again until it is stored.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

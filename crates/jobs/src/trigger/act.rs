@@ -1,8 +1,8 @@
 //! Acting on events: in order, one at a time, again after a failure.
 //!
-//! Beginning and ending are each one batch with the job's own record, so that an event and its job never
-//! tell different stories. A try that the process did not live to see the end of does not count, and
-//! neither does one that found something too busy.
+//! Beginning and ending are each one batch with the job's own record, so that an event and its job
+//! never tell different stories. A try that the process did not live to see the end of does not
+//! count, and neither does one that found something too busy.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;

@@ -1,7 +1,7 @@
 //! The events of one trigger, as this process has them.
 //!
-//! What is open is in memory and in the store; memory counts. A book outlives changes of its trigger's
-//! definition, and is there for triggers that are no longer defined, whose events wait.
+//! What is open is in memory and in the store; memory counts. A book outlives changes of its
+//! trigger's definition, and is there for triggers that are no longer defined, whose events wait.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -13,7 +13,8 @@ use tokio::sync::Notify;
 /// How many events of one trigger may be open. Beyond it files and strikes wait to be recorded.
 pub(crate) const OPEN_MAX: usize = 1_000;
 
-/// How many events that ended are remembered. Acting needs the store, so few can end while it fails.
+/// How many events that ended are remembered. Acting needs the store, so few can end while it
+/// fails.
 const ENDED: usize = 100;
 
 /// The events of one trigger.

@@ -1,8 +1,8 @@
 //! Which files have landed in a folder, and which of them are whole.
 //!
 //! [`look`] lists a folder; [`Settling`] says which of the listed files have not changed for long
-//! enough. A file that was renamed into place is whole at once. Neither knows what was taken before:
-//! that is the ledger's affair.
+//! enough. A file that was renamed into place is whole at once. Neither knows what was taken
+//! before: that is the ledger's affair.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};

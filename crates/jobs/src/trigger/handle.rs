@@ -219,8 +219,8 @@ impl Triggers {
     /// Has an event acted on again: one that failed begins anew, one that waits for its next try is
     /// due at once.
     ///
-    /// Errors: `trigger_not_found` where there is no such event or its trigger is not defined any more;
-    /// `invalid_argument` where it is being acted on, or was.
+    /// Errors: `trigger_not_found` where there is no such event or its trigger is not defined any
+    /// more; `invalid_argument` where it is being acted on, or was.
     pub async fn replay(&self, text: &str) -> Result<TriggerEvent> {
         let event = self.event(text).await?;
         let watch = self.inner.watches.lock().get(&event.trigger).cloned();

@@ -10,8 +10,8 @@
 //! | `trigger_counts` | trigger | how many events were acted on |
 //!
 //! An event is recorded in one batch with what it stands for, and with a unique key for each file's
-//! version or strike, so that two processes, or one that does not know whether its batch was applied,
-//! never record the same thing twice.
+//! version or strike, so that two processes, or one that does not know whether its batch was
+//! applied, never record the same thing twice.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -143,8 +143,8 @@ impl Ledger {
         self.value(MARKS, trigger).await
     }
 
-    /// Forgets the marks of schedules that are not among these: a schedule that comes back later has
-    /// not missed what it would have struck in between.
+    /// Forgets the marks of schedules that are not among these: a schedule that comes back later
+    /// has not missed what it would have struck in between.
     pub(crate) async fn keep_marks(&self, triggers: &[&str]) -> Result<()> {
         let marks = self.all(MARKS, "").await?;
         let gone = marks.into_iter().filter(|mark| !triggers.contains(&mark.key.as_str()));

@@ -1,10 +1,11 @@
 //! Triggers: files that land and clocks that strike become events, and events are acted on by jobs.
 //!
-//! What holds: an event is stored, together with the files or the strike it stands for, before anything
-//! acts on it; a file's version and a strike become one event each, whatever fails and whenever the
-//! process ends; the events of one trigger are acted on in order and one at a time, those of different
-//! triggers beside each other; an event is tried again with back-off and at last kept with its error,
-//! never dropped. The folder is the truth: notices by the system only make it be looked at sooner.
+//! What holds: an event is stored, together with the files or the strike it stands for, before
+//! anything acts on it; a file's version and a strike become one event each, whatever fails and
+//! whenever the process ends; the events of one trigger are acted on in order and one at a time,
+//! those of different triggers beside each other; an event is tried again with back-off and at last
+//! kept with its error, never dropped. The folder is the truth: notices by the system only make it
+//! be looked at sooner.
 
 mod act;
 mod book;
@@ -34,12 +35,14 @@ use crate::{JobContext, Jobs};
 /// What acts on events.
 #[async_trait]
 pub trait TriggerActions: Send + Sync {
-    /// Acts on an event: imports its files, runs the project, or both; answers what the job answers.
+    /// Acts on an event: imports its files, runs the project, or both; answers what the job
+    /// answers.
     ///
-    /// Every commit should carry an id made by [`event_part`] from the event's, so that it is made at
-    /// most once however often the event is acted on; that an import was committed already is no reason
-    /// not to run. A problem of code `already_exists` whose context holds as `event` the id of the last
-    /// part (or, where there is only one, of the event itself) means that the event was acted on.
+    /// Every commit should carry an id made by [`event_part`] from the event's, so that it is made
+    /// at most once however often the event is acted on; that an import was committed already is no
+    /// reason not to run. A problem of code `already_exists` whose context holds as `event` the id
+    /// of the last part (or, where there is only one, of the event itself) means that the event was
+    /// acted on.
     ///
     /// `too_busy` and `unavailable` do not count as tries.
     async fn act(

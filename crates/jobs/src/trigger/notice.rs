@@ -1,4 +1,5 @@
-//! Notices by the system that something happened in a folder; they only make it be looked at sooner.
+//! Notices by the system that something happened in a folder; they only make it be looked at
+//! sooner.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};

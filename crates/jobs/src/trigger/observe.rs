@@ -180,8 +180,8 @@ async fn listing(folder: &Folder) -> Result<Listing, Problem> {
     })
 }
 
-/// Reads what is known of a trigger from the store: events that this process does not have, because it
-/// could not tell whether they were stored, and the files that were taken.
+/// Reads what is known of a trigger from the store: events that this process does not have, because
+/// it could not tell whether they were stored, and the files that were taken.
 async fn catch_up(watch: &Watch) -> Result<HashMap<String, Seen>> {
     let ledger = &watch.context.ledger;
     for event in ledger.unfinished().await? {

@@ -1,8 +1,8 @@
 //! When a clock strikes: cron patterns in a time zone.
 //!
-//! Where the clocks go forward, a time of day that is left out strikes at the first moment after the
-//! gap; where they go back, a time of day that comes twice strikes the first time only. Patterns that
-//! strike more than once a day follow the clock on the wall.
+//! Where the clocks go forward, a time of day that is left out strikes at the first moment after
+//! the gap; where they go back, a time of day that comes twice strikes the first time only.
+//! Patterns that strike more than once a day follow the clock on the wall.
 
 use chrono::TimeDelta;
 use chrono_tz::Tz;
@@ -47,7 +47,8 @@ impl Schedule {
         &self.definition
     }
 
-    /// What a mark belongs to: strikes of another pattern or zone are not missed strikes of this one.
+    /// What a mark belongs to: strikes of another pattern or zone are not missed strikes of this
+    /// one.
     pub(crate) fn identity(&self) -> String {
         format!("{} {}", self.definition.cron.trim(), self.zone.name())
     }

@@ -135,7 +135,7 @@ impl Watch {
                 Ok(Acted::NotYet(wait)) => wait.min(SLEEP_MAX),
                 Ok(Acted::Nothing) => SLEEP_MAX,
                 Err(error) => {
-                    tracing::warn!(trigger = self.name(), %error, "an event cannot be acted on yet");
+                    tracing::warn!(trigger = self.name(), %error, "an event has to wait");
                     STORE_PAUSE
                 }
             };
