@@ -37,6 +37,9 @@ pub enum Error {
         /// The rule it breaks.
         reason: String,
     },
+    /// A schema without columns.
+    #[error("a table needs at least one column")]
+    NoColumns,
     /// A column that is to be added and is there.
     #[error("column `{column}` exists already")]
     ColumnExists {
@@ -198,6 +201,14 @@ pub(crate) fn is_disk_full(error: &(dyn StdError + 'static)) -> bool {
         .any(|io| matches!(io.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded))
 }
 
+/// The name nearest to one that does not exist, where one is near enough to be meant.
+pub(crate) fn near<'a>(name: &str, names: impl Iterator<Item = &'a str>) -> Option<String> {
+    let folded = name.to_lowercase();
+    let scored = names.map(|known| (strsim::jaro_winkler(&folded, &known.to_lowercase()), known));
+    let best = scored.max_by(|a, b| a.0.total_cmp(&b.0))?;
+    (best.0 > 0.8).then(|| best.1.to_owned())
+}
+
 fn is_missing(error: &(dyn StdError + 'static)) -> bool {
     chain(error).any(|e| {
         matches!(e.downcast_ref(), Some(object_store::Error::NotFound { .. }))
@@ -248,6 +259,7 @@ impl Fault for Error {
             Error::UnsupportedType { .. }
             | Error::InvalidType { .. }
             | Error::InvalidColumn { .. }
+            | Error::NoColumns
             | Error::InvalidPartition { .. }
             | Error::SnapshotNotFound { .. } => ErrorCode::InvalidArgument,
             Error::ColumnExists { .. } => ErrorCode::AlreadyExists,
@@ -290,6 +302,7 @@ impl Fault for Error {
                 "Restore the file from a backup, or go back to an earlier commit."
             }
             Error::InvalidColumn { .. }
+            | Error::NoColumns
             | Error::ColumnExists { .. }
             | Error::Input(_)
             | Error::SnapshotNotFound { .. }
@@ -299,5 +312,34 @@ impl Fault for Error {
             | Error::Internal { .. } => return None,
         };
         Some(hint.to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn generic(kind: ErrorKind) -> object_store::Error {
+        let source = Box::new(std::io::Error::from(kind));
+        object_store::Error::Generic { store: "LocalFileSystem", source }
+    }
+
+    #[test]
+    fn a_full_disk_is_told_from_other_failures() {
+        let error = Error::storage("file:///w/a", generic(ErrorKind::StorageFull));
+        assert_eq!(error.code(), ErrorCode::DiskFull);
+        assert_eq!(error.to_string(), "no space is left to write `file:///w/a`");
+        let error = Error::storage("file:///w/a", generic(ErrorKind::PermissionDenied));
+        assert_eq!(error.code(), ErrorCode::Storage);
+        let error = Error::Input(ArrowError::from(std::io::Error::from(ErrorKind::QuotaExceeded)));
+        assert_eq!(error.code(), ErrorCode::DiskFull);
+    }
+
+    #[test]
+    fn rows_that_could_not_be_made_keep_their_own_code() {
+        let problem = Problem::new(ErrorCode::MemoryLimit, "too much");
+        let error = Error::Input(ArrowError::ExternalError(Box::new(problem)));
+        assert_eq!(error.code(), ErrorCode::MemoryLimit);
+        assert_eq!(error.to_problem().causes.len(), 1);
     }
 }

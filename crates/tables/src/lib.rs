@@ -8,14 +8,23 @@
 //! This room moves no ref: which metadata file is current is the catalog's affair, so that a commit
 //! here is only a new file that nobody names yet.
 
+mod cache;
+mod commit;
 mod error;
+mod manifest;
+mod metadata;
 mod operation;
 mod options;
+mod partition;
 mod plan;
+mod read;
 mod staged;
+mod storage;
 mod table;
 mod tables;
 mod types;
+mod values;
+mod write;
 
 use arrow::array::RecordBatch;
 use arrow::error::ArrowError;

@@ -1,33 +1,75 @@
-//! Skeleton.
+//! Scan plans: which data files a snapshot has, and what is known of each without opening it.
+//!
+//! Bounds and counts come from the manifests, as Arrow arrays with one value per file and the table's
+//! own types, which is the shape that an engine prunes with.
 
 use std::sync::Arc;
 
-use arrow::array::ArrayRef;
-use arrow::datatypes::SchemaRef;
+use arrow::array::{ArrayRef, UInt64Array};
+use arrow::datatypes::{DataType, SchemaRef};
+use iceberg::spec::{Datum, ManifestEntryRef, PrimitiveLiteral};
+use object_store::path::Path;
+
+use crate::types::schema::field_id;
+use crate::values::to_array;
 
 /// One data file of a table.
 #[derive(Debug)]
 pub struct DataFile {
-    /// Its URL.
+    /// Its URL, as the manifest has it.
     pub location: String,
     /// Where it lies in the object store.
-    pub path: object_store::path::Path,
-    /// Its size.
+    pub path: Path,
+    /// Its size in bytes.
     pub bytes: u64,
     /// Its rows.
     pub rows: u64,
-    /// Its partition, as `day=2013-01-01/origin=EWR`; empty where the table has no partitions.
+    /// Its partition, as `ts_day=2013-01-01/origin=EWR`; empty where the table has no partitions.
     pub partition: String,
+    pub(crate) entry: ManifestEntryRef,
 }
 
-/// The data files of one snapshot.
+impl DataFile {
+    /// Bytes that a column's values take in the file, by the column's field id; none where unknown.
+    pub fn column_bytes(&self, field_id: i32) -> Option<u64> {
+        self.entry.data_file.column_sizes().get(&field_id).copied()
+    }
+
+    /// The sequence number of the commit that added the rows; larger is later.
+    pub fn sequence_number(&self) -> i64 {
+        self.entry.sequence_number.unwrap_or_default()
+    }
+
+    /// Where the file's row groups begin, in bytes; empty where unknown.
+    pub fn split_offsets(&self) -> &[i64] {
+        self.entry.data_file.split_offsets().unwrap_or_default()
+    }
+
+    /// Whether a column may hold NaNs, which no bound covers.
+    fn may_hold_nan(&self, field_id: i32) -> bool {
+        self.entry.data_file.nan_value_counts().get(&field_id) != Some(&0)
+    }
+}
+
+/// The data files of one snapshot; cheap to clone.
 #[derive(Debug, Clone)]
 pub struct ScanPlan {
     schema: SchemaRef,
     files: Arc<[Arc<DataFile>]>,
 }
 
+/// Which bound of a column.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Bound {
+    Lower,
+    Upper,
+}
+
 impl ScanPlan {
+    pub(crate) fn new(schema: SchemaRef, files: Arc<[Arc<DataFile>]>) -> Self {
+        ScanPlan { schema, files }
+    }
+
     /// The columns of the snapshot.
     pub fn schema(&self) -> &SchemaRef {
         &self.schema
@@ -48,35 +90,71 @@ impl ScanPlan {
         self.files.iter().map(|file| file.bytes).sum()
     }
 
-    /// A lower bound of a column in each file, typed as the column; null where unknown.
-    pub fn min(&self, _column: &str) -> Option<ArrayRef> {
-        None
+    /// A lower bound of a top-level column in each file, typed as the column; null where unknown. None
+    /// for a column that the snapshot does not have.
+    pub fn min(&self, column: &str) -> Option<ArrayRef> {
+        self.bounds(column, Bound::Lower)
     }
 
-    /// An upper bound of a column in each file, typed as the column; null where unknown.
-    pub fn max(&self, _column: &str) -> Option<ArrayRef> {
-        None
+    /// An upper bound of a top-level column in each file, typed as the column; null where unknown. None
+    /// for a column that the snapshot does not have.
+    pub fn max(&self, column: &str) -> Option<ArrayRef> {
+        self.bounds(column, Bound::Upper)
     }
 
-    /// Nulls of a column in each file, as `UInt64`; null where unknown.
-    pub fn null_counts(&self, _column: &str) -> Option<ArrayRef> {
-        None
+    fn bounds(&self, column: &str, bound: Bound) -> Option<ArrayRef> {
+        let (id, data_type) = self.column(column)?;
+        // DataFusion orders NaN above and below all numbers, so bounds hold only without them.
+        let floats = matches!(data_type, DataType::Float32 | DataType::Float64);
+        let values = self.files.iter().map(|file| {
+            if floats && file.may_hold_nan(id) { None } else { bound_of(file, id, bound) }
+        });
+        Some(to_array(data_type, values))
+    }
+
+    /// Nulls of a top-level column in each file, as `UInt64`; null where unknown.
+    pub fn null_counts(&self, column: &str) -> Option<ArrayRef> {
+        let (id, _) = self.column(column)?;
+        let counts = self
+            .files
+            .iter()
+            .map(|file| file.entry.data_file.null_value_counts().get(&id).copied());
+        Some(Arc::new(UInt64Array::from_iter(counts)))
     }
 
     /// Rows of each file, as `UInt64`.
     pub fn row_counts(&self) -> ArrayRef {
-        Arc::new(arrow::array::UInt64Array::from_iter_values(self.files.iter().map(|f| f.rows)))
+        Arc::new(UInt64Array::from_iter_values(self.files.iter().map(|file| file.rows)))
     }
 
-    /// Whether [`ScanPlan::min`] and [`ScanPlan::max`] of a column are values that occur, not only bounds.
-    pub fn is_exact(&self, _column: &str) -> bool {
-        false
+    /// Whether [`ScanPlan::min`] and [`ScanPlan::max`] of a column are values that occur, where they are
+    /// known: not so for strings and bytes, whose bounds are shortened, nor for floats, whose zeros have
+    /// a sign.
+    pub fn is_exact(&self, column: &str) -> bool {
+        self.column(column).is_some_and(|(_, data_type)| match data_type {
+            DataType::Boolean | DataType::Decimal128(..) => true,
+            other => other.is_integer() || other.is_temporal(),
+        })
     }
 
-    /// The files for which `keep` is true.
+    /// The plan without the files for which `keep` is false; `keep` has one value per file, in order.
     #[must_use]
     pub fn retain(&self, keep: &[bool]) -> ScanPlan {
         let kept = self.files.iter().zip(keep).filter(|(_, keep)| **keep).map(|(f, _)| f.clone());
         ScanPlan { schema: self.schema.clone(), files: kept.collect() }
     }
+
+    fn column(&self, name: &str) -> Option<(i32, &DataType)> {
+        let field = self.schema.field_with_name(name).ok()?;
+        Some((field_id(field)?, field.data_type()))
+    }
+}
+
+fn bound_of(file: &DataFile, id: i32, bound: Bound) -> Option<&PrimitiveLiteral> {
+    let file = &file.entry.data_file;
+    let bounds = match bound {
+        Bound::Lower => file.lower_bounds(),
+        Bound::Upper => file.upper_bounds(),
+    };
+    bounds.get(&id).map(Datum::literal)
 }

@@ -1,22 +1,74 @@
-//! Skeleton.
+//! One state of a table.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
-use headwater_model::{PartitionField, TableName, Timestamp};
+use chrono::DateTime;
+use headwater_model::{Column, PartitionField, TableName, Timestamp, Transform};
+use iceberg::spec::{Snapshot, TableMetadata};
 
-/// One immutable state of one table; cheap to clone.
+use crate::types::field_type_name;
+use crate::types::schema::{arrow_schema, field_id};
+
+/// One immutable state of one table, as a metadata file holds it; cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Table(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
     metadata_location: String,
+    metadata: TableMetadata,
     schema: SchemaRef,
+    totals: Totals,
+    weight: u32,
+}
+
+/// What is in a snapshot, summed up.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Totals {
+    pub(crate) rows: u64,
+    pub(crate) files: u64,
+    pub(crate) bytes: u64,
+}
+
+impl Totals {
+    /// The totals that a snapshot's summary names; engines other than ours may leave them out.
+    pub(crate) fn of(snapshot: &Snapshot) -> Option<Totals> {
+        let total = |key: &str| snapshot.summary().additional_properties.get(key)?.parse().ok();
+        Some(Totals {
+            rows: total("total-records")?,
+            files: total("total-data-files")?,
+            bytes: total("total-files-size")?,
+        })
+    }
 }
 
 impl Table {
+    pub(crate) fn new(
+        metadata_location: String,
+        metadata: TableMetadata,
+        totals: Totals,
+        encoded_bytes: usize,
+    ) -> Self {
+        let schema = arrow_schema(metadata.current_schema().as_struct().fields());
+        // Parsed metadata takes a few times the bytes of its text.
+        let weight = u32::try_from(encoded_bytes.saturating_mul(3)).unwrap_or(u32::MAX);
+        Table(Arc::new(Inner { metadata_location, metadata, schema, totals, weight }))
+    }
+
+    pub(crate) fn metadata(&self) -> &TableMetadata {
+        &self.0.metadata
+    }
+
+    pub(crate) fn totals(&self) -> Totals {
+        self.0.totals
+    }
+
+    pub(crate) fn weight(&self) -> u32 {
+        self.0.weight
+    }
+
     /// The metadata file that is this state.
     pub fn metadata_location(&self) -> &str {
         &self.0.metadata_location
@@ -24,12 +76,12 @@ impl Table {
 
     /// Iceberg's table id, the same through all states.
     pub fn id(&self) -> String {
-        String::new()
+        self.metadata().uuid().to_string()
     }
 
     /// The folder of the table, as a URL.
     pub fn location(&self) -> &str {
-        ""
+        self.metadata().location()
     }
 
     /// Its columns; each field's metadata carries its id as [`crate::FIELD_ID`].
@@ -37,53 +89,80 @@ impl Table {
         self.0.schema.clone()
     }
 
+    /// The columns as they were in one of its snapshots; none for a snapshot it does not have.
+    pub fn schema_at(&self, snapshot: i64) -> Option<SchemaRef> {
+        let schema = self.metadata().snapshot_by_id(snapshot)?.schema(self.metadata()).ok()?;
+        Some(arrow_schema(schema.as_struct().fields()))
+    }
+
     /// The current snapshot; none for a table that never held a row.
     pub fn snapshot_id(&self) -> Option<i64> {
-        None
+        self.metadata().current_snapshot_id()
     }
 
     /// Rows in the current snapshot.
     pub fn rows(&self) -> u64 {
-        0
+        self.0.totals.rows
     }
 
     /// Data files in the current snapshot.
     pub fn files(&self) -> u64 {
-        0
+        self.0.totals.files
     }
 
     /// Bytes of those files.
     pub fn bytes(&self) -> u64 {
-        0
+        self.0.totals.bytes
     }
 
     /// When the current snapshot was made.
     pub fn updated(&self) -> Option<Timestamp> {
-        None
+        DateTime::from_timestamp_millis(self.metadata().current_snapshot()?.timestamp_ms())
     }
 
-    /// Its partition fields, in order.
+    /// Its partition fields, in order. Transforms that Headwater does not write are left out.
     pub fn partition(&self) -> Vec<PartitionField> {
-        Vec::new()
+        let schema = self.metadata().current_schema();
+        let fields = self.metadata().default_partition_spec().fields().iter();
+        let fields = fields.filter_map(|field| {
+            let transform = match field.transform {
+                iceberg::spec::Transform::Identity => Transform::Identity,
+                iceberg::spec::Transform::Day => Transform::Day,
+                _ => return None,
+            };
+            let column = schema.name_by_field_id(field.source_id)?.to_owned();
+            Some(PartitionField { column, transform })
+        });
+        fields.collect()
     }
 
     /// Iceberg's table properties.
     pub fn properties(&self) -> BTreeMap<String, String> {
-        BTreeMap::new()
+        sorted(self.metadata().properties())
     }
 
-    /// The current snapshot's summary, with `operation`.
+    /// The current snapshot's summary, with its `operation`; empty for a table that never held a row.
     pub fn summary(&self) -> BTreeMap<String, String> {
-        BTreeMap::new()
+        let Some(snapshot) = self.metadata().current_snapshot() else { return BTreeMap::new() };
+        let mut summary = sorted(&snapshot.summary().additional_properties);
+        let operation = snapshot.summary().operation.as_str().to_owned();
+        summary.insert("operation".to_owned(), operation);
+        summary
     }
 
     /// The table as it is listed under this name.
     pub fn describe(&self, name: &TableName) -> headwater_model::Table {
+        let columns = self.0.schema.fields().iter().map(|field| Column {
+            name: field.name().clone(),
+            data_type: field_type_name(field),
+            nullable: field.is_nullable(),
+            field_id: field_id(field).unwrap_or_default(),
+        });
         headwater_model::Table {
             name: name.clone(),
             namespace: name.namespace.clone(),
             id: self.id(),
-            columns: Vec::new(),
+            columns: columns.collect(),
             partition: self.partition(),
             rows: self.rows(),
             files: self.files(),
@@ -94,4 +173,8 @@ impl Table {
             properties: self.properties(),
         }
     }
+}
+
+fn sorted(map: &std::collections::HashMap<String, String>) -> BTreeMap<String, String> {
+    map.iter().map(|(key, value)| (key.clone(), value.clone())).collect()
 }

@@ -1,18 +1,29 @@
-//! Skeleton.
+//! The tables of one warehouse: the handle through which all of this room is used.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 use bytes::Bytes;
-use headwater_model::PartitionField;
+use futures::{StreamExt, TryStreamExt, stream};
+use headwater_model::{PartitionField, TableName};
+use iceberg::spec::{ManifestContentType, ManifestFile, SnapshotRef, TableMetadata};
 use object_store::ObjectStore;
 use object_store::path::Path;
+use uuid::Uuid;
 
+use crate::cache::{Caches, SnapshotFiles};
+use crate::commit::{self, evolve, manifests};
+use crate::manifest::{Decoded, decode, decode_list, off_thread};
+use crate::storage::Storage;
+use crate::table::Totals;
 use crate::{
     BatchStream, CreateTable, DataFile, Error, Operation, Result, ScanPlan, Staged, Table,
-    TablesOptions,
+    TablesOptions, metadata, partition, read, write,
 };
+
+/// How many manifests are read at once.
+const MANIFESTS_AT_ONCE: usize = 16;
 
 /// The tables of one warehouse; cheap to clone.
 #[derive(Debug, Clone)]
@@ -20,102 +31,246 @@ pub struct Tables(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    object_store: Arc<dyn ObjectStore>,
+    storage: Arc<Storage>,
     options: TablesOptions,
-}
-
-fn unbuilt<T>() -> Result<T> {
-    Err(Error::Internal { doing: "used", reason: "not built yet".to_owned() })
+    caches: Caches,
 }
 
 impl Tables {
     /// The tables in an object store.
     pub fn new(object_store: Arc<dyn ObjectStore>, options: TablesOptions) -> Self {
-        Tables(Arc::new(Inner { object_store, options }))
+        let root_url = options.root_url.clone();
+        let storage = Storage::new(object_store, root_url, options.local_root.clone());
+        let caches = Caches::new(options.manifest_cache_bytes);
+        Tables(Arc::new(Inner { storage: Arc::new(storage), options, caches }))
     }
 
     /// The object store that holds everything.
     pub fn object_store(&self) -> &Arc<dyn ObjectStore> {
-        &self.0.object_store
+        self.0.storage.object_store()
     }
 
-    /// The URL of the object store's root.
+    /// The URL of the object store's root, without a slash at the end.
     pub fn root_url(&self) -> &str {
         &self.0.options.root_url
     }
 
-    /// Where a location lies in the object store.
-    pub fn path_of(&self, _location: &str) -> Result<Path> {
-        unbuilt()
+    /// Where a location lies in the object store. Fails where it lies outside the warehouse.
+    pub fn path_of(&self, location: &str) -> Result<Path> {
+        self.0.storage.path_of(location)
     }
 
-    /// Makes a table and writes its first metadata file.
-    pub async fn create(&self, _request: CreateTable) -> Result<Table> {
-        unbuilt()
+    pub(crate) fn storage(&self) -> &Arc<Storage> {
+        &self.0.storage
     }
 
-    /// Opens the state of a table that a metadata file holds.
-    pub async fn load(&self, _metadata_location: &str) -> Result<Table> {
-        unbuilt()
+    pub(crate) fn options(&self) -> &TablesOptions {
+        &self.0.options
     }
 
-    /// The table as [`Operation::Replace`] with these columns and partition fields will make it, for
-    /// [`Tables::write`]. It is not stored.
+    /// Makes a table and writes its first metadata file. The table's folder is new and unique, so that a
+    /// name can be used again. The schema is normalised first, see [`crate::normalise_schema`].
+    pub async fn create(&self, request: CreateTable) -> Result<Table> {
+        let metadata = evolve::create(&request, self.new_location(&request.name))?;
+        let location = metadata::next_location(metadata.location(), None);
+        commit::store_as(self, location, metadata, Totals::default(), Vec::new()).await
+    }
+
+    fn new_location(&self, name: &TableName) -> String {
+        let unique = Uuid::new_v4().simple().to_string();
+        let (namespace, table) =
+            (partition::file_name(&name.namespace), partition::file_name(&name.name));
+        format!("{}/{namespace}/{table}-{}", self.root_url(), &unique[..8])
+    }
+
+    /// Opens the state of a table that a metadata file holds; read once, since it never changes.
+    pub async fn load(&self, metadata_location: &str) -> Result<Table> {
+        if let Some(table) = self.0.caches.tables.get(metadata_location) {
+            return Ok(table);
+        }
+        let content = self.storage().read(metadata_location).await?;
+        let location = metadata_location.to_owned();
+        let encoded_bytes = content.len();
+        let metadata =
+            off_thread(metadata_location, move || metadata::decode(&location, &content)).await?;
+        let totals = self.totals(&metadata).await?;
+        let table = Table::new(metadata_location.to_owned(), metadata, totals, encoded_bytes);
+        self.remember(&table);
+        Ok(table)
+    }
+
+    pub(crate) fn remember(&self, table: &Table) {
+        self.0.caches.tables.insert(table.metadata_location().to_owned(), table.clone());
+    }
+
+    /// What the current snapshot holds: from its summary, or counted where that leaves it out.
+    async fn totals(&self, metadata: &TableMetadata) -> Result<Totals> {
+        let Some(snapshot) = metadata.current_snapshot() else { return Ok(Totals::default()) };
+        if let Some(totals) = Totals::of(snapshot) {
+            return Ok(totals);
+        }
+        let files = self.snapshot_files(metadata, snapshot).await?;
+        Ok(Totals {
+            rows: files.files.iter().map(|file| file.rows).sum(),
+            files: files.files.len() as u64,
+            bytes: files.files.iter().map(|file| file.bytes).sum(),
+        })
+    }
+
+    /// The table as [`Operation::Replace`] with these columns and partition fields will make it, to
+    /// [`Tables::write`] the new rows for. It is not stored, and still counts the old rows.
     pub fn replacement(
         &self,
-        _table: &Table,
-        _schema: &SchemaRef,
-        _partition: &[PartitionField],
+        table: &Table,
+        schema: &SchemaRef,
+        partition: &[PartitionField],
     ) -> Result<Table> {
-        unbuilt()
+        let builder = table.metadata().clone().into_builder(None);
+        let builder = evolve::replace(table.metadata(), builder, schema, partition)?;
+        let built = builder.build().map_err(|error| evolve::refused("replaced", &error))?;
+        let location = table.metadata_location().to_owned();
+        Ok(Table::new(location, built.metadata, table.totals(), 0))
     }
 
-    /// Writes rows to data files that belong to no snapshot yet.
-    pub async fn write(&self, _table: &Table, _rows: BatchStream) -> Result<Staged> {
-        unbuilt()
-    }
-
-    /// Changes a table: writes manifests and a metadata file, and gives the new state.
+    /// Writes rows to data files that belong to no snapshot yet, and makes them durable.
     ///
-    /// `summary` goes into the snapshot's summary. An append of no rows with an empty summary changes
-    /// nothing and gives the same state back.
+    /// Columns match by name; a column that the rows lack is null. Values are cast to the table's types
+    /// where that keeps them. Fails naming the column where it does not, and for a null in a column that
+    /// takes none; nothing is left behind then.
+    pub async fn write(&self, table: &Table, rows: BatchStream) -> Result<Staged> {
+        write::write(self.storage(), self.options(), table, rows).await
+    }
+
+    /// Changes a table: writes manifests and a metadata file, makes them durable, and gives the new state.
+    ///
+    /// `summary` goes into the snapshot's summary. An operation that changes nothing, with an empty
+    /// summary, gives the same state back. Fails with `commit_conflict` where staged rows were written
+    /// for a table that is no longer the same; the staged files stay either way.
     pub async fn commit(
         &self,
-        _table: &Table,
-        _operation: Operation,
-        _summary: BTreeMap<String, String>,
+        table: &Table,
+        operation: Operation,
+        summary: BTreeMap<String, String>,
     ) -> Result<Table> {
-        unbuilt()
+        commit::commit(self, table, operation, summary).await
     }
 
     /// Removes the files of an attempt that failed.
-    pub async fn discard(&self, _staged: Staged) -> Result<()> {
-        unbuilt()
+    pub async fn discard(&self, staged: Staged) -> Result<()> {
+        let locations: Vec<String> = staged.locations().map(ToOwned::to_owned).collect();
+        self.storage().delete(&locations).await
     }
 
     /// The data files of a snapshot, the current one where none is given.
-    pub async fn plan(&self, _table: &Table, _snapshot: Option<i64>) -> Result<ScanPlan> {
-        unbuilt()
+    pub async fn plan(&self, table: &Table, snapshot: Option<i64>) -> Result<ScanPlan> {
+        let metadata = table.metadata();
+        let (snapshot, schema) = match snapshot {
+            None => (metadata.current_snapshot(), table.schema()),
+            Some(id) => {
+                let unknown = || Error::SnapshotNotFound { snapshot: id };
+                let schema = table.schema_at(id).ok_or_else(unknown)?;
+                (Some(metadata.snapshot_by_id(id).ok_or_else(unknown)?), schema)
+            }
+        };
+        let Some(snapshot) = snapshot else { return Ok(ScanPlan::new(schema, Arc::new([]))) };
+        let found = self.snapshot_files(metadata, snapshot).await?;
+        let deletes = |manifest: &&ManifestFile| manifest.content == ManifestContentType::Deletes;
+        if let Some(manifest) = found.manifests.iter().find(deletes) {
+            return Err(manifests::delete_files(manifest));
+        }
+        Ok(ScanPlan::new(schema, found.files.clone()))
     }
 
-    /// Reads data files by field id, in order.
+    /// A snapshot's manifests and live data files, from the cache where they were read before.
+    pub(crate) async fn snapshot_files(
+        &self,
+        metadata: &TableMetadata,
+        snapshot: &SnapshotRef,
+    ) -> Result<Arc<SnapshotFiles>> {
+        let location = snapshot.manifest_list();
+        if let Some(found) = self.0.caches.snapshots.get(location) {
+            return Ok(found);
+        }
+        let content = self.storage().read(location).await?;
+        let (list, version) = (location.to_owned(), metadata.format_version());
+        let listed = off_thread(location, move || decode_list(&list, &content, version)).await?;
+        let data = listed.iter().filter(|manifest| {
+            manifest.content == ManifestContentType::Data
+                && (manifest.has_added_files() || manifest.has_existing_files())
+        });
+        let data: Vec<ManifestFile> = data.cloned().collect();
+        let parts = stream::iter(data)
+            .map(|manifest| async move { self.data_files(metadata, &manifest).await })
+            .buffered(MANIFESTS_AT_ONCE);
+        let parts: Vec<Vec<Arc<DataFile>>> = parts.try_collect().await?;
+        let mut files: Vec<Arc<DataFile>> = parts.into_iter().flatten().collect();
+        files.sort_by_key(|file| file.sequence_number());
+        let found = Arc::new(SnapshotFiles { manifests: listed, files: files.into() });
+        self.0.caches.snapshots.insert(location.to_owned(), found.clone());
+        Ok(found)
+    }
+
+    async fn data_files(
+        &self,
+        metadata: &TableMetadata,
+        manifest: &ManifestFile,
+    ) -> Result<Vec<Arc<DataFile>>> {
+        let decoded = self.manifest(manifest).await?;
+        let spec = metadata.partition_spec_by_id(manifest.partition_spec_id);
+        let spec = spec.ok_or_else(|| {
+            Error::corrupt(&manifest.manifest_path, "its partition spec is unknown")
+        })?;
+        let partition_type = spec.partition_type(&decoded.schema);
+        let partition_type =
+            partition_type.map_err(|error| Error::corrupt(&manifest.manifest_path, error))?;
+        let files = decoded.live.iter().map(|entry| {
+            let file = entry.data_file();
+            Ok(Arc::new(DataFile {
+                location: file.file_path().to_owned(),
+                path: self.path_of(file.file_path())?,
+                bytes: file.file_size_in_bytes(),
+                rows: file.record_count(),
+                partition: partition::describe(spec, &partition_type, file.partition()),
+                entry: entry.clone(),
+            }))
+        });
+        files.collect()
+    }
+
+    /// A manifest, from the cache where it was read before.
+    pub(crate) async fn manifest(&self, manifest: &ManifestFile) -> Result<Arc<Decoded>> {
+        if let Some(found) = self.0.caches.manifests.get(&manifest.manifest_path) {
+            return Ok(found);
+        }
+        let content = self.storage().read(&manifest.manifest_path).await?;
+        let file = manifest.clone();
+        let decoded = off_thread(&manifest.manifest_path, move || decode(&file, &content)).await?;
+        let decoded = Arc::new(decoded);
+        self.0.caches.manifests.insert(manifest.manifest_path.clone(), decoded.clone());
+        Ok(decoded)
+    }
+
+    /// Reads data files in order: all columns, or those named, as the table has them now. Columns that a
+    /// file lacks are null.
+    ///
+    /// Fails with `column_not_found`; errors of reading come through the stream.
     pub fn read(
         &self,
-        _table: &Table,
-        _files: &[Arc<DataFile>],
-        _columns: Option<&[String]>,
-        _limit: Option<usize>,
+        table: &Table,
+        files: &[Arc<DataFile>],
+        columns: Option<&[String]>,
+        limit: Option<usize>,
     ) -> Result<BatchStream> {
-        unbuilt()
+        read::read(self.object_store(), &table.schema(), files, columns, limit)
     }
 
-    /// Writes a file beside the table's own, durable when this returns.
-    pub async fn write_file(&self, _location: &str, _content: Bytes) -> Result<()> {
-        unbuilt()
+    /// Writes a file of the caller's own beside a table's, durable when this returns.
+    pub async fn write_file(&self, location: &str, content: Bytes) -> Result<()> {
+        self.storage().write_all(&[(location.to_owned(), content)]).await
     }
 
     /// Reads a file that [`Tables::write_file`] wrote.
-    pub async fn read_file(&self, _location: &str) -> Result<Bytes> {
-        unbuilt()
+    pub async fn read_file(&self, location: &str) -> Result<Bytes> {
+        self.storage().read(location).await
     }
 }

@@ -1,0 +1,125 @@
+//! New schemas and partition specs of a table that exists.
+
+use std::sync::Arc;
+
+use arrow::datatypes::{Field, Schema, SchemaRef};
+use headwater_model::PartitionField;
+use iceberg::spec::{
+    FormatVersion, NestedFieldRef, SortOrder, TableMetadata, TableMetadataBuilder,
+};
+use uuid::Uuid;
+
+use crate::partition::spec_for;
+use crate::types::schema::FieldIds;
+use crate::{CreateTable, Error, Result, Staged, normalise_schema};
+
+/// The first metadata of a new table.
+pub(crate) fn create(request: &CreateTable, location: String) -> Result<TableMetadata> {
+    let normal = normalise_schema(&request.schema)?;
+    let schema = iceberg_schema(FieldIds::after(0).assign(normal.fields(), None)?)?;
+    let spec = spec_for(&schema, &request.partition, None)?;
+    let properties = request.properties.clone().into_iter().collect();
+    let built = TableMetadataBuilder::new(
+        schema,
+        spec,
+        SortOrder::unsorted_order(),
+        location,
+        FormatVersion::V2,
+        properties,
+    );
+    let built = built.and_then(|builder| builder.assign_uuid(Uuid::new_v4()).build());
+    Ok(built.map_err(|error| refused("created", &error))?.metadata)
+}
+
+/// The builder with these columns and partition fields. Columns that stay, by name and type, keep their
+/// field ids.
+pub(crate) fn replace(
+    metadata: &TableMetadata,
+    builder: TableMetadataBuilder,
+    schema: &SchemaRef,
+    partition: &[PartitionField],
+) -> Result<TableMetadataBuilder> {
+    let normal = normalise_schema(schema)?;
+    let base = metadata.current_schema().as_struct();
+    let fields = FieldIds::after(metadata.last_column_id()).assign(normal.fields(), Some(base))?;
+    check_names(metadata, &normal)?;
+    let schema = iceberg_schema(fields)?;
+    let spec = spec_for(&schema, partition, Some(metadata))?;
+    let built = builder.add_current_schema(schema);
+    let built = built.and_then(|builder| builder.add_default_partition_spec(spec));
+    built.map_err(|error| refused("replaced", &error))
+}
+
+/// The builder with columns after the last.
+pub(crate) fn add_columns(
+    metadata: &TableMetadata,
+    builder: TableMetadataBuilder,
+    columns: Vec<Field>,
+) -> Result<TableMetadataBuilder> {
+    let current = metadata.current_schema();
+    let normal = normalise_schema(&Schema::new(columns))?;
+    for field in normal.fields() {
+        let column = field.name().clone();
+        if current.as_struct().fields().iter().any(|known| known.name == column) {
+            return Err(Error::ColumnExists { column });
+        }
+        if !field.is_nullable() {
+            let reason = "the rows that are there would have no value for it".to_owned();
+            return Err(Error::InvalidColumn { column, reason });
+        }
+    }
+    check_names(metadata, &normal)?;
+    let added = FieldIds::after(metadata.last_column_id()).assign(normal.fields(), None)?;
+    let mut fields: Vec<NestedFieldRef> = current.as_struct().fields().to_vec();
+    fields.extend(added);
+    builder.add_current_schema(iceberg_schema(fields)?).map_err(|error| refused("changed", &error))
+}
+
+fn iceberg_schema(fields: Vec<NestedFieldRef>) -> Result<iceberg::spec::Schema> {
+    let built = iceberg::spec::Schema::builder().with_fields(fields).build();
+    built.map_err(|error| refused("typed", &error))
+}
+
+/// A column may not take the name of a derived partition field, such as `ts_day`, of this table.
+fn check_names(metadata: &TableMetadata, schema: &Schema) -> Result<()> {
+    for spec in metadata.partition_specs_iter() {
+        for field in spec.fields() {
+            let derived = field.transform != iceberg::spec::Transform::Identity;
+            if derived && schema.field_with_name(&field.name).is_ok() {
+                let reason = "a partition field of the table has that name".to_owned();
+                return Err(Error::InvalidColumn { column: field.name.clone(), reason });
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Whether rows written for one state of a table can go into another: each of its columns is among
+/// theirs or takes nulls, and they bring none that it does not have.
+pub(crate) fn check_staged(metadata: &TableMetadata, staged: &Staged) -> Result<()> {
+    if staged.table != metadata.uuid() {
+        return Err(Error::TableChanged { what: "identity" });
+    }
+    let current = metadata.current_schema().as_struct();
+    let written = staged.schema.as_struct();
+    let same = written.fields().iter().all(|field| {
+        current.field_by_id(field.id).is_some_and(|known| known.field_type == field.field_type)
+    });
+    let enough = current.fields().iter().all(|known| match written.field_by_id(known.id) {
+        Some(field) => field.required || !known.required,
+        None => !known.required,
+    });
+    if !same || !enough {
+        return Err(Error::TableChanged { what: "schema" });
+    }
+    let spec = metadata.default_partition_spec();
+    if !Arc::ptr_eq(spec, &staged.spec) && !spec.is_compatible_with(&staged.spec) {
+        return Err(Error::TableChanged { what: "partitioning" });
+    }
+    Ok(())
+}
+
+/// What the `iceberg` crate refuses although it was checked before.
+pub(crate) fn refused(doing: &'static str, error: &iceberg::Error) -> Error {
+    Error::internal(doing, error)
+}

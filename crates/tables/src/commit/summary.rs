@@ -1,0 +1,96 @@
+//! A snapshot's summary: what was added, what was removed, and what there is now.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use iceberg::spec::{DataFile, Operation, Struct, Summary};
+
+use crate::table::Totals;
+
+/// What a commit adds to and removes from a table.
+#[derive(Debug, Default)]
+pub(crate) struct Changes {
+    added: Totals,
+    removed: Totals,
+    partitions: HashSet<Struct>,
+}
+
+impl Changes {
+    pub(crate) fn add(&mut self, file: &DataFile) {
+        count(&mut self.added, file);
+        self.partitions.insert(file.partition().clone());
+    }
+
+    pub(crate) fn remove(&mut self, file: &DataFile) {
+        count(&mut self.removed, file);
+        self.partitions.insert(file.partition().clone());
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.added.files == 0 && self.removed.files == 0
+    }
+
+    /// The totals after the commit.
+    pub(crate) fn totals(&self, before: Totals) -> Totals {
+        let after =
+            |before: u64, added: u64, removed: u64| (before + added).saturating_sub(removed);
+        Totals {
+            rows: after(before.rows, self.added.rows, self.removed.rows),
+            files: after(before.files, self.added.files, self.removed.files),
+            bytes: after(before.bytes, self.added.bytes, self.removed.bytes),
+        }
+    }
+
+    /// The summary with the caller's own entries, which cannot replace Iceberg's.
+    pub(crate) fn summarise(
+        &self,
+        before: Totals,
+        appends: bool,
+        extra: BTreeMap<String, String>,
+    ) -> Summary {
+        let totals = self.totals(before);
+        let mut properties: HashMap<String, String> = extra.into_iter().collect();
+        let mut set = |key: &str, value: String| properties.insert(key.to_owned(), value);
+        set("engine-name", "headwater".to_owned());
+        set("engine-version", env!("CARGO_PKG_VERSION").to_owned());
+        let counts = [
+            ("added-data-files", self.added.files),
+            ("added-records", self.added.rows),
+            ("added-files-size", self.added.bytes),
+            ("deleted-data-files", self.removed.files),
+            ("deleted-records", self.removed.rows),
+            ("removed-files-size", self.removed.bytes),
+            ("changed-partition-count", self.partitions.len() as u64),
+        ];
+        for (key, count) in counts.into_iter().filter(|(_, count)| *count > 0) {
+            set(key, count.to_string());
+        }
+        let totals = [
+            ("total-records", totals.rows),
+            ("total-data-files", totals.files),
+            ("total-files-size", totals.bytes),
+            ("total-delete-files", 0),
+            ("total-position-deletes", 0),
+            ("total-equality-deletes", 0),
+        ];
+        for (key, count) in totals {
+            set(key, count.to_string());
+        }
+        Summary { operation: self.operation(appends), additional_properties: properties }
+    }
+
+    fn operation(&self, appends: bool) -> Operation {
+        if appends {
+            Operation::Append
+        } else if self.added.files == 0 && self.removed.files > 0 {
+            Operation::Delete
+        } else {
+            Operation::Overwrite
+        }
+    }
+}
+
+fn count(totals: &mut Totals, file: &DataFile) {
+    totals.rows += file.record_count();
+    totals.files += 1;
+    totals.bytes += file.file_size_in_bytes();
+}

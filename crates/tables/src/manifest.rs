@@ -1,0 +1,143 @@
+//! Manifests and manifest lists to bytes and back.
+//!
+//! The `iceberg` crate reads and writes them through its own files; here they pass through its memory
+//! files, so that all real I/O stays with our object store. All of it is work for the processor, and
+//! runs off the network runtime's threads.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use iceberg::io::FileIO;
+use iceberg::spec::{
+    FormatVersion, Manifest, ManifestEntry, ManifestEntryRef, ManifestFile, ManifestList,
+    ManifestListWriter, ManifestStatus, ManifestWriterBuilder, PartitionSpecRef, SchemaRef,
+    UNASSIGNED_SEQUENCE_NUMBER,
+};
+
+use crate::{Error, Result};
+
+/// The one file in a memory file system.
+const MEMORY_FILE: &str = "memory:/file";
+
+/// A manifest that is read: the entries of files that are in the table, complete with the numbers that
+/// they inherit.
+#[derive(Debug)]
+pub(crate) struct Decoded {
+    /// Files added or existing, in the manifest's order.
+    pub(crate) live: Vec<ManifestEntryRef>,
+    /// The schema the manifest was written with.
+    pub(crate) schema: SchemaRef,
+    /// Its size in the cache, in bytes, roughly.
+    pub(crate) weight: u32,
+}
+
+/// Reads a manifest.
+pub(crate) fn decode(file: &ManifestFile, content: &[u8]) -> Result<Decoded> {
+    let corrupt = |error| Error::corrupt(&file.manifest_path, error);
+    let manifest = Manifest::parse_avro(content).map_err(corrupt)?;
+    let (entries, metadata) = manifest.into_parts();
+    let live = entries.into_iter().filter(|entry| entry.is_alive());
+    let live = live.map(|entry| Arc::new(inherit(Arc::unwrap_or_clone(entry), file))).collect();
+    // Decoded entries take a few times the bytes that they take in the file.
+    let weight = u32::try_from(content.len().saturating_mul(4)).unwrap_or(u32::MAX);
+    Ok(Decoded { live, schema: metadata.schema, weight })
+}
+
+/// What an entry leaves out stands in the manifest list.
+fn inherit(mut entry: ManifestEntry, file: &ManifestFile) -> ManifestEntry {
+    entry.snapshot_id = entry.snapshot_id.or(Some(file.added_snapshot_id));
+    if entry.status == ManifestStatus::Added || file.sequence_number == 0 {
+        entry.sequence_number = entry.sequence_number.or(Some(file.sequence_number));
+        entry.file_sequence_number = entry.file_sequence_number.or(Some(file.sequence_number));
+    }
+    entry
+}
+
+/// Reads a manifest list.
+pub(crate) fn decode_list(
+    location: &str,
+    content: &[u8],
+    version: FormatVersion,
+) -> Result<Vec<ManifestFile>> {
+    let list = ManifestList::parse_with_version(content, version);
+    let list = list.map_err(|error| Error::corrupt(location, error))?;
+    Ok(list.consume_entries().into_iter().collect())
+}
+
+/// What becomes of a file in a new manifest.
+#[derive(Debug, Clone)]
+pub(crate) enum Change {
+    /// The snapshot adds it.
+    Added(iceberg::spec::DataFile),
+    /// It was there before, and stays.
+    Kept(ManifestEntryRef),
+    /// It was there before, and goes.
+    Removed(ManifestEntryRef),
+}
+
+/// A manifest that is to be written.
+#[derive(Debug)]
+pub(crate) struct NewManifest {
+    pub(crate) schema: SchemaRef,
+    pub(crate) spec: PartitionSpecRef,
+    pub(crate) changes: Vec<Change>,
+}
+
+/// The bytes of a new manifest, and its row for the manifest list.
+pub(crate) async fn encode(
+    manifest: NewManifest,
+    location: &str,
+    snapshot_id: i64,
+) -> Result<(Bytes, ManifestFile), iceberg::Error> {
+    let memory = FileIO::new_with_memory();
+    let output = memory.new_output(MEMORY_FILE)?;
+    let spec = (*manifest.spec).clone();
+    let mut writer = ManifestWriterBuilder::new(output, Some(snapshot_id), manifest.schema, spec)
+        .build_v2_data();
+    for change in manifest.changes {
+        match change {
+            Change::Added(file) => writer.add_file(file, UNASSIGNED_SEQUENCE_NUMBER)?,
+            Change::Kept(entry) => writer.add_existing_file(
+                entry.data_file.clone(),
+                entry.snapshot_id.unwrap_or_default(),
+                entry.sequence_number.unwrap_or_default(),
+                entry.file_sequence_number.or(entry.sequence_number),
+            )?,
+            Change::Removed(entry) => writer.add_delete_file(
+                entry.data_file.clone(),
+                entry.sequence_number.unwrap_or_default(),
+                entry.file_sequence_number.or(entry.sequence_number),
+            )?,
+        }
+    }
+    let mut file = writer.write_manifest_file().await?;
+    location.clone_into(&mut file.manifest_path);
+    Ok((memory.new_input(MEMORY_FILE)?.read().await?, file))
+}
+
+/// The bytes of a manifest list.
+pub(crate) async fn encode_list(
+    manifests: Vec<ManifestFile>,
+    snapshot_id: i64,
+    parent: Option<i64>,
+    sequence_number: i64,
+) -> Result<Bytes, iceberg::Error> {
+    let memory = FileIO::new_with_memory();
+    let output = memory.new_output(MEMORY_FILE)?.writer().await?;
+    let mut writer = ManifestListWriter::v2(output, snapshot_id, parent, sequence_number);
+    writer.add_manifests(manifests.into_iter())?;
+    writer.close().await?;
+    memory.new_input(MEMORY_FILE)?.read().await
+}
+
+/// Runs work for the processor off the runtime's threads. A panic in it, which a broken file can cause
+/// in a decoder, is an error about that file.
+pub(crate) async fn off_thread<T: Send + 'static>(
+    location: &str,
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(error) => Err(Error::corrupt(location, error)),
+    }
+}

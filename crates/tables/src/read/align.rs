@@ -1,0 +1,63 @@
+//! A file's columns as the table has them now: matched by field id at every level.
+//!
+//! A column that was renamed or moved is found, one that was added later is null, one that was widened
+//! is cast.
+
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, ListArray, MapArray, StructArray, new_null_array};
+use arrow::compute::{CastOptions, cast_with_options};
+use arrow::datatypes::{DataType, Field, FieldRef, Fields};
+use arrow::error::ArrowError;
+
+use crate::types::schema::{entry_fields, field_id};
+
+/// Where a field of the table is among a file's; by name where the file has no field ids.
+pub(crate) fn find(fields: &Fields, wanted: &Field) -> Option<usize> {
+    let id = field_id(wanted);
+    if fields.iter().any(|field| field_id(field).is_some()) {
+        return fields.iter().position(|field| field_id(field) == id);
+    }
+    fields.iter().position(|field| field.name() == wanted.name())
+}
+
+/// An array of a file as a field of the table.
+pub(crate) fn align(array: &ArrayRef, field: &Field) -> Result<ArrayRef, ArrowError> {
+    match (array.data_type(), field.data_type()) {
+        (DataType::Struct(found), DataType::Struct(wanted)) => align_struct(array, found, wanted),
+        (DataType::List(_), DataType::List(element)) => {
+            let list = array.as_list::<i32>();
+            let values = align(list.values(), element)?;
+            let nulls = list.nulls().cloned();
+            let made = ListArray::try_new(element.clone(), list.offsets().clone(), values, nulls)?;
+            Ok(Arc::new(made))
+        }
+        (DataType::Map(..), DataType::Map(entries, _)) => align_map(array, entries),
+        (found, wanted) if found == wanted => Ok(array.clone()),
+        (_, wanted) => {
+            let options = CastOptions { safe: false, ..CastOptions::default() };
+            cast_with_options(array, wanted, &options)
+        }
+    }
+}
+
+fn align_struct(array: &ArrayRef, found: &Fields, wanted: &Fields) -> Result<ArrayRef, ArrowError> {
+    let array = array.as_struct();
+    let parts = wanted.iter().map(|field| match find(found, field) {
+        Some(position) => align(array.column(position), field),
+        None => Ok(new_null_array(field.data_type(), array.len())),
+    });
+    let parts = parts.collect::<Result<Vec<_>, _>>()?;
+    let nulls = array.nulls().cloned();
+    Ok(Arc::new(StructArray::try_new_with_length(wanted.clone(), parts, nulls, array.len())?))
+}
+
+fn align_map(array: &ArrayRef, entries: &FieldRef) -> Result<ArrayRef, ArrowError> {
+    let map = array.as_map();
+    let (key, value) = entry_fields(entries)?;
+    let columns = vec![align(map.keys(), key)?, align(map.values(), value)?];
+    let pairs = StructArray::try_new(vec![key.clone(), value.clone()].into(), columns, None)?;
+    let nulls = map.nulls().cloned();
+    let made = MapArray::try_new(entries.clone(), map.offsets().clone(), pairs, nulls, false)?;
+    Ok(Arc::new(made))
+}

@@ -1,0 +1,122 @@
+//! The plain reader: rows of data files, for samples, diffs and functions that need no SQL.
+//!
+//! Files come one after the other, in order; the next is opened while one is read. Only the wanted
+//! columns are fetched.
+
+mod align;
+mod source;
+
+use std::sync::Arc;
+
+use arrow::array::{RecordBatch, RecordBatchOptions, new_null_array};
+use arrow::datatypes::{Schema, SchemaRef};
+use arrow::error::ArrowError;
+use futures::stream::{self, BoxStream};
+use futures::{StreamExt, TryStreamExt};
+use object_store::ObjectStore;
+use parquet::arrow::{ParquetRecordBatchStreamBuilder, ProjectionMask};
+use parquet::errors::ParquetError;
+
+use self::align::{align, find};
+use self::source::Source;
+use crate::error::near;
+use crate::{BatchStream, DataFile, Error, Result};
+
+/// Rows in a batch.
+const BATCH_ROWS: usize = 8192;
+
+/// How many files are open at once.
+const FILES_AT_ONCE: usize = 2;
+
+/// Reads files as rows of a table's schema.
+pub(crate) fn read(
+    store: &Arc<dyn ObjectStore>,
+    schema: &SchemaRef,
+    files: &[Arc<DataFile>],
+    columns: Option<&[String]>,
+    limit: Option<usize>,
+) -> Result<BatchStream> {
+    let wanted = Arc::new(project(schema, columns)?);
+    let store = store.clone();
+    let opened = stream::iter(files.to_vec())
+        .map(move |file| open(store.clone(), file, wanted.clone(), limit))
+        .buffered(FILES_AT_ONCE)
+        .try_flatten();
+    Ok(match limit {
+        None => opened.boxed(),
+        Some(limit) => take_rows(opened.boxed(), limit).boxed(),
+    })
+}
+
+fn project(schema: &SchemaRef, columns: Option<&[String]>) -> Result<Schema> {
+    let Some(columns) = columns else { return Ok(schema.as_ref().clone()) };
+    let fields = columns.iter().map(|column| {
+        schema.field_with_name(column).cloned().map_err(|_| Error::ColumnNotFound {
+            column: column.clone(),
+            near: near(column, schema.fields().iter().map(|field| field.name().as_str())),
+        })
+    });
+    Ok(Schema::new(fields.collect::<Result<Vec<_>>>()?))
+}
+
+/// Passes batches on until there are enough rows.
+fn take_rows(
+    batches: BatchStream,
+    limit: usize,
+) -> impl futures::Stream<Item = Result<RecordBatch, ArrowError>> + Send {
+    stream::try_unfold((batches, limit), |(mut batches, left)| async move {
+        if left == 0 {
+            return Ok(None);
+        }
+        let Some(batch) = batches.try_next().await? else { return Ok(None) };
+        let rows = batch.num_rows().min(left);
+        Ok(Some((batch.slice(0, rows), (batches, left - rows))))
+    })
+}
+
+async fn open(
+    store: Arc<dyn ObjectStore>,
+    file: Arc<DataFile>,
+    wanted: Arc<Schema>,
+    limit: Option<usize>,
+) -> Result<BoxStream<'static, Result<RecordBatch, ArrowError>>, ArrowError> {
+    let failed = {
+        let file = file.clone();
+        move |error: ParquetError| ArrowError::from(file_error(&file, error))
+    };
+    let reader = Source { store, path: file.path.clone(), bytes: file.bytes };
+    let builder = ParquetRecordBatchStreamBuilder::new(reader).await.map_err(&failed)?;
+    let found = builder.schema().clone();
+    let roots: Vec<_> =
+        wanted.fields().iter().filter_map(|field| find(found.fields(), field)).collect();
+    let mask = ProjectionMask::roots(builder.parquet_schema(), roots);
+    let mut builder = builder.with_projection(mask).with_batch_size(BATCH_ROWS);
+    if let Some(limit) = limit {
+        builder = builder.with_limit(limit);
+    }
+    let batches = builder.build().map_err(&failed)?.map_err(failed);
+    Ok(batches.and_then(move |batch| futures::future::ready(arrange(&batch, &wanted))).boxed())
+}
+
+/// The batch of a file with the wanted columns, in order.
+fn arrange(batch: &RecordBatch, wanted: &Arc<Schema>) -> Result<RecordBatch, ArrowError> {
+    let found = batch.schema();
+    let columns = wanted.fields().iter().map(|field| match find(found.fields(), field) {
+        Some(position) => align(batch.column(position), field),
+        None => Ok(new_null_array(field.data_type(), batch.num_rows())),
+    });
+    let columns = columns.collect::<Result<Vec<_>, _>>()?;
+    let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+    RecordBatch::try_new_with_options(wanted.clone(), columns, &options)
+}
+
+/// A Parquet error about a data file: the object store's, or the file's own.
+fn file_error(file: &DataFile, error: ParquetError) -> Error {
+    match error {
+        ParquetError::External(source) => match source.downcast::<object_store::Error>() {
+            Ok(source) => Error::storage(&file.location, *source),
+            Err(source) => Error::corrupt(&file.location, source),
+        },
+        error => Error::corrupt(&file.location, error),
+    }
+}

@@ -1,0 +1,171 @@
+//! From any Arrow schema to the nearest one that Iceberg v2 can hold.
+//!
+//! Widens where Arrow has a type that Iceberg lacks, never narrows: what has no type that holds all its
+//! values is refused by the column's name. Times finer than a microsecond are the one exception, since
+//! Iceberg v2 has none.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema, TimeUnit};
+
+use super::name::{map_of, timestamptz};
+use super::{EXTENSION_NAME, UUID_EXTENSION, is_uuid};
+use crate::{Error, Result};
+
+/// The nearest schema that Iceberg v2 can hold.
+///
+/// Large and view types become plain ones, unsigned integers the next wider signed type, half floats
+/// floats, times microseconds, dictionaries their values, nulls strings. Metadata is dropped. Fails with
+/// `invalid_argument` naming the column where there is no such type, or a name is used twice.
+pub fn normalise_schema(schema: &Schema) -> Result<Schema> {
+    if schema.fields().is_empty() {
+        return Err(Error::NoColumns);
+    }
+    Ok(Schema::new(normalise_fields(schema.fields(), "")?))
+}
+
+fn normalise_fields(fields: &Fields, parent: &str) -> Result<Vec<Field>> {
+    let mut names = std::collections::HashSet::new();
+    for field in fields {
+        let column = join(parent, field.name());
+        if field.name().is_empty() {
+            let reason = "its name is empty".to_owned();
+            return Err(Error::InvalidColumn { column, reason });
+        }
+        if !names.insert(field.name()) {
+            let reason = "the name is there twice".to_owned();
+            return Err(Error::InvalidColumn { column, reason });
+        }
+    }
+    fields.iter().map(|field| normalise_field(field, &join(parent, field.name()))).collect()
+}
+
+/// The path of a nested column, as messages name it.
+pub(crate) fn join(parent: &str, name: &str) -> String {
+    if parent.is_empty() { name.to_owned() } else { format!("{parent}.{name}") }
+}
+
+fn normalise_field(field: &Field, column: &str) -> Result<Field> {
+    let data_type = normalise_type(field.data_type(), column)?;
+    // A column of nothing but nulls cannot stay one that takes none.
+    let nullable = field.is_nullable() || *field.data_type() == DataType::Null;
+    let mut metadata = HashMap::new();
+    if is_uuid(field) {
+        metadata.insert(EXTENSION_NAME.to_owned(), UUID_EXTENSION.to_owned());
+    }
+    Ok(Field::new(field.name(), data_type, nullable).with_metadata(metadata))
+}
+
+fn normalise_type(data_type: &DataType, column: &str) -> Result<DataType> {
+    Ok(match data_type {
+        DataType::Boolean => DataType::Boolean,
+        DataType::Int8 | DataType::Int16 | DataType::Int32 | DataType::UInt8 | DataType::UInt16 => {
+            DataType::Int32
+        }
+        DataType::Int64 | DataType::UInt32 => DataType::Int64,
+        DataType::UInt64 => DataType::Decimal128(20, 0),
+        DataType::Float16 | DataType::Float32 => DataType::Float32,
+        DataType::Float64 => DataType::Float64,
+        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View | DataType::Null => {
+            DataType::Utf8
+        }
+        DataType::Binary | DataType::LargeBinary | DataType::BinaryView => DataType::Binary,
+        DataType::FixedSizeBinary(width) if *width > 0 => DataType::FixedSizeBinary(*width),
+        DataType::Date32 | DataType::Date64 => DataType::Date32,
+        DataType::Time32(_) | DataType::Time64(_) => DataType::Time64(TimeUnit::Microsecond),
+        DataType::Timestamp(_, None) => DataType::Timestamp(TimeUnit::Microsecond, None),
+        DataType::Timestamp(_, Some(_)) => timestamptz(),
+        DataType::Decimal32(precision, scale)
+        | DataType::Decimal64(precision, scale)
+        | DataType::Decimal128(precision, scale)
+        | DataType::Decimal256(precision, scale) => {
+            decimal(*precision, *scale).ok_or_else(|| unsupported(data_type, column))?
+        }
+        DataType::Dictionary(_, values) => normalise_type(values, column)?,
+        DataType::RunEndEncoded(_, values) => normalise_type(values.data_type(), column)?,
+        DataType::List(element)
+        | DataType::LargeList(element)
+        | DataType::ListView(element)
+        | DataType::LargeListView(element)
+        | DataType::FixedSizeList(element, _) => list(element, column)?,
+        DataType::Struct(fields) if !fields.is_empty() => {
+            DataType::Struct(normalise_fields(fields, column)?.into())
+        }
+        DataType::Map(entries, _) => map(entries, data_type, column)?,
+        _ => return Err(unsupported(data_type, column)),
+    })
+}
+
+fn unsupported(data_type: &DataType, column: &str) -> Error {
+    Error::UnsupportedType { column: column.to_owned(), data_type: data_type.to_string() }
+}
+
+/// Iceberg's decimals have up to 38 digits, and no negative scale.
+fn decimal(precision: u8, scale: i8) -> Option<DataType> {
+    let (precision, scale) = match u8::try_from(scale) {
+        Ok(scale) => (precision, scale),
+        Err(_) => (precision.checked_add(scale.unsigned_abs())?, 0),
+    };
+    (precision <= 38 && scale <= precision).then_some(DataType::Decimal128(precision, scale as i8))
+}
+
+fn list(element: &FieldRef, column: &str) -> Result<DataType> {
+    let element = normalise_field(element, &join(column, "element"))?.with_name("element");
+    Ok(DataType::List(Arc::new(element)))
+}
+
+fn map(entries: &FieldRef, data_type: &DataType, column: &str) -> Result<DataType> {
+    let DataType::Struct(fields) = entries.data_type() else {
+        return Err(unsupported(data_type, column));
+    };
+    let [key, value] = fields.as_ref() else { return Err(unsupported(data_type, column)) };
+    let key = normalise_field(key, &join(column, "key"))?.with_name("key").with_nullable(false);
+    let value = normalise_field(value, &join(column, "value"))?.with_name("value");
+    Ok(map_of(key, value))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::type_name;
+
+    fn check(data_type: DataType, expected: &str) {
+        let schema = Schema::new(vec![Field::new("c", data_type, true)]);
+        let normal = normalise_schema(&schema).unwrap();
+        assert_eq!(type_name(normal.field(0).data_type()), expected);
+        assert_eq!(normalise_schema(&normal).unwrap(), normal, "a second time changes nothing");
+    }
+
+    #[test]
+    fn every_arrow_type_that_can_be_held_becomes_the_nearest() {
+        let item = |data_type| Arc::new(Field::new("item", data_type, true));
+        check(DataType::UInt8, "int");
+        check(DataType::UInt32, "long");
+        check(DataType::UInt64, "decimal(20, 0)");
+        check(DataType::Float16, "float");
+        check(DataType::Utf8View, "string");
+        check(DataType::Null, "string");
+        check(DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8)), "string");
+        check(DataType::Timestamp(TimeUnit::Nanosecond, Some("Asia/Tokyo".into())), "timestamptz");
+        check(DataType::Timestamp(TimeUnit::Second, None), "timestamp");
+        check(DataType::Time32(TimeUnit::Second), "time");
+        check(DataType::Decimal256(20, 3), "decimal(20, 3)");
+        check(DataType::Decimal128(5, -2), "decimal(7, 0)");
+        check(DataType::FixedSizeList(item(DataType::UInt8), 3), "list<int>");
+        let pair = vec![Field::new("x", DataType::LargeUtf8, true)];
+        check(DataType::Struct(pair.into()), "struct<x: string>");
+    }
+
+    #[test]
+    fn what_cannot_be_held_is_named() {
+        let inner = Field::new("span", DataType::Duration(TimeUnit::Second), true);
+        let outer = Field::new("trip", DataType::Struct(vec![inner].into()), true);
+        let error = normalise_schema(&Schema::new(vec![outer])).unwrap_err();
+        assert!(error.to_string().starts_with("column `trip.span` has the type `Duration(s)`"));
+        let twice = vec![Field::new("a", DataType::Int32, true); 2];
+        let error = normalise_schema(&Schema::new(twice)).unwrap_err();
+        assert_eq!(error.to_string(), "column `a` cannot be used: the name is there twice");
+        assert!(normalise_schema(&Schema::empty()).is_err());
+    }
+}

@@ -1,0 +1,265 @@
+//! Arrow schemas to Iceberg schemas, with fresh field ids, and back.
+//!
+//! Arrow here is the workspace's, not the one inside the `iceberg` crate; nothing Arrow-typed crosses.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema, SchemaRef, TimeUnit};
+use iceberg::spec::{
+    ListType, MapType, NestedField, NestedFieldRef, PrimitiveType, StructType, Type,
+};
+
+use super::name::{map_of, timestamptz};
+use super::{EXTENSION_NAME, UUID_EXTENSION, is_uuid};
+use crate::{Error, FIELD_ID, Result};
+
+/// Gives field ids to Arrow columns, level by level, so that top-level columns have the lowest.
+pub(crate) struct FieldIds {
+    last: i32,
+}
+
+impl FieldIds {
+    /// Ids that follow `last`.
+    pub(crate) fn after(last: i32) -> Self {
+        FieldIds { last }
+    }
+
+    fn next(&mut self) -> i32 {
+        self.last += 1;
+        self.last
+    }
+
+    /// Iceberg fields for normalised Arrow fields. A field keeps the id that `base` has for its name,
+    /// where the type is the same.
+    pub(crate) fn assign(
+        &mut self,
+        fields: &Fields,
+        base: Option<&StructType>,
+    ) -> Result<Vec<NestedFieldRef>> {
+        let known: Vec<_> = fields.iter().map(|field| same_field(field, base)).collect();
+        let ids: Vec<_> =
+            known.iter().map(|known| known.map_or_else(|| self.next(), |base| base.id)).collect();
+        let converted = fields.iter().zip(ids).zip(&known).map(|((field, id), known)| {
+            let field_type = self.convert(field, known.map(|base| base.field_type.as_ref()))?;
+            Ok(NestedField::new(id, field.name(), field_type, !field.is_nullable()).into())
+        });
+        converted.collect()
+    }
+
+    fn convert(&mut self, field: &Field, base: Option<&Type>) -> Result<Type> {
+        match (field.data_type(), base) {
+            (DataType::Struct(fields), base) => {
+                let base = base.and_then(as_struct);
+                Ok(StructType::new(self.assign(fields, base)?).into())
+            }
+            (DataType::List(element), base) => {
+                let base = base.and_then(|base| match base {
+                    Type::List(list) => Some(list.element_field.as_ref()),
+                    _ => None,
+                });
+                let (id, element_type) = self.part(element, base)?;
+                let required = !element.is_nullable();
+                Ok(ListType::new(NestedField::list_element(id, element_type, required).into())
+                    .into())
+            }
+            (DataType::Map(entries, _), base) => self.convert_map(entries, base),
+            _ => primitive_type(field).map(Type::Primitive),
+        }
+    }
+
+    fn convert_map(&mut self, entries: &Field, base: Option<&Type>) -> Result<Type> {
+        let (key, value) = entry_fields(entries)?;
+        let base = base.and_then(|base| match base {
+            Type::Map(map) => Some(map),
+            _ => None,
+        });
+        let (key_id, key_type) = self.part(key, base.map(|map| map.key_field.as_ref()))?;
+        let (value_id, value_type) = self.part(value, base.map(|map| map.value_field.as_ref()))?;
+        Ok(MapType::new(
+            NestedField::map_key_element(key_id, key_type).into(),
+            NestedField::map_value_element(value_id, value_type, !value.is_nullable()).into(),
+        )
+        .into())
+    }
+
+    /// The id and type of a list's element, or a map's key or value.
+    fn part(&mut self, field: &Field, base: Option<&NestedField>) -> Result<(i32, Type)> {
+        let base = base.filter(|base| same_type(field, &base.field_type));
+        let id = base.map_or_else(|| self.next(), |base| base.id);
+        Ok((id, self.convert(field, base.map(|base| base.field_type.as_ref()))?))
+    }
+}
+
+fn as_struct(base: &Type) -> Option<&StructType> {
+    match base {
+        Type::Struct(base) => Some(base),
+        _ => None,
+    }
+}
+
+/// The field of `base` that has the same name and type.
+fn same_field<'a>(field: &Field, base: Option<&'a StructType>) -> Option<&'a NestedField> {
+    let known = base?.fields().iter().find(|known| known.name == *field.name())?;
+    same_type(field, &known.field_type).then_some(known)
+}
+
+/// Whether values of one type can stand under the id of the other; nested types carry ids of their own.
+fn same_type(field: &Field, known: &Type) -> bool {
+    match (field.data_type(), known) {
+        (DataType::Struct(_), Type::Struct(_))
+        | (DataType::List(_), Type::List(_))
+        | (DataType::Map(..), Type::Map(_)) => true,
+        (_, Type::Primitive(known)) => primitive_type(field).is_ok_and(|found| found == *known),
+        _ => false,
+    }
+}
+
+/// The key and value fields within a map's entries.
+pub(crate) fn entry_fields(entries: &Field) -> Result<(&FieldRef, &FieldRef)> {
+    match entries.data_type() {
+        DataType::Struct(fields) if fields.len() == 2 => Ok((&fields[0], &fields[1])),
+        other => Err(Error::internal("typed", format!("a map's entries are `{other}`"))),
+    }
+}
+
+fn primitive_type(field: &Field) -> Result<PrimitiveType> {
+    Ok(match field.data_type() {
+        DataType::Boolean => PrimitiveType::Boolean,
+        DataType::Int32 => PrimitiveType::Int,
+        DataType::Int64 => PrimitiveType::Long,
+        DataType::Float32 => PrimitiveType::Float,
+        DataType::Float64 => PrimitiveType::Double,
+        DataType::Decimal128(precision, scale) => {
+            PrimitiveType::Decimal { precision: u32::from(*precision), scale: *scale as u32 }
+        }
+        DataType::Date32 => PrimitiveType::Date,
+        DataType::Time64(TimeUnit::Microsecond) => PrimitiveType::Time,
+        DataType::Timestamp(TimeUnit::Microsecond, None) => PrimitiveType::Timestamp,
+        DataType::Timestamp(TimeUnit::Microsecond, Some(_)) => PrimitiveType::Timestamptz,
+        DataType::Utf8 => PrimitiveType::String,
+        DataType::Binary => PrimitiveType::Binary,
+        DataType::FixedSizeBinary(_) if is_uuid(field) => PrimitiveType::Uuid,
+        DataType::FixedSizeBinary(width) => PrimitiveType::Fixed(*width as u64),
+        other => {
+            let column = field.name().clone();
+            return Err(Error::UnsupportedType { column, data_type: other.to_string() });
+        }
+    })
+}
+
+/// The Arrow schema of an Iceberg schema; every field's metadata carries its id.
+pub(crate) fn arrow_schema(fields: &[NestedFieldRef]) -> SchemaRef {
+    Arc::new(Schema::new(fields.iter().map(|field| arrow_field(field)).collect::<Vec<_>>()))
+}
+
+/// The Arrow field of an Iceberg field.
+pub(crate) fn arrow_field(field: &NestedField) -> Field {
+    let mut metadata = HashMap::from([(FIELD_ID.to_owned(), field.id.to_string())]);
+    if *field.field_type == Type::Primitive(PrimitiveType::Uuid) {
+        metadata.insert(EXTENSION_NAME.to_owned(), UUID_EXTENSION.to_owned());
+    }
+    Field::new(&field.name, arrow_type(&field.field_type), !field.required).with_metadata(metadata)
+}
+
+fn arrow_type(field_type: &Type) -> DataType {
+    match field_type {
+        Type::Primitive(primitive) => arrow_primitive(primitive),
+        Type::Struct(fields) => {
+            let fields: Vec<_> = fields.fields().iter().map(|field| arrow_field(field)).collect();
+            DataType::Struct(fields.into())
+        }
+        Type::List(list) => {
+            let element = arrow_field(&list.element_field).with_name("element");
+            DataType::List(Arc::new(element))
+        }
+        Type::Map(map) => map_of(
+            arrow_field(&map.key_field).with_name("key").with_nullable(false),
+            arrow_field(&map.value_field).with_name("value"),
+        ),
+    }
+}
+
+/// The Arrow type of an Iceberg primitive.
+pub(crate) fn arrow_primitive(primitive: &PrimitiveType) -> DataType {
+    match primitive {
+        PrimitiveType::Boolean => DataType::Boolean,
+        PrimitiveType::Int => DataType::Int32,
+        PrimitiveType::Long => DataType::Int64,
+        PrimitiveType::Float => DataType::Float32,
+        PrimitiveType::Double => DataType::Float64,
+        PrimitiveType::Decimal { precision, scale } => {
+            DataType::Decimal128(*precision as u8, *scale as i8)
+        }
+        PrimitiveType::Date => DataType::Date32,
+        PrimitiveType::Time => DataType::Time64(TimeUnit::Microsecond),
+        PrimitiveType::Timestamp => DataType::Timestamp(TimeUnit::Microsecond, None),
+        PrimitiveType::Timestamptz => timestamptz(),
+        PrimitiveType::TimestampNs => DataType::Timestamp(TimeUnit::Nanosecond, None),
+        PrimitiveType::TimestamptzNs => {
+            DataType::Timestamp(TimeUnit::Nanosecond, Some("UTC".into()))
+        }
+        PrimitiveType::String => DataType::Utf8,
+        PrimitiveType::Uuid => DataType::FixedSizeBinary(16),
+        PrimitiveType::Fixed(width) => DataType::FixedSizeBinary(*width as i32),
+        PrimitiveType::Binary => DataType::Binary,
+    }
+}
+
+/// The Iceberg id that a field's metadata carries.
+pub(crate) fn field_id(field: &Field) -> Option<i32> {
+    field.metadata().get(FIELD_ID)?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::parse_type;
+
+    fn schema(columns: &[(&str, &str)]) -> Fields {
+        let fields =
+            columns.iter().map(|(name, text)| Field::new(*name, parse_type(text).unwrap(), true));
+        fields.collect()
+    }
+
+    fn ids(fields: &[NestedFieldRef]) -> Vec<(String, i32)> {
+        fields.iter().map(|field| (field.name.clone(), field.id)).collect()
+    }
+
+    #[test]
+    fn columns_come_first_and_their_parts_after() {
+        let fields = schema(&[("a", "struct<x: int, y: list<int>>"), ("b", "long")]);
+        let assigned = FieldIds::after(0).assign(&fields, None).unwrap();
+        assert_eq!(ids(&assigned), [("a".to_owned(), 1), ("b".to_owned(), 2)]);
+        let arrow = arrow_schema(&assigned);
+        let DataType::Struct(parts) = arrow.field(0).data_type() else { panic!("no struct") };
+        assert_eq!(parts.iter().map(|part| field_id(part)).collect::<Vec<_>>(), [Some(3), Some(4)]);
+        let DataType::List(element) = parts[1].data_type() else { panic!("no list") };
+        assert_eq!(field_id(element), Some(5));
+    }
+
+    #[test]
+    fn a_column_keeps_its_id_only_with_its_type() {
+        let old = FieldIds::after(0).assign(&schema(&[("a", "int"), ("b", "int")]), None).unwrap();
+        let old = StructType::new(old);
+        let fields = schema(&[("b", "int"), ("c", "int"), ("a", "string")]);
+        let new = FieldIds::after(2).assign(&fields, Some(&old)).unwrap();
+        assert_eq!(ids(&new), [("b".to_owned(), 2), ("c".to_owned(), 3), ("a".to_owned(), 4)]);
+    }
+
+    #[test]
+    fn every_type_survives_the_way_there_and_back() {
+        let fields = schema(&[
+            ("a", "boolean"),
+            ("b", "decimal(9, 2)"),
+            ("c", "time"),
+            ("d", "timestamptz"),
+            ("e", "fixed[3]"),
+            ("f", "map<string, list<double>>"),
+        ]);
+        let back = arrow_schema(&FieldIds::after(0).assign(&fields, None).unwrap());
+        for (before, after) in fields.iter().zip(back.fields()) {
+            assert_eq!(crate::type_name(before.data_type()), crate::type_name(after.data_type()));
+        }
+    }
+}

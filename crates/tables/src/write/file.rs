@@ -1,0 +1,312 @@
+//! One Parquet data file while it is written.
+//!
+//! Columns are encoded side by side on as many threads as there are processors; rows keep their order.
+//! A row group is held in memory until it is full, then sent to the object store while the next one
+//! fills.
+
+use std::io::Write;
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, RecordBatch};
+use arrow::datatypes::{FieldRef, SchemaRef};
+use bytes::Bytes;
+use futures::future::try_join_all;
+use iceberg::spec::{DataContentType, DataFile, DataFileBuilder, DataFileFormat, Struct};
+use object_store::ObjectStore;
+use object_store::buffered::BufWriter;
+use object_store::path::Path;
+use parking_lot::Mutex;
+use parquet::arrow::ArrowSchemaConverter;
+use parquet::arrow::arrow_writer::{
+    ArrowColumnChunk, ArrowColumnWriter, ArrowRowGroupWriterFactory, compute_leaves,
+};
+use parquet::basic::{Compression, ZstdLevel};
+use parquet::errors::ParquetError;
+use parquet::file::properties::{EnabledStatistics, WriterProperties};
+use parquet::file::writer::SerializedFileWriter;
+use tokio::io::AsyncWriteExt;
+
+use super::metrics::{NanCounts, count_nans, describe_columns};
+use crate::{Error, Result};
+
+/// Values in a batch below which a thread of its own costs more than it saves.
+const PARALLEL_VALUES_MIN: usize = 1 << 16;
+
+/// Rows encoded in one go, so that a row group's size is looked at in time.
+const ROWS_AT_ONCE: usize = 1 << 16;
+
+/// Bytes held before the object store is asked for a multipart upload.
+const UPLOAD_PART_BYTES: usize = 8 << 20;
+
+/// Limits of a row group.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct RowGroupLimits {
+    pub(crate) rows: usize,
+    pub(crate) bytes: usize,
+}
+
+/// What all files of one write have in common.
+#[derive(Debug)]
+pub(crate) struct FileFormat {
+    schema: SchemaRef,
+    properties: Arc<WriterProperties>,
+    limits: RowGroupLimits,
+    lanes: usize,
+}
+
+impl FileFormat {
+    pub(crate) fn new(schema: SchemaRef, limits: RowGroupLimits) -> Result<Self> {
+        let level = ZstdLevel::try_new(1).map_err(internal)?;
+        let properties = WriterProperties::builder()
+            .set_compression(Compression::ZSTD(level))
+            .set_statistics_enabled(EnabledStatistics::Page)
+            .set_created_by(concat!("headwater ", env!("CARGO_PKG_VERSION")).to_owned())
+            .build();
+        let lanes = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        Ok(FileFormat { schema, properties: Arc::new(properties), limits, lanes })
+    }
+}
+
+fn internal(error: impl std::fmt::Display) -> Error {
+    Error::internal("written", error)
+}
+
+/// The bytes of a file that are encoded and not yet sent.
+#[derive(Debug, Clone, Default)]
+struct Encoded(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Encoded {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The row group that is being filled.
+struct RowGroup {
+    /// One writer per leaf column, in order; empty only while lanes have them.
+    writers: Vec<ArrowColumnWriter>,
+    rows: usize,
+}
+
+/// A top-level column with the writers of its leaves, for a lane.
+struct Job {
+    position: usize,
+    field: FieldRef,
+    column: ArrayRef,
+    writers: Vec<ArrowColumnWriter>,
+}
+
+/// A data file that takes rows.
+pub(crate) struct FileWriter {
+    format: Arc<FileFormat>,
+    location: String,
+    partition: Struct,
+    upload: BufWriter,
+    encoded: Encoded,
+    file: SerializedFileWriter<Encoded>,
+    factory: ArrowRowGroupWriterFactory,
+    /// Leaves of each top-level column.
+    leaves: Vec<usize>,
+    group: Option<RowGroup>,
+    groups: usize,
+    nans: NanCounts,
+    rows: u64,
+}
+
+impl FileWriter {
+    /// Begins a file. Nothing reaches the object store before the first row group is full.
+    pub(crate) fn new(
+        format: Arc<FileFormat>,
+        store: Arc<dyn ObjectStore>,
+        location: String,
+        path: Path,
+        partition: Struct,
+    ) -> Result<Self> {
+        let upload = BufWriter::with_capacity(store, path, UPLOAD_PART_BYTES);
+        let encoded = Encoded::default();
+        let parquet_schema =
+            ArrowSchemaConverter::new().convert(&format.schema).map_err(internal)?;
+        let root = parquet_schema.root_schema_ptr();
+        let file = SerializedFileWriter::new(encoded.clone(), root, format.properties.clone())
+            .map_err(internal)?;
+        let factory = ArrowRowGroupWriterFactory::new(&file, format.schema.clone());
+        let mut leaves = vec![0; format.schema.fields().len()];
+        for leaf in 0..parquet_schema.num_columns() {
+            leaves[parquet_schema.get_column_root_idx(leaf)] += 1;
+        }
+        let nans = NanCounts::new();
+        Ok(FileWriter {
+            format,
+            location,
+            partition,
+            upload,
+            encoded,
+            file,
+            factory,
+            leaves,
+            group: None,
+            groups: 0,
+            nans,
+            rows: 0,
+        })
+    }
+
+    /// Bytes that the file will have at least, were it closed now.
+    pub(crate) fn size(&self) -> u64 {
+        let group = self.group.as_ref().map_or(0, RowGroup::encoded_bytes);
+        (self.file.bytes_written() + group) as u64
+    }
+
+    /// Bytes of memory that the row group at hand takes.
+    pub(crate) fn memory(&self) -> usize {
+        self.group
+            .as_ref()
+            .map_or(0, |group| group.writers.iter().map(ArrowColumnWriter::memory_size).sum())
+    }
+
+    /// Adds rows, which have the table's schema.
+    pub(crate) async fn write(&mut self, batch: &RecordBatch) -> Result<()> {
+        count_nans(batch, &mut self.nans);
+        self.rows += batch.num_rows() as u64;
+        let mut first = 0;
+        while first < batch.num_rows() {
+            let room = self.format.limits.rows - self.group.as_ref().map_or(0, |group| group.rows);
+            let rows = room.min(ROWS_AT_ONCE).min(batch.num_rows() - first);
+            self.encode(&batch.slice(first, rows)).await?;
+            first += rows;
+            if self.group.as_ref().is_some_and(|group| group.is_full(self.format.limits)) {
+                self.flush().await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn encode(&mut self, batch: &RecordBatch) -> Result<()> {
+        let group = match &mut self.group {
+            Some(group) => group,
+            none => {
+                let writers = self.factory.create_column_writers(self.groups).map_err(internal)?;
+                none.insert(RowGroup { writers, rows: 0 })
+            }
+        };
+        group.rows += batch.num_rows();
+        let mut writers = std::mem::take(&mut group.writers).into_iter();
+        let columns = self.format.schema.fields().iter().zip(batch.columns()).zip(&self.leaves);
+        let jobs = columns.enumerate().map(|(position, ((field, column), leaves))| Job {
+            position,
+            field: field.clone(),
+            column: column.clone(),
+            writers: writers.by_ref().take(*leaves).collect(),
+        });
+        let jobs: Vec<Job> = jobs.collect();
+        let done = if batch.num_rows() * jobs.len() < PARALLEL_VALUES_MIN {
+            run_jobs(jobs)?
+        } else {
+            run_in_lanes(jobs, self.format.lanes).await?
+        };
+        group.writers = done.into_iter().flat_map(|job| job.writers).collect();
+        Ok(())
+    }
+
+    /// Closes the row group at hand and sends it off.
+    pub(crate) async fn flush(&mut self) -> Result<()> {
+        let Some(group) = self.group.take() else { return Ok(()) };
+        self.groups += 1;
+        let large = group.encoded_bytes() >= PARALLEL_VALUES_MIN;
+        let chunks = if large {
+            let closing = tokio::task::spawn_blocking(move || close_writers(group.writers));
+            closing.await.map_err(internal)?
+        } else {
+            close_writers(group.writers)
+        };
+        let mut row_group = self.file.next_row_group().map_err(internal)?;
+        for chunk in chunks.map_err(internal)? {
+            chunk.append_to_row_group(&mut row_group).map_err(internal)?;
+        }
+        row_group.close().map_err(internal)?;
+        self.send().await
+    }
+
+    async fn send(&mut self) -> Result<()> {
+        let bytes = std::mem::take(&mut *self.encoded.0.lock());
+        let sent = self.upload.put(Bytes::from(bytes)).await;
+        sent.map_err(|error| Error::storage(&self.location, error))
+    }
+
+    /// Closes the file and gives its entry for a manifest.
+    pub(crate) async fn close(
+        mut self,
+        schema: &iceberg::spec::Schema,
+        spec_id: i32,
+    ) -> Result<DataFile> {
+        self.flush().await?;
+        let metadata = self.file.finish().map_err(internal)?;
+        let bytes = self.file.bytes_written() as u64;
+        self.send().await?;
+        let closed = self.upload.shutdown().await;
+        closed.map_err(|error| Error::storage(&self.location, error))?;
+        let offsets = metadata.row_groups().iter().filter_map(|group| {
+            let first = group.columns().first()?;
+            Some(first.dictionary_page_offset().unwrap_or_else(|| first.data_page_offset()))
+        });
+        let mut builder = DataFileBuilder::default();
+        builder
+            .content(DataContentType::Data)
+            .file_path(self.location)
+            .file_format(DataFileFormat::Parquet)
+            .partition(self.partition)
+            .partition_spec_id(spec_id)
+            .record_count(self.rows)
+            .file_size_in_bytes(bytes)
+            .split_offsets(Some(offsets.collect()));
+        describe_columns(&mut builder, &metadata, schema, self.nans);
+        builder.build().map_err(internal)
+    }
+}
+
+impl RowGroup {
+    fn encoded_bytes(&self) -> usize {
+        self.writers.iter().map(ArrowColumnWriter::get_estimated_total_bytes).sum()
+    }
+
+    fn is_full(&self, limits: RowGroupLimits) -> bool {
+        self.rows >= limits.rows || self.encoded_bytes() >= limits.bytes
+    }
+}
+
+fn close_writers(writers: Vec<ArrowColumnWriter>) -> Result<Vec<ArrowColumnChunk>, ParquetError> {
+    writers.into_iter().map(ArrowColumnWriter::close).collect()
+}
+
+fn run_jobs(mut jobs: Vec<Job>) -> Result<Vec<Job>> {
+    for job in &mut jobs {
+        let leaves = compute_leaves(&job.field, &job.column).map_err(internal)?;
+        for (writer, leaf) in job.writers.iter_mut().zip(leaves) {
+            writer.write(&leaf).map_err(internal)?;
+        }
+    }
+    Ok(jobs)
+}
+
+/// Deals the jobs to lanes, the largest first to the lane with the least to do, and waits for all.
+async fn run_in_lanes(mut jobs: Vec<Job>, lanes: usize) -> Result<Vec<Job>> {
+    jobs.sort_by_cached_key(|job| std::cmp::Reverse(job.column.get_array_memory_size()));
+    let mut hands: Vec<(usize, Vec<Job>)> = (0..lanes.max(1)).map(|_| (0, Vec::new())).collect();
+    for job in jobs {
+        if let Some((load, hand)) = hands.iter_mut().min_by_key(|(load, _)| *load) {
+            *load += job.column.get_array_memory_size();
+            hand.push(job);
+        }
+    }
+    let lanes = hands.into_iter().map(|(_, hand)| async move {
+        tokio::task::spawn_blocking(move || run_jobs(hand)).await.map_err(internal)?
+    });
+    let mut done: Vec<Job> = try_join_all(lanes).await?.into_iter().flatten().collect();
+    done.sort_by_key(|job| job.position);
+    Ok(done)
+}

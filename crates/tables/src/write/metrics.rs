@@ -1,0 +1,277 @@
+//! What a manifest says of a data file's columns, from the Parquet writer's own statistics.
+//!
+//! Bounds of strings and bytes are cut to sixteen characters or bytes as Iceberg does it: a lower bound
+//! by leaving off the rest, an upper bound by also raising the last character that can be raised.
+
+use std::collections::HashMap;
+
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
+use arrow::datatypes::{DataType, Field, Float32Type, Float64Type};
+use iceberg::spec::{DataFileBuilder, Datum, PrimitiveLiteral, PrimitiveType, Schema, Type};
+use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData};
+use parquet::file::statistics::Statistics;
+use parquet::schema::types::ColumnDescriptor;
+
+use crate::types::schema::field_id;
+
+/// The longest bound of a string in characters, and of binary in bytes.
+const BOUND_LENGTH_MAX: usize = 16;
+
+/// Counts of NaN by field id, of the columns that can have any.
+pub(crate) type NanCounts = HashMap<i32, u64>;
+
+/// Adds the NaNs of a batch's top-level columns and structs.
+pub(crate) fn count_nans(batch: &RecordBatch, counts: &mut NanCounts) {
+    for (field, column) in batch.schema_ref().fields().iter().zip(batch.columns()) {
+        count_column(field, column, counts);
+    }
+}
+
+fn count_column(field: &Field, column: &ArrayRef, counts: &mut NanCounts) {
+    let nans = match column.data_type() {
+        DataType::Float32 => {
+            let values = column.as_primitive::<Float32Type>();
+            values.iter().flatten().filter(|value| value.is_nan()).count()
+        }
+        DataType::Float64 => {
+            let values = column.as_primitive::<Float64Type>();
+            values.iter().flatten().filter(|value| value.is_nan()).count()
+        }
+        DataType::Struct(fields) => {
+            for (field, column) in fields.iter().zip(column.as_struct().columns()) {
+                count_column(field, column, counts);
+            }
+            return;
+        }
+        _ => return,
+    };
+    if let Some(id) = field_id(field) {
+        *counts.entry(id).or_default() += nans as u64;
+    }
+}
+
+/// One column's metrics, summed over row groups.
+#[derive(Debug, Default)]
+struct Column {
+    size: u64,
+    values: u64,
+    nulls: Option<u64>,
+    lower: Range,
+    upper: Range,
+}
+
+/// A bound over several row groups.
+#[derive(Debug, Default, Clone, PartialEq)]
+enum Range {
+    /// No value was seen.
+    #[default]
+    Empty,
+    /// The bound of all values seen.
+    Known(Datum),
+    /// Some row group had values and no bound.
+    Unknown,
+}
+
+/// Puts the metrics of a written file into its entry.
+pub(crate) fn describe_columns(
+    builder: &mut DataFileBuilder,
+    metadata: &ParquetMetaData,
+    schema: &Schema,
+    nans: NanCounts,
+) {
+    let columns = collect(metadata, schema);
+    let mut sizes = HashMap::new();
+    let mut values = HashMap::new();
+    let mut nulls = HashMap::new();
+    let mut lower = HashMap::new();
+    let mut upper = HashMap::new();
+    for (id, repeated, column) in columns {
+        sizes.insert(id, column.size);
+        if repeated {
+            continue;
+        }
+        values.insert(id, column.values);
+        nulls.extend(column.nulls.map(|count| (id, count)));
+        if let Range::Known(bound) = column.lower {
+            lower.insert(id, shorten_lower(bound));
+        }
+        if let Range::Known(bound) = column.upper {
+            upper.extend(shorten_upper(bound).map(|bound| (id, bound)));
+        }
+    }
+    builder
+        .column_sizes(sizes)
+        .value_counts(values)
+        .null_value_counts(nulls)
+        .nan_value_counts(nans)
+        .lower_bounds(lower)
+        .upper_bounds(upper);
+}
+
+/// The metrics of each leaf that has a field id, and whether it lies within a list or map.
+fn collect(metadata: &ParquetMetaData, schema: &Schema) -> Vec<(i32, bool, Column)> {
+    let mut found = Vec::new();
+    for (position, leaf) in metadata.file_metadata().schema_descr().columns().iter().enumerate() {
+        let Some((id, primitive)) = identify(leaf, schema) else { continue };
+        let mut column = Column { nulls: Some(0), ..Column::default() };
+        for group in metadata.row_groups() {
+            column.add(group.column(position), primitive);
+        }
+        found.push((id, leaf.max_rep_level() > 0, column));
+    }
+    found
+}
+
+fn identify<'a>(leaf: &ColumnDescriptor, schema: &'a Schema) -> Option<(i32, &'a PrimitiveType)> {
+    let leaf = leaf.self_type().get_basic_info();
+    let id = leaf.has_id().then(|| leaf.id())?;
+    match schema.field_by_id(id)?.field_type.as_ref() {
+        Type::Primitive(primitive) => Some((id, primitive)),
+        _ => None,
+    }
+}
+
+impl Column {
+    fn add(&mut self, chunk: &ColumnChunkMetaData, primitive: &PrimitiveType) {
+        let values = chunk.num_values() as u64;
+        let statistics = chunk.statistics();
+        let nulls = statistics.and_then(Statistics::null_count_opt);
+        self.size += chunk.compressed_size() as u64;
+        self.values += values;
+        self.nulls = self.nulls.zip(nulls).map(|(sum, nulls)| sum + nulls);
+        if nulls == Some(values) {
+            return;
+        }
+        // A group without bounds has only NaNs, which no bound covers.
+        let floats = matches!(primitive, PrimitiveType::Float | PrimitiveType::Double);
+        let lower = statistics.and_then(|s| datum(s, s.min_bytes_opt()?, primitive));
+        let upper = statistics.and_then(|s| datum(s, s.max_bytes_opt()?, primitive));
+        if floats && lower.is_none() && upper.is_none() {
+            return;
+        }
+        self.lower.include(lower, |new, old| new < old);
+        self.upper.include(upper, |new, old| new > old);
+    }
+}
+
+impl Range {
+    fn include(
+        &mut self,
+        bound: Option<Datum>,
+        wider: impl Fn(&PrimitiveLiteral, &PrimitiveLiteral) -> bool,
+    ) {
+        *self = match (std::mem::take(self), bound) {
+            (Range::Unknown, _) | (_, None) => Range::Unknown,
+            (Range::Empty, Some(bound)) => Range::Known(bound),
+            (Range::Known(old), Some(new)) => {
+                Range::Known(if wider(new.literal(), old.literal()) { new } else { old })
+            }
+        };
+    }
+}
+
+/// A Parquet statistic's value as Iceberg's type. Parquet keeps small decimals as little-endian integers;
+/// all else has the bytes that Iceberg has.
+fn datum(statistics: &Statistics, bytes: &[u8], primitive: &PrimitiveType) -> Option<Datum> {
+    let decimal = matches!(primitive, PrimitiveType::Decimal { .. });
+    let big_endian = match statistics {
+        Statistics::Int32(_) if decimal => i128::from(i32::from_le_bytes(bytes.try_into().ok()?)),
+        Statistics::Int64(_) if decimal => i128::from(i64::from_le_bytes(bytes.try_into().ok()?)),
+        _ => return Datum::try_from_bytes(bytes, primitive.clone()).ok(),
+    };
+    Datum::try_from_bytes(&big_endian.to_be_bytes(), primitive.clone()).ok()
+}
+
+fn shorten_lower(bound: Datum) -> Datum {
+    match bound.literal() {
+        PrimitiveLiteral::String(text) => match text.char_indices().nth(BOUND_LENGTH_MAX) {
+            Some((end, _)) => Datum::string(&text[..end]),
+            None => bound,
+        },
+        PrimitiveLiteral::Binary(bytes)
+            if bytes.len() > BOUND_LENGTH_MAX && *bound.data_type() == PrimitiveType::Binary =>
+        {
+            Datum::binary(bytes[..BOUND_LENGTH_MAX].iter().copied())
+        }
+        _ => bound,
+    }
+}
+
+/// None where every character that is kept is the highest there is.
+fn shorten_upper(bound: Datum) -> Option<Datum> {
+    match bound.literal() {
+        PrimitiveLiteral::String(text) => match text.char_indices().nth(BOUND_LENGTH_MAX) {
+            Some((end, _)) => raise_text(&text[..end]).map(Datum::string),
+            None => Some(bound),
+        },
+        PrimitiveLiteral::Binary(bytes)
+            if bytes.len() > BOUND_LENGTH_MAX && *bound.data_type() == PrimitiveType::Binary =>
+        {
+            raise_bytes(&bytes[..BOUND_LENGTH_MAX]).map(Datum::binary)
+        }
+        _ => Some(bound),
+    }
+}
+
+/// The least text of the same length or shorter that is above all texts that begin with this one.
+fn raise_text(text: &str) -> Option<String> {
+    let mut kept: Vec<char> = text.chars().collect();
+    while let Some(last) = kept.pop() {
+        let next = match last {
+            // The code points between these two are no characters.
+            '\u{D7FF}' => Some('\u{E000}'),
+            last => char::from_u32(last as u32 + 1),
+        };
+        if let Some(next) = next {
+            kept.push(next);
+            return Some(kept.into_iter().collect());
+        }
+    }
+    None
+}
+
+fn raise_bytes(bytes: &[u8]) -> Option<Vec<u8>> {
+    let last = bytes.iter().rposition(|byte| *byte != u8::MAX)?;
+    let mut raised = bytes[..=last].to_vec();
+    raised[last] += 1;
+    Some(raised)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_bounds_are_cut_and_still_bound() {
+        let text = |length: usize| "x".repeat(length);
+        assert_eq!(shorten_lower(Datum::string(text(16))), Datum::string(text(16)));
+        assert_eq!(shorten_lower(Datum::string(text(17))), Datum::string(text(16)));
+        let raised = format!("{}y", text(15));
+        assert_eq!(shorten_upper(Datum::string(text(17))), Some(Datum::string(raised)));
+        assert_eq!(shorten_upper(Datum::string(text(16))), Some(Datum::string(text(16))));
+        let umlauts = "ü".repeat(20);
+        assert_eq!(shorten_lower(Datum::string(&umlauts)), Datum::string("ü".repeat(16)));
+    }
+
+    #[test]
+    fn a_bound_of_the_highest_characters_is_left_out() {
+        assert_eq!(shorten_upper(Datum::string("\u{10FFFF}".repeat(17))), None);
+        let almost = format!("a{}", "\u{10FFFF}".repeat(17));
+        assert_eq!(shorten_upper(Datum::string(almost)), Some(Datum::string("b")));
+        assert_eq!(raise_text("\u{D7FF}").as_deref(), Some("\u{E000}"));
+        assert_eq!(shorten_upper(Datum::binary(vec![255; 17])), None);
+        let expected = Datum::binary([vec![1; 15], vec![2]].concat());
+        assert_eq!(shorten_upper(Datum::binary(vec![1; 17])), Some(expected));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn every_text_lies_between_its_bounds(text in "[\\x00-\\x7f\u{d7fe}-\u{e001}\u{10fffe}\u{10ffff}]{0,40}") {
+            let value = Datum::string(&text);
+            proptest::prop_assert!(shorten_lower(value.clone()) <= value);
+            if let Some(upper) = shorten_upper(value.clone()) {
+                proptest::prop_assert!(upper >= value);
+            }
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! Writes rows to data files: fitted to the table's columns, split by partition, rolled at the target
+//! size, durable at the end.
+//!
+//! What is written belongs to no snapshot. A write that fails, or is dropped half-way, removes its files.
+
+mod file;
+mod fit;
+mod metrics;
+mod split;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use futures::StreamExt;
+use iceberg::spec::{DataFile, PartitionSpecRef, SchemaRef, Struct, StructType};
+use uuid::Uuid;
+
+use self::file::{FileFormat, FileWriter, RowGroupLimits};
+use self::fit::Fit;
+use self::split::{PartitionKey, Splitter};
+use crate::partition::folder;
+use crate::storage::{Storage, Undo};
+use crate::{BatchStream, Error, Result, Staged, Table, TablesOptions};
+
+/// How many partitions may have a file open; beyond, the one that took no row for longest is closed.
+const OPEN_FILES_MAX: usize = 128;
+
+/// Writes a stream of rows for a table.
+pub(crate) async fn write(
+    storage: &Arc<Storage>,
+    options: &TablesOptions,
+    table: &Table,
+    rows: BatchStream,
+) -> Result<Staged> {
+    let mut writer = Writer::new(storage, options, table)?;
+    match writer.run(table, rows).await {
+        Ok(()) => writer.finish().await,
+        Err(error) => {
+            // Uploads under way end before their files are looked for.
+            writer.open.clear();
+            writer.undo.run().await;
+            Err(error)
+        }
+    }
+}
+
+/// A partition's file, and when it last took a row.
+struct Open {
+    file: FileWriter,
+    number: usize,
+    used: u64,
+}
+
+struct Writer<'a> {
+    storage: &'a Arc<Storage>,
+    options: &'a TablesOptions,
+    table: Uuid,
+    location: String,
+    schema: SchemaRef,
+    spec: PartitionSpecRef,
+    partition_type: StructType,
+    format: Arc<FileFormat>,
+    /// Begins the names of all files of this write.
+    name: Uuid,
+    open: HashMap<PartitionKey, Open>,
+    begun: usize,
+    clock: u64,
+    closed: Vec<(usize, DataFile)>,
+    undo: Undo,
+}
+
+impl<'a> Writer<'a> {
+    fn new(storage: &'a Arc<Storage>, options: &'a TablesOptions, table: &Table) -> Result<Self> {
+        let metadata = table.metadata();
+        let limits = RowGroupLimits {
+            rows: options.row_group_rows.max(1),
+            bytes: options.row_group_bytes.min(options.target_file_bytes as usize),
+        };
+        Ok(Writer {
+            storage,
+            options,
+            table: metadata.uuid(),
+            location: metadata.location().to_owned(),
+            schema: metadata.current_schema().clone(),
+            spec: metadata.default_partition_spec().clone(),
+            partition_type: metadata.default_partition_type().clone(),
+            format: Arc::new(FileFormat::new(table.schema(), limits)?),
+            name: Uuid::now_v7(),
+            open: HashMap::new(),
+            begun: 0,
+            clock: 0,
+            closed: Vec::new(),
+            undo: Undo::new(storage.clone()),
+        })
+    }
+
+    async fn run(&mut self, table: &Table, mut rows: BatchStream) -> Result<()> {
+        let mut splitter = Splitter::new(self.spec.clone(), self.schema.clone());
+        let mut fit: Option<Fit> = None;
+        while let Some(batch) = rows.next().await {
+            let batch = batch.map_err(Error::Input)?;
+            let fit = match &mut fit {
+                Some(fit) if fit.takes(&batch.schema()) => fit,
+                other => other.insert(Fit::new(batch.schema(), table.schema())?),
+            };
+            for part in splitter.split(fit.apply(&batch)?)? {
+                self.write_part(part.key, part.values, &part.rows).await?;
+            }
+            self.bound_memory().await?;
+        }
+        let left: Vec<PartitionKey> = self.open.keys().cloned().collect();
+        for key in left {
+            self.close(&key).await?;
+        }
+        Ok(())
+    }
+
+    async fn write_part(
+        &mut self,
+        key: PartitionKey,
+        values: Struct,
+        rows: &RecordBatch,
+    ) -> Result<()> {
+        self.clock += 1;
+        if !self.open.contains_key(&key) {
+            if self.open.len() >= OPEN_FILES_MAX {
+                let oldest = self.open.iter().min_by_key(|(_, open)| open.used);
+                if let Some(oldest) = oldest.map(|(key, _)| key.clone()) {
+                    self.close(&oldest).await?;
+                }
+            }
+            let open = self.begin(values)?;
+            self.open.insert(key.clone(), open);
+        }
+        let Some(open) = self.open.get_mut(&key) else { return Ok(()) };
+        open.used = self.clock;
+        open.file.write(rows).await?;
+        if open.file.size() >= self.options.target_file_bytes {
+            self.close(&key).await?;
+        }
+        Ok(())
+    }
+
+    fn begin(&mut self, partition: Struct) -> Result<Open> {
+        let mut location = format!("{}/data", self.location);
+        if !partition.fields().is_empty() {
+            location.push('/');
+            location.push_str(&folder(&self.spec, &self.partition_type, &partition));
+        }
+        let number = self.begun;
+        location = format!("{location}/{}-{number:05}.parquet", self.name);
+        self.begun += 1;
+        let path = self.storage.path_of(&location)?;
+        self.undo.add(location.clone());
+        let store = self.storage.object_store().clone();
+        let file = FileWriter::new(self.format.clone(), store, location, path, partition)?;
+        Ok(Open { file, number, used: 0 })
+    }
+
+    async fn close(&mut self, key: &PartitionKey) -> Result<()> {
+        let Some(open) = self.open.remove(key) else { return Ok(()) };
+        let file = open.file.close(&self.schema, self.spec.spec_id()).await?;
+        self.closed.push((open.number, file));
+        Ok(())
+    }
+
+    /// Sends off the largest row groups while all together take too much memory.
+    async fn bound_memory(&mut self) -> Result<()> {
+        loop {
+            let sizes = self.open.iter().map(|(key, open)| (open.file.memory(), key));
+            let (total, largest) = sizes.fold((0, (0, None)), |(total, largest), (memory, key)| {
+                let largest = if memory > largest.0 { (memory, Some(key)) } else { largest };
+                (total + memory, largest)
+            });
+            let (true, (_, Some(key))) = (total > self.options.write_buffer_bytes, largest) else {
+                return Ok(());
+            };
+            let key = key.clone();
+            if let Some(open) = self.open.get_mut(&key) {
+                open.file.flush().await?;
+            }
+        }
+    }
+
+    /// Makes the files durable and lets them be.
+    async fn finish(mut self) -> Result<Staged> {
+        // In the order in which they were begun, so that rows keep theirs as far as files can.
+        self.closed.sort_by_key(|(number, _)| *number);
+        let files: Arc<[DataFile]> = self.closed.into_iter().map(|(_, file)| file).collect();
+        let synced = self.storage.sync(files.iter().map(DataFile::file_path)).await;
+        if let Err(error) = synced {
+            self.undo.run().await;
+            return Err(error);
+        }
+        self.undo.keep();
+        Ok(Staged { files, table: self.table, schema: self.schema, spec: self.spec })
+    }
+}

@@ -1,0 +1,173 @@
+//! What each operation makes of a table, and what its metadata says of it.
+
+use std::collections::BTreeMap;
+
+use headwater_model::{ErrorCode, Fault};
+use headwater_tables::Operation;
+use serde_json::json;
+
+use crate::fixture::{Warehouse, now, rows_at};
+
+const COLUMNS: [(&str, &str); 2] = [("id", "long"), ("name", "string")];
+
+#[tokio::test]
+async fn a_new_table_is_empty_and_can_be_read() {
+    let warehouse = Warehouse::new();
+    let table = warehouse.create(&COLUMNS, &[]).await;
+    assert_eq!((table.rows(), table.files(), table.snapshot_id()), (0, 0, None));
+    assert_eq!(table.updated(), None);
+    assert_eq!(warehouse.rows(&table).await, json!([]));
+    assert!(table.metadata_location().starts_with(table.location()));
+}
+
+#[tokio::test]
+async fn appends_add_up_and_say_so() {
+    let warehouse = Warehouse::new();
+    let table = warehouse.create(&COLUMNS, &[]).await;
+    let first = warehouse.append(&table, json!([{"id": 1, "name": "a"}])).await;
+    let second = warehouse.append(&first, json!([{"id": 2}, {"id": 3}])).await;
+    assert_eq!((second.rows(), second.files()), (3, 2));
+    assert_eq!(second.updated(), Some(now()));
+    assert_eq!(first.id(), second.id());
+    let summary = second.summary();
+    let get = |key: &str| summary.get(key).map(String::as_str);
+    assert_eq!(get("operation"), Some("append"));
+    assert_eq!((get("added-records"), get("added-data-files")), (Some("2"), Some("1")));
+    assert_eq!((get("total-records"), get("total-data-files")), (Some("3"), Some("2")));
+    assert_eq!(get("total-files-size"), Some(second.bytes().to_string().as_str()));
+    assert_eq!((get("total-delete-files"), get("deleted-records")), (Some("0"), None));
+    // An earlier state is as it was, in its own metadata and in the later one.
+    assert_eq!(first.rows(), 1);
+    let earlier = rows_at(&warehouse.tables, &second, first.snapshot_id()).await;
+    assert_eq!(earlier, json!([{"id": 1, "name": "a"}]));
+}
+
+#[tokio::test]
+async fn an_append_of_nothing_changes_nothing_unless_it_says_something() {
+    let warehouse = Warehouse::new();
+    let table = warehouse.create(&COLUMNS, &[]).await;
+    let nothing = warehouse.write(&table, json!([])).await.unwrap();
+    assert!(nothing.is_empty());
+    let same = warehouse.commit(&table, Operation::Append(nothing.clone())).await;
+    assert_eq!(same.metadata_location(), table.metadata_location());
+    let summary = BTreeMap::from([("headwater.note".to_owned(), "x".to_owned())]);
+    let operation = Operation::Append(nothing);
+    let noted = warehouse.tables.commit(&table, operation, summary).await.unwrap();
+    assert_eq!(noted.summary()["headwater.note"], "x");
+    assert_eq!(warehouse.rows(&noted).await, json!([]));
+}
+
+#[tokio::test]
+async fn overwriting_replaces_all_rows_and_keeps_the_past() {
+    let warehouse = Warehouse::new();
+    let table = warehouse.create(&COLUMNS, &[]).await;
+    let old = warehouse.append(&table, json!([{"id": 1}, {"id": 2}])).await;
+    let staged = warehouse.write(&old, json!([{"id": 9}])).await.unwrap();
+    let new = warehouse.commit(&old, Operation::Overwrite(staged)).await;
+    assert_eq!(warehouse.rows(&new).await, json!([{"id": 9}]));
+    let summary = new.summary();
+    assert_eq!(summary["operation"], "overwrite");
+    assert_eq!((summary["deleted-records"].as_str(), new.rows()), ("2", 1));
+    let past = rows_at(&warehouse.tables, &new, old.snapshot_id()).await;
+    assert_eq!(past, json!([{"id": 1}, {"id": 2}]));
+
+    let nothing = warehouse.write(&new, json!([])).await.unwrap();
+    let empty = warehouse.commit(&new, Operation::Overwrite(nothing)).await;
+    assert_eq!((empty.rows(), empty.files(), empty.bytes()), (0, 0, 0));
+    assert_eq!(empty.summary()["operation"], "delete");
+    let again = warehouse.append(&empty, json!([{"id": 4}])).await;
+    let reopened = warehouse.reopened();
+    let again = reopened.load(again.metadata_location()).await.unwrap();
+    assert_eq!(rows_at(&reopened, &again, None).await, json!([{"id": 4}]));
+}
+
+#[tokio::test]
+async fn rows_staged_for_an_earlier_state_can_be_appended_to_a_later_one() {
+    let warehouse = Warehouse::new();
+    let base = warehouse.create(&COLUMNS, &[]).await;
+    let staged = warehouse.write(&base, json!([{"id": 1}])).await.unwrap();
+    let moved = warehouse.append(&base, json!([{"id": 2}])).await;
+    let added = vec![crate::fixture::field_of("extra", "int")];
+    let moved = warehouse.commit(&moved, Operation::AddColumns(added)).await;
+    let rebased = warehouse.commit(&moved, Operation::Append(staged)).await;
+    assert_eq!(warehouse.rows(&rebased).await, json!([{"id": 2}, {"id": 1}]));
+}
+
+#[tokio::test]
+async fn rows_staged_for_another_table_are_refused() {
+    let warehouse = Warehouse::new();
+    let one = warehouse.create(&COLUMNS, &[]).await;
+    let other = warehouse.create(&COLUMNS, &[]).await;
+    let staged = warehouse.write(&one, json!([{"id": 1}])).await.unwrap();
+    let operation = Operation::Append(staged);
+    let error = warehouse.tables.commit(&other, operation, BTreeMap::new()).await.unwrap_err();
+    assert_eq!(error.code(), ErrorCode::CommitConflict);
+}
+
+#[tokio::test]
+async fn many_commits_leave_few_manifests_and_every_row() {
+    let warehouse = Warehouse::new();
+    let mut table = warehouse.create(&COLUMNS, &[]).await;
+    for id in 0..70 {
+        table = warehouse.append(&table, json!([{"id": id}])).await;
+    }
+    let reopened = warehouse.reopened();
+    let table = reopened.load(table.metadata_location()).await.unwrap();
+    let rows = rows_at(&reopened, &table, None).await;
+    let expected: Vec<_> = (0..70).map(|id| json!({"id": id})).collect();
+    assert_eq!(rows, json!(expected), "in the order in which they were added");
+    let plan = reopened.plan(&table, None).await.unwrap();
+    let numbers: Vec<_> = plan.files().iter().map(|file| file.sequence_number()).collect();
+    assert_eq!(numbers, (1..=70).collect::<Vec<_>>(), "merging keeps sequence numbers");
+    // Seventy commits wrote seventy manifests, of which four merged sixteen files each.
+    let largest =
+        warehouse.files(&table, ".avro").iter().map(|f| f.metadata().unwrap().len()).max();
+    assert!(largest.unwrap() < 40_000, "a manifest holds {largest:?} bytes");
+
+    let staged = warehouse.write(&table, json!([{"id": 100}])).await.unwrap();
+    let replaced = warehouse.commit(&table, Operation::Overwrite(staged)).await;
+    assert_eq!(warehouse.rows(&replaced).await, json!([{"id": 100}]));
+    assert_eq!(replaced.summary()["deleted-data-files"], "70");
+}
+
+#[tokio::test]
+async fn a_metadata_file_lists_so_many_snapshots() {
+    let warehouse = Warehouse::with(|options| options.snapshots_listed_max = 3);
+    let mut states = vec![warehouse.create(&COLUMNS, &[]).await];
+    for id in 0..5 {
+        let next = warehouse.append(states.last().unwrap(), json!([{"id": id}])).await;
+        states.push(next);
+    }
+    let (oldest, latest) = (&states[1], &states[5]);
+    assert_eq!(latest.rows(), 5);
+    let gone = warehouse.tables.plan(latest, oldest.snapshot_id()).await.unwrap_err();
+    assert_eq!(gone.code(), ErrorCode::InvalidArgument);
+    let kept = rows_at(&warehouse.tables, latest, states[3].snapshot_id()).await;
+    assert_eq!(kept, json!([{"id": 0}, {"id": 1}, {"id": 2}]));
+    // The older state's own metadata file has it still.
+    let reopened = warehouse.reopened();
+    let oldest = reopened.load(oldest.metadata_location()).await.unwrap();
+    assert_eq!(rows_at(&reopened, &oldest, None).await, json!([{"id": 0}]));
+}
+
+#[tokio::test]
+async fn properties_can_be_set() {
+    let warehouse = Warehouse::new();
+    let table = warehouse.create(&COLUMNS, &[]).await;
+    let set = BTreeMap::from([("owner".to_owned(), "ann".to_owned())]);
+    let table = warehouse.commit(&table, Operation::SetProperties(set)).await;
+    assert_eq!(table.properties()["owner"], "ann");
+    let table = warehouse.append(&table, json!([{"id": 1}])).await;
+    assert_eq!(table.properties()["owner"], "ann");
+}
+
+#[tokio::test]
+async fn files_of_the_callers_own_are_kept() {
+    let warehouse = Warehouse::new();
+    let table = warehouse.create(&COLUMNS, &[]).await;
+    let location = format!("{}/metadata/imports-1.json", table.location());
+    warehouse.tables.write_file(&location, "[]".into()).await.unwrap();
+    assert_eq!(warehouse.reopened().read_file(&location).await.unwrap(), "[]");
+    let outside = warehouse.tables.read_file("file:///etc/passwd").await.unwrap_err();
+    assert!(outside.to_string().contains("does not lie in the warehouse"));
+}

@@ -1,0 +1,10 @@
+//! The tables room as its callers use it: over a real folder, through the public API only.
+
+mod clients;
+mod commit;
+mod corrupt;
+mod evolve;
+mod fixture;
+mod partition;
+mod plan;
+mod write;

@@ -1,0 +1,131 @@
+//! Partitions: where rows go, and what overwriting some of them leaves.
+
+use std::collections::BTreeMap;
+
+use headwater_model::ErrorCode;
+use headwater_model::Fault;
+use headwater_tables::Operation;
+use serde_json::json;
+
+use crate::fixture::{Warehouse, partition_of, request, rows_at};
+
+const COLUMNS: [(&str, &str); 3] = [("at", "timestamp"), ("origin", "string"), ("n", "int")];
+
+#[tokio::test]
+async fn rows_go_to_the_file_of_their_partition() {
+    let warehouse = Warehouse::new();
+    let table = warehouse.create(&COLUMNS, &["day(at)", "origin"]).await;
+    assert_eq!(table.partition(), partition_of(&["day(at)", "origin"]));
+    let rows = json!([
+        {"at": "2013-01-01T23:59:59.999999", "origin": "EWR", "n": 1},
+        {"at": "2013-01-02T00:00:00", "origin": "EWR", "n": 2},
+        {"at": "2013-01-01T00:00:00", "origin": "EWR", "n": 3},
+        {"at": "1969-12-31T23:00:00", "origin": "a/b c", "n": 4},
+        {"n": 5}
+    ]);
+    let table = warehouse.append(&table, rows).await;
+    let reopened = warehouse.reopened();
+    let table = reopened.load(table.metadata_location()).await.unwrap();
+    let plan = reopened.plan(&table, None).await.unwrap();
+    let mut found: Vec<_> =
+        plan.files().iter().map(|file| (file.partition.as_str(), file.rows)).collect();
+    found.sort_unstable();
+    assert_eq!(
+        found,
+        [
+            ("at_day=1969-12-31/origin=a/b c", 1),
+            ("at_day=2013-01-01/origin=EWR", 2),
+            ("at_day=2013-01-02/origin=EWR", 1),
+            ("at_day=null/origin=null", 1),
+        ]
+    );
+    let odd = plan.files().iter().find(|file| file.partition.contains("b c")).unwrap();
+    assert!(odd.location.contains("/data/at_day=1969-12-31/origin=a_b_c/"), "{}", odd.location);
+    let mut rows = rows_at(&reopened, &table, None).await.as_array().unwrap().clone();
+    rows.sort_by_key(|row| row["n"].as_i64());
+    assert_eq!(rows[3], json!({"at": "1969-12-31T23:00:00", "origin": "a/b c", "n": 4}));
+    assert_eq!(table.summary()["changed-partition-count"], "4");
+}
+
+#[tokio::test]
+async fn overwriting_partitions_leaves_the_others() {
+    let warehouse = Warehouse::new();
+    let table = warehouse.create(&COLUMNS, &["origin"]).await;
+    let first = json!([{"origin": "EWR", "n": 1}, {"origin": "JFK", "n": 2}, {"n": 3}]);
+    let table = warehouse.append(&table, first).await;
+    let table = warehouse.append(&table, json!([{"origin": "EWR", "n": 4}])).await;
+    let new = json!([{"origin": "EWR", "n": 10}, {"n": 11}, {"origin": "LGA", "n": 12}]);
+    let staged = warehouse.write(&table, new).await.unwrap();
+    let table = warehouse.commit(&table, Operation::OverwritePartitions(staged)).await;
+    let reopened = warehouse.reopened();
+    let table = reopened.load(table.metadata_location()).await.unwrap();
+    let rows = rows_at(&reopened, &table, None).await;
+    let mut left: Vec<_> =
+        rows.as_array().unwrap().iter().map(|row| row["n"].as_i64().unwrap()).collect();
+    left.sort_unstable();
+    assert_eq!(left, [2, 10, 11, 12]);
+    assert_eq!((table.rows(), table.files()), (4, 4));
+    let summary = table.summary();
+    assert_eq!(
+        (summary["deleted-records"].as_str(), summary["operation"].as_str()),
+        ("3", "overwrite")
+    );
+
+    let nothing = warehouse.write(&table, json!([])).await.unwrap();
+    let same = warehouse.commit(&table, Operation::OverwritePartitions(nothing)).await;
+    assert_eq!(same.metadata_location(), table.metadata_location());
+}
+
+#[tokio::test]
+async fn a_table_without_partitions_is_one() {
+    let warehouse = Warehouse::new();
+    let table = warehouse.create(&COLUMNS, &[]).await;
+    let table = warehouse.append(&table, json!([{"n": 1}])).await;
+    let staged = warehouse.write(&table, json!([{"n": 2}])).await.unwrap();
+    let table = warehouse.commit(&table, Operation::OverwritePartitions(staged)).await;
+    assert_eq!(warehouse.rows(&table).await, json!([{"n": 2}]));
+}
+
+#[tokio::test]
+async fn many_partitions_are_written_in_turn() {
+    let warehouse = Warehouse::new();
+    let table = warehouse.create(&[("k", "int"), ("v", "int")], &["k"]).await;
+    let rows: Vec<_> = (0..400).map(|n| json!({"k": n % 200, "v": n})).collect();
+    let table = warehouse.append(&table, json!(rows)).await;
+    assert_eq!(table.rows(), 400);
+    assert!(table.files() >= 200);
+    let rows = warehouse.rows(&table).await;
+    let sum: i64 = rows.as_array().unwrap().iter().map(|row| row["v"].as_i64().unwrap()).sum();
+    assert_eq!(sum, 399 * 400 / 2);
+}
+
+#[tokio::test]
+async fn partition_fields_that_cannot_be_are_refused() {
+    let warehouse = Warehouse::new();
+    let check = async |partition: &[&str], message: &str| {
+        let columns = [("f", "double"), ("s", "string"), ("l", "list<int>"), ("d", "date")];
+        let error = warehouse.tables.create(request(&columns, partition)).await.unwrap_err();
+        assert_eq!(error.to_string(), message);
+        assert_eq!(error.code(), ErrorCode::InvalidArgument);
+    };
+    let by = "the table cannot be partitioned by";
+    check(&["x"], &format!("{by} `x`: there is no such column")).await;
+    check(&["f"], &format!("{by} `f`: floating-point numbers are no partition")).await;
+    check(&["l"], &format!("{by} `l`: a column of nested values is no partition")).await;
+    check(&["day(s)"], &format!("{by} `day(s)`: `day` takes a date or a timestamp")).await;
+    check(&["d", "d"], &format!("{by} `d`: it is there twice")).await;
+}
+
+#[tokio::test]
+async fn a_column_may_have_the_name_of_a_derived_partition() {
+    let warehouse = Warehouse::new();
+    let columns = [("at", "timestamptz"), ("at_day", "string")];
+    let table = warehouse.create(&columns, &["day(at)", "at_day"]).await;
+    let table =
+        warehouse.append(&table, json!([{"at": "2020-01-01T00:00:00Z", "at_day": "x"}])).await;
+    let plan = warehouse.tables.plan(&table, None).await.unwrap();
+    assert_eq!(plan.files()[0].partition, "at_day_2=2020-01-01/at_day=x");
+    let set = BTreeMap::from([("a".to_owned(), "b".to_owned())]);
+    let table = warehouse.commit(&table, Operation::SetProperties(set)).await;
+    assert_eq!(table.partition(), partition_of(&["day(at)", "at_day"]));
+}
