@@ -62,7 +62,7 @@ pub enum Error {
         near: Option<String>,
     },
     /// No event, or several, with that id.
-    #[error("{} `{id}`", if *.several { "several trigger events are" } else { "no trigger event is" })]
+    #[error("there is {} trigger event `{id}`", if *.several { "more than one" } else { "no" })]
     EventNotFound {
         /// The text as given.
         id: String,

@@ -208,7 +208,11 @@ mod tests {
         };
         check(&serde_json::json!({"folder": "./in/"}), &["a.csv", "b.csv.gz", "h.json"]);
         check(&serde_json::json!({"folder": "in", "pattern": "*.csv"}), &["a.csv"]);
-        let recursive = |pattern: &str| serde_json::json!({"folder": "in", "recursive": true, "pattern": pattern});
+        let mut below = serde_json::json!({"folder": "in", "recursive": true});
+        let mut recursive = |pattern: &str| {
+            below["pattern"] = pattern.into();
+            below.clone()
+        };
         check(&recursive("*.csv"), &["a.csv", "below/f.csv"]);
         check(&recursive("below/*.csv"), &["below/f.csv"]);
     }
