@@ -3,6 +3,7 @@
 //! Errors of the `iceberg` crate, Parquet and object stores never leave this room bare: each becomes a
 //! variant that names the column or the file it is about.
 
+use std::collections::BTreeMap;
 use std::error::Error as StdError;
 use std::io::ErrorKind;
 
@@ -60,6 +61,14 @@ pub enum Error {
         /// The partition field as given.
         field: String,
         /// The rule it breaks.
+        reason: String,
+    },
+    /// Table properties that cannot be set.
+    #[error("the properties `{keys}` cannot be set: {reason}")]
+    InvalidProperty {
+        /// The properties' names.
+        keys: String,
+        /// The rule that one of them breaks.
         reason: String,
     },
     /// Rows without a column that may not be null.
@@ -228,6 +237,14 @@ impl From<Error> for ArrowError {
     }
 }
 
+/// What lies beneath an error, outermost first, each said once.
+fn causes(error: &Error) -> Vec<String> {
+    let beneath = chain(error).skip(1).map(ToString::to_string);
+    let mut causes: Vec<String> = beneath.collect();
+    causes.dedup();
+    causes
+}
+
 /// The code of what made a stream of rows fail: its own where it has one.
 fn input_code(error: &ArrowError) -> ErrorCode {
     if let ArrowError::ExternalError(inner) = error {
@@ -253,13 +270,32 @@ fn input_code(error: &ArrowError) -> ErrorCode {
     }
 }
 
+/// The problem that a stream of rows ended with, where it brings one of its own.
+fn input_problem(error: &Error) -> Option<Problem> {
+    let Error::Input(ArrowError::ExternalError(inner)) = error else { return None };
+    let own = || inner.downcast_ref::<Error>().map(Fault::to_problem);
+    inner.downcast_ref::<Problem>().cloned().or_else(own)
+}
+
 impl Fault for Error {
+    /// Rows that could not be made are reported as whoever made them reports it.
+    fn to_problem(&self) -> Problem {
+        input_problem(self).unwrap_or_else(|| Problem {
+            code: self.code(),
+            message: self.to_string(),
+            causes: causes(self),
+            hint: self.hint(),
+            context: BTreeMap::new(),
+        })
+    }
+
     fn code(&self) -> ErrorCode {
         match self {
             Error::UnsupportedType { .. }
             | Error::InvalidType { .. }
             | Error::InvalidColumn { .. }
             | Error::NoColumns
+            | Error::InvalidProperty { .. }
             | Error::InvalidPartition { .. }
             | Error::SnapshotNotFound { .. } => ErrorCode::InvalidArgument,
             Error::ColumnExists { .. } => ErrorCode::AlreadyExists,
@@ -303,6 +339,7 @@ impl Fault for Error {
             }
             Error::InvalidColumn { .. }
             | Error::NoColumns
+            | Error::InvalidProperty { .. }
             | Error::ColumnExists { .. }
             | Error::Input(_)
             | Error::SnapshotNotFound { .. }
@@ -340,6 +377,6 @@ mod tests {
         let problem = Problem::new(ErrorCode::MemoryLimit, "too much");
         let error = Error::Input(ArrowError::ExternalError(Box::new(problem)));
         assert_eq!(error.code(), ErrorCode::MemoryLimit);
-        assert_eq!(error.to_problem().causes.len(), 1);
+        assert_eq!(error.to_problem().message, "too much");
     }
 }

@@ -71,7 +71,8 @@ impl Tables {
     /// Makes a table and writes its first metadata file. The table's folder is new and unique, so that a
     /// name can be used again. The schema is normalised first, see [`crate::normalise_schema`].
     pub async fn create(&self, request: CreateTable) -> Result<Table> {
-        let metadata = evolve::create(&request, self.new_location(&request.name))?;
+        let now = self.options().clock.now().timestamp_millis();
+        let metadata = evolve::create(&request, self.new_location(&request.name), now)?;
         let location = metadata::next_location(metadata.location(), None);
         commit::store_as(self, location, metadata, Totals::default(), Vec::new()).await
     }
@@ -125,11 +126,9 @@ impl Tables {
         schema: &SchemaRef,
         partition: &[PartitionField],
     ) -> Result<Table> {
-        let builder = table.metadata().clone().into_builder(None);
-        let builder = evolve::replace(table.metadata(), builder, schema, partition)?;
-        let built = builder.build().map_err(|error| evolve::refused("replaced", &error))?;
+        let metadata = evolve::replaced(table.metadata(), schema, partition)?;
         let location = table.metadata_location().to_owned();
-        Ok(Table::new(location, built.metadata, table.totals(), 0))
+        Ok(Table::new(location, metadata, table.totals(), 0))
     }
 
     /// Writes rows to data files that belong to no snapshot yet, and makes them durable.

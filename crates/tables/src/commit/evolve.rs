@@ -1,5 +1,6 @@
 //! New schemas and partition specs of a table that exists.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::datatypes::{Field, Schema, SchemaRef};
@@ -9,12 +10,18 @@ use iceberg::spec::{
 };
 use uuid::Uuid;
 
+use super::build;
+use super::stamp::{put_aside, stamp};
 use crate::partition::spec_for;
 use crate::types::schema::FieldIds;
 use crate::{CreateTable, Error, Result, Staged, normalise_schema};
 
 /// The first metadata of a new table.
-pub(crate) fn create(request: &CreateTable, location: String) -> Result<TableMetadata> {
+pub(crate) fn create(
+    request: &CreateTable,
+    location: String,
+    now_ms: i64,
+) -> Result<TableMetadata> {
     let normal = normalise_schema(&request.schema)?;
     let schema = iceberg_schema(FieldIds::after(0).assign(normal.fields(), None)?)?;
     let spec = spec_for(&schema, &request.partition, None)?;
@@ -28,7 +35,27 @@ pub(crate) fn create(request: &CreateTable, location: String) -> Result<TableMet
         properties,
     );
     let built = built.and_then(|builder| builder.assign_uuid(Uuid::new_v4()).build());
-    Ok(built.map_err(|error| refused("created", &error))?.metadata)
+    stamp(&built.map_err(|error| refused("created", &error))?.metadata, now_ms)
+}
+
+/// The metadata that a replacement of columns and partition fields leads to, without its logs.
+pub(crate) fn replaced(
+    metadata: &TableMetadata,
+    schema: &SchemaRef,
+    partition: &[PartitionField],
+) -> Result<TableMetadata> {
+    let (base, _) = put_aside(metadata)?;
+    build(replace(metadata, base.into_builder(None), schema, partition)?)
+}
+
+/// The builder with table properties set.
+pub(crate) fn set_properties(
+    builder: TableMetadataBuilder,
+    properties: BTreeMap<String, String>,
+) -> Result<TableMetadataBuilder> {
+    let keys = properties.keys().cloned().collect::<Vec<_>>().join("`, `");
+    let set = builder.set_properties(properties.into_iter().collect());
+    set.map_err(|error| Error::InvalidProperty { keys, reason: error.message().to_owned() })
 }
 
 /// The builder with these columns and partition fields. Columns that stay, by name and type, keep their

@@ -5,6 +5,7 @@
 
 pub(crate) mod evolve;
 pub(crate) mod manifests;
+pub(crate) mod stamp;
 mod summary;
 
 use std::collections::BTreeMap;
@@ -35,45 +36,57 @@ pub(crate) async fn commit(
     summary: BTreeMap<String, String>,
 ) -> Result<Table> {
     let before = table.metadata();
-    let builder = before.clone().into_builder(Some(table.metadata_location().to_owned()));
     match operation {
         Operation::AddColumns(columns) if columns.is_empty() => Ok(table.clone()),
         Operation::AddColumns(columns) => {
-            let builder = evolve::add_columns(before, builder, columns)?;
-            store(tables, table, builder, table.totals(), Files::new()).await
+            let change = |builder| evolve::add_columns(before, builder, columns);
+            store_metadata(tables, table, change).await
         }
         Operation::SetProperties(properties) => {
-            let builder = builder.set_properties(properties.into_iter().collect());
-            let builder = builder.map_err(|error| {
-                let reason = error.message().to_owned();
-                Error::InvalidColumn { column: "properties".to_owned(), reason }
-            })?;
-            store(tables, table, builder, table.totals(), Files::new()).await
+            let change = |builder| evolve::set_properties(builder, properties);
+            store_metadata(tables, table, change).await
         }
         Operation::Append(staged) => {
             check_staged(before, &staged)?;
             let change = Change { removal: Removal::Nothing, staged, appends: true, summary };
-            change.commit(tables, table, before, builder).await
+            change.commit(tables, table, before, builder_of(table)).await
         }
         Operation::Overwrite(staged) => {
             check_staged(before, &staged)?;
             let change = Change { removal: Removal::Everything, staged, appends: false, summary };
-            change.commit(tables, table, before, builder).await
+            change.commit(tables, table, before, builder_of(table)).await
         }
         Operation::OverwritePartitions(staged) => {
             check_staged(before, &staged)?;
             let removal = partitions_of(before, &staged);
             let change = Change { removal, staged, appends: false, summary };
-            change.commit(tables, table, before, builder).await
+            change.commit(tables, table, before, builder_of(table)).await
         }
         Operation::Replace { schema, partition, staged } => {
-            let builder = evolve::replace(before, builder, &schema, &partition)?;
-            let after = build(builder.clone())?;
+            let after = evolve::replaced(before, &schema, &partition)?;
             check_staged(&after, &staged)?;
+            let builder = evolve::replace(before, builder_of(table), &schema, &partition)?;
             let change = Change { removal: Removal::Everything, staged, appends: false, summary };
             change.commit(tables, table, &after, builder).await
         }
     }
+}
+
+fn builder_of(table: &Table) -> TableMetadataBuilder {
+    table.metadata().clone().into_builder(Some(table.metadata_location().to_owned()))
+}
+
+/// Makes a change that touches no row.
+async fn store_metadata(
+    tables: &Tables,
+    table: &Table,
+    change: impl FnOnce(TableMetadataBuilder) -> Result<TableMetadataBuilder>,
+) -> Result<Table> {
+    let (base, logs) = stamp::put_aside(table.metadata())?;
+    let built = build(change(base.into_builder(None))?)?;
+    let now = tables.options().clock.now().timestamp_millis();
+    let metadata = stamp::put_back(&built, logs, table.metadata_location(), now)?;
+    store(tables, table, metadata, table.totals(), Files::new()).await
 }
 
 fn partitions_of(metadata: &TableMetadata, staged: &Staged) -> Removal {
@@ -81,7 +94,7 @@ fn partitions_of(metadata: &TableMetadata, staged: &Staged) -> Removal {
     Removal::Partitions(metadata.default_partition_spec_id(), partitions)
 }
 
-fn build(builder: TableMetadataBuilder) -> Result<TableMetadata> {
+pub(crate) fn build(builder: TableMetadataBuilder) -> Result<TableMetadata> {
     Ok(builder.build().map_err(|error| refused("committed", &error))?.metadata)
 }
 
@@ -134,7 +147,7 @@ impl Change {
             .set_branch_snapshot(snapshot, MAIN_BRANCH)
             .map_err(|error| refused("committed", &error))?
             .remove_snapshots(&superfluous(before, tables.options().snapshots_listed_max));
-        store(tables, table, builder, changes.totals(table.totals()), files).await
+        store(tables, table, build(builder)?, changes.totals(table.totals()), files).await
     }
 }
 
@@ -227,11 +240,10 @@ fn superfluous(metadata: &TableMetadata, listed_max: usize) -> Vec<i64> {
 async fn store(
     tables: &Tables,
     table: &Table,
-    builder: TableMetadataBuilder,
+    metadata: TableMetadata,
     totals: Totals,
     files: Files,
 ) -> Result<Table> {
-    let metadata = build(builder)?;
     let location = metadata::next_location(metadata.location(), Some(table.metadata_location()));
     store_as(tables, location, metadata, totals, files).await
 }

@@ -13,7 +13,7 @@ use arrow::datatypes::{Schema, SchemaRef};
 use arrow::error::ArrowError;
 use futures::stream::{self, BoxStream};
 use futures::{StreamExt, TryStreamExt};
-use object_store::ObjectStore;
+use object_store::{ObjectStore, ObjectStoreExt};
 use parquet::arrow::{ParquetRecordBatchStreamBuilder, ProjectionMask};
 use parquet::errors::ParquetError;
 
@@ -84,8 +84,11 @@ async fn open(
         let file = file.clone();
         move |error: ParquetError| ArrowError::from(file_error(&file, error))
     };
-    let reader = Source { store, path: file.path.clone(), bytes: file.bytes };
-    let builder = ParquetRecordBatchStreamBuilder::new(reader).await.map_err(&failed)?;
+    let reader = Source { store: store.clone(), path: file.path.clone(), bytes: file.bytes };
+    let builder = match ParquetRecordBatchStreamBuilder::new(reader).await {
+        Ok(builder) => builder,
+        Err(error) => return Err(opening_error(&store, &file, error).await.into()),
+    };
     let found = builder.schema().clone();
     let roots: Vec<_> =
         wanted.fields().iter().filter_map(|field| find(found.fields(), field)).collect();
@@ -118,5 +121,20 @@ fn file_error(file: &DataFile, error: ParquetError) -> Error {
             Err(source) => Error::corrupt(&file.location, source),
         },
         error => Error::corrupt(&file.location, error),
+    }
+}
+
+/// The same while a file is opened, where a wrong size explains more than what came of it.
+async fn opening_error(
+    store: &Arc<dyn ObjectStore>,
+    file: &DataFile,
+    error: ParquetError,
+) -> Error {
+    match store.head(&file.path).await {
+        Ok(found) if found.size != file.bytes => {
+            let reason = format!("it has {} bytes instead of {}", found.size, file.bytes);
+            Error::corrupt(&file.location, reason)
+        }
+        _ => file_error(file, error),
     }
 }

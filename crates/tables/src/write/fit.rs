@@ -289,13 +289,13 @@ fn finite_alike(doubles: &ArrayRef, floats: &ArrayRef) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use arrow::datatypes::Schema;
     use crate::parse_type;
     use arrow::array::{
         DictionaryArray, Float64Array, Int32Array, Int64Array, StringArray, StringViewArray,
         TimestampNanosecondArray, UInt64Array,
     };
     use arrow::datatypes::Int32Type;
+    use arrow::datatypes::Schema;
 
     fn one(array: ArrayRef, text: &str, nullable: bool) -> Result<ArrayRef> {
         let input = Schema::new(vec![Field::new("c", array.data_type().clone(), true)]);
