@@ -1,8 +1,23 @@
-//! The spawner.
+//! The spawner: a small single-threaded process beside the server that makes every other process.
+//!
+//! The server, which is large and full of threads, never forks. It asks the spawner over a socket,
+//! passing file descriptors; the spawner clones a child into new namespaces and a cgroup, and
+//! reports what became of it. When the server's end of the socket closes, however that comes about,
+//! the spawner kills what it started, removes the cgroups and ends.
+//!
+//! [`client`] is the server's side; everything else runs in the spawner or in its children.
 
-use std::process::ExitCode;
+mod cgroup;
+mod channel;
+mod child;
+mod client;
+mod mounts;
+mod plan;
+mod root;
+mod serve;
+mod system;
 
-/// What the spawner process runs, before any thread or runtime starts.
-pub fn spawner_main() -> ExitCode {
-    ExitCode::FAILURE
-}
+pub(crate) use channel::{Channel, Received};
+pub(crate) use client::{Running, Spawner};
+pub(crate) use plan::{Ended, Exit, Plan, Report, Sandbox, Signal, Work};
+pub use serve::spawner_main;

@@ -1,0 +1,320 @@
+//! Control groups: what limits and measures a process and all it starts.
+//!
+//! Hosts differ. Where version 2 has the controllers, one group does everything. On hybrid hosts the
+//! limits are version 1's, and version 2 still kills and measures. Where none can be made, which is
+//! what an ordinary user without delegation meets, [`Cgroups::memory`] says so.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// What one hierarchy is good for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// Version 1, limits memory.
+    Memory,
+    /// Version 1, limits the number of processes.
+    Processes,
+    /// Version 1, counts processor time.
+    Processor,
+    /// Version 2: kills and measures, and limits where it has the controllers.
+    Unified { limits: bool },
+}
+
+/// The groups this spawner may make.
+#[derive(Debug, Default)]
+pub(super) struct Cgroups {
+    hierarchies: Vec<(Kind, PathBuf)>,
+}
+
+/// The groups of one process.
+#[derive(Debug)]
+pub(super) struct Group {
+    folders: Vec<(Kind, PathBuf)>,
+}
+
+/// What the groups of a process measured.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Measured {
+    pub(super) cpu_us: Option<u64>,
+    pub(super) memory_bytes_peak: Option<u64>,
+    pub(super) out_of_memory: bool,
+}
+
+/// Folders are called `headwater-<pid>-<start time>`, so that what a dead spawner left is known.
+const PREFIX: &str = "headwater-";
+
+impl Cgroups {
+    /// Finds what this host offers, and removes what dead spawners left.
+    pub(super) fn open() -> Self {
+        let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+        let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+        let name = format!("{PREFIX}{}", identity(std::process::id()).unwrap_or_default());
+        let mut hierarchies = Vec::new();
+        for (kind, controller) in
+            [(Kind::Memory, "memory"), (Kind::Processes, "pids"), (Kind::Processor, "cpuacct")]
+        {
+            if let Some(base) = folder_of(&own, &mounts, Some(controller)) {
+                remove_stale(&base);
+                let folder = base.join(&name);
+                if fs::create_dir(&folder).is_ok() {
+                    hierarchies.push((kind, folder));
+                }
+            }
+        }
+        let limited = hierarchies.iter().any(|(kind, _)| *kind == Kind::Memory);
+        if let Some(base) = folder_of(&own, &mounts, None) {
+            hierarchies.extend(unified(&base, &name, !limited));
+        }
+        Cgroups { hierarchies }
+    }
+
+    /// Whether memory is limited for a process and all it starts together.
+    pub(super) fn memory(&self) -> bool {
+        self.any(Kind::Memory)
+    }
+
+    /// Whether the number of processes is limited.
+    pub(super) fn processes(&self) -> bool {
+        self.any(Kind::Processes)
+    }
+
+    fn any(&self, wanted: Kind) -> bool {
+        let full = Kind::Unified { limits: true };
+        self.hierarchies.iter().any(|(kind, _)| *kind == wanted || *kind == full)
+    }
+
+    /// Makes the groups for one process.
+    pub(super) fn create(
+        &self,
+        id: u64,
+        memory_bytes: Option<u64>,
+        processes_max: Option<u64>,
+    ) -> io::Result<Group> {
+        let mut group = Group { folders: Vec::new() };
+        for (kind, base) in &self.hierarchies {
+            let folder = base.join(id.to_string());
+            fs::create_dir(&folder)?;
+            group.folders.push((*kind, folder.clone()));
+            match kind {
+                Kind::Memory => write(&folder, "memory.limit_in_bytes", memory_bytes)?,
+                Kind::Processes => write(&folder, "pids.max", processes_max)?,
+                Kind::Unified { limits: true } => {
+                    write(&folder, "memory.max", memory_bytes)?;
+                    write(&folder, "pids.max", processes_max)?;
+                    // Without these a host with swap would only become slow.
+                    let _ = fs::write(folder.join("memory.swap.max"), "0");
+                    let _ = fs::write(folder.join("memory.oom.group"), "1");
+                }
+                Kind::Processor | Kind::Unified { limits: false } => {}
+            }
+            if *kind == Kind::Memory {
+                let _ = write(&folder, "memory.memsw.limit_in_bytes", memory_bytes);
+            }
+        }
+        Ok(group)
+    }
+
+    /// Removes every group; what is still in one is killed.
+    pub(super) fn remove_all(&self) {
+        for (_, folder) in &self.hierarchies {
+            remove_tree(folder);
+        }
+    }
+}
+
+impl Group {
+    /// Puts a process into the groups.
+    pub(super) fn add(&self, pid: i32) -> io::Result<()> {
+        for (_, folder) in &self.folders {
+            fs::write(folder.join("cgroup.procs"), pid.to_string())?;
+        }
+        Ok(())
+    }
+
+    /// Kills every process in the groups.
+    pub(super) fn kill(&self) {
+        for (_, folder) in &self.folders {
+            kill_all(folder);
+        }
+    }
+
+    /// What was measured so far.
+    pub(super) fn measure(&self) -> Measured {
+        let mut measured = Measured::default();
+        for (kind, folder) in &self.folders {
+            match kind {
+                Kind::Memory => {
+                    measured.memory_bytes_peak = number(folder, "memory.max_usage_in_bytes");
+                    measured.out_of_memory |=
+                        keyed(folder, "memory.oom_control", "oom_kill") > Some(0);
+                }
+                Kind::Processor => {
+                    let nanos = number(folder, "cpuacct.usage");
+                    measured.cpu_us = measured.cpu_us.or(nanos.map(|nanos| nanos / 1000));
+                }
+                Kind::Unified { limits } => {
+                    measured.cpu_us = keyed(folder, "cpu.stat", "usage_usec").or(measured.cpu_us);
+                    if *limits {
+                        measured.memory_bytes_peak = number(folder, "memory.peak");
+                        measured.out_of_memory |=
+                            keyed(folder, "memory.events", "oom_kill") > Some(0);
+                    }
+                }
+                Kind::Processes => {}
+            }
+        }
+        measured
+    }
+
+    /// Removes the groups; false where something is still in one.
+    pub(super) fn remove(&mut self) -> bool {
+        self.folders.retain(|(_, folder)| fs::remove_dir(folder).is_err() && folder.exists());
+        self.folders.is_empty()
+    }
+}
+
+/// Version 2: where the controllers are wanted, beside this process's group or below it.
+fn unified(base: &Path, name: &str, limits: bool) -> Option<(Kind, PathBuf)> {
+    let bases = [base.parent().filter(|_| limits), Some(base)];
+    for base in bases.into_iter().flatten() {
+        remove_stale(base);
+        let folder = base.join(name);
+        if fs::create_dir(&folder).is_err() {
+            continue;
+        }
+        if !limits {
+            return Some((Kind::Unified { limits }, folder));
+        }
+        let _ = fs::write(base.join("cgroup.subtree_control"), "+memory +pids");
+        if fs::write(folder.join("cgroup.subtree_control"), "+memory +pids").is_ok() {
+            return Some((Kind::Unified { limits: true }, folder));
+        }
+        let _ = fs::remove_dir(&folder);
+    }
+    let folder = base.join(name);
+    fs::create_dir(&folder).is_ok().then_some((Kind::Unified { limits: false }, folder))
+}
+
+/// This process's folder in the hierarchy of a version 1 controller, or in version 2.
+fn folder_of(own: &str, mounts: &str, controller: Option<&str>) -> Option<PathBuf> {
+    let path = own.lines().find_map(|line| {
+        let mut parts = line.splitn(3, ':').skip(1);
+        let controllers = parts.next()?;
+        let path = parts.next()?;
+        let found = match controller {
+            Some(wanted) => controllers.split(',').any(|one| one == wanted),
+            None => controllers.is_empty(),
+        };
+        found.then_some(path)
+    })?;
+    mounts.lines().find_map(|line| {
+        let (before, after) = line.split_once(" - ")?;
+        let mut after = after.split(' ');
+        let kind = after.next()?;
+        let options = after.nth(1)?;
+        let found = match controller {
+            Some(wanted) => kind == "cgroup" && options.split(',').any(|one| one == wanted),
+            None => kind == "cgroup2",
+        };
+        let mut fields = before.split(' ').skip(3);
+        let (root, point) = (fields.next()?, fields.next()?);
+        let below = Path::new(path).strip_prefix(root).ok()?;
+        found.then(|| Path::new(point).join(below))
+    })
+}
+
+fn write(folder: &Path, file: &str, limit: Option<u64>) -> io::Result<()> {
+    match limit {
+        Some(limit) => fs::write(folder.join(file), limit.to_string()),
+        None => Ok(()),
+    }
+}
+
+fn number(folder: &Path, file: &str) -> Option<u64> {
+    fs::read_to_string(folder.join(file)).ok()?.trim().parse().ok()
+}
+
+fn keyed(folder: &Path, file: &str, key: &str) -> Option<u64> {
+    let text = fs::read_to_string(folder.join(file)).ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(' '))?;
+    line.trim().parse().ok()
+}
+
+/// `<pid>-<start time>`, which no two processes of a boot share.
+fn identity(pid: u32) -> Option<String> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let start = stat.rsplit_once(')')?.1.split_whitespace().nth(19)?;
+    Some(format!("{pid}-{start}"))
+}
+
+/// Removes the folders of spawners that are gone.
+fn remove_stale(base: &Path) {
+    for entry in fs::read_dir(base).into_iter().flatten().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let Some(owner) = name.strip_prefix(PREFIX) else { continue };
+        let pid = owner.split('-').next().and_then(|pid| pid.parse().ok());
+        if pid.is_some_and(|pid| identity(pid).as_deref() != Some(owner)) {
+            remove_tree(&entry.path());
+        }
+    }
+}
+
+/// Kills what is in a group and in those below it, and removes them all.
+fn remove_tree(folder: &Path) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        if entry.path().is_dir() {
+            remove_tree(&entry.path());
+        }
+    }
+    // A process takes a moment to leave its group after it was killed.
+    for _ in 0..200 {
+        if fs::remove_dir(folder).is_ok() || !folder.exists() {
+            return;
+        }
+        kill_all(folder);
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+}
+
+fn kill_all(folder: &Path) {
+    if fs::write(folder.join("cgroup.kill"), "1").is_ok() {
+        return;
+    }
+    let processes = fs::read_to_string(folder.join("cgroup.procs")).unwrap_or_default();
+    for pid in processes.lines().filter_map(|line| line.parse::<i32>().ok()) {
+        // 0 is a process of another pid namespace, and would be this one's own group.
+        if pid > 0 {
+            super::system::kill(pid, libc::SIGKILL);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MOUNTS: &str = "\
+30 24 0:26 / /sys/fs/cgroup/memory rw,relatime - cgroup cgroup rw,memory
+31 24 0:27 / /sys/fs/cgroup/cpu,cpuacct rw,relatime - cgroup cgroup rw,cpu,cpuacct
+32 24 0:28 /docker/abc /sys/fs/cgroup/unified rw,nosuid - cgroup2 cgroup2 rw";
+
+    #[test]
+    fn this_processs_folders_are_found() {
+        let own = "4:memory:/api/16ec\n2:cpu,cpuacct:/\n0::/docker/abc/x";
+        let check = |controller, path: Option<&str>| {
+            assert_eq!(folder_of(own, MOUNTS, controller), path.map(PathBuf::from));
+        };
+        check(Some("memory"), Some("/sys/fs/cgroup/memory/api/16ec"));
+        check(Some("cpuacct"), Some("/sys/fs/cgroup/cpu,cpuacct"));
+        check(Some("pids"), None);
+        check(None, Some("/sys/fs/cgroup/unified/x"));
+    }
+
+    #[test]
+    fn a_process_has_an_identity_and_a_dead_one_has_none() {
+        let own = std::process::id();
+        assert!(identity(own).unwrap().starts_with(&format!("{own}-")));
+        assert_eq!(identity(u32::MAX), None);
+    }
+}

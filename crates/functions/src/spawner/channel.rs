@@ -1,0 +1,137 @@
+//! One end of a Unix socket that carries whole messages and file descriptors.
+
+use std::io::{IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags,
+    SendAncillaryBuffer, SendAncillaryMessage, SendFlags, Shutdown, SocketFlags, SocketType,
+};
+
+/// The most bytes in one message; both ends know it.
+pub(crate) const MESSAGE_BYTES_MAX: usize = 128 << 10;
+
+/// The most descriptors in one message; the kernel's limit is 253.
+pub(crate) const DESCRIPTORS_MAX: usize = 128;
+
+/// One end of the socket.
+#[derive(Debug)]
+pub(crate) struct Channel(OwnedFd);
+
+/// A message and the descriptors that came with it.
+#[derive(Debug)]
+pub(crate) struct Received {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) descriptors: Vec<OwnedFd>,
+}
+
+impl Channel {
+    /// Both ends of a new socket; neither survives an exec by accident.
+    pub(crate) fn pair() -> std::io::Result<(Channel, Channel)> {
+        let (one, other) = rustix::net::socketpair(
+            AddressFamily::UNIX,
+            SocketType::SEQPACKET,
+            SocketFlags::CLOEXEC,
+            None,
+        )?;
+        for end in [&one, &other] {
+            rustix::net::sockopt::set_socket_send_buffer_size(end, 4 * MESSAGE_BYTES_MAX)?;
+        }
+        Ok((Channel(one), Channel(other)))
+    }
+
+    /// Sends one message; waits while the socket is full, unless it is non-blocking.
+    pub(crate) fn send(&self, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) -> std::io::Result<()> {
+        if bytes.len() > MESSAGE_BYTES_MAX || descriptors.len() > DESCRIPTORS_MAX {
+            return Err(std::io::ErrorKind::InvalidInput.into());
+        }
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        if !descriptors.is_empty() {
+            control.push(SendAncillaryMessage::ScmRights(descriptors));
+        }
+        let flags = SendFlags::NOSIGNAL;
+        let message = [IoSlice::new(bytes)];
+        rustix::io::retry_on_intr(|| rustix::net::sendmsg(&self.0, &message, &mut control, flags))?;
+        Ok(())
+    }
+
+    /// Takes one message; none when the other end is closed.
+    pub(crate) fn receive(&self) -> std::io::Result<Option<Received>> {
+        let mut bytes = vec![0; MESSAGE_BYTES_MAX];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
+        let mut control = RecvAncillaryBuffer::new(&mut space);
+        let flags = RecvFlags::CMSG_CLOEXEC;
+        let received = rustix::io::retry_on_intr(|| {
+            let mut parts = [IoSliceMut::new(&mut bytes)];
+            rustix::net::recvmsg(&self.0, &mut parts, &mut control, flags)
+        })?;
+        let mut descriptors = Vec::new();
+        for message in control.drain() {
+            if let RecvAncillaryMessage::ScmRights(rights) = message {
+                descriptors.extend(rights);
+            }
+        }
+        if received.bytes == 0 && descriptors.is_empty() {
+            return Ok(None);
+        }
+        if received.flags.intersects(ReturnFlags::TRUNC | ReturnFlags::CTRUNC) {
+            return Err(std::io::Error::other("a message was cut off"));
+        }
+        bytes.truncate(received.bytes);
+        Ok(Some(Received { bytes, descriptors }))
+    }
+
+    /// Makes sending and receiving answer `WouldBlock` instead of waiting.
+    pub(crate) fn set_nonblocking(&self) -> std::io::Result<()> {
+        Ok(rustix::io::ioctl_fionbio(&self.0, true)?)
+    }
+
+    /// Closes both directions, for every holder of this end.
+    pub(crate) fn shutdown(&self) {
+        let _ = rustix::net::shutdown(&self.0, Shutdown::Both);
+    }
+}
+
+impl AsFd for Channel {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl std::os::fd::AsRawFd for Channel {
+    fn as_raw_fd(&self) -> std::os::fd::RawFd {
+        std::os::fd::AsRawFd::as_raw_fd(&self.0)
+    }
+}
+
+impl From<OwnedFd> for Channel {
+    fn from(descriptor: OwnedFd) -> Self {
+        Channel(descriptor)
+    }
+}
+
+impl From<Channel> for OwnedFd {
+    fn from(channel: Channel) -> Self {
+        channel.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_keep_their_borders_and_their_descriptors() {
+        let (one, other) = Channel::pair().unwrap();
+        one.send(b"first", &[one.as_fd(), other.as_fd()]).unwrap();
+        one.send(b"second", &[]).unwrap();
+        let first = other.receive().unwrap().unwrap();
+        assert_eq!((first.bytes.as_slice(), first.descriptors.len()), (&b"first"[..], 2));
+        assert_eq!(other.receive().unwrap().unwrap().bytes, b"second");
+        drop(first);
+        drop(one);
+        assert!(other.receive().unwrap().is_none());
+    }
+}

@@ -1,0 +1,271 @@
+//! What a new process does between its birth and its program.
+//!
+//! In a sandbox the clone becomes the first process of its pid namespace: it builds the root, gives
+//! up every privilege, starts the program as its child, and then does nothing but pass SIGTERM on
+//! and collect the dead. When the program ends it ends too, and the kernel kills whatever is left in
+//! the namespace. Outside a sandbox the clone becomes the program itself.
+
+use std::collections::BTreeMap;
+use std::ffi::CString;
+use std::fs;
+use std::io::{self, Read, Seek, Write};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::process::{Resource, Rlimit};
+use rustix::thread::CapabilitySet;
+use rustix::thread::{Gid, Uid};
+use serde::{Deserialize, Serialize};
+
+use super::plan::{Plan, Sandbox, Work};
+use super::root::{self, StepError, StepResult, step};
+use super::system;
+
+/// What a child tells the spawner through its status pipe.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum Note {
+    /// A step failed; the program never ran.
+    Failed { step: String, error: String },
+    /// The program ended, with this status of wait.
+    Exited { status: i32 },
+}
+
+/// As whom a sandboxed program runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Identity {
+    /// Root changes to this user and group of the host, which own nothing.
+    Switch(u32),
+    /// The user namespace shows the spawner's own user as this one.
+    Mapped(u32),
+    /// As whoever the spawner runs as.
+    Same,
+}
+
+/// What a child is born with.
+pub(super) struct Birth {
+    pub(super) plan: Plan,
+    pub(super) identity: Identity,
+    /// Whether memory must be limited per process, because no cgroup can.
+    pub(super) limit_process: bool,
+    pub(super) stdout: OwnedFd,
+    pub(super) stderr: OwnedFd,
+    pub(super) control: Option<OwnedFd>,
+    pub(super) files: Option<OwnedFd>,
+    /// Readable once the spawner has done its part; closed without a byte where it could not.
+    pub(super) go: OwnedFd,
+    pub(super) status: OwnedFd,
+}
+
+/// Runs the child's part to its end.
+pub(super) fn run(birth: Birth) -> ! {
+    let mut byte = [0];
+    if rustix::io::read(&birth.go, &mut byte) != Ok(1) {
+        system::exit(1);
+    }
+    let status = birth.status.as_fd().try_clone_to_owned();
+    let failed = match live(birth) {
+        Ok(code) => system::exit(code),
+        Err(failed) => failed,
+    };
+    if let Ok(status) = status {
+        report(&status, &failed);
+    }
+    system::exit(127)
+}
+
+fn report(status: &OwnedFd, failed: &StepError) {
+    let note = Note::Failed { step: failed.step.clone(), error: failed.error.to_string() };
+    let _ = rustix::io::write(status, &serde_json::to_vec(&note).unwrap_or_default());
+}
+
+fn live(birth: Birth) -> StepResult<i32> {
+    system::be_expendable();
+    if birth.plan.background {
+        system::run_in_background();
+    }
+    let files = read_files(birth.files.as_ref())?;
+    match birth.plan.walls.clone() {
+        Work::Tool => {
+            give_up(&birth)?;
+            execute(&birth)
+        }
+        Work::Folder(folder) => {
+            step("write the files", root::write_files(&folder, &files))?;
+            step("make a temporary folder", fs::create_dir_all(folder.join("tmp")))?;
+            let project = folder.join("project");
+            step("make a folder", fs::create_dir_all(&project))?;
+            step("enter the project", std::env::set_current_dir(&project))?;
+            give_up(&birth)?;
+            execute(&birth)
+        }
+        Work::Sandbox(sandbox) => {
+            wall_in(&birth, &sandbox, &files)?;
+            supervise(birth)
+        }
+    }
+}
+
+fn read_files(files: Option<&OwnedFd>) -> StepResult<BTreeMap<String, String>> {
+    let Some(files) = files else { return Ok(BTreeMap::new()) };
+    let read = || -> io::Result<BTreeMap<String, String>> {
+        let mut file = fs::File::from(files.try_clone()?);
+        let mut text = Vec::new();
+        file.rewind()?;
+        file.read_to_end(&mut text)?;
+        Ok(serde_json::from_slice(&text)?)
+    };
+    step("read the files", read())
+}
+
+/// Builds the sandbox around this process and gives up every privilege.
+fn wall_in(birth: &Birth, sandbox: &Sandbox, files: &BTreeMap<String, String>) -> StepResult {
+    let user = match birth.identity {
+        Identity::Switch(user) | Identity::Mapped(user) => user,
+        Identity::Same => rustix::process::getuid().as_raw(),
+    };
+    root::enter(sandbox, files, user)?;
+    step("name the host", rustix::system::sethostname(b"headwater"))?;
+    if !sandbox.network {
+        let socket = rustix::net::socket(
+            rustix::net::AddressFamily::INET,
+            rustix::net::SocketType::DGRAM,
+            None,
+        );
+        let socket = step("open a socket", socket)?;
+        step("bring up the loopback", system::loopback_up(socket.as_fd()))?;
+    }
+    if let Identity::Switch(user) = birth.identity {
+        become_nobody(user)?;
+    }
+    let none = rustix::thread::CapabilitySets {
+        effective: CapabilitySet::empty(),
+        permitted: CapabilitySet::empty(),
+        inheritable: CapabilitySet::empty(),
+    };
+    step("drop capabilities", rustix::thread::set_capabilities(None, none))?;
+    give_up(birth)
+}
+
+fn become_nobody(user: u32) -> StepResult {
+    for capability in CapabilitySet::all().iter() {
+        // Those that this kernel does not know, or this process does not have, need no dropping.
+        let _ = rustix::thread::remove_capability_from_bounding_set(capability);
+    }
+    let (uid, gid) = (Uid::from_raw(user), Gid::from_raw(user));
+    step("drop groups", rustix::thread::set_thread_groups(&[]))?;
+    step("change the group", rustix::thread::set_thread_res_gid(gid, gid, gid))?;
+    step("change the user", rustix::thread::set_thread_res_uid(uid, uid, uid))
+}
+
+/// What every child gives up, sandbox or not; and from here on it dies with the spawner.
+fn give_up(birth: &Birth) -> StepResult {
+    step("refuse new privileges", rustix::thread::set_no_new_privs(true))?;
+    let signal = Some(rustix::process::Signal::KILL);
+    step("tie life to the spawner", rustix::process::set_parent_process_death_signal(signal))?;
+    if orphaned(&birth.status) {
+        system::exit(1);
+    }
+    if let (true, Some(bytes)) = (birth.limit_process, birth.plan.memory_bytes) {
+        let limit = Rlimit { current: Some(bytes), maximum: Some(bytes) };
+        step("limit memory", rustix::process::setrlimit(Resource::Data, limit))?;
+    }
+    Ok(())
+}
+
+/// Whether the spawner, which holds the other end of the pipe, was gone before it could be noticed.
+fn orphaned(status: &OwnedFd) -> bool {
+    let mut polled = [PollFd::new(status, PollFlags::empty())];
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    let _ = rustix::event::poll(&mut polled, Some(&now));
+    polled[0].revents().contains(PollFlags::ERR)
+}
+
+/// Starts the program and waits for it, as the first process of the sandbox.
+fn supervise(birth: Birth) -> StepResult<i32> {
+    if birth.plan.command.is_empty() {
+        return Ok(0);
+    }
+    system::block_signals();
+    let program = step("fork", system::fork())?;
+    if program == 0 {
+        system::unblock_signals();
+        let failed = match execute(&birth) {
+            Ok(code) => system::exit(code),
+            Err(failed) => failed,
+        };
+        report(&birth.status, &failed);
+        system::exit(127);
+    }
+    let Birth { status, stdout, stderr, control, files, .. } = birth;
+    // Whoever reads these must see their end when the program is gone.
+    drop((stdout, stderr, control, files));
+    let exited = wait_for(program);
+    let note = serde_json::to_vec(&Note::Exited { status: exited }).unwrap_or_default();
+    step("report", fs::File::from(status).write_all(&note))?;
+    Ok(0)
+}
+
+/// Passes SIGTERM on to the program and collects the dead, until the program is one of them.
+fn wait_for(program: i32) -> i32 {
+    loop {
+        if system::wait_for_signal() == libc::SIGTERM {
+            system::kill(program, libc::SIGTERM);
+            continue;
+        }
+        while let Some(waited) = system::wait_child(-1) {
+            if waited.pid == program {
+                return waited.status;
+            }
+        }
+    }
+}
+
+/// Becomes the program.
+fn execute(birth: &Birth) -> StepResult<i32> {
+    // A tool keeps the terminal's process group out of its life, too.
+    let _ = rustix::process::setsid();
+    let null = step("open /dev/null", fs::File::open("/dev/null"))?;
+    // Out of the way of the numbers that are about to be given.
+    let high = |fd: &dyn AsFd| rustix::io::fcntl_dupfd_cloexec(fd.as_fd(), 10);
+    let mut wanted = vec![high(&null), high(&birth.stdout), high(&birth.stderr)];
+    wanted.extend(birth.control.as_ref().map(|control| high(control)));
+    for (target, descriptor) in wanted.into_iter().enumerate() {
+        let descriptor = step("copy a descriptor", descriptor)?;
+        step("place a descriptor", system::duplicate_onto(descriptor.as_raw_fd(), target as i32))?;
+        std::mem::forget(descriptor);
+    }
+    let first = if birth.control.is_some() { 4 } else { 3 };
+    step("close descriptors", system::close_on_exec_from(first))?;
+    let command =
+        step("read the command", strings(birth.plan.command.iter().map(String::as_bytes)))?;
+    let variables = step("read the variables", variables(&birth.plan))?;
+    let program = birth.plan.command.first().cloned().unwrap_or_default();
+    match system::execute(&command, &variables) {
+        Ok(never) => match never {},
+        Err(error) => Err(StepError { step: format!("start `{program}`"), error }),
+    }
+}
+
+fn variables(plan: &Plan) -> io::Result<Vec<CString>> {
+    let mut all: BTreeMap<Vec<u8>, Vec<u8>> = BTreeMap::new();
+    if plan.inherit {
+        all.extend(
+            std::env::vars_os()
+                .map(|(name, value)| (name.as_bytes().to_vec(), value.as_bytes().to_vec())),
+        );
+    }
+    let own = plan.variables.iter();
+    all.extend(own.map(|(name, value)| (name.clone().into_bytes(), value.clone().into_bytes())));
+    strings(all.into_iter().map(|(name, value)| [name, value].join(&b'=')))
+}
+
+fn strings<T: Into<Vec<u8>>>(all: impl Iterator<Item = T>) -> io::Result<Vec<CString>> {
+    Ok(all.map(CString::new).collect::<Result<_, _>>()?)
+}
+
+/// Removes a folder of files that a child was given.
+pub(super) fn remove_folder(folder: &Path) {
+    let _ = fs::remove_dir_all(folder);
+}

@@ -1,0 +1,166 @@
+//! The server's side of the spawner: starts it, asks it for processes, and hears of their end.
+
+use std::collections::HashMap;
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+use tokio::sync::oneshot;
+
+use super::Channel;
+use super::plan::{Ended, Plan, Reply, Report, Request, Signal};
+use crate::{Error, Result, SpawnCommand};
+
+/// The spawner, started again where it ended.
+#[derive(Debug)]
+pub(crate) struct Spawner {
+    command: SpawnCommand,
+    connection: Mutex<Option<Arc<Connection>>>,
+    next: AtomicU64,
+    report: Report,
+}
+
+#[derive(Debug)]
+struct Connection {
+    channel: Channel,
+    waiting: Mutex<Option<HashMap<u64, oneshot::Sender<Ended>>>>,
+}
+
+/// A process that was asked for.
+#[derive(Debug)]
+pub(crate) struct Running {
+    id: u64,
+    connection: Arc<Connection>,
+    ended: oneshot::Receiver<Ended>,
+    over: bool,
+}
+
+impl Spawner {
+    /// Starts the spawner and waits for its report of the host.
+    pub(crate) async fn start(command: SpawnCommand) -> Result<Self> {
+        let (connection, report) = connect(&command)?;
+        let report = report.await.map_err(|_| died())?;
+        let connection = Mutex::new(Some(connection));
+        Ok(Spawner { command, connection, next: AtomicU64::new(1), report })
+    }
+
+    /// What it found out about the host.
+    pub(crate) fn report(&self) -> &Report {
+        &self.report
+    }
+
+    /// Asks for a process. Descriptors: standard output, standard error, then what the plan names.
+    pub(crate) fn run(&self, plan: Plan, descriptors: &[BorrowedFd<'_>]) -> Result<Running> {
+        let connection = self.connection()?;
+        let id = self.next.fetch_add(1, Ordering::Relaxed);
+        let (sender, ended) = oneshot::channel();
+        match &mut *connection.waiting.lock() {
+            Some(waiting) => waiting.insert(id, sender),
+            None => return Err(died()),
+        };
+        connection.send(&Request::Start { id, plan }, descriptors)?;
+        Ok(Running { id, connection, ended, over: false })
+    }
+
+    /// The connection, to a new spawner where the last one is gone.
+    fn connection(&self) -> Result<Arc<Connection>> {
+        let mut held = self.connection.lock();
+        if let Some(connection) = held.as_ref().filter(|connection| connection.alive()) {
+            return Ok(connection.clone());
+        }
+        tracing::warn!("the spawner ended; it is started again");
+        let (connection, _) = connect(&self.command)?;
+        *held = Some(connection.clone());
+        Ok(connection)
+    }
+}
+
+impl Drop for Spawner {
+    fn drop(&mut self) {
+        if let Some(connection) = self.connection.lock().take() {
+            connection.channel.shutdown();
+        }
+    }
+}
+
+impl Running {
+    /// Asks the process to end.
+    pub(crate) fn signal(&self, signal: Signal) {
+        // Where this fails the spawner is gone, and the process with it.
+        let _ = self.connection.send(&Request::Signal { id: self.id, signal }, &[]);
+    }
+
+    /// Waits for its end. May be dropped and called again.
+    pub(crate) async fn ended(&mut self) -> Result<Ended> {
+        let ended = (&mut self.ended).await.map_err(|_| died());
+        self.over = true;
+        ended
+    }
+}
+
+impl Drop for Running {
+    /// Nobody waits for it any more.
+    fn drop(&mut self) {
+        if !self.over {
+            self.signal(Signal::Kill);
+        }
+    }
+}
+
+impl Connection {
+    fn alive(&self) -> bool {
+        self.waiting.lock().is_some()
+    }
+
+    fn send(&self, request: &Request, descriptors: &[BorrowedFd<'_>]) -> Result<()> {
+        let bytes = serde_json::to_vec(request)
+            .map_err(|error| Error::io("write a request")(error.into()))?;
+        self.channel.send(&bytes, descriptors).map_err(Error::io("reach the spawner"))
+    }
+
+    /// Hands replies on until the spawner ends; then everybody who waits hears of that.
+    fn listen(&self, mut ready: Option<oneshot::Sender<Report>>) {
+        while let Ok(Some(received)) = self.channel.receive() {
+            match serde_json::from_slice(&received.bytes) {
+                Ok(Reply::Ready(report)) => {
+                    let _ = ready.take().map(|ready| ready.send(report));
+                }
+                Ok(Reply::Ended { id, ended }) => {
+                    let sender = self.waiting.lock().as_mut().and_then(|all| all.remove(&id));
+                    let _ = sender.map(|sender| sender.send(ended));
+                }
+                Err(error) => tracing::error!(%error, "the spawner said what cannot be read"),
+            }
+        }
+        self.waiting.lock().take();
+    }
+}
+
+fn died() -> Error {
+    Error::Spawner { reason: "ended, and with it what it had started".to_owned() }
+}
+
+/// Starts a spawner. The standard library starts processes by `posix_spawn`, so nothing is forked.
+fn connect(command: &SpawnCommand) -> Result<(Arc<Connection>, oneshot::Receiver<Report>)> {
+    let (mine, theirs) = Channel::pair().map_err(Error::io("make a socket"))?;
+    let mut child = Command::new(&command.program)
+        .args(&command.arguments)
+        .stdin(Stdio::from(OwnedFd::from(theirs)))
+        .stdout(Stdio::null())
+        .spawn()
+        .map_err(Error::io(format!("start the spawner `{}`", command.program.display())))?;
+    let connection =
+        Arc::new(Connection { channel: mine, waiting: Mutex::new(Some(HashMap::new())) });
+    let (sender, ready) = oneshot::channel();
+    let listener = connection.clone();
+    std::thread::Builder::new()
+        .name("spawner".to_owned())
+        .spawn(move || {
+            listener.listen(Some(sender));
+            let _ = child.wait();
+        })
+        .map_err(Error::io("start a thread"))?;
+    Ok((connection, ready))
+}

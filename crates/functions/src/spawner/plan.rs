@@ -1,0 +1,141 @@
+//! What the server and the spawner say to each other. Every message is JSON; descriptors travel
+//! beside it, in the order that [`Plan`] names.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// What the server asks for.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Request {
+    /// Start a process. Descriptors: standard output, standard error, then, where the plan says so,
+    /// the control socket and the files.
+    Start { id: u64, plan: Plan },
+    /// Signal a process, if it is still there.
+    Signal { id: u64, signal: Signal },
+}
+
+/// What the spawner answers.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Reply {
+    /// It is ready; the first message.
+    Ready(Report),
+    /// A process ended, or could not be started.
+    Ended { id: u64, ended: Ended },
+}
+
+/// A process to start.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(crate) struct Plan {
+    /// The program and its arguments.
+    pub(crate) command: Vec<String>,
+    /// Its environment variables, and no others unless `inherit` is set.
+    pub(crate) variables: Vec<(String, String)>,
+    /// Whether the spawner's own variables are passed on first.
+    pub(crate) inherit: bool,
+    /// Whether it gets a control socket, as descriptor 3.
+    pub(crate) control: bool,
+    /// What walls it in.
+    pub(crate) walls: Work,
+    /// The most memory, in bytes.
+    pub(crate) memory_bytes: Option<u64>,
+    /// The most processes and threads.
+    pub(crate) processes_max: Option<u64>,
+    /// Only when nothing else wants the processor.
+    pub(crate) background: bool,
+}
+
+/// What walls a process in.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(crate) enum Work {
+    /// Nothing: one of our own tools.
+    #[default]
+    Tool,
+    /// A process of its own, in a folder of its own that holds the files and goes when it ends.
+    Folder(PathBuf),
+    /// A sandbox.
+    Sandbox(Sandbox),
+}
+
+/// A sandbox: new namespaces over a root that holds little and can be written nowhere but in `/tmp`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(crate) struct Sandbox {
+    /// Folders and files shown read-only: where they lie, and where they are shown.
+    pub(crate) shown: Vec<(PathBuf, PathBuf)>,
+    /// The size of `/tmp`, in bytes.
+    pub(crate) temp_bytes: u64,
+    /// Whether it shares the host's network.
+    pub(crate) network: bool,
+}
+
+/// How to ask a process to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Signal {
+    /// SIGTERM, to the process itself.
+    Terminate,
+    /// SIGKILL, to it and all it started.
+    Kill,
+}
+
+/// What the spawner found out about the host.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(crate) struct Report {
+    /// Why sandboxes cannot be made, if they cannot.
+    pub(crate) sandbox_error: Option<String>,
+    /// Whether the kernel enforces a memory limit on a process and all it starts.
+    pub(crate) memory_limits: bool,
+    /// Whether it counts their processes.
+    pub(crate) process_limits: bool,
+}
+
+/// What became of a process.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Ended {
+    /// How it ended.
+    pub(crate) exit: Exit,
+    /// Processor time of it and all it started, in microseconds.
+    pub(crate) cpu_us: u64,
+    /// The most memory they held, in bytes.
+    pub(crate) memory_bytes_peak: u64,
+    /// Whether the kernel killed one of them for want of memory.
+    pub(crate) out_of_memory: bool,
+}
+
+/// How a process ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Exit {
+    /// By itself, with this code.
+    Code(i32),
+    /// By this signal.
+    Signal(i32),
+    /// It never ran: a step failed, with the system's answer.
+    NotStarted { step: String, error: String },
+}
+
+impl Exit {
+    /// For people.
+    pub(crate) fn describe(&self) -> String {
+        match self {
+            Exit::Code(code) => format!("it exited with code {code}"),
+            Exit::Signal(signal) => match name(*signal) {
+                Some(name) => format!("it was killed by {name}"),
+                None => format!("it was killed by signal {signal}"),
+            },
+            Exit::NotStarted { step, error } => format!("cannot {step}: {error}"),
+        }
+    }
+}
+
+fn name(signal: i32) -> Option<&'static str> {
+    Some(match signal {
+        libc::SIGSEGV => "SIGSEGV (a fault in native code)",
+        libc::SIGABRT => "SIGABRT (native code gave up)",
+        libc::SIGBUS => "SIGBUS",
+        libc::SIGILL => "SIGILL (a processor instruction this machine lacks)",
+        libc::SIGFPE => "SIGFPE",
+        libc::SIGKILL => "SIGKILL",
+        libc::SIGTERM => "SIGTERM",
+        libc::SIGPIPE => "SIGPIPE",
+        _ => return None,
+    })
+}

@@ -1,0 +1,208 @@
+//! The root of a sandbox: a small read-only file system in memory that shows the host's programs and
+//! libraries, an interpreter, an environment and the project, all read-only, and a private `/tmp`.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::symlink;
+use std::path::{Component, Path, PathBuf};
+
+use rustix::mount::{MountPropagationFlags, UnmountFlags, mount_change, unmount};
+
+use super::mounts;
+use super::plan::Sandbox;
+use super::system;
+
+/// A step that failed, in words, and the system's answer.
+#[derive(Debug)]
+pub(super) struct StepError {
+    pub(super) step: String,
+    pub(super) error: io::Error,
+}
+
+pub(super) type StepResult<T = ()> = Result<T, StepError>;
+
+/// Names a step, for the error it may end with.
+pub(super) fn step<T, E: Into<io::Error>>(
+    name: impl Into<String>,
+    result: Result<T, E>,
+) -> StepResult<T> {
+    result.map_err(|error| StepError { step: name.into(), error: error.into() })
+}
+
+/// Where the new root is put together, before it becomes the root. Any folder that exists would do.
+const STAGE: &str = "/proc";
+
+/// Folders of the host's system, shown where they exist; links are made again as links.
+const SYSTEM: [&str; 7] = ["/usr", "/bin", "/sbin", "/lib", "/lib64", "/lib32", "/nix/store"];
+
+/// Files and folders of the host's configuration that libraries read, none of them secret.
+const CONFIGURATION: [&str; 9] = [
+    "/etc/ld.so.cache",
+    "/etc/ld.so.conf",
+    "/etc/ld.so.conf.d",
+    "/etc/alternatives",
+    "/etc/localtime",
+    "/etc/mime.types",
+    "/etc/fonts",
+    "/etc/ssl",
+    "/etc/pki",
+];
+
+const DEVICES: [&str; 5] = ["null", "zero", "full", "random", "urandom"];
+
+/// Builds the root and moves this process into it. This process is in new mount and pid namespaces.
+pub(super) fn enter(sandbox: &Sandbox, files: &BTreeMap<String, String>, user: u32) -> StepResult {
+    let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
+    step("make mounts private", mount_change("/", private))?;
+    let bytes: usize = files.values().map(String::len).sum();
+    let size = (16 << 20) + 2 * bytes + 4096 * files.len();
+    let root = mounts::tmpfs(&[("size", size.to_string()), ("mode", "0755".to_owned())]);
+    let root = step("make a root", root)?;
+    let proc = step("mount /proc", mounts::proc())?;
+    let temp = [
+        ("size", sandbox.temp_bytes.max(4096).to_string()),
+        ("nr_inodes", "1000000".to_owned()),
+        ("mode", "1777".to_owned()),
+    ];
+    let temp = step("mount /tmp", mounts::tmpfs(&temp))?;
+    // Every source is found before the new root covers anything.
+    let shown = sources(sandbox)?;
+    let stage = Path::new(STAGE);
+    step("attach the root", mounts::attach(&root, stage))?;
+    for (mount, target) in &shown {
+        show(mount, &below(stage, target))
+            .map_err(|error| StepError { step: format!("show `{}`", target.display()), error })?;
+    }
+    step("write the files", write_files(stage, files))?;
+    step("write /etc", configuration(stage, user, sandbox.network))?;
+    step("link", links(stage))?;
+    for (mount, name) in [(&proc, "proc"), (&temp, "tmp")] {
+        let target = stage.join(name);
+        step("make a folder", fs::create_dir_all(&target))?;
+        step(format!("attach /{name}"), mounts::attach(mount, &target))?;
+    }
+    pivot(&root)
+}
+
+/// Makes the stage the root, forgets the old one, and lets nothing more be written.
+fn pivot(root: &OwnedFd) -> StepResult {
+    step("enter the root", rustix::process::fchdir(root))?;
+    step("change the root", rustix::process::pivot_root(".", "."))?;
+    step("leave the old root", unmount(".", UnmountFlags::DETACH))?;
+    step("enter the root", std::env::set_current_dir("/"))?;
+    let sealed = system::set_mount_attributes(root.as_fd(), mounts::READ_ONLY, false);
+    step("make the root read-only", sealed)
+}
+
+fn sources(sandbox: &Sandbox) -> StepResult<Vec<(OwnedFd, PathBuf)>> {
+    let mut found = Vec::new();
+    for path in SYSTEM.iter().map(Path::new).filter(|path| !path.is_symlink() && path.exists()) {
+        let mount = mounts::clone_of(path, mounts::READ_ONLY);
+        found.push((step(format!("show `{}`", path.display()), mount)?, path.to_owned()));
+    }
+    for path in CONFIGURATION.iter().map(Path::new).filter(|path| path.exists()) {
+        // What only the host's administrator may see stays hidden; nothing depends on it.
+        if let Ok(mount) = mounts::clone_of(path, mounts::READ_ONLY) {
+            found.push((mount, path.to_owned()));
+        }
+    }
+    if sandbox.network && Path::new("/etc/resolv.conf").exists() {
+        let path = Path::new("/etc/resolv.conf");
+        found.push((
+            step("show `/etc/resolv.conf`", mounts::clone_of(path, mounts::READ_ONLY))?,
+            path.to_owned(),
+        ));
+    }
+    for name in DEVICES {
+        let path = Path::new("/dev").join(name);
+        let mount = mounts::clone_of(&path, mounts::NO_SETUID);
+        found.push((step(format!("show `{}`", path.display()), mount)?, path));
+    }
+    for (source, target) in &sandbox.shown {
+        let mount = mounts::clone_of(source, mounts::READ_ONLY);
+        found.push((step(format!("show `{}`", source.display()), mount)?, target.clone()));
+    }
+    Ok(found)
+}
+
+/// Attaches a mount at a path, which is made as a folder or a file, whichever the mount is.
+fn show(mount: &OwnedFd, target: &Path) -> io::Result<()> {
+    let kind = rustix::fs::FileType::from_raw_mode(rustix::fs::fstat(mount)?.st_mode);
+    if kind.is_dir() {
+        fs::create_dir_all(target)?;
+    } else {
+        if let Some(parent) = target.parent() {
+            fs::create_dir_all(parent)?;
+        }
+        fs::File::create(target)?;
+    }
+    mounts::attach(mount, target)
+}
+
+/// Writes text files below a folder. A path that leads out of it is refused.
+pub(super) fn write_files(folder: &Path, files: &BTreeMap<String, String>) -> io::Result<()> {
+    for (path, text) in files {
+        let path = Path::new(path);
+        if !path.components().all(|part| matches!(part, Component::Normal(_))) {
+            let message = format!("`{}` is not a path below the project", path.display());
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
+        }
+        let path = folder.join(path);
+        if let Some(parent) = path.parent() {
+            fs::create_dir_all(parent)?;
+        }
+        fs::write(path, text)?;
+    }
+    Ok(())
+}
+
+fn configuration(stage: &Path, user: u32, network: bool) -> io::Result<()> {
+    let etc = stage.join("etc");
+    fs::create_dir_all(&etc)?;
+    let passwd = format!("function:x:{user}:{user}::/tmp:/bin/sh\n");
+    fs::write(etc.join("passwd"), passwd)?;
+    fs::write(etc.join("group"), format!("function:x:{user}:\n"))?;
+    fs::write(etc.join("hosts"), "127.0.0.1 localhost headwater\n::1 localhost\n")?;
+    fs::write(etc.join("hostname"), "headwater\n")?;
+    let names = if network { "files dns" } else { "files" };
+    fs::write(etc.join("nsswitch.conf"), format!("passwd: files\ngroup: files\nhosts: {names}\n"))
+}
+
+fn links(stage: &Path) -> io::Result<()> {
+    for path in SYSTEM.iter().map(Path::new).filter(|path| path.is_symlink()) {
+        symlink(fs::read_link(path)?, below(stage, path))?;
+    }
+    let dev = stage.join("dev");
+    for (name, target) in [
+        ("fd", "/proc/self/fd"),
+        ("stdin", "/proc/self/fd/0"),
+        ("stdout", "/proc/self/fd/1"),
+        ("stderr", "/proc/self/fd/2"),
+        ("shm", "/tmp"),
+    ] {
+        symlink(target, dev.join(name))?;
+    }
+    Ok(())
+}
+
+fn below(stage: &Path, target: &Path) -> PathBuf {
+    stage.join(target.strip_prefix("/").unwrap_or(target))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_stay_below_their_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let files = |path: &str| BTreeMap::from([(path.to_owned(), "x".to_owned())]);
+        write_files(folder.path(), &files("models/a.py")).unwrap();
+        assert!(folder.path().join("models/a.py").exists());
+        for path in ["../a", "/etc/a", "a/../../b", "./a/.."] {
+            assert!(write_files(folder.path(), &files(path)).is_err(), "{path}");
+        }
+    }
+}
