@@ -1,216 +1,141 @@
-//! The catalog's handle.
+//! The catalog's handle, and how a lake begins.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use headwater_model::{
-    Branch, Clock, Commit, CommitId, CreateRef, MergeReport, MergeRequest, Namespace, RefSpec,
-    TableName, Tag,
+    Clock, Commit, CommitId, DEFAULT_NAMESPACE, MAIN_BRANCH, Namespace, ObjectId, Timestamp,
 };
-use headwater_store::{Batch, Store};
+use headwater_store::{Batch, Expected, RefChange, Store};
 
-use crate::{CommitRequest, Error, Result, TableChange, TableEntry};
+use crate::codec::{self, BranchRecord, CommitObject, Object};
+use crate::objects::{Objects, Pending};
+use crate::{Error, Result, State};
+
+/// How often a change is tried again when others changed the same ref first.
+pub(crate) const ATTEMPTS_MAX: usize = 200;
 
 /// The catalog of a lake. Clones share one cache.
 #[derive(Clone)]
 pub struct Catalog {
-    store: Arc<dyn Store>,
-    clock: Arc<dyn Clock>,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) objects: Objects,
 }
 
-/// What a ref stands for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Resolved {
-    /// The commit.
-    pub commit: CommitId,
-    /// The branch, where the ref is the head of one.
-    pub branch: Option<String>,
-}
-
-/// What a new branch carries.
-#[derive(Debug, Clone, Default)]
-pub struct NewBranch {
-    /// Takes no direct writes.
-    pub protected: bool,
-    /// The failed run whose branch it is.
-    pub quarantine: Option<String>,
-    /// Succeed where the name exists already, leaving it as it is.
-    pub if_not_exists: bool,
-}
-
-/// The tables and namespaces of one commit.
-#[derive(Clone)]
-pub struct State {
-    commit: CommitId,
-}
-
-fn later<T>() -> Result<T> {
-    Err(Error::MainBranch { what: "used yet" })
-}
-
-#[expect(clippy::unused_async, reason = "the bodies follow")]
-impl State {
-    /// The commit.
-    pub fn commit(&self) -> CommitId {
-        self.commit
-    }
-    /// The table of exactly that name.
-    pub async fn table(&self, _name: &TableName) -> Result<Option<TableEntry>> {
-        later()
-    }
-    /// The tables of a namespace, or of all, by name.
-    pub async fn tables(&self, _namespace: Option<&str>) -> Result<Vec<(TableName, TableEntry)>> {
-        later()
-    }
-    /// The table of that name, as written or else without case.
-    pub async fn find_table(
-        &self,
-        _namespace: &str,
-        _name: &str,
-    ) -> Result<Option<(TableName, TableEntry)>> {
-        later()
-    }
-    /// The namespaces, by name.
-    pub async fn namespaces(&self) -> Result<Vec<Namespace>> {
-        later()
-    }
-    /// A namespace.
-    pub async fn namespace(&self, _name: &str) -> Result<Option<Namespace>> {
-        later()
+impl std::fmt::Debug for Catalog {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Catalog").field("store", &self.store).finish_non_exhaustive()
     }
 }
 
-#[expect(clippy::unused_async, reason = "the bodies follow")]
 impl Catalog {
-    /// Opens the catalog in a store.
+    /// Opens the catalog in a store; a new one begins with `main` and the namespace `public`.
     pub async fn open(store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Result<Catalog> {
-        Ok(Catalog { store, clock })
+        let objects = Objects::new(Arc::clone(&store));
+        let catalog = Catalog { store, clock, objects };
+        if catalog.store.reference(&branch_ref(MAIN_BRANCH)).await?.is_none() {
+            catalog.begin().await?;
+        }
+        Ok(catalog)
     }
+
+    async fn begin(&self) -> Result<()> {
+        let mut pending = Pending::default();
+        let public = Namespace { name: DEFAULT_NAMESPACE.to_owned(), properties: BTreeMap::new() };
+        let namespaces = BTreeMap::from([(public.name.clone(), public)]);
+        let now = self.now();
+        let first = CommitObject {
+            parents: Vec::new(),
+            author: "headwater".to_owned(),
+            message: "Begin the lake".to_owned(),
+            time: now,
+            properties: BTreeMap::new(),
+            generation: 0,
+            tables: None,
+            namespaces: pending.add("namespaces", Object::Namespaces(namespaces))?,
+        };
+        let commit = pending.add("a commit", Object::Commit(first))?;
+        let record = BranchRecord { commit, protected: false, quarantine: None, created: now };
+        let change = RefChange {
+            name: branch_ref(MAIN_BRANCH),
+            expected: Expected::Absent,
+            value: Some(codec::encode("a branch", &record)?),
+        };
+        let batch = Batch { objects: pending.into_bytes(), refs: vec![change], ..Batch::default() };
+        match self.store.apply(batch).await {
+            // Another process began the same lake at the same moment.
+            Ok(_) | Err(headwater_store::Error::Conflict { .. }) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     /// The store.
     pub fn store(&self) -> &Arc<dyn Store> {
         &self.store
     }
+
     /// The clock.
     pub fn clock(&self) -> &Arc<dyn Clock> {
         &self.clock
     }
-    /// What a ref stands for.
-    pub async fn resolve(&self, _spec: &RefSpec) -> Result<Resolved> {
-        later()
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.clock.now()
     }
+
     /// The tables of a commit.
-    pub async fn state(&self, _commit: CommitId) -> Result<State> {
-        later()
+    pub async fn state(&self, commit: CommitId) -> Result<State> {
+        let object = self.objects.commit(commit).await?;
+        Ok(State::new(commit, object, self.objects.clone()))
     }
-    /// Commits.
-    pub async fn commit(&self, _request: CommitRequest) -> Result<Commit> {
-        later()
-    }
-    /// A branch; `RefNotFound` where there is none.
-    pub async fn branch(&self, _name: &str) -> Result<Branch> {
-        later()
-    }
-    /// Branches by name.
-    pub async fn branches(&self, _prefix: Option<&str>) -> Result<Vec<Branch>> {
-        later()
-    }
-    /// Makes a branch.
-    pub async fn create_branch(&self, _request: CreateRef) -> Result<Branch> {
-        later()
-    }
-    /// Makes a branch with more said about it.
-    pub async fn create_branch_with(
-        &self,
-        _name: &str,
-        _from: &RefSpec,
-        _options: NewBranch,
-    ) -> Result<Branch> {
-        later()
-    }
-    /// Deletes a branch.
-    pub async fn delete_branch(&self, _name: &str) -> Result<()> {
-        later()
-    }
-    /// Renames a branch.
-    pub async fn rename_branch(&self, _from: &str, _to: &str) -> Result<Branch> {
-        later()
-    }
-    /// Refuses direct writes, or takes them again.
-    pub async fn protect_branch(&self, _name: &str, _protected: bool) -> Result<Branch> {
-        later()
-    }
-    /// Marks a branch as a failed run's, or lifts the mark.
-    pub async fn quarantine_branch(&self, _name: &str, _run: Option<&str>) -> Result<Branch> {
-        later()
-    }
-    /// A tag; `RefNotFound` where there is none.
-    pub async fn tag(&self, _name: &str) -> Result<Tag> {
-        later()
-    }
-    /// Tags by name.
-    pub async fn tags(&self, _prefix: Option<&str>) -> Result<Vec<Tag>> {
-        later()
-    }
-    /// Makes a tag.
-    pub async fn create_tag(&self, _request: CreateRef) -> Result<Tag> {
-        later()
-    }
-    /// Deletes a tag.
-    pub async fn delete_tag(&self, _name: &str) -> Result<()> {
-        later()
-    }
-    /// Renames a tag.
-    pub async fn rename_tag(&self, _from: &str, _to: &str) -> Result<Tag> {
-        later()
-    }
-    /// The commits that lead to a ref, newest first.
-    pub async fn log(
-        &self,
-        _spec: &RefSpec,
-        _limit: usize,
-        _after: Option<CommitId>,
-    ) -> Result<Vec<Commit>> {
-        later()
-    }
-    /// As `log`, from a commit.
-    pub async fn history(
-        &self,
-        _head: CommitId,
-        _limit: usize,
-        _after: Option<CommitId>,
-    ) -> Result<Vec<Commit>> {
-        later()
-    }
+
     /// A commit.
-    pub async fn read_commit(&self, _id: CommitId) -> Result<Commit> {
-        later()
+    pub async fn read_commit(&self, id: CommitId) -> Result<Commit> {
+        Ok(self.objects.commit(id).await?.listed(id))
     }
-    /// The nearest commit both come from.
-    pub async fn merge_base(&self, _a: CommitId, _b: CommitId) -> Result<Option<CommitId>> {
-        later()
+
+    /// The tables that differ, by name; equal parts of the two states are not looked at.
+    pub async fn diff(&self, from: CommitId, to: CommitId) -> Result<Vec<crate::TableChange>> {
+        let (from, to) = (self.objects.commit(from).await?, self.objects.commit(to).await?);
+        self.diff_roots(from.tables, to.tables).await
     }
-    /// The tables that differ.
-    pub async fn diff(&self, _from: CommitId, _to: CommitId) -> Result<Vec<TableChange>> {
-        later()
-    }
-    /// Merges a ref into a branch.
-    pub async fn merge(
+
+    pub(crate) async fn diff_roots(
         &self,
-        target: &str,
-        request: MergeRequest,
-        author: &str,
-    ) -> Result<MergeReport> {
-        self.merge_with(target, request, author, BTreeMap::new(), Batch::default()).await
+        from: Option<ObjectId>,
+        to: Option<ObjectId>,
+    ) -> Result<Vec<crate::TableChange>> {
+        let differences = crate::trie::diff(&self.objects, from, to).await?;
+        let changes = differences.into_iter().map(|(key, from, to)| {
+            Ok(crate::TableChange { table: crate::trie::table_of(&key)?, from, to })
+        });
+        changes.collect()
     }
-    /// As `merge`, with properties for the commit and what stands or falls with it.
-    pub async fn merge_with(
-        &self,
-        _target: &str,
-        _request: MergeRequest,
-        _author: &str,
-        _properties: BTreeMap<String, String>,
-        _with: Batch,
-    ) -> Result<MergeReport> {
-        later()
+
+    /// Applies a batch whose conflicts over `name` mean that somebody else was first: then `None`.
+    pub(crate) async fn try_apply(&self, batch: Batch, name: &str) -> Result<Option<()>> {
+        match self.store.apply(batch).await {
+            Ok(_) => Ok(Some(())),
+            Err(headwater_store::Error::Conflict { name: conflict }) if conflict == name => {
+                Ok(None)
+            }
+            Err(headwater_store::Error::NotUnique { scope, key })
+                if scope == crate::EVENT_SCOPE =>
+            {
+                Err(Error::EventAlreadyCommitted { event: key })
+            }
+            Err(error) => Err(error.into()),
+        }
     }
+}
+
+/// Where a branch lies in the store.
+pub(crate) fn branch_ref(name: &str) -> String {
+    format!("branch/{name}")
+}
+
+/// Where a tag lies in the store.
+pub(crate) fn tag_ref(name: &str) -> String {
+    format!("tag/{name}")
 }

@@ -5,13 +5,27 @@
 //! Every change of a ref is a compare-and-swap in the store, all or nothing, and survives a crash once
 //! it was acknowledged. The catalog knows where a table's metadata lies; it opens no file.
 
+mod branch;
 mod catalog;
 mod change;
+mod codec;
+mod commit;
 mod error;
+mod log;
+mod merge;
+mod near;
+mod objects;
+mod reference;
+mod state;
+mod tag;
+mod trie;
 
-pub use catalog::{Catalog, NewBranch, Resolved, State};
+pub use branch::NewBranch;
+pub use catalog::Catalog;
 pub use change::{CommitRequest, NamespaceChange, TableChange, TableEntry, operation};
 pub use error::{Error, Result};
+pub use reference::Resolved;
+pub use state::State;
 
 /// The scope of unique keys under which the ids of events are kept.
 pub const EVENT_SCOPE: &str = "event";

@@ -1,0 +1,262 @@
+//! Branches: names for commits that move.
+
+use headwater_model::{Branch, CommitId, CreateRef, MAIN_BRANCH, RefSpec, reference};
+use headwater_store::{Batch, Expected, RefChange};
+
+use crate::catalog::{ATTEMPTS_MAX, branch_ref, tag_ref};
+use crate::codec::{self, BranchRecord};
+use crate::near::nearest;
+use crate::{Catalog, Error, Result};
+
+/// How many refs are read at once when they are listed.
+const PAGE: usize = 1_000;
+
+/// What a new branch carries.
+#[derive(Debug, Clone, Default)]
+pub struct NewBranch {
+    /// Takes no direct writes.
+    pub protected: bool,
+    /// The failed run whose branch it is.
+    pub quarantine: Option<String>,
+    /// Succeed where the name exists already, leaving it as it is.
+    pub if_not_exists: bool,
+}
+
+impl BranchRecord {
+    pub(crate) fn listed(self, name: &str) -> Branch {
+        Branch {
+            name: name.to_owned(),
+            commit: self.commit,
+            protected: self.protected,
+            quarantine: self.quarantine,
+            created: self.created,
+        }
+    }
+
+    pub(crate) fn encode(&self) -> Result<bytes::Bytes> {
+        codec::encode("a branch", self)
+    }
+}
+
+impl Catalog {
+    /// A branch; `RefNotFound` where there is none.
+    pub async fn branch(&self, name: &str) -> Result<Branch> {
+        Ok(self.branch_record(name).await?.0.listed(name))
+    }
+
+    /// Branches by name, those that begin with `prefix` where one is given.
+    pub async fn branches(&self, prefix: Option<&str>) -> Result<Vec<Branch>> {
+        let found = self.refs(&branch_ref(prefix.unwrap_or_default())).await?;
+        let listed = found.into_iter().map(|(name, bytes)| {
+            let name = name.strip_prefix("branch/").unwrap_or(&name);
+            Ok(codec::decode::<BranchRecord>("a branch", &bytes)?.listed(name))
+        });
+        listed.collect()
+    }
+
+    /// Makes a branch, in quarantine where the one it is made from is. Costs one durable write,
+    /// whatever the number of tables.
+    pub async fn create_branch(&self, request: CreateRef) -> Result<Branch> {
+        let from = request.from.unwrap_or_else(RefSpec::main);
+        let options = NewBranch { if_not_exists: request.if_not_exists, ..NewBranch::default() };
+        self.create_branch_with(&request.name, &from, options).await
+    }
+
+    /// Makes a branch with more said about it.
+    pub async fn create_branch_with(
+        &self,
+        name: &str,
+        from: &RefSpec,
+        options: NewBranch,
+    ) -> Result<Branch> {
+        reference::check_ref_name(name, "branch")?;
+        let commit = self.resolve(from).await?.commit;
+        let quarantine = match options.quarantine {
+            Some(run) => Some(run),
+            None => self.quarantine_of(from, commit).await?,
+        };
+        let created = self.now();
+        let record = BranchRecord { commit, protected: options.protected, quarantine, created };
+        let value = record.encode()?;
+        match self.make_ref(branch_ref(name), tag_ref(name), value).await? {
+            Made::Yes => Ok(record.listed(name)),
+            Made::Exists if options.if_not_exists => self.branch(name).await,
+            Made::Exists => Err(Error::RefExists { what: "branch", name: name.to_owned() }),
+            Made::OtherExists => Err(Error::RefExists { what: "tag", name: name.to_owned() }),
+        }
+    }
+
+    /// Deletes a branch; its commits stay as long as another ref leads to them.
+    pub async fn delete_branch(&self, name: &str) -> Result<()> {
+        self.change_branch(name, "deleted", |_| None).await.map(drop)
+    }
+
+    /// Renames a branch.
+    pub async fn rename_branch(&self, from: &str, to: &str) -> Result<Branch> {
+        refuse_main(from, "renamed")?;
+        reference::check_ref_name(to, "branch")?;
+        let (record, bytes) = self.branch_record(from).await?;
+        let refs = vec![
+            RefChange {
+                name: branch_ref(from),
+                expected: Expected::Value(bytes.clone()),
+                value: None,
+            },
+            RefChange { name: branch_ref(to), expected: Expected::Absent, value: Some(bytes) },
+            RefChange { name: tag_ref(to), expected: Expected::Absent, value: None },
+        ];
+        match self.store.apply(Batch { refs, ..Batch::default() }).await {
+            Ok(_) => Ok(record.listed(to)),
+            Err(error) => Err(rename_error(error, "branch", from, to)),
+        }
+    }
+
+    /// Refuses direct writes, or takes them again.
+    pub async fn protect_branch(&self, name: &str, protected: bool) -> Result<Branch> {
+        self.change_branch(name, "", |record| Some(BranchRecord { protected, ..record })).await
+    }
+
+    /// Marks a branch as a failed run's, or lifts the mark.
+    pub async fn quarantine_branch(&self, name: &str, run: Option<&str>) -> Result<Branch> {
+        let quarantine = run.map(str::to_owned);
+        let change = |record| Some(BranchRecord { quarantine: quarantine.clone(), ..record });
+        self.change_branch(name, "", change).await
+    }
+
+    /// Changes a branch's record by compare-and-swap; none deletes it.
+    async fn change_branch(
+        &self,
+        name: &str,
+        what: &'static str,
+        change: impl Fn(BranchRecord) -> Option<BranchRecord>,
+    ) -> Result<Branch> {
+        for _ in 0..ATTEMPTS_MAX {
+            let (record, bytes) = self.branch_record(name).await?;
+            let changed = change(record.clone());
+            if changed.is_none() {
+                refuse_main(name, what)?;
+            }
+            let value = changed.as_ref().map(BranchRecord::encode).transpose()?;
+            let key = branch_ref(name);
+            let expected = Expected::Value(bytes);
+            let refs = vec![RefChange { name: key.clone(), expected, value }];
+            let batch = Batch { refs, ..Batch::default() };
+            if self.try_apply(batch, &key).await?.is_some() {
+                return Ok(changed.unwrap_or(record).listed(name));
+            }
+        }
+        Err(Error::Contended { name: name.to_owned(), attempts: ATTEMPTS_MAX })
+    }
+
+    /// A branch's record, and its bytes for a compare-and-swap.
+    pub(crate) async fn branch_record(&self, name: &str) -> Result<(BranchRecord, bytes::Bytes)> {
+        match self.store.reference(&branch_ref(name)).await? {
+            Some(bytes) => Ok((codec::decode(&format!("branch `{name}`"), &bytes)?, bytes)),
+            None => Err(self.no_ref("branch", name).await?),
+        }
+    }
+
+    /// The failed run whose work `from` holds, where it does.
+    pub(crate) async fn quarantine_of(
+        &self,
+        from: &RefSpec,
+        commit: CommitId,
+    ) -> Result<Option<String>> {
+        if let RefSpec::Name(name) = from
+            && let Some(bytes) = self.store.reference(&branch_ref(name)).await?
+        {
+            return Ok(codec::decode::<BranchRecord>("a branch", &bytes)?.quarantine);
+        }
+        // A commit or a tag: it is a failed run's where only quarantined branches lead to it.
+        let mut run = None;
+        for branch in self.branches(None).await? {
+            let leads = self.is_ancestor(commit, branch.commit).await?;
+            match (leads, branch.quarantine) {
+                (true, None) => return Ok(None),
+                (true, Some(found)) => run = Some(found),
+                (false, _) => {}
+            }
+        }
+        Ok(run)
+    }
+
+    /// The refs whose names begin with a prefix, by name.
+    pub(crate) async fn refs(&self, prefix: &str) -> Result<Vec<(String, bytes::Bytes)>> {
+        let mut found: Vec<(String, bytes::Bytes)> = Vec::new();
+        loop {
+            let after = found.last().map(|(name, _)| name.clone());
+            let page = self.store.references(prefix, after.as_deref(), PAGE).await?;
+            let ended = page.len() < PAGE;
+            found.extend(page);
+            if ended {
+                return Ok(found);
+            }
+        }
+    }
+
+    /// Makes a ref whose name no other kind of ref may have.
+    pub(crate) async fn make_ref(
+        &self,
+        name: String,
+        other: String,
+        value: bytes::Bytes,
+    ) -> Result<Made> {
+        let refs = vec![
+            RefChange { name: name.clone(), expected: Expected::Absent, value: Some(value) },
+            RefChange { name: other, expected: Expected::Absent, value: None },
+        ];
+        match self.store.apply(Batch { refs, ..Batch::default() }).await {
+            Ok(_) => Ok(Made::Yes),
+            Err(headwater_store::Error::Conflict { name: taken }) if taken == name => {
+                Ok(Made::Exists)
+            }
+            Err(headwater_store::Error::Conflict { .. }) => Ok(Made::OtherExists),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The error for a name that nothing answers to, with the name that was probably meant.
+    pub(crate) async fn no_ref(&self, what: &'static str, name: &str) -> Result<Error> {
+        let mut names = Vec::new();
+        for prefix in ["branch/", "tag/"] {
+            if what == "branch or tag" || prefix.starts_with(what) {
+                let found = self.refs(prefix).await?;
+                names.extend(found.into_iter().map(|(name, _)| name[prefix.len()..].to_owned()));
+            }
+        }
+        let near = nearest(name, names.iter().map(String::as_str));
+        Ok(Error::RefNotFound { what, name: name.to_owned(), near })
+    }
+}
+
+/// What became of a ref that was to be made.
+pub(crate) enum Made {
+    Yes,
+    Exists,
+    OtherExists,
+}
+
+fn refuse_main(name: &str, what: &'static str) -> Result<()> {
+    if name == MAIN_BRANCH { Err(Error::MainBranch { what }) } else { Ok(()) }
+}
+
+/// Tells which ref stood in the way of a rename.
+pub(crate) fn rename_error(
+    error: headwater_store::Error,
+    what: &'static str,
+    from: &str,
+    to: &str,
+) -> Error {
+    match error {
+        headwater_store::Error::Conflict { name } if name == format!("branch/{to}") => {
+            Error::RefExists { what: "branch", name: to.to_owned() }
+        }
+        headwater_store::Error::Conflict { name } if name == format!("tag/{to}") => {
+            Error::RefExists { what: "tag", name: to.to_owned() }
+        }
+        headwater_store::Error::Conflict { .. } => {
+            Error::Contended { name: format!("{what} {from}"), attempts: 1 }
+        }
+        error => error.into(),
+    }
+}

@@ -1,0 +1,210 @@
+//! Committing: many tables at once, each compared with what the branch holds, then one swap of a ref.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use headwater_model::{Commit, CommitId, Namespace, SYSTEM_NAMESPACE, TableName, name};
+use headwater_store::{Batch, Expected, RefChange};
+
+use crate::catalog::{ATTEMPTS_MAX, branch_ref};
+use crate::codec::{BranchRecord, CommitObject, Namespaces, Object};
+use crate::near::nearest;
+use crate::objects::Pending;
+use crate::trie::{self, Changes};
+use crate::{Catalog, CommitRequest, Error, NamespaceChange, Result, TableChange};
+
+/// What a new commit is made of, besides its tables.
+pub(crate) struct NewCommit {
+    pub parents: Vec<CommitId>,
+    pub author: String,
+    pub message: String,
+    pub properties: BTreeMap<String, String>,
+}
+
+impl Catalog {
+    /// Commits. `TableChanged` where a table is not what the request took it to be; a branch that moved
+    /// without touching these tables is followed.
+    pub async fn commit(&self, request: CommitRequest) -> Result<Commit> {
+        for attempt in 0..ATTEMPTS_MAX {
+            if let Some(commit) = self.try_commit(&request).await? {
+                return Ok(commit);
+            }
+            give_way(attempt).await;
+        }
+        Err(Error::Contended { name: request.branch, attempts: ATTEMPTS_MAX })
+    }
+
+    async fn try_commit(&self, request: &CommitRequest) -> Result<Option<Commit>> {
+        let (record, bytes) = self.branch_record(&request.branch).await?;
+        if request.direct && record.protected {
+            return Err(Error::Protected { branch: request.branch.clone() });
+        }
+        let head = self.objects.commit(record.commit).await?;
+        self.check_tables(request, &head).await?;
+        let mut pending = Pending::default();
+        let changes = request.changes.iter();
+        let changes: Changes =
+            changes.map(|change| (trie::key(&change.table), change.to.clone())).collect();
+        let tables = trie::update(&self.objects, &mut pending, head.tables, changes).await?;
+        let before = self.objects.namespaces(head.namespaces).await?;
+        let mut namespaces = create_namespaces(before, request)?;
+        check_namespaces(&namespaces, &request.changes)?;
+        self.drop_namespaces(&mut namespaces, request, &head).await?;
+        let new = NewCommit {
+            parents: vec![record.commit],
+            author: request.author.clone(),
+            message: request.message.clone(),
+            properties: request.properties.clone(),
+        };
+        let (id, object) = self.make_commit(&mut pending, new, &[head], (tables, namespaces))?;
+        let record = BranchRecord { commit: id, ..record };
+        let batch = self.swap(&request.branch, &record, bytes, pending, &request.with)?;
+        let applied = self.try_apply(batch, &branch_ref(&request.branch)).await?;
+        Ok(applied.map(|()| object.listed(id)))
+    }
+
+    /// Each table must be what the request took it to be.
+    async fn check_tables(&self, request: &CommitRequest, head: &CommitObject) -> Result<()> {
+        for change in &request.changes {
+            let key = trie::key(&change.table);
+            let found = trie::get(&self.objects, head.tables, &key).await?;
+            if found != change.from {
+                let table = change.table.clone();
+                let theirs = TableChange { table, from: change.from.clone(), to: found.clone() };
+                return Err(Error::TableChanged {
+                    change: theirs.word().to_owned(),
+                    table: theirs.table,
+                    branch: request.branch.clone(),
+                    found,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    async fn drop_namespaces(
+        &self,
+        namespaces: &mut Namespaces,
+        request: &CommitRequest,
+        head: &CommitObject,
+    ) -> Result<()> {
+        for change in &request.namespaces {
+            let NamespaceChange::Drop(name) = change else { continue };
+            if namespaces.remove(name).is_none() {
+                return Err(no_namespace(name, namespaces));
+            }
+            let tables = self.tables_left(name, request, head).await?;
+            if tables > 0 {
+                return Err(Error::NamespaceNotEmpty { name: name.clone(), tables });
+            }
+        }
+        Ok(())
+    }
+
+    /// Tables of a namespace once the request's changes are made.
+    async fn tables_left(
+        &self,
+        namespace: &str,
+        request: &CommitRequest,
+        head: &CommitObject,
+    ) -> Result<u64> {
+        let mut entries = trie::all(&self.objects, head.tables).await?;
+        for change in &request.changes {
+            let key = trie::key(&change.table);
+            match &change.to {
+                Some(entry) => entries.insert(key, entry.clone()),
+                None => entries.remove(&key),
+            };
+        }
+        let prefix = format!("{namespace}.");
+        Ok(entries.keys().filter(|key| key.starts_with(&prefix)).count() as u64)
+    }
+
+    /// Adds a commit object; its id and itself.
+    pub(crate) fn make_commit(
+        &self,
+        pending: &mut Pending,
+        new: NewCommit,
+        parents: &[Arc<CommitObject>],
+        (tables, namespaces): (Option<headwater_model::ObjectId>, Namespaces),
+    ) -> Result<(CommitId, CommitObject)> {
+        // A clock that went back must not put a commit before its parents.
+        let latest = parents.iter().map(|parent| parent.time).max();
+        let now = self.now();
+        let generation = parents.iter().map(|parent| parent.generation + 1).max();
+        let object = CommitObject {
+            parents: new.parents,
+            author: new.author,
+            message: new.message,
+            time: latest.map_or(now, |latest| latest.max(now)),
+            properties: new.properties,
+            generation: generation.unwrap_or_default(),
+            tables,
+            namespaces: pending.add("namespaces", Object::Namespaces(namespaces))?,
+        };
+        let id = pending.add("a commit", Object::Commit(object.clone()))?;
+        Ok((id, object))
+    }
+
+    /// The batch that swaps a branch to a new record, with everything it needs.
+    pub(crate) fn swap(
+        &self,
+        branch: &str,
+        record: &BranchRecord,
+        expected: bytes::Bytes,
+        pending: Pending,
+        with: &Batch,
+    ) -> Result<Batch> {
+        let change = RefChange {
+            name: branch_ref(branch),
+            expected: Expected::Value(expected),
+            value: Some(record.encode()?),
+        };
+        let mut batch =
+            Batch { objects: pending.into_bytes(), refs: vec![change], ..Batch::default() };
+        batch.merge(with.clone());
+        Ok(batch)
+    }
+}
+
+/// Lets the others go first for a moment, a little longer each time.
+pub(crate) async fn give_way(attempt: usize) {
+    let spread = u64::from(uuid::Uuid::new_v4().as_bytes()[0]);
+    let micros = (attempt as u64 + 1).min(20) * spread * 4;
+    tokio::time::sleep(std::time::Duration::from_micros(micros)).await;
+}
+
+fn create_namespaces(mut namespaces: Namespaces, request: &CommitRequest) -> Result<Namespaces> {
+    for change in &request.namespaces {
+        let NamespaceChange::Create(namespace) = change else { continue };
+        let name = &namespace.name;
+        name::check_identifier(name, "namespace")?;
+        if name == SYSTEM_NAMESPACE {
+            return Err(Error::ReservedNamespace { name: name.clone() });
+        }
+        if namespaces.contains_key(name) {
+            return Err(Error::NamespaceExists { name: name.clone() });
+        }
+        let Namespace { name, properties } = namespace.clone();
+        namespaces.insert(name.clone(), Namespace { name, properties });
+    }
+    Ok(namespaces)
+}
+
+/// A table can only lie in a namespace that is there.
+fn check_namespaces(namespaces: &Namespaces, changes: &[TableChange]) -> Result<()> {
+    for TableChange { table: TableName { namespace, .. }, to, .. } in changes {
+        if to.is_some() && namespace == SYSTEM_NAMESPACE {
+            return Err(Error::ReservedNamespace { name: namespace.clone() });
+        }
+        if to.is_some() && !namespaces.contains_key(namespace) {
+            return Err(no_namespace(namespace, namespaces));
+        }
+    }
+    Ok(())
+}
+
+fn no_namespace(name: &str, namespaces: &Namespaces) -> Error {
+    let near = nearest(name, namespaces.keys().map(String::as_str));
+    Error::NamespaceNotFound { name: name.to_owned(), near }
+}

@@ -1,0 +1,124 @@
+//! Walking the history: newest first, children before their parents.
+
+use std::collections::{BTreeMap, BinaryHeap, HashSet};
+use std::sync::Arc;
+
+use headwater_model::{Commit, CommitId, RefSpec, Timestamp};
+
+use crate::codec::CommitObject;
+use crate::objects::Objects;
+use crate::{Catalog, Result};
+
+/// Orders commits so that a child always comes before its parents: a commit's time is never before its
+/// parents', and its generation is always above theirs.
+type Rank = (Timestamp, u64, CommitId);
+
+/// A walk over everything that leads to some commits.
+pub(crate) struct Walk {
+    objects: Objects,
+    waiting: BinaryHeap<Rank>,
+    known: BTreeMap<CommitId, Arc<CommitObject>>,
+    seen: HashSet<CommitId>,
+}
+
+impl Walk {
+    async fn add(&mut self, id: CommitId) -> Result<()> {
+        if self.seen.insert(id) {
+            let commit = self.objects.commit(id).await?;
+            self.waiting.push((commit.time, commit.generation, id));
+            self.known.insert(id, commit);
+        }
+        Ok(())
+    }
+
+    /// The next commit; none after the first one ever made.
+    pub async fn next(&mut self) -> Result<Option<(CommitId, Arc<CommitObject>)>> {
+        let Some((_, _, id)) = self.waiting.pop() else { return Ok(None) };
+        let Some(commit) = self.known.remove(&id) else { return Ok(None) };
+        for parent in &commit.parents {
+            self.add(*parent).await?;
+        }
+        Ok(Some((id, commit)))
+    }
+}
+
+impl Catalog {
+    pub(crate) async fn walk(&self, head: CommitId) -> Result<Walk> {
+        let mut walk = Walk {
+            objects: self.objects.clone(),
+            waiting: BinaryHeap::new(),
+            known: BTreeMap::new(),
+            seen: HashSet::new(),
+        };
+        walk.add(head).await?;
+        Ok(walk)
+    }
+
+    /// The commits that lead to a ref, newest first, merged branches included, at most `limit`, those
+    /// after `after` where one is given.
+    pub async fn log(
+        &self,
+        spec: &RefSpec,
+        limit: usize,
+        after: Option<CommitId>,
+    ) -> Result<Vec<Commit>> {
+        let head = self.resolve(spec).await?.commit;
+        self.history(head, limit, after).await
+    }
+
+    /// As `log`, from a commit.
+    pub async fn history(
+        &self,
+        head: CommitId,
+        limit: usize,
+        after: Option<CommitId>,
+    ) -> Result<Vec<Commit>> {
+        let mut walk = self.walk(head).await?;
+        let mut skipping = after.is_some();
+        let mut commits = Vec::new();
+        while commits.len() < limit {
+            let Some((id, commit)) = walk.next().await? else { break };
+            if !skipping {
+                commits.push(commit.listed(id));
+            }
+            skipping &= after != Some(id);
+        }
+        Ok(commits)
+    }
+
+    /// Whether `ancestor` leads to `head`, or is it.
+    pub(crate) async fn is_ancestor(&self, ancestor: CommitId, head: CommitId) -> Result<bool> {
+        Ok(self.merge_base(ancestor, head).await? == Some(ancestor))
+    }
+
+    /// The nearest commit both come from, earlier merges included.
+    pub async fn merge_base(&self, a: CommitId, b: CommitId) -> Result<Option<CommitId>> {
+        let mut waiting: BTreeMap<Rank, (bool, bool)> = BTreeMap::new();
+        for (id, sides) in [(a, (true, false)), (b, (false, true))] {
+            self.mark(&mut waiting, id, sides).await?;
+        }
+        // Children come before parents, so that the first commit of both sides is a nearest one.
+        while let Some(((_, _, id), sides)) = waiting.pop_last() {
+            if sides == (true, true) {
+                return Ok(Some(id));
+            }
+            let commit = self.objects.commit(id).await?;
+            for parent in &commit.parents {
+                self.mark(&mut waiting, *parent, sides).await?;
+            }
+        }
+        Ok(None)
+    }
+
+    async fn mark(
+        &self,
+        waiting: &mut BTreeMap<Rank, (bool, bool)>,
+        id: CommitId,
+        sides: (bool, bool),
+    ) -> Result<()> {
+        let commit = self.objects.commit(id).await?;
+        let marks = waiting.entry((commit.time, commit.generation, id)).or_default();
+        *marks = (marks.0 || sides.0, marks.1 || sides.1);
+        Ok(())
+    }
+}

@@ -1,0 +1,234 @@
+//! The tables of a commit as a trie over the hashes of their names.
+//!
+//! Up to [`LEAF_TABLES_MAX`] tables lie in one leaf; more are spread over sixteen children by the next
+//! digit of the hash. The shape follows from the set of tables alone, so that equal sets have equal ids
+//! and a difference is found by walking only where ids differ. Changing one table of five thousand
+//! writes one leaf and the two or three nodes above it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::pin::Pin;
+
+use headwater_model::{ObjectId, TableName};
+use sha2::{Digest, Sha256};
+
+use crate::codec::{self, Child, Node, Object};
+use crate::objects::{Objects, Pending};
+use crate::{Result, TableEntry};
+
+/// The most tables of one leaf.
+const LEAF_TABLES_MAX: u64 = 64;
+
+/// A table's key in the trie.
+pub(crate) fn key(table: &TableName) -> String {
+    format!("{}.{}", table.namespace, table.name)
+}
+
+/// The table that a key names.
+pub(crate) fn table_of(key: &str) -> Result<TableName> {
+    let split =
+        key.split_once('.').and_then(|(namespace, name)| TableName::new(namespace, name).ok());
+    split.ok_or_else(|| codec::corrupt("a table's key", format!("`{key}` is no name")))
+}
+
+/// Changes by key; none removes the table.
+pub(crate) type Changes = BTreeMap<String, Option<TableEntry>>;
+
+/// The tables of a trie, by key.
+pub(crate) type Entries = BTreeMap<String, TableEntry>;
+
+type Recursion<'a, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 'a>>;
+
+/// The digit of a key's hash at a depth.
+fn digit(key: &str, depth: usize) -> u8 {
+    let hash = Sha256::digest(key.as_bytes());
+    let byte = hash[depth / 2 % hash.len()];
+    if depth.is_multiple_of(2) { byte >> 4 } else { byte & 0x0f }
+}
+
+/// The table at a key.
+pub(crate) async fn get(
+    objects: &Objects,
+    root: Option<ObjectId>,
+    key: &str,
+) -> Result<Option<TableEntry>> {
+    let nothing = Pending::default();
+    let mut next = root;
+    let mut depth = 0;
+    while let Some(id) = next {
+        match objects.node(id, &nothing).await? {
+            Node::Leaf(tables) => return Ok(tables.get(key).cloned()),
+            Node::Inner(children) => {
+                next = children.get(&digit(key, depth)).map(|child| child.id);
+                depth += 1;
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// Every table of a trie.
+pub(crate) async fn all(objects: &Objects, root: Option<ObjectId>) -> Result<Entries> {
+    let mut found = Entries::new();
+    gather(objects, &Pending::default(), root, &mut found).await?;
+    Ok(found)
+}
+
+fn gather<'a>(
+    objects: &'a Objects,
+    pending: &'a Pending,
+    node: Option<ObjectId>,
+    found: &'a mut Entries,
+) -> Recursion<'a, ()> {
+    Box::pin(async move {
+        let Some(id) = node else { return Ok(()) };
+        match objects.node(id, pending).await? {
+            Node::Leaf(tables) => found.extend(tables),
+            Node::Inner(children) => {
+                for child in children.values() {
+                    gather(objects, pending, Some(child.id), found).await?;
+                }
+            }
+        }
+        Ok(())
+    })
+}
+
+/// Applies changes; the new root, with its new nodes added to `pending`.
+pub(crate) async fn update(
+    objects: &Objects,
+    pending: &mut Pending,
+    root: Option<ObjectId>,
+    changes: Changes,
+) -> Result<Option<ObjectId>> {
+    if changes.is_empty() {
+        return Ok(root);
+    }
+    let root = update_node(objects, pending, root, 0, changes).await?;
+    Ok(root.map(|child| child.id))
+}
+
+fn update_node<'a>(
+    objects: &'a Objects,
+    pending: &'a mut Pending,
+    node: Option<ObjectId>,
+    depth: usize,
+    changes: Changes,
+) -> Recursion<'a, Option<Child>> {
+    Box::pin(async move {
+        let node = match node {
+            Some(id) => objects.node(id, pending).await?,
+            None => Node::Leaf(Entries::new()),
+        };
+        let mut children = match node {
+            Node::Leaf(tables) => return build(pending, apply(tables, changes), depth),
+            Node::Inner(children) => children,
+        };
+        let mut parts: BTreeMap<u8, Changes> = BTreeMap::new();
+        for (key, change) in changes {
+            parts.entry(digit(&key, depth)).or_default().insert(key, change);
+        }
+        for (digit, part) in parts {
+            let below = children.get(&digit).map(|child| child.id);
+            match update_node(objects, pending, below, depth + 1, part).await? {
+                Some(child) => children.insert(digit, child),
+                None => children.remove(&digit),
+            };
+        }
+        let tables = children.values().map(|child| child.tables).sum::<u64>();
+        if tables > LEAF_TABLES_MAX {
+            return inner(pending, children, tables).map(Some);
+        }
+        // Few enough for one leaf again, as a trie built from nothing would have it.
+        let mut found = Entries::new();
+        for child in children.values() {
+            gather(objects, pending, Some(child.id), &mut found).await?;
+        }
+        build(pending, found, depth)
+    })
+}
+
+fn apply(mut tables: Entries, changes: Changes) -> Entries {
+    for (key, change) in changes {
+        match change {
+            Some(entry) => tables.insert(key, entry),
+            None => tables.remove(&key),
+        };
+    }
+    tables
+}
+
+fn build(pending: &mut Pending, tables: Entries, depth: usize) -> Result<Option<Child>> {
+    let count = tables.len() as u64;
+    if count == 0 {
+        return Ok(None);
+    }
+    if count <= LEAF_TABLES_MAX {
+        let id = pending.add("a leaf", Object::Node(Node::Leaf(tables)))?;
+        return Ok(Some(Child { id, tables: count }));
+    }
+    let mut parts: BTreeMap<u8, Entries> = BTreeMap::new();
+    for (key, entry) in tables {
+        parts.entry(digit(&key, depth)).or_default().insert(key, entry);
+    }
+    let mut children = BTreeMap::new();
+    for (digit, part) in parts {
+        if let Some(child) = build(pending, part, depth + 1)? {
+            children.insert(digit, child);
+        }
+    }
+    inner(pending, children, count).map(Some)
+}
+
+fn inner(pending: &mut Pending, children: BTreeMap<u8, Child>, tables: u64) -> Result<Child> {
+    let id = pending.add("a node", Object::Node(Node::Inner(children)))?;
+    Ok(Child { id, tables })
+}
+
+/// A key that differs, with what the first and the second trie hold there.
+pub(crate) type Difference = (String, Option<TableEntry>, Option<TableEntry>);
+
+/// The keys that differ between two tries, by key.
+pub(crate) async fn diff(
+    objects: &Objects,
+    from: Option<ObjectId>,
+    to: Option<ObjectId>,
+) -> Result<Vec<Difference>> {
+    let mut found = Vec::new();
+    diff_nodes(objects, from, to, &mut found).await?;
+    found.sort_by(|a, b| a.0.cmp(&b.0));
+    Ok(found)
+}
+
+fn diff_nodes<'a>(
+    objects: &'a Objects,
+    from: Option<ObjectId>,
+    to: Option<ObjectId>,
+    found: &'a mut Vec<Difference>,
+) -> Recursion<'a, ()> {
+    Box::pin(async move {
+        if from == to {
+            return Ok(());
+        }
+        let nothing = Pending::default();
+        if let (Some(a), Some(b)) = (from, to)
+            && let Node::Inner(a) = objects.node(a, &nothing).await?
+            && let Node::Inner(b) = objects.node(b, &nothing).await?
+        {
+            let digits: BTreeSet<u8> = a.keys().chain(b.keys()).copied().collect();
+            for digit in digits {
+                let below = |node: &BTreeMap<u8, Child>| node.get(&digit).map(|child| child.id);
+                diff_nodes(objects, below(&a), below(&b), found).await?;
+            }
+            return Ok(());
+        }
+        let (before, mut after) = (all(objects, from).await?, all(objects, to).await?);
+        for (key, entry) in before {
+            let now = after.remove(&key);
+            if now.as_ref() != Some(&entry) {
+                found.push((key, Some(entry), now));
+            }
+        }
+        found.extend(after.into_iter().map(|(key, entry)| (key, None, Some(entry))));
+        Ok(())
+    })
+}
