@@ -179,7 +179,7 @@ impl Fault for Error {
             }
             Error::Protected { .. } => {
                 "Make a branch, change that, and merge it; or lift the protection with \
-                 `headwater branch protect --off`."
+                 `headwater branch unprotect`."
             }
             Error::Quarantined { .. } => {
                 "Mend what failed and run again, or say `--unchecked` to merge it all the same."
