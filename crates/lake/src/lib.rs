@@ -1,1 +1,27 @@
-//! The `lake` room.
+//! The lake: the one room in which the catalog's commits and the tables' files meet.
+//!
+//! [`Lake`] is the handle. A [`View`] is one commit, to read from. A [`Transaction`] changes any
+//! number of tables on a branch in one commit, or none. [`Lake::import`] brings files in,
+//! [`Lake::diff`] compares refs down to rows, [`Lake::merge`] joins them. Every door goes through
+//! here, so that none can leave half a change behind.
+
+mod describe;
+mod diff;
+mod error;
+mod import;
+mod lake;
+mod merge;
+mod name;
+mod sample;
+mod transaction;
+mod view;
+
+pub use error::{Error, Result};
+pub use import::{BadRow, ImportProgress, ImportStage, Progress};
+pub use lake::{Lake, LakeOptions};
+pub use sample::json_rows;
+pub use transaction::Transaction;
+pub use view::View;
+
+/// The arrow of one stream of rows, as [`headwater_tables`] takes and gives it.
+pub use headwater_tables::BatchStream;

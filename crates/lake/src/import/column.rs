@@ -1,0 +1,377 @@
+//! Builds one column of a record batch from texts or JSON values.
+//!
+//! A value that does not fit is an error that leaves the column as it was, so that the caller can put
+//! a null in its place and leave the row out later. Nested columns know how to make up for a row that
+//! was given up half way ([`Column::repair`]).
+
+use std::sync::Arc;
+
+use arrow::array::{
+    ArrayRef, BinaryBuilder, BooleanBuilder, Date32Builder, Decimal128Builder,
+    FixedSizeBinaryBuilder, Float32Builder, Float64Builder, Int32Builder, Int64Builder, ListArray,
+    StringBuilder, StructArray, Time64MicrosecondBuilder, TimestampMicrosecondBuilder,
+};
+use arrow::buffer::{NullBuffer, OffsetBuffer};
+use arrow::datatypes::{DataType, Decimal128Type, FieldRef, Fields, TimeUnit};
+
+use super::class::{parse_boolean, trim};
+use super::temporal::{parse_date, parse_moment, parse_time};
+
+/// A value that the column's type cannot hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Misfit;
+
+/// A column under construction.
+#[derive(Debug)]
+pub(crate) enum Column {
+    Boolean(BooleanBuilder),
+    Int(Int32Builder),
+    Long(Int64Builder),
+    Float(Float32Builder),
+    Double(Float64Builder),
+    Date(Date32Builder),
+    Time(Time64MicrosecondBuilder),
+    Timestamp(TimestampMicrosecondBuilder),
+    ZonedTimestamp(TimestampMicrosecondBuilder),
+    Decimal(Decimal128Builder, u8, i8),
+    Text(StringBuilder),
+    Binary(BinaryBuilder),
+    Uuid(FixedSizeBinaryBuilder),
+    Struct(StructColumn),
+    List(ListColumn),
+}
+
+/// A column of objects.
+#[derive(Debug)]
+pub(crate) struct StructColumn {
+    pub fields: Fields,
+    pub columns: Vec<Column>,
+    pub valid: Vec<bool>,
+}
+
+/// A column of lists.
+#[derive(Debug)]
+pub(crate) struct ListColumn {
+    pub field: FieldRef,
+    pub element: Box<Column>,
+    pub offsets: Vec<i32>,
+    pub valid: Vec<bool>,
+}
+
+impl Column {
+    /// An empty column; none for a type that no text or JSON value can become.
+    pub fn new(data_type: &DataType) -> Option<Column> {
+        Some(match data_type {
+            DataType::Boolean => Column::Boolean(BooleanBuilder::new()),
+            DataType::Int32 => Column::Int(Int32Builder::new()),
+            DataType::Int64 => Column::Long(Int64Builder::new()),
+            DataType::Float32 => Column::Float(Float32Builder::new()),
+            DataType::Float64 => Column::Double(Float64Builder::new()),
+            DataType::Date32 => Column::Date(Date32Builder::new()),
+            DataType::Time64(TimeUnit::Microsecond) => {
+                Column::Time(Time64MicrosecondBuilder::new())
+            }
+            DataType::Timestamp(TimeUnit::Microsecond, None) => {
+                Column::Timestamp(TimestampMicrosecondBuilder::new())
+            }
+            DataType::Timestamp(TimeUnit::Microsecond, Some(_)) => {
+                let builder = TimestampMicrosecondBuilder::new().with_data_type(data_type.clone());
+                Column::ZonedTimestamp(builder)
+            }
+            DataType::Decimal128(precision, scale) => {
+                let builder = Decimal128Builder::new().with_data_type(data_type.clone());
+                Column::Decimal(builder, *precision, *scale)
+            }
+            DataType::Utf8 => Column::Text(StringBuilder::new()),
+            DataType::Binary => Column::Binary(BinaryBuilder::new()),
+            DataType::FixedSizeBinary(16) => Column::Uuid(FixedSizeBinaryBuilder::new(16)),
+            DataType::Struct(fields) => {
+                let columns = fields.iter().map(|field| Column::new(field.data_type()));
+                let columns = columns.collect::<Option<_>>()?;
+                Column::Struct(StructColumn { fields: fields.clone(), columns, valid: Vec::new() })
+            }
+            DataType::List(field) => Column::List(ListColumn {
+                field: field.clone(),
+                element: Box::new(Column::new(field.data_type())?),
+                offsets: vec![0],
+                valid: Vec::new(),
+            }),
+            _ => return None,
+        })
+    }
+
+    /// Whether an empty text is a value of its own, and not a null.
+    pub fn is_text(&self) -> bool {
+        matches!(self, Column::Text(_) | Column::Binary(_))
+    }
+
+    /// Whether values are objects or lists.
+    pub fn is_nested(&self) -> bool {
+        matches!(self, Column::Struct(_) | Column::List(_))
+    }
+
+    pub fn append_null(&mut self) {
+        match self {
+            Column::Boolean(builder) => builder.append_null(),
+            Column::Int(builder) => builder.append_null(),
+            Column::Long(builder) => builder.append_null(),
+            Column::Float(builder) => builder.append_null(),
+            Column::Double(builder) => builder.append_null(),
+            Column::Date(builder) => builder.append_null(),
+            Column::Time(builder) => builder.append_null(),
+            Column::Timestamp(builder) | Column::ZonedTimestamp(builder) => builder.append_null(),
+            Column::Decimal(builder, ..) => builder.append_null(),
+            Column::Text(builder) => builder.append_null(),
+            Column::Binary(builder) => builder.append_null(),
+            Column::Uuid(builder) => builder.append_null(),
+            Column::Struct(column) => {
+                column.columns.iter_mut().for_each(Column::append_null);
+                column.valid.push(false);
+            }
+            Column::List(column) => column.close(false),
+        }
+    }
+
+    /// Appends a value from its text. Blanks around anything but text do not count.
+    #[inline]
+    pub fn append_text(&mut self, text: &str) -> Result<(), Misfit> {
+        match self {
+            Column::Text(builder) => builder.append_value(text),
+            Column::Long(builder) => builder.append_value(parse_long(trim(text))?),
+            Column::Double(builder) => {
+                builder.append_value(trim(text).parse().map_err(|_| Misfit)?);
+            }
+            Column::Boolean(builder) => {
+                builder.append_value(parse_boolean(trim(text)).ok_or(Misfit)?);
+            }
+            Column::Int(builder) => {
+                let value = parse_long(trim(text))?;
+                builder.append_value(i32::try_from(value).map_err(|_| Misfit)?);
+            }
+            Column::Float(builder) => builder.append_value(parse_float(trim(text))?),
+            Column::Date(builder) => builder.append_value(parse_date(trim(text)).ok_or(Misfit)?),
+            Column::Time(builder) => builder.append_value(parse_time(trim(text)).ok_or(Misfit)?),
+            Column::Timestamp(builder) => match parse_moment(trim(text)) {
+                Some(moment) if !moment.zoned => builder.append_value(moment.microseconds),
+                _ => return Err(Misfit),
+            },
+            // Without a zone, a moment is taken as UTC: whoever declared the type knows.
+            Column::ZonedTimestamp(builder) => {
+                builder.append_value(parse_moment(trim(text)).ok_or(Misfit)?.microseconds);
+            }
+            Column::Decimal(builder, precision, scale) => {
+                builder.append_value(parse_decimal(trim(text), *precision, *scale)?);
+            }
+            Column::Binary(builder) => builder.append_value(text),
+            Column::Uuid(builder) => {
+                let value = uuid::Uuid::parse_str(trim(text)).map_err(|_| Misfit)?;
+                builder.append_value(value.as_bytes()).map_err(|_| Misfit)?;
+            }
+            Column::Struct(_) | Column::List(_) => return Err(Misfit),
+        }
+        Ok(())
+    }
+
+    /// How many values it has.
+    pub fn len(&self) -> usize {
+        use arrow::array::ArrayBuilder;
+        match self {
+            Column::Boolean(builder) => builder.len(),
+            Column::Int(builder) => builder.len(),
+            Column::Long(builder) => builder.len(),
+            Column::Float(builder) => builder.len(),
+            Column::Double(builder) => builder.len(),
+            Column::Date(builder) => builder.len(),
+            Column::Time(builder) => builder.len(),
+            Column::Timestamp(builder) | Column::ZonedTimestamp(builder) => builder.len(),
+            Column::Decimal(builder, ..) => builder.len(),
+            Column::Text(builder) => builder.len(),
+            Column::Binary(builder) => builder.len(),
+            Column::Uuid(builder) => builder.len(),
+            Column::Struct(column) => column.valid.len(),
+            Column::List(column) => column.valid.len(),
+        }
+    }
+
+    /// How many values it has, one that was given up half way included.
+    fn extent(&self) -> usize {
+        match self {
+            Column::Struct(column) => {
+                let inner = column.columns.iter().map(Column::extent);
+                inner.max().unwrap_or(0).max(column.valid.len())
+            }
+            other => other.len(),
+        }
+    }
+
+    /// Fills up with nulls to `length` values, also where a nested value was given up half way.
+    pub fn repair(&mut self, length: usize) {
+        match self {
+            Column::Struct(column) => {
+                column.valid.resize(length, false);
+                column.columns.iter_mut().for_each(|column| column.repair(length));
+            }
+            Column::List(column) => {
+                let elements = column.element.extent();
+                column.element.repair(elements);
+                while column.valid.len() < length {
+                    column.close(false);
+                }
+            }
+            other => {
+                while other.len() < length {
+                    other.append_null();
+                }
+            }
+        }
+    }
+
+    /// The values so far as an array; the column is empty afterwards.
+    pub fn finish(&mut self) -> Result<ArrayRef, arrow::error::ArrowError> {
+        Ok(match self {
+            Column::Boolean(builder) => Arc::new(builder.finish()),
+            Column::Int(builder) => Arc::new(builder.finish()),
+            Column::Long(builder) => Arc::new(builder.finish()),
+            Column::Float(builder) => Arc::new(builder.finish()),
+            Column::Double(builder) => Arc::new(builder.finish()),
+            Column::Date(builder) => Arc::new(builder.finish()),
+            Column::Time(builder) => Arc::new(builder.finish()),
+            Column::Timestamp(builder) | Column::ZonedTimestamp(builder) => {
+                Arc::new(builder.finish())
+            }
+            Column::Decimal(builder, ..) => Arc::new(builder.finish()),
+            Column::Text(builder) => Arc::new(builder.finish()),
+            Column::Binary(builder) => Arc::new(builder.finish()),
+            Column::Uuid(builder) => Arc::new(builder.finish()),
+            Column::Struct(column) => column.finish()?,
+            Column::List(column) => column.finish()?,
+        })
+    }
+}
+
+impl StructColumn {
+    fn finish(&mut self) -> Result<ArrayRef, arrow::error::ArrowError> {
+        let columns = self.columns.iter_mut().map(Column::finish).collect::<Result<Vec<_>, _>>()?;
+        let nulls = NullBuffer::from(std::mem::take(&mut self.valid));
+        Ok(Arc::new(StructArray::try_new(self.fields.clone(), columns, Some(nulls))?))
+    }
+}
+
+impl ListColumn {
+    /// Ends the list whose elements were appended last.
+    pub fn close(&mut self, valid: bool) {
+        // A batch is far smaller than 2^31 elements: a row has a bound, and a batch has few rows.
+        self.offsets.push(i32::try_from(self.element.len()).unwrap_or(i32::MAX));
+        self.valid.push(valid);
+    }
+
+    fn finish(&mut self) -> Result<ArrayRef, arrow::error::ArrowError> {
+        let elements = self.element.finish()?;
+        let offsets = OffsetBuffer::new(std::mem::replace(&mut self.offsets, vec![0]).into());
+        let nulls = NullBuffer::from(std::mem::take(&mut self.valid));
+        Ok(Arc::new(ListArray::try_new(self.field.clone(), offsets, elements, Some(nulls))?))
+    }
+}
+
+/// A whole number. Leading zeros are allowed here: whoever declared the type knows.
+fn parse_long(text: &str) -> Result<i64, Misfit> {
+    text.parse().map_err(|_| Misfit)
+}
+
+/// A number as 32 bits hold it; one beyond their range does not fit.
+fn parse_float(text: &str) -> Result<f32, Misfit> {
+    let value: f32 = text.parse().map_err(|_| Misfit)?;
+    let too_large = value.is_infinite() && text.bytes().any(|byte| byte.is_ascii_digit());
+    if too_large { Err(Misfit) } else { Ok(value) }
+}
+
+/// A decimal number that loses no digit by its type's scale.
+fn parse_decimal(text: &str, precision: u8, scale: i8) -> Result<i128, Misfit> {
+    let text = text.strip_prefix('+').unwrap_or(text);
+    let fraction = text.split_once('.').map_or("", |(_, fraction)| fraction);
+    let kept = usize::try_from(scale).unwrap_or(0);
+    let has_digit = text.bytes().any(|byte| byte.is_ascii_digit());
+    let plain = text.bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b'.' | b'-'));
+    let lost = fraction.bytes().skip(kept).any(|byte| byte != b'0');
+    if !has_digit || !plain || lost {
+        return Err(Misfit);
+    }
+    arrow::compute::kernels::cast_utils::parse_decimal::<Decimal128Type>(text, precision, scale)
+        .map_err(|_| Misfit)
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::Array;
+    use arrow::util::display::array_value_to_string;
+
+    use super::*;
+
+    /// What the values become as `data_type`; `!` for one that does not fit.
+    fn check(data_type: &DataType, values: &[&str], expected: &[&str]) {
+        let mut column = Column::new(data_type).unwrap();
+        let misfits: Vec<bool> = values
+            .iter()
+            .map(|value| {
+                let misfit = column.append_text(value).is_err();
+                if misfit {
+                    column.append_null();
+                }
+                misfit
+            })
+            .collect();
+        let array = column.finish().unwrap();
+        let shown: Vec<String> = (0..array.len())
+            .map(|row| match misfits[row] {
+                true => "!".to_owned(),
+                false => array_value_to_string(&array, row).unwrap(),
+            })
+            .collect();
+        assert_eq!(shown, expected, "{data_type}");
+    }
+
+    #[test]
+    fn texts_become_values_or_do_not_fit() {
+        use DataType::{Boolean, Date32, Decimal128, Float32, Float64, Int32, Int64, Utf8};
+        check(&Boolean, &["true", " FALSE ", "1"], &["true", "false", "!"]);
+        check(&Int32, &["2147483647", "2147483648", "1.0"], &["2147483647", "!", "!"]);
+        check(&Int64, &[" 7 ", "007", "-1", "1e3", ""], &["7", "7", "-1", "!", "!"]);
+        check(&Float32, &["1.5", "1e39", "inf"], &["1.5", "!", "inf"]);
+        check(&Float64, &["1", "1e3", "NaN", "x"], &["1.0", "1000.0", "NaN", "!"]);
+        check(&Date32, &["2013-01-31", "2013-01-31 10:00"], &["2013-01-31", "!"]);
+        check(
+            &Decimal128(5, 2),
+            &["1.5", "123.450", "1.005", "1234.5", "-.5", "1e2", "--1"],
+            &["1.50", "123.45", "!", "!", "-0.50", "!", "!"],
+        );
+        check(&Utf8, &[" a ", ""], &[" a ", ""]);
+        let local = DataType::Timestamp(TimeUnit::Microsecond, None);
+        let zoned = DataType::Timestamp(TimeUnit::Microsecond, Some("+00:00".into()));
+        let texts = ["2013-01-01", "2013-01-01T10:00:00+02:00"];
+        check(&local, &texts, &["2013-01-01T00:00:00", "!"]);
+        check(&zoned, &texts, &["2013-01-01T00:00:00Z", "2013-01-01T08:00:00Z"]);
+        let uuid = "67e55044-10b1-426f-9247-bb680e5fe0c8";
+        check(
+            &DataType::FixedSizeBinary(16),
+            &[uuid, "x"],
+            &["67e5504410b1426f9247bb680e5fe0c8", "!"],
+        );
+    }
+
+    #[test]
+    fn a_nested_row_given_up_half_way_is_made_up_for() {
+        let element =
+            DataType::Struct(vec![arrow::datatypes::Field::new("a", DataType::Int64, true)].into());
+        let field = Arc::new(arrow::datatypes::Field::new("element", element, true));
+        let mut column = Column::new(&DataType::List(field)).unwrap();
+        if let Column::List(list) = &mut column
+            && let Column::Struct(inner) = list.element.as_mut()
+        {
+            inner.columns[0].append_text("1").unwrap();
+        }
+        column.repair(1);
+        column.append_null();
+        let array = column.finish().unwrap();
+        assert_eq!((array.len(), array.null_count()), (2, 2));
+    }
+}

@@ -1,0 +1,135 @@
+//! Compressed text files: gzip and zstd, told by their first bytes and not by their names.
+//!
+//! Both may hold several members one after the other, as log rotation and parallel compressors
+//! write them. Everything streams: a small file that unpacks into a very large one costs time and
+//! no memory.
+
+use std::fs::File;
+use std::io::{BufReader, Read, Result};
+use std::path::Path;
+
+use flate2::bufread::MultiGzDecoder;
+use headwater_model::FileFormat;
+
+/// How a file is packed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Compression {
+    None,
+    Gzip,
+    Zstd,
+}
+
+impl Compression {
+    /// What the first bytes say.
+    pub fn detect(first: &[u8]) -> Self {
+        match first {
+            [0x1f, 0x8b, ..] => Compression::Gzip,
+            [0x28, 0xb5, 0x2f, 0xfd, ..] => Compression::Zstd,
+            // A skippable frame, which some compressors write first.
+            [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Compression::Zstd,
+            _ => Compression::None,
+        }
+    }
+
+    /// What messages call a file that is packed so.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Compression::None => "text",
+            Compression::Gzip => "gzip",
+            Compression::Zstd => "zstd",
+        }
+    }
+
+    /// The unpacked bytes of a reader.
+    pub fn unpack<'a, R: Read + Send + 'a>(self, reader: R) -> Result<Box<dyn Read + Send + 'a>> {
+        Ok(match self {
+            Compression::None => Box::new(reader),
+            Compression::Gzip => {
+                Box::new(MultiGzDecoder::new(BufReader::with_capacity(64 * 1024, reader)))
+            }
+            Compression::Zstd => Box::new(zstd::stream::read::Decoder::new(reader)?),
+        })
+    }
+}
+
+/// A name without the ending of its compression.
+pub(crate) fn strip_suffix(name: &str) -> &str {
+    let endings = [".gz", ".gzip", ".zst", ".zstd"];
+    let matching = endings.iter().find(|ending| {
+        let at = name.len().saturating_sub(ending.len());
+        name.get(at..).is_some_and(|tail| tail.eq_ignore_ascii_case(ending))
+    });
+    matching.map_or(name, |ending| &name[..name.len() - ending.len()])
+}
+
+/// Fills a buffer as far as the reader goes.
+pub(crate) fn read_up_to(reader: &mut impl Read, buffer: &mut [u8]) -> Result<usize> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        match reader.read(&mut buffer[filled..]) {
+            Ok(0) => break,
+            Ok(count) => filled += count,
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(filled)
+}
+
+/// The format that a file's content gives away: Parquet by its magic number, NDJSON by a brace.
+pub(crate) fn sniff_format(path: &Path) -> Result<Option<FileFormat>> {
+    let mut first = [0; 4];
+    let count = read_up_to(&mut File::open(path)?, &mut first)?;
+    if &first[..count] == b"PAR1" {
+        return Ok(Some(FileFormat::Parquet));
+    }
+    let mut text = Compression::detect(&first[..count]).unpack(File::open(path)?)?;
+    let mut start = [0; 256];
+    // A broken archive is no format; the error belongs to whoever insists on reading it.
+    let count = read_up_to(&mut text, &mut start).unwrap_or(0);
+    let first = start[..count].iter().find(|byte| !byte.is_ascii_whitespace());
+    Ok((first == Some(&b'{')).then_some(FileFormat::Ndjson))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    fn gzip(text: &[u8]) -> Vec<u8> {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        encoder.write_all(text).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    fn unpacked(bytes: &[u8]) -> Vec<u8> {
+        let mut text = Vec::new();
+        let mut reader = Compression::detect(bytes).unpack(bytes).unwrap();
+        reader.read_to_end(&mut text).unwrap();
+        text
+    }
+
+    #[test]
+    fn every_member_of_an_archive_is_read() {
+        let zstd = |text: &[u8]| zstd::encode_all(text, 1).unwrap();
+        assert_eq!(unpacked(&[gzip(b"one\n"), gzip(b"two\n")].concat()), b"one\ntwo\n");
+        assert_eq!(unpacked(&[zstd(b"one\n"), zstd(b"two\n")].concat()), b"one\ntwo\n");
+        assert_eq!(unpacked(b"plain"), b"plain");
+    }
+
+    #[test]
+    fn a_torn_archive_is_an_error() {
+        let whole = gzip(&b"some text that is long enough to be torn".repeat(100));
+        let torn = &whole[..whole.len() - 12];
+        let mut reader = Compression::detect(torn).unpack(torn).unwrap();
+        assert!(reader.read_to_end(&mut Vec::new()).is_err());
+    }
+
+    #[test]
+    fn endings_of_compression_are_told() {
+        assert_eq!(strip_suffix("a.csv.GZ"), "a.csv");
+        assert_eq!(strip_suffix("a.csv.zst"), "a.csv");
+        assert_eq!(strip_suffix("é"), "é");
+    }
+}

@@ -1,0 +1,239 @@
+//! A CSV file: its delimiter, its column names, and its records, checked for their shape.
+
+use std::io::Read;
+
+use encoding_rs::Encoding;
+
+use super::bad_row::{RowFault, not_a};
+use super::delimiter;
+use super::header;
+use super::meter::{Meter, Tap};
+use super::ndjson::append_json;
+use super::records::{Next, Record, Records, field};
+use super::rows::{Output, Rows};
+use super::source::SourceFile;
+use super::text::{Trouble, open_text};
+use super::window::Window;
+use crate::error::{Error, Result};
+
+/// How CSV files are to be read.
+#[derive(Debug, Clone)]
+pub(crate) struct CsvOptions {
+    /// Found from each file where none is given.
+    pub delimiter: Option<u8>,
+    /// Whether the first row names the columns.
+    pub header: bool,
+    pub encoding: Option<&'static Encoding>,
+    /// Texts that mean null.
+    pub nulls: Vec<String>,
+}
+
+/// An open CSV file.
+pub(crate) struct CsvFile<'a> {
+    records: Records<Box<dyn Read + Send + 'a>>,
+    pub names: Vec<String>,
+    /// Whether the record read last is the first row of data, and not yet given.
+    replay: bool,
+    header: bool,
+    trouble: Trouble<'a>,
+}
+
+impl<'a> CsvFile<'a> {
+    /// Opens a file and reads its header; none where the file is empty.
+    pub fn open(
+        source: &'a SourceFile,
+        tap: &'a mut Tap,
+        options: &CsvOptions,
+    ) -> Result<Option<Self>> {
+        let text = open_text(source, tap, options.encoding)?;
+        let trouble = text.trouble;
+        let mut window = Window::new(text.reader);
+        window.fill().map_err(|error| trouble.read(error))?;
+        let bytes = window.bytes();
+        let sample = &bytes[..bytes.len().min(delimiter::SAMPLE_BYTES)];
+        let whole = window.ended() && sample.len() == bytes.len();
+        let found = options.delimiter.unwrap_or_else(|| delimiter::detect(sample, whole));
+        let mut records = Records::new(window, found);
+        let names = match records.advance().map_err(|error| trouble.read(error))? {
+            Next::End => return Ok(None),
+            // Without names, and without a width, no other row can be judged.
+            Next::Fault(fault) => {
+                return Err(Error::BadRow(Box::new(fault.in_file(&source.name))));
+            }
+            Next::Record => read_names(records.record(), options.header, &trouble)?,
+        };
+        let replay = !options.header;
+        Ok(Some(CsvFile { records, names, replay, header: options.header, trouble }))
+    }
+
+    /// The next record and its text, or a bad row; none at the end.
+    pub fn next(&mut self) -> Result<Option<Result<(Record<'_>, &str), RowFault>>> {
+        let next = match std::mem::take(&mut self.replay) {
+            true => Next::Record,
+            false => self.records.advance().map_err(|error| self.trouble.read(error))?,
+        };
+        match next {
+            Next::End => Ok(None),
+            Next::Fault(fault) => Ok(Some(Err(fault))),
+            Next::Record => Ok(Some(self.checked())),
+        }
+    }
+
+    /// The record read last, if it has as many fields as there are columns and is valid text.
+    fn checked(&self) -> Result<(Record<'_>, &str), RowFault> {
+        let record = self.records.record();
+        let (found, expected) = (record.len(), self.names.len());
+        if found != expected {
+            let first = if self.header { "the header" } else { "the first row" };
+            let fields = if found == 1 { "field" } else { "fields" };
+            let reason = format!("the row has {found} {fields}, and {first} has {expected}");
+            return Err(RowFault::new(record.line, reason, record.bytes()));
+        }
+        match record.text() {
+            Ok(text) => Ok((record, text)),
+            Err(error) => {
+                Err(invalid_text(record, &self.names, error.valid_up_to(), &self.trouble))
+            }
+        }
+    }
+}
+
+fn read_names(record: Record<'_>, header: bool, trouble: &Trouble<'_>) -> Result<Vec<String>> {
+    if !header {
+        return Ok(header::numbered(record.len()));
+    }
+    let text = record.text().map_err(|error| {
+        let fault = invalid_text(record, &[], error.valid_up_to(), trouble);
+        Error::BadRow(Box::new(fault.in_file(&trouble.source.name)))
+    })?;
+    let mut scratch = String::new();
+    let names: Vec<String> = (0..record.len())
+        .filter_map(|index| record.span(index))
+        .map(|span| field(text, span, &mut scratch).to_owned())
+        .collect();
+    Ok(header::names(names.iter().map(String::as_str)))
+}
+
+/// The fault of a record that is not valid text from the byte `at` on.
+fn invalid_text(
+    record: Record<'_>,
+    names: &[String],
+    at: usize,
+    trouble: &Trouble<'_>,
+) -> RowFault {
+    let index = (0..record.len()).find(|&i| record.span(i).is_some_and(|span| at < span.end));
+    let line = index.map_or(record.line, |index| record.line_of(index));
+    let mut fault = RowFault::new(line, trouble.invalid(), record.bytes());
+    fault.encoding = true;
+    match index.and_then(|index| Some((names.get(index)?, record.span(index)?))) {
+        Some((name, span)) => {
+            let value = String::from_utf8_lossy(&record.bytes()[span.start..span.end]);
+            fault.in_column(name, &value)
+        }
+        None => fault,
+    }
+}
+
+/// Reads the rows of a file into the table's columns.
+pub(crate) fn read_rows(
+    source: &SourceFile,
+    tap: &mut Tap,
+    options: &CsvOptions,
+    rows: &mut Rows,
+    output: &mut Output,
+    meter: &Meter,
+) -> Result<()> {
+    let Some(mut file) = CsvFile::open(source, tap, options)? else { return Ok(()) };
+    let schema = rows.schema().clone();
+    let index = header::NameIndex::new(schema.fields().iter().map(|field| field.name().as_str()));
+    let places = header::places(&file.names, &index);
+    if places.contains(&None) {
+        // The columns of all files were gathered before: the file is another one now.
+        return Err(Error::FileChanged { file: source.name.clone() });
+    }
+    let targets: Vec<Target> = places
+        .into_iter()
+        .flatten()
+        .map(|place| Target { place, nullable: schema.field(place).is_nullable() })
+        .collect();
+    let mut scratch = String::new();
+    while let Some(next) = file.next()? {
+        let fault = match next {
+            Err(fault) => Some(fault),
+            Ok((record, text)) => {
+                let bad = targets.iter().enumerate().find_map(|(at, target)| {
+                    append(record, text, at, target, options, rows, &mut scratch)
+                });
+                if bad.is_none() {
+                    rows.end_row(text.len());
+                } else {
+                    rows.end_bad_row();
+                }
+                bad
+            }
+        };
+        if let Some(fault) = fault {
+            output.reject(&source.name, fault)?;
+        }
+        if rows.is_full() {
+            meter.check()?;
+            output.send(rows.take()?)?;
+        }
+    }
+    Ok(())
+}
+
+/// A column of the table that a column of the file goes to.
+struct Target {
+    place: usize,
+    nullable: bool,
+}
+
+/// Appends one field to its column; a fault where it does not fit.
+#[inline]
+fn append(
+    record: Record<'_>,
+    text: &str,
+    at: usize,
+    target: &Target,
+    options: &CsvOptions,
+    rows: &mut Rows,
+    scratch: &mut String,
+) -> Option<RowFault> {
+    let span = record.span(at)?;
+    let value = field(text, span, scratch);
+    let column = &mut rows.columns[target.place];
+    let empty = value.is_empty() && (!span.quoted || !column.is_text());
+    if empty || options.nulls.iter().any(|null| null == value) || is_blank(value, column.is_text())
+    {
+        if target.nullable {
+            column.append_null();
+            return None;
+        }
+    } else if column.is_nested() {
+        if append_json(column, value).is_ok() {
+            return None;
+        }
+    } else if column.append_text(value).is_ok() {
+        return None;
+    }
+    Some(misfit(record, at, target, value, rows))
+}
+
+/// Whether a value is blanks where blanks mean nothing.
+#[inline]
+fn is_blank(value: &str, text: bool) -> bool {
+    !text && value.as_bytes().first() == Some(&b' ') && value.trim_ascii().is_empty()
+}
+
+#[cold]
+fn misfit(record: Record<'_>, at: usize, target: &Target, value: &str, rows: &Rows) -> RowFault {
+    let field = rows.schema().field(target.place);
+    let type_name = headwater_tables::type_name(field.data_type());
+    let reason = if target.nullable || !value.trim_ascii().is_empty() {
+        not_a(value, &type_name)
+    } else {
+        "the column takes no null".to_owned()
+    };
+    RowFault::new(record.line_of(at), reason, record.bytes()).in_column(field.name(), value)
+}

@@ -1,0 +1,278 @@
+//! Carries an import out: reads on one thread, writes on others, and commits once, at the end.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use arrow::error::ArrowError;
+use futures::{StreamExt, stream};
+use headwater_model::{FileFormat, ImportPlan, ImportReport, ImportRequest};
+use headwater_tables::{BatchStream, Staged};
+use tokio::sync::mpsc::{self, Receiver};
+use tokio_util::sync::CancellationToken;
+
+use super::meter::{ImportStage, Meter, Progress, Tap};
+use super::plan::{Plan, blocking};
+use super::rejected::{Rejected, rejected_name, rejected_schema};
+use super::request::{Checked, check};
+use super::rows::{Output, Rows};
+use super::source::SourceFile;
+use super::state::{ImportedFile, ImportedFiles};
+use super::{csv, ndjson, parquet};
+use crate::error::{Error, Result};
+use crate::lake::Lake;
+use crate::transaction::Transaction;
+
+/// Batches between the reader and a writer: enough for both to be busy.
+const BATCHES_WAITING: usize = 3;
+
+/// How often an import that another commit overtook begins again.
+const ATTEMPTS_MAX: u32 = 10;
+
+impl Lake {
+    /// Says what an import would do: files, columns, types and why. Every row is read and checked;
+    /// nothing is written. Fails as the import would.
+    pub async fn plan_import(
+        &self,
+        request: &ImportRequest,
+        progress: Progress,
+        cancelled: CancellationToken,
+    ) -> Result<ImportPlan> {
+        let checked = check(request)?;
+        let request = ImportRequest { dry_run: true, ..request.clone() };
+        let plan = self.make_plan(&request, &checked, &progress, &cancelled).await?;
+        let stage = ImportStage::Import;
+        let meter = Meter::new(stage, &plan.files, progress, cancelled);
+        let reader = Reader::new(&plan, &checked, &meter);
+        blocking(move || reader.read(Output::check(checked.reject))).await?;
+        Ok(plan.to_answer())
+    }
+
+    /// Brings files into a table in one commit, making the table where it is not there. Files that
+    /// were imported before are skipped. After any error, and when it is cancelled or dropped, the
+    /// branch is as it was.
+    pub async fn import(
+        &self,
+        request: &ImportRequest,
+        progress: Progress,
+        cancelled: CancellationToken,
+    ) -> Result<ImportReport> {
+        let checked = check(request)?;
+        let mut attempt = 1;
+        loop {
+            // Another commit that made the table, or imported one of the files, changes the plan.
+            match self.import_once(request, &checked, &progress, &cancelled).await {
+                Err(error) if error.is_stale() && attempt < ATTEMPTS_MAX => attempt += 1,
+                other => return other,
+            }
+        }
+    }
+
+    async fn import_once(
+        &self,
+        request: &ImportRequest,
+        checked: &Checked,
+        progress: &Progress,
+        cancelled: &CancellationToken,
+    ) -> Result<ImportReport> {
+        let plan = self.make_plan(request, checked, progress, cancelled).await?;
+        let mut report = report_of(&plan);
+        if plan.files.is_empty() {
+            return Ok(report);
+        }
+        let branch = plan.view.branch().unwrap_or_default().to_owned();
+        let mut transaction = Transaction::new(plan.view.clone(), &branch, &checked.author);
+        if let Some(event) = &request.event {
+            transaction.event(event);
+        }
+        let stage = ImportStage::Import;
+        let meter = Meter::new(stage, &plan.files, progress.clone(), cancelled.clone());
+        let done = self.transfer(&plan, checked, &mut transaction, &meter).await?;
+        let files =
+            ImportedFiles { files: done.files, again: request.again, known: plan.imports.clone() };
+        report.rows = done.staged.rows();
+        report.rows_rejected = done.rejected;
+        report.bytes_read = meter.bytes();
+        transaction.append_import(&plan.table, done.staged, Some(files)).await?;
+        meter.check()?;
+        report.bytes_written = transaction.written().bytes_written;
+        let noun = if report.files == 1 { "file" } else { "files" };
+        let message = format!("import {} {noun} into {}", report.files, plan.table);
+        report.commit = transaction.commit(&message).await?.map(|commit| commit.id);
+        Ok(report)
+    }
+
+    /// Reads all files and writes their rows, which then belong to the transaction or to no one.
+    async fn transfer(
+        &self,
+        plan: &Plan,
+        checked: &Checked,
+        transaction: &mut Transaction,
+        meter: &Arc<Meter>,
+    ) -> Result<Transferred> {
+        prepare_table(plan, transaction).await?;
+        let table = transaction.table(&plan.table).await?;
+        let (rows, rows_received) = mpsc::channel(BATCHES_WAITING);
+        let (bad_rows, bad_rows_received) = mpsc::channel(BATCHES_WAITING);
+        let now = self.clock().now();
+        let rejected = checked.reject.then(|| Rejected::new(bad_rows, now));
+        let output = Output::new(rows, rejected);
+        let reader = Reader::new(plan, checked, meter);
+        let (read, written, noted) = tokio::join!(
+            blocking(move || reader.read(output)),
+            self.tables().write(&table, to_stream(rows_received)),
+            write_rejected(plan, transaction, bad_rows_received),
+        );
+        // The reader stops when a writer does, so a writer's error is the cause of both.
+        let staged = match (written, noted) {
+            (Ok(staged), Ok(())) => staged,
+            (Err(error), _) => {
+                return Err(cause(read, error.into()));
+            }
+            (Ok(staged), Err(error)) => {
+                self.tables().discard(staged).await?;
+                return Err(cause(read, error));
+            }
+        };
+        match read {
+            Ok((files, rejected)) => Ok(Transferred { staged, files, rejected }),
+            Err(error) => {
+                self.tables().discard(staged).await?;
+                Err(error)
+            }
+        }
+    }
+}
+
+/// What reading and writing gave.
+struct Transferred {
+    staged: Staged,
+    files: Vec<ImportedFile>,
+    rejected: u64,
+}
+
+/// Of a reader's and a writer's error, the one that came first: a writer that was told to give up
+/// only repeats what the reader found, and a reader without a writer only says that.
+fn cause<T>(read: Result<T>, written: Error) -> Error {
+    match read {
+        Err(error) if !matches!(error, Error::Internal { .. }) => error,
+        _ => written,
+    }
+}
+
+fn report_of(plan: &Plan) -> ImportReport {
+    let new_columns = plan.new_columns();
+    let added = if plan.existing.is_some() { new_columns } else { Vec::new() };
+    ImportReport {
+        table: plan.table.clone(),
+        created_table: plan.existing.is_none(),
+        commit: None,
+        files: plan.files.len() as u64,
+        files_skipped: plan.skipped.len() as u64,
+        rows: 0,
+        rows_rejected: 0,
+        columns_added: added.iter().map(|field| field.name().clone()).collect(),
+        bytes_read: 0,
+        bytes_written: 0,
+    }
+}
+
+/// Makes the table, or the columns it lacks.
+async fn prepare_table(plan: &Plan, transaction: &mut Transaction) -> Result<()> {
+    if plan.existing.is_none() {
+        let (schema, partition) = (plan.schema.clone(), plan.partition.clone());
+        return transaction.create(&plan.table, schema, partition, BTreeMap::new()).await;
+    }
+    let columns = plan.new_columns();
+    if columns.is_empty() { Ok(()) } else { transaction.add_columns(&plan.table, columns).await }
+}
+
+/// Writes rejected rows, making their table when the first one comes.
+async fn write_rejected(
+    plan: &Plan,
+    transaction: &mut Transaction,
+    mut batches: Receiver<RecordBatch>,
+) -> Result<()> {
+    let Some(first) = batches.recv().await else { return Ok(()) };
+    let name = rejected_name(&plan.table)?;
+    if transaction.view().find(&name.namespace, &name.name).await?.is_none() {
+        transaction.create(&name, rejected_schema(), Vec::new(), BTreeMap::new()).await?;
+    }
+    let rest = stream::unfold(batches, |mut batches| async move {
+        batches.recv().await.map(|batch| (batch, batches))
+    });
+    let rows = stream::iter([first]).chain(rest).map(Ok).boxed();
+    transaction.append(&name, rows).await
+}
+
+fn to_stream(received: Receiver<Result<RecordBatch, ArrowError>>) -> BatchStream {
+    stream::unfold(received, |mut received| async move {
+        received.recv().await.map(|batch| (batch, received))
+    })
+    .boxed()
+}
+
+/// What a thread needs to read all files of a plan.
+struct Reader {
+    files: Vec<SourceFile>,
+    schema: SchemaRef,
+    options: csv::CsvOptions,
+    meter: Arc<Meter>,
+}
+
+impl Reader {
+    fn new(plan: &Plan, checked: &Checked, meter: &Arc<Meter>) -> Self {
+        Reader {
+            files: plan.files.clone(),
+            schema: plan.schema.clone(),
+            options: checked.csv.clone(),
+            meter: meter.clone(),
+        }
+    }
+
+    /// Reads the files one after the other, so that rows keep their order. Gives the files with
+    /// their hashes, and how many rows were rejected.
+    fn read(self, mut output: Output) -> Result<(Vec<ImportedFile>, u64)> {
+        let mut files = Vec::with_capacity(self.files.len());
+        let mut rows: Option<Rows> = None;
+        let result = self.read_all(&mut output, &mut rows, &mut files);
+        // A reader that stopped because the import was stopped reports what it saw of it.
+        let result = self.meter.check().and(result);
+        output.finish(result).map(|rejected| (files, rejected))
+    }
+
+    fn read_all(
+        &self,
+        output: &mut Output,
+        rows: &mut Option<Rows>,
+        files: &mut Vec<ImportedFile>,
+    ) -> Result<()> {
+        for file in &self.files {
+            self.meter.check()?;
+            let mut tap = Tap::open(file, &self.meter)?;
+            let (options, meter) = (&self.options, &self.meter);
+            if file.format == FileFormat::Parquet {
+                parquet::read_rows(file, &self.schema, output, meter)?;
+            } else {
+                // Small files share a batch.
+                let rows = match rows {
+                    Some(rows) => rows,
+                    None => rows.insert(Rows::new(&self.schema, &file.name)?),
+                };
+                if file.format == FileFormat::Csv {
+                    csv::read_rows(file, &mut tap, options, rows, output, meter)?;
+                } else {
+                    ndjson::read_rows(file, &mut tap, options.encoding, rows, output, meter)?;
+                }
+            }
+            let content = tap.finish(file)?;
+            files.push(ImportedFile::new(file, content.hash));
+            meter.end_file();
+        }
+        match rows {
+            Some(rows) if rows.len() > 0 => output.send(rows.take()?),
+            _ => Ok(()),
+        }
+    }
+}

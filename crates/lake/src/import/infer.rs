@@ -1,0 +1,184 @@
+//! Reads files to find their columns and types: all of them, in memory that has a bound.
+
+use std::sync::Arc;
+
+use arrow::datatypes::Field;
+use headwater_model::FileFormat;
+
+use super::bad_row::RowFault;
+use super::csv::{CsvFile, CsvOptions};
+use super::evidence::{Evidence, Fields};
+use super::header::{COLUMNS_MAX, NameIndex, places};
+use super::json_evidence::{Place, see_object};
+use super::lines::{Lines, NextLine, too_long};
+use super::meter::{Meter, Tap};
+use super::ndjson::{line_text, refuse_array};
+use super::parquet;
+use super::records::field;
+use super::source::SourceFile;
+use super::text::open_text;
+use crate::error::{Error, Result};
+
+/// What inference is told.
+#[derive(Debug, Clone)]
+pub(crate) struct InferOptions {
+    pub csv: CsvOptions,
+    /// The columns that the table has.
+    pub table: NameIndex,
+    /// The columns whose types were declared.
+    pub declared: NameIndex,
+    /// Whether bad rows are passed over; otherwise the first one is the error.
+    pub reject: bool,
+}
+
+impl InferOptions {
+    fn bad_row(&self, source: &SourceFile, fault: RowFault) -> Result<()> {
+        if self.reject { Ok(()) } else { Err(Error::BadRow(Box::new(fault.in_file(&source.name)))) }
+    }
+
+    fn knows(&self, name: &str) -> bool {
+        self.table.get(name).is_some() || self.declared.get(name).is_some()
+    }
+}
+
+/// The columns of one file, in order.
+#[derive(Debug, Default)]
+pub(crate) struct FileColumns {
+    pub columns: Vec<(String, Evidence)>,
+    /// The columns as a file says them that knows its types.
+    pub stored: Option<Vec<Field>>,
+}
+
+/// Reads one file. Columns of known type are named and not looked at; a CSV file with no others is
+/// not read beyond its header.
+pub(crate) fn infer_file(
+    source: &SourceFile,
+    options: &InferOptions,
+    meter: &Arc<Meter>,
+) -> Result<FileColumns> {
+    meter.check()?;
+    let columns = match source.format {
+        FileFormat::Csv => infer_csv(source, options, meter),
+        FileFormat::Ndjson => infer_ndjson(source, options, meter),
+        FileFormat::Parquet => {
+            let schema = parquet::schema_of(source)?;
+            let fields: Vec<Field> = schema.fields().iter().map(|f| f.as_ref().clone()).collect();
+            let evidence = |field: &Field| Evidence::stored(field.data_type().clone());
+            let columns = fields.iter().map(|field| (field.name().clone(), evidence(field)));
+            Ok(FileColumns { columns: columns.collect(), stored: Some(fields) })
+        }
+    };
+    meter.end_file();
+    // A reader that stopped because the import was stopped reports what it saw of it.
+    meter.check().and(columns)
+}
+
+fn infer_csv(
+    source: &SourceFile,
+    options: &InferOptions,
+    meter: &Arc<Meter>,
+) -> Result<FileColumns> {
+    let mut tap = Tap::open(source, meter)?;
+    let Some(mut file) = CsvFile::open(source, &mut tap, &options.csv)? else {
+        return Ok(FileColumns::default());
+    };
+    check_count(file.names.len())?;
+    let known = places(&file.names, &options.table);
+    let mut columns: Vec<Evidence> = file
+        .names
+        .iter()
+        .zip(known)
+        .map(|(name, place)| match place.is_some() || options.declared.get(name).is_some() {
+            true => Evidence::known(),
+            false => Evidence::default(),
+        })
+        .collect();
+    let names = file.names.clone();
+    if !columns.iter().all(Evidence::is_settled) {
+        see_rows(source, &mut file, options, &mut columns)?;
+    }
+    Ok(FileColumns { columns: names.into_iter().zip(columns).collect(), stored: None })
+}
+
+fn see_rows(
+    source: &SourceFile,
+    file: &mut CsvFile<'_>,
+    options: &InferOptions,
+    columns: &mut [Evidence],
+) -> Result<()> {
+    let name: Arc<str> = Arc::from(source.name.as_str());
+    let mut scratch = String::new();
+    while let Some(next) = file.next()? {
+        let (record, text) = match next {
+            Ok(found) => found,
+            Err(fault) => {
+                options.bad_row(source, fault)?;
+                continue;
+            }
+        };
+        for (at, evidence) in columns.iter_mut().enumerate() {
+            let Some(span) = record.span(at).filter(|_| !evidence.is_settled()) else { continue };
+            let value = field(text, span, &mut scratch);
+            if !options.csv.nulls.iter().any(|null| null == value) {
+                evidence.see_text(value, record.line, &name);
+            }
+        }
+    }
+    Ok(())
+}
+
+fn infer_ndjson(
+    source: &SourceFile,
+    options: &InferOptions,
+    meter: &Arc<Meter>,
+) -> Result<FileColumns> {
+    let mut tap = Tap::open(source, meter)?;
+    let text = open_text(source, &mut tap, options.csv.encoding)?;
+    let trouble = text.trouble;
+    let mut lines = Lines::new(text.reader);
+    let file: Arc<str> = Arc::from(source.name.as_str());
+    let mut fields = Fields::default();
+    loop {
+        let fault = match lines.advance().map_err(|error| trouble.read(error))? {
+            NextLine::End => break,
+            NextLine::TooLong => Some(RowFault::new(lines.number, too_long(), b"")),
+            NextLine::Line => match line_text(lines.line(), lines.number, &trouble) {
+                Err(fault) => Some(fault),
+                Ok("") => None,
+                Ok(text) => {
+                    refuse_array(text, lines.number, source)?;
+                    let place = Place { line: lines.number, file: &file };
+                    let seen = see_object(text, &mut fields, &|name| options.knows(name), place);
+                    seen.err().map(|error| {
+                        let reason = format!("it is not a JSON object: {}", syntax(&error));
+                        RowFault::new(lines.number, reason, lines.line())
+                    })
+                }
+            },
+        };
+        if let Some(fault) = fault {
+            options.bad_row(source, fault)?;
+        }
+    }
+    if fields.overflowed() {
+        check_count(COLUMNS_MAX + 1)?;
+    }
+    Ok(FileColumns { columns: fields.into_vec(), stored: None })
+}
+
+/// An error of the parser without its line, which counts within the row.
+fn syntax(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    text.rsplit_once(" at line ").map_or_else(|| text.clone(), |(what, _)| what.to_owned())
+}
+
+/// Refuses files with more columns than a table may get.
+pub(crate) fn check_count(count: usize) -> Result<()> {
+    if count <= COLUMNS_MAX {
+        return Ok(());
+    }
+    Err(Error::InvalidRequest {
+        message: format!("the files have more than {COLUMNS_MAX} columns"),
+        hint: "Check that what is read as column names is not data.",
+    })
+}

@@ -1,0 +1,184 @@
+//! What a JSON text shows of the columns it will become.
+
+use std::fmt::{Formatter, Result as FmtResult};
+use std::sync::Arc;
+
+use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+
+use super::class::{Class, classify};
+use super::evidence::{Evidence, Fields};
+use super::ndjson::Key;
+
+/// Where a value stands.
+#[derive(Clone, Copy)]
+pub(crate) struct Place<'a> {
+    pub line: u64,
+    pub file: &'a Arc<str>,
+}
+
+/// Takes every field of an object into account; an error where the text is no JSON object.
+/// `known` says of which fields the type is known, so that they need no look.
+pub(crate) fn see_object(
+    text: &str,
+    fields: &mut Fields,
+    known: &dyn Fn(&str) -> bool,
+    place: Place<'_>,
+) -> Result<(), serde_json::Error> {
+    let mut json = serde_json::Deserializer::from_str(text);
+    (&mut json).deserialize_map(Object { fields, known, place })?;
+    json.end()
+}
+
+struct Object<'e> {
+    fields: &'e mut Fields,
+    known: &'e dyn Fn(&str) -> bool,
+    place: Place<'e>,
+}
+
+impl<'de> Visitor<'de> for Object<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut Formatter<'_>) -> FmtResult {
+        f.write_str("a JSON object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        let mut guess = 0;
+        while let Some(key) = map.next_key_seed(Key)? {
+            let count = self.fields.len();
+            match self.fields.entry(&key, guess) {
+                None => {
+                    map.next_value::<IgnoredAny>()?;
+                }
+                Some(evidence) => {
+                    let new = evidence.is_new();
+                    if new && (self.known)(&key) {
+                        *evidence = Evidence::known();
+                    }
+                    map.next_value_seed(Value { evidence, place: self.place })?;
+                }
+            }
+            guess = if self.fields.len() > count { count + 1 } else { guess + 1 };
+        }
+        Ok(())
+    }
+}
+
+struct Value<'e> {
+    evidence: &'e mut Evidence,
+    place: Place<'e>,
+}
+
+impl Value<'_> {
+    fn see(&mut self, class: Class, value: impl FnOnce() -> String) {
+        self.evidence.see(class, value, self.place.line, self.place.file);
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Value<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        if self.evidence.is_settled() {
+            return deserializer.deserialize_ignored_any(IgnoredAny).map(|_| ());
+        }
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Value<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut Formatter<'_>) -> FmtResult {
+        f.write_str("a JSON value")
+    }
+
+    fn visit_unit<E>(self) -> Result<(), E> {
+        self.evidence.touch();
+        Ok(())
+    }
+
+    fn visit_bool<E>(mut self, value: bool) -> Result<(), E> {
+        self.see(Class::Boolean, || value.to_string());
+        Ok(())
+    }
+
+    fn visit_i64<E>(mut self, value: i64) -> Result<(), E> {
+        self.see(Class::Integer, || value.to_string());
+        Ok(())
+    }
+
+    fn visit_u64<E>(mut self, value: u64) -> Result<(), E> {
+        let class = if i64::try_from(value).is_ok() { Class::Integer } else { Class::BigInteger };
+        self.see(class, || value.to_string());
+        Ok(())
+    }
+
+    fn visit_f64<E>(mut self, value: f64) -> Result<(), E> {
+        self.see(Class::Real, || value.to_string());
+        Ok(())
+    }
+
+    fn visit_str<E>(mut self, value: &str) -> Result<(), E> {
+        // A text that looks like a number was made a text by someone who knows it is none.
+        match classify(value) {
+            Some(class @ (Class::Date | Class::Timestamp | Class::ZonedTimestamp)) => {
+                self.see(class, || value.to_owned());
+            }
+            _ => self.evidence.see_word(value, self.place.line, self.place.file),
+        }
+        Ok(())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(mut self, mut list: A) -> Result<(), A::Error> {
+        self.see(Class::List, || "[…]".to_owned());
+        let element = self.evidence.element.get_or_insert_default();
+        while list.next_element_seed(Value { evidence: element, place: self.place })?.is_some() {}
+        Ok(())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(mut self, map: A) -> Result<(), A::Error> {
+        self.see(Class::Object, || "{…}".to_owned());
+        let fields = self.evidence.fields.get_or_insert_default();
+        Object { fields, known: &|_| false, place: self.place }.visit_map(map)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn types(lines: &[&str]) -> String {
+        let mut fields = Fields::default();
+        let file: Arc<str> = Arc::from("f");
+        for (index, line) in lines.iter().enumerate() {
+            let place = Place { line: index as u64 + 1, file: &file };
+            see_object(line, &mut fields, &|_| false, place).unwrap();
+        }
+        let name = |(name, evidence): (String, Evidence)| {
+            let resolved = evidence.resolve().unwrap();
+            format!("{name} {}", resolved.data_type)
+        };
+        fields.into_vec().into_iter().map(name).collect::<Vec<_>>().join("; ")
+    }
+
+    #[test]
+    fn fields_get_the_type_that_holds_every_value() {
+        let check =
+            |lines: &[&str], expected: &str| assert_eq!(types(lines), expected, "{lines:?}");
+        check(
+            &[r#"{"a": 1, "b": "1"}"#, r#"{"a": 2.5, "c": true}"#],
+            "a Float64; b Utf8; c Boolean",
+        );
+        check(&[r#"{"a": "2013-01-01"}"#, r#"{"a": null}"#], "a Date32");
+        check(&[r#"{"a": 1}"#, r#"{"a": "x"}"#], "a Utf8");
+        check(&[r#"{"a": 1}"#, r#"{"a": {"b": 1}}"#], "a Utf8");
+        check(&[r#"{"a": 18446744073709551615}"#], "a Utf8");
+        check(&[r#"{"a": {}}"#, r#"{"b": null}"#], "a Utf8; b Utf8");
+        check(
+            &[r#"{"a": {"x": 1}}"#, r#"{"a": {"y": [1, null]}}"#],
+            "a Struct(\"x\": Int64, \"y\": List(Int64, field: 'element'))",
+        );
+        check(&[r#"{"a": [[]]}"#], "a List(List(Utf8, field: 'element'), field: 'element')");
+    }
+}

@@ -1,0 +1,77 @@
+//! The lines of a text, in memory that has a bound.
+
+use std::io::Read;
+
+use memchr::memchr;
+
+use super::window::{ROW_BYTES_MAX, Window};
+
+/// What comes next in a text.
+pub(crate) enum NextLine {
+    /// A line; [`Lines::line`] shows it.
+    Line,
+    /// A line longer than may be held; it was passed over.
+    TooLong,
+    /// Nothing.
+    End,
+}
+
+/// Cuts a stream into lines, at LF or CRLF.
+pub(crate) struct Lines<R> {
+    window: Window<R>,
+    length: usize,
+    /// The number of the line read last, from 1.
+    pub number: u64,
+}
+
+impl<R: Read> Lines<R> {
+    pub fn new(reader: R) -> Self {
+        Lines { window: Window::new(reader), length: 0, number: 0 }
+    }
+
+    pub fn advance(&mut self) -> std::io::Result<NextLine> {
+        let mut searched = 0;
+        loop {
+            let bytes = self.window.bytes();
+            let length = match memchr(b'\n', &bytes[searched..]) {
+                Some(at) => searched + at + 1,
+                None if self.window.ended() && bytes.is_empty() => return Ok(NextLine::End),
+                None if self.window.ended() => bytes.len(),
+                None if self.window.is_full() => return self.skip(),
+                None => {
+                    searched = bytes.len();
+                    self.window.fill()?;
+                    continue;
+                }
+            };
+            self.window.consume(length);
+            self.length = length;
+            self.number += 1;
+            return Ok(NextLine::Line);
+        }
+    }
+
+    /// The bytes of the line read last, line end included.
+    pub fn line(&self) -> &[u8] {
+        self.window.consumed(self.length)
+    }
+
+    fn skip(&mut self) -> std::io::Result<NextLine> {
+        self.number += 1;
+        loop {
+            let bytes = self.window.bytes();
+            let found = memchr(b'\n', bytes);
+            let count = found.map_or(bytes.len(), |at| at + 1);
+            self.window.consume(count);
+            if found.is_some() || self.window.ended() {
+                return Ok(NextLine::TooLong);
+            }
+            self.window.fill()?;
+        }
+    }
+}
+
+/// Why a line that is too long is a bad row.
+pub(crate) fn too_long() -> String {
+    format!("the line is longer than {} MiB", ROW_BYTES_MAX >> 20)
+}

@@ -1,0 +1,181 @@
+//! How far an import is: bytes and files done, told to whoever asked, at most ten times a second.
+//!
+//! A [`Meter`] is shared by the threads that read; [`Tap`] is the reader that feeds it, stops when
+//! the import is cancelled, and takes the hash of what passes.
+
+use std::fs::File;
+use std::io::Read;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use sha2::{Digest, Sha256};
+use tokio_util::sync::CancellationToken;
+
+use super::source::{SourceFile, Stamp};
+use crate::error::{Error, Result};
+
+/// The shortest time between two reports.
+const REPORT_EVERY: Duration = Duration::from_millis(100);
+
+/// What an import is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ImportStage {
+    /// Reading files to find columns and types.
+    InferSchema,
+    /// Reading files into the table.
+    Import,
+}
+
+impl ImportStage {
+    /// The stage as people read it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            ImportStage::InferSchema => "infer schema",
+            ImportStage::Import => "import",
+        }
+    }
+}
+
+/// How far an import is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ImportProgress {
+    /// What it is doing.
+    pub stage: ImportStage,
+    /// Files read in this stage.
+    pub files_done: u64,
+    /// Files to read in this stage.
+    pub files_total: u64,
+    /// Bytes on disk read in this stage.
+    pub bytes_done: u64,
+    /// Bytes on disk to read in this stage.
+    pub bytes_total: u64,
+}
+
+/// Is told how far an import is; called from the threads that read, so it must not wait.
+pub type Progress = Arc<dyn Fn(ImportProgress) + Send + Sync>;
+
+/// Counts one stage of an import.
+pub(crate) struct Meter {
+    stage: ImportStage,
+    progress: Progress,
+    files_total: u64,
+    bytes_total: u64,
+    files: AtomicU64,
+    bytes: AtomicU64,
+    reported: Mutex<Instant>,
+    pub cancelled: CancellationToken,
+}
+
+impl Meter {
+    pub fn new(
+        stage: ImportStage,
+        files: &[SourceFile],
+        progress: Progress,
+        cancelled: CancellationToken,
+    ) -> Arc<Self> {
+        let meter = Meter {
+            stage,
+            progress,
+            files_total: files.len() as u64,
+            bytes_total: files.iter().map(|file| file.stamp.bytes).sum(),
+            files: AtomicU64::new(0),
+            bytes: AtomicU64::new(0),
+            reported: Mutex::new(Instant::now()),
+            cancelled,
+        };
+        meter.report();
+        Arc::new(meter)
+    }
+
+    /// Bytes on disk read so far.
+    pub fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Ends with an error once the import is cancelled.
+    pub fn check(&self) -> Result<()> {
+        if self.cancelled.is_cancelled() { Err(Error::Cancelled) } else { Ok(()) }
+    }
+
+    pub fn add_bytes(&self, count: u64) {
+        self.bytes.fetch_add(count, Ordering::Relaxed);
+        if let Some(mut reported) = self.reported.try_lock()
+            && reported.elapsed() >= REPORT_EVERY
+        {
+            *reported = Instant::now();
+            drop(reported);
+            self.report();
+        }
+    }
+
+    pub fn end_file(&self) {
+        if self.files.fetch_add(1, Ordering::Relaxed) + 1 == self.files_total {
+            self.report();
+        } else {
+            self.add_bytes(0);
+        }
+    }
+
+    fn report(&self) {
+        (self.progress)(ImportProgress {
+            stage: self.stage,
+            files_done: self.files.load(Ordering::Relaxed),
+            files_total: self.files_total,
+            bytes_done: self.bytes(),
+            bytes_total: self.bytes_total,
+        });
+    }
+}
+
+/// An open file whose bytes are counted and hashed as they pass.
+pub(crate) struct Tap {
+    file: File,
+    hash: Sha256,
+    meter: Arc<Meter>,
+}
+
+impl Tap {
+    pub fn open(source: &SourceFile, meter: &Arc<Meter>) -> Result<Self> {
+        let file = File::open(&source.path)
+            .map_err(|error| Error::File { file: source.name.clone(), source: error })?;
+        Ok(Tap { file, hash: Sha256::new(), meter: meter.clone() })
+    }
+}
+
+impl Read for Tap {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        if self.meter.cancelled.is_cancelled() {
+            return Err(std::io::Error::other("stopped"));
+        }
+        let count = self.file.read(buffer)?;
+        self.hash.update(&buffer[..count]);
+        self.meter.add_bytes(count as u64);
+        Ok(count)
+    }
+}
+
+/// What a file turned out to hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Content {
+    /// The first half of the SHA-256 of its bytes on disk.
+    pub hash: [u8; 16],
+}
+
+impl Tap {
+    /// Reads what is left, and says what the file held. An error where it is no longer the file that
+    /// was listed: then some rows may be of one state of it and some of another.
+    pub fn finish(mut self, source: &SourceFile) -> Result<Content> {
+        let fail = |error| Error::File { file: source.name.clone(), source: error };
+        let mut rest = vec![0; 64 * 1024];
+        while self.read(&mut rest).map_err(fail)? > 0 {}
+        let metadata = self.file.metadata().map_err(fail)?;
+        if Stamp::of(&metadata) != source.stamp {
+            return Err(Error::FileChanged { file: source.name.clone() });
+        }
+        let mut hash = [0; 16];
+        hash.copy_from_slice(&self.hash.finalize()[..16]);
+        Ok(Content { hash })
+    }
+}

@@ -1,0 +1,440 @@
+//! NDJSON: one object a line, each field into its column.
+//!
+//! Values are taken as they are written: a column of text keeps the digits of a number and the text
+//! of an object, a decimal loses nothing to floating point. Objects become structs, arrays lists.
+
+use std::borrow::Cow;
+
+use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
+
+use super::bad_row::{RowFault, not_a};
+use super::column::{Column, ListColumn, StructColumn};
+use super::header::NameIndex;
+use super::lines::{Lines, NextLine, too_long};
+use super::meter::{Meter, Tap};
+use super::rows::{Output, Rows};
+use super::source::SourceFile;
+use super::text::{Trouble, open_text};
+use crate::error::{Error, Result};
+
+/// Why a JSON value is not what its column takes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct JsonFault {
+    /// The way to the value, with dots; empty for the row itself.
+    path: String,
+    value: Option<String>,
+    reason: String,
+}
+
+impl JsonFault {
+    fn misfit(column: &Column, raw: &str) -> Self {
+        let reason = not_a(raw, type_name(column));
+        JsonFault { path: String::new(), value: Some(raw.to_owned()), reason }
+    }
+
+    fn syntax(error: &serde_json::Error) -> Self {
+        let text = error.to_string();
+        // The position within the line is kept; that the line is "line 1" helps nobody.
+        let reason = match text.rsplit_once(" at line ") {
+            Some((what, place)) => match place.rsplit_once(' ') {
+                Some((_, column)) => format!("{what} at character {column}"),
+                None => what.to_owned(),
+            },
+            None => text,
+        };
+        JsonFault { path: String::new(), value: None, reason }
+    }
+
+    fn within(mut self, name: &str) -> Self {
+        self.path = match self.path.is_empty() {
+            true => name.to_owned(),
+            false => format!("{name}.{}", self.path),
+        };
+        self
+    }
+}
+
+fn type_name(column: &Column) -> &'static str {
+    match column {
+        Column::Boolean(_) => "boolean",
+        Column::Int(_) => "int",
+        Column::Long(_) => "long",
+        Column::Float(_) => "float",
+        Column::Double(_) => "double",
+        Column::Date(_) => "date",
+        Column::Time(_) => "time",
+        Column::Timestamp(_) => "timestamp",
+        Column::ZonedTimestamp(_) => "timestamptz",
+        Column::Decimal(..) => "decimal of that precision",
+        Column::Text(_) => "string",
+        Column::Binary(_) => "binary",
+        Column::Uuid(_) => "uuid",
+        Column::Struct(_) => "struct",
+        Column::List(_) => "list",
+    }
+}
+
+/// Appends a JSON value to a column. After an error the column may hold a part of it, which
+/// [`Column::repair`] makes up for.
+pub(crate) fn append_json(column: &mut Column, raw: &str) -> Result<(), JsonFault> {
+    let raw = raw.trim_ascii();
+    if raw == "null" {
+        column.append_null();
+        return Ok(());
+    }
+    match (&mut *column, raw.as_bytes().first()) {
+        (Column::Struct(inner), Some(b'{')) => append_object(inner, raw),
+        (Column::List(inner), Some(b'[')) => append_list(inner, raw),
+        (Column::Struct(_) | Column::List(_), _) => Err(JsonFault::misfit(column, raw)),
+        (_, Some(b'"')) => {
+            let text = unquote(raw)?;
+            column.append_text(&text).map_err(|_| JsonFault::misfit(column, &text))
+        }
+        (Column::Text(_) | Column::Binary(_), _) => {
+            column.append_text(raw).map_err(|_| JsonFault::misfit(column, raw))
+        }
+        (Column::Boolean(_), Some(b't' | b'f')) | (_, Some(b'-' | b'0'..=b'9')) => {
+            append_scalar(column, raw).map_err(|()| JsonFault::misfit(column, raw))
+        }
+        _ => Err(JsonFault::misfit(column, raw)),
+    }
+}
+
+fn append_scalar(column: &mut Column, raw: &str) -> Result<(), ()> {
+    if column.append_text(raw).is_ok() {
+        return Ok(());
+    }
+    // `1.0` and `1e3` are whole numbers to JSON.
+    let whole = raw.parse::<f64>().ok().filter(|value| value.fract() == 0.0 && value.abs() < 9e15);
+    match (column, whole) {
+        (column @ (Column::Int(_) | Column::Long(_)), Some(value)) => {
+            column.append_text(&(value as i64).to_string()).map_err(|_| ())
+        }
+        _ => Err(()),
+    }
+}
+
+/// The text of a JSON string.
+fn unquote(raw: &str) -> Result<Cow<'_, str>, JsonFault> {
+    match raw.get(1..raw.len().saturating_sub(1)) {
+        Some(inner) if !inner.as_bytes().contains(&b'\\') => Ok(Cow::Borrowed(inner)),
+        _ => match serde_json::from_str::<String>(raw) {
+            Ok(text) => Ok(Cow::Owned(text)),
+            Err(error) => Err(JsonFault::syntax(&error)),
+        },
+    }
+}
+
+/// A key of an object, borrowed where it has no escapes.
+pub(crate) struct Key;
+
+impl<'de> DeserializeSeed<'de> for Key {
+    type Value = Cow<'de, str>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Key {
+    type Value = Cow<'de, str>;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a key")
+    }
+
+    fn visit_borrowed_str<E>(self, key: &'de str) -> Result<Self::Value, E> {
+        Ok(Cow::Borrowed(key))
+    }
+
+    fn visit_str<E>(self, key: &str) -> Result<Self::Value, E> {
+        Ok(Cow::Owned(key.to_owned()))
+    }
+}
+
+/// Reads an object and gives each field to `take`, which may refuse it.
+struct Object<'f, F> {
+    take: F,
+    fault: &'f mut Option<JsonFault>,
+}
+
+impl<'de, F: FnMut(&str, &'de str) -> Result<(), JsonFault>> Visitor<'de> for Object<'_, F> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<(), A::Error> {
+        while let Some(key) = map.next_key_seed(Key)? {
+            let raw: &'de RawValue = map.next_value()?;
+            if let Err(fault) = (self.take)(&key, raw.get()) {
+                *self.fault = Some(fault);
+                return Err(A::Error::custom("a field was refused"));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn read_object<'de>(
+    raw: &'de str,
+    take: impl FnMut(&str, &'de str) -> Result<(), JsonFault>,
+) -> Result<(), JsonFault> {
+    let mut fault = None;
+    let mut json = serde_json::Deserializer::from_str(raw);
+    let object = Object { take, fault: &mut fault };
+    let read = (&mut json).deserialize_map(object).and_then(|()| json.end());
+    match (fault, read) {
+        (Some(fault), _) => Err(fault),
+        (None, Err(error)) => Err(JsonFault::syntax(&error)),
+        (None, Ok(())) => Ok(()),
+    }
+}
+
+/// Reads a list and gives each element to a column.
+struct Elements<'c, 'f> {
+    column: &'c mut Column,
+    fault: &'f mut Option<JsonFault>,
+}
+
+impl<'de> Visitor<'de> for Elements<'_, '_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a list")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
+        while let Some(raw) = list.next_element::<&'de RawValue>()? {
+            if let Err(fault) = append_json(self.column, raw.get()) {
+                *self.fault = Some(fault);
+                return Err(A::Error::custom("an element was refused"));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn append_list(list: &mut ListColumn, raw: &str) -> Result<(), JsonFault> {
+    let mut fault = None;
+    let mut json = serde_json::Deserializer::from_str(raw);
+    let elements = Elements { column: &mut list.element, fault: &mut fault };
+    let read = (&mut json).deserialize_seq(elements);
+    match (fault, read) {
+        (Some(fault), _) => return Err(fault.within("element")),
+        (None, Err(error)) => return Err(JsonFault::syntax(&error)),
+        (None, Ok(())) => list.close(true),
+    }
+    Ok(())
+}
+
+fn append_object(column: &mut StructColumn, raw: &str) -> Result<(), JsonFault> {
+    let row = column.valid.len();
+    let StructColumn { fields, columns, valid } = column;
+    let mut guess = 0;
+    read_object(raw, |key, value| {
+        let place = match fields.get(guess) {
+            Some(field) if field.name() == key => Some(guess),
+            _ => fields.iter().position(|field| field.name() == key),
+        };
+        guess = place.map_or(guess, |place| place + 1);
+        put(place, columns, row, key, value)
+    })?;
+    valid.push(true);
+    columns.iter_mut().for_each(|column| column.repair(row + 1));
+    Ok(())
+}
+
+/// Puts the value of a key into its column, for the row `row`.
+fn put(
+    place: Option<usize>,
+    columns: &mut [Column],
+    row: usize,
+    key: &str,
+    value: &str,
+) -> Result<(), JsonFault> {
+    let fault = |reason: &str| {
+        let (path, value) = (key.to_owned(), Some(value.to_owned()));
+        JsonFault { path, value, reason: reason.to_owned() }
+    };
+    let column = place.and_then(|place| columns.get_mut(place));
+    let column = column.ok_or_else(|| fault("the table has no such field"))?;
+    if column.len() > row {
+        return Err(fault("the field stands there twice"));
+    }
+    append_json(column, value).map_err(|fault| fault.within(key))
+}
+
+/// The text of a line, without the blanks around it; a fault where it is not valid text.
+pub(crate) fn line_text<'a>(
+    line: &'a [u8],
+    number: u64,
+    trouble: &Trouble<'_>,
+) -> Result<&'a str, RowFault> {
+    std::str::from_utf8(line).map(str::trim_ascii).map_err(|_| {
+        let mut fault = RowFault::new(number, trouble.invalid(), line);
+        fault.encoding = true;
+        fault
+    })
+}
+
+/// Whether a file's first line shows that it holds one JSON array, and not one object a line.
+pub(crate) fn refuse_array(text: &str, number: u64, source: &SourceFile) -> Result<()> {
+    if number > 1 || !text.starts_with('[') {
+        return Ok(());
+    }
+    let reason = "it begins with `[`: it is a JSON array, not one object a line".to_owned();
+    Err(Error::BrokenFile { file: source.name.clone(), what: "ndjson", reason })
+}
+
+/// Reads the rows of a file into the table's columns.
+pub(crate) fn read_rows(
+    source: &SourceFile,
+    tap: &mut Tap,
+    encoding: Option<&'static encoding_rs::Encoding>,
+    rows: &mut Rows,
+    output: &mut Output,
+    meter: &Meter,
+) -> Result<()> {
+    let text = open_text(source, tap, encoding)?;
+    let trouble = text.trouble;
+    let mut lines = Lines::new(text.reader);
+    let schema = rows.schema().clone();
+    let index = NameIndex::new(schema.fields().iter().map(|field| field.name().as_str()));
+    loop {
+        let fault = match lines.advance().map_err(|error| trouble.read(error))? {
+            NextLine::End => return Ok(()),
+            NextLine::TooLong => Some(RowFault::new(lines.number, too_long(), b"")),
+            NextLine::Line => match line_text(lines.line(), lines.number, &trouble) {
+                Err(fault) => Some(fault),
+                Ok("") => None,
+                Ok(text) => {
+                    refuse_array(text, lines.number, source)?;
+                    append_row(text, rows, &index).err().map(|fault| {
+                        rows.end_bad_row();
+                        to_row_fault(fault, lines.number, lines.line())
+                    })
+                }
+            },
+        };
+        if let Some(fault) = fault {
+            output.reject(&source.name, fault)?;
+        }
+        if rows.is_full() {
+            meter.check()?;
+            output.send(rows.take()?)?;
+        }
+    }
+}
+
+fn append_row(text: &str, rows: &mut Rows, index: &NameIndex) -> Result<(), JsonFault> {
+    if !text.starts_with('{') {
+        let reason = "it is not a JSON object".to_owned();
+        return Err(JsonFault { path: String::new(), value: None, reason });
+    }
+    let row = rows.len();
+    let schema = rows.schema().clone();
+    let mut guess = 0;
+    read_object(text, |key, value| {
+        let place = match schema.fields().get(guess) {
+            Some(field) if field.name() == key => Some(guess),
+            _ => index.get(key),
+        };
+        guess = place.map_or(guess, |place| place + 1);
+        put(place, &mut rows.columns, row, key, value)
+    })?;
+    for (column, field) in rows.columns.iter_mut().zip(schema.fields()) {
+        if !field.is_nullable() && column.len() <= row {
+            let (path, reason) = (field.name().clone(), "the column takes no null".to_owned());
+            return Err(JsonFault { path, value: None, reason });
+        }
+        column.repair(row + 1);
+    }
+    rows.end_row(text.len());
+    Ok(())
+}
+
+fn to_row_fault(fault: JsonFault, line: u64, bytes: &[u8]) -> RowFault {
+    let row = RowFault::new(line, fault.reason, bytes);
+    match (fault.path.is_empty(), fault.value) {
+        (true, _) => row,
+        (false, value) => row.in_column(&fault.path, value.as_deref().unwrap_or("null")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::datatypes::{DataType, Field, Schema};
+
+    use super::*;
+    use crate::json_rows;
+
+    fn rows_of(lines: &[&str]) -> (Vec<serde_json::Value>, Vec<String>) {
+        let list = DataType::List(Arc::new(Field::new("element", DataType::Int64, true)));
+        let inner = DataType::Struct(
+            vec![Field::new("x", DataType::Int64, true), Field::new("y", list, true)].into(),
+        );
+        let schema = Arc::new(Schema::new(vec![
+            Field::new("id", DataType::Int64, true),
+            Field::new("text", DataType::Utf8, true),
+            Field::new("in", inner, true),
+        ]));
+        let mut rows = Rows::new(&schema, "f").unwrap();
+        let index = NameIndex::new(["id", "text", "in"].into_iter());
+        let mut faults = Vec::new();
+        for line in lines {
+            if let Err(fault) = append_row(line, &mut rows, &index) {
+                rows.end_bad_row();
+                faults.push(format!("{}: {}", fault.path, fault.reason));
+            }
+        }
+        (json_rows(&[rows.take().unwrap()]).unwrap(), faults)
+    }
+
+    #[test]
+    fn objects_become_rows_and_keep_what_was_written() {
+        let (rows, faults) = rows_of(&[
+            r#"{"id": 1, "text": "a\nb", "in": {"x": 1, "y": [1, null, 2]}}"#,
+            r#"{"text": 12345678901234567890.10, "ID": "7"}"#,
+            r#"{"id": 2.0, "text": {"k": [1, 2]}, "in": {"y": []}}"#,
+            r#"{"id": null, "in": null}"#,
+        ]);
+        assert_eq!(faults, Vec::<String>::new());
+        assert_eq!(rows[0]["in"], serde_json::json!({"x": 1, "y": [1, null, 2]}));
+        assert_eq!(rows[1]["text"], "12345678901234567890.10");
+        assert_eq!((&rows[1]["id"], &rows[2]["id"]), (&7.into(), &2.into()));
+        assert_eq!(rows[2]["text"], r#"{"k": [1, 2]}"#);
+        assert_eq!(rows[3]["in"], serde_json::Value::Null);
+    }
+
+    #[test]
+    fn bad_rows_are_left_out_and_say_why() {
+        let (rows, faults) = rows_of(&[
+            r#"{"id": 1}"#,
+            r#"{"id": 1.5}"#,
+            r#"{"id": 1, "id": 2}"#,
+            r#"{"in": {"x": 1, "y": [1, "x"]}}"#,
+            r#"{"in": {"z": 1}}"#,
+            r#"{"id": 1"#,
+            r#"{"id": 1} x"#,
+            "[1]",
+            r#"{"text": "ok"}"#,
+        ]);
+        assert_eq!(rows.len(), 2, "{rows:?}");
+        assert_eq!(rows[1]["text"], "ok");
+        let expected = [
+            "id: `1.5` is not a long",
+            "id: the field stands there twice",
+            "in.y.element: `x` is not a long",
+            "in.z: the table has no such field",
+            ": EOF while parsing an object at character 8",
+            ": trailing characters at character 11",
+            ": it is not a JSON object",
+        ];
+        assert_eq!(faults, expected);
+    }
+}

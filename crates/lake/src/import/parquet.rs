@@ -1,0 +1,153 @@
+//! Parquet files: their columns, and their rows as the table's.
+//!
+//! A value that the table's type cannot hold makes its row a bad one; its line is the row's number in
+//! the file, from 1.
+
+use std::fs::File;
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch, new_null_array};
+use arrow::compute::{CastOptions, can_cast_types, cast_with_options, filter_record_batch};
+use arrow::datatypes::{Field, Schema, SchemaRef};
+use arrow::error::ArrowError;
+use arrow::util::display::array_value_to_string;
+use headwater_tables::{normalise_schema, type_name};
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+
+use super::bad_row::{RowFault, not_a};
+use super::header::{NameIndex, places};
+use super::meter::Meter;
+use super::rows::Output;
+use super::source::SourceFile;
+use super::widen::fits;
+use crate::error::{Error, Result};
+
+/// Rows that are read at once.
+const BATCH_ROWS: usize = 8 * 1024;
+
+fn broken(source: &SourceFile, reason: &dyn std::fmt::Display) -> Error {
+    let file = source.name.clone();
+    Error::BrokenFile { file, what: "parquet", reason: reason.to_string() }
+}
+
+fn open(source: &SourceFile) -> Result<ParquetRecordBatchReaderBuilder<File>> {
+    let file = File::open(&source.path)
+        .map_err(|error| Error::File { file: source.name.clone(), source: error })?;
+    ParquetRecordBatchReaderBuilder::try_new(file).map_err(|error| broken(source, &error))
+}
+
+/// The columns of a file, as a table can hold them.
+pub(crate) fn schema_of(source: &SourceFile) -> Result<Schema> {
+    Ok(normalise_schema(open(source)?.schema())?)
+}
+
+/// Checks that a column of a file can become a column of the table. Whoever declared the column's
+/// type may ask for more than what is done unasked.
+pub(crate) fn check_column(
+    found: &Field,
+    expected: &Field,
+    declared: bool,
+    source: &SourceFile,
+) -> Result<()> {
+    let (from, to) = (found.data_type(), expected.data_type());
+    if can_cast_types(from, to) && (declared || fits(from, to)) {
+        return Ok(());
+    }
+    Err(Error::TypeConflict {
+        column: expected.name().clone(),
+        found: type_name(from),
+        expected: type_name(to),
+        file: source.name.clone(),
+    })
+}
+
+/// Reads the rows of a file as the table's.
+pub(crate) fn read_rows(
+    source: &SourceFile,
+    schema: &SchemaRef,
+    output: &mut Output,
+    meter: &Meter,
+) -> Result<()> {
+    let builder = open(source)?;
+    let names: Vec<String> = builder.schema().fields().iter().map(|f| f.name().clone()).collect();
+    let index = NameIndex::new(schema.fields().iter().map(|field| field.name().as_str()));
+    let mut columns = vec![None; schema.fields().len()];
+    for (at, place) in places(&names, &index).into_iter().enumerate() {
+        let changed = || Error::FileChanged { file: source.name.clone() };
+        columns[place.ok_or_else(changed)?] = Some(at);
+    }
+    let reader = builder.with_batch_size(BATCH_ROWS).build();
+    let mut before = 0;
+    for batch in reader.map_err(|error| broken(source, &error))? {
+        meter.check()?;
+        let batch = batch.map_err(|error| broken(source, &error))?;
+        let (rows, faults) = convert(&batch, schema, &columns)?;
+        for fault in faults {
+            let fault = RowFault { line: before + fault.line, ..fault };
+            output.reject(&source.name, fault)?;
+        }
+        before += batch.num_rows() as u64;
+        output.send(rows)?;
+    }
+    Ok(())
+}
+
+/// A file's rows as the table's, without those that have a value the table cannot hold.
+fn convert(
+    batch: &RecordBatch,
+    schema: &SchemaRef,
+    columns: &[Option<usize>],
+) -> Result<(RecordBatch, Vec<RowFault>)> {
+    let mut bad: Vec<Option<RowFault>> = vec![None; batch.num_rows()];
+    let mut arrays = Vec::new();
+    for (field, column) in schema.fields().iter().zip(columns) {
+        let Some(column) = column else {
+            arrays.push(new_null_array(field.data_type(), batch.num_rows()));
+            continue;
+        };
+        let source = batch.column(*column);
+        let array = cast(source, field)?;
+        if array.null_count() > source.null_count() {
+            note_misfits(source, &array, field, &mut bad)?;
+        }
+        arrays.push(array);
+    }
+    // A missing column may be null here although the table takes none: its writer says so.
+    let loose: Vec<Field> =
+        schema.fields().iter().map(|f| f.as_ref().clone().with_nullable(true)).collect();
+    let rows = RecordBatch::try_new(Arc::new(Schema::new(loose)), arrays)?;
+    if bad.iter().all(Option::is_none) {
+        return Ok((rows, Vec::new()));
+    }
+    let keep: BooleanArray = bad.iter().map(|fault| Some(fault.is_none())).collect();
+    Ok((filter_record_batch(&rows, &keep)?, bad.into_iter().flatten().collect()))
+}
+
+fn cast(source: &ArrayRef, field: &Field) -> Result<ArrayRef, ArrowError> {
+    if source.data_type() == field.data_type() {
+        return Ok(source.clone());
+    }
+    cast_with_options(
+        source,
+        field.data_type(),
+        &CastOptions { safe: true, ..CastOptions::default() },
+    )
+}
+
+/// Notes the rows in which a value became null.
+fn note_misfits(
+    source: &ArrayRef,
+    array: &ArrayRef,
+    field: &Field,
+    bad: &mut [Option<RowFault>],
+) -> Result<()> {
+    for (row, fault) in bad.iter_mut().enumerate() {
+        if fault.is_none() && array.is_null(row) && !source.is_null(row) {
+            let value = array_value_to_string(source, row)?;
+            let reason = not_a(&value, &type_name(field.data_type()));
+            let found = RowFault::new(row as u64 + 1, reason, value.as_bytes());
+            *fault = Some(found.in_column(field.name(), &value));
+        }
+    }
+    Ok(())
+}

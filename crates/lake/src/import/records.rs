@@ -1,0 +1,250 @@
+//! The records of a CSV text, one after the other, in memory that has a bound.
+//!
+//! Every record knows the physical line it begins in. A record that cannot be cut is given back as
+//! a fault; reading goes on at the next physical line, so that one stray quote costs one line and
+//! not the rest of the file.
+
+use std::io::Read;
+
+use memchr::memchr2;
+
+use super::bad_row::RowFault;
+use super::scan::{Scan, Span, line_ends, scan};
+use super::window::{ROW_BYTES_MAX, Window};
+
+/// What comes next in a CSV text.
+pub(crate) enum Next {
+    /// A record; [`Records::record`] shows it.
+    Record,
+    /// Bytes that are no record.
+    Fault(RowFault),
+    /// Nothing.
+    End,
+}
+
+/// Cuts a stream into records.
+pub(crate) struct Records<R> {
+    window: Window<R>,
+    delimiter: u8,
+    spans: Vec<Span>,
+    length: usize,
+    line: u64,
+    next_line: u64,
+}
+
+/// One record, as long as no other is read.
+#[derive(Clone, Copy)]
+pub(crate) struct Record<'a> {
+    bytes: &'a [u8],
+    spans: &'a [Span],
+    /// The physical line it begins in, from 1.
+    pub line: u64,
+}
+
+impl<R: Read> Records<R> {
+    pub fn new(window: Window<R>, delimiter: u8) -> Self {
+        Records { window, delimiter, spans: Vec::new(), length: 0, line: 1, next_line: 1 }
+    }
+
+    /// Moves to the next record; blank lines are passed over.
+    pub fn advance(&mut self) -> std::io::Result<Next> {
+        loop {
+            self.line = self.next_line;
+            match scan(self.window.bytes(), self.window.ended(), self.delimiter, &mut self.spans) {
+                Scan::Record { length: 0 } => return Ok(Next::End),
+                Scan::Record { length } => {
+                    if self.take(length) {
+                        return Ok(Next::Record);
+                    }
+                }
+                Scan::Incomplete if self.window.is_full() => return self.skip_long_row(),
+                Scan::Incomplete => self.window.fill()?,
+                Scan::Unclosed => {
+                    return Ok(self.skip_line("a quoted field begins here and never ends"));
+                }
+                Scan::TextAfterQuote => {
+                    return Ok(self.skip_line(
+                        "a quoted field is followed by text; a quote inside it must be doubled",
+                    ));
+                }
+            }
+        }
+    }
+
+    /// Consumes a record; false where it was a blank line.
+    fn take(&mut self, length: usize) -> bool {
+        let bytes = &self.window.bytes()[..length];
+        let content = self.spans.last().map_or(0, |span| span.end);
+        let quoted = self.spans.iter().any(|span| span.quoted);
+        self.next_line += if quoted { line_ends(bytes) } else { 1 };
+        self.window.consume(length);
+        self.length = length;
+        content > 0 || quoted || self.spans.len() > 1
+    }
+
+    /// The record that was found last.
+    pub fn record(&self) -> Record<'_> {
+        let bytes = self.window.consumed(self.length);
+        Record { bytes, spans: &self.spans, line: self.line }
+    }
+
+    /// Consumes one physical line of a record that cannot be cut.
+    fn skip_line(&mut self, reason: &str) -> Next {
+        let bytes = self.window.bytes();
+        let length = match memchr2(b'\n', b'\r', bytes) {
+            Some(at) if bytes[at] == b'\r' && bytes.get(at + 1) == Some(&b'\n') => at + 2,
+            Some(at) => at + 1,
+            None => bytes.len(),
+        };
+        let fault = RowFault::new(self.line, reason, &bytes[..length]);
+        self.window.consume(length);
+        self.next_line += 1;
+        Next::Fault(fault)
+    }
+
+    /// Consumes one physical line that, or a record that, is longer than may be held.
+    fn skip_long_row(&mut self) -> std::io::Result<Next> {
+        let reason = format!("the row is longer than {} MiB", ROW_BYTES_MAX >> 20);
+        if memchr2(b'\n', b'\r', self.window.bytes()).is_some() {
+            // A quoted field with line ends in it: most likely one that was never closed.
+            let reason = format!("{reason}; a quoted field may not have been closed");
+            return Ok(self.skip_line(&reason));
+        }
+        let fault = RowFault::new(self.line, reason, self.window.bytes());
+        loop {
+            let bytes = self.window.bytes();
+            let found = memchr2(b'\n', b'\r', bytes);
+            let count = found.unwrap_or(bytes.len());
+            self.window.consume(count);
+            if found.is_some() || self.window.ended() {
+                break;
+            }
+            self.window.fill()?;
+        }
+        // The line end itself is left, and read as a blank line.
+        Ok(Next::Fault(fault))
+    }
+}
+
+impl<'a> Record<'a> {
+    /// How many fields it has.
+    pub fn len(&self) -> usize {
+        self.spans.len()
+    }
+
+    /// The bytes of the record, line end included.
+    pub fn bytes(&self) -> &'a [u8] {
+        self.bytes
+    }
+
+    /// The record as text; an error where it is not valid in the file's encoding.
+    pub fn text(&self) -> Result<&'a str, std::str::Utf8Error> {
+        std::str::from_utf8(self.bytes)
+    }
+
+    /// One field of the record's text, with doubled quotes still doubled where it says so.
+    pub fn span(&self, index: usize) -> Option<Span> {
+        self.spans.get(index).copied()
+    }
+
+    /// The physical line a field begins in.
+    pub fn line_of(&self, index: usize) -> u64 {
+        let start = self.spans.get(index).map_or(0, |span| span.start);
+        self.line + line_ends(&self.bytes[..start])
+    }
+}
+
+/// A field's text, unquoted; `scratch` holds it where it is not in the record as it is.
+pub(crate) fn field<'a>(text: &'a str, span: Span, scratch: &'a mut String) -> &'a str {
+    let raw = text.get(span.start..span.end).unwrap_or_default();
+    if !span.escaped {
+        return raw;
+    }
+    scratch.clear();
+    let mut rest = raw;
+    while let Some(at) = memchr::memchr(b'"', rest.as_bytes()) {
+        scratch.push_str(&rest[..=at]);
+        rest = rest.get(at + 2..).unwrap_or_default();
+    }
+    scratch.push_str(rest);
+    scratch
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Reads one byte at a time, so that every record is cut off everywhere.
+    struct Drip<'a>(&'a [u8]);
+
+    impl Read for Drip<'_> {
+        fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+            let count = self.0.len().min(1);
+            buffer[..count].copy_from_slice(&self.0[..count]);
+            self.0 = &self.0[count..];
+            Ok(count)
+        }
+    }
+
+    fn all(text: &str) -> Vec<(u64, Vec<String>)> {
+        let mut records = Records::new(Window::new(Drip(text.as_bytes())), b',');
+        let mut found = Vec::new();
+        loop {
+            match records.advance().unwrap() {
+                Next::End => return found,
+                Next::Fault(fault) => found.push((fault.line, vec!["!".to_owned(), fault.row])),
+                Next::Record => {
+                    let record = records.record();
+                    let text = record.text().unwrap();
+                    let mut scratch = String::new();
+                    let values = (0..record.len())
+                        .map(|i| field(text, record.span(i).unwrap(), &mut scratch).to_owned());
+                    found.push((record.line, values.collect()));
+                }
+            }
+        }
+    }
+
+    fn check(text: &str, expected: &[(u64, &[&str])]) {
+        let expected: Vec<(u64, Vec<String>)> = expected
+            .iter()
+            .map(|(line, values)| (*line, values.iter().map(ToString::to_string).collect()))
+            .collect();
+        assert_eq!(all(text), expected, "{text:?}");
+    }
+
+    #[test]
+    fn every_record_knows_its_physical_line() {
+        check("a,b\n1,2\n", &[(1, &["a", "b"]), (2, &["1", "2"])]);
+        check("\n\na\r\n\r\nb", &[(3, &["a"]), (5, &["b"])]);
+        check("\"x\ny\r\nz\",1\nb,2\n", &[(1, &["x\ny\r\nz", "1"]), (4, &["b", "2"])]);
+        check("a\rb\r\"c\rd\"\re", &[(1, &["a"]), (2, &["b"]), (3, &["c\rd"]), (5, &["e"])]);
+        check("\"\"\na\n", &[(1, &[""]), (2, &["a"])]);
+        check("", &[]);
+        check("\n", &[]);
+    }
+
+    #[test]
+    fn a_stray_quote_costs_one_line() {
+        let torn = "a,b\n1,\"x\n2,y\n3,z\n";
+        check(torn, &[(1, &["a", "b"]), (2, &["!", "1,\"x"]), (3, &["2", "y"]), (4, &["3", "z"])]);
+        let swallowed = "1,\"x\n2,\"y\"\n3,z\n";
+        check(swallowed, &[(1, &["!", "1,\"x"]), (2, &["2", "y"]), (3, &["3", "z"])]);
+    }
+
+    #[test]
+    fn a_field_is_given_with_its_quotes_undoubled() {
+        check("\"a \"\"b\"\" c\",\"\"\"\"\n", &[(1, &["a \"b\" c", "\""])]);
+    }
+
+    #[test]
+    fn a_row_longer_than_may_be_held_is_a_fault_and_the_next_one_is_read() {
+        let long = std::io::repeat(b'x').take(ROW_BYTES_MAX as u64 + 5);
+        let mut records = Records::new(Window::new(long.chain(&b"\nnext,row\n"[..])), b',');
+        let Next::Fault(fault) = records.advance().unwrap() else { panic!("no fault") };
+        assert!(fault.reason.contains("64 MiB") && fault.row.len() <= 64 * 1024);
+        assert!(matches!(records.advance().unwrap(), Next::Record));
+        assert_eq!((records.record().line, records.record().len()), (2, 2));
+        assert!(matches!(records.advance().unwrap(), Next::End));
+    }
+}

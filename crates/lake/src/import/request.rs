@@ -1,0 +1,99 @@
+//! What an import request says, checked before any file is opened.
+
+use std::collections::BTreeMap;
+
+use arrow::datatypes::DataType;
+use headwater_model::{ImportRequest, OnError, RefSpec, SYSTEM_NAMESPACE, TableName};
+use headwater_tables::parse_type;
+
+use super::csv::CsvOptions;
+use super::encoding::encoding_of;
+use super::header::NameIndex;
+use crate::error::{Error, Result};
+use crate::lake::Lake;
+use crate::view::View;
+
+/// Who imports where nobody is named.
+const AUTHOR: &str = "headwater";
+
+/// A request that can be worked with.
+#[derive(Debug, Clone)]
+pub(crate) struct Checked {
+    pub table: TableName,
+    pub reference: RefSpec,
+    pub csv: CsvOptions,
+    /// The declared types, and where to find them by name.
+    pub types: Vec<(String, DataType)>,
+    pub type_index: NameIndex,
+    pub reject: bool,
+    pub author: String,
+}
+
+pub(crate) fn check(request: &ImportRequest) -> Result<Checked> {
+    let table: TableName = request.table.parse()?;
+    if table.namespace == SYSTEM_NAMESPACE {
+        let name = table.namespace;
+        return Err(headwater_catalog::Error::ReservedNamespace { name }.into());
+    }
+    if request.sources.is_empty() {
+        return Err(Error::InvalidRequest {
+            message: "no file was named".to_owned(),
+            hint: "Name files, folders or globs to import.",
+        });
+    }
+    let types = check_types(&request.types)?;
+    let type_index = NameIndex::new(types.iter().map(|(name, _)| name.as_str()));
+    let csv = CsvOptions {
+        delimiter: request.delimiter.map(check_delimiter).transpose()?,
+        header: request.header.unwrap_or(true),
+        encoding: request.encoding.as_deref().map(encoding_of).transpose()?,
+        nulls: request.nulls.clone(),
+    };
+    Ok(Checked {
+        table,
+        reference: request.reference.clone().unwrap_or_else(RefSpec::main),
+        csv,
+        types,
+        type_index,
+        reject: request.on_error == OnError::Reject,
+        author: request.author.clone().unwrap_or_else(|| AUTHOR.to_owned()),
+    })
+}
+
+fn check_types(types: &BTreeMap<String, String>) -> Result<Vec<(String, DataType)>> {
+    let parse = |(name, text): (&String, &String)| Ok((name.clone(), parse_type(text)?));
+    types.iter().map(parse).collect()
+}
+
+fn check_delimiter(delimiter: char) -> Result<u8> {
+    match u8::try_from(delimiter) {
+        Ok(byte) if byte.is_ascii() && !matches!(byte, b'"' | b'\n' | b'\r' | 0) => Ok(byte),
+        _ => Err(Error::InvalidRequest {
+            message: format!("`{}` cannot be a delimiter", delimiter.escape_default()),
+            hint: "Use a single ASCII character such as `,`, `;`, `|` or a tab.",
+        }),
+    }
+}
+
+impl Lake {
+    /// The branch that an import goes to, as it is now, checked to take it.
+    pub(crate) async fn import_target(&self, request: &Checked, writes: bool) -> Result<View> {
+        let view = self.view(&request.reference).await?;
+        let Some(branch) = view.branch() else {
+            return Err(Error::NotABranch { reference: request.reference.to_string() });
+        };
+        if writes && self.catalog().branch(branch).await?.protected {
+            let branch = branch.to_owned();
+            return Err(headwater_catalog::Error::Protected { branch }.into());
+        }
+        let namespace = &request.table.namespace;
+        if view.state().namespace(namespace).await?.is_none() {
+            let namespaces = view.namespaces().await?;
+            let names = namespaces.iter().map(|namespace| namespace.name.as_str());
+            let near = crate::name::nearest(namespace, names).map(str::to_owned);
+            let name = namespace.clone();
+            return Err(headwater_catalog::Error::NamespaceNotFound { name, near }.into());
+        }
+        Ok(view)
+    }
+}

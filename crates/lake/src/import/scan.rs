@@ -1,0 +1,191 @@
+//! Finds one CSV record in a run of bytes. Pure, and the innermost loop of an import.
+//!
+//! RFC 4180 with what its relatives do: any ASCII delimiter; rows end with LF, CRLF or CR; a quote
+//! opens a quoted field only as the field's first character, elsewhere it is text. Stricter than
+//! the `csv` crate in two places where leniency loses rows: a quoted field must end, and nothing
+//! but blanks may stand between its end and the next delimiter. Where a stray quote swallows what
+//! follows it, one of the two shows it, with the line it began in.
+
+use memchr::{memchr, memchr3};
+
+/// Where a field stands in its record, quotes left out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Span {
+    pub start: usize,
+    pub end: usize,
+    pub quoted: bool,
+    /// Whether the text has doubled quotes in it.
+    pub escaped: bool,
+}
+
+/// What was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Scan {
+    /// A record, with its line end of so many bytes in all.
+    Record { length: usize },
+    /// The bytes end before the record does.
+    Incomplete,
+    /// The bytes are all there are, and they end inside a quoted field.
+    Unclosed,
+    /// Text follows the closing quote of a field.
+    TextAfterQuote,
+}
+
+/// Bytes to look at one by one before the search for a long field's end pays.
+const SHORT_FIELD_BYTES: usize = 24;
+
+/// Finds the record that begins `bytes`, and its fields. `ended` says that nothing follows them.
+pub(crate) fn scan(bytes: &[u8], ended: bool, delimiter: u8, fields: &mut Vec<Span>) -> Scan {
+    fields.clear();
+    let mut at = 0;
+    loop {
+        let quoted = bytes.get(at) == Some(&b'"');
+        let (span, next) = if quoted {
+            match scan_quoted(bytes, at, ended, delimiter) {
+                Ok(found) => found,
+                Err(scan) => return scan,
+            }
+        } else {
+            let end = field_end(bytes, at, delimiter);
+            (Span { start: at, end, quoted: false, escaped: false }, end)
+        };
+        fields.push(span);
+        match bytes.get(next) {
+            Some(&byte) if byte == delimiter => at = next + 1,
+            Some(b'\n') => return Scan::Record { length: next + 1 },
+            Some(_) => match bytes.get(next + 1) {
+                Some(b'\n') => return Scan::Record { length: next + 2 },
+                Some(_) => return Scan::Record { length: next + 1 },
+                None if ended => return Scan::Record { length: next + 1 },
+                None => return Scan::Incomplete,
+            },
+            None if ended => return Scan::Record { length: next },
+            None => return Scan::Incomplete,
+        }
+    }
+}
+
+/// The end of a field without quotes that begins at `at`: a delimiter, a line end, or the end.
+fn field_end(bytes: &[u8], at: usize, delimiter: u8) -> usize {
+    let is_end = |byte: u8| byte == delimiter || byte == b'\n' || byte == b'\r';
+    let near = bytes.len().min(at + SHORT_FIELD_BYTES);
+    if let Some(offset) = bytes[at..near].iter().position(|&byte| is_end(byte)) {
+        return at + offset;
+    }
+    memchr3(delimiter, b'\n', b'\r', &bytes[near..]).map_or(bytes.len(), |offset| near + offset)
+}
+
+/// The quoted field that begins at `at`, and where the delimiter or line end after it stands.
+fn scan_quoted(bytes: &[u8], at: usize, ended: bool, delimiter: u8) -> Result<(Span, usize), Scan> {
+    let start = at + 1;
+    let mut escaped = false;
+    let mut from = start;
+    let end = loop {
+        let Some(offset) = memchr(b'"', &bytes[from..]) else {
+            return Err(if ended { Scan::Unclosed } else { Scan::Incomplete });
+        };
+        let quote = from + offset;
+        match bytes.get(quote + 1) {
+            Some(b'"') => {
+                escaped = true;
+                from = quote + 2;
+            }
+            None if !ended => return Err(Scan::Incomplete),
+            _ => break quote,
+        }
+    };
+    let mut next = end + 1;
+    let is_blank = |byte: u8| (byte == b' ' || byte == b'\t') && byte != delimiter;
+    while bytes.get(next).is_some_and(|&byte| is_blank(byte)) {
+        next += 1;
+    }
+    match bytes.get(next) {
+        Some(&byte) if byte == delimiter || byte == b'\n' || byte == b'\r' => {}
+        None if ended => {}
+        None => return Err(Scan::Incomplete),
+        Some(_) => return Err(Scan::TextAfterQuote),
+    }
+    Ok((Span { start, end, quoted: true, escaped }, next))
+}
+
+/// How many lines end in these bytes: at LF, CRLF, or a CR alone.
+pub(crate) fn line_ends(bytes: &[u8]) -> u64 {
+    let feeds = memchr::memchr_iter(b'\n', bytes).count();
+    if memchr(b'\r', bytes).is_none() {
+        return feeds as u64;
+    }
+    let returns = memchr::memchr_iter(b'\r', bytes);
+    let alone = returns.filter(|&at| bytes.get(at + 1) != Some(&b'\n')).count();
+    (feeds + alone) as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Scans `text` as all there is, and gives the fields of the first record and what follows it.
+    fn check(text: &str, fields: &[&str], rest: &str) {
+        let mut spans = Vec::new();
+        let found = scan(text.as_bytes(), true, b',', &mut spans);
+        let Scan::Record { length } = found else { panic!("{text:?}: {found:?}") };
+        let values: Vec<_> =
+            spans.iter().map(|span| text[span.start..span.end].replace("\"\"", "\"")).collect();
+        assert_eq!(values, fields, "{text:?}");
+        assert_eq!(&text[length..], rest, "{text:?}");
+    }
+
+    #[test]
+    fn records_are_cut_into_fields() {
+        check("a,b,c\nd", &["a", "b", "c"], "d");
+        check("a,b\r\nd", &["a", "b"], "d");
+        check("a,b\rd", &["a", "b"], "d");
+        check("a,b", &["a", "b"], "");
+        check("a,b\r", &["a", "b"], "");
+        check("a,\n", &["a", ""], "");
+        check(",", &["", ""], "");
+        check("\"a,b\",c\n", &["a,b", "c"], "");
+        check("\"a\nb\",c\n", &["a\nb", "c"], "");
+        check("\"say \"\"hi\"\"\",c", &["say \"hi\"", "c"], "");
+        check("\"\",\"\"\n", &["", ""], "");
+        check("\"a\" ,b\n", &["a", "b"], "");
+        check("5\" pipe,b\n", &["5\" pipe", "b"], "");
+        check("a\"b\"c,d\n", &["a\"b\"c", "d"], "");
+        let long = "x".repeat(100);
+        check(&format!("{long},b\n"), &[long.as_str(), "b"], "");
+    }
+
+    #[test]
+    fn what_loses_rows_elsewhere_is_refused() {
+        let found = |text: &str| scan(text.as_bytes(), true, b',', &mut Vec::new());
+        assert_eq!(found("\"abc"), Scan::Unclosed);
+        assert_eq!(found("a,\"b\nc,d\n"), Scan::Unclosed);
+        assert_eq!(found("\"a\"b,c\n"), Scan::TextAfterQuote);
+        assert_eq!(found("\"a\\\"b\",c\n"), Scan::TextAfterQuote);
+    }
+
+    #[test]
+    fn a_record_cut_off_anywhere_is_incomplete_and_never_wrong() {
+        let text = "one,\"two \"\"2\"\"\r\n\" ,three,\"\"\r\nnext,record,is,here\n";
+        let mut whole = Vec::new();
+        let Scan::Record { length } = scan(text.as_bytes(), false, b',', &mut whole) else {
+            panic!("no record")
+        };
+        for end in 0..text.len() {
+            let mut spans = Vec::new();
+            match scan(&text.as_bytes()[..end], false, b',', &mut spans) {
+                Scan::Incomplete => assert!(end < length, "{end}"),
+                found => {
+                    assert_eq!(found, Scan::Record { length }, "{end}");
+                    assert_eq!(spans, whole, "{end}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn lines_are_counted_as_an_editor_does() {
+        for (text, lines) in [("", 0), ("a\nb\n", 2), ("a\r\nb\r\n", 2), ("a\rb\rc", 2)] {
+            assert_eq!(line_ends(text.as_bytes()), lines, "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,269 @@
+//! From what a person names to a list of files: single files, folders with all below them, globs.
+//!
+//! Files come in natural order, each once. In folders, names that begin with `.` or `_` are left
+//! out, as every engine does, and so are files of no known ending unless the format was said.
+
+use std::collections::{BTreeMap, HashSet};
+use std::fs::Metadata;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use globset::{GlobBuilder, GlobMatcher};
+use headwater_model::FileFormat;
+use walkdir::WalkDir;
+
+use super::compression::strip_suffix;
+use super::natural;
+use crate::error::{Error, Result};
+
+/// A file to import.
+#[derive(Debug, Clone)]
+pub(crate) struct SourceFile {
+    /// Its path as named.
+    pub path: PathBuf,
+    /// The path as text, for messages and plans.
+    pub name: String,
+    /// The path without symbolic links, by which imported files are remembered.
+    pub identity: String,
+    /// Its state on disk when it was listed.
+    pub stamp: Stamp,
+    /// Its format.
+    pub format: FileFormat,
+}
+
+/// What the system says of a file's content without reading it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Stamp {
+    pub bytes: u64,
+    pub modified_ns: i128,
+    pub changed_ns: i128,
+}
+
+impl Stamp {
+    pub fn of(metadata: &Metadata) -> Self {
+        let nanoseconds =
+            |seconds: i64, rest: i64| i128::from(seconds) * 1_000_000_000 + i128::from(rest);
+        Stamp {
+            bytes: metadata.len(),
+            modified_ns: nanoseconds(metadata.mtime(), metadata.mtime_nsec()),
+            changed_ns: nanoseconds(metadata.ctime(), metadata.ctime_nsec()),
+        }
+    }
+}
+
+/// How a file came to be listed, which decides how strict its naming is taken.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Named {
+    /// By its own name or by a glob: its format must be found out.
+    Expressly,
+    /// By a folder: it is left out where its ending says nothing.
+    ByFolder,
+}
+
+/// Lists the files that `sources` name, in natural order, each once.
+pub(crate) fn discover(sources: &[String], format: Option<FileFormat>) -> Result<Vec<SourceFile>> {
+    let mut found =
+        Discovery { format, seen: HashSet::new(), folders: BTreeMap::new(), files: Vec::new() };
+    for source in sources {
+        found.add_source(source)?;
+    }
+    found.files.sort_by(|a, b| natural::compare(&a.name, &b.name));
+    Ok(found.files)
+}
+
+struct Discovery {
+    format: Option<FileFormat>,
+    seen: HashSet<String>,
+    folders: BTreeMap<PathBuf, PathBuf>,
+    files: Vec<SourceFile>,
+}
+
+impl Discovery {
+    fn add_source(&mut self, source: &str) -> Result<()> {
+        let path = Path::new(source);
+        if !path.is_absolute() {
+            return Err(Error::RelativeSource { path: source.to_owned() });
+        }
+        // A file whose own name has brackets or stars is that file before it is a pattern.
+        match std::fs::metadata(path) {
+            Ok(metadata) if metadata.is_dir() => self.add_folder(source, path),
+            Ok(metadata) => self.add_file(path, &metadata, Named::Expressly),
+            Err(_) if source.contains(['*', '?', '[', '{']) => self.add_glob(source),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                Err(Error::NoFiles { path: source.to_owned(), note: None })
+            }
+            Err(error) => Err(Error::File { file: source.to_owned(), source: error }),
+        }
+    }
+
+    fn add_folder(&mut self, source: &str, folder: &Path) -> Result<()> {
+        let mut visible = 0;
+        let before = self.seen.len();
+        for entry in walk(folder) {
+            let entry = entry.map_err(|error| walk_error(folder, error))?;
+            if entry.file_type().is_file() {
+                visible += 1;
+                let metadata = entry.metadata().map_err(|error| walk_error(folder, error))?;
+                self.add_file(entry.path(), &metadata, Named::ByFolder)?;
+            }
+        }
+        if self.seen.len() > before || self.files.iter().any(|file| file.path.starts_with(folder)) {
+            return Ok(());
+        }
+        let note = (visible > 0).then_some("Say the format: no file in it has a known ending.");
+        Err(Error::NoFiles { path: source.to_owned(), note })
+    }
+
+    fn add_glob(&mut self, pattern: &str) -> Result<()> {
+        let (base, matcher) = compile(pattern)?;
+        let mut matched = false;
+        for entry in walk(&base) {
+            let entry = match entry {
+                Ok(entry) => entry,
+                Err(error) if error.io_error().is_some_and(not_found) => break,
+                Err(error) => return Err(walk_error(&base, error)),
+            };
+            if entry.file_type().is_file() && matcher.is_match(entry.path()) {
+                matched = true;
+                let metadata = entry.metadata().map_err(|error| walk_error(&base, error))?;
+                self.add_file(entry.path(), &metadata, Named::Expressly)?;
+            }
+        }
+        if matched { Ok(()) } else { Err(Error::NoFiles { path: pattern.to_owned(), note: None }) }
+    }
+
+    fn add_file(&mut self, path: &Path, metadata: &Metadata, named: Named) -> Result<()> {
+        let name = path.to_string_lossy().into_owned();
+        let fail = |source| Error::File { file: name.clone(), source };
+        if !metadata.is_file() {
+            let reason = "it is no regular file";
+            return Err(fail(std::io::Error::new(std::io::ErrorKind::InvalidInput, reason)));
+        }
+        let by_name = self.format.or_else(|| format_by_name(&name));
+        let format = match (by_name, named) {
+            (Some(format), _) => format,
+            (None, Named::ByFolder) => return Ok(()),
+            (None, Named::Expressly) => super::compression::sniff_format(path)
+                .map_err(fail)?
+                .ok_or_else(|| Error::UnknownFormat { file: name.clone() })?,
+        };
+        let identity = self.identity(path).map_err(fail)?;
+        if self.seen.insert(identity.clone()) {
+            let stamp = Stamp::of(metadata);
+            self.files.push(SourceFile { path: path.to_owned(), name, identity, stamp, format });
+        }
+        Ok(())
+    }
+
+    /// The path without symbolic links; the folder's is looked up once.
+    fn identity(&mut self, path: &Path) -> std::io::Result<String> {
+        let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
+            return Ok(path.canonicalize()?.to_string_lossy().into_owned());
+        };
+        if path.symlink_metadata()?.is_symlink() {
+            return Ok(path.canonicalize()?.to_string_lossy().into_owned());
+        }
+        if let Some(real) = self.folders.get(folder) {
+            return Ok(real.join(name).to_string_lossy().into_owned());
+        }
+        let real = folder.canonicalize()?;
+        let identity = real.join(name).to_string_lossy().into_owned();
+        self.folders.insert(folder.to_owned(), real);
+        Ok(identity)
+    }
+}
+
+fn not_found(error: &std::io::Error) -> bool {
+    error.kind() == std::io::ErrorKind::NotFound
+}
+
+fn walk(folder: &Path) -> impl Iterator<Item = walkdir::Result<walkdir::DirEntry>> {
+    WalkDir::new(folder).follow_links(true).into_iter().filter_entry(|entry| {
+        let hidden = entry.file_name().as_encoded_bytes().first();
+        entry.depth() == 0 || !matches!(hidden, Some(b'.' | b'_'))
+    })
+}
+
+fn walk_error(folder: &Path, error: walkdir::Error) -> Error {
+    let file = error.path().unwrap_or(folder).to_string_lossy().into_owned();
+    Error::File { file, source: error.into() }
+}
+
+/// The folder below which a pattern can match, and the compiled pattern.
+fn compile(pattern: &str) -> Result<(PathBuf, GlobMatcher)> {
+    let glob = GlobBuilder::new(pattern).literal_separator(true).build();
+    let glob = glob.map_err(|error| Error::InvalidRequest {
+        message: format!("`{pattern}` is not a pattern: {}", error.kind()),
+        hint: "Escape special characters with a backslash.",
+    })?;
+    let literal = pattern.split('/').take_while(|part| !part.contains(['*', '?', '[', '{', '\\']));
+    let base: PathBuf = std::iter::once("/").chain(literal).collect();
+    Ok((base, glob.compile_matcher()))
+}
+
+/// The format that a file's ending names, the compression's ending aside.
+fn format_by_name(name: &str) -> Option<FileFormat> {
+    let ending = Path::new(strip_suffix(name)).extension()?.to_str()?.to_ascii_lowercase();
+    match ending.as_str() {
+        "csv" | "tsv" | "psv" | "tab" => Some(FileFormat::Csv),
+        "ndjson" | "jsonl" | "json" => Some(FileFormat::Ndjson),
+        "parquet" | "pq" => Some(FileFormat::Parquet),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn folder_with(names: &[&str]) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        for name in names {
+            let path = folder.path().join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, "a\n1\n").unwrap();
+        }
+        folder
+    }
+
+    fn listed(folder: &Path, sources: &[&str]) -> Vec<String> {
+        let sources: Vec<String> = sources
+            .iter()
+            .map(|source| folder.join(source).to_string_lossy().into_owned())
+            .collect();
+        let files = discover(&sources, None).unwrap();
+        let prefix = format!("{}/", folder.to_string_lossy());
+        files.iter().map(|file| file.name.strip_prefix(&prefix).unwrap().to_owned()).collect()
+    }
+
+    #[test]
+    fn folders_globs_and_files_are_listed_in_natural_order_each_once() {
+        let names = ["a10.csv", "a2.csv.gz", "sub/b.jsonl", "sub/deep/c.parquet", "README.md"];
+        let folder =
+            folder_with(&[&names[..], &[".hidden.csv", "_SUCCESS.csv", "_tmp/x.csv"]].concat());
+        let all = ["a2.csv.gz", "a10.csv", "sub/b.jsonl", "sub/deep/c.parquet"];
+        assert_eq!(listed(folder.path(), &["."]).len(), 4);
+        assert_eq!(listed(folder.path(), &[""]), all);
+        assert_eq!(listed(folder.path(), &["", "a10.csv", "*.csv*"]), all);
+        assert_eq!(listed(folder.path(), &["*.csv*"]), ["a2.csv.gz", "a10.csv"]);
+        assert_eq!(listed(folder.path(), &["**/*.{jsonl,parquet}"]).len(), 2);
+    }
+
+    #[test]
+    fn a_name_with_brackets_is_a_file_first() {
+        let folder = folder_with(&["data[1].csv", "data1.csv"]);
+        assert_eq!(listed(folder.path(), &["data[1].csv"]), ["data[1].csv"]);
+    }
+
+    #[test]
+    fn what_names_nothing_is_an_error() {
+        let folder = folder_with(&["notes.md"]);
+        let fail = |source: String| discover(&[source], None).unwrap_err();
+        let at = |name: &str| folder.path().join(name).to_string_lossy().into_owned();
+        assert!(matches!(fail("data.csv".into()), Error::RelativeSource { .. }));
+        assert!(matches!(fail(at("missing.csv")), Error::NoFiles { note: None, .. }));
+        assert!(matches!(fail(at("*.csv")), Error::NoFiles { .. }));
+        assert!(matches!(fail(at("")), Error::NoFiles { note: Some(_), .. }));
+        assert!(matches!(fail(at("notes.md")), Error::UnknownFormat { .. }));
+    }
+}

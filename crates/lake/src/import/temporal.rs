@@ -1,0 +1,195 @@
+//! Dates, times and timestamps in text: ISO 8601 and what databases print.
+//!
+//! The year comes first and has four digits, so that no order of day and month is ever guessed:
+//! `2013-01-31` or `2013/01/31`, and never `1/2/2013`. Digits of a second
+//! beyond the sixth are left out, since no Iceberg v2 type holds them.
+
+/// A moment or a local time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Moment {
+    /// Microseconds since 1970-01-01, UTC where there is a zone.
+    pub microseconds: i64,
+    /// Whether a zone was written.
+    pub zoned: bool,
+    /// Whether a time of day was written.
+    pub timed: bool,
+}
+
+const DAY_MICROSECONDS: i64 = 86_400_000_000;
+
+/// Days since 1970-01-01 of a date and nothing else.
+pub(crate) fn parse_date(text: &str) -> Option<i32> {
+    match take_date(text.as_bytes())? {
+        (days, []) => Some(days),
+        _ => None,
+    }
+}
+
+/// A date, with or without a time, with or without a zone.
+pub(crate) fn parse_moment(text: &str) -> Option<Moment> {
+    let (days, rest) = take_date(text.as_bytes())?;
+    let day = i64::from(days) * DAY_MICROSECONDS;
+    let Some((b'T' | b't' | b' ', rest)) = rest.split_first() else {
+        let date = Moment { microseconds: day, zoned: false, timed: false };
+        return rest.is_empty().then_some(date);
+    };
+    let (time, rest) = take_time(rest)?;
+    let offset = parse_zone(rest)?;
+    let microseconds = day + time - offset.unwrap_or(0) * 60_000_000;
+    Some(Moment { microseconds, zoned: offset.is_some(), timed: true })
+}
+
+/// Microseconds since midnight of a time of day and nothing else.
+pub(crate) fn parse_time(text: &str) -> Option<i64> {
+    match take_time(text.as_bytes())? {
+        (time, []) => Some(time),
+        _ => None,
+    }
+}
+
+/// A number of so many digits in front of `text`.
+fn take_number(text: &[u8], digits: usize) -> Option<(u32, &[u8])> {
+    let (number, rest) = text.split_at_checked(digits)?;
+    let mut value = 0;
+    for &byte in number {
+        if !byte.is_ascii_digit() {
+            return None;
+        }
+        value = value * 10 + u32::from(byte - b'0');
+    }
+    Some((value, rest))
+}
+
+fn take_byte(text: &[u8], byte: u8) -> Option<&[u8]> {
+    text.strip_prefix(&[byte])
+}
+
+fn take_date(text: &[u8]) -> Option<(i32, &[u8])> {
+    let (year, rest) = take_number(text, 4)?;
+    let separator = *rest.first().filter(|&&byte| byte == b'-' || byte == b'/')?;
+    let (month, rest) = take_number(take_byte(rest, separator)?, 2)?;
+    let (day, rest) = take_number(take_byte(rest, separator)?, 2)?;
+    Some((days_of(year, month, day)?, rest))
+}
+
+/// Days since 1970-01-01 of a date of the Gregorian calendar; none where there is no such day.
+fn days_of(year: u32, month: u32, day: u32) -> Option<i32> {
+    const LENGTHS: [u32; 12] = [31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
+    let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    let length = *LENGTHS.get(month.checked_sub(1)? as usize)? + u32::from(leap && month == 2);
+    if year == 0 || day == 0 || day > length {
+        return None;
+    }
+    // Years that begin in March put the leap day last; eras of 400 years repeat.
+    let shifted = year as i32 - i32::from(month <= 2);
+    let (era, of_era) = (shifted.div_euclid(400), shifted.rem_euclid(400));
+    let of_year = (153 * ((month as i32 + 9) % 12) + 2) / 5 + day as i32 - 1;
+    Some(era * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719_468)
+}
+
+fn take_time(text: &[u8]) -> Option<(i64, &[u8])> {
+    let (hour, rest) = take_number(text, 2)?;
+    let (minute, rest) = take_number(take_byte(rest, b':')?, 2)?;
+    if hour > 23 || minute > 59 {
+        return None;
+    }
+    let minutes = i64::from(hour * 60 + minute) * 60_000_000;
+    let Some(rest) = take_byte(rest, b':') else { return Some((minutes, rest)) };
+    let (second, rest) = take_number(rest, 2)?;
+    if second > 59 {
+        return None;
+    }
+    let (fraction, rest) = take_fraction(rest)?;
+    Some((minutes + i64::from(second) * 1_000_000 + fraction, rest))
+}
+
+/// Microseconds of `.123`; nothing where there is no point.
+fn take_fraction(text: &[u8]) -> Option<(i64, &[u8])> {
+    let Some(rest) = text.strip_prefix(b".").or_else(|| text.strip_prefix(b",")) else {
+        return Some((0, text));
+    };
+    let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    if digits == 0 || digits > 9 {
+        return None;
+    }
+    let mut value = 0;
+    for place in 0..6 {
+        value = value * 10 + rest[..digits].get(place).map_or(0, |byte| i64::from(byte - b'0'));
+    }
+    Some((value, &rest[digits..]))
+}
+
+/// Minutes east of Greenwich; the inner option is none where no zone is written.
+fn parse_zone(text: &[u8]) -> Option<Option<i64>> {
+    let zone = text.strip_prefix(b" ").unwrap_or(text);
+    let (sign, rest) = match zone {
+        [] => return text.is_empty().then_some(None),
+        [b'Z' | b'z'] | b"UTC" | b"GMT" => return Some(Some(0)),
+        [b'+', rest @ ..] => (1, rest),
+        [b'-', rest @ ..] => (-1, rest),
+        _ => return None,
+    };
+    let (hours, rest) = take_number(rest, 2)?;
+    let minutes = match rest {
+        [] => 0,
+        [b':', rest @ ..] | rest => match take_number(rest, 2)? {
+            (minutes, []) => minutes,
+            _ => return None,
+        },
+    };
+    (hours <= 18 && minutes <= 59).then(|| Some(sign * i64::from(hours * 60 + minutes)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates_are_days_of_the_calendar() {
+        let cases = [
+            ("1970-01-01", Some(0)),
+            ("2013-01-31", Some(15_736)),
+            ("2013/01/31", Some(15_736)),
+            ("2000-02-29", Some(11_016)),
+            ("1969-12-31", Some(-1)),
+            ("0001-01-01", Some(-719_162)),
+            ("1900-02-29", None),
+            ("2013-13-01", None),
+            ("2013-04-31", None),
+            ("2013-1-1", None),
+            ("2013-01/01", None),
+            ("01-02-2013", None),
+            ("2013-01-01x", None),
+            ("", None),
+        ];
+        for (text, days) in cases {
+            assert_eq!(parse_date(text), days, "{text}");
+        }
+    }
+
+    #[test]
+    fn moments_have_a_zone_or_none() {
+        let at = |text: &str| parse_moment(text).map(|m| (m.microseconds, m.zoned));
+        assert_eq!(at("1970-01-01T00:00:01Z"), Some((1_000_000, true)));
+        assert_eq!(at("1970-01-01 00:00:01.5"), Some((1_500_000, false)));
+        assert_eq!(at("1970-01-01 00:01"), Some((60_000_000, false)));
+        assert_eq!(at("1970-01-01T01:00:00+01:00"), Some((0, true)));
+        assert_eq!(at("1970-01-01T01:00:00+01"), Some((0, true)));
+        assert_eq!(at("1969-12-31T19:00:00-0500"), Some((0, true)));
+        assert_eq!(at("1970-01-01 00:00:00.123456789 UTC"), Some((123_456, true)));
+        assert_eq!(at("1970-01-02"), Some((DAY_MICROSECONDS, false)));
+        for wrong in ["1970-01-01T24:00:00", "1970-01-01T00:00:61", "1970-01-01T", "1970-01-01 "] {
+            assert_eq!(parse_moment(wrong), None, "{wrong}");
+        }
+        for wrong in ["1970-01-01T00:00:00.", "1970-01-01 00:00 PM", "1970-01-01T00:00+5"] {
+            assert_eq!(parse_moment(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn times_of_day_are_read() {
+        assert_eq!(parse_time("00:00:01.000002"), Some(1_000_002));
+        assert_eq!(parse_time("23:59"), Some(86_340_000_000));
+        assert_eq!(parse_time("24:00"), None);
+    }
+}

@@ -1,0 +1,58 @@
+//! Opens a text file: counted and hashed, unpacked, decoded.
+
+use std::io::{Cursor, Read};
+
+use encoding_rs::Encoding;
+
+use super::compression::{Compression, read_up_to};
+use super::encoding::decode;
+use super::meter::Tap;
+use super::source::SourceFile;
+use crate::error::{Error, Result};
+
+/// A text file under way.
+pub(crate) struct TextFile<'a> {
+    pub reader: Box<dyn Read + Send + 'a>,
+    pub trouble: Trouble<'a>,
+}
+
+/// What is needed to say what went wrong with a file.
+#[derive(Clone, Copy)]
+pub(crate) struct Trouble<'a> {
+    pub source: &'a SourceFile,
+    pub compression: Compression,
+    pub encoding: &'static str,
+}
+
+/// Opens the text in a file.
+pub(crate) fn open_text<'a>(
+    source: &'a SourceFile,
+    tap: &'a mut Tap,
+    encoding: Option<&'static Encoding>,
+) -> Result<TextFile<'a>> {
+    let mut trouble = Trouble { source, compression: Compression::None, encoding: "UTF-8" };
+    let mut first = [0; 4];
+    let count = read_up_to(tap, &mut first).map_err(|error| trouble.read(error))?;
+    trouble.compression = Compression::detect(&first[..count]);
+    let bytes = Cursor::new(first[..count].to_vec()).chain(tap);
+    let unpacked = trouble.compression.unpack(bytes).map_err(|error| trouble.read(error))?;
+    let text = decode(unpacked, encoding).map_err(|error| trouble.read(error))?;
+    trouble.encoding = text.encoding;
+    Ok(TextFile { reader: text.reader, trouble })
+}
+
+impl Trouble<'_> {
+    /// An error of the file itself, or of what it is packed with.
+    pub fn read(&self, error: std::io::Error) -> Error {
+        let file = self.source.name.clone();
+        if self.compression == Compression::None || error.raw_os_error().is_some() {
+            return Error::File { file, source: error };
+        }
+        Error::BrokenFile { file, what: self.compression.name(), reason: error.to_string() }
+    }
+
+    /// Why a row is bad whose bytes are not in the file's encoding.
+    pub fn invalid(&self) -> String {
+        format!("it has bytes that are not valid {}", self.encoding)
+    }
+}

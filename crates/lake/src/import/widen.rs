@@ -1,0 +1,101 @@
+//! Which type holds the values of two types, and which types a column takes without being asked.
+
+use arrow::datatypes::{DataType, TimeUnit};
+
+/// The narrowest type that holds the values of both; none where only a nested type is one of them.
+/// Text holds the values of every type that is not nested.
+pub(crate) fn widen(left: &DataType, right: &DataType) -> Option<DataType> {
+    if left == right {
+        return Some(left.clone());
+    }
+    if left.is_nested() || right.is_nested() {
+        return None;
+    }
+    if fits(left, right) {
+        return Some(right.clone());
+    }
+    if fits(right, left) {
+        return Some(left.clone());
+    }
+    Some(match (left, right) {
+        (DataType::Decimal128(..) | DataType::Float32, other)
+        | (other, DataType::Decimal128(..) | DataType::Float32)
+            if other.is_numeric() =>
+        {
+            DataType::Float64
+        }
+        _ => DataType::Utf8,
+    })
+}
+
+/// Whether a column of type `to` takes values of type `from` as they are, none of them changed
+/// beyond how it is written.
+pub(crate) fn fits(from: &DataType, to: &DataType) -> bool {
+    match (from, to) {
+        _ if from == to => true,
+        (DataType::Null, _) => true,
+        (DataType::Int32, DataType::Int64 | DataType::Float64)
+        | (DataType::Int64, DataType::Float64)
+        | (DataType::Float32, DataType::Float64) => true,
+        (DataType::Int32, DataType::Decimal128(precision, scale)) => {
+            i16::from(*precision) - i16::from(*scale) >= 10
+        }
+        (DataType::Int64, DataType::Decimal128(precision, scale)) => {
+            i16::from(*precision) - i16::from(*scale) >= 19
+        }
+        (DataType::Decimal128(p, s), DataType::Decimal128(precision, scale)) => {
+            s <= scale && i16::from(*precision) - i16::from(*scale) >= i16::from(*p) - i16::from(*s)
+        }
+        (DataType::Date32, DataType::Timestamp(TimeUnit::Microsecond, None)) => true,
+        (DataType::Timestamp(_, Some(_)), DataType::Timestamp(_, Some(_))) => true,
+        (DataType::Utf8, DataType::Binary | DataType::LargeBinary) => true,
+        (from, DataType::Utf8) => {
+            !from.is_nested()
+                && !matches!(
+                    from,
+                    DataType::Binary | DataType::LargeBinary | DataType::FixedSizeBinary(_)
+                )
+        }
+        (DataType::Struct(from), DataType::Struct(to)) => from.iter().all(|field| {
+            let found = to.iter().find(|other| other.name() == field.name());
+            found.is_some_and(|other| fits(field.data_type(), other.data_type()))
+        }),
+        (DataType::List(from), DataType::List(to)) => fits(from.data_type(), to.data_type()),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_wider_type_holds_both() {
+        use DataType::{Binary, Boolean, Date32, Decimal128, Float32, Float64, Int32, Int64, Utf8};
+        let timestamp = DataType::Timestamp(TimeUnit::Microsecond, None);
+        let cases = [
+            (Int32, Int64, Some(Int64)),
+            (Int64, Float64, Some(Float64)),
+            (Int64, Float32, Some(Float64)),
+            (Date32, timestamp.clone(), Some(timestamp)),
+            (Int64, Boolean, Some(Utf8)),
+            (Date32, Int64, Some(Utf8)),
+            (Decimal128(10, 2), Decimal128(12, 4), Some(Decimal128(12, 4))),
+            (Decimal128(10, 2), Float64, Some(Float64)),
+            (Int64, Decimal128(5, 2), Some(Float64)),
+            (Binary, Utf8, Some(Binary)),
+            (Utf8, DataType::Struct(arrow::datatypes::Fields::empty()), None),
+        ];
+        for (left, right, wide) in cases {
+            assert_eq!(widen(&left, &right), wide, "{left} {right}");
+            assert_eq!(widen(&right, &left), wide, "{right} {left}");
+        }
+    }
+
+    #[test]
+    fn narrower_columns_take_nothing_wider() {
+        assert!(!fits(&DataType::Int64, &DataType::Int32));
+        assert!(!fits(&DataType::Utf8, &DataType::Int64));
+        assert!(!fits(&DataType::Float64, &DataType::Int64));
+    }
+}

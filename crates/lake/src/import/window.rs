@@ -1,0 +1,66 @@
+//! A window over a stream: the bytes of at least one row, contiguous, in memory that has a bound.
+
+use std::io::{Read, Result};
+
+use super::compression::read_up_to;
+
+/// The longest row, in bytes. A longer one is a bad row, not a bigger buffer.
+pub(crate) const ROW_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+const FIRST_BYTES: usize = 256 * 1024;
+
+/// The part of a stream that is in memory.
+pub(crate) struct Window<R> {
+    reader: R,
+    buffer: Vec<u8>,
+    start: usize,
+    end: usize,
+    ended: bool,
+}
+
+impl<R: Read> Window<R> {
+    pub fn new(reader: R) -> Self {
+        Window { reader, buffer: vec![0; FIRST_BYTES], start: 0, end: 0, ended: false }
+    }
+
+    /// The bytes read and not yet consumed.
+    pub fn bytes(&self) -> &[u8] {
+        &self.buffer[self.start..self.end]
+    }
+
+    /// Bytes that were consumed last, `length` of them, which are kept until more is read.
+    pub fn consumed(&self, length: usize) -> &[u8] {
+        &self.buffer[self.start - length..self.start]
+    }
+
+    /// Whether the stream has nothing beyond [`Window::bytes`].
+    pub fn ended(&self) -> bool {
+        self.ended
+    }
+
+    /// Whether the window is as large as it may become.
+    pub fn is_full(&self) -> bool {
+        self.end - self.start >= ROW_BYTES_MAX
+    }
+
+    pub fn consume(&mut self, count: usize) {
+        self.start += count;
+    }
+
+    /// Reads more; afterwards there are more bytes, or the stream has ended, or both.
+    pub fn fill(&mut self) -> Result<()> {
+        if self.start > 0 {
+            self.buffer.copy_within(self.start..self.end, 0);
+            self.end -= self.start;
+            self.start = 0;
+        }
+        if self.end == self.buffer.len() {
+            self.buffer.resize(self.buffer.len() * 2, 0);
+        }
+        // As much as there is room for: a long row is looked at again after every call.
+        let count = read_up_to(&mut self.reader, &mut self.buffer[self.end..])?;
+        self.end += count;
+        self.ended = self.end < self.buffer.len();
+        Ok(())
+    }
+}

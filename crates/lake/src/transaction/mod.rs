@@ -1,0 +1,270 @@
+//! A change of any number of tables on one branch, in one commit or not at all.
+//!
+//! A [`Transaction`] writes data files as it goes and touches no ref before [`Transaction::commit`].
+//! Where the branch moved on in the meantime, tables that were only appended to are re-based on the
+//! new head with their data files kept; any other change of a table that changed is a conflict that
+//! names it. What a transaction wrote and did not commit is removed, also when it is dropped.
+
+mod commit;
+mod pending;
+mod staged_files;
+
+use std::collections::BTreeMap;
+
+use arrow::datatypes::{Field, SchemaRef};
+use headwater_catalog::NamespaceChange;
+use headwater_model::{Namespace, PartitionField, TableName, Usage};
+use headwater_store::Batch;
+use headwater_tables::{BatchStream, CreateTable, Staged, Table, normalise_schema};
+
+use self::pending::{Change, Pending};
+use self::staged_files::StagedFiles;
+use crate::View;
+use crate::error::{Error, Result};
+use crate::import::ImportedFiles;
+
+/// A change of a branch under way.
+#[derive(Debug)]
+pub struct Transaction {
+    view: View,
+    branch: String,
+    author: String,
+    tables: BTreeMap<TableName, Pending>,
+    namespaces: Vec<NamespaceChange>,
+    properties: BTreeMap<String, String>,
+    snapshot_properties: BTreeMap<String, String>,
+    event: Option<String>,
+    with: Batch,
+    written: Usage,
+    staged: StagedFiles,
+}
+
+impl Transaction {
+    pub(crate) fn new(view: View, branch: &str, author: &str) -> Self {
+        let staged = StagedFiles::new(view.lake().tables().clone());
+        Transaction {
+            view,
+            branch: branch.to_owned(),
+            author: author.to_owned(),
+            tables: BTreeMap::new(),
+            namespaces: Vec::new(),
+            properties: BTreeMap::new(),
+            snapshot_properties: BTreeMap::new(),
+            event: None,
+            with: Batch::default(),
+            written: Usage::default(),
+            staged,
+        }
+    }
+
+    /// The branch's head when the transaction began, without its own changes.
+    pub fn view(&self) -> &View {
+        &self.view
+    }
+
+    /// A table as this transaction has it, before the rows it staged last.
+    pub async fn table(&mut self, name: &TableName) -> Result<Table> {
+        let name = self.touch(name).await?;
+        self.existing(&name).await
+    }
+
+    /// Makes a table; `AlreadyExists` where the branch has it.
+    pub async fn create(
+        &mut self,
+        name: &TableName,
+        schema: SchemaRef,
+        partition: Vec<PartitionField>,
+        properties: BTreeMap<String, String>,
+    ) -> Result<()> {
+        self.load(name).await?;
+        if self.pending(name)?.table().is_some() {
+            return Err(Error::TableExists { table: name.clone() });
+        }
+        let schema = normalise_schema(&schema)?.into();
+        let request = CreateTable { name: name.clone(), schema, partition, properties };
+        let table = self.view.lake().tables().create(request).await?;
+        self.pending(name)?.add_applied(Change::Create, Some(table));
+        Ok(())
+    }
+
+    /// Adds rows to a table; columns are matched by name.
+    pub async fn append(&mut self, name: &TableName, rows: BatchStream) -> Result<()> {
+        let (name, staged) = self.write(name, rows).await?;
+        self.pending(&name)?.add(Change::Append { staged, imported: None });
+        Ok(())
+    }
+
+    /// Puts rows in place of all that a table has.
+    pub async fn overwrite(&mut self, name: &TableName, rows: BatchStream) -> Result<()> {
+        let (name, staged) = self.write(name, rows).await?;
+        self.pending(&name)?.add(Change::Overwrite(staged));
+        Ok(())
+    }
+
+    /// Puts rows in place of those in the partitions they fall into; of all rows where the table has
+    /// no partitions.
+    pub async fn overwrite_partitions(
+        &mut self,
+        name: &TableName,
+        rows: BatchStream,
+    ) -> Result<()> {
+        let (name, staged) = self.write(name, rows).await?;
+        self.pending(&name)?.add(Change::OverwritePartitions(staged));
+        Ok(())
+    }
+
+    /// Makes a table of these columns and rows, in place of the table of that name where there is one.
+    pub async fn replace(
+        &mut self,
+        name: &TableName,
+        schema: SchemaRef,
+        partition: Vec<PartitionField>,
+        rows: BatchStream,
+    ) -> Result<()> {
+        let name = &self.touch(name).await?;
+        self.flush(name).await?;
+        let Some(table) = self.pending(name)?.table().cloned() else {
+            self.create(name, schema, partition, BTreeMap::new()).await?;
+            return self.append(name, rows).await;
+        };
+        let schema: SchemaRef = normalise_schema(&schema)?.into();
+        let new = self.view.lake().tables().replacement(&table, &schema, &partition)?;
+        let staged = self.stage(&new, rows).await?;
+        self.pending(name)?.add(Change::Replace { schema, partition, staged });
+        Ok(())
+    }
+
+    /// Adds columns that may be null, after the last.
+    pub async fn add_columns(&mut self, name: &TableName, columns: Vec<Field>) -> Result<()> {
+        let name = self.touch(name).await?;
+        self.existing(&name).await?;
+        self.pending(&name)?.add(Change::AddColumns(columns));
+        // Rows that follow are written for the table as it is with the columns.
+        self.flush(&name).await
+    }
+
+    /// Removes a table; its files stay, for the commits that still hold it.
+    pub async fn drop(&mut self, name: &TableName, if_exists: bool) -> Result<()> {
+        let name = self.touch(name).await?;
+        self.flush(&name).await?;
+        if self.pending(&name)?.table().is_none() {
+            return if if_exists { Ok(()) } else { Err(self.view.not_found(&name).await?) };
+        }
+        self.pending(&name)?.add_applied(Change::Drop, None);
+        Ok(())
+    }
+
+    /// Makes a namespace.
+    pub fn create_namespace(&mut self, name: &str, properties: BTreeMap<String, String>) {
+        let namespace = Namespace { name: name.to_owned(), properties };
+        self.namespaces.push(NamespaceChange::Create(namespace));
+    }
+
+    /// Removes a namespace, which must hold no tables then.
+    pub fn drop_namespace(&mut self, name: &str) {
+        self.namespaces.push(NamespaceChange::Drop(name.to_owned()));
+    }
+
+    /// Puts a property on the commit.
+    pub fn property(&mut self, key: impl Into<String>, value: impl Into<String>) {
+        self.properties.insert(key.into(), value.into());
+    }
+
+    /// Names the event that causes the commit; the same event never commits twice.
+    pub fn event(&mut self, id: impl Into<String>) {
+        self.event = Some(id.into());
+    }
+
+    /// Puts a property into the summary of every snapshot that is made from now on.
+    pub fn snapshot_property(&mut self, key: impl Into<String>, value: impl Into<String>) {
+        self.snapshot_properties.insert(key.into(), value.into());
+    }
+
+    /// Adds journal entries, refs or unique keys that stand or fall with the commit.
+    pub fn with(&mut self, batch: Batch) {
+        self.with.merge(batch);
+    }
+
+    /// Rows and bytes written so far.
+    pub fn written(&self) -> Usage {
+        self.written
+    }
+
+    /// Whether there is nothing to commit.
+    pub fn is_empty(&self) -> bool {
+        self.namespaces.is_empty() && self.tables.values().all(Pending::is_unchanged)
+    }
+
+    /// Adds rows that are written already, together with the files they were imported from.
+    pub(crate) async fn append_import(
+        &mut self,
+        name: &TableName,
+        staged: Staged,
+        imported: Option<ImportedFiles>,
+    ) -> Result<()> {
+        let name = self.touch(name).await?;
+        self.existing(&name).await?;
+        self.keep(&staged);
+        self.pending(&name)?.add(Change::Append { staged, imported });
+        Ok(())
+    }
+
+    async fn write(&mut self, name: &TableName, rows: BatchStream) -> Result<(TableName, Staged)> {
+        let name = self.touch(name).await?;
+        let table = self.existing(&name).await?;
+        let staged = self.stage(&table, rows).await?;
+        Ok((name, staged))
+    }
+
+    async fn stage(&mut self, table: &Table, rows: BatchStream) -> Result<Staged> {
+        let staged = self.view.lake().tables().write(table, rows).await?;
+        self.keep(&staged);
+        Ok(staged)
+    }
+
+    fn keep(&mut self, staged: &Staged) {
+        self.written.rows_written += staged.rows();
+        self.written.bytes_written += staged.bytes();
+        self.staged.push(staged.clone());
+    }
+
+    /// The table as rows are to be written for it.
+    async fn existing(&mut self, name: &TableName) -> Result<Table> {
+        self.flush(name).await?;
+        match self.pending(name)?.table() {
+            Some(table) => Ok(table.clone()),
+            None => Err(self.view.not_found(name).await?),
+        }
+    }
+
+    /// Finds a table by name, as written and then without case, and makes it part of the
+    /// transaction. Gives the name as the catalog writes it.
+    async fn touch(&mut self, name: &TableName) -> Result<TableName> {
+        if self.tables.contains_key(name) {
+            return Ok(name.clone());
+        }
+        let found = self.view.state().find_table(&name.namespace, &name.name).await?;
+        let name = found.map_or_else(|| name.clone(), |(name, _)| name);
+        self.load(&name).await?;
+        Ok(name)
+    }
+
+    /// Makes the table of exactly that name part of the transaction, whether it is there or not.
+    async fn load(&mut self, name: &TableName) -> Result<()> {
+        if self.tables.contains_key(name) {
+            return Ok(());
+        }
+        let entry = self.view.state().table(name).await?;
+        let table = match &entry {
+            Some(entry) => Some(self.view.lake().tables().load(&entry.metadata_location).await?),
+            None => None,
+        };
+        self.tables.insert(name.clone(), Pending::new(entry, table));
+        Ok(())
+    }
+
+    fn pending(&mut self, name: &TableName) -> Result<&mut Pending> {
+        let missing = || Error::Internal { message: format!("`{name}` is not in the transaction") };
+        self.tables.get_mut(name).ok_or_else(missing)
+    }
+}

@@ -1,0 +1,187 @@
+//! What a transaction does to one table, kept so that it can be done again on a newer state of it.
+
+use std::collections::BTreeMap;
+
+use arrow::datatypes::{Field, SchemaRef};
+use bytes::Bytes;
+use headwater_catalog::{TableEntry, operation};
+use headwater_model::{PartitionField, TableName};
+use headwater_tables::{Operation, Staged, Table};
+
+use crate::error::Result;
+use crate::import::{IMPORTS_KEY, ImportedFiles};
+use crate::lake::Lake;
+
+/// One change of one table.
+#[derive(Debug, Clone)]
+pub(super) enum Change {
+    /// The table is made; doing it again is never right.
+    Create,
+    Append {
+        staged: Staged,
+        imported: Option<ImportedFiles>,
+    },
+    Overwrite(Staged),
+    OverwritePartitions(Staged),
+    Replace {
+        schema: SchemaRef,
+        partition: Vec<PartitionField>,
+        staged: Staged,
+    },
+    AddColumns(Vec<Field>),
+    Drop,
+}
+
+/// The changes of one table.
+#[derive(Debug)]
+pub(super) struct Pending {
+    /// What the branch held when the table was first touched.
+    entry: Option<TableEntry>,
+    changes: Vec<Change>,
+    /// The table with the first `applied` changes made.
+    table: Option<Table>,
+    applied: usize,
+    /// Objects that the applied changes need in the store.
+    objects: Vec<Bytes>,
+}
+
+/// What applying changes gave.
+pub(super) struct Applied {
+    pub table: Option<Table>,
+    pub objects: Vec<Bytes>,
+}
+
+impl Pending {
+    pub fn new(entry: Option<TableEntry>, table: Option<Table>) -> Self {
+        Pending { entry, changes: Vec::new(), table, applied: 0, objects: Vec::new() }
+    }
+
+    /// What the branch held when the table was first touched.
+    pub fn entry(&self) -> Option<&TableEntry> {
+        self.entry.as_ref()
+    }
+
+    /// The table with the changes applied so far; none where it is not there.
+    pub fn table(&self) -> Option<&Table> {
+        self.table.as_ref()
+    }
+
+    pub fn is_unchanged(&self) -> bool {
+        self.changes.is_empty()
+    }
+
+    /// Adds a change that is to be made.
+    pub fn add(&mut self, change: Change) {
+        self.changes.push(change);
+    }
+
+    /// Adds a change that is made already. Every change before it must be, too.
+    pub fn add_applied(&mut self, change: Change, table: Option<Table>) {
+        self.changes.push(change);
+        self.applied = self.changes.len();
+        self.table = table;
+    }
+
+    /// Whether the changes mean the same on a newer state of the table.
+    pub fn can_rebase(&self) -> bool {
+        let rebases =
+            |change: &Change| matches!(change, Change::Append { .. } | Change::AddColumns(_));
+        self.changes.iter().all(rebases)
+    }
+
+    /// What the changes amount to, in the word that conflicts use.
+    pub fn word(&self) -> &'static str {
+        let mut word = operation::CHANGED;
+        for change in &self.changes {
+            word = match (change, word) {
+                (Change::Create, _) => operation::CREATED,
+                (Change::Append { .. }, operation::CREATED | operation::REPLACED) => word,
+                (Change::Append { .. }, _) => operation::APPENDED,
+                (Change::AddColumns(_), word) => word,
+                (_, operation::CREATED) => operation::CREATED,
+                _ => operation::REPLACED,
+            };
+        }
+        word
+    }
+
+    /// The changes not applied yet, on the table as this transaction has it.
+    pub async fn apply_rest(&self, context: &Context<'_>) -> Result<Applied> {
+        let rest = &self.changes[self.applied..];
+        let mut applied = context.apply(self.table.clone(), rest).await?;
+        applied.objects.splice(..0, self.objects.iter().cloned());
+        Ok(applied)
+    }
+
+    /// All changes, on a newer state of the table.
+    pub async fn rebase(&self, context: &Context<'_>, table: Table) -> Result<Applied> {
+        context.apply(Some(table), &self.changes).await
+    }
+
+    /// Takes over what applying the rest gave.
+    pub fn set_applied(&mut self, applied: Applied) {
+        self.applied = self.changes.len();
+        self.table = applied.table;
+        self.objects = applied.objects;
+    }
+}
+
+/// What changes are applied with.
+pub(super) struct Context<'a> {
+    pub lake: &'a Lake,
+    pub name: &'a TableName,
+    pub snapshot_properties: &'a BTreeMap<String, String>,
+}
+
+impl Context<'_> {
+    async fn apply(&self, mut table: Option<Table>, changes: &[Change]) -> Result<Applied> {
+        let mut objects = Vec::new();
+        for change in changes {
+            let Some(current) = &table else { break };
+            let mut summary = self.snapshot_properties.clone();
+            let operation = match change.clone() {
+                Change::Create => continue,
+                Change::Drop => {
+                    table = None;
+                    continue;
+                }
+                Change::Append { staged, imported } => {
+                    let imports = self.imports(current, imported.as_ref(), &mut objects).await?;
+                    summary.extend(imports.map(|imports| (IMPORTS_KEY.to_owned(), imports)));
+                    Operation::Append(staged)
+                }
+                Change::OverwritePartitions(staged) => {
+                    let imports = self.imports(current, None, &mut objects).await?;
+                    summary.extend(imports.map(|imports| (IMPORTS_KEY.to_owned(), imports)));
+                    Operation::OverwritePartitions(staged)
+                }
+                // Where all rows go, so does the memory of the files they came from.
+                Change::Overwrite(staged) => Operation::Overwrite(staged),
+                Change::Replace { schema, partition, staged } => {
+                    Operation::Replace { schema, partition, staged }
+                }
+                Change::AddColumns(columns) => Operation::AddColumns(columns),
+            };
+            table = Some(self.lake.tables().commit(current, operation, summary).await?);
+        }
+        Ok(Applied { table, objects })
+    }
+
+    /// The list of imported files that the next snapshot carries: that of the current one, with new
+    /// files added.
+    async fn imports(
+        &self,
+        table: &Table,
+        imported: Option<&ImportedFiles>,
+        objects: &mut Vec<Bytes>,
+    ) -> Result<Option<String>> {
+        let current = table.summary().get(IMPORTS_KEY).cloned();
+        match imported {
+            None => Ok(current),
+            Some(files) => {
+                let store = self.lake.store().as_ref();
+                files.add_to(store, self.name, current.as_deref(), objects).await.map(Some)
+            }
+        }
+    }
+}
