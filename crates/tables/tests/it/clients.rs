@@ -1,1 +1,173 @@
 //! What is written here is what other engines read: PyIceberg and DuckDB, value by value.
+//!
+//! The engines come from PyPI into a virtual environment in the target folder, made once.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use headwater_tables::{Operation, Table};
+use serde_json::{Value, json};
+
+use crate::fixture::{Warehouse, field_of, json_batch, partition_of, schema_of, stream_of};
+
+/// What the script needs. The folder's name changes with it, so that a new list makes a new environment.
+const PACKAGES: [&str; 5] = [
+    "pyiceberg[pyarrow]==0.12.0",
+    "duckdb==1.5.5",
+    "pytz==2025.2",
+    "duckdb-extension-iceberg==1.5.5",
+    "duckdb-extension-avro==1.5.5",
+];
+
+/// The Python of the environment, made where it is not there yet, or was not finished.
+fn python() -> PathBuf {
+    let cache = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let folder = cache.join("iceberg-clients-pyiceberg-0.12.0-duckdb-1.5.5");
+    if !folder.join("ready").exists() {
+        let _ = std::fs::remove_dir_all(&folder);
+        run(Command::new("python3").args(["-m", "venv"]).arg(&folder));
+        let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check"];
+        run(Command::new(folder.join("bin/python")).args(pip).args(PACKAGES));
+        std::fs::write(folder.join("ready"), "").unwrap();
+    }
+    folder.join("bin/python")
+}
+
+fn run(command: &mut Command) -> String {
+    let output = command.output().unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command:?} failed:\n{errors}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// What the engines find in a table.
+fn read(table: &Table, snapshot: Option<i64>) -> Value {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/clients/iceberg_read.py");
+    let mut command = Command::new(python());
+    command.arg(script).arg(table.metadata_location());
+    command.args(snapshot.map(|snapshot| snapshot.to_string()));
+    serde_json::from_str(&run(&mut command)).unwrap()
+}
+
+fn check_rows(found: &Value, expected: &Value) {
+    for engine in ["pyiceberg", "duckdb"] {
+        assert_eq!(&found[engine]["rows"], expected, "as {engine} reads it");
+    }
+}
+
+/// One test for all, since each of the engines takes seconds to start and the environment is shared.
+#[tokio::test]
+async fn pyiceberg_and_duckdb_read_what_was_written() {
+    every_type().await;
+    partitions_and_overwrites().await;
+    evolution_and_many_commits().await;
+}
+
+async fn every_type() {
+    let warehouse = Warehouse::new();
+    let columns = [
+        ("id", "long!"),
+        ("flag", "boolean"),
+        ("small", "int"),
+        ("share", "float"),
+        ("amount", "double"),
+        ("cents", "decimal(9, 2)"),
+        ("price", "decimal(18, 2)"),
+        ("wide", "decimal(38, 5)"),
+        ("day", "date"),
+        ("clock", "time"),
+        ("local", "timestamp"),
+        ("moment", "timestamptz"),
+        ("name", "string"),
+        ("bytes", "binary"),
+        ("tags", "list<string>"),
+        ("place", "struct<lat: double, names: list<string>>"),
+        ("counts", "map<string, int>"),
+    ];
+    let table = warehouse.create(&columns, &[]).await;
+    let rows = json!([
+        {
+            "id": 1, "flag": true, "small": -7, "share": 0.5, "amount": 1e100, "cents": "-0.01",
+            "price": "12.34", "wide": "-1.00001", "day": "1969-12-31", "clock": "10:11:12.000013",
+            "local": "1969-12-31T23:59:59.999999", "moment": "2013-01-01T05:00:00Z",
+            "name": "Zoë and a name of more than sixteen characters", "bytes": "00ff",
+            "tags": ["a", null], "place": {"lat": 40.5, "names": ["NYC"]}, "counts": {"x": 1}
+        },
+        {"id": 2}
+    ]);
+    let table = warehouse.append(&table, rows).await;
+    let table = warehouse.append(&table, json!([{"id": 3, "name": "c"}])).await;
+    let empty = |id: i64, name: Value| {
+        let mut row: serde_json::Map<String, Value> =
+            columns.iter().map(|(column, _)| ((*column).to_owned(), Value::Null)).collect();
+        row["id"] = json!(id);
+        row["name"] = name;
+        Value::Object(row)
+    };
+    let full = json!({
+        "id": 1, "flag": true, "small": -7, "share": 0.5, "amount": 1e100, "cents": "-0.01",
+        "price": "12.34", "wide": "-1.00001", "day": "1969-12-31", "clock": "10:11:12.000013",
+        "local": "1969-12-31T23:59:59.999999", "moment": "2013-01-01T05:00:00+00:00",
+        "name": "Zoë and a name of more than sixteen characters", "bytes": "00ff",
+        "tags": ["a", null], "place": {"lat": 40.5, "names": ["NYC"]}, "counts": {"x": 1}
+    });
+    let found = read(&table, None);
+    check_rows(&found, &json!([full, empty(2, Value::Null), empty(3, json!("c"))]));
+    assert_eq!(found["pyiceberg"]["filtered"], json!([3]));
+    assert_eq!(found["duckdb"]["filtered"], json!([3]));
+    assert_eq!(found["pyiceberg"]["filtered_files"], 1, "bounds leave one file to read");
+    assert_eq!(found["pyiceberg"]["bounds"], json!([[1, 2], [3, 3]]));
+}
+
+async fn partitions_and_overwrites() {
+    let warehouse = Warehouse::new();
+    let columns = [("id", "long"), ("at", "timestamptz"), ("origin", "string")];
+    let table = warehouse.create(&columns, &["day(at)", "origin"]).await;
+    let rows = json!([
+        {"id": 1, "at": "2013-01-01T23:00:00Z", "origin": "EWR"},
+        {"id": 2, "at": "2013-01-02T00:00:00Z", "origin": "EWR"},
+        {"id": 3, "at": "1969-12-31T00:00:00Z", "origin": "a/b ü"},
+        {"id": 4}
+    ]);
+    let before = warehouse.append(&table, rows).await;
+    let new = json!([{"id": 5, "at": "2013-01-01T01:00:00Z", "origin": "EWR"}]);
+    let staged = warehouse.write(&before, new).await.unwrap();
+    let after = warehouse.commit(&before, Operation::OverwritePartitions(staged)).await;
+    let row = |id: i64, at: &str, origin: &str| json!({"id": id, "at": at, "origin": origin});
+    let kept = [
+        row(2, "2013-01-02T00:00:00+00:00", "EWR"),
+        row(3, "1969-12-31T00:00:00+00:00", "a/b ü"),
+        json!({"id": 4, "at": null, "origin": null}),
+    ];
+    let mut now = kept.to_vec();
+    now.push(row(5, "2013-01-01T01:00:00+00:00", "EWR"));
+    let found = read(&after, None);
+    check_rows(&found, &json!(now));
+    assert_eq!(found["pyiceberg"]["filtered"], json!([3, 4, 5]));
+    assert_eq!(found["pyiceberg"]["history"], 2);
+    let mut past = vec![row(1, "2013-01-01T23:00:00+00:00", "EWR")];
+    past.extend(kept);
+    check_rows(&read(&after, before.snapshot_id()), &json!(past));
+}
+
+async fn evolution_and_many_commits() {
+    let warehouse = Warehouse::new();
+    let mut table = warehouse.create(&[("id", "int"), ("old", "string")], &[]).await;
+    table = warehouse.append(&table, json!([{"id": 1, "old": "x"}])).await;
+    let schema = schema_of(&[("name", "string"), ("id", "int")]);
+    let partition = partition_of(&["name"]);
+    let future = warehouse.tables.replacement(&table, &schema, &partition).unwrap();
+    let batch = json_batch(&future.schema(), &json!([{"id": 1, "name": "n"}]));
+    let staged = warehouse.tables.write(&future, stream_of(batch)).await.unwrap();
+    table = warehouse.commit(&table, Operation::Replace { schema, partition, staged }).await;
+    table =
+        warehouse.commit(&table, Operation::AddColumns(vec![field_of("extra", "double")])).await;
+    let mut expected = vec![json!({"id": 1, "name": "n", "extra": null})];
+    for id in 2..20 {
+        table = warehouse.append(&table, json!([{"id": id, "name": "n", "extra": 0.5}])).await;
+        expected.push(json!({"id": id, "name": "n", "extra": 0.5}));
+    }
+    let found = read(&table, None);
+    check_rows(&found, &json!(expected));
+    assert_eq!(found["pyiceberg"]["filtered_files"], 17);
+}

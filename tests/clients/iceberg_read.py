@@ -1,0 +1,105 @@
+"""Reads Iceberg tables with PyIceberg and DuckDB, and prints what they found as one JSON document.
+
+    iceberg_read.py METADATA_LOCATION [SNAPSHOT_ID]
+
+For each engine: all rows ordered by `id`, and the ids of the rows where `id >= 3`. For PyIceberg also how
+many files that filter left to read, and the bounds of `id` in each file, both from manifests alone. Values
+are printed as text that does not depend on the engine: times in ISO form and UTC, decimals and bytes as
+strings.
+
+Needs: pyiceberg[pyarrow], pytz, duckdb, duckdb-extension-iceberg, duckdb-extension-avro.
+"""
+
+import datetime
+import decimal
+import json
+import pathlib
+import sys
+import uuid
+
+import duckdb
+import duckdb_extension_avro
+import duckdb_extension_iceberg
+from pyiceberg.table import StaticTable
+
+
+def plain(value):
+    """A value as JSON has it, the same from either engine."""
+    match value:
+        case bool() | int() | float() | str() | None:
+            return value
+        case decimal.Decimal():
+            return str(value)
+        case bytes() | bytearray():
+            return bytes(value).hex()
+        case uuid.UUID():
+            return str(value)
+        case datetime.datetime():
+            if value.tzinfo is not None:
+                value = value.astimezone(datetime.timezone.utc)
+            return value.isoformat()
+        case datetime.date() | datetime.time():
+            return value.isoformat()
+        case dict():
+            return {str(key): plain(item) for key, item in value.items()}
+        case list() if value and all(isinstance(item, tuple) for item in value):
+            return {str(key): plain(item) for key, item in value}
+        case list() | tuple():
+            return [plain(item) for item in value]
+    raise TypeError(f"no plain form for {type(value)}")
+
+
+def rows_of(arrow_table):
+    """The rows of an Arrow table, ordered by `id`."""
+    rows = [{name: plain(value) for name, value in row.items()} for row in arrow_table.to_pylist()]
+    return sorted(rows, key=lambda row: row["id"])
+
+
+def with_pyiceberg(location, snapshot):
+    """What PyIceberg finds."""
+    table = StaticTable.from_metadata(location)
+    scan = table.scan(snapshot_id=snapshot)
+    filtered = table.scan(row_filter="id >= 3", snapshot_id=snapshot)
+    files = table.inspect.files(snapshot_id=snapshot).to_pylist()
+    bounds = [file["readable_metrics"]["id"] for file in files]
+    return {
+        "rows": rows_of(scan.to_arrow()),
+        "filtered": sorted(filtered.to_arrow()["id"].to_pylist()),
+        "filtered_files": len(list(filtered.plan_files())),
+        "bounds": sorted([found["lower_bound"], found["upper_bound"]] for found in bounds),
+        "history": len(table.history()),
+    }
+
+
+def extension(module, name):
+    """Where a PyPI package keeps DuckDB's extension."""
+    folder = pathlib.Path(module.__file__).parent / "extensions"
+    return next(folder.glob(f"v{duckdb.__version__}/**/{name}.duckdb_extension"))
+
+
+def with_duckdb(location, snapshot):
+    """What DuckDB finds."""
+    connection = duckdb.connect(config={"allow_unsigned_extensions": "true"})
+    for module, name in ((duckdb_extension_avro, "avro"), (duckdb_extension_iceberg, "iceberg")):
+        connection.execute(f"LOAD '{extension(module, name)}'")
+    connection.execute("SET TimeZone = 'UTC'")
+    path = location.removeprefix("file://")
+    at = f", snapshot_from_id = {snapshot}" if snapshot else ""
+    source = f"iceberg_scan('{path}'{at})"
+    found = connection.execute(f"SELECT * FROM {source} ORDER BY id")
+    names = [column[0] for column in found.description]
+    rows = [dict(zip(names, map(plain, row))) for row in found.fetchall()]
+    filtered = connection.execute(f"SELECT id FROM {source} WHERE id >= 3 ORDER BY id").fetchall()
+    return {"rows": rows, "filtered": [row[0] for row in filtered]}
+
+
+def main():
+    """Prints what both engines find at the location given."""
+    location = sys.argv[1]
+    snapshot = int(sys.argv[2]) if len(sys.argv) > 2 else None
+    engines = {"pyiceberg": with_pyiceberg, "duckdb": with_duckdb}
+    print(json.dumps({name: read(location, snapshot) for name, read in engines.items()}))
+
+
+if __name__ == "__main__":
+    main()
