@@ -1,1 +1,36 @@
-//! The `engine` room.
+//! The `engine` room: SQL over the lake, and the only room that knows DataFusion.
+//!
+//! An [`Engine`] serves one lake; a [`Session`] answers statements at one ref, for one author. Reads go
+//! through native Parquet scans that the tables' manifests plan; writes go through one lake transaction
+//! per statement. A statement or clause that is not honoured is refused by name, never ignored.
+//!
+//! Names match as written first, then without case. `"flights@dev"` reads one table at another ref.
+
+mod answer;
+mod create;
+mod drive;
+mod engine;
+mod error;
+mod listing;
+mod memory;
+mod options;
+mod output;
+mod parameters;
+mod parents;
+mod planner;
+mod planning_error;
+mod relations;
+mod scan;
+mod session;
+mod sql;
+mod system;
+mod write;
+
+pub use answer::{Answer, BatchStream, Batches, Metrics};
+pub use engine::Engine;
+pub use error::{Error, Position, Result};
+pub use options::{EngineOptions, SessionOptions};
+pub use parameters::{placeholders, substitute};
+pub use parents::{TableRef, parents};
+pub use session::Session;
+pub use system::SystemTable;

@@ -1,0 +1,103 @@
+//! The columns and partition fields that CREATE TABLE asks for, in the types that a table can hold.
+
+use std::sync::Arc;
+
+use arrow::datatypes::{Field, Schema, SchemaRef};
+use datafusion::execution::SessionState;
+use datafusion::sql::sqlparser::ast::{ColumnDef, ColumnOption, DataType, ExactNumberInfo};
+use headwater_model::PartitionField;
+use headwater_tables::{normalise_schema, parse_type};
+
+use crate::error::{Error, Result};
+use crate::planner;
+use crate::planning_error::Limits;
+use crate::sql::names::{Match, find, near};
+use crate::sql::table_name::span_start;
+
+/// The schema of a list of columns.
+pub(crate) fn schema(
+    state: &SessionState,
+    columns: Vec<ColumnDef>,
+    limits: Limits,
+) -> Result<SchemaRef> {
+    let mut fields: Vec<Field> = Vec::with_capacity(columns.len());
+    for column in columns {
+        let name = column.name.value.clone();
+        if fields.iter().any(|field| *field.name() == name) {
+            return Err(Error::Invalid {
+                message: format!("there are two columns named `{name}`"),
+                hint: None,
+                position: span_start(column.name.span),
+            });
+        }
+        fields.push(field(state, column, limits)?);
+    }
+    Ok(Arc::new(normalise_schema(&Schema::new(fields))?))
+}
+
+fn field(state: &SessionState, column: ColumnDef, limits: Limits) -> Result<Field> {
+    let required = column.options.iter().any(|option| option.option == ColumnOption::NotNull);
+    let name = column.name.value.clone();
+    let position = span_start(column.name.span);
+    if let Some(data_type) = icebergs_own(&column.data_type) {
+        return Ok(Field::new(name, data_type, !required));
+    }
+    let written = column.data_type.to_string();
+    let planned =
+        planner::columns(state, vec![column]).map_err(|error| match limits.explain(&error) {
+            Error::Unsupported { .. } | Error::Invalid { .. } => Error::Unsupported {
+                what: format!("the type `{written}` of column `{name}`"),
+                hint: Some(
+                    "Use INT, BIGINT, DOUBLE, DECIMAL(p, s), VARCHAR, BOOLEAN, DATE, TIME, \
+                            TIMESTAMP, TIMESTAMPTZ or BINARY."
+                        .to_owned(),
+                ),
+                position,
+            },
+            other => other,
+        })?;
+    Ok(planned.field(0).clone())
+}
+
+/// A type that only Iceberg calls so.
+fn icebergs_own(data_type: &DataType) -> Option<arrow::datatypes::DataType> {
+    let text = match data_type {
+        DataType::Custom(name, arguments) if arguments.is_empty() => {
+            name.to_string().to_lowercase()
+        }
+        DataType::Uuid => "uuid".to_owned(),
+        DataType::Binary(None) => "binary".to_owned(),
+        DataType::Decimal(ExactNumberInfo::None) | DataType::Numeric(ExactNumberInfo::None) => {
+            "decimal(38, 10)".to_owned()
+        }
+        _ => return None,
+    };
+    parse_type(&text).ok()
+}
+
+/// Partition fields with their columns as the schema spells them.
+pub(crate) fn partition(
+    fields: Vec<PartitionField>,
+    schema: &Schema,
+) -> Result<Vec<PartitionField>> {
+    let spelled = |field: PartitionField| {
+        let names = schema.fields().iter().map(|column| column.name().as_str());
+        match find(&field.column, names.clone()) {
+            Match::One(column) => {
+                Ok(PartitionField { column: column.to_owned(), transform: field.transform })
+            }
+            Match::None => Err(Error::ColumnNotFound {
+                near: near(&field.column, names),
+                column: field.column,
+                relations: vec!["the new table".to_owned()],
+                position: None,
+            }),
+            Match::Many(candidates) => Err(Error::Ambiguous {
+                candidates: candidates.into_iter().map(str::to_owned).collect(),
+                name: field.column,
+                position: None,
+            }),
+        }
+    };
+    fields.into_iter().map(spelled).collect()
+}

@@ -1,0 +1,192 @@
+//! The engine of one lake: what all sessions share.
+//!
+//! An [`Engine`] holds the memory and spill limits, the cache of file footers, the threads that compute
+//! and one template of DataFusion's state, so that a session costs next to nothing.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use datafusion::datasource::physical_plan::parquet::CachedParquetFileReaderFactory;
+use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
+use datafusion::execution::object_store::ObjectStoreUrl;
+use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
+use datafusion::execution::{SessionState, SessionStateBuilder};
+use datafusion::prelude::SessionConfig;
+use headwater_lake::Lake;
+use parking_lot::RwLock;
+
+use crate::error::{Error, Result};
+use crate::memory::{QueryPool, TotalMemory};
+use crate::options::{EngineOptions, SessionOptions};
+use crate::planning_error::Limits;
+use crate::scan::ScanEnvironment;
+use crate::session::Session;
+use crate::system::{SystemTable, own_tables};
+
+/// Bytes of Parquet footers that are kept.
+const FOOTER_CACHE_BYTES: usize = 256 << 20;
+
+/// The stack of a thread that computes; deep plans recurse.
+const STACK_BYTES: usize = 8 << 20;
+
+/// The name of the lake's object store inside the engine.
+const STORE_URL: &str = "headwater://lake";
+
+/// SQL over one lake; cheap to clone.
+#[derive(Clone)]
+pub struct Engine(Arc<Inner>);
+
+struct Inner {
+    lake: Lake,
+    options: EngineOptions,
+    template: SessionState,
+    runtime: RuntimeEnv,
+    scans: ScanEnvironment,
+    total: Arc<TotalMemory>,
+    system: RwLock<BTreeMap<String, Arc<dyn SystemTable>>>,
+    threads: Threads,
+}
+
+/// The threads that compute. They are let go without waiting, since the last engine may go inside one
+/// of them.
+struct Threads(Option<tokio::runtime::Runtime>);
+
+impl Drop for Threads {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Engine").field("options", &self.0.options).finish_non_exhaustive()
+    }
+}
+
+impl Engine {
+    /// An engine over a lake. The spill folder is made where it is not there.
+    pub fn new(lake: Lake, options: EngineOptions) -> Result<Engine> {
+        let fail = |error: datafusion::common::DataFusionError| limits(&options).explain(&error);
+        let runtime = runtime(&options).map_err(fail)?;
+        let url = ObjectStoreUrl::parse(STORE_URL).map_err(fail)?;
+        let store = Arc::clone(lake.tables().object_store());
+        runtime.register_object_store(url.as_ref(), Arc::clone(&store));
+        let footers = runtime.cache_manager.get_file_metadata_cache();
+        let reader = Arc::new(CachedParquetFileReaderFactory::new(store, footers));
+        let template = SessionStateBuilder::new()
+            .with_config(config(&options))
+            .with_default_features()
+            .build();
+        let threads = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(options.threads.max(1))
+            .thread_name("headwater-engine")
+            .thread_stack_size(STACK_BYTES)
+            .enable_all()
+            .build()
+            .map_err(|error| Error::Internal { message: error.to_string() })?;
+        let total = Arc::new(TotalMemory::new(options.memory_bytes));
+        let engine = Engine(Arc::new(Inner {
+            lake,
+            template,
+            runtime,
+            scans: ScanEnvironment { url, reader },
+            total,
+            system: RwLock::default(),
+            threads: Threads(Some(threads)),
+            options,
+        }));
+        own_tables().into_iter().for_each(|table| engine.add_system_table(table));
+        Ok(engine)
+    }
+
+    /// The lake.
+    pub fn lake(&self) -> &Lake {
+        &self.0.lake
+    }
+
+    /// Adds a table to the namespace `system`, in place of one of the same name.
+    pub fn add_system_table(&self, table: Arc<dyn SystemTable>) {
+        self.0.system.write().insert(table.name().to_owned(), table);
+    }
+
+    /// A session. It costs no look-up: a wrong ref is an error of the first statement.
+    pub fn session(&self, options: SessionOptions) -> Result<Session> {
+        Ok(Session::new(self.clone(), options))
+    }
+
+    pub(crate) fn system_tables(&self) -> Vec<Arc<dyn SystemTable>> {
+        self.0.system.read().values().cloned().collect()
+    }
+
+    pub(crate) fn scans(&self) -> &ScanEnvironment {
+        &self.0.scans
+    }
+
+    /// The template of a statement's state, for what needs no memory of its own.
+    pub(crate) fn template(&self) -> &SessionState {
+        &self.0.template
+    }
+
+    /// The state and the memory of one statement.
+    pub(crate) fn statement(&self, memory_bytes: Option<u64>) -> (SessionState, Arc<QueryPool>) {
+        let limit = self.memory_limit(memory_bytes);
+        let pool = Arc::new(QueryPool::new(limit, Arc::clone(&self.0.total)));
+        let mut runtime = self.0.runtime.clone();
+        runtime.memory_pool = Arc::clone(&pool) as _;
+        let mut state = SessionStateBuilder::new_from_existing(self.0.template.clone())
+            .with_runtime_env(Arc::new(runtime))
+            .build();
+        state.mark_start_execution();
+        (state, pool)
+    }
+
+    /// The limits that a statement runs under.
+    pub(crate) fn limits(&self, memory_bytes: Option<u64>) -> Limits {
+        let query_memory_bytes = self.memory_limit(memory_bytes);
+        Limits { query_memory_bytes, ..limits(&self.0.options) }
+    }
+
+    fn memory_limit(&self, memory_bytes: Option<u64>) -> u64 {
+        let own = memory_bytes.unwrap_or(self.0.options.query_memory_bytes);
+        own.min(self.0.options.memory_bytes)
+    }
+
+    /// The threads that compute.
+    pub(crate) fn threads(&self) -> Result<&tokio::runtime::Handle> {
+        let stopped = || Error::Internal { message: "the engine has stopped".to_owned() };
+        self.0.threads.0.as_ref().map(tokio::runtime::Runtime::handle).ok_or_else(stopped)
+    }
+}
+
+fn limits(options: &EngineOptions) -> Limits {
+    Limits {
+        query_memory_bytes: options.query_memory_bytes,
+        engine_memory_bytes: options.memory_bytes,
+        spill_bytes: options.spill_bytes_max,
+    }
+}
+
+fn runtime(options: &EngineOptions) -> Result<RuntimeEnv, datafusion::common::DataFusionError> {
+    let disk = DiskManagerBuilder::default()
+        .with_mode(DiskManagerMode::Directories(vec![options.spill_dir.clone()]))
+        .with_max_temp_directory_size(options.spill_bytes_max);
+    RuntimeEnvBuilder::new()
+        .with_disk_manager_builder(disk)
+        .with_metadata_cache_limit(FOOTER_CACHE_BYTES)
+        .build()
+}
+
+fn config(options: &EngineOptions) -> SessionConfig {
+    let mut config = SessionConfig::new()
+        .with_target_partitions(options.threads.max(1))
+        .with_create_default_catalog_and_schema(false)
+        .with_information_schema(false);
+    let settings = config.options_mut();
+    // Names are matched before DataFusion sees them; it is to compare them as they are.
+    settings.sql_parser.enable_ident_normalization = false;
+    settings.sql_parser.collect_spans = true;
+    settings.execution.parquet.pushdown_filters = false;
+    config
+}

@@ -1,0 +1,344 @@
+//! What can go wrong with a statement, and what to do about it.
+//!
+//! [`Error`] is the room's one error type. DataFusion's own errors never leave the room as they are:
+//! `planning_error` turns them into these. Messages name the offending word in backticks and, where the
+//! statement's text is known, the line and column at which it stands.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use headwater_model::{ErrorCode, Fault, Problem};
+use serde_json::{Value, json};
+
+/// A result of this room.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Where in a statement's text something stands; both count from 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Position {
+    /// The line.
+    pub line: u64,
+    /// The column, in characters.
+    pub column: u64,
+}
+
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "line {}, column {}", self.line, self.column)
+    }
+}
+
+/// The position as the end of a message, or nothing.
+struct At<'a>(&'a Option<Position>);
+
+impl fmt::Display for At<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(position) => write!(f, " ({position})"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Why a statement was refused or failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The lake refused or failed.
+    #[error(transparent)]
+    Lake(#[from] headwater_lake::Error),
+    /// The catalog refused or failed.
+    #[error(transparent)]
+    Catalog(#[from] headwater_catalog::Error),
+    /// Reading or writing table files failed.
+    #[error(transparent)]
+    Tables(#[from] headwater_tables::Error),
+    /// A name that breaks the naming rules.
+    #[error(transparent)]
+    Name(#[from] headwater_model::NameError),
+    /// A system table, or whoever feeds rows in, failed.
+    #[error(transparent)]
+    Problem(#[from] Problem),
+    /// Text that is no SQL.
+    #[error("{message}{}", At(position))]
+    Syntax {
+        /// What was expected, and what was found.
+        message: String,
+        /// Where.
+        position: Option<Position>,
+    },
+    /// A statement or clause that is not honoured.
+    #[error("{what} is not supported{}", At(position))]
+    Unsupported {
+        /// The statement or clause, as it is written.
+        what: String,
+        /// What to do instead.
+        hint: Option<String>,
+        /// Where.
+        position: Option<Position>,
+    },
+    /// No table of that name.
+    #[error("table `{table}` is not in `{reference}`{}", At(position))]
+    TableNotFound {
+        /// The table as written.
+        table: String,
+        /// The ref it was looked for at.
+        reference: String,
+        /// A table with a similar name.
+        near: Option<String>,
+        /// Where.
+        position: Option<Position>,
+    },
+    /// No namespace of that name.
+    #[error("namespace `{namespace}` is not in `{reference}`{}", At(position))]
+    NamespaceNotFound {
+        /// The namespace as written.
+        namespace: String,
+        /// The ref it was looked for at.
+        reference: String,
+        /// A namespace with a similar name.
+        near: Option<String>,
+        /// Where.
+        position: Option<Position>,
+    },
+    /// No column of that name.
+    #[error("column `{column}` is not in {}{}", sources(relations), At(position))]
+    ColumnNotFound {
+        /// The column as written.
+        column: String,
+        /// What was searched.
+        relations: Vec<String>,
+        /// A column with a similar name.
+        near: Option<String>,
+        /// Where.
+        position: Option<Position>,
+    },
+    /// A name that fits several things.
+    #[error("`{name}` could be {}{}", alternatives(candidates), At(position))]
+    Ambiguous {
+        /// The name as written.
+        name: String,
+        /// What it fits.
+        candidates: Vec<String>,
+        /// Where.
+        position: Option<Position>,
+    },
+    /// SQL that parses and does not plan.
+    #[error("{message}{}", At(position))]
+    Invalid {
+        /// What is wrong.
+        message: String,
+        /// What to do.
+        hint: Option<String>,
+        /// Where.
+        position: Option<Position>,
+    },
+    /// A table or namespace that is there already.
+    #[error("{what} `{name}` is there already")]
+    AlreadyExists {
+        /// `table` or `namespace`.
+        what: &'static str,
+        /// Its name.
+        name: String,
+    },
+    /// A write at a ref that is no branch.
+    #[error("`{reference}` is not a branch, and only a branch can be written to")]
+    NotABranch {
+        /// The ref.
+        reference: String,
+    },
+    /// A write to a branch that takes none.
+    #[error("branch `{branch}` is protected")]
+    Protected {
+        /// The branch.
+        branch: String,
+    },
+    /// A parameter without a value, or a value without a literal.
+    #[error("parameter `${name}` {reason}{}", At(position))]
+    Parameter {
+        /// The parameter, without the dollar sign.
+        name: String,
+        /// What is wrong with it.
+        reason: &'static str,
+        /// Where.
+        position: Option<Position>,
+    },
+    /// A value that an operation could not take, met while rows were computed.
+    #[error("{message}")]
+    Value {
+        /// What happened.
+        message: String,
+    },
+    /// The statement's memory limit was reached and nothing was left to spill.
+    #[error("the statement needs more than its memory limit of {}", bytes(*limit))]
+    MemoryLimit {
+        /// The limit in bytes.
+        limit: u64,
+    },
+    /// Every statement together reached the engine's memory limit.
+    #[error("the statements running now need more than the engine's memory of {}", bytes(*limit))]
+    EngineMemory {
+        /// The limit in bytes.
+        limit: u64,
+    },
+    /// What was spilled reached its limit.
+    #[error("the statement spilled more than the limit of {} to disk", bytes(*limit))]
+    SpillLimit {
+        /// The limit in bytes.
+        limit: u64,
+    },
+    /// The disk that is spilled to is full.
+    #[error("no space is left on the disk to spill to")]
+    DiskFull,
+    /// The work was stopped.
+    #[error("the statement was stopped")]
+    Cancelled,
+    /// A table file cannot be read.
+    #[error("a table file cannot be read: {message}")]
+    Storage {
+        /// What the store or the file says.
+        message: String,
+    },
+    /// A fault of our own.
+    #[error("the statement failed inside the engine: {message}")]
+    Internal {
+        /// What happened.
+        message: String,
+    },
+}
+
+fn sources(relations: &[String]) -> String {
+    match relations {
+        [] => "scope here".to_owned(),
+        [one] => format!("`{one}`"),
+        many => alternatives(many),
+    }
+}
+
+fn alternatives(names: &[String]) -> String {
+    let quoted: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
+    match quoted.split_last() {
+        Some((last, rest)) if !rest.is_empty() => format!("{} or {last}", rest.join(", ")),
+        _ => quoted.concat(),
+    }
+}
+
+fn bytes(count: u64) -> String {
+    const UNITS: [(&str, u64); 3] = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
+    match UNITS.iter().find(|(_, size)| count >= *size) {
+        Some((unit, size)) if count % size == 0 => format!("{} {unit}", count / size),
+        Some((unit, size)) => format!("{:.1} {unit}", count as f64 / *size as f64),
+        None => format!("{count} bytes"),
+    }
+}
+
+impl Error {
+    /// A statement or clause that is refused by name.
+    pub(crate) fn unsupported(what: impl Into<String>) -> Self {
+        Error::Unsupported { what: what.into(), hint: None, position: None }
+    }
+
+    /// SQL that does not plan, for a reason in words.
+    pub(crate) fn invalid(message: impl Into<String>) -> Self {
+        Error::Invalid { message: message.into(), hint: None, position: None }
+    }
+
+    /// Where in the statement the error stands, if that is known.
+    pub fn position(&self) -> Option<Position> {
+        match self {
+            Error::Syntax { position, .. }
+            | Error::Unsupported { position, .. }
+            | Error::TableNotFound { position, .. }
+            | Error::NamespaceNotFound { position, .. }
+            | Error::ColumnNotFound { position, .. }
+            | Error::Ambiguous { position, .. }
+            | Error::Invalid { position, .. }
+            | Error::Parameter { position, .. } => *position,
+            _ => None,
+        }
+    }
+}
+
+impl Fault for Error {
+    fn code(&self) -> ErrorCode {
+        match self {
+            Error::Lake(error) => error.code(),
+            Error::Catalog(error) => error.code(),
+            Error::Tables(error) => error.code(),
+            Error::Name(error) => error.code(),
+            Error::Problem(problem) => problem.code,
+            Error::Syntax { .. } | Error::Ambiguous { .. } | Error::Invalid { .. } => {
+                ErrorCode::InvalidSql
+            }
+            Error::Unsupported { .. } => ErrorCode::UnsupportedStatement,
+            Error::TableNotFound { .. } => ErrorCode::TableNotFound,
+            Error::NamespaceNotFound { .. } => ErrorCode::NamespaceNotFound,
+            Error::ColumnNotFound { .. } => ErrorCode::ColumnNotFound,
+            Error::AlreadyExists { .. } => ErrorCode::AlreadyExists,
+            Error::NotABranch { .. } | Error::Parameter { .. } => ErrorCode::InvalidArgument,
+            Error::Protected { .. } => ErrorCode::BranchProtected,
+            Error::Value { .. } => ErrorCode::BadRow,
+            Error::MemoryLimit { .. } | Error::EngineMemory { .. } => ErrorCode::MemoryLimit,
+            Error::SpillLimit { .. } | Error::DiskFull => ErrorCode::DiskFull,
+            Error::Cancelled => ErrorCode::Cancelled,
+            Error::Storage { .. } => ErrorCode::Storage,
+            Error::Internal { .. } => ErrorCode::Internal,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Error::Lake(error) => error.hint(),
+            Error::Catalog(error) => error.hint(),
+            Error::Tables(error) => error.hint(),
+            Error::Name(error) => error.hint(),
+            Error::Problem(problem) => problem.hint.clone(),
+            Error::Unsupported { hint, .. } | Error::Invalid { hint, .. } => hint.clone(),
+            Error::TableNotFound { near, .. }
+            | Error::NamespaceNotFound { near, .. }
+            | Error::ColumnNotFound { near, .. } => {
+                near.as_ref().map(|near| format!("Did you mean `{near}`?"))
+            }
+            other => other.fixed_hint().map(str::to_owned),
+        }
+    }
+
+    fn context(&self) -> BTreeMap<String, Value> {
+        let mut context = match self {
+            Error::Lake(error) => error.context(),
+            Error::Catalog(error) => error.context(),
+            Error::Tables(error) => error.context(),
+            Error::Problem(problem) => problem.context.clone(),
+            _ => BTreeMap::new(),
+        };
+        if let Some(position) = self.position() {
+            context.insert("line".to_owned(), json!(position.line));
+            context.insert("column".to_owned(), json!(position.column));
+        }
+        context
+    }
+}
+
+impl Error {
+    /// The hint of a variant whose hint does not depend on its data.
+    fn fixed_hint(&self) -> Option<&'static str> {
+        match self {
+            Error::Ambiguous { .. } => Some("Write the name exactly as it is spelled there."),
+            Error::AlreadyExists { what: "table", .. } => {
+                Some("Use CREATE OR REPLACE TABLE, or choose another name.")
+            }
+            Error::AlreadyExists { .. } => Some("Use IF NOT EXISTS, or choose another name."),
+            Error::NotABranch { .. } => Some("Name a branch, or create one there first."),
+            Error::Protected { .. } => Some("Write to another branch and merge it."),
+            Error::Parameter { .. } => Some("Give the parameter a value."),
+            Error::MemoryLimit { .. } => {
+                Some("Raise the limit, read fewer columns or rows, or join smaller tables.")
+            }
+            Error::EngineMemory { .. } => {
+                Some("Run fewer statements at once, or give the server more memory.")
+            }
+            Error::SpillLimit { .. } => Some("Raise the spill limit, or read fewer rows."),
+            Error::DiskFull => Some("Free some space and try again."),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! SHOW TABLES and DESCRIBE.
+
+use std::sync::Arc;
+
+use arrow::array::{BooleanArray, RecordBatch, StringArray};
+use arrow::datatypes::{DataType, Field, Schema};
+use datafusion::sql::sqlparser::ast::ObjectName;
+use headwater_model::SYSTEM_NAMESPACE;
+use headwater_tables::type_name;
+
+use crate::answer::Answer;
+use crate::error::Result;
+use crate::output;
+use crate::relations::Lookup;
+use crate::scan::plain_schema;
+use crate::session::Session;
+use crate::sql::names::same_but_case;
+use crate::sql::table_name::{WrittenTable, position};
+use crate::sql::tables::Mention;
+
+impl Session {
+    /// The tables of a namespace, or of all but the system's own.
+    pub(crate) async fn show_tables(&self, namespace: Option<String>) -> Result<Answer> {
+        let view = self.view().await?;
+        let mut names: Vec<(String, String)> = Vec::new();
+        for (table, _) in view.list(None).await? {
+            if namespace.as_ref().is_none_or(|wanted| same_but_case(wanted, &table.namespace)) {
+                names.push((table.namespace, table.name));
+            }
+        }
+        if namespace.is_some_and(|wanted| same_but_case(&wanted, SYSTEM_NAMESPACE)) {
+            let tables = self.engine.system_tables();
+            let name = |table: &str| (SYSTEM_NAMESPACE.to_owned(), table.to_owned());
+            names.extend(tables.iter().map(|table| name(table.name())));
+        }
+        let namespaces =
+            StringArray::from_iter_values(names.iter().map(|(namespace, _)| namespace));
+        let tables = StringArray::from_iter_values(names.iter().map(|(_, table)| table));
+        let schema = Schema::new(vec![
+            Field::new("namespace", DataType::Utf8, false),
+            Field::new("table", DataType::Utf8, false),
+        ]);
+        let batch =
+            RecordBatch::try_new(Arc::new(schema), vec![Arc::new(namespaces), Arc::new(tables)]);
+        let batch = batch.map_err(headwater_lake::Error::from)?;
+        Ok(output::of_batch(batch, self.run().metrics))
+    }
+
+    /// The columns of a table.
+    pub(crate) async fn describe(&self, name: &ObjectName) -> Result<Answer> {
+        let view = self.view().await?;
+        let table = WrittenTable::of(name)?;
+        let mut lookup = Lookup::new(self, &view);
+        lookup.add(&Mention { table, position: position(name) }).await?;
+        let (_, sources) = lookup.finish();
+        let schemas = sources.into_values().map(|source| plain_schema(&source.schema()));
+        let fields: Vec<_> = schemas.flat_map(|schema| schema.fields().to_vec()).collect();
+        let names = StringArray::from_iter_values(fields.iter().map(|field| field.name()));
+        let types =
+            StringArray::from_iter_values(fields.iter().map(|field| type_name(field.data_type())));
+        let nullable: BooleanArray = fields.iter().map(|field| Some(field.is_nullable())).collect();
+        let schema = Schema::new(vec![
+            Field::new("column", DataType::Utf8, false),
+            Field::new("type", DataType::Utf8, false),
+            Field::new("nullable", DataType::Boolean, false),
+        ]);
+        let columns: Vec<arrow::array::ArrayRef> =
+            vec![Arc::new(names), Arc::new(types), Arc::new(nullable)];
+        let batch = RecordBatch::try_new(Arc::new(schema), columns);
+        let batch = batch.map_err(headwater_lake::Error::from)?;
+        Ok(output::of_batch(batch, self.run().metrics))
+    }
+}

@@ -1,0 +1,149 @@
+//! Memory of statements: each has a pool of its own, and all of them together a total.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use datafusion::common::{DataFusionError, Result};
+use datafusion::execution::memory_pool::{
+    FairSpillPool, MemoryConsumer, MemoryLimit, MemoryPool, MemoryReservation,
+};
+
+/// The message by which the engine's own limit is told from a statement's.
+pub(crate) const ENGINE_LIMIT_REACHED: &str = "the engine's memory limit is reached";
+
+/// What all statements of an engine hold together.
+#[derive(Debug)]
+pub(crate) struct TotalMemory {
+    limit: usize,
+    used: AtomicUsize,
+}
+
+impl TotalMemory {
+    /// A total of that many bytes.
+    pub(crate) fn new(limit: u64) -> Self {
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        TotalMemory { limit, used: AtomicUsize::new(0) }
+    }
+
+    fn try_grow(&self, additional: usize) -> bool {
+        let fits = |used: usize| used.checked_add(additional).filter(|sum| *sum <= self.limit);
+        self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).is_ok()
+    }
+
+    fn grow(&self, additional: usize) {
+        self.used.fetch_add(additional, Ordering::Relaxed);
+    }
+
+    fn shrink(&self, by: usize) {
+        self.used.fetch_sub(by, Ordering::Relaxed);
+    }
+}
+
+/// The memory of one statement: shared fairly among the operators that can spill, and remembered at its
+/// highest.
+#[derive(Debug)]
+pub(crate) struct QueryPool {
+    fair: FairSpillPool,
+    limit: usize,
+    total: Arc<TotalMemory>,
+    used: AtomicUsize,
+    peak: AtomicUsize,
+}
+
+impl QueryPool {
+    /// A pool of that many bytes under a total.
+    pub(crate) fn new(limit: u64, total: Arc<TotalMemory>) -> Self {
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        QueryPool {
+            fair: FairSpillPool::new(limit),
+            limit,
+            total,
+            used: AtomicUsize::new(0),
+            peak: AtomicUsize::new(0),
+        }
+    }
+
+    /// The most bytes that were held at once.
+    pub(crate) fn peak(&self) -> u64 {
+        self.peak.load(Ordering::Relaxed) as u64
+    }
+
+    fn note_growth(&self, additional: usize) {
+        let used = self.used.fetch_add(additional, Ordering::Relaxed) + additional;
+        self.peak.fetch_max(used, Ordering::Relaxed);
+    }
+}
+
+impl MemoryPool for QueryPool {
+    fn name(&self) -> &'static str {
+        "statement"
+    }
+
+    fn register(&self, consumer: &MemoryConsumer) {
+        self.fair.register(consumer);
+    }
+
+    fn unregister(&self, consumer: &MemoryConsumer) {
+        self.fair.unregister(consumer);
+    }
+
+    fn grow(&self, reservation: &MemoryReservation, additional: usize) {
+        self.fair.grow(reservation, additional);
+        self.total.grow(additional);
+        self.note_growth(additional);
+    }
+
+    fn shrink(&self, reservation: &MemoryReservation, shrink: usize) {
+        self.fair.shrink(reservation, shrink);
+        self.total.shrink(shrink);
+        self.used.fetch_sub(shrink, Ordering::Relaxed);
+    }
+
+    fn try_grow(&self, reservation: &MemoryReservation, additional: usize) -> Result<()> {
+        self.fair.try_grow(reservation, additional)?;
+        if !self.total.try_grow(additional) {
+            self.fair.shrink(reservation, additional);
+            return Err(DataFusionError::ResourcesExhausted(ENGINE_LIMIT_REACHED.to_owned()));
+        }
+        self.note_growth(additional);
+        Ok(())
+    }
+
+    fn reserved(&self) -> usize {
+        self.fair.reserved()
+    }
+
+    fn memory_limit(&self) -> MemoryLimit {
+        MemoryLimit::Finite(self.limit)
+    }
+}
+
+impl fmt::Display for QueryPool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "statement(pool_size: {} bytes)", self.limit)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_statement_is_held_to_its_own_limit_and_to_the_total() {
+        let total = Arc::new(TotalMemory::new(100));
+        let pool =
+            |limit| -> Arc<dyn MemoryPool> { Arc::new(QueryPool::new(limit, Arc::clone(&total))) };
+        let (one, other) = (pool(80), pool(80));
+        let mine = MemoryConsumer::new("mine").register(&one);
+        let theirs = MemoryConsumer::new("theirs").register(&other);
+        mine.try_grow(70).unwrap();
+        assert!(mine.try_grow(20).is_err());
+        let refused = theirs.try_grow(40).unwrap_err().to_string();
+        assert!(refused.contains(ENGINE_LIMIT_REACHED), "{refused}");
+        mine.free();
+        theirs.try_grow(40).unwrap();
+        drop(theirs);
+        assert_eq!(total.used.load(Ordering::Relaxed), 0);
+    }
+}

@@ -1,0 +1,53 @@
+//! Answers: from what a plan gives to what a caller takes.
+
+use std::sync::Arc;
+
+use arrow::array::{Int64Array, RecordBatch, StringArray};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::common::DataFusionError;
+use futures::StreamExt;
+use futures::stream;
+use headwater_model::Commit;
+
+use crate::answer::{Answer, Metrics};
+use crate::drive::Running;
+use crate::error::Result;
+use crate::planning_error::Limits;
+use crate::scan::{plain_batch, plain_schema};
+
+/// A running plan as an answer: without string views, its errors in our words.
+pub(crate) fn answer(running: Running, metrics: Arc<Metrics>, limits: Limits) -> Answer {
+    let schema = plain_schema(&running.schema);
+    let counted = Arc::clone(&metrics);
+    let target = SchemaRef::clone(&schema);
+    let stream = running.stream.map(move |batch| {
+        let batch = batch.and_then(|batch| Ok(plain_batch(&batch, &target)?));
+        let batch = batch.map_err(|error: DataFusionError| limits.explain(&error))?;
+        counted.answered(batch.num_rows());
+        Ok(batch)
+    });
+    Answer { schema, stream: stream.boxed(), metrics, commit: None }
+}
+
+/// A batch that is there already as an answer.
+pub(crate) fn of_batch(batch: RecordBatch, metrics: Arc<Metrics>) -> Answer {
+    let schema = batch.schema();
+    metrics.answered(batch.num_rows());
+    let stream = stream::iter([Ok(batch)]).boxed();
+    Answer { schema, stream, metrics, commit: None }
+}
+
+/// What a write answers: how many rows went to tables, and the commit, none where nothing changed.
+pub(crate) fn of_write(rows: u64, commit: Option<Commit>, metrics: Arc<Metrics>) -> Result<Answer> {
+    let schema = Arc::new(Schema::new(vec![
+        Field::new("rows", DataType::Int64, false),
+        Field::new("commit", DataType::Utf8, true),
+    ]));
+    let id = commit.as_ref().map(|commit| commit.id.to_string());
+    let batch = RecordBatch::try_new(
+        SchemaRef::clone(&schema),
+        vec![Arc::new(Int64Array::from(vec![rows as i64])), Arc::new(StringArray::from(vec![id]))],
+    );
+    let batch = batch.map_err(headwater_lake::Error::from)?;
+    Ok(Answer { schema, stream: stream::iter([Ok(batch)]).boxed(), metrics, commit })
+}

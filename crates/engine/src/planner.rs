@@ -1,0 +1,155 @@
+//! From a resolved tree to DataFusion's logical plan.
+//!
+//! DataFusion's own way looks every table up in catalogs of schemas; here the tables of a statement are
+//! known before, so that planning waits for nothing and a session is cheap.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Schema, SchemaRef};
+use datafusion::catalog::TableFunctionArgs;
+use datafusion::catalog::cte_worktable::CteWorkTable;
+use datafusion::common::config::ConfigOptions;
+use datafusion::common::{DFSchema, DataFusionError, Result, TableReference, plan_datafusion_err};
+use datafusion::datasource::provider_as_source;
+use datafusion::execution::SessionState;
+use datafusion::logical_expr::planner::{
+    ContextProvider, ExprPlanner, RelationPlanner, TypePlanner,
+};
+use datafusion::logical_expr::simplify::SimplifyContext;
+use datafusion::logical_expr::{
+    AggregateUDF, Expr, HigherOrderUDF, LogicalPlan, ScalarUDF, TableSource, WindowUDF,
+};
+use datafusion::optimizer::simplify_expressions::ExprSimplifier;
+use datafusion::sql::planner::{ParserOptions, SqlToRel};
+use datafusion::sql::sqlparser::ast::{ColumnDef, Statement};
+
+/// The tables of a statement: namespace and label to what reads them.
+pub(crate) type Sources = HashMap<(String, String), Arc<dyn TableSource>>;
+
+/// Plans a query or an INSERT whose names are resolved.
+pub(crate) fn plan(
+    state: &SessionState,
+    sources: &Sources,
+    statement: Statement,
+) -> Result<LogicalPlan> {
+    let context = Context { state, sources };
+    SqlToRel::new_with_options(&context, options(state)).sql_statement_to_plan(statement)
+}
+
+/// The Arrow columns that a list of SQL columns means.
+pub(crate) fn columns(state: &SessionState, columns: Vec<ColumnDef>) -> Result<Schema> {
+    let sources = Sources::new();
+    let context = Context { state, sources: &sources };
+    SqlToRel::new_with_options(&context, options(state)).build_schema(columns)
+}
+
+fn options(state: &SessionState) -> ParserOptions {
+    ParserOptions::from(&state.config().options().sql_parser)
+}
+
+struct Context<'a> {
+    state: &'a SessionState,
+    sources: &'a Sources,
+}
+
+impl ContextProvider for Context<'_> {
+    fn get_table_source(&self, name: TableReference) -> Result<Arc<dyn TableSource>> {
+        let schema = name.schema().unwrap_or_default().to_owned();
+        let key = (schema, name.table().to_owned());
+        self.sources
+            .get(&key)
+            .cloned()
+            .ok_or_else(|| plan_datafusion_err!("table '{name}' not found"))
+    }
+
+    fn get_table_function_source(
+        &self,
+        name: &str,
+        args: Vec<Expr>,
+    ) -> Result<Arc<dyn TableSource>> {
+        let functions = self.state.table_functions();
+        let lower = name.to_lowercase();
+        let function = functions
+            .get(name)
+            .or_else(|| functions.get(&lower))
+            .ok_or_else(|| plan_datafusion_err!("Invalid function '{name}'"))?;
+        let context = SimplifyContext::builder()
+            .with_config_options(Arc::clone(self.state.config_options()))
+            .with_query_execution_start_time(
+                self.state.execution_props().query_execution_start_time,
+            )
+            .build();
+        let simplifier = ExprSimplifier::new(context);
+        let empty = DFSchema::empty();
+        let simple = |arg| simplifier.coerce(arg, &empty).and_then(|arg| simplifier.simplify(arg));
+        let args = args.into_iter().map(simple).collect::<Result<Vec<_>>>()?;
+        let provider =
+            function.create_table_provider_with_args(TableFunctionArgs::new(&args, self.state))?;
+        Ok(provider_as_source(provider))
+    }
+
+    fn create_cte_work_table(&self, name: &str, schema: SchemaRef) -> Result<Arc<dyn TableSource>> {
+        Ok(provider_as_source(Arc::new(CteWorkTable::new(name, schema))))
+    }
+
+    fn get_expr_planners(&self) -> &[Arc<dyn ExprPlanner>] {
+        self.state.expr_planners()
+    }
+
+    fn get_relation_planners(&self) -> &[Arc<dyn RelationPlanner>] {
+        self.state.relation_planners()
+    }
+
+    fn get_type_planner(&self) -> Option<Arc<dyn TypePlanner>> {
+        None
+    }
+
+    fn get_function_meta(&self, name: &str) -> Option<Arc<ScalarUDF>> {
+        self.state.scalar_functions().get(name).cloned()
+    }
+
+    fn get_higher_order_meta(&self, name: &str) -> Option<Arc<HigherOrderUDF>> {
+        self.state.higher_order_functions().get(name).cloned()
+    }
+
+    fn get_aggregate_meta(&self, name: &str) -> Option<Arc<AggregateUDF>> {
+        self.state.aggregate_functions().get(name).cloned()
+    }
+
+    fn get_window_meta(&self, name: &str) -> Option<Arc<WindowUDF>> {
+        self.state.window_functions().get(name).cloned()
+    }
+
+    fn get_variable_type(&self, _: &[String]) -> Option<DataType> {
+        None
+    }
+
+    fn options(&self) -> &ConfigOptions {
+        self.state.config_options()
+    }
+
+    fn udf_names(&self) -> Vec<String> {
+        self.state.scalar_functions().keys().cloned().collect()
+    }
+
+    fn higher_order_function_names(&self) -> Vec<String> {
+        self.state.higher_order_functions().keys().cloned().collect()
+    }
+
+    fn udaf_names(&self) -> Vec<String> {
+        self.state.aggregate_functions().keys().cloned().collect()
+    }
+
+    fn udwf_names(&self) -> Vec<String> {
+        self.state.window_functions().keys().cloned().collect()
+    }
+}
+
+/// The rows of a planned INSERT, in the table's columns.
+pub(crate) fn rows_of(plan: LogicalPlan) -> Result<LogicalPlan> {
+    match plan {
+        LogicalPlan::Dml(insert) => Ok(Arc::unwrap_or_clone(insert.input)),
+        other => Err(DataFusionError::Internal(format!("not an INSERT: {}", other.display()))),
+    }
+}

@@ -1,0 +1,309 @@
+//! DataFusion's errors in our words. What it says of itself (types of its tree, hints about its own
+//! settings, backtraces) is cut off; names go in backticks; places in the text are kept.
+
+use std::error::Error as StdError;
+use std::io::ErrorKind;
+
+use arrow::error::ArrowError;
+use datafusion::common::{Column, DataFusionError, SchemaError, Span};
+use headwater_model::{Fault, Problem};
+
+use crate::error::{Error, Position};
+use crate::memory::ENGINE_LIMIT_REACHED;
+use crate::sql::names::near;
+use crate::sql::parse::lower_first;
+
+/// The limits that a statement ran under, for the errors that name them.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    /// The statement's memory in bytes.
+    pub query_memory_bytes: u64,
+    /// The engine's memory in bytes.
+    pub engine_memory_bytes: u64,
+    /// Bytes that may be spilled.
+    pub spill_bytes: u64,
+}
+
+impl Limits {
+    /// The error in our words.
+    pub(crate) fn explain(&self, error: &DataFusionError) -> Error {
+        match error {
+            DataFusionError::Context(_, inner) => self.explain(inner),
+            DataFusionError::Shared(inner) => self.explain(inner),
+            DataFusionError::Collection(errors) => match errors.first() {
+                Some(first) => self.explain(first),
+                None => internal("an error without a message"),
+            },
+            DataFusionError::Diagnostic(diagnostic, inner) => {
+                placed(self.explain(inner), diagnostic.span)
+            }
+            DataFusionError::SchemaError(schema, _) => schema_error(schema),
+            DataFusionError::SQL(parser, _) => {
+                Error::Syntax { message: lower_first(&parser.to_string()), position: None }
+            }
+            DataFusionError::Plan(message) => plan_error(message),
+            DataFusionError::NotImplemented(message) => not_implemented(message),
+            DataFusionError::Execution(message) => Error::Value { message: clean(message) },
+            DataFusionError::ArrowError(arrow, _) => self.arrow_error(arrow),
+            DataFusionError::ParquetError(parquet) => storage(parquet.as_ref()),
+            DataFusionError::ObjectStore(store) => storage(store.as_ref()),
+            DataFusionError::IoError(io) => storage(io),
+            DataFusionError::ResourcesExhausted(message) => self.exhausted(message),
+            DataFusionError::External(inner) => self.external(inner.as_ref()),
+            DataFusionError::ExecutionJoin(join) if join.is_cancelled() => Error::Cancelled,
+            DataFusionError::ExecutionJoin(_) => internal("a part of the statement panicked"),
+            DataFusionError::Internal(message)
+            | DataFusionError::Configuration(message)
+            | DataFusionError::Substrait(message)
+            | DataFusionError::Ffi(message) => internal(&clean(message)),
+        }
+    }
+
+    fn arrow_error(&self, error: &ArrowError) -> Error {
+        match error {
+            ArrowError::DivideByZero => Error::Value { message: "division by zero".to_owned() },
+            ArrowError::ArithmeticOverflow(message)
+            | ArrowError::CastError(message)
+            | ArrowError::ComputeError(message)
+            | ArrowError::ParseError(message)
+            | ArrowError::CsvError(message)
+            | ArrowError::JsonError(message)
+            | ArrowError::InvalidArgumentError(message) => Error::Value { message: clean(message) },
+            ArrowError::SchemaError(message) | ArrowError::NotYetImplemented(message) => {
+                Error::invalid(clean(message))
+            }
+            ArrowError::ExternalError(inner) => self.external(inner.as_ref()),
+            ArrowError::IoError(_, io) => storage(io),
+            other => internal(&clean(&other.to_string())),
+        }
+    }
+
+    fn external(&self, error: &(dyn StdError + Send + Sync + 'static)) -> Error {
+        if let Some(inner) = error.downcast_ref::<DataFusionError>() {
+            return self.explain(inner);
+        }
+        if let Some(inner) = error.downcast_ref::<ArrowError>() {
+            return self.arrow_error(inner);
+        }
+        let problem = error
+            .downcast_ref::<Problem>()
+            .cloned()
+            .or_else(|| error.downcast_ref::<Error>().map(Fault::to_problem))
+            .or_else(|| error.downcast_ref::<headwater_lake::Error>().map(Fault::to_problem))
+            .or_else(|| error.downcast_ref::<headwater_tables::Error>().map(Fault::to_problem));
+        match problem {
+            Some(problem) => Error::Problem(problem),
+            None => storage(error),
+        }
+    }
+
+    fn exhausted(&self, message: &str) -> Error {
+        if message.contains(ENGINE_LIMIT_REACHED) {
+            Error::EngineMemory { limit: self.engine_memory_bytes }
+        } else if message.contains("disk space") || message.contains("allowable limit") {
+            Error::SpillLimit { limit: self.spill_bytes }
+        } else {
+            Error::MemoryLimit { limit: self.query_memory_bytes }
+        }
+    }
+}
+
+/// Whether an error says that the statement's memory is used up.
+pub(crate) fn is_out_of_memory(error: &DataFusionError) -> bool {
+    match error.find_root() {
+        DataFusionError::ResourcesExhausted(message) => {
+            !message.contains(ENGINE_LIMIT_REACHED) && !message.contains("disk space")
+        }
+        _ => false,
+    }
+}
+
+fn storage(error: &(dyn StdError + 'static)) -> Error {
+    let mut cause = Some(error);
+    while let Some(current) = cause {
+        if let Some(io) = current.downcast_ref::<std::io::Error>()
+            && matches!(io.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
+        {
+            return Error::DiskFull;
+        }
+        cause = current.source();
+    }
+    Error::Storage { message: clean(&error.to_string()) }
+}
+
+fn internal(message: &str) -> Error {
+    Error::Internal { message: message.to_owned() }
+}
+
+fn schema_error(error: &SchemaError) -> Error {
+    match error {
+        SchemaError::FieldNotFound { field, valid_fields } => Error::ColumnNotFound {
+            column: column_name(field),
+            relations: Vec::new(),
+            near: near(&field.name, valid_fields.iter().map(|valid| valid.name.as_str())),
+            position: column_position(field),
+        },
+        SchemaError::AmbiguousReference { field } => Error::Invalid {
+            message: format!("column `{}` is in more than one table here", field.name),
+            hint: Some(format!("Write its table before it, as in `t.{}`.", field.name)),
+            position: column_position(field),
+        },
+        SchemaError::DuplicateQualifiedField { name, .. }
+        | SchemaError::DuplicateUnqualifiedField { name } => Error::Invalid {
+            message: format!("there are two columns named `{name}`"),
+            hint: Some("Give one of them an alias.".to_owned()),
+            position: None,
+        },
+    }
+}
+
+fn column_name(column: &Column) -> String {
+    match &column.relation {
+        Some(relation) => format!("{relation}.{}", column.name),
+        None => column.name.clone(),
+    }
+}
+
+fn column_position(column: &Column) -> Option<Position> {
+    column.spans.first().map(span_position)
+}
+
+fn span_position(span: Span) -> Position {
+    Position { line: span.start.line, column: span.start.column }
+}
+
+/// The same error, at a place if it has none.
+fn placed(mut error: Error, span: Option<Span>) -> Error {
+    let at = span.map(span_position).filter(|position| position.line > 0);
+    match &mut error {
+        Error::ColumnNotFound { position, .. }
+        | Error::Invalid { position, .. }
+        | Error::Unsupported { position, .. }
+            if position.is_none() =>
+        {
+            *position = at;
+        }
+        _ => {}
+    }
+    error
+}
+
+fn plan_error(message: &str) -> Error {
+    let quoted = |after: &str| -> Option<String> {
+        let rest = message.split_once(after)?.1;
+        Some(rest.split_once(['\'', '"'])?.0.to_owned())
+    };
+    if let Some(function) = quoted("Invalid function '") {
+        let hint = quoted("Did you mean '").map(|near| format!("Did you mean `{near}`?"));
+        let message = format!("there is no function `{function}`");
+        return Error::Invalid { message, hint, position: None };
+    }
+    if let Some(call) = quoted("No function matches the given name and argument types '") {
+        return Error::Invalid {
+            message: format!("there is no form of the function that takes `{call}`"),
+            hint: Some("Cast the arguments to the types that the function takes.".to_owned()),
+            position: None,
+        };
+    }
+    if message.contains("must appear in the GROUP BY clause")
+        && let Some(column) = quoted("column \"")
+    {
+        return Error::Invalid {
+            message: format!("`{column}` is neither in GROUP BY nor in an aggregate function"),
+            hint: Some("Add it to GROUP BY, or aggregate it.".to_owned()),
+            position: None,
+        };
+    }
+    if message.starts_with("Column count doesn't match insert query") {
+        return Error::Invalid {
+            message: "the rows have another number of columns than the table or the list"
+                .to_owned(),
+            hint: Some("List the columns that the rows fill: INSERT INTO t (a, b) …".to_owned()),
+            position: None,
+        };
+    }
+    Error::invalid(clean(message))
+}
+
+fn not_implemented(message: &str) -> Error {
+    let text = clean(message);
+    let what = match text.split_once("ast node") {
+        Some(_) => "this expression".to_owned(),
+        None => {
+            let end = [" is not supported", " not supported", " not implemented", " are not"]
+                .iter()
+                .filter_map(|ending| text.find(ending))
+                .min()
+                .unwrap_or(text.len());
+            text[..end].trim().to_owned()
+        }
+    };
+    Error::unsupported(if what.is_empty() { "this".to_owned() } else { what })
+}
+
+/// A message without prefixes, backtraces and advice about DataFusion's settings, on one line.
+pub(crate) fn clean(message: &str) -> String {
+    const PREFIXES: [&str; 9] = [
+        "Error during planning: ",
+        "Execution error: ",
+        "Arrow error: ",
+        "Internal error: ",
+        "Parquet error: ",
+        "External error: ",
+        "Cast error: ",
+        "Compute error: ",
+        "Invalid argument error: ",
+    ];
+    const ENDINGS: [&str; 4] = [
+        "\n\nbacktrace",
+        "\nThis issue was likely caused by",
+        "\n\tCandidate functions",
+        "\nThis was likely caused by",
+    ];
+    let mut text = message.trim();
+    while let Some(rest) = PREFIXES.iter().find_map(|prefix| text.strip_prefix(prefix)) {
+        text = rest.trim_start();
+    }
+    for ending in ENDINGS {
+        text = text.split_once(ending).map_or(text, |(before, _)| before);
+    }
+    let line: Vec<&str> = text.split_whitespace().collect();
+    lower_first(line.join(" ").trim_end_matches('.'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(error: DataFusionError, expected: &str) {
+        let limits =
+            Limits { query_memory_bytes: 1 << 20, engine_memory_bytes: 1 << 30, spill_bytes: 5 };
+        assert_eq!(limits.explain(&error).to_string(), expected);
+    }
+
+    #[test]
+    fn errors_lose_what_is_datafusions_own() {
+        check(
+            DataFusionError::Plan("Invalid function 'summ'.\nDid you mean 'sum'?".into()),
+            "there is no function `summ`",
+        );
+        check(
+            DataFusionError::NotImplemented("LATERAL VIEWS".into()),
+            "LATERAL VIEWS is not supported",
+        );
+        check(
+            DataFusionError::NotImplemented("FETCH clause is not supported yet".into()),
+            "FETCH clause is not supported",
+        );
+        check(
+            DataFusionError::ResourcesExhausted("Failed to allocate".into()),
+            "the statement needs more than its memory limit of 1 MiB",
+        );
+        check(
+            DataFusionError::Internal("Oh.\nThis issue was likely caused by a bug".into()),
+            "the statement failed inside the engine: oh",
+        );
+        let full = std::io::Error::from(ErrorKind::StorageFull);
+        check(DataFusionError::IoError(full), "no space is left on the disk to spill to");
+    }
+}

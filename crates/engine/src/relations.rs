@@ -1,0 +1,253 @@
+//! Finding the tables that a statement names: rows registered in the session, tables of the lake at the
+//! session's ref or at their own, system tables.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use datafusion::catalog::TableProvider;
+use datafusion::common::DataFusionError;
+use datafusion::datasource::{MemTable, provider_as_source};
+use headwater_lake::View;
+use headwater_model::{RefSpec, SYSTEM_NAMESPACE};
+
+use crate::answer::Batches;
+use crate::error::{Error, Position, Result};
+use crate::planner::Sources;
+use crate::scan::{LakeTable, view_schema};
+use crate::session::Session;
+use crate::sql::names::{Match, find, near, same_but_case};
+use crate::sql::resolve::FoundTable;
+use crate::sql::table_name::WrittenTable;
+use crate::sql::tables::Mention;
+
+/// Rows in one batch of registered rows, so that operators work on pieces they are made for.
+const BATCH_ROWS: usize = 32_768;
+
+/// The tables of one statement, as they are found.
+pub(crate) struct Lookup<'s> {
+    session: &'s Session,
+    view: &'s View,
+    views: HashMap<RefSpec, View>,
+    tables: HashMap<WrittenTable, FoundTable>,
+    sources: Sources,
+    lake_only: bool,
+}
+
+/// What a name turned out to be.
+struct Found {
+    namespace: String,
+    name: String,
+    provider: Arc<dyn TableProvider>,
+}
+
+impl<'s> Lookup<'s> {
+    /// A search that begins at a view.
+    pub(crate) fn new(session: &'s Session, view: &'s View) -> Self {
+        Lookup {
+            session,
+            view,
+            views: HashMap::new(),
+            tables: HashMap::new(),
+            sources: Sources::new(),
+            lake_only: false,
+        }
+    }
+
+    /// A search that sees the tables of the lake only, for what is written to.
+    pub(crate) fn of_lake(session: &'s Session, view: &'s View) -> Self {
+        Lookup { lake_only: true, ..Lookup::new(session, view) }
+    }
+
+    /// What was found, for the names and for the planner.
+    pub(crate) fn finish(self) -> (HashMap<WrittenTable, FoundTable>, Sources) {
+        (self.tables, self.sources)
+    }
+
+    /// Finds every table that a query names.
+    pub(crate) async fn add_all(&mut self, mentions: &[Mention]) -> Result<()> {
+        for mention in mentions {
+            self.add(mention).await?;
+        }
+        Ok(())
+    }
+
+    /// Finds one table.
+    pub(crate) async fn add(&mut self, mention: &Mention) -> Result<()> {
+        let written = &mention.table;
+        if self.tables.contains_key(written) {
+            return Ok(());
+        }
+        let found = self.find(written, mention.position).await?;
+        let label = match &written.reference {
+            Some(reference) => format!("{}@{reference}", found.name),
+            None => found.name.clone(),
+        };
+        let schema = found.provider.schema();
+        let columns = schema.fields().iter().map(|field| field.name().clone()).collect();
+        let key = (found.namespace.clone(), label.clone());
+        self.sources.insert(key, provider_as_source(found.provider));
+        let found = FoundTable { namespace: found.namespace, label, name: found.name, columns };
+        self.tables.insert(written.clone(), found);
+        Ok(())
+    }
+
+    async fn find(&mut self, written: &WrittenTable, at: Option<Position>) -> Result<Found> {
+        let default = self.session.options.namespace.clone();
+        let namespace = written.namespace.clone().unwrap_or_else(|| default.clone());
+        if same_but_case(&namespace, SYSTEM_NAMESPACE) {
+            return self.system(written, at).await;
+        }
+        let in_default = namespace == default;
+        let local = |exact: bool| {
+            let fits = written.reference.is_none() && in_default && !self.lake_only;
+            fits.then(|| self.session.registered(&written.name, exact)).flatten()
+        };
+        if let Some(found) = local(true) {
+            return Ok(found.at(default));
+        }
+        let without_case = local(false);
+        let view = self.view_of(written).await?;
+        match view.find(&namespace, &written.name).await? {
+            Some((name, _)) if name.name != written.name && without_case.is_some() => {
+                without_case.map(|found| found.at(default)).ok_or_else(|| unreachable(written))
+            }
+            Some((name, table)) => {
+                let plan = view.lake().tables().plan(&table, None).await?;
+                let scans = self.session.engine.scans().clone();
+                let provider = Arc::new(LakeTable::new(&table, plan, scans));
+                Ok(Found { namespace: name.namespace, name: name.name, provider })
+            }
+            None => match without_case {
+                Some(found) => Ok(found.at(default)),
+                None => Err(self.missing(written, &namespace, &view, at).await?),
+            },
+        }
+    }
+
+    async fn view_of(&mut self, written: &WrittenTable) -> Result<View> {
+        let Some(reference) = &written.reference else { return Ok(self.view.clone()) };
+        if let Some(view) = self.views.get(reference) {
+            return Ok(view.clone());
+        }
+        let view = self.session.engine.lake().view(reference).await?;
+        self.views.insert(reference.clone(), view.clone());
+        Ok(view)
+    }
+
+    async fn system(&mut self, written: &WrittenTable, at: Option<Position>) -> Result<Found> {
+        let tables = self.session.engine.system_tables();
+        let names = tables.iter().map(|table| table.name());
+        let position = match find(&written.name, names.clone()) {
+            Match::One(name) => tables.iter().position(|table| table.name() == name),
+            Match::None | Match::Many(_) => None,
+        };
+        let Some(table) = position.map(|index| Arc::clone(&tables[index])) else {
+            return Err(Error::TableNotFound {
+                table: written.to_string(),
+                reference: SYSTEM_NAMESPACE.to_owned(),
+                near: near(&written.name, names).map(|near| format!("{SYSTEM_NAMESPACE}.{near}")),
+                position: at,
+            });
+        };
+        let view = self.view_of(written).await?;
+        let batches = table.batches(&view).await?;
+        let batches = Batches { schema: table.schema(), batches };
+        let provider = registered(&batches, 1)
+            .map_err(|error| self.session.engine.limits(None).explain(&error))?;
+        let (namespace, name) = (SYSTEM_NAMESPACE.to_owned(), table.name().to_owned());
+        Ok(Found { namespace, name, provider })
+    }
+
+    /// The error for a table that is not there, with what was most likely meant.
+    async fn missing(
+        &self,
+        written: &WrittenTable,
+        namespace: &str,
+        view: &View,
+        at: Option<Position>,
+    ) -> Result<Error> {
+        let reference = view.spec().to_string();
+        let namespaces = view.namespaces().await?;
+        if !namespaces.iter().any(|known| same_but_case(&known.name, namespace)) {
+            let names = namespaces.iter().map(|known| known.name.as_str());
+            return Ok(Error::NamespaceNotFound {
+                namespace: namespace.to_owned(),
+                near: near(namespace, names),
+                reference,
+                position: at,
+            });
+        }
+        let tables = view.list(None).await?;
+        let wanted = written.name.as_str();
+        let here = tables.iter().filter(|(name, _)| same_but_case(&name.namespace, namespace));
+        let mut names: Vec<String> = here.map(|(name, _)| name.name.clone()).collect();
+        names.extend(self.session.registered.read().keys().cloned());
+        let elsewhere = || {
+            let same = tables.iter().find(|(name, _)| same_but_case(&name.name, wanted));
+            same.map(|(name, _)| name.to_string())
+        };
+        Ok(Error::TableNotFound {
+            table: written.to_string(),
+            near: near(wanted, names.iter().map(String::as_str)).or_else(elsewhere),
+            reference,
+            position: at,
+        })
+    }
+}
+
+/// What was registered in the session under a name.
+struct Registered {
+    name: String,
+    provider: Arc<dyn TableProvider>,
+}
+
+impl Registered {
+    fn at(self, namespace: String) -> Found {
+        Found { namespace, name: self.name, provider: self.provider }
+    }
+}
+
+impl Session {
+    /// What was registered under a name, as written or without case.
+    fn registered(&self, written: &str, exact: bool) -> Option<Registered> {
+        let registered = self.registered.read();
+        let name = match find(written, registered.keys().map(String::as_str)) {
+            Match::One(name) if name == written || !exact => name.to_owned(),
+            _ => return None,
+        };
+        let provider = Arc::clone(registered.get(&name)?);
+        Some(Registered { name, provider })
+    }
+}
+
+fn unreachable(written: &WrittenTable) -> Error {
+    Error::Internal { message: format!("`{written}` was found and lost") }
+}
+
+/// Rows in memory as a table that several threads read, with views for its strings.
+pub(crate) fn registered(
+    batches: &Batches,
+    partitions: usize,
+) -> Result<Arc<dyn TableProvider>, DataFusionError> {
+    let schema = view_schema(&batches.schema);
+    let mut parts: Vec<Vec<RecordBatch>> = vec![Vec::new(); partitions.max(1)];
+    let mut pieces = 0;
+    for batch in &batches.batches {
+        let columns = batch.columns().iter().zip(schema.fields());
+        let columns = columns
+            .map(|(column, field)| arrow::compute::cast(column, field.data_type()))
+            .collect::<Result<Vec<_>, _>>()?;
+        let options =
+            arrow::array::RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+        let batch = RecordBatch::try_new_with_options(Arc::clone(&schema), columns, &options)?;
+        for offset in (0..batch.num_rows()).step_by(BATCH_ROWS) {
+            let rows = BATCH_ROWS.min(batch.num_rows() - offset);
+            let part = pieces % parts.len();
+            parts[part].push(batch.slice(offset, rows));
+            pieces += 1;
+        }
+    }
+    parts.truncate(pieces.max(1));
+    Ok(Arc::new(MemTable::try_new(schema, parts)?))
+}

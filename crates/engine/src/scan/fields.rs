@@ -1,0 +1,130 @@
+//! Columns by field id. A file says which id each of its columns has; a table says which name and type
+//! that id has now. Between the two lie renames, additions, drops and promotions.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow::datatypes::{Field, FieldRef, Fields, Schema, SchemaRef};
+use datafusion::common::Result;
+use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr::expressions::Column;
+use datafusion::physical_expr_adapter::{
+    DefaultPhysicalExprAdapterFactory, PhysicalExprAdapter, PhysicalExprAdapterFactory,
+};
+use headwater_tables::FIELD_ID;
+
+/// Makes adapters that find a table's columns in a file by field id. A file without ids is read by
+/// name.
+#[derive(Debug)]
+pub(crate) struct FieldIdAdapterFactory;
+
+impl PhysicalExprAdapterFactory for FieldIdAdapterFactory {
+    fn create(
+        &self,
+        logical_file_schema: SchemaRef,
+        physical_file_schema: SchemaRef,
+    ) -> Result<Arc<dyn PhysicalExprAdapter>> {
+        let Some(renamed) = renamed(&logical_file_schema, &physical_file_schema) else {
+            return DefaultPhysicalExprAdapterFactory
+                .create(logical_file_schema, physical_file_schema);
+        };
+        let inner = DefaultPhysicalExprAdapterFactory.create(logical_file_schema, renamed)?;
+        Ok(Arc::new(FieldIdAdapter { inner, physical_file_schema }))
+    }
+}
+
+/// Adapts by the table's names, then puts the file's names back.
+#[derive(Debug)]
+struct FieldIdAdapter {
+    inner: Arc<dyn PhysicalExprAdapter>,
+    physical_file_schema: SchemaRef,
+}
+
+impl PhysicalExprAdapter for FieldIdAdapter {
+    fn rewrite(&self, expr: Arc<dyn PhysicalExpr>) -> Result<Arc<dyn PhysicalExpr>> {
+        let adapted = self.inner.rewrite(expr)?;
+        let fields = self.physical_file_schema.fields();
+        let restored = adapted.transform_up(|node| {
+            let Some(column) = node.downcast_ref::<Column>() else {
+                return Ok(Transformed::no(node));
+            };
+            match fields.get(column.index()) {
+                Some(field) if field.name() != column.name() => {
+                    let column = Column::new(field.name(), column.index());
+                    Ok(Transformed::yes(Arc::new(column) as Arc<dyn PhysicalExpr>))
+                }
+                _ => Ok(Transformed::no(node)),
+            }
+        })?;
+        Ok(restored.data)
+    }
+}
+
+/// The file's schema with the names that the table has for its ids now; none where the file has no ids.
+fn renamed(table: &Schema, file: &Schema) -> Option<SchemaRef> {
+    let now: HashMap<&str, &FieldRef> =
+        table.fields().iter().filter_map(|field| Some((id(field)?, field))).collect();
+    if now.is_empty() || !file.fields().iter().any(|field| id(field).is_some()) {
+        return None;
+    }
+    let rename = |(index, field): (usize, &FieldRef)| match id(field).and_then(|id| now.get(id)) {
+        // Where the types agree, the column is read as it is: no cast for a difference in metadata.
+        Some(current) if current.data_type() == field.data_type() => Arc::clone(current),
+        Some(current) => Arc::new(field.as_ref().clone().with_name(current.name())),
+        // A column that the table dropped; no table has a name with a zero character.
+        None => Arc::new(field.as_ref().clone().with_name(format!("\0{index}"))),
+    };
+    let fields: Fields = file.fields().iter().enumerate().map(rename).collect();
+    Some(Arc::new(Schema::new(fields)))
+}
+
+fn id(field: &Field) -> Option<&str> {
+    field.metadata().get(FIELD_ID).map(String::as_str)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use arrow::datatypes::DataType;
+
+    use super::*;
+
+    fn field(name: &str, data_type: DataType, id: i32) -> Field {
+        let metadata = HashMap::from([(FIELD_ID.to_owned(), id.to_string())]);
+        Field::new(name, data_type, true).with_metadata(metadata)
+    }
+
+    fn adapted(column: &str, table: &SchemaRef, file: &SchemaRef) -> String {
+        let adapter = FieldIdAdapterFactory.create(table.clone(), file.clone()).unwrap();
+        let index = table.index_of(column).unwrap();
+        adapter.rewrite(Arc::new(Column::new(column, index))).unwrap().to_string()
+    }
+
+    #[test]
+    fn columns_are_found_by_id_whatever_they_are_called() {
+        let file: SchemaRef = Arc::new(Schema::new(vec![
+            field("dropped", DataType::Int32, 1),
+            field("old", DataType::Int32, 2),
+            field("kept", DataType::Int32, 3),
+        ]));
+        let table: SchemaRef = Arc::new(Schema::new(vec![
+            field("kept", DataType::Int32, 3),
+            field("new", DataType::Int32, 2),
+            field("dropped", DataType::Int32, 7),
+        ]));
+        assert_eq!(adapted("kept", &table, &file), "kept@2");
+        assert_eq!(adapted("new", &table, &file), "old@1");
+        assert_eq!(adapted("dropped", &table, &file), "NULL");
+    }
+
+    #[test]
+    fn a_promoted_column_is_cast_and_a_file_without_ids_is_read_by_name() {
+        let file: SchemaRef = Arc::new(Schema::new(vec![field("old", DataType::Int32, 2)]));
+        let table: SchemaRef = Arc::new(Schema::new(vec![field("new", DataType::Int64, 2)]));
+        assert_eq!(adapted("new", &table, &file), "CAST(old@0 AS Int64)");
+        let bare: SchemaRef = Arc::new(Schema::new(vec![Field::new("new", DataType::Int64, true)]));
+        assert_eq!(adapted("new", &table, &bare), "new@0");
+    }
+}

@@ -1,0 +1,119 @@
+//! A table at one snapshot, as DataFusion reads it.
+
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+use async_trait::async_trait;
+use datafusion::catalog::{Session, TableProvider};
+use datafusion::common::{Result, project_schema};
+use datafusion::datasource::physical_plan::{
+    FileScanConfigBuilder, ParquetFileReaderFactory, ParquetSource,
+};
+use datafusion::datasource::source::DataSourceExec;
+use datafusion::execution::object_store::ObjectStoreUrl;
+use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::empty::EmptyExec;
+use headwater_tables::{ScanPlan, Table};
+
+use super::fields::FieldIdAdapterFactory;
+use super::groups::balance;
+use super::pruning::prune;
+use super::statistics::of_scan;
+use super::views::view_schema;
+
+/// What every scan of an engine shares.
+#[derive(Debug, Clone)]
+pub(crate) struct ScanEnvironment {
+    /// The name under which the runtime knows the object store.
+    pub url: ObjectStoreUrl,
+    /// Reads files through the cache of their footers.
+    pub reader: Arc<dyn ParquetFileReaderFactory>,
+}
+
+/// A table at one snapshot.
+#[derive(Debug)]
+pub(crate) struct LakeTable {
+    schema: SchemaRef,
+    plan: ScanPlan,
+    environment: ScanEnvironment,
+}
+
+impl LakeTable {
+    /// The table with the files of its snapshot.
+    pub(crate) fn new(table: &Table, plan: ScanPlan, environment: ScanEnvironment) -> Self {
+        LakeTable { schema: view_schema(&table.schema()), plan, environment }
+    }
+
+    /// As many of the files as hold `limit` rows.
+    fn first_files(plan: ScanPlan, limit: usize) -> ScanPlan {
+        let mut rows = 0_u64;
+        let keep: Vec<bool> = plan
+            .files()
+            .iter()
+            .map(|file| {
+                let needed = rows < limit as u64;
+                rows += file.rows;
+                needed
+            })
+            .collect();
+        if keep.iter().all(|keep| *keep) { plan } else { plan.retain(&keep) }
+    }
+}
+
+#[async_trait]
+impl TableProvider for LakeTable {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    /// Filters prune files, row groups and pages; what is left is filtered again above the scan.
+    fn supports_filters_pushdown(
+        &self,
+        filters: &[&Expr],
+    ) -> Result<Vec<TableProviderFilterPushDown>> {
+        Ok(vec![TableProviderFilterPushDown::Inexact; filters.len()])
+    }
+
+    async fn scan(
+        &self,
+        session: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        filters: &[Expr],
+        limit: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let mut plan = prune(&self.plan, &self.schema, filters, session)?;
+        if let (Some(limit), true) = (limit, filters.is_empty()) {
+            plan = Self::first_files(plan, limit);
+        }
+        if plan.files().is_empty() {
+            return Ok(Arc::new(EmptyExec::new(project_schema(&self.schema, projection)?)));
+        }
+        let every: Vec<usize>;
+        let columns = if let Some(columns) = projection {
+            columns
+        } else {
+            every = (0..self.schema.fields().len()).collect();
+            &every
+        };
+        let (total, files) = of_scan(&plan, &self.schema, columns)?;
+        let partitions = session.config().target_partitions();
+        let options = session.config_options();
+        let source = ParquetSource::new(Arc::clone(&self.schema))
+            .with_table_parquet_options(session.default_table_options().parquet)
+            .with_pushdown_filters(options.execution.parquet.pushdown_filters)
+            .with_parquet_file_reader_factory(Arc::clone(&self.environment.reader));
+        let config = FileScanConfigBuilder::new(self.environment.url.clone(), Arc::new(source))
+            .with_file_groups(balance(plan.files(), files, partitions))
+            .with_statistics(total)
+            .with_projection_indices(projection.cloned())?
+            .with_limit(limit)
+            .with_expr_adapter(Some(Arc::new(FieldIdAdapterFactory)))
+            .build();
+        Ok(DataSourceExec::from_data_source(config))
+    }
+}

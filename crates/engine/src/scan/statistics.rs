@@ -1,0 +1,141 @@
+//! What the manifests say about a scan, as the optimiser takes it: exact row and null counts, bounds
+//! that are exact where they are values that occur, and sizes that decide the order of joins.
+
+use arrow::array::{Array, ArrayRef, AsArray};
+use arrow::datatypes::{DataType, Schema, UInt64Type};
+use datafusion::common::stats::Precision;
+use datafusion::common::{ColumnStatistics, Result, ScalarValue, Statistics};
+use datafusion::functions_aggregate::min_max::{MaxAccumulator, MinAccumulator};
+use datafusion::logical_expr::Accumulator;
+use headwater_tables::ScanPlan;
+
+/// Beyond this many files, only the sum over all is given: one set for each would cost more to make
+/// than it saves.
+const FILES_MAX: usize = 256;
+
+/// How many bytes a value without a fixed width is taken for.
+const VARIABLE_BYTES: usize = 16;
+
+/// What is known of the columns that a scan reads, over all files and, where they are few, for each.
+pub(crate) fn of_scan(
+    plan: &ScanPlan,
+    schema: &Schema,
+    columns: &[usize],
+) -> Result<(Statistics, Option<Vec<Statistics>>)> {
+    let rows = usize::try_from(plan.rows()).unwrap_or(usize::MAX);
+    let mut total = Statistics::new_unknown(schema).with_num_rows(Precision::Exact(rows));
+    let file_rows: Vec<usize> = plan.files().iter().map(|file| file.rows as usize).collect();
+    let unknown =
+        |rows: &usize| Statistics::new_unknown(schema).with_num_rows(Precision::Exact(*rows));
+    let mut files: Option<Vec<Statistics>> =
+        (file_rows.len() <= FILES_MAX).then(|| file_rows.iter().map(unknown).collect());
+    for (index, field) in schema.fields().iter().enumerate() {
+        total.column_statistics[index].byte_size = byte_size(field.data_type(), rows);
+        if columns.contains(&index) {
+            let known = Known::of(plan, field.name(), field.data_type());
+            known.sum_up(&mut total.column_statistics[index], &file_rows)?;
+            for (file, statistics) in files.iter_mut().flatten().enumerate() {
+                known.of_file(file, &mut statistics.column_statistics[index])?;
+            }
+        }
+    }
+    total.total_byte_size = total_bytes(&total);
+    for (statistics, rows) in files.iter_mut().flatten().zip(&file_rows) {
+        for (column, field) in statistics.column_statistics.iter_mut().zip(schema.fields()) {
+            column.byte_size = byte_size(field.data_type(), *rows);
+        }
+        statistics.total_byte_size = total_bytes(statistics);
+    }
+    Ok((total, files))
+}
+
+fn byte_size(data_type: &DataType, rows: usize) -> Precision<usize> {
+    match data_type.primitive_width() {
+        Some(width) => Precision::Exact(rows.saturating_mul(width)),
+        None => Precision::Inexact(rows.saturating_mul(VARIABLE_BYTES)),
+    }
+}
+
+fn total_bytes(statistics: &Statistics) -> Precision<usize> {
+    let sizes = statistics.column_statistics.iter().map(|column| &column.byte_size);
+    sizes.fold(Precision::Exact(0), |sum, size| sum.add(size))
+}
+
+/// What the manifests say of one column, one value for each file.
+struct Known {
+    data_type: DataType,
+    min: Option<ArrayRef>,
+    max: Option<ArrayRef>,
+    nulls: Option<ArrayRef>,
+    exact: bool,
+}
+
+impl Known {
+    fn of(plan: &ScanPlan, column: &str, data_type: &DataType) -> Self {
+        // Iceberg leaves NaN out of bounds, and DataFusion takes it for the largest number.
+        let exact = plan.is_exact(column) && !data_type.is_floating();
+        Known {
+            data_type: data_type.clone(),
+            min: plan.min(column),
+            max: plan.max(column),
+            nulls: plan.null_counts(column),
+            exact,
+        }
+    }
+
+    /// Whether the files without a bound hold nothing but nulls in this column.
+    fn covers_every_file(&self, bounds: &ArrayRef, rows: &[usize]) -> bool {
+        if bounds.null_count() == 0 {
+            return true;
+        }
+        let Some(nulls) = &self.nulls else { return false };
+        let nulls = nulls.as_primitive::<UInt64Type>();
+        (0..bounds.len())
+            .filter(|&file| bounds.is_null(file))
+            .all(|file| nulls.is_valid(file) && rows[file] as u64 == nulls.value(file))
+    }
+
+    fn sum_up(&self, column: &mut ColumnStatistics, rows: &[usize]) -> Result<()> {
+        if let Some(nulls) = &self.nulls {
+            let counts = nulls.as_primitive::<UInt64Type>();
+            let sum: u64 = counts.iter().flatten().sum();
+            column.null_count = match counts.null_count() {
+                0 => Precision::Exact(sum as usize),
+                _ => Precision::Absent,
+            };
+        }
+        if let Some(min) = &self.min {
+            let mut least = MinAccumulator::try_new(min.data_type())?;
+            least.update_batch(std::slice::from_ref(min))?;
+            column.min_value = self.bound(least.evaluate()?, self.covers_every_file(min, rows))?;
+        }
+        if let Some(max) = &self.max {
+            let mut most = MaxAccumulator::try_new(max.data_type())?;
+            most.update_batch(std::slice::from_ref(max))?;
+            column.max_value = self.bound(most.evaluate()?, self.covers_every_file(max, rows))?;
+        }
+        Ok(())
+    }
+
+    fn of_file(&self, file: usize, column: &mut ColumnStatistics) -> Result<()> {
+        if let Some(nulls) = self.nulls.as_ref().filter(|nulls| nulls.is_valid(file)) {
+            let count = nulls.as_primitive::<UInt64Type>().value(file);
+            column.null_count = Precision::Exact(count as usize);
+        }
+        if let Some(min) = self.min.as_ref().filter(|min| min.is_valid(file)) {
+            column.min_value = self.bound(ScalarValue::try_from_array(min, file)?, true)?;
+        }
+        if let Some(max) = self.max.as_ref().filter(|max| max.is_valid(file)) {
+            column.max_value = self.bound(ScalarValue::try_from_array(max, file)?, true)?;
+        }
+        Ok(())
+    }
+
+    fn bound(&self, value: ScalarValue, complete: bool) -> Result<Precision<ScalarValue>> {
+        if value.is_null() || !complete {
+            return Ok(Precision::Absent);
+        }
+        let value = value.cast_to(&self.data_type)?;
+        Ok(if self.exact { Precision::Exact(value) } else { Precision::Inexact(value) })
+    }
+}

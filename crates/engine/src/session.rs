@@ -1,0 +1,199 @@
+//! A session: statements at one ref, for one author.
+//!
+//! A statement is parsed, checked, joined with the tables it names, planned and run. Reads see one
+//! commit, the ref's at the moment the statement begins; a write is one commit on the ref's branch.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+use datafusion::catalog::TableProvider;
+use datafusion::execution::SessionState;
+use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder};
+use datafusion::sql::sqlparser::ast::Statement;
+use headwater_lake::View;
+use parking_lot::RwLock;
+
+use crate::answer::{Answer, Batches, Metrics};
+use crate::drive::{self, Running};
+use crate::engine::Engine;
+use crate::error::{Error, Result};
+use crate::options::SessionOptions;
+use crate::output;
+use crate::planner::{self, Sources};
+use crate::planning_error::Limits;
+use crate::relations::{Lookup, registered};
+use crate::scan::plain_schema;
+use crate::sql::parse::parse;
+use crate::sql::resolve::resolve;
+use crate::sql::statement::{Command, Source};
+
+/// Statements at one ref, for one author.
+pub struct Session {
+    pub(crate) engine: Engine,
+    pub(crate) options: SessionOptions,
+    pub(crate) registered: RwLock<BTreeMap<String, Arc<dyn TableProvider>>>,
+}
+
+impl std::fmt::Debug for Session {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Session").field("options", &self.options).finish_non_exhaustive()
+    }
+}
+
+/// What one statement is planned and run with.
+pub(crate) struct Run {
+    pub state: SessionState,
+    pub metrics: Arc<Metrics>,
+    pub limits: Limits,
+}
+
+impl Session {
+    pub(crate) fn new(engine: Engine, options: SessionOptions) -> Self {
+        Session { engine, options, registered: RwLock::default() }
+    }
+
+    /// Makes rows in memory readable under a name, in place of a table of the lake of that name.
+    pub fn register(&self, name: &str, batches: &Batches) -> Result<()> {
+        let partitions = self.engine.template().config().target_partitions();
+        let provider = registered(batches, partitions)
+            .map_err(|error| self.engine.limits(None).explain(&error))?;
+        self.registered.write().insert(name.to_owned(), provider);
+        Ok(())
+    }
+
+    /// Makes columns without rows readable under a name, for planning only.
+    pub fn register_empty(&self, name: &str, schema: SchemaRef) -> Result<()> {
+        self.register(name, &Batches { schema, batches: Vec::new() })
+    }
+
+    /// Answers a statement. A write is committed when this returns.
+    pub async fn execute(&self, sql: &str) -> Result<Answer> {
+        self.run_command(parse(sql)?).await
+    }
+
+    /// As [`Session::execute`], for queries only: whatever writes is refused.
+    pub async fn select(&self, sql: &str) -> Result<Answer> {
+        match parse(sql)? {
+            command @ Command::Query(_) => self.run_command(command).await,
+            other => Err(only_queries(other.name())),
+        }
+    }
+
+    /// The columns that a query answers, found by planning it. Nothing is run.
+    pub async fn schema_of(&self, sql: &str) -> Result<SchemaRef> {
+        let source = match parse(sql)? {
+            Command::Query(source) => source,
+            other => return Err(only_queries(other.name())),
+        };
+        let run = self.run();
+        let view = self.view().await?;
+        let plan = self.plan(&run, source, &view).await?;
+        Ok(plain_schema(plan.schema().as_arrow()))
+    }
+
+    async fn run_command(&self, command: Command) -> Result<Answer> {
+        match command {
+            Command::Query(source) => {
+                let run = self.run();
+                let view = self.view().await?;
+                let plan = self.plan(&run, source, &view).await?;
+                self.answer(run, plan).await
+            }
+            Command::Explain { source, analyze, verbose } => {
+                let run = self.run();
+                let view = self.view().await?;
+                let plan = self.plan(&run, source, &view).await?;
+                let plan = LogicalPlanBuilder::from(plan)
+                    .explain(verbose, analyze)
+                    .and_then(LogicalPlanBuilder::build)
+                    .map_err(|error| run.limits.explain(&error))?;
+                self.answer(run, plan).await
+            }
+            Command::ShowTables(namespace) => self.show_tables(namespace).await,
+            Command::Describe(table) => self.describe(&table).await,
+            Command::CreateTable(table) => self.create_table(*table).await,
+            Command::Insert(rows) => self.insert(rows).await,
+            Command::DropTables { names, if_exists } => self.drop_tables(&names, if_exists).await,
+            Command::CreateNamespace { name, if_not_exists } => {
+                self.create_namespace(&name, if_not_exists).await
+            }
+            Command::DropNamespaces { names, if_exists } => {
+                self.drop_namespaces(&names, if_exists).await
+            }
+        }
+    }
+
+    /// What a new statement runs with.
+    pub(crate) fn run(&self) -> Run {
+        let memory_bytes = self.options.memory_bytes;
+        let (state, pool) = self.engine.statement(memory_bytes);
+        let metrics = Arc::new(Metrics::new(pool));
+        Run { state, metrics, limits: self.engine.limits(memory_bytes) }
+    }
+
+    /// The state that a statement reads.
+    pub(crate) async fn view(&self) -> Result<View> {
+        match &self.options.view {
+            Some(view) => Ok(view.clone()),
+            None => Ok(self.engine.lake().view(&self.options.reference).await?),
+        }
+    }
+
+    /// Looks the tables of a query up, resolves its names and plans it.
+    pub(crate) async fn plan(&self, run: &Run, source: Source, view: &View) -> Result<LogicalPlan> {
+        let Source { mut query, mentions } = source;
+        let mut lookup = Lookup::new(self, view);
+        lookup.add_all(&mentions).await?;
+        let (tables, sources) = lookup.finish();
+        let state = run.state.clone();
+        let limits = run.limits;
+        self.compute(move || {
+            resolve(&mut query, &tables)?;
+            plan_statement(&state, &sources, Statement::Query(query), limits)
+        })
+        .await
+    }
+
+    /// Runs planning where the stacks are deep and no network waits.
+    pub(crate) async fn compute<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let done = self.engine.threads()?.spawn(async move { work() }).await;
+        done.map_err(|_| Error::Internal { message: "planning panicked".to_owned() })?
+    }
+
+    /// Runs a plan as an answer.
+    async fn answer(&self, run: Run, plan: LogicalPlan) -> Result<Answer> {
+        let metrics = Arc::clone(&run.metrics);
+        let limits = run.limits;
+        let running = self.start(run, plan).await?;
+        Ok(output::answer(running, metrics, limits))
+    }
+
+    /// Starts a plan on the engine's threads.
+    pub(crate) async fn start(&self, run: Run, plan: LogicalPlan) -> Result<Running> {
+        let Run { state, metrics, limits } = run;
+        let threads = self.engine.threads()?;
+        drive::start(threads, state, plan, metrics).await.map_err(|error| limits.explain(&error))
+    }
+}
+
+/// Plans a statement whose names are resolved.
+pub(crate) fn plan_statement(
+    state: &SessionState,
+    sources: &Sources,
+    statement: Statement,
+    limits: Limits,
+) -> Result<LogicalPlan> {
+    planner::plan(state, sources, statement).map_err(|error| limits.explain(&error))
+}
+
+fn only_queries(name: &str) -> Error {
+    Error::Unsupported {
+        what: format!("{name} here"),
+        hint: Some("Write a SELECT.".to_owned()),
+        position: None,
+    }
+}

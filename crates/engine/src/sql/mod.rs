@@ -1,0 +1,16 @@
+//! SQL as text and as a tree, before any table is known: what is parsed, what is refused, which tables
+//! are named, and how names are matched.
+//!
+//! Nothing here reads the lake or plans; `session` joins this with the tables that are found.
+
+pub(crate) mod clauses;
+pub(crate) mod dialect;
+pub(crate) mod expression;
+pub(crate) mod names;
+pub(crate) mod parse;
+pub(crate) mod partition;
+pub(crate) mod resolve;
+pub(crate) mod scope;
+pub(crate) mod statement;
+pub(crate) mod table_name;
+pub(crate) mod tables;

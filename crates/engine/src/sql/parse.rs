@@ -1,0 +1,177 @@
+//! From text to one checked statement.
+
+use datafusion::sql::sqlparser::parser::{Parser, ParserError, ParserOptions};
+use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer, TokenizerError};
+
+use crate::error::{Error, Position, Result};
+use crate::sql::clauses::time_travel;
+use crate::sql::dialect::HeadwaterDialect;
+use crate::sql::partition;
+use crate::sql::statement::{Command, command};
+
+/// How deep a statement may nest.
+const DEPTH_MAX: usize = 100;
+
+/// Parses one statement and refuses what is not honoured.
+pub(crate) fn parse(sql: &str) -> Result<Command> {
+    let tokens = tokens(sql)?;
+    let traveller = foreign_time_travel(&tokens);
+    let (tokens, partition) = partition::take(tokens)?;
+    let options = ParserOptions::new().with_trailing_commas(true).with_unescape(true);
+    let statements = Parser::new(&HeadwaterDialect)
+        .with_options(options)
+        .with_recursion_limit(DEPTH_MAX)
+        .with_tokens_with_locations(tokens)
+        .parse_statements()
+        .map_err(|error| traveller.unwrap_or_else(|| syntax(error)))?;
+    let mut statements = statements.into_iter();
+    let Some(statement) = statements.next() else {
+        let message = "there is no statement".to_owned();
+        return Err(Error::Syntax { message, position: None });
+    };
+    if statements.next().is_some() {
+        return Err(Error::Unsupported {
+            what: "more than one statement at once".to_owned(),
+            hint: Some("Send the statements one by one.".to_owned()),
+            position: None,
+        });
+    }
+    command(statement, partition)
+}
+
+/// The words of a statement, with their places.
+pub(crate) fn tokens(sql: &str) -> Result<Vec<TokenWithSpan>> {
+    Tokenizer::new(&HeadwaterDialect, sql).tokenize_with_location().map_err(|error| {
+        let TokenizerError { message, location } = error;
+        let position = Position { line: location.line, column: location.column };
+        Error::Syntax { message: lower_first(&message), position: Some(position) }
+    })
+}
+
+/// A refusal by name for time travel that sqlparser cannot read, such as `VERSION AS OF 'tag'`.
+fn foreign_time_travel(tokens: &[TokenWithSpan]) -> Option<Error> {
+    let words: Vec<String> = tokens
+        .iter()
+        .filter(|token| !matches!(token.token, Token::Whitespace(_)))
+        .map(|token| match &token.token {
+            Token::Word(word) if word.quote_style.is_none() => word.value.to_uppercase(),
+            other => other.to_string(),
+        })
+        .collect();
+    let stands = |pattern: &[&str]| words.windows(pattern.len()).any(|window| window == pattern);
+    for (pattern, name) in [
+        (&["VERSION", "AS", "OF"][..], "VERSION AS OF"),
+        (&["TIMESTAMP", "AS", "OF"], "TIMESTAMP AS OF"),
+        (&["SYSTEM_TIME"], "FOR SYSTEM_TIME"),
+        (&["SYSTEM_VERSION"], "FOR SYSTEM_VERSION"),
+        (&["AT", "BRANCH"], "AT BRANCH"),
+        (&["AT", "TAG"], "AT TAG"),
+        (&["AT", "COMMIT"], "AT COMMIT"),
+        (&["AT", "REF"], "AT REF"),
+        (&["AT", "SNAPSHOT"], "AT SNAPSHOT"),
+    ] {
+        if stands(pattern) {
+            return Some(time_travel(name));
+        }
+    }
+    None
+}
+
+/// A parser's error in our words: `expected an expression, found `FROM``.
+fn syntax(error: ParserError) -> Error {
+    match error {
+        ParserError::RecursionLimitExceeded => {
+            let message = format!("the statement nests more than {DEPTH_MAX} levels deep");
+            Error::Syntax { message, position: None }
+        }
+        ParserError::ParserError(text) | ParserError::TokenizerError(text) => {
+            let (text, position) = split_position(&text);
+            let message = match text.split_once(", found: ") {
+                Some((expected, found)) => {
+                    let expected = expected.trim_start_matches("Expected: ");
+                    let found = found.trim();
+                    let found = match found {
+                        "EOF" => "the end".to_owned(),
+                        other => format!("`{other}`"),
+                    };
+                    format!("expected {}, found {found}", lower_first(expected))
+                }
+                None => lower_first(&text),
+            };
+            Error::Syntax { message, position }
+        }
+    }
+}
+
+/// Splits ` at Line: 1, Column: 8` off the end of a message.
+fn split_position(text: &str) -> (String, Option<Position>) {
+    let Some((before, after)) = text.rsplit_once(" at Line: ") else {
+        return (text.to_owned(), None);
+    };
+    let position = after.split_once(", Column: ").and_then(|(line, column)| {
+        Some(Position { line: line.trim().parse().ok()?, column: column.trim().parse().ok()? })
+    });
+    match position {
+        Some(position) => (before.to_owned(), Some(position).filter(|p| p.line > 0)),
+        None => (text.to_owned(), None),
+    }
+}
+
+/// The same text with a small first letter, unless a word in capitals comes first.
+pub(crate) fn lower_first(text: &str) -> String {
+    let mut letters = text.chars();
+    match (letters.next(), letters.next()) {
+        (Some(first), Some(second)) if first.is_uppercase() && !second.is_uppercase() => {
+            first.to_lowercase().chain(text.chars().skip(1)).collect()
+        }
+        _ => text.trim().to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(sql: &str, expected: &str) {
+        let shown = match parse(sql) {
+            Ok(command) => command.name().to_owned(),
+            Err(error) => error.to_string(),
+        };
+        assert_eq!(shown, expected, "`{sql}`");
+    }
+
+    #[test]
+    fn one_statement_is_taken() {
+        check("SELECT 1", "SELECT");
+        check("select 1;", "SELECT");
+        check("SELECT a, b, FROM t WHERE a == 1 AND b::int > 2", "SELECT");
+        check("FROM t", "SELECT");
+        check("-- nothing", "there is no statement");
+        check("SELECT 1; SELECT 2", "more than one statement at once is not supported");
+        check("CREATE TABLE t (a int) PARTITIONED BY (day(a))", "CREATE TABLE");
+    }
+
+    #[test]
+    fn a_syntax_error_says_what_was_expected_and_where() {
+        check("SELEC 1", "expected an SQL statement, found `SELEC` (line 1, column 1)");
+        check("SELECT 1 +", "expected an expression, found the end");
+        check("SELECT 'a", "unterminated string literal (line 1, column 8)");
+    }
+
+    #[test]
+    fn time_travel_in_other_words_is_refused_by_name() {
+        for (sql, name) in [
+            ("SELECT * FROM t VERSION AS OF 1", "VERSION AS OF"),
+            ("SELECT * FROM t VERSION AS OF 'tag'", "VERSION AS OF"),
+            ("SELECT * FROM t FOR SYSTEM_TIME AS OF '2020-01-01'", "FOR SYSTEM_TIME AS OF"),
+            ("SELECT * FROM t TIMESTAMP AS OF '2020-01-01'", "TIMESTAMP AS OF"),
+            (
+                "SELECT * FROM t AT (TIMESTAMP => '2020-01-01')",
+                "AT (…) or BEFORE (…) after a table",
+            ),
+            ("SELECT * FROM t AT BRANCH dev", "AT BRANCH"),
+        ] {
+            check(sql, &format!("{name} is not supported"));
+        }
+    }
+}

@@ -1,0 +1,270 @@
+//! What names mean at one place of a query: the relations of FROM, the aliases of SELECT, the
+//! parameters of a lambda; and the search through them, innermost first.
+
+use crate::error::{Error, Position, Result};
+use crate::sql::names::{Match, find, near, same_but_case};
+
+/// The columns of a relation, as far as they are known by name.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Columns {
+    /// Their names, in order where that is known.
+    pub names: Vec<String>,
+    /// Whether there are more, whose names only the planner knows (`count(*)`).
+    pub open: bool,
+}
+
+impl Columns {
+    /// Columns that are all known.
+    pub(crate) fn known(names: Vec<String>) -> Self {
+        Columns { names, open: false }
+    }
+
+    /// Columns of which nothing is known.
+    pub(crate) fn unknown() -> Self {
+        Columns { names: Vec::new(), open: true }
+    }
+
+    /// The same columns under the names of an alias's list.
+    pub(crate) fn renamed(mut self, names: impl Iterator<Item = String>) -> Self {
+        let names: Vec<String> = names.collect();
+        if names.is_empty() {
+            return self;
+        }
+        let rest = self.names.split_off(names.len().min(self.names.len()));
+        Columns { names: names.into_iter().chain(rest).collect(), open: self.open }
+    }
+
+    /// These columns and others after them.
+    pub(crate) fn extend(&mut self, other: &Columns) {
+        self.names.extend(other.names.iter().cloned());
+        self.open |= other.open;
+    }
+}
+
+/// Something in FROM.
+#[derive(Debug, Clone)]
+pub(crate) struct Relation {
+    /// The name by which the plan knows it.
+    pub label: String,
+    /// Other names by which the statement may mean it, the likelier first: `ns.flights`, `flights`.
+    pub paths: Vec<Vec<String>>,
+    /// Its columns.
+    pub columns: Columns,
+}
+
+/// One level of names.
+#[derive(Debug, Default)]
+pub(crate) struct Scope {
+    /// What stands in FROM so far.
+    pub relations: Vec<Relation>,
+    /// The aliases of SELECT, once they may be used.
+    pub aliases: Vec<String>,
+    /// The parameters of lambdas around the place.
+    pub parameters: Vec<String>,
+    /// The names of the SELECT's windows.
+    pub windows: Vec<String>,
+}
+
+impl Scope {
+    /// The spelling of a bare name at this level. Without case, a parameter comes before an alias, and
+    /// an alias before a column.
+    fn bare(&self, written: &str) -> Match<'_> {
+        let columns = || self.relations.iter().flat_map(|r| r.columns.names.iter());
+        let mut all = self.parameters.iter().chain(&self.aliases).chain(columns());
+        if let Some(exact) = all.find(|name| *name == written) {
+            return Match::One(exact);
+        }
+        for names in [&self.parameters, &self.aliases] {
+            match find(written, names.iter().map(String::as_str)) {
+                Match::None => {}
+                found => return found,
+            }
+        }
+        find(written, columns().map(String::as_str))
+    }
+
+    /// Whether a name that is not found here may still be here.
+    fn is_open(&self) -> bool {
+        self.relations.iter().any(|relation| relation.columns.open)
+    }
+
+    /// The relation that a dotted path means.
+    fn relation(&self, path: &[&str], at: Option<Position>) -> Result<Option<&Relation>> {
+        type Rule = fn(&str, &str) -> bool;
+        let rules: [Rule; 2] = [|one, other| one == other, same_but_case];
+        for rule in rules {
+            let labelled = |r: &&Relation| matches!(path, [name] if rule(name, &r.label));
+            let fits = |r: &&Relation| {
+                r.paths.iter().any(|own| {
+                    own.len() == path.len()
+                        && own.iter().zip(path).all(|(own, part)| rule(own, part))
+                })
+            };
+            for found in [
+                self.relations.iter().filter(labelled).collect::<Vec<_>>(),
+                self.relations.iter().filter(fits).collect::<Vec<_>>(),
+            ] {
+                match found.as_slice() {
+                    [] => {}
+                    [one] => return Ok(Some(one)),
+                    several if several.iter().all(|r| r.label == several[0].label) => {
+                        return Ok(Some(several[0]));
+                    }
+                    several => {
+                        let candidates = several.iter().map(|r| r.label.clone()).collect();
+                        let name = path.join(".");
+                        return Err(Error::Ambiguous { name, candidates, position: at });
+                    }
+                }
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// What a dotted name turned out to be.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Path {
+    /// A column of a relation: the relation's label, the column, and how many parts named the relation.
+    Column {
+        /// The relation's label.
+        label: String,
+        /// The column as it is spelled.
+        column: String,
+        /// How many parts of the path named the relation.
+        parts: usize,
+    },
+    /// A field of a column, which is spelled so.
+    Field(String),
+    /// Something only the planner can know.
+    Unknown,
+}
+
+/// The levels around a place, outermost first.
+#[derive(Debug, Default)]
+pub(crate) struct Scopes(pub Vec<Scope>);
+
+impl Scopes {
+    /// The innermost level.
+    pub(crate) fn here(&mut self) -> Option<&mut Scope> {
+        self.0.last_mut()
+    }
+
+    fn outward(&self) -> impl Iterator<Item = &Scope> {
+        self.0.iter().rev()
+    }
+
+    /// The spelling of a bare column's name; none where only the planner can know.
+    pub(crate) fn column(&self, written: &str, at: Option<Position>) -> Result<Option<String>> {
+        for scope in self.outward() {
+            match scope.bare(written) {
+                Match::One(spelling) => return Ok(Some(spelling.to_owned())),
+                Match::Many(candidates) => {
+                    let candidates = candidates.into_iter().map(str::to_owned).collect();
+                    let name = written.to_owned();
+                    return Err(Error::Ambiguous { name, candidates, position: at });
+                }
+                Match::None if scope.is_open() => return Ok(None),
+                Match::None => {}
+            }
+        }
+        Err(self.missing(written, at))
+    }
+
+    /// What a dotted name means: a column of a relation first, then a field of a column.
+    pub(crate) fn path(&self, parts: &[&str], at: Option<Position>) -> Result<Path> {
+        for scope in self.outward() {
+            for length in (1..parts.len().min(4)).rev() {
+                let Some(relation) = scope.relation(&parts[..length], at)? else { continue };
+                return column_of(relation, parts[length], length, at);
+            }
+        }
+        let mut open = false;
+        for scope in self.outward() {
+            match scope.bare(parts[0]) {
+                Match::One(spelling) => return Ok(Path::Field(spelling.to_owned())),
+                Match::Many(candidates) => {
+                    let candidates = candidates.into_iter().map(str::to_owned).collect();
+                    let name = parts[0].to_owned();
+                    return Err(Error::Ambiguous { name, candidates, position: at });
+                }
+                Match::None => open |= scope.is_open(),
+            }
+        }
+        if open { Ok(Path::Unknown) } else { Err(self.missing_relation(parts, at)) }
+    }
+
+    /// The label of the relation that a wildcard such as `t.*` names, and its columns.
+    pub(crate) fn relation(&self, path: &[&str], at: Option<Position>) -> Result<&Relation> {
+        for scope in self.outward() {
+            if let Some(relation) = scope.relation(path, at)? {
+                return Ok(relation);
+            }
+        }
+        Err(self.missing_relation(path, at))
+    }
+
+    /// The spelling of a window's name.
+    pub(crate) fn window(&self, written: &str) -> Option<String> {
+        let windows = &self.0.last()?.windows;
+        match find(written, windows.iter().map(String::as_str)) {
+            Match::One(spelling) => Some(spelling.to_owned()),
+            Match::None | Match::Many(_) => None,
+        }
+    }
+
+    fn missing(&self, written: &str, at: Option<Position>) -> Error {
+        let scope = self.0.last();
+        let relations = scope.map(|s| s.relations.as_slice()).unwrap_or_default();
+        let names = self.outward().flat_map(|scope| {
+            let columns = scope.relations.iter().flat_map(|r| r.columns.names.iter());
+            scope.aliases.iter().chain(columns).map(String::as_str)
+        });
+        Error::ColumnNotFound {
+            column: written.to_owned(),
+            relations: relations.iter().map(|r| r.label.clone()).collect(),
+            near: near(written, names),
+            position: at,
+        }
+    }
+
+    fn missing_relation(&self, parts: &[&str], at: Option<Position>) -> Error {
+        let labels: Vec<&str> = self
+            .outward()
+            .flat_map(|scope| scope.relations.iter().map(|relation| relation.label.as_str()))
+            .collect();
+        let wrong = parts[..parts.len().saturating_sub(1).max(1)].join(".");
+        Error::Invalid {
+            hint: near(&wrong, labels.iter().copied()).map(|n| format!("Did you mean `{n}`?")),
+            message: format!("no table or alias `{wrong}` stands in this FROM"),
+            position: at,
+        }
+    }
+}
+
+fn column_of(
+    relation: &Relation,
+    written: &str,
+    parts: usize,
+    at: Option<Position>,
+) -> Result<Path> {
+    let label = relation.label.clone();
+    let names = relation.columns.names.iter().map(String::as_str);
+    match find(written, names.clone()) {
+        Match::One(spelling) => Ok(Path::Column { label, column: spelling.to_owned(), parts }),
+        Match::Many(candidates) => Err(Error::Ambiguous {
+            name: written.to_owned(),
+            candidates: candidates.into_iter().map(str::to_owned).collect(),
+            position: at,
+        }),
+        Match::None if relation.columns.open => {
+            Ok(Path::Column { label, column: written.to_owned(), parts })
+        }
+        Match::None => Err(Error::ColumnNotFound {
+            column: written.to_owned(),
+            near: near(written, names),
+            relations: vec![label],
+            position: at,
+        }),
+    }
+}

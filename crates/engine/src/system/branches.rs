@@ -1,0 +1,49 @@
+//! `system.branches`: every branch and where it stands.
+
+use std::sync::Arc;
+
+use arrow::array::{BooleanArray, RecordBatch, StringArray};
+use arrow::datatypes::{DataType, SchemaRef};
+use async_trait::async_trait;
+use headwater_lake::View;
+use headwater_model::{Fault, Problem};
+
+use super::{SystemTable, batch, moment, moments, schema};
+
+pub(super) struct Branches;
+
+#[async_trait]
+impl SystemTable for Branches {
+    fn name(&self) -> &'static str {
+        "branches"
+    }
+
+    fn schema(&self) -> SchemaRef {
+        schema(&[
+            ("name", DataType::Utf8, false),
+            ("commit", DataType::Utf8, false),
+            ("protected", DataType::Boolean, false),
+            ("quarantine", DataType::Utf8, true),
+            ("created", moment(), false),
+        ])
+    }
+
+    async fn batches(&self, view: &View) -> Result<Vec<RecordBatch>, Problem> {
+        let branches =
+            view.lake().catalog().branches(None).await.map_err(|error| error.to_problem())?;
+        let names = branches.iter().map(|branch| branch.name.as_str());
+        let commits = branches.iter().map(|branch| branch.commit.to_string());
+        let protected: BooleanArray = branches.iter().map(|b| Some(b.protected)).collect();
+        let quarantine: StringArray = branches.iter().map(|b| b.quarantine.as_deref()).collect();
+        batch(
+            self.schema(),
+            vec![
+                Arc::new(StringArray::from_iter_values(names)),
+                Arc::new(StringArray::from_iter_values(commits)),
+                Arc::new(protected),
+                Arc::new(quarantine),
+                moments(branches.iter().map(|branch| Some(branch.created))),
+            ],
+        )
+    }
+}

@@ -1,0 +1,384 @@
+//! Statements that write: each is one lake transaction, and so one commit or nothing.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+use arrow::error::ArrowError;
+use datafusion::sql::sqlparser::ast::{Ident, ObjectName, ObjectNamePart, Statement};
+use futures::StreamExt;
+use headwater_lake::{Transaction, View};
+use headwater_model::{Commit, Fault, RefSpec, SYSTEM_NAMESPACE, TableName};
+use parking_lot::Mutex;
+
+use crate::answer::{Answer, Metrics};
+use crate::create;
+use crate::drive::Running;
+use crate::error::{Error, Result};
+use crate::output;
+use crate::planner;
+use crate::planning_error::Limits;
+use crate::relations::Lookup;
+use crate::scan::plain_schema;
+use crate::session::{Session, plan_statement};
+use crate::sql::clauses::spell;
+use crate::sql::names::{Match, find, near, same_but_case};
+use crate::sql::resolve::{FoundTable, resolve};
+use crate::sql::statement::{NewRows, NewTable, Source};
+use crate::sql::table_name::{WrittenTable, idents, position, span_start};
+use crate::sql::tables::Mention;
+
+/// The first error of a stream of rows, kept while it goes through the rooms below.
+type Kept = Arc<Mutex<Option<Error>>>;
+
+impl Session {
+    /// CREATE TABLE, with columns or AS a query.
+    pub(crate) async fn create_table(&self, new: NewTable) -> Result<Answer> {
+        let NewTable { name, or_replace, if_not_exists, columns, partition, source } = new;
+        let mut transaction = self.transaction().await?;
+        let view = self.view_to_read(&transaction);
+        let (table, exists) = self.target(&name, &view).await?;
+        let run = self.run();
+        let metrics = Arc::clone(&run.metrics);
+        if exists && if_not_exists {
+            return output::of_write(0, None, metrics);
+        }
+        if exists && !or_replace {
+            return Err(Error::AlreadyExists { what: "table", name: table.to_string() });
+        }
+        let limits = run.limits;
+        if let Some(source) = source {
+            let plan = self.plan(&run, source, &view).await?;
+            let running = self.start(run, plan).await?;
+            let schema = plain_schema(&running.schema);
+            distinct_names(&schema)?;
+            let partition = create::partition(partition, &schema)?;
+            let (rows, kept) = rows(running, limits);
+            let written = if exists {
+                transaction.replace(&table, schema, partition, rows).await
+            } else {
+                match transaction.create(&table, schema, partition, BTreeMap::new()).await {
+                    Ok(()) => transaction.append(&table, rows).await,
+                    Err(error) => Err(error),
+                }
+            };
+            written.map_err(|error| first(&kept, error))?;
+        } else {
+            let schema = create::schema(&run.state, columns, limits)?;
+            let partition = create::partition(partition, &schema)?;
+            if exists {
+                let none = futures::stream::empty().boxed();
+                transaction.replace(&table, schema, partition, none).await?;
+            } else {
+                transaction.create(&table, schema, partition, BTreeMap::new()).await?;
+            }
+        }
+        let verb = if exists { "replace" } else { "create" };
+        self.finish(transaction, &format!("{verb} table {table}"), &metrics).await
+    }
+
+    /// INSERT INTO.
+    pub(crate) async fn insert(&self, new: NewRows) -> Result<Answer> {
+        let NewRows { table, mut columns, source, mut statement } = new;
+        let Source { mut query, mentions } = source;
+        let mut transaction = self.transaction().await?;
+        let view = self.view_to_read(&transaction);
+        let written = self.written(&table)?;
+        let run = self.run();
+        let metrics = Arc::clone(&run.metrics);
+        let limits = run.limits;
+        // The target is a table of the lake on the branch, whatever is registered or pinned.
+        let head = transaction.view().clone();
+        let mut target = Lookup::of_lake(self, &head);
+        target.add(&Mention { table: written.clone(), position: position(&table) }).await?;
+        let (found, target_sources) = target.finish();
+        let Some(found) = found.get(&written).cloned() else {
+            return Err(Error::Internal { message: format!("`{written}` was not looked up") });
+        };
+        spell_columns(&mut columns, &found)?;
+        let mut lookup = Lookup::new(self, &view);
+        lookup.add_all(&mentions).await?;
+        let (tables, mut sources) = lookup.finish();
+        for ((namespace, label), source) in target_sources {
+            sources.insert((format!("into {namespace}"), label), source);
+        }
+        let into = ["into ", &found.namespace].concat();
+        let quoted = |value: &str| Ident::with_quote('"', value);
+        let name = ObjectName::from(vec![quoted(&into), quoted(&found.label)]);
+        let state = run.state.clone();
+        let plan = self
+            .compute(move || {
+                resolve(&mut query, &tables)?;
+                statement.table = datafusion::sql::sqlparser::ast::TableObject::TableName(name);
+                statement.columns = columns
+                    .into_iter()
+                    .map(|column| ObjectName(vec![ObjectNamePart::Identifier(column)]))
+                    .collect();
+                statement.source = Some(query);
+                let plan = plan_statement(&state, &sources, Statement::Insert(statement), limits)?;
+                planner::rows_of(plan).map_err(|error| limits.explain(&error))
+            })
+            .await?;
+        let running = self.start(run, plan).await?;
+        let (rows, kept) = rows(running, limits);
+        let table = TableName { namespace: found.namespace, name: found.name };
+        transaction.append(&table, rows).await.map_err(|error| first(&kept, error))?;
+        self.finish(transaction, &format!("insert into {table}"), &metrics).await
+    }
+
+    /// DROP TABLE.
+    pub(crate) async fn drop_tables(
+        &self,
+        names: &[ObjectName],
+        if_exists: bool,
+    ) -> Result<Answer> {
+        let mut transaction = self.transaction().await?;
+        let view = transaction.view().clone();
+        let mut dropped = Vec::new();
+        for name in names {
+            let (table, exists) = self.target(name, &view).await?;
+            if exists {
+                transaction.drop(&table, if_exists).await?;
+                dropped.push(table.to_string());
+            } else if !if_exists {
+                return Err(self.no_such_table(name, &table, &view).await?);
+            }
+        }
+        let metrics = self.run().metrics;
+        self.finish(transaction, &format!("drop table {}", dropped.join(", ")), &metrics).await
+    }
+
+    /// CREATE SCHEMA.
+    pub(crate) async fn create_namespace(
+        &self,
+        name: &ObjectName,
+        if_not_exists: bool,
+    ) -> Result<Answer> {
+        let mut transaction = self.transaction().await?;
+        let metrics = self.run().metrics;
+        let name = single(name)?;
+        let known = spelled_namespace(transaction.view(), &name).await?;
+        match known {
+            Some(_) if if_not_exists => return output::of_write(0, None, metrics),
+            Some(name) => return Err(Error::AlreadyExists { what: "namespace", name }),
+            None => {
+                headwater_model::name::check_identifier(&name, "namespace")?;
+                transaction.create_namespace(&name, BTreeMap::new());
+            }
+        }
+        self.finish(transaction, &format!("create schema {name}"), &metrics).await
+    }
+
+    /// DROP SCHEMA.
+    pub(crate) async fn drop_namespaces(
+        &self,
+        names: &[ObjectName],
+        if_exists: bool,
+    ) -> Result<Answer> {
+        let mut transaction = self.transaction().await?;
+        let mut dropped = Vec::new();
+        for written in names {
+            let name = single(written)?;
+            match spelled_namespace(transaction.view(), &name).await? {
+                Some(spelled) => {
+                    transaction.drop_namespace(&spelled);
+                    dropped.push(spelled);
+                }
+                None if if_exists => {}
+                None => {
+                    let namespaces = transaction.view().namespaces().await?;
+                    return Err(Error::NamespaceNotFound {
+                        near: near(&name, namespaces.iter().map(|known| known.name.as_str())),
+                        namespace: name,
+                        reference: self.options.reference.to_string(),
+                        position: position(written),
+                    });
+                }
+            }
+        }
+        let metrics = self.run().metrics;
+        self.finish(transaction, &format!("drop schema {}", dropped.join(", ")), &metrics).await
+    }
+
+    /// Begins a change of the session's branch; refused where the ref is none, or is protected.
+    async fn transaction(&self) -> Result<Transaction> {
+        let reference = &self.options.reference;
+        let not_a_branch = || Error::NotABranch { reference: reference.to_string() };
+        let lake = self.engine.lake();
+        let RefSpec::Name(_) = reference else {
+            return Err(not_a_branch());
+        };
+        let resolved = lake.catalog().resolve(reference).await?;
+        let branch = resolved.branch.ok_or_else(not_a_branch)?;
+        if lake.catalog().branch(&branch).await?.protected {
+            return Err(Error::Protected { branch });
+        }
+        let mut transaction = lake.transaction(&branch, &self.options.author).await?;
+        for (key, value) in &self.options.properties {
+            transaction.property(key, value);
+        }
+        Ok(transaction)
+    }
+
+    /// What the statement's query reads: the pinned state, or the branch as the transaction began.
+    fn view_to_read(&self, transaction: &Transaction) -> View {
+        self.options.view.clone().unwrap_or_else(|| transaction.view().clone())
+    }
+
+    async fn finish(
+        &self,
+        transaction: Transaction,
+        message: &str,
+        metrics: &Arc<Metrics>,
+    ) -> Result<Answer> {
+        let written = transaction.written();
+        metrics.wrote(written.rows_written, written.bytes_written);
+        let commit: Option<Commit> = transaction.commit(message).await?;
+        output::of_write(written.rows_written, commit, Arc::clone(metrics))
+    }
+
+    /// The name of a table to write to, checked.
+    fn written(&self, name: &ObjectName) -> Result<WrittenTable> {
+        let mut written = WrittenTable::of(name)?;
+        if written.reference.is_some() {
+            return Err(Error::Unsupported {
+                what: format!("writing to `{written}`"),
+                hint: Some("Run the statement on that branch instead.".to_owned()),
+                position: position(name),
+            });
+        }
+        let namespace = written.namespace.take();
+        let namespace = namespace.unwrap_or_else(|| self.options.namespace.clone());
+        if same_but_case(&namespace, SYSTEM_NAMESPACE) {
+            return Err(Error::Unsupported {
+                what: format!("writing to the namespace `{SYSTEM_NAMESPACE}`"),
+                hint: None,
+                position: position(name),
+            });
+        }
+        written.namespace = Some(namespace);
+        Ok(written)
+    }
+
+    /// The table that a name to write to means, spelled as it is where it exists.
+    async fn target(&self, name: &ObjectName, view: &View) -> Result<(TableName, bool)> {
+        let written = self.written(name)?;
+        let namespace = written.namespace.unwrap_or_default();
+        let namespace = match spelled_namespace(view, &namespace).await? {
+            Some(spelled) => spelled,
+            None => {
+                let namespaces = view.namespaces().await?;
+                return Err(Error::NamespaceNotFound {
+                    near: near(&namespace, namespaces.iter().map(|known| known.name.as_str())),
+                    namespace,
+                    reference: view.spec().to_string(),
+                    position: position(name),
+                });
+            }
+        };
+        match view.state().find_table(&namespace, &written.name).await? {
+            Some((table, _)) => Ok((table, true)),
+            None => Ok((TableName::new(namespace, written.name)?, false)),
+        }
+    }
+
+    async fn no_such_table(
+        &self,
+        name: &ObjectName,
+        table: &TableName,
+        view: &View,
+    ) -> Result<Error> {
+        let tables = view.list(Some(&table.namespace)).await?;
+        let names = tables.iter().map(|(name, _)| name.name.as_str());
+        Ok(Error::TableNotFound {
+            table: table.to_string(),
+            reference: view.spec().to_string(),
+            near: near(&table.name, names),
+            position: position(name),
+        })
+    }
+}
+
+/// A namespace as it is spelled; none where it is not there.
+async fn spelled_namespace(view: &View, written: &str) -> Result<Option<String>> {
+    let namespaces = view.namespaces().await?;
+    match find(written, namespaces.iter().map(|known| known.name.as_str())) {
+        Match::One(name) => Ok(Some(name.to_owned())),
+        Match::None => Ok(None),
+        Match::Many(candidates) => Err(Error::Ambiguous {
+            name: written.to_owned(),
+            candidates: candidates.into_iter().map(str::to_owned).collect(),
+            position: None,
+        }),
+    }
+}
+
+fn single(name: &ObjectName) -> Result<String> {
+    match idents(name)?.as_slice() {
+        [one] => Ok(one.value.clone()),
+        _ => Err(Error::Invalid {
+            message: format!("`{name}` is not a namespace"),
+            hint: Some("A namespace is one word.".to_owned()),
+            position: position(name),
+        }),
+    }
+}
+
+fn spell_columns(columns: &mut [Ident], table: &FoundTable) -> Result<()> {
+    for column in columns {
+        let names = table.columns.iter().map(String::as_str);
+        match find(&column.value, names.clone()) {
+            Match::One(spelling) => spell(column, spelling),
+            Match::None => {
+                return Err(Error::ColumnNotFound {
+                    column: column.value.clone(),
+                    relations: vec![table.label.clone()],
+                    near: near(&column.value, names),
+                    position: span_start(column.span),
+                });
+            }
+            Match::Many(candidates) => {
+                return Err(Error::Ambiguous {
+                    name: column.value.clone(),
+                    candidates: candidates.into_iter().map(str::to_owned).collect(),
+                    position: span_start(column.span),
+                });
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Refuses columns that a table could not tell apart.
+fn distinct_names(schema: &SchemaRef) -> Result<()> {
+    for (index, field) in schema.fields().iter().enumerate() {
+        if schema.fields()[..index].iter().any(|other| other.name() == field.name()) {
+            return Err(Error::Invalid {
+                message: format!("there are two columns named `{}`", field.name()),
+                hint: Some("Give one of them an alias.".to_owned()),
+                position: None,
+            });
+        }
+    }
+    Ok(())
+}
+
+/// A running plan as rows to write. What goes wrong in it is kept as it is.
+fn rows(running: Running, limits: Limits) -> (headwater_lake::BatchStream, Kept) {
+    let kept = Kept::default();
+    let keep = Arc::clone(&kept);
+    let rows = running.stream.map(move |batch| {
+        batch.map_err(|error| {
+            let error = limits.explain(&error);
+            let problem = error.to_problem();
+            keep.lock().get_or_insert(error);
+            ArrowError::ExternalError(Box::new(problem))
+        })
+    });
+    (rows.boxed(), kept)
+}
+
+/// The error that rows were lost to, where that is why the write failed.
+fn first(kept: &Kept, error: headwater_lake::Error) -> Error {
+    kept.lock().take().unwrap_or(Error::Lake(error))
+}
