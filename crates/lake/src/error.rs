@@ -22,10 +22,10 @@ pub enum Error {
     Name(#[from] headwater_model::NameError),
     /// The catalog refused or failed.
     #[error(transparent)]
-    Catalog(headwater_catalog::Error),
+    Catalog(Box<headwater_catalog::Error>),
     /// Reading or writing table files failed.
     #[error(transparent)]
-    Tables(#[from] headwater_tables::Error),
+    Tables(Box<headwater_tables::Error>),
     /// The metadata store failed.
     #[error(transparent)]
     Store(#[from] headwater_store::Error),
@@ -190,7 +190,13 @@ pub enum Error {
 
 impl From<headwater_catalog::Error> for Error {
     fn from(error: headwater_catalog::Error) -> Self {
-        Error::Catalog(error)
+        Error::Catalog(Box::new(error))
+    }
+}
+
+impl From<headwater_tables::Error> for Error {
+    fn from(error: headwater_tables::Error) -> Self {
+        Error::Tables(Box::new(error))
     }
 }
 

@@ -322,9 +322,9 @@ mod tests {
             .collect();
         let array = column.finish().unwrap();
         let shown: Vec<String> = (0..array.len())
-            .map(|row| match misfits[row] {
-                true => "!".to_owned(),
-                false => array_value_to_string(&array, row).unwrap(),
+            .map(|row| {
+                let shown = array_value_to_string(&array, row).unwrap();
+                if misfits[row] { "!".to_owned() } else { shown }
             })
             .collect();
         assert_eq!(shown, expected, "{data_type}");

@@ -68,9 +68,10 @@ impl<'a> CsvFile<'a> {
 
     /// The next record and its text, or a bad row; none at the end.
     pub fn next(&mut self) -> Result<Option<Result<(Record<'_>, &str), RowFault>>> {
-        let next = match std::mem::take(&mut self.replay) {
-            true => Next::Record,
-            false => self.records.advance().map_err(|error| self.trouble.read(error))?,
+        let next = if std::mem::take(&mut self.replay) {
+            Next::Record
+        } else {
+            self.records.advance().map_err(|error| self.trouble.read(error))?
         };
         match next {
             Next::End => Ok(None),

@@ -88,9 +88,9 @@ fn infer_csv(
         .names
         .iter()
         .zip(known)
-        .map(|(name, place)| match place.is_some() || options.declared.get(name).is_some() {
-            true => Evidence::known(),
-            false => Evidence::default(),
+        .map(|(name, place)| {
+            let known = place.is_some() || options.declared.get(name).is_some();
+            if known { Evidence::known() } else { Evidence::default() }
         })
         .collect();
     let names = file.names.clone();

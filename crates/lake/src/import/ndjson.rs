@@ -47,10 +47,8 @@ impl JsonFault {
     }
 
     fn within(mut self, name: &str) -> Self {
-        self.path = match self.path.is_empty() {
-            true => name.to_owned(),
-            false => format!("{name}.{}", self.path),
-        };
+        self.path =
+            if self.path.is_empty() { name.to_owned() } else { format!("{name}.{}", self.path) };
         self
     }
 }
@@ -243,7 +241,9 @@ fn append_object(column: &mut StructColumn, raw: &str) -> Result<(), JsonFault> 
         put(place, columns, row, key, value)
     })?;
     valid.push(true);
-    columns.iter_mut().for_each(|column| column.repair(row + 1));
+    for column in columns {
+        column.repair(row + 1);
+    }
     Ok(())
 }
 

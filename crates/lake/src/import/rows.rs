@@ -93,7 +93,9 @@ impl Rows {
             return Ok(batch);
         }
         let mut keep = vec![true; rows];
-        bad.into_iter().for_each(|row| keep[row] = false);
+        for row in bad {
+            keep[row] = false;
+        }
         Ok(filter_record_batch(&batch, &BooleanArray::from(keep))?)
     }
 }

@@ -34,9 +34,12 @@ pub(crate) fn parse_moment(text: &str) -> Option<Moment> {
         return rest.is_empty().then_some(date);
     };
     let (time, rest) = take_time(rest)?;
-    let offset = parse_zone(rest)?;
-    let microseconds = day + time - offset.unwrap_or(0) * 60_000_000;
-    Some(Moment { microseconds, zoned: offset.is_some(), timed: true })
+    let (zoned, offset) = match parse_zone(rest)? {
+        Zone::Unwritten => (false, 0),
+        Zone::East(minutes) => (true, minutes),
+    };
+    let microseconds = day + time - offset * 60_000_000;
+    Some(Moment { microseconds, zoned, timed: true })
 }
 
 /// Microseconds since midnight of a time of day and nothing else.
@@ -75,7 +78,7 @@ fn take_date(text: &[u8]) -> Option<(i32, &[u8])> {
 /// Days since 1970-01-01 of a date of the Gregorian calendar; none where there is no such day.
 fn days_of(year: u32, month: u32, day: u32) -> Option<i32> {
     const LENGTHS: [u32; 12] = [31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
-    let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    let leap = year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
     let length = *LENGTHS.get(month.checked_sub(1)? as usize)? + u32::from(leap && month == 2);
     if year == 0 || day == 0 || day > length {
         return None;
@@ -119,12 +122,19 @@ fn take_fraction(text: &[u8]) -> Option<(i64, &[u8])> {
     Some((value, &rest[digits..]))
 }
 
-/// Minutes east of Greenwich; the inner option is none where no zone is written.
-fn parse_zone(text: &[u8]) -> Option<Option<i64>> {
+/// What follows a time of day.
+enum Zone {
+    /// Nothing.
+    Unwritten,
+    /// Minutes east of Greenwich.
+    East(i64),
+}
+
+fn parse_zone(text: &[u8]) -> Option<Zone> {
     let zone = text.strip_prefix(b" ").unwrap_or(text);
     let (sign, rest) = match zone {
-        [] => return text.is_empty().then_some(None),
-        [b'Z' | b'z'] | b"UTC" | b"GMT" => return Some(Some(0)),
+        [] => return text.is_empty().then_some(Zone::Unwritten),
+        [b'Z' | b'z'] | b"UTC" | b"GMT" => return Some(Zone::East(0)),
         [b'+', rest @ ..] => (1, rest),
         [b'-', rest @ ..] => (-1, rest),
         _ => return None,
@@ -137,7 +147,7 @@ fn parse_zone(text: &[u8]) -> Option<Option<i64>> {
             _ => return None,
         },
     };
-    (hours <= 18 && minutes <= 59).then(|| Some(sign * i64::from(hours * 60 + minutes)))
+    (hours <= 18 && minutes <= 59).then(|| Zone::East(sign * i64::from(hours * 60 + minutes)))
 }
 
 #[cfg(test)]

@@ -24,19 +24,28 @@ pub(crate) fn widen(left: &DataType, right: &DataType) -> Option<DataType> {
         {
             DataType::Float64
         }
+        _ if is_binary(left) || is_binary(right) => return None,
         _ => DataType::Utf8,
     })
+}
+
+fn is_binary(data_type: &DataType) -> bool {
+    matches!(data_type, DataType::Binary | DataType::LargeBinary | DataType::FixedSizeBinary(_))
 }
 
 /// Whether a column of type `to` takes values of type `from` as they are, none of them changed
 /// beyond how it is written.
 pub(crate) fn fits(from: &DataType, to: &DataType) -> bool {
+    if from == to {
+        return true;
+    }
     match (from, to) {
-        _ if from == to => true,
-        (DataType::Null, _) => true,
-        (DataType::Int32, DataType::Int64 | DataType::Float64)
-        | (DataType::Int64, DataType::Float64)
-        | (DataType::Float32, DataType::Float64) => true,
+        (DataType::Null, _)
+        | (DataType::Int32, DataType::Int64 | DataType::Float64)
+        | (DataType::Int64 | DataType::Float32, DataType::Float64)
+        | (DataType::Date32, DataType::Timestamp(TimeUnit::Microsecond, None))
+        | (DataType::Timestamp(_, Some(_)), DataType::Timestamp(_, Some(_)))
+        | (DataType::Utf8, DataType::Binary | DataType::LargeBinary) => true,
         (DataType::Int32, DataType::Decimal128(precision, scale)) => {
             i16::from(*precision) - i16::from(*scale) >= 10
         }
@@ -46,16 +55,7 @@ pub(crate) fn fits(from: &DataType, to: &DataType) -> bool {
         (DataType::Decimal128(p, s), DataType::Decimal128(precision, scale)) => {
             s <= scale && i16::from(*precision) - i16::from(*scale) >= i16::from(*p) - i16::from(*s)
         }
-        (DataType::Date32, DataType::Timestamp(TimeUnit::Microsecond, None)) => true,
-        (DataType::Timestamp(_, Some(_)), DataType::Timestamp(_, Some(_))) => true,
-        (DataType::Utf8, DataType::Binary | DataType::LargeBinary) => true,
-        (from, DataType::Utf8) => {
-            !from.is_nested()
-                && !matches!(
-                    from,
-                    DataType::Binary | DataType::LargeBinary | DataType::FixedSizeBinary(_)
-                )
-        }
+        (from, DataType::Utf8) => !from.is_nested() && !is_binary(from),
         (DataType::Struct(from), DataType::Struct(to)) => from.iter().all(|field| {
             let found = to.iter().find(|other| other.name() == field.name());
             found.is_some_and(|other| fits(field.data_type(), other.data_type()))
@@ -84,6 +84,7 @@ mod tests {
             (Decimal128(10, 2), Float64, Some(Float64)),
             (Int64, Decimal128(5, 2), Some(Float64)),
             (Binary, Utf8, Some(Binary)),
+            (Binary, Int64, None),
             (Utf8, DataType::Struct(arrow::datatypes::Fields::empty()), None),
         ];
         for (left, right, wide) in cases {

@@ -43,10 +43,7 @@ impl Transaction {
         let mut attempt = 0;
         loop {
             match self.attempt(&lake, message).await {
-                Err(Error::Catalog(
-                    headwater_catalog::Error::TableChanged { .. }
-                    | headwater_catalog::Error::Contended { .. },
-                )) if attempt < ATTEMPTS_MAX => {
+                Err(Error::Catalog(error)) if attempt < ATTEMPTS_MAX && is_overtaken(&error) => {
                     attempt += 1;
                     tokio::time::sleep(pause(attempt)).await;
                 }
@@ -178,6 +175,14 @@ fn to_entry(table: &Table, word: &str) -> TableEntry {
         snapshot: table.snapshot_id(),
         operation: word.to_owned(),
     }
+}
+
+/// Whether the branch, or a table of it, changed after it was looked at.
+fn is_overtaken(error: &headwater_catalog::Error) -> bool {
+    matches!(
+        error,
+        headwater_catalog::Error::TableChanged { .. } | headwater_catalog::Error::Contended { .. }
+    )
 }
 
 /// Whether re-basing failed because the other commit changed the columns or the partitions.

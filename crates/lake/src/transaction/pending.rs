@@ -94,11 +94,10 @@ impl Pending {
         let mut word = operation::CHANGED;
         for change in &self.changes {
             word = match (change, word) {
-                (Change::Create, _) => operation::CREATED,
-                (Change::Append { .. }, operation::CREATED | operation::REPLACED) => word,
+                (Change::Append { .. }, operation::CREATED | operation::REPLACED)
+                | (Change::AddColumns(_), _) => word,
                 (Change::Append { .. }, _) => operation::APPENDED,
-                (Change::AddColumns(_), word) => word,
-                (_, operation::CREATED) => operation::CREATED,
+                (Change::Create, _) | (_, operation::CREATED) => operation::CREATED,
                 _ => operation::REPLACED,
             };
         }
