@@ -1,0 +1,276 @@
+"""Reaching a lake's server: over HTTP, or over the Unix socket of a lake on this machine.
+
+`Connection` opens one connection per request, so it may be used by several threads at once. A lake's
+server that does not run is started, by the command line, before the request is sent; a request is
+never sent twice. An answer that is an error is raised as the error it describes.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import socket
+import subprocess
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import quote, urlencode, urlsplit
+
+from .errors import HeadwaterError, from_problem, make
+
+LAKE_FOLDER = ".headwater"
+JSON = "application/json"
+
+# The kernel takes no longer path for a socket, in bytes.
+SOCKET_PATH_BYTES_MAX = 107
+
+# How long the command line may take to start a server and answer a query, in seconds.
+START_SECONDS_MAX = 120
+
+
+def segments(*parts: str) -> str:
+    """A path of percent-encoded segments: `/v1/branches/feature%2Fx`."""
+    for part in parts:
+        if not isinstance(part, str) or not part:
+            raise make("invalid_argument", f"`{part!r}` is not a name")
+    return "".join("/" + quote(part, safe="-._~") for part in parts)
+
+
+def find_lake(lake: str | os.PathLike[str] | None, start: str | None = None) -> str:
+    """The absolute path of the `.headwater` folder that `lake` names, or of the nearest upwards."""
+    if lake is not None:
+        return _lake_at(os.path.abspath(os.fspath(lake)))
+    folder = os.path.abspath(start or os.getcwd())
+    while True:
+        found = os.path.join(folder, LAKE_FOLDER)
+        if os.path.isdir(found):
+            return os.path.realpath(found)
+        if folder == os.path.dirname(folder):
+            hint = "Run `headwater init` to make one, or name one with `lake=` or `url=`."
+            raise make("file_not_found", "no lake here or in any folder above", hint)
+        folder = os.path.dirname(folder)
+
+
+def _lake_at(folder: str) -> str:
+    is_lake = os.path.basename(folder) == LAKE_FOLDER
+    is_lake = is_lake or os.path.isfile(os.path.join(folder, "lake.db"))
+    found = folder if is_lake else os.path.join(folder, LAKE_FOLDER)
+    if not os.path.isdir(found):
+        raise make("file_not_found", f"no lake in `{folder}`", "Run `headwater init` to make one.")
+    return os.path.realpath(found)
+
+
+class SocketConnection(http.client.HTTPConnection):
+    """HTTP over a Unix socket, at a path of any length."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__("localhost")
+        self.path = path
+
+    def connect(self) -> None:
+        """Opens the connection; a long path is reached through its folder's file descriptor."""
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            if len(os.fsencode(self.path)) <= SOCKET_PATH_BYTES_MAX:
+                self.sock.connect(self.path)
+                return
+            folder = os.open(os.path.dirname(self.path), os.O_RDONLY)
+            try:
+                self.sock.connect(f"/proc/self/fd/{folder}/{os.path.basename(self.path)}")
+            finally:
+                os.close(folder)
+        except OSError:
+            self.close()
+            raise
+
+
+class Connection:
+    """Sends requests to one server.
+
+    `url` is the server's address, such as `http://127.0.0.1:4280`; without it `lake` names a lake on
+    this machine, whose server is started by `command` where none runs.
+    """
+
+    def __init__(
+        self, lake: str | os.PathLike[str] | None, url: str | None, command: str, author: str
+    ) -> None:
+        if lake is not None and url is not None:
+            raise make("invalid_argument", "both `lake` and `url` are given", "Give one of them.")
+        self.author = author
+        self.command = command
+        self.url = None if url is None else _check_url(url)
+        self.lake = None if url is not None else find_lake(lake)
+
+    def send(
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None = None,
+        parameters: Mapping[str, Any] | None = None,
+        accept: str = JSON,
+    ) -> http.client.HTTPResponse:
+        """Sends a request and answers the response, its body unread.
+
+        Raises the error that the server answers, or `UnavailableError` where it cannot be reached.
+        """
+        connection = self._connect()
+        try:
+            response = self._exchange(connection, method, _target(path, parameters), body, accept)
+            if response.status >= 400:
+                raise _error(response)
+            return response
+        except (OSError, http.client.HTTPException) as error:
+            connection.close()
+            message = "the server ended the connection before it answered"
+            hint = "See with `headwater job ls` whether it did what was asked."
+            raise make("unavailable", message, hint, causes=[_cause(error)]) from error
+        except BaseException:
+            connection.close()
+            raise
+
+    def json(
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None = None,
+        parameters: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """Sends a request and answers the JSON of the response; None for an empty one."""
+        with self.send(method, path, body, parameters) as response:
+            try:
+                content = response.read()
+                return json.loads(content) if content else None
+            except (OSError, http.client.HTTPException, ValueError) as error:
+                message = "the server's answer was cut off"
+                raise make("unavailable", message, causes=[_cause(error)]) from error
+
+    def _exchange(
+        self,
+        connection: http.client.HTTPConnection,
+        method: str,
+        target: str,
+        body: Mapping[str, Any] | None,
+        accept: str,
+    ) -> http.client.HTTPResponse:
+        content = None if body is None else json.dumps(body).encode()
+        headers: dict[str, Any] = {
+            "Accept": accept,
+            # One request per connection: its end frees the server of it.
+            "Connection": "close",
+            "X-Headwater-Author": self.author.encode(),
+        }
+        if content is not None:
+            headers["Content-Type"] = JSON
+        connection.request(method, target, content, headers)
+        return connection.getresponse()
+
+    def _connect(self) -> http.client.HTTPConnection:
+        if self.url is not None:
+            return _open_url(self.url)
+        found = self._open_lake()
+        if found is None:
+            self._start()
+            found = self._open_lake()
+        if found is None:
+            log = os.path.join(str(self.lake), "server.log")
+            hint = f"Read `{log}`, which says why."
+            raise make("unavailable", "the lake's server does not start", hint)
+        return found
+
+    def _open_lake(self) -> http.client.HTTPConnection | None:
+        """A connection to the lake's server, or None where none answers."""
+        try:
+            with open(os.path.join(str(self.lake), "server.json"), "rb") as file:
+                record = json.load(file)
+        except (OSError, ValueError):
+            return None
+        # What a killed server left behind is found out by connecting.
+        for name, opener in (("socket", SocketConnection), ("http", http.client.HTTPConnection)):
+            if record.get(name):
+                connection = opener(record[name])
+                try:
+                    connection.connect()
+                    return connection
+                except OSError:
+                    connection.close()
+        return None
+
+    def _start(self) -> None:
+        """Has the command line start the lake's server, which outlives it."""
+        arguments = [self.command, "query", "SELECT 1", "--lake", str(self.lake)]
+        message = "the lake's server does not start"
+        try:
+            ended = subprocess.run(
+                arguments,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                timeout=START_SECONDS_MAX,
+                check=False,
+            )
+        except FileNotFoundError as error:
+            message = f"the command `{self.command}` is not there to start the lake's server"
+            hint = "Put it on the path, name it with `command=`, or use `headwater serve`."
+            raise make("unavailable", message, hint) from error
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise make("unavailable", message, causes=[_cause(error)]) from error
+        if ended.returncode != 0:
+            said = ended.stderr.decode(errors="replace").strip()
+            raise make("unavailable", message, causes=[said] if said else [])
+
+
+def _check_url(url: str) -> str:
+    parts = urlsplit(url)
+    try:
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable or parts.path.strip("/") or parts.query or parts.fragment:
+        hint = "Write it as `http://127.0.0.1:4280`."
+        raise make("invalid_argument", f"`{url}` is not a server's address", hint)
+    return url.rstrip("/")
+
+
+def _open_url(url: str) -> http.client.HTTPConnection:
+    parts = urlsplit(url)
+    secure = parts.scheme == "https"
+    kind = http.client.HTTPSConnection if secure else http.client.HTTPConnection
+    host = str(parts.hostname)
+    # An IPv6 address keeps its brackets, so that its last part is not taken for the port.
+    connection = kind(f"[{host}]" if ":" in host else host, parts.port)
+    try:
+        connection.connect()
+        return connection
+    except OSError as error:
+        connection.close()
+        hint = "Start it with `headwater serve`, or correct `url=`."
+        message = f"no server answers at `{url}`"
+        raise make("unavailable", message, hint, causes=[_cause(error)]) from error
+
+
+def _target(path: str, parameters: Mapping[str, Any] | None) -> str:
+    given = {name: value for name, value in (parameters or {}).items() if value is not None}
+    flags = {True: "true", False: "false"}
+    texts = {
+        name: flags[value] if isinstance(value, bool) else str(value)
+        for name, value in given.items()
+    }
+    return f"{path}?{urlencode(texts)}" if texts else path
+
+
+def _error(response: http.client.HTTPResponse) -> HeadwaterError:
+    """The error that an answer describes, or one that says what came instead."""
+    with response:
+        content = response.read()
+    try:
+        problem = json.loads(content)
+    except ValueError:
+        problem = None
+    if isinstance(problem, dict) and "code" in problem:
+        return from_problem(problem)
+    message = f"the server answered with the HTTP status `{response.status}` and no explanation"
+    return make("internal", message, "Check that the address is a Headwater server's.")
+
+
+def _cause(error: BaseException) -> str:
+    return str(error) or type(error).__name__

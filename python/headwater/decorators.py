@@ -1,0 +1,200 @@
+"""Decorators that make functions of a project into models and expectations.
+
+They leave the function as it is, callable like any other, and note what was said in its attribute
+`__headwater__`, a dict with the keys `model`, `python` and `expectation`, each holding the arguments
+of that decorator. They may stand in any order. Headwater reads them from the source, without running
+it; what they check here, they check again for whoever imports the file.
+"""
+
+from __future__ import annotations
+
+from .markers import check_columns, check_text, refuse
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+    from typing import Any, Literal, TypeVar
+
+    Function = TypeVar("Function", bound=Callable[..., Any])
+
+MATERIALIZATIONS = ("none", "replace", "append")
+
+BYTE_UNITS = ("", "b", "k", "m", "g", "kb", "mb", "gb", "kib", "mib", "gib")
+TIME_UNITS = ("", "ms", "s", "m", "min", "h")
+
+
+def model(
+    name: str | None = None,
+    materialization: Literal["none", "replace", "append"] = "none",
+    columns: Iterable[str] | None = None,
+    partition_by: str | Iterable[str] | None = None,
+    network: bool = False,
+    memory: str | int | None = None,
+    timeout: str | float | None = None,
+) -> Callable[[Function], Function]:
+    """Makes a function a model: it gives one table, from the tables and parameters it names.
+
+    `name` is the model's name, the function's where nothing is said. `materialization` says what
+    becomes of the output: `none`, only for its children; `replace`, the table's whole content;
+    `append`, added to the table. `columns` are the output's columns, checked after the function ran.
+    `partition_by` is `column` or `day(column)`, or a list of those, for the table. `network` lets the
+    function reach the network. `memory` is the most it may hold, `"512MiB"` or a number of bytes, and
+    `timeout` the longest it may take, `"1min"` or a number of seconds; the project's where nothing is
+    said.
+
+    The function returns a pyarrow table, a pandas or polars frame, or a list of dicts. Raises
+    `InvalidProjectError` for arguments that cannot be meant.
+    """
+    settings = {
+        "name": name if name is None else _check_name(name, "model"),
+        "materialization": _check_materialization(materialization),
+        "columns": None if columns is None else check_columns(columns),
+        "partition_by": None if partition_by is None else _check_partition(partition_by),
+        "network": _check_flag(network, "network"),
+        "memory": _check_measure(memory, "memory", BYTE_UNITS, "512MiB"),
+        "timeout": _check_measure(timeout, "timeout", TIME_UNITS, "1min"),
+    }
+    return _attach("model", settings)
+
+
+def python(
+    version: str | None = None, pip: Mapping[str, str] | None = None
+) -> Callable[[Function], Function]:
+    """Says which Python and which packages a function runs with.
+
+    `version` is a Python version such as `"3.11"`, `pip` the packages by name, each with its exact
+    version: `{"polars": "1.38.1"}`. Where nothing is said, the project's defaults hold; `pip={}` asks
+    for none. pyarrow is always there. Functions that ask for the same share one environment.
+
+    Raises `InvalidProjectError` for a version or package that cannot be meant.
+    """
+    settings = {
+        "version": None if version is None else _check_version(version),
+        "pip": None if pip is None else _check_packages(pip),
+    }
+    return _attach("python", settings)
+
+
+def expectation(name: str | None = None) -> Callable[[Function], Function]:
+    """Makes a function an expectation: it answers whether the tables it names are as they should be.
+
+    `name` is the expectation's name, the function's where nothing is said. A false answer fails a
+    strict run, and is a warning in one that is not. Raises `InvalidProjectError` for a name that
+    cannot be meant.
+    """
+    checked = name if name is None else _check_name(name, "expectation")
+    return _attach("expectation", {"name": checked})
+
+
+def _attach(kind: str, settings: Mapping[str, object]) -> Callable[[Function], Function]:
+    def decorate(function: Function) -> Function:
+        if not callable(function):
+            refuse(f"`@headwater.{kind}` decorates functions, not `{function!r}`")
+        title = _title(function)
+        noted: dict[str, Mapping[str, object]] = getattr(function, "__headwater__", {})
+        if kind in noted:
+            refuse(f"function `{title}` has `@headwater.{kind}` twice", "Keep one of them.")
+        if {kind, *noted} >= {"model", "expectation"}:
+            hint = "Write a second function."
+            refuse(f"function `{title}` is both a model and an expectation", hint)
+        function.__headwater__ = {**noted, kind: settings}  # type: ignore[attr-defined]
+        return function
+
+    return decorate
+
+
+def _title(function: object) -> str:
+    return str(getattr(function, "__name__", repr(function)))
+
+
+def _check_name(name: object, kind: str) -> str:
+    if callable(name):
+        hint = f"Write `@headwater.{kind}()`."
+        refuse(f"`@headwater.{kind}` is used without parentheses on `{_title(name)}`", hint)
+    text = check_text(name, f"the name of the {kind}")
+    parts = text.split(".")
+    if len(parts) > 2 or not all(part.isidentifier() for part in parts):
+        hint = "Use letters, digits and underscores, beginning with a letter or an underscore."
+        refuse(f"`{text}` is not a usable {kind} name", hint)
+    return text
+
+
+def _check_materialization(value: object) -> str:
+    if value not in MATERIALIZATIONS:
+        refuse(f"materialization `{value}` is not known", "Use `none`, `replace` or `append`.")
+    return str(value)
+
+
+def _check_partition(value: object) -> tuple[str, ...]:
+    fields = (value,) if isinstance(value, str) else value
+    if not hasattr(fields, "__iter__"):
+        refuse(f"partition_by is a list of fields, not `{value!r}`")
+    found = []
+    for field in fields:
+        for part in check_text(field, "a partition field").split(","):
+            found.append(_check_partition_field(part.strip()))
+    return tuple(found)
+
+
+def _check_partition_field(field: str) -> str:
+    transform, bracket, rest = field.partition("(")
+    if bracket:
+        column = rest[:-1].strip() if rest.endswith(")") else ""
+        usable = transform.strip().lower() == "day" and bool(column)
+    else:
+        usable = bool(field) and ")" not in field
+    if not usable:
+        refuse(f"partition `{field}` is not known", "Write `column` or `day(column)`.")
+    return field
+
+
+def _check_flag(value: object, what: str) -> bool:
+    if not isinstance(value, bool):
+        refuse(f"{what} is True or False, not `{value!r}`")
+    return value
+
+
+def _check_measure(
+    value: object, what: str, units: tuple[str, ...], example: str
+) -> str | float | None:
+    if value is None:
+        return None
+    hint = f'Write a number and a unit, such as `{what}="{example}"`.'
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and value > 0:
+        return value
+    if not isinstance(value, str):
+        refuse(f"{what} `{value!r}` is not usable", hint)
+    text = value.strip()
+    number = text.rstrip("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
+    unit = text[len(number) :].lower()
+    digits = number.strip().replace(".", "", 1)
+    if not (digits.isdecimal() and float(number) > 0 and unit in units):
+        refuse(f"{what} `{value}` is not usable", hint)
+    return value
+
+
+def _check_version(version: object) -> str:
+    if callable(version):
+        hint = 'Write `@headwater.python("3.11")`.'
+        refuse(f"`@headwater.python` is used without parentheses on `{_title(version)}`", hint)
+    if not isinstance(version, str):
+        hint = f'Write `"{version}"`: a number loses digits, `3.10` becomes `3.1`.'
+        refuse(f"a Python version is text, not `{version!r}`", hint)
+    parts = version.split(".")
+    if not (1 < len(parts) <= 3 and all(part.isdecimal() for part in parts) and parts[0] == "3"):
+        refuse(f"`{version}` is not a Python version", 'Write it as `"3.11"`.')
+    return version
+
+
+def _check_packages(pip: object) -> dict[str, str]:
+    if not hasattr(pip, "items"):
+        hint = 'Write `pip={"polars": "1.38.1"}`.'
+        refuse(f"pip maps packages to versions, not `{pip!r}`", hint)
+    packages: dict[str, str] = {}
+    for package, version in pip.items():
+        check_text(package, "the name of a package")
+        if not isinstance(version, str) or not version.strip():
+            hint = f'Write `pip={{"{package}": "1.2.3"}}`.'
+            refuse(f"the version of package `{package}` is not text: `{version!r}`", hint)
+        packages[package] = version
+    return packages

@@ -1,0 +1,118 @@
+"""Inputs of a function, written as its default arguments.
+
+`Model` stands for a table, `Parameter` for a value that a run is given. Headwater reads both from the
+source, without running it, and passes the real table or value when it calls the function. Both are
+values: equal when their fields are, hashable, and never changed.
+
+They behave as frozen dataclasses do. They are not made with `dataclasses`, whose import takes longer
+than a function's whole start may.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import NoReturn
+
+
+class _Marker:
+    """What both markers have in common: their fields make them what they are."""
+
+    __slots__: tuple[str, ...] = ()
+
+    def _fields(self) -> tuple[object, ...]:
+        return tuple(getattr(self, name) for name in self.__slots__)
+
+    def __eq__(self, other: object) -> bool:
+        if type(other) is not type(self):
+            return NotImplemented
+        return self._fields() == other._fields()
+
+    def __hash__(self) -> int:
+        return hash((type(self).__name__, self._fields()))
+
+    def __repr__(self) -> str:
+        pairs = zip(self.__slots__, self._fields())
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in pairs)})"
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f"cannot change `{name}` of {self!r}")
+
+    def __delattr__(self, name: str) -> None:
+        raise AttributeError(f"cannot remove `{name}` of {self!r}")
+
+    def __reduce__(self) -> tuple[type, tuple[object, ...]]:
+        return type(self), self._fields()
+
+
+class Model(_Marker):
+    """A table that a function reads: another model's output, or a table of the lake.
+
+    `name` is the model's or table's name, `namespace.table` for a table outside the default namespace.
+    `columns` are the only columns that are read, in the order in which the function sees them; all
+    where nothing is said. `filter` is an SQL condition over the table's columns, applied before the
+    function sees the table; `$name` in it stands for a parameter.
+
+    The function is passed a `pyarrow.Table`. Raises `InvalidProjectError` for a name or filter that is
+    empty, or for columns that are not names or that repeat.
+    """
+
+    __slots__ = ("name", "columns", "filter")
+
+    name: str
+    columns: tuple[str, ...] | None
+    filter: str | None
+
+    def __init__(
+        self, name: str, columns: Iterable[str] | None = None, filter: str | None = None
+    ) -> None:
+        set_field = object.__setattr__
+        set_field(self, "name", check_text(name, "the name of a model"))
+        set_field(self, "columns", None if columns is None else check_columns(columns))
+        set_field(self, "filter", None if filter is None else check_text(filter, "a filter"))
+
+
+class Parameter(_Marker):
+    """A value that a run is given: `headwater run --param NAME=VALUE`, or the project's default.
+
+    `name` is a parameter of the project's `headwater.toml`, where its type and default stand. The
+    function is passed a `str`, `int`, `float` or `bool`, or None where there is neither value nor
+    default. Raises `InvalidProjectError` for an empty name.
+    """
+
+    __slots__ = ("name",)
+
+    name: str
+
+    def __init__(self, name: str) -> None:
+        object.__setattr__(self, "name", check_text(name, "the name of a parameter"))
+
+
+def refuse(message: str, hint: str | None = None) -> NoReturn:
+    """Raises `InvalidProjectError`."""
+    from .errors import InvalidProjectError
+
+    raise InvalidProjectError("invalid_project", message, hint)
+
+
+def check_text(value: object, what: str) -> str:
+    """The text, unless it is none or empty."""
+    if not isinstance(value, str):
+        refuse(f"{what} is text, not `{value!r}`")
+    if not value.strip():
+        refuse(f"{what} is empty: `{value!r}`")
+    return value
+
+
+def check_columns(columns: object) -> tuple[str, ...]:
+    """The columns' names as a tuple, unless one is no name or repeats."""
+    if isinstance(columns, str) or not hasattr(columns, "__iter__"):
+        refuse(f"columns are a list of names, not `{columns!r}`", f"Write `columns=[{columns!r}]`.")
+    names = tuple(check_text(name, "the name of a column") for name in columns)
+    if not names:
+        refuse("the list of columns is empty: `[]`", "Leave `columns` out to read every column.")
+    for index, name in enumerate(names):
+        if name in names[:index]:
+            refuse(f"column `{name}` is named twice", "Name each column once.")
+    return names

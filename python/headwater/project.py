@@ -1,0 +1,91 @@
+"""Which files of a project travel to the server: its `headwater.toml`, SQL and Python files.
+
+The same files as the command line sends. Hidden files and folders, `data`, `__pycache__`,
+`node_modules`, virtual environments and folders with a project of their own stay; symbolic links are
+not followed.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+from .errors import HeadwaterError, make
+
+PROJECT_FILE = "headwater.toml"
+
+# Code is small, and data does not belong into a project.
+PROJECT_BYTES_MAX = 32 * 1024 * 1024
+
+DEPTH_MAX = 8
+
+FOLDERS_LEFT_OUT = frozenset({"__pycache__", "node_modules", "venv", "data"})
+
+
+def read_project(root: str | os.PathLike[str]) -> dict[str, str]:
+    """The project's files by path relative to its root, with `/`, in the order of the paths.
+
+    Raises `FileNotFoundError` (of `headwater.errors`) for a folder without `headwater.toml`, and
+    `InvalidArgumentError` for a file that is not UTF-8 or for more than 32 MiB of code.
+    """
+    folder = os.fspath(root)
+    if not os.path.isfile(os.path.join(folder, PROJECT_FILE)):
+        hint = "Run `headwater init` to make a project, or name the folder of one."
+        raise make("file_not_found", f"no `{PROJECT_FILE}` in `{folder}`", hint)
+    files: dict[str, str] = {}
+    size = 0
+    for path in _code_files(folder, 0):
+        content = _read(path)
+        size += len(content)
+        if size > PROJECT_BYTES_MAX:
+            hint = "Keep data outside the project; import it into tables."
+            message = f"the project in `{folder}` holds more than 32 MiB of code"
+            raise make("invalid_argument", message, hint)
+        files[os.path.relpath(path, folder).replace(os.sep, "/")] = _decode(path, content)
+    return dict(sorted(files.items()))
+
+
+def _code_files(folder: str, depth: int) -> Iterator[str]:
+    try:
+        with os.scandir(folder) as found:
+            entries = list(found)
+    except OSError as error:
+        raise _unreadable(folder, error) from error
+    for entry in entries:
+        if entry.name.startswith("."):
+            continue
+        if entry.is_dir(follow_symlinks=False):
+            if depth < DEPTH_MAX and _is_code_folder(entry):
+                yield from _code_files(entry.path, depth + 1)
+        elif entry.is_file(follow_symlinks=False) and _is_code_file(entry.name, depth):
+            yield entry.path
+
+
+def _is_code_folder(entry: os.DirEntry[str]) -> bool:
+    marks = ("pyvenv.cfg", PROJECT_FILE)
+    marked = any(os.path.exists(os.path.join(entry.path, mark)) for mark in marks)
+    return entry.name not in FOLDERS_LEFT_OUT and not marked
+
+
+def _is_code_file(name: str, depth: int) -> bool:
+    return name.endswith((".sql", ".py")) or (depth == 0 and name == PROJECT_FILE)
+
+
+def _read(path: str) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            return file.read(PROJECT_BYTES_MAX + 1)
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+def _decode(path: str, content: bytes) -> str:
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        message = f"`{path}` is not UTF-8 text"
+        raise make("invalid_argument", message, "Save the file as UTF-8.") from error
+
+
+def _unreadable(path: str, error: OSError) -> HeadwaterError:
+    return make("storage", f"cannot read `{path}`", causes=[error.strerror or str(error)])
