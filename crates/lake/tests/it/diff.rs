@@ -1,0 +1,59 @@
+//! Diffs: from tables down to columns, files, rows and sample rows.
+
+use headwater_model::{ChangeKind, ColumnDiff, CreateRef};
+use serde_json::json;
+
+use crate::support::{Fixture, name, numbers, rows_of, schema};
+
+#[tokio::test]
+async fn a_diff_shows_tables_columns_files_rows_and_samples() {
+    let lake = Fixture::new().await;
+    for table in ["same", "grows", "goes"] {
+        let text = "id,n\n1,2\n2,3\n";
+        lake.import_text(table, &format!("{table}.csv"), text).await.unwrap();
+    }
+    let dev = CreateRef { name: "dev".into(), from: None, if_not_exists: false };
+    lake.lake.catalog().create_branch(dev).await.unwrap();
+    let mut transaction = lake.lake.transaction("dev", "me").await.unwrap();
+    transaction.append(&name("grows"), rows_of(numbers("id", 10..30))).await.unwrap();
+    transaction.drop(&name("goes"), false).await.unwrap();
+    transaction
+        .replace(&name("comes"), schema("x"), Vec::new(), rows_of(numbers("x", [1])))
+        .await
+        .unwrap();
+    transaction.commit("change").await.unwrap();
+
+    let (main, dev) = ("main".parse().unwrap(), "dev".parse().unwrap());
+    let diff = lake.lake.diff(&main, &dev, 3).await.unwrap();
+    let kinds: Vec<_> = diff.tables.iter().map(|t| (t.table.to_string(), t.kind)).collect();
+    let expected = [
+        ("comes".to_owned(), ChangeKind::Added),
+        ("goes".to_owned(), ChangeKind::Removed),
+        ("grows".to_owned(), ChangeKind::Changed),
+    ];
+    assert_eq!(kinds, expected);
+
+    let comes = &diff.tables[0];
+    let column = ColumnDiff { column: "x".into(), before: None, after: Some("long".into()) };
+    assert_eq!(comes.columns, [column]);
+    assert_eq!((comes.rows_before, comes.rows_after), (None, Some(1)));
+    assert_eq!(comes.sample_added, [json!({"x": 1})]);
+
+    let goes = &diff.tables[1];
+    assert_eq!((goes.files_removed, goes.rows_in_files_removed), (1, 2));
+    assert_eq!(goes.sample_removed, [json!({"id": 1, "n": 2}), json!({"id": 2, "n": 3})]);
+
+    let grows = &diff.tables[2];
+    assert_eq!((grows.files_added, grows.files_removed), (1, 0));
+    assert_eq!(
+        (grows.rows_before, grows.rows_after, grows.rows_in_files_added),
+        (Some(2), Some(22), 20)
+    );
+    assert_eq!(grows.sample_added.len(), 3);
+    assert_eq!(grows.sample_added[0], json!({"id": 10, "n": null}));
+    assert!(grows.columns.is_empty());
+
+    assert!(lake.lake.diff(&dev, &dev, 3).await.unwrap().tables.is_empty());
+    let silent = lake.lake.diff(&main, &dev, 0).await.unwrap();
+    assert!(silent.tables.iter().all(|table| table.sample_added.is_empty()));
+}

@@ -1,0 +1,159 @@
+//! NDJSON and Parquet, packed files, and several formats at once.
+
+use std::fs::File;
+use std::io::Write;
+use std::sync::Arc;
+
+use arrow::array::{
+    ArrayRef, Decimal128Array, DictionaryArray, Int32Array, RecordBatch, StringArray,
+    TimestampNanosecondArray, UInt32Array,
+};
+use arrow::datatypes::Int8Type;
+use headwater_lake::Error;
+use headwater_model::{ErrorCode, Fault, OnError};
+use parquet::arrow::ArrowWriter;
+use serde_json::json;
+
+use crate::support::Fixture;
+
+fn gzip(text: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(text).unwrap();
+    encoder.finish().unwrap()
+}
+
+fn write_parquet(lake: &Fixture, name: &str, columns: Vec<(&str, ArrayRef)>) {
+    let batch = RecordBatch::try_from_iter(columns).unwrap();
+    let file = File::create(lake.path(name)).unwrap();
+    let mut writer = ArrowWriter::try_new(file, batch.schema(), None).unwrap();
+    writer.write(&batch).unwrap();
+    writer.close().unwrap();
+}
+
+#[tokio::test]
+async fn objects_become_structs_arrays_lists_and_what_is_mixed_text() {
+    let lake = Fixture::new().await;
+    let lines = [
+        r#"{"id": 1, "at": "2013-01-01T05:00:00Z", "user": {"name": "Ann", "tags": ["a", "b"]}}"#,
+        r#"{"id": 2, "any": 1, "user": {"age": 7}}"#,
+        "",
+        r#"{"id": 3, "any": {"k": "v"}, "user": null, "n": [1, 2.5]}"#,
+    ];
+    lake.file("a.ndjson", lines.join("\n"));
+    let report = lake.import(&lake.request("t", &["a.ndjson"])).await.unwrap();
+    assert_eq!(report.rows, 3);
+    let columns = lake.columns("t").await;
+    assert_eq!(columns[..2], ["id long", "at timestamptz"]);
+    assert!(columns[2].starts_with("user struct<"), "{columns:?}");
+    assert_eq!(columns[3..], ["any string", "n list<double>"]);
+    let rows = lake.rows("t").await;
+    assert_eq!(rows[0]["user"], json!({"name": "Ann", "tags": ["a", "b"], "age": null}));
+    assert_eq!(rows[1]["any"], "1");
+    assert_eq!(rows[2]["any"], r#"{"k": "v"}"#);
+    assert_eq!((&rows[2]["user"], &rows[2]["n"]), (&json!(null), &json!([1.0, 2.5])));
+}
+
+#[tokio::test]
+async fn bad_lines_are_named_or_rejected() {
+    let lake = Fixture::new().await;
+    lake.file("a.ndjson", "{\"id\": 1}\n\n{\"id\": \n{\"id\": 4}\n[5]\n");
+    let mut request = lake.request("t", &["a.ndjson"]);
+    let error = lake.import(&request).await.unwrap_err();
+    assert!(error.to_string().contains("line 3"), "{error}");
+    assert_eq!(error.code(), ErrorCode::BadRow);
+    request.on_error = OnError::Reject;
+    let report = lake.import(&request).await.unwrap();
+    assert_eq!((report.rows, report.rows_rejected), (2, 2));
+    let rejected = lake.rows("t__rejected").await;
+    assert_eq!((&rejected[0]["line"], &rejected[1]["line"]), (&json!(3), &json!(5)));
+
+    lake.file("array.json", "[{\"id\": 1}]");
+    let error = lake.import(&lake.request("u", &["array.json"])).await.unwrap_err();
+    assert!(error.to_string().contains("a JSON array"), "{error}");
+}
+
+#[tokio::test]
+async fn parquet_columns_become_what_a_table_can_hold() {
+    let lake = Fixture::new().await;
+    let names: DictionaryArray<Int8Type> = vec!["x", "y", "x"].into_iter().collect();
+    write_parquet(
+        &lake,
+        "a.parquet",
+        vec![
+            ("id", Arc::new(UInt32Array::from(vec![1, 2, 3]))),
+            ("at", Arc::new(TimestampNanosecondArray::from(vec![1_500, 0, 1_000_000_000]))),
+            ("name", Arc::new(names)),
+            (
+                "price",
+                Arc::new(
+                    Decimal128Array::from(vec![150, 1, -5]).with_precision_and_scale(5, 2).unwrap(),
+                ),
+            ),
+        ],
+    );
+    // The same table from another format: columns meet by name, and the wider type holds both.
+    lake.file("b.csv", "ID,price,note\n4,2.25,from csv\n");
+    let report = lake.import(&lake.request("t", &["a.parquet", "b.csv"])).await.unwrap();
+    assert_eq!(report.rows, 4);
+    let expected = ["id long", "at timestamp", "name string", "price double", "note string"];
+    assert_eq!(lake.columns("t").await, expected);
+    let rows = lake.rows("t").await;
+    assert_eq!((&rows[0]["name"], &rows[0]["price"]), (&json!("x"), &json!(1.5)));
+    assert_eq!((&rows[3]["id"], &rows[3]["note"]), (&json!(4), &json!("from csv")));
+}
+
+#[tokio::test]
+async fn parquet_values_that_do_not_fit_are_bad_rows() {
+    let lake = Fixture::new().await;
+    let texts: ArrayRef = Arc::new(StringArray::from(vec![Some("1"), Some("x"), None, Some("4")]));
+    write_parquet(&lake, "a.parquet", vec![("n", texts)]);
+    let mut request = lake.request("t", &["a.parquet"]);
+    request.types.insert("n".into(), "long".into());
+    let error = lake.import(&request).await.unwrap_err();
+    assert!(error.to_string().contains("line 2, column `n`: `x` is not a long"), "{error}");
+    request.on_error = OnError::Reject;
+    let report = lake.import(&request).await.unwrap();
+    assert_eq!((report.rows, report.rows_rejected), (3, 1));
+    assert_eq!(lake.rows("t").await[1], json!({"n": null}));
+
+    // Unasked, a column of another type is refused as a whole.
+    write_parquet(&lake, "b.parquet", vec![("n", Arc::new(StringArray::from(vec!["5"])))]);
+    assert!(matches!(
+        lake.import(&lake.request("t", &["b.parquet"])).await,
+        Err(Error::TypeConflict { .. })
+    ));
+    write_parquet(&lake, "c.parquet", vec![("N", Arc::new(Int32Array::from(vec![6])))]);
+    lake.import(&lake.request("t", &["c.parquet"])).await.unwrap();
+    assert_eq!(lake.rows("t").await[3], json!({"n": 6}));
+}
+
+#[tokio::test]
+async fn packed_files_are_read_whole_whatever_their_names() {
+    let lake = Fixture::new().await;
+    lake.file("a.csv.gz", [gzip(b"id,n\n1,2\n"), gzip(b"2,3\n")].concat());
+    lake.file("b.csv", zstd::encode_all(&b"id,n\n3,4\n"[..], 1).unwrap());
+    lake.file("c.jsonl.gz", gzip(b"{\"id\": 4}\n"));
+    lake.file("d.data", "{\"id\": 5}\n");
+    let names = ["a.csv.gz", "b.csv", "c.jsonl.gz", "d.data"];
+    let report = lake.import(&lake.request("t", &names)).await.unwrap();
+    assert_eq!((report.files, report.rows), (4, 5));
+    let ids: Vec<_> = lake.rows("t").await.iter().map(|row| row["id"].as_i64()).collect();
+    assert_eq!(ids, [1, 2, 3, 4, 5].map(Some));
+}
+
+#[tokio::test]
+async fn a_broken_file_is_named_and_leaves_no_trace() {
+    let lake = Fixture::new().await;
+    let whole = gzip("1,2\n".repeat(50_000).as_bytes());
+    lake.file("good.csv", "a,b\n1,2\n");
+    lake.file("torn.csv.gz", &whole[..whole.len() / 2]);
+    lake.file("torn.parquet", b"PAR1 and then nothing");
+    for (file, what) in [("torn.csv.gz", "gzip"), ("torn.parquet", "parquet")] {
+        let error = lake.import(&lake.request("t", &["good.csv", file])).await.unwrap_err();
+        assert!(matches!(error, Error::BrokenFile { .. }), "{error}");
+        assert!(error.to_string().contains(file) && error.to_string().contains(what), "{error}");
+        assert_eq!(error.code(), ErrorCode::BadRow);
+    }
+    assert!(!lake.has_table("t").await);
+    assert_eq!(lake.data_files(), 0);
+}

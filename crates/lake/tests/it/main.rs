@@ -1,0 +1,16 @@
+//! The lake as its users see it: a folder on disk, files beside it, and what can be read afterwards.
+
+#[cfg(test)]
+mod diff;
+#[cfg(test)]
+mod import_csv;
+#[cfg(test)]
+mod import_formats;
+#[cfg(test)]
+mod import_state;
+#[cfg(test)]
+mod support;
+#[cfg(test)]
+mod transaction;
+#[cfg(test)]
+mod writers;

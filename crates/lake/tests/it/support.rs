@@ -1,0 +1,137 @@
+//! A lake in a temporary folder, files to import into it, and what its tables hold afterwards.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, Int64Array, RecordBatch};
+use arrow::datatypes::SchemaRef;
+use futures::{StreamExt, TryStreamExt, stream};
+use headwater_lake::{BatchStream, Error, Lake, Progress, json_rows};
+use headwater_model::{ImportPlan, ImportReport, ImportRequest, RefSpec, TableName};
+use serde_json::Value;
+use tokio_util::sync::CancellationToken;
+
+/// A lake and a folder beside it for files; both go when it is dropped.
+pub struct Fixture {
+    folder: tempfile::TempDir,
+    pub lake: Lake,
+}
+
+impl Fixture {
+    pub async fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let lake = Lake::open_local(&folder.path().join("lake")).await.unwrap();
+        std::fs::create_dir(folder.path().join("files")).unwrap();
+        Fixture { folder, lake }
+    }
+
+    pub fn lake_folder(&self) -> PathBuf {
+        self.folder.path().join("lake")
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join("files").join(name)
+    }
+
+    /// Writes a file to import.
+    pub fn file(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.path(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, content).unwrap();
+        path
+    }
+
+    /// A request to import files into a table.
+    pub fn request(&self, table: &str, files: &[&str]) -> ImportRequest {
+        let source = |name: &&str| self.path(name).to_string_lossy().into_owned();
+        ImportRequest {
+            table: table.to_owned(),
+            sources: files.iter().map(source).collect(),
+            ..ImportRequest::default()
+        }
+    }
+
+    pub async fn import(&self, request: &ImportRequest) -> Result<ImportReport, Error> {
+        self.lake.import(request, silent(), CancellationToken::new()).await
+    }
+
+    pub async fn plan(&self, request: &ImportRequest) -> Result<ImportPlan, Error> {
+        self.lake.plan_import(request, silent(), CancellationToken::new()).await
+    }
+
+    /// Writes one CSV file and imports it.
+    pub async fn import_text(
+        &self,
+        table: &str,
+        name: &str,
+        text: &str,
+    ) -> Result<ImportReport, Error> {
+        self.file(name, text);
+        self.import(&self.request(table, &[name])).await
+    }
+
+    /// The rows of a table on `main`, in order.
+    pub async fn rows(&self, table: &str) -> Vec<Value> {
+        self.rows_at("main", table).await
+    }
+
+    pub async fn rows_at(&self, reference: &str, table: &str) -> Vec<Value> {
+        let view = self.lake.view(&reference.parse().unwrap()).await.unwrap();
+        let table = view.table(&table.parse().unwrap()).await.unwrap();
+        let plan = self.lake.tables().plan(&table, None).await.unwrap();
+        let rows = self.lake.tables().read(&table, plan.files(), None, None).unwrap();
+        json_rows(&rows.try_collect::<Vec<_>>().await.unwrap()).unwrap()
+    }
+
+    /// The columns of a table on `main`, as `name type`.
+    pub async fn columns(&self, table: &str) -> Vec<String> {
+        let table = self.lake.describe(&RefSpec::main(), &table.parse().unwrap()).await.unwrap();
+        table.columns.iter().map(|column| format!("{} {}", column.name, column.data_type)).collect()
+    }
+
+    /// Whether `main` has a table.
+    pub async fn has_table(&self, table: &str) -> bool {
+        let view = self.lake.view(&RefSpec::main()).await.unwrap();
+        view.find("public", table).await.unwrap().is_some()
+    }
+
+    /// Data files in the warehouse, whether a commit names them or not.
+    pub fn data_files(&self) -> usize {
+        count_files(&self.lake_folder().join("warehouse"), "parquet")
+    }
+}
+
+fn count_files(folder: &Path, ending: &str) -> usize {
+    let entries = std::fs::read_dir(folder).unwrap().map(Result::unwrap);
+    let count = |entry: std::fs::DirEntry| {
+        let path = entry.path();
+        if path.is_dir() {
+            count_files(&path, ending)
+        } else {
+            usize::from(path.extension().is_some_and(|found| found == ending))
+        }
+    };
+    entries.map(count).sum()
+}
+
+pub fn silent() -> Progress {
+    Arc::new(|_| {})
+}
+
+pub fn name(table: &str) -> TableName {
+    table.parse().unwrap()
+}
+
+/// A batch of one column of whole numbers.
+pub fn numbers(column: &str, values: impl IntoIterator<Item = i64>) -> RecordBatch {
+    let array: ArrayRef = Arc::new(Int64Array::from_iter_values(values));
+    RecordBatch::try_from_iter_with_nullable([(column, array, true)]).unwrap()
+}
+
+pub fn schema(column: &str) -> SchemaRef {
+    numbers(column, []).schema()
+}
+
+pub fn rows_of(batch: RecordBatch) -> BatchStream {
+    stream::iter([Ok(batch)]).boxed()
+}

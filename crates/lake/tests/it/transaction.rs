@@ -1,0 +1,199 @@
+//! Transactions: all or nothing, re-based where that is right, refused where it is not.
+
+use std::collections::BTreeMap;
+
+use arrow::datatypes::{DataType, Field};
+use headwater_lake::Error;
+use headwater_model::{CreateRef, ErrorCode, Fault, PROPERTY_EVENT, RefSpec};
+use serde_json::json;
+
+use crate::support::{Fixture, name, numbers, rows_of, schema};
+
+/// A table `t` with the rows 1 and 2.
+async fn with_table() -> Fixture {
+    let lake = Fixture::new().await;
+    let mut transaction = lake.lake.transaction("main", "me").await.unwrap();
+    transaction.create(&name("t"), schema("id"), Vec::new(), BTreeMap::new()).await.unwrap();
+    transaction.append(&name("t"), rows_of(numbers("id", [1, 2]))).await.unwrap();
+    transaction.commit("make t").await.unwrap();
+    lake
+}
+
+async fn ids(lake: &Fixture, table: &str) -> Vec<i64> {
+    lake.rows(table).await.iter().map(|row| row["id"].as_i64().unwrap()).collect()
+}
+
+#[tokio::test]
+async fn several_tables_change_in_one_commit() {
+    let lake = with_table().await;
+    let mut transaction = lake.lake.transaction("main", "Ann").await.unwrap();
+    transaction.create_namespace("sales", BTreeMap::new());
+    transaction.append(&name("T"), rows_of(numbers("id", [3]))).await.unwrap();
+    transaction
+        .replace(&name("u"), schema("id"), Vec::new(), rows_of(numbers("id", [9])))
+        .await
+        .unwrap();
+    transaction.create(&name("sales.v"), schema("n"), Vec::new(), BTreeMap::new()).await.unwrap();
+    transaction.property("why", "test");
+    transaction.event("e-1");
+    assert_eq!(transaction.written().rows_written, 2);
+    let commit = transaction.commit("three tables").await.unwrap().unwrap();
+    assert_eq!((commit.author.as_str(), commit.message.as_str()), ("Ann", "three tables"));
+    assert_eq!(commit.properties["why"], "test");
+    assert_eq!(commit.properties[PROPERTY_EVENT], "e-1");
+    assert_eq!((ids(&lake, "t").await, ids(&lake, "u").await), (vec![1, 2, 3], vec![9]));
+    let listed = lake.lake.list(&RefSpec::main(), None).await.unwrap();
+    let names: Vec<String> = listed.iter().map(|table| table.name.to_string()).collect();
+    assert_eq!(names, ["t", "u", "sales.v"]);
+
+    let mut again = lake.lake.transaction("main", "Ann").await.unwrap();
+    again.append(&name("t"), rows_of(numbers("id", [4]))).await.unwrap();
+    again.event("e-1");
+    assert_eq!(again.commit("twice").await.unwrap_err().code(), ErrorCode::AlreadyExists);
+    assert_eq!(ids(&lake, "t").await, [1, 2, 3]);
+}
+
+#[tokio::test]
+async fn an_append_is_re_based_with_its_files_and_an_overwrite_is_not() {
+    let lake = with_table().await;
+    let mut first = lake.lake.transaction("main", "a").await.unwrap();
+    let mut second = lake.lake.transaction("main", "b").await.unwrap();
+    let mut third = lake.lake.transaction("main", "c").await.unwrap();
+    first.append(&name("t"), rows_of(numbers("id", [3]))).await.unwrap();
+    second.append(&name("t"), rows_of(numbers("id", [4]))).await.unwrap();
+    third.overwrite(&name("t"), rows_of(numbers("id", [5]))).await.unwrap();
+    let files = lake.data_files();
+    first.commit("a").await.unwrap();
+    second.commit("b").await.unwrap();
+    assert_eq!(lake.data_files(), files, "nothing was written again");
+    let error = third.commit("c").await.unwrap_err();
+    assert_eq!(error.code(), ErrorCode::CommitConflict);
+    assert!(error.to_string().contains("`t`"), "{error}");
+    assert_eq!(ids(&lake, "t").await, [1, 2, 3, 4]);
+    assert_eq!(lake.data_files(), files - 1, "what was not committed is gone");
+}
+
+#[tokio::test]
+async fn columns_and_rows_of_one_transaction_are_re_based_unless_the_columns_changed() {
+    let lake = with_table().await;
+    let column = |name: &str| vec![Field::new(name, DataType::Int64, true)];
+    let mut adds = lake.lake.transaction("main", "a").await.unwrap();
+    adds.add_columns(&name("t"), column("n")).await.unwrap();
+    adds.append(&name("t"), rows_of(numbers("n", [7]))).await.unwrap();
+    let mut also_adds = lake.lake.transaction("main", "b").await.unwrap();
+    also_adds.add_columns(&name("t"), column("m")).await.unwrap();
+    also_adds.append(&name("t"), rows_of(numbers("m", [8]))).await.unwrap();
+
+    let mut append = lake.lake.transaction("main", "c").await.unwrap();
+    append.append(&name("t"), rows_of(numbers("id", [3]))).await.unwrap();
+    append.commit("c").await.unwrap();
+    adds.commit("a").await.unwrap();
+    let error = also_adds.commit("b").await.unwrap_err();
+    assert_eq!(error.code(), ErrorCode::CommitConflict);
+    let rows = lake.rows("t").await;
+    assert_eq!(rows.len(), 4);
+    assert!(rows.contains(&json!({"id": null, "n": 7})));
+}
+
+#[tokio::test]
+async fn two_that_make_one_table_conflict() {
+    let lake = Fixture::new().await;
+    let mut first = lake.lake.transaction("main", "a").await.unwrap();
+    let mut second = lake.lake.transaction("main", "b").await.unwrap();
+    for transaction in [&mut first, &mut second] {
+        transaction.create(&name("t"), schema("id"), Vec::new(), BTreeMap::new()).await.unwrap();
+    }
+    first.commit("a").await.unwrap();
+    assert_eq!(second.commit("b").await.unwrap_err().code(), ErrorCode::CommitConflict);
+    let mut third = lake.lake.transaction("main", "c").await.unwrap();
+    let error = third.create(&name("t"), schema("id"), Vec::new(), BTreeMap::new()).await;
+    assert!(matches!(error, Err(Error::TableExists { .. })));
+}
+
+#[tokio::test]
+async fn a_dropped_transaction_removes_what_it_wrote() {
+    let lake = with_table().await;
+    let files = lake.data_files();
+    let mut transaction = lake.lake.transaction("main", "a").await.unwrap();
+    transaction.append(&name("t"), rows_of(numbers("id", [3]))).await.unwrap();
+    assert_eq!(lake.data_files(), files + 1);
+    drop(transaction);
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    while lake.data_files() > files {
+        assert!(std::time::Instant::now() < deadline, "the file is still there");
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    let empty = lake.lake.transaction("main", "a").await.unwrap();
+    assert_eq!(empty.commit("nothing").await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn tables_are_replaced_partly_overwritten_and_dropped() {
+    let lake = with_table().await;
+    let mut transaction = lake.lake.transaction("main", "a").await.unwrap();
+    transaction
+        .replace(&name("t"), schema("n"), Vec::new(), rows_of(numbers("n", [7])))
+        .await
+        .unwrap();
+    transaction.append(&name("t"), rows_of(numbers("n", [8]))).await.unwrap();
+    transaction.commit("replace").await.unwrap();
+    assert_eq!(lake.rows("t").await, [json!({"n": 7}), json!({"n": 8})]);
+
+    let mut transaction = lake.lake.transaction("main", "a").await.unwrap();
+    let partition = vec!["id".parse().unwrap()];
+    transaction.create(&name("p"), schema("id"), partition, BTreeMap::new()).await.unwrap();
+    transaction.append(&name("p"), rows_of(numbers("id", [1, 1, 2]))).await.unwrap();
+    transaction.commit("p").await.unwrap();
+    let mut transaction = lake.lake.transaction("main", "a").await.unwrap();
+    transaction.overwrite_partitions(&name("p"), rows_of(numbers("id", [1, 3]))).await.unwrap();
+    transaction.drop(&name("t"), false).await.unwrap();
+    transaction.drop(&name("nothing"), true).await.unwrap();
+    transaction.commit("p again").await.unwrap();
+    let mut found = ids(&lake, "p").await;
+    found.sort_unstable();
+    assert_eq!(found, [1, 2, 3]);
+    assert!(!lake.has_table("t").await);
+    let mut transaction = lake.lake.transaction("main", "a").await.unwrap();
+    let error = transaction.drop(&name("flihgts"), false).await.unwrap_err();
+    assert_eq!(error.code(), ErrorCode::TableNotFound);
+}
+
+#[tokio::test]
+async fn a_view_stays_as_it_is_and_finds_names() {
+    let lake = with_table().await;
+    let view = lake.lake.view(&RefSpec::main()).await.unwrap();
+    let mut transaction = lake.lake.transaction("main", "a").await.unwrap();
+    transaction.append(&name("t"), rows_of(numbers("id", [3]))).await.unwrap();
+    transaction
+        .replace(&name("flights"), schema("id"), Vec::new(), rows_of(numbers("id", [])))
+        .await
+        .unwrap();
+    transaction.commit("more").await.unwrap();
+    assert_eq!(view.table(&name("T")).await.unwrap().rows(), 2);
+    assert!(view.find("public", "flights").await.unwrap().is_none());
+
+    let now = lake.lake.view(&RefSpec::main()).await.unwrap();
+    let error = now.table(&name("fligths")).await.unwrap_err();
+    assert_eq!(error.hint().as_deref(), Some("Did you mean `flights`?"));
+    let old = format!("main@{}", view.commit()).parse().unwrap();
+    assert_eq!(lake.lake.view(&old).await.unwrap().table(&name("t")).await.unwrap().rows(), 2);
+    let error = lake.lake.list(&RefSpec::main(), Some("pubic")).await.unwrap_err();
+    assert_eq!(error.code(), ErrorCode::NamespaceNotFound);
+}
+
+#[tokio::test]
+async fn a_protected_branch_takes_no_transaction() {
+    let lake = with_table().await;
+    lake.lake.catalog().protect_branch("main", true).await.unwrap();
+    let files = lake.data_files();
+    let mut transaction = lake.lake.transaction("main", "a").await.unwrap();
+    transaction.append(&name("t"), rows_of(numbers("id", [3]))).await.unwrap();
+    assert_eq!(transaction.commit("no").await.unwrap_err().code(), ErrorCode::BranchProtected);
+    assert_eq!(lake.data_files(), files);
+    let dev = CreateRef { name: "dev".into(), from: None, if_not_exists: false };
+    lake.lake.catalog().create_branch(dev).await.unwrap();
+    let mut transaction = lake.lake.transaction("dev", "a").await.unwrap();
+    transaction.append(&name("t"), rows_of(numbers("id", [3]))).await.unwrap();
+    transaction.commit("yes").await.unwrap();
+    assert_eq!(lake.rows_at("dev", "t").await.len(), 3);
+}
