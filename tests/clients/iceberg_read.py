@@ -20,6 +20,7 @@ import uuid
 import duckdb
 import duckdb_extension_avro
 import duckdb_extension_iceberg
+from pyiceberg.conversions import from_bytes
 from pyiceberg.table import StaticTable
 
 
@@ -60,13 +61,17 @@ def with_pyiceberg(location, snapshot):
     table = StaticTable.from_metadata(location)
     scan = table.scan(snapshot_id=snapshot)
     filtered = table.scan(row_filter="id >= 3", snapshot_id=snapshot)
-    files = table.inspect.files(snapshot_id=snapshot).to_pylist()
-    bounds = [file["readable_metrics"]["id"] for file in files]
+    field = scan.projection().find_field("id")
+
+    def bound(bounds):
+        return from_bytes(field.field_type, bounds[field.field_id])
+
+    files = [task.file for task in scan.plan_files()]
     return {
         "rows": rows_of(scan.to_arrow()),
         "filtered": sorted(filtered.to_arrow()["id"].to_pylist()),
         "filtered_files": len(list(filtered.plan_files())),
-        "bounds": sorted([found["lower_bound"], found["upper_bound"]] for found in bounds),
+        "bounds": sorted([bound(file.lower_bounds), bound(file.upper_bounds)] for file in files),
         "history": len(table.history()),
     }
 

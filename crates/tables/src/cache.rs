@@ -1,57 +1,65 @@
-//! What was read before and cannot change: tables, manifests and file lists, by location.
+//! What was read before and cannot change: tables, manifest lists, manifests and file lists, by location.
 //!
-//! Every file of Iceberg's is immutable, so nothing here is ever stale. Each part has a bound in bytes.
+//! Every file of Iceberg's is immutable, so nothing here is ever stale. What a commit writes is put here
+//! at once, so that the next commit and the next plan read nothing. Each part has a bound in bytes.
 
 use std::sync::Arc;
 
 use iceberg::spec::ManifestFile;
 use moka::sync::Cache;
 
-use crate::Table;
 use crate::manifest::Decoded;
-use crate::plan::DataFile;
+use crate::{DataFile, Table};
 
-/// The manifests and data files of one snapshot.
-#[derive(Debug)]
-pub(crate) struct SnapshotFiles {
-    /// As the manifest list names them.
-    pub(crate) manifests: Vec<ManifestFile>,
-    /// Oldest first.
-    pub(crate) files: Arc<[Arc<DataFile>]>,
-}
+/// The manifests of a snapshot, as its manifest list names them.
+pub(crate) type Manifests = Arc<[ManifestFile]>;
 
-/// The three caches.
+/// The data files of a snapshot, oldest first.
+pub(crate) type Files = Arc<[Arc<DataFile>]>;
+
+/// The caches; those about snapshots are keyed by the manifest list's location.
 #[derive(Debug)]
 pub(crate) struct Caches {
     pub(crate) tables: Cache<String, Table>,
+    pub(crate) lists: Cache<String, Manifests>,
     pub(crate) manifests: Cache<String, Arc<Decoded>>,
-    pub(crate) snapshots: Cache<String, Arc<SnapshotFiles>>,
+    pub(crate) files: Cache<String, Files>,
 }
 
 /// What an entry takes beside its content, in bytes.
 const ENTRY_BYTES: usize = 256;
 
+/// What a manifest's row in a list takes, in bytes, roughly.
+const ROW_BYTES: usize = 512;
+
+/// What a data file takes in a list of those that manifests hold anyway, in bytes.
+const POINTER_BYTES: usize = 16;
+
 impl Caches {
-    /// Caches that hold `bytes` together.
+    /// Caches that hold about `bytes` together.
     pub(crate) fn new(bytes: u64) -> Self {
-        let manifests = Cache::builder()
-            .max_capacity(bytes / 2)
-            .weigher(|_: &String, decoded: &Arc<Decoded>| decoded.weight);
-        let snapshots = Cache::builder()
-            .max_capacity(bytes / 4)
-            .weigher(|_: &String, files: &Arc<SnapshotFiles>| weight_of(files));
+        let eighth = bytes / 8;
         let tables = Cache::builder()
-            .max_capacity(bytes / 4)
+            .max_capacity(eighth * 2)
             .weigher(|_: &String, table: &Table| table.weight());
+        let lists = Cache::builder()
+            .max_capacity(eighth)
+            .weigher(|_: &String, list: &Manifests| weight(ROW_BYTES * list.len()));
+        let manifests = Cache::builder()
+            .max_capacity(eighth * 4)
+            .weigher(|_: &String, decoded: &Arc<Decoded>| decoded.weight);
+        let files = Cache::builder()
+            .max_capacity(eighth)
+            .weigher(|_: &String, files: &Files| weight(POINTER_BYTES * files.len()));
         Caches {
             tables: tables.build(),
+            lists: lists.build(),
             manifests: manifests.build(),
-            snapshots: snapshots.build(),
+            files: files.build(),
         }
     }
 }
 
-fn weight_of(snapshot: &SnapshotFiles) -> u32 {
-    let bytes = ENTRY_BYTES * (1 + snapshot.manifests.len() + 2 * snapshot.files.len());
-    u32::try_from(bytes).unwrap_or(u32::MAX)
+fn weight(bytes: usize) -> u32 {
+    u32::try_from(ENTRY_BYTES + bytes).unwrap_or(u32::MAX)
 }

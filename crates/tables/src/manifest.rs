@@ -4,7 +4,7 @@
 //! files, so that all real I/O stays with our object store. All of it is work for the processor, and
 //! runs off the network runtime's threads.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use iceberg::io::FileIO;
@@ -14,7 +14,7 @@ use iceberg::spec::{
     UNASSIGNED_SEQUENCE_NUMBER,
 };
 
-use crate::{Error, Result};
+use crate::{DataFile, Error, Result};
 
 /// The one file in a memory file system.
 const MEMORY_FILE: &str = "memory:/file";
@@ -27,8 +27,18 @@ pub(crate) struct Decoded {
     pub(crate) live: Vec<ManifestEntryRef>,
     /// The schema the manifest was written with.
     pub(crate) schema: SchemaRef,
+    /// The same files as a scan plan has them, once one was made.
+    pub(crate) files: OnceLock<Vec<Arc<DataFile>>>,
     /// Its size in the cache, in bytes, roughly.
     pub(crate) weight: u32,
+}
+
+impl Decoded {
+    fn new(live: Vec<ManifestEntryRef>, schema: SchemaRef, encoded_bytes: usize) -> Self {
+        // Decoded entries take a few times the bytes that they take in the file.
+        let weight = u32::try_from(encoded_bytes.saturating_mul(4)).unwrap_or(u32::MAX);
+        Decoded { live, schema, files: OnceLock::new(), weight }
+    }
 }
 
 /// Reads a manifest.
@@ -38,9 +48,7 @@ pub(crate) fn decode(file: &ManifestFile, content: &[u8]) -> Result<Decoded> {
     let (entries, metadata) = manifest.into_parts();
     let live = entries.into_iter().filter(|entry| entry.is_alive());
     let live = live.map(|entry| Arc::new(inherit(Arc::unwrap_or_clone(entry), file))).collect();
-    // Decoded entries take a few times the bytes that they take in the file.
-    let weight = u32::try_from(content.len().saturating_mul(4)).unwrap_or(u32::MAX);
-    Ok(Decoded { live, schema: metadata.schema, weight })
+    Ok(Decoded::new(live, metadata.schema, content.len()))
 }
 
 /// What an entry leaves out stands in the manifest list.
@@ -68,7 +76,7 @@ pub(crate) fn decode_list(
 #[derive(Debug, Clone)]
 pub(crate) enum Change {
     /// The snapshot adds it.
-    Added(iceberg::spec::DataFile),
+    Added(Box<iceberg::spec::DataFile>),
     /// It was there before, and stays.
     Kept(ManifestEntryRef),
     /// It was there before, and goes.
@@ -83,26 +91,51 @@ pub(crate) struct NewManifest {
     pub(crate) changes: Vec<Change>,
 }
 
-/// The bytes of a new manifest, and its row for the manifest list.
+/// A manifest that is made and not yet written.
+#[derive(Debug)]
+pub(crate) struct Encoded {
+    pub(crate) content: Bytes,
+    /// Its row in the manifest list, which names its location.
+    pub(crate) file: ManifestFile,
+    /// As it will be read.
+    pub(crate) decoded: Decoded,
+}
+
+/// The snapshot that a manifest is made for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct SnapshotIds {
+    pub(crate) id: i64,
+    pub(crate) parent: Option<i64>,
+    pub(crate) sequence_number: i64,
+}
+
+/// Makes a new manifest.
 pub(crate) async fn encode(
     manifest: NewManifest,
     location: &str,
-    snapshot_id: i64,
-) -> Result<(Bytes, ManifestFile), iceberg::Error> {
+    snapshot: SnapshotIds,
+) -> Result<Encoded, iceberg::Error> {
     let memory = FileIO::new_with_memory();
     let output = memory.new_output(MEMORY_FILE)?;
-    let spec = (*manifest.spec).clone();
-    let mut writer = ManifestWriterBuilder::new(output, Some(snapshot_id), manifest.schema, spec)
-        .build_v2_data();
+    let (spec, schema) = ((*manifest.spec).clone(), manifest.schema);
+    let mut writer =
+        ManifestWriterBuilder::new(output, Some(snapshot.id), schema.clone(), spec).build_v2_data();
+    let mut live = Vec::with_capacity(manifest.changes.len());
     for change in manifest.changes {
         match change {
-            Change::Added(file) => writer.add_file(file, UNASSIGNED_SEQUENCE_NUMBER)?,
-            Change::Kept(entry) => writer.add_existing_file(
-                entry.data_file.clone(),
-                entry.snapshot_id.unwrap_or_default(),
-                entry.sequence_number.unwrap_or_default(),
-                entry.file_sequence_number.or(entry.sequence_number),
-            )?,
+            Change::Added(file) => {
+                live.push(added((*file).clone(), snapshot));
+                writer.add_file(*file, UNASSIGNED_SEQUENCE_NUMBER)?;
+            }
+            Change::Kept(entry) => {
+                writer.add_existing_file(
+                    entry.data_file.clone(),
+                    entry.snapshot_id.unwrap_or_default(),
+                    entry.sequence_number.unwrap_or_default(),
+                    entry.file_sequence_number.or(entry.sequence_number),
+                )?;
+                live.push(entry);
+            }
             Change::Removed(entry) => writer.add_delete_file(
                 entry.data_file.clone(),
                 entry.sequence_number.unwrap_or_default(),
@@ -112,20 +145,36 @@ pub(crate) async fn encode(
     }
     let mut file = writer.write_manifest_file().await?;
     location.clone_into(&mut file.manifest_path);
-    Ok((memory.new_input(MEMORY_FILE)?.read().await?, file))
+    file.sequence_number = snapshot.sequence_number;
+    if file.min_sequence_number == UNASSIGNED_SEQUENCE_NUMBER {
+        file.min_sequence_number = snapshot.sequence_number;
+    }
+    let content = memory.new_input(MEMORY_FILE)?.read().await?;
+    let decoded = Decoded::new(live, schema, content.len());
+    Ok(Encoded { content, file, decoded })
+}
+
+/// The entry of an added file as it will be read.
+fn added(data_file: iceberg::spec::DataFile, snapshot: SnapshotIds) -> ManifestEntryRef {
+    Arc::new(ManifestEntry {
+        status: ManifestStatus::Added,
+        snapshot_id: Some(snapshot.id),
+        sequence_number: Some(snapshot.sequence_number),
+        file_sequence_number: Some(snapshot.sequence_number),
+        data_file,
+    })
 }
 
 /// The bytes of a manifest list.
 pub(crate) async fn encode_list(
-    manifests: Vec<ManifestFile>,
-    snapshot_id: i64,
-    parent: Option<i64>,
-    sequence_number: i64,
+    manifests: &[ManifestFile],
+    snapshot: SnapshotIds,
 ) -> Result<Bytes, iceberg::Error> {
     let memory = FileIO::new_with_memory();
     let output = memory.new_output(MEMORY_FILE)?.writer().await?;
-    let mut writer = ManifestListWriter::v2(output, snapshot_id, parent, sequence_number);
-    writer.add_manifests(manifests.into_iter())?;
+    let SnapshotIds { id, parent, sequence_number } = snapshot;
+    let mut writer = ManifestListWriter::v2(output, id, parent, sequence_number);
+    writer.add_manifests(manifests.iter().cloned())?;
     writer.close().await?;
     memory.new_input(MEMORY_FILE)?.read().await
 }

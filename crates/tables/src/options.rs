@@ -44,7 +44,7 @@ impl TablesOptions {
             row_group_rows: 1 << 20,
             row_group_bytes: 128 << 20,
             write_buffer_bytes: 256 << 20,
-            snapshots_listed_max: 1000,
+            snapshots_listed_max: 256,
             clock: Arc::new(SystemClock),
         }
     }

@@ -119,7 +119,7 @@ impl ScanPlan {
             .files
             .iter()
             .map(|file| file.entry.data_file.null_value_counts().get(&id).copied());
-        Some(Arc::new(UInt64Array::from_iter(counts)))
+        Some(Arc::new(counts.collect::<UInt64Array>()))
     }
 
     /// Rows of each file, as `UInt64`.

@@ -2,15 +2,46 @@
 
 use std::sync::Arc;
 
+use futures::FutureExt;
+use futures::future::{BoxFuture, Shared};
+
+use crate::storage::Storage;
+
 /// Data files that a commit can put into a table, or that [`crate::Tables::discard`] removes.
 ///
 /// Cheap to clone, so that an attempt that lost a race can be made again with the same files.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Staged {
     pub(crate) files: Arc<[iceberg::spec::DataFile]>,
     pub(crate) table: uuid::Uuid,
     pub(crate) schema: iceberg::spec::SchemaRef,
     pub(crate) spec: iceberg::spec::PartitionSpecRef,
+    pub(crate) durable: Durable,
+}
+
+/// Whether files became durable, which may still be under way.
+#[derive(Clone)]
+pub(crate) struct Durable(Shared<BoxFuture<'static, bool>>);
+
+impl Durable {
+    /// Begins to make files durable, so that it is done or nearly so when they are committed.
+    pub(crate) fn begin(storage: Arc<Storage>, locations: Vec<String>) -> Self {
+        let syncing = tokio::spawn(async move {
+            storage.sync(locations.iter().map(String::as_str)).await.is_ok()
+        });
+        Durable(syncing.map(|done| done.unwrap_or(false)).boxed().shared())
+    }
+
+    /// Waits until the files are durable, or are known not to be.
+    pub(crate) async fn wait(&self) -> bool {
+        self.0.clone().await
+    }
+}
+
+impl std::fmt::Debug for Staged {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Staged").field("files", &self.files()).finish_non_exhaustive()
+    }
 }
 
 impl Staged {

@@ -12,8 +12,8 @@ use object_store::ObjectStore;
 use object_store::path::Path;
 use uuid::Uuid;
 
-use crate::cache::{Caches, SnapshotFiles};
-use crate::commit::{self, evolve, manifests};
+use crate::cache::{Caches, Files, Manifests};
+use crate::commit::{self, Unwritten, evolve, manifests};
 use crate::manifest::{Decoded, decode, decode_list, off_thread};
 use crate::storage::Storage;
 use crate::table::Totals;
@@ -74,7 +74,7 @@ impl Tables {
         let now = self.options().clock.now().timestamp_millis();
         let metadata = evolve::create(&request, self.new_location(&request.name), now)?;
         let location = metadata::next_location(metadata.location(), None);
-        commit::store_as(self, location, metadata, Totals::default(), Vec::new()).await
+        commit::store_as(self, location, metadata, Totals::default(), Unwritten::default()).await
     }
 
     fn new_location(&self, name: &TableName) -> String {
@@ -110,11 +110,11 @@ impl Tables {
         if let Some(totals) = Totals::of(snapshot) {
             return Ok(totals);
         }
-        let files = self.snapshot_files(metadata, snapshot).await?;
+        let files = self.files(metadata, snapshot).await?;
         Ok(Totals {
-            rows: files.files.iter().map(|file| file.rows).sum(),
-            files: files.files.len() as u64,
-            bytes: files.files.iter().map(|file| file.bytes).sum(),
+            rows: files.iter().map(|file| file.rows).sum(),
+            files: files.len() as u64,
+            bytes: files.iter().map(|file| file.bytes).sum(),
         })
     }
 
@@ -131,7 +131,8 @@ impl Tables {
         Ok(Table::new(location, metadata, table.totals(), 0))
     }
 
-    /// Writes rows to data files that belong to no snapshot yet, and makes them durable.
+    /// Writes rows to data files that belong to no snapshot yet. They become durable with the commit that
+    /// puts them into one.
     ///
     /// Columns match by name; a column that the rows lack is null. Values are cast to the table's types
     /// where that keeps them. Fails naming the column where it does not, and for a null in a column that
@@ -140,7 +141,8 @@ impl Tables {
         write::write(self.storage(), self.options(), table, rows).await
     }
 
-    /// Changes a table: writes manifests and a metadata file, makes them durable, and gives the new state.
+    /// Changes a table: writes manifests and a metadata file, makes them and the staged data files durable,
+    /// and gives the new state.
     ///
     /// `summary` goes into the snapshot's summary. An operation that changes nothing, with an empty
     /// summary, gives the same state back. Fails with `commit_conflict` where staged rows were written
@@ -172,56 +174,72 @@ impl Tables {
             }
         };
         let Some(snapshot) = snapshot else { return Ok(ScanPlan::new(schema, Arc::new([]))) };
-        let found = self.snapshot_files(metadata, snapshot).await?;
-        let deletes = |manifest: &&ManifestFile| manifest.content == ManifestContentType::Deletes;
-        if let Some(manifest) = found.manifests.iter().find(deletes) {
-            return Err(manifests::delete_files(manifest));
-        }
-        Ok(ScanPlan::new(schema, found.files.clone()))
+        Ok(ScanPlan::new(schema, self.files(metadata, snapshot).await?))
     }
 
-    /// A snapshot's manifests and live data files, from the cache where they were read before.
-    pub(crate) async fn snapshot_files(
+    /// A snapshot's manifests, from the cache where they were read before.
+    pub(crate) async fn manifests(
         &self,
         metadata: &TableMetadata,
         snapshot: &SnapshotRef,
-    ) -> Result<Arc<SnapshotFiles>> {
+    ) -> Result<Manifests> {
         let location = snapshot.manifest_list();
-        if let Some(found) = self.0.caches.snapshots.get(location) {
+        if let Some(found) = self.0.caches.lists.get(location) {
             return Ok(found);
         }
         let content = self.storage().read(location).await?;
         let (list, version) = (location.to_owned(), metadata.format_version());
         let listed = off_thread(location, move || decode_list(&list, &content, version)).await?;
-        let data = listed.iter().filter(|manifest| {
-            manifest.content == ManifestContentType::Data
-                && (manifest.has_added_files() || manifest.has_existing_files())
-        });
-        let data: Vec<ManifestFile> = data.cloned().collect();
-        let parts = stream::iter(data)
-            .map(|manifest| async move { self.data_files(metadata, &manifest).await })
-            .buffered(MANIFESTS_AT_ONCE);
-        let parts: Vec<Vec<Arc<DataFile>>> = parts.try_collect().await?;
-        let mut files: Vec<Arc<DataFile>> = parts.into_iter().flatten().collect();
-        files.sort_by_key(|file| file.sequence_number());
-        let found = Arc::new(SnapshotFiles { manifests: listed, files: files.into() });
-        self.0.caches.snapshots.insert(location.to_owned(), found.clone());
-        Ok(found)
+        let listed: Manifests = listed.into();
+        self.0.caches.lists.insert(location.to_owned(), listed.clone());
+        Ok(listed)
     }
 
-    async fn data_files(
+    /// A snapshot's data files, from the cache where they were read before.
+    async fn files(&self, metadata: &TableMetadata, snapshot: &SnapshotRef) -> Result<Files> {
+        let location = snapshot.manifest_list();
+        if let Some(found) = self.0.caches.files.get(location) {
+            return Ok(found);
+        }
+        let listed = self.manifests(metadata, snapshot).await?;
+        let deletes = |manifest: &&ManifestFile| manifest.content == ManifestContentType::Deletes;
+        if let Some(manifest) = listed.iter().find(deletes) {
+            return Err(manifests::delete_files(manifest));
+        }
+        let live =
+            |manifest: &&ManifestFile| manifest.has_added_files() || manifest.has_existing_files();
+        let live: Vec<ManifestFile> = listed.iter().filter(live).cloned().collect();
+        let read = stream::iter(live)
+            .map(|manifest| async move {
+                let decoded = self.manifest(&manifest).await?;
+                self.prepare(metadata, &manifest, &decoded)?;
+                Ok::<_, Error>(decoded)
+            })
+            .buffered(MANIFESTS_AT_ONCE);
+        let read: Vec<Arc<Decoded>> = read.try_collect().await?;
+        let files = read.iter().filter_map(|decoded| decoded.files.get()).flatten().cloned();
+        let mut files: Vec<Arc<DataFile>> = files.collect();
+        files.sort_by_key(|file| file.sequence_number());
+        let files: Files = files.into();
+        self.0.caches.files.insert(location.to_owned(), files.clone());
+        Ok(files)
+    }
+
+    /// Makes a manifest's files ready for plans, once.
+    fn prepare(
         &self,
         metadata: &TableMetadata,
         manifest: &ManifestFile,
-    ) -> Result<Vec<Arc<DataFile>>> {
-        let decoded = self.manifest(manifest).await?;
+        decoded: &Decoded,
+    ) -> Result<()> {
+        if decoded.files.get().is_some() {
+            return Ok(());
+        }
+        let corrupt = |reason: String| Error::corrupt(&manifest.manifest_path, reason);
         let spec = metadata.partition_spec_by_id(manifest.partition_spec_id);
-        let spec = spec.ok_or_else(|| {
-            Error::corrupt(&manifest.manifest_path, "its partition spec is unknown")
-        })?;
-        let partition_type = spec.partition_type(&decoded.schema);
+        let spec = spec.ok_or_else(|| corrupt("its partition spec is unknown".to_owned()))?;
         let partition_type =
-            partition_type.map_err(|error| Error::corrupt(&manifest.manifest_path, error))?;
+            spec.partition_type(&decoded.schema).map_err(|error| corrupt(error.to_string()))?;
         let files = decoded.live.iter().map(|entry| {
             let file = entry.data_file();
             Ok(Arc::new(DataFile {
@@ -233,7 +251,23 @@ impl Tables {
                 entry: entry.clone(),
             }))
         });
-        files.collect()
+        let files = files.collect::<Result<Vec<_>>>()?;
+        // Another plan may have been first, with the same.
+        let _ = decoded.files.set(files);
+        Ok(())
+    }
+
+    /// Puts what a commit wrote into the caches.
+    pub(crate) fn remember_snapshot(
+        &self,
+        manifest_list: String,
+        listed: Vec<ManifestFile>,
+        decoded: Vec<(String, Decoded)>,
+    ) {
+        self.0.caches.lists.insert(manifest_list, listed.into());
+        for (location, decoded) in decoded {
+            self.0.caches.manifests.insert(location, Arc::new(decoded));
+        }
     }
 
     /// A manifest, from the cache where it was read before.

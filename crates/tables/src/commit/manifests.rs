@@ -51,11 +51,21 @@ pub(crate) enum Planned {
     New(NewManifest),
 }
 
+impl Planned {
+    /// Entries that have yet to be written.
+    pub(crate) fn entries(&self) -> usize {
+        match self {
+            Planned::Kept(_) => 0,
+            Planned::New(new) => new.changes.len(),
+        }
+    }
+}
+
 /// The manifests of a table's next snapshot, and what they change.
 pub(crate) async fn plan(
     tables: &Tables,
     metadata: &TableMetadata,
-    before: Vec<ManifestFile>,
+    before: &[ManifestFile],
     removal: Removal,
     staged: &Staged,
     spec: &PartitionSpecRef,
@@ -65,13 +75,14 @@ pub(crate) async fn plan(
     for manifest in before {
         // One without live files only tells of what its own snapshot removed.
         if manifest.has_added_files() || manifest.has_existing_files() {
-            let rewritten = rewrite(tables, metadata, &removal, &manifest, &mut changes).await?;
-            planned.push(rewritten.map_or(Planned::Kept(manifest), Planned::New));
+            let rewritten = rewrite(tables, metadata, &removal, manifest, &mut changes).await?;
+            planned.push(rewritten.map_or_else(|| Planned::Kept(manifest.clone()), Planned::New));
         }
     }
     if !staged.files.is_empty() {
         staged.files.iter().for_each(|file| changes.add(file));
-        let added = staged.files.iter().cloned().map(Change::Added).collect();
+        let added =
+            staged.files.iter().cloned().map(|file| Change::Added(Box::new(file))).collect();
         let schema = staged.schema.clone();
         planned.push(Planned::New(NewManifest { schema, spec: spec.clone(), changes: added }));
     }

@@ -19,14 +19,23 @@ use uuid::Uuid;
 
 use self::evolve::{check_staged, refused};
 use self::manifests::{Planned, Removal};
-use crate::manifest::{encode, encode_list};
+use crate::manifest::{Decoded, SnapshotIds, encode, encode_list};
 use crate::storage::Undo;
 use crate::table::Totals;
 use crate::tables::Tables;
 use crate::{Error, Operation, Result, Staged, Table, metadata};
 
-/// Files that are made and not yet written, by location.
-type Files = Vec<(String, Bytes)>;
+/// Entries up to which a commit's manifests are made without a thread of their own.
+const INLINE_ENTRIES_MAX: usize = 256;
+
+/// What a commit has yet to write, and to make durable.
+#[derive(Debug, Default)]
+pub(crate) struct Unwritten {
+    /// Files that are made, by location.
+    files: Vec<(String, Bytes)>,
+    /// Data files that are written and not yet durable.
+    staged: Option<Staged>,
+}
 
 /// Makes the next state of a table.
 pub(crate) async fn commit(
@@ -86,7 +95,7 @@ async fn store_metadata(
     let built = build(change(base.into_builder(None))?)?;
     let now = tables.options().clock.now().timestamp_millis();
     let metadata = stamp::put_back(&built, logs, table.metadata_location(), now)?;
-    store(tables, table, metadata, table.totals(), Files::new()).await
+    store(tables, table, metadata, table.totals(), Unwritten::default()).await
 }
 
 fn partitions_of(metadata: &TableMetadata, staged: &Staged) -> Removal {
@@ -108,9 +117,7 @@ struct Change {
 
 /// The numbers and names of a new snapshot.
 struct NewSnapshot {
-    id: i64,
-    parent: Option<i64>,
-    sequence_number: i64,
+    ids: SnapshotIds,
     timestamp_ms: i64,
     /// The folder of metadata files, and the unique part of this commit's names.
     folder: String,
@@ -128,12 +135,12 @@ impl Change {
     ) -> Result<Table> {
         let before = table.metadata();
         let old = match before.current_snapshot() {
-            Some(snapshot) => tables.snapshot_files(before, snapshot).await?.manifests.clone(),
-            None => Vec::new(),
+            Some(snapshot) => tables.manifests(before, snapshot).await?,
+            None => Arc::new([]),
         };
         let spec = after.default_partition_spec();
         let (planned, changes) =
-            manifests::plan(tables, after, old, self.removal, &self.staged, spec).await?;
+            manifests::plan(tables, after, &old, self.removal, &self.staged, spec).await?;
         let same_columns = after.current_schema_id() == before.current_schema_id()
             && after.default_partition_spec_id() == before.default_partition_spec_id();
         if changes.is_empty() && self.summary.is_empty() && same_columns {
@@ -141,23 +148,37 @@ impl Change {
         }
         let new = NewSnapshot::after(tables, before);
         let summary = changes.summarise(table.totals(), self.appends, self.summary);
-        let (files, manifest_list) = new.encode(planned).await?;
-        let snapshot = new.snapshot(manifest_list, summary, after.current_schema_id());
+        let made = new.make(planned).await?;
+        let snapshot = new.snapshot(&made.manifest_list, summary, after.current_schema_id());
         let builder = builder
             .set_branch_snapshot(snapshot, MAIN_BRANCH)
             .map_err(|error| refused("committed", &error))?
             .remove_snapshots(&superfluous(before, tables.options().snapshots_listed_max));
-        store(tables, table, build(builder)?, changes.totals(table.totals()), files).await
+        let unwritten = Unwritten { files: made.files, staged: Some(self.staged) };
+        let totals = changes.totals(table.totals());
+        let stored = store(tables, table, build(builder)?, totals, unwritten).await?;
+        tables.remember_snapshot(made.manifest_list, made.listed, made.decoded);
+        Ok(stored)
     }
+}
+
+/// The manifests of a new snapshot, made and not yet written.
+struct Made {
+    files: Vec<(String, Bytes)>,
+    manifest_list: String,
+    listed: Vec<ManifestFile>,
+    decoded: Vec<(String, Decoded)>,
 }
 
 impl NewSnapshot {
     fn after(tables: &Tables, before: &TableMetadata) -> Self {
         let now = tables.options().clock.now().timestamp_millis();
         NewSnapshot {
-            id: snapshot_id(before),
-            parent: before.current_snapshot_id(),
-            sequence_number: before.next_sequence_number(),
+            ids: SnapshotIds {
+                id: snapshot_id(before),
+                parent: before.current_snapshot_id(),
+                sequence_number: before.next_sequence_number(),
+            },
             // Iceberg wants times that do not go back, whatever the clock does.
             timestamp_ms: now.max(before.last_updated_ms()),
             folder: format!("{}/metadata", before.location()),
@@ -165,25 +186,24 @@ impl NewSnapshot {
         }
     }
 
-    /// The bytes of new manifests and of the manifest list, and where the list will be.
-    async fn encode(&self, planned: Vec<Planned>) -> Result<(Files, String)> {
-        let list = format!("{}/snap-{}-1-{}.avro", self.folder, self.id, self.name);
-        let location = list.clone();
-        let (id, parent, sequence_number) = (self.id, self.parent, self.sequence_number);
-        let prefix = format!("{}/{}-m", self.folder, self.name);
-        let encoding = tokio::task::spawn_blocking(move || {
-            let encoding = encode_all(planned, &prefix, id, parent, sequence_number, location);
-            futures::executor::block_on(encoding).map_err(|error| refused("committed", &error))
-        });
-        let files = encoding.await.map_err(|error| Error::internal("committed", error))??;
-        Ok((files, list))
+    async fn make(&self, planned: Vec<Planned>) -> Result<Made> {
+        let entries: usize = planned.iter().map(Planned::entries).sum();
+        let list = format!("{}/snap-{}-1-{}.avro", self.folder, self.ids.id, self.name);
+        let making = make_all(planned, format!("{}/{}-m", self.folder, self.name), list, self.ids);
+        let made = if entries <= INLINE_ENTRIES_MAX {
+            making.await
+        } else {
+            let making = tokio::task::spawn_blocking(|| futures::executor::block_on(making));
+            making.await.map_err(|error| Error::internal("committed", error))?
+        };
+        made.map_err(|error| refused("committed", &error))
     }
 
-    fn snapshot(&self, manifest_list: String, summary: Summary, schema_id: i32) -> Snapshot {
+    fn snapshot(&self, manifest_list: &str, summary: Summary, schema_id: i32) -> Snapshot {
         Snapshot::builder()
-            .with_snapshot_id(self.id)
-            .with_parent_snapshot_id(self.parent)
-            .with_sequence_number(self.sequence_number)
+            .with_snapshot_id(self.ids.id)
+            .with_parent_snapshot_id(self.ids.parent)
+            .with_sequence_number(self.ids.sequence_number)
             .with_timestamp_ms(self.timestamp_ms)
             .with_manifest_list(manifest_list)
             .with_summary(summary)
@@ -192,30 +212,28 @@ impl NewSnapshot {
     }
 }
 
-async fn encode_all(
+async fn make_all(
     planned: Vec<Planned>,
-    prefix: &str,
-    snapshot_id: i64,
-    parent: Option<i64>,
-    sequence_number: i64,
-    list_location: String,
-) -> std::result::Result<Files, iceberg::Error> {
-    let mut files = Files::new();
-    let mut listed: Vec<ManifestFile> = Vec::with_capacity(planned.len());
+    prefix: String,
+    manifest_list: String,
+    snapshot: SnapshotIds,
+) -> std::result::Result<Made, iceberg::Error> {
+    let (mut files, mut listed, mut decoded) = (Vec::new(), Vec::new(), Vec::new());
     for one in planned {
         match one {
             Planned::Kept(manifest) => listed.push(manifest),
             Planned::New(new) => {
                 let location = format!("{prefix}{}.avro", files.len());
-                let (content, manifest) = encode(new, &location, snapshot_id).await?;
-                files.push((location, content));
-                listed.push(manifest);
+                let made = encode(new, &location, snapshot).await?;
+                files.push((location.clone(), made.content));
+                decoded.push((location, made.decoded));
+                listed.push(made.file);
             }
         }
     }
-    let content = encode_list(listed, snapshot_id, parent, sequence_number).await?;
-    files.push((list_location, content));
-    Ok(files)
+    let content = encode_list(&listed, snapshot).await?;
+    files.push((manifest_list.clone(), content));
+    Ok(Made { files, manifest_list, listed, decoded })
 }
 
 /// A random id that the table does not have yet.
@@ -242,10 +260,10 @@ async fn store(
     table: &Table,
     metadata: TableMetadata,
     totals: Totals,
-    files: Files,
+    unwritten: Unwritten,
 ) -> Result<Table> {
     let location = metadata::next_location(metadata.location(), Some(table.metadata_location()));
-    store_as(tables, location, metadata, totals, files).await
+    store_as(tables, location, metadata, totals, unwritten).await
 }
 
 /// Writes files and metadata under a location of its own.
@@ -254,15 +272,19 @@ pub(crate) async fn store_as(
     location: String,
     metadata: TableMetadata,
     totals: Totals,
-    mut files: Files,
+    unwritten: Unwritten,
 ) -> Result<Table> {
     let content = metadata::encode(&metadata)?;
     let encoded_bytes = content.len();
+    let Unwritten { mut files, staged } = unwritten;
     files.push((location.clone(), content));
     let storage = tables.storage();
     let mut undo = Undo::new(Arc::clone(storage));
-    files.iter().for_each(|(location, _)| undo.add(location.clone()));
-    if let Err(error) = storage.write_all(&files).await {
+    for (location, _) in &files {
+        undo.add(location.clone());
+    }
+    let both = futures::try_join!(storage.write_all(&files), settle(tables, staged.as_ref()));
+    if let Err(error) = both {
         undo.run().await;
         return Err(error);
     }
@@ -270,4 +292,15 @@ pub(crate) async fn store_as(
     let table = Table::new(location, metadata, totals, encoded_bytes);
     tables.remember(&table);
     Ok(table)
+}
+
+/// Sees to it that staged data files are durable.
+async fn settle(tables: &Tables, staged: Option<&Staged>) -> Result<()> {
+    match staged {
+        // What failed in the background is tried again here, to fail with its reason or not at all.
+        Some(staged) if !staged.durable.wait().await => {
+            tables.storage().sync(staged.locations()).await
+        }
+        _ => Ok(()),
+    }
 }

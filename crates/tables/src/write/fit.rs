@@ -219,13 +219,11 @@ fn way(found: &DataType, wanted: &DataType) -> Way {
     match (found, wanted) {
         (Null, _)
         | (LargeUtf8 | Utf8View, Utf8)
-        | (LargeBinary | BinaryView, Binary)
+        | (FixedSizeBinary(_) | LargeBinary | BinaryView, Binary)
         | (Binary | LargeBinary | BinaryView, FixedSizeBinary(_))
-        | (FixedSizeBinary(_), Binary)
         | (Date64, Date32)
-        | (Date32, Timestamp(_, None))
+        | (Date32 | Timestamp(_, None), Timestamp(_, None))
         | (DataType::Time32(_) | Time64(_), Time64(_))
-        | (Timestamp(_, None), Timestamp(_, None))
         | (Timestamp(_, Some(_)), Timestamp(_, Some(_))) => Way::Cast,
         (found, wanted) if found.is_integer() && wanted.is_floating() => Way::RoundTrip,
         (found, wanted) if found.is_integer() && wanted.is_numeric() => Way::Cast,

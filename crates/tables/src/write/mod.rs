@@ -1,7 +1,7 @@
 //! Writes rows to data files: fitted to the table's columns, split by partition, rolled at the target
-//! size, durable at the end.
+//! size.
 //!
-//! What is written belongs to no snapshot. A write that fails, or is dropped half-way, removes its files.
+//! What is written belongs to no snapshot. It begins to be fsynced, and the commit waits for that. A write that fails, or is dropped half-way, removes its files.
 
 mod file;
 mod fit;
@@ -20,6 +20,7 @@ use self::file::{FileFormat, FileWriter, RowGroupLimits};
 use self::fit::Fit;
 use self::split::{PartitionKey, Splitter};
 use crate::partition::folder;
+use crate::staged::Durable;
 use crate::storage::{Storage, Undo};
 use crate::{BatchStream, Error, Result, Staged, Table, TablesOptions};
 
@@ -35,7 +36,7 @@ pub(crate) async fn write(
 ) -> Result<Staged> {
     let mut writer = Writer::new(storage, options, table)?;
     match writer.run(table, rows).await {
-        Ok(()) => writer.finish().await,
+        Ok(()) => Ok(writer.finish()),
         Err(error) => {
             // Uploads under way end before their files are looked for.
             writer.open.clear();
@@ -183,17 +184,19 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// Makes the files durable and lets them be.
-    async fn finish(mut self) -> Result<Staged> {
+    /// Lets the files be.
+    fn finish(mut self) -> Staged {
         // In the order in which they were begun, so that rows keep theirs as far as files can.
         self.closed.sort_by_key(|(number, _)| *number);
-        let files: Arc<[DataFile]> = self.closed.into_iter().map(|(_, file)| file).collect();
-        let synced = self.storage.sync(files.iter().map(DataFile::file_path)).await;
-        if let Err(error) = synced {
-            self.undo.run().await;
-            return Err(error);
-        }
         self.undo.keep();
-        Ok(Staged { files, table: self.table, schema: self.schema, spec: self.spec })
+        let files: Arc<[DataFile]> = self.closed.into_iter().map(|(_, file)| file).collect();
+        let locations = files.iter().map(|file| file.file_path().to_owned()).collect();
+        Staged {
+            files,
+            durable: Durable::begin(self.storage.clone(), locations),
+            table: self.table,
+            schema: self.schema,
+            spec: self.spec,
+        }
     }
 }

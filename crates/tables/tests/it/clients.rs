@@ -4,11 +4,16 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 
+use arrow::array::{ArrayRef, FixedSizeBinaryArray, Int32Array, RecordBatch};
+use arrow::datatypes::Schema;
 use headwater_tables::{Operation, Table};
 use serde_json::{Value, json};
 
-use crate::fixture::{Warehouse, field_of, json_batch, partition_of, schema_of, stream_of};
+use crate::fixture::{
+    Warehouse, field_of, json_batch, partition_of, request, schema_of, stream_of,
+};
 
 /// What the script needs. The folder's name changes with it, so that a new list makes a new environment.
 const PACKAGES: [&str; 5] = [
@@ -59,6 +64,7 @@ fn check_rows(found: &Value, expected: &Value) {
 #[tokio::test]
 async fn pyiceberg_and_duckdb_read_what_was_written() {
     every_type().await;
+    uuids().await;
     partitions_and_overwrites().await;
     evolution_and_many_commits().await;
 }
@@ -117,6 +123,27 @@ async fn every_type() {
     assert_eq!(found["duckdb"]["filtered"], json!([3]));
     assert_eq!(found["pyiceberg"]["filtered_files"], 1, "bounds leave one file to read");
     assert_eq!(found["pyiceberg"]["bounds"], json!([[1, 2], [3, 3]]));
+}
+
+async fn uuids() {
+    let warehouse = Warehouse::new();
+    let extension = [("ARROW:extension:name".to_owned(), "arrow.uuid".to_owned())];
+    let uuid = field_of("key", "uuid").with_metadata(extension.into());
+    let mut request = request(&[], &[]);
+    request.schema = Arc::new(Schema::new(vec![field_of("id", "int"), uuid]));
+    let table = warehouse.tables.create(request).await.unwrap();
+    assert_eq!(table.describe(&"t".parse().unwrap()).columns[1].data_type, "uuid");
+    let keys = FixedSizeBinaryArray::try_from_iter([[0x12_u8; 16]].into_iter()).unwrap();
+    let columns: Vec<ArrayRef> = vec![Arc::new(Int32Array::from(vec![1])), Arc::new(keys)];
+    let batch = RecordBatch::try_new(table.schema(), columns).unwrap();
+    let staged = warehouse.tables.write(&table, stream_of(batch)).await.unwrap();
+    let table = warehouse.commit(&table, Operation::Append(staged)).await;
+    check_rows(
+        &read(&table, None),
+        &json!([
+            {"id": 1, "key": "12121212-1212-1212-1212-121212121212"}
+        ]),
+    );
 }
 
 async fn partitions_and_overwrites() {

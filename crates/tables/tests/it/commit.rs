@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use headwater_model::{ErrorCode, Fault};
+use headwater_model::{ErrorCode, Fault, FixedClock};
 use headwater_tables::Operation;
 use serde_json::json;
 
-use crate::fixture::{Warehouse, now, rows_at};
+use crate::fixture::{Warehouse, field_of, json_batch, now, rows_at, schema_of, stream_of};
 
 const COLUMNS: [(&str, &str); 2] = [("id", "long"), ("name", "string")];
 
@@ -87,7 +87,7 @@ async fn rows_staged_for_an_earlier_state_can_be_appended_to_a_later_one() {
     let base = warehouse.create(&COLUMNS, &[]).await;
     let staged = warehouse.write(&base, json!([{"id": 1}])).await.unwrap();
     let moved = warehouse.append(&base, json!([{"id": 2}])).await;
-    let added = vec![crate::fixture::field_of("extra", "int")];
+    let added = vec![field_of("extra", "int")];
     let moved = warehouse.commit(&moved, Operation::AddColumns(added)).await;
     let rebased = warehouse.commit(&moved, Operation::Append(staged)).await;
     assert_eq!(warehouse.rows(&rebased).await, json!([{"id": 2}, {"id": 1}]));
@@ -170,4 +170,29 @@ async fn files_of_the_callers_own_are_kept() {
     assert_eq!(warehouse.reopened().read_file(&location).await.unwrap(), "[]");
     let outside = warehouse.tables.read_file("file:///etc/passwd").await.unwrap_err();
     assert!(outside.to_string().contains("does not lie in the warehouse"));
+}
+
+#[tokio::test]
+async fn a_clock_that_goes_back_stops_nothing() {
+    let future = "2100-01-01T00:00:00Z".parse().unwrap();
+    let warehouse =
+        Warehouse::with(|options| options.clock = std::sync::Arc::new(FixedClock::at(future)));
+    let table = warehouse.create(&COLUMNS, &[]).await;
+    let table = warehouse.append(&table, json!([{"id": 1}])).await;
+    let added = vec![field_of("extra", "int")];
+    let table = warehouse.commit(&table, Operation::AddColumns(added)).await;
+    // Seventy-four years earlier, by the clock of another machine.
+    let other = warehouse.reopened();
+    let table = other.load(table.metadata_location()).await.unwrap();
+    let schema = schema_of(&[("id", "string")]);
+    let replacement = other.replacement(&table, &schema, &[]).unwrap();
+    let batch = json_batch(&replacement.schema(), &json!([{"id": "x"}]));
+    let staged = other.write(&replacement, stream_of(batch)).await.unwrap();
+    let operation = Operation::Replace { schema, partition: Vec::new(), staged };
+    let table = other.commit(&table, operation, BTreeMap::new()).await.unwrap();
+    let set = BTreeMap::from([("a".to_owned(), "b".to_owned())]);
+    let operation = Operation::SetProperties(set);
+    let table = other.commit(&table, operation, BTreeMap::new()).await.unwrap();
+    assert_eq!(table.updated(), Some(future));
+    assert_eq!(rows_at(&other, &table, None).await, json!([{"id": "x"}]));
 }

@@ -1,5 +1,6 @@
 //! Rows in, rows out.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::{Array, Int64Array, RecordBatch, StringArray};
@@ -152,7 +153,8 @@ async fn large_tables_roll_over_and_rows_keep_their_order() {
         // Digits of a product do not compress well.
         let texts = ids.clone().map(|id| format!("{}", id.wrapping_mul(6_364_136_223_846_793_005)));
         let texts = Arc::new(StringArray::from_iter_values(texts));
-        RecordBatch::try_new(schema.clone(), vec![Arc::new(Int64Array::from_iter(ids)), texts])
+        let ids = Arc::new(ids.collect::<Int64Array>());
+        RecordBatch::try_new(schema.clone(), vec![ids, texts])
     });
     let staged = warehouse.tables.write(&table, stream::iter(batches).boxed()).await.unwrap();
     assert!(staged.files() > 2, "{} files", staged.files());
@@ -202,7 +204,7 @@ async fn any_object_store_will_do() {
     let batch = json_batch(&table.schema(), &json!([{"id": 5}]));
     let staged = tables.write(&table, stream_of(batch)).await.unwrap();
     let operation = Operation::Append(staged);
-    let table = tables.commit(&table, operation, Default::default()).await.unwrap();
+    let table = tables.commit(&table, operation, BTreeMap::new()).await.unwrap();
     assert_eq!(rows_at(&tables, &table, None).await, json!([{"id": 5}]));
 }
 
