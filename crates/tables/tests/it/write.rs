@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow::array::{Array, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema};
@@ -217,4 +218,27 @@ async fn discarding_removes_the_files() {
     warehouse.tables.discard(staged.clone()).await.unwrap();
     assert_eq!(warehouse.files(&table, ".parquet").len(), 0);
     warehouse.tables.discard(staged).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_write_that_is_dropped_half_way_leaves_nothing() {
+    let warehouse = Warehouse::with(|options| options.target_file_bytes = 1);
+    let table = warehouse.create(&[("id", "long")], &[]).await;
+    let batch = json_batch(&table.schema(), &json!([{"id": 1}]));
+    let endless = stream::iter([Ok(batch.clone()), Ok(batch)]).chain(stream::pending()).boxed();
+    let writing = tokio::spawn({
+        let (tables, table) = (warehouse.tables.clone(), table.clone());
+        async move { tables.write(&table, endless).await }
+    });
+    let until = async |files: usize| {
+        let found = async {
+            while warehouse.files(&table, ".parquet").len() != files {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), found).await.unwrap();
+    };
+    until(2).await;
+    writing.abort();
+    until(0).await;
 }
