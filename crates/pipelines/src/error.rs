@@ -1,0 +1,342 @@
+//! What can be wrong with a project or go wrong in a run.
+//!
+//! Everything that can be known before any compute is refused before any compute, with the file and the
+//! line. A step that failed carries its own problem, so that the code of a lone failure is the run's.
+
+use std::collections::BTreeMap;
+
+use headwater_model::{ErrorCode, Fault, Problem};
+use serde_json::json;
+
+use crate::Location;
+
+/// A result of this room.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What can be wrong with a project or go wrong in a run.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The project has no `headwater.toml`.
+    #[error("the project has no `headwater.toml`")]
+    NoManifest,
+
+    /// A project file breaks a rule.
+    #[error("{message} ({at})")]
+    Invalid {
+        /// Where.
+        at: Location,
+        /// Which rule, and what broke it.
+        message: String,
+        /// What to do.
+        hint: Option<String>,
+    },
+
+    /// Two steps of one name.
+    #[error("duplicate definition of `{name}` in {first} and {second}")]
+    Duplicate {
+        /// The name.
+        name: String,
+        /// One definition.
+        first: Location,
+        /// The other.
+        second: Location,
+    },
+
+    /// Models that need each other.
+    #[error("models depend on each other in a cycle: {}", cycle_text(path))]
+    Cycle {
+        /// The models in the order they are read, each with where it reads the next.
+        path: Vec<(String, Location)>,
+    },
+
+    /// A SQL model that does not parse or plan.
+    #[error("model `{step}` cannot be planned ({at})")]
+    Sql {
+        /// The model.
+        step: String,
+        /// The file and the line the engine names, or where the model begins.
+        at: Location,
+        /// What the engine says.
+        #[source]
+        problem: Box<Problem>,
+    },
+
+    /// A step reads a table that is neither a model nor in the lake.
+    #[error("`{step}` reads `{table}`, which is no model and no table at `{reference}` ({at})")]
+    TableMissing {
+        /// The step.
+        step: String,
+        /// The name as it was written.
+        table: String,
+        /// The ref that was looked at.
+        reference: String,
+        /// Where the step names it.
+        at: Location,
+        /// A name that may have been meant.
+        nearest: Option<String>,
+    },
+
+    /// A step wants a column that its input does not have.
+    #[error("`{step}` reads column `{column}`, which `{table}` does not have ({at})")]
+    ColumnMissing {
+        /// The step.
+        step: String,
+        /// The input.
+        table: String,
+        /// The column.
+        column: String,
+        /// Where the step names the input.
+        at: Location,
+        /// What to do.
+        hint: String,
+    },
+
+    /// A parameter's value is missing, unknown, unused or of another type.
+    #[error("{message}")]
+    Parameter {
+        /// What is wrong.
+        message: String,
+        /// What to do.
+        hint: String,
+    },
+
+    /// A run was asked for on something that is no branch.
+    #[error("`{reference}` is not a branch, so nothing can be run on it")]
+    NotABranch {
+        /// The ref.
+        reference: String,
+    },
+
+    /// A model gave other columns than it declared.
+    #[error("model `{step}` gave other columns than it declares: {difference} ({at})")]
+    DeclaredColumns {
+        /// The model.
+        step: String,
+        /// Where it is defined.
+        at: Location,
+        /// Which columns are missing and which were not declared.
+        difference: String,
+    },
+
+    /// An expectation returned false.
+    #[error("expectation `{step}` returned false ({at})")]
+    ExpectationFailed {
+        /// The expectation.
+        step: String,
+        /// Where it is defined.
+        at: Location,
+    },
+
+    /// A step failed.
+    #[error("`{step}` failed ({at})")]
+    StepFailed {
+        /// The step.
+        step: String,
+        /// Where it failed: the innermost of the user's frames, or where the step is defined.
+        at: Location,
+        /// What it failed of.
+        #[source]
+        problem: Box<Problem>,
+    },
+
+    /// The run ended without a merge; its target is as it was.
+    #[error("{}; `{target}` is unchanged", run_text(failures))]
+    Run {
+        /// The branch it was asked for on.
+        target: String,
+        /// The branch it worked on, where it got that far.
+        branch: Option<String>,
+        /// Every failure, in the order they happened.
+        failures: Vec<Problem>,
+    },
+
+    /// The run was stopped by a person.
+    #[error("the run was stopped; `{target}` is unchanged")]
+    Cancelled {
+        /// The branch it was asked for on.
+        target: String,
+    },
+
+    /// The tables that the run wrote were changed on its target meanwhile.
+    #[error("while the run went on, `{target}` changed the same tables: {}", tables.join(", "))]
+    Conflict {
+        /// The branch it was asked for on.
+        target: String,
+        /// The branch it worked on, kept for reading.
+        branch: String,
+        /// The tables.
+        tables: Vec<String>,
+    },
+
+    /// Another room failed.
+    #[error(transparent)]
+    Other(Box<Problem>),
+}
+
+impl Error {
+    /// A broken rule at a place, with what to do about it.
+    pub(crate) fn invalid(
+        at: Location,
+        message: impl Into<String>,
+        hint: impl Into<String>,
+    ) -> Self {
+        Error::Invalid { at, message: message.into(), hint: Some(hint.into()) }
+    }
+
+    /// Another room's error, as it stands.
+    pub(crate) fn other(fault: &dyn Fault) -> Self {
+        Error::Other(Box::new(fault.to_problem()))
+    }
+}
+
+impl From<Problem> for Error {
+    fn from(problem: Problem) -> Self {
+        Error::Other(Box::new(problem))
+    }
+}
+
+impl Fault for Error {
+    fn code(&self) -> ErrorCode {
+        match self {
+            Error::NoManifest
+            | Error::Invalid { .. }
+            | Error::Duplicate { .. }
+            | Error::Cycle { .. } => ErrorCode::InvalidProject,
+            Error::Sql { problem, .. }
+            | Error::StepFailed { problem, .. }
+            | Error::Other(problem) => problem.code,
+            Error::TableMissing { .. } => ErrorCode::TableNotFound,
+            Error::ColumnMissing { .. } => ErrorCode::ColumnNotFound,
+            Error::Parameter { .. } | Error::NotABranch { .. } => ErrorCode::InvalidArgument,
+            Error::DeclaredColumns { .. } => ErrorCode::FunctionFailed,
+            Error::ExpectationFailed { .. } => ErrorCode::ExpectationFailed,
+            Error::Run { failures, .. } => run_code(failures),
+            Error::Cancelled { .. } => ErrorCode::Cancelled,
+            Error::Conflict { .. } => ErrorCode::MergeConflict,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Error::NoManifest => Some("Run `headwater init` to make one.".into()),
+            Error::Invalid { hint, .. } => hint.clone(),
+            Error::Duplicate { .. } => Some("Rename one of them.".into()),
+            Error::Cycle { .. } => {
+                Some("Read one of them under another name, or take it out of the circle.".into())
+            }
+            Error::Sql { problem, .. }
+            | Error::StepFailed { problem, .. }
+            | Error::Other(problem) => problem.hint.clone(),
+            Error::TableMissing { nearest, .. } => Some(match nearest {
+                Some(name) => format!("Did you mean `{name}`?"),
+                None => "Import the table first, or add a model of that name.".into(),
+            }),
+            Error::ColumnMissing { hint, .. } | Error::Parameter { hint, .. } => Some(hint.clone()),
+            Error::NotABranch { .. } => Some("Make a branch from it and run there.".into()),
+            Error::DeclaredColumns { .. } => Some("Change `columns=` or what it returns.".into()),
+            Error::ExpectationFailed { .. } => {
+                Some("Look at what it checks, or run with `--no-strict` to be warned only.".into())
+            }
+            Error::Run { branch, failures, .. } => run_hint(branch.as_deref(), failures),
+            Error::Cancelled { .. } => None,
+            Error::Conflict { .. } => Some("Run again: the new state will be read.".into()),
+        }
+    }
+
+    fn context(&self) -> BTreeMap<String, serde_json::Value> {
+        let mut context = BTreeMap::new();
+        let mut put = |key: &str, value| context.insert(key.to_owned(), value);
+        match self {
+            Error::Invalid { at, .. } => {
+                put("file", json!(&*at.file));
+                put("line", json!(at.line));
+            }
+            Error::Sql { step, at, .. }
+            | Error::TableMissing { step, at, .. }
+            | Error::ColumnMissing { step, at, .. }
+            | Error::DeclaredColumns { step, at, .. }
+            | Error::ExpectationFailed { step, at } => {
+                put("step", json!(step));
+                put("file", json!(&*at.file));
+                put("line", json!(at.line));
+            }
+            Error::StepFailed { step, at, problem } => {
+                put("step", json!(step));
+                put("file", json!(&*at.file));
+                put("line", json!(at.line));
+                context.extend(problem.context.clone());
+            }
+            Error::Run { target, branch, failures } => {
+                put("target", json!(target));
+                put("run_branch", json!(branch));
+                put("failures", json!(failures));
+            }
+            Error::Conflict { target, branch, tables } => {
+                put("target", json!(target));
+                put("run_branch", json!(branch));
+                put("tables", json!(tables));
+            }
+            Error::Other(problem) => context.extend(problem.context.clone()),
+            _ => {}
+        }
+        context
+    }
+
+    /// The causes of a failed run are those of its failures, with their users' frames.
+    fn to_problem(&self) -> Problem {
+        let causes = match self {
+            Error::Run { failures, .. } => run_causes(failures),
+            Error::Sql { problem, .. } | Error::StepFailed { problem, .. } => with_causes(problem),
+            Error::Other(problem) => problem.causes.clone(),
+            _ => Vec::new(),
+        };
+        let (code, message) = (self.code(), self.to_string());
+        Problem { code, message, causes, hint: self.hint(), context: self.context() }
+    }
+}
+
+fn with_causes(problem: &Problem) -> Vec<String> {
+    std::iter::once(problem.message.clone()).chain(problem.causes.iter().cloned()).collect()
+}
+
+fn run_causes(failures: &[Problem]) -> Vec<String> {
+    match failures {
+        [one] => one.causes.clone(),
+        many => many.iter().flat_map(with_causes).collect(),
+    }
+}
+
+fn cycle_text(path: &[(String, Location)]) -> String {
+    let mut text: Vec<String> = path.iter().map(|(name, at)| format!("`{name}` ({at})")).collect();
+    if let Some((name, _)) = path.first() {
+        text.push(format!("`{name}`"));
+    }
+    text.join(" reads ")
+}
+
+fn run_text(failures: &[Problem]) -> String {
+    match failures {
+        [one] => one.message.clone(),
+        many => format!("{} steps failed", many.len()),
+    }
+}
+
+/// A failure of one kind keeps its code; several kinds are a failed run.
+fn run_code(failures: &[Problem]) -> ErrorCode {
+    match failures {
+        [first, rest @ ..] if rest.iter().all(|other| other.code == first.code) => first.code,
+        _ => ErrorCode::RunFailed,
+    }
+}
+
+fn run_hint(branch: Option<&str>, failures: &[Problem]) -> Option<String> {
+    let own = match failures {
+        [one] => one.hint.clone(),
+        _ => None,
+    };
+    let read = branch.map(|branch| format!("What it wrote can be read on `{branch}`."));
+    match (own, read) {
+        (Some(own), Some(read)) => Some(format!("{own} {read}")),
+        (own, read) => own.or(read),
+    }
+}

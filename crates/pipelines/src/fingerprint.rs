@@ -1,0 +1,63 @@
+//! Whether anything a step depends on changed, as one hash over all of it.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use sha2::{Digest, Sha256};
+
+use crate::step::{Body, Step};
+use crate::{Defaults, Project};
+
+/// Bumped when the meaning of a project's files changes, so that everything runs once more.
+const VERSION: u32 = 1;
+
+/// The hash of what a step is, its inputs left out.
+pub(crate) fn code(
+    project: &Project,
+    step: &Step,
+    values: &BTreeMap<String, serde_json::Value>,
+) -> String {
+    let mut text = format!("{VERSION}\n{}\n{}\n", step.table, step.kind.as_str());
+    let partition: Vec<String> = step.partition_by.iter().map(ToString::to_string).collect();
+    let _ = writeln!(text, "{} {}", step.materialization.as_str(), partition.join(","));
+    let _ = writeln!(text, "{:?}", step.columns);
+    for parameter in &step.parameters {
+        let _ = writeln!(text, "{}={}", parameter.name, values[&parameter.name]);
+    }
+    match &step.body {
+        Body::Sql(sql) => text.push_str(sql),
+        Body::Python(function) => {
+            let _ = writeln!(text, "{} {}", function.name, function.network);
+            let (python, packages) = environment(&project.defaults, function);
+            let _ = writeln!(text, "{python:?} {packages:?}");
+            for input in &step.inputs {
+                let _ =
+                    writeln!(text, "{:?} {:?} {:?}", input.argument, input.columns, input.filter);
+            }
+            text.push_str(&function.code);
+        }
+    }
+    hash(&text)
+}
+
+/// The Python version and packages that a function gets.
+pub(crate) fn environment(
+    defaults: &Defaults,
+    function: &crate::Function,
+) -> (Option<String>, BTreeMap<String, String>) {
+    let python = function.python.clone().or_else(|| defaults.python.clone());
+    (python, function.packages.clone().unwrap_or_else(|| defaults.packages.clone()))
+}
+
+/// The hash of a step with its inputs, each named and told by its own state.
+pub(crate) fn whole(code: &str, inputs: &[(String, String)]) -> String {
+    let mut text = format!("{code}\n");
+    for (name, state) in inputs {
+        let _ = writeln!(text, "{name} {state}");
+    }
+    hash(&text)
+}
+
+fn hash(text: &str) -> String {
+    hex::encode(Sha256::digest(text.as_bytes()))
+}

@@ -1,0 +1,177 @@
+//! `headwater.toml`: what it may say, and where it is wrong.
+
+use std::collections::BTreeMap;
+
+use headwater_model::{DEFAULT_NAMESPACE, Fault, RateCard, Trigger, name};
+use serde::Deserialize;
+use toml::Spanned;
+
+use super::{Defaults, Parameter, ParameterKind};
+use crate::source::SourceText;
+use crate::{Error, Result, suggest, units};
+
+/// The settings of a project.
+pub(super) struct Manifest {
+    pub name: String,
+    pub defaults: Defaults,
+    pub parameters: BTreeMap<String, Parameter>,
+    pub rates: RateCard,
+    pub triggers: Vec<Trigger>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    project: ProjectTable,
+    #[serde(default)]
+    defaults: DefaultsTable,
+    #[serde(default)]
+    parameters: BTreeMap<String, Spanned<ParameterTable>>,
+    #[serde(default)]
+    rates: RateCard,
+    #[serde(default, rename = "trigger")]
+    triggers: Vec<Spanned<Trigger>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ProjectTable {
+    name: String,
+    #[serde(default)]
+    #[expect(dead_code, reason = "a project may describe itself; nothing reads it yet but people")]
+    description: Option<String>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct DefaultsTable {
+    python: Option<String>,
+    packages: BTreeMap<String, String>,
+    namespace: Option<Spanned<String>>,
+    memory: Option<Spanned<String>>,
+    timeout: Option<Spanned<String>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ParameterTable {
+    #[serde(rename = "type", default)]
+    kind: ParameterType,
+    default: Option<toml::Value>,
+    #[serde(default)]
+    #[expect(dead_code, reason = "a parameter without a default is required as it is")]
+    required: bool,
+    description: Option<String>,
+}
+
+#[derive(Clone, Copy, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum ParameterType {
+    #[default]
+    Str,
+    Int,
+    Float,
+    Bool,
+}
+
+/// Reads the settings.
+pub(super) fn parse(source: &SourceText<'_>) -> Result<Manifest> {
+    let file: File = toml::from_str(source.text).map_err(|error| wrong(source, &error))?;
+    let mut parameters = BTreeMap::new();
+    for (name, table) in file.parameters {
+        parameters.insert(name.clone(), parameter(source, &name, table)?);
+    }
+    let mut triggers: Vec<Trigger> = Vec::new();
+    for trigger in file.triggers {
+        let at = source.at(trigger.span().start);
+        let trigger = trigger.into_inner();
+        headwater_jobs::check_trigger(&trigger).map_err(|error| {
+            let hint = error.hint();
+            Error::Invalid { at: at.clone(), message: error.to_string(), hint }
+        })?;
+        if triggers.iter().any(|other| other.name == trigger.name) {
+            let message = format!("two triggers are named `{}`", trigger.name);
+            return Err(Error::invalid(at, message, "Rename one of them."));
+        }
+        triggers.push(trigger);
+    }
+    let defaults = defaults(source, file.defaults)?;
+    Ok(Manifest { name: file.project.name, defaults, parameters, rates: file.rates, triggers })
+}
+
+fn defaults(source: &SourceText<'_>, table: DefaultsTable) -> Result<Defaults> {
+    let namespace = match table.namespace {
+        None => DEFAULT_NAMESPACE.to_owned(),
+        Some(namespace) => {
+            let at = source.at(namespace.span().start);
+            let namespace = namespace.into_inner();
+            name::check_identifier(&namespace, "namespace").map_err(|error| {
+                let hint = error.hint();
+                Error::Invalid { at, message: error.to_string(), hint }
+            })?;
+            namespace
+        }
+    };
+    let memory = |text: Spanned<String>| {
+        let at = source.at(text.span().start);
+        units::bytes(text.as_ref()).ok_or_else(|| {
+            let message = format!("`{}` is not a size", text.as_ref());
+            Error::invalid(at, message, "Write a number with a unit, such as `512MiB`.")
+        })
+    };
+    let timeout = |text: Spanned<String>| {
+        let at = source.at(text.span().start);
+        units::duration(text.as_ref()).ok_or_else(|| {
+            let message = format!("`{}` is not a time", text.as_ref());
+            Error::invalid(at, message, "Write a number with a unit, such as `30s` or `10min`.")
+        })
+    };
+    Ok(Defaults {
+        python: table.python,
+        packages: table.packages,
+        namespace,
+        memory_bytes: table.memory.map(memory).transpose()?,
+        timeout: table.timeout.map(timeout).transpose()?,
+    })
+}
+
+fn parameter(
+    source: &SourceText<'_>,
+    name: &str,
+    table: Spanned<ParameterTable>,
+) -> Result<Parameter> {
+    let at = source.at(table.span().start);
+    let table = table.into_inner();
+    let kind = match table.kind {
+        ParameterType::Str => ParameterKind::Str,
+        ParameterType::Int => ParameterKind::Int,
+        ParameterType::Float => ParameterKind::Float,
+        ParameterType::Bool => ParameterKind::Bool,
+    };
+    let default = match (kind, table.default) {
+        (_, None) => None,
+        (ParameterKind::Str, Some(toml::Value::String(text))) => Some(text.into()),
+        (ParameterKind::Int, Some(toml::Value::Integer(number))) => Some(number.into()),
+        (ParameterKind::Float, Some(toml::Value::Float(number))) => Some(number.into()),
+        (ParameterKind::Float, Some(toml::Value::Integer(number))) => Some((number as f64).into()),
+        (ParameterKind::Bool, Some(toml::Value::Boolean(yes))) => Some(yes.into()),
+        (kind, Some(other)) => {
+            let message = format!("parameter `{name}` is {}, not `{other}`", kind.article());
+            let hint = "Change the default or the type.";
+            return Err(Error::invalid(at, message, hint));
+        }
+    };
+    Ok(Parameter { kind, default, description: table.description, at })
+}
+
+/// The parser's message at its place, with the key that was probably meant.
+fn wrong(source: &SourceText<'_>, error: &toml::de::Error) -> Error {
+    let at = source.at(error.span().map_or(0, |span| span.start));
+    let message = error.message().trim().replace('\n', " ");
+    let mut quoted = message.split('`').skip(1).step_by(2);
+    let hint = match (message.starts_with("unknown field"), quoted.next()) {
+        (true, Some(key)) => suggest::hint(key, quoted.collect::<Vec<_>>(), "keys here"),
+        _ => "Mend the file; docs/projects.md shows what it may say.".to_owned(),
+    };
+    Error::Invalid { at, message, hint: Some(hint) }
+}

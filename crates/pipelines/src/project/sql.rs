@@ -1,0 +1,138 @@
+//! A SQL model: one query, with settings in comments at its head.
+
+use headwater_engine::TableRef;
+use headwater_model::{Fault, PartitionField, TableName};
+
+use crate::source::SourceText;
+use crate::step::{Body, Input, Materialization, ParameterInput, Step, StepKind};
+use crate::{Error, Location, Result, suggest};
+
+const SETTINGS: [&str; 3] = ["name", "materialization", "partition_by"];
+
+/// Reads a SQL file as the model it is.
+pub(super) fn parse(source: &SourceText<'_>, namespace: &str) -> Result<Step> {
+    let at = source.line(1);
+    let mut step = Step {
+        name: file_name(source),
+        table: TableName { namespace: namespace.to_owned(), name: String::new() },
+        kind: StepKind::Sql,
+        at: at.clone(),
+        materialization: Materialization::default(),
+        partition_by: Vec::new(),
+        columns: None,
+        memory_bytes: None,
+        timeout: None,
+        inputs: Vec::new(),
+        parameters: Vec::new(),
+        body: Body::Sql(source.text.into()),
+    };
+    for (line, setting) in settings(source) {
+        apply(&mut step, &setting, &line)?;
+    }
+    step.table = TableName::parse_in(namespace, &step.name).map_err(|error| {
+        let hint = "Name the file by letters, digits and `_`, or set `-- headwater: name = …`.";
+        Error::invalid(at.clone(), error.to_string(), hint)
+    })?;
+    let sql = |error: headwater_engine::Error| Error::Sql {
+        step: step.name.clone(),
+        at: located(source, &error),
+        problem: Box::new(error.to_problem()),
+    };
+    let parents = headwater_engine::parents(source.text).map_err(sql)?;
+    let placeholders = headwater_engine::placeholders(source.text).map_err(sql)?;
+    for parent in parents {
+        step.inputs.push(input(source, namespace, parent)?);
+    }
+    step.parameters = placeholders
+        .into_iter()
+        .map(|(name, position)| ParameterInput {
+            argument: None,
+            name,
+            at: source.line(u32::try_from(position.line).unwrap_or(1)),
+        })
+        .collect();
+    Ok(step)
+}
+
+/// Where the engine says a statement is wrong, or else the file's first line.
+pub(crate) fn located(source: &SourceText<'_>, error: &headwater_engine::Error) -> Location {
+    let line = error.to_problem().context.get("line").and_then(serde_json::Value::as_u64);
+    source.line(line.and_then(|line| u32::try_from(line).ok()).unwrap_or(1).max(1))
+}
+
+fn file_name(source: &SourceText<'_>) -> String {
+    let file = source.path.rsplit('/').next().unwrap_or_default();
+    file.strip_suffix(".sql").unwrap_or(file).to_owned()
+}
+
+fn input(source: &SourceText<'_>, namespace: &str, parent: TableRef) -> Result<Input> {
+    let at = source.line(u32::try_from(parent.line).unwrap_or(1).max(1));
+    let namespace = parent.namespace.unwrap_or_else(|| namespace.to_owned());
+    let table = TableName::new(namespace, parent.name).map_err(|error| {
+        let hint = error.hint();
+        Error::Invalid { at: at.clone(), message: error.to_string(), hint }
+    })?;
+    Ok(Input {
+        argument: None,
+        table,
+        reference: parent.reference,
+        columns: None,
+        filter: None,
+        at,
+    })
+}
+
+/// The settings at the head of the file, each with its place.
+fn settings(source: &SourceText<'_>) -> Vec<(Location, String)> {
+    let head = source.text.lines().enumerate().take_while(|(_, line)| {
+        let line = line.trim_start();
+        line.is_empty() || line.starts_with("--")
+    });
+    head.filter_map(|(index, line)| {
+        let comment = line.trim_start().strip_prefix("--")?.trim_start();
+        let setting = comment.strip_prefix("headwater:")?;
+        Some((source.line(index as u32 + 1), setting.trim().to_owned()))
+    })
+    .collect()
+}
+
+fn apply(step: &mut Step, setting: &str, at: &Location) -> Result<()> {
+    let Some((key, value)) = setting.split_once('=') else {
+        let message = format!("`{setting}` is no setting");
+        return Err(Error::invalid(at.clone(), message, "Write `-- headwater: key = value`."));
+    };
+    let value = value.trim().trim_matches(['"', '\'']);
+    match key.trim().replace('-', "_").as_str() {
+        "name" => value.clone_into(&mut step.name),
+        "materialization" => step.materialization = materialization(value, at)?,
+        "partition_by" => step.partition_by = partition(value, at)?,
+        other => {
+            let message = format!("`{other}` is no setting of a SQL model");
+            return Err(Error::invalid(
+                at.clone(),
+                message,
+                suggest::hint(other, SETTINGS, "settings"),
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// A materialization by its name.
+pub(super) fn materialization(text: &str, at: &Location) -> Result<Materialization> {
+    Materialization::parse(text).ok_or_else(|| {
+        let names = Materialization::ALL.map(Materialization::as_str);
+        let message = format!("`{text}` is no materialization");
+        Error::invalid(at.clone(), message, suggest::hint(text, names, "materializations"))
+    })
+}
+
+/// Partition fields, separated by commas.
+pub(super) fn partition(text: &str, at: &Location) -> Result<Vec<PartitionField>> {
+    let fields = text.split(',').map(|field| {
+        field.parse::<PartitionField>().map_err(|error| {
+            Error::invalid(at.clone(), error.to_string(), "Write `column` or `day(column)`.")
+        })
+    });
+    fields.collect()
+}

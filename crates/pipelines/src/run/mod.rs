@@ -1,0 +1,236 @@
+//! One run: steps in parallel as soon as their parents are done, until all are or one failed.
+
+mod output;
+mod python;
+mod sql;
+mod step;
+mod write;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use headwater_jobs::JobContext;
+use headwater_model::{ErrorCode, Event, Fault, Problem, RefSpec, StepReport, StepStatus, Usage};
+use parking_lot::Mutex;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+use crate::plan::Plan;
+use crate::runner::Runner;
+use crate::{Error, Result};
+use output::Output;
+
+/// Steps that run at once; functions have a bound of their own.
+const STEPS_AT_ONCE: usize = 4;
+
+/// What every step of a run shares.
+#[derive(Clone)]
+pub(crate) struct Run {
+    runner: Runner,
+    plan: Arc<Plan>,
+    branch: Arc<str>,
+    strict: bool,
+    context: JobContext,
+    outputs: Arc<Mutex<BTreeMap<usize, Output>>>,
+    turns: Arc<Semaphore>,
+}
+
+/// How a run ended, before anything is merged.
+#[derive(Default)]
+pub(crate) struct Finished {
+    /// Every step, in the order they ended.
+    pub reports: Vec<StepReport>,
+    /// Why it cannot be merged.
+    pub failures: Vec<Problem>,
+    /// The fingerprints of expectations that passed.
+    pub passed: Vec<String>,
+}
+
+/// What a step did.
+#[derive(Default)]
+struct Done {
+    rows: Option<u64>,
+    usage: Usage,
+    environment_ms: u64,
+    queue_ms: u64,
+    output: Option<Output>,
+    /// What an expectation answered.
+    passed: Option<bool>,
+}
+
+impl Run {
+    pub fn new(
+        runner: &Runner,
+        plan: Arc<Plan>,
+        branch: &str,
+        strict: bool,
+        context: &JobContext,
+    ) -> Self {
+        Run {
+            runner: runner.clone(),
+            plan,
+            branch: branch.into(),
+            strict,
+            context: context.clone(),
+            outputs: Arc::default(),
+            turns: Arc::new(Semaphore::new(STEPS_AT_ONCE)),
+        }
+    }
+
+    /// Runs every step that has anything to do. After a failure no further step begins.
+    pub async fn execute(&self) -> Finished {
+        let mut finished = Finished::default();
+        let graph = &self.plan.graph;
+        let mut waiting: Vec<usize> =
+            graph.parents.iter().map(std::collections::BTreeSet::len).collect();
+        let mut ready: Vec<usize> =
+            graph.order.iter().copied().filter(|step| waiting[*step] == 0).collect();
+        let mut running: JoinSet<(usize, StepReport)> = JoinSet::new();
+        let mut begun = vec![false; waiting.len()];
+        loop {
+            let stop = !finished.failures.is_empty() || self.context.cancelled().is_cancelled();
+            for step in std::mem::take(&mut ready) {
+                if !stop {
+                    begun[step] = true;
+                    let run = self.clone();
+                    running.spawn(async move { (step, run.step(step).await) });
+                }
+            }
+            let Some(ended) = running.join_next().await else { break };
+            let (step, report) = match ended {
+                Ok(ended) => ended,
+                Err(panic) => {
+                    finished.failures.push(panicked(&panic));
+                    continue;
+                }
+            };
+            self.note(step, report, &mut finished);
+            for child in &graph.children[step] {
+                waiting[*child] -= 1;
+                if waiting[*child] == 0 {
+                    ready.push(*child);
+                }
+            }
+        }
+        self.skip_rest(&begun, &mut finished);
+        finished
+    }
+
+    fn note(&self, step: usize, report: StepReport, finished: &mut Finished) {
+        let is_check = self.plan.project.steps[step].is_expectation();
+        if report.status == StepStatus::Succeeded && is_check {
+            finished.passed.push(self.plan.steps[step].fingerprint.clone());
+        }
+        if let (StepStatus::Failed, Some(problem)) = (report.status, &report.error) {
+            finished.failures.push(problem.clone());
+        }
+        self.context.add_usage(&report.usage);
+        self.context.emit(Event::StepEnded { report: Box::new(report.clone()) });
+        finished.reports.push(report);
+        let done = finished.reports.len() as u64;
+        self.context.emit(Event::Progress {
+            stage: "run".to_owned(),
+            done,
+            total: Some(self.plan.steps.len() as u64),
+            unit: "steps".to_owned(),
+        });
+    }
+
+    fn skip_rest(&self, begun: &[bool], finished: &mut Finished) {
+        for step in self.plan.graph.order.iter().filter(|step| !begun[**step]) {
+            let report = StepReport { status: StepStatus::Skipped, ..self.plan.unchanged(*step) };
+            self.context.emit(Event::StepEnded { report: Box::new(report.clone()) });
+            finished.reports.push(report);
+        }
+    }
+
+    /// Runs one step, or says that it is unchanged.
+    async fn step(&self, index: usize) -> StepReport {
+        let unchanged = self.plan.unchanged(index);
+        if self.plan.steps[index].reason.is_none() {
+            return unchanged;
+        }
+        let queued = Instant::now();
+        let Ok(_turn) = self.turns.acquire().await else { return unchanged };
+        let waited = millis(queued);
+        let name = self.plan.project.steps[index].name.clone();
+        self.context.emit(Event::StepStarted { step: name });
+        let began = Instant::now();
+        let outcome = self.compute(index).await;
+        let wall_ms = millis(began);
+        match outcome {
+            Ok(done) => self.succeeded(index, done, wall_ms, waited),
+            Err(error) => {
+                let usage = Usage { wall_ms, ..Usage::default() };
+                StepReport {
+                    status: StepStatus::Failed,
+                    usage,
+                    cost: self.plan.project.rates.cost(&usage),
+                    queue_ms: waited,
+                    error: Some(error.to_problem()),
+                    ..unchanged
+                }
+            }
+        }
+    }
+
+    fn succeeded(&self, index: usize, done: Done, wall_ms: u64, waited: u64) -> StepReport {
+        let step = &self.plan.project.steps[index];
+        if let Some(output) = done.output {
+            self.outputs.lock().insert(index, output);
+        }
+        let failed = done.passed == Some(false);
+        let status = match (failed, self.strict) {
+            (false, _) => StepStatus::Succeeded,
+            (true, true) => StepStatus::Failed,
+            (true, false) => StepStatus::Warned,
+        };
+        let error = failed.then(|| {
+            let (step, at) = (step.name.clone(), step.at.clone());
+            Error::ExpectationFailed { step, at }.to_problem()
+        });
+        // What a step waited for, its turn and its packages, is no work of its own.
+        let wall_ms = wall_ms.saturating_sub(done.environment_ms + done.queue_ms).max(1);
+        let usage = Usage { wall_ms, ..done.usage };
+        StepReport {
+            status,
+            rows: done.rows,
+            usage,
+            cost: self.plan.project.rates.cost(&usage),
+            environment_ms: done.environment_ms,
+            queue_ms: waited + done.queue_ms,
+            error,
+            ..self.plan.unchanged(index)
+        }
+    }
+
+    /// The ref that steps read at and write to.
+    fn reference(&self) -> RefSpec {
+        RefSpec::Name(self.branch.to_string())
+    }
+
+    fn cancelled_error(&self) -> Error {
+        Error::Cancelled { target: self.branch.to_string() }
+    }
+
+    /// Work that ends when the run is stopped.
+    async fn unless_cancelled<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
+        let cancelled = self.context.cancelled();
+        tokio::select! {
+            outcome = work => outcome,
+            () = cancelled.cancelled() => Err(self.cancelled_error()),
+        }
+    }
+}
+
+fn millis(since: Instant) -> u64 {
+    u64::try_from(since.elapsed().as_micros().div_ceil(1000)).unwrap_or(u64::MAX)
+}
+
+fn panicked(error: &tokio::task::JoinError) -> Problem {
+    let mut problem =
+        Problem::new(ErrorCode::Internal, "a step ended by a fault of Headwater's own");
+    problem.causes.push(error.to_string());
+    problem
+}

@@ -1,0 +1,204 @@
+//! Python steps: an environment, inputs in shared memory, one invocation, and its rows.
+
+use std::time::Instant;
+
+use arrow::error::ArrowError;
+use futures::{StreamExt, TryStreamExt};
+use headwater_engine::substitute;
+use headwater_functions::{
+    Argument, ArgumentValue, Environment, EnvironmentEvent, EnvironmentSpec, FunctionEvent,
+    Invocation, Limits, Returned, Returns, SharedTable,
+};
+use headwater_model::{Event, Usage};
+use tokio::sync::mpsc;
+
+use super::output::Output;
+use super::{Done, Run, millis};
+use crate::step::{Function, Input, Step};
+use crate::{Location, Result, fingerprint};
+
+/// Lines a function may be ahead of whoever reads them; then it waits.
+const LINES_AHEAD: usize = 1_024;
+
+impl Run {
+    pub(super) async fn compute_python(
+        &self,
+        index: usize,
+        step: &Step,
+        function: &Function,
+    ) -> Result<Done> {
+        let asked = Instant::now();
+        let environment = self.unless_cancelled(self.environment(step, function)).await?;
+        let environment_ms = millis(asked);
+        let mut read = Usage::default();
+        let inputs = self.arguments(step, &mut read);
+        let arguments = self.unless_cancelled(inputs).await?;
+        let invocation = self.invocation(step, function, environment, arguments);
+        let (sink, lines) = mpsc::channel(LINES_AHEAD);
+        let forward = tokio::spawn(forward(self.clone(), step.name.clone(), lines));
+        let cancelled = self.context.cancelled();
+        let outcome = self.runner.functions.invoke(invocation, sink, cancelled).await;
+        // Every line is said before the step ends.
+        let _ = forward.await;
+        let outcome = outcome.map_err(|error| Self::failed(step, place(&error), &error))?;
+        read.add(&outcome.usage);
+        let mut done =
+            Done { usage: read, environment_ms, queue_ms: outcome.queue_ms, ..Done::default() };
+        match outcome.returned {
+            Returned::Bool(passed) => done.passed = Some(passed),
+            Returned::Table(table) => self.keep(index, step, table, &mut done).await?,
+        }
+        Ok(done)
+    }
+
+    /// Checks and writes what a model returned.
+    async fn keep(
+        &self,
+        index: usize,
+        step: &Step,
+        table: SharedTable,
+        done: &mut Done,
+    ) -> Result<()> {
+        Self::check_columns(step, &table.schema())?;
+        done.rows = Some(table.rows());
+        done.usage.rows_written = table.rows();
+        if step.is_materialized() {
+            let rows = futures::stream::iter(table.batches().into_iter().map(Ok)).boxed();
+            let written =
+                self.unless_cancelled(self.write(index, step, table.schema(), rows)).await?;
+            done.usage.bytes_written = written.bytes_written;
+        }
+        done.output = Some(Output::Shared(table));
+        Ok(())
+    }
+
+    async fn environment(
+        &self,
+        step: &Step,
+        function: &Function,
+    ) -> Result<std::sync::Arc<Environment>> {
+        let (python, packages) = fingerprint::environment(&self.plan.project.defaults, function);
+        let spec = EnvironmentSpec { python, packages };
+        let context = self.context.clone();
+        let told = move |event: EnvironmentEvent| match event {
+            EnvironmentEvent::FetchingUv => {
+                context.log_system("fetching uv from PyPI, once");
+            }
+            EnvironmentEvent::Resolving { requirements } => {
+                context.log_system(format!("resolving {}", requirements.join(", ")));
+            }
+            EnvironmentEvent::Installing { packages } => {
+                context.log_system(format!("installing {packages} packages"));
+            }
+            EnvironmentEvent::Ready { .. } => {}
+        };
+        let made = self.runner.functions.environment(&spec, &told).await;
+        made.map_err(|error| Self::failed(step, None, &error))
+    }
+
+    fn invocation(
+        &self,
+        step: &Step,
+        function: &Function,
+        environment: std::sync::Arc<Environment>,
+        arguments: Vec<Argument>,
+    ) -> Invocation {
+        let (project, usual) = (&self.plan.project, Limits::default());
+        let memory = step.memory_bytes.or(project.defaults.memory_bytes);
+        let timeout = step.timeout.or(project.defaults.timeout);
+        Invocation {
+            environment,
+            files: project.files.clone(),
+            module: function.file.to_string(),
+            function: function.name.clone(),
+            arguments,
+            kind: if step.is_expectation() { Returns::Bool } else { Returns::Table },
+            limits: Limits {
+                memory_bytes: memory.unwrap_or(usual.memory_bytes),
+                timeout: timeout.unwrap_or(usual.timeout),
+                network: function.network,
+                ..usual
+            },
+            label: step.name.clone(),
+        }
+    }
+
+    async fn arguments(&self, step: &Step, read: &mut Usage) -> Result<Vec<Argument>> {
+        let mut arguments = Vec::new();
+        for input in &step.inputs {
+            let Some(name) = input.argument.clone() else { continue };
+            let value = ArgumentValue::Table(self.input(step, input, read).await?);
+            arguments.push(Argument { name, value });
+        }
+        for parameter in &step.parameters {
+            let Some(name) = parameter.argument.clone() else { continue };
+            let value = ArgumentValue::Json(self.plan.values[&parameter.name].clone());
+            arguments.push(Argument { name, value });
+        }
+        Ok(arguments)
+    }
+
+    /// An input as shared memory. What a function left is handed on as it is, unless columns or rows are
+    /// left out; everything else is read through the engine.
+    async fn input(&self, step: &Step, input: &Input, read: &mut Usage) -> Result<SharedTable> {
+        let parent = self.plan.graph.model(input);
+        let output = parent.and_then(|parent| self.outputs.lock().get(&parent).cloned());
+        if let Some(Output::Shared(table)) = &output
+            && input.columns.is_none()
+            && input.filter.is_none()
+        {
+            return Ok(table.clone());
+        }
+        let failed =
+            |error: headwater_engine::Error| Self::failed(step, Some(input.at.clone()), &error);
+        let session = self.session(std::slice::from_ref(input))?;
+        let sql = substitute(&query(input), &self.plan.values).map_err(failed)?;
+        let answer = session.select(&sql).await.map_err(failed)?;
+        let rows = answer.stream.map_err(|error| ArrowError::ExternalError(Box::new(error)));
+        let table = SharedTable::write_stream(answer.schema, rows.boxed())
+            .await
+            .map_err(|error| Self::failed(step, Some(input.at.clone()), &error))?;
+        let usage = answer.metrics.usage();
+        read.bytes_read += usage.bytes_read;
+        read.rows_read += table.rows();
+        read.cpu_us += usage.cpu_us;
+        Ok(table)
+    }
+}
+
+/// The query that reads an input.
+fn query(input: &Input) -> String {
+    let quote = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
+    let columns = match &input.columns {
+        Some(columns) => columns.iter().map(|name| quote(name)).collect::<Vec<_>>().join(", "),
+        None => "*".to_owned(),
+    };
+    let name = match &input.reference {
+        Some(reference) => format!("{}@{reference}", input.table.name),
+        None => input.table.name.clone(),
+    };
+    let mut sql =
+        format!("SELECT {columns} FROM {}.{}", quote(&input.table.namespace), quote(&name));
+    if let Some(filter) = &input.filter {
+        sql.push_str(&format!(" WHERE {filter}"));
+    }
+    sql
+}
+
+/// Hands printed lines on to the job's events while the function runs.
+async fn forward(run: Run, model: String, mut lines: mpsc::Receiver<FunctionEvent>) {
+    while let Some(FunctionEvent::Line { stream, file, line, text }) = lines.recv().await {
+        run.context.emit(Event::Log { stream, model: Some(model.clone()), file, line, text });
+    }
+}
+
+/// The innermost of the user's frames.
+fn place(error: &headwater_functions::Error) -> Option<Location> {
+    match error {
+        headwater_functions::Error::FunctionRaised { frames, .. } => {
+            let frame = frames.last()?;
+            Some(Location { file: frame.file.as_str().into(), line: frame.line })
+        }
+        _ => None,
+    }
+}

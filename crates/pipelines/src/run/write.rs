@@ -1,0 +1,73 @@
+//! Writing a model's rows to its table, as one commit on the run's branch.
+
+use arrow::datatypes::{Field, SchemaRef};
+use headwater_lake::{BatchStream, Transaction};
+use headwater_model::{PROPERTY_JOB, Usage};
+
+use super::Run;
+use crate::plan::{FINGERPRINT, FINGERPRINT_CODE};
+use crate::step::{Materialization, Step};
+use crate::{Error, Result};
+
+impl Run {
+    /// Writes the rows; what that took.
+    pub(super) async fn write(
+        &self,
+        index: usize,
+        step: &Step,
+        schema: SchemaRef,
+        rows: BatchStream,
+    ) -> Result<Usage> {
+        let failed = |error: headwater_lake::Error| Self::failed(step, None, &error);
+        let lake = self.runner.engine.lake();
+        let author = self.context.author();
+        let mut transaction = lake.transaction(&self.branch, author).await.map_err(failed)?;
+        let plan = &self.plan.steps[index];
+        transaction.snapshot_property(FINGERPRINT, plan.fingerprint.clone());
+        transaction.snapshot_property(FINGERPRINT_CODE, plan.code.clone());
+        transaction.property(PROPERTY_JOB, self.context.id().to_string());
+        let existing = lake
+            .view(&self.reference())
+            .await
+            .map_err(failed)?
+            .find(&step.table.namespace, &step.table.name)
+            .await
+            .map_err(failed)?;
+        self.create_namespace(step, &mut transaction).await?;
+        match (step.materialization, existing) {
+            (Materialization::Append, Some((name, table))) => {
+                let new = new_columns(&schema, &table.schema());
+                if !new.is_empty() {
+                    transaction.add_columns(&name, new).await.map_err(failed)?;
+                }
+                transaction.append(&name, rows).await.map_err(failed)?;
+            }
+            _ => {
+                let partition = step.partition_by.clone();
+                transaction.replace(&step.table, schema, partition, rows).await.map_err(failed)?;
+            }
+        }
+        let written = transaction.written();
+        let message = format!("Model {}", step.name);
+        transaction.commit(&message).await.map_err(failed)?;
+        Ok(written)
+    }
+
+    /// A model's namespace is made with its table.
+    async fn create_namespace(&self, step: &Step, transaction: &mut Transaction) -> Result<()> {
+        let namespace = &step.table.namespace;
+        let state = transaction.view().state();
+        let found = state.namespace(namespace).await.map_err(|error| Error::other(&error))?;
+        if found.is_none() {
+            transaction.create_namespace(namespace, std::collections::BTreeMap::new());
+        }
+        Ok(())
+    }
+}
+
+/// The columns that a table does not have yet; older rows are null there.
+fn new_columns(schema: &SchemaRef, table: &SchemaRef) -> Vec<Field> {
+    let known = |name: &str| table.fields().iter().any(|field| field.name() == name);
+    let new = schema.fields().iter().filter(|field| !known(field.name()));
+    new.map(|field| field.as_ref().clone().with_nullable(true)).collect()
+}

@@ -1,0 +1,4 @@
+-- headwater: materialization = replace
+SELECT 'hello, ' || name AS greeting, languages
+FROM people
+ORDER BY name
