@@ -1,31 +1,87 @@
-//! The handle of this room.
+//! The handle of this room: environments and invocations, within what the machine holds.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
 
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, SemaphorePermit, mpsc};
 use tokio_util::sync::CancellationToken;
 
+use crate::environment::Environments;
+use crate::instance::Instance;
+use crate::spawner::Spawner;
 use crate::{
     Environment, EnvironmentEvent, EnvironmentSpec, Error, FunctionEvent, FunctionsOptions,
-    Invocation, Outcome, Result,
+    Invocation, Isolation, Outcome, Result,
 };
 
-/// Builds environments and runs functions. Cheap to clone.
+/// How many calls may wait for their turn; the next is told to come back.
+const WAITING_MAX: usize = 10_000;
+
+/// The grain in which memory is promised.
+const MEMORY_UNIT: u64 = 1 << 20;
+
+/// Builds environments and runs functions. Cheap to clone; the spawner and everything it started end
+/// when the last clone is dropped.
 #[derive(Debug, Clone)]
-pub struct Functions {
-    options: Arc<FunctionsOptions>,
+pub struct Functions(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    spawner: Arc<Spawner>,
+    environments: Environments,
+    isolation: Isolation,
+    turns: Semaphore,
+    memory: Semaphore,
+    memory_units: u32,
+    waiting: AtomicUsize,
 }
 
 impl Functions {
-    /// Starts the spawner and makes ready.
+    /// Starts the spawner and makes ready. A host that forbids sandboxes is no error yet: it is one
+    /// for each call, and one of the [`Functions::warnings`].
     pub async fn start(options: FunctionsOptions) -> Result<Functions> {
-        Ok(Functions { options: Arc::new(options) })
+        let spawner = Arc::new(Spawner::start(options.spawner.clone()).await?);
+        let environments = Environments::open(&options, spawner.clone())?;
+        let units = options.memory_bytes_total / MEMORY_UNIT;
+        let memory_units = u32::try_from(units).unwrap_or(u32::MAX).clamp(1, 1 << 28);
+        Ok(Functions(Arc::new(Inner {
+            spawner,
+            environments,
+            isolation: options.isolation,
+            turns: Semaphore::new(options.concurrency.max(1)),
+            memory: Semaphore::new(memory_units as usize),
+            memory_units,
+            waiting: AtomicUsize::new(0),
+        })))
     }
 
     /// What is weaker on this host than it should be, for people to read at start; often nothing.
     pub fn warnings(&self) -> Vec<String> {
-        let _ = &self.options;
-        Vec::new()
+        let report = self.0.spawner.report();
+        let mut warnings = Vec::new();
+        match (self.0.isolation, &report.sandbox_error) {
+            (Isolation::Process, _) => warnings.push(
+                "functions run without isolation: they can read and change what this user can, and \
+                 use the network; `/tmp` is not limited"
+                    .to_owned(),
+            ),
+            (Isolation::Sandbox, Some(reason)) => {
+                warnings.push(format!("Python functions cannot run on this host: {reason}"));
+            }
+            (Isolation::Sandbox, None) => {}
+        }
+        if !report.memory_limits {
+            warnings.push(
+                "no control group can limit memory here: the limit holds for each process of a \
+                 function by itself, not for all of them together"
+                    .to_owned(),
+            );
+        }
+        if !report.process_limits {
+            warnings.push("no control group can limit how many processes a function starts".into());
+        }
+        warnings
     }
 
     /// The environment for a set of packages, made where it is not there yet.
@@ -34,18 +90,67 @@ impl Functions {
         spec: &EnvironmentSpec,
         on_progress: &(dyn Fn(EnvironmentEvent) + Send + Sync),
     ) -> Result<Arc<Environment>> {
-        let _ = (spec, on_progress);
-        Err(Error::Spawner { reason: "is not there yet".to_owned() })
+        self.0.environments.get(spec, on_progress).await
     }
 
-    /// Runs a function once, in a process of its own, and waits for it.
+    /// Runs a function once, in a process of its own, and waits for it. What it prints goes to
+    /// `sink` while it runs; a full sink makes the function wait, a closed one loses the lines. The
+    /// process is killed where the future is dropped.
     pub async fn invoke(
         &self,
         invocation: Invocation,
         sink: mpsc::Sender<FunctionEvent>,
         cancelled: CancellationToken,
     ) -> Result<Outcome> {
-        let _ = (invocation, sink, cancelled);
-        Err(Error::Spawner { reason: "is not there yet".to_owned() })
+        let queued = Instant::now();
+        let turn = tokio::select! {
+            turn = self.turn(&invocation) => turn?,
+            () = cancelled.cancelled() => {
+                return Err(Error::Cancelled { label: invocation.label });
+            }
+        };
+        let queue_ms = queued.elapsed().as_millis() as u64;
+        let work_folder = match (self.0.isolation, &self.0.spawner.report().sandbox_error) {
+            (Isolation::Process, _) => Some(self.0.environments.work_folder()),
+            (Isolation::Sandbox, None) => None,
+            (Isolation::Sandbox, Some(reason)) => return Err(unavailable(reason)),
+        };
+        let instance = Instance::start(&self.0.spawner, invocation, work_folder, sink)?;
+        let mut outcome = instance.finish(cancelled).await?;
+        drop(turn);
+        outcome.queue_ms = queue_ms;
+        Ok(outcome)
     }
+
+    /// Waits for a free place and for enough memory.
+    async fn turn(&self, invocation: &Invocation) -> Result<[SemaphorePermit<'_>; 2]> {
+        let inner = &*self.0;
+        let closed = |_| Error::Spawner { reason: "is stopping".to_owned() };
+        let waiting = inner.waiting.fetch_add(1, Ordering::Relaxed);
+        let _waits = Waits(&inner.waiting);
+        if waiting >= WAITING_MAX {
+            return Err(Error::TooBusy { waiting });
+        }
+        let units = invocation.limits.memory_bytes.div_ceil(MEMORY_UNIT);
+        let units = u32::try_from(units).unwrap_or(u32::MAX).min(inner.memory_units);
+        let turn = inner.turns.acquire().await.map_err(closed)?;
+        let memory = inner.memory.acquire_many(units).await.map_err(closed)?;
+        Ok([turn, memory])
+    }
+}
+
+/// One call that waits.
+struct Waits<'a>(&'a AtomicUsize);
+
+impl Drop for Waits<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+fn unavailable(reason: &str) -> Error {
+    let hint = "allow user namespaces (`sysctl user.max_user_namespaces=15000`, on Ubuntu also \
+                `sysctl kernel.apparmor_restrict_unprivileged_userns=0`, in a container run it with \
+                `--privileged`), or accept weaker isolation with `--isolation process`";
+    Error::IsolationUnavailable { reason: reason.to_owned(), hint: hint.to_owned() }
 }

@@ -11,9 +11,13 @@
 mod environment;
 mod error;
 mod functions;
+mod instance;
 mod invocation;
+mod listen;
 mod memory;
 mod options;
+mod spawner;
+mod worker;
 
 pub use environment::{Environment, EnvironmentEvent, EnvironmentSpec};
 pub use error::{Error, Frame, Result};
@@ -24,5 +28,3 @@ pub use invocation::{
 pub use memory::SharedTable;
 pub use options::{FunctionsOptions, Isolation, SpawnCommand};
 pub use spawner::spawner_main;
-
-mod spawner;

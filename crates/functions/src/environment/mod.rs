@@ -1,8 +1,23 @@
 //! Environments: one folder per set of (Python version, packages), shared by every function that
 //! wants the same set.
+//!
+//! [`Environments`] answers a request with the folder that is there, or has `uv` resolve, link and
+//! put one together beside it and moves it into place whole. A folder's name is a hash over the
+//! Python version and the requirements, so that the same request needs neither network nor `uv`.
+//! What `uv` chose is kept in the folder as `requirements.txt`.
+
+mod build;
+mod bytecode;
+mod python;
+mod requirement;
+mod tool;
+mod uv;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+
+pub(crate) use build::Environments;
+pub(crate) use python::prefix_of;
 
 /// What a function asks to have installed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -35,6 +50,23 @@ pub enum EnvironmentEvent {
     },
 }
 
+impl std::fmt::Display for EnvironmentEvent {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            EnvironmentEvent::FetchingUv => {
+                f.write_str("this machine has no uv: fetching it from PyPI, once")
+            }
+            EnvironmentEvent::Resolving { requirements } => {
+                write!(f, "resolving {}", requirements.join(", "))
+            }
+            EnvironmentEvent::Installing { packages } => {
+                write!(f, "installing {packages} packages")
+            }
+            EnvironmentEvent::Ready { took_ms } => write!(f, "environment ready in {took_ms} ms"),
+        }
+    }
+}
+
 /// A Python with packages, ready to run functions.
 #[derive(Debug, Clone)]
 pub struct Environment {
@@ -48,4 +80,11 @@ pub struct Environment {
     pub created_ms: u64,
     /// Whether it was there already.
     pub warm: bool,
+}
+
+impl Environment {
+    /// The folder that holds it.
+    pub(crate) fn folder(&self) -> PathBuf {
+        self.python.ancestors().nth(2).map(PathBuf::from).unwrap_or_default()
+    }
 }

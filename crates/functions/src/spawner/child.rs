@@ -60,6 +60,7 @@ pub(super) struct Birth {
 
 /// Runs the child's part to its end.
 pub(super) fn run(birth: Birth) -> ! {
+    leave_the_spawner_behind(&birth);
     let mut byte = [0];
     if rustix::io::read(&birth.go, &mut byte) != Ok(1) {
         system::exit(1);
@@ -73,6 +74,19 @@ pub(super) fn run(birth: Birth) -> ! {
         report(&status, &failed);
     }
     system::exit(127)
+}
+
+/// Closes the spawner's own descriptors, above all its socket to the server, and those of the other
+/// children.
+fn leave_the_spawner_behind(birth: &Birth) {
+    let mut kept = vec![&birth.stdout, &birth.stderr, &birth.go, &birth.status];
+    kept.extend(&birth.control);
+    kept.extend(&birth.files);
+    let kept: Vec<i32> = kept.into_iter().map(AsRawFd::as_raw_fd).collect();
+    system::close_all_but(&kept);
+    if let Ok(null) = fs::File::open("/dev/null") {
+        let _ = system::duplicate_onto(null.as_raw_fd(), 0);
+    }
 }
 
 fn report(status: &OwnedFd, failed: &StepError) {

@@ -16,8 +16,10 @@ mod plan;
 mod root;
 mod serve;
 mod system;
+mod watch;
 
 pub(crate) use channel::{Channel, Received};
 pub(crate) use client::{Running, Spawner};
-pub(crate) use plan::{Ended, Exit, Plan, Report, Sandbox, Signal, Work};
+pub(crate) use plan::{Ended, Exit, Plan, Sandbox, Signal, Work};
 pub use serve::spawner_main;
+pub(crate) use watch::watch;

@@ -65,6 +65,23 @@ pub(super) fn close_on_exec_from(first: u32) -> Result<()> {
     if done == 0 { Ok(()) } else { Err(Error::last_os_error()) }
 }
 
+/// Closes every descriptor from 3 on but these. For a new process that will not return to the code
+/// that owns them.
+pub(super) fn close_all_but(kept: &[i32]) {
+    let mut kept = kept.to_vec();
+    kept.sort_unstable();
+    let mut first: u32 = 3;
+    for descriptor in kept.into_iter().map(|descriptor| descriptor as u32) {
+        if descriptor > first {
+            // SAFETY: what owns these descriptors is never used again in this process.
+            unsafe { libc::syscall(libc::SYS_close_range, first, descriptor - 1, 0) };
+        }
+        first = first.max(descriptor + 1);
+    }
+    // SAFETY: as above.
+    unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, 0) };
+}
+
 /// Makes `target` another name of `descriptor`, one that survives an exec.
 pub(super) fn duplicate_onto(descriptor: i32, target: i32) -> Result<()> {
     // SAFETY: the callers number the descriptors of a process about to exec, and use none of the

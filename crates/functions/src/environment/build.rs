@@ -1,0 +1,309 @@
+//! Making an environment: resolve, install into a folder aside, move it into place whole.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use rustix::fs::FlockOperation;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use tokio::task::JoinHandle;
+use uuid::Uuid;
+
+use super::bytecode::{self, Missing};
+use super::python::{self, Interpreter};
+use super::requirement::{name_of, requirements};
+use super::uv::{self, Uv};
+use super::{Environment, EnvironmentEvent, EnvironmentSpec};
+use crate::spawner::Spawner;
+use crate::{Error, FunctionsOptions, Result};
+
+/// Changes when environments are put together in another way.
+const FORMAT: u32 = 1;
+
+/// Written last; a folder without it is not an environment.
+const DESCRIPTION: &str = "headwater-environment.json";
+
+/// pyarrow from this version on does not work with numpy before 2.
+const PYARROW_NEEDS_NUMPY_2: u32 = 26;
+
+type Progress<'a> = &'a (dyn Fn(EnvironmentEvent) + Send + Sync);
+
+/// All environments of a folder.
+#[derive(Debug)]
+pub(crate) struct Environments {
+    folder: PathBuf,
+    tools: PathBuf,
+    cache: PathBuf,
+    search: Vec<PathBuf>,
+    spawner: Arc<Spawner>,
+    /// The environments known to be there, so that a warm request opens one folder and no file.
+    known: Mutex<HashMap<String, Arc<Environment>>>,
+    uv: tokio::sync::Mutex<Option<Uv>>,
+    compiling: Mutex<Vec<JoinHandle<()>>>,
+}
+
+/// What a folder says of itself.
+#[derive(Debug, Serialize, Deserialize)]
+struct Description {
+    python: String,
+    requirements: Vec<String>,
+    packages: BTreeMap<String, String>,
+}
+
+impl Environments {
+    /// Opens the folder and throws away what an earlier server left half-built.
+    pub(crate) fn open(options: &FunctionsOptions, spawner: Arc<Spawner>) -> Result<Self> {
+        let make = |folder: &Path| {
+            fs::create_dir_all(folder)
+                .and_then(|()| fs::canonicalize(folder))
+                .map_err(Error::io(format!("make the folder `{}`", folder.display())))
+        };
+        let folder = make(&options.environments_dir)?;
+        for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
+            let name = entry.file_name();
+            if [".building-", ".work-"].iter().any(|p| name.to_string_lossy().starts_with(p)) {
+                let _ = fs::remove_dir_all(entry.path());
+            }
+        }
+        Ok(Environments {
+            folder,
+            tools: make(&options.tools_dir)?,
+            cache: make(&options.cache_dir)?,
+            search: options.python_search.clone(),
+            spawner,
+            known: Mutex::new(HashMap::new()),
+            uv: tokio::sync::Mutex::new(None),
+            compiling: Mutex::new(Vec::new()),
+        })
+    }
+
+    /// A new folder for a process that has no sandbox; gone when an earlier server's are.
+    pub(crate) fn work_folder(&self) -> PathBuf {
+        self.folder.join(format!(".work-{}", Uuid::new_v4().simple()))
+    }
+
+    /// The environment for a spec, made where it is not there. Two that ask for the same at once get
+    /// the same, built once.
+    pub(crate) async fn get(
+        &self,
+        spec: &EnvironmentSpec,
+        on_progress: Progress<'_>,
+    ) -> Result<Arc<Environment>> {
+        let requirements = requirements(spec)?;
+        let interpreter = python::find(&self.search, spec.python.as_deref())?;
+        let id = identity(&interpreter, &requirements);
+        if let Some(found) = self.found(&id) {
+            return Ok(found);
+        }
+        let _lock = lock(&self.folder.join(format!("{id}.lock"))).await?;
+        if let Some(found) = self.found(&id) {
+            return Ok(found);
+        }
+        let started = Instant::now();
+        let mut built = self.build(&id, &interpreter, requirements, on_progress).await?;
+        let took_ms = started.elapsed().as_millis() as u64;
+        on_progress(EnvironmentEvent::Ready { took_ms });
+        self.remember(built.clone());
+        built.created_ms = took_ms;
+        built.warm = false;
+        Ok(Arc::new(built))
+    }
+
+    fn found(&self, id: &str) -> Option<Arc<Environment>> {
+        let folder = self.folder.join(id);
+        let python = folder.join("bin").join("python");
+        // The link leads to the interpreter, which may have been removed since.
+        if !python.exists() {
+            return None;
+        }
+        if let Some(known) = self.known.lock().get(id) {
+            return Some(known.clone());
+        }
+        let text = fs::read(folder.join(DESCRIPTION)).ok()?;
+        let description: Description = serde_json::from_slice(&text).ok()?;
+        let packages = description.packages;
+        let id = id.to_owned();
+        Some(self.remember(Environment { id, python, packages, created_ms: 0, warm: true }))
+    }
+
+    fn remember(&self, environment: Environment) -> Arc<Environment> {
+        let environment = Arc::new(environment);
+        self.known.lock().insert(environment.id.clone(), environment.clone());
+        environment
+    }
+
+    async fn build(
+        &self,
+        id: &str,
+        interpreter: &Interpreter,
+        requirements: Vec<String>,
+        on_progress: Progress<'_>,
+    ) -> Result<Environment> {
+        let uv = self.uv(on_progress).await?;
+        let building = Building::begin(&self.folder, id)?;
+        let folder = building.0.as_path();
+        on_progress(EnvironmentEvent::Resolving { requirements: requirements.clone() });
+        let spawner = &*self.spawner;
+        let created = uv.create(spawner, interpreter, folder);
+        let resolved = self.resolve(&uv, interpreter, &building, &requirements);
+        let (created, packages) = tokio::join!(created, resolved);
+        let packages = packages?;
+        created?;
+        let lock = building.aside("txt");
+        on_progress(EnvironmentEvent::Installing { packages: packages.len() });
+        uv.install(spawner, folder, &lock).await?;
+        fs::rename(&lock, folder.join("requirements.txt")).map_err(Error::io("keep the lock"))?;
+        let missing = bytecode::link(folder, &self.folder.join(".bytecode"), interpreter);
+        let description = Description { python: interpreter.short(), requirements, packages };
+        let place = self.folder.join(id);
+        building.finish(&description, &place)?;
+        self.compile(interpreter, bytecode::moved(missing, &building.0, &place));
+        let python = place.join("bin").join("python");
+        let packages = description.packages;
+        Ok(Environment { id: id.to_owned(), python, packages, created_ms: 0, warm: true })
+    }
+
+    async fn uv(&self, on_progress: Progress<'_>) -> Result<Uv> {
+        let mut known = self.uv.lock().await;
+        if let Some(uv) = known.as_ref() {
+            return Ok(uv.clone());
+        }
+        let (tools, cache) = (&self.tools, self.cache.clone());
+        let uv = Uv::find(&self.spawner, &self.search, tools, cache, on_progress).await?;
+        *known = Some(uv.clone());
+        Ok(uv)
+    }
+
+    /// Chooses versions of what was asked for and of pyarrow, which carries the data in and out.
+    async fn resolve(
+        &self,
+        uv: &Uv,
+        interpreter: &Interpreter,
+        building: &Building,
+        requirements: &[String],
+    ) -> Result<BTreeMap<String, String>> {
+        let (input, output) = (building.aside("in"), building.aside("txt"));
+        let own = requirements.iter().any(|line| name_of(line) == "pyarrow");
+        let mut pyarrow = (!own).then(|| "pyarrow".to_owned());
+        loop {
+            let lines: Vec<&str> =
+                requirements.iter().chain(&pyarrow).map(String::as_str).collect();
+            fs::write(&input, lines.join("\n")).map_err(Error::io("write requirements"))?;
+            uv.resolve(&self.spawner, interpreter, &input, &output).await?;
+            let lock = fs::read_to_string(&output).map_err(Error::io("read the lock"))?;
+            let packages = uv::resolved(&lock);
+            let limited = format!("pyarrow<{PYARROW_NEEDS_NUMPY_2}");
+            if pyarrow.is_none() || pyarrow.as_ref() == Some(&limited) || !too_new(&packages) {
+                return Ok(packages);
+            }
+            // uv keeps the versions of an output file that is there.
+            let _ = fs::remove_file(&output);
+            pyarrow = Some(limited);
+        }
+    }
+
+    /// Compiles in the background what no environment had before.
+    fn compile(&self, interpreter: &Interpreter, missing: Vec<Missing>) {
+        if missing.is_empty() {
+            return;
+        }
+        let (spawner, interpreter) = (self.spawner.clone(), interpreter.clone());
+        let task = tokio::spawn(async move {
+            bytecode::compile(&spawner, &interpreter, &missing).await;
+        });
+        let mut compiling = self.compiling.lock();
+        compiling.retain(|task| !task.is_finished());
+        compiling.push(task);
+    }
+}
+
+impl Drop for Environments {
+    fn drop(&mut self) {
+        for task in self.compiling.lock().drain(..) {
+            task.abort();
+        }
+    }
+}
+
+fn too_new(packages: &BTreeMap<String, String>) -> bool {
+    let major = |name: &str| packages.get(name)?.split('.').next()?.parse::<u32>().ok();
+    major("numpy").is_some_and(|numpy| numpy < 2)
+        && major("pyarrow").is_some_and(|pyarrow| pyarrow >= PYARROW_NEEDS_NUMPY_2)
+}
+
+fn identity(interpreter: &Interpreter, requirements: &[String]) -> String {
+    let platform = std::env::consts::ARCH;
+    let content = serde_json::json!([FORMAT, platform, interpreter.short(), requirements]);
+    hex::encode(Sha256::digest(content.to_string()))[..20].to_owned()
+}
+
+/// A folder in the making; thrown away where it is dropped unfinished.
+struct Building(PathBuf);
+
+impl Building {
+    fn begin(folder: &Path, id: &str) -> Result<Self> {
+        let place = folder.join(id);
+        if place.exists() {
+            // Its interpreter is gone, or its description cannot be read.
+            let aside = folder.join(format!(".building-{id}-old-{}", Uuid::new_v4().simple()));
+            let _ = fs::rename(&place, &aside).and_then(|()| fs::remove_dir_all(&aside));
+        }
+        Ok(Building(folder.join(format!(".building-{id}-{}", Uuid::new_v4().simple()))))
+    }
+
+    /// A file beside the folder.
+    fn aside(&self, extension: &str) -> PathBuf {
+        self.0.with_extension(extension)
+    }
+
+    fn finish(&self, description: &Description, place: &Path) -> Result<()> {
+        let text = serde_json::to_vec_pretty(description)
+            .map_err(|error| Error::io("describe an environment")(error.into()))?;
+        fs::write(self.0.join(DESCRIPTION), text).map_err(Error::io("describe an environment"))?;
+        fs::rename(&self.0, place).map_err(Error::io("put an environment in place"))
+    }
+}
+
+impl Drop for Building {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+        for extension in ["in", "txt"] {
+            let _ = fs::remove_file(self.aside(extension));
+        }
+    }
+}
+
+/// Holds a lock file, against other tasks and other processes alike.
+async fn lock(path: &Path) -> Result<fs::File> {
+    let file = fs::File::create(path).map_err(Error::io("make a lock file"))?;
+    loop {
+        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(file),
+            Err(rustix::io::Errno::WOULDBLOCK) => {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            Err(errno) => return Err(Error::io("lock an environment")(errno.into())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn old_numpy_wants_old_pyarrow() {
+        let check = |numpy: &str, pyarrow: &str, wanted: bool| {
+            let packages = [("numpy", numpy), ("pyarrow", pyarrow)];
+            let packages = packages.map(|(name, version)| (name.to_owned(), version.to_owned()));
+            assert_eq!(too_new(&packages.into()), wanted, "{numpy} {pyarrow}");
+        };
+        check("1.26.4", "26.0.1", true);
+        check("1.26.4", "25.0.0", false);
+        check("2.4.6", "26.0.1", false);
+    }
+}

@@ -1,0 +1,203 @@
+//! Interpreters: which Pythons the machine has, found by looking at folders, without starting any.
+
+use std::cmp::Reverse;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::{Error, Result};
+
+/// The oldest minor version of Python 3 that the worker and the SDK run on.
+const MINOR_MIN: u32 = 10;
+
+/// An interpreter.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Interpreter {
+    /// The real file, no link.
+    pub(super) path: PathBuf,
+    /// Its minor version.
+    pub(super) minor: u32,
+    /// Its patch version, where its folder's name tells.
+    pub(super) patch: Option<u32>,
+}
+
+impl Interpreter {
+    /// `3.11`.
+    pub(super) fn short(&self) -> String {
+        format!("3.{}", self.minor)
+    }
+
+    fn version(&self) -> String {
+        match self.patch {
+            Some(patch) => format!("3.{}.{patch}", self.minor),
+            None => self.short(),
+        }
+    }
+}
+
+/// The interpreter for a version such as `3`, `3.11` or `3.11.7`, or the first from 3.10 on.
+pub(super) fn find(search: &[PathBuf], wanted: Option<&str>) -> Result<Interpreter> {
+    let found = all(search);
+    let wanted = wanted.map(str::trim).filter(|wanted| !wanted.is_empty());
+    let (minor, patch) = match wanted {
+        Some(wanted) => parse(wanted).ok_or_else(|| {
+            Error::environment(
+                format!("`{wanted}` is not a version of Python"),
+                "write a version such as `3.11`",
+            )
+        })?,
+        None => (None, None),
+    };
+    if let Some(minor) = minor.filter(|minor| *minor < MINOR_MIN) {
+        return Err(Error::environment(
+            format!("Python `3.{minor}` is too old"),
+            format!("ask for Python 3.{MINOR_MIN} or newer"),
+        ));
+    }
+    let fits = |one: &&Interpreter| {
+        one.minor >= MINOR_MIN
+            && minor.is_none_or(|minor| one.minor == minor)
+            && patch.is_none_or(|patch| one.patch.is_none_or(|own| own == patch))
+    };
+    found.iter().find(fits).cloned().ok_or_else(|| {
+        let usable = found.iter().filter(|one| one.minor >= MINOR_MIN);
+        let mut versions: Vec<_> =
+            usable.map(|one| (one.minor, one.patch, one.version())).collect();
+        versions.sort();
+        versions.dedup();
+        Error::PythonNotFound {
+            wanted: wanted.unwrap_or("3.10 or newer").to_owned(),
+            found: versions.into_iter().map(|(_, _, version)| version).collect(),
+        }
+    })
+}
+
+/// `3.11.7` becomes (11, 7); what is not said is none.
+fn parse(version: &str) -> Option<(Option<u32>, Option<u32>)> {
+    let mut parts = version.split('.');
+    if parts.next() != Some("3") {
+        return None;
+    }
+    let numbers: Vec<u32> = parts.map(|part| part.parse().ok()).collect::<Option<_>>()?;
+    (numbers.len() <= 2).then(|| (numbers.first().copied(), numbers.get(1).copied()))
+}
+
+/// Every interpreter in the folders, in their order, each once.
+pub(super) fn all(search: &[PathBuf]) -> Vec<Interpreter> {
+    let mut found: Vec<Interpreter> = Vec::new();
+    for folder in search.iter().flat_map(|folder| folders(folder)) {
+        for interpreter in inside(&folder) {
+            if !found.iter().any(|one| one.path == interpreter.path) {
+                found.push(interpreter);
+            }
+        }
+    }
+    found
+}
+
+/// The folders that a search folder stands for. A folder of pyenv's shims stands for the versions it
+/// chooses from, the person's own choice first and then the newest.
+fn folders(folder: &Path) -> Vec<PathBuf> {
+    let Some(home) = folder.parent().filter(|_| folder.ends_with("shims")) else {
+        return vec![folder.to_owned()];
+    };
+    let chosen = fs::read_to_string(home.join("version")).unwrap_or_default();
+    let chosen: Vec<&str> = chosen.split_whitespace().collect();
+    let entries = fs::read_dir(home.join("versions")).into_iter().flatten().flatten();
+    let mut versions: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
+    versions.sort_by_key(|path| {
+        let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
+        let name = name.unwrap_or_default();
+        let rank = chosen.iter().position(|one| *one == name).unwrap_or(usize::MAX);
+        let numbers: Vec<u32> = name.split('.').filter_map(|part| part.parse().ok()).collect();
+        (rank, Reverse(numbers))
+    });
+    versions.into_iter().map(|path| path.join("bin")).collect()
+}
+
+/// The interpreters in one folder: what `python3` is first, then by version, newest first.
+fn inside(folder: &Path) -> Vec<Interpreter> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut minors: Vec<u32> = entries
+        .filter_map(|entry| {
+            entry.file_name().to_str()?.strip_prefix("python3.")?.parse::<u32>().ok()
+        })
+        .collect();
+    minors.sort_by_key(|minor| Reverse(*minor));
+    let names = ["python3".to_owned()].into_iter();
+    let names = names.chain(minors.into_iter().map(|minor| format!("python3.{minor}")));
+    names.filter_map(|name| interpreter(&folder.join(name))).collect()
+}
+
+/// What a file is an interpreter of, judged by its real name and the library beside it.
+fn interpreter(file: &Path) -> Option<Interpreter> {
+    let path = fs::canonicalize(file).ok()?;
+    let minor: u32 = path.file_name()?.to_str()?.strip_prefix("python3.")?.parse().ok()?;
+    let prefix = prefix_of(&path)?;
+    let library = |folder: &str| prefix.join(folder).join(format!("python3.{minor}/os.py"));
+    if !library("lib").exists() && !library("lib64").exists() {
+        return None;
+    }
+    let name = prefix.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let patch = name.rsplit('.').next().filter(|_| name.starts_with(&format!("3.{minor}.")));
+    let patch = patch.and_then(|patch| patch.parse().ok());
+    Some(Interpreter { path, minor, patch })
+}
+
+/// The folder that an interpreter was installed into.
+pub(crate) fn prefix_of(interpreter: &Path) -> Option<&Path> {
+    interpreter.parent()?.parent()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    fn install(prefix: &Path, minor: u32) {
+        fs::create_dir_all(prefix.join("bin")).unwrap();
+        fs::create_dir_all(prefix.join(format!("lib/python3.{minor}"))).unwrap();
+        fs::write(prefix.join(format!("bin/python3.{minor}")), "").unwrap();
+        fs::write(prefix.join(format!("lib/python3.{minor}/os.py")), "").unwrap();
+        let _ = symlink(format!("python3.{minor}"), prefix.join("bin/python3"));
+    }
+
+    fn machine() -> (tempfile::TempDir, Vec<PathBuf>) {
+        let root = tempfile::tempdir().unwrap();
+        let home = root.path().join("pyenv");
+        for (version, minor) in [("3.9.18", 9), ("3.11.7", 11), ("3.12.1", 12)] {
+            install(&home.join("versions").join(version), minor);
+        }
+        fs::create_dir_all(home.join("shims")).unwrap();
+        fs::write(home.join("version"), "3.11.7\n").unwrap();
+        install(&root.path().join("usr"), 13);
+        let search = vec![home.join("shims"), root.path().join("usr/bin")];
+        (root, search)
+    }
+
+    #[test]
+    fn versions_are_found_where_the_machine_has_them() {
+        let (_root, search) = machine();
+        let check = |wanted: Option<&str>, version: &str| {
+            assert_eq!(find(&search, wanted).unwrap().version(), version, "{wanted:?}");
+        };
+        check(None, "3.11.7");
+        check(Some("3"), "3.11.7");
+        check(Some("3.12"), "3.12.1");
+        check(Some("3.12.1"), "3.12.1");
+        check(Some("3.13"), "3.13");
+    }
+
+    #[test]
+    fn a_version_that_is_not_there_names_those_that_are() {
+        let (_root, search) = machine();
+        let error = find(&search, Some("3.14")).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "there is no Python `3.14` on this machine; it has 3.11.7, 3.12.1, 3.13"
+        );
+        assert!(find(&search, Some("3.9")).unwrap_err().to_string().contains("too old"));
+        assert!(find(&search, Some("eleven")).unwrap_err().to_string().contains("`eleven`"));
+        assert!(find(&search, Some("3.11.2")).is_err());
+    }
+}

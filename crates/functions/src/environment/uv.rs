@@ -1,0 +1,262 @@
+//! `uv`: found on the machine or fetched once, asked to resolve and to install, and its complaints
+//! put into our words.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use uuid::Uuid;
+
+use super::python::{self, Interpreter};
+use super::requirement::normalise;
+use super::tool::{self, Said};
+use crate::spawner::Spawner;
+use crate::{EnvironmentEvent, Error, Result};
+
+/// A `uv` to ask.
+#[derive(Debug, Clone)]
+pub(super) struct Uv {
+    program: PathBuf,
+    cache: PathBuf,
+}
+
+impl Uv {
+    /// The machine's own, or the one in the tools folder, which is fetched from PyPI if need be.
+    pub(super) async fn find(
+        spawner: &Spawner,
+        search: &[PathBuf],
+        tools: &Path,
+        cache: PathBuf,
+        on_progress: &(dyn Fn(EnvironmentEvent) + Send + Sync),
+    ) -> Result<Self> {
+        let fetched = tools.join("uv").join("bin").join("uv");
+        let own = search.iter().filter(|folder| !folder.ends_with("shims"));
+        let mut places = own.map(|folder| folder.join("uv")).chain([fetched.clone()]);
+        if let Some(program) = places.find(|path| executable(path)) {
+            return Ok(Uv { program, cache });
+        }
+        on_progress(EnvironmentEvent::FetchingUv);
+        fetch(spawner, &python::all(search), tools).await?;
+        Ok(Uv { program: fetched, cache })
+    }
+
+    /// Chooses versions: `input` and `output` are requirements files.
+    pub(super) async fn resolve(
+        &self,
+        spawner: &Spawner,
+        interpreter: &Interpreter,
+        input: &Path,
+        output: &Path,
+    ) -> Result<()> {
+        let python = interpreter.path.to_string_lossy();
+        let (input, output) = (input.to_string_lossy(), output.to_string_lossy());
+        let arguments = [
+            "pip",
+            "compile",
+            &*input,
+            "--output-file",
+            &*output,
+            "--python",
+            &*python,
+            "--no-header",
+            "--no-annotate",
+            "--only-binary",
+            ":all:",
+        ];
+        self.cached_first(spawner, &arguments).await
+    }
+
+    /// Makes a bare environment.
+    pub(super) async fn create(
+        &self,
+        spawner: &Spawner,
+        interpreter: &Interpreter,
+        folder: &Path,
+    ) -> Result<()> {
+        let (python, folder) = (interpreter.path.to_string_lossy(), folder.to_string_lossy());
+        let arguments = ["venv", "--relocatable", "--no-project", "--python", &*python, &*folder];
+        let said = self.ask(spawner, &arguments, true).await?;
+        if said.success { Ok(()) } else { Err(failed(&said)) }
+    }
+
+    /// Installs what a resolved requirements file lists, by links into the cache.
+    pub(super) async fn install(
+        &self,
+        spawner: &Spawner,
+        folder: &Path,
+        requirements: &Path,
+    ) -> Result<()> {
+        let python = folder.join("bin").join("python");
+        let (python, file) = (python.to_string_lossy(), requirements.to_string_lossy());
+        let arguments = [
+            "pip",
+            "sync",
+            &*file,
+            "--python",
+            &*python,
+            "--link-mode",
+            "hardlink",
+            "--only-binary",
+            ":all:",
+            "--allow-empty-requirements",
+        ];
+        self.cached_first(spawner, &arguments).await
+    }
+
+    /// Asks without the network first: what is in the cache is answered in milliseconds.
+    async fn cached_first(&self, spawner: &Spawner, arguments: &[&str]) -> Result<()> {
+        if self.ask(spawner, arguments, true).await?.success {
+            return Ok(());
+        }
+        let said = self.ask(spawner, arguments, false).await?;
+        if said.success { Ok(()) } else { Err(failed(&said)) }
+    }
+
+    async fn ask(&self, spawner: &Spawner, arguments: &[&str], offline: bool) -> Result<Said> {
+        let mut command = vec![self.program.to_string_lossy().into_owned()];
+        command.extend(arguments.iter().map(|argument| (*argument).to_owned()));
+        command.extend(["--no-progress", "--color", "never"].map(str::to_owned));
+        if offline {
+            command.push("--offline".to_owned());
+        }
+        let cache = self.cache.to_string_lossy().into_owned();
+        let variables = [("UV_CACHE_DIR", cache.as_str()), ("UV_PYTHON_DOWNLOADS", "never")];
+        let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        tool::run(spawner, command, variables.to_vec(), false).await
+    }
+}
+
+fn executable(path: &Path) -> bool {
+    let mode = path.metadata().ok().filter(std::fs::Metadata::is_file);
+    mode.is_some_and(|metadata| metadata.permissions().mode() & 0o111 != 0)
+}
+
+/// Fetches `uv` with the first interpreter whose pip can.
+async fn fetch(spawner: &Spawner, interpreters: &[Interpreter], tools: &Path) -> Result<()> {
+    std::fs::create_dir_all(tools).map_err(Error::io("make the tools folder"))?;
+    let mut last = "there is no Python to fetch it with".to_owned();
+    for interpreter in interpreters.iter().filter(|one| one.minor >= 8) {
+        let folder = tools.join(format!(".uv-{}", Uuid::new_v4().simple()));
+        let python = interpreter.path.to_string_lossy().into_owned();
+        let target = folder.to_string_lossy().into_owned();
+        let command = [
+            &*python,
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--no-deps",
+            "--no-input",
+            "--disable-pip-version-check",
+            "--target",
+            &*target,
+            "uv",
+        ];
+        let command = command.map(str::to_owned).to_vec();
+        let said = tool::run(spawner, command, Vec::new(), false).await?;
+        let program = folder.join("bin").join("uv");
+        // Another server of this lake may have been quicker; its uv is as good.
+        let placed = said.success
+            && executable(&program)
+            && (std::fs::rename(&folder, tools.join("uv")).is_ok()
+                || executable(&tools.join("uv/bin/uv")));
+        let _ = std::fs::remove_dir_all(&folder);
+        if placed {
+            return Ok(());
+        }
+        let lines = said.text.lines().filter(|line| !line.trim().is_empty());
+        last = lines.last().unwrap_or_default().to_owned();
+    }
+    Err(Error::environment(
+        format!("cannot fetch uv from PyPI: {}", last.trim()),
+        "install uv (https://docs.astral.sh/uv) so that it is on the path, or check the network",
+    ))
+}
+
+/// What uv said, as an error.
+fn failed(said: &Said) -> Error {
+    let message = trim(&said.text);
+    let message =
+        if message.is_empty() { format!("uv: {}", said.exit.describe()) } else { message };
+    let hint = hint(&message);
+    Error::EnvironmentFailed { message, hint: Some(hint.to_owned()) }
+}
+
+/// uv draws its errors as trees; one line per branch is left.
+fn trim(text: &str) -> String {
+    let mut message = String::new();
+    for line in text.lines() {
+        let line = line.trim().trim_start_matches(['×', '╰', '├', '─', '▶', '│', ' ']);
+        let line = line.strip_prefix("error: ").unwrap_or(line).trim();
+        let noise = ["warning:", "Using ", "Resolved ", "hint:", "Creating ", "Activate "];
+        if line.is_empty() || noise.iter().any(|one| line.starts_with(one)) {
+            continue;
+        }
+        if !message.is_empty() {
+            message.push(' ');
+        }
+        message.push_str(line);
+        if message.len() > 2000 {
+            break;
+        }
+    }
+    let found = message.strip_prefix("No solution found when resolving dependencies: ");
+    let message = found.unwrap_or(&message).to_owned();
+    let mut letters = message.chars();
+    match letters.next() {
+        Some(first) => {
+            let rest = letters.as_str();
+            format!("{}{}", first.to_lowercase(), rest.strip_suffix('.').unwrap_or(rest))
+        }
+        None => message,
+    }
+}
+
+fn hint(message: &str) -> &'static str {
+    let any = |all: &[&str]| all.iter().any(|one| message.contains(one));
+    if any(&["not found in the package registry", "was not found in the cache"]) {
+        "check the spelling of the package's name"
+    } else if any(&["dns error", "onnect", "timed out", "ailed to fetch", "ailed to download"]) {
+        "check the network, and that PyPI or the configured index can be reached"
+    } else if any(&["No space left", "os error 28"]) {
+        "free space on the disk that holds the environments"
+    } else if any(&["no wheels", "no usable wheels", "building", "source distribution"]) {
+        "ask for a version that has a wheel for this Python; packages are not built from source"
+    } else if any(&["no version", "there are no versions", "only "]) {
+        "ask for a version that exists and fits the others"
+    } else {
+        "loosen one of the versions asked for"
+    }
+}
+
+/// Version by package, from a resolved requirements file.
+pub(super) fn resolved(lock: &str) -> std::collections::BTreeMap<String, String> {
+    let lines = lock.lines().filter_map(|line| line.split(';').next()?.trim().split_once("=="));
+    lines.map(|(name, version)| (normalise(name.trim()), version.trim().to_owned())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn complaints_become_one_line() {
+        let text = "  × No solution found when resolving dependencies:\n  ╰─▶ Because nosuch was not \
+                    found in the package registry and you require nosuch, we can\n      conclude \
+                    that your requirements are unsatisfiable.\n";
+        let message = trim(text);
+        assert_eq!(
+            message,
+            "because nosuch was not found in the package registry and you require nosuch, we can \
+             conclude that your requirements are unsatisfiable"
+        );
+        assert_eq!(hint(&message), "check the spelling of the package's name");
+    }
+
+    #[test]
+    fn a_lock_lists_versions() {
+        let lock = "numpy==2.4.6\npolars-runtime-32==2.1.0 ; python_version >= '3.10'\n# note\n";
+        let found = resolved(lock);
+        assert_eq!(found["polars-runtime-32"], "2.1.0");
+        assert_eq!(found.len(), 2);
+    }
+}

@@ -1,0 +1,241 @@
+//! One instance: a process that runs one function once, from its task to what came of it.
+
+use std::collections::BTreeMap;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use headwater_model::{LogStream, Usage};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::environment::prefix_of;
+use crate::listen::{Lines, listen, listen_to_pipe};
+use crate::memory::MemoryFile;
+use crate::spawner::{Channel, Ended, Plan, Running, Sandbox, Signal, Spawner, Work};
+use crate::worker::{self, Said};
+use crate::{
+    Environment, Error, FunctionEvent, Invocation, Limits, Outcome, Result, Returned, Returns,
+    SharedTable,
+};
+
+/// How long a function may take to end after it was asked to.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// The most processes and threads of an instance.
+const PROCESSES_MAX: u64 = 4096;
+
+/// Where a sandbox shows the project, the worker and the environment.
+const PROJECT: &str = "/project";
+const WORKER: &str = "/headwater";
+const ENVIRONMENT: &str = "/environment";
+
+/// A process that runs a function.
+pub(crate) struct Instance {
+    invocation: Invocation,
+    running: Running,
+    started: Instant,
+    said: JoinHandle<Said>,
+    printed: Vec<JoinHandle<()>>,
+}
+
+/// Why an instance was asked to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stopped {
+    TimeLimit,
+    Cancelled,
+}
+
+impl Instance {
+    /// Starts the process. Without a work folder it is a sandbox.
+    pub(crate) fn start(
+        spawner: &Spawner,
+        invocation: Invocation,
+        work_folder: Option<PathBuf>,
+        sink: mpsc::Sender<FunctionEvent>,
+    ) -> Result<Self> {
+        let project = match &work_folder {
+            Some(folder) => folder.join("project"),
+            None => PathBuf::from(PROJECT),
+        };
+        let (mine, theirs) = Channel::pair().map_err(Error::io("make a socket"))?;
+        worker::send_task(&mine, &invocation, &project)?;
+        let (stdout, stdout_end) = pipe()?;
+        let (stderr, stderr_end) = pipe()?;
+        let files = files(&invocation)?;
+        let plan = plan(&invocation, work_folder)?;
+        let descriptors: [BorrowedFd<'_>; 4] =
+            [stdout_end.as_fd(), stderr_end.as_fd(), theirs.as_fd(), files.descriptor()];
+        let started = Instant::now();
+        let running = spawner.run(plan, &descriptors)?;
+        let lines = Lines::new(sink);
+        let printed = vec![
+            listen_to_pipe(stdout, LogStream::Stdout, lines.clone())?,
+            listen_to_pipe(stderr, LogStream::Stderr, lines.clone())?,
+        ];
+        let said = listen(mine, lines)?;
+        Ok(Instance { invocation, running, started, said, printed })
+    }
+
+    /// Waits for the process to end, and ends it where it must not go on.
+    pub(crate) async fn finish(mut self, cancelled: CancellationToken) -> Result<Outcome> {
+        let limit = tokio::time::sleep(self.invocation.limits.timeout);
+        let early = tokio::select! {
+            ended = self.running.ended() => Ok(ended?),
+            () = limit => Err(Stopped::TimeLimit),
+            () = cancelled.cancelled() => Err(Stopped::Cancelled),
+        };
+        let (ended, stopped) = match early {
+            Ok(ended) => (ended, None),
+            Err(stopped) => (self.stop().await?, Some(stopped)),
+        };
+        let elapsed = self.started.elapsed();
+        let said = self.said.await.unwrap_or_default();
+        for printed in self.printed {
+            // A daemon that outlived an unisolated function may hold the pipe open for ever.
+            let _ = tokio::time::timeout(GRACE, printed).await;
+        }
+        let usage = Usage {
+            wall_ms: elapsed.as_micros().div_ceil(1000) as u64,
+            cpu_us: ended.cpu_us,
+            memory_bytes_peak: ended.memory_bytes_peak,
+            ..Usage::default()
+        };
+        let returned = conclude(&self.invocation, ended, stopped, said)?;
+        Ok(Outcome { returned, usage, queue_ms: 0, cold: true })
+    }
+
+    /// Asks the process to end, and then sees to it.
+    async fn stop(&mut self) -> Result<Ended> {
+        self.running.signal(Signal::Terminate);
+        if let Ok(ended) = tokio::time::timeout(GRACE, self.running.ended()).await {
+            return ended;
+        }
+        self.running.signal(Signal::Kill);
+        self.running.ended().await
+    }
+}
+
+/// What came of it, from how the process ended and what its worker said.
+fn conclude(
+    invocation: &Invocation,
+    ended: Ended,
+    stopped: Option<Stopped>,
+    said: Said,
+) -> Result<Returned> {
+    let label = invocation.label.clone();
+    let limit = invocation.limits.memory_bytes;
+    let memory_limit =
+        || Error::MemoryLimit { label: label.clone(), limit, used: ended.memory_bytes_peak };
+    match (said, stopped) {
+        (_, Some(Stopped::Cancelled)) => Err(Error::Cancelled { label }),
+        (Said::Table(file), _) => read_table(invocation, file),
+        (Said::Bool(value), _) if invocation.kind == Returns::Bool => Ok(Returned::Bool(value)),
+        (said, Some(Stopped::TimeLimit)) => {
+            let frames = if let Said::Raised { frames, .. } = said { frames } else { Vec::new() };
+            Err(Error::TimeLimit { label, limit: invocation.limits.timeout, frames })
+        }
+        _ if ended.out_of_memory => Err(memory_limit()),
+        (Said::Raised { exception, .. }, _) if exception.ends_with("MemoryError") => {
+            Err(memory_limit())
+        }
+        (Said::Raised { exception, message, frames, hint }, _) => {
+            Err(Error::FunctionRaised { exception, message, frames, hint })
+        }
+        (Said::Unfit { returned }, _) => Err(unfit(invocation, returned)),
+        (Said::Bool(_), _) => Err(unfit(invocation, "bool".to_owned())),
+        (Said::Nothing, _) => Err(Error::InstanceDied { label, reason: ended.exit.describe() }),
+    }
+}
+
+fn read_table(invocation: &Invocation, file: OwnedFd) -> Result<Returned> {
+    if invocation.kind == Returns::Bool {
+        return Err(unfit(invocation, "a table".to_owned()));
+    }
+    SharedTable::open(file).map(Returned::Table).map_err(|error| Error::BadOutput {
+        label: invocation.label.clone(),
+        reason: match error {
+            Error::Arrow(error) => error.to_string(),
+            Error::Io { what, source } => format!("cannot {what}: {source}"),
+            other => other.to_string(),
+        },
+    })
+}
+
+fn unfit(invocation: &Invocation, returned: String) -> Error {
+    let wanted = match invocation.kind {
+        Returns::Table => {
+            "a table: a `pyarrow.Table`, a pandas or polars data frame, or a list of dicts"
+        }
+        Returns::Bool => "`True` or `False`",
+    };
+    Error::NotATable { function: invocation.function.clone(), returned, wanted }
+}
+
+/// What the spawner is to start.
+fn plan(invocation: &Invocation, work_folder: Option<PathBuf>) -> Result<Plan> {
+    let limits = &invocation.limits;
+    let environment = &*invocation.environment;
+    let (worker, temp, python, walls) = match work_folder {
+        Some(folder) => {
+            let temp = folder.join("tmp");
+            let walls = Work::Folder(folder.clone());
+            (folder.join("headwater"), temp, environment.python.clone(), walls)
+        }
+        None => {
+            let python = Path::new(ENVIRONMENT).join("bin").join("python");
+            let walls = Work::Sandbox(sandbox(environment, limits)?);
+            (PathBuf::from(WORKER), PathBuf::from("/tmp"), python, walls)
+        }
+    };
+    let programs = python.parent().map(Path::to_owned).unwrap_or_default();
+    let text = |path: &Path| path.to_string_lossy().into_owned();
+    let command = [text(&python), "-I".into(), "-B".into(), text(&worker.join(worker::FILE))];
+    let variables = [
+        ("PATH", format!("{}:/usr/local/bin:/usr/bin:/bin", text(&programs))),
+        ("HOME", text(&temp)),
+        ("TMPDIR", text(&temp)),
+        ("USER", "function".to_owned()),
+        ("LANG", "C.UTF-8".to_owned()),
+    ];
+    Ok(Plan {
+        command: command.to_vec(),
+        variables: variables.map(|(name, value)| (name.to_owned(), value)).to_vec(),
+        control: true,
+        walls,
+        memory_bytes: Some(limits.memory_bytes),
+        processes_max: Some(PROCESSES_MAX),
+        ..Plan::default()
+    })
+}
+
+fn sandbox(environment: &Environment, limits: &Limits) -> Result<Sandbox> {
+    let interpreter = std::fs::canonicalize(&environment.python)
+        .map_err(Error::io(format!("find the interpreter of `{}`", environment.id)))?;
+    let mut shown = vec![(environment.folder(), PathBuf::from(ENVIRONMENT))];
+    // Only the parts of the prefix that a Python needs: it may lie in somebody's home folder.
+    let prefix = prefix_of(&interpreter).unwrap_or(Path::new("/usr"));
+    if !prefix.starts_with("/usr") {
+        let parts = ["bin", "lib", "lib64"].map(|part| prefix.join(part));
+        shown.extend(parts.into_iter().filter(|part| part.exists()).map(|p| (p.clone(), p)));
+    }
+    Ok(Sandbox { shown, temp_bytes: limits.temp_bytes, network: limits.network })
+}
+
+/// The project, the worker and the SDK, in a memory file: below the sandbox's root, or below the
+/// work folder.
+fn files(invocation: &Invocation) -> Result<MemoryFile> {
+    let own = worker::files().map(|(path, text)| (format!("headwater/{path}"), text));
+    let project = invocation.files.iter();
+    let project = project.map(|(path, text)| (format!("project/{path}"), text.as_str()));
+    let files: BTreeMap<String, &str> = own.chain(project).collect();
+    let bytes = serde_json::to_vec(&files)
+        .map_err(|error| Error::io("write the project's files")(error.into()))?;
+    MemoryFile::with("headwater-files", &bytes)
+}
+
+fn pipe() -> Result<(OwnedFd, OwnedFd)> {
+    rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
+        .map_err(|errno| Error::io("make a pipe")(errno.into()))
+}

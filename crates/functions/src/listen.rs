@@ -1,0 +1,156 @@
+//! Listening to an instance: what its worker says on the socket, and what native code writes to
+//! standard output and error.
+//!
+//! Nothing is gathered up: a line goes to the sink as it comes, and while the sink is full nothing
+//! more is read, so that a function which prints without end waits instead of filling memory.
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use headwater_model::LogStream;
+use tokio::io::AsyncReadExt;
+use tokio::io::unix::AsyncFd;
+use tokio::net::unix::pipe::Receiver;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use crate::spawner::{Channel, Received, watch};
+use crate::worker::{Message, Said};
+use crate::{Error, FunctionEvent, Result};
+
+/// A longer line is cut into several.
+const LINE_BYTES_MAX: usize = 16 << 10;
+
+/// What an instance may print; the rest is dropped, with a remark.
+const PRINTED_BYTES_MAX: u64 = 64 << 20;
+
+/// Where lines go.
+#[derive(Debug, Clone)]
+pub(crate) struct Lines {
+    sink: mpsc::Sender<FunctionEvent>,
+    printed: Arc<AtomicU64>,
+}
+
+impl Lines {
+    pub(crate) fn new(sink: mpsc::Sender<FunctionEvent>) -> Self {
+        Lines { sink, printed: Arc::new(AtomicU64::new(0)) }
+    }
+
+    /// Hands a line on and waits while the sink is full.
+    async fn send(&self, stream: LogStream, file: Option<String>, line: Option<u32>, text: String) {
+        let bytes = text.len() as u64 + 1;
+        let before = self.printed.fetch_add(bytes, Ordering::Relaxed);
+        let event = if before + bytes <= PRINTED_BYTES_MAX {
+            FunctionEvent::Line { stream, file, line, text }
+        } else if before <= PRINTED_BYTES_MAX {
+            let text =
+                format!("more than {} MiB printed: the rest is dropped", PRINTED_BYTES_MAX >> 20);
+            FunctionEvent::Line { stream: LogStream::System, file: None, line: None, text }
+        } else {
+            return;
+        };
+        // Nobody listens any more: the function goes on all the same.
+        let _ = self.sink.send(event).await;
+    }
+}
+
+/// Listens to a worker until its end of the socket is closed, and tells what it said in the end.
+pub(crate) fn listen(channel: Channel, lines: Lines) -> Result<JoinHandle<Said>> {
+    let channel = watch(channel).map_err(Error::io("listen to a worker"))?;
+    Ok(tokio::spawn(async move {
+        let mut said = Said::Nothing;
+        while let Some(received) = receive(&channel).await {
+            let Received { bytes, descriptors } = received;
+            let file = descriptors.into_iter().next();
+            match serde_json::from_slice(&bytes) {
+                Ok(Message::Line { stream, file, line, text }) => {
+                    lines.send(stream, file, line, text).await;
+                }
+                Ok(Message::Table) => said = file.map_or(Said::Nothing, Said::Table),
+                Ok(Message::Bool { value }) => said = Said::Bool(value),
+                Ok(Message::Raised { exception, message, frames, hint }) => {
+                    said = Said::Raised { exception, message, frames, hint };
+                }
+                Ok(Message::Unfit { returned }) => said = Said::Unfit { returned },
+                // User code wrote to the worker's socket; that is its own affair.
+                Err(error) => tracing::debug!(%error, "an instance said what cannot be read"),
+            }
+        }
+        said
+    }))
+}
+
+async fn receive(channel: &AsyncFd<Channel>) -> Option<Received> {
+    loop {
+        let mut ready = channel.readable().await.ok()?;
+        if let Ok(received) = ready.try_io(|channel| channel.get_ref().receive()) {
+            return received.ok().flatten();
+        }
+    }
+}
+
+/// Listens to a pipe until every writer has closed it.
+pub(crate) fn listen_to_pipe(
+    pipe: OwnedFd,
+    stream: LogStream,
+    lines: Lines,
+) -> Result<JoinHandle<()>> {
+    rustix::io::ioctl_fionbio(&pipe, true)
+        .map_err(|errno| Error::io("read a pipe")(errno.into()))?;
+    let mut pipe = Receiver::from_owned_fd(pipe).map_err(Error::io("read a pipe"))?;
+    Ok(tokio::spawn(async move {
+        let mut pending: Vec<u8> = Vec::new();
+        let mut buffer = vec![0; 8192];
+        while let Ok(length) = pipe.read(&mut buffer).await {
+            if length == 0 {
+                break;
+            }
+            pending.extend_from_slice(&buffer[..length]);
+            for text in take_lines(&mut pending) {
+                lines.send(stream, None, None, text).await;
+            }
+        }
+        if !pending.is_empty() {
+            lines.send(stream, None, None, shown(&pending)).await;
+        }
+    }))
+}
+
+/// Takes the whole lines out of what was read so far, and cuts one that grows too long.
+fn take_lines(pending: &mut Vec<u8>) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut start = 0;
+    while let Some(length) = pending[start..].iter().position(|byte| *byte == b'\n') {
+        lines.push(shown(&pending[start..start + length]));
+        start += length + 1;
+    }
+    pending.drain(..start);
+    if pending.len() >= LINE_BYTES_MAX {
+        lines.push(shown(pending));
+        pending.clear();
+    }
+    lines
+}
+
+/// A line as a terminal would show it: what follows the last carriage return.
+fn shown(line: &[u8]) -> String {
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    let last = line.rsplit(|byte| *byte == b'\r').next().unwrap_or(line);
+    String::from_utf8_lossy(last).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_taken_whole() {
+        let mut pending = b"one\ntwo\r\n10%\r20%\nrest".to_vec();
+        assert_eq!(take_lines(&mut pending), ["one", "two", "20%"]);
+        assert_eq!(pending, b"rest");
+        let mut endless = vec![b'x'; LINE_BYTES_MAX];
+        assert_eq!(take_lines(&mut endless).len(), 1);
+        assert!(endless.is_empty());
+    }
+}

@@ -1,0 +1,112 @@
+//! The worker: the Python program inside an instance that maps the inputs, calls the user's function
+//! and hands the output back. Here is what it is sent and what it may answer.
+
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use headwater_model::LogStream;
+use include_dir::{Dir, include_dir};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::memory::MemoryFile;
+use crate::spawner::Channel;
+use crate::{ArgumentValue, Error, Frame, Invocation, Result, Returns};
+
+/// The worker's file, below the folder that holds it and the SDK.
+pub(crate) const FILE: &str = "worker/headwater_worker.py";
+
+const WORKER: &str = include_str!("../../../python/worker/headwater_worker.py");
+
+/// The SDK, which user code imports as `headwater`.
+static SDK: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../../python/headwater");
+
+/// The files that every instance gets, by path below the worker's folder.
+pub(crate) fn files() -> impl Iterator<Item = (String, &'static str)> {
+    let sdk = SDK.files().filter_map(|file| {
+        let name = file.path().to_str().filter(|name| name.ends_with(".py"))?;
+        Some((format!("headwater/{name}"), file.contents_utf8()?))
+    });
+    sdk.chain([(FILE.to_owned(), WORKER)])
+}
+
+/// The most descriptors in one message to the worker.
+const DESCRIPTORS_AT_ONCE: usize = 100;
+
+/// Puts the task into the worker's socket, where it waits for the worker to start.
+pub(crate) fn send_task(channel: &Channel, invocation: &Invocation, project: &Path) -> Result<()> {
+    let mut tables: Vec<BorrowedFd<'_>> = Vec::new();
+    let mut arguments: Vec<Value> = Vec::new();
+    for argument in &invocation.arguments {
+        let name = &argument.name;
+        arguments.push(match &argument.value {
+            ArgumentValue::Json(value) => json!({ "name": name, "value": value }),
+            ArgumentValue::Table(table) => {
+                tables.push(table.descriptor());
+                json!({ "name": name, "table": tables.len() - 1, "bytes": table.bytes() })
+            }
+        });
+    }
+    let task = json!({
+        "project": project,
+        "module": invocation.module,
+        "function": invocation.function,
+        "returns": match invocation.kind { Returns::Table => "table", Returns::Bool => "bool" },
+        "arguments": arguments,
+        "tables": tables.len(),
+        "network": invocation.limits.network,
+    });
+    let task = MemoryFile::with("headwater-task", task.to_string().as_bytes())?;
+    let mut descriptors = vec![task.descriptor()];
+    descriptors.extend(tables);
+    for some in descriptors.chunks(DESCRIPTORS_AT_ONCE) {
+        channel.send(b"task", some).map_err(Error::io("send a task"))?;
+    }
+    Ok(())
+}
+
+/// A message of the worker. It comes from a process that runs user code, and may be anything.
+#[derive(Debug, Deserialize)]
+#[serde(tag = "said", rename_all = "snake_case")]
+pub(crate) enum Message {
+    /// The user's code printed a line.
+    Line {
+        stream: LogStream,
+        #[serde(default)]
+        file: Option<String>,
+        #[serde(default)]
+        line: Option<u32>,
+        text: String,
+    },
+    /// The function returned a table; its memory file comes with the message.
+    Table,
+    /// The function returned true or false.
+    Bool { value: bool },
+    /// The user's code raised.
+    Raised {
+        exception: String,
+        message: String,
+        #[serde(default)]
+        frames: Vec<Frame>,
+        #[serde(default)]
+        hint: Option<String>,
+    },
+    /// The function returned something else.
+    Unfit { returned: String },
+}
+
+/// What a worker said in the end.
+#[derive(Debug, Default)]
+pub(crate) enum Said {
+    /// Nothing that ends a call.
+    #[default]
+    Nothing,
+    /// The function returned a table, in this memory file.
+    Table(OwnedFd),
+    /// It returned true or false.
+    Bool(bool),
+    /// The user's code raised.
+    Raised { exception: String, message: String, frames: Vec<Frame>, hint: Option<String> },
+    /// It returned something else.
+    Unfit { returned: String },
+}

@@ -1,0 +1,372 @@
+//! Calls of functions: tables in and out, prints, errors, limits.
+
+mod support;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, StringArray};
+use arrow::datatypes::Int64Type;
+use headwater_functions::{Argument, ArgumentValue, Error, Limits, SharedTable};
+use headwater_model::LogStream;
+use support::{answer, ask, call, environment, holds, run, start, table};
+use tokio_util::sync::CancellationToken;
+
+fn numbers(count: i64) -> SharedTable {
+    let batch = RecordBatch::try_from_iter([
+        ("n", Arc::new(Int64Array::from_iter_values(0..count)) as ArrayRef),
+        (
+            "s",
+            Arc::new(StringArray::from_iter_values((0..count).map(|n| n.to_string()))) as ArrayRef,
+        ),
+    ])
+    .unwrap();
+    SharedTable::write(batch.schema(), [Ok(batch)]).unwrap()
+}
+
+fn sum(table: &SharedTable, column: usize) -> i64 {
+    let values = table.batches();
+    values
+        .iter()
+        .flat_map(|batch| batch.column(column).as_primitive::<Int64Type>().iter().flatten())
+        .sum()
+}
+
+#[tokio::test]
+async fn a_function_answers_a_table_and_what_it_took() {
+    let functions = start().await;
+    let environment = environment(&functions, &[]).await;
+    let source = "import pyarrow as pa\ndef f():\n    return pa.table({'x': [1, 2, 3]})\n";
+    let (table, outcome) = answer(&functions, call(&environment, source)).await;
+    assert_eq!((table.rows(), sum(&table, 0)), (3, 6));
+    assert!(outcome.cold && outcome.usage.wall_ms > 0 && outcome.usage.cpu_us > 1000);
+    assert!(outcome.usage.memory_bytes_peak > 10 << 20, "{:?}", outcome.usage);
+}
+
+#[tokio::test]
+async fn inputs_are_mapped_and_not_copied() {
+    let functions = start().await;
+    let environment = environment(&functions, &[]).await;
+    let input = numbers(4_000_000);
+    let source = "
+import os
+import pyarrow as pa
+
+def f(data, scale):
+    assert pa.total_allocated_bytes() == 0, pa.total_allocated_bytes()
+    address = data.column('n').chunk(0).buffers()[1].address
+    lines = open('/proc/self/maps').read().splitlines()
+    spans = [[int(end, 16) for end in line.split()[0].split('-')] for line in lines if 'memfd:headwater-table' in line]
+    assert any(start <= address < end for start, end in spans), (address, spans)
+    return pa.table({'rows': [data.num_rows * scale]})
+";
+    let mut invocation = call(&environment, source);
+    let scale = Argument { name: "scale".to_owned(), value: ArgumentValue::Json(2.into()) };
+    invocation.arguments = vec![table("data", &input), scale];
+    let (output, _) = answer(&functions, invocation).await;
+    assert_eq!(sum(&output, 0), 8_000_000);
+}
+
+#[tokio::test]
+async fn every_accepted_kind_of_table_comes_back() {
+    let functions = start().await;
+    let environment =
+        environment(&functions, &[("pandas", "2.3"), ("polars", "1.38.1"), ("numpy", "2.3")]).await;
+    let input = numbers(10);
+    for body in [
+        "data",
+        "data.to_batches()[0]",
+        "data.to_reader()",
+        "data.to_pandas()",
+        "data.to_pandas().groupby('n').count()",
+        "pl.from_arrow(data)",
+        "pl.from_arrow(data).lazy().filter(pl.col('n') >= 0)",
+        "data.to_pylist()",
+        "data.slice(3, 0)",
+        "pl.from_arrow(data).with_columns(pl.col('s').cast(pl.Categorical))",
+    ] {
+        let source = format!("import polars as pl\ndef f(data):\n    return {body}\n");
+        let mut invocation = call(&environment, &source);
+        invocation.arguments = vec![table("data", &input)];
+        let (output, _) = answer(&functions, invocation).await;
+        let rows = if body.contains("slice") { 0 } else { 10 };
+        assert_eq!(output.rows(), rows, "{body}");
+        assert_eq!(output.schema().fields().len(), 2, "{body}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_table_is_named() {
+    let functions = start().await;
+    let environment = environment(&functions, &[]).await;
+    for (body, named) in [
+        ("None", "`None`"),
+        ("{'a': 1}", "`dict`"),
+        ("[]", "an empty list"),
+        ("[1]", "`list`"),
+        ("True", "`bool`"),
+    ] {
+        let source = format!("def f():\n    return {body}\n");
+        let (outcome, _) = run(&functions, call(&environment, &source)).await;
+        let error = outcome.unwrap_err();
+        assert!(matches!(error, Error::NotATable { .. }), "{error:?}");
+        assert!(error.to_string().contains(named), "{error}");
+    }
+    let (outcome, _) = run(&functions, ask(&environment, "def f():\n    return 'yes'\n")).await;
+    assert_eq!(
+        outcome.unwrap_err().to_string(),
+        "`f` returned `str`, which is not `True` or `False`"
+    );
+}
+
+#[tokio::test]
+async fn prints_arrive_with_file_and_line() {
+    let functions = start().await;
+    let environment = environment(&functions, &[]).await;
+    let source = "
+import os, sys, subprocess, logging
+logging.basicConfig(level=logging.INFO, format='%(message)s')
+
+def f():
+    print('one', 'two')
+    print('three\\nfour', file=sys.stderr)
+    logging.info('logged')
+    print('10%\\r100%')
+    os.write(1, b'native\\n')
+    subprocess.run(['/bin/sh', '-c', 'echo child'], check=True)
+    print('no end', end='')
+    return True
+";
+    let (outcome, lines) = run(&functions, ask(&environment, source)).await;
+    outcome.unwrap();
+    let printed = |stream, line: u32, text: &str| {
+        let file = Some("models/m.py".to_owned());
+        let wanted = (stream, file, Some(line), text.to_owned());
+        assert!(lines.contains(&wanted), "{wanted:?} is not in {lines:#?}");
+    };
+    printed(LogStream::Stdout, 6, "one two");
+    printed(LogStream::Stderr, 7, "three");
+    printed(LogStream::Stderr, 7, "four");
+    printed(LogStream::Stderr, 8, "logged");
+    printed(LogStream::Stdout, 9, "100%");
+    printed(LogStream::Stdout, 12, "no end");
+    for text in ["native", "child"] {
+        assert!(lines.contains(&(LogStream::Stdout, None, None, text.to_owned())), "{lines:#?}");
+    }
+}
+
+#[tokio::test]
+async fn a_function_that_prints_without_end_is_held_back() {
+    let functions = start().await;
+    let environment = environment(&functions, &[]).await;
+    let source = "
+import os
+def f():
+    for _ in range(300):
+        print('x' * 400_000)
+        os.write(2, b'y' * 1000 + b'\\n')
+    return True
+";
+    let (outcome, lines) = run(&functions, ask(&environment, source)).await;
+    outcome.unwrap();
+    let bytes: usize = lines.iter().map(|line| line.3.len()).sum();
+    assert!(bytes <= 65 << 20, "{bytes} bytes");
+    let remark = lines.iter().filter(|line| line.0 == LogStream::System).count();
+    assert_eq!(remark, 1);
+}
+
+#[tokio::test]
+async fn an_exception_shows_the_users_own_frames() {
+    let functions = start().await;
+    let environment = environment(&functions, &[]).await;
+    let source = "
+import json
+def deeper(text):
+    return json.loads(text)
+
+def f():
+    return deeper('{')
+";
+    let (outcome, _) = run(&functions, call(&environment, source)).await;
+    let Err(Error::FunctionRaised { exception, message, frames, .. }) = outcome else {
+        panic!("{outcome:?}")
+    };
+    assert_eq!(exception, "json.decoder.JSONDecodeError");
+    assert!(message.starts_with("Expecting property name"), "{message}");
+    let seen: Vec<_> = frames
+        .iter()
+        .map(|frame| {
+            (frame.file.as_str(), frame.line, frame.function.as_str(), frame.source.as_str())
+        })
+        .collect();
+    assert_eq!(
+        seen,
+        [
+            ("models/m.py", 7, "f", "return deeper('{')"),
+            ("models/m.py", 4, "deeper", "return json.loads(text)"),
+        ]
+    );
+}
+
+#[tokio::test]
+async fn errors_at_import_say_where_and_what_to_do() {
+    let functions = start().await;
+    let environment = environment(&functions, &[]).await;
+    let check = async |source: &str, exception: &str, line: u32, hint: Option<&str>| {
+        let (outcome, _) = run(&functions, call(&environment, source)).await;
+        let Err(Error::FunctionRaised { exception: found, frames, hint: advice, .. }) = outcome
+        else {
+            panic!("{outcome:?}")
+        };
+        assert_eq!(found, exception);
+        assert_eq!(frames.last().map(|frame| frame.line), Some(line).filter(|line| *line > 0));
+        assert_eq!(advice.as_deref(), hint);
+    };
+    check("x = 1\ndef f(:\n", "SyntaxError", 2, None).await;
+    let hint = "add `\"scikit-learn\"` to `pip={...}` in the function's `@headwater.python`";
+    check("\nimport sklearn\n", "ModuleNotFoundError", 2, Some(hint)).await;
+    check("def g(): pass\n", "AttributeError", 0, None).await;
+    check("def f():\n    raise SystemExit(3)\n", "SystemExit", 2, None).await;
+}
+
+#[tokio::test]
+async fn modules_of_the_project_and_the_sdk_can_be_imported() {
+    let functions = start().await;
+    let environment = environment(&functions, &[]).await;
+    let source = "
+import headwater
+from helpers import seven
+from shared.names import NAME
+
+@headwater.expectation()
+@headwater.python('3.11', pip={'polars': '1.38'})
+def f(data=headwater.Model('flights')):
+    return seven() == 7 and NAME == 'n' and data == 5
+";
+    let mut invocation = ask(&environment, source);
+    let files = Arc::make_mut(&mut invocation.files);
+    files.insert("models/helpers.py".to_owned(), "def seven():\n    return 7\n".to_owned());
+    files.insert("shared/names.py".to_owned(), "NAME = 'n'\n".to_owned());
+    invocation.arguments =
+        vec![Argument { name: "data".to_owned(), value: ArgumentValue::Json(5.into()) }];
+    holds(&functions, invocation).await;
+}
+
+#[tokio::test]
+async fn a_function_that_never_ends_is_ended_and_says_where_it_was() {
+    let functions = start().await;
+    let environment = environment(&functions, &[]).await;
+    let timeout = Duration::from_millis(800);
+    let limits = Limits { timeout, ..Limits::default() };
+    let source = "def f():\n    while True:\n        pass\n";
+    let invocation =
+        headwater_functions::Invocation { limits: limits.clone(), ..call(&environment, source) };
+    let (outcome, _) = run(&functions, invocation).await;
+    let Err(Error::TimeLimit { frames, limit, .. }) = outcome else { panic!("{outcome:?}") };
+    assert_eq!((limit, frames[0].file.as_str()), (timeout, "models/m.py"));
+
+    let stubborn = "
+import signal, time
+def f():
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    time.sleep(1000)
+";
+    let invocation = headwater_functions::Invocation { limits, ..call(&environment, stubborn) };
+    let started = std::time::Instant::now();
+    let (outcome, _) = run(&functions, invocation).await;
+    assert!(matches!(outcome, Err(Error::TimeLimit { .. })), "{outcome:?}");
+    assert!(started.elapsed() < Duration::from_secs(10));
+}
+
+#[tokio::test]
+async fn a_function_that_eats_all_memory_is_told_its_limit() {
+    let functions = start().await;
+    let environment = environment(&functions, &[]).await;
+    let limits = Limits { memory_bytes: 256 << 20, ..Limits::default() };
+    let eater = "
+def f():
+    eaten = []
+    while True:
+        eaten.append(bytearray(16 << 20))
+";
+    let invocation =
+        headwater_functions::Invocation { limits: limits.clone(), ..call(&environment, eater) };
+    let (outcome, _) = run(&functions, invocation).await;
+    let Err(Error::MemoryLimit { limit, used, .. }) = outcome else { panic!("{outcome:?}") };
+    assert_eq!(limit, 256 << 20);
+    assert!(used > 100 << 20, "{used}");
+
+    let greedy = "def f():\n    return bytearray(1 << 50)\n";
+    let invocation = headwater_functions::Invocation { limits, ..call(&environment, greedy) };
+    let (outcome, _) = run(&functions, invocation).await;
+    assert!(matches!(outcome, Err(Error::MemoryLimit { .. })), "{outcome:?}");
+}
+
+#[tokio::test]
+async fn a_process_that_dies_is_no_riddle() {
+    let functions = start().await;
+    let environment = environment(&functions, &[]).await;
+    for (body, reason) in [
+        ("import os; os._exit(3)", "it exited with code 3"),
+        ("import os; os.kill(os.getpid(), 11)", "SIGSEGV"),
+        ("import os; os.write(3, b'garbage'); os._exit(0)", "it exited with code 0"),
+    ] {
+        let source = format!("def f():\n    {body}\n");
+        let (outcome, _) = run(&functions, call(&environment, &source)).await;
+        let error = outcome.unwrap_err();
+        assert!(matches!(error, Error::InstanceDied { .. }), "{error:?}");
+        assert!(error.to_string().contains(reason), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_hostile_output_is_an_error_and_nothing_else() {
+    let functions = start().await;
+    let environment = environment(&functions, &[]).await;
+    let source = "
+import os, socket, json
+def f():
+    file = os.memfd_create('x', os.MFD_ALLOW_SEALING)
+    os.write(file, b'ARROW1' + b'\\xff' * 4096 + b'ARROW1')
+    socket.send_fds(socket.socket(fileno=3), [json.dumps({'said': 'table'}).encode()], [file])
+    os._exit(0)
+";
+    let (outcome, _) = run(&functions, call(&environment, source)).await;
+    assert!(matches!(outcome, Err(Error::BadOutput { .. })), "{outcome:?}");
+}
+
+#[tokio::test]
+async fn a_call_can_be_cancelled() {
+    let functions = start().await;
+    let environment = environment(&functions, &[]).await;
+    let source = "import time\ndef f():\n    print('begun')\n    time.sleep(1000)\n";
+    let (sink, mut lines) = tokio::sync::mpsc::channel(16);
+    let cancel = CancellationToken::new();
+    let invoked = functions.invoke(call(&environment, source), sink, cancel.clone());
+    let cancelled = async {
+        let begun = lines.recv().await;
+        cancel.cancel();
+        begun
+    };
+    let (outcome, begun) = tokio::join!(invoked, cancelled);
+    assert!(begun.is_some());
+    assert!(matches!(outcome, Err(Error::Cancelled { .. })), "{outcome:?}");
+}
+
+#[tokio::test]
+async fn no_more_run_at_once_than_may() {
+    let functions = headwater_functions::Functions::start(headwater_functions::FunctionsOptions {
+        concurrency: 1,
+        ..support::options()
+    })
+    .await
+    .unwrap();
+    let environment = environment(&functions, &[]).await;
+    let source = "import time\ndef f():\n    time.sleep(0.3)\n    return True\n";
+    let (one, other) = tokio::join!(
+        run(&functions, ask(&environment, source)),
+        run(&functions, ask(&environment, source))
+    );
+    let waited = one.0.unwrap().queue_ms.max(other.0.unwrap().queue_ms);
+    assert!(waited >= 300, "{waited} ms");
+}

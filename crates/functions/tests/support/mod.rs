@@ -1,0 +1,109 @@
+//! A runtime for tests, with environments shared by every test of a machine, so that packages are
+//! fetched once.
+
+#![allow(dead_code)]
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use headwater_functions::{
+    Argument, ArgumentValue, Environment, EnvironmentSpec, Error, FunctionEvent, Functions,
+    FunctionsOptions, Invocation, Isolation, Limits, Outcome, Returned, Returns, SharedTable,
+    SpawnCommand,
+};
+use headwater_model::LogStream;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+/// What a function printed: stream, file, line, text.
+pub type Line = (LogStream, Option<String>, Option<u32>, String);
+
+pub fn options() -> FunctionsOptions {
+    let target = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("functions");
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    FunctionsOptions {
+        spawner: SpawnCommand {
+            program: PathBuf::from(env!("CARGO_BIN_EXE_headwater-spawner")),
+            arguments: Vec::new(),
+        },
+        environments_dir: target.join("environments"),
+        tools_dir: target.join("tools"),
+        cache_dir: target.join("cache"),
+        memory_bytes_total: 8 << 30,
+        concurrency: 4,
+        python_search: std::env::split_paths(&path).collect(),
+        isolation: Isolation::Sandbox,
+    }
+}
+
+pub async fn start() -> Functions {
+    Functions::start(options()).await.unwrap()
+}
+
+pub fn spec(packages: &[(&str, &str)]) -> EnvironmentSpec {
+    let packages = packages.iter().map(|(name, version)| ((*name).into(), (*version).into()));
+    EnvironmentSpec { python: Some("3.11".to_owned()), packages: packages.collect() }
+}
+
+pub async fn environment(functions: &Functions, packages: &[(&str, &str)]) -> Arc<Environment> {
+    functions.environment(&spec(packages), &|_| ()).await.unwrap()
+}
+
+/// A call of `f` in `models/m.py`.
+pub fn call(environment: &Arc<Environment>, source: &str) -> Invocation {
+    let files = BTreeMap::from([("models/m.py".to_owned(), source.to_owned())]);
+    Invocation {
+        environment: environment.clone(),
+        files: Arc::new(files),
+        module: "models/m.py".to_owned(),
+        function: "f".to_owned(),
+        arguments: Vec::new(),
+        kind: Returns::Table,
+        limits: Limits::default(),
+        label: "m".to_owned(),
+    }
+}
+
+/// A call of `f` that answers true or false.
+pub fn ask(environment: &Arc<Environment>, source: &str) -> Invocation {
+    Invocation { kind: Returns::Bool, ..call(environment, source) }
+}
+
+pub fn table(name: &str, table: &SharedTable) -> Argument {
+    Argument { name: name.to_owned(), value: ArgumentValue::Table(table.clone()) }
+}
+
+/// Runs a call to its end: what came of it and what it printed.
+pub async fn run(
+    functions: &Functions,
+    invocation: Invocation,
+) -> (Result<Outcome, Error>, Vec<Line>) {
+    let (sink, mut lines) = mpsc::channel(16);
+    let invoked = functions.invoke(invocation, sink, CancellationToken::new());
+    let collected = async {
+        let mut all = Vec::new();
+        while let Some(FunctionEvent::Line { stream, file, line, text }) = lines.recv().await {
+            all.push((stream, file, line, text));
+        }
+        all
+    };
+    tokio::join!(invoked, collected)
+}
+
+/// Runs a call that must answer true.
+pub async fn holds(functions: &Functions, invocation: Invocation) {
+    let (outcome, lines) = run(functions, invocation).await;
+    let outcome = outcome.unwrap_or_else(|error| panic!("{error:?}\n{lines:#?}"));
+    assert!(matches!(outcome.returned, Returned::Bool(true)), "false; it printed {lines:#?}");
+}
+
+/// Runs a call that must answer a table.
+pub async fn answer(functions: &Functions, invocation: Invocation) -> (SharedTable, Outcome) {
+    let (outcome, lines) = run(functions, invocation).await;
+    let outcome = outcome.unwrap_or_else(|error| panic!("{error:?}\n{lines:#?}"));
+    match outcome.returned.clone() {
+        Returned::Table(table) => (table, outcome),
+        Returned::Bool(value) => panic!("a table was wanted, not {value}"),
+    }
+}

@@ -1,0 +1,417 @@
+"""Runs one function of a user's project, once, inside an instance.
+
+Descriptor 3 is a socket of whole messages. On it lies the task: a memory file of JSON, and a sealed
+memory file for each table, an Arrow IPC file. The tables are mapped and never copied. What the function
+prints goes back line by line, with the line of code that printed it; what it returns goes back as a
+memory file, written once and sealed; what it raises goes back with the user's own frames.
+
+It imports little of its own and nothing that a project could shadow.
+"""
+
+import fcntl
+import io
+import json
+import linecache
+import mmap
+import os
+import signal
+import socket
+import sys
+import threading
+import traceback
+
+CONTROL = 3
+DESCRIPTORS_MAX = 100
+MESSAGE_BYTES_MAX = 64 << 10
+LINE_CHARS_MAX = 8 << 10
+TEXT_CHARS_MAX = 8 << 10
+FRAMES_MAX = 50
+
+# Packages that are imported under another name than they are installed by.
+INSTALLED_AS = {
+    "bs4": "beautifulsoup4",
+    "cv2": "opencv-python-headless",
+    "dateutil": "python-dateutil",
+    "dotenv": "python-dotenv",
+    "PIL": "pillow",
+    "skimage": "scikit-image",
+    "sklearn": "scikit-learn",
+    "yaml": "pyyaml",
+}
+
+NETWORK_ERRNOS = {100, 101, 111, 113}  # ENETDOWN, ENETUNREACH, ECONNREFUSED, EHOSTUNREACH
+
+
+class Stopped(BaseException):
+    """Raised in the user's code when it is asked to end; `except Exception` lets it pass."""
+
+
+class Unfit(Exception):
+    """What the function returned will not do; the text says what it is."""
+
+
+class Server:
+    """The other end of the socket."""
+
+    def __init__(self):
+        self.socket = socket.socket(fileno=CONTROL)
+        self.lock = threading.RLock()
+        self.pid = os.getpid()
+
+    def send(self, said, descriptors=(), **fields):
+        message = json.dumps({"said": said, **fields}).encode()
+        if len(message) > MESSAGE_BYTES_MAX:
+            fields = {key: shorten(value) for key, value in fields.items()}
+            message = json.dumps({"said": said, **fields}).encode()
+        with self.lock:
+            socket.send_fds(self.socket, [message], list(descriptors))
+
+    def receive_task(self):
+        """The task, and the descriptors of its tables."""
+        descriptors = []
+        task = None
+        while task is None or len(descriptors) < task["tables"]:
+            data, received, _, _ = socket.recv_fds(self.socket, 64, DESCRIPTORS_MAX)
+            if not data:
+                os._exit(1)
+            if task is None:
+                with open(received.pop(0), "rb") as file:
+                    file.seek(0)
+                    task = json.load(file)
+            descriptors.extend(received)
+        return task, descriptors
+
+
+def shorten(value):
+    """A text that is too long without its middle; a list that is too long without its beginning."""
+    if isinstance(value, str) and len(value) > 2000:
+        return f"{value[:1500]} ... {value[-400:]}"
+    if isinstance(value, list):
+        return value[-10:]
+    return value
+
+
+class Printer(io.TextIOBase):
+    """Standard output or error of the user's code: sends whole lines, and where they come from."""
+
+    encoding = "utf-8"
+    errors = "replace"
+
+    def __init__(self, server, stream, descriptor, project):
+        self._server = server
+        self._stream = stream
+        self._descriptor = descriptor
+        self._project = project
+        self._pending = ""
+        self._where = (None, None)
+        self._lock = threading.RLock()
+        self.buffer = io.FileIO(descriptor, "wb", closefd=False)
+
+    def writable(self):
+        return True
+
+    def fileno(self):
+        return self._descriptor
+
+    def isatty(self):
+        return False
+
+    def reconfigure(self, **_):
+        """Accepted for code that sets the encoding of its output."""
+
+    def write(self, text):
+        if not isinstance(text, str):
+            raise TypeError(f"write() argument must be str, not {type(text).__name__}")
+        with self._lock:
+            if text.strip("\r\n"):
+                self._where = self._find(sys._getframe(1))
+            *lines, self._pending = (self._pending + text).split("\n")
+            for line in lines:
+                self._send(line)
+            while len(self._pending) > LINE_CHARS_MAX:
+                cut, self._pending = self._pending[:LINE_CHARS_MAX], self._pending[LINE_CHARS_MAX:]
+                self._send(cut)
+        return len(text)
+
+    def finish(self):
+        """Sends a last line without an end."""
+        with self._lock:
+            if self._pending:
+                self._send(self._pending)
+                self._pending = ""
+
+    def _find(self, frame):
+        """The user's file and line nearest to a frame."""
+        while frame is not None:
+            file = relative(frame.f_code.co_filename, self._project)
+            if file is not None:
+                return file, frame.f_lineno
+            frame = frame.f_back
+        return None, None
+
+    def _send(self, line):
+        # What follows the last carriage return is what a terminal would show.
+        line = line.rstrip("\r").rsplit("\r", 1)[-1]
+        file, number = self._where
+        while True:
+            self._server.send(
+                "line", stream=self._stream, file=file, line=number, text=line[:LINE_CHARS_MAX]
+            )
+            line = line[LINE_CHARS_MAX:]
+            if not line:
+                return
+
+
+def relative(file, project):
+    """The path of a file of the project, relative to it; none for every other file."""
+    prefix = project + os.sep
+    return file[len(prefix):] if file.startswith(prefix) else None
+
+
+def open_table(descriptor, size):
+    """A table over the memory file: nothing is copied."""
+    import pyarrow
+
+    # Private, because kernels before 6.7 refuse shared mappings of sealed files.
+    mapping = mmap.mmap(descriptor, size, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ)
+    os.close(descriptor)
+    return pyarrow.ipc.open_file(pyarrow.py_buffer(mapping)).read_all()
+
+
+def find_function(task):
+    """Imports the user's module and finds the function in it."""
+    project = task["project"]
+    path = task["module"]
+    if path.endswith(".py"):
+        path = path[:-3]
+    else:
+        path = path.replace(".", "/")
+    folder = os.path.dirname(os.path.join(project, path))
+    sdk = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    sys.path[:0] = list(dict.fromkeys([project, folder, sdk]))
+    import importlib
+    import importlib.util
+
+    name = path.replace("/", ".")
+    if all(part.isidentifier() for part in name.split(".")):
+        module = importlib.import_module(name)
+    else:
+        file = os.path.join(project, path + ".py")
+        spec = importlib.util.spec_from_file_location(os.path.basename(path), file)
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[spec.name] = module
+        spec.loader.exec_module(module)
+    try:
+        return getattr(module, task["function"])
+    except AttributeError:
+        raise AttributeError(f"`{path}.py` has no function `{task['function']}`") from None
+
+
+def type_name(value):
+    kind = type(value)
+    if kind.__module__ == "builtins":
+        return kind.__qualname__
+    return f"{kind.__module__.split('.')[0]}.{kind.__qualname__}"
+
+
+def to_arrow(value):
+    """What a function returned as a table or a reader of record batches."""
+    import pyarrow
+
+    if isinstance(value, (pyarrow.Table, pyarrow.RecordBatchReader)):
+        return value
+    if isinstance(value, pyarrow.RecordBatch):
+        return pyarrow.Table.from_batches([value])
+    name = type_name(value)
+    try:
+        if name == "polars.LazyFrame":
+            value = value.collect()
+        if name in ("polars.LazyFrame", "polars.DataFrame"):
+            return value.to_arrow()
+        if name == "pandas.DataFrame":
+            return from_pandas(pyarrow, value)
+        if isinstance(value, list) and value and all(isinstance(row, dict) for row in value):
+            return from_rows(pyarrow, value)
+        if hasattr(value, "__arrow_c_stream__") and not name.endswith("Series"):
+            return pyarrow.table(value)
+    except (pyarrow.ArrowException, TypeError, ValueError) as error:
+        raise Unfit(f"{name} that Arrow cannot hold: {error}") from error
+    if value == [] and isinstance(value, list):
+        raise Unfit("an empty list, which has no columns")
+    raise Unfit("None" if value is None else name)
+
+
+def from_rows(pyarrow, rows):
+    """A list of dicts; a column is one that any row has."""
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    return pyarrow.table({name: [row.get(name) for row in rows] for name in names})
+
+
+def from_pandas(pyarrow, frame):
+    """A data frame; its index becomes columns where it has names, as after `groupby`."""
+    if any(name is not None for name in frame.index.names):
+        clash = [name for name in frame.index.names if name in frame.columns]
+        frame = frame.reset_index(drop=bool(clash))
+    frame.columns = [str(name) for name in frame.columns]
+    table = pyarrow.Table.from_pandas(frame, preserve_index=False)
+    return table.replace_schema_metadata(None)
+
+
+def to_bool(value):
+    if isinstance(value, bool):
+        return value
+    if type_name(value) in ("numpy.bool_", "numpy.bool"):
+        return bool(value)
+    if hasattr(value, "as_py") and isinstance(value.as_py(), bool):
+        return value.as_py()
+    raise Unfit("None" if value is None else type_name(value))
+
+
+def write_table(table):
+    """The descriptor of a sealed memory file that holds the table."""
+    import pyarrow
+
+    descriptor = os.memfd_create("headwater-output", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    # A file's batches share one dictionary per column.
+    options = pyarrow.ipc.IpcWriteOptions(unify_dictionaries=True)
+    with open(descriptor, "wb", buffering=0, closefd=False) as file:
+        with pyarrow.ipc.new_file(file, table.schema, options=options) as writer:
+            if isinstance(table, pyarrow.Table):
+                writer.write_table(table)
+            else:
+                for batch in table:
+                    writer.write_batch(batch)
+    seals = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
+    fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, seals)
+    return descriptor
+
+
+def frames_of(error, project):
+    """The user's own frames, outermost first."""
+    frames = []
+    for frame, line in traceback.walk_tb(error.__traceback__):
+        file = relative(frame.f_code.co_filename, project)
+        if file is not None:
+            source = linecache.getline(frame.f_code.co_filename, line).strip()
+            function = frame.f_code.co_name
+            frames.append({"file": file, "line": line, "function": function, "source": source})
+    if isinstance(error, SyntaxError) and error.filename:
+        file = relative(error.filename, project)
+        if file is not None:
+            source = (error.text or "").strip()
+            line = error.lineno or 1
+            frames.append({"file": file, "line": line, "function": "<module>", "source": source})
+    for frame in frames:
+        frame["source"] = frame["source"][:200]
+    return frames[-FRAMES_MAX:]
+
+
+def chain(error):
+    """An exception and what caused it."""
+    seen = []
+    while error is not None and error not in seen:
+        seen.append(error)
+        error = error.__cause__ or error.__context__
+    return seen
+
+
+def hint_for(error, task):
+    """What to do about an exception, where that is known."""
+    for cause in chain(error):
+        if isinstance(cause, ModuleNotFoundError) and cause.name:
+            top = cause.name.split(".")[0]
+            package = INSTALLED_AS.get(top, top.replace("_", "-"))
+            return f'add `"{package}"` to `pip={{...}}` in the function\'s `@headwater.python`'
+        if isinstance(cause, OSError):
+            unreachable = isinstance(cause, socket.gaierror) or cause.errno in NETWORK_ERRNOS
+            if unreachable and not task["network"]:
+                return "set `network=True` in `@headwater.model`: functions have no network otherwise"
+            if cause.errno == 28:
+                return "write less to `/tmp`, which is limited"
+            if cause.errno in (13, 30):
+                return "write to `/tmp`: a function can write nowhere else"
+    return None
+
+
+def message_of(error):
+    if isinstance(error, SyntaxError):
+        return str(error.msg)
+    try:
+        text = str(error)
+    except Exception:
+        text = "<its message cannot be shown>"
+    return text[:TEXT_CHARS_MAX]
+
+
+def exception_name(error):
+    kind = type(error)
+    if kind.__module__ in ("builtins", "__main__"):
+        return kind.__qualname__
+    return f"{kind.__module__}.{kind.__qualname__}"
+
+
+def stop(_signal, frame):
+    """Says once where the user's code is, and lets it clean up."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    raise Stopped
+
+
+def run(server, task, descriptors):
+    """Calls the function and sends what came of it."""
+    arguments = {}
+    for argument in task["arguments"]:
+        if "table" in argument:
+            value = open_table(descriptors[argument["table"]], argument["bytes"])
+        else:
+            value = argument["value"]
+        arguments[argument["name"]] = value
+    function = find_function(task)
+    value = function(**arguments)
+    if task["returns"] == "bool":
+        server.send("bool", value=to_bool(value))
+        return
+    arguments.clear()
+    descriptor = write_table(to_arrow(value))
+    server.send("table", [descriptor])
+
+
+def main():
+    server = Server()
+    task, descriptors = server.receive_task()
+    for descriptor in [CONTROL, *descriptors]:
+        os.set_inheritable(descriptor, False)
+    project = task["project"]
+    import faulthandler
+
+    faulthandler.enable(file=2)
+    sys.stdout = Printer(server, "stdout", 1, project)
+    sys.stderr = Printer(server, "stderr", 2, project)
+    sys.argv = [task["module"]]
+    sys.stdin = open(os.devnull, encoding="utf-8")
+    try:
+        os.chdir(project)
+    except OSError:
+        os.chdir("/")  # A project without files has no folder.
+    signal.signal(signal.SIGTERM, stop)
+    try:
+        run(server, task, descriptors)
+    except Unfit as unfit:
+        server.send("unfit", returned=str(unfit)[:TEXT_CHARS_MAX])
+    except BaseException as error:
+        server.send(
+            "raised",
+            exception=exception_name(error),
+            message=message_of(error),
+            frames=frames_of(error, project),
+            hint=hint_for(error, task),
+        )
+    if os.getpid() != server.pid:
+        os._exit(0)  # A child that the user's code forked and that came back here.
+    sys.stdout.finish()
+    sys.stderr.finish()
+    # The interpreter's own end takes long with large packages, and nobody waits for it.
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()
