@@ -296,6 +296,11 @@ impl Error {
         }
     }
 
+    /// Whether it says only that some part of an import ended.
+    pub(crate) fn is_internal(&self) -> bool {
+        matches!(self, Error::Internal { .. })
+    }
+
     /// Whether the same work may succeed if it starts again from the branch's new head.
     pub(crate) fn is_stale(&self) -> bool {
         matches!(self, Error::CommitConflict { .. } | Error::ImportedMeanwhile { .. })

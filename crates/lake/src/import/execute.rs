@@ -20,7 +20,7 @@ use super::rows::{Output, Rows};
 use super::source::SourceFile;
 use super::state::{ImportedFile, ImportedFiles};
 use super::{csv, ndjson, parquet};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::lake::Lake;
 use crate::transaction::Transaction;
 
@@ -124,24 +124,21 @@ impl Lake {
             self.tables().write(&table, to_stream(rows_received)),
             write_rejected(plan, transaction, bad_rows_received),
         );
-        // The reader stops when a writer does, so a writer's error is the cause of both.
-        let staged = match (written, noted) {
-            (Ok(staged), Ok(())) => staged,
-            (Err(error), _) => {
-                return Err(cause(read, error.into()));
+        let (error, staged) = match (read, written, noted) {
+            (Ok((files, rejected)), Ok(staged), Ok(())) => {
+                return Ok(Transferred { staged, files, rejected });
             }
-            (Ok(staged), Err(error)) => {
-                self.tables().discard(staged).await?;
-                return Err(cause(read, error));
-            }
+            // A reader without a writer says no more than that, and a writer without a reader too:
+            // the cause is with the other.
+            (Err(error), written, _) if !error.is_internal() => (error, written.ok()),
+            (_, written, Err(error)) => (error, written.ok()),
+            (_, Err(error), Ok(())) => (error.into(), None),
+            (Err(error), Ok(staged), Ok(())) => (error, Some(staged)),
         };
-        match read {
-            Ok((files, rejected)) => Ok(Transferred { staged, files, rejected }),
-            Err(error) => {
-                self.tables().discard(staged).await?;
-                Err(error)
-            }
+        if let Some(staged) = staged {
+            self.tables().discard(staged).await?;
         }
+        Err(error)
     }
 }
 
@@ -150,15 +147,6 @@ struct Transferred {
     staged: Staged,
     files: Vec<ImportedFile>,
     rejected: u64,
-}
-
-/// Of a reader's and a writer's error, the one that came first: a writer that was told to give up
-/// only repeats what the reader found, and a reader without a writer only says that.
-fn cause<T>(read: Result<T>, written: Error) -> Error {
-    match read {
-        Err(error) if !matches!(error, Error::Internal { .. }) => error,
-        _ => written,
-    }
 }
 
 fn report_of(plan: &Plan) -> ImportReport {

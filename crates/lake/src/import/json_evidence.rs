@@ -7,7 +7,7 @@ use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess,
 
 use super::class::{Class, classify};
 use super::evidence::{Evidence, Fields};
-use super::ndjson::Key;
+use super::json_value::Key;
 
 /// Where a value stands.
 #[derive(Clone, Copy)]

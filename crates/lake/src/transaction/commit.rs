@@ -106,6 +106,9 @@ impl Transaction {
             _ => return Err(conflict()),
         };
         let table = lake.tables().load(&newer.metadata_location).await?;
+        if pending.has_lost_columns(&table) {
+            return Err(conflict());
+        }
         let applied = match pending.rebase(&context, table).await {
             Err(Error::Tables(error)) if is_schema_change(&error) => return Err(conflict()),
             other => other?,

@@ -37,6 +37,8 @@ pub(super) enum Change {
 pub(super) struct Pending {
     /// What the branch held when the table was first touched.
     entry: Option<TableEntry>,
+    /// The columns it had then.
+    schema: Option<SchemaRef>,
     changes: Vec<Change>,
     /// The table with the first `applied` changes made.
     table: Option<Table>,
@@ -53,7 +55,8 @@ pub(super) struct Applied {
 
 impl Pending {
     pub fn new(entry: Option<TableEntry>, table: Option<Table>) -> Self {
-        Pending { entry, changes: Vec::new(), table, applied: 0, objects: Vec::new() }
+        let schema = table.as_ref().map(Table::schema);
+        Pending { entry, schema, changes: Vec::new(), table, applied: 0, objects: Vec::new() }
     }
 
     /// What the branch held when the table was first touched.
@@ -110,6 +113,13 @@ impl Pending {
         let mut applied = context.apply(self.table.clone(), rest).await?;
         applied.objects.splice(..0, self.objects.iter().cloned());
         Ok(applied)
+    }
+
+    /// Whether the rows that follow a new column were written for another column of a newer state:
+    /// both sides gave the next field id away.
+    pub fn has_lost_columns(&self, newer: &Table) -> bool {
+        let adds = self.changes.iter().any(|change| matches!(change, Change::AddColumns(_)));
+        adds && self.schema.as_ref() != Some(&newer.schema())
     }
 
     /// All changes, on a newer state of the table.

@@ -1,0 +1,263 @@
+//! One JSON value into one column.
+//!
+//! A scalar is taken as it is written, so that a column of text keeps every digit of a number. Nested
+//! values are read field by field and element by element; the first that does not fit ends the row,
+//! with the way to it.
+
+use std::borrow::Cow;
+
+use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
+
+use super::bad_row::not_a;
+use super::column::{Column, ListColumn, StructColumn};
+
+/// Why a JSON value is not what its column takes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct JsonFault {
+    /// The way to the value, with dots; empty for the row itself.
+    pub path: String,
+    pub value: Option<String>,
+    pub reason: String,
+}
+
+impl JsonFault {
+    fn misfit(column: &Column, raw: &str) -> Self {
+        let reason = not_a(raw, type_name(column));
+        JsonFault { path: String::new(), value: Some(raw.to_owned()), reason }
+    }
+
+    fn syntax(error: &serde_json::Error) -> Self {
+        let text = error.to_string();
+        // The position within the line is kept; that the line is "line 1" helps nobody.
+        let reason = match text.rsplit_once(" at line ") {
+            Some((what, place)) => match place.rsplit_once(' ') {
+                Some((_, column)) => format!("{what} at character {column}"),
+                None => what.to_owned(),
+            },
+            None => text,
+        };
+        JsonFault { path: String::new(), value: None, reason }
+    }
+
+    fn within(mut self, name: &str) -> Self {
+        self.path =
+            if self.path.is_empty() { name.to_owned() } else { format!("{name}.{}", self.path) };
+        self
+    }
+}
+
+fn type_name(column: &Column) -> &'static str {
+    match column {
+        Column::Boolean(_) => "boolean",
+        Column::Int(_) => "int",
+        Column::Long(_) => "long",
+        Column::Float(_) => "float",
+        Column::Double(_) => "double",
+        Column::Date(_) => "date",
+        Column::Time(_) => "time",
+        Column::Timestamp(_) => "timestamp",
+        Column::ZonedTimestamp(_) => "timestamptz",
+        Column::Decimal(..) => "decimal of that precision",
+        Column::Text(_) => "string",
+        Column::Binary(_) => "binary",
+        Column::Uuid(_) => "uuid",
+        Column::Struct(_) => "struct",
+        Column::List(_) => "list",
+    }
+}
+
+/// Appends a JSON value to a column. After an error the column may hold a part of it, which
+/// [`Column::repair`] makes up for.
+pub(crate) fn append_json(column: &mut Column, raw: &str) -> Result<(), JsonFault> {
+    let raw = raw.trim_ascii();
+    if raw == "null" {
+        column.append_null();
+        return Ok(());
+    }
+    match (&mut *column, raw.as_bytes().first()) {
+        (Column::Struct(inner), Some(b'{')) => append_object(inner, raw),
+        (Column::List(inner), Some(b'[')) => append_list(inner, raw),
+        (Column::Struct(_) | Column::List(_), _) => Err(JsonFault::misfit(column, raw)),
+        (_, Some(b'"')) => {
+            let text = unquote(raw)?;
+            column.append_text(&text).map_err(|_| JsonFault::misfit(column, &text))
+        }
+        (Column::Text(_) | Column::Binary(_), _) => {
+            column.append_text(raw).map_err(|_| JsonFault::misfit(column, raw))
+        }
+        (Column::Boolean(_), Some(b't' | b'f')) | (_, Some(b'-' | b'0'..=b'9')) => {
+            append_scalar(column, raw).map_err(|()| JsonFault::misfit(column, raw))
+        }
+        _ => Err(JsonFault::misfit(column, raw)),
+    }
+}
+
+fn append_scalar(column: &mut Column, raw: &str) -> Result<(), ()> {
+    if column.append_text(raw).is_ok() {
+        return Ok(());
+    }
+    // `1.0` and `1e3` are whole numbers to JSON.
+    let whole = raw.parse::<f64>().ok().filter(|value| value.fract() == 0.0 && value.abs() < 9e15);
+    match (column, whole) {
+        (column @ (Column::Int(_) | Column::Long(_)), Some(value)) => {
+            column.append_text(&(value as i64).to_string()).map_err(|_| ())
+        }
+        _ => Err(()),
+    }
+}
+
+/// The text of a JSON string.
+fn unquote(raw: &str) -> Result<Cow<'_, str>, JsonFault> {
+    match raw.get(1..raw.len().saturating_sub(1)) {
+        Some(inner) if !inner.as_bytes().contains(&b'\\') => Ok(Cow::Borrowed(inner)),
+        _ => match serde_json::from_str::<String>(raw) {
+            Ok(text) => Ok(Cow::Owned(text)),
+            Err(error) => Err(JsonFault::syntax(&error)),
+        },
+    }
+}
+
+/// A key of an object, borrowed where it has no escapes.
+pub(crate) struct Key;
+
+impl<'de> DeserializeSeed<'de> for Key {
+    type Value = Cow<'de, str>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Key {
+    type Value = Cow<'de, str>;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a key")
+    }
+
+    fn visit_borrowed_str<E>(self, key: &'de str) -> Result<Self::Value, E> {
+        Ok(Cow::Borrowed(key))
+    }
+
+    fn visit_str<E>(self, key: &str) -> Result<Self::Value, E> {
+        Ok(Cow::Owned(key.to_owned()))
+    }
+}
+
+/// Reads an object and gives each field to `take`, which may refuse it.
+struct Object<'f, F> {
+    take: F,
+    fault: &'f mut Option<JsonFault>,
+}
+
+impl<'de, F: FnMut(&str, &'de str) -> Result<(), JsonFault>> Visitor<'de> for Object<'_, F> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<(), A::Error> {
+        while let Some(key) = map.next_key_seed(Key)? {
+            let raw: &'de RawValue = map.next_value()?;
+            if let Err(fault) = (self.take)(&key, raw.get()) {
+                *self.fault = Some(fault);
+                return Err(A::Error::custom("a field was refused"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Reads an object and gives each field, as it is written, to `take`.
+pub(crate) fn read_object<'de>(
+    raw: &'de str,
+    take: impl FnMut(&str, &'de str) -> Result<(), JsonFault>,
+) -> Result<(), JsonFault> {
+    let mut fault = None;
+    let mut json = serde_json::Deserializer::from_str(raw);
+    let object = Object { take, fault: &mut fault };
+    let read = (&mut json).deserialize_map(object).and_then(|()| json.end());
+    match (fault, read) {
+        (Some(fault), _) => Err(fault),
+        (None, Err(error)) => Err(JsonFault::syntax(&error)),
+        (None, Ok(())) => Ok(()),
+    }
+}
+
+/// Reads a list and gives each element to a column.
+struct Elements<'c, 'f> {
+    column: &'c mut Column,
+    fault: &'f mut Option<JsonFault>,
+}
+
+impl<'de> Visitor<'de> for Elements<'_, '_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a list")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
+        while let Some(raw) = list.next_element::<&'de RawValue>()? {
+            if let Err(fault) = append_json(self.column, raw.get()) {
+                *self.fault = Some(fault);
+                return Err(A::Error::custom("an element was refused"));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn append_list(list: &mut ListColumn, raw: &str) -> Result<(), JsonFault> {
+    let mut fault = None;
+    let mut json = serde_json::Deserializer::from_str(raw);
+    let elements = Elements { column: &mut list.element, fault: &mut fault };
+    let read = (&mut json).deserialize_seq(elements);
+    match (fault, read) {
+        (Some(fault), _) => return Err(fault.within("element")),
+        (None, Err(error)) => return Err(JsonFault::syntax(&error)),
+        (None, Ok(())) => list.close(true),
+    }
+    Ok(())
+}
+
+fn append_object(column: &mut StructColumn, raw: &str) -> Result<(), JsonFault> {
+    let row = column.valid.len();
+    let StructColumn { fields, columns, valid } = column;
+    let mut guess = 0;
+    read_object(raw, |key, value| {
+        let place = match fields.get(guess) {
+            Some(field) if field.name() == key => Some(guess),
+            _ => fields.iter().position(|field| field.name() == key),
+        };
+        guess = place.map_or(guess, |place| place + 1);
+        put(place, columns, row, key, value)
+    })?;
+    valid.push(true);
+    for column in columns {
+        column.repair(row + 1);
+    }
+    Ok(())
+}
+
+/// Puts the value of a key into its column, for the row `row`.
+pub(crate) fn put(
+    place: Option<usize>,
+    columns: &mut [Column],
+    row: usize,
+    key: &str,
+    value: &str,
+) -> Result<(), JsonFault> {
+    let fault = |reason: &str| {
+        let (path, value) = (key.to_owned(), Some(value.to_owned()));
+        JsonFault { path, value, reason: reason.to_owned() }
+    };
+    let column = place.and_then(|place| columns.get_mut(place));
+    let column = column.ok_or_else(|| fault("the table has no such field"))?;
+    if column.len() > row {
+        return Err(fault("the field stands there twice"));
+    }
+    append_json(column, value).map_err(|fault| fault.within(key))
+}
