@@ -368,4 +368,24 @@ mod tests {
         assert!(reason(&["007"]).contains("a zero in front"));
         assert!(reason(&["1", "2.5"]).contains("`2.5` in line 3"));
     }
+
+    proptest::proptest! {
+        /// The type that was inferred from some texts takes every one of them.
+        #[test]
+        fn what_was_inferred_is_taken(
+            values in proptest::collection::vec(
+                "[-+]?[0-9]{0,20}([.][0-9]{0,3})?(e[0-9]{1,3})?| ?[0-9]{1,3} ?|nan|inf|[-]inf|true|False|\
+                 20(13|24)-0[1-9]-[0-3][0-9]([ T][0-2][0-9]:[0-5][0-9](:[0-5][0-9])?(Z|[+]0[0-9])?)?",
+                0..6,
+            ),
+        ) {
+            let values: Vec<&str> = values.iter().map(String::as_str).collect();
+            let resolved = seen(&values).resolve().unwrap();
+            let mut column = crate::import::column::Column::new(&resolved.data_type).unwrap();
+            for value in values {
+                let taken = value.trim().is_empty() || column.append_text(value).is_ok();
+                proptest::prop_assert!(taken, "`{}` as {}", value, resolved.data_type);
+            }
+        }
+    }
 }

@@ -115,6 +115,7 @@ mod tests {
     use std::sync::Arc;
 
     use arrow::datatypes::{DataType, Field, Schema};
+    use proptest::prelude::*;
 
     use super::*;
     use crate::json_rows;
@@ -182,5 +183,59 @@ mod tests {
             ": it is not a JSON object",
         ];
         assert_eq!(faults, expected);
+    }
+
+    fn any_value() -> impl Strategy<Value = serde_json::Value> {
+        let leaf = prop_oneof![
+            Just(serde_json::Value::Null),
+            any::<bool>().prop_map(Into::into),
+            any::<i64>().prop_map(Into::into),
+            any::<u64>().prop_map(Into::into),
+            (-1e9..1e9_f64).prop_map(Into::into),
+            "[a-c]{0,2}".prop_map(Into::into),
+            Just("2013-01-01".into()),
+            Just("2013-01-01T00:00:00Z".into()),
+        ];
+        leaf.prop_recursive(3, 12, 3, |inner| {
+            prop_oneof![
+                proptest::collection::vec(inner.clone(), 0..3).prop_map(Into::into),
+                proptest::collection::btree_map("[xyz]", inner, 0..3).prop_map(|fields| fields
+                    .into_iter()
+                    .collect::<serde_json::Map<_, _>>()
+                    .into()),
+            ]
+        })
+    }
+
+    proptest! {
+        /// The types that were inferred from some lines take every one of them.
+        #[test]
+        fn what_was_inferred_is_taken(
+            rows in proptest::collection::vec(
+                proptest::collection::btree_map("[abc]", any_value(), 1..4),
+                1..6,
+            ),
+        ) {
+            let lines: Vec<String> = rows.iter().map(|row| serde_json::json!(row).to_string()).collect();
+            let mut fields = crate::import::evidence::Fields::default();
+            let file: Arc<str> = Arc::from("f");
+            for line in &lines {
+                let place = crate::import::json_evidence::Place { line: 1, file: &file };
+                crate::import::json_evidence::see_object(line, &mut fields, &|_| false, place).unwrap();
+            }
+            let fields: Vec<Field> = fields
+                .into_vec()
+                .into_iter()
+                .map(|(name, evidence)| Field::new(name, evidence.resolve().unwrap().data_type, true))
+                .collect();
+            let index = NameIndex::new(fields.iter().map(|field| field.name().as_str()));
+            let mut table = Rows::new(&Arc::new(Schema::new(fields.clone())), "f").unwrap();
+            for line in &lines {
+                if let Err(fault) = append_row(line, &mut table, &index) {
+                    return Err(TestCaseError::fail(format!("{fault:?} in {line} of {lines:?}")));
+                }
+            }
+            prop_assert_eq!(table.take().unwrap().num_rows(), rows.len());
+        }
     }
 }

@@ -247,4 +247,53 @@ mod tests {
         assert_eq!((records.record().line, records.record().len()), (2, 2));
         assert!(matches!(records.advance().unwrap(), Next::End));
     }
+
+    proptest::proptest! {
+        /// The `csv` crate writes any texts in any style; what is read back is what was written, and
+        /// every record stands in the line it says.
+        #[test]
+        fn what_a_writer_writes_is_read_back(
+            rows in proptest::collection::vec(
+                proptest::collection::vec("[ab,;\"\r\n é]{0,6}", 3),
+                0..8,
+            ),
+            always in proptest::bool::ANY,
+            crlf in proptest::bool::ANY,
+        ) {
+            let style = if always { csv::QuoteStyle::Always } else { csv::QuoteStyle::Necessary };
+            let end = if crlf { csv::Terminator::CRLF } else { csv::Terminator::Any(b'\n') };
+            let mut builder = csv::WriterBuilder::new();
+            let mut writer =
+                builder.quote_style(style).terminator(end).has_headers(false).from_writer(Vec::new());
+            for row in &rows {
+                writer.write_record(row).unwrap();
+            }
+            let text = String::from_utf8(writer.into_inner().unwrap()).unwrap();
+            let found = all(&text);
+            let values: Vec<_> = found.iter().map(|(_, values)| values.clone()).collect();
+            proptest::prop_assert_eq!(&values, &rows);
+            for (index, (line, _)) in found.iter().enumerate() {
+                let before: u64 = rows[..index]
+                    .iter()
+                    .map(|row| 1 + row.iter().map(|value| line_ends_within(value)).sum::<u64>())
+                    .sum();
+                proptest::prop_assert_eq!(*line, before + 1);
+            }
+        }
+
+        /// No bytes whatever make the reader stop short, loop or panic.
+        #[test]
+        fn any_bytes_come_to_an_end(bytes in proptest::collection::vec(0_u8..=255, 0..200)) {
+            let mut records = Records::new(Window::new(bytes.as_slice()), b',');
+            let mut steps = 0;
+            while !matches!(records.advance().unwrap(), Next::End) {
+                steps += 1;
+                proptest::prop_assert!(steps <= bytes.len());
+            }
+        }
+    }
+
+    fn line_ends_within(value: &str) -> u64 {
+        line_ends(value.as_bytes())
+    }
 }
