@@ -162,6 +162,27 @@ impl Tables {
         self.storage().delete(&locations).await
     }
 
+    /// Removes what [`Tables::create`] or [`Tables::commit`] wrote for a state that nothing came to name:
+    /// its metadata file, and the manifests of its snapshot. `before` is the state that it was made from.
+    /// Data files stay, see [`Tables::discard`].
+    pub async fn discard_state(&self, made: &Table, before: Option<&Table>) -> Result<()> {
+        if before.is_some_and(|before| before.metadata_location() == made.metadata_location()) {
+            return Ok(());
+        }
+        let mut locations = vec![made.metadata_location().to_owned()];
+        let metadata = made.metadata();
+        if let Some(snapshot) = metadata.current_snapshot()
+            && before.and_then(Table::snapshot_id) != Some(snapshot.snapshot_id())
+        {
+            let listed = self.manifests(metadata, snapshot).await?;
+            let own = listed.iter().filter(|m| m.added_snapshot_id == snapshot.snapshot_id());
+            locations.extend(own.map(|manifest| manifest.manifest_path.clone()));
+            locations.push(snapshot.manifest_list().to_owned());
+        }
+        self.0.caches.tables.invalidate(made.metadata_location());
+        self.storage().delete(&locations).await
+    }
+
     /// The data files of a snapshot, the current one where none is given.
     pub async fn plan(&self, table: &Table, snapshot: Option<i64>) -> Result<ScanPlan> {
         let metadata = table.metadata();

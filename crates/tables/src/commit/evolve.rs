@@ -1,6 +1,6 @@
 //! New schemas and partition specs of a table that exists.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use arrow::datatypes::{Field, Schema, SchemaRef};
@@ -25,17 +25,17 @@ pub(crate) fn create(
     let normal = normalise_schema(&request.schema)?;
     let schema = iceberg_schema(FieldIds::after(0).assign(normal.fields(), None)?)?;
     let spec = spec_for(&schema, &request.partition, None)?;
-    let properties = request.properties.clone().into_iter().collect();
     let built = TableMetadataBuilder::new(
         schema,
         spec,
         SortOrder::unsorted_order(),
         location,
         FormatVersion::V2,
-        properties,
+        HashMap::new(),
     );
-    let built = built.and_then(|builder| builder.assign_uuid(Uuid::new_v4()).build());
-    stamp(&built.map_err(|error| refused("created", &error))?.metadata, now_ms)
+    let builder = built.map_err(|error| refused("created", &error))?.assign_uuid(Uuid::new_v4());
+    let builder = set_properties(builder, request.properties.clone())?;
+    stamp(&build(builder)?, now_ms)
 }
 
 /// The metadata that a replacement of columns and partition fields leads to, without its logs.

@@ -65,6 +65,7 @@ fn check_rows(found: &Value, expected: &Value) {
 async fn pyiceberg_and_duckdb_read_what_was_written() {
     every_type().await;
     uuids().await;
+    partitions_of_every_type().await;
     partitions_and_overwrites().await;
     evolution_and_many_commits().await;
 }
@@ -144,6 +145,31 @@ async fn uuids() {
             {"id": 1, "key": "12121212-1212-1212-1212-121212121212"}
         ]),
     );
+}
+
+async fn partitions_of_every_type() {
+    let warehouse = Warehouse::new();
+    let columns = [
+        ("id", "long"),
+        ("flag", "boolean"),
+        ("price", "decimal(5, 2)"),
+        ("day", "date"),
+        ("clock", "time"),
+        ("local", "timestamp"),
+        ("name", "string"),
+    ];
+    let names = columns.map(|(name, _)| name);
+    let table = warehouse.create(&columns, &names).await;
+    let row = json!({
+        "id": 1, "flag": true, "price": "-1.50", "day": "1969-12-31", "clock": "10:00:00",
+        "local": "2013-01-01T00:00:00", "name": "x"
+    });
+    let table = warehouse.append(&table, json!([row.clone(), {"id": 2}])).await;
+    let empty = json!({
+        "id": 2, "flag": null, "price": null, "day": null, "clock": null, "local": null,
+        "name": null
+    });
+    check_rows(&read(&table, None), &json!([row, empty]));
 }
 
 async fn partitions_and_overwrites() {

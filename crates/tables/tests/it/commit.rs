@@ -151,6 +151,25 @@ async fn a_metadata_file_lists_so_many_snapshots() {
 }
 
 #[tokio::test]
+async fn a_state_that_nothing_names_can_be_removed() {
+    let warehouse = Warehouse::new();
+    let table = warehouse.create(&COLUMNS, &[]).await;
+    let before = warehouse.append(&table, json!([{"id": 1}])).await;
+    let files = warehouse.files(&before, "");
+    let staged = warehouse.write(&before, json!([{"id": 2}])).await.unwrap();
+    let made = warehouse.commit(&before, Operation::Overwrite(staged.clone())).await;
+    warehouse.tables.discard_state(&before, Some(&before)).await.unwrap();
+    warehouse.tables.discard_state(&made, Some(&before)).await.unwrap();
+    warehouse.tables.discard(staged).await.unwrap();
+    assert_eq!(warehouse.files(&before, ""), files);
+    assert!(warehouse.tables.load(made.metadata_location()).await.is_err());
+    assert_eq!(rows_at(&warehouse.reopened(), &before, None).await, json!([{"id": 1}]));
+    let created = warehouse.create(&COLUMNS, &[]).await;
+    warehouse.tables.discard_state(&created, None).await.unwrap();
+    assert!(warehouse.files(&created, "").is_empty());
+}
+
+#[tokio::test]
 async fn properties_can_be_set() {
     let warehouse = Warehouse::new();
     let table = warehouse.create(&COLUMNS, &[]).await;

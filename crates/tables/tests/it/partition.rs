@@ -48,6 +48,40 @@ async fn rows_go_to_the_file_of_their_partition() {
 }
 
 #[tokio::test]
+async fn every_type_that_can_be_a_partition_is_one() {
+    let warehouse = Warehouse::new();
+    let columns = [
+        ("flag", "boolean"),
+        ("small", "int"),
+        ("large", "long"),
+        ("price", "decimal(5, 2)"),
+        ("day", "date"),
+        ("at", "time"),
+        ("local", "timestamp"),
+        ("moment", "timestamptz"),
+        ("name", "string"),
+        ("raw", "binary"),
+        ("fixed", "fixed[2]"),
+    ];
+    let names = columns.map(|(name, _)| name);
+    let table = warehouse.create(&columns, &names).await;
+    let row = json!({
+        "flag": true, "small": 1, "large": 2, "price": 1.5, "day": "2013-01-01",
+        "at": "10:00:00", "local": "2013-01-01T00:00:00", "moment": "2013-01-01T00:00:00Z",
+        "name": "x", "raw": "00ff", "fixed": "0102"
+    });
+    let table = warehouse.append(&table, json!([row.clone(), row.clone(), {}])).await;
+    assert_eq!(table.files(), 2);
+    let reopened = warehouse.reopened();
+    let table = reopened.load(table.metadata_location()).await.unwrap();
+    let rows = rows_at(&reopened, &table, None).await;
+    assert_eq!((&rows[0], &rows[1], &rows[2]), (&row, &row, &json!({})));
+    let staged = warehouse.write(&table, json!([row.clone()])).await.unwrap();
+    let table = warehouse.commit(&table, Operation::OverwritePartitions(staged)).await;
+    assert_eq!(table.rows(), 2);
+}
+
+#[tokio::test]
 async fn overwriting_partitions_leaves_the_others() {
     let warehouse = Warehouse::new();
     let table = warehouse.create(&COLUMNS, &["origin"]).await;
