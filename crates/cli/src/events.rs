@@ -181,7 +181,7 @@ impl Printer {
             StepStatus::Warned => ("!", Tone::Warn, "false, not strict"),
             StepStatus::Skipped => ("-", Tone::Faint, "skipped"),
         };
-        let mut text = format!("{} {:<28}", self.style.paint(tone, sign), report.step);
+        let mut text = format!("{} {:<32}  ", self.style.paint(tone, sign), report.step);
         text.push_str(&self.style.paint(Tone::Faint, format!("{:<12}", report.kind)));
         if word.is_empty() {
             text.push_str(&format!("{:>9}", output::milliseconds(report.usage.wall_ms)));

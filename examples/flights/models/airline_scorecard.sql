@@ -7,7 +7,7 @@ SELECT
     d.flights,
     d.on_time,
     d.mean_delay,
-    d.mean_delay_wet - d.mean_delay AS rain_costs
+    round(d.mean_delay_wet - d.mean_delay, 2) AS rain_costs
 FROM airline_delays AS d
 JOIN airlines AS a ON a.carrier = d.carrier
 ORDER BY d.mean_delay
