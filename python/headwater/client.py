@@ -119,8 +119,10 @@ class Client:
         limit: int | None = None,
     ) -> polars.DataFrame:
         """As `query`, with the rows as a polars frame. Needs pyarrow and polars."""
-        polars = _import("polars")
-        return polars.from_arrow(self.query(sql, ref=ref, namespace=namespace, limit=limit))
+        from_arrow = _import("polars").from_arrow
+        table = self.query(sql, ref=ref, namespace=namespace, limit=limit)
+        frame: polars.DataFrame = from_arrow(table)
+        return frame
 
     def query_rows(
         self,

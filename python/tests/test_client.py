@@ -1,0 +1,338 @@
+"""What the client asks for, and what it makes of the answers."""
+
+import os
+import sys
+import tempfile
+import types
+import unittest
+from pathlib import Path
+from unittest import mock
+
+import headwater
+from headwater import errors
+from headwater.client import ARROW, ARROW_END, ArrowBody
+from stand_in import Answer, serve_tcp
+
+JOB = "01a0-job"
+
+
+def job(status="succeeded", **more):
+    return {"id": JOB, "kind": "run", "status": status, **more}
+
+
+def events(*kinds, first=1):
+    import json
+
+    numbered = enumerate(kinds, first)
+    return [json.dumps({"sequence": n, "type": kind}).encode() + b"\n" for n, kind in numbered]
+
+
+class WithServer(unittest.TestCase):
+    def setUp(self):
+        serving = serve_tcp()
+        self.server, url = serving.__enter__()
+        self.addCleanup(serving.__exit__, None, None, None)
+        self.client = headwater.Client(url=url, author="mø@here")
+
+    def folder(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        return Path(folder.name)
+
+
+class Requests(WithServer):
+    def check(self, call, method, path, parameters=None, body=None, answer=None):
+        """A call sends this request, and answers what the server does."""
+        answer = [{"name": "x"}] if answer is None else answer
+        self.server.on(method, path, Answer(answer))
+        self.assertEqual(call(), answer)
+        seen = self.server.last()
+        self.assertEqual(seen.parameters, parameters or {})
+        self.assertEqual(seen.body, body)
+
+    def test_every_noun_has_its_address(self):
+        client = self.client
+        check = self.check
+        check(client.branches, "GET", "/v1/branches")
+        check(lambda: client.branches(prefix="dev/"), "GET", "/v1/branches", {"prefix": "dev/"})
+        check(client.tags, "GET", "/v1/tags")
+        check(client.tables, "GET", "/v1/refs/main/tables")
+        check(lambda: client.log(limit=3), "GET", "/v1/refs/main/commits", {"limit": "3"})
+        check(client.usage, "GET", "/v1/usage", {"by": "kind"})
+        check(lambda: client.jobs(kind="run"), "GET", "/v1/jobs", {"kind": "run", "limit": "100"})
+        check(lambda: client.job("ab12"), "GET", "/v1/jobs/ab12")
+        check(lambda: client.stop_job("ab12"), "POST", "/v1/jobs/ab12/stop")
+        check(client.health, "GET", "/health")
+
+    def test_names_with_slashes_stay_one_segment(self):
+        client = self.client
+        self.check(
+            lambda: client.table("shop.täglich", ref="feature/x@3fa9c1d2"),
+            "GET",
+            "/v1/refs/feature%2Fx%403fa9c1d2/tables/shop.t%C3%A4glich",
+        )
+        self.check(
+            lambda: client.diff("main", "feature/x", rows=2),
+            "GET",
+            "/v1/refs/main/diff/feature%2Fx",
+            {"rows": "2"},
+        )
+
+    def test_refs_are_made_merged_and_removed(self):
+        client = self.client
+        made = {"name": "dev", "from": "v1", "if_not_exists": False}
+        self.check(
+            lambda: client.create_branch("dev", from_ref="v1"), "POST", "/v1/branches", body=made
+        )
+        self.check(lambda: client.create_tag("dev", from_ref="v1"), "POST", "/v1/tags", body=made)
+        self.check(
+            lambda: client.merge("dev", into="team/main", message="all of it"),
+            "POST",
+            "/v1/branches/team%2Fmain/merge",
+            body={"source": "dev", "message": "all of it", "dry_run": False, "unchecked": False},
+        )
+        self.server.on("DELETE", "/v1/branches/team%2Fdev", Answer(b"", 204))
+        self.assertIsNone(client.delete_branch("team/dev", if_exists=True))
+        self.assertEqual(self.server.last().parameters, {"if_exists": "true"})
+
+    def test_the_author_goes_with_every_request(self):
+        self.server.on("GET", "/v1/tags", Answer([]))
+        self.client.tags()
+        author = self.server.last().headers["x-headwater-author"]
+        # The standard library's server reads headers as Latin-1; what was sent is UTF-8.
+        self.assertEqual(author.encode("latin-1").decode(), "mø@here")
+
+    def test_problems_are_raised_as_their_classes(self):
+        report = {"outcome": "conflict", "conflicts": [{"table": "orders"}]}
+        problem = {"code": "merge_conflict", "message": "both", "context": {"report": report}}
+        self.server.on("POST", "/v1/branches/main/merge", Answer(problem, 409))
+        with self.assertRaises(errors.MergeConflictError) as raised:
+            self.client.merge("dev", into="main")
+        self.assertEqual(raised.exception.context["report"], report)
+
+    def test_an_answer_of_another_server_is_explained(self):
+        self.server.on("GET", "/v1/tags", Answer(b"<html>bad gateway</html>", 502))
+        with self.assertRaisesRegex(errors.InternalError, "HTTP status `502`"):
+            self.client.tags()
+
+    def test_an_answer_that_is_cut_is_no_answer(self):
+        self.server.on("GET", "/v1/tags", Answer(chunks=[b"[{}"], cut=True))
+        with self.assertRaisesRegex(errors.UnavailableError, "cut off"):
+            self.client.tags()
+
+
+class Arguments(unittest.TestCase):
+    def test_no_server_is_unavailable(self):
+        with serve_tcp() as (_, url):
+            client = headwater.Client(url=url)
+        with self.assertRaisesRegex(errors.UnavailableError, f"no server answers at `{url}`"):
+            client.tags()
+
+    def test_arguments_that_cannot_be_meant_are_refused(self):
+        for arguments in (
+            {"url": "127.0.0.1:4280"},
+            {"url": "ftp://127.0.0.1"},
+            {"url": "http://127.0.0.1:port"},
+            {"url": "http://127.0.0.1/v1"},
+            {"url": "http://127.0.0.1", "lake": "."},
+            {"url": "http://127.0.0.1", "author": "two\nlines"},
+        ):
+            with self.subTest(arguments), self.assertRaises(errors.InvalidArgumentError):
+                headwater.Client(**arguments)
+        with self.assertRaisesRegex(errors.InvalidArgumentError, "`''` is not a name"):
+            headwater.Client(url="http://127.0.0.1").table("")
+
+
+class Queries(WithServer):
+    headers = {"x-headwater-job": JOB}
+
+    def test_rows_come_as_dicts(self):
+        rows = [{"city": "Oslo", "days": 2}]
+        self.server.on("POST", "/v1/query", Answer(rows, headers=self.headers))
+        self.assertEqual(self.client.query_rows("SELECT 1", ref="dev", limit=5), rows)
+        seen = self.server.last()
+        self.assertEqual(seen.headers["accept"], "application/json")
+        self.assertEqual(seen.body, {"sql": "SELECT 1", "ref": "dev", "limit": 5})
+
+    def test_a_cut_answer_raises_what_its_job_says(self):
+        problem = {"code": "memory_limit", "message": "`1` byte", "context": {}}
+        cut = Answer(chunks=[b'[{"city":"Oslo"}'], cut=True, headers=self.headers)
+        self.server.on("POST", "/v1/query", cut)
+        self.server.on(
+            "GET",
+            f"/v1/jobs/{JOB}",
+            Answer(job("running")),
+            Answer(job("failed", error=problem)),
+        )
+        with self.assertRaises(errors.MemoryLimitError) as raised:
+            self.client.query_rows("SELECT 1")
+        self.assertEqual(raised.exception.context["job"], JOB)
+
+    def test_a_cut_answer_without_a_reason_is_unavailable(self):
+        self.server.on("POST", "/v1/query", Answer(chunks=[b"["], cut=True, headers=self.headers))
+        with self.assertRaisesRegex(errors.UnavailableError, "cut off"):
+            self.client.query_rows("SELECT 1")
+
+    def arrow(self):
+        """A pyarrow whose streams are read to their end, and are tables as they stand."""
+
+        class Reader:
+            def __init__(self, body):
+                self.body = body
+
+            def __enter__(self):
+                return self
+
+            def __exit__(self, *_):
+                self.body.close()
+
+            def read_all(self):
+                # As the real one, it takes any end for the end.
+                return b"".join(iter(lambda: self.body.read(3), b""))
+
+        pyarrow = types.ModuleType("pyarrow")
+        pyarrow.ipc = types.ModuleType("pyarrow.ipc")
+        pyarrow.ipc.open_stream = Reader
+        return mock.patch.dict(sys.modules, {"pyarrow": pyarrow, "pyarrow.ipc": pyarrow.ipc})
+
+    def test_a_whole_stream_is_a_table(self):
+        answer = Answer(chunks=[b"batches", ARROW_END[:3], ARROW_END[3:]], headers=self.headers)
+        self.server.on("POST", "/v1/query", answer)
+        with self.arrow():
+            self.assertEqual(self.client.query("SELECT 1"), b"batches" + ARROW_END)
+        self.assertEqual(self.server.last().headers["accept"], ARROW)
+
+    def test_a_stream_without_its_end_is_no_table(self):
+        problem = {"code": "disk_full", "message": "no room"}
+        self.server.on("POST", "/v1/query", Answer(chunks=[b"batches"], headers=self.headers))
+        self.server.on("GET", f"/v1/jobs/{JOB}", Answer(job("failed", error=problem)))
+        with self.arrow(), self.assertRaises(errors.DiskFullError):
+            self.client.query("SELECT 1")
+
+    def test_without_pyarrow_the_error_says_so(self):
+        with mock.patch.dict(sys.modules, {"pyarrow": None, "pyarrow.ipc": None}):
+            with self.assertRaisesRegex(ImportError, "pyarrow is not installed"):
+                self.client.query("SELECT 1")
+
+    def test_the_tail_of_a_body_is_found_over_short_reads(self):
+        class Response:
+            rest = b"x" + ARROW_END
+
+            def read(self, size):
+                content, self.rest = self.rest[:1], self.rest[1:]
+                return content
+
+        ArrowBody(Response()).check_end()
+
+
+class Work(WithServer):
+    def project(self):
+        root = self.folder()
+        (root / "headwater.toml").write_text("[project]\n")
+        (root / "a.sql").write_text("SELECT 1")
+        return root
+
+    def started(self, *streams, ended):
+        self.server.on("POST", "/v1/runs", Answer(job("queued"), 202))
+        self.server.on("POST", "/v1/imports", Answer(job("queued"), 202))
+        self.server.on("GET", f"/v1/jobs/{JOB}/events", *streams)
+        self.server.on("GET", f"/v1/jobs/{JOB}", Answer(ended))
+
+    def test_a_run_is_followed_to_its_report(self):
+        report = {"project": "shop", "commit": "3fa9c1d2"}
+        stream = Answer(chunks=events("started", "step_ended", "ended"))
+        self.started(stream, ended=job(result=report))
+        came = []
+        answer = self.client.run(
+            self.project(),
+            ref="dev",
+            parameters={"minimum": 1.5, "all": True},
+            strict=False,
+            on_event=came.append,
+        )
+        self.assertEqual(answer, report)
+        self.assertEqual([event["type"] for event in came], ["started", "step_ended", "ended"])
+        self.assertEqual(
+            self.server.seen[0].body,
+            {
+                "files": {"a.sql": "SELECT 1", "headwater.toml": "[project]\n"},
+                "ref": "dev",
+                "parameters": {"minimum": "1.5", "all": "true"},
+                "strict": False,
+                "no_cache": False,
+                "dry_run": False,
+            },
+        )
+        self.assertEqual(self.server.seen[1].parameters, {"after": "0", "follow": "true"})
+
+    def test_a_broken_event_stream_is_taken_up_again(self):
+        broken = Answer(chunks=[*events("started", "log"), b'{"sequence": 3, "ty'], cut=True)
+        rest = Answer(chunks=events("log", "ended", first=3))
+        self.started(broken, rest, ended=job(result={}))
+        came = []
+        self.client.run(self.project(), on_event=came.append)
+        self.assertEqual([event["sequence"] for event in came], [1, 2, 3, 4])
+        self.assertEqual(self.server.seen[2].parameters["after"], "2")
+
+    def test_a_failed_run_raises_its_error(self):
+        problem = {"code": "expectation_failed", "message": "`positive` is false"}
+        stream = Answer(chunks=events("started", "ended"))
+        self.started(stream, ended=job("failed", error=problem))
+        with self.assertRaises(errors.ExpectationFailedError) as raised:
+            self.client.run(self.project())
+        self.assertEqual(raised.exception.context["job"], JOB)
+
+    def test_a_run_that_was_interrupted_says_so(self):
+        self.started(Answer(chunks=events("started")), ended=job("interrupted"))
+        with self.assertRaises(errors.InterruptedError):
+            self.client.run(self.project())
+
+    def test_ctrl_c_stops_the_run(self):
+        def press(_):
+            raise KeyboardInterrupt
+
+        self.started(Answer(chunks=events("started", "ended")), ended=job("cancelled"))
+        self.server.on("POST", f"/v1/jobs/{JOB}/stop", Answer(job("running")))
+        with self.assertRaises(KeyboardInterrupt):
+            self.client.run(self.project(), on_event=press)
+        self.assertEqual(self.server.last().path, f"/v1/jobs/{JOB}/stop")
+
+    def test_a_dry_run_answers_the_plan(self):
+        plan = {"project": "shop", "steps": []}
+        self.server.on("POST", "/v1/runs", Answer(plan))
+        self.assertEqual(self.client.run(self.project(), dry_run=True), plan)
+        self.assertEqual(len(self.server.seen), 1)
+
+    def test_a_parameter_is_a_plain_value(self):
+        with self.assertRaisesRegex(errors.InvalidArgumentError, "parameter `day` cannot be"):
+            self.client.run(self.project(), parameters={"day": [1]})
+
+    def test_an_import_names_its_files_whole(self):
+        report = {"table": "orders", "rows": 3}
+        self.started(Answer(chunks=events("ended")), ended=job(result=report))
+        answer = self.client.import_files(
+            "orders",
+            [Path("incoming"), "/data/*.csv"],
+            nulls=["NA"],
+            types={"id": "long"},
+            on_error="reject",
+            partition_by="day(day)",
+        )
+        self.assertEqual(answer, report)
+        self.assertEqual(
+            self.server.seen[0].body,
+            {
+                "table": "orders",
+                "sources": [os.path.abspath("incoming"), "/data/*.csv"],
+                "nulls": ["NA"],
+                "types": {"id": "long"},
+                "partition": [{"column": "day", "transform": "day"}],
+                "on_error": "reject",
+                "again": False,
+                "dry_run": False,
+            },
+        )
+
+
+if __name__ == "__main__":
+    unittest.main()

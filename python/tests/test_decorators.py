@@ -1,0 +1,192 @@
+"""What decorators and markers note, and what they refuse."""
+
+import copy
+import pickle
+import subprocess
+import sys
+import unittest
+
+import headwater
+from headwater.errors import InvalidProjectError
+
+
+def read(**arguments):
+    """Decorates a function as a model with these arguments; answers what was noted."""
+    return headwater.model(**arguments)(lambda: None).__headwater__["model"]
+
+
+class Decorators(unittest.TestCase):
+    def test_a_decorated_function_is_called_as_before(self):
+        @headwater.model(materialization="replace")
+        @headwater.python("3.11", pip={"polars": "1.38.1"})
+        def doubled(number, factor=2):
+            """Twice as much."""
+            return number * factor
+
+        self.assertEqual(doubled(21), 42)
+        self.assertEqual((doubled.__name__, doubled.__doc__), ("doubled", "Twice as much."))
+
+    def test_decorators_stand_in_any_order(self):
+        def noted(*decorators):
+            def function():
+                return True
+
+            for decorate in decorators:
+                function = decorate(function)
+            return function.__headwater__
+
+        python = headwater.python("3.12", pip={})
+        for other in (headwater.model(), headwater.expectation("positive")):
+            self.assertEqual(noted(python, other), noted(other, python))
+
+    def test_all_that_was_said_is_noted(self):
+        noted = read(
+            name="shop.daily",
+            materialization="append",
+            columns=["day", "amount"],
+            partition_by="day(day), city",
+            network=True,
+            memory="512MiB",
+            timeout="1min",
+        )
+        self.assertEqual(
+            noted,
+            {
+                "name": "shop.daily",
+                "materialization": "append",
+                "columns": ("day", "amount"),
+                "partition_by": ("day(day)", "city"),
+                "network": True,
+                "memory": "512MiB",
+                "timeout": "1min",
+            },
+        )
+
+    def test_sizes_and_times_have_units_or_are_numbers(self):
+        for memory in ("512MiB", "2 GB", "1.5g", 1_000_000):
+            self.assertEqual(read(memory=memory)["memory"], memory)
+        for timeout in ("500ms", "30s", "5m", "1h", 30, 0.5):
+            self.assertEqual(read(timeout=timeout)["timeout"], timeout)
+
+    def test_arguments_that_cannot_be_meant_are_refused_by_value(self):
+        for arguments, value in (
+            ({"name": "1st"}, "`1st`"),
+            ({"name": "a.b.c"}, "`a.b.c`"),
+            ({"materialization": "REPLACE"}, "`REPLACE`"),
+            ({"columns": "day"}, "`'day'`"),
+            ({"columns": ["day", "day"]}, "`day`"),
+            ({"columns": [1]}, "`1`"),
+            ({"partition_by": "year(day)"}, "`year(day)`"),
+            ({"partition_by": "day()"}, "`day()`"),
+            ({"partition_by": ["city", ""]}, "`''`"),
+            ({"network": "yes"}, "`'yes'`"),
+            ({"memory": "12 parsecs"}, "`12 parsecs`"),
+            ({"memory": 0}, "`0`"),
+            ({"memory": True}, "`True`"),
+            ({"timeout": "soon"}, "`soon`"),
+            ({"timeout": -1}, "`-1`"),
+        ):
+            with self.subTest(arguments), self.assertRaises(InvalidProjectError) as raised:
+                headwater.model(**arguments)
+            self.assertIn(value, raised.exception.message)
+
+    def test_environments_that_cannot_be_meant_are_refused(self):
+        for arguments, value in (
+            ({"version": 3.10}, "`3.1`"),
+            ({"version": "three"}, "`three`"),
+            ({"version": "2.7"}, "`2.7`"),
+            ({"pip": ["polars"]}, "`['polars']`"),
+            ({"pip": {"polars": 1.38}}, "`1.38`"),
+            ({"pip": {"": "1"}}, "`''`"),
+        ):
+            with self.subTest(arguments), self.assertRaises(InvalidProjectError) as raised:
+                headwater.python(**arguments)
+            self.assertIn(value, raised.exception.message)
+
+    def test_a_decorator_without_parentheses_is_explained(self):
+        for decorate in (headwater.model, headwater.expectation, headwater.python):
+            with self.subTest(decorate.__name__), self.assertRaises(InvalidProjectError) as raised:
+
+                @decorate
+                def daily():
+                    return None
+
+            self.assertIn("without parentheses on `daily`", str(raised.exception))
+            self.assertIn(f"Write `@headwater.{decorate.__name__}(", raised.exception.hint)
+
+    def test_a_function_is_one_thing_once(self):
+        with self.assertRaisesRegex(InvalidProjectError, "both a model and an expectation"):
+            headwater.expectation()(headwater.model()(lambda: None))
+        with self.assertRaisesRegex(InvalidProjectError, "`@headwater.model` twice"):
+            headwater.model()(headwater.model()(lambda: None))
+        with self.assertRaisesRegex(InvalidProjectError, "decorates functions, not `7`"):
+            headwater.model()(7)
+
+
+class Markers(unittest.TestCase):
+    def test_markers_hold_what_was_said(self):
+        marker = headwater.Model("orders", columns=["id", "amount"], filter="amount > $minimum")
+        fields = (marker.name, marker.columns, marker.filter)
+        self.assertEqual(fields, ("orders", ("id", "amount"), "amount > $minimum"))
+        self.assertEqual(headwater.Parameter("minimum").name, "minimum")
+        self.assertEqual(
+            repr(headwater.Model("orders")), "Model(name='orders', columns=None, filter=None)"
+        )
+
+    def test_markers_are_values(self):
+        one = headwater.Model("orders", columns=["id"])
+        same = headwater.Model("orders", columns=("id",))
+        self.assertEqual(one, same)
+        self.assertEqual(len({one, same, headwater.Model("orders")}), 2)
+        self.assertNotEqual(headwater.Parameter("orders"), headwater.Model("orders"))
+        self.assertEqual(pickle.loads(pickle.dumps(one)), one)
+        self.assertEqual(copy.deepcopy(one), one)
+
+    def test_markers_never_change(self):
+        marker = headwater.Parameter("minimum")
+        with self.assertRaises(AttributeError):
+            marker.name = "maximum"
+        with self.assertRaises(AttributeError):
+            del marker.name
+        with self.assertRaises(AttributeError):
+            marker.other = 1
+
+    def test_markers_that_cannot_be_meant_are_refused(self):
+        for make in (
+            lambda: headwater.Model(""),
+            lambda: headwater.Model(7),
+            lambda: headwater.Model("orders", columns="id"),
+            lambda: headwater.Model("orders", columns=[]),
+            lambda: headwater.Model("orders", filter=" "),
+            lambda: headwater.Parameter(""),
+        ):
+            with self.assertRaises(InvalidProjectError):
+                make()
+
+
+class Import(unittest.TestCase):
+    def test_importing_the_package_imports_nothing_slow(self):
+        # It is imported before every function that runs.
+        program = (
+            "import sys; before = set(sys.modules); import headwater; "
+            "print(*sorted(set(sys.modules) - before))"
+        )
+        ended = subprocess.run(
+            [sys.executable, "-S", "-c", program], capture_output=True, text=True, check=True
+        )
+        self.assertEqual(
+            ended.stdout.split(),
+            ["__future__", "headwater", "headwater.decorators", "headwater.markers"],
+        )
+
+    def test_what_is_loaded_late_is_there(self):
+        self.assertEqual(headwater.Client.__name__, "Client")
+        self.assertIs(headwater.HeadwaterError, headwater.errors.HeadwaterError)
+        self.assertTrue(callable(headwater.expectations.expect_column_no_nulls))
+        self.assertLessEqual(set(headwater.__all__), set(dir(headwater)))
+        with self.assertRaises(AttributeError):
+            headwater.nothing
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,99 @@
+"""Finding a lake on this machine, and reaching its server over the Unix socket."""
+
+import os
+import socket
+import sys
+import tempfile
+import textwrap
+import unittest
+from pathlib import Path
+
+import headwater
+from headwater import connection, errors
+from stand_in import Answer, serve_lake
+
+
+class Lake(unittest.TestCase):
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.root = Path(os.path.realpath(folder.name))
+        self.lake = self.root / ".headwater"
+
+    def test_the_nearest_lake_upwards_is_found(self):
+        deep = self.root / "a" / "b"
+        deep.mkdir(parents=True)
+        with self.assertRaisesRegex(errors.FileNotFoundError, "no lake here"):
+            connection.find_lake(None, str(deep))
+        self.lake.mkdir()
+        self.assertEqual(connection.find_lake(None, str(deep)), str(self.lake))
+
+    def test_a_lake_is_named_by_itself_or_by_its_folder(self):
+        with self.assertRaisesRegex(errors.FileNotFoundError, "no lake in `"):
+            headwater.Client(lake=self.root)
+        self.lake.mkdir()
+        for named in (self.root, self.lake, str(self.lake)):
+            self.assertEqual(connection.find_lake(named), str(self.lake))
+
+    def test_requests_go_over_the_socket(self):
+        with serve_lake(self.lake) as server:
+            server.on("GET", "/v1/branches", Answer([{"name": "main"}]))
+            server.on("POST", "/v1/query", Answer([{"one": 1}]))
+            client = headwater.Client(lake=self.root)
+            self.assertEqual(client.branches(), [{"name": "main"}])
+            self.assertEqual(client.query_rows("SELECT 1 AS one"), [{"one": 1}])
+
+    def test_a_socket_may_lie_deep(self):
+        deep = self.root / ("long-" * 30) / ".headwater"
+        with serve_lake(deep) as server:
+            server.on("GET", "/v1/branches", Answer([]))
+            self.assertEqual(headwater.Client(lake=deep).branches(), [])
+
+    def command(self, text):
+        """A program that stands in for `headwater`."""
+        path = self.root / "headwater"
+        path.write_text(f"#!{sys.executable}\n{textwrap.dedent(text)}")
+        path.chmod(0o755)
+        return str(path)
+
+    def test_a_lake_without_a_server_gets_one(self):
+        self.lake.mkdir()
+        # What a killed server left behind: a note, and a socket that nobody listens on.
+        dead = socket.socket(socket.AF_UNIX)
+        dead.bind(str(self.lake / "old.sock"))
+        dead.close()
+        record = f'{{"pid": 1, "version": "0.1.0", "socket": "{self.lake}/old.sock"}}'
+        (self.lake / "server.json").write_text(record)
+        # The command's part is to leave a running server behind; ours runs already.
+        command = self.command(
+            """
+            import os, sys
+            assert sys.argv[1:4] == ["query", "SELECT 1", "--lake"], sys.argv
+            os.rename(sys.argv[4] + "/new.json", sys.argv[4] + "/server.json")
+            """
+        )
+        with serve_lake(self.root / "running") as server:
+            server.on("GET", "/v1/branches", Answer([]))
+            os.rename(self.root / "running" / "server.json", self.lake / "new.json")
+            client = headwater.Client(lake=self.root, command=command)
+            self.assertEqual(client.branches(), [])
+            # The second request finds it running.
+            self.assertEqual(client.branches(), [])
+            self.assertEqual(len(server.seen), 2)
+
+    def test_a_server_that_does_not_start_says_why(self):
+        self.lake.mkdir()
+        command = self.command("import sys; sys.exit('error: the disk is full')")
+        with self.assertRaises(errors.UnavailableError) as raised:
+            headwater.Client(lake=self.root, command=command).branches()
+        self.assertEqual(raised.exception.causes, ("error: the disk is full",))
+
+    def test_a_command_that_is_not_there_is_named(self):
+        self.lake.mkdir()
+        client = headwater.Client(lake=self.root, command=str(self.root / "missing"))
+        with self.assertRaisesRegex(errors.UnavailableError, "missing` is not there"):
+            client.branches()
+
+
+if __name__ == "__main__":
+    unittest.main()

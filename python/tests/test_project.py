@@ -1,0 +1,73 @@
+"""Which files of a project travel."""
+
+import os
+import tempfile
+import unittest
+from pathlib import Path
+
+from headwater import errors, project
+
+
+class ReadProject(unittest.TestCase):
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.root = Path(folder.name)
+
+    def write(self, path, content=""):
+        path = self.root / path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+
+    def test_code_travels_and_all_else_stays(self):
+        for path in (
+            "models/deep/er/c.py",
+            "models/b.py",
+            "a.sql",
+            "headwater.toml",
+            "notes.md",
+            "models/.hidden.py",
+            ".headwater/x.py",
+            ".venv/x.py",
+            "venv/x.py",
+            "env/lib/x.py",
+            "env/pyvenv.cfg",
+            "data/x.sql",
+            "node_modules/x.py",
+            "models/__pycache__/x.py",
+            "another/headwater.toml",
+            "another/x.sql",
+        ):
+            self.write(path, f"-- {path}")
+        os.symlink(self.root / "notes.md", self.root / "linked.sql")
+        files = project.read_project(self.root)
+        self.assertEqual(
+            list(files), ["a.sql", "headwater.toml", "models/b.py", "models/deep/er/c.py"]
+        )
+        self.assertEqual(files["models/b.py"], "-- models/b.py")
+
+    def test_text_arrives_as_it_was_saved(self):
+        self.write("headwater.toml")
+        self.write("a.sql", "SELECT 'é'\r\n")
+        self.assertEqual(project.read_project(str(self.root))["a.sql"], "SELECT 'é'\r\n")
+
+    def test_a_folder_without_a_project_is_refused(self):
+        with self.assertRaisesRegex(errors.FileNotFoundError, "no `headwater.toml` in `"):
+            project.read_project(self.root)
+
+    def test_text_of_another_encoding_is_refused_by_name(self):
+        self.write("headwater.toml")
+        self.write("latin.sql", b"SELECT '\xe9'")
+        with self.assertRaisesRegex(errors.InvalidArgumentError, "latin.sql` is not UTF-8"):
+            project.read_project(self.root)
+
+    def test_a_project_is_small(self):
+        self.write("headwater.toml")
+        with open(self.root / "big.sql", "wb") as file:
+            file.truncate(project.PROJECT_BYTES_MAX + 1)
+        with self.assertRaisesRegex(errors.InvalidArgumentError, "more than 32 MiB"):
+            project.read_project(self.root)
+
+
+if __name__ == "__main__":
+    unittest.main()
