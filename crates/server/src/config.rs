@@ -26,8 +26,12 @@ pub struct ServerConfig {
     pub idle: Option<Duration>,
     /// How long to wait for another holder of the lake to end before giving up.
     pub lock_wait: Duration,
-    /// How long jobs under way may go on once the server is told to end.
+    /// How long jobs under way may go on once a request tells the server to end.
     pub drain: Duration,
+    /// How long jobs under way may go on once whoever started the server ends it, by a signal as a rule.
+    pub grace: Duration,
+    /// Whether the project's triggers are acted on.
+    pub triggers: bool,
     /// This program's hidden spawner command.
     pub spawner: SpawnCommand,
     /// Where downloaded packages are kept, shared by every lake of the user.
@@ -56,7 +60,9 @@ impl ServerConfig {
             socket: None,
             idle: None,
             lock_wait: Duration::ZERO,
-            drain: Duration::from_secs(10),
+            drain: Duration::from_secs(600),
+            grace: Duration::from_secs(10),
+            triggers: true,
             spawner,
             cache_dir: lake_dir.join("cache"),
             python_search: Vec::new(),

@@ -8,18 +8,33 @@
 //! Nothing here decides what a table, a branch or a job is: a handler parses, calls one room, and answers.
 //! Nothing here reads the environment or the home folder either; the command line does, once.
 
+mod actions;
+mod activity;
+mod answer;
 mod config;
+mod doors;
+mod ending;
 mod error;
+mod fill;
+mod http;
 mod lock;
+mod parts;
+mod project;
 mod running;
 mod server;
+mod settings;
 mod socket;
+mod statement;
+mod system;
+mod work;
 
 pub use axum::body::Body;
 pub use config::ServerConfig;
 pub use error::{Error, Result};
 pub use headwater_functions::{Isolation, SpawnCommand, spawner_main};
-pub use lock::{ServerInfo, find_server};
+pub use http::openapi;
+pub use lock::ServerInfo;
+pub use project::read_project;
 pub use running::Running;
 pub use server::Server;
 pub use socket::connect_socket;

@@ -32,22 +32,6 @@ pub struct ServerInfo {
     pub started: Timestamp,
 }
 
-/// Says which server holds this lake: `None` if none does. The inner value is `None` for the moment
-/// between a server's taking the lock and its being ready to answer.
-pub fn find_server(lake_dir: &Path) -> Result<Option<Option<ServerInfo>>> {
-    let path = lock_path(lake_dir);
-    let file = match File::open(&path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(source) => return Err(Error::Folder { path, source }),
-    };
-    match file.try_lock_shared() {
-        Ok(()) => Ok(None),
-        Err(TryLockError::WouldBlock) => Ok(Some(read_info(lake_dir))),
-        Err(TryLockError::Error(source)) => Err(Error::Folder { path, source }),
-    }
-}
-
 fn lock_path(lake_dir: &Path) -> PathBuf {
     lake_dir.join("server.lock")
 }
@@ -72,8 +56,8 @@ impl LakeLock {
     pub(crate) async fn take(lake_dir: &Path, wait: Duration) -> Result<Self> {
         let path = lock_path(lake_dir);
         let folder = |source| Error::Folder { path: path.clone(), source };
-        let open = File::options().create(true).truncate(false).write(true).read(true);
-        let file = open.open(&path).map_err(folder)?;
+        let mut options = File::options();
+        let file = options.create(true).truncate(false).write(true).open(&path).map_err(folder)?;
         let deadline = Instant::now() + wait;
         loop {
             match file.try_lock() {

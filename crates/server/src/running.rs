@@ -2,27 +2,43 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
 use hyper::{Request, Response};
+use tokio::task::JoinHandle;
 use tower::ServiceExt;
 
+use crate::lock::ServerInfo;
+use crate::parts::Parts;
+
 /// A server under way. Dropping it ends it at once, without letting jobs end; see [`Running::shutdown`].
-#[derive(Debug)]
 pub struct Running {
+    parts: Arc<Parts>,
     router: Router,
+    info: ServerInfo,
+    life: JoinHandle<()>,
 }
 
 impl Running {
+    pub(crate) fn new(
+        parts: Arc<Parts>,
+        router: Router,
+        info: ServerInfo,
+        life: JoinHandle<()>,
+    ) -> Self {
+        Running { parts, router, info, life }
+    }
+
     /// The address it listens on for HTTP, with the port that was picked.
     pub fn http_addr(&self) -> Option<SocketAddr> {
-        None
+        self.info.http
     }
 
     /// The Unix socket it listens on.
     pub fn socket(&self) -> Option<&Path> {
-        None
+        self.info.socket.as_deref()
     }
 
     /// Answers one request without a door.
@@ -34,9 +50,26 @@ impl Running {
     }
 
     /// Returns when the server has ended: by [`Running::shutdown`], by request, or by being idle.
-    pub async fn wait(&self) {}
+    pub async fn wait(&self) {
+        self.parts.ending.finished().await;
+    }
 
-    /// Stops accepting, lets jobs end for as long as the configuration says, cancels what is left, and
-    /// returns when all is put away.
-    pub async fn shutdown(&self) {}
+    /// Takes no more jobs, lets those under way end for as long as [`crate::ServerConfig::grace`] says,
+    /// interrupts what is left, and returns when all is put away.
+    pub async fn shutdown(&self) {
+        self.parts.ending.request(self.parts.config.grace);
+        self.wait().await;
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.life.abort();
+    }
+}
+
+impl std::fmt::Debug for Running {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Running").field(&self.info).finish()
+    }
 }

@@ -1,0 +1,156 @@
+//! What the server does about a trigger's event: it imports the files, runs the project, or does one after
+//! the other.
+//!
+//! Each commit carries the id of its part of the event. A part that was committed before, by a try that did
+//! not live to say so, is left out; so tables see every event once.
+
+use std::path::{Path, PathBuf};
+
+use async_trait::async_trait;
+use headwater_jobs::{JobContext, TriggerActions, event_part};
+use headwater_lake::Lake;
+use headwater_model::{
+    ErrorCode, ImportRequest, Problem, RefSpec, RunRequest, Trigger, TriggerEvent, TriggerImport,
+};
+use headwater_pipelines::Runner;
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::project::read_project;
+use crate::{fill, work};
+
+/// Acts on events.
+pub struct Actions {
+    /// Where to import.
+    pub lake: Lake,
+    /// What runs the project.
+    pub runner: Runner,
+    /// The project's folder.
+    pub project: PathBuf,
+}
+
+#[async_trait]
+impl TriggerActions for Actions {
+    async fn act(
+        &self,
+        trigger: &Trigger,
+        event: &TriggerEvent,
+        context: JobContext,
+    ) -> Result<Value, Problem> {
+        let mut result = serde_json::Map::new();
+        if let Some(import) = &trigger.import {
+            let request = self.import_request(trigger, import, event, &context)?;
+            let part = request.event.clone();
+            let report = work::import(&self.lake, request, &context).await;
+            result.insert("import".into(), once(report, part.as_deref(), &context)?);
+        }
+        if trigger.run {
+            let request = self.run_request(trigger, event, &context).await?;
+            let part = request.event.clone();
+            let report = work::run(&self.runner, request, &context).await;
+            result.insert("run".into(), once(report, part.as_deref(), &context)?);
+        }
+        Ok(Value::Object(result))
+    }
+}
+
+impl Actions {
+    fn import_request(
+        &self,
+        trigger: &Trigger,
+        import: &TriggerImport,
+        event: &TriggerEvent,
+        context: &JobContext,
+    ) -> Result<ImportRequest, Problem> {
+        let sources = if event.files.is_empty() {
+            import.sources.iter().map(|source| absolute(&self.project, source)).collect()
+        } else {
+            // A file's name may hold `*`; it stands for itself.
+            event.files.clone()
+        };
+        Ok(ImportRequest {
+            table: import.table.clone(),
+            sources,
+            reference: reference(trigger)?,
+            on_error: import.on_error,
+            author: Some(context.author().to_owned()),
+            event: Some(event_part(&event.id, "import")),
+            ..ImportRequest::default()
+        })
+    }
+
+    async fn run_request(
+        &self,
+        trigger: &Trigger,
+        event: &TriggerEvent,
+        context: &JobContext,
+    ) -> Result<RunRequest, Problem> {
+        let project = self.project.clone();
+        let files = tokio::task::spawn_blocking(move || read_project(&project)).await;
+        let files = files.map_err(|error| {
+            Problem::new(ErrorCode::Internal, format!("the project was not read: {error}"))
+        })??;
+        Ok(RunRequest {
+            files,
+            reference: reference(trigger)?,
+            parameters: fill::parameters(trigger, event),
+            author: Some(context.author().to_owned()),
+            event: Some(event_part(&event.id, "run")),
+            ..RunRequest::default()
+        })
+    }
+}
+
+fn reference(trigger: &Trigger) -> Result<Option<RefSpec>, Problem> {
+    let parse = |branch: &String| branch.parse::<RefSpec>();
+    let reference = trigger.branch.as_ref().map(parse).transpose();
+    reference.map_err(|error| headwater_model::Fault::to_problem(&error))
+}
+
+/// A source of a schedule's import, which is relative to the project's root.
+fn absolute(project: &Path, source: &str) -> String {
+    project.join(source).to_string_lossy().into_owned()
+}
+
+/// A part's report; null where an earlier try had committed it already.
+fn once<T: Serialize>(
+    report: Result<T, Problem>,
+    part: Option<&str>,
+    context: &JobContext,
+) -> Result<Value, Problem> {
+    match report {
+        Ok(report) => Ok(json!(report)),
+        Err(problem) if was_committed(&problem, part) => {
+            context.log_system("an earlier try had committed this part of the event");
+            Ok(Value::Null)
+        }
+        Err(problem) => Err(problem),
+    }
+}
+
+fn was_committed(problem: &Problem, part: Option<&str>) -> bool {
+    let committed = problem.context.get("event").and_then(Value::as_str);
+    problem.code == ErrorCode::AlreadyExists && committed.is_some() && committed == part
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_same_part_of_the_same_event_was_committed() {
+        let mut problem = Problem::new(ErrorCode::AlreadyExists, "committed");
+        assert!(!was_committed(&problem, Some("e/import")));
+        problem.context.insert("event".into(), "e/import".into());
+        assert!(was_committed(&problem, Some("e/import")));
+        assert!(!was_committed(&problem, Some("e/run")));
+        problem.code = ErrorCode::CommitConflict;
+        assert!(!was_committed(&problem, Some("e/import")));
+    }
+
+    #[test]
+    fn sources_of_schedules_lie_in_the_project() {
+        assert_eq!(absolute(Path::new("/p"), "in/*.csv"), "/p/in/*.csv");
+        assert_eq!(absolute(Path::new("/p"), "/in/a.csv"), "/in/a.csv");
+    }
+}

@@ -1,0 +1,162 @@
+//! The doors: HTTP/1.1, and HTTP/2 with prior knowledge, on one TCP port and on one Unix socket.
+//!
+//! The first bytes of a connection tell which of the two it speaks. There is no TLS: TCP is bound to
+//! loopback addresses only, and the socket is its owner's alone.
+
+use std::fs::Permissions;
+use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use axum::serve::{Listener, ListenerExt};
+use axum::{Extension, Router};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, UnixListener};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::http::origin::OverTcp;
+use crate::socket::short_path;
+use crate::{Error, Result, ServerConfig};
+
+/// How long a client may take to send a request's head.
+const HEAD_PATIENCE: Duration = Duration::from_secs(30);
+
+/// How often HTTP/2 connections are asked for a sign of life.
+const PING_EVERY: Duration = Duration::from_secs(30);
+
+/// How long connections may take to end, once the doors close.
+const CLOSE_PATIENCE: Duration = Duration::from_secs(2);
+
+/// The doors, bound and not yet open: connections wait.
+pub struct Bound {
+    tcp: Option<TcpListener>,
+    socket: Option<(UnixListener, PathBuf)>,
+}
+
+impl Bound {
+    /// Binds what the configuration names.
+    pub async fn bind(config: &ServerConfig) -> Result<Self> {
+        let tcp = match config.http {
+            Some(address) => Some(bind_tcp(address).await?),
+            None => None,
+        };
+        let socket = match &config.socket {
+            Some(path) => Some((bind_socket(path)?, path.clone())),
+            None => None,
+        };
+        Ok(Bound { tcp, socket })
+    }
+
+    /// The address, with the port that was picked.
+    pub fn http_addr(&self) -> Option<SocketAddr> {
+        self.tcp.as_ref()?.local_addr().ok()
+    }
+
+    /// Opens the doors.
+    pub fn open(self, router: &Router) -> Doors {
+        let closing = CancellationToken::new();
+        let mut loops = JoinSet::new();
+        if let Some(listener) = self.tcp {
+            let listener = listener.tap_io(|stream| {
+                // An answer of several small frames must not wait for acknowledgements.
+                let _ = stream.set_nodelay(true);
+            });
+            let router = router.clone().layer(Extension(OverTcp));
+            loops.spawn(serve(listener, router, closing.clone()));
+        }
+        let mut path = None;
+        if let Some((listener, bound)) = self.socket {
+            loops.spawn(serve(listener, router.clone(), closing.clone()));
+            path = Some(bound);
+        }
+        Doors { closing, loops, path }
+    }
+}
+
+async fn bind_tcp(address: SocketAddr) -> Result<TcpListener> {
+    if !address.ip().is_loopback() {
+        return Err(Error::NotLoopback { address });
+    }
+    let failed = |source| Error::Listen { address: address.to_string(), source };
+    TcpListener::bind(address).await.map_err(failed)
+}
+
+/// Binds the socket beside its place and moves it there once nobody else may use it. What lies there was
+/// left behind by a server that was killed: the lake's lock is ours.
+fn bind_socket(path: &Path) -> Result<UnixListener> {
+    let failed = |source| Error::Listen { address: path.display().to_string(), source };
+    let mut new = path.as_os_str().to_owned();
+    new.push(".new");
+    let new = PathBuf::from(new);
+    let _ = std::fs::remove_file(&new);
+    let (short, _folder) = short_path(&new).map_err(failed)?;
+    let listener = UnixListener::bind(short).map_err(failed)?;
+    std::fs::set_permissions(&new, Permissions::from_mode(0o600)).map_err(failed)?;
+    std::fs::rename(&new, path).map_err(failed)?;
+    Ok(listener)
+}
+
+/// The doors, open. Dropping them cuts every connection.
+pub struct Doors {
+    closing: CancellationToken,
+    loops: JoinSet<()>,
+    path: Option<PathBuf>,
+}
+
+impl Doors {
+    /// Accepts no more connections, and lets requests under way end, for a moment.
+    pub async fn close(mut self) {
+        self.remove_socket();
+        self.closing.cancel();
+        while self.loops.join_next().await.is_some() {}
+    }
+
+    fn remove_socket(&mut self) {
+        if let Some(path) = self.path.take() {
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+impl Drop for Doors {
+    fn drop(&mut self) {
+        self.remove_socket();
+    }
+}
+
+async fn serve<L: Listener>(mut listener: L, router: Router, closing: CancellationToken) {
+    let graceful = GracefulShutdown::new();
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            () = closing.cancelled() => break,
+            // It waits by itself where there are no file descriptors left.
+            (stream, _) = listener.accept() => {
+                connections.spawn(serve_connection(stream, router.clone(), graceful.watcher()));
+            }
+            Some(_) = connections.join_next() => {}
+        }
+    }
+    drop(listener);
+    // What is still under way then is cut when the set is dropped.
+    let _ = tokio::time::timeout(CLOSE_PATIENCE, graceful.shutdown()).await;
+}
+
+async fn serve_connection<Io>(stream: Io, router: Router, watcher: Watcher)
+where
+    Io: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
+{
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_PATIENCE);
+    builder.http2().timer(TokioTimer::new()).keep_alive_interval(PING_EVERY);
+    let service = TowerToHyperService::new(router);
+    let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
+    if let Err(error) = watcher.watch(connection).await {
+        tracing::debug!("a connection was cut: {error}");
+    }
+}

@@ -1,0 +1,149 @@
+//! Branches: list, make, look at, change, delete, merge.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use headwater_model::{
+    Branch, CreateRef, ErrorCode, Fault, MergeOutcome, MergeReport, MergeRequest, Problem,
+    UpdateRef,
+};
+use serde::Deserialize;
+use serde_json::json;
+use utoipa::IntoParams;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::App;
+use super::extract::{Author, Body, Parameters, Segments};
+use super::failure::{Answer, Failure};
+
+pub(super) fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .routes(routes!(list, create))
+        .routes(routes!(show, update, remove))
+        .routes(routes!(merge))
+}
+
+/// Which branches or tags to list.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub struct Filter {
+    /// Only names that begin so.
+    pub prefix: Option<String>,
+}
+
+/// How to delete.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub struct Removal {
+    /// Succeed where there is nothing to delete.
+    #[serde(default)]
+    pub if_exists: bool,
+}
+
+impl Removal {
+    /// The outcome of a removal, where its thing may have been missing all along.
+    pub fn settle<E: Fault>(&self, outcome: Result<(), E>) -> Answer<StatusCode> {
+        let missing = |error: &E| {
+            let code = error.code();
+            [ErrorCode::RefNotFound, ErrorCode::TableNotFound, ErrorCode::NamespaceNotFound]
+                .contains(&code)
+        };
+        match outcome {
+            Err(error) if !(self.if_exists && missing(&error)) => Err(error.into()),
+            _ => Ok(StatusCode::NO_CONTENT),
+        }
+    }
+}
+
+/// Lists branches by name.
+#[utoipa::path(get, path = "/v1/branches", tag = "branch", params(Filter), responses(
+    (status = 200, body = [Branch]), (status = "default", body = Problem)))]
+async fn list(
+    State(app): State<App>,
+    Parameters(filter): Parameters<Filter>,
+) -> Answer<Json<Vec<Branch>>> {
+    Ok(Json(app.lake.catalog().branches(filter.prefix.as_deref()).await?))
+}
+
+/// Makes a branch: one small durable write, however many tables there are.
+#[utoipa::path(post, path = "/v1/branches", tag = "branch", request_body = CreateRef, responses(
+    (status = 201, body = Branch), (status = "default", body = Problem)))]
+async fn create(
+    State(app): State<App>,
+    Body(request): Body<CreateRef>,
+) -> Answer<(StatusCode, Json<Branch>)> {
+    let branch = app.lake.catalog().create_branch(request).await?;
+    Ok((StatusCode::CREATED, Json(branch)))
+}
+
+/// Answers a branch.
+#[utoipa::path(get, path = "/v1/branches/{branch}", tag = "branch",
+    params(("branch" = String, Path)),
+    responses((status = 200, body = Branch), (status = "default", body = Problem)))]
+async fn show(State(app): State<App>, Segments(name): Segments<String>) -> Answer<Json<Branch>> {
+    Ok(Json(app.lake.catalog().branch(&name).await?))
+}
+
+/// Renames a branch, or says whether it takes direct writes.
+#[utoipa::path(patch, path = "/v1/branches/{branch}", tag = "branch",
+    params(("branch" = String, Path)), request_body = UpdateRef,
+    responses((status = 200, body = Branch), (status = "default", body = Problem)))]
+async fn update(
+    State(app): State<App>,
+    Segments(name): Segments<String>,
+    Body(change): Body<UpdateRef>,
+) -> Answer<Json<Branch>> {
+    let catalog = app.lake.catalog();
+    let mut branch = catalog.branch(&name).await?;
+    if let Some(new) = change.name.filter(|new| *new != branch.name) {
+        branch = catalog.rename_branch(&branch.name, &new).await?;
+    }
+    if let Some(protected) = change.protected {
+        branch = catalog.protect_branch(&branch.name, protected).await?;
+    }
+    Ok(Json(branch))
+}
+
+/// Deletes a branch; its commits stay reachable by their ids.
+#[utoipa::path(delete, path = "/v1/branches/{branch}", tag = "branch",
+    params(("branch" = String, Path), Removal),
+    responses((status = 204), (status = "default", body = Problem)))]
+async fn remove(
+    State(app): State<App>,
+    Segments(name): Segments<String>,
+    Parameters(removal): Parameters<Removal>,
+) -> Answer<StatusCode> {
+    removal.settle(app.lake.catalog().delete_branch(&name).await)
+}
+
+/// Merges a ref into a branch. Where both changed the same tables nothing is changed, and the error
+/// `merge_conflict` holds the report in its context, as `report`; a dry run answers the report itself.
+#[utoipa::path(post, path = "/v1/branches/{branch}/merge", tag = "branch",
+    params(("branch" = String, Path)), request_body = MergeRequest,
+    responses((status = 200, body = MergeReport), (status = "default", body = Problem)))]
+async fn merge(
+    State(app): State<App>,
+    Segments(target): Segments<String>,
+    author: Author,
+    Body(request): Body<MergeRequest>,
+) -> Answer<Json<MergeReport>> {
+    let (source, dry_run) = (request.source.clone(), request.dry_run);
+    let report = app.lake.merge(&target, request, &author.or(None)).await?;
+    if report.outcome == MergeOutcome::Conflict && !dry_run {
+        return Err(conflict(&target, &source.to_string(), &report));
+    }
+    Ok(Json(report))
+}
+
+fn conflict(target: &str, source: &str, report: &MergeReport) -> Failure {
+    let tables: Vec<_> =
+        report.conflicts.iter().map(|conflict| format!("`{}`", conflict.table)).collect();
+    let message = format!("`{target}` and `{source}` both changed {}", tables.join(", "));
+    let mut problem = Problem::new(ErrorCode::MergeConflict, message)
+        .with_hint("Make the change of one side again on the other, then merge.");
+    problem.context.insert("report".to_owned(), json!(report));
+    Failure(problem)
+}

@@ -1,0 +1,122 @@
+//! Jobs: list, look at, follow, stop. An id may be shortened to the beginning or the end that is its own.
+
+use axum::Json;
+use axum::body::Body as AnswerBody;
+use axum::extract::State;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use futures::{StreamExt, TryStreamExt};
+use headwater_jobs::JobFilter;
+use headwater_model::{Job, JobEvent, Problem};
+use serde::Deserialize;
+use utoipa::IntoParams;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::App;
+use super::extract::{Parameters, Segments, parse_moment, parse_words};
+use super::failure::Answer;
+
+/// The most jobs in one answer.
+const JOBS_MAX: usize = 10_000;
+
+pub(super) fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .routes(routes!(list))
+        .routes(routes!(show))
+        .routes(routes!(events))
+        .routes(routes!(stop))
+}
+
+/// Which jobs to list.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+struct Filter {
+    /// Only these kinds, with commas between them: `query`, `import`, `run`, `trigger`.
+    kind: Option<String>,
+    /// Only these statuses, with commas between them: `queued`, `running`, `succeeded`, `failed`, `cancelled`,
+    /// `interrupted`.
+    status: Option<String>,
+    /// Only jobs recorded at this moment or later: RFC 3339, or a day.
+    since: Option<String>,
+    /// At most so many; 100 where nothing is said, 10,000 at the most.
+    limit: Option<usize>,
+}
+
+/// Lists jobs, newest first.
+#[utoipa::path(get, path = "/v1/jobs", tag = "job", params(Filter), responses(
+    (status = 200, body = [Job]), (status = "default", body = Problem)))]
+async fn list(
+    State(app): State<App>,
+    Parameters(filter): Parameters<Filter>,
+) -> Answer<Json<Vec<Job>>> {
+    let filter = JobFilter {
+        kinds: parse_words(filter.kind.as_deref(), "kind of job")?,
+        statuses: parse_words(filter.status.as_deref(), "status of a job")?,
+        since: filter.since.as_deref().map(parse_moment).transpose()?,
+        until: None,
+        limit: filter.limit.unwrap_or(100).min(JOBS_MAX),
+    };
+    Ok(Json(app.jobs.list(&filter).await?))
+}
+
+/// Answers a job as it stands.
+#[utoipa::path(get, path = "/v1/jobs/{job}", tag = "job", params(("job" = String, Path)),
+    responses((status = 200, body = Job), (status = "default", body = Problem)))]
+async fn show(State(app): State<App>, Segments(id): Segments<String>) -> Answer<Json<Job>> {
+    Ok(Json(app.jobs.get(&id).await?))
+}
+
+/// Which events to answer.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+struct Range {
+    /// Only events after this sequence; all where nothing is said.
+    #[serde(default)]
+    after: u64,
+    /// Go on until the job has ended.
+    #[serde(default)]
+    follow: bool,
+}
+
+/// Answers a job's events, one JSON object a line.
+#[utoipa::path(get, path = "/v1/jobs/{job}/events", tag = "job",
+    params(("job" = String, Path), Range), responses(
+    (status = 200, body = JobEvent, content_type = "application/x-ndjson"),
+    (status = "default", body = Problem)))]
+async fn events(
+    State(app): State<App>,
+    Segments(id): Segments<String>,
+    Parameters(range): Parameters<Range>,
+) -> Answer<Response> {
+    let id = app.jobs.get(&id).await?.id;
+    let body = if range.follow {
+        let events = app.jobs.follow(id, range.after).await?;
+        let lines = events.map_err(std::io::Error::other).and_then(async |event| line(&event));
+        AnswerBody::from_stream(lines.boxed())
+    } else {
+        let mut text = Vec::new();
+        for event in app.jobs.events(id, range.after).await? {
+            text.extend(line(&event).unwrap_or_default());
+        }
+        AnswerBody::from(text)
+    };
+    Ok(([(CONTENT_TYPE, "application/x-ndjson")], body).into_response())
+}
+
+fn line(event: &JobEvent) -> std::io::Result<Bytes> {
+    let mut text = serde_json::to_vec(event)?;
+    text.push(b'\n');
+    Ok(text.into())
+}
+
+/// Asks a job to stop, and answers how it stands; one that has ended stays as it is.
+#[utoipa::path(post, path = "/v1/jobs/{job}/stop", tag = "job", params(("job" = String, Path)),
+    responses((status = 200, body = Job), (status = "default", body = Problem)))]
+async fn stop(State(app): State<App>, Segments(id): Segments<String>) -> Answer<Json<Job>> {
+    let id = app.jobs.get(&id).await?.id;
+    Ok(Json(app.jobs.stop(id).await?))
+}

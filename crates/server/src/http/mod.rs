@@ -1,0 +1,107 @@
+//! The HTTP API: one file per noun, JSON in and out, and [`headwater_model::Problem`] for what goes wrong.
+//!
+//! A handler takes what it needs from the request, calls one room, and answers. The description of all of
+//! it, `/v1/openapi.json`, is made from the handlers themselves.
+
+mod branch;
+mod extract;
+mod failure;
+mod health;
+mod import;
+mod job;
+mod namespace;
+pub(crate) mod origin;
+mod panic;
+mod query;
+mod reference;
+mod run;
+mod table;
+mod tag;
+mod trigger;
+mod usage;
+
+use std::sync::Arc;
+
+use axum::extract::{DefaultBodyLimit, Request};
+use axum::middleware::{from_fn, from_fn_with_state};
+use axum::routing::get;
+use axum::{Json, Router};
+use headwater_model::{ErrorCode, Problem};
+use utoipa::openapi::{Info, License, OpenApi, OpenApiBuilder};
+use utoipa_axum::router::OpenApiRouter;
+
+use crate::activity;
+use crate::parts::Parts;
+use failure::Failure;
+
+/// What every handler is given.
+pub(crate) type App = Arc<Parts>;
+
+/// The longest body, runs apart.
+const BODY_BYTES_MAX: usize = 1 << 20;
+
+/// The description of the HTTP API.
+pub fn openapi() -> OpenApi {
+    api().into_openapi()
+}
+
+/// The whole API, ready to answer.
+pub(crate) fn router(app: &App) -> Router {
+    let (router, description) = api().split_for_parts();
+    let description = Arc::new(description);
+    let described = get(move || async move { Json(description) });
+    router
+        .route("/v1/openapi.json", described)
+        .fallback(unknown_route)
+        .method_not_allowed_fallback(unknown_method)
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .layer(from_fn(panic::catch))
+        .layer(from_fn(origin::check))
+        .layer(from_fn_with_state(app.activity.clone(), activity::count))
+        .with_state(app.clone())
+}
+
+fn api() -> OpenApiRouter<App> {
+    OpenApiRouter::with_openapi(head())
+        .merge(branch::routes())
+        .merge(health::routes())
+        .merge(import::routes())
+        .merge(job::routes())
+        .merge(namespace::routes())
+        .merge(query::routes())
+        .merge(reference::routes())
+        .merge(run::routes())
+        .merge(table::routes())
+        .merge(tag::routes())
+        .merge(trigger::routes())
+        .merge(usage::routes())
+}
+
+fn head() -> OpenApi {
+    let mut info = Info::new("Headwater", env!("CARGO_PKG_VERSION"));
+    info.description = Some(
+        "A serverless lakehouse. Names in paths are percent-encoded (`feature%2Fx`). Every error is a \
+         `Problem` with the HTTP status of its code. `x-headwater-author` says who asks."
+            .to_owned(),
+    );
+    let mut license = License::new("Apache-2.0");
+    license.identifier = Some("Apache-2.0".to_owned());
+    info.license = Some(license);
+    OpenApiBuilder::new().info(info).build()
+}
+
+async fn unknown_route(request: Request) -> Failure {
+    unknown(&request)
+}
+
+async fn unknown_method(request: Request) -> Failure {
+    unknown(&request)
+}
+
+fn unknown(request: &Request) -> Failure {
+    let message = format!("there is no `{} {}`", request.method(), request.uri().path());
+    Failure(
+        Problem::new(ErrorCode::RouteNotFound, message)
+            .with_hint("See the addresses in `/v1/openapi.json`."),
+    )
+}

@@ -1,0 +1,54 @@
+//! A handler that panics is a fault of Headwater's own: it is answered with `internal` and logged, and
+//! neither the connection nor the server ends over it.
+
+use std::any::Any;
+use std::panic::AssertUnwindSafe;
+
+use axum::extract::Request;
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use futures::FutureExt;
+use headwater_model::{ErrorCode, Problem};
+
+use super::failure::Failure;
+
+/// Answers a panic.
+pub async fn catch(request: Request, next: Next) -> Response {
+    let path = request.uri().path().to_owned();
+    // Nothing of the request outlives the panic, so nothing half-changed can be seen afterwards.
+    let answer = AssertUnwindSafe(next.run(request)).catch_unwind().await;
+    answer.unwrap_or_else(|payload| {
+        let mut problem = Problem::new(ErrorCode::Internal, format!("`{path}` panicked"))
+            .with_hint("Report this, with the server's log.");
+        problem.causes.push(describe(&*payload));
+        Failure(problem).into_response()
+    })
+}
+
+fn describe(payload: &(dyn Any + Send)) -> String {
+    let text = payload.downcast_ref::<&str>().map(ToString::to_string);
+    text.or_else(|| payload.downcast_ref::<String>().cloned()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::Router;
+    use axum::body::Body;
+    use axum::routing::get;
+    use tower::ServiceExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_is_an_internal_error() {
+        let broken = async || {
+            let idea: Option<u8> = None;
+            idea.expect("an idea").to_string()
+        };
+        let router: Router =
+            Router::new().route("/", get(broken)).layer(axum::middleware::from_fn(catch));
+        let request = Request::builder().uri("/").body(Body::empty()).expect("a request");
+        let response = router.oneshot(request).await.expect("an answer");
+        assert_eq!(response.status(), 500);
+    }
+}

@@ -1,0 +1,52 @@
+//! Runs of a project, as a job.
+
+use axum::Json;
+use axum::extract::{DefaultBodyLimit, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use headwater_jobs::NewJob;
+use headwater_model::{Job, JobKind, Problem, RunPlan, RunRequest};
+use serde_json::json;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::App;
+use super::extract::{Author, Body};
+use super::failure::{Answer, Failure};
+
+/// The longest project, as JSON.
+const BODY_BYTES_MAX: usize = 64 << 20;
+
+pub(super) fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new().routes(routes!(run)).layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+}
+
+/// Runs a project on a branch. With `dry_run` it answers the plan, and nothing runs.
+#[utoipa::path(post, path = "/v1/runs", tag = "run", request_body = RunRequest, responses(
+    (status = 202, description = "The job.", body = Job),
+    (status = 200, description = "The plan, for a dry run.", body = RunPlan),
+    (status = "default", body = Problem)))]
+async fn run(
+    State(app): State<App>,
+    author: Author,
+    Body(mut request): Body<RunRequest>,
+) -> Answer<Response> {
+    if request.files.is_empty() {
+        return Err(Failure::invalid("the project has no files", "Send its files in `files`."));
+    }
+    if request.dry_run {
+        return Ok(Json(app.runner.plan(&request).await?).into_response());
+    }
+    app.settings.refresh().await;
+    let author = author.or(request.author.take());
+    let branch = app.branch_to_write(request.reference.as_ref()).await?;
+    request.author = Some(author.clone());
+    let new = NewJob {
+        reference: Some(branch),
+        event: request.event.clone(),
+        payload: json!(request),
+        ..NewJob::new(JobKind::Run, crate::work::run_summary(&request), author)
+    };
+    let id = app.jobs.submit(new).await?;
+    Ok((StatusCode::ACCEPTED, Json(app.jobs.job(id).await?)).into_response())
+}

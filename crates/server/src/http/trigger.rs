@@ -1,0 +1,79 @@
+//! Triggers, which `headwater.toml` declares, and their events.
+
+use axum::Json;
+use axum::extract::State;
+use headwater_jobs::{TriggerEventFilter, Triggers};
+use headwater_model::{ErrorCode, Problem, TriggerEvent, TriggerStatus};
+use serde::Deserialize;
+use utoipa::IntoParams;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::App;
+use super::extract::{Parameters, Segments, parse_words};
+use super::failure::{Answer, Failure};
+
+/// The most events in one answer.
+const EVENTS_MAX: usize = 10_000;
+
+pub(super) fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new().routes(routes!(list)).routes(routes!(events)).routes(routes!(replay))
+}
+
+/// Lists triggers by name, as `headwater.toml` has them now; where that cannot be read, the error says why.
+#[utoipa::path(get, path = "/v1/triggers", tag = "trigger", responses(
+    (status = 200, body = [TriggerStatus]), (status = "default", body = Problem)))]
+async fn list(State(app): State<App>) -> Answer<Json<Vec<TriggerStatus>>> {
+    app.settings.refresh().await;
+    if let Some(problem) = app.settings.problem() {
+        return Err(Failure(problem));
+    }
+    Ok(Json(app.triggers.as_ref().map(Triggers::list).unwrap_or_default()))
+}
+
+/// Which events to list.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+struct Filter {
+    /// Only these statuses, with commas between them: `pending`, `running`, `done`, `failed`.
+    status: Option<String>,
+    /// Only events of this trigger.
+    trigger: Option<String>,
+    /// At most so many; 100 where nothing is said, 10,000 at the most.
+    limit: Option<usize>,
+}
+
+/// Lists events, newest first.
+#[utoipa::path(get, path = "/v1/trigger-events", tag = "trigger", params(Filter), responses(
+    (status = 200, body = [TriggerEvent]), (status = "default", body = Problem)))]
+async fn events(
+    State(app): State<App>,
+    Parameters(filter): Parameters<Filter>,
+) -> Answer<Json<Vec<TriggerEvent>>> {
+    let filter = TriggerEventFilter {
+        statuses: parse_words(filter.status.as_deref(), "status of an event")?,
+        trigger: filter.trigger,
+        limit: filter.limit.unwrap_or(100).min(EVENTS_MAX),
+    };
+    let Some(triggers) = &app.triggers else { return Ok(Json(Vec::new())) };
+    Ok(Json(triggers.events(&filter).await?))
+}
+
+/// Has an event acted on again: one that failed begins anew, one that waits is due at once.
+#[utoipa::path(post, path = "/v1/trigger-events/{event}/replay", tag = "trigger",
+    params(("event" = String, Path)),
+    responses((status = 200, body = TriggerEvent), (status = "default", body = Problem)))]
+async fn replay(
+    State(app): State<App>,
+    Segments(event): Segments<String>,
+) -> Answer<Json<TriggerEvent>> {
+    let triggers = app.triggers.as_ref().ok_or_else(|| {
+        let message = format!("there is no trigger event `{event}`: the lake has no project");
+        Failure(
+            Problem::new(ErrorCode::TriggerNotFound, message)
+                .with_hint("Declare triggers in the `headwater.toml` beside the lake."),
+        )
+    })?;
+    Ok(Json(triggers.replay(&event).await?))
+}

@@ -1,0 +1,162 @@
+//! The parts of a running server, and the order in which they start.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use headwater_engine::{Engine, EngineOptions};
+use headwater_functions::{Functions, FunctionsOptions};
+use headwater_jobs::{Jobs, JobsOptions, Triggers, TriggersOptions};
+use headwater_lake::Lake;
+use headwater_model::{ErrorCode, Health, JobKind, Problem, RefSpec};
+use headwater_pipelines::Runner;
+
+use crate::actions::Actions;
+use crate::activity::Activity;
+use crate::ending::Ending;
+use crate::settings::Settings;
+use crate::work::{Imports, Runs};
+use crate::{Error, Result, ServerConfig, system};
+
+/// The parts of a running server.
+pub struct Parts {
+    pub config: ServerConfig,
+    pub lake: Lake,
+    pub engine: Engine,
+    pub jobs: Jobs,
+    pub runner: Runner,
+    /// None for a lake without a project, and for a server that is to leave triggers alone.
+    pub triggers: Option<Triggers>,
+    pub settings: Settings,
+    pub activity: Activity,
+    pub ending: Ending,
+}
+
+impl Parts {
+    /// Starts everything, from the ground up. The spawner comes first, while the process is still small;
+    /// executors come last, since jobs that waited in the last process begin with them.
+    pub async fn start(config: ServerConfig) -> Result<Self> {
+        let folder = &config.lake_dir;
+        let functions = start_functions(&config).await?;
+        clear_spill(&folder.join("spill"))?;
+        let lake = Lake::open_local(folder).await.map_err(|error| Error::room(&error))?;
+        let engine = start_engine(&config, &lake)?;
+        let jobs = Jobs::open(lake.store().clone(), lake.clock().clone(), JobsOptions::default())
+            .await
+            .map_err(|error| Error::room(&error))?;
+        system::register(&engine, &jobs);
+        let runner = Runner::new(engine.clone(), functions, jobs.clone());
+        quarantine_interrupted(&runner, &jobs).await;
+        let triggers = start_triggers(&config, &lake, &jobs, &runner).await?;
+        let settings = Settings::new(config.project_dir.clone(), jobs.clone(), triggers.clone());
+        settings.refresh().await;
+        jobs.register(JobKind::Import, Arc::new(Imports(lake.clone())));
+        jobs.register(JobKind::Run, Arc::new(Runs(runner.clone())));
+        let (activity, ending) = (Activity::default(), Ending::default());
+        Ok(Parts { config, lake, engine, jobs, runner, triggers, settings, activity, ending })
+    }
+
+    /// What the server says of itself.
+    pub fn health(&self) -> Health {
+        let stopping = self.ending.is_requested();
+        Health {
+            status: if stopping { "stopping" } else { "ok" }.to_owned(),
+            version: self.config.version.clone(),
+            pid: std::process::id(),
+            lake: self.config.lake_dir.display().to_string(),
+            jobs_running: self.jobs.running() as u64,
+        }
+    }
+
+    /// The branch that a request is to write to: `main` where it says nothing.
+    pub async fn branch_to_write(&self, reference: Option<&RefSpec>) -> Result<String, Problem> {
+        let main = RefSpec::main();
+        let reference = reference.unwrap_or(&main);
+        let resolved = self.lake.catalog().resolve(reference).await;
+        let resolved = resolved.map_err(|error| headwater_model::Fault::to_problem(&error))?;
+        resolved.branch.ok_or_else(|| {
+            let message = format!("`{reference}` is no branch, and cannot be written to");
+            Problem::new(ErrorCode::InvalidArgument, message)
+                .with_hint("Make a branch from it and write there.")
+        })
+    }
+
+    /// Waits until nothing has happened for as long as the configuration says.
+    pub async fn idle(&self) {
+        let Some(patience) = self.config.idle else { return std::future::pending().await };
+        let pause = (patience / 4).clamp(Duration::from_millis(10), Duration::from_secs(5));
+        loop {
+            tokio::time::sleep(pause).await;
+            let busy = self.jobs.running() > 0 || self.settings.has_triggers();
+            if !busy && self.activity.idle() >= patience {
+                return;
+            }
+        }
+    }
+}
+
+async fn start_functions(config: &ServerConfig) -> Result<Functions> {
+    let options = FunctionsOptions {
+        spawner: config.spawner.clone(),
+        environments_dir: config.lake_dir.join("environments"),
+        tools_dir: config.lake_dir.join("tools"),
+        cache_dir: config.cache_dir.clone(),
+        memory_bytes_total: config.memory_bytes / 2,
+        concurrency: config.functions_concurrency,
+        python_search: config.python_search.clone(),
+        isolation: config.isolation,
+    };
+    let functions = Functions::start(options).await.map_err(|error| Error::room(&error))?;
+    for warning in functions.warnings() {
+        tracing::warn!("{warning}");
+    }
+    Ok(functions)
+}
+
+fn start_engine(config: &ServerConfig, lake: &Lake) -> Result<Engine> {
+    let memory_bytes = config.memory_bytes / 2;
+    let options = EngineOptions {
+        memory_bytes,
+        query_memory_bytes: memory_bytes,
+        spill_dir: config.lake_dir.join("spill"),
+        threads: config.threads,
+        ..EngineOptions::default()
+    };
+    Engine::new(lake.clone(), options).map_err(|error| Error::room(&error))
+}
+
+/// Removes what statements of a killed server had spilled.
+fn clear_spill(folder: &Path) -> Result<()> {
+    match std::fs::remove_dir_all(folder) {
+        Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+            Err(Error::Folder { path: PathBuf::from(folder), source })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Keeps the branches of runs that the last server did not live to see the end of, and marks them: they are
+/// readable, and cannot be merged unchecked.
+async fn quarantine_interrupted(runner: &Runner, jobs: &Jobs) {
+    for id in jobs.interrupted() {
+        if let Err(error) = runner.quarantine(*id).await {
+            tracing::warn!("the branch of the interrupted run {id} cannot be marked: {error}");
+        }
+    }
+}
+
+async fn start_triggers(
+    config: &ServerConfig,
+    lake: &Lake,
+    jobs: &Jobs,
+    runner: &Runner,
+) -> Result<Option<Triggers>> {
+    let Some(project) = config.project_dir.clone().filter(|_| config.triggers) else {
+        return Ok(None);
+    };
+    let (store, clock) = (lake.store().clone(), lake.clock().clone());
+    let options = TriggersOptions::new(store, clock, jobs.clone(), &project);
+    let actions = Actions { lake: lake.clone(), runner: runner.clone(), project };
+    let triggers = Triggers::start(options, Arc::new(actions)).await;
+    triggers.map(Some).map_err(|error| Error::room(&error))
+}

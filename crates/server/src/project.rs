@@ -1,0 +1,124 @@
+//! Which files of a project travel to a run: its `headwater.toml`, SQL and Python files.
+//!
+//! Data never does: hidden folders, virtual environments and folders called `data` are left out, and so are
+//! other projects within the folder.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::Path;
+
+use headwater_model::{ErrorCode, Problem};
+
+/// The file that makes a folder a project.
+pub const PROJECT_FILE: &str = "headwater.toml";
+
+/// The most that one project may hold; code is small, and data does not belong here.
+const PROJECT_BYTES_MAX: u64 = 32 << 20;
+
+/// The deepest folder that is read.
+const DEPTH_MAX: usize = 8;
+
+/// The project's files by path relative to its root, with `/`.
+///
+/// Errors: `file_not_found` where there is no project; `invalid_argument` where it is too large or a file
+/// is not UTF-8 text.
+pub fn read_project(root: &Path) -> Result<BTreeMap<String, String>, Problem> {
+    if !root.join(PROJECT_FILE).is_file() {
+        let message = format!("there is no `{PROJECT_FILE}` in `{}`", root.display());
+        return Err(Problem::new(ErrorCode::FileNotFound, message)
+            .with_hint("Make a project with `headwater init`."));
+    }
+    let mut files = BTreeMap::new();
+    let mut bytes = 0;
+    let mut folders = vec![(root.to_owned(), 0)];
+    while let Some((folder, depth)) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).map_err(unreadable(&folder))?.flatten() {
+            let path = entry.path();
+            let Ok(kind) = entry.file_type() else { continue };
+            if kind.is_dir() && depth < DEPTH_MAX && is_code_folder(&path) {
+                folders.push((path, depth + 1));
+            } else if kind.is_file() && is_code_file(root, &path) {
+                bytes += entry.metadata().map_or(0, |metadata| metadata.len());
+                check_size(root, bytes)?;
+                files.insert(relative(root, &path), read_text(&path)?);
+            }
+        }
+    }
+    Ok(files)
+}
+
+fn check_size(root: &Path, bytes: u64) -> Result<(), Problem> {
+    if bytes <= PROJECT_BYTES_MAX {
+        return Ok(());
+    }
+    let message = format!("the project in `{}` holds more than 32 MiB of code", root.display());
+    Err(Problem::new(ErrorCode::InvalidArgument, message)
+        .with_hint("Keep data outside the project; import it into tables."))
+}
+
+fn read_text(path: &Path) -> Result<String, Problem> {
+    let text = std::fs::read(path).map_err(unreadable(path))?;
+    String::from_utf8(text).map_err(|_| {
+        let message = format!("`{}` is not UTF-8 text", path.display());
+        Problem::new(ErrorCode::InvalidArgument, message).with_hint("Save the file as UTF-8.")
+    })
+}
+
+fn unreadable(path: &Path) -> impl FnOnce(io::Error) -> Problem {
+    move |error| {
+        let message = format!("`{}` cannot be read", path.display());
+        let mut problem = Problem::new(ErrorCode::Storage, message);
+        problem.causes.push(error.to_string());
+        problem
+    }
+}
+
+fn is_code_folder(path: &Path) -> bool {
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or(".");
+    !name.starts_with('.')
+        && !["__pycache__", "node_modules", "venv", "data"].contains(&name)
+        && !path.join("pyvenv.cfg").exists()
+        && !path.join(PROJECT_FILE).exists()
+}
+
+fn is_code_file(root: &Path, path: &Path) -> bool {
+    let extension = path.extension().and_then(|extension| extension.to_str());
+    let hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+    !hidden && (matches!(extension, Some("sql" | "py")) || path == root.join(PROJECT_FILE))
+}
+
+fn relative(root: &Path, path: &Path) -> String {
+    let inside = path.strip_prefix(root).unwrap_or(path);
+    let parts: Vec<_> = inside.iter().map(|part| part.to_string_lossy()).collect();
+    parts.join("/")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn code_travels_and_data_stays() {
+        let root = tempfile::tempdir().expect("a temporary folder");
+        for (path, text) in [
+            ("headwater.toml", ""),
+            ("models/a.sql", "SELECT 1"),
+            ("models/b.py", ""),
+            ("data/rows.sql", ""),
+            (".headwater/x.sql", ""),
+            ("models/__pycache__/b.py", ""),
+            ("other/headwater.toml", ""),
+            ("other/c.sql", ""),
+            ("notes.md", ""),
+        ] {
+            let path = root.path().join(path);
+            std::fs::create_dir_all(path.parent().expect("a parent")).expect("a folder");
+            std::fs::write(path, text).expect("a file");
+        }
+        let files = read_project(root.path()).expect("the project");
+        let names: Vec<_> = files.keys().map(String::as_str).collect();
+        assert_eq!(names, ["headwater.toml", "models/a.sql", "models/b.py"]);
+        let missing = read_project(&root.path().join("models")).expect_err("no project");
+        assert_eq!(missing.code, ErrorCode::FileNotFound);
+    }
+}

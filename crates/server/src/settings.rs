@@ -1,0 +1,122 @@
+//! What the project's `headwater.toml` says to the server: the rate card and the triggers.
+//!
+//! The file is read when the server starts, before it matters, and every two seconds; what it says counts
+//! from then on. A file that cannot be used changes nothing, and [`Settings::problem`] says why.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use headwater_jobs::{Jobs, Triggers};
+use headwater_model::{ErrorCode, Fault, Problem, RateCard, Trigger};
+use headwater_pipelines::Project;
+use parking_lot::Mutex;
+
+use crate::project::PROJECT_FILE;
+
+/// How often the file is read.
+const READ_EVERY: Duration = Duration::from_secs(2);
+
+/// What the project's file says.
+pub struct Settings {
+    project: Option<PathBuf>,
+    jobs: Jobs,
+    triggers: Option<Triggers>,
+    /// What was read last.
+    seen: tokio::sync::Mutex<Option<Reading>>,
+    problem: Mutex<Option<Problem>>,
+    has_triggers: AtomicBool,
+}
+
+/// The file's text; none where it is not there.
+#[derive(Debug, PartialEq, Eq)]
+struct Reading(Option<String>);
+
+impl Settings {
+    /// The settings of a project; without one, the defaults.
+    pub fn new(project: Option<PathBuf>, jobs: Jobs, triggers: Option<Triggers>) -> Self {
+        Settings {
+            project,
+            jobs,
+            triggers,
+            seen: tokio::sync::Mutex::default(),
+            problem: Mutex::default(),
+            has_triggers: AtomicBool::new(false),
+        }
+    }
+
+    /// Why the file as it is now cannot be used.
+    pub fn problem(&self) -> Option<Problem> {
+        self.problem.lock().clone()
+    }
+
+    /// Whether the project declares triggers.
+    pub fn has_triggers(&self) -> bool {
+        self.has_triggers.load(Ordering::Relaxed)
+    }
+
+    /// Reads the file over and over.
+    pub async fn watch(&self) {
+        if self.project.is_none() {
+            std::future::pending::<()>().await;
+        }
+        loop {
+            tokio::time::sleep(READ_EVERY).await;
+            self.refresh().await;
+        }
+    }
+
+    /// Reads the file, and puts what it says into force where it has changed.
+    pub async fn refresh(&self) {
+        let Some(project) = &self.project else { return };
+        let mut seen = self.seen.lock().await;
+        let reading = match tokio::fs::read_to_string(project.join(PROJECT_FILE)).await {
+            Ok(text) => Reading(Some(text)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Reading(None),
+            Err(error) => return self.note(Some(unreadable(&error))),
+        };
+        if seen.as_ref() == Some(&reading) {
+            return;
+        }
+        let outcome = self.apply(reading.0.as_deref()).await;
+        self.note(outcome.err());
+        *seen = Some(reading);
+    }
+
+    async fn apply(&self, text: Option<&str>) -> Result<(), Problem> {
+        let (rates, triggers) = match text {
+            Some(text) => parse(text)?,
+            None => (RateCard::default(), Vec::new()),
+        };
+        self.jobs.set_rate_card(rates);
+        if let Some(handle) = &self.triggers {
+            let declared = !triggers.is_empty();
+            handle.reload(triggers).await.map_err(|error| error.to_problem())?;
+            self.has_triggers.store(declared, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    fn note(&self, problem: Option<Problem>) {
+        let mut noted = self.problem.lock();
+        if let Some(problem) = &problem
+            && noted.as_ref() != Some(problem)
+        {
+            tracing::warn!("`{PROJECT_FILE}` cannot be used: {problem}");
+        }
+        *noted = problem;
+    }
+}
+
+fn parse(text: &str) -> Result<(RateCard, Vec<Trigger>), Problem> {
+    let files = BTreeMap::from([(PROJECT_FILE.to_owned(), text.to_owned())]);
+    let project = Project::parse(&files).map_err(|error| error.to_problem())?;
+    Ok((project.rates, project.triggers))
+}
+
+fn unreadable(error: &std::io::Error) -> Problem {
+    let mut problem = Problem::new(ErrorCode::Storage, format!("`{PROJECT_FILE}` cannot be read"));
+    problem.causes.push(error.to_string());
+    problem
+}

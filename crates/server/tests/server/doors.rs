@@ -1,0 +1,115 @@
+//! What the doors let in: both versions of HTTP on one port and one socket, this machine's programs, and no
+//! web page from elsewhere.
+
+use std::os::unix::fs::PermissionsExt;
+
+use headwater_model::{ErrorCode, Fault};
+use headwater_server::{Body, Server, connect_socket};
+use hyper::header::HOST;
+use hyper::{Method, Request};
+use libtest_mimic::Trial;
+use serde_json::{Value, json};
+use tokio::net::TcpStream;
+
+use crate::support::{self, TestServer, json, request, send_http2};
+use crate::trial;
+
+pub fn trials() -> Vec<Trial> {
+    vec![
+        trial("doors::http2_with_prior_knowledge_on_the_port_and_on_the_socket", http2),
+        trial("doors::the_socket_is_its_owners_alone", socket_mode),
+        trial("doors::a_socket_may_lie_deep", deep_socket),
+        trial("doors::a_web_page_from_elsewhere_is_refused", web_pages),
+        trial("doors::only_loopback_addresses_are_listened_on", only_loopback),
+        trial("doors::bodies_have_a_limit", body_limits),
+        trial("doors::a_caller_in_the_same_process_needs_no_door", without_a_door),
+    ]
+}
+
+async fn http2() {
+    let server = TestServer::start().await;
+    let address = server.running.http_addr().expect("an address");
+    let stream = TcpStream::connect(address).await.expect("a connection");
+    let uri = format!("http://{address}/v1/query");
+    let query = json!({"sql": "SELECT 1 AS one"});
+    let response = send_http2(stream, request(Method::POST, &uri, Some(&query))).await;
+    assert_eq!(response.version(), hyper::Version::HTTP_2);
+    assert_eq!(json(response).await, json!([{"one": 1}]));
+
+    let socket = server.running.socket().expect("a socket");
+    let stream = connect_socket(socket).await.expect("a connection");
+    let response = send_http2(stream, request(Method::GET, "http://localhost/health", None)).await;
+    assert_eq!(json(response).await["status"], "ok");
+}
+
+async fn socket_mode() {
+    let server = TestServer::start().await;
+    let metadata = std::fs::metadata(server.running.socket().expect("a socket")).expect("a file");
+    assert_eq!(metadata.permissions().mode() & 0o777, 0o600);
+}
+
+async fn deep_socket() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let deep = folder.path().join("a-long-name-".repeat(8)).join("another-".repeat(8));
+    std::fs::create_dir_all(&deep).expect("a folder");
+    let running = support::start(support::config(&deep)).await;
+    let socket = running.socket().expect("a socket");
+    assert!(socket.as_os_str().len() > 107);
+    let stream = connect_socket(socket).await.expect("a connection");
+    let health = request(Method::GET, "http://localhost/health", None);
+    assert_eq!(send_http2(stream, health).await.status(), 200);
+    running.shutdown().await;
+    assert!(!socket.exists());
+}
+
+async fn web_pages() {
+    let server = TestServer::start().await;
+    let check = async |host: &str, origin: Option<&str>, status: u16| {
+        let mut request = request(Method::GET, "/v1/branches", None);
+        request.headers_mut().insert(HOST, host.parse().expect("a value"));
+        if let Some(origin) = origin {
+            request.headers_mut().insert("origin", origin.parse().expect("a value"));
+        }
+        let response = server.send(request).await;
+        assert_eq!(response.status(), status, "{host} {origin:?}");
+        let answer = json(response).await;
+        assert_eq!(answer["code"] == "forbidden", status == 403);
+    };
+    check("localhost:4280", None, 200).await;
+    check("localhost:4280", Some("http://localhost:4280"), 200).await;
+    check("rebound.example:4280", None, 403).await;
+    check("localhost:4280", Some("https://evil.example"), 403).await;
+    check("localhost:4280", Some("null"), 403).await;
+}
+
+async fn only_loopback() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mut config = support::config(folder.path());
+    config.http = Some("0.0.0.0:0".parse().expect("an address"));
+    let error = Server::start(config).await.expect_err("an error");
+    assert_eq!(error.code(), ErrorCode::InvalidArgument);
+    assert!(error.to_string().contains("`0.0.0.0:0`"), "{error}");
+}
+
+async fn body_limits() {
+    let server = TestServer::start().await;
+    let long = "x".repeat(2 << 20);
+    let problem = server.rows(&format!("SELECT '{long}'")).await;
+    assert_eq!(problem["code"], "invalid_argument");
+    let files = json!({"headwater.toml": format!("# {long}")});
+    let plan = server.post("/v1/runs", json!({"files": files, "dry_run": true})).await;
+    assert_ne!(plan["message"], problem["message"]);
+}
+
+async fn without_a_door() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mut config = support::config(folder.path());
+    (config.http, config.socket) = (None, None);
+    let running = support::start(config).await;
+    let request = Request::builder().uri("/v1/branches").body(Body::empty()).expect("a request");
+    let response = running.call(request).await;
+    let bytes = http_body_util::BodyExt::collect(response.into_body()).await.expect("a body");
+    let branches: Value = serde_json::from_slice(&bytes.to_bytes()).expect("JSON");
+    assert_eq!(branches[0]["name"], "main");
+    running.shutdown().await;
+}

@@ -1,0 +1,188 @@
+//! How servers begin and end: one per lake, gracefully, by idleness, or by being killed.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use headwater_model::{ErrorCode, Fault};
+use headwater_server::{Server, ServerInfo, connect_socket};
+use hyper::Method;
+use libtest_mimic::Trial;
+use serde_json::{Value, json};
+
+use crate::support::{self, PATIENCE, TestServer, body, json, request, send_http2};
+use crate::trial;
+
+pub fn trials() -> Vec<Trial> {
+    vec![
+        trial("life::one_server_per_lake", one_per_lake),
+        trial("life::a_waiting_server_follows_the_one_before", follows),
+        trial("life::a_request_ends_the_server", shutdown_by_request),
+        trial("life::jobs_under_way_may_end", graceful),
+        trial("life::an_idle_server_ends", idle),
+        trial("life::a_killed_server_leaves_the_lake_as_it_was", killed),
+        trial("life::a_dropped_server_leaves_nothing_behind", dropped),
+    ]
+}
+
+/// Never ends by itself.
+pub const ENDLESS: &str = "WITH d(x) AS (VALUES (0), (1), (2), (3), (4), (5), (6), (7), (8), (9)) \
+     SELECT count(*) AS n FROM d a, d b, d c, d e, d f, d g, d h, d i, d j, d k, d l, d m, d o, d p";
+
+fn read_info(project: &Path) -> Option<ServerInfo> {
+    let text = std::fs::read(project.join(".headwater/server.json")).ok()?;
+    serde_json::from_slice(&text).ok()
+}
+
+async fn one_per_lake() {
+    let server = TestServer::start().await;
+    let info = read_info(server.folder.path()).expect("a note");
+    assert_eq!(info.pid, std::process::id());
+    assert_eq!(info.http, server.running.http_addr());
+    let error = Server::start(support::config(server.folder.path())).await.expect_err("an error");
+    assert_eq!(error.code(), ErrorCode::Unavailable);
+    let text = error.to_string();
+    let socket = info.socket.expect("a socket").display().to_string();
+    for part in [&info.pid.to_string(), &info.version, &socket] {
+        assert!(text.contains(part), "{text}");
+    }
+    // The one that holds the lake is not disturbed by the one that was refused.
+    assert_eq!(server.get("/health").await["status"], "ok");
+}
+
+async fn follows() {
+    let server = TestServer::start().await;
+    let mut config = support::config(server.folder.path());
+    config.lock_wait = PATIENCE;
+    let next = tokio::spawn(Server::start(config));
+    server.running.shutdown().await;
+    let next = next.await.expect("no panic").expect("a server");
+    assert!(next.http_addr().is_some());
+    next.shutdown().await;
+}
+
+async fn shutdown_by_request() {
+    let server = TestServer::start().await;
+    assert_eq!(server.post("/v1/shutdown", json!({})).await["status"], "stopping");
+    server.running.wait().await;
+    let lake = server.folder.path().join(".headwater");
+    assert!(!lake.join("server.json").exists());
+    assert!(!lake.join("server.sock").exists());
+    let again = support::start(support::config(server.folder.path())).await;
+    again.shutdown().await;
+}
+
+async fn graceful() {
+    let server = TestServer::start().await;
+    let query = json!({"sql": ENDLESS});
+    let sent = support::send(&server.running, request(Method::POST, "/v1/query", Some(&query)));
+    let client = async {
+        server.until("/v1/jobs?status=running", |jobs| jobs[0]["status"] == "running").await;
+        server.post("/v1/shutdown?drain_ms=60000", json!({})).await;
+        // It still answers, and takes nothing new.
+        assert_eq!(server.get("/health").await["status"], "stopping");
+        assert_eq!(server.rows("SELECT 1").await["code"], "unavailable");
+        let jobs = server.get("/v1/jobs?status=running").await;
+        let stop = format!("/v1/jobs/{}/stop", jobs[0]["id"].as_str().expect("an id"));
+        server.post(&stop, json!({})).await;
+        server.running.wait().await;
+    };
+    let (response, ()) = tokio::join!(sent, client);
+    let whole = body(response).await;
+    let text = whole.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+    assert!(text.is_err() || text.is_ok_and(|text| text.contains("cancelled")));
+}
+
+async fn idle() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mut config = support::config(folder.path());
+    config.idle = Some(Duration::from_millis(200));
+    let started = Instant::now();
+    let running = support::start(config).await;
+    let server = TestServer { running, folder };
+    assert_eq!(server.rows("SELECT 1 AS one").await, json!([{"one": 1}]));
+    let ended = tokio::time::timeout(PATIENCE, server.running.wait()).await;
+    assert!(ended.is_ok() && started.elapsed() >= Duration::from_millis(200));
+}
+
+/// What this program does as a server that is killed.
+pub async fn serve_until_killed(project: &Path) {
+    let running = support::start(support::config(project)).await;
+    running.wait().await;
+}
+
+/// Waits for the server of another process.
+async fn ready(project: &Path) -> ServerInfo {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(info) = read_info(project) {
+            return info;
+        }
+        assert!(Instant::now() < deadline, "the server does not start");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+async fn ask(info: &ServerInfo, method: Method, path: &str, body: Option<&Value>) -> Value {
+    let socket = info.socket.as_ref().expect("a socket");
+    let stream = connect_socket(socket).await.expect("a connection");
+    let uri = format!("http://localhost{path}");
+    json(send_http2(stream, request(method, &uri, body)).await).await
+}
+
+async fn killed() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let program = std::env::current_exe().expect("this program");
+    let mut command = Command::new(program);
+    command.arg(crate::SERVE).arg(folder.path()).stdin(Stdio::null());
+    let mut child = command.spawn().expect("a process");
+    let info = ready(folder.path()).await;
+    let create = json!({"sql": "CREATE TABLE kept AS SELECT 7 AS n"});
+    ask(&info, Method::POST, "/v1/query", Some(&create)).await;
+    let endless = json!({"sql": ENDLESS});
+    let stream = connect_socket(info.socket.as_ref().expect("a socket")).await.expect("a door");
+    let query = request(Method::POST, "http://localhost/v1/query", Some(&endless));
+    let asked = tokio::spawn(async move {
+        let (mut sender, connection) = hyper::client::conn::http2::handshake(
+            hyper_util::rt::TokioExecutor::new(),
+            hyper_util::rt::TokioIo::new(stream),
+        )
+        .await
+        .expect("a handshake");
+        tokio::spawn(connection);
+        sender.send_request(query).await.is_err()
+    });
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let jobs = ask(&info, Method::GET, "/v1/jobs?status=running", None).await;
+        if jobs[0]["kind"] == "query" {
+            break;
+        }
+        assert!(Instant::now() < deadline, "the statement does not begin");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    // SIGKILL: nothing of it gets to put anything away.
+    child.kill().expect("a signal");
+    child.wait().expect("an end");
+    assert!(asked.await.expect("no panic"));
+
+    let mut config = support::config(folder.path());
+    config.lock_wait = PATIENCE;
+    let running = support::start(config).await;
+    let server = TestServer { running, folder };
+    assert_eq!(server.rows("SELECT n FROM kept").await, json!([{"n": 7}]));
+    let running = server.get("/v1/jobs?status=running,queued").await;
+    assert_eq!(running, json!([]));
+}
+
+async fn dropped() {
+    let server = TestServer::start().await;
+    server.rows("CREATE TABLE t AS SELECT 1 AS n").await;
+    let TestServer { running, folder } = server;
+    drop(running);
+    let mut config = support::config(folder.path());
+    config.lock_wait = PATIENCE;
+    let running = support::start(config).await;
+    let again = TestServer { running, folder };
+    assert_eq!(again.rows("SELECT n FROM t").await, json!([{"n": 1}]));
+}

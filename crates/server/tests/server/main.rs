@@ -1,0 +1,62 @@
+//! Tests of a real server, over real connections.
+//!
+//! The program has its own `main`, because a server starts it again: as its spawner, and in tests that kill
+//! a server, as the server.
+
+mod api;
+mod doors;
+mod life;
+mod statements;
+mod support;
+mod triggers;
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use libtest_mimic::{Arguments, Trial};
+
+/// The argument that makes this program a spawner.
+pub const SPAWNER: &str = "__spawner";
+
+/// The argument, before a project's folder, that makes it a server.
+pub const SERVE: &str = "__serve";
+
+fn main() -> ExitCode {
+    let mut arguments = std::env::args().skip(1);
+    match (arguments.next().as_deref(), arguments.next()) {
+        (Some(SPAWNER), _) => headwater_server::spawner_main(),
+        (Some(SERVE), Some(project)) => {
+            block_on(life::serve_until_killed(Path::new(&project)));
+            ExitCode::SUCCESS
+        }
+        _ => libtest_mimic::run(&Arguments::from_args(), trials()).exit_code(),
+    }
+}
+
+fn trials() -> Vec<Trial> {
+    let mut trials = Vec::new();
+    for (noun, path) in api::files() {
+        trials.push(trial(format!("api::{noun}"), async move || api::play(noun, path).await));
+    }
+    trials.extend(doors::trials());
+    trials.extend(life::trials());
+    trials.extend(statements::trials());
+    trials.extend(triggers::trials());
+    trials
+}
+
+/// A test that fails by panicking.
+pub fn trial<F>(name: impl Into<String>, test: impl FnOnce() -> F + Send + 'static) -> Trial
+where
+    F: Future<Output = ()>,
+{
+    Trial::test(name, move || {
+        block_on(test());
+        Ok(())
+    })
+}
+
+fn block_on(work: impl Future<Output = ()>) {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    runtime.expect("a runtime").block_on(work);
+}

@@ -1,0 +1,127 @@
+//! A real server on a lake of its own, and a client that speaks to it over a real connection.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use headwater_server::{Running, Server, ServerConfig, SpawnCommand};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::client::conn::{http1, http2};
+use hyper::{Method, Request, Response};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::net::TcpStream;
+
+/// How long anything may take that a test waits for.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A server on a lake of its own, with a project beside it.
+pub struct TestServer {
+    /// The server.
+    pub running: Running,
+    /// The project's folder, which holds the lake.
+    pub folder: TempDir,
+}
+
+impl TestServer {
+    /// A server of an empty lake, on a port of its own and on a socket.
+    pub async fn start() -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let running = start(config(folder.path())).await;
+        TestServer { running, folder }
+    }
+
+    /// Sends a request by TCP and HTTP/1.1.
+    pub async fn send(&self, request: Request<Full<Bytes>>) -> Response<Incoming> {
+        send(&self.running, request).await
+    }
+
+    /// `GET`, as JSON.
+    pub async fn get(&self, path: &str) -> Value {
+        json(self.send(request(Method::GET, path, None)).await).await
+    }
+
+    /// `POST`, as JSON.
+    pub async fn post(&self, path: &str, body: Value) -> Value {
+        json(self.send(request(Method::POST, path, Some(&body))).await).await
+    }
+
+    /// The rows of a query.
+    pub async fn rows(&self, sql: &str) -> Value {
+        self.post("/v1/query", serde_json::json!({ "sql": sql })).await
+    }
+
+    /// Asks for JSON until it is as wanted.
+    pub async fn until(&self, path: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let found = self.get(path).await;
+            if wanted(&found) {
+                return found;
+            }
+            assert!(Instant::now() < deadline, "`{path}` still answers {found}");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+}
+
+/// A configuration for the lake in a project's folder.
+pub fn config(project: &Path) -> ServerConfig {
+    let lake = project.join(".headwater");
+    let program = std::env::current_exe().expect("this program");
+    let spawner = SpawnCommand { program, arguments: vec![crate::SPAWNER.to_owned()] };
+    let mut config = ServerConfig::new(&lake, spawner);
+    config.project_dir = Some(project.to_owned());
+    config.http = Some("127.0.0.1:0".parse().expect("an address"));
+    config.socket = Some(lake.join("server.sock"));
+    config.memory_bytes = 1 << 30;
+    config
+}
+
+/// Starts a server.
+pub async fn start(config: ServerConfig) -> Running {
+    Server::start(config).await.expect("a server")
+}
+
+/// A request with an optional JSON body.
+pub fn request(method: Method, path: &str, body: Option<&Value>) -> Request<Full<Bytes>> {
+    let text = body.map(Value::to_string).unwrap_or_default();
+    let builder = Request::builder().method(method).uri(path).header("host", "localhost");
+    let builder = builder.header("content-type", "application/json");
+    builder.body(Full::new(text.into())).expect("a request")
+}
+
+/// Sends a request by TCP and HTTP/1.1.
+pub async fn send(server: &Running, request: Request<Full<Bytes>>) -> Response<Incoming> {
+    let address = server.http_addr().expect("an address");
+    let stream = TcpStream::connect(address).await.expect("a connection");
+    let (mut sender, connection) =
+        http1::handshake(TokioIo::new(stream)).await.expect("a handshake");
+    tokio::spawn(connection);
+    sender.send_request(request).await.expect("an answer")
+}
+
+/// Sends a request by HTTP/2 with prior knowledge.
+pub async fn send_http2<Io>(stream: Io, request: Request<Full<Bytes>>) -> Response<Incoming>
+where
+    Io: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
+{
+    let (mut sender, connection) =
+        http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.expect("a handshake");
+    tokio::spawn(connection);
+    sender.send_request(request).await.expect("an answer")
+}
+
+/// The whole body; an error where it was cut.
+pub async fn body(response: Response<Incoming>) -> Result<Bytes, hyper::Error> {
+    Ok(response.into_body().collect().await?.to_bytes())
+}
+
+/// The whole body, as JSON.
+pub async fn json(response: Response<Incoming>) -> Value {
+    let bytes = body(response).await.expect("a whole body");
+    serde_json::from_slice(&bytes)
+        .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&bytes)))
+}
