@@ -18,7 +18,7 @@ use super::python::{self, Interpreter};
 use super::requirement::{name_of, requirements};
 use super::uv::{self, Uv};
 use super::{Environment, EnvironmentEvent, EnvironmentSpec};
-use crate::spawner::Spawner;
+use crate::spawner::{Spawner, identity};
 use crate::{Error, FunctionsOptions, Result};
 
 /// Changes when environments are put together in another way.
@@ -26,6 +26,11 @@ const FORMAT: u32 = 1;
 
 /// Written last; a folder without it is not an environment.
 const DESCRIPTION: &str = "headwater-environment.json";
+
+/// Folders in the making, and folders of processes without a sandbox. The names go on with the
+/// identity of the server they belong to.
+const BUILDING: &str = ".building-";
+const WORK: &str = ".work-";
 
 /// pyarrow from this version on does not work with numpy before 2.
 const PYARROW_NEEDS_NUMPY_2: u32 = 26;
@@ -64,8 +69,9 @@ impl Environments {
         };
         let folder = make(&options.environments_dir)?;
         for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
-            let name = entry.file_name();
-            if [".building-", ".work-"].iter().any(|p| name.to_string_lossy().starts_with(p)) {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let owner = name.strip_prefix(BUILDING).or(name.strip_prefix(WORK));
+            if owner.is_some_and(identity::is_stale) {
                 let _ = fs::remove_dir_all(entry.path());
             }
         }
@@ -83,7 +89,7 @@ impl Environments {
 
     /// A new folder for a process that has no sandbox; gone when an earlier server's are.
     pub(crate) fn work_folder(&self) -> PathBuf {
-        self.folder.join(format!(".work-{}", Uuid::new_v4().simple()))
+        self.folder.join(owned(WORK))
     }
 
     /// The environment for a spec, made where it is not there. Two that ask for the same at once get
@@ -229,6 +235,11 @@ impl Drop for Environments {
     }
 }
 
+/// A new name that says whose it is.
+fn owned(prefix: &str) -> String {
+    format!("{prefix}{}-{}", identity::own(), Uuid::new_v4().simple())
+}
+
 fn too_new(packages: &BTreeMap<String, String>) -> bool {
     let major = |name: &str| packages.get(name)?.split('.').next()?.parse::<u32>().ok();
     major("numpy").is_some_and(|numpy| numpy < 2)
@@ -249,10 +260,10 @@ impl Building {
         let place = folder.join(id);
         if place.exists() {
             // Its interpreter is gone, or its description cannot be read.
-            let aside = folder.join(format!(".building-{id}-old-{}", Uuid::new_v4().simple()));
+            let aside = folder.join(owned(BUILDING));
             let _ = fs::rename(&place, &aside).and_then(|()| fs::remove_dir_all(&aside));
         }
-        Ok(Building(folder.join(format!(".building-{id}-{}", Uuid::new_v4().simple()))))
+        Ok(Building(folder.join(owned(BUILDING))))
     }
 
     /// A file beside the folder.

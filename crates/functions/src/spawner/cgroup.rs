@@ -8,6 +8,8 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::identity;
+
 /// What one hierarchy is good for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
@@ -49,7 +51,7 @@ impl Cgroups {
     pub(super) fn open() -> Self {
         let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
         let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-        let name = format!("{PREFIX}{}", identity(std::process::id()).unwrap_or_default());
+        let name = format!("{PREFIX}{}", identity::own());
         let mut hierarchies = Vec::new();
         for (kind, controller) in
             [(Kind::Memory, "memory"), (Kind::Processes, "pids"), (Kind::Processor, "cpuacct")]
@@ -241,20 +243,11 @@ fn keyed(folder: &Path, file: &str, key: &str) -> Option<u64> {
     line.trim().parse().ok()
 }
 
-/// `<pid>-<start time>`, which no two processes of a boot share.
-fn identity(pid: u32) -> Option<String> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    let start = stat.rsplit_once(')')?.1.split_whitespace().nth(19)?;
-    Some(format!("{pid}-{start}"))
-}
-
 /// Removes the folders of spawners that are gone.
 fn remove_stale(base: &Path) {
     for entry in fs::read_dir(base).into_iter().flatten().flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
-        let Some(owner) = name.strip_prefix(PREFIX) else { continue };
-        let pid = owner.split('-').next().and_then(|pid| pid.parse().ok());
-        if pid.is_some_and(|pid| identity(pid).as_deref() != Some(owner)) {
+        if name.strip_prefix(PREFIX).is_some_and(identity::is_stale) {
             remove_tree(&entry.path());
         }
     }
@@ -309,12 +302,5 @@ mod tests {
         check(Some("cpuacct"), Some("/sys/fs/cgroup/cpu,cpuacct"));
         check(Some("pids"), None);
         check(None, Some("/sys/fs/cgroup/unified/x"));
-    }
-
-    #[test]
-    fn a_process_has_an_identity_and_a_dead_one_has_none() {
-        let own = std::process::id();
-        assert!(identity(own).unwrap().starts_with(&format!("{own}-")));
-        assert_eq!(identity(u32::MAX), None);
     }
 }

@@ -11,6 +11,7 @@ mod cgroup;
 mod channel;
 mod child;
 mod client;
+pub(crate) mod identity;
 mod mounts;
 mod plan;
 mod root;
