@@ -1,7 +1,9 @@
-//! What was read before and cannot change: tables, manifest lists, manifests and file lists, by location.
+//! What was read before and cannot change: tables, manifest lists, manifests and file lists, by
+//! location.
 //!
-//! Every file of Iceberg's is immutable, so nothing here is ever stale. What a commit writes is put here
-//! at once, so that the next commit and the next plan read nothing. Each part has a bound in bytes.
+//! Every file of Iceberg's is immutable, so nothing here is ever stale. What a commit writes is put
+//! here at once, so that the next commit and the next plan read nothing. Each part has a bound in
+//! bytes.
 
 use std::sync::Arc;
 

@@ -1,7 +1,7 @@
 //! What can go wrong with a table, and what to do about it.
 //!
-//! Errors of the `iceberg` crate, Parquet and object stores never leave this room bare: each becomes a
-//! variant that names the column or the file it is about.
+//! Errors of the `iceberg` crate, Parquet and object stores never leave this room bare: each
+//! becomes a variant that names the column or the file it is about.
 
 use std::collections::BTreeMap;
 use std::error::Error as StdError;
@@ -318,8 +318,8 @@ impl Fault for Error {
         let hint = match self {
             Error::UnsupportedType { .. } => "Cast the column to another type, such as string.",
             Error::InvalidType { .. } => {
-                "Use one of boolean, int, long, float, double, decimal(p, s), date, time, timestamp, \
-                 timestamptz, string, uuid, binary, list<t>, map<k, v>, struct<name: t>."
+                "Use one of boolean, int, long, float, double, decimal(p, s), date, time, \
+                 timestamp, timestamptz, string, uuid, binary, list<t>, map<k, v>, struct<name: t>."
             }
             Error::ColumnNotFound { near: Some(near), .. } => {
                 return Some(format!("Did you mean `{near}`?"));

@@ -1,9 +1,9 @@
 //! The `tables` room: Apache Iceberg v2 tables on object storage.
 //!
 //! [`Tables`] creates, loads, writes and commits tables, plans scans from a cache of decoded
-//! manifests and reads columns by field id. A [`Table`] is one immutable state of one table, known by
-//! the location of its metadata file. What is written is plain Iceberg that any engine can open, and
-//! is on disk (fsynced, where the store is a local folder) before a call returns.
+//! manifests and reads columns by field id. A [`Table`] is one immutable state of one table, known
+//! by the location of its metadata file. What is written is plain Iceberg that any engine can open,
+//! and is on disk (fsynced, where the store is a local folder) before a call returns.
 //!
 //! This room moves no ref: which metadata file is current is the catalog's affair, so that a commit
 //! here is only a new file that nobody names yet.

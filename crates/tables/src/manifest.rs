@@ -1,8 +1,8 @@
 //! Manifests and manifest lists to bytes and back.
 //!
-//! The `iceberg` crate reads and writes them through its own files; here they pass through its memory
-//! files, so that all real I/O stays with our object store. All of it is work for the processor, and
-//! runs off the network runtime's threads.
+//! The `iceberg` crate reads and writes them through its own files; here they pass through its
+//! memory files, so that all real I/O stays with our object store. All of it is work for the
+//! processor, and runs off the network runtime's threads.
 
 use std::sync::{Arc, OnceLock};
 
@@ -19,8 +19,8 @@ use crate::{DataFile, Error, Result};
 /// The one file in a memory file system.
 const MEMORY_FILE: &str = "memory:/file";
 
-/// A manifest that is read: the entries of files that are in the table, complete with the numbers that
-/// they inherit.
+/// A manifest that is read: the entries of files that are in the table, complete with the numbers
+/// that they inherit.
 #[derive(Debug)]
 pub(crate) struct Decoded {
     /// Files added or existing, in the manifest's order.
@@ -179,8 +179,8 @@ pub(crate) async fn encode_list(
     memory.new_input(MEMORY_FILE)?.read().await
 }
 
-/// Runs work for the processor off the runtime's threads. A panic in it, which a broken file can cause
-/// in a decoder, is an error about that file.
+/// Runs work for the processor off the runtime's threads. A panic in it, which a broken file can
+/// cause in a decoder, is an error about that file.
 pub(crate) async fn off_thread<T: Send + 'static>(
     location: &str,
     work: impl FnOnce() -> Result<T> + Send + 'static,

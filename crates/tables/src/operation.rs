@@ -27,8 +27,8 @@ pub enum Operation {
     Append(Staged),
     /// Replaces all rows.
     Overwrite(Staged),
-    /// Replaces the rows of every partition that the new rows fall into; all rows of a table without
-    /// partitions.
+    /// Replaces the rows of every partition that the new rows fall into; all rows of a table
+    /// without partitions.
     OverwritePartitions(Staged),
     /// Replaces columns, partition fields and all rows. The rows are written for the table that
     /// [`crate::Tables::replacement`] gives.

@@ -22,8 +22,8 @@ pub struct TablesOptions {
     pub row_group_rows: usize,
     /// Bytes of encoded rows in a row group, at most.
     pub row_group_bytes: usize,
-    /// Bytes of encoded rows held for files not yet closed, at most; the largest row group is closed
-    /// early beyond that.
+    /// Bytes of encoded rows held for files not yet closed, at most; the largest row group is
+    /// closed early beyond that.
     pub write_buffer_bytes: usize,
     /// Snapshots that a metadata file lists, at most; older ones stay reachable through the older
     /// metadata files that the catalog's commits name.

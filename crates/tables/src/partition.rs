@@ -134,8 +134,8 @@ pub(crate) fn describe(
     parts.join("/")
 }
 
-/// The folders for a partition below the data folder. They are for people: readers go by the manifest,
-/// so that values may be shortened and odd characters left out.
+/// The folders for a partition below the data folder. They are for people: readers go by the
+/// manifest, so that values may be shortened and odd characters left out.
 pub(crate) fn folder(spec: &PartitionSpec, partition_type: &StructType, values: &Struct) -> String {
     let fields = spec.fields().iter().zip(partition_type.fields()).zip(values.iter());
     let parts: Vec<_> = fields
@@ -150,7 +150,8 @@ pub(crate) fn folder(spec: &PartitionSpec, partition_type: &StructType, values: 
     parts.join("/")
 }
 
-/// Letters, digits, `-`, `.` and `_` of a text, with `_` for anything else: safe in URLs and paths alike.
+/// Letters, digits, `-`, `.` and `_` of a text, with `_` for anything else: safe in URLs and paths
+/// alike.
 pub(crate) fn file_name(text: &str) -> String {
     let safe = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
     text.chars().map(|c| if safe(c) { c } else { '_' }).collect()

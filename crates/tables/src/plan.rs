@@ -1,7 +1,7 @@
 //! Scan plans: which data files a snapshot has, and what is known of each without opening it.
 //!
-//! Bounds and counts come from the manifests, as Arrow arrays with one value per file and the table's
-//! own types, which is the shape that an engine prunes with.
+//! Bounds and counts come from the manifests, as Arrow arrays with one value per file and the
+//! table's own types, which is the shape that an engine prunes with.
 
 use std::sync::Arc;
 
@@ -90,14 +90,14 @@ impl ScanPlan {
         self.files.iter().map(|file| file.bytes).sum()
     }
 
-    /// A lower bound of a top-level column in each file, typed as the column; null where unknown. None
-    /// for a column that the snapshot does not have.
+    /// A lower bound of a top-level column in each file, typed as the column; null where unknown.
+    /// None for a column that the snapshot does not have.
     pub fn min(&self, column: &str) -> Option<ArrayRef> {
         self.bounds(column, Bound::Lower)
     }
 
-    /// An upper bound of a top-level column in each file, typed as the column; null where unknown. None
-    /// for a column that the snapshot does not have.
+    /// An upper bound of a top-level column in each file, typed as the column; null where unknown.
+    /// None for a column that the snapshot does not have.
     pub fn max(&self, column: &str) -> Option<ArrayRef> {
         self.bounds(column, Bound::Upper)
     }
@@ -127,9 +127,9 @@ impl ScanPlan {
         Arc::new(UInt64Array::from_iter_values(self.files.iter().map(|file| file.rows)))
     }
 
-    /// Whether [`ScanPlan::min`] and [`ScanPlan::max`] of a column are values that occur, where they are
-    /// known: not so for strings and bytes, whose bounds are shortened, nor for floats, whose zeros have
-    /// a sign.
+    /// Whether [`ScanPlan::min`] and [`ScanPlan::max`] of a column are values that occur, where
+    /// they are known: not so for strings and bytes, whose bounds are shortened, nor for floats,
+    /// whose zeros have a sign.
     pub fn is_exact(&self, column: &str) -> bool {
         self.column(column).is_some_and(|(_, data_type)| match data_type {
             DataType::Boolean | DataType::Decimal128(..) => true,
@@ -137,7 +137,8 @@ impl ScanPlan {
         })
     }
 
-    /// The plan without the files for which `keep` is false; `keep` has one value per file, in order.
+    /// The plan without the files for which `keep` is false; `keep` has one value per file, in
+    /// order.
     #[must_use]
     pub fn retain(&self, keep: &[bool]) -> ScanPlan {
         let kept = self.files.iter().zip(keep).filter(|(_, keep)| **keep).map(|(f, _)| f.clone());

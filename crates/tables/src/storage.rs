@@ -1,9 +1,9 @@
 //! Files: where they lie, and that they stay.
 //!
-//! A location is a URL as Iceberg's files hold it; a path is the object store's. In a local folder a
-//! file counts as written only once it, its folder's entry for it, and every folder above that is new
-//! are fsynced; the object store's local backend does none of that. Folders once known to be durable
-//! are not synced again.
+//! A location is a URL as Iceberg's files hold it; a path is the object store's. In a local folder
+//! a file counts as written only once it, its folder's entry for it, and every folder above that is
+//! new are fsynced; the object store's local backend does none of that. Folders once known to be
+//! durable are not synced again.
 
 use std::collections::{BTreeSet, HashSet};
 use std::path::PathBuf;
@@ -72,7 +72,8 @@ impl Storage {
         put.map(drop).map_err(|error| Error::storage(location, error))
     }
 
-    /// Makes files durable that are written already. Does nothing for stores that are no local folder.
+    /// Makes files durable that are written already. Does nothing for stores that are no local
+    /// folder.
     pub(crate) async fn sync(&self, locations: impl Iterator<Item = &str>) -> Result<()> {
         let Some(root) = &self.local_root else { return Ok(()) };
         let mut files = Vec::new();
@@ -87,7 +88,8 @@ impl Storage {
             files.push(file);
         }
         ancestors.retain(|folder| !self.durable_folders.lock().contains(folder));
-        // A folder is durable once the folder above it is synced; the root's own is its maker's affair.
+        // A folder is durable once the folder above it is synced; the root's own is its maker's
+        // affair.
         let above = ancestors.iter().filter(|folder| *folder != root).filter_map(|f| f.parent());
         folders.extend(above.map(ToOwned::to_owned));
         let syncs = files.into_iter().map(|file| (file, false));

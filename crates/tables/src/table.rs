@@ -141,7 +141,8 @@ impl Table {
         sorted(self.metadata().properties())
     }
 
-    /// The current snapshot's summary, with its `operation`; empty for a table that never held a row.
+    /// The current snapshot's summary, with its `operation`; empty for a table that never held a
+    /// row.
     pub fn summary(&self) -> BTreeMap<String, String> {
         let Some(snapshot) = self.metadata().current_snapshot() else { return BTreeMap::new() };
         let mut summary = sorted(&snapshot.summary().additional_properties);

@@ -68,8 +68,9 @@ impl Tables {
         &self.0.options
     }
 
-    /// Makes a table and writes its first metadata file. The table's folder is new and unique, so that a
-    /// name can be used again. The schema is normalised first, see [`crate::normalise_schema`].
+    /// Makes a table and writes its first metadata file. The table's folder is new and unique, so
+    /// that a name can be used again. The schema is normalised first, see
+    /// [`crate::normalise_schema`].
     pub async fn create(&self, request: CreateTable) -> Result<Table> {
         let now = self.options().clock.now().timestamp_millis();
         let metadata = evolve::create(&request, self.new_location(&request.name), now)?;
@@ -131,22 +132,22 @@ impl Tables {
         Ok(Table::new(location, metadata, table.totals(), 0))
     }
 
-    /// Writes rows to data files that belong to no snapshot yet. They become durable with the commit that
-    /// puts them into one.
+    /// Writes rows to data files that belong to no snapshot yet. They become durable with the
+    /// commit that puts them into one.
     ///
-    /// Columns match by name; a column that the rows lack is null. Values are cast to the table's types
-    /// where that keeps them. Fails naming the column where it does not, and for a null in a column that
-    /// takes none; nothing is left behind then.
+    /// Columns match by name; a column that the rows lack is null. Values are cast to the table's
+    /// types where that keeps them. Fails naming the column where it does not, and for a null in a
+    /// column that takes none; nothing is left behind then.
     pub async fn write(&self, table: &Table, rows: BatchStream) -> Result<Staged> {
         write::write(self.storage(), self.options(), table, rows).await
     }
 
-    /// Changes a table: writes manifests and a metadata file, makes them and the staged data files durable,
-    /// and gives the new state.
+    /// Changes a table: writes manifests and a metadata file, makes them and the staged data files
+    /// durable, and gives the new state.
     ///
     /// `summary` goes into the snapshot's summary. An operation that changes nothing, with an empty
-    /// summary, gives the same state back. Fails with `commit_conflict` where staged rows were written
-    /// for a table that is no longer the same; the staged files stay either way.
+    /// summary, gives the same state back. Fails with `commit_conflict` where staged rows were
+    /// written for a table that is no longer the same; the staged files stay either way.
     pub async fn commit(
         &self,
         table: &Table,
@@ -162,9 +163,9 @@ impl Tables {
         self.storage().delete(&locations).await
     }
 
-    /// Removes what [`Tables::create`] or [`Tables::commit`] wrote for a state that nothing came to name:
-    /// its metadata file, and the manifests of its snapshot. `before` is the state that it was made from.
-    /// Data files stay, see [`Tables::discard`].
+    /// Removes what [`Tables::create`] or [`Tables::commit`] wrote for a state that nothing came to
+    /// name: its metadata file, and the manifests of its snapshot. `before` is the state that it
+    /// was made from. Data files stay, see [`Tables::discard`].
     pub async fn discard_state(&self, made: &Table, before: Option<&Table>) -> Result<()> {
         if before.is_some_and(|before| before.metadata_location() == made.metadata_location()) {
             return Ok(());
@@ -304,8 +305,8 @@ impl Tables {
         Ok(decoded)
     }
 
-    /// Reads data files in order: all columns, or those named, as the table has them now. Columns that a
-    /// file lacks are null.
+    /// Reads data files in order: all columns, or those named, as the table has them now. Columns
+    /// that a file lacks are null.
     ///
     /// Fails with `column_not_found`; errors of reading come through the stream.
     pub fn read(

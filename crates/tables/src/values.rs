@@ -12,8 +12,8 @@ use arrow::datatypes::{
 };
 use iceberg::spec::{Literal, PrimitiveLiteral};
 
-/// An Arrow array of a table's type from one optional value each; a value of another type is unknown,
-/// which is null.
+/// An Arrow array of a table's type from one optional value each; a value of another type is
+/// unknown, which is null.
 pub(crate) fn to_array<'a>(
     data_type: &DataType,
     values: impl ExactSizeIterator<Item = Option<&'a PrimitiveLiteral>>,
@@ -137,7 +137,8 @@ fn fixed<'a>(width: i32, values: impl Iterator<Item = Option<&'a PrimitiveLitera
     Arc::new(builder.finish())
 }
 
-/// One value of an array as Iceberg holds it; nothing for a null, and for types that are no partition's.
+/// One value of an array as Iceberg holds it; nothing for a null, and for types that are no
+/// partition's.
 pub(crate) fn literal_at(array: &dyn Array, row: usize) -> Option<Literal> {
     if array.is_null(row) {
         return None;

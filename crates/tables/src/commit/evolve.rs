@@ -58,8 +58,8 @@ pub(crate) fn set_properties(
     set.map_err(|error| Error::InvalidProperty { keys, reason: error.message().to_owned() })
 }
 
-/// The builder with these columns and partition fields. Columns that stay, by name and type, keep their
-/// field ids.
+/// The builder with these columns and partition fields. Columns that stay, by name and type, keep
+/// their field ids.
 pub(crate) fn replace(
     metadata: &TableMetadata,
     builder: TableMetadataBuilder,

@@ -1,7 +1,9 @@
-//! Which manifests a new snapshot has: those that stay, those that must be rewritten, and a new one.
+//! Which manifests a new snapshot has: those that stay, those that must be rewritten, and a new
+//! one.
 //!
-//! A commit adds one manifest. When sixteen of about the same size have come together they become one,
-//! so that a table of n commits has O(log n) manifests and each entry is rewritten O(log n) times.
+//! A commit adds one manifest. When sixteen of about the same size have come together they become
+//! one, so that a table of n commits has O(log n) manifests and each entry is rewritten O(log n)
+//! times.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -149,7 +151,8 @@ fn mergeable(planned: &Planned) -> Option<(i32, u32)> {
             (manifest.partition_spec_id, added as usize + existing as usize)
         }
         Planned::Kept(_) => return None,
-        // What a snapshot removed must stand in one of its own manifests, so that one is left alone.
+        // What a snapshot removed must stand in one of its own manifests, so that one is left
+        // alone.
         Planned::New(new) if new.changes.iter().any(|c| matches!(c, Change::Removed(_))) => {
             return None;
         }

@@ -1,7 +1,8 @@
 //! Commits: from one state of a table to the next.
 //!
-//! All files of a commit are made in memory, written at once, and fsynced at once: manifests, manifest
-//! list, metadata file. A commit that fails removes what it wrote; data files are the caller's.
+//! All files of a commit are made in memory, written at once, and fsynced at once: manifests,
+//! manifest list, metadata file. A commit that fails removes what it wrote; data files are the
+//! caller's.
 
 pub(crate) mod evolve;
 pub(crate) mod manifests;

@@ -1,7 +1,7 @@
 //! A file's columns as the table has them now: matched by field id at every level.
 //!
-//! A column that was renamed or moved is found, one that was added later is null, one that was widened
-//! is cast.
+//! A column that was renamed or moved is found, one that was added later is null, one that was
+//! widened is cast.
 
 use std::sync::Arc;
 

@@ -1,8 +1,8 @@
 //! Types: their names, and how Arrow's become Iceberg's and back.
 //!
-//! Iceberg v2 holds fewer types than Arrow. [`normalise_schema`] finds the nearest that it can hold,
-//! `schema` converts what is left, and `name` reads and writes the texts people see. Everything here is
-//! pure.
+//! Iceberg v2 holds fewer types than Arrow. [`normalise_schema`] finds the nearest that it can
+//! hold, `schema` converts what is left, and `name` reads and writes the texts people see.
+//! Everything here is pure.
 
 mod name;
 mod normalise;

@@ -9,7 +9,8 @@ use arrow::datatypes::{DataType, Field, Fields, TimeUnit};
 use super::is_uuid;
 use crate::{Error, Result};
 
-/// The name of an Arrow type, as Iceberg writes it: of the nearest Iceberg type where there is no equal.
+/// The name of an Arrow type, as Iceberg writes it: of the nearest Iceberg type where there is no
+/// equal.
 pub fn type_name(data_type: &DataType) -> String {
     match data_type {
         DataType::Boolean => "boolean".to_owned(),

@@ -1,8 +1,8 @@
 //! From any Arrow schema to the nearest one that Iceberg v2 can hold.
 //!
-//! Widens where Arrow has a type that Iceberg lacks, never narrows: what has no type that holds all its
-//! values is refused by the column's name. Times finer than a microsecond are the one exception, since
-//! Iceberg v2 has none.
+//! Widens where Arrow has a type that Iceberg lacks, never narrows: what has no type that holds all
+//! its values is refused by the column's name. Times finer than a microsecond are the one
+//! exception, since Iceberg v2 has none.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,9 +15,10 @@ use crate::{Error, Result};
 
 /// The nearest schema that Iceberg v2 can hold.
 ///
-/// Large and view types become plain ones, unsigned integers the next wider signed type, half floats
-/// floats, times microseconds, dictionaries their values, nulls strings. Metadata is dropped. Fails with
-/// `invalid_argument` naming the column where there is no such type, or a name is used twice.
+/// Large and view types become plain ones, unsigned integers the next wider signed type, half
+/// floats floats, times microseconds, dictionaries their values, nulls strings. Metadata is
+/// dropped. Fails with `invalid_argument` naming the column where there is no such type, or a name
+/// is used twice.
 pub fn normalise_schema(schema: &Schema) -> Result<Schema> {
     if schema.fields().is_empty() {
         return Err(Error::NoColumns);

@@ -1,6 +1,7 @@
 //! Arrow schemas to Iceberg schemas, with fresh field ids, and back.
 //!
-//! Arrow here is the workspace's, not the one inside the `iceberg` crate; nothing Arrow-typed crosses.
+//! Arrow here is the workspace's, not the one inside the `iceberg` crate; nothing Arrow-typed
+//! crosses.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -30,8 +31,8 @@ impl FieldIds {
         self.last
     }
 
-    /// Iceberg fields for normalised Arrow fields. A field keeps the id that `base` has for its name,
-    /// where the type is the same.
+    /// Iceberg fields for normalised Arrow fields. A field keeps the id that `base` has for its
+    /// name, where the type is the same.
     pub(crate) fn assign(
         &mut self,
         fields: &Fields,
@@ -104,7 +105,8 @@ fn same_field<'a>(field: &Field, base: Option<&'a StructType>) -> Option<&'a Nes
     same_type(field, &known.field_type).then_some(known)
 }
 
-/// Whether values of one type can stand under the id of the other; nested types carry ids of their own.
+/// Whether values of one type can stand under the id of the other; nested types carry ids of their
+/// own.
 fn same_type(field: &Field, known: &Type) -> bool {
     match (field.data_type(), known) {
         (DataType::Struct(_), Type::Struct(_))

@@ -1,8 +1,8 @@
 //! One Parquet data file while it is written.
 //!
-//! Columns are encoded side by side on as many threads as there are processors; rows keep their order.
-//! A row group is held in memory until it is full, then sent to the object store while the next one
-//! fills.
+//! Columns are encoded side by side on as many threads as there are processors; rows keep their
+//! order. A row group is held in memory until it is full, then sent to the object store while the
+//! next one fills.
 
 use std::io::Write;
 use std::sync::Arc;

@@ -1,8 +1,9 @@
-//! Rows as they come become rows as the table has them: columns by name, values in the table's types.
+//! Rows as they come become rows as the table has them: columns by name, values in the table's
+//! types.
 //!
 //! Only casts that keep every value are made; a value that does not fit is an error that names the
-//! column, never a null, a wrapped number or a rounded one. Two roundings are usual and taken: fractions
-//! to the nearest float, timestamps finer than microseconds to those.
+//! column, never a null, a wrapped number or a rounded one. Two roundings are usual and taken:
+//! fractions to the nearest float, timestamps finer than microseconds to those.
 
 use std::sync::Arc;
 
@@ -56,7 +57,8 @@ impl Fit {
     }
 }
 
-/// Where each wanted field is among those found. A missing one must take nulls; one too many is refused.
+/// Where each wanted field is among those found. A missing one must take nulls; one too many is
+/// refused.
 fn positions(found: &Fields, wanted: &Fields, parent: &str) -> Result<Vec<Option<usize>>> {
     let mut used = vec![false; found.len()];
     let mut positions = Vec::with_capacity(wanted.len());

@@ -1,7 +1,8 @@
 //! What a manifest says of a data file's columns, from the Parquet writer's own statistics.
 //!
-//! Bounds of strings and bytes are cut to sixteen characters or bytes as Iceberg does it: a lower bound
-//! by leaving off the rest, an upper bound by also raising the last character that can be raised.
+//! Bounds of strings and bytes are cut to sixteen characters or bytes as Iceberg does it: a lower
+//! bound by leaving off the rest, an upper bound by also raising the last character that can be
+//! raised.
 
 use std::collections::HashMap;
 
@@ -170,8 +171,8 @@ impl Range {
     }
 }
 
-/// A Parquet statistic's value as Iceberg's type. Parquet keeps small decimals as little-endian integers;
-/// all else has the bytes that Iceberg has.
+/// A Parquet statistic's value as Iceberg's type. Parquet keeps small decimals as little-endian
+/// integers; all else has the bytes that Iceberg has.
 fn datum(statistics: &Statistics, bytes: &[u8], primitive: &PrimitiveType) -> Option<Datum> {
     let decimal = matches!(primitive, PrimitiveType::Decimal { .. });
     let big_endian = match statistics {
@@ -264,9 +265,12 @@ mod tests {
         assert_eq!(shorten_upper(Datum::binary(vec![1; 17])), Some(expected));
     }
 
+    /// Texts rich in characters that are hard to raise.
+    const TEXTS: &str = "[\\x00-\\x7f\u{d7fe}-\u{e001}\u{10fffe}\u{10ffff}]{0,40}";
+
     proptest::proptest! {
         #[test]
-        fn every_text_lies_between_its_bounds(text in "[\\x00-\\x7f\u{d7fe}-\u{e001}\u{10fffe}\u{10ffff}]{0,40}") {
+        fn every_text_lies_between_its_bounds(text in TEXTS) {
             let value = Datum::string(&text);
             proptest::prop_assert!(shorten_lower(value.clone()) <= value);
             if let Some(upper) = shorten_upper(value.clone()) {

@@ -1,7 +1,8 @@
-//! Writes rows to data files: fitted to the table's columns, split by partition, rolled at the target
-//! size.
+//! Writes rows to data files: fitted to the table's columns, split by partition, rolled at the
+//! target size.
 //!
-//! What is written belongs to no snapshot. It begins to be fsynced, and the commit waits for that. A write that fails, or is dropped half-way, removes its files.
+//! What is written belongs to no snapshot. It begins to be fsynced, and the commit waits for that.
+//! A write that fails, or is dropped half-way, removes its files.
 
 mod file;
 mod fit;
@@ -24,7 +25,8 @@ use crate::staged::Durable;
 use crate::storage::{Storage, Undo};
 use crate::{BatchStream, Error, Result, Staged, Table, TablesOptions};
 
-/// How many partitions may have a file open; beyond, the one that took no row for longest is closed.
+/// How many partitions may have a file open; beyond, the one that took no row for longest is
+/// closed.
 const OPEN_FILES_MAX: usize = 128;
 
 /// Writes a stream of rows for a table.

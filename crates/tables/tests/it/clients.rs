@@ -15,7 +15,8 @@ use crate::fixture::{
     Warehouse, field_of, json_batch, partition_of, request, schema_of, stream_of,
 };
 
-/// What the script needs. The folder's name changes with it, so that a new list makes a new environment.
+/// What the script needs. The folder's name changes with it, so that a new list makes a new
+/// environment.
 const PACKAGES: [&str; 5] = [
     "pyiceberg[pyarrow]==0.12.0",
     "duckdb==1.5.5",
@@ -60,7 +61,8 @@ fn check_rows(found: &Value, expected: &Value) {
     }
 }
 
-/// One test for all, since each of the engines takes seconds to start and the environment is shared.
+/// One test for all, since each of the engines takes seconds to start and the environment is
+/// shared.
 #[tokio::test]
 async fn pyiceberg_and_duckdb_read_what_was_written() {
     every_type().await;
