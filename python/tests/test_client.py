@@ -8,10 +8,11 @@ import unittest
 from pathlib import Path
 from unittest import mock
 
+from stand_in import Answer, serve_tcp
+
 import headwater
 from headwater import errors
 from headwater.client import ARROW, ARROW_END, ArrowBody
-from stand_in import Answer, serve_tcp
 
 JOB = "01a0-job"
 

@@ -8,9 +8,10 @@ import textwrap
 import unittest
 from pathlib import Path
 
+from stand_in import Answer, serve_lake
+
 import headwater
 from headwater import connection, errors
-from stand_in import Answer, serve_lake
 
 
 class Lake(unittest.TestCase):
