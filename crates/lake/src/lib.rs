@@ -23,5 +23,5 @@ pub use sample::json_rows;
 pub use transaction::Transaction;
 pub use view::View;
 
-/// The arrow of one stream of rows, as [`headwater_tables`] takes and gives it.
+/// Rows on their way into a table or out of one.
 pub use headwater_tables::BatchStream;

@@ -238,7 +238,7 @@ impl Reader {
     ) -> Result<()> {
         for file in &self.files {
             self.meter.check()?;
-            let mut tap = Tap::open(file, &self.meter)?;
+            let mut tap = Tap::open_hashing(file, &self.meter)?;
             let (options, meter) = (&self.options, &self.meter);
             if file.format == FileFormat::Parquet {
                 parquet::read_rows(file, &self.schema, output, meter)?;

@@ -132,15 +132,22 @@ impl Meter {
 /// An open file whose bytes are counted and hashed as they pass.
 pub(crate) struct Tap {
     file: File,
-    hash: Sha256,
+    hash: Option<Sha256>,
     meter: Arc<Meter>,
 }
 
 impl Tap {
+    /// Opens a file whose content is not to be remembered.
     pub fn open(source: &SourceFile, meter: &Arc<Meter>) -> Result<Self> {
         let file = File::open(&source.path)
             .map_err(|error| Error::File { file: source.name.clone(), source: error })?;
-        Ok(Tap { file, hash: Sha256::new(), meter: meter.clone() })
+        Ok(Tap { file, hash: None, meter: meter.clone() })
+    }
+
+    /// Opens a file whose bytes are hashed for [`Tap::finish`].
+    pub fn open_hashing(source: &SourceFile, meter: &Arc<Meter>) -> Result<Self> {
+        let tap = Tap::open(source, meter)?;
+        Ok(Tap { hash: Some(Sha256::new()), ..tap })
     }
 }
 
@@ -150,7 +157,9 @@ impl Read for Tap {
             return Err(std::io::Error::other("stopped"));
         }
         let count = self.file.read(buffer)?;
-        self.hash.update(&buffer[..count]);
+        if let Some(hash) = &mut self.hash {
+            hash.update(&buffer[..count]);
+        }
         self.meter.add_bytes(count as u64);
         Ok(count)
     }
@@ -175,7 +184,8 @@ impl Tap {
             return Err(Error::FileChanged { file: source.name.clone() });
         }
         let mut hash = [0; 16];
-        hash.copy_from_slice(&self.hash.finalize()[..16]);
+        let digest = self.hash.unwrap_or_default().finalize();
+        hash.copy_from_slice(&digest[..16]);
         Ok(Content { hash })
     }
 }

@@ -174,7 +174,7 @@ fn skip_imported(
 fn hash_of(file: &SourceFile) -> Result<[u8; 16]> {
     let none: Progress = Arc::new(|_| {});
     let meter = Meter::new(ImportStage::InferSchema, &[], none, CancellationToken::new());
-    let mut tap = Tap::open(file, &meter)?;
+    let mut tap = Tap::open_hashing(file, &meter)?;
     let fail = |error| Error::File { file: file.name.clone(), source: error };
     let mut buffer = vec![0; 256 * 1024];
     while tap.read(&mut buffer).map_err(fail)? > 0 {}
