@@ -177,17 +177,13 @@ fn unfit(invocation: &Invocation, returned: String) -> Error {
 fn plan(invocation: &Invocation, work_folder: Option<PathBuf>) -> Result<Plan> {
     let limits = &invocation.limits;
     let environment = &*invocation.environment;
-    let (worker, temp, python, walls) = match work_folder {
-        Some(folder) => {
-            let temp = folder.join("tmp");
-            let walls = Work::Folder(folder.clone());
-            (folder.join("headwater"), temp, environment.python.clone(), walls)
-        }
-        None => {
-            let python = Path::new(ENVIRONMENT).join("bin").join("python");
-            let walls = Work::Sandbox(sandbox(environment, limits)?);
-            (PathBuf::from(WORKER), PathBuf::from("/tmp"), python, walls)
-        }
+    let (worker, temp, python, walls) = if let Some(folder) = work_folder {
+        let (worker, temp) = (folder.join("headwater"), folder.join("tmp"));
+        (worker, temp, environment.python.clone(), Work::Folder(folder))
+    } else {
+        let python = Path::new(ENVIRONMENT).join("bin").join("python");
+        let walls = Work::Sandbox(sandbox(environment, limits)?);
+        (PathBuf::from(WORKER), PathBuf::from("/tmp"), python, walls)
     };
     let programs = python.parent().map(Path::to_owned).unwrap_or_default();
     let text = |path: &Path| path.to_string_lossy().into_owned();

@@ -23,9 +23,9 @@ static SDK: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../../python/headwater")
 
 /// The files that every instance gets, by path below the worker's folder.
 pub(crate) fn files() -> impl Iterator<Item = (String, &'static str)> {
-    let sdk = SDK.files().filter_map(|file| {
-        let name = file.path().to_str().filter(|name| name.ends_with(".py"))?;
-        Some((format!("headwater/{name}"), file.contents_utf8()?))
+    let sdk = SDK.files().filter(|file| file.path().extension().is_some_and(|e| e == "py"));
+    let sdk = sdk.filter_map(|file| {
+        Some((format!("headwater/{}", file.path().to_str()?), file.contents_utf8()?))
     });
     sdk.chain([(FILE.to_owned(), WORKER)])
 }

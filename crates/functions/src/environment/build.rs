@@ -150,7 +150,7 @@ impl Environments {
         on_progress: Progress<'_>,
     ) -> Result<Environment> {
         let uv = self.uv(on_progress).await?;
-        let building = Building::begin(&self.folder, id)?;
+        let building = Building::begin(&self.folder, id);
         let folder = building.0.as_path();
         on_progress(EnvironmentEvent::Resolving { requirements: requirements.clone() });
         let spawner = &*self.spawner;
@@ -256,14 +256,14 @@ fn identity(interpreter: &Interpreter, requirements: &[String]) -> String {
 struct Building(PathBuf);
 
 impl Building {
-    fn begin(folder: &Path, id: &str) -> Result<Self> {
+    fn begin(folder: &Path, id: &str) -> Self {
         let place = folder.join(id);
         if place.exists() {
             // Its interpreter is gone, or its description cannot be read.
             let aside = folder.join(owned(BUILDING));
             let _ = fs::rename(&place, &aside).and_then(|()| fs::remove_dir_all(&aside));
         }
-        Ok(Building(folder.join(owned(BUILDING))))
+        Building(folder.join(owned(BUILDING)))
     }
 
     /// A file beside the folder.

@@ -163,8 +163,8 @@ async fn fetch(spawner: &Spawner, interpreters: &[Interpreter], tools: &Path) ->
         if placed {
             return Ok(());
         }
-        let lines = said.text.lines().filter(|line| !line.trim().is_empty());
-        last = lines.last().unwrap_or_default().to_owned();
+        let mut lines = said.text.lines().filter(|line| !line.trim().is_empty());
+        last = lines.next_back().map_or(last, str::to_owned);
     }
     Err(Error::environment(
         format!("cannot fetch uv from PyPI: {}", last.trim()),

@@ -1,12 +1,10 @@
 //! Environments: shared, content-addressed, and clear about what cannot be.
 
-mod support;
-
 use std::sync::Mutex;
 
+use crate::support::{ask, environment, holds, options, spec, start};
 use headwater_functions::{EnvironmentEvent, EnvironmentSpec, Error, Functions, FunctionsOptions};
 use headwater_model::Fault;
-use support::{ask, environment, holds, options, spec, start};
 
 fn fresh(folder: &tempfile::TempDir) -> FunctionsOptions {
     FunctionsOptions { environments_dir: folder.path().join("environments"), ..options() }
@@ -38,7 +36,7 @@ async fn an_environment_is_built_once_and_then_shared() {
         tokio::join!(functions.environment(&same, &note), functions.environment(&other, &note));
     let (one, two) = (one.unwrap(), two.unwrap());
     assert_eq!(one.id, two.id);
-    assert_eq!(one.warm as u8 + two.warm as u8, 1);
+    assert_eq!(u8::from(one.warm) + u8::from(two.warm), 1);
     assert!(one.packages.contains_key("pyarrow"));
     let resolved = events
         .lock()

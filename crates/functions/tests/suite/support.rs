@@ -1,8 +1,6 @@
 //! A runtime for tests, with environments shared by every test of a machine, so that packages are
 //! fetched once.
 
-#![allow(dead_code)]
-
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;

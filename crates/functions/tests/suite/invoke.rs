@@ -1,15 +1,15 @@
 //! Calls of functions: tables in and out, prints, errors, limits.
 
-mod support;
-
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::support::{answer, ask, call, environment, holds, options, run, start, table};
 use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::Int64Type;
-use headwater_functions::{Argument, ArgumentValue, Error, Limits, SharedTable};
+use headwater_functions::{
+    Argument, ArgumentValue, Error, Functions, FunctionsOptions, Invocation, Limits, SharedTable,
+};
 use headwater_model::LogStream;
-use support::{answer, ask, call, environment, holds, run, start, table};
 use tokio_util::sync::CancellationToken;
 
 fn numbers(count: i64) -> SharedTable {
@@ -259,8 +259,7 @@ async fn a_function_that_never_ends_is_ended_and_says_where_it_was() {
     let timeout = Duration::from_millis(800);
     let limits = Limits { timeout, ..Limits::default() };
     let source = "def f():\n    while True:\n        pass\n";
-    let invocation =
-        headwater_functions::Invocation { limits: limits.clone(), ..call(&environment, source) };
+    let invocation = Invocation { limits: limits.clone(), ..call(&environment, source) };
     let (outcome, _) = run(&functions, invocation).await;
     let Err(Error::TimeLimit { frames, limit, .. }) = outcome else { panic!("{outcome:?}") };
     assert_eq!((limit, frames[0].file.as_str()), (timeout, "models/m.py"));
@@ -271,7 +270,7 @@ def f():
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     time.sleep(1000)
 ";
-    let invocation = headwater_functions::Invocation { limits, ..call(&environment, stubborn) };
+    let invocation = Invocation { limits, ..call(&environment, stubborn) };
     let started = std::time::Instant::now();
     let (outcome, _) = run(&functions, invocation).await;
     assert!(matches!(outcome, Err(Error::TimeLimit { .. })), "{outcome:?}");
@@ -289,15 +288,14 @@ def f():
     while True:
         eaten.append(bytearray(16 << 20))
 ";
-    let invocation =
-        headwater_functions::Invocation { limits: limits.clone(), ..call(&environment, eater) };
+    let invocation = Invocation { limits: limits.clone(), ..call(&environment, eater) };
     let (outcome, _) = run(&functions, invocation).await;
     let Err(Error::MemoryLimit { limit, used, .. }) = outcome else { panic!("{outcome:?}") };
     assert_eq!(limit, 256 << 20);
     assert!(used > 100 << 20, "{used}");
 
     let greedy = "def f():\n    return bytearray(1 << 50)\n";
-    let invocation = headwater_functions::Invocation { limits, ..call(&environment, greedy) };
+    let invocation = Invocation { limits, ..call(&environment, greedy) };
     let (outcome, _) = run(&functions, invocation).await;
     assert!(matches!(outcome, Err(Error::MemoryLimit { .. })), "{outcome:?}");
 }
@@ -355,12 +353,8 @@ async fn a_call_can_be_cancelled() {
 
 #[tokio::test]
 async fn no_more_run_at_once_than_may() {
-    let functions = headwater_functions::Functions::start(headwater_functions::FunctionsOptions {
-        concurrency: 1,
-        ..support::options()
-    })
-    .await
-    .unwrap();
+    let functions =
+        Functions::start(FunctionsOptions { concurrency: 1, ..options() }).await.unwrap();
     let environment = environment(&functions, &[]).await;
     let source = "import time\ndef f():\n    time.sleep(0.3)\n    return True\n";
     let (one, other) = tokio::join!(
