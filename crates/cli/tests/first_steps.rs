@@ -39,8 +39,9 @@ fn files_become_a_table_that_answers_queries() {
     assert_eq!((&again["files"], &again["files_skipped"]), (&json!(0), &json!(1)));
     let tables = workspace.json(&["table", "ls"]);
     assert_eq!(tables[0]["rows"], 3);
-    let csv = workspace.ok(&["query", "SELECT delay FROM flights ORDER BY delay", "-o", "csv"]);
-    assert_eq!(csv.trim(), "delay\n-3\n5");
+    let sql = "SELECT carrier, delay FROM flights ORDER BY delay";
+    let csv = workspace.ok(&["query", sql, "-o", "csv"]);
+    assert_eq!(csv.trim(), "carrier,delay\nAA,-3\nAA,5\nUA,");
 }
 
 #[test]

@@ -69,7 +69,7 @@ fn a_killed_server_leaves_main_as_before_and_the_run_interrupted() {
 #[test]
 fn a_full_disk_loses_nothing_and_says_so() {
     let workspace = Workspace::empty();
-    let rows: Vec<_> = (0..2_000_000).map(|n| format!("{n},{}", n * 7919)).collect();
+    let rows: Vec<_> = (0..2_000_000_i64).map(|n| format!("{n},{}", n * 7919)).collect();
     workspace.write("big.csv", format!("a,b\n{}\n", rows.join("\n")));
     workspace.write("small.csv", "x\n1\n");
     let script = "

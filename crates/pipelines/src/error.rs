@@ -224,9 +224,10 @@ impl Fault for Error {
             Error::Cycle { .. } => {
                 Some("Read one of them under another name, or take it out of the circle.".into())
             }
-            Error::Sql { problem, .. }
-            | Error::StepFailed { problem, .. }
-            | Error::Other(problem) => problem.hint.clone(),
+            Error::Sql { problem, .. } => Some(problem.hint.clone().unwrap_or_else(|| {
+                "Mend the query; `headwater table get TABLE` lists a table's columns.".to_owned()
+            })),
+            Error::StepFailed { problem, .. } | Error::Other(problem) => problem.hint.clone(),
             Error::TableMissing { nearest, .. } => Some(match nearest {
                 Some(name) => format!("Did you mean `{name}`?"),
                 None => "Import the table first, or add a model of that name.".into(),

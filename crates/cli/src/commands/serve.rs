@@ -15,7 +15,7 @@ use crate::output;
 
 /// Serves until a signal, a request or, in the background, idleness ends it.
 pub async fn serve(context: &Context, arguments: &Serve) -> Result<()> {
-    start_log(arguments.background);
+    start_log();
     let lake = context.lake_folder()?;
     let outcome = serve_lake(context, arguments, &lake).await;
     if let (true, Err(problem)) = (arguments.background, &outcome) {
@@ -69,14 +69,13 @@ async fn serve_lake(context: &Context, arguments: &Serve, lake: &LakeFolder) -> 
     Ok(())
 }
 
-fn start_log(background: bool) {
+fn start_log() {
     let filter = EnvFilter::try_from_env("HEADWATER_LOG")
         .unwrap_or_else(|_| EnvFilter::new("warn,headwater=info"));
     // A second subscriber in one process is refused, and the first serves as well.
     let _ = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
-        .with_ansi(!background)
         .with_target(false)
         .try_init();
 }

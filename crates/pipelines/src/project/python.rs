@@ -93,10 +93,7 @@ impl Imports {
     }
 
     /// As `resolve`, for a call or a bare name.
-    fn resolve_call<'a>(
-        &'a self,
-        expression: &'a Expr,
-    ) -> Option<(&'a str, Option<&'a ExprCall>)> {
+    fn resolve_call<'a>(&'a self, expression: &'a Expr) -> Option<(&'a str, Option<&'a ExprCall>)> {
         match expression {
             Expr::Call(call) => Some((self.resolve(&call.func)?, Some(call))),
             other => Some((self.resolve(other)?, None)),

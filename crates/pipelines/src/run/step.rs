@@ -2,6 +2,7 @@
 
 use headwater_engine::{Session, SessionOptions};
 use headwater_model::{Fault, PROPERTY_JOB};
+use serde_json::Value;
 
 use super::{Done, Run};
 use crate::step::{Body, Input, Step};
@@ -39,10 +40,22 @@ impl Run {
 
     /// A step's failure, at its place.
     pub(super) fn failed(step: &Step, at: Option<Location>, fault: &dyn Fault) -> Error {
+        let mut problem = fault.to_problem();
+        let frames = problem.context.get("frames").and_then(Value::as_array);
+        let frames: Vec<String> = frames.into_iter().flatten().map(frame).collect();
+        problem.causes.extend(frames);
         Error::StepFailed {
             step: step.name.clone(),
             at: at.unwrap_or_else(|| step.at.clone()),
-            problem: Box::new(fault.to_problem()),
+            problem: Box::new(problem),
         }
     }
+}
+
+/// One of the user's frames, as a line of a traceback.
+fn frame(frame: &Value) -> String {
+    let text = |key: &str| frame[key].as_str().unwrap_or_default().to_owned();
+    let (file, function, source) = (text("file"), text("function"), text("source"));
+    let place = format!("{file}:{} in {function}", frame["line"]);
+    if source.is_empty() { place } else { format!("{place}: {}", source.trim()) }
 }
