@@ -19,7 +19,8 @@ impl Lake {
         }
     }
 
-    /// The tables at a ref, by name; those of one namespace where one is given, which must be there.
+    /// The tables at a ref, by name; those of one namespace where one is given, which must be
+    /// there.
     pub async fn list(&self, reference: &RefSpec, namespace: Option<&str>) -> Result<Vec<Table>> {
         let view = self.view(reference).await?;
         let entries = view.list(namespace).await?;

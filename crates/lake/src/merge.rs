@@ -7,7 +7,8 @@ use crate::lake::Lake;
 
 impl Lake {
     /// Merges a ref into a branch, table by table. A conflict is an answer and no error: the report
-    /// names every table and both changes, and nothing was changed. A protected branch takes merges.
+    /// names every table and both changes, and nothing was changed. A protected branch takes
+    /// merges.
     pub async fn merge(
         &self,
         target: &str,

@@ -129,7 +129,7 @@ impl BadRow {
                 format!("If `{value}` means null, say so with `--null {value}`.")
             }
             (None, Some(column)) => format!(
-                "Correct the value, declare `{column}` as string, or import with `--on-error reject`."
+                "Correct the value, declare `{column}` as string, or use `--on-error reject`."
             ),
             (None, None) => "Correct the line, or import with `--on-error reject`.".to_owned(),
         }

@@ -1,8 +1,8 @@
 //! Builds one column of a record batch from texts or JSON values.
 //!
-//! A value that does not fit is an error that leaves the column as it was, so that the caller can put
-//! a null in its place and leave the row out later. Nested columns know how to make up for a row that
-//! was given up half way ([`Column::repair`]).
+//! A value that does not fit is an error that leaves the column as it was, so that the caller can
+//! put a null in its place and leave the row out later. Nested columns know how to make up for a
+//! row that was given up half way ([`Column::repair`]).
 
 use std::sync::Arc;
 

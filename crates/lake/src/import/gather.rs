@@ -1,7 +1,7 @@
 //! The columns of a table and of all files that go into it, and their types.
 //!
-//! Columns meet by name, as written and then without case. What the table has, and what was declared,
-//! stands; every other column gets the narrowest type that holds the values of all files.
+//! Columns meet by name, as written and then without case. What the table has, and what was
+//! declared, stands; every other column gets the narrowest type that holds the values of all files.
 
 use std::collections::HashSet;
 use std::sync::Arc;

@@ -1,8 +1,8 @@
 //! One JSON value into one column.
 //!
-//! A scalar is taken as it is written, so that a column of text keeps every digit of a number. Nested
-//! values are read field by field and element by element; the first that does not fit ends the row,
-//! with the way to it.
+//! A scalar is taken as it is written, so that a column of text keeps every digit of a number.
+//! Nested values are read field by field and element by element; the first that does not fit ends
+//! the row, with the way to it.
 
 use std::borrow::Cow;
 

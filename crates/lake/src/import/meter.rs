@@ -173,8 +173,8 @@ pub(crate) struct Content {
 }
 
 impl Tap {
-    /// Reads what is left, and says what the file held. An error where it is no longer the file that
-    /// was listed: then some rows may be of one state of it and some of another.
+    /// Reads what is left, and says what the file held. An error where it is no longer the file
+    /// that was listed: then some rows may be of one state of it and some of another.
     pub fn finish(mut self, source: &SourceFile) -> Result<Content> {
         let fail = |error| Error::File { file: source.name.clone(), source: error };
         let mut rest = vec![0; 64 * 1024];

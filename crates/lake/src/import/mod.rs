@@ -1,11 +1,12 @@
 //! Brings files into tables: CSV, NDJSON and Parquet, plain or packed.
 //!
-//! An import reads every file twice, streaming: once for columns and types, which hold for all files,
-//! and once for rows. The first reading is left out where the types are known. One thread reads, others
-//! write, and one commit at the end makes all of it visible, with the list of files that are now in the
-//! table. Nothing of an import that fails, is stopped or is killed can be seen.
+//! An import reads every file twice, streaming: once for columns and types, which hold for all
+//! files, and once for rows. The first reading is left out where the types are known. One thread
+//! reads, others write, and one commit at the end makes all of it visible, with the list of files
+//! that are now in the table. Nothing of an import that fails, is stopped or is killed can be seen.
 //!
-//! Memory is bounded by the longest row that is allowed and a few batches, whatever the files' size.
+//! Memory is bounded by the longest row that is allowed and a few batches, whatever the files'
+//! size.
 
 mod bad_row;
 mod class;

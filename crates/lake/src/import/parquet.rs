@@ -1,7 +1,7 @@
 //! Parquet files: their columns, and their rows as the table's.
 //!
-//! A value that the table's type cannot hold makes its row a bad one; its line is the row's number in
-//! the file, from 1.
+//! A value that the table's type cannot hold makes its row a bad one; its line is the row's number
+//! in the file, from 1.
 
 use std::fs::File;
 use std::sync::Arc;

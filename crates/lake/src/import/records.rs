@@ -249,8 +249,8 @@ mod tests {
     }
 
     proptest::proptest! {
-        /// The `csv` crate writes any texts in any style; what is read back is what was written, and
-        /// every record stands in the line it says.
+        /// The `csv` crate writes any texts in any style; what is read back is what was written,
+        /// and every record stands in the line it says.
         #[test]
         fn what_a_writer_writes_is_read_back(
             rows in proptest::collection::vec(

@@ -1,9 +1,9 @@
 //! Rows on their way from a file to a table: gathered into record batches, handed to the writer.
 //!
-//! [`Rows`] builds batches column by column. A row that turns out bad half way keeps its place, filled
-//! with nulls, and is taken out when the batch is; so good rows pay nothing for it. [`Output`] sends
-//! batches to the writer and waits for it, so that memory has a bound; bad rows end the import or go
-//! to the table of rejected rows.
+//! [`Rows`] builds batches column by column. A row that turns out bad half way keeps its place,
+//! filled with nulls, and is taken out when the batch is; so good rows pay nothing for it.
+//! [`Output`] sends batches to the writer and waits for it, so that memory has a bound; bad rows
+//! end the import or go to the table of rejected rows.
 
 use std::sync::Arc;
 

@@ -1,9 +1,9 @@
 //! Which files were imported into a table, so that none is imported twice.
 //!
-//! The list is part of the table's snapshot: its summary names, under [`IMPORTS_KEY`], objects of the
-//! store that hold it. So the list follows branches, merges and time travel as the rows do, and stands
-//! or falls with the commit. A list is kept in pieces of growing size, merged as they grow, so that
-//! remembering one more of many files writes little.
+//! The list is part of the table's snapshot: its summary names, under [`IMPORTS_KEY`], objects of
+//! the store that hold it. So the list follows branches, merges and time travel as the rows do, and
+//! stands or falls with the commit. A list is kept in pieces of growing size, merged as they grow,
+//! so that remembering one more of many files writes little.
 //!
 //! A file is its path and its content: the same content under another path is another file, and a
 //! path with new content is to be imported again. Size and times on disk only save reading what has

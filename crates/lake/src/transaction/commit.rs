@@ -19,9 +19,9 @@ const ATTEMPTS_MAX: u32 = 200;
 const PAUSE_MAX: Duration = Duration::from_millis(250);
 
 impl Transaction {
-    /// Commits everything, durably; none where there was nothing to commit. `CommitConflict` names a
-    /// table that another commit changed and that cannot be re-based. After any error the branch is
-    /// as if the transaction had never been.
+    /// Commits everything, durably; none where there was nothing to commit. `CommitConflict` names
+    /// a table that another commit changed and that cannot be re-based. After any error the branch
+    /// is as if the transaction had never been.
     pub async fn commit(mut self, message: &str) -> Result<Option<Commit>> {
         if self.is_empty() {
             return Ok(None);

@@ -1,9 +1,10 @@
 //! A change of any number of tables on one branch, in one commit or not at all.
 //!
-//! A [`Transaction`] writes data files as it goes and touches no ref before [`Transaction::commit`].
-//! Where the branch moved on in the meantime, tables that were only appended to are re-based on the
-//! new head with their data files kept; any other change of a table that changed is a conflict that
-//! names it. What a transaction wrote and did not commit is removed, also when it is dropped.
+//! A [`Transaction`] writes data files as it goes and touches no ref before
+//! [`Transaction::commit`]. Where the branch moved on in the meantime, tables that were only
+//! appended to are re-based on the new head with their data files kept; any other change of a table
+//! that changed is a conflict that names it. What a transaction wrote and did not commit is
+//! removed, also when it is dropped.
 
 mod commit;
 mod pending;
@@ -101,8 +102,8 @@ impl Transaction {
         Ok(())
     }
 
-    /// Puts rows in place of those in the partitions they fall into; of all rows where the table has
-    /// no partitions.
+    /// Puts rows in place of those in the partitions they fall into; of all rows where the table
+    /// has no partitions.
     pub async fn overwrite_partitions(
         &mut self,
         name: &TableName,
@@ -113,7 +114,8 @@ impl Transaction {
         Ok(())
     }
 
-    /// Makes a table of these columns and rows, in place of the table of that name where there is one.
+    /// Makes a table of these columns and rows, in place of the table of that name where there is
+    /// one.
     pub async fn replace(
         &mut self,
         name: &TableName,

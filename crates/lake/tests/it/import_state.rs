@@ -1,4 +1,5 @@
-//! What an import remembers and what it leaves behind: files taken once, branches, stops, two at once.
+//! What an import remembers and what it leaves behind: files taken once, branches, stops, two at
+//! once.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

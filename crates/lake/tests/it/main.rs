@@ -1,4 +1,5 @@
-//! The lake as its users see it: a folder on disk, files beside it, and what can be read afterwards.
+//! The lake as its users see it: a folder on disk, files beside it, and what can be read
+//! afterwards.
 
 #[cfg(test)]
 mod diff;
