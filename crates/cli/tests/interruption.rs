@@ -93,7 +93,7 @@ fn a_full_disk_loses_nothing_and_says_so() {
         .output();
     let answer = support::answer(output.expect("unshare runs"));
     assert!(answer.stdout.contains("exit 6"), "{}\n{}", answer.stdout, answer.stderr);
-    assert!(answer.stderr.contains("disk is full"), "{}", answer.stderr);
+    assert!(answer.stderr.contains("no space is left"), "{}", answer.stderr);
     assert!(
         answer.stdout.contains("\"x\": 1") || answer.stdout.contains("\"x\":1"),
         "{}",
