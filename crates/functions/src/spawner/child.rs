@@ -14,7 +14,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use rustix::event::{PollFd, PollFlags, Timespec};
-use rustix::process::{Resource, Rlimit};
+use rustix::process::{DumpableBehavior, Resource, Rlimit};
 use rustix::thread::CapabilitySet;
 use rustix::thread::{Gid, Uid};
 use serde::{Deserialize, Serialize};
@@ -201,6 +201,9 @@ fn supervise(birth: Birth) -> StepResult<i32> {
     if birth.plan.command.is_empty() {
         return Ok(0);
     }
+    // The program, which is of the same user, must not trace its way into this process.
+    let hidden = rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable);
+    step("hide from the program", hidden)?;
     system::block_signals();
     let program = step("fork", system::fork())?;
     if program == 0 {

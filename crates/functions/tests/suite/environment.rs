@@ -65,7 +65,8 @@ async fn adding_a_package_whose_wheel_is_known_takes_under_a_second() {
     let functions = start().await;
     environment(&functions, &[("polars", "1.38.1")]).await;
     environment(&functions, &[("humanize", "4.13.0")]).await;
-    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    // Beside uv's cache, so that files can be linked.
+    let folder = tempfile::tempdir_in(options().tools_dir).unwrap();
     let functions = Functions::start(fresh(&folder)).await.unwrap();
     let both = spec(&[("polars", "1.38.1"), ("humanize", "4.13.0")]);
     let built = functions.environment(&both, &|_| ()).await.unwrap();

@@ -295,6 +295,14 @@ fn processes(text: &str) -> Vec<i32> {
     found
 }
 
+/// The processes that a process started, whichever of its threads it was.
+fn children(pid: i32) -> Vec<i32> {
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap().flatten();
+    let texts = tasks.map(|task| std::fs::read_to_string(task.path().join("children")));
+    let text: String = texts.flatten().collect();
+    text.split_whitespace().map(|pid| pid.parse().unwrap()).collect()
+}
+
 fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(20);
     while !holds() {
@@ -332,6 +340,7 @@ async fn when_the_server_dies_nothing_of_it_lives_on() {
     let functions = start().await;
     let environment = environment(&functions, &[]).await;
     let marker = format!("marker{}", std::process::id());
+    let grouped = functions.warnings().is_empty();
     if let Ok(marker) = std::env::var("HEADWATER_TEST_SERVER") {
         let source = format!(
             "import subprocess\ndef f():\n    subprocess.Popen(['/bin/sh', '-c', 'sleep 1000; : {marker}'])\n    \
@@ -351,16 +360,8 @@ async fn when_the_server_dies_nothing_of_it_lives_on() {
             .unwrap();
         wait_until("the function never began", || processes(&marker).len() >= 2);
         let pid = server.id() as i32;
-        let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
-        let mut spawner = children.unwrap_or_default();
-        if spawner.is_empty() {
-            // A thread of the server started it.
-            let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap().flatten();
-            let texts = tasks.map(|task| std::fs::read_to_string(task.path().join("children")));
-            spawner = texts.flatten().collect();
-        }
-        let spawner: i32 = spawner.split_whitespace().next().unwrap().parse().unwrap();
-        assert!(!cgroups(spawner).is_empty());
+        let spawner = children(pid)[0];
+        assert_eq!(grouped, !cgroups(spawner).is_empty());
         let killed = if victim == "server" { pid } else { spawner };
         Command::new("kill").args(["-9", &killed.to_string()]).status().unwrap();
         wait_until("an instance lives on", || processes(&marker).is_empty());
@@ -376,19 +377,24 @@ async fn when_the_server_dies_nothing_of_it_lives_on() {
     }
 }
 
+/// This test starts itself again, so that the spawners of tests beside it stay alone.
 #[tokio::test]
 async fn a_spawner_that_died_is_started_again() {
+    if std::env::var_os("HEADWATER_TEST_ALONE").is_none() {
+        let alone = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "isolation::a_spawner_that_died_is_started_again"])
+            .env("HEADWATER_TEST_ALONE", "1")
+            .output()
+            .unwrap();
+        assert!(alone.status.success(), "{}", String::from_utf8_lossy(&alone.stdout));
+        return;
+    }
     let functions = start().await;
     let environment = environment(&functions, &[]).await;
-    let source = "import os\ndef f():\n    return True\n";
+    let source = "def f():\n    return True\n";
     holds(&functions, ask(&environment, source)).await;
-    let own = std::process::id();
-    let mut spawners = Vec::new();
-    for task in std::fs::read_dir(format!("/proc/{own}/task")).unwrap().flatten() {
-        let children = std::fs::read_to_string(task.path().join("children")).unwrap_or_default();
-        spawners.extend(children.split_whitespace().map(str::to_owned));
-    }
-    Command::new("kill").arg("-9").args(&spawners).status().unwrap();
+    let spawner = children(std::process::id() as i32)[0];
+    Command::new("kill").args(["-9", &spawner.to_string()]).status().unwrap();
     let deadline = Instant::now() + Duration::from_secs(10);
     loop {
         let (outcome, _) = run(&functions, ask(&environment, source)).await;
