@@ -1,4 +1,13 @@
-//! The store in one SQLite file.
+//! The store in one SQLite file, in WAL mode, which several processes may open at once.
+//!
+//! Writes go through one task and one connection ([`writer`]), reads through a few others
+//! ([`readers`]). A commit costs one fsync of the log, shared by the batches that waited together.
+
+mod connect;
+mod fault;
+mod program;
+mod readers;
+mod writer;
 
 use std::path::Path;
 
@@ -6,62 +15,81 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use headwater_model::ObjectId;
 
-use crate::{Applied, Batch, Entry, Error, KeyRange, MemoryStore, Result, Store};
+use self::connect::Connector;
+use self::readers::Readers;
+use self::writer::Writer;
+use crate::{Applied, Batch, Entry, KeyRange, Result, Store};
 
 /// How a SQLite store is opened.
 #[derive(Debug, Clone, Default)]
 pub struct SqliteOptions {
-    /// The most bytes the database may take; none for as many as the disk has.
+    /// The most bytes the database may take before it is full; none for as many as the disk has.
     pub bytes_max: Option<u64>,
 }
 
-/// A store in one SQLite file.
+/// A store in one SQLite file. It belongs to the runtime it was opened on.
 #[derive(Debug)]
-pub struct SqliteStore(MemoryStore);
+pub struct SqliteStore {
+    readers: Readers,
+    writer: Writer,
+}
 
 impl SqliteStore {
-    /// Opens the store at `path`.
+    /// Opens the store in the file at `path`, which is made where it is not there; its folder must be.
+    ///
+    /// Fails with `TooNew` where a later version of Headwater wrote the file.
     pub async fn open(path: &Path) -> Result<Self> {
         Self::open_with(path, SqliteOptions::default()).await
     }
 
     /// As [`open`](Self::open), with options.
-    pub async fn open_with(_path: &Path, _options: SqliteOptions) -> Result<Self> {
-        Err(Error::Closed)
+    pub async fn open_with(path: &Path, options: SqliteOptions) -> Result<Self> {
+        let connector = Connector::new(path, options);
+        let first = connector.create().await?;
+        let readers = Readers::new(connector.clone());
+        Ok(SqliteStore { readers, writer: Writer::start(connector, first) })
     }
 }
 
 #[async_trait]
 impl Store for SqliteStore {
     async fn object(&self, id: &ObjectId) -> Result<Option<Bytes>> {
-        self.0.object(id).await
+        Ok(self.readers.objects(&[*id]).await?.pop().flatten())
     }
+
     async fn objects(&self, ids: &[ObjectId]) -> Result<Vec<Option<Bytes>>> {
-        self.0.objects(ids).await
+        self.readers.objects(ids).await
     }
+
     async fn objects_like(&self, digits: &str, limit: usize) -> Result<Vec<ObjectId>> {
-        self.0.objects_like(digits, limit).await
+        self.readers.objects_like(digits, limit).await
     }
+
     async fn reference(&self, name: &str) -> Result<Option<Bytes>> {
-        self.0.reference(name).await
+        self.readers.reference(name).await
     }
+
     async fn references(
         &self,
         prefix: &str,
         after: Option<&str>,
         limit: usize,
     ) -> Result<Vec<(String, Bytes)>> {
-        self.0.references(prefix, after, limit).await
+        self.readers.references(prefix, after, limit).await
     }
+
     async fn latest(&self, journal: &str, key: &str) -> Result<Option<Entry>> {
-        self.0.latest(journal, key).await
+        self.readers.latest(journal, key).await
     }
+
     async fn scan(&self, journal: &str, range: &KeyRange) -> Result<Vec<Entry>> {
-        self.0.scan(journal, range).await
+        self.readers.scan(journal, range).await
     }
+
     async fn read(&self, journal: &str, after: u64, limit: usize) -> Result<Vec<Entry>> {
-        self.0.read(journal, after, limit).await
+        self.readers.read(journal, after, limit).await
     }
+
     async fn history(
         &self,
         journal: &str,
@@ -69,12 +97,14 @@ impl Store for SqliteStore {
         after: u64,
         limit: usize,
     ) -> Result<Vec<Entry>> {
-        self.0.history(journal, key_prefix, after, limit).await
+        self.readers.history(journal, key_prefix, after, limit).await
     }
+
     async fn apply(&self, batch: Batch) -> Result<Applied> {
-        self.0.apply(batch).await
+        self.writer.apply(batch).await
     }
+
     async fn trim(&self, journal: &str, range: &KeyRange) -> Result<u64> {
-        self.0.trim(journal, range).await
+        self.writer.trim(journal, range).await
     }
 }

@@ -1,0 +1,252 @@
+//! A few connections that read, and the queries they run.
+//!
+//! A reader sees the last commit of any process, and never waits for a writer.
+
+use bytes::Bytes;
+use headwater_model::ObjectId;
+use parking_lot::Mutex;
+use sqlx::sqlite::SqliteRow;
+use sqlx::{AssertSqlSafe, Row, SqliteConnection};
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+use super::connect::{Connector, Role};
+use super::fault;
+use crate::range::successor;
+use crate::{Entry, Error, KeyRange, Result};
+
+/// The most reads at once; others wait their turn. Each connection is a thread.
+const READERS_MAX: usize = 4;
+
+/// How many objects one query asks for. A query is padded to the next of these sizes, so that only as
+/// many texts are ever compiled.
+const OBJECTS: [usize; 3] = [4, 16, 64];
+
+#[derive(Debug)]
+pub(super) struct Readers {
+    connector: Connector,
+    idle: Mutex<Vec<SqliteConnection>>,
+    permits: Semaphore,
+}
+
+/// A connection on loan; it goes back when dropped.
+struct Reader<'a> {
+    readers: &'a Readers,
+    connection: Option<SqliteConnection>,
+    _permit: SemaphorePermit<'a>,
+}
+
+impl Drop for Reader<'_> {
+    fn drop(&mut self) {
+        self.readers.idle.lock().extend(self.connection.take());
+    }
+}
+
+impl Readers {
+    pub(super) fn new(connector: Connector) -> Self {
+        Readers { connector, idle: Mutex::default(), permits: Semaphore::new(READERS_MAX) }
+    }
+
+    async fn reader(&self) -> Result<Reader<'_>> {
+        let permit = self.permits.acquire().await.map_err(|_| Error::Closed)?;
+        let idle = self.idle.lock().pop();
+        let connection = match idle {
+            Some(connection) => connection,
+            None => self.connector.connect(Role::Reader).await?,
+        };
+        Ok(Reader { readers: self, connection: Some(connection), _permit: permit })
+    }
+
+    async fn rows(&self, query: Query) -> Result<Vec<SqliteRow>> {
+        let mut reader = self.reader().await?;
+        let Some(connection) = &mut reader.connection else { return Err(Error::Closed) };
+        let mut prepared = sqlx::query(AssertSqlSafe(query.sql));
+        for value in query.values {
+            prepared = match value {
+                Value::Text(text) => prepared.bind(text),
+                Value::Blob(blob) => prepared.bind(blob),
+                Value::Number(number) => prepared.bind(number),
+            };
+        }
+        prepared.fetch_all(connection).await.map_err(failed)
+    }
+
+    pub(super) async fn objects(&self, ids: &[ObjectId]) -> Result<Vec<Option<Bytes>>> {
+        let mut found = std::collections::HashMap::with_capacity(ids.len());
+        for chunk in ids.chunks(OBJECTS[OBJECTS.len() - 1]) {
+            let size = OBJECTS.into_iter().find(|size| *size >= chunk.len());
+            let size = if chunk.len() == 1 { 1 } else { size.unwrap_or(chunk.len()) };
+            let marks = vec!["?"; size].join(", ");
+            let mut query =
+                Query::new(format!("SELECT id, content FROM objects WHERE id IN ({marks})"));
+            for index in 0..size {
+                query = query.blob(chunk[index.min(chunk.len() - 1)].as_bytes());
+            }
+            for row in self.rows(query).await? {
+                found.insert(object_id(&row)?, Bytes::from(get::<Vec<u8>>(&row, 1)?));
+            }
+        }
+        Ok(ids.iter().map(|id| found.get(id).cloned()).collect())
+    }
+
+    pub(super) async fn objects_like(&self, digits: &str, limit: usize) -> Result<Vec<ObjectId>> {
+        let bound = |fill: &str| {
+            let text = format!("{digits}{}", fill.repeat(64_usize.saturating_sub(digits.len())));
+            text.parse::<ObjectId>().ok()
+        };
+        let (Some(from), Some(until)) = (bound("0"), bound("f")) else { return Ok(Vec::new()) };
+        let sql = "SELECT id FROM objects WHERE id BETWEEN ? AND ? ORDER BY id LIMIT ?";
+        let query = Query::new(sql).blob(from.as_bytes()).blob(until.as_bytes()).limit(limit);
+        self.rows(query).await?.iter().map(object_id).collect()
+    }
+
+    pub(super) async fn reference(&self, name: &str) -> Result<Option<Bytes>> {
+        let query = Query::new("SELECT value FROM refs WHERE name = ?").text(name);
+        let rows = self.rows(query).await?;
+        rows.first().map(|row| Ok(Bytes::from(get::<Vec<u8>>(row, 0)?))).transpose()
+    }
+
+    pub(super) async fn references(
+        &self,
+        prefix: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<(String, Bytes)>> {
+        let (compare, from) = match after {
+            Some(after) if after >= prefix => (">", after),
+            _ => (">=", prefix),
+        };
+        let until = successor(prefix);
+        let end = if until.is_some() { " AND name < ?" } else { "" };
+        let sql = format!(
+            "SELECT name, value FROM refs WHERE name {compare} ?{end} ORDER BY name LIMIT ?"
+        );
+        let query = Query::new(sql).text(from).text_if(until).limit(limit);
+        let rows = self.rows(query).await?;
+        rows.iter().map(|row| Ok((get(row, 0)?, Bytes::from(get::<Vec<u8>>(row, 1)?)))).collect()
+    }
+
+    pub(super) async fn latest(&self, journal: &str, key: &str) -> Result<Option<Entry>> {
+        let sql = "SELECT position, key, value FROM newest JOIN entries USING (journal, position, key) \
+                   WHERE newest.journal = ? AND newest.key = ?";
+        let rows = self.rows(Query::new(sql).text(journal).text(key)).await?;
+        rows.first().map(entry).transpose()
+    }
+
+    pub(super) async fn scan(&self, journal: &str, range: &KeyRange) -> Result<Vec<Entry>> {
+        let (from, until) = range.bounds();
+        let end = if until.is_some() { " AND newest.key < ?" } else { "" };
+        let order = if range.reverse { "DESC" } else { "ASC" };
+        // CROSS keeps the order of the join: along the keys, then to each entry.
+        let sql = format!(
+            "SELECT newest.position, newest.key, value FROM newest CROSS JOIN entries \
+             ON entries.journal = newest.journal AND entries.position = newest.position \
+             WHERE newest.journal = ? AND newest.key >= ?{end} ORDER BY newest.key {order} LIMIT ?"
+        );
+        let query = Query::new(sql).text(journal).text(from).text_if(until).limit(range.limit);
+        self.rows(query).await?.iter().map(entry).collect()
+    }
+
+    pub(super) async fn read(&self, journal: &str, after: u64, limit: usize) -> Result<Vec<Entry>> {
+        let sql = "SELECT position, key, value FROM entries \
+                   WHERE journal = ? AND position > ? AND value IS NOT NULL \
+                   ORDER BY position LIMIT ?";
+        let query = Query::new(sql).text(journal).position(after).limit(limit);
+        self.rows(query).await?.iter().map(entry).collect()
+    }
+
+    pub(super) async fn history(
+        &self,
+        journal: &str,
+        prefix: &str,
+        after: u64,
+        limit: usize,
+    ) -> Result<Vec<Entry>> {
+        if prefix.is_empty() {
+            return self.read(journal, after, limit).await;
+        }
+        let until = successor(prefix);
+        let end = if until.is_some() { " AND key < ?" } else { "" };
+        // The key that is the whole prefix comes by itself, since its entries can be sought by position.
+        let arm = |condition: &str| {
+            format!(
+                "SELECT position, key, value FROM entries INDEXED BY entries_by_key \
+                 WHERE journal = ? AND {condition} AND position > ? AND value IS NOT NULL"
+            )
+        };
+        let (exact, longer) = (arm("key = ?"), arm(&format!("key > ?{end}")));
+        let sql = format!("{exact} UNION ALL {longer} ORDER BY position LIMIT ?");
+        let query = Query::new(sql).text(journal).text(prefix).position(after);
+        let query = query.text(journal).text(prefix).text_if(until).position(after).limit(limit);
+        self.rows(query).await?.iter().map(entry).collect()
+    }
+}
+
+/// A query with the values of its parameters.
+struct Query {
+    sql: String,
+    values: Vec<Value>,
+}
+
+enum Value {
+    Text(String),
+    Blob(Vec<u8>),
+    Number(i64),
+}
+
+impl Query {
+    fn new(sql: impl Into<String>) -> Self {
+        Query { sql: sql.into(), values: Vec::new() }
+    }
+
+    fn value(mut self, value: Value) -> Self {
+        self.values.push(value);
+        self
+    }
+
+    fn text(self, text: &str) -> Self {
+        self.value(Value::Text(text.to_owned()))
+    }
+
+    fn text_if(self, text: Option<String>) -> Self {
+        match text {
+            Some(text) => self.value(Value::Text(text)),
+            None => self,
+        }
+    }
+
+    fn blob(self, blob: &[u8]) -> Self {
+        self.value(Value::Blob(blob.to_vec()))
+    }
+
+    fn position(self, position: u64) -> Self {
+        self.value(Value::Number(i64::try_from(position).unwrap_or(i64::MAX)))
+    }
+
+    fn limit(self, limit: usize) -> Self {
+        self.value(Value::Number(i64::try_from(limit).unwrap_or(i64::MAX)))
+    }
+}
+
+fn failed(error: sqlx::Error) -> Error {
+    fault::error("read the database", error)
+}
+
+fn get<'r, T>(row: &'r SqliteRow, index: usize) -> Result<T>
+where
+    T: sqlx::Decode<'r, sqlx::Sqlite> + sqlx::Type<sqlx::Sqlite>,
+{
+    row.try_get(index).map_err(failed)
+}
+
+fn object_id(row: &SqliteRow) -> Result<ObjectId> {
+    let reason = || Error::Corrupt { reason: "an object's id is not 32 bytes long".to_owned() };
+    ObjectId::from_slice(&get::<Vec<u8>>(row, 0)?).ok_or_else(reason)
+}
+
+fn entry(row: &SqliteRow) -> Result<Entry> {
+    Ok(Entry {
+        position: get::<i64>(row, 0)? as u64,
+        key: get(row, 1)?,
+        value: Bytes::from(get::<Vec<u8>>(row, 2)?),
+    })
+}
