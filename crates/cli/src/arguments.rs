@@ -611,7 +611,7 @@ pub struct Serve {
     /// How functions are walled in
     #[arg(long, value_enum, default_value_t)]
     pub isolation: IsolationArgument,
-    /// The memory that queries and functions may use together: `4GiB` [default: three quarters of the machine's]
+    /// The memory for queries and functions together: `4GiB` [default: three quarters of the machine's]
     #[arg(long, value_name = "SIZE")]
     pub memory: Option<String>,
     /// Serve a command of this machine: on the Unix socket only, ending when idle

@@ -19,7 +19,6 @@ use crate::error::{self, Result};
 use crate::events;
 use crate::lake_folder::{self, LAKE_FOLDER};
 use crate::output;
-use crate::project;
 use crate::terminal::Tone;
 
 /// The example project, data included.
@@ -161,7 +160,7 @@ async fn run_project(
     folder: &Path,
 ) -> Result<headwater_model::RunReport> {
     let request = RunRequest {
-        files: project::read(folder)?,
+        files: headwater_server::read_project(folder)?,
         reference: Some(RefSpec::Name(BRANCH.to_owned())),
         ..RunRequest::default()
     };

@@ -19,7 +19,7 @@ pub async fn run(context: &Context, api: &Api, arguments: &Run) -> Result<()> {
     let root = project::locate(arguments.project.as_ref(), &context.lake_folder()?)?;
     let branch = reference(context, arguments.reference.clone())?;
     let request = RunRequest {
-        files: project::read(&root)?,
+        files: headwater_server::read_project(&root)?,
         reference: Some(branch.parse().map_err(error::from_fault)?),
         parameters: pairs(&arguments.parameters, "param")?,
         strict: arguments.no_strict.then_some(false),

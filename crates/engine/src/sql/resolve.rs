@@ -11,8 +11,8 @@ use datafusion::sql::sqlparser::ast::{
     Distinct, ExcludeSelectItem, Expr, FunctionArg, GroupByExpr, Ident, Join, JoinConstraint,
     LambdaFunction, LimitClause, NamedWindowExpr, ObjectName, ObjectNamePart, OneOrManyWithParens,
     OrderBy, OrderByExpr, OrderByKind, Query, Select, SelectItem, SelectItemQualifiedWildcardKind,
-    SetExpr, SetQuantifier, TableAlias, TableFactor, TableWithJoins, WildcardAdditionalOptions,
-    With,
+    SetExpr, SetQuantifier, TableAlias, TableFactor, TableWithJoins, Value, ValueWithSpan,
+    WildcardAdditionalOptions, With,
 };
 use datafusion::sql::sqlparser::tokenizer::Span;
 
@@ -483,6 +483,13 @@ impl Resolver<'_> {
             }
             Expr::CompoundIdentifier(idents) => self.compound(idents),
             Expr::Lambda(lambda) => self.lambda(lambda),
+            Expr::Value(ValueWithSpan { value: Value::Placeholder(name), span }) => {
+                Err(Error::Parameter {
+                    name: name.trim_start_matches('$').to_owned(),
+                    reason: "has no value",
+                    position: span_start(*span),
+                })
+            }
             other => children(other, &mut |node| self.node(node)),
         }
     }

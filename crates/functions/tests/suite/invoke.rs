@@ -56,7 +56,8 @@ def f(data, scale):
     assert pa.total_allocated_bytes() == 0, pa.total_allocated_bytes()
     address = data.column('n').chunk(0).buffers()[1].address
     lines = open('/proc/self/maps').read().splitlines()
-    spans = [[int(end, 16) for end in line.split()[0].split('-')] for line in lines if 'memfd:headwater-table' in line]
+    lines = [line for line in lines if 'memfd:headwater-table' in line]
+    spans = [[int(end, 16) for end in line.split()[0].split('-')] for line in lines]
     assert any(start <= address < end for start, end in spans), (address, spans)
     return pa.table({'rows': [data.num_rows * scale]})
 ";

@@ -36,8 +36,8 @@ pub(super) fn routes() -> OpenApiRouter<App> {
 struct Filter {
     /// Only these kinds, with commas between them: `query`, `import`, `run`, `trigger`.
     kind: Option<String>,
-    /// Only these statuses, with commas between them: `queued`, `running`, `succeeded`, `failed`, `cancelled`,
-    /// `interrupted`.
+    /// Only these statuses, with commas between them: `queued`, `running`, `succeeded`, `failed`,
+    /// `cancelled`, `interrupted`.
     status: Option<String>,
     /// Only jobs recorded at this moment or later: RFC 3339, or a day.
     since: Option<String>,
