@@ -21,14 +21,24 @@ fn tests(extra: &[&str]) -> Outcome {
     process::run(cargo(&[base, extra].concat()))
 }
 
-/// The SDK's own tests, which need nothing but Python.
+/// The SDK's tests: those that need nothing but Python, and those that need Arrow from PyPI.
 fn python() -> Outcome {
-    let folder = process::root().join("python");
-    let mut tests =
-        command("python3", &["-m", "unittest", "discover", "--start-directory", "tests"]);
-    tests.current_dir(&folder);
-    tests.env("PYTHONPATH", &folder).env("PYTHONDONTWRITEBYTECODE", "1");
-    process::run(tests)
+    let environment = process::target().join("python-tests");
+    let interpreter = environment.join("bin/python");
+    if !interpreter.exists() {
+        process::run(command("python3", &["-m", "venv", &environment.to_string_lossy()]))?;
+    }
+    let interpreter = interpreter.to_string_lossy();
+    process::run(command(&interpreter, &["-m", "pip", "install", "--quiet", "pyarrow"]))?;
+    for start in ["tests", "tests/arrow"] {
+        let folder = process::root().join("python");
+        let arguments = ["-m", "unittest", "discover", "--start-directory", start];
+        let mut tests = command(&interpreter, &arguments);
+        tests.current_dir(&folder);
+        tests.env("PYTHONPATH", &folder).env("PYTHONDONTWRITEBYTECODE", "1");
+        process::run(tests)?;
+    }
+    Ok(())
 }
 
 /// Measures a suite beside its reference.
@@ -41,7 +51,8 @@ pub fn bench(suite: &str, rest: &[&str]) -> Outcome {
 /// The long tests with their full counts: the same scenarios, more of everything.
 pub fn soak(rest: &[&str]) -> Outcome {
     let names = if rest.is_empty() { &["soak"][..] } else { rest };
-    let mut test = cargo(&[&["test", "--release", "--workspace", "--"], names].concat());
+    let base = ["test", "--release", "--package", "headwater-cli", "--test", "soak", "--"];
+    let mut test = cargo(&[&base, names].concat());
     test.env("HEADWATER_SOAK", "1");
     process::run(test)
 }
