@@ -5,6 +5,7 @@ not checked against its source when it is loaded, because an environment never c
 """
 
 import csv
+import glob
 import importlib.util
 import os
 import py_compile
@@ -27,6 +28,8 @@ def sources(record):
 def compile_package(record, stored):
     """Compiles one package in place and links the result into a folder that appears whole."""
     packages = os.path.dirname(os.path.dirname(record))
+    for abandoned in glob.glob(f"{stored}.*"):
+        shutil.rmtree(abandoned, ignore_errors=True)
     aside = f"{stored}.{os.getpid()}"
     for source in sources(record):
         compiled = importlib.util.cache_from_source(source)
@@ -37,11 +40,11 @@ def compile_package(record, stored):
                 doraise=True,
                 invalidation_mode=UNCHECKED,
             )
+            target = os.path.join(aside, compiled)
+            os.makedirs(os.path.dirname(target), exist_ok=True)
+            os.link(os.path.join(packages, compiled), target)
         except (py_compile.PyCompileError, OSError):
             continue  # Templates and code for other versions are not meant to compile.
-        target = os.path.join(aside, compiled)
-        os.makedirs(os.path.dirname(target), exist_ok=True)
-        os.link(os.path.join(packages, compiled), target)
     os.makedirs(aside, exist_ok=True)
     try:
         os.rename(aside, stored)

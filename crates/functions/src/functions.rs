@@ -41,7 +41,9 @@ impl Functions {
     /// Starts the spawner and makes ready. A host that forbids sandboxes is no error yet: it is one
     /// for each call, and one of the [`Functions::warnings`].
     pub async fn start(options: FunctionsOptions) -> Result<Functions> {
-        let spawner = Arc::new(Spawner::start(options.spawner.clone()).await?);
+        let notes = options.environments_dir.clone();
+        std::fs::create_dir_all(&notes).map_err(Error::io("make the environments' folder"))?;
+        let spawner = Arc::new(Spawner::start(options.spawner.clone(), notes).await?);
         let environments = Environments::open(&options, spawner.clone())?;
         let units = options.memory_bytes_total / MEMORY_UNIT;
         let memory_units = u32::try_from(units).unwrap_or(u32::MAX).clamp(1, 1 << 28);

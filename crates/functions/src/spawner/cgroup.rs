@@ -44,7 +44,7 @@ pub(super) struct Measured {
 }
 
 /// Folders are called `headwater-<pid>-<start time>`, so that what a dead spawner left is known.
-const PREFIX: &str = "headwater-";
+pub(super) const PREFIX: &str = "headwater-";
 
 impl Cgroups {
     /// Finds what this host offers, and removes what dead spawners left.
@@ -69,6 +69,11 @@ impl Cgroups {
             hierarchies.extend(unified(&base, &name, !limited));
         }
         Cgroups { hierarchies }
+    }
+
+    /// The folders that hold this spawner's groups.
+    pub(super) fn folders(&self) -> Vec<PathBuf> {
+        self.hierarchies.iter().map(|(_, folder)| folder.clone()).collect()
     }
 
     /// Whether memory is limited for a process and all it starts together.
@@ -254,7 +259,7 @@ fn remove_stale(base: &Path) {
 }
 
 /// Kills what is in a group and in those below it, and removes them all.
-fn remove_tree(folder: &Path) {
+pub(super) fn remove_tree(folder: &Path) {
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         if entry.path().is_dir() {
             remove_tree(&entry.path());

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::os::fd::{BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,6 +11,7 @@ use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use super::Channel;
+use super::ledger::{self, Note};
 use super::plan::{Ended, Plan, Reply, Report, Request, Signal};
 use crate::{Error, Result, SpawnCommand};
 
@@ -17,6 +19,8 @@ use crate::{Error, Result, SpawnCommand};
 #[derive(Debug)]
 pub(crate) struct Spawner {
     command: SpawnCommand,
+    /// Where it is noted what a spawner leaves when it is killed.
+    notes: PathBuf,
     connection: Mutex<Option<Arc<Connection>>>,
     next: AtomicU64,
     report: Report,
@@ -38,12 +42,13 @@ pub(crate) struct Running {
 }
 
 impl Spawner {
-    /// Starts the spawner and waits for its report of the host.
-    pub(crate) async fn start(command: SpawnCommand) -> Result<Self> {
-        let (connection, report) = connect(&command)?;
+    /// Starts the spawner and waits for its report of the host. `notes` is a folder that is there.
+    pub(crate) async fn start(command: SpawnCommand, notes: PathBuf) -> Result<Self> {
+        ledger::settle_stale(&notes);
+        let (connection, report) = connect(&command, &notes)?;
         let report = report.await.map_err(|_| died())?;
         let connection = Mutex::new(Some(connection));
-        Ok(Spawner { command, connection, next: AtomicU64::new(1), report })
+        Ok(Spawner { command, notes, connection, next: AtomicU64::new(1), report })
     }
 
     /// What it found out about the host.
@@ -71,7 +76,7 @@ impl Spawner {
             return Ok(connection.clone());
         }
         tracing::warn!("the spawner ended; it is started again");
-        let (connection, _) = connect(&self.command)?;
+        let (connection, _) = connect(&self.command, &self.notes)?;
         *held = Some(connection.clone());
         Ok(connection)
     }
@@ -121,10 +126,13 @@ impl Connection {
     }
 
     /// Hands replies on until the spawner ends; then everybody who waits hears of that.
-    fn listen(&self, mut ready: Option<oneshot::Sender<Report>>) {
+    fn listen(&self, mut ready: Option<oneshot::Sender<Report>>, notes: &Path) -> Option<Note> {
+        let mut note = None;
         while let Ok(Some(received)) = self.channel.receive() {
             match serde_json::from_slice(&received.bytes) {
                 Ok(Reply::Ready(report)) => {
+                    let written = Note::write(notes, &report);
+                    note = written.inspect_err(|error| tracing::warn!(%error, "no note")).ok();
                     let _ = ready.take().map(|ready| ready.send(report));
                 }
                 Ok(Reply::Ended { id, ended }) => {
@@ -135,6 +143,7 @@ impl Connection {
             }
         }
         self.waiting.lock().take();
+        note
     }
 }
 
@@ -143,7 +152,10 @@ fn died() -> Error {
 }
 
 /// Starts a spawner. The standard library starts processes by `posix_spawn`, so nothing is forked.
-fn connect(command: &SpawnCommand) -> Result<(Arc<Connection>, oneshot::Receiver<Report>)> {
+fn connect(
+    command: &SpawnCommand,
+    notes: &Path,
+) -> Result<(Arc<Connection>, oneshot::Receiver<Report>)> {
     let (mine, theirs) = Channel::pair().map_err(Error::io("make a socket"))?;
     let mut child = Command::new(&command.program)
         .args(&command.arguments)
@@ -154,12 +166,15 @@ fn connect(command: &SpawnCommand) -> Result<(Arc<Connection>, oneshot::Receiver
     let connection =
         Arc::new(Connection { channel: mine, waiting: Mutex::new(Some(HashMap::new())) });
     let (sender, ready) = oneshot::channel();
-    let listener = connection.clone();
+    let (listener, notes) = (connection.clone(), notes.to_owned());
     std::thread::Builder::new()
         .name("spawner".to_owned())
         .spawn(move || {
-            listener.listen(Some(sender));
+            let note = listener.listen(Some(sender), &notes);
             let _ = child.wait();
+            if let Some(note) = note {
+                note.settle();
+            }
         })
         .map_err(Error::io("start a thread"))?;
     Ok((connection, ready))

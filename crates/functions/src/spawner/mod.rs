@@ -12,6 +12,7 @@ mod channel;
 mod child;
 mod client;
 pub(crate) mod identity;
+mod ledger;
 mod mounts;
 mod plan;
 mod root;

@@ -86,6 +86,10 @@ pub(crate) struct Report {
     pub(crate) memory_limits: bool,
     /// Whether it counts their processes.
     pub(crate) process_limits: bool,
+    /// The spawner, as a name begins that belongs to it.
+    pub(crate) identity: String,
+    /// The control groups that must be removed should it be killed.
+    pub(crate) groups: Vec<PathBuf>,
 }
 
 /// What became of a process.

@@ -12,6 +12,7 @@ use rustix::pipe::PipeFlags;
 
 use super::cgroup::{Cgroups, Group, Measured};
 use super::child::{self, Birth, Identity, Note};
+use super::identity;
 use super::plan::{Ended, Exit, Plan, Reply, Report, Request, Sandbox, Signal, Work};
 use super::system::{self, Cloned, Waited};
 use super::{Channel, Received};
@@ -93,6 +94,8 @@ impl Serve {
             sandbox_error: error,
             memory_limits: self.cgroups.memory(),
             process_limits: self.cgroups.processes(),
+            identity: identity::own(),
+            groups: self.cgroups.folders(),
         };
         self.reply(&Reply::Ready(report));
     }

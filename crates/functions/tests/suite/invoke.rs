@@ -365,3 +365,15 @@ async fn no_more_run_at_once_than_may() {
     let waited = one.0.unwrap().queue_ms.max(other.0.unwrap().queue_ms);
     assert!(waited >= 300, "{waited} ms");
 }
+
+#[tokio::test]
+async fn numpys_and_arrows_booleans_are_booleans() {
+    let functions = start().await;
+    for numpy in ["1.26", "2.3"] {
+        let environment = environment(&functions, &[("numpy", numpy)]).await;
+        for body in ["numpy.array([1, 2]).all()", "pyarrow.scalar(True)"] {
+            let source = format!("import numpy, pyarrow\ndef f():\n    return {body}\n");
+            holds(&functions, ask(&environment, &source)).await;
+        }
+    }
+}
