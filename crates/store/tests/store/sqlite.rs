@@ -1,0 +1,142 @@
+//! What the SQLite store adds to the suite: it lasts, it is shared, and it fails well.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use headwater_model::{ErrorCode, Fault, ObjectId};
+use headwater_store::{Batch, Error, Expected, KeyRange, SqliteOptions, SqliteStore, Store};
+use tempfile::TempDir;
+
+use crate::suite::{append, count, set, text};
+
+fn lake() -> (TempDir, PathBuf) {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("lake.db");
+    (folder, path)
+}
+
+async fn open(path: &std::path::Path) -> SqliteStore {
+    SqliteStore::open(path).await.expect("the store opens")
+}
+
+#[tokio::test]
+async fn what_was_applied_is_there_after_opening_again() {
+    let (_folder, path) = lake();
+    let mut batch = set("main", Expected::Absent, "1");
+    batch.merge(append("journal", &[("key", Some("value"))]));
+    batch.objects.push(text("object"));
+    open(&path).await.apply(batch).await.expect("applied");
+    let store = open(&path).await;
+    assert_eq!(store.reference("main").await.expect("read"), Some(text("1")));
+    assert_eq!(store.object(&ObjectId::of(b"object")).await.expect("read"), Some(text("object")));
+    let next = store.apply(append("journal", &[("key", Some("new"))])).await.expect("applied");
+    assert_eq!(next.positions, [2]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_stores_on_one_file_see_each_other_at_once() {
+    let (_folder, path) = lake();
+    let (one, two) = (Arc::new(open(&path).await), Arc::new(open(&path).await));
+    for index in 0..20 {
+        let name = format!("ref/{index}");
+        one.apply(set(&name, Expected::Absent, "1")).await.expect("applied");
+        assert_eq!(two.reference(&name).await.expect("read"), Some(text("1")));
+        two.apply(set(&name, Expected::Value(text("1")), "2")).await.expect("applied");
+        assert_eq!(one.reference(&name).await.expect("read"), Some(text("2")));
+    }
+    let stores = [one.clone(), two.clone(), one.clone(), two];
+    let writers = stores.map(|store| {
+        tokio::spawn(async move {
+            for _ in 0..25 {
+                count(&*store, "shared", "someone").await;
+            }
+        })
+    });
+    for writer in writers {
+        writer.await.expect("the writer ends well");
+    }
+    assert_eq!(one.reference("shared").await.expect("read"), Some(text("100")));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_new_file_can_be_opened_by_many_at_once() {
+    let (_folder, path) = lake();
+    let opening = (0..8).map(|index| {
+        let path = path.clone();
+        tokio::spawn(async move {
+            let store = open(&path).await;
+            let name = format!("ref/{index}");
+            store.apply(set(&name, Expected::Absent, "1")).await.expect("applied");
+        })
+    });
+    for task in opening.collect::<Vec<_>>() {
+        task.await.expect("it opens");
+    }
+    let refs = open(&path).await.references("ref/", None, 100).await.expect("read");
+    assert_eq!(refs.len(), 8);
+}
+
+#[tokio::test]
+async fn a_full_disk_is_told_and_loses_nothing() {
+    let (_folder, path) = lake();
+    let options = SqliteOptions { bytes_max: Some(400_000) };
+    let store = SqliteStore::open_with(&path, options).await.expect("the store opens");
+    let mut kept = 0_u64;
+    let error = loop {
+        let mut batch = append("journal", &[(&format!("{kept:05}"), Some("value"))]);
+        batch.objects.push(Bytes::from(vec![kept as u8; 10_000 + kept as usize]));
+        match store.apply(batch).await {
+            Ok(_) => kept += 1,
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(error, Error::DiskFull), "{error:?}");
+    assert_eq!(error.code(), ErrorCode::DiskFull);
+    assert!(kept > 10);
+    let entries = store.scan("journal", &KeyRange::all()).await.expect("read");
+    assert_eq!(entries.len() as u64, kept);
+    drop(store);
+    let store = open(&path).await;
+    assert_eq!(store.scan("journal", &KeyRange::all()).await.expect("read"), entries);
+    let large = Batch { objects: vec![Bytes::from(vec![1; 500_000])], ..Batch::default() };
+    store.apply(large).await.expect("there is room again");
+}
+
+#[tokio::test]
+async fn a_file_that_is_no_database_is_told_and_left_alone() {
+    let (_folder, path) = lake();
+    let content = "this is a text and no database. ".repeat(100);
+    std::fs::write(&path, &content).expect("written");
+    let error = SqliteStore::open(&path).await.expect_err("no database");
+    assert_eq!(error.code(), ErrorCode::Corrupt, "{error:?}");
+    assert_eq!(std::fs::read_to_string(&path).expect("read"), content);
+}
+
+#[tokio::test]
+async fn a_folder_that_is_not_there_is_told() {
+    let (_folder, path) = lake();
+    let path = path.join("below/lake.db");
+    let error = SqliteStore::open(&path).await.expect_err("no folder");
+    assert_eq!(error.code(), ErrorCode::Storage);
+    assert!(error.to_string().contains("lake.db"), "{error}");
+}
+
+#[tokio::test]
+async fn a_caller_that_stops_waiting_leaves_the_store_whole() {
+    let (_folder, path) = lake();
+    let store = open(&path).await;
+    for index in 0..50 {
+        let name = format!("ref/{index}");
+        let mut batch = set(&name, Expected::Absent, "1");
+        batch.merge(append("journal", &[(&name, Some("1"))]));
+        let mut applying = Box::pin(store.apply(batch));
+        let _ = futures::poll!(&mut applying);
+        drop(applying);
+        let _ = futures::poll!(&mut Box::pin(store.reference(&name)));
+    }
+    store.apply(set("last", Expected::Absent, "1")).await.expect("applied");
+    let refs = store.references("ref/", None, 100).await.expect("read").len();
+    let entries = store.scan("journal", &KeyRange::all()).await.expect("read").len();
+    assert_eq!(refs, entries, "each batch is there as a whole or not at all");
+}

@@ -1,0 +1,421 @@
+//! The conformance suite: what every backend must do, whatever it keeps its state in.
+//!
+//! Each check uses names of its own, so that all of them can run on one store.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use headwater_model::ObjectId;
+use headwater_store::{Append, Batch, Error, Expected, KeyRange, RefChange, Store, Unique};
+
+/// Runs every check.
+pub async fn run(store: Arc<dyn Store>) {
+    objects_are_kept_under_their_hash(&*store).await;
+    objects_are_found_by_their_first_digits(&*store).await;
+    refs_change_by_compare_and_swap(&*store).await;
+    refs_are_listed_by_name(&*store).await;
+    a_refused_batch_changes_nothing(&*store).await;
+    unique_keys_are_used_once(&*store).await;
+    a_batch_that_contradicts_itself_is_refused(&*store).await;
+    entries_get_rising_positions(&*store).await;
+    the_newest_entry_of_a_key_is_found(&*store).await;
+    scans_go_by_key(&*store).await;
+    history_goes_by_position(&*store).await;
+    trimmed_entries_are_gone_for_good(&*store).await;
+    large_batches_are_one_batch(&*store).await;
+    any_text_and_any_bytes_are_kept(&*store).await;
+    relaxed_batches_are_seen_at_once(&*store).await;
+    writers_at_once_lose_nothing(Arc::clone(&store)).await;
+    neighbours_of_a_refused_batch_are_applied(store).await;
+}
+
+pub fn text(value: &str) -> Bytes {
+    Bytes::copy_from_slice(value.as_bytes())
+}
+
+pub fn set(name: &str, expected: Expected, value: &str) -> Batch {
+    let change = RefChange { name: name.to_owned(), expected, value: Some(text(value)) };
+    Batch { refs: vec![change], ..Batch::default() }
+}
+
+pub fn append(journal: &str, entries: &[(&str, Option<&str>)]) -> Batch {
+    let entries = entries.iter().map(|(key, value)| Append {
+        journal: journal.to_owned(),
+        key: (*key).to_owned(),
+        value: value.map(text),
+    });
+    Batch { entries: entries.collect(), ..Batch::default() }
+}
+
+async fn apply(store: &dyn Store, batch: Batch) -> Vec<u64> {
+    store.apply(batch).await.expect("the batch is applied").positions
+}
+
+async fn reference(store: &dyn Store, name: &str) -> Option<Bytes> {
+    store.reference(name).await.expect("a ref can be read")
+}
+
+async fn scan(store: &dyn Store, journal: &str, range: KeyRange) -> Vec<(String, Bytes)> {
+    let entries = store.scan(journal, &range).await.expect("a journal can be scanned");
+    entries.into_iter().map(|entry| (entry.key, entry.value)).collect()
+}
+
+fn keys(entries: &[(String, Bytes)]) -> Vec<&str> {
+    entries.iter().map(|(key, _)| key.as_str()).collect()
+}
+
+async fn objects_are_kept_under_their_hash(store: &dyn Store) {
+    let objects: Vec<Bytes> = (0..200).map(|index| text(&format!("object {index}"))).collect();
+    let ids: Vec<ObjectId> = objects.iter().map(|bytes| ObjectId::of(bytes)).collect();
+    let missing = ObjectId::of(b"nobody wrote this");
+    let batch = Batch { objects: objects.clone(), ..Batch::default() };
+    apply(store, batch.clone()).await;
+    apply(store, batch).await;
+    assert_eq!(store.object(&ids[7]).await.expect("read"), Some(objects[7].clone()));
+    assert_eq!(store.object(&missing).await.expect("read"), None);
+    let asked: Vec<ObjectId> = ids.iter().rev().copied().chain([missing, ids[0]]).collect();
+    let found = store.objects(&asked).await.expect("read");
+    let expected = objects.iter().rev().cloned().map(Some).chain([None, Some(objects[0].clone())]);
+    assert_eq!(found, expected.collect::<Vec<_>>());
+    assert_eq!(store.objects(&[]).await.expect("read"), Vec::new());
+}
+
+async fn objects_are_found_by_their_first_digits(store: &dyn Store) {
+    let bytes = text("found by its digits");
+    let id = ObjectId::of(&bytes);
+    apply(store, Batch { objects: vec![bytes], ..Batch::default() }).await;
+    let digits = id.to_string();
+    for length in [64, 9, 8] {
+        let found = store.objects_like(&digits[..length], 10).await.expect("read");
+        assert!(found.contains(&id), "{length} digits");
+    }
+    assert_eq!(store.objects_like(&"0".repeat(64), 10).await.expect("read"), Vec::new());
+    assert_eq!(store.objects_like("not hexadecimal", 10).await.expect("read"), Vec::new());
+    let all = store.objects_like("", usize::MAX).await.expect("read");
+    assert!(all.is_sorted() && all.contains(&id));
+    assert_eq!(store.objects_like("", 3).await.expect("read"), all[..3]);
+}
+
+async fn refs_change_by_compare_and_swap(store: &dyn Store) {
+    let name = "swap/one";
+    assert_eq!(reference(store, name).await, None);
+    apply(store, set(name, Expected::Absent, "1")).await;
+    assert_eq!(reference(store, name).await, Some(text("1")));
+    for (expected, value) in [(Expected::Absent, "2"), (Expected::Value(text("0")), "2")] {
+        let refused = store.apply(set(name, expected, value)).await;
+        assert!(matches!(refused, Err(Error::Conflict { name: found }) if found == name));
+        assert_eq!(reference(store, name).await, Some(text("1")));
+    }
+    apply(store, set(name, Expected::Value(text("1")), "2")).await;
+    assert_eq!(reference(store, name).await, Some(text("2")));
+    apply(store, set(name, Expected::Anything, "3")).await;
+    assert_eq!(reference(store, name).await, Some(text("3")));
+    let remove = |expected| RefChange { name: name.to_owned(), expected, value: None };
+    let batch = |change| Batch { refs: vec![change], ..Batch::default() };
+    let refused = store.apply(batch(remove(Expected::Absent))).await;
+    assert!(matches!(refused, Err(Error::Conflict { .. })), "absence alone can be checked");
+    apply(store, batch(remove(Expected::Value(text("3"))))).await;
+    assert_eq!(reference(store, name).await, None);
+    apply(store, batch(remove(Expected::Absent))).await;
+    apply(store, batch(remove(Expected::Anything))).await;
+    let refused = store.apply(set(name, Expected::Value(text("3")), "4")).await;
+    assert!(matches!(refused, Err(Error::Conflict { .. })));
+    assert_eq!(reference(store, name).await, None);
+}
+
+async fn refs_are_listed_by_name(store: &dyn Store) {
+    for name in ["list/b", "list/a", "list/ab", "list0", "lisu", "list/é"] {
+        apply(store, set(name, Expected::Absent, name)).await;
+    }
+    let list = async |prefix: &str, after: Option<&str>, limit| -> Vec<String> {
+        let found = store.references(prefix, after, limit).await.expect("refs can be listed");
+        assert!(found.iter().all(|(name, value)| value == &text(name)));
+        found.into_iter().map(|(name, _)| name).collect()
+    };
+    assert_eq!(list("list/", None, 10).await, ["list/a", "list/ab", "list/b", "list/é"]);
+    assert_eq!(list("list/", None, 2).await, ["list/a", "list/ab"]);
+    assert_eq!(list("list/", Some("list/ab"), usize::MAX).await, ["list/b", "list/é"]);
+    assert_eq!(list("list/", Some("aaa"), 1).await, ["list/a"]);
+    assert_eq!(list("list/", Some("zzz"), 1).await, Vec::<String>::new());
+    assert_eq!(list("list/a", None, 10).await, ["list/a", "list/ab"]);
+}
+
+async fn a_refused_batch_changes_nothing(store: &dyn Store) {
+    apply(store, set("whole/taken", Expected::Absent, "mine")).await;
+    let object = text("of a refused batch");
+    let mut batch = set("whole/new", Expected::Absent, "new");
+    batch.merge(set("whole/taken", Expected::Absent, "yours"));
+    batch.merge(append("whole", &[("key", Some("value"))]));
+    batch.objects.push(object.clone());
+    batch.unique.push(Unique { scope: "whole".to_owned(), key: "1".to_owned() });
+    let refused = store.apply(batch.clone()).await;
+    assert!(matches!(refused, Err(Error::Conflict { name }) if name == "whole/taken"));
+    assert_eq!(reference(store, "whole/new").await, None);
+    assert_eq!(reference(store, "whole/taken").await, Some(text("mine")));
+    assert_eq!(store.object(&ObjectId::of(&object)).await.expect("read"), None);
+    assert_eq!(store.read("whole", 0, 10).await.expect("read"), Vec::new());
+    batch.refs.pop();
+    assert_eq!(apply(store, batch).await.len(), 1, "its unique key is still free");
+}
+
+async fn unique_keys_are_used_once(store: &dyn Store) {
+    let batch = |scope: &str, key: &str| Batch {
+        unique: vec![Unique { scope: scope.to_owned(), key: key.to_owned() }],
+        ..Batch::default()
+    };
+    apply(store, batch("once", "a")).await;
+    apply(store, batch("once", "b")).await;
+    apply(store, batch("another", "a")).await;
+    let mut both = batch("once", "c");
+    both.merge(batch("once", "a"));
+    let refused = store.apply(both).await;
+    assert!(
+        matches!(refused, Err(Error::NotUnique { scope, key }) if scope == "once" && key == "a")
+    );
+    apply(store, batch("once", "c")).await;
+}
+
+async fn a_batch_that_contradicts_itself_is_refused(store: &dyn Store) {
+    let mut twice = set("self/one", Expected::Absent, "1");
+    twice.merge(set("self/one", Expected::Anything, "2"));
+    assert!(matches!(store.apply(twice).await, Err(Error::InvalidBatch { .. })));
+    let unique = Unique { scope: "self".to_owned(), key: "a".to_owned() };
+    let twice = Batch { unique: vec![unique.clone(), unique], ..Batch::default() };
+    assert!(matches!(store.apply(twice).await, Err(Error::NotUnique { .. })));
+    assert_eq!(reference(store, "self/one").await, None);
+    assert_eq!(apply(store, Batch::default()).await, Vec::<u64>::new(), "nothing is no error");
+}
+
+async fn entries_get_rising_positions(store: &dyn Store) {
+    let first = apply(store, append("rise", &[("a", Some("1")), ("b", Some("2"))])).await;
+    let mut mixed = append("rise", &[("a", Some("3"))]);
+    mixed.merge(append("rise/other", &[("a", Some("4"))]));
+    mixed.merge(append("rise", &[("c", None), ("d", Some("5"))]));
+    let second = apply(store, mixed).await;
+    let rising = [first[0], first[1], second[0], second[2], second[3]];
+    assert!(rising[0] > 0 && rising.is_sorted_by(|a, b| a < b), "{rising:?}");
+    let read = async |after, limit| store.read("rise", after, limit).await.expect("read");
+    let found: Vec<(u64, String)> =
+        read(0, 10).await.into_iter().map(|entry| (entry.position, entry.key)).collect();
+    let expected = [(rising[0], "a"), (rising[1], "b"), (rising[2], "a"), (rising[4], "d")];
+    assert_eq!(found, expected.map(|(position, key)| (position, key.to_owned())));
+    assert_eq!(read(rising[0], 1).await[0].position, rising[1]);
+    assert_eq!(read(rising[4], 10).await, Vec::new());
+    assert_eq!(read(u64::MAX, 10).await, Vec::new());
+    let other = store.read("rise/other", 0, 10).await.expect("read");
+    assert_eq!((other.len(), other[0].position), (1, second[1]));
+}
+
+async fn the_newest_entry_of_a_key_is_found(store: &dyn Store) {
+    let latest = async |key: &str| -> Option<Bytes> {
+        store.latest("newest", key).await.expect("read").map(|entry| entry.value)
+    };
+    assert_eq!(latest("a").await, None);
+    apply(store, append("newest", &[("a", Some("1")), ("b", Some("1")), ("a", Some("2"))])).await;
+    assert_eq!((latest("a").await, latest("b").await), (Some(text("2")), Some(text("1"))));
+    let positions = apply(store, append("newest", &[("b", None), ("a", Some("3"))])).await;
+    assert_eq!((latest("a").await, latest("b").await), (Some(text("3")), None));
+    let entry = store.latest("newest", "a").await.expect("read").expect("there is one");
+    assert_eq!((entry.position, entry.key.as_str()), (positions[1], "a"));
+    apply(store, append("newest", &[("b", None), ("b", Some("4")), ("a", Some("4")), ("a", None)]))
+        .await;
+    assert_eq!((latest("a").await, latest("b").await), (None, Some(text("4"))));
+}
+
+async fn scans_go_by_key(store: &dyn Store) {
+    for key in ["2026-02", "2026-01", "2025-12", "2026-03", "2027-01"] {
+        apply(store, append("scan", &[(key, Some("old")), (key, Some("new"))])).await;
+    }
+    apply(store, append("scan", &[("2026-02", None)])).await;
+    let all = scan(store, "scan", KeyRange::all()).await;
+    assert_eq!(keys(&all), ["2025-12", "2026-01", "2026-03", "2027-01"]);
+    assert!(all.iter().all(|(_, value)| value == "new"));
+    let check = async |range: KeyRange, expected: &[&str]| {
+        let found = scan(store, "scan", range.clone()).await;
+        assert_eq!(keys(&found), expected, "{range:?}");
+    };
+    let year = KeyRange::with_prefix("2026-");
+    check(year.clone(), &["2026-01", "2026-03"]).await;
+    check(year.clone().reverse(), &["2026-03", "2026-01"]).await;
+    check(year.clone().reverse().limit(1), &["2026-03"]).await;
+    check(year.clone().from("2026-02"), &["2026-03"]).await;
+    check(year.until("2026-03"), &["2026-01"]).await;
+    check(KeyRange::all().from("2026-01").until("2027-01"), &["2026-01", "2026-03"]).await;
+    check(KeyRange::all().limit(0), &[]).await;
+    check(KeyRange::with_prefix("2030"), &[]).await;
+    assert_eq!(scan(store, "no such journal", KeyRange::all()).await, Vec::new());
+}
+
+async fn history_goes_by_position(store: &dyn Store) {
+    let entries = [("job", Some("1")), ("job/a", Some("2")), ("jobs", Some("3")), ("job", None)];
+    let positions = apply(store, append("history", &entries)).await;
+    apply(store, append("history", &[("other", Some("4")), ("job", Some("5"))])).await;
+    let history = async |prefix: &str, after, limit| -> Vec<Bytes> {
+        let found = store.history("history", prefix, after, limit).await.expect("read");
+        assert!(found.is_sorted_by(|a, b| a.position < b.position));
+        found.into_iter().map(|entry| entry.value).collect()
+    };
+    assert_eq!(history("job", 0, 10).await, ["1", "2", "3", "5"]);
+    assert_eq!(history("job", positions[0], 2).await, ["2", "3"]);
+    assert_eq!(history("job/", 0, 10).await, ["2"]);
+    assert_eq!(history("", positions[2], 10).await, ["4", "5"]);
+    assert_eq!(history("nothing", 0, 10).await, Vec::<Bytes>::new());
+}
+
+async fn trimmed_entries_are_gone_for_good(store: &dyn Store) {
+    let entries = [("a", Some("1")), ("a", Some("2")), ("b", Some("3")), ("c", None)];
+    apply(store, append("trim", &entries)).await;
+    apply(store, append("trim/other", &entries)).await;
+    let last = apply(store, append("trim", &[("c", Some("4"))])).await[0];
+    let trim = async |range| store.trim("trim", &range).await.expect("trimmed");
+    assert_eq!(trim(KeyRange::all().until("b").limit(1).reverse()).await, 2);
+    assert_eq!(keys(&scan(store, "trim", KeyRange::all()).await), ["b", "c"]);
+    assert_eq!(store.latest("trim", "a").await.expect("read"), None);
+    assert_eq!(trim(KeyRange::with_prefix("c")).await, 2);
+    assert_eq!(trim(KeyRange::all()).await, 1);
+    assert_eq!(trim(KeyRange::all()).await, 0);
+    assert_eq!(store.read("trim", 0, 10).await.expect("read"), Vec::new());
+    assert_eq!(store.read("trim/other", 0, 10).await.expect("read").len(), 3);
+    let next = apply(store, append("trim", &[("a", Some("5"))])).await[0];
+    assert!(next > last, "{next} is not after {last}");
+}
+
+async fn large_batches_are_one_batch(store: &dyn Store) {
+    let journal = |index: usize| format!("large/{}", index % 3);
+    let entries = (0..1_000).map(|index| Append {
+        journal: journal(index),
+        key: format!("{:03}", index / 4),
+        value: (index % 7 != 0).then(|| text(&index.to_string())),
+    });
+    let objects = (0..300).map(|index| Bytes::from(vec![index as u8; 2_000 + index]));
+    let refs = (0..100).map(|index| RefChange {
+        name: format!("large/{index}"),
+        expected: Expected::Absent,
+        value: Some(text("1")),
+    });
+    let batch = Batch {
+        entries: entries.collect(),
+        objects: objects.collect(),
+        refs: refs.collect(),
+        ..Batch::default()
+    };
+    let ids: Vec<ObjectId> = batch.objects.iter().map(|bytes| ObjectId::of(bytes)).collect();
+    let positions = apply(store, batch.clone()).await;
+    assert!(store.objects(&ids).await.expect("read").iter().all(Option::is_some));
+    assert_eq!(store.references("large/", None, 1_000).await.expect("read").len(), 100);
+    for third in 0..3 {
+        let name = journal(third);
+        let written =
+            batch.entries.iter().zip(&positions).filter(|(entry, _)| entry.journal == name);
+        let expected: Vec<(u64, Bytes)> = written
+            .filter_map(|(entry, position)| Some((*position, entry.value.clone()?)))
+            .collect();
+        let found = store.read(&name, 0, usize::MAX).await.expect("read");
+        let found: Vec<(u64, Bytes)> =
+            found.into_iter().map(|entry| (entry.position, entry.value)).collect();
+        assert_eq!(found, expected);
+    }
+}
+
+async fn any_text_and_any_bytes_are_kept(store: &dyn Store) {
+    let all: Bytes = (0..=255_u8).collect::<Vec<u8>>().into();
+    for (index, value) in [Bytes::new(), all, text("it's; -- ?1 $2")].into_iter().enumerate() {
+        for key in ["", "'; DROP TABLE refs; --", "é\u{10FFFF}", "a\0b", "?"] {
+            let name = format!("any/{index}/{key}");
+            let change = RefChange {
+                name: name.clone(),
+                expected: Expected::Absent,
+                value: Some(value.clone()),
+            };
+            let append = Append {
+                journal: "any '".to_owned(),
+                key: name.clone(),
+                value: Some(value.clone()),
+            };
+            let batch = Batch { refs: vec![change], entries: vec![append], ..Batch::default() };
+            apply(store, batch).await;
+            assert_eq!(reference(store, &name).await, Some(value.clone()), "{name:?}");
+            let entry = store.latest("any '", &name).await.expect("read").expect("there is one");
+            assert_eq!((entry.key, entry.value), (name, value.clone()));
+        }
+    }
+}
+
+async fn relaxed_batches_are_seen_at_once(store: &dyn Store) {
+    for value in ["1", "2", "3"] {
+        apply(store, Batch { relaxed: true, ..set("relaxed", Expected::Anything, value) }).await;
+        assert_eq!(reference(store, "relaxed").await, Some(text(value)));
+        let next = format!("{value}!");
+        apply(store, set("relaxed", Expected::Value(text(value)), &next)).await;
+        assert_eq!(reference(store, "relaxed").await, Some(text(&next)));
+    }
+}
+
+/// Adds one to a counter, by compare-and-swap, and appends who did it.
+pub async fn count(store: &dyn Store, counter: &str, who: &str) -> u64 {
+    loop {
+        let found = reference(store, counter).await;
+        let (expected, value) = match found {
+            None => (Expected::Absent, 0),
+            Some(bytes) => {
+                let number =
+                    std::str::from_utf8(&bytes).expect("digits").parse().expect("a number");
+                (Expected::Value(bytes), number)
+            }
+        };
+        let next = value + 1;
+        let mut batch = set(counter, expected, &next.to_string());
+        batch.merge(append(counter, &[(&format!("{next:06}"), Some(who))]));
+        batch.objects.push(text(&format!("{counter} {next}")));
+        match store.apply(batch).await {
+            Ok(_) => return next,
+            Err(Error::Conflict { name }) => assert_eq!(name, counter),
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+async fn writers_at_once_lose_nothing(store: Arc<dyn Store>) {
+    let writers = (0..8).map(|writer| {
+        let store = Arc::clone(&store);
+        tokio::spawn(async move {
+            for _ in 0..25 {
+                count(&*store, "at once", &writer.to_string()).await;
+            }
+        })
+    });
+    for writer in writers.collect::<Vec<_>>() {
+        writer.await.expect("the writer ends well");
+    }
+    assert_eq!(reference(&*store, "at once").await, Some(text("200")));
+    let entries = scan(&*store, "at once", KeyRange::all()).await;
+    assert_eq!(entries.len(), 200);
+    for writer in 0..8 {
+        let written = entries.iter().filter(|(_, who)| who == &text(&writer.to_string()));
+        assert_eq!(written.count(), 25);
+    }
+}
+
+async fn neighbours_of_a_refused_batch_are_applied(store: Arc<dyn Store>) {
+    apply(&*store, set("neighbour/taken", Expected::Absent, "1")).await;
+    let writers = (0..60).map(|index| {
+        let store = Arc::clone(&store);
+        tokio::spawn(async move {
+            let mut batch = set(&format!("neighbour/{index}"), Expected::Absent, "1");
+            batch.merge(append("neighbour", &[(&format!("{index:02}"), Some("1"))]));
+            if index % 3 == 0 {
+                batch.merge(set("neighbour/taken", Expected::Absent, "2"));
+            }
+            batch.relaxed = index % 2 == 0;
+            (index, store.apply(batch).await)
+        })
+    });
+    for writer in writers.collect::<Vec<_>>() {
+        let (index, result) = writer.await.expect("the writer ends well");
+        let refused = matches!(result, Err(Error::Conflict { name }) if name == "neighbour/taken");
+        assert_eq!(refused, index % 3 == 0);
+        let there = reference(&*store, &format!("neighbour/{index}")).await.is_some();
+        assert_eq!(there, index % 3 != 0);
+    }
+    assert_eq!(scan(&*store, "neighbour", KeyRange::all()).await.len(), 40);
+}
