@@ -1,9 +1,9 @@
 """Runs one function of a user's project, once, inside an instance.
 
 Descriptor 3 is a socket of whole messages. On it lies the task: a memory file of JSON, and a sealed
-memory file for each table, an Arrow IPC file. The tables are mapped and never copied. What the function
-prints goes back line by line, with the line of code that printed it; what it returns goes back as a
-memory file, written once and sealed; what it raises goes back with the user's own frames.
+memory file for each table, an Arrow IPC file. The tables are mapped and never copied. What the
+function prints goes back line by line, with the line of code that printed it; what it returns goes
+back as a memory file, written once and sealed; what it raises goes back with the user's own frames.
 
 It imports little of its own and nothing that a project could shadow.
 """
@@ -325,7 +325,7 @@ def hint_for(error, task):
         if isinstance(cause, OSError):
             unreachable = isinstance(cause, socket.gaierror) or cause.errno in NETWORK_ERRNOS
             if unreachable and not task["network"]:
-                return "set `network=True` in `@headwater.model`: functions have no network otherwise"
+                return "set `network=True` in `@headwater.model`: there is no network otherwise"
             if cause.errno == 28:
                 return "write less to `/tmp`, which is limited"
             if cause.errno in (13, 30):

@@ -67,7 +67,11 @@ pub enum Error {
         wanted: &'static str,
     },
     /// The instance used more memory than it may.
-    #[error("`{label}` needs more memory than its limit of {}; it had used {}", size(*.limit), size(*.used))]
+    #[error(
+        "`{label}` needs more memory than its limit of {}; it had used {}",
+        size(*.limit),
+        size(*.used)
+    )]
     MemoryLimit {
         /// The function's label.
         label: String,

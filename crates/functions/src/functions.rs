@@ -21,8 +21,8 @@ const WAITING_MAX: usize = 10_000;
 /// The grain in which memory is promised.
 const MEMORY_UNIT: u64 = 1 << 20;
 
-/// Builds environments and runs functions. Cheap to clone; the spawner and everything it started end
-/// when the last clone is dropped.
+/// Builds environments and runs functions. Cheap to clone; the spawner and everything it started
+/// end when the last clone is dropped.
 #[derive(Debug, Clone)]
 pub struct Functions(Arc<Inner>);
 
@@ -151,8 +151,8 @@ impl Drop for Waits<'_> {
 }
 
 fn unavailable(reason: &str) -> Error {
-    let hint = "allow user namespaces (`sysctl user.max_user_namespaces=15000`, on Ubuntu also \
-                `sysctl kernel.apparmor_restrict_unprivileged_userns=0`, in a container run it with \
-                `--privileged`), or accept weaker isolation with `--isolation process`";
+    let hint = "allow user namespaces (`sysctl user.max_user_namespaces=15000`; on Ubuntu also \
+                `sysctl kernel.apparmor_restrict_unprivileged_userns=0`; in a container, run it \
+                with `--privileged`), or accept weaker isolation with `--isolation process`";
     Error::IsolationUnavailable { reason: reason.to_owned(), hint: hint.to_owned() }
 }

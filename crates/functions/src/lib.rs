@@ -1,9 +1,9 @@
 //! The function runtime: environments, sandboxes, instances and shared Arrow memory.
 //!
-//! [`Functions`] is the handle. It builds an [`Environment`] for a set of packages, and runs a user's
-//! Python function in it: in a process of its own, made by a small spawner process, inside Linux
-//! namespaces, under limits, with its inputs mapped from sealed memory files and its output handed
-//! back the same way. What a function prints reaches the caller while it runs.
+//! [`Functions`] is the handle. It builds an [`Environment`] for a set of packages, and runs a
+//! user's Python function in it: in a process of its own, made by a small spawner process, inside
+//! Linux namespaces, under limits, with its inputs mapped from sealed memory files and its output
+//! handed back the same way. What a function prints reaches the caller while it runs.
 //!
 //! This room knows Arrow and processes; it knows nothing of tables. It reads no environment
 //! variable and no home folder, and the process that holds [`Functions`] never forks.

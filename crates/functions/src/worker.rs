@@ -1,5 +1,5 @@
-//! The worker: the Python program inside an instance that maps the inputs, calls the user's function
-//! and hands the output back. Here is what it is sent and what it may answer.
+//! The worker: the Python program inside an instance that maps the inputs, calls the user's
+//! function and hands the output back. Here is what it is sent and what it may answer.
 
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::Path;

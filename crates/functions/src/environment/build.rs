@@ -92,8 +92,8 @@ impl Environments {
         self.folder.join(owned(WORK))
     }
 
-    /// The environment for a spec, made where it is not there. Two that ask for the same at once get
-    /// the same, built once.
+    /// The environment for a spec, made where it is not there. Two that ask for the same at once
+    /// get the same, built once.
     pub(crate) async fn get(
         &self,
         spec: &EnvironmentSpec,

@@ -1,7 +1,7 @@
 //! Compiled Python, shared by environments.
 //!
-//! A sandbox cannot write, so what is not compiled beforehand is compiled at every start. Each wheel
-//! is compiled once, in the background after the first environment that has it is ready; its
+//! A sandbox cannot write, so what is not compiled beforehand is compiled at every start. Each
+//! wheel is compiled once, in the background after the first environment that has it is ready; its
 //! bytecode is kept beside the environments, and every later environment gets it by hard links. An
 //! environment never changes, so bytecode is not checked against its source when it is loaded.
 

@@ -94,8 +94,8 @@ pub(super) fn all(search: &[PathBuf]) -> Vec<Interpreter> {
     found
 }
 
-/// The folders that a search folder stands for. A folder of pyenv's shims stands for the versions it
-/// chooses from, the person's own choice first and then the newest.
+/// The folders that a search folder stands for. A folder of pyenv's shims stands for the versions
+/// it chooses from, the person's own choice first and then the newest.
 fn folders(folder: &Path) -> Vec<PathBuf> {
     let Some(home) = folder.parent().filter(|_| folder.ends_with("shims")) else {
         return vec![folder.to_owned()];

@@ -3,7 +3,8 @@
 use crate::environment::EnvironmentSpec;
 use crate::{Error, Result};
 
-/// The requirements of a spec, sorted, one line each; `pyarrow` not yet among them unless asked for.
+/// The requirements of a spec, sorted, one line each; `pyarrow` not yet among them unless asked
+/// for.
 pub(super) fn requirements(spec: &EnvironmentSpec) -> Result<Vec<String>> {
     let lines = spec.packages.iter().map(|(name, version)| requirement(name, version));
     let mut lines = lines.collect::<Result<Vec<_>>>()?;
@@ -35,7 +36,7 @@ fn specifier(name: &str, version: &str) -> Result<String> {
     if !version.chars().all(fits) {
         return Err(Error::environment(
             format!("`{version}` is not a version of `{name}`"),
-            "write a version such as `2.2.3`, a part of one such as `2.2`, or a range such as `>=2,<3`",
+            "write a version such as `2.2.3`, a part such as `2.2`, or a range such as `>=2,<3`",
         ));
     }
     if version.is_empty() || version == "*" {

@@ -240,8 +240,8 @@ mod tests {
 
     #[test]
     fn complaints_become_one_line() {
-        let text = "  × No solution found when resolving dependencies:\n  ╰─▶ Because nosuch was not \
-                    found in the package registry and you require nosuch, we can\n      conclude \
+        let text = "  × No solution found when resolving dependencies:\n  ╰─▶ Because nosuch was \
+                    not found in the package registry and you require nosuch, we can\n      conclude \
                     that your requirements are unsatisfiable.\n";
         let message = trim(text);
         assert_eq!(

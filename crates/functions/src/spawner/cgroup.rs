@@ -1,8 +1,8 @@
 //! Control groups: what limits and measures a process and all it starts.
 //!
-//! Hosts differ. Where version 2 has the controllers, one group does everything. On hybrid hosts the
-//! limits are version 1's, and version 2 still kills and measures. Where none can be made, which is
-//! what an ordinary user without delegation meets, [`Cgroups::memory`] says so.
+//! Hosts differ. Where version 2 has the controllers, one group does everything. On hybrid hosts
+//! the limits are version 1's, and version 2 still kills and measures. Where none can be made,
+//! which is what an ordinary user without delegation meets, [`Cgroups::memory`] says so.
 
 use std::fs;
 use std::io;

@@ -2,8 +2,8 @@
 //!
 //! In a sandbox the clone becomes the first process of its pid namespace: it builds the root, gives
 //! up every privilege, starts the program as its child, and then does nothing but pass SIGTERM on
-//! and collect the dead. When the program ends it ends too, and the kernel kills whatever is left in
-//! the namespace. Outside a sandbox the clone becomes the program itself.
+//! and collect the dead. When the program ends it ends too, and the kernel kills whatever is left
+//! in the namespace. Outside a sandbox the clone becomes the program itself.
 
 use std::collections::BTreeMap;
 use std::ffi::CString;

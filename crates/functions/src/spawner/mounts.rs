@@ -1,6 +1,6 @@
-//! Mounts as descriptors: made detached, given their attributes, and only then attached. So a source
-//! is found before anything covers it, and never shows itself with fewer restrictions than it ends
-//! up with.
+//! Mounts as descriptors: made detached, given their attributes, and only then attached. So a
+//! source is found before anything covers it, and never shows itself with fewer restrictions than
+//! it ends up with.
 
 use std::io::Result;
 use std::os::fd::{AsFd, OwnedFd};

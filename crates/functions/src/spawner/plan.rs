@@ -57,7 +57,8 @@ pub(crate) enum Work {
     Sandbox(Sandbox),
 }
 
-/// A sandbox: new namespaces over a root that holds little and can be written nowhere but in `/tmp`.
+/// A sandbox: new namespaces over a root that holds little and can be written nowhere but in
+/// `/tmp`.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct Sandbox {
     /// Folders and files shown read-only: where they lie, and where they are shown.

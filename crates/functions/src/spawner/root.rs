@@ -1,5 +1,6 @@
-//! The root of a sandbox: a small read-only file system in memory that shows the host's programs and
-//! libraries, an interpreter, an environment and the project, all read-only, and a private `/tmp`.
+//! The root of a sandbox: a small read-only file system in memory that shows the host's programs
+//! and libraries, an interpreter, an environment and the project, all read-only, and a private
+//! `/tmp`.
 
 use std::collections::BTreeMap;
 use std::fs;

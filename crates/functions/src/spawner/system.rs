@@ -1,5 +1,5 @@
-//! The system calls that have no safe wrapper elsewhere. Each function here is safe to call from the
-//! spawner and from its children, which have one thread each.
+//! The system calls that have no safe wrapper elsewhere. Each function here is safe to call from
+//! the spawner and from its children, which have one thread each.
 #![expect(unsafe_code, reason = "system calls without a safe wrapper")]
 
 use std::convert::Infallible;
@@ -51,8 +51,8 @@ pub(super) fn execute(command: &[CString], variables: &[CString]) -> Result<Infa
         strings.iter().map(|s| s.as_ptr()).chain([std::ptr::null()]).collect()
     };
     let (arguments, variables) = (pointers(command), pointers(variables));
-    // SAFETY: both are arrays of C strings that outlive the call, each ending in a null pointer, and
-    // `arguments` has at least that one.
+    // SAFETY: both are arrays of C strings that outlive the call, each ending in a null pointer,
+    // and `arguments` has at least that one.
     unsafe { libc::execve(arguments[0], arguments.as_ptr(), variables.as_ptr()) };
     Err(Error::last_os_error())
 }

@@ -18,8 +18,13 @@ async fn functions_see_their_own_versions() {
     assert!(old.packages["polars"].starts_with("1.37."), "{:?}", old.packages);
     for (environment, polars, pandas) in [(&old, "1.37.", "2.2.3"), (&new, "1.38.1", "2.3.")] {
         let source = format!(
-            "import polars, pandas\ndef f():\n    print(polars.__version__, pandas.__version__)\n    return polars.__version__.startswith('{polars}') \
-             and pandas.__version__.startswith('{pandas}')\n"
+            "
+import polars, pandas
+def f():
+    found = polars.__version__, pandas.__version__
+    print(*found)
+    return found[0].startswith('{polars}') and found[1].startswith('{pandas}')
+"
         );
         holds(&functions, ask(environment, &source)).await;
     }
@@ -80,7 +85,11 @@ async fn old_numpy_gets_a_pyarrow_that_works_with_it() {
     let environment = environment(&functions, &[("numpy", "1.26")]).await;
     let major: u32 = environment.packages["pyarrow"].split('.').next().unwrap().parse().unwrap();
     assert!(major < 26, "{:?}", environment.packages);
-    let source = "import numpy, pyarrow\ndef f():\n    return pyarrow.array(numpy.arange(3)).to_numpy().sum() == 3\n";
+    let source = "
+import numpy, pyarrow
+def f():
+    return pyarrow.array(numpy.arange(3)).to_numpy().sum() == 3
+";
     holds(&functions, ask(&environment, source)).await;
 }
 

@@ -151,7 +151,7 @@ def f():
         "the kernel's settings cannot be changed",
         "
 def f():
-    for path in ['/proc/sys/kernel/hostname', '/proc/sys/vm/overcommit_memory', '/proc/1/oom_score_adj']:
+    for path in ['/proc/sys/kernel/hostname', '/proc/sys/vm/swappiness', '/proc/1/oom_score_adj']:
         try:
             open(path, 'w').write('1')
             return False
@@ -217,7 +217,8 @@ async fn the_network_is_there_for_who_asks() {
     let server = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = server.local_addr().unwrap().port();
     let source = format!(
-        "import socket\ndef f():\n    socket.create_connection(('127.0.0.1', {port}), timeout=5)\n    return True\n"
+        "import socket\ndef f():\n    socket.create_connection(('127.0.0.1', {port}), timeout=5)\n    \
+         return True\n"
     );
     let limits = Limits { network: true, ..Limits::default() };
     holds(&functions, Invocation { limits, ..ask(&environment, &source) }).await;
@@ -343,8 +344,12 @@ async fn when_the_server_dies_nothing_of_it_lives_on() {
     let grouped = functions.warnings().is_empty();
     if let Ok(marker) = std::env::var("HEADWATER_TEST_SERVER") {
         let source = format!(
-            "import subprocess\ndef f():\n    subprocess.Popen(['/bin/sh', '-c', 'sleep 1000; : {marker}'])\n    \
-             subprocess.run(['/bin/sh', '-c', 'sleep 1000; : {marker}'])\n"
+            "
+import subprocess
+def f():
+    subprocess.Popen(['/bin/sh', '-c', 'sleep 1000; : {marker}'])
+    subprocess.run(['/bin/sh', '-c', 'sleep 1000; : {marker}'])
+"
         );
         let _ = run(&functions, call(&environment, &source)).await;
         return;
