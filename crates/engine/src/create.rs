@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use datafusion::execution::SessionState;
-use datafusion::sql::sqlparser::ast::{ColumnDef, ColumnOption, DataType, ExactNumberInfo};
+use datafusion::sql::sqlparser::ast::{
+    ColumnDef, ColumnOption, DataType, ExactNumberInfo, TimezoneInfo,
+};
 use headwater_model::PartitionField;
 use headwater_tables::{normalise_schema, parse_type};
 
@@ -67,6 +69,9 @@ fn icebergs_own(data_type: &DataType) -> Option<arrow::datatypes::DataType> {
         }
         DataType::Uuid => "uuid".to_owned(),
         DataType::Binary(None) => "binary".to_owned(),
+        DataType::Timestamp(_, TimezoneInfo::Tz | TimezoneInfo::WithTimeZone) => {
+            "timestamptz".to_owned()
+        }
         DataType::Decimal(ExactNumberInfo::None) | DataType::Numeric(ExactNumberInfo::None) => {
             "decimal(38, 10)".to_owned()
         }

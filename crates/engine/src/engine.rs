@@ -187,6 +187,8 @@ fn config(options: &EngineOptions) -> SessionConfig {
     // Names are matched before DataFusion sees them; it is to compare them as they are.
     settings.sql_parser.enable_ident_normalization = false;
     settings.sql_parser.collect_spans = true;
+    // TIMESTAMP WITH TIME ZONE must not lose its zone.
+    settings.execution.time_zone = Some("UTC".to_owned());
     settings.execution.parquet.pushdown_filters = false;
     config
 }

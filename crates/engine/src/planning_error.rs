@@ -45,9 +45,9 @@ impl Limits {
             DataFusionError::NotImplemented(message) => not_implemented(message),
             DataFusionError::Execution(message) => Error::Value { message: clean(message) },
             DataFusionError::ArrowError(arrow, _) => self.arrow_error(arrow),
-            DataFusionError::ParquetError(parquet) => storage(parquet.as_ref()),
-            DataFusionError::ObjectStore(store) => storage(store.as_ref()),
-            DataFusionError::IoError(io) => storage(io),
+            DataFusionError::ParquetError(parquet) => self.storage(parquet.as_ref()),
+            DataFusionError::ObjectStore(store) => self.storage(store.as_ref()),
+            DataFusionError::IoError(io) => self.io(io),
             DataFusionError::ResourcesExhausted(message) => self.exhausted(message),
             DataFusionError::External(inner) => self.external(inner.as_ref()),
             DataFusionError::ExecutionJoin(join) if join.is_cancelled() => Error::Cancelled,
@@ -73,7 +73,7 @@ impl Limits {
                 Error::invalid(clean(message))
             }
             ArrowError::ExternalError(inner) => self.external(inner.as_ref()),
-            ArrowError::IoError(_, io) => storage(io),
+            ArrowError::IoError(_, io) => self.io(io),
             other => internal(&clean(&other.to_string())),
         }
     }
@@ -93,14 +93,39 @@ impl Limits {
             .or_else(|| error.downcast_ref::<headwater_tables::Error>().map(Fault::to_problem));
         match problem {
             Some(problem) => Error::Problem(problem),
-            None => storage(error),
+            None => self.storage(error),
         }
+    }
+
+    /// An input or output error, which may only carry one of ours.
+    fn io(&self, error: &std::io::Error) -> Error {
+        match error.get_ref() {
+            Some(inner) => self.external(inner),
+            None => self.storage(error),
+        }
+    }
+
+    fn storage(&self, error: &(dyn StdError + 'static)) -> Error {
+        let mut cause = Some(error);
+        while let Some(current) = cause {
+            if let Some(io) = current.downcast_ref::<std::io::Error>()
+                && matches!(io.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
+            {
+                return Error::DiskFull;
+            }
+            cause = current.source();
+        }
+        let message = error.to_string();
+        if says_spill_limit(&message) {
+            return Error::SpillLimit { limit: self.spill_bytes };
+        }
+        Error::Storage { message: clean(&message) }
     }
 
     fn exhausted(&self, message: &str) -> Error {
         if message.contains(ENGINE_LIMIT_REACHED) {
             Error::EngineMemory { limit: self.engine_memory_bytes }
-        } else if message.contains("disk space") || message.contains("allowable limit") {
+        } else if says_spill_limit(message) {
             Error::SpillLimit { limit: self.spill_bytes }
         } else {
             Error::MemoryLimit { limit: self.query_memory_bytes }
@@ -108,27 +133,18 @@ impl Limits {
     }
 }
 
+fn says_spill_limit(message: &str) -> bool {
+    message.contains("disk space") || message.contains("allowable limit")
+}
+
 /// Whether an error says that the statement's memory is used up.
 pub(crate) fn is_out_of_memory(error: &DataFusionError) -> bool {
     match error.find_root() {
         DataFusionError::ResourcesExhausted(message) => {
-            !message.contains(ENGINE_LIMIT_REACHED) && !message.contains("disk space")
+            !message.contains(ENGINE_LIMIT_REACHED) && !says_spill_limit(message)
         }
         _ => false,
     }
-}
-
-fn storage(error: &(dyn StdError + 'static)) -> Error {
-    let mut cause = Some(error);
-    while let Some(current) = cause {
-        if let Some(io) = current.downcast_ref::<std::io::Error>()
-            && matches!(io.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
-        {
-            return Error::DiskFull;
-        }
-        cause = current.source();
-    }
-    Error::Storage { message: clean(&error.to_string()) }
 }
 
 fn internal(message: &str) -> Error {
@@ -214,11 +230,15 @@ fn plan_error(message: &str) -> Error {
             position: None,
         };
     }
-    if message.starts_with("Column count doesn't match insert query") {
+    let insert =
+        ["Column count doesn't match insert query", "Inconsistent data length across values"];
+    if insert.iter().any(|start| message.contains(start)) {
         return Error::Invalid {
-            message: "the rows have another number of columns than the table or the list"
-                .to_owned(),
-            hint: Some("List the columns that the rows fill: INSERT INTO t (a, b) …".to_owned()),
+            message: "the rows do not all have the expected number of values".to_owned(),
+            hint: Some(
+                "Give each row a value for each column, or list the columns: INSERT INTO t (a, b) …"
+                    .to_owned(),
+            ),
             position: None,
         };
     }

@@ -98,19 +98,21 @@ impl<'s> Lookup<'s> {
         if same_but_case(&namespace, SYSTEM_NAMESPACE) {
             return self.system(written, at).await;
         }
-        let in_default = namespace == default;
+        let (name, in_default) = (&written.name, namespace == default);
+        // Rows are registered by name, or by namespace and name outside the session's own namespace.
+        let key = if in_default { name.clone() } else { format!("{namespace}.{name}") };
         let local = |exact: bool| {
-            let fits = written.reference.is_none() && in_default && !self.lake_only;
-            fits.then(|| self.session.registered(&written.name, exact)).flatten()
+            let fits = written.reference.is_none() && !self.lake_only;
+            fits.then(|| self.session.registered(&key, exact)).flatten()
         };
         if let Some(found) = local(true) {
-            return Ok(found.at(default));
+            return Ok(found.at(namespace));
         }
         let without_case = local(false);
         let view = self.view_of(written).await?;
         match view.find(&namespace, &written.name).await? {
             Some((name, _)) if name.name != written.name && without_case.is_some() => {
-                without_case.map(|found| found.at(default)).ok_or_else(|| unreachable(written))
+                without_case.map(|found| found.at(namespace)).ok_or_else(|| unreachable(written))
             }
             Some((name, table)) => {
                 let plan = view.lake().tables().plan(&table, None).await?;
@@ -119,7 +121,7 @@ impl<'s> Lookup<'s> {
                 Ok(Found { namespace: name.namespace, name: name.name, provider })
             }
             None => match without_case {
-                Some(found) => Ok(found.at(default)),
+                Some(found) => Ok(found.at(namespace)),
                 None => Err(self.missing(written, &namespace, &view, at).await?),
             },
         }
@@ -204,7 +206,8 @@ struct Registered {
 
 impl Registered {
     fn at(self, namespace: String) -> Found {
-        Found { namespace, name: self.name, provider: self.provider }
+        let name = self.name.rsplit_once('.').map(|(_, name)| name.to_owned()).unwrap_or(self.name);
+        Found { namespace, name, provider: self.provider }
     }
 }
 

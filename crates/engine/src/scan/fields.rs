@@ -25,10 +25,7 @@ impl PhysicalExprAdapterFactory for FieldIdAdapterFactory {
         logical_file_schema: SchemaRef,
         physical_file_schema: SchemaRef,
     ) -> Result<Arc<dyn PhysicalExprAdapter>> {
-        let Some(renamed) = renamed(&logical_file_schema, &physical_file_schema) else {
-            return DefaultPhysicalExprAdapterFactory
-                .create(logical_file_schema, physical_file_schema);
-        };
+        let renamed = renamed(&logical_file_schema, &physical_file_schema);
         let inner = DefaultPhysicalExprAdapterFactory.create(logical_file_schema, renamed)?;
         Ok(Arc::new(FieldIdAdapter { inner, physical_file_schema }))
     }
@@ -61,22 +58,27 @@ impl PhysicalExprAdapter for FieldIdAdapter {
     }
 }
 
-/// The file's schema with the names that the table has for its ids now; none where the file has no ids.
-fn renamed(table: &Schema, file: &Schema) -> Option<SchemaRef> {
-    let now: HashMap<&str, &FieldRef> =
-        table.fields().iter().filter_map(|field| Some((id(field)?, field))).collect();
-    if now.is_empty() || !file.fields().iter().any(|field| id(field).is_some()) {
-        return None;
-    }
-    let rename = |(index, field): (usize, &FieldRef)| match id(field).and_then(|id| now.get(id)) {
+/// The file's schema with the names that the table has for its columns now.
+fn renamed(table: &Schema, file: &Schema) -> SchemaRef {
+    let by_id = file.fields().iter().any(|field| id(field).is_some());
+    let now: HashMap<&str, &FieldRef> = table
+        .fields()
+        .iter()
+        .filter_map(|field| Some((if by_id { id(field)? } else { field.name() }, field)))
+        .collect();
+    let current = |field: &FieldRef| {
+        let key = if by_id { id(field)? } else { field.name() };
+        now.get(key).copied().cloned()
+    };
+    let rename = |(index, field): (usize, &FieldRef)| match current(field) {
         // Where the types agree, the column is read as it is: no cast for a difference in metadata.
-        Some(current) if current.data_type() == field.data_type() => Arc::clone(current),
+        Some(current) if current.data_type() == field.data_type() => current,
         Some(current) => Arc::new(field.as_ref().clone().with_name(current.name())),
         // A column that the table dropped; no table has a name with a zero character.
         None => Arc::new(field.as_ref().clone().with_name(format!("\0{index}"))),
     };
     let fields: Fields = file.fields().iter().enumerate().map(rename).collect();
-    Some(Arc::new(Schema::new(fields)))
+    Arc::new(Schema::new(fields))
 }
 
 fn id(field: &Field) -> Option<&str> {

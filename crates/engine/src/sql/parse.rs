@@ -15,7 +15,7 @@ const DEPTH_MAX: usize = 100;
 /// Parses one statement and refuses what is not honoured.
 pub(crate) fn parse(sql: &str) -> Result<Command> {
     let tokens = tokens(sql)?;
-    let traveller = foreign_time_travel(&tokens);
+    let foreign = foreign_clause(&tokens);
     let (tokens, partition) = partition::take(tokens)?;
     let options = ParserOptions::new().with_trailing_commas(true).with_unescape(true);
     let statements = Parser::new(&HeadwaterDialect)
@@ -23,7 +23,7 @@ pub(crate) fn parse(sql: &str) -> Result<Command> {
         .with_recursion_limit(DEPTH_MAX)
         .with_tokens_with_locations(tokens)
         .parse_statements()
-        .map_err(|error| traveller.unwrap_or_else(|| syntax(error)))?;
+        .map_err(|error| foreign.unwrap_or_else(|| syntax(error)))?;
     let mut statements = statements.into_iter();
     let Some(statement) = statements.next() else {
         let message = "there is no statement".to_owned();
@@ -48,8 +48,8 @@ pub(crate) fn tokens(sql: &str) -> Result<Vec<TokenWithSpan>> {
     })
 }
 
-/// A refusal by name for time travel that sqlparser cannot read, such as `VERSION AS OF 'tag'`.
-fn foreign_time_travel(tokens: &[TokenWithSpan]) -> Option<Error> {
+/// A refusal by name for what sqlparser cannot read in this dialect, such as `VERSION AS OF 'tag'`.
+fn foreign_clause(tokens: &[TokenWithSpan]) -> Option<Error> {
     let words: Vec<String> = tokens
         .iter()
         .filter(|token| !matches!(token.token, Token::Whitespace(_)))
@@ -72,6 +72,17 @@ fn foreign_time_travel(tokens: &[TokenWithSpan]) -> Option<Error> {
     ] {
         if stands(pattern) {
             return Some(time_travel(name));
+        }
+    }
+    for (pattern, name) in [
+        (&["AS", "MATERIALIZED"][..], "AS MATERIALIZED"),
+        (&["INSERT", "OR"], "INSERT OR …"),
+        (&["REPLACE", "INTO"], "REPLACE INTO"),
+        (&["FOR", "NO"], "FOR NO KEY UPDATE"),
+        (&["FOR", "KEY"], "FOR KEY SHARE"),
+    ] {
+        if stands(pattern) {
+            return Some(Error::unsupported(name));
         }
     }
     None

@@ -165,7 +165,10 @@ impl Resolver<'_> {
             }
             this.option(select.having.as_mut())?;
             this.option(select.qualify.as_mut())?;
-            order_by.map_or(Ok(()), |order_by| this.order_by(order_by))?;
+            if let Some(order_by) = order_by {
+                spell_out_all(order_by, &select.projection);
+                this.order_by(order_by)?;
+            }
             Ok(columns)
         })
     }
@@ -526,6 +529,23 @@ impl Resolver<'_> {
             spell(name, &spelling);
         }
     }
+}
+
+/// Writes ORDER BY ALL as the places of the select list, which DataFusion does for columns only.
+fn spell_out_all(order_by: &mut OrderBy, items: &[SelectItem]) {
+    let OrderByKind::All(options) = order_by.kind else { return };
+    let wildcard = |item: &SelectItem| {
+        matches!(item, SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..))
+    };
+    if items.iter().any(wildcard) {
+        return;
+    }
+    let key = |place: usize| OrderByExpr {
+        expr: Expr::value(Value::Number(place.to_string(), false)),
+        options,
+        with_fill: None,
+    };
+    order_by.kind = OrderByKind::Expressions((1..=items.len()).map(key).collect());
 }
 
 fn spell_column(ident: &mut Ident, columns: &Columns) -> Result<()> {

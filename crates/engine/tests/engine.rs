@@ -1,0 +1,284 @@
+//! What scripts of SQL cannot see: which files are read, what is counted, what is spilled.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::array::{AsArray, Int64Array, RecordBatch, StringArray};
+use arrow::datatypes::{DataType, Field, Int64Type, Schema};
+use arrow::util::pretty::pretty_format_batches;
+use futures::{StreamExt, TryStreamExt};
+use headwater_engine::{Answer, Batches, Engine, EngineOptions, Error, SessionOptions};
+use headwater_lake::Lake;
+use headwater_model::{ErrorCode, Fault, RefSpec, TableName};
+
+struct Fixture {
+    engine: Engine,
+    _folder: tempfile::TempDir,
+}
+
+impl Fixture {
+    async fn new() -> Fixture {
+        Fixture::with(|_| {}).await
+    }
+
+    async fn with(change: impl FnOnce(&mut EngineOptions)) -> Fixture {
+        let folder = tempfile::tempdir().unwrap();
+        let lake = Lake::open_local(&folder.path().join(".headwater")).await.unwrap();
+        let mut options = EngineOptions {
+            memory_bytes: 256 << 20,
+            query_memory_bytes: 128 << 20,
+            spill_dir: folder.path().join("spill"),
+            spill_bytes_max: 1 << 30,
+            threads: 2,
+        };
+        change(&mut options);
+        Fixture { engine: Engine::new(lake, options).unwrap(), _folder: folder }
+    }
+
+    async fn execute(&self, sql: &str) -> Result<Answer, Error> {
+        self.engine.session(SessionOptions::default())?.execute(sql).await
+    }
+
+    async fn run(&self, sql: &str) -> String {
+        table(self.execute(sql).await.unwrap()).await
+    }
+
+    /// How many files a query plans to read, and its answer.
+    async fn planned(&self, sql: &str) -> (usize, String) {
+        let answer = self.execute(sql).await.unwrap();
+        let metrics = Arc::clone(&answer.metrics);
+        let shown = table(answer).await;
+        (metrics.files_planned(), shown)
+    }
+}
+
+/// An answer's rows, a line each, without the frame.
+async fn table(answer: Answer) -> String {
+    let batches: Vec<RecordBatch> = answer.stream.try_collect().await.unwrap();
+    let text = pretty_format_batches(&batches).unwrap().to_string();
+    let row =
+        |line: &str| line.trim_matches('|').split('|').map(str::trim).collect::<Vec<_>>().join(" ");
+    text.lines()
+        .filter(|line| line.starts_with('|'))
+        .skip(1)
+        .map(row)
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+async fn failure(answer: Result<Answer, Error>) -> Error {
+    match answer {
+        Err(error) => error,
+        Ok(answer) => answer.stream.try_collect::<Vec<_>>().await.unwrap_err(),
+    }
+}
+
+#[tokio::test]
+async fn only_the_files_that_can_hold_a_row_are_read() {
+    let lake = Fixture::new().await;
+    lake.run("CREATE TABLE t (id BIGINT, name VARCHAR, day DATE)").await;
+    for part in 0..4 {
+        let (from, until) = (part * 100 + 1, part * 100 + 100);
+        lake.run(&format!(
+            "INSERT INTO t SELECT value, 'name-' || lpad(value::text, 3, '0'), \
+             DATE '2024-01-0{}' FROM generate_series({from}, {until})",
+            part + 1
+        ))
+        .await;
+    }
+    let all = lake.planned("SELECT sum(id) FROM t").await;
+    assert_eq!(all, (4, "80200".to_owned()));
+    for (filter, files, answer) in [
+        ("id = 150", 1, "1"),
+        ("id BETWEEN 90 AND 110", 2, "21"),
+        ("id IN (1, 399)", 2, "2"),
+        ("id > 1000", 0, "0"),
+        ("name = 'name-250'", 1, "1"),
+        ("day = DATE '2024-01-04'", 1, "100"),
+        ("day >= DATE '2024-01-02' AND id < 250", 2, "149"),
+        ("id IS NULL", 0, "0"),
+        ("id % 2 = 0", 4, "200"),
+    ] {
+        let sql = format!("SELECT count(name) FROM t WHERE {filter}");
+        assert_eq!(lake.planned(&sql).await, (files, answer.to_owned()), "`{filter}`");
+    }
+    let limited = lake.planned("SELECT name FROM t LIMIT 1").await;
+    assert_eq!(limited.0, 1);
+}
+
+#[tokio::test]
+async fn counts_and_bounds_come_from_the_manifests() {
+    let lake = Fixture::new().await;
+    lake.run(
+        "CREATE TABLE t AS SELECT value AS id, value::double AS x FROM generate_series(1, 1000)",
+    )
+    .await;
+    let answer = lake.execute("SELECT count(*), min(id), max(id) FROM t").await.unwrap();
+    let metrics = Arc::clone(&answer.metrics);
+    assert_eq!(table(answer).await, "1000 1 1000");
+    assert_eq!((metrics.usage().rows_read, metrics.usage().bytes_read), (0, 0));
+
+    let answer = lake.execute("SELECT sum(id), max(x) FROM t").await.unwrap();
+    let metrics = Arc::clone(&answer.metrics);
+    assert_eq!(table(answer).await, "500500 1000.0");
+    let usage = metrics.usage();
+    assert_eq!(usage.rows_read, 1000);
+    assert!(usage.bytes_read > 0 && usage.cpu_us > 0, "{usage:?}");
+    assert_eq!(usage.rows_written, 1);
+}
+
+#[tokio::test]
+async fn a_write_says_what_it_wrote_and_its_commit_carries_the_properties() {
+    let lake = Fixture::new().await;
+    let options = SessionOptions {
+        author: "ada".to_owned(),
+        properties: BTreeMap::from([("headwater.job".to_owned(), "job-1".to_owned())]),
+        ..SessionOptions::default()
+    };
+    let session = lake.engine.session(options).unwrap();
+    let answer = session.execute("CREATE TABLE t AS SELECT 1 AS a").await.unwrap();
+    let commit = answer.commit.clone().unwrap();
+    assert_eq!((commit.author.as_str(), commit.message.as_str()), ("ada", "create table t"));
+    assert_eq!(commit.properties["headwater.job"], "job-1");
+    let usage = answer.metrics.usage();
+    assert_eq!(usage.rows_written, 1);
+    assert!(usage.bytes_written > 0);
+    assert_eq!(table(answer).await, format!("1 {}", commit.id));
+}
+
+#[tokio::test]
+async fn columns_added_later_are_null_in_older_files() {
+    let lake = Fixture::new().await;
+    lake.run("CREATE TABLE t AS SELECT 1 AS a").await;
+    let name: TableName = "t".parse().unwrap();
+    let mut change = lake.engine.lake().transaction("main", "ada").await.unwrap();
+    change.add_columns(&name, vec![Field::new("b", DataType::Utf8, true)]).await.unwrap();
+    change.commit("add b").await.unwrap();
+    lake.run("INSERT INTO t VALUES (2, 'x')").await;
+    assert_eq!(lake.run("SELECT * FROM t ORDER BY a").await, "1 \n2 x");
+    assert_eq!(lake.run("SELECT a FROM t WHERE b IS NULL").await, "1");
+    assert_eq!(lake.run("SELECT a FROM t WHERE b = 'x'").await, "2");
+}
+
+#[tokio::test]
+async fn a_sort_larger_than_its_memory_is_spilled() {
+    let lake = Fixture::new().await;
+    let options = SessionOptions { memory_bytes: Some(24 << 20), ..SessionOptions::default() };
+    let session = lake.engine.session(options).unwrap();
+    let sql = "SELECT value, repeat('x', 20) AS pad FROM generate_series(1, 1000000) \
+               ORDER BY value % 1000 DESC, value";
+    let answer = session.execute(sql).await.unwrap();
+    let metrics = Arc::clone(&answer.metrics);
+    let batches: Vec<RecordBatch> = answer.stream.try_collect().await.unwrap();
+    assert_eq!(batches.iter().map(RecordBatch::num_rows).sum::<usize>(), 1_000_000);
+    assert_eq!(batches[0].column(0).as_primitive::<Int64Type>().value(0), 999);
+    assert!(metrics.spilled_bytes() > 0);
+    assert!(metrics.usage().memory_bytes_peak > 1 << 20);
+}
+
+#[tokio::test]
+async fn a_hash_join_that_does_not_fit_is_sorted_instead() {
+    let lake = Fixture::new().await;
+    let options = SessionOptions { memory_bytes: Some(24 << 20), ..SessionOptions::default() };
+    let session = lake.engine.session(options).unwrap();
+    let sql = "SELECT count(*) FROM \
+               (SELECT value AS a, repeat('x', 30) AS p FROM generate_series(1, 700000)) l JOIN \
+               (SELECT value AS b, repeat('y', 30) AS q FROM generate_series(1, 700000)) r \
+               ON l.a = r.b WHERE p <> q";
+    let answer = session.execute(sql).await.unwrap();
+    assert_eq!(table(answer).await, "700000");
+}
+
+#[tokio::test]
+async fn memory_and_spill_limits_are_errors_that_say_so() {
+    let lake = Fixture::with(|options| options.spill_bytes_max = 1 << 20).await;
+    let options = SessionOptions { memory_bytes: Some(8 << 20), ..SessionOptions::default() };
+    let session = lake.engine.session(options).unwrap();
+    let sql = "SELECT array_agg(value) FROM generate_series(1, 5000000)";
+    let error = failure(session.execute(sql).await).await;
+    assert_eq!(error.code(), ErrorCode::MemoryLimit);
+    assert_eq!(error.to_string(), "the statement needs more than its memory limit of 8 MiB");
+    assert!(error.hint().is_some());
+
+    let options = SessionOptions { memory_bytes: Some(24 << 20), ..SessionOptions::default() };
+    let session = lake.engine.session(options).unwrap();
+    let sql = "SELECT value, repeat('x', 50) AS pad FROM generate_series(1, 1000000) \
+               ORDER BY value % 1000 DESC, value";
+    let error = failure(session.execute(sql).await).await;
+    assert_eq!(error.code(), ErrorCode::DiskFull, "{error}");
+}
+
+#[tokio::test]
+async fn statements_together_are_held_to_the_engines_memory() {
+    let lake = Fixture::with(|options| options.memory_bytes = 8 << 20).await;
+    let sql = "SELECT array_agg(value) FROM generate_series(1, 5000000)";
+    let error = failure(lake.execute(sql).await).await;
+    assert_eq!(error.code(), ErrorCode::MemoryLimit);
+}
+
+#[tokio::test]
+async fn registered_rows_stand_in_for_tables() {
+    let lake = Fixture::new().await;
+    lake.run("CREATE TABLE flights AS SELECT 1 AS id").await;
+    let session = lake.engine.session(SessionOptions::default()).unwrap();
+    let schema = Arc::new(Schema::new(vec![
+        Field::new("Id", DataType::Int64, true),
+        Field::new("word", DataType::Utf8, true),
+    ]));
+    let ids = Arc::new(Int64Array::from_iter_values(0..100_000));
+    let words = Arc::new(StringArray::from_iter_values((0..100_000).map(|i| (i % 7).to_string())));
+    let batch = RecordBatch::try_new(Arc::clone(&schema), vec![ids, words]).unwrap();
+    session.register("flights", &Batches { schema, batches: vec![batch] }).unwrap();
+    let answer = session.select("SELECT count(*), max(ID), min(word) FROM Flights").await.unwrap();
+    assert_eq!(table(answer).await, "100000 99999 0");
+    let answer = session.select("SELECT count(*) FROM \"flights@main\"").await.unwrap();
+    assert_eq!(table(answer).await, "1");
+
+    let columns = session.schema_of("SELECT word, count(*) AS n FROM flights GROUP BY word").await;
+    let columns = columns.unwrap();
+    let shown: Vec<String> =
+        columns.fields().iter().map(|f| format!("{} {}", f.name(), f.data_type())).collect();
+    assert_eq!(shown, ["word Utf8", "n Int64"]);
+    let wrong = session.schema_of("SELECT wrod FROM flights").await.unwrap_err();
+    assert_eq!(
+        (wrong.code(), wrong.position().map(|p| p.column)),
+        (ErrorCode::ColumnNotFound, Some(8))
+    );
+    let refused = session.select("DROP TABLE flights").await.unwrap_err();
+    assert_eq!(refused.code(), ErrorCode::UnsupportedStatement);
+}
+
+#[tokio::test]
+async fn a_pinned_view_does_not_move() {
+    let lake = Fixture::new().await;
+    lake.run("CREATE TABLE t AS SELECT 1 AS id").await;
+    let view = lake.engine.lake().view(&RefSpec::main()).await.unwrap();
+    let options = SessionOptions { view: Some(view), ..SessionOptions::default() };
+    let pinned = lake.engine.session(options).unwrap();
+    lake.run("INSERT INTO t VALUES (2)").await;
+    let answer = pinned.execute("SELECT count(*) FROM t").await.unwrap();
+    assert_eq!(table(answer).await, "1");
+    assert_eq!(lake.run("SELECT count(*) FROM t").await, "2");
+}
+
+#[tokio::test]
+async fn a_statement_that_nobody_reads_stops() {
+    let lake = Fixture::new().await;
+    let sql = "SELECT a.value FROM generate_series(1, 100000) a, generate_series(1, 100000) b";
+    let mut answer = lake.execute(sql).await.unwrap();
+    let first = answer.stream.next().await.unwrap().unwrap();
+    assert!(first.num_rows() > 0);
+    drop(answer);
+    assert_eq!(lake.run("SELECT 1").await, "1");
+}
+
+#[tokio::test]
+async fn deep_and_long_expressions_are_planned() {
+    let lake = Fixture::new().await;
+    let long = (0..1_000).map(|n| format!("{n} = x")).collect::<Vec<_>>().join(" OR ");
+    let sql = format!("SELECT count(*) FROM (SELECT 7 AS x) WHERE {long}");
+    assert_eq!(lake.run(&sql).await, "1");
+    let deep = format!("SELECT {}1{}", "(".repeat(400), ")".repeat(400));
+    let error = failure(lake.execute(&deep).await).await;
+    assert_eq!(error.code(), ErrorCode::InvalidSql);
+}
