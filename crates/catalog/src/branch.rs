@@ -1,5 +1,6 @@
 //! Branches: names for commits that move.
 
+use bytes::Bytes;
 use headwater_model::{Branch, CommitId, CreateRef, MAIN_BRANCH, RefSpec, reference};
 use headwater_store::{Batch, Expected, RefChange};
 
@@ -10,6 +11,13 @@ use crate::{Catalog, Error, Result};
 
 /// How many refs are read at once when they are listed.
 const PAGE: usize = 1_000;
+
+/// Where a branch begins, and the ref that must not have moved for it.
+struct Start {
+    commit: CommitId,
+    quarantine: Option<String>,
+    unmoved: Option<RefChange>,
+}
 
 /// What a new branch carries.
 #[derive(Debug, Clone, Default)]
@@ -33,8 +41,12 @@ impl BranchRecord {
         }
     }
 
-    pub(crate) fn encode(&self) -> Result<bytes::Bytes> {
+    pub(crate) fn encode(&self) -> Result<Bytes> {
         codec::encode("a branch", self)
+    }
+
+    pub(crate) fn decode(branch: &str, bytes: &[u8]) -> Result<Self> {
+        codec::decode(&format!("branch `{branch}`"), bytes)
     }
 }
 
@@ -70,23 +82,62 @@ impl Catalog {
         options: NewBranch,
     ) -> Result<Branch> {
         reference::check_ref_name(name, "branch")?;
+        if let Some(start) = self.start_seen(name, from)?
+            && let Some(branch) = self.make_branch(name, start, &options).await?
+        {
+            return Ok(branch);
+        }
         let commit = self.resolve(from).await?.commit;
-        let quarantine = match options.quarantine {
-            Some(run) => Some(run),
-            None => self.quarantine_of(from, commit).await?,
+        let quarantine = self.quarantine_of(from, commit).await?;
+        let start = Start { commit, quarantine, unmoved: None };
+        let made = self.make_branch(name, start, &options).await?;
+        made.ok_or_else(|| Error::Contended { name: name.to_owned(), attempts: 1 })
+    }
+
+    /// Where the branch begins if `from` is a branch that has not moved since it was last seen here, which
+    /// saves reading it.
+    fn start_seen(&self, name: &str, from: &RefSpec) -> Result<Option<Start>> {
+        let RefSpec::Name(source) = from else { return Ok(None) };
+        let Some(bytes) = self.heads.seen(source).filter(|_| source != name) else {
+            return Ok(None);
         };
-        let created = self.now();
-        let record = BranchRecord { commit, protected: options.protected, quarantine, created };
+        let BranchRecord { commit, quarantine, .. } = BranchRecord::decode(source, &bytes)?;
+        let unmoved = RefChange {
+            name: branch_ref(source),
+            expected: Expected::Value(bytes.clone()),
+            value: Some(bytes),
+        };
+        Ok(Some(Start { commit, quarantine, unmoved: Some(unmoved) }))
+    }
+
+    /// Makes a branch; none where the branch it begins at has moved.
+    async fn make_branch(
+        &self,
+        name: &str,
+        start: Start,
+        options: &NewBranch,
+    ) -> Result<Option<Branch>> {
+        let record = BranchRecord {
+            commit: start.commit,
+            protected: options.protected,
+            quarantine: options.quarantine.clone().or(start.quarantine),
+            created: self.now(),
+        };
         let value = record.encode()?;
-        match self.make_ref(branch_ref(name), tag_ref(name), value).await? {
-            Made::Yes => Ok(record.listed(name)),
-            Made::Exists if options.if_not_exists => self.branch(name).await,
+        let names = (branch_ref(name), tag_ref(name));
+        match self.make_ref(names, value.clone(), start.unmoved).await? {
+            Made::Yes => {
+                self.heads.set(name, Some(value));
+                Ok(Some(record.listed(name)))
+            }
+            Made::Moved => Ok(None),
+            Made::Exists if options.if_not_exists => self.branch(name).await.map(Some),
             Made::Exists => Err(Error::RefExists { what: "branch", name: name.to_owned() }),
             Made::OtherExists => Err(Error::RefExists { what: "tag", name: name.to_owned() }),
         }
     }
 
-    /// Deletes a branch; its commits stay as long as another ref leads to them.
+    /// Deletes a branch that is neither `main` nor protected. Its commits can still be named by their hash.
     pub async fn delete_branch(&self, name: &str) -> Result<()> {
         self.change_branch(name, "deleted", |_| None).await.map(drop)
     }
@@ -106,7 +157,10 @@ impl Catalog {
             RefChange { name: tag_ref(to), expected: Expected::Absent, value: None },
         ];
         match self.store.apply(Batch { refs, ..Batch::default() }).await {
-            Ok(_) => Ok(record.listed(to)),
+            Ok(_) => {
+                self.heads.set(from, None);
+                Ok(record.listed(to))
+            }
             Err(error) => Err(rename_error(error, "branch", from, to)),
         }
     }
@@ -130,18 +184,21 @@ impl Catalog {
         what: &'static str,
         change: impl Fn(BranchRecord) -> Option<BranchRecord>,
     ) -> Result<Branch> {
+        let _turn = self.heads.turn(name).await;
         for _ in 0..ATTEMPTS_MAX {
             let (record, bytes) = self.branch_record(name).await?;
             let changed = change(record.clone());
             if changed.is_none() {
                 refuse_main(name, what)?;
+                if record.protected {
+                    return Err(Error::Protected { branch: name.to_owned() });
+                }
             }
             let value = changed.as_ref().map(BranchRecord::encode).transpose()?;
-            let key = branch_ref(name);
             let expected = Expected::Value(bytes);
-            let refs = vec![RefChange { name: key.clone(), expected, value }];
+            let refs = vec![RefChange { name: branch_ref(name), expected, value: value.clone() }];
             let batch = Batch { refs, ..Batch::default() };
-            if self.try_apply(batch, &key).await?.is_some() {
+            if self.try_apply(batch, name, value).await?.is_some() {
                 return Ok(changed.unwrap_or(record).listed(name));
             }
         }
@@ -149,40 +206,51 @@ impl Catalog {
     }
 
     /// A branch's record, and its bytes for a compare-and-swap.
-    pub(crate) async fn branch_record(&self, name: &str) -> Result<(BranchRecord, bytes::Bytes)> {
-        match self.store.reference(&branch_ref(name)).await? {
-            Some(bytes) => Ok((codec::decode(&format!("branch `{name}`"), &bytes)?, bytes)),
+    pub(crate) async fn branch_record(&self, name: &str) -> Result<(BranchRecord, Bytes)> {
+        match self.find_branch(name).await? {
+            Some(found) => Ok(found),
             None => Err(self.no_ref("branch", name).await?),
         }
     }
 
-    /// The failed run whose work `from` holds, where it does.
+    pub(crate) async fn find_branch(&self, name: &str) -> Result<Option<(BranchRecord, Bytes)>> {
+        let found = self.store.reference(&branch_ref(name)).await?;
+        self.heads.set(name, found.clone());
+        found.map(|bytes| Ok((BranchRecord::decode(name, &bytes)?, bytes))).transpose()
+    }
+
+    /// The failed run whose work `from` holds, where it does: a branch says so itself, and any other
+    /// commit is a failed run's where only branches that say so lead to it.
     pub(crate) async fn quarantine_of(
         &self,
         from: &RefSpec,
         commit: CommitId,
     ) -> Result<Option<String>> {
-        if let RefSpec::Name(name) = from
-            && let Some(bytes) = self.store.reference(&branch_ref(name)).await?
+        if let RefSpec::Name(name) | RefSpec::At { name, .. } = from
+            && let Some((record, _)) = self.find_branch(name).await?
+            && (record.quarantine.is_none() || matches!(from, RefSpec::Name(_)))
         {
-            return Ok(codec::decode::<BranchRecord>("a branch", &bytes)?.quarantine);
+            return Ok(record.quarantine);
         }
-        // A commit or a tag: it is a failed run's where only quarantined branches lead to it.
-        let mut run = None;
-        for branch in self.branches(None).await? {
-            let leads = self.is_ancestor(commit, branch.commit).await?;
-            match (leads, branch.quarantine) {
-                (true, None) => return Ok(None),
-                (true, Some(found)) => run = Some(found),
-                (false, _) => {}
+        let branches = self.branches(None).await?;
+        let (failed, sound): (Vec<Branch>, Vec<Branch>) =
+            branches.into_iter().partition(|branch| branch.quarantine.is_some());
+        for branch in failed {
+            if self.is_ancestor(commit, branch.commit).await? {
+                for branch in sound {
+                    if self.is_ancestor(commit, branch.commit).await? {
+                        return Ok(None);
+                    }
+                }
+                return Ok(branch.quarantine);
             }
         }
-        Ok(run)
+        Ok(None)
     }
 
     /// The refs whose names begin with a prefix, by name.
-    pub(crate) async fn refs(&self, prefix: &str) -> Result<Vec<(String, bytes::Bytes)>> {
-        let mut found: Vec<(String, bytes::Bytes)> = Vec::new();
+    pub(crate) async fn refs(&self, prefix: &str) -> Result<Vec<(String, Bytes)>> {
+        let mut found: Vec<(String, Bytes)> = Vec::new();
         loop {
             let after = found.last().map(|(name, _)| name.clone());
             let page = self.store.references(prefix, after.as_deref(), PAGE).await?;
@@ -194,29 +262,38 @@ impl Catalog {
         }
     }
 
-    /// Makes a ref whose name no other kind of ref may have.
+    /// Makes a ref whose name no other kind of ref may have, where `unmoved` holds.
     pub(crate) async fn make_ref(
         &self,
-        name: String,
-        other: String,
-        value: bytes::Bytes,
+        (name, other): (String, String),
+        value: Bytes,
+        unmoved: Option<RefChange>,
     ) -> Result<Made> {
-        let refs = vec![
+        let mut refs = vec![
             RefChange { name: name.clone(), expected: Expected::Absent, value: Some(value) },
-            RefChange { name: other, expected: Expected::Absent, value: None },
+            RefChange { name: other.clone(), expected: Expected::Absent, value: None },
         ];
+        refs.extend(unmoved);
         match self.store.apply(Batch { refs, ..Batch::default() }).await {
             Ok(_) => Ok(Made::Yes),
-            Err(headwater_store::Error::Conflict { name: taken }) if taken == name => {
-                Ok(Made::Exists)
-            }
-            Err(headwater_store::Error::Conflict { .. }) => Ok(Made::OtherExists),
+            Err(headwater_store::Error::Conflict { name: found }) => match found {
+                found if found == name => Ok(Made::Exists),
+                found if found == other => Ok(Made::OtherExists),
+                _ => Ok(Made::Moved),
+            },
             Err(error) => Err(error.into()),
         }
     }
 
     /// The error for a name that nothing answers to, with the name that was probably meant.
     pub(crate) async fn no_ref(&self, what: &'static str, name: &str) -> Result<Error> {
+        if what == "branch or tag" && self.is_hash(name).await? {
+            return Ok(Error::RefNotFound {
+                what,
+                name: name.to_owned(),
+                near: Some(format!("@{name}")),
+            });
+        }
         let mut names = Vec::new();
         for prefix in ["branch/", "tag/"] {
             if what == "branch or tag" || prefix.starts_with(what) {
@@ -234,6 +311,7 @@ pub(crate) enum Made {
     Yes,
     Exists,
     OtherExists,
+    Moved,
 }
 
 fn refuse_main(name: &str, what: &'static str) -> Result<()> {

@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use headwater_model::{
     Clock, Commit, CommitId, DEFAULT_NAMESPACE, MAIN_BRANCH, Namespace, ObjectId, Timestamp,
 };
 use headwater_store::{Batch, Expected, RefChange, Store};
 
-use crate::codec::{self, BranchRecord, CommitObject, Object};
+use crate::codec::{self, BranchRecord, CommitObject};
+use crate::heads::Heads;
 use crate::objects::{Objects, Pending};
 use crate::{Error, Result, State};
 
@@ -21,6 +23,7 @@ pub struct Catalog {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) objects: Objects,
+    pub(crate) heads: Heads,
 }
 
 impl std::fmt::Debug for Catalog {
@@ -33,7 +36,7 @@ impl Catalog {
     /// Opens the catalog in a store; a new one begins with `main` and the namespace `public`.
     pub async fn open(store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Result<Catalog> {
         let objects = Objects::new(Arc::clone(&store));
-        let catalog = Catalog { store, clock, objects };
+        let catalog = Catalog { store, clock, objects, heads: Heads::new() };
         if catalog.store.reference(&branch_ref(MAIN_BRANCH)).await?.is_none() {
             catalog.begin().await?;
         }
@@ -53,16 +56,16 @@ impl Catalog {
             properties: BTreeMap::new(),
             generation: 0,
             tables: None,
-            namespaces: pending.add("namespaces", Object::Namespaces(namespaces))?,
+            namespaces: pending.namespaces(Arc::new(namespaces))?,
         };
-        let commit = pending.add("a commit", Object::Commit(first))?;
+        let commit = pending.commit(Arc::new(first))?;
         let record = BranchRecord { commit, protected: false, quarantine: None, created: now };
         let change = RefChange {
             name: branch_ref(MAIN_BRANCH),
             expected: Expected::Absent,
             value: Some(codec::encode("a branch", &record)?),
         };
-        let batch = Batch { objects: pending.into_bytes(), refs: vec![change], ..Batch::default() };
+        let batch = Batch { objects: pending.bytes(), refs: vec![change], ..Batch::default() };
         match self.store.apply(batch).await {
             // Another process began the same lake at the same moment.
             Ok(_) | Err(headwater_store::Error::Conflict { .. }) => Ok(()),
@@ -113,11 +116,21 @@ impl Catalog {
         changes.collect()
     }
 
-    /// Applies a batch whose conflicts over `name` mean that somebody else was first: then `None`.
-    pub(crate) async fn try_apply(&self, batch: Batch, name: &str) -> Result<Option<()>> {
+    /// Applies a batch that changes a branch to `value`; `None` where somebody else was first.
+    pub(crate) async fn try_apply(
+        &self,
+        batch: Batch,
+        branch: &str,
+        value: Option<Bytes>,
+    ) -> Result<Option<()>> {
+        // Until the store has answered, nobody knows what the branch holds.
+        self.heads.set(branch, None);
         match self.store.apply(batch).await {
-            Ok(_) => Ok(Some(())),
-            Err(headwater_store::Error::Conflict { name: conflict }) if conflict == name => {
+            Ok(_) => {
+                self.heads.set(branch, value);
+                Ok(Some(()))
+            }
+            Err(headwater_store::Error::Conflict { name }) if name == branch_ref(branch) => {
                 Ok(None)
             }
             Err(headwater_store::Error::NotUnique { scope, key })

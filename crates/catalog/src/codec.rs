@@ -4,6 +4,7 @@
 //! every map is ordered.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use headwater_model::{Commit, CommitId, Namespace, ObjectId, Timestamp};
@@ -67,13 +68,13 @@ pub(crate) struct Child {
 /// The namespaces of a commit, by name.
 pub(crate) type Namespaces = BTreeMap<String, Namespace>;
 
-/// Any object of the catalog.
+/// Any object of the catalog; cheap to clone.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Object {
-    Commit(CommitObject),
-    Node(Node),
-    Namespaces(Namespaces),
+    Commit(Arc<CommitObject>),
+    Node(Arc<Node>),
+    Namespaces(Arc<Namespaces>),
 }
 
 /// What a branch's ref holds.

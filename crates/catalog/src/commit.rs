@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use headwater_model::{Commit, CommitId, Namespace, SYSTEM_NAMESPACE, TableName, name};
+use bytes::Bytes;
+use headwater_model::{Commit, CommitId, Namespace, ObjectId, SYSTEM_NAMESPACE, TableName, name};
 use headwater_store::{Batch, Expected, RefChange};
 
 use crate::catalog::{ATTEMPTS_MAX, branch_ref};
-use crate::codec::{BranchRecord, CommitObject, Namespaces, Object};
+use crate::codec::{BranchRecord, CommitObject, Namespaces};
 use crate::near::nearest;
 use crate::objects::Pending;
 use crate::trie::{self, Changes};
@@ -21,12 +22,28 @@ pub(crate) struct NewCommit {
     pub properties: BTreeMap<String, String>,
 }
 
+/// Which branch to move, from what, and what stands or falls with it.
+pub(crate) struct Swap<'a> {
+    pub branch: &'a str,
+    pub before: Bytes,
+    pub with: &'a Batch,
+}
+
 impl Catalog {
     /// Commits. `TableChanged` where a table is not what the request took it to be; a branch that moved
     /// without touching these tables is followed.
     pub async fn commit(&self, request: CommitRequest) -> Result<Commit> {
+        let _turn = self.heads.turn(&request.branch).await;
+        // What was last seen of the branch is good for a try, and not for a refusal.
+        if let Some(seen) = self.heads.seen(&request.branch) {
+            match self.try_commit(&request, Some(seen)).await {
+                Ok(Some(commit)) => return Ok(commit),
+                Err(error) if error.is_final() => return Err(error),
+                Ok(None) | Err(_) => {}
+            }
+        }
         for attempt in 0..ATTEMPTS_MAX {
-            if let Some(commit) = self.try_commit(&request).await? {
+            if let Some(commit) = self.try_commit(&request, None).await? {
                 return Ok(commit);
             }
             give_way(attempt).await;
@@ -34,8 +51,15 @@ impl Catalog {
         Err(Error::Contended { name: request.branch, attempts: ATTEMPTS_MAX })
     }
 
-    async fn try_commit(&self, request: &CommitRequest) -> Result<Option<Commit>> {
-        let (record, bytes) = self.branch_record(&request.branch).await?;
+    async fn try_commit(
+        &self,
+        request: &CommitRequest,
+        seen: Option<Bytes>,
+    ) -> Result<Option<Commit>> {
+        let (record, bytes) = match seen {
+            Some(bytes) => (BranchRecord::decode(&request.branch, &bytes)?, bytes),
+            None => self.branch_record(&request.branch).await?,
+        };
         if request.direct && record.protected {
             return Err(Error::Protected { branch: request.branch.clone() });
         }
@@ -46,10 +70,7 @@ impl Catalog {
         let changes: Changes =
             changes.map(|change| (trie::key(&change.table), change.to.clone())).collect();
         let tables = trie::update(&self.objects, &mut pending, head.tables, changes).await?;
-        let before = self.objects.namespaces(head.namespaces).await?;
-        let mut namespaces = create_namespaces(before, request)?;
-        check_namespaces(&namespaces, &request.changes)?;
-        self.drop_namespaces(&mut namespaces, request, &head).await?;
+        let namespaces = self.change_namespaces(&mut pending, request, &head).await?;
         let new = NewCommit {
             parents: vec![record.commit],
             author: request.author.clone(),
@@ -57,10 +78,27 @@ impl Catalog {
             properties: request.properties.clone(),
         };
         let (id, object) = self.make_commit(&mut pending, new, &[head], (tables, namespaces))?;
-        let record = BranchRecord { commit: id, ..record };
-        let batch = self.swap(&request.branch, &record, bytes, pending, &request.with)?;
-        let applied = self.try_apply(batch, &branch_ref(&request.branch)).await?;
-        Ok(applied.map(|()| object.listed(id)))
+        let swap = Swap { branch: &request.branch, before: bytes, with: &request.with };
+        let done = self.swap(swap, BranchRecord { commit: id, ..record }, pending).await?;
+        Ok(done.then(|| object.listed(id)))
+    }
+
+    /// The namespaces after the request's changes.
+    async fn change_namespaces(
+        &self,
+        pending: &mut Pending,
+        request: &CommitRequest,
+        head: &CommitObject,
+    ) -> Result<ObjectId> {
+        let before = self.objects.namespaces(head.namespaces).await?;
+        if request.namespaces.is_empty() {
+            check_namespaces(&before, &request.changes)?;
+            return Ok(head.namespaces);
+        }
+        let mut namespaces = create_namespaces(Namespaces::clone(&before), request)?;
+        check_namespaces(&namespaces, &request.changes)?;
+        self.drop_namespaces(&mut namespaces, request, head).await?;
+        pending.namespaces(Arc::new(namespaces))
     }
 
     /// Each table must be what the request took it to be.
@@ -75,7 +113,7 @@ impl Catalog {
                     change: theirs.word().to_owned(),
                     table: theirs.table,
                     branch: request.branch.clone(),
-                    found,
+                    found: found.map(Box::new),
                 });
             }
         }
@@ -108,16 +146,17 @@ impl Catalog {
         request: &CommitRequest,
         head: &CommitObject,
     ) -> Result<u64> {
-        let mut entries = trie::all(&self.objects, head.tables).await?;
-        for change in &request.changes {
+        let prefix = format!("{namespace}.");
+        let inside = |key: &str| key.starts_with(&prefix);
+        let mut entries = trie::list(&self.objects, head.tables, inside).await?;
+        for change in request.changes.iter().filter(|change| change.table.namespace == namespace) {
             let key = trie::key(&change.table);
             match &change.to {
                 Some(entry) => entries.insert(key, entry.clone()),
                 None => entries.remove(&key),
             };
         }
-        let prefix = format!("{namespace}.");
-        Ok(entries.keys().filter(|key| key.starts_with(&prefix)).count() as u64)
+        Ok(entries.len() as u64)
     }
 
     /// Adds a commit object; its id and itself.
@@ -126,8 +165,8 @@ impl Catalog {
         pending: &mut Pending,
         new: NewCommit,
         parents: &[Arc<CommitObject>],
-        (tables, namespaces): (Option<headwater_model::ObjectId>, Namespaces),
-    ) -> Result<(CommitId, CommitObject)> {
+        (tables, namespaces): (Option<ObjectId>, ObjectId),
+    ) -> Result<(CommitId, Arc<CommitObject>)> {
         // A clock that went back must not put a commit before its parents.
         let latest = parents.iter().map(|parent| parent.time).max();
         let now = self.now();
@@ -140,30 +179,32 @@ impl Catalog {
             properties: new.properties,
             generation: generation.unwrap_or_default(),
             tables,
-            namespaces: pending.add("namespaces", Object::Namespaces(namespaces))?,
+            namespaces,
         };
-        let id = pending.add("a commit", Object::Commit(object.clone()))?;
-        Ok((id, object))
+        let object = Arc::new(object);
+        Ok((pending.commit(Arc::clone(&object))?, object))
     }
 
-    /// The batch that swaps a branch to a new record, with everything it needs.
-    pub(crate) fn swap(
+    /// Moves a branch to a new record, with the objects it needs; false where somebody else was first.
+    pub(crate) async fn swap(
         &self,
-        branch: &str,
-        record: &BranchRecord,
-        expected: bytes::Bytes,
+        swap: Swap<'_>,
+        record: BranchRecord,
         pending: Pending,
-        with: &Batch,
-    ) -> Result<Batch> {
+    ) -> Result<bool> {
+        let value = record.encode()?;
         let change = RefChange {
-            name: branch_ref(branch),
-            expected: Expected::Value(expected),
-            value: Some(record.encode()?),
+            name: branch_ref(swap.branch),
+            expected: Expected::Value(swap.before),
+            value: Some(value.clone()),
         };
-        let mut batch =
-            Batch { objects: pending.into_bytes(), refs: vec![change], ..Batch::default() };
-        batch.merge(with.clone());
-        Ok(batch)
+        let mut batch = Batch { objects: pending.bytes(), refs: vec![change], ..Batch::default() };
+        batch.merge(swap.with.clone());
+        let applied = self.try_apply(batch, swap.branch, Some(value)).await?;
+        if applied.is_some() {
+            self.objects.keep(pending);
+        }
+        Ok(applied.is_some())
     }
 }
 

@@ -88,7 +88,7 @@ pub enum Error {
         /// What happened to it, in a word.
         change: String,
         /// What the branch holds now.
-        found: Option<TableEntry>,
+        found: Option<Box<TableEntry>>,
     },
     /// The branch takes no direct writes.
     #[error("branch `{branch}` is protected")]
@@ -135,6 +135,13 @@ pub enum Error {
     /// The store refused or failed.
     #[error(transparent)]
     Store(#[from] headwater_store::Error),
+}
+
+impl Error {
+    /// Whether the answer stands although it came of a state that may be out of date: the store was asked.
+    pub(crate) fn is_final(&self) -> bool {
+        matches!(self, Error::Store(_) | Error::EventAlreadyCommitted { .. })
+    }
 }
 
 impl Fault for Error {

@@ -11,6 +11,7 @@ mod change;
 mod codec;
 mod commit;
 mod error;
+mod heads;
 mod log;
 mod merge;
 mod near;

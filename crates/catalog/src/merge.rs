@@ -12,15 +12,12 @@ use headwater_model::{
 };
 use headwater_store::Batch;
 
-use crate::catalog::{ATTEMPTS_MAX, branch_ref};
+use crate::catalog::ATTEMPTS_MAX;
 use crate::codec::{BranchRecord, CommitObject, Namespaces};
-use crate::commit::{NewCommit, give_way};
+use crate::commit::{NewCommit, Swap, give_way};
 use crate::objects::Pending;
 use crate::trie::{self, Changes};
 use crate::{Catalog, Error, Result, TableChange};
-
-/// How far back the commit that changed a table is looked for.
-const BLAME_COMMITS_MAX: usize = 10_000;
 
 /// What both sides are, and where they part.
 struct Sides {
@@ -62,6 +59,7 @@ impl Catalog {
     ) -> Result<MergeReport> {
         let (request, properties, with) = (&request, &properties, &with);
         let merging = Merging { target, request, author, properties, with };
+        let _turn = self.heads.turn(target).await;
         for attempt in 0..ATTEMPTS_MAX {
             let sides = self.sides(&merging).await?;
             if let Some(report) = self.try_merge(&merging, sides).await? {
@@ -117,10 +115,9 @@ impl Catalog {
             self.merge_commit(merging, &sides, &mut pending, changes).await?
         };
         let record = BranchRecord { commit, ..sides.record.clone() };
-        let batch =
-            self.swap(merging.target, &record, sides.bytes.clone(), pending, merging.with)?;
-        let applied = self.try_apply(batch, &branch_ref(merging.target)).await?;
-        Ok(applied.map(|()| report(outcome, commit, tables)))
+        let swap = Swap { branch: merging.target, before: sides.bytes.clone(), with: merging.with };
+        let done = self.swap(swap, record, pending).await?;
+        Ok(done.then(|| report(outcome, commit, tables)))
     }
 
     /// What the source changed and the target did not, and what both changed differently.
@@ -157,10 +154,11 @@ impl Catalog {
     ) -> Result<CommitId> {
         let target = self.objects.commit(sides.record.commit).await?;
         let source = self.objects.commit(sides.source).await?;
+        let namespaces = self.merge_namespaces(sides, [&target, &source], &changes).await?;
+        let namespaces = pending.namespaces(Arc::new(namespaces))?;
         let changes: Changes =
             changes.into_iter().map(|change| (trie::key(&change.table), change.to)).collect();
         let tables = trie::update(&self.objects, pending, target.tables, changes).await?;
-        let namespaces = self.merge_namespaces(sides, &target, &source).await?;
         let spec = &merging.request.source;
         let message = merging.request.message.clone();
         let new = NewCommit {
@@ -173,12 +171,13 @@ impl Catalog {
         Ok(self.make_commit(pending, new, &parents, (tables, namespaces))?.0)
     }
 
-    /// Namespaces that the source made are added; those it removed go, unless the target uses them.
+    /// The target's namespaces with what the source made and removed. A namespace stays, or comes back,
+    /// as long as a table of the merged state lies in it.
     async fn merge_namespaces(
         &self,
         sides: &Sides,
-        target: &CommitObject,
-        source: &CommitObject,
+        [target, source]: [&CommitObject; 2],
+        changes: &[TableChange],
     ) -> Result<Namespaces> {
         let base = match sides.base {
             Some(base) => self.objects.commit(base).await?.namespaces,
@@ -186,20 +185,39 @@ impl Catalog {
         };
         let base = self.objects.namespaces(base).await?;
         let theirs = self.objects.namespaces(source.namespaces).await?;
-        let mut merged = self.objects.namespaces(target.namespaces).await?;
-        let used = trie::all(&self.objects, target.tables).await?;
+        let mut merged = Namespaces::clone(&*self.objects.namespaces(target.namespaces).await?);
         for name in base.keys().filter(|name| !theirs.contains_key(*name)) {
-            let prefix = format!("{name}.");
-            if !used.keys().any(|key| key.starts_with(&prefix)) {
+            if !self.is_used(name, target, changes).await? {
                 merged.remove(name);
             }
         }
-        for (name, namespace) in theirs {
-            if base.get(&name) != Some(&namespace) {
-                merged.entry(name).or_insert(namespace);
+        let needed = |name: &str| {
+            changes.iter().any(|change| change.to.is_some() && change.table.namespace == name)
+        };
+        for (name, namespace) in theirs.iter() {
+            if base.get(name) != Some(namespace) || needed(name) {
+                merged.entry(name.clone()).or_insert_with(|| namespace.clone());
             }
         }
         Ok(merged)
+    }
+
+    /// Whether a table lies in the namespace once the changes are made.
+    async fn is_used(
+        &self,
+        namespace: &str,
+        target: &CommitObject,
+        changes: &[TableChange],
+    ) -> Result<bool> {
+        let prefix = format!("{namespace}.");
+        let inside = |key: &str| key.starts_with(&prefix);
+        let mut tables = trie::list(&self.objects, target.tables, inside).await?;
+        for change in changes {
+            if change.to.is_none() {
+                tables.remove(&trie::key(&change.table));
+            }
+        }
+        Ok(!tables.is_empty())
     }
 
     async fn blame(
@@ -220,7 +238,7 @@ impl Catalog {
         Ok(told)
     }
 
-    /// The newest commit since `base` in which the table is not what it is in any parent.
+    /// The commit that made the table what it is at `head`: back along the parents that have it alike.
     async fn last_change(
         &self,
         head: CommitId,
@@ -228,27 +246,26 @@ impl Catalog {
         table: &TableName,
     ) -> Result<Option<Commit>> {
         let key = trie::key(table);
-        let mut walk = self.walk(head).await?;
-        for _ in 0..BLAME_COMMITS_MAX {
-            let Some((id, commit)) = walk.next().await? else { break };
-            if Some(id) == base {
-                break;
-            }
-            if self.changes_table(&commit, &key).await? {
-                return Ok(Some(commit.listed(id)));
+        let mut id = head;
+        while Some(id) != base {
+            let commit = self.objects.commit(id).await?;
+            match self.parent_alike(&commit, &key).await? {
+                Some(parent) => id = parent,
+                None => return Ok(Some(commit.listed(id))),
             }
         }
         Ok(None)
     }
 
-    async fn changes_table(&self, commit: &Arc<CommitObject>, key: &str) -> Result<bool> {
+    /// The first parent in which the table is what it is in the commit.
+    async fn parent_alike(&self, commit: &CommitObject, key: &str) -> Result<Option<CommitId>> {
         let here = trie::get(&self.objects, commit.tables, key).await?;
-        for parent in &commit.parents {
-            let parent = self.objects.commit(*parent).await?;
+        for id in &commit.parents {
+            let parent = self.objects.commit(*id).await?;
             if trie::get(&self.objects, parent.tables, key).await? == here {
-                return Ok(false);
+                return Ok(Some(*id));
             }
         }
-        Ok(true)
+        Ok(None)
     }
 }

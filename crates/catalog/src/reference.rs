@@ -1,9 +1,10 @@
 //! From what a person writes to a commit.
 
-use headwater_model::{CommitId, ObjectId, RefSpec};
+use headwater_model::reference::HASH_DIGITS_MIN;
+use headwater_model::{CommitId, RefSpec};
 
-use crate::catalog::{branch_ref, tag_ref};
-use crate::codec::{self, BranchRecord, TagRecord};
+use crate::catalog::tag_ref;
+use crate::codec::{self, TagRecord};
 use crate::objects::no_commit;
 use crate::{Catalog, Error, Result};
 
@@ -37,8 +38,7 @@ impl Catalog {
     }
 
     async fn resolve_name(&self, name: &str) -> Result<Resolved> {
-        if let Some(bytes) = self.store.reference(&branch_ref(name)).await? {
-            let record: BranchRecord = codec::decode(&format!("branch `{name}`"), &bytes)?;
+        if let Some((record, _)) = self.find_branch(name).await? {
             return Ok(Resolved { commit: record.commit, branch: Some(name.to_owned()) });
         }
         if let Some(bytes) = self.store.reference(&tag_ref(name)).await? {
@@ -49,14 +49,9 @@ impl Catalog {
     }
 
     async fn find_in_history(&self, head: CommitId, hash: &str) -> Result<CommitId> {
-        let mut walk = self.walk(head).await?;
         let mut found = Vec::new();
-        while let Some((id, _)) = walk.next().await? {
-            let digits = id.to_string();
-            if digits == hash {
-                return Ok(id);
-            }
-            if digits.starts_with(hash) {
+        for id in self.commits_like(hash).await? {
+            if self.is_ancestor(id, head).await? {
                 found.push(id);
             }
         }
@@ -64,19 +59,24 @@ impl Catalog {
     }
 
     async fn find_anywhere(&self, hash: &str) -> Result<CommitId> {
-        if let Ok(id) = hash.parse::<ObjectId>() {
-            return match self.objects.find_commit(id).await? {
-                Some(_) => Ok(id),
-                None => Err(no_commit(hash)),
-            };
-        }
+        one(hash, self.commits_like(hash).await?)
+    }
+
+    /// Whether the text is the hash of a commit, or the beginning of one.
+    pub(crate) async fn is_hash(&self, text: &str) -> Result<bool> {
+        let digits = text.len() >= HASH_DIGITS_MIN && text.bytes().all(|b| b.is_ascii_hexdigit());
+        Ok(digits && !self.commits_like(&text.to_ascii_lowercase()).await?.is_empty())
+    }
+
+    /// The commits whose hashes begin with these digits.
+    async fn commits_like(&self, digits: &str) -> Result<Vec<CommitId>> {
         let mut found = Vec::new();
-        for id in self.store.objects_like(hash, CANDIDATES_MAX).await? {
+        for id in self.store.objects_like(digits, CANDIDATES_MAX).await? {
             if self.objects.find_commit(id).await?.is_some() {
                 found.push(id);
             }
         }
-        one(hash, found)
+        Ok(found)
     }
 }
 

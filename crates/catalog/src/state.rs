@@ -16,6 +16,12 @@ pub struct State {
     objects: Objects,
 }
 
+impl std::fmt::Debug for State {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("State").field("commit", &self.id).finish_non_exhaustive()
+    }
+}
+
 impl State {
     pub(crate) fn new(id: CommitId, commit: Arc<CommitObject>, objects: Objects) -> Self {
         State { id, commit, objects }
@@ -33,13 +39,19 @@ impl State {
 
     /// The tables of a namespace, or of all, by name.
     pub async fn tables(&self, namespace: Option<&str>) -> Result<Vec<(TableName, TableEntry)>> {
-        let mut tables = Vec::new();
-        for (key, entry) in trie::all(&self.objects, self.commit.tables).await? {
-            let table = trie::table_of(&key)?;
-            if namespace.is_none_or(|namespace| namespace == table.namespace) {
-                tables.push((table, entry));
-            }
-        }
+        let wanted = |of: &str, _: &str| namespace.is_none_or(|namespace| namespace == of);
+        self.list(wanted).await
+    }
+
+    /// The tables whose namespace and name are `wanted`, by name.
+    async fn list(
+        &self,
+        wanted: impl Fn(&str, &str) -> bool,
+    ) -> Result<Vec<(TableName, TableEntry)>> {
+        let wanted = |key: &str| key.split_once('.').is_none_or(|(of, name)| wanted(of, name));
+        let found = trie::list(&self.objects, self.commit.tables, wanted).await?;
+        let tables = found.into_iter().map(|(key, entry)| Ok((trie::table_of(&key)?, entry)));
+        let mut tables = tables.collect::<Result<Vec<_>>>()?;
         tables.sort_by(|a, b| a.0.cmp(&b.0));
         Ok(tables)
     }
@@ -56,9 +68,10 @@ impl State {
         {
             return Ok(Some((exact, entry)));
         }
-        let alike = |a: &str, b: &str| a.to_lowercase() == b.to_lowercase();
-        let mut found = self.tables(None).await?;
-        found.retain(|(table, _)| alike(&table.namespace, namespace) && alike(&table.name, name));
+        let (wanted, wanted_in) = (name.to_lowercase(), namespace.to_lowercase());
+        let alike =
+            |of: &str, name: &str| of.to_lowercase() == wanted_in && name.to_lowercase() == wanted;
+        let mut found = self.list(alike).await?;
         if found.len() > 1 {
             let candidates = found.into_iter().map(|(table, _)| table).collect();
             return Err(Error::AmbiguousTable { name: name.to_owned(), candidates });
@@ -68,15 +81,15 @@ impl State {
 
     /// The namespaces, by name.
     pub async fn namespaces(&self) -> Result<Vec<Namespace>> {
-        Ok(self.all_namespaces().await?.into_values().collect())
+        Ok(self.all_namespaces().await?.values().cloned().collect())
     }
 
     /// A namespace.
     pub async fn namespace(&self, name: &str) -> Result<Option<Namespace>> {
-        Ok(self.all_namespaces().await?.remove(name))
+        Ok(self.all_namespaces().await?.get(name).cloned())
     }
 
-    async fn all_namespaces(&self) -> Result<Namespaces> {
+    async fn all_namespaces(&self) -> Result<Arc<Namespaces>> {
         self.objects.namespaces(self.commit.namespaces).await
     }
 }

@@ -37,11 +37,13 @@ impl Catalog {
         let record = TagRecord { commit: self.resolve(&from).await?.commit, created: self.now() };
         let name = &request.name;
         let value = codec::encode("a tag", &record)?;
-        match self.make_ref(tag_ref(name), branch_ref(name), value).await? {
+        match self.make_ref((tag_ref(name), branch_ref(name)), value, None).await? {
             Made::Yes => Ok(record.listed(name)),
             Made::Exists if request.if_not_exists => self.tag(name).await,
             Made::Exists => Err(Error::RefExists { what: "tag", name: name.clone() }),
-            Made::OtherExists => Err(Error::RefExists { what: "branch", name: name.clone() }),
+            Made::OtherExists | Made::Moved => {
+                Err(Error::RefExists { what: "branch", name: name.clone() })
+            }
         }
     }
 

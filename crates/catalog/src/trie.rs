@@ -3,20 +3,21 @@
 //! Up to [`LEAF_TABLES_MAX`] tables lie in one leaf; more are spread over sixteen children by the next
 //! digit of the hash. The shape follows from the set of tables alone, so that equal sets have equal ids
 //! and a difference is found by walking only where ids differ. Changing one table of five thousand
-//! writes one leaf and the two or three nodes above it.
+//! writes one leaf and the two nodes above it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::pin::Pin;
+use std::sync::Arc;
 
 use headwater_model::{ObjectId, TableName};
 use sha2::{Digest, Sha256};
 
-use crate::codec::{self, Child, Node, Object};
+use crate::codec::{self, Child, Node};
 use crate::objects::{Objects, Pending};
 use crate::{Result, TableEntry};
 
-/// The most tables of one leaf.
-const LEAF_TABLES_MAX: u64 = 64;
+/// The most tables of one leaf: a leaf, like an inner node, takes a few kilobytes.
+const LEAF_TABLES_MAX: u64 = 32;
 
 /// A table's key in the trie.
 pub(crate) fn key(table: &TableName) -> String {
@@ -55,7 +56,7 @@ pub(crate) async fn get(
     let mut next = root;
     let mut depth = 0;
     while let Some(id) = next {
-        match objects.node(id, &nothing).await? {
+        match &*objects.node(id, &nothing).await? {
             Node::Leaf(tables) => return Ok(tables.get(key).cloned()),
             Node::Inner(children) => {
                 next = children.get(&digit(key, depth)).map(|child| child.id);
@@ -66,31 +67,40 @@ pub(crate) async fn get(
     Ok(None)
 }
 
-/// Every table of a trie.
-pub(crate) async fn all(objects: &Objects, root: Option<ObjectId>) -> Result<Entries> {
+/// The tables of a trie whose keys are `wanted`.
+pub(crate) async fn list(
+    objects: &Objects,
+    root: Option<ObjectId>,
+    wanted: impl Fn(&str) -> bool,
+) -> Result<Entries> {
+    let leaves = leaves(objects, &Pending::default(), root.into_iter().collect()).await?;
     let mut found = Entries::new();
-    gather(objects, &Pending::default(), root, &mut found).await?;
+    for leaf in &leaves {
+        let Node::Leaf(tables) = &**leaf else { continue };
+        let tables = tables.iter().filter(|(key, _)| wanted(key));
+        found.extend(tables.map(|(key, entry)| (key.clone(), entry.clone())));
+    }
     Ok(found)
 }
 
-fn gather<'a>(
-    objects: &'a Objects,
-    pending: &'a Pending,
-    node: Option<ObjectId>,
-    found: &'a mut Entries,
-) -> Recursion<'a, ()> {
-    Box::pin(async move {
-        let Some(id) = node else { return Ok(()) };
-        match objects.node(id, pending).await? {
-            Node::Leaf(tables) => found.extend(tables),
-            Node::Inner(children) => {
-                for child in children.values() {
-                    gather(objects, pending, Some(child.id), found).await?;
-                }
+/// The leaves below some nodes, read level by level.
+async fn leaves(
+    objects: &Objects,
+    pending: &Pending,
+    mut level: Vec<ObjectId>,
+) -> Result<Vec<Arc<Node>>> {
+    let mut found = Vec::new();
+    while !level.is_empty() {
+        let nodes = objects.nodes(&level, pending).await?;
+        level.clear();
+        for node in nodes {
+            match &*node {
+                Node::Leaf(_) => found.push(node),
+                Node::Inner(children) => level.extend(children.values().map(|child| child.id)),
             }
         }
-        Ok(())
-    })
+    }
+    Ok(found)
 }
 
 /// Applies changes; the new root, with its new nodes added to `pending`.
@@ -117,11 +127,11 @@ fn update_node<'a>(
     Box::pin(async move {
         let node = match node {
             Some(id) => objects.node(id, pending).await?,
-            None => Node::Leaf(Entries::new()),
+            None => Arc::new(Node::Leaf(Entries::new())),
         };
-        let mut children = match node {
-            Node::Leaf(tables) => return build(pending, apply(tables, changes), depth),
-            Node::Inner(children) => children,
+        let mut children = match &*node {
+            Node::Leaf(tables) => return build(pending, apply(tables.clone(), changes), depth),
+            Node::Inner(children) => children.clone(),
         };
         let mut parts: BTreeMap<u8, Changes> = BTreeMap::new();
         for (key, change) in changes {
@@ -139,9 +149,12 @@ fn update_node<'a>(
             return inner(pending, children, tables).map(Some);
         }
         // Few enough for one leaf again, as a trie built from nothing would have it.
+        let ids = children.values().map(|child| child.id).collect();
         let mut found = Entries::new();
-        for child in children.values() {
-            gather(objects, pending, Some(child.id), &mut found).await?;
+        for leaf in leaves(objects, pending, ids).await? {
+            if let Node::Leaf(tables) = &*leaf {
+                found.extend(tables.clone());
+            }
         }
         build(pending, found, depth)
     })
@@ -163,7 +176,7 @@ fn build(pending: &mut Pending, tables: Entries, depth: usize) -> Result<Option<
         return Ok(None);
     }
     if count <= LEAF_TABLES_MAX {
-        let id = pending.add("a leaf", Object::Node(Node::Leaf(tables)))?;
+        let id = pending.node(Node::Leaf(tables))?;
         return Ok(Some(Child { id, tables: count }));
     }
     let mut parts: BTreeMap<u8, Entries> = BTreeMap::new();
@@ -180,7 +193,7 @@ fn build(pending: &mut Pending, tables: Entries, depth: usize) -> Result<Option<
 }
 
 fn inner(pending: &mut Pending, children: BTreeMap<u8, Child>, tables: u64) -> Result<Child> {
-    let id = pending.add("a node", Object::Node(Node::Inner(children)))?;
+    let id = pending.node(Node::Inner(children))?;
     Ok(Child { id, tables })
 }
 
@@ -211,17 +224,18 @@ fn diff_nodes<'a>(
         }
         let nothing = Pending::default();
         if let (Some(a), Some(b)) = (from, to)
-            && let Node::Inner(a) = objects.node(a, &nothing).await?
-            && let Node::Inner(b) = objects.node(b, &nothing).await?
+            && let Node::Inner(a) = &*objects.node(a, &nothing).await?
+            && let Node::Inner(b) = &*objects.node(b, &nothing).await?
         {
             let digits: BTreeSet<u8> = a.keys().chain(b.keys()).copied().collect();
             for digit in digits {
                 let below = |node: &BTreeMap<u8, Child>| node.get(&digit).map(|child| child.id);
-                diff_nodes(objects, below(&a), below(&b), found).await?;
+                diff_nodes(objects, below(a), below(b), found).await?;
             }
             return Ok(());
         }
-        let (before, mut after) = (all(objects, from).await?, all(objects, to).await?);
+        let before = list(objects, from, |_| true).await?;
+        let mut after = list(objects, to, |_| true).await?;
         for (key, entry) in before {
             let now = after.remove(&key);
             if now.as_ref() != Some(&entry) {

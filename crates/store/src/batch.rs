@@ -59,7 +59,7 @@ impl Batch {
     }
 }
 
-/// A ref to compare and change. `Absent` with no value only checks that the name is free.
+/// A ref to compare and change. To check it and no more, give the value that is expected.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RefChange {
     /// The ref's name.

@@ -1,7 +1,7 @@
 //! The store in one SQLite file, in WAL mode, which several processes may open at once.
 //!
-//! Writes go through one task and one connection ([`writer`]), reads through a few others
-//! ([`readers`]). A commit costs one fsync of the log, shared by the batches that waited together.
+//! Writes go through one connection ([`writer`]), reads through a few others
+//! ([`readers`]). A commit costs one fsync of the log, shared by those that waited for it together.
 
 mod connect;
 mod fault;
@@ -27,7 +27,7 @@ pub struct SqliteOptions {
     pub bytes_max: Option<u64>,
 }
 
-/// A store in one SQLite file. It belongs to the runtime it was opened on.
+/// A store in one SQLite file.
 #[derive(Debug)]
 pub struct SqliteStore {
     readers: Readers,
@@ -47,7 +47,7 @@ impl SqliteStore {
         let connector = Connector::new(path, options);
         let first = connector.create().await?;
         let readers = Readers::new(connector.clone());
-        Ok(SqliteStore { readers, writer: Writer::start(connector, first) })
+        Ok(SqliteStore { readers, writer: Writer::new(connector, first) })
     }
 }
 

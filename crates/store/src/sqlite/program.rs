@@ -116,6 +116,9 @@ impl Program {
 
     fn change_ref(&mut self, change: RefChange) -> Result<()> {
         match (change.value, change.expected) {
+            // Only checked: the guard has seen that nothing is to be done.
+            (None, Expected::Absent) => Ok(()),
+            (Some(value), Expected::Value(before)) if value == before => Ok(()),
             (Some(value), _) => {
                 self.sql.push_str(
                     "INSERT INTO refs VALUES (?, ?) \
@@ -124,7 +127,6 @@ impl Program {
                 self.bind(change.name)?;
                 self.bind(Vec::from(value))
             }
-            (None, Expected::Absent) => Ok(()),
             (None, _) => {
                 self.sql.push_str("DELETE FROM refs WHERE name = ?;");
                 self.bind(change.name)

@@ -1,22 +1,26 @@
-//! The one task that writes to the database, and the queue before it.
+//! Writing to the database: one connection, and whoever waits for it shares the next transaction.
 //!
-//! Batches that wait while another is being written go together into the next transaction, so that many
-//! writers share one fsync. Each of them is still all or nothing by itself: a refused batch has written
-//! nothing when it is refused, and the others go on. A caller that stops waiting changes nothing.
+//! A request is queued first; then its caller waits for its turn at the connection and carries out whatever
+//! is queued by then, its own request and others'. So many writers share one fsync, and a single one goes
+//! through no other task. Each batch is still all or nothing by itself: a refused one has written nothing
+//! when it is refused, and the others go on. A caller that stops waiting changes nothing; its turn is
+//! finished in the background.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use futures::TryStreamExt;
 use sqlx::{Either, Row, SqliteConnection};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
 use super::connect::{Connector, Patience, Role};
 use super::fault::{self, Kind};
 use super::program::{Layout, Program};
 use crate::{Applied, Batch, Error, KeyRange, Result};
 
-/// Requests that wait; whoever comes after waits for a place.
-const QUEUE_MAX: usize = 256;
-
-/// The most batches that share a transaction.
+/// The most requests of one turn.
 const GROUP_MAX: usize = 64;
 
 type Answer<T> = oneshot::Sender<Result<T>>;
@@ -26,19 +30,25 @@ enum Request {
     Trim(String, KeyRange, Answer<u64>),
 }
 
-/// The way to the writing task, which ends when the last of these is dropped.
-#[derive(Debug, Clone)]
-pub(super) struct Writer {
-    queue: mpsc::Sender<Request>,
+/// The way to the connection that writes.
+pub(super) struct Writer(Arc<Shared>);
+
+struct Shared {
+    /// One request for each caller that waits.
+    queue: parking_lot::Mutex<VecDeque<Request>>,
+    desk: tokio::sync::Mutex<Desk>,
+}
+
+impl std::fmt::Debug for Writer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Writer").field("waiting", &self.0.queue.lock().len()).finish()
+    }
 }
 
 impl Writer {
-    /// Starts the task on the current runtime.
-    pub(super) fn start(connector: Connector, first: SqliteConnection) -> Self {
-        let (queue, requests) = mpsc::channel(QUEUE_MAX);
-        let task = Task { connector, strict: Some(first), relaxed: None };
-        tokio::spawn(task.run(requests));
-        Writer { queue }
+    pub(super) fn new(connector: Connector, first: SqliteConnection) -> Self {
+        let desk = Desk { connector, strict: Some(first), relaxed: None };
+        Writer(Arc::new(Shared { queue: parking_lot::Mutex::default(), desk: desk.into() }))
     }
 
     pub(super) async fn apply(&self, batch: Batch) -> Result<Applied> {
@@ -53,33 +63,72 @@ impl Writer {
 
     async fn ask<T>(&self, request: impl FnOnce(Answer<T>) -> Request) -> Result<T> {
         let (answer, answered) = oneshot::channel();
-        self.queue.send(request(answer)).await.map_err(|_| Error::Closed)?;
+        self.0.queue.lock().push_back(request(answer));
+        // There are never fewer turns to come than requests queued, so that none is left behind.
+        let shared = Arc::clone(&self.0);
+        Turn(Some(Box::pin(async move { shared.take_turn().await }))).await;
         answered.await.map_err(|_| Error::Closed)?
     }
 }
 
-struct Task {
+impl Shared {
+    async fn take_turn(&self) {
+        let mut desk = self.desk.lock().await;
+        let requests: Vec<Request> = {
+            let mut queue = self.queue.lock();
+            let count = queue.len().min(GROUP_MAX);
+            queue.drain(..count).collect()
+        };
+        desk.serve(requests).await;
+    }
+}
+
+/// A turn at the connection, which is finished even where its caller goes away: a transaction must not
+/// stay open, and others may wait for its outcome.
+struct Turn(Option<Pin<Box<dyn Future<Output = ()> + Send>>>);
+
+impl Future for Turn {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        let Some(work) = &mut self.0 else { return Poll::Ready(()) };
+        let done = work.as_mut().poll(context);
+        if done.is_ready() {
+            self.0 = None;
+        }
+        done
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        let Some(work) = self.0.take() else { return };
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(work);
+        }
+    }
+}
+
+/// The connections that write, and how they are opened.
+struct Desk {
     connector: Connector,
     strict: Option<SqliteConnection>,
     relaxed: Option<SqliteConnection>,
 }
 
-impl Task {
-    async fn run(mut self, mut requests: mpsc::Receiver<Request>) {
-        let mut waiting = Vec::with_capacity(GROUP_MAX);
-        while requests.recv_many(&mut waiting, GROUP_MAX).await > 0 {
-            let mut group = Vec::new();
-            for request in waiting.drain(..) {
-                match request {
-                    Request::Apply(batch, answer) => group.push((batch, answer)),
-                    Request::Trim(journal, range, answer) => {
-                        self.write(std::mem::take(&mut group)).await;
-                        let _ = answer.send(self.trim(&journal, &range).await);
-                    }
+impl Desk {
+    async fn serve(&mut self, requests: Vec<Request>) {
+        let mut group = Vec::new();
+        for request in requests {
+            match request {
+                Request::Apply(batch, answer) => group.push((batch, answer)),
+                Request::Trim(journal, range, answer) => {
+                    self.write(std::mem::take(&mut group)).await;
+                    let _ = answer.send(self.trim(&journal, &range).await);
                 }
             }
-            self.write(group).await;
         }
+        self.write(group).await;
     }
 
     /// Writes the batches in one transaction and answers each.
