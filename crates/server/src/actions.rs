@@ -1,14 +1,13 @@
-//! What the server does about a trigger's event: it imports the files, runs the project, or does one after
-//! the other.
+//! What the server does about a trigger's event: it imports the files, runs the project, or does
+//! one after the other.
 //!
-//! Each commit carries the id of its part of the event. A part that was committed before, by a try that did
-//! not live to say so, is left out; so tables see every event once.
+//! Each commit carries the id of its part of the event. A part that was committed before, by a try
+//! that did not live to say so, is left out; so tables see every event once.
 
 use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
 use headwater_jobs::{JobContext, TriggerActions, event_part};
-use headwater_lake::Lake;
 use headwater_model::{
     ErrorCode, ImportRequest, Problem, RefSpec, RunRequest, Trigger, TriggerEvent, TriggerImport,
 };
@@ -16,13 +15,15 @@ use headwater_pipelines::Runner;
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use crate::ServerConfig;
 use crate::project::read_project;
+use crate::work::Imports;
 use crate::{fill, work};
 
 /// Acts on events.
 pub struct Actions {
-    /// Where to import.
-    pub lake: Lake,
+    /// What imports.
+    pub imports: Imports,
     /// What runs the project.
     pub runner: Runner,
     /// The project's folder.
@@ -41,7 +42,7 @@ impl TriggerActions for Actions {
         if let Some(import) = &trigger.import {
             let request = self.import_request(trigger, import, event, &context)?;
             let part = request.event.clone();
-            let report = work::import(&self.lake, request, &context).await;
+            let report = self.imports.import(request, &context).await;
             result.insert("import".into(), once(report, part.as_deref(), &context)?);
         }
         if trigger.run {
@@ -55,6 +56,12 @@ impl TriggerActions for Actions {
 }
 
 impl Actions {
+    /// What is to act, where the project's triggers are to be acted on at all.
+    pub fn new(config: &ServerConfig, imports: Imports, runner: Runner) -> Option<Self> {
+        let project = config.project_dir.clone().filter(|_| config.triggers)?;
+        Some(Actions { imports, runner, project })
+    }
+
     fn import_request(
         &self,
         trigger: &Trigger,

@@ -1,4 +1,5 @@
-//! What a server is told when it starts; the command line fills it in from flags and the environment.
+//! What a server is told when it starts; the command line fills it in from flags and the
+//! environment.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -21,14 +22,15 @@ pub struct ServerConfig {
     pub http: Option<SocketAddr>,
     /// The Unix socket to listen on. `None` opens no such door.
     pub socket: Option<PathBuf>,
-    /// End after so long without a request and without a job; never where nothing is said, nor while
-    /// the project declares triggers.
+    /// End after so long without a request and without a job; never where nothing is said, nor
+    /// while the project declares triggers.
     pub idle: Option<Duration>,
     /// How long to wait for another holder of the lake to end before giving up.
     pub lock_wait: Duration,
     /// How long jobs under way may go on once a request tells the server to end.
     pub drain: Duration,
-    /// How long jobs under way may go on once whoever started the server ends it, by a signal as a rule.
+    /// How long jobs under way may go on once whoever started the server ends it, by a signal as a
+    /// rule.
     pub grace: Duration,
     /// Whether the project's triggers are acted on.
     pub triggers: bool,
@@ -49,7 +51,8 @@ pub struct ServerConfig {
 }
 
 impl ServerConfig {
-    /// A server of this lake with no door: half the processors' worth of functions, 4 GiB of memory.
+    /// A server of this lake with no door: half the processors' worth of functions, 4 GiB of
+    /// memory.
     pub fn new(lake_dir: &Path, spawner: SpawnCommand) -> Self {
         let threads = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
         ServerConfig {

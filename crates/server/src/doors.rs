@@ -1,7 +1,7 @@
 //! The doors: HTTP/1.1, and HTTP/2 with prior knowledge, on one TCP port and on one Unix socket.
 //!
-//! The first bytes of a connection tell which of the two it speaks. There is no TLS: TCP is bound to
-//! loopback addresses only, and the socket is its owner's alone.
+//! The first bytes of a connection tell which of the two it speaks. There is no TLS: TCP is bound
+//! to loopback addresses only, and the socket is its owner's alone.
 
 use std::fs::Permissions;
 use std::net::SocketAddr;
@@ -86,8 +86,8 @@ async fn bind_tcp(address: SocketAddr) -> Result<TcpListener> {
     TcpListener::bind(address).await.map_err(failed)
 }
 
-/// Binds the socket beside its place and moves it there once nobody else may use it. What lies there was
-/// left behind by a server that was killed: the lake's lock is ours.
+/// Binds the socket beside its place and moves it there once nobody else may use it. What lies
+/// there was left behind by a server that was killed: the lake's lock is ours.
 fn bind_socket(path: &Path) -> Result<UnixListener> {
     let failed = |source| Error::Listen { address: path.display().to_string(), source };
     let mut new = path.as_os_str().to_owned();

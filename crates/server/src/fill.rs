@@ -1,5 +1,5 @@
-//! Parameters of a run that a trigger starts: `{file}`, `{files}`, `{time}`, `{date}` and `{event}` in their
-//! values are filled in from the event.
+//! Parameters of a run that a trigger starts: `{file}`, `{files}`, `{time}`, `{date}` and `{event}`
+//! in their values are filled in from the event.
 
 use std::collections::BTreeMap;
 
@@ -9,9 +9,9 @@ use headwater_model::{Trigger, TriggerEvent};
 
 /// The trigger's parameters for this event.
 ///
-/// `{file}` is the first file that landed, `{files}` all of them as a JSON array. `{time}` is the strike, or
-/// else the moment the event was recorded, as RFC 3339, and `{date}` its day, both in the schedule's zone.
-/// Anything else in braces stays as it is.
+/// `{file}` is the first file that landed, `{files}` all of them as a JSON array. `{time}` is the
+/// strike, or else the moment the event was recorded, as RFC 3339, and `{date}` its day, both in
+/// the schedule's zone. Anything else in braces stays as it is.
 pub fn parameters(trigger: &Trigger, event: &TriggerEvent) -> BTreeMap<String, String> {
     let values = values(trigger, event);
     let fill = |text: &str| fill(text, &values);

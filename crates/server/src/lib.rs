@@ -1,12 +1,13 @@
 //! Every door of Headwater, and the one place that wires the rooms together.
 //!
-//! [`Server::start`] opens a lake, takes its lock, starts the parts from the ground up and opens the doors
-//! that [`ServerConfig`] names: HTTP on a loopback address, and the same on a Unix socket. [`Running`] is
-//! what is left in the caller's hand. A command that wants no server of its own process calls
-//! [`Running::call`], which is the same router without a door.
+//! [`Server::start`] opens a lake, takes its lock, starts the parts from the ground up and opens
+//! the doors that [`ServerConfig`] names: HTTP on a loopback address, and the same on a Unix
+//! socket. [`Running`] is what is left in the caller's hand. A command that wants no server of its
+//! own process calls [`Running::call`], which is the same router without a door.
 //!
-//! Nothing here decides what a table, a branch or a job is: a handler parses, calls one room, and answers.
-//! Nothing here reads the environment or the home folder either; the command line does, once.
+//! Nothing here decides what a table, a branch or a job is: a handler parses, calls one room, and
+//! answers. Nothing here reads the environment or the home folder either; the command line does,
+//! once.
 
 mod actions;
 mod activity;
@@ -27,6 +28,7 @@ mod socket;
 mod statement;
 mod system;
 mod work;
+mod workshop;
 
 pub use axum::body::Body;
 pub use config::ServerConfig;

@@ -1,8 +1,8 @@
 //! One server per lake: the lock, and the note that says who holds it.
 //!
-//! The lock is an exclusive `flock` on `server.lock`, which the kernel lets go however its holder ends.
-//! `server.json` beside it says where the holder listens. It is written whole, by renaming, and it counts
-//! only while the lock is held: what a killed server left behind is never believed.
+//! The lock is an exclusive `flock` on `server.lock`, which the kernel lets go however its holder
+//! ends. `server.json` beside it says where the holder listens. It is written whole, by renaming,
+//! and it counts only while the lock is held: what a killed server left behind is never believed.
 
 use std::fs::{File, TryLockError};
 use std::net::SocketAddr;

@@ -16,6 +16,7 @@ use crate::activity::Activity;
 use crate::ending::Ending;
 use crate::settings::Settings;
 use crate::work::{Imports, Runs};
+use crate::workshop::Workshop;
 use crate::{Error, Result, ServerConfig, system};
 
 /// The parts of a running server.
@@ -33,8 +34,8 @@ pub struct Parts {
 }
 
 impl Parts {
-    /// Starts everything, from the ground up. The spawner comes first, while the process is still small;
-    /// executors come last, since jobs that waited in the last process begin with them.
+    /// Starts everything, from the ground up. The spawner comes first, while the process is still
+    /// small; executors come last, since jobs that waited in the last process begin with them.
     pub async fn start(config: ServerConfig) -> Result<Self> {
         let folder = &config.lake_dir;
         let functions = start_functions(&config).await?;
@@ -47,10 +48,12 @@ impl Parts {
         system::register(&engine, &jobs);
         let runner = Runner::new(engine.clone(), functions, jobs.clone());
         quarantine_interrupted(&runner, &jobs).await;
-        let triggers = start_triggers(&config, &lake, &jobs, &runner).await?;
+        let imports = Imports { lake: lake.clone(), workshop: Workshop::default() };
+        let actions = Actions::new(&config, imports.clone(), runner.clone());
+        let triggers = start_triggers(&lake, &jobs, actions).await?;
         let settings = Settings::new(config.project_dir.clone(), jobs.clone(), triggers.clone());
         settings.refresh().await;
-        jobs.register(JobKind::Import, Arc::new(Imports(lake.clone())));
+        jobs.register(JobKind::Import, Arc::new(imports));
         jobs.register(JobKind::Run, Arc::new(Runs(runner.clone())));
         let (activity, ending) = (Activity::default(), Ending::default());
         Ok(Parts { config, lake, engine, jobs, runner, triggers, settings, activity, ending })
@@ -135,8 +138,8 @@ fn clear_spill(folder: &Path) -> Result<()> {
     }
 }
 
-/// Keeps the branches of runs that the last server did not live to see the end of, and marks them: they are
-/// readable, and cannot be merged unchecked.
+/// Keeps the branches of runs that the last server did not live to see the end of, and marks them:
+/// they are readable, and cannot be merged unchecked.
 async fn quarantine_interrupted(runner: &Runner, jobs: &Jobs) {
     for id in jobs.interrupted() {
         if let Err(error) = runner.quarantine(*id).await {
@@ -146,17 +149,13 @@ async fn quarantine_interrupted(runner: &Runner, jobs: &Jobs) {
 }
 
 async fn start_triggers(
-    config: &ServerConfig,
     lake: &Lake,
     jobs: &Jobs,
-    runner: &Runner,
+    actions: Option<Actions>,
 ) -> Result<Option<Triggers>> {
-    let Some(project) = config.project_dir.clone().filter(|_| config.triggers) else {
-        return Ok(None);
-    };
+    let Some(actions) = actions else { return Ok(None) };
     let (store, clock) = (lake.store().clone(), lake.clock().clone());
-    let options = TriggersOptions::new(store, clock, jobs.clone(), &project);
-    let actions = Actions { lake: lake.clone(), runner: runner.clone(), project };
+    let options = TriggersOptions::new(store, clock, jobs.clone(), &actions.project);
     let triggers = Triggers::start(options, Arc::new(actions)).await;
     triggers.map(Some).map_err(|error| Error::room(&error))
 }

@@ -1,7 +1,7 @@
 //! Which files of a project travel to a run: its `headwater.toml`, SQL and Python files.
 //!
-//! Data never does: hidden folders, virtual environments and folders called `data` are left out, and so are
-//! other projects within the folder.
+//! Data never does: hidden folders, virtual environments and folders called `data` are left out,
+//! and so are other projects within the folder.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -20,8 +20,8 @@ const DEPTH_MAX: usize = 8;
 
 /// The project's files by path relative to its root, with `/`.
 ///
-/// Errors: `file_not_found` where there is no project; `invalid_argument` where it is too large or a file
-/// is not UTF-8 text.
+/// Errors: `file_not_found` where there is no project; `invalid_argument` where it is too large or
+/// a file is not UTF-8 text.
 pub fn read_project(root: &Path) -> Result<BTreeMap<String, String>, Problem> {
     if !root.join(PROJECT_FILE).is_file() {
         let message = format!("there is no `{PROJECT_FILE}` in `{}`", root.display());

@@ -13,7 +13,8 @@ use tower::ServiceExt;
 use crate::lock::ServerInfo;
 use crate::parts::Parts;
 
-/// A server under way. Dropping it ends it at once, without letting jobs end; see [`Running::shutdown`].
+/// A server under way. Dropping it ends it at once, without letting jobs end; see
+/// [`Running::shutdown`].
 pub struct Running {
     parts: Arc<Parts>,
     router: Router,
@@ -54,8 +55,8 @@ impl Running {
         self.parts.ending.finished().await;
     }
 
-    /// Takes no more jobs, lets those under way end for as long as [`crate::ServerConfig::grace`] says,
-    /// interrupts what is left, and returns when all is put away.
+    /// Takes no more jobs, lets those under way end for as long as [`crate::ServerConfig::grace`]
+    /// says, interrupts what is left, and returns when all is put away.
     pub async fn shutdown(&self) {
         self.parts.ending.request(self.parts.config.grace);
         self.wait().await;

@@ -13,7 +13,8 @@ use crate::{Error, Result, Running, ServerConfig, http};
 pub struct Server;
 
 impl Server {
-    /// Opens the lake and the doors that the configuration names, and returns when requests are answered.
+    /// Opens the lake and the doors that the configuration names, and returns when requests are
+    /// answered.
     ///
     /// Errors: [`Error::LakeHeld`] where another server holds the lake and goes on holding it.
     pub async fn start(mut config: ServerConfig) -> Result<Running> {

@@ -1,7 +1,8 @@
 //! What the project's `headwater.toml` says to the server: the rate card and the triggers.
 //!
-//! The file is read when the server starts, before it matters, and every two seconds; what it says counts
-//! from then on. A file that cannot be used changes nothing, and [`Settings::problem`] says why.
+//! The file is read when the server starts, before it matters, and every two seconds; what it says
+//! counts from then on. A file that cannot be used changes nothing, and [`Settings::problem`] says
+//! why.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

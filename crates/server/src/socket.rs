@@ -1,7 +1,8 @@
 //! Unix sockets at paths of any length.
 //!
-//! The kernel takes no socket path over 107 bytes, and a lake may lie deep. A long path is therefore
-//! reached through the folder's own file descriptor: `/proc/self/fd/<n>/server.sock` is always short.
+//! The kernel takes no socket path over 107 bytes, and a lake may lie deep. A long path is
+//! therefore reached through the folder's own file descriptor: `/proc/self/fd/<n>/server.sock` is
+//! always short.
 
 use std::fs::File;
 use std::io;

@@ -1,7 +1,7 @@
 //! One SQL statement as a job: run, answered chunk by chunk, and recorded however it ends.
 //!
-//! The asker pulls: nothing is computed faster than it is taken. An asker that goes away drops the stream,
-//! which stops the statement and records it as cancelled, with what it took until then.
+//! The asker pulls: nothing is computed faster than it is taken. An asker that goes away drops the
+//! stream, which stops the statement and records it as cancelled, with what it took until then.
 
 use std::sync::Arc;
 
@@ -30,7 +30,8 @@ impl Statement {
         Statement { context, guard: Some(guard), metrics: None, left: limit }
     }
 
-    /// Executes the statement, and answers its rows as chunks of bytes once the first of them are there.
+    /// Executes the statement, and answers its rows as chunks of bytes once the first of them are
+    /// there.
     pub async fn answer(
         mut self,
         session: headwater_engine::Result<Session>,
@@ -106,7 +107,8 @@ struct Chunks {
 }
 
 impl Chunks {
-    /// The next bytes that are not empty; none once the statement has ended, which is recorded by then.
+    /// The next bytes that are not empty; none once the statement has ended, which is recorded by
+    /// then.
     async fn next(&mut self) -> Result<Option<Bytes>, Problem> {
         while self.statement.guard.is_some() {
             let bytes = match self.step().await {
@@ -125,8 +127,8 @@ impl Chunks {
         let cancelled = self.statement.context.cancelled();
         let batch = tokio::select! {
             batch = self.rows.next(), if left != Some(0) => batch.transpose(),
+            () = std::future::ready(()), if left == Some(0) => Ok(None),
             () = cancelled.cancelled() => return Err(stopped()),
-            else => Ok(None),
         };
         let Some(batch) = batch.map_err(|error| error.to_problem())? else {
             let bytes = self.encoder.end().map_err(|error| encoding(&error))?;

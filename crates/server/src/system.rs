@@ -1,5 +1,5 @@
-//! `system.jobs` and `system.usage`: what ran, and what it took, as SQL sees it. They are the same at every
-//! ref.
+//! `system.jobs` and `system.usage`: what ran, and what it took, as SQL sees it. They are the same
+//! at every ref.
 
 use std::sync::Arc;
 

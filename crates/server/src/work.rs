@@ -1,5 +1,5 @@
-//! What jobs of each kind do, once their turn has come: the requests they were recorded with go to the room
-//! that carries them out, and what it says on the way becomes events.
+//! What jobs of each kind do, once their turn has come: the requests they were recorded with go to
+//! the room that carries them out, and what it says on the way becomes events.
 
 use std::sync::Arc;
 
@@ -9,18 +9,26 @@ use headwater_lake::{ImportProgress, Lake};
 use headwater_model::{
     ErrorCode, Event, Fault, ImportReport, ImportRequest, Problem, RunReport, RunRequest, Usage,
 };
-use headwater_pipelines::Runner;
+use headwater_pipelines::{Project, Runner};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
+use crate::workshop::Workshop;
+
 /// Carries out imports.
-pub struct Imports(pub Lake);
+#[derive(Debug, Clone)]
+pub struct Imports {
+    /// Where to.
+    pub lake: Lake,
+    /// Where the work is done.
+    pub workshop: Workshop,
+}
 
 #[async_trait]
 impl Executor for Imports {
     async fn execute(&self, context: JobContext, payload: Value) -> Result<Value, Problem> {
         let request: ImportRequest = read(payload)?;
-        Ok(json!(import(&self.0, request, &context).await?))
+        Ok(json!(self.import(request, &context).await?))
     }
 }
 
@@ -43,26 +51,29 @@ fn read<T: DeserializeOwned>(payload: Value) -> Result<T, Problem> {
     })
 }
 
-/// Imports files within a job.
-pub async fn import(
-    lake: &Lake,
-    request: ImportRequest,
-    context: &JobContext,
-) -> Result<ImportReport, Problem> {
-    let progress = {
-        let context = context.clone();
-        Arc::new(move |progress| context.emit(progress_event(progress)))
-    };
-    let report = lake.import(&request, progress, context.cancelled()).await;
-    let report = report.map_err(|error| error.to_problem())?;
-    context.add_usage(&Usage {
-        bytes_read: report.bytes_read,
-        bytes_written: report.bytes_written,
-        rows_read: report.rows + report.rows_rejected,
-        rows_written: report.rows,
-        ..Usage::default()
-    });
-    Ok(report)
+impl Imports {
+    /// Imports files within a job.
+    pub async fn import(
+        &self,
+        request: ImportRequest,
+        context: &JobContext,
+    ) -> Result<ImportReport, Problem> {
+        let (lake, context) = (self.lake.clone(), context.clone());
+        let reporting = context.clone();
+        let progress = Arc::new(move |progress| reporting.emit(progress_event(progress)));
+        let cancelled = context.cancelled();
+        let work = async move { lake.import(&request, progress, cancelled).await };
+        let (report, cpu_us) = self.workshop.run(work).await?;
+        let mut usage = Usage { cpu_us, ..Usage::default() };
+        if let Ok(report) = &report {
+            usage.bytes_read = report.bytes_read;
+            usage.bytes_written = report.bytes_written;
+            usage.rows_read = report.rows + report.rows_rejected;
+            usage.rows_written = report.rows;
+        }
+        context.add_usage(&usage);
+        report.map_err(|error| error.to_problem())
+    }
 }
 
 fn progress_event(progress: ImportProgress) -> Event {
@@ -83,8 +94,8 @@ pub async fn run(
     runner.run(request, context.clone()).await.map_err(|error| error.to_problem())
 }
 
-/// One line that says what a run is.
+/// One line that says what a run is: the project's name, as far as it can be read.
 pub fn run_summary(request: &RunRequest) -> String {
-    let models = request.files.len().saturating_sub(1);
-    format!("a project of {models} files")
+    let project = Project::parse(&request.files);
+    project.map_or_else(|_| "a project with errors".to_owned(), |project| project.name)
 }

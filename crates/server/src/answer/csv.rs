@@ -1,5 +1,5 @@
-//! Rows as CSV: a line of names, always, then the rows. Null is the empty field. What has parts (lists,
-//! structs, maps) is written as JSON.
+//! Rows as CSV: a line of names, always, then the rows. Null is the empty field. What has parts
+//! (lists, structs, maps) is written as JSON.
 
 use std::sync::Arc;
 

@@ -1,8 +1,9 @@
 //! Rows as JSON objects.
 //!
-//! Every column is there, null or not. What JSON has no value for becomes null (`NaN` and the infinities);
-//! timestamps, dates and times are text as in RFC 3339, binary is hexadecimal. A decimal is a number where
-//! every reader gets it exactly, and text where a reader of doubles would not.
+//! Every column is there, null or not. What JSON has no value for becomes null (`NaN` and the
+//! infinities); timestamps, dates and times are text as in RFC 3339, binary is hexadecimal. A
+//! decimal is a number where every reader gets it exactly, and text where a reader of doubles would
+//! not.
 
 use std::io::Write;
 use std::sync::Arc;

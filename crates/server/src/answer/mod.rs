@@ -1,4 +1,5 @@
-//! A statement's answer on its way out: which form the asker wants, and record batches in that form.
+//! A statement's answer on its way out: which form the asker wants, and record batches in that
+//! form.
 //!
 //! An [`Encoder`] gives bytes batch by batch, so that no answer is ever whole in memory.
 

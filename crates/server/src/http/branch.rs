@@ -120,7 +120,8 @@ async fn remove(
 }
 
 /// Merges a ref into a branch. Where both changed the same tables nothing is changed, and the error
-/// `merge_conflict` holds the report in its context, as `report`; a dry run answers the report itself.
+/// `merge_conflict` holds the report in its context, as `report`; a dry run answers the report
+/// itself.
 #[utoipa::path(post, path = "/v1/branches/{branch}/merge", tag = "branch",
     params(("branch" = String, Path)), request_body = MergeRequest,
     responses((status = 200, body = MergeReport), (status = "default", body = Problem)))]

@@ -1,5 +1,5 @@
-//! What handlers take from a request. Whatever cannot be read is a [`Failure`] that says what is wrong with
-//! it; no field or parameter that nobody knows is passed over in silence.
+//! What handlers take from a request. Whatever cannot be read is a [`Failure`] that says what is
+//! wrong with it; no field or parameter that nobody knows is passed over in silence.
 
 use axum::extract::rejection::{BytesRejection, PathRejection};
 use axum::extract::{FromRequest, FromRequestParts, Path, Request};

@@ -34,8 +34,8 @@ struct Patience {
     drain_ms: Option<u64>,
 }
 
-/// Tells the server to end: it takes no more jobs, lets those under way end, and goes. The answer comes at
-/// once; the server has ended when `server.json` is gone.
+/// Tells the server to end: it takes no more jobs, lets those under way end, and goes. The answer
+/// comes at once; the server has ended when `server.json` is gone.
 #[utoipa::path(post, path = "/v1/shutdown", tag = "server", params(Patience), responses(
     (status = 202, body = Health), (status = "default", body = Problem)))]
 async fn shutdown(

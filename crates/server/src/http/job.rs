@@ -1,4 +1,5 @@
-//! Jobs: list, look at, follow, stop. An id may be shortened to the beginning or the end that is its own.
+//! Jobs: list, look at, follow, stop. An id may be shortened to the beginning or the end that is
+//! its own.
 
 use axum::Json;
 use axum::body::Body as AnswerBody;

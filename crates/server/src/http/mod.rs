@@ -1,7 +1,8 @@
-//! The HTTP API: one file per noun, JSON in and out, and [`headwater_model::Problem`] for what goes wrong.
+//! The HTTP API: one file per noun, JSON in and out, and [`headwater_model::Problem`] for what goes
+//! wrong.
 //!
-//! A handler takes what it needs from the request, calls one room, and answers. The description of all of
-//! it, `/v1/openapi.json`, is made from the handlers themselves.
+//! A handler takes what it needs from the request, calls one room, and answers. The description of
+//! all of it, `/v1/openapi.json`, is made from the handlers themselves.
 
 mod branch;
 mod extract;

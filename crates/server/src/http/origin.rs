@@ -1,8 +1,9 @@
 //! Who may speak to the server over TCP: programs on this machine, and no web page from elsewhere.
 //!
-//! A page that a browser has open can send requests to a loopback address, and by DNS rebinding even read
-//! the answers. So the `Host` header must be a loopback name, and an `Origin`, which browsers add to what
-//! pages send, must be the server's own. The Unix socket needs neither: the file system guards it.
+//! A page that a browser has open can send requests to a loopback address, and by DNS rebinding
+//! even read the answers. So the `Host` header must be a loopback name, and an `Origin`, which
+//! browsers add to what pages send, must be the server's own. The Unix socket needs neither: the
+//! file system guards it.
 
 use std::net::IpAddr;
 

@@ -1,5 +1,5 @@
-//! A handler that panics is a fault of Headwater's own: it is answered with `internal` and logged, and
-//! neither the connection nor the server ends over it.
+//! A handler that panics is a fault of Headwater's own: it is answered with `internal` and logged,
+//! and neither the connection nor the server ends over it.
 
 use std::any::Any;
 use std::panic::AssertUnwindSafe;

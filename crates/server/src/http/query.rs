@@ -29,12 +29,13 @@ pub(super) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(query))
 }
 
-/// Answers one SQL statement, in the form that `Accept` names: `application/json` (an array of objects, and
-/// what is meant where nothing is said), `application/x-ndjson`, `text/csv`, or
+/// Answers one SQL statement, in the form that `Accept` names: `application/json` (an array of
+/// objects, and what is meant where nothing is said), `application/x-ndjson`, `text/csv`, or
 /// `application/vnd.apache.arrow.stream`. The header `x-headwater-job` names its job.
 ///
-/// The answer streams while it is computed. An error before the first row is a `Problem`; an error after it
-/// ends the answer abnormally, and the job holds the error. Going away cancels the statement.
+/// The answer streams while it is computed. An error before the first row is a `Problem`; an error
+/// after it ends the answer abnormally, and the job holds the error. Going away cancels the
+/// statement.
 #[utoipa::path(post, path = "/v1/query", tag = "query", request_body = QueryRequest, responses(
     (status = 200, description = "The rows.", content(
         (Vec<serde_json::Value> = "application/json"),

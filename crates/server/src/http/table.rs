@@ -1,4 +1,5 @@
-//! Tables: list and describe at a ref, drop on a branch. They are made and filled by SQL, imports and runs.
+//! Tables: list and describe at a ref, drop on a branch. They are made and filled by SQL, imports
+//! and runs.
 
 use axum::Json;
 use axum::extract::State;

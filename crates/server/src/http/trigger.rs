@@ -20,7 +20,8 @@ pub(super) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(list)).routes(routes!(events)).routes(routes!(replay))
 }
 
-/// Lists triggers by name, as `headwater.toml` has them now; where that cannot be read, the error says why.
+/// Lists triggers by name, as `headwater.toml` has them now; where that cannot be read, the error
+/// says why.
 #[utoipa::path(get, path = "/v1/triggers", tag = "trigger", responses(
     (status = 200, body = [TriggerStatus]), (status = "default", body = Problem)))]
 async fn list(State(app): State<App>) -> Answer<Json<Vec<TriggerStatus>>> {

@@ -1,8 +1,8 @@
 //! The HTTP API by its data files: `tests/api/<noun>.yaml` holds requests and what they answer.
 //!
-//! Each file is played from top to bottom against a server and a lake of its own. Objects in an expected
-//! answer name the fields that matter; `*` in a text stands for anything; `${name}` is a value that an
-//! earlier step saved, `${dir}` the project's folder.
+//! Each file is played from top to bottom against a server and a lake of its own. Objects in an
+//! expected answer name the fields that matter; `*` in a text stands for anything; `${name}` is a
+//! value that an earlier step saved, `${dir}` the project's folder.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -1,5 +1,5 @@
-//! What the doors let in: both versions of HTTP on one port and one socket, this machine's programs, and no
-//! web page from elsewhere.
+//! What the doors let in: both versions of HTTP on one port and one socket, this machine's
+//! programs, and no web page from elsewhere.
 
 use std::os::unix::fs::PermissionsExt;
 

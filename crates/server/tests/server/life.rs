@@ -1,12 +1,17 @@
 //! How servers begin and end: one per lake, gracefully, by idleness, or by being killed.
 
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use headwater_model::{ErrorCode, Fault};
 use headwater_server::{Server, ServerInfo, connect_socket};
-use hyper::Method;
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::client::conn::http1;
+use hyper::{Method, Request, Response};
+use hyper_util::rt::TokioIo;
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
 
@@ -27,7 +32,8 @@ pub fn trials() -> Vec<Trial> {
 
 /// Never ends by itself.
 pub const ENDLESS: &str = "WITH d(x) AS (VALUES (0), (1), (2), (3), (4), (5), (6), (7), (8), (9)) \
-     SELECT count(*) AS n FROM d a, d b, d c, d e, d f, d g, d h, d i, d j, d k, d l, d m, d o, d p";
+     SELECT count(*) AS n \
+     FROM d a, d b, d c, d e, d f, d g, d h, d i, d j, d k, d l, d m, d o, d p";
 
 fn read_info(project: &Path) -> Option<ServerInfo> {
     let text = std::fs::read(project.join(".headwater/server.json")).ok()?;
@@ -111,59 +117,79 @@ pub async fn serve_until_killed(project: &Path) {
     running.wait().await;
 }
 
-/// Waits for the server of another process.
-async fn ready(project: &Path) -> ServerInfo {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        if let Some(info) = read_info(project) {
-            return info;
-        }
-        assert!(Instant::now() < deadline, "the server does not start");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+/// A server in a process of its own, which can be killed.
+pub struct Killable {
+    child: Child,
+    info: ServerInfo,
 }
 
-async fn ask(info: &ServerInfo, method: Method, path: &str, body: Option<&Value>) -> Value {
-    let socket = info.socket.as_ref().expect("a socket");
-    let stream = connect_socket(socket).await.expect("a connection");
-    let uri = format!("http://localhost{path}");
-    json(send_http2(stream, request(method, &uri, body)).await).await
+impl Killable {
+    /// Starts it and waits until it answers.
+    pub async fn start(project: &Path) -> Self {
+        let program = std::env::current_exe().expect("this program");
+        let mut command = Command::new(program);
+        command.arg(crate::SERVE).arg(project).stdin(Stdio::null());
+        let child = command.spawn().expect("a process");
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(info) = read_info(project) {
+                return Killable { child, info };
+            }
+            assert!(Instant::now() < deadline, "the server does not start");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    async fn send(&self, request: Request<Full<Bytes>>) -> Response<Incoming> {
+        let socket = self.info.socket.as_ref().expect("a socket");
+        send_http2(connect_socket(socket).await.expect("a connection"), request).await
+    }
+
+    /// Asks it for JSON.
+    pub async fn ask(&self, method: Method, path: &str, body: Option<&Value>) -> Value {
+        let uri = format!("http://localhost{path}");
+        json(self.send(request(method, &uri, body)).await).await
+    }
+
+    /// Asks it until the answer's text is as wanted.
+    pub async fn until(&self, path: &str, wanted: impl Fn(&str) -> bool) {
+        let deadline = Instant::now() + PATIENCE;
+        let uri = format!("http://localhost{path}");
+        loop {
+            let response = self.send(request(Method::GET, &uri, None)).await;
+            let bytes = body(response).await.expect("a whole body");
+            let text = String::from_utf8_lossy(&bytes).into_owned();
+            if wanted(&text) {
+                return;
+            }
+            assert!(Instant::now() < deadline, "`{path}` still answers {text}");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// SIGKILL: nothing of it gets to put anything away.
+    pub fn kill(&mut self) {
+        self.child.kill().expect("a signal");
+        self.child.wait().expect("an end");
+    }
 }
 
 async fn killed() {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let program = std::env::current_exe().expect("this program");
-    let mut command = Command::new(program);
-    command.arg(crate::SERVE).arg(folder.path()).stdin(Stdio::null());
-    let mut child = command.spawn().expect("a process");
-    let info = ready(folder.path()).await;
+    let mut child = Killable::start(folder.path()).await;
     let create = json!({"sql": "CREATE TABLE kept AS SELECT 7 AS n"});
-    ask(&info, Method::POST, "/v1/query", Some(&create)).await;
-    let endless = json!({"sql": ENDLESS});
-    let stream = connect_socket(info.socket.as_ref().expect("a socket")).await.expect("a door");
-    let query = request(Method::POST, "http://localhost/v1/query", Some(&endless));
+    child.ask(Method::POST, "/v1/query", Some(&create)).await;
+    let socket = child.info.socket.clone().expect("a socket");
     let asked = tokio::spawn(async move {
-        let (mut sender, connection) = hyper::client::conn::http2::handshake(
-            hyper_util::rt::TokioExecutor::new(),
-            hyper_util::rt::TokioIo::new(stream),
-        )
-        .await
-        .expect("a handshake");
+        let stream = connect_socket(&socket).await.expect("a connection");
+        let (mut sender, connection) =
+            http1::handshake(TokioIo::new(stream)).await.expect("a handshake");
         tokio::spawn(connection);
-        sender.send_request(query).await.is_err()
+        let endless = json!({"sql": ENDLESS});
+        sender.send_request(request(Method::POST, "/v1/query", Some(&endless))).await.is_err()
     });
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        let jobs = ask(&info, Method::GET, "/v1/jobs?status=running", None).await;
-        if jobs[0]["kind"] == "query" {
-            break;
-        }
-        assert!(Instant::now() < deadline, "the statement does not begin");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    // SIGKILL: nothing of it gets to put anything away.
-    child.kill().expect("a signal");
-    child.wait().expect("an end");
+    child.until("/v1/jobs?status=running", |jobs| jobs.contains("query")).await;
+    child.kill();
     assert!(asked.await.expect("no panic"));
 
     let mut config = support::config(folder.path());
@@ -171,8 +197,8 @@ async fn killed() {
     let running = support::start(config).await;
     let server = TestServer { running, folder };
     assert_eq!(server.rows("SELECT n FROM kept").await, json!([{"n": 7}]));
-    let running = server.get("/v1/jobs?status=running,queued").await;
-    assert_eq!(running, json!([]));
+    let unfinished = server.get("/v1/jobs?status=running,queued").await;
+    assert_eq!(unfinished, json!([]));
 }
 
 async fn dropped() {

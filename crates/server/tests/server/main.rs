@@ -1,11 +1,12 @@
 //! Tests of a real server, over real connections.
 //!
-//! The program has its own `main`, because a server starts it again: as its spawner, and in tests that kill
-//! a server, as the server.
+//! The program has its own `main`, because a server starts it again: as its spawner, and in tests
+//! that kill a server, as the server.
 
 mod api;
 mod doors;
 mod life;
+mod runs;
 mod statements;
 mod support;
 mod triggers;
@@ -40,6 +41,7 @@ fn trials() -> Vec<Trial> {
     }
     trials.extend(doors::trials());
     trials.extend(life::trials());
+    trials.extend(runs::trials());
     trials.extend(statements::trials());
     trials.extend(triggers::trials());
     trials

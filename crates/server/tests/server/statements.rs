@@ -5,8 +5,9 @@ use std::io::Cursor;
 use arrow::array::AsArray;
 use arrow::datatypes::Int64Type;
 use arrow::ipc::reader::StreamReader;
-use hyper::Method;
+use hyper::body::Incoming;
 use hyper::header::ACCEPT;
+use hyper::{Method, Response};
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
@@ -30,6 +31,10 @@ pub fn trials() -> Vec<Trial> {
 /// Rows without end, that come at once.
 const ROWS: &str = "WITH d(x) AS (VALUES (0), (1), (2), (3), (4), (5), (6), (7), (8), (9)) \
      SELECT a.x AS n FROM d a, d b, d c, d e, d f, d g, d h, d i, d j, d k, d l, d m, d o, d p";
+
+fn job_of(response: &Response<Incoming>) -> String {
+    response.headers()["x-headwater-job"].to_str().expect("an id").to_owned()
+}
 
 async fn arrow_stream() {
     let server = TestServer::start().await;
@@ -58,7 +63,7 @@ async fn abandoned() {
         };
         // Whichever comes first: the rows begin, or the job is seen to run. Then we go away.
         let id = tokio::select! {
-            response = sent => response.headers()["x-headwater-job"].to_str().expect("an id").to_owned(),
+            response = sent => job_of(&response),
             jobs = job => jobs[0]["id"].as_str().expect("an id").to_owned(),
         };
         let job = server.until(&format!("/v1/jobs/{id}"), |job| job["status"] != "running").await;
@@ -87,7 +92,7 @@ async fn cut() {
     let query = json!({"sql": ROWS});
     let response = server.send(request(Method::POST, "/v1/query", Some(&query))).await;
     assert_eq!(response.status(), 200);
-    let id = response.headers()["x-headwater-job"].to_str().expect("an id").to_owned();
+    let id = job_of(&response);
     let stop = server.post(&format!("/v1/jobs/{id}/stop"), json!({})).await;
     assert_eq!(stop["id"], id.as_str());
     assert!(body(response).await.is_err());
@@ -115,19 +120,20 @@ async fn limited() {
     let server = TestServer::start().await;
     let query = json!({"sql": ROWS, "limit": 10_000});
     let response = server.send(request(Method::POST, "/v1/query", Some(&query))).await;
-    let id = response.headers()["x-headwater-job"].to_str().expect("an id").to_owned();
+    let id = job_of(&response);
     let rows = json(response).await;
     assert_eq!(rows.as_array().expect("rows").len(), 10_000);
     assert_eq!(server.get(&format!("/v1/jobs/{id}")).await["status"], "succeeded");
 }
 
+const JOBS: &str = "SELECT summary, status, error_code FROM system.jobs \
+     WHERE ended IS NOT NULL ORDER BY created";
+
 async fn system_tables() {
     let server = TestServer::start().await;
     server.rows("SELECT 'mark' AS m").await;
     server.rows("SELECT broken").await;
-    let rows = server
-        .rows("SELECT summary, status, error_code FROM system.jobs WHERE ended IS NOT NULL ORDER BY created")
-        .await;
+    let rows = server.rows(JOBS).await;
     let expected = json!([
         {"summary": "SELECT 'mark' AS m", "status": "succeeded", "error_code": null},
         {"summary": "SELECT broken", "status": "failed", "error_code": "column_not_found"},

@@ -43,6 +43,13 @@ impl TestServer {
         json(self.send(request(Method::GET, path, None)).await).await
     }
 
+    /// `GET`, as text.
+    pub async fn text(&self, path: &str) -> String {
+        let response = self.send(request(Method::GET, path, None)).await;
+        let bytes = body(response).await.expect("a whole body");
+        String::from_utf8(bytes.to_vec()).expect("text")
+    }
+
     /// `POST`, as JSON.
     pub async fn post(&self, path: &str, body: Value) -> Value {
         json(self.send(request(Method::POST, path, Some(&body))).await).await
