@@ -50,6 +50,13 @@ pub struct SessionOptions {
     pub view: Option<View>,
 }
 
+impl SessionOptions {
+    /// The defaults at a ref.
+    pub fn at(reference: RefSpec) -> Self {
+        SessionOptions { reference, ..SessionOptions::default() }
+    }
+}
+
 impl Default for SessionOptions {
     fn default() -> Self {
         SessionOptions {

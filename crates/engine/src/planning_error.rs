@@ -230,6 +230,16 @@ fn plan_error(message: &str) -> Error {
             position: None,
         };
     }
+    if message.contains("require unique expression names") {
+        let second = message.split("\" at position").nth(1);
+        let named = second.and_then(|text| Some(text.rsplit_once(" AS ")?.1.to_owned()));
+        let which = named.map_or_else(
+            || "two columns have the same name".to_owned(),
+            |name| format!("there are two columns named `{name}`"),
+        );
+        let hint = Some("Give one of them an alias.".to_owned());
+        return Error::Invalid { message: which, hint, position: None };
+    }
     let insert =
         ["Column count doesn't match insert query", "Inconsistent data length across values"];
     if insert.iter().any(|start| message.contains(start)) {

@@ -16,6 +16,9 @@ const FILES_MAX: usize = 256;
 /// How many bytes a value without a fixed width is taken for.
 const VARIABLE_BYTES: usize = 16;
 
+/// How many encoded bytes a compressed byte of a file stands for, about.
+const COMPRESSION: usize = 2;
+
 /// What is known of the columns that a scan reads, over all files and, where they are few, for each.
 pub(crate) fn of_scan(
     plan: &ScanPlan,
@@ -39,12 +42,14 @@ pub(crate) fn of_scan(
             }
         }
     }
-    total.total_byte_size = total_bytes(&total);
+    total.total_byte_size = encoded_bytes(plan.bytes(), &total);
     for (statistics, rows) in files.iter_mut().flatten().zip(&file_rows) {
         for (column, field) in statistics.column_statistics.iter_mut().zip(schema.fields()) {
             column.byte_size = byte_size(field.data_type(), *rows);
         }
-        statistics.total_byte_size = total_bytes(statistics);
+    }
+    for (statistics, file) in files.iter_mut().flatten().zip(plan.files().iter()) {
+        statistics.total_byte_size = encoded_bytes(file.bytes, statistics);
     }
     Ok((total, files))
 }
@@ -56,9 +61,12 @@ fn byte_size(data_type: &DataType, rows: usize) -> Precision<usize> {
     }
 }
 
-fn total_bytes(statistics: &Statistics) -> Precision<usize> {
-    let sizes = statistics.column_statistics.iter().map(|column| &column.byte_size);
-    sizes.fold(Precision::Exact(0), |sum, size| sum.add(size))
+/// What DataFusion takes rows for where some columns have no fixed width: their encoded size before
+/// compression. Manifests know it after compression only; in small files the footer is most of it.
+fn encoded_bytes(file_bytes: u64, statistics: &Statistics) -> Precision<usize> {
+    let sizes = statistics.column_statistics.iter().filter_map(|c| c.byte_size.get_value());
+    let encoded = (file_bytes as usize).saturating_mul(COMPRESSION);
+    Precision::Inexact(encoded.min(sizes.sum()))
 }
 
 /// What the manifests say of one column, one value for each file.

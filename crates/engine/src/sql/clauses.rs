@@ -12,6 +12,7 @@ use datafusion::sql::sqlparser::ast::{
 };
 
 use crate::error::{Error, Result};
+use crate::sql::table_name::span_start;
 
 const TIME_TRAVEL_HINT: &str =
     "Name the state in the table's name instead: \"flights@main@<commit>\" or \"flights@<tag>\".";
@@ -372,6 +373,19 @@ pub(crate) fn set_expr(body: &SetExpr) -> Result<()> {
         SetExpr::Merge(_) => Err(Error::unsupported("MERGE")),
         SetExpr::Table(_) => Err(Error::unsupported("TABLE in the place of a query")),
     }
+}
+
+/// Refuses a word that begins a clause in the place of a column: sqlparser reads `SELECT a + FROM t` as
+/// the sum of `a` and a column `FROM`, named `t`.
+pub(crate) fn no_clause_word(ident: &Ident) -> Result<()> {
+    const WORDS: [&str; 8] =
+        ["FROM", "WHERE", "SELECT", "HAVING", "UNION", "INTERSECT", "WHEN", "THEN"];
+    let bare = ident.quote_style.is_none();
+    if bare && WORDS.iter().any(|word| ident.value.eq_ignore_ascii_case(word)) {
+        let message = format!("expected an expression, found `{}`", ident.value);
+        return Err(Error::Syntax { message, position: span_start(ident.span) });
+    }
+    Ok(())
 }
 
 /// An identifier that is spelled as found in a schema.

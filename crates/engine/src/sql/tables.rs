@@ -179,6 +179,9 @@ impl Inspector {
     }
 
     fn expr(&mut self, expr: &mut Expr) -> Result<()> {
+        if let Expr::Identifier(ident) = expr {
+            clauses::no_clause_word(ident)?;
+        }
         children(expr, &mut |node| self.node(node))
     }
 

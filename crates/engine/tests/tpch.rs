@@ -1,0 +1,118 @@
+//! TPC-H through our tables against DataFusion on the same files: the same plans and the same answers,
+//! whatever our statistics, our labels and our name matching do.
+
+use std::path::PathBuf;
+
+use arrow::array::{RecordBatch, RecordBatchReader};
+use arrow::util::pretty::pretty_format_batches;
+use datafusion::prelude::{ParquetReadOptions, SessionConfig, SessionContext};
+use futures::{StreamExt, TryStreamExt};
+use headwater_engine::{Engine, EngineOptions, SessionOptions};
+use headwater_lake::Lake;
+use headwater_model::{RefSpec, TableName};
+use tpchgen::generators::{
+    CustomerGenerator, LineItemGenerator, NationGenerator, OrderGenerator, PartGenerator,
+    PartSuppGenerator, RegionGenerator, SupplierGenerator,
+};
+use tpchgen_arrow::{
+    CustomerArrow, LineItemArrow, NationArrow, OrderArrow, PartArrow, PartSuppArrow, RegionArrow,
+    SupplierArrow,
+};
+
+const SCALE: f64 = 0.01;
+const TABLES: [&str; 8] =
+    ["customer", "lineitem", "nation", "orders", "part", "partsupp", "region", "supplier"];
+
+async fn write<S>(lake: &Lake, name: &str, source: S)
+where
+    S: RecordBatchReader + Send + 'static,
+{
+    let schema = source.schema();
+    let table: TableName = name.parse().unwrap();
+    let mut transaction = lake.transaction("main", "test").await.unwrap();
+    let batches = futures::stream::iter(source).boxed();
+    transaction.replace(&table, schema, Vec::new(), batches).await.unwrap();
+    transaction.commit("load").await.unwrap();
+}
+
+async fn load(lake: &Lake) {
+    write(lake, "customer", CustomerArrow::new(CustomerGenerator::new(SCALE, 1, 1))).await;
+    write(lake, "lineitem", LineItemArrow::new(LineItemGenerator::new(SCALE, 1, 1))).await;
+    write(lake, "nation", NationArrow::new(NationGenerator::new(SCALE, 1, 1))).await;
+    write(lake, "orders", OrderArrow::new(OrderGenerator::new(SCALE, 1, 1))).await;
+    write(lake, "part", PartArrow::new(PartGenerator::new(SCALE, 1, 1))).await;
+    write(lake, "partsupp", PartSuppArrow::new(PartSuppGenerator::new(SCALE, 1, 1))).await;
+    write(lake, "region", RegionArrow::new(RegionGenerator::new(SCALE, 1, 1))).await;
+    write(lake, "supplier", SupplierArrow::new(SupplierGenerator::new(SCALE, 1, 1))).await;
+}
+
+/// DataFusion's own tables over our files.
+async fn plain(lake: &Lake) -> SessionContext {
+    let session = SessionContext::new_with_config(SessionConfig::new().with_target_partitions(2));
+    let view = lake.view(&RefSpec::main()).await.unwrap();
+    for name in TABLES {
+        let table = view.table(&name.parse().unwrap()).await.unwrap();
+        let plan = lake.tables().plan(&table, None).await.unwrap();
+        let location = plan.files()[0].location.clone();
+        assert_eq!(plan.files().len(), 1);
+        session.register_parquet(name, location, ParquetReadOptions::default()).await.unwrap();
+    }
+    session
+}
+
+async fn ours(engine: &Engine, sql: &str) -> Vec<RecordBatch> {
+    let session = engine.session(SessionOptions::default()).unwrap();
+    session.execute(sql).await.unwrap().stream.try_collect().await.unwrap()
+}
+
+async fn theirs(session: &SessionContext, sql: &str) -> Vec<RecordBatch> {
+    session.sql(sql).await.unwrap().collect().await.unwrap()
+}
+
+/// The operators of a physical plan, without the files that a scan names.
+fn shape(explained: &[RecordBatch]) -> String {
+    let text = pretty_format_batches(explained).unwrap().to_string();
+    let physical = text.split("physical_plan").nth(1).unwrap_or_default();
+    let mut lines = Vec::new();
+    for line in physical.lines() {
+        let line = line.trim_matches(['|', ' ', '+', '-']);
+        let line = match line.split_once("file_groups=") {
+            Some((before, after)) => {
+                let after = after.split_once("projection=").map_or("", |(_, after)| after);
+                format!("{before}projection={after}")
+            }
+            None => line.to_owned(),
+        };
+        if !line.is_empty() {
+            lines.push(line.trim().to_owned());
+        }
+    }
+    lines.join("\n")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tpch_is_planned_and_answered_as_datafusion_does_on_the_same_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let lake = Lake::open_local(&folder.path().join(".headwater")).await.unwrap();
+    load(&lake).await;
+    let options = EngineOptions {
+        threads: 2,
+        spill_dir: folder.path().join("spill"),
+        ..EngineOptions::default()
+    };
+    let engine = Engine::new(lake.clone(), options).unwrap();
+    let plain = plain(&lake).await;
+    let queries: PathBuf =
+        [env!("CARGO_MANIFEST_DIR"), "..", "..", "benches", "tpch"].iter().collect();
+    for number in 1..=22 {
+        let file = queries.join(format!("q{number:02}.sql"));
+        let sql = std::fs::read_to_string(file).unwrap();
+        let sql = sql.trim_end().trim_end_matches(';');
+        let explain = format!("EXPLAIN {sql}");
+        let plans = [shape(&ours(&engine, &explain).await), shape(&theirs(&plain, &explain).await)];
+        assert_eq!(plans[0], plans[1], "the plans of query {number} differ");
+        let answers = [ours(&engine, sql).await, theirs(&plain, sql).await]
+            .map(|batches| pretty_format_batches(&batches).unwrap().to_string());
+        assert_eq!(answers[0], answers[1], "the answers to query {number} differ");
+    }
+}
