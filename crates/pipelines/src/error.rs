@@ -118,13 +118,27 @@ pub enum Error {
         difference: String,
     },
 
-    /// An expectation returned false.
-    #[error("expectation `{step}` returned false ({at})")]
+    /// An expectation returned false, or asserted what is not so.
+    #[error("expectation `{step}` {} ({at})", if problem.is_some() { "failed" } else { "returned false" })]
     ExpectationFailed {
         /// The expectation.
         step: String,
         /// Where it is defined.
         at: Location,
+        /// The assertion, where it was one.
+        #[source]
+        problem: Option<Box<Problem>>,
+    },
+
+    /// A SQL model ran longer than it may.
+    #[error("`{step}` ran longer than its limit of {} s ({at})", limit.as_secs_f64())]
+    TimeLimit {
+        /// The model.
+        step: String,
+        /// Where it is defined.
+        at: Location,
+        /// Its limit.
+        limit: std::time::Duration,
     },
 
     /// A step failed.
@@ -210,6 +224,7 @@ impl Fault for Error {
             Error::Parameter { .. } | Error::NotABranch { .. } => ErrorCode::InvalidArgument,
             Error::DeclaredColumns { .. } => ErrorCode::FunctionFailed,
             Error::ExpectationFailed { .. } => ErrorCode::ExpectationFailed,
+            Error::TimeLimit { .. } => ErrorCode::TimeLimit,
             Error::Run { failures, .. } => run_code(failures),
             Error::Cancelled { .. } => ErrorCode::Cancelled,
             Error::Conflict { .. } => ErrorCode::MergeConflict,
@@ -238,6 +253,7 @@ impl Fault for Error {
             Error::ExpectationFailed { .. } => {
                 Some("Look at what it checks, or run with `--no-strict` to be warned only.".into())
             }
+            Error::TimeLimit { .. } => Some("Raise `timeout` at the head of the model.".into()),
             Error::Run { branch, failures, .. } => run_hint(branch.as_deref(), failures),
             Error::Cancelled { .. } => None,
             Error::Conflict { .. } => Some("Run again: the new state will be read.".into()),
@@ -256,7 +272,8 @@ impl Fault for Error {
             | Error::TableMissing { step, at, .. }
             | Error::ColumnMissing { step, at, .. }
             | Error::DeclaredColumns { step, at, .. }
-            | Error::ExpectationFailed { step, at } => {
+            | Error::TimeLimit { step, at, .. }
+            | Error::ExpectationFailed { step, at, .. } => {
                 put("step", json!(step));
                 put("file", json!(&*at.file));
                 put("line", json!(at.line));
@@ -287,7 +304,9 @@ impl Fault for Error {
     fn to_problem(&self) -> Problem {
         let causes = match self {
             Error::Run { failures, .. } => run_causes(failures),
-            Error::Sql { problem, .. } | Error::StepFailed { problem, .. } => with_causes(problem),
+            Error::Sql { problem, .. }
+            | Error::StepFailed { problem, .. }
+            | Error::ExpectationFailed { problem: Some(problem), .. } => with_causes(problem),
             Error::Other(problem) => problem.causes.clone(),
             _ => Vec::new(),
         };

@@ -9,6 +9,8 @@
 //! Python processes to `functions`.
 
 mod checks;
+mod columns;
+mod decide;
 mod error;
 mod fingerprint;
 mod graph;

@@ -3,16 +3,18 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use arrow::datatypes::{Schema, SchemaRef};
-use headwater_engine::{Engine, Session, SessionOptions, substitute};
+use arrow::datatypes::SchemaRef;
+use headwater_engine::Engine;
 use headwater_lake::View;
 use headwater_model::{Fault, PlannedStep, RefSpec, RunPlan, SYSTEM_NAMESPACE, TableName};
+use headwater_tables::Table;
 use serde_json::Value;
 
+use crate::columns::Columns;
 use crate::graph::Graph;
 use crate::source::SourceText;
-use crate::step::{Body, Input, Step};
-use crate::{Error, Project, Result, checks, fingerprint, suggest};
+use crate::step::{Body, Input, Materialization, Step};
+use crate::{Error, Project, Result, fingerprint, suggest};
 
 /// The snapshot property that holds the whole fingerprint of the model that wrote it.
 pub(crate) const FINGERPRINT: &str = "headwater.fingerprint";
@@ -39,10 +41,14 @@ pub(crate) struct StepPlan {
     pub fingerprint: String,
     /// Why it runs; none where nothing changed.
     pub reason: Option<&'static str>,
-    /// The lake tables it reads, by input.
+    /// The lake tables it reads.
     pub tables: Vec<TableName>,
-    /// Its columns, where they are known before it runs.
-    pub schema: Option<SchemaRef>,
+    /// The columns of those inputs that are lake tables, by input.
+    pub inputs: Vec<Option<SchemaRef>>,
+    /// The table it has written in an earlier run.
+    pub table: Option<Table>,
+    /// Its columns, as far as they are known before it runs.
+    pub columns: Columns,
 }
 
 /// How a plan is made.
@@ -65,32 +71,51 @@ impl Plan {
         let steps = vec![StepPlan::default(); project.steps.len()];
         let mut plan = Plan { project, graph, view, values, steps };
         for index in plan.graph.order.clone() {
-            plan.steps[index] = plan.step(engine, index).await?;
+            plan.steps[index] = plan.step(index).await?;
+            plan.steps[index].reason = plan.own_reason(index, options).await?;
         }
-        plan.decide(options).await?;
+        plan.keep_parents();
+        plan.check(engine).await?;
         Ok(plan)
     }
 
-    async fn step(&self, engine: &Engine, index: usize) -> Result<StepPlan> {
+    async fn step(&self, index: usize) -> Result<StepPlan> {
         let step = &self.project.steps[index];
         let code = fingerprint::code(&self.project, step, &self.values);
         let mut found = StepPlan { code, ..StepPlan::default() };
         let mut states = Vec::new();
-        let mut schemas = Vec::new();
         for input in &step.inputs {
             let (state, schema) = match self.graph.model(input) {
-                Some(parent) => {
-                    let parent = &self.steps[parent];
-                    (parent.fingerprint.clone(), parent.schema.clone())
-                }
+                Some(parent) => (self.output_state(parent), None),
                 None => self.lake_table(step, input, &mut found.tables).await?,
             };
             states.push((input.table.to_string(), state));
-            schemas.push(schema);
+            found.inputs.push(schema);
         }
         found.fingerprint = fingerprint::whole(&found.code, &states);
-        found.schema = self.schema(engine, step, &schemas).await?;
+        if step.is_materialized() {
+            let (namespace, name) = (&step.table.namespace, &step.table.name);
+            let table = self.view.find(namespace, name).await;
+            found.table = table.map_err(|error| Error::other(&error))?.map(|(_, table)| table);
+        }
         Ok(found)
+    }
+
+    /// What tells a model's output from any other: its fingerprint. A table that is appended to holds more
+    /// than the model gave, so that what others did to it counts too.
+    fn output_state(&self, index: usize) -> String {
+        let plan = &self.steps[index];
+        let appends = self.project.steps[index].materialization == Materialization::Append;
+        match &plan.table {
+            Some(table)
+                if appends
+                    && plan.reason.is_none()
+                    && table.summary().get(FINGERPRINT) != Some(&plan.fingerprint) =>
+            {
+                format!("{} {}", plan.fingerprint, table.metadata_location())
+            }
+            _ => plan.fingerprint.clone(),
+        }
     }
 
     /// A lake table's state and columns; `TableMissing` where there is none.
@@ -134,103 +159,6 @@ impl Plan {
             nearest: nearest.map(str::to_owned),
             table: name,
         })
-    }
-
-    /// The columns of a step's output, where those of all its inputs are known; columns it asks for that
-    /// are not there are an error.
-    async fn schema(
-        &self,
-        engine: &Engine,
-        step: &Step,
-        inputs: &[Option<SchemaRef>],
-    ) -> Result<Option<SchemaRef>> {
-        for (input, schema) in step.inputs.iter().zip(inputs) {
-            if let Some(schema) = schema {
-                check_columns(step, input, schema)?;
-            }
-        }
-        let Body::Sql(sql) = &step.body else { return Ok(None) };
-        let session = self.session(engine)?;
-        for (input, schema) in step.inputs.iter().zip(inputs) {
-            match (self.graph.model(input), schema) {
-                (Some(_), Some(schema)) => {
-                    let registered =
-                        session.register_empty(&input.table.to_string(), schema.clone());
-                    registered.map_err(|error| Error::other(&error))?;
-                }
-                // The columns of a Python model are known once it ran.
-                (Some(_), None) => return Ok(None),
-                (None, _) => {}
-            }
-        }
-        let planned = match substitute(sql, &self.values) {
-            Ok(sql) => session.schema_of(&sql).await,
-            Err(error) => Err(error),
-        };
-        planned.map(Some).map_err(|error| sql_error(step, sql, &error))
-    }
-
-    fn session(&self, engine: &Engine) -> Result<Session> {
-        let options = SessionOptions {
-            reference: self.view.spec().clone(),
-            namespace: self.project.defaults.namespace.clone(),
-            view: Some(self.view.clone()),
-            ..SessionOptions::default()
-        };
-        engine.session(options).map_err(|error| Error::other(&error))
-    }
-
-    /// Which steps run: those whose table is not what they would write, expectations that have not passed
-    /// on just this, and what these need that is not kept.
-    async fn decide(&mut self, options: PlanOptions) -> Result<()> {
-        for index in self.graph.order.clone() {
-            self.steps[index].reason = self.own_reason(index, options).await?;
-        }
-        for index in self.graph.order.clone().into_iter().rev() {
-            let needed =
-                self.graph.children[index].iter().any(|child| self.steps[*child].reason.is_some());
-            let step = &self.project.steps[index];
-            if needed && !step.is_materialized() && self.steps[index].reason.is_none() {
-                self.steps[index].reason = Some("its child runs");
-            }
-        }
-        Ok(())
-    }
-
-    async fn own_reason(&self, index: usize, options: PlanOptions) -> Result<Option<&'static str>> {
-        let (step, plan) = (&self.project.steps[index], &self.steps[index]);
-        let parent_runs = self.graph.parents[index].iter().any(|parent| {
-            self.steps[*parent].reason.is_some_and(|reason| reason != "its child runs")
-        });
-        if options.no_cache {
-            return Ok(Some("no cache"));
-        }
-        if parent_runs {
-            return Ok(Some("changed input"));
-        }
-        if step.reads_network() {
-            return Ok(Some("it reads the network"));
-        }
-        if step.is_expectation() {
-            let passed =
-                checks::passed(self.view.lake().store().as_ref(), &plan.fingerprint).await?;
-            return Ok((!passed).then_some("not checked yet"));
-        }
-        if !step.is_materialized() {
-            // It runs when a child does; one that nobody reads runs whenever the project does.
-            let unread = self.graph.children[index].is_empty();
-            return Ok(unread.then_some("nothing keeps it"));
-        }
-        let (namespace, name) = (&step.table.namespace, &step.table.name);
-        let found = self.view.find(namespace, name).await.map_err(|error| Error::other(&error))?;
-        let summary = found.map(|(_, table)| table.summary()).unwrap_or_default();
-        let reason = match (summary.get(FINGERPRINT), summary.get(FINGERPRINT_CODE)) {
-            (Some(whole), _) if *whole == plan.fingerprint => None,
-            (None, _) => Some("first run"),
-            (_, Some(code)) if *code == plan.code => Some("changed input"),
-            _ => Some("changed code"),
-        };
-        Ok(reason)
     }
 
     /// Whether anything runs at all.
@@ -279,25 +207,6 @@ pub(crate) fn sql_error(step: &Step, sql: &str, error: &headwater_engine::Error)
     let source = SourceText::new(&step.at.file, sql);
     let at = crate::project::located(&source, error);
     Error::Sql { step: step.name.clone(), at, problem: Box::new(error.to_problem()) }
-}
-
-/// The columns that a Python step asks for must be there.
-fn check_columns(step: &Step, input: &Input, schema: &Schema) -> Result<()> {
-    for column in input.columns.iter().flatten() {
-        let known = |name: &str| name == column || name.eq_ignore_ascii_case(column);
-        if !schema.fields().iter().any(|field| known(field.name())) {
-            let names: Vec<&str> =
-                schema.fields().iter().map(|field| field.name().as_str()).collect();
-            return Err(Error::ColumnMissing {
-                step: step.name.clone(),
-                table: input.table.to_string(),
-                column: column.clone(),
-                at: input.at.clone(),
-                hint: suggest::hint(column, names, "columns"),
-            });
-        }
-    }
-    Ok(())
 }
 
 /// The branch that a request means.

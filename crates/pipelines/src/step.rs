@@ -128,6 +128,24 @@ pub struct Input {
     pub at: Location,
 }
 
+impl Input {
+    /// The query that gives the columns and rows wanted.
+    pub(crate) fn query(&self) -> String {
+        let quote = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
+        let columns = match &self.columns {
+            Some(columns) => columns.iter().map(|name| quote(name)).collect::<Vec<_>>().join(", "),
+            None => "*".to_owned(),
+        };
+        let name = match &self.reference {
+            Some(reference) => format!("{}@{reference}", self.table.name),
+            None => self.table.name.clone(),
+        };
+        let table = format!("{}.{}", quote(&self.table.namespace), quote(&name));
+        let filter = self.filter.as_ref().map(|filter| format!(" WHERE {filter}"));
+        format!("SELECT {columns} FROM {table}{}", filter.unwrap_or_default())
+    }
+}
+
 /// A parameter that a step uses.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ParameterInput {

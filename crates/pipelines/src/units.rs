@@ -16,7 +16,7 @@ pub(crate) fn bytes(text: &str) -> Option<u64> {
         _ => return None,
     };
     let bytes = number * scale;
-    (bytes >= 1.0 && bytes < 1e18).then_some(bytes as u64)
+    (1.0..1e18).contains(&bytes).then_some(bytes as u64)
 }
 
 /// A time from `500ms`, `30s`, `5m`, `1h` or a bare number of seconds.

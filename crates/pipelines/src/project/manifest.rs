@@ -8,7 +8,7 @@ use toml::Spanned;
 
 use super::{Defaults, Parameter, ParameterKind};
 use crate::source::SourceText;
-use crate::{Error, Result, suggest, units};
+use crate::{Error, Location, Result, suggest, units};
 
 /// The settings of a project.
 pub(super) struct Manifest {
@@ -58,9 +58,7 @@ struct ParameterTable {
     #[serde(rename = "type", default)]
     kind: ParameterType,
     default: Option<toml::Value>,
-    #[serde(default)]
-    #[expect(dead_code, reason = "a parameter without a default is required as it is")]
-    required: bool,
+    required: Option<bool>,
     description: Option<String>,
 }
 
@@ -89,6 +87,7 @@ pub(super) fn parse(source: &SourceText<'_>) -> Result<Manifest> {
             let hint = error.hint();
             Error::Invalid { at: at.clone(), message: error.to_string(), hint }
         })?;
+        check_trigger_parameters(&trigger, &parameters, &at)?;
         if triggers.iter().any(|other| other.name == trigger.name) {
             let message = format!("two triggers are named `{}`", trigger.name);
             return Err(Error::invalid(at, message, "Rename one of them."));
@@ -97,6 +96,22 @@ pub(super) fn parse(source: &SourceText<'_>) -> Result<Manifest> {
     }
     let defaults = defaults(source, file.defaults)?;
     Ok(Manifest { name: file.project.name, defaults, parameters, rates: file.rates, triggers })
+}
+
+/// The parameters that a trigger sets are the project's.
+fn check_trigger_parameters(
+    trigger: &Trigger,
+    parameters: &BTreeMap<String, Parameter>,
+    at: &Location,
+) -> Result<()> {
+    let unknown = trigger.parameters.keys().find(|name| !parameters.contains_key(*name));
+    let Some(name) = unknown else { return Ok(()) };
+    let message = format!(
+        "trigger `{}` sets parameter `{name}`, which the project does not declare",
+        trigger.name
+    );
+    let names = parameters.keys().map(String::as_str);
+    Err(Error::invalid(at.clone(), message, suggest::hint(name, names, "parameters")))
 }
 
 fn defaults(source: &SourceText<'_>, table: DefaultsTable) -> Result<Defaults> {
@@ -161,7 +176,8 @@ fn parameter(
             return Err(Error::invalid(at, message, hint));
         }
     };
-    Ok(Parameter { kind, default, description: table.description, at })
+    let required = table.required.unwrap_or(default.is_none());
+    Ok(Parameter { kind, default, required, description: table.description, at })
 }
 
 /// The parser's message at its place, with the key that was probably meant.

@@ -1,9 +1,8 @@
 //! A project as its files define it: settings, parameters, triggers and steps, parsed and never run.
 
-mod literal;
 mod manifest;
+mod parameter;
 mod python;
-mod python_code;
 mod sql;
 
 use std::collections::BTreeMap;
@@ -13,7 +12,8 @@ use std::time::Duration;
 use headwater_model::{RateCard, TableName, Trigger};
 
 use crate::source::SourceText;
-use crate::{Error, Location, Result, Step};
+use crate::{Error, Result, Step};
+pub use parameter::{Parameter, ParameterKind};
 pub(crate) use sql::located;
 
 /// The file that makes a folder a project.
@@ -53,32 +53,6 @@ pub struct Defaults {
     pub timeout: Option<Duration>,
 }
 
-/// A parameter that the project declares.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Parameter {
-    /// The type of its value.
-    pub kind: ParameterKind,
-    /// Its value where none is given.
-    pub default: Option<serde_json::Value>,
-    /// What it is for.
-    pub description: Option<String>,
-    /// Where it is declared.
-    pub at: Location,
-}
-
-/// The type of a parameter.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ParameterKind {
-    /// Text.
-    Str,
-    /// A whole number.
-    Int,
-    /// A number.
-    Float,
-    /// `true` or `false`.
-    Bool,
-}
-
 impl Project {
     /// Parses a project's files, given by path relative to its root. The first mistake is the error.
     pub fn parse(files: &BTreeMap<String, String>) -> Result<Project> {
@@ -98,30 +72,18 @@ impl Project {
         let files = Arc::new(files.clone());
         let manifest::Manifest { name, defaults, parameters, rates, triggers } = manifest;
         let project = Project { name, defaults, parameters, rates, triggers, steps, files };
-        project.check_parameters()?;
+        parameter::check_uses(&project.parameters, &project.steps)?;
         Ok(project)
     }
 
-    /// Every parameter that a step uses must be declared.
-    fn check_parameters(&self) -> Result<()> {
-        for step in &self.steps {
-            for used in &step.parameters {
-                if !self.parameters.contains_key(&used.name) {
-                    let names = self.parameters.keys().map(String::as_str);
-                    let near = crate::suggest::nearest(&used.name, names);
-                    let hint = near.map_or_else(
-                        || format!("Declare it as `[parameters.{}]` in headwater.toml.", used.name),
-                        |near| format!("Did you mean `{near}`?"),
-                    );
-                    let message = format!(
-                        "`{}` uses parameter `{}`, which the project does not declare",
-                        step.name, used.name
-                    );
-                    return Err(Error::invalid(used.at.clone(), message, hint));
-                }
-            }
-        }
-        Ok(())
+    /// The models, SQL and Python.
+    pub fn models(&self) -> impl Iterator<Item = &Step> {
+        self.steps.iter().filter(|step| !step.is_expectation())
+    }
+
+    /// The expectations.
+    pub fn expectations(&self) -> impl Iterator<Item = &Step> {
+        self.steps.iter().filter(|step| step.is_expectation())
     }
 
     /// The values of a run: those given, checked against their types, over the defaults.
@@ -129,66 +91,7 @@ impl Project {
         &self,
         given: &BTreeMap<String, String>,
     ) -> Result<BTreeMap<String, serde_json::Value>> {
-        let names = self.parameters.keys().map(String::as_str);
-        for name in given.keys().filter(|name| !self.parameters.contains_key(*name)) {
-            let message = format!("the project has no parameter `{name}`");
-            let hint = crate::suggest::hint(name, names.clone(), "parameters");
-            return Err(Error::Parameter { message, hint });
-        }
-        let mut values = BTreeMap::new();
-        for (name, parameter) in &self.parameters {
-            let value = match given.get(name) {
-                Some(text) => Some(parameter.kind.read(name, text)?),
-                None => parameter.default.clone(),
-            };
-            values.insert(name.clone(), value.unwrap_or(serde_json::Value::Null));
-        }
-        self.check_values(&values)?;
-        Ok(values)
-    }
-
-    /// A parameter without a default must be given where a step uses it.
-    fn check_values(&self, values: &BTreeMap<String, serde_json::Value>) -> Result<()> {
-        for step in &self.steps {
-            for used in &step.parameters {
-                if values.get(&used.name).is_none_or(serde_json::Value::is_null) {
-                    let name = &used.name;
-                    let message = format!(
-                        "parameter `{name}` has no value, and `{}` uses it ({})",
-                        step.name, used.at
-                    );
-                    let hint = format!("Give it with `--param {name}=VALUE`.");
-                    return Err(Error::Parameter { message, hint });
-                }
-            }
-        }
-        Ok(())
-    }
-}
-
-impl ParameterKind {
-    fn read(self, name: &str, text: &str) -> Result<serde_json::Value> {
-        let value = match self {
-            ParameterKind::Str => Some(text.into()),
-            ParameterKind::Int => text.parse::<i64>().ok().map(Into::into),
-            ParameterKind::Float => {
-                text.parse::<f64>().ok().filter(|value| value.is_finite()).map(Into::into)
-            }
-            ParameterKind::Bool => text.parse::<bool>().ok().map(Into::into),
-        };
-        value.ok_or_else(|| Error::Parameter {
-            message: format!("parameter `{name}` is {}, not `{text}`", self.article()),
-            hint: "Give a value of that type, or change the type in headwater.toml.".to_owned(),
-        })
-    }
-
-    fn article(self) -> &'static str {
-        match self {
-            ParameterKind::Str => "a text",
-            ParameterKind::Int => "a whole number",
-            ParameterKind::Float => "a number",
-            ParameterKind::Bool => "`true` or `false`",
-        }
+        parameter::values(&self.parameters, &self.steps, given)
     }
 }
 

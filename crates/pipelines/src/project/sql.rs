@@ -5,9 +5,10 @@ use headwater_model::{Fault, PartitionField, TableName};
 
 use crate::source::SourceText;
 use crate::step::{Body, Input, Materialization, ParameterInput, Step, StepKind};
-use crate::{Error, Location, Result, suggest};
+use crate::{Error, Location, Result, suggest, units};
 
-const SETTINGS: [&str; 3] = ["name", "materialization", "partition_by"];
+const SETTINGS: [&str; 6] =
+    ["name", "materialization", "partition_by", "columns", "memory", "timeout"];
 
 /// Reads a SQL file as the model it is.
 pub(super) fn parse(source: &SourceText<'_>, namespace: &str) -> Result<Step> {
@@ -26,7 +27,7 @@ pub(super) fn parse(source: &SourceText<'_>, namespace: &str) -> Result<Step> {
         parameters: Vec::new(),
         body: Body::Sql(source.text.into()),
     };
-    for (line, setting) in settings(source) {
+    for (line, setting) in settings(source)? {
         apply(&mut step, &setting, &line)?;
     }
     step.table = TableName::parse_in(namespace, &step.name).map_err(|error| {
@@ -82,18 +83,24 @@ fn input(source: &SourceText<'_>, namespace: &str, parent: TableRef) -> Result<I
     })
 }
 
-/// The settings at the head of the file, each with its place.
-fn settings(source: &SourceText<'_>) -> Vec<(Location, String)> {
-    let head = source.text.lines().enumerate().take_while(|(_, line)| {
-        let line = line.trim_start();
-        line.is_empty() || line.starts_with("--")
-    });
-    head.filter_map(|(index, line)| {
-        let comment = line.trim_start().strip_prefix("--")?.trim_start();
-        let setting = comment.strip_prefix("headwater:")?;
-        Some((source.line(index as u32 + 1), setting.trim().to_owned()))
-    })
-    .collect()
+/// The settings at the head of the file, each with its place; one further down is an error.
+fn settings(source: &SourceText<'_>) -> Result<Vec<(Location, String)>> {
+    let mut found = Vec::new();
+    let mut begun = false;
+    for (index, line) in source.text.lines().enumerate() {
+        let line = line.trim();
+        let comment = line.strip_prefix("--");
+        begun |= comment.is_none() && !line.is_empty();
+        let setting = comment.and_then(|comment| comment.trim_start().strip_prefix("headwater:"));
+        let Some(setting) = setting else { continue };
+        let at = source.line(u32::try_from(index).unwrap_or(u32::MAX - 1) + 1);
+        if begun {
+            let hint = "Move it above the query.";
+            return Err(Error::invalid(at, "a setting stands below the query's begin", hint));
+        }
+        found.push((at, setting.trim().to_owned()));
+    }
+    Ok(found)
 }
 
 fn apply(step: &mut Step, setting: &str, at: &Location) -> Result<()> {
@@ -106,6 +113,11 @@ fn apply(step: &mut Step, setting: &str, at: &Location) -> Result<()> {
         "name" => value.clone_into(&mut step.name),
         "materialization" => step.materialization = materialization(value, at)?,
         "partition_by" => step.partition_by = partition(value, at)?,
+        "columns" => {
+            step.columns = Some(value.split(',').map(|name| name.trim().to_owned()).collect());
+        }
+        "memory" => step.memory_bytes = Some(quantity(units::bytes, "memory", value, at)?),
+        "timeout" => step.timeout = Some(quantity(units::duration, "timeout", value, at)?),
         other => {
             let message = format!("`{other}` is no setting of a SQL model");
             return Err(Error::invalid(
@@ -116,6 +128,18 @@ fn apply(step: &mut Step, setting: &str, at: &Location) -> Result<()> {
         }
     }
     Ok(())
+}
+
+fn quantity<T>(
+    read: impl Fn(&str) -> Option<T>,
+    key: &str,
+    text: &str,
+    at: &Location,
+) -> Result<T> {
+    read(text).ok_or_else(|| {
+        let message = format!("`{text}` is no {key}");
+        Error::invalid(at.clone(), message, "Write a number with a unit: `512MiB`, `30s`.")
+    })
 }
 
 /// A materialization by its name.

@@ -15,6 +15,7 @@ use headwater_model::{ErrorCode, Event, Fault, Problem, RefSpec, StepReport, Ste
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 
 use crate::plan::Plan;
 use crate::runner::Runner;
@@ -34,6 +35,8 @@ pub(crate) struct Run {
     context: JobContext,
     outputs: Arc<Mutex<BTreeMap<usize, Output>>>,
     turns: Arc<Semaphore>,
+    /// Cancelled when the job is stopped, and when a model failed: then nothing more is of use.
+    stop: CancellationToken,
 }
 
 /// How a run ended, before anything is merged.
@@ -43,7 +46,7 @@ pub(crate) struct Finished {
     pub reports: Vec<StepReport>,
     /// Why it cannot be merged.
     pub failures: Vec<Problem>,
-    /// The fingerprints of expectations that passed.
+    /// The fingerprints of the steps that succeeded and leave nothing else.
     pub passed: Vec<String>,
 }
 
@@ -56,7 +59,14 @@ struct Done {
     queue_ms: u64,
     output: Option<Output>,
     /// What an expectation answered.
-    passed: Option<bool>,
+    check: Option<Check>,
+}
+
+/// What an expectation answered.
+enum Check {
+    Passed,
+    /// It returned false, or asserted what is not so.
+    Failed(Option<Box<Problem>>),
 }
 
 impl Run {
@@ -75,10 +85,12 @@ impl Run {
             context: context.clone(),
             outputs: Arc::default(),
             turns: Arc::new(Semaphore::new(STEPS_AT_ONCE)),
+            stop: context.cancelled().child_token(),
         }
     }
 
-    /// Runs every step that has anything to do. After a failure no further step begins.
+    /// Runs every step that has anything to do. When a model fails, everything stops; when a check does,
+    /// the other checks that can be made still are.
     pub async fn execute(&self) -> Finished {
         let mut finished = Finished::default();
         let graph = &self.plan.graph;
@@ -89,9 +101,8 @@ impl Run {
         let mut running: JoinSet<(usize, StepReport)> = JoinSet::new();
         let mut begun = vec![false; waiting.len()];
         loop {
-            let stop = !finished.failures.is_empty() || self.context.cancelled().is_cancelled();
             for step in std::mem::take(&mut ready) {
-                if !stop {
+                if self.may_begin(step, &finished) {
                     begun[step] = true;
                     let run = self.clone();
                     running.spawn(async move { (step, run.step(step).await) });
@@ -102,6 +113,7 @@ impl Run {
                 Ok(ended) => ended,
                 Err(panic) => {
                     finished.failures.push(panicked(&panic));
+                    self.stop.cancel();
                     continue;
                 }
             };
@@ -117,13 +129,20 @@ impl Run {
         finished
     }
 
-    fn note(&self, step: usize, report: StepReport, finished: &mut Finished) {
+    fn may_begin(&self, step: usize, finished: &Finished) -> bool {
         let is_check = self.plan.project.steps[step].is_expectation();
-        if report.status == StepStatus::Succeeded && is_check {
+        !self.stop.is_cancelled() && (finished.failures.is_empty() || is_check)
+    }
+
+    fn note(&self, step: usize, report: StepReport, finished: &mut Finished) {
+        if report.status == StepStatus::Succeeded && self.plan.remembers(step) {
             finished.passed.push(self.plan.steps[step].fingerprint.clone());
         }
         if let (StepStatus::Failed, Some(problem)) = (report.status, &report.error) {
             finished.failures.push(problem.clone());
+            if !self.plan.project.steps[step].is_expectation() {
+                self.stop.cancel();
+            }
         }
         self.context.add_usage(&report.usage);
         self.context.emit(Event::StepEnded { report: Box::new(report.clone()) });
@@ -153,22 +172,26 @@ impl Run {
         }
         let queued = Instant::now();
         let Ok(_turn) = self.turns.acquire().await else { return unchanged };
+        if self.stop.is_cancelled() {
+            return StepReport { status: StepStatus::Skipped, ..unchanged };
+        }
         let waited = millis(queued);
         let name = self.plan.project.steps[index].name.clone();
         self.context.emit(Event::StepStarted { step: name });
         let began = Instant::now();
-        let outcome = self.compute(index).await;
+        let outcome = Box::pin(self.compute(index)).await;
         let wall_ms = millis(began);
         match outcome {
             Ok(done) => self.succeeded(index, done, wall_ms, waited),
             Err(error) => {
                 let usage = Usage { wall_ms, ..Usage::default() };
+                let stopped = error.code() == ErrorCode::Cancelled && self.stop.is_cancelled();
                 StepReport {
-                    status: StepStatus::Failed,
+                    status: if stopped { StepStatus::Skipped } else { StepStatus::Failed },
                     usage,
                     cost: self.plan.project.rates.cost(&usage),
                     queue_ms: waited,
-                    error: Some(error.to_problem()),
+                    error: (!stopped).then(|| error.to_problem()),
                     ..unchanged
                 }
             }
@@ -180,16 +203,18 @@ impl Run {
         if let Some(output) = done.output {
             self.outputs.lock().insert(index, output);
         }
-        let failed = done.passed == Some(false);
-        let status = match (failed, self.strict) {
-            (false, _) => StepStatus::Succeeded,
-            (true, true) => StepStatus::Failed,
-            (true, false) => StepStatus::Warned,
+        let error = match done.check {
+            Some(Check::Failed(problem)) => {
+                let (step, at) = (step.name.clone(), step.at.clone());
+                Some(Error::ExpectationFailed { step, at, problem }.to_problem())
+            }
+            Some(Check::Passed) | None => None,
         };
-        let error = failed.then(|| {
-            let (step, at) = (step.name.clone(), step.at.clone());
-            Error::ExpectationFailed { step, at }.to_problem()
-        });
+        let status = match (&error, self.strict) {
+            (None, _) => StepStatus::Succeeded,
+            (Some(_), true) => StepStatus::Failed,
+            (Some(_), false) => StepStatus::Warned,
+        };
         // What a step waited for, its turn and its packages, is no work of its own.
         let wall_ms = wall_ms.saturating_sub(done.environment_ms + done.queue_ms).max(1);
         let usage = Usage { wall_ms, ..done.usage };
@@ -216,10 +241,9 @@ impl Run {
 
     /// Work that ends when the run is stopped.
     async fn unless_cancelled<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
-        let cancelled = self.context.cancelled();
         tokio::select! {
             outcome = work => outcome,
-            () = cancelled.cancelled() => Err(self.cancelled_error()),
+            () = self.stop.cancelled() => Err(self.cancelled_error()),
         }
     }
 }

@@ -7,6 +7,8 @@ use arrow::datatypes::SchemaRef;
 use headwater_engine::Batches;
 use headwater_functions::SharedTable;
 
+use crate::step::{Materialization, Step};
+
 /// What a step leaves for its children.
 #[derive(Clone)]
 pub(super) enum Output {
@@ -28,6 +30,22 @@ impl Output {
             }
             Output::Table => None,
         }
+    }
+}
+
+/// What children read of rows that a function gave and that were written to its table: the rows themselves
+/// where the table holds just these, or else the table, so that a child sees the same whether its parent ran
+/// or was unchanged.
+pub(super) fn written(step: &Step, rows: SharedTable) -> Output {
+    let schema = rows.schema();
+    let same = headwater_tables::normalise_schema(&schema).is_ok_and(|table| {
+        let fields = table.fields().iter().zip(schema.fields());
+        fields.into_iter().all(|(table, given)| table.data_type() == given.data_type())
+    });
+    if same && step.materialization == Materialization::Replace {
+        Output::Shared(rows)
+    } else {
+        Output::Table
     }
 }
 

@@ -12,8 +12,8 @@ use headwater_functions::{
 use headwater_model::{Event, Usage};
 use tokio::sync::mpsc;
 
-use super::output::Output;
-use super::{Done, Run, millis};
+use super::output::{self, Output};
+use super::{Check, Done, Run, millis};
 use crate::step::{Function, Input, Step};
 use crate::{Location, Result, fingerprint};
 
@@ -31,22 +31,29 @@ impl Run {
         let environment = self.unless_cancelled(self.environment(step, function)).await?;
         let environment_ms = millis(asked);
         let mut read = Usage::default();
-        let inputs = self.arguments(step, &mut read);
+        let inputs = Box::pin(self.arguments(step, &mut read));
         let arguments = self.unless_cancelled(inputs).await?;
         let invocation = self.invocation(step, function, environment, arguments);
         let (sink, lines) = mpsc::channel(LINES_AHEAD);
         let forward = tokio::spawn(forward(self.clone(), step.name.clone(), lines));
-        let cancelled = self.context.cancelled();
-        let outcome = self.runner.functions.invoke(invocation, sink, cancelled).await;
+        let outcome = self.runner.functions.invoke(invocation, sink, self.stop.clone()).await;
         // Every line is said before the step ends.
         let _ = forward.await;
-        let outcome = outcome.map_err(|error| Self::failed(step, place(&error), &error))?;
-        read.add(&outcome.usage);
-        let mut done =
-            Done { usage: read, environment_ms, queue_ms: outcome.queue_ms, ..Done::default() };
+        let mut done = Done { usage: read, environment_ms, ..Done::default() };
+        let outcome = match outcome {
+            Ok(outcome) => outcome,
+            Err(error) if step.is_expectation() && asserts(&error) => {
+                done.check = Some(Check::Failed(Some(Box::new(Self::problem(&error)))));
+                return Ok(done);
+            }
+            Err(error) => return Err(Self::failed(step, place(&error), &error)),
+        };
+        done.usage.add(&outcome.usage);
+        done.queue_ms = outcome.queue_ms;
         match outcome.returned {
-            Returned::Bool(passed) => done.passed = Some(passed),
-            Returned::Table(table) => self.keep(index, step, table, &mut done).await?,
+            Returned::Bool(true) => done.check = Some(Check::Passed),
+            Returned::Bool(false) => done.check = Some(Check::Failed(None)),
+            Returned::Table(table) => Box::pin(self.keep(index, step, table, &mut done)).await?,
         }
         Ok(done)
     }
@@ -64,11 +71,14 @@ impl Run {
         done.usage.rows_written = table.rows();
         if step.is_materialized() {
             let rows = futures::stream::iter(table.batches().into_iter().map(Ok)).boxed();
-            let written =
-                self.unless_cancelled(self.write(index, step, table.schema(), rows)).await?;
+            let written = self
+                .unless_cancelled(Box::pin(self.write(index, step, table.schema(), rows)))
+                .await?;
             done.usage.bytes_written = written.bytes_written;
+            done.output = Some(output::written(step, table));
+        } else {
+            done.output = Some(Output::Shared(table));
         }
-        done.output = Some(Output::Shared(table));
         Ok(())
     }
 
@@ -127,7 +137,7 @@ impl Run {
         let mut arguments = Vec::new();
         for input in &step.inputs {
             let Some(name) = input.argument.clone() else { continue };
-            let value = ArgumentValue::Table(self.input(step, input, read).await?);
+            let value = ArgumentValue::Table(Box::pin(self.input(step, input, read)).await?);
             arguments.push(Argument { name, value });
         }
         for parameter in &step.parameters {
@@ -151,9 +161,9 @@ impl Run {
         }
         let failed =
             |error: headwater_engine::Error| Self::failed(step, Some(input.at.clone()), &error);
-        let session = self.session(std::slice::from_ref(input))?;
-        let sql = substitute(&query(input), &self.plan.values).map_err(failed)?;
-        let answer = session.select(&sql).await.map_err(failed)?;
+        let session = self.session(step, std::slice::from_ref(input))?;
+        let sql = substitute(&input.query(), &self.plan.values).map_err(failed)?;
+        let answer = Box::pin(session.select(&sql)).await.map_err(failed)?;
         let rows = answer.stream.map_err(|error| ArrowError::ExternalError(Box::new(error)));
         let table = SharedTable::write_stream(answer.schema, rows.boxed())
             .await
@@ -166,30 +176,19 @@ impl Run {
     }
 }
 
-/// The query that reads an input.
-fn query(input: &Input) -> String {
-    let quote = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
-    let columns = match &input.columns {
-        Some(columns) => columns.iter().map(|name| quote(name)).collect::<Vec<_>>().join(", "),
-        None => "*".to_owned(),
-    };
-    let name = match &input.reference {
-        Some(reference) => format!("{}@{reference}", input.table.name),
-        None => input.table.name.clone(),
-    };
-    let mut sql =
-        format!("SELECT {columns} FROM {}.{}", quote(&input.table.namespace), quote(&name));
-    if let Some(filter) = &input.filter {
-        sql.push_str(&format!(" WHERE {filter}"));
-    }
-    sql
-}
-
 /// Hands printed lines on to the job's events while the function runs.
 async fn forward(run: Run, model: String, mut lines: mpsc::Receiver<FunctionEvent>) {
     while let Some(FunctionEvent::Line { stream, file, line, text }) = lines.recv().await {
         run.context.emit(Event::Log { stream, model: Some(model.clone()), file, line, text });
     }
+}
+
+/// Whether a function failed because what it asserts is not so.
+fn asserts(error: &headwater_functions::Error) -> bool {
+    matches!(
+        error,
+        headwater_functions::Error::FunctionRaised { exception, .. } if exception == "AssertionError"
+    )
 }
 
 /// The innermost of the user's frames.

@@ -15,10 +15,11 @@ use crate::{Error, Result};
 
 impl Run {
     pub(super) async fn compute_sql(&self, index: usize, step: &Step, sql: &str) -> Result<Done> {
-        let session = self.session(&step.inputs)?;
+        let session = self.session(step, &step.inputs)?;
         let text =
             substitute(sql, &self.plan.values).map_err(|error| sql_error(step, sql, &error))?;
-        let answer = session.select(&text).await.map_err(|error| sql_error(step, sql, &error))?;
+        let answer =
+            Box::pin(session.select(&text)).await.map_err(|error| sql_error(step, sql, &error))?;
         Self::check_columns(step, &answer.schema)?;
         let metrics = Arc::clone(&answer.metrics);
         let (rows, written, output) = if step.is_materialized() {

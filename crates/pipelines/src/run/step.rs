@@ -1,28 +1,32 @@
 //! Computing one step: by the engine or by a function, its inputs registered or handed over.
 
 use headwater_engine::{Session, SessionOptions};
-use headwater_model::{Fault, PROPERTY_JOB};
+use headwater_model::{Fault, PROPERTY_JOB, Problem};
 use serde_json::Value;
 
 use super::{Done, Run};
-use crate::step::{Body, Input, Step};
+use crate::step::{Body, Input, Step, StepKind};
 use crate::{Error, Location, Result};
 
 impl Run {
     pub(super) async fn compute(&self, index: usize) -> Result<Done> {
         let step = &self.plan.project.steps[index];
         match &step.body {
-            Body::Sql(sql) => self.unless_cancelled(self.compute_sql(index, step, sql)).await,
-            Body::Python(function) => self.compute_python(index, step, function).await,
+            Body::Sql(sql) => {
+                let work = Box::pin(self.compute_sql(index, step, sql));
+                self.unless_cancelled(in_time(step, work)).await
+            }
+            Body::Python(function) => Box::pin(self.compute_python(index, step, function)).await,
         }
     }
 
     /// A session at the run's branch in which the outputs of these inputs' models are readable.
-    pub(super) fn session(&self, inputs: &[Input]) -> Result<Session> {
+    pub(super) fn session(&self, step: &Step, inputs: &[Input]) -> Result<Session> {
         let options = SessionOptions {
             reference: self.reference(),
             namespace: self.plan.project.defaults.namespace.clone(),
             author: self.context.author().to_owned(),
+            memory_bytes: step.memory_bytes.filter(|_| step.kind == StepKind::Sql),
             properties: [(PROPERTY_JOB.to_owned(), self.context.id().to_string())].into(),
             ..SessionOptions::default()
         };
@@ -31,7 +35,7 @@ impl Run {
             let Some(parent) = self.plan.graph.model(input) else { continue };
             let output = self.outputs.lock().get(&parent).cloned();
             if let Some(batches) = output.and_then(|output| output.batches()) {
-                let registered = session.register(&input.table.to_string(), &batches);
+                let registered = session.register(&self.plan.registered_name(input), &batches);
                 registered.map_err(|error| Error::other(&error))?;
             }
         }
@@ -40,16 +44,29 @@ impl Run {
 
     /// A step's failure, at its place.
     pub(super) fn failed(step: &Step, at: Option<Location>, fault: &dyn Fault) -> Error {
+        Error::StepFailed {
+            step: step.name.clone(),
+            at: at.unwrap_or_else(|| step.at.clone()),
+            problem: Box::new(Self::problem(fault)),
+        }
+    }
+
+    /// A function's failure, with the user's frames among its causes.
+    pub(super) fn problem(fault: &dyn Fault) -> Problem {
         let mut problem = fault.to_problem();
         let frames = problem.context.get("frames").and_then(Value::as_array);
         let frames: Vec<String> = frames.into_iter().flatten().map(frame).collect();
         problem.causes.extend(frames);
-        Error::StepFailed {
-            step: step.name.clone(),
-            at: at.unwrap_or_else(|| step.at.clone()),
-            problem: Box::new(problem),
-        }
+        problem
     }
+}
+
+/// Work that may take no longer than the step's own limit.
+async fn in_time<T>(step: &Step, work: impl Future<Output = Result<T>>) -> Result<T> {
+    let Some(limit) = step.timeout else { return work.await };
+    tokio::time::timeout(limit, work).await.unwrap_or_else(|_| {
+        Err(Error::TimeLimit { step: step.name.clone(), at: step.at.clone(), limit })
+    })
 }
 
 /// One of the user's frames, as a line of a traceback.

@@ -34,18 +34,15 @@ impl Run {
             .await
             .map_err(failed)?;
         self.create_namespace(step, &mut transaction).await?;
-        match (step.materialization, existing) {
-            (Materialization::Append, Some((name, table))) => {
-                let new = new_columns(&schema, &table.schema());
-                if !new.is_empty() {
-                    transaction.add_columns(&name, new).await.map_err(failed)?;
-                }
-                transaction.append(&name, rows).await.map_err(failed)?;
+        if let (Materialization::Append, Some((name, table))) = (step.materialization, existing) {
+            let new = new_columns(&schema, &table.schema());
+            if !new.is_empty() {
+                transaction.add_columns(&name, new).await.map_err(failed)?;
             }
-            _ => {
-                let partition = step.partition_by.clone();
-                transaction.replace(&step.table, schema, partition, rows).await.map_err(failed)?;
-            }
+            transaction.append(&name, rows).await.map_err(failed)?;
+        } else {
+            let partition = step.partition_by.clone();
+            transaction.replace(&step.table, schema, partition, rows).await.map_err(failed)?;
         }
         let written = transaction.written();
         let message = format!("Model {}", step.name);

@@ -1,0 +1,220 @@
+//! What is known of columns before anything runs, and the checks that it allows.
+//!
+//! A lake table's columns are known, and so are those of a SQL model over known ones; a Python model's only
+//! by name, where it declares them. A step that asks for a column that cannot be there is refused.
+
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use headwater_engine::{Engine, Session, SessionOptions, substitute};
+use headwater_model::{ErrorCode, Fault};
+
+use crate::plan::{Plan, sql_error};
+use crate::step::{Body, Input, Materialization, Step};
+use crate::{Error, Result, suggest};
+
+/// What is known of the columns of a step's output.
+#[derive(Debug, Clone, Default)]
+pub(crate) enum Columns {
+    /// Nothing until it has run.
+    #[default]
+    Unknown,
+    /// Their names.
+    Names(Vec<String>),
+    /// Their names and types.
+    Typed(SchemaRef),
+}
+
+impl Columns {
+    fn names(&self) -> Option<Vec<&str>> {
+        match self {
+            Columns::Unknown => None,
+            Columns::Names(names) => Some(names.iter().map(String::as_str).collect()),
+            Columns::Typed(schema) => {
+                Some(schema.fields().iter().map(|field| field.name().as_str()).collect())
+            }
+        }
+    }
+
+    /// A schema to plan with; columns without a known type are of no type at all.
+    fn to_plan_with(&self) -> Option<SchemaRef> {
+        let untyped = |name: &String| Field::new(name, DataType::Null, true);
+        match self {
+            Columns::Unknown => None,
+            Columns::Names(names) => {
+                Some(Arc::new(Schema::new(names.iter().map(untyped).collect::<Vec<_>>())))
+            }
+            Columns::Typed(schema) => Some(Arc::clone(schema)),
+        }
+    }
+
+    const fn is_typed(&self) -> bool {
+        matches!(self, Columns::Typed(_))
+    }
+}
+
+impl Plan {
+    /// Checks every step that runs against the columns it reads, parents first.
+    pub(crate) async fn check(&mut self, engine: &Engine) -> Result<()> {
+        for index in self.graph.order.clone() {
+            let columns = match self.steps[index].reason {
+                Some(_) => self.check_step(engine, index).await?,
+                // What is unchanged was checked when it ran.
+                None => self.table_columns(index),
+            };
+            self.steps[index].columns = columns;
+        }
+        Ok(())
+    }
+
+    fn table_columns(&self, index: usize) -> Columns {
+        let table = self.steps[index].table.as_ref();
+        table.map_or(Columns::Unknown, |table| Columns::Typed(table.schema()))
+    }
+
+    async fn check_step(&self, engine: &Engine, index: usize) -> Result<Columns> {
+        let step = &self.project.steps[index];
+        let inputs: Vec<Columns> =
+            (0..step.inputs.len()).map(|input| self.input_columns(index, input)).collect();
+        for (input, columns) in step.inputs.iter().zip(&inputs) {
+            check_names(step, input, columns)?;
+        }
+        let given = match &step.body {
+            Body::Sql(sql) => self.check_query(engine, step, sql, &step.inputs, &inputs).await?,
+            Body::Python(_) => {
+                for (input, columns) in step.inputs.iter().zip(&inputs) {
+                    self.check_filter(engine, step, input, columns).await?;
+                }
+                step.columns.clone().map_or(Columns::Unknown, Columns::Names)
+            }
+        };
+        Ok(self.with_table(index, given))
+    }
+
+    fn input_columns(&self, index: usize, input: usize) -> Columns {
+        match self.graph.model(&self.project.steps[index].inputs[input]) {
+            Some(parent) => self.steps[parent].columns.clone(),
+            None => {
+                self.steps[index].inputs[input].clone().map_or(Columns::Unknown, Columns::Typed)
+            }
+        }
+    }
+
+    /// A table that is appended to has the columns it had, and those that are new.
+    fn with_table(&self, index: usize, given: Columns) -> Columns {
+        let appends = self.project.steps[index].materialization == Materialization::Append;
+        let Some(table) = self.steps[index].table.as_ref().filter(|_| appends) else {
+            return given;
+        };
+        let schema = table.schema();
+        match given {
+            Columns::Unknown => Columns::Unknown,
+            Columns::Names(mut names) => {
+                names.extend(schema.fields().iter().map(|field| field.name().clone()));
+                names.sort();
+                names.dedup();
+                Columns::Names(names)
+            }
+            Columns::Typed(given) => {
+                let new = given.fields().iter().filter(|new| schema.index_of(new.name()).is_err());
+                let fields: Vec<_> = schema.fields().iter().chain(new).cloned().collect();
+                Columns::Typed(Arc::new(Schema::new(fields)))
+            }
+        }
+    }
+
+    /// The rows that a Python step asks for must be a condition over columns that are there.
+    async fn check_filter(
+        &self,
+        engine: &Engine,
+        step: &Step,
+        input: &Input,
+        columns: &Columns,
+    ) -> Result<()> {
+        if input.filter.is_none() {
+            return Ok(());
+        }
+        let inputs = (std::slice::from_ref(input), std::slice::from_ref(columns));
+        let checked = self.check_query(engine, step, &input.query(), inputs.0, inputs.1).await;
+        checked.map(|_| ()).map_err(|error| match error {
+            Error::Sql { step, problem, .. } => Error::Sql { step, at: input.at.clone(), problem },
+            other => other,
+        })
+    }
+
+    /// The columns that a query gives, where those of all its inputs are known.
+    async fn check_query(
+        &self,
+        engine: &Engine,
+        step: &Step,
+        sql: &str,
+        inputs: &[Input],
+        columns: &[Columns],
+    ) -> Result<Columns> {
+        let session = self.planning_session(engine)?;
+        let mut typed = true;
+        for (input, columns) in inputs.iter().zip(columns) {
+            if self.graph.model(input).is_none() {
+                continue; // The session finds lake tables by itself.
+            }
+            let Some(schema) = columns.to_plan_with() else { return Ok(Columns::Unknown) };
+            typed &= columns.is_typed();
+            let name = self.registered_name(input);
+            let registered = session.register_empty(&name, schema);
+            registered.map_err(|error| Error::other(&error))?;
+        }
+        let planned = match substitute(sql, &self.values) {
+            Ok(sql) => session.schema_of(&sql).await,
+            Err(error) => Err(error),
+        };
+        match planned {
+            Ok(schema) if typed => Ok(Columns::Typed(schema)),
+            Ok(schema) => {
+                let names = schema.fields().iter().map(|field| field.name().clone());
+                Ok(Columns::Names(names.collect()))
+            }
+            // Without types only a missing column is certain.
+            Err(error) if !typed && error.code() != ErrorCode::ColumnNotFound => {
+                Ok(Columns::Unknown)
+            }
+            Err(error) => Err(sql_error(step, sql, &error)),
+        }
+    }
+
+    fn planning_session(&self, engine: &Engine) -> Result<Session> {
+        let options = SessionOptions {
+            reference: self.view.spec().clone(),
+            namespace: self.project.defaults.namespace.clone(),
+            view: Some(self.view.clone()),
+            ..SessionOptions::default()
+        };
+        engine.session(options).map_err(|error| Error::other(&error))
+    }
+
+    /// The name under which a model's rows are registered in a session.
+    pub(crate) fn registered_name(&self, input: &Input) -> String {
+        let table = &input.table;
+        if table.namespace == self.project.defaults.namespace {
+            table.name.clone()
+        } else {
+            format!("{}.{}", table.namespace, table.name)
+        }
+    }
+}
+
+/// The columns that a Python step asks for must be there.
+fn check_names(step: &Step, input: &Input, columns: &Columns) -> Result<()> {
+    let Some(known) = columns.names() else { return Ok(()) };
+    for column in input.columns.iter().flatten() {
+        if !known.iter().any(|name| name.eq_ignore_ascii_case(column)) {
+            return Err(Error::ColumnMissing {
+                step: step.name.clone(),
+                table: input.table.to_string(),
+                column: column.clone(),
+                at: input.at.clone(),
+                hint: suggest::hint(column, known, "columns"),
+            });
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,114 @@
+//! The arguments of a call to a member of `headwater`, by name, all of them literal.
+
+use ruff_python_ast::{Arguments, Expr};
+use ruff_text_size::Ranged;
+
+use super::literal::Literal;
+use crate::source::SourceText;
+use crate::{Error, Location, Result, suggest};
+
+/// The literal arguments of one call.
+pub(super) struct Values<'a> {
+    call: &'a str,
+    source: &'a SourceText<'a>,
+    values: Vec<(&'a str, Literal, usize)>,
+}
+
+impl<'a> Values<'a> {
+    /// Reads the arguments of a call to `call`, which takes `names`, the first `positional` of them
+    /// without their name too.
+    pub fn read(
+        source: &'a SourceText<'a>,
+        call: &'a str,
+        arguments: Option<&Arguments>,
+        names: &[&'a str],
+        positional: usize,
+    ) -> Result<Values<'a>> {
+        let mut values = Values { call, source, values: Vec::new() };
+        let Some(arguments) = arguments else { return Ok(values) };
+        for (position, argument) in arguments.args.iter().enumerate() {
+            let Some(name) = names[..positional].get(position) else {
+                let message = format!("`{call}` has too many arguments without a name");
+                let hint = format!("Name them: `{}`.", names.join("=…, ") + "=…");
+                return Err(Error::invalid(values.at(argument), message, hint));
+            };
+            values.add(name, argument)?;
+        }
+        for keyword in &arguments.keywords {
+            let given = keyword.arg.as_ref().map_or("**", |name| name.as_str());
+            let Some(name) = names.iter().find(|name| **name == given) else {
+                let message = format!("`{call}` has no argument `{given}`");
+                let hint = suggest::hint(given, names.iter().copied(), "arguments");
+                return Err(Error::invalid(values.at(keyword), message, hint));
+            };
+            values.add(name, &keyword.value)?;
+        }
+        Ok(values)
+    }
+
+    fn add(&mut self, name: &'a str, expression: &Expr) -> Result<()> {
+        let Some(literal) = Literal::read(expression) else {
+            let message = format!("`{name}` of `{}` is not a literal", self.call);
+            let hint = "Write the value itself: files are read without being run.";
+            return Err(Error::invalid(self.at(expression), message, hint));
+        };
+        if self.values.iter().any(|(other, ..)| *other == name) {
+            let message = format!("`{name}` of `{}` is given twice", self.call);
+            return Err(Error::invalid(self.at(expression), message, "Leave one of them out."));
+        }
+        if literal != Literal::None {
+            self.values.push((name, literal, expression.range().start().to_usize()));
+        }
+        Ok(())
+    }
+
+    fn at(&self, node: &impl Ranged) -> Location {
+        self.source.at(node.range().start().to_usize())
+    }
+
+    /// The value of an argument as `read` takes it; `form` says what is wanted.
+    pub fn get<T>(
+        &self,
+        name: &str,
+        read: impl Fn(&Literal) -> Option<T>,
+        form: &str,
+    ) -> Result<Option<T>> {
+        let Some((_, literal, offset)) = self.values.iter().find(|(other, ..)| *other == name)
+        else {
+            return Ok(None);
+        };
+        read(literal).map(Some).ok_or_else(|| {
+            let message = format!("`{name}` of `{}` cannot be this", self.call);
+            Error::invalid(self.source.at(*offset), message, format!("Write it like {form}."))
+        })
+    }
+
+    /// An argument that is text.
+    pub fn text(&self, name: &str) -> Result<Option<String>> {
+        let read = |literal: &Literal| match literal {
+            Literal::Text(text) => Some(text.clone()),
+            _ => None,
+        };
+        self.get(name, read, &format!("`{name}=\"…\"`"))
+    }
+
+    /// An argument that is a list of texts.
+    pub fn texts(&self, name: &str) -> Result<Option<Vec<String>>> {
+        self.get(name, Literal::as_texts, &format!("`{name}=[\"…\", \"…\"]`"))
+    }
+
+    /// An argument that is true or false.
+    pub fn flag(&self, name: &str) -> Result<Option<bool>> {
+        let read = |literal: &Literal| match literal {
+            Literal::Bool(flag) => Some(*flag),
+            _ => None,
+        };
+        self.get(name, read, &format!("`{name}=True`"))
+    }
+
+    /// Where an argument stands, or else `otherwise`.
+    pub fn place(&self, name: &str, otherwise: &Location) -> Location {
+        let found = self.values.iter().find(|(other, ..)| *other == name);
+        found.map_or_else(|| otherwise.clone(), |(.., offset)| self.source.at(*offset))
+    }
+}

@@ -1,0 +1,178 @@
+//! The code a function's fingerprint is made of.
+//!
+//! That is its file without the other steps, unless their names are used there, and every project
+//! module imported from it, through further imports, wherever in the file an import stands. So a change
+//! to one of several models in a file leaves the others unchanged. Imports by computed names are
+//! not seen.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use ruff_python_ast::visitor::{self, Visitor};
+use ruff_python_ast::{Expr, ModModule, Stmt};
+use ruff_text_size::{Ranged, TextRange};
+
+use crate::source::SourceText;
+use crate::{Body, Step};
+
+/// Gives every function of a file its code.
+pub(super) fn attach(
+    source: &SourceText,
+    module: &ModModule,
+    files: &BTreeMap<String, String>,
+    steps: &mut [(Step, TextRange)],
+) {
+    let helpers = helpers(&source.path, module, files);
+    let others: Vec<(String, TextRange)> = steps
+        .iter()
+        .filter_map(|(step, range)| match &step.body {
+            Body::Python(function) => Some((function.name.clone(), *range)),
+            Body::Sql(_) => None,
+        })
+        .collect();
+    for (step, own) in steps {
+        let Body::Python(function) = &mut step.body else { continue };
+        let hidden = hidden(module, &others, *own);
+        let mut code = without(source.text, &hidden);
+        for path in &helpers {
+            code.push_str("\n# ");
+            code.push_str(path);
+            code.push('\n');
+            code.push_str(&files[*path]);
+        }
+        function.code = code.into();
+    }
+}
+
+/// The ranges of the other steps that nothing which remains mentions.
+fn hidden(module: &ModModule, others: &[(String, TextRange)], own: TextRange) -> Vec<TextRange> {
+    let mut hidden: Vec<&(String, TextRange)> =
+        others.iter().filter(|(_, range)| *range != own).collect();
+    loop {
+        let mut used = Used::default();
+        for statement in &module.body {
+            if !hidden.iter().any(|(_, range)| *range == statement.range()) {
+                used.visit_stmt(statement);
+            }
+        }
+        let before = hidden.len();
+        hidden.retain(|(name, _)| !used.names.contains(name.as_str()));
+        if hidden.len() == before {
+            return hidden.into_iter().map(|(_, range)| *range).collect();
+        }
+    }
+}
+
+fn without(text: &str, hidden: &[TextRange]) -> String {
+    let mut kept = String::with_capacity(text.len());
+    let mut at = 0;
+    for range in hidden {
+        kept.push_str(text.get(at..range.start().to_usize()).unwrap_or_default());
+        at = range.end().to_usize();
+    }
+    kept.push_str(text.get(at..).unwrap_or_default());
+    kept
+}
+
+/// The names that statements read.
+#[derive(Default)]
+struct Used<'a> {
+    names: BTreeSet<&'a str>,
+}
+
+impl<'a> Visitor<'a> for Used<'a> {
+    fn visit_expr(&mut self, expression: &'a Expr) {
+        if let Expr::Name(name) = expression {
+            self.names.insert(name.id.as_str());
+        }
+        visitor::walk_expr(self, expression);
+    }
+}
+
+/// The project's modules that a file imports, directly or not, without itself.
+fn helpers<'f>(
+    path: &str,
+    module: &ModModule,
+    files: &'f BTreeMap<String, String>,
+) -> BTreeSet<&'f str> {
+    let mut found = BTreeSet::new();
+    let mut open = imported(path, module, files);
+    while let Some(next) = open.pop() {
+        if next == path || !found.insert(next) {
+            continue;
+        }
+        if let Ok(parsed) = ruff_python_parser::parse_module(&files[next]) {
+            open.extend(imported(next, parsed.syntax(), files));
+        }
+    }
+    found
+}
+
+fn imported<'f>(
+    path: &str,
+    module: &ModModule,
+    files: &'f BTreeMap<String, String>,
+) -> Vec<&'f str> {
+    let mut imports = Imports::default();
+    imports.visit_body(&module.body);
+    let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
+    imports
+        .modules
+        .iter()
+        .flat_map(|(level, name)| candidates(folder, *level, name, files))
+        .collect()
+}
+
+/// The files that a module's name may mean: beside the importing file, or at the project's root.
+fn candidates<'f>(
+    folder: &str,
+    level: u32,
+    name: &str,
+    files: &'f BTreeMap<String, String>,
+) -> Vec<&'f str> {
+    let mut base = folder;
+    for _ in 1..level {
+        base = base.rsplit_once('/').map_or("", |(above, _)| above);
+    }
+    let mut roots = vec![base];
+    if level == 0 && !base.is_empty() {
+        roots.push("");
+    }
+    let mut found = Vec::new();
+    for root in roots {
+        // `import a.b.c` runs `a/__init__.py`, `a/b/__init__.py` and `a/b/c.py`.
+        let mut inner = String::from(root);
+        for part in name.split('.').filter(|part| !part.is_empty()) {
+            if !inner.is_empty() {
+                inner.push('/');
+            }
+            inner.push_str(part);
+            for file in [format!("{inner}.py"), format!("{inner}/__init__.py")] {
+                found.extend(files.get_key_value(&file).map(|(path, _)| path.as_str()));
+            }
+        }
+    }
+    found
+}
+
+/// Every module that a file imports, with the dots before its name.
+#[derive(Default)]
+struct Imports {
+    modules: Vec<(u32, String)>,
+}
+
+impl Visitor<'_> for Imports {
+    fn visit_stmt(&mut self, statement: &Stmt) {
+        match statement {
+            Stmt::Import(import) => {
+                self.modules.extend(import.names.iter().map(|alias| (0, alias.name.to_string())));
+            }
+            Stmt::ImportFrom(import) => {
+                let module = import.module.as_ref().map_or("", |name| name.as_str());
+                let full = |name: &str| format!("{module}.{name}");
+                let names = import.names.iter().map(|alias| (import.level, full(&alias.name)));
+                self.modules.extend(names);
+            }
+            _ => visitor::walk_stmt(self, statement),
+        }
+    }
+}

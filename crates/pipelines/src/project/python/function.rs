@@ -1,0 +1,281 @@
+//! A decorated function as a step: its decorators' settings and its inputs by default arguments.
+
+use std::collections::BTreeMap;
+
+use headwater_model::{Fault, PartitionField, TableName};
+use ruff_python_ast::{Arguments, Decorator, Expr, ParameterWithDefault, StmtFunctionDef};
+use ruff_text_size::Ranged;
+
+use super::arguments::Values;
+use super::literal::Literal;
+use super::names::Names;
+use crate::source::SourceText;
+use crate::{
+    Body, Error, Function, Input, Location, Materialization, ParameterInput, Result, Step,
+    StepKind, suggest, units,
+};
+
+const DECORATORS: [&str; 3] = ["model", "python", "expectation"];
+const INPUTS: [&str; 2] = ["Model", "Parameter"];
+const MODEL: [&str; 7] =
+    ["name", "materialization", "columns", "partition_by", "network", "memory", "timeout"];
+const EXPECTATION: [&str; 1] = ["name"];
+
+/// Reads the functions of one file.
+pub(super) struct Reader<'a> {
+    pub source: &'a SourceText<'a>,
+    pub names: &'a Names,
+    pub namespace: &'a str,
+}
+
+/// The decorators of one function.
+#[derive(Default)]
+struct Decorated<'a> {
+    /// `model` or `expectation`, with its arguments.
+    step: Option<(StepKind, Values<'a>)>,
+    python: Option<Values<'a>>,
+}
+
+impl<'a> Reader<'a> {
+    /// The step that a function is, where it is one.
+    pub fn step(&self, function: &StmtFunctionDef) -> Result<Option<Step>> {
+        let at = self.at(&function.name);
+        let name = function.name.as_str();
+        let decorated = self.decorators(function, &at)?;
+        let Some((kind, values)) = decorated.step else {
+            if decorated.python.is_none() {
+                return Ok(None);
+            }
+            let message = format!("`{name}` has packages, but is no model and no expectation");
+            let hint = "Add `@headwater.model()` or `@headwater.expectation()`.";
+            return Err(Error::invalid(at, message, hint));
+        };
+        if function.is_async {
+            let hint = "Write `def` without `async`.";
+            return Err(Error::invalid(at, format!("`{name}` is asynchronous"), hint));
+        }
+        let table = self.table(&values, "name", name, &at)?;
+        let (inputs, parameters) = self.inputs(function)?;
+        let (python, packages) = python(decorated.python.as_ref())?;
+        let body = Function {
+            file: self.source.path.clone(),
+            name: name.to_owned(),
+            python,
+            packages,
+            network: values.flag("network")?.unwrap_or_default(),
+            code: "".into(),
+        };
+        Ok(Some(Step {
+            name: table.to_string(),
+            table,
+            kind,
+            materialization: materialization(&values)?,
+            partition_by: partition_by(&values)?,
+            columns: values.texts("columns")?.filter(|columns| columns != &["*"]),
+            memory_bytes: quantity(&values, "memory", units::bytes, "\"512MiB\"")?,
+            timeout: quantity(&values, "timeout", units::duration, "\"30s\"")?,
+            inputs,
+            parameters,
+            body: Body::Python(Box::new(body)),
+            at,
+        }))
+    }
+
+    fn at(&self, node: &impl Ranged) -> Location {
+        self.source.at(node.range().start().to_usize())
+    }
+
+    fn table(&self, values: &Values, key: &str, name: &str, at: &Location) -> Result<TableName> {
+        let name = values.text(key)?.unwrap_or_else(|| name.to_owned());
+        TableName::parse_in(self.namespace, &name).map_err(|error| Error::Invalid {
+            at: values.place(key, at),
+            message: error.to_string(),
+            hint: error.hint(),
+        })
+    }
+
+    fn decorators(&self, function: &StmtFunctionDef, at: &Location) -> Result<Decorated<'a>> {
+        let mut decorated = Decorated::default();
+        for decorator in &function.decorator_list {
+            let Some((member, arguments)) = self.member(decorator) else { continue };
+            let read = |call, names, positional| {
+                Values::read(self.source, call, arguments, names, positional)
+            };
+            let twice = match member {
+                "model" => {
+                    let values = read("model", &MODEL, 1)?;
+                    decorated.step.replace((StepKind::Python, values)).is_some()
+                }
+                "expectation" => {
+                    let values = read("expectation", &EXPECTATION, 1)?;
+                    decorated.step.replace((StepKind::Expectation, values)).is_some()
+                }
+                "python" => {
+                    let values = read("python", &["version", "pip"], 1)?;
+                    decorated.python.replace(values).is_some()
+                }
+                other => return Err(self.unknown(other, &DECORATORS, decorator)),
+            };
+            if twice {
+                let message = format!("`{}` is decorated twice", function.name);
+                let hint = "Keep one of `@headwater.model` and `@headwater.expectation`.";
+                return Err(Error::invalid(at.clone(), message, hint));
+            }
+        }
+        Ok(decorated)
+    }
+
+    /// The member of `headwater` that a decorator is, and what it is given.
+    fn member<'d>(&'d self, decorator: &'d Decorator) -> Option<(&'d str, Option<&'d Arguments>)> {
+        let (target, arguments) = match &decorator.expression {
+            Expr::Call(call) => (&*call.func, Some(&call.arguments)),
+            bare => (bare, None),
+        };
+        self.names.resolve(target).map(|member| (member, arguments))
+    }
+
+    fn unknown(&self, member: &str, known: &[&str], node: &impl Ranged) -> Error {
+        let hint = suggest::hint(member, known.iter().copied(), "names");
+        Error::invalid(self.at(node), format!("`headwater` has no `{member}` for this place"), hint)
+    }
+
+    fn inputs(&self, function: &StmtFunctionDef) -> Result<(Vec<Input>, Vec<ParameterInput>)> {
+        let parameters = &function.parameters;
+        let star = parameters.vararg.as_ref().or(parameters.kwarg.as_ref());
+        if let Some(star) = star {
+            let message = format!("`{}` takes any arguments by `*{}`", function.name, star.name);
+            let hint = "Name every input as an argument.";
+            return Err(Error::invalid(self.at(&**star), message, hint));
+        }
+        if let Some(argument) = parameters.posonlyargs.first() {
+            let message =
+                format!("`{}` takes `{}` by position only", function.name, argument.name());
+            return Err(Error::invalid(self.at(argument), message, "Leave out the `/`."));
+        }
+        let mut inputs = (Vec::new(), Vec::new());
+        for argument in parameters.args.iter().chain(&parameters.kwonlyargs) {
+            self.argument(function, argument, &mut inputs)?;
+        }
+        Ok(inputs)
+    }
+
+    fn argument(
+        &self,
+        function: &StmtFunctionDef,
+        argument: &ParameterWithDefault,
+        inputs: &mut (Vec<Input>, Vec<ParameterInput>),
+    ) -> Result<()> {
+        let name = argument.name().as_str();
+        let at = self.at(argument);
+        let Some(default) = argument.default() else {
+            let message = format!("the argument `{name}` of `{}` has no input", function.name);
+            let hint = format!("Write `{name}=headwater.Model(\"table\")`.");
+            return Err(Error::invalid(at, message, hint));
+        };
+        let call = default.as_call_expr();
+        let Some(member) = self.names.resolve(call.map_or(default, |call| &*call.func)) else {
+            return Ok(()); // The function's own default, which Python fills in.
+        };
+        let arguments = call.map(|call| &call.arguments);
+        match member {
+            "Model" => {
+                let names = ["name", "columns", "filter"];
+                let values = Values::read(self.source, "Model", arguments, &names, 1)?;
+                let input = self.model(&values, name, &at)?;
+                inputs.1.extend(filter_parameters(&input)?);
+                inputs.0.push(input);
+            }
+            "Parameter" => {
+                let values = Values::read(self.source, "Parameter", arguments, &["name"], 1)?;
+                let argument = Some(name.to_owned());
+                let name = required(values.text("name")?, "Parameter", &at)?;
+                inputs.1.push(ParameterInput { argument, name, at });
+            }
+            other => return Err(self.unknown(other, &INPUTS, default)),
+        }
+        Ok(())
+    }
+
+    fn model(&self, values: &Values, argument: &str, at: &Location) -> Result<Input> {
+        let name = required(values.text("name")?, "Model", at)?;
+        let columns = values.texts("columns")?.filter(|columns| columns != &["*"]);
+        if let Some(column) = columns.as_deref().and_then(repeated) {
+            let message = format!("`Model` asks for the column `{column}` twice");
+            return Err(Error::invalid(at.clone(), message, "Name each column once."));
+        }
+        Ok(Input {
+            argument: Some(argument.to_owned()),
+            table: self.table(values, "name", &name, at)?,
+            reference: None,
+            columns,
+            filter: values.text("filter")?.filter(|filter| !filter.trim().is_empty()),
+            at: at.clone(),
+        })
+    }
+}
+
+/// The parameters of an input's filter.
+fn filter_parameters(input: &Input) -> Result<Vec<ParameterInput>> {
+    let Some(filter) = &input.filter else { return Ok(Vec::new()) };
+    let sql = format!("SELECT 1 WHERE {filter}");
+    let used = headwater_engine::placeholders(&sql).map_err(|error| {
+        Error::invalid(input.at.clone(), error.to_string(), "Write the filter as SQL.")
+    })?;
+    let parameter = |name| ParameterInput { argument: None, name, at: input.at.clone() };
+    Ok(used.into_iter().map(|(name, _)| parameter(name)).collect())
+}
+
+/// A name that stands in a list more than once.
+fn repeated(names: &[String]) -> Option<&String> {
+    names.iter().enumerate().find(|(at, name)| names[..*at].contains(name)).map(|(_, name)| name)
+}
+
+fn required(name: Option<String>, call: &str, at: &Location) -> Result<String> {
+    name.ok_or_else(|| {
+        let hint = format!("Write `headwater.{call}(\"name\")`.");
+        Error::invalid(at.clone(), format!("`{call}` names nothing"), hint)
+    })
+}
+
+type Packages = BTreeMap<String, String>;
+
+fn python(values: Option<&Values>) -> Result<(Option<String>, Option<Packages>)> {
+    let Some(values) = values else { return Ok((None, None)) };
+    let packages = |literal: &Literal| -> Option<Packages> {
+        let Literal::Map(entries) = literal else { return None };
+        let entry = |(name, version): &(String, Literal)| match version {
+            Literal::Text(version) => Some((name.clone(), version.clone())),
+            _ => None,
+        };
+        entries.iter().map(entry).collect()
+    };
+    let pip = values.get("pip", packages, "`pip={\"polars\": \"1.38.1\"}`")?;
+    Ok((values.text("version")?, pip))
+}
+
+fn materialization(values: &Values) -> Result<Materialization> {
+    let read = |literal: &Literal| match literal {
+        Literal::Text(text) => Materialization::parse(text),
+        _ => None,
+    };
+    let form = "`\"none\"`, `\"replace\"` or `\"append\"`";
+    Ok(values.get("materialization", read, form)?.unwrap_or_default())
+}
+
+fn partition_by(values: &Values) -> Result<Vec<PartitionField>> {
+    let read = |literal: &Literal| -> Option<Vec<PartitionField>> {
+        let fields = literal.as_texts()?;
+        fields.iter().flat_map(|text| text.split(',')).map(|field| field.parse().ok()).collect()
+    };
+    Ok(values.get("partition_by", read, "`[\"day(time_hour)\", \"origin\"]`")?.unwrap_or_default())
+}
+
+fn quantity<T>(
+    values: &Values,
+    name: &str,
+    parse: impl Fn(&str) -> Option<T>,
+    form: &str,
+) -> Result<Option<T>> {
+    let read = |literal: &Literal| literal.as_quantity().and_then(|text| parse(&text));
+    values.get(name, read, &format!("`{name}={form}`"))
+}

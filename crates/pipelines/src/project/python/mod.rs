@@ -1,0 +1,102 @@
+//! A Python file: decorated functions found in its syntax tree. The file is never executed.
+//!
+//! Names of `headwater` are followed through `import headwater as hw` and `from headwater import model`;
+//! what decorators and inputs are given has to be literal, so that it can be read where it stands.
+
+mod arguments;
+mod code;
+mod function;
+mod literal;
+mod names;
+
+use std::collections::BTreeMap;
+
+use ruff_python_ast::statement_visitor::{StatementVisitor, walk_stmt};
+use ruff_python_ast::{ModModule, Stmt, StmtFunctionDef};
+use ruff_text_size::Ranged;
+
+use self::function::Reader;
+use self::names::Names;
+use crate::source::SourceText;
+use crate::{Error, Result, Step};
+
+/// The steps of one file, in its order.
+pub(super) fn parse(
+    source: &SourceText,
+    namespace: &str,
+    files: &BTreeMap<String, String>,
+) -> Result<Vec<Step>> {
+    let module = module(source)?;
+    let names = Names::of(&module, source)?;
+    if names.is_empty() {
+        return Ok(Vec::new());
+    }
+    let reader = Reader { source, names: &names, namespace };
+    let mut steps = Vec::new();
+    for statement in &module.body {
+        if let Stmt::FunctionDef(function) = statement {
+            if let Some(step) = reader.step(function)? {
+                steps.push((step, function.range()));
+            }
+        } else {
+            refuse_inner(&reader, std::slice::from_ref(statement))?;
+        }
+    }
+    for function in module.body.iter().filter_map(Stmt::as_function_def_stmt) {
+        refuse_inner(&reader, &function.body)?;
+    }
+    code::attach(source, &module, files, &mut steps);
+    Ok(steps.into_iter().map(|(step, _)| step).collect())
+}
+
+fn module(source: &SourceText) -> Result<ModModule> {
+    let parsed = ruff_python_parser::parse_module(source.text).map_err(|error| Error::Invalid {
+        at: source.at(error.location.start().to_usize()),
+        message: format!("this is no Python: {}", lower_first(&error.error.to_string())),
+        hint: Some("Mend the syntax.".to_owned()),
+    })?;
+    Ok(parsed.into_syntax())
+}
+
+fn lower_first(text: &str) -> String {
+    let mut characters = text.chars();
+    characters.next().map_or_else(String::new, |first| {
+        first.to_lowercase().collect::<String>() + characters.as_str()
+    })
+}
+
+/// Refuses decorated functions that do not stand at the top of the file.
+fn refuse_inner(reader: &Reader, body: &[Stmt]) -> Result<()> {
+    let mut inner = Inner { reader, found: None };
+    inner.visit_body(body);
+    let Some((name, offset)) = inner.found else { return Ok(()) };
+    let message = format!("`{name}` is decorated inside another statement");
+    let hint = "Define models and expectations at the top level of their file.";
+    Err(Error::invalid(reader.source.at(offset), message, hint))
+}
+
+struct Inner<'a> {
+    reader: &'a Reader<'a>,
+    found: Option<(String, usize)>,
+}
+
+impl StatementVisitor<'_> for Inner<'_> {
+    fn visit_stmt(&mut self, statement: &Stmt) {
+        if let Stmt::FunctionDef(function) = statement
+            && is_decorated(self.reader, function)
+            && self.found.is_none()
+        {
+            let offset = function.name.range().start().to_usize();
+            self.found = Some((function.name.to_string(), offset));
+        }
+        walk_stmt(self, statement);
+    }
+}
+
+fn is_decorated(reader: &Reader, function: &StmtFunctionDef) -> bool {
+    function.decorator_list.iter().any(|decorator| {
+        let expression = &decorator.expression;
+        let target = expression.as_call_expr().map_or(expression, |call| &*call.func);
+        reader.names.resolve(target).is_some()
+    })
+}
