@@ -147,6 +147,9 @@ impl Catalog {
         refuse_main(from, "renamed")?;
         reference::check_ref_name(to, "branch")?;
         let (record, bytes) = self.branch_record(from).await?;
+        if from == to {
+            return Err(Error::RefExists { what: "branch", name: to.to_owned() });
+        }
         let refs = vec![
             RefChange {
                 name: branch_ref(from),

@@ -60,6 +60,9 @@ impl Catalog {
     pub async fn rename_tag(&self, from: &str, to: &str) -> Result<Tag> {
         reference::check_ref_name(to, "tag")?;
         let (record, bytes) = self.tag_record(from).await?;
+        if from == to {
+            return Err(Error::RefExists { what: "tag", name: to.to_owned() });
+        }
         let old = Expected::Value(bytes.clone());
         let refs = vec![
             RefChange { name: tag_ref(from), expected: old, value: None },

@@ -1,77 +1,12 @@
-//! Branches, commits and merges as a person meets them, over the store in memory.
+//! Commits and merges as a person meets them.
 
-use std::sync::Arc;
+use headwater_catalog::{CommitRequest, Error, NewBranch, TableChange};
+use headwater_model::{CreateRef, MergeOutcome, MergeRequest, Namespace, RefSpec};
+use headwater_store::{Batch, Unique};
 
-use headwater_catalog::{Catalog, CommitRequest, Error, NewBranch, TableChange, TableEntry};
-use headwater_model::{
-    Commit, CreateRef, MergeOutcome, MergeReport, MergeRequest, RefSpec, SystemClock, TableName,
-};
-use headwater_store::{Batch, MemoryStore, Unique};
+use headwater_catalog::NamespaceChange;
 
-async fn catalog() -> Catalog {
-    Catalog::open(Arc::new(MemoryStore::new()), Arc::new(SystemClock)).await.expect("a catalog")
-}
-
-fn name(table: &str) -> TableName {
-    table.parse().expect("a name")
-}
-
-fn entry(version: u32) -> TableEntry {
-    TableEntry {
-        id: "one".into(),
-        metadata_location: format!("v{version}"),
-        snapshot: Some(i64::from(version)),
-        operation: "appended".into(),
-    }
-}
-
-/// Sets tables on a branch to versions; version 0 drops.
-async fn set(catalog: &Catalog, branch: &str, tables: &[(&str, u32)]) -> Result<Commit, Error> {
-    let head = catalog.resolve(&branch.parse().expect("a ref")).await?.commit;
-    let state = catalog.state(head).await?;
-    let mut changes = Vec::new();
-    for (table, version) in tables {
-        let table = name(table);
-        let from = state.table(&table).await?;
-        let to = (*version > 0).then(|| entry(*version));
-        changes.push(TableChange { table, from, to });
-    }
-    let request = CommitRequest {
-        branch: branch.into(),
-        changes,
-        author: "eva".into(),
-        message: format!("{tables:?}"),
-        direct: true,
-        ..CommitRequest::default()
-    };
-    catalog.commit(request).await
-}
-
-async fn fork(catalog: &Catalog, name: &str) {
-    let request = CreateRef { name: name.into(), from: None, if_not_exists: false };
-    catalog.create_branch(request).await.expect("a branch");
-}
-
-async fn merge(catalog: &Catalog, source: &str, target: &str) -> Result<MergeReport, Error> {
-    let request = MergeRequest {
-        source: source.parse().expect("a ref"),
-        message: None,
-        dry_run: false,
-        unchecked: false,
-    };
-    catalog.merge(target, request, "eva").await
-}
-
-async fn tables(catalog: &Catalog, branch: &str) -> Vec<(String, String)> {
-    let head = catalog.resolve(&branch.parse().expect("a ref")).await.expect("the branch").commit;
-    let state = catalog.state(head).await.expect("a state");
-    let tables = state.tables(None).await.expect("tables");
-    tables.into_iter().map(|(name, entry)| (name.to_string(), entry.metadata_location)).collect()
-}
-
-fn pairs(tables: &[(&str, &str)]) -> Vec<(String, String)> {
-    tables.iter().map(|(name, at)| ((*name).to_owned(), (*at).to_owned())).collect()
-}
+use crate::support::{catalog, entry, fork, merge, name, pairs, request, set, tables};
 
 #[tokio::test]
 async fn a_target_that_has_not_moved_moves_forward() {
@@ -214,4 +149,106 @@ async fn a_set_of_tables_has_one_shape_however_it_came_about() {
     let differences = catalog.diff(head("main").await, head("dev").await).await.expect("a diff");
     assert_eq!(differences.len(), 1);
     assert_eq!(differences[0].table, name("table_7"));
+}
+
+fn namespace(name: &str) -> Namespace {
+    Namespace { name: name.into(), properties: [("owner".into(), "eva".into())].into() }
+}
+
+#[tokio::test]
+async fn a_namespace_comes_back_with_a_table_that_a_merge_brings() {
+    let catalog = catalog().await;
+    let make = CommitRequest {
+        namespaces: vec![NamespaceChange::Create(namespace("raw"))],
+        ..request("main", &[])
+    };
+    catalog.commit(make).await.expect("a commit");
+    fork(&catalog, "dev").await;
+    set(&catalog, "dev", &[("raw.a", 1)]).await.expect("a commit");
+    let drop = CommitRequest {
+        namespaces: vec![NamespaceChange::Drop("raw".into())],
+        ..request("main", &[])
+    };
+    catalog.commit(drop).await.expect("it is empty on main");
+    let report = merge(&catalog, "dev", "main").await.expect("a merge");
+    assert_eq!(report.outcome, MergeOutcome::Merged);
+    assert_eq!(tables(&catalog, "main").await, pairs(&[("raw.a", "v1")]));
+    let state = catalog.state(report.commit).await.expect("a state");
+    assert_eq!(state.namespace("raw").await.expect("read"), Some(namespace("raw")));
+}
+
+#[tokio::test]
+async fn a_namespace_goes_by_a_merge_once_its_tables_are_gone() {
+    let catalog = catalog().await;
+    let make = CommitRequest {
+        namespaces: vec![NamespaceChange::Create(namespace("raw"))],
+        ..request("main", &[("raw.a", None, Some(1))])
+    };
+    catalog.commit(make).await.expect("a commit");
+    for branch in ["empty", "used"] {
+        fork(&catalog, branch).await;
+    }
+    set(&catalog, "empty", &[("b", 1)]).await.expect("a commit");
+    set(&catalog, "used", &[("raw.b", 1)]).await.expect("a commit");
+    let drop = CommitRequest {
+        namespaces: vec![NamespaceChange::Drop("raw".into())],
+        ..request("main", &[("raw.a", Some(1), None)])
+    };
+    catalog.commit(drop).await.expect("the table goes in the same commit");
+    for (branch, stays) in [("empty", false), ("used", true)] {
+        let report = merge(&catalog, "main", branch).await.expect("a merge");
+        let state = catalog.state(report.commit).await.expect("a state");
+        assert_eq!(state.namespace("raw").await.expect("read").is_some(), stays, "{branch}");
+    }
+    assert_eq!(tables(&catalog, "used").await, pairs(&[("raw.b", "v1")]));
+}
+
+#[tokio::test]
+async fn what_both_sides_made_alike_is_no_conflict() {
+    let catalog = catalog().await;
+    fork(&catalog, "dev").await;
+    set(&catalog, "dev", &[("a", 1), ("b", 1)]).await.expect("a commit");
+    set(&catalog, "main", &[("a", 1), ("c", 1)]).await.expect("a commit");
+    let report = merge(&catalog, "dev", "main").await.expect("a merge");
+    assert_eq!((report.outcome, report.tables), (MergeOutcome::Merged, vec![name("b")]));
+    let expected = pairs(&[("a", "v1"), ("b", "v1"), ("c", "v1")]);
+    assert_eq!(tables(&catalog, "main").await, expected);
+}
+
+#[tokio::test]
+async fn a_conflict_names_the_commit_behind_a_merge() {
+    let catalog = catalog().await;
+    set(&catalog, "main", &[("a", 1)]).await.expect("a commit");
+    for branch in ["dev", "other"] {
+        fork(&catalog, branch).await;
+    }
+    let made = set(&catalog, "other", &[("a", 2)]).await.expect("a commit");
+    set(&catalog, "dev", &[("b", 1)]).await.expect("a commit");
+    merge(&catalog, "other", "dev").await.expect("a merge");
+    set(&catalog, "dev", &[("b", 2)]).await.expect("a commit");
+    set(&catalog, "main", &[("a", 3)]).await.expect("a commit");
+    let report = merge(&catalog, "dev", "main").await.expect("a report");
+    assert_eq!(report.outcome, MergeOutcome::Conflict);
+    assert_eq!(report.conflicts.len(), 1);
+    assert_eq!(report.conflicts[0].source.as_ref().map(|commit| commit.id), Some(made.id));
+}
+
+#[tokio::test]
+async fn a_merge_with_properties_is_a_commit_and_a_dry_run_changes_nothing() {
+    let catalog = catalog().await;
+    let before = fork(&catalog, "dev").await;
+    set(&catalog, "dev", &[("a", 1)]).await.expect("a commit");
+    let source = || "dev".parse().expect("a ref");
+    let ask = |dry_run| MergeRequest { source: source(), message: None, dry_run, unchecked: false };
+    let report = catalog.merge("main", ask(true), "eva").await.expect("a report");
+    assert_eq!((report.outcome, report.commit), (MergeOutcome::FastForward, before.commit));
+    assert_eq!(tables(&catalog, "main").await, pairs(&[]));
+    let properties = [("headwater.job".to_owned(), "7".to_owned())].into();
+    let merged = catalog.merge_with("main", ask(false), "eva", properties, Batch::default()).await;
+    let report = merged.expect("a merge");
+    assert_eq!((report.outcome, report.tables), (MergeOutcome::Merged, vec![name("a")]));
+    let commit = catalog.read_commit(report.commit).await.expect("a commit");
+    assert_eq!(commit.properties["headwater.job"], "7");
+    assert_eq!(commit.message, "Merge dev into main");
+    assert_eq!(commit.parents.len(), 2);
 }

@@ -1,0 +1,395 @@
+//! The catalog against a plain model of it: whatever is asked, in whatever order, both answer alike.
+//!
+//! The model keeps every commit with a whole copy of its tables, finds merge bases by comparing sets of
+//! ancestors, and merges maps.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use headwater_catalog::{Catalog, Error};
+use headwater_model::{CommitId, CreateRef, ErrorCode, Fault, FixedClock, MergeOutcome, RefSpec};
+use headwater_store::MemoryStore;
+use proptest::prelude::*;
+use proptest::test_runner::Config;
+use proptest_state_machine::{ReferenceStateMachine, StateMachineTest, prop_state_machine};
+
+use crate::support::{merge, set};
+
+type Tables = BTreeMap<String, u32>;
+
+#[derive(Debug, Clone)]
+enum Change {
+    Commit { branch: &'static str, set: Vec<usize>, drop: Vec<usize> },
+    CreateBranch { name: &'static str, from: &'static str },
+    DeleteBranch(&'static str),
+    RenameBranch { from: &'static str, to: &'static str },
+    Protect(&'static str, bool),
+    CreateTag { name: &'static str, from: &'static str },
+    DeleteTag(&'static str),
+    Merge { source: &'static str, target: &'static str },
+}
+
+#[derive(Debug, Clone, PartialEq)]
+enum Answer {
+    Done,
+    Refused(ErrorCode),
+    Merged(MergeOutcome, BTreeSet<String>),
+}
+
+#[derive(Debug, Clone)]
+struct ModelCommit {
+    parents: Vec<usize>,
+    tables: Tables,
+}
+
+/// Commits by number, in the order they were made; refs as numbers.
+#[derive(Debug, Clone)]
+struct Model {
+    commits: Vec<ModelCommit>,
+    branches: BTreeMap<&'static str, (usize, bool)>,
+    tags: BTreeMap<&'static str, usize>,
+    version: u32,
+    answer: Answer,
+}
+
+impl Model {
+    fn new() -> Self {
+        let root = ModelCommit { parents: Vec::new(), tables: Tables::new() };
+        Model {
+            commits: vec![root],
+            branches: BTreeMap::from([("main", (0, false))]),
+            tags: BTreeMap::new(),
+            version: 0,
+            answer: Answer::Done,
+        }
+    }
+
+    fn ancestors(&self, commit: usize) -> BTreeSet<usize> {
+        let mut found = BTreeSet::new();
+        let mut next = vec![commit];
+        while let Some(commit) = next.pop() {
+            if found.insert(commit) {
+                next.extend(&self.commits[commit].parents);
+            }
+        }
+        found
+    }
+
+    fn resolve(&self, name: &str) -> Result<usize, ErrorCode> {
+        let branch = self.branches.get(name).map(|(commit, _)| *commit);
+        branch.or_else(|| self.tags.get(name).copied()).ok_or(ErrorCode::RefNotFound)
+    }
+
+    fn branch(&mut self, name: &str) -> Result<&mut (usize, bool), ErrorCode> {
+        self.branches.get_mut(name).ok_or(ErrorCode::RefNotFound)
+    }
+
+    fn free(&self, name: &str) -> Result<(), ErrorCode> {
+        let taken = self.branches.contains_key(name) || self.tags.contains_key(name);
+        if taken { Err(ErrorCode::AlreadyExists) } else { Ok(()) }
+    }
+
+    fn commit(&mut self, parents: Vec<usize>, tables: Tables) -> usize {
+        self.commits.push(ModelCommit { parents, tables });
+        self.commits.len() - 1
+    }
+
+    fn make(&mut self, change: &Change) -> Result<Answer, ErrorCode> {
+        match change {
+            Change::Commit { branch, set, drop } => {
+                let (head, protected) = *self.branch(branch)?;
+                if protected {
+                    return Err(ErrorCode::BranchProtected);
+                }
+                let mut tables = self.commits[head].tables.clone();
+                self.version += 1;
+                tables.extend(set.iter().map(|table| (table_name(*table), self.version)));
+                for table in drop {
+                    tables.remove(&table_name(*table));
+                }
+                self.branch(branch)?.0 = self.commit(vec![head], tables);
+            }
+            Change::CreateBranch { name, from } => {
+                let commit = self.resolve(from)?;
+                self.free(name)?;
+                self.branches.insert(name, (commit, false));
+            }
+            Change::DeleteBranch(name) => {
+                let protected = self.branch(name)?.1;
+                match (*name, protected) {
+                    ("main", _) => return Err(ErrorCode::Forbidden),
+                    (_, true) => return Err(ErrorCode::BranchProtected),
+                    _ => self.branches.remove(name),
+                };
+            }
+            Change::RenameBranch { from, to } => {
+                if *from == "main" {
+                    return Err(ErrorCode::Forbidden);
+                }
+                let branch = *self.branch(from)?;
+                self.free(to)?;
+                self.branches.remove(from);
+                self.branches.insert(to, branch);
+            }
+            Change::Protect(name, protected) => self.branch(name)?.1 = *protected,
+            Change::CreateTag { name, from } => {
+                let commit = self.resolve(from)?;
+                self.free(name)?;
+                self.tags.insert(name, commit);
+            }
+            Change::DeleteTag(name) => {
+                self.tags.remove(name).ok_or(ErrorCode::RefNotFound)?;
+            }
+            Change::Merge { source, target } => return self.merge(source, target),
+        }
+        Ok(Answer::Done)
+    }
+
+    fn merge(&mut self, source: &str, target: &'static str) -> Result<Answer, ErrorCode> {
+        let ours = self.branch(target)?.0;
+        let theirs = self.resolve(source)?;
+        let both = &self.ancestors(ours) & &self.ancestors(theirs);
+        // Commits are numbered as time goes, which is how the catalog chooses among several bases.
+        let base = *both.last().expect("they share the first commit");
+        let tables = |commit: usize| &self.commits[commit].tables;
+        let (mut taken, mut conflicts) = (BTreeSet::new(), BTreeSet::new());
+        let mut merged = tables(ours).clone();
+        let names = tables(ours).keys().chain(tables(theirs).keys()).chain(tables(base).keys());
+        for name in names.cloned().collect::<BTreeSet<String>>() {
+            let [before, left, right] =
+                [base, ours, theirs].map(|commit| tables(commit).get(&name).copied());
+            if right == before || right == left {
+                continue;
+            }
+            if left != before {
+                conflicts.insert(name);
+                continue;
+            }
+            match right {
+                Some(version) => merged.insert(name.clone(), version),
+                None => merged.remove(&name),
+            };
+            taken.insert(name);
+        }
+        if base == theirs {
+            return Ok(Answer::Merged(MergeOutcome::UpToDate, BTreeSet::new()));
+        }
+        if !conflicts.is_empty() {
+            return Ok(Answer::Merged(MergeOutcome::Conflict, conflicts));
+        }
+        if base == ours {
+            self.branch(target)?.0 = theirs;
+            return Ok(Answer::Merged(MergeOutcome::FastForward, taken));
+        }
+        self.branch(target)?.0 = self.commit(vec![ours, theirs], merged);
+        Ok(Answer::Merged(MergeOutcome::Merged, taken))
+    }
+}
+
+fn table_name(number: usize) -> String {
+    format!("table_{number}")
+}
+
+fn names() -> impl Strategy<Value = &'static str> {
+    prop_oneof![4 => Just("main"), 3 => Just("a"), 3 => Just("b"), 1 => Just("c"), 1 => Just("v1")]
+}
+
+/// A few tables of eighty, or a lot of them, so that leaves of the trie split and close again.
+fn some_tables() -> impl Strategy<Value = Vec<usize>> {
+    prop_oneof![
+        3 => proptest::collection::vec(0..80_usize, 0..3),
+        1 => (0..80_usize, 0..60_usize).prop_map(|(from, count)| {
+            (from..from + count).map(|table| table % 80).collect()
+        }),
+    ]
+}
+
+impl ReferenceStateMachine for Model {
+    type State = Model;
+    type Transition = Change;
+
+    fn init_state() -> BoxedStrategy<Model> {
+        Just(Model::new()).boxed()
+    }
+
+    fn transitions(_: &Model) -> BoxedStrategy<Change> {
+        let pair = || (names(), names());
+        prop_oneof![
+            8 => (names(), some_tables(), some_tables())
+                .prop_map(|(branch, set, drop)| Change::Commit { branch, set, drop }),
+            4 => pair().prop_map(|(name, from)| Change::CreateBranch { name, from }),
+            1 => names().prop_map(Change::DeleteBranch),
+            1 => pair().prop_map(|(from, to)| Change::RenameBranch { from, to }),
+            1 => (names(), any::<bool>()).prop_map(|(name, on)| Change::Protect(name, on)),
+            1 => pair().prop_map(|(name, from)| Change::CreateTag { name, from }),
+            1 => names().prop_map(Change::DeleteTag),
+            6 => pair().prop_map(|(source, target)| Change::Merge { source, target }),
+        ]
+        .boxed()
+    }
+
+    fn apply(mut state: Model, change: &Change) -> Model {
+        state.answer = match state.make(change) {
+            Ok(answer) => answer,
+            Err(code) => Answer::Refused(code),
+        };
+        state
+    }
+}
+
+/// The catalog, with the id of each of the model's commits.
+struct Tested {
+    runtime: tokio::runtime::Runtime,
+    catalog: Catalog,
+    clock: Arc<FixedClock>,
+    ids: Vec<CommitId>,
+}
+
+impl Tested {
+    async fn make(&self, change: &Change, version: u32) -> Result<Answer, Error> {
+        let catalog = &self.catalog;
+        let create = |name: &str, from: &str| CreateRef {
+            name: name.into(),
+            from: Some(from.parse().expect("a ref")),
+            if_not_exists: false,
+        };
+        match change {
+            Change::Commit { branch, set: made, drop } => {
+                let mut versions: BTreeMap<String, u32> =
+                    made.iter().map(|table| (table_name(*table), version)).collect();
+                versions.extend(drop.iter().map(|table| (table_name(*table), 0)));
+                let pairs: Vec<(&str, u32)> =
+                    versions.iter().map(|(name, version)| (name.as_str(), *version)).collect();
+                // A tag is no branch, although its tables can be read.
+                catalog.branch(branch).await?;
+                set(catalog, branch, &pairs).await?;
+            }
+            Change::CreateBranch { name, from } => {
+                catalog.create_branch(create(name, from)).await?;
+            }
+            Change::DeleteBranch(name) => catalog.delete_branch(name).await?,
+            Change::RenameBranch { from, to } => {
+                catalog.rename_branch(from, to).await?;
+            }
+            Change::Protect(name, protected) => {
+                catalog.protect_branch(name, *protected).await?;
+            }
+            Change::CreateTag { name, from } => {
+                catalog.create_tag(create(name, from)).await?;
+            }
+            Change::DeleteTag(name) => catalog.delete_tag(name).await?,
+            Change::Merge { source, target } => {
+                let report = merge(catalog, source, target).await?;
+                let conflicts = report.conflicts.iter().map(|conflict| conflict.table.to_string());
+                let tables = report.tables.iter().map(ToString::to_string).chain(conflicts);
+                return Ok(Answer::Merged(report.outcome, tables.collect()));
+            }
+        }
+        Ok(Answer::Done)
+    }
+
+    /// Learns the ids of commits that the model made since.
+    async fn learn(&mut self, model: &Model) {
+        if self.ids.len() == model.commits.len() {
+            return;
+        }
+        let newest = model.commits.len() - 1;
+        let heads = model.branches.iter().find(|(_, (commit, _))| *commit == newest);
+        let (name, _) = heads.expect("a new commit is the head of a branch");
+        self.ids.push(self.catalog.branch(name).await.expect("a branch").commit);
+    }
+
+    async fn compare(&self, model: &Model) {
+        let branches = self.catalog.branches(None).await.expect("branches");
+        let found: Vec<_> = branches
+            .iter()
+            .map(|branch| (&*branch.name, branch.commit, branch.protected))
+            .collect();
+        let expected: Vec<_> = model
+            .branches
+            .iter()
+            .map(|(name, (commit, protected))| (*name, self.ids[*commit], *protected))
+            .collect();
+        assert_eq!(found, expected);
+        let tags = self.catalog.tags(None).await.expect("tags");
+        let found: Vec<_> = tags.iter().map(|tag| (&*tag.name, tag.commit)).collect();
+        let expected: Vec<_> =
+            model.tags.iter().map(|(name, commit)| (*name, self.ids[*commit])).collect();
+        assert_eq!(found, expected);
+        for (commit, _) in model.branches.values() {
+            self.compare_commit(model, *commit).await;
+        }
+    }
+
+    async fn compare_commit(&self, model: &Model, commit: usize) {
+        let id = self.ids[commit];
+        let state = self.catalog.state(id).await.expect("a state");
+        let tables: Tables = versions(state.tables(None).await.expect("tables"));
+        assert_eq!(tables, model.commits[commit].tables);
+        let log = self.catalog.history(id, usize::MAX, None).await.expect("a log");
+        let found: Vec<CommitId> = log.iter().map(|commit| commit.id).collect();
+        let ancestors = model.ancestors(commit);
+        let expected: Vec<CommitId> = ancestors.iter().rev().map(|at| self.ids[*at]).collect();
+        assert_eq!(found, expected, "newest first");
+        let main = model.branches["main"].0;
+        let changes = self.catalog.diff(self.ids[main], id).await.expect("a diff");
+        let mut changed = model.commits[main].tables.clone();
+        for change in changes {
+            let version = change.to.and_then(|entry| u32::try_from(entry.snapshot?).ok());
+            assert_ne!(changed.get(&change.table.to_string()).copied(), version, "no change");
+            match version {
+                Some(version) => changed.insert(change.table.to_string(), version),
+                None => changed.remove(&change.table.to_string()),
+            };
+        }
+        assert_eq!(changed, tables, "the diff leads from one to the other");
+    }
+}
+
+fn versions(tables: Vec<(headwater_model::TableName, headwater_catalog::TableEntry)>) -> Tables {
+    let version = |entry: headwater_catalog::TableEntry| {
+        entry.snapshot.and_then(|version| u32::try_from(version).ok()).expect("a version")
+    };
+    tables.into_iter().map(|(name, entry)| (name.to_string(), version(entry))).collect()
+}
+
+struct CatalogTest;
+
+impl StateMachineTest for CatalogTest {
+    type SystemUnderTest = Tested;
+    type Reference = Model;
+
+    fn init_test(_: &Model) -> Tested {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.expect("a runtime");
+        let clock = Arc::new(FixedClock::at("2026-01-01T00:00:00Z".parse().expect("a moment")));
+        let opened = Catalog::open(Arc::new(MemoryStore::new()), clock.clone());
+        let catalog = runtime.block_on(opened).expect("a catalog");
+        let root = runtime.block_on(catalog.resolve(&RefSpec::main())).expect("main").commit;
+        Tested { runtime, catalog, clock, ids: vec![root] }
+    }
+
+    fn apply(mut tested: Tested, model: &Model, change: Change) -> Tested {
+        tested.clock.advance(Duration::from_secs(1));
+        let answer = match tested.runtime.block_on(tested.make(&change, model.version)) {
+            Ok(answer) => answer,
+            Err(error) => Answer::Refused(error.code()),
+        };
+        assert_eq!(answer, model.answer, "{change:?}");
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        runtime.expect("a runtime").block_on(tested.learn(model));
+        tested
+    }
+
+    fn check_invariants(tested: &Tested, model: &Model) {
+        tested.runtime.block_on(tested.compare(model));
+    }
+}
+
+prop_state_machine! {
+    #![proptest_config(Config { cases: 96, failure_persistence: None, ..Config::default() })]
+
+    #[test]
+    fn the_catalog_answers_as_the_model_does(sequential 1..40 => CatalogTest);
+}

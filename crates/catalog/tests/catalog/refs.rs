@@ -1,0 +1,271 @@
+//! Branches, tags, hashes, logs and namespaces as a person meets them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use headwater_catalog::{Catalog, CommitRequest, Error, NamespaceChange, NewBranch};
+use headwater_model::{
+    CreateRef, ErrorCode, Fault, FixedClock, MAIN_BRANCH, Namespace, RefSpec, TableName,
+};
+use headwater_store::MemoryStore;
+
+use crate::support::{catalog, fork, merge, request, set, tables};
+
+fn spec(text: &str) -> RefSpec {
+    text.parse().expect("a ref")
+}
+
+fn create(name: &str, from: &str) -> CreateRef {
+    CreateRef { name: name.into(), from: Some(spec(from)), if_not_exists: false }
+}
+
+#[tokio::test]
+async fn a_new_lake_has_main_with_one_commit_and_the_default_namespace() {
+    let store = Arc::new(MemoryStore::new());
+    let first = crate::support::open(store.clone()).await;
+    let second = crate::support::open(store).await;
+    let branches = second.branches(None).await.expect("branches");
+    assert_eq!(branches, first.branches(None).await.expect("branches"));
+    assert_eq!((branches.len(), &*branches[0].name), (1, MAIN_BRANCH));
+    assert!(!branches[0].protected);
+    let log = second.log(&RefSpec::main(), 10, None).await.expect("a log");
+    assert_eq!((log.len(), log[0].parents.len()), (1, 0));
+    let state = second.state(log[0].id).await.expect("a state");
+    assert_eq!(state.namespaces().await.expect("namespaces")[0].name, "public");
+}
+
+#[tokio::test]
+async fn branches_are_made_listed_renamed_and_deleted() {
+    let catalog = catalog().await;
+    let commit = set(&catalog, "main", &[("a", 1)]).await.expect("a commit");
+    for name in ["feature/b", "feature/a", "other"] {
+        assert_eq!(fork(&catalog, name).await.commit, commit.id);
+    }
+    let names = async |prefix| -> Vec<String> {
+        let branches = catalog.branches(prefix).await.expect("branches");
+        branches.into_iter().map(|branch| branch.name).collect()
+    };
+    assert_eq!(names(Some("feature/")).await, ["feature/a", "feature/b"]);
+    set(&catalog, "feature/a", &[("a", 2)]).await.expect("a commit");
+    let renamed = catalog.rename_branch("feature/a", "done").await.expect("renamed");
+    assert_eq!(catalog.branch("done").await.expect("a branch"), renamed);
+    assert_eq!(tables(&catalog, "done").await[0].1, "v2");
+    catalog.delete_branch("other").await.expect("deleted");
+    assert_eq!(names(None).await, ["done", "feature/b", "main"]);
+    let error = catalog.delete_branch("other").await.expect_err("it is gone");
+    assert_eq!(error.code(), ErrorCode::RefNotFound);
+    let error = catalog.rename_branch("done", "main").await.expect_err("it exists");
+    assert_eq!(error.code(), ErrorCode::AlreadyExists);
+    for result in [
+        catalog.delete_branch("main").await,
+        catalog.rename_branch("main", "trunk").await.map(drop),
+    ] {
+        assert!(matches!(result, Err(Error::MainBranch { .. })));
+    }
+    catalog.protect_branch("done", true).await.expect("protected");
+    let error = catalog.delete_branch("done").await.expect_err("it is protected");
+    assert_eq!(error.code(), ErrorCode::BranchProtected);
+}
+
+#[tokio::test]
+async fn a_name_is_a_branch_or_a_tag_and_not_both() {
+    let catalog = catalog().await;
+    fork(&catalog, "dev").await;
+    catalog.create_tag(create("v1", "main")).await.expect("a tag");
+    for result in [
+        catalog.create_branch(create("v1", "main")).await.map(drop),
+        catalog.create_branch(create("dev", "main")).await.map(drop),
+        catalog.create_tag(create("dev", "main")).await.map(drop),
+        catalog.create_tag(create("v1", "main")).await.map(drop),
+        catalog.rename_branch("dev", "v1").await.map(drop),
+        catalog.rename_tag("v1", "dev").await.map(drop),
+    ] {
+        assert!(matches!(result, Err(Error::RefExists { .. })), "{result:?}");
+    }
+    let existing = catalog.branch("dev").await.expect("a branch");
+    set(&catalog, "main", &[("a", 1)]).await.expect("a commit");
+    let again = CreateRef { if_not_exists: true, ..create("dev", "main") };
+    assert_eq!(catalog.create_branch(again.clone()).await.expect("as it is"), existing);
+    let again = CreateRef { name: "v1".into(), ..again };
+    let tag = catalog.create_tag(again).await.expect("as it is");
+    assert_eq!(tag.commit, existing.commit);
+    for bad in ["", "-x", "a..b", "a b", "a@b", "x/"] {
+        let error = catalog.create_branch(create_unchecked(bad)).await.expect_err("a bad name");
+        assert_eq!(error.code(), ErrorCode::InvalidName, "{bad:?}");
+    }
+}
+
+fn create_unchecked(name: &str) -> CreateRef {
+    CreateRef { name: name.into(), from: None, if_not_exists: false }
+}
+
+#[tokio::test]
+async fn tags_stay_where_they_are() {
+    let catalog = catalog().await;
+    let first = set(&catalog, "main", &[("a", 1)]).await.expect("a commit");
+    catalog.create_tag(create("v1", "main")).await.expect("a tag");
+    set(&catalog, "main", &[("a", 2)]).await.expect("a commit");
+    assert_eq!(catalog.tag("v1").await.expect("a tag").commit, first.id);
+    assert_eq!(tables(&catalog, "v1").await[0].1, "v1");
+    let resolved = catalog.resolve(&spec("v1")).await.expect("it resolves");
+    assert_eq!((resolved.commit, resolved.branch), (first.id, None));
+    catalog.rename_tag("v1", "v1.0").await.expect("renamed");
+    catalog.create_branch(create("fix", "v1.0")).await.expect("a branch");
+    let tags = catalog.tags(Some("v1")).await.expect("tags");
+    assert_eq!((tags.len(), &*tags[0].name), (1, "v1.0"));
+    let error = set(&catalog, "v1.0", &[("a", 3)]).await.expect_err("a tag takes no commit");
+    assert_eq!(error.code(), ErrorCode::RefNotFound);
+    catalog.delete_tag("v1.0").await.expect("deleted");
+    assert_eq!(catalog.tag("v1.0").await.expect_err("gone").code(), ErrorCode::RefNotFound);
+}
+
+#[tokio::test]
+async fn hashes_resolve_in_the_history_they_are_asked_of() {
+    let catalog = catalog().await;
+    fork(&catalog, "dev").await;
+    let here = set(&catalog, "main", &[("a", 1)]).await.expect("a commit").id.to_string();
+    let there = set(&catalog, "dev", &[("a", 2)]).await.expect("a commit").id.to_string();
+    let resolve = async |text: String| -> Result<String, Error> {
+        Ok(catalog.resolve(&spec(&text)).await?.commit.to_string())
+    };
+    for length in [8, 20, 64] {
+        let prefix = &here[..length];
+        assert_eq!(resolve(format!("main@{prefix}")).await.expect("it resolves"), here);
+        assert_eq!(resolve(format!("@{}", prefix.to_uppercase())).await.expect("it does"), here);
+        let error = resolve(format!("dev@{prefix}")).await.expect_err("not on dev");
+        assert_eq!(error.code(), ErrorCode::RefNotFound);
+        assert!(error.to_string().contains(prefix), "{error}");
+    }
+    merge(&catalog, "dev", "main").await.expect("a report");
+    assert!(resolve(format!("main@{there}")).await.is_err(), "a conflict brings nothing over");
+    catalog.delete_branch("dev").await.expect("deleted");
+    assert_eq!(resolve(format!("@{there}")).await.expect("still there"), there);
+    catalog.create_branch(create("again", &format!("@{there}"))).await.expect("brought back");
+    assert_eq!(tables(&catalog, "again").await[0].1, "v2");
+}
+
+#[tokio::test]
+async fn a_name_that_nothing_answers_to_is_met_with_the_nearest() {
+    let catalog = catalog().await;
+    fork(&catalog, "feature/prices").await;
+    catalog.create_tag(create("release-1", "main")).await.expect("a tag");
+    let commit = set(&catalog, "main", &[("a", 1)]).await.expect("a commit");
+    let check = async |given: &str, near: Option<&str>| {
+        let error = catalog.resolve(&spec(given)).await.expect_err("nothing answers");
+        let hint = error.hint().expect("there is always a hint");
+        match near {
+            Some(near) => assert_eq!(hint, format!("Did you mean `{near}`?")),
+            None => assert!(!hint.contains("mean"), "{hint}"),
+        }
+    };
+    check("mian", Some("main")).await;
+    check("feature/price", Some("feature/prices")).await;
+    check("Release-1", Some("release-1")).await;
+    check("nothing-like-it", None).await;
+    let digits = &commit.id.to_string()[..12];
+    check(digits, Some(&format!("@{digits}"))).await;
+}
+
+#[tokio::test]
+async fn the_log_goes_back_through_merges_newest_first() {
+    let clock = Arc::new(FixedClock::at("2026-01-01T00:00:00Z".parse().expect("a moment")));
+    let store = Arc::new(MemoryStore::new());
+    let catalog = Catalog::open(store, clock.clone()).await.expect("a catalog");
+    fork(&catalog, "dev").await;
+    let mut expected = catalog.log(&RefSpec::main(), 10, None).await.expect("a log");
+    for (version, branch) in ["main", "dev", "main", "dev"].into_iter().enumerate() {
+        clock.advance(Duration::from_mins(1));
+        let table = format!("{branch}_table");
+        let commit = set(&catalog, branch, &[(&table, version as u32 + 1)]).await;
+        expected.insert(0, commit.expect("a commit"));
+    }
+    let report = merge(&catalog, "dev", "main").await.expect("a merge");
+    expected.insert(0, catalog.read_commit(report.commit).await.expect("a commit"));
+    let log = catalog.log(&RefSpec::main(), 100, None).await.expect("a log");
+    assert_eq!(log, expected);
+    let mut paged = Vec::new();
+    loop {
+        let after = paged.last().map(|commit: &headwater_model::Commit| commit.id);
+        let page = catalog.log(&RefSpec::main(), 4, after).await.expect("a page");
+        if page.is_empty() {
+            break;
+        }
+        paged.extend(page);
+    }
+    assert_eq!(paged, expected);
+    let base = catalog.merge_base(log[1].id, log[2].id).await.expect("a base");
+    assert_eq!(base, Some(log[5].id));
+    let dev = catalog.branch("dev").await.expect("a branch").commit;
+    assert_eq!(catalog.merge_base(report.commit, dev).await.expect("a base"), Some(dev));
+}
+
+#[tokio::test]
+async fn namespaces_are_made_and_removed_with_commits() {
+    let catalog = catalog().await;
+    let namespace = |name: &str| Namespace { name: name.into(), properties: [].into() };
+    let change = async |changes: Vec<NamespaceChange>| {
+        catalog.commit(CommitRequest { namespaces: changes, ..request("main", &[]) }).await
+    };
+    let make = |name: &str| vec![NamespaceChange::Create(namespace(name))];
+    let remove = |name: &str| vec![NamespaceChange::Drop(name.into())];
+    let error = set(&catalog, "main", &[("raw.a", 1)]).await.expect_err("no namespace");
+    assert_eq!(error.code(), ErrorCode::NamespaceNotFound);
+    change(make("raw")).await.expect("made");
+    set(&catalog, "main", &[("raw.a", 1), ("b", 1)]).await.expect("a commit");
+    assert!(matches!(change(make("raw")).await, Err(Error::NamespaceExists { .. })));
+    assert!(matches!(change(make("system")).await, Err(Error::ReservedNamespace { .. })));
+    assert!(matches!(change(make("a-b")).await, Err(Error::Name(_))));
+    let full = change(remove("raw")).await.expect_err("it holds a table");
+    assert!(matches!(full, Error::NamespaceNotEmpty { tables: 1, .. }));
+    let error = change(remove("rwa")).await.expect_err("no such namespace");
+    assert_eq!(error.hint().as_deref(), Some("Did you mean `raw`?"));
+    let head = catalog.branch("main").await.expect("main").commit;
+    let state = catalog.state(head).await.expect("a state");
+    let listed = state.tables(Some("raw")).await.expect("tables");
+    assert_eq!(listed.len(), 1);
+    assert_eq!(listed[0].0, TableName::new("raw", "a").expect("a name"));
+    set(&catalog, "main", &[("raw.a", 0)]).await.expect("dropped");
+    change(remove("raw")).await.expect("it is empty");
+}
+
+#[tokio::test]
+async fn tables_are_found_as_written_or_without_case() {
+    let catalog = catalog().await;
+    set(&catalog, "main", &[("Flights", 1), ("trips", 2), ("Trips", 3)]).await.expect("a commit");
+    let head = catalog.branch("main").await.expect("main").commit;
+    let state = catalog.state(head).await.expect("a state");
+    let find = async |namespace: &str, name: &str| {
+        let found = state.find_table(namespace, name).await?;
+        Ok::<_, Error>(found.map(|(table, _)| table.to_string()))
+    };
+    for (given, found) in
+        [("Flights", "Flights"), ("FLIGHTS", "Flights"), ("trips", "trips"), ("Trips", "Trips")]
+    {
+        assert_eq!(find("public", given).await.expect("found").as_deref(), Some(found));
+        assert_eq!(find("PUBLIC", "flights").await.expect("found").as_deref(), Some("Flights"));
+    }
+    assert_eq!(find("public", "flight").await.expect("looked"), None);
+    assert_eq!(find("public", "no such-name").await.expect("looked"), None);
+    let error = find("public", "TRIPS").await.expect_err("it could be two");
+    assert_eq!(error.to_string(), "`TRIPS` could be any of `Trips`, `trips`");
+}
+
+#[tokio::test]
+async fn quarantine_follows_tags_and_hashes_but_not_what_was_sound_before() {
+    let catalog = catalog().await;
+    let sound = set(&catalog, "main", &[("a", 1)]).await.expect("a commit");
+    let options = NewBranch { quarantine: Some("job".into()), ..NewBranch::default() };
+    catalog.create_branch_with("run", &RefSpec::main(), options).await.expect("a branch");
+    let failed = set(&catalog, "run", &[("a", 2)]).await.expect("a commit");
+    catalog.create_tag(create("failed", "run")).await.expect("a tag");
+    let made = async |name: &str, from: &str| {
+        catalog.create_branch(create(name, from)).await.expect("a branch").quarantine
+    };
+    assert_eq!(made("one", "failed").await.as_deref(), Some("job"));
+    assert_eq!(made("two", &format!("run@{}", failed.id)).await.as_deref(), Some("job"));
+    assert_eq!(made("three", &format!("run@{}", sound.id)).await, None);
+    assert_eq!(made("four", &format!("@{}", sound.id)).await, None);
+    assert_eq!(made("five", "main").await, None);
+    assert_eq!(catalog.quarantine_branch("run", None).await.expect("lifted").quarantine, None);
+    merge(&catalog, "run", "main").await.expect("a merge");
+}

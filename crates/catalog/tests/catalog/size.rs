@@ -1,0 +1,73 @@
+//! What changes cost in a lake of five thousand tables: as much as in an empty one, or nearly.
+
+use std::sync::Arc;
+
+use headwater_catalog::{CommitRequest, TableChange, TableEntry};
+use headwater_model::TableName;
+use headwater_store::MemoryStore;
+
+use crate::support::{Spoil, Watched, fork, open, request, set};
+
+const TABLES: usize = 5_000;
+
+fn wide_entry(number: usize) -> TableEntry {
+    let location =
+        format!("file:///home/someone/lake/.headwater/warehouse/public/table_{number:05}");
+    TableEntry {
+        id: format!("{number:08}-0000-4000-8000-000000000000"),
+        metadata_location: format!("{location}-0123abcd/metadata/00001-{number:032}.metadata.json"),
+        snapshot: Some(7_000_000_000_000_000_000 + number as i64),
+        operation: "appended".into(),
+    }
+}
+
+fn change(number: usize, from: Option<usize>, to: usize) -> TableChange {
+    let table = TableName::new("public", format!("table_{number:05}")).expect("a name");
+    TableChange { table, from: from.map(wide_entry), to: Some(wide_entry(to)) }
+}
+
+#[tokio::test]
+async fn branches_cost_the_same_and_commits_write_kilobytes() {
+    let store = Watched::new(Arc::new(MemoryStore::new()), Spoil::Nothing);
+    let catalog = open(store.clone()).await;
+    store.counts();
+    fork(&catalog, "dev/0").await;
+    store.counts();
+    fork(&catalog, "dev/1").await;
+    let empty = store.counts();
+    let changes = (0..TABLES).map(|number| change(number, None, number)).collect();
+    catalog.commit(CommitRequest { changes, ..request("main", &[]) }).await.expect("a commit");
+    store.counts();
+    fork(&catalog, "dev/2").await;
+    assert_eq!(store.counts(), empty, "calls and bytes for a branch");
+    assert_eq!(empty.0, 1);
+    for number in [0, 1_234, 4_999] {
+        let changes = vec![change(number, Some(number), number + TABLES)];
+        let request = CommitRequest { changes, ..request("main", &[]) };
+        catalog.commit(request).await.expect("a commit");
+        let (calls, bytes) = store.counts();
+        assert!(bytes < 20_000, "{bytes} bytes for one table");
+        assert_eq!(calls, 1, "what was read or written before is not read again");
+    }
+}
+
+#[tokio::test]
+async fn a_difference_is_found_without_reading_what_is_equal() {
+    let inner = Arc::new(MemoryStore::new());
+    let catalog = open(inner.clone()).await;
+    let changes = (0..TABLES).map(|number| change(number, None, number)).collect();
+    let before = catalog.commit(CommitRequest { changes, ..request("main", &[]) }).await;
+    let before = before.expect("a commit").id;
+    let after = set(&catalog, "main", &[("table_00007", 2)]).await.expect("a commit").id;
+    let store = Watched::new(inner, Spoil::Nothing);
+    let catalog = open(store.clone()).await;
+    store.counts();
+    let changes = catalog.diff(before, after).await.expect("a diff");
+    assert_eq!(changes.len(), 1);
+    let (calls, _) = store.counts();
+    assert!(calls <= 10, "{calls} reads");
+    let state = catalog.state(after).await.expect("a state");
+    assert_eq!(state.tables(None).await.expect("tables").len(), TABLES);
+    let (calls, _) = store.counts();
+    assert!(calls <= 6, "{calls} reads for every table");
+}

@@ -1,0 +1,249 @@
+//! Short ways to ask the catalog for what the tests are about.
+
+use std::sync::Arc;
+
+use headwater_catalog::{Catalog, CommitRequest, Error, TableChange, TableEntry};
+use headwater_model::{
+    Branch, Clock, Commit, CreateRef, FixedClock, MergeReport, MergeRequest, TableName,
+};
+use headwater_store::{MemoryStore, Store};
+
+pub fn clock() -> Arc<dyn Clock> {
+    Arc::new(FixedClock::at("2026-01-01T00:00:00Z".parse().expect("a moment")))
+}
+
+pub async fn open(store: Arc<dyn Store>) -> Catalog {
+    Catalog::open(store, clock()).await.expect("the catalog opens")
+}
+
+pub async fn catalog() -> Catalog {
+    open(Arc::new(MemoryStore::new())).await
+}
+
+pub fn name(table: &str) -> TableName {
+    table.parse().expect("a name")
+}
+
+pub fn entry(version: u32) -> TableEntry {
+    TableEntry {
+        id: "one".into(),
+        metadata_location: format!("v{version}"),
+        snapshot: Some(i64::from(version)),
+        operation: "appended".into(),
+    }
+}
+
+/// A request that takes tables from one version to another.
+pub fn request(branch: &str, tables: &[(&str, Option<u32>, Option<u32>)]) -> CommitRequest {
+    let changes = tables.iter().map(|(table, from, to)| TableChange {
+        table: name(table),
+        from: from.map(entry),
+        to: to.map(entry),
+    });
+    CommitRequest {
+        branch: branch.into(),
+        changes: changes.collect(),
+        author: "eva".into(),
+        message: format!("{tables:?}"),
+        ..CommitRequest::default()
+    }
+}
+
+/// Sets tables on a branch to versions; version 0 drops.
+pub async fn set(catalog: &Catalog, branch: &str, tables: &[(&str, u32)]) -> Result<Commit, Error> {
+    let head = catalog.resolve(&branch.parse().expect("a ref")).await?.commit;
+    let state = catalog.state(head).await?;
+    let mut changes = Vec::new();
+    for (table, version) in tables {
+        let table = name(table);
+        let from = state.table(&table).await?;
+        let to = (*version > 0).then(|| entry(*version));
+        changes.push(TableChange { table, from, to });
+    }
+    let message = format!("{tables:?}");
+    catalog.commit(CommitRequest { changes, message, direct: true, ..request(branch, &[]) }).await
+}
+
+/// Makes a branch at `main`.
+pub async fn fork(catalog: &Catalog, name: &str) -> Branch {
+    let request = CreateRef { name: name.into(), from: None, if_not_exists: false };
+    catalog.create_branch(request).await.expect("a branch")
+}
+
+pub async fn merge(catalog: &Catalog, source: &str, target: &str) -> Result<MergeReport, Error> {
+    let request = MergeRequest {
+        source: source.parse().expect("a ref"),
+        message: None,
+        dry_run: false,
+        unchecked: false,
+    };
+    catalog.merge(target, request, "eva").await
+}
+
+/// The tables at a ref, with where their metadata lies.
+pub async fn tables(catalog: &Catalog, spec: &str) -> Vec<(String, String)> {
+    let head = catalog.resolve(&spec.parse().expect("a ref")).await.expect("it resolves").commit;
+    let state = catalog.state(head).await.expect("a state");
+    let tables = state.tables(None).await.expect("tables");
+    tables.into_iter().map(|(name, entry)| (name.to_string(), entry.metadata_location)).collect()
+}
+
+pub fn pairs(tables: &[(&str, &str)]) -> Vec<(String, String)> {
+    tables.iter().map(|(name, at)| ((*name).to_owned(), (*at).to_owned())).collect()
+}
+
+/// A store around another, in which a test sees and spoils what passes.
+#[derive(Debug)]
+pub struct Watched {
+    inner: Arc<dyn Store>,
+    /// Calls so far.
+    calls: std::sync::atomic::AtomicUsize,
+    /// Bytes of objects and refs that were to be written.
+    bytes: std::sync::atomic::AtomicUsize,
+    /// What happens at a call.
+    spoil: Spoil,
+}
+
+/// What a watched store does besides passing calls on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Spoil {
+    /// Nothing.
+    Nothing,
+    /// The call of this number, from 0, fails before anything is done.
+    Before(usize),
+    /// The call of this number fails after it was done.
+    After(usize),
+    /// Objects come back damaged.
+    Objects,
+}
+
+impl Watched {
+    pub fn new(inner: Arc<dyn Store>, spoil: Spoil) -> Arc<Self> {
+        let (calls, bytes) = Default::default();
+        Arc::new(Watched { inner, calls, bytes, spoil })
+    }
+
+    /// Calls and bytes written since this was last asked.
+    pub fn counts(&self) -> (usize, usize) {
+        use std::sync::atomic::Ordering::SeqCst;
+        (self.calls.swap(0, SeqCst), self.bytes.swap(0, SeqCst))
+    }
+
+    async fn pass<T>(
+        &self,
+        call: impl Future<Output = headwater_store::Result<T>>,
+    ) -> headwater_store::Result<T> {
+        let number = self.calls.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        let failure = || headwater_store::Error::Storage {
+            what: "go on".into(),
+            source: Arc::new(std::io::Error::other("the test says so")),
+        };
+        if self.spoil == Spoil::Before(number) {
+            return Err(failure());
+        }
+        let answer = call.await;
+        if self.spoil == Spoil::After(number) { Err(failure()) } else { answer }
+    }
+
+    fn object_back(&self, bytes: bytes::Bytes) -> bytes::Bytes {
+        if self.spoil == Spoil::Objects {
+            let text = String::from_utf8_lossy(&bytes).replace("eva", "eve");
+            return text.into_bytes().into();
+        }
+        bytes
+    }
+}
+
+#[async_trait::async_trait]
+impl Store for Watched {
+    async fn object(
+        &self,
+        id: &headwater_model::ObjectId,
+    ) -> headwater_store::Result<Option<bytes::Bytes>> {
+        let found = self.pass(self.inner.object(id)).await?;
+        Ok(found.map(|bytes| self.object_back(bytes)))
+    }
+
+    async fn objects(
+        &self,
+        ids: &[headwater_model::ObjectId],
+    ) -> headwater_store::Result<Vec<Option<bytes::Bytes>>> {
+        let found = self.pass(self.inner.objects(ids)).await?;
+        Ok(found.into_iter().map(|bytes| bytes.map(|bytes| self.object_back(bytes))).collect())
+    }
+
+    async fn objects_like(
+        &self,
+        digits: &str,
+        limit: usize,
+    ) -> headwater_store::Result<Vec<headwater_model::ObjectId>> {
+        self.pass(self.inner.objects_like(digits, limit)).await
+    }
+
+    async fn reference(&self, name: &str) -> headwater_store::Result<Option<bytes::Bytes>> {
+        self.pass(self.inner.reference(name)).await
+    }
+
+    async fn references(
+        &self,
+        prefix: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> headwater_store::Result<Vec<(String, bytes::Bytes)>> {
+        self.pass(self.inner.references(prefix, after, limit)).await
+    }
+
+    async fn latest(
+        &self,
+        journal: &str,
+        key: &str,
+    ) -> headwater_store::Result<Option<headwater_store::Entry>> {
+        self.pass(self.inner.latest(journal, key)).await
+    }
+
+    async fn scan(
+        &self,
+        journal: &str,
+        range: &headwater_store::KeyRange,
+    ) -> headwater_store::Result<Vec<headwater_store::Entry>> {
+        self.pass(self.inner.scan(journal, range)).await
+    }
+
+    async fn read(
+        &self,
+        journal: &str,
+        after: u64,
+        limit: usize,
+    ) -> headwater_store::Result<Vec<headwater_store::Entry>> {
+        self.pass(self.inner.read(journal, after, limit)).await
+    }
+
+    async fn history(
+        &self,
+        journal: &str,
+        key_prefix: &str,
+        after: u64,
+        limit: usize,
+    ) -> headwater_store::Result<Vec<headwater_store::Entry>> {
+        self.pass(self.inner.history(journal, key_prefix, after, limit)).await
+    }
+
+    async fn apply(
+        &self,
+        batch: headwater_store::Batch,
+    ) -> headwater_store::Result<headwater_store::Applied> {
+        let objects = batch.objects.iter().map(bytes::Bytes::len);
+        let values = batch.refs.iter().filter_map(|change| change.value.as_ref());
+        let bytes = objects.chain(values.map(bytes::Bytes::len)).sum();
+        self.bytes.fetch_add(bytes, std::sync::atomic::Ordering::SeqCst);
+        self.pass(self.inner.apply(batch)).await
+    }
+
+    async fn trim(
+        &self,
+        journal: &str,
+        range: &headwater_store::KeyRange,
+    ) -> headwater_store::Result<u64> {
+        self.pass(self.inner.trim(journal, range)).await
+    }
+}
