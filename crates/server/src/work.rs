@@ -62,7 +62,7 @@ impl Imports {
         let reporting = context.clone();
         let progress = Arc::new(move |progress| reporting.emit(progress_event(progress)));
         let cancelled = context.cancelled();
-        let work = async move { lake.import(&request, progress, cancelled).await };
+        let work = Box::pin(async move { lake.import(&request, progress, cancelled).await });
         let (report, cpu_us) = self.workshop.run(work).await?;
         let mut usage = Usage { cpu_us, ..Usage::default() };
         if let Ok(report) = &report {

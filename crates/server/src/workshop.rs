@@ -136,40 +136,36 @@ fn read_nanoseconds(path: &PathBuf) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Instant;
-
     use super::*;
 
-    fn spin(time: Duration) {
-        let began = Instant::now();
-        while began.elapsed() < time {
-            std::hint::spin_loop();
-        }
+    fn compute() {
+        let sum = (0..5_000_000_u64).fold(0, |sum, number| sum ^ std::hint::black_box(number));
+        std::hint::black_box(sum);
     }
 
     #[tokio::test]
     async fn the_time_of_every_thread_counts_and_only_that() {
         let workshop = Workshop::default();
-        let work = async {
-            let other = tokio::task::spawn_blocking(|| spin(Duration::from_millis(60)));
-            spin(Duration::from_millis(60));
-            other.await.expect("no panic");
+        let idle = tokio::time::sleep(Duration::from_millis(20));
+        let ((), idle_us) = workshop.run(idle).await.expect("an answer");
+        let one = async { compute() };
+        let ((), one_us) = workshop.run(one).await.expect("an answer");
+        let four = async {
+            let others = [(); 3].map(|()| tokio::task::spawn_blocking(compute));
+            compute();
+            futures::future::join_all(others).await;
             7
         };
-        let (given, taken_us) = workshop.run(work).await.expect("an answer");
+        let (given, four_us) = workshop.run(four).await.expect("an answer");
         assert_eq!(given, 7);
-        assert!(taken_us > 20_000, "{taken_us}");
-        let idle = tokio::time::sleep(Duration::from_millis(20));
-        let ((), taken_us) = workshop.run(idle).await.expect("an answer");
-        assert!(taken_us < 20_000, "{taken_us}");
+        assert!(idle_us < one_us && one_us * 2 < four_us, "{idle_us} {one_us} {four_us}");
         assert_eq!(workshop.0.lock().len(), 1);
     }
 
     #[tokio::test]
     async fn a_panic_is_an_error_of_the_work_alone() {
         let workshop = Workshop::default();
-        let missing: Option<u8> = None;
-        let work = async move { missing.expect("something") };
+        let work = async { "none".parse::<u8>().expect("a number") };
         let problem = workshop.run(work).await.expect_err("a problem");
         assert_eq!(problem.code, ErrorCode::Internal);
         assert!(workshop.run(async {}).await.is_ok());

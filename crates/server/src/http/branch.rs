@@ -59,7 +59,9 @@ impl Removal {
 }
 
 /// Lists branches by name.
-#[utoipa::path(get, path = "/v1/branches", tag = "branch", params(Filter), responses(
+#[utoipa::path(get, path = "/v1/branches",
+    operation_id = "list_branches", tag = "branch",
+    params(Filter), responses(
     (status = 200, body = [Branch]), (status = "default", body = Problem)))]
 async fn list(
     State(app): State<App>,
@@ -69,7 +71,9 @@ async fn list(
 }
 
 /// Makes a branch: one small durable write, however many tables there are.
-#[utoipa::path(post, path = "/v1/branches", tag = "branch", request_body = CreateRef, responses(
+#[utoipa::path(post, path = "/v1/branches",
+    operation_id = "create_branch", tag = "branch",
+    request_body = CreateRef, responses(
     (status = 201, body = Branch), (status = "default", body = Problem)))]
 async fn create(
     State(app): State<App>,
@@ -80,7 +84,8 @@ async fn create(
 }
 
 /// Answers a branch.
-#[utoipa::path(get, path = "/v1/branches/{branch}", tag = "branch",
+#[utoipa::path(get, path = "/v1/branches/{branch}",
+    operation_id = "get_branch", tag = "branch",
     params(("branch" = String, Path)),
     responses((status = 200, body = Branch), (status = "default", body = Problem)))]
 async fn show(State(app): State<App>, Segments(name): Segments<String>) -> Answer<Json<Branch>> {
@@ -88,7 +93,8 @@ async fn show(State(app): State<App>, Segments(name): Segments<String>) -> Answe
 }
 
 /// Renames a branch, or says whether it takes direct writes.
-#[utoipa::path(patch, path = "/v1/branches/{branch}", tag = "branch",
+#[utoipa::path(patch, path = "/v1/branches/{branch}",
+    operation_id = "update_branch", tag = "branch",
     params(("branch" = String, Path)), request_body = UpdateRef,
     responses((status = 200, body = Branch), (status = "default", body = Problem)))]
 async fn update(
@@ -108,7 +114,8 @@ async fn update(
 }
 
 /// Deletes a branch; its commits stay reachable by their ids.
-#[utoipa::path(delete, path = "/v1/branches/{branch}", tag = "branch",
+#[utoipa::path(delete, path = "/v1/branches/{branch}",
+    operation_id = "delete_branch", tag = "branch",
     params(("branch" = String, Path), Removal),
     responses((status = 204), (status = "default", body = Problem)))]
 async fn remove(
@@ -122,7 +129,8 @@ async fn remove(
 /// Merges a ref into a branch. Where both changed the same tables nothing is changed, and the error
 /// `merge_conflict` holds the report in its context, as `report`; a dry run answers the report
 /// itself.
-#[utoipa::path(post, path = "/v1/branches/{branch}/merge", tag = "branch",
+#[utoipa::path(post, path = "/v1/branches/{branch}/merge",
+    operation_id = "merge_branch", tag = "branch",
     params(("branch" = String, Path)), request_body = MergeRequest,
     responses((status = 200, body = MergeReport), (status = "default", body = Problem)))]
 async fn merge(

@@ -20,7 +20,9 @@ pub(super) fn routes() -> OpenApiRouter<App> {
 }
 
 /// Answers whether the server is up, and which.
-#[utoipa::path(get, path = "/health", tag = "server", responses((status = 200, body = Health)))]
+#[utoipa::path(get, path = "/health",
+    operation_id = "get_health", tag = "server",
+    responses((status = 200, body = Health)))]
 async fn health(State(app): State<App>) -> Json<Health> {
     Json(app.health())
 }
@@ -36,7 +38,9 @@ struct Patience {
 
 /// Tells the server to end: it takes no more jobs, lets those under way end, and goes. The answer
 /// comes at once; the server has ended when `server.json` is gone.
-#[utoipa::path(post, path = "/v1/shutdown", tag = "server", params(Patience), responses(
+#[utoipa::path(post, path = "/v1/shutdown",
+    operation_id = "shut_down", tag = "server",
+    params(Patience), responses(
     (status = 202, body = Health), (status = "default", body = Problem)))]
 async fn shutdown(
     State(app): State<App>,

@@ -22,7 +22,9 @@ pub(super) fn routes() -> OpenApiRouter<App> {
 }
 
 /// Imports files into a table. With `dry_run` it answers the plan, and nothing is changed.
-#[utoipa::path(post, path = "/v1/imports", tag = "import", request_body = ImportRequest, responses(
+#[utoipa::path(post, path = "/v1/imports",
+    operation_id = "import_files", tag = "import",
+    request_body = ImportRequest, responses(
     (status = 202, description = "The job.", body = Job),
     (status = 200, description = "The plan, for a dry run.", body = ImportPlan),
     (status = "default", body = Problem)))]

@@ -47,7 +47,9 @@ struct Filter {
 }
 
 /// Lists jobs, newest first.
-#[utoipa::path(get, path = "/v1/jobs", tag = "job", params(Filter), responses(
+#[utoipa::path(get, path = "/v1/jobs",
+    operation_id = "list_jobs", tag = "job",
+    params(Filter), responses(
     (status = 200, body = [Job]), (status = "default", body = Problem)))]
 async fn list(
     State(app): State<App>,
@@ -64,7 +66,9 @@ async fn list(
 }
 
 /// Answers a job as it stands.
-#[utoipa::path(get, path = "/v1/jobs/{job}", tag = "job", params(("job" = String, Path)),
+#[utoipa::path(get, path = "/v1/jobs/{job}",
+    operation_id = "get_job", tag = "job",
+    params(("job" = String, Path)),
     responses((status = 200, body = Job), (status = "default", body = Problem)))]
 async fn show(State(app): State<App>, Segments(id): Segments<String>) -> Answer<Json<Job>> {
     Ok(Json(app.jobs.get(&id).await?))
@@ -84,7 +88,8 @@ struct Range {
 }
 
 /// Answers a job's events, one JSON object a line.
-#[utoipa::path(get, path = "/v1/jobs/{job}/events", tag = "job",
+#[utoipa::path(get, path = "/v1/jobs/{job}/events",
+    operation_id = "list_job_events", tag = "job",
     params(("job" = String, Path), Range), responses(
     (status = 200, body = JobEvent, content_type = "application/x-ndjson"),
     (status = "default", body = Problem)))]
@@ -115,7 +120,9 @@ fn line(event: &JobEvent) -> std::io::Result<Bytes> {
 }
 
 /// Asks a job to stop, and answers how it stands; one that has ended stays as it is.
-#[utoipa::path(post, path = "/v1/jobs/{job}/stop", tag = "job", params(("job" = String, Path)),
+#[utoipa::path(post, path = "/v1/jobs/{job}/stop",
+    operation_id = "stop_job", tag = "job",
+    params(("job" = String, Path)),
     responses((status = 200, body = Job), (status = "default", body = Problem)))]
 async fn stop(State(app): State<App>, Segments(id): Segments<String>) -> Answer<Json<Job>> {
     let id = app.jobs.get(&id).await?.id;

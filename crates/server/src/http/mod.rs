@@ -106,3 +106,56 @@ fn unknown(request: &Request) -> Failure {
             .with_hint("See the addresses in `/v1/openapi.json`."),
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use serde_json::Value;
+
+    use super::*;
+
+    #[test]
+    fn the_description_is_whole() {
+        let description = serde_json::to_value(openapi()).expect("JSON");
+        let paths = description["paths"].as_object().expect("paths");
+        let mut ids = BTreeSet::new();
+        for (path, methods) in paths {
+            for (method, operation) in methods.as_object().expect("methods") {
+                let id = operation["operationId"].as_str().expect("an id");
+                assert!(ids.insert(id), "`{id}` stands for two operations");
+                assert!(operation["summary"].is_string(), "{method} {path} says not what it does");
+                let failure = &operation["responses"]["default"];
+                assert!(path == "/health" || failure.is_object(), "{method} {path} never fails");
+                let named = path.matches('{').count();
+                let given = operation["parameters"].as_array().map_or(0, |all| {
+                    all.iter().filter(|parameter| parameter["in"] == "path").count()
+                });
+                assert_eq!(named, given, "{method} {path}");
+            }
+        }
+        assert_eq!(ids.len(), 33);
+        check_references(&description, &description);
+    }
+
+    /// Whatever is referred to is there.
+    fn check_references(description: &Value, part: &Value) {
+        match part {
+            Value::Object(fields) => {
+                if let Some(Value::String(reference)) = fields.get("$ref") {
+                    let pointer = reference.trim_start_matches('#');
+                    assert!(description.pointer(pointer).is_some(), "{reference}");
+                }
+                for field in fields.values() {
+                    check_references(description, field);
+                }
+            }
+            Value::Array(items) => {
+                for item in items {
+                    check_references(description, item);
+                }
+            }
+            _ => {}
+        }
+    }
+}

@@ -20,7 +20,8 @@ pub(super) fn routes() -> OpenApiRouter<App> {
 }
 
 /// Lists namespaces by name.
-#[utoipa::path(get, path = "/v1/refs/{ref}/namespaces", tag = "namespace",
+#[utoipa::path(get, path = "/v1/refs/{ref}/namespaces",
+    operation_id = "list_namespaces", tag = "namespace",
     params(("ref" = String, Path)),
     responses((status = 200, body = [Namespace]), (status = "default", body = Problem)))]
 async fn list(
@@ -33,7 +34,8 @@ async fn list(
 }
 
 /// Makes a namespace.
-#[utoipa::path(post, path = "/v1/branches/{branch}/namespaces", tag = "namespace",
+#[utoipa::path(post, path = "/v1/branches/{branch}/namespaces",
+    operation_id = "create_namespace", tag = "namespace",
     params(("branch" = String, Path)), request_body = CreateNamespace,
     responses((status = 201, body = Namespace), (status = "default", body = Problem)))]
 async fn create(
@@ -51,7 +53,8 @@ async fn create(
 }
 
 /// Removes a namespace; `not_empty` while it holds tables.
-#[utoipa::path(delete, path = "/v1/branches/{branch}/namespaces/{namespace}", tag = "namespace",
+#[utoipa::path(delete, path = "/v1/branches/{branch}/namespaces/{namespace}",
+    operation_id = "delete_namespace", tag = "namespace",
     params(("branch" = String, Path), ("namespace" = String, Path), Removal),
     responses((status = 204), (status = "default", body = Problem)))]
 async fn remove(

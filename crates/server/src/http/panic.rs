@@ -42,7 +42,7 @@ mod tests {
     #[tokio::test]
     async fn a_panic_is_an_internal_error() {
         let broken = async || {
-            let idea: Option<u8> = None;
+            let idea = "none".parse::<u8>();
             idea.expect("an idea").to_string()
         };
         let router: Router =

@@ -36,7 +36,9 @@ pub(super) fn routes() -> OpenApiRouter<App> {
 /// The answer streams while it is computed. An error before the first row is a `Problem`; an error
 /// after it ends the answer abnormally, and the job holds the error. Going away cancels the
 /// statement.
-#[utoipa::path(post, path = "/v1/query", tag = "query", request_body = QueryRequest, responses(
+#[utoipa::path(post, path = "/v1/query",
+    operation_id = "query", tag = "query",
+    request_body = QueryRequest, responses(
     (status = 200, description = "The rows.", content(
         (Vec<serde_json::Value> = "application/json"),
         (String = "application/x-ndjson"),

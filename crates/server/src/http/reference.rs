@@ -23,7 +23,9 @@ pub(super) fn routes() -> OpenApiRouter<App> {
 }
 
 /// Answers what a ref stands for.
-#[utoipa::path(get, path = "/v1/refs/{ref}", tag = "ref", params(("ref" = String, Path)),
+#[utoipa::path(get, path = "/v1/refs/{ref}",
+    operation_id = "get_ref", tag = "ref",
+    params(("ref" = String, Path)),
     responses((status = 200, body = ResolvedRef), (status = "default", body = Problem)))]
 async fn show(
     State(app): State<App>,
@@ -46,7 +48,8 @@ struct Page {
 }
 
 /// Lists the commits that lead to a ref, newest first.
-#[utoipa::path(get, path = "/v1/refs/{ref}/commits", tag = "ref",
+#[utoipa::path(get, path = "/v1/refs/{ref}/commits",
+    operation_id = "list_commits", tag = "ref",
     params(("ref" = String, Path), Page),
     responses((status = 200, body = [Commit]), (status = "default", body = Problem)))]
 async fn commits(
@@ -76,7 +79,8 @@ struct Samples {
 }
 
 /// Answers what differs between two refs: tables, schemas, files, and a few rows.
-#[utoipa::path(get, path = "/v1/refs/{from}/diff/{to}", tag = "ref",
+#[utoipa::path(get, path = "/v1/refs/{from}/diff/{to}",
+    operation_id = "diff_refs", tag = "ref",
     params(("from" = String, Path), ("to" = String, Path), Samples),
     responses((status = 200, body = Diff), (status = "default", body = Problem)))]
 async fn diff(

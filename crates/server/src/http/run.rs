@@ -22,7 +22,9 @@ pub(super) fn routes() -> OpenApiRouter<App> {
 }
 
 /// Runs a project on a branch. With `dry_run` it answers the plan, and nothing runs.
-#[utoipa::path(post, path = "/v1/runs", tag = "run", request_body = RunRequest, responses(
+#[utoipa::path(post, path = "/v1/runs",
+    operation_id = "run_project", tag = "run",
+    request_body = RunRequest, responses(
     (status = 202, description = "The job.", body = Job),
     (status = 200, description = "The plan, for a dry run.", body = RunPlan),
     (status = "default", body = Problem)))]

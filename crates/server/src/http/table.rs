@@ -30,7 +30,8 @@ struct Filter {
 }
 
 /// Lists tables by name.
-#[utoipa::path(get, path = "/v1/refs/{ref}/tables", tag = "table",
+#[utoipa::path(get, path = "/v1/refs/{ref}/tables",
+    operation_id = "list_tables", tag = "table",
     params(("ref" = String, Path), Filter),
     responses((status = 200, body = [Table]), (status = "default", body = Problem)))]
 async fn list(
@@ -42,7 +43,8 @@ async fn list(
 }
 
 /// Describes a table: `name` or `namespace.name`, as written, or else without case.
-#[utoipa::path(get, path = "/v1/refs/{ref}/tables/{table}", tag = "table",
+#[utoipa::path(get, path = "/v1/refs/{ref}/tables/{table}",
+    operation_id = "get_table", tag = "table",
     params(("ref" = String, Path), ("table" = String, Path)),
     responses((status = 200, body = Table), (status = "default", body = Problem)))]
 async fn show(
@@ -58,7 +60,8 @@ async fn show(
 }
 
 /// Drops a table from a branch; commits and branches that had it keep it.
-#[utoipa::path(delete, path = "/v1/branches/{branch}/tables/{table}", tag = "table",
+#[utoipa::path(delete, path = "/v1/branches/{branch}/tables/{table}",
+    operation_id = "drop_table", tag = "table",
     params(("branch" = String, Path), ("table" = String, Path), Removal),
     responses((status = 204), (status = "default", body = Problem)))]
 async fn remove(

@@ -17,7 +17,9 @@ pub(super) fn routes() -> OpenApiRouter<App> {
 }
 
 /// Lists tags by name.
-#[utoipa::path(get, path = "/v1/tags", tag = "tag", params(Filter), responses(
+#[utoipa::path(get, path = "/v1/tags",
+    operation_id = "list_tags", tag = "tag",
+    params(Filter), responses(
     (status = 200, body = [Tag]), (status = "default", body = Problem)))]
 async fn list(
     State(app): State<App>,
@@ -27,7 +29,9 @@ async fn list(
 }
 
 /// Makes a tag.
-#[utoipa::path(post, path = "/v1/tags", tag = "tag", request_body = CreateRef, responses(
+#[utoipa::path(post, path = "/v1/tags",
+    operation_id = "create_tag", tag = "tag",
+    request_body = CreateRef, responses(
     (status = 201, body = Tag), (status = "default", body = Problem)))]
 async fn create(
     State(app): State<App>,
@@ -37,14 +41,18 @@ async fn create(
 }
 
 /// Answers a tag.
-#[utoipa::path(get, path = "/v1/tags/{tag}", tag = "tag", params(("tag" = String, Path)),
+#[utoipa::path(get, path = "/v1/tags/{tag}",
+    operation_id = "get_tag", tag = "tag",
+    params(("tag" = String, Path)),
     responses((status = 200, body = Tag), (status = "default", body = Problem)))]
 async fn show(State(app): State<App>, Segments(name): Segments<String>) -> Answer<Json<Tag>> {
     Ok(Json(app.lake.catalog().tag(&name).await?))
 }
 
 /// Renames a tag.
-#[utoipa::path(patch, path = "/v1/tags/{tag}", tag = "tag", params(("tag" = String, Path)),
+#[utoipa::path(patch, path = "/v1/tags/{tag}",
+    operation_id = "update_tag", tag = "tag",
+    params(("tag" = String, Path)),
     request_body = UpdateRef,
     responses((status = 200, body = Tag), (status = "default", body = Problem)))]
 async fn update(
@@ -65,7 +73,8 @@ async fn update(
 }
 
 /// Deletes a tag.
-#[utoipa::path(delete, path = "/v1/tags/{tag}", tag = "tag",
+#[utoipa::path(delete, path = "/v1/tags/{tag}",
+    operation_id = "delete_tag", tag = "tag",
     params(("tag" = String, Path), Removal),
     responses((status = 204), (status = "default", body = Problem)))]
 async fn remove(

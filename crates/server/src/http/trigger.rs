@@ -22,7 +22,9 @@ pub(super) fn routes() -> OpenApiRouter<App> {
 
 /// Lists triggers by name, as `headwater.toml` has them now; where that cannot be read, the error
 /// says why.
-#[utoipa::path(get, path = "/v1/triggers", tag = "trigger", responses(
+#[utoipa::path(get, path = "/v1/triggers",
+    operation_id = "list_triggers", tag = "trigger",
+    responses(
     (status = 200, body = [TriggerStatus]), (status = "default", body = Problem)))]
 async fn list(State(app): State<App>) -> Answer<Json<Vec<TriggerStatus>>> {
     app.settings.refresh().await;
@@ -46,7 +48,9 @@ struct Filter {
 }
 
 /// Lists events, newest first.
-#[utoipa::path(get, path = "/v1/trigger-events", tag = "trigger", params(Filter), responses(
+#[utoipa::path(get, path = "/v1/trigger-events",
+    operation_id = "list_trigger_events", tag = "trigger",
+    params(Filter), responses(
     (status = 200, body = [TriggerEvent]), (status = "default", body = Problem)))]
 async fn events(
     State(app): State<App>,
@@ -62,7 +66,8 @@ async fn events(
 }
 
 /// Has an event acted on again: one that failed begins anew, one that waits is due at once.
-#[utoipa::path(post, path = "/v1/trigger-events/{event}/replay", tag = "trigger",
+#[utoipa::path(post, path = "/v1/trigger-events/{event}/replay",
+    operation_id = "replay_trigger_event", tag = "trigger",
     params(("event" = String, Path)),
     responses((status = 200, body = TriggerEvent), (status = "default", body = Problem)))]
 async fn replay(

@@ -31,7 +31,9 @@ struct Filter {
 }
 
 /// Sums up what jobs took.
-#[utoipa::path(get, path = "/v1/usage", tag = "usage", params(Filter), responses(
+#[utoipa::path(get, path = "/v1/usage",
+    operation_id = "get_usage", tag = "usage",
+    params(Filter), responses(
     (status = 200, body = [UsageLine]), (status = "default", body = Problem)))]
 async fn usage(
     State(app): State<App>,

@@ -130,14 +130,8 @@ impl Killable {
         let mut command = Command::new(program);
         command.arg(crate::SERVE).arg(project).stdin(Stdio::null());
         let child = command.spawn().expect("a process");
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            if let Some(info) = read_info(project) {
-                return Killable { child, info };
-            }
-            assert!(Instant::now() < deadline, "the server does not start");
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
+        let info = ready(project).await;
+        Killable { child, info }
     }
 
     async fn send(&self, request: Request<Full<Bytes>>) -> Response<Incoming> {
@@ -171,6 +165,26 @@ impl Killable {
     pub fn kill(&mut self) {
         self.child.kill().expect("a signal");
         self.child.wait().expect("an end");
+    }
+}
+
+impl Drop for Killable {
+    fn drop(&mut self) {
+        // A test that failed before it killed its server leaves none behind either.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Waits until the server of another process answers.
+async fn ready(project: &Path) -> ServerInfo {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(info) = read_info(project) {
+            return info;
+        }
+        assert!(Instant::now() < deadline, "the server does not start");
+        tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
 
