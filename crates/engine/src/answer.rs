@@ -1,4 +1,5 @@
-//! What a statement answers: rows as they are computed, what they took, and the commit if one was made.
+//! What a statement answers: rows as they are computed, what they took, and the commit if one was
+//! made.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -84,8 +85,8 @@ impl Metrics {
 
     /// What was taken so far. Elapsed time is not in it: who runs the statement measures that.
     ///
-    /// Rows written are those that went to tables or, where none did, those that were answered. Processor
-    /// time is the sum over the operators of the time they computed.
+    /// Rows written are those that went to tables or, where none did, those that were answered.
+    /// Processor time is the sum over the operators of the time they computed.
     pub fn usage(&self) -> Usage {
         let mut counted = Counted::default();
         for plan in self.plans.lock().iter() {

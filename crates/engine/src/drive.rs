@@ -1,8 +1,8 @@
 //! Running a plan on the engine's threads, away from those that serve the network.
 //!
-//! Batches come through a short queue: a slow reader slows the plan down. Dropping the reader stops the
-//! plan. Where a hash join runs out of memory before the first batch, the plan is made again with
-//! sort-merge joins, which can spill.
+//! Batches come through a short queue: a slow reader slows the plan down. Dropping the reader stops
+//! the plan. Where a hash join runs out of memory before the first batch, the plan is made again
+//! with sort-merge joins, which can spill.
 
 use std::sync::Arc;
 

@@ -1,7 +1,7 @@
 //! The engine of one lake: what all sessions share.
 //!
-//! An [`Engine`] holds the memory and spill limits, the cache of file footers, the threads that compute
-//! and one template of DataFusion's state, so that a session costs next to nothing.
+//! An [`Engine`] holds the memory and spill limits, the cache of file footers, the threads that
+//! compute and one template of DataFusion's state, so that a session costs next to nothing.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -47,8 +47,8 @@ struct Inner {
     threads: Threads,
 }
 
-/// The threads that compute. They are let go without waiting, since the last engine may go inside one
-/// of them.
+/// The threads that compute. They are let go without waiting, since the last engine may go inside
+/// one of them.
 struct Threads(Option<tokio::runtime::Runtime>);
 
 impl Drop for Threads {
@@ -97,7 +97,9 @@ impl Engine {
             threads: Threads(Some(threads)),
             options,
         }));
-        own_tables().into_iter().for_each(|table| engine.add_system_table(table));
+        for table in own_tables() {
+            engine.add_system_table(table);
+        }
         Ok(engine)
     }
 

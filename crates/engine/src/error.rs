@@ -1,8 +1,9 @@
 //! What can go wrong with a statement, and what to do about it.
 //!
-//! [`Error`] is the room's one error type. DataFusion's own errors never leave the room as they are:
-//! `planning_error` turns them into these. Messages name the offending word in backticks and, where the
-//! statement's text is known, the line and column at which it stands.
+//! [`Error`] is the room's one error type. DataFusion's own errors never leave the room as they
+//! are:
+//! `planning_error` turns them into these. Messages name the offending word in backticks and, where
+//! the statement's text is known, the line and column at which it stands.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -225,7 +226,7 @@ fn alternatives(names: &[String]) -> String {
 fn bytes(count: u64) -> String {
     const UNITS: [(&str, u64); 3] = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
     match UNITS.iter().find(|(_, size)| count >= *size) {
-        Some((unit, size)) if count % size == 0 => format!("{} {unit}", count / size),
+        Some((unit, size)) if count.is_multiple_of(*size) => format!("{} {unit}", count / size),
         Some((unit, size)) => format!("{:.1} {unit}", count as f64 / *size as f64),
         None => format!("{count} bytes"),
     }

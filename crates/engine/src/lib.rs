@@ -1,8 +1,9 @@
 //! The `engine` room: SQL over the lake, and the only room that knows DataFusion.
 //!
-//! An [`Engine`] serves one lake; a [`Session`] answers statements at one ref, for one author. Reads go
-//! through native Parquet scans that the tables' manifests plan; writes go through one lake transaction
-//! per statement. A statement or clause that is not honoured is refused by name, never ignored.
+//! An [`Engine`] serves one lake; a [`Session`] answers statements at one ref, for one author.
+//! Reads go through native Parquet scans that the tables' manifests plan; writes go through one
+//! lake transaction per statement. A statement or clause that is not honoured is refused by name,
+//! never ignored.
 //!
 //! Names match as written first, then without case. `"flights@dev"` reads one table at another ref.
 

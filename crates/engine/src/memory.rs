@@ -40,8 +40,8 @@ impl TotalMemory {
     }
 }
 
-/// The memory of one statement: shared fairly among the operators that can spill, and remembered at its
-/// highest.
+/// The memory of one statement: shared fairly among the operators that can spill, and remembered at
+/// its highest.
 #[derive(Debug)]
 pub(crate) struct QueryPool {
     fair: FairSpillPool,

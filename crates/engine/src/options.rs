@@ -42,11 +42,13 @@ pub struct SessionOptions {
     pub namespace: String,
     /// Who asks; the author of what is committed.
     pub author: String,
-    /// Memory a statement may hold before it spills, in bytes; the engine's own figure where none is given.
+    /// Memory a statement may hold before it spills, in bytes; the engine's own figure where none
+    /// is given.
     pub memory_bytes: Option<u64>,
     /// Properties of what is committed.
     pub properties: BTreeMap<String, String>,
-    /// A state to read at, whatever `reference` has moved to since; `reference` still says where to write.
+    /// A state to read at, whatever `reference` has moved to since; `reference` still says where to
+    /// write.
     pub view: Option<View>,
 }
 

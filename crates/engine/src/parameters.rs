@@ -9,9 +9,9 @@ use crate::error::{Error, Position, Result};
 use crate::sql::parse::tokens;
 use crate::sql::table_name::span_start;
 
-/// The statement with every `$name` replaced by its value: text as a string literal, whole numbers as
-/// integers, other numbers as doubles, true and false, null. Lines stay where they are, unless a text
-/// holds line breaks. A parameter without a value is an error with its place.
+/// The statement with every `$name` replaced by its value: text as a string literal, whole numbers
+/// as integers, other numbers as doubles, true and false, null. Lines stay where they are, unless a
+/// text holds line breaks. A parameter without a value is an error with its place.
 pub fn substitute(sql: &str, parameters: &BTreeMap<String, Value>) -> Result<String> {
     let mut text = String::with_capacity(sql.len());
     let lines: Vec<&str> = sql.split_inclusive('\n').collect();

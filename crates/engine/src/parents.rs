@@ -21,8 +21,8 @@ pub struct TableRef {
     pub column: u64,
 }
 
-/// The tables that a query names, each once, common table expressions left out. Anything but a query is
-/// refused, and so is every clause that is not honoured.
+/// The tables that a query names, each once, common table expressions left out. Anything but a
+/// query is refused, and so is every clause that is not honoured.
 pub fn parents(sql: &str) -> Result<Vec<TableRef>> {
     let source = match parse(sql)? {
         Command::Query(source) => source,

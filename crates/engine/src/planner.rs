@@ -1,7 +1,7 @@
 //! From a resolved tree to DataFusion's logical plan.
 //!
-//! DataFusion's own way looks every table up in catalogs of schemas; here the tables of a statement are
-//! known before, so that planning waits for nothing and a session is cheap.
+//! DataFusion's own way looks every table up in catalogs of schemas; here the tables of a statement
+//! are known before, so that planning waits for nothing and a session is cheap.
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -1,5 +1,5 @@
-//! Finding the tables that a statement names: rows registered in the session, tables of the lake at the
-//! session's ref or at their own, system tables.
+//! Finding the tables that a statement names: rows registered in the session, tables of the lake at
+//! the session's ref or at their own, system tables.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -99,7 +99,8 @@ impl<'s> Lookup<'s> {
             return self.system(written, at).await;
         }
         let (name, in_default) = (&written.name, namespace == default);
-        // Rows are registered by name, or by namespace and name outside the session's own namespace.
+        // Rows are registered by name, or by namespace and name outside the session's own
+        // namespace.
         let key = if in_default { name.clone() } else { format!("{namespace}.{name}") };
         let local = |exact: bool| {
             let fits = written.reference.is_none() && !self.lake_only;

@@ -69,13 +69,13 @@ impl Session {
 
     /// Answers a statement. A write is committed when this returns.
     pub async fn execute(&self, sql: &str) -> Result<Answer> {
-        self.run_command(parse(sql)?).await
+        Box::pin(self.run_command(parse(sql)?)).await
     }
 
     /// As [`Session::execute`], for queries only: whatever writes is refused.
     pub async fn select(&self, sql: &str) -> Result<Answer> {
         match parse(sql)? {
-            command @ Command::Query(_) => self.run_command(command).await,
+            command @ Command::Query(_) => Box::pin(self.run_command(command)).await,
             other => Err(only_queries(other.name())),
         }
     }
@@ -113,7 +113,7 @@ impl Session {
             Command::ShowTables(namespace) => self.show_tables(namespace).await,
             Command::Describe(table) => self.describe(&table).await,
             Command::CreateTable(table) => self.create_table(*table).await,
-            Command::Insert(rows) => self.insert(rows).await,
+            Command::Insert(rows) => Box::pin(self.insert(*rows)).await,
             Command::DropTables { names, if_exists } => self.drop_tables(&names, if_exists).await,
             Command::CreateNamespace { name, if_not_exists } => {
                 self.create_namespace(&name, if_not_exists).await

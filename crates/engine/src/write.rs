@@ -264,17 +264,14 @@ impl Session {
     async fn target(&self, name: &ObjectName, view: &View) -> Result<(TableName, bool)> {
         let written = self.written(name)?;
         let namespace = written.namespace.unwrap_or_default();
-        let namespace = match spelled_namespace(view, &namespace).await? {
-            Some(spelled) => spelled,
-            None => {
-                let namespaces = view.namespaces().await?;
-                return Err(Error::NamespaceNotFound {
-                    near: near(&namespace, namespaces.iter().map(|known| known.name.as_str())),
-                    namespace,
-                    reference: view.spec().to_string(),
-                    position: position(name),
-                });
-            }
+        let Some(namespace) = spelled_namespace(view, &namespace).await? else {
+            let namespaces = view.namespaces().await?;
+            return Err(Error::NamespaceNotFound {
+                near: near(&namespace, namespaces.iter().map(|known| known.name.as_str())),
+                namespace,
+                reference: view.spec().to_string(),
+                position: position(name),
+            });
         };
         match view.state().find_table(&namespace, &written.name).await? {
             Some((table, _)) => Ok((table, true)),

@@ -1,7 +1,10 @@
 //! Runs the scripts of `tests/sql`, each in a lake of its own.
 //!
-//! Beside SQL a script may say `!branch dev` (make a branch of `main`), `!ref dev` (go on at that ref),
+//! Beside SQL a script may say `!branch dev` (make a branch of `main`), `!ref dev` (go on at that
+//! ref),
 //! `!tag v1`, `!protect main` and `!namespace sales` (where bare names lie from then on).
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::fmt;
 use std::path::{Path, PathBuf};

@@ -1,5 +1,7 @@
-//! TPC-H through our tables against DataFusion on the same files: the same plans and the same answers,
-//! whatever our statistics, our labels and our name matching do.
+//! TPC-H through our tables against DataFusion on the same files: the same plans and the same
+//! answers, whatever our statistics, our labels and our name matching do.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::path::PathBuf;
 

@@ -1,5 +1,5 @@
-//! Columns by field id. A file says which id each of its columns has; a table says which name and type
-//! that id has now. Between the two lie renames, additions, drops and promotions.
+//! Columns by field id. A file says which id each of its columns has; a table says which name and
+//! type that id has now. Between the two lie renames, additions, drops and promotions.
 
 use std::collections::HashMap;
 use std::sync::Arc;

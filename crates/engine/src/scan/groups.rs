@@ -1,4 +1,5 @@
-//! Which partition reads which files: the largest first, each to the partition with the fewest bytes.
+//! Which partition reads which files: the largest first, each to the partition with the fewest
+//! bytes.
 
 use std::sync::Arc;
 

@@ -1,5 +1,6 @@
-//! What the manifests say about a scan, as the optimiser takes it: exact row and null counts, bounds
-//! that are exact where they are values that occur, and sizes that decide the order of joins.
+//! What the manifests say about a scan, as the optimiser takes it: exact row and null counts,
+//! bounds that are exact where they are values that occur, and sizes that decide the order of
+//! joins.
 
 use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::datatypes::{DataType, Schema, UInt64Type};
@@ -19,7 +20,8 @@ const VARIABLE_BYTES: usize = 16;
 /// How many encoded bytes a compressed byte of a file stands for, about.
 const COMPRESSION: usize = 2;
 
-/// What is known of the columns that a scan reads, over all files and, where they are few, for each.
+/// What is known of the columns that a scan reads, over all files and, where they are few, for
+/// each.
 pub(crate) fn of_scan(
     plan: &ScanPlan,
     schema: &Schema,

@@ -1,5 +1,5 @@
-//! String views: scans produce them, because they are faster to filter, join and group, and answers do
-//! not carry them, because not every reader of Arrow knows them.
+//! String views: scans produce them, because they are faster to filter, join and group, and answers
+//! do not carry them, because not every reader of Arrow knows them.
 
 use std::sync::Arc;
 

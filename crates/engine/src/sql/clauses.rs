@@ -1,8 +1,9 @@
-//! The clauses of a query that are honoured. Each struct of the tree is taken apart in full, so that a
-//! clause that a new sqlparser brings does not compile until someone decides about it.
+//! The clauses of a query that are honoured. Each struct of the tree is taken apart in full, so
+//! that a clause that a new sqlparser brings does not compile until someone decides about it.
 //!
-//! DataFusion parses and then ignores several of these (row locks, samples, time travel); the rest it
-//! refuses in words of its own. Here all of them are refused by name, before anything is planned.
+//! DataFusion parses and then ignores several of these (row locks, samples, time travel); the rest
+//! it refuses in words of its own. Here all of them are refused by name, before anything is
+//! planned.
 
 use datafusion::sql::sqlparser::ast::{
     Cte, CteAsMaterialized, Distinct, Expr, Fetch, GroupByExpr, Ident, Join, JoinConstraint,
@@ -360,13 +361,15 @@ pub(crate) fn constraint(operator: &mut JoinOperator) -> Option<&mut JoinConstra
 /// Checks the body of a query.
 pub(crate) fn set_expr(body: &SetExpr) -> Result<()> {
     match body {
-        SetExpr::Select(_) | SetExpr::Query(_) | SetExpr::Values(_) => Ok(()),
         SetExpr::SetOperation { op: SetOperator::Minus, .. } => Err(Error::Unsupported {
             what: "MINUS".to_owned(),
             hint: Some("Write EXCEPT.".to_owned()),
             position: None,
         }),
-        SetExpr::SetOperation { .. } => Ok(()),
+        SetExpr::Select(_)
+        | SetExpr::Query(_)
+        | SetExpr::Values(_)
+        | SetExpr::SetOperation { .. } => Ok(()),
         SetExpr::Insert(_) => Err(Error::unsupported("INSERT inside a query")),
         SetExpr::Update(_) => Err(Error::unsupported("UPDATE")),
         SetExpr::Delete(_) => Err(Error::unsupported("DELETE")),
@@ -375,8 +378,8 @@ pub(crate) fn set_expr(body: &SetExpr) -> Result<()> {
     }
 }
 
-/// Refuses a word that begins a clause in the place of a column: sqlparser reads `SELECT a + FROM t` as
-/// the sum of `a` and a column `FROM`, named `t`.
+/// Refuses a word that begins a clause in the place of a column: sqlparser reads `SELECT a + FROM
+/// t` as the sum of `a` and a column `FROM`, named `t`.
 pub(crate) fn no_clause_word(ident: &Ident) -> Result<()> {
     const WORDS: [&str; 8] =
         ["FROM", "WHERE", "SELECT", "HAVING", "UNION", "INTERSECT", "WHEN", "THEN"];

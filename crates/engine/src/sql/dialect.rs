@@ -1,7 +1,7 @@
 //! The SQL that is understood: sqlparser's generic dialect, with what DuckDB's users write.
 //!
-//! It parses more than is honoured, on purpose: what parses can be refused by name, and what does not
-//! is only a syntax error.
+//! It parses more than is honoured, on purpose: what parses can be refused by name, and what does
+//! not is only a syntax error.
 
 use std::any::TypeId;
 

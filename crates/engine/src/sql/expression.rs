@@ -1,6 +1,7 @@
 //! The expressions that are honoured, and the parts of each.
 //!
-//! [`children`] is the one list: what it does not name is refused by name, for every pass over a tree.
+//! [`children`] is the one list: what it does not name is refused by name, for every pass over a
+//! tree.
 
 use datafusion::sql::sqlparser::ast::{
     AccessExpr, CastKind, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentClause,
@@ -28,12 +29,16 @@ pub(crate) type Visit<'v> = dyn FnMut(Node<'_>) -> Result<()> + 'v;
 
 /// Visits the direct parts of an expression, and refuses what is not honoured.
 ///
-/// A chain of operators counts as one expression, however long: `a OR b OR c` has the parts a, b and c.
+/// A chain of operators counts as one expression, however long: `a OR b OR c` has the parts a, b
+/// and c.
 pub(crate) fn children(expr: &mut Expr, visit: &mut Visit<'_>) -> Result<()> {
     match expr {
         Expr::BinaryOp { .. } => operator_chain(expr, visit),
-        Expr::Identifier(_) | Expr::CompoundIdentifier(_) | Expr::Value(_) => Ok(()),
-        Expr::TypedString(_) | Expr::Wildcard(_) => Ok(()),
+        Expr::Identifier(_)
+        | Expr::CompoundIdentifier(_)
+        | Expr::Value(_)
+        | Expr::TypedString(_)
+        | Expr::Wildcard(_) => Ok(()),
         Expr::QualifiedWildcard(name, _) => visit(Node::Wildcard(name)),
         Expr::IsFalse(inner)
         | Expr::IsNotFalse(inner)
@@ -49,11 +54,10 @@ pub(crate) fn children(expr: &mut Expr, visit: &mut Visit<'_>) -> Result<()> {
         | Expr::Ceil { expr: inner, .. }
         | Expr::Floor { expr: inner, .. }
         | Expr::Named { expr: inner, .. } => visit(Node::Expr(inner)),
-        Expr::IsDistinctFrom(left, right) | Expr::IsNotDistinctFrom(left, right) => {
-            visit(Node::Expr(left))?;
-            visit(Node::Expr(right))
-        }
-        Expr::AnyOp { left, right, .. } | Expr::AllOp { left, right, .. } => {
+        Expr::IsDistinctFrom(left, right)
+        | Expr::IsNotDistinctFrom(left, right)
+        | Expr::AnyOp { left, right, .. }
+        | Expr::AllOp { left, right, .. } => {
             visit(Node::Expr(left))?;
             visit(Node::Expr(right))
         }
@@ -99,8 +103,7 @@ pub(crate) fn children(expr: &mut Expr, visit: &mut Visit<'_>) -> Result<()> {
         }
         Expr::Interval(interval) => visit(Node::Expr(&mut interval.value)),
         Expr::Array(array) => all(&mut array.elem, visit),
-        Expr::Tuple(values) => all(values, visit),
-        Expr::Struct { values, .. } => all(values, visit),
+        Expr::Tuple(values) | Expr::Struct { values, .. } => all(values, visit),
         Expr::GroupingSets(sets) | Expr::Cube(sets) | Expr::Rollup(sets) => {
             sets.iter_mut().try_for_each(|set| all(set, visit))
         }

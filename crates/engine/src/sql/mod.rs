@@ -1,5 +1,5 @@
-//! SQL as text and as a tree, before any table is known: what is parsed, what is refused, which tables
-//! are named, and how names are matched.
+//! SQL as text and as a tree, before any table is known: what is parsed, what is refused, which
+//! tables are named, and how names are matched.
 //!
 //! Nothing here reads the lake or plans; `session` joins this with the tables that are found.
 

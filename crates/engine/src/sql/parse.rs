@@ -88,7 +88,7 @@ fn foreign_clause(tokens: &[TokenWithSpan]) -> Option<Error> {
     None
 }
 
-/// A parser's error in our words: `expected an expression, found `FROM``.
+/// A parser's error in our words: "expected an expression, found `FROM`".
 fn syntax(error: ParserError) -> Error {
     match error {
         ParserError::RecursionLimitExceeded => {

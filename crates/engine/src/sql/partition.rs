@@ -1,5 +1,5 @@
-//! `PARTITIONED BY (day(ts), origin)`, which no dialect of sqlparser reads with transforms: it is cut out
-//! of the words of a CREATE TABLE before the rest is parsed.
+//! `PARTITIONED BY (day(ts), origin)`, which no dialect of sqlparser reads with transforms: it is
+//! cut out of the words of a CREATE TABLE before the rest is parsed.
 
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};

@@ -1,9 +1,9 @@
 //! The second pass over a query: every name becomes what it stands for.
 //!
-//! Tables become the two-part names under which the planner finds them, each with an alias that labels
-//! its columns; columns, aliases, windows and common table expressions become the spelling of their
-//! definition. What cannot be found is refused here, with its place in the text, unless only the planner
-//! can know the name. After this pass names match exactly.
+//! Tables become the two-part names under which the planner finds them, each with an alias that
+//! labels its columns; columns, aliases, windows and common table expressions become the spelling
+//! of their definition. What cannot be found is refused here, with its place in the text, unless
+//! only the planner can know the name. After this pass names match exactly.
 
 use std::collections::HashMap;
 
@@ -571,7 +571,8 @@ fn spell_column(ident: &mut Ident, columns: &Columns) -> Result<()> {
     }
 }
 
-/// The name that a select list gives an expression without an alias; none where the planner makes one.
+/// The name that a select list gives an expression without an alias; none where the planner makes
+/// one.
 fn output_name(expr: &Expr) -> Option<String> {
     match expr {
         Expr::Identifier(ident) => Some(ident.value.clone()),

@@ -66,8 +66,8 @@ pub(crate) struct Scope {
 }
 
 impl Scope {
-    /// The spelling of a bare name at this level. Without case, a parameter comes before an alias, and
-    /// an alias before a column.
+    /// The spelling of a bare name at this level. Without case, a parameter comes before an alias,
+    /// and an alias before a column.
     fn bare(&self, written: &str) -> Match<'_> {
         let columns = || self.relations.iter().flat_map(|r| r.columns.names.iter());
         let mut all = self.parameters.iter().chain(&self.aliases).chain(columns());
@@ -125,7 +125,8 @@ impl Scope {
 /// What a dotted name turned out to be.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Path {
-    /// A column of a relation: the relation's label, the column, and how many parts named the relation.
+    /// A column of a relation: the relation's label, the column, and how many parts named the
+    /// relation.
     Column {
         /// The relation's label.
         label: String,

@@ -33,7 +33,7 @@ pub(crate) enum Command {
     /// CREATE TABLE.
     CreateTable(Box<NewTable>),
     /// INSERT INTO.
-    Insert(NewRows),
+    Insert(Box<NewRows>),
     /// DROP TABLE.
     DropTables {
         /// The tables.
@@ -127,7 +127,7 @@ pub(crate) fn command(statement: Statement, partition: Vec<PartitionField>) -> R
         Statement::CreateTable(create) => {
             Ok(Command::CreateTable(Box::new(new_table(create, partition)?)))
         }
-        Statement::Insert(insert) => Ok(Command::Insert(new_rows(insert)?)),
+        Statement::Insert(insert) => Ok(Command::Insert(Box::new(new_rows(insert)?))),
         Statement::ShowTables { terse, history, extended, full, external, show_options } => {
             unset(terse || history || extended || full || external, "a modifier of SHOW TABLES")?;
             Ok(Command::ShowTables(show_namespace(show_options)?))
@@ -427,9 +427,7 @@ fn new_table(create: CreateTable, mut partition: Vec<PartitionField>) -> Result<
     none(sortkey.as_ref(), "SORTKEY")?;
     none(backup, "BACKUP")?;
     unset(or_replace && if_not_exists, "OR REPLACE and IF NOT EXISTS together")?;
-    for column in &columns {
-        column_options(column)?;
-    }
+    columns.iter().try_for_each(column_options)?;
     if query.is_some() && !columns.is_empty() {
         return Err(Error::unsupported("a list of columns in CREATE TABLE AS"));
     }
@@ -513,9 +511,8 @@ fn refusal(statement: &Statement) -> Error {
         other => {
             let two = keywords(other, 2);
             let text = match two.split_once(' ') {
-                Some(("CREATE" | "ALTER" | "DROP" | "SHOW" | "RENAME", _)) => two,
+                Some(("CREATE" | "ALTER" | "DROP" | "SHOW" | "RENAME", _)) | None => two,
                 Some((first, _)) => first.to_owned(),
-                None => two,
             };
             (text.trim_end_matches(';').to_owned(), None)
         }

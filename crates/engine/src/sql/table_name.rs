@@ -1,4 +1,5 @@
-//! A table as a statement names it: `flights`, `ns.flights`, `"flights@dev"`, `"ns.flights@main@3fa9c1d2"`.
+//! A table as a statement names it: `flights`, `ns.flights`, `"flights@dev"`,
+//! `"ns.flights@main@3fa9c1d2"`.
 
 use datafusion::sql::sqlparser::ast::{Ident, ObjectName, ObjectNamePart};
 use datafusion::sql::sqlparser::tokenizer::Span;

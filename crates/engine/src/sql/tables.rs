@@ -22,7 +22,8 @@ pub(crate) struct Mention {
     pub position: Option<Position>,
 }
 
-/// Checks a query in full and lists the tables it names, in the order of the text where that is easy.
+/// Checks a query in full and lists the tables it names, in the order of the text where that is
+/// easy.
 pub(crate) fn inspect(query: &mut Query) -> Result<Vec<Mention>> {
     let mut inspector = Inspector::default();
     inspector.query(query)?;

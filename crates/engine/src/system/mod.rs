@@ -1,7 +1,7 @@
 //! The namespace `system`: Headwater's own state as tables to read.
 //!
-//! The engine brings `branches`, `commits` and `tables`; other rooms add theirs as [`SystemTable`]s.
-//! They are read whole each time, and nobody writes to them.
+//! The engine brings `branches`, `commits` and `tables`; other rooms add theirs as
+//! [`SystemTable`]s. They are read whole each time, and nobody writes to them.
 
 mod branches;
 mod commits;

@@ -65,7 +65,7 @@ impl SystemTable for SystemTables {
             vec![
                 Arc::new(StringArray::from_iter_values(names().map(|name| &name.namespace))),
                 Arc::new(StringArray::from_iter_values(names().map(|name| &name.name))),
-                Arc::new(StringArray::from_iter_values(tables.iter().map(|t| t.id().to_string()))),
+                Arc::new(StringArray::from_iter_values(tables.iter().map(Table::id))),
                 numbers(Table::rows),
                 numbers(Table::files),
                 numbers(Table::bytes),
