@@ -76,7 +76,9 @@ async fn append(report: &mut Report, lake: &Lake, probe: &mut SyncProbe) -> Outc
     let schema = Arc::new(Schema::new(vec![Field::new("value", DataType::Int64, true)]));
     let table = TableName::new("public", "one_row_at_a_time")?;
     let mut transaction = lake.transaction("main", "bench").await?;
-    transaction.create(&table, Arc::clone(&schema), Vec::new(), std::collections::BTreeMap::new()).await?;
+    transaction
+        .create(&table, Arc::clone(&schema), Vec::new(), std::collections::BTreeMap::new())
+        .await?;
     transaction.commit("create").await?;
     let (mut ours, mut reference) = (Vec::new(), Vec::new());
     for index in 0..SAMPLES {

@@ -4,8 +4,8 @@
 //! machine; nothing here asserts on time.
 
 mod commands;
-mod durable;
 mod duckdb;
+mod durable;
 mod report;
 mod sample;
 mod tpch;

@@ -8,13 +8,6 @@ pub fn median(mut samples: Vec<Duration>) -> Duration {
     samples.get(samples.len() / 2).copied().unwrap_or_default()
 }
 
-/// How long some work takes.
-pub fn time<T>(work: impl FnOnce() -> T) -> (Duration, T) {
-    let began = Instant::now();
-    let value = work();
-    (began.elapsed(), value)
-}
-
 /// Appends to a file and syncs it: what one durable write costs on this disk.
 pub struct SyncProbe {
     file: std::fs::File,

@@ -2,9 +2,9 @@
 //! files, and DuckDB on them, taking turns query by query.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use arrow::array::RecordBatchReader;
 use datafusion::prelude::{ParquetReadOptions, SessionConfig, SessionContext};
 use futures::StreamExt;
 use headwater_engine::{Engine, EngineOptions, SessionOptions};
@@ -15,8 +15,8 @@ use tpchgen::generators::{
     PartSuppGenerator, RegionGenerator, SupplierGenerator,
 };
 use tpchgen_arrow::{
-    CustomerArrow, LineItemArrow, NationArrow, OrderArrow, PartArrow, PartSuppArrow,
-    RecordBatchIterator, RegionArrow, SupplierArrow,
+    CustomerArrow, LineItemArrow, NationArrow, OrderArrow, PartArrow, PartSuppArrow, RegionArrow,
+    SupplierArrow,
 };
 
 use crate::Outcome;
@@ -91,13 +91,13 @@ async fn load(lake: &Lake) -> Outcome<()> {
 
 async fn write<S>(lake: &Lake, name: &str, source: S) -> Outcome<()>
 where
-    S: RecordBatchIterator + Send + 'static,
+    S: RecordBatchReader + Send + 'static,
 {
     let began = Instant::now();
-    let schema = Arc::clone(source.schema());
+    let schema = source.schema();
     let table = TableName::new(DEFAULT_NAMESPACE, name)?;
     let mut transaction = lake.transaction("main", "bench").await?;
-    let batches = futures::stream::iter(source.map(Ok)).boxed();
+    let batches = futures::stream::iter(source).boxed();
     transaction.replace(&table, schema, Vec::new(), batches).await?;
     transaction.commit("load").await?;
     eprintln!("loaded {name} in {}", duration(began.elapsed()));
@@ -109,7 +109,7 @@ async fn files(lake: &Lake, name: &str) -> Outcome<Vec<String>> {
     let table = view.table(&TableName::new(DEFAULT_NAMESPACE, name)?).await?;
     let plan = lake.tables().plan(&table, None).await?;
     let path = |location: &str| location.trim_start_matches("file://").to_owned();
-    Ok(plan.files().iter().map(|file| path(file.location())).collect())
+    Ok(plan.files().iter().map(|file| path(&file.location)).collect())
 }
 
 async fn plain_session(lake: &Lake, threads: usize) -> Outcome<SessionContext> {
@@ -137,7 +137,7 @@ async fn duck_views(lake: &Lake, duck: &mut DuckDb) -> Outcome<()> {
 
 async fn ours(engine: &Engine, sql: &str) -> Outcome<Duration> {
     let began = Instant::now();
-    let session = engine.session(SessionOptions::at(RefSpec::main())).await?;
+    let session = engine.session(SessionOptions::at(RefSpec::main()))?;
     let mut answer = session.execute(sql).await?;
     while let Some(batch) = answer.stream.next().await {
         batch?;

@@ -1,6 +1,6 @@
 //! A query's answer as a table: reads the Arrow stream while it comes and lays out its cells.
 
-use arrow::array::RecordBatch;
+use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::{DataType, SchemaRef};
 use arrow::error::ArrowError;
 use arrow::ipc::reader::StreamDecoder;
@@ -40,6 +40,24 @@ impl RowReader {
     pub fn schema(&self) -> Option<SchemaRef> {
         self.decoder.schema()
     }
+}
+
+/// The plans of an `EXPLAIN`, whose lines mean something; none for any other answer.
+pub fn plans(schema: &SchemaRef, batches: &[RecordBatch]) -> Option<Vec<String>> {
+    let names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
+    if names != ["plan_type", "plan"] {
+        return None;
+    }
+    let mut plans = Vec::new();
+    for batch in batches {
+        let columns = batch.columns().iter();
+        let columns: Vec<_> = columns.map(|column| column.as_string_opt::<i32>()).collect();
+        let [Some(kinds), Some(texts)] = columns[..] else { return None };
+        for row in 0..batch.num_rows() {
+            plans.push(format!("{}\n{}", kinds.value(row), texts.value(row)));
+        }
+    }
+    Some(plans)
 }
 
 /// Lays out at most `limit` rows.

@@ -122,6 +122,10 @@ async fn print_table(
     let Some(schema) = reader.schema() else { return Ok(()) };
     let total: usize = reader.batches.iter().map(arrow::array::RecordBatch::num_rows).sum();
     let limit = shown.unwrap_or(u64::MAX);
+    if let Some(plans) = rows::plans(&schema, &reader.batches) {
+        plans.iter().for_each(output::line);
+        return Ok(());
+    }
     if !schema.fields().is_empty() {
         let grid = rows::grid(context.answer_style, &schema, &reader.batches, limit)?;
         output::line(grid.text());
