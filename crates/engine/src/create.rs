@@ -13,7 +13,7 @@ use headwater_tables::{normalise_schema, parse_type};
 use crate::error::{Error, Result};
 use crate::planner;
 use crate::planning_error::Limits;
-use crate::sql::names::{Match, find, near};
+use crate::sql::scope;
 use crate::sql::table_name::span_start;
 
 /// The schema of a list of columns.
@@ -87,22 +87,8 @@ pub(crate) fn partition(
 ) -> Result<Vec<PartitionField>> {
     let spelled = |field: PartitionField| {
         let names = schema.fields().iter().map(|column| column.name().as_str());
-        match find(&field.column, names.clone()) {
-            Match::One(column) => {
-                Ok(PartitionField { column: column.to_owned(), transform: field.transform })
-            }
-            Match::None => Err(Error::ColumnNotFound {
-                near: near(&field.column, names),
-                column: field.column,
-                relations: vec!["the new table".to_owned()],
-                position: None,
-            }),
-            Match::Many(candidates) => Err(Error::Ambiguous {
-                candidates: candidates.into_iter().map(str::to_owned).collect(),
-                name: field.column,
-                position: None,
-            }),
-        }
+        let column = scope::column(&field.column, names, &["the new table"], None)?;
+        Ok(PartitionField { column: column.to_owned(), transform: field.transform })
     };
     fields.into_iter().map(spelled).collect()
 }

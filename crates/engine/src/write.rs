@@ -23,8 +23,11 @@ use crate::scan::plain_schema;
 use crate::session::{Session, plan_statement};
 use crate::sql::clauses::spell;
 use crate::sql::names::{Match, find, near, same_but_case};
+use crate::sql::new_rows::NewRows;
+use crate::sql::new_table::NewTable;
 use crate::sql::resolve::{FoundTable, resolve};
-use crate::sql::statement::{NewRows, NewTable, Source};
+use crate::sql::scope::column;
+use crate::sql::statement::Source;
 use crate::sql::table_name::{WrittenTable, idents, position, span_start};
 use crate::sql::tables::Mention;
 
@@ -322,26 +325,11 @@ fn single(name: &ObjectName) -> Result<String> {
 }
 
 fn spell_columns(columns: &mut [Ident], table: &FoundTable) -> Result<()> {
-    for column in columns {
+    for written in columns {
         let names = table.columns.iter().map(String::as_str);
-        match find(&column.value, names.clone()) {
-            Match::One(spelling) => spell(column, spelling),
-            Match::None => {
-                return Err(Error::ColumnNotFound {
-                    column: column.value.clone(),
-                    relations: vec![table.label.clone()],
-                    near: near(&column.value, names),
-                    position: span_start(column.span),
-                });
-            }
-            Match::Many(candidates) => {
-                return Err(Error::Ambiguous {
-                    name: column.value.clone(),
-                    candidates: candidates.into_iter().map(str::to_owned).collect(),
-                    position: span_start(column.span),
-                });
-            }
-        }
+        let at = span_start(written.span);
+        let spelling = column(&written.value, names, &[&table.label], at)?;
+        spell(written, spelling);
     }
     Ok(())
 }

@@ -7,6 +7,8 @@ pub(crate) mod clauses;
 pub(crate) mod dialect;
 pub(crate) mod expression;
 pub(crate) mod names;
+pub(crate) mod new_rows;
+pub(crate) mod new_table;
 pub(crate) mod parse;
 pub(crate) mod partition;
 pub(crate) mod resolve;

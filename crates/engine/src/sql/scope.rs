@@ -251,20 +251,33 @@ fn column_of(
 ) -> Result<Path> {
     let label = relation.label.clone();
     let names = relation.columns.names.iter().map(String::as_str);
+    match column(written, names, &[&label], at) {
+        Ok(spelling) => Ok(Path::Column { column: spelling.to_owned(), label, parts }),
+        Err(Error::ColumnNotFound { .. }) if relation.columns.open => {
+            Ok(Path::Column { label, column: written.to_owned(), parts })
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// The spelling of a column among the columns of some relations, or the error that says there is none.
+pub(crate) fn column<'a>(
+    written: &str,
+    names: impl Iterator<Item = &'a str> + Clone,
+    relations: &[&str],
+    at: Option<Position>,
+) -> Result<&'a str> {
     match find(written, names.clone()) {
-        Match::One(spelling) => Ok(Path::Column { label, column: spelling.to_owned(), parts }),
+        Match::One(spelling) => Ok(spelling),
+        Match::None => Err(Error::ColumnNotFound {
+            column: written.to_owned(),
+            relations: relations.iter().map(|relation| (*relation).to_owned()).collect(),
+            near: near(written, names),
+            position: at,
+        }),
         Match::Many(candidates) => Err(Error::Ambiguous {
             name: written.to_owned(),
             candidates: candidates.into_iter().map(str::to_owned).collect(),
-            position: at,
-        }),
-        Match::None if relation.columns.open => {
-            Ok(Path::Column { label, column: written.to_owned(), parts })
-        }
-        Match::None => Err(Error::ColumnNotFound {
-            column: written.to_owned(),
-            near: near(written, names),
-            relations: vec![label],
             position: at,
         }),
     }

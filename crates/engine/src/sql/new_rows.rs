@@ -1,0 +1,89 @@
+//! INSERT as it is honoured.
+
+use datafusion::sql::sqlparser::ast::{Ident, Insert, ObjectName, TableObject};
+
+use crate::error::{Error, Result};
+use crate::sql::clauses::{empty, none, unset};
+use crate::sql::statement::Source;
+use crate::sql::table_name::idents;
+
+/// What INSERT asks for.
+#[derive(Debug)]
+pub(crate) struct NewRows {
+    /// The table.
+    pub table: ObjectName,
+    /// The columns, where they are listed.
+    pub columns: Vec<Ident>,
+    /// The rows.
+    pub source: Source,
+    /// The statement without its rows, for the planner.
+    pub statement: Insert,
+}
+
+/// Takes an INSERT in, or refuses what it asks for by name.
+pub(crate) fn new_rows(mut insert: Insert) -> Result<NewRows> {
+    let source = insert.source.take();
+    let statement = insert.clone();
+    let Insert {
+        insert_token: _,
+        optimizer_hints,
+        or,
+        ignore,
+        into: _,
+        table,
+        table_alias,
+        columns,
+        overwrite,
+        source: _,
+        assignments,
+        partitioned,
+        after_columns,
+        has_table_keyword: _,
+        on,
+        returning,
+        output,
+        replace_into,
+        priority,
+        insert_alias,
+        settings,
+        format_clause,
+        multi_table_insert_type,
+        multi_table_into_clauses,
+        multi_table_when_clauses,
+        multi_table_else_clause,
+    } = insert;
+    empty(&optimizer_hints, "an optimizer hint")?;
+    none(or.as_ref(), "INSERT OR …")?;
+    unset(ignore, "INSERT IGNORE")?;
+    none(table_alias.as_ref(), "an alias in INSERT")?;
+    unset(overwrite, "INSERT OVERWRITE")?;
+    empty(&assignments, "INSERT … SET")?;
+    none(partitioned.as_ref(), "PARTITION (…) in INSERT")?;
+    empty(&after_columns, "columns after PARTITION (…)")?;
+    none(on.as_ref(), "ON CONFLICT or ON DUPLICATE KEY")?;
+    none(returning.as_ref(), "RETURNING")?;
+    none(output.as_ref(), "OUTPUT")?;
+    unset(replace_into, "REPLACE INTO")?;
+    none(priority.as_ref(), "INSERT with a priority")?;
+    none(insert_alias.as_ref(), "AS in INSERT")?;
+    none(settings.as_ref(), "SETTINGS")?;
+    none(format_clause.as_ref(), "FORMAT")?;
+    none(multi_table_insert_type.as_ref(), "INSERT into several tables")?;
+    empty(&multi_table_into_clauses, "INSERT into several tables")?;
+    empty(&multi_table_when_clauses, "INSERT into several tables")?;
+    none(multi_table_else_clause.as_ref(), "INSERT into several tables")?;
+    let TableObject::TableName(table) = table else {
+        return Err(Error::unsupported("INSERT into anything but a table"));
+    };
+    let Some(source) = source else { return Err(Error::unsupported("INSERT without rows")) };
+    let columns = column_list(columns)?;
+    Ok(NewRows { table, columns, source: Source::new(source)?, statement })
+}
+
+fn column_list(columns: Vec<ObjectName>) -> Result<Vec<Ident>> {
+    let single = |name: ObjectName| match idents(&name)?.as_slice() {
+        [one] => Ok((*one).clone()),
+        _ => Err(Error::unsupported(format!("`{name}` in a list of columns"))),
+    };
+    columns.into_iter().map(single).collect()
+}

@@ -1,0 +1,190 @@
+//! The relations of FROM: tables, common table expressions, subqueries and functions, each under its
+//! label.
+
+use datafusion::sql::sqlparser::ast::{
+    Ident, Join, JoinConstraint, ObjectName, ObjectNamePart, TableAlias, TableFactor,
+    TableWithJoins,
+};
+use datafusion::sql::sqlparser::tokenizer::Span;
+
+use super::Resolver;
+use crate::error::{Error, Result};
+use crate::sql::clauses::{constraint, spell};
+use crate::sql::names::{Match, find, near, same_but_case};
+use crate::sql::scope::{Columns, Relation};
+use crate::sql::table_name::{WrittenTable, position};
+
+impl Resolver<'_> {
+    pub(super) fn from(&mut self, from: &mut TableWithJoins) -> Result<()> {
+        self.factor(&mut from.relation)?;
+        from.joins.iter_mut().try_for_each(|join| self.join(join))
+    }
+
+    fn join(&mut self, join: &mut Join) -> Result<()> {
+        let before = self.scopes.here().map_or(0, |scope| scope.relations.len());
+        self.factor(&mut join.relation)?;
+        match constraint(&mut join.join_operator) {
+            Some(JoinConstraint::On(expr)) => self.expr(expr),
+            Some(JoinConstraint::Using(columns)) => {
+                columns.iter_mut().try_for_each(|column| self.using(column, before))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Spells a column of USING, which must be spelled alike on both sides.
+    fn using(&mut self, column: &mut ObjectName, before: usize) -> Result<()> {
+        let at = position(column);
+        let Some(ObjectNamePart::Identifier(ident)) = column.0.first_mut() else { return Ok(()) };
+        let Some(scope) = self.scopes.here() else { return Ok(()) };
+        let (left, right) = scope.relations.split_at(before.min(scope.relations.len()));
+        let names = |side: &[Relation]| -> Vec<String> {
+            side.iter().flat_map(|relation| relation.columns.names.iter().cloned()).collect()
+        };
+        let open = scope.relations.iter().any(|relation| relation.columns.open);
+        let mut spellings: Vec<String> = Vec::new();
+        for side in [left, right] {
+            let names = names(side);
+            match find(&ident.value, names.iter().map(String::as_str)) {
+                Match::One(spelling) => spellings.push(spelling.to_owned()),
+                Match::None if open => return Ok(()),
+                Match::None | Match::Many(_) => {
+                    return Err(Error::ColumnNotFound {
+                        column: ident.value.clone(),
+                        near: near(&ident.value, names.iter().map(String::as_str)),
+                        relations: side.iter().map(|r| r.label.clone()).collect(),
+                        position: at,
+                    });
+                }
+            }
+        }
+        if spellings[0] != spellings[1] {
+            return Err(Error::Invalid {
+                message: format!(
+                    "USING needs one spelling, and the two sides have `{}` and `{}`",
+                    spellings[0], spellings[1]
+                ),
+                hint: Some("Join with ON instead.".to_owned()),
+                position: at,
+            });
+        }
+        spell(ident, &spellings[0]);
+        Ok(())
+    }
+
+    fn factor(&mut self, factor: &mut TableFactor) -> Result<()> {
+        match factor {
+            TableFactor::Table { name, alias, args: Some(args), .. } => {
+                self.arguments(&mut args.args)?;
+                self.function_relation(name, alias.as_ref());
+                Ok(())
+            }
+            TableFactor::Function { name, args, alias, .. } => {
+                self.arguments(args)?;
+                self.function_relation(name, alias.as_ref());
+                Ok(())
+            }
+            TableFactor::Table { name, alias, .. } => self.table(name, alias),
+            TableFactor::Derived { lateral, subquery, alias, .. } => {
+                let columns = if *lateral {
+                    self.query(subquery)?
+                } else {
+                    // Only a lateral subquery sees what stands before it in the same FROM.
+                    let here = self.scopes.0.pop();
+                    let columns = self.query(subquery);
+                    self.scopes.0.extend(here);
+                    columns?
+                };
+                self.add(alias.as_ref(), "the subquery", columns);
+                Ok(())
+            }
+            TableFactor::UNNEST { alias, array_exprs, .. } => {
+                self.all(array_exprs)?;
+                self.add(alias.as_ref(), "unnest", Columns::unknown());
+                Ok(())
+            }
+            TableFactor::NestedJoin { table_with_joins, alias } => {
+                self.nested(table_with_joins, alias.as_ref())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn nested(&mut self, from: &mut TableWithJoins, alias: Option<&TableAlias>) -> Result<()> {
+        let before = self.scopes.here().map_or(0, |scope| scope.relations.len());
+        self.from(from)?;
+        if let (Some(scope), Some(alias)) = (self.scopes.here(), alias) {
+            let mut columns = Columns::default();
+            for relation in scope.relations.split_off(before) {
+                columns.extend(&relation.columns);
+            }
+            self.add(Some(alias), "", columns);
+        }
+        Ok(())
+    }
+
+    fn function_relation(&mut self, name: &ObjectName, alias: Option<&TableAlias>) {
+        self.add(alias, &name.to_string(), Columns::unknown());
+    }
+
+    /// Adds a relation under its alias, or under a name of its own.
+    fn add(&mut self, alias: Option<&TableAlias>, own: &str, columns: Columns) {
+        let label = alias.map_or_else(|| own.to_owned(), |alias| alias.name.value.clone());
+        let names = alias.into_iter().flat_map(|alias| &alias.columns);
+        let columns = columns.renamed(names.map(|column| column.name.value.clone()));
+        if let Some(scope) = self.scopes.here() {
+            scope.relations.push(Relation { label, paths: Vec::new(), columns });
+        }
+    }
+
+    fn table(&mut self, name: &mut ObjectName, alias: &mut Option<TableAlias>) -> Result<()> {
+        let written = WrittenTable::of(name)?;
+        if written.namespace.is_none()
+            && written.reference.is_none()
+            && let Some((spelling, columns)) = self.cte(&written.name)
+        {
+            if let Some(ObjectNamePart::Identifier(ident)) = name.0.first_mut() {
+                spell(ident, &spelling);
+            }
+            self.add(alias.as_ref(), &spelling, columns);
+            return Ok(());
+        }
+        let Some(found) = self.tables.get(&written).cloned() else {
+            return Err(Error::Internal { message: format!("`{written}` was not looked up") });
+        };
+        let span = name.0.first().and_then(|p| p.as_ident()).map_or_else(Span::empty, |i| i.span);
+        let quoted = |value: &str| Ident::with_quote_and_span('"', span, value);
+        *name = ObjectName::from(vec![quoted(&found.namespace), quoted(&found.label)]);
+        let columns = Columns::known(found.columns.clone());
+        if alias.is_some() {
+            self.add(alias.as_ref(), &found.label, columns);
+            return Ok(());
+        }
+        let Some(scope) = self.scopes.here() else { return Ok(()) };
+        let taken = scope.relations.iter().any(|relation| relation.label == found.label);
+        let full = format!("{}.{}", found.namespace, found.label);
+        let label = if taken { full } else { found.label.clone() };
+        *alias = Some(TableAlias {
+            explicit: true,
+            name: quoted(&label),
+            columns: Vec::new(),
+            at: None,
+        });
+        let path = |parts: &[&String]| parts.iter().map(|part| (*part).clone()).collect();
+        let paths = vec![
+            path(&[&found.namespace, &found.label]),
+            path(&[&found.label]),
+            path(&[&found.name]),
+            path(&[&found.namespace, &found.name]),
+        ];
+        scope.relations.push(Relation { label, paths, columns });
+        Ok(())
+    }
+
+    /// The common table expression of that name, the innermost first.
+    fn cte(&self, written: &str) -> Option<(String, Columns)> {
+        let exact = self.ctes.iter().rev().find(|(name, _)| name == written);
+        let without_case = || self.ctes.iter().rev().find(|(name, _)| same_but_case(name, written));
+        exact.or_else(without_case).cloned()
+    }
+}

@@ -1,0 +1,275 @@
+//! The second pass over a query: every name becomes what it stands for.
+//!
+//! Tables become the two-part names under which the planner finds them, each with an alias that
+//! labels its columns; columns, aliases, windows and common table expressions become the spelling of
+//! their definition. What cannot be found is refused here, with its place in the text, unless only the
+//! planner can know the name. After this pass names match exactly.
+
+mod from;
+mod projection;
+
+use std::collections::HashMap;
+
+use datafusion::sql::sqlparser::ast::{
+    Distinct, Expr, FunctionArg, GroupByExpr, Ident, LambdaFunction, LimitClause, NamedWindowExpr,
+    OneOrManyWithParens, OrderBy, OrderByExpr, OrderByKind, Query, Select, SetExpr, SetQuantifier,
+    Value, ValueWithSpan, With,
+};
+
+use self::projection::{aliases, first_columns, spell_out_all};
+use crate::error::{Error, Result};
+use crate::sql::clauses::spell;
+use crate::sql::expression::{Node, argument_parts, children, window};
+use crate::sql::scope::{Columns, Path, Relation, Scope, Scopes};
+use crate::sql::table_name::{WrittenTable, span_start};
+
+/// A table as it was found for a statement.
+#[derive(Debug, Clone)]
+pub(crate) struct FoundTable {
+    /// The namespace as it is spelled.
+    pub namespace: String,
+    /// The table as it is spelled, with its ref if one was written.
+    pub label: String,
+    /// The table as it is spelled.
+    pub name: String,
+    /// Its columns.
+    pub columns: Vec<String>,
+}
+
+/// Resolves every name of a query.
+pub(crate) fn resolve(
+    query: &mut Query,
+    tables: &HashMap<WrittenTable, FoundTable>,
+) -> Result<Columns> {
+    Resolver { tables, ctes: Vec::new(), scopes: Scopes::default() }.query(query)
+}
+
+struct Resolver<'t> {
+    tables: &'t HashMap<WrittenTable, FoundTable>,
+    ctes: Vec<(String, Columns)>,
+    scopes: Scopes,
+}
+
+impl Resolver<'_> {
+    fn query(&mut self, query: &mut Query) -> Result<Columns> {
+        let visible = self.ctes.len();
+        if let Some(with) = &mut query.with {
+            self.with(with)?;
+        }
+        let columns = match &mut *query.body {
+            SetExpr::Select(select) => self.select(select, query.order_by.as_mut())?,
+            body => {
+                let columns = self.set_expr(body)?;
+                if let Some(order_by) = &mut query.order_by {
+                    let relation = Relation {
+                        label: "the result".to_owned(),
+                        paths: Vec::new(),
+                        columns: columns.clone(),
+                    };
+                    self.within(Scope { relations: vec![relation], ..Scope::default() }, |this| {
+                        this.order_by(order_by)
+                    })?;
+                }
+                columns
+            }
+        };
+        if let Some(limit) = &mut query.limit_clause {
+            self.within(Scope::default(), |this| this.limit(limit))?;
+        }
+        self.ctes.truncate(visible);
+        Ok(columns)
+    }
+
+    /// Does something with one more level of names around.
+    fn within<T>(&mut self, scope: Scope, work: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+        self.scopes.0.push(scope);
+        let done = work(self);
+        self.scopes.0.pop();
+        done
+    }
+
+    fn with(&mut self, with: &mut With) -> Result<()> {
+        for cte in &mut with.cte_tables {
+            let name = cte.alias.name.value.clone();
+            let aliases: Vec<String> =
+                cte.alias.columns.iter().map(|column| column.name.value.clone()).collect();
+            let columns = if with.recursive {
+                let declared = match first_columns(&cte.query.body) {
+                    _ if !aliases.is_empty() => Columns::known(aliases.clone()),
+                    Some(names) => Columns::known(names),
+                    None => Columns::unknown(),
+                };
+                self.ctes.push((name.clone(), declared));
+                let columns = self.query(&mut cte.query)?;
+                self.ctes.pop();
+                columns
+            } else {
+                self.query(&mut cte.query)?
+            };
+            self.ctes.push((name, columns.renamed(aliases.into_iter())));
+        }
+        Ok(())
+    }
+
+    fn set_expr(&mut self, body: &mut SetExpr) -> Result<Columns> {
+        match body {
+            SetExpr::Select(select) => self.select(select, None),
+            SetExpr::Query(query) => self.query(query),
+            SetExpr::SetOperation { left, right, set_quantifier, .. } => {
+                let mut columns = self.set_expr(left)?;
+                let right = self.set_expr(right)?;
+                if matches!(
+                    set_quantifier,
+                    SetQuantifier::ByName
+                        | SetQuantifier::AllByName
+                        | SetQuantifier::DistinctByName
+                ) {
+                    columns.extend(&right);
+                }
+                Ok(columns)
+            }
+            SetExpr::Values(values) => {
+                let width = values.rows.first().map_or(0, |row| row.content.len());
+                for row in &mut values.rows {
+                    row.content.iter_mut().try_for_each(|expr| self.expr(expr))?;
+                }
+                Ok(Columns::known((1..=width).map(|n| format!("column{n}")).collect()))
+            }
+            _ => Ok(Columns::unknown()),
+        }
+    }
+
+    fn select(&mut self, select: &mut Select, order_by: Option<&mut OrderBy>) -> Result<Columns> {
+        let windows = select.named_window.iter().map(|window| window.0.value.clone()).collect();
+        self.within(Scope { windows, ..Scope::default() }, |this| {
+            select.from.iter_mut().try_for_each(|from| this.from(from))?;
+            this.option(select.selection.as_mut())?;
+            for definition in &mut select.named_window {
+                match &mut definition.1 {
+                    NamedWindowExpr::WindowSpec(spec) => {
+                        window(spec, &mut |node| this.node(node))?;
+                    }
+                    NamedWindowExpr::NamedWindow(name) => this.window_name(name),
+                }
+            }
+            let columns = this.projection(&mut select.projection)?;
+            let aliases = aliases(&select.projection);
+            if let Some(scope) = this.scopes.here() {
+                scope.aliases = aliases;
+            }
+            if let Some(Distinct::On(exprs)) = &mut select.distinct {
+                this.all(exprs)?;
+            }
+            if let GroupByExpr::Expressions(exprs, _) = &mut select.group_by {
+                this.all(exprs)?;
+            }
+            this.option(select.having.as_mut())?;
+            this.option(select.qualify.as_mut())?;
+            if let Some(order_by) = order_by {
+                spell_out_all(order_by, &select.projection);
+                this.order_by(order_by)?;
+            }
+            Ok(columns)
+        })
+    }
+
+    fn order_by(&mut self, order_by: &mut OrderBy) -> Result<()> {
+        match &mut order_by.kind {
+            OrderByKind::Expressions(keys) => {
+                keys.iter_mut().try_for_each(|OrderByExpr { expr, .. }| self.expr(expr))
+            }
+            OrderByKind::All(_) => Ok(()),
+        }
+    }
+
+    fn limit(&mut self, limit: &mut LimitClause) -> Result<()> {
+        match limit {
+            LimitClause::LimitOffset { limit, offset, limit_by: _ } => {
+                self.option(limit.as_mut())?;
+                self.option(offset.as_mut().map(|offset| &mut offset.value))
+            }
+            LimitClause::OffsetCommaLimit { offset, limit } => {
+                self.expr(offset)?;
+                self.expr(limit)
+            }
+        }
+    }
+
+    fn all(&mut self, exprs: &mut [Expr]) -> Result<()> {
+        exprs.iter_mut().try_for_each(|expr| self.expr(expr))
+    }
+
+    fn option(&mut self, expr: Option<&mut Expr>) -> Result<()> {
+        expr.map_or(Ok(()), |expr| self.expr(expr))
+    }
+
+    fn arguments(&mut self, arguments: &mut [FunctionArg]) -> Result<()> {
+        arguments.iter_mut().try_for_each(|arg| argument_parts(arg, &mut |node| self.node(node)))
+    }
+
+    fn node(&mut self, node: Node<'_>) -> Result<()> {
+        match node {
+            Node::Expr(expr) => self.expr(expr),
+            Node::Query(query) => self.query(query).map(|_| ()),
+            Node::Window(name) => {
+                self.window_name(name);
+                Ok(())
+            }
+            Node::Wildcard(name) => self.wildcard_relation(name).map(|_| ()),
+        }
+    }
+
+    fn expr(&mut self, expr: &mut Expr) -> Result<()> {
+        match expr {
+            Expr::Identifier(ident) => {
+                if let Some(spelling) = self.scopes.column(&ident.value, span_start(ident.span))? {
+                    spell(ident, &spelling);
+                }
+                Ok(())
+            }
+            Expr::CompoundIdentifier(idents) => self.compound(idents),
+            Expr::Lambda(lambda) => self.lambda(lambda),
+            Expr::Value(ValueWithSpan { value: Value::Placeholder(name), span }) => {
+                Err(Error::Parameter {
+                    name: name.trim_start_matches('$').to_owned(),
+                    reason: "has no value",
+                    position: span_start(*span),
+                })
+            }
+            other => children(other, &mut |node| self.node(node)),
+        }
+    }
+
+    fn compound(&mut self, idents: &mut Vec<Ident>) -> Result<()> {
+        let Some(first) = idents.first() else { return Ok(()) };
+        let span = first.span;
+        let parts: Vec<&str> = idents.iter().map(|ident| ident.value.as_str()).collect();
+        match self.scopes.path(&parts, span_start(span))? {
+            Path::Column { label, column, parts } => {
+                spell(&mut idents[parts], &column);
+                let label = Ident::with_quote_and_span('"', span, label);
+                idents.splice(..parts, [label]);
+            }
+            Path::Field(spelling) => spell(&mut idents[0], &spelling),
+            Path::Unknown => {}
+        }
+        Ok(())
+    }
+
+    fn lambda(&mut self, lambda: &mut LambdaFunction) -> Result<()> {
+        let parameters = match &lambda.params {
+            OneOrManyWithParens::One(parameter) => vec![parameter.name.value.clone()],
+            OneOrManyWithParens::Many(parameters) => {
+                parameters.iter().map(|parameter| parameter.name.value.clone()).collect()
+            }
+        };
+        let body = &mut lambda.body;
+        self.within(Scope { parameters, ..Scope::default() }, |this| this.expr(body))
+    }
+
+    fn window_name(&self, name: &mut Ident) {
+        if let Some(spelling) = self.scopes.window(&name.value) {
+            spell(name, &spelling);
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! The select list: what it reads, and the names under which it answers.
+
+use datafusion::sql::sqlparser::ast::{
+    ExcludeSelectItem, Expr, Ident, ObjectName, ObjectNamePart, OrderBy, OrderByExpr, OrderByKind,
+    SelectItem, SelectItemQualifiedWildcardKind, SetExpr, Value, WildcardAdditionalOptions,
+};
+
+use super::Resolver;
+use crate::error::Result;
+use crate::sql::clauses::spell;
+use crate::sql::scope::{Columns, column};
+use crate::sql::table_name::{idents, position, span_start};
+
+impl Resolver<'_> {
+    pub(super) fn projection(&mut self, items: &mut [SelectItem]) -> Result<Columns> {
+        let mut columns = Columns::default();
+        for item in items {
+            match item {
+                SelectItem::UnnamedExpr(expr) => {
+                    self.expr(expr)?;
+                    match output_name(expr) {
+                        Some(name) => columns.names.push(name),
+                        None => columns.open = true,
+                    }
+                }
+                SelectItem::ExprWithAlias { expr, alias } => {
+                    self.expr(expr)?;
+                    columns.names.push(alias.value.clone());
+                }
+                SelectItem::Wildcard(options) => {
+                    let mut all = Columns::default();
+                    for relation in self.scopes.here().iter().flat_map(|s| s.relations.iter()) {
+                        all.extend(&relation.columns);
+                    }
+                    columns.extend(&self.wildcard(options, all)?);
+                }
+                SelectItem::QualifiedWildcard(kind, options) => {
+                    let SelectItemQualifiedWildcardKind::ObjectName(name) = kind else { continue };
+                    let all = self.wildcard_relation(name)?;
+                    columns.extend(&self.wildcard(options, all)?);
+                }
+                SelectItem::ExprWithAliases { .. } => {}
+            }
+        }
+        Ok(columns)
+    }
+
+    /// Spells the table of `t.*` and gives its columns.
+    pub(super) fn wildcard_relation(&mut self, name: &mut ObjectName) -> Result<Columns> {
+        let at = position(name);
+        let parts: Vec<&str> =
+            idents(name)?.into_iter().map(|ident| ident.value.as_str()).collect();
+        let relation = self.scopes.relation(&parts, at)?;
+        let (label, columns) = (relation.label.clone(), relation.columns.clone());
+        *name = ObjectName::from(vec![Ident::with_quote('"', label)]);
+        Ok(columns)
+    }
+
+    /// Spells the columns in a wildcard's options and gives the columns that are left.
+    fn wildcard(
+        &mut self,
+        options: &mut WildcardAdditionalOptions,
+        mut columns: Columns,
+    ) -> Result<Columns> {
+        let mut left_out: Vec<&mut Ident> = Vec::new();
+        if let Some(except) = &mut options.opt_except {
+            left_out.push(&mut except.first_element);
+            left_out.extend(&mut except.additional_elements);
+        }
+        let excluded: Vec<&mut ObjectName> = match &mut options.opt_exclude {
+            Some(ExcludeSelectItem::Single(name)) => vec![name],
+            Some(ExcludeSelectItem::Multiple(names)) => names.iter_mut().collect(),
+            None => Vec::new(),
+        };
+        for name in excluded {
+            if let Some(ObjectNamePart::Identifier(ident)) = name.0.last_mut() {
+                left_out.push(ident);
+            }
+        }
+        for ident in left_out {
+            spell_column(ident, &columns)?;
+            columns.names.retain(|name| *name != ident.value);
+        }
+        for element in options.opt_replace.iter_mut().flat_map(|replace| &mut replace.items) {
+            self.expr(&mut element.expr)?;
+            spell_column(&mut element.column_name, &columns)?;
+        }
+        columns.open |= options.opt_ilike.is_some();
+        Ok(columns)
+    }
+}
+
+/// Writes ORDER BY ALL as the places of the select list, which DataFusion does for columns only.
+pub(super) fn spell_out_all(order_by: &mut OrderBy, items: &[SelectItem]) {
+    let OrderByKind::All(options) = order_by.kind else { return };
+    let wildcard = |item: &SelectItem| {
+        matches!(item, SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..))
+    };
+    if items.iter().any(wildcard) {
+        return;
+    }
+    let key = |place: usize| OrderByExpr {
+        expr: Expr::value(Value::Number(place.to_string(), false)),
+        options,
+        with_fill: None,
+    };
+    order_by.kind = OrderByKind::Expressions((1..=items.len()).map(key).collect());
+}
+
+/// Spells a column in a wildcard's options.
+fn spell_column(ident: &mut Ident, columns: &Columns) -> Result<()> {
+    let names = columns.names.iter().map(String::as_str);
+    if columns.open && !columns.names.contains(&ident.value) {
+        return Ok(());
+    }
+    let spelling = column(&ident.value, names, &[], span_start(ident.span))?;
+    spell(ident, spelling);
+    Ok(())
+}
+
+/// The name that a select list gives an expression without an alias; none where the planner makes
+/// one.
+fn output_name(expr: &Expr) -> Option<String> {
+    match expr {
+        Expr::Identifier(ident) => Some(ident.value.clone()),
+        Expr::CompoundIdentifier(idents) if idents.len() == 2 => {
+            idents.last().map(|ident| ident.value.clone())
+        }
+        Expr::Nested(inner) => output_name(inner),
+        _ => None,
+    }
+}
+
+/// The aliases of a select list.
+pub(super) fn aliases(items: &[SelectItem]) -> Vec<String> {
+    let alias = |item: &SelectItem| match item {
+        SelectItem::ExprWithAlias { alias, .. } => Some(alias.value.clone()),
+        _ => None,
+    };
+    items.iter().filter_map(alias).collect()
+}
+
+/// The columns of a recursive query's first part, where they can be read off it.
+pub(super) fn first_columns(body: &SetExpr) -> Option<Vec<String>> {
+    match body {
+        SetExpr::SetOperation { left, .. } => first_columns(left),
+        SetExpr::Select(select) => select
+            .projection
+            .iter()
+            .map(|item| match item {
+                SelectItem::ExprWithAlias { alias, .. } => Some(alias.value.clone()),
+                SelectItem::UnnamedExpr(expr) => output_name(expr),
+                _ => None,
+            })
+            .collect(),
+        _ => None,
+    }
+}
