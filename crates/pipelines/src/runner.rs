@@ -1,6 +1,6 @@
 //! The runner: plans a project, runs what has anything new to do on a branch of the run's own, and merges.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use headwater_catalog::{EVENT_SCOPE, NewBranch};
@@ -12,7 +12,7 @@ use headwater_model::{
     CommitId, Event, JobId, MergeOutcome, MergeRequest, PROPERTY_EVENT, PROPERTY_JOB, RefSpec,
     RunPlan, RunReport, RunRequest, StepReport, StepStatus, Usage,
 };
-use headwater_store::Unique;
+use headwater_store::{Batch, Unique};
 
 use crate::plan::{self, Plan, PlanOptions};
 use crate::run::{Finished, Run};
@@ -91,6 +91,7 @@ impl Runner {
             .create_branch_with(&work.branch, &from, options)
             .await
             .map_err(|error| Error::other(&error))?;
+        self.create_namespaces(plan, work).await?;
         let strict = work.request.strict.unwrap_or(true);
         let run = Run::new(self, Arc::clone(plan), &work.branch, strict, &work.context);
         let finished = run.execute().await;
@@ -106,7 +107,10 @@ impl Runner {
             });
         }
         let (commit, tables) = self.merge(plan, work, &author, &finished).await?;
-        catalog.delete_branch(&work.branch).await.map_err(|error| Error::other(&error))?;
+        // The run is merged; a branch that stays behind is no reason to call it failed.
+        if let Err(error) = catalog.delete_branch(&work.branch).await {
+            tracing::warn!("the branch `{}` of a merged run stays behind: {error}", work.branch);
+        }
         Ok(work.report(plan, finished.reports, commit, tables))
     }
 
@@ -145,14 +149,45 @@ impl Runner {
             }),
             MergeOutcome::UpToDate => {
                 // No table changed, so that there was no commit for the checks to go with.
-                if !with.is_empty() {
-                    let store = self.lake().store();
-                    store.apply(with).await.map_err(|error| Error::other(&error))?;
-                }
+                self.remember(with).await?;
                 Ok((None, tables))
             }
             MergeOutcome::FastForward | MergeOutcome::Merged => Ok((Some(report.commit), tables)),
         }
+    }
+
+    /// Stores what there was no commit for. An event that was stored by an earlier try is done.
+    async fn remember(&self, with: Batch) -> Result<()> {
+        if with.is_empty() {
+            return Ok(());
+        }
+        match self.lake().store().apply(with).await {
+            Ok(_) => Ok(()),
+            Err(headwater_store::Error::NotUnique { scope, .. }) if scope == EVENT_SCOPE => Ok(()),
+            Err(error) => Err(Error::other(&error)),
+        }
+    }
+
+    /// Makes the namespaces of the models' tables before any step, so that no two steps make the same one.
+    async fn create_namespaces(&self, plan: &Plan, work: &Work) -> Result<()> {
+        let known = plan.view.namespaces().await.map_err(|error| Error::other(&error))?;
+        let steps = plan.project.steps.iter().filter(|step| step.is_materialized());
+        let wanted: BTreeSet<&str> = steps.map(|step| step.table.namespace.as_str()).collect();
+        let missing: Vec<&str> = wanted
+            .into_iter()
+            .filter(|name| known.iter().all(|namespace| namespace.name != *name))
+            .collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let author = work.author();
+        let transaction = self.lake().transaction(&work.branch, &author).await;
+        let mut transaction = transaction.map_err(|error| Error::other(&error))?;
+        for name in missing {
+            transaction.create_namespace(name, BTreeMap::new());
+        }
+        let made = transaction.commit("Namespaces of the models").await;
+        made.map(drop).map_err(|error| Error::other(&error))
     }
 
     /// Marks the branch of a run that was interrupted, if it got that far.

@@ -116,7 +116,11 @@ fn reference(trigger: &Trigger) -> Result<Option<RefSpec>, Problem> {
 
 /// A source of a schedule's import, which is relative to the project's root.
 fn absolute(project: &Path, source: &str) -> String {
-    project.join(source).to_string_lossy().into_owned()
+    let is_pattern = source.contains(['*', '?', '[', '{']);
+    let project = project.to_string_lossy();
+    // Only what the project says is a pattern; the folder it lies in is not.
+    let project = if is_pattern { globset::escape(&project) } else { project.into_owned() };
+    Path::new(&project).join(source).to_string_lossy().into_owned()
 }
 
 /// A part's report; null where an earlier try had committed it already.

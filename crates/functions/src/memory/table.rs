@@ -17,7 +17,7 @@ use arrow::error::ArrowError;
 use arrow::ipc::convert::fb_to_schema;
 use arrow::ipc::reader::{FileDecoder, read_footer_length};
 use arrow::ipc::writer::FileWriter;
-use arrow::ipc::{Block, root_as_footer};
+use arrow::ipc::{Block, root_as_footer, root_as_message};
 use futures::{Stream, StreamExt};
 
 use crate::Result;
@@ -131,13 +131,35 @@ fn read(file: &Buffer) -> Result<(SchemaRef, Vec<RecordBatch>), ArrowError> {
     let schema = Arc::new(fb_to_schema(schema));
     let mut decoder = FileDecoder::new(schema.clone(), footer.version());
     for block in footer.dictionaries().into_iter().flatten() {
-        decoder.read_dictionary(block, &slice(file, block)?)?;
+        let bytes = slice(file, block)?;
+        refuse_compression(block, &bytes)?;
+        decoder.read_dictionary(block, &bytes)?;
     }
     let mut batches = Vec::new();
     for block in footer.recordBatches().into_iter().flatten() {
-        batches.extend(decoder.read_record_batch(block, &slice(file, block)?)?);
+        let bytes = slice(file, block)?;
+        refuse_compression(block, &bytes)?;
+        batches.extend(decoder.read_record_batch(block, &bytes)?);
     }
     Ok((schema, batches))
+}
+
+/// Compressed bodies say how long they will be, and whoever unpacks them must believe it. Workers write
+/// none, so that one with any is refused before it is looked at.
+fn refuse_compression(block: &Block, bytes: &Buffer) -> Result<(), ArrowError> {
+    const MARKED: [u8; 4] = [0xff; 4];
+    let malformed = || ArrowError::IpcError("a message is malformed".to_owned());
+    let metadata = usize::try_from(block.metaDataLength()).map_err(|_| malformed())?;
+    let metadata = bytes.get(..metadata).ok_or_else(malformed)?;
+    let prefix = if metadata.starts_with(&MARKED) { 8 } else { 4 };
+    let message = metadata.get(prefix..).ok_or_else(malformed)?;
+    let message = root_as_message(message).map_err(|_| malformed())?;
+    let dictionary = message.header_as_dictionary_batch().and_then(|batch| batch.data());
+    let batch = message.header_as_record_batch().or(dictionary);
+    if batch.is_some_and(|batch| batch.compression().is_some()) {
+        return Err(ArrowError::IpcError("a message is compressed".to_owned()));
+    }
+    Ok(())
 }
 
 /// The bytes of a block: its metadata and its body.

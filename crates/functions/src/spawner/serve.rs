@@ -86,7 +86,7 @@ impl Serve {
     /// Tries to make a sandbox, and tells the server how that went.
     fn probe(&mut self) {
         let mut error = self.try_sandbox();
-        if error.is_some() && self.means == Means::Root {
+        if error.is_some() && self.means == Means::Root && !is_real_root() {
             self.means = Means::UserNamespace;
             error = self.try_sandbox().and(error);
         }
@@ -358,11 +358,18 @@ fn decode(status: i32) -> Exit {
     }
 }
 
+/// Whether user 0 here is user 0 of the machine: then a user namespace would not make it anyone less.
+fn is_real_root() -> bool {
+    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    map.split_whitespace().take(2).eq(["0", "0"])
+}
+
 fn read_note(status: &OwnedFd) -> Option<Note> {
     let _ = rustix::io::ioctl_fionbio(status, true);
     let mut bytes = [0; 4096];
     let length = rustix::io::read(status, &mut bytes).ok()?;
-    serde_json::from_slice(bytes.get(..length)?).ok()
+    // A program that could not be started says so first; that its process ended is said after.
+    serde_json::Deserializer::from_slice(bytes.get(..length)?).into_iter().next()?.ok()
 }
 
 fn not_started(step: String, error: &io::Error) -> Ended {

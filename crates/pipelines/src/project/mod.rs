@@ -64,7 +64,7 @@ impl Project {
             let namespace = &manifest.defaults.namespace;
             match path.rsplit_once('.').map(|(_, ending)| ending) {
                 Some("sql") => steps.push(sql::parse(&source, namespace)?),
-                Some("py") => steps.extend(python::parse(&source, namespace, files)?),
+                Some("py") => steps.extend(deeply(|| python::parse(&source, namespace, files))?),
                 _ => {}
             }
         }
@@ -107,4 +107,23 @@ fn check_duplicates(steps: &[Step]) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// The stack for reading code, of which only what is used is ever backed by memory.
+const STACK_BYTES: usize = 1 << 30;
+
+/// Runs a reader of code on a stack of its own: syntax trees are as deep as whoever wrote the code liked,
+/// and a server must not end by that.
+fn deeply<T: Send>(read: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+    let failed = || {
+        headwater_model::Problem::new(
+            headwater_model::ErrorCode::Internal,
+            "the project's code cannot be read now",
+        )
+    };
+    std::thread::scope(|scope| {
+        let reader = std::thread::Builder::new().stack_size(STACK_BYTES);
+        let reader = reader.spawn_scoped(scope, read).map_err(|_| failed())?;
+        reader.join().map_err(|_| failed())?
+    })
 }

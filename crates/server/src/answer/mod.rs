@@ -9,7 +9,7 @@ mod names;
 
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
+use arrow::array::{RecordBatch, RecordBatchOptions};
 use arrow::datatypes::{Schema, SchemaRef};
 use arrow::error::ArrowError;
 use arrow::ipc::writer::StreamWriter;
@@ -104,11 +104,11 @@ impl Encoder {
                 Ok(std::mem::take(writer.get_mut()).into())
             }
             Encoder::Json(schema, writer) => {
-                writer.write(&batch.clone().with_schema(schema.clone())?)?;
+                writer.write(&with_names(batch, schema)?)?;
                 Ok(std::mem::take(writer.get_mut()).into())
             }
             Encoder::Ndjson(schema, writer) => {
-                writer.write(&batch.clone().with_schema(schema.clone())?)?;
+                writer.write(&with_names(batch, schema)?)?;
                 Ok(std::mem::take(writer.get_mut()).into())
             }
             Encoder::Csv(writer) => writer.batch(batch),
@@ -148,6 +148,12 @@ fn renamed(schema: &Schema, names: Vec<String>) -> SchemaRef {
         })
         .collect();
     Arc::new(Schema::new_with_metadata(fields, schema.metadata().clone()))
+}
+
+/// The batch under names of which no two are alike, as JSON objects need them.
+fn with_names(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, ArrowError> {
+    let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+    RecordBatch::try_new_with_options(schema.clone(), batch.columns().to_vec(), &options)
 }
 
 #[cfg(test)]
