@@ -65,9 +65,8 @@ fn field(state: &SessionState, column: ColumnDef, limits: Limits) -> Result<Fiel
 fn icebergs_own(data_type: &DataType) -> Option<arrow::datatypes::DataType> {
     let text = match data_type {
         DataType::Custom(name, arguments) if arguments.is_empty() => {
-            name.to_string().to_lowercase()
+            Some(name.to_string().to_lowercase()).filter(|name| name != "uuid")?
         }
-        DataType::Uuid => "uuid".to_owned(),
         DataType::Binary(None) => "binary".to_owned(),
         DataType::Timestamp(_, TimezoneInfo::Tz | TimezoneInfo::WithTimeZone) => {
             "timestamptz".to_owned()

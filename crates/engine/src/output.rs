@@ -14,10 +14,16 @@ use crate::drive::Running;
 use crate::error::Result;
 use crate::planning_error::Limits;
 use crate::scan::{plain_batch, plain_schema};
+use crate::sql::resolve::OutputNames;
 
 /// A running plan as an answer: without string views, its errors in our words.
-pub(crate) fn answer(running: Running, metrics: Arc<Metrics>, limits: Limits) -> Answer {
-    let schema = plain_schema(&running.schema);
+pub(crate) fn answer(
+    running: Running,
+    names: &OutputNames,
+    metrics: Arc<Metrics>,
+    limits: Limits,
+) -> Answer {
+    let schema = names.apply(&plain_schema(&running.schema));
     let counted = Arc::clone(&metrics);
     let target = SchemaRef::clone(&schema);
     let stream = running.stream.map(move |batch| {

@@ -146,6 +146,11 @@ impl ContextProvider for Context<'_> {
     }
 }
 
+/// Whether a function takes one row at a time: neither an aggregate nor a window function.
+pub(crate) fn is_scalar(state: &SessionState, name: &str) -> bool {
+    state.scalar_functions().contains_key(name) || state.higher_order_functions().contains_key(name)
+}
+
 /// The rows of a planned INSERT, in the table's columns.
 pub(crate) fn rows_of(plan: LogicalPlan) -> Result<LogicalPlan> {
     match plan {

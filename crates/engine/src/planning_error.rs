@@ -210,11 +210,15 @@ fn plan_error(message: &str) -> Error {
         Some(rest.split_once(['\'', '"'])?.0.to_owned())
     };
     if let Some(function) = quoted("Invalid function '") {
-        let hint = quoted("Did you mean '").map(|near| format!("Did you mean `{near}`?"));
+        // DataFusion always finds some function, however unlike.
+        let like =
+            quoted("Did you mean '").and_then(|like| near(&function, [like.as_str()].into_iter()));
+        let hint = like.map(|near| format!("Did you mean `{near}`?"));
         let message = format!("there is no function `{function}`");
         return Error::Invalid { message, hint, position: None };
     }
     if let Some(call) = quoted("No function matches the given name and argument types '") {
+        let call = sql_words(&call);
         return Error::Invalid {
             message: format!("there is no form of the function that takes `{call}`"),
             hint: Some("Cast the arguments to the types that the function takes.".to_owned()),
@@ -233,6 +237,7 @@ fn plan_error(message: &str) -> Error {
     if message.contains("require unique expression names") {
         let second = message.split("\" at position").nth(1);
         let named = second.and_then(|text| Some(text.rsplit_once(" AS ")?.1.to_owned()));
+        let named = named.filter(|name| !name.contains(['(', ')', ' ']));
         let which = named.map_or_else(
             || "two columns have the same name".to_owned(),
             |name| format!("there are two columns named `{name}`"),
@@ -260,6 +265,16 @@ fn not_implemented(message: &str) -> Error {
     // What DataFusion prints there is its own tree.
     if text.contains("ast node") {
         return Error::unsupported("this expression");
+    }
+    if text.contains("physical plan does not support logical expression") {
+        let what = if text.contains("Exists(") {
+            "EXISTS outside WHERE"
+        } else if text.contains("InSubquery(") {
+            "IN with a subquery outside WHERE"
+        } else {
+            "this expression here"
+        };
+        return Error::unsupported(what);
     }
     let endings = [" is not supported", " not supported", " not implemented", " are not"];
     let end = endings.iter().filter_map(|ending| text.find(ending)).min().unwrap_or(text.len());
@@ -294,8 +309,79 @@ pub(crate) fn clean(message: &str) -> String {
         text = text.split_once(ending).map_or(text, |(before, _)| before);
     }
     let line: Vec<&str> = text.split_whitespace().collect();
-    lower_first(line.join(" ").trim_end_matches('.'))
+    lower_first(sql_words(&line.join(" ")).trim_end_matches('.'))
 }
+
+/// Arrow's names for types and literals as SQL writes them: `Int64(5)` as `5`, `Utf8View` as
+/// `VARCHAR`.
+fn sql_words(text: &str) -> String {
+    let mut words = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(begin) = rest.find(|c: char| c.is_ascii_alphanumeric()) {
+        words.push_str(&rest[..begin]);
+        rest = &rest[begin..];
+        let end =
+            rest.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).unwrap_or(rest.len());
+        let (word, after) = rest.split_at(end);
+        rest = after;
+        let Some((_, name)) = TYPES.iter().find(|(arrow, _)| *arrow == word) else {
+            words.push_str(word);
+            continue;
+        };
+        match rest.strip_prefix('(').and_then(|inner| inner.split_once(')')) {
+            // `Decimal128(10, 2)` is a type, and `Timestamp(ns)` one with a unit that SQL does not
+            // write.
+            Some((arguments, after)) if word.starts_with("Decimal") => {
+                words.push_str(&format!("{name}({arguments})"));
+                rest = after;
+            }
+            Some((_, after))
+                if matches!(word, "Timestamp" | "Interval" | "Duration" | "Time64") =>
+            {
+                words.push_str(name);
+                rest = after;
+            }
+            Some((value, after)) => {
+                words.push_str(&value.replace('"', "'"));
+                rest = after;
+            }
+            None => words.push_str(name),
+        }
+    }
+    words.push_str(rest);
+    words
+}
+
+/// Arrow's types and SQL's.
+const TYPES: [(&str, &str); 27] = [
+    ("Boolean", "BOOLEAN"),
+    ("Int8", "TINYINT"),
+    ("Int16", "SMALLINT"),
+    ("Int32", "INT"),
+    ("Int64", "BIGINT"),
+    ("UInt8", "TINYINT UNSIGNED"),
+    ("UInt16", "SMALLINT UNSIGNED"),
+    ("UInt32", "INT UNSIGNED"),
+    ("UInt64", "BIGINT UNSIGNED"),
+    ("Float16", "FLOAT"),
+    ("Float32", "FLOAT"),
+    ("Float64", "DOUBLE"),
+    ("Utf8", "VARCHAR"),
+    ("LargeUtf8", "VARCHAR"),
+    ("Utf8View", "VARCHAR"),
+    ("Binary", "BINARY"),
+    ("LargeBinary", "BINARY"),
+    ("BinaryView", "BINARY"),
+    ("Date32", "DATE"),
+    ("Date64", "DATE"),
+    ("Time64", "TIME"),
+    ("Timestamp", "TIMESTAMP"),
+    ("Interval", "INTERVAL"),
+    ("IntervalMonthDayNano", "INTERVAL"),
+    ("Duration", "INTERVAL"),
+    ("Decimal128", "DECIMAL"),
+    ("Decimal256", "DECIMAL"),
+];
 
 #[cfg(test)]
 mod tests {
@@ -328,6 +414,12 @@ mod tests {
         check(
             DataFusionError::Internal("Oh.\nThis issue was likely caused by a bug".into()),
             "the statement failed inside the engine: oh",
+        );
+        check(
+            DataFusionError::Plan(
+                "Cannot coerce Utf8View + Int64(5) and Decimal128(10, 2) to a_Int64.".into(),
+            ),
+            "cannot coerce VARCHAR + 5 and DECIMAL(10, 2) to a_Int64",
         );
         let full = std::io::Error::from(ErrorKind::StorageFull);
         check(DataFusionError::IoError(full), "no space is left on the disk to spill to");

@@ -25,7 +25,7 @@ use crate::planning_error::Limits;
 use crate::relations::{Lookup, registered};
 use crate::scan::plain_schema;
 use crate::sql::parse::parse;
-use crate::sql::resolve::resolve;
+use crate::sql::resolve::{OutputNames, resolve};
 use crate::sql::statement::{Command, Source};
 
 /// Statements at one ref, for one author.
@@ -88,8 +88,8 @@ impl Session {
         };
         let run = self.run();
         let view = self.view().await?;
-        let plan = self.plan(&run, source, &view).await?;
-        Ok(plain_schema(plan.schema().as_arrow()))
+        let (plan, names) = self.plan(&run, source, &view).await?;
+        Ok(names.apply(&plain_schema(plan.schema().as_arrow())))
     }
 
     async fn run_command(&self, command: Command) -> Result<Answer> {
@@ -97,18 +97,18 @@ impl Session {
             Command::Query(source) => {
                 let run = self.run();
                 let view = self.view().await?;
-                let plan = self.plan(&run, source, &view).await?;
-                self.answer(run, plan).await
+                let (plan, names) = self.plan(&run, source, &view).await?;
+                self.answer(run, plan, &names).await
             }
             Command::Explain { source, analyze, verbose } => {
                 let run = self.run();
                 let view = self.view().await?;
-                let plan = self.plan(&run, source, &view).await?;
+                let (plan, _) = self.plan(&run, source, &view).await?;
                 let plan = LogicalPlanBuilder::from(plan)
                     .explain(verbose, analyze)
                     .and_then(LogicalPlanBuilder::build)
                     .map_err(|error| run.limits.explain(&error))?;
-                self.answer(run, plan).await
+                self.answer(run, plan, &OutputNames::default()).await
             }
             Command::ShowTables(namespace) => self.show_tables(namespace).await,
             Command::Describe(table) => self.describe(&table).await,
@@ -140,8 +140,14 @@ impl Session {
         }
     }
 
-    /// Looks the tables of a query up, resolves its names and plans it.
-    pub(crate) async fn plan(&self, run: &Run, source: Source, view: &View) -> Result<LogicalPlan> {
+    /// Looks the tables of a query up, resolves its names and plans it. Gives the names under which
+    /// it answers, too.
+    pub(crate) async fn plan(
+        &self,
+        run: &Run,
+        source: Source,
+        view: &View,
+    ) -> Result<(LogicalPlan, OutputNames)> {
         let Source { mut query, mentions } = source;
         let mut lookup = Lookup::new(self, view);
         lookup.add_all(&mentions).await?;
@@ -149,8 +155,9 @@ impl Session {
         let state = run.state.clone();
         let limits = run.limits;
         self.compute(move || {
-            resolve(&mut query, &tables)?;
-            plan_statement(&state, &sources, Statement::Query(query), limits)
+            let names = resolve(&mut query, &tables, &|name| planner::is_scalar(&state, name))?;
+            let plan = plan_statement(&state, &sources, Statement::Query(query), limits)?;
+            Ok((plan, names))
         })
         .await
     }
@@ -165,11 +172,11 @@ impl Session {
     }
 
     /// Runs a plan as an answer.
-    async fn answer(&self, run: Run, plan: LogicalPlan) -> Result<Answer> {
+    async fn answer(&self, run: Run, plan: LogicalPlan, names: &OutputNames) -> Result<Answer> {
         let metrics = Arc::clone(&run.metrics);
         let limits = run.limits;
         let running = self.start(run, plan).await?;
-        Ok(output::answer(running, metrics, limits))
+        Ok(output::answer(running, names, metrics, limits))
     }
 
     /// Starts a plan on the engine's threads.

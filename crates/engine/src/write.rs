@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{Field, Fields, Schema, SchemaRef};
 use arrow::error::ArrowError;
 use datafusion::sql::sqlparser::ast::{Ident, ObjectName, ObjectNamePart, Statement};
 use futures::StreamExt;
@@ -19,7 +19,7 @@ use crate::output;
 use crate::planner;
 use crate::planning_error::Limits;
 use crate::relations::Lookup;
-use crate::scan::plain_schema;
+use crate::scan::{plain_batch, plain_schema};
 use crate::session::{Session, plan_statement};
 use crate::sql::clauses::spell;
 use crate::sql::names::{Match, find, near, same_but_case};
@@ -51,12 +51,12 @@ impl Session {
         }
         let limits = run.limits;
         if let Some(source) = source {
-            let plan = self.plan(&run, source, &view).await?;
+            let (plan, names) = self.plan(&run, source, &view).await?;
             let running = self.start(run, plan).await?;
-            let schema = plain_schema(&running.schema);
+            let schema = nullable(&names.apply(&plain_schema(&running.schema)));
             distinct_names(&schema)?;
             let partition = create::partition(partition, &schema)?;
-            let (rows, kept) = rows(running, limits);
+            let (rows, kept) = rows(running, SchemaRef::clone(&schema), limits);
             let written = if exists {
                 transaction.replace(&table, schema, partition, rows).await
             } else {
@@ -111,7 +111,7 @@ impl Session {
         let state = run.state.clone();
         let plan = self
             .compute(move || {
-                resolve(&mut query, &tables)?;
+                resolve(&mut query, &tables, &|name| planner::is_scalar(&state, name))?;
                 statement.table = datafusion::sql::sqlparser::ast::TableObject::TableName(name);
                 statement.columns = columns
                     .into_iter()
@@ -123,7 +123,8 @@ impl Session {
             })
             .await?;
         let running = self.start(run, plan).await?;
-        let (rows, kept) = rows(running, limits);
+        let schema = plain_schema(&running.schema);
+        let (rows, kept) = rows(running, schema, limits);
         let table = TableName { namespace: found.namespace, name: found.name };
         transaction.append(&table, rows).await.map_err(|error| first(&kept, error))?;
         self.finish(transaction, &format!("insert into {table}"), &metrics).await
@@ -334,6 +335,13 @@ fn spell_columns(columns: &mut [Ident], table: &FoundTable) -> Result<()> {
     Ok(())
 }
 
+/// The columns of CREATE TABLE AS take nulls, even where this query gives none: the next may.
+fn nullable(schema: &SchemaRef) -> SchemaRef {
+    let fields = schema.fields().iter();
+    let fields: Fields = fields.map(|field| Field::clone(field).with_nullable(true)).collect();
+    Arc::new(Schema::new(fields))
+}
+
 /// Refuses columns that a table could not tell apart.
 fn distinct_names(schema: &SchemaRef) -> Result<()> {
     for (index, field) in schema.fields().iter().enumerate() {
@@ -348,11 +356,16 @@ fn distinct_names(schema: &SchemaRef) -> Result<()> {
     Ok(())
 }
 
-/// A running plan as rows to write. What goes wrong in it is kept as it is.
-fn rows(running: Running, limits: Limits) -> (headwater_lake::BatchStream, Kept) {
+/// A running plan as rows of a schema to write. What goes wrong in it is kept as it is.
+fn rows(
+    running: Running,
+    schema: SchemaRef,
+    limits: Limits,
+) -> (headwater_lake::BatchStream, Kept) {
     let kept = Kept::default();
     let keep = Arc::clone(&kept);
     let rows = running.stream.map(move |batch| {
+        let batch = batch.and_then(|batch| Ok(plain_batch(&batch, &schema)?));
         batch.map_err(|error| {
             let error = limits.explain(&error);
             let problem = error.to_problem();

@@ -198,13 +198,15 @@ fn select_item(item: &SelectItem) -> Result<()> {
 fn wildcard(options: &WildcardAdditionalOptions) -> Result<()> {
     let WildcardAdditionalOptions {
         wildcard_token: _,
-        opt_ilike: _,
+        opt_ilike,
         opt_exclude: _,
         opt_except: _,
         opt_replace: _,
         opt_rename,
         opt_alias,
     } = options;
+    // DataFusion takes it in and answers every column.
+    none(opt_ilike.as_ref(), "ILIKE after `*`")?;
     none(opt_rename.as_ref(), "RENAME after `*`")?;
     none(opt_alias.as_ref(), "AS after `*`")
 }

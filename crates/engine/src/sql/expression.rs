@@ -5,8 +5,8 @@
 
 use datafusion::sql::sqlparser::ast::{
     AccessExpr, CastKind, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentClause,
-    FunctionArguments, Ident, OrderByExpr, Query, Subscript, WindowFrame, WindowFrameBound,
-    WindowSpec, WindowType,
+    FunctionArguments, OrderByExpr, Query, Subscript, WindowFrame, WindowFrameBound, WindowSpec,
+    WindowType,
 };
 
 use crate::error::{Error, Result};
@@ -18,8 +18,8 @@ pub(crate) enum Node<'a> {
     Expr(&'a mut Expr),
     /// A subquery.
     Query(&'a mut Query),
-    /// A window's name.
-    Window(&'a mut Ident),
+    /// What a function is computed over.
+    Over(&'a mut WindowType),
     /// The table of `count(t.*)`.
     Wildcard(&'a mut datafusion::sql::sqlparser::ast::ObjectName),
 }
@@ -201,11 +201,7 @@ fn function_parts(function: &mut Function, visit: &mut Visit<'_>) -> Result<()> 
     arguments(args, visit)?;
     option(filter.as_deref_mut(), visit)?;
     order(within_group, visit)?;
-    match over {
-        Some(WindowType::WindowSpec(spec)) => window(spec, visit),
-        Some(WindowType::NamedWindow(name)) => visit(Node::Window(name)),
-        None => Ok(()),
-    }
+    over.as_mut().map_or(Ok(()), |over| visit(Node::Over(over)))
 }
 
 fn arguments(arguments: &mut FunctionArguments, visit: &mut Visit<'_>) -> Result<()> {
@@ -245,12 +241,9 @@ pub(crate) fn argument_parts(argument: &mut FunctionArg, visit: &mut Visit<'_>) 
     }
 }
 
-/// The parts of a window's definition.
+/// The parts of a window's definition, but for the window that it builds on.
 pub(crate) fn window(spec: &mut WindowSpec, visit: &mut Visit<'_>) -> Result<()> {
-    let WindowSpec { window_name, partition_by, order_by, window_frame } = spec;
-    if let Some(name) = window_name {
-        visit(Node::Window(name))?;
-    }
+    let WindowSpec { window_name: _, partition_by, order_by, window_frame } = spec;
     all(partition_by, visit)?;
     order(order_by, visit)?;
     let Some(WindowFrame { units: _, start_bound, end_bound }) = window_frame else {

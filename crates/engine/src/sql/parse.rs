@@ -76,6 +76,7 @@ fn foreign_clause(tokens: &[TokenWithSpan]) -> Option<Error> {
     }
     for (pattern, name) in [
         (&["AS", "MATERIALIZED"][..], "AS MATERIALIZED"),
+        (&["USING", "SAMPLE"], "USING SAMPLE"),
         (&["INSERT", "OR"], "INSERT OR …"),
         (&["REPLACE", "INTO"], "REPLACE INTO"),
         (&["FOR", "NO"], "FOR NO KEY UPDATE"),

@@ -1,6 +1,8 @@
 //! What names mean at one place of a query: the relations of FROM, the aliases of SELECT, the
 //! parameters of a lambda; and the search through them, innermost first.
 
+use datafusion::sql::sqlparser::ast::WindowSpec;
+
 use crate::error::{Error, Position, Result};
 use crate::sql::names::{Match, find, near, same_but_case};
 
@@ -61,8 +63,8 @@ pub(crate) struct Scope {
     pub aliases: Vec<String>,
     /// The parameters of lambdas around the place.
     pub parameters: Vec<String>,
-    /// The names of the SELECT's windows.
-    pub windows: Vec<String>,
+    /// The SELECT's windows, resolved.
+    pub windows: Vec<(String, WindowSpec)>,
 }
 
 impl Scope {
@@ -205,13 +207,19 @@ impl Scopes {
         Err(self.missing_relation(path, at))
     }
 
-    /// The spelling of a window's name.
-    pub(crate) fn window(&self, written: &str) -> Option<String> {
-        let windows = &self.0.last()?.windows;
-        match find(written, windows.iter().map(String::as_str)) {
-            Match::One(spelling) => Some(spelling.to_owned()),
+    /// The window of that name.
+    pub(crate) fn window(&self, written: &str, at: Option<Position>) -> Result<WindowSpec> {
+        let windows = self.0.last().map(|scope| scope.windows.as_slice()).unwrap_or_default();
+        let names = windows.iter().map(|(name, _)| name.as_str());
+        let found = match find(written, names.clone()) {
+            Match::One(spelling) => windows.iter().find(|(name, _)| name == spelling),
             Match::None | Match::Many(_) => None,
-        }
+        };
+        found.map(|(_, spec)| spec.clone()).ok_or_else(|| Error::Invalid {
+            message: format!("there is no window `{written}` in this SELECT"),
+            hint: near(written, names).map(|near| format!("Did you mean `{near}`?")),
+            position: at,
+        })
     }
 
     fn missing(&self, written: &str, at: Option<Position>) -> Error {
@@ -260,7 +268,8 @@ fn column_of(
     }
 }
 
-/// The spelling of a column among the columns of some relations, or the error that says there is none.
+/// The spelling of a column among the columns of some relations, or the error that says there is
+/// none.
 pub(crate) fn column<'a>(
     written: &str,
     names: impl Iterator<Item = &'a str> + Clone,

@@ -4,7 +4,7 @@
 
 use datafusion::sql::sqlparser::ast::{
     Expr, FunctionArg, JoinConstraint, LimitClause, NamedWindowExpr, ObjectName, OrderByKind,
-    Query, Select, SelectItem, SetExpr, TableFactor, TableWithJoins, With,
+    Query, Select, SelectItem, SetExpr, TableFactor, TableWithJoins, WindowType, With,
 };
 
 use crate::error::{Error, Position, Result};
@@ -190,7 +190,8 @@ impl Inspector {
         match node {
             Node::Expr(expr) => self.expr(expr),
             Node::Query(query) => self.query(query),
-            Node::Window(_) | Node::Wildcard(_) => Ok(()),
+            Node::Over(WindowType::WindowSpec(spec)) => window(spec, &mut |node| self.node(node)),
+            Node::Over(WindowType::NamedWindow(_)) | Node::Wildcard(_) => Ok(()),
         }
     }
 }

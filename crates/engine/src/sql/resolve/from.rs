@@ -1,5 +1,5 @@
-//! The relations of FROM: tables, common table expressions, subqueries and functions, each under its
-//! label.
+//! The relations of FROM: tables, common table expressions, subqueries and functions, each under
+//! its label.
 
 use datafusion::sql::sqlparser::ast::{
     Ident, Join, JoinConstraint, ObjectName, ObjectNamePart, TableAlias, TableFactor,

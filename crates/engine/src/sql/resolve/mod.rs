@@ -1,27 +1,30 @@
 //! The second pass over a query: every name becomes what it stands for.
 //!
 //! Tables become the two-part names under which the planner finds them, each with an alias that
-//! labels its columns; columns, aliases, windows and common table expressions become the spelling of
-//! their definition. What cannot be found is refused here, with its place in the text, unless only the
-//! planner can know the name. After this pass names match exactly.
+//! labels its columns; columns, aliases, windows and common table expressions become the spelling
+//! of their definition. What cannot be found is refused here, with its place in the text, unless
+//! only the planner can know the name. After this pass names match exactly.
 
 mod from;
+mod output;
 mod projection;
+mod windows;
 
 use std::collections::HashMap;
 
 use datafusion::sql::sqlparser::ast::{
-    Distinct, Expr, FunctionArg, GroupByExpr, Ident, LambdaFunction, LimitClause, NamedWindowExpr,
-    OneOrManyWithParens, OrderBy, OrderByExpr, OrderByKind, Query, Select, SetExpr, SetQuantifier,
-    Value, ValueWithSpan, With,
+    Distinct, Expr, Function, FunctionArg, FunctionArguments, GroupByExpr, Ident, LambdaFunction,
+    LimitClause, ObjectNamePart, OneOrManyWithParens, OrderBy, OrderByExpr, OrderByKind, Query,
+    Select, SetExpr, SetQuantifier, Value, ValueWithSpan, With,
 };
 
-use self::projection::{aliases, first_columns, spell_out_all};
+pub(crate) use self::output::OutputNames;
+use self::projection::{aliases, first_columns, keys_as_places, spell_out_all};
 use crate::error::{Error, Result};
 use crate::sql::clauses::spell;
-use crate::sql::expression::{Node, argument_parts, children, window};
+use crate::sql::expression::{Node, argument_parts, children};
 use crate::sql::scope::{Columns, Path, Relation, Scope, Scopes};
-use crate::sql::table_name::{WrittenTable, span_start};
+use crate::sql::table_name::{WrittenTable, position, span_start};
 
 /// A table as it was found for a statement.
 #[derive(Debug, Clone)]
@@ -36,16 +39,22 @@ pub(crate) struct FoundTable {
     pub columns: Vec<String>,
 }
 
-/// Resolves every name of a query.
+/// Resolves every name of a query, and gives the names under which it answers.
 pub(crate) fn resolve(
     query: &mut Query,
     tables: &HashMap<WrittenTable, FoundTable>,
-) -> Result<Columns> {
-    Resolver { tables, ctes: Vec::new(), scopes: Scopes::default() }.query(query)
+    is_scalar: &dyn Fn(&str) -> bool,
+) -> Result<OutputNames> {
+    let names = OutputNames::as_written(&query.body);
+    let (ctes, scopes) = (Vec::new(), Scopes::default());
+    Resolver { tables, is_scalar, ctes, scopes }.query(query)?;
+    Ok(names.spelled(&query.body))
 }
 
 struct Resolver<'t> {
     tables: &'t HashMap<WrittenTable, FoundTable>,
+    /// Whether a function takes one row at a time.
+    is_scalar: &'t dyn Fn(&str) -> bool,
     ctes: Vec<(String, Columns)>,
     scopes: Scopes,
 }
@@ -140,18 +149,10 @@ impl Resolver<'_> {
     }
 
     fn select(&mut self, select: &mut Select, order_by: Option<&mut OrderBy>) -> Result<Columns> {
-        let windows = select.named_window.iter().map(|window| window.0.value.clone()).collect();
-        self.within(Scope { windows, ..Scope::default() }, |this| {
+        self.within(Scope::default(), |this| {
             select.from.iter_mut().try_for_each(|from| this.from(from))?;
             this.option(select.selection.as_mut())?;
-            for definition in &mut select.named_window {
-                match &mut definition.1 {
-                    NamedWindowExpr::WindowSpec(spec) => {
-                        window(spec, &mut |node| this.node(node))?;
-                    }
-                    NamedWindowExpr::NamedWindow(name) => this.window_name(name),
-                }
-            }
+            this.windows(std::mem::take(&mut select.named_window))?;
             let columns = this.projection(&mut select.projection)?;
             let aliases = aliases(&select.projection);
             if let Some(scope) = this.scopes.here() {
@@ -168,6 +169,9 @@ impl Resolver<'_> {
             if let Some(order_by) = order_by {
                 spell_out_all(order_by, &select.projection);
                 this.order_by(order_by)?;
+                if matches!(select.distinct, Some(Distinct::Distinct)) {
+                    keys_as_places(order_by, &select.projection);
+                }
             }
             Ok(columns)
         })
@@ -211,10 +215,7 @@ impl Resolver<'_> {
         match node {
             Node::Expr(expr) => self.expr(expr),
             Node::Query(query) => self.query(query).map(|_| ()),
-            Node::Window(name) => {
-                self.window_name(name);
-                Ok(())
-            }
+            Node::Over(over) => self.over(over),
             Node::Wildcard(name) => self.wildcard_relation(name).map(|_| ()),
         }
     }
@@ -235,6 +236,10 @@ impl Resolver<'_> {
                     reason: "has no value",
                     position: span_start(*span),
                 })
+            }
+            Expr::Function(function) if (self.is_scalar)(&function_name(function)) => {
+                only_arguments(function)?;
+                children(expr, &mut |node| self.node(node))
             }
             other => children(other, &mut |node| self.node(node)),
         }
@@ -266,10 +271,36 @@ impl Resolver<'_> {
         let body = &mut lambda.body;
         self.within(Scope { parameters, ..Scope::default() }, |this| this.expr(body))
     }
+}
 
-    fn window_name(&self, name: &mut Ident) {
-        if let Some(spelling) = self.scopes.window(&name.value) {
-            spell(name, &spelling);
+/// A function's name as the planner looks it up.
+fn function_name(function: &Function) -> String {
+    match function.name.0.as_slice() {
+        [ObjectNamePart::Identifier(ident)] if ident.quote_style.is_none() => {
+            ident.value.to_lowercase()
         }
+        [ObjectNamePart::Identifier(ident)] => ident.value.clone(),
+        _ => function.name.to_string(),
+    }
+}
+
+/// Refuses what only aggregate and window functions take. DataFusion drops it for the others.
+fn only_arguments(function: &Function) -> Result<()> {
+    let FunctionArguments::List(list) = &function.args else { return Ok(()) };
+    let clauses = [
+        (function.over.is_some(), "OVER"),
+        (function.filter.is_some(), "FILTER"),
+        (!function.within_group.is_empty(), "WITHIN GROUP"),
+        (function.null_treatment.is_some(), "IGNORE NULLS or RESPECT NULLS"),
+        (list.duplicate_treatment.is_some(), "DISTINCT or ALL"),
+        (!list.clauses.is_empty(), "a clause among the arguments"),
+    ];
+    match clauses.iter().find(|(found, _)| *found) {
+        Some((_, clause)) => Err(Error::Unsupported {
+            what: format!("{clause} with the function `{}`", function.name),
+            hint: Some("It takes one row at a time; use an aggregate or window function.".into()),
+            position: position(&function.name),
+        }),
+        None => Ok(()),
     }
 }

@@ -5,22 +5,36 @@ use datafusion::sql::sqlparser::ast::{
     SelectItem, SelectItemQualifiedWildcardKind, SetExpr, Value, WildcardAdditionalOptions,
 };
 
-use super::Resolver;
+use super::{Resolver, function_name};
 use crate::error::Result;
 use crate::sql::clauses::spell;
+use crate::sql::expression::{Node, children};
 use crate::sql::scope::{Columns, column};
 use crate::sql::table_name::{idents, position, span_start};
 
 impl Resolver<'_> {
     pub(super) fn projection(&mut self, items: &mut [SelectItem]) -> Result<Columns> {
         let mut columns = Columns::default();
+        let mut seen: Vec<String> = Vec::new();
         for item in items {
             match item {
                 SelectItem::UnnamedExpr(expr) => {
+                    let text = text(expr);
                     self.expr(expr)?;
-                    match output_name(expr) {
-                        Some(name) => columns.names.push(name),
-                        None => columns.open = true,
+                    let key = plan_name(expr);
+                    let repeats = seen.iter().filter(|other| **other == key).count();
+                    seen.push(key);
+                    if repeats > 0 {
+                        // DataFusion refuses two columns of one name.
+                        let text = column_under(expr).map_or(text, |column| column.value.clone());
+                        let alias = Ident::with_quote('"', format!("{text}_{}", repeats + 1));
+                        let expr = std::mem::replace(expr, Expr::value(Value::Null));
+                        columns.names.push(alias.value.clone());
+                        *item = SelectItem::ExprWithAlias { expr, alias };
+                    } else if let Some(name) = output_name(expr) {
+                        columns.names.push(name);
+                    } else {
+                        columns.open = true;
                     }
                 }
                 SelectItem::ExprWithAlias { expr, alias } => {
@@ -85,8 +99,30 @@ impl Resolver<'_> {
             self.expr(&mut element.expr)?;
             spell_column(&mut element.column_name, &columns)?;
         }
-        columns.open |= options.opt_ilike.is_some();
         Ok(columns)
+    }
+}
+
+/// Writes the keys of a SELECT DISTINCT that repeat the select list as places in it, which
+/// DataFusion does not find otherwise.
+pub(super) fn keys_as_places(order_by: &mut OrderBy, items: &[SelectItem]) {
+    let OrderByKind::Expressions(keys) = &mut order_by.kind else { return };
+    for key in keys {
+        if matches!(key.expr, Expr::Identifier(_) | Expr::CompoundIdentifier(_) | Expr::Value(_)) {
+            continue;
+        }
+        for (index, item) in items.iter().enumerate() {
+            match item {
+                SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } => {
+                    if *expr == key.expr {
+                        key.expr = Expr::value(Value::Number((index + 1).to_string(), false));
+                        break;
+                    }
+                }
+                // From here on places are unknown.
+                _ => break,
+            }
+        }
     }
 }
 
@@ -116,6 +152,50 @@ fn spell_column(ident: &mut Ident, columns: &Columns) -> Result<()> {
     let spelling = column(&ident.value, names, &[], span_start(ident.span))?;
     spell(ident, spelling);
     Ok(())
+}
+
+/// What two expressions have in common where DataFusion gives them one name: it leaves casts out.
+fn plan_name(expr: &Expr) -> String {
+    match expr {
+        Expr::Cast { expr: inner, .. }
+        | Expr::AtTimeZone { timestamp: inner, .. }
+        | Expr::Nested(inner) => plan_name(inner),
+        other => other.to_string(),
+    }
+}
+
+/// The column that a cast, or a cast of a cast, is of.
+pub(super) fn column_under(expr: &Expr) -> Option<&Ident> {
+    match expr {
+        Expr::Identifier(ident) => Some(ident),
+        Expr::CompoundIdentifier(idents) => idents.last(),
+        Expr::Cast { expr: inner, .. }
+        | Expr::AtTimeZone { timestamp: inner, .. }
+        | Expr::Nested(inner) => column_under(inner),
+        _ => None,
+    }
+}
+
+/// An expression as it is written, with the names of functions small.
+pub(super) fn text(expr: &Expr) -> String {
+    let mut small = expr.clone();
+    small_functions(&mut small);
+    small.to_string()
+}
+
+fn small_functions(expr: &mut Expr) {
+    if let Expr::Function(function) = expr {
+        let name = function_name(function);
+        if let [ObjectNamePart::Identifier(ident)] = function.name.0.as_mut_slice() {
+            ident.value = name;
+        }
+    }
+    let _ = children(expr, &mut |node| {
+        if let Node::Expr(inner) = node {
+            small_functions(inner);
+        }
+        Ok(())
+    });
 }
 
 /// The name that a select list gives an expression without an alias; none where the planner makes
