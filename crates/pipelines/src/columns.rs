@@ -137,7 +137,12 @@ impl Plan {
         let inputs = (std::slice::from_ref(input), std::slice::from_ref(columns));
         let checked = self.check_query(engine, step, &input.query(), inputs.0, inputs.1).await;
         checked.map(|_| ()).map_err(|error| match error {
-            Error::Sql { step, problem, .. } => Error::Sql { step, at: input.at.clone(), problem },
+            Error::Sql { step, mut problem, .. } => {
+                // The place within the query that was made of the filter helps nobody.
+                let place = problem.message.rfind(" (line ").unwrap_or(problem.message.len());
+                problem.message.truncate(place);
+                Error::Sql { step, at: input.at.clone(), problem }
+            }
             other => other,
         })
     }

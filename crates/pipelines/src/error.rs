@@ -356,7 +356,10 @@ fn run_hint(branch: Option<&str>, failures: &[Problem]) -> Option<String> {
     };
     let read = branch.map(|branch| format!("What it wrote can be read on `{branch}`."));
     match (own, read) {
-        (Some(own), Some(read)) => Some(format!("{own} {read}")),
+        (Some(own), Some(read)) => {
+            let end = if own.ends_with(['.', '?', '!']) { "" } else { "." };
+            Some(format!("{own}{end} {read}"))
+        }
         (own, read) => own.or(read),
     }
 }

@@ -6,10 +6,13 @@ use arrow::error::ArrowError;
 use futures::{StreamExt, TryStreamExt};
 use headwater_engine::{Answer, substitute};
 use headwater_model::Usage;
+use parking_lot::Mutex;
 
 use super::output::{self, Output};
 use super::{Done, Run};
 use crate::plan::sql_error;
+use crate::project::located;
+use crate::source::SourceText;
 use crate::step::Step;
 use crate::{Error, Result};
 
@@ -24,12 +27,24 @@ impl Run {
         let metrics = Arc::clone(&answer.metrics);
         let (rows, written, output) = if step.is_materialized() {
             let schema = answer.schema.clone();
-            let stream = answer.stream.map_err(|error| ArrowError::ExternalError(Box::new(error)));
-            let written = self.write(index, step, schema, stream.boxed()).await?;
+            // What the query failed of says more than that the rows to write did not come.
+            let cause = Arc::new(Mutex::new(None));
+            let noted = Arc::clone(&cause);
+            let stream = answer.stream.map_err(move |error| {
+                let failed = ArrowError::ComputeError(error.to_string());
+                *noted.lock() = Some(error);
+                failed
+            });
+            let written = self.write(index, step, schema, stream.boxed()).await;
+            let cause = cause.lock().take();
+            let written = match cause {
+                Some(error) => return Err(runtime_error(step, sql, &error)),
+                None => written?,
+            };
             (written.rows_written, written, Output::Table)
         } else {
             let (rows, output) =
-                collect(answer).await.map_err(|error| sql_error(step, sql, &error))?;
+                collect(answer).await.map_err(|error| runtime_error(step, sql, &error))?;
             (rows, Usage::default(), output)
         };
         let mut usage = metrics.usage();
@@ -52,6 +67,12 @@ impl Run {
         }
         Err(Error::DeclaredColumns { step: step.name.clone(), at: step.at.clone(), difference })
     }
+}
+
+/// What a query failed of while it ran.
+fn runtime_error(step: &Step, sql: &str, error: &headwater_engine::Error) -> Error {
+    let source = SourceText::new(&step.at.file, sql);
+    Run::failed(step, Some(located(&source, error)), error)
 }
 
 async fn collect(answer: Answer) -> headwater_engine::Result<(u64, Output)> {

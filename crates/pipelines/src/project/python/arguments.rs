@@ -1,7 +1,7 @@
 //! The arguments of a call to a member of `headwater`, by name, all of them literal.
 
 use ruff_python_ast::{Arguments, Expr};
-use ruff_text_size::Ranged;
+use ruff_text_size::{Ranged, TextRange};
 
 use super::literal::Literal;
 use crate::source::SourceText;
@@ -11,7 +11,14 @@ use crate::{Error, Location, Result, suggest};
 pub(super) struct Values<'a> {
     call: &'a str,
     source: &'a SourceText<'a>,
-    values: Vec<(&'a str, Literal, usize)>,
+    values: Vec<Value<'a>>,
+}
+
+/// One argument: its name, its value and where that stands.
+struct Value<'a> {
+    name: &'a str,
+    literal: Literal,
+    range: TextRange,
 }
 
 impl<'a> Values<'a> {
@@ -52,14 +59,18 @@ impl<'a> Values<'a> {
             let hint = "Write the value itself: files are read without being run.";
             return Err(Error::invalid(self.at(expression), message, hint));
         };
-        if self.values.iter().any(|(other, ..)| *other == name) {
+        if self.find(name).is_some() {
             let message = format!("`{name}` of `{}` is given twice", self.call);
             return Err(Error::invalid(self.at(expression), message, "Leave one of them out."));
         }
         if literal != Literal::None {
-            self.values.push((name, literal, expression.range().start().to_usize()));
+            self.values.push(Value { name, literal, range: expression.range() });
         }
         Ok(())
+    }
+
+    fn find(&self, name: &str) -> Option<&Value<'a>> {
+        self.values.iter().find(|value| value.name == name)
     }
 
     fn at(&self, node: &impl Ranged) -> Location {
@@ -73,13 +84,11 @@ impl<'a> Values<'a> {
         read: impl Fn(&Literal) -> Option<T>,
         form: &str,
     ) -> Result<Option<T>> {
-        let Some((_, literal, offset)) = self.values.iter().find(|(other, ..)| *other == name)
-        else {
-            return Ok(None);
-        };
-        read(literal).map(Some).ok_or_else(|| {
-            let message = format!("`{name}` of `{}` cannot be this", self.call);
-            Error::invalid(self.source.at(*offset), message, format!("Write it like {form}."))
+        let Some(value) = self.find(name) else { return Ok(None) };
+        read(&value.literal).map(Some).ok_or_else(|| {
+            let text = &self.source.text[value.range];
+            let message = format!("`{name}` of `{}` cannot be `{text}`", self.call);
+            Error::invalid(self.at(&value.range), message, format!("Write it like {form}."))
         })
     }
 
@@ -108,7 +117,6 @@ impl<'a> Values<'a> {
 
     /// Where an argument stands, or else `otherwise`.
     pub fn place(&self, name: &str, otherwise: &Location) -> Location {
-        let found = self.values.iter().find(|(other, ..)| *other == name);
-        found.map_or_else(|| otherwise.clone(), |(.., offset)| self.source.at(*offset))
+        self.find(name).map_or_else(|| otherwise.clone(), |value| self.at(&value.range))
     }
 }

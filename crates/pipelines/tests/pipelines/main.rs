@@ -1,0 +1,12 @@
+//! Projects as people write them: read, refused, planned and run.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot be set up fails by panicking")]
+
+mod flights;
+mod manifest;
+mod planning;
+mod python_models;
+mod python_runs;
+mod runs;
+mod sql_models;
+mod support;

@@ -1,0 +1,247 @@
+//! Runs of Python: what functions see, what they give, and how they fail.
+
+use std::time::Duration;
+
+use headwater_model::{ErrorCode, StepStatus};
+
+use crate::support::{Ran, World, files};
+
+const MANIFEST: &str = "[defaults]\npython = \"3.11\"\n\
+    [parameters]\nleast = { type = \"int\", default = 2 }\n";
+
+async fn world() -> World {
+    let world = World::new().await;
+    let rows =
+        "CREATE TABLE t AS SELECT * FROM (VALUES (1, 'a'), (2, 'b'), (3, 'c')) AS v(id, name)";
+    world.sql("main", &[rows]).await;
+    world
+}
+
+fn refused(ran: &Ran) -> String {
+    ran.refusal().replace(&ran.id.to_string(), "ID")
+}
+
+const MODELS: &str = r#"
+import headwater
+from helpers import double
+
+
+@headwater.model(materialization="replace", columns=["id", "twice"])
+def doubled(
+    t=headwater.Model("T", columns=["id"], filter="id >= $least"),
+    least=headwater.Parameter("least"),
+):
+    print("columns", t.column_names, "at least", least)
+    return [{"id": row["id"], "twice": double(row["id"])} for row in t.to_pylist()]
+
+
+@headwater.model()
+def handed_on(doubled=headwater.Model("doubled"), t=headwater.Model("t")):
+    assert t.num_rows == 3
+    return doubled
+
+
+@headwater.expectation()
+def twice_is_twice(handed_on=headwater.Model("handed_on", columns=["twice", "id"])):
+    assert handed_on.column_names == ["twice", "id"]
+    return all(row["twice"] == 2 * row["id"] for row in handed_on.to_pylist())
+"#;
+
+const SUM: &str =
+    "-- headwater: materialization = replace\nSELECT sum(twice) AS sum FROM handed_on";
+
+#[tokio::test]
+async fn functions_and_queries_read_each_other() {
+    let world = world().await;
+    let helpers = ("models/helpers.py", "def double(x):\n    return 2 * x\n");
+    let project = files(MANIFEST, &[("models/m.py", MODELS), helpers, ("models/sum.sql", SUM)]);
+    let ran = world.run(&project).await;
+    assert_eq!(ran.report().tables, ["doubled", "sum"]);
+    assert_eq!(
+        ran.steps(),
+        "doubled succeeded, handed_on succeeded, sum succeeded, twice_is_twice succeeded"
+    );
+    assert_eq!(ran.printed(), ["doubled models/m.py:11 columns ['id'] at least 2"]);
+    let shown = world.sql("main", &["SELECT sum FROM sum"]).await;
+    assert!(shown.contains("| 10 "), "{shown}");
+    let python = ran.report().steps.iter().find(|step| step.step == "doubled").unwrap();
+    assert!(python.usage.cpu_us > 0 && python.usage.memory_bytes_peak > 0 && python.cost > 0.0);
+    assert_eq!(python.rows, Some(2));
+
+    assert!(world.run(&project).await.all(StepStatus::Unchanged));
+    let mut other = project.clone();
+    let slower = "def double(x):\n    return x + x\n";
+    other.insert("models/helpers.py".to_owned(), slower.to_owned());
+    let reasons = world.plan(&other).await;
+    assert!(reasons.starts_with("doubled: changed code"), "{reasons}");
+    let stricter = world
+        .run_with(&project, |request| {
+            request.parameters.insert("least".to_owned(), "3".to_owned());
+        })
+        .await;
+    assert!(stricter.all(StepStatus::Succeeded));
+    let shown = world.sql("main", &["SELECT sum FROM sum"]).await;
+    assert!(shown.contains("| 6 "), "{shown}");
+}
+
+fn model(body: &str) -> String {
+    format!(
+        "import headwater\n\n@headwater.model()\ndef m(t=headwater.Model(\"t\")):\n    {body}\n"
+    )
+}
+
+#[tokio::test]
+async fn a_function_that_raises_is_told_by_its_own_lines() {
+    let world = world().await;
+    let code = model("import helpers\n    return helpers.fail(t)");
+    let helper = ("models/helpers.py", "def fail(t):\n    raise ValueError('no luck')\n");
+    let ran = world.run(&files(MANIFEST, &[("models/m.py", &code), helper])).await;
+    insta::assert_snapshot!(refused(&ran), @r"
+    function_failed: `m` failed (models/helpers.py:2); `main` is unchanged
+      caused by: ValueError: no luck (models/helpers.py:2)
+      caused by: models/m.py:6 in m: return helpers.fail(t)
+      caused by: models/helpers.py:2 in fail: raise ValueError('no luck')
+      hint: What it wrote can be read on `run/ID`.
+    ");
+    assert_eq!(ran.outcome.unwrap_err().code, ErrorCode::FunctionFailed);
+}
+
+#[tokio::test]
+async fn what_is_no_table_is_refused() {
+    let world = world().await;
+    let ran = world.run(&files(MANIFEST, &[("models/m.py", &model("return 7"))])).await;
+    insta::assert_snapshot!(refused(&ran), @r"
+    function_failed: `m` failed (models/m.py:4); `main` is unchanged
+      caused by: `m` returned `int`, which is not a table: a `pyarrow.Table`, a pandas or polars data frame, or a list of dicts
+      hint: return a table: a `pyarrow.Table`, a pandas or polars data frame, or a list of dicts. What it wrote can be read on `run/ID`.
+    ");
+    let declared = model("return t").replace("model()", "model(columns=[\"id\", \"nam\"])");
+    let ran = world.run(&files(MANIFEST, &[("models/m.py", &declared)])).await;
+    insta::assert_snapshot!(refused(&ran), @r"
+    function_failed: model `m` gave other columns than it declares: `nam` is missing, `name` is not declared (models/m.py:4); `main` is unchanged
+      hint: Change `columns=` or what it returns. What it wrote can be read on `run/ID`.
+    ");
+}
+
+#[tokio::test]
+async fn a_function_that_never_ends_is_ended() {
+    let world = world().await;
+    let endless = model("while True: pass").replace("model()", "model(timeout=\"1s\")");
+    let began = std::time::Instant::now();
+    let ran = world.run(&files(MANIFEST, &[("models/m.py", &endless)])).await;
+    assert!(began.elapsed() < Duration::from_secs(60));
+    insta::assert_snapshot!(refused(&ran), @r"
+    time_limit: `m` failed (models/m.py:4); `main` is unchanged
+      caused by: `m` ran longer than its limit of 1 s, and was at models/m.py:5
+      caused by: models/m.py:5 in m: while True: pass
+      hint: raise `timeout` in the function's decorator or in `[defaults]` of headwater.toml. What it wrote can be read on `run/ID`.
+    ");
+}
+
+#[tokio::test]
+async fn a_failure_stops_what_else_runs() {
+    let world = world().await;
+    let endless = model("while True: pass").replace("def m(", "def endless(");
+    let failing = model("raise KeyError('x')");
+    let project = files(MANIFEST, &[("endless.py", &endless), ("m.py", &failing)]);
+    let began = std::time::Instant::now();
+    let ran = world.run(&project).await;
+    assert!(began.elapsed() < Duration::from_secs(60));
+    assert_eq!(ran.steps(), "endless skipped, m failed");
+}
+
+#[tokio::test]
+async fn packages_that_do_not_exist_are_named() {
+    let world = world().await;
+    let code = model("return t").replace(
+        "@headwater.model()",
+        "@headwater.python(pip={\"pyarrow\": \"999.0\"})\n@headwater.model()",
+    );
+    let ran = world.run(&files(MANIFEST, &[("models/m.py", &code)])).await;
+    let problem = ran.outcome.as_ref().unwrap_err();
+    assert_eq!(problem.code, ErrorCode::EnvironmentFailed);
+    assert!(refused(&ran).contains("999.0"), "{}", refused(&ran));
+}
+
+const CHECKS: &str = r#"
+import headwater
+
+
+@headwater.model(materialization="replace")
+def kept(t=headwater.Model("t")):
+    return t
+
+
+@headwater.expectation()
+def says_no(kept=headwater.Model("kept")):
+    return kept.num_rows > 3
+
+
+@headwater.expectation()
+def asserts(kept=headwater.Model("kept")):
+    assert kept.num_rows > 4, "too few"
+    return True
+
+
+@headwater.expectation()
+def passes(kept=headwater.Model("kept")):
+    return kept.num_rows == 3
+"#;
+
+#[tokio::test]
+async fn expectations_keep_a_run_from_merging_or_warn() {
+    let world = world().await;
+    let project = files(MANIFEST, &[("checks.py", CHECKS)]);
+    let strict = world.run(&project).await;
+    assert_eq!(strict.steps(), "asserts failed, kept succeeded, passes succeeded, says_no failed");
+    let problem = strict.outcome.as_ref().unwrap_err();
+    assert_eq!(problem.code, ErrorCode::ExpectationFailed);
+    let text = refused(&strict);
+    for part in ["expectation `says_no` returned false (checks.py:11)", "AssertionError: too few"] {
+        assert!(text.contains(part), "{text}");
+    }
+    assert!(world.sql("main", &["SELECT * FROM kept"]).await.contains("`kept`"), "not merged");
+
+    let lenient = world.run_with(&project, |request| request.strict = Some(false)).await;
+    assert_eq!(lenient.steps(), "asserts warned, kept succeeded, passes succeeded, says_no warned");
+    let warned: Vec<&str> = lenient
+        .report()
+        .steps
+        .iter()
+        .filter_map(|step| step.error.as_ref().map(|error| error.message.as_str()))
+        .collect();
+    assert_eq!(warned.len(), 2);
+    // What passed is remembered, what warned is checked again.
+    let again = world.run_with(&project, |request| request.strict = Some(false)).await;
+    assert_eq!(again.steps(), "asserts warned, kept unchanged, passes unchanged, says_no warned");
+}
+
+#[tokio::test]
+async fn a_stopped_function_ends_and_the_target_stays() {
+    let world = world().await;
+    let endless = model("while True: pass");
+    let ran = world.run_and_stop(&files(MANIFEST, &[("m.py", &endless)])).await;
+    insta::assert_snapshot!(refused(&ran), @"cancelled: the run was stopped; `main` is unchanged");
+    assert_eq!(world.branches().await, [(format!("run/{}", ran.id), true)]);
+}
+
+#[tokio::test]
+async fn a_child_sees_the_same_whether_its_parent_ran_or_not() {
+    let world = world().await;
+    let code = |more: &str| {
+        format!(
+            "import headwater\nimport pyarrow as pa\n\n\
+             @headwater.model(materialization=\"replace\")\n\
+             def stamps():\n    \
+                 return pa.table({{'at': pa.array([1], pa.timestamp('ns')), 'big': pa.array(['x'], pa.large_string())}})\n\n\
+             @headwater.model(materialization=\"replace\")\n\
+             def child(stamps=headwater.Model(\"stamps\")):\n    \
+                 return [{{'type': str(stamps.schema.field('at').type){more}}}]\n"
+        )
+    };
+    world.run(&files(MANIFEST, &[("m.py", &code(""))])).await.report();
+    let first = world.sql("main", &["SELECT type FROM child"]).await;
+    let ran = world.run(&files(MANIFEST, &[("m.py", &code(", 'more': 1"))])).await;
+    assert_eq!(ran.steps(), "child succeeded, stamps unchanged");
+    assert_eq!(world.sql("main", &["SELECT type FROM child"]).await, first);
+}

@@ -1,0 +1,105 @@
+//! SQL models: settings in comments, parents and parameters by parsing, mistakes with their line.
+
+use headwater_pipelines::{Materialization, Project, Step, StepKind};
+
+use crate::support::{files, refusal};
+
+fn model(path: &str, sql: &str) -> Step {
+    let manifest = "[parameters.p]\ndefault = \"x\"\n";
+    let mut project = Project::parse(&files(manifest, &[(path, sql)])).unwrap();
+    project.steps.remove(0)
+}
+
+fn refused(sql: &str) -> String {
+    refusal(&files("", &[("models/m.sql", sql)]))
+}
+
+#[test]
+fn a_file_is_a_model_of_its_name() {
+    let step =
+        model("models/daily.sql", "SELECT day, $p AS p\nFROM orders JOIN \"days@dev\" ON 1=1");
+    assert_eq!((step.name.as_str(), step.kind), ("daily", StepKind::Sql));
+    assert_eq!(step.materialization, Materialization::None);
+    assert_eq!(step.at.to_string(), "models/daily.sql:1");
+    let inputs: Vec<String> =
+        step.inputs.iter().map(|input| format!("{} {}", input.table, input.at)).collect();
+    assert_eq!(inputs, ["orders models/daily.sql:2", "days models/daily.sql:2"]);
+    assert_eq!(step.inputs[1].reference.as_ref().map(ToString::to_string).as_deref(), Some("dev"));
+    assert_eq!(step.parameters[0].name, "p");
+}
+
+#[test]
+fn settings_stand_in_comments_above_the_query() {
+    let step = model(
+        "daily.sql",
+        "-- What happened, by day.\n--headwater: name=shop.by_day\n\
+         -- headwater: materialization = APPEND\n\n\
+         -- headwater: partition_by = \"day(at), origin\"\n-- headwater: columns = at, origin\n\
+         -- headwater: memory = 64MiB\n-- headwater: timeout = 2s\n\
+         SELECT at, origin FROM t -- the end",
+    );
+    assert_eq!(step.name, "shop.by_day");
+    assert_eq!(step.table.namespace, "shop");
+    assert_eq!(step.materialization, Materialization::Append);
+    let partition: Vec<String> = step.partition_by.iter().map(ToString::to_string).collect();
+    assert_eq!(partition, ["day(at)", "origin"]);
+    assert_eq!(step.columns, Some(vec!["at".to_owned(), "origin".to_owned()]));
+    assert_eq!(step.memory_bytes, Some(64 << 20));
+    assert_eq!(step.timeout.map(|limit| limit.as_secs()), Some(2));
+}
+
+#[test]
+fn what_is_wrong_is_refused_with_its_line() {
+    insta::assert_snapshot!(refused("-- headwater: materialisation = replace\nSELECT 1"), @r"
+    invalid_project: `materialisation` is no setting of a SQL model (models/m.sql:1)
+      hint: Did you mean `materialization`?
+    ");
+    insta::assert_snapshot!(refused("-- headwater: materialization = table\nSELECT 1"), @r"
+    invalid_project: `table` is no materialization (models/m.sql:1)
+      hint: The materializations are `none`, `replace`, `append`.
+    ");
+    insta::assert_snapshot!(refused("-- headwater: replace\nSELECT 1"), @r"
+    invalid_project: `replace` is no setting (models/m.sql:1)
+      hint: Write `-- headwater: key = value`.
+    ");
+    insta::assert_snapshot!(refused("-- x\n-- headwater: partition_by = month(d)\nSELECT 1"), @r"
+    invalid_project: `month(d)` is not a usable partition name: a partition is `column` or `day(column)` (models/m.sql:2)
+      hint: Write `column` or `day(column)`.
+    ");
+    insta::assert_snapshot!(refused("SELECT 1\n-- headwater: name = x\nFROM t"), @r"
+    invalid_project: a setting stands below the query's begin (models/m.sql:2)
+      hint: Move it above the query.
+    ");
+    insta::assert_snapshot!(refused("-- headwater: name = 1st\nSELECT 1"), @r"
+    invalid_project: `1st` is not a usable table name: it does not begin with a letter or an underscore (models/m.sql:1)
+      hint: Name the file by letters, digits and `_`, or set `-- headwater: name = …`.
+    ");
+    insta::assert_snapshot!(refused("-- headwater: timeout = soon\nSELECT 1"), @r"
+    invalid_project: `soon` is no timeout (models/m.sql:1)
+      hint: Write a number with a unit: `512MiB`, `30s`.
+    ");
+    insta::assert_snapshot!(refused("SELECT a\nFORM t"), @r"
+    invalid_sql: model `m` cannot be planned (models/m.sql:2)
+      caused by: expected end of statement, found `t` (line 2, column 6)
+      hint: Mend the query; `headwater table get TABLE` lists a table's columns.
+    ");
+    insta::assert_snapshot!(refused("SELECT 1;\nSELECT 2"), @r"
+    unsupported_statement: model `m` cannot be planned (models/m.sql:1)
+      caused by: more than one statement at once is not supported
+      hint: Send the statements one by one.
+    ");
+    insta::assert_snapshot!(refused("CREATE TABLE a AS SELECT 1"), @r"
+    unsupported_statement: model `m` cannot be planned (models/m.sql:1)
+      caused by: CREATE TABLE here is not supported
+      hint: Write a SELECT.
+    ");
+    insta::assert_snapshot!(refused(""), @r"
+    invalid_sql: model `m` cannot be planned (models/m.sql:1)
+      caused by: there is no statement
+      hint: Mend the query; `headwater table get TABLE` lists a table's columns.
+    ");
+    insta::assert_snapshot!(refused("SELECT $q"), @r"
+    invalid_project: `m` uses parameter `q`, which the project does not declare (models/m.sql:1)
+      hint: Declare it as `[parameters.q]` in headwater.toml.
+    ");
+}

@@ -1,0 +1,236 @@
+//! A lake in a temporary folder with everything a run needs, and projects written in place.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use arrow::util::pretty::pretty_format_batches;
+use futures::{StreamExt, TryStreamExt};
+use headwater_engine::{Engine, EngineOptions, SessionOptions};
+use headwater_functions::{Functions, FunctionsOptions, Isolation, SpawnCommand};
+use headwater_jobs::{Jobs, JobsOptions, NewJob};
+use headwater_lake::Lake;
+use headwater_model::{
+    CreateRef, Event, Fault, JobId, JobKind, Problem, RefSpec, RunReport, RunRequest, StepStatus,
+    SystemClock,
+};
+use headwater_pipelines::{Project, Runner};
+use headwater_store::MemoryStore;
+
+/// A project's files: a manifest and others by path.
+pub fn files(manifest: &str, others: &[(&str, &str)]) -> BTreeMap<String, String> {
+    let manifest = format!("[project]\nname = \"test\"\n{manifest}");
+    let others = others.iter().map(|(path, text)| ((*path).to_owned(), (*text).to_owned()));
+    others.chain([("headwater.toml".to_owned(), manifest)]).collect()
+}
+
+/// An error as a person reads it.
+pub fn shown(problem: &Problem) -> String {
+    let mut text = format!("{}: {}", problem.code, problem.message);
+    for cause in &problem.causes {
+        text.push_str(&format!("\n  caused by: {cause}"));
+    }
+    if let Some(hint) = &problem.hint {
+        text.push_str(&format!("\n  hint: {hint}"));
+    }
+    text
+}
+
+/// What parsing a project says is wrong with it.
+pub fn refusal(files: &BTreeMap<String, String>) -> String {
+    match Project::parse(files) {
+        Ok(_) => "nothing is wrong".to_owned(),
+        Err(error) => shown(&error.to_problem()),
+    }
+}
+
+/// A lake and what runs on it.
+pub struct World {
+    pub lake: Lake,
+    pub engine: Engine,
+    pub jobs: Jobs,
+    pub runner: Runner,
+    _folder: tempfile::TempDir,
+}
+
+/// How a run went.
+pub struct Ran {
+    pub id: JobId,
+    pub outcome: Result<RunReport, Problem>,
+    pub events: Vec<Event>,
+}
+
+impl World {
+    pub async fn new() -> World {
+        let folder = tempfile::tempdir().unwrap();
+        let lake = Lake::open_local(folder.path()).await.unwrap();
+        let options = EngineOptions {
+            spill_dir: folder.path().join("spill"),
+            threads: 2,
+            ..EngineOptions::default()
+        };
+        let engine = Engine::new(lake.clone(), options).unwrap();
+        let store = Arc::new(MemoryStore::new());
+        let clock = Arc::new(SystemClock);
+        let jobs = Jobs::open(store, clock, JobsOptions::default()).await.unwrap();
+        let functions = Functions::start(functions_options()).await.unwrap();
+        let runner = Runner::new(engine.clone(), functions, jobs.clone());
+        World { lake, engine, jobs, runner, _folder: folder }
+    }
+
+    /// Runs statements at a branch and shows the answer of the last.
+    pub async fn sql(&self, branch: &str, statements: &[&str]) -> String {
+        let reference = RefSpec::Name(branch.to_owned());
+        let options = SessionOptions { reference, ..SessionOptions::default() };
+        let session = self.engine.session(options).unwrap();
+        let mut shown = String::new();
+        for statement in statements {
+            let answer = match session.execute(statement).await {
+                Ok(answer) => answer,
+                Err(error) => return error.to_string(),
+            };
+            let batches: Vec<_> = answer.stream.try_collect().await.unwrap();
+            shown = pretty_format_batches(&batches).unwrap().to_string();
+        }
+        shown
+    }
+
+    pub async fn branch(&self, name: &str) {
+        let from = Some(RefSpec::main());
+        let request = CreateRef { name: name.to_owned(), from, if_not_exists: false };
+        self.lake.catalog().create_branch(request).await.unwrap();
+    }
+
+    /// The names of the branches, `main` left out, each with whether it is in quarantine.
+    pub async fn branches(&self) -> Vec<(String, bool)> {
+        let branches = self.lake.catalog().branches(None).await.unwrap();
+        let others = branches.into_iter().filter(|branch| branch.name != "main");
+        others.map(|branch| (branch.name, branch.quarantine.is_some())).collect()
+    }
+
+    pub async fn run(&self, files: &BTreeMap<String, String>) -> Ran {
+        self.run_with(files, |_| ()).await
+    }
+
+    pub async fn run_with(
+        &self,
+        files: &BTreeMap<String, String>,
+        change: impl FnOnce(&mut RunRequest),
+    ) -> Ran {
+        self.start(files, change, false).await
+    }
+
+    /// Runs a project and stops it once a step has begun.
+    pub async fn run_and_stop(&self, files: &BTreeMap<String, String>) -> Ran {
+        self.start(files, |_| (), true).await
+    }
+
+    async fn start(
+        &self,
+        files: &BTreeMap<String, String>,
+        change: impl FnOnce(&mut RunRequest),
+        stop: bool,
+    ) -> Ran {
+        let mut request = RunRequest { files: files.clone(), ..RunRequest::default() };
+        change(&mut request);
+        let new = NewJob::new(JobKind::Run, "test", "tester");
+        let (context, guard) = self.jobs.record(new).await.unwrap();
+        let id = guard.id();
+        if stop {
+            tokio::spawn(stop_when_begun(self.jobs.clone(), id));
+        }
+        let outcome = self.runner.run(request, context).await;
+        let outcome = outcome.map_err(|error| error.to_problem());
+        guard.finish(outcome.clone().map(|report| serde_json::json!(report)));
+        self.jobs.wait(id).await.unwrap();
+        let events = self.jobs.events(id, 0).await.unwrap();
+        let events = events.into_iter().map(|event| event.event).collect();
+        Ran { id, outcome, events }
+    }
+
+    /// The plan as `name: reason` lines.
+    pub async fn plan(&self, files: &BTreeMap<String, String>) -> String {
+        let request = RunRequest { files: files.clone(), ..RunRequest::default() };
+        match self.runner.plan(&request).await {
+            Err(error) => shown(&error.to_problem()),
+            Ok(plan) => {
+                let steps = plan.steps.into_iter();
+                let reason = |reason: Option<String>| reason.unwrap_or("unchanged".to_owned());
+                let lines = steps.map(|step| format!("{}: {}", step.name, reason(step.reason)));
+                lines.collect::<Vec<_>>().join("\n")
+            }
+        }
+    }
+}
+
+impl Ran {
+    /// The steps as `name status` in the order of names.
+    pub fn steps(&self) -> String {
+        let mut steps: Vec<String> = self
+            .events
+            .iter()
+            .filter_map(|event| match event {
+                Event::StepEnded { report } => {
+                    let status = serde_json::json!(report.status);
+                    Some(format!("{} {}", report.step, status.as_str().unwrap()))
+                }
+                _ => None,
+            })
+            .collect();
+        steps.sort();
+        steps.join(", ")
+    }
+
+    /// What functions printed, as `model file:line text`.
+    pub fn printed(&self) -> Vec<String> {
+        let lines = self.events.iter().filter_map(|event| match event {
+            Event::Log { model: Some(model), file, line, text, .. } => {
+                let (file, line) = (file.as_deref().unwrap_or("?"), line.unwrap_or_default());
+                Some(format!("{model} {file}:{line} {text}"))
+            }
+            _ => None,
+        });
+        lines.collect()
+    }
+
+    pub fn report(&self) -> &RunReport {
+        self.outcome.as_ref().unwrap_or_else(|problem| panic!("{}", shown(problem)))
+    }
+
+    pub fn refusal(&self) -> String {
+        self.outcome.as_ref().map_or_else(shown, |_| "it went well".to_owned())
+    }
+
+    pub fn all(&self, status: StepStatus) -> bool {
+        self.report().steps.iter().all(|step| step.status == status)
+    }
+}
+
+/// Stops a job once a step of it has begun.
+async fn stop_when_begun(jobs: Jobs, id: JobId) {
+    let mut events = jobs.follow(id, 0).await.unwrap();
+    while let Some(event) = events.next().await {
+        if matches!(event.unwrap().event, Event::StepStarted { .. }) {
+            jobs.stop(id).await.unwrap();
+        }
+    }
+}
+
+/// Environments are shared by every test of a machine, so that packages are fetched once.
+fn functions_options() -> FunctionsOptions {
+    let target = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("functions");
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    FunctionsOptions {
+        spawner: SpawnCommand {
+            program: PathBuf::from(env!("CARGO_BIN_EXE_headwater-pipelines-spawner")),
+            arguments: Vec::new(),
+        },
+        environments_dir: target.join("environments"),
+        tools_dir: target.join("tools"),
+        cache_dir: target.join("cache"),
+        memory_bytes_total: 8 << 30,
+        concurrency: 4,
+        python_search: std::env::split_paths(&path).collect(),
+        isolation: Isolation::Sandbox,
+    }
+}
