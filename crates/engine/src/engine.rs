@@ -4,7 +4,9 @@
 //! compute and one template of DataFusion's state, so that a session costs next to nothing.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use datafusion::datasource::physical_plan::parquet::CachedParquetFileReaderFactory;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
@@ -25,6 +27,9 @@ use crate::system::{SystemTable, own_tables};
 
 /// Bytes of Parquet footers that are kept.
 const FOOTER_CACHE_BYTES: usize = 256 << 20;
+
+/// When what lies in the spill folder belongs to nobody any more.
+const STALE_AFTER: Duration = Duration::from_hours(24);
 
 /// The stack of a thread that computes; deep plans recurse.
 const STACK_BYTES: usize = 8 << 20;
@@ -171,13 +176,33 @@ fn limits(options: &EngineOptions) -> Limits {
 }
 
 fn runtime(options: &EngineOptions) -> Result<RuntimeEnv, datafusion::common::DataFusionError> {
+    let mode = if options.spill_dir.as_os_str().is_empty() {
+        DiskManagerMode::Disabled
+    } else {
+        remove_stale(&options.spill_dir);
+        DiskManagerMode::Directories(vec![options.spill_dir.clone()])
+    };
     let disk = DiskManagerBuilder::default()
-        .with_mode(DiskManagerMode::Directories(vec![options.spill_dir.clone()]))
+        .with_mode(mode)
         .with_max_temp_directory_size(options.spill_bytes_max);
     RuntimeEnvBuilder::new()
         .with_disk_manager_builder(disk)
         .with_metadata_cache_limit(FOOTER_CACHE_BYTES)
         .build()
+}
+
+/// Removes what engines that were killed left in the spill folder. Another process may spill there now,
+/// so that only what is old counts as left behind.
+fn remove_stale(folder: &Path) {
+    let Ok(entries) = std::fs::read_dir(folder) else { return };
+    for entry in entries.flatten() {
+        let ours = entry.file_name().to_string_lossy().starts_with("datafusion-");
+        let age = entry.metadata().and_then(|found| found.modified()).ok();
+        let age = age.and_then(|modified| modified.elapsed().ok());
+        if ours && age.is_some_and(|age| age > STALE_AFTER) {
+            let _ = std::fs::remove_dir_all(entry.path());
+        }
+    }
 }
 
 fn config(options: &EngineOptions) -> SessionConfig {
