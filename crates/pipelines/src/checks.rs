@@ -1,5 +1,6 @@
-//! Which steps have succeeded on exactly what, where they leave nothing else: so that a check is not made
-//! twice. A fingerprint holds all that a step depends on, so that one memory serves every branch.
+//! Which steps have succeeded on exactly what, where they leave nothing else: so that a check is
+//! not made twice. A fingerprint holds all that a step depends on, so that one memory serves every
+//! branch.
 
 use bytes::Bytes;
 use headwater_store::{Append, Batch, Store};

@@ -1,7 +1,8 @@
 //! What is known of columns before anything runs, and the checks that it allows.
 //!
-//! A lake table's columns are known, and so are those of a SQL model over known ones; a Python model's only
-//! by name, where it declares them. A step that asks for a column that cannot be there is refused.
+//! A lake table's columns are known, and so are those of a SQL model over known ones; a Python
+//! model's only by name, where it declares them. A step that asks for a column that cannot be there
+//! is refused.
 
 use std::sync::Arc;
 

@@ -1,5 +1,5 @@
-//! Which steps of a plan run: those whose table is not what they would write, checks that have not passed
-//! on just this, and what these need that is not kept.
+//! Which steps of a plan run: those whose table is not what they would write, checks that have not
+//! passed on just this, and what these need that is not kept.
 
 use crate::plan::{FINGERPRINT, FINGERPRINT_CODE, Plan, PlanOptions, StepPlan};
 use crate::step::{Materialization, Step};
@@ -36,8 +36,8 @@ impl Plan {
         Ok((!passed).then_some(reason))
     }
 
-    /// Whether that a step succeeded is all it leaves: expectations, and models that are neither kept nor
-    /// read.
+    /// Whether that a step succeeded is all it leaves: expectations, and models that are neither
+    /// kept nor read.
     pub(crate) fn remembers(&self, index: usize) -> bool {
         let step = &self.project.steps[index];
         !step.is_materialized() && self.graph.children[index].is_empty()

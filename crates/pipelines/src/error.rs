@@ -1,7 +1,8 @@
 //! What can be wrong with a project or go wrong in a run.
 //!
-//! Everything that can be known before any compute is refused before any compute, with the file and the
-//! line. A step that failed carries its own problem, so that the code of a lone failure is the run's.
+//! Everything that can be known before any compute is refused before any compute, with the file and
+//! the line. A step that failed carries its own problem, so that the code of a lone failure is the
+//! run's.
 
 use std::collections::BTreeMap;
 

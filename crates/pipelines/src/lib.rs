@@ -1,12 +1,13 @@
 //! From a project's files to tables on a branch.
 //!
-//! A [`Project`] is parsed, never executed: `headwater.toml`, SQL models and decorated Python functions
-//! become steps, and what they read makes them a graph. The [`Runner`] plans which steps have anything
-//! new to do, runs those on a branch of the run's own, and merges that branch into its target only when
-//! every check has passed. A failed run leaves its target as it was, and its own branch for reading.
+//! A [`Project`] is parsed, never executed: `headwater.toml`, SQL models and decorated Python
+//! functions become steps, and what they read makes them a graph. The [`Runner`] plans which steps
+//! have anything new to do, runs those on a branch of the run's own, and merges that branch into
+//! its target only when every check has passed. A failed run leaves its target as it was, and its
+//! own branch for reading.
 //!
-//! Nothing here opens a file: the project travels as text, tables belong to `lake`, SQL to `engine`,
-//! Python processes to `functions`.
+//! Nothing here opens a file: the project travels as text, tables belong to `lake`, SQL to
+//! `engine`, Python processes to `functions`.
 
 mod checks;
 mod columns;

@@ -1,5 +1,5 @@
-//! The plan of a run: what each step reads, whether all of that is there, and whether it has anything new
-//! to do. Nothing is computed; a mistake is found here, with its file and line.
+//! The plan of a run: what each step reads, whether all of that is there, and whether it has
+//! anything new to do. Nothing is computed; a mistake is found here, with its file and line.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -101,8 +101,8 @@ impl Plan {
         Ok(found)
     }
 
-    /// What tells a model's output from any other: its fingerprint. A table that is appended to holds more
-    /// than the model gave, so that what others did to it counts too.
+    /// What tells a model's output from any other: its fingerprint. A table that is appended to
+    /// holds more than the model gave, so that what others did to it counts too.
     fn output_state(&self, index: usize) -> String {
         let plan = &self.steps[index];
         let appends = self.project.steps[index].materialization == Materialization::Append;

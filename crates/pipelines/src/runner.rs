@@ -1,4 +1,5 @@
-//! The runner: plans a project, runs what has anything new to do on a branch of the run's own, and merges.
+//! The runner: plans a project, runs what has anything new to do on a branch of the run's own, and
+//! merges.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -62,8 +63,8 @@ impl Runner {
         Plan::new(&self.engine, project, view, values, options).await
     }
 
-    /// Runs a project within a job. A failure leaves the target as it was, and the run's own branch for
-    /// reading, marked so that it cannot be merged unchecked.
+    /// Runs a project within a job. A failure leaves the target as it was, and the run's own branch
+    /// for reading, marked so that it cannot be merged unchecked.
     pub async fn run(&self, request: RunRequest, context: JobContext) -> Result<RunReport> {
         let plan = Arc::new(self.make_plan(&request).await?);
         let reference = request.reference.clone().unwrap_or_else(RefSpec::main);
@@ -168,7 +169,8 @@ impl Runner {
         }
     }
 
-    /// Makes the namespaces of the models' tables before any step, so that no two steps make the same one.
+    /// Makes the namespaces of the models' tables before any step, so that no two steps make the
+    /// same one.
     async fn create_namespaces(&self, plan: &Plan, work: &Work) -> Result<()> {
         let known = plan.view.namespaces().await.map_err(|error| Error::other(&error))?;
         let steps = plan.project.steps.iter().filter(|step| step.is_materialized());

@@ -1,4 +1,5 @@
-//! Where something is written: a project file and a line in it, and the text that lines are counted in.
+//! Where something is written: a project file and a line in it, and the text that lines are counted
+//! in.
 
 use std::fmt;
 use std::sync::Arc;

@@ -1,7 +1,7 @@
 //! A step of a project: a model in SQL or Python, or an expectation, as its file defines it.
 //!
-//! A step says what it reads by name. Whether a name is another model or a lake table is the graph's
-//! affair; whether it exists at all is found out against a ref.
+//! A step says what it reads by name. Whether a name is another model or a lake table is the
+//! graph's affair; whether it exists at all is found out against a ref.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -1,4 +1,5 @@
-//! A project as its files define it: settings, parameters, triggers and steps, parsed and never run.
+//! A project as its files define it: settings, parameters, triggers and steps, parsed and never
+//! run.
 
 mod manifest;
 mod parameter;
@@ -9,7 +10,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use headwater_model::{RateCard, TableName, Trigger};
+use headwater_model::{RateCard, SYSTEM_NAMESPACE, Trigger};
 
 use crate::source::SourceText;
 use crate::{Error, Result, Step};
@@ -54,7 +55,8 @@ pub struct Defaults {
 }
 
 impl Project {
-    /// Parses a project's files, given by path relative to its root. The first mistake is the error.
+    /// Parses a project's files, given by path relative to its root. The first mistake is the
+    /// error.
     pub fn parse(files: &BTreeMap<String, String>) -> Result<Project> {
         let text = files.get(MANIFEST).ok_or(Error::NoManifest)?;
         let manifest = manifest::parse(&SourceText::new(MANIFEST, text))?;
@@ -68,7 +70,7 @@ impl Project {
                 _ => {}
             }
         }
-        check_duplicates(&steps)?;
+        check_names(&steps)?;
         let files = Arc::new(files.clone());
         let manifest::Manifest { name, defaults, parameters, rates, triggers } = manifest;
         let project = Project { name, defaults, parameters, rates, triggers, steps, files };
@@ -95,10 +97,16 @@ impl Project {
     }
 }
 
-fn check_duplicates(steps: &[Step]) -> Result<()> {
-    let mut seen: BTreeMap<&TableName, &Step> = BTreeMap::new();
+/// Names that differ by case alone are the same to a query.
+fn check_names(steps: &[Step]) -> Result<()> {
+    let mut seen: BTreeMap<String, &Step> = BTreeMap::new();
     for step in steps {
-        if let Some(first) = seen.insert(&step.table, step) {
+        if step.table.namespace.eq_ignore_ascii_case(SYSTEM_NAMESPACE) {
+            let message = format!("`{}` lies in Headwater's own namespace", step.name);
+            return Err(Error::invalid(step.at.clone(), message, "Choose another namespace."));
+        }
+        let name = format!("{}.{}", step.table.namespace, step.table.name).to_lowercase();
+        if let Some(first) = seen.insert(name, step) {
             return Err(Error::Duplicate {
                 name: step.name.clone(),
                 first: first.at.clone(),
@@ -112,8 +120,8 @@ fn check_duplicates(steps: &[Step]) -> Result<()> {
 /// The stack for reading code, of which only what is used is ever backed by memory.
 const STACK_BYTES: usize = 1 << 30;
 
-/// Runs a reader of code on a stack of its own: syntax trees are as deep as whoever wrote the code liked,
-/// and a server must not end by that.
+/// Runs a reader of code on a stack of its own: syntax trees are as deep as whoever wrote the code
+/// liked, and a server must not end by that.
 fn deeply<T: Send>(read: impl FnOnce() -> Result<T> + Send) -> Result<T> {
     let failed = || {
         headwater_model::Problem::new(

@@ -1,5 +1,5 @@
-//! Parameters: declared in `headwater.toml`, used as `$name` in SQL and `headwater.Parameter("name")` in
-//! Python, given with `--param name=value`.
+//! Parameters: declared in `headwater.toml`, used as `$name` in SQL and
+//! `headwater.Parameter("name")` in Python, given with `--param name=value`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,7 +14,8 @@ pub struct Parameter {
     pub kind: ParameterKind,
     /// Its value where none is given.
     pub default: Option<Value>,
-    /// Whether a run that uses it must give a value: where it has no default, or the project says so.
+    /// Whether a run that uses it must give a value: where it has no default, or the project says
+    /// so.
     pub required: bool,
     /// What it is for.
     pub description: Option<String>,
@@ -79,8 +80,8 @@ pub(super) fn check_uses(declared: &BTreeMap<String, Parameter>, steps: &[Step])
     Err(Error::invalid(used.at.clone(), message, hint))
 }
 
-/// The values of a run: those given, checked against their types, over the defaults. What is given must be
-/// used, and what is used and required must be given.
+/// The values of a run: those given, checked against their types, over the defaults. What is given
+/// must be used, and what is used and required must be given.
 pub(super) fn values(
     declared: &BTreeMap<String, Parameter>,
     steps: &[Step],

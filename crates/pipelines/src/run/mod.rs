@@ -6,7 +6,6 @@ mod sql;
 mod step;
 mod write;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -20,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use crate::plan::Plan;
 use crate::runner::Runner;
 use crate::{Error, Result};
-use output::Output;
+use output::{Output, Outputs};
 
 /// Steps that run at once; functions have a bound of their own.
 const STEPS_AT_ONCE: usize = 4;
@@ -33,7 +32,7 @@ pub(crate) struct Run {
     branch: Arc<str>,
     strict: bool,
     context: JobContext,
-    outputs: Arc<Mutex<BTreeMap<usize, Output>>>,
+    outputs: Arc<Mutex<Outputs>>,
     turns: Arc<Semaphore>,
     /// Cancelled when the job is stopped, and when a model failed: then nothing more is of use.
     stop: CancellationToken,
@@ -83,14 +82,14 @@ impl Run {
             branch: branch.into(),
             strict,
             context: context.clone(),
-            outputs: Arc::default(),
+            outputs: Arc::new(Mutex::new(Outputs::default())),
             turns: Arc::new(Semaphore::new(STEPS_AT_ONCE)),
             stop: context.cancelled().child_token(),
         }
     }
 
-    /// Runs every step that has anything to do. When a model fails, everything stops; when a check does,
-    /// the other checks that can be made still are.
+    /// Runs every step that has anything to do. When a model fails, everything stops; when a check
+    /// does, the other checks that can be made still are.
     pub async fn execute(&self) -> Finished {
         let mut finished = Finished::default();
         let graph = &self.plan.graph;
@@ -118,6 +117,7 @@ impl Run {
                 }
             };
             self.note(step, report, &mut finished);
+            self.outputs.lock().ended(step, graph);
             for child in &graph.children[step] {
                 waiting[*child] -= 1;
                 if waiting[*child] == 0 {
@@ -201,7 +201,7 @@ impl Run {
     fn succeeded(&self, index: usize, done: Done, wall_ms: u64, waited: u64) -> StepReport {
         let step = &self.plan.project.steps[index];
         if let Some(output) = done.output {
-            self.outputs.lock().insert(index, output);
+            self.outputs.lock().keep(index, output, &self.plan.graph);
         }
         let error = match done.check {
             Some(Check::Failed(problem)) => {

@@ -148,11 +148,11 @@ impl Run {
         Ok(arguments)
     }
 
-    /// An input as shared memory. What a function left is handed on as it is, unless columns or rows are
-    /// left out; everything else is read through the engine.
+    /// An input as shared memory. What a function left is handed on as it is, unless columns or
+    /// rows are left out; everything else is read through the engine.
     async fn input(&self, step: &Step, input: &Input, read: &mut Usage) -> Result<SharedTable> {
         let parent = self.plan.graph.model(input);
-        let output = parent.and_then(|parent| self.outputs.lock().get(&parent).cloned());
+        let output = parent.and_then(|parent| self.outputs.lock().get(parent));
         if let Some(Output::Shared(table)) = &output
             && input.columns.is_none()
             && input.filter.is_none()

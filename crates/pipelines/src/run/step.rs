@@ -33,7 +33,7 @@ impl Run {
         let session = self.runner.engine.session(options).map_err(|error| Error::other(&error))?;
         for input in inputs {
             let Some(parent) = self.plan.graph.model(input) else { continue };
-            let output = self.outputs.lock().get(&parent).cloned();
+            let output = self.outputs.lock().get(parent);
             if let Some(batches) = output.and_then(|output| output.batches()) {
                 let registered = session.register(&self.plan.registered_name(input), &batches);
                 registered.map_err(|error| Error::other(&error))?;

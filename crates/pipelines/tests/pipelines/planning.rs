@@ -23,6 +23,20 @@ fn two_steps_of_one_name_are_refused() {
     ");
 }
 
+#[test]
+fn names_that_no_model_can_have_are_refused() {
+    let two = files("", &[("A.sql", "SELECT 1"), ("a.sql", "SELECT 2")]);
+    insta::assert_snapshot!(refusal(&two), @r"
+    invalid_project: duplicate definition of `a` in A.sql:1 and a.sql:1
+      hint: Rename one of them.
+    ");
+    let own = files("", &[("a.sql", "-- headwater: name = system.a\nSELECT 1")]);
+    insta::assert_snapshot!(refusal(&own), @r"
+    invalid_project: `system.a` lies in Headwater's own namespace (a.sql:1)
+      hint: Choose another namespace.
+    ");
+}
+
 #[tokio::test]
 async fn cycles_are_shown_as_a_path() {
     let world = world().await;

@@ -1,9 +1,9 @@
 //! The code a function's fingerprint is made of.
 //!
 //! That is its file without the other steps, unless their names are used there, and every project
-//! module imported from it, through further imports, wherever in the file an import stands. So a change
-//! to one of several models in a file leaves the others unchanged. Imports by computed names are
-//! not seen.
+//! module imported from it, through further imports, wherever in the file an import stands. So a
+//! change to one of several models in a file leaves the others unchanged. Imports by computed names
+//! are not seen.
 
 use std::collections::{BTreeMap, BTreeSet};
 

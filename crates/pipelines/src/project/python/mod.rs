@@ -1,7 +1,8 @@
 //! A Python file: decorated functions found in its syntax tree. The file is never executed.
 //!
-//! Names of `headwater` are followed through `import headwater as hw` and `from headwater import model`;
-//! what decorators and inputs are given has to be literal, so that it can be read where it stands.
+//! Names of `headwater` are followed through `import headwater as hw` and `from headwater import
+//! model`; what decorators and inputs are given has to be literal, so that it can be read where it
+//! stands.
 
 mod arguments;
 mod code;
