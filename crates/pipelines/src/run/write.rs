@@ -1,13 +1,13 @@
 //! Writing a model's rows to its table, as one commit on the run's branch.
 
 use arrow::datatypes::{Field, SchemaRef};
-use headwater_lake::{BatchStream, Transaction};
+use headwater_lake::BatchStream;
 use headwater_model::{PROPERTY_JOB, Usage};
 
 use super::Run;
+use crate::Result;
 use crate::plan::{FINGERPRINT, FINGERPRINT_CODE};
 use crate::step::{Materialization, Step};
-use crate::{Error, Result};
 
 impl Run {
     /// Writes the rows; what that took.
@@ -26,14 +26,8 @@ impl Run {
         transaction.snapshot_property(FINGERPRINT, plan.fingerprint.clone());
         transaction.snapshot_property(FINGERPRINT_CODE, plan.code.clone());
         transaction.property(PROPERTY_JOB, self.context.id().to_string());
-        let existing = lake
-            .view(&self.reference())
-            .await
-            .map_err(failed)?
-            .find(&step.table.namespace, &step.table.name)
-            .await
-            .map_err(failed)?;
-        self.create_namespace(step, &mut transaction).await?;
+        let (namespace, name) = (&step.table.namespace, &step.table.name);
+        let existing = transaction.view().find(namespace, name).await.map_err(failed)?;
         if let (Materialization::Append, Some((name, table))) = (step.materialization, existing) {
             let new = new_columns(&schema, &table.schema());
             if !new.is_empty() {
@@ -48,17 +42,6 @@ impl Run {
         let message = format!("Model {}", step.name);
         transaction.commit(&message).await.map_err(failed)?;
         Ok(written)
-    }
-
-    /// A model's namespace is made with its table.
-    async fn create_namespace(&self, step: &Step, transaction: &mut Transaction) -> Result<()> {
-        let namespace = &step.table.namespace;
-        let state = transaction.view().state();
-        let found = state.namespace(namespace).await.map_err(|error| Error::other(&error))?;
-        if found.is_none() {
-            transaction.create_namespace(namespace, std::collections::BTreeMap::new());
-        }
-        Ok(())
     }
 }
 
