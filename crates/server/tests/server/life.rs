@@ -32,9 +32,8 @@ pub fn trials() -> Vec<Trial> {
 
 /// Never ends by itself.
 pub const ENDLESS: &str = "WITH d(x) AS (VALUES (0), (1), (2), (3), (4), (5), (6), (7), (8), (9)) \
-     SELECT count(*) AS n \
-     FROM d a, d b, d c, d e, d f, d g, d h, d i, d j, d k, d l, d m, d o, d p \
-     WHERE a.x + p.x >= b.x - 9";
+     SELECT sum(a.x + p.x) AS n \
+     FROM d a, d b, d c, d e, d f, d g, d h, d i, d j, d k, d l, d m, d o, d p";
 
 fn read_info(project: &Path) -> Option<ServerInfo> {
     let text = std::fs::read(project.join(".headwater/server.json")).ok()?;
