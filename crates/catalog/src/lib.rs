@@ -5,6 +5,7 @@
 //! Every change of a ref is a compare-and-swap in the store, all or nothing, and survives a crash once
 //! it was acknowledged. The catalog knows where a table's metadata lies; it opens no file.
 
+mod base;
 mod branch;
 mod catalog;
 mod change;
@@ -21,10 +22,12 @@ mod state;
 mod tag;
 mod trie;
 
+pub use base::{Base, MergedBase};
 pub use branch::NewBranch;
 pub use catalog::Catalog;
 pub use change::{CommitRequest, NamespaceChange, TableChange, TableEntry, operation};
 pub use error::{Error, Result};
+pub use merge::{Contested, MergeCommit, MergePlan};
 pub use reference::Resolved;
 pub use state::State;
 

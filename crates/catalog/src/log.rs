@@ -3,15 +3,12 @@
 use std::collections::{BTreeMap, BinaryHeap, HashSet};
 use std::sync::Arc;
 
-use headwater_model::{Commit, CommitId, RefSpec, Timestamp};
+use headwater_model::{Commit, CommitId, RefSpec};
 
+use crate::base::Rank;
 use crate::codec::CommitObject;
 use crate::objects::Objects;
 use crate::{Catalog, Result};
-
-/// Orders commits so that a child always comes before its parents: a commit's time is never before its
-/// parents', and its generation is always above theirs.
-type Rank = (Timestamp, u64, CommitId);
 
 /// A walk over everything that leads to some commits.
 pub(crate) struct Walk {
@@ -84,41 +81,5 @@ impl Catalog {
             skipping &= after != Some(id);
         }
         Ok(commits)
-    }
-
-    /// Whether `ancestor` leads to `head`, or is it.
-    pub(crate) async fn is_ancestor(&self, ancestor: CommitId, head: CommitId) -> Result<bool> {
-        Ok(self.merge_base(ancestor, head).await? == Some(ancestor))
-    }
-
-    /// The nearest commit both come from, earlier merges included.
-    pub async fn merge_base(&self, a: CommitId, b: CommitId) -> Result<Option<CommitId>> {
-        let mut waiting: BTreeMap<Rank, (bool, bool)> = BTreeMap::new();
-        for (id, sides) in [(a, (true, false)), (b, (false, true))] {
-            self.mark(&mut waiting, id, sides).await?;
-        }
-        // Children come before parents, so that the first commit of both sides is a nearest one.
-        while let Some(((_, _, id), sides)) = waiting.pop_last() {
-            if sides == (true, true) {
-                return Ok(Some(id));
-            }
-            let commit = self.objects.commit(id).await?;
-            for parent in &commit.parents {
-                self.mark(&mut waiting, *parent, sides).await?;
-            }
-        }
-        Ok(None)
-    }
-
-    async fn mark(
-        &self,
-        waiting: &mut BTreeMap<Rank, (bool, bool)>,
-        id: CommitId,
-        sides: (bool, bool),
-    ) -> Result<()> {
-        let commit = self.objects.commit(id).await?;
-        let marks = waiting.entry((commit.time, commit.generation, id)).or_default();
-        *marks = (marks.0 || sides.0, marks.1 || sides.1);
-        Ok(())
     }
 }

@@ -1,43 +1,107 @@
-//! Merging: three ways, table by table, from the nearest commit both sides come from.
+//! Merging: three ways, table by table, from the commits that both sides come from.
 //!
 //! A table that one side changed is taken from that side; one that both changed alike stays; one that both
-//! changed differently is a conflict. A conflict names every such table with both changes and the commits
-//! that made them, and changes nothing.
+//! changed differently is contested. [`Catalog::plan_merge`] says which tables are what, and changes
+//! nothing; whoever can look into tables settles the contested ones; [`Catalog::apply_merge`] makes the
+//! commit. [`Catalog::merge`] settles nothing: a contested table is a conflict, which names the table with
+//! both changes and the commits that made them.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use headwater_model::{
-    Commit, CommitId, MergeConflict, MergeOutcome, MergeReport, MergeRequest, TableName,
+    Commit, CommitId, MergeConflict, MergeOutcome, MergeReport, MergeRequest, Namespace, ObjectId,
+    TableName,
 };
 use headwater_store::Batch;
 
+use crate::base::{Look, Side, side};
 use crate::catalog::ATTEMPTS_MAX;
-use crate::codec::{BranchRecord, CommitObject, Namespaces};
+use crate::codec::{BranchRecord, CommitObject};
 use crate::commit::{NewCommit, Swap, give_way};
 use crate::objects::Pending;
 use crate::trie::{self, Changes};
-use crate::{Catalog, Error, Result, TableChange};
+use crate::{Base, Catalog, Error, Result, TableChange, TableEntry};
 
-/// What both sides are, and where they part.
-struct Sides {
+/// What merging a commit into a branch would do, as the branch is now.
+#[derive(Debug, Clone)]
+pub struct MergePlan {
+    /// The branch.
+    pub target: String,
+    /// Its head.
+    pub head: CommitId,
+    /// What is merged.
+    pub source: CommitId,
+    /// Where both come from, newest first; several after crosswise merges.
+    pub bases: Vec<CommitId>,
+    /// The tables that only the source changed, by name, from what the target has to what the source has.
+    pub taken: Vec<TableChange>,
+    /// The tables that both changed, and differently, by name.
+    pub contested: Vec<Contested>,
     record: BranchRecord,
-    bytes: bytes::Bytes,
-    source: CommitId,
-    base: Option<CommitId>,
+    bytes: Bytes,
 }
 
-/// Who merges, and what goes with it.
-struct Merging<'a> {
-    target: &'a str,
-    request: &'a MergeRequest,
-    author: &'a str,
-    properties: &'a BTreeMap<String, String>,
-    with: &'a Batch,
+/// A table that both sides of a merge changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Contested {
+    /// The table.
+    pub table: TableName,
+    /// What both sides come from.
+    pub base: Base,
+    /// What the target has; none where it has no such table.
+    pub ours: Option<TableEntry>,
+    /// What the source has; none where it has no such table.
+    pub theirs: Option<TableEntry>,
+}
+
+/// What goes with the commit that a merge makes.
+#[derive(Debug, Clone, Default)]
+pub struct MergeCommit {
+    /// Who makes it.
+    pub author: String,
+    /// Its message.
+    pub message: String,
+    /// Anything else to keep with it. Where there is any, a commit is made even if the target could simply
+    /// move forward.
+    pub properties: BTreeMap<String, String>,
+    /// What stands or falls with it.
+    pub with: Batch,
+}
+
+impl MergePlan {
+    /// Whether the target has everything of the source already.
+    pub fn is_up_to_date(&self) -> bool {
+        self.bases == [self.source]
+    }
+
+    /// Whether the target has nothing that the source has not.
+    pub fn is_forward(&self) -> bool {
+        self.bases == [self.head]
+    }
+
+    /// A report on the plan, with this outcome.
+    pub fn report(&self, outcome: MergeOutcome, commit: CommitId) -> MergeReport {
+        MergeReport {
+            outcome,
+            commit,
+            base: self.bases.first().copied(),
+            tables: Vec::new(),
+            conflicts: Vec::new(),
+        }
+    }
+}
+
+impl Contested {
+    fn change(&self, to: Option<&TableEntry>) -> TableChange {
+        let from = self.base.first().clone();
+        TableChange { table: self.table.clone(), from, to: to.cloned() }
+    }
 }
 
 impl Catalog {
-    /// Merges a ref into a branch, protected or not.
+    /// Merges a ref into a branch, protected or not, by whole tables.
     pub async fn merge(
         &self,
         target: &str,
@@ -57,12 +121,13 @@ impl Catalog {
         properties: BTreeMap<String, String>,
         with: Batch,
     ) -> Result<MergeReport> {
-        let (request, properties, with) = (&request, &properties, &with);
-        let merging = Merging { target, request, author, properties, with };
+        let message = request.message.clone();
+        let message = message.unwrap_or_else(|| format!("Merge {} into {target}", request.source));
+        let commit = MergeCommit { author: author.to_owned(), message, properties, with };
         let _turn = self.heads.turn(target).await;
         for attempt in 0..ATTEMPTS_MAX {
-            let sides = self.sides(&merging).await?;
-            if let Some(report) = self.try_merge(&merging, sides).await? {
+            let plan = self.plan_merge(target, &request.source, request.unchecked).await?;
+            if let Some(report) = self.try_merge(plan, &commit, request.dry_run).await? {
                 return Ok(report);
             }
             give_way(attempt).await;
@@ -70,136 +135,180 @@ impl Catalog {
         Err(Error::Contended { name: target.to_owned(), attempts: ATTEMPTS_MAX })
     }
 
-    async fn sides(&self, merging: &Merging<'_>) -> Result<Sides> {
-        let (record, bytes) = self.branch_record(merging.target).await?;
-        let spec = &merging.request.source;
-        let source = self.resolve(spec).await?.commit;
-        if !merging.request.unchecked
-            && record.quarantine.is_none()
-            && let Some(run) = self.quarantine_of(spec, source).await?
-        {
-            return Err(Error::Quarantined { reference: spec.to_string(), run });
+    async fn try_merge(
+        &self,
+        plan: MergePlan,
+        commit: &MergeCommit,
+        dry_run: bool,
+    ) -> Result<Option<MergeReport>> {
+        if plan.is_up_to_date() {
+            return Ok(Some(plan.report(MergeOutcome::UpToDate, plan.head)));
         }
-        let base = self.merge_base(record.commit, source).await?;
-        Ok(Sides { record, bytes, source, base })
-    }
-
-    async fn try_merge(&self, merging: &Merging<'_>, sides: Sides) -> Result<Option<MergeReport>> {
-        let head = sides.record.commit;
-        let report = |outcome, commit, tables| MergeReport {
-            outcome,
-            commit,
-            base: sides.base,
-            tables,
-            conflicts: Vec::new(),
-        };
-        if sides.base == Some(sides.source) {
-            return Ok(Some(report(MergeOutcome::UpToDate, head, Vec::new())));
+        if !plan.contested.is_empty() {
+            let mut report = plan.report(MergeOutcome::Conflict, plan.head);
+            for contested in &plan.contested {
+                report.conflicts.push(self.conflict(&plan, contested).await?);
+            }
+            return Ok(Some(report));
         }
-        let (changes, conflicts) = self.compare(&sides).await?;
-        if !conflicts.is_empty() {
-            let conflicts = self.blame(&sides, conflicts).await?;
-            let report = report(MergeOutcome::Conflict, head, Vec::new());
-            return Ok(Some(MergeReport { conflicts, ..report }));
-        }
-        let tables: Vec<TableName> = changes.iter().map(|change| change.table.clone()).collect();
-        let forward = sides.base == Some(head) && merging.properties.is_empty();
+        let forward = plan.is_forward() && commit.properties.is_empty();
         let outcome = if forward { MergeOutcome::FastForward } else { MergeOutcome::Merged };
-        if merging.request.dry_run {
-            return Ok(Some(report(outcome, head, tables)));
-        }
-        let mut pending = Pending::default();
-        let commit = if forward {
-            sides.source
+        let head = if dry_run {
+            Some(plan.head)
         } else {
-            self.merge_commit(merging, &sides, &mut pending, changes).await?
+            self.apply_merge(&plan, plan.taken.clone(), commit).await?
         };
-        let record = BranchRecord { commit, ..sides.record.clone() };
-        let swap = Swap { branch: merging.target, before: sides.bytes.clone(), with: merging.with };
-        let done = self.swap(swap, record, pending).await?;
-        Ok(done.then(|| report(outcome, commit, tables)))
+        let report = head.map(|head| MergeReport {
+            tables: plan.taken.iter().map(|change| change.table.clone()).collect(),
+            ..plan.report(outcome, head)
+        });
+        Ok(report)
     }
 
-    /// What the source changed and the target did not, and what both changed differently.
+    /// Says what merging a ref into a branch would do.
+    ///
+    /// Fails with `branch_protected` for what a failed run left, unless `unchecked`.
+    pub async fn plan_merge(
+        &self,
+        target: &str,
+        source: &headwater_model::RefSpec,
+        unchecked: bool,
+    ) -> Result<MergePlan> {
+        let (record, bytes) = self.branch_record(target).await?;
+        let head = record.commit;
+        let commit = self.resolve(source).await?.commit;
+        if !unchecked
+            && record.quarantine.is_none()
+            && let Some(run) = self.quarantine_of(source, commit).await?
+        {
+            return Err(Error::Quarantined { reference: source.to_string(), run });
+        }
+        let bases = self.merge_bases(head, commit).await?;
+        let (taken, contested) = match bases.as_slice() {
+            [base] if *base == commit => (Vec::new(), Vec::new()),
+            [base] if *base == head => (self.diff(head, commit).await?, Vec::new()),
+            _ => self.compare(&bases, head, commit).await?,
+        };
+        let target = target.to_owned();
+        Ok(MergePlan { target, head, source: commit, bases, taken, contested, record, bytes })
+    }
+
+    /// Of the tables that differ, those that only the source changed and those that both did.
     async fn compare(
         &self,
-        sides: &Sides,
-    ) -> Result<(Vec<TableChange>, Vec<(TableChange, TableChange)>)> {
-        let base = match sides.base {
-            Some(base) => self.objects.commit(base).await?.tables,
-            None => None,
-        };
-        let target = self.objects.commit(sides.record.commit).await?.tables;
-        let source = self.objects.commit(sides.source).await?.tables;
-        let ours = self.diff_roots(base, target).await?;
-        let mut ours: BTreeMap<_, _> =
-            ours.into_iter().map(|change| (change.table.clone(), change)).collect();
-        let (mut taken, mut conflicts) = (Vec::new(), Vec::new());
-        for theirs in self.diff_roots(base, source).await? {
-            match ours.remove(&theirs.table) {
-                None => taken.push(theirs),
-                Some(ours) if ours.to == theirs.to => {}
-                Some(ours) => conflicts.push((ours, theirs)),
+        bases: &[CommitId],
+        head: CommitId,
+        source: CommitId,
+    ) -> Result<(Vec<TableChange>, Vec<Contested>)> {
+        let (mut taken, mut contested) = (Vec::new(), Vec::new());
+        for TableChange { table, from: ours, to: theirs } in self.diff(head, source).await? {
+            let base = self.base_of_table(bases, &table).await?;
+            match side(&base, &ours, &theirs) {
+                Side::Ours => {}
+                Side::Theirs => taken.push(TableChange { table, from: ours, to: theirs }),
+                Side::Neither => contested.push(Contested { table, base, ours, theirs }),
             }
         }
-        Ok((taken, conflicts))
+        Ok((taken, contested))
+    }
+
+    async fn base_of_table(&self, bases: &[CommitId], table: &TableName) -> Result<Base> {
+        let key = trie::key(table);
+        let look: &Look<'_, Option<TableEntry>> = &|commit| {
+            let key = &key;
+            Box::pin(async move { trie::get(&self.objects, commit.tables, key).await })
+        };
+        self.base_value(bases.to_vec(), look).await
+    }
+
+    /// Carries a plan out, with what became of every table that is to change: those that are taken, and
+    /// those that were contested. None where the branch has moved since the plan was made.
+    pub async fn apply_merge(
+        &self,
+        plan: &MergePlan,
+        changes: Vec<TableChange>,
+        commit: &MergeCommit,
+    ) -> Result<Option<CommitId>> {
+        let mut pending = Pending::default();
+        let made = if plan.is_forward() && commit.properties.is_empty() {
+            plan.source
+        } else {
+            self.merge_commit(plan, &mut pending, changes, commit).await?
+        };
+        let record = BranchRecord { commit: made, ..plan.record.clone() };
+        let before = plan.bytes.clone();
+        let swap = Swap { branch: &plan.target, before, with: &commit.with };
+        Ok(self.swap(swap, record, pending).await?.then_some(made))
     }
 
     async fn merge_commit(
         &self,
-        merging: &Merging<'_>,
-        sides: &Sides,
+        plan: &MergePlan,
         pending: &mut Pending,
         changes: Vec<TableChange>,
+        commit: &MergeCommit,
     ) -> Result<CommitId> {
-        let target = self.objects.commit(sides.record.commit).await?;
-        let source = self.objects.commit(sides.source).await?;
-        let namespaces = self.merge_namespaces(sides, [&target, &source], &changes).await?;
-        let namespaces = pending.namespaces(Arc::new(namespaces))?;
+        let target = self.objects.commit(plan.head).await?;
+        let source = self.objects.commit(plan.source).await?;
+        let namespaces = self.merge_namespaces(plan, [&target, &source], &changes, pending).await?;
         let changes: Changes =
             changes.into_iter().map(|change| (trie::key(&change.table), change.to)).collect();
         let tables = trie::update(&self.objects, pending, target.tables, changes).await?;
-        let spec = &merging.request.source;
-        let message = merging.request.message.clone();
         let new = NewCommit {
-            parents: vec![sides.record.commit, sides.source],
-            author: merging.author.to_owned(),
-            message: message.unwrap_or_else(|| format!("Merge {spec} into {}", merging.target)),
-            properties: merging.properties.clone(),
+            parents: vec![plan.head, plan.source],
+            author: commit.author.clone(),
+            message: commit.message.clone(),
+            properties: commit.properties.clone(),
         };
-        let parents = [target, source];
-        Ok(self.make_commit(pending, new, &parents, (tables, namespaces))?.0)
+        Ok(self.make_commit(pending, new, &[target, source], (tables, namespaces))?.0)
     }
 
-    /// The target's namespaces with what the source made and removed. A namespace stays, or comes back,
-    /// as long as a table of the merged state lies in it.
+    /// The namespaces that both sides come to. One stays, or comes back, as long as a table of the merged
+    /// state lies in it.
     async fn merge_namespaces(
         &self,
-        sides: &Sides,
+        plan: &MergePlan,
         [target, source]: [&CommitObject; 2],
         changes: &[TableChange],
-    ) -> Result<Namespaces> {
-        let base = match sides.base {
-            Some(base) => self.objects.commit(base).await?.namespaces,
-            None => target.namespaces,
-        };
-        let base = self.objects.namespaces(base).await?;
+        pending: &mut Pending,
+    ) -> Result<ObjectId> {
+        if target.namespaces == source.namespaces {
+            return Ok(target.namespaces);
+        }
+        let ours = self.objects.namespaces(target.namespaces).await?;
         let theirs = self.objects.namespaces(source.namespaces).await?;
-        let mut merged = Namespaces::clone(&*self.objects.namespaces(target.namespaces).await?);
-        for name in base.keys().filter(|name| !theirs.contains_key(*name)) {
-            if !self.is_used(name, target, changes).await? {
-                merged.remove(name);
+        let mut merged = ours.as_ref().clone();
+        for name in ours.keys().chain(theirs.keys()) {
+            let (one, other) = (ours.get(name).cloned(), theirs.get(name).cloned());
+            if one == other {
+                continue;
             }
+            let base = self.base_of_namespace(&plan.bases, name).await?;
+            let chosen = match side(&base, &one, &other) {
+                Side::Ours => one.clone(),
+                Side::Theirs => other.clone(),
+                Side::Neither => one.clone().or_else(|| other.clone()),
+            };
+            let needed = chosen.is_none() && self.is_used(name, target, changes).await?;
+            match if needed { one.or(other) } else { chosen } {
+                Some(namespace) => merged.insert(name.clone(), namespace),
+                None => merged.remove(name),
+            };
         }
-        let needed = |name: &str| {
-            changes.iter().any(|change| change.to.is_some() && change.table.namespace == name)
+        pending.namespaces(Arc::new(merged))
+    }
+
+    async fn base_of_namespace(
+        &self,
+        bases: &[CommitId],
+        name: &str,
+    ) -> Result<Base<Option<Namespace>>> {
+        let look: &Look<'_, Option<Namespace>> = &|commit| {
+            Box::pin(async move {
+                Ok(self.objects.namespaces(commit.namespaces).await?.get(name).cloned())
+            })
         };
-        for (name, namespace) in theirs.iter() {
-            if base.get(name) != Some(namespace) || needed(name) {
-                merged.entry(name.clone()).or_insert_with(|| namespace.clone());
-            }
-        }
-        Ok(merged)
+        self.base_value(bases.to_vec(), look).await
     }
 
     /// Whether a table lies in the namespace once the changes are made.
@@ -212,42 +321,38 @@ impl Catalog {
         let prefix = format!("{namespace}.");
         let inside = |key: &str| key.starts_with(&prefix);
         let mut tables = trie::list(&self.objects, target.tables, inside).await?;
-        for change in changes {
-            if change.to.is_none() {
-                tables.remove(&trie::key(&change.table));
-            }
+        for change in changes.iter().filter(|change| change.table.namespace == namespace) {
+            let key = trie::key(&change.table);
+            match &change.to {
+                Some(entry) => tables.insert(key, entry.clone()),
+                None => tables.remove(&key),
+            };
         }
         Ok(!tables.is_empty())
     }
 
-    async fn blame(
-        &self,
-        sides: &Sides,
-        conflicts: Vec<(TableChange, TableChange)>,
-    ) -> Result<Vec<MergeConflict>> {
-        let mut told = Vec::new();
-        for (ours, theirs) in conflicts {
-            told.push(MergeConflict {
-                target: self.last_change(sides.record.commit, sides.base, &ours.table).await?,
-                target_change: ours.word().to_owned(),
-                source: self.last_change(sides.source, sides.base, &theirs.table).await?,
-                source_change: theirs.word().to_owned(),
-                table: ours.table,
-            });
-        }
-        Ok(told)
+    /// A contested table as a conflict, with the commits behind both changes.
+    pub async fn conflict(&self, plan: &MergePlan, contested: &Contested) -> Result<MergeConflict> {
+        let (table, bases) = (&contested.table, plan.bases.as_slice());
+        Ok(MergeConflict {
+            target: self.last_change(plan.head, bases, table).await?,
+            target_change: contested.change(contested.ours.as_ref()).word().to_owned(),
+            source: self.last_change(plan.source, bases, table).await?,
+            source_change: contested.change(contested.theirs.as_ref()).word().to_owned(),
+            table: table.clone(),
+        })
     }
 
     /// The commit that made the table what it is at `head`: back along the parents that have it alike.
     async fn last_change(
         &self,
         head: CommitId,
-        base: Option<CommitId>,
+        bases: &[CommitId],
         table: &TableName,
     ) -> Result<Option<Commit>> {
         let key = trie::key(table);
         let mut id = head;
-        while Some(id) != base {
+        while !bases.contains(&id) {
             let commit = self.objects.commit(id).await?;
             match self.parent_alike(&commit, &key).await? {
                 Some(parent) => id = parent,

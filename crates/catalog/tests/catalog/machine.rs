@@ -1,7 +1,6 @@
 //! The catalog against a plain model of it: whatever is asked, in whatever order, both answer alike.
 //!
-//! The model keeps every commit with a whole copy of its tables, finds merge bases by comparing sets of
-//! ancestors, and merges maps.
+//! The model keeps every commit with a whole copy of its tables.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -14,9 +13,8 @@ use proptest::prelude::*;
 use proptest::test_runner::Config;
 use proptest_state_machine::{ReferenceStateMachine, StateMachineTest, prop_state_machine};
 
+use crate::history::{History, Merged, Tables};
 use crate::support::{merge, set};
-
-type Tables = BTreeMap<String, u32>;
 
 #[derive(Debug, Clone)]
 enum Change {
@@ -37,16 +35,10 @@ enum Answer {
     Merged(MergeOutcome, BTreeSet<String>),
 }
 
-#[derive(Debug, Clone)]
-struct ModelCommit {
-    parents: Vec<usize>,
-    tables: Tables,
-}
-
-/// Commits by number, in the order they were made; refs as numbers.
+/// Refs as numbers of commits.
 #[derive(Debug, Clone)]
 struct Model {
-    commits: Vec<ModelCommit>,
+    history: History,
     branches: BTreeMap<&'static str, (usize, bool)>,
     tags: BTreeMap<&'static str, usize>,
     version: u32,
@@ -55,25 +47,13 @@ struct Model {
 
 impl Model {
     fn new() -> Self {
-        let root = ModelCommit { parents: Vec::new(), tables: Tables::new() };
         Model {
-            commits: vec![root],
+            history: History::new(),
             branches: BTreeMap::from([("main", (0, false))]),
             tags: BTreeMap::new(),
             version: 0,
             answer: Answer::Done,
         }
-    }
-
-    fn ancestors(&self, commit: usize) -> BTreeSet<usize> {
-        let mut found = BTreeSet::new();
-        let mut next = vec![commit];
-        while let Some(commit) = next.pop() {
-            if found.insert(commit) {
-                next.extend(&self.commits[commit].parents);
-            }
-        }
-        found
     }
 
     fn resolve(&self, name: &str) -> Result<usize, ErrorCode> {
@@ -90,11 +70,6 @@ impl Model {
         if taken { Err(ErrorCode::AlreadyExists) } else { Ok(()) }
     }
 
-    fn commit(&mut self, parents: Vec<usize>, tables: Tables) -> usize {
-        self.commits.push(ModelCommit { parents, tables });
-        self.commits.len() - 1
-    }
-
     fn make(&mut self, change: &Change) -> Result<Answer, ErrorCode> {
         match change {
             Change::Commit { branch, set, drop } => {
@@ -102,13 +77,13 @@ impl Model {
                 if protected {
                     return Err(ErrorCode::BranchProtected);
                 }
-                let mut tables = self.commits[head].tables.clone();
+                let mut tables = self.history.tables(head).clone();
                 self.version += 1;
                 tables.extend(set.iter().map(|table| (table_name(*table), self.version)));
                 for table in drop {
                     tables.remove(&table_name(*table));
                 }
-                self.branch(branch)?.0 = self.commit(vec![head], tables);
+                self.branch(branch)?.0 = self.history.add(vec![head], tables);
             }
             Change::CreateBranch { name, from } => {
                 let commit = self.resolve(from)?;
@@ -149,41 +124,18 @@ impl Model {
     fn merge(&mut self, source: &str, target: &'static str) -> Result<Answer, ErrorCode> {
         let ours = self.branch(target)?.0;
         let theirs = self.resolve(source)?;
-        let both = &self.ancestors(ours) & &self.ancestors(theirs);
-        // Commits are numbered as time goes, which is how the catalog chooses among several bases.
-        let base = *both.last().expect("they share the first commit");
-        let tables = |commit: usize| &self.commits[commit].tables;
-        let (mut taken, mut conflicts) = (BTreeSet::new(), BTreeSet::new());
-        let mut merged = tables(ours).clone();
-        let names = tables(ours).keys().chain(tables(theirs).keys()).chain(tables(base).keys());
-        for name in names.cloned().collect::<BTreeSet<String>>() {
-            let [before, left, right] =
-                [base, ours, theirs].map(|commit| tables(commit).get(&name).copied());
-            if right == before || right == left {
-                continue;
+        Ok(match self.history.merge(ours, theirs) {
+            Merged::UpToDate => Answer::Merged(MergeOutcome::UpToDate, BTreeSet::new()),
+            Merged::Conflict(tables) => Answer::Merged(MergeOutcome::Conflict, tables),
+            Merged::Forward(taken) => {
+                self.branch(target)?.0 = theirs;
+                Answer::Merged(MergeOutcome::FastForward, taken)
             }
-            if left != before {
-                conflicts.insert(name);
-                continue;
+            Merged::Tables(tables, taken) => {
+                self.branch(target)?.0 = self.history.add(vec![ours, theirs], tables);
+                Answer::Merged(MergeOutcome::Merged, taken)
             }
-            match right {
-                Some(version) => merged.insert(name.clone(), version),
-                None => merged.remove(&name),
-            };
-            taken.insert(name);
-        }
-        if base == theirs {
-            return Ok(Answer::Merged(MergeOutcome::UpToDate, BTreeSet::new()));
-        }
-        if !conflicts.is_empty() {
-            return Ok(Answer::Merged(MergeOutcome::Conflict, conflicts));
-        }
-        if base == ours {
-            self.branch(target)?.0 = theirs;
-            return Ok(Answer::Merged(MergeOutcome::FastForward, taken));
-        }
-        self.branch(target)?.0 = self.commit(vec![ours, theirs], merged);
-        Ok(Answer::Merged(MergeOutcome::Merged, taken))
+        })
     }
 }
 
@@ -291,10 +243,10 @@ impl Tested {
 
     /// Learns the ids of commits that the model made since.
     async fn learn(&mut self, model: &Model) {
-        if self.ids.len() == model.commits.len() {
+        if self.ids.len() == model.history.len() {
             return;
         }
-        let newest = model.commits.len() - 1;
+        let newest = model.history.len() - 1;
         let heads = model.branches.iter().find(|(_, (commit, _))| *commit == newest);
         let (name, _) = heads.expect("a new commit is the head of a branch");
         self.ids.push(self.catalog.branch(name).await.expect("a branch").commit);
@@ -326,15 +278,15 @@ impl Tested {
         let id = self.ids[commit];
         let state = self.catalog.state(id).await.expect("a state");
         let tables: Tables = versions(state.tables(None).await.expect("tables"));
-        assert_eq!(tables, model.commits[commit].tables);
+        assert_eq!(&tables, model.history.tables(commit));
         let log = self.catalog.history(id, usize::MAX, None).await.expect("a log");
         let found: Vec<CommitId> = log.iter().map(|commit| commit.id).collect();
-        let ancestors = model.ancestors(commit);
+        let ancestors = model.history.ancestors(&[commit]);
         let expected: Vec<CommitId> = ancestors.iter().rev().map(|at| self.ids[*at]).collect();
         assert_eq!(found, expected, "newest first");
         let main = model.branches["main"].0;
         let changes = self.catalog.diff(self.ids[main], id).await.expect("a diff");
-        let mut changed = model.commits[main].tables.clone();
+        let mut changed = model.history.tables(main).clone();
         for change in changes {
             let version = change.to.and_then(|entry| u32::try_from(entry.snapshot?).ok());
             assert_ne!(changed.get(&change.table.to_string()).copied(), version, "no change");

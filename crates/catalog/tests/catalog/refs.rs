@@ -193,10 +193,10 @@ async fn the_log_goes_back_through_merges_newest_first() {
         paged.extend(page);
     }
     assert_eq!(paged, expected);
-    let base = catalog.merge_base(log[1].id, log[2].id).await.expect("a base");
-    assert_eq!(base, Some(log[5].id));
+    let bases = catalog.merge_bases(log[1].id, log[2].id).await.expect("a base");
+    assert_eq!(bases, [log[5].id]);
     let dev = catalog.branch("dev").await.expect("a branch").commit;
-    assert_eq!(catalog.merge_base(report.commit, dev).await.expect("a base"), Some(dev));
+    assert_eq!(catalog.merge_bases(report.commit, dev).await.expect("a base"), [dev]);
 }
 
 #[tokio::test]
