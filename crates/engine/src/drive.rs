@@ -21,6 +21,7 @@ use tokio::task::JoinHandle;
 
 use crate::answer::Metrics;
 use crate::planning_error::is_out_of_memory;
+use crate::stop::{Stop, stoppable};
 
 /// Batches that may wait for the reader.
 const QUEUE: usize = 2;
@@ -44,8 +45,10 @@ pub(crate) async fn start(
 ) -> Result<Running> {
     let (ready, planned) = oneshot::channel();
     let (sender, receiver) = mpsc::channel(QUEUE);
+    let stop = Stop::default();
+    let reader_stop = stop.clone();
     let task = threads.spawn(async move {
-        let physical = match state.create_physical_plan(&plan).await {
+        let physical = match make_physical(&state, &plan, &stop).await {
             Ok(physical) => physical,
             Err(error) => {
                 let _ = ready.send(Err(error));
@@ -54,10 +57,10 @@ pub(crate) async fn start(
         };
         metrics.watch(Arc::clone(&physical));
         if ready.send(Ok(physical.schema())).is_ok() {
-            pump(state, &plan, physical, &metrics, &sender).await;
+            pump(state, &plan, physical, &metrics, &stop, &sender).await;
         }
     });
-    let reader = Reader { receiver, task: Some(task) };
+    let reader = Reader { receiver, task: Some(task), stop: reader_stop };
     let panicked = || DataFusionError::Internal("planning panicked".to_owned());
     let schema = planned.await.map_err(|_| panicked())??;
     let stream = stream::unfold(reader, |mut reader| async move {
@@ -67,19 +70,28 @@ pub(crate) async fn start(
     Ok(Running { schema, stream: stream.boxed() })
 }
 
+async fn make_physical(
+    state: &SessionState,
+    plan: &LogicalPlan,
+    stop: &Stop,
+) -> Result<Arc<dyn ExecutionPlan>> {
+    stoppable(state.create_physical_plan(plan).await?, stop)
+}
+
 /// Sends a plan's batches until it ends or nobody reads them.
 async fn pump(
     state: SessionState,
     plan: &LogicalPlan,
     physical: Arc<dyn ExecutionPlan>,
     metrics: &Metrics,
+    stop: &Stop,
     sender: &Sender,
 ) {
     let hashes = joins_by_hash(&physical);
     match send(physical, &state, sender).await {
         Ended::Early(error) if hashes && is_out_of_memory(&error) => {
             tracing::debug!("a hash join ran out of memory; sorting instead");
-            let ended = sort_instead(state, plan, metrics, sender).await;
+            let ended = sort_instead(state, plan, metrics, stop, sender).await;
             if let Ended::Early(error) | Ended::Late(error) = ended {
                 let _ = sender.send(Err(error)).await;
             }
@@ -95,10 +107,11 @@ async fn sort_instead(
     mut state: SessionState,
     plan: &LogicalPlan,
     metrics: &Metrics,
+    stop: &Stop,
     sender: &Sender,
 ) -> Ended {
     state.config_mut().options_mut().optimizer.prefer_hash_join = false;
-    match state.create_physical_plan(plan).await {
+    match make_physical(&state, plan, stop).await {
         Ok(physical) => {
             metrics.watch(Arc::clone(&physical));
             send(physical, &state, sender).await
@@ -146,6 +159,7 @@ fn joins_by_hash(plan: &Arc<dyn ExecutionPlan>) -> bool {
 struct Reader {
     receiver: mpsc::Receiver<Result<RecordBatch>>,
     task: Option<JoinHandle<()>>,
+    stop: Stop,
 }
 
 impl Reader {
@@ -163,6 +177,7 @@ impl Reader {
 
 impl Drop for Reader {
     fn drop(&mut self) {
+        self.stop.set();
         if let Some(task) = &self.task {
             task.abort();
         }

@@ -24,6 +24,7 @@ mod relations;
 mod scan;
 mod session;
 mod sql;
+mod stop;
 mod system;
 mod write;
 

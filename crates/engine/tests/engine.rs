@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow::array::{AsArray, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema};
@@ -272,6 +273,31 @@ async fn a_statement_that_nobody_reads_stops() {
     assert!(first.num_rows() > 0);
     drop(answer);
     assert_eq!(lake.run("SELECT 1").await, "1");
+}
+
+/// With one thread, the next statement is answered only once the one before has let go of it.
+#[tokio::test]
+async fn a_statement_that_never_gives_a_row_stops() {
+    let lake = Fixture::with(|options| options.threads = 1).await;
+    let ten = "WITH d(x) AS (VALUES (0), (1), (2), (3), (4), (5), (6), (7), (8), (9)) ";
+    let many = "generate_series(1, 1000000)";
+    for endless in [
+        format!(
+            "{ten} SELECT sum(a.x + n.x) FROM {}",
+            "d a, d b, d c, d e, d f, d g, d h, d i, d j, d k, d l, d m, d n"
+        ),
+        format!("SELECT count(*) FROM {many} a JOIN {many} b ON a.value * b.value < 0"),
+        format!(
+            "SELECT count(*) FROM {many} a JOIN {many} b ON a.value % 2 = b.value % 2 AND a.value * b.value < 0"
+        ),
+    ] {
+        let mut answer =
+            lake.execute(&endless).await.unwrap_or_else(|error| panic!("{endless}: {error}"));
+        let early = tokio::time::timeout(Duration::from_millis(100), answer.stream.next()).await;
+        assert!(early.is_err(), "{endless}: {early:?}");
+        drop(answer);
+        assert_eq!(lake.run("SELECT 1").await, "1");
+    }
 }
 
 #[tokio::test]

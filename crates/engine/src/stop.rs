@@ -1,0 +1,137 @@
+//! Plans that can be stopped, whatever they compute.
+//!
+//! A task ends only where it gives its thread back. DataFusion's scans do so every few batches, but a
+//! join makes millions of batches out of one: it never comes back to a scan. So each node that can
+//! make more rows than it is given also gives the thread back, and a join's condition, which may be
+//! tried for hours between two batches, asks whether anybody still waits.
+
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use datafusion::arrow::array::RecordBatch;
+use datafusion::arrow::datatypes::{FieldRef, Schema};
+use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
+use datafusion::common::{DataFusionError, Result};
+use datafusion::logical_expr::ColumnarValue;
+use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::coop::CooperativeExec;
+use datafusion::physical_plan::joins::utils::JoinFilter;
+use datafusion::physical_plan::joins::{
+    HashJoinExec, NestedLoopJoinExec, NestedLoopJoinExecBuilder,
+};
+use datafusion::physical_plan::unnest::UnnestExec;
+
+/// Whether a plan is to stop; cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Stop(Arc<AtomicBool>);
+
+impl Stop {
+    /// From now on, the plan is to stop.
+    pub(crate) fn set(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    fn check(&self) -> Result<()> {
+        if self.0.load(Ordering::Relaxed) {
+            return Err(DataFusionError::Execution("the statement was stopped".to_owned()));
+        }
+        Ok(())
+    }
+}
+
+/// The same plan, ending soon after `stop` is set or its task is aborted.
+pub(crate) fn stoppable(
+    plan: Arc<dyn ExecutionPlan>,
+    stop: &Stop,
+) -> Result<Arc<dyn ExecutionPlan>> {
+    let wrap = |plan: Arc<dyn ExecutionPlan>| {
+        if plan.children().len() < 2 && plan.downcast_ref::<UnnestExec>().is_none() {
+            return Ok(Transformed::no(plan));
+        }
+        let plan = with_asking_condition(plan, stop)?;
+        Ok(Transformed::yes(Arc::new(CooperativeExec::new(plan)) as _))
+    };
+    plan.transform_up(wrap).data()
+}
+
+/// A join whose condition asks at every batch whether to stop.
+fn with_asking_condition(
+    plan: Arc<dyn ExecutionPlan>,
+    stop: &Stop,
+) -> Result<Arc<dyn ExecutionPlan>> {
+    if let Some(join) = plan.downcast_ref::<NestedLoopJoinExec>()
+        && let Some(filter) = join.filter()
+    {
+        let asking = NestedLoopJoinExecBuilder::from(join).with_filter(Some(asking(filter, stop)));
+        return Ok(Arc::new(asking.build()?));
+    }
+    if let Some(join) = plan.downcast_ref::<HashJoinExec>()
+        && let Some(filter) = join.filter()
+    {
+        return join.builder().with_filter(Some(asking(filter, stop))).build_exec();
+    }
+    Ok(plan)
+}
+
+fn asking(filter: &JoinFilter, stop: &Stop) -> JoinFilter {
+    let condition = Asking { condition: Arc::clone(filter.expression()), stop: stop.clone() };
+    let columns = filter.column_indices().to_vec();
+    JoinFilter::new(Arc::new(condition), columns, Arc::clone(filter.schema()))
+}
+
+/// A condition that fails once its plan is to stop.
+#[derive(Debug)]
+struct Asking {
+    condition: Arc<dyn PhysicalExpr>,
+    stop: Stop,
+}
+
+impl PartialEq for Asking {
+    fn eq(&self, other: &Self) -> bool {
+        self.condition == other.condition.clone()
+    }
+}
+
+impl Eq for Asking {}
+
+impl Hash for Asking {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.condition.hash(state);
+    }
+}
+
+impl fmt::Display for Asking {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.condition.fmt(f)
+    }
+}
+
+impl PhysicalExpr for Asking {
+    fn return_field(&self, input_schema: &Schema) -> Result<FieldRef> {
+        self.condition.return_field(input_schema)
+    }
+
+    fn evaluate(&self, batch: &RecordBatch) -> Result<ColumnarValue> {
+        self.stop.check()?;
+        self.condition.evaluate(batch)
+    }
+
+    fn children(&self) -> Vec<&Arc<dyn PhysicalExpr>> {
+        vec![&self.condition]
+    }
+
+    fn with_new_children(
+        self: Arc<Self>,
+        mut children: Vec<Arc<dyn PhysicalExpr>>,
+    ) -> Result<Arc<dyn PhysicalExpr>> {
+        let condition = children.swap_remove(0);
+        Ok(Arc::new(Asking { condition, stop: self.stop.clone() }))
+    }
+
+    fn fmt_sql(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.condition.fmt_sql(f)
+    }
+}
