@@ -393,6 +393,8 @@ def main():
     except OSError:
         os.chdir("/")  # A project without files has no folder.
     signal.signal(signal.SIGTERM, stop)
+    # A process that the user's code forks ends by SIGTERM, as others do: `multiprocessing` counts on it.
+    os.register_at_fork(after_in_child=lambda: signal.signal(signal.SIGTERM, signal.SIG_DFL))
     try:
         run(server, task, descriptors)
     except Unfit as unfit:

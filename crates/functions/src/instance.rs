@@ -38,6 +38,8 @@ pub(crate) struct Instance {
     started: Instant,
     said: JoinHandle<Said>,
     printed: Vec<JoinHandle<()>>,
+    /// Cancelled when the process has ended.
+    over: CancellationToken,
 }
 
 /// Why an instance was asked to end.
@@ -70,12 +72,13 @@ impl Instance {
         let started = Instant::now();
         let running = spawner.run(plan, &descriptors)?;
         let lines = Lines::new(sink);
+        let over = CancellationToken::new();
         let printed = vec![
-            listen_to_pipe(stdout, LogStream::Stdout, lines.clone())?,
-            listen_to_pipe(stderr, LogStream::Stderr, lines.clone())?,
+            listen_to_pipe(stdout, LogStream::Stdout, lines.clone(), over.clone())?,
+            listen_to_pipe(stderr, LogStream::Stderr, lines.clone(), over.clone())?,
         ];
-        let said = listen(mine, lines)?;
-        Ok(Instance { invocation, running, started, said, printed })
+        let said = listen(mine, lines, over.clone())?;
+        Ok(Instance { invocation, running, started, said, printed, over })
     }
 
     /// Waits for the process to end, and ends it where it must not go on.
@@ -91,10 +94,10 @@ impl Instance {
             Err(stopped) => (self.stop().await?, Some(stopped)),
         };
         let elapsed = self.started.elapsed();
+        self.over.cancel();
         let said = self.said.await.unwrap_or_default();
         for printed in self.printed {
-            // A daemon that outlived an unisolated function may hold the pipe open for ever.
-            let _ = tokio::time::timeout(GRACE, printed).await;
+            let _ = printed.await;
         }
         let usage = Usage {
             wall_ms: elapsed.as_micros().div_ceil(1000) as u64,

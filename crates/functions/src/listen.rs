@@ -3,10 +3,14 @@
 //!
 //! Nothing is gathered up: a line goes to the sink as it comes, and while the sink is full nothing
 //! more is read, so that a function which prints without end waits instead of filling memory.
+//!
+//! Listening ends when everybody has closed the other end, or a moment after the process has ended:
+//! without a sandbox, somebody it started may live on and hold that end for ever.
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use headwater_model::LogStream;
 use tokio::io::AsyncReadExt;
@@ -14,6 +18,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::net::unix::pipe::Receiver;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 
 use crate::spawner::{Channel, Received, watch};
 use crate::worker::{Message, Said};
@@ -24,6 +29,9 @@ const LINE_BYTES_MAX: usize = 16 << 10;
 
 /// What an instance may print; the rest is dropped, with a remark.
 const PRINTED_BYTES_MAX: u64 = 64 << 20;
+
+/// How long it may take, after the process has ended, until the next thing it said is heard.
+const SILENCE: Duration = Duration::from_secs(1);
 
 /// Where lines go.
 #[derive(Debug, Clone)]
@@ -55,12 +63,16 @@ impl Lines {
     }
 }
 
-/// Listens to a worker until its end of the socket is closed, and tells what it said in the end.
-pub(crate) fn listen(channel: Channel, lines: Lines) -> Result<JoinHandle<Said>> {
+/// Listens to a worker, and tells what it said in the end.
+pub(crate) fn listen(
+    channel: Channel,
+    lines: Lines,
+    over: CancellationToken,
+) -> Result<JoinHandle<Said>> {
     let channel = watch(channel).map_err(Error::io("listen to a worker"))?;
     Ok(tokio::spawn(async move {
         let mut said = Said::Nothing;
-        while let Some(received) = receive(&channel).await {
+        while let Some(Some(received)) = unless_over(receive(&channel), &over).await {
             let Received { bytes, descriptors } = received;
             let file = descriptors.into_iter().next();
             match serde_json::from_slice(&bytes) {
@@ -81,6 +93,19 @@ pub(crate) fn listen(channel: Channel, lines: Lines) -> Result<JoinHandle<Said>>
     }))
 }
 
+/// What comes, unless the process has ended and it is silent.
+async fn unless_over<T>(coming: impl Future<Output = T>, over: &CancellationToken) -> Option<T> {
+    let silent = async {
+        over.cancelled().await;
+        tokio::time::sleep(SILENCE).await;
+    };
+    tokio::select! {
+        biased;
+        came = coming => Some(came),
+        () = silent => None,
+    }
+}
+
 async fn receive(channel: &AsyncFd<Channel>) -> Option<Received> {
     loop {
         let mut ready = channel.readable().await.ok()?;
@@ -90,11 +115,12 @@ async fn receive(channel: &AsyncFd<Channel>) -> Option<Received> {
     }
 }
 
-/// Listens to a pipe until every writer has closed it.
+/// Listens to a pipe.
 pub(crate) fn listen_to_pipe(
     pipe: OwnedFd,
     stream: LogStream,
     lines: Lines,
+    over: CancellationToken,
 ) -> Result<JoinHandle<()>> {
     rustix::io::ioctl_fionbio(&pipe, true)
         .map_err(|errno| Error::io("read a pipe")(errno.into()))?;
@@ -102,7 +128,7 @@ pub(crate) fn listen_to_pipe(
     Ok(tokio::spawn(async move {
         let mut pending: Vec<u8> = Vec::new();
         let mut buffer = vec![0; 8192];
-        while let Ok(length) = pipe.read(&mut buffer).await {
+        while let Some(Ok(length)) = unless_over(pipe.read(&mut buffer), &over).await {
             if length == 0 {
                 break;
             }

@@ -5,7 +5,7 @@
 //! which is what an ordinary user without delegation meets, [`Cgroups::memory`] says so.
 
 use std::fs;
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use super::identity;
@@ -110,8 +110,8 @@ impl Cgroups {
                     write(&folder, "memory.max", memory_bytes)?;
                     write(&folder, "pids.max", processes_max)?;
                     // Without these a host with swap would only become slow.
-                    let _ = fs::write(folder.join("memory.swap.max"), "0");
-                    let _ = fs::write(folder.join("memory.oom.group"), "1");
+                    let _ = set(folder.join("memory.swap.max"), "0");
+                    let _ = set(folder.join("memory.oom.group"), "1");
                 }
                 Kind::Processor | Kind::Unified { limits: false } => {}
             }
@@ -134,7 +134,7 @@ impl Group {
     /// Puts a process into the groups.
     pub(super) fn add(&self, pid: i32) -> io::Result<()> {
         for (_, folder) in &self.folders {
-            fs::write(folder.join("cgroup.procs"), pid.to_string())?;
+            set(folder.join("cgroup.procs"), pid.to_string())?;
         }
         Ok(())
     }
@@ -193,8 +193,8 @@ fn unified(base: &Path, name: &str, limits: bool) -> Option<(Kind, PathBuf)> {
         if !limits {
             return Some((Kind::Unified { limits }, folder));
         }
-        let _ = fs::write(base.join("cgroup.subtree_control"), "+memory +pids");
-        if fs::write(folder.join("cgroup.subtree_control"), "+memory +pids").is_ok() {
+        let _ = set(base.join("cgroup.subtree_control"), "+memory +pids");
+        if set(folder.join("cgroup.subtree_control"), "+memory +pids").is_ok() {
             return Some((Kind::Unified { limits: true }, folder));
         }
         let _ = fs::remove_dir(&folder);
@@ -233,9 +233,14 @@ fn folder_of(own: &str, mounts: &str, controller: Option<&str>) -> Option<PathBu
 
 fn write(folder: &Path, file: &str, limit: Option<u64>) -> io::Result<()> {
     match limit {
-        Some(limit) => fs::write(folder.join(file), limit.to_string()),
+        Some(limit) => set(folder.join(file), limit.to_string()),
         None => Ok(()),
     }
+}
+
+/// Writes a control file that is there: a file system of another kind would gladly make a new one.
+fn set(path: impl AsRef<Path>, text: impl AsRef<str>) -> io::Result<()> {
+    fs::OpenOptions::new().write(true).open(path)?.write_all(text.as_ref().as_bytes())
 }
 
 fn number(folder: &Path, file: &str) -> Option<u64> {
@@ -276,7 +281,7 @@ pub(super) fn remove_tree(folder: &Path) {
 }
 
 fn kill_all(folder: &Path) {
-    if fs::write(folder.join("cgroup.kill"), "1").is_ok() {
+    if set(folder.join("cgroup.kill"), "1").is_ok() {
         return;
     }
     let processes = fs::read_to_string(folder.join("cgroup.procs")).unwrap_or_default();

@@ -3,7 +3,8 @@
 //! In a sandbox the clone becomes the first process of its pid namespace: it builds the root, gives
 //! up every privilege, starts the program as its child, and then does nothing but pass SIGTERM on
 //! and collect the dead. When the program ends it ends too, and the kernel kills whatever is left
-//! in the namespace. Outside a sandbox the clone becomes the program itself.
+//! in the namespace. A function without a sandbox has such a first process, too, which all its
+//! orphans come to and which kills them. One of our own tools is the clone itself.
 
 use std::collections::BTreeMap;
 use std::ffi::CString;
@@ -21,7 +22,13 @@ use serde::{Deserialize, Serialize};
 
 use super::plan::{Plan, Sandbox, Work};
 use super::root::{self, StepError, StepResult, step};
-use super::system;
+use super::{landlock, seccomp, system};
+
+/// The most descriptors of one process of a function.
+const OPEN_FILES_MAX: u64 = 16_384;
+
+/// The most memory that a function may keep from being swapped out.
+const LOCKED_BYTES_MAX: u64 = 8 << 20;
 
 /// What a child tells the spawner through its status pipe.
 #[derive(Debug, Serialize, Deserialize)]
@@ -31,6 +38,9 @@ pub(super) enum Note {
     /// The program ended, with this status of wait.
     Exited { status: i32 },
 }
+
+/// Tells the first process of a function without a sandbox to kill all it started, and end.
+pub(super) const END_ALL: rustix::process::Signal = rustix::process::Signal::USR1;
 
 /// As whom a sandboxed program runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -111,8 +121,13 @@ fn live(birth: Birth) -> StepResult<i32> {
             let project = folder.join("project");
             step("make a folder", fs::create_dir_all(&project))?;
             step("enter the project", std::env::set_current_dir(&project))?;
+            adopt_orphans()?;
+            // Before anything can send them.
+            system::block_signals();
             give_up(&birth)?;
-            execute(&birth)
+            let ended = supervise(birth);
+            system::kill_descendants();
+            ended
         }
         Work::Sandbox(sandbox) => {
             wall_in(&birth, &sandbox, &files)?;
@@ -173,11 +188,26 @@ fn become_nobody(user: u32) -> StepResult {
     step("change the user", rustix::thread::set_thread_res_uid(uid, uid, uid))
 }
 
+/// Makes this process the one that its descendants are left to when their parents end.
+fn adopt_orphans() -> StepResult {
+    let own = Some(rustix::process::getpid());
+    step("adopt orphans", rustix::process::set_child_subreaper(own))
+}
+
 /// What every child gives up, sandbox or not; and from here on it dies with the spawner.
 fn give_up(birth: &Birth) -> StepResult {
     step("refuse new privileges", rustix::thread::set_no_new_privs(true))?;
-    let signal = Some(rustix::process::Signal::KILL);
-    step("tie life to the spawner", rustix::process::set_parent_process_death_signal(signal))?;
+    if !matches!(birth.plan.walls, Work::Tool) {
+        // A session's keys are inherited, whatever namespaces and users change.
+        step("leave the session's keys behind", system::join_new_keyring())?;
+        limit_resources();
+    }
+    let signal = match birth.plan.walls {
+        Work::Folder(_) => END_ALL,
+        Work::Tool | Work::Sandbox(_) => rustix::process::Signal::KILL,
+    };
+    let tied = rustix::process::set_parent_process_death_signal(Some(signal));
+    step("tie life to the spawner", tied)?;
     if orphaned(&birth.status) {
         system::exit(1);
     }
@@ -186,6 +216,22 @@ fn give_up(birth: &Birth) -> StepResult {
         step("limit memory", rustix::process::setrlimit(Resource::Data, limit))?;
     }
     Ok(())
+}
+
+/// Ceilings that no function comes near and a runaway one meets.
+fn limit_resources() {
+    for (resource, most) in [
+        (Resource::Nofile, OPEN_FILES_MAX),
+        (Resource::Memlock, LOCKED_BYTES_MAX),
+        (Resource::Core, 0),
+        (Resource::Rtprio, 0),
+        (Resource::Nice, 0),
+    ] {
+        let maximum = rustix::process::getrlimit(resource).maximum.map_or(most, |m| m.min(most));
+        let limit = Rlimit { current: Some(maximum), maximum: Some(maximum) };
+        // Lowering a limit is always allowed; what the kernel does not know needs no limit.
+        let _ = rustix::process::setrlimit(resource, limit);
+    }
 }
 
 /// Whether the spawner, which holds the other end of the pipe, was gone before it could be noticed.
@@ -208,7 +254,7 @@ fn supervise(birth: Birth) -> StepResult<i32> {
     let program = step("fork", system::fork())?;
     if program == 0 {
         system::unblock_signals();
-        let failed = match execute(&birth) {
+        let failed = match wall_off(&birth).and_then(|()| execute(&birth)) {
             Ok(code) => system::exit(code),
             Err(failed) => failed,
         };
@@ -224,12 +270,27 @@ fn supervise(birth: Birth) -> StepResult<i32> {
     Ok(0)
 }
 
+/// The last walls before the program: landlock where there is a root of its own, and the filter of
+/// system calls.
+fn wall_off(birth: &Birth) -> StepResult {
+    if matches!(birth.plan.walls, Work::Sandbox(_))
+        && let Some(rules) = step("write landlock's rules", landlock::rules())?
+    {
+        step("restrict by landlock", landlock::restrict(rules.as_fd()))?;
+    }
+    step("filter system calls", seccomp::install())
+}
+
 /// Passes SIGTERM on to the program and collects the dead, until the program is one of them.
 fn wait_for(program: i32) -> i32 {
     loop {
-        if system::wait_for_signal() == libc::SIGTERM {
-            system::kill(program, libc::SIGTERM);
-            continue;
+        match system::wait_for_signal() {
+            libc::SIGTERM => system::kill(program, libc::SIGTERM),
+            libc::SIGUSR1 => {
+                system::kill_descendants();
+                return libc::SIGKILL;
+            }
+            _ => {}
         }
         while let Some(waited) = system::wait_child(-1) {
             if waited.pid == program {

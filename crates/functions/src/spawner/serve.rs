@@ -252,19 +252,15 @@ impl Serve {
 
     fn signal(&self, id: u64, signal: Signal) {
         let Some(child) = self.children.get(&id) else { return };
-        let number = match signal {
-            Signal::Terminate => rustix::process::Signal::TERM,
-            Signal::Kill => rustix::process::Signal::KILL,
-        };
-        let _ = rustix::process::pidfd_send_signal(&child.descriptor, number);
-        if signal == Signal::Kill {
-            child.kill();
+        match signal {
+            Signal::Terminate => child.signal(rustix::process::Signal::TERM),
+            Signal::Kill => child.kill(),
         }
     }
 
     /// Takes the end of a child that has ended, and cleans up behind it.
     fn collect(&mut self, mut child: Child) -> Ended {
-        child.kill();
+        child.kill_the_rest();
         let waited = system::wait_child(child.pid);
         let measured = child.group.measure();
         let note = read_note(&child.status);
@@ -285,10 +281,6 @@ impl Serve {
     /// Kills everything and removes every trace.
     fn end(&mut self) {
         for child in self.children.values() {
-            let _ = rustix::process::pidfd_send_signal(
-                &child.descriptor,
-                rustix::process::Signal::KILL,
-            );
             child.kill();
         }
         let children: Vec<Child> = self.children.drain().map(|(_, child)| child).collect();
@@ -301,8 +293,23 @@ impl Serve {
 }
 
 impl Child {
-    /// Kills what a child may have left behind. In a sandbox the kernel does that by itself.
+    fn signal(&self, signal: rustix::process::Signal) {
+        let _ = rustix::process::pidfd_send_signal(&self.descriptor, signal);
+    }
+
+    /// Kills it and all it started.
     fn kill(&self) {
+        if self.folder.is_some() {
+            // What it started is known to it alone where there are no control groups.
+            self.signal(child::END_ALL);
+        } else {
+            self.signal(rustix::process::Signal::KILL);
+        }
+        self.kill_the_rest();
+    }
+
+    /// Kills what a child may have left behind. In a sandbox the kernel does that by itself.
+    fn kill_the_rest(&self) {
         if !self.sandboxed {
             self.group.kill();
             system::kill(-self.pid, libc::SIGKILL);

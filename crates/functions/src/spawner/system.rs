@@ -90,7 +90,7 @@ pub(super) fn duplicate_onto(descriptor: i32, target: i32) -> Result<()> {
     if done == target { Ok(()) } else { Err(Error::last_os_error()) }
 }
 
-/// Blocks SIGTERM and SIGCHLD, to be taken by [`wait_for_signal`].
+/// Blocks SIGTERM, SIGCHLD and SIGUSR1, to be taken by [`wait_for_signal`].
 pub(super) fn block_signals() {
     // SAFETY: the set is initialised before it is used.
     unsafe {
@@ -108,7 +108,7 @@ pub(super) fn unblock_signals() {
     }
 }
 
-/// Waits for SIGTERM or SIGCHLD.
+/// Waits for SIGTERM, SIGCHLD or SIGUSR1.
 pub(super) fn wait_for_signal() -> i32 {
     let mut signal = 0;
     // SAFETY: both pointers are valid for the call.
@@ -126,6 +126,7 @@ fn signals() -> libc::sigset_t {
         libc::sigemptyset(&raw mut set);
         libc::sigaddset(&raw mut set, libc::SIGTERM);
         libc::sigaddset(&raw mut set, libc::SIGCHLD);
+        libc::sigaddset(&raw mut set, libc::SIGUSR1);
         set
     }
 }
@@ -164,6 +165,39 @@ pub(super) fn wait_child(pid: i32) -> Option<Waited> {
 pub(super) fn kill(pid: i32, signal: i32) {
     // SAFETY: it touches no memory.
     unsafe { libc::kill(pid, signal) };
+}
+
+/// Kills every process that descends from this one, which orphans are left to, and waits for them.
+pub(super) fn kill_descendants() {
+    let own = std::process::id();
+    let children = format!("/proc/{own}/task/{own}/children");
+    loop {
+        let text = std::fs::read_to_string(&children).unwrap_or_default();
+        let found: Vec<i32> = text.split_whitespace().flat_map(str::parse).collect();
+        if found.is_empty() {
+            return;
+        }
+        // What a child has started becomes a child of this process as soon as the child is gone.
+        for pid in found {
+            kill(pid, libc::SIGKILL);
+            // SAFETY: no status is asked for.
+            unsafe { libc::waitpid(pid, std::ptr::null_mut(), 0) };
+        }
+    }
+}
+
+/// Gives this process a session keyring of its own, with nothing in it.
+pub(super) fn join_new_keyring() -> Result<()> {
+    const JOIN_SESSION: libc::c_long = 1;
+    let no_name = std::ptr::null::<c_char>();
+    // SAFETY: without a name no memory is read.
+    let done = unsafe { libc::syscall(libc::SYS_keyctl, JOIN_SESSION, no_name) };
+    match Error::last_os_error() {
+        _ if done >= 0 => Ok(()),
+        // A kernel without keys has none to leave behind.
+        error if error.raw_os_error() == Some(libc::ENOSYS) => Ok(()),
+        error => Err(error),
+    }
 }
 
 /// Forks off a child in the same namespaces.

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use headwater_functions::{
     Argument, ArgumentValue, Environment, EnvironmentSpec, Error, FunctionEvent, Functions,
@@ -103,5 +104,29 @@ pub async fn answer(functions: &Functions, invocation: Invocation) -> (SharedTab
     match outcome.returned.clone() {
         Returned::Table(table) => (table, outcome),
         Returned::Bool(value) => panic!("a table was wanted, not {value}"),
+    }
+}
+
+/// Processes of this machine whose command line has a text.
+pub fn processes(text: &str) -> Vec<i32> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir("/proc").unwrap().flatten() {
+        let Ok(pid) = entry.file_name().to_string_lossy().parse::<i32>() else { continue };
+        let command = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        let state = std::fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
+        let dead = state.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('Z'));
+        if String::from_utf8_lossy(&command).contains(text) && !dead {
+            found.push(pid);
+        }
+    }
+    found
+}
+
+/// Waits for what must come about soon.
+pub fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !holds() {
+        assert!(Instant::now() < deadline, "{what}");
+        std::thread::sleep(Duration::from_millis(10));
     }
 }

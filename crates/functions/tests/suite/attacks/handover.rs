@@ -1,0 +1,136 @@
+//! What is handed over: sealed, checked, and never shared with anybody else.
+
+use std::sync::Arc;
+
+use super::{held, probe, source};
+use crate::support::{call, environment, holds, run, start, table};
+use arrow::array::{ArrayRef, Int64Array, RecordBatch};
+use headwater_functions::{Error, Invocation, SharedTable};
+
+fn numbers() -> SharedTable {
+    let numbers: ArrayRef = Arc::new(Int64Array::from_iter_values(0..100_000));
+    let batch = RecordBatch::try_from_iter([("n", numbers)]).unwrap();
+    SharedTable::write(batch.schema(), [Ok(batch)]).unwrap()
+}
+
+#[tokio::test]
+async fn a_sealed_input_cannot_be_written() {
+    let functions = start().await;
+    let environment = environment(&functions, &[]).await;
+    let input = numbers();
+    let before = input.batches();
+    let body = "import fcntl, mmap
+files = [line.split()[-1] for line in open('/proc/self/maps') if 'memfd:headwater-table' in line]
+spans = [line.split()[0] for line in open('/proc/self/maps') if 'memfd:headwater-table' in line]
+assert files and spans
+for span in os.listdir('/proc/self/map_files') if os.access('/proc/self/map_files', os.R_OK) else []:
+    if span in spans and not fails(os.open, '/proc/self/map_files/' + span, os.O_RDWR):
+        return False
+start = int(spans[0].split('-')[0], 16)
+page = mmap.PAGESIZE
+# A private mapping may be made writable: what is written stays with whoever wrote it.
+assert LIBC.mprotect(ctypes.c_void_p(start), page, 3) == 0
+ctypes.memmove(start, b'overwritten', 11)
+return fails(open, '/proc/self/mem', 'r+b')";
+    let mut invocation = probe(&environment, body);
+    let changed = source(body).replace("def f():", "def f(data):");
+    Arc::make_mut(&mut invocation.files).insert("models/m.py".to_owned(), changed);
+    invocation.arguments = vec![table("data", &input)];
+    holds(&functions, invocation).await;
+    assert_eq!(input.batches(), before);
+}
+
+#[tokio::test]
+async fn memory_files_of_others_are_not_to_be_had() {
+    held(
+        "shown = []
+for name in os.listdir('/proc'):
+    if name.isdigit() and int(name) != os.getpid():
+        try:
+            shown += os.listdir(f'/proc/{name}/fd')
+        except OSError:
+            pass
+return not shown and refused('pidfd_getfd')",
+    )
+    .await;
+}
+
+/// What a hostile function hands over by itself, in place of the worker.
+async fn handed_over(body: &str) -> Error {
+    let functions = start().await;
+    let environment = environment(&functions, &[]).await;
+    let mut invocation = call(&environment, "");
+    invocation.files = probe(&environment, body).files;
+    let (outcome, _) = run(&functions, invocation).await;
+    let error = outcome.expect_err("it was taken");
+    // The server is as well as before.
+    holds(&functions, probe(&environment, "return True")).await;
+    error
+}
+
+const HAND_OVER: &str = "
+def hand_over(file):
+    with socket.socket(fileno=os.dup(3)) as server:
+        socket.send_fds(server, [b'{\"said\": \"table\"}'], [file])
+";
+
+#[tokio::test]
+async fn a_writable_mapping_cannot_outlive_the_hand_over() {
+    let error = handed_over(&format!(
+        "{HAND_OVER}
+import mmap, pyarrow
+file = os.memfd_create('x', os.MFD_ALLOW_SEALING)
+data = pyarrow.table({{'n': list(range(1000))}})
+with pyarrow.ipc.new_file(os.fdopen(os.dup(file), 'wb'), data.schema) as writer:
+    writer.write_table(data)
+held = mmap.mmap(file, os.fstat(file).st_size)
+if os.fork() == 0:
+    time.sleep(30)
+hand_over(file)
+os._exit(0)"
+    ))
+    .await;
+    assert!(matches!(error, Error::BadOutput { .. }), "{error:?}");
+}
+
+#[tokio::test]
+async fn what_is_no_memory_file_is_not_taken() {
+    for file in ["os.open('/tmp/x', os.O_RDWR | os.O_CREAT)", "0", "os.pipe()[0]"] {
+        let error = handed_over(&format!("{HAND_OVER}\nhand_over({file})\nos._exit(0)")).await;
+        assert!(matches!(error, Error::BadOutput { .. }), "{file}: {error:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_file_of_any_size_and_content_is_only_refused() {
+    for fill in [
+        "os.ftruncate(file, 1 << 45)",
+        "os.ftruncate(file, 7)",
+        "os.write(file, os.urandom(100000))",
+        "os.write(file, b'ARROW1\\0\\0' + os.urandom(1000) + struct.pack('<i', 900) + b'ARROW1')",
+        "os.write(file, b'ARROW1\\0\\0' + struct.pack('<i', -5) + b'ARROW1')",
+    ] {
+        let error = handed_over(&format!(
+            "{HAND_OVER}\nfile = os.memfd_create('x', os.MFD_ALLOW_SEALING)\n{fill}\nhand_over(file)\n\
+             os._exit(0)"
+        ))
+        .await;
+        assert!(matches!(error, Error::BadOutput { .. }), "{fill}: {error:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_socket_takes_any_nonsense() {
+    let functions = start().await;
+    let environment = environment(&functions, &[]).await;
+    let body = "with socket.socket(fileno=os.dup(3)) as server:
+    for message in [b'x', b'{}', b'[' * 50000, os.urandom(60000), b'{\"said\": \"nonsense\"}']:
+        server.send(message)
+    for _ in range(50):
+        files = [os.open('/dev/null', os.O_RDONLY) for _ in range(100)]
+        socket.send_fds(server, [b'{\"said\": \"line\", \"stream\": \"stdout\", \"text\": \"x\"}'], files)
+        for file in files:
+            os.close(file)
+return True";
+    holds(&functions, Invocation { ..probe(&environment, body) }).await;
+}

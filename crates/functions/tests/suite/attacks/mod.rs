@@ -1,0 +1,48 @@
+//! The attack suite: short Python probes, each run as a function in a real sandbox, each its own
+//! test. A probe answers true where the sandbox held.
+
+mod files;
+mod handover;
+mod kernel;
+mod network;
+mod processes;
+mod resources;
+
+use headwater_functions::{Functions, Invocation, Limits};
+
+use crate::support::{ask, environment, holds, start};
+
+/// What probes share, which they import.
+const PROBE: &str = include_str!("probe.py");
+
+/// A probe's imports; the rest of its source is the body of `f`.
+fn source(body: &str) -> String {
+    let indented = body.replace('\n', "\n    ");
+    format!(
+        "import ctypes, errno, os, socket, stat, struct, subprocess, sys, threading, time\n\
+         from probe import *\n\ndef f():\n    {indented}\n"
+    )
+}
+
+fn probe(environment: &std::sync::Arc<headwater_functions::Environment>, body: &str) -> Invocation {
+    let mut invocation = ask(environment, &source(body));
+    let files = std::sync::Arc::make_mut(&mut invocation.files);
+    files.insert("models/probe.py".to_owned(), PROBE.to_owned());
+    invocation
+}
+
+/// Runs a probe, which must answer true.
+async fn held(body: &str) {
+    held_within(Limits::default(), body).await;
+}
+
+/// Runs a probe under limits.
+async fn held_within(limits: Limits, body: &str) {
+    let functions = start().await;
+    held_by(&functions, limits, body).await;
+}
+
+async fn held_by(functions: &Functions, limits: Limits, body: &str) {
+    let environment = environment(functions, &[]).await;
+    holds(functions, Invocation { limits, ..probe(&environment, body) }).await;
+}
