@@ -14,7 +14,7 @@ pub mod operation {
     pub const APPENDED: &str = "appended";
     /// All rows, or all rows of some partitions, were put in place of others.
     pub const REPLACED: &str = "replaced";
-    /// Anything else, such as a new column.
+    /// Anything else, such as a new column, or some rows.
     pub const CHANGED: &str = "changed";
     /// The table was removed; no entry says so, since there is none.
     pub const DROPPED: &str = "dropped";

@@ -8,6 +8,7 @@
 //! Names match as written first, then without case. `"flights@dev"` reads one table at another ref.
 
 mod answer;
+mod change;
 mod create;
 mod drive;
 mod engine;

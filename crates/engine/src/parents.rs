@@ -105,6 +105,6 @@ mod tests {
     #[test]
     fn what_is_no_query_is_refused_by_name() {
         check("DROP TABLE a", &["DROP TABLE here is not supported"]);
-        check("DELETE FROM a", &["DELETE is not supported"]);
+        check("DELETE FROM a", &["DELETE here is not supported"]);
     }
 }

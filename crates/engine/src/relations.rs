@@ -86,8 +86,9 @@ impl<'s> Lookup<'s> {
         let schema = found.provider.schema();
         let columns = schema.fields().iter().map(|field| field.name().clone()).collect();
         let key = (found.namespace.clone(), label.clone());
-        self.sources.insert(key, provider_as_source(found.provider));
-        let found = FoundTable { namespace: found.namespace, label, name: found.name, columns };
+        self.sources.insert(key, provider_as_source(Arc::clone(&found.provider)));
+        let Found { namespace, name, .. } = found;
+        let found = FoundTable { source: namespace.clone(), namespace, label, name, columns };
         self.tables.insert(written.clone(), found);
         Ok(())
     }

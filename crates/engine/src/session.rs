@@ -112,8 +112,10 @@ impl Session {
             }
             Command::ShowTables(namespace) => self.show_tables(namespace).await,
             Command::Describe(table) => self.describe(&table).await,
-            Command::CreateTable(table) => self.create_table(*table).await,
+            Command::CreateTable(table) => Box::pin(self.create_table(*table)).await,
             Command::Insert(rows) => Box::pin(self.insert(*rows)).await,
+            Command::Delete(delete) => self.in_turn(|| self.delete((*delete).clone())).await,
+            Command::Truncate(truncation) => self.truncate(truncation).await,
             Command::DropTables { names, if_exists } => self.drop_tables(&names, if_exists).await,
             Command::CreateNamespace { name, if_not_exists } => {
                 self.create_namespace(&name, if_not_exists).await

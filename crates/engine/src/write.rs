@@ -32,7 +32,7 @@ use crate::sql::table_name::{WrittenTable, idents, position, span_start};
 use crate::sql::tables::Mention;
 
 /// The first error of a stream of rows, kept while it goes through the rooms below.
-type Kept = Arc<Mutex<Option<Error>>>;
+pub(crate) type Kept = Arc<Mutex<Option<Error>>>;
 
 impl Session {
     /// CREATE TABLE, with columns or AS a query.
@@ -205,7 +205,7 @@ impl Session {
     }
 
     /// Begins a change of the session's branch; refused where the ref is none, or is protected.
-    async fn transaction(&self) -> Result<Transaction> {
+    pub(crate) async fn transaction(&self) -> Result<Transaction> {
         let reference = &self.options.reference;
         let not_a_branch = || Error::NotABranch { reference: reference.to_string() };
         let lake = self.engine.lake();
@@ -225,7 +225,7 @@ impl Session {
     }
 
     /// What the statement's query reads: the pinned state, or the branch as the transaction began.
-    fn view_to_read(&self, transaction: &Transaction) -> View {
+    pub(crate) fn view_to_read(&self, transaction: &Transaction) -> View {
         self.options.view.clone().unwrap_or_else(|| transaction.view().clone())
     }
 
@@ -235,10 +235,22 @@ impl Session {
         message: &str,
         metrics: &Arc<Metrics>,
     ) -> Result<Answer> {
+        let rows = transaction.written().rows_written;
+        self.finish_with(transaction, message, rows, metrics).await
+    }
+
+    /// Commits a change that concerns this many rows.
+    pub(crate) async fn finish_with(
+        &self,
+        transaction: Transaction,
+        message: &str,
+        rows: u64,
+        metrics: &Arc<Metrics>,
+    ) -> Result<Answer> {
         let written = transaction.written();
         metrics.wrote(written.rows_written, written.bytes_written);
         let commit: Option<Commit> = transaction.commit(message).await?;
-        output::of_write(written.rows_written, commit, Arc::clone(metrics))
+        output::of_write(rows, commit, Arc::clone(metrics))
     }
 
     /// The name of a table to write to, checked.
@@ -265,7 +277,7 @@ impl Session {
     }
 
     /// The table that a name to write to means, spelled as it is where it exists.
-    async fn target(&self, name: &ObjectName, view: &View) -> Result<(TableName, bool)> {
+    pub(crate) async fn target(&self, name: &ObjectName, view: &View) -> Result<(TableName, bool)> {
         let written = self.written(name)?;
         let namespace = written.namespace.unwrap_or_default();
         let Some(namespace) = spelled_namespace(view, &namespace).await? else {
@@ -283,7 +295,7 @@ impl Session {
         }
     }
 
-    async fn no_such_table(
+    pub(crate) async fn no_such_table(
         &self,
         name: &ObjectName,
         table: &TableName,
@@ -357,7 +369,7 @@ fn distinct_names(schema: &SchemaRef) -> Result<()> {
 }
 
 /// A running plan as rows of a schema to write. What goes wrong in it is kept as it is.
-fn rows(
+pub(crate) fn rows(
     running: Running,
     schema: SchemaRef,
     limits: Limits,
@@ -377,6 +389,6 @@ fn rows(
 }
 
 /// The error that rows were lost to, where that is why the write failed.
-fn first(kept: &Kept, error: headwater_lake::Error) -> Error {
+pub(crate) fn first(kept: &Kept, error: headwater_lake::Error) -> Error {
     kept.lock().take().unwrap_or(Error::Lake(error))
 }

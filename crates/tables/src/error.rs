@@ -112,7 +112,7 @@ pub enum Error {
     /// The table is no longer as it was when the rows were written for it.
     #[error("the table's {what} changed while its new rows were written")]
     TableChanged {
-        /// `schema`, `partitioning` or `identity`.
+        /// `schema`, `partitioning`, `identity` or `data`.
         what: &'static str,
     },
     /// A snapshot that the table does not have.

@@ -1,11 +1,12 @@
 //! What can be asked of a table: to be made, and to be changed.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use arrow::datatypes::{Field, SchemaRef};
 use headwater_model::{PartitionField, TableName};
 
-use crate::Staged;
+use crate::{DataFile, ScanPlan, Staged};
 
 /// Asks for a new table.
 #[derive(Debug, Clone)]
@@ -30,6 +31,8 @@ pub enum Operation {
     /// Replaces the rows of every partition that the new rows fall into; all rows of a table
     /// without partitions.
     OverwritePartitions(Staged),
+    /// Puts data files in place of others, because some of their rows changed.
+    Rewrite(Rewrite),
     /// Replaces columns, partition fields and all rows. The rows are written for the table that
     /// [`crate::Tables::replacement`] gives.
     Replace {
@@ -44,4 +47,33 @@ pub enum Operation {
     AddColumns(Vec<Field>),
     /// Sets table properties; others stay.
     SetProperties(BTreeMap<String, String>),
+}
+
+/// Data files in place of others, because some of their rows changed.
+#[derive(Clone)]
+pub struct Rewrite {
+    /// What the table held when the change was made up. A table that holds other files when it is
+    /// committed is one that another commit changed in the meantime.
+    pub seen: ScanPlan,
+    /// The files that go, all of them among those seen. One that is gone already is a conflict.
+    pub removed: Vec<Arc<DataFile>>,
+    /// The files that come.
+    pub staged: Staged,
+    /// What rows that others added in the meantime mean: at serializable isolation, whether any of
+    /// those files may hold a row that the change would have concerned, which is a conflict. None at
+    /// snapshot isolation, where rows that were not seen are left alone.
+    pub unseen: Option<Unseen>,
+}
+
+/// Whether any of some files may hold a row that a change concerns.
+pub type Unseen = Arc<dyn Fn(&ScanPlan) -> bool + Send + Sync>;
+
+impl std::fmt::Debug for Rewrite {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Rewrite")
+            .field("removed", &self.removed.len())
+            .field("staged", &self.staged)
+            .field("serializable", &self.unseen.is_some())
+            .finish_non_exhaustive()
+    }
 }

@@ -6,8 +6,8 @@ use arrow::array::{Array, ArrayRef, AsArray, Date32Array, RecordBatch};
 use arrow::datatypes::{DataType, TimeUnit, TimestampMicrosecondType};
 use headwater_model::{PartitionField, Transform};
 use iceberg::spec::{
-    PartitionSpec, PrimitiveType, Schema, Struct, StructType, TableMetadata, Type,
-    UnboundPartitionSpec,
+    Literal, PartitionSpec, PrimitiveLiteral, PrimitiveType, Schema, Struct, StructType,
+    TableMetadata, Type, UnboundPartitionSpec,
 };
 
 use crate::{Error, Result};
@@ -116,6 +116,17 @@ fn days(column: &ArrayRef) -> Option<ArrayRef> {
         }
         _ => None,
     }
+}
+
+/// The values of the columns that files are partitioned by as they are, by field id.
+pub(crate) fn same_values(
+    spec: &PartitionSpec,
+    values: &Struct,
+) -> Vec<(i32, Option<PrimitiveLiteral>)> {
+    let fields = spec.fields().iter().zip(values.iter());
+    let fields = fields.filter(|(field, _)| field.transform == iceberg::spec::Transform::Identity);
+    let literal = |value: Option<&Literal>| value.and_then(Literal::as_primitive_literal);
+    fields.map(|(field, value)| (field.source_id, literal(value))).collect()
 }
 
 /// A partition as people read it: `ts_day=2013-01-01/origin=EWR`.

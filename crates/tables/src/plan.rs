@@ -3,6 +3,7 @@
 //! Bounds and counts come from the manifests, as Arrow arrays with one value per file and the
 //! table's own types, which is the shape that an engine prunes with.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, UInt64Array};
@@ -27,6 +28,8 @@ pub struct DataFile {
     /// Its partition, as `ts_day=2013-01-01/origin=EWR`; empty where the table has no partitions.
     pub partition: String,
     pub(crate) entry: ManifestEntryRef,
+    /// The values of the columns that the file is partitioned by as they are, by field id.
+    pub(crate) same: Vec<(i32, Option<PrimitiveLiteral>)>,
 }
 
 impl DataFile {
@@ -43,6 +46,19 @@ impl DataFile {
     /// Where the file's row groups begin, in bytes; empty where unknown.
     pub fn split_offsets(&self) -> &[i64] {
         self.entry.data_file.split_offsets().unwrap_or_default()
+    }
+
+    /// The one value that a column has in all rows, where the partition says so.
+    fn same_value(&self, field_id: i32) -> Option<&Option<PrimitiveLiteral>> {
+        self.same.iter().find(|(id, _)| *id == field_id).map(|(_, value)| value)
+    }
+
+    fn null_count(&self, field_id: i32) -> Option<u64> {
+        match self.same_value(field_id) {
+            Some(Some(_)) => Some(0),
+            Some(None) => Some(self.rows),
+            None => self.entry.data_file.null_value_counts().get(&field_id).copied(),
+        }
     }
 
     /// Whether a column may hold NaNs, which no bound covers.
@@ -115,10 +131,7 @@ impl ScanPlan {
     /// Nulls of a top-level column in each file, as `UInt64`; null where unknown.
     pub fn null_counts(&self, column: &str) -> Option<ArrayRef> {
         let (id, _) = self.column(column)?;
-        let counts = self
-            .files
-            .iter()
-            .map(|file| file.entry.data_file.null_value_counts().get(&id).copied());
+        let counts = self.files.iter().map(|file| file.null_count(id));
         Some(Arc::new(counts.collect::<UInt64Array>()))
     }
 
@@ -145,6 +158,14 @@ impl ScanPlan {
         ScanPlan { schema: self.schema.clone(), files: kept.collect() }
     }
 
+    /// The plan without the files that another plan has.
+    #[must_use]
+    pub fn without(&self, other: &ScanPlan) -> ScanPlan {
+        let known: HashSet<&str> = other.files.iter().map(|file| file.location.as_str()).collect();
+        let new = self.files.iter().filter(|file| !known.contains(file.location.as_str()));
+        ScanPlan { schema: self.schema.clone(), files: new.cloned().collect() }
+    }
+
     fn column(&self, name: &str) -> Option<(i32, &DataType)> {
         let field = self.schema.field_with_name(name).ok()?;
         Some((field_id(field)?, field.data_type()))
@@ -152,6 +173,9 @@ impl ScanPlan {
 }
 
 fn bound_of(file: &DataFile, id: i32, bound: Bound) -> Option<&PrimitiveLiteral> {
+    if let Some(value) = file.same_value(id) {
+        return value.as_ref();
+    }
     let file = &file.entry.data_file;
     let bounds = match bound {
         Bound::Lower => file.lower_bounds(),

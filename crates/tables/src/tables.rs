@@ -18,8 +18,8 @@ use crate::manifest::{Decoded, decode, decode_list, off_thread};
 use crate::storage::Storage;
 use crate::table::Totals;
 use crate::{
-    BatchStream, CreateTable, DataFile, Error, Operation, Result, ScanPlan, Staged, Table,
-    TablesOptions, metadata, partition, read, write,
+    BatchStream, CreateTable, DataFile, Error, Operation, Positions, Result, ScanPlan, Staged,
+    Table, TablesOptions, metadata, partition, read, write,
 };
 
 /// How many manifests are read at once.
@@ -271,6 +271,7 @@ impl Tables {
                 rows: file.record_count(),
                 partition: partition::describe(spec, &partition_type, file.partition()),
                 entry: entry.clone(),
+                same: partition::same_values(spec, file.partition()),
             }))
         });
         let files = files.collect::<Result<Vec<_>>>()?;
@@ -317,6 +318,12 @@ impl Tables {
         limit: Option<usize>,
     ) -> Result<BatchStream> {
         read::read(self.object_store(), &table.schema(), files, columns, limit)
+    }
+
+    /// Reads data files in order, all columns as the table has them now, without some of their rows.
+    /// Errors of reading come through the stream.
+    pub fn read_rest(&self, table: &Table, files: Vec<(Arc<DataFile>, Positions)>) -> BatchStream {
+        read::read_rest(self.object_store(), &table.schema(), files)
     }
 
     /// Writes a file of the caller's own beside a table's, durable when this returns.

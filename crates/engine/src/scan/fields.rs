@@ -13,6 +13,7 @@ use datafusion::physical_expr_adapter::{
     DefaultPhysicalExprAdapterFactory, PhysicalExprAdapter, PhysicalExprAdapterFactory,
 };
 use headwater_tables::FIELD_ID;
+use parquet::arrow::RowNumber;
 
 /// Makes adapters that find a table's columns in a file by field id. A file without ids is read by
 /// name.
@@ -71,6 +72,8 @@ fn renamed(table: &Schema, file: &Schema) -> SchemaRef {
         now.get(key).copied().cloned()
     };
     let rename = |(index, field): (usize, &FieldRef)| match current(field) {
+        // What the reader counts is in no file, and has no id.
+        _ if field.has_valid_extension_type::<RowNumber>() => Arc::clone(field),
         // Where the types agree, the column is read as it is: no cast for a difference in metadata.
         Some(current) if current.data_type() == field.data_type() => current,
         Some(current) => Arc::new(field.as_ref().clone().with_name(current.name())),

@@ -3,15 +3,17 @@
 
 use std::sync::Arc;
 
-use datafusion::common::Statistics;
+use datafusion::common::{ScalarValue, Statistics};
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::physical_plan::FileGroup;
 use headwater_tables::DataFile;
 
 /// Balances files over at most `partitions` groups by their bytes. Within a group the order stays.
+/// Each file carries its number where they are given.
 pub(crate) fn balance(
     files: &[Arc<DataFile>],
     statistics: Option<Vec<Statistics>>,
+    numbers: Option<&[i32]>,
     partitions: usize,
 ) -> Vec<FileGroup> {
     let count = partitions.clamp(1, files.len().max(1));
@@ -32,17 +34,28 @@ pub(crate) fn balance(
         indexes.sort_unstable();
         let files = indexes.into_iter().map(|index| {
             let known = statistics.get_mut(index).and_then(Option::take);
-            partitioned_file(&files[index], known)
+            let number = numbers.and_then(|numbers| numbers.get(index).copied());
+            partitioned_file(&files[index], number, known)
         });
         FileGroup::new(files.collect())
     };
     members.into_iter().map(group).collect()
 }
 
-fn partitioned_file(file: &DataFile, statistics: Option<Statistics>) -> PartitionedFile {
+fn partitioned_file(
+    file: &DataFile,
+    number: Option<i32>,
+    statistics: Option<Statistics>,
+) -> PartitionedFile {
     let mut planned = PartitionedFile::new(String::new(), file.bytes);
     planned.object_meta.location = file.path.clone();
+    planned.partition_values = number.into_iter().map(ScalarValue::from).collect();
     match statistics {
+        // DataFusion appends what it knows of the number; the statistics here have it already.
+        Some(statistics) if number.is_some() => {
+            planned.statistics = Some(Arc::new(statistics));
+            planned
+        }
         Some(statistics) => planned.with_statistics(Arc::new(statistics)),
         None => planned,
     }

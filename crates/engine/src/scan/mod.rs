@@ -7,10 +7,12 @@
 
 mod fields;
 mod groups;
+pub(crate) mod places;
 mod provider;
 mod pruning;
 mod statistics;
 mod views;
 
 pub(crate) use provider::{LakeTable, ScanEnvironment};
+pub(crate) use pruning::{can_match, whole_files};
 pub(crate) use views::{plain_batch, plain_schema, view_schema};

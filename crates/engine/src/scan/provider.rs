@@ -1,8 +1,9 @@
 //! A table at one snapshot, as DataFusion reads it.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, OnceLock};
 
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{Fields, Schema, SchemaRef};
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::{Result, project_schema};
@@ -10,6 +11,7 @@ use datafusion::datasource::physical_plan::{
     FileScanConfigBuilder, ParquetFileReaderFactory, ParquetSource,
 };
 use datafusion::datasource::source::DataSourceExec;
+use datafusion::datasource::table_schema::TableSchema;
 use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_plan::ExecutionPlan;
@@ -18,6 +20,7 @@ use headwater_tables::{ScanPlan, Table};
 
 use super::fields::FieldIdAdapterFactory;
 use super::groups::balance;
+use super::places::{file_field, row_field, with_places};
 use super::pruning::prune;
 use super::statistics::of_scan;
 use super::views::view_schema;
@@ -37,12 +40,55 @@ pub(crate) struct LakeTable {
     schema: SchemaRef,
     plan: ScanPlan,
     environment: ScanEnvironment,
+    places: bool,
+    /// Files that need no reading, found after the table was made ready for planning.
+    settled: OnceLock<Vec<bool>>,
 }
 
 impl LakeTable {
     /// The table with the files of its snapshot.
     pub(crate) fn new(table: &Table, plan: ScanPlan, environment: ScanEnvironment) -> Self {
-        LakeTable { schema: view_schema(&table.schema()), plan, environment }
+        LakeTable {
+            schema: view_schema(&table.schema()),
+            plan,
+            environment,
+            places: false,
+            settled: OnceLock::new(),
+        }
+    }
+
+    /// The same with the columns that say where each row lies: the number of its file in the plan,
+    /// and its position there.
+    pub(crate) fn with_places(table: &Table, plan: ScanPlan, environment: ScanEnvironment) -> Self {
+        let schema = with_places(&view_schema(&table.schema()));
+        LakeTable { schema, plan, environment, places: true, settled: OnceLock::new() }
+    }
+
+    /// Leaves files out of every scan planned from now on: what is to become of their rows is known.
+    pub(crate) fn settle(&self, files: Vec<bool>) {
+        let _ = self.settled.set(files);
+    }
+
+    /// The columns as files hold them, and those that the scan adds.
+    fn table_schema(&self) -> TableSchema {
+        if !self.places {
+            return TableSchema::from(Arc::clone(&self.schema));
+        }
+        let own = self.schema.fields().len() - 2;
+        let fields: Fields = self.schema.fields().iter().take(own).cloned().collect();
+        let file = Schema::new_with_metadata(fields, self.schema.metadata().clone());
+        TableSchema::builder(Arc::new(file))
+            .with_table_partition_cols(vec![file_field()])
+            .with_virtual_columns(vec![row_field()])
+            .build()
+    }
+
+    /// The number of each file that is left in a pruned plan.
+    fn numbers(&self, plan: &ScanPlan) -> Vec<i32> {
+        let all = self.plan.files().iter().enumerate();
+        let all = all.map(|(number, file)| (Arc::as_ptr(file), number as i32));
+        let all: HashMap<_, _> = all.collect();
+        plan.files().iter().filter_map(|file| all.get(&Arc::as_ptr(file)).copied()).collect()
     }
 
     /// As many of the files as hold `limit` rows.
@@ -86,7 +132,13 @@ impl TableProvider for LakeTable {
         filters: &[Expr],
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let mut plan = prune(&self.plan, &self.schema, filters, session)?;
+        let mut plan = match self.settled.get() {
+            Some(settled) => {
+                self.plan.retain(&settled.iter().map(|done| !done).collect::<Vec<_>>())
+            }
+            None => self.plan.clone(),
+        };
+        plan = prune(&plan, &self.schema, filters, session)?;
         if let (Some(limit), true) = (limit, filters.is_empty()) {
             plan = Self::first_files(plan, limit);
         }
@@ -103,12 +155,13 @@ impl TableProvider for LakeTable {
         let (total, files) = of_scan(&plan, &self.schema, columns)?;
         let partitions = session.config().target_partitions();
         let options = session.config_options();
-        let source = ParquetSource::new(Arc::clone(&self.schema))
+        let numbers = self.places.then(|| self.numbers(&plan));
+        let source = ParquetSource::new(self.table_schema())
             .with_table_parquet_options(session.default_table_options().parquet)
             .with_pushdown_filters(options.execution.parquet.pushdown_filters)
             .with_parquet_file_reader_factory(Arc::clone(&self.environment.reader));
         let config = FileScanConfigBuilder::new(self.environment.url.clone(), Arc::new(source))
-            .with_file_groups(balance(plan.files(), files, partitions))
+            .with_file_groups(balance(plan.files(), files, numbers.as_deref(), partitions))
             .with_statistics(total)
             .with_projection_indices(projection.cloned())?
             .with_limit(limit)

@@ -1,14 +1,18 @@
 //! Which files can hold rows that a filter lets through, by the bounds in the manifests.
 
 use std::collections::HashSet;
+use std::ops::Not;
+use std::sync::Arc;
 
-use arrow::array::{ArrayRef, BooleanArray};
-use arrow::datatypes::SchemaRef;
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray};
+use arrow::datatypes::{SchemaRef, UInt64Type};
 use datafusion::catalog::Session;
 use datafusion::common::pruning::PruningStatistics;
 use datafusion::common::{Column, DFSchema, Result, ScalarValue};
-use datafusion::logical_expr::Expr;
-use datafusion::logical_expr::utils::conjunction;
+use datafusion::logical_expr::simplify::SimplifyContext;
+use datafusion::logical_expr::utils::{conjunction, split_conjunction};
+use datafusion::logical_expr::{BinaryExpr, Expr, Operator};
+use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 use datafusion::physical_optimizer::pruning::PruningPredicateBuilder;
 use headwater_tables::ScanPlan;
 
@@ -23,21 +27,114 @@ pub(crate) fn prune(
     if plan.files().is_empty() {
         return Ok(plan.clone());
     }
+    let keep = may_hold(plan, schema, filter, session)?;
+    Ok(if keep.iter().all(|keep| *keep) { plan.clone() } else { plan.retain(&keep) })
+}
+
+/// Whether any of the files may hold a row for all of the filters; it may where nothing says
+/// otherwise.
+pub(crate) fn can_match(
+    plan: &ScanPlan,
+    schema: &SchemaRef,
+    filters: &[Expr],
+    session: &dyn Session,
+) -> bool {
+    prune(plan, schema, filters, session).map_or(true, |left| !left.files().is_empty())
+}
+
+/// Of each file, whether the filter is known to let all of its rows through.
+///
+/// A filter is a list of conditions. One holds in all rows where none can fail it, by the bounds,
+/// and none makes it null: it is made of operators that give null only for a null, and the columns
+/// in them have none.
+pub(crate) fn whole_files(
+    plan: &ScanPlan,
+    schema: &SchemaRef,
+    filter: &Expr,
+    session: &dyn Session,
+) -> Result<Vec<bool>> {
+    let mut whole = vec![true; plan.files().len()];
+    let columns = DFSchema::try_from(SchemaRef::clone(schema))?;
+    let context = SimplifyContext::builder().with_schema(Arc::new(columns)).build();
+    let simplifier = ExprSimplifier::new(context);
+    for condition in split_conjunction(filter) {
+        let mut must_be_set = HashSet::new();
+        if !null_for_nulls_only(condition, &mut must_be_set) {
+            return Ok(vec![false; plan.files().len()]);
+        }
+        let fails = simplifier.simplify(condition.clone().not())?;
+        let may_fail = match &fails {
+            Expr::Literal(ScalarValue::Boolean(Some(fails)), _) => {
+                vec![*fails; plan.files().len()]
+            }
+            _ => may_hold(plan, schema, fails, session)?,
+        };
+        let nulls: Vec<_> = must_be_set.iter().map(|name| plan.null_counts(name)).collect();
+        for (file, whole) in whole.iter_mut().enumerate() {
+            let set = |counts: &Option<ArrayRef>| {
+                counts.as_ref().is_some_and(|counts| {
+                    let counts = counts.as_primitive::<UInt64Type>();
+                    counts.is_valid(file) && counts.value(file) == 0
+                })
+            };
+            *whole &= !may_fail[file] && nulls.iter().all(set);
+        }
+    }
+    Ok(whole)
+}
+
+/// Whether an expression is null only where one of its columns is; those are collected.
+fn null_for_nulls_only(expr: &Expr, columns: &mut HashSet<String>) -> bool {
+    match expr {
+        Expr::Column(column) => {
+            columns.insert(column.name.clone());
+            true
+        }
+        Expr::Literal(value, _) => !value.is_null(),
+        Expr::IsNull(inner) | Expr::IsNotNull(inner) => matches!(**inner, Expr::Column(_)),
+        Expr::Not(inner) => null_for_nulls_only(inner, columns),
+        Expr::Cast(cast) => null_for_nulls_only(&cast.expr, columns),
+        Expr::BinaryExpr(BinaryExpr { left, op, right }) => {
+            use Operator::{And, Eq, Gt, GtEq, Lt, LtEq, NotEq, Or};
+            matches!(op, And | Eq | Gt | GtEq | Lt | LtEq | NotEq | Or)
+                && null_for_nulls_only(left, columns)
+                && null_for_nulls_only(right, columns)
+        }
+        Expr::Between(between) => [&between.expr, &between.low, &between.high]
+            .into_iter()
+            .all(|part| null_for_nulls_only(part, columns)),
+        Expr::InList(list) => {
+            null_for_nulls_only(&list.expr, columns)
+                && list.list.iter().all(|value| null_for_nulls_only(value, columns))
+        }
+        Expr::Like(like) => {
+            null_for_nulls_only(&like.expr, columns) && null_for_nulls_only(&like.pattern, columns)
+        }
+        _ => false,
+    }
+}
+
+/// Of each file, whether it may hold a row for a filter.
+fn may_hold(
+    plan: &ScanPlan,
+    schema: &SchemaRef,
+    filter: Expr,
+    session: &dyn Session,
+) -> Result<Vec<bool>> {
     let columns = DFSchema::try_from(SchemaRef::clone(schema))?;
     // A filter that bounds say nothing about is no reason to fail: the rows are filtered anyway.
     let Ok(filter) = session.create_physical_expr(filter, &columns) else {
-        return Ok(plan.clone());
+        return Ok(vec![true; plan.files().len()]);
     };
     let Ok(predicate) =
         PruningPredicateBuilder::new().with_file_schema(SchemaRef::clone(schema)).try_build(filter)
     else {
-        return Ok(plan.clone());
+        return Ok(vec![true; plan.files().len()]);
     };
     if predicate.always_true() {
-        return Ok(plan.clone());
+        return Ok(vec![true; plan.files().len()]);
     }
-    let keep = predicate.prune(&Bounds(plan))?;
-    Ok(plan.retain(&keep))
+    predicate.prune(&Bounds(plan))
 }
 
 struct Bounds<'p>(&'p ScanPlan);

@@ -3,6 +3,7 @@
 //!
 //! Nothing here reads the lake or plans; `session` joins this with the tables that are found.
 
+pub(crate) mod change;
 pub(crate) mod clauses;
 pub(crate) mod dialect;
 pub(crate) mod expression;

@@ -1,12 +1,13 @@
 //! The statements that are honoured. Every other is refused by name, and so is every clause.
 
 use datafusion::sql::sqlparser::ast::{
-    DescribeAlias, ObjectName, ObjectType, Query, SchemaName, ShowStatementIn,
+    DescribeAlias, ObjectName, ObjectType, Query, SchemaName, SetExpr, ShowStatementIn,
     ShowStatementOptions, Statement,
 };
 use headwater_model::PartitionField;
 
 use crate::error::{Error, Result};
+use crate::sql::change::{RowDelete, Truncation, row_delete, truncation, unwrapped};
 use crate::sql::clauses::{none, unset};
 use crate::sql::new_rows::{NewRows, new_rows};
 use crate::sql::new_table::{NewTable, new_table};
@@ -34,6 +35,10 @@ pub(crate) enum Command {
     CreateTable(Box<NewTable>),
     /// INSERT INTO.
     Insert(Box<NewRows>),
+    /// DELETE.
+    Delete(Box<RowDelete>),
+    /// TRUNCATE.
+    Truncate(Truncation),
     /// DROP TABLE.
     DropTables {
         /// The tables.
@@ -58,7 +63,7 @@ pub(crate) enum Command {
 }
 
 /// A query and the tables it names.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Source {
     /// The query.
     pub query: Box<Query>,
@@ -84,6 +89,8 @@ impl Command {
             Command::Describe(_) => "DESCRIBE",
             Command::CreateTable(_) => "CREATE TABLE",
             Command::Insert(_) => "INSERT",
+            Command::Delete(_) => "DELETE",
+            Command::Truncate(_) => "TRUNCATE",
             Command::DropTables { .. } => "DROP TABLE",
             Command::CreateNamespace { .. } => "CREATE SCHEMA",
             Command::DropNamespaces { .. } => "DROP SCHEMA",
@@ -94,7 +101,10 @@ impl Command {
 /// Takes a statement in, or refuses it by name.
 pub(crate) fn command(statement: Statement, partition: Vec<PartitionField>) -> Result<Command> {
     match statement {
+        Statement::Query(query) if writes(&query) => written(*query),
         Statement::Query(query) => Ok(Command::Query(Source::new(query)?)),
+        Statement::Delete(delete) => Ok(Command::Delete(Box::new(row_delete(delete, None)?))),
+        Statement::Truncate(truncate) => Ok(Command::Truncate(truncation(truncate)?)),
         Statement::CreateTable(create) => {
             Ok(Command::CreateTable(Box::new(new_table(create, partition)?)))
         }
@@ -134,6 +144,28 @@ pub(crate) fn command(statement: Statement, partition: Vec<PartitionField>) -> R
             }
         }
         refused => Err(refusal(&refused)),
+    }
+}
+
+/// Whether a query is a WITH before a statement that writes.
+fn writes(query: &Query) -> bool {
+    matches!(
+        *query.body,
+        SetExpr::Insert(_) | SetExpr::Update(_) | SetExpr::Delete(_) | SetExpr::Merge(_)
+    )
+}
+
+/// Takes in a statement that writes, with the WITH before it.
+fn written(query: Query) -> Result<Command> {
+    let (with, body) = unwrapped(query)?;
+    match body {
+        SetExpr::Delete(Statement::Delete(delete)) => {
+            Ok(Command::Delete(Box::new(row_delete(delete, with)?)))
+        }
+        SetExpr::Insert(statement) | SetExpr::Update(statement) | SetExpr::Merge(statement) => {
+            Err(refusal(&statement))
+        }
+        other => Err(Error::unsupported(keywords(&other, 1))),
     }
 }
 
@@ -219,9 +251,7 @@ pub(crate) fn keywords(thing: &impl std::fmt::Display, count: usize) -> String {
 fn refusal(statement: &Statement) -> Error {
     let (what, hint) = match statement {
         Statement::Update(_) => ("UPDATE".to_owned(), Some(REWRITE_HINT)),
-        Statement::Delete(_) => ("DELETE".to_owned(), Some(REWRITE_HINT)),
         Statement::Merge(_) => ("MERGE".to_owned(), Some(REWRITE_HINT)),
-        Statement::Truncate(_) => ("TRUNCATE".to_owned(), Some(REWRITE_HINT)),
         Statement::CreateView(_) => ("CREATE VIEW".to_owned(), Some("Write a model instead.")),
         Statement::Copy { .. } | Statement::CopyIntoSnowflake { .. } => {
             ("COPY".to_owned(), Some("Import files with `headwater table import`."))

@@ -11,12 +11,15 @@ mod pending;
 mod staged_files;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use arrow::datatypes::{Field, SchemaRef};
 use headwater_catalog::NamespaceChange;
 use headwater_model::{Namespace, PartitionField, TableName, Usage};
 use headwater_store::Batch;
-use headwater_tables::{BatchStream, CreateTable, Staged, Table, normalise_schema};
+use headwater_tables::{
+    BatchStream, CreateTable, DataFile, Rewrite, ScanPlan, Staged, Table, Unseen, normalise_schema,
+};
 
 use self::pending::{Change, Pending};
 use self::staged_files::StagedFiles;
@@ -111,6 +114,21 @@ impl Transaction {
     ) -> Result<()> {
         let (name, staged) = self.write(name, rows).await?;
         self.pending(&name)?.add(Change::OverwritePartitions(staged));
+        Ok(())
+    }
+
+    /// Puts rows in place of data files: those of the files' rows that stay, and what the changed ones
+    /// became. `removed` are files of the plan `seen`; see [`Rewrite`] for `unseen`.
+    pub async fn rewrite(
+        &mut self,
+        name: &TableName,
+        seen: ScanPlan,
+        removed: Vec<Arc<DataFile>>,
+        unseen: Option<Unseen>,
+        rows: BatchStream,
+    ) -> Result<()> {
+        let (name, staged) = self.write(name, rows).await?;
+        self.pending(&name)?.add(Change::Rewrite(Rewrite { seen, removed, staged, unseen }));
         Ok(())
     }
 

@@ -6,7 +6,7 @@ use arrow::datatypes::{Field, SchemaRef};
 use bytes::Bytes;
 use headwater_catalog::{TableEntry, operation};
 use headwater_model::{PartitionField, TableName};
-use headwater_tables::{Operation, Staged, Table};
+use headwater_tables::{Operation, Rewrite, Staged, Table};
 
 use crate::error::Result;
 use crate::import::{IMPORTS_KEY, ImportedFiles};
@@ -23,6 +23,7 @@ pub(super) enum Change {
     },
     Overwrite(Staged),
     OverwritePartitions(Staged),
+    Rewrite(Rewrite),
     Replace {
         schema: SchemaRef,
         partition: Vec<PartitionField>,
@@ -87,8 +88,10 @@ impl Pending {
 
     /// Whether the changes mean the same on a newer state of the table.
     pub fn can_rebase(&self) -> bool {
-        let rebases =
-            |change: &Change| matches!(change, Change::Append { .. } | Change::AddColumns(_));
+        // A rewrite sees for itself whether it still fits.
+        let rebases = |change: &Change| {
+            matches!(change, Change::Append { .. } | Change::AddColumns(_) | Change::Rewrite(_))
+        };
         self.changes.iter().all(rebases)
     }
 
@@ -100,6 +103,9 @@ impl Pending {
                 (Change::Append { .. }, operation::CREATED | operation::REPLACED)
                 | (Change::AddColumns(_), _) => word,
                 (Change::Append { .. }, _) => operation::APPENDED,
+                (Change::Rewrite(_), operation::CHANGED | operation::APPENDED) => {
+                    operation::CHANGED
+                }
                 (Change::Create, _) | (_, operation::CREATED) => operation::CREATED,
                 _ => operation::REPLACED,
             };
@@ -163,6 +169,11 @@ impl Context<'_> {
                     let imports = self.imports(current, None, &mut objects).await?;
                     summary.extend(imports.map(|imports| (IMPORTS_KEY.to_owned(), imports)));
                     Operation::OverwritePartitions(staged)
+                }
+                Change::Rewrite(rewrite) => {
+                    let imports = self.imports(current, None, &mut objects).await?;
+                    summary.extend(imports.map(|imports| (IMPORTS_KEY.to_owned(), imports)));
+                    Operation::Rewrite(rewrite)
                 }
                 // Where all rows go, so does the memory of the files they came from.
                 Change::Overwrite(staged) => Operation::Overwrite(staged),

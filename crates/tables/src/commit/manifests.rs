@@ -32,6 +32,8 @@ pub(crate) enum Removal {
     Everything,
     /// Those of these partitions of the spec with this id.
     Partitions(i32, HashSet<Struct>),
+    /// Those at these locations; one that is not there is a conflict.
+    Files(HashSet<String>),
 }
 
 impl Removal {
@@ -40,6 +42,7 @@ impl Removal {
             Removal::Nothing => false,
             Removal::Everything => true,
             Removal::Partitions(_, partitions) => partitions.contains(file.partition()),
+            Removal::Files(locations) => locations.contains(file.file_path()),
         }
     }
 }
@@ -80,6 +83,11 @@ pub(crate) async fn plan(
             let rewritten = rewrite(tables, metadata, &removal, manifest, &mut changes).await?;
             planned.push(rewritten.map_or_else(|| Planned::Kept(manifest.clone()), Planned::New));
         }
+    }
+    if let Removal::Files(locations) = &removal
+        && changes.files_removed() < locations.len() as u64
+    {
+        return Err(Error::TableChanged { what: "data" });
     }
     if !staged.files.is_empty() {
         staged.files.iter().for_each(|file| changes.add(file));

@@ -24,7 +24,7 @@ use crate::manifest::{Decoded, SnapshotIds, encode, encode_list};
 use crate::storage::Undo;
 use crate::table::Totals;
 use crate::tables::Tables;
-use crate::{Error, Operation, Result, Staged, Table, metadata};
+use crate::{Error, Operation, Result, Rewrite, Staged, Table, metadata};
 
 /// Entries up to which a commit's manifests are made without a thread of their own.
 const INLINE_ENTRIES_MAX: usize = 256;
@@ -72,6 +72,14 @@ pub(crate) async fn commit(
             let change = Change { removal, staged, appends: false, summary };
             change.commit(tables, table, before, builder_of(table)).await
         }
+        Operation::Rewrite(rewrite) => {
+            check_staged(before, &rewrite.staged)?;
+            check_unseen(tables, table, &rewrite).await?;
+            let removed = rewrite.removed.iter().map(|file| file.location.clone()).collect();
+            let (removal, staged) = (Removal::Files(removed), rewrite.staged);
+            let change = Change { removal, staged, appends: false, summary };
+            change.commit(tables, table, before, builder_of(table)).await
+        }
         Operation::Replace { schema, partition, staged } => {
             let after = evolve::replaced(before, &schema, &partition)?;
             check_staged(&after, &staged)?;
@@ -80,6 +88,17 @@ pub(crate) async fn commit(
             change.commit(tables, table, &after, builder).await
         }
     }
+}
+
+/// Whether rows that others added since a change was made up leave it right.
+async fn check_unseen(tables: &Tables, table: &Table, rewrite: &Rewrite) -> Result<()> {
+    let Some(unseen) = &rewrite.unseen else { return Ok(()) };
+    let plan = tables.plan(table, None).await?;
+    let added = plan.without(&rewrite.seen);
+    if added.files().is_empty() || !unseen(&added) {
+        return Ok(());
+    }
+    Err(Error::TableChanged { what: "data" })
 }
 
 fn builder_of(table: &Table) -> TableMetadataBuilder {

@@ -29,6 +29,11 @@ impl Changes {
         self.added.files == 0 && self.removed.files == 0
     }
 
+    /// How many data files go.
+    pub(crate) fn files_removed(&self) -> u64 {
+        self.removed.files
+    }
+
     /// The totals after the commit.
     pub(crate) fn totals(&self, before: Totals) -> Totals {
         let after =

@@ -20,13 +20,16 @@ use parquet::errors::ParquetError;
 use self::align::{align, find};
 use self::source::Source;
 use crate::error::near;
-use crate::{BatchStream, DataFile, Error, Result};
+use crate::{BatchStream, DataFile, Error, Positions, Result};
 
 /// Rows in a batch.
 const BATCH_ROWS: usize = 8192;
 
 /// How many files are open at once.
 const FILES_AT_ONCE: usize = 2;
+
+/// A file, and the rows of it that are left out.
+type Part = (Arc<DataFile>, Option<Positions>);
 
 /// Reads files as rows of a table's schema.
 pub(crate) fn read(
@@ -37,15 +40,36 @@ pub(crate) fn read(
     limit: Option<usize>,
 ) -> Result<BatchStream> {
     let wanted = Arc::new(project(schema, columns)?);
-    let store = store.clone();
-    let opened = stream::iter(files.to_vec())
-        .map(move |file| open(store.clone(), file, wanted.clone(), limit))
-        .buffered(FILES_AT_ONCE)
-        .try_flatten();
+    let files = files.iter().map(|file| (file.clone(), None)).collect();
+    let opened = open_all(store, files, wanted, limit);
     Ok(match limit {
-        None => opened.boxed(),
-        Some(limit) => take_rows(opened.boxed(), limit).boxed(),
+        None => opened,
+        Some(limit) => take_rows(opened, limit).boxed(),
     })
+}
+
+/// Reads all columns of files, without some of their rows.
+pub(crate) fn read_rest(
+    store: &Arc<dyn ObjectStore>,
+    schema: &SchemaRef,
+    files: Vec<(Arc<DataFile>, Positions)>,
+) -> BatchStream {
+    let files = files.into_iter().map(|(file, without)| (file, Some(without))).collect();
+    open_all(store, files, schema.clone(), None)
+}
+
+fn open_all(
+    store: &Arc<dyn ObjectStore>,
+    files: Vec<Part>,
+    wanted: SchemaRef,
+    limit: Option<usize>,
+) -> BatchStream {
+    let store = store.clone();
+    stream::iter(files)
+        .map(move |part| open(store.clone(), part, wanted.clone(), limit))
+        .buffered(FILES_AT_ONCE)
+        .try_flatten()
+        .boxed()
 }
 
 fn project(schema: &SchemaRef, columns: Option<&[String]>) -> Result<Schema> {
@@ -76,7 +100,7 @@ fn take_rows(
 
 async fn open(
     store: Arc<dyn ObjectStore>,
-    file: Arc<DataFile>,
+    (file, without): Part,
     wanted: Arc<Schema>,
     limit: Option<usize>,
 ) -> Result<BoxStream<'static, Result<RecordBatch, ArrowError>>, ArrowError> {
@@ -94,6 +118,10 @@ async fn open(
         wanted.fields().iter().filter_map(|field| find(found.fields(), field)).collect();
     let mask = ProjectionMask::roots(builder.parquet_schema(), roots);
     let mut builder = builder.with_projection(mask).with_batch_size(BATCH_ROWS);
+    if let Some(without) = without {
+        let rows = builder.metadata().file_metadata().num_rows();
+        builder = builder.with_row_selection(without.rest(rows as u64));
+    }
     if let Some(limit) = limit {
         builder = builder.with_limit(limit);
     }

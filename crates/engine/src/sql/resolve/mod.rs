@@ -29,6 +29,8 @@ use crate::sql::table_name::{WrittenTable, position, span_start};
 /// A table as it was found for a statement.
 #[derive(Debug, Clone)]
 pub(crate) struct FoundTable {
+    /// The namespace under which the planner finds it: its own, unless it stands there twice.
+    pub source: String,
     /// The namespace as it is spelled.
     pub namespace: String,
     /// The table as it is spelled, with its ref if one was written.

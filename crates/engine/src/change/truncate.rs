@@ -1,0 +1,34 @@
+//! TRUNCATE.
+
+use futures::StreamExt;
+
+use crate::answer::Answer;
+use crate::error::Result;
+use crate::session::Session;
+use crate::sql::change::Truncation;
+
+impl Session {
+    /// TRUNCATE: all rows of some tables go, from metadata alone.
+    pub(crate) async fn truncate(&self, truncation: Truncation) -> Result<Answer> {
+        let Truncation { tables, if_exists } = truncation;
+        let mut transaction = self.transaction().await?;
+        let view = transaction.view().clone();
+        let (mut rows, mut emptied) = (0, Vec::new());
+        for written in &tables {
+            let (name, exists) = self.target(written, &view).await?;
+            if exists {
+                let before = transaction.table(&name).await?.rows();
+                if before > 0 {
+                    transaction.overwrite(&name, futures::stream::empty().boxed()).await?;
+                }
+                rows += before;
+                emptied.push(name.to_string());
+            } else if !if_exists {
+                return Err(self.no_such_table(written, &name, &view).await?);
+            }
+        }
+        let metrics = self.run().metrics;
+        let message = format!("truncate {}", emptied.join(", "));
+        self.finish_with(transaction, &message, rows, &metrics).await
+    }
+}

@@ -1,0 +1,177 @@
+//! The parts of which the queries behind a change are made.
+
+use datafusion::sql::sqlparser::ast::helpers::attached_token::AttachedToken;
+use datafusion::sql::sqlparser::ast::{
+    Expr, GroupByExpr, Ident, LimitClause, ObjectName, OrderBy, OrderByExpr, OrderByKind, Query,
+    Select, SelectFlavor, SelectItem, SetExpr, TableFactor, TableWithJoins, With,
+};
+
+use crate::error::{Error, Result};
+use crate::scan::places::{FILE, ROW};
+use crate::sql::clauses::{empty, none, table_alias};
+use crate::sql::statement::Source;
+use crate::sql::tables::Mention;
+
+/// The name under which a query finds the table that is changed, whatever else it reads of the same
+/// name.
+pub(crate) const TARGET: &str = "\0t";
+
+/// The table that a statement changes, and the relation that stands for it in the query.
+pub(super) struct Target {
+    pub table: ObjectName,
+    pub relation: TableFactor,
+}
+
+/// Takes the table to change out of a statement.
+pub(super) fn target(factor: TableFactor, statement: &str) -> Result<Target> {
+    let TableFactor::Table {
+        name,
+        alias,
+        args,
+        with_hints,
+        version,
+        with_ordinality,
+        partitions,
+        json_path,
+        sample,
+        index_hints,
+    } = factor
+    else {
+        return Err(Error::unsupported(format!("{statement} of anything but a table")));
+    };
+    table_alias(alias.as_ref())?;
+    let no_columns = alias.as_ref().is_none_or(|alias| alias.columns.is_empty());
+    let plain = args.is_none()
+        && with_hints.is_empty()
+        && version.is_none()
+        && !with_ordinality
+        && partitions.is_empty()
+        && json_path.is_none()
+        && sample.is_none()
+        && index_hints.is_empty();
+    if !plain || !no_columns {
+        return Err(Error::unsupported(format!("a clause after the table of {statement}")));
+    }
+    let relation = TableFactor::Table {
+        name: ObjectName::from(vec![Ident::with_quote('"', TARGET)]),
+        alias,
+        args: None,
+        with_hints: Vec::new(),
+        version: None,
+        with_ordinality: false,
+        partitions: Vec::new(),
+        json_path: None,
+        sample: None,
+        index_hints: Vec::new(),
+    };
+    Ok(Target { table: name, relation })
+}
+
+/// The one table of a list that may hold several, joined with nothing.
+pub(super) fn single(mut from: Vec<TableWithJoins>, statement: &str) -> Result<TableFactor> {
+    match (from.pop(), from.is_empty()) {
+        (Some(TableWithJoins { relation, joins }), true) => {
+            empty(&joins, &format!("a join in the place of the table of {statement}"))?;
+            Ok(relation)
+        }
+        _ => Err(Error::unsupported(format!("{statement} of several tables"))),
+    }
+}
+
+/// The columns that say where a row lies.
+pub(super) fn places() -> Vec<SelectItem> {
+    [FILE, ROW].map(|name| SelectItem::UnnamedExpr(column(name))).into()
+}
+
+fn column(name: &str) -> Expr {
+    Expr::Identifier(Ident::with_quote('"', name))
+}
+
+/// What a query is made of.
+#[derive(Default)]
+pub(super) struct Parts {
+    pub with: Option<With>,
+    pub projection: Vec<SelectItem>,
+    pub from: Vec<TableWithJoins>,
+    pub selection: Option<Expr>,
+    pub order_by: Vec<OrderByExpr>,
+    pub limit: Option<Expr>,
+}
+
+/// A checked query, and the tables it names beside the one that is changed.
+pub(super) fn source(parts: Parts) -> Result<Source> {
+    let Parts { with, projection, from, selection, order_by, limit } = parts;
+    let select = Select {
+        select_token: AttachedToken::empty(),
+        optimizer_hints: Vec::new(),
+        distinct: None,
+        select_modifiers: None,
+        top: None,
+        top_before_distinct: false,
+        projection,
+        exclude: None,
+        into: None,
+        from,
+        lateral_views: Vec::new(),
+        prewhere: None,
+        selection,
+        connect_by: Vec::new(),
+        group_by: GroupByExpr::Expressions(Vec::new(), Vec::new()),
+        cluster_by: Vec::new(),
+        distribute_by: Vec::new(),
+        sort_by: Vec::new(),
+        having: None,
+        named_window: Vec::new(),
+        qualify: None,
+        window_before_qualify: false,
+        value_table_mode: None,
+        flavor: SelectFlavor::Standard,
+    };
+    let order_by = (!order_by.is_empty())
+        .then_some(OrderBy { kind: OrderByKind::Expressions(order_by), interpolate: None });
+    let limit_clause = limit.map(|limit| LimitClause::LimitOffset {
+        limit: Some(limit),
+        offset: None,
+        limit_by: Vec::new(),
+    });
+    let query = Query {
+        with,
+        body: Box::new(SetExpr::Select(Box::new(select))),
+        order_by,
+        limit_clause,
+        fetch: None,
+        locks: Vec::new(),
+        for_clause: None,
+        settings: None,
+        format_clause: None,
+        pipe_operators: Vec::new(),
+    };
+    let Source { query, mentions } = Source::new(Box::new(query))?;
+    let others = |mention: &Mention| mention.table.name != TARGET;
+    Ok(Source { query, mentions: mentions.into_iter().filter(others).collect() })
+}
+
+/// The WITH that stands before a statement, which sqlparser reads as a query around it.
+pub(crate) fn unwrapped(query: Query) -> Result<(Option<With>, SetExpr)> {
+    let Query {
+        with,
+        body,
+        order_by,
+        limit_clause,
+        fetch,
+        locks,
+        for_clause,
+        settings,
+        format_clause,
+        pipe_operators,
+    } = query;
+    none(order_by.as_ref(), "ORDER BY after a statement that writes")?;
+    none(limit_clause.as_ref(), "LIMIT after a statement that writes")?;
+    none(fetch.as_ref(), "FETCH after a statement that writes")?;
+    empty(&locks, "FOR UPDATE after a statement that writes")?;
+    none(for_clause.as_ref(), "FOR after a statement that writes")?;
+    none(settings.as_ref(), "SETTINGS")?;
+    none(format_clause.as_ref(), "FORMAT")?;
+    empty(&pipe_operators, "the pipe operator `|>`")?;
+    Ok((with, *body))
+}

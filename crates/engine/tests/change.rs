@@ -1,0 +1,318 @@
+//! What scripts of SQL cannot see of changes of rows: which files are written anew, what is read, and
+//! what other commits in the meantime mean.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use arrow::array::{Array, AsArray, Int64Array, RecordBatch};
+use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
+use async_trait::async_trait;
+use futures::{StreamExt, TryStreamExt};
+use headwater_engine::{Answer, Engine, EngineOptions, Error, SessionOptions, SystemTable};
+use headwater_lake::{Lake, View};
+use headwater_model::{ErrorCode, Fault, Problem, RefSpec, TableName};
+
+struct Fixture {
+    engine: Engine,
+    _folder: tempfile::TempDir,
+}
+
+/// What became of a statement.
+#[derive(Debug, PartialEq, Eq)]
+struct Change {
+    /// Rows that it concerned.
+    rows: i64,
+    /// Files that went.
+    removed: usize,
+    /// Files that came.
+    added: usize,
+    /// Whether any data was read.
+    read: bool,
+}
+
+impl Fixture {
+    async fn new() -> Fixture {
+        let folder = tempfile::tempdir().unwrap();
+        let lake = Lake::open_local(&folder.path().join(".headwater")).await.unwrap();
+        let options = EngineOptions { threads: 2, ..EngineOptions::default() };
+        Fixture { engine: Engine::new(lake, options).unwrap(), _folder: folder }
+    }
+
+    async fn execute(&self, sql: &str) -> Result<Answer, Error> {
+        self.engine.session(SessionOptions::default())?.execute(sql).await
+    }
+
+    async fn run(&self, sql: &str) {
+        drop(self.execute(sql).await.unwrap());
+    }
+
+    /// The one column of a query's answer.
+    async fn numbers(&self, sql: &str) -> Vec<i64> {
+        let answer = self.execute(sql).await.unwrap();
+        numbers(&answer.stream.try_collect::<Vec<_>>().await.unwrap())
+    }
+
+    async fn files(&self, table: &str) -> BTreeSet<String> {
+        let view = self.engine.lake().view(&RefSpec::main()).await.unwrap();
+        let table = view.table(&table.parse().unwrap()).await.unwrap();
+        let plan = view.lake().tables().plan(&table, None).await.unwrap();
+        plan.files().iter().map(|file| file.location.clone()).collect()
+    }
+
+    /// Runs a statement that changes the table `t`.
+    async fn change(&self, sql: &str) -> Change {
+        let before = self.files("t").await;
+        let answer = self.execute(sql).await.unwrap();
+        let metrics = Arc::clone(&answer.metrics);
+        let rows = numbers(&answer.stream.try_collect::<Vec<_>>().await.unwrap())[0];
+        let after = self.files("t").await;
+        Change {
+            rows,
+            removed: before.difference(&after).count(),
+            added: after.difference(&before).count(),
+            read: metrics.usage().bytes_read > 0,
+        }
+    }
+
+    /// A table `t` with properties and the columns `id` and `part`.
+    async fn table_with(&self, properties: &[(&str, &str)]) {
+        let columns = ["id", "part"].map(|name| Field::new(name, DataType::Int64, true));
+        let schema: SchemaRef = Arc::new(Schema::new(columns.to_vec()));
+        let properties: BTreeMap<String, String> =
+            properties.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        let name: TableName = "t".parse().unwrap();
+        let mut change = self.engine.lake().transaction("main", "ada").await.unwrap();
+        change.create(&name, schema, Vec::new(), properties).await.unwrap();
+        change.commit("make t").await.unwrap();
+    }
+
+    /// Runs a statement each time that `system.meanwhile` is read, so many times; it holds nothing.
+    fn meanwhile(&self, sql: &'static str, times: usize) {
+        let engine = self.engine.clone();
+        let left = AtomicUsize::new(times);
+        self.engine.add_system_table(Arc::new(Meanwhile { engine, sql, left }));
+    }
+}
+
+fn numbers(batches: &[RecordBatch]) -> Vec<i64> {
+    let columns = batches.iter().map(|batch| batch.column(0).as_primitive::<Int64Type>());
+    columns.flat_map(|column| column.values().to_vec()).collect()
+}
+
+/// A table that lets another commit happen while a statement is planned.
+struct Meanwhile {
+    engine: Engine,
+    sql: &'static str,
+    left: AtomicUsize,
+}
+
+#[async_trait]
+impl SystemTable for Meanwhile {
+    fn name(&self) -> &'static str {
+        "meanwhile"
+    }
+
+    fn schema(&self) -> SchemaRef {
+        Arc::new(Schema::new(vec![Field::new("id", DataType::Int64, true)]))
+    }
+
+    async fn batches(&self, _: &View) -> Result<Vec<RecordBatch>, Problem> {
+        let left = self.left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1));
+        if left.is_ok() {
+            let session = self.engine.session(SessionOptions::default()).unwrap();
+            session.execute(self.sql).await.unwrap();
+        }
+        let none: Arc<dyn Array> = Arc::new(Int64Array::from(Vec::<i64>::new()));
+        Ok(vec![RecordBatch::try_new(self.schema(), vec![none]).unwrap()])
+    }
+}
+
+async fn hundreds(lake: &Fixture) {
+    lake.run("CREATE TABLE t (id BIGINT, name VARCHAR)").await;
+    for part in 0..4 {
+        let (from, until) = (part * 100 + 1, part * 100 + 100);
+        lake.run(&format!(
+            "INSERT INTO t SELECT value, CASE WHEN value % 10 > 0 THEN 'n' || value END \
+             FROM generate_series({from}, {until})"
+        ))
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn only_files_with_a_row_that_goes_are_written_anew() {
+    let lake = Fixture::new().await;
+    hundreds(&lake).await;
+    let change = lake.change("DELETE FROM t WHERE id IN (150, 151, 390)").await;
+    assert_eq!(change, Change { rows: 3, removed: 2, added: 1, read: true });
+    assert_eq!(lake.numbers("SELECT count(*) FROM t").await, [397]);
+    assert_eq!(lake.numbers("SELECT sum(id) FROM t").await, [80200 - 150 - 151 - 390]);
+    let change = lake.change("DELETE FROM t WHERE id = 1000").await;
+    assert_eq!(change, Change { rows: 0, removed: 0, added: 0, read: false });
+}
+
+#[tokio::test]
+async fn files_of_which_every_row_goes_are_left_out_unread() {
+    let lake = Fixture::new().await;
+    hundreds(&lake).await;
+    let change = lake.change("DELETE FROM t WHERE id <= 200").await;
+    assert_eq!(change, Change { rows: 200, removed: 2, added: 0, read: false });
+    // A null in the column keeps its row, so the file must be read.
+    let change = lake.change("DELETE FROM t WHERE name >= 'a'").await;
+    assert_eq!(change, Change { rows: 180, removed: 2, added: 1, read: true });
+    assert_eq!(lake.numbers("SELECT count(*) FROM t WHERE name IS NULL").await, [20]);
+    let change = lake.change("DELETE FROM t WHERE name IS NULL AND id > 0").await;
+    assert_eq!(change, Change { rows: 20, removed: 1, added: 0, read: false });
+}
+
+#[tokio::test]
+async fn conditions_that_bounds_cannot_prove_are_not_taken_for_proven() {
+    let lake = Fixture::new().await;
+    for (condition, left) in [
+        ("id > 0 AND id % 2 = 0", 200),
+        ("id > 0 OR name = 'x'", 0),
+        ("id > 0 AND random() < -1", 400),
+        ("NOT (id > 200)", 200),
+        ("id BETWEEN 1 AND 100 OR id BETWEEN 301 AND 400", 200),
+        ("id NOT IN (1, 2)", 2),
+        ("id NOT BETWEEN 1 AND 399", 399),
+        ("NULLIF(id, 5) > 0", 1),
+        ("CASE WHEN id > 100 THEN id END > 0", 100),
+        ("name <> 'n1'", 41),
+        ("name LIKE 'n%'", 40),
+        ("name NOT LIKE 'n%'", 400),
+        ("name IS NOT NULL", 40),
+        ("id IS NOT NULL", 0),
+        ("id IS NULL", 400),
+        ("(name > 'a') IS NULL", 360),
+        ("coalesce(name, 'zz') > 'a'", 0),
+        ("id + 0 > 100", 100),
+        ("id::double > 100.5", 100),
+        ("TRUE", 0),
+        ("id = id", 0),
+        ("id > NULL", 400),
+        ("id > 0 AND (id > 0 OR NULL)", 0),
+    ] {
+        hundreds(&lake).await;
+        let change = lake.change(&format!("DELETE FROM t WHERE {condition}")).await;
+        assert_eq!(change.rows, 400 - left, "`{condition}`");
+        assert_eq!(lake.numbers("SELECT count(*) FROM t").await, [left], "`{condition}`");
+        lake.run("DROP TABLE t").await;
+    }
+}
+
+#[tokio::test]
+async fn a_delete_of_whole_partitions_touches_metadata_only() {
+    let lake = Fixture::new().await;
+    lake.run(
+        "CREATE TABLE t PARTITIONED BY (day(at), place) AS SELECT value AS id, \
+         to_timestamp_micros(1709251200000000 + value * 3600000000) AS at, \
+         'a place with a long name, number ' || (value % 2) AS place FROM generate_series(0, 95)",
+    )
+    .await;
+    assert_eq!(lake.files("t").await.len(), 8);
+    let day = "at >= '2024-03-02' AND at < '2024-03-03'";
+    let change = lake.change(&format!("DELETE FROM t WHERE {day}")).await;
+    assert_eq!(change, Change { rows: 24, removed: 2, added: 0, read: false });
+    // Bounds of strings are cut short; the partition knows the whole value.
+    let sql = "DELETE FROM t WHERE place = 'a place with a long name, number 1'";
+    assert_eq!(lake.change(sql).await, Change { rows: 36, removed: 3, added: 0, read: false });
+    let change = lake.change("DELETE FROM t WHERE at < '2024-03-01 12:00:00'").await;
+    assert_eq!(change, Change { rows: 6, removed: 1, added: 1, read: true });
+    assert_eq!(lake.numbers("SELECT count(*) FROM t").await, [30]);
+    let change = lake.change("DELETE FROM t").await;
+    assert_eq!(change, Change { rows: 30, removed: 3, added: 0, read: false });
+}
+
+#[tokio::test]
+async fn rows_of_large_files_are_found_and_left_by_their_places() {
+    let lake = Fixture::new().await;
+    lake.run(
+        "CREATE TABLE t AS SELECT value AS id, value % 7 AS part, repeat('x', 3) AS pad \
+         FROM generate_series(1, 300000)",
+    )
+    .await;
+    let change = lake.change("DELETE FROM t WHERE part = 3").await;
+    assert_eq!(change.rows, 42857);
+    let sums = "SELECT sum(id) FROM t UNION ALL SELECT count(*) FROM t WHERE part = 3";
+    let expected: i64 = (1..=300_000).filter(|id| id % 7 != 3).sum();
+    let mut found = lake.numbers(sums).await;
+    found.sort_unstable();
+    assert_eq!(found, [0, expected]);
+}
+
+#[tokio::test]
+async fn a_row_added_in_the_meantime_is_seen() {
+    let lake = Fixture::new().await;
+    lake.table_with(&[]).await;
+    lake.run("INSERT INTO t SELECT value, 0 FROM generate_series(1, 10)").await;
+    lake.meanwhile("INSERT INTO t VALUES (7, 1)", 1);
+    let sql = "DELETE FROM t WHERE id > 5 AND id NOT IN (SELECT id FROM system.meanwhile)";
+    assert_eq!(lake.change(sql).await.rows, 6);
+    assert_eq!(lake.numbers("SELECT max(id) FROM t").await, [5]);
+
+    // Rows that the condition cannot concern leave the change as it was made up.
+    lake.meanwhile("INSERT INTO t VALUES (100, 1)", 1);
+    let sql = "DELETE FROM t WHERE id < 3 AND id NOT IN (SELECT id FROM system.meanwhile)";
+    assert_eq!(lake.change(sql).await.rows, 2);
+    assert_eq!(lake.numbers("SELECT id FROM t ORDER BY id").await, [3, 4, 5, 100]);
+}
+
+#[tokio::test]
+async fn others_that_never_stop_are_a_conflict() {
+    let lake = Fixture::new().await;
+    lake.table_with(&[]).await;
+    lake.run("INSERT INTO t VALUES (1, 0)").await;
+    lake.meanwhile("INSERT INTO t VALUES (1, 1)", usize::MAX);
+    let sql = "DELETE FROM t WHERE id = 1 AND id NOT IN (SELECT id FROM system.meanwhile)";
+    let error = lake.execute(sql).await.unwrap_err();
+    assert_eq!(error.code(), ErrorCode::CommitConflict);
+    assert_eq!(lake.numbers("SELECT count(*) FROM t").await, [5]);
+}
+
+#[tokio::test]
+async fn at_snapshot_isolation_a_row_added_in_the_meantime_stays() {
+    let lake = Fixture::new().await;
+    lake.table_with(&[("write.delete.isolation-level", "snapshot")]).await;
+    lake.run("INSERT INTO t SELECT value, 0 FROM generate_series(1, 10)").await;
+    lake.meanwhile("INSERT INTO t VALUES (7, 1)", 1);
+    let sql = "DELETE FROM t WHERE id > 5 AND id NOT IN (SELECT id FROM system.meanwhile)";
+    assert_eq!(lake.change(sql).await.rows, 5);
+    assert_eq!(lake.numbers("SELECT part FROM t WHERE id = 7").await, [1]);
+    // Rows of the same file that another statement changed are a conflict at any level.
+    lake.meanwhile("DELETE FROM t WHERE id = 1", 1);
+    let sql = "DELETE FROM t WHERE id = 2 AND id NOT IN (SELECT id FROM system.meanwhile)";
+    assert_eq!(lake.change(sql).await.rows, 1);
+    assert_eq!(lake.numbers("SELECT id FROM t ORDER BY id").await, [3, 4, 5, 7]);
+}
+
+#[tokio::test]
+async fn a_condition_over_the_table_itself_sees_every_row_added_in_the_meantime() {
+    let lake = Fixture::new().await;
+    lake.table_with(&[]).await;
+    lake.run("INSERT INTO t SELECT value, 0 FROM generate_series(1, 10)").await;
+    lake.meanwhile("INSERT INTO t VALUES (1000, 1)", 1);
+    let sql = "DELETE FROM t WHERE id < 20 AND id < (SELECT avg(id) FROM t) \
+               AND id NOT IN (SELECT id FROM system.meanwhile)";
+    assert_eq!(lake.change(sql).await.rows, 10);
+    assert_eq!(lake.numbers("SELECT id FROM t").await, [1000]);
+}
+
+#[tokio::test]
+async fn a_change_that_fails_leaves_no_file_behind() {
+    let lake = Fixture::new().await;
+    hundreds(&lake).await;
+    let before = lake.files("t").await;
+    let error = lake.execute("DELETE FROM t WHERE 1 / (id - 250) = 0").await.unwrap_err();
+    assert_eq!(error.code(), ErrorCode::BadRow);
+    assert_eq!(lake.files("t").await, before);
+    let mut stored = lake.engine.lake().tables().object_store().list(None);
+    let mut data = 0;
+    while let Some(file) = stored.next().await {
+        data += usize::from(file.unwrap().location.as_ref().ends_with(".parquet"));
+    }
+    assert_eq!(data, 4);
+}
