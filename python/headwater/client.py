@@ -45,7 +45,8 @@ class Client:
     `url` is the address of a server, such as `http://127.0.0.1:4280`. Without it, the lake is one on
     this machine: the folder `lake`, or the nearest `.headwater` upwards from the working folder; its
     server is reached over its Unix socket, and started by `command` where none runs. `author` is noted
-    in commits and jobs, by default the user's name.
+    in commits and jobs, by default the user's name. A server asks for its `token` over HTTP, which its
+    lake's `.headwater/server.token` holds; below the lake's folder it is found without being named.
 
     Wherever a method takes a `ref`, it is a branch, a tag, `branch@commit` or `@commit`, and `main` is
     meant where nothing is said. Every method raises `HeadwaterError`s: `UnavailableError` where the
@@ -58,12 +59,13 @@ class Client:
         url: str | None = None,
         command: str = "headwater",
         author: str | None = None,
+        token: str | None = None,
     ) -> None:
         author = author or _user()
         if not author.isprintable() or len(author.encode()) > 200:
             hint = "Use one line of at most 200 bytes."
             raise make("invalid_argument", f"`{author!r}` is not a usable author", hint)
-        self._connection = Connection(lake, url, command, author)
+        self._connection = Connection(lake, url, command, author, token)
 
     def __repr__(self) -> str:
         connection = self._connection

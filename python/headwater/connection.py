@@ -21,6 +21,9 @@ from .errors import HeadwaterError, from_problem, make
 LAKE_FOLDER = ".headwater"
 JSON = "application/json"
 
+# The file in a lake's folder in which its server writes where it listens.
+RECORD = "server.json"
+
 # The kernel takes no longer path for a socket, in bytes.
 SOCKET_PATH_BYTES_MAX = 107
 
@@ -88,15 +91,22 @@ class Connection:
     """Sends requests to one server.
 
     `url` is the server's address, such as `http://127.0.0.1:4280`; without it `lake` names a lake on
-    this machine, whose server is started by `command` where none runs.
+    this machine, whose server is started by `command` where none runs. Over HTTP the server asks for its
+    token: `token`, or what the nearest lake's server, if the address is its own, has written down.
     """
 
     def __init__(
-        self, lake: str | os.PathLike[str] | None, url: str | None, command: str, author: str
+        self,
+        lake: str | os.PathLike[str] | None,
+        url: str | None,
+        command: str,
+        author: str,
+        token: str | None = None,
     ) -> None:
         if lake is not None and url is not None:
             raise make("invalid_argument", "both `lake` and `url` are given", "Give one of them.")
         self.author = author
+        self.token = None if token is None else _check_token(token)
         self.command = command
         self.url = None if url is None else _check_url(url)
         self.lake = None if url is not None else find_lake(lake)
@@ -113,9 +123,10 @@ class Connection:
 
         Raises the error that the server answers, or `UnavailableError` where it cannot be reached.
         """
-        connection = self._connect()
+        connection, token = self._connect()
         try:
-            response = self._exchange(connection, method, _target(path, parameters), body, accept)
+            target = _target(path, parameters)
+            response = self._exchange(connection, token, method, target, body, accept)
             if response.status >= 400:
                 raise _error(response)
             return response
@@ -147,6 +158,7 @@ class Connection:
     def _exchange(
         self,
         connection: http.client.HTTPConnection,
+        token: str | None,
         method: str,
         target: str,
         body: Mapping[str, Any] | None,
@@ -161,12 +173,15 @@ class Connection:
         }
         if content is not None:
             headers["Content-Type"] = JSON
+        if token is not None:
+            headers["Authorization"] = f"Bearer {token}"
         connection.request(method, target, content, headers)
         return connection.getresponse()
 
-    def _connect(self) -> http.client.HTTPConnection:
+    def _connect(self) -> tuple[http.client.HTTPConnection, str | None]:
+        """A connection, and the token to show there."""
         if self.url is not None:
-            return _open_url(self.url)
+            return _open_url(self.url), self.token or _noted_token(self.url)
         found = self._open_lake()
         if found is None:
             self._start()
@@ -177,20 +192,16 @@ class Connection:
             raise make("unavailable", "the lake's server does not start", hint)
         return found
 
-    def _open_lake(self) -> http.client.HTTPConnection | None:
-        """A connection to the lake's server, or None where none answers."""
-        try:
-            with open(os.path.join(str(self.lake), "server.json"), "rb") as file:
-                record = json.load(file)
-        except (OSError, ValueError):
-            return None
+    def _open_lake(self) -> tuple[http.client.HTTPConnection, str | None] | None:
+        """A connection to the lake's server and its token, or None where none answers."""
+        record = _read_record(str(self.lake))
         # What a killed server left behind is found out by connecting.
         for name, opener in (("socket", SocketConnection), ("http", http.client.HTTPConnection)):
             if record.get(name):
                 connection = opener(record[name])
                 try:
                     connection.connect()
-                    return connection
+                    return connection, self.token or _read_token(record)
                 except OSError:
                     connection.close()
         return None
@@ -217,6 +228,43 @@ class Connection:
         if ended.returncode != 0:
             said = ended.stderr.decode(errors="replace").strip()
             raise make("unavailable", message, causes=[said] if said else [])
+
+
+def _read_record(lake: str) -> dict[str, Any]:
+    """What the lake's server wrote down of itself; nothing where none did."""
+    try:
+        with open(os.path.join(lake, RECORD), "rb") as file:
+            record = json.load(file)
+    except (OSError, ValueError):
+        return {}
+    return record if isinstance(record, dict) else {}
+
+
+def _read_token(record: Mapping[str, Any]) -> str | None:
+    try:
+        with open(record.get("token_file") or "", encoding="ascii") as file:
+            return file.read().strip() or None
+    except (OSError, ValueError):
+        return None
+
+
+def _noted_token(url: str) -> str | None:
+    """The token of the nearest lake's server, if the address is that server's own."""
+    try:
+        record = _read_record(find_lake(None))
+        noted = urlsplit(f"http://{record['http']}")
+        given = urlsplit(url)
+        same = (given.port or 80) == noted.port and given.hostname in (noted.hostname, "localhost")
+    except (HeadwaterError, KeyError, OSError, ValueError):
+        return None
+    return _read_token(record) if same else None
+
+
+def _check_token(token: str) -> str:
+    if not token or not token.isascii() or not token.isprintable() or " " in token:
+        hint = "Give what `server.token` in the lake's folder holds."
+        raise make("invalid_argument", "the token cannot be used", hint)
+    return token
 
 
 def _check_url(url: str) -> str:

@@ -31,6 +31,7 @@ CODES = (
     "merge_conflict",
     "not_empty",
     "branch_protected",
+    "unauthenticated",
     "forbidden",
     "bad_row",
     "function_failed",

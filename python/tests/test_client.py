@@ -1,5 +1,6 @@
 """What the client asks for, and what it makes of the answers."""
 
+import json
 import os
 import sys
 import tempfile
@@ -129,6 +130,31 @@ class Arguments(unittest.TestCase):
         with self.assertRaisesRegex(errors.UnavailableError, f"no server answers at `{url}`"):
             client.tags()
 
+    def test_a_token_is_shown(self):
+        with serve_tcp() as (server, url):
+            server.on("GET", "/v1/tags", Answer([]))
+            headwater.Client(url=url).tags()
+            self.assertNotIn("authorization", server.last().headers)
+            headwater.Client(url=url, token="abc").tags()
+            self.assertEqual(server.last().headers["authorization"], "Bearer abc")
+
+    def test_the_token_of_the_nearest_lakes_server_is_found(self):
+        with tempfile.TemporaryDirectory() as folder, serve_tcp() as (server, url):
+            server.on("GET", "/v1/tags", Answer([]))
+            lake = Path(folder) / ".headwater"
+            lake.mkdir()
+            token = lake / "server.token"
+            token.write_text("secret\n")
+            before = os.getcwd()
+            self.addCleanup(os.chdir, before)
+            os.chdir(folder)
+            for noted, shown in ((url.removeprefix("http://"), "Bearer secret"), ("127.0.0.1:1", None)):
+                record = {"http": noted, "token_file": str(token)}
+                (lake / "server.json").write_text(json.dumps(record))
+                headwater.Client(url=url).tags()
+                self.assertEqual(server.last().headers.get("authorization"), shown)
+            os.chdir(before)
+
     def test_arguments_that_cannot_be_meant_are_refused(self):
         for arguments in (
             {"url": "127.0.0.1:4280"},
@@ -137,6 +163,7 @@ class Arguments(unittest.TestCase):
             {"url": "http://127.0.0.1/v1"},
             {"url": "http://127.0.0.1", "lake": "."},
             {"url": "http://127.0.0.1", "author": "two\nlines"},
+            {"url": "http://127.0.0.1", "token": "two words"},
         ):
             with self.subTest(arguments), self.assertRaises(errors.InvalidArgumentError):
                 headwater.Client(**arguments)

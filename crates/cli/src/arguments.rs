@@ -608,6 +608,9 @@ pub struct Serve {
     /// Listen for HTTP here; port 0 picks a free one and says which
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:4280")]
     pub http: SocketAddr,
+    /// Ask for no token over HTTP; then every program and user of this machine can use the lake
+    #[arg(long)]
+    pub no_auth: bool,
     /// How functions are walled in
     #[arg(long, value_enum, default_value_t)]
     pub isolation: IsolationArgument,

@@ -1,7 +1,7 @@
 //! Reaching the lake's server: the one that runs, or one started in the background.
 //!
-//! A server's `server.json` names its process, version and socket. One of another version is asked to
-//! let its work end, and replaced.
+//! A server's `server.json` names its process, version and socket. A background one of another version
+//! is asked to let its work end, and replaced; one that a person started is left alone.
 
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
@@ -32,12 +32,25 @@ pub const DRAIN_PATIENCE: Duration = Duration::from_secs(600);
 /// What a server writes down of itself.
 #[derive(Debug, Deserialize)]
 pub struct ServerRecord {
+    /// Its process.
+    pub pid: u32,
     /// Its version.
     pub version: String,
     /// Its Unix socket.
     pub socket: Option<PathBuf>,
     /// Its HTTP address.
     pub http: Option<String>,
+    /// Whether a command started it for itself.
+    #[serde(default)]
+    pub background: bool,
+}
+
+impl ServerRecord {
+    /// Where it is, in words.
+    pub fn describe(&self) -> String {
+        let http = self.http.as_deref().map(|http| format!(" on http://{http}"));
+        format!("process {}{}", self.pid, http.unwrap_or_default())
+    }
 }
 
 /// A client of the lake that the context names, whatever it takes.
@@ -46,21 +59,32 @@ pub async fn connect(context: &Context) -> Result<Api> {
     if context.in_process {
         return start_inside(context, &lake).await;
     }
-    if let Some((api, _)) = running(context, &lake).await {
+    if let Some((api, _)) = running(context, &lake).await? {
         return Ok(api);
     }
     start_background(context, &lake)?;
     await_start(context, &lake).await
 }
 
-/// The server that runs, if it answers and is of this version; one of another version is replaced.
-async fn running(context: &Context, lake: &LakeFolder) -> Option<(Api, ServerRecord)> {
-    let (api, record) = answering(context, lake).await?;
-    if record.version == env!("CARGO_PKG_VERSION") {
-        return Some((api, record));
+/// The server that runs, if it answers and is of this version; a background one of another version is
+/// replaced.
+async fn running(context: &Context, lake: &LakeFolder) -> Result<Option<(Api, ServerRecord)>> {
+    let Some((api, record)) = answering(context, lake).await else { return Ok(None) };
+    let own = env!("CARGO_PKG_VERSION");
+    if record.version == own {
+        return Ok(Some((api, record)));
     }
-    stop_server(&api, lake).await.ok()?;
-    None
+    if !record.background {
+        let (version, place) = (&record.version, record.describe());
+        let message = format!(
+            "the lake's server ({place}) is of version {version}, and this command of version {own}"
+        );
+        return Err(Problem::new(ErrorCode::Unavailable, message).with_hint(
+            "End it with `headwater stop`, then start it with this command's version.",
+        ));
+    }
+    stop_server(&api, lake).await?;
+    Ok(None)
 }
 
 /// The server that runs, of whatever version.

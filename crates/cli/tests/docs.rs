@@ -113,6 +113,11 @@ fn branches() {
 }
 
 #[test]
+fn server() {
+    play(&root().join("docs/server.md"));
+}
+
+#[test]
 fn triggers() {
     play(&root().join("docs/triggers.md"));
 }

@@ -48,6 +48,8 @@ pub enum ErrorCode {
     NotEmpty,
     /// The branch takes no direct writes, or is the branch of a failed run.
     BranchProtected,
+    /// The request does not show the server's token.
+    Unauthenticated,
     /// The request may not do this.
     Forbidden,
     /// Input rows that cannot be read as the table's types.
@@ -88,7 +90,7 @@ pub enum ErrorCode {
 type Row = (ErrorCode, &'static str, u16, &'static str, u8);
 
 /// The table, in the order of the enum.
-const TABLE: [Row; 35] = [
+const TABLE: [Row; 36] = [
     (ErrorCode::InvalidArgument, "invalid_argument", 400, "22023", 2),
     (ErrorCode::InvalidName, "invalid_name", 400, "42602", 2),
     (ErrorCode::InvalidSql, "invalid_sql", 400, "42601", 2),
@@ -107,6 +109,7 @@ const TABLE: [Row; 35] = [
     (ErrorCode::MergeConflict, "merge_conflict", 409, "40001", 4),
     (ErrorCode::NotEmpty, "not_empty", 409, "2BP01", 4),
     (ErrorCode::BranchProtected, "branch_protected", 403, "42501", 8),
+    (ErrorCode::Unauthenticated, "unauthenticated", 401, "28000", 8),
     (ErrorCode::Forbidden, "forbidden", 403, "42501", 8),
     (ErrorCode::BadRow, "bad_row", 422, "22P02", 5),
     (ErrorCode::FunctionFailed, "function_failed", 422, "39000", 5),

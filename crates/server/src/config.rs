@@ -20,6 +20,8 @@ pub struct ServerConfig {
     pub version: String,
     /// Where to listen for HTTP; port 0 picks one. `None` opens no such door.
     pub http: Option<SocketAddr>,
+    /// Whether who asks over TCP must show the token that lies in the lake's folder.
+    pub auth: bool,
     /// The Unix socket to listen on. `None` opens no such door.
     pub socket: Option<PathBuf>,
     /// End after so long without a request and without a job; never where nothing is said, nor
@@ -60,6 +62,7 @@ impl ServerConfig {
             project_dir: None,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             http: None,
+            auth: true,
             socket: None,
             idle: None,
             lock_wait: Duration::ZERO,

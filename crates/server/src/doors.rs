@@ -1,7 +1,7 @@
 //! The doors: HTTP/1.1, and HTTP/2 with prior knowledge, on one TCP port and on one Unix socket.
 //!
 //! The first bytes of a connection tell which of the two it speaks. There is no TLS: TCP is bound
-//! to loopback addresses only, and the socket is its owner's alone.
+//! to loopback addresses only and asks for a token, and the socket is its owner's alone.
 
 use std::fs::Permissions;
 use std::net::SocketAddr;
@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::http::origin::OverTcp;
 use crate::socket::short_path;
+use crate::token::TokenFile;
 use crate::{Error, Result, ServerConfig};
 
 /// How long a client may take to send a request's head.
@@ -35,6 +36,7 @@ const CLOSE_PATIENCE: Duration = Duration::from_secs(2);
 /// The doors, bound and not yet open: connections wait.
 pub struct Bound {
     tcp: Option<TcpListener>,
+    token: Option<TokenFile>,
     socket: Option<(UnixListener, PathBuf)>,
 }
 
@@ -45,16 +47,25 @@ impl Bound {
             Some(address) => Some(bind_tcp(address).await?),
             None => None,
         };
+        let token = match &tcp {
+            Some(_) if config.auth => Some(create_token(&config.lake_dir)?),
+            _ => None,
+        };
         let socket = match &config.socket {
             Some(path) => Some((bind_socket(path)?, path.clone())),
             None => None,
         };
-        Ok(Bound { tcp, socket })
+        Ok(Bound { tcp, token, socket })
     }
 
     /// The address, with the port that was picked.
     pub fn http_addr(&self) -> Option<SocketAddr> {
         self.tcp.as_ref()?.local_addr().ok()
+    }
+
+    /// The file with the token that the address asks for.
+    pub fn token_file(&self) -> Option<PathBuf> {
+        self.token.as_ref().map(|token| token.path.clone())
     }
 
     /// Opens the doors.
@@ -66,7 +77,8 @@ impl Bound {
                 // An answer of several small frames must not wait for acknowledgements.
                 let _ = stream.set_nodelay(true);
             });
-            let router = router.clone().layer(Extension(OverTcp));
+            let token = self.token.as_ref().map(|file| file.token.clone());
+            let router = router.clone().layer(Extension(OverTcp(token)));
             loops.spawn(serve(listener, router, closing.clone()));
         }
         let mut path = None;
@@ -74,8 +86,13 @@ impl Bound {
             loops.spawn(serve(listener, router.clone(), closing.clone()));
             path = Some(bound);
         }
-        Doors { closing, loops, path }
+        Doors { closing, loops, path, _token: self.token }
     }
+}
+
+fn create_token(lake_dir: &Path) -> Result<TokenFile> {
+    let failed = |source| Error::Folder { path: lake_dir.to_owned(), source };
+    TokenFile::create(lake_dir).map_err(failed)
 }
 
 async fn bind_tcp(address: SocketAddr) -> Result<TcpListener> {
@@ -106,6 +123,7 @@ pub struct Doors {
     closing: CancellationToken,
     loops: JoinSet<()>,
     path: Option<PathBuf>,
+    _token: Option<TokenFile>,
 }
 
 impl Doors {

@@ -27,6 +27,7 @@ mod settings;
 mod socket;
 mod statement;
 mod system;
+mod token;
 mod work;
 mod workshop;
 

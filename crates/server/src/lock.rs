@@ -28,6 +28,12 @@ pub struct ServerInfo {
     pub socket: Option<PathBuf>,
     /// The address it listens on for HTTP.
     pub http: Option<SocketAddr>,
+    /// The file with the token that HTTP there asks for; without one it asks for none.
+    #[serde(default)]
+    pub token_file: Option<PathBuf>,
+    /// Whether a command started it for itself: then it ends when idle, and another may replace it.
+    #[serde(default)]
+    pub background: bool,
     /// When it started.
     pub started: Timestamp,
 }

@@ -42,6 +42,11 @@ impl Running {
         self.info.socket.as_deref()
     }
 
+    /// The file with the token that HTTP asks for.
+    pub fn token_file(&self) -> Option<&Path> {
+        self.info.token_file.as_deref()
+    }
+
     /// Answers one request without a door.
     pub async fn call(&self, request: Request<Body>) -> Response<Body> {
         match self.router.clone().oneshot(request).await {

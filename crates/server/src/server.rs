@@ -26,6 +26,8 @@ impl Server {
             version: config.version.clone(),
             socket: config.socket.clone(),
             http: bound.http_addr(),
+            token_file: bound.token_file(),
+            background: config.idle.is_some(),
             started: chrono::Utc::now(),
         };
         let parts = Arc::new(Parts::start(config).await?);

@@ -1,6 +1,6 @@
 //! `headwater serve` and `headwater stop`: the lake's server, in the foreground or gone.
 
-use headwater_model::Problem;
+use headwater_model::{ErrorCode, Problem};
 use headwater_server::Isolation;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
@@ -35,13 +35,11 @@ async fn serve_lake(context: &Context, arguments: &Serve, lake: &LakeFolder) -> 
     let mut config = if arguments.background {
         connect::background_config(context, lake)?
     } else {
-        if let Some((api, _)) = connect::answering(context, lake).await {
-            context.style.say("letting the server that runs end its work");
-            connect::stop_server(&api, lake).await?;
-        }
+        replace_background(context, lake).await?;
         let mut config = connect::config(context, lake)?;
         config.socket = Some(lake.path.join("server.sock"));
         config.http = Some(arguments.http);
+        config.auth = !arguments.no_auth;
         config.lock_wait = connect::DRAIN_PATIENCE;
         config
     };
@@ -56,8 +54,8 @@ async fn serve_lake(context: &Context, arguments: &Serve, lake: &LakeFolder) -> 
         );
     }
     let server = connect::start(config).await?;
-    if let (Some(address), false) = (server.http_addr(), arguments.background) {
-        context.style.say(format!("serving {} on http://{address}", lake.path.display()));
+    if !arguments.background {
+        announce(context, lake, &server);
     }
     let mut terminate =
         signal(SignalKind::terminate()).map_err(error::from_io("listen for signals"))?;
@@ -67,6 +65,37 @@ async fn serve_lake(context: &Context, arguments: &Serve, lake: &LakeFolder) -> 
         _ = terminate.recv() => server.shutdown().await,
     }
     Ok(())
+}
+
+/// Makes room for this server: one that a command had started for itself ends its work and goes.
+async fn replace_background(context: &Context, lake: &LakeFolder) -> Result<()> {
+    let Some((api, record)) = connect::answering(context, lake).await else { return Ok(()) };
+    if !record.background {
+        let message = format!("a server of this lake runs already: {}", record.describe());
+        return Err(Problem::new(ErrorCode::AlreadyExists, message)
+            .with_hint("Use it as it is, or end it with `headwater stop`."));
+    }
+    context.style.say("letting the background server end its work");
+    connect::stop_server(&api, lake).await
+}
+
+/// Says where the server is, and how to speak to it.
+fn announce(context: &Context, lake: &LakeFolder, server: &headwater_server::Running) {
+    let style = context.style;
+    let Some(address) = server.http_addr() else { return };
+    style.say(format!("serving {} on http://{address}; Ctrl-C ends it", lake.path.display()));
+    match server.token_file() {
+        Some(file) => style.say(format!(
+            "commands and `headwater.Client()` in this folder find it by themselves; \
+             other programs show its token:\n  \
+             curl -H \"Authorization: Bearer $(cat '{}')\" http://{address}/v1/branches",
+            file.display()
+        )),
+        None => style.say(
+            "warning: HTTP asks for no token: every user and program of this machine, functions \
+             with `network=True` included, can read and change the lake",
+        ),
+    }
 }
 
 fn start_log() {

@@ -21,7 +21,7 @@ pub(super) fn routes() -> OpenApiRouter<App> {
 
 /// Answers whether the server is up, and which.
 #[utoipa::path(get, path = "/health",
-    operation_id = "get_health", tag = "server",
+    operation_id = "get_health", tag = "server", security(()),
     responses((status = 200, body = Health)))]
 async fn health(State(app): State<App>) -> Json<Health> {
     Json(app.health())

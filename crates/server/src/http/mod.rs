@@ -28,7 +28,8 @@ use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::get;
 use axum::{Json, Router};
 use headwater_model::{ErrorCode, Problem};
-use utoipa::openapi::{Info, License, OpenApi, OpenApiBuilder};
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
+use utoipa::openapi::{ComponentsBuilder, Info, License, OpenApi, OpenApiBuilder};
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::activity;
@@ -82,13 +83,19 @@ fn head() -> OpenApi {
     let mut info = Info::new("Headwater", env!("CARGO_PKG_VERSION"));
     info.description = Some(
         "A serverless lakehouse. Names in paths are percent-encoded (`feature%2Fx`). Every error is a \
-         `Problem` with the HTTP status of its code. `x-headwater-author` says who asks."
+         `Problem` with the HTTP status of its code. `x-headwater-author` says who asks. Over TCP \
+         every request but those for `/health` and `/v1/openapi.json` shows the server's token, \
+         which `.headwater/server.token` holds; over the Unix socket none does."
             .to_owned(),
     );
     let mut license = License::new("Apache-2.0");
     license.identifier = Some("Apache-2.0".to_owned());
     info.license = Some(license);
-    OpenApiBuilder::new().info(info).build()
+    let token = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build();
+    let token = ComponentsBuilder::new().security_scheme("token", SecurityScheme::Http(token));
+    let required = [SecurityRequirement::new("token", Vec::<String>::new())];
+    let head = OpenApiBuilder::new().info(info).components(Some(token.build()));
+    head.security(Some(required)).build()
 }
 
 async fn unknown_route(request: Request) -> Failure {

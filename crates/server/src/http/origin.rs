@@ -1,33 +1,57 @@
-//! Who may speak to the server over TCP: programs on this machine, and no web page from elsewhere.
+//! Who may speak to the server over TCP: programs on this machine that know its token, and no web
+//! page from elsewhere.
 //!
 //! A page that a browser has open can send requests to a loopback address, and by DNS rebinding
 //! even read the answers. So the `Host` header must be a loopback name, and an `Origin`, which
-//! browsers add to what pages send, must be the server's own. The Unix socket needs neither: the
-//! file system guards it.
+//! browsers add to what pages send, must be the server's own. And a loopback port is open to every
+//! program of the machine, so all but the server's health and the description of its API asks for
+//! the token. The Unix socket needs none of it: the file system guards it.
 
 use std::net::IpAddr;
 
 use axum::extract::Request;
-use axum::http::header::{HOST, ORIGIN};
-use axum::http::{HeaderMap, Uri};
+use axum::http::header::{AUTHORIZATION, HOST, ORIGIN, WWW_AUTHENTICATE};
+use axum::http::{HeaderMap, HeaderValue, Uri};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use headwater_model::{ErrorCode, Problem};
 
 use super::failure::Failure;
+use crate::token::Token;
 
-/// Marks a request that came over TCP.
-#[derive(Debug, Clone, Copy)]
-pub struct OverTcp;
+/// What anybody may read: it is the same for all, and tells nothing of the lake's tables.
+const OPEN: [&str; 2] = ["/health", "/v1/openapi.json"];
 
-/// Refuses what may have been sent by a web page from elsewhere.
+/// Marks a request that came over TCP, with the token it must show.
+#[derive(Debug, Clone)]
+pub struct OverTcp(pub Option<Token>);
+
+/// Refuses what may have been sent by a web page from elsewhere, or by a program that may not read
+/// the lake's folder.
 pub async fn check(request: Request, next: Next) -> Response {
-    if request.extensions().get::<OverTcp>().is_some()
-        && let Err(problem) = check_headers(request.uri(), request.headers())
-    {
+    let Some(OverTcp(token)) = request.extensions().get::<OverTcp>() else {
+        return next.run(request).await;
+    };
+    if let Err(problem) = check_headers(request.uri(), request.headers()) {
         return Failure(problem).into_response();
     }
+    let shown = request.headers().get(AUTHORIZATION).map(HeaderValue::as_bytes);
+    let known = token.as_ref().is_none_or(|token| shown.is_some_and(|it| token.is_shown_by(it)));
+    if !known && !OPEN.contains(&request.uri().path()) {
+        return unauthenticated(shown.is_some());
+    }
     next.run(request).await
+}
+
+fn unauthenticated(shown: bool) -> Response {
+    let message =
+        if shown { "the token is not this server's" } else { "the request shows no token" };
+    let problem = Problem::new(ErrorCode::Unauthenticated, message).with_hint(
+        "Send the header `authorization: Bearer TOKEN` with what `server.token` in the lake's \
+         folder holds.",
+    );
+    let scheme = (WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"headwater\""));
+    ([scheme], Failure(problem)).into_response()
 }
 
 fn check_headers(uri: &Uri, headers: &HeaderMap) -> Result<(), Problem> {

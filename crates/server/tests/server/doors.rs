@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use headwater_model::{ErrorCode, Fault};
 use headwater_server::{Body, Server, connect_socket};
-use hyper::header::HOST;
+use hyper::header::{AUTHORIZATION, HOST};
 use hyper::{Method, Request};
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
@@ -20,6 +20,8 @@ pub fn trials() -> Vec<Trial> {
         trial("doors::the_socket_is_its_owners_alone", socket_mode),
         trial("doors::a_socket_may_lie_deep", deep_socket),
         trial("doors::a_web_page_from_elsewhere_is_refused", web_pages),
+        trial("doors::who_asks_over_tcp_shows_the_token", token),
+        trial("doors::a_server_may_ask_for_no_token", no_token),
         trial("doors::only_loopback_addresses_are_listened_on", only_loopback),
         trial("doors::bodies_have_a_limit", body_limits),
         trial("doors::a_caller_in_the_same_process_needs_no_door", without_a_door),
@@ -32,7 +34,9 @@ async fn http2() {
     let stream = TcpStream::connect(address).await.expect("a connection");
     let uri = format!("http://{address}/v1/query");
     let query = json!({"sql": "SELECT 1 AS one"});
-    let response = send_http2(stream, request(Method::POST, &uri, Some(&query))).await;
+    let mut sent = request(Method::POST, &uri, Some(&query));
+    sent.headers_mut().insert(AUTHORIZATION, support::bearer(&server.running));
+    let response = send_http2(stream, sent).await;
     assert_eq!(response.version(), hyper::Version::HTTP_2);
     assert_eq!(json(response).await, json!([{"one": 1}]));
 
@@ -80,6 +84,50 @@ async fn web_pages() {
     check("rebound.example:4280", None, 403).await;
     check("localhost:4280", Some("https://evil.example"), 403).await;
     check("localhost:4280", Some("null"), 403).await;
+}
+
+async fn token() {
+    let server = TestServer::start().await;
+    let file = server.running.token_file().expect("a token").to_owned();
+    let mode = std::fs::metadata(&file).expect("a file").permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let bearer = support::bearer(&server.running);
+    let own = bearer.to_str().expect("text");
+    let check = async |path: &str, shown: &str, status: u16| {
+        let mut request = request(Method::GET, path, None);
+        request.headers_mut().insert(AUTHORIZATION, shown.parse().expect("a header"));
+        let response = server.send(request).await;
+        assert_eq!(response.status(), status, "{path} {shown}");
+        let asks = response.headers().get("www-authenticate").is_some();
+        assert_eq!(asks, status == 401);
+        json(response).await
+    };
+    check("/v1/branches", own, 200).await;
+    check("/v1/nothing", own, 404).await;
+    let other = format!("Bearer {}", "0".repeat(64));
+    for shown in ["", "Bearer", other.as_str(), &own[..own.len() - 1], &own[7..]] {
+        for path in ["/v1/branches", "/v1/nothing", "/health/", "//health"] {
+            let problem = check(path, shown, 401).await;
+            assert_eq!(problem["code"], "unauthenticated");
+            assert!(problem["hint"].as_str().is_some_and(|hint| hint.contains("server.token")));
+        }
+        check("/health", shown, 200).await;
+        check("/v1/openapi.json", shown, 200).await;
+    }
+    server.running.shutdown().await;
+    assert!(!file.exists());
+}
+
+async fn no_token() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mut config = support::config(folder.path());
+    config.auth = false;
+    let running = support::start(config).await;
+    assert_eq!(running.token_file(), None);
+    let mut request = request(Method::GET, "/v1/branches", None);
+    request.headers_mut().insert(AUTHORIZATION, "none".parse().expect("a header"));
+    assert_eq!(support::send(&running, request).await.status(), 200);
+    running.shutdown().await;
 }
 
 async fn only_loopback() {

@@ -8,6 +8,7 @@ use headwater_server::{Running, Server, ServerConfig, SpawnCommand};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
+use hyper::header::{AUTHORIZATION, HeaderValue};
 use hyper::{Method, Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::Value;
@@ -100,8 +101,18 @@ pub fn request(method: Method, path: &str, body: Option<&Value>) -> Request<Full
     builder.body(Full::new(text.into())).expect("a request")
 }
 
-/// Sends a request by TCP and HTTP/1.1.
-pub async fn send(server: &Running, request: Request<Full<Bytes>>) -> Response<Incoming> {
+/// What a request over TCP must show.
+pub fn bearer(server: &Running) -> HeaderValue {
+    let file = server.token_file().expect("a token");
+    let token = std::fs::read_to_string(file).expect("a token");
+    format!("Bearer {}", token.trim()).parse().expect("a header")
+}
+
+/// Sends a request by TCP and HTTP/1.1, with the server's token unless it shows one already.
+pub async fn send(server: &Running, mut request: Request<Full<Bytes>>) -> Response<Incoming> {
+    if !request.headers().contains_key(AUTHORIZATION) {
+        request.headers_mut().insert(AUTHORIZATION, bearer(server));
+    }
     let address = server.http_addr().expect("an address");
     let stream = TcpStream::connect(address).await.expect("a connection");
     let (mut sender, connection) =

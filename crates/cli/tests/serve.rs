@@ -1,0 +1,135 @@
+//! A server that a person started: it stays until they end it, and asks over HTTP who may.
+
+mod support;
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::{Child, Command};
+
+use serde_json::json;
+use support::{Workspace, until};
+
+/// A server in the foreground, ended when dropped.
+struct Serving {
+    child: Child,
+    address: String,
+}
+
+impl Serving {
+    fn start(workspace: &Workspace, arguments: &[&str]) -> Self {
+        let child = workspace.start(&[&["serve", "--http", "127.0.0.1:0"], arguments].concat());
+        let mut address = None;
+        until("the server listens", || {
+            address = workspace.server().and_then(|it| Some(it["http"].as_str()?.to_owned()));
+            address.is_some()
+        });
+        Serving { child, address: address.expect("an address") }
+    }
+
+    /// The status that a request with this header is answered with.
+    fn status(&self, header: &str) -> u16 {
+        let mut stream = TcpStream::connect(&self.address).expect("a connection");
+        let (address, end) = (&self.address, "Connection: close\r\n\r\n");
+        let head = format!("GET /v1/branches HTTP/1.1\r\nHost: {address}\r\n{header}{end}");
+        stream.write_all(head.as_bytes()).expect("a request");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("an answer");
+        answer[9..12].parse().expect("a status")
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn a_server_that_a_person_started_is_not_ended_by_another() {
+    let workspace = Workspace::new();
+    // The background server that `init` left makes room.
+    let serving = Serving::start(&workspace, &[]);
+    let pid = serving.child.id().to_string();
+    let text = workspace.fails(4, &["serve", "--http", "127.0.0.1:0"]);
+    for part in ["runs already", &pid, &serving.address, "`headwater stop`"] {
+        assert!(text.contains(part), "no {part} in:\n{text}");
+    }
+    let server = workspace.server().expect("the first server");
+    assert_eq!(server["pid"].to_string(), pid);
+    assert_eq!(workspace.rows("SELECT 1 AS one"), json!([{"one": 1}]));
+    workspace.ok(&["stop"]);
+    until("the server is gone", || workspace.server().is_none());
+}
+
+#[test]
+fn http_asks_for_the_token_that_lies_in_the_lake() {
+    let workspace = Workspace::new();
+    let serving = Serving::start(&workspace, &[]);
+    let file = workspace.path().join(".headwater/server.token");
+    let token = std::fs::read_to_string(file).expect("a token");
+    assert_eq!(serving.status(""), 401);
+    assert_eq!(serving.status("Authorization: Bearer guess\r\n"), 401);
+    assert_eq!(serving.status(&format!("Authorization: Bearer {}\r\n", token.trim())), 200);
+    let open = Workspace::new();
+    assert_eq!(Serving::start(&open, &["--no-auth"]).status(""), 200);
+}
+
+#[test]
+fn the_python_client_finds_the_token_and_shows_it() {
+    let workspace = Workspace::new();
+    let serving = Serving::start(&workspace, &[]);
+    let sdk = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../python");
+    let ask = |folder: &Path| {
+        let program = format!(
+            "import headwater\nprint(headwater.Client(url='http://{}').query_rows('SELECT 1 AS n'))",
+            serving.address
+        );
+        let mut command = Command::new("python3");
+        command.args(["-c", &program]).env("PYTHONPATH", &sdk).current_dir(folder);
+        support::answer(command.output().expect("python3 runs"))
+    };
+    let inside = ask(workspace.path());
+    assert_eq!(inside.stdout.trim(), "[{'n': 1}]", "{}", inside.stderr);
+    let elsewhere = tempfile::tempdir().expect("a folder");
+    let text = ask(elsewhere.path()).stderr;
+    assert!(text.contains("UnauthenticatedError") && text.contains("server.token"), "{text}");
+}
+
+const PROBE: &str = r#"import os
+import urllib.error
+import urllib.request
+
+import headwater
+
+
+@headwater.model(materialization="replace", network=True)
+@headwater.python("3.11", pip={})
+def probe(address=headwater.Parameter("address"), lake=headwater.Parameter("lake")):
+    statuses = {}
+    for path in ("health", "v1/branches"):
+        try:
+            statuses[path] = urllib.request.urlopen(f"http://{address}/{path}", timeout=30).status
+        except urllib.error.HTTPError as error:
+            statuses[path] = error.code
+    seen = any(os.path.exists(os.path.join(lake, name)) for name in ("server.token", "lake.db"))
+    return [{"health": statuses["health"], "branches": statuses["v1/branches"], "seen": seen}]
+"#;
+
+#[test]
+fn a_function_with_the_network_can_neither_use_the_server_nor_see_its_token() {
+    let workspace = Workspace::new();
+    workspace.write("models/probe.py", PROBE);
+    workspace.write(
+        "headwater.toml",
+        "[project]\nname = \"test\"\n[parameters.address]\ntype = \"str\"\n\
+         [parameters.lake]\ntype = \"str\"\n",
+    );
+    let serving = Serving::start(&workspace, &[]);
+    let address = format!("address={}", serving.address);
+    let lake = format!("lake={}", workspace.path().join(".headwater").display());
+    workspace.ok(&["run", "--param", &address, "--param", &lake]);
+    let rows = workspace.rows("SELECT * FROM probe");
+    assert_eq!(rows, json!([{"health": 200, "branches": 401, "seen": false}]));
+}
