@@ -9,7 +9,8 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use datafusion::common::{DataFusionError, Result};
-use datafusion::execution::SessionState;
+use datafusion::execution::runtime_env::RuntimeEnv;
+use datafusion::execution::{SessionState, TaskContext};
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::joins::HashJoinExec;
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
@@ -36,28 +37,28 @@ pub(crate) struct Running {
 
 type Sender = mpsc::Sender<Result<RecordBatch>>;
 
-/// Makes a logical plan physical and starts it.
-pub(crate) async fn start(
-    threads: &Handle,
-    state: SessionState,
-    plan: LogicalPlan,
-    metrics: Arc<Metrics>,
-) -> Result<Running> {
+/// What is run: a logical plan, what it is planned with and what it runs in.
+pub(crate) struct Statement {
+    pub state: Arc<SessionState>,
+    pub runtime: Arc<RuntimeEnv>,
+    pub plan: LogicalPlan,
+    pub metrics: Arc<Metrics>,
+}
+
+/// Makes a statement's plan physical and starts it.
+pub(crate) async fn start(threads: &Handle, statement: Statement) -> Result<Running> {
     let (ready, planned) = oneshot::channel();
     let (sender, receiver) = mpsc::channel(QUEUE);
     let stop = Stop::default();
     let reader_stop = stop.clone();
     let task = threads.spawn(async move {
-        let physical = match make_physical(&state, &plan, &stop).await {
-            Ok(physical) => physical,
-            Err(error) => {
-                let _ = ready.send(Err(error));
-                return;
+        match statement.physical(&stop).await {
+            Ok(physical) => {
+                if ready.send(Ok(physical.schema())).is_ok() {
+                    statement.pump(physical, &stop, &sender).await;
+                }
             }
-        };
-        metrics.watch(Arc::clone(&physical));
-        if ready.send(Ok(physical.schema())).is_ok() {
-            pump(state, &plan, physical, &metrics, &stop, &sender).await;
+            Err(error) => drop(ready.send(Err(error))),
         }
     });
     let reader = Reader { receiver, task: Some(task), stop: reader_stop };
@@ -70,53 +71,54 @@ pub(crate) async fn start(
     Ok(Running { schema, stream: stream.boxed() })
 }
 
-async fn make_physical(
-    state: &SessionState,
-    plan: &LogicalPlan,
-    stop: &Stop,
-) -> Result<Arc<dyn ExecutionPlan>> {
-    stoppable(state.create_physical_plan(plan).await?, stop)
-}
+impl Statement {
+    async fn physical(&self, stop: &Stop) -> Result<Arc<dyn ExecutionPlan>> {
+        let physical = stoppable(self.state.create_physical_plan(&self.plan).await?, stop)?;
+        self.metrics.watch(Arc::clone(&physical));
+        Ok(physical)
+    }
 
-/// Sends a plan's batches until it ends or nobody reads them.
-async fn pump(
-    state: SessionState,
-    plan: &LogicalPlan,
-    physical: Arc<dyn ExecutionPlan>,
-    metrics: &Metrics,
-    stop: &Stop,
-    sender: &Sender,
-) {
-    let hashes = joins_by_hash(&physical);
-    match send(physical, &state, sender).await {
-        Ended::Early(error) if hashes && is_out_of_memory(&error) => {
+    /// Sends a plan's batches until it ends or nobody reads them.
+    async fn pump(mut self, physical: Arc<dyn ExecutionPlan>, stop: &Stop, sender: &Sender) {
+        let hashes = joins_by_hash(&physical);
+        let mut ended = self.send(physical, sender).await;
+        if let Ended::Early(error) = &ended
+            && hashes
+            && is_out_of_memory(error)
+        {
             tracing::debug!("a hash join ran out of memory; sorting instead");
-            let ended = sort_instead(state, plan, metrics, stop, sender).await;
-            if let Ended::Early(error) | Ended::Late(error) = ended {
-                let _ = sender.send(Err(error)).await;
-            }
+            let state = Arc::make_mut(&mut self.state);
+            state.config_mut().options_mut().optimizer.prefer_hash_join = false;
+            ended = match self.physical(stop).await {
+                Ok(physical) => self.send(physical, sender).await,
+                Err(error) => Ended::Early(error),
+            };
         }
-        Ended::Early(error) | Ended::Late(error) => {
+        if let Ended::Early(error) | Ended::Late(error) = ended {
             let _ = sender.send(Err(error)).await;
         }
-        Ended::Well => {}
     }
-}
 
-async fn sort_instead(
-    mut state: SessionState,
-    plan: &LogicalPlan,
-    metrics: &Metrics,
-    stop: &Stop,
-    sender: &Sender,
-) -> Ended {
-    state.config_mut().options_mut().optimizer.prefer_hash_join = false;
-    match make_physical(&state, plan, stop).await {
-        Ok(physical) => {
-            metrics.watch(Arc::clone(&physical));
-            send(physical, &state, sender).await
+    async fn send(&self, physical: Arc<dyn ExecutionPlan>, sender: &Sender) -> Ended {
+        let context = TaskContext::from(&*self.state).with_runtime(Arc::clone(&self.runtime));
+        let mut batches = match execute_stream(physical, Arc::new(context)) {
+            Ok(batches) => batches,
+            Err(error) => return Ended::Early(error),
+        };
+        let mut sent = false;
+        while let Some(batch) = batches.next().await {
+            match batch {
+                Ok(batch) => {
+                    if sender.send(Ok(batch)).await.is_err() {
+                        return Ended::Well;
+                    }
+                    sent = true;
+                }
+                Err(error) if sent => return Ended::Late(error),
+                Err(error) => return Ended::Early(error),
+            }
         }
-        Err(error) => Ended::Early(error),
+        Ended::Well
     }
 }
 
@@ -128,27 +130,6 @@ enum Ended {
     Early(DataFusionError),
     /// With an error after a batch was sent.
     Late(DataFusionError),
-}
-
-async fn send(physical: Arc<dyn ExecutionPlan>, state: &SessionState, sender: &Sender) -> Ended {
-    let mut batches = match execute_stream(physical, state.task_ctx()) {
-        Ok(batches) => batches,
-        Err(error) => return Ended::Early(error),
-    };
-    let mut sent = false;
-    while let Some(batch) = batches.next().await {
-        match batch {
-            Ok(batch) => {
-                if sender.send(Ok(batch)).await.is_err() {
-                    return Ended::Well;
-                }
-                sent = true;
-            }
-            Err(error) if sent => return Ended::Late(error),
-            Err(error) => return Ended::Early(error),
-        }
-    }
-    Ended::Well
 }
 
 fn joins_by_hash(plan: &Arc<dyn ExecutionPlan>) -> bool {

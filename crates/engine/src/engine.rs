@@ -136,17 +136,19 @@ impl Engine {
         &self.0.template
     }
 
-    /// The state and the memory of one statement.
-    pub(crate) fn statement(&self, memory_bytes: Option<u64>) -> (SessionState, Arc<QueryPool>) {
+    /// What one statement is planned with, what it runs in, and its memory. The state is a copy of
+    /// the template: making one with its own runtime would register every function again.
+    pub(crate) fn statement(
+        &self,
+        memory_bytes: Option<u64>,
+    ) -> (Arc<SessionState>, Arc<RuntimeEnv>, Arc<QueryPool>) {
         let limit = self.memory_limit(memory_bytes);
         let pool = Arc::new(QueryPool::new(limit, Arc::clone(&self.0.total)));
         let mut runtime = self.0.runtime.clone();
         runtime.memory_pool = Arc::clone(&pool) as _;
-        let mut state = SessionStateBuilder::new_from_existing(self.0.template.clone())
-            .with_runtime_env(Arc::new(runtime))
-            .build();
+        let mut state = self.0.template.clone();
         state.mark_start_execution();
-        (state, pool)
+        (Arc::new(state), Arc::new(runtime), pool)
     }
 
     /// The limits that a statement runs under.

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use arrow::datatypes::SchemaRef;
 use datafusion::catalog::TableProvider;
 use datafusion::execution::SessionState;
+use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder};
 use datafusion::sql::sqlparser::ast::Statement;
 use headwater_lake::View;
@@ -43,7 +44,9 @@ impl std::fmt::Debug for Session {
 
 /// What one statement is planned and run with.
 pub(crate) struct Run {
-    pub state: SessionState,
+    pub state: Arc<SessionState>,
+    /// What the plan runs in, with the statement's memory.
+    pub runtime: Arc<RuntimeEnv>,
     pub metrics: Arc<Metrics>,
     pub limits: Limits,
 }
@@ -129,9 +132,9 @@ impl Session {
     /// What a new statement runs with.
     pub(crate) fn run(&self) -> Run {
         let memory_bytes = self.options.memory_bytes;
-        let (state, pool) = self.engine.statement(memory_bytes);
+        let (state, runtime, pool) = self.engine.statement(memory_bytes);
         let metrics = Arc::new(Metrics::new(pool));
-        Run { state, metrics, limits: self.engine.limits(memory_bytes) }
+        Run { state, runtime, metrics, limits: self.engine.limits(memory_bytes) }
     }
 
     /// The state that a statement reads.
@@ -183,9 +186,10 @@ impl Session {
 
     /// Starts a plan on the engine's threads.
     pub(crate) async fn start(&self, run: Run, plan: LogicalPlan) -> Result<Running> {
-        let Run { state, metrics, limits } = run;
+        let Run { state, runtime, metrics, limits } = run;
+        let statement = drive::Statement { state, runtime, plan, metrics };
         let threads = self.engine.threads()?;
-        drive::start(threads, state, plan, metrics).await.map_err(|error| limits.explain(&error))
+        drive::start(threads, statement).await.map_err(|error| limits.explain(&error))
     }
 }
 

@@ -153,7 +153,7 @@ impl Target {
         }
         let filters = self.filters(&found.plan);
         let (schema, state) = (self.provider.schema(), run.state.clone());
-        Some(Arc::new(move |added: &ScanPlan| can_match(added, &schema, &filters, &state)))
+        Some(Arc::new(move |added: &ScanPlan| can_match(added, &schema, &filters, state.as_ref())))
     }
 
     /// The conditions that the optimiser found for the rows of the table itself.
