@@ -39,6 +39,9 @@ INSTALLED_AS = {
     "yaml": "pyyaml",
 }
 
+# Packages that were imported before there was a project, by their modules at the top level.
+PRELOADED = set()
+
 NETWORK_ERRNOS = {100, 101, 111, 113}  # ENETDOWN, ENETUNREACH, ECONNREFUSED, EHOSTUNREACH
 
 
@@ -178,6 +181,19 @@ def open_table(descriptor, size):
     return pyarrow.ipc.open_file(pyarrow.py_buffer(mapping)).read_all()
 
 
+def forget_shadowed(folders):
+    """Has a module of the project be imported in place of a package of the same name."""
+    own = set()
+    for folder in folders:
+        try:
+            own.update(name[:-3] if name.endswith(".py") else name for name in os.listdir(folder))
+        except OSError:
+            pass
+    shadowed = own & PRELOADED
+    for name in [name for name in sys.modules if name.split(".")[0] in shadowed]:
+        del sys.modules[name]
+
+
 def find_function(task):
     """Imports the user's module and finds the function in it."""
     project = task["project"]
@@ -189,6 +205,7 @@ def find_function(task):
     folder = os.path.dirname(os.path.join(project, path))
     sdk = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     sys.path[:0] = list(dict.fromkeys([project, folder, sdk]))
+    forget_shadowed({project, folder})
     import importlib
     import importlib.util
 

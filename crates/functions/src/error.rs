@@ -104,6 +104,12 @@ pub enum Error {
         /// The exit code or signal in words.
         reason: String,
     },
+    /// A zygote could not be cloned, so that the function never began.
+    #[error("{reason}")]
+    NotCloned {
+        /// The step that failed and the system's answer.
+        reason: String,
+    },
     /// The host forbids what a sandbox needs.
     #[error("this host does not let Headwater isolate functions: {reason}")]
     IsolationUnavailable {
@@ -176,7 +182,10 @@ impl Fault for Error {
             Error::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => {
                 ErrorCode::DiskFull
             }
-            Error::Spawner { .. } | Error::Arrow(_) | Error::Io { .. } => ErrorCode::Internal,
+            Error::Spawner { .. }
+            | Error::NotCloned { .. }
+            | Error::Arrow(_)
+            | Error::Io { .. } => ErrorCode::Internal,
         }
     }
 
@@ -208,6 +217,7 @@ impl Fault for Error {
             }
             Error::Cancelled { .. }
             | Error::BadOutput { .. }
+            | Error::NotCloned { .. }
             | Error::Spawner { .. }
             | Error::Arrow(_)
             | Error::Io { .. } => None,

@@ -1,22 +1,28 @@
 //! The handle of this room: environments and invocations, within what the machine holds.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Instant;
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
 
+use headwater_model::LogStream;
 use tokio::sync::{Semaphore, SemaphorePermit, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use crate::environment::Environments;
-use crate::instance::Instance;
+use crate::instance::{Instance, Origin};
 use crate::spawner::Spawner;
+use crate::zygote::Zygotes;
 use crate::{
     Environment, EnvironmentEvent, EnvironmentSpec, Error, FunctionEvent, FunctionsOptions,
-    Invocation, Isolation, Outcome, Result,
+    Invocation, Isolation, Outcome, Result, ZygoteReport,
 };
 
 /// How many calls may wait for their turn; the next is told to come back.
 const WAITING_MAX: usize = 10_000;
+
+/// How often idle zygotes are looked for.
+const SWEEP_MIN: Duration = Duration::from_millis(50);
+const SWEEP_MAX: Duration = Duration::from_secs(30);
 
 /// The grain in which memory is promised.
 const MEMORY_UNIT: u64 = 1 << 20;
@@ -30,6 +36,7 @@ pub struct Functions(Arc<Inner>);
 struct Inner {
     spawner: Arc<Spawner>,
     environments: Environments,
+    zygotes: Zygotes,
     isolation: Isolation,
     turns: Semaphore,
     memory: Semaphore,
@@ -45,17 +52,21 @@ impl Functions {
         std::fs::create_dir_all(&notes).map_err(Error::io("make the environments' folder"))?;
         let spawner = Arc::new(Spawner::start(options.spawner.clone(), notes).await?);
         let environments = Environments::open(&options, spawner.clone())?;
+        let zygotes = Zygotes::new(spawner.clone(), options.zygotes.clone());
         let units = options.memory_bytes_total / MEMORY_UNIT;
         let memory_units = u32::try_from(units).unwrap_or(u32::MAX).clamp(1, 1 << 28);
-        Ok(Functions(Arc::new(Inner {
+        let inner = Arc::new(Inner {
             spawner,
             environments,
+            zygotes,
             isolation: options.isolation,
             turns: Semaphore::new(options.concurrency.max(1)),
             memory: Semaphore::new(memory_units as usize),
             memory_units,
             waiting: AtomicUsize::new(0),
-        })))
+        });
+        tokio::spawn(sweep(Arc::downgrade(&inner)));
+        Ok(Functions(inner))
     }
 
     /// What is weaker on this host than it should be, for people to read at start; often nothing.
@@ -112,16 +123,67 @@ impl Functions {
             }
         };
         let queue_ms = queued.elapsed().as_millis() as u64;
-        let work_folder = match (self.0.isolation, &self.0.spawner.report().sandbox_error) {
-            (Isolation::Process, _) => Some(self.0.environments.work_folder()),
-            (Isolation::Sandbox, None) => None,
-            (Isolation::Sandbox, Some(reason)) => return Err(unavailable(reason)),
+        let origin = tokio::select! {
+            origin = self.origin(&invocation) => origin?,
+            () = cancelled.cancelled() => {
+                return Err(Error::Cancelled { label: invocation.label });
+            }
         };
-        let instance = Instance::start(&self.0.spawner, invocation, work_folder, sink)?;
-        let mut outcome = instance.finish(cancelled).await?;
+        let mut outcome = self.run(origin, &invocation, &sink, &cancelled).await?;
         drop(turn);
         outcome.queue_ms = queue_ms;
         Ok(outcome)
+    }
+
+    /// Runs a function in an instance from this origin, or in a fresh one where a zygote cannot be
+    /// cloned: it may have ended a moment ago.
+    async fn run(
+        &self,
+        (origin, cold): (Origin, bool),
+        invocation: &Invocation,
+        sink: &mpsc::Sender<FunctionEvent>,
+        cancelled: &CancellationToken,
+    ) -> Result<Outcome> {
+        let mut origin = Some(origin);
+        while let Some(from) = origin.take() {
+            let (invocation, lines) = (invocation.clone(), sink.clone());
+            let instance = Instance::start(&self.0.spawner, invocation, &from, lines)?;
+            match (instance.finish(cancelled.clone()).await, &from) {
+                (Err(Error::NotCloned { reason }), Origin::Zygote(zygote)) => {
+                    let text = format!("this call imports its packages by itself: {reason}");
+                    remark(sink, text).await;
+                    self.0.zygotes.forget(zygote);
+                    origin = Some(Origin::Sandbox);
+                }
+                (outcome, Origin::Zygote(zygote)) => {
+                    zygote.touch();
+                    return outcome.map(|outcome| Outcome { cold, ..outcome });
+                }
+                (outcome, _) => return outcome,
+            }
+        }
+        Err(Error::Spawner { reason: "started nothing".to_owned() })
+    }
+
+    /// Where a call's instance comes from, and whether its packages are imported for it alone.
+    async fn origin(&self, invocation: &Invocation) -> Result<(Origin, bool)> {
+        match (self.0.isolation, &self.0.spawner.report().sandbox_error) {
+            (Isolation::Process, _) => {
+                return Ok((Origin::Folder(self.0.environments.work_folder()), true));
+            }
+            (Isolation::Sandbox, Some(reason)) => return Err(unavailable(reason)),
+            (Isolation::Sandbox, None) => {}
+        }
+        let network = invocation.limits.network;
+        let found = self.0.zygotes.get(&invocation.environment, network).await;
+        Ok(found
+            .zygote
+            .map_or((Origin::Sandbox, true), |zygote| (Origin::Zygote(zygote), found.started)))
+    }
+
+    /// The processes that hold packages imported for functions to come.
+    pub fn zygotes(&self) -> Vec<ZygoteReport> {
+        self.0.zygotes.reports()
     }
 
     /// Waits for a free place and for enough memory.
@@ -138,6 +200,24 @@ impl Functions {
         let turn = inner.turns.acquire().await.map_err(closed)?;
         let memory = inner.memory.acquire_many(units).await.map_err(closed)?;
         Ok([turn, memory])
+    }
+}
+
+/// Tells whoever reads a function's lines something of the system's own.
+async fn remark(sink: &mpsc::Sender<FunctionEvent>, text: String) {
+    let (stream, file, line) = (LogStream::System, None, None);
+    // Nobody may listen any more.
+    let _ = sink.send(FunctionEvent::Line { stream, file, line, text }).await;
+}
+
+/// Ends zygotes that nobody has used for long, as long as there are functions.
+async fn sweep(functions: Weak<Inner>) {
+    loop {
+        let Some(inner) = functions.upgrade() else { return };
+        inner.zygotes.sweep();
+        let pause = (inner.zygotes.idle_max() / 4).clamp(SWEEP_MIN, SWEEP_MAX);
+        drop(inner);
+        tokio::time::sleep(pause).await;
     }
 }
 

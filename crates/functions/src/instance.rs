@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use headwater_model::{LogStream, Usage};
@@ -13,11 +14,11 @@ use tokio_util::sync::CancellationToken;
 use crate::environment::prefix_of;
 use crate::listen::{Lines, listen, listen_to_pipe};
 use crate::memory::MemoryFile;
-use crate::spawner::{Channel, Ended, Plan, Running, Sandbox, Signal, Spawner, Work};
+use crate::spawner::{Channel, Copied, Ended, Exit, Plan, Running, Sandbox, Signal, Spawner, Work};
 use crate::worker::{self, Said};
+use crate::zygote::Zygote;
 use crate::{
-    Environment, Error, FunctionEvent, Invocation, Limits, Outcome, Result, Returned, Returns,
-    SharedTable,
+    Environment, Error, FunctionEvent, Invocation, Outcome, Result, Returned, Returns, SharedTable,
 };
 
 /// How long a function may take to end after it was asked to.
@@ -28,13 +29,25 @@ const PROCESSES_MAX: u64 = 4096;
 
 /// Where a sandbox shows the project, the worker and the environment.
 const PROJECT: &str = "/project";
-const WORKER: &str = "/headwater";
-const ENVIRONMENT: &str = "/environment";
+pub(crate) const WORKER: &str = "/headwater";
+pub(crate) const ENVIRONMENT: &str = "/environment";
+
+/// Where an instance comes from.
+#[derive(Debug, Clone)]
+pub(crate) enum Origin {
+    /// A fresh process without a sandbox, in this folder of its own.
+    Folder(PathBuf),
+    /// A fresh process in a sandbox.
+    Sandbox,
+    /// A clone of a zygote, in a sandbox.
+    Zygote(Arc<Zygote>),
+}
 
 /// A process that runs a function.
 pub(crate) struct Instance {
     invocation: Invocation,
     running: Running,
+    cloned: bool,
     started: Instant,
     said: JoinHandle<Said>,
     printed: Vec<JoinHandle<()>>,
@@ -50,23 +63,23 @@ enum Stopped {
 }
 
 impl Instance {
-    /// Starts the process. Without a work folder it is a sandbox.
+    /// Starts the process.
     pub(crate) fn start(
         spawner: &Spawner,
         invocation: Invocation,
-        work_folder: Option<PathBuf>,
+        origin: &Origin,
         sink: mpsc::Sender<FunctionEvent>,
     ) -> Result<Self> {
-        let project = match &work_folder {
-            Some(folder) => folder.join("project"),
-            None => PathBuf::from(PROJECT),
+        let project = match origin {
+            Origin::Folder(folder) => folder.join("project"),
+            Origin::Sandbox | Origin::Zygote(_) => PathBuf::from(PROJECT),
         };
         let (mine, theirs) = Channel::pair().map_err(Error::io("make a socket"))?;
         worker::send_task(&mine, &invocation, &project)?;
         let (stdout, stdout_end) = pipe()?;
         let (stderr, stderr_end) = pipe()?;
-        let files = files(&invocation)?;
-        let plan = plan(&invocation, work_folder)?;
+        let files = files(&invocation, origin)?;
+        let plan = plan(&invocation, origin)?;
         let descriptors: [BorrowedFd<'_>; 4] =
             [stdout_end.as_fd(), stderr_end.as_fd(), theirs.as_fd(), files.descriptor()];
         let started = Instant::now();
@@ -78,7 +91,8 @@ impl Instance {
             listen_to_pipe(stderr, LogStream::Stderr, lines.clone(), over.clone())?,
         ];
         let said = listen(mine, lines, over.clone())?;
-        Ok(Instance { invocation, running, started, said, printed, over })
+        let cloned = matches!(origin, Origin::Zygote(_));
+        Ok(Instance { invocation, running, cloned, started, said, printed, over })
     }
 
     /// Waits for the process to end, and ends it where it must not go on.
@@ -105,6 +119,10 @@ impl Instance {
             memory_bytes_peak: ended.memory_bytes_peak,
             ..Usage::default()
         };
+        if let (Exit::NotStarted { step, error }, true, None) = (&ended.exit, self.cloned, stopped)
+        {
+            return Err(Error::NotCloned { reason: format!("cannot {step}: {error}") });
+        }
         let returned = conclude(&self.invocation, ended, stopped, said)?;
         Ok(Outcome { returned, usage, queue_ms: 0, cold: true })
     }
@@ -177,30 +195,31 @@ fn unfit(invocation: &Invocation, returned: String) -> Error {
 }
 
 /// What the spawner is to start.
-fn plan(invocation: &Invocation, work_folder: Option<PathBuf>) -> Result<Plan> {
-    let limits = &invocation.limits;
-    let environment = &*invocation.environment;
-    let (worker, temp, python, walls) = if let Some(folder) = work_folder {
-        let (worker, temp) = (folder.join("headwater"), folder.join("tmp"));
-        (worker, temp, environment.python.clone(), Work::Folder(folder))
-    } else {
-        let python = Path::new(ENVIRONMENT).join("bin").join("python");
-        let walls = Work::Sandbox(sandbox(environment, limits)?);
-        (PathBuf::from(WORKER), PathBuf::from("/tmp"), python, walls)
+fn plan(invocation: &Invocation, origin: &Origin) -> Result<Plan> {
+    let (limits, environment) = (&invocation.limits, &*invocation.environment);
+    let (worker, temp, python, walls) = match origin {
+        Origin::Folder(folder) => {
+            let (worker, temp) = (folder.join("headwater"), folder.join("tmp"));
+            (worker, temp, environment.python.clone(), Work::Folder(folder.clone()))
+        }
+        Origin::Sandbox | Origin::Zygote(_) => {
+            let python = Path::new(ENVIRONMENT).join("bin").join("python");
+            let (temp_bytes, network) = (limits.temp_bytes, limits.network);
+            let walls = match origin {
+                Origin::Zygote(zygote) => {
+                    Work::Clone(Copied { zygote: zygote.id(), temp_bytes, network })
+                }
+                _ => Work::Sandbox(environment_sandbox(environment, temp_bytes, network)?),
+            };
+            (PathBuf::from(WORKER), PathBuf::from("/tmp"), python, walls)
+        }
     };
     let programs = python.parent().map(Path::to_owned).unwrap_or_default();
     let text = |path: &Path| path.to_string_lossy().into_owned();
     let command = [text(&python), "-I".into(), "-B".into(), text(&worker.join(worker::FILE))];
-    let variables = [
-        ("PATH", format!("{}:/usr/local/bin:/usr/bin:/bin", text(&programs))),
-        ("HOME", text(&temp)),
-        ("TMPDIR", text(&temp)),
-        ("USER", "function".to_owned()),
-        ("LANG", "C.UTF-8".to_owned()),
-    ];
     Ok(Plan {
         command: command.to_vec(),
-        variables: variables.map(|(name, value)| (name.to_owned(), value)).to_vec(),
+        variables: variables(&text(&programs), &text(&temp)),
         control: true,
         walls,
         memory_bytes: Some(limits.memory_bytes),
@@ -209,7 +228,24 @@ fn plan(invocation: &Invocation, work_folder: Option<PathBuf>) -> Result<Plan> {
     })
 }
 
-fn sandbox(environment: &Environment, limits: &Limits) -> Result<Sandbox> {
+/// The environment variables of an instance, and no others.
+pub(crate) fn variables(programs: &str, temp: &str) -> Vec<(String, String)> {
+    let variables = [
+        ("PATH", format!("{programs}:/usr/local/bin:/usr/bin:/bin")),
+        ("HOME", temp.to_owned()),
+        ("TMPDIR", temp.to_owned()),
+        ("USER", "function".to_owned()),
+        ("LANG", "C.UTF-8".to_owned()),
+    ];
+    variables.map(|(name, value)| (name.to_owned(), value)).to_vec()
+}
+
+/// A sandbox that shows an environment and its interpreter.
+pub(crate) fn environment_sandbox(
+    environment: &Environment,
+    temp_bytes: u64,
+    network: bool,
+) -> Result<Sandbox> {
     let interpreter = std::fs::canonicalize(&environment.python)
         .map_err(Error::io(format!("find the interpreter of `{}`", environment.id)))?;
     let mut shown = vec![(environment.folder(), PathBuf::from(ENVIRONMENT))];
@@ -219,13 +255,14 @@ fn sandbox(environment: &Environment, limits: &Limits) -> Result<Sandbox> {
         let parts = ["bin", "lib", "lib64"].map(|part| prefix.join(part));
         shown.extend(parts.into_iter().filter(|part| part.exists()).map(|p| (p.clone(), p)));
     }
-    Ok(Sandbox { shown, temp_bytes: limits.temp_bytes, network: limits.network })
+    Ok(Sandbox { shown, temp_bytes, network })
 }
 
 /// The project, the worker and the SDK, in a memory file: below the sandbox's root, or below the
-/// work folder.
-fn files(invocation: &Invocation) -> Result<MemoryFile> {
+/// work folder. A zygote has all but the project.
+fn files(invocation: &Invocation, origin: &Origin) -> Result<MemoryFile> {
     let own = worker::files().map(|(path, text)| (format!("headwater/{path}"), text));
+    let own = own.filter(|_| !matches!(origin, Origin::Zygote(_)));
     let project = invocation.files.iter();
     let project = project.map(|(path, text)| (format!("project/{path}"), text.as_str()));
     let files: BTreeMap<String, &str> = own.chain(project).collect();

@@ -18,6 +18,7 @@ mod memory;
 mod options;
 mod spawner;
 mod worker;
+mod zygote;
 
 pub use environment::{Environment, EnvironmentEvent, EnvironmentSpec};
 pub use error::{Error, Frame, Result};
@@ -26,5 +27,6 @@ pub use invocation::{
     Argument, ArgumentValue, FunctionEvent, Invocation, Limits, Outcome, Returned, Returns,
 };
 pub use memory::SharedTable;
-pub use options::{FunctionsOptions, Isolation, SpawnCommand};
+pub use options::{FunctionsOptions, Isolation, SpawnCommand, ZygoteOptions};
 pub use spawner::spawner_main;
+pub use zygote::ZygoteReport;

@@ -106,7 +106,8 @@ async fn unless_over<T>(coming: impl Future<Output = T>, over: &CancellationToke
     }
 }
 
-async fn receive(channel: &AsyncFd<Channel>) -> Option<Received> {
+/// The next message; none when the other end is closed.
+pub(crate) async fn receive(channel: &AsyncFd<Channel>) -> Option<Received> {
     loop {
         let mut ready = channel.readable().await.ok()?;
         if let Ok(received) = ready.try_io(|channel| channel.get_ref().receive()) {

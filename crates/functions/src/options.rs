@@ -2,6 +2,7 @@
 //! where to look for interpreters, comes in here.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// How to start the spawner: the same binary with an argument that makes it call
 /// [`spawner_main`](crate::spawner_main).
@@ -36,6 +37,29 @@ impl std::str::FromStr for Isolation {
     }
 }
 
+/// How long, and how many, processes that hold packages imported are kept for functions to come.
+#[derive(Debug, Clone)]
+pub struct ZygoteOptions {
+    /// Whether there are any.
+    pub enabled: bool,
+    /// One that was not used for so long ends.
+    pub idle_max: Duration,
+    /// The most memory they hold together while nobody uses them, in bytes; the one that is being
+    /// started stays.
+    pub memory_bytes_max: u64,
+}
+
+impl Default for ZygoteOptions {
+    /// Ten minutes, 2 GiB.
+    fn default() -> Self {
+        ZygoteOptions {
+            enabled: true,
+            idle_max: Duration::from_secs(600),
+            memory_bytes_max: 2 << 30,
+        }
+    }
+}
+
 /// What [`Functions::start`](crate::Functions::start) needs to know.
 #[derive(Debug, Clone)]
 pub struct FunctionsOptions {
@@ -55,4 +79,6 @@ pub struct FunctionsOptions {
     pub python_search: Vec<PathBuf>,
     /// How functions are kept apart.
     pub isolation: Isolation,
+    /// What holds packages imported.
+    pub zygotes: ZygoteOptions,
 }

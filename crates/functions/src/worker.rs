@@ -16,6 +16,10 @@ use crate::{ArgumentValue, Error, Frame, Invocation, Result, Returns};
 /// The worker's file, below the folder that holds it and the SDK.
 pub(crate) const FILE: &str = "worker/headwater_worker.py";
 
+/// The zygote's, beside it.
+pub(crate) const ZYGOTE: &str = "worker/headwater_zygote.py";
+
+const ZYGOTE_TEXT: &str = include_str!("../../../python/worker/headwater_zygote.py");
 const WORKER: &str = include_str!("../../../python/worker/headwater_worker.py");
 
 /// The SDK, which user code imports as `headwater`.
@@ -27,7 +31,7 @@ pub(crate) fn files() -> impl Iterator<Item = (String, &'static str)> {
     let sdk = sdk.filter_map(|file| {
         Some((format!("headwater/{}", file.path().to_str()?), file.contents_utf8()?))
     });
-    sdk.chain([(FILE.to_owned(), WORKER)])
+    sdk.chain([(FILE.to_owned(), WORKER), (ZYGOTE.to_owned(), ZYGOTE_TEXT)])
 }
 
 /// The most descriptors in one message to the worker.

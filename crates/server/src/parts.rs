@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use headwater_engine::{Engine, EngineOptions};
-use headwater_functions::{Functions, FunctionsOptions};
+use headwater_functions::{Functions, FunctionsOptions, ZygoteOptions};
 use headwater_jobs::{Jobs, JobsOptions, Triggers, TriggersOptions};
 use headwater_lake::Lake;
 use headwater_model::{ErrorCode, Health, JobKind, Problem, RefSpec};
@@ -108,6 +108,7 @@ async fn start_functions(config: &ServerConfig) -> Result<Functions> {
         concurrency: config.functions_concurrency,
         python_search: config.python_search.clone(),
         isolation: config.isolation,
+        zygotes: ZygoteOptions::default(),
     };
     let functions = Functions::start(options).await.map_err(|error| Error::room(&error))?;
     for warning in functions.warnings() {

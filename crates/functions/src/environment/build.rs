@@ -59,6 +59,14 @@ struct Description {
     packages: BTreeMap<String, String>,
 }
 
+impl Description {
+    fn environment(self, id: &str, python: PathBuf) -> Environment {
+        let requested = self.requirements.iter().map(|line| name_of(line).to_owned()).collect();
+        let (id, packages) = (id.to_owned(), self.packages);
+        Environment { id, python, packages, requested, created_ms: 0, warm: true }
+    }
+}
+
 impl Environments {
     /// Opens the folder and throws away what an earlier server left half-built.
     pub(crate) fn open(options: &FunctionsOptions, spawner: Arc<Spawner>) -> Result<Self> {
@@ -131,9 +139,7 @@ impl Environments {
         }
         let text = fs::read(folder.join(DESCRIPTION)).ok()?;
         let description: Description = serde_json::from_slice(&text).ok()?;
-        let packages = description.packages;
-        let id = id.to_owned();
-        Some(self.remember(Environment { id, python, packages, created_ms: 0, warm: true }))
+        Some(self.remember(description.environment(id, python)))
     }
 
     fn remember(&self, environment: Environment) -> Arc<Environment> {
@@ -169,8 +175,7 @@ impl Environments {
         building.finish(&description, &place)?;
         self.compile(interpreter, bytecode::moved(missing, &building.0, &place));
         let python = place.join("bin").join("python");
-        let packages = description.packages;
-        Ok(Environment { id: id.to_owned(), python, packages, created_ms: 0, warm: true })
+        Ok(description.environment(id, python))
     }
 
     async fn uv(&self, on_progress: Progress<'_>) -> Result<Uv> {

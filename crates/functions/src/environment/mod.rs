@@ -76,6 +76,8 @@ pub struct Environment {
     pub python: PathBuf,
     /// Version by package, of everything installed.
     pub packages: BTreeMap<String, String>,
+    /// The packages that were asked for by name.
+    pub requested: Vec<String>,
     /// What making it took, in milliseconds; 0 where it was there.
     pub created_ms: u64,
     /// Whether it was there already.

@@ -6,6 +6,7 @@
 
 use std::fs;
 use std::io::{self, Write};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use super::identity;
@@ -137,6 +138,12 @@ impl Group {
             set(folder.join("cgroup.procs"), pid.to_string())?;
         }
         Ok(())
+    }
+
+    /// Files into which a process writes `0` to join the groups.
+    pub(super) fn doors(&self) -> io::Result<Vec<OwnedFd>> {
+        let doors = self.folders.iter().map(|(_, folder)| folder.join("cgroup.procs"));
+        doors.map(|door| Ok(fs::OpenOptions::new().write(true).open(door)?.into())).collect()
     }
 
     /// Kills every process in the groups.

@@ -9,8 +9,8 @@
 use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::fs;
-use std::io::{self, Read, Seek, Write};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::io::{self, Read, Seek};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -20,8 +20,11 @@ use rustix::thread::CapabilitySet;
 use rustix::thread::{Gid, Uid};
 use serde::{Deserialize, Serialize};
 
+use super::clone::USER_SHOWN;
 use super::plan::{Plan, Sandbox, Work};
 use super::root::{self, StepError, StepResult, step};
+use super::seccomp::For;
+use super::system::Waited;
 use super::{landlock, seccomp, system};
 
 /// The most descriptors of one process of a function.
@@ -30,9 +33,13 @@ const OPEN_FILES_MAX: u64 = 16_384;
 /// The most memory that a function may keep from being swapped out.
 const LOCKED_BYTES_MAX: u64 = 8 << 20;
 
-/// What a child tells the spawner through its status pipe.
-#[derive(Debug, Serialize, Deserialize)]
+/// What a child tells the spawner through its status pipe, one line each.
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) enum Note {
+    /// A zygote's fork became the function; its id is that in the zygote's pid namespace.
+    Cloned { pid: i32 },
+    /// A function that a zygote forked has ended, with this status of wait.
+    Reaped { pid: i32, status: i32 },
     /// A step failed; the program never ran.
     Failed { step: String, error: String },
     /// The program ended, with this status of wait.
@@ -49,6 +56,8 @@ pub(super) enum Identity {
     Switch(u32),
     /// The user namespace shows the spawner's own user as this one.
     Mapped(u32),
+    /// A clone's user namespace shows this user of the host, who owns nothing.
+    Shown(u32),
     /// As whoever the spawner runs as.
     Same,
 }
@@ -63,6 +72,10 @@ pub(super) struct Birth {
     pub(super) stderr: OwnedFd,
     pub(super) control: Option<OwnedFd>,
     pub(super) files: Option<OwnedFd>,
+    /// Where a zygote takes its orders.
+    pub(super) orders: Option<OwnedFd>,
+    /// What a clone passes through to join its control groups.
+    pub(super) doors: Vec<OwnedFd>,
     /// Readable once the spawner has done its part; closed without a byte where it could not.
     pub(super) go: OwnedFd,
     pub(super) status: OwnedFd,
@@ -70,7 +83,12 @@ pub(super) struct Birth {
 
 /// Runs the child's part to its end.
 pub(super) fn run(birth: Birth) -> ! {
-    leave_the_spawner_behind(&birth);
+    leave_the_spawner_behind(&birth, &[]);
+    run_until_done(birth, live)
+}
+
+/// Waits for the spawner to have done its part, lives, and reports where that fails.
+pub(super) fn run_until_done(birth: Birth, live: impl FnOnce(Birth) -> StepResult<i32>) -> ! {
     let mut byte = [0];
     if rustix::io::read(&birth.go, &mut byte) != Ok(1) {
         system::exit(1);
@@ -86,22 +104,42 @@ pub(super) fn run(birth: Birth) -> ! {
     system::exit(127)
 }
 
-/// Closes the spawner's own descriptors, above all its socket to the server, and those of the other
-/// children.
-fn leave_the_spawner_behind(birth: &Birth) {
+/// Closes the spawner's own descriptors but these, above all its socket to the server, and those of
+/// the other children.
+pub(super) fn leave_the_spawner_behind(birth: &Birth, more: &[BorrowedFd<'_>]) {
     let mut kept = vec![&birth.stdout, &birth.stderr, &birth.go, &birth.status];
     kept.extend(&birth.control);
     kept.extend(&birth.files);
-    let kept: Vec<i32> = kept.into_iter().map(AsRawFd::as_raw_fd).collect();
+    kept.extend(&birth.orders);
+    kept.extend(&birth.doors);
+    let mut kept: Vec<i32> = kept.into_iter().map(AsRawFd::as_raw_fd).collect();
+    kept.extend(more.iter().map(AsRawFd::as_raw_fd));
     system::close_all_but(&kept);
     if let Ok(null) = fs::File::open("/dev/null") {
         let _ = system::duplicate_onto(null.as_raw_fd(), 0);
     }
 }
 
-fn report(status: &OwnedFd, failed: &StepError) {
-    let note = Note::Failed { step: failed.step.clone(), error: failed.error.to_string() };
-    let _ = rustix::io::write(status, &serde_json::to_vec(&note).unwrap_or_default());
+/// Closes everything but the standard descriptors, for a process that uses nothing of it again.
+pub(super) fn close_everything() {
+    system::close_all_but(&[]);
+    for descriptor in [1, 2] {
+        let _ = system::duplicate_onto(0, descriptor);
+    }
+}
+
+/// Reports a step that failed.
+pub(super) fn report(status: &OwnedFd, failed: &StepError) {
+    let (step, error) = (failed.step.clone(), failed.error.to_string());
+    let _ = tell(status, &Note::Failed { step, error });
+}
+
+fn tell(status: &OwnedFd, note: &Note) -> io::Result<()> {
+    let mut line = serde_json::to_vec(note)?;
+    line.push(b'\n');
+    // Shorter than a pipe takes at once.
+    rustix::io::write(status, &line)?;
+    Ok(())
 }
 
 fn live(birth: Birth) -> StepResult<i32> {
@@ -133,10 +171,12 @@ fn live(birth: Birth) -> StepResult<i32> {
             wall_in(&birth, &sandbox, &files)?;
             supervise(birth)
         }
+        // Those are made where their zygote is.
+        Work::Clone(_) => Ok(127),
     }
 }
 
-fn read_files(files: Option<&OwnedFd>) -> StepResult<BTreeMap<String, String>> {
+pub(super) fn read_files(files: Option<&OwnedFd>) -> StepResult<BTreeMap<String, String>> {
     let Some(files) = files else { return Ok(BTreeMap::new()) };
     let read = || -> io::Result<BTreeMap<String, String>> {
         let mut file = fs::File::from(files.try_clone()?);
@@ -152,32 +192,39 @@ fn read_files(files: Option<&OwnedFd>) -> StepResult<BTreeMap<String, String>> {
 fn wall_in(birth: &Birth, sandbox: &Sandbox, files: &BTreeMap<String, String>) -> StepResult {
     let user = match birth.identity {
         Identity::Switch(user) | Identity::Mapped(user) => user,
-        Identity::Same => rustix::process::getuid().as_raw(),
+        Identity::Shown(_) | Identity::Same => rustix::process::getuid().as_raw(),
     };
-    root::enter(sandbox, files, user)?;
-    step("name the host", rustix::system::sethostname(b"headwater"))?;
-    if !sandbox.network {
-        let socket = rustix::net::socket(
-            rustix::net::AddressFamily::INET,
-            rustix::net::SocketType::DGRAM,
-            None,
-        );
-        let socket = step("open a socket", socket)?;
-        step("bring up the loopback", system::loopback_up(socket.as_fd()))?;
-    }
+    root::enter(sandbox, files, if birth.plan.zygote { USER_SHOWN } else { user })?;
+    settle_in(sandbox.network)?;
     if let Identity::Switch(user) = birth.identity {
         become_nobody(user)?;
     }
+    drop_capabilities()?;
+    give_up(birth)
+}
+
+/// Names the host and brings up the loopback, where they are the sandbox's own.
+pub(super) fn settle_in(network: bool) -> StepResult {
+    step("name the host", rustix::system::sethostname(b"headwater"))?;
+    if network {
+        return Ok(());
+    }
+    let socket =
+        rustix::net::socket(rustix::net::AddressFamily::INET, rustix::net::SocketType::DGRAM, None);
+    let socket = step("open a socket", socket)?;
+    step("bring up the loopback", system::loopback_up(socket.as_fd()))
+}
+
+pub(super) fn drop_capabilities() -> StepResult {
     let none = rustix::thread::CapabilitySets {
         effective: CapabilitySet::empty(),
         permitted: CapabilitySet::empty(),
         inheritable: CapabilitySet::empty(),
     };
-    step("drop capabilities", rustix::thread::set_capabilities(None, none))?;
-    give_up(birth)
+    step("drop capabilities", rustix::thread::set_capabilities(None, none))
 }
 
-fn become_nobody(user: u32) -> StepResult {
+pub(super) fn become_nobody(user: u32) -> StepResult {
     for capability in CapabilitySet::all().iter() {
         // Those that this kernel does not know, or this process does not have, need no dropping.
         let _ = rustix::thread::remove_capability_from_bounding_set(capability);
@@ -195,7 +242,7 @@ fn adopt_orphans() -> StepResult {
 }
 
 /// What every child gives up, sandbox or not; and from here on it dies with the spawner.
-fn give_up(birth: &Birth) -> StepResult {
+pub(super) fn give_up(birth: &Birth) -> StepResult {
     step("refuse new privileges", rustix::thread::set_no_new_privs(true))?;
     if !matches!(birth.plan.walls, Work::Tool) {
         // A session's keys are inherited, whatever namespaces and users change.
@@ -204,7 +251,7 @@ fn give_up(birth: &Birth) -> StepResult {
     }
     let signal = match birth.plan.walls {
         Work::Folder(_) => END_ALL,
-        Work::Tool | Work::Sandbox(_) => rustix::process::Signal::KILL,
+        Work::Tool | Work::Sandbox(_) | Work::Clone(_) => rustix::process::Signal::KILL,
     };
     let tied = rustix::process::set_parent_process_death_signal(Some(signal));
     step("tie life to the spawner", tied)?;
@@ -261,28 +308,34 @@ fn supervise(birth: Birth) -> StepResult<i32> {
         report(&birth.status, &failed);
         system::exit(127);
     }
-    let Birth { status, stdout, stderr, control, files, .. } = birth;
+    let Birth { status, stdout, stderr, control, files, orders, plan, .. } = birth;
     // Whoever reads these must see their end when the program is gone.
-    drop((stdout, stderr, control, files));
-    let exited = wait_for(program);
-    let note = serde_json::to_vec(&Note::Exited { status: exited }).unwrap_or_default();
-    step("report", fs::File::from(status).write_all(&note))?;
+    drop((stdout, stderr, control, files, orders));
+    let exited = wait_for(program, |waited| {
+        if plan.zygote {
+            // Where this fails the spawner is gone, and this process about to be.
+            let _ = tell(&status, &Note::Reaped { pid: waited.pid, status: waited.status });
+        }
+    });
+    step("report", tell(&status, &Note::Exited { status: exited }))?;
     Ok(0)
 }
 
 /// The last walls before the program: landlock where there is a root of its own, and the filter of
-/// system calls.
+/// system calls. A zygote's clones have another `/tmp`, so that they put up landlock themselves.
 fn wall_off(birth: &Birth) -> StepResult {
     if matches!(birth.plan.walls, Work::Sandbox(_))
+        && !birth.plan.zygote
         && let Some(rules) = step("write landlock's rules", landlock::rules())?
     {
         step("restrict by landlock", landlock::restrict(rules.as_fd()))?;
     }
-    step("filter system calls", seccomp::install())
+    let whose = if birth.plan.zygote { For::Zygote } else { For::Function };
+    step("filter system calls", seccomp::install(whose))
 }
 
 /// Passes SIGTERM on to the program and collects the dead, until the program is one of them.
-fn wait_for(program: i32) -> i32 {
+fn wait_for(program: i32, collected: impl Fn(&Waited)) -> i32 {
     loop {
         match system::wait_for_signal() {
             libc::SIGTERM => system::kill(program, libc::SIGTERM),
@@ -296,6 +349,7 @@ fn wait_for(program: i32) -> i32 {
             if waited.pid == program {
                 return waited.status;
             }
+            collected(&waited);
         }
     }
 }
@@ -308,13 +362,13 @@ fn execute(birth: &Birth) -> StepResult<i32> {
     // Out of the way of the numbers that are about to be given.
     let high = |fd: &dyn AsFd| rustix::io::fcntl_dupfd_cloexec(fd.as_fd(), 10);
     let mut wanted = vec![high(&null), high(&birth.stdout), high(&birth.stderr)];
-    wanted.extend(birth.control.as_ref().map(|control| high(control)));
+    wanted.extend(birth.control.iter().chain(&birth.orders).map(|socket| high(socket)));
     for (target, descriptor) in wanted.into_iter().enumerate() {
         let descriptor = step("copy a descriptor", descriptor)?;
         step("place a descriptor", system::duplicate_onto(descriptor.as_raw_fd(), target as i32))?;
         std::mem::forget(descriptor);
     }
-    let first = if birth.control.is_some() { 4 } else { 3 };
+    let first = 3 + [&birth.control, &birth.orders].into_iter().flatten().count() as u32;
     step("close descriptors", system::close_on_exec_from(first))?;
     let command =
         step("read the command", strings(birth.plan.command.iter().map(String::as_bytes)))?;

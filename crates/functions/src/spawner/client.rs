@@ -91,6 +91,18 @@ impl Drop for Spawner {
 }
 
 impl Running {
+    /// The number it was started under.
+    pub(crate) fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// Whether it has not ended yet, as far as is known.
+    pub(crate) fn is_alive(&mut self) -> bool {
+        let waiting = Err(oneshot::error::TryRecvError::Empty);
+        self.over |= self.ended.try_recv().map(drop) != waiting;
+        !self.over
+    }
+
     /// Asks the process to end.
     pub(crate) fn signal(&self, signal: Signal) {
         // Where this fails the spawner is gone, and the process with it.

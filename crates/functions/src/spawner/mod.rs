@@ -11,6 +11,7 @@ mod cgroup;
 mod channel;
 mod child;
 mod client;
+mod clone;
 pub(crate) mod identity;
 mod landlock;
 mod ledger;
@@ -24,6 +25,6 @@ mod watch;
 
 pub(crate) use channel::{Channel, Received};
 pub(crate) use client::{Running, Spawner};
-pub(crate) use plan::{Ended, Exit, Plan, Sandbox, Signal, Work};
+pub(crate) use plan::{Copied, Ended, Exit, Plan, Sandbox, Signal, Work};
 pub use serve::spawner_main;
 pub(crate) use watch::watch;

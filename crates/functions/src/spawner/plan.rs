@@ -43,6 +43,8 @@ pub(crate) struct Plan {
     pub(crate) processes_max: Option<u64>,
     /// Only when nothing else wants the processor.
     pub(crate) background: bool,
+    /// Whether it is a zygote: it finds the socket of its orders as descriptor 4.
+    pub(crate) zygote: bool,
 }
 
 /// What walls a process in.
@@ -55,6 +57,19 @@ pub(crate) enum Work {
     Folder(PathBuf),
     /// A sandbox.
     Sandbox(Sandbox),
+    /// A sandbox for a clone of a zygote. Of the plan, only limits and variables are for it.
+    Clone(Copied),
+}
+
+/// A sandbox for a clone: as its zygote's, but for `/tmp`, the project and every namespace.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(crate) struct Copied {
+    /// The zygote, by the number it was started under.
+    pub(crate) zygote: u64,
+    /// The size of `/tmp`, in bytes.
+    pub(crate) temp_bytes: u64,
+    /// Whether it shares the host's network, as its zygote then does.
+    pub(crate) network: bool,
 }
 
 /// A sandbox: new namespaces over a root that holds little and can be written nowhere but in

@@ -57,17 +57,11 @@ const DEVICES: [&str; 5] = ["null", "zero", "full", "random", "urandom"];
 pub(super) fn enter(sandbox: &Sandbox, files: &BTreeMap<String, String>, user: u32) -> StepResult {
     let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
     step("make mounts private", mount_change("/", private))?;
-    let bytes: usize = files.values().map(String::len).sum();
-    let size = (16 << 20) + 2 * bytes + 4096 * files.len();
-    let root = mounts::tmpfs(&[("size", size.to_string()), ("mode", "0755".to_owned())]);
+    let size = room_for(files).to_string();
+    let root = mounts::tmpfs(&[("size", size), ("mode", "0755".to_owned())]);
     let root = step("make a root", root)?;
     let proc = step("mount /proc", mounts::proc())?;
-    let temp = [
-        ("size", sandbox.temp_bytes.max(4096).to_string()),
-        ("nr_inodes", "1000000".to_owned()),
-        ("mode", "1777".to_owned()),
-    ];
-    let temp = step("mount /tmp", mounts::tmpfs(&temp))?;
+    let temp = step("mount /tmp", temporary(sandbox.temp_bytes))?;
     // Every source is found before the new root covers anything.
     let shown = sources(sandbox)?;
     let stage = Path::new(STAGE);
@@ -77,6 +71,7 @@ pub(super) fn enter(sandbox: &Sandbox, files: &BTreeMap<String, String>, user: u
             .map_err(|error| StepError { step: format!("show `{}`", target.display()), error })?;
     }
     step("write the files", write_files(stage, files))?;
+    step("make a folder", fs::create_dir_all(stage.join("project")))?;
     step("write /etc", configuration(stage, user, sandbox.network))?;
     step("link", links(stage))?;
     for (mount, name) in [(&proc, "proc"), (&temp, "tmp")] {
@@ -85,6 +80,38 @@ pub(super) fn enter(sandbox: &Sandbox, files: &BTreeMap<String, String>, user: u
         step(format!("attach /{name}"), mounts::attach(mount, &target))?;
     }
     pivot(&root)
+}
+
+/// Makes a zygote's root, of which this process has a copy, that of one clone: with a `/proc`, a
+/// `/tmp` and a project of its own. The copy can be neither written nor taken apart.
+pub(super) fn enter_copy(temp_bytes: u64, files: &BTreeMap<String, String>) -> StepResult {
+    let temp = step("mount /tmp", temporary(temp_bytes))?;
+    step("attach /tmp", mounts::attach(&temp, Path::new("/tmp")))?;
+    if !files.is_empty() {
+        let size = room_for(files).to_string();
+        let project = mounts::tmpfs(&[("size", size), ("mode", "0755".to_owned())]);
+        let project = step("mount the project", project)?;
+        step("attach the project", mounts::attach(&project, Path::new("/project")))?;
+        step("write the files", write_files(Path::new("/"), files))?;
+        let sealed = system::set_mount_attributes(project.as_fd(), mounts::READ_ONLY, false);
+        step("make the project read-only", sealed)?;
+    }
+    let proc = step("mount /proc", mounts::proc())?;
+    step("attach /proc", mounts::attach(&proc, Path::new("/proc")))
+}
+
+fn temporary(bytes: u64) -> io::Result<OwnedFd> {
+    mounts::tmpfs(&[
+        ("size", bytes.max(4096).to_string()),
+        ("nr_inodes", "1000000".to_owned()),
+        ("mode", "1777".to_owned()),
+    ])
+}
+
+/// Bytes that hold these files.
+fn room_for(files: &BTreeMap<String, String>) -> usize {
+    let bytes: usize = files.values().map(String::len).sum();
+    (16 << 20) + 2 * bytes + 4096 * files.len()
 }
 
 /// Makes the stage the root, forgets the old one, and lets nothing more be written.

@@ -79,7 +79,6 @@ const REFUSED: &[libc::c_long] = &[
     libc::SYS_request_key,
     libc::SYS_setdomainname,
     libc::SYS_sethostname,
-    libc::SYS_setns,
     libc::SYS_settimeofday,
     libc::SYS_swapoff,
     libc::SYS_swapon,
@@ -111,8 +110,18 @@ const FAMILIES: [i32; 4] = [libc::AF_UNIX, libc::AF_INET, libc::AF_INET6, libc::
 /// Terminal requests that type on behalf of somebody else.
 const TYPING: [u32; 2] = [0x5412, 0x541c];
 
+/// Who a filter is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum For {
+    /// A function.
+    Function,
+    /// A zygote, whose clones enter the sandbox that was made for them before they become a
+    /// function's, with a function's filter on top.
+    Zygote,
+}
+
 /// The program of a filter.
-pub(super) fn program() -> Vec<Instruction> {
+fn program(whose: For) -> Vec<Instruction> {
     let mut program = vec![
         load(ARCHITECTURE),
         jump(EQUAL, OWN_ARCHITECTURE, 1, 0),
@@ -126,6 +135,10 @@ pub(super) fn program() -> Vec<Instruction> {
     }
     for number in ABSENT {
         program.extend([jump(EQUAL, *number as u32, 0, 1), answer(refusal(libc::ENOSYS))]);
+    }
+    if whose == For::Function {
+        let setns = libc::SYS_setns as u32;
+        program.extend([jump(EQUAL, setns, 0, 1), answer(refusal(libc::EPERM))]);
     }
     let bits = jump(ANY_BIT, NAMESPACES, 0, 1);
     program.extend(argument(libc::SYS_clone, 0, &[bits, answer(refusal(libc::EPERM))]));
@@ -152,8 +165,8 @@ fn argument(number: libc::c_long, index: u32, then: &[Instruction]) -> Vec<Instr
 }
 
 /// Sets the filter for this thread and all it starts. It must have given up new privileges.
-pub(super) fn install() -> Result<()> {
-    let program = program();
+pub(super) fn install(whose: For) -> Result<()> {
+    let program = program(whose);
     let filter =
         libc::sock_fprog { len: program.len() as u16, filter: program.as_ptr().cast_mut() };
     // SAFETY: the program outlives the call, and the kernel copies and checks it.
@@ -161,6 +174,17 @@ pub(super) fn install() -> Result<()> {
         libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, 0, &raw const filter)
     };
     if done == 0 { Ok(()) } else { Err(Error::last_os_error()) }
+}
+
+/// A function's filter as the kernel reads it, in hexadecimal digits, for a process that sets it itself.
+pub(super) fn digits() -> String {
+    let instructions = program(For::Function).into_iter();
+    let bytes = instructions.flat_map(|i| {
+        let [low, high] = i.code.to_ne_bytes();
+        let [a, b, c, d] = i.k.to_ne_bytes();
+        [low, high, i.jt, i.jf, a, b, c, d]
+    });
+    hex::encode(bytes.collect::<Vec<u8>>())
 }
 
 fn load(offset: u32) -> Instruction {
@@ -211,7 +235,7 @@ mod tests {
 
     #[test]
     fn calls_are_judged_by_number_and_argument() {
-        let program = program();
+        let (function, zygote) = (program(For::Function), program(For::Zygote));
         let not_permitted = refusal(libc::EPERM);
         for (number, arguments, wanted) in [
             (libc::SYS_read, [0, 0], ALLOW),
@@ -226,7 +250,10 @@ mod tests {
             (libc::SYS_ioctl, [0, 0x5401], ALLOW),
             (libc::SYS_read | libc::c_long::from(X32), [0, 0], not_permitted),
         ] {
-            assert_eq!(decide(&program, number, arguments), wanted, "{number} {arguments:?}");
+            assert_eq!(decide(&function, number, arguments), wanted, "{number} {arguments:?}");
+            assert_eq!(decide(&zygote, number, arguments), wanted, "{number} {arguments:?}");
         }
+        assert_eq!(decide(&function, libc::SYS_setns, [0, 0]), not_permitted);
+        assert_eq!(decide(&zygote, libc::SYS_setns, [0, 0]), ALLOW);
     }
 }

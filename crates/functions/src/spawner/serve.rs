@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -12,17 +12,15 @@ use rustix::pipe::PipeFlags;
 
 use super::cgroup::{Cgroups, Group, Measured};
 use super::child::{self, Birth, Identity, Note};
+use super::clone::{self, Nest, USER_SHOWN};
 use super::identity;
-use super::plan::{Ended, Exit, Plan, Reply, Report, Request, Sandbox, Signal, Work};
+use super::plan::{Copied, Ended, Exit, Plan, Reply, Report, Request, Sandbox, Signal, Work};
 use super::system::{self, Cloned, Waited};
 use super::{Channel, Received};
 
 /// Users that sandboxed programs run as when the spawner is root; nobody else has them.
 const USERS_FIRST: u32 = 1_213_661_184;
 const USERS: u32 = 1 << 16;
-
-/// The user that a user namespace shows.
-const USER_SHOWN: u32 = 1000;
 
 /// What the spawner process runs, before any thread or runtime starts. Its standard input is the
 /// socket to the server; it ends when the other end closes.
@@ -61,6 +59,16 @@ struct Serve {
     leftovers: Vec<Group>,
 }
 
+/// What a wait ended with.
+struct Polled {
+    /// Whether the server asks for something.
+    readable: bool,
+    /// Children that ended.
+    ended: Vec<u64>,
+    /// Children that told something.
+    told: Vec<u64>,
+}
+
 struct Child {
     pid: i32,
     descriptor: OwnedFd,
@@ -68,6 +76,16 @@ struct Child {
     group: Group,
     folder: Option<PathBuf>,
     sandboxed: bool,
+    /// What it told so far.
+    notes: Vec<Note>,
+    /// The beginning of a note whose end has not come yet.
+    unread: Vec<u8>,
+    /// Whether it can tell nothing more.
+    silent: bool,
+    /// Of a zygote: where its clones' sandboxes are made.
+    nest: Option<Nest>,
+    /// Of a clone: its zygote.
+    zygote: Option<u64>,
 }
 
 impl Serve {
@@ -120,7 +138,10 @@ impl Serve {
     /// Serves until the server's end of the socket closes.
     fn serve(&mut self) -> io::Result<()> {
         loop {
-            let (readable, ended) = self.poll()?;
+            let Polled { readable, ended, told } = self.poll()?;
+            for id in told {
+                self.listen(id);
+            }
             for id in ended {
                 if let Some(child) = self.children.remove(&id) {
                     let ended = self.collect(child);
@@ -137,21 +158,61 @@ impl Serve {
         }
     }
 
-    /// Waits for a request or the end of a child: whether there is one, and which children ended.
-    fn poll(&self) -> io::Result<(bool, Vec<u64>)> {
+    /// Waits for a request, for the end of a child, or for what zygotes and clones tell.
+    fn poll(&self) -> io::Result<Polled> {
         let ids: Vec<u64> = self.children.keys().copied().collect();
+        let telling: Vec<u64> =
+            self.children.iter().filter(|(_, c)| c.tells()).map(|(id, _)| *id).collect();
         let mut polled = vec![PollFd::new(&self.server, PollFlags::IN)];
-        polled.extend(
-            ids.iter()
-                .filter_map(|id| self.children.get(id))
-                .map(|child| PollFd::new(&child.descriptor, PollFlags::IN)),
-        );
+        polled
+            .extend(ids.iter().map(|id| PollFd::new(&self.children[id].descriptor, PollFlags::IN)));
+        polled
+            .extend(telling.iter().map(|id| PollFd::new(&self.children[id].status, PollFlags::IN)));
         let soon = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
         let timeout = (!self.leftovers.is_empty()).then_some(&soon);
         rustix::io::retry_on_intr(|| rustix::event::poll(&mut polled, timeout))?;
-        let ready = |polled: &PollFd<'_>| !polled.revents().is_empty();
-        let ended = ids.into_iter().zip(&polled[1..]).filter(|(_, polled)| ready(polled));
-        Ok((ready(&polled[0]), ended.map(|(id, _)| id).collect()))
+        let ready: Vec<PollFlags> = polled.iter().map(PollFd::revents).collect();
+        let (ended, told) = ready[1..].split_at(ids.len());
+        let those = |ids: Vec<u64>, ready: &[PollFlags], wanted: PollFlags| -> Vec<u64> {
+            let all = ids.into_iter().zip(ready);
+            all.filter(|(_, ready)| ready.intersects(wanted)).map(|(id, _)| id).collect()
+        };
+        Ok(Polled {
+            readable: !ready[0].is_empty(),
+            ended: those(ids, ended, PollFlags::all()),
+            told: those(telling, told, PollFlags::all()),
+        })
+    }
+
+    /// Hears what a zygote or a clone tells: a clone's function may have ended, or never begun.
+    fn listen(&mut self, id: u64) {
+        let Some(child) = self.children.get_mut(&id) else { return };
+        let told = child.hear();
+        if child.zygote.is_some() && child.failed() {
+            child.kill();
+        }
+        for note in told {
+            if let Note::Reaped { pid, status } = note {
+                self.reaped(id, pid, status);
+            }
+        }
+    }
+
+    /// Ends the clone whose function was reaped. What else a zygote's first process reaps is of no
+    /// interest.
+    fn reaped(&mut self, zygote: u64, pid: i32, status: i32) {
+        for clone in self.children.values_mut().filter(|child| child.zygote == Some(zygote)) {
+            // It was told before the function could end.
+            clone.hear();
+            if clone
+                .notes
+                .iter()
+                .any(|note| matches!(note, Note::Cloned { pid: own } if *own == pid))
+            {
+                clone.notes.push(Note::Exited { status });
+                clone.kill();
+            }
+        }
     }
 
     fn handle(&mut self, received: Received) {
@@ -178,13 +239,17 @@ impl Serve {
         let pipe = || rustix::pipe::pipe_with(PipeFlags::CLOEXEC).map_err(io::Error::from);
         let (go, start) = pipe().map_err(failed("make a pipe"))?;
         let (status, report) = pipe().map_err(failed("make a pipe"))?;
-        let sandboxed = matches!(plan.walls, Work::Sandbox(_));
-        let folder = match &plan.walls {
-            Work::Folder(folder) => Some(folder.clone()),
-            _ => None,
+        let sandboxed = matches!(plan.walls, Work::Sandbox(_) | Work::Clone(_));
+        let (folder, copied) = match &plan.walls {
+            Work::Folder(folder) => (Some(folder.clone()), None),
+            Work::Clone(copied) => (None, Some(copied.clone())),
+            Work::Tool | Work::Sandbox(_) => (None, None),
         };
         let identity = self.identity(id, sandboxed);
         let flags = self.namespaces(&plan.walls);
+        let orders = plan.zygote.then(Channel::pair).transpose();
+        let orders = orders.map_err(failed("make a socket"))?;
+        let (orders, theirs) = orders.map_or((None, None), |(one, other)| (Some(one), Some(other)));
         let mut descriptors = descriptors.into_iter();
         let (Some(stdout), Some(stderr)) = (descriptors.next(), descriptors.next()) else {
             return Err(not_started("take descriptors".to_owned(), &io::Error::other("too few")));
@@ -192,6 +257,8 @@ impl Serve {
         let birth = Birth {
             control: if plan.control { descriptors.next() } else { None },
             files: descriptors.next(),
+            orders: theirs.map(OwnedFd::from),
+            doors: if copied.is_some() { group.doors().unwrap_or_default() } else { Vec::new() },
             limit_process: !self.cgroups.memory(),
             plan,
             identity,
@@ -200,22 +267,44 @@ impl Serve {
             go,
             status: report,
         };
-        let (pid, descriptor) = match system::clone_process(flags) {
-            Ok(Cloned::Child) => {
-                // The child's copies of the spawner's ends would keep the pipes open.
-                drop((start, status));
-                child::run(birth)
-            }
-            Ok(Cloned::Parent { pid, descriptor }) => (pid, descriptor),
-            Err(error) => {
-                group.remove();
-                return Err(not_started("clone a process".to_owned(), &error));
-            }
+        let cloned = match &copied {
+            Some(copied) => self.clone_inside(birth, copied, &status),
+            None => match system::clone_process(flags) {
+                Ok(Cloned::Child) => {
+                    // The child's copies of the spawner's ends would keep the pipes open.
+                    drop((start, status));
+                    child::run(birth)
+                }
+                Ok(Cloned::Parent { pid, descriptor }) => {
+                    drop(birth);
+                    Ok((pid, descriptor))
+                }
+                Err(error) => Err(not_started("clone a process".to_owned(), &error)),
+            },
         };
-        drop(birth);
-        let child = Child { pid, descriptor, status, group, folder, sandboxed };
-        let ready =
-            prepare(&child, identity).and_then(|()| Ok(rustix::io::write(&start, b"g").map(drop)?));
+        let (pid, descriptor) = cloned.inspect_err(|_| {
+            group.remove();
+        })?;
+        let zygote = copied.map(|copied| copied.zygote);
+        let nest = orders.map(|orders| Nest::open(pid, identity, orders)).transpose();
+        let (notes, unread, silent) = (Vec::new(), Vec::new(), false);
+        let (nest, broken) = nest.map_or_else(|error| (None, Some(error)), |nest| (nest, None));
+        let child = Child {
+            pid,
+            descriptor,
+            status,
+            group,
+            folder,
+            sandboxed,
+            notes,
+            unread,
+            silent,
+            nest,
+            zygote,
+        };
+        let identity = if zygote.is_some() { clone::identity(identity) } else { identity };
+        let ready = broken.map_or_else(|| prepare(&child, identity), Err);
+        let ready = ready.and_then(|()| Ok(rustix::io::write(&start, b"g").map(drop)?));
         if let Err(error) = ready {
             drop(start);
             wait_until(&child.descriptor, Duration::from_secs(10));
@@ -224,6 +313,43 @@ impl Serve {
         }
         self.children.insert(id, child);
         Ok(())
+    }
+
+    /// Has a guide make the first process of a clone's sandbox, inside its zygote's.
+    fn clone_inside(
+        &self,
+        birth: Birth,
+        copied: &Copied,
+        status: &OwnedFd,
+    ) -> Result<(i32, OwnedFd), Ended> {
+        let gone = || io::Error::other("it has ended");
+        let nest = self.children.get(&copied.zygote).and_then(|zygote| zygote.nest.as_ref());
+        let nest = nest.ok_or_else(|| not_started("reach the zygote".to_owned(), &gone()))?;
+        let failed = |error: io::Error| not_started("clone a process".to_owned(), &error);
+        let (born, told) = Channel::pair().map_err(failed)?;
+        let guide = match system::clone_process(0).map_err(failed)? {
+            Cloned::Child => clone::run(birth, nest, copied, &told),
+            Cloned::Parent { pid, .. } => pid,
+        };
+        drop((birth, told));
+        let mut guides = vec![guide];
+        let mut first_of_sandbox = None;
+        // Each of the two tells by itself, in whichever order they come to it.
+        while guides.len() < 2 || first_of_sandbox.is_none() {
+            match next_born(&born) {
+                Some((pid, _, true)) => guides.push(pid),
+                Some((pid, descriptor, false)) => first_of_sandbox = Some((pid, descriptor)),
+                None => break,
+            }
+        }
+        guides.into_iter().for_each(system::wait_for_child);
+        first_of_sandbox.ok_or_else(|| {
+            let note = take_notes(status, &mut Vec::new()).0.into_iter().next();
+            match note {
+                Some(Note::Failed { step, error }) => not_started(step, &io::Error::other(error)),
+                _ => failed(io::Error::other("the guide ended")),
+            }
+        })
     }
 
     fn identity(&self, id: u64, sandboxed: bool) -> Identity {
@@ -263,7 +389,9 @@ impl Serve {
         child.kill_the_rest();
         let waited = system::wait_child(child.pid);
         let measured = child.group.measure();
-        let note = read_note(&child.status);
+        child.hear();
+        let told = |note: &&Note| matches!(note, Note::Failed { .. } | Note::Exited { .. });
+        let note = child.notes.iter().find(told).cloned().or_else(|| child.unborn());
         if !child.group.remove() {
             self.leftovers.push(child.group);
         }
@@ -283,7 +411,9 @@ impl Serve {
         for child in self.children.values() {
             child.kill();
         }
-        let children: Vec<Child> = self.children.drain().map(|(_, child)| child).collect();
+        let mut children: Vec<Child> = self.children.drain().map(|(_, child)| child).collect();
+        // A zygote's end waits until its clones are collected.
+        children.sort_by_key(|child| child.nest.is_some());
         for child in children {
             wait_until(&child.descriptor, Duration::from_secs(10));
             self.collect(child);
@@ -293,6 +423,34 @@ impl Serve {
 }
 
 impl Child {
+    /// Whether it is listened to while it lives.
+    fn tells(&self) -> bool {
+        !self.silent && (self.nest.is_some() || (self.zygote.is_some() && self.notes.is_empty()))
+    }
+
+    /// What it has told since.
+    fn hear(&mut self) -> Vec<Note> {
+        let (told, over) = take_notes(&self.status, &mut self.unread);
+        self.silent = over;
+        self.notes.extend(told.iter().filter(|note| !matches!(note, Note::Reaped { .. })).cloned());
+        if self.zygote.is_some() && over && self.notes.is_empty() {
+            let (step, error) = ("clone the zygote".to_owned(), "its fork ended".to_owned());
+            self.notes.push(Note::Failed { step, error });
+        }
+        told
+    }
+
+    /// What there is to say of a clone that the zygote never filled.
+    fn unborn(&self) -> Option<Note> {
+        let (step, error) = ("clone the zygote".to_owned(), "it ended".to_owned());
+        (self.zygote.is_some() && self.notes.is_empty()).then_some(Note::Failed { step, error })
+    }
+
+    /// Whether what it was to run never began.
+    fn failed(&self) -> bool {
+        self.notes.iter().any(|note| matches!(note, Note::Failed { .. }))
+    }
+
     fn signal(&self, signal: rustix::process::Signal) {
         let _ = rustix::process::pidfd_send_signal(&self.descriptor, signal);
     }
@@ -320,9 +478,14 @@ impl Child {
 /// The spawner's part of a birth: the user namespace's map and the control groups.
 fn prepare(child: &Child, identity: Identity) -> io::Result<()> {
     let pid = child.pid;
-    if let Identity::Mapped(shown) = identity {
-        let user = rustix::process::geteuid().as_raw();
-        let group = rustix::process::getegid().as_raw();
+    let mapped = match identity {
+        Identity::Mapped(shown) => {
+            Some((shown, rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw()))
+        }
+        Identity::Shown(user) => Some((USER_SHOWN, user, user)),
+        Identity::Switch(_) | Identity::Same => None,
+    };
+    if let Some((shown, user, group)) = mapped {
         std::fs::write(format!("/proc/{pid}/setgroups"), "deny")?;
         std::fs::write(format!("/proc/{pid}/gid_map"), format!("{shown} {group} 1"))?;
         std::fs::write(format!("/proc/{pid}/uid_map"), format!("{shown} {user} 1"))?;
@@ -345,8 +508,8 @@ fn ended(waited: Option<Waited>, measured: Measured, note: Option<Note>) -> Ende
     let exit = match (note, waited) {
         (Some(Note::Failed { step, error }), _) => Exit::NotStarted { step, error },
         (Some(Note::Exited { status }), _) => decode(status),
-        (None, Some(waited)) => decode(waited.status),
-        (None, None) => Exit::Signal(libc::SIGKILL),
+        (_, Some(waited)) => decode(waited.status),
+        (_, None) => Exit::Signal(libc::SIGKILL),
     };
     let by_kernel = waited.map_or((0, 0), |waited| (waited.cpu_us, waited.memory_bytes_peak));
     Ended {
@@ -371,12 +534,36 @@ fn is_real_root() -> bool {
     map.split_whitespace().take(2).eq(["0", "0"])
 }
 
-fn read_note(status: &OwnedFd) -> Option<Note> {
+/// The next process that a guide cloned, by id and by descriptor, and whether it is a guide, too.
+fn next_born(born: &Channel) -> Option<(i32, OwnedFd, bool)> {
+    let mut received = born.receive().ok()??;
+    let descriptor = received.descriptors.pop()?;
+    let information = format!("/proc/self/fdinfo/{}", descriptor.as_raw_fd());
+    let information = std::fs::read_to_string(information).ok()?;
+    let pid = information.lines().find_map(|line| line.strip_prefix("Pid:"))?;
+    Some((pid.trim().parse().ok()?, descriptor, received.bytes == clone::GUIDE))
+}
+
+/// The notes that lie in a status pipe, and whether nobody is left to write any.
+fn take_notes(status: &OwnedFd, unread: &mut Vec<u8>) -> (Vec<Note>, bool) {
     let _ = rustix::io::ioctl_fionbio(status, true);
     let mut bytes = [0; 4096];
-    let length = rustix::io::read(status, &mut bytes).ok()?;
-    // A program that could not be started says so first; that its process ended is said after.
-    serde_json::Deserializer::from_slice(bytes.get(..length)?).into_iter().next()?.ok()
+    let mut over = false;
+    loop {
+        match rustix::io::retry_on_intr(|| rustix::io::read(status, &mut bytes)) {
+            Ok(0) => over = true,
+            Ok(length) => {
+                unread.extend_from_slice(&bytes[..length]);
+                continue;
+            }
+            Err(_) => {}
+        }
+        break;
+    }
+    let whole = unread.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+    let lines: Vec<u8> = unread.drain(..whole).collect();
+    let notes = lines.split(|byte| *byte == b'\n').flat_map(serde_json::from_slice).collect();
+    (notes, over)
 }
 
 fn not_started(step: String, error: &io::Error) -> Ended {

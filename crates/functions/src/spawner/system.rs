@@ -17,12 +17,16 @@ pub(super) enum Cloned {
 
 /// Clones this process like fork, into new namespaces by `flags` (`CLONE_NEW…`).
 pub(super) fn clone_process(flags: i32) -> Result<Cloned> {
+    clone3(flags, libc::SIGCHLD)
+}
+
+fn clone3(flags: i32, exit_signal: i32) -> Result<Cloned> {
     let mut descriptor: i32 = -1;
     // SAFETY: all-zero is a valid `clone_args`.
     let mut arguments: libc::clone_args = unsafe { std::mem::zeroed() };
     arguments.flags = flags as u64 | libc::CLONE_PIDFD as u64;
     arguments.pidfd = (&raw mut descriptor) as u64;
-    arguments.exit_signal = libc::SIGCHLD as u64;
+    arguments.exit_signal = exit_signal as u64;
     // SAFETY: without CLONE_VM and a stack the child continues on a copy of this process, which has
     // one thread, so that no lock can be held by another.
     let pid = unsafe {
@@ -37,6 +41,18 @@ pub(super) fn clone_process(flags: i32) -> Result<Cloned> {
             Ok(Cloned::Parent { pid: pid as i32, descriptor })
         }
     }
+}
+
+/// The same, as a child of this one's parent.
+pub(super) fn clone_sibling(flags: i32) -> Result<Cloned> {
+    clone3(flags | libc::CLONE_PARENT, 0)
+}
+
+/// Enters a namespace; one of processes only for the children that follow.
+pub(super) fn enter_namespace(namespace: BorrowedFd<'_>) -> Result<()> {
+    // SAFETY: it touches no memory.
+    let done = unsafe { libc::setns(namespace.as_raw_fd(), 0) };
+    if done == 0 { Ok(()) } else { Err(Error::last_os_error()) }
 }
 
 /// Ends this process at once, running nothing.
@@ -161,6 +177,12 @@ pub(super) fn wait_child(pid: i32) -> Option<Waited> {
     })
 }
 
+/// Waits for a child that is about to end.
+pub(super) fn wait_for_child(pid: i32) {
+    // SAFETY: no status is asked for.
+    unsafe { libc::waitpid(pid, std::ptr::null_mut(), 0) };
+}
+
 /// Sends a signal to a process, or with a negative id to a group.
 pub(super) fn kill(pid: i32, signal: i32) {
     // SAFETY: it touches no memory.
@@ -180,8 +202,7 @@ pub(super) fn kill_descendants() {
         // What a child has started becomes a child of this process as soon as the child is gone.
         for pid in found {
             kill(pid, libc::SIGKILL);
-            // SAFETY: no status is asked for.
-            unsafe { libc::waitpid(pid, std::ptr::null_mut(), 0) };
+            wait_for_child(pid);
         }
     }
 }

@@ -7,3 +7,4 @@ mod environment;
 mod invoke;
 mod isolation;
 mod support;
+mod zygote;

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use headwater_functions::{
     Argument, ArgumentValue, Environment, EnvironmentSpec, Error, FunctionEvent, Functions,
     FunctionsOptions, Invocation, Isolation, Limits, Outcome, Returned, Returns, SharedTable,
-    SpawnCommand,
+    SpawnCommand, ZygoteOptions,
 };
 use headwater_model::LogStream;
 use tokio::sync::mpsc;
@@ -33,6 +33,7 @@ pub fn options() -> FunctionsOptions {
         concurrency: 4,
         python_search: std::env::split_paths(&path).collect(),
         isolation: Isolation::Sandbox,
+        zygotes: ZygoteOptions::default(),
     }
 }
 

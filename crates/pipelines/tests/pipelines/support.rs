@@ -7,7 +7,7 @@ use std::sync::Arc;
 use arrow::util::pretty::pretty_format_batches;
 use futures::{StreamExt, TryStreamExt};
 use headwater_engine::{Engine, EngineOptions, SessionOptions};
-use headwater_functions::{Functions, FunctionsOptions, Isolation, SpawnCommand};
+use headwater_functions::{Functions, FunctionsOptions, Isolation, SpawnCommand, ZygoteOptions};
 use headwater_jobs::{Jobs, JobsOptions, NewJob};
 use headwater_lake::Lake;
 use headwater_model::{
@@ -232,5 +232,6 @@ fn functions_options() -> FunctionsOptions {
         concurrency: 4,
         python_search: std::env::split_paths(&path).collect(),
         isolation: Isolation::Sandbox,
+        zygotes: ZygoteOptions::default(),
     }
 }

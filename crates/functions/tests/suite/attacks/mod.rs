@@ -8,9 +8,9 @@ mod network;
 mod processes;
 mod resources;
 
-use headwater_functions::{Functions, Invocation, Limits};
+use headwater_functions::{Functions, FunctionsOptions, Invocation, Limits, ZygoteOptions};
 
-use crate::support::{ask, environment, holds, start};
+use crate::support::{ask, environment, holds, options};
 
 /// What probes share, which they import.
 const PROBE: &str = include_str!("probe.py");
@@ -36,10 +36,13 @@ async fn held(body: &str) {
     held_within(Limits::default(), body).await;
 }
 
-/// Runs a probe under limits.
+/// Runs a probe under limits: in a clone of a zygote, and in a fresh process.
 async fn held_within(limits: Limits, body: &str) {
-    let functions = start().await;
-    held_by(&functions, limits, body).await;
+    for enabled in [true, false] {
+        let zygotes = ZygoteOptions { enabled, ..ZygoteOptions::default() };
+        let functions = Functions::start(FunctionsOptions { zygotes, ..options() }).await.unwrap();
+        held_by(&functions, limits.clone(), body).await;
+    }
 }
 
 async fn held_by(functions: &Functions, limits: Limits, body: &str) {

@@ -1,0 +1,233 @@
+//! The sandbox of a clone, which is made inside its zygote's.
+//!
+//! A zygote has no privilege, so that it cannot make namespaces or mounts; and the spawner cannot
+//! make a process that has the zygote's memory. So each does its part. The spawner starts a *guide*
+//! that enters the zygote's namespaces, becomes the zygote's user and there clones the first process
+//! of a new sandbox: in a user namespace that belongs to the zygote's user, with every other
+//! namespace inside it. That process mounts what a clone has for its own, gives up every privilege,
+//! and sends the zygote an order that carries its namespaces. The zygote forks; the fork, whose user
+//! owns the namespace, may enter; it forks once more, to be in the new pid namespace too, gives up
+//! what it gained, and becomes the function.
+//!
+//! The first process of the sandbox dies with the spawner, and everything in it with that process.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::process::DumpableBehavior;
+use rustix::thread::{Gid, Uid};
+use serde::Serialize;
+
+use super::Channel;
+use super::child::{self, Birth, Identity};
+use super::plan::Copied;
+use super::root::{self, StepError, StepResult, step};
+use super::system::Cloned;
+use super::{landlock, seccomp, system};
+
+/// The user that a clone sees itself as.
+pub(super) const USER_SHOWN: u32 = 1000;
+
+/// How the spawner is to have a clone's user namespace show the user it runs as.
+pub(super) fn identity(identity: Identity) -> Identity {
+    match identity {
+        Identity::Switch(user) => Identity::Shown(user),
+        // The spawner is not in the namespace above, whose users are meant.
+        Identity::Mapped(_) | Identity::Shown(_) | Identity::Same => Identity::Same,
+    }
+}
+
+/// Has this process's user namespace show its own user, who is the same one level above.
+fn map_own_user() -> io::Result<()> {
+    std::fs::write("/proc/self/setgroups", "deny")?;
+    let map = format!("{USER_SHOWN} {USER_SHOWN} 1");
+    std::fs::write("/proc/self/gid_map", &map)?;
+    std::fs::write("/proc/self/uid_map", &map)
+}
+
+/// What a guide says it has cloned.
+pub(super) const GUIDE: &[u8] = b"guide";
+const SANDBOX: &[u8] = b"sandbox";
+
+/// What the spawner keeps of a zygote, to make sandboxes inside its own.
+#[derive(Debug)]
+pub(super) struct Nest {
+    /// The zygote's user namespace, where it has one of its own.
+    user: Option<OwnedFd>,
+    mounts: OwnedFd,
+    processes: OwnedFd,
+    identity: Identity,
+    /// Where the zygote takes its orders.
+    orders: Channel,
+}
+
+impl Nest {
+    /// The nest of a zygote that was just cloned and has done nothing yet.
+    pub(super) fn open(pid: i32, identity: Identity, orders: Channel) -> io::Result<Nest> {
+        let namespace = |name: &str| -> io::Result<OwnedFd> {
+            Ok(std::fs::File::open(format!("/proc/{pid}/ns/{name}"))?.into())
+        };
+        let user = match identity {
+            Identity::Mapped(_) => Some(namespace("user")?),
+            Identity::Switch(_) | Identity::Shown(_) | Identity::Same => None,
+        };
+        let (mounts, processes) = (namespace("mnt")?, namespace("pid")?);
+        Ok(Nest { user, mounts, processes, identity, orders })
+    }
+
+    /// What a guide needs of it.
+    pub(super) fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
+        let user = self.user.iter().map(AsFd::as_fd);
+        user.chain([self.mounts.as_fd(), self.processes.as_fd(), self.orders.as_fd()]).collect()
+    }
+}
+
+/// Runs the guides, and in the clone of the second the first process of the new sandbox. Each sends
+/// the spawner, through `born`, a descriptor of the process that it cloned.
+pub(super) fn run(birth: Birth, nest: &Nest, copied: &Copied, born: &Channel) -> ! {
+    let mut kept = nest.descriptors();
+    kept.push(born.as_fd());
+    child::leave_the_spawner_behind(&birth, &kept);
+    match guide(nest, copied.network, born) {
+        Ok(Place::Guide) => system::exit(0),
+        Ok(Place::Sandbox) => child::run_until_done(birth, |birth| live(birth, nest, copied)),
+        Err(failed) => {
+            child::report(&birth.status, &failed);
+            system::exit(127)
+        }
+    }
+}
+
+/// Which process it is.
+enum Place {
+    Guide,
+    Sandbox,
+}
+
+/// Enters the nest and clones the first process of a sandbox in it.
+fn guide(nest: &Nest, network: bool, born: &Channel) -> StepResult<Place> {
+    if let Some(user) = &nest.user {
+        step("enter the zygote's user namespace", system::enter_namespace(user.as_fd()))?;
+    }
+    step("enter the zygote's mounts", system::enter_namespace(nest.mounts.as_fd()))?;
+    step("enter the zygote's processes", system::enter_namespace(nest.processes.as_fd()))?;
+    if beget(0, born, GUIDE)? {
+        return Ok(Place::Guide);
+    }
+    if let Identity::Switch(user) = nest.identity {
+        child::become_nobody(user)?;
+    }
+    // After a change of user the files of this process in `/proc` would be root's alone.
+    let own = rustix::process::set_dumpable_behavior(DumpableBehavior::Dumpable);
+    step("be seen by the spawner", own)?;
+    let mut flags = libc::CLONE_NEWUSER
+        | libc::CLONE_NEWNS
+        | libc::CLONE_NEWPID
+        | libc::CLONE_NEWIPC
+        | libc::CLONE_NEWUTS;
+    if !network {
+        flags |= libc::CLONE_NEWNET;
+    }
+    Ok(if beget(flags, born, SANDBOX)? { Place::Guide } else { Place::Sandbox })
+}
+
+/// Clones a child of the spawner and sends the spawner its descriptor, under the name of what it is;
+/// false in the child.
+fn beget(flags: i32, born: &Channel, what: &[u8]) -> StepResult<bool> {
+    match step("clone a process", system::clone_sibling(flags))? {
+        Cloned::Child => Ok(false),
+        Cloned::Parent { descriptor, .. } => {
+            step("tell the spawner", born.send(what, &[descriptor.as_fd()]))?;
+            Ok(true)
+        }
+    }
+}
+
+/// The first process of a sandbox: makes it, has the zygote fill it, and then does nothing but pass
+/// SIGTERM on and collect the dead, until it is killed.
+fn live(birth: Birth, nest: &Nest, copied: &Copied) -> StepResult<i32> {
+    let files = child::read_files(birth.files.as_ref())?;
+    if nest.user.is_some() {
+        step("map the user", map_own_user())?;
+    }
+    let (user, group) = (Uid::from_raw(USER_SHOWN), Gid::from_raw(USER_SHOWN));
+    step("change the group", rustix::thread::set_thread_res_gid(group, group, group))?;
+    step("change the user", rustix::thread::set_thread_res_uid(user, user, user))?;
+    root::enter_copy(copied.temp_bytes, &files)?;
+    step("enter the root", std::env::set_current_dir("/"))?;
+    child::settle_in(copied.network)?;
+    let rules = step("write landlock's rules", landlock::rules())?;
+    let namespaces = namespaces(copied.network)?;
+    child::drop_capabilities()?;
+    child::give_up(&birth)?;
+    let hidden = rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable);
+    step("hide from the program", hidden)?;
+    system::block_signals();
+    send_order(&birth, nest, rules.as_ref(), &namespaces)?;
+    let Birth { status, .. } = birth;
+    // The clone says in this pipe what becomes of it.
+    drop(status);
+    child::close_everything();
+    collect_the_dead()
+}
+
+/// This process's own namespaces, in the order in which they can be entered.
+fn namespaces(network: bool) -> StepResult<Vec<OwnedFd>> {
+    let names = ["user", "mnt", "pid", "ipc", "uts", "net"];
+    let names = names.into_iter().filter(|name| !(network && *name == "net"));
+    let opened = names.map(|name| std::fs::File::open(format!("/proc/self/ns/{name}")));
+    let opened = opened.map(|file| file.map(OwnedFd::from)).collect::<io::Result<_>>();
+    step("open the namespaces", opened)
+}
+
+/// What the zygote is told beside the descriptors: standard output and error, the control socket,
+/// the status pipe, landlock's rules if there are any, the namespaces, the doors of the groups.
+#[derive(Debug, Serialize)]
+struct Order<'a> {
+    rules: bool,
+    namespaces: usize,
+    groups: usize,
+    user: u32,
+    memory_bytes: Option<u64>,
+    variables: BTreeMap<&'a str, &'a str>,
+    filter: String,
+}
+
+fn send_order(
+    birth: &Birth,
+    nest: &Nest,
+    rules: Option<&OwnedFd>,
+    namespaces: &[OwnedFd],
+) -> StepResult {
+    let Some(control) = &birth.control else {
+        let error = io::Error::other("there is none");
+        return Err(StepError { step: "pass the control socket on".to_owned(), error });
+    };
+    let order = Order {
+        rules: rules.is_some(),
+        namespaces: namespaces.len(),
+        groups: birth.doors.len(),
+        user: USER_SHOWN,
+        memory_bytes: birth.plan.memory_bytes.filter(|_| birth.limit_process),
+        variables: birth.plan.variables.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect(),
+        filter: seccomp::digits(),
+    };
+    let mut descriptors = vec![&birth.stdout, &birth.stderr, control, &birth.status];
+    descriptors.extend(rules);
+    descriptors.extend(namespaces);
+    descriptors.extend(&birth.doors);
+    let descriptors: Vec<BorrowedFd<'_>> = descriptors.into_iter().map(AsFd::as_fd).collect();
+    let order = step("write the order", serde_json::to_vec(&order))?;
+    step("send the zygote an order", nest.orders.send(&order, &descriptors))
+}
+
+fn collect_the_dead() -> ! {
+    loop {
+        if system::wait_for_signal() == libc::SIGTERM {
+            // The function is the first that comes into this pid namespace, so it is number 2.
+            system::kill(2, libc::SIGTERM);
+        }
+        while system::wait_child(-1).is_some() {}
+    }
+}

@@ -1,0 +1,284 @@
+//! Zygotes: one process per environment that holds its packages imported, and is cloned for each
+//! function instead of starting a Python anew.
+//!
+//! A zygote lies in a sandbox of its own and runs nobody's code but that of the packages, since every
+//! function of the lake that has this environment shares it. It is started by the first call that
+//! wants it, which waits for it; it ends when it was idle for long or when zygotes hold too much
+//! memory. Where it cannot be had a function starts in a fresh process, and is told why.
+
+use std::collections::{BTreeMap, HashMap};
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use serde::Deserialize;
+
+use crate::instance::{environment_sandbox, variables};
+use crate::memory::MemoryFile;
+use crate::spawner::{Channel, Plan, Running, Signal, Spawner, Work, watch};
+use crate::{Environment, Error, Result, ZygoteOptions, worker};
+
+/// How long importing an environment's packages may take.
+const IMPORT_MAX: Duration = Duration::from_secs(120);
+
+/// The most memory of a zygote, and its processes: those of its clones are not among them.
+const MEMORY_BYTES_MAX: u64 = 8 << 30;
+const PROCESSES_MAX: u64 = 64;
+
+/// How long no zygote is tried again after one could not be started.
+const RETRY: Duration = Duration::from_secs(60);
+
+/// Which functions may share a zygote.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Key {
+    environment: String,
+    /// Its clones have the zygote's network: none, or the host's.
+    network: bool,
+}
+
+/// All zygotes.
+#[derive(Debug)]
+pub(crate) struct Zygotes {
+    spawner: Arc<Spawner>,
+    options: ZygoteOptions,
+    slots: Mutex<HashMap<Key, Arc<Slot>>>,
+}
+
+/// The place of one zygote, held while it is started.
+#[derive(Debug, Default)]
+struct Slot(tokio::sync::Mutex<State>);
+
+#[derive(Debug, Default)]
+enum State {
+    #[default]
+    Absent,
+    Alive(Arc<Zygote>),
+    Failed(Instant, String),
+}
+
+/// One zygote. It is killed when the last holder lets go of it.
+#[derive(Debug)]
+pub(crate) struct Zygote {
+    id: u64,
+    running: Mutex<Running>,
+    ready: Ready,
+    used: Mutex<Instant>,
+}
+
+/// What there is to say of the zygote of an environment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ZygoteReport {
+    /// The environment's id.
+    pub environment: String,
+    /// Whether its clones have the host's network.
+    pub network: bool,
+    /// Memory it holds for itself, in bytes.
+    pub memory_bytes: u64,
+    /// What its imports took, in milliseconds.
+    pub imported_ms: u64,
+    /// Packages that every call imports by itself, and why.
+    pub skipped: BTreeMap<String, String>,
+    /// Why there is none, so that every call imports everything by itself.
+    pub failure: Option<String>,
+}
+
+/// What a call gets.
+#[derive(Debug, Default)]
+pub(crate) struct Found {
+    /// The zygote to clone; none for a fresh process.
+    pub(crate) zygote: Option<Arc<Zygote>>,
+    /// Whether it was started for this call.
+    pub(crate) started: bool,
+}
+
+/// What a zygote says when it is ready.
+#[derive(Debug, Clone, Default, Deserialize)]
+struct Ready {
+    /// Packages that are not held imported, and why.
+    skipped: BTreeMap<String, String>,
+    memory_bytes: u64,
+    took_ms: u64,
+}
+
+impl Zygotes {
+    pub(crate) fn new(spawner: Arc<Spawner>, options: ZygoteOptions) -> Self {
+        Zygotes { spawner, options, slots: Mutex::default() }
+    }
+
+    /// The zygote for functions of an environment, started where there is none.
+    pub(crate) async fn get(&self, environment: &Environment, network: bool) -> Found {
+        if !self.options.enabled {
+            return Found::default();
+        }
+        let key = Key { environment: environment.id.clone(), network };
+        let slot = self.slots.lock().entry(key).or_default().clone();
+        let mut state = slot.0.lock().await;
+        match &*state {
+            State::Alive(zygote) if zygote.is_alive() => {
+                *zygote.used.lock() = Instant::now();
+                return Found { zygote: Some(zygote.clone()), ..Found::default() };
+            }
+            State::Failed(since, _) if since.elapsed() < RETRY => return Found::default(),
+            _ => {}
+        }
+        match self.start(environment, network).await {
+            Ok(zygote) => {
+                let zygote = Arc::new(zygote);
+                *state = State::Alive(zygote.clone());
+                drop(state);
+                self.make_room();
+                Found { zygote: Some(zygote), started: true }
+            }
+            Err(error) => {
+                tracing::warn!(environment = environment.id, %error, "no zygote");
+                *state = State::Failed(Instant::now(), error.to_string());
+                Found::default()
+            }
+        }
+    }
+
+    async fn start(&self, environment: &Environment, network: bool) -> Result<Zygote> {
+        let (mine, theirs) = Channel::pair().map_err(Error::io("make a socket"))?;
+        let files = worker::files().map(|(path, text)| (format!("headwater/{path}"), text));
+        let files = serde_json::to_vec(&files.collect::<BTreeMap<_, _>>())
+            .map_err(|error| Error::io("write the zygote's files")(error.into()))?;
+        let files = MemoryFile::with("headwater-files", &files)?;
+        let silent = std::fs::File::options().write(true).open("/dev/null");
+        let silent = silent.map_err(Error::io("open /dev/null"))?;
+        let plan = plan(environment, network)?;
+        let descriptors = [silent.as_fd(), silent.as_fd(), theirs.as_fd(), files.descriptor()];
+        let mut running = self.spawner.run(plan, &descriptors)?;
+        drop(theirs);
+        let mine = watch(mine).map_err(Error::io("listen to a zygote"))?;
+        let said = tokio::select! {
+            said = crate::listen::receive(&mine) => said,
+            () = tokio::time::sleep(IMPORT_MAX) => None,
+        };
+        let ready = said.and_then(|said| serde_json::from_slice::<Ready>(&said.bytes).ok());
+        let Some(ready) = ready else {
+            running.signal(Signal::Kill);
+            let reason = running.ended().await?.exit.describe();
+            return Err(Error::InstanceDied { label: "the zygote".to_owned(), reason });
+        };
+        let (id, running) = (running.id(), Mutex::new(running));
+        Ok(Zygote { id, running, ready, used: Mutex::new(Instant::now()) })
+    }
+
+    /// Ends a zygote that could not be cloned, once its last clone has ended.
+    pub(crate) fn forget(&self, zygote: &Arc<Zygote>) {
+        let held = |slot: &Arc<Slot>| {
+            let state = slot.0.try_lock();
+            state
+                .is_ok_and(|state| matches!(&*state, State::Alive(one) if Arc::ptr_eq(one, zygote)))
+        };
+        self.slots.lock().retain(|_, slot| !held(slot));
+    }
+
+    /// Ends the zygotes that have been idle for too long, and those that are gone.
+    pub(crate) fn sweep(&self) {
+        self.end_where(|zygote| zygote.used.lock().elapsed() >= self.options.idle_max);
+    }
+
+    /// Ends idle zygotes, the longest idle first, until the others hold no more than they may.
+    fn make_room(&self) {
+        let mut held: Vec<(Instant, u64, u64)> = Vec::new();
+        self.end_where(|zygote| {
+            held.push((*zygote.used.lock(), zygote.id, zygote.ready.memory_bytes));
+            false
+        });
+        held.sort();
+        let mut total: u64 = held.iter().map(|(_, _, bytes)| bytes).sum();
+        for (_, id, bytes) in held {
+            if total <= self.options.memory_bytes_max {
+                return;
+            }
+            self.end_where(|zygote| zygote.id == id);
+            total -= bytes;
+        }
+    }
+
+    /// Lets go of the zygotes that nobody uses and for which this holds, and of those that ended.
+    fn end_where(&self, mut holds: impl FnMut(&Zygote) -> bool) {
+        self.slots.lock().retain(|_, slot| {
+            // One that is being started, or looked at, is in use.
+            let Ok(mut state) = slot.0.try_lock() else { return true };
+            match &*state {
+                State::Alive(zygote) if zygote.is_alive() => {
+                    let unused = Arc::strong_count(zygote) == 1;
+                    if holds(zygote) && unused {
+                        *state = State::Absent;
+                        return false;
+                    }
+                    true
+                }
+                State::Failed(since, _) => since.elapsed() < RETRY,
+                State::Alive(_) | State::Absent => Arc::strong_count(slot) > 1,
+            }
+        });
+    }
+
+    /// What there is to say of those that are neither being started nor looked at.
+    pub(crate) fn reports(&self) -> Vec<ZygoteReport> {
+        self.end_where(|_| false);
+        let report = |(key, slot): (&Key, &Arc<Slot>)| {
+            let state = slot.0.try_lock().ok()?;
+            let (ready, failure) = match &*state {
+                State::Alive(zygote) => (zygote.ready.clone(), None),
+                State::Failed(_, reason) => (Ready::default(), Some(reason.clone())),
+                State::Absent => return None,
+            };
+            Some(ZygoteReport {
+                environment: key.environment.clone(),
+                network: key.network,
+                memory_bytes: ready.memory_bytes,
+                imported_ms: ready.took_ms,
+                skipped: ready.skipped,
+                failure,
+            })
+        };
+        self.slots.lock().iter().filter_map(report).collect()
+    }
+
+    pub(crate) fn idle_max(&self) -> Duration {
+        self.options.idle_max
+    }
+}
+
+impl Zygote {
+    /// The number that the spawner knows it by.
+    pub(crate) fn id(&self) -> u64 {
+        self.id
+    }
+
+    pub(crate) fn is_alive(&self) -> bool {
+        self.running.lock().is_alive()
+    }
+
+    /// Notes that a call ended just now.
+    pub(crate) fn touch(&self) {
+        *self.used.lock() = Instant::now();
+    }
+}
+
+/// What the spawner is to start.
+fn plan(environment: &Environment, network: bool) -> Result<Plan> {
+    let sandbox = environment_sandbox(environment, 256 << 20, network)?;
+    let script = format!("{}/{}", crate::instance::WORKER, worker::ZYGOTE);
+    let python = format!("{}/bin/python", crate::instance::ENVIRONMENT);
+    let mut variables = variables("/environment/bin", "/tmp");
+    let packages = serde_json::to_string(&environment.requested).unwrap_or_default();
+    variables.push(("HEADWATER_PACKAGES".to_owned(), packages));
+    // jemalloc in pyarrow would start a thread, which no clone would have.
+    variables.push(("JE_ARROW_MALLOC_CONF".to_owned(), "background_thread:false".to_owned()));
+    Ok(Plan {
+        command: vec![python, "-I".to_owned(), "-B".to_owned(), script],
+        variables,
+        control: true,
+        walls: Work::Sandbox(sandbox),
+        memory_bytes: Some(MEMORY_BYTES_MAX),
+        processes_max: Some(PROCESSES_MAX),
+        zygote: true,
+        ..Plan::default()
+    })
+}

@@ -1,0 +1,256 @@
+//! Zygotes: instances that begin with their packages imported, and share nothing else.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::support::{
+    Line, answer, ask, call, environment, holds, options, processes, run, spec, start, wait_until,
+};
+use arrow::array::AsArray;
+use headwater_functions::{
+    Argument, ArgumentValue, Environment, EnvironmentSpec, Functions, FunctionsOptions, Invocation,
+    Limits, Outcome, Returned, ZygoteOptions,
+};
+
+/// A runtime whose zygotes go soon.
+async fn hasty(idle: Duration, memory_bytes_max: u64) -> Functions {
+    let zygotes = ZygoteOptions { enabled: true, idle_max: idle, memory_bytes_max };
+    Functions::start(FunctionsOptions { zygotes, ..options() }).await.unwrap()
+}
+
+async fn works(functions: &Functions, environment: &Arc<Environment>) -> (Outcome, Vec<Line>) {
+    let source = "def f():\n    return True\n";
+    let (outcome, lines) = run(functions, ask(environment, source)).await;
+    (outcome.unwrap(), lines)
+}
+
+#[tokio::test]
+async fn packages_are_imported_once_and_instances_share_nothing_else() {
+    let functions = start().await;
+    let environment = environment(&functions, &[("pandas", "2.3"), ("numpy", "2.3")]).await;
+    let source = "
+import os, sys
+imported = 'pandas' in sys.modules
+import pandas
+calls = []
+def f():
+    calls.append(1)
+    first = not hasattr(pandas, 'spoilt') and not os.path.exists('/tmp/spoilt') and 'SPOILT' not in os.environ
+    pandas.spoilt = True
+    os.environ['SPOILT'] = '1'
+    open('/tmp/spoilt', 'w').close()
+    return imported and first and len(calls) == 1
+";
+    assert!(functions.zygotes().is_empty());
+    for index in 0..5 {
+        let (outcome, lines) = run(&functions, ask(&environment, source)).await;
+        let outcome = outcome.unwrap();
+        assert!(matches!(outcome.returned, Returned::Bool(true)), "{lines:?}");
+        assert_eq!((outcome.cold, lines.len()), (index == 0, 0), "{lines:?}");
+        assert_eq!(functions.zygotes().len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn chance_is_each_instances_own() {
+    let functions = start().await;
+    let environment = environment(&functions, &[("pandas", "2.3"), ("numpy", "2.3")]).await;
+    let source = "
+import random, ssl, tempfile, uuid
+import numpy, pyarrow
+def f():
+    drawn = [random.random(), numpy.random.random(), numpy.random.default_rng().random(), uuid.uuid1().hex,
+        uuid.uuid4().hex, ssl.RAND_bytes(8).hex(), tempfile.mktemp(), random.Random().random()]
+    return pyarrow.table({'drawn': [str(one) for one in drawn]})
+";
+    let mut drawn = BTreeSet::new();
+    for _ in 0..6 {
+        let (table, _) = answer(&functions, call(&environment, source)).await;
+        let batch = &table.batches()[0];
+        drawn.extend(batch.column(0).as_string::<i32>().iter().flatten().map(str::to_owned));
+    }
+    assert_eq!(drawn.len(), 6 * 8, "{drawn:#?}");
+}
+
+#[tokio::test]
+async fn a_package_that_starts_threads_is_left_to_the_instances() {
+    let functions = start().await;
+    let environment =
+        environment(&functions, &[("pandas", "2.3"), ("polars", "1.38.1"), ("numpy", "2.3")]).await;
+    let source = "
+import sys
+before = 'polars' in sys.modules, 'pandas' in sys.modules
+import polars, pandas
+def f():
+    frame = polars.DataFrame({'x': list(range(100_000)), 'y': [n % 7 for n in range(100_000)]})
+    assert frame.group_by('y').agg(polars.col('x').sum())['x'].sum() == sum(range(100_000))
+    return before == (False, True)
+";
+    holds(&functions, ask(&environment, source)).await;
+    let report = &functions.zygotes()[0];
+    assert_eq!(report.skipped.keys().collect::<Vec<_>>(), ["polars"]);
+    assert!(report.skipped["polars"].contains("thread"), "{report:?}");
+    assert!(report.memory_bytes > 10 << 20 && report.failure.is_none(), "{report:?}");
+    for _ in 0..3 {
+        holds(&functions, ask(&environment, source)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_module_of_the_project_goes_before_a_package_of_its_name() {
+    let functions = start().await;
+    let environment = environment(&functions, &[("pandas", "2.3"), ("numpy", "2.3")]).await;
+    let source = "import pandas\ndef f():\n    return pandas.whose == 'mine'\n";
+    let mut invocation = ask(&environment, source);
+    let files = Arc::make_mut(&mut invocation.files);
+    files.insert("pandas.py".to_owned(), "whose = 'mine'\n".to_owned());
+    holds(&functions, invocation).await;
+    holds(&functions, ask(&environment, "import pandas\ndef f():\n    return True\n")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_idle_zygote_ends_and_leaves_nothing() {
+    let functions = hasty(Duration::from_millis(300), 1 << 40).await;
+    let environment = environment(&functions, &[]).await;
+    works(&functions, &environment).await;
+    assert_eq!(functions.zygotes().len(), 1);
+    wait_until("the zygote lives on", || functions.zygotes().is_empty());
+    drop(functions);
+    wait_until("its process lives on", || zygotes_of(&environment).is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_zygote_in_use_does_not_end() {
+    let functions = hasty(Duration::from_millis(50), 0).await;
+    let environment = environment(&functions, &[]).await;
+    let source = "import time\ndef f():\n    time.sleep(1)\n    return True\n";
+    holds(&functions, ask(&environment, source)).await;
+    wait_until("the zygote lives on", || functions.zygotes().is_empty());
+}
+
+#[tokio::test]
+async fn zygotes_hold_no_more_memory_than_they_may() {
+    let functions = hasty(Duration::from_secs(600), 0).await;
+    let first = environment(&functions, &[]).await;
+    let second = environment(&functions, &[("numpy", "2.3")]).await;
+    works(&functions, &first).await;
+    works(&functions, &second).await;
+    assert!(functions.zygotes().len() <= 1);
+    // What was ended is started again.
+    let (outcome, _) = works(&functions, &first).await;
+    assert!(outcome.cold);
+}
+
+#[tokio::test]
+async fn a_zygote_that_dies_is_started_again() {
+    let functions = start().await;
+    let environment = environment(&functions, &[]).await;
+    works(&functions, &environment).await;
+    let source =
+        "import time\ndef f():\n    print('here')\n    time.sleep(1000)\n    return True\n";
+    let (sink, mut lines) = tokio::sync::mpsc::channel(16);
+    let call = functions.invoke(
+        Invocation {
+            limits: Limits { timeout: Duration::from_secs(60), ..Limits::default() },
+            ..ask(&environment, source)
+        },
+        sink,
+        tokio_util::sync::CancellationToken::new(),
+    );
+    let killing = async {
+        lines.recv().await.unwrap();
+        for pid in own_zygotes(&functions, &environment) {
+            Command::new("kill").args(["-9", &pid.to_string()]).status().unwrap();
+        }
+    };
+    let (outcome, ()) = tokio::join!(call, killing);
+    assert!(outcome.is_err(), "{outcome:?}");
+    let (outcome, _) = works(&functions, &environment).await;
+    assert!(outcome.cold);
+    // The first call may find it dying, and start afresh; the next starts another zygote.
+    works(&functions, &environment).await;
+    assert!(!works(&functions, &environment).await.0.cold);
+}
+
+/// What an ordinary user's server does: no users but its own, sandboxes by user namespaces alone,
+/// limits without control groups.
+#[tokio::test]
+async fn an_ordinary_user_has_zygotes_too() {
+    let everybodys = PathBuf::from("/usr/bin");
+    let mut options = FunctionsOptions { python_search: vec![everybodys], ..options() };
+    options.environments_dir = options.environments_dir.with_file_name("everybodys");
+    let python = EnvironmentSpec { python: None, ..spec(&[]) };
+    let root = Functions::start(options.clone()).await.unwrap();
+    let Ok(environment) = root.environment(&python, &|_| ()).await else {
+        // Only the interpreters of somebody's home folder are there.
+        return;
+    };
+    if rustix::process::geteuid().is_root() {
+        let spawner = options.spawner.program.to_string_lossy().into_owned();
+        let nobody = ["--reuid=65534", "--regid=65534", "--clear-groups", &spawner];
+        options.spawner.program = "setpriv".into();
+        options.spawner.arguments = nobody.map(str::to_owned).to_vec();
+    }
+    let functions = Functions::start(options).await.unwrap();
+    let source = "
+import os, resource, sys
+def f():
+    status = dict(line.split(':', 1) for line in open('/proc/self/status'))
+    caps = [int(status[name], 16) for name in ('CapInh', 'CapPrm', 'CapEff', 'CapAmb')]
+    print(os.getuid(), caps, resource.getrlimit(resource.RLIMIT_DATA))
+    return 'pyarrow' in sys.modules and os.getuid() == 1000 and caps == [0] * 4
+";
+    for cold in [true, false] {
+        let (outcome, lines) = run(&functions, ask(&environment, source)).await;
+        let outcome = outcome.unwrap_or_else(|error| panic!("{error:?} {lines:?}"));
+        assert!(matches!(outcome.returned, Returned::Bool(true)), "{lines:?}");
+        assert_eq!(outcome.cold, cold, "{lines:?}");
+    }
+}
+
+#[tokio::test]
+async fn many_at_once_are_kept_apart() {
+    let functions = start().await;
+    let environment = environment(&functions, &[]).await;
+    let source = "
+import os, time
+def f(number):
+    open('/tmp/number', 'w').write(str(number))
+    time.sleep(0.05)
+    found = [int(name) for name in os.listdir('/proc') if name.isdigit()]
+    return open('/tmp/number').read() == str(number) and len(found) == 2
+";
+    let calls = (0..40).map(|number| {
+        let mut invocation = ask(&environment, source);
+        let value = ArgumentValue::Json(number.into());
+        let name = "number".to_owned();
+        invocation.arguments = vec![Argument { name, value }];
+        holds(&functions, invocation)
+    });
+    futures::future::join_all(calls).await;
+}
+
+/// The zygotes that show this environment and belong to this runtime's spawner.
+fn own_zygotes(_: &Functions, environment: &Environment) -> Vec<i32> {
+    let own = std::process::id() as i32;
+    let of_this = |pid: &i32| {
+        std::iter::successors(Some(*pid), |pid| parent(*pid)).any(|ancestor| ancestor == own)
+    };
+    zygotes_of(environment).into_iter().filter(of_this).collect()
+}
+
+fn zygotes_of(environment: &Environment) -> Vec<i32> {
+    let shows = |pid: &i32| {
+        let mounts = std::fs::read_to_string(format!("/proc/{pid}/mountinfo")).unwrap_or_default();
+        mounts.contains(&environment.id)
+    };
+    processes("headwater_zygote.py").into_iter().filter(shows).collect()
+}
+
+fn parent(pid: i32) -> Option<i32> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit_once(") ")?.1.split_whitespace().nth(1)?.parse().ok().filter(|pid| *pid > 0)
+}

@@ -1,0 +1,265 @@
+"""A zygote: holds an environment's packages imported, and forks itself for each function.
+
+It has one thread and runs nobody's code but that of the packages. Descriptor 3 is a socket to the
+server, descriptor 4 one on which orders come. An order carries the namespaces of a sandbox that was
+made for one function: the zygote forks, the fork enters them and forks again, and the second fork,
+which is the first process of that sandbox to run anything, gives up what it gained, puts up the last
+walls, draws its random state anew and becomes the function's worker.
+
+A package that starts a thread when it is imported, or holds a socket or a pipe open, cannot be
+forked: the zygote starts itself again without it, and each function imports it by itself.
+"""
+
+import ctypes
+import gc
+import json
+import os
+import random
+import resource
+import signal
+import socket
+import stat
+import sys
+import time
+
+sys.path.append(os.path.dirname(os.path.abspath(__file__)))
+import headwater_worker as worker  # noqa: E402
+
+SERVER = 3
+ORDERS = 4
+DESCRIPTORS_MAX = 64
+ORDER_BYTES_MAX = 128 << 10
+
+# What every worker needs. Modules of the standard library that pandas and the like import late.
+OWN = ["pyarrow", "pyarrow.ipc", "importlib.util", "faulthandler", "uuid", "tempfile", "logging"]
+
+PR_SET_DUMPABLE = 4
+PR_SET_SECCOMP = 22
+SECCOMP_FILTER = 2
+SYS_LANDLOCK_RESTRICT_SELF = 446
+SYS_CAPSET = {"x86_64": 126, "aarch64": 91}
+CAPABILITY_VERSION_3 = 0x20080522
+
+LIBC = ctypes.CDLL(None, use_errno=True)
+
+
+class Failed(Exception):
+    """A step that failed."""
+
+
+def check(step, answer):
+    if answer != 0:
+        raise Failed(step, os.strerror(ctypes.get_errno()))
+
+
+class Filter(ctypes.Structure):
+    _fields_ = [("length", ctypes.c_ushort), ("program", ctypes.c_char_p)]
+
+
+def modules_of(distribution):
+    """The modules that a package brings at the top level."""
+    from importlib import metadata
+
+    try:
+        found = metadata.distribution(distribution)
+    except metadata.PackageNotFoundError:
+        return []
+    top = found.read_text("top_level.txt")
+    names = set(top.split()) if top else set()
+    if not names:
+        for file in found.files or []:
+            first = file.parts[0]
+            if len(file.parts) > 1 and file.parts[1] == "__init__.py":
+                names.add(first)
+            elif len(file.parts) == 1 and first.endswith(".py"):
+                names.add(first[:-3])
+    return sorted(name for name in names if name.isidentifier() and not name.startswith("_"))
+
+
+def unfit():
+    """Why this process cannot be forked now, if so."""
+    # Libraries that can be forked stop their threads for it: OpenBLAS does.
+    pid = os.fork()
+    if pid == 0:
+        os._exit(0)
+    os.waitpid(pid, 0)
+    threads = len(os.listdir("/proc/self/task"))
+    if threads > 1:
+        return f"it starts {threads - 1} thread{'s' if threads > 2 else ''} when it is imported"
+    for name in os.listdir("/proc/self/fd"):
+        if int(name) > ORDERS:
+            try:
+                mode = os.fstat(int(name)).st_mode
+            except OSError:
+                continue
+            if stat.S_ISSOCK(mode) or stat.S_ISFIFO(mode):
+                return "it holds a connection open when it is imported"
+    return None
+
+
+def load(names, skipped):
+    """Imports packages; those that do not fit send this process back to its start."""
+    import importlib
+
+    loaded = []
+    for name in names:
+        if name in skipped:
+            continue
+        try:
+            importlib.import_module(name)
+        except BaseException as error:
+            # Whoever imports it will be told; others may not need it.
+            skipped[name] = f"it raises {type(error).__name__} when it is imported"
+            continue
+        reason = unfit()
+        if reason is not None:
+            skipped[name] = reason
+            restart(skipped)
+        loaded.append(name)
+    return loaded
+
+
+def restart(skipped):
+    for descriptor in (SERVER, ORDERS):
+        os.set_inheritable(descriptor, True)
+    os.execv(sys.executable, [sys.executable, "-I", "-B", __file__, json.dumps(skipped)])
+
+
+def memory_bytes():
+    """Memory of this process alone, in bytes."""
+    with open("/proc/self/smaps_rollup") as lines:
+        private = [line.split()[1] for line in lines if line.startswith("Private_")]
+    return 1024 * sum(map(int, private))
+
+
+def folders_of(root):
+    return [folder for folder, _, _ in os.walk(root)][1:]
+
+
+def fork(order, descriptors, folders):
+    """Forks for one order; returns in the zygote alone."""
+    if os.fork() != 0:
+        return
+    stdout, stderr, control, status = descriptors[:4]
+    rest = descriptors[4:]
+    rules = rest.pop(0) if order["rules"] else None
+    namespaces, doors = rest[: order["namespaces"]], rest[order["namespaces"]:]
+    try:
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        # First, so that what this process touches is its function's.
+        for door in doors:
+            os.write(door, b"0")
+        for namespace in namespaces:
+            check("enter a namespace", LIBC.setns(namespace, 0))
+        pid = os.fork()
+        if pid != 0:
+            tell(status, {"Cloned": {"pid": pid}})
+            os._exit(0)
+        place(stdout, stderr, control)
+        give_up(order, rules)
+        refresh(order, folders)
+    except BaseException as error:
+        step, reason = error.args if isinstance(error, Failed) else ("fork the zygote", str(error))
+        tell(status, {"Failed": {"step": step, "error": reason}})
+        os._exit(1)
+    os.closerange(CONTROL_NEXT, 1 << 16)
+    try:
+        worker.main()
+    finally:
+        os._exit(1)
+
+
+CONTROL_NEXT = worker.CONTROL + 1
+
+
+def tell(status, note):
+    os.write(status, json.dumps(note).encode() + b"\n")
+
+
+def place(stdout, stderr, control):
+    """Puts the descriptors where a worker looks for them."""
+    os.setsid()
+    high = [os.dup(descriptor) for descriptor in (stdout, stderr, control)]
+    for target, descriptor in enumerate(high, start=1):
+        os.dup2(descriptor, target)
+
+
+def give_up(order, rules):
+    """Becomes the user of the sandbox, without a capability, behind the last walls."""
+    user = order["user"]
+    os.setresgid(user, user, user)
+    os.setresuid(user, user, user)
+    if order["memory_bytes"] is not None:
+        most = order["memory_bytes"]
+        resource.setrlimit(resource.RLIMIT_DATA, (most, most))
+    header = (ctypes.c_uint32 * 2)(CAPABILITY_VERSION_3, 0)
+    nothing = (ctypes.c_uint32 * 6)()
+    check("drop capabilities", LIBC.syscall(SYS_CAPSET[os.uname().machine], header, nothing))
+    # After a change of user a process's own files in `/proc` are root's alone.
+    check("own its files in /proc", LIBC.prctl(PR_SET_DUMPABLE, 1, 0, 0, 0))
+    if rules is not None:
+        check("restrict by landlock", LIBC.syscall(SYS_LANDLOCK_RESTRICT_SELF, rules, 0))
+    program = bytes.fromhex(order["filter"])
+    filter_ = Filter(len(program) // 8, program)
+    set_filter = LIBC.prctl(PR_SET_SECCOMP, SECCOMP_FILTER, ctypes.byref(filter_), 0, 0)
+    check("filter system calls", set_filter)
+
+
+def refresh(order, folders):
+    """Makes this process one that could not have been another clone."""
+    os.environ.clear()
+    os.environ.update(order["variables"])
+    os.chdir("/")
+    for folder in folders:
+        os.makedirs(folder, exist_ok=True)
+    seed = os.urandom(32)
+    random.seed(seed)
+    modules = sys.modules
+    if "numpy.random" in modules:
+        modules["numpy.random"].seed()
+    if "ssl" in modules:
+        modules["ssl"].RAND_add(seed, 32.0)
+    if "tempfile" in modules:
+        modules["tempfile"]._name_sequence = None
+    if "uuid" in modules:
+        modules["uuid"]._last_timestamp = None
+        modules["uuid"]._node = None
+    if "torch" in modules:
+        modules["torch"].seed()
+
+
+def main():
+    skipped = json.loads(sys.argv[1]) if len(sys.argv) > 1 else {}
+    began = time.monotonic()
+    for descriptor in (SERVER, ORDERS):
+        os.set_inheritable(descriptor, False)
+    server = socket.socket(fileno=SERVER)
+    orders = socket.socket(fileno=ORDERS)
+    wanted = json.loads(os.environ.pop("HEADWATER_PACKAGES"))
+    os.environ["HEADWATER_PACKAGES"] = json.dumps(wanted)
+    names = list(dict.fromkeys(OWN + [name for one in wanted for name in modules_of(one)]))
+    loaded = load(names, skipped)
+    worker.PRELOADED.update(name for name in loaded if name not in OWN)
+    folders = folders_of(os.environ["TMPDIR"])
+    # A fork that is done leaves nothing to wait for.
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    gc.collect()
+    gc.freeze()
+    ready = {
+        "skipped": skipped,
+        "took_ms": int((time.monotonic() - began) * 1000),
+        "memory_bytes": memory_bytes(),
+    }
+    server.send(json.dumps(ready).encode())
+    server.close()
+    while True:
+        data, descriptors, _, _ = socket.recv_fds(orders, ORDER_BYTES_MAX, DESCRIPTORS_MAX)
+        if not data:
+            os._exit(0)
+        fork(json.loads(data), descriptors, folders)
+        for descriptor in descriptors:
+            os.close(descriptor)
+
+
+if __name__ == "__main__":
+    main()
