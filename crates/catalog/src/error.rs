@@ -63,7 +63,7 @@ pub enum Error {
         name: String,
     },
     /// A namespace that is to be removed holds tables.
-    #[error("namespace `{name}` holds {tables} tables")]
+    #[error("namespace `{name}` holds {tables} table{}", if *tables == 1 { "" } else { "s" })]
     NamespaceNotEmpty {
         /// The namespace.
         name: String,
@@ -97,7 +97,7 @@ pub enum Error {
         branch: String,
     },
     /// The branch of a failed run, or one made from it.
-    #[error("`{reference}` holds what the failed run `{run}` wrote")]
+    #[error("`{reference}` holds what run `{run}` wrote before it failed or was stopped")]
     Quarantined {
         /// The ref as given.
         reference: String,

@@ -9,7 +9,6 @@ use hyper::{Method, Request, Response};
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::net::UnixStream;
 
 use crate::error::{self, Result};
 
@@ -55,7 +54,7 @@ impl Api {
     }
 
     async fn exchange(&self, call: Call) -> Result<Response<Incoming>> {
-        let stream = UnixStream::connect(&self.socket)
+        let stream = headwater_server::connect_socket(&self.socket)
             .await
             .map_err(error::from_io("reach the lake's server"))?;
         let (mut sender, connection) =

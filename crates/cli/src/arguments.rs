@@ -5,6 +5,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// How an answer is printed on standard output.
@@ -122,6 +123,11 @@ pub enum Command {
 }
 
 impl Command {
+    /// Whether the command answers rows, which have forms of their own.
+    pub fn answers_rows(&self) -> bool {
+        matches!(self, Command::Query(_))
+    }
+
     /// Whether the command is itself a server.
     pub fn runs_server(&self) -> bool {
         matches!(self, Command::Serve(_))
@@ -143,7 +149,7 @@ pub struct Init {
     #[arg(default_value = ".")]
     pub folder: PathBuf,
     /// The project's name [default: the folder's]
-    #[arg(long)]
+    #[arg(long, value_parser = NonEmptyStringValueParser::new())]
     pub name: Option<String>,
 }
 
@@ -186,7 +192,7 @@ pub struct Run {
     #[arg(long)]
     pub dry_run: bool,
     /// A failed expectation ends the run (this is the default)
-    #[arg(long, overrides_with = "no_strict")]
+    #[arg(long, conflicts_with = "no_strict")]
     pub strict: bool,
     /// A failed expectation is only a warning
     #[arg(long)]
@@ -329,9 +335,9 @@ pub enum Branch {
     /// Make a branch; nothing is copied
     #[command(after_help = "Example:\n  headwater branch create dev --from main")]
     Create(CreateRef),
-    /// Delete a branch
+    /// Delete a branch; its commits stay reachable by their ids
     #[command(after_help = "Example:\n  headwater branch rm dev")]
-    Rm(RemoveRef),
+    Rm(BranchRm),
     /// Rename a branch
     #[command(after_help = "Example:\n  headwater branch rename dev feature/delays")]
     Rename(RenameRef),
@@ -362,7 +368,7 @@ pub struct CreateRef {
     pub if_not_exists: bool,
 }
 
-/// A branch or tag to remove.
+/// A tag to remove.
 #[derive(Debug, Args)]
 pub struct RemoveRef {
     /// Its name
@@ -370,6 +376,19 @@ pub struct RemoveRef {
     /// Succeed where there is none
     #[arg(long)]
     pub if_exists: bool,
+}
+
+/// `headwater branch rm`
+#[derive(Debug, Args)]
+pub struct BranchRm {
+    /// Its name
+    pub name: String,
+    /// Succeed where there is none
+    #[arg(long)]
+    pub if_exists: bool,
+    /// Delete it even if it is the active branch; `main` is active then
+    #[arg(long)]
+    pub force: bool,
 }
 
 /// A branch or tag to rename.

@@ -92,7 +92,7 @@ pub async fn answering(context: &Context, lake: &LakeFolder) -> Option<(Api, Ser
     let text = std::fs::read(lake.path.join("server.json")).ok()?;
     let record: ServerRecord = serde_json::from_slice(&text).ok()?;
     let socket = record.socket.clone()?;
-    tokio::net::UnixStream::connect(&socket).await.ok()?;
+    headwater_server::connect_socket(&socket).await.ok()?;
     Some((Api::new(socket, &context.author), record))
 }
 

@@ -4,9 +4,9 @@ use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use headwater_model::Problem;
+use headwater_model::{ErrorCode, MAIN_BRANCH, Problem};
 
-use crate::arguments::{Arguments, OutputFormat};
+use crate::arguments::{Arguments, Command, OutputFormat};
 use crate::error::{self, Result};
 use crate::lake_folder::{self, LakeFolder};
 use crate::terminal::Style;
@@ -54,6 +54,35 @@ impl Context {
         }
     }
 
+    /// Refuses a form that the command's answer does not have.
+    pub fn check_output(&self, command: &Command) -> Result<()> {
+        let form = match self.output {
+            OutputFormat::Csv => "csv",
+            OutputFormat::Ndjson => "ndjson",
+            OutputFormat::Table | OutputFormat::Json => return Ok(()),
+        };
+        if command.answers_rows() {
+            return Ok(());
+        }
+        let message = format!("`--output {form}` is for the rows of `headwater query` alone");
+        Err(error::invalid(message).with_hint("Use `--output table` or `--output json` here."))
+    }
+
+    /// The problem as a person meets it: where it is that the active branch is gone, that is said.
+    pub fn explain(&self, problem: Problem) -> Problem {
+        let Ok(lake) = self.lake_folder() else { return problem };
+        let active = lake.active_branch();
+        let missing = problem.code == ErrorCode::RefNotFound
+            && problem.context.get("ref").is_some_and(|name| *name == *active);
+        if !missing || active == MAIN_BRANCH {
+            return problem;
+        }
+        problem.with_hint(format!(
+            "The active branch `{active}` is gone: run `headwater checkout {MAIN_BRANCH}`, or name \
+             another with `--ref`."
+        ))
+    }
+
     /// The lake the command is about.
     pub fn lake_folder(&self) -> Result<LakeFolder> {
         match &self.lake {
@@ -94,8 +123,33 @@ pub fn current_folder() -> Result<PathBuf> {
 
 fn author() -> String {
     let named = |name| std::env::var(name).ok().filter(|value: &String| !value.is_empty());
-    named("HEADWATER_AUTHOR")
-        .or_else(|| named("USER"))
-        .or_else(|| named("LOGNAME"))
-        .unwrap_or_else(|| format!("uid-{}", rustix::process::getuid().as_raw()))
+    named("HEADWATER_AUTHOR").or_else(|| named("USER")).or_else(|| named("LOGNAME")).unwrap_or_else(
+        || {
+            let user = rustix::process::getuid().as_raw();
+            let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+            user_name(&users, user).map_or_else(|| format!("uid-{user}"), str::to_owned)
+        },
+    )
+}
+
+/// The name of a user in the text of `/etc/passwd`.
+fn user_name(users: &str, user: u32) -> Option<&str> {
+    users.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let (name, number) = (fields.next()?, fields.nth(1)?);
+        (!name.is_empty() && number.parse() == Ok(user)).then_some(name)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::user_name;
+
+    #[test]
+    fn users_are_known_by_name() {
+        let users = "root:x:0:0:root:/root:/bin/sh\n\n+::::::\neva:x:1000:1000::/home/eva:\n";
+        assert_eq!(user_name(users, 0), Some("root"));
+        assert_eq!(user_name(users, 1000), Some("eva"));
+        assert_eq!(user_name(users, 7), None);
+    }
 }

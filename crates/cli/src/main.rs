@@ -37,7 +37,8 @@ fn main() -> ExitCode {
     }
     let arguments = Arguments::parse();
     let context = Context::from_environment(&arguments);
-    match execute(&context, arguments.command) {
+    let command = arguments.command;
+    match context.check_output(&command).and_then(|()| execute(&context, command)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(problem) => context.report(&problem),
     }

@@ -123,10 +123,21 @@ pub fn milliseconds(value: u64) -> String {
     }
 }
 
-/// An amount of money, with as many digits as a small one needs.
+/// Digits after the point of an amount of money, as a rule.
+const MONEY_DIGITS: usize = 6;
+
+/// An amount of money, with more digits where it is too small to show otherwise: `0.000012 USD`.
 pub fn money(value: f64, currency: &str) -> String {
-    let text =
-        if value == 0.0 || value >= 0.01 { format!("{value:.4}") } else { format!("{value:.8}") };
+    let mut digits = MONEY_DIGITS;
+    let shown = |digits: usize| format!("{:.digits$}", value.max(0.0));
+    while value > 0.0
+        && digits < 2 * MONEY_DIGITS
+        && !shown(digits).contains(|c| ('1'..='9').contains(&c))
+    {
+        digits += 1;
+    }
+    // An empty sum is `-0.0`.
+    let text = if value == 0.0 { format!("{:.digits$}", 0.0) } else { shown(digits) };
     format!("{text} {currency}")
 }
 
@@ -163,7 +174,10 @@ mod tests {
         assert_eq!(count(12), "12");
         assert_eq!(bytes(1536), "1.5 KiB");
         assert_eq!(milliseconds(61_500), "1 min 1 s");
-        assert_eq!(money(0.000_012_3, "USD"), "0.00001230 USD");
+        assert_eq!(money(0.000_012_3, "USD"), "0.000012 USD");
+        assert_eq!(money(0.000_000_040_9, "USD"), "0.00000004 USD");
+        assert_eq!(money(-0.0, "USD"), "0.000000 USD");
+        assert_eq!(money(12.5, "EUR"), "12.500000 EUR");
         assert_eq!(plural(1, "row"), "1 row");
     }
 }

@@ -241,7 +241,8 @@ impl Work {
             run_branch: self.branch.clone(),
             commit,
             tables,
-            cost: steps.iter().map(|step| step.cost).sum(),
+            // An empty sum of floats would be `-0.0`.
+            cost: steps.iter().fold(0.0, |sum, step| sum + step.cost),
             currency: plan.project.rates.currency.clone(),
             steps,
             usage,

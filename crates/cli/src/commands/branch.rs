@@ -1,14 +1,16 @@
 //! `headwater branch`: list, create, compare, merge, protect.
 
+use std::collections::HashMap;
+
 use headwater_model::{
-    Branch as BranchRow, ChangeKind, CreateRef, Diff, MergeOutcome, MergeReport, MergeRequest,
-    TableDiff, UpdateRef,
+    Branch as BranchRow, ChangeKind, CreateRef, Diff, ErrorCode, Job, JobStatus, MAIN_BRANCH,
+    MergeOutcome, MergeReport, MergeRequest, Problem, TableDiff, UpdateRef,
 };
 use hyper::Method;
 use serde_json::json;
 
 use crate::api::{Api, segment};
-use crate::arguments::{Branch, BranchDiff, BranchMerge, OutputFormat};
+use crate::arguments::{Branch, BranchDiff, BranchMerge, BranchRm, OutputFormat};
 use crate::commands::reference;
 use crate::context::Context;
 use crate::error::{self, Result};
@@ -29,12 +31,7 @@ pub async fn branch(context: &Context, api: &Api, arguments: Branch) -> Result<(
             show(context, "created", &api.post("/v1/branches", &request).await?);
             Ok(())
         }
-        Branch::Rm(arguments) => {
-            let name = segment(&arguments.name);
-            api.delete(format!("/v1/branches/{name}?if_exists={}", arguments.if_exists)).await?;
-            removed(context, "branch", &arguments.name);
-            Ok(())
-        }
+        Branch::Rm(arguments) => remove(context, api, &arguments).await,
         Branch::Rename(arguments) => {
             let change = UpdateRef { name: Some(arguments.new_name.clone()), protected: None };
             let renamed = update(api, &arguments.name, &change).await?;
@@ -58,6 +55,26 @@ pub async fn branch(context: &Context, api: &Api, arguments: Branch) -> Result<(
             Ok(())
         }
     }
+}
+
+async fn remove(context: &Context, api: &Api, arguments: &BranchRm) -> Result<()> {
+    let lake = context.lake_folder()?;
+    let name = &arguments.name;
+    let is_active = lake.active_branch() == *name && name != MAIN_BRANCH;
+    if is_active && !arguments.force {
+        let message = format!("`{name}` is the active branch");
+        return Err(Problem::new(ErrorCode::Forbidden, message).with_hint(format!(
+            "Run `headwater checkout {MAIN_BRANCH}` first, or delete it with `--force`."
+        )));
+    }
+    let path = format!("/v1/branches/{}?if_exists={}", segment(name), arguments.if_exists);
+    api.delete(path).await?;
+    removed(context, "branch", name);
+    if is_active {
+        lake.set_active_branch(MAIN_BRANCH)?;
+        context.style.say(format!("on branch {MAIN_BRANCH} now"));
+    }
+    Ok(())
 }
 
 async fn update(api: &Api, name: &str, change: &UpdateRef) -> Result<BranchRow> {
@@ -88,11 +105,12 @@ async fn list(context: &Context, api: &Api) -> Result<()> {
         return Ok(());
     }
     let active = context.lake_folder()?.active_branch();
+    let unfinished = unfinished_runs(api, &branches).await?;
     let mut grid = Grid::new(context.answer_style, &["", "BRANCH", "COMMIT", "CREATED", "STATE"]);
     for branch in branches {
         let mark = if branch.name == active { "*" } else { "" };
         let state = match (&branch.quarantine, branch.protected) {
-            (Some(_), _) => "failed run",
+            (Some(run), _) => run_state(&unfinished, run),
             (None, true) => "protected",
             (None, false) => "",
         };
@@ -102,6 +120,24 @@ async fn list(context: &Context, api: &Api) -> Result<()> {
     }
     grid.print("no branches");
     Ok(())
+}
+
+/// The runs that neither succeeded nor failed, where any branch is one's that did not succeed.
+async fn unfinished_runs(api: &Api, branches: &[BranchRow]) -> Result<HashMap<String, JobStatus>> {
+    if branches.iter().all(|branch| branch.quarantine.is_none()) {
+        return Ok(HashMap::new());
+    }
+    let jobs: Vec<Job> =
+        api.get("/v1/jobs?kind=run,trigger&status=cancelled,interrupted&limit=10000").await?;
+    Ok(jobs.into_iter().map(|job| (job.id.to_string(), job.status)).collect())
+}
+
+fn run_state(unfinished: &HashMap<String, JobStatus>, run: &str) -> &'static str {
+    match unfinished.get(run) {
+        Some(JobStatus::Cancelled) => "stopped run",
+        Some(JobStatus::Interrupted) => "interrupted run",
+        _ => "failed run",
+    }
 }
 
 async fn diff(context: &Context, api: &Api, arguments: BranchDiff) -> Result<()> {
@@ -209,14 +245,5 @@ pub fn print_merge(
     context.style.say(text);
     for table in &report.tables {
         context.style.say(format!("  {}", context.style.paint(Tone::Good, table)));
-    }
-    for conflict in &report.conflicts {
-        let (table, ours, theirs) =
-            (&conflict.table, &conflict.target_change, &conflict.source_change);
-        context.style.say(
-            context
-                .style
-                .paint(Tone::Bad, format!("  {table}: {ours} in {target}, {theirs} in {source}")),
-        );
     }
 }

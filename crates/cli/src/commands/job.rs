@@ -21,10 +21,28 @@ pub async fn job(context: &Context, api: &Api, arguments: Job) -> Result<()> {
         Job::Logs(arguments) => logs(context, api, &arguments).await,
         Job::Stop(arguments) => {
             let path = format!("/v1/jobs/{}/stop", segment(&arguments.id));
-            show(context, &api.post(path, &serde_json::json!({})).await?);
+            // What it was before tells whether there was anything to stop.
+            let before = api.job(&arguments.id).await?.status;
+            stopped(context, before, &api.post(path, &serde_json::json!({})).await?);
             Ok(())
         }
     }
+}
+
+/// Says what stopping a job did.
+fn stopped(context: &Context, before: JobStatus, job: &JobRow) {
+    if context.output == OutputFormat::Json {
+        return output::print_json(job);
+    }
+    let what = format!("{} {}", label(&job.kind), job.id);
+    context.style.say(match (before.is_final(), job.status) {
+        (true, status) => format!("{what} had ended already: {}", label(&status)),
+        (false, JobStatus::Cancelled) => format!("stopped {what}"),
+        (false, status) if status.is_final() => format!("{what} ended first: {}", label(&status)),
+        (false, _) => {
+            format!("asked {what} to stop; see `headwater job get {}`", job.id.short())
+        }
+    });
 }
 
 async fn list(context: &Context, api: &Api, arguments: JobLs) -> Result<()> {

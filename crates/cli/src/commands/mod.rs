@@ -39,6 +39,7 @@ pub async fn run(context: &Context, command: Command) -> Result<()> {
     }
     let api = connect::connect(context).await?;
     let outcome = dispatch(context, &api, command).await;
+    let outcome = outcome.map_err(|problem| context.explain(problem));
     api.close().await;
     outcome
 }

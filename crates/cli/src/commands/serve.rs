@@ -112,18 +112,25 @@ fn start_log() {
 /// Ends the lake's server after its jobs.
 pub async fn stop(context: &Context) -> Result<()> {
     let lake = context.lake_folder()?;
-    let stopped = match connect::answering(context, &lake).await {
-        None => false,
-        Some((api, _)) => {
-            connect::stop_server(&api, &lake).await?;
-            true
-        }
+    let Some((api, record)) = connect::answering(context, &lake).await else {
+        say_stopped(context, None, &format!("no server of {} was running", lake.path.display()));
+        return Ok(());
     };
+    let jobs = connect::health(&api).await?.jobs_running;
+    if jobs > 0 {
+        let jobs = output::plural(jobs, "job");
+        context.style.say(format!("letting {jobs} end; Ctrl-C leaves the server to it"));
+    }
+    connect::stop_server(&api, &lake).await?;
+    let text = format!("ended the server of {}, {}", lake.path.display(), record.describe());
+    say_stopped(context, Some(record.pid), &text);
+    Ok(())
+}
+
+fn say_stopped(context: &Context, pid: Option<u32>, text: &str) {
     if context.output == OutputFormat::Json {
-        output::print_json(&serde_json::json!({ "stopped": stopped }));
+        output::print_json(&serde_json::json!({ "stopped": pid.is_some(), "pid": pid }));
     } else {
-        let text = if stopped { "the server has ended" } else { "no server was running" };
         context.style.say(text);
     }
-    Ok(())
 }

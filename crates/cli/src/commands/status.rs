@@ -1,7 +1,9 @@
 //! `headwater status`: the lake, its server and its active branch.
 
+use headwater_model::{Branch, ErrorCode, MAIN_BRANCH};
 use serde_json::json;
 
+use crate::api::{Api, segment};
 use crate::arguments::OutputFormat;
 use crate::connect;
 use crate::context::Context;
@@ -18,11 +20,16 @@ pub async fn status(context: &Context) -> Result<()> {
         Some((api, record)) => Some((connect::health(api).await?, record)),
         None => None,
     };
+    let exists = match &answering {
+        Some((api, _)) => Some(exists(api, &branch).await?),
+        None => None,
+    };
     if context.output == OutputFormat::Json {
         let health = server.as_ref().map(|(health, _)| health);
         let project = lake.project();
         output::print_json(&json!({
-            "lake": lake.path, "project": project, "branch": branch, "server": health,
+            "lake": lake.path, "project": project, "branch": branch, "branch_exists": exists,
+            "server": health,
         }));
         return Ok(());
     }
@@ -40,10 +47,25 @@ pub async fn status(context: &Context) -> Result<()> {
     for (name, value) in [
         ("lake", lake.path.display().to_string()),
         ("project", project),
-        ("branch", branch),
+        ("branch", branch_state(branch, exists)),
         ("server", state),
     ] {
         output::line(format!("{} {value}", style.paint(Tone::Faint, format!("{name:<8}"))));
     }
     Ok(())
+}
+
+async fn exists(api: &Api, branch: &str) -> Result<bool> {
+    match api.get::<Branch>(format!("/v1/branches/{}", segment(branch))).await {
+        Ok(_) => Ok(true),
+        Err(problem) if problem.code == ErrorCode::RefNotFound => Ok(false),
+        Err(problem) => Err(problem),
+    }
+}
+
+fn branch_state(branch: String, exists: Option<bool>) -> String {
+    if exists == Some(false) {
+        return format!("{branch}, which is gone; run `headwater checkout {MAIN_BRANCH}`");
+    }
+    branch
 }

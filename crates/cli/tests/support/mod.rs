@@ -9,6 +9,13 @@ use std::time::{Duration, Instant};
 /// How long anything may take before a test gives up on it.
 pub const PATIENCE: Duration = Duration::from_secs(120);
 
+/// A model that is never done.
+pub const ENDLESS: &str = "\
+WITH d(x) AS (VALUES (0), (1), (2), (3), (4), (5), (6), (7), (8), (9))
+SELECT sum(a.x + p.x) AS n
+FROM d a, d b, d c, d e, d f, d g, d h, d i, d j, d k, d l, d m, d o, d p
+";
+
 /// A temporary folder whose lake's server ends with it.
 pub struct Workspace {
     folder: tempfile::TempDir,

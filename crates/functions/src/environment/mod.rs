@@ -56,9 +56,13 @@ impl std::fmt::Display for EnvironmentEvent {
             EnvironmentEvent::FetchingUv => {
                 f.write_str("this machine has no uv: fetching it from PyPI, once")
             }
+            EnvironmentEvent::Resolving { requirements } if requirements.is_empty() => {
+                f.write_str("preparing its Python, without packages of its own")
+            }
             EnvironmentEvent::Resolving { requirements } => {
                 write!(f, "resolving {}", requirements.join(", "))
             }
+            EnvironmentEvent::Installing { packages: 1 } => f.write_str("installing 1 package"),
             EnvironmentEvent::Installing { packages } => {
                 write!(f, "installing {packages} packages")
             }

@@ -9,7 +9,7 @@ use headwater_functions::{
     Argument, ArgumentValue, Environment, EnvironmentEvent, EnvironmentSpec, FunctionEvent,
     Invocation, Limits, Returned, Returns, SharedTable,
 };
-use headwater_model::{Event, Usage};
+use headwater_model::{Event, LogStream, Usage};
 use tokio::sync::mpsc;
 
 use super::output::{self, Output};
@@ -89,18 +89,17 @@ impl Run {
     ) -> Result<std::sync::Arc<Environment>> {
         let (python, packages) = fingerprint::environment(&self.plan.project.defaults, function);
         let spec = EnvironmentSpec { python, packages };
-        let context = self.context.clone();
-        let told = move |event: EnvironmentEvent| match event {
-            EnvironmentEvent::FetchingUv => {
-                context.log_system("fetching uv from PyPI, once");
+        let (context, model) = (self.context.clone(), step.name.clone());
+        let told = move |event: EnvironmentEvent| {
+            if !matches!(event, EnvironmentEvent::Ready { .. }) {
+                context.emit(Event::Log {
+                    stream: LogStream::System,
+                    model: Some(model.clone()),
+                    file: None,
+                    line: None,
+                    text: event.to_string(),
+                });
             }
-            EnvironmentEvent::Resolving { requirements } => {
-                context.log_system(format!("resolving {}", requirements.join(", ")));
-            }
-            EnvironmentEvent::Installing { packages } => {
-                context.log_system(format!("installing {packages} packages"));
-            }
-            EnvironmentEvent::Ready { .. } => {}
         };
         let made = self.runner.functions.environment(&spec, &told).await;
         made.map_err(|error| Self::failed(step, None, &error))

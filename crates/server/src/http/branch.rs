@@ -4,8 +4,8 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use headwater_model::{
-    Branch, CreateRef, ErrorCode, Fault, MergeOutcome, MergeReport, MergeRequest, Problem,
-    UpdateRef,
+    Branch, Commit, CreateRef, ErrorCode, Fault, MergeConflict, MergeOutcome, MergeReport,
+    MergeRequest, Problem, UpdateRef,
 };
 use serde::Deserialize;
 use serde_json::json;
@@ -127,8 +127,8 @@ async fn remove(
 }
 
 /// Merges a ref into a branch. Where both changed the same tables nothing is changed, and the error
-/// `merge_conflict` holds the report in its context, as `report`; a dry run answers the report
-/// itself.
+/// `merge_conflict` holds the report in its context, as `report`. A dry run answers the same, and
+/// changes nothing.
 #[utoipa::path(post, path = "/v1/branches/{branch}/merge",
     operation_id = "merge_branch", tag = "branch",
     params(("branch" = String, Path)), request_body = MergeRequest,
@@ -139,9 +139,9 @@ async fn merge(
     author: Author,
     Body(request): Body<MergeRequest>,
 ) -> Answer<Json<MergeReport>> {
-    let (source, dry_run) = (request.source.clone(), request.dry_run);
+    let source = request.source.clone();
     let report = app.lake.merge(&target, request, &author.or(None)).await?;
-    if report.outcome == MergeOutcome::Conflict && !dry_run {
+    if report.outcome == MergeOutcome::Conflict {
         return Err(conflict(&target, &source.to_string(), &report));
     }
     Ok(Json(report))
@@ -151,8 +151,29 @@ fn conflict(target: &str, source: &str, report: &MergeReport) -> Failure {
     let tables: Vec<_> =
         report.conflicts.iter().map(|conflict| format!("`{}`", conflict.table)).collect();
     let message = format!("`{target}` and `{source}` both changed {}", tables.join(", "));
+    let base = report.base.map(|base| base.short());
+    let look = base.as_ref().map_or_else(String::new, |base| {
+        format!(" `headwater branch diff @{base} {target}` shows what one side did.")
+    });
     let mut problem = Problem::new(ErrorCode::MergeConflict, message)
-        .with_hint("Make the change of one side again on the other, then merge.");
+        .with_hint(format!("Make the change of one side again on the other, then merge.{look}"));
+    problem.causes = report.conflicts.iter().map(|it| describe(target, source, it)).collect();
+    problem.causes.extend(base.map(|base| format!("the merge base is {base}")));
     problem.context.insert("report".to_owned(), json!(report));
     Failure(problem)
+}
+
+/// `planes: appended on main by 3fa9c1d2abcd (ada: INSERT INTO planes), dropped on dev by …`
+fn describe(target: &str, source: &str, conflict: &MergeConflict) -> String {
+    let side = |change: &str, reference: &str, commit: Option<&Commit>| {
+        let commit = commit.map(|commit| {
+            let subject: String =
+                commit.message.lines().next().unwrap_or_default().chars().take(60).collect();
+            format!(" by {} ({}: {subject})", commit.id.short(), commit.author)
+        });
+        format!("{change} on {reference}{}", commit.unwrap_or_default())
+    };
+    let ours = side(&conflict.target_change, target, conflict.target.as_ref());
+    let theirs = side(&conflict.source_change, source, conflict.source.as_ref());
+    format!("{}: {ours}, {theirs}", conflict.table)
 }

@@ -5,6 +5,7 @@ use std::io::Cursor;
 use arrow::array::AsArray;
 use arrow::datatypes::Int64Type;
 use arrow::ipc::reader::StreamReader;
+use headwater_server::connect_socket;
 use hyper::body::Incoming;
 use hyper::header::ACCEPT;
 use hyper::{Method, Response};
@@ -13,7 +14,7 @@ use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 use crate::life::ENDLESS;
-use crate::support::{TestServer, body, json, request};
+use crate::support::{TestServer, body, json, request, send_http2};
 use crate::trial;
 
 pub fn trials() -> Vec<Trial> {
@@ -22,6 +23,7 @@ pub fn trials() -> Vec<Trial> {
         trial("statements::who_goes_away_cancels", abandoned),
         trial("statements::a_stopped_statement_says_so", stopped),
         trial("statements::an_answer_that_fails_halfway_is_visibly_cut", cut),
+        trial("statements::over_http2_it_is_visibly_cut_too", cut_http2),
         trial("statements::many_at_once", concurrent),
         trial("statements::a_limit_ends_an_endless_answer", limited),
         trial("statements::system_tables_show_jobs_and_usage", system_tables),
@@ -98,6 +100,18 @@ async fn cut() {
     assert!(body(response).await.is_err());
     let job = server.until(&format!("/v1/jobs/{id}"), |job| job["status"] != "running").await;
     assert_eq!(job["status"], "cancelled", "{job}");
+}
+
+async fn cut_http2() {
+    let server = TestServer::start().await;
+    let query = json!({"sql": ROWS});
+    let socket = server.running.socket().expect("a socket");
+    let stream = connect_socket(socket).await.expect("a connection");
+    let sent = request(Method::POST, "http://localhost/v1/query", Some(&query));
+    let response = send_http2(stream, sent).await;
+    assert_eq!(response.status(), 200);
+    server.post(&format!("/v1/jobs/{}/stop", job_of(&response)), json!({})).await;
+    assert!(body(response).await.is_err());
 }
 
 async fn concurrent() {

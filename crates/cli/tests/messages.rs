@@ -1,0 +1,172 @@
+//! What commands say: the next step where something is wrong, and no form that they do not have.
+
+mod support;
+
+use serde_json::json;
+use support::{Workspace, answer, until};
+
+fn contains(text: &str, parts: &[&str]) {
+    for part in parts {
+        assert!(text.contains(part), "no {part} in:\n{text}");
+    }
+}
+
+#[test]
+fn the_active_branch_is_not_lost_by_accident() {
+    let workspace = Workspace::new();
+    workspace.ok(&["checkout", "-b", "dev"]);
+    let text = workspace.fails(8, &["branch", "rm", "dev"]);
+    contains(&text, &["`dev` is the active branch", "`headwater checkout main`", "`--force`"]);
+    workspace.ok(&["branch", "rm", "dev", "--force"]);
+    let status = workspace.json(&["status"]);
+    assert_eq!((&status["branch"], &status["branch_exists"]), (&json!("main"), &json!(true)));
+}
+
+#[test]
+fn an_active_branch_that_is_gone_is_said_to_be() {
+    let workspace = Workspace::new();
+    workspace.ok(&["checkout", "-b", "dev"]);
+    // As another program would, which knows nothing of this folder's active branch.
+    let elsewhere = Workspace::empty();
+    std::fs::create_dir(elsewhere.path().join(".headwater")).expect("a folder");
+    std::fs::rename(workspace.path().join(".headwater/HEAD"), elsewhere.path().join("HEAD"))
+        .expect("a file");
+    workspace.ok(&["branch", "rm", "dev"]);
+    std::fs::rename(elsewhere.path().join("HEAD"), workspace.path().join(".headwater/HEAD"))
+        .expect("a file");
+    let status = workspace.ok(&["status"]);
+    contains(&status, &["dev", "gone", "`headwater checkout main`"]);
+    assert_eq!(workspace.json(&["status"])["branch_exists"], false);
+    for command in [&["table", "ls"][..], &["query", "SELECT 1"], &["log"], &["run"]] {
+        let text = workspace.fails(3, command);
+        contains(&text, &["`dev`", "`headwater checkout main`"]);
+    }
+    workspace.ok(&["checkout", "main"]);
+    workspace.ok(&["table", "ls"]);
+}
+
+#[test]
+fn a_conflict_names_tables_changes_commits_and_the_base() {
+    let workspace = Workspace::new();
+    workspace.ok(&["query", "CREATE TABLE cities AS SELECT 'Oslo' AS name, 1 AS n"]);
+    let base = workspace.json(&["log"])[0]["id"].as_str().expect("a commit")[..12].to_owned();
+    workspace.ok(&["branch", "create", "dev"]);
+    for branch in ["main", "dev"] {
+        let sql = format!("CREATE OR REPLACE TABLE cities AS SELECT '{branch}' AS name, 2 AS n");
+        workspace.ok(&["query", &sql, "--ref", branch]);
+    }
+    let head = |branch: &str| {
+        workspace.json(&["log", branch])[0]["id"].as_str().expect("a commit")[..12].to_owned()
+    };
+    let parts = [&base, &head("main"), &head("dev"), "cities", "eva", "hint:"];
+    let merge = ["branch", "merge", "dev", "--into", "main"];
+    let dry_run = [&merge[..], &["--dry-run"]].concat();
+    contains(&workspace.fails(4, &merge), &parts);
+    contains(&workspace.fails(4, &dry_run), &parts);
+    let json = |arguments: &[&str]| workspace.run(&[arguments, &["-o", "json"]].concat()).stdout;
+    assert_eq!(json(&merge), json(&dry_run));
+    let document: serde_json::Value = serde_json::from_str(&json(&dry_run)).expect("JSON");
+    let conflict = &document["error"]["context"]["report"]["conflicts"][0];
+    assert_eq!(conflict["table"], "cities");
+}
+
+#[test]
+fn a_form_that_an_answer_does_not_have_is_refused() {
+    let workspace = Workspace::new();
+    for form in ["csv", "ndjson"] {
+        for command in [&["table", "ls"][..], &["branch", "ls"], &["status"], &["job", "ls"]] {
+            let text = workspace.fails(2, &[command, &["--output", form]].concat());
+            contains(&text, &[&format!("`--output {form}`"), "`--output json`", "table"]);
+        }
+    }
+    assert_eq!(workspace.ok(&["query", "SELECT 1 AS n", "-o", "csv"]), "n\n1\n");
+}
+
+#[test]
+fn flags_that_contradict_each_other_and_empty_names_are_refused() {
+    let workspace = Workspace::new();
+    workspace.fails(2, &["run", "--strict", "--no-strict"]);
+    workspace.fails(2, &["init", "other", "--name", ""]);
+    assert!(!workspace.path().join("other").exists());
+}
+
+#[test]
+fn stopping_says_what_was_stopped() {
+    let workspace = Workspace::new();
+    workspace.write("models/forever.sql", support::ENDLESS);
+    let run = workspace.json(&["run", "--detach"]);
+    let id = run["id"].as_str().expect("an id");
+    workspace.job_until("run", "running");
+    let stopped = workspace.run(&["job", "stop", id]);
+    contains(&stopped.stderr, &["stop", id]);
+    workspace.job_until("run", "cancelled");
+    let again = workspace.run(&["job", "stop", id]);
+    assert_eq!(again.code, 0);
+    contains(&again.stderr, &[id, "had ended already", "cancelled"]);
+    let pid = workspace.server().expect("a server")["pid"].to_string();
+    let text = workspace.run(&["stop"]).stderr;
+    contains(&text, &["ended the server", &pid]);
+    contains(&workspace.run(&["stop"]).stderr, &["no server", "was running"]);
+}
+
+#[test]
+fn a_run_that_was_stopped_is_no_failed_run() {
+    let workspace = Workspace::new();
+    workspace.write("models/forever.sql", support::ENDLESS);
+    workspace.write("models/first.sql", "-- headwater: materialization = replace\nSELECT 1 AS n\n");
+    let run = workspace.json(&["run", "--detach"]);
+    let id = run["id"].as_str().expect("an id");
+    until("the first model is written", || {
+        workspace.ok(&["job", "logs", id, "-o", "json"]).contains("step_ended")
+    });
+    workspace.ok(&["job", "stop", id]);
+    workspace.job_until("run", "cancelled");
+    let branches = workspace.ok(&["branch", "ls"]);
+    assert!(branches.contains("stopped run") && !branches.contains("failed"), "{branches}");
+}
+
+#[test]
+fn an_answer_that_fails_halfway_fails_the_command() {
+    let workspace = Workspace::new();
+    let digits = "d(x) AS (VALUES (0), (1), (2), (3), (4), (5), (6), (7), (8), (9))";
+    let sql = format!(
+        "WITH {digits}, n(n) AS (SELECT a.x + 10 * b.x + 100 * c.x + 1000 * d.x + 10000 * e.x \
+         + 100000 * f.x FROM d a, d b, d c, d d, d e, d f) SELECT 1 / (n - 999999) AS q FROM n"
+    );
+    for form in ["json", "ndjson", "csv"] {
+        let answer = workspace.run(&["query", &sql, "-o", form]);
+        assert_eq!(answer.code, 5, "{form}: {}", answer.stderr);
+        assert!(answer.stdout.len() > 1000, "{form}: rows came before the error");
+        contains(&answer.stderr, &["error:", "zero"]);
+    }
+    let job = &workspace.json(&["job", "ls", "--status", "failed"])[0];
+    assert_eq!(job["kind"], "query");
+}
+
+#[test]
+fn a_lake_may_lie_deep() {
+    let workspace = Workspace::empty();
+    let deep = workspace.path().join("a-long-name-".repeat(8)).join("another-".repeat(8));
+    std::fs::create_dir_all(&deep).expect("folders");
+    for arguments in [&["init", "--name", "deep"][..], &["query", "SELECT 1 AS n"], &["stop"]] {
+        let output = workspace.command(arguments).current_dir(&deep).output();
+        let answer = answer(output.expect("the command runs"));
+        assert_eq!(answer.code, 0, "{arguments:?}: {}", answer.stderr);
+    }
+    let inside = ["query", "SELECT 1 AS n", "--in-process"];
+    let output = workspace.command(&inside).current_dir(&deep).output();
+    assert_eq!(answer(output.expect("the command runs")).code, 0);
+}
+
+#[test]
+fn who_acts_is_named_as_the_system_names_them() {
+    let workspace = Workspace::new();
+    let name = std::process::Command::new("id").arg("-un").output().expect("id runs").stdout;
+    let name = String::from_utf8(name).expect("text");
+    let mut command = workspace.command(&["query", "CREATE TABLE t AS SELECT 1 AS n"]);
+    for variable in ["HEADWATER_AUTHOR", "USER", "LOGNAME"] {
+        command.env_remove(variable);
+    }
+    assert!(command.status().expect("the command runs").success());
+    assert_eq!(workspace.json(&["log"])[0]["author"], name.trim());
+}
