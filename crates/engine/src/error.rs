@@ -133,6 +133,12 @@ pub enum Error {
         /// Where.
         position: Option<Position>,
     },
+    /// A row to change that several rows fit, each of which would change it.
+    #[error("a row of `{table}` is matched by more than one row, and could be changed only once")]
+    MatchedTwice {
+        /// The table.
+        table: String,
+    },
     /// A table or namespace that is there already.
     #[error("{what} `{name}` is there already")]
     AlreadyExists {
@@ -277,7 +283,7 @@ impl Fault for Error {
             Error::AlreadyExists { .. } => ErrorCode::AlreadyExists,
             Error::NotABranch { .. } | Error::Parameter { .. } => ErrorCode::InvalidArgument,
             Error::Protected { .. } => ErrorCode::BranchProtected,
-            Error::Value { .. } => ErrorCode::BadRow,
+            Error::Value { .. } | Error::MatchedTwice { .. } => ErrorCode::BadRow,
             Error::MemoryLimit { .. } | Error::EngineMemory { .. } => ErrorCode::MemoryLimit,
             Error::SpillLimit { .. } | Error::DiskFull => ErrorCode::DiskFull,
             Error::Cancelled => ErrorCode::Cancelled,
@@ -327,6 +333,9 @@ impl Error {
             Error::AlreadyExists { what: "table", .. } => {
                 Some("Use CREATE OR REPLACE TABLE, or choose another name.")
             }
+            Error::MatchedTwice { .. } => Some(
+                "Let one row of the source fit each row, such as with DISTINCT ON or GROUP BY.",
+            ),
             Error::AlreadyExists { .. } => Some("Use IF NOT EXISTS, or choose another name."),
             Error::NotABranch { .. } => Some("Name a branch, or create one there first."),
             Error::Protected { .. } => Some("Write to another branch and merge it."),

@@ -10,7 +10,9 @@ use arrow::datatypes::{DataType, Schema, SchemaRef};
 use datafusion::catalog::TableFunctionArgs;
 use datafusion::catalog::cte_worktable::CteWorkTable;
 use datafusion::common::config::ConfigOptions;
-use datafusion::common::{DFSchema, DataFusionError, Result, TableReference, plan_datafusion_err};
+use datafusion::common::{
+    DFSchema, DataFusionError, Result, ScalarValue, TableReference, plan_datafusion_err,
+};
 use datafusion::datasource::provider_as_source;
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::planner::{
@@ -18,7 +20,8 @@ use datafusion::logical_expr::planner::{
 };
 use datafusion::logical_expr::simplify::SimplifyContext;
 use datafusion::logical_expr::{
-    AggregateUDF, Expr, HigherOrderUDF, LogicalPlan, ScalarUDF, TableSource, WindowUDF,
+    AggregateUDF, Expr, ExprSchemable, HigherOrderUDF, LogicalPlan, LogicalPlanBuilder, ScalarUDF,
+    TableSource, WindowUDF, lit,
 };
 use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 use datafusion::sql::planner::{ParserOptions, SqlToRel};
@@ -157,4 +160,27 @@ pub(crate) fn rows_of(plan: LogicalPlan) -> Result<LogicalPlan> {
         LogicalPlan::Dml(insert) => Ok(Arc::unwrap_or_clone(insert.input)),
         other => Err(DataFusionError::Internal(format!("not an INSERT: {}", other.display()))),
     }
+}
+
+/// The rows of a query in a table's columns and types; columns that are not listed are null.
+pub(crate) fn cast_rows(
+    plan: LogicalPlan,
+    table: &Schema,
+    listed: &[String],
+) -> Result<LogicalPlan> {
+    let given = plan.schema().columns();
+    let mut exprs = Vec::with_capacity(table.fields().len());
+    for (index, field) in table.fields().iter().enumerate() {
+        let place = if listed.is_empty() {
+            Some(index)
+        } else {
+            listed.iter().position(|name| name == field.name())
+        };
+        let value = match place.and_then(|place| given.get(place)) {
+            Some(column) => Expr::Column(column.clone()),
+            None => lit(ScalarValue::Null),
+        };
+        exprs.push(value.cast_to(field.data_type(), plan.schema())?.alias(field.name()));
+    }
+    LogicalPlanBuilder::from(plan).project(exprs)?.build()
 }

@@ -248,16 +248,21 @@ fn plan_error(message: &str) -> Error {
     let insert =
         ["Column count doesn't match insert query", "Inconsistent data length across values"];
     if insert.iter().any(|start| message.contains(start)) {
-        return Error::Invalid {
-            message: "the rows do not all have the expected number of values".to_owned(),
-            hint: Some(
-                "Give each row a value for each column, or list the columns: INSERT INTO t (a, b) …"
-                    .to_owned(),
-            ),
-            position: None,
-        };
+        return wrong_number_of_values();
     }
     Error::invalid(clean(message))
+}
+
+/// That rows have too few or too many values for the columns that they go to.
+pub(crate) fn wrong_number_of_values() -> Error {
+    Error::Invalid {
+        message: "the rows do not all have the expected number of values".to_owned(),
+        hint: Some(
+            "Give each row a value for each column, or list the columns: INSERT INTO t (a, b) …"
+                .to_owned(),
+        ),
+        position: None,
+    }
 }
 
 fn not_implemented(message: &str) -> Error {
@@ -267,6 +272,15 @@ fn not_implemented(message: &str) -> Error {
         return Error::unsupported("this expression");
     }
     if text.contains("physical plan does not support logical expression") {
+        if text.contains("ScalarSubquery(") || text.contains("OuterReferenceColumn(") {
+            return Error::Unsupported {
+                what: "a subquery that refers to the row around it in this way".to_owned(),
+                hint: Some(
+                    "Compare columns of both with `=`, or join with the subquery.".to_owned(),
+                ),
+                position: None,
+            };
+        }
         let what = if text.contains("Exists(") {
             "EXISTS outside WHERE"
         } else if text.contains("InSubquery(") {

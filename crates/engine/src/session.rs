@@ -118,6 +118,8 @@ impl Session {
             Command::CreateTable(table) => Box::pin(self.create_table(*table)).await,
             Command::Insert(rows) => Box::pin(self.insert(*rows)).await,
             Command::Delete(delete) => self.in_turn(|| self.delete((*delete).clone())).await,
+            Command::Update(update) => self.in_turn(|| self.update((*update).clone())).await,
+            Command::Merge(merge) => self.in_turn(|| self.merge((*merge).clone())).await,
             Command::Truncate(truncation) => self.truncate(truncation).await,
             Command::DropTables { names, if_exists } => self.drop_tables(&names, if_exists).await,
             Command::CreateNamespace { name, if_not_exists } => {

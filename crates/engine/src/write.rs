@@ -5,7 +5,12 @@ use std::sync::Arc;
 
 use arrow::datatypes::{Field, Fields, Schema, SchemaRef};
 use arrow::error::ArrowError;
-use datafusion::sql::sqlparser::ast::{Ident, ObjectName, ObjectNamePart, Statement};
+use datafusion::datasource::empty::EmptyTable;
+use datafusion::datasource::provider_as_source;
+use datafusion::logical_expr::TableSource;
+use datafusion::sql::sqlparser::ast::{
+    Ident, Insert, ObjectName, ObjectNamePart, Query, SetExpr, Statement, TableObject,
+};
 use futures::StreamExt;
 use headwater_lake::{Transaction, View};
 use headwater_model::{Commit, Fault, RefSpec, SYSTEM_NAMESPACE, TableName};
@@ -16,10 +21,10 @@ use crate::create;
 use crate::drive::Running;
 use crate::error::{Error, Result};
 use crate::output;
-use crate::planner;
-use crate::planning_error::Limits;
+use crate::planner::{self, Sources};
+use crate::planning_error::{Limits, wrong_number_of_values};
 use crate::relations::Lookup;
-use crate::scan::{plain_batch, plain_schema};
+use crate::scan::{bare_schema, plain_batch, plain_schema};
 use crate::session::{Session, plan_statement};
 use crate::sql::clauses::spell;
 use crate::sql::names::{Match, find, near, same_but_case};
@@ -82,7 +87,7 @@ impl Session {
 
     /// INSERT INTO.
     pub(crate) async fn insert(&self, new: NewRows) -> Result<Answer> {
-        let NewRows { table, mut columns, source, mut statement } = new;
+        let NewRows { table, mut columns, overwrite, source, mut statement } = new;
         let Source { mut query, mentions } = source;
         let mut transaction = self.transaction().await?;
         let view = self.view_to_read(&transaction);
@@ -102,32 +107,47 @@ impl Session {
         let mut lookup = Lookup::new(self, &view);
         lookup.add_all(&mentions).await?;
         let (tables, mut sources) = lookup.finish();
-        for ((namespace, label), source) in target_sources {
-            sources.insert((format!("into {namespace}"), label), source);
-        }
-        let into = ["into ", &found.namespace].concat();
-        let quoted = |value: &str| Ident::with_quote('"', value);
-        let name = ObjectName::from(vec![quoted(&into), quoted(&found.label)]);
+        let into = NewRowsInto::of(&found, target_sources, columns)?;
         let state = run.state.clone();
         let plan = self
             .compute(move || {
                 resolve(&mut query, &tables, &|name| planner::is_scalar(&state, name))?;
-                statement.table = datafusion::sql::sqlparser::ast::TableObject::TableName(name);
-                statement.columns = columns
-                    .into_iter()
-                    .map(|column| ObjectName(vec![ObjectNamePart::Identifier(column)]))
-                    .collect();
-                statement.source = Some(query);
-                let plan = plan_statement(&state, &sources, Statement::Insert(statement), limits)?;
-                planner::rows_of(plan).map_err(|error| limits.explain(&error))
+                let (key, source) = into.source();
+                sources.insert(key, source);
+                let values = matches!(*query.body, SetExpr::Values(_));
+                let plan = if values {
+                    // DataFusion types bare values by the columns that they go to. It does the same
+                    // to VALUES deep inside a query, where that is wrong.
+                    into.complete(&mut statement, query);
+                    let insert = Statement::Insert(statement);
+                    planner::rows_of(plan_statement(&state, &sources, insert, limits)?)
+                } else {
+                    let plan = plan_statement(&state, &sources, Statement::Query(query), limits)?;
+                    if plan.schema().fields().len() != into.width() {
+                        return Err(wrong_number_of_values());
+                    }
+                    planner::cast_rows(plan, &into.schema, &into.listed)
+                };
+                plan.map_err(|error| limits.explain(&error))
             })
             .await?;
         let running = self.start(run, plan).await?;
         let schema = plain_schema(&running.schema);
         let (rows, kept) = rows(running, schema, limits);
         let table = TableName { namespace: found.namespace, name: found.name };
-        transaction.append(&table, rows).await.map_err(|error| first(&kept, error))?;
-        self.finish(transaction, &format!("insert into {table}"), &metrics).await
+        let (written, message) = if overwrite {
+            let whole = !transaction.table(&table).await?.is_partitioned();
+            let written = if whole {
+                transaction.overwrite(&table, rows).await
+            } else {
+                transaction.overwrite_partitions(&table, rows).await
+            };
+            (written, format!("insert overwrite {table}"))
+        } else {
+            (transaction.append(&table, rows).await, format!("insert into {table}"))
+        };
+        written.map_err(|error| first(&kept, error))?;
+        self.finish(transaction, &message, &metrics).await
     }
 
     /// DROP TABLE.
@@ -309,6 +329,55 @@ impl Session {
             near: near(&table.name, names),
             position: position(name),
         })
+    }
+}
+
+/// The columns that new rows go to.
+struct NewRowsInto {
+    name: [String; 2],
+    schema: SchemaRef,
+    /// The columns that are listed, spelled as they are; none where they are not.
+    listed: Vec<String>,
+}
+
+impl NewRowsInto {
+    fn of(found: &FoundTable, sources: Sources, columns: Vec<Ident>) -> Result<Self> {
+        let lost = || Error::Internal { message: format!("`{}` was lost", found.name) };
+        let source = sources.into_values().next().ok_or_else(lost)?;
+        let listed: Vec<String> = columns.iter().map(|column| column.value.clone()).collect();
+        for (index, column) in columns.iter().enumerate() {
+            if listed[..index].contains(&column.value) {
+                return Err(Error::Invalid {
+                    message: format!("there are two columns named `{}`", column.value),
+                    hint: None,
+                    position: span_start(column.span),
+                });
+            }
+        }
+        let name = [["into ", &found.namespace].concat(), found.label.clone()];
+        Ok(NewRowsInto { name, schema: bare_schema(&source.schema()), listed })
+    }
+
+    /// How many values each row needs.
+    fn width(&self) -> usize {
+        if self.listed.is_empty() { self.schema.fields().len() } else { self.listed.len() }
+    }
+
+    /// The table as the planner finds it. Only its columns matter, as the types of the rows.
+    fn source(&self) -> ((String, String), Arc<dyn TableSource>) {
+        let [namespace, label] = self.name.clone();
+        let table = EmptyTable::new(SchemaRef::clone(&self.schema));
+        ((namespace, label), provider_as_source(Arc::new(table)))
+    }
+
+    /// Makes a whole INSERT of bare values.
+    fn complete(&self, insert: &mut Insert, query: Box<Query>) {
+        let quoted = |value: &String| Ident::with_quote('"', value);
+        let name = ObjectName::from(self.name.iter().map(quoted).collect::<Vec<_>>());
+        insert.table = TableObject::TableName(name);
+        let column = |name: &String| ObjectName(vec![ObjectNamePart::Identifier(quoted(name))]);
+        insert.columns = self.listed.iter().map(column).collect();
+        insert.source = Some(query);
     }
 }
 

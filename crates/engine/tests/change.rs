@@ -316,3 +316,104 @@ async fn a_change_that_fails_leaves_no_file_behind() {
     }
     assert_eq!(data, 4);
 }
+
+#[tokio::test]
+async fn updates_and_merges_write_only_files_with_a_changed_row_anew() {
+    let lake = Fixture::new().await;
+    hundreds(&lake).await;
+    let change = lake.change("UPDATE t SET name = 'x' WHERE id IN (150, 390)").await;
+    assert_eq!(change, Change { rows: 2, removed: 2, added: 1, read: true });
+    assert_eq!(lake.numbers("SELECT id FROM t WHERE name = 'x' ORDER BY id").await, [150, 390]);
+    assert_eq!(lake.numbers("SELECT count(*) FROM t").await, [400]);
+    let change = lake
+        .change(
+            "MERGE INTO t USING (VALUES (1, 'one'), (1000, 'new')) AS s (id, name) \
+             ON t.id = s.id WHEN MATCHED THEN UPDATE SET * WHEN NOT MATCHED THEN INSERT *",
+        )
+        .await;
+    assert_eq!(change, Change { rows: 2, removed: 1, added: 1, read: true });
+    let change = lake
+        .change(
+            "MERGE INTO t USING (VALUES (1), (2000)) AS s (id) ON t.id = s.id \
+             WHEN NOT MATCHED THEN INSERT (id) VALUES (s.id)",
+        )
+        .await;
+    assert_eq!((change.rows, change.removed, change.added), (1, 0, 1));
+    assert_eq!(lake.numbers("SELECT count(*) FROM t").await, [402]);
+}
+
+#[tokio::test]
+async fn updates_and_merges_see_what_others_do_in_the_meantime() {
+    for (property, sql) in [
+        (
+            "write.update.isolation-level",
+            "UPDATE t SET part = 9 WHERE id > 5 AND id NOT IN (SELECT id FROM system.meanwhile)",
+        ),
+        (
+            "write.merge.isolation-level",
+            "MERGE INTO t USING (SELECT 7 AS id EXCEPT SELECT id FROM system.meanwhile) AS s \
+             ON t.id >= s.id AND t.id > 5 WHEN MATCHED THEN UPDATE SET part = 9 \
+             WHEN NOT MATCHED THEN INSERT VALUES (s.id, 9)",
+        ),
+    ] {
+        for (level, expected) in [("serializable", 2), ("snapshot", 1)] {
+            let lake = Fixture::new().await;
+            lake.table_with(&[(property, level)]).await;
+            lake.run("INSERT INTO t VALUES (1, 0), (8, 0)").await;
+            lake.meanwhile("INSERT INTO t VALUES (7, 1)", 1);
+            assert_eq!(lake.change(sql).await.rows, expected, "{sql} at {level}");
+            let changed = lake.numbers("SELECT count(*) FROM t WHERE part = 9").await;
+            assert_eq!(changed, [expected], "{sql} at {level}");
+            assert_eq!(lake.numbers("SELECT count(*) FROM t").await, [3]);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_large_merge_is_right_row_by_row() {
+    let lake = Fixture::new().await;
+    lake.run(
+        "CREATE TABLE t AS SELECT value AS id, value % 10 AS n, 'old' AS word \
+         FROM generate_series(0, 99999)",
+    )
+    .await;
+    lake.run("CREATE TABLE s AS SELECT value * 3 AS id, value AS n FROM generate_series(0, 49999)")
+        .await;
+    let change = lake
+        .change(
+            "MERGE INTO t USING s ON t.id = s.id \
+             WHEN MATCHED AND t.n = 0 THEN DELETE \
+             WHEN MATCHED THEN UPDATE SET n = s.n, word = 'new' \
+             WHEN NOT MATCHED AND s.id % 2 = 0 THEN INSERT VALUES (s.id, s.n, 'came') \
+             WHEN NOT MATCHED BY SOURCE AND t.n = 1 THEN UPDATE SET word = 'lone'",
+        )
+        .await;
+    let mut expected: BTreeMap<i64, (i64, &str)> =
+        (0..100_000).map(|id| (id, (id % 10, "old"))).collect();
+    let mut rows = 0;
+    for n in 0..50_000 {
+        let id = n * 3;
+        match expected.get(&id) {
+            Some((0, _)) => drop(expected.remove(&id)),
+            Some(_) => drop(expected.insert(id, (n, "new"))),
+            None if id % 2 == 0 => drop(expected.insert(id, (n, "came"))),
+            None => continue,
+        }
+        rows += 1;
+    }
+    for (id, (n, word)) in &mut expected {
+        if *id < 100_000 && id % 3 != 0 && *n == 1 {
+            *word = "lone";
+            rows += 1;
+        }
+    }
+    assert_eq!(change.rows, rows);
+    for (word, count) in ["old", "new", "came", "lone"]
+        .map(|word| (word, expected.values().filter(|(_, found)| *found == word).count() as i64))
+    {
+        let sql = format!("SELECT count(*) FROM t WHERE word = '{word}'");
+        assert_eq!(lake.numbers(&sql).await, [count], "{word}");
+    }
+    let sum: i64 = expected.iter().map(|(id, (n, _))| id * 7 + n).sum();
+    assert_eq!(lake.numbers("SELECT sum(id * 7 + n) FROM t").await, [sum]);
+}

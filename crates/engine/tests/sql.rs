@@ -165,6 +165,16 @@ async fn delete() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn update() {
+    script("update.slt").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn merge() {
+    script("merge.slt").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn refused() {
     script("refused.slt").await;
 }

@@ -136,6 +136,11 @@ impl Table {
         fields.collect()
     }
 
+    /// Whether it has partition fields, of any transform.
+    pub fn is_partitioned(&self) -> bool {
+        !self.metadata().default_partition_spec().is_unpartitioned()
+    }
+
     /// Iceberg's table properties.
     pub fn properties(&self) -> BTreeMap<String, String> {
         sorted(self.metadata().properties())

@@ -6,9 +6,12 @@
 //! goes are left out unread. Files without such rows stay as they are.
 
 mod delete;
+mod merge;
 mod places;
+mod rewrite;
 mod target;
 mod truncate;
+mod update;
 
 use std::future::Future;
 

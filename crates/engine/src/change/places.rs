@@ -4,43 +4,37 @@ use std::collections::BTreeMap;
 
 use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::{Int32Type, Int64Type};
-use futures::TryStreamExt;
 use headwater_tables::Positions;
 
-use crate::drive::Running;
 use crate::error::{Error, Result};
-use crate::planning_error::Limits;
 
-/// Rows by the number of their file in the scan plan.
+/// Rows by the number of their file in the scan plan, and how many rows a change concerns.
 #[derive(Debug, Default)]
-pub(super) struct Places(pub BTreeMap<usize, Positions>);
+pub(super) struct Places {
+    /// Rows that go, by file.
+    pub rows: BTreeMap<usize, Positions>,
+    /// Rows that go, change or come.
+    pub count: u64,
+}
 
 impl Places {
-    /// Reads an answer of which the first two columns are the file and the row. A row may come
-    /// several times.
-    pub(super) async fn gather(mut running: Running, limits: Limits) -> Result<Self> {
-        let mut places = Places::default();
-        while let Some(batch) =
-            running.stream.try_next().await.map_err(|error| limits.explain(&error))?
-        {
-            places.add(&batch)?;
-        }
-        Ok(places)
-    }
-
-    fn add(&mut self, batch: &RecordBatch) -> Result<()> {
+    /// Takes in a batch of which the first two columns are the file and the row; where those are
+    /// null, the row is new. False where a row came a second time.
+    pub(super) fn add(&mut self, batch: &RecordBatch) -> Result<bool> {
         let unplaced = || Error::Internal { message: "a row to change has no place".to_owned() };
         let files = batch.column(0).as_primitive_opt::<Int32Type>().ok_or_else(unplaced)?;
         let rows = batch.column(1).as_primitive_opt::<Int64Type>().ok_or_else(unplaced)?;
+        let mut once = true;
         for (file, row) in files.iter().zip(rows) {
-            let (Some(file), Some(row)) = (file, row) else { return Err(unplaced()) };
-            self.0.entry(file as usize).or_default().insert(row as u64);
+            let Some(file) = file else {
+                self.count += 1;
+                continue;
+            };
+            let row = row.ok_or_else(unplaced)?;
+            let first = self.rows.entry(file as usize).or_default().insert(row as u64);
+            self.count += u64::from(first);
+            once &= first;
         }
-        Ok(())
-    }
-
-    /// How many rows there are.
-    pub(super) fn count(&self) -> u64 {
-        self.0.values().map(Positions::len).sum()
+        Ok(once)
     }
 }

@@ -2,34 +2,36 @@
 
 use std::sync::Arc;
 
+use crate::error::{Error, Result};
+use crate::planner;
+use crate::planning_error::Limits;
+use crate::relations::Lookup;
+use crate::scan::{LakeTable, bare_schema, can_match, whole_files};
+use crate::session::{Run, Session, plan_statement};
+use crate::sql::change::{Assigned, TARGET};
+use crate::sql::names::same_but_case;
+use crate::sql::resolve::{FoundTable, resolve};
+use crate::sql::scope::column;
+use crate::sql::statement::Source;
+use crate::sql::table_name::{WrittenTable, span_start};
+use arrow::datatypes::SchemaRef;
 use datafusion::catalog::TableProvider;
+use datafusion::common::Result as PlanResult;
 use datafusion::datasource::provider_as_source;
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::expr_rewriter::unnormalize_col;
 use datafusion::logical_expr::utils::conjunction;
-use datafusion::logical_expr::{Expr, LogicalPlan, TableScan};
-use datafusion::sql::sqlparser::ast::{ObjectName, Statement};
+use datafusion::logical_expr::{Expr, LogicalPlan, TableScan, lit};
+use datafusion::sql::sqlparser::ast::{Ident, ObjectName, Statement};
 use headwater_lake::Transaction;
 use headwater_model::TableName;
-use headwater_tables::{DataFile, Positions, ScanPlan, Table, Unseen};
-
-use super::places::Places;
-use crate::error::Result;
-use crate::planner;
-use crate::planning_error::Limits;
-use crate::relations::Lookup;
-use crate::scan::{LakeTable, can_match, whole_files};
-use crate::session::{Run, Session, plan_statement};
-use crate::sql::change::TARGET;
-use crate::sql::resolve::{FoundTable, resolve};
-use crate::sql::statement::Source;
-use crate::sql::table_name::WrittenTable;
+use headwater_tables::{ScanPlan, Table, Unseen};
 
 /// What a table must say of itself to be changed at another isolation level than serializable.
 const SNAPSHOT_ISOLATION: &str = "snapshot";
 
-type File = Arc<DataFile>;
-type Files = Vec<File>;
+/// The column that says whether a new row comes.
+pub(super) const COMES: &str = "\0n";
 
 /// A table that is being changed.
 pub(super) struct Target {
@@ -59,12 +61,13 @@ impl Session {
         Ok(Target { transaction, name: table_name, table, plan, provider })
     }
 
-    /// Plans the query that finds the rows that a change concerns.
+    /// Plans the query that finds the rows that a change concerns, and shapes its answer.
     pub(super) async fn plan_change(
         &self,
         run: &Run,
         target: &Target,
         source: Source,
+        shape: impl FnOnce(LogicalPlan) -> PlanResult<LogicalPlan> + Send + 'static,
     ) -> Result<FoundRows> {
         let Source { mut query, mentions } = source;
         let view = self.view_to_read(&target.transaction);
@@ -83,7 +86,8 @@ impl Session {
         self.compute(move || {
             resolve(&mut query, &tables, &|name| planner::is_scalar(&state, name))?;
             let plan = plan_statement(&state, &sources, Statement::Query(query), limits)?;
-            let plan = state.optimize(&plan).map_err(|error| limits.explain(&error))?;
+            let plan = shape(plan).and_then(|plan| state.optimize(&plan));
+            let plan = plan.map_err(|error| limits.explain(&error))?;
             Ok(FoundRows { plan, reads_itself })
         })
         .await
@@ -122,23 +126,15 @@ impl Target {
         Ok(numbers)
     }
 
-    /// The files that go, and those of them of which rows stay, with the rows that do not.
-    pub(super) fn split(
-        &self,
-        whole: Vec<usize>,
-        places: Places,
-    ) -> (Files, Vec<(File, Positions)>) {
-        let file = |number: usize| Arc::clone(&self.plan.files()[number]);
-        let mut removed: Files = whole.into_iter().map(file).collect();
-        let mut rest = Vec::new();
-        for (number, positions) in places.0 {
-            let file = file(number);
-            removed.push(Arc::clone(&file));
-            if positions.len() < file.rows {
-                rest.push((file, positions));
-            }
+    /// Its columns, for statements that name them.
+    pub(super) fn columns(&self, alias: Option<Ident>) -> Columns {
+        let schema = bare_schema(&self.table.schema());
+        Columns {
+            label: alias.unwrap_or_else(|| Ident::with_quote('"', &self.name.name)),
+            table: self.name.clone(),
+            names: schema.fields().iter().map(|field| field.name().clone()).collect(),
+            schema,
         }
-        (removed, rest)
     }
 
     /// What rows that others add until the commit mean for this change, by the table's isolation
@@ -181,6 +177,59 @@ impl Target {
     }
 }
 
+/// The columns of a table that is being changed.
+pub(super) struct Columns {
+    /// The name by which the statement knows the table.
+    pub label: Ident,
+    table: TableName,
+    pub names: Vec<String>,
+    pub schema: SchemaRef,
+}
+
+impl Columns {
+    /// The places of columns that are assigned to, each once.
+    pub(super) fn find_all(&self, assigned: &[Assigned]) -> Result<Vec<usize>> {
+        let mut found = Vec::with_capacity(assigned.len());
+        for one in assigned {
+            let place = self.find(one)?;
+            if found.contains(&place) {
+                return Err(Error::Invalid {
+                    message: format!("column `{}` is assigned to twice", self.names[place]),
+                    hint: None,
+                    position: span_start(one.column.span),
+                });
+            }
+            found.push(place);
+        }
+        Ok(found)
+    }
+
+    fn find(&self, assigned: &Assigned) -> Result<usize> {
+        let Assigned { path, column: written } = assigned;
+        let at = span_start(written.span);
+        let same = |part: &Ident, name: &str| same_but_case(&part.value, name);
+        let named = match path.as_slice() {
+            [] => true,
+            [table] => same(table, &self.label.value) || same(table, &self.table.name),
+            [namespace, table] => {
+                same(namespace, &self.table.namespace) && same(table, &self.table.name)
+            }
+            _ => false,
+        };
+        if !named {
+            return Err(Error::Unsupported {
+                what: "assigning to anything but a column of the table".to_owned(),
+                hint: Some("Assign the whole column; named_struct makes a struct.".to_owned()),
+                position: at,
+            });
+        }
+        let names = self.names.iter().map(String::as_str);
+        let spelling = column(&written.value, names, &[&self.label.value], at)?;
+        let place = self.names.iter().position(|name| name == spelling);
+        place.ok_or_else(|| Error::Internal { message: format!("`{spelling}` was lost") })
+    }
+}
+
 /// A plan that finds the rows that a change concerns, optimised so that it shows what the optimiser
 /// found out.
 pub(super) struct FoundRows {
@@ -208,7 +257,8 @@ fn condition(mut plan: &LogicalPlan) -> Option<Expr> {
             LogicalPlan::SubqueryAlias(alias) => plan = &alias.input,
             LogicalPlan::TableScan(scan) if scan.fetch.is_none() => {
                 conditions.extend(scan.filters.iter().cloned());
-                return conjunction(conditions.into_iter().map(unnormalize_col));
+                let all = conjunction(conditions.into_iter().map(unnormalize_col));
+                return Some(all.unwrap_or_else(|| lit(true)));
             }
             _ => return None,
         }

@@ -15,4 +15,4 @@ mod views;
 
 pub(crate) use provider::{LakeTable, ScanEnvironment};
 pub(crate) use pruning::{can_match, whole_files};
-pub(crate) use views::{plain_batch, plain_schema, view_schema};
+pub(crate) use views::{bare_schema, plain_batch, plain_schema, view_schema};

@@ -25,6 +25,25 @@ pub(crate) fn plain_schema(schema: &Schema) -> SchemaRef {
     Arc::new(Schema::new_with_metadata(fields, schema.metadata().clone()))
 }
 
+/// The schema without views and without what fields say beside their types: the types that rows are
+/// to be cast to, whatever is said of the fields within them elsewhere.
+pub(crate) fn bare_schema(schema: &Schema) -> SchemaRef {
+    let fields: Fields = plain_schema(schema).fields().iter().map(bare_field).collect();
+    Arc::new(Schema::new(fields))
+}
+
+fn bare_field(field: &FieldRef) -> FieldRef {
+    let data_type = match field.data_type() {
+        DataType::List(item) => DataType::List(bare_field(item)),
+        DataType::LargeList(item) => DataType::LargeList(bare_field(item)),
+        DataType::FixedSizeList(item, size) => DataType::FixedSizeList(bare_field(item), *size),
+        DataType::Struct(fields) => DataType::Struct(fields.iter().map(bare_field).collect()),
+        DataType::Map(entries, sorted) => DataType::Map(bare_field(entries), *sorted),
+        other => other.clone(),
+    };
+    Arc::new(Field::new(field.name(), data_type, field.is_nullable()))
+}
+
 /// The batch as [`plain_schema`] says; what has no views is passed on untouched.
 pub(crate) fn plain_batch(
     batch: &RecordBatch,

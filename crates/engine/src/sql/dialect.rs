@@ -118,6 +118,10 @@ impl Dialect for HeadwaterDialect {
         true
     }
 
+    fn supports_update_order_by(&self) -> bool {
+        true
+    }
+
     fn supports_limit_comma(&self) -> bool {
         true
     }

@@ -1,6 +1,6 @@
 //! INSERT as it is honoured.
 
-use datafusion::sql::sqlparser::ast::{Ident, Insert, ObjectName, TableObject};
+use datafusion::sql::sqlparser::ast::{Ident, Insert, ObjectName, TableObject, With};
 
 use crate::error::{Error, Result};
 use crate::sql::clauses::{empty, none, unset};
@@ -14,6 +14,9 @@ pub(crate) struct NewRows {
     pub table: ObjectName,
     /// The columns, where they are listed.
     pub columns: Vec<Ident>,
+    /// Whether they come in place of others: of all in the partitions they fall into, or of all in a
+    /// table without partitions.
+    pub overwrite: bool,
     /// The rows.
     pub source: Source,
     /// The statement without its rows, for the planner.
@@ -21,8 +24,12 @@ pub(crate) struct NewRows {
 }
 
 /// Takes an INSERT in, or refuses what it asks for by name.
-pub(crate) fn new_rows(mut insert: Insert) -> Result<NewRows> {
-    let source = insert.source.take();
+pub(crate) fn new_rows(mut insert: Insert, with: Option<With>) -> Result<NewRows> {
+    let mut source = insert.source.take();
+    if let (Some(source), Some(with)) = (&mut source, with) {
+        none(source.with.as_ref(), "WITH before INSERT and inside it")?;
+        source.with = Some(with);
+    }
     let statement = insert.clone();
     let Insert {
         insert_token: _,
@@ -56,7 +63,6 @@ pub(crate) fn new_rows(mut insert: Insert) -> Result<NewRows> {
     none(or.as_ref(), "INSERT OR …")?;
     unset(ignore, "INSERT IGNORE")?;
     none(table_alias.as_ref(), "an alias in INSERT")?;
-    unset(overwrite, "INSERT OVERWRITE")?;
     empty(&assignments, "INSERT … SET")?;
     none(partitioned.as_ref(), "PARTITION (…) in INSERT")?;
     empty(&after_columns, "columns after PARTITION (…)")?;
@@ -77,7 +83,7 @@ pub(crate) fn new_rows(mut insert: Insert) -> Result<NewRows> {
     };
     let Some(source) = source else { return Err(Error::unsupported("INSERT without rows")) };
     let columns = column_list(columns)?;
-    Ok(NewRows { table, columns, source: Source::new(source)?, statement })
+    Ok(NewRows { table, columns, overwrite, source: Source::new(source)?, statement })
 }
 
 fn column_list(columns: Vec<ObjectName>) -> Result<Vec<Ident>> {

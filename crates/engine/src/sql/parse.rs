@@ -1,12 +1,13 @@
 //! From text to one checked statement.
 
+use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::parser::{Parser, ParserError, ParserOptions};
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer, TokenizerError};
 
 use crate::error::{Error, Position, Result};
 use crate::sql::clauses::time_travel;
 use crate::sql::dialect::HeadwaterDialect;
-use crate::sql::partition;
+use crate::sql::partition::{self, is_keyword};
 use crate::sql::statement::{Command, command};
 
 /// How deep a statement may nest.
@@ -16,7 +17,8 @@ const DEPTH_MAX: usize = 100;
 pub(crate) fn parse(sql: &str) -> Result<Command> {
     let tokens = tokens(sql)?;
     let foreign = foreign_clause(&tokens);
-    let (tokens, partition) = partition::take(tokens)?;
+    let (mut tokens, partition) = partition::take(tokens)?;
+    spell_out_stars(&mut tokens);
     let options = ParserOptions::new().with_trailing_commas(true).with_unescape(true);
     let statements = Parser::new(&HeadwaterDialect)
         .with_options(options)
@@ -37,6 +39,51 @@ pub(crate) fn parse(sql: &str) -> Result<Command> {
         });
     }
     command(statement, partition)
+}
+
+/// The column that stands for every column in `UPDATE SET *` of a MERGE.
+pub(crate) const EVERY_COLUMN: &str = "\0e";
+
+/// Writes the `*` of `THEN UPDATE SET *` and `THEN INSERT *`, which sqlparser does not read, as an
+/// assignment to [`EVERY_COLUMN`] and as `ROW`.
+fn spell_out_stars(tokens: &mut Vec<TokenWithSpan>) {
+    let words: Vec<usize> =
+        (0..tokens.len()).filter(|&i| !matches!(tokens[i].token, Token::Whitespace(_))).collect();
+    let is = |index: Option<&usize>, keyword: Keyword| {
+        index.is_some_and(|&index| is_keyword(&tokens[index].token, keyword))
+    };
+    if !words.iter().any(|index| is(Some(index), Keyword::MERGE)) {
+        return;
+    }
+    let mut stars = Vec::new();
+    for (place, &index) in words.iter().enumerate() {
+        let before = |back: usize| place.checked_sub(back).and_then(|place| words.get(place));
+        let ends = match words.get(place + 1).map(|next| &tokens[*next].token) {
+            None | Some(Token::SemiColon | Token::EOF) => true,
+            Some(next) => is_keyword(next, Keyword::WHEN) || is_keyword(next, Keyword::RETURNING),
+        };
+        if tokens[index].token != Token::Mul || !ends {
+            continue;
+        }
+        let inserts = is(before(1), Keyword::INSERT) && is(before(2), Keyword::THEN);
+        let updates = is(before(1), Keyword::SET)
+            && is(before(2), Keyword::UPDATE)
+            && is(before(3), Keyword::THEN);
+        if inserts || updates {
+            stars.push((index, inserts));
+        }
+    }
+    for (index, inserts) in stars.into_iter().rev() {
+        let span = tokens[index].span;
+        let words = if inserts {
+            vec![Token::make_word("ROW", None)]
+        } else {
+            let number = Token::Number("0".to_owned(), false);
+            vec![Token::make_word(EVERY_COLUMN, Some('"')), Token::Eq, number]
+        };
+        let words = words.into_iter().map(|token| TokenWithSpan { token, span });
+        tokens.splice(index..=index, words);
+    }
 }
 
 /// The words of a statement, with their places.

@@ -51,7 +51,8 @@ fn clause(tokens: &[TokenWithSpan]) -> Option<(usize, usize)> {
     None
 }
 
-fn is_keyword(token: &Token, keyword: Keyword) -> bool {
+/// Whether a word is this keyword, and no quoted name.
+pub(crate) fn is_keyword(token: &Token, keyword: Keyword) -> bool {
     matches!(token, Token::Word(word) if word.keyword == keyword && word.quote_style.is_none())
 }
 

@@ -7,7 +7,10 @@ use datafusion::sql::sqlparser::ast::{
 use headwater_model::PartitionField;
 
 use crate::error::{Error, Result};
-use crate::sql::change::{RowDelete, Truncation, row_delete, truncation, unwrapped};
+use crate::sql::change::{
+    RowDelete, RowMerge, RowUpdate, Truncation, row_delete, row_merge, row_update, truncation,
+    unwrapped,
+};
 use crate::sql::clauses::{none, unset};
 use crate::sql::new_rows::{NewRows, new_rows};
 use crate::sql::new_table::{NewTable, new_table};
@@ -37,6 +40,10 @@ pub(crate) enum Command {
     Insert(Box<NewRows>),
     /// DELETE.
     Delete(Box<RowDelete>),
+    /// UPDATE.
+    Update(Box<RowUpdate>),
+    /// MERGE.
+    Merge(Box<RowMerge>),
     /// TRUNCATE.
     Truncate(Truncation),
     /// DROP TABLE.
@@ -90,6 +97,8 @@ impl Command {
             Command::CreateTable(_) => "CREATE TABLE",
             Command::Insert(_) => "INSERT",
             Command::Delete(_) => "DELETE",
+            Command::Update(_) => "UPDATE",
+            Command::Merge(_) => "MERGE",
             Command::Truncate(_) => "TRUNCATE",
             Command::DropTables { .. } => "DROP TABLE",
             Command::CreateNamespace { .. } => "CREATE SCHEMA",
@@ -104,11 +113,13 @@ pub(crate) fn command(statement: Statement, partition: Vec<PartitionField>) -> R
         Statement::Query(query) if writes(&query) => written(*query),
         Statement::Query(query) => Ok(Command::Query(Source::new(query)?)),
         Statement::Delete(delete) => Ok(Command::Delete(Box::new(row_delete(delete, None)?))),
+        Statement::Update(update) => Ok(Command::Update(Box::new(row_update(update, None)?))),
+        Statement::Merge(merge) => Ok(Command::Merge(Box::new(row_merge(merge, None)?))),
         Statement::Truncate(truncate) => Ok(Command::Truncate(truncation(truncate)?)),
         Statement::CreateTable(create) => {
             Ok(Command::CreateTable(Box::new(new_table(create, partition)?)))
         }
-        Statement::Insert(insert) => Ok(Command::Insert(Box::new(new_rows(insert)?))),
+        Statement::Insert(insert) => Ok(Command::Insert(Box::new(new_rows(insert, None)?))),
         Statement::ShowTables { terse, history, extended, full, external, show_options } => {
             unset(terse || history || extended || full || external, "a modifier of SHOW TABLES")?;
             Ok(Command::ShowTables(show_namespace(show_options)?))
@@ -162,8 +173,14 @@ fn written(query: Query) -> Result<Command> {
         SetExpr::Delete(Statement::Delete(delete)) => {
             Ok(Command::Delete(Box::new(row_delete(delete, with)?)))
         }
-        SetExpr::Insert(statement) | SetExpr::Update(statement) | SetExpr::Merge(statement) => {
-            Err(refusal(&statement))
+        SetExpr::Update(Statement::Update(update)) => {
+            Ok(Command::Update(Box::new(row_update(update, with)?)))
+        }
+        SetExpr::Merge(Statement::Merge(merge)) => {
+            Ok(Command::Merge(Box::new(row_merge(merge, with)?)))
+        }
+        SetExpr::Insert(Statement::Insert(insert)) => {
+            Ok(Command::Insert(Box::new(new_rows(insert, with)?)))
         }
         other => Err(Error::unsupported(keywords(&other, 1))),
     }
@@ -250,8 +267,6 @@ pub(crate) fn keywords(thing: &impl std::fmt::Display, count: usize) -> String {
 /// The refusal of a statement by its name.
 fn refusal(statement: &Statement) -> Error {
     let (what, hint) = match statement {
-        Statement::Update(_) => ("UPDATE".to_owned(), Some(REWRITE_HINT)),
-        Statement::Merge(_) => ("MERGE".to_owned(), Some(REWRITE_HINT)),
         Statement::CreateView(_) => ("CREATE VIEW".to_owned(), Some("Write a model instead.")),
         Statement::Copy { .. } | Statement::CopyIntoSnowflake { .. } => {
             ("COPY".to_owned(), Some("Import files with `headwater table import`."))
@@ -274,6 +289,3 @@ fn refusal(statement: &Statement) -> Error {
     };
     Error::Unsupported { what, hint: hint.map(str::to_owned), position: None }
 }
-
-const REWRITE_HINT: &str =
-    "Use CREATE OR REPLACE TABLE … AS SELECT … with the rows as they should be.";

@@ -11,15 +11,12 @@ mod pending;
 mod staged_files;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use arrow::datatypes::{Field, SchemaRef};
 use headwater_catalog::NamespaceChange;
 use headwater_model::{Namespace, PartitionField, TableName, Usage};
 use headwater_store::Batch;
-use headwater_tables::{
-    BatchStream, CreateTable, DataFile, Rewrite, ScanPlan, Staged, Table, Unseen, normalise_schema,
-};
+use headwater_tables::{BatchStream, CreateTable, Rewrite, Staged, Table, normalise_schema};
 
 use self::pending::{Change, Pending};
 use self::staged_files::StagedFiles;
@@ -117,18 +114,18 @@ impl Transaction {
         Ok(())
     }
 
-    /// Puts rows in place of data files: those of the files' rows that stay, and what the changed ones
-    /// became. `removed` are files of the plan `seen`; see [`Rewrite`] for `unseen`.
-    pub async fn rewrite(
-        &mut self,
-        name: &TableName,
-        seen: ScanPlan,
-        removed: Vec<Arc<DataFile>>,
-        unseen: Option<Unseen>,
-        rows: BatchStream,
-    ) -> Result<()> {
-        let (name, staged) = self.write(name, rows).await?;
-        self.pending(&name)?.add(Change::Rewrite(Rewrite { seen, removed, staged, unseen }));
+    /// Writes rows that are to come into a table with [`Transaction::rewrite`]. Without that they
+    /// are removed again with the transaction.
+    pub async fn write_rows(&mut self, name: &TableName, rows: BatchStream) -> Result<Staged> {
+        Ok(self.write(name, rows).await?.1)
+    }
+
+    /// Puts written rows in place of data files: those of the files' rows that stay, and what the
+    /// changed ones became.
+    pub async fn rewrite(&mut self, name: &TableName, rewrite: Rewrite) -> Result<()> {
+        let name = self.touch(name).await?;
+        self.existing(&name).await?;
+        self.pending(&name)?.add(Change::Rewrite(rewrite));
         Ok(())
     }
 

@@ -76,8 +76,8 @@ pub(crate) async fn commit(
             check_staged(before, &rewrite.staged)?;
             check_unseen(tables, table, &rewrite).await?;
             let removed = rewrite.removed.iter().map(|file| file.location.clone()).collect();
-            let (removal, staged) = (Removal::Files(removed), rewrite.staged);
-            let change = Change { removal, staged, appends: false, summary };
+            let (appends, staged) = (rewrite.removed.is_empty(), rewrite.staged);
+            let change = Change { removal: Removal::Files(removed), staged, appends, summary };
             change.commit(tables, table, before, builder_of(table)).await
         }
         Operation::Replace { schema, partition, staged } => {

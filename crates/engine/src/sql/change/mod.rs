@@ -2,10 +2,16 @@
 //! is planned as any other. DataFusion's own DELETE and UPDATE change every row where a subquery
 //! stands in the condition, and do not heed LIMIT.
 
+mod assignment;
 mod delete;
+mod merge;
 mod query;
 mod truncate;
+mod update;
 
+pub(crate) use assignment::Assigned;
 pub(crate) use delete::{RowDelete, row_delete};
-pub(crate) use query::{TARGET, unwrapped};
+pub(crate) use merge::{Action, Clause, RowMerge, When, row_merge};
+pub(crate) use query::{TARGET, add_columns, unwrapped};
 pub(crate) use truncate::{Truncation, truncation};
+pub(crate) use update::{RowUpdate, row_update};

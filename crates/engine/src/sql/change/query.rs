@@ -19,6 +19,7 @@ pub(crate) const TARGET: &str = "\0t";
 /// The table that a statement changes, and the relation that stands for it in the query.
 pub(super) struct Target {
     pub table: ObjectName,
+    pub alias: Option<Ident>,
     pub relation: TableFactor,
 }
 
@@ -54,7 +55,7 @@ pub(super) fn target(factor: TableFactor, statement: &str) -> Result<Target> {
     }
     let relation = TableFactor::Table {
         name: ObjectName::from(vec![Ident::with_quote('"', TARGET)]),
-        alias,
+        alias: alias.clone(),
         args: None,
         with_hints: Vec::new(),
         version: None,
@@ -64,7 +65,7 @@ pub(super) fn target(factor: TableFactor, statement: &str) -> Result<Target> {
         sample: None,
         index_hints: Vec::new(),
     };
-    Ok(Target { table: name, relation })
+    Ok(Target { table: name, alias: alias.map(|alias| alias.name), relation })
 }
 
 /// The one table of a list that may hold several, joined with nothing.
@@ -83,8 +84,27 @@ pub(super) fn places() -> Vec<SelectItem> {
     [FILE, ROW].map(|name| SelectItem::UnnamedExpr(column(name))).into()
 }
 
-fn column(name: &str) -> Expr {
+/// A column that the statement makes itself, or that a scan adds.
+pub(super) fn column(name: &str) -> Expr {
     Expr::Identifier(Ident::with_quote('"', name))
+}
+
+/// A value that the change needs, under a name that nothing else has.
+pub(super) fn value(index: usize, expr: Expr) -> SelectItem {
+    SelectItem::ExprWithAlias { expr, alias: Ident::with_quote('"', format!("\0v{index}")) }
+}
+
+/// Adds columns of a relation to the select list of a query, each under a name that nothing else
+/// has.
+pub(crate) fn add_columns(query: &mut Query, relation: &Ident, columns: &[String], prefix: char) {
+    let SetExpr::Select(select) = &mut *query.body else { return };
+    for (index, name) in columns.iter().enumerate() {
+        let path = vec![relation.clone(), Ident::with_quote('"', name)];
+        select.projection.push(SelectItem::ExprWithAlias {
+            expr: Expr::CompoundIdentifier(path),
+            alias: Ident::with_quote('"', format!("\0{prefix}{index}")),
+        });
+    }
 }
 
 /// What a query is made of.
@@ -100,6 +120,13 @@ pub(super) struct Parts {
 
 /// A checked query, and the tables it names beside the one that is changed.
 pub(super) fn source(parts: Parts) -> Result<Source> {
+    let Source { query, mentions } = Source::new(Box::new(query(parts)))?;
+    let others = |mention: &Mention| mention.table.name != TARGET;
+    Ok(Source { query, mentions: mentions.into_iter().filter(others).collect() })
+}
+
+/// A query of a few parts.
+pub(super) fn query(parts: Parts) -> Query {
     let Parts { with, projection, from, selection, order_by, limit } = parts;
     let select = Select {
         select_token: AttachedToken::empty(),
@@ -134,7 +161,7 @@ pub(super) fn source(parts: Parts) -> Result<Source> {
         offset: None,
         limit_by: Vec::new(),
     });
-    let query = Query {
+    Query {
         with,
         body: Box::new(SetExpr::Select(Box::new(select))),
         order_by,
@@ -145,10 +172,7 @@ pub(super) fn source(parts: Parts) -> Result<Source> {
         settings: None,
         format_clause: None,
         pipe_operators: Vec::new(),
-    };
-    let Source { query, mentions } = Source::new(Box::new(query))?;
-    let others = |mention: &Mention| mention.table.name != TARGET;
-    Ok(Source { query, mentions: mentions.into_iter().filter(others).collect() })
+    }
 }
 
 /// The WITH that stands before a statement, which sqlparser reads as a query around it.

@@ -1,0 +1,239 @@
+//! MERGE.
+
+use datafusion::common::{
+    Column, DFSchemaRef, Result as PlanResult, plan_datafusion_err, plan_err,
+};
+use datafusion::logical_expr::{
+    Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, case, lit, when,
+};
+
+use super::rewrite::Kind;
+use super::target::{COMES, Columns};
+use crate::answer::Answer;
+use crate::error::{Error, Result};
+use crate::session::Session;
+use crate::sql::change::{Action, Clause, RowMerge, When, add_columns};
+
+/// The table property that says how concurrent changes are met.
+const ISOLATION: &str = "write.merge.isolation-level";
+
+/// The column with the number of the clause that a row falls to.
+const CLAUSE: &str = "\0a";
+
+impl Session {
+    /// MERGE.
+    pub(crate) async fn merge(&self, merge: RowMerge) -> Result<Answer> {
+        let RowMerge { table, alias, source_label, clauses, mut source, marked } = merge;
+        let target = self.begin_change(&table).await?;
+        let columns = target.columns(alias);
+        let values = Values::of(&clauses, &columns)?;
+        add_columns(&mut source.query, &columns.label, &columns.names, 'c');
+        if values.by_name {
+            add_columns(&mut source.query, &source_label, &columns.names, 's');
+        }
+        let run = self.run();
+        let found = self
+            .plan_change(&run, &target, source, move |plan| {
+                Join::of(plan, &clauses, &columns, &values, marked)?
+                    .rows(&clauses, &columns, &values)
+            })
+            .await?;
+        let message = format!("merge into {}", target.name);
+        let kind = Kind { message, isolation: ISOLATION, once: true };
+        Box::pin(self.rewrite(target, run, found, Vec::new(), kind)).await
+    }
+}
+
+/// Where a column of a new row comes from.
+#[derive(Debug, Clone, Copy)]
+enum From {
+    /// From a value that the clause gives, by its place among all that the clauses give.
+    Value(usize),
+    /// From the row that is there.
+    Kept,
+    /// From the source's column of the same name.
+    Source,
+    /// From nowhere: it is null.
+    Null,
+}
+
+/// What the clauses give, by their numbers.
+struct Values {
+    /// The place of each clause's condition among what the clauses give.
+    conditions: Vec<Option<usize>>,
+    /// Where the columns of each clause's new row come from; none where a row goes.
+    columns: Vec<Option<Vec<From>>>,
+    /// How many conditions and values there are.
+    count: usize,
+    /// Whether the source's columns are asked for by name.
+    by_name: bool,
+}
+
+impl Values {
+    fn of(clauses: &[Clause], columns: &Columns) -> Result<Self> {
+        let mut values =
+            Values { conditions: Vec::new(), columns: Vec::new(), count: 0, by_name: false };
+        for clause in clauses {
+            values.conditions.push(clause.condition.then_some(values.count));
+            values.count += usize::from(clause.condition);
+            let new = values.of_action(&clause.action, columns)?;
+            values.columns.push(new);
+        }
+        Ok(values)
+    }
+
+    fn of_action(&mut self, action: &Action, columns: &Columns) -> Result<Option<Vec<From>>> {
+        let width = columns.names.len();
+        let (assigned, others) = match action {
+            Action::Delete => return Ok(None),
+            Action::Update(None) | Action::InsertAll => {
+                self.by_name = true;
+                return Ok(Some(vec![From::Source; width]));
+            }
+            Action::Update(Some(assigned)) => (columns.find_all(assigned)?, From::Kept),
+            Action::Insert { columns: listed, values } if listed.is_empty() => {
+                if *values != width {
+                    return Err(Error::invalid(format!(
+                        "{values} values are given for {width} columns"
+                    )));
+                }
+                ((0..width).collect(), From::Null)
+            }
+            Action::Insert { columns: listed, .. } => (columns.find_all(listed)?, From::Null),
+        };
+        let mut new = vec![others; width];
+        for column in assigned {
+            new[column] = From::Value(self.count);
+            self.count += 1;
+        }
+        Ok(Some(new))
+    }
+}
+
+/// The join of the table and the source, with what its select list held.
+struct Join {
+    input: LogicalPlan,
+    file: Expr,
+    row: Expr,
+    /// The number of the clause that a row falls to, or null.
+    clause: Expr,
+    given: Vec<Expr>,
+    kept: Vec<Expr>,
+    source: Vec<Expr>,
+}
+
+impl Join {
+    /// Takes the query apart: values must be computed for those rows only that their clause takes.
+    fn of(
+        plan: LogicalPlan,
+        clauses: &[Clause],
+        columns: &Columns,
+        values: &Values,
+        marked: bool,
+    ) -> PlanResult<Self> {
+        let LogicalPlan::Projection(projection) = plan else {
+            return plan_err!("the source of MERGE cannot be joined");
+        };
+        let mut items = projection.expr.into_iter().map(Expr::unalias);
+        let mut next =
+            || items.next().ok_or_else(|| plan_datafusion_err!("a value of MERGE is missing"));
+        let (file, row) = (next()?, next()?);
+        let mark = if marked { Some(next()?) } else { None };
+        let width = columns.names.len();
+        let given = (0..values.count).map(|_| next()).collect::<PlanResult<Vec<_>>>()?;
+        let kept = (0..width).map(|_| next()).collect::<PlanResult<Vec<_>>>()?;
+        let named = if values.by_name { width } else { 0 };
+        let source = (0..named).map(|_| next()).collect::<PlanResult<Vec<_>>>()?;
+        let mut numbered: Vec<(Expr, Expr)> = Vec::new();
+        for (number, clause) in clauses.iter().enumerate() {
+            let mut takes = match (clause.when, &mark) {
+                (When::NotMatched, _) => file.clone().is_null(),
+                (When::Matched, None) => file.clone().is_not_null(),
+                (When::Matched, Some(mark)) => {
+                    file.clone().is_not_null().and(mark.clone().is_not_null())
+                }
+                (When::NotMatchedBySource, Some(mark)) => mark.clone().is_null(),
+                (When::NotMatchedBySource, None) => lit(false),
+            };
+            if let Some(condition) = values.conditions[number] {
+                takes = takes.and(given[condition].clone());
+            }
+            numbered.push((takes, lit(number as i32)));
+        }
+        let clause = cases(None, numbered)?;
+        let input = std::sync::Arc::unwrap_or_clone(projection.input);
+        Ok(Join { input, file, row, clause, given, kept, source })
+    }
+
+    /// The rows that a clause takes: where they lie, whether a new row comes, and that row.
+    fn rows(
+        self,
+        clauses: &[Clause],
+        columns: &Columns,
+        values: &Values,
+    ) -> PlanResult<LogicalPlan> {
+        let through = self.input.schema().columns().into_iter().map(Expr::Column);
+        let numbered = through.chain([self.clause.clone().alias(CLAUSE)]);
+        let clause = Expr::Column(Column::from_name(CLAUSE));
+        let joined = LogicalPlanBuilder::from(self.input.clone())
+            .project(numbered.collect::<Vec<_>>())?
+            .filter(clause.clone().is_not_null())?;
+        let mut exprs = vec![self.file.clone(), self.row.clone()];
+        let makes = |number: usize| values.columns[number].is_some();
+        let makers: Vec<Expr> =
+            (0..clauses.len()).filter(|n| makes(*n)).map(|n| lit(n as i32)).collect();
+        if !makers.is_empty() {
+            exprs.push(clause.clone().in_list(makers, false).alias(COMES));
+            let schema = joined.schema().clone();
+            for index in 0..columns.names.len() {
+                exprs.push(self.column(index, columns, values, &clause, &schema)?);
+            }
+        }
+        joined.project(exprs)?.build()
+    }
+
+    /// A column of the new rows, in the table's type.
+    fn column(
+        &self,
+        index: usize,
+        columns: &Columns,
+        values: &Values,
+        clause: &Expr,
+        schema: &DFSchemaRef,
+    ) -> PlanResult<Expr> {
+        let field = columns.schema.field(index);
+        let mut choices = Vec::new();
+        for (number, new) in values.columns.iter().enumerate() {
+            let value = match new.as_ref().map(|new| new[index]) {
+                None | Some(From::Null) => continue,
+                Some(From::Value(place)) => &self.given[place],
+                Some(From::Kept) => &self.kept[index],
+                Some(From::Source) => &self.source[index],
+            };
+            let value = value.clone().cast_to(field.data_type(), schema)?;
+            choices.push((lit(number as i32), value));
+        }
+        let value = if choices.is_empty() {
+            lit(datafusion::common::ScalarValue::Null).cast_to(field.data_type(), schema)?
+        } else {
+            cases(Some(clause.clone()), choices)?
+        };
+        Ok(value.alias(field.name()))
+    }
+}
+
+/// `CASE [of] WHEN … THEN … END`.
+fn cases(of: Option<Expr>, choices: Vec<(Expr, Expr)>) -> PlanResult<Expr> {
+    let mut choices = choices.into_iter();
+    let Some((first, value)) = choices.next() else {
+        return plan_err!("MERGE has no clause");
+    };
+    let mut builder = match of {
+        Some(of) => case(of).when(first, value),
+        None => when(first, value),
+    };
+    for (choice, value) in choices {
+        builder = builder.when(choice, value);
+    }
+    builder.end()
+}

@@ -1,0 +1,142 @@
+//! How the rows that a query found are changed: the files they lie in are written anew without them,
+//! with what they became.
+
+use std::sync::Arc;
+
+use arrow::array::{AsArray, RecordBatch};
+use arrow::compute::filter_record_batch;
+use arrow::datatypes::{Schema, SchemaRef};
+use arrow::error::ArrowError;
+use futures::{StreamExt, TryStreamExt, stream};
+use headwater_lake::BatchStream;
+use headwater_model::Fault;
+use headwater_tables::Rewrite;
+use parking_lot::Mutex;
+
+use super::places::Places;
+use super::target::{FoundRows, Target};
+use crate::answer::Answer;
+use crate::drive::Running;
+use crate::error::{Error, Result};
+use crate::planning_error::Limits;
+use crate::scan::{plain_batch, plain_schema};
+use crate::session::{Run, Session};
+use crate::write::{Kept, first};
+
+/// What a change is, beside its query.
+pub(super) struct Kind {
+    /// The message of the commit.
+    pub message: String,
+    /// The table property that says how concurrent changes are met.
+    pub isolation: &'static str,
+    /// Whether a row may be found only once.
+    pub once: bool,
+}
+
+/// The columns before those of new rows: the file, the row, and whether a new row comes.
+const COLUMNS_BEFORE: usize = 3;
+
+impl Session {
+    /// Carries a change out: the answer of the query is where the rows lie that go and, after that,
+    /// whether a new row comes, and the new row. Files in `whole` go unread.
+    pub(super) async fn rewrite(
+        &self,
+        mut target: Target,
+        run: Run,
+        found: FoundRows,
+        whole: Vec<usize>,
+        kind: Kind,
+    ) -> Result<Answer> {
+        let (metrics, limits) = (Arc::clone(&run.metrics), run.limits);
+        let unseen = target.unseen(&found, kind.isolation, &run);
+        let files = target.plan.files();
+        let whole_rows: u64 = whole.iter().map(|file| files[*file].rows).sum();
+        let running = self.start(run, found.plan).await?;
+        let places = Arc::new(Mutex::new(Places::default()));
+        let kept = Kept::default();
+        let taking = Taking {
+            places: Arc::clone(&places),
+            kept: Arc::clone(&kept),
+            limits,
+            table: target.name.to_string(),
+            once: kind.once,
+        };
+        let rows = taking.new_rows(running).chain(self.rest(&target, Arc::clone(&places)));
+        let staged = target.transaction.write_rows(&target.name, rows.boxed()).await;
+        let staged = staged.map_err(|error| first(&kept, error))?;
+        let places = std::mem::take(&mut *places.lock());
+        let count = whole_rows + places.count;
+        if count > 0 {
+            let removed = whole.into_iter().chain(places.rows.into_keys());
+            let removed = removed.map(|file| Arc::clone(&target.plan.files()[file])).collect();
+            let rewrite = Rewrite { seen: target.plan.clone(), removed, staged, unseen };
+            target.transaction.rewrite(&target.name, rewrite).await?;
+        }
+        self.finish_with(target.transaction, &kind.message, count, &metrics).await
+    }
+
+    /// The rows that stay in files of which others go, known once all places are.
+    fn rest(&self, target: &Target, places: Arc<Mutex<Places>>) -> BatchStream {
+        let tables = self.engine.lake().tables().clone();
+        let (table, plan) = (target.table.clone(), target.plan.clone());
+        let rest = stream::once(async move {
+            let places = places.lock();
+            let files = places.rows.iter().filter_map(|(number, rows)| {
+                let file = &plan.files()[*number];
+                (rows.len() < file.rows).then(|| (Arc::clone(file), rows.clone()))
+            });
+            tables.read_rest(&table, files.collect())
+        });
+        rest.flatten().boxed()
+    }
+}
+
+/// Takes the answer of a change's query apart.
+struct Taking {
+    places: Arc<Mutex<Places>>,
+    kept: Kept,
+    limits: Limits,
+    table: String,
+    once: bool,
+}
+
+impl Taking {
+    /// The new rows of the answer; where rows lie is noted on the way.
+    fn new_rows(self, running: Running) -> BatchStream {
+        let fields = running.schema.fields().iter().skip(COLUMNS_BEFORE).cloned();
+        let schema = plain_schema(&Schema::new(fields.collect::<Vec<_>>()));
+        let rows = running.stream.map(move |batch| {
+            let taken = batch
+                .map_err(|error| self.limits.explain(&error))
+                .and_then(|batch| self.take(&batch, &schema));
+            taken.map_err(|error| {
+                let problem = error.to_problem();
+                self.kept.lock().get_or_insert(error);
+                ArrowError::ExternalError(Box::new(problem))
+            })
+        });
+        rows.try_filter_map(|rows| futures::future::ready(Ok(rows))).boxed()
+    }
+
+    fn take(&self, batch: &RecordBatch, schema: &SchemaRef) -> Result<Option<RecordBatch>> {
+        let once = self.places.lock().add(batch)?;
+        if self.once && !once {
+            return Err(Error::MatchedTwice { table: self.table.clone() });
+        }
+        if batch.num_columns() < COLUMNS_BEFORE {
+            return Ok(None);
+        }
+        let comes = batch.column(COLUMNS_BEFORE - 1);
+        let unmarked = || Error::Internal { message: "a row neither comes nor goes".to_owned() };
+        let comes = comes.as_boolean_opt().ok_or_else(unmarked)?;
+        let columns: Vec<usize> = (COLUMNS_BEFORE..batch.num_columns()).collect();
+        let failed = |error: ArrowError| self.limits.explain(&error.into());
+        let rows = batch.project(&columns).map_err(failed)?;
+        let rows = if comes.true_count() == comes.len() {
+            rows
+        } else {
+            filter_record_batch(&rows, comes).map_err(failed)?
+        };
+        Ok(Some(plain_batch(&rows, schema).map_err(failed)?))
+    }
+}

@@ -1,0 +1,47 @@
+//! UPDATE.
+
+use datafusion::common::{Column, Result as PlanResult};
+use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, lit};
+
+use super::rewrite::Kind;
+use super::target::{COMES, Columns};
+use crate::answer::Answer;
+use crate::error::Result;
+use crate::scan::places::{FILE, ROW};
+use crate::session::Session;
+use crate::sql::change::{RowUpdate, add_columns};
+
+/// The table property that says how concurrent changes are met.
+const ISOLATION: &str = "write.update.isolation-level";
+
+impl Session {
+    /// UPDATE.
+    pub(crate) async fn update(&self, update: RowUpdate) -> Result<Answer> {
+        let RowUpdate { table, alias, columns: assigned, mut source } = update;
+        let target = self.begin_change(&table).await?;
+        let columns = target.columns(alias);
+        let assigned = columns.find_all(&assigned)?;
+        add_columns(&mut source.query, &columns.label, &columns.names, 'c');
+        let run = self.run();
+        let found = self
+            .plan_change(&run, &target, source, move |plan| new_rows(plan, &columns, &assigned))
+            .await?;
+        let message = format!("update {}", target.name);
+        let kind = Kind { message, isolation: ISOLATION, once: true };
+        Box::pin(self.rewrite(target, run, found, Vec::new(), kind)).await
+    }
+}
+
+/// The rows as they are to be, in the table's types, behind where they lie.
+fn new_rows(plan: LogicalPlan, columns: &Columns, assigned: &[usize]) -> PlanResult<LogicalPlan> {
+    let named = |name: String| Expr::Column(Column::from_name(name));
+    let mut exprs = vec![named(FILE.to_owned()), named(ROW.to_owned()), lit(true).alias(COMES)];
+    for (index, field) in columns.schema.fields().iter().enumerate() {
+        let value = match assigned.iter().position(|column| *column == index) {
+            Some(value) => named(format!("\0v{value}")),
+            None => named(format!("\0c{index}")),
+        };
+        exprs.push(value.cast_to(field.data_type(), plan.schema())?.alias(field.name()));
+    }
+    LogicalPlanBuilder::from(plan).project(exprs)?.build()
+}
