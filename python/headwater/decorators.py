@@ -28,6 +28,7 @@ def model(
     materialization: Literal["none", "replace", "append"] = "none",
     columns: Iterable[str] | None = None,
     partition_by: str | Iterable[str] | None = None,
+    adopt: bool = False,
     network: bool = False,
     memory: str | int | None = None,
     timeout: str | float | None = None,
@@ -37,8 +38,9 @@ def model(
     `name` is the model's name, the function's where nothing is said. `materialization` says what
     becomes of the output: `none`, only for its children; `replace`, the table's whole content;
     `append`, added to the table. `columns` are the output's columns, checked after the function ran.
-    `partition_by` is `column` or `day(column)`, or a list of those, for the table. `network` lets the
-    function reach the network. `memory` is the most it may hold, `"512MiB"` or a number of bytes, and
+    `partition_by` is `column` or `day(column)`, or a list of those, for the table. `adopt` lets the
+    model write over a table that no model of its project made. `network` lets the function reach the
+    network. `memory` is the most it may hold, `"512MiB"` or a number of bytes, and
     `timeout` the longest it may take, `"1min"` or a number of seconds; the project's where nothing is
     said.
 
@@ -50,6 +52,7 @@ def model(
         "materialization": _check_materialization(materialization),
         "columns": None if columns is None else check_columns(columns),
         "partition_by": None if partition_by is None else _check_partition(partition_by),
+        "adopt": _check_flag(adopt, "adopt"),
         "network": _check_flag(network, "network"),
         "memory": _check_measure(memory, "memory", BYTE_UNITS, "512MiB"),
         "timeout": _check_measure(timeout, "timeout", TIME_UNITS, "1min"),

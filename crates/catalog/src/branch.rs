@@ -142,6 +142,18 @@ impl Catalog {
         self.change_branch(name, "deleted", |_| None).await.map(drop)
     }
 
+    /// What deletes a branch together with something else, as part of a batch that fails where the
+    /// branch has moved by then; none where it is not at this commit even now.
+    pub async fn closing(&self, name: &str, head: CommitId) -> Result<Option<RefChange>> {
+        let (record, bytes) = self.branch_record(name).await?;
+        let expected = Expected::Value(bytes);
+        Ok((record.commit == head).then(|| RefChange {
+            name: branch_ref(name),
+            expected,
+            value: None,
+        }))
+    }
+
     /// Renames a branch.
     pub async fn rename_branch(&self, from: &str, to: &str) -> Result<Branch> {
         refuse_main(from, "renamed")?;

@@ -36,4 +36,5 @@ pub use options::{EngineOptions, SessionOptions};
 pub use parameters::{placeholders, substitute};
 pub use parents::{TableRef, parents};
 pub use session::Session;
+pub use sql::check_condition;
 pub use system::SystemTable;

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use headwater_model::LogStream;
+use headwater_model::{LogStream, Usage};
 use tokio::sync::{Semaphore, SemaphorePermit, mpsc};
 use tokio_util::sync::CancellationToken;
 
@@ -97,6 +97,12 @@ impl Functions {
         warnings
     }
 
+    /// Refuses an environment that cannot be made here: a Python that the machine does not have, a
+    /// requirement that is none. Nothing is started and nothing fetched.
+    pub fn check_environment(&self, spec: &EnvironmentSpec) -> Result<()> {
+        self.0.environments.check(spec)
+    }
+
     /// The environment for a set of packages, made where it is not there yet.
     pub async fn environment(
         &self,
@@ -114,25 +120,40 @@ impl Functions {
         invocation: Invocation,
         sink: mpsc::Sender<FunctionEvent>,
         cancelled: CancellationToken,
-    ) -> Result<Outcome> {
+    ) -> Outcome {
         let queued = Instant::now();
         let turn = tokio::select! {
-            turn = self.turn(&invocation) => turn?,
+            turn = self.turn(&invocation) => turn,
             () = cancelled.cancelled() => {
-                return Err(Error::Cancelled { label: invocation.label });
+                Err(Error::Cancelled { label: invocation.label.clone() })
             }
         };
         let queue_ms = queued.elapsed().as_millis() as u64;
+        let outcome = match turn {
+            Ok(_turn) => self.run_in_turn(&invocation, &sink, &cancelled).await,
+            Err(error) => Err(error),
+        };
+        match outcome {
+            Ok(outcome) => Outcome { queue_ms, ..outcome },
+            Err(error) => {
+                Outcome { returned: Err(error), usage: Usage::default(), queue_ms, cold: false }
+            }
+        }
+    }
+
+    async fn run_in_turn(
+        &self,
+        invocation: &Invocation,
+        sink: &mpsc::Sender<FunctionEvent>,
+        cancelled: &CancellationToken,
+    ) -> Result<Outcome> {
         let origin = tokio::select! {
-            origin = self.origin(&invocation) => origin?,
+            origin = self.origin(invocation) => origin?,
             () = cancelled.cancelled() => {
-                return Err(Error::Cancelled { label: invocation.label });
+                return Err(Error::Cancelled { label: invocation.label.clone() });
             }
         };
-        let mut outcome = self.run(origin, &invocation, &sink, &cancelled).await?;
-        drop(turn);
-        outcome.queue_ms = queue_ms;
-        Ok(outcome)
+        self.run(origin, invocation, sink, cancelled).await
     }
 
     /// Runs a function in an instance from this origin, or in a fresh one where a zygote cannot be

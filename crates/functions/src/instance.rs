@@ -95,7 +95,8 @@ impl Instance {
         Ok(Instance { invocation, running, cloned, started, said, printed, over })
     }
 
-    /// Waits for the process to end, and ends it where it must not go on.
+    /// Waits for the process to end, and ends it where it must not go on. What it took is told
+    /// whatever came of it; an error means that nobody knows.
     pub(crate) async fn finish(mut self, cancelled: CancellationToken) -> Result<Outcome> {
         let limit = tokio::time::sleep(self.invocation.limits.timeout);
         let early = tokio::select! {
@@ -123,7 +124,7 @@ impl Instance {
         {
             return Err(Error::NotCloned { reason: format!("cannot {step}: {error}") });
         }
-        let returned = conclude(&self.invocation, ended, stopped, said)?;
+        let returned = conclude(&self.invocation, ended, stopped, said);
         Ok(Outcome { returned, usage, queue_ms: 0, cold: true })
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use headwater_model::{LogStream, Usage};
 use serde_json::Value;
 
-use crate::{Environment, SharedTable};
+use crate::{Environment, Result, SharedTable};
 
 /// One call of one function.
 #[derive(Debug, Clone)]
@@ -98,12 +98,12 @@ pub enum FunctionEvent {
     },
 }
 
-/// How a call ended well.
-#[derive(Debug, Clone)]
+/// How a call ended. What it took is told whether it went well or not.
+#[derive(Debug)]
 pub struct Outcome {
-    /// What the function returned.
-    pub returned: Returned,
-    /// What it took: wall, CPU and memory.
+    /// What the function returned, or why it did not.
+    pub returned: Result<Returned>,
+    /// What it took: wall, CPU and memory; nothing where it never began.
     pub usage: Usage,
     /// Milliseconds it waited for its turn.
     pub queue_ms: u64,

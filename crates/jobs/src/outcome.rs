@@ -34,6 +34,10 @@ pub(crate) fn settle(job: &mut Job, result: Result<Value, Problem>, stop: Option
 }
 
 fn stopped(code: ErrorCode, message: &str, problem: Problem) -> Problem {
+    // Work that says itself that it was stopped knows what that means for whoever asked for it.
+    if problem.code == code {
+        return problem;
+    }
     let mut stopped = Problem::new(code, message);
     if !matches!(problem.code, ErrorCode::Cancelled | ErrorCode::Interrupted) {
         stopped.causes.push(problem.message);

@@ -8,11 +8,13 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use headwater_engine::{Engine, Session, SessionOptions, substitute};
+use headwater_functions::EnvironmentSpec;
 use headwater_model::{ErrorCode, Fault};
+use headwater_tables::Tables;
 
 use crate::plan::{Plan, sql_error};
-use crate::step::{Body, Input, Materialization, Step};
-use crate::{Error, Result, suggest};
+use crate::step::{Body, Function, Input, Materialization, Step};
+use crate::{Error, Location, Result, Runner, fingerprint, suggest};
 
 /// What is known of the columns of a step's output.
 #[derive(Debug, Clone, Default)]
@@ -56,10 +58,10 @@ impl Columns {
 
 impl Plan {
     /// Checks every step that runs against the columns it reads, parents first.
-    pub(crate) async fn check(&mut self, engine: &Engine) -> Result<()> {
+    pub(crate) async fn check(&mut self, runner: &Runner) -> Result<()> {
         for index in self.graph.order.clone() {
             let columns = match self.steps[index].reason {
-                Some(_) => self.check_step(engine, index).await?,
+                Some(_) => self.check_step(runner, index).await?,
                 // What is unchanged was checked when it ran.
                 None => self.table_columns(index),
             };
@@ -73,7 +75,8 @@ impl Plan {
         table.map_or(Columns::Unknown, |table| Columns::Typed(table.schema()))
     }
 
-    async fn check_step(&self, engine: &Engine, index: usize) -> Result<Columns> {
+    async fn check_step(&self, runner: &Runner, index: usize) -> Result<Columns> {
+        let engine = &runner.engine;
         let step = &self.project.steps[index];
         let inputs: Vec<Columns> =
             (0..step.inputs.len()).map(|input| self.input_columns(index, input)).collect();
@@ -82,14 +85,32 @@ impl Plan {
         }
         let given = match &step.body {
             Body::Sql(sql) => self.check_query(engine, step, sql, &step.inputs, &inputs).await?,
-            Body::Python(_) => {
+            Body::Python(function) => {
+                self.check_environment(runner, step, function)?;
                 for (input, columns) in step.inputs.iter().zip(&inputs) {
                     self.check_filter(engine, step, input, columns).await?;
                 }
                 step.columns.clone().map_or(Columns::Unknown, Columns::Names)
             }
         };
+        check_output(step, &given)?;
         Ok(self.with_table(index, given))
+    }
+
+    /// The Python and the packages that a function asks for can be had here.
+    fn check_environment(&self, runner: &Runner, step: &Step, function: &Function) -> Result<()> {
+        let defaults = &self.project.defaults;
+        let (python, packages) = fingerprint::environment(defaults, function);
+        let spec = EnvironmentSpec { python, packages };
+        runner.functions.check_environment(&spec).map_err(|error| {
+            let default = defaults.python_at.clone().filter(|_| function.python.is_none());
+            let at = function.python_at.clone().or(default);
+            Error::Environment {
+                step: step.name.clone(),
+                at: at.unwrap_or_else(|| step.at.clone()),
+                problem: Box::new(error.to_problem()),
+            }
+        })
     }
 
     fn input_columns(&self, index: usize, input: usize) -> Columns {
@@ -206,6 +227,47 @@ impl Plan {
             format!("{}.{}", table.namespace, table.name)
         }
     }
+}
+
+/// The columns that a model declares are those it gives.
+pub(crate) fn check_declared(step: &Step, given: &[&str]) -> Result<()> {
+    let Some(declared) = &step.columns else { return Ok(()) };
+    let missing = declared.iter().filter(|name| !given.contains(&name.as_str()));
+    let missing: Vec<String> = missing.map(|name| format!("`{name}` is missing")).collect();
+    let more = given.iter().filter(|name| !declared.iter().any(|known| known == *name));
+    let more: Vec<String> = more.map(|name| format!("`{name}` is not declared")).collect();
+    let difference = [missing, more].concat().join(", ");
+    if difference.is_empty() {
+        return Ok(());
+    }
+    Err(Error::DeclaredColumns { step: step.name.clone(), at: step.at.clone(), difference })
+}
+
+/// A table can be made of the columns that a model gives, as far as these are known.
+fn check_output(step: &Step, columns: &Columns) -> Result<()> {
+    let Some(known) = columns.names() else { return Ok(()) };
+    check_declared(step, &known)?;
+    if !step.is_materialized() {
+        return Ok(());
+    }
+    for field in &step.partition_by {
+        if !known.iter().any(|name| name.eq_ignore_ascii_case(&field.column)) {
+            let message = format!(
+                "`{}` is partitioned by `{field}`, and gives no column `{}`",
+                step.name, field.column
+            );
+            let hint = suggest::hint(&field.column, known, "columns");
+            return Err(Error::invalid(step.partition_at.clone(), message, hint));
+        }
+    }
+    let Columns::Typed(schema) = columns else { return Ok(()) };
+    let refused = |at: &Location, error: headwater_tables::Error| Error::Invalid {
+        at: at.clone(),
+        message: format!("the table of `{}` cannot be made: {error}", step.name),
+        hint: error.hint(),
+    };
+    Tables::check(schema, &[]).map_err(|error| refused(&step.at, error))?;
+    Tables::check(schema, &step.partition_by).map_err(|error| refused(&step.partition_at, error))
 }
 
 /// The columns that a Python step asks for must be there.

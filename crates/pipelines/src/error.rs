@@ -77,6 +77,31 @@ pub enum Error {
         nearest: Option<String>,
     },
 
+    /// A model's table is there already, and no model of its project made it.
+    #[error("model `{step}` would write to a table that {} ({at})", owner_text(project.as_deref(), reference))]
+    NotOwned {
+        /// The model.
+        step: String,
+        /// Where it is defined.
+        at: Location,
+        /// The ref at which the table is there.
+        reference: String,
+        /// The project whose model made it, if one did.
+        project: Option<String>,
+    },
+
+    /// The environment that a function asks for cannot be made here.
+    #[error("`{step}` cannot have the Python or packages it asks for ({at})")]
+    Environment {
+        /// The step.
+        step: String,
+        /// Where they are asked for.
+        at: Location,
+        /// Why not.
+        #[source]
+        problem: Box<Problem>,
+    },
+
     /// A step wants a column that its input does not have.
     #[error("`{step}` reads column `{column}`, which `{table}` does not have ({at})")]
     ColumnMissing {
@@ -159,7 +184,7 @@ pub enum Error {
     Run {
         /// The branch it was asked for on.
         target: String,
-        /// The branch it worked on, where it got that far.
+        /// The branch it worked on, where it wrote anything there.
         branch: Option<String>,
         /// Every failure, in the order they happened.
         failures: Vec<Problem>,
@@ -170,6 +195,19 @@ pub enum Error {
     Cancelled {
         /// The branch it was asked for on.
         target: String,
+        /// The branch it worked on, where it wrote anything there.
+        branch: Option<String>,
+    },
+
+    /// Somebody else committed to the branch that the run worked on.
+    #[error(
+        "somebody else wrote to `{branch}` while the run worked there; `{target}` is unchanged"
+    )]
+    BranchMoved {
+        /// The branch it was asked for on.
+        target: String,
+        /// The branch it worked on, kept for reading.
+        branch: String,
     },
 
     /// The tables that the run wrote were changed on its target meanwhile.
@@ -218,8 +256,10 @@ impl Fault for Error {
             | Error::Duplicate { .. }
             | Error::Cycle { .. } => ErrorCode::InvalidProject,
             Error::Sql { problem, .. }
+            | Error::Environment { problem, .. }
             | Error::StepFailed { problem, .. }
             | Error::Other(problem) => problem.code,
+            Error::NotOwned { .. } => ErrorCode::AlreadyExists,
             Error::TableMissing { .. } => ErrorCode::TableNotFound,
             Error::ColumnMissing { .. } => ErrorCode::ColumnNotFound,
             Error::Parameter { .. } | Error::NotABranch { .. } => ErrorCode::InvalidArgument,
@@ -228,6 +268,7 @@ impl Fault for Error {
             Error::TimeLimit { .. } => ErrorCode::TimeLimit,
             Error::Run { failures, .. } => run_code(failures),
             Error::Cancelled { .. } => ErrorCode::Cancelled,
+            Error::BranchMoved { .. } => ErrorCode::CommitConflict,
             Error::Conflict { .. } => ErrorCode::MergeConflict,
         }
     }
@@ -243,7 +284,14 @@ impl Fault for Error {
             Error::Sql { problem, .. } => Some(problem.hint.clone().unwrap_or_else(|| {
                 "Mend the query; `headwater table get TABLE` lists a table's columns.".to_owned()
             })),
-            Error::StepFailed { problem, .. } | Error::Other(problem) => problem.hint.clone(),
+            Error::Environment { problem, .. }
+            | Error::StepFailed { problem, .. }
+            | Error::Other(problem) => problem.hint.clone(),
+            Error::NotOwned { .. } => Some(
+                "Rename the model, drop the table, or set `adopt = true` on the model to take the \
+                 table over."
+                    .into(),
+            ),
             Error::TableMissing { nearest, .. } => Some(match nearest {
                 Some(name) => format!("Did you mean `{name}`?"),
                 None => "Import the table first, or add a model of that name.".into(),
@@ -256,7 +304,10 @@ impl Fault for Error {
             }
             Error::TimeLimit { .. } => Some("Raise `timeout` at the head of the model.".into()),
             Error::Run { branch, failures, .. } => run_hint(branch.as_deref(), failures),
-            Error::Cancelled { .. } => None,
+            Error::Cancelled { branch, .. } => branch.as_deref().map(where_to_read),
+            Error::BranchMoved { .. } => {
+                Some("Run again, and write to another branch than the run's.".into())
+            }
             Error::Conflict { .. } => Some("Run again: the new state will be read.".into()),
         }
     }
@@ -271,6 +322,8 @@ impl Fault for Error {
             }
             Error::Sql { step, at, .. }
             | Error::TableMissing { step, at, .. }
+            | Error::NotOwned { step, at, .. }
+            | Error::Environment { step, at, .. }
             | Error::ColumnMissing { step, at, .. }
             | Error::DeclaredColumns { step, at, .. }
             | Error::TimeLimit { step, at, .. }
@@ -290,6 +343,14 @@ impl Fault for Error {
                 put("run_branch", json!(branch));
                 put("failures", json!(failures));
             }
+            Error::Cancelled { target, branch } => {
+                put("target", json!(target));
+                put("run_branch", json!(branch));
+            }
+            Error::BranchMoved { target, branch } => {
+                put("target", json!(target));
+                put("run_branch", json!(branch));
+            }
             Error::Conflict { target, branch, tables } => {
                 put("target", json!(target));
                 put("run_branch", json!(branch));
@@ -306,6 +367,7 @@ impl Fault for Error {
         let causes = match self {
             Error::Run { failures, .. } => run_causes(failures),
             Error::Sql { problem, .. }
+            | Error::Environment { problem, .. }
             | Error::StepFailed { problem, .. }
             | Error::ExpectationFailed { problem: Some(problem), .. } => with_causes(problem),
             Error::Other(problem) => problem.causes.clone(),
@@ -313,6 +375,13 @@ impl Fault for Error {
         };
         let (code, message) = (self.code(), self.to_string());
         Problem { code, message, causes, hint: self.hint(), context: self.context() }
+    }
+}
+
+fn owner_text(project: Option<&str>, reference: &str) -> String {
+    match project {
+        Some(project) => format!("project `{project}` made at `{reference}`"),
+        None => format!("no model made, and that is there at `{reference}` already"),
     }
 }
 
@@ -350,12 +419,16 @@ fn run_code(failures: &[Problem]) -> ErrorCode {
     }
 }
 
+fn where_to_read(branch: &str) -> String {
+    format!("What it wrote can be read on `{branch}`.")
+}
+
 fn run_hint(branch: Option<&str>, failures: &[Problem]) -> Option<String> {
     let own = match failures {
         [one] => one.hint.clone(),
         _ => None,
     };
-    let read = branch.map(|branch| format!("What it wrote can be read on `{branch}`."));
+    let read = branch.map(where_to_read);
     match (own, read) {
         (Some(own), Some(read)) => {
             let end = if own.ends_with(['.', '?', '!']) { "" } else { "." };

@@ -4,7 +4,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use arrow::datatypes::SchemaRef;
-use headwater_engine::Engine;
 use headwater_lake::View;
 use headwater_model::{Fault, PlannedStep, RefSpec, RunPlan, SYSTEM_NAMESPACE, TableName};
 use headwater_tables::Table;
@@ -14,13 +13,16 @@ use crate::columns::Columns;
 use crate::graph::Graph;
 use crate::source::SourceText;
 use crate::step::{Body, Input, Materialization, Step};
-use crate::{Error, Project, Result, fingerprint, suggest};
+use crate::{Error, Project, Result, Runner, fingerprint, suggest};
 
 /// The snapshot property that holds the whole fingerprint of the model that wrote it.
 pub(crate) const FINGERPRINT: &str = "headwater.fingerprint";
 
 /// The snapshot property that holds the fingerprint of the model's code alone.
 pub(crate) const FINGERPRINT_CODE: &str = "headwater.fingerprint.code";
+
+/// The snapshot and table property that holds the name of the project whose model made the table.
+pub(crate) const PROJECT: &str = "headwater.project";
 
 /// Everything a run needs to know before it begins.
 pub(crate) struct Plan {
@@ -61,7 +63,7 @@ pub(crate) struct PlanOptions {
 impl Plan {
     /// Plans a project at a view of the lake.
     pub async fn new(
-        engine: &Engine,
+        runner: &Runner,
         project: Project,
         view: View,
         values: BTreeMap<String, Value>,
@@ -75,7 +77,7 @@ impl Plan {
             plan.steps[index].reason = plan.own_reason(index, options).await?;
         }
         plan.keep_parents();
-        plan.check(engine).await?;
+        plan.check(runner).await?;
         Ok(plan)
     }
 
@@ -97,8 +99,25 @@ impl Plan {
             let (namespace, name) = (&step.table.namespace, &step.table.name);
             let table = self.view.find(namespace, name).await;
             found.table = table.map_err(|error| Error::other(&error))?.map(|(_, table)| table);
+            self.check_owner(step, found.table.as_ref())?;
         }
         Ok(found)
+    }
+
+    /// A model writes to a table that a model of its project made, and to another only where it
+    /// says so.
+    fn check_owner(&self, step: &Step, table: Option<&Table>) -> Result<()> {
+        let Some(table) = table.filter(|_| !step.adopt) else { return Ok(()) };
+        let owner = owner(table);
+        if owner.as_ref().is_some_and(|owner| owner.is(&self.project.name)) {
+            return Ok(());
+        }
+        Err(Error::NotOwned {
+            step: step.name.clone(),
+            at: step.at.clone(),
+            reference: self.view.spec().to_string(),
+            project: owner.and_then(|owner| owner.0),
+        })
     }
 
     /// What tells a model's output from any other: its fingerprint. A table that is appended to
@@ -200,6 +219,24 @@ impl Plan {
             reason: plan.reason.map(str::to_owned),
         }
     }
+}
+
+/// Whose models write a table: a project's, or those of one that left no name.
+struct Owner(Option<String>);
+
+impl Owner {
+    fn is(&self, project: &str) -> bool {
+        self.0.as_ref().is_none_or(|owner| owner == project)
+    }
+}
+
+/// Who owns a table; none where no model ever wrote it. The last model that wrote it tells, or else
+/// the one that made it; before projects left their name there, models only left a fingerprint.
+fn owner(table: &Table) -> Option<Owner> {
+    let last = table.summary_history(PROJECT).into_iter().next();
+    let project = last.or_else(|| table.properties().get(PROJECT).cloned());
+    let written = project.is_some() || !table.summary_history(FINGERPRINT).is_empty();
+    written.then_some(Owner(project))
 }
 
 /// A SQL model's error at its place in the file.

@@ -13,7 +13,7 @@ use headwater_model::{
     CommitId, Event, JobId, MergeOutcome, MergeRequest, PROPERTY_EVENT, PROPERTY_JOB, RefSpec,
     RunPlan, RunReport, RunRequest, StepReport, StepStatus, Usage,
 };
-use headwater_store::{Batch, Unique};
+use headwater_store::{Batch, RefChange, Unique};
 
 use crate::plan::{self, Plan, PlanOptions};
 use crate::run::{Finished, Run};
@@ -60,14 +60,20 @@ impl Runner {
         let view = self.lake().view(&reference).await.map_err(|error| Error::other(&error))?;
         plan::branch_of(&view, &reference)?;
         let options = PlanOptions { no_cache: request.no_cache };
-        Plan::new(&self.engine, project, view, values, options).await
+        Plan::new(self, project, view, values, options).await
     }
 
     /// Runs a project within a job. A failure leaves the target as it was, and the run's own branch
     /// for reading, marked so that it cannot be merged unchecked.
     pub async fn run(&self, request: RunRequest, context: JobContext) -> Result<RunReport> {
-        let plan = Arc::new(self.make_plan(&request).await?);
         let reference = request.reference.clone().unwrap_or_else(RefSpec::main);
+        let stopped = context.cancelled();
+        let plan = tokio::select! {
+            plan = Box::pin(self.make_plan(&request)) => Arc::new(plan?),
+            () = stopped.cancelled() => {
+                return Err(Error::Cancelled { target: reference.to_string(), branch: None });
+            }
+        };
         let target = plan::branch_of(&plan.view, &reference)?;
         let work = Work { target, branch: run_branch(context.id()), request, context };
         if plan.has_work() {
@@ -92,55 +98,104 @@ impl Runner {
             .create_branch_with(&work.branch, &from, options)
             .await
             .map_err(|error| Error::other(&error))?;
-        self.create_namespaces(plan, work).await?;
+        let ran = Box::pin(self.run_there(plan, work)).await;
+        if ran.is_err() {
+            self.forget_empty(plan.view.commit(), &work.branch).await;
+        }
+        ran
+    }
+
+    async fn run_there(&self, plan: &Arc<Plan>, work: &Work) -> Result<RunReport> {
         let strict = work.request.strict.unwrap_or(true);
         let run = Run::new(self, Arc::clone(plan), &work.branch, strict, &work.context);
+        run.note_commit(self.create_namespaces(plan, work).await?);
         let finished = run.execute().await;
-        let (author, context) = (work.author(), &work.context);
-        if context.cancelled().is_cancelled() {
-            return Err(Error::Cancelled { target: work.target.clone() });
+        let (target, start) = (work.target.clone(), plan.view.commit());
+        if work.context.cancelled().is_cancelled() {
+            let branch = self.wrote(start, &work.branch).await?;
+            return Err(Error::Cancelled { target, branch });
         }
         if !finished.failures.is_empty() {
-            return Err(Error::Run {
-                target: work.target.clone(),
-                branch: Some(work.branch.clone()),
-                failures: finished.failures,
-            });
+            let branch = self.wrote(start, &work.branch).await?;
+            return Err(Error::Run { target, branch, failures: finished.failures });
         }
-        let (commit, tables) = self.merge(plan, work, &author, &finished).await?;
-        // The run is merged; a branch that stays behind is no reason to call it failed.
-        if let Err(error) = catalog.delete_branch(&work.branch).await {
-            tracing::warn!("the branch `{}` of a merged run stays behind: {error}", work.branch);
-        }
+        let (commit, tables) = self.merge(plan, work, &run, &finished).await?;
         Ok(work.report(plan, finished.reports, commit, tables))
     }
 
-    /// Merges the run's branch into its target, with all that stands or falls with it.
+    /// The run's branch, where its tables are not those it began with.
+    async fn wrote(&self, start: CommitId, branch: &str) -> Result<Option<String>> {
+        let catalog = self.lake().catalog();
+        let head = catalog.branch(branch).await.map_err(|error| Error::other(&error))?.commit;
+        let changes = catalog.diff(start, head).await.map_err(|error| Error::other(&error))?;
+        Ok((!changes.is_empty()).then(|| branch.to_owned()))
+    }
+
+    /// Deletes the branch of a run that wrote nothing: there is nothing to read on it.
+    async fn forget_empty(&self, start: CommitId, branch: &str) {
+        if matches!(self.wrote(start, branch).await, Ok(None))
+            && let Err(error) = self.lake().catalog().delete_branch(branch).await
+        {
+            tracing::warn!("the empty branch `{branch}` of a run stays behind: {error}");
+        }
+    }
+
+    /// The commit that the run's steps made and its checks saw, and what deletes the branch as long
+    /// as it stands there. `BranchMoved` where anybody else committed to it.
+    async fn checked(
+        &self,
+        start: CommitId,
+        work: &Work,
+        run: &Run,
+    ) -> Result<(CommitId, RefChange)> {
+        let catalog = self.lake().catalog();
+        let failed = |error: headwater_catalog::Error| Error::other(&error);
+        let head = catalog.branch(&work.branch).await.map_err(failed)?.commit;
+        let mut at = head;
+        while at != start {
+            let parents = catalog.read_commit(at).await.map_err(failed)?.parents;
+            match parents.first() {
+                Some(parent) if run.made(at) => at = *parent,
+                _ => return Err(work.branch_moved()),
+            }
+        }
+        let closing = catalog.closing(&work.branch, head).await.map_err(failed)?;
+        Ok((head, closing.ok_or_else(|| work.branch_moved())?))
+    }
+
+    /// Merges what was checked into the run's target, with all that stands or falls with it: that
+    /// nobody touched the run's branch, which is deleted.
     async fn merge(
         &self,
         plan: &Plan,
         work: &Work,
-        author: &str,
+        run: &Run,
         finished: &Finished,
     ) -> Result<(Option<CommitId>, Vec<String>)> {
+        let (head, closing) = self.checked(plan.view.commit(), work, run).await?;
+        let closes = closing.name.clone();
         let mut properties =
             BTreeMap::from([(PROPERTY_JOB.to_owned(), work.context.id().to_string())]);
         let mut with = checks::remember(finished.passed.iter().cloned());
+        with.refs.push(closing);
         if let Some(event) = &work.request.event {
             properties.insert(PROPERTY_EVENT.to_owned(), event.clone());
             with.unique.push(Unique { scope: EVENT_SCOPE.to_owned(), key: event.clone() });
         }
         let request = MergeRequest {
-            source: RefSpec::Name(work.branch.clone()),
+            source: RefSpec::Commit(head.to_string()),
             message: Some(format!("Run {}", plan.project.name)),
             dry_run: false,
             unchecked: true,
         };
         let catalog = self.lake().catalog();
         let report = catalog
-            .merge_with(&work.target, request, author, properties, with.clone())
+            .merge_with(&work.target, request, &work.author(), properties, with.clone())
             .await
-            .map_err(|error| Error::other(&error))?;
+            .map_err(|error| match error {
+                headwater_catalog::Error::Store(error) => work.not_stored(error, &closes),
+                error => Error::other(&error),
+            })?;
         let tables: Vec<String> = report.tables.iter().map(ToString::to_string).collect();
         match report.outcome {
             MergeOutcome::Conflict => Err(Error::Conflict {
@@ -150,7 +205,8 @@ impl Runner {
             }),
             MergeOutcome::UpToDate => {
                 // No table changed, so that there was no commit for the checks to go with.
-                self.remember(with).await?;
+                let stored = self.remember(with).await;
+                stored.map_err(|error| work.not_stored(error, &closes))?;
                 Ok((None, tables))
             }
             MergeOutcome::FastForward | MergeOutcome::Merged => Ok((Some(report.commit), tables)),
@@ -158,20 +214,19 @@ impl Runner {
     }
 
     /// Stores what there was no commit for. An event that was stored by an earlier try is done.
-    async fn remember(&self, with: Batch) -> Result<()> {
-        if with.is_empty() {
-            return Ok(());
-        }
-        match self.lake().store().apply(with).await {
-            Ok(_) => Ok(()),
-            Err(headwater_store::Error::NotUnique { scope, .. }) if scope == EVENT_SCOPE => Ok(()),
-            Err(error) => Err(Error::other(&error)),
+    async fn remember(&self, mut with: Batch) -> Result<(), headwater_store::Error> {
+        match self.lake().store().apply(with.clone()).await {
+            Err(headwater_store::Error::NotUnique { scope, .. }) if scope == EVENT_SCOPE => {
+                with.unique.clear();
+                self.lake().store().apply(with).await.map(drop)
+            }
+            other => other.map(drop),
         }
     }
 
     /// Makes the namespaces of the models' tables before any step, so that no two steps make the
     /// same one.
-    async fn create_namespaces(&self, plan: &Plan, work: &Work) -> Result<()> {
+    async fn create_namespaces(&self, plan: &Plan, work: &Work) -> Result<Option<CommitId>> {
         let known = plan.view.namespaces().await.map_err(|error| Error::other(&error))?;
         let steps = plan.project.steps.iter().filter(|step| step.is_materialized());
         let wanted: BTreeSet<&str> = steps.map(|step| step.table.namespace.as_str()).collect();
@@ -180,7 +235,7 @@ impl Runner {
             .filter(|name| known.iter().all(|namespace| namespace.name != *name))
             .collect();
         if missing.is_empty() {
-            return Ok(());
+            return Ok(None);
         }
         let author = work.author();
         let transaction = self.lake().transaction(&work.branch, &author).await;
@@ -189,17 +244,27 @@ impl Runner {
             transaction.create_namespace(name, BTreeMap::new());
         }
         let made = transaction.commit("Namespaces of the models").await;
-        made.map(drop).map_err(|error| Error::other(&error))
+        Ok(made.map_err(|error| Error::other(&error))?.map(|commit| commit.id))
     }
 
-    /// Marks the branch of a run that was interrupted, if it got that far.
+    /// Sees to the branch of a run that was interrupted, if it got that far: it is marked, or
+    /// deleted where nothing was written there.
     pub async fn quarantine(&self, job: JobId) -> Result<()> {
         let (catalog, branch) = (self.lake().catalog(), run_branch(job));
         let found = catalog.branches(Some(&branch)).await.map_err(|error| Error::other(&error))?;
-        if found.iter().any(|one| one.name == branch && one.quarantine.is_none()) {
+        let Some(found) = found.into_iter().find(|one| one.name == branch) else { return Ok(()) };
+        if found.quarantine.is_none() {
             let run = job.to_string();
             let marked = catalog.quarantine_branch(&branch, Some(&run)).await;
             marked.map_err(|error| Error::other(&error))?;
+        }
+        // Where it began is where it parts from its target; if that is gone, it is kept.
+        let target = self.jobs.job(job).await.ok().and_then(|job| job.reference);
+        let Some(target) = target else { return Ok(()) };
+        let Ok(target) = catalog.branch(&target).await else { return Ok(()) };
+        let starts = catalog.merge_bases(target.commit, found.commit).await;
+        if let [start] = starts.map_err(|error| Error::other(&error))?[..] {
+            self.forget_empty(start, &branch).await;
         }
         Ok(())
     }
@@ -222,6 +287,18 @@ impl Work {
     fn author(&self) -> String {
         let named = self.request.author.clone();
         named.unwrap_or_else(|| self.context.author().to_owned())
+    }
+
+    fn branch_moved(&self) -> Error {
+        Error::BranchMoved { target: self.target.clone(), branch: self.branch.clone() }
+    }
+
+    /// Why the end of the run was not stored: because its branch was not as it had left it?
+    fn not_stored(&self, error: headwater_store::Error, branch: &str) -> Error {
+        match error {
+            headwater_store::Error::Conflict { name } if name == branch => self.branch_moved(),
+            error => Error::other(&error),
+        }
     }
 
     fn report(

@@ -26,6 +26,10 @@ pub struct Step {
     pub materialization: Materialization,
     /// Partition fields of the table, in order.
     pub partition_by: Vec<PartitionField>,
+    /// Where those are written, or else where the step is defined.
+    pub partition_at: Location,
+    /// Whether it may take over a table that no model of its project made.
+    pub adopt: bool,
     /// The output columns that were declared, checked after the model ran.
     pub columns: Option<Vec<String>>,
     /// Memory it may hold, in bytes; the project's default where nothing is said.
@@ -175,6 +179,9 @@ pub struct Function {
     pub name: String,
     /// The Python version it asks for; the project's default where nothing is said.
     pub python: Option<String>,
+    /// Where the version is written, or else where the function is defined; none where it is the
+    /// project's default.
+    pub python_at: Option<Location>,
     /// The packages it asks for; the project's defaults where it has no `pip=`.
     pub packages: Option<BTreeMap<String, String>>,
     /// Whether it may reach the network.

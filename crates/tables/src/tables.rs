@@ -119,6 +119,12 @@ impl Tables {
         })
     }
 
+    /// Refuses columns that no table can have, and partition fields that a table of these columns
+    /// cannot have. Nothing is made.
+    pub fn check(schema: &SchemaRef, partition: &[PartitionField]) -> Result<()> {
+        evolve::check_partition(schema, partition)
+    }
+
     /// The table as [`Operation::Replace`] with these columns and partition fields will make it, to
     /// [`Tables::write`] the new rows for. It is not stored, and still counts the old rows.
     pub fn replacement(

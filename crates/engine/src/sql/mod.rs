@@ -5,6 +5,7 @@
 
 pub(crate) mod change;
 pub(crate) mod clauses;
+mod condition;
 pub(crate) mod dialect;
 pub(crate) mod expression;
 pub(crate) mod names;
@@ -17,3 +18,5 @@ pub(crate) mod scope;
 pub(crate) mod statement;
 pub(crate) mod table_name;
 pub(crate) mod tables;
+
+pub use condition::check_condition;

@@ -11,7 +11,7 @@ use crate::sql::partition::{self, is_keyword};
 use crate::sql::statement::{Command, command};
 
 /// How deep a statement may nest.
-const DEPTH_MAX: usize = 100;
+pub(crate) const DEPTH_MAX: usize = 100;
 
 /// Parses one statement and refuses what is not honoured.
 pub(crate) fn parse(sql: &str) -> Result<Command> {
@@ -137,7 +137,7 @@ fn foreign_clause(tokens: &[TokenWithSpan]) -> Option<Error> {
 }
 
 /// A parser's error in our words: "expected an expression, found `FROM`".
-fn syntax(error: ParserError) -> Error {
+pub(crate) fn syntax(error: ParserError) -> Error {
     match error {
         ParserError::RecursionLimitExceeded => {
             let message = format!("the statement nests more than {DEPTH_MAX} levels deep");

@@ -100,6 +100,12 @@ impl Environments {
         self.folder.join(owned(WORK))
     }
 
+    /// Refuses what no environment can be made for on this machine.
+    pub(crate) fn check(&self, spec: &EnvironmentSpec) -> Result<()> {
+        requirements(spec)?;
+        python::find(&self.search, spec.python.as_deref()).map(drop)
+    }
+
     /// The environment for a spec, made where it is not there. Two that ask for the same at once
     /// get the same, built once.
     pub(crate) async fn get(

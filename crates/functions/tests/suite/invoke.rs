@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::support::{answer, ask, call, environment, holds, options, run, start, table};
+use crate::support::{
+    answer, ask, call, environment, holds, options, run, run_whole, start, table,
+};
 use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::Int64Type;
 use headwater_functions::{
@@ -279,6 +281,24 @@ def f():
 }
 
 #[tokio::test]
+async fn what_a_function_took_is_told_however_it_ends() {
+    let functions = start().await;
+    let environment = environment(&functions, &[]).await;
+    let work = "held = bytes(range(256)) * (64 << 12)\n    sum(range(3_000_000))";
+    let busy = "while True: sum(range(1000))";
+    for end in ["raise ValueError()", "import os; os._exit(3)", "return 7", busy] {
+        let source = format!("def f():\n    {work}\n    {end}\n");
+        let limits = Limits { timeout: Duration::from_secs(5), ..Limits::default() };
+        let invocation = Invocation { limits, ..call(&environment, &source) };
+        let (outcome, _) = run_whole(&functions, invocation).await;
+        assert!(outcome.returned.is_err(), "{end}: {outcome:?}");
+        let usage = outcome.usage;
+        assert!(usage.cpu_us > 20_000 && usage.wall_ms > 20, "{end}: {usage:?}");
+        assert!(usage.memory_bytes_peak > 64 << 20, "{end}: {usage:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_function_that_eats_all_memory_is_told_its_limit() {
     let functions = start().await;
     let environment = environment(&functions, &[]).await;
@@ -349,7 +369,8 @@ async fn a_call_can_be_cancelled() {
     };
     let (outcome, begun) = tokio::join!(invoked, cancelled);
     assert!(begun.is_some());
-    assert!(matches!(outcome, Err(Error::Cancelled { .. })), "{outcome:?}");
+    assert!(matches!(outcome.returned, Err(Error::Cancelled { .. })), "{outcome:?}");
+    assert!(outcome.usage.cpu_us > 0 && outcome.usage.wall_ms > 0, "{outcome:?}");
 }
 
 #[tokio::test]
@@ -359,10 +380,10 @@ async fn no_more_run_at_once_than_may() {
     let environment = environment(&functions, &[]).await;
     let source = "import time\ndef f():\n    time.sleep(0.3)\n    return True\n";
     let (one, other) = tokio::join!(
-        run(&functions, ask(&environment, source)),
-        run(&functions, ask(&environment, source))
+        run_whole(&functions, ask(&environment, source)),
+        run_whole(&functions, ask(&environment, source))
     );
-    let waited = one.0.unwrap().queue_ms.max(other.0.unwrap().queue_ms);
+    let waited = one.0.queue_ms.max(other.0.queue_ms);
     assert!(waited >= 300, "{waited} ms");
 }
 

@@ -78,7 +78,13 @@ pub fn table(name: &str, table: &SharedTable) -> Argument {
 pub async fn run(
     functions: &Functions,
     invocation: Invocation,
-) -> (Result<Outcome, Error>, Vec<Line>) {
+) -> (Result<Returned, Error>, Vec<Line>) {
+    let (outcome, lines) = run_whole(functions, invocation).await;
+    (outcome.returned, lines)
+}
+
+/// Runs a call to its end: how it ended and what it printed.
+pub async fn run_whole(functions: &Functions, invocation: Invocation) -> (Outcome, Vec<Line>) {
     let (sink, mut lines) = mpsc::channel(16);
     let invoked = functions.invoke(invocation, sink, CancellationToken::new());
     let collected = async {
@@ -95,16 +101,15 @@ pub async fn run(
 pub async fn holds(functions: &Functions, invocation: Invocation) {
     let (outcome, lines) = run(functions, invocation).await;
     let outcome = outcome.unwrap_or_else(|error| panic!("{error:?}\n{lines:#?}"));
-    assert!(matches!(outcome.returned, Returned::Bool(true)), "false; it printed {lines:#?}");
+    assert!(matches!(outcome, Returned::Bool(true)), "false; it printed {lines:#?}");
 }
 
 /// Runs a call that must answer a table.
 pub async fn answer(functions: &Functions, invocation: Invocation) -> (SharedTable, Outcome) {
-    let (outcome, lines) = run(functions, invocation).await;
-    let outcome = outcome.unwrap_or_else(|error| panic!("{error:?}\n{lines:#?}"));
-    match outcome.returned.clone() {
-        Returned::Table(table) => (table, outcome),
-        Returned::Bool(value) => panic!("a table was wanted, not {value}"),
+    let (outcome, lines) = run_whole(functions, invocation).await;
+    match &outcome.returned {
+        Ok(Returned::Table(table)) => (table.clone(), outcome),
+        other => panic!("{other:?}\n{lines:#?}"),
     }
 }
 

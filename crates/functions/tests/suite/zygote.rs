@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::support::{
-    Line, answer, ask, call, environment, holds, options, processes, run, spec, start, wait_until,
+    Line, answer, ask, call, environment, holds, options, processes, run_whole, spec, start,
+    wait_until,
 };
 use arrow::array::AsArray;
 use headwater_functions::{
@@ -23,8 +24,9 @@ async fn hasty(idle: Duration, memory_bytes_max: u64) -> Functions {
 
 async fn works(functions: &Functions, environment: &Arc<Environment>) -> (Outcome, Vec<Line>) {
     let source = "def f():\n    return True\n";
-    let (outcome, lines) = run(functions, ask(environment, source)).await;
-    (outcome.unwrap(), lines)
+    let (outcome, lines) = run_whole(functions, ask(environment, source)).await;
+    assert!(outcome.returned.is_ok(), "{outcome:?}");
+    (outcome, lines)
 }
 
 #[tokio::test]
@@ -46,9 +48,8 @@ def f():
 ";
     assert!(functions.zygotes().is_empty());
     for index in 0..5 {
-        let (outcome, lines) = run(&functions, ask(&environment, source)).await;
-        let outcome = outcome.unwrap();
-        assert!(matches!(outcome.returned, Returned::Bool(true)), "{lines:?}");
+        let (outcome, lines) = run_whole(&functions, ask(&environment, source)).await;
+        assert!(matches!(outcome.returned, Ok(Returned::Bool(true))), "{outcome:?} {lines:?}");
         assert_eq!((outcome.cold, lines.len()), (index == 0, 0), "{lines:?}");
         assert_eq!(functions.zygotes().len(), 1);
     }
@@ -167,7 +168,7 @@ async fn a_zygote_that_dies_is_started_again() {
         }
     };
     let (outcome, ()) = tokio::join!(call, killing);
-    assert!(outcome.is_err(), "{outcome:?}");
+    assert!(outcome.returned.is_err(), "{outcome:?}");
     let (outcome, _) = works(&functions, &environment).await;
     assert!(outcome.cold);
     // The first call may find it dying, and start afresh; the next starts another zygote.
@@ -204,9 +205,8 @@ def f():
     return 'pyarrow' in sys.modules and os.getuid() == 1000 and caps == [0] * 4
 ";
     for cold in [true, false] {
-        let (outcome, lines) = run(&functions, ask(&environment, source)).await;
-        let outcome = outcome.unwrap_or_else(|error| panic!("{error:?} {lines:?}"));
-        assert!(matches!(outcome.returned, Returned::Bool(true)), "{lines:?}");
+        let (outcome, lines) = run_whole(&functions, ask(&environment, source)).await;
+        assert!(matches!(outcome.returned, Ok(Returned::Bool(true))), "{outcome:?} {lines:?}");
         assert_eq!(outcome.cold, cold, "{lines:?}");
     }
 }

@@ -45,7 +45,7 @@ struct ProjectTable {
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct DefaultsTable {
-    python: Option<String>,
+    python: Option<Spanned<String>>,
     packages: BTreeMap<String, String>,
     namespace: Option<Spanned<String>>,
     memory: Option<Spanned<String>>,
@@ -141,8 +141,10 @@ fn defaults(source: &SourceText<'_>, table: DefaultsTable) -> Result<Defaults> {
             Error::invalid(at, message, "Write a number with a unit, such as `30s` or `10min`.")
         })
     };
+    let python_at = table.python.as_ref().map(|version| source.at(version.span().start));
     Ok(Defaults {
-        python: table.python,
+        python: table.python.map(Spanned::into_inner),
+        python_at,
         packages: table.packages,
         namespace,
         memory_bytes: table.memory.map(memory).transpose()?,

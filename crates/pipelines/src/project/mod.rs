@@ -13,7 +13,7 @@ use std::time::Duration;
 use headwater_model::{RateCard, SYSTEM_NAMESPACE, Trigger};
 
 use crate::source::SourceText;
-use crate::{Error, Result, Step};
+use crate::{Error, Location, Result, Step};
 pub use parameter::{Parameter, ParameterKind};
 pub(crate) use sql::located;
 
@@ -44,6 +44,8 @@ pub struct Project {
 pub struct Defaults {
     /// The Python version.
     pub python: Option<String>,
+    /// Where that is written.
+    pub python_at: Option<Location>,
     /// Packages of functions that have no `pip=`.
     pub packages: BTreeMap<String, String>,
     /// Where bare table names lie.

@@ -7,8 +7,8 @@ use crate::source::SourceText;
 use crate::step::{Body, Input, Materialization, ParameterInput, Step, StepKind};
 use crate::{Error, Location, Result, suggest, units};
 
-const SETTINGS: [&str; 6] =
-    ["name", "materialization", "partition_by", "columns", "memory", "timeout"];
+const SETTINGS: [&str; 7] =
+    ["name", "materialization", "partition_by", "columns", "adopt", "memory", "timeout"];
 
 /// Reads a SQL file as the model it is.
 pub(super) fn parse(source: &SourceText<'_>, namespace: &str) -> Result<Step> {
@@ -20,6 +20,8 @@ pub(super) fn parse(source: &SourceText<'_>, namespace: &str) -> Result<Step> {
         at: at.clone(),
         materialization: Materialization::default(),
         partition_by: Vec::new(),
+        partition_at: at.clone(),
+        adopt: false,
         columns: None,
         memory_bytes: None,
         timeout: None,
@@ -112,7 +114,11 @@ fn apply(step: &mut Step, setting: &str, at: &Location) -> Result<()> {
     match key.trim().replace('-', "_").as_str() {
         "name" => value.clone_into(&mut step.name),
         "materialization" => step.materialization = materialization(value, at)?,
-        "partition_by" => step.partition_by = partition(value, at)?,
+        "partition_by" => {
+            step.partition_by = partition(value, at)?;
+            step.partition_at = at.clone();
+        }
+        "adopt" => step.adopt = flag("adopt", value, at)?,
         "columns" => {
             step.columns = Some(value.split(',').map(|name| name.trim().to_owned()).collect());
         }
@@ -128,6 +134,13 @@ fn apply(step: &mut Step, setting: &str, at: &Location) -> Result<()> {
         }
     }
     Ok(())
+}
+
+fn flag(key: &str, text: &str, at: &Location) -> Result<bool> {
+    text.to_ascii_lowercase().parse().map_err(|_| {
+        let message = format!("`{text}` is no value of `{key}`");
+        Error::invalid(at.clone(), message, format!("Write `{key} = true`, or leave it out."))
+    })
 }
 
 fn quantity<T>(

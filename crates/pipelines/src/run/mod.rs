@@ -6,11 +6,15 @@ mod sql;
 mod step;
 mod write;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Instant;
 
+use headwater_engine::Metrics;
 use headwater_jobs::JobContext;
-use headwater_model::{ErrorCode, Event, Fault, Problem, RefSpec, StepReport, StepStatus, Usage};
+use headwater_model::{
+    CommitId, ErrorCode, Event, Fault, Problem, RefSpec, StepReport, StepStatus, Usage,
+};
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -34,6 +38,8 @@ pub(crate) struct Run {
     context: JobContext,
     outputs: Arc<Mutex<Outputs>>,
     turns: Arc<Semaphore>,
+    /// The commits that the run made on its branch.
+    commits: Arc<Mutex<BTreeSet<CommitId>>>,
     /// Cancelled when the job is stopped, and when a model failed: then nothing more is of use.
     stop: CancellationToken,
 }
@@ -49,16 +55,31 @@ pub(crate) struct Finished {
     pub passed: Vec<String>,
 }
 
-/// What a step did.
+/// What a step did, up to where it ended or failed.
 #[derive(Default)]
 struct Done {
     rows: Option<u64>,
+    /// What it took besides its queries.
     usage: Usage,
+    /// The queries that it made, each still counting.
+    queries: Vec<Arc<Metrics>>,
     environment_ms: u64,
     queue_ms: u64,
     output: Option<Output>,
     /// What an expectation answered.
     check: Option<Check>,
+}
+
+impl Done {
+    /// What the step took so far. The rows of its queries are its inputs or its output, which are
+    /// counted where they are used.
+    fn taken(&self) -> Usage {
+        let mut taken = self.usage;
+        for query in &self.queries {
+            taken.add(&Usage { rows_read: 0, rows_written: 0, ..query.usage() });
+        }
+        taken
+    }
 }
 
 /// What an expectation answered.
@@ -84,6 +105,7 @@ impl Run {
             context: context.clone(),
             outputs: Arc::new(Mutex::new(Outputs::default())),
             turns: Arc::new(Semaphore::new(STEPS_AT_ONCE)),
+            commits: Arc::default(),
             stop: context.cancelled().child_token(),
         }
     }
@@ -178,27 +200,31 @@ impl Run {
         let waited = millis(queued);
         let name = self.plan.project.steps[index].name.clone();
         self.context.emit(Event::StepStarted { step: name });
-        let began = Instant::now();
-        let outcome = Box::pin(self.compute(index)).await;
-        let wall_ms = millis(began);
+        let (began, mut done) = (Instant::now(), Done::default());
+        let outcome = Box::pin(self.compute(index, &mut done)).await;
+        // What a step waited for, its turn and its packages, is no work of its own.
+        let wall_ms = millis(began).saturating_sub(done.environment_ms + done.queue_ms).max(1);
+        let usage = Usage { wall_ms, ..done.taken() };
+        let report = StepReport {
+            rows: done.rows,
+            usage,
+            cost: self.plan.project.rates.cost(&usage),
+            environment_ms: done.environment_ms,
+            queue_ms: waited + done.queue_ms,
+            ..unchanged
+        };
         match outcome {
-            Ok(done) => self.succeeded(index, done, wall_ms, waited),
+            Ok(()) => self.succeeded(index, done, report),
             Err(error) => {
-                let usage = Usage { wall_ms, ..Usage::default() };
                 let stopped = error.code() == ErrorCode::Cancelled && self.stop.is_cancelled();
-                StepReport {
-                    status: if stopped { StepStatus::Skipped } else { StepStatus::Failed },
-                    usage,
-                    cost: self.plan.project.rates.cost(&usage),
-                    queue_ms: waited,
-                    error: (!stopped).then(|| error.to_problem()),
-                    ..unchanged
-                }
+                let status = if stopped { StepStatus::Skipped } else { StepStatus::Failed };
+                let error = (!stopped).then(|| error.to_problem());
+                StepReport { status, rows: None, error, ..report }
             }
         }
     }
 
-    fn succeeded(&self, index: usize, done: Done, wall_ms: u64, waited: u64) -> StepReport {
+    fn succeeded(&self, index: usize, done: Done, report: StepReport) -> StepReport {
         let step = &self.plan.project.steps[index];
         if let Some(output) = done.output {
             self.outputs.lock().keep(index, output, &self.plan.graph);
@@ -215,19 +241,17 @@ impl Run {
             (Some(_), true) => StepStatus::Failed,
             (Some(_), false) => StepStatus::Warned,
         };
-        // What a step waited for, its turn and its packages, is no work of its own.
-        let wall_ms = wall_ms.saturating_sub(done.environment_ms + done.queue_ms).max(1);
-        let usage = Usage { wall_ms, ..done.usage };
-        StepReport {
-            status,
-            rows: done.rows,
-            usage,
-            cost: self.plan.project.rates.cost(&usage),
-            environment_ms: done.environment_ms,
-            queue_ms: waited + done.queue_ms,
-            error,
-            ..self.plan.unchanged(index)
-        }
+        StepReport { status, error, ..report }
+    }
+
+    /// Notes a commit that the run made on its branch.
+    pub fn note_commit(&self, commit: Option<CommitId>) {
+        self.commits.lock().extend(commit);
+    }
+
+    /// Whether the run made this commit on its branch.
+    pub fn made(&self, commit: CommitId) -> bool {
+        self.commits.lock().contains(&commit)
     }
 
     /// The ref that steps read at and write to.
@@ -236,7 +260,7 @@ impl Run {
     }
 
     fn cancelled_error(&self) -> Error {
-        Error::Cancelled { target: self.branch.to_string() }
+        Error::Cancelled { target: self.branch.to_string(), branch: None }
     }
 
     /// Work that ends when the run is stopped.

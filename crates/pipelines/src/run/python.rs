@@ -2,17 +2,17 @@
 
 use std::time::Instant;
 
-use arrow::error::ArrowError;
-use futures::{StreamExt, TryStreamExt};
+use futures::StreamExt;
 use headwater_engine::substitute;
 use headwater_functions::{
     Argument, ArgumentValue, Environment, EnvironmentEvent, EnvironmentSpec, FunctionEvent,
     Invocation, Limits, Returned, Returns, SharedTable,
 };
-use headwater_model::{Event, LogStream, Usage};
+use headwater_model::{Event, LogStream};
 use tokio::sync::mpsc;
 
 use super::output::{self, Output};
+use super::step::{Cause, told};
 use super::{Check, Done, Run, millis};
 use crate::step::{Function, Input, Step};
 use crate::{Location, Result, fingerprint};
@@ -24,14 +24,15 @@ impl Run {
     pub(super) async fn compute_python(
         &self,
         index: usize,
-        step: &Step,
         function: &Function,
-    ) -> Result<Done> {
+        done: &mut Done,
+    ) -> Result<()> {
+        let step = &self.plan.project.steps[index];
         let asked = Instant::now();
-        let environment = self.unless_cancelled(self.environment(step, function)).await?;
-        let environment_ms = millis(asked);
-        let mut read = Usage::default();
-        let inputs = Box::pin(self.arguments(step, &mut read));
+        let environment = self.unless_cancelled(self.environment(step, function)).await;
+        done.environment_ms = millis(asked);
+        let environment = environment?;
+        let inputs = Box::pin(self.arguments(step, done));
         let arguments = self.unless_cancelled(inputs).await?;
         let invocation = self.invocation(step, function, environment, arguments);
         let (sink, lines) = mpsc::channel(LINES_AHEAD);
@@ -39,23 +40,18 @@ impl Run {
         let outcome = self.runner.functions.invoke(invocation, sink, self.stop.clone()).await;
         // Every line is said before the step ends.
         let _ = forward.await;
-        let mut done = Done { usage: read, environment_ms, ..Done::default() };
-        let outcome = match outcome {
-            Ok(outcome) => outcome,
-            Err(error) if step.is_expectation() && asserts(&error) => {
-                done.check = Some(Check::Failed(Some(Box::new(Self::problem(&error)))));
-                return Ok(done);
-            }
-            Err(error) => return Err(Self::failed(step, place(&error), &error)),
-        };
         done.usage.add(&outcome.usage);
         done.queue_ms = outcome.queue_ms;
         match outcome.returned {
-            Returned::Bool(true) => done.check = Some(Check::Passed),
-            Returned::Bool(false) => done.check = Some(Check::Failed(None)),
-            Returned::Table(table) => Box::pin(self.keep(index, step, table, &mut done)).await?,
+            Ok(Returned::Bool(true)) => done.check = Some(Check::Passed),
+            Ok(Returned::Bool(false)) => done.check = Some(Check::Failed(None)),
+            Ok(Returned::Table(table)) => Box::pin(self.keep(index, step, table, done)).await?,
+            Err(error) if step.is_expectation() && asserts(&error) => {
+                done.check = Some(Check::Failed(Some(Box::new(Self::problem(&error)))));
+            }
+            Err(error) => return Err(Self::failed(step, place(&error), &error)),
         }
-        Ok(done)
+        Ok(())
     }
 
     /// Checks and writes what a model returned.
@@ -132,11 +128,11 @@ impl Run {
         }
     }
 
-    async fn arguments(&self, step: &Step, read: &mut Usage) -> Result<Vec<Argument>> {
+    async fn arguments(&self, step: &Step, done: &mut Done) -> Result<Vec<Argument>> {
         let mut arguments = Vec::new();
         for input in &step.inputs {
             let Some(name) = input.argument.clone() else { continue };
-            let value = ArgumentValue::Table(Box::pin(self.input(step, input, read)).await?);
+            let value = ArgumentValue::Table(Box::pin(self.input(step, input, done)).await?);
             arguments.push(Argument { name, value });
         }
         for parameter in &step.parameters {
@@ -149,7 +145,7 @@ impl Run {
 
     /// An input as shared memory. What a function left is handed on as it is, unless columns or
     /// rows are left out; everything else is read through the engine.
-    async fn input(&self, step: &Step, input: &Input, read: &mut Usage) -> Result<SharedTable> {
+    async fn input(&self, step: &Step, input: &Input, done: &mut Done) -> Result<SharedTable> {
         let parent = self.plan.graph.model(input);
         let output = parent.and_then(|parent| self.outputs.lock().get(parent));
         if let Some(Output::Shared(table)) = &output
@@ -163,14 +159,16 @@ impl Run {
         let session = self.session(step, std::slice::from_ref(input))?;
         let sql = substitute(&input.query(), &self.plan.values).map_err(failed)?;
         let answer = Box::pin(session.select(&sql)).await.map_err(failed)?;
-        let rows = answer.stream.map_err(|error| ArrowError::ExternalError(Box::new(error)));
-        let table = SharedTable::write_stream(answer.schema, rows.boxed())
-            .await
-            .map_err(|error| Self::failed(step, Some(input.at.clone()), &error))?;
-        let usage = answer.metrics.usage();
-        read.bytes_read += usage.bytes_read;
-        read.rows_read += table.rows();
-        read.cpu_us += usage.cpu_us;
+        done.queries.push(answer.metrics);
+        // What the query failed of says more than that the rows to hand over did not come.
+        let cause = Cause::default();
+        let rows = told(answer.stream, &cause);
+        let table = SharedTable::write_stream(answer.schema, rows).await;
+        if let Some(error) = cause.lock().take() {
+            return Err(failed(error));
+        }
+        let table = table.map_err(|error| Self::failed(step, Some(input.at.clone()), &error))?;
+        done.usage.rows_read += table.rows();
         Ok(table)
     }
 }

@@ -2,13 +2,11 @@
 
 use std::sync::Arc;
 
-use arrow::error::ArrowError;
-use futures::{StreamExt, TryStreamExt};
+use futures::TryStreamExt;
 use headwater_engine::{Answer, substitute};
-use headwater_model::Usage;
-use parking_lot::Mutex;
 
 use super::output::{self, Output};
+use super::step::{Cause, told};
 use super::{Done, Run};
 use crate::plan::sql_error;
 use crate::project::located;
@@ -17,55 +15,37 @@ use crate::step::Step;
 use crate::{Error, Result};
 
 impl Run {
-    pub(super) async fn compute_sql(&self, index: usize, step: &Step, sql: &str) -> Result<Done> {
+    pub(super) async fn compute_sql(&self, index: usize, sql: &str, done: &mut Done) -> Result<()> {
+        let step = &self.plan.project.steps[index];
         let session = self.session(step, &step.inputs)?;
         let text =
             substitute(sql, &self.plan.values).map_err(|error| sql_error(step, sql, &error))?;
         let answer =
             Box::pin(session.select(&text)).await.map_err(|error| sql_error(step, sql, &error))?;
-        Self::check_columns(step, &answer.schema)?;
         let metrics = Arc::clone(&answer.metrics);
-        let (rows, written, output) = if step.is_materialized() {
+        done.queries.push(Arc::clone(&metrics));
+        Self::check_columns(step, &answer.schema)?;
+        let (rows, output) = if step.is_materialized() {
             let schema = answer.schema.clone();
             // What the query failed of says more than that the rows to write did not come.
-            let cause = Arc::new(Mutex::new(None));
-            let noted = Arc::clone(&cause);
-            let stream = answer.stream.map_err(move |error| {
-                let failed = ArrowError::ComputeError(error.to_string());
-                *noted.lock() = Some(error);
-                failed
-            });
-            let written = self.write(index, step, schema, stream.boxed()).await;
+            let cause = Cause::default();
+            let stream = told(answer.stream, &cause);
+            let written = self.write(index, step, schema, stream).await;
             let cause = cause.lock().take();
             let written = match cause {
                 Some(error) => return Err(runtime_error(step, sql, &error)),
                 None => written?,
             };
-            (written.rows_written, written, Output::Table)
+            done.usage.bytes_written = written.bytes_written;
+            (written.rows_written, Output::Table)
         } else {
-            let (rows, output) =
-                collect(answer).await.map_err(|error| runtime_error(step, sql, &error))?;
-            (rows, Usage::default(), output)
+            collect(answer).await.map_err(|error| runtime_error(step, sql, &error))?
         };
-        let mut usage = metrics.usage();
-        usage.bytes_written = written.bytes_written;
-        usage.rows_written = rows;
-        Ok(Done { rows: Some(rows), usage, output: Some(output), ..Done::default() })
-    }
-
-    /// The columns a model declares are those it gives.
-    pub(super) fn check_columns(step: &Step, schema: &arrow::datatypes::Schema) -> Result<()> {
-        let Some(declared) = &step.columns else { return Ok(()) };
-        let given: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
-        let missing = declared.iter().filter(|name| !given.contains(&name.as_str()));
-        let missing: Vec<String> = missing.map(|name| format!("`{name}` is missing")).collect();
-        let more = given.iter().filter(|name| !declared.iter().any(|known| known == *name));
-        let more: Vec<String> = more.map(|name| format!("`{name}` is not declared")).collect();
-        let difference = [missing, more].concat().join(", ");
-        if difference.is_empty() {
-            return Ok(());
-        }
-        Err(Error::DeclaredColumns { step: step.name.clone(), at: step.at.clone(), difference })
+        done.rows = Some(rows);
+        done.usage.rows_written = rows;
+        done.usage.rows_read = metrics.usage().rows_read;
+        done.output = Some(output);
+        Ok(())
     }
 }
 

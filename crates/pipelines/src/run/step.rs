@@ -1,22 +1,30 @@
 //! Computing one step: by the engine or by a function, its inputs registered or handed over.
 
+use std::sync::Arc;
+
+use arrow::datatypes::Schema;
+use arrow::error::ArrowError;
+use futures::{StreamExt, TryStreamExt};
 use headwater_engine::{Session, SessionOptions};
 use headwater_model::{Fault, PROPERTY_JOB, Problem};
+use parking_lot::Mutex;
 use serde_json::Value;
 
 use super::{Done, Run};
+use crate::columns::check_declared;
 use crate::step::{Body, Input, Step, StepKind};
 use crate::{Error, Location, Result};
 
 impl Run {
-    pub(super) async fn compute(&self, index: usize) -> Result<Done> {
+    /// Computes a step; `done` holds what it did, also where it fails.
+    pub(super) async fn compute(&self, index: usize, done: &mut Done) -> Result<()> {
         let step = &self.plan.project.steps[index];
         match &step.body {
             Body::Sql(sql) => {
-                let work = Box::pin(self.compute_sql(index, step, sql));
+                let work = Box::pin(self.compute_sql(index, sql, done));
                 self.unless_cancelled(in_time(step, work)).await
             }
-            Body::Python(function) => Box::pin(self.compute_python(index, step, function)).await,
+            Body::Python(function) => Box::pin(self.compute_python(index, function, done)).await,
         }
     }
 
@@ -42,6 +50,12 @@ impl Run {
         Ok(session)
     }
 
+    /// The columns a model declares are those it gives.
+    pub(super) fn check_columns(step: &Step, schema: &Schema) -> Result<()> {
+        let given: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
+        check_declared(step, &given)
+    }
+
     /// A step's failure, at its place.
     pub(super) fn failed(step: &Step, at: Option<Location>, fault: &dyn Fault) -> Error {
         Error::StepFailed {
@@ -59,6 +73,23 @@ impl Run {
         problem.causes.extend(frames);
         problem
     }
+}
+
+/// What a query failed of, kept while its rows go through other rooms.
+pub(super) type Cause = Arc<Mutex<Option<headwater_engine::Error>>>;
+
+/// A query's rows on their way to another room.
+pub(super) fn told(
+    rows: headwater_engine::BatchStream,
+    cause: &Cause,
+) -> headwater_lake::BatchStream {
+    let cause = Arc::clone(cause);
+    let told = move |error: headwater_engine::Error| {
+        let failed = ArrowError::ComputeError(error.to_string());
+        cause.lock().get_or_insert(error);
+        failed
+    };
+    rows.map_err(told).boxed()
 }
 
 /// Work that may take no longer than the step's own limit.

@@ -2,8 +2,13 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot be set up fails by panicking")]
 
+mod failures;
 mod flights;
+mod gate;
 mod manifest;
+mod meanwhile;
+mod mistakes;
+mod owners;
 mod planning;
 mod python_models;
 mod python_runs;

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use headwater_model::{JobId, StepStatus};
+use headwater_jobs::NewJob;
+use headwater_model::{JobKind, StepStatus};
 
 use crate::support::{World, files};
 
@@ -182,7 +183,7 @@ async fn an_event_commits_once() {
 }
 
 #[tokio::test]
-async fn a_target_that_moved_meanwhile_is_merged_or_the_conflict_is_told() {
+async fn a_run_on_a_branch_leaves_main() {
     let world = world().await;
     world.branch("dev").await;
     let project = files("", &[("a.sql", &format!("{KEPT}SELECT id FROM t"))]);
@@ -205,7 +206,7 @@ async fn a_model_that_takes_too_long_is_stopped() {
     let refusal = ran.refusal().replace(&ran.id.to_string(), "ID");
     insta::assert_snapshot!(refusal, @r"
     time_limit: `slow` ran longer than its limit of 0.3 s (slow.sql:1); `main` is unchanged
-      hint: Raise `timeout` at the head of the model. What it wrote can be read on `run/ID`.
+      hint: Raise `timeout` at the head of the model.
     ");
 }
 
@@ -218,18 +219,24 @@ async fn a_stopped_run_leaves_its_target() {
     let project = files("", &[("slow.sql", slow), ("a.sql", &kept)]);
     let ran = world.run_and_stop(&project).await;
     insta::assert_snapshot!(ran.refusal(), @"cancelled: the run was stopped; `main` is unchanged");
-    assert_eq!(world.branches().await, [(format!("run/{}", ran.id), true)]);
     let shown = world.sql("main", &["SELECT * FROM a"]).await;
     assert!(shown.contains("`a`"), "main has no such table: {shown}");
 }
 
 #[tokio::test]
-async fn an_interrupted_runs_branch_is_marked_once() {
+async fn an_interrupted_runs_branch_is_marked_if_there_is_anything_on_it() {
     let world = world().await;
-    let job = JobId::generate();
-    world.runner.quarantine(job).await.unwrap();
-    world.branch(&format!("run/{job}")).await;
-    world.runner.quarantine(job).await.unwrap();
-    world.runner.quarantine(job).await.unwrap();
-    assert_eq!(world.branches().await, [(format!("run/{job}"), true)]);
+    for (statement, kept) in [("SELECT 1", false), ("CREATE TABLE a AS SELECT 1 AS id", true)] {
+        let new =
+            NewJob { reference: Some("main".into()), ..NewJob::new(JobKind::Run, "test", "me") };
+        let (_context, guard) = world.jobs.record(new).await.unwrap();
+        let (job, branch) = (guard.id(), format!("run/{}", guard.id()));
+        world.runner.quarantine(job).await.unwrap();
+        world.branch(&branch).await;
+        world.sql(&branch, &[statement]).await;
+        world.runner.quarantine(job).await.unwrap();
+        world.runner.quarantine(job).await.unwrap();
+        let expected = if kept { vec![(branch, true)] } else { Vec::new() };
+        assert_eq!(world.branches().await, expected);
+    }
 }

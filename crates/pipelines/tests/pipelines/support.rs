@@ -11,11 +11,13 @@ use headwater_functions::{Functions, FunctionsOptions, Isolation, SpawnCommand, 
 use headwater_jobs::{Jobs, JobsOptions, NewJob};
 use headwater_lake::Lake;
 use headwater_model::{
-    CreateRef, Event, Fault, JobId, JobKind, Problem, RefSpec, RunReport, RunRequest, StepStatus,
-    SystemClock,
+    CreateRef, Event, Fault, JobId, JobKind, Problem, RefSpec, RunReport, RunRequest, StepReport,
+    StepStatus, SystemClock,
 };
 use headwater_pipelines::{Project, Runner};
 use headwater_store::MemoryStore;
+
+use crate::gate::Gate;
 
 /// A project's files: a manifest and others by path.
 pub fn files(manifest: &str, others: &[(&str, &str)]) -> BTreeMap<String, String> {
@@ -78,6 +80,14 @@ impl World {
         World { lake, engine, jobs, runner, _folder: folder }
     }
 
+    /// A gate in the way of whatever reads `system.gate` after that many times; planning reads it
+    /// once.
+    pub fn gate(&self, passes: usize) -> Gate {
+        let gate = Gate::new(passes);
+        self.engine.add_system_table(Arc::new(gate.clone()));
+        gate
+    }
+
     /// Runs statements at a branch and shows the answer of the last.
     pub async fn sql(&self, branch: &str, statements: &[&str]) -> String {
         let reference = RefSpec::Name(branch.to_owned());
@@ -89,10 +99,28 @@ impl World {
                 Ok(answer) => answer,
                 Err(error) => return error.to_string(),
             };
-            let batches: Vec<_> = answer.stream.try_collect().await.unwrap();
-            shown = pretty_format_batches(&batches).unwrap().to_string();
+            shown = match answer.stream.try_collect::<Vec<_>>().await {
+                Ok(batches) => pretty_format_batches(&batches).unwrap().to_string(),
+                Err(error) => return error.to_string(),
+            };
         }
         shown
+    }
+
+    /// Waits until a run has written a table on its branch, and gives the branch.
+    pub async fn written(&self, table: &str) -> String {
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+        loop {
+            for (branch, _) in self.branches().await {
+                let reference = RefSpec::Name(branch.clone());
+                let view = self.lake.view(&reference).await.unwrap();
+                if view.find("public", table).await.unwrap().is_some() {
+                    return branch;
+                }
+            }
+            assert!(std::time::Instant::now() < deadline, "`{table}` is never written");
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
     }
 
     pub async fn branch(&self, name: &str) {
@@ -117,27 +145,33 @@ impl World {
         files: &BTreeMap<String, String>,
         change: impl FnOnce(&mut RunRequest),
     ) -> Ran {
-        self.start(files, change, false).await
+        self.start(files, change, None).await
     }
 
     /// Runs a project and stops it once a step has begun.
     pub async fn run_and_stop(&self, files: &BTreeMap<String, String>) -> Ran {
-        self.start(files, |_| (), true).await
+        self.start(files, |_| (), Some(|event| matches!(event, Event::StepStarted { .. }))).await
+    }
+
+    /// Runs a project and stops it once a function has printed something.
+    pub async fn run_and_stop_when_printed(&self, files: &BTreeMap<String, String>) -> Ran {
+        let printed = |event: &Event| matches!(event, Event::Log { model: Some(_), .. });
+        self.start(files, |_| (), Some(printed)).await
     }
 
     async fn start(
         &self,
         files: &BTreeMap<String, String>,
         change: impl FnOnce(&mut RunRequest),
-        stop: bool,
+        stop: Option<fn(&Event) -> bool>,
     ) -> Ran {
         let mut request = RunRequest { files: files.clone(), ..RunRequest::default() };
         change(&mut request);
         let new = NewJob::new(JobKind::Run, "test", "tester");
         let (context, guard) = self.jobs.record(new).await.unwrap();
         let id = guard.id();
-        if stop {
-            tokio::spawn(stop_when_begun(self.jobs.clone(), id));
+        if let Some(when) = stop {
+            tokio::spawn(stop_when(self.jobs.clone(), id, when));
         }
         let outcome = self.runner.run(request, context).await;
         let outcome = outcome.map_err(|error| error.to_problem());
@@ -181,6 +215,15 @@ impl Ran {
         steps.join(", ")
     }
 
+    /// How a step ended.
+    pub fn step(&self, name: &str) -> &StepReport {
+        let reports = self.events.iter().filter_map(|event| match event {
+            Event::StepEnded { report } => Some(&**report),
+            _ => None,
+        });
+        reports.into_iter().find(|report| report.step == name).unwrap()
+    }
+
     /// What functions printed, as `model file:line text`.
     pub fn printed(&self) -> Vec<String> {
         let lines = self.events.iter().filter_map(|event| match event {
@@ -206,11 +249,11 @@ impl Ran {
     }
 }
 
-/// Stops a job once a step of it has begun.
-async fn stop_when_begun(jobs: Jobs, id: JobId) {
+/// Stops a job at an event.
+async fn stop_when(jobs: Jobs, id: JobId, when: fn(&Event) -> bool) {
     let mut events = jobs.follow(id, 0).await.unwrap();
     while let Some(event) = events.next().await {
-        if matches!(event.unwrap().event, Event::StepStarted { .. }) {
+        if when(&event.unwrap().event) {
             jobs.stop(id).await.unwrap();
         }
     }

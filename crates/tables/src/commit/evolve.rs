@@ -38,6 +38,13 @@ pub(crate) fn create(
     stamp(&build(builder)?, now_ms)
 }
 
+/// Refuses partition fields that a table of these columns cannot have.
+pub(crate) fn check_partition(schema: &Schema, partition: &[PartitionField]) -> Result<()> {
+    let normal = normalise_schema(schema)?;
+    let schema = iceberg_schema(FieldIds::after(0).assign(normal.fields(), None)?)?;
+    spec_for(&schema, partition, None).map(drop)
+}
+
 /// The metadata that a replacement of columns and partition fields leads to, without its logs.
 pub(crate) fn replaced(
     metadata: &TableMetadata,

@@ -17,8 +17,8 @@ use crate::{
 
 const DECORATORS: [&str; 3] = ["model", "python", "expectation"];
 const INPUTS: [&str; 2] = ["Model", "Parameter"];
-const MODEL: [&str; 7] =
-    ["name", "materialization", "columns", "partition_by", "network", "memory", "timeout"];
+const MODEL: [&str; 8] =
+    ["name", "materialization", "columns", "partition_by", "adopt", "network", "memory", "timeout"];
 const EXPECTATION: [&str; 1] = ["name"];
 
 /// Reads the functions of one file.
@@ -57,10 +57,13 @@ impl<'a> Reader<'a> {
         let table = self.table(&values, "name", name, &at)?;
         let (inputs, parameters) = self.inputs(function)?;
         let (python, packages) = python(decorated.python.as_ref())?;
+        let python_at = python.as_ref().and(decorated.python.as_ref());
+        let python_at = python_at.map(|values| values.place("version", &at));
         let body = Function {
             file: self.source.path.clone(),
             name: name.to_owned(),
             python,
+            python_at,
             packages,
             network: values.flag("network")?.unwrap_or_default(),
             code: "".into(),
@@ -71,6 +74,8 @@ impl<'a> Reader<'a> {
             kind,
             materialization: materialization(&values)?,
             partition_by: partition_by(&values)?,
+            partition_at: values.place("partition_by", &at),
+            adopt: values.flag("adopt")?.unwrap_or_default(),
             columns: values.texts("columns")?.filter(|columns| columns != &["*"]),
             memory_bytes: quantity(&values, "memory", units::bytes, "\"512MiB\"")?,
             timeout: quantity(&values, "timeout", units::duration, "\"30s\"")?,
@@ -182,7 +187,8 @@ impl<'a> Reader<'a> {
                 let names = ["name", "columns", "filter"];
                 let values = Values::read(self.source, "Model", arguments, &names, 1)?;
                 let input = self.model(&values, name, &at)?;
-                inputs.1.extend(filter_parameters(&input)?);
+                let filter_at = values.place("filter", &at);
+                inputs.1.extend(filter_parameters(&input, &filter_at)?);
                 inputs.0.push(input);
             }
             "Parameter" => {
@@ -215,13 +221,15 @@ impl<'a> Reader<'a> {
 }
 
 /// The parameters of an input's filter.
-fn filter_parameters(input: &Input) -> Result<Vec<ParameterInput>> {
+fn filter_parameters(input: &Input, at: &Location) -> Result<Vec<ParameterInput>> {
     let Some(filter) = &input.filter else { return Ok(Vec::new()) };
-    let sql = format!("SELECT 1 WHERE {filter}");
-    let used = headwater_engine::placeholders(&sql).map_err(|error| {
-        Error::invalid(input.at.clone(), error.to_string(), "Write the filter as SQL.")
+    let checked = headwater_engine::check_condition(filter);
+    let used = checked.and_then(|()| headwater_engine::placeholders(filter)).map_err(|error| {
+        let hint = error.hint();
+        let hint = hint.unwrap_or_else(|| "Write a condition in SQL, as after WHERE.".to_owned());
+        Error::invalid(at.clone(), format!("`filter` cannot be used: {error}"), hint)
     })?;
-    let parameter = |name| ParameterInput { argument: None, name, at: input.at.clone() };
+    let parameter = |name| ParameterInput { argument: None, name, at: at.clone() };
     Ok(used.into_iter().map(|(name, _)| parameter(name)).collect())
 }
 

@@ -1,0 +1,94 @@
+//! What others do while a run is under way: on its target, and on its own branch.
+
+use headwater_model::ErrorCode;
+
+use crate::support::{Ran, World, files};
+
+const KEPT: &str = "-- headwater: materialization = replace\n";
+
+async fn world() -> World {
+    let world = World::new().await;
+    world
+        .sql("main", &["CREATE TABLE t AS SELECT 1 AS id", "CREATE TABLE other AS SELECT 1 AS id"])
+        .await;
+    world
+}
+
+/// Runs a project that writes `a`, then waits before `last`; in between something else happens.
+async fn run_while<F: Future<Output = ()>>(
+    world: &World,
+    last: &str,
+    meanwhile: impl FnOnce(String) -> F,
+) -> Ran {
+    let gate = world.gate(1);
+    let first = format!("{KEPT}SELECT id FROM t");
+    let waits = "SELECT count(*) AS n FROM system.gate";
+    let project = files("", &[("a.sql", &first), ("waits.sql", waits), ("last.sql", last)]);
+    let run = world.run(&project);
+    let change = async {
+        gate.reached().await;
+        let written = world.written("a").await;
+        meanwhile(written).await;
+        gate.open();
+    };
+    tokio::join!(run, change).0
+}
+
+const LAST: &str = "-- headwater: materialization = replace\nSELECT n FROM waits";
+
+fn refused(ran: &Ran) -> String {
+    ran.refusal().replace(&ran.id.to_string(), "ID")
+}
+
+#[tokio::test]
+async fn a_target_that_moved_on_another_table_is_merged_with() {
+    let world = world().await;
+    let ran = run_while(&world, LAST, |_| async {
+        world.sql("main", &["INSERT INTO other VALUES (2)", "INSERT INTO t VALUES (2)"]).await;
+    })
+    .await;
+    assert_eq!(ran.report().tables, ["a", "last"]);
+    let shown = world
+        .sql("main", &["SELECT (SELECT count(*) FROM other) AS o, (SELECT count(*) FROM a) AS a"])
+        .await;
+    assert!(shown.contains("| 2 | 1 |"), "the run read what was there when it began: {shown}");
+    assert_eq!(world.branches().await, []);
+}
+
+#[tokio::test]
+async fn a_target_that_changed_the_same_table_is_a_conflict_that_is_told() {
+    let world = world().await;
+    let ran = run_while(&world, LAST, |_| async {
+        world.sql("main", &["CREATE TABLE a AS SELECT 7 AS id"]).await;
+    })
+    .await;
+    insta::assert_snapshot!(refused(&ran), @r"
+    merge_conflict: while the run went on, `main` changed the same tables: a
+      hint: Run again: the new state will be read.
+    ");
+    let problem = ran.outcome.as_ref().unwrap_err();
+    assert_eq!(problem.code, ErrorCode::MergeConflict);
+    assert!(world.sql("main", &["SELECT id FROM a"]).await.contains("| 7  |"));
+    assert!(world.sql("main", &["SELECT * FROM last"]).await.contains("`last`"), "not merged");
+    assert_eq!(world.branches().await, [(format!("run/{}", ran.id), true)]);
+}
+
+#[tokio::test]
+async fn what_others_write_to_the_runs_branch_is_never_merged() {
+    let world = world().await;
+    let ran = run_while(&world, LAST, |branch| {
+        let world = &world;
+        async move {
+            world.sql(&branch, &["CREATE OR REPLACE TABLE a AS SELECT 666 AS id"]).await;
+        }
+    })
+    .await;
+    insta::assert_snapshot!(refused(&ran), @r"
+    commit_conflict: somebody else wrote to `run/ID` while the run worked there; `main` is unchanged
+      hint: Run again, and write to another branch than the run's.
+    ");
+    assert_eq!(ran.outcome.as_ref().unwrap_err().code, ErrorCode::CommitConflict);
+    assert!(world.sql("main", &["SELECT * FROM a"]).await.contains("`a`"), "not merged");
+    let shown = world.sql(&format!("run/{}", ran.id), &["SELECT id FROM a"]).await;
+    assert!(shown.contains("666"), "it is kept: {shown}");
+}

@@ -1,0 +1,169 @@
+//! Mistakes that planning finds, before anything is computed.
+
+use crate::support::{World, files, refusal};
+
+async fn world() -> World {
+    let world = World::new().await;
+    let rows =
+        "CREATE TABLE t AS SELECT 1 AS id, 'EWR' AS origin, 1.5 AS share, DATE '2026-01-01' AS day";
+    world.sql("main", &[rows]).await;
+    world
+}
+
+fn with_filter(table: &str, filter: &str) -> String {
+    format!(
+        "import headwater\n\n\n@headwater.model()\ndef m(\n    t=headwater.Model(\n        \
+         \"{table}\",\n        filter=\"{filter}\",\n    ),\n):\n    return t\n"
+    )
+}
+
+#[test]
+fn a_filter_is_one_condition() {
+    let refused = |filter: &str| refusal(&files("", &[("m.py", &with_filter("t", filter))]));
+    insta::assert_snapshot!(refused("id >"), @r"
+    invalid_project: `filter` cannot be used: expected an expression, found the end (m.py:8)
+      hint: Write a condition in SQL, as after WHERE.
+    ");
+    insta::assert_snapshot!(refused("id > 1 ORDER BY id"), @r"
+    invalid_project: `filter` cannot be used: a condition ends before `ORDER` (line 1, column 8) (m.py:8)
+      hint: Write a condition in SQL, as after WHERE.
+    ");
+    insta::assert_snapshot!(refused("id IN (SELECT id FROM u)"), @r"
+    invalid_project: `filter` cannot be used: a subquery in a filter is not supported (line 1, column 1) (m.py:8)
+      hint: Compare the columns of the table, or filter in the function.
+    ");
+    insta::assert_snapshot!(refused("id = 1) OR (id = 2"), @r"
+    invalid_project: `filter` cannot be used: a condition ends before `)` (line 1, column 7) (m.py:8)
+      hint: Write a condition in SQL, as after WHERE.
+    ");
+    insta::assert_snapshot!(refused("id = $nothing"), @r"
+    invalid_project: `m` uses parameter `nothing`, which the project does not declare (m.py:8)
+      hint: Declare it as `[parameters.nothing]` in headwater.toml.
+    ");
+}
+
+#[tokio::test]
+async fn a_filter_fits_what_it_reads() {
+    let world = world().await;
+    let plan =
+        async |filter: &str| world.plan(&files("", &[("m.py", &with_filter("t", filter))])).await;
+    insta::assert_snapshot!(plan("orgin = 'EWR'").await, @r"
+    column_not_found: model `m` cannot be planned (m.py:6)
+      caused by: column `orgin` is not in `t`
+      hint: Did you mean `origin`?
+    ");
+    insta::assert_snapshot!(plan("origin").await, @r"
+    invalid_sql: model `m` cannot be planned (m.py:6)
+      caused by: cannot create filter with non-boolean predicate 't.origin' returning VARCHAR
+      hint: Mend the query; `headwater table get TABLE` lists a table's columns.
+    ");
+    insta::assert_snapshot!(plan("count(*) > 1").await, @r"
+    invalid_sql: model `m` cannot be planned (m.py:6)
+      caused by: aggregate functions are not allowed in the WHERE clause. Consider using HAVING instead
+      hint: Mend the query; `headwater table get TABLE` lists a table's columns.
+    ");
+    insta::assert_snapshot!(plan("nothing(id)").await, @r"
+    invalid_sql: model `m` cannot be planned (m.py:6)
+      caused by: there is no function `nothing`
+      hint: Mend the query; `headwater table get TABLE` lists a table's columns.
+    ");
+    // Of what a model will give, too.
+    let child = with_filter("parent", "idd = 1");
+    let project = files("", &[("parent.sql", "SELECT id FROM t"), ("m.py", &child)]);
+    insta::assert_snapshot!(world.plan(&project).await, @r"
+    column_not_found: model `m` cannot be planned (m.py:6)
+      caused by: column `idd` is not in `parent`
+      hint: Did you mean `id`?
+    ");
+}
+
+fn with_python(settings: &str) -> String {
+    format!(
+        "import headwater\n\n\n@headwater.model()\n@headwater.python(\n    {settings}\n)\ndef m():\n    return []\n"
+    )
+}
+
+#[tokio::test]
+async fn a_python_that_is_not_there_is_told_before_anything_runs() {
+    let world = world().await;
+    let first = |text: String| text.split("; it has").next().unwrap().to_owned();
+    let plan = async |manifest: &str, code: &str| {
+        first(world.plan(&files(manifest, &[("m.py", code)])).await)
+    };
+    insta::assert_snapshot!(plan("", &with_python("\"3.99\"")).await, @r"
+    environment_failed: `m` cannot have the Python or packages it asks for (m.py:6)
+      caused by: there is no Python `3.99` on this machine
+    ");
+    insta::assert_snapshot!(plan("", &with_python("version=\"3.8\"")).await, @r"
+    environment_failed: `m` cannot have the Python or packages it asks for (m.py:6)
+      caused by: Python `3.8` is too old
+      hint: ask for Python 3.10 or newer
+    ");
+    insta::assert_snapshot!(plan("", &with_python("pip={\"no name\": \"1.0\"}")).await, @r#"
+    environment_failed: `m` cannot have the Python or packages it asks for (m.py:8)
+      caused by: `no name` is not the name of a package
+      hint: write the name as PyPI has it, such as `pip={"polars": "1.38.1"}`
+    "#);
+    let bare = "import headwater\n@headwater.model()\ndef m(): return []\n";
+    insta::assert_snapshot!(plan("[defaults]\npython = \"3.99\"\n", bare).await, @r"
+    environment_failed: `m` cannot have the Python or packages it asks for (headwater.toml:4)
+      caused by: there is no Python `3.99` on this machine
+    ");
+    // What does not run needs no Python.
+    let kept = bare.replace("model()", "model(materialization=\"replace\")");
+    let good = files("", &[("m.py", &kept.replace("[]", "[{'a': 1}]"))]);
+    world.run(&good).await.report();
+}
+
+#[tokio::test]
+async fn a_partition_fits_what_the_model_gives() {
+    let world = world().await;
+    let plan = async |partition: &str| {
+        let head = "-- headwater: materialization = replace\n-- headwater: partition_by =";
+        let model = format!("{head} {partition}\nSELECT id, origin, share, day FROM t");
+        world.plan(&files("", &[("m.sql", &model)])).await
+    };
+    insta::assert_snapshot!(plan("dya").await, @r"
+    invalid_project: `m` is partitioned by `dya`, and gives no column `dya` (m.sql:2)
+      hint: The columns are `id`, `origin`, `share`, `day`.
+    ");
+    insta::assert_snapshot!(plan("day(id)").await, @r"
+    invalid_project: the table of `m` cannot be made: the table cannot be partitioned by `day(id)`: `day` takes a date or a timestamp (m.sql:2)
+      hint: Partition by a column of the table, as `column` or `day(column)`.
+    ");
+    insta::assert_snapshot!(plan("share").await, @r"
+    invalid_project: the table of `m` cannot be made: the table cannot be partitioned by `share`: floating-point numbers are no partition (m.sql:2)
+      hint: Partition by a column of the table, as `column` or `day(column)`.
+    ");
+    insta::assert_snapshot!(plan("month(day)").await, @r"
+    invalid_project: `month(day)` is not a usable partition name: a partition is `column` or `day(column)` (m.sql:2)
+      hint: Write `column` or `day(column)`.
+    ");
+    insta::assert_snapshot!(plan("day(day), Origin").await, @"m: first run");
+    let python = "import headwater\n\n\n@headwater.model(\n    materialization=\"replace\",\n    \
+                  columns=[\"id\"],\n    partition_by=[\"day(dya)\"],\n)\ndef m():\n    return []\n";
+    insta::assert_snapshot!(world.plan(&files("", &[("m.py", python)])).await, @r"
+    invalid_project: `m` is partitioned by `day(dya)`, and gives no column `dya` (m.py:7)
+      hint: The columns are `id`.
+    ");
+    let month = python.replace("day(dya)", "month(id)");
+    insta::assert_snapshot!(refusal(&files("", &[("m.py", &month)])), @r#"
+    invalid_project: `partition_by` of `model` cannot be `["month(id)"]` (m.py:7)
+      hint: Write it like `["day(time_hour)", "origin"]`.
+    "#);
+}
+
+#[tokio::test]
+async fn columns_that_no_table_holds_or_no_model_declares_are_told() {
+    let world = world().await;
+    let plan = async |model: &str| {
+        let model = format!("-- headwater: materialization = replace\n{model}");
+        world.plan(&files("", &[("m.sql", &model)])).await
+    };
+    let span = plan("SELECT INTERVAL '1' MONTH AS span FROM t").await;
+    assert!(span.starts_with("invalid_project: the table of `m` cannot be made: "), "{span}");
+    insta::assert_snapshot!(plan("-- headwater: columns = id, orgin\nSELECT id, origin FROM t").await, @r"
+    function_failed: model `m` gave other columns than it declares: `orgin` is missing, `origin` is not declared (m.sql:1)
+      hint: Change `columns=` or what it returns.
+    ");
+}

@@ -1,0 +1,105 @@
+//! Whose a table is: a model writes over what a model of its project made, and over nothing else.
+
+use headwater_model::{ErrorCode, StepStatus};
+
+use crate::support::{World, files, shown};
+
+const KEPT: &str = "-- headwater: materialization = replace\nSELECT 2 AS id";
+
+async fn world() -> World {
+    let world = World::new().await;
+    world.sql("main", &["CREATE TABLE kept AS SELECT 1 AS id"]).await;
+    world
+}
+
+async fn kept(world: &World) -> String {
+    world.sql("main", &["SELECT id FROM kept"]).await
+}
+
+#[tokio::test]
+async fn a_table_that_no_model_made_is_not_written_over() {
+    let world = world().await;
+    let project = files("", &[("models/kept.sql", KEPT)]);
+    insta::assert_snapshot!(world.plan(&project).await, @r"
+    already_exists: model `kept` would write to a table that no model made, and that is there at `main` already (models/kept.sql:1)
+      hint: Rename the model, drop the table, or set `adopt = true` on the model to take the table over.
+    ");
+    let ran = world.run(&project).await;
+    assert_eq!(ran.outcome.as_ref().unwrap_err().code, ErrorCode::AlreadyExists);
+    let append = KEPT.replace("replace", "append");
+    let plan = world.plan(&files("", &[("KEPT.sql", &append)])).await;
+    assert!(plan.starts_with("already_exists: model `KEPT`"), "{plan}");
+    assert!(kept(&world).await.contains("| 1  |"));
+
+    // A model that keeps nothing may have the name.
+    world.run(&files("", &[("kept.sql", "SELECT 3 AS id")])).await.report();
+
+    world.sql("main", &["DROP TABLE kept"]).await;
+    world.run(&project).await.report();
+    assert!(kept(&world).await.contains("| 2  |"));
+    assert!(world.run(&project).await.all(StepStatus::Unchanged));
+}
+
+#[tokio::test]
+async fn a_table_is_taken_over_where_the_model_says_so() {
+    let world = world().await;
+    let adopts = format!("-- headwater: adopt = true\n{KEPT}");
+    world.run(&files("", &[("kept.sql", &adopts)])).await.report();
+    assert!(kept(&world).await.contains("| 2  |"));
+    // From then on it is the model's.
+    let changed = KEPT.replace('2', "3");
+    world.run(&files("", &[("kept.sql", &changed)])).await.report();
+    assert!(kept(&world).await.contains("| 3  |"));
+
+    let python = "import headwater\n\n@headwater.model(materialization=\"append\", adopt=True)\n\
+                  def other():\n    return [{\"id\": 4}]\n";
+    world.sql("main", &["CREATE TABLE other AS SELECT 1 AS id"]).await;
+    world.run(&files("", &[("m.py", python)])).await.report();
+    assert!(world.sql("main", &["SELECT sum(id) AS n FROM other"]).await.contains("| 5 |"));
+}
+
+#[tokio::test]
+async fn what_others_did_to_a_models_table_leaves_it_the_models() {
+    let world = World::new().await;
+    let project = files("", &[("kept.sql", KEPT)]);
+    world.run(&project).await.report();
+    world.sql("main", &["INSERT INTO kept VALUES (7)"]).await;
+    assert_eq!(world.plan(&project).await, "kept: its table was changed");
+    world.run(&project).await.report();
+    // A table of its name that somebody made anew is not.
+    world.sql("main", &["DROP TABLE kept", "CREATE TABLE kept AS SELECT 1 AS id"]).await;
+    assert!(world.plan(&project).await.starts_with("already_exists"));
+}
+
+#[tokio::test]
+async fn another_projects_table_is_not_written_over() {
+    let world = World::new().await;
+    world.run(&files("", &[("kept.sql", KEPT)])).await.report();
+    let mut other = files("", &[("kept.sql", &KEPT.replace('2', "5"))]);
+    other.insert("headwater.toml".to_owned(), "[project]\nname = \"other\"\n".to_owned());
+    let ran = world.run(&other).await;
+    insta::assert_snapshot!(shown(ran.outcome.as_ref().unwrap_err()), @r"
+    already_exists: model `kept` would write to a table that project `test` made at `main` (kept.sql:1)
+      hint: Rename the model, drop the table, or set `adopt = true` on the model to take the table over.
+    ");
+    let adopts = format!("-- headwater: adopt = true\n{}", KEPT.replace('2', "5"));
+    other.insert("kept.sql".to_owned(), adopts);
+    world.run(&other).await.report();
+    assert!(kept(&world).await.contains("| 5  |"));
+    assert!(world.plan(&files("", &[("kept.sql", KEPT)])).await.contains("project `other`"));
+}
+
+#[tokio::test]
+async fn a_table_of_an_earlier_version_is_still_its_models() {
+    let world = world().await;
+    // As models left their tables before they said whose they are.
+    let mut transaction = world.lake.transaction("main", "tester").await.unwrap();
+    let name = "public.kept".parse().unwrap();
+    transaction.snapshot_property("headwater.fingerprint", "abc");
+    let rows = transaction.table(&name).await.unwrap().schema();
+    let none = arrow::array::RecordBatch::new_empty(rows);
+    transaction.append(&name, Box::pin(futures::stream::iter([Ok(none)]))).await.unwrap();
+    transaction.commit("as it was").await.unwrap();
+    world.run(&files("", &[("kept.sql", KEPT)])).await.report();
+    assert!(kept(&world).await.contains("| 2  |"));
+}
