@@ -92,7 +92,7 @@ fn headwater(folder: &Path) -> Command {
 }
 
 /// The command, built into the same folder as this benchmark.
-fn binary() -> PathBuf {
+pub fn binary() -> PathBuf {
     let mut path = std::env::current_exe().unwrap_or_default();
     path.set_file_name("headwater");
     path

@@ -6,6 +6,7 @@
 mod commands;
 mod duckdb;
 mod durable;
+mod functions;
 mod report;
 mod sample;
 mod tpch;
@@ -17,12 +18,19 @@ use report::Report;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+const USAGE: &str = "Usage: cargo xtask bench first-light [tpch] [durable] [commands]\n       cargo xtask bench functions [SAMPLES]";
+
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let outcome = match words.as_slice() {
         ["first-light", parts @ ..] => first_light(parts),
-        _ => Err("Usage: cargo xtask bench first-light [tpch] [durable] [commands]".into()),
+        ["functions"] => measure_functions(200),
+        ["functions", samples] => match samples.parse() {
+            Ok(samples) => measure_functions(samples),
+            Err(_) => Err(USAGE.into()),
+        },
+        _ => Err(USAGE.into()),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -49,6 +57,14 @@ fn first_light(parts: &[&str]) -> Outcome<()> {
     if wanted("tpch") {
         runtime.block_on(tpch::measure(&mut report))?;
     }
+    report.print();
+    Ok(())
+}
+
+fn measure_functions(samples: usize) -> Outcome<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let mut report = Report::new("functions");
+    runtime.block_on(functions::measure(&mut report, samples))?;
     report.print();
     Ok(())
 }

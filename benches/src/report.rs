@@ -64,6 +64,25 @@ impl Report {
         });
     }
 
+    /// The median and the 99th percentile of samples, each held to a bound.
+    pub fn spread(
+        &mut self,
+        what: &str,
+        mut samples: Vec<Duration>,
+        reference: &str,
+        (middle, most): (Duration, Duration),
+    ) {
+        samples.sort();
+        let at = |share: usize| samples[(samples.len() * share / 100).min(samples.len() - 1)];
+        self.push(Line {
+            what: what.to_owned(),
+            measured: format!("{} / {}", duration(at(50)), duration(at(99))),
+            reference: reference.to_owned(),
+            ratio: None,
+            bound: format!("under {} / {}", duration(middle), duration(most)),
+        });
+    }
+
     fn push(&mut self, line: Line) {
         eprintln!("{}", text(&line));
         self.lines.push(line);
@@ -82,7 +101,7 @@ impl Report {
 fn text(line: &Line) -> String {
     let ratio = line.ratio.map_or(String::new(), |ratio| format!("{ratio:.2} ×"));
     let (what, measured, reference) = (&line.what, &line.measured, &line.reference);
-    format!("{what:<52} {measured:>16}  {ratio:>9}  {:<18} {reference}", line.bound)
+    format!("{what:<52} {measured:>19}  {ratio:>9}  {:<27} {reference}", line.bound)
 }
 
 /// A duration with three digits.

@@ -118,9 +118,9 @@ async fn an_idle_zygote_ends_and_leaves_nothing() {
     let environment = environment(&functions, &[]).await;
     works(&functions, &environment).await;
     assert_eq!(functions.zygotes().len(), 1);
+    assert_eq!(own_zygotes().len(), 1);
     wait_until("the zygote lives on", || functions.zygotes().is_empty());
-    drop(functions);
-    wait_until("its process lives on", || zygotes_of(&environment).is_empty());
+    wait_until("its process lives on", || own_zygotes().is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -163,7 +163,7 @@ async fn a_zygote_that_dies_is_started_again() {
     );
     let killing = async {
         lines.recv().await.unwrap();
-        for pid in own_zygotes(&functions, &environment) {
+        for pid in own_zygotes() {
             Command::new("kill").args(["-9", &pid.to_string()]).status().unwrap();
         }
     };
@@ -233,21 +233,13 @@ def f(number):
     futures::future::join_all(calls).await;
 }
 
-/// The zygotes that show this environment and belong to this runtime's spawner.
-fn own_zygotes(_: &Functions, environment: &Environment) -> Vec<i32> {
+/// The zygotes of this process's spawners. Every test is a process of its own.
+fn own_zygotes() -> Vec<i32> {
     let own = std::process::id() as i32;
     let of_this = |pid: &i32| {
         std::iter::successors(Some(*pid), |pid| parent(*pid)).any(|ancestor| ancestor == own)
     };
-    zygotes_of(environment).into_iter().filter(of_this).collect()
-}
-
-fn zygotes_of(environment: &Environment) -> Vec<i32> {
-    let shows = |pid: &i32| {
-        let mounts = std::fs::read_to_string(format!("/proc/{pid}/mountinfo")).unwrap_or_default();
-        mounts.contains(&environment.id)
-    };
-    processes("headwater_zygote.py").into_iter().filter(shows).collect()
+    processes("headwater_zygote.py").into_iter().filter(of_this).collect()
 }
 
 fn parent(pid: i32) -> Option<i32> {

@@ -1,0 +1,257 @@
+//! The function runtime: how long a function takes to start, each figure beside what a person would
+//! otherwise do: a plain `python -c import`, or `uv run`.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use headwater_functions::{
+    Environment, EnvironmentSpec, Functions, FunctionsOptions, Invocation, Isolation, Limits,
+    Returns, SpawnCommand, ZygoteOptions,
+};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::Outcome;
+use crate::report::{Report, duration};
+use crate::sample::median;
+
+const PACKAGES: [(&str, &str); 3] = [("numpy", "2.3"), ("pandas", "2.3"), ("pyarrow", "21.0.0")];
+const IMPORTS: &str = "import numpy, pandas, pyarrow";
+const NOTHING: &str = "def f():\n    return True\n";
+
+/// Adds the figures to the report; so many starts for each.
+pub async fn measure(report: &mut Report, samples: usize) -> Outcome<()> {
+    let folder = tempfile::tempdir()?;
+    let bench = Bench { folder: folder.path().to_owned(), samples };
+    let functions = Functions::start(bench.options("lake")).await?;
+    for warning in functions.warnings() {
+        eprintln!("{warning}");
+    }
+    let bare = bench.environment(&functions, &[]).await?;
+    let packed = bench.environment(&functions, &PACKAGES).await?;
+    bench.starts(report, &functions, &bare, &packed).await?;
+    bench.edits(report, &functions, &packed).await?;
+    bench.burst(report, &functions, &bare).await?;
+    drop(functions);
+    bench.first_start(report, &packed).await?;
+    bench.package_added(report).await
+}
+
+struct Bench {
+    folder: PathBuf,
+    samples: usize,
+}
+
+impl Bench {
+    fn options(&self, name: &str) -> FunctionsOptions {
+        let folder = self.folder.join(name);
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        FunctionsOptions {
+            spawner: SpawnCommand {
+                program: crate::commands::binary(),
+                arguments: vec!["__spawner".to_owned()],
+            },
+            environments_dir: folder.join("environments"),
+            tools_dir: self.folder.join("tools"),
+            cache_dir: self.folder.join("cache"),
+            memory_bytes_total: 64 << 30,
+            concurrency: 1_000,
+            python_search: std::env::split_paths(&path).collect(),
+            isolation: Isolation::Sandbox,
+            zygotes: ZygoteOptions::default(),
+        }
+    }
+
+    async fn environment(
+        &self,
+        functions: &Functions,
+        packages: &[(&str, &str)],
+    ) -> Outcome<Arc<Environment>> {
+        let packages = packages.iter().map(|(name, version)| ((*name).into(), (*version).into()));
+        let spec = EnvironmentSpec { python: None, packages: packages.collect() };
+        let tell = |event| eprintln!("{event}");
+        Ok(functions.environment(&spec, &tell).await?)
+    }
+
+    /// Every call is a new process in a new sandbox; only the zygote is warm.
+    async fn starts(
+        &self,
+        report: &mut Report,
+        functions: &Functions,
+        bare: &Arc<Environment>,
+        packed: &Arc<Environment>,
+    ) -> Outcome<()> {
+        let imports = format!("{IMPORTS}\n{NOTHING}");
+        for (what, environment, source, plain, bounds) in [
+            ("new sandbox, hello world", bare, NOTHING, "pass", (10, 40)),
+            ("new sandbox, numpy, pandas, pyarrow", packed, imports.as_str(), IMPORTS, (20, 80)),
+        ] {
+            call(functions, environment, source).await?;
+            let (mut taken, mut beside) = (Vec::new(), Vec::new());
+            for index in 0..self.samples {
+                taken.push(call(functions, environment, source).await?);
+                if index % 10 == 0 {
+                    beside.push(python(environment, plain)?);
+                }
+            }
+            let beside = format!("python -c \"{plain}\" {}", duration(median(beside)));
+            let millis = |bound| Duration::from_millis(bound);
+            report.spread(what, taken, &beside, (millis(bounds.0), millis(bounds.1)));
+        }
+        Ok(())
+    }
+
+    /// The same function with another text each time.
+    async fn edits(
+        &self,
+        report: &mut Report,
+        functions: &Functions,
+        packed: &Arc<Environment>,
+    ) -> Outcome<()> {
+        let mut taken = Vec::new();
+        for edit in 0..self.samples.min(50) {
+            let source = format!("{IMPORTS}\n# edit {edit}\n{NOTHING}");
+            taken.push(call(functions, packed, &source).await?);
+        }
+        let beside = format!("python -c \"{IMPORTS}\" {}", duration(python(packed, IMPORTS)?));
+        let bound = Duration::from_millis(150);
+        report.time("code edited to its result", median(taken), &beside, bound);
+        Ok(())
+    }
+
+    /// From none to many instances, each answering.
+    async fn burst(
+        &self,
+        report: &mut Report,
+        functions: &Functions,
+        bare: &Arc<Environment>,
+    ) -> Outcome<()> {
+        let count = 5 * self.samples;
+        let began = Instant::now();
+        let calls = (0..count).map(|_| {
+            let (functions, bare) = (functions.clone(), bare.clone());
+            tokio::spawn(async move { call(&functions, &bare, NOTHING).await })
+        });
+        for call in calls.collect::<Vec<_>>() {
+            call.await??;
+        }
+        let taken = began.elapsed();
+        let each = format!("{} each", duration(taken / u32::try_from(count)?));
+        let bound = Duration::from_secs(10) * u32::try_from(count)? / 1_000;
+        report.time(&format!("burst to {count} instances"), taken, &each, bound);
+        Ok(())
+    }
+
+    /// A function of an environment that no process holds imported yet.
+    async fn first_start(&self, report: &mut Report, packed: &Arc<Environment>) -> Outcome<()> {
+        let source = format!("{IMPORTS}\n{NOTHING}");
+        let (mut taken, mut beside) = (Vec::new(), Vec::new());
+        for _ in 0..(self.samples / 20).max(3) {
+            let functions = Functions::start(self.options("lake")).await?;
+            let environment = self.environment(&functions, &PACKAGES).await?;
+            beside.push(python(packed, IMPORTS)?);
+            taken.push(call(&functions, &environment, &source).await?);
+        }
+        let name = format!("python -c \"{IMPORTS}\"");
+        report.ratio("first start of an environment", median(taken), (&name, median(beside)), 1.2);
+        Ok(())
+    }
+
+    /// One package more, its wheel known to uv: from the edit to the result, less the imports.
+    async fn package_added(&self, report: &mut Report) -> Outcome<()> {
+        const VERSIONS: [&str; 4] = ["1.17.0", "1.16.0", "1.15.0", "1.14.0"];
+        let functions = Functions::start(self.options("lake")).await?;
+        for version in VERSIONS {
+            self.environment(&functions, &[&PACKAGES[..], &[("six", version)]].concat()).await?;
+        }
+        let source = format!("{IMPORTS}, six\n{NOTHING}");
+        let (mut taken, mut imports, mut beside) = (Vec::new(), Vec::new(), Vec::new());
+        let functions = Functions::start(self.options("another")).await?;
+        for version in VERSIONS {
+            let began = Instant::now();
+            let packages = [&PACKAGES[..], &[("six", version)]].concat();
+            let environment = self.environment(&functions, &packages).await?;
+            call(&functions, &environment, &source).await?;
+            taken.push(began.elapsed());
+            imports.push(python(&environment, &format!("{IMPORTS}, six"))?);
+            beside.extend(self.uv_run(version)?);
+        }
+        let (taken, imports) = (median(taken), median(imports));
+        let uv = if beside.is_empty() {
+            String::new()
+        } else {
+            format!(", uv run {}", duration(median(beside)))
+        };
+        let beside = format!("in all {}, imports {}{uv}", duration(taken), duration(imports));
+        let added = taken.saturating_sub(imports);
+        report.time("one package added, over its imports", added, &beside, Duration::from_secs(1));
+        Ok(())
+    }
+
+    /// The same by `uv run`, with the same cache; nothing where the machine has no uv.
+    fn uv_run(&self, version: &str) -> Outcome<Option<Duration>> {
+        let Some(uv) = find_uv(&self.folder) else { return Ok(None) };
+        let mut command = Command::new(uv);
+        command
+            .args(["run", "--no-project", "--quiet", "--cache-dir"])
+            .arg(self.folder.join("cache"));
+        for (name, version) in PACKAGES.iter().chain(&[("six", version)]) {
+            let parts = version.split('.').count();
+            let any = if parts < 3 { ".*" } else { "" };
+            command.arg("--with").arg(format!("{name}=={version}{any}"));
+        }
+        command.args(["python", "-c", &format!("{IMPORTS}, six")]);
+        let began = Instant::now();
+        let output = command.output()?;
+        Ok(output.status.success().then(|| began.elapsed()))
+    }
+}
+
+fn find_uv(folder: &Path) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let known = std::env::split_paths(&path).map(|folder| folder.join("uv"));
+    let fetched = walk(&folder.join("tools")).into_iter().find(|path| path.ends_with("uv"));
+    known.into_iter().find(|path| path.is_file()).or(fetched)
+}
+
+/// The files below a folder.
+fn walk(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let path = entry.path();
+        if path.is_dir() { found.extend(walk(&path)) } else { found.push(path) }
+    }
+    found
+}
+
+/// One call of `f`, from the question to the answer.
+async fn call(
+    functions: &Functions,
+    environment: &Arc<Environment>,
+    source: &str,
+) -> Outcome<Duration> {
+    let invocation = Invocation {
+        environment: environment.clone(),
+        files: Arc::new(BTreeMap::from([("m.py".to_owned(), source.to_owned())])),
+        module: "m.py".to_owned(),
+        function: "f".to_owned(),
+        arguments: Vec::new(),
+        kind: Returns::Bool,
+        limits: Limits { memory_bytes: 256 << 20, ..Limits::default() },
+        label: "f".to_owned(),
+    };
+    let (sink, _lines) = mpsc::channel(16);
+    let began = Instant::now();
+    functions.invoke(invocation, sink, CancellationToken::new()).await.returned?;
+    Ok(began.elapsed())
+}
+
+/// What a plain interpreter of the environment takes for a line.
+fn python(environment: &Environment, line: &str) -> Outcome<Duration> {
+    let began = Instant::now();
+    let status = Command::new(&environment.python).args(["-I", "-c", line]).status()?;
+    if status.success() { Ok(began.elapsed()) } else { Err(format!("`{line}`: {status}").into()) }
+}
