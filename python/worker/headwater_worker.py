@@ -394,6 +394,7 @@ def run(server, task, descriptors):
 
 def main():
     server = Server()
+    server.send("begun")
     task, descriptors = server.receive_task()
     for descriptor in [CONTROL, *descriptors]:
         os.set_inheritable(descriptor, False)

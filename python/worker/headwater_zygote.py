@@ -4,7 +4,7 @@ It has one thread and runs nobody's code but that of the packages. Descriptor 3 
 server, descriptor 4 one on which orders come. An order carries the namespaces of a sandbox that was
 made for one function: the zygote forks, the fork enters them and forks again, and the second fork,
 which is the first process of that sandbox to run anything, gives up what it gained, puts up the last
-walls, draws its random state anew and becomes the function's worker.
+walls, draws its random state anew, waits for its call and becomes the function's worker.
 
 A package that starts a thread when it is imported, or holds a socket or a pipe open, cannot be
 forked: the zygote starts itself again without it, and each function imports it by itself.
@@ -140,8 +140,8 @@ def fork(order, descriptors, folders):
     """Forks for one order; returns in the zygote alone."""
     if os.fork() != 0:
         return
-    stdout, stderr, control, status = descriptors[:4]
-    rest = descriptors[4:]
+    seat, status = descriptors[:2]
+    rest = descriptors[2:]
     rules = rest.pop(0) if order["rules"] else None
     namespaces, doors = rest[: order["namespaces"]], rest[order["namespaces"]:]
     try:
@@ -155,15 +155,15 @@ def fork(order, descriptors, folders):
         if pid != 0:
             tell(status, {"Cloned": {"pid": pid}})
             os._exit(0)
-        place(stdout, stderr, control)
+        os.setsid()
         give_up(order, rules)
         refresh(order, folders)
     except BaseException as error:
         step, reason = error.args if isinstance(error, Failed) else ("fork the zygote", str(error))
         tell(status, {"Failed": {"step": step, "error": reason}})
         os._exit(1)
-    os.closerange(CONTROL_NEXT, 1 << 16)
     try:
+        begin(seat)
         worker.main()
     finally:
         os._exit(1)
@@ -176,12 +176,16 @@ def tell(status, note):
     os.write(status, json.dumps(note).encode() + b"\n")
 
 
-def place(stdout, stderr, control):
-    """Puts the descriptors where a worker looks for them."""
-    os.setsid()
-    high = [os.dup(descriptor) for descriptor in (stdout, stderr, control)]
+def begin(seat):
+    """Waits for the call, and puts its descriptors where a worker looks for them."""
+    with socket.socket(fileno=seat) as waiting:
+        data, given, _, _ = socket.recv_fds(waiting, 64, DESCRIPTORS_MAX)
+    if not data:
+        os._exit(0)
+    high = [os.dup(descriptor) for descriptor in given]
     for target, descriptor in enumerate(high, start=1):
         os.dup2(descriptor, target)
+    os.closerange(CONTROL_NEXT, 1 << 16)
 
 
 def give_up(order, rules):

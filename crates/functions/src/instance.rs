@@ -14,11 +14,12 @@ use tokio_util::sync::CancellationToken;
 use crate::environment::prefix_of;
 use crate::listen::{Lines, listen, listen_to_pipe};
 use crate::memory::MemoryFile;
-use crate::spawner::{Channel, Copied, Ended, Exit, Plan, Running, Sandbox, Signal, Spawner, Work};
-use crate::worker::{self, Said};
+use crate::spawner::{Channel, Copied, Ended, Plan, Running, Sandbox, Signal, Spawner, Work};
+use crate::worker::{self, Heard, Said};
 use crate::zygote::Zygote;
 use crate::{
-    Environment, Error, FunctionEvent, Invocation, Outcome, Result, Returned, Returns, SharedTable,
+    Environment, Error, FunctionEvent, Invocation, Limits, Outcome, Result, Returned, Returns,
+    SharedTable,
 };
 
 /// How long a function may take to end after it was asked to.
@@ -49,7 +50,7 @@ pub(crate) struct Instance {
     running: Running,
     cloned: bool,
     started: Instant,
-    said: JoinHandle<Said>,
+    said: JoinHandle<Heard>,
     printed: Vec<JoinHandle<()>>,
     /// Cancelled when the process has ended.
     over: CancellationToken,
@@ -79,11 +80,20 @@ impl Instance {
         let (stdout, stdout_end) = pipe()?;
         let (stderr, stderr_end) = pipe()?;
         let files = files(&invocation, origin)?;
-        let plan = plan(&invocation, origin)?;
         let descriptors: [BorrowedFd<'_>; 4] =
             [stdout_end.as_fd(), stderr_end.as_fd(), theirs.as_fd(), files.descriptor()];
         let started = Instant::now();
-        let running = spawner.run(plan, &descriptors)?;
+        let running = match origin {
+            Origin::Zygote(zygote) => {
+                let running = zygote.seat(spawner, &invocation.limits)?;
+                running.fill(descriptors)?;
+                zygote.prepare(spawner, &invocation.limits);
+                running
+            }
+            Origin::Folder(_) | Origin::Sandbox => {
+                spawner.run(plan(&invocation, origin)?, &descriptors)?
+            }
+        };
         let lines = Lines::new(sink);
         let over = CancellationToken::new();
         let printed = vec![
@@ -110,7 +120,7 @@ impl Instance {
         };
         let elapsed = self.started.elapsed();
         self.over.cancel();
-        let said = self.said.await.unwrap_or_default();
+        let Heard { begun, said } = self.said.await.unwrap_or_default();
         for printed in self.printed {
             let _ = printed.await;
         }
@@ -120,9 +130,8 @@ impl Instance {
             memory_bytes_peak: ended.memory_bytes_peak,
             ..Usage::default()
         };
-        if let (Exit::NotStarted { step, error }, true, None) = (&ended.exit, self.cloned, stopped)
-        {
-            return Err(Error::NotCloned { reason: format!("cannot {step}: {error}") });
+        if self.cloned && !begun && stopped.is_none() && !ended.out_of_memory {
+            return Err(Error::NotCloned { reason: ended.exit.describe() });
         }
         let returned = conclude(&self.invocation, ended, stopped, said);
         Ok(Outcome { returned, usage, queue_ms: 0, cold: true })
@@ -195,25 +204,16 @@ fn unfit(invocation: &Invocation, returned: String) -> Error {
     Error::NotATable { function: invocation.function.clone(), returned, wanted }
 }
 
-/// What the spawner is to start.
+/// What the spawner is to start where there is no zygote.
 fn plan(invocation: &Invocation, origin: &Origin) -> Result<Plan> {
     let (limits, environment) = (&invocation.limits, &*invocation.environment);
-    let (worker, temp, python, walls) = match origin {
-        Origin::Folder(folder) => {
-            let (worker, temp) = (folder.join("headwater"), folder.join("tmp"));
-            (worker, temp, environment.python.clone(), Work::Folder(folder.clone()))
-        }
-        Origin::Sandbox | Origin::Zygote(_) => {
-            let python = Path::new(ENVIRONMENT).join("bin").join("python");
-            let (temp_bytes, network) = (limits.temp_bytes, limits.network);
-            let walls = match origin {
-                Origin::Zygote(zygote) => {
-                    Work::Clone(Copied { zygote: zygote.id(), temp_bytes, network })
-                }
-                _ => Work::Sandbox(environment_sandbox(environment, temp_bytes, network)?),
-            };
-            (PathBuf::from(WORKER), PathBuf::from("/tmp"), python, walls)
-        }
+    let (worker, temp, python, walls) = if let Origin::Folder(folder) = origin {
+        let (worker, temp) = (folder.join("headwater"), folder.join("tmp"));
+        (worker, temp, environment.python.clone(), Work::Folder(folder.clone()))
+    } else {
+        let python = Path::new(ENVIRONMENT).join("bin").join("python");
+        let sandbox = environment_sandbox(environment, limits.temp_bytes, limits.network)?;
+        (PathBuf::from(WORKER), PathBuf::from("/tmp"), python, Work::Sandbox(sandbox))
     };
     let programs = python.parent().map(Path::to_owned).unwrap_or_default();
     let text = |path: &Path| path.to_string_lossy().into_owned();
@@ -227,6 +227,18 @@ fn plan(invocation: &Invocation, origin: &Origin) -> Result<Plan> {
         processes_max: Some(PROCESSES_MAX),
         ..Plan::default()
     })
+}
+
+/// A sandbox in which a clone of a zygote waits for a call with these limits.
+pub(crate) fn clone_plan(zygote: u64, limits: &Limits) -> Plan {
+    let (temp_bytes, network) = (limits.temp_bytes, limits.network);
+    Plan {
+        variables: variables("/environment/bin", "/tmp"),
+        walls: Work::Clone(Copied { zygote, temp_bytes, network }),
+        memory_bytes: Some(limits.memory_bytes),
+        processes_max: Some(PROCESSES_MAX),
+        ..Plan::default()
+    }
 }
 
 /// The environment variables of an instance, and no others.

@@ -21,7 +21,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::spawner::{Channel, Received, watch};
-use crate::worker::{Message, Said};
+use crate::worker::{Heard, Message, Said};
 use crate::{Error, FunctionEvent, Result};
 
 /// A longer line is cut into several.
@@ -63,14 +63,15 @@ impl Lines {
     }
 }
 
-/// Listens to a worker, and tells what it said in the end.
+/// Listens to a worker, and tells what it said.
 pub(crate) fn listen(
     channel: Channel,
     lines: Lines,
     over: CancellationToken,
-) -> Result<JoinHandle<Said>> {
+) -> Result<JoinHandle<Heard>> {
     let channel = watch(channel).map_err(Error::io("listen to a worker"))?;
     Ok(tokio::spawn(async move {
+        let mut begun = false;
         let mut said = Said::Nothing;
         while let Some(Some(received)) = unless_over(receive(&channel), &over).await {
             let Received { bytes, descriptors } = received;
@@ -79,6 +80,7 @@ pub(crate) fn listen(
                 Ok(Message::Line { stream, file, line, text }) => {
                     lines.send(stream, file, line, text).await;
                 }
+                Ok(Message::Begun) => begun = true,
                 Ok(Message::Table) => said = file.map_or(Said::Nothing, Said::Table),
                 Ok(Message::Bool { value }) => said = Said::Bool(value),
                 Ok(Message::Raised { exception, message, frames, hint }) => {
@@ -89,7 +91,7 @@ pub(crate) fn listen(
                 Err(error) => tracing::debug!(%error, "an instance said what cannot be read"),
             }
         }
-        said
+        Heard { begun, said }
     }))
 }
 

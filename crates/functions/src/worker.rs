@@ -73,6 +73,8 @@ pub(crate) fn send_task(channel: &Channel, invocation: &Invocation, project: &Pa
 #[derive(Debug, Deserialize)]
 #[serde(tag = "said", rename_all = "snake_case")]
 pub(crate) enum Message {
+    /// The worker is there, and about to run the user's code.
+    Begun,
     /// The user's code printed a line.
     Line {
         stream: LogStream,
@@ -97,6 +99,14 @@ pub(crate) enum Message {
     },
     /// The function returned something else.
     Unfit { returned: String },
+}
+
+/// What was heard of a worker.
+#[derive(Debug, Default)]
+pub(crate) struct Heard {
+    /// Whether it ever was there.
+    pub(crate) begun: bool,
+    pub(crate) said: Said,
 }
 
 /// What a worker said in the end.

@@ -14,10 +14,10 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use serde::Deserialize;
 
-use crate::instance::{environment_sandbox, variables};
+use crate::instance::{clone_plan, environment_sandbox, variables};
 use crate::memory::MemoryFile;
 use crate::spawner::{Channel, Plan, Running, Signal, Spawner, Work, watch};
-use crate::{Environment, Error, Result, ZygoteOptions, worker};
+use crate::{Environment, Error, Limits, Result, ZygoteOptions, worker};
 
 /// How long importing an environment's packages may take.
 const IMPORT_MAX: Duration = Duration::from_secs(120);
@@ -60,10 +60,13 @@ enum State {
 /// One zygote. It is killed when the last holder lets go of it.
 #[derive(Debug)]
 pub(crate) struct Zygote {
+    /// The number that the spawner knows it by.
     id: u64,
     running: Mutex<Running>,
     ready: Ready,
     used: Mutex<Instant>,
+    /// A clone that waits for the next call with these limits.
+    seat: Mutex<Option<(Limits, Running)>>,
 }
 
 /// What there is to say of the zygote of an environment.
@@ -162,7 +165,7 @@ impl Zygotes {
             return Err(Error::InstanceDied { label: "the zygote".to_owned(), reason });
         };
         let (id, running) = (running.id(), Mutex::new(running));
-        Ok(Zygote { id, running, ready, used: Mutex::new(Instant::now()) })
+        Ok(Zygote { id, running, ready, used: Mutex::new(Instant::now()), seat: Mutex::default() })
     }
 
     /// Ends a zygote that could not be cloned, once its last clone has ended.
@@ -246,13 +249,29 @@ impl Zygotes {
 }
 
 impl Zygote {
-    /// The number that the spawner knows it by.
-    pub(crate) fn id(&self) -> u64 {
-        self.id
-    }
-
     pub(crate) fn is_alive(&self) -> bool {
         self.running.lock().is_alive()
+    }
+
+    /// A clone for a call: the one that waits, or a new one.
+    pub(crate) fn seat(&self, spawner: &Spawner, limits: &Limits) -> Result<Running> {
+        if let Some((made_for, mut running)) = self.seat.lock().take()
+            && limits.as_made_for(&made_for)
+            && running.is_alive()
+        {
+            return Ok(running);
+        }
+        spawner.run(clone_plan(self.id, limits), &[])
+    }
+
+    /// Has a clone wait for the next call, which most often has the same limits.
+    pub(crate) fn prepare(&self, spawner: &Spawner, limits: &Limits) {
+        let mut seat = self.seat.lock();
+        if seat.is_none() {
+            // Where this fails, the next call finds out why.
+            let running = spawner.run(clone_plan(self.id, limits), &[]).ok();
+            *seat = running.map(|running| (limits.clone(), running));
+        }
     }
 
     /// Notes that a call ended just now.

@@ -20,6 +20,7 @@ use rustix::thread::CapabilitySet;
 use rustix::thread::{Gid, Uid};
 use serde::{Deserialize, Serialize};
 
+use super::Channel;
 use super::clone::USER_SHOWN;
 use super::plan::{Plan, Sandbox, Work};
 use super::root::{self, StepError, StepResult, step};
@@ -74,6 +75,8 @@ pub(super) struct Birth {
     pub(super) files: Option<OwnedFd>,
     /// Where a zygote takes its orders.
     pub(super) orders: Option<OwnedFd>,
+    /// Where the first process of a clone's sandbox is told to have it begin.
+    pub(super) seat: Option<Channel>,
     /// What a clone passes through to join its control groups.
     pub(super) doors: Vec<OwnedFd>,
     /// Readable once the spawner has done its part; closed without a byte where it could not.
@@ -113,6 +116,7 @@ pub(super) fn leave_the_spawner_behind(birth: &Birth, more: &[BorrowedFd<'_>]) {
     kept.extend(&birth.orders);
     kept.extend(&birth.doors);
     let mut kept: Vec<i32> = kept.into_iter().map(AsRawFd::as_raw_fd).collect();
+    kept.extend(birth.seat.iter().map(AsRawFd::as_raw_fd));
     kept.extend(more.iter().map(AsRawFd::as_raw_fd));
     system::close_all_but(&kept);
     if let Ok(null) = fs::File::open("/dev/null") {

@@ -96,6 +96,11 @@ impl Running {
         self.id
     }
 
+    /// Has a clone begin: with standard output, standard error, the control socket, the files.
+    pub(crate) fn fill(&self, descriptors: [BorrowedFd<'_>; 4]) -> Result<()> {
+        self.connection.send(&Request::Fill { id: self.id }, &descriptors)
+    }
+
     /// Whether it has not ended yet, as far as is known.
     pub(crate) fn is_alive(&mut self) -> bool {
         let waiting = Err(oneshot::error::TryRecvError::Empty);

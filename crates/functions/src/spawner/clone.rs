@@ -9,6 +9,10 @@
 //! owns the namespace, may enter; it forks once more, to be in the new pid namespace too, gives up
 //! what it gained, and becomes the function.
 //!
+//! All this is done before anybody calls, for the next one who does: the clone then waits for what it
+//! begins with. When the call comes, the first process mounts its project, gives up its last
+//! privilege, and hands the clone its descriptors.
+//!
 //! The first process of the sandbox dies with the spawner, and everything in it with that process.
 
 use std::collections::BTreeMap;
@@ -22,7 +26,7 @@ use serde::Serialize;
 use super::Channel;
 use super::child::{self, Birth, Identity};
 use super::plan::Copied;
-use super::root::{self, StepError, StepResult, step};
+use super::root::{self, StepResult, step};
 use super::system::Cloned;
 use super::{landlock, seccomp, system};
 
@@ -144,32 +148,42 @@ fn beget(flags: i32, born: &Channel, what: &[u8]) -> StepResult<bool> {
     }
 }
 
-/// The first process of a sandbox: makes it, has the zygote fill it, and then does nothing but pass
-/// SIGTERM on and collect the dead, until it is killed.
+/// The first process of a sandbox: makes it, has the zygote fill it, hands over what the clone begins
+/// with, and then does nothing but pass SIGTERM on and collect the dead, until it is killed.
 fn live(birth: Birth, nest: &Nest, copied: &Copied) -> StepResult<i32> {
-    let files = child::read_files(birth.files.as_ref())?;
     if nest.user.is_some() {
         step("map the user", map_own_user())?;
     }
     let (user, group) = (Uid::from_raw(USER_SHOWN), Gid::from_raw(USER_SHOWN));
     step("change the group", rustix::thread::set_thread_res_gid(group, group, group))?;
     step("change the user", rustix::thread::set_thread_res_uid(user, user, user))?;
-    root::enter_copy(copied.temp_bytes, &files)?;
+    root::enter_copy(copied.temp_bytes)?;
     step("enter the root", std::env::set_current_dir("/"))?;
     child::settle_in(copied.network)?;
     let rules = step("write landlock's rules", landlock::rules())?;
     let namespaces = namespaces(copied.network)?;
-    child::drop_capabilities()?;
     child::give_up(&birth)?;
     let hidden = rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable);
     step("hide from the program", hidden)?;
     system::block_signals();
-    send_order(&birth, nest, rules.as_ref(), &namespaces)?;
-    let Birth { status, .. } = birth;
-    // The clone says in this pipe what becomes of it.
-    drop(status);
+    let (mine, clones) = step("make a socket", Channel::pair())?;
+    send_order(&birth, nest, &clones, rules.as_ref(), &namespaces)?;
+    drop(clones);
+    let Some(given) = birth.seat.as_ref().and_then(|seat| seat.receive().ok().flatten()) else {
+        return Ok(0);
+    };
+    hand_over(&mine, &given.descriptors)?;
+    // The clone says in the status pipe what becomes of it.
     child::close_everything();
     collect_the_dead()
+}
+
+/// Shows the clone its project, gives up the last privilege, and has the clone begin.
+fn hand_over(clone: &Channel, given: &[OwnedFd]) -> StepResult {
+    root::show_project(&child::read_files(given.last())?)?;
+    child::drop_capabilities()?;
+    let given: Vec<BorrowedFd<'_>> = given.iter().take(3).map(AsFd::as_fd).collect();
+    step("have the clone begin", clone.send(b"begin", &given))
 }
 
 /// This process's own namespaces, in the order in which they can be entered.
@@ -181,8 +195,8 @@ fn namespaces(network: bool) -> StepResult<Vec<OwnedFd>> {
     step("open the namespaces", opened)
 }
 
-/// What the zygote is told beside the descriptors: standard output and error, the control socket,
-/// the status pipe, landlock's rules if there are any, the namespaces, the doors of the groups.
+/// What the zygote is told beside the descriptors: the socket on which the clone is told to begin, the
+/// status pipe, landlock's rules if there are any, the namespaces, the doors of the groups.
 #[derive(Debug, Serialize)]
 struct Order<'a> {
     rules: bool,
@@ -197,13 +211,10 @@ struct Order<'a> {
 fn send_order(
     birth: &Birth,
     nest: &Nest,
+    clones: &Channel,
     rules: Option<&OwnedFd>,
     namespaces: &[OwnedFd],
 ) -> StepResult {
-    let Some(control) = &birth.control else {
-        let error = io::Error::other("there is none");
-        return Err(StepError { step: "pass the control socket on".to_owned(), error });
-    };
     let order = Order {
         rules: rules.is_some(),
         namespaces: namespaces.len(),
@@ -213,11 +224,9 @@ fn send_order(
         variables: birth.plan.variables.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect(),
         filter: seccomp::digits(),
     };
-    let mut descriptors = vec![&birth.stdout, &birth.stderr, control, &birth.status];
-    descriptors.extend(rules);
-    descriptors.extend(namespaces);
-    descriptors.extend(&birth.doors);
-    let descriptors: Vec<BorrowedFd<'_>> = descriptors.into_iter().map(AsFd::as_fd).collect();
+    let mut descriptors = vec![clones.as_fd(), birth.status.as_fd()];
+    let others = rules.into_iter().chain(namespaces).chain(&birth.doors);
+    descriptors.extend(others.map(AsFd::as_fd));
     let order = step("write the order", serde_json::to_vec(&order))?;
     step("send the zygote an order", nest.orders.send(&order, &descriptors))
 }

@@ -9,8 +9,11 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Request {
     /// Start a process. Descriptors: standard output, standard error, then, where the plan says so,
-    /// the control socket and the files.
+    /// the control socket and the files; none for a clone.
     Start { id: u64, plan: Plan },
+    /// Have a clone begin. Descriptors: standard output, standard error, the control socket, the
+    /// files. Until then it waits in its sandbox, ready but for these.
+    Fill { id: u64 },
     /// Signal a process, if it is still there.
     Signal { id: u64, signal: Signal },
 }

@@ -82,22 +82,26 @@ pub(super) fn enter(sandbox: &Sandbox, files: &BTreeMap<String, String>, user: u
     pivot(&root)
 }
 
-/// Makes a zygote's root, of which this process has a copy, that of one clone: with a `/proc`, a
-/// `/tmp` and a project of its own. The copy can be neither written nor taken apart.
-pub(super) fn enter_copy(temp_bytes: u64, files: &BTreeMap<String, String>) -> StepResult {
+/// Makes a zygote's root, of which this process has a copy, that of one clone: with a `/proc` and a
+/// `/tmp` of its own. The copy can be neither written nor taken apart.
+pub(super) fn enter_copy(temp_bytes: u64) -> StepResult {
     let temp = step("mount /tmp", temporary(temp_bytes))?;
     step("attach /tmp", mounts::attach(&temp, Path::new("/tmp")))?;
-    if !files.is_empty() {
-        let size = room_for(files).to_string();
-        let project = mounts::tmpfs(&[("size", size), ("mode", "0755".to_owned())]);
-        let project = step("mount the project", project)?;
-        step("attach the project", mounts::attach(&project, Path::new("/project")))?;
-        step("write the files", write_files(Path::new("/"), files))?;
-        let sealed = system::set_mount_attributes(project.as_fd(), mounts::READ_ONLY, false);
-        step("make the project read-only", sealed)?;
-    }
     let proc = step("mount /proc", mounts::proc())?;
     step("attach /proc", mounts::attach(&proc, Path::new("/proc")))
+}
+
+/// Shows a clone its project, read-only.
+pub(super) fn show_project(files: &BTreeMap<String, String>) -> StepResult {
+    if files.is_empty() {
+        return Ok(());
+    }
+    let options = [("size", room_for(files).to_string()), ("mode", "0755".to_owned())];
+    let project = step("mount the project", mounts::tmpfs(&options))?;
+    step("attach the project", mounts::attach(&project, Path::new("/project")))?;
+    step("write the files", write_files(Path::new("/"), files))?;
+    let sealed = system::set_mount_attributes(project.as_fd(), mounts::READ_ONLY, false);
+    step("make the project read-only", sealed)
 }
 
 fn temporary(bytes: u64) -> io::Result<OwnedFd> {

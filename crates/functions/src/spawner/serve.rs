@@ -84,8 +84,9 @@ struct Child {
     silent: bool,
     /// Of a zygote: where its clones' sandboxes are made.
     nest: Option<Nest>,
-    /// Of a clone: its zygote.
+    /// Of a clone: its zygote, and where it is told to begin.
     zygote: Option<u64>,
+    seat: Option<Channel>,
 }
 
 impl Serve {
@@ -222,6 +223,7 @@ impl Serve {
                     self.reply(&Reply::Ended { id, ended });
                 }
             }
+            Ok(Request::Fill { id }) => self.fill(id, &received.descriptors),
             Ok(Request::Signal { id, signal }) => self.signal(id, signal),
             // Both ends are of one build; a message that cannot be read has no id to answer to.
             Err(_) => {}
@@ -250,6 +252,13 @@ impl Serve {
         let orders = plan.zygote.then(Channel::pair).transpose();
         let orders = orders.map_err(failed("make a socket"))?;
         let (orders, theirs) = orders.map_or((None, None), |(one, other)| (Some(one), Some(other)));
+        let seat = copied.as_ref().map(|_| Channel::pair()).transpose();
+        let (seat, seated) = seat.map_err(failed("make a socket"))?.unzip();
+        let mut descriptors = descriptors;
+        if copied.is_some() {
+            let null = [null(), null()].into_iter().collect::<io::Result<Vec<_>>>();
+            descriptors = null.map_err(failed("open /dev/null"))?;
+        }
         let mut descriptors = descriptors.into_iter();
         let (Some(stdout), Some(stderr)) = (descriptors.next(), descriptors.next()) else {
             return Err(not_started("take descriptors".to_owned(), &io::Error::other("too few")));
@@ -258,6 +267,7 @@ impl Serve {
             control: if plan.control { descriptors.next() } else { None },
             files: descriptors.next(),
             orders: theirs.map(OwnedFd::from),
+            seat: seated,
             doors: if copied.is_some() { group.doors().unwrap_or_default() } else { Vec::new() },
             limit_process: !self.cgroups.memory(),
             plan,
@@ -301,6 +311,7 @@ impl Serve {
             silent,
             nest,
             zygote,
+            seat,
         };
         let identity = if zygote.is_some() { clone::identity(identity) } else { identity };
         let ready = broken.map_or_else(|| prepare(&child, identity), Err);
@@ -374,6 +385,14 @@ impl Serve {
             flags |= libc::CLONE_NEWUSER;
         }
         flags
+    }
+
+    /// Hands a clone what it begins with. One that has ended needs nothing.
+    fn fill(&self, id: u64, descriptors: &[OwnedFd]) {
+        if let Some(seat) = self.children.get(&id).and_then(|child| child.seat.as_ref()) {
+            let descriptors: Vec<_> = descriptors.iter().map(AsFd::as_fd).collect();
+            let _ = seat.send(b"fill", &descriptors);
+        }
     }
 
     fn signal(&self, id: u64, signal: Signal) {

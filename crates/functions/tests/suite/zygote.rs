@@ -118,7 +118,7 @@ async fn an_idle_zygote_ends_and_leaves_nothing() {
     let environment = environment(&functions, &[]).await;
     works(&functions, &environment).await;
     assert_eq!(functions.zygotes().len(), 1);
-    assert_eq!(own_zygotes().len(), 1);
+    assert!(!own_zygotes().is_empty());
     wait_until("the zygote lives on", || functions.zygotes().is_empty());
     wait_until("its process lives on", || own_zygotes().is_empty());
 }
@@ -163,9 +163,9 @@ async fn a_zygote_that_dies_is_started_again() {
     );
     let killing = async {
         lines.recv().await.unwrap();
-        for pid in own_zygotes() {
-            Command::new("kill").args(["-9", &pid.to_string()]).status().unwrap();
-        }
+        // The others are its forks.
+        let zygote = own_zygotes().into_iter().min().unwrap();
+        Command::new("kill").args(["-9", &zygote.to_string()]).status().unwrap();
     };
     let (outcome, ()) = tokio::join!(call, killing);
     assert!(outcome.returned.is_err(), "{outcome:?}");
@@ -233,7 +233,7 @@ def f(number):
     futures::future::join_all(calls).await;
 }
 
-/// The zygotes of this process's spawners. Every test is a process of its own.
+/// The zygotes of this process's spawners, and their forks. Every test is a process of its own.
 fn own_zygotes() -> Vec<i32> {
     let own = std::process::id() as i32;
     let of_this = |pid: &i32| {
