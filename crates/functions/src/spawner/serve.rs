@@ -39,6 +39,9 @@ pub fn spawner_main() -> ExitCode {
     if served.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
+/// How long a guide may take; everybody else waits meanwhile.
+const GUIDE_MAX: Duration = Duration::from_secs(10);
+
 /// How sandboxes are made on this host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Means {
@@ -353,7 +356,12 @@ impl Serve {
                 None => break,
             }
         }
-        guides.into_iter().for_each(system::wait_for_child);
+        for guide in guides {
+            if first_of_sandbox.is_none() {
+                system::kill(guide, libc::SIGKILL);
+            }
+            system::wait_for_child(guide);
+        }
         first_of_sandbox.ok_or_else(|| {
             let note = take_notes(status, &mut Vec::new()).0.into_iter().next();
             match note {
@@ -555,6 +563,9 @@ fn is_real_root() -> bool {
 
 /// The next process that a guide cloned, by id and by descriptor, and whether it is a guide, too.
 fn next_born(born: &Channel) -> Option<(i32, OwnedFd, bool)> {
+    if !readable_within(born, GUIDE_MAX) {
+        return None;
+    }
     let mut received = born.receive().ok()??;
     let descriptor = received.descriptors.pop()?;
     let information = format!("/proc/self/fdinfo/{}", descriptor.as_raw_fd());
@@ -596,15 +607,20 @@ fn null() -> io::Result<OwnedFd> {
 
 /// Waits until a process has ended, or the time is over.
 fn wait_until(process: &OwnedFd, timeout: Duration) {
+    readable_within(process, timeout);
+}
+
+/// Waits for something to be read, or for the end of who writes it; false where neither comes.
+fn readable_within(descriptor: &impl AsFd, timeout: Duration) -> bool {
     let until = Instant::now() + timeout;
     loop {
         let left = until.saturating_duration_since(Instant::now());
         let left =
             Timespec { tv_sec: left.as_secs() as i64, tv_nsec: i64::from(left.subsec_nanos()) };
-        let mut polled = [PollFd::from_borrowed_fd(process.as_fd(), PollFlags::IN)];
+        let mut polled = [PollFd::from_borrowed_fd(descriptor.as_fd(), PollFlags::IN)];
         match rustix::event::poll(&mut polled, Some(&left)) {
             Err(rustix::io::Errno::INTR) => {}
-            _ => return,
+            polled => return polled.is_ok_and(|ready| ready > 0),
         }
     }
 }
