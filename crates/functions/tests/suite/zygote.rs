@@ -1,6 +1,8 @@
 //! Zygotes: instances that begin with their packages imported, and share nothing else.
 
 use std::collections::BTreeSet;
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
@@ -182,7 +184,10 @@ async fn a_zygote_that_dies_is_started_again() {
 async fn an_ordinary_user_has_zygotes_too() {
     let everybodys = PathBuf::from("/usr/bin");
     let mut options = FunctionsOptions { python_search: vec![everybodys], ..options() };
-    options.environments_dir = options.environments_dir.with_file_name("everybodys");
+    // Where the target folder lies, others may have no way in.
+    let open = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(open.path(), Permissions::from_mode(0o755)).unwrap();
+    options.environments_dir = open.path().join("environments");
     let python = EnvironmentSpec { python: None, ..spec(&[]) };
     let root = Functions::start(options.clone()).await.unwrap();
     let Ok(environment) = root.environment(&python, &|_| ()).await else {
