@@ -26,6 +26,7 @@ MESSAGE_BYTES_MAX = 64 << 10
 LINE_CHARS_MAX = 8 << 10
 TEXT_CHARS_MAX = 8 << 10
 FRAMES_MAX = 50
+BATCH_ROWS_MAX = 1 << 17  # So that what reads the output can do so piece by piece.
 
 # Packages that are imported under another name than they are installed by.
 INSTALLED_AS = {
@@ -50,7 +51,12 @@ class Stopped(BaseException):
 
 
 class Unfit(Exception):
-    """What the function returned will not do; the text says what it is."""
+    """What the function returned will not do; the text says what it is, and the reason, where there is
+    one, why it cannot become a table."""
+
+    def __init__(self, returned, reason=None):
+        super().__init__(returned)
+        self.reason = reason
 
 
 class Server:
@@ -252,16 +258,59 @@ def to_arrow(value):
         if hasattr(value, "__arrow_c_stream__") and not name.endswith("Series"):
             return pyarrow.table(value)
     except (pyarrow.ArrowException, TypeError, ValueError) as error:
-        raise Unfit(f"{name} that Arrow cannot hold: {error}") from error
-    if value == [] and isinstance(value, list):
-        raise Unfit("an empty list, which has no columns")
+        raise Unfit(name, message_of(error)) from error
+    if isinstance(value, list):
+        raise Unfit("list", why_no_rows(value))
     raise Unfit("None" if value is None else name)
 
 
 def from_rows(pyarrow, rows):
     """A list of dicts; a column is one that any row has."""
     names = list(dict.fromkeys(name for row in rows for name in row))
-    return pyarrow.table({name: [row.get(name) for row in rows] for name in names})
+    columns = {}
+    for name in names:
+        if not isinstance(name, str):
+            raise Unfit("list", f"it has the key {shown(name)}, and columns are named by text")
+        values = [row.get(name) for row in rows]
+        try:
+            columns[name] = pyarrow.array(values)
+        except (pyarrow.ArrowException, TypeError, ValueError, OverflowError) as error:
+            raise Unfit("list", why_no_column(name, values, error)) from error
+    return pyarrow.table(columns)
+
+
+def why_no_rows(rows):
+    """Why a list is no list of dicts."""
+    if not rows:
+        return "it is empty, so that its columns are not known"
+    number, row = next((n, row) for n, row in enumerate(rows, 1) if not isinstance(row, dict))
+    return f"its item {number} is {shown(row)}, and each has to be a dict"
+
+
+def why_no_column(name, values, error):
+    """Why values are no column: the first two that do not go together, or else what Arrow says."""
+    numbers = {"int", "float"}
+    first = None
+    for number, value in enumerate(values, 1):
+        kind = type_name(value)
+        if value is None:
+            continue
+        if first is None:
+            first = (number, value, kind)
+        elif kind != first[2] and not {kind, first[2]} <= numbers:
+            row, other, _ = first
+            return f"column `{name}` has {shown(other)} in row {row}, and {shown(value)} in row {number}"
+    return f"column `{name}` cannot be held: {message_of(error)}"
+
+
+def shown(value):
+    """A value with its type, short enough for a line."""
+    try:
+        text = repr(value)
+    except Exception:
+        text = "..."
+    text = text if len(text) <= 40 else f"{text[:37]}..."
+    return f"`{text}` ({type_name(value)})"
 
 
 def from_pandas(pyarrow, frame):
@@ -294,7 +343,7 @@ def write_table(table):
     with open(descriptor, "wb", buffering=0, closefd=False) as file:
         with pyarrow.ipc.new_file(file, table.schema, options=options) as writer:
             if isinstance(table, pyarrow.Table):
-                writer.write_table(table)
+                writer.write_table(table, max_chunksize=BATCH_ROWS_MAX)
             else:
                 for batch in table:
                     writer.write_batch(batch)
@@ -416,7 +465,8 @@ def main():
     try:
         run(server, task, descriptors)
     except Unfit as unfit:
-        server.send("unfit", returned=str(unfit)[:TEXT_CHARS_MAX])
+        reason = unfit.reason and unfit.reason[:TEXT_CHARS_MAX]
+        server.send("unfit", returned=str(unfit)[:TEXT_CHARS_MAX], reason=reason)
     except BaseException as error:
         server.send(
             "raised",

@@ -26,6 +26,7 @@ mod scan;
 mod session;
 mod sql;
 mod stop;
+mod stored;
 mod system;
 mod write;
 
@@ -37,4 +38,5 @@ pub use parameters::{placeholders, substitute};
 pub use parents::{TableRef, parents};
 pub use session::Session;
 pub use sql::check_condition;
+pub use stored::StoredRows;
 pub use system::SystemTable;

@@ -20,9 +20,7 @@ use crate::sql::names::{Match, find, near, same_but_case};
 use crate::sql::resolve::FoundTable;
 use crate::sql::table_name::WrittenTable;
 use crate::sql::tables::Mention;
-
-/// Rows in one batch of registered rows, so that operators work on pieces they are made for.
-const BATCH_ROWS: usize = 32_768;
+use crate::stored::{pieces, viewed};
 
 /// The tables of one statement, as they are found.
 pub(crate) struct Lookup<'s> {
@@ -237,22 +235,14 @@ pub(crate) fn registered(
 ) -> Result<Arc<dyn TableProvider>, DataFusionError> {
     let schema = view_schema(&batches.schema);
     let mut parts: Vec<Vec<RecordBatch>> = vec![Vec::new(); partitions.max(1)];
-    let mut pieces = 0;
+    let mut count = 0;
     for batch in &batches.batches {
-        let columns = batch.columns().iter().zip(schema.fields());
-        let columns = columns
-            .map(|(column, field)| arrow::compute::cast(column, field.data_type()))
-            .collect::<Result<Vec<_>, _>>()?;
-        let options =
-            arrow::array::RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
-        let batch = RecordBatch::try_new_with_options(Arc::clone(&schema), columns, &options)?;
-        for offset in (0..batch.num_rows()).step_by(BATCH_ROWS) {
-            let rows = BATCH_ROWS.min(batch.num_rows() - offset);
-            let part = pieces % parts.len();
-            parts[part].push(batch.slice(offset, rows));
-            pieces += 1;
+        for piece in pieces(&viewed(batch, &schema)?) {
+            let part = count % parts.len();
+            parts[part].push(piece);
+            count += 1;
         }
     }
-    parts.truncate(pieces.max(1));
+    parts.truncate(count.max(1));
     Ok(Arc::new(MemTable::try_new(schema, parts)?))
 }

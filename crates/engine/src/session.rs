@@ -28,6 +28,7 @@ use crate::scan::plain_schema;
 use crate::sql::parse::parse;
 use crate::sql::resolve::{OutputNames, resolve};
 use crate::sql::statement::{Command, Source};
+use crate::stored::{self, StoredRows};
 
 /// Statements at one ref, for one author.
 pub struct Session {
@@ -61,6 +62,15 @@ impl Session {
         let partitions = self.engine.template().config().target_partitions();
         let provider = registered(batches, partitions)
             .map_err(|error| self.engine.limits(None).explain(&error))?;
+        self.registered.write().insert(name.to_owned(), provider);
+        Ok(())
+    }
+
+    /// Makes rows that lie elsewhere readable under a name, as [`Session::register`] does with rows
+    /// in memory.
+    pub fn register_stored(&self, name: &str, rows: Arc<dyn StoredRows>) -> Result<()> {
+        let provider =
+            stored::table(rows).map_err(|error| self.engine.limits(None).explain(&error))?;
         self.registered.write().insert(name.to_owned(), provider);
         Ok(())
     }

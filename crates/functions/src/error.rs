@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use arrow::error::ArrowError;
 use headwater_model::{ErrorCode, Fault};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -57,12 +58,14 @@ pub enum Error {
         hint: Option<String>,
     },
     /// The function returned what cannot be a table, or is not true or false.
-    #[error("`{function}` returned `{returned}`, which is not {wanted}")]
+    #[error("{}", not_a_table(.function, .returned, .reason.as_deref(), .wanted))]
     NotATable {
         /// The function.
         function: String,
-        /// The type it returned, and why that will not do.
+        /// The type it returned.
         returned: String,
+        /// Why that cannot become a table, though others of its type can.
+        reason: Option<String>,
         /// What it should have returned.
         wanted: &'static str,
     },
@@ -138,9 +141,9 @@ pub enum Error {
         /// What happened.
         reason: String,
     },
-    /// Arrow data could not be written to shared memory.
-    #[error("cannot put a table into shared memory")]
-    Arrow(#[from] arrow::error::ArrowError),
+    /// Arrow data could not be written, to shared memory or to disk, or not be read back.
+    #[error("cannot hold the rows of a table")]
+    Arrow(#[from] ArrowError),
     /// The system refused something.
     #[error("cannot {what}")]
     Io {
@@ -179,7 +182,9 @@ impl Fault for Error {
             Error::Cancelled { .. } => ErrorCode::Cancelled,
             Error::IsolationUnavailable { .. } => ErrorCode::IsolationUnavailable,
             Error::TooBusy { .. } => ErrorCode::TooBusy,
-            Error::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => {
+            Error::Io { source, .. } | Error::Arrow(ArrowError::IoError(_, source))
+                if source.kind() == std::io::ErrorKind::StorageFull =>
+            {
                 ErrorCode::DiskFull
             }
             Error::Spawner { .. }
@@ -198,6 +203,9 @@ impl Fault for Error {
                 "install that version (with pyenv, or `uv python install`), or ask for one of those"
                     .to_owned(),
             ),
+            Error::NotATable { reason: Some(_), .. } => {
+                Some("give each column values of one type".to_owned())
+            }
             Error::NotATable { wanted, .. } => Some(format!("return {wanted}")),
             Error::MemoryLimit { .. } => Some(
                 "raise `memory` in the function's decorator or in `[defaults]` of headwater.toml"
@@ -214,6 +222,11 @@ impl Fault for Error {
             ),
             Error::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => {
                 Some("free space on the disk that holds the lake's environments".to_owned())
+            }
+            Error::Arrow(ArrowError::IoError(_, source))
+                if source.kind() == std::io::ErrorKind::StorageFull =>
+            {
+                Some("free space on the disk that holds the lake, or keep fewer rows".to_owned())
             }
             Error::Cancelled { .. }
             | Error::BadOutput { .. }
@@ -240,6 +253,13 @@ impl Fault for Error {
             _ => Vec::new(),
         };
         pairs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+    }
+}
+
+fn not_a_table(function: &str, returned: &str, reason: Option<&str>, wanted: &str) -> String {
+    match reason {
+        Some(reason) => format!("`{function}` returned a `{returned}` that is no table: {reason}"),
+        None => format!("`{function}` returned `{returned}`, which is not {wanted}"),
     }
 }
 

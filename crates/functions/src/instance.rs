@@ -174,15 +174,15 @@ fn conclude(
         (Said::Raised { exception, message, frames, hint }, _) => {
             Err(Error::FunctionRaised { exception, message, frames, hint })
         }
-        (Said::Unfit { returned }, _) => Err(unfit(invocation, returned)),
-        (Said::Bool(_), _) => Err(unfit(invocation, "bool".to_owned())),
+        (Said::Unfit { returned, reason }, _) => Err(unfit(invocation, returned, reason)),
+        (Said::Bool(_), _) => Err(unfit(invocation, "bool".to_owned(), None)),
         (Said::Nothing, _) => Err(Error::InstanceDied { label, reason: ended.exit.describe() }),
     }
 }
 
 fn read_table(invocation: &Invocation, file: OwnedFd) -> Result<Returned> {
     if invocation.kind == Returns::Bool {
-        return Err(unfit(invocation, "a table".to_owned()));
+        return Err(unfit(invocation, "a table".to_owned(), None));
     }
     SharedTable::open(file).map(Returned::Table).map_err(|error| Error::BadOutput {
         label: invocation.label.clone(),
@@ -194,14 +194,14 @@ fn read_table(invocation: &Invocation, file: OwnedFd) -> Result<Returned> {
     })
 }
 
-fn unfit(invocation: &Invocation, returned: String) -> Error {
+fn unfit(invocation: &Invocation, returned: String, reason: Option<String>) -> Error {
     let wanted = match invocation.kind {
         Returns::Table => {
             "a table: a `pyarrow.Table`, a pandas or polars data frame, or a list of dicts"
         }
         Returns::Bool => "`True` or `False`",
     };
-    Error::NotATable { function: invocation.function.clone(), returned, wanted }
+    Error::NotATable { function: invocation.function.clone(), returned, reason, wanted }
 }
 
 /// What the spawner is to start where there is no zygote.

@@ -26,7 +26,7 @@ pub use functions::Functions;
 pub use invocation::{
     Argument, ArgumentValue, FunctionEvent, Invocation, Limits, Outcome, Returned, Returns,
 };
-pub use memory::SharedTable;
+pub use memory::{Room, SharedTable};
 pub use options::{FunctionsOptions, Isolation, SpawnCommand, ZygoteOptions};
 pub use spawner::spawner_main;
 pub use zygote::ZygoteReport;

@@ -86,7 +86,7 @@ pub(crate) fn listen(
                 Ok(Message::Raised { exception, message, frames, hint }) => {
                     said = Said::Raised { exception, message, frames, hint };
                 }
-                Ok(Message::Unfit { returned }) => said = Said::Unfit { returned },
+                Ok(Message::Unfit { returned, reason }) => said = Said::Unfit { returned, reason },
                 // User code wrote to the worker's socket; that is its own affair.
                 Err(error) => tracing::debug!(%error, "an instance said what cannot be read"),
             }

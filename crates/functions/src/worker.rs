@@ -97,8 +97,12 @@ pub(crate) enum Message {
         #[serde(default)]
         hint: Option<String>,
     },
-    /// The function returned something else.
-    Unfit { returned: String },
+    /// The function returned something else, or what cannot become a table for a reason.
+    Unfit {
+        returned: String,
+        #[serde(default)]
+        reason: Option<String>,
+    },
 }
 
 /// What was heard of a worker.
@@ -122,5 +126,5 @@ pub(crate) enum Said {
     /// The user's code raised.
     Raised { exception: String, message: String, frames: Vec<Frame>, hint: Option<String> },
     /// It returned something else.
-    Unfit { returned: String },
+    Unfit { returned: String, reason: Option<String> },
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use headwater_catalog::{EVENT_SCOPE, NewBranch};
 use headwater_engine::Engine;
-use headwater_functions::Functions;
+use headwater_functions::{Functions, Room};
 use headwater_jobs::{JobContext, Jobs};
 use headwater_lake::Lake;
 use headwater_model::{
@@ -24,6 +24,8 @@ use crate::{Error, Project, Result, checks};
 pub struct Runner {
     pub(crate) engine: Engine,
     pub(crate) functions: Functions,
+    /// Where steps put rows aside for their children.
+    pub(crate) room: Room,
     jobs: Jobs,
 }
 
@@ -39,9 +41,10 @@ fn run_branch(job: JobId) -> String {
 }
 
 impl Runner {
-    /// A runner over the parts.
-    pub fn new(engine: Engine, functions: Functions, jobs: Jobs) -> Self {
-        Runner { engine, functions, jobs }
+    /// A runner over the parts. What the models of all its runs give to each other and keep in no
+    /// table is put into the room.
+    pub fn new(engine: Engine, functions: Functions, jobs: Jobs, room: Room) -> Self {
+        Runner { engine, functions, room, jobs }
     }
 
     fn lake(&self) -> &Lake {

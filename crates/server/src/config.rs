@@ -42,7 +42,7 @@ pub struct ServerConfig {
     pub cache_dir: PathBuf,
     /// Folders in which Python interpreters and `uv` are looked for, before `PATH`-like defaults.
     pub python_search: Vec<PathBuf>,
-    /// The memory that queries and functions may hold, together.
+    /// The memory that queries, functions and the rows of runs may hold, together.
     pub memory_bytes: u64,
     /// Processors that queries may use at once.
     pub threads: usize,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use headwater_engine::{Engine, EngineOptions};
-use headwater_functions::{Functions, FunctionsOptions, ZygoteOptions};
+use headwater_functions::{Functions, FunctionsOptions, Room, ZygoteOptions};
 use headwater_jobs::{Jobs, JobsOptions, Triggers, TriggersOptions};
 use headwater_lake::Lake;
 use headwater_model::{ErrorCode, Health, JobKind, Problem, RefSpec};
@@ -46,7 +46,7 @@ impl Parts {
             .await
             .map_err(|error| Error::room(&error))?;
         system::register(&engine, &jobs);
-        let runner = Runner::new(engine.clone(), functions, jobs.clone());
+        let runner = Runner::new(engine.clone(), functions, jobs.clone(), room(&config));
         quarantine_interrupted(&runner, &jobs).await;
         let imports = Imports { lake: lake.clone(), workshop: Workshop::default() };
         let actions = Actions::new(&config, imports.clone(), runner.clone());
@@ -118,7 +118,7 @@ async fn start_functions(config: &ServerConfig) -> Result<Functions> {
 }
 
 fn start_engine(config: &ServerConfig, lake: &Lake) -> Result<Engine> {
-    let memory_bytes = config.memory_bytes / 2;
+    let memory_bytes = config.memory_bytes / 8 * 3;
     let options = EngineOptions {
         memory_bytes,
         query_memory_bytes: memory_bytes,
@@ -127,6 +127,13 @@ fn start_engine(config: &ServerConfig, lake: &Lake) -> Result<Engine> {
         ..EngineOptions::default()
     };
     Engine::new(lake.clone(), options).map_err(|error| Error::room(&error))
+}
+
+/// Where runs put the rows that are kept in no table. An eighth of the memory, beside the half of
+/// the functions and what is left to queries; and as much of the disk as queries may spill.
+fn room(config: &ServerConfig) -> Room {
+    let folder = config.lake_dir.join("spill").join("rows");
+    Room::new(config.memory_bytes / 8, folder, EngineOptions::default().spill_bytes_max)
 }
 
 /// Removes what statements of a killed server had spilled.

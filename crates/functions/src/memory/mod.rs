@@ -3,10 +3,18 @@
 //! [`MemoryFile`] is the file, [`SharedTable`] the Arrow IPC file inside it. A sealed file can
 //! change no more, whoever holds it; so its mapping is plain immutable memory. What another process
 //! wrote is untrusted all the same: it is checked before a single array is built over it.
+//!
+//! A [`Room`] bounds what tables take in memory. What goes beyond lies in files on disk without a
+//! name, which functions map like any other, and which the server reads piece by piece.
 
+mod disk;
 mod file;
+mod growing;
+mod ipc;
 mod mapping;
+mod room;
 mod table;
 
 pub(crate) use file::MemoryFile;
+pub use room::Room;
 pub use table::SharedTable;

@@ -1,43 +1,51 @@
-//! A table in shared memory: an Arrow IPC file in a sealed memory file.
+//! A table in shared memory: an Arrow IPC file in a sealed memory file, or on disk where memory has
+//! no room for it.
 //!
-//! The server writes inputs, an instance writes its output; both are read through [`SharedTable`],
-//! whose record batches lie in the mapping itself. Reading checks every offset and every string of
-//! what another process wrote, so that hostile bytes give an error and nothing else.
+//! The server writes inputs, an instance writes its output; both are read through [`SharedTable`].
+//! The record batches of one in memory lie in the mapping itself; those on disk are read anew by
+//! whoever wants them. Either is handed to a function as a descriptor, which maps it.
 
-use std::fs::File;
 use std::io::BufWriter;
 use std::os::fd::{BorrowedFd, OwnedFd};
-use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use arrow::array::RecordBatch;
-use arrow::buffer::Buffer;
 use arrow::datatypes::{Schema, SchemaRef};
 use arrow::error::ArrowError;
-use arrow::ipc::convert::fb_to_schema;
-use arrow::ipc::reader::{FileDecoder, read_footer_length};
+use arrow::ipc::reader::FileDecoder;
 use arrow::ipc::writer::FileWriter;
-use arrow::ipc::{Block, root_as_footer, root_as_message};
+use futures::stream::{self, BoxStream};
 use futures::{Stream, StreamExt};
 
-use crate::Result;
+use super::disk::DiskFile;
+use super::growing::{Growing, Written};
+use super::ipc::Layout;
+use super::room::{Room, Taken};
 use crate::memory::MemoryFile;
+use crate::{Error, Result};
 
-/// The footer's length and the closing magic.
-const TRAILER_BYTES: usize = 10;
+/// Bytes that are gathered before they are written.
+const WRITE_BYTES: usize = 1 << 18;
 
-/// A table in a sealed memory file. Clones share it; the memory is free when the last clone and the
-/// last record batch are gone.
+/// A table in a file that no longer changes. Clones share it; what it takes is free when the last
+/// clone and the last record batch are gone.
 #[derive(Debug, Clone)]
 pub struct SharedTable(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    file: MemoryFile,
-    schema: SchemaRef,
-    batches: Vec<RecordBatch>,
+    layout: Layout,
     rows: u64,
+    place: Place,
 }
+
+#[derive(Debug)]
+enum Place {
+    Memory { file: MemoryFile, batches: Vec<RecordBatch>, taken: OnceLock<Taken> },
+    Disk(DiskFile),
+}
+
+type Writer = FileWriter<BufWriter<Growing>>;
 
 impl SharedTable {
     /// Writes record batches of one schema into a new memory file and seals it.
@@ -45,48 +53,116 @@ impl SharedTable {
     where
         I: IntoIterator<Item = Result<RecordBatch, ArrowError>>,
     {
-        let mut writer = writer(&schema)?;
+        let mut writer = writer(&schema, None)?;
+        let mut rows = 0;
         for batch in batches {
-            writer.write(&batch?)?;
+            let batch = batch?;
+            rows += batch.num_rows() as u64;
+            writer.write(&batch)?;
         }
-        Self::finish(writer)
+        finish(writer, rows)
     }
 
-    /// Writes a stream of record batches of one schema into a new memory file and seals it.
-    pub async fn write_stream<S>(schema: SchemaRef, mut batches: S) -> Result<Self>
+    /// Writes a stream of record batches of one schema: into a new memory file, which is sealed, or
+    /// to disk where the room has no memory for them.
+    pub async fn write_stream<S>(schema: SchemaRef, mut batches: S, room: &Room) -> Result<Self>
     where
         S: Stream<Item = Result<RecordBatch, ArrowError>> + Unpin,
     {
-        let mut writer = writer(&schema)?;
+        let mut writer = writer(&schema, Some(room))?;
+        let mut rows = 0;
         while let Some(batch) = batches.next().await {
-            writer.write(&batch?)?;
+            let batch = batch?;
+            rows += batch.num_rows() as u64;
+            let write = move || {
+                writer.write(&batch)?;
+                Ok::<_, Error>(writer)
+            };
+            writer = aside(write).await?;
         }
-        Self::finish(writer)
-    }
-
-    fn finish(writer: FileWriter<BufWriter<File>>) -> Result<Self> {
-        let buffered = writer.into_inner()?;
-        let file = buffered.into_inner().map_err(|error| ArrowError::from(error.into_error()))?;
-        Self::open(file.into())
+        aside(move || finish(writer, rows)).await
     }
 
     /// Takes a memory file that another process wrote.
     pub(crate) fn open(file: OwnedFd) -> Result<Self> {
+        Self::in_memory(file, None)
+    }
+
+    fn in_memory(file: OwnedFd, taken: Option<Taken>) -> Result<Self> {
         let file = MemoryFile::seal(file)?;
         let buffer = file.map()?.buffer();
-        let (schema, batches) = checked(&buffer)?;
+        let layout = Layout::read(&buffer)?;
+        let batches = layout.all(&buffer)?;
         let rows = batches.iter().map(|batch| batch.num_rows() as u64).sum();
-        Ok(SharedTable(Arc::new(Inner { file, schema, batches, rows })))
+        let held = OnceLock::new();
+        let _ = taken.map(|taken| held.set(taken));
+        let place = Place::Memory { file, batches, taken: held };
+        Ok(SharedTable(Arc::new(Inner { layout, rows, place })))
+    }
+
+    /// Makes a table that another process wrote part of a room; gives it back where the room has no
+    /// memory for it.
+    pub fn claim(self, room: &Room) -> Result<Self, Self> {
+        if let Place::Memory { taken, .. } = &self.0.place
+            && taken.get().is_none()
+        {
+            let mut claimed = room.in_memory();
+            if !claimed.grow(self.bytes()) {
+                return Err(self);
+            }
+            let _ = taken.set(claimed);
+        }
+        Ok(self)
+    }
+
+    /// As [`SharedTable::claim`], with the table moved to disk where memory has no room.
+    pub async fn settle(self, room: &Room) -> Result<Self> {
+        match self.claim(room) {
+            Ok(table) => Ok(table),
+            Err(table) => {
+                let room = room.clone();
+                aside(move || table.to_disk(&room)).await
+            }
+        }
+    }
+
+    fn to_disk(&self, room: &Room) -> Result<Self> {
+        let Place::Memory { file, .. } = &self.0.place else { return Ok(self.clone()) };
+        let failed = |error| Error::Arrow(ArrowError::from(error));
+        let mut taken = room.on_disk();
+        taken.grow_on_disk(file.bytes()).map_err(failed)?;
+        let (mut written, read) = super::disk::create(room.folder()).map_err(failed)?;
+        std::io::Write::write_all(&mut written, &file.map()?.buffer()).map_err(failed)?;
+        let place = Place::Disk(DiskFile::new(read, file.bytes(), taken));
+        let (layout, rows) = (self.0.layout.clone(), self.0.rows);
+        Ok(SharedTable(Arc::new(Inner { layout, rows, place })))
     }
 
     /// Its columns.
     pub fn schema(&self) -> SchemaRef {
-        self.0.schema.clone()
+        self.0.layout.schema()
     }
 
-    /// The record batches, over the mapping: nothing is copied.
-    pub fn batches(&self) -> Vec<RecordBatch> {
-        self.0.batches.clone()
+    /// The record batches of a table in memory, over the mapping: nothing is copied. None for one on
+    /// disk.
+    pub fn mapped(&self) -> Option<Vec<RecordBatch>> {
+        match &self.0.place {
+            Place::Memory { batches, .. } => Some(batches.clone()),
+            Place::Disk(_) => None,
+        }
+    }
+
+    /// The record batches, wherever they lie, one after the other.
+    pub fn stream(&self) -> BoxStream<'static, Result<RecordBatch, ArrowError>> {
+        if let Some(batches) = self.mapped() {
+            return stream::iter(batches.into_iter().map(Ok)).boxed();
+        }
+        let reader = Reader { table: self.clone(), decoder: None, next: 0 };
+        let read = |reader: Reader| async move {
+            let (reader, batch) = aside(move || reader.read()).await?;
+            Ok(batch.map(|batch| (batch, reader)))
+        };
+        stream::try_unfold(reader, read).boxed()
     }
 
     /// Rows in all batches.
@@ -94,90 +170,79 @@ impl SharedTable {
         self.0.rows
     }
 
-    /// Bytes of the memory file.
+    /// Bytes of the file.
     pub fn bytes(&self) -> u64 {
-        self.0.file.bytes()
+        match &self.0.place {
+            Place::Memory { file, .. } => file.bytes(),
+            Place::Disk(file) => file.bytes(),
+        }
     }
 
-    /// The memory file, sealed.
+    /// The file, of which nobody can write through this.
     pub fn descriptor(&self) -> BorrowedFd<'_> {
-        self.0.file.descriptor()
+        match &self.0.place {
+            Place::Memory { file, .. } => file.descriptor(),
+            Place::Disk(file) => file.descriptor(),
+        }
     }
 }
 
-fn writer(schema: &Schema) -> Result<FileWriter<BufWriter<File>>> {
-    let file = MemoryFile::create("headwater-table")?;
-    Ok(FileWriter::try_new(BufWriter::with_capacity(1 << 18, file), schema)?)
+/// Somebody who reads a table from disk.
+struct Reader {
+    table: SharedTable,
+    decoder: Option<FileDecoder>,
+    next: usize,
 }
 
-/// Reads the file, turning the panics that Arrow keeps for some malformed files into errors.
-fn checked(file: &Buffer) -> Result<(SchemaRef, Vec<RecordBatch>), ArrowError> {
-    std::panic::catch_unwind(AssertUnwindSafe(|| read(file)))
-        .unwrap_or_else(|_| Err(ArrowError::IpcError("the file is malformed".to_owned())))
+impl Reader {
+    /// The next record batch; none after the last.
+    fn read(mut self) -> Result<(Self, Option<RecordBatch>), ArrowError> {
+        let inner = Arc::clone(&self.table.0);
+        let Place::Disk(file) = &inner.place else { return Ok((self, None)) };
+        let decoder = match self.decoder.take() {
+            Some(decoder) => decoder,
+            None => inner.layout.decoder(file)?,
+        };
+        let mut batch = None;
+        while batch.is_none() && self.next < inner.layout.batches() {
+            batch = inner.layout.batch(&decoder, file, self.next)?;
+            self.next += 1;
+        }
+        self.decoder = Some(decoder);
+        Ok((self, batch))
+    }
 }
 
-fn read(file: &Buffer) -> Result<(SchemaRef, Vec<RecordBatch>), ArrowError> {
-    let malformed = |what: &str| ArrowError::IpcError(format!("the file has no {what}"));
-    let trailer_start =
-        file.len().checked_sub(TRAILER_BYTES).ok_or_else(|| malformed("trailer"))?;
-    let trailer: [u8; TRAILER_BYTES] =
-        file[trailer_start..].try_into().map_err(|_| malformed("trailer"))?;
-    let footer_bytes = read_footer_length(trailer)?;
-    let footer_start =
-        trailer_start.checked_sub(footer_bytes).ok_or_else(|| malformed("footer"))?;
-    let footer = root_as_footer(&file[footer_start..trailer_start])
-        .map_err(|error| ArrowError::IpcError(format!("the footer is malformed: {error}")))?;
-    let schema = footer.schema().ok_or_else(|| malformed("schema"))?;
-    let schema = Arc::new(fb_to_schema(schema));
-    let mut decoder = FileDecoder::new(schema.clone(), footer.version());
-    for block in footer.dictionaries().into_iter().flatten() {
-        let bytes = slice(file, block)?;
-        refuse_compression(block, &bytes)?;
-        decoder.read_dictionary(block, &bytes)?;
-    }
-    let mut batches = Vec::new();
-    for block in footer.recordBatches().into_iter().flatten() {
-        let bytes = slice(file, block)?;
-        refuse_compression(block, &bytes)?;
-        batches.extend(decoder.read_record_batch(block, &bytes)?);
-    }
-    Ok((schema, batches))
+fn writer(schema: &Schema, room: Option<&Room>) -> Result<Writer> {
+    let file = BufWriter::with_capacity(WRITE_BYTES, Growing::new(room)?);
+    Ok(FileWriter::try_new(file, schema)?)
 }
 
-/// Compressed bodies say how long they will be, and whoever unpacks them must believe it. Workers write
-/// none, so that one with any is refused before it is looked at.
-fn refuse_compression(block: &Block, bytes: &Buffer) -> Result<(), ArrowError> {
-    const MARKED: [u8; 4] = [0xff; 4];
-    let malformed = || ArrowError::IpcError("a message is malformed".to_owned());
-    let metadata = usize::try_from(block.metaDataLength()).map_err(|_| malformed())?;
-    let metadata = bytes.get(..metadata).ok_or_else(malformed)?;
-    let prefix = if metadata.starts_with(&MARKED) { 8 } else { 4 };
-    let message = metadata.get(prefix..).ok_or_else(malformed)?;
-    let message = root_as_message(message).map_err(|_| malformed())?;
-    let dictionary = message.header_as_dictionary_batch().and_then(|batch| batch.data());
-    let batch = message.header_as_record_batch().or(dictionary);
-    if batch.is_some_and(|batch| batch.compression().is_some()) {
-        return Err(ArrowError::IpcError("a message is compressed".to_owned()));
+fn finish(writer: Writer, rows: u64) -> Result<SharedTable> {
+    let buffered = writer.into_inner()?;
+    let file = buffered.into_inner().map_err(|error| ArrowError::from(error.into_error()))?;
+    match file.finish() {
+        Written::Memory(file, taken) => SharedTable::in_memory(file.into(), taken),
+        Written::Disk(file) => {
+            let layout = Layout::read(&file)?;
+            Ok(SharedTable(Arc::new(Inner { layout, rows, place: Place::Disk(file) })))
+        }
     }
-    Ok(())
 }
 
-/// The bytes of a block: its metadata and its body.
-fn slice(file: &Buffer, block: &Block) -> Result<Buffer, ArrowError> {
-    let outside = || ArrowError::IpcError("a block lies outside the file".to_owned());
-    let start = usize::try_from(block.offset()).map_err(|_| outside())?;
-    let metadata = usize::try_from(block.metaDataLength()).map_err(|_| outside())?;
-    let body = usize::try_from(block.bodyLength()).map_err(|_| outside())?;
-    let bytes = metadata.checked_add(body).ok_or_else(outside)?;
-    let end = start.checked_add(bytes).ok_or_else(outside)?;
-    if end > file.len() {
-        return Err(outside());
-    }
-    Ok(file.slice_with_length(start, bytes))
+/// Does what may wait for a disk where nobody else waits for it.
+async fn aside<T, E>(work: impl FnOnce() -> Result<T, E> + Send + 'static) -> Result<T, E>
+where
+    T: Send + 'static,
+    E: From<ArrowError> + Send + 'static,
+{
+    let lost = |error: tokio::task::JoinError| ArrowError::ExternalError(Box::new(error));
+    tokio::task::spawn_blocking(work).await.map_err(lost)?
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
     use std::io::Write;
 
     use arrow::array::{ArrayRef, DictionaryArray, Int64Array, StringArray};
@@ -195,20 +260,25 @@ mod tests {
         .unwrap()
     }
 
+    fn memory_of(table: &SharedTable) -> &MemoryFile {
+        match &table.0.place {
+            Place::Memory { file, .. } => file,
+            Place::Disk(_) => panic!("it lies on disk"),
+        }
+    }
+
     fn bytes_of(table: &SharedTable) -> Vec<u8> {
-        table.0.file.map().unwrap().buffer().to_vec()
+        memory_of(table).map().unwrap().buffer().to_vec()
     }
 
     #[test]
     fn a_table_comes_back_over_the_mapping() {
         let batch = sample();
         let table = SharedTable::write(batch.schema(), [Ok(batch.clone())]).unwrap();
-        assert_eq!(table.batches(), vec![batch]);
+        assert_eq!(table.mapped().unwrap(), vec![batch]);
         assert_eq!(table.rows(), 3);
-        let file = table.0.file.map().unwrap().buffer();
-        drop(file);
-        let values = table.batches()[0].column(0).to_data().buffers()[0].as_ptr() as usize;
-        let mapped = table.0.batches[0].column(1).to_data().buffers()[0].as_ptr() as usize;
+        let values = table.mapped().unwrap()[0].column(0).to_data().buffers()[0].as_ptr() as usize;
+        let mapped = table.mapped().unwrap()[0].column(1).to_data().buffers()[0].as_ptr() as usize;
         assert!(values.abs_diff(mapped) < table.bytes() as usize, "not in one mapping");
     }
 
@@ -242,7 +312,8 @@ mod tests {
                 (&file).write_all(&bytes).unwrap();
                 if let Ok(table) = SharedTable::open(file.into()) {
                     accepted += 1;
-                    let shown = arrow::util::pretty::pretty_format_batches(&table.batches());
+                    let shown =
+                        arrow::util::pretty::pretty_format_batches(&table.mapped().unwrap());
                     let _ = shown.map(|text| text.to_string());
                 }
             }
@@ -261,5 +332,88 @@ mod tests {
         let file = MemoryFile::create("holes").unwrap();
         file.set_len(1 << 30).unwrap();
         assert!(SharedTable::open(file.into()).is_err());
+    }
+
+    fn small_room(folder: &std::path::Path) -> Room {
+        Room::new(4_096, folder.join("rows"), 1 << 20)
+    }
+
+    async fn read(table: &SharedTable) -> Vec<RecordBatch> {
+        let batches: Vec<_> = table.stream().collect().await;
+        batches.into_iter().map(Result::unwrap).collect()
+    }
+
+    #[tokio::test]
+    async fn what_memory_has_no_room_for_goes_to_disk_and_leaves_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let room = small_room(folder.path());
+        let batch = sample();
+        let stream = |count| stream::iter(vec![batch.clone(); count]).map(Ok);
+        let small = SharedTable::write_stream(batch.schema(), stream(1), &room).await.unwrap();
+        assert!(small.mapped().is_some() && room.memory_bytes() == small.bytes());
+        let large = SharedTable::write_stream(batch.schema(), stream(200), &room).await.unwrap();
+        assert!(large.mapped().is_none() && room.disk_bytes() == large.bytes());
+        assert_eq!(room.memory_bytes(), small.bytes());
+        assert_eq!((large.rows(), read(&large).await), (600, vec![batch.clone(); 200]));
+        assert_eq!(read(&large).await.len(), 200, "as often as one likes");
+        assert_eq!(std::fs::read_dir(folder.path().join("rows")).unwrap().count(), 0);
+        let mut file = File::from(large.descriptor().try_clone_to_owned().unwrap());
+        assert!(file.write_all(b"x").is_err(), "whoever has the descriptor only reads");
+        drop((small, large, file));
+        assert_eq!((room.memory_bytes(), room.disk_bytes()), (0, 0));
+    }
+
+    #[tokio::test]
+    async fn what_others_wrote_is_claimed_or_moved() {
+        let folder = tempfile::tempdir().unwrap();
+        let room = small_room(folder.path());
+        let batch = sample();
+        let written = |count| {
+            SharedTable::write(batch.schema(), vec![batch.clone(); count].into_iter().map(Ok))
+                .unwrap()
+        };
+        let small = written(1).settle(&room).await.unwrap();
+        assert!(small.mapped().is_some() && room.memory_bytes() == small.bytes());
+        let again = small.clone().settle(&room).await.unwrap();
+        assert_eq!(room.memory_bytes(), again.bytes(), "counted once");
+        assert!(written(100).claim(&room).is_err());
+        let large = written(100).settle(&room).await.unwrap();
+        assert!(large.mapped().is_none());
+        assert_eq!((large.rows(), read(&large).await), (300, vec![batch; 100]));
+    }
+
+    #[tokio::test]
+    async fn a_disk_that_is_full_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let room = Room::new(0, folder.path().join("rows"), 10_000);
+        let batch = sample();
+        let stream = stream::iter(vec![batch.clone(); 1_000]).map(Ok);
+        let full = SharedTable::write_stream(batch.schema(), stream, &room).await.unwrap_err();
+        assert_eq!(headwater_model::Fault::code(&full), headwater_model::ErrorCode::DiskFull);
+        assert_eq!(room.disk_bytes(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_file_that_changed_on_disk_gives_an_error_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let batch = sample();
+        let whole = bytes_of(&SharedTable::write(batch.schema(), [Ok(batch)]).unwrap());
+        std::panic::set_hook(Box::new(|_| {}));
+        for at in 0..whole.len() {
+            let mut bytes = whole.clone();
+            bytes[at] ^= 0x81;
+            let (mut written, read) = super::super::disk::create(folder.path()).unwrap();
+            let taken = Room::new(0, folder.path().into(), 1 << 20).on_disk();
+            let file = DiskFile::new(read, whole.len() as u64, taken);
+            written.write_all(&whole).unwrap();
+            let layout = Layout::read(&file).unwrap();
+            std::os::unix::fs::FileExt::write_all_at(&written, &bytes, 0).unwrap();
+            let inner = Inner { layout, rows: 3, place: Place::Disk(file) };
+            let batches: Vec<_> = SharedTable(Arc::new(inner)).stream().collect().await;
+            for batch in batches.into_iter().flatten() {
+                let _ = arrow::util::pretty::pretty_format_batches(&[batch]).map(|t| t.to_string());
+            }
+        }
+        let _ = std::panic::take_hook();
     }
 }

@@ -27,7 +27,7 @@ fn numbers(count: i64) -> SharedTable {
 }
 
 fn sum(table: &SharedTable, column: usize) -> i64 {
-    let values = table.batches();
+    let values = table.mapped().unwrap();
     values
         .iter()
         .flat_map(|batch| batch.column(column).as_primitive::<Int64Type>().iter().flatten())
@@ -105,8 +105,16 @@ async fn what_is_no_table_is_named() {
     for (body, named) in [
         ("None", "`None`"),
         ("{'a': 1}", "`dict`"),
-        ("[]", "an empty list"),
-        ("[1]", "`list`"),
+        ("[]", "a `list` that is no table: it is empty, so that its columns are not known"),
+        ("[1]", "its item 1 is `1` (int), and each has to be a dict"),
+        ("[{'a': 1}, None]", "its item 2 is `None` (NoneType), and each has to be a dict"),
+        ("[{1: 1}]", "it has the key `1` (int), and columns are named by text"),
+        (
+            "[{'a': 1, 'b': None}, {'b': 2}, {'b': 'x' * 99}]",
+            "column `b` has `2` (int) in row 2, and `'xxx",
+        ),
+        ("[{'a': 1 << 70}]", "column `a` cannot be held: "),
+        ("[{'a': object()}]", "column `a` cannot be held: "),
         ("True", "`bool`"),
     ] {
         let source = format!("def f():\n    return {body}\n");

@@ -72,7 +72,7 @@ def f():
     let mut drawn = BTreeSet::new();
     for _ in 0..6 {
         let (table, _) = answer(&functions, call(&environment, source)).await;
-        let batch = &table.batches()[0];
+        let batch = &table.mapped().unwrap()[0];
         drawn.extend(batch.column(0).as_string::<i32>().iter().flatten().map(str::to_owned));
     }
     assert_eq!(drawn.len(), 6 * 8, "{drawn:#?}");

@@ -1,38 +1,50 @@
-//! What a step leaves for its children: rows in memory, or a table on the run's branch.
+//! What a step leaves for its children: rows, in memory as long as there is room and else on disk,
+//! or a table on the run's branch.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
-use headwater_engine::Batches;
-use headwater_functions::SharedTable;
+use arrow::error::ArrowError;
+use futures::stream::BoxStream;
+use headwater_engine::{Batches, Session, StoredRows};
+use headwater_functions::{Room, SharedTable};
 
 use crate::graph::Graph;
 use crate::step::{Materialization, Step};
+use crate::{Error, Result};
 
 /// What a step leaves for its children.
 #[derive(Clone)]
 pub(super) enum Output {
-    /// Rows that a query gave.
-    Rows(Arc<Batches>),
-    /// Rows that a function gave, in shared memory.
-    Shared(SharedTable),
+    /// Its rows, in shared memory or on disk.
+    Rows(SharedTable),
     /// The table that was written, read from the run's branch.
     Table,
 }
 
-impl Output {
-    /// The rows, where they are in memory.
-    pub fn batches(&self) -> Option<Batches> {
-        match self {
-            Output::Rows(batches) => Some(Batches::clone(batches)),
-            Output::Shared(table) => {
-                Some(Batches { schema: table.schema(), batches: table.batches() })
-            }
-            Output::Table => None,
-        }
+/// Rows on disk, as the engine reads them.
+#[derive(Debug)]
+struct OnDisk(SharedTable);
+
+impl StoredRows for OnDisk {
+    fn schema(&self) -> SchemaRef {
+        self.0.schema()
     }
+
+    fn read(&self) -> BoxStream<'static, Result<RecordBatch, ArrowError>> {
+        self.0.stream()
+    }
+}
+
+/// Makes rows readable in a session.
+pub(super) fn register(session: &Session, name: &str, rows: &SharedTable) -> Result<()> {
+    let registered = match rows.mapped() {
+        Some(batches) => session.register(name, &Batches { schema: rows.schema(), batches }),
+        None => session.register_stored(name, Arc::new(OnDisk(rows.clone()))),
+    };
+    registered.map_err(|error| Error::other(&error))
 }
 
 /// What the steps of a run have left, each as long as a child may still ask for it.
@@ -67,22 +79,16 @@ impl Outputs {
 }
 
 /// What children read of rows that a function gave and that were written to its table: the rows
-/// themselves where the table holds just these, or else the table, so that a child sees the same
-/// whether its parent ran or was unchanged.
-pub(super) fn written(step: &Step, rows: SharedTable) -> Output {
+/// themselves where the table holds just these and memory has room for them, or else the table, so
+/// that a child sees the same whether its parent ran or was unchanged.
+pub(super) fn written(step: &Step, rows: SharedTable, room: &Room) -> Output {
     let schema = rows.schema();
     let same = headwater_tables::normalise_schema(&schema).is_ok_and(|table| {
         let fields = table.fields().iter().zip(schema.fields());
         fields.into_iter().all(|(table, given)| table.data_type() == given.data_type())
     });
-    if same && step.materialization == Materialization::Replace {
-        Output::Shared(rows)
-    } else {
-        Output::Table
+    if !same || step.materialization != Materialization::Replace {
+        return Output::Table;
     }
-}
-
-/// Rows in memory with their columns.
-pub(super) fn rows(schema: SchemaRef, batches: Vec<RecordBatch>) -> Output {
-    Output::Rows(Arc::new(Batches { schema, batches }))
+    rows.claim(room).map_or(Output::Table, Output::Rows)
 }

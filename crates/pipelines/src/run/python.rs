@@ -2,7 +2,6 @@
 
 use std::time::Instant;
 
-use futures::StreamExt;
 use headwater_engine::substitute;
 use headwater_functions::{
     Argument, ArgumentValue, Environment, EnvironmentEvent, EnvironmentSpec, FunctionEvent,
@@ -66,14 +65,15 @@ impl Run {
         done.rows = Some(table.rows());
         done.usage.rows_written = table.rows();
         if step.is_materialized() {
-            let rows = futures::stream::iter(table.batches().into_iter().map(Ok)).boxed();
             let written = self
-                .unless_cancelled(Box::pin(self.write(index, step, table.schema(), rows)))
+                .unless_cancelled(Box::pin(self.write(index, step, table.schema(), table.stream())))
                 .await?;
             done.usage.bytes_written = written.bytes_written;
-            done.output = Some(output::written(step, table));
-        } else {
-            done.output = Some(Output::Shared(table));
+            done.output = Some(output::written(step, table, &self.runner.room));
+        } else if !self.plan.graph.children[index].is_empty() {
+            let settled = table.settle(&self.runner.room).await;
+            let settled = settled.map_err(|error| Self::failed(step, None, &error))?;
+            done.output = Some(Output::Rows(settled));
         }
         Ok(())
     }
@@ -148,7 +148,7 @@ impl Run {
     async fn input(&self, step: &Step, input: &Input, done: &mut Done) -> Result<SharedTable> {
         let parent = self.plan.graph.model(input);
         let output = parent.and_then(|parent| self.outputs.lock().get(parent));
-        if let Some(Output::Shared(table)) = &output
+        if let Some(Output::Rows(table)) = &output
             && input.columns.is_none()
             && input.filter.is_none()
         {
@@ -163,7 +163,7 @@ impl Run {
         // What the query failed of says more than that the rows to hand over did not come.
         let cause = Cause::default();
         let rows = told(answer.stream, &cause);
-        let table = SharedTable::write_stream(answer.schema, rows).await;
+        let table = SharedTable::write_stream(answer.schema, rows, &self.runner.room).await;
         if let Some(error) = cause.lock().take() {
             return Err(failed(error));
         }

@@ -1,11 +1,11 @@
-//! SQL steps: straight from the engine into the table, or into memory for the children.
+//! SQL steps: straight from the engine into the table, or aside for the children.
 
 use std::sync::Arc;
 
-use futures::TryStreamExt;
-use headwater_engine::{Answer, substitute};
+use headwater_engine::substitute;
+use headwater_functions::SharedTable;
 
-use super::output::{self, Output};
+use super::output::Output;
 use super::step::{Cause, told};
 use super::{Done, Run};
 use crate::plan::sql_error;
@@ -39,7 +39,15 @@ impl Run {
             done.usage.bytes_written = written.bytes_written;
             (written.rows_written, Output::Table)
         } else {
-            collect(answer).await.map_err(|error| runtime_error(step, sql, &error))?
+            let cause = Cause::default();
+            let stream = told(answer.stream, &cause);
+            let table = SharedTable::write_stream(answer.schema, stream, &self.runner.room).await;
+            let cause = cause.lock().take();
+            let table = match cause {
+                Some(error) => return Err(runtime_error(step, sql, &error)),
+                None => table.map_err(|error| Self::failed(step, None, &error))?,
+            };
+            (table.rows(), Output::Rows(table))
         };
         done.rows = Some(rows);
         done.usage.rows_written = rows;
@@ -53,10 +61,4 @@ impl Run {
 fn runtime_error(step: &Step, sql: &str, error: &headwater_engine::Error) -> Error {
     let source = SourceText::new(&step.at.file, sql);
     Run::failed(step, Some(located(&source, error)), error)
-}
-
-async fn collect(answer: Answer) -> headwater_engine::Result<(u64, Output)> {
-    let batches: Vec<_> = answer.stream.try_collect().await?;
-    let rows = batches.iter().map(|batch| batch.num_rows() as u64).sum();
-    Ok((rows, output::rows(answer.schema, batches)))
 }

@@ -10,6 +10,7 @@ use headwater_model::{Fault, PROPERTY_JOB, Problem};
 use parking_lot::Mutex;
 use serde_json::Value;
 
+use super::output::{self, Output};
 use super::{Done, Run};
 use crate::columns::check_declared;
 use crate::step::{Body, Input, Step, StepKind};
@@ -42,9 +43,8 @@ impl Run {
         for input in inputs {
             let Some(parent) = self.plan.graph.model(input) else { continue };
             let output = self.outputs.lock().get(parent);
-            if let Some(batches) = output.and_then(|output| output.batches()) {
-                let registered = session.register(&self.plan.registered_name(input), &batches);
-                registered.map_err(|error| Error::other(&error))?;
+            if let Some(Output::Rows(rows)) = output {
+                output::register(&session, &self.plan.registered_name(input), &rows)?;
             }
         }
         Ok(session)

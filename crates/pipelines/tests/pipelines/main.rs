@@ -7,6 +7,7 @@ mod flights;
 mod gate;
 mod manifest;
 mod meanwhile;
+mod memory;
 mod mistakes;
 mod owners;
 mod planning;

@@ -136,7 +136,7 @@ fn what_is_wrong_is_refused_with_its_line() {
     ");
     insta::assert_snapshot!(refused("@headwater.model(\"a\", \"b\")\ndef f(): pass\n"), @r"
     invalid_project: `model` has too many arguments without a name (models/m.py:2)
-      hint: Name them: `name=…, materialization=…, columns=…, partition_by=…, network=…, memory=…, timeout=…`.
+      hint: Name them: `name=…, materialization=…, columns=…, partition_by=…, adopt=…, network=…, memory=…, timeout=…`.
     ");
     insta::assert_snapshot!(refused("@headwater.model()\ndef f(a): pass\n"), @r#"
     invalid_project: the argument `a` of `f` has no input (models/m.py:3)
@@ -170,8 +170,8 @@ fn what_is_wrong_is_refused_with_its_line() {
     ");
     insta::assert_snapshot!(
         refused("@headwater.model()\ndef f(a=headwater.Model(\"t\", filter=\"a = 'x\")): pass\n"), @r"
-    invalid_project: unterminated string literal (line 1, column 20) (models/m.py:3)
-      hint: Write the filter as SQL.
+    invalid_project: `filter` cannot be used: unterminated string literal (line 1, column 5) (models/m.py:3)
+      hint: Write a condition in SQL, as after WHERE.
     ");
     insta::assert_snapshot!(refused("@headwater.model()\ndef f(a=headwater.Parameter(\"p\")): pass\n"), @r"
     invalid_project: `f` uses parameter `p`, which the project does not declare (models/m.py:3)

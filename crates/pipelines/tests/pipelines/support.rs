@@ -7,7 +7,9 @@ use std::sync::Arc;
 use arrow::util::pretty::pretty_format_batches;
 use futures::{StreamExt, TryStreamExt};
 use headwater_engine::{Engine, EngineOptions, SessionOptions};
-use headwater_functions::{Functions, FunctionsOptions, Isolation, SpawnCommand, ZygoteOptions};
+use headwater_functions::{
+    Functions, FunctionsOptions, Isolation, Room, SpawnCommand, ZygoteOptions,
+};
 use headwater_jobs::{Jobs, JobsOptions, NewJob};
 use headwater_lake::Lake;
 use headwater_model::{
@@ -52,7 +54,8 @@ pub struct World {
     pub engine: Engine,
     pub jobs: Jobs,
     pub runner: Runner,
-    _folder: tempfile::TempDir,
+    pub room: Room,
+    pub folder: tempfile::TempDir,
 }
 
 /// How a run went.
@@ -64,6 +67,11 @@ pub struct Ran {
 
 impl World {
     pub async fn new() -> World {
+        World::with_room(1 << 30).await
+    }
+
+    /// A lake whose runs may put so many bytes of rows aside in memory.
+    pub async fn with_room(memory_bytes: u64) -> World {
         let folder = tempfile::tempdir().unwrap();
         let lake = Lake::open_local(folder.path()).await.unwrap();
         let options = EngineOptions {
@@ -76,8 +84,9 @@ impl World {
         let clock = Arc::new(SystemClock);
         let jobs = Jobs::open(store, clock, JobsOptions::default()).await.unwrap();
         let functions = Functions::start(functions_options()).await.unwrap();
-        let runner = Runner::new(engine.clone(), functions, jobs.clone());
-        World { lake, engine, jobs, runner, _folder: folder }
+        let room = Room::new(memory_bytes, folder.path().join("rows"), 1 << 30);
+        let runner = Runner::new(engine.clone(), functions, jobs.clone(), room.clone());
+        World { lake, engine, jobs, runner, room, folder }
     }
 
     /// A gate in the way of whatever reads `system.gate` after that many times; planning reads it

@@ -18,7 +18,7 @@ async fn a_sealed_input_cannot_be_written() {
     let functions = start().await;
     let environment = environment(&functions, &[]).await;
     let input = numbers();
-    let before = input.batches();
+    let before = input.mapped();
     let body = "import fcntl, mmap
 files = [line.split()[-1] for line in open('/proc/self/maps') if 'memfd:headwater-table' in line]
 spans = [line.split()[0] for line in open('/proc/self/maps') if 'memfd:headwater-table' in line]
@@ -37,7 +37,7 @@ return fails(open, '/proc/self/mem', 'r+b')";
     Arc::make_mut(&mut invocation.files).insert("models/m.py".to_owned(), changed);
     invocation.arguments = vec![table("data", &input)];
     holds(&functions, invocation).await;
-    assert_eq!(input.batches(), before);
+    assert_eq!(input.mapped(), before);
 }
 
 #[tokio::test]

@@ -1,0 +1,154 @@
+//! The Arrow IPC file format, read from bytes that another process may have written.
+//!
+//! Every offset and every string is checked, so that hostile bytes give an error and nothing else.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::buffer::Buffer;
+use arrow::datatypes::SchemaRef;
+use arrow::error::ArrowError;
+use arrow::ipc::convert::fb_to_schema;
+use arrow::ipc::reader::{FileDecoder, read_footer_length};
+use arrow::ipc::{Block, MetadataVersion, root_as_footer, root_as_message};
+
+/// The footer's length and the closing magic.
+const TRAILER_BYTES: usize = 10;
+
+/// Where the bytes of a file come from.
+pub(super) trait Source {
+    /// How many there are.
+    fn len(&self) -> usize;
+
+    /// So many of them from a place on, which lie within the file.
+    fn read(&self, start: usize, bytes: usize) -> Result<Buffer, ArrowError>;
+}
+
+impl Source for Buffer {
+    fn len(&self) -> usize {
+        Buffer::len(self)
+    }
+
+    fn read(&self, start: usize, bytes: usize) -> Result<Buffer, ArrowError> {
+        Ok(self.slice_with_length(start, bytes))
+    }
+}
+
+/// What a file's footer says of it.
+#[derive(Debug, Clone)]
+pub(super) struct Layout {
+    schema: SchemaRef,
+    version: MetadataVersion,
+    dictionaries: Vec<Block>,
+    batches: Vec<Block>,
+}
+
+impl Layout {
+    /// Reads the footer.
+    pub(super) fn read(source: &impl Source) -> Result<Layout, ArrowError> {
+        guarded(|| layout(source))
+    }
+
+    /// The columns.
+    pub(super) fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+
+    /// How many record batches there are.
+    pub(super) fn batches(&self) -> usize {
+        self.batches.len()
+    }
+
+    /// What the record batches are read with: the dictionaries they share.
+    pub(super) fn decoder(&self, source: &impl Source) -> Result<FileDecoder, ArrowError> {
+        guarded(|| {
+            let mut decoder = FileDecoder::new(self.schema(), self.version);
+            for block in &self.dictionaries {
+                decoder.read_dictionary(block, &bytes_of(source, block)?)?;
+            }
+            Ok(decoder)
+        })
+    }
+
+    /// One record batch; none where its block holds none.
+    pub(super) fn batch(
+        &self,
+        decoder: &FileDecoder,
+        source: &impl Source,
+        index: usize,
+    ) -> Result<Option<RecordBatch>, ArrowError> {
+        guarded(|| {
+            let block = &self.batches[index];
+            decoder.read_record_batch(block, &bytes_of(source, block)?)
+        })
+    }
+
+    /// Every record batch.
+    pub(super) fn all(&self, source: &impl Source) -> Result<Vec<RecordBatch>, ArrowError> {
+        let decoder = self.decoder(source)?;
+        let batches = (0..self.batches()).map(|index| self.batch(&decoder, source, index));
+        batches.filter_map(Result::transpose).collect()
+    }
+}
+
+/// Turns the panics that Arrow keeps for some malformed files into errors.
+fn guarded<T>(read: impl FnOnce() -> Result<T, ArrowError>) -> Result<T, ArrowError> {
+    std::panic::catch_unwind(AssertUnwindSafe(read))
+        .unwrap_or_else(|_| Err(ArrowError::IpcError("the file is malformed".to_owned())))
+}
+
+fn layout(source: &impl Source) -> Result<Layout, ArrowError> {
+    let malformed = |what: &str| ArrowError::IpcError(format!("the file has no {what}"));
+    let trailer_start =
+        source.len().checked_sub(TRAILER_BYTES).ok_or_else(|| malformed("trailer"))?;
+    let trailer = source.read(trailer_start, TRAILER_BYTES)?;
+    let trailer: [u8; TRAILER_BYTES] =
+        trailer.as_slice().try_into().map_err(|_| malformed("trailer"))?;
+    let footer_bytes = read_footer_length(trailer)?;
+    let footer_start =
+        trailer_start.checked_sub(footer_bytes).ok_or_else(|| malformed("footer"))?;
+    let footer = source.read(footer_start, footer_bytes)?;
+    let footer = root_as_footer(&footer)
+        .map_err(|error| ArrowError::IpcError(format!("the footer is malformed: {error}")))?;
+    let schema = footer.schema().ok_or_else(|| malformed("schema"))?;
+    Ok(Layout {
+        schema: Arc::new(fb_to_schema(schema)),
+        version: footer.version(),
+        dictionaries: footer.dictionaries().into_iter().flatten().copied().collect(),
+        batches: footer.recordBatches().into_iter().flatten().copied().collect(),
+    })
+}
+
+/// The bytes of a block: its metadata and its body.
+fn bytes_of(source: &impl Source, block: &Block) -> Result<Buffer, ArrowError> {
+    let outside = || ArrowError::IpcError("a block lies outside the file".to_owned());
+    let start = usize::try_from(block.offset()).map_err(|_| outside())?;
+    let metadata = usize::try_from(block.metaDataLength()).map_err(|_| outside())?;
+    let body = usize::try_from(block.bodyLength()).map_err(|_| outside())?;
+    let bytes = metadata.checked_add(body).ok_or_else(outside)?;
+    let end = start.checked_add(bytes).ok_or_else(outside)?;
+    if end > source.len() {
+        return Err(outside());
+    }
+    let bytes = source.read(start, bytes)?;
+    refuse_compression(metadata, &bytes)?;
+    Ok(bytes)
+}
+
+/// Compressed bodies say how long they will be, and whoever unpacks them must believe it. Workers
+/// write none, so that one with any is refused before it is looked at.
+fn refuse_compression(metadata: usize, bytes: &Buffer) -> Result<(), ArrowError> {
+    const MARKED: [u8; 4] = [0xff; 4];
+    let malformed = || ArrowError::IpcError("a message is malformed".to_owned());
+    let metadata = bytes.get(..metadata).ok_or_else(malformed)?;
+    let prefix = if metadata.starts_with(&MARKED) { 8 } else { 4 };
+    let message = metadata.get(prefix..).ok_or_else(malformed)?;
+    let message = root_as_message(message).map_err(|_| malformed())?;
+    let dictionary = message.header_as_dictionary_batch().and_then(|batch| batch.data());
+    let batch = message.header_as_record_batch().or(dictionary);
+    if batch.is_some_and(|batch| batch.compression().is_some()) {
+        return Err(ArrowError::IpcError("a message is compressed".to_owned()));
+    }
+    Ok(())
+}
