@@ -25,9 +25,18 @@ pub fn command(program: &str, arguments: &[&str]) -> Command {
     command
 }
 
-/// This cargo.
+/// This cargo, as if a person had called it: build scripts watch what cargo tells this program of its
+/// own package, and half of the dependencies would be built again.
 pub fn cargo(arguments: &[&str]) -> Command {
-    command(&std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned()), arguments)
+    let mut cargo =
+        command(&std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned()), arguments);
+    for (name, _) in std::env::vars_os() {
+        let own = name.to_string_lossy();
+        if own.starts_with("CARGO_PKG_") || own.starts_with("CARGO_MANIFEST_") {
+            cargo.env_remove(&name);
+        }
+    }
+    cargo
 }
 
 /// Runs a program to its end; failure is an error that names it.

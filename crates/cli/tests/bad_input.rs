@@ -86,6 +86,11 @@ fn a_function_that_raises_shows_its_own_frames_only() {
         "",
         "    return helper(numbers)\n\n\ndef helper(numbers):\n    raise ValueError(\"no such luck\")",
     );
+    // What is written before it fails is kept on the run's branch.
+    let first = "-- headwater: materialization = replace\nSELECT x FROM numbers\n";
+    workspace.write("models/first.sql", first);
+    let model = std::fs::read_to_string(workspace.path().join("models/wrong.py")).expect("a model");
+    workspace.write("models/wrong.py", model.replace("Model(\"numbers\")", "Model(\"first\")"));
     let text = workspace.fails(5, &["run"]);
     for part in ["ValueError", "no such luck", "models/wrong.py", "helper"] {
         assert!(text.contains(part), "no {part} in:\n{text}");
