@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use headwater_model::{CommitId, ErrorCode, Fault, NameError, TableName};
+use headwater_model::{Back, CommitId, ErrorCode, Fault, NameError, TableName};
 use serde_json::{Value, json};
 
 use crate::TableEntry;
@@ -22,6 +22,14 @@ pub enum Error {
         name: String,
         /// The name that is most like it.
         near: Option<String>,
+    },
+    /// A ref's history does not reach so far back.
+    #[error("`{reference}` has no commit {}", before(.back))]
+    NoCommitBefore {
+        /// The ref.
+        reference: String,
+        /// How far back.
+        back: Back,
     },
     /// Several commits begin with these digits.
     #[error("`{digits}` is the beginning of {} commits", .commits.len())]
@@ -144,10 +152,17 @@ impl Error {
     }
 }
 
+fn before(back: &Back) -> String {
+    match back {
+        Back::Commits(count) => format!("that lies {count} before it"),
+        Back::Time(time) => format!("as early as {}", time.to_rfc3339()),
+    }
+}
+
 impl Fault for Error {
     fn code(&self) -> ErrorCode {
         match self {
-            Error::RefNotFound { .. } => ErrorCode::RefNotFound,
+            Error::RefNotFound { .. } | Error::NoCommitBefore { .. } => ErrorCode::RefNotFound,
             Error::AmbiguousHash { .. } | Error::AmbiguousTable { .. } => {
                 ErrorCode::InvalidArgument
             }
@@ -172,7 +187,9 @@ impl Fault for Error {
             | Error::NamespaceNotFound { near: Some(near), .. } => {
                 return Some(format!("Did you mean `{near}`?"));
             }
-            Error::RefNotFound { what: "commit", .. } => "Look the commit up with `headwater log`.",
+            Error::NoCommitBefore { .. } | Error::RefNotFound { what: "commit", .. } => {
+                "Look the commit up with `headwater log`."
+            }
             Error::RefNotFound { .. } => {
                 "List the names with `headwater branch ls` and `headwater tag ls`."
             }

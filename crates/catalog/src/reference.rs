@@ -1,7 +1,7 @@
 //! From what a person writes to a commit.
 
 use headwater_model::reference::HASH_DIGITS_MIN;
-use headwater_model::{CommitId, RefSpec};
+use headwater_model::{Back, CommitId, RefSpec};
 
 use crate::catalog::tag_ref;
 use crate::codec::{self, TagRecord};
@@ -31,9 +31,32 @@ impl Catalog {
                 let commit = self.find_in_history(head, hash).await?;
                 Ok(Resolved { commit, branch: None })
             }
+            RefSpec::Before { of, back } => {
+                Ok(Resolved { commit: self.find_before(of, back).await?, branch: None })
+            }
             RefSpec::Commit(hash) => {
                 Ok(Resolved { commit: self.find_anywhere(hash).await?, branch: None })
             }
+        }
+    }
+
+    /// The commit that lies so far before another, along first parents.
+    async fn find_before(&self, of: &RefSpec, back: &Back) -> Result<CommitId> {
+        let mut id = Box::pin(self.resolve(of)).await?.commit;
+        let mut steps = 0;
+        loop {
+            let commit = self.objects.commit(id).await?;
+            let there = match back {
+                Back::Commits(count) => steps == *count,
+                // Times are shown to the microsecond, and said so.
+                Back::Time(time) => commit.time.timestamp_micros() <= time.timestamp_micros(),
+            };
+            if there {
+                return Ok(id);
+            }
+            let none = || Error::NoCommitBefore { reference: of.to_string(), back: back.clone() };
+            id = *commit.parents.first().ok_or_else(none)?;
+            steps += 1;
         }
     }
 

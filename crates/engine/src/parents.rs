@@ -5,6 +5,7 @@ use headwater_model::RefSpec;
 use crate::error::{Error, Result};
 use crate::sql::parse::parse;
 use crate::sql::statement::Command;
+use crate::sql::table_name::WrittenTable;
 
 /// A table that a query names.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,8 +22,9 @@ pub struct TableRef {
     pub column: u64,
 }
 
-/// The tables that a query names, each once, common table expressions left out. Anything but a
-/// query is refused, and so is every clause that is not honoured.
+/// The tables that a query names, each once. Common table expressions are left out, and so are
+/// tables as they were at an earlier time or snapshot, which nothing that runs can change. Anything
+/// but a query is refused, and so is every clause that is not honoured.
 pub fn parents(sql: &str) -> Result<Vec<TableRef>> {
     let source = match parse(sql)? {
         Command::Query(source) => source,
@@ -35,7 +37,8 @@ pub fn parents(sql: &str) -> Result<Vec<TableRef>> {
         }
     };
     let mut tables: Vec<TableRef> = Vec::new();
-    for mention in source.mentions {
+    let earlier = |table: &WrittenTable| table.back.is_some() || table.snapshot.is_some();
+    for mention in source.mentions.into_iter().filter(|mention| !earlier(&mention.table)) {
         let table = TableRef {
             namespace: mention.table.namespace,
             name: mention.table.name,
@@ -88,6 +91,7 @@ mod tests {
         check("SELECT * FROM a UNION ALL SELECT * FROM b", &["a:1", "b:1"]);
         check("SELECT * FROM generate_series(1, 3), unnest([1, 2])", &[]);
         check("FROM a", &["a:1"]);
+        check("FROM a AT BRANCH dev, \"b~1\", c FOR VERSION AS OF 7", &["a@dev:1"]);
     }
 
     #[test]

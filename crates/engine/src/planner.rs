@@ -4,17 +4,17 @@
 //! are known before, so that planning waits for nothing and a session is cheap.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use arrow::datatypes::{DataType, Schema, SchemaRef};
 use datafusion::catalog::TableFunctionArgs;
 use datafusion::catalog::cte_worktable::CteWorkTable;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::{
-    DFSchema, DataFusionError, Result, ScalarValue, TableReference, plan_datafusion_err,
+    DFSchema, DataFusionError, Result, ScalarValue, TableReference, plan_datafusion_err, plan_err,
 };
 use datafusion::datasource::provider_as_source;
-use datafusion::execution::SessionState;
+use datafusion::execution::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::planner::{
     ContextProvider, ExprPlanner, RelationPlanner, TypePlanner,
 };
@@ -24,8 +24,8 @@ use datafusion::logical_expr::{
     TableSource, WindowUDF, lit,
 };
 use datafusion::optimizer::simplify_expressions::ExprSimplifier;
-use datafusion::sql::planner::{ParserOptions, SqlToRel};
-use datafusion::sql::sqlparser::ast::{ColumnDef, Statement};
+use datafusion::sql::planner::{ParserOptions, PlannerContext, SqlToRel};
+use datafusion::sql::sqlparser::ast::{self, ColumnDef, Statement};
 
 /// The tables of a statement: namespace and label to what reads them.
 pub(crate) type Sources = HashMap<(String, String), Arc<dyn TableSource>>;
@@ -183,4 +183,23 @@ pub(crate) fn cast_rows(
         exprs.push(value.cast_to(field.data_type(), plan.schema())?.alias(field.name()));
     }
     LogicalPlanBuilder::from(plan).project(exprs)?.build()
+}
+
+/// The value of an expression that names no table.
+pub(crate) fn constant(expr: ast::Expr) -> Result<ScalarValue> {
+    static STATE: LazyLock<SessionState> =
+        LazyLock::new(|| SessionStateBuilder::new().with_default_features().build());
+    let (sources, empty) = (Sources::new(), DFSchema::empty());
+    let context = Context { state: &STATE, sources: &sources };
+    let planner = SqlToRel::new_with_options(&context, options(&STATE));
+    let expr = planner.sql_to_expr(expr, &empty, &mut PlannerContext::new())?;
+    let context = SimplifyContext::builder()
+        .with_query_execution_start_time(Some(chrono::Utc::now()))
+        .with_config_options(Arc::clone(STATE.config_options()))
+        .build();
+    let simplifier = ExprSimplifier::new(context);
+    match simplifier.simplify(simplifier.coerce(expr, &empty)?)? {
+        Expr::Literal(value, _) => Ok(value),
+        other => plan_err!("`{other}` is not constant"),
+    }
 }

@@ -18,7 +18,7 @@ use crate::scan::{LakeTable, view_schema};
 use crate::session::Session;
 use crate::sql::names::{Match, find, near, same_but_case};
 use crate::sql::resolve::FoundTable;
-use crate::sql::table_name::WrittenTable;
+use crate::sql::table_name::{RefKind, WrittenTable};
 use crate::sql::tables::Mention;
 use crate::stored::{pieces, viewed};
 
@@ -77,10 +77,7 @@ impl<'s> Lookup<'s> {
             return Ok(());
         }
         let found = self.find(written, mention.position).await?;
-        let label = match &written.reference {
-            Some(reference) => format!("{}@{reference}", found.name),
-            None => found.name.clone(),
-        };
+        let label = written.labelled(&found.name);
         let schema = found.provider.schema();
         let columns = schema.fields().iter().map(|field| field.name().clone()).collect();
         let key = (found.namespace.clone(), label.clone());
@@ -102,7 +99,7 @@ impl<'s> Lookup<'s> {
         // namespace.
         let key = if in_default { name.clone() } else { format!("{namespace}.{name}") };
         let local = |exact: bool| {
-            let fits = written.reference.is_none() && !self.lake_only;
+            let fits = written.is_here() && !self.lake_only;
             fits.then(|| self.session.registered(&key, exact)).flatten()
         };
         if let Some(found) = local(true) {
@@ -115,9 +112,9 @@ impl<'s> Lookup<'s> {
                 without_case.map(|found| found.at(namespace)).ok_or_else(|| unreachable(written))
             }
             Some((name, table)) => {
-                let plan = view.lake().tables().plan(&table, None).await?;
+                let plan = view.lake().tables().plan(&table, written.snapshot).await?;
                 let scans = self.session.engine.scans().clone();
-                let provider = Arc::new(LakeTable::new(&table, plan, scans));
+                let provider = Arc::new(LakeTable::new(plan, scans));
                 Ok(Found { namespace: name.namespace, name: name.name, provider })
             }
             None => match without_case {
@@ -128,12 +125,30 @@ impl<'s> Lookup<'s> {
     }
 
     async fn view_of(&mut self, written: &WrittenTable) -> Result<View> {
-        let Some(reference) = &written.reference else { return Ok(self.view.clone()) };
-        if let Some(view) = self.views.get(reference) {
-            return Ok(view.clone());
+        let reference = match (&written.reference, &written.back) {
+            (None, None) => return Ok(self.view.clone()),
+            (Some(reference), _) => reference.clone(),
+            (None, Some(back)) => {
+                let here = RefSpec::Commit(self.view.commit().to_string());
+                RefSpec::Before { of: Box::new(here), back: back.clone() }
+            }
+        };
+        let view = match self.views.get(&reference) {
+            Some(view) => view.clone(),
+            None => self.session.engine.lake().view(&reference).await?,
+        };
+        let is = if view.branch().is_some() { RefKind::Branch } else { RefKind::Tag };
+        if let Some(expected) = written.expected
+            && expected != is
+        {
+            let name = if expected == RefKind::Branch { "branch" } else { "tag" };
+            return Err(Error::Invalid {
+                message: format!("`{reference}` is not a {name}"),
+                hint: Some("Write AT REF for a branch or a tag.".to_owned()),
+                position: None,
+            });
         }
-        let view = self.session.engine.lake().view(reference).await?;
-        self.views.insert(reference.clone(), view.clone());
+        self.views.insert(reference, view.clone());
         Ok(view)
     }
 
@@ -152,6 +167,9 @@ impl<'s> Lookup<'s> {
                 position: at,
             });
         };
+        if written.snapshot.is_some() {
+            return Err(Error::unsupported("a snapshot of a system table"));
+        }
         let view = self.view_of(written).await?;
         let batches = table.batches(&view).await?;
         let batches = Batches { schema: table.schema(), batches };

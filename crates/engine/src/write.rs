@@ -276,7 +276,7 @@ impl Session {
     /// The name of a table to write to, checked.
     fn written(&self, name: &ObjectName) -> Result<WrittenTable> {
         let mut written = WrittenTable::of(name)?;
-        if written.reference.is_some() {
+        if !written.is_here() {
             return Err(Error::Unsupported {
                 what: format!("writing to `{written}`"),
                 hint: Some("Run the statement on that branch instead.".to_owned()),

@@ -252,6 +252,40 @@ async fn registered_rows_stand_in_for_tables() {
 }
 
 #[tokio::test]
+async fn a_table_is_read_as_of_a_time_and_at_its_snapshots() {
+    let lake = Fixture::new().await;
+    lake.run("CREATE TABLE t AS SELECT 1 AS id").await;
+    let mut times = Vec::new();
+    let mut snapshots = Vec::new();
+    for id in 2..5 {
+        let head = lake.engine.lake().view(&RefSpec::main()).await.unwrap();
+        let log = lake.engine.lake().catalog().log(&RefSpec::main(), 1, None).await.unwrap();
+        times.push(log[0].time);
+        snapshots.push(head.table(&"t".parse().unwrap()).await.unwrap().snapshot_id().unwrap());
+        // Times are compared to the microsecond.
+        tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+        lake.run(&format!("INSERT INTO t VALUES ({id})")).await;
+    }
+    lake.run("CREATE OR REPLACE TABLE t AS SELECT 'x' AS word").await;
+    for (count, (time, snapshot)) in times.iter().zip(&snapshots).enumerate() {
+        let time = time.to_rfc3339();
+        for version in [
+            format!("FOR TIMESTAMP AS OF '{time}'"),
+            format!("TIMESTAMP AS OF TIMESTAMP '{time}' AS t"),
+            format!("AT (TIMESTAMP => TIMESTAMP '{time}' + INTERVAL '1 microsecond')"),
+            format!("FOR VERSION AS OF {snapshot}"),
+            format!("AT SNAPSHOT '{snapshot}'"),
+        ] {
+            let sql = format!("SELECT count(t.id), max(id) FROM t {version}");
+            let expected = format!("{} {}", count + 1, count + 1);
+            assert_eq!(lake.run(&sql).await, expected, "{sql}");
+        }
+        let sql = format!("SELECT max(id) FROM \"t@main*{time}\"");
+        assert_eq!(lake.run(&sql).await, (count + 1).to_string());
+    }
+}
+
+#[tokio::test]
 async fn a_pinned_view_does_not_move() {
     let lake = Fixture::new().await;
     lake.run("CREATE TABLE t AS SELECT 1 AS id").await;

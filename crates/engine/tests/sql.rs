@@ -175,6 +175,11 @@ async fn merge() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn time_travel() {
+    script("time_travel.slt").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn refused() {
     script("refused.slt").await;
 }

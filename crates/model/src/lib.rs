@@ -36,7 +36,7 @@ pub use merge::{MergeConflict, MergeOutcome, MergeReport, MergeRequest};
 pub use name::{DEFAULT_NAMESPACE, NameError, SYSTEM_NAMESPACE, TableName};
 pub use object::{CommitId, ObjectId};
 pub use query::QueryRequest;
-pub use reference::{MAIN_BRANCH, RefSpec, ResolvedRef};
+pub use reference::{Back, MAIN_BRANCH, RefSpec, ResolvedRef, parse_moment};
 pub use run::{PlannedStep, RunPlan, RunReport, RunRequest, StepReport};
 pub use table::{Column, CreateNamespace, Namespace, PartitionField, Table, Transform};
 pub use trigger::{

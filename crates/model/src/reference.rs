@@ -1,16 +1,18 @@
 //! Refs: how a person says which state of the lake they mean.
 //!
 //! `main` and `v1.0` name a branch or a tag, `main@3fa9c1d2` a commit in a branch's history, and
-//! `@3fa9c1d2` a commit alone. A hash may be shortened to eight digits.
+//! `@3fa9c1d2` a commit alone. A hash may be shortened to eight digits. `main~2` is two commits before
+//! `main`, and `main*2026-11-01T12:00:00Z` what `main` was then.
 
 use std::fmt;
 use std::str::FromStr;
 
+use chrono::{DateTime, NaiveDate, NaiveDateTime, NaiveTime, SecondsFormat};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::CommitId;
 use crate::name::{NAME_BYTES_MAX, NameError};
+use crate::{CommitId, Timestamp};
 
 /// The branch a new lake begins with.
 pub const MAIN_BRANCH: &str = "main";
@@ -54,6 +56,73 @@ pub enum RefSpec {
     },
     /// A commit alone.
     Commit(String),
+    /// A commit before another ref's, along the first parents: what the branch itself was.
+    Before {
+        /// The other ref.
+        of: Box<RefSpec>,
+        /// How far before.
+        back: Back,
+    },
+}
+
+/// How far before a ref's commit another lies.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Back {
+    /// So many commits.
+    Commits(u32),
+    /// The last commit that was made no later than this.
+    Time(Timestamp),
+}
+
+impl Back {
+    /// Splits `name~2` or `name*2026-11-01` at its last `~` or `*`; none where there is neither.
+    pub fn split(text: &str) -> Result<Option<(&str, Back)>, NameError> {
+        let Some(at) = text.rfind(['~', '*']) else { return Ok(None) };
+        let (before, rest) = (&text[..at], &text[at + 1..]);
+        let fail = |reason| NameError { name: text.to_owned(), what: "ref", reason };
+        let back = if text[at..].starts_with('~') {
+            let commits = rest.parse().ok().filter(|_| rest.bytes().all(|b| b.is_ascii_digit()));
+            Back::Commits(commits.ok_or_else(|| fail("a number of commits comes after `~`"))?)
+        } else {
+            let time = parse_moment(rest);
+            Back::Time(time.ok_or_else(|| fail("a time comes after `*`, as 2026-11-01T12:00:00Z"))?)
+        };
+        Ok(Some((before, back)))
+    }
+}
+
+impl fmt::Display for Back {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Back::Commits(count) => write!(f, "~{count}"),
+            Back::Time(time) => {
+                write!(f, "*{}", time.to_rfc3339_opts(SecondsFormat::AutoSi, true))
+            }
+        }
+    }
+}
+
+/// A moment as it may be written: a date, a date and a time of day, with a zone or in UTC, or
+/// milliseconds since 1970.
+pub fn parse_moment(text: &str) -> Option<Timestamp> {
+    let text = text.trim();
+    if text.len() > 8 && text.bytes().all(|b| b.is_ascii_digit()) {
+        return DateTime::from_timestamp_millis(text.parse().ok()?);
+    }
+    if let Ok(date) = NaiveDate::parse_from_str(text, "%Y-%m-%d") {
+        return Some(date.and_time(NaiveTime::MIN).and_utc());
+    }
+    if let Ok(moment) = DateTime::parse_from_rfc3339(text) {
+        return Some(moment.to_utc());
+    }
+    for format in ["%Y-%m-%d %H:%M:%S%.f%#z", "%Y-%m-%d %H:%M:%S%.f %#z"] {
+        if let Ok(moment) = DateTime::parse_from_str(text, format) {
+            return Some(moment.to_utc());
+        }
+    }
+    let formats = ["%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M"];
+    let local = |format| NaiveDateTime::parse_from_str(text, format).ok();
+    formats.into_iter().find_map(local).map(|moment| moment.and_utc())
 }
 
 impl RefSpec {
@@ -67,6 +136,9 @@ impl FromStr for RefSpec {
     type Err = NameError;
 
     fn from_str(text: &str) -> Result<Self, NameError> {
+        if let Some((of, back)) = Back::split(text)? {
+            return Ok(RefSpec::Before { of: Box::new(of.parse()?), back });
+        }
         let Some((name, hash)) = text.split_once('@') else {
             check_ref_name(text, "ref")?;
             return Ok(RefSpec::Name(text.to_owned()));
@@ -91,6 +163,7 @@ impl fmt::Display for RefSpec {
             RefSpec::Name(name) => f.write_str(name),
             RefSpec::At { name, hash } => write!(f, "{name}@{hash}"),
             RefSpec::Commit(hash) => write!(f, "@{hash}"),
+            RefSpec::Before { of, back } => write!(f, "{of}{back}"),
         }
     }
 }

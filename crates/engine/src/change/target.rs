@@ -57,7 +57,7 @@ impl Session {
         let table = transaction.table(&table_name).await?;
         let plan = self.engine.lake().tables().plan(&table, None).await?;
         let scans = self.engine.scans().clone();
-        let provider = Arc::new(LakeTable::with_places(&table, plan.clone(), scans));
+        let provider = Arc::new(LakeTable::with_places(plan.clone(), scans));
         Ok(Target { transaction, name: table_name, table, plan, provider })
     }
 
@@ -97,7 +97,7 @@ impl Session {
 impl Target {
     /// The table as a query finds it.
     fn found(&self) -> (WrittenTable, FoundTable) {
-        let written = WrittenTable { namespace: None, name: TARGET.to_owned(), reference: None };
+        let written = WrittenTable::here(TARGET);
         let schema = self.provider.schema();
         let found = FoundTable {
             source: self.source(),

@@ -16,7 +16,7 @@ use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
-use headwater_tables::{ScanPlan, Table};
+use headwater_tables::ScanPlan;
 
 use super::fields::FieldIdAdapterFactory;
 use super::groups::balance;
@@ -47,9 +47,9 @@ pub(crate) struct LakeTable {
 
 impl LakeTable {
     /// The table with the files of its snapshot.
-    pub(crate) fn new(table: &Table, plan: ScanPlan, environment: ScanEnvironment) -> Self {
+    pub(crate) fn new(plan: ScanPlan, environment: ScanEnvironment) -> Self {
         LakeTable {
-            schema: view_schema(&table.schema()),
+            schema: view_schema(plan.schema()),
             plan,
             environment,
             places: false,
@@ -59,8 +59,8 @@ impl LakeTable {
 
     /// The same with the columns that say where each row lies: the number of its file in the plan,
     /// and its position there.
-    pub(crate) fn with_places(table: &Table, plan: ScanPlan, environment: ScanEnvironment) -> Self {
-        let schema = with_places(&view_schema(&table.schema()));
+    pub(crate) fn with_places(plan: ScanPlan, environment: ScanEnvironment) -> Self {
+        let schema = with_places(&view_schema(plan.schema()));
         LakeTable { schema, plan, environment, places: true, settled: OnceLock::new() }
     }
 

@@ -9,14 +9,11 @@ use datafusion::sql::sqlparser::ast::{
     Cte, CteAsMaterialized, Distinct, Expr, Fetch, GroupByExpr, Ident, Join, JoinConstraint,
     JoinOperator, LimitClause, OrderBy, OrderByExpr, OrderByKind, Query, Select, SelectFlavor,
     SelectItem, SelectItemQualifiedWildcardKind, SetExpr, SetOperator, TableAlias, TableFactor,
-    TableVersion, Value, WildcardAdditionalOptions,
+    Value, WildcardAdditionalOptions,
 };
 
 use crate::error::{Error, Result};
 use crate::sql::table_name::span_start;
-
-const TIME_TRAVEL_HINT: &str =
-    "Name the state in the table's name instead: \"flights@main@<commit>\" or \"flights@<tag>\".";
 
 /// Refuses a clause that is there.
 pub(crate) fn none<T>(clause: Option<T>, what: &str) -> Result<()> {
@@ -261,13 +258,15 @@ fn factor_name(factor: &TableFactor) -> &'static str {
     }
 }
 
-fn plain_table(factor: &TableFactor) -> Result<()> {
+/// Checks what stands after the name of a table.
+pub(crate) fn plain_table(factor: &TableFactor) -> Result<()> {
     let TableFactor::Table {
         name: _,
         alias,
         args,
         with_hints,
-        version,
+        // It became a part of the name.
+        version: _,
         with_ordinality,
         partitions,
         json_path,
@@ -279,34 +278,12 @@ fn plain_table(factor: &TableFactor) -> Result<()> {
     };
     table_alias(alias.as_ref())?;
     empty(with_hints, "WITH (…) after a table")?;
-    if let Some(version) = version {
-        return Err(time_travel(version_name(version)));
-    }
     unset(*with_ordinality, "WITH ORDINALITY")?;
     empty(partitions, "PARTITION (…) after a table")?;
     none(json_path.as_ref(), "a path after a table")?;
     none(sample.as_ref(), "TABLESAMPLE")?;
     empty(index_hints, "an index hint")?;
     none(args.as_ref().and_then(|args| args.settings.as_ref()), "SETTINGS")
-}
-
-fn version_name(version: &TableVersion) -> &'static str {
-    match version {
-        TableVersion::ForSystemTimeAsOf(_) => "FOR SYSTEM_TIME AS OF",
-        TableVersion::TimestampAsOf(_) => "TIMESTAMP AS OF",
-        TableVersion::VersionAsOf(_) => "VERSION AS OF",
-        TableVersion::Function(_) => "AT (…) or BEFORE (…) after a table",
-        TableVersion::Changes { .. } => "CHANGES (…) after a table",
-    }
-}
-
-/// Time travel in another system's words.
-pub(crate) fn time_travel(what: &str) -> Error {
-    Error::Unsupported {
-        what: what.to_owned(),
-        hint: Some(TIME_TRAVEL_HINT.to_owned()),
-        position: None,
-    }
 }
 
 /// Checks a join, and writes SEMI and ANTI as the LEFT joins that they are.

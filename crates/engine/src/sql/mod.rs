@@ -18,5 +18,6 @@ pub(crate) mod scope;
 pub(crate) mod statement;
 pub(crate) mod table_name;
 pub(crate) mod tables;
+pub(crate) mod version;
 
 pub use condition::check_condition;

@@ -5,10 +5,10 @@ use datafusion::sql::sqlparser::parser::{Parser, ParserError, ParserOptions};
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer, TokenizerError};
 
 use crate::error::{Error, Position, Result};
-use crate::sql::clauses::time_travel;
 use crate::sql::dialect::HeadwaterDialect;
 use crate::sql::partition::{self, is_keyword};
 use crate::sql::statement::{Command, command};
+use crate::sql::version;
 
 /// How deep a statement may nest.
 pub(crate) const DEPTH_MAX: usize = 100;
@@ -19,6 +19,7 @@ pub(crate) fn parse(sql: &str) -> Result<Command> {
     let foreign = foreign_clause(&tokens);
     let (mut tokens, partition) = partition::take(tokens)?;
     spell_out_stars(&mut tokens);
+    version::rewrite(&mut tokens);
     let options = ParserOptions::new().with_trailing_commas(true).with_unescape(true);
     let statements = Parser::new(&HeadwaterDialect)
         .with_options(options)
@@ -95,7 +96,7 @@ pub(crate) fn tokens(sql: &str) -> Result<Vec<TokenWithSpan>> {
     })
 }
 
-/// A refusal by name for what sqlparser cannot read in this dialect, such as `VERSION AS OF 'tag'`.
+/// A refusal by name for what sqlparser cannot read in this dialect.
 fn foreign_clause(tokens: &[TokenWithSpan]) -> Option<Error> {
     let words: Vec<String> = tokens
         .iter()
@@ -106,21 +107,6 @@ fn foreign_clause(tokens: &[TokenWithSpan]) -> Option<Error> {
         })
         .collect();
     let stands = |pattern: &[&str]| words.windows(pattern.len()).any(|window| window == pattern);
-    for (pattern, name) in [
-        (&["VERSION", "AS", "OF"][..], "VERSION AS OF"),
-        (&["TIMESTAMP", "AS", "OF"], "TIMESTAMP AS OF"),
-        (&["SYSTEM_TIME"], "FOR SYSTEM_TIME"),
-        (&["SYSTEM_VERSION"], "FOR SYSTEM_VERSION"),
-        (&["AT", "BRANCH"], "AT BRANCH"),
-        (&["AT", "TAG"], "AT TAG"),
-        (&["AT", "COMMIT"], "AT COMMIT"),
-        (&["AT", "REF"], "AT REF"),
-        (&["AT", "SNAPSHOT"], "AT SNAPSHOT"),
-    ] {
-        if stands(pattern) {
-            return Some(time_travel(name));
-        }
-    }
     for (pattern, name) in [
         (&["AS", "MATERIALIZED"][..], "AS MATERIALIZED"),
         (&["USING", "SAMPLE"], "USING SAMPLE"),
@@ -215,22 +201,5 @@ mod tests {
         check("SELEC 1", "expected an SQL statement, found `SELEC` (line 1, column 1)");
         check("SELECT 1 +", "expected an expression, found the end");
         check("SELECT 'a", "unterminated string literal (line 1, column 8)");
-    }
-
-    #[test]
-    fn time_travel_in_other_words_is_refused_by_name() {
-        for (sql, name) in [
-            ("SELECT * FROM t VERSION AS OF 1", "VERSION AS OF"),
-            ("SELECT * FROM t VERSION AS OF 'tag'", "VERSION AS OF"),
-            ("SELECT * FROM t FOR SYSTEM_TIME AS OF '2020-01-01'", "FOR SYSTEM_TIME AS OF"),
-            ("SELECT * FROM t TIMESTAMP AS OF '2020-01-01'", "TIMESTAMP AS OF"),
-            (
-                "SELECT * FROM t AT (TIMESTAMP => '2020-01-01')",
-                "AT (…) or BEFORE (…) after a table",
-            ),
-            ("SELECT * FROM t AT BRANCH dev", "AT BRANCH"),
-        ] {
-            check(sql, &format!("{name} is not supported"));
-        }
     }
 }

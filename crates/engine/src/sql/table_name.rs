@@ -1,9 +1,10 @@
 //! A table as a statement names it: `flights`, `ns.flights`, `"flights@dev"`,
-//! `"ns.flights@main@3fa9c1d2"`.
+//! `"ns.flights@main@3fa9c1d2"`, `"flights@dev~1"`, and relative to where the statement runs:
+//! `"flights~1"`, `"flights*2026-11-01"`, `"flights#7312"` for an Iceberg snapshot.
 
 use datafusion::sql::sqlparser::ast::{Ident, ObjectName, ObjectNamePart};
 use datafusion::sql::sqlparser::tokenizer::Span;
-use headwater_model::RefSpec;
+use headwater_model::{Back, RefSpec};
 
 use crate::error::{Error, Position, Result};
 
@@ -16,6 +17,31 @@ pub(crate) struct WrittenTable {
     pub name: String,
     /// The ref, if one was written.
     pub reference: Option<RefSpec>,
+    /// How far before where the statement runs, if that was written.
+    pub back: Option<Back>,
+    /// The snapshot of the table, if one was written.
+    pub snapshot: Option<i64>,
+    /// What the ref must be.
+    pub expected: Option<RefKind>,
+}
+
+/// What a ref was said to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum RefKind {
+    /// AT BRANCH.
+    Branch,
+    /// AT TAG.
+    Tag,
+}
+
+impl RefKind {
+    /// The mark that carries the kind in a name; no name has such a character.
+    pub(crate) fn mark(self) -> char {
+        match self {
+            RefKind::Branch => '\u{1}',
+            RefKind::Tag => '\u{2}',
+        }
+    }
 }
 
 impl WrittenTable {
@@ -32,9 +58,22 @@ impl WrittenTable {
             [namespace, table] => (table.value.as_str(), Some(namespace.value.clone())),
             _ => return Err(wrong(format!("`{name}` has more than a namespace and a table"))),
         };
-        let (path, reference) = match last.split_once('@') {
-            Some((path, reference)) => (path, Some(reference.parse::<RefSpec>()?)),
+        let kinds = [RefKind::Branch, RefKind::Tag];
+        let expected = kinds.into_iter().find(|kind| last.ends_with(kind.mark()));
+        let last = expected.map_or(last, |kind| last.trim_end_matches(kind.mark()));
+        let (last, snapshot) = match last.rsplit_once('#') {
+            Some((last, id)) => {
+                let id = id.parse().map_err(|_| wrong(format!("`{id}` is no snapshot's id")))?;
+                (last, Some(id))
+            }
             None => (last, None),
+        };
+        let (path, reference, back) = match last.split_once('@') {
+            Some((path, reference)) => (path, Some(reference.parse::<RefSpec>()?), None),
+            None => match Back::split(last)? {
+                Some((path, back)) => (path, None, Some(back)),
+                None => (last, None, None),
+            },
         };
         let (namespace, table) = match (before, path.split_once('.')) {
             (Some(namespace), None) => (Some(namespace), path),
@@ -47,15 +86,39 @@ impl WrittenTable {
         if table.is_empty() || namespace.as_ref().is_some_and(String::is_empty) {
             return Err(wrong(format!("`{name}` names no table")));
         }
-        Ok(WrittenTable { namespace, name: table.to_owned(), reference })
+        let name = table.to_owned();
+        Ok(WrittenTable { namespace, name, reference, back, snapshot, expected })
     }
 
     /// The name and ref without the namespace, as it labels columns: `flights` or `flights@dev`.
     pub(crate) fn label(&self) -> String {
-        match &self.reference {
-            Some(reference) => format!("{}@{reference}", self.name),
-            None => self.name.clone(),
+        self.labelled(&self.name)
+    }
+
+    /// The same with the name as it is spelled.
+    pub(crate) fn labelled(&self, name: &str) -> String {
+        let reference = self.reference.as_ref().map(|reference| format!("@{reference}"));
+        let back = self.back.as_ref().map(ToString::to_string);
+        let snapshot = self.snapshot.map(|snapshot| format!("#{snapshot}"));
+        let parts = [Some(name.to_owned()), reference, back, snapshot];
+        parts.into_iter().flatten().collect()
+    }
+
+    /// A bare name.
+    pub(crate) fn here(name: &str) -> Self {
+        WrittenTable {
+            namespace: None,
+            name: name.to_owned(),
+            reference: None,
+            back: None,
+            snapshot: None,
+            expected: None,
         }
+    }
+
+    /// Whether it is the table as it is where the statement runs.
+    pub(crate) fn is_here(&self) -> bool {
+        self.reference.is_none() && self.back.is_none() && self.snapshot.is_none()
     }
 }
 
@@ -92,7 +155,12 @@ mod tests {
     fn check(parts: &[&str], expected: &str) {
         let name = ObjectName::from(parts.iter().map(|part| Ident::new(*part)).collect::<Vec<_>>());
         let shown = match WrittenTable::of(&name) {
-            Ok(table) => format!("{:?} {} {:?}", table.namespace, table.name, table.reference),
+            Ok(table) => {
+                let place = (&table.back, table.snapshot);
+                let place =
+                    if place == (&None, None) { String::new() } else { format!(" {place:?}") };
+                format!("{:?} {} {:?}{place}", table.namespace, table.name, table.reference)
+            }
             Err(error) => error.to_string(),
         };
         assert_eq!(shown, expected);
@@ -109,6 +177,21 @@ mod tests {
             r#"None flights Some(At { name: "main", hash: "3fa9c1d2" })"#,
         );
         check(&["flights@@3fa9c1d2"], r#"None flights Some(Commit("3fa9c1d2"))"#);
+        check(&["flights~2"], "None flights None (Some(Commits(2)), None)");
+        check(&["ns.flights#-7"], r#"Some("ns") flights None (None, Some(-7))"#);
+        check(
+            &["flights*2026-11-01"],
+            "None flights None (Some(Time(2026-11-01T00:00:00Z)), None)",
+        );
+        check(
+            &["flights@dev~1#7"],
+            r#"None flights Some(Before { of: Name("dev"), back: Commits(1) }) (None, Some(7))"#,
+        );
+        check(&["flights#x"], "`x` is no snapshot's id");
+        check(
+            &["flights~x"],
+            "`flights~x` is not a usable ref name: a number of commits comes after `~`",
+        );
         check(&["a", "b", "c"], "`a.b.c` has more than a namespace and a table");
     }
 }

@@ -12,6 +12,7 @@ use crate::sql::clauses;
 use crate::sql::expression::{Node, argument_parts, children, order, window};
 use crate::sql::names::same_but_case;
 use crate::sql::table_name::{WrittenTable, position};
+use crate::sql::version::put_into_name;
 
 /// A table that a query names.
 #[derive(Debug, Clone)]
@@ -151,7 +152,12 @@ impl Inspector {
         clauses::table_factor(factor)?;
         match factor {
             TableFactor::Table { args: Some(args), .. } => self.arguments(&mut args.args),
-            TableFactor::Table { name, .. } => self.table(name),
+            TableFactor::Table { name, version, .. } => {
+                if let Some(version) = version.take() {
+                    put_into_name(name, version)?;
+                }
+                self.table(name)
+            }
             TableFactor::Derived { subquery, .. } => self.query(subquery),
             TableFactor::Function { args, .. } => self.arguments(args),
             TableFactor::UNNEST { array_exprs, .. } => {
@@ -171,7 +177,7 @@ impl Inspector {
         let at = position(name);
         let table = WrittenTable::of(name).map_err(|error| placed(error, at))?;
         let is_cte = table.namespace.is_none()
-            && table.reference.is_none()
+            && table.is_here()
             && self.ctes.iter().any(|cte| same_but_case(cte, &table.name));
         if !is_cte {
             self.mentions.push(Mention { table, position: at });

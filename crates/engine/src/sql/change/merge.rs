@@ -10,7 +10,7 @@ use datafusion::sql::sqlparser::ast::{
 };
 
 use super::assignment::{Assigned, assigned, assignments, given};
-use super::query::{Parts, column, places, query, source, target, value};
+use super::query::{Parts, column, places, query_of, source, target, value};
 use crate::error::{Error, Result};
 use crate::sql::clauses::{empty, none};
 use crate::sql::parse::EVERY_COLUMN;
@@ -229,7 +229,7 @@ fn labelled(factor: TableFactor, label: &Ident, marked: bool) -> TableFactor {
     }
     let alias = Ident::with_quote('"', FROM_SOURCE);
     let mark = SelectItem::ExprWithAlias { expr: Expr::value(Value::Boolean(true)), alias };
-    let subquery = query(Parts {
+    let subquery = query_of(Parts {
         projection: vec![SelectItem::Wildcard(WildcardAdditionalOptions::default()), mark],
         from: vec![TableWithJoins { relation: factor, joins: Vec::new() }],
         ..Parts::default()

@@ -12,6 +12,6 @@ mod update;
 pub(crate) use assignment::Assigned;
 pub(crate) use delete::{RowDelete, row_delete};
 pub(crate) use merge::{Action, Clause, RowMerge, When, row_merge};
-pub(crate) use query::{TARGET, add_columns, unwrapped};
+pub(crate) use query::{Parts, TARGET, add_columns, query_of, unwrapped};
 pub(crate) use truncate::{Truncation, truncation};
 pub(crate) use update::{RowUpdate, row_update};

@@ -8,7 +8,7 @@ use datafusion::sql::sqlparser::ast::{
 
 use crate::error::{Error, Result};
 use crate::scan::places::{FILE, ROW};
-use crate::sql::clauses::{empty, none, table_alias};
+use crate::sql::clauses::{empty, none, plain_table};
 use crate::sql::statement::Source;
 use crate::sql::tables::Mention;
 
@@ -25,34 +25,14 @@ pub(super) struct Target {
 
 /// Takes the table to change out of a statement.
 pub(super) fn target(factor: TableFactor, statement: &str) -> Result<Target> {
-    let TableFactor::Table {
-        name,
-        alias,
-        args,
-        with_hints,
-        version,
-        with_ordinality,
-        partitions,
-        json_path,
-        sample,
-        index_hints,
-    } = factor
-    else {
+    plain_table(&factor)?;
+    let TableFactor::Table { name, alias, args, version, .. } = factor else {
         return Err(Error::unsupported(format!("{statement} of anything but a table")));
     };
-    table_alias(alias.as_ref())?;
-    let no_columns = alias.as_ref().is_none_or(|alias| alias.columns.is_empty());
-    let plain = args.is_none()
-        && with_hints.is_empty()
-        && version.is_none()
-        && !with_ordinality
-        && partitions.is_empty()
-        && json_path.is_none()
-        && sample.is_none()
-        && index_hints.is_empty();
-    if !plain || !no_columns {
-        return Err(Error::unsupported(format!("a clause after the table of {statement}")));
-    }
+    none(args.as_ref(), &format!("arguments after the table of {statement}"))?;
+    none(version.as_ref(), &format!("a version after the table of {statement}"))?;
+    let columns = alias.as_ref().map_or(&[][..], |alias| &alias.columns[..]);
+    empty(columns, &format!("a list of columns after the table of {statement}"))?;
     let relation = TableFactor::Table {
         name: ObjectName::from(vec![Ident::with_quote('"', TARGET)]),
         alias: alias.clone(),
@@ -109,7 +89,7 @@ pub(crate) fn add_columns(query: &mut Query, relation: &Ident, columns: &[String
 
 /// What a query is made of.
 #[derive(Default)]
-pub(super) struct Parts {
+pub(crate) struct Parts {
     pub with: Option<With>,
     pub projection: Vec<SelectItem>,
     pub from: Vec<TableWithJoins>,
@@ -120,13 +100,13 @@ pub(super) struct Parts {
 
 /// A checked query, and the tables it names beside the one that is changed.
 pub(super) fn source(parts: Parts) -> Result<Source> {
-    let Source { query, mentions } = Source::new(Box::new(query(parts)))?;
+    let Source { query, mentions } = Source::new(Box::new(query_of(parts)))?;
     let others = |mention: &Mention| mention.table.name != TARGET;
     Ok(Source { query, mentions: mentions.into_iter().filter(others).collect() })
 }
 
 /// A query of a few parts.
-pub(super) fn query(parts: Parts) -> Query {
+pub(crate) fn query_of(parts: Parts) -> Query {
     let Parts { with, projection, from, selection, order_by, limit } = parts;
     let select = Select {
         select_token: AttachedToken::empty(),

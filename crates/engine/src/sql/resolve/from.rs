@@ -140,7 +140,7 @@ impl Resolver<'_> {
     fn table(&mut self, name: &mut ObjectName, alias: &mut Option<TableAlias>) -> Result<()> {
         let written = WrittenTable::of(name)?;
         if written.namespace.is_none()
-            && written.reference.is_none()
+            && written.is_here()
             && let Some((spelling, columns)) = self.cte(&written.name)
         {
             if let Some(ObjectNamePart::Identifier(ident)) = name.0.first_mut() {

@@ -6,6 +6,7 @@
 //! only the planner can know the name. After this pass names match exactly.
 
 mod from;
+mod not_in;
 mod output;
 mod projection;
 mod windows;
@@ -154,6 +155,7 @@ impl Resolver<'_> {
         self.within(Scope::default(), |this| {
             select.from.iter_mut().try_for_each(|from| this.from(from))?;
             this.option(select.selection.as_mut())?;
+            select.selection.as_mut().map(not_in::rewrite);
             this.windows(std::mem::take(&mut select.named_window))?;
             let columns = this.projection(&mut select.projection)?;
             let aliases = aliases(&select.projection);

@@ -1,0 +1,225 @@
+//! Random programs of statements that change rows, compared with a plain model of SQL after each
+//! statement: the rows, counts and bounds, filtered reads, and the table as it was before.
+//!
+//! A few hundred run with the tests, ten thousand with `HEADWATER_SOAK` set. A program that differs is
+//! printed with its seed; `HEADWATER_SEED` runs one alone.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "a test fails by panicking, and tells"
+)]
+
+mod expression;
+mod model;
+mod program;
+mod random;
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::datatypes::Int64Type;
+use futures::TryStreamExt;
+use headwater_engine::{Answer, Engine, EngineOptions, Error, SessionOptions};
+use headwater_lake::{Lake, LakeOptions};
+use headwater_model::{Fault, SystemClock};
+use headwater_store::MemoryStore;
+use headwater_tables::TablesOptions;
+use object_store::memory::InMemory;
+
+use self::model::{Model, Outcome, Row, Value};
+use self::program::{Program, Statement};
+
+struct Lakeside {
+    engine: Engine,
+}
+
+impl Lakeside {
+    async fn new() -> Self {
+        let mut tables = TablesOptions::new("memory:///warehouse");
+        // Small files with several row groups each, so that every boundary is met.
+        tables.row_group_rows = 4;
+        let options = LakeOptions {
+            store: Arc::new(MemoryStore::new()),
+            object_store: Arc::new(InMemory::new()),
+            tables,
+            clock: Arc::new(SystemClock),
+        };
+        let lake = Lake::open(options).await.unwrap();
+        let options = EngineOptions { threads: 2, ..EngineOptions::default() };
+        Lakeside { engine: Engine::new(lake, options).unwrap() }
+    }
+
+    async fn execute(&self, sql: &str) -> Result<Answer, Error> {
+        self.engine.session(SessionOptions::default())?.execute(sql).await
+    }
+
+    async fn rows(&self, sql: &str) -> Result<Vec<Row>, Error> {
+        let answer = self.execute(sql).await?;
+        let batches: Vec<RecordBatch> = answer.stream.try_collect().await?;
+        let mut rows: Vec<Row> = batches.iter().flat_map(rows_of).collect();
+        rows.sort();
+        Ok(rows)
+    }
+}
+
+fn rows_of(batch: &RecordBatch) -> Vec<Row> {
+    let value = |column: &Arc<dyn Array>, row: usize| {
+        if column.is_null(row) {
+            return Value::Null;
+        }
+        match column.as_primitive_opt::<Int64Type>() {
+            Some(numbers) => Value::Number(numbers.value(row)),
+            None => Value::Text(column.as_string::<i32>().value(row).to_owned()),
+        }
+    };
+    let row = |row| batch.columns().iter().map(|column| value(column, row)).collect();
+    (0..batch.num_rows()).map(row).collect()
+}
+
+/// Runs a program, and gives what differs.
+async fn run(program: &Program) -> Result<(), String> {
+    let lake = Lakeside::new().await;
+    let mut model = Model::default();
+    for (name, sql) in &program.tables {
+        lake.execute(sql).await.map_err(|error| format!("{sql}\n  {error}"))?;
+        model.make(name);
+    }
+    let mut history = vec![model.clone()];
+    for (index, statement) in program.statements.iter().enumerate() {
+        let sql = statement.to_sql();
+        let fail = |what: String| format!("statement {index}: {sql}\n  {what}");
+        let expected = model.apply(statement);
+        let answer = match lake.execute(&sql).await {
+            Ok(answer) => Ok((answer.commit.is_some(), answer)),
+            Err(error) => Err(error),
+        };
+        match (expected, answer) {
+            (Outcome::MatchedTwice, Err(error)) if error.code().as_str() == "bad_row" => {}
+            (Outcome::MatchedTwice, Err(error)) => return Err(fail(format!("{error}"))),
+            (Outcome::MatchedTwice, Ok(_)) => {
+                return Err(fail("a row matched twice was let through".to_owned()));
+            }
+            (Outcome::Rows(_), Err(error)) => return Err(fail(format!("{error:?}"))),
+            (Outcome::Rows(count), Ok((committed, answer))) => {
+                let batches: Vec<RecordBatch> =
+                    answer.stream.try_collect().await.map_err(|error| fail(error.to_string()))?;
+                let found = batches[0].column(0).as_primitive::<Int64Type>().value(0);
+                if found != count as i64 {
+                    return Err(fail(format!("{found} rows were changed instead of {count}")));
+                }
+                if committed {
+                    history.push(model.clone());
+                }
+            }
+        }
+        check(&lake, &model, statement, &history).await.map_err(fail)?;
+    }
+    Ok(())
+}
+
+/// Compares what is read with what the model has.
+async fn check(
+    lake: &Lakeside,
+    model: &Model,
+    statement: &Statement,
+    history: &[Model],
+) -> Result<(), String> {
+    for table in ["t", "s"] {
+        let sql = format!("SELECT id, n, w, p FROM {table}");
+        compare(lake, &sql, model.rows(table)).await?;
+    }
+    let rows = model.rows("t");
+    let sql = "SELECT count(*), count(n), min(id), max(id), min(w), max(n) FROM t";
+    compare(lake, sql, vec![bounds(&rows)]).await?;
+    if let Some(filter) = statement.filter() {
+        let kept = rows.iter().filter(|row| filter.holds(&model.scope(row)));
+        let sql = format!("SELECT id, n, w, p FROM t WHERE {}", filter.to_sql());
+        compare(lake, &sql, kept.cloned().collect()).await?;
+    }
+    let back = history.len().min(3) - 1;
+    let sql = format!("SELECT id, n, w, p FROM \"t~{back}\"");
+    compare(lake, &sql, history[history.len() - 1 - back].rows("t")).await
+}
+
+/// The counts and bounds of rows.
+fn bounds(rows: &[Row]) -> Row {
+    let set = |column: usize| {
+        let mut values: Vec<Value> = rows.iter().map(|row| row[column].clone()).collect();
+        values.retain(|value| *value != Value::Null);
+        values.sort();
+        values
+    };
+    let first = |values: Vec<Value>| values.first().cloned().unwrap_or(Value::Null);
+    let last = |values: Vec<Value>| values.last().cloned().unwrap_or(Value::Null);
+    let count = |count: usize| Value::Number(count as i64);
+    vec![
+        count(rows.len()),
+        count(set(1).len()),
+        first(set(0)),
+        last(set(0)),
+        first(set(2)),
+        last(set(1)),
+    ]
+}
+
+async fn compare(lake: &Lakeside, sql: &str, mut expected: Vec<Row>) -> Result<(), String> {
+    expected.sort();
+    let found = lake.rows(sql).await.map_err(|error| format!("{sql}\n  {error:?}"))?;
+    if found == expected {
+        return Ok(());
+    }
+    let mut text = format!("{sql}\n");
+    for row in &found {
+        if !expected.contains(row) {
+            let _ = writeln!(text, "  too much: {row:?}");
+        }
+    }
+    for row in &expected {
+        if !found.contains(row) {
+            let _ = writeln!(text, "  missing:  {row:?}");
+        }
+    }
+    let _ = writeln!(text, "  {} rows instead of {}", found.len(), expected.len());
+    Err(text)
+}
+
+/// Runs the programs of some seeds on as many threads as there are processors.
+fn run_all(seeds: std::ops::Range<u64>) {
+    let threads = std::thread::available_parallelism().map_or(2, usize::from) as u64;
+    let next = AtomicU64::new(seeds.start);
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                let runtime = tokio::runtime::Builder::new_multi_thread()
+                    .worker_threads(1)
+                    .enable_all()
+                    .build()
+                    .unwrap();
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= seeds.end {
+                        break;
+                    }
+                    let program = Program::random(seed);
+                    if let Err(difference) = runtime.block_on(run(&program)) {
+                        eprintln!("{program}");
+                        panic!("seed {seed} differs:\n{difference}");
+                    }
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn random_programs_change_rows_as_the_model_does() {
+    let seed = std::env::var("HEADWATER_SEED").ok().and_then(|seed| seed.parse().ok());
+    let programs = if std::env::var_os("HEADWATER_SOAK").is_some() { 10_000 } else { 200 };
+    match seed {
+        Some(seed) => run_all(seed..seed + 1),
+        None => run_all(0..programs),
+    }
+}
