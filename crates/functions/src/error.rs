@@ -84,12 +84,18 @@ pub enum Error {
         used: u64,
     },
     /// The instance ran longer than it may.
-    #[error("`{label}` ran longer than its limit of {}{}", duration(*.limit), at(.frames))]
+    #[error(
+        "`{label}` ran longer than its limit of {}{}",
+        duration(*.limit),
+        if *.importing { ": its packages were still being imported".to_owned() } else { at(.frames) }
+    )]
     TimeLimit {
         /// The function's label.
         label: String,
         /// Its limit.
         limit: Duration,
+        /// Whether it never began, because its packages were being imported for the first time.
+        importing: bool,
         /// Where the user's code was, outermost first, where it answered in time.
         frames: Vec<Frame>,
     },

@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 
 use headwater_model::{LogStream, Usage};
 use tokio::sync::{Semaphore, SemaphorePermit, mpsc};
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::environment::Environments;
 use crate::instance::{Instance, Origin};
 use crate::spawner::Spawner;
-use crate::zygote::Zygotes;
+use crate::zygote::{Found, Zygotes};
 use crate::{
     Environment, EnvironmentEvent, EnvironmentSpec, Error, FunctionEvent, FunctionsOptions,
     Invocation, Isolation, Outcome, Result, ZygoteReport,
@@ -36,7 +36,9 @@ pub struct Functions(Arc<Inner>);
 struct Inner {
     spawner: Arc<Spawner>,
     environments: Environments,
-    zygotes: Zygotes,
+    zygotes: Arc<Zygotes>,
+    /// Cancelled when nobody is left who calls.
+    closing: DropGuard,
     isolation: Isolation,
     turns: Semaphore,
     memory: Semaphore,
@@ -52,13 +54,14 @@ impl Functions {
         std::fs::create_dir_all(&notes).map_err(Error::io("make the environments' folder"))?;
         let spawner = Arc::new(Spawner::start(options.spawner.clone(), notes).await?);
         let environments = Environments::open(&options, spawner.clone())?;
-        let zygotes = Zygotes::new(spawner.clone(), options.zygotes.clone());
+        let zygotes = Arc::new(Zygotes::new(spawner.clone(), options.zygotes.clone()));
         let units = options.memory_bytes_total / MEMORY_UNIT;
         let memory_units = u32::try_from(units).unwrap_or(u32::MAX).clamp(1, 1 << 28);
         let inner = Arc::new(Inner {
             spawner,
             environments,
             zygotes,
+            closing: CancellationToken::new().drop_guard(),
             isolation: options.isolation,
             turns: Semaphore::new(options.concurrency.max(1)),
             memory: Semaphore::new(memory_units as usize),
@@ -147,13 +150,17 @@ impl Functions {
         sink: &mpsc::Sender<FunctionEvent>,
         cancelled: &CancellationToken,
     ) -> Result<Outcome> {
+        let (label, limit) = (invocation.label.clone(), invocation.limits.timeout);
+        let until = Instant::now() + limit;
         let origin = tokio::select! {
+            biased;
             origin = self.origin(invocation) => origin?,
-            () = cancelled.cancelled() => {
-                return Err(Error::Cancelled { label: invocation.label.clone() });
+            () = cancelled.cancelled() => return Err(Error::Cancelled { label }),
+            () = tokio::time::sleep_until(until.into()) => {
+                return Err(Error::TimeLimit { label, limit, importing: true, frames: Vec::new() });
             }
         };
-        self.run(origin, invocation, sink, cancelled).await
+        self.run(origin, invocation, until, (sink, cancelled)).await
     }
 
     /// Runs a function in an instance from this origin, or in a fresh one where a zygote cannot be
@@ -162,14 +169,14 @@ impl Functions {
         &self,
         (origin, cold): (Origin, bool),
         invocation: &Invocation,
-        sink: &mpsc::Sender<FunctionEvent>,
-        cancelled: &CancellationToken,
+        until: Instant,
+        (sink, cancelled): (&mpsc::Sender<FunctionEvent>, &CancellationToken),
     ) -> Result<Outcome> {
         let mut origin = Some(origin);
         while let Some(from) = origin.take() {
             let (invocation, lines) = (invocation.clone(), sink.clone());
             let instance = Instance::start(&self.0.spawner, invocation, &from, lines)?;
-            match (instance.finish(cancelled.clone()).await, &from) {
+            match (instance.finish(until, cancelled.clone()).await, &from) {
                 (Err(Error::NotCloned { reason }), Origin::Zygote(zygote)) => {
                     let text = format!("this call imports its packages by itself: {reason}");
                     remark(sink, text).await;
@@ -195,11 +202,28 @@ impl Functions {
             (Isolation::Sandbox, Some(reason)) => return Err(unavailable(reason)),
             (Isolation::Sandbox, None) => {}
         }
-        let network = invocation.limits.network;
-        let found = self.0.zygotes.get(&invocation.environment, network).await;
+        let found = self.zygote(invocation).await;
         Ok(found
             .zygote
             .map_or((Origin::Sandbox, true), |zygote| (Origin::Zygote(zygote), found.started)))
+    }
+
+    /// A call's zygote. One that has to be started for it goes on to start even where the call does
+    /// not wait that long: the next call finds it.
+    async fn zygote(&self, invocation: &Invocation) -> Found {
+        let (zygotes, network) = (self.0.zygotes.clone(), invocation.limits.network);
+        if let Some(found) = zygotes.at_hand(&invocation.environment, network) {
+            return found;
+        }
+        let (environment, closing) =
+            (invocation.environment.clone(), self.0.closing.token().clone());
+        let started = tokio::spawn(async move {
+            tokio::select! {
+                found = zygotes.get(&environment, network) => found,
+                () = closing.cancelled() => Found::default(),
+            }
+        });
+        started.await.unwrap_or_default()
     }
 
     /// The processes that hold packages imported for functions to come.

@@ -107,8 +107,12 @@ impl Instance {
 
     /// Waits for the process to end, and ends it where it must not go on. What it took is told
     /// whatever came of it; an error means that nobody knows.
-    pub(crate) async fn finish(mut self, cancelled: CancellationToken) -> Result<Outcome> {
-        let limit = tokio::time::sleep(self.invocation.limits.timeout);
+    pub(crate) async fn finish(
+        mut self,
+        until: Instant,
+        cancelled: CancellationToken,
+    ) -> Result<Outcome> {
+        let limit = tokio::time::sleep_until(until.into());
         let early = tokio::select! {
             ended = self.running.ended() => Ok(ended?),
             () = limit => Err(Stopped::TimeLimit),
@@ -165,7 +169,8 @@ fn conclude(
         (Said::Bool(value), _) if invocation.kind == Returns::Bool => Ok(Returned::Bool(value)),
         (said, Some(Stopped::TimeLimit)) => {
             let frames = if let Said::Raised { frames, .. } = said { frames } else { Vec::new() };
-            Err(Error::TimeLimit { label, limit: invocation.limits.timeout, frames })
+            let limit = invocation.limits.timeout;
+            Err(Error::TimeLimit { label, limit, importing: false, frames })
         }
         _ if ended.out_of_memory => Err(memory_limit()),
         (Said::Raised { exception, .. }, _) if exception.ends_with("MemoryError") => {

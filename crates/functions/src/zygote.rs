@@ -57,6 +57,20 @@ enum State {
     Failed(Instant, String),
 }
 
+impl State {
+    /// What this means for a call; none where a zygote is to be started.
+    fn found(&self) -> Option<Found> {
+        match self {
+            State::Alive(zygote) if zygote.is_alive() => {
+                zygote.touch();
+                Some(Found { zygote: Some(zygote.clone()), started: false })
+            }
+            State::Failed(since, _) if since.elapsed() < RETRY => Some(Found::default()),
+            State::Alive(_) | State::Failed(..) | State::Absent => None,
+        }
+    }
+}
+
 /// One zygote. It is killed when the last holder lets go of it.
 #[derive(Debug)]
 pub(crate) struct Zygote {
@@ -109,21 +123,24 @@ impl Zygotes {
         Zygotes { spawner, options, slots: Mutex::default() }
     }
 
+    /// What there is for functions of an environment without waiting, if that is known.
+    pub(crate) fn at_hand(&self, environment: &Environment, network: bool) -> Option<Found> {
+        if !self.options.enabled {
+            return Some(Found::default());
+        }
+        let key = Key { environment: environment.id.clone(), network };
+        let slot = self.slots.lock().get(&key)?.clone();
+        let state = slot.0.try_lock().ok()?;
+        state.found()
+    }
+
     /// The zygote for functions of an environment, started where there is none.
     pub(crate) async fn get(&self, environment: &Environment, network: bool) -> Found {
-        if !self.options.enabled {
-            return Found::default();
-        }
         let key = Key { environment: environment.id.clone(), network };
         let slot = self.slots.lock().entry(key).or_default().clone();
         let mut state = slot.0.lock().await;
-        match &*state {
-            State::Alive(zygote) if zygote.is_alive() => {
-                *zygote.used.lock() = Instant::now();
-                return Found { zygote: Some(zygote.clone()), ..Found::default() };
-            }
-            State::Failed(since, _) if since.elapsed() < RETRY => return Found::default(),
-            _ => {}
+        if let Some(found) = state.found() {
+            return found;
         }
         match self.start(environment, network).await {
             Ok(zygote) => {
@@ -274,7 +291,7 @@ impl Zygote {
         }
     }
 
-    /// Notes that a call ended just now.
+    /// Notes that a call begins or ended just now.
     pub(crate) fn touch(&self) {
         *self.used.lock() = Instant::now();
     }

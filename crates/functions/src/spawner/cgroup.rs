@@ -10,6 +10,7 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use super::identity;
+use super::plan::Plan;
 
 /// What one hierarchy is good for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,15 +94,21 @@ impl Cgroups {
     }
 
     /// Makes the groups for one process.
-    pub(super) fn create(
-        &self,
-        id: u64,
-        memory_bytes: Option<u64>,
-        processes_max: Option<u64>,
-    ) -> io::Result<Group> {
+    pub(super) fn create(&self, id: u64, plan: &Plan) -> io::Result<Group> {
         let mut group = Group { folders: Vec::new() };
+        match self.fill(&mut group, &id.to_string(), plan) {
+            Ok(()) => Ok(group),
+            Err(error) => {
+                group.remove();
+                Err(error)
+            }
+        }
+    }
+
+    fn fill(&self, group: &mut Group, name: &str, plan: &Plan) -> io::Result<()> {
+        let (memory_bytes, processes_max) = (plan.memory_bytes, plan.processes_max);
         for (kind, base) in &self.hierarchies {
-            let folder = base.join(id.to_string());
+            let folder = base.join(name);
             fs::create_dir(&folder)?;
             group.folders.push((*kind, folder.clone()));
             match kind {
@@ -120,7 +127,7 @@ impl Cgroups {
                 let _ = write(&folder, "memory.memsw.limit_in_bytes", memory_bytes);
             }
         }
-        Ok(group)
+        Ok(())
     }
 
     /// Removes every group; what is still in one is killed.

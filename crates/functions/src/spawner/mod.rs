@@ -10,8 +10,10 @@
 mod cgroup;
 mod channel;
 mod child;
+mod children;
 mod client;
 mod clone;
+mod coming;
 pub(crate) mod identity;
 mod landlock;
 mod ledger;
@@ -20,6 +22,7 @@ mod plan;
 mod root;
 mod seccomp;
 mod serve;
+mod start;
 mod system;
 mod watch;
 

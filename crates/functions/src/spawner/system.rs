@@ -191,11 +191,8 @@ pub(super) fn kill(pid: i32, signal: i32) {
 
 /// Kills every process that descends from this one, which orphans are left to, and waits for them.
 pub(super) fn kill_descendants() {
-    let own = std::process::id();
-    let children = format!("/proc/{own}/task/{own}/children");
     loop {
-        let text = std::fs::read_to_string(&children).unwrap_or_default();
-        let found: Vec<i32> = text.split_whitespace().flat_map(str::parse).collect();
+        let found = own_children();
         if found.is_empty() {
             return;
         }
@@ -205,6 +202,13 @@ pub(super) fn kill_descendants() {
             wait_for_child(pid);
         }
     }
+}
+
+/// The children of this process, those that have ended but were not collected included.
+pub(super) fn own_children() -> Vec<i32> {
+    let own = std::process::id();
+    let text = std::fs::read_to_string(format!("/proc/{own}/task/{own}/children"));
+    text.unwrap_or_default().split_whitespace().flat_map(str::parse).collect()
 }
 
 /// Gives this process a session keyring of its own, with nothing in it.

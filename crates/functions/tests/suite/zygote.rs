@@ -14,9 +14,11 @@ use crate::support::{
 };
 use arrow::array::AsArray;
 use headwater_functions::{
-    Argument, ArgumentValue, Environment, EnvironmentSpec, Functions, FunctionsOptions, Invocation,
-    Limits, Outcome, Returned, ZygoteOptions,
+    Argument, ArgumentValue, Environment, EnvironmentSpec, Error, Functions, FunctionsOptions,
+    Invocation, Limits, Outcome, Returned, ZygoteOptions,
 };
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 /// A runtime whose zygotes go soon.
 async fn hasty(idle: Duration, memory_bytes_max: u64) -> Functions {
@@ -118,11 +120,57 @@ async fn a_module_of_the_project_goes_before_a_package_of_its_name() {
 async fn an_idle_zygote_ends_and_leaves_nothing() {
     let functions = hasty(Duration::from_millis(300), 1 << 40).await;
     let environment = environment(&functions, &[]).await;
-    works(&functions, &environment).await;
-    assert_eq!(functions.zygotes().len(), 1);
-    assert!(!own_zygotes().is_empty());
+    let source = "import time\ndef f():\n    print('here')\n    time.sleep(1000)\n";
+    let ((sink, mut lines), cancelled) = (mpsc::channel(16), CancellationToken::new());
+    let call = functions.invoke(ask(&environment, source), sink, cancelled.clone());
+    let looking = async {
+        lines.recv().await.unwrap();
+        // Later, on a busy machine, it may have ended already.
+        assert!(!own_zygotes().is_empty());
+        assert_eq!(functions.zygotes().len(), 1);
+        cancelled.cancel();
+    };
+    tokio::join!(call, looking);
     wait_until("the zygote lives on", || functions.zygotes().is_empty());
     wait_until("its process lives on", || own_zygotes().is_empty());
+}
+
+/// Whatever a sandbox has come to when nobody wants it any more.
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_that_are_given_up_leave_nothing() {
+    let functions =
+        Functions::start(FunctionsOptions { concurrency: 64, ..options() }).await.unwrap();
+    let environment = environment(&functions, &[]).await;
+    works(&functions, &environment).await;
+    let given_up = (0..60).map(|number| {
+        let (functions, environment) = (functions.clone(), environment.clone());
+        async move {
+            let call = works(&functions, &environment);
+            let _ = tokio::time::timeout(Duration::from_millis(number / 2), call).await;
+        }
+    });
+    futures::future::join_all(given_up).await;
+    let (outcome, _) = works(&functions, &environment).await;
+    assert!(!outcome.cold);
+    // The zygote and the one that waits for the next call; forks of theirs end at once.
+    wait_until("a call lives on", || own_zygotes().len() <= 2);
+    drop(functions);
+    wait_until("something lives on", || own_zygotes().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn waiting_for_packages_is_part_of_a_calls_time() {
+    let functions = start().await;
+    let environment = environment(&functions, &[]).await;
+    let limits = Limits { timeout: Duration::from_millis(20), ..Limits::default() };
+    let hasty = Invocation { limits, ..ask(&environment, "def f():\n    return True\n") };
+    let began = std::time::Instant::now();
+    let (outcome, _) = run_whole(&functions, hasty).await;
+    let Err(Error::TimeLimit { importing, .. }) = outcome.returned else { panic!("{outcome:?}") };
+    assert!(importing && began.elapsed() < Duration::from_secs(10));
+    // The packages go on being imported for those who have more time.
+    wait_until("the packages are not imported", || !functions.zygotes().is_empty());
+    assert!(!works(&functions, &environment).await.0.cold);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -154,14 +202,14 @@ async fn a_zygote_that_dies_is_started_again() {
     works(&functions, &environment).await;
     let source =
         "import time\ndef f():\n    print('here')\n    time.sleep(1000)\n    return True\n";
-    let (sink, mut lines) = tokio::sync::mpsc::channel(16);
+    let (sink, mut lines) = mpsc::channel(16);
     let call = functions.invoke(
         Invocation {
             limits: Limits { timeout: Duration::from_secs(60), ..Limits::default() },
             ..ask(&environment, source)
         },
         sink,
-        tokio_util::sync::CancellationToken::new(),
+        CancellationToken::new(),
     );
     let killing = async {
         lines.recv().await.unwrap();

@@ -1,0 +1,185 @@
+//! What the spawner keeps of a process that it made, from its birth until it was collected.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+
+use super::Channel;
+use super::cgroup::{Group, Measured};
+use super::child::{self, Identity, Note};
+use super::clone::{Nest, USER_SHOWN};
+use super::plan::{Ended, Exit};
+use super::system::{self, Waited};
+
+/// A process of the spawner's.
+pub(super) struct Child {
+    pub(super) pid: i32,
+    pub(super) descriptor: OwnedFd,
+    pub(super) status: OwnedFd,
+    pub(super) group: Group,
+    pub(super) folder: Option<PathBuf>,
+    pub(super) sandboxed: bool,
+    /// What it told so far.
+    pub(super) notes: Vec<Note>,
+    /// The beginning of a note whose end has not come yet.
+    unread: Vec<u8>,
+    /// Whether it can tell nothing more.
+    silent: bool,
+    /// Of a zygote: where its clones' sandboxes are made.
+    pub(super) nest: Option<Nest>,
+    /// Of a clone: its zygote, and where it is told to begin.
+    pub(super) zygote: Option<u64>,
+    pub(super) seat: Option<Channel>,
+}
+
+impl Child {
+    /// One that was just born.
+    pub(super) fn new((pid, descriptor): (i32, OwnedFd), status: OwnedFd, group: Group) -> Self {
+        Child {
+            pid,
+            descriptor,
+            status,
+            group,
+            folder: None,
+            sandboxed: true,
+            notes: Vec::new(),
+            unread: Vec::new(),
+            silent: false,
+            nest: None,
+            zygote: None,
+            seat: None,
+        }
+    }
+
+    /// The spawner's part of a birth: the user namespace's map and the control groups.
+    pub(super) fn prepare(&self, identity: Identity) -> io::Result<()> {
+        let pid = self.pid;
+        let mapped = match identity {
+            Identity::Mapped(shown) => {
+                let (user, group) = (rustix::process::geteuid(), rustix::process::getegid());
+                Some((shown, user.as_raw(), group.as_raw()))
+            }
+            Identity::Shown(user) => Some((USER_SHOWN, user, user)),
+            Identity::Switch(_) | Identity::Same => None,
+        };
+        if let Some((shown, user, group)) = mapped {
+            std::fs::write(format!("/proc/{pid}/setgroups"), "deny")?;
+            std::fs::write(format!("/proc/{pid}/gid_map"), format!("{shown} {group} 1"))?;
+            std::fs::write(format!("/proc/{pid}/uid_map"), format!("{shown} {user} 1"))?;
+        }
+        self.group.add(pid)
+    }
+
+    /// Whether it is listened to while it lives.
+    pub(super) fn tells(&self) -> bool {
+        !self.silent && (self.nest.is_some() || (self.zygote.is_some() && self.notes.is_empty()))
+    }
+
+    /// What it has told since.
+    pub(super) fn hear(&mut self) -> Vec<Note> {
+        let (told, over) = take_notes(&self.status, &mut self.unread);
+        self.silent = over;
+        self.notes.extend(told.iter().filter(|note| !matches!(note, Note::Reaped { .. })).cloned());
+        if self.zygote.is_some() && over && self.notes.is_empty() {
+            let (step, error) = ("clone the zygote".to_owned(), "its fork ended".to_owned());
+            self.notes.push(Note::Failed { step, error });
+        }
+        told
+    }
+
+    /// What it told of its end, or what there is to say of a clone that the zygote never filled.
+    pub(super) fn last_note(&self) -> Option<Note> {
+        let told = |note: &&Note| matches!(note, Note::Failed { .. } | Note::Exited { .. });
+        let unborn = || {
+            let (step, error) = ("clone the zygote".to_owned(), "it ended".to_owned());
+            (self.zygote.is_some() && self.notes.is_empty()).then_some(Note::Failed { step, error })
+        };
+        self.notes.iter().find(told).cloned().or_else(unborn)
+    }
+
+    /// Whether what it was to run never began.
+    pub(super) fn failed(&self) -> bool {
+        self.notes.iter().any(|note| matches!(note, Note::Failed { .. }))
+    }
+
+    /// Whether this is the id, in its zygote's namespace, of what a clone became.
+    pub(super) fn became(&self, pid: i32) -> bool {
+        self.notes.iter().any(|note| matches!(note, Note::Cloned { pid: own } if *own == pid))
+    }
+
+    pub(super) fn signal(&self, signal: rustix::process::Signal) {
+        let _ = rustix::process::pidfd_send_signal(&self.descriptor, signal);
+    }
+
+    /// Kills it and all it started.
+    pub(super) fn kill(&self) {
+        if self.folder.is_some() {
+            // What it started is known to it alone where there are no control groups.
+            self.signal(child::END_ALL);
+        } else {
+            self.signal(rustix::process::Signal::KILL);
+        }
+        self.kill_the_rest();
+    }
+
+    /// Kills what a child may have left behind. In a sandbox the kernel does that by itself.
+    pub(super) fn kill_the_rest(&self) {
+        if !self.sandboxed {
+            self.group.kill();
+            system::kill(-self.pid, libc::SIGKILL);
+        }
+    }
+}
+
+/// The notes that lie in a status pipe, and whether nobody is left to write any.
+pub(super) fn take_notes(status: &OwnedFd, unread: &mut Vec<u8>) -> (Vec<Note>, bool) {
+    let _ = rustix::io::ioctl_fionbio(status, true);
+    let mut bytes = [0; 4096];
+    let mut over = false;
+    loop {
+        match rustix::io::retry_on_intr(|| rustix::io::read(status, &mut bytes)) {
+            Ok(0) => over = true,
+            Ok(length) => {
+                unread.extend_from_slice(&bytes[..length]);
+                continue;
+            }
+            Err(_) => {}
+        }
+        break;
+    }
+    let whole = unread.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+    let lines: Vec<u8> = unread.drain(..whole).collect();
+    let notes = lines.split(|byte| *byte == b'\n').flat_map(serde_json::from_slice).collect();
+    (notes, over)
+}
+
+/// What became of a process that never ran what it was to run.
+pub(super) fn not_started(step: impl Into<String>, error: impl ToString) -> Ended {
+    let exit = Exit::NotStarted { step: step.into(), error: error.to_string() };
+    Ended { exit, cpu_us: 0, memory_bytes_peak: 0, out_of_memory: false }
+}
+
+/// What became of a process that was collected.
+pub(super) fn ended(waited: Option<Waited>, measured: Measured, note: Option<Note>) -> Ended {
+    let exit = match (note, waited) {
+        (Some(Note::Failed { step, error }), _) => Exit::NotStarted { step, error },
+        (Some(Note::Exited { status }), _) => decode(status),
+        (_, Some(waited)) => decode(waited.status),
+        (_, None) => Exit::Signal(libc::SIGKILL),
+    };
+    let by_kernel = waited.map_or((0, 0), |waited| (waited.cpu_us, waited.memory_bytes_peak));
+    Ended {
+        exit,
+        cpu_us: measured.cpu_us.unwrap_or(by_kernel.0),
+        memory_bytes_peak: measured.memory_bytes_peak.unwrap_or(by_kernel.1),
+        out_of_memory: measured.out_of_memory,
+    }
+}
+
+fn decode(status: i32) -> Exit {
+    if libc::WIFSIGNALED(status) {
+        Exit::Signal(libc::WTERMSIG(status))
+    } else {
+        Exit::Code(libc::WEXITSTATUS(status))
+    }
+}
