@@ -27,7 +27,7 @@ pub use branch::NewBranch;
 pub use catalog::Catalog;
 pub use change::{CommitRequest, NamespaceChange, TableChange, TableEntry, operation};
 pub use error::{Error, Result};
-pub use merge::{Contested, MergeCommit, MergePlan};
+pub use merge::{Contested, MergeCommit, MergePlan, Stack};
 pub use reference::Resolved;
 pub use state::State;
 

@@ -35,6 +35,8 @@ pub struct MergePlan {
     pub source: CommitId,
     /// Where both come from, newest first; several after crosswise merges.
     pub bases: Vec<CommitId>,
+    /// The parents of the commit that it makes.
+    pub parents: Vec<CommitId>,
     /// The tables that only the source changed, by name, from what the target has to what the source has.
     pub taken: Vec<TableChange>,
     /// The tables that both changed, and differently, by name.
@@ -54,6 +56,16 @@ pub struct Contested {
     pub ours: Option<TableEntry>,
     /// What the source has; none where it has no such table.
     pub theirs: Option<TableEntry>,
+}
+
+/// Changes put onto a branch one after the other, none of which is on it before all are.
+#[derive(Debug, Clone)]
+pub struct Stack {
+    target: String,
+    /// The last of them, or the branch's head.
+    pub head: CommitId,
+    record: BranchRecord,
+    bytes: Bytes,
 }
 
 /// What goes with the commit that a merge makes.
@@ -88,6 +100,7 @@ impl MergePlan {
             commit,
             base: self.bases.first().copied(),
             tables: Vec::new(),
+            merged: Vec::new(),
             conflicts: Vec::new(),
         }
     }
@@ -189,8 +202,70 @@ impl Catalog {
             [base] if *base == head => (self.diff(head, commit).await?, Vec::new()),
             _ => self.compare(&bases, head, commit).await?,
         };
-        let target = target.to_owned();
-        Ok(MergePlan { target, head, source: commit, bases, taken, contested, record, bytes })
+        let parents = vec![head, commit];
+        let (target, source) = (target.to_owned(), commit);
+        Ok(MergePlan { target, head, source, bases, parents, taken, contested, record, bytes })
+    }
+
+    /// Begins to put changes onto a branch, as it is now.
+    pub async fn begin_stack(&self, target: &str) -> Result<Stack> {
+        let (record, bytes) = self.branch_record(target).await?;
+        Ok(Stack { target: target.to_owned(), head: record.commit, record, bytes })
+    }
+
+    /// Says what it would do to put onto a branch what leads from one commit to another, neither of which
+    /// needs to be in its history.
+    pub async fn plan_onto(
+        &self,
+        stack: &Stack,
+        from: CommitId,
+        to: CommitId,
+    ) -> Result<MergePlan> {
+        let bases = vec![from];
+        let (taken, contested) = self.compare(&bases, stack.head, to).await?;
+        Ok(MergePlan {
+            target: stack.target.clone(),
+            head: stack.head,
+            source: to,
+            bases,
+            parents: vec![stack.head],
+            taken,
+            contested,
+            record: stack.record.clone(),
+            bytes: stack.bytes.clone(),
+        })
+    }
+
+    /// Makes a commit of a plan without moving the branch.
+    pub async fn push_stack(
+        &self,
+        stack: &mut Stack,
+        plan: &MergePlan,
+        changes: Vec<TableChange>,
+        commit: &MergeCommit,
+    ) -> Result<CommitId> {
+        let mut pending = Pending::default();
+        let made = self.merge_commit(plan, &mut pending, changes, commit).await?;
+        let objects = pending.bytes();
+        self.store.apply(Batch { objects, ..Batch::default() }).await?;
+        self.objects.keep(pending);
+        stack.head = made;
+        Ok(made)
+    }
+
+    /// Moves the branch to the last commit that was put onto it, with what stands or falls with that;
+    /// false where the branch has moved since.
+    pub async fn end_stack(&self, stack: Stack, with: &Batch) -> Result<bool> {
+        let record = BranchRecord { commit: stack.head, ..stack.record };
+        let swap = Swap { branch: &stack.target, before: stack.bytes, with };
+        self.swap(swap, record, Pending::default()).await
+    }
+
+    /// Waits for a turn at changing the branch from this process, which ends when the answer is dropped.
+    /// Whoever has it must not change the branch otherwise than by [`Catalog::apply_merge`] or
+    /// [`Catalog::end_stack`].
+    pub async fn turn(&self, branch: &str) -> tokio::sync::MutexGuard<'_, ()> {
+        self.heads.turn(branch).await
     }
 
     /// Of the tables that differ, those that only the source changed and those that both did.
@@ -255,12 +330,16 @@ impl Catalog {
             changes.into_iter().map(|change| (trie::key(&change.table), change.to)).collect();
         let tables = trie::update(&self.objects, pending, target.tables, changes).await?;
         let new = NewCommit {
-            parents: vec![plan.head, plan.source],
+            parents: plan.parents.clone(),
             author: commit.author.clone(),
             message: commit.message.clone(),
             properties: commit.properties.clone(),
         };
-        Ok(self.make_commit(pending, new, &[target, source], (tables, namespaces))?.0)
+        let parents: &[Arc<CommitObject>] = match plan.parents.len() {
+            1 => &[target],
+            _ => &[target, source],
+        };
+        Ok(self.make_commit(pending, new, parents, (tables, namespaces))?.0)
     }
 
     /// The namespaces that both sides come to. One stays, or comes back, as long as a table of the merged
@@ -340,6 +419,7 @@ impl Catalog {
             source: self.last_change(plan.source, bases, table).await?,
             source_change: contested.change(contested.theirs.as_ref()).word().to_owned(),
             table: table.clone(),
+            causes: Vec::new(),
         })
     }
 

@@ -436,6 +436,33 @@ pub struct BranchMerge {
     /// Merge the branch of a failed run all the same
     #[arg(long)]
     pub unchecked: bool,
+    #[command(flatten)]
+    pub choices: Choices,
+}
+
+/// What to do about tables in conflict.
+#[derive(Debug, Args)]
+pub struct Choices {
+    /// If this table is in conflict, keep it as the target has it; may be given several times
+    #[arg(long, value_name = "TABLE")]
+    pub ours: Vec<String>,
+    /// If this table is in conflict, take it as the source has it; may be given several times
+    #[arg(long, value_name = "TABLE")]
+    pub theirs: Vec<String>,
+    /// What to do about any other table in conflict
+    #[arg(long, value_enum, value_name = "CHOICE", default_value_t = Choice::Fail)]
+    pub on_conflict: Choice,
+}
+
+/// A choice between two sides of a merge.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Choice {
+    /// Merge nothing at all
+    Fail,
+    /// Keep the target's table
+    Ours,
+    /// Take the source's table
+    Theirs,
 }
 
 /// `headwater checkout`

@@ -205,7 +205,8 @@ impl<'s> Lookup<'s> {
         names.extend(self.session.registered.read().keys().cloned());
         let elsewhere = || {
             let same = tables.iter().find(|(name, _)| same_but_case(&name.name, wanted));
-            same.map(|(name, _)| name.to_string())
+            // Without its namespace it would be the name that was not found.
+            same.map(|(name, _)| name.qualified())
         };
         Ok(Error::TableNotFound {
             table: written.to_string(),

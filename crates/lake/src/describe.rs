@@ -26,13 +26,8 @@ impl Lake {
         let entries = view.list(namespace).await?;
         if let Some(name) = namespace
             && entries.is_empty()
-            && view.state().namespace(name).await?.is_none()
         {
-            let namespaces = view.namespaces().await?;
-            let names = namespaces.iter().map(|namespace| namespace.name.as_str());
-            let near = crate::name::nearest(name, names).map(str::to_owned);
-            let name = name.to_owned();
-            return Err(headwater_catalog::Error::NamespaceNotFound { name, near }.into());
+            view.check_namespace(name).await?;
         }
         let describe = |(name, entry): (TableName, headwater_catalog::TableEntry)| async move {
             let table = self.tables().load(&entry.metadata_location).await?;

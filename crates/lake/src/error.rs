@@ -81,6 +81,24 @@ pub enum Error {
         /// Why nothing was found, where there is more to say than that nothing is there.
         note: Option<&'static str>,
     },
+    /// Files without a single column, for a table that is not there yet.
+    #[error("{}", no_columns(.file, *.more, *.empty))]
+    NoColumns {
+        /// The first of them.
+        file: String,
+        /// How many others there are.
+        more: usize,
+        /// Whether they have no bytes at all.
+        empty: bool,
+    },
+    /// A file that its name says is packed, and that is not.
+    #[error("`{file}` is no {what} file, although its name says so")]
+    NotPacked {
+        /// The file.
+        file: String,
+        /// What its name says: `gzip`, `zstd`.
+        what: &'static str,
+    },
     /// A file whose format cannot be told.
     #[error("the format of `{file}` cannot be told from its name or its first bytes")]
     UnknownFormat {
@@ -221,7 +239,10 @@ impl Fault for Error {
             | Error::TypeConflict { .. }
             | Error::TypeFixed { .. } => ErrorCode::InvalidArgument,
             Error::ColumnNotFound { .. } => ErrorCode::ColumnNotFound,
-            Error::BadRow(_) | Error::BrokenFile { .. } => ErrorCode::BadRow,
+            Error::BadRow(_)
+            | Error::BrokenFile { .. }
+            | Error::NoColumns { .. }
+            | Error::NotPacked { .. } => ErrorCode::BadRow,
             Error::File { source, .. } | Error::Folder { source, .. } => io_code(source),
             Error::FileChanged { .. } => ErrorCode::CommitConflict,
             Error::Cancelled => ErrorCode::Cancelled,
@@ -278,6 +299,13 @@ impl Error {
             Error::RelativeSource { .. } => {
                 Some("Give the path from the root, beginning with `/`.")
             }
+            Error::NoColumns { .. } => Some(
+                "Name a file that has a header line or rows, or make the table first: then a file \
+                 that is empty adds nothing to it.",
+            ),
+            Error::NotPacked { .. } => Some(
+                "Get the file again; or, if it was never packed, take the ending off its name.",
+            ),
             Error::UnknownFormat { .. } => Some("Say the format: `csv`, `ndjson` or `parquet`."),
             Error::UnknownEncoding { .. } => {
                 Some("Use a label such as `utf-8`, `utf-16le`, `windows-1252` or `shift_jis`.")
@@ -304,6 +332,20 @@ impl Error {
     /// Whether the same work may succeed if it starts again from the branch's new head.
     pub(crate) fn is_stale(&self) -> bool {
         matches!(self, Error::CommitConflict { .. } | Error::ImportedMeanwhile { .. })
+    }
+}
+
+fn no_columns(file: &str, more: usize, empty: bool) -> String {
+    let which = match more {
+        0 => format!("`{file}`"),
+        1 => format!("`{file}` and one more file"),
+        more => format!("`{file}` and {more} more files"),
+    };
+    match (more, empty) {
+        (0, true) => format!("{which} is empty"),
+        (_, true) => format!("{which} are empty"),
+        (0, false) => format!("{which} has no columns"),
+        (_, false) => format!("{which} have no columns"),
     }
 }
 

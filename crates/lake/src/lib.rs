@@ -5,6 +5,7 @@
 //! [`Lake::diff`] compares refs down to rows, [`Lake::merge`] joins them. Every door goes through
 //! here, so that none can leave half a change behind.
 
+mod columns;
 mod describe;
 mod diff;
 mod error;
@@ -19,6 +20,7 @@ mod view;
 pub use error::{Error, Result};
 pub use import::{BadRow, ImportProgress, ImportStage, Progress};
 pub use lake::{Lake, LakeOptions};
+pub use merge::MergeOptions;
 pub use sample::json_rows;
 pub use transaction::Transaction;
 pub use view::View;

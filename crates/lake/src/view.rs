@@ -91,13 +91,42 @@ impl View {
 
     /// The error for a table that is not there, with the name that was most likely meant.
     pub async fn not_found(&self, name: &TableName) -> Result<Error> {
-        let names: Vec<String> =
-            self.list(None).await?.into_iter().map(|(name, _)| name.to_string()).collect();
-        let near = nearest(&name.to_string(), names.iter().map(String::as_str));
+        let tables = self.list(None).await?;
         Ok(Error::TableNotFound {
             table: name.clone(),
             reference: self.reference.to_string(),
-            near: near.map(str::to_owned),
+            near: near_table(name, tables.iter().map(|(name, _)| name)),
         })
     }
+
+    /// `NamespaceNotFound`, with the name that was most likely meant, where there is no such
+    /// namespace.
+    pub async fn check_namespace(&self, name: &str) -> Result<()> {
+        if self.state.namespace(name).await?.is_some() {
+            return Ok(());
+        }
+        let namespaces = self.namespaces().await?;
+        let near = nearest(name, namespaces.iter().map(|namespace| namespace.name.as_str()));
+        let near = near.map(str::to_owned);
+        Err(headwater_catalog::Error::NamespaceNotFound { name: name.to_owned(), near }.into())
+    }
+}
+
+/// The table that was most likely meant: one of the same namespace, one of the same name in another, or
+/// else any. One of another namespace is named with it, since without it might be the very name that
+/// was not found.
+fn near_table<'a>(
+    name: &TableName,
+    tables: impl Iterator<Item = &'a TableName> + Clone,
+) -> Option<String> {
+    let here = tables.clone().filter(|table| table.namespace == name.namespace);
+    if let Some(near) = nearest(&name.name, here.map(|table| table.name.as_str())) {
+        return Some(TableName { name: near.to_owned(), ..name.clone() }.to_string());
+    }
+    let wanted = name.name.to_lowercase();
+    if let Some(same) = tables.clone().find(|table| table.name.to_lowercase() == wanted) {
+        return Some(same.qualified());
+    }
+    let names: Vec<String> = tables.map(TableName::qualified).collect();
+    nearest(&name.qualified(), names.iter().map(String::as_str)).map(str::to_owned)
 }

@@ -134,4 +134,7 @@ pub struct ImportReport {
     pub bytes_read: u64,
     /// Bytes of the data files written.
     pub bytes_written: u64,
+    /// The most memory that rows took on their way into the table, in bytes, about.
+    #[serde(default)]
+    pub memory_bytes_peak: u64,
 }

@@ -32,7 +32,10 @@ pub use import::{
     FileFormat, ImportColumn, ImportFile, ImportPlan, ImportReport, ImportRequest, OnError,
 };
 pub use job::{Event, Job, JobEvent, JobId, JobKind, JobStatus, LogStream, StepStatus};
-pub use merge::{MergeConflict, MergeOutcome, MergeReport, MergeRequest};
+pub use merge::{
+    ConflictCause, ConflictKind, MergeChoice, MergeConflict, MergeOutcome, MergeReport,
+    MergeRequest, MergedHow, MergedTable,
+};
 pub use name::{DEFAULT_NAMESPACE, NameError, SYSTEM_NAMESPACE, TableName};
 pub use object::{CommitId, ObjectId};
 pub use query::QueryRequest;

@@ -1,16 +1,18 @@
 //! Asking for a merge, and what came of it.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{Commit, CommitId, TableName};
+use crate::{Commit, CommitId, RefSpec, TableName};
 
 /// Asks to merge a ref into a branch.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct MergeRequest {
     /// What to merge: a branch, tag or commit.
     #[schema(value_type = String)]
-    pub source: crate::RefSpec,
+    pub source: RefSpec,
     /// The message of the merge commit; one is made where none is given.
     #[serde(default)]
     pub message: Option<String>,
@@ -20,6 +22,45 @@ pub struct MergeRequest {
     /// Merge the branch of a failed run all the same.
     #[serde(default)]
     pub unchecked: bool,
+    /// What to do about tables in conflict; nothing is merged where nothing is said.
+    #[serde(default)]
+    pub on_conflict: MergeChoice,
+    /// The same for single tables, by name.
+    #[serde(default)]
+    #[schema(value_type = BTreeMap<String, MergeChoice>)]
+    pub choices: BTreeMap<TableName, MergeChoice>,
+}
+
+impl MergeRequest {
+    /// Asks to merge a ref, and to say so where there is a conflict.
+    pub fn new(source: RefSpec) -> Self {
+        MergeRequest {
+            source,
+            message: None,
+            dry_run: false,
+            unchecked: false,
+            on_conflict: MergeChoice::Fail,
+            choices: BTreeMap::new(),
+        }
+    }
+
+    /// What to do about a table in conflict.
+    pub fn choice(&self, table: &TableName) -> MergeChoice {
+        self.choices.get(table).copied().unwrap_or(self.on_conflict)
+    }
+}
+
+/// What to do about a table that both sides changed and that cannot be merged.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum MergeChoice {
+    /// Merge nothing at all.
+    #[default]
+    Fail,
+    /// Keep the whole table as the target has it.
+    Ours,
+    /// Take the whole table as the source has it.
+    Theirs,
 }
 
 /// How a merge ended.
@@ -33,9 +74,12 @@ pub struct MergeReport {
     /// The nearest commit that both sides come from.
     #[schema(value_type = Option<String>)]
     pub base: Option<CommitId>,
-    /// The tables that the target took over.
+    /// The tables that changed in the target.
     #[schema(value_type = Vec<String>)]
     pub tables: Vec<TableName>,
+    /// The tables that both sides changed, and what was made of them.
+    #[serde(default)]
+    pub merged: Vec<MergedTable>,
     /// The conflicts, where there are any; then nothing was changed.
     #[serde(default)]
     pub conflicts: Vec<MergeConflict>,
@@ -55,6 +99,46 @@ pub enum MergeOutcome {
     Conflict,
 }
 
+/// A table that both sides changed, and that was merged.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct MergedTable {
+    /// The table.
+    #[schema(value_type = String)]
+    pub table: TableName,
+    /// How.
+    pub how: MergedHow,
+    /// Rows that the target gained, in files that it took over whole or wrote anew.
+    #[serde(default)]
+    pub rows_added: u64,
+    /// Rows that the target lost.
+    #[serde(default)]
+    pub rows_removed: u64,
+    /// Data files taken from the source.
+    #[serde(default)]
+    pub files_added: u64,
+    /// Data files of the target that went.
+    #[serde(default)]
+    pub files_removed: u64,
+    /// Whether the target's columns, partitions or properties changed.
+    #[serde(default)]
+    pub reshaped: bool,
+    /// Why it could not be merged by content, where a side was chosen instead.
+    #[serde(default)]
+    pub causes: Vec<ConflictCause>,
+}
+
+/// How a table that both sides changed was merged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum MergedHow {
+    /// Both sides' changes are there.
+    ByContent,
+    /// The target's table was kept, as was chosen.
+    Ours,
+    /// The source's table was taken, as was chosen.
+    Theirs,
+}
+
 /// A table that both sides changed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct MergeConflict {
@@ -69,4 +153,69 @@ pub struct MergeConflict {
     pub source: Option<Commit>,
     /// What the source did.
     pub source_change: String,
+    /// What the two changes cannot have together.
+    #[serde(default)]
+    pub causes: Vec<ConflictCause>,
+}
+
+/// One thing that two changes of a table cannot have together.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ConflictCause {
+    /// What it is about.
+    pub kind: ConflictKind,
+    /// The same in words, in which the target and the source of the merge are called so.
+    pub message: String,
+    /// The data files that it is about, or the first of them.
+    #[serde(default)]
+    pub files: Vec<String>,
+    /// How many data files it is about.
+    #[serde(default)]
+    pub files_total: u64,
+    /// Some of the rows that it is about.
+    #[serde(default)]
+    #[schema(value_type = Vec<Object>)]
+    pub rows: Vec<serde_json::Value>,
+    /// How many rows it is about, where they were counted.
+    #[serde(default)]
+    pub rows_total: Option<u64>,
+}
+
+/// What changes of a table cannot have together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ConflictKind {
+    /// One side made the table anew, or both made it.
+    Identity,
+    /// One side dropped the table.
+    Dropped,
+    /// Both changed or added a column, differently.
+    Column,
+    /// Both gave one field id to different columns.
+    FieldId,
+    /// Rows of one side lack a value that the other side requires.
+    Nulls,
+    /// Both changes together make no table.
+    Shape,
+    /// Both changed the partitioning.
+    Partitioning,
+    /// Both changed the sort order.
+    Order,
+    /// Both changed the columns that identify a row.
+    Identifier,
+    /// Both set a property differently.
+    Property,
+    /// One side replaced all rows, or partitions, in which the other changed rows.
+    Replaced,
+    /// Both changed the same rows.
+    Rows,
+    /// Both changed the same files, which have too many rows to compare.
+    TooManyRows,
+    /// Both changed the same files, whose rows cannot be compared.
+    Incomparable,
+    /// Both imported the same files.
+    Imports,
+    /// Crosswise merges of both sides settled the table differently.
+    Bases,
+    /// The table is only merged as a whole, since checks that passed would not hold for a mixture.
+    Checked,
 }

@@ -25,7 +25,7 @@ pub const NAME_BYTES_MAX: usize = 255;
 pub struct NameError {
     /// The text as given.
     pub name: String,
-    /// What it was to name: `table`, `namespace`, `branch`, `tag`.
+    /// What it was to name: `table`, `namespace`, `branch`, `tag`, `ref`, `partition`.
     pub what: &'static str,
     /// The rule it breaks.
     pub reason: &'static str,
@@ -37,9 +37,19 @@ impl Fault for NameError {
     }
 
     fn hint(&self) -> Option<String> {
-        Some(
-            "Use letters, digits and underscores, beginning with a letter or an underscore.".into(),
-        )
+        let hint = match self.what {
+            "branch" | "tag" => {
+                "Use letters, digits and `.`, `_`, `-`, `/`, beginning with a letter, a digit or an \
+                 underscore, as in `feature/prices`."
+            }
+            "ref" => {
+                "Name a branch or a tag, a commit of one as in `main@3fa9c1d2`, or a commit alone as \
+                 in `@3fa9c1d2`."
+            }
+            "partition" => "Name a column, as in `origin`, or the day of one, as in `day(time)`.",
+            _ => "Use letters, digits and underscores, beginning with a letter or an underscore.",
+        };
+        Some(hint.into())
     }
 }
 
@@ -75,6 +85,11 @@ impl TableName {
         check_identifier(&table.namespace, "namespace")?;
         check_identifier(&table.name, "table")?;
         Ok(table)
+    }
+
+    /// The name with its namespace, whichever that is.
+    pub fn qualified(&self) -> String {
+        format!("{}.{}", self.namespace, self.name)
     }
 
     /// A name as written, in `namespace` where it carries none of its own.

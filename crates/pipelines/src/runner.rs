@@ -186,10 +186,9 @@ impl Runner {
             with.unique.push(Unique { scope: EVENT_SCOPE.to_owned(), key: event.clone() });
         }
         let request = MergeRequest {
-            source: RefSpec::Commit(head.to_string()),
             message: Some(format!("Run {}", plan.project.name)),
-            dry_run: false,
             unchecked: true,
+            ..MergeRequest::new(RefSpec::Commit(head.to_string()))
         };
         let catalog = self.lake().catalog();
         let report = catalog

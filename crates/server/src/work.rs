@@ -66,6 +66,7 @@ impl Imports {
         let (report, cpu_us) = self.workshop.run(work).await?;
         let mut usage = Usage { cpu_us, ..Usage::default() };
         if let Ok(report) = &report {
+            usage.memory_bytes_peak = report.memory_bytes_peak;
             usage.bytes_read = report.bytes_read;
             usage.bytes_written = report.bytes_written;
             usage.rows_read = report.rows + report.rows_rejected;

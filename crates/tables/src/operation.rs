@@ -33,6 +33,13 @@ pub enum Operation {
     OverwritePartitions(Staged),
     /// Puts data files in place of others, because some of their rows changed.
     Rewrite(Rewrite),
+    /// Puts data files in place of others that hold the same rows, arranged otherwise.
+    Compact {
+        /// The files that go. One that is gone already is a conflict.
+        removed: Vec<Arc<DataFile>>,
+        /// The files that come, with as many rows.
+        staged: Staged,
+    },
     /// Replaces columns, partition fields and all rows. The rows are written for the table that
     /// [`crate::Tables::replacement`] gives.
     Replace {
@@ -44,9 +51,22 @@ pub enum Operation {
         staged: Staged,
     },
     /// Adds columns that may be null, after the last.
-    AddColumns(Vec<Field>),
+    AddColumns {
+        /// The columns.
+        columns: Vec<Field>,
+        /// Their field ids are larger than this, and than any that the table ever had. Ids that two
+        /// branches of a table give away must differ, or their rows could not be brought together.
+        after: i32,
+    },
     /// Sets table properties; others stay.
     SetProperties(BTreeMap<String, String>),
+}
+
+impl Operation {
+    /// Adds columns to a table that has no other branches.
+    pub fn add_columns(columns: Vec<Field>) -> Self {
+        Operation::AddColumns { columns, after: 0 }
+    }
 }
 
 /// Data files in place of others, because some of their rows changed.

@@ -28,6 +28,8 @@ pub struct TablesOptions {
     /// Snapshots that a metadata file lists, at most; older ones stay reachable through the older
     /// metadata files that the catalog's commits name.
     pub snapshots_listed_max: usize,
+    /// Rows of files that both sides of a merge changed, up to which they are compared row by row.
+    pub merge_rows_max: u64,
     /// Where snapshot times come from.
     pub clock: Arc<dyn Clock>,
 }
@@ -45,6 +47,7 @@ impl TablesOptions {
             row_group_bytes: 128 << 20,
             write_buffer_bytes: 256 << 20,
             snapshots_listed_max: 256,
+            merge_rows_max: 5_000_000,
             clock: Arc::new(SystemClock),
         }
     }

@@ -28,6 +28,8 @@ pub struct DataFile {
     /// Its partition, as `ts_day=2013-01-01/origin=EWR`; empty where the table has no partitions.
     pub partition: String,
     pub(crate) entry: ManifestEntryRef,
+    /// The partition spec that its partition is one of.
+    pub(crate) spec_id: i32,
     /// The values of the columns that the file is partitioned by as they are, by field id.
     pub(crate) same: Vec<(i32, Option<PrimitiveLiteral>)>,
 }
@@ -53,7 +55,16 @@ impl DataFile {
         self.same.iter().find(|(id, _)| *id == field_id).map(|(_, value)| value)
     }
 
-    fn null_count(&self, field_id: i32) -> Option<u64> {
+    /// Whether it has values of a column, nulls among them, or may have.
+    pub(crate) fn has_column(&self, field_id: i32) -> bool {
+        let file = &self.entry.data_file;
+        let (sizes, counts) = (file.column_sizes(), file.value_counts());
+        sizes.is_empty() && counts.is_empty()
+            || sizes.contains_key(&field_id)
+            || counts.contains_key(&field_id)
+    }
+
+    pub(crate) fn null_count(&self, field_id: i32) -> Option<u64> {
         match self.same_value(field_id) {
             Some(Some(_)) => Some(0),
             Some(None) => Some(self.rows),

@@ -17,6 +17,7 @@ pub struct Staged {
     pub(crate) schema: iceberg::spec::SchemaRef,
     pub(crate) spec: iceberg::spec::PartitionSpecRef,
     pub(crate) durable: Durable,
+    pub(crate) memory_bytes_peak: u64,
 }
 
 /// Whether files became durable, which may still be under way.
@@ -32,6 +33,19 @@ impl Durable {
         Durable(syncing.map(|done| done.unwrap_or(false)).boxed().shared())
     }
 
+    /// Whether these files and others became durable.
+    fn and(&self, others: Vec<Durable>) -> Self {
+        let first = self.clone();
+        let all = async move {
+            let mut durable = first.wait().await;
+            for other in others {
+                durable &= other.wait().await;
+            }
+            durable
+        };
+        Durable(all.boxed().shared())
+    }
+
     /// Waits until the files are durable, or are known not to be.
     pub(crate) async fn wait(&self) -> bool {
         self.0.clone().await
@@ -45,6 +59,20 @@ impl std::fmt::Debug for Staged {
 }
 
 impl Staged {
+    /// Several of one table, schema and spec as one; none where there are none.
+    pub(crate) fn all(several: &[Staged]) -> Option<Staged> {
+        let (first, rest) = several.split_first()?;
+        let files = several.iter().flat_map(|one| one.files.iter().cloned()).collect();
+        let durable = first.durable.and(rest.iter().map(|one| one.durable.clone()).collect());
+        let peak = several.iter().map(|one| one.memory_bytes_peak).max();
+        Some(Staged {
+            files,
+            durable,
+            memory_bytes_peak: peak.unwrap_or_default(),
+            ..first.clone()
+        })
+    }
+
     /// Rows in the files.
     pub fn rows(&self) -> u64 {
         self.files.iter().map(iceberg::spec::DataFile::record_count).sum()
@@ -53,6 +81,11 @@ impl Staged {
     /// Bytes of the files.
     pub fn bytes(&self) -> u64 {
         self.files.iter().map(iceberg::spec::DataFile::file_size_in_bytes).sum()
+    }
+
+    /// The most bytes that rows and row groups took while they were written, about.
+    pub fn memory_bytes_peak(&self) -> u64 {
+        self.memory_bytes_peak
     }
 
     /// How many files there are.

@@ -89,6 +89,11 @@ impl Table {
         self.0.schema.clone()
     }
 
+    /// The largest field id that a column of the table ever had.
+    pub fn last_column_id(&self) -> i32 {
+        self.metadata().last_column_id()
+    }
+
     /// The columns as they were in one of its snapshots; none for a snapshot it does not have.
     pub fn schema_at(&self, snapshot: i64) -> Option<SchemaRef> {
         let schema = self.metadata().snapshot_by_id(snapshot)?.schema(self.metadata()).ok()?;

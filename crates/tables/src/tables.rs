@@ -277,6 +277,7 @@ impl Tables {
                 rows: file.record_count(),
                 partition: partition::describe(spec, &partition_type, file.partition()),
                 entry: entry.clone(),
+                spec_id: manifest.partition_spec_id,
                 same: partition::same_values(spec, file.partition()),
             }))
         });

@@ -155,12 +155,8 @@ impl Both {
         let known = self.history.bases(&[ours], theirs);
         let known: Vec<CommitId> = known.into_iter().map(|base| self.ids[base]).collect();
         assert_eq!(bases.expect("bases"), known);
-        let request = MergeRequest {
-            source: format!("@{}", self.ids[theirs]).parse().expect("a ref"),
-            message: None,
-            dry_run: false,
-            unchecked: false,
-        };
+        let source = format!("@{}", self.ids[theirs]).parse().expect("a ref");
+        let request = MergeRequest::new(source);
         let report = self.catalog.merge(BRANCHES[target], request, "eva").await.expect("a report");
         assert_eq!(outcome(&expected), (report.outcome, names(&report)));
         match expected {

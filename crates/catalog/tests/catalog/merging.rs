@@ -73,12 +73,8 @@ async fn a_failed_runs_branch_and_its_children_cannot_be_merged_unchecked() {
         let error = merge(&catalog, source, "main").await.expect_err("a refusal");
         assert!(matches!(error, Error::Quarantined { .. }), "{source}: {error}");
     }
-    let request = MergeRequest {
-        source: "child".parse().expect("a ref"),
-        message: None,
-        dry_run: false,
-        unchecked: true,
-    };
+    let source = "child".parse().expect("a ref");
+    let request = MergeRequest { unchecked: true, ..MergeRequest::new(source) };
     catalog.merge("main", request, "eva").await.expect("a merge all the same");
 }
 
@@ -239,7 +235,7 @@ async fn a_merge_with_properties_is_a_commit_and_a_dry_run_changes_nothing() {
     let before = fork(&catalog, "dev").await;
     set(&catalog, "dev", &[("a", 1)]).await.expect("a commit");
     let source = || "dev".parse().expect("a ref");
-    let ask = |dry_run| MergeRequest { source: source(), message: None, dry_run, unchecked: false };
+    let ask = |dry_run| MergeRequest { dry_run, ..MergeRequest::new(source()) };
     let report = catalog.merge("main", ask(true), "eva").await.expect("a report");
     assert_eq!((report.outcome, report.commit), (MergeOutcome::FastForward, before.commit));
     assert_eq!(tables(&catalog, "main").await, pairs(&[]));

@@ -71,12 +71,7 @@ pub async fn fork(catalog: &Catalog, name: &str) -> Branch {
 }
 
 pub async fn merge(catalog: &Catalog, source: &str, target: &str) -> Result<MergeReport, Error> {
-    let request = MergeRequest {
-        source: source.parse().expect("a ref"),
-        message: None,
-        dry_run: false,
-        unchecked: false,
-    };
+    let request = MergeRequest::new(source.parse().expect("a ref"));
     catalog.merge(target, request, "eva").await
 }
 

@@ -2,15 +2,18 @@
 
 use std::collections::HashMap;
 
+use std::collections::BTreeMap;
+
 use headwater_model::{
     Branch as BranchRow, ChangeKind, CreateRef, Diff, ErrorCode, Job, JobStatus, MAIN_BRANCH,
-    MergeOutcome, MergeReport, MergeRequest, Problem, TableDiff, UpdateRef,
+    MergeChoice, MergeOutcome, MergeReport, MergeRequest, MergedHow, MergedTable, Problem,
+    TableDiff, TableName, UpdateRef,
 };
 use hyper::Method;
 use serde_json::json;
 
 use crate::api::{Api, segment};
-use crate::arguments::{Branch, BranchDiff, BranchMerge, BranchRm, OutputFormat};
+use crate::arguments::{Branch, BranchDiff, BranchMerge, BranchRm, Choice, Choices, OutputFormat};
 use crate::commands::reference;
 use crate::context::Context;
 use crate::error::{self, Result};
@@ -209,11 +212,14 @@ fn sizes(table: &TableDiff) -> String {
 
 async fn merge(context: &Context, api: &Api, arguments: BranchMerge) -> Result<()> {
     let target = reference(context, arguments.into)?;
+    let (on_conflict, choices) = choices(arguments.choices)?;
     let request = MergeRequest {
         source: arguments.source.parse().map_err(error::from_fault)?,
         message: arguments.message,
         dry_run: arguments.dry_run,
         unchecked: arguments.unchecked,
+        on_conflict,
+        choices,
     };
     let report: MergeReport =
         api.post(format!("/v1/branches/{}/merge", segment(&target)), &request).await?;
@@ -223,6 +229,24 @@ async fn merge(context: &Context, api: &Api, arguments: BranchMerge) -> Result<(
         print_merge(context, &arguments.source, &target, arguments.dry_run, &report);
     }
     Ok(())
+}
+
+/// What was chosen for tables in conflict, and for any other of them.
+pub fn choices(arguments: Choices) -> Result<(MergeChoice, BTreeMap<TableName, MergeChoice>)> {
+    let mut choices = BTreeMap::new();
+    for (tables, choice) in
+        [(arguments.ours, MergeChoice::Ours), (arguments.theirs, MergeChoice::Theirs)]
+    {
+        for table in tables {
+            choices.insert(table.parse().map_err(error::from_fault)?, choice);
+        }
+    }
+    let otherwise = match arguments.on_conflict {
+        Choice::Fail => MergeChoice::Fail,
+        Choice::Ours => MergeChoice::Ours,
+        Choice::Theirs => MergeChoice::Theirs,
+    };
+    Ok((otherwise, choices))
 }
 
 /// Prints what a merge did.
@@ -244,6 +268,27 @@ pub fn print_merge(
     };
     context.style.say(text);
     for table in &report.tables {
-        context.style.say(format!("  {}", context.style.paint(Tone::Good, table)));
+        let how = report.merged.iter().find(|merged| merged.table == *table);
+        let how = how.map(|merged| format!(" {}", merged_how(merged, source))).unwrap_or_default();
+        context.style.say(format!("  {}{how}", context.style.paint(Tone::Good, table)));
     }
+    for kept in report.merged.iter().filter(|merged| !report.tables.contains(&merged.table)) {
+        let how = match kept.how {
+            MergedHow::Ours => "kept as it was",
+            MergedHow::ByContent | MergedHow::Theirs => "had everything already",
+        };
+        context.style.say(format!("  {} {how}", context.style.paint(Tone::Warn, &kept.table)));
+    }
+}
+
+/// How a table that both sides changed was merged.
+fn merged_how(merged: &MergedTable, source: &str) -> String {
+    if merged.how == MergedHow::Theirs {
+        return format!("taken from {source}");
+    }
+    let mut parts = vec![format!("+{} -{} rows", merged.rows_added, merged.rows_removed)];
+    if merged.reshaped {
+        parts.push("columns or properties changed".to_owned());
+    }
+    format!("merged by content, {}", parts.join(", "))
 }

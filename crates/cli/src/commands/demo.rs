@@ -77,12 +77,7 @@ async fn steps(context: &Context, api: &Api, folder: &Path) -> Result<()> {
     branch::print_diff(context.answer_style, "main", BRANCH, &diff);
 
     step(context, &format!("headwater branch merge {BRANCH} --into main"));
-    let request = MergeRequest {
-        source: RefSpec::Name(BRANCH.to_owned()),
-        message: None,
-        dry_run: false,
-        unchecked: false,
-    };
+    let request = MergeRequest::new(RefSpec::Name(BRANCH.to_owned()));
     let merged: MergeReport = api.post("/v1/branches/main/merge", &request).await?;
     branch::print_merge(context, BRANCH, "main", false, &merged);
 

@@ -51,14 +51,30 @@ impl Compression {
     }
 }
 
-/// A name without the ending of its compression.
-pub(crate) fn strip_suffix(name: &str) -> &str {
-    let endings = [".gz", ".gzip", ".zst", ".zstd"];
-    let matching = endings.iter().find(|ending| {
+/// The endings that say how a file is packed.
+const ENDINGS: [(&str, Compression); 4] = [
+    (".gz", Compression::Gzip),
+    (".gzip", Compression::Gzip),
+    (".zst", Compression::Zstd),
+    (".zstd", Compression::Zstd),
+];
+
+/// The ending of a name that says how the file is packed.
+fn ending_of(name: &str) -> Option<(&'static str, Compression)> {
+    ENDINGS.into_iter().find(|(ending, _)| {
         let at = name.len().saturating_sub(ending.len());
         name.get(at..).is_some_and(|tail| tail.eq_ignore_ascii_case(ending))
-    });
-    matching.map_or(name, |ending| &name[..name.len() - ending.len()])
+    })
+}
+
+/// A name without the ending of its compression.
+pub(crate) fn strip_suffix(name: &str) -> &str {
+    ending_of(name).map_or(name, |(ending, _)| &name[..name.len() - ending.len()])
+}
+
+/// How a name says that its file is packed.
+pub(crate) fn claimed(name: &str) -> Compression {
+    ending_of(name).map_or(Compression::None, |(_, compression)| compression)
 }
 
 /// Fills a buffer as far as the reader goes.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
@@ -88,12 +89,13 @@ impl Lake {
         }
         let stage = ImportStage::Import;
         let meter = Meter::new(stage, &plan.files, progress.clone(), cancelled.clone());
-        let done = self.transfer(&plan, checked, &mut transaction, &meter).await?;
+        let done = Box::pin(self.transfer(&plan, checked, &mut transaction, &meter)).await?;
         let files =
             ImportedFiles { files: done.files, again: request.again, known: plan.imports.clone() };
         report.rows = done.staged.rows();
         report.rows_rejected = done.rejected;
         report.bytes_read = meter.bytes();
+        report.memory_bytes_peak = done.staged.memory_bytes_peak() + done.waiting_bytes;
         transaction.append_import(&plan.table, done.staged, Some(files)).await?;
         meter.check()?;
         report.bytes_written = transaction.written().bytes_written;
@@ -114,6 +116,7 @@ impl Lake {
         prepare_table(plan, transaction).await?;
         let table = transaction.table(&plan.table).await?;
         let (rows, rows_received) = mpsc::channel(BATCHES_WAITING);
+        let largest = Arc::new(AtomicU64::new(0));
         let (bad_rows, bad_rows_received) = mpsc::channel(BATCHES_WAITING);
         let now = self.clock().now();
         let rejected = checked.reject.then(|| Rejected::new(bad_rows, now));
@@ -121,12 +124,15 @@ impl Lake {
         let reader = Reader::new(plan, checked, meter);
         let (read, written, noted) = tokio::join!(
             blocking(move || reader.read(output)),
-            self.tables().write(&table, to_stream(rows_received)),
+            self.tables().write(&table, to_stream(rows_received, largest.clone())),
             write_rejected(plan, transaction, bad_rows_received),
         );
         let (error, staged) = match (read, written, noted) {
             (Ok((files, rejected)), Ok(staged), Ok(())) => {
-                return Ok(Transferred { staged, files, rejected });
+                // Those that wait, and the one that is being built.
+                let batches = (BATCHES_WAITING + 1) as u64;
+                let waiting_bytes = batches * largest.load(Ordering::Relaxed);
+                return Ok(Transferred { staged, files, rejected, waiting_bytes });
             }
             // A reader without a writer says no more than that, and a writer without a reader too:
             // the cause is with the other.
@@ -147,6 +153,8 @@ struct Transferred {
     staged: Staged,
     files: Vec<ImportedFile>,
     rejected: u64,
+    /// The most bytes of rows that were read and not yet written, about.
+    waiting_bytes: u64,
 }
 
 fn report_of(plan: &Plan) -> ImportReport {
@@ -163,6 +171,7 @@ fn report_of(plan: &Plan) -> ImportReport {
         columns_added: added.iter().map(|field| field.name().clone()).collect(),
         bytes_read: 0,
         bytes_written: 0,
+        memory_bytes_peak: 0,
     }
 }
 
@@ -194,9 +203,17 @@ async fn write_rejected(
     transaction.append(&name, rows).await
 }
 
-fn to_stream(received: Receiver<Result<RecordBatch, ArrowError>>) -> BatchStream {
-    stream::unfold(received, |mut received| async move {
-        received.recv().await.map(|batch| (batch, received))
+/// The batches as a stream, which notes the bytes of the largest.
+fn to_stream(
+    received: Receiver<Result<RecordBatch, ArrowError>>,
+    largest: Arc<AtomicU64>,
+) -> BatchStream {
+    stream::unfold((received, largest), |(mut received, largest)| async move {
+        let batch = received.recv().await?;
+        if let Ok(batch) = &batch {
+            largest.fetch_max(batch.get_array_memory_size() as u64, Ordering::Relaxed);
+        }
+        Some((batch, (received, largest)))
     })
     .boxed()
 }

@@ -146,8 +146,8 @@ impl<'a> Columns<'a> {
         }
         if self.names.is_empty() {
             let file = files.first().map(|file| file.name.clone()).unwrap_or_default();
-            let note = Some("The files are empty: name one that has columns.");
-            return Err(Error::NoFiles { path: file, note });
+            let empty = files.iter().all(|file| file.stamp.bytes == 0);
+            return Err(Error::NoColumns { file, more: files.len().saturating_sub(1), empty });
         }
         let mut fields = Vec::new();
         let mut reasons = Vec::new();

@@ -43,4 +43,4 @@ mod window;
 pub use bad_row::BadRow;
 pub use meter::{ImportProgress, ImportStage, Progress};
 
-pub(crate) use state::{IMPORTS_KEY, ImportedFiles};
+pub(crate) use state::{IMPORTS_KEY, Imported, ImportedFiles};

@@ -86,14 +86,7 @@ impl Lake {
             let branch = branch.to_owned();
             return Err(headwater_catalog::Error::Protected { branch }.into());
         }
-        let namespace = &request.table.namespace;
-        if view.state().namespace(namespace).await?.is_none() {
-            let namespaces = view.namespaces().await?;
-            let names = namespaces.iter().map(|namespace| namespace.name.as_str());
-            let near = crate::name::nearest(namespace, names).map(str::to_owned);
-            let name = namespace.clone();
-            return Err(headwater_catalog::Error::NamespaceNotFound { name, near }.into());
-        }
+        view.check_namespace(&request.table.namespace).await?;
         Ok(view)
     }
 }

@@ -41,6 +41,11 @@ pub(crate) struct ImportedFile {
 }
 
 impl ImportedFile {
+    /// Where it was.
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
     pub fn new(file: &SourceFile, hash: [u8; 16]) -> Self {
         let Stamp { bytes, modified_ns, changed_ns } = file.stamp;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -110,6 +115,28 @@ impl ImportedFiles {
 pub(crate) struct Imported(HashMap<String, Vec<ImportedFile>>);
 
 impl Imported {
+    /// A list of these files.
+    pub fn of(files: Vec<ImportedFile>) -> Self {
+        let mut imported = Imported::default();
+        for file in files {
+            imported.0.entry(file.path.clone()).or_default().push(file);
+        }
+        imported
+    }
+
+    /// Whether the file is among them.
+    pub fn has_file(&self, file: &ImportedFile) -> bool {
+        self.has(&file.path, &file.hash)
+    }
+
+    /// The files that another list does not have, by path.
+    pub fn without(&self, other: &Imported) -> Vec<ImportedFile> {
+        let files = self.0.values().flatten().filter(|file| !other.has_file(file));
+        let mut files: Vec<ImportedFile> = files.cloned().collect();
+        files.sort_by(|a, b| a.path.cmp(&b.path));
+        files
+    }
+
     /// Reads the list that a snapshot's summary names.
     pub async fn load(store: &dyn Store, table: &TableName, value: Option<&str>) -> Result<Self> {
         let mut imported = Imported::default();

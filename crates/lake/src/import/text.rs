@@ -4,7 +4,7 @@ use std::io::{Cursor, Read};
 
 use encoding_rs::Encoding;
 
-use super::compression::{Compression, read_up_to};
+use super::compression::{Compression, claimed, read_up_to};
 use super::encoding::decode;
 use super::meter::Tap;
 use super::source::SourceFile;
@@ -34,6 +34,10 @@ pub(crate) fn open_text<'a>(
     let mut first = [0; 4];
     let count = read_up_to(tap, &mut first).map_err(|error| trouble.read(error))?;
     trouble.compression = Compression::detect(&first[..count]);
+    let claimed = claimed(&source.name);
+    if count > 0 && trouble.compression == Compression::None && claimed != Compression::None {
+        return Err(Error::NotPacked { file: source.name.clone(), what: claimed.name() });
+    }
     let bytes = Cursor::new(first[..count].to_vec()).chain(tap);
     let unpacked = trouble.compression.unpack(bytes).map_err(|error| trouble.read(error))?;
     let text = decode(unpacked, encoding).map_err(|error| trouble.read(error))?;

@@ -5,10 +5,11 @@ use std::time::Duration;
 use headwater_catalog::{CommitRequest, EVENT_SCOPE, State, TableChange, TableEntry};
 use headwater_model::{Commit, ErrorCode, Fault, PROPERTY_EVENT, TableName};
 use headwater_store::{Batch, Unique};
-use headwater_tables::{Staged, Table};
+use headwater_tables::Table;
 
 use super::Transaction;
 use super::pending::{Applied, Context, Pending};
+use super::staged_files::{Written, discard_states};
 use crate::error::{Error, Result};
 use crate::lake::Lake;
 
@@ -42,7 +43,7 @@ impl Transaction {
         }
         let mut attempt = 0;
         loop {
-            match self.attempt(&lake, message).await {
+            match Box::pin(self.attempt(&lake, message)).await {
                 Err(Error::Catalog(error)) if attempt < ATTEMPTS_MAX && is_overtaken(&error) => {
                     attempt += 1;
                     tokio::time::sleep(pause(attempt)).await;
@@ -53,6 +54,7 @@ impl Transaction {
     }
 
     async fn attempt(&mut self, lake: &Lake, message: &str) -> Result<Commit> {
+        self.staged.discard_rebased().await;
         let head = lake.catalog().branch(&self.branch).await?;
         let state = lake.catalog().state(head.commit).await?;
         let mut with = self.with.clone();
@@ -66,11 +68,14 @@ impl Transaction {
         let request = self.request(changes, with, message);
         // From here on the files may be part of a commit, even if this future is dropped or the
         // answer is lost; they are taken back only where the catalog says that they are not.
-        let staged = self.staged.release();
+        let written = self.staged.release();
         match lake.catalog().commit(request).await {
-            Ok(commit) => Ok(commit),
+            Ok(commit) => {
+                discard_states(lake.tables(), written.superseded()).await;
+                Ok(commit)
+            }
             Err(error) => {
-                self.take_back(&error, staged);
+                self.take_back(&error, written);
                 Err(error.into())
             }
         }
@@ -86,16 +91,19 @@ impl Transaction {
     ) -> Result<Option<TableChange>> {
         let found = head.table(name).await?;
         let snapshot_properties = self.snapshot_properties.clone();
-        let context = Context { lake, name, snapshot_properties: &snapshot_properties };
+        let snapshot_properties = &snapshot_properties;
+        let context = Context { lake, name, snapshot_properties, rebases: false };
         let pending = self.pending(name)?;
         if pending.is_unchanged() {
             return Ok(None);
         }
         if found.as_ref() == pending.entry() {
-            let applied = pending.apply_rest(&context).await?;
+            let mut applied = pending.apply_rest(&context).await?;
+            let made = std::mem::take(&mut applied.made);
             let (change, objects) = to_change(name, found, pending, &applied);
             with.objects.extend(objects);
             pending.set_applied(applied);
+            self.staged.push_states(made);
             return Ok(change);
         }
         let conflict =
@@ -106,15 +114,14 @@ impl Transaction {
             _ => return Err(conflict()),
         };
         let table = lake.tables().load(&newer.metadata_location).await?;
-        if pending.has_lost_columns(&table) {
-            return Err(conflict());
-        }
+        let context = Context { rebases: true, ..context };
         let applied = match pending.rebase(&context, table).await {
             Err(Error::Tables(error)) if is_schema_change(&error) => return Err(conflict()),
             other => other?,
         };
         let (change, objects) = to_change(name, found, pending, &applied);
         with.objects.extend(objects);
+        self.staged.push_states(applied.made);
         Ok(change)
     }
 
@@ -136,14 +143,14 @@ impl Transaction {
         }
     }
 
-    fn take_back(&mut self, error: &headwater_catalog::Error, staged: Vec<Staged>) {
+    fn take_back(&mut self, error: &headwater_catalog::Error, written: Written) {
         // A failing disk or database may have kept the commit and lost the answer.
         let doubtful = matches!(
             error.code(),
             ErrorCode::Storage | ErrorCode::Corrupt | ErrorCode::Unavailable | ErrorCode::Internal
         );
         if !doubtful {
-            self.staged.take_back(staged);
+            self.staged.take_back(written);
         }
     }
 
@@ -151,10 +158,13 @@ impl Transaction {
     pub(super) async fn flush(&mut self, name: &TableName) -> Result<()> {
         let lake = self.view.lake().clone();
         let snapshot_properties = self.snapshot_properties.clone();
-        let context = Context { lake: &lake, name, snapshot_properties: &snapshot_properties };
+        let (lake, snapshot_properties) = (&lake, &snapshot_properties);
+        let context = Context { lake, name, snapshot_properties, rebases: false };
         let pending = self.pending(name)?;
-        let applied = pending.apply_rest(&context).await?;
+        let mut applied = pending.apply_rest(&context).await?;
+        let made = std::mem::take(&mut applied.made);
         pending.set_applied(applied);
+        self.staged.push_states(made);
         Ok(())
     }
 }

@@ -11,15 +11,18 @@ mod pending;
 mod staged_files;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use arrow::datatypes::{Field, SchemaRef};
 use headwater_catalog::NamespaceChange;
 use headwater_model::{Namespace, PartitionField, TableName, Usage};
 use headwater_store::Batch;
-use headwater_tables::{BatchStream, CreateTable, Rewrite, Staged, Table, normalise_schema};
+use headwater_tables::{
+    BatchStream, CreateTable, DataFile, Rewrite, Staged, Table, normalise_schema,
+};
 
 use self::pending::{Change, Pending};
-use self::staged_files::StagedFiles;
+use self::staged_files::{Made, StagedFiles};
 use crate::View;
 use crate::error::{Error, Result};
 use crate::import::ImportedFiles;
@@ -69,7 +72,8 @@ impl Transaction {
         self.existing(&name).await
     }
 
-    /// Makes a table; `AlreadyExists` where the branch has it.
+    /// Makes a table; `AlreadyExists` where the branch has it, `NamespaceNotFound` where neither the
+    /// branch has the namespace nor this transaction makes it.
     pub async fn create(
         &mut self,
         name: &TableName,
@@ -81,9 +85,14 @@ impl Transaction {
         if self.pending(name)?.table().is_some() {
             return Err(Error::TableExists { table: name.clone() });
         }
+        if !self.makes_namespace(&name.namespace) {
+            self.view.check_namespace(&name.namespace).await?;
+        }
         let schema = normalise_schema(&schema)?.into();
         let request = CreateTable { name: name.clone(), schema, partition, properties };
         let table = self.view.lake().tables().create(request).await?;
+        let (state, before, rebased) = (table.clone(), None, false);
+        self.staged.push_states([Made { name: name.clone(), state, before, rebased }]);
         self.pending(name)?.add_applied(Change::Create, Some(table));
         Ok(())
     }
@@ -129,6 +138,30 @@ impl Transaction {
         Ok(())
     }
 
+    /// Puts the rows of data files into others; `rows` are all of theirs and no more.
+    pub async fn compact(
+        &mut self,
+        name: &TableName,
+        removed: Vec<Arc<DataFile>>,
+        rows: BatchStream,
+    ) -> Result<()> {
+        let (name, staged) = self.write(name, rows).await?;
+        self.pending(&name)?.add(Change::Compact { removed, staged });
+        Ok(())
+    }
+
+    /// Sets table properties; others stay.
+    pub async fn set_properties(
+        &mut self,
+        name: &TableName,
+        properties: BTreeMap<String, String>,
+    ) -> Result<()> {
+        let name = self.touch(name).await?;
+        self.existing(&name).await?;
+        self.pending(&name)?.add(Change::SetProperties(properties));
+        Ok(())
+    }
+
     /// Makes a table of these columns and rows, in place of the table of that name where there is
     /// one.
     pub async fn replace(
@@ -154,8 +187,9 @@ impl Transaction {
     /// Adds columns that may be null, after the last.
     pub async fn add_columns(&mut self, name: &TableName, columns: Vec<Field>) -> Result<()> {
         let name = self.touch(name).await?;
-        self.existing(&name).await?;
-        self.pending(&name)?.add(Change::AddColumns(columns));
+        let table = self.existing(&name).await?;
+        let after = self.view.lake().allot_columns(&table, &columns).await?;
+        self.pending(&name)?.add(Change::AddColumns { columns, after });
         // Rows that follow are written for the table as it is with the columns.
         self.flush(&name).await
     }
@@ -175,6 +209,14 @@ impl Transaction {
     pub fn create_namespace(&mut self, name: &str, properties: BTreeMap<String, String>) {
         let namespace = Namespace { name: name.to_owned(), properties };
         self.namespaces.push(NamespaceChange::Create(namespace));
+    }
+
+    fn makes_namespace(&self, name: &str) -> bool {
+        let makes = |change: &NamespaceChange| match change {
+            NamespaceChange::Create(namespace) => namespace.name == name,
+            NamespaceChange::Drop(_) => false,
+        };
+        self.namespaces.iter().any(makes)
     }
 
     /// Removes a namespace, which must hold no tables then.

@@ -1,13 +1,15 @@
 //! What a transaction does to one table, kept so that it can be done again on a newer state of it.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use arrow::datatypes::{Field, SchemaRef};
 use bytes::Bytes;
 use headwater_catalog::{TableEntry, operation};
 use headwater_model::{PartitionField, TableName};
-use headwater_tables::{Operation, Rewrite, Staged, Table};
+use headwater_tables::{DataFile, Operation, Rewrite, Staged, Table};
 
+use super::staged_files::{Made, discard_states};
 use crate::error::Result;
 use crate::import::{IMPORTS_KEY, ImportedFiles};
 use crate::lake::Lake;
@@ -24,12 +26,20 @@ pub(super) enum Change {
     Overwrite(Staged),
     OverwritePartitions(Staged),
     Rewrite(Rewrite),
+    Compact {
+        removed: Vec<Arc<DataFile>>,
+        staged: Staged,
+    },
     Replace {
         schema: SchemaRef,
         partition: Vec<PartitionField>,
         staged: Staged,
     },
-    AddColumns(Vec<Field>),
+    AddColumns {
+        columns: Vec<Field>,
+        after: i32,
+    },
+    SetProperties(BTreeMap<String, String>),
     Drop,
 }
 
@@ -38,8 +48,6 @@ pub(super) enum Change {
 pub(super) struct Pending {
     /// What the branch held when the table was first touched.
     entry: Option<TableEntry>,
-    /// The columns it had then.
-    schema: Option<SchemaRef>,
     changes: Vec<Change>,
     /// The table with the first `applied` changes made.
     table: Option<Table>,
@@ -52,12 +60,13 @@ pub(super) struct Pending {
 pub(super) struct Applied {
     pub table: Option<Table>,
     pub objects: Vec<Bytes>,
+    /// Every state that was made on the way.
+    pub made: Vec<Made>,
 }
 
 impl Pending {
     pub fn new(entry: Option<TableEntry>, table: Option<Table>) -> Self {
-        let schema = table.as_ref().map(Table::schema);
-        Pending { entry, schema, changes: Vec::new(), table, applied: 0, objects: Vec::new() }
+        Pending { entry, changes: Vec::new(), table, applied: 0, objects: Vec::new() }
     }
 
     /// What the branch held when the table was first touched.
@@ -90,7 +99,11 @@ impl Pending {
     pub fn can_rebase(&self) -> bool {
         // A rewrite sees for itself whether it still fits.
         let rebases = |change: &Change| {
-            matches!(change, Change::Append { .. } | Change::AddColumns(_) | Change::Rewrite(_))
+            use Change::{AddColumns, Append, Compact, Rewrite, SetProperties};
+            matches!(
+                change,
+                Append { .. } | AddColumns { .. } | Rewrite(_) | Compact { .. } | SetProperties(_)
+            )
         };
         self.changes.iter().all(rebases)
     }
@@ -101,7 +114,10 @@ impl Pending {
         for change in &self.changes {
             word = match (change, word) {
                 (Change::Append { .. }, operation::CREATED | operation::REPLACED)
-                | (Change::AddColumns(_), _) => word,
+                | (
+                    Change::AddColumns { .. } | Change::SetProperties(_) | Change::Compact { .. },
+                    _,
+                ) => word,
                 (Change::Append { .. }, _) => operation::APPENDED,
                 (Change::Rewrite(_), operation::CHANGED | operation::APPENDED) => {
                     operation::CHANGED
@@ -119,13 +135,6 @@ impl Pending {
         let mut applied = context.apply(self.table.clone(), rest).await?;
         applied.objects.splice(..0, self.objects.iter().cloned());
         Ok(applied)
-    }
-
-    /// Whether the rows that follow a new column were written for another column of a newer state:
-    /// both sides gave the next field id away.
-    pub fn has_lost_columns(&self, newer: &Table) -> bool {
-        let adds = self.changes.iter().any(|change| matches!(change, Change::AddColumns(_)));
-        adds && self.schema.as_ref() != Some(&newer.schema())
     }
 
     /// All changes, on a newer state of the table.
@@ -146,45 +155,68 @@ pub(super) struct Context<'a> {
     pub lake: &'a Lake,
     pub name: &'a TableName,
     pub snapshot_properties: &'a BTreeMap<String, String>,
+    /// Whether the changes are made on what another commit left.
+    pub rebases: bool,
 }
 
 impl Context<'_> {
-    async fn apply(&self, mut table: Option<Table>, changes: &[Change]) -> Result<Applied> {
-        let mut objects = Vec::new();
+    async fn apply(&self, table: Option<Table>, changes: &[Change]) -> Result<Applied> {
+        let mut applied = Applied { table, objects: Vec::new(), made: Vec::new() };
+        match self.apply_to(&mut applied, changes).await {
+            Ok(()) => Ok(applied),
+            Err(error) => {
+                discard_states(self.lake.tables(), applied.made).await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn apply_to(&self, applied: &mut Applied, changes: &[Change]) -> Result<()> {
+        let Applied { table, objects, made } = applied;
         for change in changes {
-            let Some(current) = &table else { break };
+            let Some(current) = &*table else { break };
             let mut summary = self.snapshot_properties.clone();
             let operation = match change.clone() {
                 Change::Create => continue,
                 Change::Drop => {
-                    table = None;
+                    *table = None;
                     continue;
                 }
                 Change::Append { staged, imported } => {
-                    let imports = self.imports(current, imported.as_ref(), &mut objects).await?;
+                    let imports = self.imports(current, imported.as_ref(), objects).await?;
                     summary.extend(imports.map(|imports| (IMPORTS_KEY.to_owned(), imports)));
                     Operation::Append(staged)
                 }
                 Change::OverwritePartitions(staged) => {
-                    let imports = self.imports(current, None, &mut objects).await?;
+                    let imports = self.imports(current, None, objects).await?;
                     summary.extend(imports.map(|imports| (IMPORTS_KEY.to_owned(), imports)));
                     Operation::OverwritePartitions(staged)
                 }
                 Change::Rewrite(rewrite) => {
-                    let imports = self.imports(current, None, &mut objects).await?;
+                    let imports = self.imports(current, None, objects).await?;
                     summary.extend(imports.map(|imports| (IMPORTS_KEY.to_owned(), imports)));
                     Operation::Rewrite(rewrite)
+                }
+                Change::Compact { removed, staged } => {
+                    let imports = self.imports(current, None, objects).await?;
+                    summary.extend(imports.map(|imports| (IMPORTS_KEY.to_owned(), imports)));
+                    Operation::Compact { removed, staged }
                 }
                 // Where all rows go, so does the memory of the files they came from.
                 Change::Overwrite(staged) => Operation::Overwrite(staged),
                 Change::Replace { schema, partition, staged } => {
                     Operation::Replace { schema, partition, staged }
                 }
-                Change::AddColumns(columns) => Operation::AddColumns(columns),
+                Change::AddColumns { columns, after } => Operation::AddColumns { columns, after },
+                Change::SetProperties(properties) => Operation::SetProperties(properties),
             };
-            table = Some(self.lake.tables().commit(current, operation, summary).await?);
+            let state = self.lake.tables().commit(current, operation, summary).await?;
+            let before = Some(current.clone());
+            let name = self.name.clone();
+            made.push(Made { name, state: state.clone(), before, rebased: self.rebases });
+            *table = Some(state);
         }
-        Ok(Applied { table, objects })
+        Ok(())
     }
 
     /// The list of imported files that the next snapshot carries: that of the current one, with new

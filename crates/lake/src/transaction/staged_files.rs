@@ -1,41 +1,102 @@
-//! The data files of a transaction that is not committed yet, removed when it ends otherwise.
+//! What a transaction wrote and did not commit yet, removed when it ends otherwise: data files, and the
+//! states of tables that were made of them.
 
-use headwater_tables::{Staged, Tables};
+use std::collections::HashSet;
 
-/// Data files that belong to no commit.
+use headwater_model::TableName;
+use headwater_tables::{Staged, Table, Tables};
+
+/// Files that belong to no commit.
 #[derive(Debug)]
 pub(super) struct StagedFiles {
     tables: Tables,
+    written: Written,
+}
+
+/// What was written.
+#[derive(Debug, Default)]
+pub(super) struct Written {
     staged: Vec<Staged>,
+    states: Vec<Made>,
+}
+
+/// A state of a table that was made and that no commit names yet.
+#[derive(Debug)]
+pub(super) struct Made {
+    pub name: TableName,
+    pub state: Table,
+    /// The state it was made from.
+    pub before: Option<Table>,
+    /// Whether it is the changes made again on what another commit left, for one attempt to commit.
+    pub rebased: bool,
+}
+
+impl Written {
+    fn is_empty(&self) -> bool {
+        self.staged.is_empty() && self.states.is_empty()
+    }
+
+    /// The states that a commit of everything left aside: those of tables that were re-based.
+    pub fn superseded(self) -> Vec<Made> {
+        let rebased = self.states.iter().filter(|made| made.rebased);
+        let rebased: HashSet<TableName> = rebased.map(|made| made.name.clone()).collect();
+        let aside = |made: &Made| !made.rebased && rebased.contains(&made.name);
+        self.states.into_iter().filter(aside).collect()
+    }
 }
 
 impl StagedFiles {
     pub fn new(tables: Tables) -> Self {
-        StagedFiles { tables, staged: Vec::new() }
+        StagedFiles { tables, written: Written::default() }
     }
 
     pub fn push(&mut self, staged: Staged) {
-        self.staged.push(staged);
+        self.written.staged.push(staged);
     }
 
-    /// Lets go of the files: from now on they may belong to a commit.
-    pub fn release(&mut self) -> Vec<Staged> {
-        std::mem::take(&mut self.staged)
+    /// Adds states that were made.
+    pub fn push_states(&mut self, states: impl IntoIterator<Item = Made>) {
+        self.written.states.extend(states);
     }
 
-    /// Takes files back that turned out to belong to no commit.
-    pub fn take_back(&mut self, staged: Vec<Staged>) {
-        self.staged.extend(staged);
+    /// Lets go of everything: from now on it may belong to a commit.
+    pub fn release(&mut self) -> Written {
+        std::mem::take(&mut self.written)
     }
 
-    /// Removes the files. One that cannot be removed is left for the lake's upkeep to find.
+    /// Takes back what turned out to belong to no commit.
+    pub fn take_back(&mut self, written: Written) {
+        self.written.staged.extend(written.staged);
+        self.written.states.extend(written.states);
+    }
+
+    /// Removes the states of an attempt that failed.
+    pub async fn discard_rebased(&mut self) {
+        let states = std::mem::take(&mut self.written.states);
+        let (rebased, rest) = states.into_iter().partition(|made| made.rebased);
+        self.written.states = rest;
+        discard_states(&self.tables, rebased).await;
+    }
+
+    /// Removes everything. What cannot be removed is left for the lake's upkeep to find.
     pub async fn discard(&mut self) {
         discard(self.tables.clone(), self.release()).await;
     }
 }
 
-async fn discard(tables: Tables, staged: Vec<Staged>) {
-    for files in staged {
+/// Removes states that nothing will come to name.
+pub(super) async fn discard_states(tables: &Tables, states: Vec<Made>) {
+    // A state is read to know what is its own, so those that were made of it go first.
+    for Made { state, before, .. } in states.iter().rev() {
+        if let Err(error) = tables.discard_state(state, before.as_ref()).await {
+            tracing::warn!(%error, "the metadata of a change that failed is left behind");
+        }
+    }
+}
+
+async fn discard(tables: Tables, written: Written) {
+    discard_states(&tables, written.states).await;
+    for files in written.staged {
         if let Err(error) = tables.discard(files).await {
             tracing::warn!(%error, "a data file of a change that failed is left behind");
         }
@@ -44,13 +105,13 @@ async fn discard(tables: Tables, staged: Vec<Staged>) {
 
 impl Drop for StagedFiles {
     fn drop(&mut self) {
-        let staged = self.release();
-        if staged.is_empty() {
+        let written = self.release();
+        if written.is_empty() {
             return;
         }
         // Without a runtime the process is ending, and the files are left for the lake's upkeep.
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            runtime.spawn(discard(self.tables.clone(), staged));
+            runtime.spawn(discard(self.tables.clone(), written));
         }
     }
 }

@@ -195,7 +195,16 @@ async fn partitions_are_made_with_the_table() {
 async fn empty_files_and_headers_alone_are_no_rows() {
     let lake = Fixture::new().await;
     lake.file("empty.csv", "");
-    assert!(lake.import(&lake.request("t", &["empty.csv"])).await.is_err());
+    let error = lake.import(&lake.request("t", &["empty.csv"])).await.unwrap_err();
+    let path = lake.path("empty.csv");
+    assert_eq!(error.to_string(), format!("`{}` is empty", path.display()));
+    assert_eq!(error.code(), ErrorCode::BadRow);
+    let hint = error.hint().unwrap();
+    assert!(hint.contains("a header line") && hint.contains("make the table first"), "{hint}");
+    lake.file("blank.ndjson", "\n\n");
+    let files = ["empty.csv", "blank.ndjson"];
+    let error = lake.import(&lake.request("t", &files)).await.unwrap_err();
+    assert!(error.to_string().ends_with("and one more file have no columns"), "{error}");
     lake.file("header.csv", "a,b\n");
     let report = lake.import(&lake.request("t", &["empty.csv", "header.csv"])).await.unwrap();
     assert_eq!((report.rows, report.files), (0, 2));

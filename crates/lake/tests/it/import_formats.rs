@@ -157,3 +157,34 @@ async fn a_broken_file_is_named_and_leaves_no_trace() {
     assert!(!lake.has_table("t").await);
     assert_eq!(lake.data_files(), 0);
 }
+
+#[tokio::test]
+async fn a_file_that_is_not_packed_as_its_name_says_is_refused() {
+    let lake = Fixture::new().await;
+    for (name, what) in [("a.csv.gz", "gzip"), ("b.ndjson.ZST", "zstd"), ("c.tsv.gzip", "gzip")] {
+        lake.file(name, "{\"a\": 1}\n{\"a\": 2}\n");
+        let error = lake.import(&lake.request("t", &[name])).await.unwrap_err();
+        let path = lake.path(name);
+        let expected = format!("`{}` is no {what} file, although its name says so", path.display());
+        assert_eq!(error.to_string(), expected);
+        assert_eq!(error.code(), ErrorCode::BadRow);
+        assert!(error.hint().unwrap().contains("take the ending off"));
+    }
+    // What it is packed with is told by its bytes.
+    lake.file("d.csv.gz", zstd::encode_all(&b"a\n1\n"[..], 1).unwrap());
+    assert_eq!(lake.import(&lake.request("t", &["d.csv.gz"])).await.unwrap().rows, 1);
+    lake.file("e.csv.gz", "");
+    let error = lake.import(&lake.request("u", &["e.csv.gz"])).await.unwrap_err();
+    assert!(error.to_string().ends_with("is empty"), "{error}");
+}
+
+#[tokio::test]
+async fn the_memory_that_rows_took_is_told() {
+    let lake = Fixture::new().await;
+    let rows: Vec<String> = (0..50_000).map(|n| format!("{n},{}", n * 7)).collect();
+    lake.file("a.csv", format!("id,value\n{}\n", rows.join("\n")));
+    let report = lake.import(&lake.request("t", &["a.csv"])).await.unwrap();
+    // More than a batch of rows, and less than all of them several times over.
+    let bytes = report.memory_bytes_peak;
+    assert!(bytes > 200_000 && bytes < 100 << 20, "{bytes}");
+}

@@ -63,12 +63,7 @@ async fn the_memory_follows_branches() {
     assert_eq!((report.files, report.files_skipped), (1, 1));
     assert_eq!(lake.rows("t").await.len(), 1, "main knows nothing of it");
 
-    let merge = MergeRequest {
-        source: "dev".parse().unwrap(),
-        message: None,
-        dry_run: false,
-        unchecked: false,
-    };
+    let merge = MergeRequest::new("dev".parse().unwrap());
     lake.lake.merge("main", merge, "me").await.unwrap();
     request.reference = None;
     assert_eq!(lake.import(&request).await.unwrap().files_skipped, 2);

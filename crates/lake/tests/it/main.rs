@@ -2,6 +2,8 @@
 //! afterwards.
 
 #[cfg(test)]
+mod changes;
+#[cfg(test)]
 mod diff;
 #[cfg(test)]
 mod import_csv;
@@ -9,6 +11,8 @@ mod import_csv;
 mod import_formats;
 #[cfg(test)]
 mod import_state;
+#[cfg(test)]
+mod merge_scenarios;
 #[cfg(test)]
 mod support;
 #[cfg(test)]

@@ -101,6 +101,14 @@ impl Fixture {
     }
 }
 
+impl Fixture {
+    /// Metadata files and manifests in the warehouse, whether a commit leads to them or not.
+    pub fn metadata_files(&self) -> usize {
+        let warehouse = self.lake_folder().join("warehouse");
+        count_files(&warehouse, "json") + count_files(&warehouse, "avro")
+    }
+}
+
 fn count_files(folder: &Path, ending: &str) -> usize {
     let entries = std::fs::read_dir(folder).unwrap().map(Result::unwrap);
     let count = |entry: std::fs::DirEntry| {

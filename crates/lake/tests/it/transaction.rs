@@ -74,7 +74,7 @@ async fn an_append_is_re_based_with_its_files_and_an_overwrite_is_not() {
 }
 
 #[tokio::test]
-async fn columns_and_rows_of_one_transaction_are_re_based_unless_the_columns_changed() {
+async fn columns_and_rows_of_one_transaction_are_re_based() {
     let lake = with_table().await;
     let column = |name: &str| vec![Field::new(name, DataType::Int64, true)];
     let mut adds = lake.lake.transaction("main", "a").await.unwrap();
@@ -88,11 +88,20 @@ async fn columns_and_rows_of_one_transaction_are_re_based_unless_the_columns_cha
     append.append(&name("t"), rows_of(numbers("id", [3]))).await.unwrap();
     append.commit("c").await.unwrap();
     adds.commit("a").await.unwrap();
-    let error = also_adds.commit("b").await.unwrap_err();
-    assert_eq!(error.code(), ErrorCode::CommitConflict);
+    // Other columns were added meanwhile, and theirs have ids of their own.
+    also_adds.commit("b").await.unwrap();
     let rows = lake.rows("t").await;
-    assert_eq!(rows.len(), 4);
-    assert!(rows.contains(&json!({"id": null, "n": 7})));
+    assert_eq!(rows.len(), 5);
+    assert!(rows.contains(&json!({"id": null, "n": 7, "m": null})));
+    assert!(rows.contains(&json!({"id": null, "n": null, "m": 8})));
+
+    // The same column is another matter.
+    let mut late = lake.lake.transaction("main", "d").await.unwrap();
+    late.add_columns(&name("t"), column("k")).await.unwrap();
+    let mut first = lake.lake.transaction("main", "e").await.unwrap();
+    first.add_columns(&name("t"), column("k")).await.unwrap();
+    first.commit("e").await.unwrap();
+    assert_eq!(late.commit("d").await.unwrap_err().code(), ErrorCode::CommitConflict);
 }
 
 #[tokio::test]
@@ -196,4 +205,84 @@ async fn a_protected_branch_takes_no_transaction() {
     transaction.append(&name("t"), rows_of(numbers("id", [3]))).await.unwrap();
     transaction.commit("yes").await.unwrap();
     assert_eq!(lake.rows_at("dev", "t").await.len(), 3);
+}
+
+#[tokio::test]
+async fn a_table_lies_in_a_namespace_that_is_there_or_made_with_it() {
+    let lake = Fixture::new().await;
+    let table = name("sales.orders");
+    let mut change = lake.lake.transaction("main", "eva").await.unwrap();
+    let error = change.create(&table, schema("id"), vec![], BTreeMap::new()).await.unwrap_err();
+    assert_eq!(error.code(), ErrorCode::NamespaceNotFound);
+    assert_eq!(lake.data_files(), 0);
+    change.create_namespace("sales", BTreeMap::new());
+    change.create(&table, schema("id"), vec![], BTreeMap::new()).await.unwrap();
+    change.commit("both").await.unwrap();
+    let mut change = lake.lake.transaction("main", "eva").await.unwrap();
+    let table = name("Sales.orders");
+    let error = change.create(&table, schema("id"), vec![], BTreeMap::new()).await.unwrap_err();
+    assert_eq!(error.hint().as_deref(), Some("Did you mean `sales`?"));
+}
+
+#[tokio::test]
+async fn a_table_of_another_namespace_is_offered_with_it() {
+    let lake = Fixture::new().await;
+    let mut change = lake.lake.transaction("main", "eva").await.unwrap();
+    change.create_namespace("raw", BTreeMap::new());
+    for table in ["flights", "raw.planes"] {
+        change.create(&name(table), schema("id"), vec![], BTreeMap::new()).await.unwrap();
+    }
+    change.commit("both").await.unwrap();
+    let view = lake.lake.view(&RefSpec::main()).await.unwrap();
+    for (wanted, hint) in [
+        ("raw.flights", Some("Did you mean `public.flights`?")),
+        ("planes", Some("Did you mean `raw.planes`?")),
+        ("fligths", Some("Did you mean `flights`?")),
+        ("raw.plane", Some("Did you mean `raw.planes`?")),
+        ("customers", None),
+    ] {
+        let error = view.table(&name(wanted)).await.unwrap_err();
+        assert_eq!(error.hint().as_deref(), hint, "{wanted}");
+    }
+}
+
+#[tokio::test]
+async fn what_a_lost_commit_made_is_removed() {
+    let lake = with_table().await;
+    let begin = async || lake.lake.transaction("main", "eva").await.unwrap();
+    let before = lake.metadata_files();
+    let mut refused = begin().await;
+    refused.overwrite(&name("t"), rows_of(numbers("id", [9]))).await.unwrap();
+    refused.add_columns(&name("t"), vec![Field::new("more", DataType::Int64, true)]).await.unwrap();
+    refused.create(&name("u"), schema("id"), Vec::new(), BTreeMap::new()).await.unwrap();
+    assert!(lake.metadata_files() > before);
+    let mut first = begin().await;
+    first.append(&name("t"), rows_of(numbers("id", [3]))).await.unwrap();
+    first.commit("first").await.unwrap();
+    let after_first = lake.metadata_files();
+    assert!(matches!(refused.commit("late").await, Err(Error::CommitConflict { .. })));
+    // A commit of one append: a metadata file, a manifest and their list.
+    assert_eq!(lake.metadata_files(), before + 3, "{after_first}");
+    assert_eq!(ids(&lake, "t").await, [1, 2, 3]);
+
+    // Made once for what it saw and again for what it found, it leaves what counts.
+    let mut late = begin().await;
+    late.append(&name("t"), rows_of(numbers("id", [5]))).await.unwrap();
+    late.table(&name("t")).await.unwrap();
+    let mut between = begin().await;
+    between.append(&name("t"), rows_of(numbers("id", [4]))).await.unwrap();
+    between.commit("between").await.unwrap();
+    late.commit("late").await.unwrap();
+    assert_eq!(lake.metadata_files(), before + 9);
+    assert_eq!(ids(&lake, "t").await, [1, 2, 3, 4, 5]);
+
+    let mut dropped = begin().await;
+    dropped.append(&name("t"), rows_of(numbers("id", [6]))).await.unwrap();
+    dropped.table(&name("t")).await.unwrap();
+    drop(dropped);
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    while lake.metadata_files() > before + 9 {
+        assert!(std::time::Instant::now() < deadline, "what was dropped is left behind");
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
 }

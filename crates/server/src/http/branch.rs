@@ -4,8 +4,8 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use headwater_model::{
-    Branch, Commit, CreateRef, ErrorCode, Fault, MergeConflict, MergeOutcome, MergeReport,
-    MergeRequest, Problem, UpdateRef,
+    Branch, Commit, ConflictCause, CreateRef, ErrorCode, Fault, MergeConflict, MergeOutcome,
+    MergeReport, MergeRequest, Problem, TableName, UpdateRef,
 };
 use serde::Deserialize;
 use serde_json::json;
@@ -126,8 +126,9 @@ async fn remove(
     removal.settle(app.lake.catalog().delete_branch(&name).await)
 }
 
-/// Merges a ref into a branch. Where both changed the same tables nothing is changed, and the error
-/// `merge_conflict` holds the report in its context, as `report`. A dry run answers the same, and
+/// Merges a ref into a branch. A table that both changed is merged by its content where that can be;
+/// where it cannot, and no side was chosen, nothing is changed, and the error `merge_conflict` holds the
+/// report in its context, as `report`. A dry run answers the same, and
 /// changes nothing.
 #[utoipa::path(post, path = "/v1/branches/{branch}/merge",
     operation_id = "merge_branch", tag = "branch",
@@ -155,12 +156,34 @@ fn conflict(target: &str, source: &str, report: &MergeReport) -> Failure {
     let look = base.as_ref().map_or_else(String::new, |base| {
         format!(" `headwater branch diff @{base} {target}` shows what one side did.")
     });
-    let mut problem = Problem::new(ErrorCode::MergeConflict, message)
-        .with_hint(format!("Make the change of one side again on the other, then merge.{look}"));
-    problem.causes = report.conflicts.iter().map(|it| describe(target, source, it)).collect();
+    let mut problem = Problem::new(ErrorCode::MergeConflict, message).with_hint(format!(
+        "Make the change of one side again on the other, then merge; or choose a side with \
+             `--ours TABLE` or `--theirs TABLE`.{look}"
+    ));
+    for conflict in &report.conflicts {
+        problem.causes.push(describe(target, source, conflict));
+        problem.causes.extend(conflict.causes.iter().map(|cause| clash(&conflict.table, cause)));
+    }
     problem.causes.extend(base.map(|base| format!("the merge base is {base}")));
     problem.context.insert("report".to_owned(), json!(report));
     Failure(problem)
+}
+
+/// `planes: both changed the same rows: 3 rows in 2 files, such as {"id":1}`
+fn clash(table: &TableName, cause: &ConflictCause) -> String {
+    let count = |count: u64, what: &str| match count {
+        1 => format!("1 {what}"),
+        count => format!("{count} {what}s"),
+    };
+    let files = (cause.files_total > 0).then(|| count(cause.files_total, "file"));
+    let about = match (cause.rows_total, files) {
+        (Some(rows), Some(files)) => format!(": {} in {files}", count(rows, "row")),
+        (None, Some(files)) => format!(": {files}"),
+        (Some(rows), None) => format!(": {}", count(rows, "row")),
+        (None, None) => String::new(),
+    };
+    let row = cause.rows.first().map(|row| format!(", such as {row}")).unwrap_or_default();
+    format!("{table}: {}{about}{row}", cause.message)
 }
 
 /// `planes: appended on main by 3fa9c1d2abcd (ada: INSERT INTO planes), dropped on dev by …`

@@ -84,11 +84,12 @@ pub(crate) fn replace(
     built.map_err(|error| refused("replaced", &error))
 }
 
-/// The builder with columns after the last.
+/// The builder with columns after the last, whose ids are larger than `after`.
 pub(crate) fn add_columns(
     metadata: &TableMetadata,
     builder: TableMetadataBuilder,
     columns: Vec<Field>,
+    after: i32,
 ) -> Result<TableMetadataBuilder> {
     let current = metadata.current_schema();
     let normal = normalise_schema(&Schema::new(columns))?;
@@ -103,7 +104,8 @@ pub(crate) fn add_columns(
         }
     }
     check_names(metadata, &normal)?;
-    let added = FieldIds::after(metadata.last_column_id()).assign(normal.fields(), None)?;
+    let last = metadata.last_column_id().max(after);
+    let added = FieldIds::after(last).assign(normal.fields(), None)?;
     let mut fields: Vec<NestedFieldRef> = current.as_struct().fields().to_vec();
     fields.extend(added);
     builder.add_current_schema(iceberg_schema(fields)?).map_err(|error| refused("changed", &error))

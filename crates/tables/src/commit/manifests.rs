@@ -15,7 +15,7 @@ use iceberg::spec::{
 use super::summary::Changes;
 use crate::manifest::{Change, Decoded, NewManifest};
 use crate::tables::Tables;
-use crate::{Error, Result, Staged};
+use crate::{DataFile, Error, Result};
 
 /// How many manifests of one level are merged into one.
 const MERGE_COUNT: usize = 16;
@@ -37,6 +37,11 @@ pub(crate) enum Removal {
 }
 
 impl Removal {
+    /// The removal of these files.
+    pub(crate) fn files(files: &[Arc<DataFile>]) -> Self {
+        Removal::Files(files.iter().map(|file| file.location.clone()).collect())
+    }
+
     fn takes(&self, file: &iceberg::spec::DataFile) -> bool {
         match self {
             Removal::Nothing => false,
@@ -45,6 +50,15 @@ impl Removal {
             Removal::Files(locations) => locations.contains(file.file_path()),
         }
     }
+}
+
+/// Files that come, all of one partition spec.
+#[derive(Debug)]
+pub(crate) struct Addition {
+    /// Columns that the files may have.
+    pub(crate) schema: SchemaRef,
+    pub(crate) spec: PartitionSpecRef,
+    pub(crate) files: Vec<iceberg::spec::DataFile>,
 }
 
 /// A manifest of the new snapshot.
@@ -72,8 +86,7 @@ pub(crate) async fn plan(
     metadata: &TableMetadata,
     before: &[ManifestFile],
     removal: Removal,
-    staged: &Staged,
-    spec: &PartitionSpecRef,
+    additions: Vec<Addition>,
 ) -> Result<(Vec<Planned>, Changes)> {
     let mut changes = Changes::default();
     let mut planned = Vec::with_capacity(before.len() + 1);
@@ -89,12 +102,12 @@ pub(crate) async fn plan(
     {
         return Err(Error::TableChanged { what: "data" });
     }
-    if !staged.files.is_empty() {
-        staged.files.iter().for_each(|file| changes.add(file));
-        let added =
-            staged.files.iter().cloned().map(|file| Change::Added(Box::new(file))).collect();
-        let schema = staged.schema.clone();
-        planned.push(Planned::New(NewManifest { schema, spec: spec.clone(), changes: added }));
+    for Addition { schema, spec, files } in additions {
+        for file in &files {
+            changes.add(file);
+        }
+        let added = files.into_iter().map(|file| Change::Added(Box::new(file))).collect();
+        planned.push(Planned::New(NewManifest { schema, spec, changes: added }));
     }
     merge_small(tables, metadata, &mut planned).await?;
     Ok((planned, changes))

@@ -9,7 +9,7 @@ pub(crate) mod manifests;
 pub(crate) mod stamp;
 mod summary;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -19,12 +19,15 @@ use iceberg::spec::{
 use uuid::Uuid;
 
 use self::evolve::{check_staged, refused};
-use self::manifests::{Planned, Removal};
+use self::manifests::{Addition, Planned, Removal};
+pub(crate) use self::summary::Kind;
 use crate::manifest::{Decoded, SnapshotIds, encode, encode_list};
+use crate::merge::history::{REACH, Reach};
+use crate::partition::describe;
 use crate::storage::Undo;
 use crate::table::Totals;
 use crate::tables::Tables;
-use crate::{Error, Operation, Result, Rewrite, Staged, Table, metadata};
+use crate::{DataFile, Error, Operation, Result, Rewrite, Staged, Table, metadata};
 
 /// Entries up to which a commit's manifests are made without a thread of their own.
 const INLINE_ENTRIES_MAX: usize = 256;
@@ -47,9 +50,9 @@ pub(crate) async fn commit(
 ) -> Result<Table> {
     let before = table.metadata();
     match operation {
-        Operation::AddColumns(columns) if columns.is_empty() => Ok(table.clone()),
-        Operation::AddColumns(columns) => {
-            let change = |builder| evolve::add_columns(before, builder, columns);
+        Operation::AddColumns { columns, .. } if columns.is_empty() => Ok(table.clone()),
+        Operation::AddColumns { columns, after } => {
+            let change = |builder| evolve::add_columns(before, builder, columns, after);
             store_metadata(tables, table, change).await
         }
         Operation::SetProperties(properties) => {
@@ -58,36 +61,53 @@ pub(crate) async fn commit(
         }
         Operation::Append(staged) => {
             check_staged(before, &staged)?;
-            let change = Change { removal: Removal::Nothing, staged, appends: true, summary };
+            let change = Change::new(Removal::Nothing, staged, Kind::Adds, summary);
             change.commit(tables, table, before, builder_of(table)).await
         }
         Operation::Overwrite(staged) => {
             check_staged(before, &staged)?;
-            let change = Change { removal: Removal::Everything, staged, appends: false, summary };
+            let change = Change::new(Removal::Everything, staged, Kind::Changes, summary);
+            let change = change.reaching(Reach::All);
             change.commit(tables, table, before, builder_of(table)).await
         }
         Operation::OverwritePartitions(staged) => {
             check_staged(before, &staged)?;
-            let removal = partitions_of(before, &staged);
-            let change = Change { removal, staged, appends: false, summary };
+            let (removal, reach) = partitions_of(before, &staged);
+            let change = Change::new(removal, staged, Kind::Changes, summary).reaching(reach);
             change.commit(tables, table, before, builder_of(table)).await
         }
         Operation::Rewrite(rewrite) => {
             check_staged(before, &rewrite.staged)?;
             check_unseen(tables, table, &rewrite).await?;
-            let removed = rewrite.removed.iter().map(|file| file.location.clone()).collect();
-            let (appends, staged) = (rewrite.removed.is_empty(), rewrite.staged);
-            let change = Change { removal: Removal::Files(removed), staged, appends, summary };
+            let removal = Removal::files(&rewrite.removed);
+            let kind = if rewrite.removed.is_empty() { Kind::Adds } else { Kind::Changes };
+            let change = Change::new(removal, rewrite.staged, kind, summary);
+            change.commit(tables, table, before, builder_of(table)).await
+        }
+        Operation::Compact { removed, staged } => {
+            check_staged(before, &staged)?;
+            check_rows(&removed, &staged)?;
+            let change = Change::new(Removal::files(&removed), staged, Kind::Arranges, summary);
             change.commit(tables, table, before, builder_of(table)).await
         }
         Operation::Replace { schema, partition, staged } => {
             let after = evolve::replaced(before, &schema, &partition)?;
             check_staged(&after, &staged)?;
             let builder = evolve::replace(before, builder_of(table), &schema, &partition)?;
-            let change = Change { removal: Removal::Everything, staged, appends: false, summary };
-            change.commit(tables, table, &after, builder).await
+            let change = Change::new(Removal::Everything, staged, Kind::Changes, summary);
+            change.reaching(Reach::All).commit(tables, table, &after, builder).await
         }
     }
+}
+
+/// The files that come in place of others hold as many rows.
+fn check_rows(removed: &[Arc<DataFile>], staged: &Staged) -> Result<()> {
+    let before: u64 = removed.iter().map(|file| file.rows).sum();
+    if before == staged.rows() {
+        return Ok(());
+    }
+    let message = format!("{before} rows became {} where none was to change", staged.rows());
+    Err(Error::internal("compacted", message))
 }
 
 /// Whether rows that others added since a change was made up leave it right.
@@ -101,12 +121,12 @@ async fn check_unseen(tables: &Tables, table: &Table, rewrite: &Rewrite) -> Resu
     Err(Error::TableChanged { what: "data" })
 }
 
-fn builder_of(table: &Table) -> TableMetadataBuilder {
+pub(crate) fn builder_of(table: &Table) -> TableMetadataBuilder {
     table.metadata().clone().into_builder(Some(table.metadata_location().to_owned()))
 }
 
 /// Makes a change that touches no row.
-async fn store_metadata(
+pub(crate) async fn store_metadata(
     tables: &Tables,
     table: &Table,
     change: impl FnOnce(TableMetadataBuilder) -> Result<TableMetadataBuilder>,
@@ -118,9 +138,16 @@ async fn store_metadata(
     store(tables, table, metadata, table.totals(), Unwritten::default()).await
 }
 
-fn partitions_of(metadata: &TableMetadata, staged: &Staged) -> Removal {
-    let partitions = staged.files.iter().map(|file| file.partition().clone()).collect();
-    Removal::Partitions(metadata.default_partition_spec_id(), partitions)
+/// The partitions that new rows fall into: their removal, and how far that reaches.
+fn partitions_of(metadata: &TableMetadata, staged: &Staged) -> (Removal, Reach) {
+    let (spec, types) = (metadata.default_partition_spec(), metadata.default_partition_type());
+    let partitions: HashSet<_> = staged.files.iter().map(|file| file.partition().clone()).collect();
+    let reach = match spec.fields() {
+        [] if partitions.is_empty() => Reach::Rows,
+        [] => Reach::All,
+        _ => Reach::Partitions(partitions.iter().map(|one| describe(spec, types, one)).collect()),
+    };
+    (Removal::Partitions(spec.spec_id(), partitions), reach)
 }
 
 pub(crate) fn build(builder: TableMetadataBuilder) -> Result<TableMetadata> {
@@ -128,11 +155,16 @@ pub(crate) fn build(builder: TableMetadataBuilder) -> Result<TableMetadata> {
 }
 
 /// A change of a table's rows.
-struct Change {
-    removal: Removal,
-    staged: Staged,
-    appends: bool,
-    summary: BTreeMap<String, String>,
+pub(crate) struct Change {
+    pub(crate) removal: Removal,
+    /// Files that were written for it.
+    pub(crate) staged: Option<Staged>,
+    /// Files that were there before, in other states of the table.
+    pub(crate) additions: Vec<Addition>,
+    pub(crate) kind: Kind,
+    /// Which rows it is meant for.
+    pub(crate) reach: Reach,
+    pub(crate) summary: BTreeMap<String, String>,
 }
 
 /// The numbers and names of a new snapshot.
@@ -145,9 +177,23 @@ struct NewSnapshot {
 }
 
 impl Change {
+    fn new(
+        removal: Removal,
+        staged: Staged,
+        kind: Kind,
+        summary: BTreeMap<String, String>,
+    ) -> Self {
+        let (staged, additions, reach) = (Some(staged), Vec::new(), Reach::Rows);
+        Change { removal, staged, additions, kind, reach, summary }
+    }
+
+    fn reaching(self, reach: Reach) -> Self {
+        Change { reach, ..self }
+    }
+
     /// Commits against `after`, the metadata with its new schema and spec where those change.
-    async fn commit(
-        self,
+    pub(crate) async fn commit(
+        mut self,
         tables: &Tables,
         table: &Table,
         after: &TableMetadata,
@@ -158,23 +204,30 @@ impl Change {
             Some(snapshot) => tables.manifests(before, snapshot).await?,
             None => Arc::new([]),
         };
-        let spec = after.default_partition_spec();
+        if let Some(staged) = self.staged.as_ref().filter(|staged| !staged.is_empty()) {
+            self.additions.push(Addition {
+                schema: staged.schema.clone(),
+                spec: after.default_partition_spec().clone(),
+                files: staged.files.to_vec(),
+            });
+        }
         let (planned, changes) =
-            manifests::plan(tables, after, &old, self.removal, &self.staged, spec).await?;
+            manifests::plan(tables, after, &old, self.removal, self.additions).await?;
         let same_columns = after.current_schema_id() == before.current_schema_id()
             && after.default_partition_spec_id() == before.default_partition_spec_id();
         if changes.is_empty() && self.summary.is_empty() && same_columns {
             return Ok(table.clone());
         }
         let new = NewSnapshot::after(tables, before);
-        let summary = changes.summarise(table.totals(), self.appends, self.summary);
+        self.summary.extend(self.reach.to_value().map(|value| (REACH.to_owned(), value)));
+        let summary = changes.summarise(table.totals(), self.kind, self.summary);
         let made = new.make(planned).await?;
         let snapshot = new.snapshot(&made.manifest_list, summary, after.current_schema_id());
         let builder = builder
             .set_branch_snapshot(snapshot, MAIN_BRANCH)
             .map_err(|error| refused("committed", &error))?
             .remove_snapshots(&superfluous(before, tables.options().snapshots_listed_max));
-        let unwritten = Unwritten { files: made.files, staged: Some(self.staged) };
+        let unwritten = Unwritten { files: made.files, staged: self.staged };
         let totals = changes.totals(table.totals());
         let stored = store(tables, table, build(builder)?, totals, unwritten).await?;
         tables.remember_snapshot(made.manifest_list, made.listed, made.decoded);

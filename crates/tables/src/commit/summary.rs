@@ -14,6 +14,17 @@ pub(crate) struct Changes {
     partitions: HashSet<Struct>,
 }
 
+/// What a commit does to rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// It adds some.
+    Adds,
+    /// It adds, removes or changes some.
+    Changes,
+    /// It leaves all as they are, in other files.
+    Arranges,
+}
+
 impl Changes {
     pub(crate) fn add(&mut self, file: &DataFile) {
         count(&mut self.added, file);
@@ -49,7 +60,7 @@ impl Changes {
     pub(crate) fn summarise(
         &self,
         before: Totals,
-        appends: bool,
+        kind: Kind,
         extra: BTreeMap<String, String>,
     ) -> Summary {
         let totals = self.totals(before);
@@ -80,16 +91,15 @@ impl Changes {
         for (key, count) in totals {
             set(key, count.to_string());
         }
-        Summary { operation: self.operation(appends), additional_properties: properties }
+        Summary { operation: self.operation(kind), additional_properties: properties }
     }
 
-    fn operation(&self, appends: bool) -> Operation {
-        if appends {
-            Operation::Append
-        } else if self.added.files == 0 && self.removed.files > 0 {
-            Operation::Delete
-        } else {
-            Operation::Overwrite
+    fn operation(&self, kind: Kind) -> Operation {
+        match kind {
+            Kind::Adds => Operation::Append,
+            Kind::Arranges => Operation::Replace,
+            Kind::Changes if self.added.files == 0 && self.removed.files > 0 => Operation::Delete,
+            Kind::Changes => Operation::Overwrite,
         }
     }
 }

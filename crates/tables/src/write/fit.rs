@@ -16,6 +16,7 @@ use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{DataType, Field, FieldRef, Fields, SchemaRef};
 use arrow::error::ArrowError;
 
+use super::pieces::Pieces;
 use crate::error::near;
 use crate::types::{field_type_name, join, type_name};
 use crate::{Error, Result};
@@ -39,6 +40,11 @@ impl Fit {
     /// Whether this fits batches of that schema.
     pub(crate) fn takes(&self, input: &SchemaRef) -> bool {
         Arc::ptr_eq(&self.input, input) || self.input == *input
+    }
+
+    /// The batch cut into pieces that [`Fit::apply`] makes no more of than memory bears.
+    pub(crate) fn pieces<'a>(&self, batch: &'a RecordBatch) -> Pieces<'a> {
+        Pieces::new(batch, self.table.fields(), &self.positions)
     }
 
     /// The batch with the table's columns, in the table's order and types.

@@ -7,6 +7,7 @@
 mod file;
 mod fit;
 mod metrics;
+mod pieces;
 mod split;
 
 use std::collections::HashMap;
@@ -70,6 +71,7 @@ struct Writer<'a> {
     begun: usize,
     clock: u64,
     closed: Vec<(usize, DataFile)>,
+    memory_bytes_peak: u64,
     undo: Undo,
 }
 
@@ -94,6 +96,7 @@ impl<'a> Writer<'a> {
             begun: 0,
             clock: 0,
             closed: Vec::new(),
+            memory_bytes_peak: 0,
             undo: Undo::new(storage.clone()),
         })
     }
@@ -107,10 +110,14 @@ impl<'a> Writer<'a> {
                 Some(fit) if fit.takes(&batch.schema()) => fit,
                 other => other.insert(Fit::new(batch.schema(), table.schema())?),
             };
-            for part in splitter.split(fit.apply(&batch)?)? {
-                self.write_part(part.key, part.values, &part.rows).await?;
+            for piece in fit.pieces(&batch) {
+                let fitted = fit.apply(&piece)?;
+                let bytes = batch.get_array_memory_size() + fitted.get_array_memory_size();
+                for part in splitter.split(fitted)? {
+                    self.write_part(part.key, part.values, &part.rows).await?;
+                }
+                self.bound_memory(bytes).await?;
             }
-            self.bound_memory().await?;
         }
         let left: Vec<PartitionKey> = self.open.keys().cloned().collect();
         for key in left {
@@ -168,8 +175,11 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    /// Sends off the largest row groups while all together take too much memory.
-    async fn bound_memory(&mut self) -> Result<()> {
+    /// Sends off the largest row groups while all together take too much memory. `rows_bytes` are
+    /// those of the rows that came last.
+    async fn bound_memory(&mut self, rows_bytes: usize) -> Result<()> {
+        let open: usize = self.open.values().map(|open| open.file.memory()).sum();
+        self.memory_bytes_peak = self.memory_bytes_peak.max((open + rows_bytes) as u64);
         loop {
             let sizes = self.open.iter().map(|(key, open)| (open.file.memory(), key));
             let (total, largest) = sizes.fold((0, (0, None)), |(total, largest), (memory, key)| {
@@ -195,6 +205,7 @@ impl<'a> Writer<'a> {
         let locations = files.iter().map(|file| file.file_path().to_owned()).collect();
         Staged {
             files,
+            memory_bytes_peak: self.memory_bytes_peak,
             durable: Durable::begin(self.storage.clone(), locations),
             table: self.table,
             schema: self.schema,

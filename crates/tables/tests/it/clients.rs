@@ -216,7 +216,7 @@ async fn evolution_and_many_commits() {
     let staged = warehouse.tables.write(&future, stream_of(batch)).await.unwrap();
     table = warehouse.commit(&table, Operation::Replace { schema, partition, staged }).await;
     table =
-        warehouse.commit(&table, Operation::AddColumns(vec![field_of("extra", "double")])).await;
+        warehouse.commit(&table, Operation::add_columns(vec![field_of("extra", "double")])).await;
     let mut expected = vec![json!({"id": 1, "name": "n", "extra": null})];
     for id in 2..20 {
         table = warehouse.append(&table, json!([{"id": id, "name": "n", "extra": 0.5}])).await;

@@ -88,7 +88,7 @@ async fn rows_staged_for_an_earlier_state_can_be_appended_to_a_later_one() {
     let staged = warehouse.write(&base, json!([{"id": 1}])).await.unwrap();
     let moved = warehouse.append(&base, json!([{"id": 2}])).await;
     let added = vec![field_of("extra", "int")];
-    let moved = warehouse.commit(&moved, Operation::AddColumns(added)).await;
+    let moved = warehouse.commit(&moved, Operation::add_columns(added)).await;
     let rebased = warehouse.commit(&moved, Operation::Append(staged)).await;
     assert_eq!(warehouse.rows(&rebased).await, json!([{"id": 2}, {"id": 1}]));
 }
@@ -199,7 +199,7 @@ async fn a_clock_that_goes_back_stops_nothing() {
     let table = warehouse.create(&COLUMNS, &[]).await;
     let table = warehouse.append(&table, json!([{"id": 1}])).await;
     let added = vec![field_of("extra", "int")];
-    let table = warehouse.commit(&table, Operation::AddColumns(added)).await;
+    let table = warehouse.commit(&table, Operation::add_columns(added)).await;
     // Seventy-four years earlier, by the clock of another machine.
     let other = warehouse.reopened();
     let table = other.load(table.metadata_location()).await.unwrap();

@@ -25,7 +25,7 @@ async fn new_columns_are_null_in_old_rows() {
     let table = warehouse.create(&[("a", "int"), ("s", "struct<x: int>")], &[]).await;
     let old = warehouse.append(&table, json!([{"a": 1, "s": {"x": 1}}])).await;
     let added = vec![field_of("b", "string"), field_of("c", "list<int>")];
-    let table = warehouse.commit(&old, Operation::AddColumns(added)).await;
+    let table = warehouse.commit(&old, Operation::add_columns(added)).await;
     assert_eq!(ids(&table), [id("a", 1), id("s", 2), id("b", 4), id("c", 5)]);
     assert_eq!(table.snapshot_id(), old.snapshot_id(), "no row changed");
     let table = warehouse.append(&table, json!([{"a": 2, "b": "x", "c": [1]}])).await;
@@ -43,7 +43,7 @@ async fn columns_that_cannot_be_added_are_refused() {
     let warehouse = Warehouse::new();
     let table = warehouse.create(&[("a", "int"), ("at", "date")], &["day(at)"]).await;
     let check = async |name: &str, text: &str, message: &str, code: ErrorCode| {
-        let operation = Operation::AddColumns(vec![field_of(name, text)]);
+        let operation = Operation::add_columns(vec![field_of(name, text)]);
         let error = warehouse.tables.commit(&table, operation, BTreeMap::new()).await.unwrap_err();
         assert_eq!((error.to_string().as_str(), error.code()), (message, code));
     };

@@ -92,7 +92,7 @@ async fn a_column_added_later_is_unknown_in_older_files() {
     let table = warehouse.create(&[("a", "int")], &[]).await;
     let table = warehouse.append(&table, json!([{"a": 1}])).await;
     let added = vec![crate::fixture::field_of("b", "long")];
-    let table = warehouse.commit(&table, Operation::AddColumns(added)).await;
+    let table = warehouse.commit(&table, Operation::add_columns(added)).await;
     let table = warehouse.append(&table, json!([{"a": 2, "b": 8}])).await;
     let plan = plan_of(&warehouse, &table).await;
     same(plan.min("b"), Int64Array::from(vec![None, Some(8)]));

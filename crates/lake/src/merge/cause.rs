@@ -1,0 +1,99 @@
+//! Conflicts as they are told: what two changes cannot have together, with files and rows.
+
+use headwater_model::{ConflictCause, ConflictKind};
+use headwater_tables::{Cause, Clash};
+
+use crate::error::Result;
+use crate::sample::json_rows;
+
+/// How many files of a conflict are named.
+const FILES_NAMED: usize = 20;
+
+/// How many rows of a conflict are shown.
+const ROWS_SHOWN: usize = 10;
+
+/// A clash within a table.
+pub(super) fn of(clash: &Clash) -> Result<ConflictCause> {
+    let files = clash.files.iter().take(FILES_NAMED);
+    let mut rows = json_rows(&clash.rows)?;
+    rows.truncate(ROWS_SHOWN);
+    Ok(ConflictCause {
+        kind: kind(&clash.cause),
+        message: clash.cause.to_string(),
+        files: files.map(|file| file.location.clone()).collect(),
+        files_total: clash.files.len() as u64,
+        rows,
+        rows_total: clash.rows_total,
+    })
+}
+
+fn kind(cause: &Cause) -> ConflictKind {
+    match cause {
+        Cause::Identity => ConflictKind::Identity,
+        Cause::Column { .. } => ConflictKind::Column,
+        Cause::FieldId { .. } => ConflictKind::FieldId,
+        Cause::Nulls { .. } => ConflictKind::Nulls,
+        Cause::Shape { .. } => ConflictKind::Shape,
+        Cause::Partitioning => ConflictKind::Partitioning,
+        Cause::Order => ConflictKind::Order,
+        Cause::Identifier => ConflictKind::Identifier,
+        Cause::Property { .. } => ConflictKind::Property,
+        Cause::Replaced { .. } => ConflictKind::Replaced,
+        Cause::Rows => ConflictKind::Rows,
+        Cause::TooManyRows { .. } => ConflictKind::TooManyRows,
+        Cause::Incomparable { .. } => ConflictKind::Incomparable,
+    }
+}
+
+/// One side dropped the table that the other changed.
+pub(super) fn dropped(ours: bool) -> ConflictCause {
+    let message = if ours {
+        "the target dropped the table, and the source changed it"
+    } else {
+        "the source dropped the table, and the target changed it"
+    };
+    plain(ConflictKind::Dropped, message.to_owned())
+}
+
+/// Both sides made the table.
+pub(super) fn identity() -> ConflictCause {
+    plain(ConflictKind::Identity, "both made a table of that name".to_owned())
+}
+
+/// Crosswise merges settled the table differently.
+pub(super) fn bases() -> ConflictCause {
+    let message = "both took changes of each other before, and settled them differently";
+    plain(ConflictKind::Bases, message.to_owned())
+}
+
+/// The table is only merged whole.
+pub(super) fn checked() -> ConflictCause {
+    let message = "both changed the table, and what was checked is the source's rows alone";
+    plain(ConflictKind::Checked, message.to_owned())
+}
+
+/// Both sides imported the same files.
+pub(super) fn imports(files: &[String]) -> ConflictCause {
+    let first = files.first().map(String::as_str).unwrap_or_default();
+    let message = match files.len() {
+        1 => format!("both imported `{first}`, whose rows would be there twice"),
+        count => format!(
+            "both imported `{first}` and {} more, whose rows would be there twice",
+            count - 1
+        ),
+    };
+    let named = files.iter().take(FILES_NAMED).cloned().collect();
+    let files_total = files.len() as u64;
+    ConflictCause { files: named, files_total, ..plain(ConflictKind::Imports, message) }
+}
+
+fn plain(kind: ConflictKind, message: String) -> ConflictCause {
+    ConflictCause {
+        kind,
+        message,
+        files: Vec::new(),
+        files_total: 0,
+        rows: Vec::new(),
+        rows_total: None,
+    }
+}

@@ -1,0 +1,303 @@
+//! Merges one ref into a branch: table by table, and within a table by content.
+//!
+//! The catalog says which tables only one side changed, and which both did. Those are looked into: where
+//! the two changes can stand together, as two appends can, the table is merged, and where they cannot the
+//! conflict says which files and rows stand against each other. Nothing is locked: a target that moves on
+//! meanwhile is looked at again, and what was worked out for tables that stayed as they were is kept.
+
+mod cause;
+mod content;
+mod imports;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use headwater_catalog::{Contested, MergeCommit, MergePlan, TableChange};
+use headwater_model::{
+    CommitId, ConflictCause, ErrorCode, Fault, MergeChoice, MergeConflict, MergeOutcome,
+    MergeReport, MergeRequest, MergedHow, MergedTable, TableName,
+};
+use headwater_store::Batch;
+
+use self::content::{Content, Made, Scratch};
+use crate::error::Result;
+use crate::lake::Lake;
+
+/// How often a merge that others overtook is made again.
+const ATTEMPTS_MAX: usize = 50;
+
+/// Attempts after which other commits of this process wait until the merge is made.
+const ATTEMPTS_POLITE: usize = 2;
+
+/// What goes with a merge.
+#[derive(Debug, Clone, Default)]
+pub struct MergeOptions {
+    /// Who merges.
+    pub author: String,
+    /// Properties of the commit. Where there are any, one is made even if the target could simply move
+    /// forward.
+    pub properties: BTreeMap<String, String>,
+    /// What stands or falls with the commit.
+    pub with: Batch,
+    /// Tables that are only merged whole: where both sides changed one, it is a conflict.
+    pub whole: BTreeSet<TableName>,
+}
+
+/// What is to become of a contested table.
+#[derive(Debug)]
+enum Verdict {
+    Content(Box<Content>),
+    Conflict(Vec<ConflictCause>),
+}
+
+/// What was worked out for contested tables, which holds as long as they stay as they are.
+type Verdicts = BTreeMap<TableName, (Contested, Verdict)>;
+
+impl Lake {
+    /// Merges a ref into a branch. A conflict is an answer and no error: the report names every table
+    /// with both changes and what they cannot have together, and nothing was changed. A protected
+    /// branch takes merges.
+    pub async fn merge(
+        &self,
+        target: &str,
+        request: MergeRequest,
+        author: &str,
+    ) -> Result<MergeReport> {
+        let options = MergeOptions { author: author.to_owned(), ..MergeOptions::default() };
+        self.merge_with(target, request, options).await
+    }
+
+    /// As `merge`, with more that goes with it.
+    pub async fn merge_with(
+        &self,
+        target: &str,
+        request: MergeRequest,
+        options: MergeOptions,
+    ) -> Result<MergeReport> {
+        let mut merging = Merging::new(self, &request, options);
+        let result = Box::pin(merging.run(target)).await;
+        merging.scratch.discard(self).await;
+        result
+    }
+}
+
+/// A merge under way.
+struct Merging<'a> {
+    lake: &'a Lake,
+    request: &'a MergeRequest,
+    options: MergeOptions,
+    verdicts: Verdicts,
+    scratch: Scratch,
+}
+
+/// What is to become of all contested tables.
+#[derive(Default)]
+struct Settled {
+    changes: Vec<TableChange>,
+    merged: Vec<MergedTable>,
+    made: Vec<Made>,
+    objects: Vec<bytes::Bytes>,
+}
+
+impl<'a> Merging<'a> {
+    fn new(lake: &'a Lake, request: &'a MergeRequest, options: MergeOptions) -> Self {
+        let (verdicts, scratch) = (Verdicts::new(), Scratch::default());
+        Merging { lake, request, options, verdicts, scratch }
+    }
+
+    async fn run(&mut self, target: &str) -> Result<MergeReport> {
+        let lake = self.lake;
+        for attempt in 0..ATTEMPTS_MAX {
+            let locks: Vec<_> = match attempt {
+                ..ATTEMPTS_POLITE => Vec::new(),
+                _ => self.verdicts.keys().map(|table| lake.commit_lock(target, table)).collect(),
+            };
+            let mut turns = Vec::new();
+            for lock in &locks {
+                turns.push(lock.lock().await);
+            }
+            let impatient = attempt >= ATTEMPTS_POLITE;
+            let _turn = if impatient { Some(lake.catalog().turn(target).await) } else { None };
+            if let Some(report) = self.attempt(target).await? {
+                return Ok(report);
+            }
+        }
+        let attempts = ATTEMPTS_MAX;
+        Err(headwater_catalog::Error::Contended { name: target.to_owned(), attempts }.into())
+    }
+
+    /// Merges; none where the target moved meanwhile.
+    async fn attempt(&mut self, target: &str) -> Result<Option<MergeReport>> {
+        let catalog = self.lake.catalog();
+        let plan = catalog.plan_merge(target, &self.request.source, self.request.unchecked).await?;
+        if plan.is_up_to_date() {
+            return Ok(Some(plan.report(MergeOutcome::UpToDate, plan.head)));
+        }
+        self.look_into(&plan).await?;
+        let conflicts = self.conflicts(&plan).await?;
+        if !conflicts.is_empty() {
+            let report = plan.report(MergeOutcome::Conflict, plan.head);
+            return Ok(Some(MergeReport { conflicts, ..report }));
+        }
+        let forward = plan.is_forward() && self.options.properties.is_empty();
+        let outcome = if forward { MergeOutcome::FastForward } else { MergeOutcome::Merged };
+        if self.request.dry_run {
+            return Ok(Some(self.report(&plan, outcome, plan.head, &self.foreseen())));
+        }
+        let settled = self.settle(&plan).await?;
+        let message = self
+            .request
+            .message
+            .clone()
+            .unwrap_or_else(|| format!("Merge {} into {}", self.request.source, plan.target));
+        let commit = self.commit(message, &settled);
+        let applied = catalog.apply_merge(&plan, settled.changes.clone(), &commit).await;
+        match applied {
+            Ok(Some(head)) => Ok(Some(self.report(&plan, outcome, head, &settled.merged))),
+            Ok(None) => {
+                self.scratch.add(settled.made);
+                Ok(None)
+            }
+            Err(error) => {
+                if !is_doubtful(&error) {
+                    self.scratch.add(settled.made);
+                }
+                Err(error.into())
+            }
+        }
+    }
+
+    fn commit(&self, message: String, settled: &Settled) -> MergeCommit {
+        let mut with = self.options.with.clone();
+        with.objects.extend(settled.objects.iter().cloned());
+        MergeCommit {
+            author: self.options.author.clone(),
+            message,
+            properties: self.options.properties.clone(),
+            with,
+        }
+    }
+
+    /// Looks into the contested tables that are not as they were when they were looked into last.
+    async fn look_into(&mut self, plan: &MergePlan) -> Result<()> {
+        for contested in &plan.contested {
+            let known = self.verdicts.get(&contested.table);
+            if known.is_some_and(|(known, _)| known == contested) {
+                continue;
+            }
+            let verdict = self.verdict(contested).await?;
+            self.verdicts.insert(contested.table.clone(), (contested.clone(), verdict));
+        }
+        let contested = |table: &TableName| plan.contested.iter().any(|one| one.table == *table);
+        self.verdicts.retain(|table, _| contested(table));
+        Ok(())
+    }
+
+    async fn verdict(&mut self, contested: &Contested) -> Result<Verdict> {
+        if self.options.whole.contains(&contested.table) {
+            return Ok(Verdict::Conflict(vec![cause::checked()]));
+        }
+        self.lake.content(contested, &mut self.scratch).await
+    }
+
+    /// The conflicts about which nothing was chosen.
+    async fn conflicts(&self, plan: &MergePlan) -> Result<Vec<MergeConflict>> {
+        let mut conflicts = Vec::new();
+        for contested in &plan.contested {
+            let Some((_, Verdict::Conflict(causes))) = self.verdicts.get(&contested.table) else {
+                continue;
+            };
+            if self.request.choice(&contested.table) == MergeChoice::Fail {
+                let conflict = self.lake.catalog().conflict(plan, contested).await?;
+                conflicts.push(MergeConflict { causes: causes.clone(), ..conflict });
+            }
+        }
+        Ok(conflicts)
+    }
+
+    /// What is to become of the contested tables, without making it.
+    fn foreseen(&self) -> Vec<MergedTable> {
+        let tables = self.verdicts.iter().map(|(table, (_, verdict))| match verdict {
+            Verdict::Content(content) => content.report(table),
+            Verdict::Conflict(causes) => self.chosen(table, causes),
+        });
+        tables.collect()
+    }
+
+    fn chosen(&self, table: &TableName, causes: &[ConflictCause]) -> MergedTable {
+        let how = match self.request.choice(table) {
+            MergeChoice::Theirs => MergedHow::Theirs,
+            MergeChoice::Ours | MergeChoice::Fail => MergedHow::Ours,
+        };
+        MergedTable {
+            table: table.clone(),
+            how,
+            rows_added: 0,
+            rows_removed: 0,
+            files_added: 0,
+            files_removed: 0,
+            reshaped: false,
+            causes: causes.to_vec(),
+        }
+    }
+
+    /// Makes what the contested tables come to. After an error, nothing of it is left.
+    async fn settle(&mut self, plan: &MergePlan) -> Result<Settled> {
+        let mut settled =
+            Settled { changes: plan.taken.clone(), merged: self.foreseen(), ..Settled::default() };
+        for (table, (contested, verdict)) in &self.verdicts {
+            let to = match verdict {
+                Verdict::Content(content) => {
+                    match self.lake.make(content, &mut settled.objects).await {
+                        Ok(None) => continue,
+                        Ok(Some(made)) => {
+                            let entry = made.entry.clone();
+                            settled.made.push(made);
+                            Some(entry)
+                        }
+                        Err(error) => {
+                            self.scratch.add(settled.made);
+                            return Err(error);
+                        }
+                    }
+                }
+                Verdict::Conflict(_) if self.request.choice(table) == MergeChoice::Theirs => {
+                    contested.theirs.clone()
+                }
+                Verdict::Conflict(_) => continue,
+            };
+            let (table, from) = (table.clone(), contested.ours.clone());
+            settled.changes.push(TableChange { table, from, to });
+        }
+        settled.changes.sort_by(|a, b| a.table.cmp(&b.table));
+        Ok(settled)
+    }
+
+    fn report(
+        &self,
+        plan: &MergePlan,
+        outcome: MergeOutcome,
+        commit: CommitId,
+        merged: &[MergedTable],
+    ) -> MergeReport {
+        let mut tables: Vec<TableName> =
+            plan.taken.iter().map(|change| change.table.clone()).collect();
+        let changes = |merged: &&MergedTable| match merged.how {
+            MergedHow::Ours => false,
+            MergedHow::Theirs => true,
+            MergedHow::ByContent => self.verdicts.get(&merged.table).is_some_and(
+                |(_, verdict)| matches!(verdict, Verdict::Content(content) if content.changes()),
+            ),
+        };
+        tables.extend(merged.iter().filter(changes).map(|merged| merged.table.clone()));
+        tables.sort();
+        MergeReport { tables, merged: merged.to_vec(), ..plan.report(outcome, commit) }
+    }
+}
+
+/// Whether the commit may have been made although the answer is an error.
+fn is_doubtful(error: &headwater_catalog::Error) -> bool {
+    matches!(
+        error.code(),
+        ErrorCode::Storage | ErrorCode::Corrupt | ErrorCode::Unavailable | ErrorCode::Internal
+    )
+}

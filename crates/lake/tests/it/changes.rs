@@ -1,0 +1,238 @@
+//! Changes of a table as data, as a scenario or a generator says them, and their way into a lake.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::compute::concat_batches;
+use arrow::datatypes::{Field, Schema, SchemaRef};
+use futures::TryStreamExt;
+use headwater_lake::{Transaction, json_rows};
+use headwater_model::TableName;
+use headwater_tables::{DataFile, Rewrite, Table, parse_type};
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use crate::support::{Fixture, rows_of};
+
+/// The columns of a table, in order, with their types.
+pub type Columns = Vec<BTreeMap<String, String>>;
+
+/// Rows as lists, in the order of the table's columns, or as maps.
+pub type Rows = Vec<Value>;
+
+/// A table to begin with.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewTable {
+    pub columns: Columns,
+    #[serde(default)]
+    pub partition: Vec<String>,
+    #[serde(default)]
+    pub properties: BTreeMap<String, String>,
+    /// Each list is a file.
+    #[serde(default)]
+    pub files: Vec<Rows>,
+}
+
+/// One change, which is one commit.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Step {
+    Create(NewTable),
+    Append(Rows),
+    Overwrite(Rows),
+    OverwritePartitions(Rows),
+    /// Removes the rows whose columns have these values.
+    Delete(Map<String, Value>),
+    /// Changes such rows.
+    Update {
+        rows: Map<String, Value>,
+        set: Map<String, Value>,
+    },
+    AddColumns(Columns),
+    Set(BTreeMap<String, String>),
+    /// Puts all files of each partition into one.
+    Compact,
+    Replace(NewTable),
+    Drop,
+    /// Imports a file of this name and content.
+    Import {
+        file: String,
+        text: String,
+    },
+    /// Merges the other branch into this one.
+    Merge,
+}
+
+pub fn schema_of(columns: &Columns) -> SchemaRef {
+    let fields = columns.iter().flatten().map(|(name, text)| field_of(name, text));
+    Arc::new(Schema::new(fields.collect::<Vec<_>>()))
+}
+
+fn field_of(name: &str, text: &str) -> Field {
+    let nullable = !text.ends_with('!');
+    Field::new(name, parse_type(text.trim_end_matches('!')).unwrap(), nullable)
+}
+
+/// The rows as maps, without nulls.
+pub fn maps(schema: &Schema, rows: &[Value]) -> Vec<Value> {
+    let map = |row: &Value| {
+        let pairs: Map<String, Value> = match row {
+            Value::Array(values) => {
+                let names = schema.fields().iter().map(|field| field.name().clone());
+                names.zip(values.iter().cloned()).collect()
+            }
+            Value::Object(map) => map.clone(),
+            other => panic!("{other} is no row"),
+        };
+        Value::Object(pairs.into_iter().filter(|(_, value)| !value.is_null()).collect())
+    };
+    rows.iter().map(map).collect()
+}
+
+/// Rows to compare: in an order of their own.
+pub fn sorted(rows: Vec<Value>) -> Vec<String> {
+    let text = |row: Value| {
+        let columns: BTreeMap<String, Value> = serde_json::from_value(row).unwrap();
+        serde_json::to_string(&columns).unwrap()
+    };
+    let mut rows: Vec<String> = rows.into_iter().map(text).collect();
+    rows.sort();
+    rows
+}
+
+fn batch_of(schema: &SchemaRef, rows: &[Value]) -> RecordBatch {
+    let rows = maps(schema, rows);
+    let mut decoder = arrow::json::ReaderBuilder::new(schema.clone())
+        .with_batch_size(rows.len().max(1))
+        .build_decoder()
+        .unwrap();
+    decoder.serialize(&rows).unwrap();
+    decoder.flush().unwrap().unwrap_or_else(|| RecordBatch::new_empty(schema.clone()))
+}
+
+/// Whether a row's columns have these values; a list means any of them.
+fn is_among(row: &Value, wanted: &Map<String, Value>) -> bool {
+    wanted.iter().all(|(column, value)| match value {
+        Value::Array(values) => values.contains(&row[column]),
+        value => row[column] == *value,
+    })
+}
+
+/// Makes a step on a branch.
+pub async fn make(lake: &Fixture, branch: &str, other: &str, table: &TableName, step: &Step) {
+    match step {
+        Step::Import { file, text } => {
+            lake.file(file, text);
+            let mut request = lake.request(&table.to_string(), &[file]);
+            request.reference = Some(branch.parse().unwrap());
+            lake.import(&request).await.unwrap();
+            return;
+        }
+        Step::Merge => {
+            let request = headwater_model::MergeRequest::new(other.parse().unwrap());
+            let report = lake.lake.merge(branch, request, "eva").await.unwrap();
+            assert!(report.conflicts.is_empty(), "{report:?}");
+            return;
+        }
+        _ => {}
+    }
+    let mut change = lake.lake.transaction(branch, "eva").await.unwrap();
+    match step {
+        Step::Create(new) => {
+            let partition = new.partition.iter().map(|field| field.parse().unwrap()).collect();
+            let schema = schema_of(&new.columns);
+            let properties = new.properties.clone();
+            change.create(table, schema.clone(), partition, properties).await.unwrap();
+            for file in &new.files {
+                change.append(table, rows_of(batch_of(&schema, file))).await.unwrap();
+            }
+        }
+        Step::Replace(new) => {
+            let partition = new.partition.iter().map(|field| field.parse().unwrap()).collect();
+            let schema = schema_of(&new.columns);
+            let rows = rows_of(batch_of(&schema, &new.files.concat()));
+            change.replace(table, schema, partition, rows).await.unwrap();
+        }
+        Step::Append(rows) => {
+            let schema = change.table(table).await.unwrap().schema();
+            change.append(table, rows_of(batch_of(&schema, rows))).await.unwrap();
+        }
+        Step::Overwrite(rows) => {
+            let schema = change.table(table).await.unwrap().schema();
+            change.overwrite(table, rows_of(batch_of(&schema, rows))).await.unwrap();
+        }
+        Step::OverwritePartitions(rows) => {
+            let schema = change.table(table).await.unwrap().schema();
+            let rows = rows_of(batch_of(&schema, rows));
+            change.overwrite_partitions(table, rows).await.unwrap();
+        }
+        Step::Delete(wanted) => rewrite(lake, &mut change, table, wanted, None).await,
+        Step::Update { rows, set } => rewrite(lake, &mut change, table, rows, Some(set)).await,
+        Step::AddColumns(columns) => {
+            let fields = schema_of(columns).fields().iter().map(|f| f.as_ref().clone()).collect();
+            change.add_columns(table, fields).await.unwrap();
+        }
+        Step::Set(properties) => change.set_properties(table, properties.clone()).await.unwrap(),
+        Step::Compact => compact(lake, &mut change, table).await,
+        Step::Drop => change.drop(table, false).await.unwrap(),
+        Step::Import { .. } | Step::Merge => unreachable!("made above"),
+    }
+    change.commit("a step").await.unwrap();
+}
+
+async fn read(lake: &Fixture, table: &Table, files: &[Arc<DataFile>]) -> Vec<RecordBatch> {
+    let rows = lake.lake.tables().read(table, files, None, None).unwrap();
+    rows.try_collect().await.unwrap()
+}
+
+/// Writes every file anew that holds such rows, without them or with them changed.
+async fn rewrite(
+    lake: &Fixture,
+    change: &mut Transaction,
+    name: &TableName,
+    wanted: &Map<String, Value>,
+    set: Option<&Map<String, Value>>,
+) {
+    let table = change.table(name).await.unwrap();
+    let seen = lake.lake.tables().plan(&table, None).await.unwrap();
+    let (mut removed, mut written) = (Vec::new(), Vec::new());
+    for file in seen.files().iter() {
+        let rows = json_rows(&read(lake, &table, std::slice::from_ref(file)).await).unwrap();
+        if !rows.iter().any(|row| is_among(row, wanted)) {
+            continue;
+        }
+        removed.push(file.clone());
+        for mut row in rows {
+            if !is_among(&row, wanted) {
+                written.push(row);
+            } else if let Some(set) = set {
+                row.as_object_mut().unwrap().extend(set.clone());
+                written.push(row);
+            }
+        }
+    }
+    let rows = rows_of(batch_of(&table.schema(), &written));
+    let staged = change.write_rows(name, rows).await.unwrap();
+    let rewrite = Rewrite { seen, removed, staged, unseen: None };
+    change.rewrite(name, rewrite).await.unwrap();
+}
+
+async fn compact(lake: &Fixture, change: &mut Transaction, name: &TableName) {
+    let table = change.table(name).await.unwrap();
+    let plan = lake.lake.tables().plan(&table, None).await.unwrap();
+    let partitions: HashSet<&str> = plan.files().iter().map(|f| f.partition.as_str()).collect();
+    let mut removed = Vec::new();
+    let mut batches = Vec::new();
+    for partition in partitions {
+        let files = plan.files().iter().filter(|file| file.partition == partition);
+        let files: Vec<_> = files.cloned().collect();
+        if files.len() > 1 {
+            batches.extend(read(lake, &table, &files).await);
+            removed.extend(files);
+        }
+    }
+    let rows = concat_batches(&table.schema(), &batches).unwrap();
+    change.compact(name, removed, rows_of(rows)).await.unwrap();
+}

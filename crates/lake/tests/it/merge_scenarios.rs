@@ -1,0 +1,306 @@
+//! Merges as data: `tests/merge/*.yaml` say what a table is, what two branches make of it, and what
+//! merging them comes to.
+//!
+//! Every scenario is merged in both directions, dry first; what a conflict must leave as it was, and what
+//! a merge must bring about however often it is repeated, is checked for each.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use headwater_model::{
+    CreateRef, MergeChoice, MergeOutcome, MergeReport, MergeRequest, MergedHow, RefSpec, TableName,
+};
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::changes::{NewTable, Rows, Step, make, maps, sorted};
+use crate::support::{Fixture, name};
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Scenario {
+    name: String,
+    #[serde(default)]
+    table: Option<NewTable>,
+    /// Further steps before the branches part.
+    #[serde(default)]
+    base: Vec<Step>,
+    ours: Vec<Step>,
+    theirs: Vec<Step>,
+    #[serde(default)]
+    merged: Option<Expected>,
+    #[serde(default)]
+    conflict: Vec<Conflict>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Expected {
+    #[serde(default)]
+    rows: Option<Rows>,
+    /// Columns as `name type`, in the order that a merge into `ours` gives.
+    #[serde(default)]
+    columns: Option<Vec<String>>,
+    #[serde(default)]
+    properties: Option<BTreeMap<String, String>>,
+    #[serde(default)]
+    partition: Option<Vec<String>>,
+    /// Data files of the merged table.
+    #[serde(default)]
+    files: Option<u64>,
+    /// Whether there is no table any more.
+    #[serde(default)]
+    dropped: bool,
+    /// The number of rows of the target that the report says came and went, merging into `ours`.
+    #[serde(default)]
+    counted: Option<[u64; 2]>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Conflict {
+    kind: String,
+    /// Text in the message.
+    #[serde(default)]
+    says: Option<String>,
+    #[serde(default)]
+    rows: Option<Rows>,
+    #[serde(default)]
+    files: Option<u64>,
+}
+
+/// Which branch is merged into which.
+#[derive(Clone, Copy)]
+struct Direction {
+    target: &'static str,
+    source: &'static str,
+}
+
+const DIRECTIONS: [Direction; 2] =
+    [Direction { target: "main", source: "dev" }, Direction { target: "dev", source: "main" }];
+
+fn scenarios(file: &str) -> Vec<Scenario> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/merge");
+    let text = std::fs::read_to_string(folder.join(file)).unwrap();
+    let values: Vec<Value> = serde_yaml_ng::from_str(&text).unwrap();
+    let read = |value: Value| {
+        let name = value["name"].clone();
+        serde_json::from_value(value).unwrap_or_else(|error| panic!("{file}: {name}: {error}"))
+    };
+    values.into_iter().map(read).collect()
+}
+
+async fn play(file: &str) {
+    let scenarios = scenarios(file);
+    assert!(!scenarios.is_empty());
+    for scenario in scenarios.into_iter().map(Arc::new) {
+        for direction in DIRECTIONS {
+            let played = scenario.clone();
+            let playing = tokio::spawn(async move { play_one(&played, direction).await });
+            if playing.await.is_err() {
+                let Direction { target, source } = direction;
+                panic!("{file}: {}: {source} into {target}", scenario.name);
+            }
+        }
+    }
+}
+
+async fn play_one(scenario: &Scenario, direction: Direction) {
+    let lake = Fixture::new().await;
+    let table = name("t");
+    if let Some(new) = &scenario.table {
+        make(&lake, "main", "dev", &table, &Step::Create(new.clone())).await;
+    }
+    for step in &scenario.base {
+        make(&lake, "main", "dev", &table, step).await;
+    }
+    let request = CreateRef { name: "dev".into(), from: None, if_not_exists: false };
+    lake.lake.catalog().create_branch(request).await.unwrap();
+    for (branch, other, steps) in
+        [("main", "dev", &scenario.ours), ("dev", "main", &scenario.theirs)]
+    {
+        for step in steps {
+            make(&lake, branch, other, &table, step).await;
+        }
+    }
+    let before = state(&lake, direction.target).await;
+    let files = (lake.metadata_files(), lake.data_files());
+    let foreseen = merge(&lake, direction, true).await;
+    assert_eq!(state(&lake, direction.target).await, before, "a dry run changes nothing");
+    assert_eq!((lake.metadata_files(), lake.data_files()), files, "a dry run writes nothing");
+    let report = merge(&lake, direction, false).await;
+    assert_eq!(
+        (foreseen.outcome, &foreseen.tables, &foreseen.merged, &foreseen.conflicts),
+        (report.outcome, &report.tables, &report.merged, &report.conflicts),
+        "a dry run foresees what comes"
+    );
+    if let Some(expected) = &scenario.merged {
+        return check_merged(&lake, &table, expected, direction, &report).await;
+    }
+    check_conflict(&lake, &table, &scenario.conflict, &report).await;
+    assert_eq!(state(&lake, direction.target).await, before, "nothing changed");
+    assert_eq!((lake.metadata_files(), lake.data_files()), files, "nothing is left");
+    check_choices(&lake, &table, direction).await;
+}
+
+async fn merge(lake: &Fixture, direction: Direction, dry_run: bool) -> MergeReport {
+    let source = direction.source.parse().unwrap();
+    let request = MergeRequest { dry_run, ..MergeRequest::new(source) };
+    lake.lake.merge(direction.target, request, "eva").await.unwrap()
+}
+
+async fn state(lake: &Fixture, branch: &str) -> Value {
+    let head = lake.lake.catalog().branch(branch).await.unwrap().commit;
+    serde_json::json!([head.to_string(), rows(lake, branch).await])
+}
+
+/// The rows of the table on a branch; none where it is not there.
+async fn rows(lake: &Fixture, branch: &str) -> Option<Vec<String>> {
+    let view = lake.lake.view(&branch.parse().unwrap()).await.unwrap();
+    let (_, table) = view.find("public", "t").await.unwrap()?;
+    let rows = lake.rows_at(branch, "t").await;
+    Some(sorted(maps(&table.schema(), &rows)))
+}
+
+async fn check_merged(
+    lake: &Fixture,
+    table: &TableName,
+    expected: &Expected,
+    direction: Direction,
+    report: &MergeReport,
+) {
+    assert_eq!(report.conflicts, [], "a merge");
+    let Direction { target, source } = direction;
+    let into_ours = target == "main";
+    if expected.dropped {
+        assert_eq!(rows(lake, target).await, None);
+        return;
+    }
+    let described = lake.lake.describe(&RefSpec::Name(target.to_owned()), table).await.unwrap();
+    if let Some(wanted) = &expected.columns {
+        let mut found: Vec<String> = described
+            .columns
+            .iter()
+            .map(|column| format!("{} {}", column.name, column.data_type))
+            .collect();
+        let mut wanted = wanted.clone();
+        if !into_ours {
+            found.sort();
+            wanted.sort();
+        }
+        assert_eq!(found, wanted);
+    }
+    if let Some(wanted) = &expected.properties {
+        assert_eq!(&described.properties, wanted);
+    }
+    if let Some(wanted) = &expected.partition {
+        let found: Vec<String> = described.partition.iter().map(ToString::to_string).collect();
+        assert_eq!(&found, wanted);
+    }
+    if let Some(wanted) = expected.files {
+        assert_eq!(described.files, wanted, "data files");
+    }
+    if let (Some([added, removed]), true) = (expected.counted, into_ours) {
+        let merged = &report.merged[0];
+        assert_eq!((merged.rows_added, merged.rows_removed), (added, removed), "{merged:?}");
+    }
+    let view = lake.lake.view(&target.parse().unwrap()).await.unwrap();
+    let schema = view.table(table).await.unwrap().schema();
+    if let Some(wanted) = &expected.rows {
+        let wanted = sorted(maps(&schema, wanted));
+        assert_eq!(rows(lake, target).await.unwrap(), wanted);
+        assert_eq!(described.rows, wanted.len() as u64, "the count says what is there");
+    }
+    let again = merge(lake, direction, false).await;
+    assert_eq!(again.outcome, MergeOutcome::UpToDate);
+    let back = Direction { target: source, source: target };
+    let back = merge(lake, back, false).await;
+    assert_eq!(back.conflicts, [], "and back");
+    assert_eq!(rows(lake, source).await, rows(lake, target).await);
+}
+
+async fn check_conflict(
+    lake: &Fixture,
+    table: &TableName,
+    expected: &[Conflict],
+    report: &MergeReport,
+) {
+    assert_eq!(report.outcome, MergeOutcome::Conflict, "{report:?}");
+    assert_eq!(report.conflicts.len(), 1);
+    let conflict = &report.conflicts[0];
+    assert_eq!(&conflict.table, table);
+    assert!(conflict.target.is_some() && conflict.source.is_some(), "both commits are named");
+    let kinds: Vec<String> = conflict
+        .causes
+        .iter()
+        .map(|cause| serde_json::to_value(cause.kind).unwrap().as_str().unwrap().to_owned())
+        .collect();
+    let wanted: Vec<&str> = expected.iter().map(|one| one.kind.as_str()).collect();
+    assert_eq!(kinds, wanted, "{:?}", conflict.causes);
+    for (cause, expected) in conflict.causes.iter().zip(expected) {
+        if let Some(text) = &expected.says {
+            assert!(cause.message.contains(text), "{text} is not in {}", cause.message);
+        }
+        if let Some(files) = expected.files {
+            assert_eq!(cause.files_total, files, "{:?}", cause.files);
+        }
+        if let Some(rows) = &expected.rows {
+            let view = lake.lake.view(&RefSpec::main()).await.unwrap();
+            let schema = view.table(table).await.unwrap().schema();
+            let found = sorted(maps(&schema, &cause.rows));
+            assert_eq!(found, sorted(maps(&schema, rows)));
+        }
+    }
+}
+
+/// Whoever chooses a side gets its table whole.
+async fn check_choices(lake: &Fixture, table: &TableName, direction: Direction) {
+    let Direction { target, source } = direction;
+    for (choice, how, from) in [
+        (MergeChoice::Ours, MergedHow::Ours, target),
+        (MergeChoice::Theirs, MergedHow::Theirs, source),
+    ] {
+        let branch = format!("{target}-{from}");
+        let request = CreateRef {
+            name: branch.clone(),
+            from: Some(target.parse().unwrap()),
+            if_not_exists: false,
+        };
+        lake.lake.catalog().create_branch(request).await.unwrap();
+        let expected = rows(lake, from).await;
+        let choices = [(table.clone(), choice)].into();
+        let request = MergeRequest { choices, ..MergeRequest::new(source.parse().unwrap()) };
+        let report = lake.lake.merge(&branch, request, "eva").await.unwrap();
+        assert_eq!(report.outcome, MergeOutcome::Merged);
+        assert_eq!(report.merged.len(), 1);
+        assert_eq!(report.merged[0].how, how);
+        assert!(!report.merged[0].causes.is_empty());
+        assert_eq!(rows(lake, &branch).await, expected, "{how:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rows_that_are_added() {
+    play("append.yaml").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rows_that_are_changed() {
+    play("changes.yaml").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rows_that_are_replaced() {
+    play("replace.yaml").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn columns_and_properties() {
+    play("shape.yaml").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn files_arranged_otherwise() {
+    play("compact.yaml").await;
+}

@@ -1,0 +1,244 @@
+//! Data files merged three ways: which come, which go, and which both sides changed.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
+
+use super::clash::{Cause, Clash, Side};
+use super::history::{History, Reach};
+use crate::DataFile;
+
+type File = Arc<DataFile>;
+
+/// The data files of the three states.
+pub(super) struct Files<'a> {
+    pub base: &'a [File],
+    pub ours: &'a [File],
+    pub theirs: &'a [File],
+}
+
+impl<'a> Files<'a> {
+    /// The files of a side that the base does not have.
+    pub fn added(&self, side: &'a [File]) -> Vec<&'a File> {
+        let known = locations(self.base);
+        side.iter().filter(|file| !known.contains(file.location.as_str())).collect()
+    }
+}
+
+/// What becomes of data files.
+#[derive(Debug, Default)]
+pub(super) struct FilePlan {
+    /// Theirs, which we take as they are.
+    pub taken: Vec<File>,
+    /// Ours, which go.
+    pub dropped: Vec<File>,
+    /// Those that both sides changed, whose rows tell what becomes of them.
+    pub groups: Vec<Group>,
+}
+
+/// Files of one partition that hold rows which both sides may have changed. Rows that are in no file of
+/// any of the three lists were changed by nobody.
+#[derive(Debug, Default)]
+pub(super) struct Group {
+    pub base: Vec<File>,
+    pub ours: Vec<File>,
+    pub theirs: Vec<File>,
+    /// Whether rows may have moved from it to other partitions.
+    pub leaks: bool,
+}
+
+/// What a side did to files since the base.
+struct Change<'a> {
+    side: Side,
+    added: Vec<&'a File>,
+    removed: Vec<&'a File>,
+    history: History,
+}
+
+impl<'a> Change<'a> {
+    fn new(side: Side, base: &'a [File], files: &'a [File], history: History) -> Self {
+        let (known, here) = (locations(base), locations(files));
+        let not_in = |set: &HashSet<&str>, file: &File| !set.contains(file.location.as_str());
+        let added = files.iter().filter(|file| not_in(&known, file)).collect();
+        let removed: Vec<&File> = base.iter().filter(|file| not_in(&here, file)).collect();
+        let mut history = history;
+        if !history.complete && !base.is_empty() && removed.len() == base.len() {
+            history.reach = Reach::All;
+        }
+        Change { side, added, removed, history }
+    }
+
+    /// Whether the file holds rows that were not there before, and no other.
+    fn appended(&self, file: &File) -> bool {
+        file.entry.snapshot_id.is_some_and(|id| self.history.appends.contains(&id))
+    }
+
+    /// The files whose rows are not just arranged otherwise.
+    fn changed(&self) -> Vec<&'a File> {
+        let added = self.added.iter().filter(|file| !self.history.tidies || self.appended(file));
+        let removed = self.removed.iter().filter(|_| !self.history.tidies);
+        added.chain(removed).copied().collect()
+    }
+
+    /// The partitions that its changes were meant for as a whole.
+    fn partitions(&self) -> BTreeSet<String> {
+        match &self.history.reach {
+            Reach::Partitions(partitions) => partitions.clone(),
+            Reach::ChangedPartitions => {
+                let files = self.added.iter().chain(&self.removed);
+                files.map(|file| file.partition.clone()).collect()
+            }
+            Reach::Rows | Reach::All => BTreeSet::new(),
+        }
+    }
+
+    /// The clash with what the other side did, where this side's changes were meant for more rows than
+    /// those that it changed.
+    fn outreach(&self, other: &Change<'_>) -> Option<Clash> {
+        let mut files: Vec<File> = other.changed().into_iter().cloned().collect();
+        let replaced = self.partitions();
+        let partitions = match self.history.reach {
+            Reach::Rows => return None,
+            Reach::All => None,
+            Reach::Partitions(_) | Reach::ChangedPartitions => {
+                files.retain(|file| replaced.contains(&file.partition));
+                let both: BTreeSet<&String> = files.iter().map(|file| &file.partition).collect();
+                Some(both.into_iter().cloned().collect())
+            }
+        };
+        if files.is_empty() {
+            return None;
+        }
+        Some(Clash::about(Cause::Replaced { side: self.side, partitions }, files))
+    }
+}
+
+impl FilePlan {
+    /// Merges the files, or says what clashes.
+    pub fn merge(files: &Files<'_>, [ours, theirs]: [History; 2]) -> Result<FilePlan, Box<Clash>> {
+        let ours = Change::new(Side::Ours, files.base, files.ours, ours);
+        let theirs = Change::new(Side::Theirs, files.base, files.theirs, theirs);
+        if let Some(clash) = ours.outreach(&theirs).or_else(|| theirs.outreach(&ours)) {
+            return Err(Box::new(clash));
+        }
+        let mut groups = group(files.base, &ours, &theirs);
+        let mut plan = FilePlan::default();
+        let here = locations(files.ours);
+        let grouped: HashSet<String> = groups
+            .values()
+            .flat_map(|group| group.base.iter().chain(&group.ours).chain(&group.theirs))
+            .map(|file| file.location.clone())
+            .collect();
+        let free = |file: &&&File| !grouped.contains(&file.location);
+        let is_here = |file: &&File| here.contains(file.location.as_str());
+        plan.taken = owned(theirs.added.iter().filter(free).filter(|file| !is_here(file)));
+        plan.dropped = owned(theirs.removed.iter().filter(free).filter(|file| is_here(file)));
+        for group in std::mem::take(&mut groups).into_values() {
+            match group.arranged(&ours, &theirs) {
+                Some(Side::Ours) => plan.take_theirs(&group),
+                Some(Side::Theirs) => {}
+                None => plan.groups.push(group),
+            }
+        }
+        Ok(plan)
+    }
+
+    /// Takes their files of a group in place of ours.
+    pub fn take_theirs(&mut self, group: &Group) {
+        let (ours, theirs) = (locations(&group.ours), locations(&group.theirs));
+        let lacks = |set: &HashSet<&str>, file: &&File| !set.contains(file.location.as_str());
+        self.taken.extend(group.theirs.iter().filter(|file| lacks(&ours, file)).cloned());
+        self.dropped.extend(group.ours.iter().filter(|file| lacks(&theirs, file)).cloned());
+    }
+}
+
+impl Group {
+    /// The side that only arranged the group's rows otherwise, where one did.
+    fn arranged(&self, ours: &Change<'_>, theirs: &Change<'_>) -> Option<Side> {
+        let rows = |files: &[File]| files.iter().map(|file| file.rows).sum::<u64>();
+        // Rows that were added before they were arranged would show in the count.
+        let tidies = |change: &Change<'_>, files: &[File]| {
+            change.history.tidies && rows(files) == rows(&self.base)
+        };
+        if tidies(theirs, &self.theirs) {
+            return Some(Side::Theirs);
+        }
+        tidies(ours, &self.ours).then_some(Side::Ours)
+    }
+}
+
+/// The files that both sides changed, by partition, with those that came in their place.
+fn group(base: &[File], ours: &Change<'_>, theirs: &Change<'_>) -> BTreeMap<(i32, String), Group> {
+    let removed: HashMap<&str, &File> =
+        ours.removed.iter().map(|file| (file.location.as_str(), *file)).collect();
+    let contested: Vec<&File> = theirs
+        .removed
+        .iter()
+        .filter(|file| removed.contains_key(file.location.as_str()))
+        .copied()
+        .collect();
+    if contested.is_empty() {
+        return BTreeMap::new();
+    }
+    let replacing = |change: &Change<'_>| -> Vec<File> {
+        owned(change.added.iter().filter(|file| !change.appended(file)))
+    };
+    let (our_new, their_new) = (replacing(ours), replacing(theirs));
+    // Where rows may have moved between partitions of different kinds, they are looked at together.
+    let specs: HashSet<i32> = base.iter().chain(&our_new).chain(&their_new).map(spec_of).collect();
+    let key = |file: &File| match specs.len() {
+        1 => (spec_of(file), file.partition.clone()),
+        _ => (0, String::new()),
+    };
+    let mut groups: BTreeMap<(i32, String), Group> =
+        contested.iter().map(|file| (key(file), Group::default())).collect();
+    let (gone_here, gone_there) = (locations_of(&ours.removed), locations_of(&theirs.removed));
+    for file in base {
+        let Some(group) = groups.get_mut(&key(file)) else { continue };
+        let here = !gone_here.contains(file.location.as_str());
+        let there = !gone_there.contains(file.location.as_str());
+        if here && there {
+            continue;
+        }
+        group.base.push(file.clone());
+        if here {
+            group.ours.push(file.clone());
+        }
+        if there {
+            group.theirs.push(file.clone());
+        }
+    }
+    let all = our_new.len() + their_new.len();
+    for file in our_new {
+        if let Some(group) = groups.get_mut(&key(&file)) {
+            group.ours.push(file);
+        }
+    }
+    for file in their_new {
+        if let Some(group) = groups.get_mut(&key(&file)) {
+            group.theirs.push(file);
+        }
+    }
+    let old = locations(base);
+    for group in groups.values_mut() {
+        let files = group.ours.iter().chain(&group.theirs);
+        let new = files.filter(|file| !old.contains(file.location.as_str())).count();
+        group.leaks = new < all;
+    }
+    groups
+}
+
+fn spec_of(file: &File) -> i32 {
+    file.spec_id
+}
+
+fn locations(files: &[File]) -> HashSet<&str> {
+    files.iter().map(|file| file.location.as_str()).collect()
+}
+
+fn locations_of<'a>(files: &[&'a File]) -> HashSet<&'a str> {
+    files.iter().map(|file| file.location.as_str()).collect()
+}
+
+fn owned<'a, 'b: 'a>(files: impl Iterator<Item = &'a &'b File>) -> Vec<File> {
+    files.map(|file| File::clone(file)).collect()
+}

@@ -1,0 +1,446 @@
+//! Merging two states of a table by what is in it, from the state that both come from.
+//!
+//! The shape of the table, its files and, where both sides changed the same files, its rows are merged
+//! three ways, each by itself. [`Tables::merge`] works out what that comes to and writes nothing;
+//! [`Tables::apply_merge`] makes it the next state of our side. What both sides cannot have together is
+//! a [`Clash`], which names the files and rows.
+
+mod clash;
+mod columns;
+mod files;
+pub(crate) mod history;
+mod rows;
+mod shape;
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use iceberg::spec::TableMetadata;
+
+pub use self::clash::{Cause, Clash, Side};
+use self::files::{FilePlan, Files};
+use self::history::{History, MERGED, Reach};
+use self::rows::{MergedGroup, Reading, Settled};
+use self::shape::{Shape, Three};
+use crate::commit::manifests::{Addition, Removal};
+use crate::commit::{self, Change, Kind, stamp};
+use crate::{DataFile, Error, Result, Staged, Table, Tables};
+
+/// What merging two states of a table comes to.
+#[derive(Debug)]
+pub enum Merged {
+    /// What our side has.
+    Ours,
+    /// Something new, which [`Tables::apply_merge`] makes.
+    Both(Box<TableMerge>),
+    /// Nothing: both sides changed what they cannot have together.
+    Clashes(Vec<Clash>),
+}
+
+/// A merge of two states of a table that is worked out and not made.
+#[derive(Debug)]
+pub struct TableMerge {
+    ours: Table,
+    theirs: Table,
+    /// The merged table without its rows, to read and write rows for.
+    shaped: Table,
+    shape: Shape,
+    taken: Vec<Arc<DataFile>>,
+    dropped: Vec<Arc<DataFile>>,
+    rewrites: Vec<Rewrite>,
+    reach: Reach,
+    kind: Kind,
+    rows: MergedRows,
+}
+
+/// What a merge does to our side, counted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct MergedRows {
+    /// Rows in files that come, or that are written because both sides changed their files.
+    pub rows_added: u64,
+    /// Rows that go.
+    pub rows_removed: u64,
+    /// Data files taken from the other side.
+    pub files_added: u64,
+    /// Our data files that go.
+    pub files_removed: u64,
+}
+
+/// Rows that are to be written.
+#[derive(Debug)]
+enum Rewrite {
+    /// What the rows of a group come to.
+    Group(MergedGroup),
+    /// All rows of some files of a side, whose columns have other ids in the merged table.
+    Renumbered(Side, Vec<Arc<DataFile>>),
+}
+
+/// A merge that was made.
+#[derive(Debug)]
+pub struct MadeMerge {
+    /// The new state of our side.
+    pub table: Table,
+    /// The data files that were written for it.
+    pub staged: Vec<Staged>,
+}
+
+impl TableMerge {
+    /// What it does to our side.
+    pub fn rows(&self) -> MergedRows {
+        self.rows
+    }
+
+    /// Whether rows are only added.
+    pub fn only_adds(&self) -> bool {
+        self.kind == Kind::Adds
+    }
+
+    /// Whether it changes columns, partitioning, order or properties of our side.
+    pub fn reshapes(&self) -> bool {
+        !self.shape.is_ours()
+    }
+}
+
+impl Tables {
+    /// Works out what merging two states of a table comes to that come from `base`. Reads metadata, and
+    /// rows of files that both sides changed. Writes nothing.
+    pub async fn merge(&self, base: &Table, ours: &Table, theirs: &Table) -> Result<Merged> {
+        let three =
+            Three { base: base.metadata(), ours: ours.metadata(), theirs: theirs.metadata() };
+        if three.ours.uuid() != three.theirs.uuid() || three.base.uuid() != three.ours.uuid() {
+            return Ok(Merged::Clashes(vec![Clash::new(Cause::Identity)]));
+        }
+        let histories = [three.ours, three.theirs].map(|side| History::since(three.base, side));
+        if let Some(clash) = remade(three, &histories) {
+            return Ok(Merged::Clashes(vec![clash]));
+        }
+        let mut clashes = Vec::new();
+        let shape = Shape::merge(three, &mut clashes)?;
+        let plans = (
+            self.plan(base, None).await?,
+            self.plan(ours, None).await?,
+            self.plan(theirs, None).await?,
+        );
+        let files = Files { base: plans.0.files(), ours: plans.1.files(), theirs: plans.2.files() };
+        let reach = histories[1].reach.clone();
+        let arranges = histories[1].tidies;
+        let plan = match FilePlan::merge(&files, histories) {
+            Ok(plan) => plan,
+            Err(clash) => {
+                clashes.push(*clash);
+                return Ok(Merged::Clashes(clashes));
+            }
+        };
+        let (Some(shape), true) = (shape, clashes.is_empty()) else {
+            return Ok(Merged::Clashes(clashes));
+        };
+        let shaped = match shaped(ours, &shape) {
+            Ok(shaped) => shaped,
+            Err(clash) => return Ok(Merged::Clashes(vec![*clash])),
+        };
+        clashes.extend(check_nulls(&shape, &files));
+        let merge = TableMerge {
+            ours: ours.clone(),
+            theirs: theirs.clone(),
+            shaped,
+            shape,
+            taken: Vec::new(),
+            dropped: Vec::new(),
+            rewrites: Vec::new(),
+            reach,
+            kind: Kind::Changes,
+            rows: MergedRows::default(),
+        };
+        self.settle(merge, plan, &files, arranges, clashes).await
+    }
+
+    async fn settle(
+        &self,
+        mut merge: TableMerge,
+        mut plan: FilePlan,
+        files: &Files<'_>,
+        arranges: bool,
+        mut clashes: Vec<Clash>,
+    ) -> Result<Merged> {
+        let reading = self.reading(&merge.shaped);
+        for group in std::mem::take(&mut plan.groups) {
+            if !merge.shape.renumbered(Side::Ours).is_empty()
+                || !merge.shape.renumbered(Side::Theirs).is_empty()
+            {
+                let reason = "both added columns under different ids".to_owned();
+                clashes.push(Clash::about(Cause::Incomparable { reason }, group.base));
+                continue;
+            }
+            match reading.settle(&group).await? {
+                Settled::Ours => {}
+                Settled::Theirs => plan.take_theirs(&group),
+                Settled::Rows(merged) => {
+                    merge.rows.rows_added += merged.rows_added;
+                    merge.rows.rows_removed += merged.rows_removed;
+                    merge.regroup(merged, &group.ours);
+                }
+                Settled::Clash(clash) => clashes.push(clash),
+            }
+        }
+        if !clashes.is_empty() {
+            return Ok(Merged::Clashes(clashes));
+        }
+        merge.take(plan, files);
+        merge.kind = merge.kind(arranges);
+        let same = merge.taken.is_empty() && merge.dropped.is_empty() && merge.rewrites.is_empty();
+        if same && merge.shape.is_ours() {
+            return Ok(Merged::Ours);
+        }
+        Ok(Merged::Both(Box::new(merge)))
+    }
+
+    fn reading(&self, shaped: &Table) -> Reading<'_> {
+        Reading {
+            store: self.object_store(),
+            schema: shaped.schema(),
+            rows_max: self.options().merge_rows_max,
+        }
+    }
+
+    /// Makes a merge the next state of our side; `summary` goes into its snapshot's summary. Where it
+    /// fails, what it wrote is removed.
+    pub async fn apply_merge(
+        &self,
+        merge: &TableMerge,
+        summary: BTreeMap<String, String>,
+    ) -> Result<MadeMerge> {
+        let mut staged = Vec::new();
+        for rewrite in &merge.rewrites {
+            match self.rewrite(merge, rewrite).await {
+                Ok(written) => staged.push(written),
+                Err(error) => {
+                    self.discard_all(staged).await?;
+                    return Err(error);
+                }
+            }
+        }
+        match self.commit_merge(merge, &staged, summary).await {
+            Ok(table) => Ok(MadeMerge { table, staged }),
+            Err(error) => {
+                self.discard_all(staged).await?;
+                Err(error)
+            }
+        }
+    }
+
+    async fn discard_all(&self, staged: Vec<Staged>) -> Result<()> {
+        for files in staged {
+            self.discard(files).await?;
+        }
+        Ok(())
+    }
+
+    async fn rewrite(&self, merge: &TableMerge, rewrite: &Rewrite) -> Result<Staged> {
+        let rows = match rewrite {
+            Rewrite::Group(group) => self.reading(&merge.shaped).rows_of(group)?,
+            Rewrite::Renumbered(side, files) => {
+                let table = match side {
+                    Side::Ours => &merge.ours,
+                    Side::Theirs => &merge.theirs,
+                };
+                let shared = merge.shared_columns(table);
+                self.read(table, files, Some(&shared), None)?
+            }
+        };
+        self.write(&merge.shaped, rows).await
+    }
+
+    async fn commit_merge(
+        &self,
+        merge: &TableMerge,
+        staged: &[Staged],
+        mut summary: BTreeMap<String, String>,
+    ) -> Result<Table> {
+        let shape = |builder| {
+            merge.shape.apply(builder).map_err(|error| commit::evolve::refused("merged", &error))
+        };
+        if merge.taken.is_empty() && merge.dropped.is_empty() && staged.is_empty() {
+            return commit::store_metadata(self, &merge.ours, shape).await;
+        }
+        if let Some(id) = merge.theirs.snapshot_id() {
+            summary.insert(MERGED.to_owned(), id.to_string());
+        }
+        let (builder, after) = merge.builder()?;
+        let change = Change {
+            removal: Removal::files(&merge.dropped),
+            staged: Staged::all(staged),
+            additions: merge.additions(&after)?,
+            kind: merge.kind,
+            reach: merge.reach.clone(),
+            summary,
+        };
+        change.commit(self, &merge.ours, &after, builder).await
+    }
+}
+
+/// A side that made the table anew meant its columns as well as its rows.
+fn remade(three: Three<'_>, histories: &[History; 2]) -> Option<Clash> {
+    let both = three.reshaped(Side::Ours) && three.reshaped(Side::Theirs);
+    let mut sides = [Side::Ours, Side::Theirs].into_iter().zip(histories);
+    let (side, _) = sides.find(|(side, history)| {
+        let base = three.base.current_schema().as_struct();
+        both && history.reach == Reach::All && dropped_columns(base, three.of(*side))
+    })?;
+    Some(Clash::new(Cause::Replaced { side, partitions: None }))
+}
+
+/// Whether a side lacks a column that was there.
+fn dropped_columns(base: &iceberg::spec::StructType, side: &TableMetadata) -> bool {
+    let columns = side.current_schema();
+    base.fields().iter().any(|field| columns.field_by_id(field.id).is_none())
+}
+
+/// The merged table without its rows; a clash where the two shapes make none together.
+fn shaped(ours: &Table, shape: &Shape) -> std::result::Result<Table, Box<Clash>> {
+    let made = stamp::put_aside(ours.metadata()).and_then(|(bare, _)| {
+        let refused = |error: iceberg::Error| Error::internal("merged", error);
+        let builder = shape.apply(bare.into_builder(None)).map_err(refused)?;
+        Ok(builder.build().map_err(refused)?.metadata)
+    });
+    match made {
+        Ok(metadata) => {
+            Ok(Table::new(ours.metadata_location().to_owned(), metadata, ours.totals(), 0))
+        }
+        Err(error) => Err(Box::new(Clash::new(Cause::Shape { reason: error.to_string() }))),
+    }
+}
+
+/// Rows without a value for a column that the other side lets have no nulls.
+fn check_nulls(shape: &Shape, files: &Files<'_>) -> Vec<Clash> {
+    let clashes = shape.required().iter().filter_map(|required| {
+        let added = match required.side {
+            Side::Ours => files.added(files.theirs),
+            Side::Theirs => files.added(files.ours),
+        };
+        let lacks = |file: &&Arc<DataFile>| {
+            (file.has_column(required.id) || !required.has_default)
+                && file.null_count(required.id) != Some(0)
+        };
+        let lacking: Vec<_> = added.into_iter().filter(lacks).cloned().collect();
+        let cause = Cause::Nulls { column: required.name.clone(), side: required.side };
+        (!lacking.is_empty()).then(|| Clash::about(cause, lacking))
+    });
+    clashes.collect()
+}
+
+impl TableMerge {
+    /// Writes a group anew in place of our files.
+    fn regroup(&mut self, merged: MergedGroup, ours: &[Arc<DataFile>]) {
+        self.dropped.extend(ours.iter().cloned());
+        self.rewrites.push(Rewrite::Group(merged));
+    }
+
+    /// Takes over what becomes of files, those apart that are to be written under other ids.
+    fn take(&mut self, plan: FilePlan, files: &Files<'_>) {
+        let is_renumbered = |side: Side, file: &Arc<DataFile>| {
+            self.shape.renumbered(side).iter().any(|id| file.has_column(*id))
+        };
+        let (renumbered, taken): (Vec<_>, Vec<_>) =
+            plan.taken.into_iter().partition(|file| is_renumbered(Side::Theirs, file));
+        let dropped: Vec<&str> = plan.dropped.iter().map(|file| file.location.as_str()).collect();
+        let ours: Vec<Arc<DataFile>> = files
+            .added(files.ours)
+            .into_iter()
+            .filter(|file| !dropped.contains(&file.location.as_str()))
+            .filter(|file| is_renumbered(Side::Ours, file))
+            .cloned()
+            .collect();
+        let rows = |files: &[Arc<DataFile>]| files.iter().map(|file| file.rows).sum::<u64>();
+        self.rows.rows_added += rows(&taken) + rows(&renumbered);
+        self.rows.rows_removed += rows(&plan.dropped);
+        self.rows.files_added += (taken.len() + renumbered.len()) as u64;
+        self.rows.files_removed += plan.dropped.len() as u64;
+        self.taken.extend(taken);
+        self.dropped.extend(plan.dropped);
+        if !renumbered.is_empty() {
+            self.rewrites.push(Rewrite::Renumbered(Side::Theirs, renumbered));
+        }
+        if !ours.is_empty() {
+            self.dropped.extend(ours.iter().cloned());
+            self.rewrites.push(Rewrite::Renumbered(Side::Ours, ours));
+        }
+    }
+
+    /// What the merge does to rows of our side.
+    fn kind(&self, arranges: bool) -> Kind {
+        if self.dropped.is_empty() {
+            Kind::Adds
+        } else if arranges
+            && self.rewrites.is_empty()
+            && self.rows.rows_added == self.rows.rows_removed
+        {
+            Kind::Arranges
+        } else {
+            Kind::Changes
+        }
+    }
+
+    /// The columns of a side that the merged table has too, by name.
+    fn shared_columns(&self, table: &Table) -> Vec<String> {
+        let merged = self.shaped.schema();
+        let schema = table.schema();
+        let names = schema.fields().iter().map(|field| field.name().clone());
+        names.filter(|name| merged.field_with_name(name).is_ok()).collect()
+    }
+
+    /// The builder of the merged metadata, with every partition spec that taken files have.
+    fn builder(&self) -> Result<(iceberg::spec::TableMetadataBuilder, TableMetadata)> {
+        let refused = |error: iceberg::Error| commit::evolve::refused("merged", &error);
+        let theirs = self.theirs.metadata();
+        let mut specs: Vec<i32> = self.taken.iter().map(|file| file.spec_id).collect();
+        specs.sort_unstable();
+        specs.dedup();
+        let with_specs = |mut builder: iceberg::spec::TableMetadataBuilder| {
+            for id in &specs {
+                if let Some(spec) = theirs.partition_spec_by_id(*id) {
+                    let unbound = shape::unbound(spec).map_err(refused)?;
+                    builder = builder.add_partition_spec(unbound).map_err(refused)?;
+                }
+            }
+            Ok::<_, Error>(builder)
+        };
+        let builder = self.shape.apply(commit::builder_of(&self.ours)).map_err(refused)?;
+        let (bare, _) = stamp::put_aside(self.ours.metadata())?;
+        let bare = self.shape.apply(bare.into_builder(None)).map_err(refused)?;
+        Ok((with_specs(builder)?, commit::build(with_specs(bare)?)?))
+    }
+
+    /// The files that are taken, by the partition spec that they have in the merged table.
+    fn additions(&self, after: &TableMetadata) -> Result<Vec<Addition>> {
+        let mut found: BTreeMap<i32, Addition> = BTreeMap::new();
+        let mut known: HashMap<i32, iceberg::spec::PartitionSpecRef> = HashMap::new();
+        for file in &self.taken {
+            let spec = if let Some(spec) = known.get(&file.spec_id) {
+                spec.clone()
+            } else {
+                let spec = spec_in(after, self.theirs.metadata(), file.spec_id)?;
+                known.insert(file.spec_id, spec.clone());
+                spec
+            };
+            let addition = found.entry(spec.spec_id()).or_insert_with(|| Addition {
+                schema: after.current_schema().clone(),
+                spec,
+                files: Vec::new(),
+            });
+            addition.files.push(file.entry.data_file.clone());
+        }
+        Ok(found.into_values().collect())
+    }
+}
+
+/// The spec of the merged table that says what one of theirs says.
+fn spec_in(
+    after: &TableMetadata,
+    theirs: &TableMetadata,
+    id: i32,
+) -> Result<iceberg::spec::PartitionSpecRef> {
+    let missing = || Error::internal("merged", "a partition spec is unknown");
+    let wanted = theirs.partition_spec_by_id(id).ok_or_else(missing)?;
+    let mut specs = after.partition_specs_iter();
+    specs.find(|spec| spec.is_compatible_with(wanted)).cloned().ok_or_else(missing)
+}

@@ -1,0 +1,288 @@
+//! Rows of files that both sides changed, merged three ways.
+//!
+//! A row has no name: it is known by its values. What a side took away and what it added is the
+//! difference of how often each row is there, so that it does not matter how the side wrote its files,
+//! or whether it arranged them otherwise. Two sides that took away different rows merge; where both took
+//! away the same row, only if neither added any, here or elsewhere, or if both came to the same.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use arrow::array::{BooleanArray, RecordBatch};
+use arrow::compute::filter_record_batch;
+use arrow::datatypes::{Schema, SchemaRef};
+use arrow::error::ArrowError;
+use arrow::row::{RowConverter, SortField};
+use futures::{StreamExt, TryStreamExt, stream};
+use object_store::ObjectStore;
+use sha2::{Digest, Sha256};
+
+use super::clash::{Cause, Clash};
+use super::files::Group;
+use crate::read::read;
+use crate::{BatchStream, DataFile, Error, Result};
+
+/// How many rows of a clash are shown.
+const ROWS_SHOWN: usize = 10;
+
+/// A row by its values: half of their SHA-256, which nobody can make two rows share.
+type RowKey = [u8; 16];
+
+/// How often each row is there: in the base, with us, with them.
+type Counts = HashMap<RowKey, [u32; 3]>;
+
+/// What becomes of a group.
+#[derive(Debug)]
+pub(super) enum Settled {
+    Ours,
+    Theirs,
+    /// Neither side's files hold what the rows come to.
+    Rows(MergedGroup),
+    Clash(Clash),
+}
+
+/// The rows of a group that are to be written.
+#[derive(Debug)]
+pub(super) struct MergedGroup {
+    /// Our files, and then theirs, in which each row is as often as it is to be, or more.
+    files: Vec<Arc<DataFile>>,
+    /// How often each row is to be there.
+    wanted: Arc<HashMap<RowKey, u32>>,
+    /// Rows that are to be there and are not with us, and the other way round.
+    pub rows_added: u64,
+    pub rows_removed: u64,
+}
+
+/// What rows are read with.
+pub(super) struct Reading<'a> {
+    pub store: &'a Arc<dyn ObjectStore>,
+    /// The columns of the merged table.
+    pub schema: SchemaRef,
+    /// Rows that are compared at most.
+    pub rows_max: u64,
+}
+
+impl Reading<'_> {
+    /// Merges the rows of a group.
+    pub async fn settle(&self, group: &Group) -> Result<Settled> {
+        let all = group.base.iter().chain(&group.ours).chain(&group.theirs);
+        if all.map(|file| file.rows).sum::<u64>() > self.rows_max {
+            let cause = Cause::TooManyRows { limit: self.rows_max };
+            return Ok(Settled::Clash(Clash::about(cause, group.base.clone())));
+        }
+        if let Err(error) = converter(&self.schema) {
+            let reason = format!("rows cannot be compared: {error}");
+            let cause = Cause::Incomparable { reason };
+            return Ok(Settled::Clash(Clash::about(cause, group.base.clone())));
+        }
+        let mut counts = Counts::new();
+        for (place, files) in [&group.base, &group.ours, &group.theirs].into_iter().enumerate() {
+            counts = self.count(files, place, counts).await?;
+        }
+        match decide(&counts, group.leaks) {
+            Decision::Ours => Ok(Settled::Ours),
+            Decision::Theirs => Ok(Settled::Theirs),
+            Decision::Rows { wanted, rows_added, rows_removed } => {
+                let files = group.ours.iter().chain(&group.theirs).cloned().collect();
+                let wanted = Arc::new(wanted);
+                Ok(Settled::Rows(MergedGroup { files, wanted, rows_added, rows_removed }))
+            }
+            Decision::Clash(rows) => {
+                let total = rows.iter().map(|key| u64::from(counts[key][0])).sum();
+                self.clash(group, &rows, total).await.map(Settled::Clash)
+            }
+        }
+    }
+
+    async fn count(
+        &self,
+        files: &[Arc<DataFile>],
+        place: usize,
+        mut counts: Counts,
+    ) -> Result<Counts> {
+        let mut batches = read(self.store, &self.schema, files, None, None)?;
+        while let Some(batch) = batches.try_next().await.map_err(Error::Input)? {
+            let counting = tokio::task::spawn_blocking(move || {
+                for key in keys(&batch)? {
+                    counts.entry(key).or_default()[place] += 1;
+                }
+                Ok::<_, ArrowError>(counts)
+            });
+            let counted = counting.await.map_err(|error| Error::internal("merged", error))?;
+            counts = counted.map_err(|error| Error::internal("merged", error))?;
+        }
+        Ok(counts)
+    }
+
+    /// A clash about some rows of a group's base, a few of which are read to be shown.
+    async fn clash(&self, group: &Group, rows: &HashSet<RowKey>, total: u64) -> Result<Clash> {
+        let mut clash = Clash::about(Cause::Rows, group.base.clone());
+        clash.rows_total = Some(total);
+        let mut batches = read(self.store, &self.schema, &group.base, None, None)?;
+        let mut left = ROWS_SHOWN.min(total as usize);
+        while left > 0
+            && let Some(batch) = batches.try_next().await.map_err(Error::Input)?
+        {
+            let internal = |error: ArrowError| Error::internal("merged", error);
+            let among = keys(&batch).map_err(internal)?.into_iter().map(|key| rows.contains(&key));
+            let mask: BooleanArray = among.map(Some).collect();
+            let found = filter_record_batch(&batch, &mask).map_err(internal)?;
+            let found = found.slice(0, found.num_rows().min(left));
+            left -= found.num_rows();
+            if found.num_rows() > 0 {
+                clash.rows.push(found);
+            }
+        }
+        Ok(clash)
+    }
+
+    /// The rows of a group as they come to be, ours in our order and then theirs.
+    pub fn rows_of(&self, group: &MergedGroup) -> Result<BatchStream> {
+        let batches = read(self.store, &self.schema, &group.files, None, None)?;
+        let left = HashMap::clone(&group.wanted);
+        let rows = stream::try_unfold((batches, left), |(mut batches, mut left)| async move {
+            let Some(batch) = batches.try_next().await? else { return Ok(None) };
+            let wanted = keys(&batch)?.into_iter().map(|key| match left.get_mut(&key) {
+                Some(count) if *count > 0 => {
+                    *count -= 1;
+                    true
+                }
+                _ => false,
+            });
+            let mask: BooleanArray = wanted.map(Some).collect();
+            Ok(Some((filter_record_batch(&batch, &mask)?, (batches, left))))
+        });
+        Ok(rows.boxed())
+    }
+}
+
+fn converter(schema: &Schema) -> Result<RowConverter, ArrowError> {
+    let fields = schema.fields().iter().map(|field| SortField::new(field.data_type().clone()));
+    RowConverter::new(fields.collect())
+}
+
+fn keys(batch: &RecordBatch) -> Result<Vec<RowKey>, ArrowError> {
+    let rows = converter(&batch.schema())?.convert_columns(batch.columns())?;
+    let key = |row: arrow::row::Row<'_>| {
+        let mut key = RowKey::default();
+        key.copy_from_slice(&Sha256::digest(row.data())[..16]);
+        key
+    };
+    Ok(rows.iter().map(key).collect())
+}
+
+/// What counts of rows come to.
+enum Decision {
+    Ours,
+    Theirs,
+    Rows {
+        wanted: HashMap<RowKey, u32>,
+        rows_added: u64,
+        rows_removed: u64,
+    },
+    /// The rows that both sides changed.
+    Clash(HashSet<RowKey>),
+}
+
+/// Decides about the rows of a group, from which some may have gone elsewhere where it `leaks`.
+fn decide(counts: &Counts, leaks: bool) -> Decision {
+    let all = || counts.values();
+    if !leaks && all().all(|[_, ours, theirs]| ours == theirs) {
+        return Decision::Ours;
+    }
+    let only_takes = |side: usize| all().all(|count| count[side] <= count[0]);
+    let only_taken = !leaks && only_takes(1) && only_takes(2);
+    // Of several equal rows, nobody can tell which ones a side took away if it left some.
+    let clashes = |[base, ours, theirs]: &[u32; 3]| {
+        ours < base && theirs < base && !(only_taken && *ours == 0 && *theirs == 0)
+    };
+    let clashing: HashSet<RowKey> =
+        counts.iter().filter(|(_, count)| clashes(count)).map(|(key, _)| *key).collect();
+    if !clashing.is_empty() {
+        return Decision::Clash(clashing);
+    }
+    let merged = |[base, ours, theirs]: [u32; 3]| (ours + theirs).saturating_sub(base);
+    if all().all(|count| merged(*count) == count[1]) {
+        return Decision::Ours;
+    }
+    if all().all(|count| merged(*count) == count[2]) {
+        return Decision::Theirs;
+    }
+    let differences = |less: fn(u32, u32) -> u32| {
+        all().map(|count| u64::from(less(merged(*count), count[1]))).sum::<u64>()
+    };
+    Decision::Rows {
+        rows_added: differences(u32::saturating_sub),
+        rows_removed: differences(|merged, ours| ours.saturating_sub(merged)),
+        wanted: counts.iter().map(|(key, count)| (*key, merged(*count))).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Merges lists of rows: what they come to, or those that clash.
+    fn check(base: &[u8], ours: &[u8], theirs: &[u8], expected: Result<&[u8], &[u8]>) {
+        check_leaking(false, base, ours, theirs, expected);
+    }
+
+    fn check_leaking(
+        leaks: bool,
+        base: &[u8],
+        ours: &[u8],
+        theirs: &[u8],
+        expected: Result<&[u8], &[u8]>,
+    ) {
+        let mut counts = Counts::new();
+        for (place, rows) in [base, ours, theirs].into_iter().enumerate() {
+            for row in rows {
+                counts.entry([*row; 16]).or_default()[place] += 1;
+            }
+        }
+        let sorted = |rows: &[u8]| {
+            let mut rows = rows.to_vec();
+            rows.sort_unstable();
+            rows
+        };
+        let found = match decide(&counts, leaks) {
+            Decision::Ours => Ok(sorted(ours)),
+            Decision::Theirs => Ok(sorted(theirs)),
+            Decision::Rows { wanted, .. } => {
+                let rows = wanted.iter().flat_map(|(key, count)| vec![key[0]; *count as usize]);
+                Ok(sorted(&rows.collect::<Vec<_>>()))
+            }
+            Decision::Clash(rows) => {
+                Err(sorted(&rows.iter().map(|key| key[0]).collect::<Vec<_>>()))
+            }
+        };
+        assert_eq!(found, expected.map(sorted).map_err(sorted), "{base:?} {ours:?} {theirs:?}");
+    }
+
+    #[test]
+    fn rows_are_merged_by_how_often_they_are_there() {
+        check(&[1, 2, 3], &[1, 2], &[2, 3], Ok(&[2]));
+        check(&[1, 2, 3], &[1, 2, 9], &[1, 3], Ok(&[1, 9]));
+        check(&[1, 2], &[1, 2, 2], &[1, 2, 3], Ok(&[1, 2, 2, 3]));
+        check(&[1, 2], &[1, 7], &[1, 7], Ok(&[1, 7]));
+        check(&[1, 2, 3], &[1], &[2], Ok(&[]));
+        check(&[1, 2, 3], &[3], &[1, 2, 3], Ok(&[3]));
+        check(&[1, 2, 3], &[1, 2, 3], &[3, 4], Ok(&[3, 4]));
+        check(&[1, 1, 2], &[2], &[1, 1], Ok(&[]));
+    }
+
+    #[test]
+    fn rows_that_may_have_gone_elsewhere_go_once() {
+        check_leaking(true, &[1, 2], &[2], &[2], Err(&[1]));
+        check_leaking(true, &[1, 2], &[2], &[1], Ok(&[]));
+        check_leaking(true, &[1, 2], &[2, 3], &[1, 2], Ok(&[2, 3]));
+    }
+
+    #[test]
+    fn rows_that_both_changed_clash() {
+        check(&[1, 2], &[1, 8], &[1, 9], Err(&[2]));
+        check(&[1, 2], &[1], &[1, 9], Err(&[2]));
+        check(&[1, 2, 3], &[1, 8, 3], &[7, 9, 3], Err(&[2]));
+        check(&[1, 1, 1], &[1, 1], &[1], Err(&[1]));
+    }
+}

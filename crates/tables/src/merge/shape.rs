@@ -1,0 +1,232 @@
+//! What a table is beside its rows, merged three ways: columns, partitioning, order, properties.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+use iceberg::spec::{
+    FormatVersion, PartitionSpec, Schema, SortOrder, TableMetadata, TableMetadataBuilder,
+    TableProperties, Transform, UnboundPartitionSpec,
+};
+
+use super::clash::{Cause, Clash, Side};
+use super::columns::{self, three_way};
+use crate::Result;
+use crate::commit::evolve::refused;
+
+/// The three states that are merged.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Three<'a> {
+    pub base: &'a TableMetadata,
+    pub ours: &'a TableMetadata,
+    pub theirs: &'a TableMetadata,
+}
+
+impl<'a> Three<'a> {
+    pub fn of(&self, side: Side) -> &'a TableMetadata {
+        match side {
+            Side::Ours => self.ours,
+            Side::Theirs => self.theirs,
+        }
+    }
+
+    /// Whether a side has other columns or partitions than the base.
+    pub fn reshaped(&self, side: Side) -> bool {
+        let (base, side) = (self.base, self.of(side));
+        base.current_schema().as_struct() != side.current_schema().as_struct()
+            || spec_key(base) != spec_key(side)
+    }
+
+    fn map<T>(&self, get: impl Fn(&'a TableMetadata) -> T) -> [T; 3] {
+        [get(self.base), get(self.ours), get(self.theirs)]
+    }
+}
+
+/// The merged shape of a table, as what is to change of ours.
+#[derive(Debug)]
+pub(super) struct Shape {
+    schema: Option<Schema>,
+    spec: Option<PartitionSpec>,
+    order: Option<SortOrder>,
+    set: HashMap<String, String>,
+    removed: Vec<String>,
+    version: Option<FormatVersion>,
+    renumbered: [HashSet<i32>; 2],
+    required: Vec<Required>,
+}
+
+/// A column that takes no nulls because one side said so.
+#[derive(Debug)]
+pub(super) struct Required {
+    pub id: i32,
+    pub name: String,
+    /// Who said so.
+    pub side: Side,
+    /// Whether files that do not have it have a value for it all the same.
+    pub has_default: bool,
+}
+
+impl Shape {
+    /// Merges the shapes; none where something clashes, which is put into `clashes`.
+    pub fn merge(three: Three<'_>, clashes: &mut Vec<Clash>) -> Result<Option<Shape>> {
+        let before = clashes.len();
+        let schemas = three.map(|metadata| &**metadata.current_schema());
+        let fields = columns::merge(schemas, clashes);
+        let (set, removed) = merge_properties(three, clashes);
+        let spec = merge_spec(three, clashes);
+        let order = merge_order(three, clashes);
+        let has = |id: &i32| fields.iter().any(|field| field.id == *id);
+        let identifiers = three_way(schemas.map(identifiers_of));
+        if identifiers.as_ref().is_none_or(|ids| !ids.iter().all(has)) {
+            clashes.push(Clash::new(Cause::Identifier));
+        }
+        if clashes.len() > before {
+            return Ok(None);
+        }
+        let built = Schema::builder().with_fields(fields);
+        let built = built.with_identifier_field_ids(identifiers.unwrap_or_default()).build();
+        let schema = built.map_err(|error| refused("merged", &error))?;
+        let [_, ours, theirs] = three.map(TableMetadata::format_version);
+        let renumbered = [schemas[1], schemas[2]]
+            .map(|side| columns::renumbered(side.as_struct(), schema.as_struct()));
+        let required = required(&schema, schemas);
+        let same = schema.as_struct() == schemas[1].as_struct()
+            && identifiers_of(&schema) == identifiers_of(schemas[1]);
+        Ok(Some(Shape {
+            schema: (!same).then_some(schema),
+            spec,
+            order,
+            set,
+            removed,
+            version: (theirs > ours).then_some(theirs),
+            renumbered,
+            required,
+        }))
+    }
+
+    /// Whether it is the shape that our side has.
+    pub fn is_ours(&self) -> bool {
+        self.schema.is_none()
+            && self.spec.is_none()
+            && self.order.is_none()
+            && self.set.is_empty()
+            && self.removed.is_empty()
+            && self.version.is_none()
+    }
+
+    /// Ids of a side's columns whose values lie under another id in the merged table: its files that
+    /// have them are to be written again.
+    pub fn renumbered(&self, side: Side) -> &HashSet<i32> {
+        &self.renumbered[side as usize]
+    }
+
+    /// The columns that take no nulls because only one side said so.
+    pub fn required(&self) -> &[Required] {
+        &self.required
+    }
+
+    /// Our side's metadata with the merged shape.
+    pub fn apply(
+        &self,
+        mut builder: TableMetadataBuilder,
+    ) -> std::result::Result<TableMetadataBuilder, iceberg::Error> {
+        if let Some(version) = self.version {
+            builder = builder.upgrade_format_version(version)?;
+        }
+        if let Some(schema) = &self.schema {
+            builder = builder.add_current_schema(schema.clone())?;
+        }
+        if let Some(spec) = &self.spec {
+            builder = builder.add_default_partition_spec(unbound(spec)?)?;
+        }
+        if let Some(order) = &self.order {
+            builder = builder.add_sort_order(order.clone())?;
+            builder = builder.set_default_sort_order(-1)?;
+        }
+        builder.set_properties(self.set.clone())?.remove_properties(&self.removed)
+    }
+}
+
+/// A partition spec as it is asked for, without ids.
+pub(super) fn unbound(
+    spec: &PartitionSpec,
+) -> std::result::Result<UnboundPartitionSpec, iceberg::Error> {
+    let mut builder = UnboundPartitionSpec::builder();
+    for field in spec.fields() {
+        builder = builder.add_partition_field(field.source_id, &field.name, field.transform)?;
+    }
+    Ok(builder.build())
+}
+
+fn identifiers_of(schema: &Schema) -> BTreeSet<i32> {
+    schema.identifier_field_ids().collect()
+}
+
+fn required(merged: &Schema, [_, ours, theirs]: [&Schema; 3]) -> Vec<Required> {
+    let lenient =
+        |schema: &Schema, id: i32| schema.field_by_id(id).is_none_or(|known| !known.required);
+    let fields = merged.as_struct().fields().iter().filter(|field| field.required);
+    let found = fields.filter_map(|field| {
+        let side = match (lenient(ours, field.id), lenient(theirs, field.id)) {
+            (true, false) => Side::Theirs,
+            (false, true) => Side::Ours,
+            _ => return None,
+        };
+        let (id, name) = (field.id, field.name.clone());
+        Some(Required { id, name, side, has_default: field.initial_default.is_some() })
+    });
+    found.collect()
+}
+
+fn merge_properties(
+    three: Three<'_>,
+    clashes: &mut Vec<Clash>,
+) -> (HashMap<String, String>, Vec<String>) {
+    let all = three.map(TableMetadata::properties);
+    let keys: BTreeSet<&String> = all.iter().flat_map(|properties| properties.keys()).collect();
+    let (mut set, mut removed) = (HashMap::new(), Vec::new());
+    for key in keys {
+        if TableProperties::RESERVED_PROPERTIES.contains(&key.as_str()) {
+            continue;
+        }
+        let values = all.map(|properties| properties.get(key));
+        match three_way(values) {
+            Some(merged) if merged == values[1] => {}
+            Some(Some(value)) => {
+                set.insert(key.clone(), value.clone());
+            }
+            Some(None) => removed.push(key.clone()),
+            None => {
+                let [_, ours, theirs] = values.map(Option::<&String>::cloned);
+                clashes.push(Clash::new(Cause::Property { key: key.clone(), ours, theirs }));
+            }
+        }
+    }
+    (set, removed)
+}
+
+/// What a partition spec says, whatever its ids are.
+fn spec_key(metadata: &TableMetadata) -> Vec<(i32, Transform, &str)> {
+    let fields = metadata.default_partition_spec().fields().iter();
+    fields.map(|field| (field.source_id, field.transform, field.name.as_str())).collect()
+}
+
+fn merge_spec(three: Three<'_>, clashes: &mut Vec<Clash>) -> Option<PartitionSpec> {
+    match three_way(three.map(spec_key)) {
+        Some(merged) if merged == spec_key(three.ours) => None,
+        Some(_) => Some((**three.theirs.default_partition_spec()).clone()),
+        None => {
+            clashes.push(Clash::new(Cause::Partitioning));
+            None
+        }
+    }
+}
+
+fn merge_order(three: Three<'_>, clashes: &mut Vec<Clash>) -> Option<SortOrder> {
+    match three_way(three.map(|metadata| &metadata.default_sort_order().fields)) {
+        Some(merged) if *merged == three.ours.default_sort_order().fields => None,
+        Some(_) => Some((**three.theirs.default_sort_order()).clone()),
+        None => {
+            clashes.push(Clash::new(Cause::Order));
+            None
+        }
+    }
+}
