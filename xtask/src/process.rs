@@ -7,9 +7,11 @@ use std::time::Instant;
 /// The outcome of a task; the error is for the person who ran it.
 pub type Outcome = Result<(), String>;
 
-/// The repository's root.
+/// The repository's root, as cargo tells it now: this program may have been built in another clone
+/// that shares the target folder.
 pub fn root() -> PathBuf {
-    let manifest = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    let manifest = std::env::var_os("CARGO_MANIFEST_DIR");
+    let manifest = manifest.map_or_else(|| env!("CARGO_MANIFEST_DIR").into(), PathBuf::from);
     manifest.parent().map_or(manifest.clone(), PathBuf::from)
 }
 

@@ -65,15 +65,28 @@ fn a_branch_keeps_changes_apart_until_it_is_merged() {
 }
 
 #[test]
-fn both_sides_changing_a_table_is_a_conflict_that_changes_nothing() {
+fn both_sides_changing_a_row_is_a_conflict_that_changes_nothing() {
     let workspace = imported();
     workspace.ok(&["branch", "create", "dev"]);
-    workspace.ok(&["query", "INSERT INTO flights VALUES ('EWR', 'B6', 1)", "--ref", "dev"]);
-    workspace.ok(&["query", "INSERT INTO flights VALUES ('EWR', 'DL', 2)"]);
+    let delayed = |minutes| format!("UPDATE flights SET delay = {minutes} WHERE carrier = 'UA'");
+    workspace.ok(&["query", &delayed(1), "--ref", "dev"]);
+    workspace.ok(&["query", &delayed(2)]);
     let head = workspace.json(&["log"])[0]["id"].clone();
     let text = workspace.fails(4, &["branch", "merge", "dev", "--into", "main"]);
     assert!(text.contains("flights") && text.contains("hint:"), "{text}");
     assert_eq!(workspace.json(&["log"])[0]["id"], head);
+}
+
+#[test]
+fn both_sides_adding_rows_to_a_table_merge() {
+    let workspace = imported();
+    workspace.ok(&["branch", "create", "dev"]);
+    workspace.ok(&["query", "INSERT INTO flights VALUES ('EWR', 'B6', 1)", "--ref", "dev"]);
+    workspace.ok(&["query", "INSERT INTO flights VALUES ('EWR', 'DL', 2)"]);
+    workspace.ok(&["branch", "merge", "dev", "--into", "main"]);
+    let carriers =
+        workspace.rows("SELECT carrier FROM flights WHERE origin = 'EWR' ORDER BY carrier");
+    assert_eq!(carriers, json!([{"carrier": "B6"}, {"carrier": "DL"}]));
 }
 
 #[test]

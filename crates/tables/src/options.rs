@@ -46,7 +46,7 @@ impl TablesOptions {
             row_group_rows: 1 << 20,
             row_group_bytes: 128 << 20,
             write_buffer_bytes: 256 << 20,
-            snapshots_listed_max: 256,
+            snapshots_listed_max: 100,
             merge_rows_max: 5_000_000,
             clock: Arc::new(SystemClock),
         }

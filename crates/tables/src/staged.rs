@@ -20,21 +20,31 @@ pub struct Staged {
     pub(crate) memory_bytes_peak: u64,
 }
 
-/// Whether files became durable, which may still be under way.
+/// Bytes of data files up to which they are made durable together with the files of their commit:
+/// a file system then writes its journal once for all of them.
+const TOGETHER_BYTES_MAX: u64 = 1024 * 1024;
+
+/// Whether files became durable, which may still be under way; none where it was not begun.
 #[derive(Clone)]
-pub(crate) struct Durable(Shared<BoxFuture<'static, bool>>);
+pub(crate) struct Durable(Option<Shared<BoxFuture<'static, bool>>>);
 
 impl Durable {
-    /// Begins to make files durable, so that it is done or nearly so when they are committed.
-    pub(crate) fn begin(storage: Arc<Storage>, locations: Vec<String>) -> Self {
+    /// Begins to make many bytes durable, so that it is done or nearly so when they are committed.
+    pub(crate) fn begin(storage: Arc<Storage>, locations: Vec<String>, bytes: u64) -> Self {
+        if bytes <= TOGETHER_BYTES_MAX {
+            return Durable(None);
+        }
         let syncing = tokio::spawn(async move {
             storage.sync(locations.iter().map(String::as_str)).await.is_ok()
         });
-        Durable(syncing.map(|done| done.unwrap_or(false)).boxed().shared())
+        Durable(Some(syncing.map(|done| done.unwrap_or(false)).boxed().shared()))
     }
 
     /// Whether these files and others became durable.
     fn and(&self, others: Vec<Durable>) -> Self {
+        if self.0.is_none() && others.iter().all(|other| other.0.is_none()) {
+            return Durable(None);
+        }
         let first = self.clone();
         let all = async move {
             let mut durable = first.wait().await;
@@ -43,12 +53,15 @@ impl Durable {
             }
             durable
         };
-        Durable(all.boxed().shared())
+        Durable(Some(all.boxed().shared()))
     }
 
     /// Waits until the files are durable, or are known not to be.
     pub(crate) async fn wait(&self) -> bool {
-        self.0.clone().await
+        match &self.0 {
+            Some(under_way) => under_way.clone().await,
+            None => false,
+        }
     }
 }
 

@@ -335,7 +335,7 @@ impl Tables {
 
     /// Writes a file of the caller's own beside a table's, durable when this returns.
     pub async fn write_file(&self, location: &str, content: Bytes) -> Result<()> {
-        self.storage().write_all(&[(location.to_owned(), content)]).await
+        self.storage().write(location, &content).await
     }
 
     /// Reads a file that [`Tables::write_file`] wrote.

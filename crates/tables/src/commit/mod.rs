@@ -24,7 +24,7 @@ pub(crate) use self::summary::Kind;
 use crate::manifest::{Decoded, SnapshotIds, encode, encode_list};
 use crate::merge::history::{REACH, Reach};
 use crate::partition::describe;
-use crate::storage::Undo;
+use crate::storage::{Storage, Undo};
 use crate::table::Totals;
 use crate::tables::Tables;
 use crate::{DataFile, Error, Operation, Result, Rewrite, Staged, Table, metadata};
@@ -356,8 +356,7 @@ pub(crate) async fn store_as(
     for (location, _) in &files {
         undo.add(location.clone());
     }
-    let both = futures::try_join!(storage.write_all(&files), settle(tables, staged.as_ref()));
-    if let Err(error) = both {
+    if let Err(error) = write(storage, &files, staged.as_ref()).await {
         undo.run().await;
         return Err(error);
     }
@@ -367,13 +366,16 @@ pub(crate) async fn store_as(
     Ok(table)
 }
 
-/// Sees to it that staged data files are durable.
-async fn settle(tables: &Tables, staged: Option<&Staged>) -> Result<()> {
-    match staged {
-        // What failed in the background is tried again here, to fail with its reason or not at all.
-        Some(staged) if !staged.durable.wait().await => {
-            tables.storage().sync(staged.locations()).await
-        }
-        _ => Ok(()),
-    }
+/// Writes a commit's own files, and sees to it that they and the data files are durable.
+async fn write(
+    storage: &Storage,
+    files: &[(String, Bytes)],
+    staged: Option<&Staged>,
+) -> Result<()> {
+    // What failed in the background is tried again here, to fail with its reason or not at all.
+    let rest = match staged {
+        Some(staged) if !staged.durable.wait().await => Some(staged),
+        _ => None,
+    };
+    storage.write_all(files, rest.into_iter().flat_map(Staged::locations)).await
 }

@@ -5,7 +5,7 @@
 //! next one fills.
 
 use std::io::Write;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use arrow::array::{Array, ArrayRef, RecordBatch};
 use arrow::datatypes::{FieldRef, SchemaRef};
@@ -62,10 +62,13 @@ impl FileFormat {
             .set_statistics_enabled(EnabledStatistics::Page)
             .set_created_by(concat!("headwater ", env!("CARGO_PKG_VERSION")).to_owned())
             .build();
-        let lanes = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        Ok(FileFormat { schema, properties: Arc::new(properties), limits, lanes })
+        Ok(FileFormat { schema, properties: Arc::new(properties), limits, lanes: *LANES })
     }
 }
+
+/// How many columns are encoded at once. Asked for once: the answer takes a dozen system calls.
+static LANES: LazyLock<usize> =
+    LazyLock::new(|| std::thread::available_parallelism().map_or(1, std::num::NonZero::get));
 
 fn internal(error: impl std::fmt::Display) -> Error {
     Error::internal("written", error)

@@ -203,10 +203,11 @@ impl<'a> Writer<'a> {
         self.undo.keep();
         let files: Arc<[DataFile]> = self.closed.into_iter().map(|(_, file)| file).collect();
         let locations = files.iter().map(|file| file.file_path().to_owned()).collect();
+        let bytes = files.iter().map(DataFile::file_size_in_bytes).sum();
         Staged {
             files,
             memory_bytes_peak: self.memory_bytes_peak,
-            durable: Durable::begin(self.storage.clone(), locations),
+            durable: Durable::begin(self.storage.clone(), locations, bytes),
             table: self.table,
             schema: self.schema,
             spec: self.spec,

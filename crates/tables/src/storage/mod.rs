@@ -1,11 +1,9 @@
 //! Files: where they lie, and that they stay.
 //!
-//! A location is a URL as Iceberg's files hold it; a path is the object store's. In a local folder
-//! a file counts as written only once it, its folder's entry for it, and every folder above that is
-//! new are fsynced; the object store's local backend does none of that. Folders once known to be
-//! durable are not synced again.
+//! A location is a URL as Iceberg's files hold it; a path is the object store's.
 
-use std::collections::{BTreeSet, HashSet};
+mod local;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -14,8 +12,8 @@ use futures::future::try_join_all;
 use futures::{StreamExt, stream};
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
-use parking_lot::Mutex;
 
+use self::local::LocalFolder;
 use crate::{Error, Result};
 
 /// How many files are removed at once.
@@ -26,8 +24,7 @@ const DELETES_AT_ONCE: usize = 16;
 pub(crate) struct Storage {
     store: Arc<dyn ObjectStore>,
     root_url: String,
-    local_root: Option<PathBuf>,
-    durable_folders: Mutex<HashSet<PathBuf>>,
+    local: Option<LocalFolder>,
 }
 
 impl Storage {
@@ -36,7 +33,7 @@ impl Storage {
         root_url: String,
         local_root: Option<PathBuf>,
     ) -> Self {
-        Storage { store, root_url, local_root, durable_folders: Mutex::default() }
+        Storage { store, root_url, local: local_root.map(LocalFolder::new) }
     }
 
     pub(crate) fn object_store(&self) -> &Arc<dyn ObjectStore> {
@@ -60,10 +57,26 @@ impl Storage {
         found.await.map_err(|error| Error::storage(location, error))
     }
 
-    /// Writes files at once and makes them durable.
-    pub(crate) async fn write_all(&self, files: &[(String, Bytes)]) -> Result<()> {
-        try_join_all(files.iter().map(|(location, content)| self.put(location, content))).await?;
-        self.sync(files.iter().map(|(location, _)| location.as_str())).await
+    /// Writes new files of names that no other has, and makes them and others that are written
+    /// already durable.
+    pub(crate) async fn write_all(
+        &self,
+        new: &[(String, Bytes)],
+        written: impl Iterator<Item = &str>,
+    ) -> Result<()> {
+        let Some(folder) = &self.local else {
+            let puts = new.iter().map(|(location, content)| self.put(location, content));
+            return try_join_all(puts).await.map(drop);
+        };
+        let new =
+            new.iter().map(|(location, content)| Ok((self.path_of(location)?, content.clone())));
+        folder.write(new.collect::<Result<_>>()?, self.paths_of(written)?).await
+    }
+
+    /// Writes a file, in place of another where there is one, and makes it durable.
+    pub(crate) async fn write(&self, location: &str, content: &Bytes) -> Result<()> {
+        self.put(location, content).await?;
+        self.sync(std::iter::once(location)).await
     }
 
     async fn put(&self, location: &str, content: &Bytes) -> Result<()> {
@@ -75,28 +88,14 @@ impl Storage {
     /// Makes files durable that are written already. Does nothing for stores that are no local
     /// folder.
     pub(crate) async fn sync(&self, locations: impl Iterator<Item = &str>) -> Result<()> {
-        let Some(root) = &self.local_root else { return Ok(()) };
-        let mut files = Vec::new();
-        let mut folders = BTreeSet::new();
-        let mut ancestors = BTreeSet::new();
-        for location in locations {
-            let file = root.join(self.path_of(location)?.as_ref());
-            for folder in file.ancestors().skip(1).take_while(|folder| folder.starts_with(root)) {
-                ancestors.insert(folder.to_owned());
-            }
-            folders.extend(file.parent().map(ToOwned::to_owned));
-            files.push(file);
+        match &self.local {
+            Some(folder) => folder.write(Vec::new(), self.paths_of(locations)?).await,
+            None => Ok(()),
         }
-        ancestors.retain(|folder| !self.durable_folders.lock().contains(folder));
-        // A folder is durable once the folder above it is synced; the root's own is its maker's
-        // affair.
-        let above = ancestors.iter().filter(|folder| *folder != root).filter_map(|f| f.parent());
-        folders.extend(above.map(ToOwned::to_owned));
-        let syncs = files.into_iter().map(|file| (file, false));
-        let syncs = syncs.chain(folders.into_iter().map(|folder| (folder, true)));
-        try_join_all(syncs.map(|(path, folder)| sync_one(path, folder))).await?;
-        self.durable_folders.lock().extend(ancestors);
-        Ok(())
+    }
+
+    fn paths_of<'l>(&self, locations: impl Iterator<Item = &'l str>) -> Result<Vec<Path>> {
+        locations.map(|location| self.path_of(location)).collect()
     }
 
     /// Removes files; those that are gone already are no error.
@@ -110,19 +109,6 @@ impl Storage {
         });
         let results: Vec<Result<()>> = deletes.buffer_unordered(DELETES_AT_ONCE).collect().await;
         results.into_iter().collect()
-    }
-}
-
-/// Fsyncs a file's content, or a folder's entries, on a thread of its own.
-async fn sync_one(path: PathBuf, folder: bool) -> Result<()> {
-    let shown = path.display().to_string();
-    let synced = tokio::task::spawn_blocking(move || {
-        let file = std::fs::File::open(path)?;
-        if folder { file.sync_all() } else { file.sync_data() }
-    });
-    match synced.await {
-        Ok(result) => result.map_err(|error| Error::storage(shown, error)),
-        Err(error) => Err(Error::storage(shown, error)),
     }
 }
 
