@@ -32,6 +32,9 @@ def model(
     network: bool = False,
     memory: str | int | None = None,
     timeout: str | float | None = None,
+    cpus: float | None = None,
+    tmp: str | int | None = None,
+    env: Mapping[str, str] | None = None,
 ) -> Callable[[Function], Function]:
     """Makes a function a model: it gives one table, from the tables and parameters it names.
 
@@ -42,7 +45,8 @@ def model(
     model write over a table that no model of its project made. `network` lets the function reach the
     network. `memory` is the most it may hold, `"512MiB"` or a number of bytes, and
     `timeout` the longest it may take, `"1min"` or a number of seconds; the project's where nothing is
-    said.
+    said. `cpus` is the most processors it may use, such as `1.5`; `tmp` the size of its `/tmp`, a GiB
+    where nothing is said. `env` are its environment variables, whose values Headwater never shows.
 
     The function returns a pyarrow table, a pandas or polars frame, or a list of dicts. Raises
     `InvalidProjectError` for arguments that cannot be meant.
@@ -56,6 +60,9 @@ def model(
         "network": _check_flag(network, "network"),
         "memory": _check_measure(memory, "memory", BYTE_UNITS, "512MiB"),
         "timeout": _check_measure(timeout, "timeout", TIME_UNITS, "1min"),
+        "cpus": _check_cpus(cpus),
+        "tmp": _check_measure(tmp, "tmp", BYTE_UNITS, "2GiB"),
+        "env": None if env is None else _check_variables(env),
     }
     return _attach("model", settings)
 
@@ -174,6 +181,29 @@ def _check_measure(
     if not (digits.isdecimal() and float(number) > 0 and unit in units):
         refuse(f"{what} `{value}` is not usable", hint)
     return value
+
+
+def _check_cpus(value: object) -> float | None:
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if value is not None and not (number and 0.01 <= value <= 1024):  # type: ignore[operator]
+        refuse(f"cpus `{value!r}` is not usable", "Write a number of processors, such as `cpus=1.5`.")
+    return value  # type: ignore[return-value]
+
+
+def _check_variables(env: object) -> dict[str, str]:
+    """Environment variables; a value is never part of a message."""
+    hint = 'Write `env={"NAME": "value"}`.'
+    if not hasattr(env, "items"):
+        refuse("env maps names to values", hint)
+    variables: dict[str, str] = {}
+    for name, value in env.items():
+        check_text(name, "the name of an environment variable")
+        if not (name.isascii() and name.isidentifier()):
+            refuse(f"`{name}` is not the name of an environment variable", hint)
+        if not isinstance(value, str) or "\0" in value:
+            refuse(f"the value of the environment variable `{name}` is not text", hint)
+        variables[name] = value
+    return variables
 
 
 def _check_version(version: object) -> str:

@@ -49,6 +49,9 @@ class Decorators(unittest.TestCase):
             network=True,
             memory="512MiB",
             timeout="1min",
+            cpus=1.5,
+            tmp="2GiB",
+            env={"TOKEN": "secret"},
         )
         self.assertEqual(
             noted,
@@ -61,6 +64,9 @@ class Decorators(unittest.TestCase):
                 "network": True,
                 "memory": "512MiB",
                 "timeout": "1min",
+                "cpus": 1.5,
+                "tmp": "2GiB",
+                "env": {"TOKEN": "secret"},
             },
         )
 
@@ -77,6 +83,10 @@ class Decorators(unittest.TestCase):
             ({"materialization": "REPLACE"}, "`REPLACE`"),
             ({"columns": "day"}, "`'day'`"),
             ({"columns": ["day", "day"]}, "`day`"),
+            ({"cpus": 0}, "`0`"),
+            ({"tmp": "big"}, "`big`"),
+            ({"env": {"1st": "x"}}, "`1st`"),
+            ({"env": {"TOKEN": 7}}, "`TOKEN`"),
             ({"columns": [1]}, "`1`"),
             ({"partition_by": "year(day)"}, "`year(day)`"),
             ({"partition_by": "day()"}, "`day()`"),

@@ -392,10 +392,21 @@ def hint_for(error, task):
             unreachable = isinstance(cause, socket.gaierror) or cause.errno in NETWORK_ERRNOS
             if unreachable and not task["network"]:
                 return "set `network=True` in `@headwater.model`: there is no network otherwise"
-            if cause.errno == 28:
-                return "write less to `/tmp`, which is limited"
             if cause.errno in (13, 30):
                 return "write to `/tmp`: a function can write nowhere else"
+            if cause.errno == 11:
+                return "start fewer processes and threads: a function may have some thousand"
+    return None
+
+
+def bytes_in_full_tmp(error):
+    """The bytes in `/tmp` where an exception means that no more fit in."""
+    if any(isinstance(cause, OSError) and cause.errno == 28 for cause in chain(error)):
+        try:
+            found = os.statvfs("/tmp")
+        except OSError:
+            return None
+        return (found.f_blocks - found.f_bfree) * found.f_frsize
     return None
 
 
@@ -454,6 +465,7 @@ def main():
     sys.stdout = Printer(server, "stdout", 1, project)
     sys.stderr = Printer(server, "stderr", 2, project)
     sys.argv = [task["module"]]
+    os.environ.update(task["variables"])
     sys.stdin = open(os.devnull, encoding="utf-8")
     try:
         os.chdir(project)
@@ -474,6 +486,7 @@ def main():
             message=message_of(error),
             frames=frames_of(error, project),
             hint=hint_for(error, task),
+            full=bytes_in_full_tmp(error),
         )
     if os.getpid() != server.pid:
         os._exit(0)  # A child that the user's code forked and that came back here.

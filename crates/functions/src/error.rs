@@ -99,6 +99,23 @@ pub enum Error {
         /// Where the user's code was, outermost first, where it answered in time.
         frames: Vec<Frame>,
     },
+    /// The function filled its `/tmp`.
+    #[error(
+        "`{label}` needs more room in `/tmp` than its limit of {}; it had used {}{}",
+        size(*.limit),
+        size(*.used),
+        at(.frames)
+    )]
+    TempLimit {
+        /// The function's label.
+        label: String,
+        /// Its limit, in bytes.
+        limit: u64,
+        /// What lay there, in bytes.
+        used: u64,
+        /// Where the user's code was, outermost first.
+        frames: Vec<Frame>,
+    },
     /// Stopped by a person.
     #[error("`{label}` was cancelled")]
     Cancelled {
@@ -181,6 +198,7 @@ impl Fault for Error {
             }
             Error::FunctionRaised { .. }
             | Error::NotATable { .. }
+            | Error::TempLimit { .. }
             | Error::InstanceDied { .. }
             | Error::BadOutput { .. } => ErrorCode::FunctionFailed,
             Error::MemoryLimit { .. } => ErrorCode::MemoryLimit,
@@ -221,6 +239,10 @@ impl Fault for Error {
                 "raise `timeout` in the function's decorator or in `[defaults]` of headwater.toml"
                     .to_owned(),
             ),
+            Error::TempLimit { .. } => Some(
+                "raise `tmp` in the function's decorator; what lies in `/tmp` counts as memory, too"
+                    .to_owned(),
+            ),
             Error::IsolationUnavailable { hint, .. } => Some(hint.clone()),
             Error::TooBusy { .. } => Some("try again when some have ended".to_owned()),
             Error::InstanceDied { .. } => Some(
@@ -248,7 +270,7 @@ impl Fault for Error {
             Error::FunctionRaised { exception, frames, .. } => {
                 vec![("exception", json!(exception)), ("frames", json!(frames))]
             }
-            Error::MemoryLimit { limit, used, .. } => {
+            Error::MemoryLimit { limit, used, .. } | Error::TempLimit { limit, used, .. } => {
                 vec![("limit_bytes", json!(limit)), ("used_bytes", json!(used))]
             }
             Error::TimeLimit { limit, frames, .. } => {
@@ -292,7 +314,7 @@ fn list(found: &[String]) -> String {
 }
 
 /// Bytes for people: `512 MiB`, `1.5 GiB`.
-fn size(bytes: u64) -> String {
+pub(crate) fn size(bytes: u64) -> String {
     const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
     let mut value = bytes as f64 / 1024.0;
     let mut unit = 0;

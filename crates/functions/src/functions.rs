@@ -9,12 +9,13 @@ use tokio::sync::{Semaphore, SemaphorePermit, mpsc};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::environment::Environments;
+use crate::error::size;
 use crate::instance::{Instance, Origin};
 use crate::spawner::Spawner;
 use crate::zygote::{Found, Zygotes};
 use crate::{
     Environment, EnvironmentEvent, EnvironmentSpec, Error, FunctionEvent, FunctionsOptions,
-    Invocation, Isolation, Outcome, Result, ZygoteReport,
+    Invocation, Isolation, Limits, Outcome, Result, ZygoteReport,
 };
 
 /// How many calls may wait for their turn; the next is told to come back.
@@ -94,6 +95,9 @@ impl Functions {
                     .to_owned(),
             );
         }
+        if !report.cpu_limits {
+            warnings.push("no control group can hold back a function's use of processors".into());
+        }
         if !report.process_limits {
             warnings.push("no control group can limit how many processes a function starts".into());
         }
@@ -133,7 +137,7 @@ impl Functions {
         };
         let queue_ms = queued.elapsed().as_millis() as u64;
         let outcome = match turn {
-            Ok(_turn) => self.run_in_turn(&invocation, &sink, &cancelled).await,
+            Ok(_turn) => self.run_with_more(&invocation, &sink, &cancelled).await,
             Err(error) => Err(error),
         };
         match outcome {
@@ -144,14 +148,45 @@ impl Functions {
         }
     }
 
-    async fn run_in_turn(
+    /// Runs a function, and once more with twice the memory where it needs more than it may hold and
+    /// the machine has that to spare.
+    async fn run_with_more(
         &self,
         invocation: &Invocation,
         sink: &mpsc::Sender<FunctionEvent>,
         cancelled: &CancellationToken,
     ) -> Result<Outcome> {
+        let until = Instant::now() + invocation.limits.timeout;
+        let first = self.run_in_turn(invocation, until, (sink, cancelled)).await?;
+        let Err(Error::MemoryLimit { limit, .. }) = first.returned else { return Ok(first) };
+        let more = u32::try_from(limit.div_ceil(MEMORY_UNIT)).unwrap_or(u32::MAX);
+        let Ok(_more) = self.0.memory.try_acquire_many(more) else { return Ok(first) };
+        let Limits { memory_bytes, .. } = invocation.limits;
+        let limits = Limits { memory_bytes: 2 * memory_bytes, ..invocation.limits.clone() };
+        let text = format!(
+            "it needs more memory than its limit of {}: it runs once more, with {}; `memory` in its \
+             decorator gives it that from the start",
+            size(limit),
+            size(limits.memory_bytes)
+        );
+        remark(sink, text).await;
+        let again = Invocation { limits, ..invocation.clone() };
+        let mut second = self.run_in_turn(&again, until, (sink, cancelled)).await?;
+        if let Err(Error::MemoryLimit { limit, .. }) = &mut second.returned {
+            *limit = memory_bytes;
+        }
+        let mut usage = first.usage;
+        usage.add(&second.usage);
+        Ok(Outcome { usage, cold: first.cold || second.cold, ..second })
+    }
+
+    async fn run_in_turn(
+        &self,
+        invocation: &Invocation,
+        until: Instant,
+        (sink, cancelled): (&mpsc::Sender<FunctionEvent>, &CancellationToken),
+    ) -> Result<Outcome> {
         let (label, limit) = (invocation.label.clone(), invocation.limits.timeout);
-        let until = Instant::now() + limit;
         let origin = tokio::select! {
             biased;
             origin = self.origin(invocation) => origin?,

@@ -176,7 +176,11 @@ fn conclude(
         (Said::Raised { exception, .. }, _) if exception.ends_with("MemoryError") => {
             Err(memory_limit())
         }
-        (Said::Raised { exception, message, frames, hint }, _) => {
+        (Said::Raised { frames, full: Some(used), .. }, _) => {
+            let limit = invocation.limits.temp_bytes;
+            Err(Error::TempLimit { label, limit, used, frames })
+        }
+        (Said::Raised { exception, message, frames, hint, .. }, _) => {
             Err(Error::FunctionRaised { exception, message, frames, hint })
         }
         (Said::Unfit { returned, reason }, _) => Err(unfit(invocation, returned, reason)),
@@ -230,6 +234,7 @@ fn plan(invocation: &Invocation, origin: &Origin) -> Result<Plan> {
         walls,
         memory_bytes: Some(limits.memory_bytes),
         processes_max: Some(PROCESSES_MAX),
+        cpu_millis: limits.cpu_millis,
         ..Plan::default()
     })
 }
@@ -242,6 +247,7 @@ pub(crate) fn clone_plan(zygote: u64, limits: &Limits) -> Plan {
         walls: Work::Clone(Copied { zygote, temp_bytes, network }),
         memory_bytes: Some(limits.memory_bytes),
         processes_max: Some(PROCESSES_MAX),
+        cpu_millis: limits.cpu_millis,
         ..Plan::default()
     }
 }

@@ -68,23 +68,59 @@ pub struct Limits {
     pub network: bool,
     /// The size of its private `/tmp`, in bytes.
     pub temp_bytes: u64,
+    /// Thousandths of a processor that it may use at most; none for what others leave.
+    pub cpu_millis: Option<u32>,
+    /// Environment variables that it finds.
+    pub variables: Variables,
+}
+
+/// Environment variables by name. Their values may be secrets, and are never shown.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Variables(BTreeMap<String, String>);
+
+impl Variables {
+    /// The names, in order.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(String::as_str)
+    }
+
+    /// Names and values, for the process they are meant for.
+    pub(crate) fn values(&self) -> &BTreeMap<String, String> {
+        &self.0
+    }
+}
+
+impl From<BTreeMap<String, String>> for Variables {
+    fn from(values: BTreeMap<String, String>) -> Self {
+        Variables(values)
+    }
+}
+
+impl std::fmt::Debug for Variables {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_set().entries(self.names()).finish()
+    }
 }
 
 impl Limits {
-    /// Whether a sandbox that was made for others holds these. The time limit is kept outside it.
+    /// Whether a sandbox that was made for others holds these. The time limit is kept outside it,
+    /// and the variables come with the call.
     pub(crate) fn as_made_for(&self, others: &Limits) -> bool {
-        Limits { timeout: others.timeout, ..self.clone() } == *others
+        let own = (self.memory_bytes, self.network, self.temp_bytes, self.cpu_millis);
+        own == (others.memory_bytes, others.network, others.temp_bytes, others.cpu_millis)
     }
 }
 
 impl Default for Limits {
-    /// 4 GiB of memory, an hour, no network, 1 GiB of `/tmp`.
+    /// 4 GiB of memory, an hour, no network, 1 GiB of `/tmp`, what processors there are.
     fn default() -> Self {
         Limits {
             memory_bytes: 4 << 30,
             timeout: Duration::from_secs(3600),
             network: false,
             temp_bytes: 1 << 30,
+            cpu_millis: None,
+            variables: Variables::default(),
         }
     }
 }

@@ -25,6 +25,7 @@ pub use error::{Error, Frame, Result};
 pub use functions::Functions;
 pub use invocation::{
     Argument, ArgumentValue, FunctionEvent, Invocation, Limits, Outcome, Returned, Returns,
+    Variables,
 };
 pub use memory::{Room, SharedTable};
 pub use options::{FunctionsOptions, Isolation, SpawnCommand, ZygoteOptions};

@@ -83,8 +83,8 @@ pub(crate) fn listen(
                 Ok(Message::Begun) => begun = true,
                 Ok(Message::Table) => said = file.map_or(Said::Nothing, Said::Table),
                 Ok(Message::Bool { value }) => said = Said::Bool(value),
-                Ok(Message::Raised { exception, message, frames, hint }) => {
-                    said = Said::Raised { exception, message, frames, hint };
+                Ok(Message::Raised { exception, message, frames, hint, full }) => {
+                    said = Said::Raised { exception, message, frames, hint, full };
                 }
                 Ok(Message::Unfit { returned, reason }) => said = Said::Unfit { returned, reason },
                 // User code wrote to the worker's socket; that is its own affair.

@@ -59,6 +59,7 @@ pub(crate) fn send_task(channel: &Channel, invocation: &Invocation, project: &Pa
         "arguments": arguments,
         "tables": tables.len(),
         "network": invocation.limits.network,
+        "variables": invocation.limits.variables.values(),
     });
     let task = MemoryFile::with("headwater-task", task.to_string().as_bytes())?;
     let mut descriptors = vec![task.descriptor()];
@@ -96,6 +97,9 @@ pub(crate) enum Message {
         frames: Vec<Frame>,
         #[serde(default)]
         hint: Option<String>,
+        /// The bytes in `/tmp`, where the user's code was told that there is no room for more.
+        #[serde(default)]
+        full: Option<u64>,
     },
     /// The function returned something else, or what cannot become a table for a reason.
     Unfit {
@@ -124,7 +128,13 @@ pub(crate) enum Said {
     /// It returned true or false.
     Bool(bool),
     /// The user's code raised.
-    Raised { exception: String, message: String, frames: Vec<Frame>, hint: Option<String> },
+    Raised {
+        exception: String,
+        message: String,
+        frames: Vec<Frame>,
+        hint: Option<String>,
+        full: Option<u64>,
+    },
     /// It returned something else.
     Unfit { returned: String, reason: Option<String> },
 }

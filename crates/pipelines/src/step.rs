@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use headwater_functions::Variables;
 use headwater_model::{PartitionField, RefSpec, TableName};
 
 use crate::Location;
@@ -186,6 +187,12 @@ pub struct Function {
     pub packages: Option<BTreeMap<String, String>>,
     /// Whether it may reach the network.
     pub network: bool,
+    /// The size of its `/tmp`, in bytes, where it asks for one.
+    pub temp_bytes: Option<u64>,
+    /// Thousandths of a processor that it may use at most, where it says so.
+    pub cpu_millis: Option<u32>,
+    /// Its environment variables.
+    pub variables: Variables,
     /// What its code fingerprint is made of: its file without the other steps it does not
     /// mention, and every helper module that is imported from there.
     pub code: Arc<str>,

@@ -21,6 +21,8 @@ enum Kind {
     Processes,
     /// Version 1, counts processor time.
     Processor,
+    /// Version 1, shares out processor time.
+    Shares,
     /// Version 2: kills and measures, and limits where it has the controllers.
     Unified { limits: bool },
 }
@@ -55,13 +57,24 @@ impl Cgroups {
         let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
         let name = format!("{PREFIX}{}", identity::own());
         let mut hierarchies = Vec::new();
-        for (kind, controller) in
-            [(Kind::Memory, "memory"), (Kind::Processes, "pids"), (Kind::Processor, "cpuacct")]
-        {
+        for (kind, controller) in [
+            (Kind::Memory, "memory"),
+            (Kind::Processes, "pids"),
+            (Kind::Processor, "cpuacct"),
+            (Kind::Shares, "cpu"),
+        ] {
             if let Some(base) = folder_of(&own, &mounts, Some(controller)) {
-                remove_stale(&base);
                 let folder = base.join(&name);
-                if fs::create_dir(&folder).is_ok() {
+                // Two controllers may be one hierarchy.
+                let shared = hierarchies.iter().any(|(_, other)| *other == folder);
+                if !shared {
+                    remove_stale(&base);
+                }
+                if shared || fs::create_dir(&folder).is_ok() {
+                    if kind == Kind::Shares {
+                        // As much as a busy program per processor, whoever else is busy.
+                        let _ = set(folder.join("cpu.shares"), (1024 * processors()).to_string());
+                    }
                     hierarchies.push((kind, folder));
                 }
             }
@@ -88,6 +101,14 @@ impl Cgroups {
         self.any(Kind::Processes)
     }
 
+    /// Whether processor time is shared out.
+    pub(super) fn processor_shares(&self) -> bool {
+        let has_file = |(_, folder): &(Kind, PathBuf)| folder.join("cpu.weight").exists();
+        self.any(Kind::Shares)
+            && (self.hierarchies.iter().any(|(kind, _)| *kind == Kind::Shares)
+                || self.hierarchies.iter().any(has_file))
+    }
+
     fn any(&self, wanted: Kind) -> bool {
         let full = Kind::Unified { limits: true };
         self.hierarchies.iter().any(|(kind, _)| *kind == wanted || *kind == full)
@@ -109,7 +130,9 @@ impl Cgroups {
         let (memory_bytes, processes_max) = (plan.memory_bytes, plan.processes_max);
         for (kind, base) in &self.hierarchies {
             let folder = base.join(name);
-            fs::create_dir(&folder)?;
+            if !group.folders.iter().any(|(_, other)| *other == folder) {
+                fs::create_dir(&folder)?;
+            }
             group.folders.push((*kind, folder.clone()));
             match kind {
                 Kind::Memory => write(&folder, "memory.limit_in_bytes", memory_bytes)?,
@@ -120,6 +143,10 @@ impl Cgroups {
                     // Without these a host with swap would only become slow.
                     let _ = set(folder.join("memory.swap.max"), "0");
                     let _ = set(folder.join("memory.oom.group"), "1");
+                    share_out(&folder, plan, ["cpu.weight", "cpu.max"])?;
+                }
+                Kind::Shares => {
+                    share_out(&folder, plan, ["cpu.shares", "cpu.cfs_quota_us"])?;
                 }
                 Kind::Processor | Kind::Unified { limits: false } => {}
             }
@@ -182,7 +209,7 @@ impl Group {
                             keyed(folder, "memory.events", "oom_kill") > Some(0);
                     }
                 }
-                Kind::Processes => {}
+                Kind::Processes | Kind::Shares => {}
             }
         }
         measured
@@ -207,8 +234,12 @@ fn unified(base: &Path, name: &str, limits: bool) -> Option<(Kind, PathBuf)> {
         if !limits {
             return Some((Kind::Unified { limits }, folder));
         }
-        let _ = set(base.join("cgroup.subtree_control"), "+memory +pids");
+        for controllers in ["+memory +pids", "+cpu"] {
+            let _ = set(base.join("cgroup.subtree_control"), controllers);
+        }
         if set(folder.join("cgroup.subtree_control"), "+memory +pids").is_ok() {
+            let _ = set(folder.join("cgroup.subtree_control"), "+cpu");
+            let _ = set(folder.join("cpu.weight"), (100 * processors()).to_string());
             return Some((Kind::Unified { limits: true }, folder));
         }
         let _ = fs::remove_dir(&folder);
@@ -243,6 +274,29 @@ fn folder_of(own: &str, mounts: &str, controller: Option<&str>) -> Option<PathBu
         let below = Path::new(path).strip_prefix(root).ok()?;
         found.then(|| Path::new(point).join(below))
     })
+}
+
+/// What a group of the usual memory weighs against others that want the same processors.
+const USUAL_MEMORY: u64 = 4 << 30;
+const PERIOD_US: u64 = 100_000;
+
+/// Gives a group its share of the processors, by the memory it may hold, and its limit, if any.
+/// Both files have the same form in both versions but for the usual share and the period.
+fn share_out(folder: &Path, plan: &Plan, [share, limit]: [&str; 2]) -> io::Result<()> {
+    let (usual, period) = if share == "cpu.weight" { (100, true) } else { (1024, false) };
+    if let Some(memory) = plan.memory_bytes {
+        let share_of = (usual * memory / USUAL_MEMORY).clamp(usual / 16, usual * 8);
+        // A host whose controller is somebody else's has no such file.
+        let _ = set(folder.join(share), share_of.to_string());
+    }
+    let Some(millis) = plan.cpu_millis else { return Ok(()) };
+    let quota = (u64::from(millis) * PERIOD_US / 1000).max(1000);
+    let text = if period { format!("{quota} {PERIOD_US}") } else { quota.to_string() };
+    set(folder.join(limit), text)
+}
+
+fn processors() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
 }
 
 fn write(folder: &Path, file: &str, limit: Option<u64>) -> io::Result<()> {

@@ -44,6 +44,8 @@ pub(crate) struct Plan {
     pub(crate) memory_bytes: Option<u64>,
     /// The most processes and threads.
     pub(crate) processes_max: Option<u64>,
+    /// The most processor time, in thousandths of a processor.
+    pub(crate) cpu_millis: Option<u32>,
     /// Only when nothing else wants the processor.
     pub(crate) background: bool,
     /// Whether it is a zygote: it finds the socket of its orders as descriptor 4.
@@ -105,6 +107,8 @@ pub(crate) struct Report {
     pub(crate) memory_limits: bool,
     /// Whether it counts their processes.
     pub(crate) process_limits: bool,
+    /// Whether it can hold back their use of processors.
+    pub(crate) cpu_limits: bool,
     /// The spawner, as a name begins that belongs to it.
     pub(crate) identity: String,
     /// The control groups that must be removed should it be killed.

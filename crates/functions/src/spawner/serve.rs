@@ -106,6 +106,7 @@ impl Serve {
             sandbox_error: error,
             memory_limits: self.cgroups.memory(),
             process_limits: self.cgroups.processes(),
+            cpu_limits: self.cgroups.processor_shares(),
             identity: identity::own(),
             groups: self.cgroups.folders(),
         };

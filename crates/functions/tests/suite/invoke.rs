@@ -330,6 +330,85 @@ def f():
 }
 
 #[tokio::test]
+async fn who_needs_more_memory_gets_it_once_and_is_told() {
+    let functions = start().await;
+    let environment = environment(&functions, &[]).await;
+    let limits = Limits { memory_bytes: 256 << 20, ..Limits::default() };
+    let source = "def f():\n    return len(bytearray(b'x') * (300 << 20)) > 0\n";
+    let invocation = Invocation { limits, ..ask(&environment, source) };
+    let (outcome, lines) = run_whole(&functions, invocation).await;
+    assert!(outcome.returned.is_ok(), "{outcome:?}");
+    let (stream, _, _, text) = &lines[0];
+    assert!(*stream == LogStream::System && text.contains("`memory`"), "{lines:?}");
+    assert!(text.contains("256 MiB") && text.contains("512 MiB"), "{text}");
+    assert!(outcome.usage.memory_bytes_peak > 300 << 20, "{outcome:?}");
+
+    // The machine has no more.
+    let small = FunctionsOptions { memory_bytes_total: 300 << 20, ..options() };
+    let functions = Functions::start(small).await.unwrap();
+    let limits = Limits { memory_bytes: 256 << 20, ..Limits::default() };
+    let (outcome, lines) =
+        run_whole(&functions, Invocation { limits, ..ask(&environment, source) }).await;
+    assert!(matches!(outcome.returned, Err(Error::MemoryLimit { .. })), "{outcome:?}");
+    assert!(lines.is_empty(), "{lines:?}");
+}
+
+#[tokio::test]
+async fn a_full_tmp_is_told_by_limit_and_use() {
+    let functions = start().await;
+    let environment = environment(&functions, &[]).await;
+    let limits = Limits { temp_bytes: 8 << 20, ..Limits::default() };
+    let source = "def f():\n    open('/tmp/x', 'wb').write(bytes(16 << 20))\n";
+    let (outcome, _) = run(&functions, Invocation { limits, ..call(&environment, source) }).await;
+    let error = outcome.unwrap_err();
+    let Error::TempLimit { limit, used, ref frames, .. } = error else { panic!("{error:?}") };
+    assert_eq!((limit, used > 7 << 20, frames[0].line), (8 << 20, true, 2));
+    assert!(headwater_model::Fault::hint(&error).unwrap().contains("`tmp`"), "{error}");
+}
+
+#[tokio::test]
+async fn a_function_uses_no_more_processors_than_it_may() {
+    let functions = start().await;
+    if functions.warnings().iter().any(|warning| warning.contains("processors")) {
+        return;
+    }
+    let environment = environment(&functions, &[]).await;
+    let source = "
+import time
+def f():
+    until = time.monotonic() + 1
+    while time.monotonic() < until:
+        pass
+    return time.process_time() < 0.5
+";
+    let limits = Limits { cpu_millis: Some(200), ..Limits::default() };
+    holds(&functions, Invocation { limits, ..ask(&environment, source) }).await;
+}
+
+#[tokio::test]
+async fn environment_variables_come_with_their_call_and_are_not_shown() {
+    let functions = start().await;
+    let environment = environment(&functions, &[]).await;
+    let source = "
+import os, subprocess
+def f(value):
+    shown = subprocess.run(['/bin/sh', '-c', 'printf %s \"$TOKEN\"'], capture_output=True).stdout
+    return os.environ.get('TOKEN', '') == value == shown.decode()
+";
+    for value in ["first secret", "second secret", ""] {
+        let variables = std::collections::BTreeMap::from([("TOKEN".to_owned(), value.to_owned())]);
+        let limits = match value {
+            "" => Limits::default(),
+            _ => Limits { variables: variables.into(), ..Limits::default() },
+        };
+        assert!(!format!("{limits:?}").contains("secret"), "{limits:?}");
+        let value = ArgumentValue::Json(value.into());
+        let arguments = vec![Argument { name: "value".to_owned(), value }];
+        holds(&functions, Invocation { limits, arguments, ..ask(&environment, source) }).await;
+    }
+}
+
+#[tokio::test]
 async fn a_process_that_dies_is_no_riddle() {
     let functions = start().await;
     let environment = environment(&functions, &[]).await;

@@ -122,7 +122,9 @@ impl Run {
                 memory_bytes: memory.unwrap_or(usual.memory_bytes),
                 timeout: timeout.unwrap_or(usual.timeout),
                 network: function.network,
-                ..usual
+                temp_bytes: function.temp_bytes.unwrap_or(usual.temp_bytes),
+                cpu_millis: function.cpu_millis,
+                variables: function.variables.clone(),
             },
             label: step.name.clone(),
         }

@@ -24,6 +24,27 @@ fn refused(code: &str) -> String {
 }
 
 #[test]
+fn what_a_function_may_use_is_read_and_its_secrets_are_not_shown() {
+    let model = "@headwater.model(cpus=1.5, tmp='2GiB', env={'TOKEN': 'hush', 'MODE': 'a'})\n\
+                 def m():\n    return []\n";
+    let project = parse(&[("models/m.py", &format!("import headwater\n{model}"))]);
+    let function = function(&project.steps[0]);
+    assert_eq!((function.cpu_millis, function.temp_bytes), (Some(1500), Some(2 << 30)));
+    assert_eq!(function.variables.names().collect::<Vec<_>>(), ["MODE", "TOKEN"]);
+    assert!(!format!("{:?}", function.variables).contains("hush"));
+    for (arguments, named) in [
+        ("cpus=0", "`cpus`"),
+        ("cpus='all'", "`cpus`"),
+        ("tmp='big'", "`tmp`"),
+        ("env={'1st': 'hush'}", "`env`"),
+        ("env={'TOKEN': ['hush']}", "`env`"),
+    ] {
+        let refusal = refused(&format!("@headwater.model({arguments})\ndef m():\n    return []\n"));
+        assert!(refusal.contains(named) && !refusal.contains("hush"), "{refusal}");
+    }
+}
+
+#[test]
 fn decorators_and_default_arguments_are_read() {
     let project = parse(&[(
         "models/m.py",

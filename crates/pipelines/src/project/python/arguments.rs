@@ -92,6 +92,20 @@ impl<'a> Values<'a> {
         })
     }
 
+    /// The same for a value that is not to be shown.
+    pub fn secret<T>(
+        &self,
+        name: &str,
+        read: impl Fn(&Literal) -> Option<T>,
+        form: &str,
+    ) -> Result<Option<T>> {
+        let Some(value) = self.find(name) else { return Ok(None) };
+        read(&value.literal).map(Some).ok_or_else(|| {
+            let message = format!("`{name}` of `{}` cannot be used", self.call);
+            Error::invalid(self.at(&value.range), message, format!("Write it like {form}."))
+        })
+    }
+
     /// An argument that is text.
     pub fn text(&self, name: &str) -> Result<Option<String>> {
         let read = |literal: &Literal| match literal {

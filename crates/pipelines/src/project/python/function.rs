@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use headwater_functions::Variables;
 use headwater_model::{Fault, PartitionField, TableName};
 use ruff_python_ast::{Arguments, Decorator, Expr, ParameterWithDefault, StmtFunctionDef};
 use ruff_text_size::Ranged;
@@ -17,8 +18,22 @@ use crate::{
 
 const DECORATORS: [&str; 3] = ["model", "python", "expectation"];
 const INPUTS: [&str; 2] = ["Model", "Parameter"];
-const MODEL: [&str; 8] =
-    ["name", "materialization", "columns", "partition_by", "adopt", "network", "memory", "timeout"];
+const MODEL: [&str; 11] = [
+    "name",
+    "materialization",
+    "columns",
+    "partition_by",
+    "adopt",
+    "network",
+    "memory",
+    "timeout",
+    "cpus",
+    "tmp",
+    "env",
+];
+
+/// Processors that a function can be given.
+const CPUS: std::ops::RangeInclusive<f64> = 0.01..=1024.0;
 const EXPECTATION: [&str; 1] = ["name"];
 
 /// Reads the functions of one file.
@@ -66,6 +81,9 @@ impl<'a> Reader<'a> {
             python_at,
             packages,
             network: values.flag("network")?.unwrap_or_default(),
+            temp_bytes: quantity(&values, "tmp", units::bytes, "\"2GiB\"")?,
+            cpu_millis: quantity(&values, "cpus", cpus, "1.5")?,
+            variables: variables(&values)?,
             code: "".into(),
         };
         Ok(Some(Step {
@@ -259,6 +277,32 @@ fn python(values: Option<&Values>) -> Result<(Option<String>, Option<Packages>)>
     };
     let pip = values.get("pip", packages, "`pip={\"polars\": \"1.38.1\"}`")?;
     Ok((values.text("version")?, pip))
+}
+
+/// Thousandths of a processor.
+fn cpus(text: &str) -> Option<u32> {
+    let processors: f64 = text.trim().parse().ok()?;
+    CPUS.contains(&processors).then_some((processors * 1000.0).round() as u32)
+}
+
+/// Environment variables. No value is ever shown, not even one that cannot be used.
+fn variables(values: &Values) -> Result<Variables> {
+    let name = |name: &str| {
+        let usable = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        name.starts_with(|c: char| !c.is_ascii_digit()) && name.chars().all(usable)
+    };
+    let entry = |(key, value): &(String, Literal)| match value {
+        Literal::Text(value) if name(key) && !value.contains('\0') => {
+            Some((key.clone(), value.clone()))
+        }
+        _ => None,
+    };
+    let read = |literal: &Literal| match literal {
+        Literal::Map(entries) => entries.iter().map(entry).collect::<Option<BTreeMap<_, _>>>(),
+        _ => None,
+    };
+    let form = "`env={\"NAME\": \"value\"}`";
+    Ok(values.secret("env", read, form)?.unwrap_or_default().into())
 }
 
 fn materialization(values: &Values) -> Result<Materialization> {
