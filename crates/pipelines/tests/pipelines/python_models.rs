@@ -153,11 +153,11 @@ fn what_is_wrong_is_refused_with_its_line() {
     "#);
     insta::assert_snapshot!(refused("@headwater.model(**{})\ndef f(): pass\n"), @r"
     invalid_project: `model` has no argument `**` (models/m.py:2)
-      hint: The arguments are `name`, `materialization`, `columns`, `partition_by`, `adopt`, `network`, `memory`, `timeout`.
+      hint: The arguments are `name`, `materialization`, `columns`, `partition_by`, `adopt`, `network`, `memory`, `timeout`, `cpus`, `tmp`, `env`.
     ");
     insta::assert_snapshot!(refused("@headwater.model(\"a\", \"b\")\ndef f(): pass\n"), @r"
     invalid_project: `model` has too many arguments without a name (models/m.py:2)
-      hint: Name them: `name=…, materialization=…, columns=…, partition_by=…, adopt=…, network=…, memory=…, timeout=…`.
+      hint: Name them: `name=…, materialization=…, columns=…, partition_by=…, adopt=…, network=…, memory=…, timeout=…, cpus=…, tmp=…, env=…`.
     ");
     insta::assert_snapshot!(refused("@headwater.model()\ndef f(a): pass\n"), @r#"
     invalid_project: the argument `a` of `f` has no input (models/m.py:3)
