@@ -111,7 +111,7 @@ pub enum Error {
         /// The label as given.
         label: String,
     },
-    /// An option of an import that cannot be used.
+    /// An option that cannot be used.
     #[error("{message}")]
     InvalidRequest {
         /// What is wrong with it.

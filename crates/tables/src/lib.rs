@@ -32,7 +32,7 @@ use arrow::array::RecordBatch;
 use arrow::error::ArrowError;
 
 pub use error::{Error, Result};
-pub use merge::{Cause, Clash, MadeMerge, Merged, MergedRows, Side, TableMerge};
+pub use merge::{Cause, Clash, MadeMerge, Merged, MergedRows, RowBudget, Side, TableMerge};
 pub use operation::{CreateTable, Operation, Rewrite, Unseen};
 pub use options::TablesOptions;
 pub use plan::{DataFile, ScanPlan};

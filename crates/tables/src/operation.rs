@@ -47,6 +47,8 @@ pub enum Operation {
         schema: SchemaRef,
         /// The new partition fields.
         partition: Vec<PartitionField>,
+        /// As with [`Operation::AddColumns`].
+        after: Option<i32>,
         /// The new rows.
         staged: Staged,
     },
@@ -54,9 +56,10 @@ pub enum Operation {
     AddColumns {
         /// The columns.
         columns: Vec<Field>,
-        /// Their field ids are larger than this, and than any that the table ever had. Ids that two
-        /// branches of a table give away must differ, or their rows could not be brought together.
-        after: i32,
+        /// Their field ids follow this; those that the table ever had where none is given. Ids that two
+        /// changes of a table give away, on whatever branches, must differ, or their rows could not be
+        /// brought together.
+        after: Option<i32>,
     },
     /// Sets table properties; others stay.
     SetProperties(BTreeMap<String, String>),
@@ -65,7 +68,7 @@ pub enum Operation {
 impl Operation {
     /// Adds columns to a table that has no other branches.
     pub fn add_columns(columns: Vec<Field>) -> Self {
-        Operation::AddColumns { columns, after: 0 }
+        Operation::AddColumns { columns, after: None }
     }
 }
 

@@ -132,8 +132,9 @@ impl Tables {
         table: &Table,
         schema: &SchemaRef,
         partition: &[PartitionField],
+        after: Option<i32>,
     ) -> Result<Table> {
-        let metadata = evolve::replaced(table.metadata(), schema, partition)?;
+        let metadata = evolve::replaced(table.metadata(), schema, partition, after)?;
         let location = table.metadata_location().to_owned();
         Ok(Table::new(location, metadata, table.totals(), 0))
     }

@@ -238,7 +238,12 @@ pub fn choices(arguments: Choices) -> Result<(MergeChoice, BTreeMap<TableName, M
         [(arguments.ours, MergeChoice::Ours), (arguments.theirs, MergeChoice::Theirs)]
     {
         for table in tables {
-            choices.insert(table.parse().map_err(error::from_fault)?, choice);
+            let name: TableName = table.parse().map_err(error::from_fault)?;
+            if choices.insert(name, choice).is_some_and(|other| other != choice) {
+                let message = format!("both `--ours` and `--theirs` name `{table}`");
+                let problem = Problem::new(ErrorCode::InvalidArgument, message);
+                return Err(problem.with_hint("Choose one side."));
+            }
         }
     }
     let otherwise = match arguments.on_conflict {

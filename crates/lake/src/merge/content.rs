@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 use futures::future::BoxFuture;
 use headwater_catalog::{Base, Contested, TableEntry, operation};
 use headwater_model::{ConflictCause, MergedHow, MergedTable, TableName};
-use headwater_tables::{MadeMerge, Merged, Table, TableMerge};
+use headwater_tables::{Merged, RowBudget, Table, TableMerge};
 
 use super::Verdict;
 use super::cause;
-use super::imports::{self, MergedImports};
+use super::imports::{self, List, MergedImports};
+use super::scratch::Scratch;
 use crate::error::Result;
 use crate::import::IMPORTS_KEY;
 use crate::lake::Lake;
@@ -21,38 +22,6 @@ pub(super) struct Content {
     merge: Option<Box<TableMerge>>,
     imports: MergedImports,
     ours: Table,
-}
-
-/// A table that was made by a merge.
-#[derive(Debug)]
-pub(super) struct Made {
-    pub entry: TableEntry,
-    made: MadeMerge,
-    before: Table,
-}
-
-/// What merges made on the way and nobody came to need.
-#[derive(Debug, Default)]
-pub(super) struct Scratch(Vec<(MadeMerge, Table)>);
-
-impl Scratch {
-    pub fn add(&mut self, made: Vec<Made>) {
-        self.0.extend(made.into_iter().map(|made| (made.made, made.before)));
-    }
-
-    /// Removes everything. What cannot be removed is left for the lake's upkeep to find.
-    pub async fn discard(&mut self, lake: &Lake) {
-        for (made, before) in std::mem::take(&mut self.0).into_iter().rev() {
-            if let Err(error) = lake.tables().discard_state(&made.table, Some(&before)).await {
-                tracing::warn!(%error, "the metadata of a merge that was not made is left behind");
-            }
-            for staged in made.staged {
-                if let Err(error) = lake.tables().discard(staged).await {
-                    tracing::warn!(%error, "a data file of a merge that was not made is left behind");
-                }
-            }
-        }
-    }
 }
 
 impl Content {
@@ -83,6 +52,7 @@ impl Lake {
         &self,
         contested: &Contested,
         scratch: &mut Scratch,
+        budget: &mut RowBudget,
     ) -> Result<Verdict> {
         let name = &contested.table;
         let (Some(ours), Some(theirs)) = (&contested.ours, &contested.theirs) else {
@@ -91,12 +61,12 @@ impl Lake {
         };
         let ours = self.tables().load(&ours.metadata_location).await?;
         let theirs = self.tables().load(&theirs.metadata_location).await?;
-        let base = match self.base(&contested.base, scratch).await? {
-            Found::Table(base) => base,
+        let (base, base_imports) = match self.base(name, &contested.base, scratch, budget).await? {
+            Found::Table(base, imports) => (base, imports),
             Found::Nothing => return Ok(Verdict::Conflict(vec![cause::identity()])),
             Found::Conflict => return Ok(Verdict::Conflict(vec![cause::bases()])),
         };
-        let merged = self.tables().merge(&base, &ours, &theirs).await?;
+        let merged = self.tables().merge(&base, &ours, &theirs, budget).await?;
         let mut causes: Vec<ConflictCause> = Vec::new();
         let merge = match merged {
             Merged::Ours => None,
@@ -108,9 +78,10 @@ impl Lake {
                 None
             }
         };
-        let summaries = [&base, &ours, &theirs].map(|table| table.summary().remove(IMPORTS_KEY));
-        let imports = imports::merge(self.store().as_ref(), name, summaries).await?;
-        let takes = merge.as_ref().is_some_and(|merge| merge.rows().files_added > 0);
+        let summaries = [&ours, &theirs].map(|table| table.summary().remove(IMPORTS_KEY));
+        let store = self.store().as_ref();
+        let imports = imports::merge(store, name, &base_imports, summaries).await?;
+        let takes = merge.as_ref().is_some_and(|merge| merge.rows().rows_added > 0);
         if takes && !imports.twice.is_empty() {
             causes.push(cause::imports(&imports.twice));
         }
@@ -121,69 +92,84 @@ impl Lake {
         }
     }
 
-    /// The table that both sides come from. Where that is several, they are merged with each other
-    /// first.
+    /// The table that both sides come from, and the list of files imported into it. Where that is
+    /// several, they are merged with each other first.
     fn base<'a>(
         &'a self,
+        name: &'a TableName,
         base: &'a Base,
         scratch: &'a mut Scratch,
+        budget: &'a mut RowBudget,
     ) -> BoxFuture<'a, Result<Found>> {
         Box::pin(async move {
             let merged = match base {
                 Base::Known(None) => return Ok(Found::Nothing),
                 Base::Known(Some(entry)) => {
                     let table = self.tables().load(&entry.metadata_location).await?;
-                    return Ok(Found::Table(table));
+                    let imports = List::Named(table.summary().remove(IMPORTS_KEY));
+                    return Ok(Found::Table(table, imports));
                 }
                 Base::Merged(merged) => merged,
             };
-            let mut tables = Vec::new();
+            let (mut tables, mut lists) = (Vec::new(), Vec::new());
             for side in [&merged.base, &merged.one, &merged.other] {
-                match self.base(side, scratch).await? {
-                    Found::Table(table) => tables.push(table),
+                match self.base(name, side, scratch, budget).await? {
+                    Found::Table(table, list) => {
+                        tables.push(table);
+                        lists.push(list);
+                    }
                     Found::Nothing | Found::Conflict => return Ok(Found::Conflict),
                 }
             }
-            let [below, one, other] = tables.as_slice() else { return Ok(Found::Conflict) };
-            match self.tables().merge(below, one, other).await? {
-                Merged::Ours => Ok(Found::Table(one.clone())),
+            let ([below, one, other], [below_list, one_list, other_list]) =
+                (tables.as_slice(), lists.as_slice())
+            else {
+                return Ok(Found::Conflict);
+            };
+            let lists = [below_list, one_list, other_list];
+            let (list, twice) = imports::merge_bases(self.store().as_ref(), name, lists).await?;
+            match self.tables().merge(below, one, other, budget).await? {
+                Merged::Ours => Ok(Found::Table(one.clone(), list)),
                 Merged::Clashes(_) => Ok(Found::Conflict),
+                Merged::Both(merge) if twice && merge.rows().rows_added > 0 => Ok(Found::Conflict),
                 Merged::Both(merge) => {
                     let made = self.tables().apply_merge(&merge, BTreeMap::new()).await?;
                     let table = made.table.clone();
-                    scratch.0.push((made, one.clone()));
-                    Ok(Found::Table(table))
+                    scratch.add(made, one.clone());
+                    Ok(Found::Table(table, list))
                 }
             }
         })
     }
 
-    /// Makes what a table's content comes to; none where the target has it all. Objects that the store
-    /// must hold then are added to `objects`.
+    /// Makes what a table's content comes to, which is then in `made`; none where the target has it all.
+    /// Objects that the store must hold then are added to `objects`.
     pub(super) async fn make(
         &self,
         content: &Content,
         objects: &mut Vec<bytes::Bytes>,
-    ) -> Result<Option<Made>> {
+        made: &mut Scratch,
+    ) -> Result<Option<TableEntry>> {
         let Some(merge) = &content.merge else { return Ok(None) };
         let imports = content.imports.value.iter();
         let summary = imports.map(|value| (IMPORTS_KEY.to_owned(), value.clone())).collect();
-        let made = self.tables().apply_merge(merge, summary).await?;
+        let new = self.tables().apply_merge(merge, summary).await?;
         objects.extend(content.imports.objects.iter().cloned());
         let word = if merge.only_adds() { operation::APPENDED } else { operation::CHANGED };
         let entry = TableEntry {
-            id: made.table.id(),
-            metadata_location: made.table.metadata_location().to_owned(),
-            snapshot: made.table.snapshot_id(),
+            id: new.table.id(),
+            metadata_location: new.table.metadata_location().to_owned(),
+            snapshot: new.table.snapshot_id(),
             operation: word.to_owned(),
         };
-        Ok(Some(Made { entry, made, before: content.ours.clone() }))
+        made.add(new, content.ours.clone());
+        Ok(Some(entry))
     }
 }
 
 /// What both sides come from.
 enum Found {
-    Table(Table),
+    Table(Table, List),
     /// There was no such table.
     Nothing,
     /// Crosswise merges settled it in different ways.

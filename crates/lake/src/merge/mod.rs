@@ -8,18 +8,21 @@
 mod cause;
 mod content;
 mod imports;
+mod scratch;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use headwater_catalog::{Contested, MergeCommit, MergePlan, TableChange};
 use headwater_model::{
     CommitId, ConflictCause, ErrorCode, Fault, MergeChoice, MergeConflict, MergeOutcome,
-    MergeReport, MergeRequest, MergedHow, MergedTable, TableName,
+    MergeReport, MergeRequest, MergedHow, MergedTable, RefSpec, TableName,
 };
 use headwater_store::Batch;
+use headwater_tables::RowBudget;
 
-use self::content::{Content, Made, Scratch};
-use crate::error::Result;
+use self::content::Content;
+use self::scratch::Scratch;
+use crate::error::{Error, Result};
 use crate::lake::Lake;
 
 /// How often a merge that others overtook is made again.
@@ -50,7 +53,16 @@ enum Verdict {
 }
 
 /// What was worked out for contested tables, which holds as long as they stay as they are.
-type Verdicts = BTreeMap<TableName, (Contested, Verdict)>;
+type Verdicts = BTreeMap<TableName, Looked>;
+
+/// What was worked out for a contested table.
+#[derive(Debug)]
+struct Looked {
+    contested: Contested,
+    verdict: Verdict,
+    /// How many rows were compared.
+    rows: u64,
+}
 
 impl Lake {
     /// Merges a ref into a branch. A conflict is an answer and no error: the report names every table
@@ -73,10 +85,41 @@ impl Lake {
         request: MergeRequest,
         options: MergeOptions,
     ) -> Result<MergeReport> {
+        let mut request = request;
+        request.choices = self.checked_choices(target, &request).await?;
         let mut merging = Merging::new(self, &request, options);
         let result = Box::pin(merging.run(target)).await;
-        merging.scratch.discard(self).await;
+        merging.scratch.discard().await;
         result
+    }
+
+    /// What was chosen for tables, by the names that they have. A choice about a table that neither side
+    /// has is a mistake, and so are two about one.
+    async fn checked_choices(
+        &self,
+        target: &str,
+        request: &MergeRequest,
+    ) -> Result<BTreeMap<TableName, MergeChoice>> {
+        let mut choices = BTreeMap::new();
+        if request.choices.is_empty() {
+            return Ok(choices);
+        }
+        let ours = self.view(&RefSpec::Name(target.to_owned())).await?;
+        let theirs = self.view(&request.source).await?;
+        for (name, choice) in &request.choices {
+            let found = match ours.state().find_table(&name.namespace, &name.name).await? {
+                None => theirs.state().find_table(&name.namespace, &name.name).await?,
+                found => found,
+            };
+            let Some((table, _)) = found else { return Err(ours.not_found(name).await?) };
+            if choices.insert(table.clone(), *choice).is_some_and(|other| other != *choice) {
+                return Err(Error::InvalidRequest {
+                    message: format!("two choices are made about table `{table}`"),
+                    hint: "Choose one side.",
+                });
+            }
+        }
+        Ok(choices)
     }
 }
 
@@ -94,13 +137,12 @@ struct Merging<'a> {
 struct Settled {
     changes: Vec<TableChange>,
     merged: Vec<MergedTable>,
-    made: Vec<Made>,
     objects: Vec<bytes::Bytes>,
 }
 
 impl<'a> Merging<'a> {
     fn new(lake: &'a Lake, request: &'a MergeRequest, options: MergeOptions) -> Self {
-        let (verdicts, scratch) = (Verdicts::new(), Scratch::default());
+        let (verdicts, scratch) = (Verdicts::new(), Scratch::new(lake.tables().clone()));
         Merging { lake, request, options, verdicts, scratch }
     }
 
@@ -143,23 +185,27 @@ impl<'a> Merging<'a> {
         if self.request.dry_run {
             return Ok(Some(self.report(&plan, outcome, plan.head, &self.foreseen())));
         }
-        let settled = self.settle(&plan).await?;
+        let mut made = Scratch::new(self.lake.tables().clone());
+        let settled = self.settle(&plan, &mut made).await?;
         let message = self
             .request
             .message
             .clone()
             .unwrap_or_else(|| format!("Merge {} into {}", self.request.source, plan.target));
         let commit = self.commit(message, &settled);
+        // From here on the files may be part of a commit, even if this future is dropped or the answer is
+        // lost; they are taken back only where the catalog says that they are not.
+        let written = made.release();
         let applied = catalog.apply_merge(&plan, settled.changes.clone(), &commit).await;
         match applied {
             Ok(Some(head)) => Ok(Some(self.report(&plan, outcome, head, &settled.merged))),
             Ok(None) => {
-                self.scratch.add(settled.made);
+                self.scratch.take_back(written);
                 Ok(None)
             }
             Err(error) => {
                 if !is_doubtful(&error) {
-                    self.scratch.add(settled.made);
+                    self.scratch.take_back(written);
                 }
                 Err(error.into())
             }
@@ -181,31 +227,36 @@ impl<'a> Merging<'a> {
     async fn look_into(&mut self, plan: &MergePlan) -> Result<()> {
         for contested in &plan.contested {
             let known = self.verdicts.get(&contested.table);
-            if known.is_some_and(|(known, _)| known == contested) {
+            if known.is_some_and(|known| known.contested == *contested) {
                 continue;
             }
-            let verdict = self.verdict(contested).await?;
-            self.verdicts.insert(contested.table.clone(), (contested.clone(), verdict));
+            self.verdicts.remove(&contested.table);
+            let spent = self.verdicts.values().map(|looked| looked.rows).sum();
+            let mut budget = self.lake.tables().row_budget(spent);
+            let verdict = self.verdict(contested, &mut budget).await?;
+            let rows = budget.spent() - spent;
+            let looked = Looked { contested: contested.clone(), verdict, rows };
+            self.verdicts.insert(contested.table.clone(), looked);
         }
-        let contested = |table: &TableName| plan.contested.iter().any(|one| one.table == *table);
-        self.verdicts.retain(|table, _| contested(table));
+        let contested: BTreeSet<&TableName> =
+            plan.contested.iter().map(|contested| &contested.table).collect();
+        self.verdicts.retain(|table, _| contested.contains(table));
         Ok(())
     }
 
-    async fn verdict(&mut self, contested: &Contested) -> Result<Verdict> {
+    async fn verdict(&mut self, contested: &Contested, budget: &mut RowBudget) -> Result<Verdict> {
         if self.options.whole.contains(&contested.table) {
             return Ok(Verdict::Conflict(vec![cause::checked()]));
         }
-        self.lake.content(contested, &mut self.scratch).await
+        self.lake.content(contested, &mut self.scratch, budget).await
     }
 
     /// The conflicts about which nothing was chosen.
     async fn conflicts(&self, plan: &MergePlan) -> Result<Vec<MergeConflict>> {
         let mut conflicts = Vec::new();
         for contested in &plan.contested {
-            let Some((_, Verdict::Conflict(causes))) = self.verdicts.get(&contested.table) else {
-                continue;
-            };
+            let looked = self.verdicts.get(&contested.table).map(|looked| &looked.verdict);
+            let Some(Verdict::Conflict(causes)) = looked else { continue };
             if self.request.choice(&contested.table) == MergeChoice::Fail {
                 let conflict = self.lake.catalog().conflict(plan, contested).await?;
                 conflicts.push(MergeConflict { causes: causes.clone(), ..conflict });
@@ -216,7 +267,7 @@ impl<'a> Merging<'a> {
 
     /// What is to become of the contested tables, without making it.
     fn foreseen(&self) -> Vec<MergedTable> {
-        let tables = self.verdicts.iter().map(|(table, (_, verdict))| match verdict {
+        let tables = self.verdicts.iter().map(|(table, looked)| match &looked.verdict {
             Verdict::Content(content) => content.report(table),
             Verdict::Conflict(causes) => self.chosen(table, causes),
         });
@@ -240,25 +291,16 @@ impl<'a> Merging<'a> {
         }
     }
 
-    /// Makes what the contested tables come to. After an error, nothing of it is left.
-    async fn settle(&mut self, plan: &MergePlan) -> Result<Settled> {
+    /// Makes what the contested tables come to. What was made is in `made`.
+    async fn settle(&self, plan: &MergePlan, made: &mut Scratch) -> Result<Settled> {
         let mut settled =
             Settled { changes: plan.taken.clone(), merged: self.foreseen(), ..Settled::default() };
-        for (table, (contested, verdict)) in &self.verdicts {
+        for (table, Looked { contested, verdict, .. }) in &self.verdicts {
             let to = match verdict {
                 Verdict::Content(content) => {
-                    match self.lake.make(content, &mut settled.objects).await {
-                        Ok(None) => continue,
-                        Ok(Some(made)) => {
-                            let entry = made.entry.clone();
-                            settled.made.push(made);
-                            Some(entry)
-                        }
-                        Err(error) => {
-                            self.scratch.add(settled.made);
-                            return Err(error);
-                        }
-                    }
+                    let entry = self.lake.make(content, &mut settled.objects, made).await?;
+                    let Some(entry) = entry else { continue };
+                    Some(entry)
                 }
                 Verdict::Conflict(_) if self.request.choice(table) == MergeChoice::Theirs => {
                     contested.theirs.clone()
@@ -285,7 +327,7 @@ impl<'a> Merging<'a> {
             MergedHow::Ours => false,
             MergedHow::Theirs => true,
             MergedHow::ByContent => self.verdicts.get(&merged.table).is_some_and(
-                |(_, verdict)| matches!(verdict, Verdict::Content(content) if content.changes()),
+                |looked| matches!(&looked.verdict, Verdict::Content(content) if content.changes()),
             ),
         };
         tables.extend(merged.iter().filter(changes).map(|merged| merged.table.clone()));

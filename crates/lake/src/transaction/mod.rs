@@ -178,9 +178,12 @@ impl Transaction {
             return self.append(name, rows).await;
         };
         let schema: SchemaRef = normalise_schema(&schema)?.into();
-        let new = self.view.lake().tables().replacement(&table, &schema, &partition)?;
+        let columns: Vec<Field> =
+            schema.fields().iter().map(|field| field.as_ref().clone()).collect();
+        let after = Some(self.view.lake().allot_columns(&table, &columns).await?);
+        let new = self.view.lake().tables().replacement(&table, &schema, &partition, after)?;
         let staged = self.stage(&new, rows).await?;
-        self.pending(name)?.add(Change::Replace { schema, partition, staged });
+        self.pending(name)?.add(Change::Replace { schema, partition, after, staged });
         Ok(())
     }
 
@@ -188,7 +191,7 @@ impl Transaction {
     pub async fn add_columns(&mut self, name: &TableName, columns: Vec<Field>) -> Result<()> {
         let name = self.touch(name).await?;
         let table = self.existing(&name).await?;
-        let after = self.view.lake().allot_columns(&table, &columns).await?;
+        let after = Some(self.view.lake().allot_columns(&table, &columns).await?);
         self.pending(&name)?.add(Change::AddColumns { columns, after });
         // Rows that follow are written for the table as it is with the columns.
         self.flush(&name).await

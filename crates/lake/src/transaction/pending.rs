@@ -33,11 +33,12 @@ pub(super) enum Change {
     Replace {
         schema: SchemaRef,
         partition: Vec<PartitionField>,
+        after: Option<i32>,
         staged: Staged,
     },
     AddColumns {
         columns: Vec<Field>,
-        after: i32,
+        after: Option<i32>,
     },
     SetProperties(BTreeMap<String, String>),
     Drop,
@@ -204,8 +205,8 @@ impl Context<'_> {
                 }
                 // Where all rows go, so does the memory of the files they came from.
                 Change::Overwrite(staged) => Operation::Overwrite(staged),
-                Change::Replace { schema, partition, staged } => {
-                    Operation::Replace { schema, partition, staged }
+                Change::Replace { schema, partition, after, staged } => {
+                    Operation::Replace { schema, partition, after, staged }
                 }
                 Change::AddColumns { columns, after } => Operation::AddColumns { columns, after },
                 Change::SetProperties(properties) => Operation::SetProperties(properties),

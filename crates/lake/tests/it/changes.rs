@@ -8,7 +8,7 @@ use arrow::compute::concat_batches;
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use futures::TryStreamExt;
 use headwater_lake::{Transaction, json_rows};
-use headwater_model::TableName;
+use headwater_model::{MergeChoice, MergeRequest, TableName};
 use headwater_tables::{DataFile, Rewrite, Table, parse_type};
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -45,10 +45,12 @@ pub enum Step {
     OverwritePartitions(Rows),
     /// Removes the rows whose columns have these values.
     Delete(Map<String, Value>),
-    /// Changes such rows.
+    /// Changes such rows, and adds others at once.
     Update {
         rows: Map<String, Value>,
         set: Map<String, Value>,
+        #[serde(default)]
+        add: Rows,
     },
     AddColumns(Columns),
     Set(BTreeMap<String, String>),
@@ -63,6 +65,14 @@ pub enum Step {
     },
     /// Merges the other branch into this one.
     Merge,
+    /// The same, where a conflict is settled by taking the table of this side of the merge.
+    MergeTaking(MergeChoice),
+    /// Merges both branches into each other, as they are before either merge.
+    Crosswise,
+    /// Steps on the other branch.
+    Other(Vec<Step>),
+    /// Steps, so many times.
+    Repeat(usize, Vec<Step>),
 }
 
 pub fn schema_of(columns: &Columns) -> SchemaRef {
@@ -123,6 +133,37 @@ fn is_among(row: &Value, wanted: &Map<String, Value>) -> bool {
 /// Makes a step on a branch.
 pub async fn make(lake: &Fixture, branch: &str, other: &str, table: &TableName, step: &Step) {
     match step {
+        Step::Other(steps) => {
+            for step in steps {
+                Box::pin(make(lake, other, branch, table, step)).await;
+            }
+            return;
+        }
+        Step::Repeat(times, steps) => {
+            for step in std::iter::repeat_n(steps, *times).flatten() {
+                Box::pin(make(lake, branch, other, table, step)).await;
+            }
+            return;
+        }
+        Step::Crosswise => {
+            let catalog = lake.lake.catalog();
+            let heads = [branch, other].map(|name| catalog.branch(name));
+            let heads = futures::future::try_join_all(heads).await.unwrap();
+            for (target, source) in [(branch, &heads[1]), (other, &heads[0])] {
+                let source = format!("@{}", source.commit).parse().unwrap();
+                let report = lake.lake.merge(target, MergeRequest::new(source), "eva").await;
+                assert_eq!(report.unwrap().conflicts, []);
+            }
+            return;
+        }
+        Step::MergeTaking(choice) => {
+            let choices = [(table.clone(), *choice)].into();
+            let request = MergeRequest { choices, ..MergeRequest::new(other.parse().unwrap()) };
+            let report = lake.lake.merge(branch, request, "eva").await.unwrap();
+            assert_eq!(report.merged.len(), 1, "{report:?}");
+            assert!(!report.merged[0].causes.is_empty(), "{report:?}");
+            return;
+        }
         Step::Import { file, text } => {
             lake.file(file, text);
             let mut request = lake.request(&table.to_string(), &[file]);
@@ -131,7 +172,7 @@ pub async fn make(lake: &Fixture, branch: &str, other: &str, table: &TableName, 
             return;
         }
         Step::Merge => {
-            let request = headwater_model::MergeRequest::new(other.parse().unwrap());
+            let request = MergeRequest::new(other.parse().unwrap());
             let report = lake.lake.merge(branch, request, "eva").await.unwrap();
             assert!(report.conflicts.is_empty(), "{report:?}");
             return;
@@ -168,8 +209,10 @@ pub async fn make(lake: &Fixture, branch: &str, other: &str, table: &TableName, 
             let rows = rows_of(batch_of(&schema, rows));
             change.overwrite_partitions(table, rows).await.unwrap();
         }
-        Step::Delete(wanted) => rewrite(lake, &mut change, table, wanted, None).await,
-        Step::Update { rows, set } => rewrite(lake, &mut change, table, rows, Some(set)).await,
+        Step::Delete(wanted) => rewrite(lake, &mut change, table, wanted, None, &[]).await,
+        Step::Update { rows, set, add } => {
+            rewrite(lake, &mut change, table, rows, Some(set), add).await;
+        }
         Step::AddColumns(columns) => {
             let fields = schema_of(columns).fields().iter().map(|f| f.as_ref().clone()).collect();
             change.add_columns(table, fields).await.unwrap();
@@ -177,7 +220,7 @@ pub async fn make(lake: &Fixture, branch: &str, other: &str, table: &TableName, 
         Step::Set(properties) => change.set_properties(table, properties.clone()).await.unwrap(),
         Step::Compact => compact(lake, &mut change, table).await,
         Step::Drop => change.drop(table, false).await.unwrap(),
-        Step::Import { .. } | Step::Merge => unreachable!("made above"),
+        _ => unreachable!("made above"),
     }
     change.commit("a step").await.unwrap();
 }
@@ -194,10 +237,11 @@ async fn rewrite(
     name: &TableName,
     wanted: &Map<String, Value>,
     set: Option<&Map<String, Value>>,
+    add: &[Value],
 ) {
     let table = change.table(name).await.unwrap();
     let seen = lake.lake.tables().plan(&table, None).await.unwrap();
-    let (mut removed, mut written) = (Vec::new(), Vec::new());
+    let (mut removed, mut written) = (Vec::new(), maps(&table.schema(), add));
     for file in seen.files().iter() {
         let rows = json_rows(&read(lake, &table, std::slice::from_ref(file)).await).unwrap();
         if !rows.iter().any(|row| is_among(row, wanted)) {

@@ -12,6 +12,10 @@ mod import_formats;
 #[cfg(test)]
 mod import_state;
 #[cfg(test)]
+mod merge;
+#[cfg(test)]
+mod merge_property;
+#[cfg(test)]
 mod merge_scenarios;
 #[cfg(test)]
 mod support;

@@ -55,6 +55,9 @@ struct Expected {
     /// The number of rows of the target that the report says came and went, merging into `ours`.
     #[serde(default)]
     counted: Option<[u64; 2]>,
+    /// Steps on the merged branch, and what its rows are then.
+    #[serde(default)]
+    then: Option<(Vec<Step>, Rows)>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -107,7 +110,8 @@ async fn play(file: &str) {
 }
 
 async fn play_one(scenario: &Scenario, direction: Direction) {
-    let lake = Fixture::new().await;
+    // Few, so that merges have to look further back than a metadata file tells.
+    let lake = Fixture::with(|tables| tables.snapshots_listed_max = 10).await;
     let table = name("t");
     if let Some(new) = &scenario.table {
         make(&lake, "main", "dev", &table, &Step::Create(new.clone())).await;
@@ -218,6 +222,12 @@ async fn check_merged(
     let back = merge(lake, back, false).await;
     assert_eq!(back.conflicts, [], "and back");
     assert_eq!(rows(lake, source).await, rows(lake, target).await);
+    if let Some((steps, wanted)) = &expected.then {
+        for step in steps {
+            make(lake, target, source, table, step).await;
+        }
+        assert_eq!(rows(lake, target).await.unwrap(), sorted(maps(&schema, wanted)));
+    }
 }
 
 async fn check_conflict(

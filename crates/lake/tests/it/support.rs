@@ -6,8 +6,14 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, Int64Array, RecordBatch};
 use arrow::datatypes::SchemaRef;
 use futures::{StreamExt, TryStreamExt, stream};
-use headwater_lake::{BatchStream, Error, Lake, Progress, json_rows};
-use headwater_model::{ImportPlan, ImportReport, ImportRequest, RefSpec, TableName};
+use headwater_lake::{BatchStream, Error, Lake, LakeOptions, Progress, json_rows};
+use headwater_model::{ImportPlan, ImportReport, ImportRequest, RefSpec, SystemClock, TableName};
+use headwater_store::MemoryStore;
+use headwater_tables::TablesOptions;
+use object_store::ObjectStore;
+use object_store::local::LocalFileSystem;
+use object_store::memory::InMemory;
+use object_store::throttle::{ThrottleConfig, ThrottledStore};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
@@ -23,6 +29,42 @@ impl Fixture {
         let lake = Lake::open_local(&folder.path().join("lake")).await.unwrap();
         std::fs::create_dir(folder.path().join("files")).unwrap();
         Fixture { folder, lake }
+    }
+
+    /// A lake without a folder, for tests that need many.
+    pub async fn in_memory() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let tables = TablesOptions::new("memory://lake");
+        let lake = open(Arc::new(InMemory::new()), tables).await;
+        Fixture { folder, lake }
+    }
+
+    /// A lake in memory whose every file takes its time, so that whatever is done can be given up
+    /// meanwhile.
+    pub async fn slow() -> Self {
+        let wait = std::time::Duration::from_millis(1);
+        let waits = ThrottleConfig {
+            wait_get_per_call: wait,
+            wait_put_per_call: wait,
+            ..ThrottleConfig::default()
+        };
+        let store = ThrottledStore::new(InMemory::new(), waits);
+        let lake = open(Arc::new(store), TablesOptions::new("memory://lake")).await;
+        Fixture { folder: tempfile::tempdir().unwrap(), lake }
+    }
+
+    /// A lake whose tables lie in a folder and are kept otherwise than is usual, in no hurry to be
+    /// durable.
+    pub async fn with(change: impl FnOnce(&mut TablesOptions)) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let warehouse = folder.path().join("lake/warehouse");
+        std::fs::create_dir_all(&warehouse).unwrap();
+        std::fs::create_dir(folder.path().join("files")).unwrap();
+        let warehouse = warehouse.canonicalize().unwrap();
+        let mut tables = TablesOptions::new(format!("file://{}", warehouse.display()));
+        change(&mut tables);
+        let store = LocalFileSystem::new_with_prefix(&warehouse).unwrap();
+        Fixture { folder, lake: open(Arc::new(store), tables).await }
     }
 
     pub fn lake_folder(&self) -> PathBuf {
@@ -107,6 +149,11 @@ impl Fixture {
         let warehouse = self.lake_folder().join("warehouse");
         count_files(&warehouse, "json") + count_files(&warehouse, "avro")
     }
+}
+
+async fn open(object_store: Arc<dyn ObjectStore>, tables: TablesOptions) -> Lake {
+    let (store, clock) = (Arc::new(MemoryStore::new()), Arc::new(SystemClock));
+    Lake::open(LakeOptions { store, object_store, tables, clock }).await.unwrap()
 }
 
 fn count_files(folder: &Path, ending: &str) -> usize {

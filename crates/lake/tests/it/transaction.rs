@@ -1,8 +1,9 @@
 //! Transactions: all or nothing, re-based where that is right, refused where it is not.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Field};
+use arrow::datatypes::{DataType, Field, Schema};
 use headwater_lake::Error;
 use headwater_model::{CreateRef, ErrorCode, Fault, PROPERTY_EVENT, RefSpec};
 use serde_json::json;
@@ -102,6 +103,30 @@ async fn columns_and_rows_of_one_transaction_are_re_based() {
     first.add_columns(&name("t"), column("k")).await.unwrap();
     first.commit("e").await.unwrap();
     assert_eq!(late.commit("d").await.unwrap_err().code(), ErrorCode::CommitConflict);
+}
+
+#[tokio::test]
+async fn new_columns_never_share_an_id_whichever_comes_first() {
+    let lake = with_table().await;
+    let column = |name: &str| vec![Field::new(name, DataType::Int64, true)];
+    let mut early = lake.lake.transaction("main", "a").await.unwrap();
+    early.add_columns(&name("t"), column("n")).await.unwrap();
+    early.append(&name("t"), rows_of(numbers("n", [7]))).await.unwrap();
+    let mut late = lake.lake.transaction("main", "b").await.unwrap();
+    late.add_columns(&name("t"), column("m")).await.unwrap();
+    late.append(&name("t"), rows_of(numbers("m", [8]))).await.unwrap();
+    let mut replaces = lake.lake.transaction("main", "c").await.unwrap();
+    let rows = rows_of(numbers("z", [5]));
+    let columns = ["id", "z"].map(|name| Field::new(name, DataType::Int64, true));
+    let columns = Arc::new(Schema::new(columns.to_vec()));
+    replaces.replace(&name("t"), columns, Vec::new(), rows).await.unwrap();
+    replaces.commit("c").await.unwrap();
+    late.commit("b").await.unwrap();
+    early.commit("a").await.unwrap();
+    let rows = lake.rows("t").await;
+    let row = |z: Option<i64>, m: Option<i64>, n: Option<i64>| json!({"id": null, "z": z, "m": m, "n": n});
+    let expected = [row(Some(5), None, None), row(None, Some(8), None), row(None, None, Some(7))];
+    assert_eq!(rows, expected);
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use headwater_model::PartitionField;
 use iceberg::spec::{
-    FormatVersion, NestedFieldRef, SortOrder, TableMetadata, TableMetadataBuilder,
+    FormatVersion, NestedFieldRef, SortOrder, StructType, TableMetadata, TableMetadataBuilder,
 };
 use uuid::Uuid;
 
@@ -50,9 +50,10 @@ pub(crate) fn replaced(
     metadata: &TableMetadata,
     schema: &SchemaRef,
     partition: &[PartitionField],
+    after: Option<i32>,
 ) -> Result<TableMetadata> {
     let (base, _) = put_aside(metadata)?;
-    build(replace(metadata, base.into_builder(None), schema, partition)?)
+    build(replace(metadata, base.into_builder(None), schema, partition, after)?)
 }
 
 /// The builder with table properties set.
@@ -66,16 +67,18 @@ pub(crate) fn set_properties(
 }
 
 /// The builder with these columns and partition fields. Columns that stay, by name and type, keep
-/// their field ids.
+/// their field ids; the others have those that follow `after`.
 pub(crate) fn replace(
     metadata: &TableMetadata,
     builder: TableMetadataBuilder,
     schema: &SchemaRef,
     partition: &[PartitionField],
+    after: Option<i32>,
 ) -> Result<TableMetadataBuilder> {
     let normal = normalise_schema(schema)?;
     let base = metadata.current_schema().as_struct();
-    let fields = FieldIds::after(metadata.last_column_id()).assign(normal.fields(), Some(base))?;
+    let fields = new_ids(metadata, after).assign(normal.fields(), Some(base))?;
+    check_ids(metadata, &fields, base)?;
     check_names(metadata, &normal)?;
     let schema = iceberg_schema(fields)?;
     let spec = spec_for(&schema, partition, Some(metadata))?;
@@ -84,12 +87,33 @@ pub(crate) fn replace(
     built.map_err(|error| refused("replaced", &error))
 }
 
-/// The builder with columns after the last, whose ids are larger than `after`.
+/// The ids of new columns: those that follow `after`, which nobody else was given, or those that the table
+/// never had where it has no other branches.
+fn new_ids(metadata: &TableMetadata, after: Option<i32>) -> FieldIds {
+    FieldIds::after(after.unwrap_or_else(|| metadata.last_column_id()))
+}
+
+/// Refuses new columns under ids that other columns have, or had: values that are written under them
+/// would be read as those.
+fn check_ids(metadata: &TableMetadata, fields: &[NestedFieldRef], kept: &StructType) -> Result<()> {
+    let schema = iceberg_schema(fields.to_vec())?;
+    let old = iceberg_schema(kept.fields().to_vec())?;
+    let (new, kept) = (schema.field_id_to_name_map(), old.field_id_to_name_map());
+    let mut added = new.keys().filter(|id| !kept.contains_key(id));
+    let is_known =
+        |id: &i32| metadata.schemas_iter().any(|schema| schema.field_by_id(*id).is_some());
+    if added.any(is_known) {
+        return Err(Error::TableChanged { what: "schema" });
+    }
+    Ok(())
+}
+
+/// The builder with columns after the last, whose ids follow `after`.
 pub(crate) fn add_columns(
     metadata: &TableMetadata,
     builder: TableMetadataBuilder,
     columns: Vec<Field>,
-    after: i32,
+    after: Option<i32>,
 ) -> Result<TableMetadataBuilder> {
     let current = metadata.current_schema();
     let normal = normalise_schema(&Schema::new(columns))?;
@@ -104,8 +128,8 @@ pub(crate) fn add_columns(
         }
     }
     check_names(metadata, &normal)?;
-    let last = metadata.last_column_id().max(after);
-    let added = FieldIds::after(last).assign(normal.fields(), None)?;
+    let added = new_ids(metadata, after).assign(normal.fields(), None)?;
+    check_ids(metadata, &added, &StructType::new(Vec::new()))?;
     let mut fields: Vec<NestedFieldRef> = current.as_struct().fields().to_vec();
     fields.extend(added);
     builder.add_current_schema(iceberg_schema(fields)?).map_err(|error| refused("changed", &error))
@@ -131,7 +155,7 @@ fn check_names(metadata: &TableMetadata, schema: &Schema) -> Result<()> {
 }
 
 /// Whether rows written for one state of a table can go into another: each of its columns is among
-/// theirs or takes nulls, and they bring none that it does not have.
+/// theirs or takes nulls, and they bring none that it does not have under that name.
 pub(crate) fn check_staged(metadata: &TableMetadata, staged: &Staged) -> Result<()> {
     if staged.table != metadata.uuid() {
         return Err(Error::TableChanged { what: "identity" });
@@ -139,7 +163,9 @@ pub(crate) fn check_staged(metadata: &TableMetadata, staged: &Staged) -> Result<
     let current = metadata.current_schema().as_struct();
     let written = staged.schema.as_struct();
     let same = written.fields().iter().all(|field| {
-        current.field_by_id(field.id).is_some_and(|known| known.field_type == field.field_type)
+        current
+            .field_by_id(field.id)
+            .is_some_and(|known| known.name == field.name && known.field_type == field.field_type)
     });
     let enough = current.fields().iter().all(|known| match written.field_by_id(known.id) {
         Some(field) => field.required || !known.required,

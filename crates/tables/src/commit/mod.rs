@@ -90,10 +90,10 @@ pub(crate) async fn commit(
             let change = Change::new(Removal::files(&removed), staged, Kind::Arranges, summary);
             change.commit(tables, table, before, builder_of(table)).await
         }
-        Operation::Replace { schema, partition, staged } => {
-            let after = evolve::replaced(before, &schema, &partition)?;
+        Operation::Replace { schema, partition, after, staged } => {
+            let builder = evolve::replace(before, builder_of(table), &schema, &partition, after)?;
+            let after = evolve::replaced(before, &schema, &partition, after)?;
             check_staged(&after, &staged)?;
-            let builder = evolve::replace(before, builder_of(table), &schema, &partition)?;
             let change = Change::new(Removal::Everything, staged, Kind::Changes, summary);
             change.reaching(Reach::All).commit(tables, table, &after, builder).await
         }

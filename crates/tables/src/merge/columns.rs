@@ -1,14 +1,20 @@
 //! Columns merged three ways, by their field ids, as Iceberg knows them: so one side may rename or
 //! widen a column that the other fills.
 //!
-//! Columns that both sides added under one name and of one type are one column, and keep our id. The
-//! values that their files have under another id are then to be written again, see [`renumbered`].
+//! Columns that both sides added under one name and of one type are one column, and keep our id: see
+//! [`Columns::theirs`] for the id that their files have it under.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 
-use iceberg::spec::{ListType, MapType, NestedField, NestedFieldRef, Schema, StructType, Type};
+use std::sync::Arc;
 
-use super::clash::{Cause, Clash};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use iceberg::spec::{ListType, MapType, NestedField, NestedFieldRef, StructType, Type};
+
+use super::clash::{Cause, Clash, Side};
+use super::shape::Three;
+use crate::FIELD_ID;
+use crate::types::schema::field_id;
 
 /// The merged value of base, ours and theirs; none where both sides changed it differently.
 pub(super) fn three_way<T: PartialEq>([base, ours, theirs]: [T; 3]) -> Option<T> {
@@ -21,17 +27,31 @@ pub(super) fn three_way<T: PartialEq>([base, ours, theirs]: [T; 3]) -> Option<T>
     }
 }
 
-/// The columns that both sides come to, in order; what clashes is put into `clashes`.
-pub(super) fn merge(three: [&Schema; 3], clashes: &mut Vec<Clash>) -> Vec<NestedFieldRef> {
-    let fields = three.map(|schema| schema.as_struct().fields());
-    Columns { clashes }.merge(fields, "")
+/// The columns that both sides come to.
+#[derive(Debug)]
+pub(super) struct Columns {
+    /// In order.
+    pub fields: Vec<NestedFieldRef>,
+    /// The ids that columns, and their parts, have with them, by those that they have here.
+    pub theirs: HashMap<i32, i32>,
 }
 
-struct Columns<'a> {
+/// Merges the columns of three states; what clashes is put into `clashes`.
+pub(super) fn merge(three: Three<'_>, clashes: &mut Vec<Clash>) -> Columns {
+    let states = [three.base, three.ours, three.theirs];
+    let fields = states.map(|state| state.current_schema().as_struct().fields());
+    let mut merging = Merging { three, clashes, theirs: HashMap::new() };
+    let fields = merging.merge(fields, "");
+    Columns { fields, theirs: merging.theirs }
+}
+
+struct Merging<'a> {
+    three: Three<'a>,
     clashes: &'a mut Vec<Clash>,
+    theirs: HashMap<i32, i32>,
 }
 
-impl Columns<'_> {
+impl Merging<'_> {
     fn merge(&mut self, three: [&[NestedFieldRef]; 3], path: &str) -> Vec<NestedFieldRef> {
         let by_id = three.map(|fields| fields.iter().map(|field| (field.id, field)).collect());
         let [base, ours, theirs]: [HashMap<i32, &NestedFieldRef>; 3] = by_id;
@@ -41,6 +61,13 @@ impl Columns<'_> {
             merged.extend(self.field(found, path));
         }
         self.unify(merged, three, path)
+    }
+
+    /// Whether a side never had a column, and so cannot have dropped it. The base of crosswise merges has
+    /// columns that one side only knows under other ids.
+    fn lacked(&self, side: Side, id: i32) -> bool {
+        let mut schemas = self.three.of(side).schemas_iter();
+        !schemas.any(|schema| schema.field_by_id(id).is_some())
     }
 
     /// What becomes of the column with one id; none where it goes.
@@ -53,6 +80,8 @@ impl Columns<'_> {
                 self.clash(Cause::FieldId { id, ours: ours_name, theirs });
                 Some(ours.clone())
             }
+            [Some(_), Some(one), None] if self.lacked(Side::Theirs, one.id) => Some(one.clone()),
+            [Some(_), None, Some(one)] if self.lacked(Side::Ours, one.id) => Some(one.clone()),
             [Some(base), Some(one), None] => {
                 if one != base {
                     self.column(path, &base.name, "changed", "dropped");
@@ -142,14 +171,19 @@ impl Columns<'_> {
         for field in &merged {
             named.entry(field.name.clone()).or_default().push(field.clone());
         }
-        let mut dropped = HashSet::new();
+        let mut dropped = Vec::new();
         for (name, fields) in named {
             let [one, other] = fields.as_slice() else { continue };
             let of_ours = |field: &NestedFieldRef| ours.iter().any(|known| known.id == field.id);
             let (mine, yours) = if of_ours(one) { (one, other) } else { (other, one) };
-            let new = |field: &NestedFieldRef| base.iter().all(|known| known.id != field.id);
-            if new(mine) && new(yours) && alike(&mine.field_type, &yours.field_type) {
-                dropped.insert(yours.id);
+            let new = |field: &NestedFieldRef, other: Side| {
+                base.iter().all(|known| known.id != field.id) || self.lacked(other, field.id)
+            };
+            let both_new = new(mine, Side::Theirs) && new(yours, Side::Ours);
+            if both_new && pair(&mine.field_type, &yours.field_type, &mut HashMap::new()) {
+                self.theirs.insert(mine.id, yours.id);
+                pair(&mine.field_type, &yours.field_type, &mut self.theirs);
+                dropped.push(yours.id);
             } else {
                 let word = |field: &NestedFieldRef| format!("`{}`", field.field_type);
                 self.column(path, &name, &word(mine), &word(yours));
@@ -187,58 +221,46 @@ fn join(path: &str, name: &str) -> String {
     if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") }
 }
 
-/// Whether two types are the same but for the ids within.
-fn alike(one: &Type, other: &Type) -> bool {
+/// Whether two types are the same but for the ids within, which are put into `ids`.
+fn pair(one: &Type, other: &Type, ids: &mut HashMap<i32, i32>) -> bool {
+    let mut parts = |one: &NestedField, other: &NestedField| {
+        ids.insert(one.id, other.id);
+        pair(&one.field_type, &other.field_type, ids)
+    };
     match (one, other) {
         (Type::Struct(one), Type::Struct(other)) => {
-            one.fields().len() == other.fields().len()
-                && one.fields().iter().zip(other.fields()).all(|(one, other)| {
-                    one.name == other.name && alike(&one.field_type, &other.field_type)
+            let (one, other) = (one.fields(), other.fields());
+            let mut pairs = one.iter().zip(other);
+            one.len() == other.len()
+                && pairs.all(|(one, other)| {
+                    one.name == other.name && one.required == other.required && parts(one, other)
                 })
         }
-        (Type::List(one), Type::List(other)) => {
-            alike(&one.element_field.field_type, &other.element_field.field_type)
-        }
+        (Type::List(one), Type::List(other)) => parts(&one.element_field, &other.element_field),
         (Type::Map(one), Type::Map(other)) => {
-            alike(&one.key_field.field_type, &other.key_field.field_type)
-                && alike(&one.value_field.field_type, &other.value_field.field_type)
+            parts(&one.key_field, &other.key_field) && parts(&one.value_field, &other.value_field)
         }
         (one, other) => one == other,
     }
 }
 
-/// The ids, as files have them, of columns of a side whose values lie under another id in the merged
-/// table, which has a column of that name and type.
-pub(super) fn renumbered(side: &StructType, merged: &StructType) -> HashSet<i32> {
-    let mut found = HashSet::new();
-    for field in side.fields() {
-        if let Some(known) = merged.field_by_id(field.id) {
-            if let (Type::Struct(side), Type::Struct(merged)) =
-                (&*field.field_type, &*known.field_type)
-            {
-                found.extend(renumbered(side, merged));
-            }
-            continue;
-        }
-        let same = merged.fields().iter().find(|known| known.name == field.name);
-        if same.is_some_and(|same| alike(&same.field_type, &field.field_type)) {
-            leaves(field, &mut found);
-        }
-    }
-    found
+/// An Arrow schema whose fields carry other ids.
+pub(super) fn with_ids(schema: &Schema, ids: &HashMap<i32, i32>) -> SchemaRef {
+    let fields = schema.fields().iter().map(|field| field_with_ids(field, ids));
+    Arc::new(Schema::new(fields.collect::<Vec<_>>()))
 }
 
-/// The ids under which a column's values lie in files.
-fn leaves(field: &NestedField, found: &mut HashSet<i32>) {
-    match &*field.field_type {
-        Type::Struct(parts) => parts.fields().iter().for_each(|part| leaves(part, found)),
-        Type::List(list) => leaves(&list.element_field, found),
-        Type::Map(map) => {
-            leaves(&map.key_field, found);
-            leaves(&map.value_field, found);
-        }
-        Type::Primitive(_) => {
-            found.insert(field.id);
-        }
+fn field_with_ids(field: &Field, ids: &HashMap<i32, i32>) -> Field {
+    let within = |part: &Arc<Field>| Arc::new(field_with_ids(part, ids));
+    let data_type = match field.data_type() {
+        DataType::Struct(parts) => DataType::Struct(parts.iter().map(within).collect()),
+        DataType::List(element) => DataType::List(within(element)),
+        DataType::Map(entries, sorted) => DataType::Map(within(entries), *sorted),
+        other => other.clone(),
+    };
+    let mut metadata = field.metadata().clone();
+    if let Some(other) = field_id(field).and_then(|id| ids.get(&id)) {
+        metadata.insert(FIELD_ID.to_owned(), other.to_string());
     }
+    field.clone().with_data_type(data_type).with_metadata(metadata)
 }

@@ -9,6 +9,9 @@ use crate::DataFile;
 
 type File = Arc<DataFile>;
 
+/// A partition, of one spec.
+type Key = (i32, String);
+
 /// The data files of the three states.
 pub(super) struct Files<'a> {
     pub base: &'a [File],
@@ -33,6 +36,10 @@ pub(super) struct FilePlan {
     pub dropped: Vec<File>,
     /// Those that both sides changed, whose rows tell what becomes of them.
     pub groups: Vec<Group>,
+    /// Whether files of ours go for theirs that hold what rows come to.
+    pub settles: bool,
+    /// How far their changes reach.
+    pub reach: Reach,
 }
 
 /// Files of one partition that hold rows which both sides may have changed. Rows that are in no file of
@@ -44,6 +51,8 @@ pub(super) struct Group {
     pub theirs: Vec<File>,
     /// Whether rows may have moved from it to other partitions.
     pub leaks: bool,
+    /// Whether both sides only added rows and arranged them anew.
+    pub tidy: bool,
 }
 
 /// What a side did to files since the base.
@@ -60,11 +69,29 @@ impl<'a> Change<'a> {
         let not_in = |set: &HashSet<&str>, file: &File| !set.contains(file.location.as_str());
         let added = files.iter().filter(|file| not_in(&known, file)).collect();
         let removed: Vec<&File> = base.iter().filter(|file| not_in(&here, file)).collect();
-        let mut history = history;
-        if !history.complete && !base.is_empty() && removed.len() == base.len() {
-            history.reach = Reach::All;
+        let mut change = Change { side, added, removed, history };
+        if !change.history.complete {
+            let replaced = change.left_nothing_of(base);
+            change.history.reach = std::mem::take(&mut change.history.reach).and(replaced);
         }
-        Change { side, added, removed, history }
+        change
+    }
+
+    /// The partitions that the side touched and left no file of, which it may have replaced.
+    fn left_nothing_of(&self, base: &'a [File]) -> Reach {
+        let gone = locations_of(&self.removed);
+        let left = base.iter().filter(|file| !gone.contains(file.location.as_str()));
+        let left: BTreeSet<&String> = left.map(|file| &file.partition).collect();
+        let touched = self.added.iter().chain(&self.removed).map(|file| &file.partition);
+        let nothing: BTreeSet<String> =
+            touched.filter(|partition| !left.contains(partition)).cloned().collect();
+        if nothing.is_empty() {
+            Reach::Rows
+        } else if left.is_empty() && (!base.is_empty() || nothing.contains("")) {
+            Reach::All
+        } else {
+            Reach::Partitions(nothing)
+        }
     }
 
     /// Whether the file holds rows that were not there before, and no other.
@@ -74,9 +101,23 @@ impl<'a> Change<'a> {
 
     /// The files whose rows are not just arranged otherwise.
     fn changed(&self) -> Vec<&'a File> {
-        let added = self.added.iter().filter(|file| !self.history.tidies || self.appended(file));
-        let removed = self.removed.iter().filter(|_| !self.history.tidies);
-        added.chain(removed).copied().collect()
+        let gained = self.gained();
+        let counts = |file: &&&File| !self.history.tidies || gained.contains(&key(file));
+        let added = self.added.iter().filter(|file| self.appended(file) || counts(file));
+        added.chain(self.removed.iter().filter(counts)).copied().collect()
+    }
+
+    /// The partitions in which files that came in place of others hold more rows than those: rows that
+    /// were added before they were arranged.
+    fn gained(&self) -> HashSet<Key> {
+        let mut rows: HashMap<Key, i128> = HashMap::new();
+        for file in self.added.iter().filter(|file| !self.appended(file)) {
+            *rows.entry(key(file)).or_default() += i128::from(file.rows);
+        }
+        for file in &self.removed {
+            *rows.entry(key(file)).or_default() -= i128::from(file.rows);
+        }
+        rows.into_iter().filter(|(_, rows)| *rows != 0).map(|(key, _)| key).collect()
     }
 
     /// The partitions that its changes were meant for as a whole.
@@ -121,7 +162,8 @@ impl FilePlan {
             return Err(Box::new(clash));
         }
         let mut groups = group(files.base, &ours, &theirs);
-        let mut plan = FilePlan::default();
+        let reach = theirs.history.reach.clone();
+        let mut plan = FilePlan { reach, ..FilePlan::default() };
         let here = locations(files.ours);
         let grouped: HashSet<String> = groups
             .values()
@@ -144,6 +186,7 @@ impl FilePlan {
 
     /// Takes their files of a group in place of ours.
     pub fn take_theirs(&mut self, group: &Group) {
+        self.settles = true;
         let (ours, theirs) = (locations(&group.ours), locations(&group.theirs));
         let lacks = |set: &HashSet<&str>, file: &&File| !set.contains(file.location.as_str());
         self.taken.extend(group.theirs.iter().filter(|file| lacks(&ours, file)).cloned());
@@ -167,7 +210,7 @@ impl Group {
 }
 
 /// The files that both sides changed, by partition, with those that came in their place.
-fn group(base: &[File], ours: &Change<'_>, theirs: &Change<'_>) -> BTreeMap<(i32, String), Group> {
+fn group(base: &[File], ours: &Change<'_>, theirs: &Change<'_>) -> BTreeMap<Key, Group> {
     let removed: HashMap<&str, &File> =
         ours.removed.iter().map(|file| (file.location.as_str(), *file)).collect();
     let contested: Vec<&File> = theirs
@@ -184,12 +227,13 @@ fn group(base: &[File], ours: &Change<'_>, theirs: &Change<'_>) -> BTreeMap<(i32
     };
     let (our_new, their_new) = (replacing(ours), replacing(theirs));
     // Where rows may have moved between partitions of different kinds, they are looked at together.
-    let specs: HashSet<i32> = base.iter().chain(&our_new).chain(&their_new).map(spec_of).collect();
+    let files = base.iter().chain(&our_new).chain(&their_new);
+    let specs: HashSet<i32> = files.map(|file| file.spec_id).collect();
     let key = |file: &File| match specs.len() {
-        1 => (spec_of(file), file.partition.clone()),
+        1 => key(file),
         _ => (0, String::new()),
     };
-    let mut groups: BTreeMap<(i32, String), Group> =
+    let mut groups: BTreeMap<Key, Group> =
         contested.iter().map(|file| (key(file), Group::default())).collect();
     let (gone_here, gone_there) = (locations_of(&ours.removed), locations_of(&theirs.removed));
     for file in base {
@@ -223,12 +267,13 @@ fn group(base: &[File], ours: &Change<'_>, theirs: &Change<'_>) -> BTreeMap<(i32
         let files = group.ours.iter().chain(&group.theirs);
         let new = files.filter(|file| !old.contains(file.location.as_str())).count();
         group.leaks = new < all;
+        group.tidy = ours.history.tidies && theirs.history.tidies;
     }
     groups
 }
 
-fn spec_of(file: &File) -> i32 {
-    file.spec_id
+fn key(file: &File) -> Key {
+    (file.spec_id, file.partition.clone())
 }
 
 fn locations(files: &[File]) -> HashSet<&str> {

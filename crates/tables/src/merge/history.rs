@@ -3,11 +3,18 @@
 //! Sets of files tell which files came and went, and not why. A snapshot that put all rows, or all rows
 //! of some partitions, in place of others means that no other row is to be there; its summary says so
 //! under [`REACH`]. A snapshot that a merge made has the snapshot that was merged as a second parent,
-//! under [`MERGED`], and says what both sides' changes reach together.
+//! under [`MERGED`], and says how far the changes that it took reach.
+//!
+//! What is not known is taken for the worst: a side whose snapshots do not all tell, or which does not
+//! come from the base at all because a conflict was settled by keeping one side's table, may have meant
+//! to replace whatever it left nothing of.
 
 use std::collections::{BTreeSet, HashSet};
 
-use iceberg::spec::{Operation, Snapshot, TableMetadata};
+use iceberg::spec::{Operation, Snapshot};
+
+use super::lineage::{Lineage, merged_by};
+use crate::{Table, Tables};
 
 /// The summary's key of how far a change reaches: `all`, or a JSON list of partitions.
 pub(crate) const REACH: &str = "headwater.reach";
@@ -108,39 +115,62 @@ pub(super) struct History {
 }
 
 impl History {
-    /// The side's snapshots that the base does not come from.
-    pub fn since(base: &TableMetadata, side: &TableMetadata) -> History {
-        let known = ancestors(base);
-        let mut found = History { tidies: true, complete: true, ..Self::default() };
-        let mut next: Vec<i64> = side.current_snapshot_id().into_iter().collect();
-        let mut seen: HashSet<i64> = HashSet::new();
-        while let Some(id) = next.pop() {
-            if known.contains(&id) || !seen.insert(id) {
-                continue;
+    /// What both sides did since the base. Reads older metadata files, where the current ones do not
+    /// tell it all.
+    pub async fn of_both(tables: &Tables, base: &Table, sides: [&Table; 2]) -> [History; 2] {
+        let mut base = Lineage::of(base);
+        let [ours, theirs] = sides;
+        let ours = History::of(tables, &mut base, ours).await;
+        [ours, History::of(tables, &mut base, theirs).await]
+    }
+
+    async fn of(tables: &Tables, base: &mut Lineage, side: &Table) -> History {
+        let mut side = Lineage::of(side);
+        loop {
+            let found = History::since(base, &side);
+            if found.complete {
+                return found;
             }
-            let Some(snapshot) = side.snapshot_by_id(id) else {
+            let more = side.read_more(tables).await;
+            if !base.read_more(tables).await && !more {
+                return found;
+            }
+        }
+    }
+
+    /// The side's snapshots that the base does not come from.
+    fn since(base: &Lineage, side: &Lineage) -> History {
+        let known = base.ancestors();
+        let complete = side.comes_from(base);
+        let mut found = History { tidies: true, complete, ..Self::default() };
+        let mut next = side.current();
+        while let Some(id) = next.filter(|id| !known.contains(id)) {
+            let Some(snapshot) = side.get(id) else {
                 found.complete = false;
-                continue;
+                break;
             };
             let parent = snapshot.parent_snapshot_id();
-            let before = parent.and_then(|id| side.snapshot_by_id(id));
+            let before = parent.and_then(|id| side.get(id));
             // What a merge took from where the base comes from is no change since the base.
             let merged = merged_by(snapshot);
             let taken = merged.is_some_and(|id| known.contains(&id));
-            let reach = if taken { Reach::Rows } else { Reach::of(snapshot, before.map(|b| &**b)) };
+            let reach = if taken { Reach::Rows } else { Reach::of(snapshot, before) };
             found.add(snapshot, reach, merged.is_some());
-            match parent {
-                Some(parent) => next.push(parent),
-                // It begins at nothing, and so not where the base stands.
-                None => found.complete &= known.is_empty(),
-            }
+            next = parent;
         }
+        // It begins at nothing, and so not where the base stands.
+        found.complete &= next.is_some() || known.is_empty();
         found.tidies &= found.complete;
         found
     }
 
     fn add(&mut self, snapshot: &Snapshot, reach: Reach, merged: bool) {
         self.reach = std::mem::take(&mut self.reach).and(reach);
+        let properties = &snapshot.summary().additional_properties;
+        let touches = |key: &str| properties.contains_key(key);
+        if merged && !touches("added-data-files") && !touches("deleted-data-files") {
+            return;
+        }
         match snapshot.summary().operation {
             Operation::Append => {
                 self.appends.insert(snapshot.snapshot_id());
@@ -149,24 +179,4 @@ impl History {
             Operation::Delete | Operation::Overwrite => self.tidies = false,
         }
     }
-}
-
-/// The snapshot that a merge took rows from, where the snapshot was made by one.
-fn merged_by(snapshot: &Snapshot) -> Option<i64> {
-    snapshot.summary().additional_properties.get(MERGED)?.parse().ok()
-}
-
-/// The current snapshot, and all that it comes from, merged ones among them.
-fn ancestors(metadata: &TableMetadata) -> HashSet<i64> {
-    let mut found = HashSet::new();
-    let mut next: Vec<i64> = metadata.current_snapshot_id().into_iter().collect();
-    while let Some(id) = next.pop() {
-        if !found.insert(id) {
-            continue;
-        }
-        let Some(snapshot) = metadata.snapshot_by_id(id) else { continue };
-        next.extend(snapshot.parent_snapshot_id());
-        next.extend(merged_by(snapshot));
-    }
-    found
 }

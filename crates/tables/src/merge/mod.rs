@@ -9,10 +9,11 @@ mod clash;
 mod columns;
 mod files;
 pub(crate) mod history;
+mod lineage;
 mod rows;
 mod shape;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use iceberg::spec::TableMetadata;
@@ -20,10 +21,13 @@ use iceberg::spec::TableMetadata;
 pub use self::clash::{Cause, Clash, Side};
 use self::files::{FilePlan, Files};
 use self::history::{History, MERGED, Reach};
+use self::lineage::{Lineage, MERGED_METADATA};
+pub use self::rows::RowBudget;
 use self::rows::{MergedGroup, Reading, Settled};
 use self::shape::{Shape, Three};
 use crate::commit::manifests::{Addition, Removal};
 use crate::commit::{self, Change, Kind, stamp};
+use crate::storage::Undo;
 use crate::{DataFile, Error, Result, Staged, Table, Tables};
 
 /// What merging two states of a table comes to.
@@ -40,6 +44,7 @@ pub enum Merged {
 /// A merge of two states of a table that is worked out and not made.
 #[derive(Debug)]
 pub struct TableMerge {
+    base: Table,
     ours: Table,
     theirs: Table,
     /// The merged table without its rows, to read and write rows for.
@@ -51,6 +56,9 @@ pub struct TableMerge {
     reach: Reach,
     kind: Kind,
     rows: MergedRows,
+    /// Whether the other side has snapshots that ours does not come from yet. A merge is to be known
+    /// even where it changes no row: what both sides do later is a change since then.
+    records: bool,
 }
 
 /// What a merge does to our side, counted.
@@ -71,8 +79,8 @@ pub struct MergedRows {
 enum Rewrite {
     /// What the rows of a group come to.
     Group(MergedGroup),
-    /// All rows of some files of a side, whose columns have other ids in the merged table.
-    Renumbered(Side, Vec<Arc<DataFile>>),
+    /// All rows of files of theirs, whose columns have other ids in the merged table.
+    Renumbered(Vec<Arc<DataFile>>),
 }
 
 /// A merge that was made.
@@ -104,13 +112,19 @@ impl TableMerge {
 impl Tables {
     /// Works out what merging two states of a table comes to that come from `base`. Reads metadata, and
     /// rows of files that both sides changed. Writes nothing.
-    pub async fn merge(&self, base: &Table, ours: &Table, theirs: &Table) -> Result<Merged> {
+    pub async fn merge(
+        &self,
+        base: &Table,
+        ours: &Table,
+        theirs: &Table,
+        budget: &mut RowBudget,
+    ) -> Result<Merged> {
         let three =
             Three { base: base.metadata(), ours: ours.metadata(), theirs: theirs.metadata() };
         if three.ours.uuid() != three.theirs.uuid() || three.base.uuid() != three.ours.uuid() {
             return Ok(Merged::Clashes(vec![Clash::new(Cause::Identity)]));
         }
-        let histories = [three.ours, three.theirs].map(|side| History::since(three.base, side));
+        let histories = History::of_both(self, base, [ours, theirs]).await;
         if let Some(clash) = remade(three, &histories) {
             return Ok(Merged::Clashes(vec![clash]));
         }
@@ -122,7 +136,6 @@ impl Tables {
             self.plan(theirs, None).await?,
         );
         let files = Files { base: plans.0.files(), ours: plans.1.files(), theirs: plans.2.files() };
-        let reach = histories[1].reach.clone();
         let arranges = histories[1].tidies;
         let plan = match FilePlan::merge(&files, histories) {
             Ok(plan) => plan,
@@ -140,6 +153,7 @@ impl Tables {
         };
         clashes.extend(check_nulls(&shape, &files));
         let merge = TableMerge {
+            base: base.clone(),
             ours: ours.clone(),
             theirs: theirs.clone(),
             shaped,
@@ -147,31 +161,24 @@ impl Tables {
             taken: Vec::new(),
             dropped: Vec::new(),
             rewrites: Vec::new(),
-            reach,
+            reach: plan.reach.clone(),
             kind: Kind::Changes,
             rows: MergedRows::default(),
+            records: !Lineage::of(ours).comes_from(&Lineage::of(theirs)),
         };
-        self.settle(merge, plan, &files, arranges, clashes).await
+        self.settle(merge, plan, (arranges, clashes), budget).await
     }
 
     async fn settle(
         &self,
         mut merge: TableMerge,
         mut plan: FilePlan,
-        files: &Files<'_>,
-        arranges: bool,
-        mut clashes: Vec<Clash>,
+        (arranges, mut clashes): (bool, Vec<Clash>),
+        budget: &mut RowBudget,
     ) -> Result<Merged> {
-        let reading = self.reading(&merge.shaped);
+        let reading = self.reading(&merge);
         for group in std::mem::take(&mut plan.groups) {
-            if !merge.shape.renumbered(Side::Ours).is_empty()
-                || !merge.shape.renumbered(Side::Theirs).is_empty()
-            {
-                let reason = "both added columns under different ids".to_owned();
-                clashes.push(Clash::about(Cause::Incomparable { reason }, group.base));
-                continue;
-            }
-            match reading.settle(&group).await? {
+            match reading.settle(&group, budget).await? {
                 Settled::Ours => {}
                 Settled::Theirs => plan.take_theirs(&group),
                 Settled::Rows(merged) => {
@@ -185,21 +192,23 @@ impl Tables {
         if !clashes.is_empty() {
             return Ok(Merged::Clashes(clashes));
         }
-        merge.take(plan, files);
-        merge.kind = merge.kind(arranges);
-        let same = merge.taken.is_empty() && merge.dropped.is_empty() && merge.rewrites.is_empty();
-        if same && merge.shape.is_ours() {
+        let settles = plan.settles;
+        merge.take(plan);
+        merge.kind = merge.kind(arranges, settles);
+        if !merge.changes_files() && merge.shape.is_ours() && !merge.records {
             return Ok(Merged::Ours);
         }
         Ok(Merged::Both(Box::new(merge)))
     }
 
-    fn reading(&self, shaped: &Table) -> Reading<'_> {
-        Reading {
-            store: self.object_store(),
-            schema: shaped.schema(),
-            rows_max: self.options().merge_rows_max,
-        }
+    /// How many rows a merge may compare, of which some are compared already.
+    pub fn row_budget(&self, spent: u64) -> RowBudget {
+        RowBudget::new(self.options().merge_rows_max, spent)
+    }
+
+    fn reading(&self, merge: &TableMerge) -> Reading<'_> {
+        let schemas = merge.shape.schemas(merge.base.metadata(), &merge.shaped.schema());
+        Reading { store: self.object_store(), schemas }
     }
 
     /// Makes a merge the next state of our side; `summary` goes into its snapshot's summary. Where it
@@ -209,43 +218,37 @@ impl Tables {
         merge: &TableMerge,
         summary: BTreeMap<String, String>,
     ) -> Result<MadeMerge> {
+        let mut undo = Undo::new(Arc::clone(self.storage()));
         let mut staged = Vec::new();
         for rewrite in &merge.rewrites {
             match self.rewrite(merge, rewrite).await {
-                Ok(written) => staged.push(written),
+                Ok(written) => {
+                    written.locations().for_each(|location| undo.add(location.to_owned()));
+                    staged.push(written);
+                }
                 Err(error) => {
-                    self.discard_all(staged).await?;
+                    undo.run().await;
                     return Err(error);
                 }
             }
         }
         match self.commit_merge(merge, &staged, summary).await {
-            Ok(table) => Ok(MadeMerge { table, staged }),
+            Ok(table) => {
+                undo.keep();
+                Ok(MadeMerge { table, staged })
+            }
             Err(error) => {
-                self.discard_all(staged).await?;
+                undo.run().await;
                 Err(error)
             }
         }
     }
 
-    async fn discard_all(&self, staged: Vec<Staged>) -> Result<()> {
-        for files in staged {
-            self.discard(files).await?;
-        }
-        Ok(())
-    }
-
     async fn rewrite(&self, merge: &TableMerge, rewrite: &Rewrite) -> Result<Staged> {
+        let reading = self.reading(merge);
         let rows = match rewrite {
-            Rewrite::Group(group) => self.reading(&merge.shaped).rows_of(group)?,
-            Rewrite::Renumbered(side, files) => {
-                let table = match side {
-                    Side::Ours => &merge.ours,
-                    Side::Theirs => &merge.theirs,
-                };
-                let shared = merge.shared_columns(table);
-                self.read(table, files, Some(&shared), None)?
-            }
+            Rewrite::Group(group) => reading.rows_of(group)?,
+            Rewrite::Renumbered(files) => reading.all_of_theirs(files)?,
         };
         self.write(&merge.shaped, rows).await
     }
@@ -259,11 +262,13 @@ impl Tables {
         let shape = |builder| {
             merge.shape.apply(builder).map_err(|error| commit::evolve::refused("merged", &error))
         };
-        if merge.taken.is_empty() && merge.dropped.is_empty() && staged.is_empty() {
+        if !merge.changes_files() && !merge.records {
             return commit::store_metadata(self, &merge.ours, shape).await;
         }
         if let Some(id) = merge.theirs.snapshot_id() {
             summary.insert(MERGED.to_owned(), id.to_string());
+            let location = merge.theirs.metadata_location().to_owned();
+            summary.insert(MERGED_METADATA.to_owned(), location);
         }
         let (builder, after) = merge.builder()?;
         let change = Change {
@@ -336,20 +341,9 @@ impl TableMerge {
     }
 
     /// Takes over what becomes of files, those apart that are to be written under other ids.
-    fn take(&mut self, plan: FilePlan, files: &Files<'_>) {
-        let is_renumbered = |side: Side, file: &Arc<DataFile>| {
-            self.shape.renumbered(side).iter().any(|id| file.has_column(*id))
-        };
+    fn take(&mut self, plan: FilePlan) {
         let (renumbered, taken): (Vec<_>, Vec<_>) =
-            plan.taken.into_iter().partition(|file| is_renumbered(Side::Theirs, file));
-        let dropped: Vec<&str> = plan.dropped.iter().map(|file| file.location.as_str()).collect();
-        let ours: Vec<Arc<DataFile>> = files
-            .added(files.ours)
-            .into_iter()
-            .filter(|file| !dropped.contains(&file.location.as_str()))
-            .filter(|file| is_renumbered(Side::Ours, file))
-            .cloned()
-            .collect();
+            plan.taken.into_iter().partition(|file| self.shape.renumbers(file));
         let rows = |files: &[Arc<DataFile>]| files.iter().map(|file| file.rows).sum::<u64>();
         self.rows.rows_added += rows(&taken) + rows(&renumbered);
         self.rows.rows_removed += rows(&plan.dropped);
@@ -358,17 +352,20 @@ impl TableMerge {
         self.taken.extend(taken);
         self.dropped.extend(plan.dropped);
         if !renumbered.is_empty() {
-            self.rewrites.push(Rewrite::Renumbered(Side::Theirs, renumbered));
-        }
-        if !ours.is_empty() {
-            self.dropped.extend(ours.iter().cloned());
-            self.rewrites.push(Rewrite::Renumbered(Side::Ours, ours));
+            self.rewrites.push(Rewrite::Renumbered(renumbered));
         }
     }
 
-    /// What the merge does to rows of our side.
-    fn kind(&self, arranges: bool) -> Kind {
-        if self.dropped.is_empty() {
+    fn changes_files(&self) -> bool {
+        !(self.taken.is_empty() && self.dropped.is_empty() && self.rewrites.is_empty())
+    }
+
+    /// What the merge does to rows of our side. Rows that were there in other files are not added, even
+    /// where none of our files goes for them.
+    fn kind(&self, arranges: bool, settles: bool) -> Kind {
+        if !self.changes_files() {
+            Kind::Arranges
+        } else if self.dropped.is_empty() && self.rewrites.is_empty() && !settles {
             Kind::Adds
         } else if arranges
             && self.rewrites.is_empty()
@@ -380,21 +377,11 @@ impl TableMerge {
         }
     }
 
-    /// The columns of a side that the merged table has too, by name.
-    fn shared_columns(&self, table: &Table) -> Vec<String> {
-        let merged = self.shaped.schema();
-        let schema = table.schema();
-        let names = schema.fields().iter().map(|field| field.name().clone());
-        names.filter(|name| merged.field_with_name(name).is_ok()).collect()
-    }
-
     /// The builder of the merged metadata, with every partition spec that taken files have.
     fn builder(&self) -> Result<(iceberg::spec::TableMetadataBuilder, TableMetadata)> {
         let refused = |error: iceberg::Error| commit::evolve::refused("merged", &error);
         let theirs = self.theirs.metadata();
-        let mut specs: Vec<i32> = self.taken.iter().map(|file| file.spec_id).collect();
-        specs.sort_unstable();
-        specs.dedup();
+        let specs: HashSet<i32> = self.taken.iter().map(|file| file.spec_id).collect();
         let with_specs = |mut builder: iceberg::spec::TableMetadataBuilder| {
             for id in &specs {
                 if let Some(spec) = theirs.partition_spec_by_id(*id) {

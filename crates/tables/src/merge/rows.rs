@@ -44,8 +44,9 @@ pub(super) enum Settled {
 /// The rows of a group that are to be written.
 #[derive(Debug)]
 pub(super) struct MergedGroup {
-    /// Our files, and then theirs, in which each row is as often as it is to be, or more.
-    files: Vec<Arc<DataFile>>,
+    /// Our files and theirs, in which each row is as often as it is to be, or more.
+    ours: Vec<Arc<DataFile>>,
+    theirs: Vec<Arc<DataFile>>,
     /// How often each row is to be there.
     wanted: Arc<HashMap<RowKey, u32>>,
     /// Rows that are to be there and are not with us, and the other way round.
@@ -56,21 +57,48 @@ pub(super) struct MergedGroup {
 /// What rows are read with.
 pub(super) struct Reading<'a> {
     pub store: &'a Arc<dyn ObjectStore>,
-    /// The columns of the merged table.
-    pub schema: SchemaRef,
-    /// Rows that are compared at most.
-    pub rows_max: u64,
+    /// The columns of the merged table, under the ids that they have in the base, with us, with them.
+    pub schemas: [SchemaRef; 3],
+}
+
+/// How many rows of files that both sides changed one merge may yet compare, in whatever tables.
+#[derive(Debug)]
+pub struct RowBudget {
+    max: u64,
+    left: u64,
+}
+
+impl RowBudget {
+    /// A budget of which some is spent already.
+    pub(crate) fn new(max: u64, spent: u64) -> Self {
+        RowBudget { max, left: max.saturating_sub(spent) }
+    }
+
+    /// How much of it is spent.
+    pub fn spent(&self) -> u64 {
+        self.max - self.left
+    }
+
+    fn spend(&mut self, rows: u64) -> bool {
+        match self.left.checked_sub(rows) {
+            Some(left) => {
+                self.left = left;
+                true
+            }
+            None => false,
+        }
+    }
 }
 
 impl Reading<'_> {
     /// Merges the rows of a group.
-    pub async fn settle(&self, group: &Group) -> Result<Settled> {
+    pub async fn settle(&self, group: &Group, budget: &mut RowBudget) -> Result<Settled> {
         let all = group.base.iter().chain(&group.ours).chain(&group.theirs);
-        if all.map(|file| file.rows).sum::<u64>() > self.rows_max {
-            let cause = Cause::TooManyRows { limit: self.rows_max };
+        if !budget.spend(all.map(|file| file.rows).sum()) {
+            let cause = Cause::TooManyRows { limit: budget.max };
             return Ok(Settled::Clash(Clash::about(cause, group.base.clone())));
         }
-        if let Err(error) = converter(&self.schema) {
+        if let Err(error) = converter(&self.schemas[0]) {
             let reason = format!("rows cannot be compared: {error}");
             let cause = Cause::Incomparable { reason };
             return Ok(Settled::Clash(Clash::about(cause, group.base.clone())));
@@ -79,13 +107,13 @@ impl Reading<'_> {
         for (place, files) in [&group.base, &group.ours, &group.theirs].into_iter().enumerate() {
             counts = self.count(files, place, counts).await?;
         }
-        match decide(&counts, group.leaks) {
+        match decide(&counts, group) {
             Decision::Ours => Ok(Settled::Ours),
             Decision::Theirs => Ok(Settled::Theirs),
             Decision::Rows { wanted, rows_added, rows_removed } => {
-                let files = group.ours.iter().chain(&group.theirs).cloned().collect();
+                let (ours, theirs) = (group.ours.clone(), group.theirs.clone());
                 let wanted = Arc::new(wanted);
-                Ok(Settled::Rows(MergedGroup { files, wanted, rows_added, rows_removed }))
+                Ok(Settled::Rows(MergedGroup { ours, theirs, wanted, rows_added, rows_removed }))
             }
             Decision::Clash(rows) => {
                 let total = rows.iter().map(|key| u64::from(counts[key][0])).sum();
@@ -100,7 +128,7 @@ impl Reading<'_> {
         place: usize,
         mut counts: Counts,
     ) -> Result<Counts> {
-        let mut batches = read(self.store, &self.schema, files, None, None)?;
+        let mut batches = read(self.store, &self.schemas[place], files, None, None)?;
         while let Some(batch) = batches.try_next().await.map_err(Error::Input)? {
             let counting = tokio::task::spawn_blocking(move || {
                 for key in keys(&batch)? {
@@ -118,7 +146,7 @@ impl Reading<'_> {
     async fn clash(&self, group: &Group, rows: &HashSet<RowKey>, total: u64) -> Result<Clash> {
         let mut clash = Clash::about(Cause::Rows, group.base.clone());
         clash.rows_total = Some(total);
-        let mut batches = read(self.store, &self.schema, &group.base, None, None)?;
+        let mut batches = read(self.store, &self.schemas[0], &group.base, None, None)?;
         let mut left = ROWS_SHOWN.min(total as usize);
         while left > 0
             && let Some(batch) = batches.try_next().await.map_err(Error::Input)?
@@ -136,9 +164,16 @@ impl Reading<'_> {
         Ok(clash)
     }
 
+    /// All rows of files of theirs.
+    pub fn all_of_theirs(&self, files: &[Arc<DataFile>]) -> Result<BatchStream> {
+        read(self.store, &self.schemas[2], files, None, None)
+    }
+
     /// The rows of a group as they come to be, ours in our order and then theirs.
     pub fn rows_of(&self, group: &MergedGroup) -> Result<BatchStream> {
-        let batches = read(self.store, &self.schema, &group.files, None, None)?;
+        let ours = read(self.store, &self.schemas[1], &group.ours, None, None)?;
+        let theirs = read(self.store, &self.schemas[2], &group.theirs, None, None)?;
+        let batches = ours.chain(theirs);
         let left = HashMap::clone(&group.wanted);
         let rows = stream::try_unfold((batches, left), |(mut batches, mut left)| async move {
             let Some(batch) = batches.try_next().await? else { return Ok(None) };
@@ -184,10 +219,11 @@ enum Decision {
     Clash(HashSet<RowKey>),
 }
 
-/// Decides about the rows of a group, from which some may have gone elsewhere where it `leaks`.
-fn decide(counts: &Counts, leaks: bool) -> Decision {
+/// Decides about the rows of a group.
+fn decide(counts: &Counts, &Group { leaks, tidy, .. }: &Group) -> Decision {
     let all = || counts.values();
-    if !leaks && all().all(|[_, ours, theirs]| ours == theirs) {
+    // What both only added is there twice, also where it lies among other rows.
+    if !leaks && !tidy && all().all(|[_, ours, theirs]| ours == theirs) {
         return Decision::Ours;
     }
     let only_takes = |side: usize| all().all(|count| count[side] <= count[0]);
@@ -224,11 +260,11 @@ mod tests {
 
     /// Merges lists of rows: what they come to, or those that clash.
     fn check(base: &[u8], ours: &[u8], theirs: &[u8], expected: Result<&[u8], &[u8]>) {
-        check_leaking(false, base, ours, theirs, expected);
+        check_group(&Group::default(), base, ours, theirs, expected);
     }
 
-    fn check_leaking(
-        leaks: bool,
+    fn check_group(
+        group: &Group,
         base: &[u8],
         ours: &[u8],
         theirs: &[u8],
@@ -245,7 +281,7 @@ mod tests {
             rows.sort_unstable();
             rows
         };
-        let found = match decide(&counts, leaks) {
+        let found = match decide(&counts, group) {
             Decision::Ours => Ok(sorted(ours)),
             Decision::Theirs => Ok(sorted(theirs)),
             Decision::Rows { wanted, .. } => {
@@ -273,9 +309,17 @@ mod tests {
 
     #[test]
     fn rows_that_may_have_gone_elsewhere_go_once() {
-        check_leaking(true, &[1, 2], &[2], &[2], Err(&[1]));
-        check_leaking(true, &[1, 2], &[2], &[1], Ok(&[]));
-        check_leaking(true, &[1, 2], &[2, 3], &[1, 2], Ok(&[2, 3]));
+        let leaking = Group { leaks: true, ..Group::default() };
+        check_group(&leaking, &[1, 2], &[2], &[2], Err(&[1]));
+        check_group(&leaking, &[1, 2], &[2], &[1], Ok(&[]));
+        check_group(&leaking, &[1, 2], &[2, 3], &[1, 2], Ok(&[2, 3]));
+    }
+
+    #[test]
+    fn rows_that_both_only_added_are_there_twice() {
+        let tidy = Group { tidy: true, ..Group::default() };
+        check_group(&tidy, &[1], &[1, 2], &[1, 2], Ok(&[1, 2, 2]));
+        check_group(&tidy, &[1], &[1], &[1], Ok(&[1]));
     }
 
     #[test]

@@ -1,16 +1,17 @@
 //! What a table is beside its rows, merged three ways: columns, partitioning, order, properties.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 
+use arrow::datatypes::SchemaRef;
 use iceberg::spec::{
     FormatVersion, PartitionSpec, Schema, SortOrder, TableMetadata, TableMetadataBuilder,
     TableProperties, Transform, UnboundPartitionSpec,
 };
 
 use super::clash::{Cause, Clash, Side};
-use super::columns::{self, three_way};
-use crate::Result;
+use super::columns::{self, Columns, three_way};
 use crate::commit::evolve::refused;
+use crate::{DataFile, Result};
 
 /// The three states that are merged.
 #[derive(Debug, Clone, Copy)]
@@ -49,7 +50,7 @@ pub(super) struct Shape {
     set: HashMap<String, String>,
     removed: Vec<String>,
     version: Option<FormatVersion>,
-    renumbered: [HashSet<i32>; 2],
+    their_ids: HashMap<i32, i32>,
     required: Vec<Required>,
 }
 
@@ -69,7 +70,7 @@ impl Shape {
     pub fn merge(three: Three<'_>, clashes: &mut Vec<Clash>) -> Result<Option<Shape>> {
         let before = clashes.len();
         let schemas = three.map(|metadata| &**metadata.current_schema());
-        let fields = columns::merge(schemas, clashes);
+        let Columns { fields, theirs: their_ids } = columns::merge(three, clashes);
         let (set, removed) = merge_properties(three, clashes);
         let spec = merge_spec(three, clashes);
         let order = merge_order(three, clashes);
@@ -85,8 +86,6 @@ impl Shape {
         let built = built.with_identifier_field_ids(identifiers.unwrap_or_default()).build();
         let schema = built.map_err(|error| refused("merged", &error))?;
         let [_, ours, theirs] = three.map(TableMetadata::format_version);
-        let renumbered = [schemas[1], schemas[2]]
-            .map(|side| columns::renumbered(side.as_struct(), schema.as_struct()));
         let required = required(&schema, schemas);
         let same = schema.as_struct() == schemas[1].as_struct()
             && identifiers_of(&schema) == identifiers_of(schemas[1]);
@@ -97,7 +96,7 @@ impl Shape {
             set,
             removed,
             version: (theirs > ours).then_some(theirs),
-            renumbered,
+            their_ids,
             required,
         }))
     }
@@ -112,10 +111,20 @@ impl Shape {
             && self.version.is_none()
     }
 
-    /// Ids of a side's columns whose values lie under another id in the merged table: its files that
-    /// have them are to be written again.
-    pub fn renumbered(&self, side: Side) -> &HashSet<i32> {
-        &self.renumbered[side as usize]
+    /// The columns of the merged table under the ids that they have in the base, with us, with them.
+    pub fn schemas(&self, base: &TableMetadata, merged: &SchemaRef) -> [SchemaRef; 3] {
+        // The base of crosswise merges has a column under the id of either side.
+        let known = |id: &i32| base.current_schema().field_by_id(*id).is_some();
+        let in_base = self.their_ids.iter().filter(|(id, _)| !known(id));
+        let in_base: HashMap<i32, i32> = in_base.map(|(id, other)| (*id, *other)).collect();
+        let base = columns::with_ids(merged, &in_base);
+        [base, merged.clone(), columns::with_ids(merged, &self.their_ids)]
+    }
+
+    /// Whether a file of theirs has values of columns that have other ids in the merged table, and is to
+    /// be written again.
+    pub fn renumbers(&self, file: &DataFile) -> bool {
+        self.their_ids.values().any(|id| file.has_column(*id))
     }
 
     /// The columns that take no nulls because only one side said so.

@@ -211,10 +211,12 @@ async fn evolution_and_many_commits() {
     table = warehouse.append(&table, json!([{"id": 1, "old": "x"}])).await;
     let schema = schema_of(&[("name", "string"), ("id", "int")]);
     let partition = partition_of(&["name"]);
-    let future = warehouse.tables.replacement(&table, &schema, &partition).unwrap();
+    let future = warehouse.tables.replacement(&table, &schema, &partition, None).unwrap();
     let batch = json_batch(&future.schema(), &json!([{"id": 1, "name": "n"}]));
     let staged = warehouse.tables.write(&future, stream_of(batch)).await.unwrap();
-    table = warehouse.commit(&table, Operation::Replace { schema, partition, staged }).await;
+    table = warehouse
+        .commit(&table, Operation::Replace { schema, partition, after: None, staged })
+        .await;
     table =
         warehouse.commit(&table, Operation::add_columns(vec![field_of("extra", "double")])).await;
     let mut expected = vec![json!({"id": 1, "name": "n", "extra": null})];

@@ -204,10 +204,10 @@ async fn a_clock_that_goes_back_stops_nothing() {
     let other = warehouse.reopened();
     let table = other.load(table.metadata_location()).await.unwrap();
     let schema = schema_of(&[("id", "string")]);
-    let replacement = other.replacement(&table, &schema, &[]).unwrap();
+    let replacement = other.replacement(&table, &schema, &[], None).unwrap();
     let batch = json_batch(&replacement.schema(), &json!([{"id": "x"}]));
     let staged = other.write(&replacement, stream_of(batch)).await.unwrap();
-    let operation = Operation::Replace { schema, partition: Vec::new(), staged };
+    let operation = Operation::Replace { schema, partition: Vec::new(), after: None, staged };
     let table = other.commit(&table, operation, BTreeMap::new()).await.unwrap();
     let set = BTreeMap::from([("a".to_owned(), "b".to_owned())]);
     let operation = Operation::SetProperties(set);

@@ -74,11 +74,12 @@ async fn replacing_changes_columns_partitions_and_rows() {
 
     let schema = schema_of(&[("b", "string"), ("a", "int"), ("d", "date")]);
     let partition = partition_of(&["day(d)"]);
-    let future = warehouse.tables.replacement(&old, &schema, &partition).unwrap();
+    let future = warehouse.tables.replacement(&old, &schema, &partition, None).unwrap();
     let rows = json!([{"b": "y", "a": 3, "d": "2020-02-02"}]);
     let batch = json_batch(&future.schema(), &rows);
     let staged = warehouse.tables.write(&future, stream_of(batch)).await.unwrap();
-    let operation = Operation::Replace { schema, partition: partition.clone(), staged };
+    let operation =
+        Operation::Replace { schema, partition: partition.clone(), after: None, staged };
     let new = warehouse.commit(&old, operation).await;
 
     assert_eq!(ids(&new), [id("b", 4), id("a", 1), id("d", 5)], "`a` is the same column still");
@@ -95,10 +96,10 @@ async fn replacing_changes_columns_partitions_and_rows() {
     let next = warehouse.append(&new, json!([{"a": 7}])).await;
     assert_eq!(next.rows(), 2);
     let back = schema_of(&[("a", "int"), ("b", "int"), ("c", "string")]);
-    let future = warehouse.tables.replacement(&next, &back, &[]).unwrap();
+    let future = warehouse.tables.replacement(&next, &back, &[], None).unwrap();
     let batch = json_batch(&future.schema(), &json!([{"c": "z"}]));
     let staged = warehouse.tables.write(&future, stream_of(batch)).await.unwrap();
-    let operation = Operation::Replace { schema: back, partition: Vec::new(), staged };
+    let operation = Operation::Replace { schema: back, partition: Vec::new(), after: None, staged };
     let back = warehouse.commit(&next, operation).await;
     let reopened = warehouse.reopened();
     let back = reopened.load(back.metadata_location()).await.unwrap();
@@ -111,10 +112,10 @@ async fn rows_written_before_a_replacement_do_not_fit_after_it() {
     let old = warehouse.create(&[("a", "int")], &[]).await;
     let late = warehouse.write(&old, json!([{"a": 1}])).await.unwrap();
     let schema = schema_of(&[("a", "string")]);
-    let future = warehouse.tables.replacement(&old, &schema, &[]).unwrap();
+    let future = warehouse.tables.replacement(&old, &schema, &[], None).unwrap();
     let batch = json_batch(&future.schema(), &json!([{"a": "x"}]));
     let staged = warehouse.tables.write(&future, stream_of(batch)).await.unwrap();
-    let operation = Operation::Replace { schema, partition: Vec::new(), staged };
+    let operation = Operation::Replace { schema, partition: Vec::new(), after: None, staged };
     let new = warehouse.commit(&old, operation).await;
     let operation = Operation::Append(late);
     let error = warehouse.tables.commit(&new, operation, BTreeMap::new()).await.unwrap_err();

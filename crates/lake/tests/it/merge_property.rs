@@ -1,0 +1,448 @@
+//! Merges of random changes: what both sides did is there, and nothing else.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use headwater_model::{
+    CommitId, ConflictKind, CreateRef, MergeConflict, MergeOutcome, MergeReport, MergeRequest,
+    TableName,
+};
+use proptest::prelude::*;
+use proptest::test_runner::Config;
+use serde_json::{Value, json};
+
+use crate::changes::{NewTable, Step, make};
+use crate::support::{Fixture, name};
+
+/// A row: its partition and a number that changes.
+type Row = (String, i64);
+
+/// A table as it is, with rows by id, which no two rows share.
+#[derive(Debug, Clone, Default, PartialEq)]
+struct Model {
+    rows: BTreeMap<i64, Row>,
+    columns: BTreeSet<String>,
+    properties: BTreeMap<String, String>,
+}
+
+/// A change before it is known which rows there are.
+#[derive(Debug, Clone)]
+enum Change {
+    Append(Vec<u8>),
+    Delete(Vec<u8>),
+    Update(Vec<u8>, i64),
+    Move(u8, u8),
+    Overwrite(Vec<u8>),
+    OverwritePartitions(Vec<u8>),
+    AddColumn(u8),
+    Set(u8, u8),
+    Compact,
+}
+
+/// A change of rows that are known, with what it saw of them.
+#[derive(Debug, Clone)]
+enum Effect {
+    Append(BTreeMap<i64, Row>),
+    /// Rows that were there, and what became of them.
+    Change(BTreeMap<i64, Row>, BTreeMap<i64, Row>),
+    /// All rows of some partitions, or of all, and what is there instead.
+    Replace(Option<BTreeSet<String>>, BTreeMap<i64, Row>, BTreeMap<i64, Row>),
+    AddColumn(String),
+    Set(String, Option<String>, String),
+    Compact,
+}
+
+const PARTS: [&str; 3] = ["a", "b", "c"];
+
+fn part(number: u8) -> String {
+    PARTS[number as usize % PARTS.len()].to_owned()
+}
+
+impl Model {
+    /// What a change does here; ids of new rows begin with `next`.
+    fn effect(&self, change: &Change, next: i64) -> Effect {
+        let new = |parts: &[u8]| -> BTreeMap<i64, Row> {
+            let rows = parts.iter().enumerate();
+            rows.map(|(at, number)| (next + at as i64, (part(*number), i64::from(*number))))
+                .collect()
+        };
+        let some = |picks: &[u8]| -> BTreeMap<i64, Row> {
+            let ids: Vec<i64> = self.rows.keys().copied().collect();
+            let picked = picks.iter().filter_map(|pick| ids.get(*pick as usize % ids.len().max(1)));
+            picked.map(|id| (*id, self.rows[id].clone())).collect()
+        };
+        match change {
+            Change::Append(parts) => Effect::Append(new(parts)),
+            Change::Delete(picks) => Effect::Change(some(picks), BTreeMap::new()),
+            Change::Update(picks, by) => {
+                let before = some(picks);
+                let after = before.iter().map(|(id, (part, n))| (*id, (part.clone(), n + by)));
+                let after = after.collect();
+                Effect::Change(before, after)
+            }
+            Change::Move(pick, to) => {
+                let before = some(&[*pick]);
+                let after = before.iter().map(|(id, (_, n))| (*id, (part(*to), *n))).collect();
+                if before == after { Effect::Compact } else { Effect::Change(before, after) }
+            }
+            Change::Overwrite(parts) => Effect::Replace(None, self.rows.clone(), new(parts)),
+            Change::OverwritePartitions(parts) => {
+                let rows = new(parts);
+                let parts: BTreeSet<String> = rows.values().map(|(part, _)| part.clone()).collect();
+                let seen = self.rows.iter().filter(|(_, (part, _))| parts.contains(part));
+                let seen = seen.map(|(id, row)| (*id, row.clone())).collect();
+                Effect::Replace(Some(parts), seen, rows)
+            }
+            Change::AddColumn(number) => Effect::AddColumn(format!("c{}", number % 3)),
+            Change::Set(key, value) => {
+                let (key, value) = (format!("k{}", key % 3), format!("v{}", value % 3));
+                Effect::Set(key.clone(), self.properties.get(&key).cloned(), value)
+            }
+            Change::Compact => Effect::Compact,
+        }
+    }
+
+    /// Does a change again; none where it does not find what it saw.
+    fn replay(&mut self, effect: &Effect) -> Option<()> {
+        match effect {
+            Effect::Append(rows) => self.rows.extend(rows.clone()),
+            Effect::Change(before, after) => {
+                for (id, row) in before {
+                    if self.rows.remove(id).as_ref() != Some(row) {
+                        return None;
+                    }
+                }
+                self.rows.extend(after.clone());
+            }
+            Effect::Replace(parts, seen, rows) => {
+                let within = |row: &Row| parts.as_ref().is_none_or(|parts| parts.contains(&row.0));
+                let here = self.rows.iter().filter(|(_, row)| within(row));
+                let here: BTreeMap<i64, Row> = here.map(|(id, row)| (*id, row.clone())).collect();
+                if here != *seen {
+                    return None;
+                }
+                self.rows.retain(|_, row| !within(row));
+                self.rows.extend(rows.clone());
+            }
+            Effect::AddColumn(column) => {
+                self.columns.insert(column.clone());
+            }
+            Effect::Set(key, seen, value) => {
+                let here = self.properties.get(key);
+                if here != seen.as_ref() && here != Some(value) {
+                    return None;
+                }
+                self.properties.insert(key.clone(), value.clone());
+            }
+            Effect::Compact => {}
+        }
+        Some(())
+    }
+}
+
+fn values(rows: &BTreeMap<i64, Row>) -> Vec<Value> {
+    rows.iter().map(|(id, (part, n))| json!({"id": id, "part": part, "n": n})).collect()
+}
+
+/// The steps that carry an effect out; none where there is nothing to do.
+fn steps(effect: &Effect, here: &Model) -> Vec<Step> {
+    match effect {
+        Effect::Append(rows) if rows.is_empty() => Vec::new(),
+        Effect::Append(rows) => vec![Step::Append(values(rows))],
+        Effect::Change(before, _) if before.is_empty() => Vec::new(),
+        Effect::Change(before, after) if after.is_empty() => {
+            let ids = before.keys().collect::<Vec<_>>();
+            vec![Step::Delete([("id".to_owned(), json!(ids))].into_iter().collect())]
+        }
+        Effect::Change(before, after) => {
+            let each = before.keys().map(|id| {
+                let (part, n) = &after[id];
+                let rows = [("id".to_owned(), json!(id))].into_iter().collect();
+                let set = [("part".to_owned(), json!(part)), ("n".to_owned(), json!(n))];
+                Step::Update { rows, set: set.into_iter().collect(), add: Vec::new() }
+            });
+            each.collect()
+        }
+        Effect::Replace(None, _, rows) => vec![Step::Overwrite(values(rows))],
+        Effect::Replace(Some(_), _, rows) if rows.is_empty() => Vec::new(),
+        Effect::Replace(Some(_), _, rows) => vec![Step::OverwritePartitions(values(rows))],
+        Effect::AddColumn(column) if here.columns.contains(column) => Vec::new(),
+        Effect::AddColumn(column) => {
+            vec![Step::AddColumns(vec![[(column.clone(), "int".to_owned())].into()])]
+        }
+        Effect::Set(key, _, value) => vec![Step::Set([(key.clone(), value.clone())].into())],
+        Effect::Compact if here.rows.is_empty() => Vec::new(),
+        Effect::Compact => vec![Step::Compact],
+    }
+}
+
+fn change() -> impl Strategy<Value = Change> {
+    let bytes = |most: usize| proptest::collection::vec(any::<u8>(), 1..=most);
+    prop_oneof![
+        6 => bytes(3).prop_map(Change::Append),
+        5 => bytes(2).prop_map(Change::Delete),
+        5 => (bytes(2), 1..4_i64).prop_map(|(picks, by)| Change::Update(picks, by)),
+        2 => (any::<u8>(), any::<u8>()).prop_map(|(pick, to)| Change::Move(pick, to)),
+        1 => bytes(2).prop_map(Change::Overwrite),
+        3 => bytes(2).prop_map(Change::OverwritePartitions),
+        2 => any::<u8>().prop_map(Change::AddColumn),
+        2 => (any::<u8>(), any::<u8>()).prop_map(|(key, value)| Change::Set(key, value)),
+        2 => Just(Change::Compact),
+    ]
+}
+
+/// A table on two branches of a lake in memory.
+struct Two {
+    lake: Fixture,
+    table: TableName,
+}
+
+impl Two {
+    async fn new(partitioned: bool, files: &[Vec<u8>]) -> (Self, Model) {
+        let lake = Fixture::in_memory().await;
+        let table = name("t");
+        let mut model = Model::default();
+        let mut listed = Vec::new();
+        for (at, parts) in files.iter().enumerate() {
+            let Effect::Append(rows) =
+                model.effect(&Change::Append(parts.clone()), at as i64 * 100)
+            else {
+                unreachable!("an append")
+            };
+            listed.push(values(&rows));
+            model.rows.extend(rows);
+        }
+        let column = |name: &str, text: &str| [(name.to_owned(), text.to_owned())].into();
+        let new = NewTable {
+            columns: vec![column("id", "long"), column("part", "string"), column("n", "long")],
+            partition: if partitioned { vec!["part".to_owned()] } else { Vec::new() },
+            properties: BTreeMap::new(),
+            files: listed,
+        };
+        make(&lake, "main", "dev", &table, &Step::Create(new)).await;
+        let request = CreateRef { name: "dev".into(), from: None, if_not_exists: false };
+        lake.lake.catalog().create_branch(request).await.unwrap();
+        (Two { lake, table }, model)
+    }
+
+    /// Makes changes on a branch, and says what they did.
+    async fn change(
+        &self,
+        branch: &str,
+        model: &mut Model,
+        changes: &[Change],
+        mut next: i64,
+    ) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        for change in changes {
+            let effect = model.effect(change, next);
+            next += 100;
+            for step in steps(&effect, model) {
+                make(&self.lake, branch, "", &self.table, &step).await;
+            }
+            model.replay(&effect).expect("it finds what it saw");
+            effects.push(effect);
+        }
+        effects
+    }
+
+    async fn found(&self, branch: &str) -> Model {
+        let view = self.lake.lake.view(&branch.parse().unwrap()).await.unwrap();
+        let table = view.table(&self.table).await.unwrap();
+        let mut model = Model { properties: table.properties(), ..Model::default() };
+        for field in table.schema().fields().iter().skip(3) {
+            model.columns.insert(field.name().clone());
+        }
+        for row in self.lake.rows_at(branch, "t").await {
+            let (id, n) = (row["id"].as_i64().unwrap(), row["n"].as_i64().unwrap());
+            let part = row["part"].as_str().unwrap().to_owned();
+            assert_eq!(model.rows.insert(id, (part, n)), None, "a row is there twice");
+        }
+        model
+    }
+
+    async fn merge(&self, target: &str, source: &str) -> MergeReport {
+        let request = MergeRequest::new(source.parse().unwrap());
+        self.lake.lake.merge(target, request, "eva").await.unwrap()
+    }
+}
+
+fn replayed(onto: &Model, effects: &[Effect]) -> Option<Model> {
+    let mut model = onto.clone();
+    for effect in effects {
+        model.replay(effect)?;
+    }
+    Some(model)
+}
+
+/// Two sides change a table. Where each side's changes find what they saw also after the other side's,
+/// the merge is what they come to, in either direction.
+async fn both_orders(
+    partitioned: bool,
+    files: Vec<Vec<u8>>,
+    [ours, theirs]: [Vec<Change>; 2],
+) -> Result<(), TestCaseError> {
+    let (two, base) = Two::new(partitioned, &files).await;
+    let whole = |change| match change {
+        Change::OverwritePartitions(rows) if !partitioned => Change::Overwrite(rows),
+        change => change,
+    };
+    let [ours, theirs]: [Vec<Change>; 2] =
+        [ours, theirs].map(|changes| changes.into_iter().map(whole).collect());
+    let (mut main, mut dev) = (base.clone(), base.clone());
+    let ours = two.change("main", &mut main, &ours, 10_000).await;
+    let theirs = two.change("dev", &mut dev, &theirs, 20_000).await;
+    let expected = [replayed(&main, &theirs), replayed(&dev, &ours)];
+    let other = CreateRef { name: "copy".into(), from: None, if_not_exists: false };
+    two.lake.lake.catalog().create_branch(other).await.unwrap();
+    let outcome = two.merge("main", "dev").await;
+    let back = two.merge("dev", "copy").await;
+    let conflicts = [outcome, back].map(|report| report.outcome == MergeOutcome::Conflict);
+    prop_assert_eq!(conflicts[0], conflicts[1], "both directions conflict, or neither does");
+    if conflicts[0] {
+        prop_assert_eq!(two.found("main").await, main);
+        prop_assert!(expected.iter().any(Option::is_none), "{:?}\n{:?}", ours, theirs);
+        return Ok(());
+    }
+    let found = two.found("main").await;
+    prop_assert_eq!(&found, &two.found("dev").await, "either direction comes to the same");
+    for expected in expected.into_iter().flatten() {
+        prop_assert_eq!(&found, &expected);
+    }
+    Ok(())
+}
+
+/// A step of a history in which hardly anything can conflict: ids are never given twice, and a row that is gone
+/// does not come back.
+#[derive(Debug, Clone)]
+enum Move {
+    Make(usize, Change),
+    Remember(usize, usize),
+    Merge(usize, usize),
+}
+
+fn moves() -> impl Strategy<Value = Vec<Move>> {
+    let bytes = || proptest::collection::vec(any::<u8>(), 1..=2);
+    let change = prop_oneof![
+        4 => bytes().prop_map(Change::Append),
+        4 => bytes().prop_map(Change::Delete),
+        1 => any::<u8>().prop_map(Change::AddColumn),
+        1 => Just(Change::Compact),
+    ];
+    let one = prop_oneof![
+        6 => (0..3_usize, change).prop_map(|(branch, change)| Move::Make(branch, change)),
+        3 => (0..3_usize, 0..4_usize).prop_map(|(branch, place)| Move::Remember(branch, place)),
+        4 => (0..4_usize, 0..3_usize).prop_map(|(place, branch)| Move::Merge(place, branch)),
+    ];
+    proptest::collection::vec(one, 4..24)
+}
+
+const BRANCHES: [&str; 3] = ["main", "dev", "third"];
+
+/// What ever came and went, on the way to a commit.
+#[derive(Debug, Clone, Default)]
+struct Past {
+    came: BTreeMap<i64, Row>,
+    went: BTreeSet<i64>,
+    columns: BTreeSet<String>,
+}
+
+impl Past {
+    fn model(&self) -> Model {
+        let mut rows = self.came.clone();
+        rows.retain(|id, _| !self.went.contains(id));
+        Model { rows, columns: self.columns.clone(), properties: BTreeMap::new() }
+    }
+
+    fn take(&mut self, other: &Past) {
+        self.came.extend(other.came.clone());
+        self.went.extend(&other.went);
+        self.columns.extend(other.columns.iter().cloned());
+    }
+}
+
+async fn crosswise(moves: Vec<Move>) -> Result<(), TestCaseError> {
+    let (two, base) = Two::new(false, &[vec![1, 2, 3], vec![4, 5]]).await;
+    let third = CreateRef { name: "third".into(), from: None, if_not_exists: false };
+    two.lake.lake.catalog().create_branch(third).await.unwrap();
+    let past = Past { came: base.rows.clone(), ..Past::default() };
+    let mut heads = [past.clone(), past.clone(), past.clone()];
+    let start = two.lake.lake.catalog().branch("main").await.unwrap().commit;
+    let mut places: Vec<(CommitId, Past)> = vec![(start, past); 4];
+    for (at, one) in moves.iter().enumerate() {
+        match one {
+            Move::Remember(branch, place) => {
+                let head = two.lake.lake.catalog().branch(BRANCHES[*branch]).await.unwrap();
+                places[*place] = (head.commit, heads[*branch].clone());
+            }
+            Move::Make(branch, change) => {
+                let mut model = heads[*branch].model();
+                let next = (at as i64 + 1) * 1000;
+                let change = std::slice::from_ref(change);
+                let effects = two.change(BRANCHES[*branch], &mut model, change, next).await;
+                let past = &mut heads[*branch];
+                match &effects[0] {
+                    Effect::Append(rows) => past.came.extend(rows.clone()),
+                    Effect::Change(before, _) => past.went.extend(before.keys()),
+                    Effect::AddColumn(column) => {
+                        past.columns.insert(column.clone());
+                    }
+                    _ => {}
+                }
+            }
+            Move::Merge(place, branch) => {
+                let (commit, past) = &places[*place];
+                let report = two.merge(BRANCHES[*branch], &format!("@{commit}")).await;
+                for conflict in &report.conflicts {
+                    check_harmless(conflict, past, &heads[*branch])?;
+                }
+                if report.outcome != MergeOutcome::Conflict {
+                    heads[*branch].take(past);
+                }
+                prop_assert_eq!(two.found(BRANCHES[*branch]).await, heads[*branch].model());
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Nothing can be changed on both sides; but of a row that both removed, one side may as well have made
+/// one of the rows that it added to rewritten files, and nobody could tell.
+fn check_harmless(conflict: &MergeConflict, one: &Past, other: &Past) -> Result<(), TestCaseError> {
+    for cause in &conflict.causes {
+        prop_assert_eq!(cause.kind, ConflictKind::Rows, "{:?}", cause);
+        prop_assert!(!cause.rows.is_empty());
+        for row in &cause.rows {
+            let id = row["id"].as_i64().unwrap();
+            prop_assert!(one.went.contains(&id) && other.went.contains(&id), "{:?}", cause);
+        }
+    }
+    Ok(())
+}
+
+fn run(test: impl Future<Output = Result<(), TestCaseError>>) -> Result<(), TestCaseError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(test)
+}
+
+proptest! {
+    #![proptest_config(Config { cases: 128, failure_persistence: None, ..Config::default() })]
+
+    #[test]
+    fn a_merge_is_either_side_replayed_after_the_other(
+        partitioned in any::<bool>(),
+        files in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 1..4), 0..4),
+        ours in proptest::collection::vec(change(), 0..4),
+        theirs in proptest::collection::vec(change(), 0..4),
+    ) {
+        run(both_orders(partitioned, files, [ours, theirs]))?;
+    }
+}
+
+proptest! {
+    #![proptest_config(Config { cases: 64, failure_persistence: None, ..Config::default() })]
+
+    #[test]
+    fn merges_from_any_commit_lose_nothing_and_bring_nothing_back(moves in moves()) {
+        run(crosswise(moves))?;
+    }
+}

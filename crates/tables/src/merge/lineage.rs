@@ -1,0 +1,148 @@
+//! The snapshots that a state of a table comes from, as far back as they are asked for.
+//!
+//! A metadata file lists the newest snapshots of its own state, and neither older ones nor those of
+//! states that were merged into it. Both are named: the older files by its log, and the merged ones by
+//! the snapshot that a merge made. They are read only where what is listed does not answer a question.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use iceberg::spec::{MetadataLog, Snapshot, SnapshotRef, TableMetadata};
+
+use super::history::MERGED;
+use crate::{Table, Tables};
+
+/// The summary's key of the metadata file of the state that a merge took rows from.
+pub(crate) const MERGED_METADATA: &str = "headwater.merged-metadata";
+
+/// How many further metadata files are read at most.
+const FILES_MAX: usize = 100;
+
+/// The snapshots of a state that are known.
+#[derive(Debug)]
+pub(super) struct Lineage {
+    current: Option<i64>,
+    known: HashMap<i64, Known>,
+    /// Metadata files that were read, or that cannot be.
+    read: HashSet<String>,
+}
+
+#[derive(Debug)]
+struct Known {
+    snapshot: SnapshotRef,
+    /// The log of the metadata file that lists it.
+    log: Arc<[MetadataLog]>,
+}
+
+impl Known {
+    /// The newest metadata file that was there when the snapshot was made or just before, and so lists
+    /// its parent.
+    fn older(&self) -> Option<&str> {
+        let time = self.snapshot.timestamp_ms();
+        let made = self.log.partition_point(|entry| entry.timestamp_ms <= time);
+        self.log.get(made.saturating_sub(1)).map(|entry| entry.metadata_file.as_str())
+    }
+}
+
+impl Lineage {
+    pub fn of(table: &Table) -> Self {
+        let current = table.snapshot_id();
+        let mut found = Lineage { current, known: HashMap::new(), read: HashSet::new() };
+        found.add(table.metadata());
+        found
+    }
+
+    fn add(&mut self, metadata: &TableMetadata) {
+        let log: Arc<[MetadataLog]> = metadata.metadata_log().into();
+        for snapshot in metadata.snapshots() {
+            let known = Known { snapshot: snapshot.clone(), log: log.clone() };
+            self.known.insert(snapshot.snapshot_id(), known);
+        }
+    }
+
+    /// The current snapshot.
+    pub fn current(&self) -> Option<i64> {
+        self.current
+    }
+
+    pub fn get(&self, id: i64) -> Option<&Snapshot> {
+        self.known.get(&id).map(|known| &*known.snapshot)
+    }
+
+    /// The current snapshot, and all that it is known to come from, merged ones among them.
+    pub fn ancestors(&self) -> HashSet<i64> {
+        self.walk(|_, _| {})
+    }
+
+    /// Visits what the current snapshot comes from; `missing` is told of snapshots that are not known,
+    /// with a metadata file that may list them.
+    fn walk(&self, mut missing: impl FnMut(i64, Option<&str>)) -> HashSet<i64> {
+        let mut found = HashSet::new();
+        let mut next: Vec<(i64, Option<&str>)> =
+            self.current.into_iter().map(|id| (id, None)).collect();
+        while let Some((id, place)) = next.pop() {
+            if !found.insert(id) {
+                continue;
+            }
+            let Some(known) = self.known.get(&id) else {
+                missing(id, place);
+                continue;
+            };
+            let parent = known.snapshot.parent_snapshot_id();
+            next.extend(parent.map(|id| (id, known.older())));
+            let place = value(&known.snapshot, MERGED_METADATA);
+            next.extend(merged_by(&known.snapshot).map(|id| (id, place)));
+        }
+        found
+    }
+
+    /// Whether the state comes from another: from its current snapshot or, where that is what merging
+    /// two gives, from those two, of which any merge makes the same.
+    pub fn comes_from(&self, other: &Lineage) -> bool {
+        let own = self.ancestors();
+        let mut seen = HashSet::new();
+        let mut next: Vec<i64> = other.current.into_iter().collect();
+        while let Some(id) = next.pop() {
+            if own.contains(&id) || !seen.insert(id) {
+                continue;
+            }
+            let Some(snapshot) = other.get(id) else { return false };
+            let Some(merged) = merged_by(snapshot) else { return false };
+            next.push(merged);
+            next.extend(snapshot.parent_snapshot_id());
+        }
+        true
+    }
+
+    /// Reads the metadata files that may list snapshots which are missed; whether there were any.
+    pub async fn read_more(&mut self, tables: &Tables) -> bool {
+        let mut places: HashSet<String> = HashSet::new();
+        self.walk(|_, place| places.extend(place.map(str::to_owned)));
+        places.retain(|place| !self.read.contains(place));
+        let mut more = false;
+        for place in places {
+            if self.read.len() >= FILES_MAX {
+                break;
+            }
+            // One that is gone tells nothing, and what it would have told is not known.
+            match tables.load(&place).await {
+                Ok(table) => {
+                    self.add(table.metadata());
+                    more = true;
+                }
+                Err(error) => tracing::debug!(%error, "older snapshots cannot be read"),
+            }
+            self.read.insert(place);
+        }
+        more
+    }
+}
+
+/// The snapshot that a merge took rows from, where the snapshot was made by one.
+pub(super) fn merged_by(snapshot: &Snapshot) -> Option<i64> {
+    value(snapshot, MERGED)?.parse().ok()
+}
+
+fn value<'s>(snapshot: &'s Snapshot, key: &str) -> Option<&'s str> {
+    snapshot.summary().additional_properties.get(key).map(String::as_str)
+}
