@@ -60,6 +60,7 @@ impl Bench {
             memory_bytes_total: 64 << 30,
             concurrency: 1_000,
             python_search: std::env::split_paths(&path).collect(),
+            nameservers: None,
             isolation: Isolation::Sandbox,
             zygotes: ZygoteOptions::default(),
         }

@@ -29,7 +29,7 @@ def model(
     columns: Iterable[str] | None = None,
     partition_by: str | Iterable[str] | None = None,
     adopt: bool = False,
-    network: bool = False,
+    network: bool | Iterable[str] = False,
     memory: str | int | None = None,
     timeout: str | float | None = None,
     cpus: float | None = None,
@@ -43,7 +43,7 @@ def model(
     `append`, added to the table. `columns` are the output's columns, checked after the function ran.
     `partition_by` is `column` or `day(column)`, or a list of those, for the table. `adopt` lets the
     model write over a table that no model of its project made. `network` lets the function reach the
-    network. `memory` is the most it may hold, `"512MiB"` or a number of bytes, and
+    network, or the hosts in a list such as `["api.example.com:443"]` and no others. `memory` is the most it may hold, `"512MiB"` or a number of bytes, and
     `timeout` the longest it may take, `"1min"` or a number of seconds; the project's where nothing is
     said. `cpus` is the most processors it may use, such as `1.5`; `tmp` the size of its `/tmp`, a GiB
     where nothing is said. `env` are its environment variables, whose values Headwater never shows.
@@ -57,7 +57,7 @@ def model(
         "columns": None if columns is None else check_columns(columns),
         "partition_by": None if partition_by is None else _check_partition(partition_by),
         "adopt": _check_flag(adopt, "adopt"),
-        "network": _check_flag(network, "network"),
+        "network": _check_network(network),
         "memory": _check_measure(memory, "memory", BYTE_UNITS, "512MiB"),
         "timeout": _check_measure(timeout, "timeout", TIME_UNITS, "1min"),
         "cpus": _check_cpus(cpus),
@@ -181,6 +181,18 @@ def _check_measure(
     if not (digits.isdecimal() and float(number) > 0 and unit in units):
         refuse(f"{what} `{value}` is not usable", hint)
     return value
+
+
+def _check_network(value: object) -> bool | tuple[str, ...]:
+    if isinstance(value, bool):
+        return value
+    hint = 'Write `network=True` or `network=["api.example.com:443"]`.'
+    if isinstance(value, str) or not hasattr(value, "__iter__"):
+        refuse(f"network is True, False or a list of hosts, not `{value!r}`", hint)
+    for host in value:
+        if any(letter in check_text(host, "a host") for letter in "/*@ \n"):
+            refuse(f"`{host}` is not a host", hint)
+    return tuple(value)
 
 
 def _check_cpus(value: object) -> float | None:

@@ -83,6 +83,8 @@ class Decorators(unittest.TestCase):
             ({"materialization": "REPLACE"}, "`REPLACE`"),
             ({"columns": "day"}, "`'day'`"),
             ({"columns": ["day", "day"]}, "`day`"),
+            ({"network": 1}, "`1`"),
+            ({"network": ["https://example.com"]}, "`https://example.com`"),
             ({"cpus": 0}, "`0`"),
             ({"tmp": "big"}, "`big`"),
             ({"env": {"1st": "x"}}, "`1st`"),

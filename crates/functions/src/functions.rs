@@ -1,5 +1,6 @@
 //! The handle of this room: environments and invocations, within what the machine holds.
 
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
@@ -11,11 +12,12 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use crate::environment::Environments;
 use crate::error::size;
 use crate::instance::{Instance, Origin};
+use crate::network::{Reach, nameservers};
 use crate::spawner::Spawner;
 use crate::zygote::{Found, Zygotes};
 use crate::{
     Environment, EnvironmentEvent, EnvironmentSpec, Error, FunctionEvent, FunctionsOptions,
-    Invocation, Isolation, Limits, Outcome, Result, ZygoteReport,
+    Invocation, Isolation, Limits, Network, Outcome, Result, ZygoteReport,
 };
 
 /// How many calls may wait for their turn; the next is told to come back.
@@ -41,6 +43,7 @@ struct Inner {
     /// Cancelled when nobody is left who calls.
     closing: DropGuard,
     isolation: Isolation,
+    nameservers: Option<Vec<SocketAddr>>,
     turns: Semaphore,
     memory: Semaphore,
     memory_units: u32,
@@ -64,6 +67,7 @@ impl Functions {
             zygotes,
             closing: CancellationToken::new().drop_guard(),
             isolation: options.isolation,
+            nameservers: options.nameservers.clone(),
             turns: Semaphore::new(options.concurrency.max(1)),
             memory: Semaphore::new(memory_units as usize),
             memory_units,
@@ -207,10 +211,12 @@ impl Functions {
         until: Instant,
         (sink, cancelled): (&mpsc::Sender<FunctionEvent>, &CancellationToken),
     ) -> Result<Outcome> {
+        let reach = self.reach(invocation, sink).await;
         let mut origin = Some(origin);
         while let Some(from) = origin.take() {
             let (invocation, lines) = (invocation.clone(), sink.clone());
-            let instance = Instance::start(&self.0.spawner, invocation, &from, lines)?;
+            let instance =
+                Instance::start(&self.0.spawner, invocation, &from, reach.clone(), lines)?;
             match (instance.finish(until, cancelled.clone()).await, &from) {
                 (Err(Error::NotCloned { reason }), Origin::Zygote(zygote)) => {
                     let text = format!("this call imports its packages by itself: {reason}");
@@ -243,18 +249,40 @@ impl Functions {
             .map_or((Origin::Sandbox, true), |zygote| (Origin::Zygote(zygote), found.started)))
     }
 
+    /// What a call may reach. Without a sandbox that is whatever the host's user reaches.
+    async fn reach(
+        &self,
+        invocation: &Invocation,
+        sink: &mpsc::Sender<FunctionEvent>,
+    ) -> Option<Reach> {
+        let network = &invocation.limits.network;
+        if self.0.isolation == Isolation::Process {
+            if let Network::Hosts(_) = network {
+                let text = "without isolation nobody holds it to the hosts that it lists";
+                remark(sink, text.to_owned()).await;
+            }
+            return None;
+        }
+        let nameservers = self.0.nameservers.clone().unwrap_or_else(nameservers);
+        let (reach, unknown) = Reach::of(network, nameservers).await;
+        for text in unknown {
+            remark(sink, text).await;
+        }
+        reach
+    }
+
     /// A call's zygote. One that has to be started for it goes on to start even where the call does
     /// not wait that long: the next call finds it.
     async fn zygote(&self, invocation: &Invocation) -> Found {
-        let (zygotes, network) = (self.0.zygotes.clone(), invocation.limits.network);
-        if let Some(found) = zygotes.at_hand(&invocation.environment, network) {
+        let zygotes = self.0.zygotes.clone();
+        if let Some(found) = zygotes.at_hand(&invocation.environment) {
             return found;
         }
         let (environment, closing) =
             (invocation.environment.clone(), self.0.closing.token().clone());
         let started = tokio::spawn(async move {
             tokio::select! {
-                found = zygotes.get(&environment, network) => found,
+                found = zygotes.get(&environment) => found,
                 () = closing.cancelled() => Found::default(),
             }
         });

@@ -9,11 +9,12 @@ use std::time::{Duration, Instant};
 use headwater_model::{LogStream, Usage};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::environment::prefix_of;
 use crate::listen::{Lines, listen, listen_to_pipe};
 use crate::memory::MemoryFile;
+use crate::network::Reach;
 use crate::spawner::{Channel, Copied, Ended, Plan, Running, Sandbox, Signal, Spawner, Work};
 use crate::worker::{self, Heard, Said};
 use crate::zygote::Zygote;
@@ -52,8 +53,9 @@ pub(crate) struct Instance {
     started: Instant,
     said: JoinHandle<Heard>,
     printed: Vec<JoinHandle<()>>,
-    /// Cancelled when the process has ended.
+    /// Cancelled when the process has ended, or nobody waits for it.
     over: CancellationToken,
+    _ends: DropGuard,
 }
 
 /// Why an instance was asked to end.
@@ -69,6 +71,7 @@ impl Instance {
         spawner: &Spawner,
         invocation: Invocation,
         origin: &Origin,
+        reach: Option<Reach>,
         sink: mpsc::Sender<FunctionEvent>,
     ) -> Result<Self> {
         let project = match origin {
@@ -79,7 +82,7 @@ impl Instance {
         worker::send_task(&mine, &invocation, &project)?;
         let (stdout, stdout_end) = pipe()?;
         let (stderr, stderr_end) = pipe()?;
-        let files = files(&invocation, origin)?;
+        let files = files(&invocation, origin, reach.as_ref())?;
         let descriptors: [BorrowedFd<'_>; 4] =
             [stdout_end.as_fd(), stderr_end.as_fd(), theirs.as_fd(), files.descriptor()];
         let started = Instant::now();
@@ -94,15 +97,17 @@ impl Instance {
                 spawner.run(plan(&invocation, origin)?, &descriptors)?
             }
         };
-        let lines = Lines::new(sink);
+        let lines = Lines::new(sink.clone());
         let over = CancellationToken::new();
         let printed = vec![
             listen_to_pipe(stdout, LogStream::Stdout, lines.clone(), over.clone())?,
             listen_to_pipe(stderr, LogStream::Stderr, lines.clone(), over.clone())?,
         ];
-        let said = listen(mine, lines, over.clone())?;
+        let network = reach.map(|reach| (reach, sink));
+        let said = listen(mine, lines, network, over.clone())?;
         let cloned = matches!(origin, Origin::Zygote(_));
-        Ok(Instance { invocation, running, cloned, started, said, printed, over })
+        let ends = over.clone().drop_guard();
+        Ok(Instance { invocation, running, cloned, started, said, printed, over, _ends: ends })
     }
 
     /// Waits for the process to end, and ends it where it must not go on. What it took is told
@@ -221,7 +226,8 @@ fn plan(invocation: &Invocation, origin: &Origin) -> Result<Plan> {
         (worker, temp, environment.python.clone(), Work::Folder(folder.clone()))
     } else {
         let python = Path::new(ENVIRONMENT).join("bin").join("python");
-        let sandbox = environment_sandbox(environment, limits.temp_bytes, limits.network)?;
+        let sandbox =
+            environment_sandbox(environment, limits.temp_bytes, !limits.network.is_off())?;
         (PathBuf::from(WORKER), PathBuf::from("/tmp"), python, Work::Sandbox(sandbox))
     };
     let programs = python.parent().map(Path::to_owned).unwrap_or_default();
@@ -241,7 +247,7 @@ fn plan(invocation: &Invocation, origin: &Origin) -> Result<Plan> {
 
 /// A sandbox in which a clone of a zygote waits for a call with these limits.
 pub(crate) fn clone_plan(zygote: u64, limits: &Limits) -> Plan {
-    let (temp_bytes, network) = (limits.temp_bytes, limits.network);
+    let (temp_bytes, network) = (limits.temp_bytes, !limits.network.is_off());
     Plan {
         variables: variables("/environment/bin", "/tmp"),
         walls: Work::Clone(Copied { zygote, temp_bytes, network }),
@@ -284,12 +290,14 @@ pub(crate) fn environment_sandbox(
 
 /// The project, the worker and the SDK, in a memory file: below the sandbox's root, or below the
 /// work folder. A zygote has all but the project.
-fn files(invocation: &Invocation, origin: &Origin) -> Result<MemoryFile> {
+fn files(invocation: &Invocation, origin: &Origin, reach: Option<&Reach>) -> Result<MemoryFile> {
     let own = worker::files().map(|(path, text)| (format!("headwater/{path}"), text));
     let own = own.filter(|_| !matches!(origin, Origin::Zygote(_)));
     let project = invocation.files.iter();
     let project = project.map(|(path, text)| (format!("project/{path}"), text.as_str()));
-    let files: BTreeMap<String, &str> = own.chain(project).collect();
+    let names = reach.map(Reach::files).unwrap_or_default();
+    let names = names.iter().map(|(path, text)| (path.clone(), text.as_str()));
+    let files: BTreeMap<String, &str> = own.chain(project).chain(names).collect();
     let bytes = serde_json::to_vec(&files)
         .map_err(|error| Error::io("write the project's files")(error.into()))?;
     MemoryFile::with("headwater-files", &bytes)

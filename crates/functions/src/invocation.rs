@@ -7,7 +7,7 @@ use std::time::Duration;
 use headwater_model::{LogStream, Usage};
 use serde_json::Value;
 
-use crate::{Environment, Result, SharedTable};
+use crate::{Environment, Network, Result, SharedTable};
 
 /// One call of one function.
 #[derive(Debug, Clone)]
@@ -64,8 +64,8 @@ pub struct Limits {
     pub memory_bytes: u64,
     /// Elapsed time.
     pub timeout: Duration,
-    /// Whether it may use the host's network.
-    pub network: bool,
+    /// What it may reach.
+    pub network: Network,
     /// The size of its private `/tmp`, in bytes.
     pub temp_bytes: u64,
     /// Thousandths of a processor that it may use at most; none for what others leave.
@@ -106,8 +106,11 @@ impl Limits {
     /// Whether a sandbox that was made for others holds these. The time limit is kept outside it,
     /// and the variables come with the call.
     pub(crate) fn as_made_for(&self, others: &Limits) -> bool {
-        let own = (self.memory_bytes, self.network, self.temp_bytes, self.cpu_millis);
-        own == (others.memory_bytes, others.network, others.temp_bytes, others.cpu_millis)
+        let of = |limits: &Limits| {
+            let network = limits.network.is_off();
+            (limits.memory_bytes, network, limits.temp_bytes, limits.cpu_millis)
+        };
+        of(self) == of(others)
     }
 }
 
@@ -117,7 +120,7 @@ impl Default for Limits {
         Limits {
             memory_bytes: 4 << 30,
             timeout: Duration::from_secs(3600),
-            network: false,
+            network: Network::Off,
             temp_bytes: 1 << 30,
             cpu_millis: None,
             variables: Variables::default(),

@@ -15,6 +15,7 @@ mod instance;
 mod invocation;
 mod listen;
 mod memory;
+mod network;
 mod options;
 mod spawner;
 mod worker;
@@ -28,6 +29,7 @@ pub use invocation::{
     Variables,
 };
 pub use memory::{Room, SharedTable};
+pub use network::{Host, Network};
 pub use options::{FunctionsOptions, Isolation, SpawnCommand, ZygoteOptions};
 pub use spawner::spawner_main;
 pub use zygote::ZygoteReport;

@@ -20,6 +20,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::network::{Doors, Reach, relay};
 use crate::spawner::{Channel, Received, watch};
 use crate::worker::{Heard, Message, Said};
 use crate::{Error, FunctionEvent, Result};
@@ -67,20 +68,31 @@ impl Lines {
 pub(crate) fn listen(
     channel: Channel,
     lines: Lines,
+    network: Option<(Reach, mpsc::Sender<FunctionEvent>)>,
     over: CancellationToken,
 ) -> Result<JoinHandle<Heard>> {
     let channel = watch(channel).map_err(Error::io("listen to a worker"))?;
     Ok(tokio::spawn(async move {
-        let mut begun = false;
+        let (mut begun, mut network) = (false, network);
         let mut said = Said::Nothing;
         while let Some(Some(received)) = unless_over(receive(&channel), &over).await {
             let Received { bytes, descriptors } = received;
+            let message = serde_json::from_slice(&bytes);
+            // Said by the sandbox before anything of the function's can speak.
+            if let (Ok(Message::Network), Some((reach, sink))) = (&message, network.take()) {
+                match Doors::open(descriptors) {
+                    Ok(doors) => relay(doors, reach, sink, over.clone()),
+                    Err(error) => tracing::warn!(%error, "no network for a function"),
+                }
+                continue;
+            }
             let file = descriptors.into_iter().next();
-            match serde_json::from_slice(&bytes) {
+            match message {
                 Ok(Message::Line { stream, file, line, text }) => {
                     lines.send(stream, file, line, text).await;
                 }
                 Ok(Message::Begun) => begun = true,
+                Ok(Message::Network) => tracing::debug!("an instance spoke of its network"),
                 Ok(Message::Table) => said = file.map_or(Said::Nothing, Said::Table),
                 Ok(Message::Bool { value }) => said = Said::Bool(value),
                 Ok(Message::Raised { exception, message, frames, hint, full }) => {

@@ -1,6 +1,7 @@
 //! How the function runtime is set up. Everything a library must not find out by itself, such as
 //! where to look for interpreters, comes in here.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -77,6 +78,9 @@ pub struct FunctionsOptions {
     pub concurrency: usize,
     /// Folders in which interpreters and `uv` are looked for, in order: usually those of `PATH`.
     pub python_search: Vec<PathBuf>,
+    /// Who resolves names for functions with the network; those of `/etc/resolv.conf` where nothing
+    /// is said.
+    pub nameservers: Option<Vec<SocketAddr>>,
     /// How functions are kept apart.
     pub isolation: Isolation,
     /// What holds packages imported.

@@ -58,7 +58,7 @@ pub(crate) fn send_task(channel: &Channel, invocation: &Invocation, project: &Pa
         "returns": match invocation.kind { Returns::Table => "table", Returns::Bool => "bool" },
         "arguments": arguments,
         "tables": tables.len(),
-        "network": invocation.limits.network,
+        "network": !invocation.limits.network.is_off(),
         "variables": invocation.limits.variables.values(),
     });
     let task = MemoryFile::with("headwater-task", task.to_string().as_bytes())?;
@@ -74,6 +74,8 @@ pub(crate) fn send_task(channel: &Channel, invocation: &Invocation, project: &Pa
 #[derive(Debug, Deserialize)]
 #[serde(tag = "said", rename_all = "snake_case")]
 pub(crate) enum Message {
+    /// The sandbox's network is there; its sockets come with the message.
+    Network,
     /// The worker is there, and about to run the user's code.
     Begun,
     /// The user's code printed a line.

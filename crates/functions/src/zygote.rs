@@ -33,8 +33,6 @@ const RETRY: Duration = Duration::from_secs(60);
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Key {
     environment: String,
-    /// Its clones have the zygote's network: none, or the host's.
-    network: bool,
 }
 
 /// All zygotes.
@@ -88,8 +86,6 @@ pub(crate) struct Zygote {
 pub struct ZygoteReport {
     /// The environment's id.
     pub environment: String,
-    /// Whether its clones have the host's network.
-    pub network: bool,
     /// Memory it holds for itself, in bytes.
     pub memory_bytes: u64,
     /// What its imports took, in milliseconds.
@@ -124,25 +120,25 @@ impl Zygotes {
     }
 
     /// What there is for functions of an environment without waiting, if that is known.
-    pub(crate) fn at_hand(&self, environment: &Environment, network: bool) -> Option<Found> {
+    pub(crate) fn at_hand(&self, environment: &Environment) -> Option<Found> {
         if !self.options.enabled {
             return Some(Found::default());
         }
-        let key = Key { environment: environment.id.clone(), network };
+        let key = Key { environment: environment.id.clone() };
         let slot = self.slots.lock().get(&key)?.clone();
         let state = slot.0.try_lock().ok()?;
         state.found()
     }
 
     /// The zygote for functions of an environment, started where there is none.
-    pub(crate) async fn get(&self, environment: &Environment, network: bool) -> Found {
-        let key = Key { environment: environment.id.clone(), network };
+    pub(crate) async fn get(&self, environment: &Environment) -> Found {
+        let key = Key { environment: environment.id.clone() };
         let slot = self.slots.lock().entry(key).or_default().clone();
         let mut state = slot.0.lock().await;
         if let Some(found) = state.found() {
             return found;
         }
-        match self.start(environment, network).await {
+        match self.start(environment).await {
             Ok(zygote) => {
                 let zygote = Arc::new(zygote);
                 *state = State::Alive(zygote.clone());
@@ -158,7 +154,7 @@ impl Zygotes {
         }
     }
 
-    async fn start(&self, environment: &Environment, network: bool) -> Result<Zygote> {
+    async fn start(&self, environment: &Environment) -> Result<Zygote> {
         let (mine, theirs) = Channel::pair().map_err(Error::io("make a socket"))?;
         let files = worker::files().map(|(path, text)| (format!("headwater/{path}"), text));
         let files = serde_json::to_vec(&files.collect::<BTreeMap<_, _>>())
@@ -166,7 +162,7 @@ impl Zygotes {
         let files = MemoryFile::with("headwater-files", &files)?;
         let silent = std::fs::File::options().write(true).open("/dev/null");
         let silent = silent.map_err(Error::io("open /dev/null"))?;
-        let plan = plan(environment, network)?;
+        let plan = plan(environment)?;
         let descriptors = [silent.as_fd(), silent.as_fd(), theirs.as_fd(), files.descriptor()];
         let mut running = self.spawner.run(plan, &descriptors)?;
         drop(theirs);
@@ -250,7 +246,6 @@ impl Zygotes {
             };
             Some(ZygoteReport {
                 environment: key.environment.clone(),
-                network: key.network,
                 memory_bytes: ready.memory_bytes,
                 imported_ms: ready.took_ms,
                 skipped: ready.skipped,
@@ -298,8 +293,8 @@ impl Zygote {
 }
 
 /// What the spawner is to start.
-fn plan(environment: &Environment, network: bool) -> Result<Plan> {
-    let sandbox = environment_sandbox(environment, 256 << 20, network)?;
+fn plan(environment: &Environment) -> Result<Plan> {
+    let sandbox = environment_sandbox(environment, 256 << 20, false)?;
     let script = format!("{}/{}", crate::instance::WORKER, worker::ZYGOTE);
     let python = format!("{}/bin/python", crate::instance::ENVIRONMENT);
     let mut variables = variables("/environment/bin", "/tmp");

@@ -27,7 +27,7 @@ pub(crate) fn code(
     match &step.body {
         Body::Sql(sql) => text.push_str(sql),
         Body::Python(function) => {
-            let _ = writeln!(text, "{} {}", function.name, function.network);
+            let _ = writeln!(text, "{} {}", function.name, !function.network.is_off());
             let (python, packages) = environment(&project.defaults, function);
             let _ = writeln!(text, "{python:?} {packages:?}");
             for input in &step.inputs {

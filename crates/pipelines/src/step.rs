@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use headwater_functions::Variables;
+use headwater_functions::{Network, Variables};
 use headwater_model::{PartitionField, RefSpec, TableName};
 
 use crate::Location;
@@ -58,7 +58,7 @@ impl Step {
 
     /// Whether it may reach the network, so that its inputs do not determine its output.
     pub fn reads_network(&self) -> bool {
-        matches!(&self.body, Body::Python(function) if function.network)
+        matches!(&self.body, Body::Python(function) if !function.network.is_off())
     }
 }
 
@@ -185,8 +185,8 @@ pub struct Function {
     pub python_at: Option<Location>,
     /// The packages it asks for; the project's defaults where it has no `pip=`.
     pub packages: Option<BTreeMap<String, String>>,
-    /// Whether it may reach the network.
-    pub network: bool,
+    /// What it may reach.
+    pub network: Network,
     /// The size of its `/tmp`, in bytes, where it asks for one.
     pub temp_bytes: Option<u64>,
     /// Thousandths of a processor that it may use at most, where it says so.

@@ -107,6 +107,7 @@ async fn start_functions(config: &ServerConfig) -> Result<Functions> {
         memory_bytes_total: config.memory_bytes / 2,
         concurrency: config.functions_concurrency,
         python_search: config.python_search.clone(),
+        nameservers: None,
         isolation: config.isolation,
         zygotes: ZygoteOptions::default(),
     };

@@ -1,9 +1,10 @@
 //! The token of a server that listens on TCP: who asks there must show it.
 //!
-//! A loopback port is open to every program of the machine: those of other users, and functions
-//! that were given the network, which share the host's. The file system guards the Unix socket, and
-//! it guards the token in the same way: the token lies in the lake's folder, is its owner's alone,
-//! and no sandbox shows it. Every server makes one of its own and takes it along when it ends.
+//! A loopback port is open to every program of the machine, those of other users included, and any
+//! other to whoever reaches it, functions with the network included. The file system guards the Unix
+//! socket, and it guards the token in the same way: the token lies in the lake's folder, is its
+//! owner's alone, and no sandbox shows it. Every server makes one of its own and takes it along when
+//! it ends.
 
 use std::fmt::Write as _;
 use std::fs::{File, OpenOptions};

@@ -92,8 +92,8 @@ fn announce(context: &Context, lake: &LakeFolder, server: &headwater_server::Run
             file.display()
         )),
         None => style.say(
-            "warning: HTTP asks for no token: every user and program of this machine, functions \
-             with `network=True` included, can read and change the lake",
+            "warning: HTTP asks for no token: every user and program of this machine can read and \
+             change the lake",
         ),
     }
 }

@@ -22,6 +22,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Channel;
 use super::clone::USER_SHOWN;
+use super::network::Network;
 use super::plan::{Plan, Sandbox, Work};
 use super::root::{self, StepError, StepResult, step};
 use super::seccomp::For;
@@ -199,7 +200,11 @@ fn wall_in(birth: &Birth, sandbox: &Sandbox, files: &BTreeMap<String, String>) -
         Identity::Shown(_) | Identity::Same => rustix::process::getuid().as_raw(),
     };
     root::enter(sandbox, files, if birth.plan.zygote { USER_SHOWN } else { user })?;
-    settle_in(sandbox.network)?;
+    let network = settle_in(sandbox.network)?;
+    if let (Some(network), Some(server)) = (network, &birth.control) {
+        let server = step("copy a socket", server.try_clone())?;
+        network.hand_over(&Channel::from(server))?;
+    }
     if let Identity::Switch(user) = birth.identity {
         become_nobody(user)?;
     }
@@ -207,16 +212,14 @@ fn wall_in(birth: &Birth, sandbox: &Sandbox, files: &BTreeMap<String, String>) -
     give_up(birth)
 }
 
-/// Names the host and brings up the loopback, where they are the sandbox's own.
-pub(super) fn settle_in(network: bool) -> StepResult {
+/// Names the host, brings up the loopback, and makes the network where there is to be one.
+pub(super) fn settle_in(network: bool) -> StepResult<Option<Network>> {
     step("name the host", rustix::system::sethostname(b"headwater"))?;
-    if network {
-        return Ok(());
-    }
     let socket =
         rustix::net::socket(rustix::net::AddressFamily::INET, rustix::net::SocketType::DGRAM, None);
     let socket = step("open a socket", socket)?;
-    step("bring up the loopback", system::loopback_up(socket.as_fd()))
+    step("bring up the loopback", system::loopback_up(socket.as_fd()))?;
+    network.then(Network::make).transpose()
 }
 
 pub(super) fn drop_capabilities() -> StepResult {

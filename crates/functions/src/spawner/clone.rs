@@ -93,7 +93,7 @@ pub(super) fn run(birth: Birth, nest: &Nest, copied: &Copied, born: &Channel) ->
     let mut kept = nest.descriptors();
     kept.push(born.as_fd());
     child::leave_the_spawner_behind(&birth, &kept);
-    match guide(nest, copied.network, born) {
+    match guide(nest, born) {
         Ok(Place::Guide) => system::exit(0),
         Ok(Place::Sandbox) => child::run_until_done(birth, |birth| live(birth, nest, copied)),
         Err(failed) => {
@@ -110,7 +110,7 @@ enum Place {
 }
 
 /// Enters the nest and clones the first process of a sandbox in it.
-fn guide(nest: &Nest, network: bool, born: &Channel) -> StepResult<Place> {
+fn guide(nest: &Nest, born: &Channel) -> StepResult<Place> {
     if let Some(user) = &nest.user {
         step("enter the zygote's user namespace", system::enter_namespace(user.as_fd()))?;
     }
@@ -125,14 +125,12 @@ fn guide(nest: &Nest, network: bool, born: &Channel) -> StepResult<Place> {
     // After a change of user the files of this process in `/proc` would be root's alone.
     let own = rustix::process::set_dumpable_behavior(DumpableBehavior::Dumpable);
     step("be seen by the spawner", own)?;
-    let mut flags = libc::CLONE_NEWUSER
+    let flags = libc::CLONE_NEWUSER
         | libc::CLONE_NEWNS
         | libc::CLONE_NEWPID
         | libc::CLONE_NEWIPC
-        | libc::CLONE_NEWUTS;
-    if !network {
-        flags |= libc::CLONE_NEWNET;
-    }
+        | libc::CLONE_NEWUTS
+        | libc::CLONE_NEWNET;
     Ok(if beget(flags, born, SANDBOX)? { Place::Guide } else { Place::Sandbox })
 }
 
@@ -159,9 +157,9 @@ fn live(birth: Birth, nest: &Nest, copied: &Copied) -> StepResult<i32> {
     step("change the user", rustix::thread::set_thread_res_uid(user, user, user))?;
     root::enter_copy(copied.temp_bytes)?;
     step("enter the root", std::env::set_current_dir("/"))?;
-    child::settle_in(copied.network)?;
+    let network = child::settle_in(copied.network)?;
     let rules = step("write landlock's rules", landlock::rules())?;
-    let namespaces = namespaces(copied.network)?;
+    let namespaces = namespaces()?;
     child::give_up(&birth)?;
     let hidden = rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable);
     step("hide from the program", hidden)?;
@@ -172,6 +170,10 @@ fn live(birth: Birth, nest: &Nest, copied: &Copied) -> StepResult<i32> {
     let Some(given) = birth.seat.as_ref().and_then(|seat| seat.receive().ok().flatten()) else {
         return Ok(0);
     };
+    if let (Some(network), Some(server)) = (network, given.descriptors.get(2)) {
+        let server = step("copy a socket", server.try_clone())?;
+        network.hand_over(&Channel::from(server))?;
+    }
     hand_over(&mine, &given.descriptors)?;
     // The clone says in the status pipe what becomes of it.
     child::close_everything();
@@ -180,16 +182,15 @@ fn live(birth: Birth, nest: &Nest, copied: &Copied) -> StepResult<i32> {
 
 /// Shows the clone its project, gives up the last privilege, and has the clone begin.
 fn hand_over(clone: &Channel, given: &[OwnedFd]) -> StepResult {
-    root::show_project(&child::read_files(given.last())?)?;
+    root::show_files(&child::read_files(given.last())?)?;
     child::drop_capabilities()?;
     let given: Vec<BorrowedFd<'_>> = given.iter().take(3).map(AsFd::as_fd).collect();
     step("have the clone begin", clone.send(b"begin", &given))
 }
 
 /// This process's own namespaces, in the order in which they can be entered.
-fn namespaces(network: bool) -> StepResult<Vec<OwnedFd>> {
-    let names = ["user", "mnt", "pid", "ipc", "uts", "net"];
-    let names = names.into_iter().filter(|name| !(network && *name == "net"));
+fn namespaces() -> StepResult<Vec<OwnedFd>> {
+    let names = ["user", "mnt", "pid", "ipc", "uts", "net"].into_iter();
     let opened = names.map(|name| std::fs::File::open(format!("/proc/self/ns/{name}")));
     let opened = opened.map(|file| file.map(OwnedFd::from)).collect::<io::Result<_>>();
     step("open the namespaces", opened)

@@ -18,6 +18,7 @@ pub(crate) mod identity;
 mod landlock;
 mod ledger;
 mod mounts;
+mod network;
 mod plan;
 mod root;
 mod seccomp;

@@ -73,7 +73,7 @@ pub(crate) struct Copied {
     pub(crate) zygote: u64,
     /// The size of `/tmp`, in bytes.
     pub(crate) temp_bytes: u64,
-    /// Whether it shares the host's network, as its zygote then does.
+    /// Whether it has a network that the server serves.
     pub(crate) network: bool,
 }
 
@@ -85,7 +85,7 @@ pub(crate) struct Sandbox {
     pub(crate) shown: Vec<(PathBuf, PathBuf)>,
     /// The size of `/tmp`, in bytes.
     pub(crate) temp_bytes: u64,
-    /// Whether it shares the host's network.
+    /// Whether it has a network that the server serves.
     pub(crate) network: bool,
 }
 

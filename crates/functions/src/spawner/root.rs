@@ -72,7 +72,7 @@ pub(super) fn enter(sandbox: &Sandbox, files: &BTreeMap<String, String>, user: u
     }
     step("write the files", write_files(stage, files))?;
     step("make a folder", fs::create_dir_all(stage.join("project")))?;
-    step("write /etc", configuration(stage, user, sandbox.network))?;
+    step("write /etc", configuration(stage, user))?;
     step("link", links(stage))?;
     for (mount, name) in [(&proc, "proc"), (&temp, "tmp")] {
         let target = stage.join(name);
@@ -91,17 +91,26 @@ pub(super) fn enter_copy(temp_bytes: u64) -> StepResult {
     step("attach /proc", mounts::attach(&proc, Path::new("/proc")))
 }
 
-/// Shows a clone its project, read-only.
-pub(super) fn show_project(files: &BTreeMap<String, String>) -> StepResult {
-    if files.is_empty() {
-        return Ok(());
+/// Shows a clone its project, and where it looks names up, read-only.
+pub(super) fn show_files(files: &BTreeMap<String, String>) -> StepResult {
+    for name in ["project", CALL] {
+        let of_this = |(path, _): &(&String, &String)| path.starts_with(&format!("{name}/"));
+        let own = files.iter().filter(of_this).map(|(path, text)| (path.clone(), text.clone()));
+        let own: BTreeMap<String, String> = own.collect();
+        if !own.is_empty() {
+            show_folder(name, &own)?;
+        }
     }
+    Ok(())
+}
+
+fn show_folder(name: &str, files: &BTreeMap<String, String>) -> StepResult {
     let options = [("size", room_for(files).to_string()), ("mode", "0755".to_owned())];
-    let project = step("mount the project", mounts::tmpfs(&options))?;
-    step("attach the project", mounts::attach(&project, Path::new("/project")))?;
+    let folder = step(format!("mount /{name}"), mounts::tmpfs(&options))?;
+    step(format!("attach /{name}"), mounts::attach(&folder, &Path::new("/").join(name)))?;
     step("write the files", write_files(Path::new("/"), files))?;
-    let sealed = system::set_mount_attributes(project.as_fd(), mounts::READ_ONLY, false);
-    step("make the project read-only", sealed)
+    let sealed = system::set_mount_attributes(folder.as_fd(), mounts::READ_ONLY, false);
+    step(format!("make /{name} read-only"), sealed)
 }
 
 fn temporary(bytes: u64) -> io::Result<OwnedFd> {
@@ -139,13 +148,6 @@ fn sources(sandbox: &Sandbox) -> StepResult<Vec<(OwnedFd, PathBuf)>> {
         if let Ok(mount) = mounts::clone_of(path, mounts::READ_ONLY) {
             found.push((mount, path.to_owned()));
         }
-    }
-    if sandbox.network && Path::new("/etc/resolv.conf").exists() {
-        let path = Path::new("/etc/resolv.conf");
-        found.push((
-            step("show `/etc/resolv.conf`", mounts::clone_of(path, mounts::READ_ONLY))?,
-            path.to_owned(),
-        ));
     }
     for name in DEVICES {
         let path = Path::new("/dev").join(name);
@@ -190,16 +192,27 @@ pub(super) fn write_files(folder: &Path, files: &BTreeMap<String, String>) -> io
     Ok(())
 }
 
-fn configuration(stage: &Path, user: u32, network: bool) -> io::Result<()> {
+/// Where names are looked up, which differs from call to call.
+const CALL: &str = "call";
+
+fn configuration(stage: &Path, user: u32) -> io::Result<()> {
     let etc = stage.join("etc");
     fs::create_dir_all(&etc)?;
     let passwd = format!("function:x:{user}:{user}::/tmp:/bin/sh\n");
     fs::write(etc.join("passwd"), passwd)?;
     fs::write(etc.join("group"), format!("function:x:{user}:\n"))?;
-    fs::write(etc.join("hosts"), "127.0.0.1 localhost headwater\n::1 localhost\n")?;
+    let call = stage.join(CALL);
+    fs::create_dir_all(&call)?;
+    for (name, usual) in
+        [("hosts", "127.0.0.1 localhost headwater\n::1 localhost\n"), ("resolv.conf", "")]
+    {
+        if !call.join(name).exists() {
+            fs::write(call.join(name), usual)?;
+        }
+        symlink(format!("/{CALL}/{name}"), etc.join(name))?;
+    }
     fs::write(etc.join("hostname"), "headwater\n")?;
-    let names = if network { "files dns" } else { "files" };
-    fs::write(etc.join("nsswitch.conf"), format!("passwd: files\ngroup: files\nhosts: {names}\n"))
+    fs::write(etc.join("nsswitch.conf"), "passwd: files\ngroup: files\nhosts: files dns\n")
 }
 
 fn links(stage: &Path) -> io::Result<()> {

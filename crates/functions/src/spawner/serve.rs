@@ -32,6 +32,7 @@ pub fn spawner_main() -> ExitCode {
     let Ok(socket) = rustix::stdio::stdin().try_clone_to_owned() else {
         return ExitCode::FAILURE;
     };
+    super::network::look_at_the_host();
     let mut spawner = Serve::open(Channel::from(socket));
     spawner.probe();
     let served = spawner.serve();

@@ -187,12 +187,12 @@ impl Serve {
     }
 
     fn namespaces(&self, walls: &Work) -> i32 {
-        let Work::Sandbox(sandbox) = walls else { return 0 };
-        let mut flags =
-            libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS;
-        if !sandbox.network {
-            flags |= libc::CLONE_NEWNET;
-        }
+        let Work::Sandbox(_) = walls else { return 0 };
+        let mut flags = libc::CLONE_NEWNS
+            | libc::CLONE_NEWPID
+            | libc::CLONE_NEWIPC
+            | libc::CLONE_NEWUTS
+            | libc::CLONE_NEWNET;
         if self.means == Means::UserNamespace {
             flags |= libc::CLONE_NEWUSER;
         }

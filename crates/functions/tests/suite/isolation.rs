@@ -3,20 +3,25 @@
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::support::{ask, call, environment, holds, options, processes, run, start, wait_until};
-use headwater_functions::{Error, Functions, FunctionsOptions, Invocation, Isolation, Limits};
+use crate::support::{
+    ask, call, environment, holds, options, own_address, processes, run, service, start, wait_until,
+};
+use headwater_functions::{
+    Error, Functions, FunctionsOptions, Invocation, Isolation, Limits, Network,
+};
 
 #[tokio::test]
 async fn the_network_is_there_for_who_asks() {
     let functions = start().await;
     let environment = environment(&functions, &[]).await;
-    let server = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = server.local_addr().unwrap().port();
+    let Some((service, _)) = service(own_address()) else { return };
     let source = format!(
-        "import socket\ndef f():\n    socket.create_connection(('127.0.0.1', {port}), timeout=5)\n    \
-         return True\n"
+        "import socket\ndef f():\n    one = socket.create_connection(('{}', {}), timeout=5)\n    \
+         return one.recv(1) == b'!'\n",
+        service.ip(),
+        service.port()
     );
-    let limits = Limits { network: true, ..Limits::default() };
+    let limits = Limits { network: Network::On, ..Limits::default() };
     holds(&functions, Invocation { limits, ..ask(&environment, &source) }).await;
 
     let (outcome, _) = run(&functions, ask(&environment, &source)).await;

@@ -2,8 +2,11 @@
 //! fetched once.
 
 use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use headwater_functions::{
@@ -32,6 +35,7 @@ pub fn options() -> FunctionsOptions {
         memory_bytes_total: 8 << 30,
         concurrency: 4,
         python_search: std::env::split_paths(&path).collect(),
+        nameservers: None,
         isolation: Isolation::Sandbox,
         zygotes: ZygoteOptions::default(),
     }
@@ -135,4 +139,25 @@ pub fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
         assert!(Instant::now() < deadline, "{what}");
         std::thread::sleep(Duration::from_millis(10));
     }
+}
+
+/// An address of this machine that others could reach, if it has one.
+pub fn own_address() -> Option<IpAddr> {
+    let socket = UdpSocket::bind("0.0.0.0:0").ok()?;
+    socket.connect("203.0.113.1:9").ok()?;
+    Some(socket.local_addr().ok()?.ip()).filter(|address| !address.is_loopback())
+}
+
+/// A service on this machine that says `!` to whoever connects, and how many have.
+pub fn service(address: Option<IpAddr>) -> Option<(SocketAddr, Arc<AtomicUsize>)> {
+    let listener = TcpListener::bind((address?, 0)).ok()?;
+    let (address, count) = (listener.local_addr().ok()?, Arc::new(AtomicUsize::new(0)));
+    let counted = count.clone();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            counted.fetch_add(1, Ordering::Relaxed);
+            let _ = stream.write_all(b"!");
+        }
+    });
+    Some((address, count))
 }

@@ -9,13 +9,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::support::{
-    Line, answer, ask, call, environment, holds, options, processes, run_whole, spec, start,
-    wait_until,
+    Line, answer, ask, call, environment, holds, options, own_address, processes, run_whole,
+    service, spec, start, wait_until,
 };
 use arrow::array::AsArray;
 use headwater_functions::{
     Argument, ArgumentValue, Environment, EnvironmentSpec, Error, Functions, FunctionsOptions,
-    Invocation, Limits, Outcome, Returned, ZygoteOptions,
+    Invocation, Limits, Network, Outcome, Returned, ZygoteOptions,
 };
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -262,6 +262,15 @@ def f():
         assert!(matches!(outcome.returned, Ok(Returned::Bool(true))), "{outcome:?} {lines:?}");
         assert_eq!(outcome.cold, cold, "{lines:?}");
     }
+    let Some((service, _)) = service(own_address()) else { return };
+    let source = format!(
+        "import socket\ndef f():\n    one = socket.create_connection(('{}', {}), timeout=5)\n    \
+         return one.recv(1) == b'!'\n",
+        service.ip(),
+        service.port()
+    );
+    let limits = Limits { network: Network::On, ..Limits::default() };
+    holds(&functions, Invocation { limits, ..ask(&environment, &source) }).await;
 }
 
 #[tokio::test]

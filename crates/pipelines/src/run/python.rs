@@ -121,7 +121,7 @@ impl Run {
             limits: Limits {
                 memory_bytes: memory.unwrap_or(usual.memory_bytes),
                 timeout: timeout.unwrap_or(usual.timeout),
-                network: function.network,
+                network: function.network.clone(),
                 temp_bytes: function.temp_bytes.unwrap_or(usual.temp_bytes),
                 cpu_millis: function.cpu_millis,
                 variables: function.variables.clone(),

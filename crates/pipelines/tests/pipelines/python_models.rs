@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use headwater_functions::Network;
 use headwater_pipelines::{Body, Function, Materialization, Project, Step, StepKind};
 
 use crate::support::{files, refusal};
@@ -25,14 +26,17 @@ fn refused(code: &str) -> String {
 
 #[test]
 fn what_a_function_may_use_is_read_and_its_secrets_are_not_shown() {
-    let model = "@headwater.model(cpus=1.5, tmp='2GiB', env={'TOKEN': 'hush', 'MODE': 'a'})\n\
+    let model = "@headwater.model(cpus=1.5, network=['db.example.com:5432', '10.0.0.7'], tmp='2GiB', env={'TOKEN': 'hush', 'MODE': 'a'})\n\
                  def m():\n    return []\n";
     let project = parse(&[("models/m.py", &format!("import headwater\n{model}"))]);
     let function = function(&project.steps[0]);
     assert_eq!((function.cpu_millis, function.temp_bytes), (Some(1500), Some(2 << 30)));
+    let Network::Hosts(hosts) = &function.network else { panic!("{:?}", function.network) };
+    assert_eq!((hosts[0].to_string().as_str(), hosts[1].port), ("db.example.com:5432", None));
     assert_eq!(function.variables.names().collect::<Vec<_>>(), ["MODE", "TOKEN"]);
     assert!(!format!("{:?}", function.variables).contains("hush"));
     for (arguments, named) in [
+        ("network=['http://example.com']", "`network`"),
         ("cpus=0", "`cpus`"),
         ("cpus='all'", "`cpus`"),
         ("tmp='big'", "`tmp`"),

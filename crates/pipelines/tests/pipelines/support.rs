@@ -283,6 +283,7 @@ fn functions_options() -> FunctionsOptions {
         memory_bytes_total: 8 << 30,
         concurrency: 4,
         python_search: std::env::split_paths(&path).collect(),
+        nameservers: None,
         isolation: Isolation::Sandbox,
         zygotes: ZygoteOptions::default(),
     }

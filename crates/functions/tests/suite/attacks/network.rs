@@ -1,9 +1,29 @@
 //! The network: none unless asked for, and never another's.
 
 use std::io::Read;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
+use std::sync::atomic::Ordering;
 
-use super::{held, held_within};
-use headwater_functions::Limits;
+use super::{held, held_by, held_within, probe};
+use crate::support::{environment, options, own_address, run, service, start};
+use headwater_functions::{Functions, FunctionsOptions, Invocation, Limits, Network};
+
+fn with(network: Network) -> Limits {
+    Limits { network, ..Limits::default() }
+}
+
+fn hosts(hosts: &[String]) -> Limits {
+    with(Network::Hosts(hosts.iter().map(|host| host.parse().unwrap()).collect()))
+}
+
+/// Whether a service on the host answers.
+const REACHED: &str = "def reached(host, port):
+    try:
+        with socket.create_connection((host, port), timeout=5) as one:
+            return one.recv(1) == b'!'
+    except OSError:
+        return False
+";
 
 #[tokio::test]
 async fn nothing_outside_can_be_reached() {
@@ -89,7 +109,6 @@ with socket.socket() as one:
     .await;
 }
 
-/// With the network comes the host's namespace, and with that its abstract sockets.
 #[tokio::test]
 async fn abstract_sockets_of_the_host_are_out_of_reach() {
     use std::os::linux::net::SocketAddrExt as _;
@@ -101,11 +120,110 @@ async fn abstract_sockets_of_the_host_are_out_of_reach() {
         "with socket.socket(socket.AF_UNIX) as one:
     return fails(one.connect, b'\\0{name}')"
     );
-    held_within(Limits { network: true, ..Limits::default() }, &body).await;
+    held_within(with(Network::On), &body).await;
     held(&body).await;
     assert!(service.accept().is_err_and(|e| e.kind() == std::io::ErrorKind::WouldBlock));
     // The host itself can.
     let mut connected = std::os::unix::net::UnixStream::connect_addr(&address).unwrap();
     connected.set_nonblocking(true).unwrap();
     assert!(connected.read(&mut [0]).is_err());
+}
+
+#[tokio::test]
+async fn with_the_network_the_hosts_loopback_is_still_not_there() {
+    let mut services = vec![service(Some(Ipv4Addr::LOCALHOST.into())).unwrap()];
+    services.extend(service(Some(Ipv6Addr::LOCALHOST.into())));
+    let ports: Vec<u16> = services.iter().map(|(address, _)| address.port()).collect();
+    let own = own_address().unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
+    let names = format!(
+        "['127.0.0.1', '::1', '0.0.0.0', '::', '127.0.0.53', '::ffff:127.0.0.1', 'localhost', '{own}']"
+    );
+    let body = format!(
+        "{REACHED}return not any(reached(host, port) for host in {names} for port in {ports:?})"
+    );
+    held_within(with(Network::On), &body).await;
+    let listed = ["localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned()];
+    held_within(hosts(&listed), &body).await;
+    assert!(services.iter().all(|(_, count)| count.load(Ordering::Relaxed) == 0));
+}
+
+#[tokio::test]
+async fn a_list_of_hosts_is_all_there_is() {
+    let (Some((one, _)), Some((other, count))) = (service(own_address()), service(own_address()))
+    else {
+        return;
+    };
+    let body = format!(
+        "{REACHED}host = '{}'
+return reached(host, {}) and not reached(host, {}) and not reached('203.0.113.1', 80)",
+        one.ip(),
+        one.port(),
+        other.port()
+    );
+    held_within(hosts(&[one.to_string()]), &body).await;
+    assert_eq!(count.load(Ordering::Relaxed), 0);
+
+    let functions = start().await;
+    let environment = environment(&functions, &[]).await;
+    let limits = hosts(&[one.to_string()]);
+    let (outcome, lines) =
+        run(&functions, Invocation { limits, ..probe(&environment, &body) }).await;
+    outcome.unwrap();
+    let refused = format!("a connection to {other} was refused");
+    assert!(lines.iter().any(|(_, _, _, text)| text.contains(&refused)), "{lines:?}");
+}
+
+#[tokio::test]
+async fn names_are_resolved_by_the_hosts_nameserver_for_who_has_the_network() {
+    let Some((service, _)) = service(own_address()) else { return };
+    let IpAddr::V4(address) = service.ip() else { return };
+    let server = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let nameservers = Some(vec![server.local_addr().unwrap()]);
+    std::thread::spawn(move || {
+        let mut buffer = [0; 512];
+        while let Ok((length, asker)) = server.recv_from(&mut buffer) {
+            let _ = server.send_to(&answer(&buffer[..length], address), asker);
+        }
+    });
+    let functions = Functions::start(FunctionsOptions { nameservers, ..options() }).await.unwrap();
+    let port = service.port();
+    let body = format!("{REACHED}return reached('service.example', {port})");
+    held_by(&functions, with(Network::On), &body).await;
+    let nobody = format!("{REACHED}return not reached('service.example', {port})");
+    held_by(&functions, hosts(&["other.invalid".to_owned()]), &nobody).await;
+    held_by(&functions, with(Network::Off), &nobody).await;
+}
+
+/// An answer to a question for an address of version 4; none to any other.
+fn answer(question: &[u8], address: Ipv4Addr) -> Vec<u8> {
+    let name = question[12..].iter().position(|byte| *byte == 0).unwrap() + 13;
+    let found = question[name..name + 2] == [0, 1];
+    let mut text = question[..2].to_vec();
+    text.extend([0x81, 0x80, 0, 1, 0, u8::from(found), 0, 0, 0, 0]);
+    text.extend(&question[12..name + 4]);
+    if found {
+        text.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4]);
+        text.extend(address.octets());
+    }
+    text
+}
+
+#[tokio::test]
+async fn with_the_network_packets_lead_nowhere_by_themselves() {
+    let outside = own_address().unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
+    let server = UdpSocket::bind((outside, 0)).unwrap();
+    server.set_nonblocking(true).unwrap();
+    let body = format!(
+        "for host in ['{outside}', '127.0.0.1', '198.51.100.53']:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
+        try:
+            one.sendto(b'x', (host, {}))
+        except OSError:
+            pass
+raw = fails(socket.socket, socket.AF_INET, socket.SOCK_RAW, 1)
+return raw and fails(socket.create_server, ('127.0.0.1', 1))",
+        server.local_addr().unwrap().port()
+    );
+    held_within(with(Network::On), &body).await;
+    assert!(server.recv(&mut [0]).is_err());
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use headwater_functions::Variables;
+use headwater_functions::{Network, Variables};
 use headwater_model::{Fault, PartitionField, TableName};
 use ruff_python_ast::{Arguments, Decorator, Expr, ParameterWithDefault, StmtFunctionDef};
 use ruff_text_size::Ranged;
@@ -80,7 +80,7 @@ impl<'a> Reader<'a> {
             python,
             python_at,
             packages,
-            network: values.flag("network")?.unwrap_or_default(),
+            network: network(&values)?,
             temp_bytes: quantity(&values, "tmp", units::bytes, "\"2GiB\"")?,
             cpu_millis: quantity(&values, "cpus", cpus, "1.5")?,
             variables: variables(&values)?,
@@ -277,6 +277,21 @@ fn python(values: Option<&Values>) -> Result<(Option<String>, Option<Packages>)>
     };
     let pip = values.get("pip", packages, "`pip={\"polars\": \"1.38.1\"}`")?;
     Ok((values.text("version")?, pip))
+}
+
+/// True, false, or the hosts that a function may reach.
+fn network(values: &Values) -> Result<Network> {
+    let read = |literal: &Literal| match literal {
+        Literal::Bool(true) => Some(Network::On),
+        Literal::Bool(false) => Some(Network::Off),
+        Literal::Text(_) => None,
+        list => {
+            let hosts = list.as_texts()?.iter().map(|host| host.parse().ok()).collect();
+            Option::<Vec<_>>::map(hosts, Network::Hosts)
+        }
+    };
+    let form = "`network=True` or `network=[\"api.example.com:443\"]`";
+    Ok(values.get("network", read, form)?.unwrap_or_default())
 }
 
 /// Thousandths of a processor.

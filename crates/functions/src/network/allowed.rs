@@ -1,0 +1,232 @@
+//! Which addresses a function may connect to.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::str::FromStr;
+
+/// Where a sandbox asks for names; it is no address of anybody's.
+pub(crate) const NAMESERVER: SocketAddr =
+    SocketAddr::new(IpAddr::V4(Ipv4Addr::new(198, 51, 100, 53)), 53);
+
+/// What a function may reach.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Network {
+    /// Nothing.
+    #[default]
+    Off,
+    /// Everything but the host itself: neither its loopback nor what only its own link reaches.
+    On,
+    /// These hosts and no others.
+    Hosts(Vec<Host>),
+}
+
+impl Network {
+    /// Whether it may reach nothing.
+    pub fn is_off(&self) -> bool {
+        *self == Network::Off
+    }
+}
+
+/// A host that a function may reach: `api.example.com`, `10.0.0.7:5432`, `[2001:db8::7]:443`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Host {
+    /// Its name, or its address.
+    pub name: String,
+    /// The one port of it; all where nothing is said.
+    pub port: Option<u16>,
+}
+
+impl FromStr for Host {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if let Ok(address) = text.parse::<SocketAddr>() {
+            return Ok(Host { name: address.ip().to_string(), port: Some(address.port()) });
+        }
+        if let Ok(address) = text.parse::<IpAddr>() {
+            return Ok(Host { name: address.to_string(), port: None });
+        }
+        let (name, port) = match text.split_once(':') {
+            Some((name, port)) => (name, Some(port.parse().map_err(|_| unusable(text))?)),
+            None => (text, None),
+        };
+        let letters = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+        let usable = name.len() < 254
+            && name.split('.').all(|part| !part.is_empty() && part.chars().all(letters));
+        if usable { Ok(Host { name: name.to_owned(), port }) } else { Err(unusable(text)) }
+    }
+}
+
+impl std::fmt::Display for Host {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.port {
+            Some(port) => write!(formatter, "{}:{port}", self.name),
+            None => formatter.write_str(&self.name),
+        }
+    }
+}
+
+fn unusable(text: &str) -> String {
+    format!("`{text}` is not a host: write `api.example.com`, `api.example.com:443` or an address")
+}
+
+/// The addresses that a call may connect to.
+#[derive(Debug, Clone)]
+pub(crate) enum Reach {
+    /// All but the host's own, with names resolved by these nameservers.
+    Public(Vec<SocketAddr>),
+    /// These, with the name that each was found under.
+    Listed(Vec<(IpAddr, Host)>),
+}
+
+impl Reach {
+    /// What a call may reach, with the names of a list resolved; none for nothing. Names that cannot
+    /// be resolved are told.
+    pub(crate) async fn of(
+        network: &Network,
+        nameservers: Vec<SocketAddr>,
+    ) -> (Option<Reach>, Vec<String>) {
+        let hosts = match network {
+            Network::Off => return (None, Vec::new()),
+            Network::On => return (Some(Reach::Public(nameservers)), Vec::new()),
+            Network::Hosts(hosts) => hosts,
+        };
+        let (mut found, mut unknown) = (Vec::new(), Vec::new());
+        for host in hosts {
+            match tokio::net::lookup_host((host.name.as_str(), 0)).await {
+                Ok(all) => found.extend(all.map(|one| (one.ip().to_canonical(), host.clone()))),
+                Err(error) => unknown.push(format!("`{}` cannot be resolved: {error}", host.name)),
+            }
+        }
+        (Some(Reach::Listed(found)), unknown)
+    }
+
+    /// Where a connection to this address may be made to; none where it may not.
+    pub(crate) fn targets(&self, wanted: SocketAddr) -> Vec<SocketAddr> {
+        let wanted = SocketAddr::new(wanted.ip().to_canonical(), wanted.port());
+        match self {
+            Reach::Public(nameservers) if wanted == NAMESERVER => nameservers.clone(),
+            Reach::Public(_) if is_the_hosts(wanted.ip()) => Vec::new(),
+            Reach::Public(_) => vec![wanted],
+            Reach::Listed(listed) => {
+                let named = |(address, host): &(IpAddr, Host)| {
+                    *address == wanted.ip() && host.port.is_none_or(|port| port == wanted.port())
+                };
+                if listed.iter().any(named) && !wanted.ip().is_loopback() {
+                    vec![wanted]
+                } else {
+                    Vec::new()
+                }
+            }
+        }
+    }
+
+    pub(crate) fn nameservers(&self) -> &[SocketAddr] {
+        match self {
+            Reach::Public(nameservers) => nameservers,
+            Reach::Listed(_) => &[],
+        }
+    }
+
+    /// The files in which a sandbox looks names up.
+    pub(crate) fn files(&self) -> BTreeMap<String, String> {
+        let mut hosts = "127.0.0.1 localhost headwater\n::1 localhost\n".to_owned();
+        let mut resolver = String::new();
+        match self {
+            Reach::Public(_) => resolver = format!("nameserver {}\n", NAMESERVER.ip()),
+            Reach::Listed(listed) => {
+                for (address, host) in listed {
+                    let _ = writeln!(hosts, "{address} {}", host.name);
+                }
+            }
+        }
+        let files = [("call/hosts", hosts), ("call/resolv.conf", resolver)];
+        files.map(|(path, text)| (path.to_owned(), text)).into()
+    }
+}
+
+/// Addresses that mean the host itself, or what it alone can reach: above all its loopback, and the
+/// service that tells a virtual machine its secrets.
+fn is_the_hosts(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => {
+            address.is_loopback()
+                || address.octets()[0] == 0
+                || address.is_link_local()
+                || address.is_multicast()
+                || address.is_broadcast()
+        }
+        IpAddr::V6(address) => {
+            address.is_loopback()
+                || address == Ipv6Addr::UNSPECIFIED
+                || address.is_unicast_link_local()
+                || address.is_multicast()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_are_read_as_written() {
+        let check = |text: &str, name: &str, port: Option<u16>| {
+            let host: Host = text.parse().unwrap();
+            assert_eq!((host.name.as_str(), host.port), (name, port), "{text}");
+        };
+        check("api.example.com", "api.example.com", None);
+        check("api.example.com:443", "api.example.com", Some(443));
+        check("10.0.0.7:5432", "10.0.0.7", Some(5432));
+        check("2001:db8::7", "2001:db8::7", None);
+        check("[2001:db8::7]:443", "2001:db8::7", Some(443));
+        for text in
+            ["", "*.example.com", "http://x", "x:", "x:99999", "a b", "a..b", "x\n1.2.3.4 y"]
+        {
+            assert!(text.parse::<Host>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_hosts_own_addresses_are_never_reached() {
+        let public = Reach::Public(vec!["127.0.0.53:53".parse().unwrap()]);
+        let targets = |text: &str| public.targets(text.parse().unwrap()).len();
+        for text in [
+            "127.0.0.1:80",
+            "127.9.9.9:80",
+            "0.0.0.0:80",
+            "169.254.169.254:80",
+            "[::1]:80",
+            "[::]:80",
+            "[::ffff:127.0.0.1]:80",
+            "[fe80::1]:80",
+            "255.255.255.255:80",
+        ] {
+            assert_eq!(targets(text), 0, "{text}");
+        }
+        assert_eq!((targets("1.1.1.1:443"), targets("[2606:4700::1]:443")), (1, 1));
+        // Only the host's own nameserver, and only by the address that stands for it.
+        assert_eq!(public.targets(NAMESERVER), ["127.0.0.53:53".parse().unwrap()]);
+        assert_eq!(targets("127.0.0.53:53"), 0);
+    }
+
+    #[test]
+    fn a_list_names_all_there_is() {
+        let list = |texts: &[(&str, &str)]| {
+            let listed = texts
+                .iter()
+                .map(|(address, host)| (address.parse().unwrap(), host.parse().unwrap()));
+            Reach::Listed(listed.collect())
+        };
+        let listed = list(&[("10.0.0.7", "db.example.com:5432"), ("127.0.0.1", "localhost")]);
+        for (text, wanted) in
+            [("10.0.0.7:5432", 1), ("10.0.0.7:22", 0), ("10.0.0.8:5432", 0), ("127.0.0.1:80", 0)]
+        {
+            assert_eq!(listed.targets(text.parse().unwrap()).len(), wanted, "{text}");
+        }
+        assert!(listed.targets(NAMESERVER).is_empty());
+        assert!(listed.files()["call/hosts"].contains("10.0.0.7 db.example.com\n"));
+        assert!(listed.files()["call/resolv.conf"].is_empty());
+    }
+}
