@@ -1,4 +1,5 @@
-"""Runs one function of a user's project, once, inside an instance.
+"""Runs one function of a user's project inside an instance: once, or again and again where its calls say
+that they may share a process.
 
 Descriptor 3 is a socket of whole messages. On it lies the task: a memory file of JSON, and a sealed
 memory file for each table, an Arrow IPC file. The tables are mapped and never copied. What the
@@ -200,8 +201,14 @@ def forget_shadowed(folders):
         del sys.modules[name]
 
 
+FOLDERS = []  # What packages made in `/tmp` when they were imported.
+FOUND = []  # The function, once it was found: a process has one.
+
+
 def find_function(task):
     """Imports the user's module and finds the function in it."""
+    if FOUND:
+        return FOUND[0]
     project = task["project"]
     path = task["module"]
     if path.endswith(".py"):
@@ -225,7 +232,8 @@ def find_function(task):
         sys.modules[spec.name] = module
         spec.loader.exec_module(module)
     try:
-        return getattr(module, task["function"])
+        FOUND.append(getattr(module, task["function"]))
+        return FOUND[0]
     except AttributeError:
         raise AttributeError(f"`{path}.py` has no function `{task['function']}`") from None
 
@@ -452,34 +460,89 @@ def run(server, task, descriptors):
     server.send("table", [descriptor])
 
 
+def unfit_to_go_on(error):
+    return isinstance(error, (Stopped, MemoryError, SystemExit))
+
+
+def can_go_on(task, error):
+    """Whether this process may run another call, and if so as if it had run none: nothing in `/tmp`,
+    no other process, back in its folder."""
+    # Number 2 is the first in a sandbox: nobody else's processes are there to be killed.
+    if not task["reuse"] or os.getpid() != 2 or not FOUND or unfit_to_go_on(error):
+        return False
+    if threading.active_count() > 1:
+        return False  # What they do would be part of the next call.
+    try:
+        os.kill(-1, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+    try:
+        while os.waitpid(-1, 0):
+            pass
+    except ChildProcessError:
+        pass
+    try:
+        for entry in os.scandir("/tmp"):
+            if entry.is_dir(follow_symlinks=False):
+                import shutil
+
+                shutil.rmtree(entry.path)
+            else:
+                os.unlink(entry.path)
+        for folder in FOLDERS:
+            os.makedirs(folder, exist_ok=True)
+        enter(task["project"])
+    except OSError:
+        return False
+    return True
+
+
+def enter(project):
+    try:
+        os.chdir(project)
+    except OSError:
+        os.chdir("/")  # A project without files has no folder.
+
+
 def main():
     server = Server()
     server.send("begun")
+    FOLDERS.extend(folder for folder, _, _ in os.walk("/tmp") if folder != "/tmp")
     task, descriptors = server.receive_task()
+    while call(server, task, descriptors):
+        server.send("kept")
+        task, descriptors = server.receive_task()
+        server.send("begun")
+    # The interpreter's own end takes long with large packages, and nobody waits for it.
+    os._exit(0)
+
+
+def call(server, task, descriptors):
+    """Runs one call to its end; whether there may be another."""
     for descriptor in [CONTROL, *descriptors]:
         os.set_inheritable(descriptor, False)
     project = task["project"]
     import faulthandler
 
     faulthandler.enable(file=2)
-    sys.stdout = Printer(server, "stdout", 1, project)
-    sys.stderr = Printer(server, "stderr", 2, project)
+    printers = [Printer(server, name, fd, project) for name, fd in (("stdout", 1), ("stderr", 2))]
+    sys.stdout, sys.stderr = printers
     sys.argv = [task["module"]]
     os.environ.update(task["variables"])
     sys.stdin = open(os.devnull, encoding="utf-8")
-    try:
-        os.chdir(project)
-    except OSError:
-        os.chdir("/")  # A project without files has no folder.
+    enter(project)
     signal.signal(signal.SIGTERM, stop)
-    # A process that the user's code forks ends by SIGTERM, as others do: `multiprocessing` counts on it.
-    os.register_at_fork(after_in_child=lambda: signal.signal(signal.SIGTERM, signal.SIG_DFL))
+    if not FOUND:
+        # A process that the user's code forks ends by SIGTERM: `multiprocessing` counts on it.
+        os.register_at_fork(after_in_child=lambda: signal.signal(signal.SIGTERM, signal.SIG_DFL))
+    raised = None
     try:
         run(server, task, descriptors)
     except Unfit as unfit:
         reason = unfit.reason and unfit.reason[:TEXT_CHARS_MAX]
         server.send("unfit", returned=str(unfit)[:TEXT_CHARS_MAX], reason=reason)
     except BaseException as error:
+        raised = error
         server.send(
             "raised",
             exception=exception_name(error),
@@ -490,10 +553,9 @@ def main():
         )
     if os.getpid() != server.pid:
         os._exit(0)  # A child that the user's code forked and that came back here.
-    sys.stdout.finish()
-    sys.stderr.finish()
-    # The interpreter's own end takes long with large packages, and nobody waits for it.
-    os._exit(0)
+    for printer in printers:
+        printer.finish()
+    return can_go_on(task, raised)
 
 
 if __name__ == "__main__":

@@ -11,9 +11,10 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::environment::Environments;
 use crate::error::size;
-use crate::instance::{Instance, Origin};
+use crate::instance::{Instance, Origin, reusable};
 use crate::network::{Reach, nameservers};
 use crate::spawner::Spawner;
+use crate::warm::{Waiting, Warm};
 use crate::zygote::{Found, Zygotes};
 use crate::{
     Environment, EnvironmentEvent, EnvironmentSpec, Error, FunctionEvent, FunctionsOptions,
@@ -40,6 +41,7 @@ struct Inner {
     spawner: Arc<Spawner>,
     environments: Environments,
     zygotes: Arc<Zygotes>,
+    warm: Waiting,
     /// Cancelled when nobody is left who calls.
     closing: DropGuard,
     isolation: Isolation,
@@ -65,6 +67,7 @@ impl Functions {
             spawner,
             environments,
             zygotes,
+            warm: Waiting::default(),
             closing: CancellationToken::new().drop_guard(),
             isolation: options.isolation,
             nameservers: options.nameservers.clone(),
@@ -190,6 +193,9 @@ impl Functions {
         until: Instant,
         (sink, cancelled): (&mpsc::Sender<FunctionEvent>, &CancellationToken),
     ) -> Result<Outcome> {
+        if let Some(outcome) = self.run_again(invocation, until, (sink, cancelled)).await? {
+            return Ok(outcome);
+        }
         let (label, limit) = (invocation.label.clone(), invocation.limits.timeout);
         let origin = tokio::select! {
             biased;
@@ -214,10 +220,12 @@ impl Functions {
         let reach = self.reach(invocation, sink).await;
         let mut origin = Some(origin);
         while let Some(from) = origin.take() {
-            let (invocation, lines) = (invocation.clone(), sink.clone());
+            let (again, lines) = (invocation.clone(), sink.clone());
+            let invocation = again.clone();
             let instance =
                 Instance::start(&self.0.spawner, invocation, &from, reach.clone(), lines)?;
-            match (instance.finish(until, cancelled.clone()).await, &from) {
+            let finished = instance.finish(until, cancelled.clone()).await;
+            match (self.put_aside(&again, finished), &from) {
                 (Err(Error::NotCloned { reason }), Origin::Zygote(zygote)) => {
                     let text = format!("this call imports its packages by itself: {reason}");
                     remark(sink, text).await;
@@ -247,6 +255,40 @@ impl Functions {
         Ok(found
             .zygote
             .map_or((Origin::Sandbox, true), |zygote| (Origin::Zygote(zygote), found.started)))
+    }
+
+    /// Runs a function in a process that ran it before, where one waits and is still there.
+    async fn run_again(
+        &self,
+        invocation: &Invocation,
+        until: Instant,
+        (sink, cancelled): (&mpsc::Sender<FunctionEvent>, &CancellationToken),
+    ) -> Result<Option<Outcome>> {
+        let warm = reusable(invocation).then(|| self.0.warm.take(invocation)).flatten();
+        let Some(warm) = warm else { return Ok(None) };
+        let Ok(instance) = Instance::resume(warm, invocation.clone(), sink.clone()) else {
+            return Ok(None);
+        };
+        let finished = instance.finish(until, cancelled.clone()).await;
+        match self.put_aside(invocation, finished) {
+            Ok(outcome) => Ok(Some(Outcome { cold: false, ..outcome })),
+            // It ended while it waited.
+            Err(Error::NotCloned { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Has a process that waits for another call do so.
+    fn put_aside(
+        &self,
+        invocation: &Invocation,
+        finished: Result<(Outcome, Option<Warm>)>,
+    ) -> Result<Outcome> {
+        let (outcome, warm) = finished?;
+        if let Some(warm) = warm {
+            self.0.warm.put(invocation.clone(), warm);
+        }
+        Ok(outcome)
     }
 
     /// What a call may reach. Without a sandbox that is whatever the host's user reaches.
@@ -323,6 +365,7 @@ async fn sweep(functions: Weak<Inner>) {
     loop {
         let Some(inner) = functions.upgrade() else { return };
         inner.zygotes.sweep();
+        inner.warm.sweep();
         let pause = (inner.zygotes.idle_max() / 4).clamp(SWEEP_MIN, SWEEP_MAX);
         drop(inner);
         tokio::time::sleep(pause).await;

@@ -7,15 +7,19 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use headwater_model::{LogStream, Usage};
+use tokio::net::unix::pipe::Receiver;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::environment::prefix_of;
-use crate::listen::{Lines, listen, listen_to_pipe};
+use crate::listen::{Lines, listen, listen_to_pipe, receiver};
 use crate::memory::MemoryFile;
 use crate::network::Reach;
-use crate::spawner::{Channel, Copied, Ended, Plan, Running, Sandbox, Signal, Spawner, Work};
+use crate::spawner::{
+    Channel, Copied, Ended, Exit, Plan, Running, Sandbox, Signal, Spawner, Work, watch,
+};
+use crate::warm::Warm;
 use crate::worker::{self, Heard, Said};
 use crate::zygote::Zygote;
 use crate::{
@@ -49,10 +53,16 @@ pub(crate) enum Origin {
 pub(crate) struct Instance {
     invocation: Invocation,
     running: Running,
+    zygote: Option<Arc<Zygote>>,
+    /// Whether it may turn out that there is nobody to run the call.
     cloned: bool,
     started: Instant,
     said: JoinHandle<Heard>,
-    printed: Vec<JoinHandle<()>>,
+    printed: [JoinHandle<Option<Receiver>>; 2],
+    /// Cancelled when the call has ended and its process goes on.
+    pause: CancellationToken,
+    /// What earlier calls of the process have taken.
+    cpu_us_before: u64,
     /// Cancelled when the process has ended, or nobody waits for it.
     over: CancellationToken,
     _ends: DropGuard,
@@ -79,7 +89,8 @@ impl Instance {
             Origin::Sandbox | Origin::Zygote(_) => PathBuf::from(PROJECT),
         };
         let (mine, theirs) = Channel::pair().map_err(Error::io("make a socket"))?;
-        worker::send_task(&mine, &invocation, &project)?;
+        let reuse = reusable(&invocation) && !matches!(origin, Origin::Folder(_));
+        worker::send_task(&mine, &invocation, &project, reuse)?;
         let (stdout, stdout_end) = pipe()?;
         let (stderr, stderr_end) = pipe()?;
         let files = files(&invocation, origin, reach.as_ref())?;
@@ -97,31 +108,83 @@ impl Instance {
                 spawner.run(plan(&invocation, origin)?, &descriptors)?
             }
         };
-        let lines = Lines::new(sink.clone());
-        let over = CancellationToken::new();
-        let printed = vec![
-            listen_to_pipe(stdout, LogStream::Stdout, lines.clone(), over.clone())?,
-            listen_to_pipe(stderr, LogStream::Stderr, lines.clone(), over.clone())?,
-        ];
-        let network = reach.map(|reach| (reach, sink));
-        let said = listen(mine, lines, network, over.clone())?;
-        let cloned = matches!(origin, Origin::Zygote(_));
-        let ends = over.clone().drop_guard();
-        Ok(Instance { invocation, running, cloned, started, said, printed, over, _ends: ends })
+        let channel = watch(mine).map_err(Error::io("listen to a worker"))?;
+        let (stdout, stderr) = (receiver(stdout)?, receiver(stderr)?);
+        let zygote = match origin {
+            Origin::Zygote(zygote) => Some(zygote.clone()),
+            Origin::Folder(_) | Origin::Sandbox => None,
+        };
+        let cloned = zygote.is_some();
+        let warm = Warm { running, zygote, channel, stdout, stderr, cpu_us: 0 };
+        Ok(Self::listening(warm, invocation, (started, cloned), (reach, sink)))
     }
 
-    /// Waits for the process to end, and ends it where it must not go on. What it took is told
-    /// whatever came of it; an error means that nobody knows.
+    /// Has a process that ran the same function before run it again.
+    pub(crate) fn resume(
+        warm: Warm,
+        invocation: Invocation,
+        sink: mpsc::Sender<FunctionEvent>,
+    ) -> Result<Self> {
+        let started = Instant::now();
+        worker::send_task(warm.channel.get_ref(), &invocation, Path::new(PROJECT), true)?;
+        Ok(Self::listening(warm, invocation, (started, true), (None, sink)))
+    }
+
+    fn listening(
+        warm: Warm,
+        invocation: Invocation,
+        (started, cloned): (Instant, bool),
+        (reach, sink): (Option<Reach>, mpsc::Sender<FunctionEvent>),
+    ) -> Self {
+        let Warm { running, zygote, channel, stdout, stderr, cpu_us } = warm;
+        let lines = Lines::new(sink.clone());
+        let (over, pause) = (CancellationToken::new(), CancellationToken::new());
+        let until = || (over.clone(), pause.clone());
+        let printed = [
+            listen_to_pipe(stdout, LogStream::Stdout, lines.clone(), until()),
+            listen_to_pipe(stderr, LogStream::Stderr, lines.clone(), until()),
+        ];
+        let said = listen(channel, lines, reach.map(|reach| (reach, sink)), over.clone());
+        let ends = over.clone().drop_guard();
+        Instance {
+            invocation,
+            running,
+            zygote,
+            cloned,
+            started,
+            said,
+            printed,
+            pause,
+            cpu_us_before: cpu_us,
+            over,
+            _ends: ends,
+        }
+    }
+
+    /// Waits for the call to end, and ends the process where it must not go on. What it took is told
+    /// whatever came of it; an error means that nobody knows. Where the process waits for another
+    /// call, it is given back.
     pub(crate) async fn finish(
         mut self,
         until: Instant,
         cancelled: CancellationToken,
-    ) -> Result<Outcome> {
+    ) -> Result<(Outcome, Option<Warm>)> {
         let limit = tokio::time::sleep_until(until.into());
-        let early = tokio::select! {
-            ended = self.running.ended() => Ok(ended?),
-            () = limit => Err(Stopped::TimeLimit),
-            () = cancelled.cancelled() => Err(Stopped::Cancelled),
+        tokio::pin!(limit);
+        let mut heard = None;
+        let early = loop {
+            tokio::select! {
+                ended = self.running.ended() => break Ok(ended?),
+                said = &mut self.said, if heard.is_none() => {
+                    let said = said.unwrap_or_default();
+                    if said.kept.is_some() {
+                        return self.keep(said).await;
+                    }
+                    heard = Some(said);
+                }
+                () = &mut limit => break Err(Stopped::TimeLimit),
+                () = cancelled.cancelled() => break Err(Stopped::Cancelled),
+            }
         };
         let (ended, stopped) = match early {
             Ok(ended) => (ended, None),
@@ -129,13 +192,16 @@ impl Instance {
         };
         let elapsed = self.started.elapsed();
         self.over.cancel();
-        let Heard { begun, said } = self.said.await.unwrap_or_default();
+        let Heard { begun, said, .. } = match heard {
+            Some(heard) => heard,
+            None => self.said.await.unwrap_or_default(),
+        };
         for printed in self.printed {
             let _ = printed.await;
         }
         let usage = Usage {
             wall_ms: elapsed.as_micros().div_ceil(1000) as u64,
-            cpu_us: ended.cpu_us,
+            cpu_us: ended.cpu_us.saturating_sub(self.cpu_us_before),
             memory_bytes_peak: ended.memory_bytes_peak,
             ..Usage::default()
         };
@@ -143,7 +209,39 @@ impl Instance {
             return Err(Error::NotCloned { reason: ended.exit.describe() });
         }
         let returned = conclude(&self.invocation, ended, stopped, said);
-        Ok(Outcome { returned, usage, queue_ms: 0, cold: true })
+        Ok((Outcome { returned, usage, queue_ms: 0, cold: true }, None))
+    }
+
+    /// Ends a call whose process waits for another.
+    async fn keep(self, heard: Heard) -> Result<(Outcome, Option<Warm>)> {
+        let elapsed = self.started.elapsed();
+        self.pause.cancel();
+        let [stdout, stderr] = self.printed;
+        let (stdout, stderr) = (stdout.await.unwrap_or_default(), stderr.await.unwrap_or_default());
+        let taken = self.running.taken().await;
+        let mut ended =
+            Ended { exit: Exit::Code(0), cpu_us: 0, memory_bytes_peak: 0, out_of_memory: false };
+        let warm = if let (Some(channel), Some(stdout), Some(stderr), Some(taken)) =
+            (heard.kept, stdout, stderr, taken)
+        {
+            (ended.cpu_us, ended.memory_bytes_peak) = (taken.cpu_us, taken.memory_bytes_peak);
+            let (running, zygote) = (self.running, self.zygote);
+            Some(Warm { running, zygote, channel, stdout, stderr, cpu_us: taken.cpu_us })
+        } else {
+            // Without a measure of each call by itself nobody could say what it took.
+            let mut running = self.running;
+            running.signal(Signal::Kill);
+            ended = Ended { exit: Exit::Code(0), ..running.ended().await? };
+            None
+        };
+        let usage = Usage {
+            wall_ms: elapsed.as_micros().div_ceil(1000) as u64,
+            cpu_us: ended.cpu_us.saturating_sub(self.cpu_us_before),
+            memory_bytes_peak: ended.memory_bytes_peak,
+            ..Usage::default()
+        };
+        let returned = conclude(&self.invocation, ended, None, heard.said);
+        Ok((Outcome { returned, usage, queue_ms: 0, cold: true }, warm))
     }
 
     /// Asks the process to end, and then sees to it.
@@ -155,6 +253,11 @@ impl Instance {
         self.running.signal(Signal::Kill);
         self.running.ended().await
     }
+}
+
+/// Whether another call may use the process of this one.
+pub(crate) fn reusable(invocation: &Invocation) -> bool {
+    invocation.reuse && invocation.limits.network.is_off()
 }
 
 /// What came of it, from how the process ended and what its worker said.

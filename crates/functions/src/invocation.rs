@@ -28,6 +28,10 @@ pub struct Invocation {
     pub limits: Limits,
     /// What people call it: the model's name.
     pub label: String,
+    /// Whether its process may be used again by the next call of this function that says so too: with
+    /// the same files, packages and limits, no network, and an empty `/tmp`. Its modules and globals
+    /// stay as the last call left them.
+    pub reuse: bool,
 }
 
 /// An argument, passed by name.

@@ -21,7 +21,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::network::{Doors, Reach, relay};
-use crate::spawner::{Channel, Received, watch};
+use crate::spawner::{Channel, Received};
 use crate::worker::{Heard, Message, Said};
 use crate::{Error, FunctionEvent, Result};
 
@@ -66,13 +66,12 @@ impl Lines {
 
 /// Listens to a worker, and tells what it said.
 pub(crate) fn listen(
-    channel: Channel,
+    channel: AsyncFd<Channel>,
     lines: Lines,
     network: Option<(Reach, mpsc::Sender<FunctionEvent>)>,
     over: CancellationToken,
-) -> Result<JoinHandle<Heard>> {
-    let channel = watch(channel).map_err(Error::io("listen to a worker"))?;
-    Ok(tokio::spawn(async move {
+) -> JoinHandle<Heard> {
+    tokio::spawn(async move {
         let (mut begun, mut network) = (false, network);
         let mut said = Said::Nothing;
         while let Some(Some(received)) = unless_over(receive(&channel), &over).await {
@@ -92,6 +91,7 @@ pub(crate) fn listen(
                     lines.send(stream, file, line, text).await;
                 }
                 Ok(Message::Begun) => begun = true,
+                Ok(Message::Kept) => return Heard { begun, said, kept: Some(channel) },
                 Ok(Message::Network) => tracing::debug!("an instance spoke of its network"),
                 Ok(Message::Table) => said = file.map_or(Said::Nothing, Said::Table),
                 Ok(Message::Bool { value }) => said = Said::Bool(value),
@@ -103,8 +103,8 @@ pub(crate) fn listen(
                 Err(error) => tracing::debug!(%error, "an instance said what cannot be read"),
             }
         }
-        Heard { begun, said }
-    }))
+        Heard { begun, said, kept: None }
+    })
 }
 
 /// What comes, unless the process has ended and it is silent.
@@ -130,32 +130,48 @@ pub(crate) async fn receive(channel: &AsyncFd<Channel>) -> Option<Received> {
     }
 }
 
-/// Listens to a pipe.
-pub(crate) fn listen_to_pipe(
-    pipe: OwnedFd,
-    stream: LogStream,
-    lines: Lines,
-    over: CancellationToken,
-) -> Result<JoinHandle<()>> {
+/// The end of a pipe that is listened to.
+pub(crate) fn receiver(pipe: OwnedFd) -> Result<Receiver> {
     rustix::io::ioctl_fionbio(&pipe, true)
         .map_err(|errno| Error::io("read a pipe")(errno.into()))?;
-    let mut pipe = Receiver::from_owned_fd(pipe).map_err(Error::io("read a pipe"))?;
-    Ok(tokio::spawn(async move {
+    Receiver::from_owned_fd(pipe).map_err(Error::io("read a pipe"))
+}
+
+/// Listens to a pipe until everybody has closed it, or until `pause` and what lies in it then: then it
+/// is given back.
+pub(crate) fn listen_to_pipe(
+    mut pipe: Receiver,
+    stream: LogStream,
+    lines: Lines,
+    (over, pause): (CancellationToken, CancellationToken),
+) -> JoinHandle<Option<Receiver>> {
+    tokio::spawn(async move {
         let mut pending: Vec<u8> = Vec::new();
         let mut buffer = vec![0; 8192];
-        while let Some(Ok(length)) = unless_over(pipe.read(&mut buffer), &over).await {
+        let open = loop {
+            let length = tokio::select! {
+                biased;
+                read = unless_over(pipe.read(&mut buffer), &over) => {
+                    read.and_then(Result::ok).unwrap_or_default()
+                }
+                () = pause.cancelled() => match rustix::io::read(&pipe, &mut buffer) {
+                    Err(rustix::io::Errno::AGAIN) => break true,
+                    read => read.unwrap_or_default(),
+                }
+            };
             if length == 0 {
-                break;
+                break false;
             }
             pending.extend_from_slice(&buffer[..length]);
             for text in take_lines(&mut pending) {
                 lines.send(stream, None, None, text).await;
             }
-        }
+        };
         if !pending.is_empty() {
             lines.send(stream, None, None, shown(&pending)).await;
         }
-    }))
+        open.then_some(pipe)
+    })
 }
 
 /// Takes the whole lines out of what was read so far, and cuts one that grows too long.

@@ -8,6 +8,7 @@ use headwater_model::LogStream;
 use include_dir::{Dir, include_dir};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use tokio::io::unix::AsyncFd;
 
 use crate::memory::MemoryFile;
 use crate::spawner::Channel;
@@ -38,7 +39,12 @@ pub(crate) fn files() -> impl Iterator<Item = (String, &'static str)> {
 const DESCRIPTORS_AT_ONCE: usize = 100;
 
 /// Puts the task into the worker's socket, where it waits for the worker to start.
-pub(crate) fn send_task(channel: &Channel, invocation: &Invocation, project: &Path) -> Result<()> {
+pub(crate) fn send_task(
+    channel: &Channel,
+    invocation: &Invocation,
+    project: &Path,
+    reuse: bool,
+) -> Result<()> {
     let mut tables: Vec<BorrowedFd<'_>> = Vec::new();
     let mut arguments: Vec<Value> = Vec::new();
     for argument in &invocation.arguments {
@@ -59,6 +65,7 @@ pub(crate) fn send_task(channel: &Channel, invocation: &Invocation, project: &Pa
         "arguments": arguments,
         "tables": tables.len(),
         "network": !invocation.limits.network.is_off(),
+        "reuse": reuse,
         "variables": invocation.limits.variables.values(),
     });
     let task = MemoryFile::with("headwater-task", task.to_string().as_bytes())?;
@@ -78,6 +85,8 @@ pub(crate) enum Message {
     Network,
     /// The worker is there, and about to run the user's code.
     Begun,
+    /// The call has ended, and the process waits for another.
+    Kept,
     /// The user's code printed a line.
     Line {
         stream: LogStream,
@@ -117,6 +126,8 @@ pub(crate) struct Heard {
     /// Whether it ever was there.
     pub(crate) begun: bool,
     pub(crate) said: Said,
+    /// The socket, where the worker waits on it for another call.
+    pub(crate) kept: Option<AsyncFd<Channel>>,
 }
 
 /// What a worker said in the end.

@@ -10,7 +10,7 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use super::identity;
-use super::plan::Plan;
+use super::plan::{Plan, Taken};
 
 /// What one hierarchy is good for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -213,6 +213,23 @@ impl Group {
             }
         }
         measured
+    }
+
+    /// What was taken so far, where all is known and well; the peak of memory begins anew.
+    pub(super) fn taken(&self) -> Option<Taken> {
+        let Measured { cpu_us, memory_bytes_peak, out_of_memory } = self.measure();
+        if out_of_memory {
+            return None;
+        }
+        for (kind, folder) in &self.folders {
+            let _ = match kind {
+                Kind::Memory => set(folder.join("memory.max_usage_in_bytes"), "0"),
+                // Older kernels remember it for ever.
+                Kind::Unified { limits: true } => set(folder.join("memory.peak"), "0"),
+                _ => Ok(()),
+            };
+        }
+        Some(Taken { cpu_us: cpu_us?, memory_bytes_peak: memory_bytes_peak? })
     }
 
     /// Removes the groups; false where something is still in one.

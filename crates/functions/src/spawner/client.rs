@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 
 use super::Channel;
 use super::ledger::{self, Note};
-use super::plan::{Ended, Plan, Reply, Report, Request, Signal};
+use super::plan::{Ended, Plan, Reply, Report, Request, Signal, Taken};
 use crate::{Error, Result, SpawnCommand};
 
 /// The spawner, started again where it ended.
@@ -30,6 +30,7 @@ pub(crate) struct Spawner {
 struct Connection {
     channel: Channel,
     waiting: Mutex<Option<HashMap<u64, oneshot::Sender<Ended>>>>,
+    measuring: Mutex<HashMap<u64, oneshot::Sender<Option<Taken>>>>,
 }
 
 /// A process that was asked for.
@@ -108,6 +109,14 @@ impl Running {
         !self.over
     }
 
+    /// What the process has taken so far; nothing where that is not known.
+    pub(crate) async fn taken(&self) -> Option<Taken> {
+        let (sender, taken) = oneshot::channel();
+        self.connection.measuring.lock().insert(self.id, sender);
+        self.connection.send(&Request::Measure { id: self.id }, &[]).ok()?;
+        taken.await.ok()?
+    }
+
     /// Asks the process to end.
     pub(crate) fn signal(&self, signal: Signal) {
         // Where this fails the spawner is gone, and the process with it.
@@ -152,6 +161,10 @@ impl Connection {
                     note = written.inspect_err(|error| tracing::warn!(%error, "no note")).ok();
                     let _ = ready.take().map(|ready| ready.send(report));
                 }
+                Ok(Reply::Measured { id, taken }) => {
+                    let sender = self.measuring.lock().remove(&id);
+                    let _ = sender.map(|sender| sender.send(taken));
+                }
                 Ok(Reply::Ended { id, ended }) => {
                     let sender = self.waiting.lock().as_mut().and_then(|all| all.remove(&id));
                     let _ = sender.map(|sender| sender.send(ended));
@@ -160,6 +173,7 @@ impl Connection {
             }
         }
         self.waiting.lock().take();
+        self.measuring.lock().clear();
         note
     }
 }
@@ -180,8 +194,11 @@ fn connect(
         .stdout(Stdio::null())
         .spawn()
         .map_err(Error::io(format!("start the spawner `{}`", command.program.display())))?;
-    let connection =
-        Arc::new(Connection { channel: mine, waiting: Mutex::new(Some(HashMap::new())) });
+    let connection = Arc::new(Connection {
+        channel: mine,
+        waiting: Mutex::new(Some(HashMap::new())),
+        measuring: Mutex::default(),
+    });
     let (sender, ready) = oneshot::channel();
     let (listener, notes) = (connection.clone(), notes.to_owned());
     std::thread::Builder::new()

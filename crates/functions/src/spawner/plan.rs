@@ -14,6 +14,8 @@ pub(crate) enum Request {
     /// Have a clone begin. Descriptors: standard output, standard error, the control socket, the
     /// files. Until then it waits in its sandbox, ready but for these.
     Fill { id: u64 },
+    /// Say what a process has taken so far.
+    Measure { id: u64 },
     /// Signal a process, if it is still there.
     Signal { id: u64, signal: Signal },
 }
@@ -23,6 +25,8 @@ pub(crate) enum Request {
 pub(crate) enum Reply {
     /// It is ready; the first message.
     Ready(Report),
+    /// What a process has taken so far; nothing where that is not known.
+    Measured { id: u64, taken: Option<Taken> },
     /// A process ended, or could not be started.
     Ended { id: u64, ended: Ended },
 }
@@ -126,6 +130,15 @@ pub(crate) struct Ended {
     pub(crate) memory_bytes_peak: u64,
     /// Whether the kernel killed one of them for want of memory.
     pub(crate) out_of_memory: bool,
+}
+
+/// What a process that goes on has taken.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(crate) struct Taken {
+    /// Processor time since it began, in microseconds.
+    pub(crate) cpu_us: u64,
+    /// The most memory it held since it was last asked, in bytes, where the kernel forgets that.
+    pub(crate) memory_bytes_peak: u64,
 }
 
 /// How a process ended.

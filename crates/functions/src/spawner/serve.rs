@@ -215,6 +215,10 @@ impl Serve {
                 }
             }
             Ok(Request::Fill { id }) => self.fill(id, &received.descriptors),
+            Ok(Request::Measure { id }) => {
+                let taken = self.children.get(&id).and_then(|child| child.group.taken());
+                self.reply(&Reply::Measured { id, taken });
+            }
             Ok(Request::Signal { id, signal }) => self.signal(id, signal),
             // Both ends are of one build; a message that cannot be read has no id to answer to.
             Err(_) => {}

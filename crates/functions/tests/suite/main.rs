@@ -7,4 +7,5 @@ mod environment;
 mod invoke;
 mod isolation;
 mod support;
+mod warm;
 mod zygote;

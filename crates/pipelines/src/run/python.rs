@@ -127,6 +127,7 @@ impl Run {
                 variables: function.variables.clone(),
             },
             label: step.name.clone(),
+            reuse: false,
         }
     }
 

@@ -1,0 +1,81 @@
+//! Instances that wait to be called again, by the same function and nobody else.
+//!
+//! What they share with their next call is what a process shares with itself: modules, globals, what
+//! native libraries hold. `/tmp`, the working folder, other processes and what was printed are not
+//! handed on. One that waited for long ends.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use tokio::io::unix::AsyncFd;
+use tokio::net::unix::pipe::Receiver;
+
+use crate::Invocation;
+use crate::spawner::{Channel, Running};
+use crate::zygote::Zygote;
+
+/// How long one waits, and how many wait at most.
+const IDLE_MAX: Duration = Duration::from_secs(60);
+const WAITING_MAX: usize = 64;
+
+/// An instance between two calls: its process, and the server's ends of what it speaks through.
+#[derive(Debug)]
+pub(crate) struct Warm {
+    pub(crate) running: Running,
+    /// The zygote it is a clone of, which must not end before it.
+    pub(crate) zygote: Option<Arc<Zygote>>,
+    pub(crate) channel: AsyncFd<Channel>,
+    pub(crate) stdout: Receiver,
+    pub(crate) stderr: Receiver,
+    /// What was metered so far.
+    pub(crate) cpu_us: u64,
+}
+
+/// Those that wait.
+#[derive(Debug, Default)]
+pub(crate) struct Waiting(Mutex<Vec<Idle>>);
+
+#[derive(Debug)]
+struct Idle {
+    last: Invocation,
+    warm: Warm,
+    since: Instant,
+}
+
+impl Waiting {
+    /// One that ran the same before, the latest to have done so.
+    pub(crate) fn take(&self, invocation: &Invocation) -> Option<Warm> {
+        let mut waiting = self.0.lock();
+        let index = waiting.iter().rposition(|idle| same(&idle.last, invocation))?;
+        let mut warm = waiting.remove(index).warm;
+        drop(waiting);
+        warm.running.is_alive().then_some(warm)
+    }
+
+    /// Has one wait; where too many do, the one that waits the longest ends.
+    pub(crate) fn put(&self, invocation: Invocation, warm: Warm) {
+        // Arguments may hold much memory.
+        let last = Invocation { arguments: Vec::new(), ..invocation };
+        let mut waiting = self.0.lock();
+        waiting.push(Idle { last, warm, since: Instant::now() });
+        let longest = (waiting.len() > WAITING_MAX).then(|| waiting.remove(0));
+        drop(waiting);
+        drop(longest);
+    }
+
+    /// Ends those that have waited for too long.
+    pub(crate) fn sweep(&self) {
+        self.0.lock().retain(|idle| idle.since.elapsed() < IDLE_MAX);
+    }
+}
+
+/// Whether two calls are of one function, with one code, in one environment, within one sandbox.
+fn same(one: &Invocation, other: &Invocation) -> bool {
+    one.module == other.module
+        && one.function == other.function
+        && one.environment.id == other.environment.id
+        && one.limits.as_made_for(&other.limits)
+        && one.limits.variables == other.limits.variables
+        && (Arc::ptr_eq(&one.files, &other.files) || one.files == other.files)
+}

@@ -1,0 +1,166 @@
+//! Instances that are used again: by the same function alone, and as if nothing had been before.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::support::{Line, ask, environment, processes, run_whole, start, wait_until};
+use headwater_functions::{
+    Argument, ArgumentValue, Environment, Error, Functions, Invocation, Limits, Network, Outcome,
+    Returned,
+};
+
+/// A call that may share its process.
+fn again(environment: &Arc<Environment>, source: &str) -> Invocation {
+    Invocation { reuse: true, ..ask(environment, source) }
+}
+
+async fn answers(functions: &Functions, call: Invocation) -> (bool, Outcome, Vec<Line>) {
+    let (outcome, lines) = run_whole(functions, call).await;
+    let Ok(Returned::Bool(answer)) = outcome.returned else { panic!("{outcome:?} {lines:?}") };
+    (answer, outcome, lines)
+}
+
+/// Says whether the process has run this before.
+const BEFORE: &str = "calls = []\ndef f():\n    calls.append(1)\n    return len(calls) > 1\n";
+
+#[tokio::test]
+async fn a_process_is_used_again_with_its_modules_and_an_empty_tmp() {
+    let functions = start().await;
+    let environment = environment(&functions, &[]).await;
+    let source = "
+import os, subprocess, sys
+calls = []
+def f():
+    calls.append(os.getpid())
+    clean = os.listdir('/tmp') == [] and os.getcwd() == '/project'
+    alone = [name for name in os.listdir('/proc') if name.isdigit()] == ['1', '2']
+    os.makedirs('/tmp/deep/folder'); open('/tmp/deep/file', 'w').close(); os.symlink('/usr', '/tmp/link')
+    os.chdir('/tmp')
+    subprocess.Popen(['/bin/sleep', '1000'], start_new_session=True)
+    print('call', len(calls), clean, alone)
+    os.write(1, b'native\\n')
+    held = bytes(range(256)) * (len(calls) == 1 and 64 << 12)
+    return len(calls) > 1 and clean and alone
+";
+    let mut peaks = Vec::new();
+    for number in 1..=5 {
+        let (answer, outcome, lines) = answers(&functions, again(&environment, source)).await;
+        assert_eq!((answer, outcome.cold), (number > 1, number == 1), "{lines:?}");
+        let texts: Vec<_> = lines.iter().map(|(_, _, _, text)| text.clone()).collect();
+        assert!(texts.contains(&format!("call {number} True True")), "{texts:?}");
+        assert!(texts.contains(&"native".to_owned()) && texts.len() == 2, "{texts:?}");
+        assert!(outcome.usage.cpu_us > 0 && outcome.usage.wall_ms > 0, "{outcome:?}");
+        peaks.push(outcome.usage.memory_bytes_peak);
+    }
+    // Each call is metered by itself.
+    assert!(peaks[0] > 64 << 20 && peaks[4] < peaks[0], "{peaks:?}");
+}
+
+#[tokio::test]
+async fn nobody_else_finds_what_a_call_has_left() {
+    let functions = start().await;
+    let bare = environment(&functions, &[]).await;
+    let other = environment(&functions, &[("numpy", "2.3")]).await;
+    let base = || again(&bare, BEFORE);
+    assert!(!answers(&functions, base()).await.0);
+    assert!(answers(&functions, base()).await.0);
+    let limits = |limits: Limits| Invocation { limits, ..base() };
+    let variables = std::collections::BTreeMap::from([("A".to_owned(), "b".to_owned())]);
+    let second = "\ndef g():\n    return f()\n";
+    for (what, call) in [
+        ("one that does not ask for it", ask(&bare, BEFORE)),
+        ("another code", again(&bare, &format!("# Edited.\n{BEFORE}"))),
+        ("another environment", again(&other, BEFORE)),
+        ("other limits", limits(Limits { memory_bytes: 1 << 30, ..Limits::default() })),
+        ("other variables", limits(Limits { variables: variables.into(), ..Limits::default() })),
+        ("the network", limits(Limits { network: Network::On, ..Limits::default() })),
+        ("another function", {
+            let call = again(&bare, &format!("{BEFORE}{second}"));
+            Invocation { function: "g".to_owned(), ..call }
+        }),
+    ] {
+        assert!(!answers(&functions, call).await.0, "{what}");
+    }
+    assert!(answers(&functions, base()).await.0);
+    // Another lake's server knows nothing of it.
+    assert!(!answers(&start().await, base()).await.0);
+}
+
+#[tokio::test]
+async fn at_once_each_has_a_process_of_its_own() {
+    let functions = start().await;
+    let environment = environment(&functions, &[]).await;
+    let source = "import time\ncalls = []\ndef f():\n    calls.append(1)\n    time.sleep(0.3)\n    \
+                  return len(calls) > 1\n";
+    let both = || {
+        let call = || answers(&functions, again(&environment, source));
+        futures::future::join(call(), call())
+    };
+    let (one, other) = both().await;
+    assert!(!one.0 && !other.0);
+    let (one, other) = both().await;
+    assert!(one.0 && other.0);
+}
+
+#[tokio::test]
+async fn what_ended_badly_is_not_used_again_and_what_raised_is() {
+    let functions = start().await;
+    let environment = environment(&functions, &[]).await;
+    let source = |body: &str| {
+        format!(
+            "import os, threading, time\ncalls = []\ndef f(how):\n    calls.append(1)\n    \
+             if how:\n        {body}\n    return len(calls) > 1\n"
+        )
+    };
+    let call = |source: &str, how: bool, limits: Limits| {
+        let value = ArgumentValue::Json(how.into());
+        let arguments = vec![Argument { name: "how".to_owned(), value }];
+        Invocation { arguments, limits, ..again(&environment, source) }
+    };
+    let short = Limits { timeout: Duration::from_secs(1), ..Limits::default() };
+    for (body, limits, kept) in [
+        ("raise ValueError('no')", Limits::default(), true),
+        ("raise MemoryError()", Limits::default(), false),
+        ("os._exit(3)", Limits::default(), false),
+        ("time.sleep(1000)", short, false),
+        (
+            "threading.Thread(target=time.sleep, args=(60,), daemon=True).start()",
+            Limits::default(),
+            false,
+        ),
+    ] {
+        let source = source(body);
+        let (outcome, _) = run_whole(&functions, call(&source, true, limits.clone())).await;
+        assert_eq!(outcome.returned.is_ok(), body.contains("Thread"), "{outcome:?}");
+        let after = Limits { timeout: limits.timeout, ..Limits::default() };
+        let (found, _, _) = answers(&functions, call(&source, false, after)).await;
+        assert_eq!(found, kept, "{body}");
+    }
+}
+
+#[tokio::test]
+async fn one_that_died_while_it_waited_is_replaced() {
+    let functions = start().await;
+    let environment = environment(&functions, &[]).await;
+    let marker = format!("marker{}", std::process::id());
+    let source = format!(
+        "import ctypes\n# {marker}\ncalls = []\ndef f():\n    calls.append(1)\n    \
+         ctypes.CDLL(None).prctl(15, b'{}', 0, 0, 0)\n    return len(calls) > 1\n",
+        &marker[..15.min(marker.len())]
+    );
+    assert!(!answers(&functions, again(&environment, &source)).await.0);
+    let named = || {
+        let name = &marker[..15.min(marker.len())];
+        let comm = |pid: &i32| {
+            std::fs::read_to_string(format!("/proc/{pid}/comm"))
+                .is_ok_and(|comm| comm.trim() == name)
+        };
+        processes("headwater_zygote.py").into_iter().filter(comm).collect::<Vec<_>>()
+    };
+    let waiting = named();
+    assert_eq!(waiting.len(), 1);
+    std::process::Command::new("kill").args(["-9", &waiting[0].to_string()]).status().unwrap();
+    wait_until("it lives on", || named().is_empty());
+    let (found, outcome, _) = answers(&functions, again(&environment, &source)).await;
+    assert!(!found && !matches!(outcome.returned, Err(Error::InstanceDied { .. })));
+}
