@@ -26,7 +26,7 @@ impl Plan {
             return Ok(Some("it reads the network"));
         }
         if step.is_materialized() {
-            return Ok(table_reason(step, plan));
+            return Ok(self.table_reason(step, plan).await);
         }
         if !self.remembers(index) {
             return Ok(None); // A child that runs will ask for it.
@@ -54,25 +54,27 @@ impl Plan {
             }
         }
     }
-}
 
-/// Why a materialised model runs, told from what its table says of the run that wrote it.
-fn table_reason(step: &Step, plan: &StepPlan) -> Option<&'static str> {
-    let Some(table) = &plan.table else { return Some("first run") };
-    let written = table.summary_history(FINGERPRINT);
-    let current = table.summary().get(FINGERPRINT).cloned();
-    // What was appended once stays appended, whatever others appended since.
-    let known = match step.materialization {
-        Materialization::Append => written.contains(&plan.fingerprint),
-        _ => current.as_ref() == Some(&plan.fingerprint),
-    };
-    match (known, current) {
-        (true, _) => None,
-        (false, None) if written.is_empty() => Some("first run"),
-        (false, None) => Some("its table was changed"),
-        (false, Some(_)) if table.summary().get(FINGERPRINT_CODE) == Some(&plan.code) => {
-            Some("changed input")
+    /// Why a materialised model runs, told from what its table says of the run that wrote it.
+    async fn table_reason(&self, step: &Step, plan: &StepPlan) -> Option<&'static str> {
+        let Some(table) = &plan.table else { return Some("first run") };
+        let current = table.summary().get(FINGERPRINT).cloned();
+        let tables = self.view.lake().tables();
+        let known = current.as_ref() == Some(&plan.fingerprint)
+            // What was appended once stays appended, whatever others appended since.
+            || step.materialization == Materialization::Append
+                && tables
+                    .find_in_history(table, FINGERPRINT, |written| written == plan.fingerprint)
+                    .await
+                    .is_some();
+        if known {
+            return None;
         }
-        (false, Some(_)) => Some("changed code"),
+        if current.is_some() {
+            let same = table.summary().get(FINGERPRINT_CODE) == Some(&plan.code);
+            return Some(if same { "changed input" } else { "changed code" });
+        }
+        let written = tables.find_in_history(table, FINGERPRINT, |_| true).await;
+        Some(if written.is_none() { "first run" } else { "its table was changed" })
     }
 }

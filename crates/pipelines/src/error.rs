@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use headwater_model::{ErrorCode, Fault, Problem};
+use headwater_model::{ErrorCode, Fault, MergeConflict, Problem};
 use serde_json::json;
 
 use crate::Location;
@@ -211,14 +211,14 @@ pub enum Error {
     },
 
     /// The tables that the run wrote were changed on its target meanwhile.
-    #[error("while the run went on, `{target}` changed the same tables: {}", tables.join(", "))]
+    #[error("while the run went on, `{target}` changed the same tables: {}", names(conflicts).join(", "))]
     Conflict {
         /// The branch it was asked for on.
         target: String,
         /// The branch it worked on, kept for reading.
         branch: String,
-        /// The tables.
-        tables: Vec<String>,
+        /// The tables, and what both changes cannot have together.
+        conflicts: Vec<MergeConflict>,
     },
 
     /// Another room failed.
@@ -351,10 +351,11 @@ impl Fault for Error {
                 put("target", json!(target));
                 put("run_branch", json!(branch));
             }
-            Error::Conflict { target, branch, tables } => {
+            Error::Conflict { target, branch, conflicts } => {
                 put("target", json!(target));
                 put("run_branch", json!(branch));
-                put("tables", json!(tables));
+                put("tables", json!(names(conflicts)));
+                put("conflicts", json!(conflicts));
             }
             Error::Other(problem) => context.extend(problem.context.clone()),
             _ => {}
@@ -371,6 +372,7 @@ impl Fault for Error {
             | Error::StepFailed { problem, .. }
             | Error::ExpectationFailed { problem: Some(problem), .. } => with_causes(problem),
             Error::Other(problem) => problem.causes.clone(),
+            Error::Conflict { conflicts, .. } => conflict_causes(conflicts),
             _ => Vec::new(),
         };
         let (code, message) = (self.code(), self.to_string());
@@ -387,6 +389,17 @@ fn owner_text(project: Option<&str>, reference: &str) -> String {
 
 fn with_causes(problem: &Problem) -> Vec<String> {
     std::iter::once(problem.message.clone()).chain(problem.causes.iter().cloned()).collect()
+}
+
+fn names(conflicts: &[MergeConflict]) -> Vec<String> {
+    conflicts.iter().map(|conflict| conflict.table.to_string()).collect()
+}
+
+fn conflict_causes(conflicts: &[MergeConflict]) -> Vec<String> {
+    let causes = conflicts.iter().flat_map(|conflict| {
+        conflict.causes.iter().map(|cause| format!("`{}`: {}", conflict.table, cause.message))
+    });
+    causes.collect()
 }
 
 fn run_causes(failures: &[Problem]) -> Vec<String> {

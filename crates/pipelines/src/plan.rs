@@ -99,16 +99,16 @@ impl Plan {
             let (namespace, name) = (&step.table.namespace, &step.table.name);
             let table = self.view.find(namespace, name).await;
             found.table = table.map_err(|error| Error::other(&error))?.map(|(_, table)| table);
-            self.check_owner(step, found.table.as_ref())?;
+            self.check_owner(step, found.table.as_ref()).await?;
         }
         Ok(found)
     }
 
     /// A model writes to a table that a model of its project made, and to another only where it
     /// says so.
-    fn check_owner(&self, step: &Step, table: Option<&Table>) -> Result<()> {
+    async fn check_owner(&self, step: &Step, table: Option<&Table>) -> Result<()> {
         let Some(table) = table.filter(|_| !step.adopt) else { return Ok(()) };
-        let owner = owner(table);
+        let owner = self.owner(table).await;
         if owner.as_ref().is_some_and(|owner| owner.is(&self.project.name)) {
             return Ok(());
         }
@@ -118,6 +118,20 @@ impl Plan {
             reference: self.view.spec().to_string(),
             project: owner.and_then(|owner| owner.0),
         })
+    }
+
+    /// Who owns a table; none where no model ever wrote it. The last model that wrote it tells, or else
+    /// the one that made it; before projects left their name there, models only left a fingerprint.
+    async fn owner(&self, table: &Table) -> Option<Owner> {
+        let tables = self.view.lake().tables();
+        if let Some(project) = tables.find_in_history(table, PROJECT, |_| true).await {
+            return Some(Owner(Some(project)));
+        }
+        if let Some(project) = table.properties().get(PROJECT) {
+            return Some(Owner(Some(project.clone())));
+        }
+        let written = tables.find_in_history(table, FINGERPRINT, |_| true).await;
+        written.map(|_| Owner(None))
     }
 
     /// What tells a model's output from any other: its fingerprint. A table that is appended to
@@ -180,6 +194,29 @@ impl Plan {
         })
     }
 
+    /// The tables whose rows expectations see, as they are named at a view. What was checked of them holds
+    /// for these rows and no others.
+    pub async fn checked_tables(&self, view: &View) -> Result<BTreeSet<TableName>> {
+        let steps = &self.project.steps;
+        let mut next: Vec<usize> =
+            (0..steps.len()).filter(|index| steps[*index].is_expectation()).collect();
+        let mut seen = BTreeSet::new();
+        let mut checked = BTreeSet::new();
+        while let Some(index) = next.pop() {
+            let fresh = self.graph.parents[index].iter().filter(|parent| seen.insert(**parent));
+            for parent in fresh {
+                let step = &steps[*parent];
+                if !step.is_materialized() {
+                    next.push(*parent);
+                    continue;
+                }
+                let found = view.find(&step.table.namespace, &step.table.name).await;
+                checked.extend(found.map_err(|error| Error::other(&error))?.map(|(name, _)| name));
+            }
+        }
+        Ok(checked)
+    }
+
     /// Whether anything runs at all.
     pub fn has_work(&self) -> bool {
         self.steps.iter().any(|step| step.reason.is_some())
@@ -228,15 +265,6 @@ impl Owner {
     fn is(&self, project: &str) -> bool {
         self.0.as_ref().is_none_or(|owner| owner == project)
     }
-}
-
-/// Who owns a table; none where no model ever wrote it. The last model that wrote it tells, or else
-/// the one that made it; before projects left their name there, models only left a fingerprint.
-fn owner(table: &Table) -> Option<Owner> {
-    let last = table.summary_history(PROJECT).into_iter().next();
-    let project = last.or_else(|| table.properties().get(PROJECT).cloned());
-    let written = project.is_some() || !table.summary_history(FINGERPRINT).is_empty();
-    written.then_some(Owner(project))
 }
 
 /// A SQL model's error at its place in the file.

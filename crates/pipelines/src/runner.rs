@@ -8,7 +8,7 @@ use headwater_catalog::{EVENT_SCOPE, NewBranch};
 use headwater_engine::Engine;
 use headwater_functions::{Functions, Room};
 use headwater_jobs::{JobContext, Jobs};
-use headwater_lake::Lake;
+use headwater_lake::{Lake, MergeOptions};
 use headwater_model::{
     CommitId, Event, JobId, MergeOutcome, MergeRequest, PROPERTY_EVENT, PROPERTY_JOB, RefSpec,
     RunPlan, RunReport, RunRequest, StepReport, StepStatus, Usage,
@@ -190,20 +190,18 @@ impl Runner {
             unchecked: true,
             ..MergeRequest::new(RefSpec::Commit(head.to_string()))
         };
-        let catalog = self.lake().catalog();
-        let report = catalog
-            .merge_with(&work.target, request, &work.author(), properties, with.clone())
-            .await
-            .map_err(|error| match error {
-                headwater_catalog::Error::Store(error) => work.not_stored(error, &closes),
-                error => Error::other(&error),
-            })?;
+        let view = self.lake().view(&request.source).await.map_err(|error| Error::other(&error))?;
+        let whole = plan.checked_tables(&view).await?;
+        let author = work.author();
+        let options = MergeOptions { author, properties, with: with.clone(), whole };
+        let merged = self.lake().merge_with(&work.target, request, options).await;
+        let report = merged.map_err(|error| work.not_merged(error, &closes))?;
         let tables: Vec<String> = report.tables.iter().map(ToString::to_string).collect();
         match report.outcome {
             MergeOutcome::Conflict => Err(Error::Conflict {
                 target: work.target.clone(),
                 branch: work.branch.clone(),
-                tables: report.conflicts.iter().map(|one| one.table.to_string()).collect(),
+                conflicts: report.conflicts,
             }),
             MergeOutcome::UpToDate => {
                 // No table changed, so that there was no commit for the checks to go with.
@@ -299,6 +297,17 @@ impl Work {
     fn not_stored(&self, error: headwater_store::Error, branch: &str) -> Error {
         match error {
             headwater_store::Error::Conflict { name } if name == branch => self.branch_moved(),
+            error => Error::other(&error),
+        }
+    }
+
+    fn not_merged(&self, error: headwater_lake::Error, branch: &str) -> Error {
+        match error {
+            headwater_lake::Error::Catalog(error) => match *error {
+                headwater_catalog::Error::Store(error) => self.not_stored(error, branch),
+                error => Error::other(&error),
+            },
+            headwater_lake::Error::Store(error) => self.not_stored(error, branch),
             error => Error::other(&error),
         }
     }

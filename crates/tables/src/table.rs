@@ -161,19 +161,6 @@ impl Table {
         summary
     }
 
-    /// The values that a summary property had in the current snapshot and those it was made from, newest
-    /// first; snapshots without the property are left out.
-    pub fn summary_history(&self, property: &str) -> Vec<String> {
-        let metadata = self.metadata();
-        let mut next = metadata.current_snapshot();
-        let mut values = Vec::new();
-        while let Some(snapshot) = next {
-            values.extend(snapshot.summary().additional_properties.get(property).cloned());
-            next = snapshot.parent_snapshot_id().and_then(|id| metadata.snapshot_by_id(id));
-        }
-        values
-    }
-
     /// The table as it is listed under this name.
     pub fn describe(&self, name: &TableName) -> headwater_model::Table {
         let columns = self.0.schema.fields().iter().map(|field| Column {

@@ -151,8 +151,10 @@ impl Lake {
         made: &mut Scratch,
     ) -> Result<Option<TableEntry>> {
         let Some(merge) = &content.merge else { return Ok(None) };
-        let imports = content.imports.value.iter();
-        let summary = imports.map(|value| (IMPORTS_KEY.to_owned(), value.clone())).collect();
+        let mut summary = merge.kept_summary();
+        summary.remove(IMPORTS_KEY);
+        let imports = content.imports.value.clone();
+        summary.extend(imports.map(|value| (IMPORTS_KEY.to_owned(), value)));
         let new = self.tables().apply_merge(merge, summary).await?;
         objects.extend(content.imports.objects.iter().cloned());
         let word = if merge.only_adds() { operation::APPENDED } else { operation::CHANGED };

@@ -64,6 +64,7 @@ async fn a_target_that_changed_the_same_table_is_a_conflict_that_is_told() {
     .await;
     insta::assert_snapshot!(refused(&ran), @r"
     merge_conflict: while the run went on, `main` changed the same tables: a
+      caused by: `a`: both made a table of that name
       hint: Run again: the new state will be read.
     ");
     let problem = ran.outcome.as_ref().unwrap_err();
@@ -71,6 +72,65 @@ async fn a_target_that_changed_the_same_table_is_a_conflict_that_is_told() {
     assert!(world.sql("main", &["SELECT id FROM a"]).await.contains("| 7  |"));
     assert!(world.sql("main", &["SELECT * FROM last"]).await.contains("`last`"), "not merged");
     assert_eq!(world.branches().await, [(format!("run/{}", ran.id), true)]);
+}
+
+const ADDED: &str = "-- headwater: materialization = append\n";
+
+/// Runs a project that adds to `a`, which is there already, and waits before it ends.
+async fn add_while(world: &World, checks: &[(&str, &str)], statement: &str) -> Ran {
+    let first = format!("{ADDED}SELECT id FROM t");
+    let waits = "SELECT count(*) AS n FROM system.gate";
+    let made = world.run(&files("", &[("a.sql", &first)])).await;
+    assert_eq!(made.report().tables, ["a"]);
+    world.sql("main", &["INSERT INTO t VALUES (2)"]).await;
+    let gate = world.gate(1);
+    let own = [("a.sql", first.as_str()), ("waits.sql", waits), ("last.sql", LAST)];
+    let project = files("", &own.iter().chain(checks).copied().collect::<Vec<_>>());
+    let change = async {
+        gate.reached().await;
+        world.written("a").await;
+        world.sql("main", &[statement]).await;
+        gate.open();
+    };
+    tokio::join!(world.run(&project), change).0
+}
+
+const SMALL: &str = r#"
+import headwater
+
+
+@headwater.expectation()
+@headwater.python("3.11")
+def small(a=headwater.Model("a")):
+    return len(a) < 50
+"#;
+
+const COUNTED: &str = "SELECT count(*) AS n, sum(id) AS sum FROM a";
+
+#[tokio::test]
+async fn rows_that_a_model_adds_and_rows_of_others_are_both_there() {
+    let world = world().await;
+    let ran = add_while(&world, &[], "INSERT INTO a VALUES (100)").await;
+    assert!(ran.report().tables.contains(&"a".to_owned()));
+    let shown = world.sql("main", &[COUNTED]).await;
+    assert!(shown.contains("| 4 | 104 |"), "1, then 1 and 2, and 100: {shown}");
+    let first = format!("{ADDED}SELECT id FROM t");
+    let again = world.run(&files("", &[("a.sql", &first)])).await;
+    assert_eq!(again.report().tables, [""; 0], "the rows of the run are known after the merge");
+    assert!(world.sql("main", &[COUNTED]).await.contains("| 4 | 104 |"));
+}
+
+#[tokio::test]
+async fn a_table_that_was_checked_is_merged_whole_or_not_at_all() {
+    let world = world().await;
+    let ran = add_while(&world, &[("small.py", SMALL)], "INSERT INTO a VALUES (100)").await;
+    insta::assert_snapshot!(refused(&ran), @r"
+    merge_conflict: while the run went on, `main` changed the same tables: a
+      caused by: `a`: both changed the table, and what was checked is the source's rows alone
+      hint: Run again: the new state will be read.
+    ");
+    let shown = world.sql("main", &[COUNTED]).await;
+    assert!(shown.contains("| 2 | 101 |"), "{shown}");
 }
 
 #[tokio::test]

@@ -96,6 +96,14 @@ impl Lineage {
         found
     }
 
+    /// What the summaries of all known ancestors say of a property, newest first.
+    fn values(&self, property: &str) -> Vec<&str> {
+        let mut found: Vec<&Snapshot> =
+            self.ancestors().into_iter().filter_map(|id| self.get(id)).collect();
+        found.sort_by_key(|snapshot| std::cmp::Reverse(snapshot.timestamp_ms()));
+        found.into_iter().filter_map(|snapshot| value(snapshot, property)).collect()
+    }
+
     /// Whether the state comes from another: from its current snapshot or, where that is what merging
     /// two gives, from those two, of which any merge makes the same.
     pub fn comes_from(&self, other: &Lineage) -> bool {
@@ -135,6 +143,29 @@ impl Lineage {
             self.read.insert(place);
         }
         more
+    }
+}
+
+impl Tables {
+    /// The newest value of a summary's property that is wanted, among those of the current snapshot and
+    /// of all that it comes from: snapshots that were merged into it, and older ones than its metadata
+    /// file lists.
+    pub async fn find_in_history(
+        &self,
+        table: &Table,
+        property: &str,
+        wanted: impl Fn(&str) -> bool,
+    ) -> Option<String> {
+        let mut lineage = Lineage::of(table);
+        loop {
+            let found = lineage.values(property).into_iter().find(|value| wanted(value));
+            if let Some(found) = found {
+                return Some(found.to_owned());
+            }
+            if !lineage.read_more(self).await {
+                return None;
+            }
+        }
     }
 }
 

@@ -10,6 +10,7 @@ mod columns;
 mod files;
 pub(crate) mod history;
 mod lineage;
+mod record;
 mod rows;
 mod shape;
 
@@ -20,8 +21,8 @@ use iceberg::spec::TableMetadata;
 
 pub use self::clash::{Cause, Clash, Side};
 use self::files::{FilePlan, Files};
-use self::history::{History, MERGED, Reach};
-use self::lineage::{Lineage, MERGED_METADATA};
+use self::history::{History, Reach};
+use self::lineage::Lineage;
 pub use self::rows::RowBudget;
 use self::rows::{MergedGroup, Reading, Settled};
 use self::shape::{Shape, Three};
@@ -59,6 +60,8 @@ pub struct TableMerge {
     /// Whether the other side has snapshots that ours does not come from yet. A merge is to be known
     /// even where it changes no row: what both sides do later is a change since then.
     records: bool,
+    /// The side that has just the files that the merged table has.
+    rows_of: Option<Side>,
 }
 
 /// What a merge does to our side, counted.
@@ -165,8 +168,15 @@ impl Tables {
             kind: Kind::Changes,
             rows: MergedRows::default(),
             records: !Lineage::of(ours).comes_from(&Lineage::of(theirs)),
+            rows_of: None,
         };
-        self.settle(merge, plan, (arranges, clashes), budget).await
+        match self.settle(merge, plan, (arranges, clashes), budget).await? {
+            Merged::Both(mut merge) => {
+                merge.rows_of = merge.side_of_rows(&files);
+                Ok(Merged::Both(merge))
+            }
+            other => Ok(other),
+        }
     }
 
     async fn settle(
@@ -265,11 +275,7 @@ impl Tables {
         if !merge.changes_files() && !merge.records {
             return commit::store_metadata(self, &merge.ours, shape).await;
         }
-        if let Some(id) = merge.theirs.snapshot_id() {
-            summary.insert(MERGED.to_owned(), id.to_string());
-            let location = merge.theirs.metadata_location().to_owned();
-            summary.insert(MERGED_METADATA.to_owned(), location);
-        }
+        summary.extend(merge.record());
         let (builder, after) = merge.builder()?;
         let change = Change {
             removal: Removal::files(&merge.dropped),
@@ -354,6 +360,24 @@ impl TableMerge {
         if !renumbered.is_empty() {
             self.rewrites.push(Rewrite::Renumbered(renumbered));
         }
+    }
+
+    fn side_of_rows(&self, files: &Files<'_>) -> Option<Side> {
+        if !self.changes_files() {
+            return Some(Side::Ours);
+        }
+        if !self.rewrites.is_empty() {
+            return None;
+        }
+        let mut here: HashSet<&str> =
+            files.ours.iter().map(|file| file.location.as_str()).collect();
+        for file in &self.dropped {
+            here.remove(file.location.as_str());
+        }
+        here.extend(self.taken.iter().map(|file| file.location.as_str()));
+        let same = here.len() == files.theirs.len()
+            && files.theirs.iter().all(|file| here.contains(file.location.as_str()));
+        same.then_some(Side::Theirs)
     }
 
     fn changes_files(&self) -> bool {
