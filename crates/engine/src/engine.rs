@@ -80,6 +80,7 @@ impl Engine {
         runtime.register_object_store(url.as_ref(), Arc::clone(&store));
         let footers = runtime.cache_manager.get_file_metadata_cache();
         let reader = Arc::new(CachedParquetFileReaderFactory::new(store, footers));
+        let tables = lake.tables().clone();
         let template = SessionStateBuilder::new()
             .with_config(config(&options))
             .with_default_features()
@@ -96,7 +97,7 @@ impl Engine {
             lake,
             template,
             runtime,
-            scans: ScanEnvironment { url, reader },
+            scans: ScanEnvironment { url, reader, tables },
             total,
             system: RwLock::default(),
             threads: Threads(Some(threads)),

@@ -417,3 +417,74 @@ async fn a_large_merge_is_right_row_by_row() {
     let sum: i64 = expected.iter().map(|(id, (n, _))| id * 7 + n).sum();
     assert_eq!(lake.numbers("SELECT sum(id * 7 + n) FROM t").await, [sum]);
 }
+
+/// What a table must say of itself for delete files in place of data files that are written anew.
+const ON_READ: [(&str, &str); 3] = [
+    ("write.delete.mode", "merge-on-read"),
+    ("write.update.mode", "merge-on-read"),
+    ("write.merge.mode", "merge-on-read"),
+];
+
+#[tokio::test]
+async fn a_table_that_is_merged_on_read_keeps_its_data_files() {
+    let lake = Fixture::new().await;
+    lake.table_with(&ON_READ).await;
+    lake.run("INSERT INTO t SELECT value, 0 FROM generate_series(1, 1000)").await;
+    lake.run("INSERT INTO t SELECT value, 1 FROM generate_series(1001, 2000)").await;
+    let nothing = |rows| Change { rows, removed: 0, added: 0, read: true };
+    assert_eq!(lake.change("DELETE FROM t WHERE id % 100 = 7").await, nothing(20));
+    assert_eq!(lake.change("DELETE FROM t WHERE id % 100 = 7").await, nothing(0));
+    // Counts and bounds, which statistics no longer tell.
+    let counts = "SELECT count(*) FROM t UNION ALL SELECT max(id) FROM t WHERE id < 8";
+    assert_eq!(lake.numbers(counts).await, [1980, 6]);
+    assert_eq!(lake.change("DELETE FROM t WHERE id >= 1999").await, nothing(2));
+    assert_eq!(lake.numbers("SELECT max(id) FROM t").await, [1998]);
+    assert_eq!(lake.numbers("SELECT id FROM t WHERE id = 7 OR id = 8").await, [8]);
+    assert_eq!(lake.numbers("SELECT id FROM t ORDER BY id LIMIT 3 OFFSET 5").await, [6, 8, 9]);
+    assert_eq!(lake.numbers("SELECT count(*) FROM (SELECT * FROM t LIMIT 1990)").await, [1978]);
+    let joined = "SELECT count(*) FROM t JOIN (VALUES (6), (7), (8)) AS v (id) ON t.id = v.id";
+    assert_eq!(lake.numbers(joined).await, [2]);
+    assert_eq!(lake.numbers("SELECT count(*) FROM \"t~1\"").await, [1980]);
+    // What changes comes in files of its own.
+    let update = Change { rows: 10, removed: 0, added: 1, read: true };
+    assert_eq!(lake.change("UPDATE t SET part = 7 WHERE id BETWEEN 1 AND 11").await, update);
+    let merge = "MERGE INTO t USING (VALUES (12), (7)) AS s (id) ON t.id = s.id \
+                 WHEN MATCHED THEN UPDATE SET part = 7 WHEN NOT MATCHED THEN INSERT VALUES (s.id, 7)";
+    let merged = Change { rows: 2, removed: 0, added: 1, read: true };
+    assert_eq!(lake.change(merge).await, merged);
+    assert_eq!(lake.numbers("SELECT count(*) FROM t WHERE part = 7").await, [12]);
+    assert_eq!(lake.numbers("SELECT count(*) FROM t").await, [1979]);
+    // A file of which no row is left goes, with its delete file.
+    let gone = Change { rows: 988, removed: 1, added: 0, read: false };
+    assert_eq!(lake.change("DELETE FROM t WHERE id > 1000").await, gone);
+    assert_eq!(lake.described().await, (991, 1));
+    // Written anew, it needs no delete file any more.
+    lake.run("INSERT OVERWRITE t SELECT * FROM t").await;
+    assert_eq!(lake.described().await, (991, 0));
+    assert_eq!(lake.change("TRUNCATE TABLE t").await.rows, 991);
+}
+
+#[tokio::test]
+async fn changes_on_read_see_what_others_do_in_the_meantime() {
+    let lake = Fixture::new().await;
+    lake.table_with(&ON_READ).await;
+    lake.run("INSERT INTO t SELECT value, 0 FROM generate_series(1, 10)").await;
+    lake.meanwhile("DELETE FROM t WHERE id = 1", 1);
+    let sql =
+        "UPDATE t SET part = part + 1 WHERE id < 3 AND id NOT IN (SELECT id FROM system.meanwhile)";
+    assert_eq!(lake.change(sql).await.rows, 1);
+    lake.meanwhile("UPDATE t SET part = part + 1 WHERE id = 2", 1);
+    assert_eq!(lake.change(sql).await.rows, 1);
+    assert_eq!(lake.numbers("SELECT part FROM t WHERE id < 3").await, [3]);
+    assert_eq!(lake.numbers("SELECT count(*) FROM t").await, [9]);
+}
+
+impl Fixture {
+    /// Rows of the table `t` and its delete files, as it tells them.
+    async fn described(&self) -> (u64, u64) {
+        let view = self.engine.lake().view(&RefSpec::main()).await.unwrap();
+        let table = view.table(&"t".parse().unwrap()).await.unwrap();
+        let deletes = table.summary()["total-delete-files"].parse().unwrap();
+        (table.rows(), deletes)
+    }
+}

@@ -85,14 +85,12 @@ impl Lake {
     }
 }
 
-/// The files of one side that the other does not have, in the plan's order.
+/// The files of one side that the other does not have with the same rows gone, in the plan's order.
 fn files_only_in(side: Option<&Side>, other: Option<&Side>) -> Vec<Arc<DataFile>> {
-    let known: HashSet<&str> = other
-        .iter()
-        .flat_map(|side| side.files.iter().map(|file| file.location.as_str()))
-        .collect();
+    let known: HashSet<_> =
+        other.iter().flat_map(|side| side.files.iter().map(|file| file.state())).collect();
     let files = side.iter().flat_map(|side| side.files.iter());
-    files.filter(|file| !known.contains(file.location.as_str())).cloned().collect()
+    files.filter(|file| !known.contains(&file.state())).cloned().collect()
 }
 
 /// The columns that differ in name or type: the first side's in its order, then the second's own.

@@ -10,8 +10,9 @@ use std::sync::Arc;
 use iceberg::spec::ManifestFile;
 use moka::sync::Cache;
 
+use crate::deletes::{Fingerprint, Keys, Named};
 use crate::manifest::Decoded;
-use crate::{DataFile, Table};
+use crate::{DataFile, Positions, Table};
 
 /// The manifests of a snapshot, as its manifest list names them.
 pub(crate) type Manifests = Arc<[ManifestFile]>;
@@ -26,6 +27,12 @@ pub(crate) struct Caches {
     pub(crate) lists: Cache<String, Manifests>,
     pub(crate) manifests: Cache<String, Arc<Decoded>>,
     pub(crate) files: Cache<String, Files>,
+    /// Rows that are gone, by data file and by its delete files.
+    pub(crate) deleted: Cache<(String, Fingerprint), Arc<Positions>>,
+    /// What position deletes of a partition name.
+    pub(crate) named: Cache<Fingerprint, Arc<Named>>,
+    /// The keys of equality deletes.
+    pub(crate) keys: Cache<Fingerprint, Arc<Keys>>,
 }
 
 /// What an entry takes beside its content, in bytes.
@@ -48,16 +55,31 @@ impl Caches {
             .max_capacity(eighth)
             .weigher(|_: &String, list: &Manifests| weight(ROW_BYTES * list.len()));
         let manifests = Cache::builder()
-            .max_capacity(eighth * 4)
+            .max_capacity(eighth * 3)
             .weigher(|_: &String, decoded: &Arc<Decoded>| decoded.weight);
-        let files = Cache::builder()
-            .max_capacity(eighth)
-            .weigher(|_: &String, files: &Files| weight(POINTER_BYTES * files.len()));
+        let files = Cache::builder().max_capacity(eighth).weigher(|_: &String, files: &Files| {
+            let own = files.iter().filter(|file| file.has_deletes()).count();
+            weight(POINTER_BYTES * files.len() + ROW_BYTES * own)
+        });
+        let deleted = Cache::builder().max_capacity(eighth / 2).weigher(
+            |key: &(String, Fingerprint), positions: &Arc<Positions>| {
+                weight(key.0.len() + positions.bytes())
+            },
+        );
+        let named = Cache::builder()
+            .max_capacity(eighth / 4)
+            .weigher(|_: &Fingerprint, named: &Arc<Named>| weight(named.bytes()));
+        let keys = Cache::builder()
+            .max_capacity(eighth / 4)
+            .weigher(|_: &Fingerprint, keys: &Arc<Keys>| weight(keys.bytes()));
         Caches {
             tables: tables.build(),
             lists: lists.build(),
             manifests: manifests.build(),
             files: files.build(),
+            deleted: deleted.build(),
+            named: named.build(),
+            keys: keys.build(),
         }
     }
 }

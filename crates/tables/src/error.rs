@@ -192,6 +192,17 @@ impl Error {
         Error::Storage { location, source: Box::new(source) }
     }
 
+    /// The error behind what a stream of rows ended with, about a file.
+    pub(crate) fn from_arrow(location: &str, error: ArrowError) -> Self {
+        match error {
+            ArrowError::ExternalError(source) => match source.downcast::<Error>() {
+                Ok(error) => *error,
+                Err(source) => Error::corrupt(location, source),
+            },
+            other => Error::corrupt(location, other),
+        }
+    }
+
     /// A file that does not hold what it should.
     pub(crate) fn corrupt(location: impl Into<String>, reason: impl std::fmt::Display) -> Self {
         Error::Corrupt { location: location.into(), reason: reason.to_string() }

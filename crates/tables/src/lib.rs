@@ -10,6 +10,7 @@
 
 mod cache;
 mod commit;
+mod deletes;
 mod error;
 mod manifest;
 mod merge;

@@ -9,9 +9,9 @@ use std::sync::{Arc, OnceLock};
 use bytes::Bytes;
 use iceberg::io::FileIO;
 use iceberg::spec::{
-    FormatVersion, Manifest, ManifestEntry, ManifestEntryRef, ManifestFile, ManifestList,
-    ManifestListWriter, ManifestStatus, ManifestWriterBuilder, PartitionSpecRef, SchemaRef,
-    UNASSIGNED_SEQUENCE_NUMBER,
+    FormatVersion, Manifest, ManifestContentType, ManifestEntry, ManifestEntryRef, ManifestFile,
+    ManifestList, ManifestListWriter, ManifestStatus, ManifestWriterBuilder, PartitionSpecRef,
+    SchemaRef, UNASSIGNED_SEQUENCE_NUMBER,
 };
 
 use crate::{DataFile, Error, Result};
@@ -86,6 +86,8 @@ pub(crate) enum Change {
 /// A manifest that is to be written.
 #[derive(Debug)]
 pub(crate) struct NewManifest {
+    /// Whether its files are data or deletes.
+    pub(crate) content: ManifestContentType,
     pub(crate) schema: SchemaRef,
     pub(crate) spec: PartitionSpecRef,
     pub(crate) changes: Vec<Change>,
@@ -118,8 +120,11 @@ pub(crate) async fn encode(
     let memory = FileIO::new_with_memory();
     let output = memory.new_output(MEMORY_FILE)?;
     let (spec, schema) = ((*manifest.spec).clone(), manifest.schema);
-    let mut writer =
-        ManifestWriterBuilder::new(output, Some(snapshot.id), schema.clone(), spec).build_v2_data();
+    let builder = ManifestWriterBuilder::new(output, Some(snapshot.id), schema.clone(), spec);
+    let mut writer = match manifest.content {
+        ManifestContentType::Data => builder.build_v2_data(),
+        ManifestContentType::Deletes => builder.build_v2_deletes(),
+    };
     let mut live = Vec::with_capacity(manifest.changes.len());
     for change in manifest.changes {
         match change {

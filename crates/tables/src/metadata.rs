@@ -1,7 +1,7 @@
 //! Metadata files: their names, and table metadata to bytes and back.
 
 use bytes::Bytes;
-use iceberg::spec::{FormatVersion, TableMetadata};
+use iceberg::spec::{SchemaRef, TableMetadata};
 use uuid::Uuid;
 
 use crate::{Error, Result};
@@ -28,8 +28,11 @@ pub(crate) fn encode(metadata: &TableMetadata) -> Result<Bytes> {
 pub(crate) fn decode(location: &str, content: &[u8]) -> Result<TableMetadata> {
     let metadata: TableMetadata =
         serde_json::from_slice(content).map_err(|error| Error::corrupt(location, error))?;
-    if metadata.format_version() == FormatVersion::V3 {
-        let feature = "Iceberg's format version 3".to_owned();
+    let has_default = |schema: &SchemaRef| {
+        schema.field_id_to_fields().values().any(|field| field.initial_default.is_some())
+    };
+    if metadata.schemas_iter().any(has_default) {
+        let feature = "columns with an initial default".to_owned();
         return Err(Error::Unsupported { location: location.to_owned(), feature });
     }
     Ok(metadata)

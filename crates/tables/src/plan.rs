@@ -11,6 +11,7 @@ use arrow::datatypes::{DataType, SchemaRef};
 use iceberg::spec::{Datum, ManifestEntryRef, PrimitiveLiteral};
 use object_store::path::Path;
 
+use crate::deletes::Deletes;
 use crate::types::schema::field_id;
 use crate::values::to_array;
 
@@ -23,13 +24,15 @@ pub struct DataFile {
     pub path: Path,
     /// Its size in bytes.
     pub bytes: u64,
-    /// Its rows.
+    /// Its rows, those that are gone among them.
     pub rows: u64,
     /// Its partition, as `ts_day=2013-01-01/origin=EWR`; empty where the table has no partitions.
     pub partition: String,
     pub(crate) entry: ManifestEntryRef,
     /// The partition spec that its partition is one of.
     pub(crate) spec_id: i32,
+    /// What takes rows of it away, where anything does.
+    pub(crate) deletes: Option<Arc<Deletes>>,
     /// The values of the columns that the file is partitioned by as they are, by field id.
     pub(crate) same: Vec<(i32, Option<PrimitiveLiteral>)>,
 }
@@ -72,6 +75,31 @@ impl DataFile {
         }
     }
 
+    /// Whether some of its rows may be gone; which are, [`crate::Tables::deleted`] says.
+    pub fn has_deletes(&self) -> bool {
+        self.deletes.is_some()
+    }
+
+    /// The same file with what takes rows of it away.
+    pub(crate) fn with_deletes(&self, deletes: Arc<Deletes>) -> Self {
+        DataFile {
+            location: self.location.clone(),
+            path: self.path.clone(),
+            bytes: self.bytes,
+            rows: self.rows,
+            partition: self.partition.clone(),
+            entry: self.entry.clone(),
+            spec_id: self.spec_id,
+            deletes: Some(deletes),
+            same: self.same.clone(),
+        }
+    }
+
+    /// Where it lies, and what tells its delete files from all others.
+    pub fn state(&self) -> (&str, u128) {
+        (&self.location, self.deletes.as_ref().map_or(0, |deletes| deletes.fingerprint()))
+    }
+
     /// Whether a column may hold NaNs, which no bound covers.
     fn may_hold_nan(&self, field_id: i32) -> bool {
         self.entry.data_file.nan_value_counts().get(&field_id) != Some(&0)
@@ -107,7 +135,12 @@ impl ScanPlan {
         &self.files
     }
 
-    /// Rows in all files.
+    /// Whether some rows of the files may be gone, so that counts are too large and bounds too wide.
+    pub fn has_deletes(&self) -> bool {
+        self.files.iter().any(|file| file.has_deletes())
+    }
+
+    /// Rows in all files, those that are gone among them.
     pub fn rows(&self) -> u64 {
         self.files.iter().map(|file| file.rows).sum()
     }

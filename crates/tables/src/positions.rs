@@ -39,6 +39,48 @@ impl Positions {
         self.0.iter()
     }
 
+    /// The first and the last; none where there are none.
+    pub(crate) fn bounds(&self) -> Option<(u64, u64)> {
+        self.0.min().zip(self.0.max())
+    }
+
+    /// The positions from one on, in order.
+    pub fn from(&self, first: u64) -> impl Iterator<Item = u64> + '_ {
+        let mut rest = self.0.iter();
+        rest.advance_to(first);
+        rest
+    }
+
+    /// How many lie before one.
+    pub fn before(&self, end: u64) -> u64 {
+        self.0.range_cardinality(..end)
+    }
+
+    /// Adds the positions of another set.
+    pub fn add_all(&mut self, other: &Positions) {
+        self.0 |= &other.0;
+    }
+
+    /// Bytes that they take, about.
+    pub(crate) fn bytes(&self) -> usize {
+        self.0.serialized_size()
+    }
+
+    /// The bytes of a 64-bit Roaring bitmap in the portable form.
+    #[cfg(test)]
+    pub(crate) fn to_portable(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(self.0.serialized_size());
+        // A vector takes every byte.
+        let _ = self.0.serialize_into(&mut bytes);
+        bytes
+    }
+
+    /// The positions of such a bitmap; none where it cannot be read, or has bytes to spare.
+    pub(crate) fn from_portable(mut bytes: &[u8]) -> Option<Self> {
+        let positions = RoaringTreemap::deserialize_from(&mut bytes).ok()?;
+        bytes.is_empty().then_some(Positions(positions))
+    }
+
     /// Which of a file's `rows` are not among them.
     pub(crate) fn rest(&self, rows: u64) -> RowSelection {
         let mut selectors: Vec<RowSelector> = Vec::new();

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use futures::FutureExt;
 use futures::future::{BoxFuture, Shared};
 
+use crate::DataFile;
 use crate::storage::Storage;
 
 /// Data files that a commit can put into a table, or that [`crate::Tables::discard`] removes.
@@ -13,11 +14,22 @@ use crate::storage::Storage;
 #[derive(Clone)]
 pub struct Staged {
     pub(crate) files: Arc<[iceberg::spec::DataFile]>,
+    pub(crate) deletes: Arc<[StagedDelete]>,
     pub(crate) table: uuid::Uuid,
     pub(crate) schema: iceberg::spec::SchemaRef,
     pub(crate) spec: iceberg::spec::PartitionSpecRef,
     pub(crate) durable: Durable,
     pub(crate) memory_bytes_peak: u64,
+}
+
+/// A delete file that a commit can put into a table.
+#[derive(Debug, Clone)]
+pub(crate) struct StagedDelete {
+    pub(crate) file: iceberg::spec::DataFile,
+    /// The data file that it takes rows of away.
+    pub(crate) of: Arc<DataFile>,
+    /// Where the delete files lie that it replaces.
+    pub(crate) replaced: Vec<String>,
 }
 
 /// Bytes of data files up to which they are made durable together with the files of their commit:
@@ -76,14 +88,18 @@ impl Staged {
     pub(crate) fn all(several: &[Staged]) -> Option<Staged> {
         let (first, rest) = several.split_first()?;
         let files = several.iter().flat_map(|one| one.files.iter().cloned()).collect();
+        let deletes = several.iter().flat_map(|one| one.deletes.iter().cloned()).collect();
         let durable = first.durable.and(rest.iter().map(|one| one.durable.clone()).collect());
         let peak = several.iter().map(|one| one.memory_bytes_peak).max();
-        Some(Staged {
-            files,
-            durable,
-            memory_bytes_peak: peak.unwrap_or_default(),
-            ..first.clone()
-        })
+        let memory_bytes_peak = peak.unwrap_or_default();
+        Some(Staged { files, deletes, durable, memory_bytes_peak, ..first.clone() })
+    }
+
+    /// These data files together with delete files that were written for the same table.
+    #[must_use]
+    pub fn and(self, deletes: Staged) -> Staged {
+        let durable = self.durable.and(vec![deletes.durable]);
+        Staged { deletes: deletes.deletes, durable, ..self }
     }
 
     /// Rows in the files.
@@ -108,11 +124,12 @@ impl Staged {
 
     /// Whether there is nothing in it.
     pub fn is_empty(&self) -> bool {
-        self.files.is_empty()
+        self.files.is_empty() && self.deletes.is_empty()
     }
 
     /// Where the files lie.
     pub fn locations(&self) -> impl Iterator<Item = &str> {
-        self.files.iter().map(iceberg::spec::DataFile::file_path)
+        let deletes = self.deletes.iter().map(|delete| &delete.file);
+        self.files.iter().chain(deletes).map(iceberg::spec::DataFile::file_path)
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use arrow::datatypes::SchemaRef;
 use chrono::DateTime;
 use headwater_model::{Column, PartitionField, TableName, Timestamp, Transform};
-use iceberg::spec::{Snapshot, TableMetadata};
+use iceberg::spec::{DataContentType, Snapshot, TableMetadata};
 
 use crate::types::field_type_name;
 use crate::types::schema::{arrow_schema, field_id};
@@ -27,19 +27,48 @@ struct Inner {
 /// What is in a snapshot, summed up.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Totals {
+    /// Those that are gone among them.
     pub(crate) rows: u64,
     pub(crate) files: u64,
+    /// Of data files and delete files.
     pub(crate) bytes: u64,
+    pub(crate) deletes: DeleteTotals,
+}
+
+/// The delete files in a snapshot, summed up.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct DeleteTotals {
+    pub(crate) files: u64,
+    /// Rows in position delete files and deletion vectors.
+    pub(crate) positions: u64,
+    /// Rows in equality delete files.
+    pub(crate) keys: u64,
+}
+
+impl DeleteTotals {
+    pub(crate) fn add(&mut self, file: &iceberg::spec::DataFile) {
+        self.files += 1;
+        match file.content_type() {
+            DataContentType::EqualityDeletes => self.keys += file.record_count(),
+            _ => self.positions += file.record_count(),
+        }
+    }
 }
 
 impl Totals {
     /// The totals that a snapshot's summary names; engines other than ours may leave them out.
     pub(crate) fn of(snapshot: &Snapshot) -> Option<Totals> {
         let total = |key: &str| snapshot.summary().additional_properties.get(key)?.parse().ok();
+        let deletes = DeleteTotals {
+            files: total("total-delete-files")?,
+            positions: total("total-position-deletes")?,
+            keys: total("total-equality-deletes")?,
+        };
         Some(Totals {
             rows: total("total-records")?,
             files: total("total-data-files")?,
             bytes: total("total-files-size")?,
+            deletes,
         })
     }
 }
@@ -105,9 +134,15 @@ impl Table {
         self.metadata().current_snapshot_id()
     }
 
-    /// Rows in the current snapshot.
+    /// Rows in the current snapshot. Where other engines wrote delete files, this is about how many;
+    /// [`crate::Tables::count`] counts them.
     pub fn rows(&self) -> u64 {
-        self.0.totals.rows
+        self.0.totals.rows.saturating_sub(self.0.totals.deletes.positions)
+    }
+
+    /// Whether the current snapshot has delete files.
+    pub fn has_deletes(&self) -> bool {
+        self.0.totals.deletes.files > 0
     }
 
     /// Data files in the current snapshot.
@@ -115,7 +150,7 @@ impl Table {
         self.0.totals.files
     }
 
-    /// Bytes of those files.
+    /// Bytes of those files, and of delete files.
     pub fn bytes(&self) -> u64 {
         self.0.totals.bytes
     }

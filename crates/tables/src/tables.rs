@@ -13,7 +13,8 @@ use object_store::path::Path;
 use uuid::Uuid;
 
 use crate::cache::{Caches, Files, Manifests};
-use crate::commit::{self, Unwritten, evolve, manifests};
+use crate::commit::{self, Unwritten, evolve};
+use crate::deletes::{DeleteFile, attach, write_deletes};
 use crate::manifest::{Decoded, decode, decode_list, off_thread};
 use crate::storage::Storage;
 use crate::table::Totals;
@@ -64,6 +65,10 @@ impl Tables {
         &self.0.storage
     }
 
+    pub(crate) fn caches(&self) -> &Caches {
+        &self.0.caches
+    }
+
     pub(crate) fn options(&self) -> &TablesOptions {
         &self.0.options
     }
@@ -112,11 +117,37 @@ impl Tables {
             return Ok(totals);
         }
         let files = self.files(metadata, snapshot).await?;
-        Ok(Totals {
+        let mut totals = Totals {
             rows: files.iter().map(|file| file.rows).sum(),
             files: files.len() as u64,
             bytes: files.iter().map(|file| file.bytes).sum(),
-        })
+            ..Totals::default()
+        };
+        for manifest in self.manifests(metadata, snapshot).await?.iter() {
+            if manifest.content == ManifestContentType::Deletes {
+                for entry in &self.manifest(manifest).await?.live {
+                    totals.deletes.add(entry.data_file());
+                    totals.bytes += entry.data_file().file_size_in_bytes();
+                }
+            }
+        }
+        Ok(totals)
+    }
+
+    /// Counts the rows of a table's current snapshot, which reads delete files where there are any.
+    pub async fn count(&self, table: &Table) -> Result<u64> {
+        if !table.has_deletes() {
+            return Ok(table.rows());
+        }
+        let plan = self.plan(table, None).await?;
+        self.live_rows(plan.files().to_vec()).await
+    }
+
+    /// Counts the rows of some data files that are not gone.
+    pub async fn live_rows(&self, files: Vec<Arc<DataFile>>) -> Result<u64> {
+        let gone = self.deleted_of_all(files.clone()).await?;
+        let live = files.iter().zip(gone);
+        Ok(live.map(|(file, gone)| file.rows - gone.map_or(0, |gone| gone.before(file.rows))).sum())
     }
 
     /// Refuses columns that no table can have, and partition fields that a table of these columns
@@ -147,6 +178,18 @@ impl Tables {
     /// column that takes none; nothing is left behind then.
     pub async fn write(&self, table: &Table, rows: BatchStream) -> Result<Staged> {
         write::write(self.storage(), self.options(), table, rows).await
+    }
+
+    /// Writes delete files that belong to no snapshot yet, one for each data file: the rows that are
+    /// to go, with those that a delete file of the data file alone takes away already. They come into
+    /// the table with the commit that these are combined with, see [`Staged::and`]. Durable when this
+    /// returns.
+    pub async fn write_deletes(
+        &self,
+        table: &Table,
+        rows: Vec<(Arc<DataFile>, Positions)>,
+    ) -> Result<Staged> {
+        write_deletes(self, table, rows).await
     }
 
     /// Changes a table: writes manifests and a metadata file, makes them and the staged data files
@@ -231,27 +274,42 @@ impl Tables {
             return Ok(found);
         }
         let listed = self.manifests(metadata, snapshot).await?;
-        let deletes = |manifest: &&ManifestFile| manifest.content == ManifestContentType::Deletes;
-        if let Some(manifest) = listed.iter().find(deletes) {
-            return Err(manifests::delete_files(manifest));
-        }
         let live =
             |manifest: &&ManifestFile| manifest.has_added_files() || manifest.has_existing_files();
         let live: Vec<ManifestFile> = listed.iter().filter(live).cloned().collect();
         let read = stream::iter(live)
             .map(|manifest| async move {
                 let decoded = self.manifest(&manifest).await?;
+                if manifest.content == ManifestContentType::Deletes {
+                    return Ok((self.delete_files(&manifest, &decoded)?, decoded));
+                }
                 self.prepare(metadata, &manifest, &decoded)?;
-                Ok::<_, Error>(decoded)
+                Ok::<_, Error>((Vec::new(), decoded))
             })
             .buffered(MANIFESTS_AT_ONCE);
-        let read: Vec<Arc<Decoded>> = read.try_collect().await?;
-        let files = read.iter().filter_map(|decoded| decoded.files.get()).flatten().cloned();
-        let mut files: Vec<Arc<DataFile>> = files.collect();
-        files.sort_by_key(|file| file.sequence_number());
-        let files: Files = files.into();
+        let read: Vec<(Vec<_>, Arc<Decoded>)> = read.try_collect().await?;
+        let (mut files, mut deletes) = (Vec::new(), Vec::new());
+        for (found, decoded) in read {
+            deletes.extend(found);
+            files.extend(decoded.files.get().into_iter().flatten().cloned());
+        }
+        files.sort_by_key(|file: &Arc<DataFile>| file.sequence_number());
+        let files: Files = attach(files, deletes, metadata)?.into();
         self.0.caches.files.insert(location.to_owned(), files.clone());
         Ok(files)
+    }
+
+    /// The delete files of a manifest.
+    fn delete_files(
+        &self,
+        manifest: &ManifestFile,
+        decoded: &Decoded,
+    ) -> Result<Vec<Arc<DeleteFile>>> {
+        let files = decoded.live.iter().map(|entry| {
+            let path = self.path_of(entry.data_file().file_path())?;
+            Ok(Arc::new(DeleteFile::new(path, entry.clone(), manifest.partition_spec_id)))
+        });
+        files.collect()
     }
 
     /// Makes a manifest's files ready for plans, once.
@@ -279,6 +337,7 @@ impl Tables {
                 partition: partition::describe(spec, &partition_type, file.partition()),
                 entry: entry.clone(),
                 spec_id: manifest.partition_spec_id,
+                deletes: None,
                 same: partition::same_values(spec, file.partition()),
             }))
         });
@@ -325,13 +384,13 @@ impl Tables {
         columns: Option<&[String]>,
         limit: Option<usize>,
     ) -> Result<BatchStream> {
-        read::read(self.object_store(), &table.schema(), files, columns, limit)
+        read::read(self, &table.schema(), files, columns, limit)
     }
 
     /// Reads data files in order, all columns as the table has them now, without some of their rows.
     /// Errors of reading come through the stream.
     pub fn read_rest(&self, table: &Table, files: Vec<(Arc<DataFile>, Positions)>) -> BatchStream {
-        read::read_rest(self.object_store(), &table.schema(), files)
+        read::read_rest(self, &table.schema(), files)
     }
 
     /// Writes a file of the caller's own beside a table's, durable when this returns.

@@ -10,9 +10,6 @@ use crate::error::Result;
 use crate::session::Session;
 use crate::sql::change::RowDelete;
 
-/// The table property that says how concurrent changes are met.
-const ISOLATION: &str = "write.delete.isolation-level";
-
 impl Session {
     /// DELETE.
     pub(crate) async fn delete(&self, delete: RowDelete) -> Result<Answer> {
@@ -21,7 +18,8 @@ impl Session {
         let run = self.run();
         let message = format!("delete from {}", target.name);
         if everything {
-            let (rows, metrics) = (target.table.rows(), Arc::clone(&run.metrics));
+            let rows = self.engine.lake().tables().count(&target.table).await?;
+            let metrics = Arc::clone(&run.metrics);
             if rows > 0 {
                 let none = futures::stream::empty().boxed();
                 target.transaction.overwrite(&target.name, none).await?;
@@ -30,7 +28,7 @@ impl Session {
         }
         let found = self.plan_change(&run, &target, source, Ok).await?;
         let whole = target.settle(&found, &run.state, run.limits)?;
-        let kind = Kind { message, isolation: ISOLATION, once: false };
+        let kind = Kind { message, word: "delete", once: false };
         Box::pin(self.rewrite(target, run, found, whole, kind)).await
     }
 }

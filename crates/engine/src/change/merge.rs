@@ -14,9 +14,6 @@ use crate::error::{Error, Result};
 use crate::session::Session;
 use crate::sql::change::{Action, Clause, RowMerge, When, add_columns};
 
-/// The table property that says how concurrent changes are met.
-const ISOLATION: &str = "write.merge.isolation-level";
-
 /// The column with the number of the clause that a row falls to.
 const CLAUSE: &str = "\0a";
 
@@ -39,7 +36,7 @@ impl Session {
             })
             .await?;
         let message = format!("merge into {}", target.name);
-        let kind = Kind { message, isolation: ISOLATION, once: true };
+        let kind = Kind { message, word: "merge", once: true };
         Box::pin(self.rewrite(target, run, found, Vec::new(), kind)).await
     }
 }

@@ -1,5 +1,5 @@
 //! How the rows that a query found are changed: the files they lie in are written anew without them,
-//! with what they became.
+//! or get delete files that name them; what they became is written to files of its own.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use arrow::error::ArrowError;
 use futures::{StreamExt, TryStreamExt, stream};
 use headwater_lake::BatchStream;
 use headwater_model::Fault;
-use headwater_tables::Rewrite;
+use headwater_tables::{DataFile, Positions, Rewrite};
 use parking_lot::Mutex;
 
 use super::places::Places;
@@ -27,8 +27,8 @@ use crate::write::{Kept, first};
 pub(super) struct Kind {
     /// The message of the commit.
     pub message: String,
-    /// The table property that says how concurrent changes are met.
-    pub isolation: &'static str,
+    /// Its word in table properties.
+    pub word: &'static str,
     /// Whether a row may be found only once.
     pub once: bool,
 }
@@ -48,9 +48,9 @@ impl Session {
         kind: Kind,
     ) -> Result<Answer> {
         let (metrics, limits) = (Arc::clone(&run.metrics), run.limits);
-        let unseen = target.unseen(&found, kind.isolation, &run);
-        let files = target.plan.files();
-        let whole_rows: u64 = whole.iter().map(|file| files[*file].rows).sum();
+        let unseen = target.unseen(&found, kind.word, &run);
+        let on_read = target.merges_on_read(kind.word);
+        let whole_rows = self.live_rows(&target, &whole).await?;
         let running = self.start(run, found.plan).await?;
         let places = Arc::new(Mutex::new(Places::default()));
         let kept = Kept::default();
@@ -61,18 +61,51 @@ impl Session {
             table: target.name.to_string(),
             once: kind.once,
         };
-        let rows = taking.new_rows(running).chain(self.rest(&target, Arc::clone(&places)));
-        let staged = target.transaction.write_rows(&target.name, rows.boxed()).await;
-        let staged = staged.map_err(|error| first(&kept, error))?;
-        let places = std::mem::take(&mut *places.lock());
+        let rows = taking.new_rows(running);
+        let rows = if on_read {
+            rows
+        } else {
+            rows.chain(self.rest(&target, Arc::clone(&places))).boxed()
+        };
+        let staged = target.transaction.write_rows(&target.name, rows).await;
+        let mut staged = staged.map_err(|error| first(&kept, error))?;
+        let mut places = std::mem::take(&mut *places.lock());
         let count = whole_rows + places.count;
         if count > 0 {
+            if on_read {
+                let deletes = self.split_off_deletes(&target, &mut places).await?;
+                let deletes = target.transaction.write_deletes(&target.name, deletes).await?;
+                staged = staged.and(deletes);
+            }
             let removed = whole.into_iter().chain(places.rows.into_keys());
             let removed = removed.map(|file| Arc::clone(&target.plan.files()[file])).collect();
             let rewrite = Rewrite { seen: target.plan.clone(), removed, staged, unseen };
             target.transaction.rewrite(&target.name, rewrite).await?;
         }
         self.finish_with(target.transaction, &kind.message, count, &metrics).await
+    }
+
+    /// How many rows there are in some of the table's files.
+    async fn live_rows(&self, target: &Target, files: &[usize]) -> Result<u64> {
+        let files = files.iter().map(|file| Arc::clone(&target.plan.files()[*file])).collect();
+        Ok(self.engine.lake().tables().live_rows(files).await?)
+    }
+
+    /// Takes files of which some rows stay out of the places, with the rows that go.
+    async fn split_off_deletes(
+        &self,
+        target: &Target,
+        places: &mut Places,
+    ) -> Result<Vec<(Arc<DataFile>, Positions)>> {
+        let mut deletes = Vec::new();
+        for (file, rows) in std::mem::take(&mut places.rows) {
+            if rows.len() == self.live_rows(target, &[file]).await? {
+                places.rows.insert(file, rows);
+            } else {
+                deletes.push((Arc::clone(&target.plan.files()[file]), rows));
+            }
+        }
+        Ok(deletes)
     }
 
     /// The rows that stay in files of which others go, known once all places are.

@@ -30,6 +30,9 @@ use headwater_tables::{ScanPlan, Table, Unseen};
 /// What a table must say of itself to be changed at another isolation level than serializable.
 const SNAPSHOT_ISOLATION: &str = "snapshot";
 
+/// What a table must say of itself to be changed by delete files.
+const MERGE_ON_READ: &str = "merge-on-read";
+
 /// The column that says whether a new row comes.
 pub(super) const COMES: &str = "\0n";
 
@@ -139,8 +142,8 @@ impl Target {
 
     /// What rows that others add until the commit mean for this change, by the table's isolation
     /// level.
-    pub(super) fn unseen(&self, found: &FoundRows, property: &str, run: &Run) -> Option<Unseen> {
-        let level = self.table.properties().remove(property);
+    pub(super) fn unseen(&self, found: &FoundRows, word: &str, run: &Run) -> Option<Unseen> {
+        let level = self.property(word, "isolation-level");
         if level.is_some_and(|level| level.eq_ignore_ascii_case(SNAPSHOT_ISOLATION)) {
             return None;
         }
@@ -150,6 +153,17 @@ impl Target {
         let filters = self.filters(&found.plan);
         let (schema, state) = (self.provider.schema(), run.state.clone());
         Some(Arc::new(move |added: &ScanPlan| can_match(added, &schema, &filters, state.as_ref())))
+    }
+
+    /// Whether the table wants delete files in place of data files that are written anew.
+    pub(super) fn merges_on_read(&self, word: &str) -> bool {
+        let mode = self.property(word, "mode");
+        mode.is_some_and(|mode| mode.eq_ignore_ascii_case(MERGE_ON_READ))
+    }
+
+    /// A property of the table that is about one kind of change.
+    fn property(&self, word: &str, key: &str) -> Option<String> {
+        self.table.properties().remove(&format!("write.{word}.{key}"))
     }
 
     /// The conditions that the optimiser found for the rows of the table itself.

@@ -17,7 +17,8 @@ impl Session {
         for written in &tables {
             let (name, exists) = self.target(written, &view).await?;
             if exists {
-                let before = transaction.table(&name).await?.rows();
+                let table = transaction.table(&name).await?;
+                let before = self.engine.lake().tables().count(&table).await?;
                 if before > 0 {
                     transaction.overwrite(&name, futures::stream::empty().boxed()).await?;
                 }

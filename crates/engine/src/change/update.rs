@@ -11,9 +11,6 @@ use crate::scan::places::{FILE, ROW};
 use crate::session::Session;
 use crate::sql::change::{RowUpdate, add_columns};
 
-/// The table property that says how concurrent changes are met.
-const ISOLATION: &str = "write.update.isolation-level";
-
 impl Session {
     /// UPDATE.
     pub(crate) async fn update(&self, update: RowUpdate) -> Result<Answer> {
@@ -27,7 +24,7 @@ impl Session {
             .plan_change(&run, &target, source, move |plan| new_rows(plan, &columns, &assigned))
             .await?;
         let message = format!("update {}", target.name);
-        let kind = Kind { message, isolation: ISOLATION, once: true };
+        let kind = Kind { message, word: "update", once: true };
         Box::pin(self.rewrite(target, run, found, Vec::new(), kind)).await
     }
 }

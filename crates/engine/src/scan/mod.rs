@@ -7,6 +7,7 @@
 
 mod fields;
 mod groups;
+mod live;
 pub(crate) mod places;
 mod provider;
 mod pruning;

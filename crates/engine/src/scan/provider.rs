@@ -16,10 +16,11 @@ use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
-use headwater_tables::ScanPlan;
+use headwater_tables::{ScanPlan, Tables};
 
 use super::fields::FieldIdAdapterFactory;
 use super::groups::balance;
+use super::live::{Gone, LiveRowsExec};
 use super::places::{file_field, row_field, with_places};
 use super::pruning::prune;
 use super::statistics::of_scan;
@@ -32,6 +33,8 @@ pub(crate) struct ScanEnvironment {
     pub url: ObjectStoreUrl,
     /// Reads files through the cache of their footers.
     pub reader: Arc<dyn ParquetFileReaderFactory>,
+    /// Reads delete files.
+    pub tables: Tables,
 }
 
 /// A table at one snapshot.
@@ -69,18 +72,23 @@ impl LakeTable {
         let _ = self.settled.set(files);
     }
 
-    /// The columns as files hold them, and those that the scan adds.
-    fn table_schema(&self) -> TableSchema {
-        if !self.places {
-            return TableSchema::from(Arc::clone(&self.schema));
-        }
-        let own = self.schema.fields().len() - 2;
+    /// The columns as files hold them, and those that a scan of places adds.
+    fn file_schema(&self, places: bool) -> TableSchema {
+        let own = self.own_columns();
         let fields: Fields = self.schema.fields().iter().take(own).cloned().collect();
         let file = Schema::new_with_metadata(fields, self.schema.metadata().clone());
+        if !places {
+            return TableSchema::from(Arc::new(file));
+        }
         TableSchema::builder(Arc::new(file))
             .with_table_partition_cols(vec![file_field()])
             .with_virtual_columns(vec![row_field()])
             .build()
+    }
+
+    /// How many columns the table has itself; the two of places follow them.
+    fn own_columns(&self) -> usize {
+        self.schema.fields().len() - if self.places { 2 } else { 0 }
     }
 
     /// The number of each file that is left in a pruned plan.
@@ -91,7 +99,7 @@ impl LakeTable {
         plan.files().iter().filter_map(|file| all.get(&Arc::as_ptr(file)).copied()).collect()
     }
 
-    /// As many of the files as hold `limit` rows.
+    /// As many of the files as hold `limit` rows, where none of them may be gone.
     fn first_files(plan: ScanPlan, limit: usize) -> ScanPlan {
         let mut rows = 0_u64;
         let keep: Vec<bool> = plan
@@ -99,7 +107,7 @@ impl LakeTable {
             .iter()
             .map(|file| {
                 let needed = rows < limit as u64;
-                rows += file.rows;
+                rows += if file.has_deletes() { 0 } else { file.rows };
                 needed
             })
             .collect();
@@ -145,25 +153,49 @@ impl TableProvider for LakeTable {
         if plan.files().is_empty() {
             return Ok(Arc::new(EmptyExec::new(project_schema(&self.schema, projection)?)));
         }
-        let every: Vec<usize>;
-        let columns = if let Some(columns) = projection {
-            columns
-        } else {
-            every = (0..self.schema.fields().len()).collect();
-            &every
+        let columns = match projection {
+            Some(columns) => columns.clone(),
+            None => (0..self.schema.fields().len()).collect(),
         };
-        let (total, files) = of_scan(&plan, &self.schema, columns)?;
+        if !plan.has_deletes() {
+            return self.scan_files(session, &plan, columns, limit, self.places);
+        }
+        let own = self.own_columns();
+        let (wanted, mut read) = (columns.len(), columns);
+        for place in [own, own + 1] {
+            if !read.contains(&place) {
+                read.push(place);
+            }
+        }
+        let gone = Gone::new(self.environment.tables.clone(), self.plan.files());
+        let scan = self.scan_files(session, &plan, read, None, true)?;
+        Ok(Arc::new(LiveRowsExec::new(scan, Arc::new(gone), wanted)?))
+    }
+}
+
+impl LakeTable {
+    /// Reads some columns of files, with where the rows lie among them if asked for.
+    fn scan_files(
+        &self,
+        session: &dyn Session,
+        plan: &ScanPlan,
+        columns: Vec<usize>,
+        limit: Option<usize>,
+        places: bool,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let table = self.file_schema(places);
+        let (total, files) = of_scan(plan, table.table_schema(), &columns)?;
         let partitions = session.config().target_partitions();
         let options = session.config_options();
-        let numbers = self.places.then(|| self.numbers(&plan));
-        let source = ParquetSource::new(self.table_schema())
+        let numbers = places.then(|| self.numbers(plan));
+        let source = ParquetSource::new(table)
             .with_table_parquet_options(session.default_table_options().parquet)
             .with_pushdown_filters(options.execution.parquet.pushdown_filters)
             .with_parquet_file_reader_factory(Arc::clone(&self.environment.reader));
         let config = FileScanConfigBuilder::new(self.environment.url.clone(), Arc::new(source))
             .with_file_groups(balance(plan.files(), files, numbers.as_deref(), partitions))
             .with_statistics(total)
-            .with_projection_indices(projection.cloned())?
+            .with_projection_indices(Some(columns))?
             .with_limit(limit)
             .with_expr_adapter(Some(Arc::new(FieldIdAdapterFactory)))
             .build();

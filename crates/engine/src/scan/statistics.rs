@@ -1,6 +1,6 @@
 //! What the manifests say about a scan, as the optimiser takes it: exact row and null counts,
 //! bounds that are exact where they are values that occur, and sizes that decide the order of
-//! joins.
+//! joins. Of files that delete files take rows from, nothing is exact.
 
 use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::datatypes::{DataType, Schema, UInt64Type};
@@ -52,6 +52,12 @@ pub(crate) fn of_scan(
     }
     for (statistics, file) in files.iter_mut().flatten().zip(plan.files().iter()) {
         statistics.total_byte_size = encoded_bytes(file.bytes, statistics);
+        if file.has_deletes() {
+            *statistics = std::mem::take(statistics).to_inexact();
+        }
+    }
+    if plan.has_deletes() {
+        total = total.to_inexact();
     }
     Ok((total, files))
 }

@@ -56,6 +56,15 @@ impl Lakeside {
         self.engine.session(SessionOptions::default())?.execute(sql).await
     }
 
+    /// Lets statements write delete files in place of data files from now on.
+    async fn change_on_read(&self) {
+        let key = |word: &str| (format!("write.{word}.mode"), "merge-on-read".to_owned());
+        let properties = ["delete", "update", "merge"].map(key);
+        let mut change = self.engine.lake().transaction("main", "ada").await.unwrap();
+        change.set_properties(&"t".parse().unwrap(), properties.into()).await.unwrap();
+        change.commit("on read").await.unwrap();
+    }
+
     async fn rows(&self, sql: &str) -> Result<Vec<Row>, Error> {
         let answer = self.execute(sql).await?;
         let batches: Vec<RecordBatch> = answer.stream.try_collect().await?;
@@ -86,6 +95,9 @@ async fn run(program: &Program) -> Result<(), String> {
     for (name, sql) in &program.tables {
         lake.execute(sql).await.map_err(|error| format!("{sql}\n  {error}"))?;
         model.make(name);
+    }
+    if program.on_read {
+        lake.change_on_read().await;
     }
     let mut history = vec![model.clone()];
     for (index, statement) in program.statements.iter().enumerate() {

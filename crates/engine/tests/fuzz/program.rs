@@ -11,6 +11,8 @@ pub struct Program {
     /// Names and the statements that make them; a name with a slash has partitions.
     pub tables: Vec<(String, String)>,
     pub statements: Vec<Statement>,
+    /// Whether rows are changed by delete files.
+    pub on_read: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -70,7 +72,7 @@ impl Program {
             let next = statement(&mut random);
             statements.push(next);
         }
-        Program { seed, tables, statements }
+        Program { on_read: seed % 2 == 1, seed, tables, statements }
     }
 }
 

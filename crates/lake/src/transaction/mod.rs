@@ -18,7 +18,7 @@ use headwater_catalog::NamespaceChange;
 use headwater_model::{Namespace, PartitionField, TableName, Usage};
 use headwater_store::Batch;
 use headwater_tables::{
-    BatchStream, CreateTable, DataFile, Rewrite, Staged, Table, normalise_schema,
+    BatchStream, CreateTable, DataFile, Positions, Rewrite, Staged, Table, normalise_schema,
 };
 
 use self::pending::{Change, Pending};
@@ -127,6 +127,20 @@ impl Transaction {
     /// are removed again with the transaction.
     pub async fn write_rows(&mut self, name: &TableName, rows: BatchStream) -> Result<Staged> {
         Ok(self.write(name, rows).await?.1)
+    }
+
+    /// Writes delete files that are to come into a table with [`Transaction::rewrite`]. Without that
+    /// they are removed again with the transaction.
+    pub async fn write_deletes(
+        &mut self,
+        name: &TableName,
+        rows: Vec<(Arc<DataFile>, Positions)>,
+    ) -> Result<Staged> {
+        let name = self.touch(name).await?;
+        let table = self.existing(&name).await?;
+        let staged = self.view.lake().tables().write_deletes(&table, rows).await?;
+        self.keep(&staged);
+        Ok(staged)
     }
 
     /// Puts written rows in place of data files: those of the files' rows that stay, and what the

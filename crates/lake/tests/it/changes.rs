@@ -9,7 +9,7 @@ use arrow::datatypes::{Field, Schema, SchemaRef};
 use futures::TryStreamExt;
 use headwater_lake::{Transaction, json_rows};
 use headwater_model::{MergeChoice, MergeRequest, TableName};
-use headwater_tables::{DataFile, Rewrite, Table, parse_type};
+use headwater_tables::{DataFile, Positions, Rewrite, Table, parse_type};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -230,7 +230,8 @@ async fn read(lake: &Fixture, table: &Table, files: &[Arc<DataFile>]) -> Vec<Rec
     rows.try_collect().await.unwrap()
 }
 
-/// Writes every file anew that holds such rows, without them or with them changed.
+/// Writes every file anew that holds such rows, or a delete file for it, without them or with them
+/// changed.
 async fn rewrite(
     lake: &Fixture,
     change: &mut Transaction,
@@ -241,16 +242,27 @@ async fn rewrite(
 ) {
     let table = change.table(name).await.unwrap();
     let seen = lake.lake.tables().plan(&table, None).await.unwrap();
-    let (mut removed, mut written) = (Vec::new(), maps(&table.schema(), add));
+    let (mut removed, mut deletes) = (Vec::new(), Vec::new());
+    let mut written = maps(&table.schema(), add);
     for file in seen.files().iter() {
         let rows = json_rows(&read(lake, &table, std::slice::from_ref(file)).await).unwrap();
         if !rows.iter().any(|row| is_among(row, wanted)) {
             continue;
         }
-        removed.push(file.clone());
+        let thin = lake.on_read && !rows.iter().all(|row| is_among(row, wanted));
+        if thin {
+            let gone = lake.lake.tables().deleted(file).await.unwrap().unwrap_or_default();
+            let live = (0..file.rows).filter(|row| !gone.contains(*row)).zip(&rows);
+            let going = live.filter(|(_, row)| is_among(row, wanted)).map(|(place, _)| place);
+            deletes.push((file.clone(), going.collect::<Positions>()));
+        } else {
+            removed.push(file.clone());
+        }
         for mut row in rows {
             if !is_among(&row, wanted) {
-                written.push(row);
+                if !thin {
+                    written.push(row);
+                }
             } else if let Some(set) = set {
                 row.as_object_mut().unwrap().extend(set.clone());
                 written.push(row);
@@ -258,7 +270,10 @@ async fn rewrite(
         }
     }
     let rows = rows_of(batch_of(&table.schema(), &written));
-    let staged = change.write_rows(name, rows).await.unwrap();
+    let mut staged = change.write_rows(name, rows).await.unwrap();
+    if !deletes.is_empty() {
+        staged = staged.and(change.write_deletes(name, deletes).await.unwrap());
+    }
     let rewrite = Rewrite { seen, removed, staged, unseen: None };
     change.rewrite(name, rewrite).await.unwrap();
 }

@@ -21,6 +21,8 @@ use tokio_util::sync::CancellationToken;
 pub struct Fixture {
     folder: tempfile::TempDir,
     pub lake: Lake,
+    /// Whether rows are changed by delete files, and not by files written anew.
+    pub on_read: bool,
 }
 
 impl Fixture {
@@ -28,7 +30,7 @@ impl Fixture {
         let folder = tempfile::tempdir().unwrap();
         let lake = Lake::open_local(&folder.path().join("lake")).await.unwrap();
         std::fs::create_dir(folder.path().join("files")).unwrap();
-        Fixture { folder, lake }
+        Fixture { folder, lake, on_read: false }
     }
 
     /// A lake without a folder, for tests that need many.
@@ -36,7 +38,7 @@ impl Fixture {
         let folder = tempfile::tempdir().unwrap();
         let tables = TablesOptions::new("memory://lake");
         let lake = open(Arc::new(InMemory::new()), tables).await;
-        Fixture { folder, lake }
+        Fixture { folder, lake, on_read: false }
     }
 
     /// A lake in memory whose every file takes its time, so that whatever is done can be given up
@@ -50,7 +52,7 @@ impl Fixture {
         };
         let store = ThrottledStore::new(InMemory::new(), waits);
         let lake = open(Arc::new(store), TablesOptions::new("memory://lake")).await;
-        Fixture { folder: tempfile::tempdir().unwrap(), lake }
+        Fixture { folder: tempfile::tempdir().unwrap(), lake, on_read: false }
     }
 
     /// A lake whose tables lie in a folder and are kept otherwise than is usual, in no hurry to be
@@ -64,7 +66,7 @@ impl Fixture {
         let mut tables = TablesOptions::new(format!("file://{}", warehouse.display()));
         change(&mut tables);
         let store = LocalFileSystem::new_with_prefix(&warehouse).unwrap();
-        Fixture { folder, lake: open(Arc::new(store), tables).await }
+        Fixture { folder, lake: open(Arc::new(store), tables).await, on_read: false }
     }
 
     pub fn lake_folder(&self) -> PathBuf {

@@ -9,10 +9,12 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use iceberg::spec::{
-    ManifestContentType, ManifestFile, PartitionSpecRef, SchemaRef, Struct, TableMetadata,
+    ManifestContentType, ManifestEntryRef, ManifestFile, PartitionSpecRef, SchemaRef, Struct,
+    TableMetadata,
 };
 
 use super::summary::Changes;
+use crate::deletes::named;
 use crate::manifest::{Change, Decoded, NewManifest};
 use crate::tables::Tables;
 use crate::{DataFile, Error, Result};
@@ -50,11 +52,26 @@ impl Removal {
             Removal::Files(locations) => locations.contains(file.file_path()),
         }
     }
+
+    /// Whether a delete file goes: with the only data file that it is about, or with all that there
+    /// are in its partition.
+    fn takes_deletes(&self, file: &iceberg::spec::DataFile, spec_id: i32) -> bool {
+        match self {
+            Removal::Nothing => false,
+            Removal::Everything => true,
+            Removal::Partitions(of, partitions) => {
+                *of == spec_id && partitions.contains(file.partition())
+            }
+            Removal::Files(locations) => named(file).is_some_and(|of| locations.contains(&of)),
+        }
+    }
 }
 
 /// Files that come, all of one partition spec.
 #[derive(Debug)]
 pub(crate) struct Addition {
+    /// Whether they are data or deletes.
+    pub(crate) content: ManifestContentType,
     /// Columns that the files may have.
     pub(crate) schema: SchemaRef,
     pub(crate) spec: PartitionSpecRef,
@@ -85,7 +102,7 @@ pub(crate) async fn plan(
     tables: &Tables,
     metadata: &TableMetadata,
     before: &[ManifestFile],
-    removal: Removal,
+    removal: Removals<'_>,
     additions: Vec<Addition>,
 ) -> Result<(Vec<Planned>, Changes)> {
     let mut changes = Changes::default();
@@ -97,47 +114,64 @@ pub(crate) async fn plan(
             planned.push(rewritten.map_or_else(|| Planned::Kept(manifest.clone()), Planned::New));
         }
     }
-    if let Removal::Files(locations) = &removal
+    if let Removal::Files(locations) = &removal.removal
         && changes.files_removed() < locations.len() as u64
     {
         return Err(Error::TableChanged { what: "data" });
     }
-    for Addition { schema, spec, files } in additions {
+    for Addition { content, schema, spec, files } in additions {
         for file in &files {
             changes.add(file);
         }
         let added = files.into_iter().map(|file| Change::Added(Box::new(file))).collect();
-        planned.push(Planned::New(NewManifest { schema, spec, changes: added }));
+        planned.push(Planned::New(NewManifest { content, schema, spec, changes: added }));
     }
     merge_small(tables, metadata, &mut planned).await?;
     Ok((planned, changes))
+}
+
+/// Which files go, and which delete files besides, because others take their place.
+pub(crate) struct Removals<'a> {
+    pub(crate) removal: Removal,
+    pub(crate) replaced: HashSet<&'a str>,
+}
+
+impl Removals<'_> {
+    fn takes(&self, entry: &ManifestEntryRef, manifest: &ManifestFile) -> bool {
+        let file = entry.data_file();
+        match manifest.content {
+            ManifestContentType::Data => self.removal.takes(file),
+            ManifestContentType::Deletes => {
+                self.replaced.contains(file.file_path())
+                    || self.removal.takes_deletes(file, manifest.partition_spec_id)
+            }
+        }
+    }
 }
 
 /// The manifest without the files that go; none where it stays as it is.
 async fn rewrite(
     tables: &Tables,
     metadata: &TableMetadata,
-    removal: &Removal,
+    removal: &Removals<'_>,
     manifest: &ManifestFile,
     changes: &mut Changes,
 ) -> Result<Option<NewManifest>> {
-    if matches!(removal, Removal::Nothing) {
+    if matches!(removal.removal, Removal::Nothing) && removal.replaced.is_empty() {
         return Ok(None);
     }
-    if manifest.content == ManifestContentType::Deletes {
-        return Err(delete_files(manifest));
-    }
-    if let Removal::Partitions(spec_id, _) = removal
-        && *spec_id != manifest.partition_spec_id
+    if let Removal::Partitions(spec_id, _) = removal.removal
+        && spec_id != manifest.partition_spec_id
+        && manifest.content == ManifestContentType::Data
     {
         return Err(Error::TableChanged { what: "partitioning" });
     }
     let decoded = tables.manifest(manifest).await?;
-    if !decoded.live.iter().any(|entry| removal.takes(entry.data_file())) {
+    if !decoded.live.iter().any(|entry| removal.takes(entry, manifest)) {
         return Ok(None);
     }
     let kept_or_removed = decoded.live.iter().map(|entry| {
-        if removal.takes(entry.data_file()) {
+        if removal.takes(entry, manifest) {
             changes.remove(entry.data_file());
             Change::Removed(entry.clone())
         } else {
@@ -146,13 +180,8 @@ async fn rewrite(
     });
     let entries = kept_or_removed.collect();
     let spec = spec_of(metadata, manifest)?;
-    Ok(Some(NewManifest { schema: decoded.schema.clone(), spec, changes: entries }))
-}
-
-/// That a table has delete files, which nothing here honours yet.
-pub(crate) fn delete_files(manifest: &ManifestFile) -> Error {
-    let feature = "row-level delete files".to_owned();
-    Error::Unsupported { location: manifest.manifest_path.clone(), feature }
+    let (content, schema) = (manifest.content, decoded.schema.clone());
+    Ok(Some(NewManifest { content, schema, spec, changes: entries }))
 }
 
 fn spec_of(metadata: &TableMetadata, manifest: &ManifestFile) -> Result<PartitionSpecRef> {
@@ -163,24 +192,28 @@ fn spec_of(metadata: &TableMetadata, manifest: &ManifestFile) -> Result<Partitio
     })
 }
 
-/// Live files of a planned manifest, and the spec they have; none for one that is never merged.
-fn mergeable(planned: &Planned) -> Option<(i32, u32)> {
-    let (spec, files) = match planned {
-        Planned::Kept(manifest) if manifest.content == ManifestContentType::Data => {
+/// Manifests that can be merged: whether they hold delete files, of which spec, and about how many.
+type Class = (bool, i32, u32);
+
+/// The class of a planned manifest; none for one that is never merged.
+fn mergeable(planned: &Planned) -> Option<Class> {
+    let deletes = |content| content == ManifestContentType::Deletes;
+    let (deletes, spec, files) = match planned {
+        Planned::Kept(manifest) => {
             let files = manifest.added_files_count.zip(manifest.existing_files_count);
             let (added, existing) = files?;
-            (manifest.partition_spec_id, added as usize + existing as usize)
+            let files = added as usize + existing as usize;
+            (deletes(manifest.content), manifest.partition_spec_id, files)
         }
-        Planned::Kept(_) => return None,
         // What a snapshot removed must stand in one of its own manifests, so that one is left
         // alone.
         Planned::New(new) if new.changes.iter().any(|c| matches!(c, Change::Removed(_))) => {
             return None;
         }
-        Planned::New(new) => (new.spec.spec_id(), new.changes.len()),
+        Planned::New(new) => (deletes(new.content), new.spec.spec_id(), new.changes.len()),
     };
     let level = files.max(1).ilog(MERGE_COUNT);
-    (level < MERGE_LEVEL_MAX).then_some((spec, level))
+    (level < MERGE_LEVEL_MAX).then_some((deletes, spec, level))
 }
 
 /// Merges manifests of one spec and level as long as there are enough of them.
@@ -194,13 +227,13 @@ async fn merge_small(
         let (merged, rest): (Vec<_>, Vec<_>) =
             all.into_iter().partition(|one| mergeable(one) == Some(class));
         *planned = rest;
-        planned.push(Planned::New(merge(tables, metadata, class.0, merged).await?));
+        planned.push(Planned::New(merge(tables, metadata, class, merged).await?));
     }
     Ok(())
 }
 
-fn crowded(planned: &[Planned]) -> Option<(i32, u32)> {
-    let mut classes: BTreeMap<(i32, u32), usize> = BTreeMap::new();
+fn crowded(planned: &[Planned]) -> Option<Class> {
+    let mut classes: BTreeMap<Class, usize> = BTreeMap::new();
     for class in planned.iter().filter_map(mergeable) {
         *classes.entry(class).or_default() += 1;
     }
@@ -210,7 +243,7 @@ fn crowded(planned: &[Planned]) -> Option<(i32, u32)> {
 async fn merge(
     tables: &Tables,
     metadata: &TableMetadata,
-    spec_id: i32,
+    (deletes, spec_id, _): Class,
     merged: Vec<Planned>,
 ) -> Result<NewManifest> {
     let mut changes = Vec::new();
@@ -228,10 +261,15 @@ async fn merge(
             }
         }
     }
-    let spec = metadata.partition_spec_by_id(spec_id).cloned();
-    let spec = spec.ok_or_else(|| Error::internal("committed", "a partition spec is unknown"))?;
+    let content = if deletes { ManifestContentType::Deletes } else { ManifestContentType::Data };
     let schema = schema.unwrap_or_else(|| metadata.current_schema().clone());
-    Ok(NewManifest { schema, spec, changes })
+    Ok(NewManifest { content, schema, spec: spec_by_id(metadata, spec_id)?, changes })
+}
+
+/// A partition spec of the table.
+pub(crate) fn spec_by_id(metadata: &TableMetadata, spec_id: i32) -> Result<PartitionSpecRef> {
+    let spec = metadata.partition_spec_by_id(spec_id).cloned();
+    spec.ok_or_else(|| Error::internal("committed", "a partition spec is unknown"))
 }
 
 /// The later of two schemas: columns are only ever added while files stay, so it has all of them.

@@ -14,12 +14,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use iceberg::spec::{
-    MAIN_BRANCH, ManifestFile, Snapshot, Summary, TableMetadata, TableMetadataBuilder,
+    FormatVersion, MAIN_BRANCH, ManifestContentType, ManifestFile, Snapshot, Summary,
+    TableMetadata, TableMetadataBuilder,
 };
 use uuid::Uuid;
 
 use self::evolve::{check_staged, refused};
-use self::manifests::{Addition, Planned, Removal};
+use self::manifests::{Addition, Planned, Removal, Removals, spec_by_id};
 pub(crate) use self::summary::Kind;
 use crate::manifest::{Decoded, SnapshotIds, encode, encode_list};
 use crate::merge::history::{REACH, Reach};
@@ -49,6 +50,11 @@ pub(crate) async fn commit(
     summary: BTreeMap<String, String>,
 ) -> Result<Table> {
     let before = table.metadata();
+    if before.format_version() != FormatVersion::V2 {
+        let feature = format!("changing a table of format version {}", before.format_version());
+        let location = table.metadata_location().to_owned();
+        return Err(Error::Unsupported { location, feature });
+    }
     match operation {
         Operation::AddColumns { columns, .. } if columns.is_empty() => Ok(table.clone()),
         Operation::AddColumns { columns, after } => {
@@ -79,14 +85,18 @@ pub(crate) async fn commit(
         Operation::Rewrite(rewrite) => {
             check_staged(before, &rewrite.staged)?;
             check_unseen(tables, table, &rewrite).await?;
+            check_deletes(tables, table, &rewrite).await?;
             let removal = Removal::files(&rewrite.removed);
-            let kind = if rewrite.removed.is_empty() { Kind::Adds } else { Kind::Changes };
-            let change = Change::new(removal, rewrite.staged, kind, summary);
+            let staged = rewrite.staged;
+            let adds = rewrite.removed.is_empty() && staged.deletes.is_empty();
+            let kind = if adds { Kind::Adds } else { Kind::Changes };
+            let change = Change::new(removal, staged, kind, summary);
             change.commit(tables, table, before, builder_of(table)).await
         }
         Operation::Compact { removed, staged } => {
             check_staged(before, &staged)?;
-            check_rows(&removed, &staged)?;
+            check_same(tables, table, removed.iter()).await?;
+            check_rows(tables, &removed, &staged).await?;
             let change = Change::new(Removal::files(&removed), staged, Kind::Arranges, summary);
             change.commit(tables, table, before, builder_of(table)).await
         }
@@ -101,8 +111,8 @@ pub(crate) async fn commit(
 }
 
 /// The files that come in place of others hold as many rows.
-fn check_rows(removed: &[Arc<DataFile>], staged: &Staged) -> Result<()> {
-    let before: u64 = removed.iter().map(|file| file.rows).sum();
+async fn check_rows(tables: &Tables, removed: &[Arc<DataFile>], staged: &Staged) -> Result<()> {
+    let before = tables.live_rows(removed.to_vec()).await?;
     if before == staged.rows() {
         return Ok(());
     }
@@ -119,6 +129,28 @@ async fn check_unseen(tables: &Tables, table: &Table, rewrite: &Rewrite) -> Resu
         return Ok(());
     }
     Err(Error::TableChanged { what: "data" })
+}
+
+/// Whether the files that a change removes or takes rows of away hold the rows that it saw: they are
+/// still there, and no other delete file takes rows of them away.
+async fn check_deletes(tables: &Tables, table: &Table, rewrite: &Rewrite) -> Result<()> {
+    let thinned = rewrite.staged.deletes.iter().map(|delete| &delete.of);
+    check_same(tables, table, rewrite.removed.iter().chain(thinned)).await
+}
+
+/// Whether data files are as they were seen, with the same rows gone.
+async fn check_same(
+    tables: &Tables,
+    table: &Table,
+    seen: impl Iterator<Item = &Arc<DataFile>> + Clone,
+) -> Result<()> {
+    if !table.has_deletes() && seen.clone().all(|file| !file.has_deletes()) {
+        return Ok(());
+    }
+    let plan = tables.plan(table, None).await?;
+    let now: HashSet<_> = plan.files().iter().map(|file| file.state()).collect();
+    let mut same = seen.map(|file| now.contains(&file.state()));
+    if same.all(|same| same) { Ok(()) } else { Err(Error::TableChanged { what: "data" }) }
 }
 
 pub(crate) fn builder_of(table: &Table) -> TableMetadataBuilder {
@@ -205,14 +237,14 @@ impl Change {
             None => Arc::new([]),
         };
         if let Some(staged) = self.staged.as_ref().filter(|staged| !staged.is_empty()) {
-            self.additions.push(Addition {
-                schema: staged.schema.clone(),
-                spec: after.default_partition_spec().clone(),
-                files: staged.files.to_vec(),
-            });
+            self.additions.extend(added_by(staged, after)?);
         }
+        let staged = self.staged.as_ref();
+        let deletes = staged.into_iter().flat_map(|staged| staged.deletes.iter());
+        let replaced = deletes.flat_map(|delete| &delete.replaced).map(String::as_str).collect();
+        let removals = Removals { removal: self.removal, replaced };
         let (planned, changes) =
-            manifests::plan(tables, after, &old, self.removal, self.additions).await?;
+            manifests::plan(tables, after, &old, removals, self.additions).await?;
         let same_columns = after.current_schema_id() == before.current_schema_id()
             && after.default_partition_spec_id() == before.default_partition_spec_id();
         if changes.is_empty() && self.summary.is_empty() && same_columns {
@@ -233,6 +265,27 @@ impl Change {
         tables.remember_snapshot(made.manifest_list, made.listed, made.decoded);
         Ok(stored)
     }
+}
+
+/// The files that were written for a change: data of the current partition spec, and deletes of those
+/// of the data files that they are about.
+fn added_by(staged: &Staged, after: &TableMetadata) -> Result<Vec<Addition>> {
+    let schema = &staged.schema;
+    let mut additions = Vec::new();
+    if !staged.files.is_empty() {
+        let (content, files) = (ManifestContentType::Data, staged.files.to_vec());
+        let spec = after.default_partition_spec().clone();
+        additions.push(Addition { content, schema: schema.clone(), spec, files });
+    }
+    let mut by_spec: BTreeMap<i32, Vec<_>> = BTreeMap::new();
+    for delete in staged.deletes.iter() {
+        by_spec.entry(delete.of.spec_id).or_default().push(delete.file.clone());
+    }
+    for (spec_id, files) in by_spec {
+        let (content, spec) = (ManifestContentType::Deletes, spec_by_id(after, spec_id)?);
+        additions.push(Addition { content, schema: schema.clone(), spec, files });
+    }
+    Ok(additions)
 }
 
 /// The manifests of a new snapshot, made and not yet written.

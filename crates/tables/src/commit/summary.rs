@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use iceberg::spec::{DataFile, Operation, Struct, Summary};
+use iceberg::spec::{DataContentType, DataFile, Operation, Struct, Summary};
 
-use crate::table::Totals;
+use crate::table::{DeleteTotals, Totals};
 
 /// What a commit adds to and removes from a table.
 #[derive(Debug, Default)]
@@ -26,18 +26,20 @@ pub(crate) enum Kind {
 }
 
 impl Changes {
+    /// Counts a data file or delete file that comes.
     pub(crate) fn add(&mut self, file: &DataFile) {
         count(&mut self.added, file);
         self.partitions.insert(file.partition().clone());
     }
 
+    /// Counts one that goes.
     pub(crate) fn remove(&mut self, file: &DataFile) {
         count(&mut self.removed, file);
         self.partitions.insert(file.partition().clone());
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.added.files == 0 && self.removed.files == 0
+        self.added == Totals::default() && self.removed == Totals::default()
     }
 
     /// How many data files go.
@@ -49,10 +51,16 @@ impl Changes {
     pub(crate) fn totals(&self, before: Totals) -> Totals {
         let after =
             |before: u64, added: u64, removed: u64| (before + added).saturating_sub(removed);
+        let (added, removed) = (self.added.deletes, self.removed.deletes);
         Totals {
             rows: after(before.rows, self.added.rows, self.removed.rows),
             files: after(before.files, self.added.files, self.removed.files),
             bytes: after(before.bytes, self.added.bytes, self.removed.bytes),
+            deletes: DeleteTotals {
+                files: after(before.deletes.files, added.files, removed.files),
+                positions: after(before.deletes.positions, added.positions, removed.positions),
+                keys: after(before.deletes.keys, added.keys, removed.keys),
+            },
         }
     }
 
@@ -75,6 +83,13 @@ impl Changes {
             ("deleted-data-files", self.removed.files),
             ("deleted-records", self.removed.rows),
             ("removed-files-size", self.removed.bytes),
+            ("added-delete-files", self.added.deletes.files),
+            // All that are written here are of that kind.
+            ("added-position-delete-files", self.added.deletes.files),
+            ("added-position-deletes", self.added.deletes.positions),
+            ("removed-delete-files", self.removed.deletes.files),
+            ("removed-position-deletes", self.removed.deletes.positions),
+            ("removed-equality-deletes", self.removed.deletes.keys),
             ("changed-partition-count", self.partitions.len() as u64),
         ];
         for (key, count) in counts.into_iter().filter(|(_, count)| *count > 0) {
@@ -84,9 +99,9 @@ impl Changes {
             ("total-records", totals.rows),
             ("total-data-files", totals.files),
             ("total-files-size", totals.bytes),
-            ("total-delete-files", 0),
-            ("total-position-deletes", 0),
-            ("total-equality-deletes", 0),
+            ("total-delete-files", totals.deletes.files),
+            ("total-position-deletes", totals.deletes.positions),
+            ("total-equality-deletes", totals.deletes.keys),
         ];
         for (key, count) in totals {
             set(key, count.to_string());
@@ -94,17 +109,26 @@ impl Changes {
         Summary { operation: self.operation(kind), additional_properties: properties }
     }
 
+    fn takes_rows_away(&self) -> bool {
+        self.removed.files > 0 || self.added.deletes.files > 0
+    }
+
     fn operation(&self, kind: Kind) -> Operation {
         match kind {
             Kind::Adds => Operation::Append,
             Kind::Arranges => Operation::Replace,
-            Kind::Changes if self.added.files == 0 && self.removed.files > 0 => Operation::Delete,
+            Kind::Changes if self.added.files == 0 && self.takes_rows_away() => Operation::Delete,
             Kind::Changes => Operation::Overwrite,
         }
     }
 }
 
 fn count(totals: &mut Totals, file: &DataFile) {
+    if file.content_type() != DataContentType::Data {
+        totals.deletes.add(file);
+        totals.bytes += file.file_size_in_bytes();
+        return;
+    }
     totals.rows += file.record_count();
     totals.files += 1;
     totals.bytes += file.file_size_in_bytes();

@@ -6,8 +6,13 @@ use std::sync::Arc;
 use super::clash::{Cause, Clash, Side};
 use super::history::{History, Reach};
 use crate::DataFile;
+use crate::deletes::Fingerprint;
 
 type File = Arc<DataFile>;
+
+/// Where a file lies, and which rows of it are gone: a file from which a side took rows by delete files
+/// is one that went, and another that came.
+type State<'a> = (&'a str, Fingerprint);
 
 /// A partition, of one spec.
 type Key = (i32, String);
@@ -22,8 +27,8 @@ pub(super) struct Files<'a> {
 impl<'a> Files<'a> {
     /// The files of a side that the base does not have.
     pub fn added(&self, side: &'a [File]) -> Vec<&'a File> {
-        let known = locations(self.base);
-        side.iter().filter(|file| !known.contains(file.location.as_str())).collect()
+        let known = states(self.base);
+        side.iter().filter(|file| !known.contains(&file.state())).collect()
     }
 }
 
@@ -65,8 +70,8 @@ struct Change<'a> {
 
 impl<'a> Change<'a> {
     fn new(side: Side, base: &'a [File], files: &'a [File], history: History) -> Self {
-        let (known, here) = (locations(base), locations(files));
-        let not_in = |set: &HashSet<&str>, file: &File| !set.contains(file.location.as_str());
+        let (known, here) = (states(base), states(files));
+        let not_in = |set: &HashSet<State<'_>>, file: &File| !set.contains(&file.state());
         let added = files.iter().filter(|file| not_in(&known, file)).collect();
         let removed: Vec<&File> = base.iter().filter(|file| not_in(&here, file)).collect();
         let mut change = Change { side, added, removed, history };
@@ -79,8 +84,8 @@ impl<'a> Change<'a> {
 
     /// The partitions that the side touched and left no file of, which it may have replaced.
     fn left_nothing_of(&self, base: &'a [File]) -> Reach {
-        let gone = locations_of(&self.removed);
-        let left = base.iter().filter(|file| !gone.contains(file.location.as_str()));
+        let gone = states_of(&self.removed);
+        let left = base.iter().filter(|file| !gone.contains(&file.state()));
         let left: BTreeSet<&String> = left.map(|file| &file.partition).collect();
         let touched = self.added.iter().chain(&self.removed).map(|file| &file.partition);
         let nothing: BTreeSet<String> =
@@ -164,14 +169,14 @@ impl FilePlan {
         let mut groups = group(files.base, &ours, &theirs);
         let reach = theirs.history.reach.clone();
         let mut plan = FilePlan { reach, ..FilePlan::default() };
-        let here = locations(files.ours);
-        let grouped: HashSet<String> = groups
+        let here = states(files.ours);
+        let grouped: HashSet<(String, Fingerprint)> = groups
             .values()
             .flat_map(|group| group.base.iter().chain(&group.ours).chain(&group.theirs))
-            .map(|file| file.location.clone())
+            .map(owned_state)
             .collect();
-        let free = |file: &&&File| !grouped.contains(&file.location);
-        let is_here = |file: &&File| here.contains(file.location.as_str());
+        let free = |file: &&&File| !grouped.contains(&owned_state(file));
+        let is_here = |file: &&File| here.contains(&file.state());
         plan.taken = owned(theirs.added.iter().filter(free).filter(|file| !is_here(file)));
         plan.dropped = owned(theirs.removed.iter().filter(free).filter(|file| is_here(file)));
         for group in std::mem::take(&mut groups).into_values() {
@@ -187,8 +192,8 @@ impl FilePlan {
     /// Takes their files of a group in place of ours.
     pub fn take_theirs(&mut self, group: &Group) {
         self.settles = true;
-        let (ours, theirs) = (locations(&group.ours), locations(&group.theirs));
-        let lacks = |set: &HashSet<&str>, file: &&File| !set.contains(file.location.as_str());
+        let (ours, theirs) = (states(&group.ours), states(&group.theirs));
+        let lacks = |set: &HashSet<State<'_>>, file: &&File| !set.contains(&file.state());
         self.taken.extend(group.theirs.iter().filter(|file| lacks(&ours, file)).cloned());
         self.dropped.extend(group.ours.iter().filter(|file| lacks(&theirs, file)).cloned());
     }
@@ -211,14 +216,10 @@ impl Group {
 
 /// The files that both sides changed, by partition, with those that came in their place.
 fn group(base: &[File], ours: &Change<'_>, theirs: &Change<'_>) -> BTreeMap<Key, Group> {
-    let removed: HashMap<&str, &File> =
-        ours.removed.iter().map(|file| (file.location.as_str(), *file)).collect();
-    let contested: Vec<&File> = theirs
-        .removed
-        .iter()
-        .filter(|file| removed.contains_key(file.location.as_str()))
-        .copied()
-        .collect();
+    let removed: HashMap<State<'_>, &File> =
+        ours.removed.iter().map(|file| (file.state(), *file)).collect();
+    let contested: Vec<&File> =
+        theirs.removed.iter().filter(|file| removed.contains_key(&file.state())).copied().collect();
     if contested.is_empty() {
         return BTreeMap::new();
     }
@@ -235,11 +236,11 @@ fn group(base: &[File], ours: &Change<'_>, theirs: &Change<'_>) -> BTreeMap<Key,
     };
     let mut groups: BTreeMap<Key, Group> =
         contested.iter().map(|file| (key(file), Group::default())).collect();
-    let (gone_here, gone_there) = (locations_of(&ours.removed), locations_of(&theirs.removed));
+    let (gone_here, gone_there) = (states_of(&ours.removed), states_of(&theirs.removed));
     for file in base {
         let Some(group) = groups.get_mut(&key(file)) else { continue };
-        let here = !gone_here.contains(file.location.as_str());
-        let there = !gone_there.contains(file.location.as_str());
+        let here = !gone_here.contains(&file.state());
+        let there = !gone_there.contains(&file.state());
         if here && there {
             continue;
         }
@@ -262,10 +263,10 @@ fn group(base: &[File], ours: &Change<'_>, theirs: &Change<'_>) -> BTreeMap<Key,
             group.theirs.push(file);
         }
     }
-    let old = locations(base);
+    let old = states(base);
     for group in groups.values_mut() {
         let files = group.ours.iter().chain(&group.theirs);
-        let new = files.filter(|file| !old.contains(file.location.as_str())).count();
+        let new = files.filter(|file| !old.contains(&file.state())).count();
         group.leaks = new < all;
         group.tidy = ours.history.tidies && theirs.history.tidies;
     }
@@ -276,12 +277,16 @@ fn key(file: &File) -> Key {
     (file.spec_id, file.partition.clone())
 }
 
-fn locations(files: &[File]) -> HashSet<&str> {
-    files.iter().map(|file| file.location.as_str()).collect()
+fn owned_state(file: &File) -> (String, Fingerprint) {
+    (file.location.clone(), file.state().1)
 }
 
-fn locations_of<'a>(files: &[&'a File]) -> HashSet<&'a str> {
-    files.iter().map(|file| file.location.as_str()).collect()
+fn states(files: &[File]) -> HashSet<State<'_>> {
+    files.iter().map(|file| file.state()).collect()
+}
+
+fn states_of<'a>(files: &[&'a File]) -> HashSet<State<'a>> {
+    files.iter().map(|file| file.state()).collect()
 }
 
 fn owned<'a, 'b: 'a>(files: impl Iterator<Item = &'a &'b File>) -> Vec<File> {

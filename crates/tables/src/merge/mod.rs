@@ -17,7 +17,7 @@ mod shape;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
-use iceberg::spec::TableMetadata;
+use iceberg::spec::{ManifestContentType, TableMetadata};
 
 pub use self::clash::{Cause, Clash, Side};
 use self::files::{FilePlan, Files};
@@ -82,8 +82,9 @@ pub struct MergedRows {
 enum Rewrite {
     /// What the rows of a group come to.
     Group(MergedGroup),
-    /// All rows of files of theirs, whose columns have other ids in the merged table.
-    Renumbered(Vec<Arc<DataFile>>),
+    /// All rows of files of theirs, whose columns have other ids in the merged table, or of which rows
+    /// are gone.
+    Anew(Vec<Arc<DataFile>>),
 }
 
 /// A merge that was made.
@@ -203,6 +204,7 @@ impl Tables {
             return Ok(Merged::Clashes(clashes));
         }
         let settles = plan.settles;
+        merge.count(self, &plan).await?;
         merge.take(plan);
         merge.kind = merge.kind(arranges, settles);
         if !merge.changes_files() && merge.shape.is_ours() && !merge.records {
@@ -218,7 +220,7 @@ impl Tables {
 
     fn reading(&self, merge: &TableMerge) -> Reading<'_> {
         let schemas = merge.shape.schemas(merge.base.metadata(), &merge.shaped.schema());
-        Reading { store: self.object_store(), schemas }
+        Reading { tables: self, schemas }
     }
 
     /// Makes a merge the next state of our side; `summary` goes into its snapshot's summary. Where it
@@ -258,7 +260,7 @@ impl Tables {
         let reading = self.reading(merge);
         let rows = match rewrite {
             Rewrite::Group(group) => reading.rows_of(group)?,
-            Rewrite::Renumbered(files) => reading.all_of_theirs(files)?,
+            Rewrite::Anew(files) => reading.all_of_theirs(files)?,
         };
         self.write(&merge.shaped, rows).await
     }
@@ -346,19 +348,34 @@ impl TableMerge {
         self.rewrites.push(Rewrite::Group(merged));
     }
 
-    /// Takes over what becomes of files, those apart that are to be written under other ids.
+    /// Counts the rows of files that come and go; those of a file that only loses rows do neither.
+    async fn count(&mut self, tables: &Tables, plan: &FilePlan) -> Result<()> {
+        self.rows.rows_added += tables.live_rows(plan.taken.clone()).await?;
+        self.rows.rows_removed += tables.live_rows(plan.dropped.clone()).await?;
+        let dropped: HashMap<&str, &Arc<DataFile>> =
+            plan.dropped.iter().map(|file| (file.location.as_str(), file)).collect();
+        for file in &plan.taken {
+            if let Some(before) = dropped.get(file.location.as_str()) {
+                let after = tables.live_rows(vec![file.clone()]).await?;
+                let both = after.min(tables.live_rows(vec![Arc::clone(before)]).await?);
+                self.rows.rows_added -= both;
+                self.rows.rows_removed -= both;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes over what becomes of files, those apart that are to be written anew: under other ids, or
+    /// without the rows that their delete files take away, which say nothing of ours.
     fn take(&mut self, plan: FilePlan) {
-        let (renumbered, taken): (Vec<_>, Vec<_>) =
-            plan.taken.into_iter().partition(|file| self.shape.renumbers(file));
-        let rows = |files: &[Arc<DataFile>]| files.iter().map(|file| file.rows).sum::<u64>();
-        self.rows.rows_added += rows(&taken) + rows(&renumbered);
-        self.rows.rows_removed += rows(&plan.dropped);
-        self.rows.files_added += (taken.len() + renumbered.len()) as u64;
+        let is_anew = |file: &Arc<DataFile>| file.has_deletes() || self.shape.renumbers(file);
+        let (anew, taken): (Vec<_>, Vec<_>) = plan.taken.into_iter().partition(is_anew);
+        self.rows.files_added += (taken.len() + anew.len()) as u64;
         self.rows.files_removed += plan.dropped.len() as u64;
         self.taken.extend(taken);
         self.dropped.extend(plan.dropped);
-        if !renumbered.is_empty() {
-            self.rewrites.push(Rewrite::Renumbered(renumbered));
+        if !anew.is_empty() {
+            self.rewrites.push(Rewrite::Anew(anew));
         }
     }
 
@@ -434,6 +451,7 @@ impl TableMerge {
                 spec
             };
             let addition = found.entry(spec.spec_id()).or_insert_with(|| Addition {
+                content: ManifestContentType::Data,
                 schema: after.current_schema().clone(),
                 spec,
                 files: Vec::new(),

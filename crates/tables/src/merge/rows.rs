@@ -14,13 +14,12 @@ use arrow::datatypes::{Schema, SchemaRef};
 use arrow::error::ArrowError;
 use arrow::row::{RowConverter, SortField};
 use futures::{StreamExt, TryStreamExt, stream};
-use object_store::ObjectStore;
 use sha2::{Digest, Sha256};
 
 use super::clash::{Cause, Clash};
 use super::files::Group;
 use crate::read::read;
-use crate::{BatchStream, DataFile, Error, Result};
+use crate::{BatchStream, DataFile, Error, Result, Tables};
 
 /// How many rows of a clash are shown.
 const ROWS_SHOWN: usize = 10;
@@ -56,7 +55,7 @@ pub(super) struct MergedGroup {
 
 /// What rows are read with.
 pub(super) struct Reading<'a> {
-    pub store: &'a Arc<dyn ObjectStore>,
+    pub tables: &'a Tables,
     /// The columns of the merged table, under the ids that they have in the base, with us, with them.
     pub schemas: [SchemaRef; 3],
 }
@@ -128,7 +127,7 @@ impl Reading<'_> {
         place: usize,
         mut counts: Counts,
     ) -> Result<Counts> {
-        let mut batches = read(self.store, &self.schemas[place], files, None, None)?;
+        let mut batches = read(self.tables, &self.schemas[place], files, None, None)?;
         while let Some(batch) = batches.try_next().await.map_err(Error::Input)? {
             let counting = tokio::task::spawn_blocking(move || {
                 for key in keys(&batch)? {
@@ -146,7 +145,7 @@ impl Reading<'_> {
     async fn clash(&self, group: &Group, rows: &HashSet<RowKey>, total: u64) -> Result<Clash> {
         let mut clash = Clash::about(Cause::Rows, group.base.clone());
         clash.rows_total = Some(total);
-        let mut batches = read(self.store, &self.schemas[0], &group.base, None, None)?;
+        let mut batches = read(self.tables, &self.schemas[0], &group.base, None, None)?;
         let mut left = ROWS_SHOWN.min(total as usize);
         while left > 0
             && let Some(batch) = batches.try_next().await.map_err(Error::Input)?
@@ -166,13 +165,13 @@ impl Reading<'_> {
 
     /// All rows of files of theirs.
     pub fn all_of_theirs(&self, files: &[Arc<DataFile>]) -> Result<BatchStream> {
-        read(self.store, &self.schemas[2], files, None, None)
+        read(self.tables, &self.schemas[2], files, None, None)
     }
 
     /// The rows of a group as they come to be, ours in our order and then theirs.
     pub fn rows_of(&self, group: &MergedGroup) -> Result<BatchStream> {
-        let ours = read(self.store, &self.schemas[1], &group.ours, None, None)?;
-        let theirs = read(self.store, &self.schemas[2], &group.theirs, None, None)?;
+        let ours = read(self.tables, &self.schemas[1], &group.ours, None, None)?;
+        let theirs = read(self.tables, &self.schemas[2], &group.theirs, None, None)?;
         let batches = ours.chain(theirs);
         let left = HashMap::clone(&group.wanted);
         let rows = stream::try_unfold((batches, left), |(mut batches, mut left)| async move {

@@ -20,7 +20,7 @@ use parquet::errors::ParquetError;
 use self::align::{align, find};
 use self::source::Source;
 use crate::error::near;
-use crate::{BatchStream, DataFile, Error, Positions, Result};
+use crate::{BatchStream, DataFile, Error, Positions, Result, Tables};
 
 /// Rows in a batch.
 const BATCH_ROWS: usize = 8192;
@@ -28,12 +28,26 @@ const BATCH_ROWS: usize = 8192;
 /// How many files are open at once.
 const FILES_AT_ONCE: usize = 2;
 
-/// A file, and the rows of it that are left out.
+/// A file, and the rows of it that are left out beside those that are gone.
 type Part = (Arc<DataFile>, Option<Positions>);
+
+/// Where a file lies.
+#[derive(Debug, Clone)]
+pub(crate) struct Place {
+    pub(crate) location: String,
+    pub(crate) path: object_store::path::Path,
+    pub(crate) bytes: u64,
+}
+
+impl Place {
+    pub(crate) fn of(file: &DataFile) -> Self {
+        Place { location: file.location.clone(), path: file.path.clone(), bytes: file.bytes }
+    }
+}
 
 /// Reads files as rows of a table's schema.
 pub(crate) fn read(
-    store: &Arc<dyn ObjectStore>,
+    tables: &Tables,
     schema: &SchemaRef,
     files: &[Arc<DataFile>],
     columns: Option<&[String]>,
@@ -41,7 +55,7 @@ pub(crate) fn read(
 ) -> Result<BatchStream> {
     let wanted = Arc::new(project(schema, columns)?);
     let files = files.iter().map(|file| (file.clone(), None)).collect();
-    let opened = open_all(store, files, wanted, limit);
+    let opened = open_all(tables, files, wanted, limit);
     Ok(match limit {
         None => opened,
         Some(limit) => take_rows(opened, limit).boxed(),
@@ -50,23 +64,39 @@ pub(crate) fn read(
 
 /// Reads all columns of files, without some of their rows.
 pub(crate) fn read_rest(
-    store: &Arc<dyn ObjectStore>,
+    tables: &Tables,
     schema: &SchemaRef,
     files: Vec<(Arc<DataFile>, Positions)>,
 ) -> BatchStream {
     let files = files.into_iter().map(|(file, without)| (file, Some(without))).collect();
-    open_all(store, files, schema.clone(), None)
+    open_all(tables, files, schema.clone(), None)
 }
 
 fn open_all(
-    store: &Arc<dyn ObjectStore>,
+    tables: &Tables,
     files: Vec<Part>,
     wanted: SchemaRef,
     limit: Option<usize>,
 ) -> BatchStream {
-    let store = store.clone();
+    let tables = tables.clone();
     stream::iter(files)
-        .map(move |part| open(store.clone(), part, wanted.clone(), limit))
+        .map(move |(file, without)| {
+            let (tables, wanted) = (tables.clone(), wanted.clone());
+            async move {
+                let gone = tables.deleted(&file).await?;
+                let without = match (gone, without) {
+                    (None, without) => without,
+                    (Some(gone), None) => Some(gone.as_ref().clone()),
+                    (Some(gone), Some(mut without)) => {
+                        without.add_all(&gone);
+                        Some(without)
+                    }
+                };
+                let store = tables.object_store().clone();
+                let reading = Reading { without, limit, ..Reading::all(wanted) };
+                open(store, Place::of(&file), reading).await
+            }
+        })
         .buffered(FILES_AT_ONCE)
         .try_flatten()
         .boxed()
@@ -98,12 +128,31 @@ fn take_rows(
     })
 }
 
-async fn open(
+/// What is read of a file.
+pub(crate) struct Reading {
+    /// Its columns, matched by field id.
+    pub(crate) wanted: SchemaRef,
+    /// Rows that are left out.
+    pub(crate) without: Option<Positions>,
+    pub(crate) limit: Option<usize>,
+    /// Whether a column that the file lacks makes it no such file; otherwise it is null.
+    pub(crate) complete: bool,
+}
+
+impl Reading {
+    /// All rows.
+    pub(crate) fn all(wanted: SchemaRef) -> Self {
+        Reading { wanted, without: None, limit: None, complete: false }
+    }
+}
+
+/// Opens a Parquet file.
+pub(crate) async fn open(
     store: Arc<dyn ObjectStore>,
-    (file, without): Part,
-    wanted: Arc<Schema>,
-    limit: Option<usize>,
+    file: Place,
+    reading: Reading,
 ) -> Result<BoxStream<'static, Result<RecordBatch, ArrowError>>, ArrowError> {
+    let Reading { wanted, without, limit, complete } = reading;
     let failed = {
         let file = file.clone();
         move |error: ParquetError| ArrowError::from(file_error(&file, error))
@@ -116,6 +165,9 @@ async fn open(
     let found = builder.schema().clone();
     let roots: Vec<_> =
         wanted.fields().iter().filter_map(|field| find(found.fields(), field)).collect();
+    if complete && roots.len() < wanted.fields().len() {
+        return Err(Error::corrupt(&file.location, "it lacks a column").into());
+    }
     let mask = ProjectionMask::roots(builder.parquet_schema(), roots);
     let mut builder = builder.with_projection(mask).with_batch_size(BATCH_ROWS);
     if let Some(without) = without {
@@ -142,7 +194,7 @@ fn arrange(batch: &RecordBatch, wanted: &Arc<Schema>) -> Result<RecordBatch, Arr
 }
 
 /// A Parquet error about a data file: the object store's, or the file's own.
-fn file_error(file: &DataFile, error: ParquetError) -> Error {
+fn file_error(file: &Place, error: ParquetError) -> Error {
     match error {
         ParquetError::External(source) => match source.downcast::<object_store::Error>() {
             Ok(source) => Error::storage(&file.location, *source),
@@ -153,11 +205,7 @@ fn file_error(file: &DataFile, error: ParquetError) -> Error {
 }
 
 /// The same while a file is opened, where a wrong size explains more than what came of it.
-async fn opening_error(
-    store: &Arc<dyn ObjectStore>,
-    file: &DataFile,
-    error: ParquetError,
-) -> Error {
+async fn opening_error(store: &Arc<dyn ObjectStore>, file: &Place, error: ParquetError) -> Error {
     match store.head(&file.path).await {
         Ok(found) if found.size != file.bytes => {
             let reason = format!("it has {} bytes instead of {}", found.size, file.bytes);

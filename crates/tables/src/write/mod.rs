@@ -206,6 +206,7 @@ impl<'a> Writer<'a> {
         let bytes = files.iter().map(DataFile::file_size_in_bytes).sum();
         Staged {
             files,
+            deletes: Arc::new([]),
             memory_bytes_peak: self.memory_bytes_peak,
             durable: Durable::begin(self.storage.clone(), locations, bytes),
             table: self.table,

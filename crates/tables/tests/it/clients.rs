@@ -70,6 +70,7 @@ async fn pyiceberg_and_duckdb_read_what_was_written() {
     partitions_of_every_type().await;
     partitions_and_overwrites().await;
     evolution_and_many_commits().await;
+    delete_files().await;
 }
 
 async fn every_type() {
@@ -203,6 +204,25 @@ async fn partitions_and_overwrites() {
     let mut past = vec![row(1, "2013-01-01T23:00:00+00:00", "EWR")];
     past.extend(kept);
     check_rows(&read(&after, before.snapshot_id()), &json!(past));
+}
+
+async fn delete_files() {
+    let warehouse = Warehouse::new();
+    let mut table = warehouse.create(&[("id", "int"), ("name", "string")], &["name"]).await;
+    table = warehouse
+        .append(
+            &table,
+            json!([{"id": 1, "name": "x"}, {"id": 2, "name": "x"}, {"id": 3, "name": "x"}]),
+        )
+        .await;
+    table = warehouse.append(&table, json!([{"id": 4, "name": "y"}])).await;
+    for row in [1, 2] {
+        let rewrite = crate::deletes::delete(&warehouse, &table, &[row]).await;
+        table = warehouse.commit(&table, Operation::Rewrite(rewrite)).await;
+    }
+    let rows = json!([{"id": 1, "name": "x"}, {"id": 4, "name": "y"}]);
+    check_rows(&read(&table, None), &rows);
+    assert_eq!(warehouse.rows(&table).await, rows);
 }
 
 async fn evolution_and_many_commits() {

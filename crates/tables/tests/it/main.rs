@@ -4,8 +4,10 @@
 mod clients;
 mod commit;
 mod corrupt;
+mod deletes;
 mod evolve;
 mod fixture;
+mod foreign;
 mod partition;
 mod plan;
 mod write;

@@ -1,0 +1,150 @@
+//! Which delete files concern which data files.
+//!
+//! Position deletes count for data of the same partition that is not younger, equality deletes for data
+//! that is older, of the same partition or, where their own spec has none, of all. A deletion vector and
+//! some position deletes name the one data file that they are about.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow::datatypes::FieldRef;
+use iceberg::spec::{Datum, PrimitiveLiteral, Struct, TableMetadata};
+
+use super::position::LOCATION_ID;
+use super::{DeleteFile, Deletes, Group, Grouped, Keys, Named, Suffix};
+use crate::types::schema::arrow_field;
+use crate::{DataFile, Error, Result};
+
+/// A partition: of which spec, and which values.
+type Partition = (i32, Struct);
+
+/// The delete files of a snapshot, ready to be asked about a data file.
+struct Index {
+    vectors: HashMap<String, Arc<DeleteFile>>,
+    own: Grouped<String>,
+    positions: HashMap<Partition, Arc<Group<Named>>>,
+    /// By partition; none for those that count everywhere.
+    equality: HashMap<Option<Partition>, Vec<Arc<Group<Keys>>>>,
+}
+
+/// Data files with what takes rows of them away.
+pub(crate) fn attach(
+    files: Vec<Arc<DataFile>>,
+    deletes: Vec<Arc<DeleteFile>>,
+    metadata: &TableMetadata,
+) -> Result<Vec<Arc<DataFile>>> {
+    if deletes.is_empty() {
+        return Ok(files);
+    }
+    let index = Index::new(deletes, metadata)?;
+    let attached = files.into_iter().map(|file| match index.of(&file) {
+        Some(deletes) => Arc::new(file.with_deletes(Arc::new(deletes))),
+        None => file,
+    });
+    Ok(attached.collect())
+}
+
+impl Index {
+    fn new(mut deletes: Vec<Arc<DeleteFile>>, metadata: &TableMetadata) -> Result<Self> {
+        // Always in the same order, so that the same files are known to be.
+        deletes.sort_by(|one, other| {
+            let number = |file: &DeleteFile| file.sequence_number();
+            (number(one), one.key()).cmp(&(number(other), other.key()))
+        });
+        let (mut vectors, mut own) = (HashMap::new(), Grouped::new());
+        let mut positions: Grouped<Partition> = Grouped::new();
+        let mut equality: Grouped<(Option<Partition>, Vec<i32>)> = Grouped::new();
+        for file in deletes {
+            let entry = &file.entry.data_file;
+            let partition = (file.spec_id, entry.partition().clone());
+            if file.is_equality() {
+                let spec = metadata.partition_spec_by_id(file.spec_id);
+                let everywhere = spec.is_some_and(|spec| spec.is_unpartitioned());
+                let mut ids = entry.equality_ids().unwrap_or_default();
+                ids.sort_unstable();
+                let key = ((!everywhere).then_some(partition), ids);
+                equality.entry(key).or_default().push(file);
+            } else if file.is_vector() {
+                let missing = "a deletion vector names no data file";
+                let of = entry.referenced_data_file();
+                let of = of.ok_or_else(|| Error::corrupt(file.location(), missing))?;
+                vectors.insert(of, file);
+            } else if let Some(of) = named(entry) {
+                own.entry(of).or_default().push(file);
+            } else {
+                positions.entry(partition).or_default().push(file);
+            }
+        }
+        let group = |(partition, files)| (partition, Arc::new(Group::new(files, Vec::new())));
+        let positions = positions.into_iter().map(group).collect();
+        let mut by_partition: HashMap<_, Vec<_>> = HashMap::new();
+        for ((partition, ids), files) in equality {
+            let columns = columns(metadata, &ids, &files)?;
+            let group = Arc::new(Group::new(files, columns));
+            by_partition.entry(partition).or_default().push(group);
+        }
+        Ok(Index { vectors, own, positions, equality: by_partition })
+    }
+
+    fn of(&self, file: &DataFile) -> Option<Deletes> {
+        let number = file.sequence_number();
+        let counts = |delete: &&Arc<DeleteFile>| delete.sequence_number() >= number;
+        let partition = (file.spec_id, file.entry.data_file.partition().clone());
+        let vector = self.vectors.get(&file.location).filter(counts).cloned();
+        let (mut own, mut positions) = (Vec::new(), None);
+        if vector.is_none() {
+            let named = self.own.get(&file.location).into_iter().flatten();
+            own.extend(named.filter(counts).cloned());
+            positions = self.positions.get(&partition).and_then(|group| suffix(group, number));
+        }
+        let here = self.equality.get(&Some(partition)).into_iter().flatten();
+        let everywhere = self.equality.get(&None).into_iter().flatten();
+        let equality = here.chain(everywhere).filter_map(|group| suffix(group, number + 1));
+        Deletes::new(vector, own, positions, equality.collect())
+    }
+}
+
+/// The files of a group from a sequence number on; none where there are none.
+fn suffix<T>(group: &Arc<Group<T>>, number: i64) -> Option<Suffix<T>> {
+    let from = group.files.partition_point(|file| file.sequence_number() < number);
+    (from < group.files.len()).then(|| Suffix { group: group.clone(), from })
+}
+
+/// The one data file that a delete file is about, where it says so, or its bounds do.
+pub(crate) fn named(entry: &iceberg::spec::DataFile) -> Option<String> {
+    let text = |bound: Option<&Datum>| match bound.map(Datum::literal) {
+        Some(PrimitiveLiteral::String(text)) => Some(text.clone()),
+        _ => None,
+    };
+    entry.referenced_data_file().or_else(|| {
+        let lower = text(entry.lower_bounds().get(&LOCATION_ID))?;
+        let upper = text(entry.upper_bounds().get(&LOCATION_ID))?;
+        (lower == upper).then_some(lower)
+    })
+}
+
+/// The columns with these field ids, as the latest schema that has them has them.
+fn columns(
+    metadata: &TableMetadata,
+    ids: &[i32],
+    files: &[Arc<DeleteFile>],
+) -> Result<Vec<FieldRef>> {
+    let location = files.first().map(|file| file.location()).unwrap_or_default();
+    if ids.is_empty() {
+        return Err(Error::corrupt(location, "an equality delete file names no columns"));
+    }
+    let mut schemas: Vec<_> = metadata.schemas_iter().collect();
+    schemas.sort_by_key(|schema| std::cmp::Reverse(schema.schema_id()));
+    schemas.insert(0, metadata.current_schema());
+    let column = |id: &i32| {
+        let top = |schema: &&iceberg::spec::SchemaRef| {
+            schema.as_struct().fields().iter().find(|field| field.id == *id).cloned()
+        };
+        let field = schemas.iter().find_map(top).ok_or_else(|| Error::Unsupported {
+            location: location.to_owned(),
+            feature: format!("deletes by the nested or unknown column {id}"),
+        })?;
+        Ok(Arc::new(arrow_field(&field).with_nullable(true)))
+    };
+    ids.iter().map(column).collect()
+}

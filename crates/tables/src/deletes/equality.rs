@@ -1,0 +1,127 @@
+//! Equality deletes: rows that are gone because some of their columns have certain values.
+//!
+//! All files of a group become one set of keys, each with the last sequence number that it is deleted
+//! at. A row is gone where its key is there with a later number than its file has. Nulls are equal.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::{FieldRef, Schema};
+use arrow::error::ArrowError;
+use arrow::row::{RowConverter, SortField};
+use futures::stream::BoxStream;
+use futures::{StreamExt, TryStreamExt, stream};
+
+use super::{DeleteFile, FILES_AT_ONCE};
+use crate::manifest::off_thread;
+use crate::read::{Place, Reading, open};
+use crate::storage::Storage;
+use crate::{DataFile, Error, Positions, Result};
+
+/// What a key takes in memory beside its own bytes.
+const KEY_BYTES: usize = 48;
+
+/// The keys of a group, in the form that Arrow's rows have, each with the last sequence number that it
+/// is deleted at.
+#[derive(Debug, Default)]
+pub(crate) struct Keys(Arc<HashMap<Box<[u8]>, i64>>);
+
+impl Keys {
+    /// Reads the files of a group.
+    pub(super) async fn read(
+        storage: &Arc<Storage>,
+        files: &[Arc<DeleteFile>],
+        columns: &[FieldRef],
+    ) -> Result<Self> {
+        let read = stream::iter(files.to_vec())
+            .map(|file| async move {
+                file.check()?;
+                let batches = batches(storage, file.place(), columns, true).await?;
+                Ok::<_, Error>((file, batches.try_collect::<Vec<_>>().await?))
+            })
+            .buffered(FILES_AT_ONCE);
+        let mut keys: HashMap<Box<[u8]>, i64> = HashMap::new();
+        futures::pin_mut!(read);
+        while let Some((file, batches)) = read.try_next().await? {
+            let columns = columns.to_vec();
+            let (number, location) = (file.sequence_number(), file.location().to_owned());
+            keys = off_thread(file.location(), move || {
+                let rows = rows(&columns, batches.iter());
+                for rows in rows {
+                    for row in &rows.map_err(|error| Error::corrupt(&location, error))? {
+                        let last = keys.entry(row.data().into()).or_insert(number);
+                        *last = (*last).max(number);
+                    }
+                }
+                Ok(keys)
+            })
+            .await?;
+        }
+        Ok(Keys(Arc::new(keys)))
+    }
+
+    /// The rows of a data file that have one of the keys.
+    pub(super) async fn find(
+        &self,
+        storage: &Arc<Storage>,
+        file: &DataFile,
+        columns: &[FieldRef],
+    ) -> Result<Positions> {
+        let mut batches = batches(storage, Place::of(file), columns, false).await?;
+        let number = file.sequence_number();
+        let (mut gone, mut first) = (Positions::new(), 0);
+        while let Some(batch) = batches.try_next().await? {
+            let rows_read = batch.num_rows() as u64;
+            let (keys, columns, location) =
+                (self.0.clone(), columns.to_vec(), file.location.clone());
+            let found = off_thread(&file.location, move || {
+                let mut found = Positions::new();
+                for rows in rows(&columns, std::iter::once(&batch)) {
+                    let rows = rows.map_err(|error| Error::corrupt(&location, error))?;
+                    for (row, key) in rows.iter().enumerate() {
+                        if keys.get(key.data()).is_some_and(|last| *last > number) {
+                            found.insert(first + row as u64);
+                        }
+                    }
+                }
+                Ok(found)
+            });
+            gone.add_all(&found.await?);
+            first += rows_read;
+        }
+        Ok(gone)
+    }
+
+    /// Bytes that they take, about.
+    pub(crate) fn bytes(&self) -> usize {
+        self.0.keys().map(|key| key.len() + KEY_BYTES).sum()
+    }
+}
+
+/// The rows of batches in the form in which they compare.
+fn rows<'a>(
+    columns: &[FieldRef],
+    batches: impl Iterator<Item = &'a RecordBatch>,
+) -> impl Iterator<Item = std::result::Result<arrow::row::Rows, ArrowError>> {
+    let fields = columns.iter().map(|column| SortField::new(column.data_type().clone()));
+    let mut converter = RowConverter::new(fields.collect());
+    batches.map(move |batch| match &mut converter {
+        Ok(converter) => converter.convert_columns(batch.columns()),
+        Err(error) => Err(ArrowError::ComputeError(error.to_string())),
+    })
+}
+
+/// Some columns of a file; in a complete one, none may be missing.
+async fn batches(
+    storage: &Arc<Storage>,
+    place: Place,
+    columns: &[FieldRef],
+    complete: bool,
+) -> Result<BoxStream<'static, Result<RecordBatch>>> {
+    let location = place.location.clone();
+    let reading = Reading { complete, ..Reading::all(Arc::new(Schema::new(columns.to_vec()))) };
+    let opened = open(storage.object_store().clone(), place, reading).await;
+    let opened = opened.map_err(|error| Error::from_arrow(&location, error))?;
+    Ok(opened.map_err(move |error| Error::from_arrow(&location, error)).boxed())
+}

@@ -1,0 +1,235 @@
+//! Delete files: what takes rows of data files away without writing those anew.
+//!
+//! [`attach`] finds which of them concern each data file; [`Tables::deleted`] reads them and gives the
+//! positions that are gone, whatever kind they are. The delete files of one partition that may name
+//! many data files are read together, once, however many data files they concern, so that the work
+//! grows with the number of files and not with its square.
+
+mod attach;
+mod equality;
+mod position;
+mod shared;
+mod vector;
+mod write;
+
+use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+
+use futures::{StreamExt, TryStreamExt, stream};
+use iceberg::spec::{DataContentType, DataFileFormat, ManifestEntryRef};
+use object_store::path::Path;
+
+pub(crate) use self::attach::{attach, named};
+pub(crate) use self::equality::Keys;
+pub(crate) use self::position::Named;
+use self::shared::Shared;
+pub(crate) use self::write::write_deletes;
+use crate::read::Place;
+use crate::{DataFile, Error, Positions, Result, Tables};
+
+/// How many delete files are read at once.
+const FILES_AT_ONCE: usize = 8;
+
+/// What tells one list of delete files from every other.
+pub(crate) type Fingerprint = u128;
+
+/// A file that takes rows away, or the part of one that does.
+#[derive(Debug)]
+pub(crate) struct DeleteFile {
+    path: Path,
+    entry: ManifestEntryRef,
+    spec_id: i32,
+}
+
+impl DeleteFile {
+    pub(crate) fn new(path: Path, entry: ManifestEntryRef, spec_id: i32) -> Self {
+        DeleteFile { path, entry, spec_id }
+    }
+
+    fn location(&self) -> &str {
+        self.entry.data_file.file_path()
+    }
+
+    fn place(&self) -> Place {
+        let bytes = self.entry.data_file.file_size_in_bytes();
+        Place { location: self.location().to_owned(), path: self.path.clone(), bytes }
+    }
+
+    fn sequence_number(&self) -> i64 {
+        self.entry.sequence_number.unwrap_or_default()
+    }
+
+    /// What tells it from every other: some lie in one file, one after the other.
+    fn key(&self) -> (&str, i64) {
+        (self.location(), self.entry.data_file.content_offset().unwrap_or_default())
+    }
+
+    fn is_vector(&self) -> bool {
+        self.entry.data_file.file_format() == DataFileFormat::Puffin
+    }
+
+    fn is_equality(&self) -> bool {
+        self.entry.data_file.content_type() == DataContentType::EqualityDeletes
+    }
+
+    /// Refuses what cannot be read.
+    fn check(&self) -> Result<()> {
+        let format = self.entry.data_file.file_format();
+        if matches!(format, DataFileFormat::Parquet | DataFileFormat::Puffin) {
+            return Ok(());
+        }
+        let feature = format!("deletes in {format} files");
+        Err(Error::Unsupported { location: self.location().to_owned(), feature })
+    }
+}
+
+/// What takes rows of one data file away.
+#[derive(Debug)]
+pub(crate) struct Deletes {
+    /// Its deletion vector, beside which no position deletes count.
+    vector: Option<Arc<DeleteFile>>,
+    /// Position deletes of this file alone.
+    own: Vec<Arc<DeleteFile>>,
+    /// Position deletes that may name it among others.
+    positions: Option<Suffix<Named>>,
+    /// Equality deletes, by where they count and by which columns.
+    equality: Vec<Suffix<Keys>>,
+    fingerprint: Fingerprint,
+}
+
+/// Delete files that are read together, in the order of their sequence numbers.
+#[derive(Debug)]
+struct Group<T> {
+    files: Vec<Arc<DeleteFile>>,
+    /// Of the files from each on.
+    fingerprints: Vec<Fingerprint>,
+    /// The columns that equality deletes go by.
+    columns: Vec<arrow::datatypes::FieldRef>,
+    content: Shared<T>,
+}
+
+/// The last files of a group.
+#[derive(Debug)]
+struct Suffix<T> {
+    group: Arc<Group<T>>,
+    from: usize,
+}
+
+impl<T> Group<T> {
+    fn new(files: Vec<Arc<DeleteFile>>, columns: Vec<arrow::datatypes::FieldRef>) -> Self {
+        let mut fingerprints = Vec::with_capacity(files.len());
+        let mut last = 0;
+        for file in files.iter().rev() {
+            last = fingerprint((file.key(), last));
+            fingerprints.push(last);
+        }
+        fingerprints.reverse();
+        Group { files, fingerprints, columns, content: Shared::default() }
+    }
+
+    fn fingerprint(&self) -> Fingerprint {
+        self.fingerprints.first().copied().unwrap_or_default()
+    }
+}
+
+impl<T> Suffix<T> {
+    fn fingerprint(&self) -> Fingerprint {
+        self.group.fingerprints[self.from]
+    }
+}
+
+fn fingerprint(of: impl Hash) -> Fingerprint {
+    let half = |salt: u8| {
+        let mut hasher = DefaultHasher::new();
+        (salt, &of).hash(&mut hasher);
+        u128::from(hasher.finish())
+    };
+    (half(0) << 64) | half(1)
+}
+
+impl Deletes {
+    /// None where nothing takes rows away.
+    fn new(
+        vector: Option<Arc<DeleteFile>>,
+        own: Vec<Arc<DeleteFile>>,
+        positions: Option<Suffix<Named>>,
+        equality: Vec<Suffix<Keys>>,
+    ) -> Option<Self> {
+        if vector.is_none() && own.is_empty() && positions.is_none() && equality.is_empty() {
+            return None;
+        }
+        let mut equal: Vec<Fingerprint> = equality.iter().map(Suffix::fingerprint).collect();
+        equal.sort_unstable();
+        let fingerprint = fingerprint((
+            vector.iter().map(|file| file.key()).collect::<Vec<_>>(),
+            own.iter().map(|file| file.key()).collect::<Vec<_>>(),
+            positions.as_ref().map(Suffix::fingerprint),
+            equal,
+        ));
+        Some(Deletes { vector, own, positions, equality, fingerprint })
+    }
+
+    pub(crate) fn fingerprint(&self) -> Fingerprint {
+        self.fingerprint
+    }
+}
+
+impl Tables {
+    /// The rows of a data file that are gone; none where none are. A position may lie beyond the
+    /// file's end.
+    ///
+    /// Fails where a delete file cannot be read. What was read once is kept as long as there is room.
+    pub async fn deleted(&self, file: &DataFile) -> Result<Option<Arc<Positions>>> {
+        let Some(deletes) = &file.deletes else { return Ok(None) };
+        let key = (file.location.clone(), deletes.fingerprint);
+        if let Some(found) = self.caches().deleted.get(&key) {
+            return Ok(Some(found));
+        }
+        let found = Arc::new(self.read_deletes(file, deletes).await?);
+        self.caches().deleted.insert(key, found.clone());
+        Ok(Some(found))
+    }
+
+    /// The rows of each of some data files that are gone.
+    pub async fn deleted_of_all(
+        &self,
+        files: Vec<Arc<DataFile>>,
+    ) -> Result<Vec<Option<Arc<Positions>>>> {
+        let each = |file: Arc<DataFile>| async move { self.deleted(&file).await };
+        stream::iter(files).map(each).buffered(FILES_AT_ONCE).try_collect().await
+    }
+
+    /// Adds the rows that delete files of a data file alone take away already, and gives where those
+    /// files lie.
+    async fn own_deletes(&self, file: &DataFile, rows: &mut Positions) -> Result<Vec<String>> {
+        let Some(deletes) = &file.deletes else { return Ok(Vec::new()) };
+        let own = Named::read(self.storage(), &deletes.own).await?;
+        rows.add_all(&own.of(file, file.sequence_number()));
+        Ok(deletes.own.iter().map(|file| file.location().to_owned()).collect())
+    }
+
+    async fn read_deletes(&self, file: &DataFile, deletes: &Deletes) -> Result<Positions> {
+        let storage = self.storage();
+        let number = file.sequence_number();
+        let mut gone = Positions::new();
+        if let Some(vector) = &deletes.vector {
+            gone = vector::read(storage, vector).await?;
+        }
+        gone.add_all(&Named::read(storage, &deletes.own).await?.of(file, number));
+        if let Some(Suffix { group, .. }) = &deletes.positions {
+            let read = Named::read(storage, &group.files);
+            let named = group.content.get(&self.caches().named, group.fingerprint(), read).await?;
+            gone.add_all(&named.of(file, number));
+        }
+        for Suffix { group, .. } in &deletes.equality {
+            let read = Keys::read(storage, &group.files, &group.columns);
+            let keys = group.content.get(&self.caches().keys, group.fingerprint(), read).await?;
+            gone.add_all(&keys.find(storage, file, &group.columns).await?);
+        }
+        Ok(gone)
+    }
+}
+
+/// Delete files by the data file that each is about, or by something else.
+type Grouped<K> = HashMap<K, Vec<Arc<DeleteFile>>>;

@@ -1,0 +1,101 @@
+//! Deletion vectors: the positions of one data file's rows that are gone, as a blob of a Puffin file.
+//!
+//! A blob is its length, a magic number, a 64-bit Roaring bitmap in the portable form, and a checksum
+//! of the two. The manifest says where in the file it lies.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use object_store::ObjectStoreExt;
+
+use super::DeleteFile;
+use crate::storage::Storage;
+use crate::{Error, Positions, Result};
+
+/// What a blob begins with, after its length.
+const MAGIC: [u8; 4] = [0xD1, 0xD3, 0x39, 0x64];
+
+/// The bytes of a blob beside its bitmap: length, magic number and checksum.
+const FRAME_BYTES: usize = 12;
+
+/// Reads the positions of a deletion vector.
+pub(super) async fn read(storage: &Arc<Storage>, file: &DeleteFile) -> Result<Positions> {
+    let entry = &file.entry.data_file;
+    let corrupt = |reason: &str| Error::corrupt(file.location(), reason);
+    let (Some(offset), Some(length)) = (entry.content_offset(), entry.content_size_in_bytes())
+    else {
+        return Err(corrupt("its manifest does not say where in the file the vector lies"));
+    };
+    let end = offset.checked_add(length).and_then(|end| u64::try_from(end).ok());
+    if end.is_none_or(|end| end > entry.file_size_in_bytes()) {
+        return Err(corrupt("the vector does not lie within the file"));
+    }
+    let range = u64::try_from(offset).ok().zip(u64::try_from(length).ok());
+    let (offset, length) = range.ok_or_else(|| corrupt("the vector lies before the file"))?;
+    let range = Range { start: offset, end: offset + length };
+    let blob = storage.object_store().get_range(&file.path, range).await;
+    let blob = blob.map_err(|error| Error::storage(file.location(), error))?;
+    let positions = decode(&blob).map_err(corrupt)?;
+    if positions.len() != entry.record_count() {
+        return Err(corrupt("the vector has another number of rows than its manifest says"));
+    }
+    Ok(positions)
+}
+
+/// The positions of a blob.
+pub(crate) fn decode(blob: &[u8]) -> std::result::Result<Positions, &'static str> {
+    let short = "the vector is too short";
+    let (length, rest) = blob.split_first_chunk::<4>().ok_or(short)?;
+    let length = u32::from_be_bytes(*length) as usize;
+    if blob.len() < FRAME_BYTES || rest.len() != length + 4 {
+        return Err("the vector has another length than it says");
+    }
+    let (framed, checksum) = rest.split_at(length);
+    if checksum != crc32fast::hash(framed).to_be_bytes() {
+        return Err("the vector's checksum is wrong");
+    }
+    let bitmap = framed.strip_prefix(&MAGIC).ok_or("it is no deletion vector")?;
+    Positions::from_portable(bitmap).ok_or("the vector's bitmap cannot be read")
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::{BufMut, Bytes, BytesMut};
+
+    use super::*;
+
+    /// The blob of some positions.
+    fn encode(positions: &Positions) -> Bytes {
+        let bitmap = positions.to_portable();
+        let mut blob = BytesMut::with_capacity(bitmap.len() + FRAME_BYTES);
+        blob.put_u32((bitmap.len() + MAGIC.len()) as u32);
+        blob.put_slice(&MAGIC);
+        blob.put_slice(&bitmap);
+        let checksum = crc32fast::hash(&blob[4..]);
+        blob.put_u32(checksum);
+        blob.freeze()
+    }
+
+    #[test]
+    fn a_vector_reads_back_as_it_was() {
+        for positions in [vec![], vec![0], vec![1, 3, 5, 7, 9], vec![5, 1 << 33, (1 << 40) + 7]] {
+            let positions: Positions = positions.into_iter().collect();
+            assert_eq!(decode(&encode(&positions)).unwrap(), positions);
+        }
+        let many: Positions = (0..100_000).map(|n| n * 3).collect();
+        assert_eq!(decode(&encode(&many)).unwrap(), many);
+    }
+
+    #[test]
+    fn a_broken_vector_is_refused() {
+        let blob = encode(&[1, 2, 3].into_iter().collect());
+        for byte in 0..blob.len() {
+            let mut broken = blob.to_vec();
+            broken[byte] ^= 0x10;
+            assert!(decode(&broken).is_err(), "byte {byte}");
+        }
+        for length in 0..blob.len() {
+            assert!(decode(&blob[..length]).is_err(), "{length} bytes");
+        }
+    }
+}
