@@ -23,6 +23,7 @@ CODES = (
     "namespace_not_found",
     "ref_not_found",
     "job_not_found",
+    "environment_not_found",
     "trigger_not_found",
     "file_not_found",
     "route_not_found",

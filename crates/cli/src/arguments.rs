@@ -100,6 +100,9 @@ pub enum Command {
     /// Jobs: everything that ran or runs
     #[command(subcommand)]
     Job(Job),
+    /// Environments: the Pythons with packages that functions run in
+    #[command(subcommand)]
+    Environment(Environment),
     /// What the work took, and what that costs
     #[command(after_help = "Examples:\n  headwater usage\n  headwater usage --by model")]
     Usage(Usage),
@@ -586,6 +589,56 @@ pub struct JobLogs {
     /// Go on until the job ends
     #[arg(long, short)]
     pub follow: bool,
+}
+
+/// `headwater environment`
+#[derive(Debug, Subcommand)]
+pub enum Environment {
+    /// List the environments
+    #[command(after_help = "Example:\n  headwater environment ls")]
+    Ls,
+    /// Show an environment's packages, what is held imported, and why calls wait
+    #[command(after_help = "Example:\n  headwater environment explain 3fa9c1d2")]
+    Explain(EnvironmentId),
+    /// Remove environments that nobody has used for a while; what is asked for again is made again
+    #[command(
+        after_help = "Examples:\n  headwater environment prune\n  headwater environment prune --all"
+    )]
+    Prune(EnvironmentPrune),
+    /// Choose packages anew, within what was asked for; what runs goes on with the old ones
+    #[command(
+        after_help = "Examples:\n  headwater environment rebuild 3fa9c1d2\n  headwater environment rebuild --all"
+    )]
+    Rebuild(EnvironmentRebuild),
+}
+
+/// An environment.
+#[derive(Debug, Args)]
+pub struct EnvironmentId {
+    /// Its id, or the beginning of it
+    pub id: String,
+}
+
+/// `headwater environment prune`
+#[derive(Debug, Args)]
+pub struct EnvironmentPrune {
+    /// Those that were not used for so many days
+    #[arg(long, default_value_t = 30)]
+    pub days: u64,
+    /// All that no function uses now
+    #[arg(long, conflicts_with = "days")]
+    pub all: bool,
+}
+
+/// `headwater environment rebuild`
+#[derive(Debug, Args)]
+pub struct EnvironmentRebuild {
+    /// Their ids, or the beginnings of them
+    #[arg(required_unless_present = "all")]
+    pub ids: Vec<String>,
+    /// Every environment
+    #[arg(long, conflicts_with = "ids")]
+    pub all: bool,
 }
 
 /// `headwater usage`

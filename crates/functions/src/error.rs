@@ -45,6 +45,12 @@ pub enum Error {
         /// The versions found.
         found: Vec<String>,
     },
+    /// There is no such environment.
+    #[error("there is no environment `{id}`, or more than one whose id begins so")]
+    EnvironmentNotFound {
+        /// The beginning of its id.
+        id: String,
+    },
     /// The user's code raised.
     #[error("{}", raised(.exception, .message, .frames))]
     FunctionRaised {
@@ -196,6 +202,7 @@ impl Fault for Error {
             Error::EnvironmentFailed { .. } | Error::PythonNotFound { .. } => {
                 ErrorCode::EnvironmentFailed
             }
+            Error::EnvironmentNotFound { .. } => ErrorCode::EnvironmentNotFound,
             Error::FunctionRaised { .. }
             | Error::NotATable { .. }
             | Error::TempLimit { .. }
@@ -239,6 +246,9 @@ impl Fault for Error {
                 "raise `timeout` in the function's decorator or in `[defaults]` of headwater.toml"
                     .to_owned(),
             ),
+            Error::EnvironmentNotFound { .. } => {
+                Some("see `headwater environment ls` for those that there are".to_owned())
+            }
             Error::TempLimit { .. } => Some(
                 "raise `tmp` in the function's decorator; what lies in `/tmp` counts as memory, too"
                     .to_owned(),

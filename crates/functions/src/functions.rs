@@ -14,6 +14,7 @@ use crate::error::size;
 use crate::instance::{Instance, Origin, reusable};
 use crate::network::{Reach, nameservers};
 use crate::spawner::Spawner;
+use crate::upkeep::Calls;
 use crate::warm::{Waiting, Warm};
 use crate::zygote::{Found, Zygotes};
 use crate::{
@@ -29,26 +30,27 @@ const SWEEP_MIN: Duration = Duration::from_millis(50);
 const SWEEP_MAX: Duration = Duration::from_secs(30);
 
 /// The grain in which memory is promised.
-const MEMORY_UNIT: u64 = 1 << 20;
+pub(crate) const MEMORY_UNIT: u64 = 1 << 20;
 
 /// Builds environments and runs functions. Cheap to clone; the spawner and everything it started
 /// end when the last clone is dropped.
 #[derive(Debug, Clone)]
-pub struct Functions(Arc<Inner>);
+pub struct Functions(pub(crate) Arc<Inner>);
 
 #[derive(Debug)]
-struct Inner {
+pub(crate) struct Inner {
     spawner: Arc<Spawner>,
-    environments: Environments,
-    zygotes: Arc<Zygotes>,
-    warm: Waiting,
+    pub(crate) environments: Environments,
+    pub(crate) zygotes: Arc<Zygotes>,
+    pub(crate) warm: Waiting,
+    pub(crate) calls: Calls,
     /// Cancelled when nobody is left who calls.
     closing: DropGuard,
     isolation: Isolation,
     nameservers: Option<Vec<SocketAddr>>,
-    turns: Semaphore,
-    memory: Semaphore,
-    memory_units: u32,
+    pub(crate) turns: Semaphore,
+    pub(crate) memory: Semaphore,
+    pub(crate) memory_units: u32,
     waiting: AtomicUsize,
 }
 
@@ -68,6 +70,7 @@ impl Functions {
             environments,
             zygotes,
             warm: Waiting::default(),
+            calls: Calls::default(),
             closing: CancellationToken::new().drop_guard(),
             isolation: options.isolation,
             nameservers: options.nameservers.clone(),
@@ -135,6 +138,8 @@ impl Functions {
         sink: mpsc::Sender<FunctionEvent>,
         cancelled: CancellationToken,
     ) -> Outcome {
+        let _era = self.0.environments.era();
+        let listed = self.0.calls.add(&invocation);
         let queued = Instant::now();
         let turn = tokio::select! {
             turn = self.turn(&invocation) => turn,
@@ -142,6 +147,7 @@ impl Functions {
                 Err(Error::Cancelled { label: invocation.label.clone() })
             }
         };
+        listed.runs();
         let queue_ms = queued.elapsed().as_millis() as u64;
         let outcome = match turn {
             Ok(_turn) => self.run_with_more(&invocation, &sink, &cancelled).await,
@@ -366,6 +372,7 @@ async fn sweep(functions: Weak<Inner>) {
         let Some(inner) = functions.upgrade() else { return };
         inner.zygotes.sweep();
         inner.warm.sweep();
+        inner.environments.sweep();
         let pause = (inner.zygotes.idle_max() / 4).clamp(SWEEP_MIN, SWEEP_MAX);
         drop(inner);
         tokio::time::sleep(pause).await;

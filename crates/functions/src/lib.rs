@@ -18,6 +18,7 @@ mod memory;
 mod network;
 mod options;
 mod spawner;
+mod upkeep;
 mod warm;
 mod worker;
 mod zygote;

@@ -64,6 +64,11 @@ impl Waiting {
         drop(longest);
     }
 
+    /// Ends those of an environment.
+    pub(crate) fn end(&self, environment: &str) {
+        self.0.lock().retain(|idle| idle.last.environment.id != environment);
+    }
+
     /// Ends those that have waited for too long.
     pub(crate) fn sweep(&self) {
         self.0.lock().retain(|idle| idle.since.elapsed() < IDLE_MAX);

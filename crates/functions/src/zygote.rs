@@ -191,6 +191,11 @@ impl Zygotes {
         self.slots.lock().retain(|_, slot| !held(slot));
     }
 
+    /// Has nobody call the zygote of an environment any more; it ends with the last call that does.
+    pub(crate) fn end(&self, environment: &str) {
+        self.slots.lock().retain(|key, _| key.environment != environment);
+    }
+
     /// Ends the zygotes that have been idle for too long, and those that are gone.
     pub(crate) fn sweep(&self) {
         self.end_where(|zygote| zygote.used.lock().elapsed() >= self.options.idle_max);

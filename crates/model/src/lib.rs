@@ -8,6 +8,7 @@ mod branch;
 mod clock;
 mod commit;
 mod diff;
+mod environment;
 mod error;
 mod health;
 mod import;
@@ -26,6 +27,10 @@ pub use branch::{Branch, CreateRef, Tag, UpdateRef};
 pub use clock::{Clock, FixedClock, SystemClock, Timestamp};
 pub use commit::{Commit, PROPERTY_EVENT, PROPERTY_JOB};
 pub use diff::{ChangeKind, ColumnDiff, Diff, TableDiff};
+pub use environment::{
+    EnvironmentExplained, EnvironmentSummary, FunctionCall, PackageChange, PruneEnvironments,
+    PrunedEnvironments, RebuiltEnvironment, ZygoteSummary,
+};
 pub use error::{ErrorCode, Fault, Problem};
 pub use health::Health;
 pub use import::{

@@ -26,6 +26,7 @@ pub struct Parts {
     pub engine: Engine,
     pub jobs: Jobs,
     pub runner: Runner,
+    pub functions: Functions,
     /// None for a lake without a project, and for a server that is to leave triggers alone.
     pub triggers: Option<Triggers>,
     pub settings: Settings,
@@ -46,7 +47,7 @@ impl Parts {
             .await
             .map_err(|error| Error::room(&error))?;
         system::register(&engine, &jobs);
-        let runner = Runner::new(engine.clone(), functions, jobs.clone(), room(&config));
+        let runner = Runner::new(engine.clone(), functions.clone(), jobs.clone(), room(&config));
         quarantine_interrupted(&runner, &jobs).await;
         let imports = Imports { lake: lake.clone(), workshop: Workshop::default() };
         let actions = Actions::new(&config, imports.clone(), runner.clone());
@@ -56,7 +57,18 @@ impl Parts {
         jobs.register(JobKind::Import, Arc::new(imports));
         jobs.register(JobKind::Run, Arc::new(Runs(runner.clone())));
         let (activity, ending) = (Activity::default(), Ending::default());
-        Ok(Parts { config, lake, engine, jobs, runner, triggers, settings, activity, ending })
+        Ok(Parts {
+            config,
+            lake,
+            engine,
+            jobs,
+            runner,
+            functions,
+            triggers,
+            settings,
+            activity,
+            ending,
+        })
     }
 
     /// What the server says of itself.

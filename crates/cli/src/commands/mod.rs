@@ -4,6 +4,7 @@ mod branch;
 mod checkout;
 mod completions;
 mod demo;
+mod environment;
 mod init;
 mod job;
 mod log;
@@ -56,6 +57,7 @@ async fn dispatch(context: &Context, api: &Api, command: Command) -> Result<()> 
         Command::Log(arguments) => log::log(context, api, &arguments).await,
         Command::Namespace(arguments) => namespace::namespace(context, api, arguments).await,
         Command::Job(arguments) => job::job(context, api, arguments).await,
+        Command::Environment(arguments) => environment::environment(context, api, arguments).await,
         Command::Usage(arguments) => usage::usage(context, api, &arguments).await,
         Command::Trigger(arguments) => trigger::trigger(context, api, arguments).await,
         Command::Init(_)

@@ -16,6 +16,7 @@ use uuid::Uuid;
 use super::bytecode::{self, Missing};
 use super::python::{self, Interpreter};
 use super::requirement::{name_of, requirements};
+use super::upkeep::Aside;
 use super::uv::{self, Uv};
 use super::{Environment, EnvironmentEvent, EnvironmentSpec};
 use crate::spawner::{Spawner, identity};
@@ -25,11 +26,11 @@ use crate::{Error, FunctionsOptions, Result};
 const FORMAT: u32 = 1;
 
 /// Written last; a folder without it is not an environment.
-const DESCRIPTION: &str = "headwater-environment.json";
+pub(super) const DESCRIPTION: &str = "headwater-environment.json";
 
 /// Folders in the making, and folders of processes without a sandbox. The names go on with the
 /// identity of the server they belong to.
-const BUILDING: &str = ".building-";
+pub(super) const BUILDING: &str = ".building-";
 const WORK: &str = ".work-";
 
 /// pyarrow from this version on does not work with numpy before 2.
@@ -40,30 +41,32 @@ type Progress<'a> = &'a (dyn Fn(EnvironmentEvent) + Send + Sync);
 /// All environments of a folder.
 #[derive(Debug)]
 pub(crate) struct Environments {
-    folder: PathBuf,
+    pub(super) folder: PathBuf,
     tools: PathBuf,
     cache: PathBuf,
-    search: Vec<PathBuf>,
+    pub(super) search: Vec<PathBuf>,
     spawner: Arc<Spawner>,
     /// The environments known to be there, so that a warm request opens one folder and no file.
-    known: Mutex<HashMap<String, Arc<Environment>>>,
+    pub(super) known: Mutex<HashMap<String, Arc<Environment>>>,
+    pub(super) aside: Mutex<Aside>,
     uv: tokio::sync::Mutex<Option<Uv>>,
     compiling: Mutex<Vec<JoinHandle<()>>>,
 }
 
 /// What a folder says of itself.
 #[derive(Debug, Serialize, Deserialize)]
-struct Description {
-    python: String,
-    requirements: Vec<String>,
-    packages: BTreeMap<String, String>,
+pub(super) struct Description {
+    pub(super) python: String,
+    pub(super) requirements: Vec<String>,
+    pub(super) packages: BTreeMap<String, String>,
 }
 
 impl Description {
     fn environment(self, id: &str, python: PathBuf) -> Environment {
         let requested = self.requirements.iter().map(|line| name_of(line).to_owned()).collect();
         let (id, packages) = (id.to_owned(), self.packages);
-        Environment { id, python, packages, requested, created_ms: 0, warm: true }
+        let copies = Arc::default();
+        Environment { id, python, packages, requested, created_ms: 0, warm: true, copies }
     }
 }
 
@@ -90,6 +93,7 @@ impl Environments {
             search: options.python_search.clone(),
             spawner,
             known: Mutex::new(HashMap::new()),
+            aside: Mutex::default(),
             uv: tokio::sync::Mutex::new(None),
             compiling: Mutex::new(Vec::new()),
         })
@@ -117,6 +121,7 @@ impl Environments {
         let interpreter = python::find(&self.search, spec.python.as_deref())?;
         let id = identity(&interpreter, &requirements);
         if let Some(found) = self.found(&id) {
+            self.touch(&id);
             return Ok(found);
         }
         let _lock = lock(&self.folder.join(format!("{id}.lock"))).await?;
@@ -148,7 +153,7 @@ impl Environments {
         Some(self.remember(description.environment(id, python)))
     }
 
-    fn remember(&self, environment: Environment) -> Arc<Environment> {
+    pub(super) fn remember(&self, environment: Environment) -> Arc<Environment> {
         let environment = Arc::new(environment);
         self.known.lock().insert(environment.id.clone(), environment.clone());
         environment
@@ -161,8 +166,28 @@ impl Environments {
         requirements: Vec<String>,
         on_progress: Progress<'_>,
     ) -> Result<Environment> {
+        let place = self.folder.join(id);
+        if place.exists() {
+            // Its interpreter is gone, or its description cannot be read.
+            let aside = self.folder.join(owned(BUILDING));
+            let _ = fs::rename(&place, &aside).and_then(|()| fs::remove_dir_all(&aside));
+        }
+        let made = self.make(interpreter, requirements, false, on_progress).await?;
+        self.put_in_place(id, interpreter, made)
+    }
+
+    /// Puts an environment together in a folder of its own: of what is known without the network
+    /// first, unless what is newest is wanted.
+    pub(super) async fn make(
+        &self,
+        interpreter: &Interpreter,
+        requirements: Vec<String>,
+        newest: bool,
+        on_progress: Progress<'_>,
+    ) -> Result<Made> {
         let uv = self.uv(on_progress).await?;
-        let building = Building::begin(&self.folder, id);
+        let uv = if newest { uv.newest() } else { uv };
+        let building = Building(self.folder.join(owned(BUILDING)));
         let folder = building.0.as_path();
         on_progress(EnvironmentEvent::Resolving { requirements: requirements.clone() });
         let spawner = &*self.spawner;
@@ -177,6 +202,17 @@ impl Environments {
         fs::rename(&lock, folder.join("requirements.txt")).map_err(Error::io("keep the lock"))?;
         let missing = bytecode::link(folder, &self.folder.join(".bytecode"), interpreter);
         let description = Description { python: interpreter.short(), requirements, packages };
+        Ok(Made { building, description, missing })
+    }
+
+    /// Moves what was put together to where it is looked for.
+    pub(super) fn put_in_place(
+        &self,
+        id: &str,
+        interpreter: &Interpreter,
+        made: Made,
+    ) -> Result<Environment> {
+        let Made { building, description, missing } = made;
         let place = self.folder.join(id);
         building.finish(&description, &place)?;
         self.compile(interpreter, bytecode::moved(missing, &building.0, &place));
@@ -247,7 +283,7 @@ impl Drop for Environments {
 }
 
 /// A new name that says whose it is.
-fn owned(prefix: &str) -> String {
+pub(super) fn owned(prefix: &str) -> String {
     format!("{prefix}{}-{}", identity::own(), Uuid::new_v4().simple())
 }
 
@@ -263,20 +299,17 @@ fn identity(interpreter: &Interpreter, requirements: &[String]) -> String {
     hex::encode(Sha256::digest(content.to_string()))[..20].to_owned()
 }
 
+/// An environment that was put together and is not in its place yet.
+pub(super) struct Made {
+    building: Building,
+    description: Description,
+    missing: Vec<Missing>,
+}
+
 /// A folder in the making; thrown away where it is dropped unfinished.
 struct Building(PathBuf);
 
 impl Building {
-    fn begin(folder: &Path, id: &str) -> Self {
-        let place = folder.join(id);
-        if place.exists() {
-            // Its interpreter is gone, or its description cannot be read.
-            let aside = folder.join(owned(BUILDING));
-            let _ = fs::rename(&place, &aside).and_then(|()| fs::remove_dir_all(&aside));
-        }
-        Building(folder.join(owned(BUILDING)))
-    }
-
     /// A file beside the folder.
     fn aside(&self, extension: &str) -> PathBuf {
         self.0.with_extension(extension)
@@ -300,7 +333,7 @@ impl Drop for Building {
 }
 
 /// Holds a lock file, against other tasks and other processes alike.
-async fn lock(path: &Path) -> Result<fs::File> {
+pub(super) async fn lock(path: &Path) -> Result<fs::File> {
     let file = fs::File::create(path).map_err(Error::io("make a lock file"))?;
     loop {
         match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {

@@ -11,13 +11,16 @@ mod bytecode;
 mod python;
 mod requirement;
 mod tool;
+mod upkeep;
 mod uv;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 pub(crate) use build::Environments;
 pub(crate) use python::prefix_of;
+pub(crate) use upkeep::Removed;
 
 /// What a function asks to have installed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -86,6 +89,8 @@ pub struct Environment {
     pub created_ms: u64,
     /// Whether it was there already.
     pub warm: bool,
+    /// Shared by every copy, so that it is known whether there is one.
+    pub(crate) copies: Arc<()>,
 }
 
 impl Environment {

@@ -17,6 +17,8 @@ use crate::{EnvironmentEvent, Error, Result};
 pub(super) struct Uv {
     program: PathBuf,
     cache: PathBuf,
+    /// Whether it asks the network even for what it knows.
+    newest: bool,
 }
 
 impl Uv {
@@ -32,11 +34,16 @@ impl Uv {
         let own = search.iter().filter(|folder| !folder.ends_with("shims"));
         let mut places = own.map(|folder| folder.join("uv")).chain([fetched.clone()]);
         if let Some(program) = places.find(|path| executable(path)) {
-            return Ok(Uv { program, cache });
+            return Ok(Uv { program, cache, newest: false });
         }
         on_progress(EnvironmentEvent::FetchingUv);
         fetch(spawner, &python::all(search), tools).await?;
-        Ok(Uv { program: fetched, cache })
+        Ok(Uv { program: fetched, cache, newest: false })
+    }
+
+    /// The same, which chooses by what there is to be had now.
+    pub(super) fn newest(self) -> Uv {
+        Uv { newest: true, ..self }
     }
 
     /// Chooses versions: `input` and `output` are requirements files.
@@ -62,6 +69,11 @@ impl Uv {
             "--only-binary",
             ":all:",
         ];
+        if self.newest {
+            let arguments = [&arguments[..], &["--upgrade", "--refresh"]].concat();
+            let said = self.ask(spawner, &arguments, false).await?;
+            return if said.success { Ok(()) } else { Err(failed(&said)) };
+        }
         self.cached_first(spawner, &arguments).await
     }
 

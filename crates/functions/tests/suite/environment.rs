@@ -1,10 +1,12 @@
 //! Environments: shared, content-addressed, and clear about what cannot be.
 
 use std::sync::Mutex;
+use std::time::Duration;
 
-use crate::support::{ask, environment, holds, options, spec, start};
+use crate::support::{ask, environment, holds, options, spec, start, wait_until};
 use headwater_functions::{EnvironmentEvent, EnvironmentSpec, Error, Functions, FunctionsOptions};
 use headwater_model::Fault;
+use tokio_util::sync::CancellationToken;
 
 fn fresh(folder: &tempfile::TempDir) -> FunctionsOptions {
     FunctionsOptions { environments_dir: folder.path().join("environments"), ..options() }
@@ -110,4 +112,112 @@ async fn what_cannot_be_is_said_with_a_hint() {
     check(old.clone(), "3.11", "install that version").await;
     let error = functions.environment(&old, &|_| ()).await.unwrap_err();
     assert!(matches!(error, Error::PythonNotFound { .. }));
+}
+
+/// A runtime with environments of its own.
+async fn alone() -> (tempfile::TempDir, Functions) {
+    let folder = tempfile::tempdir().unwrap();
+    let functions = Functions::start(fresh(&folder)).await.unwrap();
+    (folder, functions)
+}
+
+const TRUE: &str = "def f():\n    return True\n";
+
+#[tokio::test]
+async fn environments_are_listed_explained_and_removed_when_nobody_uses_them() {
+    let (folder, functions) = alone().await;
+    assert!(functions.environments().await.is_empty());
+    let made = environment(&functions, &[("six", "1.17.0")]).await;
+    holds(&functions, ask(&made, TRUE)).await;
+    let listed = functions.environments().await.pop().unwrap();
+    assert_eq!((&listed.id, listed.busy), (&made.id, true));
+    assert_eq!(
+        (listed.packages["six"].as_str(), &listed.requirements[..]),
+        ("1.17.0", &["six==1.17.0".to_owned()][..])
+    );
+    assert!(listed.bytes > listed.bytes_own && listed.bytes > 1 << 20, "{listed:?}");
+    let explained = functions.explain(&made.id[..6]).await.unwrap();
+    assert!(explained.zygote.unwrap().memory_bytes > 1 << 20 && explained.calls.is_empty());
+
+    // It is in use as long as somebody holds it.
+    let pruned = functions.prune(Duration::ZERO).await.unwrap();
+    assert_eq!((pruned.removed.len(), &pruned.busy[..]), (0, &[made.id.clone()][..]));
+    let id = made.id.clone();
+    drop(made);
+    let pruned = functions.prune(Duration::from_secs(3600)).await.unwrap();
+    assert!(pruned.removed.is_empty() && pruned.busy.is_empty(), "{pruned:?}");
+    let pruned = functions.prune(Duration::ZERO).await.unwrap();
+    assert_eq!(pruned.removed.len(), 1);
+    assert!(functions.environments().await.is_empty() && functions.zygotes().is_empty());
+    assert!(matches!(functions.explain(&id).await, Err(Error::EnvironmentNotFound { .. })));
+    wait_until("files are left", || {
+        let left = std::fs::read_dir(folder.path().join("environments")).unwrap().flatten();
+        let names = left.map(|entry| entry.file_name().into_string().unwrap());
+        names.filter(|name| name.starts_with(".building")).count() == 0
+    });
+    // Whoever asks again gets it again.
+    let again = environment(&functions, &[("six", "1.17.0")]).await;
+    assert_eq!((&again.id, again.warm), (&id, false));
+    holds(&functions, ask(&again, TRUE)).await;
+}
+
+#[tokio::test]
+async fn what_runs_goes_on_with_the_old_packages_while_new_ones_are_chosen() {
+    let (_folder, functions) = alone().await;
+    let made = environment(&functions, &[("six", "")]).await;
+    // As if a version from before a fix had been chosen, back then.
+    let description = made.python.parent().unwrap().parent().unwrap();
+    let description = description.join("headwater-environment.json");
+    let chosen = made.packages["six"].clone();
+    let text = std::fs::read_to_string(&description).unwrap();
+    let old = text.replace(&format!("\"six\": \"{chosen}\""), "\"six\": \"1.0.0\"");
+    std::fs::write(&description, old).unwrap();
+
+    let source = "
+import os, sys, time
+def f():
+    print('begun')
+    time.sleep(2)
+    import six, decimal, sqlite3
+    return os.path.exists(six.__file__)
+";
+    let (sink, mut lines) = tokio::sync::mpsc::channel(16);
+    let running = functions.invoke(ask(&made, source), sink, CancellationToken::new());
+    let rebuilding = async {
+        lines.recv().await.unwrap();
+        let calls = functions.calls();
+        assert_eq!((calls.len(), calls[0].waits_for.as_deref()), (1, None));
+        let rebuilt = functions.rebuild(&made.id, &|_| ()).await.unwrap();
+        holds(&functions, ask(&made, "import six\ndef f():\n    return True\n")).await;
+        rebuilt
+    };
+    let (outcome, rebuilt) = tokio::join!(running, rebuilding);
+    assert!(outcome.returned.is_ok(), "{outcome:?}");
+    let change = &rebuilt.changed["six"];
+    assert_eq!((change.from.as_deref(), change.to.as_ref()), (Some("1.0.0"), Some(&chosen)));
+    assert_eq!((rebuilt.environment.id, rebuilt.changed.len()), (made.id.clone(), 1));
+}
+
+#[tokio::test]
+async fn who_waits_is_told_what_for() {
+    let functions =
+        Functions::start(FunctionsOptions { concurrency: 1, ..options() }).await.unwrap();
+    let environment = environment(&functions, &[]).await;
+    let source = "import time\ndef f():\n    print('begun')\n    time.sleep(1000)\n";
+    let ((sink, mut lines), cancelled) = (tokio::sync::mpsc::channel(16), CancellationToken::new());
+    let call = || functions.invoke(ask(&environment, source), sink.clone(), cancelled.clone());
+    let looking = async {
+        lines.recv().await.unwrap();
+        let calls = functions.calls();
+        let reasons: Vec<_> = calls.iter().map(|call| call.waits_for.clone()).collect();
+        assert_eq!(reasons.iter().filter(|reason| reason.is_none()).count(), 1, "{reasons:?}");
+        let waiting: Vec<_> = reasons.into_iter().flatten().collect();
+        assert!(
+            waiting[0].contains("that run to end") && waiting[1].contains("before"),
+            "{waiting:?}"
+        );
+        cancelled.cancel();
+    };
+    tokio::join!(call(), call(), call(), looking);
+    assert!(functions.calls().is_empty());
 }

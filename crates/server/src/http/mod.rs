@@ -5,6 +5,7 @@
 //! all of it, `/v1/openapi.json`, is made from the handlers themselves.
 
 mod branch;
+mod environment;
 mod extract;
 mod failure;
 mod health;
@@ -66,6 +67,7 @@ pub(crate) fn router(app: &App) -> Router {
 fn api() -> OpenApiRouter<App> {
     OpenApiRouter::with_openapi(head())
         .merge(branch::routes())
+        .merge(environment::routes())
         .merge(health::routes())
         .merge(import::routes())
         .merge(job::routes())

@@ -1,0 +1,153 @@
+//! `headwater environment`: the Pythons with packages that functions run in.
+
+use headwater_model::{
+    EnvironmentExplained, EnvironmentSummary, PruneEnvironments, PrunedEnvironments,
+    RebuiltEnvironment,
+};
+
+use crate::api::{Api, segment};
+use crate::arguments::{Environment, EnvironmentPrune, EnvironmentRebuild, OutputFormat};
+use crate::context::Context;
+use crate::error::Result;
+use crate::output::{self, Grid};
+
+const SECONDS_PER_DAY: u64 = 24 * 60 * 60;
+
+/// Carries out `headwater environment`.
+pub async fn environment(context: &Context, api: &Api, arguments: Environment) -> Result<()> {
+    match arguments {
+        Environment::Ls => list(context, api).await,
+        Environment::Explain(arguments) => explain(context, api, &arguments.id).await,
+        Environment::Prune(arguments) => prune(context, api, &arguments).await,
+        Environment::Rebuild(arguments) => rebuild(context, api, arguments).await,
+    }
+}
+
+async fn list(context: &Context, api: &Api) -> Result<()> {
+    let environments: Vec<EnvironmentSummary> = api.get("/v1/environments").await?;
+    if context.output == OutputFormat::Json {
+        output::print_json(&environments);
+        return Ok(());
+    }
+    let headings = ["ENVIRONMENT", "PYTHON", "ASKED FOR", ">PACKAGES", ">SIZE", "LAST USED"];
+    let mut grid = Grid::new(context.answer_style, &headings);
+    for environment in environments {
+        grid.row([
+            environment.id,
+            environment.python,
+            environment.requirements.join(" "),
+            output::count(environment.packages.len() as u64),
+            output::bytes(environment.bytes),
+            output::moment(environment.used),
+        ]);
+    }
+    grid.print("no environments yet; the first run of a Python model makes one");
+    Ok(())
+}
+
+async fn explain(context: &Context, api: &Api, id: &str) -> Result<()> {
+    let path = format!("/v1/environments/{}", segment(id));
+    let explained: EnvironmentExplained = api.get(path).await?;
+    if context.output == OutputFormat::Json {
+        output::print_json(&explained);
+        return Ok(());
+    }
+    let EnvironmentExplained { environment, zygote, calls } = explained;
+    let asked = match environment.requirements.join(" ") {
+        none if none.is_empty() => "no packages".to_owned(),
+        asked => asked,
+    };
+    output::line(format!("{} is Python {} with {asked}", environment.id, environment.python));
+    let size = output::bytes(environment.bytes);
+    let own = output::bytes(environment.bytes_own);
+    output::line(format!("  {size} on disk, {own} of them shared with nothing else"));
+    match zygote {
+        None => output::line("  nothing is held imported: the next call imports its packages"),
+        Some(zygote) => {
+            if let Some(failure) = zygote.failure {
+                output::line(format!("  nothing can be held imported: {failure}"));
+            } else {
+                let memory = output::bytes(zygote.memory_bytes);
+                let took = output::milliseconds(zygote.imported_ms);
+                output::line(format!(
+                    "  its packages are held imported in {memory}, which took {took}"
+                ));
+            }
+            for (package, reason) in zygote.skipped {
+                output::line(format!("  each call imports `{package}` by itself: {reason}"));
+            }
+        }
+    }
+    let mut grid = Grid::new(context.answer_style, &["PACKAGE", "VERSION"]);
+    for (package, version) in environment.packages {
+        grid.row([package, version]);
+    }
+    grid.print("no packages");
+    let mut grid =
+        Grid::new(context.answer_style, &["CALL", "ENVIRONMENT", ">MEMORY", "SINCE", "WAITS FOR"]);
+    for call in calls {
+        grid.row([
+            call.label,
+            call.environment,
+            output::bytes(call.memory_bytes),
+            output::moment(call.since),
+            call.waits_for.unwrap_or_else(|| "nothing: it runs".to_owned()),
+        ]);
+    }
+    grid.print("no function runs or waits");
+    Ok(())
+}
+
+async fn prune(context: &Context, api: &Api, arguments: &EnvironmentPrune) -> Result<()> {
+    let unused_seconds = if arguments.all { 0 } else { arguments.days * SECONDS_PER_DAY };
+    let request = PruneEnvironments { unused_seconds };
+    let pruned: PrunedEnvironments = api.post("/v1/environments/prune", &request).await?;
+    if context.output == OutputFormat::Json {
+        output::print_json(&pruned);
+        return Ok(());
+    }
+    for environment in &pruned.removed {
+        context.style.say(format!("removed {}", environment.id));
+    }
+    for id in &pruned.busy {
+        context.style.say(format!("{id} stays: a function uses it now"));
+    }
+    let count = output::plural(pruned.removed.len() as u64, "environment");
+    context.style.say(format!("{count} removed, {} freed", output::bytes(pruned.bytes)));
+    Ok(())
+}
+
+async fn rebuild(context: &Context, api: &Api, arguments: EnvironmentRebuild) -> Result<()> {
+    let ids = if arguments.all {
+        let all: Vec<EnvironmentSummary> = api.get("/v1/environments").await?;
+        all.into_iter().map(|environment| environment.id).collect()
+    } else {
+        arguments.ids
+    };
+    let mut rebuilt: Vec<RebuiltEnvironment> = Vec::new();
+    for id in ids {
+        let path = format!("/v1/environments/{}/rebuild", segment(&id));
+        let one: RebuiltEnvironment = api.post(&path, &serde_json::json!({})).await?;
+        if context.output != OutputFormat::Json {
+            tell(context, &one);
+        }
+        rebuilt.push(one);
+    }
+    if context.output == OutputFormat::Json {
+        output::print_json(&rebuilt);
+    }
+    Ok(())
+}
+
+fn tell(context: &Context, rebuilt: &RebuiltEnvironment) {
+    let id = &rebuilt.environment.id;
+    if rebuilt.changed.is_empty() {
+        context.style.say(format!("rebuilt {id}: every package is as it was"));
+    }
+    for (package, change) in &rebuilt.changed {
+        let version =
+            |version: &Option<String>| version.clone().unwrap_or_else(|| "none".to_owned());
+        let (from, to) = (version(&change.from), version(&change.to));
+        context.style.say(format!("rebuilt {id}: {package} {from} is now {to}"));
+    }
+}
