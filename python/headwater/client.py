@@ -78,17 +78,19 @@ class Client:
         sql: str,
         *,
         ref: str | None = None,
+        parameters: Mapping[str, Any] | None = None,
         namespace: str | None = None,
         limit: int | None = None,
     ) -> pyarrow.Table:
         """Carries out one SQL statement and answers its rows as a `pyarrow.Table`.
 
-        Bare table names lie in `namespace`, `public` where nothing is said; `limit` is the most rows to
+        `parameters` are the values of `$name` in the statement: text, numbers, True, False or None. Bare
+        table names lie in `namespace`, `public` where nothing is said; `limit` is the most rows to
         answer. Needs pyarrow. A statement that fails after its first rows raises its error, and answers
         no rows.
         """
         pyarrow = _import("pyarrow")
-        with self._query(sql, ref, namespace, limit, ARROW) as response:
+        with self._query(sql, ref, parameters, namespace, limit, ARROW) as response:
             body = ArrowBody(response)
             try:
                 with pyarrow.ipc.open_stream(body) as reader:
@@ -103,12 +105,15 @@ class Client:
         sql: str,
         *,
         ref: str | None = None,
+        parameters: Mapping[str, Any] | None = None,
         namespace: str | None = None,
         limit: int | None = None,
     ) -> pandas.DataFrame:
         """As `query`, with the rows as a pandas frame. Needs pyarrow and pandas."""
         _import("pandas")
-        table = self.query(sql, ref=ref, namespace=namespace, limit=limit)
+        table = self.query(
+            sql, ref=ref, parameters=parameters, namespace=namespace, limit=limit
+        )
         frame: pandas.DataFrame = table.to_pandas()
         return frame
 
@@ -117,12 +122,15 @@ class Client:
         sql: str,
         *,
         ref: str | None = None,
+        parameters: Mapping[str, Any] | None = None,
         namespace: str | None = None,
         limit: int | None = None,
     ) -> polars.DataFrame:
         """As `query`, with the rows as a polars frame. Needs pyarrow and polars."""
         from_arrow = _import("polars").from_arrow
-        table = self.query(sql, ref=ref, namespace=namespace, limit=limit)
+        table = self.query(
+            sql, ref=ref, parameters=parameters, namespace=namespace, limit=limit
+        )
         frame: polars.DataFrame = from_arrow(table)
         return frame
 
@@ -131,6 +139,7 @@ class Client:
         sql: str,
         *,
         ref: str | None = None,
+        parameters: Mapping[str, Any] | None = None,
         namespace: str | None = None,
         limit: int | None = None,
     ) -> list[dict[str, Any]]:
@@ -138,7 +147,7 @@ class Client:
 
         Values are those of JSON: decimals, dates and times are text.
         """
-        with self._query(sql, ref, namespace, limit, JSON) as response:
+        with self._query(sql, ref, parameters, namespace, limit, JSON) as response:
             try:
                 rows: list[dict[str, Any]] = json.loads(response.read())
                 return rows
@@ -146,9 +155,17 @@ class Client:
                 raise self._cut(response, cut) from cut
 
     def _query(
-        self, sql: str, ref: str | None, namespace: str | None, limit: int | None, accept: str
+        self,
+        sql: str,
+        ref: str | None,
+        parameters: Mapping[str, Any] | None,
+        namespace: str | None,
+        limit: int | None,
+        accept: str,
     ) -> http.client.HTTPResponse:
-        body = _without_none({"sql": sql, "ref": ref, "namespace": namespace, "limit": limit})
+        given = dict(parameters) if parameters else None
+        body = {"sql": sql, "ref": ref, "parameters": given, "namespace": namespace, "limit": limit}
+        body = _without_none(body)
         return self._connection.send("POST", "/v1/query", body, accept=accept)
 
     def _cut(self, response: http.client.HTTPResponse, cut: BaseException) -> HeadwaterError:

@@ -395,15 +395,15 @@ def hint_for(error, task):
         if isinstance(cause, ModuleNotFoundError) and cause.name:
             top = cause.name.split(".")[0]
             package = INSTALLED_AS.get(top, top.replace("_", "-"))
-            return f'add `"{package}"` to `pip={{...}}` in the function\'s `@headwater.python`'
+            return f'Add `"{package}"` to `pip={{...}}` in the function\'s `@headwater.python`.'
         if isinstance(cause, OSError):
             unreachable = isinstance(cause, socket.gaierror) or cause.errno in NETWORK_ERRNOS
             if unreachable and not task["network"]:
-                return "set `network=True` in `@headwater.model`: there is no network otherwise"
+                return "Set `network=True` in `@headwater.model`: there is no network otherwise."
             if cause.errno in (13, 30):
-                return "write to `/tmp`: a function can write nowhere else"
+                return "Write to `/tmp`: a function can write nowhere else."
             if cause.errno == 11:
-                return "start fewer processes and threads: a function may have some thousand"
+                return "Start fewer processes and threads: a function may have some thousand."
     return None
 
 

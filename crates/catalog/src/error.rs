@@ -195,7 +195,10 @@ impl Fault for Error {
             }
             Error::AmbiguousHash { .. } => "Give more digits of the commit.",
             Error::RefExists { .. } => "Choose another name, or use the one that exists.",
-            Error::NamespaceNotFound { .. } => "Create the namespace first.",
+            Error::NamespaceNotFound { .. } => {
+                "Make it with `headwater namespace create`, or list those there are with \
+                 `headwater namespace ls`."
+            }
             Error::NamespaceNotEmpty { .. } => "Drop its tables first.",
             Error::AmbiguousTable { .. } => "Write the name in the case it has.",
             Error::TableChanged { .. } | Error::Contended { .. } => {

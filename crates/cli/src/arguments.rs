@@ -71,6 +71,7 @@ pub enum Command {
   headwater query \"SELECT origin, count(*) FROM flights GROUP BY origin\"
   headwater query \"SELECT * FROM airlines\" --ref main@3fa9c1d2 --output json
   headwater query 'SELECT count(*) FROM \"flights@dev\"'
+  headwater query 'SELECT * FROM flights WHERE delay > $late' --param late=60
   headwater query --file report.sql --output csv")]
     Query(Query),
     /// Run the project's models on a branch; merge when every check passed
@@ -171,6 +172,9 @@ pub struct Query {
     /// Where bare table names lie
     #[arg(long, short)]
     pub namespace: Option<String>,
+    /// The value of `$NAME` in the statement: a number, `true`, `false`, `null`, or else a text
+    #[arg(long = "param", value_name = "NAME=VALUE")]
+    pub parameters: Vec<String>,
     /// The most rows to print; 0 for all [default: 100 in a table, all otherwise]
     #[arg(long, short)]
     pub limit: Option<u64>,

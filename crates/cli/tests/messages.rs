@@ -144,6 +144,31 @@ fn an_answer_that_fails_halfway_fails_the_command() {
 }
 
 #[test]
+fn statements_take_parameters() {
+    let workspace = Workspace::new();
+    let sql = "SELECT $late AS late, $code AS code, $really AS really";
+    let given = ["--param", "late=60", "--param", "code=0123", "--param", "really=true"];
+    let rows = workspace.json(&[&["query", sql][..], &given].concat());
+    assert_eq!(rows, json!([{"late": 60, "code": "0123", "really": true}]));
+    let text = workspace.fails(2, &["query", "SELECT $late"]);
+    contains(&text, &["`$late` has no value", "--param late=VALUE"]);
+}
+
+#[test]
+fn names_that_nobody_knows_are_not_passed_over() {
+    let workspace = Workspace::new();
+    for command in [&["query", "SELECT 1"][..], &["table", "ls"]] {
+        let text = workspace.fails(3, &[command, &["--namespace", "nowhere"]].concat());
+        contains(&text, &["`nowhere`", "hint:"]);
+    }
+    contains(&workspace.fails(3, &["trigger", "events", "--trigger", "none"]), &["`none`"]);
+    let text = workspace.fails(2, &["query", "SELECT 1", "--ref", "main@beef"]);
+    contains(&text, &["`main@beef` is not a usable ref:", "`main@3fa9c1d2`"]);
+    let text = workspace.fails(2, &["branch", "create", "a b"]);
+    contains(&text, &["branch name", "`feature/prices-2`"]);
+}
+
+#[test]
 fn a_lake_may_lie_deep() {
     let workspace = Workspace::empty();
     let deep = workspace.path().join("a-long-name-".repeat(8)).join("another-".repeat(8));

@@ -14,6 +14,9 @@ use serde_json::{Value, json};
 /// A result of this room.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
+/// What is wrong with a parameter that nobody gave.
+pub(crate) const NO_VALUE: &str = "has no value";
+
 /// Where in a statement's text something stands; both count from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Position {
@@ -160,7 +163,7 @@ pub enum Error {
         branch: String,
     },
     /// A parameter without a value, or a value without a literal.
-    #[error("parameter `${name}` {reason}{}", At(position))]
+    #[error("parameter `{}{name}` {reason}{}", if name == "?" { "" } else { "$" }, At(position))]
     Parameter {
         /// The parameter, without the dollar sign.
         name: String,
@@ -300,11 +303,18 @@ impl Fault for Error {
             Error::Name(error) => error.hint(),
             Error::Problem(problem) => problem.hint.clone(),
             Error::Unsupported { hint, .. } | Error::Invalid { hint, .. } => hint.clone(),
-            Error::TableNotFound { near, .. }
-            | Error::NamespaceNotFound { near, .. }
-            | Error::ColumnNotFound { near, .. } => {
-                near.as_ref().map(|near| format!("Did you mean `{near}`?"))
+            Error::TableNotFound { near: Some(near), .. }
+            | Error::NamespaceNotFound { near: Some(near), .. }
+            | Error::ColumnNotFound { near: Some(near), .. } => {
+                Some(format!("Did you mean `{near}`?"))
             }
+            Error::Parameter { name, reason: NO_VALUE, .. } if name == "?" => {
+                Some("Give the parameter a name, as in `$minimum`, and a value.".to_owned())
+            }
+            Error::Parameter { name, reason: NO_VALUE, .. } => Some(format!(
+                "Give it with `headwater query --param {name}=VALUE`, or as `parameters` of the \
+                 request."
+            )),
             other => other.fixed_hint().map(str::to_owned),
         }
     }
@@ -339,7 +349,11 @@ impl Error {
             Error::AlreadyExists { .. } => Some("Use IF NOT EXISTS, or choose another name."),
             Error::NotABranch { .. } => Some("Name a branch, or create one there first."),
             Error::Protected { .. } => Some("Write to another branch and merge it."),
-            Error::Parameter { .. } => Some("Give the parameter a value."),
+            Error::Parameter { .. } => Some("Give a text, a number, true, false or null."),
+            Error::TableNotFound { .. } => Some("List the tables with `headwater table ls`."),
+            Error::NamespaceNotFound { .. } => {
+                Some("List the namespaces with `headwater namespace ls`.")
+            }
             Error::MemoryLimit { .. } => {
                 Some("Raise the limit, read fewer columns or rows, or join smaller tables.")
             }

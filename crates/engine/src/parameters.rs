@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 use serde_json::Value;
 
-use crate::error::{Error, Position, Result};
+use crate::error::{Error, NO_VALUE, Position, Result};
 use crate::sql::parse::tokens;
 use crate::sql::table_name::span_start;
 
@@ -20,7 +20,7 @@ pub fn substitute(sql: &str, parameters: &BTreeMap<String, Value>) -> Result<Str
         let position = span_start(token.span);
         let value = parameters.get(&name).ok_or_else(|| Error::Parameter {
             name: name.clone(),
-            reason: "has no value",
+            reason: NO_VALUE,
             position,
         })?;
         let literal = literal(value).ok_or_else(|| Error::Parameter {

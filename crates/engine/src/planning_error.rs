@@ -167,7 +167,7 @@ fn schema_error(error: &SchemaError) -> Error {
         SchemaError::DuplicateQualifiedField { name, .. }
         | SchemaError::DuplicateUnqualifiedField { name } => Error::Invalid {
             message: format!("there are two columns named `{name}`"),
-            hint: Some("Give one of them an alias.".to_owned()),
+            hint: Some("Give one of them another name with AS.".to_owned()),
             position: None,
         },
     }
@@ -235,15 +235,7 @@ fn plan_error(message: &str) -> Error {
         };
     }
     if message.contains("require unique expression names") {
-        let second = message.split("\" at position").nth(1);
-        let named = second.and_then(|text| Some(text.rsplit_once(" AS ")?.1.to_owned()));
-        let named = named.filter(|name| !name.contains(['(', ')', ' ']));
-        let which = named.map_or_else(
-            || "two columns have the same name".to_owned(),
-            |name| format!("there are two columns named `{name}`"),
-        );
-        let hint = Some("Give one of them an alias.".to_owned());
-        return Error::Invalid { message: which, hint, position: None };
+        return same_names(message);
     }
     let insert =
         ["Column count doesn't match insert query", "Inconsistent data length across values"];
@@ -263,6 +255,21 @@ pub(crate) fn wrong_number_of_values() -> Error {
         ),
         position: None,
     }
+}
+
+/// Two columns of one name, which DataFusion writes as expressions: `t.a`, `Int64(1) AS a`.
+fn same_names(message: &str) -> Error {
+    let second = message.split("\" at position").nth(1);
+    let second = second.and_then(|text| Some(text.split_once("and \"")?.1));
+    let named = second.map(|text| text.rsplit_once(" AS ").map_or(text, |(_, name)| name));
+    let is_path = |name: &&str| !name.is_empty() && !name.contains(['(', ')', ' ', '"']);
+    let name = named.filter(is_path).map(|name| name.rsplit('.').next().unwrap_or(name));
+    let message = name.map_or_else(
+        || "two columns have the same name".to_owned(),
+        |name| format!("there are two columns named `{name}`"),
+    );
+    let hint = Some("Give one of them another name with AS.".to_owned());
+    Error::Invalid { message, hint, position: None }
 }
 
 fn not_implemented(message: &str) -> Error {
@@ -425,6 +432,9 @@ mod tests {
             DataFusionError::ResourcesExhausted("Failed to allocate".into()),
             "the statement needs more than its memory limit of 1 MiB",
         );
+        let same = "Projections require unique expression names but the expression \"t.a\" at \
+                    position 0 and \"t.a\" at position 1 have the same name.";
+        check(DataFusionError::Plan(same.into()), "there are two columns named `a`");
         check(
             DataFusionError::Internal("Oh.\nThis issue was likely caused by a bug".into()),
             "the statement failed inside the engine: oh",

@@ -203,14 +203,23 @@ impl<'s> Lookup<'s> {
         let here = tables.iter().filter(|(name, _)| same_but_case(&name.namespace, namespace));
         let mut names: Vec<String> = here.map(|(name, _)| name.name.clone()).collect();
         names.extend(self.session.registered.read().keys().cloned());
+        // As it must be written here: without a namespace only in the session's own.
+        let default = &self.session.options.namespace;
+        let spelled = |namespace: &str, name: &str| {
+            if same_but_case(namespace, default) {
+                name.to_owned()
+            } else {
+                format!("{namespace}.{name}")
+            }
+        };
         let elsewhere = || {
             let same = tables.iter().find(|(name, _)| same_but_case(&name.name, wanted));
-            // Without its namespace it would be the name that was not found.
-            same.map(|(name, _)| name.qualified())
+            same.map(|(name, _)| spelled(&name.namespace, &name.name))
         };
+        let near = near(wanted, names.iter().map(String::as_str));
         Ok(Error::TableNotFound {
             table: written.to_string(),
-            near: near(wanted, names.iter().map(String::as_str)).or_else(elsewhere),
+            near: near.map(|near| spelled(namespace, &near)).or_else(elsewhere),
             reference,
             position: at,
         })

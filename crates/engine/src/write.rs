@@ -326,7 +326,14 @@ impl Session {
         Ok(Error::TableNotFound {
             table: table.to_string(),
             reference: view.spec().to_string(),
-            near: near(&table.name, names),
+            near: near(&table.name, names).map(|near| {
+                let namespace = table.namespace.clone();
+                if namespace == self.options.namespace {
+                    near
+                } else {
+                    format!("{namespace}.{near}")
+                }
+            }),
             position: position(name),
         })
     }
@@ -429,7 +436,7 @@ fn distinct_names(schema: &SchemaRef) -> Result<()> {
         if schema.fields()[..index].iter().any(|other| other.name() == field.name()) {
             return Err(Error::Invalid {
                 message: format!("there are two columns named `{}`", field.name()),
-                hint: Some("Give one of them an alias.".to_owned()),
+                hint: Some("Give one of them another name with AS.".to_owned()),
                 position: None,
             });
         }

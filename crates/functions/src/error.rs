@@ -231,19 +231,19 @@ impl Fault for Error {
                 hint.clone()
             }
             Error::PythonNotFound { .. } => Some(
-                "install that version (with pyenv, or `uv python install`), or ask for one of those"
+                "Install that version (with pyenv, or `uv python install`), or ask for one of those."
                     .to_owned(),
             ),
             Error::NotATable { reason: Some(_), .. } => {
-                Some("give each column values of one type".to_owned())
+                Some("Give each column values of one type.".to_owned())
             }
-            Error::NotATable { wanted, .. } => Some(format!("return {wanted}")),
+            Error::NotATable { wanted, .. } => Some(format!("Return {wanted}.")),
             Error::MemoryLimit { .. } => Some(
-                "raise `memory` in the function's decorator or in `[defaults]` of headwater.toml"
+                "Raise `memory` in the function's decorator or in `[defaults]` of headwater.toml."
                     .to_owned(),
             ),
             Error::TimeLimit { .. } => Some(
-                "raise `timeout` in the function's decorator or in `[defaults]` of headwater.toml"
+                "Raise `timeout` in the function's decorator or in `[defaults]` of headwater.toml."
                     .to_owned(),
             ),
             Error::EnvironmentNotFound { .. } => {
@@ -254,17 +254,17 @@ impl Fault for Error {
                     .to_owned(),
             ),
             Error::IsolationUnavailable { hint, .. } => Some(hint.clone()),
-            Error::TooBusy { .. } => Some("try again when some have ended".to_owned()),
+            Error::TooBusy { .. } => Some("Try again when some have ended.".to_owned()),
             Error::InstanceDied { .. } => Some(
-                "look at what the function printed, and at native code it calls".to_owned(),
+                "Look at what the function printed, and at native code it calls.".to_owned(),
             ),
             Error::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => {
-                Some("free space on the disk that holds the lake's environments".to_owned())
+                Some("Free space on the disk that holds the lake's environments.".to_owned())
             }
             Error::Arrow(ArrowError::IoError(_, source))
                 if source.kind() == std::io::ErrorKind::StorageFull =>
             {
-                Some("free space on the disk that holds the lake, or keep fewer rows".to_owned())
+                Some("Free space on the disk that holds the lake, or keep fewer rows.".to_owned())
             }
             Error::Cancelled { .. }
             | Error::BadOutput { .. }

@@ -389,8 +389,8 @@ impl Drop for Waits<'_> {
 }
 
 fn unavailable(reason: &str) -> Error {
-    let hint = "allow user namespaces (`sysctl user.max_user_namespaces=15000`; on Ubuntu also \
+    let hint = "Allow user namespaces (`sysctl user.max_user_namespaces=15000`; on Ubuntu also \
                 `sysctl kernel.apparmor_restrict_unprivileged_userns=0`; in a container, run it \
-                with `--privileged`), or accept weaker isolation with `--isolation process`";
+                with `--privileged`), or accept weaker isolation with `--isolation process`.";
     Error::IsolationUnavailable { reason: reason.to_owned(), hint: hint.to_owned() }
 }

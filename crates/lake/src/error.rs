@@ -257,8 +257,9 @@ impl Fault for Error {
             Error::Catalog(error) => error.hint(),
             Error::Tables(error) => error.hint(),
             Error::Store(error) => error.hint(),
-            Error::TableNotFound { near, .. } | Error::ColumnNotFound { near, .. } => {
-                near.as_ref().map(|near| format!("Did you mean `{near}`?"))
+            Error::TableNotFound { near: Some(near), .. }
+            | Error::ColumnNotFound { near: Some(near), .. } => {
+                Some(format!("Did you mean `{near}`?"))
             }
             Error::BadRow(row) => Some(row.hint()),
             Error::NoFiles { note, .. } => Some(note.unwrap_or(NO_FILES_HINT).to_owned()),
@@ -291,6 +292,10 @@ impl Error {
     /// The hint of a variant whose hint does not depend on its data.
     fn fixed_hint(&self) -> Option<&'static str> {
         match self {
+            Error::TableNotFound { .. } => Some("List the tables with `headwater table ls`."),
+            Error::ColumnNotFound { .. } => {
+                Some("See what columns there are with `headwater table import --dry-run`.")
+            }
             Error::NotABranch { .. } => Some("Name a branch, or create one there first."),
             Error::TableExists { .. } => Some("Drop it first, or choose another name."),
             Error::CommitConflict { .. } | Error::ImportedMeanwhile { .. } => {

@@ -190,10 +190,22 @@ pub trait Fault: std::error::Error {
             code: self.code(),
             message: self.to_string(),
             causes: causes(self.source()),
-            hint: self.hint(),
+            hint: self.hint().map(sentence),
             context: self.context(),
         }
     }
+}
+
+/// The text as a sentence, whoever wrote it: with a capital letter, unless it begins with code, and an
+/// end.
+pub fn sentence(mut text: String) -> String {
+    if let Some(first) = text.get_mut(..1) {
+        first.make_ascii_uppercase();
+    }
+    if text.ends_with(|c: char| c.is_alphanumeric() || ")`\"'".contains(c)) {
+        text.push('.');
+    }
+    text
 }
 
 fn causes(mut source: Option<&(dyn std::error::Error + 'static)>) -> Vec<String> {
@@ -242,7 +254,7 @@ impl Problem {
     /// The same problem with a hint.
     #[must_use]
     pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
-        self.hint = Some(hint.into());
+        self.hint = Some(sentence(hint.into()));
         self
     }
 }
@@ -276,6 +288,15 @@ impl Fault for Problem {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn hints_are_sentences() {
+        let hint = |text: &str| Problem::new(ErrorCode::Internal, "x").with_hint(text).hint;
+        assert_eq!(hint("try again").as_deref(), Some("Try again."));
+        assert_eq!(hint("`a` or `b`").as_deref(), Some("`a` or `b`."));
+        assert_eq!(hint("Did you mean `a`?").as_deref(), Some("Did you mean `a`?"));
+        assert_eq!(hint("").as_deref(), Some(""));
+    }
 
     #[test]
     fn every_row_stands_at_its_own_code_and_text() {

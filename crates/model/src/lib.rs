@@ -31,7 +31,7 @@ pub use environment::{
     EnvironmentExplained, EnvironmentSummary, FunctionCall, PackageChange, PruneEnvironments,
     PrunedEnvironments, RebuiltEnvironment, ZygoteSummary,
 };
-pub use error::{ErrorCode, Fault, Problem};
+pub use error::{ErrorCode, Fault, Problem, sentence};
 pub use health::Health;
 pub use import::{
     FileFormat, ImportColumn, ImportFile, ImportPlan, ImportReport, ImportRequest, OnError,

@@ -19,9 +19,14 @@ pub const SYSTEM_NAMESPACE: &str = "system";
 /// The longest name, in bytes.
 pub const NAME_BYTES_MAX: usize = 255;
 
+/// `table name`, and `ref`, which has a form of its own.
+fn thing(what: &str) -> String {
+    if ["ref", "partition"].contains(&what) { what.to_owned() } else { format!("{what} name") }
+}
+
 /// A name that cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{name}` is not a usable {what} name: {reason}")]
+#[error("`{name}` is not a usable {}: {reason}", thing(what))]
 pub struct NameError {
     /// The text as given.
     pub name: String,
@@ -129,5 +134,26 @@ impl Serialize for TableName {
 impl<'de> Deserialize<'de> for TableName {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{PartitionField, RefSpec};
+
+    fn check<T: FromStr<Err = NameError> + fmt::Debug>(text: &str, message: &str, hint: &str) {
+        let error = text.parse::<T>().expect_err("no usable name");
+        assert!(error.to_string().contains(message), "{error}");
+        assert!(error.hint().is_some_and(|given| given.contains(hint)), "{error:?}");
+    }
+
+    #[test]
+    fn every_kind_of_name_has_a_hint_of_its_own() {
+        check::<TableName>("x y", "usable table name", "letters, digits and underscores");
+        check::<RefSpec>("main@beef", "usable ref:", "`main@3fa9c1d2`");
+        check::<PartitionField>("week(a)", "usable partition:", "`day(time)`");
+        let branch = crate::reference::check_ref_name("a b", "branch").expect_err("a blank");
+        assert!(branch.hint().is_some_and(|hint| hint.contains("`feature/prices`")));
     }
 }

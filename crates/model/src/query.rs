@@ -1,5 +1,7 @@
 //! Asking for one SQL statement.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -16,6 +18,10 @@ pub struct QueryRequest {
     #[serde(default, rename = "ref")]
     #[schema(value_type = Option<String>)]
     pub reference: Option<RefSpec>,
+    /// Values of the statement's `$name` parameters: text, numbers, true, false or null.
+    #[serde(default)]
+    #[schema(value_type = Object)]
+    pub parameters: BTreeMap<String, serde_json::Value>,
     /// Where bare table names lie; `public` where nothing is said.
     #[serde(default)]
     pub namespace: Option<String>,

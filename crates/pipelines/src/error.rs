@@ -376,7 +376,8 @@ impl Fault for Error {
             _ => Vec::new(),
         };
         let (code, message) = (self.code(), self.to_string());
-        Problem { code, message, causes, hint: self.hint(), context: self.context() }
+        let hint = self.hint().map(headwater_model::sentence);
+        Problem { code, message, causes, hint, context: self.context() }
     }
 }
 
@@ -443,10 +444,7 @@ fn run_hint(branch: Option<&str>, failures: &[Problem]) -> Option<String> {
     };
     let read = branch.map(where_to_read);
     match (own, read) {
-        (Some(own), Some(read)) => {
-            let end = if own.ends_with(['.', '?', '!']) { "" } else { "." };
-            Some(format!("{own}{end} {read}"))
-        }
+        (Some(own), Some(read)) => Some(format!("{} {read}", headwater_model::sentence(own))),
         (own, read) => own.or(read),
     }
 }

@@ -99,6 +99,7 @@ fn scorecard(sql: &str) -> Query {
         sql: Some(sql.to_owned()),
         file: None,
         reference: Some("main".to_owned()),
+        parameters: Vec::new(),
         namespace: None,
         limit: None,
         memory: None,

@@ -1,15 +1,17 @@
 //! `headwater query`: one SQL statement, its rows as they come, and what it took.
 
+use std::collections::BTreeMap;
 use std::io::Read;
 
 use headwater_model::QueryRequest;
 use http_body_util::BodyExt;
 use hyper::Response;
 use hyper::body::Incoming;
+use serde_json::Value;
 
 use crate::api::{Api, Call, JOB_HEADER};
 use crate::arguments::{OutputFormat, Query};
-use crate::commands::reference;
+use crate::commands::{reference, run};
 use crate::context::Context;
 use crate::error::{self, Result};
 use crate::output;
@@ -28,6 +30,7 @@ pub async fn query(context: &Context, api: &Api, arguments: Query) -> Result<()>
         reference: Some(
             reference(context, arguments.reference)?.parse().map_err(error::from_fault)?,
         ),
+        parameters: parameters(&arguments.parameters)?,
         namespace: arguments.namespace,
         // One row more than is shown tells whether there are more.
         limit: shown.map(|rows| rows.saturating_add(u64::from(is_table(context)))),
@@ -47,6 +50,16 @@ pub async fn query(context: &Context, api: &Api, arguments: Query) -> Result<()>
         // Going away cancels the statement.
         _ = tokio::signal::ctrl_c() => Err(cancelled()),
     }
+}
+
+/// What JSON reads as a number, a truth or nothing is that; everything else is text.
+fn parameters(given: &[String]) -> Result<BTreeMap<String, Value>> {
+    let typed = |text: String| match serde_json::from_str(&text) {
+        Ok(value @ (Value::Number(_) | Value::Bool(_) | Value::Null | Value::String(_))) => value,
+        _ => Value::String(text),
+    };
+    let given = run::pairs(given, "param")?;
+    Ok(given.into_iter().map(|(name, text)| (name, typed(text))).collect())
 }
 
 fn cancelled() -> headwater_model::Problem {

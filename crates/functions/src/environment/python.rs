@@ -42,7 +42,7 @@ pub(super) fn find(search: &[PathBuf], wanted: Option<&str>) -> Result<Interpret
         Some(wanted) => parse(wanted).ok_or_else(|| {
             Error::environment(
                 format!("`{wanted}` is not a version of Python"),
-                "write a version such as `3.11`",
+                "Write a version such as `3.11`.",
             )
         })?,
         None => (None, None),
@@ -50,7 +50,7 @@ pub(super) fn find(search: &[PathBuf], wanted: Option<&str>) -> Result<Interpret
     if let Some(minor) = minor.filter(|minor| *minor < MINOR_MIN) {
         return Err(Error::environment(
             format!("Python `3.{minor}` is too old"),
-            format!("ask for Python 3.{MINOR_MIN} or newer"),
+            format!("Ask for Python 3.{MINOR_MIN} or newer."),
         ));
     }
     let fits = |one: &&Interpreter| {

@@ -25,7 +25,7 @@ fn requirement(name: &str, version: &str) -> Result<String> {
     if !begins || !bare.chars().all(named) || !extras_fit || extras.contains(['\n', ';', '@']) {
         return Err(Error::environment(
             format!("`{name}` is not the name of a package"),
-            "write the name as PyPI has it, such as `pip={\"polars\": \"1.38.1\"}`",
+            "Write the name as PyPI has it, such as `pip={\"polars\": \"1.38.1\"}`.",
         ));
     }
     Ok(format!("{}{extras}{}", normalise(bare), specifier(bare, version.trim())?))
@@ -36,7 +36,7 @@ fn specifier(name: &str, version: &str) -> Result<String> {
     if !version.chars().all(fits) {
         return Err(Error::environment(
             format!("`{version}` is not a version of `{name}`"),
-            "write a version such as `2.2.3`, a part such as `2.2`, or a range such as `>=2,<3`",
+            "Write a version such as `2.2.3`, a part such as `2.2`, or a range such as `>=2,<3`.",
         ));
     }
     if version.is_empty() || version == "*" {

@@ -180,7 +180,7 @@ async fn fetch(spawner: &Spawner, interpreters: &[Interpreter], tools: &Path) ->
     }
     Err(Error::environment(
         format!("cannot fetch uv from PyPI: {}", last.trim()),
-        "install uv (https://docs.astral.sh/uv) so that it is on the path, or check the network",
+        "Install uv (https://docs.astral.sh/uv) so that it is on the path, or check the network.",
     ))
 }
 
@@ -226,17 +226,17 @@ fn trim(text: &str) -> String {
 fn hint(message: &str) -> &'static str {
     let any = |all: &[&str]| all.iter().any(|one| message.contains(one));
     if any(&["not found in the package registry", "was not found in the cache"]) {
-        "check the spelling of the package's name"
+        "Check the spelling of the package's name."
     } else if any(&["dns error", "onnect", "timed out", "ailed to fetch", "ailed to download"]) {
-        "check the network, and that PyPI or the configured index can be reached"
+        "Check the network, and that PyPI or the configured index can be reached."
     } else if any(&["No space left", "os error 28"]) {
-        "free space on the disk that holds the environments"
+        "Free space on the disk that holds the environments."
     } else if any(&["no wheels", "no usable wheels", "building", "source distribution"]) {
-        "ask for a version that has a wheel for this Python; packages are not built from source"
+        "Ask for a version that has a wheel for this Python; packages are not built from source."
     } else if any(&["no version", "there are no versions", "only "]) {
-        "ask for a version that exists and fits the others"
+        "Ask for a version that exists and fits the others."
     } else {
-        "loosen one of the versions asked for"
+        "Loosen one of the versions asked for."
     }
 }
 
@@ -261,7 +261,7 @@ mod tests {
             "because nosuch was not found in the package registry and you require nosuch, we can \
              conclude that your requirements are unsatisfiable"
         );
-        assert_eq!(hint(&message), "check the spelling of the package's name");
+        assert_eq!(hint(&message), "Check the spelling of the package's name.");
     }
 
     #[test]

@@ -234,7 +234,7 @@ async fn errors_at_import_say_where_and_what_to_do() {
         assert_eq!(advice.as_deref(), hint);
     };
     check("x = 1\ndef f(:\n", "SyntaxError", 2, None).await;
-    let hint = "add `\"scikit-learn\"` to `pip={...}` in the function's `@headwater.python`";
+    let hint = "Add `\"scikit-learn\"` to `pip={...}` in the function's `@headwater.python`.";
     check("\nimport sklearn\n", "ModuleNotFoundError", 2, Some(hint)).await;
     check("def g(): pass\n", "AttributeError", 0, None).await;
     check("def f():\n    raise SystemExit(3)\n", "SystemExit", 2, None).await;

@@ -205,7 +205,12 @@ impl Triggers {
                 Err(error) => tracing::warn!(%error, "a trigger event is left out"),
             }
         }
-        Ok(events)
+        match &filter.trigger {
+            Some(name) if events.is_empty() && !self.inner.watches.lock().contains_key(name) => {
+                Err(self.no_trigger(name))
+            }
+            _ => Ok(events),
+        }
     }
 
     /// The event with this id, or whose id begins or ends with this text.

@@ -187,9 +187,18 @@ fn wrong(source: &SourceText<'_>, error: &toml::de::Error) -> Error {
     let at = source.at(error.span().map_or(0, |span| span.start));
     let message = error.message().trim().replace('\n', " ");
     let mut quoted = message.split('`').skip(1).step_by(2);
-    let hint = match (message.starts_with("unknown field"), quoted.next()) {
-        (true, Some(key)) => suggest::hint(key, quoted.collect::<Vec<_>>(), "keys here"),
-        _ => "Mend the file; docs/projects.md shows what it may say.".to_owned(),
+    let first = quoted.next().unwrap_or_default();
+    let rest: Vec<&str> = quoted.collect();
+    let (message, hint) = if message.starts_with("unknown field") {
+        (format!("there is no key `{first}` here"), suggest::hint(first, rest, "keys here"))
+    } else if message.starts_with("unknown variant") {
+        let message = format!("`{first}` is none of the values here: `{}`", rest.join("`, `"));
+        (message, suggest::hint(first, rest, "values"))
+    } else if message.starts_with("missing field") {
+        (format!("the key `{first}` is missing here"), format!("Add `{first} = …`."))
+    } else {
+        let hint = "Mend the file; docs/projects.md shows what it may say.";
+        (message.replace("invalid type: ", "another type is wanted: "), hint.to_owned())
     };
     Error::Invalid { at, message, hint: Some(hint) }
 }

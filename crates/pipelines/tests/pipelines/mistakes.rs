@@ -97,7 +97,7 @@ async fn a_python_that_is_not_there_is_told_before_anything_runs() {
     insta::assert_snapshot!(plan("", &with_python("version=\"3.8\"")).await, @r"
     environment_failed: `m` cannot have the Python or packages it asks for (m.py:6)
       caused by: Python `3.8` is too old
-      hint: ask for Python 3.10 or newer
+      hint: Ask for Python 3.10 or newer.
     ");
     insta::assert_snapshot!(plan("", &with_python("pip={\"no name\": \"1.0\"}")).await, @r#"
     environment_failed: `m` cannot have the Python or packages it asks for (m.py:8)
@@ -136,7 +136,7 @@ async fn a_partition_fits_what_the_model_gives() {
       hint: Partition by a column of the table, as `column` or `day(column)`.
     ");
     insta::assert_snapshot!(plan("month(day)").await, @r"
-    invalid_project: `month(day)` is not a usable partition name: a partition is `column` or `day(column)` (m.sql:2)
+    invalid_project: `month(day)` is not a usable partition: a partition is `column` or `day(column)` (m.sql:2)
       hint: Write `column` or `day(column)`.
     ");
     insta::assert_snapshot!(plan("day(day), Origin").await, @"m: first run");

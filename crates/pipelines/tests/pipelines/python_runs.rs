@@ -112,7 +112,7 @@ async fn what_is_no_table_is_refused() {
     insta::assert_snapshot!(refused(&ran), @r"
     function_failed: `m` failed (models/m.py:4); `main` is unchanged
       caused by: `m` returned `int`, which is not a table: a `pyarrow.Table`, a pandas or polars data frame, or a list of dicts
-      hint: return a table: a `pyarrow.Table`, a pandas or polars data frame, or a list of dicts
+      hint: Return a table: a `pyarrow.Table`, a pandas or polars data frame, or a list of dicts.
     ");
     let declared = model("return t").replace("model()", "model(columns=[\"id\", \"nam\"])");
     let ran = world.run(&files(MANIFEST, &[("models/m.py", &declared)])).await;
@@ -133,7 +133,7 @@ async fn a_function_that_never_ends_is_ended() {
     time_limit: `m` failed (models/m.py:4); `main` is unchanged
       caused by: `m` ran longer than its limit of 1 s, and was at models/m.py:5
       caused by: models/m.py:5 in m: while True: pass
-      hint: raise `timeout` in the function's decorator or in `[defaults]` of headwater.toml
+      hint: Raise `timeout` in the function's decorator or in `[defaults]` of headwater.toml.
     ");
 }
 

@@ -63,7 +63,7 @@ fn what_is_wrong_is_refused_with_its_line() {
       hint: Write `-- headwater: key = value`.
     ");
     insta::assert_snapshot!(refused("-- x\n-- headwater: partition_by = month(d)\nSELECT 1"), @r"
-    invalid_project: `month(d)` is not a usable partition name: a partition is `column` or `day(column)` (models/m.sql:2)
+    invalid_project: `month(d)` is not a usable partition: a partition is `column` or `day(column)` (models/m.sql:2)
       hint: Write `column` or `day(column)`.
     ");
     insta::assert_snapshot!(refused("SELECT 1\n-- headwater: name = x\nFROM t"), @r"

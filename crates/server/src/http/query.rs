@@ -1,5 +1,6 @@
 //! Queries: one SQL statement, answered as it is computed.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use axum::body::Body as AnswerBody;
@@ -9,7 +10,10 @@ use axum::http::{HeaderMap, HeaderValue};
 use axum::response::{IntoResponse, Response};
 use headwater_engine::SessionOptions;
 use headwater_jobs::NewJob;
-use headwater_model::{DEFAULT_NAMESPACE, JobId, JobKind, PROPERTY_JOB, Problem, QueryRequest};
+use headwater_model::{
+    DEFAULT_NAMESPACE, JobId, JobKind, PROPERTY_JOB, Problem, QueryRequest, RefSpec,
+    SYSTEM_NAMESPACE,
+};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -52,12 +56,14 @@ async fn query(
     Body(request): Body<QueryRequest>,
 ) -> Answer<Response> {
     let format = Format::accepted(&headers)?;
+    check_namespace(&app, &request).await?;
+    let sql = with_parameters(&request)?;
     let author = author.or(request.author.clone());
     let (context, guard) = app.jobs.record(new_job(&request, &author)).await?;
     let id = context.id();
     let statement = Statement::new(context, guard, request.limit);
     let session = app.engine.session(session_options(&request, author, id));
-    let answer = statement.answer(session, &request.sql, format).await;
+    let answer = statement.answer(session, &sql, format).await;
     let mut response = match answer {
         Ok(chunks) => {
             let media_type = [(CONTENT_TYPE, format.media_type())];
@@ -69,6 +75,35 @@ async fn query(
         response.headers_mut().insert(JOB_HEADER, id);
     }
     Ok(response)
+}
+
+/// A namespace that is named must be there, whether the statement has bare names or not.
+async fn check_namespace(app: &App, request: &QueryRequest) -> Answer<()> {
+    let Some(namespace) = request.namespace.as_deref().filter(|name| *name != SYSTEM_NAMESPACE)
+    else {
+        return Ok(());
+    };
+    let main = RefSpec::main();
+    let view = app.lake.view(request.reference.as_ref().unwrap_or(&main)).await?;
+    let namespaces = view.namespaces().await?;
+    if namespaces.iter().any(|known| known.name.eq_ignore_ascii_case(namespace)) {
+        return Ok(());
+    }
+    Err(view.no_namespace(namespace).await?.into())
+}
+
+/// The statement with its parameters put in. One that the statement does not have is an error.
+fn with_parameters(request: &QueryRequest) -> Answer<Cow<'_, str>> {
+    if request.parameters.is_empty() {
+        return Ok(Cow::Borrowed(&request.sql));
+    }
+    let used = headwater_engine::placeholders(&request.sql)?;
+    let stranger = request.parameters.keys().find(|name| used.iter().all(|(it, _)| it != *name));
+    if let Some(name) = stranger {
+        let message = format!("the statement has no parameter `${name}`");
+        return Err(Failure::invalid(message, "Leave it out, or use it in the statement."));
+    }
+    Ok(Cow::Owned(headwater_engine::substitute(&request.sql, &request.parameters)?))
 }
 
 fn new_job(request: &QueryRequest, author: &str) -> NewJob {

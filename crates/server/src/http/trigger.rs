@@ -61,8 +61,11 @@ async fn events(
         trigger: filter.trigger,
         limit: filter.limit.unwrap_or(100).min(EVENTS_MAX),
     };
-    let Some(triggers) = &app.triggers else { return Ok(Json(Vec::new())) };
-    Ok(Json(triggers.events(&filter).await?))
+    match (&app.triggers, &filter.trigger) {
+        (Some(triggers), _) => Ok(Json(triggers.events(&filter).await?)),
+        (None, None) => Ok(Json(Vec::new())),
+        (None, Some(name)) => Err(no_project(&format!("trigger `{name}`"))),
+    }
 }
 
 /// Has an event acted on again: one that failed begins anew, one that waits is due at once.
@@ -74,12 +77,15 @@ async fn replay(
     State(app): State<App>,
     Segments(event): Segments<String>,
 ) -> Answer<Json<TriggerEvent>> {
-    let triggers = app.triggers.as_ref().ok_or_else(|| {
-        let message = format!("there is no trigger event `{event}`: the lake has no project");
-        Failure(
-            Problem::new(ErrorCode::TriggerNotFound, message)
-                .with_hint("Declare triggers in the `headwater.toml` beside the lake."),
-        )
-    })?;
+    let triggers = app.triggers.as_ref();
+    let triggers = triggers.ok_or_else(|| no_project(&format!("trigger event `{event}`")))?;
     Ok(Json(triggers.replay(&event).await?))
+}
+
+fn no_project(what: &str) -> Failure {
+    let message = format!("there is no {what}: the lake has no project");
+    Failure(
+        Problem::new(ErrorCode::TriggerNotFound, message)
+            .with_hint("Declare triggers in the `headwater.toml` beside the lake."),
+    )
 }

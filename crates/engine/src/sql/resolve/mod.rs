@@ -237,7 +237,7 @@ impl Resolver<'_> {
             Expr::Value(ValueWithSpan { value: Value::Placeholder(name), span }) => {
                 Err(Error::Parameter {
                     name: name.trim_start_matches('$').to_owned(),
-                    reason: "has no value",
+                    reason: crate::error::NO_VALUE,
                     position: span_start(*span),
                 })
             }
