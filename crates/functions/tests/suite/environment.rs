@@ -109,7 +109,7 @@ async fn what_cannot_be_is_said_with_a_hint() {
     check(spec(&[("humanize", "999.0")]), "humanize", "exists").await;
     check(spec(&[("polars", "1; import os")]), "is not a version", "write a version").await;
     let old = EnvironmentSpec { python: Some("3.99".to_owned()), ..spec(&[]) };
-    check(old.clone(), "3.11", "install that version").await;
+    check(old.clone(), "3.11", "Install that version").await;
     let error = functions.environment(&old, &|_| ()).await.unwrap_err();
     assert!(matches!(error, Error::PythonNotFound { .. }));
 }

@@ -102,7 +102,7 @@ async fn a_python_that_is_not_there_is_told_before_anything_runs() {
     insta::assert_snapshot!(plan("", &with_python("pip={\"no name\": \"1.0\"}")).await, @r#"
     environment_failed: `m` cannot have the Python or packages it asks for (m.py:8)
       caused by: `no name` is not the name of a package
-      hint: write the name as PyPI has it, such as `pip={"polars": "1.38.1"}`
+      hint: Write the name as PyPI has it, such as `pip={"polars": "1.38.1"}`.
     "#);
     let bare = "import headwater\n@headwater.model()\ndef m(): return []\n";
     insta::assert_snapshot!(plan("[defaults]\npython = \"3.99\"\n", bare).await, @r"

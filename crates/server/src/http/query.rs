@@ -85,11 +85,7 @@ async fn check_namespace(app: &App, request: &QueryRequest) -> Answer<()> {
     };
     let main = RefSpec::main();
     let view = app.lake.view(request.reference.as_ref().unwrap_or(&main)).await?;
-    let namespaces = view.namespaces().await?;
-    if namespaces.iter().any(|known| known.name.eq_ignore_ascii_case(namespace)) {
-        return Ok(());
-    }
-    Err(view.no_namespace(namespace).await?.into())
+    Ok(view.check_namespace(namespace).await?)
 }
 
 /// The statement with its parameters put in. One that the statement does not have is an error.
