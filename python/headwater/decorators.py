@@ -8,7 +8,7 @@ it; what they check here, they check again for whoever imports the file.
 
 from __future__ import annotations
 
-from .markers import check_columns, check_text, refuse
+from .markers import check_columns, check_flag, check_text, refuse
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     Function = TypeVar("Function", bound=Callable[..., Any])
 
-MATERIALIZATIONS = ("none", "replace", "append")
+MATERIALIZATIONS = ("none", "replace", "append", "merge")
 
 BYTE_UNITS = ("", "b", "k", "m", "g", "kb", "mb", "gb", "kib", "mib", "gib")
 TIME_UNITS = ("", "ms", "s", "m", "min", "h")
@@ -25,7 +25,8 @@ TIME_UNITS = ("", "ms", "s", "m", "min", "h")
 
 def model(
     name: str | None = None,
-    materialization: Literal["none", "replace", "append"] = "none",
+    materialization: Literal["none", "replace", "append", "merge"] = "none",
+    keys: str | Iterable[str] | None = None,
     columns: Iterable[str] | None = None,
     partition_by: str | Iterable[str] | None = None,
     adopt: bool = False,
@@ -40,7 +41,8 @@ def model(
 
     `name` is the model's name, the function's where nothing is said. `materialization` says what
     becomes of the output: `none`, only for its children; `replace`, the table's whole content;
-    `append`, added to the table. `columns` are the output's columns, checked after the function ran.
+    `append`, added to the table; `merge`, put in place of the rows with the same `keys`, the columns
+    that tell rows apart, and added where there are none. `columns` are the output's columns, checked after the function ran.
     `partition_by` is `column` or `day(column)`, or a list of those, for the table. `adopt` lets the
     model write over a table that no model of its project made. `network` lets the function reach the
     network, or the hosts in a list such as `["api.example.com:443"]` and no others. `memory` is the most it may hold, `"512MiB"` or a number of bytes, and
@@ -54,9 +56,10 @@ def model(
     settings = {
         "name": name if name is None else _check_name(name, "model"),
         "materialization": _check_materialization(materialization),
+        "keys": None if keys is None else _check_keys(keys),
         "columns": None if columns is None else check_columns(columns),
         "partition_by": None if partition_by is None else _check_partition(partition_by),
-        "adopt": _check_flag(adopt, "adopt"),
+        "adopt": check_flag(adopt, "adopt"),
         "network": _check_network(network),
         "memory": _check_measure(memory, "memory", BYTE_UNITS, "512MiB"),
         "timeout": _check_measure(timeout, "timeout", TIME_UNITS, "1min"),
@@ -131,8 +134,12 @@ def _check_name(name: object, kind: str) -> str:
 
 def _check_materialization(value: object) -> str:
     if value not in MATERIALIZATIONS:
-        refuse(f"materialization `{value}` is not known", "Use `none`, `replace` or `append`.")
+        refuse(f"materialization `{value}` is not known", "Use `none`, `replace`, `append` or `merge`.")
     return str(value)
+
+
+def _check_keys(keys: object) -> tuple[str, ...]:
+    return check_columns([keys] if isinstance(keys, str) else keys)
 
 
 def _check_partition(value: object) -> tuple[str, ...]:
@@ -156,12 +163,6 @@ def _check_partition_field(field: str) -> str:
     if not usable:
         refuse(f"partition `{field}` is not known", "Write `column` or `day(column)`.")
     return field
-
-
-def _check_flag(value: object, what: str) -> bool:
-    if not isinstance(value, bool):
-        refuse(f"{what} is True or False, not `{value!r}`")
-    return value
 
 
 def _check_measure(

@@ -52,25 +52,32 @@ class Model(_Marker):
     `name` is the model's or table's name, `namespace.table` for a table outside the default namespace.
     `columns` are the only columns that are read, in the order in which the function sees them; all
     where nothing is said. `filter` is an SQL condition over the table's columns, applied before the
-    function sees the table; `$name` in it stands for a parameter.
+    function sees the table; `$name` in it stands for a parameter. With `incremental` a model that
+    appends or merges reads only the rows that were appended since it last ran.
 
     The function is passed a `pyarrow.Table`. Raises `InvalidProjectError` for a name or filter that is
     empty, or for columns that are not names or that repeat.
     """
 
-    __slots__ = ("name", "columns", "filter")
+    __slots__ = ("name", "columns", "filter", "incremental")
 
     name: str
     columns: tuple[str, ...] | None
     filter: str | None
+    incremental: bool
 
     def __init__(
-        self, name: str, columns: Iterable[str] | None = None, filter: str | None = None
+        self,
+        name: str,
+        columns: Iterable[str] | None = None,
+        filter: str | None = None,
+        incremental: bool = False,
     ) -> None:
         set_field = object.__setattr__
         set_field(self, "name", check_text(name, "the name of a model"))
         set_field(self, "columns", None if columns is None else check_columns(columns))
         set_field(self, "filter", None if filter is None else check_text(filter, "a filter"))
+        set_field(self, "incremental", check_flag(incremental, "incremental"))
 
 
 class Parameter(_Marker):
@@ -102,6 +109,13 @@ def check_text(value: object, what: str) -> str:
         refuse(f"{what} is text, not `{value!r}`")
     if not value.strip():
         refuse(f"{what} is empty: `{value!r}`")
+    return value
+
+
+def check_flag(value: object, what: str) -> bool:
+    """The value, unless it is neither True nor False."""
+    if not isinstance(value, bool):
+        refuse(f"{what} is True or False, not `{value!r}`")
     return value
 
 

@@ -42,7 +42,8 @@ class Decorators(unittest.TestCase):
     def test_all_that_was_said_is_noted(self):
         noted = read(
             name="shop.daily",
-            materialization="append",
+            materialization="merge",
+            keys="day",
             columns=["day", "amount"],
             partition_by="day(day), city",
             adopt=True,
@@ -57,7 +58,8 @@ class Decorators(unittest.TestCase):
             noted,
             {
                 "name": "shop.daily",
-                "materialization": "append",
+                "materialization": "merge",
+                "keys": ("day",),
                 "columns": ("day", "amount"),
                 "partition_by": ("day(day)", "city"),
                 "adopt": True,
@@ -93,6 +95,7 @@ class Decorators(unittest.TestCase):
             ({"partition_by": "year(day)"}, "`year(day)`"),
             ({"partition_by": "day()"}, "`day()`"),
             ({"partition_by": ["city", ""]}, "`''`"),
+            ({"keys": ["day", "day"]}, "`day`"),
             ({"adopt": "yes"}, "`'yes'`"),
             ({"network": "yes"}, "`'yes'`"),
             ({"memory": "12 parsecs"}, "`12 parsecs`"),
@@ -145,7 +148,7 @@ class Markers(unittest.TestCase):
         self.assertEqual(fields, ("orders", ("id", "amount"), "amount > $minimum"))
         self.assertEqual(headwater.Parameter("minimum").name, "minimum")
         self.assertEqual(
-            repr(headwater.Model("orders")), "Model(name='orders', columns=None, filter=None)"
+            repr(headwater.Model("orders")), "Model(name='orders', columns=None, filter=None, incremental=False)"
         )
 
     def test_markers_are_values(self):

@@ -20,6 +20,7 @@ use parking_lot::RwLock;
 use crate::error::{Error, Result};
 use crate::memory::{QueryPool, TotalMemory};
 use crate::options::{EngineOptions, SessionOptions};
+use crate::overflow::CheckOverflow;
 use crate::planning_error::Limits;
 use crate::scan::ScanEnvironment;
 use crate::session::Session;
@@ -84,6 +85,7 @@ impl Engine {
         let template = SessionStateBuilder::new()
             .with_config(config(&options))
             .with_default_features()
+            .with_analyzer_rule(Arc::new(CheckOverflow))
             .build();
         let threads = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(options.threads.max(1))

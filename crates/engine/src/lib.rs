@@ -17,6 +17,7 @@ mod listing;
 mod memory;
 mod options;
 mod output;
+mod overflow;
 mod parameters;
 mod parents;
 mod planner;

@@ -47,6 +47,8 @@ pub struct SessionOptions {
     pub memory_bytes: Option<u64>,
     /// Properties of what is committed.
     pub properties: BTreeMap<String, String>,
+    /// Properties of every table snapshot that is made.
+    pub snapshot_properties: BTreeMap<String, String>,
     /// A state to read at, whatever `reference` has moved to since; `reference` still says where to
     /// write.
     pub view: Option<View>,
@@ -67,6 +69,7 @@ impl Default for SessionOptions {
             author: "anonymous".to_owned(),
             memory_bytes: None,
             properties: BTreeMap::new(),
+            snapshot_properties: BTreeMap::new(),
             view: None,
         }
     }

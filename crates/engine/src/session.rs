@@ -13,6 +13,7 @@ use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder};
 use datafusion::sql::sqlparser::ast::Statement;
 use headwater_lake::View;
+use headwater_tables::{ScanPlan, Table};
 use parking_lot::RwLock;
 
 use crate::answer::{Answer, Batches, Metrics};
@@ -24,7 +25,7 @@ use crate::output;
 use crate::planner::{self, Sources};
 use crate::planning_error::Limits;
 use crate::relations::{Lookup, registered};
-use crate::scan::plain_schema;
+use crate::scan::{LakeTable, plain_schema};
 use crate::sql::parse::parse;
 use crate::sql::resolve::{OutputNames, resolve};
 use crate::sql::statement::{Command, Source};
@@ -73,6 +74,12 @@ impl Session {
             stored::table(rows).map_err(|error| self.engine.limits(None).explain(&error))?;
         self.registered.write().insert(name.to_owned(), provider);
         Ok(())
+    }
+
+    /// Makes some data files of a table readable under a name, in place of the whole table.
+    pub fn register_files(&self, name: &str, table: &Table, files: ScanPlan) {
+        let provider = LakeTable::new(table, files, self.engine.scans().clone());
+        self.registered.write().insert(name.to_owned(), Arc::new(provider));
     }
 
     /// Makes columns without rows readable under a name, for planning only.

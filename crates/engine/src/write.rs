@@ -241,6 +241,9 @@ impl Session {
         for (key, value) in &self.options.properties {
             transaction.property(key, value);
         }
+        for (key, value) in &self.options.snapshot_properties {
+            transaction.snapshot_property(key, value);
+        }
         Ok(transaction)
     }
 

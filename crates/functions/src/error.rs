@@ -250,7 +250,7 @@ impl Fault for Error {
                 Some("see `headwater environment ls` for those that there are".to_owned())
             }
             Error::TempLimit { .. } => Some(
-                "raise `tmp` in the function's decorator; what lies in `/tmp` counts as memory, too"
+                "Raise `tmp` in the function's decorator; what lies in `/tmp` counts as memory, too."
                     .to_owned(),
             ),
             Error::IsolationUnavailable { hint, .. } => Some(hint.clone()),

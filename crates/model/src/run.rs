@@ -55,7 +55,7 @@ pub struct PlannedStep {
     pub parents: Vec<String>,
     /// Which of those are lake tables.
     pub tables: Vec<String>,
-    /// `none`, `replace` or `append`; none for expectations.
+    /// `none`, `replace`, `append` or `merge`; none for expectations.
     pub materialization: Option<String>,
     /// `python 3.11, polars 1.38.1`, for Python.
     pub environment: Option<String>,

@@ -13,7 +13,7 @@ use headwater_model::{ErrorCode, Fault};
 use headwater_tables::Tables;
 
 use crate::plan::{Plan, sql_error};
-use crate::step::{Body, Function, Input, Materialization, Step};
+use crate::step::{Body, Function, Input, Step};
 use crate::{Error, Location, Result, Runner, fingerprint, suggest};
 
 /// What is known of the columns of a step's output.
@@ -94,6 +94,7 @@ impl Plan {
             }
         };
         check_output(step, &given)?;
+        self.check_increments(index).await?;
         Ok(self.with_table(index, given))
     }
 
@@ -122,10 +123,10 @@ impl Plan {
         }
     }
 
-    /// A table that is appended to has the columns it had, and those that are new.
+    /// A table that grows has the columns it had, and those that are new.
     fn with_table(&self, index: usize, given: Columns) -> Columns {
-        let appends = self.project.steps[index].materialization == Materialization::Append;
-        let Some(table) = self.steps[index].table.as_ref().filter(|_| appends) else {
+        let accumulates = self.project.steps[index].materialization.accumulates();
+        let Some(table) = self.steps[index].table.as_ref().filter(|_| accumulates) else {
             return given;
         };
         let schema = table.schema();
@@ -249,6 +250,13 @@ fn check_output(step: &Step, columns: &Columns) -> Result<()> {
     check_declared(step, &known)?;
     if !step.is_materialized() {
         return Ok(());
+    }
+    for key in &step.keys {
+        if !known.iter().any(|name| name.eq_ignore_ascii_case(key)) {
+            let message = format!("`{}` gives no column `{key}`, which is a key", step.name);
+            let hint = suggest::hint(key, known, "columns");
+            return Err(Error::invalid(step.at.clone(), message, hint));
+        }
     }
     for field in &step.partition_by {
         if !known.iter().any(|name| name.eq_ignore_ascii_case(&field.column)) {

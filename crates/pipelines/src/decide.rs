@@ -60,13 +60,19 @@ impl Plan {
         let Some(table) = &plan.table else { return Some("first run") };
         let current = table.summary().get(FINGERPRINT).cloned();
         let tables = self.view.lake().tables();
-        let known = current.as_ref() == Some(&plan.fingerprint)
+        let known = match step.materialization {
             // What was appended once stays appended, whatever others appended since.
-            || step.materialization == Materialization::Append
-                && tables
-                    .find_in_history(table, FINGERPRINT, |written| written == plan.fingerprint)
-                    .await
-                    .is_some();
+            Materialization::Append => {
+                let same = |written: &str| written == plan.fingerprint;
+                tables.find_in_history(table, FINGERPRINT, same).await.is_some()
+            }
+            // What others did to rows that were merged is theirs.
+            Materialization::Merge => {
+                let last = tables.find_in_history(table, FINGERPRINT, |_| true).await;
+                last.as_ref() == Some(&plan.fingerprint)
+            }
+            _ => current.as_ref() == Some(&plan.fingerprint),
+        };
         if known {
             return None;
         }

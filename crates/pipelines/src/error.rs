@@ -90,6 +90,33 @@ pub enum Error {
         project: Option<String>,
     },
 
+    /// A model that appends reads only what is new of an input, and nobody can say what that is.
+    #[error(
+        "nobody can say what is new of `{table}` since `{step}` last read it: {} ({at})",
+        if *known { "its rows were changed otherwise than by appending" } else { "it never said up to where it had read" }
+    )]
+    NotIncremental {
+        /// The model.
+        step: String,
+        /// The input.
+        table: String,
+        /// Whether it is known up to where the model had read.
+        known: bool,
+        /// Where the model names the input.
+        at: Location,
+    },
+
+    /// The rows that a model gave cannot be told apart by its keys.
+    #[error("model `{step}` gave {what} ({at})")]
+    Keys {
+        /// The model.
+        step: String,
+        /// Where it is defined.
+        at: Location,
+        /// Which rows.
+        what: String,
+    },
+
     /// The environment that a function asks for cannot be made here.
     #[error("`{step}` cannot have the Python or packages it asks for ({at})")]
     Environment {
@@ -260,6 +287,8 @@ impl Fault for Error {
             | Error::StepFailed { problem, .. }
             | Error::Other(problem) => problem.code,
             Error::NotOwned { .. } => ErrorCode::AlreadyExists,
+            Error::NotIncremental { .. } => ErrorCode::CommitConflict,
+            Error::Keys { .. } => ErrorCode::BadRow,
             Error::TableMissing { .. } => ErrorCode::TableNotFound,
             Error::ColumnMissing { .. } => ErrorCode::ColumnNotFound,
             Error::Parameter { .. } | Error::NotABranch { .. } => ErrorCode::InvalidArgument,
@@ -296,6 +325,13 @@ impl Fault for Error {
                 Some(name) => format!("Did you mean `{name}`?"),
                 None => "Import the table first, or add a model of that name.".into(),
             }),
+            Error::NotIncremental { .. } => Some(
+                "Run with `--no-cache`: the model's table is then made anew from all of its inputs."
+                    .into(),
+            ),
+            Error::Keys { .. } => {
+                Some("Give one row for each key, or add the column to `keys` that differs.".into())
+            }
             Error::ColumnMissing { hint, .. } | Error::Parameter { hint, .. } => Some(hint.clone()),
             Error::NotABranch { .. } => Some("Make a branch from it and run there.".into()),
             Error::DeclaredColumns { .. } => Some("Change `columns=` or what it returns.".into()),
@@ -323,6 +359,8 @@ impl Fault for Error {
             Error::Sql { step, at, .. }
             | Error::TableMissing { step, at, .. }
             | Error::NotOwned { step, at, .. }
+            | Error::NotIncremental { step, at, .. }
+            | Error::Keys { step, at, .. }
             | Error::Environment { step, at, .. }
             | Error::ColumnMissing { step, at, .. }
             | Error::DeclaredColumns { step, at, .. }

@@ -21,6 +21,13 @@ pub(crate) fn code(
     let partition: Vec<String> = step.partition_by.iter().map(ToString::to_string).collect();
     let _ = writeln!(text, "{} {}", step.materialization.as_str(), partition.join(","));
     let _ = writeln!(text, "{:?}", step.columns);
+    // Where there are none the text is what it was before there were any.
+    if !step.keys.is_empty() {
+        let _ = writeln!(text, "keys {}", step.keys.join(","));
+    }
+    for input in step.inputs.iter().filter(|input| input.incremental) {
+        let _ = writeln!(text, "incremental {}", input.table);
+    }
     for parameter in &step.parameters {
         let _ = writeln!(text, "{}={}", parameter.name, values[&parameter.name]);
     }

@@ -15,6 +15,7 @@ mod decide;
 mod error;
 mod fingerprint;
 mod graph;
+mod increments;
 mod plan;
 mod project;
 mod run;

@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::columns::Columns;
 use crate::graph::Graph;
 use crate::source::SourceText;
-use crate::step::{Body, Input, Materialization, Step};
+use crate::step::{Body, Input, Step};
 use crate::{Error, Project, Result, Runner, fingerprint, suggest};
 
 /// The snapshot property that holds the whole fingerprint of the model that wrote it.
@@ -30,6 +30,8 @@ pub(crate) struct Plan {
     pub graph: Graph,
     pub view: View,
     pub values: BTreeMap<String, Value>,
+    /// Whether everything runs, and what reads only what is new begins anew.
+    pub full: bool,
     /// By step.
     pub steps: Vec<StepPlan>,
 }
@@ -71,7 +73,8 @@ impl Plan {
     ) -> Result<Plan> {
         let graph = Graph::new(&project)?;
         let steps = vec![StepPlan::default(); project.steps.len()];
-        let mut plan = Plan { project, graph, view, values, steps };
+        let full = options.no_cache;
+        let mut plan = Plan { project, graph, view, values, full, steps };
         for index in plan.graph.order.clone() {
             plan.steps[index] = plan.step(index).await?;
             plan.steps[index].reason = plan.own_reason(index, options).await?;
@@ -134,14 +137,14 @@ impl Plan {
         written.map(|_| Owner(None))
     }
 
-    /// What tells a model's output from any other: its fingerprint. A table that is appended to
+    /// What tells a model's output from any other: its fingerprint. A table that grows
     /// holds more than the model gave, so that what others did to it counts too.
     fn output_state(&self, index: usize) -> String {
         let plan = &self.steps[index];
-        let appends = self.project.steps[index].materialization == Materialization::Append;
+        let accumulates = self.project.steps[index].materialization.accumulates();
         match &plan.table {
             Some(table)
-                if appends
+                if accumulates
                     && plan.reason.is_none()
                     && table.summary().get(FINGERPRINT) != Some(&plan.fingerprint) =>
             {

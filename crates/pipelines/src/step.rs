@@ -25,6 +25,8 @@ pub struct Step {
     pub at: Location,
     /// What becomes of a model's rows.
     pub materialization: Materialization,
+    /// The columns that tell a merged model's rows apart.
+    pub keys: Vec<String>,
     /// Partition fields of the table, in order.
     pub partition_by: Vec<PartitionField>,
     /// Where those are written, or else where the step is defined.
@@ -54,6 +56,11 @@ impl Step {
     /// Whether a run writes its rows to a table.
     pub fn is_materialized(&self) -> bool {
         !self.is_expectation() && self.materialization != Materialization::None
+    }
+
+    /// Whether it reads only what is new of any input.
+    pub fn is_incremental(&self) -> bool {
+        self.inputs.iter().any(|input| input.incremental)
     }
 
     /// Whether it may reach the network, so that its inputs do not determine its output.
@@ -94,20 +101,32 @@ pub enum Materialization {
     Replace,
     /// They are added to the table's rows.
     Append,
+    /// They replace the table's rows of the same keys, and are added where there are none.
+    Merge,
 }
 
 impl Materialization {
     /// Every one, in the order of the documentation.
-    pub const ALL: [Materialization; 3] =
-        [Materialization::None, Materialization::Replace, Materialization::Append];
+    pub const ALL: [Materialization; 4] = [
+        Materialization::None,
+        Materialization::Replace,
+        Materialization::Append,
+        Materialization::Merge,
+    ];
 
-    /// `none`, `replace` or `append`.
+    /// `none`, `replace`, `append` or `merge`.
     pub const fn as_str(self) -> &'static str {
         match self {
             Materialization::None => "none",
             Materialization::Replace => "replace",
             Materialization::Append => "append",
+            Materialization::Merge => "merge",
         }
+    }
+
+    /// Whether the table's rows outlive the next run, so that it holds more than the model gives.
+    pub const fn accumulates(self) -> bool {
+        matches!(self, Materialization::Append | Materialization::Merge)
     }
 
     /// Reads the text form, whatever its case.
@@ -129,6 +148,8 @@ pub struct Input {
     pub columns: Option<Vec<String>>,
     /// Python only: the rows wanted, as SQL with `$parameters`.
     pub filter: Option<String>,
+    /// Whether only those rows are read that were appended since the model last ran.
+    pub incremental: bool,
     /// Where it is written.
     pub at: Location,
 }

@@ -8,6 +8,7 @@
 //! This room moves no ref: which metadata file is current is the catalog's affair, so that a commit
 //! here is only a new file that nobody names yet.
 
+mod appended;
 mod cache;
 mod commit;
 mod deletes;

@@ -313,7 +313,7 @@ impl Tables {
     }
 
     /// Makes a manifest's files ready for plans, once.
-    fn prepare(
+    pub(crate) fn prepare(
         &self,
         metadata: &TableMetadata,
         manifest: &ManifestFile,

@@ -13,7 +13,7 @@ use std::time::Duration;
 use headwater_model::{RateCard, SYSTEM_NAMESPACE, Trigger};
 
 use crate::source::SourceText;
-use crate::{Error, Location, Result, Step};
+use crate::{Error, Location, Materialization, Result, Step};
 pub use parameter::{Parameter, ParameterKind};
 pub(crate) use sql::located;
 
@@ -73,6 +73,7 @@ impl Project {
             }
         }
         check_names(&steps)?;
+        steps.iter().try_for_each(check_growing)?;
         let files = Arc::new(files.clone());
         let manifest::Manifest { name, defaults, parameters, rates, triggers } = manifest;
         let project = Project { name, defaults, parameters, rates, triggers, steps, files };
@@ -114,6 +115,45 @@ fn check_names(steps: &[Step]) -> Result<()> {
                 first: first.at.clone(),
                 second: step.at.clone(),
             });
+        }
+    }
+    Ok(())
+}
+
+/// Keys belong to models that are merged, and inputs of which only the new is read to models whose
+/// tables grow.
+fn check_growing(step: &Step) -> Result<()> {
+    let refuse = |at: &Location, message: String, hint: &str| {
+        Err(Error::invalid(at.clone(), message, hint))
+    };
+    let merges = step.materialization == Materialization::Merge;
+    if merges && step.keys.is_empty() {
+        let message = format!("`{}` is merged into its table, and has no keys", step.name);
+        return refuse(&step.at, message, "Set `keys` to the columns that tell its rows apart.");
+    }
+    if !merges && !step.keys.is_empty() {
+        let message = format!("`{}` has keys, and is not merged into its table", step.name);
+        return refuse(&step.at, message, "Set `materialization` to `merge`, or leave `keys` out.");
+    }
+    let repeated = |at: usize| step.keys[..at].contains(&step.keys[at]);
+    if let Some(at) = (0..step.keys.len()).find(|at| repeated(*at)) {
+        let message = format!("`{}` has the key `{}` twice", step.name, step.keys[at]);
+        return refuse(&step.at, message, "Name each key once.");
+    }
+    for input in step.inputs.iter().filter(|input| input.incremental) {
+        if !step.materialization.accumulates() {
+            let what = if step.is_expectation() { "an expectation" } else { "a model" };
+            let message = format!(
+                "`{}` reads only what is new of `{}`, and is {what} whose rows are not added to a table",
+                step.name, input.table
+            );
+            let hint = "Set `materialization` to `append` or `merge`, or read all of it.";
+            return refuse(&input.at, message, hint);
+        }
+        if input.reference.is_some() {
+            let message =
+                format!("`{}` reads only what is new of a table at another ref", step.name);
+            return refuse(&input.at, message, "Read it at the run's own branch.");
         }
     }
     Ok(())

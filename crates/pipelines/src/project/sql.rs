@@ -7,8 +7,17 @@ use crate::source::SourceText;
 use crate::step::{Body, Input, Materialization, ParameterInput, Step, StepKind};
 use crate::{Error, Location, Result, suggest, units};
 
-const SETTINGS: [&str; 7] =
-    ["name", "materialization", "partition_by", "columns", "adopt", "memory", "timeout"];
+const SETTINGS: [&str; 9] = [
+    "name",
+    "materialization",
+    "keys",
+    "incremental",
+    "partition_by",
+    "columns",
+    "adopt",
+    "memory",
+    "timeout",
+];
 
 /// Reads a SQL file as the model it is.
 pub(super) fn parse(source: &SourceText<'_>, namespace: &str) -> Result<Step> {
@@ -19,6 +28,7 @@ pub(super) fn parse(source: &SourceText<'_>, namespace: &str) -> Result<Step> {
         kind: StepKind::Sql,
         at: at.clone(),
         materialization: Materialization::default(),
+        keys: Vec::new(),
         partition_by: Vec::new(),
         partition_at: at.clone(),
         adopt: false,
@@ -29,8 +39,9 @@ pub(super) fn parse(source: &SourceText<'_>, namespace: &str) -> Result<Step> {
         parameters: Vec::new(),
         body: Body::Sql(source.text.into()),
     };
+    let mut incremental = Vec::new();
     for (line, setting) in settings(source)? {
-        apply(&mut step, &setting, &line)?;
+        apply(&mut step, &mut incremental, &setting, &line)?;
     }
     step.table = TableName::parse_in(namespace, &step.name).map_err(|error| {
         let hint = "Name the file by letters, digits and `_`, or set `-- headwater: name = …`.";
@@ -45,6 +56,9 @@ pub(super) fn parse(source: &SourceText<'_>, namespace: &str) -> Result<Step> {
     let placeholders = headwater_engine::placeholders(source.text).map_err(sql)?;
     for parent in parents {
         step.inputs.push(input(source, namespace, parent)?);
+    }
+    for (name, line) in incremental {
+        mark_incremental(&mut step, namespace, &name, &line)?;
     }
     step.parameters = placeholders
         .into_iter()
@@ -81,8 +95,30 @@ fn input(source: &SourceText<'_>, namespace: &str, parent: TableRef) -> Result<I
         reference: parent.reference,
         columns: None,
         filter: None,
+        incremental: false,
         at,
     })
+}
+
+/// Marks a table of the query as read by what is new of it.
+fn mark_incremental(step: &mut Step, namespace: &str, name: &str, at: &Location) -> Result<()> {
+    let same = |input: &Input| {
+        let full = format!("{}.{}", input.table.namespace, input.table.name);
+        let bare = input.table.namespace == namespace && input.table.name.eq_ignore_ascii_case(name);
+        bare || full.eq_ignore_ascii_case(name)
+    };
+    let mut found = false;
+    for input in step.inputs.iter_mut().filter(|input| same(input)) {
+        input.incremental = true;
+        found = true;
+    }
+    if found {
+        return Ok(());
+    }
+    let names: Vec<String> = step.inputs.iter().map(|input| input.table.to_string()).collect();
+    let message = format!("`{}` does not read `{name}`", step.name);
+    let hint = suggest::hint(name, names.iter().map(String::as_str), "tables");
+    Err(Error::invalid(at.clone(), message, hint))
 }
 
 /// The settings at the head of the file, each with its place; one further down is an error.
@@ -105,7 +141,12 @@ fn settings(source: &SourceText<'_>) -> Result<Vec<(Location, String)>> {
     Ok(found)
 }
 
-fn apply(step: &mut Step, setting: &str, at: &Location) -> Result<()> {
+fn apply(
+    step: &mut Step,
+    incremental: &mut Vec<(String, Location)>,
+    setting: &str,
+    at: &Location,
+) -> Result<()> {
     let Some((key, value)) = setting.split_once('=') else {
         let message = format!("`{setting}` is no setting");
         return Err(Error::invalid(at.clone(), message, "Write `-- headwater: key = value`."));
@@ -119,9 +160,11 @@ fn apply(step: &mut Step, setting: &str, at: &Location) -> Result<()> {
             step.partition_at = at.clone();
         }
         "adopt" => step.adopt = flag("adopt", value, at)?,
-        "columns" => {
-            step.columns = Some(value.split(',').map(|name| name.trim().to_owned()).collect());
+        "keys" => step.keys = names(value),
+        "incremental" => {
+            incremental.extend(names(value).into_iter().map(|name| (name, at.clone())));
         }
+        "columns" => step.columns = Some(names(value)),
         "memory" => step.memory_bytes = Some(quantity(units::bytes, "memory", value, at)?),
         "timeout" => step.timeout = Some(quantity(units::duration, "timeout", value, at)?),
         other => {
@@ -134,6 +177,11 @@ fn apply(step: &mut Step, setting: &str, at: &Location) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Names, separated by commas.
+fn names(text: &str) -> Vec<String> {
+    text.split(',').map(|name| name.trim().to_owned()).collect()
 }
 
 fn flag(key: &str, text: &str, at: &Location) -> Result<bool> {

@@ -1,5 +1,6 @@
 //! One run: steps in parallel as soon as their parents are done, until all are or one failed.
 
+mod merge;
 mod output;
 mod python;
 mod sql;
@@ -20,6 +21,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::increments::Increments;
 use crate::plan::Plan;
 use crate::runner::Runner;
 use crate::{Error, Result};
@@ -63,6 +65,8 @@ struct Done {
     usage: Usage,
     /// The queries that it made, each still counting.
     queries: Vec<Arc<Metrics>>,
+    /// What it reads only the new of.
+    increments: Increments,
     environment_ms: u64,
     queue_ms: u64,
     output: Option<Output>,

@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use super::output::{self, Output};
 use super::step::{Cause, told};
 use super::{Check, Done, Run, millis};
-use crate::step::{Function, Input, Step};
+use crate::step::{Function, Step};
 use crate::{Location, Result, fingerprint};
 
 /// Lines a function may be ahead of whoever reads them; then it waits.
@@ -64,12 +64,17 @@ impl Run {
         Self::check_columns(step, &table.schema())?;
         done.rows = Some(table.rows());
         done.usage.rows_written = table.rows();
-        if step.is_materialized() {
-            let written = self
-                .unless_cancelled(Box::pin(self.write(index, step, table.schema(), table.stream())))
-                .await?;
+        if self.writes_as_it_comes(index) {
+            let read = &done.increments.read;
+            let written = self.write(index, table.schema(), table.stream(), read);
+            let written = self.unless_cancelled(Box::pin(written)).await?;
             done.usage.bytes_written = written.bytes_written;
             done.output = Some(output::written(step, table, &self.runner.room));
+        } else if step.is_materialized() {
+            let settled = table.settle(&self.runner.room).await;
+            let settled = settled.map_err(|error| Self::failed(step, None, &error))?;
+            self.unless_cancelled(Box::pin(self.merge(index, &settled, done))).await?;
+            done.output = Some(Output::Table);
         } else if !self.plan.graph.children[index].is_empty() {
             let settled = table.settle(&self.runner.room).await;
             let settled = settled.map_err(|error| Self::failed(step, None, &error))?;
@@ -133,9 +138,9 @@ impl Run {
 
     async fn arguments(&self, step: &Step, done: &mut Done) -> Result<Vec<Argument>> {
         let mut arguments = Vec::new();
-        for input in &step.inputs {
+        for (number, input) in step.inputs.iter().enumerate() {
             let Some(name) = input.argument.clone() else { continue };
-            let value = ArgumentValue::Table(Box::pin(self.input(step, input, done)).await?);
+            let value = ArgumentValue::Table(Box::pin(self.input(step, number, done)).await?);
             arguments.push(Argument { name, value });
         }
         for parameter in &step.parameters {
@@ -148,7 +153,8 @@ impl Run {
 
     /// An input as shared memory. What a function left is handed on as it is, unless columns or
     /// rows are left out; everything else is read through the engine.
-    async fn input(&self, step: &Step, input: &Input, done: &mut Done) -> Result<SharedTable> {
+    async fn input(&self, step: &Step, number: usize, done: &mut Done) -> Result<SharedTable> {
+        let input = &step.inputs[number];
         let parent = self.plan.graph.model(input);
         let output = parent.and_then(|parent| self.outputs.lock().get(parent));
         if let Some(Output::Rows(table)) = &output
@@ -159,7 +165,7 @@ impl Run {
         }
         let failed =
             |error: headwater_engine::Error| Self::failed(step, Some(input.at.clone()), &error);
-        let session = self.session(step, std::slice::from_ref(input))?;
+        let session = self.session(step, &[number], &done.increments)?;
         let sql = substitute(&input.query(), &self.plan.values).map_err(failed)?;
         let answer = Box::pin(session.select(&sql)).await.map_err(failed)?;
         done.queries.push(answer.metrics);

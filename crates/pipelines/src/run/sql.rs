@@ -17,7 +17,8 @@ use crate::{Error, Result};
 impl Run {
     pub(super) async fn compute_sql(&self, index: usize, sql: &str, done: &mut Done) -> Result<()> {
         let step = &self.plan.project.steps[index];
-        let session = self.session(step, &step.inputs)?;
+        let inputs: Vec<usize> = (0..step.inputs.len()).collect();
+        let session = self.session(step, &inputs, &done.increments)?;
         let text =
             substitute(sql, &self.plan.values).map_err(|error| sql_error(step, sql, &error))?;
         let answer =
@@ -25,34 +26,34 @@ impl Run {
         let metrics = Arc::clone(&answer.metrics);
         done.queries.push(Arc::clone(&metrics));
         Self::check_columns(step, &answer.schema)?;
-        let (rows, output) = if step.is_materialized() {
-            let schema = answer.schema.clone();
-            // What the query failed of says more than that the rows to write did not come.
-            let cause = Cause::default();
-            let stream = told(answer.stream, &cause);
-            let written = self.write(index, step, schema, stream).await;
-            let cause = cause.lock().take();
-            let written = match cause {
-                Some(error) => return Err(runtime_error(step, sql, &error)),
-                None => written?,
-            };
+        // What the query failed of says more than that the rows to write did not come.
+        let cause = Cause::default();
+        let (schema, stream) = (answer.schema, told(answer.stream, &cause));
+        let failed = |cause: &Cause, error: Error| match cause.lock().take() {
+            Some(error) => runtime_error(step, sql, &error),
+            None => error,
+        };
+        let rows = if self.writes_as_it_comes(index) {
+            let written = self.write(index, schema, stream, &done.increments.read).await;
+            let written = written.map_err(|error| failed(&cause, error))?;
             done.usage.bytes_written = written.bytes_written;
-            (written.rows_written, Output::Table)
+            done.output = Some(Output::Table);
+            written.rows_written
         } else {
-            let cause = Cause::default();
-            let stream = told(answer.stream, &cause);
-            let table = SharedTable::write_stream(answer.schema, stream, &self.runner.room).await;
-            let cause = cause.lock().take();
-            let table = match cause {
-                Some(error) => return Err(runtime_error(step, sql, &error)),
-                None => table.map_err(|error| Self::failed(step, None, &error))?,
-            };
-            (table.rows(), Output::Rows(table))
+            let rows = SharedTable::write_stream(schema, stream, &self.runner.room).await;
+            let rows = rows.map_err(|error| failed(&cause, Self::failed(step, None, &error)))?;
+            let count = rows.rows();
+            done.output = Some(if step.is_materialized() {
+                Box::pin(self.merge(index, &rows, done)).await?;
+                Output::Table
+            } else {
+                Output::Rows(rows)
+            });
+            count
         };
         done.rows = Some(rows);
         done.usage.rows_written = rows;
         done.usage.rows_read = metrics.usage().rows_read;
-        done.output = Some(output);
         Ok(())
     }
 }

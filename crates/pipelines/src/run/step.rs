@@ -1,5 +1,6 @@
 //! Computing one step: by the engine or by a function, its inputs registered or handed over.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::datatypes::Schema;
@@ -13,13 +14,19 @@ use serde_json::Value;
 use super::output::{self, Output};
 use super::{Done, Run};
 use crate::columns::check_declared;
-use crate::step::{Body, Input, Step, StepKind};
+use crate::increments::Increments;
+use crate::step::{Body, Step, StepKind};
 use crate::{Error, Location, Result};
 
 impl Run {
     /// Computes a step; `done` holds what it did, also where it fails.
     pub(super) async fn compute(&self, index: usize, done: &mut Done) -> Result<()> {
         let step = &self.plan.project.steps[index];
+        if step.is_incremental() {
+            let view = self.runner.engine.lake().view(&self.reference()).await;
+            let view = view.map_err(|error| Error::other(&error))?;
+            done.increments = self.plan.increments(index, &view).await?;
+        }
         match &step.body {
             Body::Sql(sql) => {
                 let work = Box::pin(self.compute_sql(index, sql, done));
@@ -30,24 +37,45 @@ impl Run {
     }
 
     /// A session at the run's branch in which the outputs of these inputs' models are readable.
-    pub(super) fn session(&self, step: &Step, inputs: &[Input]) -> Result<Session> {
+    pub(super) fn session(
+        &self,
+        step: &Step,
+        inputs: &[usize],
+        increments: &Increments,
+    ) -> Result<Session> {
+        let session = self.engine_session(step, BTreeMap::new())?;
+        for number in inputs {
+            let input = &step.inputs[*number];
+            let name = self.plan.registered_name(input);
+            if let Some((table, files)) = increments.new.get(number) {
+                session.register_files(&name, table, files.clone());
+                continue;
+            }
+            let Some(parent) = self.plan.graph.model(input) else { continue };
+            let output = self.outputs.lock().get(parent);
+            if let Some(Output::Rows(rows)) = output {
+                output::register(&session, &name, &rows)?;
+            }
+        }
+        Ok(session)
+    }
+
+    /// A session at the run's branch, whose snapshots have these properties.
+    pub(super) fn engine_session(
+        &self,
+        step: &Step,
+        snapshot_properties: BTreeMap<String, String>,
+    ) -> Result<Session> {
         let options = SessionOptions {
             reference: self.reference(),
             namespace: self.plan.project.defaults.namespace.clone(),
             author: self.context.author().to_owned(),
             memory_bytes: step.memory_bytes.filter(|_| step.kind == StepKind::Sql),
             properties: [(PROPERTY_JOB.to_owned(), self.context.id().to_string())].into(),
+            snapshot_properties,
             ..SessionOptions::default()
         };
-        let session = self.runner.engine.session(options).map_err(|error| Error::other(&error))?;
-        for input in inputs {
-            let Some(parent) = self.plan.graph.model(input) else { continue };
-            let output = self.outputs.lock().get(parent);
-            if let Some(Output::Rows(rows)) = output {
-                output::register(&session, &self.plan.registered_name(input), &rows)?;
-            }
-        }
-        Ok(session)
+        self.runner.engine.session(options).map_err(|error| Error::other(&error))
     }
 
     /// The columns a model declares are those it gives.

@@ -1,9 +1,10 @@
 //! Writing a model's rows to its table, as one commit on the run's branch.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::datatypes::{Field, Fields, Schema, SchemaRef};
-use headwater_lake::BatchStream;
+use headwater_lake::{BatchStream, Transaction};
 use headwater_model::{PROPERTY_JOB, Usage};
 
 use super::Run;
@@ -12,63 +13,101 @@ use crate::plan::{FINGERPRINT, FINGERPRINT_CODE, PROJECT};
 use crate::step::{Materialization, Step};
 
 impl Run {
-    /// Writes the rows; what that took.
+    /// Whether a model's rows go to its table as they come. Those that are merged are put aside
+    /// first, unless there is nothing to merge them with.
+    pub(super) fn writes_as_it_comes(&self, index: usize) -> bool {
+        let step = &self.plan.project.steps[index];
+        step.is_materialized() && step.materialization != Materialization::Merge
+    }
+
+    /// Writes the rows; what that took. `read` is what the snapshot says of the model's inputs.
     pub(super) async fn write(
         &self,
         index: usize,
-        step: &Step,
         schema: SchemaRef,
         rows: BatchStream,
+        read: &BTreeMap<String, String>,
     ) -> Result<Usage> {
+        let step = &self.plan.project.steps[index];
         let failed = |error: headwater_lake::Error| Self::failed(step, None, &error);
         let schema = nullable(&schema);
-        let lake = self.runner.engine.lake();
-        let author = self.context.author();
-        let mut transaction = lake.transaction(&self.branch, author).await.map_err(failed)?;
-        let plan = &self.plan.steps[index];
-        transaction.snapshot_property(FINGERPRINT, plan.fingerprint.clone());
-        transaction.snapshot_property(FINGERPRINT_CODE, plan.code.clone());
-        transaction.snapshot_property(PROJECT, self.plan.project.name.clone());
-        transaction.property(PROPERTY_JOB, self.context.id().to_string());
+        let mut transaction = self.transaction(index, read).await?;
         let (namespace, name) = (&step.table.namespace, &step.table.name);
         let existing = transaction.view().find(namespace, name).await.map_err(failed)?;
         let partition = step.partition_by.clone();
-        match (step.materialization, existing) {
-            (_, None) => {
+        let adds = step.materialization == Materialization::Append && !self.plan.begins_anew(index);
+        match existing {
+            None => {
                 let properties = [(PROJECT.to_owned(), self.plan.project.name.clone())].into();
                 let table = &step.table;
                 let made = transaction.create(table, schema, partition, properties).await;
                 made.map_err(failed)?;
                 transaction.append(table, rows).await.map_err(failed)?;
             }
-            (Materialization::Append, Some((name, table))) => {
+            Some((name, table)) if adds => {
                 let new = new_columns(&schema, &table.schema());
                 if !new.is_empty() {
                     transaction.add_columns(&name, new).await.map_err(failed)?;
                 }
                 transaction.append(&name, rows).await.map_err(failed)?;
             }
-            (Materialization::Replace | Materialization::None, Some((name, _))) => {
+            Some((name, _)) => {
                 transaction.replace(&name, schema, partition, rows).await.map_err(failed)?;
             }
         }
         let written = transaction.written();
-        let message = format!("Model {}", step.name);
-        let commit = transaction.commit(&message).await.map_err(failed)?;
-        self.note_commit(commit.map(|commit| commit.id));
+        self.commit(step, transaction).await?;
         Ok(written)
+    }
+
+    /// A change of the run's branch that says which model makes it.
+    pub(super) async fn transaction(
+        &self,
+        index: usize,
+        read: &BTreeMap<String, String>,
+    ) -> Result<Transaction> {
+        let (lake, author) = (self.runner.engine.lake(), self.context.author());
+        let transaction = lake.transaction(&self.branch, author).await;
+        let step = &self.plan.project.steps[index];
+        let mut transaction = transaction.map_err(|error| Self::failed(step, None, &error))?;
+        for (key, value) in self.snapshot_properties(index, read) {
+            transaction.snapshot_property(key, value);
+        }
+        transaction.property(PROPERTY_JOB, self.context.id().to_string());
+        Ok(transaction)
+    }
+
+    /// What a snapshot that a model makes says of it.
+    pub(super) fn snapshot_properties(
+        &self,
+        index: usize,
+        read: &BTreeMap<String, String>,
+    ) -> BTreeMap<String, String> {
+        let plan = &self.plan.steps[index];
+        let mut properties = read.clone();
+        properties.insert(FINGERPRINT.to_owned(), plan.fingerprint.clone());
+        properties.insert(FINGERPRINT_CODE.to_owned(), plan.code.clone());
+        properties.insert(PROJECT.to_owned(), self.plan.project.name.clone());
+        properties
+    }
+
+    pub(super) async fn commit(&self, step: &Step, transaction: Transaction) -> Result<()> {
+        let commit = transaction.commit(&format!("Model {}", step.name)).await;
+        let commit = commit.map_err(|error| Self::failed(step, None, &error))?;
+        self.note_commit(commit.map(|commit| commit.id));
+        Ok(())
     }
 }
 
 /// The columns that a table does not have yet; older rows are null there.
-fn new_columns(schema: &SchemaRef, table: &SchemaRef) -> Vec<Field> {
+pub(super) fn new_columns(schema: &SchemaRef, table: &SchemaRef) -> Vec<Field> {
     let known = |name: &str| table.fields().iter().any(|field| field.name() == name);
     let new = schema.fields().iter().filter(|field| !known(field.name()));
     new.map(|field| field.as_ref().clone()).collect()
 }
 
 /// A model's columns take nulls, even where these rows have none: the next may.
-fn nullable(schema: &SchemaRef) -> SchemaRef {
+pub(super) fn nullable(schema: &SchemaRef) -> SchemaRef {
     let fields = schema.fields().iter();
     let fields: Fields = fields.map(|field| Field::clone(field).with_nullable(true)).collect();
     Arc::new(Schema::new(fields))

@@ -5,6 +5,7 @@
 mod failures;
 mod flights;
 mod gate;
+mod growing;
 mod manifest;
 mod meanwhile;
 mod memory;

@@ -20,7 +20,7 @@ const FILES_MAX: usize = 100;
 
 /// The snapshots of a state that are known.
 #[derive(Debug)]
-pub(super) struct Lineage {
+pub(crate) struct Lineage {
     current: Option<i64>,
     known: HashMap<i64, Known>,
     /// Metadata files that were read, or that cannot be.
@@ -122,6 +122,18 @@ impl Lineage {
         true
     }
 
+    /// A snapshot that the state comes from, read where it is not listed; none where nobody knows it.
+    pub async fn find(&mut self, tables: &Tables, id: i64) -> Option<SnapshotRef> {
+        loop {
+            if let Some(known) = self.known.get(&id) {
+                return Some(known.snapshot.clone());
+            }
+            if !self.read_more(tables).await {
+                return None;
+            }
+        }
+    }
+
     /// Reads the metadata files that may list snapshots which are missed; whether there were any.
     pub async fn read_more(&mut self, tables: &Tables) -> bool {
         let mut places: HashSet<String> = HashSet::new();
@@ -166,6 +178,25 @@ impl Tables {
                 return None;
             }
         }
+    }
+}
+
+impl Tables {
+    /// What the newest snapshot that says anything of a property says; none where rows of another state
+    /// were merged in since, of which it could not know.
+    pub async fn find_since_merged(&self, table: &Table, property: &str) -> Option<String> {
+        let mut lineage = Lineage::of(table);
+        let mut next = lineage.current();
+        while let Some(snapshot) = lineage.find(self, next?).await {
+            if let Some(found) = value(&snapshot, property) {
+                return Some(found.to_owned());
+            }
+            if merged_by(&snapshot).is_some() {
+                return None;
+            }
+            next = snapshot.parent_snapshot_id();
+        }
+        None
     }
 }
 

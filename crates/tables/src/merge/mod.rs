@@ -9,7 +9,7 @@ mod clash;
 mod columns;
 mod files;
 pub(crate) mod history;
-mod lineage;
+pub(crate) mod lineage;
 mod record;
 mod rows;
 mod shape;

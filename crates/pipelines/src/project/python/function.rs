@@ -18,9 +18,10 @@ use crate::{
 
 const DECORATORS: [&str; 3] = ["model", "python", "expectation"];
 const INPUTS: [&str; 2] = ["Model", "Parameter"];
-const MODEL: [&str; 11] = [
+const MODEL: [&str; 12] = [
     "name",
     "materialization",
+    "keys",
     "columns",
     "partition_by",
     "adopt",
@@ -91,6 +92,7 @@ impl<'a> Reader<'a> {
             table,
             kind,
             materialization: materialization(&values)?,
+            keys: values.texts("keys")?.unwrap_or_default(),
             partition_by: partition_by(&values)?,
             partition_at: values.place("partition_by", &at),
             adopt: values.flag("adopt")?.unwrap_or_default(),
@@ -202,7 +204,7 @@ impl<'a> Reader<'a> {
         let arguments = call.map(|call| &call.arguments);
         match member {
             "Model" => {
-                let names = ["name", "columns", "filter"];
+                let names = ["name", "columns", "filter", "incremental"];
                 let values = Values::read(self.source, "Model", arguments, &names, 1)?;
                 let input = self.model(&values, name, &at)?;
                 let filter_at = values.place("filter", &at);
@@ -233,6 +235,7 @@ impl<'a> Reader<'a> {
             reference: None,
             columns,
             filter: values.text("filter")?.filter(|filter| !filter.trim().is_empty()),
+            incremental: values.flag("incremental")?.unwrap_or_default(),
             at: at.clone(),
         })
     }
@@ -325,7 +328,7 @@ fn materialization(values: &Values) -> Result<Materialization> {
         Literal::Text(text) => Materialization::parse(text),
         _ => None,
     };
-    let form = "`\"none\"`, `\"replace\"` or `\"append\"`";
+    let form = "`\"none\"`, `\"replace\"`, `\"append\"` or `\"merge\"`";
     Ok(values.get("materialization", read, form)?.unwrap_or_default())
 }
 

@@ -1,0 +1,171 @@
+//! Merging a model's rows into its table: rows of the same keys are replaced, others are added.
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::{DataType, Schema, SchemaRef};
+use arrow::util::display::{ArrayFormatter, FormatOptions};
+use futures::{StreamExt, TryStreamExt};
+use headwater_engine::Session;
+use headwater_functions::SharedTable;
+use headwater_model::TableName;
+
+use super::write::{new_columns, nullable};
+use super::{Done, Run, output};
+use crate::plan::FINGERPRINT;
+use crate::step::Step;
+use crate::{Error, Result};
+
+/// The name of the rows in the statement that merges them.
+const ROWS: &str = "headwater rows";
+
+/// The name of a count in the query that looks for rows of one key.
+const COUNT: &str = "headwater count";
+
+impl Run {
+    /// Merges rows that were put aside. The first time, and where the model begins anew, they are
+    /// the whole table.
+    pub(super) async fn merge(
+        &self,
+        index: usize,
+        rows: &SharedTable,
+        done: &mut Done,
+    ) -> Result<()> {
+        let step = &self.plan.project.steps[index];
+        let properties = self.snapshot_properties(index, &done.increments.read);
+        let session = self.engine_session(step, properties)?;
+        output::register(&session, ROWS, rows)?;
+        let keys = keys(step, &rows.schema());
+        self.check_keys(step, &session, &keys, done).await?;
+        let mut transaction = self.transaction(index, &done.increments.read).await?;
+        let (namespace, name) = (&step.table.namespace, &step.table.name);
+        let failed = |error: headwater_lake::Error| Self::failed(step, None, &error);
+        let found = transaction.view().find(namespace, name).await.map_err(failed)?;
+        let Some((name, table)) = found.filter(|_| !self.plan.begins_anew(index)) else {
+            drop(transaction);
+            let read = &done.increments.read;
+            let written = self.write(index, rows.schema(), rows.stream(), read).await?;
+            done.usage.bytes_written += written.bytes_written;
+            return Ok(());
+        };
+        let new = new_columns(&nullable(&rows.schema()), &table.schema());
+        if !new.is_empty() {
+            transaction.add_columns(&name, new).await.map_err(failed)?;
+            self.commit(step, transaction).await?;
+        }
+        let statement = statement(&name, &table.schema(), &rows.schema(), &keys);
+        let failed = |error: headwater_engine::Error| Self::failed(step, None, &error);
+        let answer = Box::pin(session.execute(&statement)).await.map_err(failed)?;
+        done.queries.push(answer.metrics.clone());
+        done.usage.bytes_written += answer.metrics.usage().bytes_written;
+        self.note_commit(answer.commit.map(|commit| commit.id));
+        self.note_unchanged(index, &name, done).await
+    }
+
+    /// Every key has one row, and no key is null.
+    async fn check_keys(
+        &self,
+        step: &Step,
+        session: &Session,
+        keys: &[String],
+        done: &mut Done,
+    ) -> Result<()> {
+        let listed = keys.iter().map(|key| quoted(key)).collect::<Vec<_>>().join(", ");
+        let nulls = keys.iter().map(|key| format!(" OR {} IS NULL", quoted(key)));
+        let query = format!(
+            "SELECT {listed}, count(*) AS {} FROM {} GROUP BY {listed} HAVING count(*) > 1{} LIMIT 1",
+            quoted(COUNT),
+            quoted(ROWS),
+            nulls.collect::<String>()
+        );
+        let failed = |error: headwater_engine::Error| Self::failed(step, None, &error);
+        let answer = Box::pin(session.select(&query)).await.map_err(failed)?;
+        done.queries.push(answer.metrics.clone());
+        let found: Vec<RecordBatch> = answer.stream.try_collect().await.map_err(failed)?;
+        let Some(row) = found.iter().find(|batch| batch.num_rows() > 0) else { return Ok(()) };
+        let what = repeated(row).unwrap_or_else(|| "rows of one key".to_owned());
+        Err(Error::Keys { step: step.name.clone(), at: step.at.clone(), what })
+    }
+
+    /// Notes in the table that the model ran, where no row of it changed.
+    async fn note_unchanged(&self, index: usize, name: &TableName, done: &Done) -> Result<()> {
+        let step = &self.plan.project.steps[index];
+        let failed = |error: headwater_lake::Error| Self::failed(step, None, &error);
+        let mut transaction = self.transaction(index, &done.increments.read).await?;
+        let table = transaction.table(name).await.map_err(failed)?;
+        if table.summary().get(FINGERPRINT) == Some(&self.plan.steps[index].fingerprint) {
+            return Ok(());
+        }
+        let none = futures::stream::iter([Ok(RecordBatch::new_empty(table.schema()))]).boxed();
+        transaction.append(name, none).await.map_err(failed)?;
+        self.commit(step, transaction).await
+    }
+}
+
+/// The keys as the rows spell them.
+fn keys(step: &Step, rows: &SchemaRef) -> Vec<String> {
+    step.keys.iter().map(|key| spelled(key, rows).unwrap_or(key).to_owned()).collect()
+}
+
+fn spelled<'s>(name: &str, schema: &'s Schema) -> Option<&'s str> {
+    let names = || schema.fields().iter().map(|field| field.name().as_str());
+    names().find(|one| *one == name).or_else(|| names().find(|one| one.eq_ignore_ascii_case(name)))
+}
+
+/// The statement that merges the rows. Rows that are there already as they come are left alone, as
+/// far as their values can be compared, so that their files are.
+fn statement(name: &TableName, table: &Schema, rows: &Schema, keys: &[String]) -> String {
+    let own = |column: &str| quoted(spelled(column, table).unwrap_or(column));
+    let on = keys.iter().map(|key| format!("t.{} = s.{}", own(key), quoted(key)));
+    let others: Vec<&str> = rows
+        .fields()
+        .iter()
+        .map(|field| field.name().as_str())
+        .filter(|column| !keys.iter().any(|key| key == column))
+        .collect();
+    let comparable = rows.fields().iter().all(|field| is_comparable(field.data_type()));
+    let differs = |column: &&str| format!("t.{} IS DISTINCT FROM s.{}", own(column), quoted(column));
+    let differs: Vec<String> = others.iter().map(differs).collect();
+    let only = if comparable { format!(" AND ({})", differs.join(" OR ")) } else { String::new() };
+    let set = others.iter().map(|column| format!("{} = s.{}", own(column), quoted(column)));
+    let matched = match set.collect::<Vec<_>>().join(", ") {
+        set if set.is_empty() => String::new(),
+        set => format!(" WHEN MATCHED{only} THEN UPDATE SET {set}"),
+    };
+    let columns = || rows.fields().iter().map(|field| field.name().as_str());
+    let targets = columns().map(own).collect::<Vec<_>>().join(", ");
+    let values =
+        columns().map(|column| format!("s.{}", quoted(column))).collect::<Vec<_>>().join(", ");
+    format!(
+        "MERGE INTO {}.{} AS t USING {} AS s ON {}{matched} \
+         WHEN NOT MATCHED THEN INSERT ({targets}) VALUES ({values})",
+        quoted(&name.namespace),
+        quoted(&name.name),
+        quoted(ROWS),
+        on.collect::<Vec<_>>().join(" AND "),
+    )
+}
+
+fn is_comparable(data_type: &DataType) -> bool {
+    !data_type.is_nested()
+}
+
+fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// Which rows have one key: the first of a batch of keys with their counts.
+fn repeated(found: &RecordBatch) -> Option<String> {
+    let options = FormatOptions::default().with_null("null");
+    let (keys, count) = found.columns().split_at(found.num_columns().checked_sub(1)?);
+    let value = |column: &dyn arrow::array::Array| {
+        Some(ArrayFormatter::try_new(column, &options).ok()?.value(0).to_string())
+    };
+    let schema = found.schema();
+    let mut shown = Vec::new();
+    for (field, column) in schema.fields().iter().zip(keys) {
+        if column.is_null(0) {
+            return Some(format!("a row whose key `{}` is null", field.name()));
+        }
+        shown.push(format!("`{}` {}", field.name(), value(column)?));
+    }
+    Some(format!("{} rows with {}", value(&count.first()?)?, shown.join(", ")))
+}

@@ -1,0 +1,211 @@
+//! Tables that grow: rows merged by keys, and models that read only what is new.
+
+use headwater_model::{ErrorCode, StepStatus};
+
+use crate::support::{World, files, refusal};
+
+const MERGED: &str = "-- headwater: materialization = merge\n-- headwater: keys = id\n";
+const APPENDED: &str = "-- headwater: materialization = append\n-- headwater: incremental = events\n";
+
+async fn world() -> World {
+    let world = World::new().await;
+    let rows = "CREATE TABLE events AS SELECT * FROM (VALUES (1, 'a', 10), (2, 'b', 20)) AS v(id, name, n)";
+    world.sql("main", &[rows]).await;
+    world
+}
+
+async fn table(world: &World, query: &str) -> Vec<String> {
+    let shown = world.sql("main", &[query]).await;
+    let rows = shown.lines().filter(|line| line.starts_with('|')).skip(1);
+    rows.map(|row| row.split_whitespace().filter(|word| *word != "|").collect::<Vec<_>>().join(" "))
+        .collect()
+}
+
+#[tokio::test]
+async fn rows_are_merged_by_their_keys() {
+    let world = world().await;
+    let project = files("", &[("latest.sql", &format!("{MERGED}SELECT id, name, n FROM events"))]);
+    let all = "SELECT * FROM latest ORDER BY id";
+    world.run(&project).await.report();
+    assert_eq!(table(&world, all).await, ["1 a 10", "2 b 20"]);
+    assert!(world.run(&project).await.all(StepStatus::Unchanged));
+
+    // What the model no longer gives stays; what it gives anew replaces what was there.
+    world.sql("main", &["DELETE FROM events WHERE id = 1", "INSERT INTO events VALUES (3, 'c', 30)"]).await;
+    world.sql("main", &["UPDATE events SET n = 21 WHERE id = 2"]).await;
+    let ran = world.run(&project).await;
+    assert_eq!(ran.step("latest").rows, Some(2));
+    assert_eq!(table(&world, all).await, ["1 a 10", "2 b 21", "3 c 30"]);
+    assert!(world.run(&project).await.all(StepStatus::Unchanged));
+
+    // What others do to it is theirs, and seen by its children.
+    world.sql("main", &["UPDATE latest SET name = 'x' WHERE id = 1"]).await;
+    assert!(world.run(&project).await.all(StepStatus::Unchanged));
+    let forced = world.run_with(&project, |request| request.no_cache = true).await;
+    assert!(forced.all(StepStatus::Succeeded));
+    assert_eq!(table(&world, all).await, ["1 x 10", "2 b 21", "3 c 30"]);
+    assert!(world.run(&project).await.all(StepStatus::Unchanged), "nothing changed, and that is noted");
+}
+
+#[tokio::test]
+async fn functions_merge_and_columns_come_and_go() {
+    let world = world().await;
+    let code = |columns: &str| {
+        format!(
+            "import headwater\n\n@headwater.model(materialization=\"merge\", keys=[\"ID\", \"name\"])\n\
+             @headwater.python(\"3.11\")\n\
+             def kept(events=headwater.Model(\"events\")):\n    return events.select([{columns}])\n"
+        )
+    };
+    let first = files("", &[("m.py", &code("'id', 'name'"))]);
+    world.run(&first).await.report();
+    world.run(&files("", &[("m.py", &code("'n', 'name', 'id'"))])).await.report();
+    let all = "SELECT id, name, n FROM kept ORDER BY id";
+    assert_eq!(table(&world, all).await, ["1 a 10", "2 b 20"]);
+    // A column that is given no more keeps its values.
+    world.sql("main", &["INSERT INTO events VALUES (1, 'z', 5)"]).await;
+    world.run(&first).await.report();
+    let all = "SELECT id, name, coalesce(n, -1) FROM kept ORDER BY id, name";
+    assert_eq!(table(&world, all).await, ["1 a 10", "1 z -1", "2 b 20"]);
+}
+
+#[tokio::test]
+async fn rows_that_keys_cannot_tell_apart_are_refused() {
+    let world = world().await;
+    let ran = async |query: &str| world.run(&files("", &[("m.sql", &format!("{MERGED}{query}"))])).await;
+    let twice = ran("SELECT 7 AS id, n FROM events").await;
+    assert_eq!(twice.outcome.as_ref().unwrap_err().code, ErrorCode::BadRow);
+    insta::assert_snapshot!(twice.refusal(), @"");
+    insta::assert_snapshot!(ran("SELECT CASE WHEN n = 10 THEN id END AS id FROM events").await.refusal(), @"");
+    insta::assert_snapshot!(ran("SELECT n FROM events").await.refusal(), @"");
+    assert_eq!(world.branches().await, []);
+}
+
+#[test]
+fn settings_that_do_not_go_together_are_refused() {
+    let refused = |text: &str| refusal(&files("", &[("m.sql", text)]));
+    let query = "SELECT id FROM events";
+    insta::assert_snapshot!(refused(&format!("-- headwater: materialization = merge\n{query}")), @"");
+    insta::assert_snapshot!(refused(&format!("-- headwater: keys = id\n{query}")), @"");
+    insta::assert_snapshot!(refused(&format!("{}{query}", MERGED.replace("= id", "= id, id"))), @"");
+    insta::assert_snapshot!(refused(&format!("-- headwater: incremental = events\n{query}")), @"");
+    insta::assert_snapshot!(refused(&format!("{}{query}", APPENDED.replace("= events", "= event"))), @"");
+    let other = format!("{APPENDED}SELECT id FROM \"events@dev\"");
+    insta::assert_snapshot!(refused(&other), @"");
+}
+
+#[tokio::test]
+async fn only_what_is_new_is_read() {
+    let world = world().await;
+    let count = "-- headwater: materialization = replace\nSELECT count(*) AS n, sum(n) AS sum FROM log";
+    let log = format!("{APPENDED}SELECT id, upper(name) AS name, n FROM events");
+    let project = files("", &[("log.sql", &log), ("count.sql", count)]);
+    let counted = "SELECT n, sum FROM count";
+    world.run(&project).await.report();
+    assert_eq!(table(&world, counted).await, ["2 30"]);
+    assert!(world.run(&project).await.all(StepStatus::Unchanged));
+
+    world.sql("main", &["INSERT INTO events VALUES (3, 'c', 30)", "INSERT INTO events VALUES (4, 'd', 40)"]).await;
+    let ran = world.run(&project).await;
+    assert_eq!(ran.step("log").rows, Some(2));
+    assert_eq!(ran.step("log").usage.rows_read, 2);
+    assert_eq!(table(&world, counted).await, ["4 100"]);
+
+    // Rows that somebody adds to the model's own table are no reason to read anything again.
+    world.sql("main", &["INSERT INTO log VALUES (9, 'X', 1)"]).await;
+    assert_eq!(world.run(&project).await.steps(), "count succeeded, log unchanged");
+    // Where code changes, what is there stays and what is new is computed by it.
+    let lower = files("", &[("log.sql", &log.replace("upper", "lower")), ("count.sql", count)]);
+    world.sql("main", &["INSERT INTO events VALUES (5, 'E', 50)"]).await;
+    world.run(&lower).await.report();
+    let names = "SELECT name FROM log ORDER BY id";
+    assert_eq!(table(&world, names).await, ["A", "B", "C", "D", "e", "X"]);
+
+    // Without the cache the table is made anew.
+    world.run_with(&lower, |request| request.no_cache = true).await.report();
+    assert_eq!(table(&world, names).await, ["a", "b", "c", "d", "e"]);
+    assert!(world.run(&lower).await.all(StepStatus::Unchanged));
+}
+
+#[tokio::test]
+async fn a_run_that_fails_has_read_nothing() {
+    let world = world().await;
+    let log = format!("{APPENDED}SELECT id, 100 / (id - $bad) AS share FROM events");
+    let manifest = |bad: u32| format!("[parameters.bad]\ntype = \"int\"\ndefault = {bad}\n");
+    let project = |bad| files(&manifest(bad), &[("log.sql", &log)]);
+    world.run(&project(9)).await.report();
+    world.sql("main", &["INSERT INTO events VALUES (9, 'i', 90)"]).await;
+    assert!(world.run(&project(9)).await.outcome.is_err());
+    let ran = world.run(&project(8)).await;
+    assert_eq!((ran.report().tables.len(), ran.step("log").rows), (1, Some(1)));
+    assert_eq!(table(&world, "SELECT count(*) FROM log").await, ["3"]);
+}
+
+#[tokio::test]
+async fn models_read_what_is_new_of_models() {
+    let world = world().await;
+    let log = format!("{APPENDED}SELECT id, n FROM events");
+    let code = "import headwater\n\n\
+                @headwater.model(materialization=\"merge\", keys=[\"id\"])\n@headwater.python(\"3.11\")\n\
+                def best(\n    log=headwater.Model(\"log\", columns=[\"id\", \"n\"], filter=\"n > 0\", incremental=True),\n\
+                    events=headwater.Model(\"events\"),\n):\n    \
+                    print(\"new\", log.num_rows, \"of\", events.num_rows)\n    return log\n";
+    let project = files("", &[("log.sql", &log), ("m.py", code)]);
+    world.run(&project).await.report();
+    world.sql("main", &["INSERT INTO events VALUES (3, 'c', 30), (4, 'd', -1)"]).await;
+    let ran = world.run(&project).await;
+    assert_eq!(ran.report().tables, ["best", "log"]);
+    assert_eq!(ran.printed(), ["best m.py:9 new 1 of 4"]);
+    assert_eq!(table(&world, "SELECT id, n FROM best ORDER BY id").await, ["1 10", "2 20", "3 30"]);
+    assert!(world.run(&project).await.all(StepStatus::Unchanged));
+}
+
+#[tokio::test]
+async fn where_nobody_can_say_what_is_new_rows_are_not_appended_twice() {
+    let world = world().await;
+    let log = files("", &[("log.sql", &format!("{APPENDED}SELECT id, n FROM events"))]);
+    let merged = format!("-- headwater: incremental = public.events\n{MERGED}SELECT id, n FROM events");
+    let merged = files("", &[("latest.sql", &merged)]);
+    world.run(&log).await.report();
+    world.run(&merged).await.report();
+    world.sql("main", &["UPDATE events SET n = 11 WHERE id = 1"]).await;
+    insta::assert_snapshot!(world.plan(&log).await, @"");
+    let refused = world.run(&log).await;
+    assert_eq!(refused.outcome.as_ref().unwrap_err().code, ErrorCode::CommitConflict);
+    world.run_with(&log, |request| request.no_cache = true).await.report();
+    assert_eq!(table(&world, "SELECT n FROM log ORDER BY n").await, ["11", "20"]);
+    // Rows that are merged can be read again.
+    world.run(&merged).await.report();
+    assert_eq!(table(&world, "SELECT n FROM latest ORDER BY n").await, ["11", "20"]);
+
+    // A table made anew is another one.
+    world.sql("main", &["DROP TABLE events", "CREATE TABLE events AS SELECT 5 AS id, 'e' AS name, 50 AS n"]).await;
+    assert!(world.plan(&log).await.starts_with("commit_conflict"));
+
+    // A model that appended all of it so far never said up to where it had read.
+    let whole = "-- headwater: materialization = append\nSELECT id, n FROM events";
+    world.run(&files("", &[("other.sql", whole)])).await.report();
+    let other = files("", &[("other.sql", &format!("{APPENDED}SELECT id, n FROM events"))]);
+    insta::assert_snapshot!(world.plan(&other).await, @"");
+
+    // What is replaced each time has nothing that is new.
+    let parent = "-- headwater: materialization = replace\nSELECT 1 AS id";
+    let child = APPENDED.replace("events", "parent") + "SELECT id FROM parent";
+    let project = files("", &[("parent.sql", parent), ("child.sql", &child)]);
+    insta::assert_snapshot!(world.plan(&project).await, @"");
+}
+
+#[tokio::test]
+async fn each_branch_knows_what_it_has_read() {
+    let world = world().await;
+    let project = files("", &[("log.sql", &format!("{APPENDED}SELECT id FROM events"))]);
+    world.run(&project).await.report();
+    world.branch("dev").await;
+    world.sql("main", &["INSERT INTO events VALUES (3, 'c', 30)"]).await;
+    world.sql("dev", &["INSERT INTO events VALUES (4, 'd', 40)"]).await;
+    let on_dev = world.run_with(&project, |request| request.reference = Some("dev".parse().unwrap())).await;
+    assert_eq!(on_dev.step("log").rows, Some(1));
+    let on_main = world.run(&project).await;
+    assert_eq!(on_main.step("log").rows, Some(1));
+    assert_eq!(table(&world, "SELECT id FROM log ORDER BY id").await, ["1", "2", "3"]);
+}

@@ -1,0 +1,66 @@
+//! What was appended to a table since a snapshot, for whoever reads only that.
+
+use std::sync::Arc;
+
+use iceberg::spec::{
+    ManifestContentType, ManifestStatus, Operation, SnapshotRef, TableMetadata,
+};
+
+use crate::merge::lineage::Lineage;
+use crate::{DataFile, Result, ScanPlan, Table, Tables};
+
+impl Tables {
+    /// The data files that were appended since a snapshot, oldest first. None where that snapshot
+    /// did not lead to the current one, or where anything else was done to the rows in between:
+    /// then nobody can say by files alone which rows are new. Files that were put together since
+    /// count as they were appended.
+    pub async fn appended(&self, table: &Table, since: i64) -> Result<Option<ScanPlan>> {
+        let metadata = table.metadata();
+        let Some(snapshots) = appends(self, table, since).await else { return Ok(None) };
+        let mut files: Vec<Arc<DataFile>> = Vec::new();
+        for snapshot in &snapshots {
+            files.extend(self.added_by(metadata, snapshot).await?);
+        }
+        Ok(Some(ScanPlan::new(table.schema(), files.into())))
+    }
+
+    /// The data files that a snapshot itself added.
+    async fn added_by(
+        &self,
+        metadata: &TableMetadata,
+        snapshot: &SnapshotRef,
+    ) -> Result<Vec<Arc<DataFile>>> {
+        let id = snapshot.snapshot_id();
+        let mut files = Vec::new();
+        for manifest in self.manifests(metadata, snapshot).await?.iter() {
+            if manifest.content != ManifestContentType::Data || manifest.added_snapshot_id != id {
+                continue;
+            }
+            let decoded = self.manifest(manifest).await?;
+            self.prepare(metadata, manifest, &decoded)?;
+            let added = |file: &&Arc<DataFile>| {
+                file.entry.status == ManifestStatus::Added && file.entry.snapshot_id == Some(id)
+            };
+            files.extend(decoded.files.get().into_iter().flatten().filter(added).cloned());
+        }
+        Ok(files)
+    }
+}
+
+/// The snapshots since one, oldest first, that appended; none where others did something else.
+async fn appends(tables: &Tables, table: &Table, since: i64) -> Option<Vec<SnapshotRef>> {
+    let mut lineage = Lineage::of(table);
+    let mut found = Vec::new();
+    let mut next = lineage.current()?;
+    while next != since {
+        let snapshot = lineage.find(tables, next).await?;
+        next = snapshot.parent_snapshot_id()?;
+        match snapshot.summary().operation {
+            Operation::Append => found.push(snapshot),
+            Operation::Replace => {}
+            Operation::Overwrite | Operation::Delete => return None,
+        }
+    }
+    found.reverse();
+    Some(found)
+}
