@@ -10,10 +10,13 @@ pub struct Health {
     pub status: String,
     /// The server's version.
     pub version: String,
-    /// Its process id.
-    pub pid: u32,
+    /// Its process id; only for who shows the token, as all below.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pid: Option<u32>,
     /// The folder of its lake.
-    pub lake: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lake: Option<String>,
     /// Jobs under way.
-    pub jobs_running: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub jobs_running: Option<u64>,
 }

@@ -22,6 +22,8 @@ pub struct ServerConfig {
     pub http: Option<SocketAddr>,
     /// Whether who asks over TCP must show the token that lies in the lake's folder.
     pub auth: bool,
+    /// How long who asks over TCP may read nothing of an answer before it is cut.
+    pub stall: Duration,
     /// The Unix socket to listen on. `None` opens no such door.
     pub socket: Option<PathBuf>,
     /// End after so long without a request and without a job; never where nothing is said, nor
@@ -63,6 +65,7 @@ impl ServerConfig {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             http: None,
             auth: true,
+            stall: Duration::from_secs(300),
             socket: None,
             idle: None,
             lock_wait: Duration::ZERO,

@@ -9,6 +9,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use axum::middleware::from_fn_with_state;
 use axum::serve::{Listener, ListenerExt};
 use axum::{Extension, Router};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -17,9 +18,11 @@ use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::task::JoinSet;
+use tokio_io_timeout::TimeoutStream;
 use tokio_util::sync::CancellationToken;
 
 use crate::http::origin::OverTcp;
+use crate::http::stall;
 use crate::socket::short_path;
 use crate::token::TokenFile;
 use crate::{Error, Result, ServerConfig};
@@ -37,6 +40,7 @@ const CLOSE_PATIENCE: Duration = Duration::from_secs(2);
 pub struct Bound {
     tcp: Option<TcpListener>,
     token: Option<TokenFile>,
+    stall: Duration,
     socket: Option<(UnixListener, PathBuf)>,
 }
 
@@ -55,7 +59,7 @@ impl Bound {
             Some(path) => Some((bind_socket(path)?, path.clone())),
             None => None,
         };
-        Ok(Bound { tcp, token, socket })
+        Ok(Bound { tcp, token, stall: config.stall, socket })
     }
 
     /// The address, with the port that was picked.
@@ -79,11 +83,12 @@ impl Bound {
             });
             let token = self.token.as_ref().map(|file| file.token.clone());
             let router = router.clone().layer(Extension(OverTcp(token)));
-            loops.spawn(serve(listener, router, closing.clone()));
+            let router = router.layer(from_fn_with_state(self.stall, stall::watch));
+            loops.spawn(serve(listener, router, Some(self.stall), closing.clone()));
         }
         let mut path = None;
         if let Some((listener, bound)) = self.socket {
-            loops.spawn(serve(listener, router.clone(), closing.clone()));
+            loops.spawn(serve(listener, router.clone(), None, closing.clone()));
             path = Some(bound);
         }
         Doors { closing, loops, path, _token: self.token }
@@ -147,7 +152,13 @@ impl Drop for Doors {
     }
 }
 
-async fn serve<L: Listener>(mut listener: L, router: Router, closing: CancellationToken) {
+/// Serves connections, of which each may wait for its client to read for as long as `stall` says.
+async fn serve<L: Listener>(
+    mut listener: L,
+    router: Router,
+    stall: Option<Duration>,
+    closing: CancellationToken,
+) {
     let graceful = GracefulShutdown::new();
     let mut connections = JoinSet::new();
     loop {
@@ -155,6 +166,9 @@ async fn serve<L: Listener>(mut listener: L, router: Router, closing: Cancellati
             () = closing.cancelled() => break,
             // It waits by itself where there are no file descriptors left.
             (stream, _) = listener.accept() => {
+                let mut stream = TimeoutStream::new(stream);
+                stream.set_write_timeout(stall);
+                let stream = Box::pin(stream);
                 connections.spawn(serve_connection(stream, router.clone(), graceful.watcher()));
             }
             Some(_) = connections.join_next() => {}

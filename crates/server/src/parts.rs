@@ -77,9 +77,9 @@ impl Parts {
         Health {
             status: if stopping { "stopping" } else { "ok" }.to_owned(),
             version: self.config.version.clone(),
-            pid: std::process::id(),
-            lake: self.config.lake_dir.display().to_string(),
-            jobs_running: self.jobs.running() as u64,
+            pid: Some(std::process::id()),
+            lake: Some(self.config.lake_dir.display().to_string()),
+            jobs_running: Some(self.jobs.running() as u64),
         }
     }
 

@@ -116,7 +116,7 @@ pub async fn stop(context: &Context) -> Result<()> {
         say_stopped(context, None, &format!("no server of {} was running", lake.path.display()));
         return Ok(());
     };
-    let jobs = connect::health(&api).await?.jobs_running;
+    let jobs = connect::health(&api).await?.jobs_running.unwrap_or_default();
     if jobs > 0 {
         let jobs = output::plural(jobs, "job");
         context.style.say(format!("letting {jobs} end; Ctrl-C leaves the server to it"));

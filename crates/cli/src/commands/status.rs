@@ -38,8 +38,8 @@ pub async fn status(context: &Context) -> Result<()> {
         None => "not running; the next command starts it".to_owned(),
         Some((health, record)) => {
             let http = record.http.as_deref().map(|http| format!(", http://{http}"));
-            let jobs = output::plural(health.jobs_running, "job");
-            let (pid, version, http) = (health.pid, &health.version, http.unwrap_or_default());
+            let jobs = output::plural(health.jobs_running.unwrap_or_default(), "job");
+            let (pid, version, http) = (health.pid.unwrap_or(record.pid), &health.version, http.unwrap_or_default());
             format!("{}, process {pid}, version {version}{http}, {jobs} running", health.status)
         }
     };

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
+use axum::{Extension, Json};
 use headwater_model::{Health, Problem};
 use serde::Deserialize;
 use utoipa::IntoParams;
@@ -14,17 +14,22 @@ use utoipa_axum::routes;
 use super::App;
 use super::extract::Parameters;
 use super::failure::Answer;
+use super::origin::Stranger;
 
 pub(super) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(health)).routes(routes!(shutdown))
 }
 
-/// Answers whether the server is up, and which.
+/// Answers whether the server is up; who shows the token, or asks over the socket, also which.
 #[utoipa::path(get, path = "/health",
     operation_id = "get_health", tag = "server", security(()),
     responses((status = 200, body = Health)))]
-async fn health(State(app): State<App>) -> Json<Health> {
-    Json(app.health())
+async fn health(State(app): State<App>, stranger: Option<Extension<Stranger>>) -> Json<Health> {
+    let health = app.health();
+    Json(match stranger {
+        Some(_) => Health { pid: None, lake: None, jobs_running: None, ..health },
+        None => health,
+    })
 }
 
 /// How to end.

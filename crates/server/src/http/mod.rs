@@ -17,6 +17,7 @@ mod panic;
 mod query;
 mod reference;
 mod run;
+pub(crate) mod stall;
 mod table;
 mod tag;
 mod trigger;

@@ -26,9 +26,13 @@ const OPEN: [&str; 2] = ["/health", "/v1/openapi.json"];
 #[derive(Debug, Clone)]
 pub struct OverTcp(pub Option<Token>);
 
+/// Marks a request that did not show the token it should, for what anybody may read.
+#[derive(Debug, Clone, Copy)]
+pub struct Stranger;
+
 /// Refuses what may have been sent by a web page from elsewhere, or by a program that may not read
 /// the lake's folder.
-pub async fn check(request: Request, next: Next) -> Response {
+pub async fn check(mut request: Request, next: Next) -> Response {
     let Some(OverTcp(token)) = request.extensions().get::<OverTcp>() else {
         return next.run(request).await;
     };
@@ -37,8 +41,11 @@ pub async fn check(request: Request, next: Next) -> Response {
     }
     let shown = request.headers().get(AUTHORIZATION).map(HeaderValue::as_bytes);
     let known = token.as_ref().is_none_or(|token| shown.is_some_and(|it| token.is_shown_by(it)));
-    if !known && !OPEN.contains(&request.uri().path()) {
-        return unauthenticated(shown.is_some());
+    if !known {
+        if !OPEN.contains(&request.uri().path()) {
+            return unauthenticated(shown.is_some());
+        }
+        request.extensions_mut().insert(Stranger);
     }
     next.run(request).await
 }
