@@ -165,7 +165,7 @@ fn names_that_nobody_knows_are_not_passed_over() {
     let text = workspace.fails(2, &["query", "SELECT 1", "--ref", "main@beef"]);
     contains(&text, &["`main@beef` is not a usable ref:", "`main@3fa9c1d2`"]);
     let text = workspace.fails(2, &["branch", "create", "a b"]);
-    contains(&text, &["branch name", "`feature/prices-2`"]);
+    contains(&text, &["branch name", "`feature/prices`"]);
 }
 
 #[test]

@@ -59,9 +59,7 @@ fn check(expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
         Expr::Negative(inner) => {
             let zero = whole(&inner).and_then(|of| ScalarValue::new_zero(&of).ok());
             match (zero, function(Operator::Minus)) {
-                (Some(zero), Some(minus)) => {
-                    Transformed::yes(minus.call(vec![lit(zero), *inner]))
-                }
+                (Some(zero), Some(minus)) => Transformed::yes(minus.call(vec![lit(zero), *inner])),
                 _ => Transformed::no(Expr::Negative(inner)),
             }
         }

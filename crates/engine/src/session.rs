@@ -13,7 +13,7 @@ use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder};
 use datafusion::sql::sqlparser::ast::Statement;
 use headwater_lake::View;
-use headwater_tables::{ScanPlan, Table};
+use headwater_tables::ScanPlan;
 use parking_lot::RwLock;
 
 use crate::answer::{Answer, Batches, Metrics};
@@ -77,8 +77,8 @@ impl Session {
     }
 
     /// Makes some data files of a table readable under a name, in place of the whole table.
-    pub fn register_files(&self, name: &str, table: &Table, files: ScanPlan) {
-        let provider = LakeTable::new(table, files, self.engine.scans().clone());
+    pub fn register_files(&self, name: &str, files: ScanPlan) {
+        let provider = LakeTable::new(files, self.engine.scans().clone());
         self.registered.write().insert(name.to_owned(), Arc::new(provider));
     }
 

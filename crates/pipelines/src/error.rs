@@ -287,7 +287,6 @@ impl Fault for Error {
             | Error::StepFailed { problem, .. }
             | Error::Other(problem) => problem.code,
             Error::NotOwned { .. } => ErrorCode::AlreadyExists,
-            Error::NotIncremental { .. } => ErrorCode::CommitConflict,
             Error::Keys { .. } => ErrorCode::BadRow,
             Error::TableMissing { .. } => ErrorCode::TableNotFound,
             Error::ColumnMissing { .. } => ErrorCode::ColumnNotFound,
@@ -297,7 +296,7 @@ impl Fault for Error {
             Error::TimeLimit { .. } => ErrorCode::TimeLimit,
             Error::Run { failures, .. } => run_code(failures),
             Error::Cancelled { .. } => ErrorCode::Cancelled,
-            Error::BranchMoved { .. } => ErrorCode::CommitConflict,
+            Error::BranchMoved { .. } | Error::NotIncremental { .. } => ErrorCode::CommitConflict,
             Error::Conflict { .. } => ErrorCode::MergeConflict,
         }
     }

@@ -21,7 +21,7 @@ const READ: &str = "headwater.read.";
 #[derive(Debug, Default)]
 pub(crate) struct Increments {
     /// The new files of those inputs, by input; all of an input that is not here.
-    pub new: BTreeMap<usize, (Table, ScanPlan)>,
+    pub new: BTreeMap<usize, ScanPlan>,
     /// What the snapshot that is made of them has to say.
     pub read: BTreeMap<String, String>,
 }
@@ -55,7 +55,7 @@ impl Plan {
                 None => New::All,
             };
             if let New::Files(files) = new {
-                increments.new.insert(number, (table, files));
+                increments.new.insert(number, files);
             }
         }
         Ok(increments)

@@ -39,7 +39,8 @@ pub async fn status(context: &Context) -> Result<()> {
         Some((health, record)) => {
             let http = record.http.as_deref().map(|http| format!(", http://{http}"));
             let jobs = output::plural(health.jobs_running.unwrap_or_default(), "job");
-            let (pid, version, http) = (health.pid.unwrap_or(record.pid), &health.version, http.unwrap_or_default());
+            let (pid, version, http) =
+                (health.pid.unwrap_or(record.pid), &health.version, http.unwrap_or_default());
             format!("{}, process {pid}, version {version}{http}, {jobs} running", health.status)
         }
     };

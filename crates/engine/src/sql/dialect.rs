@@ -5,7 +5,10 @@
 
 use std::any::TypeId;
 
+use datafusion::sql::sqlparser::ast::Expr;
 use datafusion::sql::sqlparser::dialect::{Dialect, GenericDialect};
+use datafusion::sql::sqlparser::keywords::Keyword;
+use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 
 /// Headwater's dialect.
 #[derive(Debug)]
@@ -28,6 +31,27 @@ impl Dialect for HeadwaterDialect {
     /// `@` is a part of a name, so that `flights@dev` needs no quotes.
     fn is_identifier_part(&self, ch: char) -> bool {
         ch.is_alphanumeric() || ch == '_' || ch == '$' || ch == '@'
+    }
+
+    /// `IS [NOT] DISTINCT FROM` binds as `=` does; sqlparser takes all that follows for its right side.
+    fn parse_infix(
+        &self,
+        parser: &mut Parser,
+        left: &Expr,
+        precedence: u8,
+    ) -> Option<Result<Expr, ParserError>> {
+        const FROM: [Keyword; 3] = [Keyword::IS, Keyword::DISTINCT, Keyword::FROM];
+        const NOT_FROM: [Keyword; 4] =
+            [Keyword::IS, Keyword::NOT, Keyword::DISTINCT, Keyword::FROM];
+        let differs = parser.parse_keywords(&FROM);
+        if !differs && !parser.parse_keywords(&NOT_FROM) {
+            return None;
+        }
+        let left = Box::new(left.clone());
+        Some(parser.parse_subexpr(precedence).map(Box::new).map(|right| match differs {
+            true => Expr::IsDistinctFrom(left, right),
+            false => Expr::IsNotDistinctFrom(left, right),
+        }))
     }
 
     fn supports_trailing_commas(&self) -> bool {

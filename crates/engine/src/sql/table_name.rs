@@ -190,7 +190,7 @@ mod tests {
         check(&["flights#x"], "`x` is no snapshot's id");
         check(
             &["flights~x"],
-            "`flights~x` is not a usable ref name: a number of commits comes after `~`",
+            "`flights~x` is not a usable ref: a number of commits comes after `~`",
         );
         check(&["a", "b", "c"], "`a.b.c` has more than a namespace and a table");
     }

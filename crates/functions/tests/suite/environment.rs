@@ -107,7 +107,7 @@ async fn what_cannot_be_is_said_with_a_hint() {
     let none = "headwater-test-no-such-package";
     check(spec(&[(none, "1.0")]), none, "spelling").await;
     check(spec(&[("humanize", "999.0")]), "humanize", "exists").await;
-    check(spec(&[("polars", "1; import os")]), "is not a version", "write a version").await;
+    check(spec(&[("polars", "1; import os")]), "is not a version", "Write a version").await;
     let old = EnvironmentSpec { python: Some("3.99".to_owned()), ..spec(&[]) };
     check(old.clone(), "3.11", "Install that version").await;
     let error = functions.environment(&old, &|_| ()).await.unwrap_err();

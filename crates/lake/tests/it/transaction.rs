@@ -264,7 +264,7 @@ async fn a_table_of_another_namespace_is_offered_with_it() {
         ("planes", Some("Did you mean `raw.planes`?")),
         ("fligths", Some("Did you mean `flights`?")),
         ("raw.plane", Some("Did you mean `raw.planes`?")),
-        ("customers", None),
+        ("customers", Some("List the tables with `headwater table ls`.")),
     ] {
         let error = view.table(&name(wanted)).await.unwrap_err();
         assert_eq!(error.hint().as_deref(), hint, "{wanted}");

@@ -123,9 +123,8 @@ fn check_names(steps: &[Step]) -> Result<()> {
 /// Keys belong to models that are merged, and inputs of which only the new is read to models whose
 /// tables grow.
 fn check_growing(step: &Step) -> Result<()> {
-    let refuse = |at: &Location, message: String, hint: &str| {
-        Err(Error::invalid(at.clone(), message, hint))
-    };
+    let refuse =
+        |at: &Location, message: String, hint: &str| Err(Error::invalid(at.clone(), message, hint));
     let merges = step.materialization == Materialization::Merge;
     if merges && step.keys.is_empty() {
         let message = format!("`{}` is merged into its table, and has no keys", step.name);

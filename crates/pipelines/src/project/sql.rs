@@ -104,7 +104,8 @@ fn input(source: &SourceText<'_>, namespace: &str, parent: TableRef) -> Result<I
 fn mark_incremental(step: &mut Step, namespace: &str, name: &str, at: &Location) -> Result<()> {
     let same = |input: &Input| {
         let full = format!("{}.{}", input.table.namespace, input.table.name);
-        let bare = input.table.namespace == namespace && input.table.name.eq_ignore_ascii_case(name);
+        let bare =
+            input.table.namespace == namespace && input.table.name.eq_ignore_ascii_case(name);
         bare || full.eq_ignore_ascii_case(name)
     };
     let mut found = false;

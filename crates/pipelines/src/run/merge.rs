@@ -122,7 +122,8 @@ fn statement(name: &TableName, table: &Schema, rows: &Schema, keys: &[String]) -
         .filter(|column| !keys.iter().any(|key| key == column))
         .collect();
     let comparable = rows.fields().iter().all(|field| is_comparable(field.data_type()));
-    let differs = |column: &&str| format!("t.{} IS DISTINCT FROM s.{}", own(column), quoted(column));
+    let differs =
+        |column: &&str| format!("t.{} IS DISTINCT FROM s.{}", own(column), quoted(column));
     let differs: Vec<String> = others.iter().map(differs).collect();
     let only = if comparable { format!(" AND ({})", differs.join(" OR ")) } else { String::new() };
     let set = others.iter().map(|column| format!("{} = s.{}", own(column), quoted(column)));

@@ -47,8 +47,8 @@ impl Run {
         for number in inputs {
             let input = &step.inputs[*number];
             let name = self.plan.registered_name(input);
-            if let Some((table, files)) = increments.new.get(number) {
-                session.register_files(&name, table, files.clone());
+            if let Some(files) = increments.new.get(number) {
+                session.register_files(&name, files.clone());
                 continue;
             }
             let Some(parent) = self.plan.graph.model(input) else { continue };

@@ -5,7 +5,8 @@ use headwater_model::{ErrorCode, StepStatus};
 use crate::support::{World, files, refusal};
 
 const MERGED: &str = "-- headwater: materialization = merge\n-- headwater: keys = id\n";
-const APPENDED: &str = "-- headwater: materialization = append\n-- headwater: incremental = events\n";
+const APPENDED: &str =
+    "-- headwater: materialization = append\n-- headwater: incremental = events\n";
 
 async fn world() -> World {
     let world = World::new().await;
@@ -31,7 +32,9 @@ async fn rows_are_merged_by_their_keys() {
     assert!(world.run(&project).await.all(StepStatus::Unchanged));
 
     // What the model no longer gives stays; what it gives anew replaces what was there.
-    world.sql("main", &["DELETE FROM events WHERE id = 1", "INSERT INTO events VALUES (3, 'c', 30)"]).await;
+    world
+        .sql("main", &["DELETE FROM events WHERE id = 1", "INSERT INTO events VALUES (3, 'c', 30)"])
+        .await;
     world.sql("main", &["UPDATE events SET n = 21 WHERE id = 2"]).await;
     let ran = world.run(&project).await;
     assert_eq!(ran.step("latest").rows, Some(2));
@@ -44,7 +47,10 @@ async fn rows_are_merged_by_their_keys() {
     let forced = world.run_with(&project, |request| request.no_cache = true).await;
     assert!(forced.all(StepStatus::Succeeded));
     assert_eq!(table(&world, all).await, ["1 x 10", "2 b 21", "3 c 30"]);
-    assert!(world.run(&project).await.all(StepStatus::Unchanged), "nothing changed, and that is noted");
+    assert!(
+        world.run(&project).await.all(StepStatus::Unchanged),
+        "nothing changed, and that is noted"
+    );
 }
 
 #[tokio::test]
@@ -72,12 +78,22 @@ async fn functions_merge_and_columns_come_and_go() {
 #[tokio::test]
 async fn rows_that_keys_cannot_tell_apart_are_refused() {
     let world = world().await;
-    let ran = async |query: &str| world.run(&files("", &[("m.sql", &format!("{MERGED}{query}"))])).await;
+    let ran =
+        async |query: &str| world.run(&files("", &[("m.sql", &format!("{MERGED}{query}"))])).await;
     let twice = ran("SELECT 7 AS id, n FROM events").await;
     assert_eq!(twice.outcome.as_ref().unwrap_err().code, ErrorCode::BadRow);
-    insta::assert_snapshot!(twice.refusal(), @"");
-    insta::assert_snapshot!(ran("SELECT CASE WHEN n = 10 THEN id END AS id FROM events").await.refusal(), @"");
-    insta::assert_snapshot!(ran("SELECT n FROM events").await.refusal(), @"");
+    insta::assert_snapshot!(twice.refusal(), @"
+    bad_row: model `m` gave 2 rows with `id` 7 (m.sql:1); `main` is unchanged
+      hint: Give one row for each key, or add the column to `keys` that differs.
+    ");
+    insta::assert_snapshot!(ran("SELECT CASE WHEN n = 10 THEN id END AS id FROM events").await.refusal(), @"
+    bad_row: model `m` gave a row whose key `id` is null (m.sql:1); `main` is unchanged
+      hint: Give one row for each key, or add the column to `keys` that differs.
+    ");
+    insta::assert_snapshot!(ran("SELECT n FROM events").await.refusal(), @"
+    invalid_project: `m` gives no column `id`, which is a key (m.sql:1)
+      hint: The columns are `n`.
+    ");
     assert_eq!(world.branches().await, []);
 }
 
@@ -85,19 +101,38 @@ async fn rows_that_keys_cannot_tell_apart_are_refused() {
 fn settings_that_do_not_go_together_are_refused() {
     let refused = |text: &str| refusal(&files("", &[("m.sql", text)]));
     let query = "SELECT id FROM events";
-    insta::assert_snapshot!(refused(&format!("-- headwater: materialization = merge\n{query}")), @"");
-    insta::assert_snapshot!(refused(&format!("-- headwater: keys = id\n{query}")), @"");
-    insta::assert_snapshot!(refused(&format!("{}{query}", MERGED.replace("= id", "= id, id"))), @"");
-    insta::assert_snapshot!(refused(&format!("-- headwater: incremental = events\n{query}")), @"");
-    insta::assert_snapshot!(refused(&format!("{}{query}", APPENDED.replace("= events", "= event"))), @"");
+    insta::assert_snapshot!(refused(&format!("-- headwater: materialization = merge\n{query}")), @"
+    invalid_project: `m` is merged into its table, and has no keys (m.sql:1)
+      hint: Set `keys` to the columns that tell its rows apart.
+    ");
+    insta::assert_snapshot!(refused(&format!("-- headwater: keys = id\n{query}")), @"
+    invalid_project: `m` has keys, and is not merged into its table (m.sql:1)
+      hint: Set `materialization` to `merge`, or leave `keys` out.
+    ");
+    insta::assert_snapshot!(refused(&format!("{}{query}", MERGED.replace("= id", "= id, id"))), @"
+    invalid_project: `m` has the key `id` twice (m.sql:1)
+      hint: Name each key once.
+    ");
+    insta::assert_snapshot!(refused(&format!("-- headwater: incremental = events\n{query}")), @"
+    invalid_project: `m` reads only what is new of `events`, and is a model whose rows are not added to a table (m.sql:2)
+      hint: Set `materialization` to `append` or `merge`, or read all of it.
+    ");
+    insta::assert_snapshot!(refused(&format!("{}{query}", APPENDED.replace("= events", "= event"))), @"
+    invalid_project: `m` does not read `event` (m.sql:2)
+      hint: Did you mean `events`?
+    ");
     let other = format!("{APPENDED}SELECT id FROM \"events@dev\"");
-    insta::assert_snapshot!(refused(&other), @"");
+    insta::assert_snapshot!(refused(&other), @"
+    invalid_project: `m` reads only what is new of a table at another ref (m.sql:3)
+      hint: Read it at the run's own branch.
+    ");
 }
 
 #[tokio::test]
 async fn only_what_is_new_is_read() {
     let world = world().await;
-    let count = "-- headwater: materialization = replace\nSELECT count(*) AS n, sum(n) AS sum FROM log";
+    let count =
+        "-- headwater: materialization = replace\nSELECT count(*) AS n, sum(n) AS sum FROM log";
     let log = format!("{APPENDED}SELECT id, upper(name) AS name, n FROM events");
     let project = files("", &[("log.sql", &log), ("count.sql", count)]);
     let counted = "SELECT n, sum FROM count";
@@ -105,7 +140,12 @@ async fn only_what_is_new_is_read() {
     assert_eq!(table(&world, counted).await, ["2 30"]);
     assert!(world.run(&project).await.all(StepStatus::Unchanged));
 
-    world.sql("main", &["INSERT INTO events VALUES (3, 'c', 30)", "INSERT INTO events VALUES (4, 'd', 40)"]).await;
+    world
+        .sql(
+            "main",
+            &["INSERT INTO events VALUES (3, 'c', 30)", "INSERT INTO events VALUES (4, 'd', 40)"],
+        )
+        .await;
     let ran = world.run(&project).await;
     assert_eq!(ran.step("log").rows, Some(2));
     assert_eq!(ran.step("log").usage.rows_read, 2);
@@ -164,12 +204,16 @@ async fn models_read_what_is_new_of_models() {
 async fn where_nobody_can_say_what_is_new_rows_are_not_appended_twice() {
     let world = world().await;
     let log = files("", &[("log.sql", &format!("{APPENDED}SELECT id, n FROM events"))]);
-    let merged = format!("-- headwater: incremental = public.events\n{MERGED}SELECT id, n FROM events");
+    let merged =
+        format!("-- headwater: incremental = public.events\n{MERGED}SELECT id, n FROM events");
     let merged = files("", &[("latest.sql", &merged)]);
     world.run(&log).await.report();
     world.run(&merged).await.report();
     world.sql("main", &["UPDATE events SET n = 11 WHERE id = 1"]).await;
-    insta::assert_snapshot!(world.plan(&log).await, @"");
+    insta::assert_snapshot!(world.plan(&log).await, @"
+    commit_conflict: nobody can say what is new of `events` since `log` last read it: its rows were changed otherwise than by appending (log.sql:3)
+      hint: Run with `--no-cache`: the model's table is then made anew from all of its inputs.
+    ");
     let refused = world.run(&log).await;
     assert_eq!(refused.outcome.as_ref().unwrap_err().code, ErrorCode::CommitConflict);
     world.run_with(&log, |request| request.no_cache = true).await.report();
@@ -179,20 +223,31 @@ async fn where_nobody_can_say_what_is_new_rows_are_not_appended_twice() {
     assert_eq!(table(&world, "SELECT n FROM latest ORDER BY n").await, ["11", "20"]);
 
     // A table made anew is another one.
-    world.sql("main", &["DROP TABLE events", "CREATE TABLE events AS SELECT 5 AS id, 'e' AS name, 50 AS n"]).await;
+    world
+        .sql(
+            "main",
+            &["DROP TABLE events", "CREATE TABLE events AS SELECT 5 AS id, 'e' AS name, 50 AS n"],
+        )
+        .await;
     assert!(world.plan(&log).await.starts_with("commit_conflict"));
 
     // A model that appended all of it so far never said up to where it had read.
     let whole = "-- headwater: materialization = append\nSELECT id, n FROM events";
     world.run(&files("", &[("other.sql", whole)])).await.report();
     let other = files("", &[("other.sql", &format!("{APPENDED}SELECT id, n FROM events"))]);
-    insta::assert_snapshot!(world.plan(&other).await, @"");
+    insta::assert_snapshot!(world.plan(&other).await, @"
+    commit_conflict: nobody can say what is new of `events` since `other` last read it: it never said up to where it had read (other.sql:3)
+      hint: Run with `--no-cache`: the model's table is then made anew from all of its inputs.
+    ");
 
     // What is replaced each time has nothing that is new.
     let parent = "-- headwater: materialization = replace\nSELECT 1 AS id";
     let child = APPENDED.replace("events", "parent") + "SELECT id FROM parent";
     let project = files("", &[("parent.sql", parent), ("child.sql", &child)]);
-    insta::assert_snapshot!(world.plan(&project).await, @"");
+    insta::assert_snapshot!(world.plan(&project).await, @"
+    invalid_project: `child` reads only what is new of `parent`, whose rows are not appended to a table (child.sql:3)
+      hint: Set the materialization of that model to `append`, or read all of it.
+    ");
 }
 
 #[tokio::test]
@@ -203,7 +258,8 @@ async fn each_branch_knows_what_it_has_read() {
     world.branch("dev").await;
     world.sql("main", &["INSERT INTO events VALUES (3, 'c', 30)"]).await;
     world.sql("dev", &["INSERT INTO events VALUES (4, 'd', 40)"]).await;
-    let on_dev = world.run_with(&project, |request| request.reference = Some("dev".parse().unwrap())).await;
+    let on_dev =
+        world.run_with(&project, |request| request.reference = Some("dev".parse().unwrap())).await;
     assert_eq!(on_dev.step("log").rows, Some(1));
     let on_main = world.run(&project).await;
     assert_eq!(on_main.step("log").rows, Some(1));

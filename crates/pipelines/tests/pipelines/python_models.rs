@@ -145,7 +145,7 @@ fn what_is_wrong_is_refused_with_its_line() {
     ");
     insta::assert_snapshot!(refused("@headwater.model(materialization=\"x\")\ndef f(): pass\n"), @r#"
     invalid_project: `materialization` of `model` cannot be `"x"` (models/m.py:2)
-      hint: Write it like `"none"`, `"replace"` or `"append"`.
+      hint: Write it like `"none"`, `"replace"`, `"append"` or `"merge"`.
     "#);
     insta::assert_snapshot!(refused("@headwater.modle()\ndef f(): pass\n"), @r"
     invalid_project: `headwater` has no `modle` for this place (models/m.py:2)
@@ -155,13 +155,13 @@ fn what_is_wrong_is_refused_with_its_line() {
     invalid_project: `memory` of `model` cannot be `"big"` (models/m.py:2)
       hint: Write it like `memory="512MiB"`.
     "#);
-    insta::assert_snapshot!(refused("@headwater.model(**{})\ndef f(): pass\n"), @r"
+    insta::assert_snapshot!(refused("@headwater.model(**{})\ndef f(): pass\n"), @"
     invalid_project: `model` has no argument `**` (models/m.py:2)
-      hint: The arguments are `name`, `materialization`, `columns`, `partition_by`, `adopt`, `network`, `memory`, `timeout`, `cpus`, `tmp`, `env`.
+      hint: The arguments are `name`, `materialization`, `keys`, `columns`, `partition_by`, `adopt`, `network`, `memory`, `timeout`, `cpus`, `tmp`, `env`.
     ");
-    insta::assert_snapshot!(refused("@headwater.model(\"a\", \"b\")\ndef f(): pass\n"), @r"
+    insta::assert_snapshot!(refused("@headwater.model(\"a\", \"b\")\ndef f(): pass\n"), @"
     invalid_project: `model` has too many arguments without a name (models/m.py:2)
-      hint: Name them: `name=…, materialization=…, columns=…, partition_by=…, adopt=…, network=…, memory=…, timeout=…, cpus=…, tmp=…, env=…`.
+      hint: Name them: `name=…, materialization=…, keys=…, columns=…, partition_by=…, adopt=…, network=…, memory=…, timeout=…, cpus=…, tmp=…, env=…`.
     ");
     insta::assert_snapshot!(refused("@headwater.model()\ndef f(a): pass\n"), @r#"
     invalid_project: the argument `a` of `f` has no input (models/m.py:3)

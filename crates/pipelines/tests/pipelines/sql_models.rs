@@ -54,9 +54,9 @@ fn what_is_wrong_is_refused_with_its_line() {
     invalid_project: `materialisation` is no setting of a SQL model (models/m.sql:1)
       hint: Did you mean `materialization`?
     ");
-    insta::assert_snapshot!(refused("-- headwater: materialization = table\nSELECT 1"), @r"
+    insta::assert_snapshot!(refused("-- headwater: materialization = table\nSELECT 1"), @"
     invalid_project: `table` is no materialization (models/m.sql:1)
-      hint: The materializations are `none`, `replace`, `append`.
+      hint: The materializations are `none`, `replace`, `append`, `merge`.
     ");
     insta::assert_snapshot!(refused("-- headwater: replace\nSELECT 1"), @r"
     invalid_project: `replace` is no setting (models/m.sql:1)

@@ -124,6 +124,7 @@ fn session_options(request: &QueryRequest, author: String, id: JobId) -> Session
         author,
         memory_bytes: request.memory_bytes_max,
         properties: BTreeMap::from([(PROPERTY_JOB.to_owned(), id.to_string())]),
+        snapshot_properties: BTreeMap::new(),
         view: None,
     }
 }
