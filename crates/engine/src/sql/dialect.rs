@@ -48,10 +48,8 @@ impl Dialect for HeadwaterDialect {
             return None;
         }
         let left = Box::new(left.clone());
-        Some(parser.parse_subexpr(precedence).map(Box::new).map(|right| match differs {
-            true => Expr::IsDistinctFrom(left, right),
-            false => Expr::IsNotDistinctFrom(left, right),
-        }))
+        let differ = if differs { Expr::IsDistinctFrom } else { Expr::IsNotDistinctFrom };
+        Some(parser.parse_subexpr(precedence).map(|right| differ(left, Box::new(right))))
     }
 
     fn supports_trailing_commas(&self) -> bool {
