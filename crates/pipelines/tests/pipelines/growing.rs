@@ -1,6 +1,6 @@
 //! Tables that grow: rows merged by keys, and models that read only what is new.
 
-use headwater_model::{ErrorCode, StepStatus};
+use headwater_model::{ErrorCode, MergeRequest, StepStatus};
 
 use crate::support::{World, files, refusal};
 
@@ -264,4 +264,26 @@ async fn each_branch_knows_what_it_has_read() {
     let on_main = world.run(&project).await;
     assert_eq!(on_main.step("log").rows, Some(1));
     assert_eq!(table(&world, "SELECT id FROM log ORDER BY id").await, ["1", "2", "3"]);
+
+    // Each side's table holds rows of which the other cannot know whether they were read.
+    let merge = MergeRequest::new("dev".parse().unwrap());
+    world.lake.merge("main", merge, "tester").await.unwrap();
+    assert_eq!(table(&world, "SELECT id FROM log ORDER BY id").await, ["1", "2", "3", "4"]);
+    let refused = world.run(&project).await;
+    assert_eq!(refused.outcome.as_ref().unwrap_err().code, ErrorCode::CommitConflict);
+    assert_eq!(table(&world, "SELECT id FROM log ORDER BY id").await, ["1", "2", "3", "4"]);
+}
+
+#[tokio::test]
+async fn what_is_new_may_be_more_than_a_metadata_file_lists() {
+    let world = world().await;
+    let project = files("", &[("log.sql", &format!("{APPENDED}SELECT id FROM events"))]);
+    world.run(&project).await.report();
+    let inserts: Vec<String> =
+        (10..130).map(|id| format!("INSERT INTO events VALUES ({id}, 'x', 0)")).collect();
+    let inserts: Vec<&str> = inserts.iter().map(String::as_str).collect();
+    world.sql("main", &inserts).await;
+    let ran = world.run(&project).await;
+    assert_eq!(ran.step("log").rows, Some(120));
+    assert_eq!(table(&world, "SELECT count(*), min(id) FROM log").await, ["122 1"]);
 }
