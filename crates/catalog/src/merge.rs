@@ -12,7 +12,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use headwater_model::{
     Commit, CommitId, MergeConflict, MergeOutcome, MergeReport, MergeRequest, Namespace, ObjectId,
-    TableName,
+    RefSpec, TableName,
 };
 use headwater_store::Batch;
 
@@ -184,7 +184,7 @@ impl Catalog {
     pub async fn plan_merge(
         &self,
         target: &str,
-        source: &headwater_model::RefSpec,
+        source: &RefSpec,
         unchecked: bool,
     ) -> Result<MergePlan> {
         let (record, bytes) = self.branch_record(target).await?;
@@ -234,6 +234,22 @@ impl Catalog {
             record: stack.record.clone(),
             bytes: stack.bytes.clone(),
         })
+    }
+
+    /// Refuses to put onto a branch what a failed run left.
+    pub async fn check_sound(
+        &self,
+        stack: &Stack,
+        source: &RefSpec,
+        commit: CommitId,
+    ) -> Result<()> {
+        if stack.record.quarantine.is_some() {
+            return Ok(());
+        }
+        match self.quarantine_of(source, commit).await? {
+            Some(run) => Err(Error::Quarantined { reference: source.to_string(), run }),
+            None => Ok(()),
+        }
     }
 
     /// Makes a commit of a plan without moving the branch.

@@ -354,6 +354,13 @@ pub enum Branch {
     /// Merge a ref into a branch
     #[command(after_help = "Example:\n  headwater branch merge dev --into main")]
     Merge(BranchMerge),
+    /// Make the change of one commit again on a branch
+    #[command(after_help = "Example:\n  headwater branch cherry-pick dev~1 --onto main")]
+    CherryPick(BranchCherryPick),
+    /// Undo a commit of a branch, or all that a run wrote there
+    #[command(after_help = "Examples:\n  headwater branch revert main~1 --on main\n  \
+                      headwater branch revert --run 0190c7e2-5f3a-7d41-a53e-2f60b6a1c9d4 --on main")]
+    Revert(BranchRevert),
     /// Refuse direct writes to a branch; changes then come by merge
     #[command(after_help = "Example:\n  headwater branch protect main")]
     Protect(BranchName),
@@ -443,6 +450,55 @@ pub struct BranchMerge {
     /// Merge the branch of a failed run all the same
     #[arg(long)]
     pub unchecked: bool,
+    #[command(flatten)]
+    pub choices: Choices,
+}
+
+/// `headwater branch cherry-pick`
+#[derive(Debug, Args)]
+pub struct BranchCherryPick {
+    /// The commit: what it changed since its first parent
+    pub commit: String,
+    /// The branch to change [default: the active branch]
+    #[arg(long, value_name = "BRANCH")]
+    pub onto: Option<String>,
+    /// The new commit's message
+    #[arg(long, short)]
+    pub message: Option<String>,
+    /// Say what would happen and change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Take what a failed run wrote all the same
+    #[arg(long)]
+    pub unchecked: bool,
+    #[command(flatten)]
+    pub choices: Choices,
+}
+
+/// `headwater branch revert`
+#[derive(Debug, Args)]
+pub struct BranchRevert {
+    /// The commit to undo
+    #[arg(required_unless_present = "run")]
+    pub commit: Option<String>,
+    /// Undo what this run wrote, all its tables together
+    #[arg(long, value_name = "JOB", conflicts_with = "commit")]
+    pub run: Option<String>,
+    /// The branch to change [default: the active branch]
+    #[arg(long, value_name = "BRANCH")]
+    pub on: Option<String>,
+    /// Undo the change of this table alone; may be given several times
+    #[arg(long = "only", value_name = "TABLE")]
+    pub tables: Vec<String>,
+    /// Undo some tables of a commit that changed several, though they belong together
+    #[arg(long)]
+    pub partial: bool,
+    /// The new commit's message
+    #[arg(long, short)]
+    pub message: Option<String>,
+    /// Say what would happen and change nothing
+    #[arg(long)]
+    pub dry_run: bool,
     #[command(flatten)]
     pub choices: Choices,
 }

@@ -13,6 +13,12 @@ pub const PROPERTY_JOB: &str = "headwater.job";
 /// Property: the trigger event that caused the commit; at most one commit carries a given id.
 pub const PROPERTY_EVENT: &str = "headwater.event";
 
+/// Property: the commit whose change this one makes again.
+pub const PROPERTY_PICKED: &str = "headwater.picked";
+
+/// Property: the commit that this one undoes.
+pub const PROPERTY_REVERTED: &str = "headwater.reverted";
+
 /// A commit, as it is listed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Commit {

@@ -20,12 +20,13 @@ mod query;
 pub mod reference;
 mod run;
 mod table;
+mod transplant;
 mod trigger;
 mod usage;
 
 pub use branch::{Branch, CreateRef, Tag, UpdateRef};
 pub use clock::{Clock, FixedClock, SystemClock, Timestamp};
-pub use commit::{Commit, PROPERTY_EVENT, PROPERTY_JOB};
+pub use commit::{Commit, PROPERTY_EVENT, PROPERTY_JOB, PROPERTY_PICKED, PROPERTY_REVERTED};
 pub use diff::{ChangeKind, ColumnDiff, Diff, TableDiff};
 pub use environment::{
     EnvironmentExplained, EnvironmentSummary, FunctionCall, PackageChange, PruneEnvironments,
@@ -47,6 +48,7 @@ pub use query::QueryRequest;
 pub use reference::{Back, MAIN_BRANCH, RefSpec, ResolvedRef, parse_moment};
 pub use run::{PlannedStep, RunPlan, RunReport, RunRequest, StepReport};
 pub use table::{Column, CreateNamespace, Namespace, PartitionField, Table, Transform};
+pub use transplant::{CherryPickRequest, RevertRequest};
 pub use trigger::{
     FilesTrigger, MissedPolicy, ScheduleTrigger, Trigger, TriggerEvent, TriggerEventStatus,
     TriggerImport, TriggerStatus,

@@ -5,15 +5,18 @@ use std::collections::HashMap;
 use std::collections::BTreeMap;
 
 use headwater_model::{
-    Branch as BranchRow, ChangeKind, CreateRef, Diff, ErrorCode, Job, JobStatus, MAIN_BRANCH,
-    MergeChoice, MergeOutcome, MergeReport, MergeRequest, MergedHow, MergedTable, Problem,
-    TableDiff, TableName, UpdateRef,
+    Branch as BranchRow, ChangeKind, CherryPickRequest, CreateRef, Diff, ErrorCode, Job, JobStatus,
+    MAIN_BRANCH, MergeChoice, MergeOutcome, MergeReport, MergeRequest, MergedHow, MergedTable,
+    Problem, RevertRequest, TableDiff, TableName, UpdateRef,
 };
 use hyper::Method;
 use serde_json::json;
 
 use crate::api::{Api, segment};
-use crate::arguments::{Branch, BranchDiff, BranchMerge, BranchRm, Choice, Choices, OutputFormat};
+use crate::arguments::{
+    Branch, BranchCherryPick, BranchDiff, BranchMerge, BranchRevert, BranchRm, Choice, Choices,
+    OutputFormat,
+};
 use crate::commands::reference;
 use crate::context::Context;
 use crate::error::{self, Result};
@@ -47,6 +50,8 @@ pub async fn branch(context: &Context, api: &Api, arguments: Branch) -> Result<(
         }
         Branch::Diff(arguments) => diff(context, api, arguments).await,
         Branch::Merge(arguments) => merge(context, api, arguments).await,
+        Branch::CherryPick(arguments) => cherry_pick(context, api, arguments).await,
+        Branch::Revert(arguments) => revert(context, api, arguments).await,
         Branch::Protect(arguments) => {
             let change = UpdateRef { name: None, protected: Some(true) };
             show(context, "protected", &update(api, &arguments.name, &change).await?);
@@ -231,6 +236,67 @@ async fn merge(context: &Context, api: &Api, arguments: BranchMerge) -> Result<(
     Ok(())
 }
 
+async fn cherry_pick(context: &Context, api: &Api, arguments: BranchCherryPick) -> Result<()> {
+    let target = reference(context, arguments.onto)?;
+    let (on_conflict, choices) = choices(arguments.choices)?;
+    let request = CherryPickRequest {
+        commit: arguments.commit.parse().map_err(error::from_fault)?,
+        message: arguments.message,
+        dry_run: arguments.dry_run,
+        unchecked: arguments.unchecked,
+        on_conflict,
+        choices,
+    };
+    let report: MergeReport =
+        api.post(format!("/v1/branches/{}/cherry-pick", segment(&target)), &request).await?;
+    let would = if arguments.dry_run { "would be " } else { "" };
+    let text = match report.outcome {
+        MergeOutcome::UpToDate => format!("{target} has all of {} already", arguments.commit),
+        _ => format!("{} {would}made again on {target}", arguments.commit),
+    };
+    print_change(context, &text, &arguments.commit, &report);
+    Ok(())
+}
+
+async fn revert(context: &Context, api: &Api, arguments: BranchRevert) -> Result<()> {
+    let target = reference(context, arguments.on)?;
+    let (on_conflict, choices) = choices(arguments.choices)?;
+    let commit = arguments.commit.as_deref().map(str::parse).transpose();
+    let tables = arguments.tables.iter().map(|table| table.parse().map_err(error::from_fault));
+    let what = match (&arguments.commit, &arguments.run) {
+        (Some(commit), _) => commit.clone(),
+        (None, run) => format!("run {}", run.as_deref().unwrap_or_default()),
+    };
+    let request = RevertRequest {
+        commit: commit.map_err(error::from_fault)?,
+        run: arguments.run,
+        tables: tables.collect::<Result<_>>()?,
+        partial: arguments.partial,
+        message: arguments.message,
+        dry_run: arguments.dry_run,
+        on_conflict,
+        choices,
+    };
+    let report: MergeReport =
+        api.post(format!("/v1/branches/{}/revert", segment(&target)), &request).await?;
+    let would = if arguments.dry_run { "would be " } else { "" };
+    let text = match report.outcome {
+        MergeOutcome::UpToDate => format!("nothing of {what} is left on {target}"),
+        _ => format!("{what} {would}undone on {target}"),
+    };
+    print_change(context, &text, "before", &report);
+    Ok(())
+}
+
+fn print_change(context: &Context, text: &str, source: &str, report: &MergeReport) {
+    if context.output == OutputFormat::Json {
+        output::print_json(report);
+        return;
+    }
+    context.style.say(text);
+    print_tables(context, source, report);
+}
+
 /// What was chosen for tables in conflict, and for any other of them.
 pub fn choices(arguments: Choices) -> Result<(MergeChoice, BTreeMap<TableName, MergeChoice>)> {
     let mut choices = BTreeMap::new();
@@ -272,6 +338,10 @@ pub fn print_merge(
         MergeOutcome::Conflict => format!("{source} and {target} changed the same tables"),
     };
     context.style.say(text);
+    print_tables(context, source, report);
+}
+
+fn print_tables(context: &Context, source: &str, report: &MergeReport) {
     for table in &report.tables {
         let how = report.merged.iter().find(|merged| merged.table == *table);
         let how = how.map(|merged| format!(" {}", merged_how(merged, source))).unwrap_or_default();

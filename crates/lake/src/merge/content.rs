@@ -25,6 +25,11 @@ pub(super) struct Content {
 }
 
 impl Content {
+    /// The same as the change of a commit that is made again, or undone.
+    pub fn into_change(self) -> Self {
+        Content { merge: self.merge.and_then(TableMerge::into_change), ..self }
+    }
+
     /// Whether the target's table changes.
     pub fn changes(&self) -> bool {
         self.merge.is_some()

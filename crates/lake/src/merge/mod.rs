@@ -9,10 +9,11 @@ mod cause;
 mod content;
 mod imports;
 mod scratch;
+mod transplant;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use headwater_catalog::{Contested, MergeCommit, MergePlan, TableChange};
+use headwater_catalog::{Contested, MergeCommit, MergePlan, Stack, TableChange};
 use headwater_model::{
     CommitId, ConflictCause, ErrorCode, Fault, MergeChoice, MergeConflict, MergeOutcome,
     MergeReport, MergeRequest, MergedHow, MergedTable, RefSpec, TableName,
@@ -85,9 +86,18 @@ impl Lake {
         request: MergeRequest,
         options: MergeOptions,
     ) -> Result<MergeReport> {
-        let mut request = request;
+        self.merge_change(target, request, options, Change::Branch).await
+    }
+
+    async fn merge_change(
+        &self,
+        target: &str,
+        mut request: MergeRequest,
+        options: MergeOptions,
+        change: Change,
+    ) -> Result<MergeReport> {
         request.choices = self.checked_choices(target, &request).await?;
-        let mut merging = Merging::new(self, &request, options);
+        let mut merging = Merging::new(self, &request, options, change);
         let result = Box::pin(merging.run(target)).await;
         merging.scratch.discard().await;
         result
@@ -123,10 +133,20 @@ impl Lake {
     }
 }
 
+/// What is merged.
+#[derive(Debug)]
+enum Change {
+    /// All that leads to the source.
+    Branch,
+    /// What leads from this commit to the source, of these tables, or of all.
+    From(CommitId, Option<BTreeSet<TableName>>),
+}
+
 /// A merge under way.
 struct Merging<'a> {
     lake: &'a Lake,
     request: &'a MergeRequest,
+    change: Change,
     options: MergeOptions,
     verdicts: Verdicts,
     scratch: Scratch,
@@ -141,9 +161,14 @@ struct Settled {
 }
 
 impl<'a> Merging<'a> {
-    fn new(lake: &'a Lake, request: &'a MergeRequest, options: MergeOptions) -> Self {
+    fn new(
+        lake: &'a Lake,
+        request: &'a MergeRequest,
+        options: MergeOptions,
+        change: Change,
+    ) -> Self {
         let (verdicts, scratch) = (Verdicts::new(), Scratch::new(lake.tables().clone()));
-        Merging { lake, request, options, verdicts, scratch }
+        Merging { lake, request, change, options, verdicts, scratch }
     }
 
     async fn run(&mut self, target: &str) -> Result<MergeReport> {
@@ -169,9 +194,8 @@ impl<'a> Merging<'a> {
 
     /// Merges; none where the target moved meanwhile.
     async fn attempt(&mut self, target: &str) -> Result<Option<MergeReport>> {
-        let catalog = self.lake.catalog();
-        let plan = catalog.plan_merge(target, &self.request.source, self.request.unchecked).await?;
-        if plan.is_up_to_date() {
+        let (plan, stack) = self.plan(target).await?;
+        if stack.is_none() && plan.is_up_to_date() {
             return Ok(Some(plan.report(MergeOutcome::UpToDate, plan.head)));
         }
         self.look_into(&plan).await?;
@@ -179,6 +203,10 @@ impl<'a> Merging<'a> {
         if !conflicts.is_empty() {
             let report = plan.report(MergeOutcome::Conflict, plan.head);
             return Ok(Some(MergeReport { conflicts, ..report }));
+        }
+        if stack.is_some() && !self.changes(&plan) {
+            let report = self.report(&plan, MergeOutcome::UpToDate, plan.head, &self.foreseen());
+            return Ok(Some(report));
         }
         let forward = plan.is_forward() && self.options.properties.is_empty();
         let outcome = if forward { MergeOutcome::FastForward } else { MergeOutcome::Merged };
@@ -196,7 +224,7 @@ impl<'a> Merging<'a> {
         // From here on the files may be part of a commit, even if this future is dropped or the answer is
         // lost; they are taken back only where the catalog says that they are not.
         let written = made.release();
-        let applied = catalog.apply_merge(&plan, settled.changes.clone(), &commit).await;
+        let applied = self.apply(&plan, stack, settled.changes.clone(), &commit).await;
         match applied {
             Ok(Some(head)) => Ok(Some(self.report(&plan, outcome, head, &settled.merged))),
             Ok(None) => {
@@ -210,6 +238,50 @@ impl<'a> Merging<'a> {
                 Err(error.into())
             }
         }
+    }
+
+    async fn plan(&self, target: &str) -> Result<(MergePlan, Option<Stack>)> {
+        let (catalog, request) = (self.lake.catalog(), self.request);
+        let Change::From(from, only) = &self.change else {
+            let plan = catalog.plan_merge(target, &request.source, request.unchecked).await?;
+            return Ok((plan, None));
+        };
+        let stack = catalog.begin_stack(target).await?;
+        let to = catalog.resolve(&request.source).await?.commit;
+        if !request.unchecked {
+            catalog.check_sound(&stack, &request.source, to).await?;
+        }
+        let mut plan = catalog.plan_onto(&stack, *from, to).await?;
+        if let Some(only) = only {
+            plan.taken.retain(|change| only.contains(&change.table));
+            plan.contested.retain(|contested| only.contains(&contested.table));
+        }
+        Ok((plan, Some(stack)))
+    }
+
+    /// Whether anything of the target changes.
+    fn changes(&self, plan: &MergePlan) -> bool {
+        let contested = self.verdicts.iter().any(|(table, looked)| match &looked.verdict {
+            Verdict::Content(content) => content.changes(),
+            Verdict::Conflict(_) => self.request.choice(table) == MergeChoice::Theirs,
+        });
+        contested || !plan.taken.is_empty()
+    }
+
+    /// Makes the commit; none where the target moved meanwhile.
+    async fn apply(
+        &self,
+        plan: &MergePlan,
+        stack: Option<Stack>,
+        changes: Vec<TableChange>,
+        commit: &MergeCommit,
+    ) -> std::result::Result<Option<CommitId>, headwater_catalog::Error> {
+        let catalog = self.lake.catalog();
+        let Some(mut stack) = stack else {
+            return catalog.apply_merge(plan, changes, commit).await;
+        };
+        let made = catalog.push_stack(&mut stack, plan, changes, commit).await?;
+        Ok(catalog.end_stack(stack, &commit.with).await?.then_some(made))
     }
 
     fn commit(&self, message: String, settled: &Settled) -> MergeCommit {
@@ -248,7 +320,13 @@ impl<'a> Merging<'a> {
         if self.options.whole.contains(&contested.table) {
             return Ok(Verdict::Conflict(vec![cause::checked()]));
         }
-        self.lake.content(contested, &mut self.scratch, budget).await
+        let verdict = self.lake.content(contested, &mut self.scratch, budget).await?;
+        Ok(match (verdict, &self.change) {
+            (Verdict::Content(content), Change::From(..)) => {
+                Verdict::Content(Box::new(content.into_change()))
+            }
+            (verdict, _) => verdict,
+        })
     }
 
     /// The conflicts about which nothing was chosen.

@@ -7,13 +7,14 @@ use std::time::{Duration, Instant};
 
 use futures::TryStreamExt;
 use headwater_model::{
-    ConflictKind, CreateRef, ErrorCode, Fault, MergeChoice, MergeOutcome, MergeReport,
-    MergeRequest, MergedHow,
+    CherryPickRequest, ConflictKind, CreateRef, ErrorCode, Fault, MergeChoice, MergeOutcome,
+    MergeReport, MergeRequest, MergedHow, PROPERTY_JOB, PROPERTY_PICKED, PROPERTY_REVERTED,
+    RefSpec, RevertRequest,
 };
 use serde_json::json;
 
 use crate::changes::{NewTable, Step, make};
-use crate::support::{Fixture, name};
+use crate::support::{Fixture, name, numbers, rows_of, schema};
 
 fn step(text: serde_json::Value) -> Step {
     serde_json::from_value(text).unwrap()
@@ -134,4 +135,209 @@ async fn a_merge_that_nobody_waits_for_leaves_nothing() {
     assert!(most >= before.len() + 4, "it was given up late as well: {most}");
     assert_eq!(lake.rows("t").await, [json!({"id": 2})]);
     assert_eq!(lake.rows("u").await, [json!({"id": 1})]);
+}
+
+/// A branch `dev` and `main`, with a table each time as the steps leave it.
+async fn with_table(files: serde_json::Value) -> Fixture {
+    let lake = Fixture::with(|_| ()).await;
+    let columns = json!([{"id": "long"}, {"n": "long"}]);
+    let new = step(json!({"create": {"columns": columns, "files": files}}));
+    make(&lake, "main", "dev", &name("t"), &new).await;
+    let request = CreateRef { name: "dev".into(), from: None, if_not_exists: false };
+    lake.lake.catalog().create_branch(request).await.unwrap();
+    lake
+}
+
+/// Makes a step, and gives the commit that it made.
+async fn commit(lake: &Fixture, branch: &str, text: serde_json::Value) -> RefSpec {
+    make(lake, branch, "", &name("t"), &step(text)).await;
+    head(lake, branch).await
+}
+
+async fn head(lake: &Fixture, branch: &str) -> RefSpec {
+    let head = lake.lake.catalog().branch(branch).await.unwrap().commit;
+    RefSpec::Commit(head.to_string())
+}
+
+async fn ids(lake: &Fixture, branch: &str) -> Vec<[i64; 2]> {
+    let rows = lake.rows_at(branch, "t").await;
+    let pair = |row: &serde_json::Value| [&row["id"], &row["n"]].map(|n| n.as_i64().unwrap());
+    let mut rows: Vec<_> = rows.iter().map(pair).collect();
+    rows.sort_unstable();
+    rows
+}
+
+fn pick(commit: &RefSpec) -> CherryPickRequest {
+    let request = json!({"commit": commit.to_string()});
+    serde_json::from_value(request).unwrap()
+}
+
+fn undo(commit: &RefSpec) -> RevertRequest {
+    RevertRequest { commit: Some(commit.clone()), ..RevertRequest::default() }
+}
+
+#[tokio::test]
+async fn a_commit_is_made_again_on_another_branch_without_those_before_it() {
+    let lake = with_table(json!([[[1, 1], [2, 2]]])).await;
+    commit(&lake, "dev", json!({"append": [[3, 3]]})).await;
+    commit(&lake, "dev", json!({"delete": {"id": 1}})).await;
+    let picked = commit(
+        &lake,
+        "dev",
+        json!({"update": {"rows": {"id": 2}, "set": {"n": 20}, "add": [[4, 4]]}}),
+    );
+    let picked = picked.await;
+    commit(&lake, "main", json!({"append": [[9, 9]]})).await;
+    let before = lake.lake.catalog().branch("main").await.unwrap().commit;
+    let dry = CherryPickRequest { dry_run: true, ..pick(&picked) };
+    assert_eq!(
+        lake.lake.cherry_pick("main", dry, "eva").await.unwrap().outcome,
+        MergeOutcome::Merged
+    );
+    assert_eq!(lake.lake.catalog().branch("main").await.unwrap().commit, before);
+    let report = lake.lake.cherry_pick("main", pick(&picked), "eva").await.unwrap();
+    assert_eq!((report.outcome, report.tables), (MergeOutcome::Merged, vec![name("t")]));
+    assert_eq!(ids(&lake, "main").await, [[1, 1], [2, 20], [4, 4], [9, 9]]);
+    let made = lake.lake.catalog().read_commit(report.commit).await.unwrap();
+    assert_eq!((made.parents, made.author.as_str()), (vec![before], "eva"));
+    assert_eq!(made.properties[PROPERTY_PICKED], picked.to_string().trim_start_matches('@'));
+    assert!(made.message.starts_with("a step\n"), "{}", made.message);
+}
+
+#[tokio::test]
+async fn rows_that_were_picked_do_not_come_twice() {
+    let lake = with_table(json!([[[1, 1], [2, 2]]])).await;
+    commit(&lake, "dev", json!({"delete": {"id": 1}})).await;
+    let picked = commit(&lake, "dev", json!({"append": [[3, 3]]})).await;
+    commit(&lake, "dev", json!({"append": [[4, 4]]})).await;
+    lake.lake.cherry_pick("main", pick(&picked), "eva").await.unwrap();
+    assert_eq!(ids(&lake, "main").await, [[1, 1], [2, 2], [3, 3]]);
+    let again = lake.lake.cherry_pick("main", pick(&picked), "eva").await.unwrap();
+    assert_eq!(again.outcome, MergeOutcome::UpToDate);
+    let merged = lake.lake.merge("main", dev(), "eva").await.unwrap();
+    assert_eq!(merged.conflicts, []);
+    assert_eq!(ids(&lake, "main").await, [[2, 2], [3, 3], [4, 4]]);
+}
+
+#[tokio::test]
+async fn what_a_picked_commit_changed_and_is_not_there_is_a_conflict() {
+    let lake = with_table(json!([[[1, 1], [2, 2]]])).await;
+    commit(&lake, "dev", json!({"append": [[3, 3]]})).await;
+    let picked =
+        commit(&lake, "dev", json!({"update": {"rows": {"id": 3}, "set": {"n": 30}}})).await;
+    let report = lake.lake.cherry_pick("main", pick(&picked), "eva").await.unwrap();
+    assert_eq!(report.outcome, MergeOutcome::Conflict);
+    assert_eq!(report.conflicts[0].causes[0].kind, ConflictKind::Rows);
+    let replaced = commit(&lake, "dev", json!({"overwrite": [[7, 7]]})).await;
+    let report = lake.lake.cherry_pick("main", pick(&replaced), "eva").await.unwrap();
+    assert_eq!(report.conflicts[0].causes[0].kind, ConflictKind::Replaced);
+    let choices = [(name("t"), MergeChoice::Theirs)].into();
+    let request = CherryPickRequest { choices, ..pick(&replaced) };
+    lake.lake.cherry_pick("main", request, "eva").await.unwrap();
+    assert_eq!(ids(&lake, "main").await, [[7, 7]]);
+}
+
+#[tokio::test]
+async fn what_a_failed_run_left_is_not_picked_unchecked() {
+    let lake = with_table(json!([[[1, 1]]])).await;
+    let picked = commit(&lake, "dev", json!({"append": [[3, 3]]})).await;
+    lake.lake.catalog().quarantine_branch("dev", Some("j-1")).await.unwrap();
+    let error = lake.lake.cherry_pick("main", pick(&picked), "eva").await.unwrap_err();
+    assert_eq!(error.code(), ErrorCode::BranchProtected);
+    let request = CherryPickRequest { unchecked: true, ..pick(&picked) };
+    lake.lake.cherry_pick("main", request, "eva").await.unwrap();
+    assert_eq!(ids(&lake, "main").await, [[1, 1], [3, 3]]);
+}
+
+#[tokio::test]
+async fn a_commit_is_undone_and_what_came_after_it_stays() {
+    let lake = with_table(json!([[[1, 1], [2, 2]]])).await;
+    let append = commit(&lake, "main", json!({"append": [[3, 3]]})).await;
+    let update =
+        commit(&lake, "main", json!({"update": {"rows": {"id": 1}, "set": {"n": 10}}})).await;
+    let delete = commit(&lake, "main", json!({"delete": {"id": 2}})).await;
+    commit(&lake, "main", json!({"append": [[4, 4]]})).await;
+    commit(&lake, "main", json!("compact")).await;
+    for (commit, expected) in [
+        (&append, vec![[1, 10], [4, 4]]),
+        (&delete, vec![[1, 10], [2, 2], [4, 4]]),
+        (&update, vec![[1, 1], [2, 2], [4, 4]]),
+    ] {
+        let report = lake.lake.revert("main", undo(commit), "eva").await.unwrap();
+        assert_eq!((report.outcome, report.conflicts), (MergeOutcome::Merged, vec![]));
+        assert_eq!(ids(&lake, "main").await, expected);
+        let made = lake.lake.catalog().read_commit(report.commit).await.unwrap();
+        assert_eq!(made.properties[PROPERTY_REVERTED], commit.to_string().trim_start_matches('@'));
+        assert!(made.message.starts_with("Revert \"a step\"\n"), "{}", made.message);
+    }
+    // What was undone can be done again, and undone again.
+    let undone = head(&lake, "main").await;
+    lake.lake.revert("main", undo(&undone), "eva").await.unwrap();
+    assert_eq!(ids(&lake, "main").await, [[1, 10], [2, 2], [4, 4]]);
+    commit(&lake, "main", json!({"update": {"rows": {"id": 1}, "set": {"n": 11}}})).await;
+    let report = lake.lake.revert("main", undo(&update), "eva").await.unwrap();
+    assert_eq!(report.conflicts[0].causes[0].kind, ConflictKind::Rows);
+    let error = lake.lake.revert("dev", undo(&update), "eva").await.unwrap_err();
+    assert!(error.to_string().contains("is not in the history of `dev`"), "{error}");
+}
+
+#[tokio::test]
+async fn the_first_rows_of_a_table_and_a_replacement_are_undone() {
+    let lake = with_table(json!([])).await;
+    let first = commit(&lake, "main", json!({"append": [[1, 1]]})).await;
+    commit(&lake, "main", json!({"append": [[2, 2]]})).await;
+    lake.lake.revert("main", undo(&first), "eva").await.unwrap();
+    assert_eq!(ids(&lake, "main").await, [[2, 2]]);
+    let replaced = commit(&lake, "main", json!({"overwrite": [[7, 7]]})).await;
+    lake.lake.revert("main", undo(&replaced), "eva").await.unwrap();
+    assert_eq!(ids(&lake, "main").await, [[2, 2]]);
+    let replaced = commit(&lake, "main", json!({"overwrite": [[8, 8]]})).await;
+    commit(&lake, "main", json!({"append": [[9, 9]]})).await;
+    let report = lake.lake.revert("main", undo(&replaced), "eva").await.unwrap();
+    assert_eq!(report.conflicts[0].causes[0].kind, ConflictKind::Replaced);
+}
+
+#[tokio::test]
+async fn an_import_that_is_undone_can_be_made_again() {
+    let lake = with_table(json!([[[1, 1]]])).await;
+    let import = json!({"import": {"file": "a.csv", "text": "id,n\n2,2\n"}});
+    let imported = commit(&lake, "main", import.clone()).await;
+    commit(&lake, "main", json!({"append": [[3, 3]]})).await;
+    lake.lake.revert("main", undo(&imported), "eva").await.unwrap();
+    assert_eq!(ids(&lake, "main").await, [[1, 1], [3, 3]]);
+    commit(&lake, "main", import).await;
+    assert_eq!(ids(&lake, "main").await, [[1, 1], [2, 2], [3, 3]]);
+}
+
+#[tokio::test]
+async fn the_tables_of_one_commit_are_undone_together() {
+    let lake = with_table(json!([[[1, 1]]])).await;
+    let mut both = lake.lake.transaction("main", "eva").await.unwrap();
+    both.append(&name("t"), rows_of(numbers("id", [2]))).await.unwrap();
+    both.replace(&name("u"), schema("id"), Vec::new(), rows_of(numbers("id", [1]))).await.unwrap();
+    both.property(PROPERTY_JOB, "j-1");
+    both.commit("both").await.unwrap();
+    commit(&lake, "main", json!({"append": [[9, 9]]})).await;
+    let of_run = RevertRequest { run: Some("j-1".into()), ..RevertRequest::default() };
+    let part = RevertRequest { tables: vec![name("U")], ..of_run.clone() };
+    let error = lake.lake.revert("main", part.clone(), "eva").await.unwrap_err();
+    assert_eq!(error.code(), ErrorCode::InvalidArgument);
+    assert!(error.to_string().contains("changed `t` as well"), "{error}");
+    assert!(error.hint().unwrap().contains("`--partial`"));
+    let other = RevertRequest { tables: vec![name("x")], ..of_run.clone() };
+    let error = lake.lake.revert("main", other, "eva").await.unwrap_err();
+    assert!(error.to_string().contains("did not change table `x`"), "{error}");
+    let copy = CreateRef { name: "copy".into(), from: None, if_not_exists: false };
+    lake.lake.catalog().create_branch(copy).await.unwrap();
+    let partial = RevertRequest { partial: true, ..part };
+    let report = lake.lake.revert("copy", partial, "eva").await.unwrap();
+    assert_eq!(report.tables, [name("u")]);
+    assert_eq!(lake.rows_at("copy", "t").await.len(), 3);
+    let report = lake.lake.revert("main", of_run.clone(), "eva").await.unwrap();
+    assert_eq!(report.tables, [name("t"), name("u")]);
+    assert!(!lake.has_table("u").await);
+    assert_eq!(ids(&lake, "main").await, [[1, 1], [9, 9]]);
+    let unknown = RevertRequest { run: Some("j-2".into()), ..RevertRequest::default() };
+    let error = lake.lake.revert("main", unknown, "eva").await.unwrap_err();
+    assert!(error.to_string().contains("`j-2`"), "{error}");
 }

@@ -1,6 +1,6 @@
 //! What others do while a run is under way: on its target, and on its own branch.
 
-use headwater_model::ErrorCode;
+use headwater_model::{ErrorCode, RevertRequest};
 
 use crate::support::{Ran, World, files};
 
@@ -93,6 +93,23 @@ async fn add_while(world: &World, checks: &[(&str, &str)], statement: &str) -> R
         gate.open();
     };
     tokio::join!(world.run(&project), change).0
+}
+
+#[tokio::test]
+async fn what_a_run_added_is_undone_and_added_again_by_the_next() {
+    let world = world().await;
+    let first = format!("{ADDED}SELECT id FROM t");
+    let project = files("", &[("a.sql", &first)]);
+    world.run(&project).await.report();
+    world.sql("main", &["INSERT INTO t VALUES (2)"]).await;
+    let ran = world.run(&project).await;
+    ran.report();
+    world.sql("main", &["INSERT INTO a VALUES (100)"]).await;
+    let run = RevertRequest { run: Some(ran.id.to_string()), ..RevertRequest::default() };
+    world.lake.revert("main", run, "eva").await.unwrap();
+    assert!(world.sql("main", &[COUNTED]).await.contains("| 2 | 101 |"));
+    world.run(&project).await.report();
+    assert!(world.sql("main", &[COUNTED]).await.contains("| 4 | 104 |"));
 }
 
 const SMALL: &str = r#"

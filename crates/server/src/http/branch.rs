@@ -4,8 +4,8 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use headwater_model::{
-    Branch, Commit, ConflictCause, CreateRef, ErrorCode, Fault, MergeConflict, MergeOutcome,
-    MergeReport, MergeRequest, Problem, TableName, UpdateRef,
+    Branch, CherryPickRequest, Commit, ConflictCause, CreateRef, ErrorCode, Fault, MergeConflict,
+    MergeOutcome, MergeReport, MergeRequest, Problem, RevertRequest, TableName, UpdateRef,
 };
 use serde::Deserialize;
 use serde_json::json;
@@ -22,6 +22,8 @@ pub(super) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(list, create))
         .routes(routes!(show, update, remove))
         .routes(routes!(merge))
+        .routes(routes!(cherry_pick))
+        .routes(routes!(revert))
 }
 
 /// Which branches or tags to list.
@@ -144,6 +146,46 @@ async fn merge(
     let report = app.lake.merge(&target, request, &author.or(None)).await?;
     if report.outcome == MergeOutcome::Conflict {
         return Err(conflict(&target, &source.to_string(), &report));
+    }
+    Ok(Json(report))
+}
+
+/// Makes the change of a commit again on a branch: what it changed since its first parent, in one commit.
+/// Conflicts are answered as those of a merge.
+#[utoipa::path(post, path = "/v1/branches/{branch}/cherry-pick",
+    operation_id = "cherry_pick", tag = "branch",
+    params(("branch" = String, Path)), request_body = CherryPickRequest,
+    responses((status = 200, body = MergeReport), (status = "default", body = Problem)))]
+async fn cherry_pick(
+    State(app): State<App>,
+    Segments(target): Segments<String>,
+    author: Author,
+    Body(request): Body<CherryPickRequest>,
+) -> Answer<Json<MergeReport>> {
+    let source = request.commit.to_string();
+    let report = app.lake.cherry_pick(&target, request, &author.or(None)).await?;
+    if report.outcome == MergeOutcome::Conflict {
+        return Err(conflict(&target, &source, &report));
+    }
+    Ok(Json(report))
+}
+
+/// Undoes a commit of a branch, or what a run wrote there, in one commit; what others did since stays.
+/// Conflicts are answered as those of a merge.
+#[utoipa::path(post, path = "/v1/branches/{branch}/revert",
+    operation_id = "revert", tag = "branch",
+    params(("branch" = String, Path)), request_body = RevertRequest,
+    responses((status = 200, body = MergeReport), (status = "default", body = Problem)))]
+async fn revert(
+    State(app): State<App>,
+    Segments(target): Segments<String>,
+    author: Author,
+    Body(request): Body<RevertRequest>,
+) -> Answer<Json<MergeReport>> {
+    let report = app.lake.revert(&target, request, &author.or(None)).await?;
+    if report.outcome == MergeOutcome::Conflict {
+        let undone = report.base.map(|base| format!("the undoing of {}", base.short()));
+        return Err(conflict(&target, &undone.unwrap_or_default(), &report));
     }
     Ok(Json(report))
 }

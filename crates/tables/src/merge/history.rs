@@ -5,9 +5,10 @@
 //! under [`REACH`]. A snapshot that a merge made has the snapshot that was merged as a second parent,
 //! under [`MERGED`], and says how far the changes that it took reach.
 //!
-//! What is not known is taken for the worst: a side whose snapshots do not all tell, or which does not
-//! come from the base at all because a conflict was settled by keeping one side's table, may have meant
-//! to replace whatever it left nothing of.
+//! A side need not come from the base: a conflict may have been settled by keeping one side's table, or a
+//! commit is undone, or made again on another branch. What the base did since both were one is then undone
+//! first. What is not known is taken for the worst: a side whose snapshots do not all tell may have meant to
+//! replace whatever it left nothing of.
 
 use std::collections::{BTreeSet, HashSet};
 
@@ -127,7 +128,7 @@ impl History {
     async fn of(tables: &Tables, base: &mut Lineage, side: &Table) -> History {
         let mut side = Lineage::of(side);
         loop {
-            let found = History::since(base, &side);
+            let found = History::between(base, &side);
             if found.complete {
                 return found;
             }
@@ -138,11 +139,27 @@ impl History {
         }
     }
 
-    /// The side's snapshots that the base does not come from.
-    fn since(base: &Lineage, side: &Lineage) -> History {
-        let known = base.ancestors();
-        let complete = side.comes_from(base);
-        let mut found = History { tidies: true, complete, ..Self::default() };
+    /// What leads from the base to the side. Where the side does not come from the base, as when a change
+    /// is undone or made again elsewhere, that is to undo what the base did since both were one, and then
+    /// what the side did.
+    fn between(base: &Lineage, side: &Lineage) -> History {
+        let (mut found, began) = History::since(&base.ancestors(), side);
+        if side.comes_from(base) {
+            found.complete &= !began || base.current().is_none();
+        } else {
+            let (undone, undone_began) = History::since(&side.ancestors(), base);
+            found.complete &= undone.complete && began == undone_began;
+            found.reach = found.reach.and(undone.reach);
+            // What is added anew when rows go again is no rows that were added.
+            found.tidies &= undone.tidies && undone.appends.is_empty();
+        }
+        found.tidies &= found.complete;
+        found
+    }
+
+    /// The side's snapshots that are not known, and whether they go back to where there was none.
+    fn since(known: &HashSet<i64>, side: &Lineage) -> (History, bool) {
+        let mut found = History { tidies: true, complete: true, ..Self::default() };
         let mut next = side.current();
         while let Some(id) = next.filter(|id| !known.contains(id)) {
             let Some(snapshot) = side.get(id) else {
@@ -151,17 +168,14 @@ impl History {
             };
             let parent = snapshot.parent_snapshot_id();
             let before = parent.and_then(|id| side.get(id));
-            // What a merge took from where the base comes from is no change since the base.
+            // What a merge took from where the other comes from too is no change of this side.
             let merged = merged_by(snapshot);
             let taken = merged.is_some_and(|id| known.contains(&id));
             let reach = if taken { Reach::Rows } else { Reach::of(snapshot, before) };
             found.add(snapshot, reach, merged.is_some());
             next = parent;
         }
-        // It begins at nothing, and so not where the base stands.
-        found.complete &= next.is_some() || known.is_empty();
-        found.tidies &= found.complete;
-        found
+        (found, next.is_none())
     }
 
     fn add(&mut self, snapshot: &Snapshot, reach: Reach, merged: bool) {

@@ -15,6 +15,9 @@ use crate::{Table, Tables};
 /// The summary's key of the metadata file of the state that a merge took rows from.
 pub(crate) const MERGED_METADATA: &str = "headwater.merged-metadata";
 
+/// The summary's key of the snapshots that a change undoes, a JSON list.
+pub(crate) const UNDONE: &str = "headwater.undone-snapshots";
+
 /// How many further metadata files are read at most.
 const FILES_MAX: usize = 100;
 
@@ -96,12 +99,32 @@ impl Lineage {
         found
     }
 
-    /// What the summaries of all known ancestors say of a property, newest first.
+    /// What the summaries of all known ancestors say of a property, newest first; those apart that were
+    /// undone since.
     fn values(&self, property: &str) -> Vec<&str> {
         let mut found: Vec<&Snapshot> =
             self.ancestors().into_iter().filter_map(|id| self.get(id)).collect();
-        found.sort_by_key(|snapshot| std::cmp::Reverse(snapshot.timestamp_ms()));
-        found.into_iter().filter_map(|snapshot| value(snapshot, property)).collect()
+        found.sort_by_key(|snapshot| {
+            std::cmp::Reverse((snapshot.timestamp_ms(), snapshot.sequence_number()))
+        });
+        let mut undone: HashSet<i64> = HashSet::new();
+        let mut values = Vec::new();
+        for snapshot in found {
+            if undone.contains(&snapshot.snapshot_id()) {
+                continue;
+            }
+            let ids: Option<Vec<i64>> =
+                value(snapshot, UNDONE).and_then(|ids| serde_json::from_str(ids).ok());
+            undone.extend(ids.unwrap_or_default());
+            values.extend(value(snapshot, property));
+        }
+        values
+    }
+
+    /// The snapshots that this state comes from and another does not, at most so many.
+    pub fn without(&self, other: &Lineage, most: usize) -> Vec<i64> {
+        let others = other.ancestors();
+        self.ancestors().into_iter().filter(|id| !others.contains(id)).take(most).collect()
     }
 
     /// Whether the state comes from another: from its current snapshot or, where that is what merging

@@ -60,6 +60,8 @@ pub struct TableMerge {
     /// Whether the other side has snapshots that ours does not come from yet. A merge is to be known
     /// even where it changes no row: what both sides do later is a change since then.
     records: bool,
+    /// Whether it is of two branches, and not of a branch and a commit's change.
+    of_branches: bool,
     /// The side that has just the files that the merged table has.
     rows_of: Option<Side>,
 }
@@ -169,6 +171,7 @@ impl Tables {
             kind: Kind::Changes,
             rows: MergedRows::default(),
             records: !Lineage::of(ours).comes_from(&Lineage::of(theirs)),
+            of_branches: true,
             rows_of: None,
         };
         match self.settle(merge, plan, (arranges, clashes), budget).await? {

@@ -3,11 +3,14 @@
 use std::collections::BTreeMap;
 
 use super::history::{MERGED, REACH};
-use super::lineage::MERGED_METADATA;
+use super::lineage::{Lineage, MERGED_METADATA, UNDONE};
 use super::{Side, TableMerge};
 
 /// What is said of a snapshot's own change, and of no other.
-const OF_ONE_CHANGE: [&str; 3] = [REACH, MERGED, MERGED_METADATA];
+const OF_ONE_CHANGE: [&str; 4] = [REACH, MERGED, MERGED_METADATA, UNDONE];
+
+/// How many snapshots are named that a change undoes.
+const UNDONE_MAX: usize = 1000;
 
 /// What all keys that this project gives to summaries begin with.
 const OWN: &str = "headwater.";
@@ -26,8 +29,23 @@ impl TableMerge {
         kept
     }
 
+    /// The same as the change of a commit that is made again, or undone: the other side's history is no
+    /// part of ours then. None where that changes nothing.
+    #[must_use]
+    pub fn into_change(mut self: Box<Self>) -> Option<Box<Self>> {
+        self.records = false;
+        self.of_branches = false;
+        (self.changes_files() || self.reshapes()).then_some(self)
+    }
+
     /// What the summary says of the merge itself.
     pub(super) fn record(&self) -> Vec<(String, String)> {
+        if !self.of_branches {
+            let (base, theirs) = (Lineage::of(&self.base), Lineage::of(&self.theirs));
+            let undone = base.without(&theirs, UNDONE_MAX);
+            let value = serde_json::to_string(&undone).ok().filter(|_| !undone.is_empty());
+            return value.map(|value| (UNDONE.to_owned(), value)).into_iter().collect();
+        }
         let Some(id) = self.theirs.snapshot_id() else { return Vec::new() };
         let location = self.theirs.metadata_location().to_owned();
         vec![(MERGED.to_owned(), id.to_string()), (MERGED_METADATA.to_owned(), location)]

@@ -1,0 +1,168 @@
+//! The change of one commit, made again on a branch, or undone there: a merge whose base is the commit's
+//! parent, or the commit itself.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use headwater_model::{
+    CherryPickRequest, Commit, CommitId, MergeReport, MergeRequest, PROPERTY_JOB, PROPERTY_PICKED,
+    PROPERTY_REVERTED, RefSpec, RevertRequest, TableName,
+};
+
+use super::{Change, MergeOptions};
+use crate::error::{Error, Result};
+use crate::lake::Lake;
+
+impl Lake {
+    /// Makes the change of a commit again on a branch: what it changed since its first parent, all its
+    /// tables in one commit. A protected branch takes it, as it takes merges. A conflict is an answer and
+    /// no error.
+    pub async fn cherry_pick(
+        &self,
+        target: &str,
+        request: CherryPickRequest,
+        author: &str,
+    ) -> Result<MergeReport> {
+        let id = self.catalog().resolve(&request.commit).await?.commit;
+        let (commit, parent) = self.with_parent(id).await?;
+        let message =
+            request.message.unwrap_or_else(|| format!("{}\n\nFrom commit {id}", commit.message));
+        let merge = MergeRequest {
+            source: request.commit,
+            message: Some(message),
+            dry_run: request.dry_run,
+            unchecked: request.unchecked,
+            on_conflict: request.on_conflict,
+            choices: request.choices,
+        };
+        let options = options(author, PROPERTY_PICKED, id);
+        self.merge_change(target, merge, options, Change::From(parent, None)).await
+    }
+
+    /// Undoes a commit of a branch, or what a run wrote there: all its tables in one commit, or those
+    /// that are named. What others did since stays, and where it cannot is a conflict, which is an answer
+    /// and no error.
+    pub async fn revert(
+        &self,
+        target: &str,
+        request: RevertRequest,
+        author: &str,
+    ) -> Result<MergeReport> {
+        let id = self.reverted(target, &request).await?;
+        let (commit, parent) = self.with_parent(id).await?;
+        let only = self.parts(&request, id, parent).await?;
+        let message = request.message.unwrap_or_else(|| {
+            let subject = commit.message.lines().next().unwrap_or_default();
+            format!("Revert \"{subject}\"\n\nUndoes commit {id}")
+        });
+        let merge = MergeRequest {
+            source: RefSpec::Commit(parent.to_string()),
+            message: Some(message),
+            dry_run: request.dry_run,
+            // What comes back was on the branch before.
+            unchecked: true,
+            on_conflict: request.on_conflict,
+            choices: request.choices,
+        };
+        let options = options(author, PROPERTY_REVERTED, id);
+        self.merge_change(target, merge, options, Change::From(id, only)).await
+    }
+
+    async fn with_parent(&self, id: CommitId) -> Result<(Commit, CommitId)> {
+        let commit = self.catalog().read_commit(id).await?;
+        match commit.parents.first() {
+            Some(parent) => {
+                let parent = *parent;
+                Ok((commit, parent))
+            }
+            None => Err(invalid(
+                format!("`{}` is the first commit, and changed nothing", id.short()),
+                "Name a commit that `headwater log` shows.",
+            )),
+        }
+    }
+
+    /// The commit that is to be undone, which must be in the branch's history.
+    async fn reverted(&self, target: &str, request: &RevertRequest) -> Result<CommitId> {
+        let head = self.catalog().branch(target).await?.commit;
+        match (&request.commit, &request.run) {
+            (Some(commit), None) => {
+                let id = self.catalog().resolve(commit).await?.commit;
+                if self.catalog().merge_bases(id, head).await? == [id] {
+                    return Ok(id);
+                }
+                let message =
+                    format!("commit `{}` is not in the history of `{target}`", id.short());
+                Err(invalid(message, "Name a commit that `headwater log` shows."))
+            }
+            (None, Some(run)) => self.commit_of_run(target, head, run).await,
+            _ => Err(invalid(
+                "a commit or a run is to be named".to_owned(),
+                "Name the one that is to be undone.",
+            )),
+        }
+    }
+
+    /// The commit in which a run came onto a branch.
+    async fn commit_of_run(&self, target: &str, head: CommitId, run: &str) -> Result<CommitId> {
+        let mut next = Some(head);
+        while let Some(id) = next {
+            let commit = self.catalog().read_commit(id).await?;
+            if commit.properties.get(PROPERTY_JOB).is_some_and(|job| job == run) {
+                return Ok(id);
+            }
+            next = commit.parents.first().copied();
+        }
+        let message = format!("no commit of `{target}` was made by run `{run}`");
+        Err(invalid(message, "Name a run by its id, as `headwater job ls` shows it."))
+    }
+
+    /// The tables that are to go back; none where all are. Those of one commit belong together.
+    async fn parts(
+        &self,
+        request: &RevertRequest,
+        id: CommitId,
+        parent: CommitId,
+    ) -> Result<Option<BTreeSet<TableName>>> {
+        if request.tables.is_empty() {
+            return Ok(None);
+        }
+        let changed = self.catalog().diff(parent, id).await?;
+        let changed: Vec<TableName> = changed.into_iter().map(|change| change.table).collect();
+        let mut parts = BTreeSet::new();
+        for table in &request.tables {
+            let same = |found: &&TableName| {
+                found.namespace.eq_ignore_ascii_case(&table.namespace)
+                    && found.name.eq_ignore_ascii_case(&table.name)
+            };
+            let exact = changed.iter().find(|found| *found == table);
+            let Some(found) = exact.or_else(|| changed.iter().find(same)) else {
+                let message = format!("commit `{}` did not change table `{table}`", id.short());
+                return Err(invalid(message, "Name tables that it changed."));
+            };
+            parts.insert(found.clone());
+        }
+        let rest: Vec<String> = changed
+            .iter()
+            .filter(|table| !parts.contains(*table))
+            .map(|table| format!("`{table}`"))
+            .collect();
+        if !rest.is_empty() && !request.partial {
+            let message = format!(
+                "commit `{}` changed {} as well, which belongs together",
+                id.short(),
+                rest.join(", ")
+            );
+            return Err(invalid(message, "Undo the whole commit, or say `--partial`."));
+        }
+        Ok(Some(parts))
+    }
+}
+
+fn options(author: &str, property: &str, id: CommitId) -> MergeOptions {
+    let properties = BTreeMap::from([(property.to_owned(), id.to_string())]);
+    MergeOptions { author: author.to_owned(), properties, ..MergeOptions::default() }
+}
+
+fn invalid(message: String, hint: &'static str) -> Error {
+    Error::InvalidRequest { message, hint }
+}
