@@ -223,6 +223,12 @@ def find_function(task):
     import importlib.util
 
     name = path.replace("/", ".")
+    outermost = name.partition(".")[0]
+    own = os.path.join(project, outermost)
+    if os.path.isfile(os.path.join(folder, outermost + ".py")) and outermost != name:
+        # `models/models.py`: Python would take the module for the folder that it lies in.
+        package = sys.modules.setdefault(outermost, type(sys)(outermost))
+        package.__path__ = [own]
     if all(part.isidentifier() for part in name.split(".")):
         module = importlib.import_module(name)
     else:

@@ -354,6 +354,19 @@ async fn who_needs_more_memory_gets_it_once_and_is_told() {
 }
 
 #[tokio::test]
+async fn a_file_may_have_the_name_of_its_folder() {
+    let functions = start().await;
+    let environment = environment(&functions, &[]).await;
+    let mut invocation = ask(&environment, "");
+    let source = "from helper import yes\ndef f():\n    return yes\n";
+    let files = [("models/models.py", source), ("models/helper.py", "yes = True\n")];
+    let files = files.map(|(path, text)| (path.to_owned(), text.to_owned()));
+    invocation.files = Arc::new(files.into());
+    invocation.module = "models/models.py".to_owned();
+    holds(&functions, invocation).await;
+}
+
+#[tokio::test]
 async fn a_full_tmp_is_told_by_limit_and_use() {
     let functions = start().await;
     let environment = environment(&functions, &[]).await;
