@@ -37,7 +37,8 @@ pub(crate) fn schema(
     Ok(Arc::new(normalise_schema(&Schema::new(fields))?))
 }
 
-fn field(state: &SessionState, column: ColumnDef, limits: Limits) -> Result<Field> {
+/// One column.
+pub(crate) fn field(state: &SessionState, column: ColumnDef, limits: Limits) -> Result<Field> {
     let required = column.options.iter().any(|option| option.option == ColumnOption::NotNull);
     let name = column.name.value.clone();
     let position = span_start(column.name.span);

@@ -7,6 +7,7 @@
 //!
 //! Names match as written first, then without case. `"flights@dev"` reads one table at another ref.
 
+mod alter;
 mod answer;
 mod change;
 mod create;

@@ -180,6 +180,11 @@ async fn time_travel() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn alter() {
+    script("alter.slt").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn refused() {
     script("refused.slt").await;
 }

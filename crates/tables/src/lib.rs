@@ -33,12 +33,14 @@ mod write;
 use arrow::array::RecordBatch;
 use arrow::error::ArrowError;
 
+pub use commit::alter::{Alteration, ColumnPath, Place};
 pub use error::{Error, Result};
 pub use merge::{Cause, Clash, MadeMerge, Merged, MergedRows, RowBudget, Side, TableMerge};
 pub use operation::{CreateTable, Operation, Rewrite, Unseen};
 pub use options::TablesOptions;
 pub use plan::{DataFile, ScanPlan};
 pub use positions::Positions;
+pub use read::align;
 pub use staged::Staged;
 pub use table::Table;
 pub use tables::Tables;

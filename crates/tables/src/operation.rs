@@ -6,7 +6,7 @@ use std::sync::Arc;
 use arrow::datatypes::{Field, SchemaRef};
 use headwater_model::{PartitionField, TableName};
 
-use crate::{DataFile, ScanPlan, Staged};
+use crate::{Alteration, DataFile, ScanPlan, Staged};
 
 /// Asks for a new table.
 #[derive(Debug, Clone)]
@@ -59,6 +59,14 @@ pub enum Operation {
         /// Their field ids follow this; those that the table ever had where none is given. Ids that two
         /// changes of a table give away, on whatever branches, must differ, or their rows could not be
         /// brought together.
+        after: Option<i32>,
+    },
+    /// Changes columns and properties, one after the other. New columns have the ids that follow `after`,
+    /// or those that the table never had.
+    Alter {
+        /// The changes, in order.
+        alterations: Vec<Alteration>,
+        /// The id after which those of new columns come.
         after: Option<i32>,
     },
     /// Sets table properties; others stay.

@@ -15,6 +15,8 @@ use datafusion::physical_expr_adapter::{
 use headwater_tables::FIELD_ID;
 use parquet::arrow::RowNumber;
 
+use super::align::AlignExpr;
+
 /// Makes adapters that find a table's columns in a file by field id. A file without ids is read by
 /// name.
 #[derive(Debug)]
@@ -26,9 +28,10 @@ impl PhysicalExprAdapterFactory for FieldIdAdapterFactory {
         logical_file_schema: SchemaRef,
         physical_file_schema: SchemaRef,
     ) -> Result<Arc<dyn PhysicalExprAdapter>> {
-        let renamed = renamed(&logical_file_schema, &physical_file_schema);
+        let current = current(&logical_file_schema, &physical_file_schema);
+        let renamed = renamed(&current, &physical_file_schema);
         let inner = DefaultPhysicalExprAdapterFactory.create(logical_file_schema, renamed)?;
-        Ok(Arc::new(FieldIdAdapter { inner, physical_file_schema }))
+        Ok(Arc::new(FieldIdAdapter { inner, physical_file_schema, current }))
     }
 }
 
@@ -37,6 +40,8 @@ impl PhysicalExprAdapterFactory for FieldIdAdapterFactory {
 struct FieldIdAdapter {
     inner: Arc<dyn PhysicalExprAdapter>,
     physical_file_schema: SchemaRef,
+    /// The table's field for each of the file's.
+    current: Vec<Option<FieldRef>>,
 }
 
 impl PhysicalExprAdapter for FieldIdAdapter {
@@ -47,11 +52,14 @@ impl PhysicalExprAdapter for FieldIdAdapter {
             let Some(column) = node.downcast_ref::<Column>() else {
                 return Ok(Transformed::no(node));
             };
-            match fields.get(column.index()) {
-                Some(field) if field.name() != column.name() => {
-                    let column = Column::new(field.name(), column.index());
-                    Ok(Transformed::yes(Arc::new(column) as Arc<dyn PhysicalExpr>))
+            let Some(field) = fields.get(column.index()) else { return Ok(Transformed::no(node)) };
+            let found = Arc::new(Column::new(field.name(), column.index()));
+            match &self.current[column.index()] {
+                Some(current) if AlignExpr::needs(field.data_type(), current.data_type()) => {
+                    let aligned = AlignExpr::new(found, Arc::clone(current));
+                    Ok(Transformed::yes(Arc::new(aligned) as Arc<dyn PhysicalExpr>))
                 }
+                _ if field.name() != column.name() => Ok(Transformed::yes(found as _)),
                 _ => Ok(Transformed::no(node)),
             }
         })?;
@@ -59,8 +67,8 @@ impl PhysicalExprAdapter for FieldIdAdapter {
     }
 }
 
-/// The file's schema with the names that the table has for its columns now.
-fn renamed(table: &Schema, file: &Schema) -> SchemaRef {
+/// The table's field for each of a file's; none for one that the table dropped.
+fn current(table: &Schema, file: &Schema) -> Vec<Option<FieldRef>> {
     let by_id = file.fields().iter().any(|field| id(field).is_some());
     let now: HashMap<&str, &FieldRef> = table
         .fields()
@@ -71,16 +79,26 @@ fn renamed(table: &Schema, file: &Schema) -> SchemaRef {
         let key = if by_id { id(field)? } else { field.name() };
         now.get(key).copied().cloned()
     };
-    let rename = |(index, field): (usize, &FieldRef)| match current(field) {
+    file.fields().iter().map(current).collect()
+}
+
+/// The file's schema with the names that the table has for its columns now.
+fn renamed(current: &[Option<FieldRef>], file: &Schema) -> SchemaRef {
+    let rename = |(index, (field, current)): (usize, (&FieldRef, &Option<FieldRef>))| match current
+    {
         // What the reader counts is in no file, and has no id.
         _ if field.has_valid_extension_type::<RowNumber>() => Arc::clone(field),
         // Where the types agree, the column is read as it is: no cast for a difference in metadata.
-        Some(current) if current.data_type() == field.data_type() => current,
+        Some(current) if current.data_type() == field.data_type() => Arc::clone(current),
+        // Its parts are matched once it is read.
+        Some(current) if AlignExpr::needs(field.data_type(), current.data_type()) => {
+            Arc::clone(current)
+        }
         Some(current) => Arc::new(field.as_ref().clone().with_name(current.name())),
         // A column that the table dropped; no table has a name with a zero character.
         None => Arc::new(field.as_ref().clone().with_name(format!("\0{index}"))),
     };
-    let fields: Fields = file.fields().iter().enumerate().map(rename).collect();
+    let fields: Fields = file.fields().iter().zip(current).enumerate().map(rename).collect();
     Arc::new(Schema::new(fields))
 }
 

@@ -5,6 +5,7 @@
 //! partitions by bytes and reads columns by field id, so that renamed, added, dropped and promoted
 //! columns are right.
 
+mod align;
 mod fields;
 mod groups;
 mod live;

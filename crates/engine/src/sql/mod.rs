@@ -3,6 +3,7 @@
 //!
 //! Nothing here reads the lake or plans; `session` joins this with the tables that are found.
 
+pub(crate) mod alter;
 pub(crate) mod change;
 pub(crate) mod clauses;
 mod condition;

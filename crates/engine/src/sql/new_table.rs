@@ -166,7 +166,8 @@ pub(crate) fn new_table(
     Ok(NewTable { name, or_replace, if_not_exists, columns, partition, source })
 }
 
-fn column_options(column: &ColumnDef) -> Result<()> {
+/// Refuses what is asked of a column beside its type and nulls.
+pub(crate) fn column_options(column: &ColumnDef) -> Result<()> {
     for option in &column.options {
         match &option.option {
             ColumnOption::Null | ColumnOption::NotNull => {}

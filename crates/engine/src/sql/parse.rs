@@ -8,7 +8,7 @@ use crate::error::{Error, Position, Result};
 use crate::sql::dialect::HeadwaterDialect;
 use crate::sql::partition::{self, is_keyword};
 use crate::sql::statement::{Command, command};
-use crate::sql::version;
+use crate::sql::{alter, version};
 
 /// How deep a statement may nest.
 pub(crate) const DEPTH_MAX: usize = 100;
@@ -20,6 +20,7 @@ pub(crate) fn parse(sql: &str) -> Result<Command> {
     let (mut tokens, partition) = partition::take(tokens)?;
     spell_out_stars(&mut tokens);
     version::rewrite(&mut tokens);
+    alter::join_paths(&mut tokens);
     let options = ParserOptions::new().with_trailing_commas(true).with_unescape(true);
     let statements = Parser::new(&HeadwaterDialect)
         .with_options(options)

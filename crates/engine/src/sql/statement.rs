@@ -7,6 +7,7 @@ use datafusion::sql::sqlparser::ast::{
 use headwater_model::PartitionField;
 
 use crate::error::{Error, Result};
+use crate::sql::alter::{TableChange, table_change};
 use crate::sql::change::{
     RowDelete, RowMerge, RowUpdate, Truncation, row_delete, row_merge, row_update, truncation,
     unwrapped,
@@ -36,6 +37,8 @@ pub(crate) enum Command {
     Describe(ObjectName),
     /// CREATE TABLE.
     CreateTable(Box<NewTable>),
+    /// ALTER TABLE.
+    Alter(TableChange),
     /// INSERT INTO.
     Insert(Box<NewRows>),
     /// DELETE.
@@ -95,6 +98,7 @@ impl Command {
             Command::ShowTables(_) => "SHOW TABLES",
             Command::Describe(_) => "DESCRIBE",
             Command::CreateTable(_) => "CREATE TABLE",
+            Command::Alter(_) => "ALTER TABLE",
             Command::Insert(_) => "INSERT",
             Command::Delete(_) => "DELETE",
             Command::Update(_) => "UPDATE",
@@ -119,6 +123,7 @@ pub(crate) fn command(statement: Statement, partition: Vec<PartitionField>) -> R
         Statement::CreateTable(create) => {
             Ok(Command::CreateTable(Box::new(new_table(create, partition)?)))
         }
+        Statement::AlterTable(alter) => Ok(Command::Alter(table_change(alter)?)),
         Statement::Insert(insert) => Ok(Command::Insert(Box::new(new_rows(insert, None)?))),
         Statement::ShowTables { terse, history, extended, full, external, show_options } => {
             unset(terse || history || extended || full || external, "a modifier of SHOW TABLES")?;

@@ -18,7 +18,8 @@ use headwater_catalog::NamespaceChange;
 use headwater_model::{Namespace, PartitionField, TableName, Usage};
 use headwater_store::Batch;
 use headwater_tables::{
-    BatchStream, CreateTable, DataFile, Positions, Rewrite, Staged, Table, normalise_schema,
+    Alteration, BatchStream, CreateTable, DataFile, Positions, Rewrite, Staged, Table,
+    normalise_schema,
 };
 
 use self::pending::{Change, Pending};
@@ -208,6 +209,24 @@ impl Transaction {
         let after = Some(self.view.lake().allot_columns(&table, &columns).await?);
         self.pending(&name)?.add(Change::AddColumns { columns, after });
         // Rows that follow are written for the table as it is with the columns.
+        self.flush(&name).await
+    }
+
+    /// Changes columns and properties of a table, one after the other.
+    pub async fn alter(&mut self, name: &TableName, alterations: Vec<Alteration>) -> Result<()> {
+        let name = self.touch(name).await?;
+        let table = self.existing(&name).await?;
+        let new = alterations.iter().filter_map(|alteration| match alteration {
+            Alteration::AddColumn { column, .. } => Some(column.clone()),
+            _ => None,
+        });
+        let new: Vec<Field> = new.collect();
+        let after = match new.as_slice() {
+            [] => None,
+            new => Some(self.view.lake().allot_columns(&table, new).await?),
+        };
+        self.pending(&name)?.add(Change::Alter { alterations, after });
+        // Rows that follow are written for the table as it is then.
         self.flush(&name).await
     }
 

@@ -7,7 +7,7 @@ use arrow::datatypes::{Field, SchemaRef};
 use bytes::Bytes;
 use headwater_catalog::{TableEntry, operation};
 use headwater_model::{PartitionField, TableName};
-use headwater_tables::{DataFile, Operation, Rewrite, Staged, Table};
+use headwater_tables::{Alteration, DataFile, Operation, Rewrite, Staged, Table};
 
 use super::staged_files::{Made, discard_states};
 use crate::error::Result;
@@ -38,6 +38,10 @@ pub(super) enum Change {
     },
     AddColumns {
         columns: Vec<Field>,
+        after: Option<i32>,
+    },
+    Alter {
+        alterations: Vec<Alteration>,
         after: Option<i32>,
     },
     SetProperties(BTreeMap<String, String>),
@@ -100,10 +104,15 @@ impl Pending {
     pub fn can_rebase(&self) -> bool {
         // A rewrite sees for itself whether it still fits.
         let rebases = |change: &Change| {
-            use Change::{AddColumns, Append, Compact, Rewrite, SetProperties};
+            use Change::{AddColumns, Alter, Append, Compact, Rewrite, SetProperties};
             matches!(
                 change,
-                Append { .. } | AddColumns { .. } | Rewrite(_) | Compact { .. } | SetProperties(_)
+                Append { .. }
+                    | AddColumns { .. }
+                    | Alter { .. }
+                    | Rewrite(_)
+                    | Compact { .. }
+                    | SetProperties(_)
             )
         };
         self.changes.iter().all(rebases)
@@ -116,7 +125,10 @@ impl Pending {
             word = match (change, word) {
                 (Change::Append { .. }, operation::CREATED | operation::REPLACED)
                 | (
-                    Change::AddColumns { .. } | Change::SetProperties(_) | Change::Compact { .. },
+                    Change::AddColumns { .. }
+                    | Change::Alter { .. }
+                    | Change::SetProperties(_)
+                    | Change::Compact { .. },
                     _,
                 ) => word,
                 (Change::Append { .. }, _) => operation::APPENDED,
@@ -209,6 +221,7 @@ impl Context<'_> {
                     Operation::Replace { schema, partition, after, staged }
                 }
                 Change::AddColumns { columns, after } => Operation::AddColumns { columns, after },
+                Change::Alter { alterations, after } => Operation::Alter { alterations, after },
                 Change::SetProperties(properties) => Operation::SetProperties(properties),
             };
             let state = self.lake.tables().commit(current, operation, summary).await?;

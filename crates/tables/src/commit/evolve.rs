@@ -89,13 +89,17 @@ pub(crate) fn replace(
 
 /// The ids of new columns: those that follow `after`, which nobody else was given, or those that the table
 /// never had where it has no other branches.
-fn new_ids(metadata: &TableMetadata, after: Option<i32>) -> FieldIds {
+pub(crate) fn new_ids(metadata: &TableMetadata, after: Option<i32>) -> FieldIds {
     FieldIds::after(after.unwrap_or_else(|| metadata.last_column_id()))
 }
 
 /// Refuses new columns under ids that other columns have, or had: values that are written under them
 /// would be read as those.
-fn check_ids(metadata: &TableMetadata, fields: &[NestedFieldRef], kept: &StructType) -> Result<()> {
+pub(crate) fn check_ids(
+    metadata: &TableMetadata,
+    fields: &[NestedFieldRef],
+    kept: &StructType,
+) -> Result<()> {
     let schema = iceberg_schema(fields.to_vec())?;
     let old = iceberg_schema(kept.fields().to_vec())?;
     let (new, kept) = (schema.field_id_to_name_map(), old.field_id_to_name_map());
@@ -141,7 +145,7 @@ fn iceberg_schema(fields: Vec<NestedFieldRef>) -> Result<iceberg::spec::Schema> 
 }
 
 /// A column may not take the name of a derived partition field, such as `ts_day`, of this table.
-fn check_names(metadata: &TableMetadata, schema: &Schema) -> Result<()> {
+pub(crate) fn check_names(metadata: &TableMetadata, schema: &Schema) -> Result<()> {
     for spec in metadata.partition_specs_iter() {
         for field in spec.fields() {
             let derived = field.transform != iceberg::spec::Transform::Identity;

@@ -272,7 +272,8 @@ pub(crate) fn spec_by_id(metadata: &TableMetadata, spec_id: i32) -> Result<Parti
     spec.ok_or_else(|| Error::internal("committed", "a partition spec is unknown"))
 }
 
-/// The later of two schemas: columns are only ever added while files stay, so it has all of them.
+/// The later of two schemas. It lacks columns that were dropped in between, of which nothing is asked
+/// any more; no partition is made of such a column.
 fn newer(one: Option<SchemaRef>, other: SchemaRef) -> SchemaRef {
     match one {
         Some(one) if one.schema_id() >= other.schema_id() => one,

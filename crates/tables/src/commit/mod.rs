@@ -4,6 +4,7 @@
 //! manifest list, metadata file. A commit that fails removes what it wrote; data files are the
 //! caller's.
 
+pub(crate) mod alter;
 pub(crate) mod evolve;
 pub(crate) mod manifests;
 pub(crate) mod stamp;
@@ -19,6 +20,7 @@ use iceberg::spec::{
 };
 use uuid::Uuid;
 
+use self::alter::Altered;
 use self::evolve::{check_staged, refused};
 use self::manifests::{Addition, Planned, Removal, Removals, spec_by_id};
 pub(crate) use self::summary::Kind;
@@ -60,6 +62,13 @@ pub(crate) async fn commit(
         Operation::AddColumns { columns, after } => {
             let change = |builder| evolve::add_columns(before, builder, columns, after);
             store_metadata(tables, table, change).await
+        }
+        Operation::Alter { alterations, after } => {
+            let altered = Altered::of(before, alterations, after)?;
+            if altered.is_nothing() {
+                return Ok(table.clone());
+            }
+            store_metadata(tables, table, |builder| altered.apply(builder)).await
         }
         Operation::SetProperties(properties) => {
             let change = |builder| evolve::set_properties(builder, properties);

@@ -21,8 +21,8 @@ pub(crate) fn find(fields: &Fields, wanted: &Field) -> Option<usize> {
     fields.iter().position(|field| field.name() == wanted.name())
 }
 
-/// An array of a file as a field of the table.
-pub(crate) fn align(array: &ArrayRef, field: &Field) -> Result<ArrayRef, ArrowError> {
+/// An array of a file as a field of the table has it now, matched by field ids at every level.
+pub fn align(array: &ArrayRef, field: &Field) -> Result<ArrayRef, ArrowError> {
     match (array.data_type(), field.data_type()) {
         (DataType::Struct(found), DataType::Struct(wanted)) => align_struct(array, found, wanted),
         (DataType::List(_), DataType::List(element)) => {

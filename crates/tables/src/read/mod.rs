@@ -17,7 +17,8 @@ use object_store::{ObjectStore, ObjectStoreExt};
 use parquet::arrow::{ParquetRecordBatchStreamBuilder, ProjectionMask};
 use parquet::errors::ParquetError;
 
-use self::align::{align, find};
+pub use self::align::align;
+use self::align::find;
 use self::source::Source;
 use crate::error::near;
 use crate::{BatchStream, DataFile, Error, Positions, Result, Tables};

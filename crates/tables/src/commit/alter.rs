@@ -1,0 +1,425 @@
+//! Changes of a table's columns and properties, one after the other, by the names that they have then.
+//!
+//! A column is found as written, and then without case, at any level: `place.lat`, `tags.element.name`,
+//! `counts.value.first`. It keeps its field id whatever happens to it, so that files stay as they are.
+
+use std::collections::{BTreeMap, HashSet};
+
+use arrow::datatypes::{Field, Schema};
+use iceberg::spec::{
+    ListType, MapType, NestedField, NestedFieldRef, PrimitiveType, StructType, TableMetadata,
+    TableMetadataBuilder, Type,
+};
+
+use super::evolve::{check_ids, check_names, new_ids, refused, set_properties};
+use crate::error::near;
+use crate::types::join;
+use crate::types::schema::FieldIds;
+use crate::{Error, Result, normalise_schema};
+
+/// The names that lead to a column, from the outside in.
+pub type ColumnPath = Vec<String>;
+
+/// One change of a table that touches no row.
+#[derive(Debug, Clone)]
+pub enum Alteration {
+    /// Adds a column that may be null, after the last or where `place` says.
+    AddColumn {
+        /// The column of structs that it lies in; none for a column of the table.
+        within: ColumnPath,
+        /// Its name and type.
+        column: Field,
+        /// Where it comes; after the last where this says nothing.
+        place: Option<Place>,
+        /// Whether one of that name is no error.
+        if_not_exists: bool,
+    },
+    /// Removes a column, which no partition spec may use.
+    DropColumn {
+        /// The column.
+        column: ColumnPath,
+        /// Whether it is no error that there is none.
+        if_exists: bool,
+    },
+    /// Gives a column another name.
+    RenameColumn {
+        /// The column.
+        column: ColumnPath,
+        /// Its new name.
+        name: String,
+    },
+    /// Gives a column a wider type: a long for an int, a double for a float, a decimal with more digits.
+    WidenColumn {
+        /// The column.
+        column: ColumnPath,
+        /// The type; the name does not matter.
+        data_type: Field,
+    },
+    /// Lets a column have nulls.
+    AllowNulls(ColumnPath),
+    /// Moves a column among its neighbours.
+    MoveColumn {
+        /// The column.
+        column: ColumnPath,
+        /// Where it goes.
+        place: Place,
+    },
+    /// Sets table properties, or removes those without a value.
+    SetProperties(BTreeMap<String, Option<String>>),
+}
+
+/// A place among columns.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    /// Before all others.
+    First,
+    /// After another.
+    After(String),
+}
+
+/// What changes come to.
+pub(crate) struct Altered {
+    /// All columns, where they are others than before.
+    fields: Option<Vec<NestedFieldRef>>,
+    properties: BTreeMap<String, Option<String>>,
+    identifier: Vec<i32>,
+}
+
+impl Altered {
+    /// Works out what changes come to. New columns have the ids that follow `after`.
+    pub(crate) fn of(
+        metadata: &TableMetadata,
+        alterations: Vec<Alteration>,
+        after: Option<i32>,
+    ) -> Result<Self> {
+        let schema = metadata.current_schema();
+        let before = schema.as_struct().fields();
+        let (ids, added) = (new_ids(metadata, after), Vec::new());
+        let mut columns = Columns { metadata, fields: before.to_vec(), ids, added };
+        let mut properties = BTreeMap::new();
+        for alteration in alterations {
+            match alteration {
+                Alteration::SetProperties(more) => properties.extend(more),
+                other => columns.alter(other)?,
+            }
+        }
+        let Columns { fields, added, .. } = columns;
+        check_ids(metadata, &added, &StructType::new(Vec::new()))?;
+        let known = metadata.properties();
+        properties.retain(|key, value| known.get(key) != value.as_ref());
+        let fields = (fields.as_slice() != before).then_some(fields);
+        Ok(Altered { fields, properties, identifier: schema.identifier_field_ids().collect() })
+    }
+
+    /// Whether the table stays as it is.
+    pub(crate) fn is_nothing(&self) -> bool {
+        self.fields.is_none() && self.properties.is_empty()
+    }
+
+    /// The builder with the changes made.
+    pub(crate) fn apply(self, builder: TableMetadataBuilder) -> Result<TableMetadataBuilder> {
+        let builder = change_properties(builder, self.properties)?;
+        let Some(fields) = self.fields else { return Ok(builder) };
+        let schema = iceberg::spec::Schema::builder()
+            .with_fields(fields)
+            .with_identifier_field_ids(self.identifier);
+        let built = schema.build().and_then(|schema| builder.add_current_schema(schema));
+        built.map_err(|error| refused("altered", &error))
+    }
+}
+
+fn change_properties(
+    builder: TableMetadataBuilder,
+    properties: BTreeMap<String, Option<String>>,
+) -> Result<TableMetadataBuilder> {
+    let (set, removed): (Vec<_>, Vec<_>) =
+        properties.into_iter().partition(|(_, value)| value.is_some());
+    let set = set.into_iter().filter_map(|(key, value)| Some((key, value?)));
+    let builder = set_properties(builder, set.collect())?;
+    let removed: Vec<String> = removed.into_iter().map(|(key, _)| key).collect();
+    let keys = removed.join("`, `");
+    let done = builder.remove_properties(&removed);
+    done.map_err(|error| Error::InvalidProperty { keys, reason: error.message().to_owned() })
+}
+
+/// The columns of a table while they are changed.
+struct Columns<'a> {
+    metadata: &'a TableMetadata,
+    fields: Vec<NestedFieldRef>,
+    ids: FieldIds,
+    /// What came, for a check of its ids.
+    added: Vec<NestedFieldRef>,
+}
+
+/// What to do with the columns of one level, of which a path names one or names none yet.
+type Change<'c> = &'c mut dyn FnMut(&mut Vec<NestedFieldRef>) -> Result<()>;
+
+impl Columns<'_> {
+    fn alter(&mut self, alteration: Alteration) -> Result<()> {
+        match alteration {
+            Alteration::AddColumn { within, column, place, if_not_exists } => {
+                self.add(&within, &column, place.as_ref(), if_not_exists)
+            }
+            Alteration::DropColumn { column, if_exists } => self.remove(&column, if_exists),
+            Alteration::RenameColumn { column, name } => self.rename(&column, &name),
+            Alteration::WidenColumn { column, data_type } => self.widen(&column, &data_type),
+            Alteration::AllowNulls(column) => self.edit(&column, |field| {
+                field.required = false;
+                Ok(())
+            }),
+            Alteration::MoveColumn { column, place } => self.relocate(&column, &place),
+            Alteration::SetProperties(_) => Ok(()),
+        }
+    }
+
+    fn add(
+        &mut self,
+        within: &[String],
+        column: &Field,
+        place: Option<&Place>,
+        if_not_exists: bool,
+    ) -> Result<()> {
+        let path = join(&within.join("."), column.name());
+        let normal = normalise_schema(&Schema::new(vec![column.clone()]))?;
+        if !column.is_nullable() {
+            let reason = "the rows that are there would have no value for it".to_owned();
+            return Err(Error::InvalidColumn { column: path, reason });
+        }
+        if within.is_empty() {
+            check_names(self.metadata, &normal)?;
+        }
+        let new = self.ids.assign(normal.fields(), None)?;
+        let mut came = Vec::new();
+        self.at(within, &mut |fields| {
+            let known = fields.iter().any(|known| same(&known.name, column.name()));
+            if known && if_not_exists {
+                return Ok(());
+            }
+            if known {
+                return Err(Error::ColumnExists { column: path.clone() });
+            }
+            let at = match place {
+                Some(place) => index_of(fields, place, within)?,
+                None => fields.len(),
+            };
+            fields.splice(at..at, new.iter().cloned());
+            came.clone_from(&new);
+            Ok(())
+        })?;
+        self.added.extend(came);
+        Ok(())
+    }
+
+    fn remove(&mut self, column: &[String], if_exists: bool) -> Result<()> {
+        let metadata = self.metadata;
+        let (within, name) = split(column)?;
+        self.at(within, &mut |fields| {
+            let found = match find(fields, name, within) {
+                Err(Error::ColumnNotFound { .. }) if if_exists => return Ok(()),
+                found => found?,
+            };
+            check_unused(metadata, &fields[found], &column.join("."))?;
+            if fields.len() == 1 {
+                return Err(Error::NoColumns);
+            }
+            fields.remove(found);
+            Ok(())
+        })
+    }
+
+    fn rename(&mut self, column: &[String], name: &str) -> Result<()> {
+        let (within, old) = split(column)?;
+        let new = Schema::new(vec![Field::new(name, arrow::datatypes::DataType::Int32, true)]);
+        let normal = normalise_schema(&new)?;
+        if within.is_empty() {
+            check_names(self.metadata, &normal)?;
+        }
+        self.at(within, &mut |fields| {
+            let found = find(fields, old, within)?;
+            let mut others = fields.iter().enumerate().filter(|(other, _)| *other != found);
+            if others.any(|(_, other)| same(&other.name, name)) {
+                return Err(Error::ColumnExists { column: join(&within.join("."), name) });
+            }
+            let mut field = (*fields[found]).clone();
+            name.clone_into(&mut field.name);
+            fields[found] = field.into();
+            Ok(())
+        })
+    }
+
+    fn widen(&mut self, column: &[String], data_type: &Field) -> Result<()> {
+        let normal = normalise_schema(&Schema::new(vec![data_type.clone()]))?;
+        let new = FieldIds::after(0).assign(normal.fields(), None)?;
+        let Some(new) = new.first() else { return Err(Error::NoColumns) };
+        let metadata = self.metadata;
+        self.edit(column, |field| {
+            if field.field_type == new.field_type {
+                return Ok(());
+            }
+            let path = column.join(".");
+            if !is_wider(&field.field_type, &new.field_type) {
+                let reason = format!(
+                    "its type `{}` cannot become `{}`: an int may become a long, a float a double, \
+                     and a decimal may have more digits before the point",
+                    field.field_type, new.field_type
+                );
+                return Err(Error::InvalidColumn { column: path, reason });
+            }
+            check_unused(metadata, field, &path)?;
+            field.field_type.clone_from(&new.field_type);
+            Ok(())
+        })
+    }
+
+    fn relocate(&mut self, column: &[String], place: &Place) -> Result<()> {
+        let (within, name) = split(column)?;
+        self.at(within, &mut |fields| {
+            let found = find(fields, name, within)?;
+            let field = fields.remove(found);
+            let at = index_of(fields, place, within)?;
+            fields.insert(at, field);
+            Ok(())
+        })
+    }
+
+    /// Changes one column.
+    fn edit(
+        &mut self,
+        column: &[String],
+        mut change: impl FnMut(&mut NestedField) -> Result<()>,
+    ) -> Result<()> {
+        let (within, name) = split(column)?;
+        self.at(within, &mut |fields| {
+            let found = find(fields, name, within)?;
+            let mut field = (*fields[found]).clone();
+            change(&mut field)?;
+            fields[found] = field.into();
+            Ok(())
+        })
+    }
+
+    /// Changes the columns of one level.
+    fn at(&mut self, within: &[String], change: Change<'_>) -> Result<()> {
+        descend(&mut self.fields, within, within, change)
+    }
+}
+
+/// Goes down a path, of which `rest` is left.
+fn descend(
+    fields: &mut Vec<NestedFieldRef>,
+    rest: &[String],
+    path: &[String],
+    change: Change<'_>,
+) -> Result<()> {
+    let Some((name, rest)) = rest.split_first() else { return change(fields) };
+    let above = &path[..path.len() - rest.len() - 1];
+    let found = find(fields, name, above)?;
+    let mut field = (*fields[found]).clone();
+    *field.field_type = within(&field.field_type, rest, path, change)?;
+    fields[found] = field.into();
+    Ok(())
+}
+
+/// A type with the columns of one of its levels changed.
+fn within(of: &Type, rest: &[String], path: &[String], change: Change<'_>) -> Result<Type> {
+    let part = |field: &NestedFieldRef, rest: &[String], change: Change<'_>| {
+        let mut part = (**field).clone();
+        *part.field_type = within(&part.field_type, rest, path, change)?;
+        Ok::<_, Error>(part.into())
+    };
+    match (of, rest) {
+        (Type::Struct(parts), rest) => {
+            let mut fields = parts.fields().to_vec();
+            descend(&mut fields, rest, path, change)?;
+            Ok(StructType::new(fields).into())
+        }
+        (Type::List(list), [name, rest @ ..]) if same(name, "element") => {
+            Ok(ListType::new(part(&list.element_field, rest, change)?).into())
+        }
+        (Type::Map(map), [name, rest @ ..]) if same(name, "value") => {
+            let value = part(&map.value_field, rest, change)?;
+            Ok(MapType::new(map.key_field.clone(), value).into())
+        }
+        _ => {
+            let column = path[..path.len() - rest.len()].join(".");
+            let reason = format!("its type `{of}` has no columns in it that can be changed");
+            Err(Error::InvalidColumn { column, reason })
+        }
+    }
+}
+
+fn split(column: &[String]) -> Result<(&[String], &str)> {
+    match column.split_last() {
+        Some((name, within)) => Ok((within, name)),
+        None => Err(Error::NoColumns),
+    }
+}
+
+fn same(one: &str, other: &str) -> bool {
+    one.to_lowercase() == other.to_lowercase()
+}
+
+/// Where a column is among others: as written, or the only one but for case.
+fn find(fields: &[NestedFieldRef], name: &str, within: &[String]) -> Result<usize> {
+    let exact = fields.iter().position(|field| field.name == name);
+    let mut alike = (0..fields.len()).filter(|index| same(&fields[*index].name, name));
+    let alone = alike.next().filter(|_| alike.next().is_none());
+    exact.or(alone).ok_or_else(|| Error::ColumnNotFound {
+        column: join(&within.join("."), name),
+        near: near(name, fields.iter().map(|field| field.name.as_str())),
+    })
+}
+
+fn index_of(fields: &[NestedFieldRef], place: &Place, within: &[String]) -> Result<usize> {
+    match place {
+        Place::First => Ok(0),
+        Place::After(name) => find(fields, name, within).map(|index| index + 1),
+    }
+}
+
+/// Refuses to touch a column that a partition spec, a sort order or the identifier of rows uses.
+fn check_unused(metadata: &TableMetadata, field: &NestedField, column: &str) -> Result<()> {
+    let mut ids = HashSet::from([field.id]);
+    collect(&field.field_type, &mut ids);
+    let mut parts = metadata.partition_specs_iter().flat_map(|spec| spec.fields());
+    let mut keys = metadata.sort_orders_iter().flat_map(|order| &order.fields);
+    let mut identifier = metadata.current_schema().identifier_field_ids();
+    let reason = if parts.any(|part| ids.contains(&part.source_id)) {
+        "the table is or was partitioned by it"
+    } else if keys.any(|key| ids.contains(&key.source_id)) {
+        "the table is or was sorted by it"
+    } else if identifier.any(|id| ids.contains(&id)) {
+        "it identifies rows"
+    } else {
+        return Ok(());
+    };
+    Err(Error::InvalidColumn { column: column.to_owned(), reason: reason.to_owned() })
+}
+
+fn collect(of: &Type, ids: &mut HashSet<i32>) {
+    let mut add = |field: &NestedFieldRef| {
+        ids.insert(field.id);
+        collect(&field.field_type, ids);
+    };
+    match of {
+        Type::Struct(parts) => parts.fields().iter().for_each(&mut add),
+        Type::List(list) => add(&list.element_field),
+        Type::Map(map) => [&map.key_field, &map.value_field].into_iter().for_each(&mut add),
+        Type::Primitive(_) => {}
+    }
+}
+
+/// Whether every value of one type is one of the other, as Iceberg allows it.
+fn is_wider(from: &Type, to: &Type) -> bool {
+    use PrimitiveType::{Decimal, Double, Float, Int, Long};
+    match (from, to) {
+        (Type::Primitive(from), Type::Primitive(to)) => match (from, to) {
+            (Int, Long) | (Float, Double) => true,
+            (Decimal { precision: from, scale: one }, Decimal { precision: to, scale: other }) => {
+                from <= to && one == other
+            }
+            _ => false,
+        },
+        _ => false,
+    }
+}
