@@ -36,6 +36,7 @@ impl BranchRecord {
             name: name.to_owned(),
             commit: self.commit,
             protected: self.protected,
+            requires: self.requires,
             quarantine: self.quarantine,
             created: self.created,
         }
@@ -120,6 +121,7 @@ impl Catalog {
         let record = BranchRecord {
             commit: start.commit,
             protected: options.protected,
+            requires: None,
             quarantine: options.quarantine.clone().or(start.quarantine),
             created: self.now(),
         };
@@ -180,9 +182,21 @@ impl Catalog {
         }
     }
 
-    /// Refuses direct writes, or takes them again.
+    /// Refuses direct writes, or takes them again and requires nothing of merges.
     pub async fn protect_branch(&self, name: &str, protected: bool) -> Result<Branch> {
-        self.change_branch(name, "", |record| Some(BranchRecord { protected, ..record })).await
+        let change = |record: BranchRecord| {
+            let requires = record.requires.clone().filter(|_| protected);
+            Some(BranchRecord { protected, requires, ..record })
+        };
+        self.change_branch(name, "", change).await
+    }
+
+    /// Refuses direct writes, and merges of what the expectations of a project have not passed on.
+    pub async fn require_checks(&self, name: &str, project: &str) -> Result<Branch> {
+        let requires = Some(project.to_owned());
+        let change =
+            |record| Some(BranchRecord { protected: true, requires: requires.clone(), ..record });
+        self.change_branch(name, "", change).await
     }
 
     /// Marks a branch as a failed run's, or lifts the mark.

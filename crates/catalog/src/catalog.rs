@@ -59,7 +59,8 @@ impl Catalog {
             namespaces: pending.namespaces(Arc::new(namespaces))?,
         };
         let commit = pending.commit(Arc::new(first))?;
-        let record = BranchRecord { commit, protected: false, quarantine: None, created: now };
+        let (requires, quarantine) = (None, None);
+        let record = BranchRecord { commit, protected: false, requires, quarantine, created: now };
         let change = RefChange {
             name: branch_ref(MAIN_BRANCH),
             expected: Expected::Absent,

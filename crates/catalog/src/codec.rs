@@ -84,6 +84,8 @@ pub(crate) struct BranchRecord {
     #[serde(default)]
     pub protected: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requires: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quarantine: Option<String>,
     pub created: Timestamp,
 }

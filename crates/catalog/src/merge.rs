@@ -93,6 +93,11 @@ impl MergePlan {
         self.bases == [self.head]
     }
 
+    /// The project whose expectations must have passed on what comes into the target.
+    pub fn requires(&self) -> Option<&str> {
+        self.record.requires.as_deref()
+    }
+
     /// A report on the plan, with this outcome.
     pub fn report(&self, outcome: MergeOutcome, commit: CommitId) -> MergeReport {
         MergeReport {

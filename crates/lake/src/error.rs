@@ -111,6 +111,21 @@ pub enum Error {
         /// The label as given.
         label: String,
     },
+    /// A merge into a branch that takes only what was checked.
+    #[error(
+        "`{branch}` takes what the expectations of project `{project}` have passed on, and `{reference}` {}",
+        if *moved { "lacks what came to it since" } else { "is no such commit" }
+    )]
+    NotChecked {
+        /// The branch.
+        branch: String,
+        /// What was to be merged.
+        reference: String,
+        /// The project.
+        project: String,
+        /// Whether they passed, but on a commit that has not all that the branch has.
+        moved: bool,
+    },
     /// An option that cannot be used.
     #[error("{message}")]
     InvalidRequest {
@@ -231,6 +246,7 @@ impl Fault for Error {
                 ErrorCode::CommitConflict
             }
             Error::NoFiles { .. } => ErrorCode::FileNotFound,
+            Error::NotChecked { .. } => ErrorCode::BranchProtected,
             Error::NotABranch { .. }
             | Error::RelativeSource { .. }
             | Error::UnknownFormat { .. }
@@ -296,6 +312,10 @@ impl Error {
             Error::ColumnNotFound { .. } => {
                 Some("See what columns there are with `headwater table import --dry-run`.")
             }
+            Error::NotChecked { .. } => Some(
+                "Merge the branch into yours, run the project there with `headwater run`, and merge \
+                 what that leaves.",
+            ),
             Error::NotABranch { .. } => Some("Name a branch, or create one there first."),
             Error::TableExists { .. } => Some("Drop it first, or choose another name."),
             Error::CommitConflict { .. } | Error::ImportedMeanwhile { .. } => {

@@ -13,6 +13,7 @@ mod import;
 mod lake;
 mod merge;
 mod name;
+mod required;
 mod sample;
 mod transaction;
 mod view;

@@ -16,6 +16,9 @@ pub struct Branch {
     /// Takes no direct writes; changes come by merge.
     #[serde(default)]
     pub protected: bool,
+    /// The project whose expectations must have passed on what is merged into it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requires: Option<String>,
     /// The failed run whose branch this is, or was made from: it cannot be merged unchecked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quarantine: Option<String>,
@@ -60,4 +63,8 @@ pub struct UpdateRef {
     /// Branches only: whether direct writes are refused.
     #[serde(default)]
     pub protected: Option<bool>,
+    /// Branches only: the project whose expectations must have passed on what is merged into it, which
+    /// protects it too. Nothing is required any more when it is no longer protected.
+    #[serde(default)]
+    pub requires: Option<String>,
 }

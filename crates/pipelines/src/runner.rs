@@ -17,7 +17,7 @@ use headwater_store::{Batch, RefChange, Unique};
 
 use crate::plan::{self, Plan, PlanOptions};
 use crate::run::{Finished, Run};
-use crate::{Error, Project, Result, checks};
+use crate::{Error, Project, Result, Step, checks};
 
 /// Plans and runs projects. Cheap to clone.
 #[derive(Clone)]
@@ -87,8 +87,18 @@ impl Runner {
             for report in &steps {
                 work.context.emit(Event::StepEnded { report: Box::new(report.clone()) });
             }
+            self.remember_checked(&plan, &work, plan.view.commit()).await?;
             Ok(work.report(&plan, steps, None, Vec::new()))
         }
+    }
+
+    /// Remembers that all expectations have passed on a commit, where there are any.
+    async fn remember_checked(&self, plan: &Plan, work: &Work, commit: CommitId) -> Result<()> {
+        if work.checks(plan) {
+            let remembered = self.lake().remember_checked(commit, &plan.project.name).await;
+            remembered.map_err(|error| Error::other(&error))?;
+        }
+        Ok(())
     }
 
     async fn run_on_branch(&self, plan: &Arc<Plan>, work: &Work) -> Result<RunReport> {
@@ -109,7 +119,7 @@ impl Runner {
     }
 
     async fn run_there(&self, plan: &Arc<Plan>, work: &Work) -> Result<RunReport> {
-        let strict = work.request.strict.unwrap_or(true);
+        let strict = work.is_strict();
         let run = Run::new(self, Arc::clone(plan), &work.branch, strict, &work.context);
         run.note_commit(self.create_namespaces(plan, work).await?);
         let finished = run.execute().await;
@@ -123,6 +133,7 @@ impl Runner {
             return Err(Error::Run { target, branch, failures: finished.failures });
         }
         let (commit, tables) = self.merge(plan, work, &run, &finished).await?;
+        self.remember_checked(plan, work, commit.unwrap_or(start)).await?;
         Ok(work.report(plan, finished.reports, commit, tables))
     }
 
@@ -193,7 +204,9 @@ impl Runner {
         let view = self.lake().view(&request.source).await.map_err(|error| Error::other(&error))?;
         let whole = plan.checked_tables(&view).await?;
         let author = work.author();
-        let options = MergeOptions { author, properties, with: with.clone(), whole };
+        let checked = work.checks(plan).then(|| plan.project.name.clone());
+        let passed = Some(checked.unwrap_or_default());
+        let options = MergeOptions { author, properties, with: with.clone(), whole, passed };
         let merged = self.lake().merge_with(&work.target, request, options).await;
         let report = merged.map_err(|error| work.not_merged(error, &closes))?;
         let tables: Vec<String> = report.tables.iter().map(ToString::to_string).collect();
@@ -287,6 +300,16 @@ impl Work {
     fn author(&self) -> String {
         let named = self.request.author.clone();
         named.unwrap_or_else(|| self.context.author().to_owned())
+    }
+
+    /// Whether a failed expectation ends the run.
+    fn is_strict(&self) -> bool {
+        self.request.strict.unwrap_or(true)
+    }
+
+    /// Whether all expectations of the project have passed when the run has ended well.
+    fn checks(&self, plan: &Plan) -> bool {
+        self.is_strict() && plan.project.steps.iter().any(Step::is_expectation)
     }
 
     fn branch_moved(&self) -> Error {

@@ -39,7 +39,8 @@ pub async fn branch(context: &Context, api: &Api, arguments: Branch) -> Result<(
         }
         Branch::Rm(arguments) => remove(context, api, &arguments).await,
         Branch::Rename(arguments) => {
-            let change = UpdateRef { name: Some(arguments.new_name.clone()), protected: None };
+            let name = Some(arguments.new_name.clone());
+            let change = UpdateRef { name, ..UpdateRef::default() };
             let renamed = update(api, &arguments.name, &change).await?;
             let lake = context.lake_folder()?;
             if lake.active_branch() == arguments.name {
@@ -53,12 +54,13 @@ pub async fn branch(context: &Context, api: &Api, arguments: Branch) -> Result<(
         Branch::CherryPick(arguments) => cherry_pick(context, api, arguments).await,
         Branch::Revert(arguments) => revert(context, api, arguments).await,
         Branch::Protect(arguments) => {
-            let change = UpdateRef { name: None, protected: Some(true) };
+            let (protected, requires) = (Some(true), arguments.require.clone());
+            let change = UpdateRef { protected, requires, ..UpdateRef::default() };
             show(context, "protected", &update(api, &arguments.name, &change).await?);
             Ok(())
         }
         Branch::Unprotect(arguments) => {
-            let change = UpdateRef { name: None, protected: Some(false) };
+            let change = UpdateRef { protected: Some(false), ..UpdateRef::default() };
             show(context, "no longer protected:", &update(api, &arguments.name, &change).await?);
             Ok(())
         }
@@ -118,13 +120,16 @@ async fn list(context: &Context, api: &Api) -> Result<()> {
     for branch in branches {
         let mark = if branch.name == active { "*" } else { "" };
         let state = match (&branch.quarantine, branch.protected) {
-            (Some(run), _) => run_state(&unfinished, run),
-            (None, true) => "protected",
-            (None, false) => "",
+            (Some(run), _) => run_state(&unfinished, run).to_owned(),
+            (None, true) => match &branch.requires {
+                Some(project) => format!("protected, checked by {project}"),
+                None => "protected".to_owned(),
+            },
+            (None, false) => String::new(),
         };
         let created = output::moment(branch.created);
         let commit = branch.commit.short();
-        grid.row([mark, &branch.name, &commit, &created, state]);
+        grid.row([mark, &branch.name, &commit, &created, &state]);
     }
     grid.print("no branches");
     Ok(())

@@ -60,7 +60,7 @@ fn write_project(folder: &Path) -> Result<PathBuf> {
 async fn steps(context: &Context, api: &Api, folder: &Path) -> Result<()> {
     import_all(context, api, folder).await?;
     step(context, "headwater branch protect main");
-    let change = UpdateRef { name: None, protected: Some(true) };
+    let change = UpdateRef { protected: Some(true), ..UpdateRef::default() };
     let _: Branch = api.call(Method::PATCH, "/v1/branches/main", &change).await?;
 
     step(context, &format!("headwater checkout -b {BRANCH}"));

@@ -33,7 +33,7 @@ pub async fn tag(context: &Context, api: &Api, arguments: Tag) -> Result<()> {
         }
         Tag::Rename(arguments) => {
             let path = format!("/v1/tags/{}", segment(&arguments.name));
-            let change = UpdateRef { name: Some(arguments.new_name), protected: None };
+            let change = UpdateRef { name: Some(arguments.new_name), ..UpdateRef::default() };
             show(context, "renamed to", &api.call(Method::PATCH, path, &change).await?);
             Ok(())
         }

@@ -44,6 +44,8 @@ pub struct MergeOptions {
     pub with: Batch,
     /// Tables that are only merged whole: where both sides changed one, it is a conflict.
     pub whole: BTreeSet<TableName>,
+    /// Where a run merges, the project all of whose expectations have passed; empty where none did.
+    pub passed: Option<String>,
 }
 
 /// What is to become of a contested table.
@@ -198,6 +200,7 @@ impl<'a> Merging<'a> {
         if stack.is_none() && plan.is_up_to_date() {
             return Ok(Some(plan.report(MergeOutcome::UpToDate, plan.head)));
         }
+        self.check_required(&plan).await?;
         self.look_into(&plan).await?;
         let conflicts = self.conflicts(&plan).await?;
         if !conflicts.is_empty() {
@@ -238,6 +241,20 @@ impl<'a> Merging<'a> {
                 Err(error.into())
             }
         }
+    }
+
+    /// Whether the target takes it: a run of the project that it requires has checked what it merges, and
+    /// whoever says so takes what was not checked.
+    async fn check_required(&self, plan: &MergePlan) -> Result<()> {
+        let checked = match &self.options.passed {
+            Some(project) => plan.requires().is_none_or(|required| required == project),
+            None => self.request.unchecked,
+        };
+        if checked {
+            return Ok(());
+        }
+        let whole = matches!(self.change, Change::Branch);
+        self.lake.check_required(plan, &self.request.source.to_string(), whole).await
     }
 
     async fn plan(&self, target: &str) -> Result<(MergePlan, Option<Stack>)> {

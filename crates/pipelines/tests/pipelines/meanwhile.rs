@@ -1,6 +1,8 @@
 //! What others do while a run is under way: on its target, and on its own branch.
 
-use headwater_model::{ErrorCode, RevertRequest};
+use std::collections::BTreeMap;
+
+use headwater_model::{ErrorCode, Fault, MergeOutcome, MergeRequest, RevertRequest};
 
 use crate::support::{Ran, World, files};
 
@@ -135,6 +137,50 @@ async fn rows_that_a_model_adds_and_rows_of_others_are_both_there() {
     let again = world.run(&files("", &[("a.sql", &first)])).await;
     assert_eq!(again.report().tables, [""; 0], "the rows of the run are known after the merge");
     assert!(world.sql("main", &[COUNTED]).await.contains("| 4 | 104 |"));
+}
+
+#[tokio::test]
+async fn a_branch_takes_only_what_a_project_has_checked() {
+    let world = world().await;
+    world.branch("dev").await;
+    let catalog = world.lake.catalog();
+    catalog.require_checks("main", "test").await.unwrap();
+    let first = format!("{KEPT}SELECT id FROM t");
+    let project = files("", &[("a.sql", &first), ("small.py", SMALL)]);
+    let merge = |source: &str| {
+        let request = MergeRequest::new(source.parse().unwrap());
+        world.lake.merge("main", request, "eva")
+    };
+    let world = &world;
+    let run_on = |branch: &'static str, files: BTreeMap<String, String>| async move {
+        world.run_with(&files, |request| request.reference = Some(branch.parse().unwrap())).await
+    };
+    world.sql("dev", &["INSERT INTO t VALUES (2)"]).await;
+    let refused = merge("dev").await.unwrap_err();
+    insta::assert_snapshot!(refused, @"`main` takes what the expectations of project `test` have passed on, and `dev` is no such commit");
+    assert_eq!(refused.code(), ErrorCode::BranchProtected);
+    let picked = serde_json::from_value(serde_json::json!({"commit": "dev"})).unwrap();
+    let refused = world.lake.cherry_pick("main", picked, "eva").await.unwrap_err();
+    assert_eq!(refused.code(), ErrorCode::BranchProtected);
+    run_on("dev", project.clone()).await.report();
+    assert_eq!(merge("dev").await.unwrap().outcome, MergeOutcome::FastForward);
+    // A run of the project may write there; what it checked and what came since are two things.
+    world.sql("dev", &["INSERT INTO t VALUES (3)"]).await;
+    let more = [("b.sql", first.as_str()), ("a.sql", &first), ("small.py", SMALL)];
+    run_on("main", files("", &more)).await.report();
+    run_on("dev", project.clone()).await.report();
+    let refused = merge("dev").await.unwrap_err();
+    insta::assert_snapshot!(refused, @"`main` takes what the expectations of project `test` have passed on, and `dev` lacks what came to it since");
+    let request = MergeRequest { unchecked: true, ..MergeRequest::new("dev".parse().unwrap()) };
+    let report = world.lake.merge("main", request, "eva").await.unwrap();
+    assert_eq!(report.outcome, MergeOutcome::Merged);
+    // A run of another project has checked nothing of it.
+    let other = files("", &[("c.sql", &first)]);
+    let other = other.into_iter().map(|(path, text)| (path, text.replace("\"test\"", "\"other\"")));
+    let ran = run_on("main", other.collect()).await;
+    assert_eq!(ran.outcome.as_ref().unwrap_err().code, ErrorCode::BranchProtected);
+    let unprotected = catalog.protect_branch("main", false).await.unwrap();
+    assert_eq!(unprotected.requires, None);
 }
 
 #[tokio::test]

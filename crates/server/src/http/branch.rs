@@ -112,6 +112,9 @@ async fn update(
     if let Some(protected) = change.protected {
         branch = catalog.protect_branch(&branch.name, protected).await?;
     }
+    if let Some(project) = change.requires {
+        branch = catalog.require_checks(&branch.name, &project).await?;
+    }
     Ok(Json(branch))
 }
 

@@ -60,7 +60,7 @@ async fn update(
     Segments(name): Segments<String>,
     Body(change): Body<UpdateRef>,
 ) -> Answer<Json<Tag>> {
-    if change.protected.is_some() {
+    if change.protected.is_some() || change.requires.is_some() {
         let hint = "Protect a branch instead; a tag takes no writes at all.";
         return Err(Failure::invalid("a tag has no `protected`", hint));
     }

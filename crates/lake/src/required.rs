@@ -1,0 +1,50 @@
+//! Which commits the expectations of a project have passed on, for branches that take no other.
+
+use bytes::Bytes;
+use headwater_catalog::MergePlan;
+use headwater_model::CommitId;
+use headwater_store::{Append, Batch};
+
+use crate::error::{Error, Result};
+use crate::lake::Lake;
+
+/// The journal of commits that were checked, by commit and project.
+const JOURNAL: &str = "commits_checked";
+
+fn key(commit: CommitId, project: &str) -> String {
+    format!("{commit}/{project}")
+}
+
+impl Lake {
+    /// Remembers that all expectations of a project have passed on a commit.
+    pub async fn remember_checked(&self, commit: CommitId, project: &str) -> Result<()> {
+        let key = key(commit, project);
+        let value = Some(Bytes::from_static(b"1"));
+        let entries = vec![Append { journal: JOURNAL.to_owned(), key, value }];
+        self.store().apply(Batch { entries, ..Batch::default() }).await?;
+        Ok(())
+    }
+
+    /// Refuses what a branch does not take: anything but a commit on which the expectations of the
+    /// project that it requires have passed, and which has all that the branch has. A merge of two sides
+    /// is a third state, which nobody has checked.
+    pub(crate) async fn check_required(
+        &self,
+        plan: &MergePlan,
+        source: &str,
+        whole: bool,
+    ) -> Result<()> {
+        let Some(project) = plan.requires() else { return Ok(()) };
+        let moved = !whole || !plan.is_forward();
+        let latest = self.store().latest(JOURNAL, &key(plan.source, project)).await?;
+        if latest.is_some() && !moved {
+            return Ok(());
+        }
+        Err(Error::NotChecked {
+            branch: plan.target.clone(),
+            reference: source.to_owned(),
+            project: project.to_owned(),
+            moved: latest.is_some(),
+        })
+    }
+}
