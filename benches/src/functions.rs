@@ -307,6 +307,7 @@ fn invocation(environment: &Arc<Environment>, source: &str) -> Invocation {
         kind: Returns::Bool,
         limits: Limits { memory_bytes: 256 << 20, ..Limits::default() },
         label: "f".to_owned(),
+        room: None,
         reuse: false,
     }
 }

@@ -50,7 +50,8 @@ def model(
     said. `cpus` is the most processors it may use, such as `1.5`; `tmp` the size of its `/tmp`, a GiB
     where nothing is said. `env` are its environment variables, whose values Headwater never shows.
 
-    The function returns a pyarrow table, a pandas or polars frame, or a list of dicts. Raises
+    The function returns a pyarrow table, a pandas or polars frame, or a list of dicts, or yields several
+    that are put together. Raises
     `InvalidProjectError` for arguments that cannot be meant.
     """
     settings = {

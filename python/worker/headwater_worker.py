@@ -76,6 +76,11 @@ class Server:
         with self.lock:
             socket.send_fds(self.socket, [message], list(descriptors))
 
+    def wait_for_next(self):
+        """Waits until the server has put away a part; there is nothing to do where it wants no more."""
+        if self.socket.recv(64) != b"next":
+            os._exit(0)
+
     def receive_task(self):
         """The task, and the descriptors of its tables."""
         descriptors = []
@@ -257,6 +262,8 @@ def to_arrow(value):
 
     if isinstance(value, (pyarrow.Table, pyarrow.RecordBatchReader)):
         return value
+    if hasattr(value, "__next__"):
+        return Pieces(value)
     if isinstance(value, pyarrow.RecordBatch):
         return pyarrow.Table.from_batches([value])
     name = type_name(value)
@@ -276,6 +283,44 @@ def to_arrow(value):
     if isinstance(value, list):
         raise Unfit("list", why_no_rows(value))
     raise Unfit("None" if value is None else name)
+
+
+class Pieces:
+    """What a generator yields, as the batches of one table: each piece is anything that could be a table
+    by itself, and the first says what columns there are."""
+
+    def __init__(self, pieces):
+        self._pieces = iter(pieces)
+        self._first = next(self._pieces, None)
+        if self._first is None:
+            raise Unfit("generator", "it yields nothing, so that its columns are not known")
+        self._first = as_table(self._first)
+        self.schema = self._first.schema
+
+    def __iter__(self):
+        piece, self._first = self._first, None
+        while piece is not None:
+            yield from piece.to_batches(max_chunksize=BATCH_ROWS_MAX)
+            piece = next(self._pieces, None)
+            if piece is not None:
+                piece = self._fit(as_table(piece))
+
+    def _fit(self, table):
+        import pyarrow
+
+        try:
+            return table.select(self.schema.names).cast(self.schema)
+        except (pyarrow.ArrowException, KeyError, ValueError) as error:
+            reason = f"a piece does not have the columns of the first: {message_of(error)}"
+            raise Unfit("generator", reason) from error
+
+
+def as_table(piece):
+    """A piece as a table of its own."""
+    table = to_arrow(piece)
+    if isinstance(table, Pieces):
+        raise Unfit("generator", "it yields a generator")
+    return table if hasattr(table, "to_batches") else table.read_all()
 
 
 def from_rows(pyarrow, rows):
@@ -347,23 +392,78 @@ def to_bool(value):
     raise Unfit("None" if value is None else type_name(value))
 
 
-def write_table(table):
-    """The descriptor of a sealed memory file that holds the table."""
+class Output:
+    """A memory file that record batches are written to, and that is sealed in the end."""
+
+    def __init__(self, schema):
+        import pyarrow
+
+        flags = os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING
+        self.descriptor = os.memfd_create("headwater-output", flags)
+        self._file = open(self.descriptor, "wb", buffering=0, closefd=False)
+        # A file's batches share one dictionary per column.
+        options = pyarrow.ipc.IpcWriteOptions(unify_dictionaries=True)
+        self.writer = pyarrow.ipc.new_file(self._file, schema, options=options)
+
+    def bytes(self):
+        return os.fstat(self.descriptor).st_size
+
+    def seal(self):
+        self.writer.close()
+        self._file.close()
+        seals = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
+        fcntl.fcntl(self.descriptor, fcntl.F_ADD_SEALS, seals)
+        return self.descriptor
+
+
+def send_table(server, table, part_bytes):
+    """Sends a table: in one file where it lies in memory already, else in parts, each of which the server
+    has put away before another but one is begun."""
+    if hasattr(table, "to_batches"):
+        output = Output(table.schema)
+        output.writer.write_table(table, max_chunksize=BATCH_ROWS_MAX)
+    else:
+        # Parts share no dictionaries.
+        schema = plain(table.schema)
+        output, sent = Output(schema), 0
+        for batch in in_schema(table, schema):
+            if output.bytes() >= part_bytes:
+                if sent:
+                    server.wait_for_next()
+                send_output(server, "part", output)
+                sent += 1
+                output = Output(schema)
+            output.writer.write_batch(batch)
+        if sent:
+            server.wait_for_next()
+    send_output(server, "table", output)
+
+
+def plain(schema):
+    """The same columns without dictionaries."""
     import pyarrow
 
-    descriptor = os.memfd_create("headwater-output", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-    # A file's batches share one dictionary per column.
-    options = pyarrow.ipc.IpcWriteOptions(unify_dictionaries=True)
-    with open(descriptor, "wb", buffering=0, closefd=False) as file:
-        with pyarrow.ipc.new_file(file, table.schema, options=options) as writer:
-            if isinstance(table, pyarrow.Table):
-                writer.write_table(table, max_chunksize=BATCH_ROWS_MAX)
-            else:
-                for batch in table:
-                    writer.write_batch(batch)
-    seals = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
-    fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, seals)
-    return descriptor
+    fields = [
+        field.with_type(field.type.value_type) if pyarrow.types.is_dictionary(field.type) else field
+        for field in schema
+    ]
+    return pyarrow.schema(fields)
+
+
+def in_schema(batches, schema):
+    import pyarrow
+
+    for batch in batches:
+        if batch.schema.equals(schema):
+            yield batch
+        else:
+            yield from pyarrow.Table.from_batches([batch]).cast(schema).to_batches()
+
+
+def send_output(server, said, output):
+    descriptor = output.seal()
+    server.send(said, [descriptor])
+    os.close(descriptor)
 
 
 def frames_of(error, project):
@@ -462,8 +562,7 @@ def run(server, task, descriptors):
         server.send("bool", value=to_bool(value))
         return
     arguments.clear()
-    descriptor = write_table(to_arrow(value))
-    server.send("table", [descriptor])
+    send_table(server, to_arrow(value), task["part_bytes"])
 
 
 def unfit_to_go_on(error):

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use headwater_model::{LogStream, Usage};
+use headwater_model::{ErrorCode, Fault, LogStream, Usage};
 use tokio::net::unix::pipe::Receiver;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -144,7 +144,8 @@ impl Instance {
             listen_to_pipe(stdout, LogStream::Stdout, lines.clone(), until()),
             listen_to_pipe(stderr, LogStream::Stderr, lines.clone(), until()),
         ];
-        let said = listen(channel, lines, reach.map(|reach| (reach, sink)), over.clone());
+        let (network, room) = (reach.map(|reach| (reach, sink)), invocation.room.clone());
+        let said = listen(channel, lines, network, room, over.clone());
         let ends = over.clone().drop_guard();
         Instance {
             invocation,
@@ -273,7 +274,8 @@ fn conclude(
         || Error::MemoryLimit { label: label.clone(), limit, used: ended.memory_bytes_peak };
     match (said, stopped) {
         (_, Some(Stopped::Cancelled)) => Err(Error::Cancelled { label }),
-        (Said::Table(file), _) => read_table(invocation, file),
+        (Said::Table(file), _) => read_table(invocation, SharedTable::open(file)),
+        (Said::Parts(table), _) => read_table(invocation, table),
         (Said::Bool(value), _) if invocation.kind == Returns::Bool => Ok(Returned::Bool(value)),
         (said, Some(Stopped::TimeLimit)) => {
             let frames = if let Said::Raised { frames, .. } = said { frames } else { Vec::new() };
@@ -297,18 +299,20 @@ fn conclude(
     }
 }
 
-fn read_table(invocation: &Invocation, file: OwnedFd) -> Result<Returned> {
+fn read_table(invocation: &Invocation, table: Result<SharedTable>) -> Result<Returned> {
     if invocation.kind == Returns::Bool {
         return Err(unfit(invocation, "a table".to_owned(), None));
     }
-    SharedTable::open(file).map(Returned::Table).map_err(|error| Error::BadOutput {
-        label: invocation.label.clone(),
-        reason: match error {
-            Error::Arrow(error) => error.to_string(),
-            Error::Io { what, source } => format!("cannot {what}: {source}"),
-            other => other.to_string(),
-        },
+    table.map(Returned::Table).map_err(|error| match error {
+        full if full.code() == ErrorCode::DiskFull => full,
+        Error::Arrow(error) => bad_output(invocation, error.to_string()),
+        Error::Io { what, source } => bad_output(invocation, format!("cannot {what}: {source}")),
+        other => bad_output(invocation, other.to_string()),
     })
+}
+
+fn bad_output(invocation: &Invocation, reason: String) -> Error {
+    Error::BadOutput { label: invocation.label.clone(), reason }
 }
 
 fn unfit(invocation: &Invocation, returned: String, reason: Option<String>) -> Error {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use headwater_model::{LogStream, Usage};
 use serde_json::Value;
 
-use crate::{Environment, Network, Result, SharedTable};
+use crate::{Environment, Network, Result, Room, SharedTable};
 
 /// One call of one function.
 #[derive(Debug, Clone)]
@@ -28,6 +28,9 @@ pub struct Invocation {
     pub limits: Limits,
     /// What people call it: the model's name.
     pub label: String,
+    /// Where the rows of a function that yields them piece by piece are kept; memory alone, without a
+    /// limit, where nothing is said.
+    pub room: Option<Room>,
     /// Whether its process may be used again by the next call of this function that says so too: with
     /// the same files, packages and limits, no network, and an empty `/tmp`. Its modules and globals
     /// stay as the last call left them.

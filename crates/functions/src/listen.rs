@@ -20,10 +20,11 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::memory::Parts;
 use crate::network::{Doors, Reach, relay};
 use crate::spawner::{Channel, Received};
 use crate::worker::{Heard, Message, Said};
-use crate::{Error, FunctionEvent, Result};
+use crate::{Error, FunctionEvent, Result, Room};
 
 /// A longer line is cut into several.
 const LINE_BYTES_MAX: usize = 16 << 10;
@@ -69,11 +70,12 @@ pub(crate) fn listen(
     channel: AsyncFd<Channel>,
     lines: Lines,
     network: Option<(Reach, mpsc::Sender<FunctionEvent>)>,
+    room: Option<Room>,
     over: CancellationToken,
 ) -> JoinHandle<Heard> {
     tokio::spawn(async move {
         let (mut begun, mut network) = (false, network);
-        let mut said = Said::Nothing;
+        let (mut said, mut parts) = (Said::Nothing, Parts::new(room));
         while let Some(Some(received)) = unless_over(receive(&channel), &over).await {
             let Received { bytes, descriptors } = received;
             let message = serde_json::from_slice(&bytes);
@@ -93,6 +95,16 @@ pub(crate) fn listen(
                 Ok(Message::Begun) => begun = true,
                 Ok(Message::Kept) => return Heard { begun, said, kept: Some(channel) },
                 Ok(Message::Network) => tracing::debug!("an instance spoke of its network"),
+                Ok(Message::Part) => {
+                    let answer: &[u8] = if parts.add(file).await { b"next" } else { b"stop" };
+                    // The socket holds the few answers that an honest worker has not read yet.
+                    let _ = channel.get_ref().send(answer, &[]);
+                }
+                Ok(Message::Table) if parts.any() => {
+                    parts.add(file).await;
+                    said =
+                        Said::Parts(std::mem::replace(&mut parts, Parts::new(None)).finish().await);
+                }
                 Ok(Message::Table) => said = file.map_or(Said::Nothing, Said::Table),
                 Ok(Message::Bool { value }) => said = Said::Bool(value),
                 Ok(Message::Raised { exception, message, frames, hint, full }) => {
@@ -102,6 +114,9 @@ pub(crate) fn listen(
                 // User code wrote to the worker's socket; that is its own affair.
                 Err(error) => tracing::debug!(%error, "an instance said what cannot be read"),
             }
+        }
+        if let (Said::Nothing, Some(error)) = (&said, parts.failure()) {
+            said = Said::Parts(Err(error));
         }
         Heard { begun, said, kept: None }
     })

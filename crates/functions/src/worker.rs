@@ -12,7 +12,7 @@ use tokio::io::unix::AsyncFd;
 
 use crate::memory::MemoryFile;
 use crate::spawner::Channel;
-use crate::{ArgumentValue, Error, Frame, Invocation, Result, Returns};
+use crate::{ArgumentValue, Error, Frame, Invocation, Result, Returns, SharedTable};
 
 /// The worker's file, below the folder that holds it and the SDK.
 pub(crate) const FILE: &str = "worker/headwater_worker.py";
@@ -37,6 +37,9 @@ pub(crate) fn files() -> impl Iterator<Item = (String, &'static str)> {
 
 /// The most descriptors in one message to the worker.
 const DESCRIPTORS_AT_ONCE: usize = 100;
+
+/// The most bytes of a table that is sent in parts which lie in memory as one.
+const PART_BYTES_MAX: u64 = 64 << 20;
 
 /// Puts the task into the worker's socket, where it waits for the worker to start.
 pub(crate) fn send_task(
@@ -66,6 +69,7 @@ pub(crate) fn send_task(
         "tables": tables.len(),
         "network": !invocation.limits.network.is_off(),
         "reuse": reuse,
+        "part_bytes": (invocation.limits.memory_bytes / 8).clamp(1 << 20, PART_BYTES_MAX),
         "variables": invocation.limits.variables.values(),
     });
     let task = MemoryFile::with("headwater-task", task.to_string().as_bytes())?;
@@ -96,7 +100,9 @@ pub(crate) enum Message {
         line: Option<u32>,
         text: String,
     },
-    /// The function returned a table; its memory file comes with the message.
+    /// A part of the table that the function returns, in a memory file that comes with the message.
+    Part,
+    /// The function returned a table; its memory file, or that of its last part, comes with the message.
     Table,
     /// The function returned true or false.
     Bool { value: bool },
@@ -138,6 +144,8 @@ pub(crate) enum Said {
     Nothing,
     /// The function returned a table, in this memory file.
     Table(OwnedFd),
+    /// It returned a table in parts, which were put together.
+    Parts(Result<SharedTable>),
     /// It returned true or false.
     Bool(bool),
     /// The user's code raised.

@@ -12,9 +12,11 @@ mod file;
 mod growing;
 mod ipc;
 mod mapping;
+mod parts;
 mod room;
 mod table;
 
 pub(crate) use file::MemoryFile;
+pub(crate) use parts::Parts;
 pub use room::Room;
 pub use table::SharedTable;

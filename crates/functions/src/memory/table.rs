@@ -45,7 +45,7 @@ enum Place {
     Disk(DiskFile),
 }
 
-type Writer = FileWriter<BufWriter<Growing>>;
+pub(super) type Writer = FileWriter<BufWriter<Growing>>;
 
 impl SharedTable {
     /// Writes record batches of one schema into a new memory file and seals it.
@@ -213,12 +213,12 @@ impl Reader {
     }
 }
 
-fn writer(schema: &Schema, room: Option<&Room>) -> Result<Writer> {
+pub(super) fn writer(schema: &Schema, room: Option<&Room>) -> Result<Writer> {
     let file = BufWriter::with_capacity(WRITE_BYTES, Growing::new(room)?);
     Ok(FileWriter::try_new(file, schema)?)
 }
 
-fn finish(writer: Writer, rows: u64) -> Result<SharedTable> {
+pub(super) fn finish(writer: Writer, rows: u64) -> Result<SharedTable> {
     let buffered = writer.into_inner()?;
     let file = buffered.into_inner().map_err(|error| ArrowError::from(error.into_error()))?;
     match file.finish() {
@@ -231,7 +231,9 @@ fn finish(writer: Writer, rows: u64) -> Result<SharedTable> {
 }
 
 /// Does what may wait for a disk where nobody else waits for it.
-async fn aside<T, E>(work: impl FnOnce() -> Result<T, E> + Send + 'static) -> Result<T, E>
+pub(super) async fn aside<T, E>(
+    work: impl FnOnce() -> Result<T, E> + Send + 'static,
+) -> Result<T, E>
 where
     T: Send + 'static,
     E: From<ArrowError> + Send + 'static,

@@ -9,7 +9,8 @@ use crate::support::{
 use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::Int64Type;
 use headwater_functions::{
-    Argument, ArgumentValue, Error, Functions, FunctionsOptions, Invocation, Limits, SharedTable,
+    Argument, ArgumentValue, Error, Functions, FunctionsOptions, Invocation, Limits, Returned,
+    Room, SharedTable,
 };
 use headwater_model::LogStream;
 use tokio_util::sync::CancellationToken;
@@ -351,6 +352,105 @@ async fn who_needs_more_memory_gets_it_once_and_is_told() {
         run_whole(&functions, Invocation { limits, ..ask(&environment, source) }).await;
     assert!(matches!(outcome.returned, Err(Error::MemoryLimit { .. })), "{outcome:?}");
     assert!(lines.is_empty(), "{lines:?}");
+}
+
+#[tokio::test]
+async fn what_is_yielded_may_be_larger_than_memory() {
+    let functions = start().await;
+    let environment = environment(&functions, &[("pandas", "2.3"), ("numpy", "2.3")]).await;
+    let folder = tempfile::tempdir().unwrap();
+    let room = Room::new(32 << 20, folder.path().to_owned(), 1 << 30);
+    let source = "
+import pyarrow as pa
+def f(data):
+    for batch in data.to_batches():
+        for part in range(75):
+            yield pa.table({'n': batch.column(0), 'part': pa.array([part] * len(batch))})
+";
+    let rows = 250_000;
+    let input = numbers(rows);
+    let limits = Limits { memory_bytes: 200 << 20, ..Limits::default() };
+    let invocation = Invocation {
+        arguments: vec![table("data", &input)],
+        room: Some(room.clone()),
+        limits,
+        ..call(&environment, source)
+    };
+    let (output, outcome) = answer(&functions, invocation).await;
+    assert_eq!(output.rows(), 75 * rows as u64);
+    assert!(output.bytes() > 280 << 20 && output.mapped().is_none(), "{}", output.bytes());
+    assert!(outcome.usage.memory_bytes_peak <= 200 << 20, "{outcome:?}");
+    assert!(room.disk_bytes() > 250 << 20);
+    // Another function reads it piece by piece.
+    let source =
+        "def f(data):\n    return sum(len(b) for b in data.to_batches()) == 75 * 250_000\n";
+    let limits = Limits { memory_bytes: 200 << 20, ..Limits::default() };
+    let arguments = vec![table("data", &output)];
+    holds(&functions, Invocation { arguments, limits, ..ask(&environment, source) }).await;
+    drop((output, outcome));
+    assert_eq!(room.disk_bytes(), 0);
+}
+
+#[tokio::test]
+async fn pieces_of_any_kind_are_put_together() {
+    let functions = start().await;
+    let environment =
+        environment(&functions, &[("pandas", "2.3"), ("polars", "1.38.1"), ("numpy", "2.3")]).await;
+    let input = numbers(10);
+    for (body, wanted) in [
+        ("yield data; yield data.to_pandas(); yield pl.from_arrow(data)", Ok(30)),
+        ("yield [{'n': 1, 's': 'x'}]; yield data.slice(0, 0); yield data.to_batches()[0]", Ok(11)),
+        ("yield data.to_reader()", Ok(10)),
+        ("return iter([data, data])", Ok(20)),
+        ("yield data.set_column(1, 's', data.column('s').dictionary_encode()); yield data", Ok(20)),
+        ("yield data; yield data.select(['n'])", Err("does not have the columns of the first")),
+        ("yield from ()", Err("it yields nothing")),
+        ("yield 7", Err("`int`")),
+        ("yield data; raise KeyError('no')", Err("KeyError")),
+    ] {
+        let source = format!("import polars as pl\ndef f(data):\n    {body}\n");
+        let mut invocation = call(&environment, &source);
+        invocation.arguments = vec![table("data", &input)];
+        match (run(&functions, invocation).await.0, wanted) {
+            (Ok(Returned::Table(table)), Ok(rows)) => assert_eq!(table.rows(), rows, "{body}"),
+            (Err(error), Err(named)) => assert!(error.to_string().contains(named), "{error}"),
+            (outcome, _) => panic!("{body}: {outcome:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn parts_that_do_not_fit_are_an_error_and_nothing_else() {
+    let functions = start().await;
+    let environment = environment(&functions, &[]).await;
+    let folder = tempfile::tempdir().unwrap();
+    let send = "
+import os, socket, json, pyarrow as pa
+def part(table, said='part', seal=True):
+    file = os.memfd_create('x', os.MFD_ALLOW_SEALING)
+    with open(file, 'wb', closefd=False) as out, pa.ipc.new_file(out, table.schema) as writer:
+        writer.write_table(table)
+    server = socket.socket(fileno=os.dup(3))
+    socket.send_fds(server, [json.dumps({'said': said}).encode()], [file])
+    return server.recv(64) if said == 'part' else b''
+def f():
+";
+    for body in [
+        "part(pa.table({'a': [1]})); part(pa.table({'b': ['x']})); part(pa.table({'a': [1]}), 'table'); \
+         os._exit(0)",
+        "assert part(pa.table({'a': [1]})) == b'next'; os._exit(0)",
+        "big = pa.table({'a': list(range(100_000))})\n    while part(big) == b'next': pass\n    os._exit(0)",
+    ] {
+        let room = Room::new(1 << 20, folder.path().to_owned(), 2 << 20);
+        let source = format!("{send}    {body}\n");
+        let invocation = Invocation { room: Some(room.clone()), ..call(&environment, &source) };
+        let (outcome, _) = run(&functions, invocation).await;
+        let error = outcome.unwrap_err();
+        let told = matches!(error, Error::BadOutput { .. } | Error::InstanceDied { .. })
+            || headwater_model::Fault::code(&error) == headwater_model::ErrorCode::DiskFull;
+        assert!(told, "{body}: {error:?}");
+        assert_eq!(room.disk_bytes(), 0);
+    }
 }
 
 #[tokio::test]

@@ -66,6 +66,7 @@ pub fn call(environment: &Arc<Environment>, source: &str) -> Invocation {
         kind: Returns::Table,
         limits: Limits::default(),
         label: "m".to_owned(),
+        room: None,
         reuse: false,
     }
 }

@@ -132,6 +132,7 @@ impl Run {
                 variables: function.variables.clone(),
             },
             label: step.name.clone(),
+            room: Some(self.runner.room.clone()),
             reuse: false,
         }
     }

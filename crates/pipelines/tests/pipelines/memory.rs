@@ -13,7 +13,8 @@ import pyarrow.compute as pc
 @headwater.model()
 @headwater.python("3.11")
 def handed_on(longer=headwater.Model("longer")):
-    return longer
+    for batch in longer.to_batches():
+        yield batch
 
 
 @headwater.model()
