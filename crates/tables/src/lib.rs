@@ -13,6 +13,7 @@ mod cache;
 mod commit;
 mod deletes;
 mod error;
+mod listing;
 mod manifest;
 mod merge;
 mod metadata;
@@ -35,6 +36,7 @@ use arrow::error::ArrowError;
 
 pub use commit::alter::{Alteration, ColumnPath, Place};
 pub use error::{Error, Result};
+pub use listing::{ListedFile, ListedManifest, ListedSnapshot};
 pub use merge::{Cause, Clash, MadeMerge, Merged, MergedRows, RowBudget, Side, TableMerge};
 pub use operation::{CreateTable, Operation, Rewrite, Unseen};
 pub use options::TablesOptions;

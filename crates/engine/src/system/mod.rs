@@ -1,10 +1,12 @@
 //! The namespace `system`: Headwater's own state as tables to read.
 //!
-//! The engine brings `branches`, `commits` and `tables`; other rooms add theirs as
+//! The engine brings `branches`, `commits`, `tables`, and what those are made of: `snapshots`,
+//! `manifests` and `files`; other rooms add theirs as
 //! [`SystemTable`]s. They are read whole each time, and nobody writes to them.
 
 mod branches;
 mod commits;
+mod parts;
 mod tables;
 
 use std::sync::Arc;
@@ -30,7 +32,14 @@ pub trait SystemTable: Send + Sync {
 
 /// The engine's own system tables.
 pub(crate) fn own_tables() -> Vec<Arc<dyn SystemTable>> {
-    vec![Arc::new(branches::Branches), Arc::new(commits::Commits), Arc::new(tables::SystemTables)]
+    vec![
+        Arc::new(branches::Branches),
+        Arc::new(commits::Commits),
+        Arc::new(tables::SystemTables),
+        Arc::new(parts::Snapshots),
+        Arc::new(parts::Manifests),
+        Arc::new(parts::Files),
+    ]
 }
 
 /// A schema of columns that may be null where the flag says so.
