@@ -27,7 +27,7 @@ pub(super) async fn serve(socket: UdpSocket, nameservers: Vec<SocketAddr>) {
     loop {
         let Ok((length, asker)) = socket.recv_from(&mut buffer).await else {
             // What a socket reports of an asker that is gone.
-            tokio::task::yield_now().await;
+            tokio::time::sleep(Duration::from_millis(1)).await;
             continue;
         };
         while questions.try_join_next().is_some() {}

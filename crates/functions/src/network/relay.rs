@@ -24,6 +24,9 @@ const CONNECTIONS_MAX: usize = 1024;
 /// How long a connection may take to come about.
 const CONNECT_MAX: Duration = Duration::from_secs(30);
 
+/// How long nobody is let in after that failed.
+const ACCEPT_AGAIN: Duration = Duration::from_millis(50);
+
 /// How long what a function has sent may take to leave after the function has ended.
 const FLUSH_MAX: Duration = Duration::from_secs(2);
 
@@ -88,13 +91,16 @@ pub(crate) fn relay(
                 others.push(Box::pin(listeners[index].accept()));
                 accepts = futures::future::select_all(others);
                 let Ok(place) = relay.places.clone().acquire_owned().await else { return };
-                if let Ok((stream, _)) = accepted {
-                    let relay = relay.clone();
-                    connections.spawn(async move {
-                        relay.serve(stream).await;
-                        drop(place);
-                    });
-                }
+                let Ok((stream, _)) = accepted else {
+                    // The server may have no descriptor left for a while.
+                    tokio::time::sleep(ACCEPT_AGAIN).await;
+                    continue;
+                };
+                let relay = relay.clone();
+                connections.spawn(async move {
+                    relay.serve(stream).await;
+                    drop(place);
+                });
                 while connections.try_join_next().is_some() {}
             }
         };
