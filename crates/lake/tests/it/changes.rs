@@ -9,7 +9,7 @@ use arrow::datatypes::{Field, Schema, SchemaRef};
 use futures::TryStreamExt;
 use headwater_lake::{Transaction, json_rows};
 use headwater_model::{MergeChoice, MergeRequest, TableName};
-use headwater_tables::{DataFile, Positions, Rewrite, Table, parse_type};
+use headwater_tables::{Alteration, DataFile, Positions, Rewrite, Table, parse_type};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -53,6 +53,11 @@ pub enum Step {
         add: Rows,
     },
     AddColumns(Columns),
+    /// Gives columns other names.
+    Rename(BTreeMap<String, String>),
+    DropColumn(String),
+    /// Gives columns wider types.
+    Widen(BTreeMap<String, String>),
     Set(BTreeMap<String, String>),
     /// Puts all files of each partition into one.
     Compact,
@@ -216,6 +221,25 @@ pub async fn make(lake: &Fixture, branch: &str, other: &str, table: &TableName, 
         Step::AddColumns(columns) => {
             let fields = schema_of(columns).fields().iter().map(|f| f.as_ref().clone()).collect();
             change.add_columns(table, fields).await.unwrap();
+        }
+        Step::Rename(columns) => {
+            let rename = |(column, name): (&String, &String)| Alteration::RenameColumn {
+                column: vec![column.clone()],
+                name: name.clone(),
+            };
+            change.alter(table, columns.iter().map(rename).collect()).await.unwrap();
+        }
+        Step::DropColumn(column) => {
+            let column = vec![column.clone()];
+            let drop = Alteration::DropColumn { column, if_exists: false };
+            change.alter(table, vec![drop]).await.unwrap();
+        }
+        Step::Widen(columns) => {
+            let widen = |(column, text): (&String, &String)| Alteration::WidenColumn {
+                column: vec![column.clone()],
+                data_type: field_of(column, text),
+            };
+            change.alter(table, columns.iter().map(widen).collect()).await.unwrap();
         }
         Step::Set(properties) => change.set_properties(table, properties.clone()).await.unwrap(),
         Step::Compact => compact(lake, &mut change, table).await,

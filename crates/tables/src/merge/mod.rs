@@ -389,14 +389,13 @@ impl TableMerge {
         if !self.rewrites.is_empty() {
             return None;
         }
-        let mut here: HashSet<&str> =
-            files.ours.iter().map(|file| file.location.as_str()).collect();
+        let mut here: HashSet<_> = files.ours.iter().map(|file| file.state()).collect();
         for file in &self.dropped {
-            here.remove(file.location.as_str());
+            here.remove(&file.state());
         }
-        here.extend(self.taken.iter().map(|file| file.location.as_str()));
+        here.extend(self.taken.iter().map(|file| file.state()));
         let same = here.len() == files.theirs.len()
-            && files.theirs.iter().all(|file| here.contains(file.location.as_str()));
+            && files.theirs.iter().all(|file| here.contains(&file.state()));
         same.then_some(Side::Theirs)
     }
 
