@@ -275,6 +275,15 @@ fn replayed(onto: &Model, effects: &[Effect]) -> Option<Model> {
     Some(model)
 }
 
+/// Whether a side changed rows and arranged files, which are then not told apart where the other side
+/// replaced all of them.
+fn is_blurred(one: &[Effect], other: &[Effect]) -> bool {
+    let arranges = one.iter().any(|effect| matches!(effect, Effect::Compact));
+    let changes = |effect: &Effect| matches!(effect, Effect::Change(..) | Effect::Replace(..));
+    let replaces = |effect: &Effect| matches!(effect, Effect::Replace(..));
+    arranges && one.iter().any(changes) && other.iter().any(replaces)
+}
+
 /// Two sides change a table. Where each side's changes find what they saw also after the other side's,
 /// the merge is what they come to, in either direction.
 async fn both_orders(
@@ -301,7 +310,9 @@ async fn both_orders(
     prop_assert_eq!(conflicts[0], conflicts[1], "both directions conflict, or neither does");
     if conflicts[0] {
         prop_assert_eq!(two.found("main").await, main);
-        prop_assert!(expected.iter().any(Option::is_none), "{:?}\n{:?}", ours, theirs);
+        let one_order_fails = expected.iter().any(Option::is_none);
+        let blurred = is_blurred(&ours, &theirs) || is_blurred(&theirs, &ours);
+        prop_assert!(one_order_fails || blurred, "{:?}\n{:?}", ours, theirs);
         return Ok(());
     }
     let found = two.found("main").await;
