@@ -178,6 +178,12 @@ pub enum Error {
         /// What happened.
         message: String,
     },
+    /// A number that does not fit its type.
+    #[error("{message}")]
+    Overflow {
+        /// What did not fit.
+        message: String,
+    },
     /// The statement's memory limit was reached and nothing was left to spill.
     #[error("the statement needs more than its memory limit of {}", bytes(*limit))]
     MemoryLimit {
@@ -286,7 +292,9 @@ impl Fault for Error {
             Error::AlreadyExists { .. } => ErrorCode::AlreadyExists,
             Error::NotABranch { .. } | Error::Parameter { .. } => ErrorCode::InvalidArgument,
             Error::Protected { .. } => ErrorCode::BranchProtected,
-            Error::Value { .. } | Error::MatchedTwice { .. } => ErrorCode::BadRow,
+            Error::Value { .. } | Error::Overflow { .. } | Error::MatchedTwice { .. } => {
+                ErrorCode::BadRow
+            }
             Error::MemoryLimit { .. } | Error::EngineMemory { .. } => ErrorCode::MemoryLimit,
             Error::SpillLimit { .. } | Error::DiskFull => ErrorCode::DiskFull,
             Error::Cancelled => ErrorCode::Cancelled,
@@ -362,6 +370,9 @@ impl Error {
             }
             Error::SpillLimit { .. } => Some("Raise the spill limit, or read fewer rows."),
             Error::DiskFull => Some("Free some space and try again."),
+            Error::Overflow { .. } => {
+                Some("Cast a side to a wider type, such as BIGINT, DECIMAL(38, 0) or DOUBLE.")
+            }
             _ => None,
         }
     }

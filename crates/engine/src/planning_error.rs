@@ -62,8 +62,8 @@ impl Limits {
     fn arrow_error(&self, error: &ArrowError) -> Error {
         match error {
             ArrowError::DivideByZero => Error::Value { message: "division by zero".to_owned() },
-            ArrowError::ArithmeticOverflow(message)
-            | ArrowError::CastError(message)
+            ArrowError::ArithmeticOverflow(message) => Error::Overflow { message: clean(message) },
+            ArrowError::CastError(message)
             | ArrowError::ComputeError(message)
             | ArrowError::ParseError(message)
             | ArrowError::CsvError(message)

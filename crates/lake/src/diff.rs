@@ -3,9 +3,13 @@
 //! The catalog says which tables differ without opening a file; only those are opened, and of their
 //! files only as many as the sample needs.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
+use arrow::array::RecordBatch;
+use arrow::datatypes::Schema;
+use arrow::error::ArrowError;
+use arrow::row::{Row, RowConverter, Rows, SortField};
 use futures::{StreamExt, TryStreamExt, stream};
 use headwater_catalog::{TableChange, TableEntry};
 use headwater_model::{ColumnDiff, Diff, RefSpec, TableDiff};
@@ -18,6 +22,10 @@ use crate::sample::json_rows;
 
 /// Tables that are compared at once.
 const TABLES_AT_ONCE: usize = 8;
+
+/// Rows, and bytes of files, up to which two sides are compared row by row.
+const COMPARED_ROWS_MAX: u64 = 200_000;
+const COMPARED_BYTES_MAX: u64 = 64 << 20;
 
 /// One side of a comparison: a table with its data files.
 struct Side {
@@ -46,6 +54,20 @@ impl Lake {
         let added = files_only_in(after.as_ref(), before.as_ref());
         let removed = files_only_in(before.as_ref(), after.as_ref());
         let rows_in = |files: &[Arc<DataFile>]| files.iter().map(|file| file.rows).sum();
+        let rows = match (&before, &after) {
+            (Some(before), Some(after)) => {
+                self.compare((before, &removed), (after, &added), sample_rows).await?
+            }
+            _ => None,
+        };
+        let rows = match rows {
+            Some(rows) => rows,
+            None => Compared {
+                removed: self.sample(before.as_ref(), &removed, sample_rows).await?,
+                added: self.sample(after.as_ref(), &added, sample_rows).await?,
+                counts: counts(before.as_ref(), after.as_ref(), removed.len(), added.len()),
+            },
+        };
         Ok(TableDiff {
             kind: change.kind(),
             table: change.table,
@@ -56,8 +78,10 @@ impl Lake {
             rows_after: after.as_ref().map(|side| side.table.rows()),
             rows_in_files_added: rows_in(&added),
             rows_in_files_removed: rows_in(&removed),
-            sample_added: self.sample(after.as_ref(), &added, sample_rows).await?,
-            sample_removed: self.sample(before.as_ref(), &removed, sample_rows).await?,
+            rows_removed: rows.counts.map(|(removed, _)| removed),
+            rows_added: rows.counts.map(|(_, added)| added),
+            sample_added: rows.added,
+            sample_removed: rows.removed,
         })
     }
 
@@ -66,6 +90,37 @@ impl Lake {
         let table = self.tables().load(&entry.metadata_location).await?;
         let files = self.tables().plan(&table, None).await?.files().clone();
         Ok(Some(Side { table, files }))
+    }
+
+    /// Compares the rows of files that only one side has: what was written again as it was differs in
+    /// nothing. None where one side has nothing of its own, there is too much to read, or the columns
+    /// differ.
+    async fn compare(
+        &self,
+        (before, removed): (&Side, &[Arc<DataFile>]),
+        (after, added): (&Side, &[Arc<DataFile>]),
+        sample_rows: usize,
+    ) -> Result<Option<Compared>> {
+        let files = || removed.iter().chain(added);
+        let (rows, bytes) =
+            files().fold((0, 0), |(rows, bytes), file| (rows + file.rows, bytes + file.bytes));
+        let columns = before.table.schema();
+        let same = columns.fields() == after.table.schema().fields();
+        let one_sided = removed.is_empty() || added.is_empty();
+        if one_sided || !same || rows > COMPARED_ROWS_MAX || bytes > COMPARED_BYTES_MAX {
+            return Ok(None);
+        }
+        let read = async |side: &Side, files: &[Arc<DataFile>]| -> Result<Vec<RecordBatch>> {
+            let stream = self.tables().read(&side.table, files, None, None)?;
+            Ok(stream.try_collect().await?)
+        };
+        let (removed, added) = (read(before, removed).await?, read(after, added).await?);
+        let differing = Differing::of(&columns, &removed, &added)?;
+        Ok(Some(Compared {
+            removed: rows_at(&removed, &differing.removed, sample_rows)?,
+            added: rows_at(&added, &differing.added, sample_rows)?,
+            counts: Some((differing.removed.len() as u64, differing.added.len() as u64)),
+        }))
     }
 
     async fn sample(
@@ -83,6 +138,82 @@ impl Lake {
         found.truncate(rows);
         Ok(found)
     }
+}
+
+/// What is left of two sides' rows once those that both have are taken out.
+struct Compared {
+    removed: Vec<Value>,
+    added: Vec<Value>,
+    /// How many were removed, and added, where that is known.
+    counts: Option<(u64, u64)>,
+}
+
+/// How many rows were removed and added, where files came only, or went only.
+fn counts(
+    before: Option<&Side>,
+    after: Option<&Side>,
+    files_removed: usize,
+    files_added: usize,
+) -> Option<(u64, u64)> {
+    let rows = |side: Option<&Side>| side.map_or(0, |side| side.table.rows());
+    let (before, after) = (rows(before), rows(after));
+    match (files_removed, files_added) {
+        (0, _) => Some((0, after.checked_sub(before)?)),
+        (_, 0) => Some((before.checked_sub(after)?, 0)),
+        _ => None,
+    }
+}
+
+/// The rows that only one side has, by batch and place.
+struct Differing {
+    removed: Vec<(usize, usize)>,
+    added: Vec<(usize, usize)>,
+}
+
+impl Differing {
+    fn of(columns: &Schema, removed: &[RecordBatch], added: &[RecordBatch]) -> Result<Self> {
+        let fields = columns.fields().iter().map(|field| SortField::new(field.data_type().clone()));
+        let converter = RowConverter::new(fields.collect())?;
+        let rows = |batches: &[RecordBatch]| -> std::result::Result<Vec<Rows>, ArrowError> {
+            batches.iter().map(|batch| converter.convert_columns(batch.columns())).collect()
+        };
+        let (removed, added) = (rows(removed)?, rows(added)?);
+        // How often a row is there before, less how often it is there after.
+        let mut count: HashMap<&[u8], i64> = HashMap::new();
+        for (_, row) in all(&removed) {
+            *count.entry(row.data()).or_default() += 1;
+        }
+        for (_, row) in all(&added) {
+            *count.entry(row.data()).or_default() -= 1;
+        }
+        let mut take = |rows: &[Rows], sign: i64| -> Vec<(usize, usize)> {
+            let mut taken = Vec::new();
+            for (at, row) in all(rows) {
+                match count.get_mut(row.data()) {
+                    Some(left) if *left * sign > 0 => {
+                        *left -= sign;
+                        taken.push(at);
+                    }
+                    _ => {}
+                }
+            }
+            taken
+        };
+        Ok(Differing { removed: take(&removed, 1), added: take(&added, -1) })
+    }
+}
+
+fn all(rows: &[Rows]) -> impl Iterator<Item = ((usize, usize), Row<'_>)> {
+    let numbered =
+        |(batch, rows): (usize, &'_ Rows)| (0..rows.num_rows()).map(move |at| (batch, at));
+    rows.iter().enumerate().flat_map(numbered).map(|at| (at, rows[at.0].row(at.1)))
+}
+
+/// The first of some rows.
+fn rows_at(batches: &[RecordBatch], places: &[(usize, usize)], most: usize) -> Result<Vec<Value>> {
+    let places = places.iter().take(most);
+    let found: Vec<_> = places.map(|(batch, at)| batches[*batch].slice(*at, 1)).collect();
+    Ok(json_rows(&found)?)
 }
 
 /// The files of one side that the other does not have with the same rows gone, in the plan's order.

@@ -48,15 +48,23 @@ pub struct TableDiff {
     pub rows_before: Option<u64>,
     /// Rows at the second ref; none where the table is not there.
     pub rows_after: Option<u64>,
+    /// Rows that only the first ref has; none where there was too much to compare, or columns differ.
+    #[serde(default)]
+    pub rows_removed: Option<u64>,
+    /// Rows that only the second ref has; none where there was too much to compare, or columns differ.
+    #[serde(default)]
+    pub rows_added: Option<u64>,
     /// Rows in the added files, an upper bound for rows added.
     pub rows_in_files_added: u64,
     /// Rows in the removed files.
     pub rows_in_files_removed: u64,
-    /// A few rows of the added files, as JSON objects.
+    /// A few of the rows that were added, as JSON objects; where rows were not compared, of the added
+    /// files.
     #[serde(default)]
     #[schema(value_type = Vec<Object>)]
     pub sample_added: Vec<serde_json::Value>,
-    /// A few rows of the removed files, as JSON objects.
+    /// A few of the rows that were removed, as JSON objects; where rows were not compared, of the
+    /// removed files.
     #[serde(default)]
     #[schema(value_type = Vec<Object>)]
     pub sample_removed: Vec<serde_json::Value>,

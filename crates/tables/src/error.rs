@@ -345,6 +345,9 @@ impl Fault for Error {
             Error::BadValue { .. } => "Correct the value, or replace the table with a wider type.",
             Error::TableChanged { .. } => "Try again.",
             Error::DiskFull { .. } => "Free some space and try again.",
+            Error::SnapshotNotFound { .. } => {
+                "Read the table at a commit, as in `\"TABLE@COMMIT\"`; `headwater log` lists them."
+            }
             Error::Missing { .. } | Error::Corrupt { .. } => {
                 "Restore the file from a backup, or go back to an earlier commit."
             }
@@ -353,7 +356,6 @@ impl Fault for Error {
             | Error::InvalidProperty { .. }
             | Error::ColumnExists { .. }
             | Error::Input(_)
-            | Error::SnapshotNotFound { .. }
             | Error::OutsideWarehouse { .. }
             | Error::Unsupported { .. }
             | Error::Storage { .. }

@@ -217,7 +217,13 @@ fn sizes(table: &TableDiff) -> String {
         (Some(before), None) => output::plural(before, "row"),
         (None, None) => String::new(),
     };
-    format!("{rows}, files +{} -{}", table.files_added, table.files_removed)
+    let changed = match (table.kind, table.rows_removed, table.rows_added) {
+        (ChangeKind::Changed, Some(removed), Some(added)) => {
+            format!(" (+{} -{})", output::count(added), output::count(removed))
+        }
+        _ => String::new(),
+    };
+    format!("{rows}{changed}, files +{} -{}", table.files_added, table.files_removed)
 }
 
 async fn merge(context: &Context, api: &Api, arguments: BranchMerge) -> Result<()> {

@@ -214,7 +214,9 @@ impl<'a> Merging<'a> {
         let forward = plan.is_forward() && self.options.properties.is_empty();
         let outcome = if forward { MergeOutcome::FastForward } else { MergeOutcome::Merged };
         if self.request.dry_run {
-            return Ok(Some(self.report(&plan, outcome, plan.head, &self.foreseen())));
+            // Where the target would be; a merge commit that is not made has no id.
+            let head = if forward { plan.source } else { plan.head };
+            return Ok(Some(self.report(&plan, outcome, head, &self.foreseen())));
         }
         let mut made = Scratch::new(self.lake.tables().clone());
         let settled = self.settle(&plan, &mut made).await?;

@@ -1,5 +1,8 @@
 //! Diffs: from tables down to columns, files, rows and sample rows.
 
+use std::sync::Arc;
+
+use arrow::array::{Int64Array, RecordBatch};
 use headwater_model::{ChangeKind, ColumnDiff, CreateRef};
 use serde_json::json;
 
@@ -49,6 +52,7 @@ async fn a_diff_shows_tables_columns_files_rows_and_samples() {
         (grows.rows_before, grows.rows_after, grows.rows_in_files_added),
         (Some(2), Some(22), 20)
     );
+    assert_eq!((grows.rows_removed, grows.rows_added), (Some(0), Some(20)));
     assert_eq!(grows.sample_added.len(), 3);
     assert_eq!(grows.sample_added[0], json!({"id": 10, "n": null}));
     assert!(grows.columns.is_empty());
@@ -56,4 +60,24 @@ async fn a_diff_shows_tables_columns_files_rows_and_samples() {
     assert!(lake.lake.diff(&dev, &dev, 3).await.unwrap().tables.is_empty());
     let silent = lake.lake.diff(&main, &dev, 0).await.unwrap();
     assert!(silent.tables.iter().all(|table| table.sample_added.is_empty()));
+}
+
+#[tokio::test]
+async fn rows_that_were_only_written_again_do_not_differ() {
+    let lake = Fixture::new().await;
+    lake.import_text("t", "t.csv", "id,n\n1,2\n2,3\n2,3\n4,\n").await.unwrap();
+    let dev = CreateRef { name: "dev".into(), from: None, if_not_exists: false };
+    lake.lake.catalog().create_branch(dev).await.unwrap();
+    let mut transaction = lake.lake.transaction("dev", "me").await.unwrap();
+    let columns = transaction.table(&name("t")).await.unwrap().schema();
+    let ids = Arc::new(Int64Array::from(vec![4, 2, 1]));
+    let counts = Arc::new(Int64Array::from(vec![None, Some(3), Some(7)]));
+    let rows = RecordBatch::try_new(columns, vec![ids, counts]).unwrap();
+    transaction.overwrite(&name("t"), rows_of(rows)).await.unwrap();
+    transaction.commit("change").await.unwrap();
+    let diff = lake.lake.diff(&"main".parse().unwrap(), &"dev".parse().unwrap(), 10).await.unwrap();
+    let table = &diff.tables[0];
+    assert_eq!((table.rows_removed, table.rows_added), (Some(2), Some(1)));
+    assert_eq!(table.sample_removed, [json!({"id": 1, "n": 2}), json!({"id": 2, "n": 3})]);
+    assert_eq!(table.sample_added, [json!({"id": 1, "n": 7})]);
 }
