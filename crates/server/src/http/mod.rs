@@ -144,7 +144,7 @@ mod tests {
                 assert_eq!(named, given, "{method} {path}");
             }
         }
-        assert_eq!(ids.len(), 33);
+        assert_eq!(ids.len(), 39);
         check_references(&description, &description);
     }
 
