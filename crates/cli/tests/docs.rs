@@ -2,7 +2,8 @@
 //!
 //! A document is a story in one folder. A fenced block tagged with a path (```` ```sql models/a.sql ````)
 //! is written to that file; a block tagged `sh` is run there by bash, and must succeed; a block tagged
-//! `sh fails` must not. Blocks tagged `text`, `toml` or nothing are only for reading. `cargo run --release
+//! `sh fails` must not; the statements of a block tagged `sql` alone are answered one after the other.
+//! Blocks tagged `text`, `toml` or nothing are only for reading. `cargo run --release
 //! --` is taken for the built command, and lines that build or test the repository are left out.
 
 mod support;
@@ -39,14 +40,18 @@ fn blocks(document: &str) -> Vec<Block> {
 }
 
 fn play(document: &Path) {
+    play_in(&Workspace::empty(), document);
+}
+
+fn play_in(workspace: &Workspace, document: &Path) {
     let name = document.display();
     let text = std::fs::read_to_string(document).expect("the document");
-    let workspace = Workspace::empty();
     let mut folder = workspace.path().to_owned();
     for block in blocks(&text) {
         let place = format!("{name}:{}", block.line);
         match block.tag.split_once(' ') {
             None if block.tag == "sh" => folder = shell(&folder, &block.text, &place, true),
+            None if block.tag == "sql" => statements(&folder, &block.text, &place),
             Some(("sh", "fails")) => folder = shell(&folder, &block.text, &place, false),
             Some((_, path)) => write(&folder, path, &block.text),
             None => {}
@@ -55,6 +60,15 @@ fn play(document: &Path) {
     let stop =
         Command::new(env!("CARGO_BIN_EXE_headwater")).arg("stop").current_dir(&folder).output();
     assert!(stop.is_ok());
+}
+
+fn statements(folder: &Path, text: &str, place: &str) {
+    for statement in text.split(';').filter(|statement| !statement.trim().is_empty()) {
+        let mut query = Command::new(env!("CARGO_BIN_EXE_headwater"));
+        let query = query.args(["query", statement]).env_remove("HEADWATER_LAKE");
+        let answer = support::answer(query.current_dir(folder).output().expect("it runs"));
+        assert_eq!(answer.code, 0, "{place}\n{statement}\n{}", answer.stderr);
+    }
 }
 
 fn write(folder: &Path, path: &str, text: &str) {
@@ -120,4 +134,31 @@ fn server() {
 #[test]
 fn triggers() {
     play(&root().join("docs/triggers.md"));
+}
+
+/// The tables that the statements in the document are about.
+const TABLES: [&str; 8] = [
+    "airlines AS SELECT * FROM (VALUES ('UA', 'United'), ('EV', 'An Express Line')) AS v (carrier, name)",
+    "planes AS SELECT * FROM (VALUES ('N1', 1975), ('N2', 2001)) AS v (tailnum, year)",
+    "airports AS SELECT * FROM (VALUES ('BOS', 'XBO')) AS v (code, new_code)",
+    "accounts AS SELECT * FROM (VALUES (1, 10.0), (2, 0.0)) AS v (id, balance)",
+    "changes AS SELECT * FROM (VALUES (1, 5.0, false), (3, 7.0, false)) AS v (id, amount, closed)",
+    "staged AS SELECT * FROM (VALUES (1, 2.0), (4, 8.0)) AS v (id, balance)",
+    "places AS SELECT named_struct('name', 'Oslo') AS location, \
+     [named_struct('note', 'cold', 'by', 'eva')] AS tags",
+    "flights AS SELECT * FROM (VALUES \
+     ('UA', 'N1', 1141, 'JFK', 'SFO', 5, 9, TIMESTAMP '2013-01-01 05:00:00'), \
+     ('EV', 'N2', 1545, 'EWR', 'BOS', NULL, NULL, TIMESTAMP '2013-01-01 06:00:00'), \
+     ('UA', 'N3', 1714, 'LGA', 'IAH', 90, 80, TIMESTAMP '2013-01-01 07:00:00')) \
+     AS v (carrier, tailnum, flight, origin, dest, dep_delay, arr_delay, time_hour)",
+];
+
+#[test]
+fn sql() {
+    let workspace = Workspace::new();
+    for table in TABLES {
+        workspace.ok(&["query", &format!("CREATE TABLE {table}")]);
+    }
+    workspace.ok(&["query", "INSERT INTO flights SELECT * FROM flights WHERE dest = 'IAH'"]);
+    play_in(&workspace, &root().join("docs/sql.md"));
 }
