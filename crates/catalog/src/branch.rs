@@ -156,11 +156,15 @@ impl Catalog {
         }))
     }
 
-    /// Renames a branch.
+    /// Renames a branch that is neither `main` nor protected.
     pub async fn rename_branch(&self, from: &str, to: &str) -> Result<Branch> {
         refuse_main(from, "renamed")?;
         reference::check_ref_name(to, "branch")?;
         let (record, bytes) = self.branch_record(from).await?;
+        if record.protected {
+            // Else another branch could take the name, and with it the place of what was protected.
+            return Err(Error::Protected { branch: from.to_owned() });
+        }
         if from == to {
             return Err(Error::RefExists { what: "branch", name: to.to_owned() });
         }

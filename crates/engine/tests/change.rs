@@ -479,6 +479,17 @@ async fn changes_on_read_see_what_others_do_in_the_meantime() {
     assert_eq!(lake.numbers("SELECT count(*) FROM t").await, [9]);
 }
 
+#[tokio::test]
+async fn a_change_on_read_sees_that_its_file_is_gone() {
+    let lake = Fixture::new().await;
+    lake.table_with(&ON_READ).await;
+    lake.run("INSERT INTO t SELECT value, 0 FROM generate_series(1, 10)").await;
+    lake.meanwhile("TRUNCATE TABLE t", 1);
+    let sql = "UPDATE t SET part = 1 WHERE id = 1 AND id NOT IN (SELECT id FROM system.meanwhile)";
+    assert_eq!(lake.change(sql).await.rows, 0);
+    assert_eq!(lake.numbers("SELECT count(*) FROM t").await, [0]);
+}
+
 impl Fixture {
     /// Rows of the table `t` and its delete files, as it tells them.
     async fn described(&self) -> (u64, u64) {

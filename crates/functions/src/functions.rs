@@ -162,7 +162,8 @@ impl Functions {
     }
 
     /// Runs a function, and once more with twice the memory where it needs more than it may hold and
-    /// the machine has that to spare.
+    /// the machine has that to spare. One that can reach others runs once: what it asked of them would
+    /// be asked twice.
     async fn run_with_more(
         &self,
         invocation: &Invocation,
@@ -172,6 +173,9 @@ impl Functions {
         let until = Instant::now() + invocation.limits.timeout;
         let first = self.run_in_turn(invocation, until, (sink, cancelled)).await?;
         let Err(Error::MemoryLimit { limit, .. }) = first.returned else { return Ok(first) };
+        if !invocation.limits.network.is_off() {
+            return Ok(first);
+        }
         let more = u32::try_from(limit.div_ceil(MEMORY_UNIT)).unwrap_or(u32::MAX);
         let Ok(_more) = self.0.memory.try_acquire_many(more) else { return Ok(first) };
         let Limits { memory_bytes, .. } = invocation.limits;
@@ -184,7 +188,11 @@ impl Functions {
         );
         remark(sink, text).await;
         let again = Invocation { limits, ..invocation.clone() };
-        let mut second = self.run_in_turn(&again, until, (sink, cancelled)).await?;
+        let mut second = match self.run_in_turn(&again, until, (sink, cancelled)).await {
+            Ok(second) => second,
+            // What the first took is metered whatever became of the second.
+            Err(error) => return Ok(Outcome { returned: Err(error), ..first }),
+        };
         if let Err(Error::MemoryLimit { limit, .. }) = &mut second.returned {
             *limit = memory_bytes;
         }
@@ -223,7 +231,19 @@ impl Functions {
         until: Instant,
         (sink, cancelled): (&mpsc::Sender<FunctionEvent>, &CancellationToken),
     ) -> Result<Outcome> {
-        let reach = self.reach(invocation, sink).await;
+        let reach = tokio::select! {
+            biased;
+            reach = self.reach(invocation, sink) => reach,
+            () = cancelled.cancelled() => {
+                return Err(Error::Cancelled { label: invocation.label.clone() });
+            }
+            () = tokio::time::sleep_until(until.into()) => return Err(Error::TimeLimit {
+                label: invocation.label.clone(),
+                limit: invocation.limits.timeout,
+                importing: false,
+                frames: Vec::new(),
+            }),
+        };
         let mut origin = Some(origin);
         while let Some(from) = origin.take() {
             let (again, lines) = (invocation.clone(), sink.clone());

@@ -178,7 +178,8 @@ impl Instance {
                 ended = self.running.ended() => break Ok(ended?),
                 said = &mut self.said, if heard.is_none() => {
                     let said = said.unwrap_or_default();
-                    if said.kept.is_some() {
+                    // User code may say so, too; its process is watched to its end all the same.
+                    if said.kept.is_some() && self.invocation.reuse {
                         return self.keep(said).await;
                     }
                     heard = Some(said);

@@ -75,7 +75,7 @@ pub(crate) fn listen(
 ) -> JoinHandle<Heard> {
     tokio::spawn(async move {
         let (mut begun, mut network) = (false, network);
-        let (mut said, mut parts) = (Said::Nothing, Parts::new(room));
+        let (mut said, mut parts) = (Said::Nothing, Parts::new(room.clone()));
         while let Some(Some(received)) = unless_over(receive(&channel), &over).await {
             let Received { bytes, descriptors } = received;
             let message = serde_json::from_slice(&bytes);
@@ -102,8 +102,9 @@ pub(crate) fn listen(
                 }
                 Ok(Message::Table) if parts.any() => {
                     parts.add(file).await;
-                    said =
-                        Said::Parts(std::mem::replace(&mut parts, Parts::new(None)).finish().await);
+                    // What may still come has the same room, and no more.
+                    let whole = std::mem::replace(&mut parts, Parts::new(room.clone()));
+                    said = Said::Parts(whole.finish().await);
                 }
                 Ok(Message::Table) => said = file.map_or(Said::Nothing, Said::Table),
                 Ok(Message::Bool { value }) => said = Said::Bool(value),

@@ -133,8 +133,18 @@ impl Runner {
             return Err(Error::Run { target, branch, failures: finished.failures });
         }
         let (commit, tables) = self.merge(plan, work, &run, &finished).await?;
-        self.remember_checked(plan, work, commit.unwrap_or(start)).await?;
+        if self.was_seen(&run, start, commit).await? {
+            self.remember_checked(plan, work, commit.unwrap_or(start)).await?;
+        }
         Ok(work.report(plan, finished.reports, commit, tables))
+    }
+
+    /// Whether what the run left is what its checks saw, and nothing that others did meanwhile.
+    async fn was_seen(&self, run: &Run, start: CommitId, commit: Option<CommitId>) -> Result<bool> {
+        let Some(commit) = commit.filter(|commit| !run.made(*commit)) else { return Ok(true) };
+        let merge = self.lake().catalog().read_commit(commit).await;
+        let merge = merge.map_err(|error| Error::other(&error))?;
+        Ok(merge.parents.first() == Some(&start))
     }
 
     /// The run's branch, where its tables are not those it began with.

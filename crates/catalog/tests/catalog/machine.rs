@@ -103,6 +103,9 @@ impl Model {
                     return Err(ErrorCode::Forbidden);
                 }
                 let branch = *self.branch(from)?;
+                if branch.1 {
+                    return Err(ErrorCode::BranchProtected);
+                }
                 self.free(to)?;
                 self.branches.remove(from);
                 self.branches.insert(to, branch);

@@ -15,7 +15,8 @@ pub enum Network {
     /// Nothing.
     #[default]
     Off,
-    /// Everything but the host itself: neither its loopback nor what only its own link reaches.
+    /// Everything but the host's loopback and what only its own link reaches. What it offers at its
+    /// other addresses can be reached as from any machine beside it.
     On,
     /// These hosts and no others.
     Hosts(Vec<Host>),
@@ -113,7 +114,7 @@ impl Reach {
                 let named = |(address, host): &(IpAddr, Host)| {
                     *address == wanted.ip() && host.port.is_none_or(|port| port == wanted.port())
                 };
-                if listed.iter().any(named) && !wanted.ip().is_loopback() {
+                if listed.iter().any(named) && !is_the_hosts(wanted.ip()) {
                     vec![wanted]
                 } else {
                     Vec::new()
@@ -146,6 +147,9 @@ impl Reach {
     }
 }
 
+/// Where a virtual machine of a large cloud is told its secrets, beside a link-local address.
+const METADATA_SERVICE: Ipv6Addr = Ipv6Addr::new(0xfd00, 0x0ec2, 0, 0, 0, 0, 0, 0x254);
+
 /// Addresses that mean the host itself, or what it alone can reach: above all its loopback, and the
 /// service that tells a virtual machine its secrets.
 fn is_the_hosts(address: IpAddr) -> bool {
@@ -162,6 +166,7 @@ fn is_the_hosts(address: IpAddr) -> bool {
                 || address == Ipv6Addr::UNSPECIFIED
                 || address.is_unicast_link_local()
                 || address.is_multicast()
+                || address == METADATA_SERVICE
         }
     }
 }
@@ -220,6 +225,11 @@ mod tests {
             Reach::Listed(listed.collect())
         };
         let listed = list(&[("10.0.0.7", "db.example.com:5432"), ("127.0.0.1", "localhost")]);
+        let secrets =
+            list(&[("169.254.169.254", "a.example.com"), ("fd00:ec2::254", "b.example.com")]);
+        for text in ["169.254.169.254:80", "[fd00:ec2::254]:80"] {
+            assert!(secrets.targets(text.parse().unwrap()).is_empty(), "{text}");
+        }
         for (text, wanted) in
             [("10.0.0.7:5432", 1), ("10.0.0.7:22", 0), ("10.0.0.8:5432", 0), ("127.0.0.1:80", 0)]
         {

@@ -1,6 +1,6 @@
 //! Tables that grow: rows merged by keys, and models that read only what is new.
 
-use headwater_model::{ErrorCode, MergeRequest, StepStatus};
+use headwater_model::{ErrorCode, MergeRequest, RevertRequest, StepStatus};
 
 use crate::support::{World, files, refusal};
 
@@ -286,4 +286,21 @@ async fn what_is_new_may_be_more_than_a_metadata_file_lists() {
     let ran = world.run(&project).await;
     assert_eq!(ran.step("log").rows, Some(120));
     assert_eq!(table(&world, "SELECT count(*), min(id) FROM log").await, ["122 1"]);
+}
+
+#[tokio::test]
+async fn what_was_undone_is_not_taken_for_read() {
+    let world = world().await;
+    let project = files("", &[("log.sql", &format!("{APPENDED}SELECT id FROM events"))]);
+    world.run(&project).await.report();
+    world.sql("main", &["INSERT INTO events VALUES (3, 'c', 30)"]).await;
+    let second = world.run(&project).await;
+    world.sql("main", &["INSERT INTO log VALUES (99)"]).await;
+    let revert: RevertRequest =
+        serde_json::from_value(serde_json::json!({ "run": second.id.to_string() })).unwrap();
+    world.lake.revert("main", revert, "tester").await.unwrap();
+    assert_eq!(table(&world, "SELECT id FROM log ORDER BY id").await, ["1", "2", "99"]);
+    // Nobody can say any more what the rows are made of: nothing is lost in silence.
+    let refused = world.run(&project).await;
+    assert_eq!(refused.outcome.as_ref().unwrap_err().code, ErrorCode::CommitConflict);
 }

@@ -11,7 +11,9 @@ use iceberg::spec::{
     TableMetadataBuilder, Type,
 };
 
-use super::evolve::{check_ids, check_names, new_ids, refused, set_properties};
+use super::evolve::{
+    check_ids, check_names, check_partition_names, new_ids, refused, set_properties,
+};
 use crate::error::near;
 use crate::types::join;
 use crate::types::schema::FieldIds;
@@ -105,6 +107,7 @@ impl Altered {
         }
         let Columns { fields, added, .. } = columns;
         check_ids(metadata, &added, &StructType::new(Vec::new()))?;
+        check_partition_names(metadata.default_partition_spec(), &fields)?;
         let known = metadata.properties();
         properties.retain(|key, value| known.get(key) != value.as_ref());
         let fields = (fields.as_slice() != before).then_some(fields);

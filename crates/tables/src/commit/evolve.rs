@@ -136,6 +136,7 @@ pub(crate) fn add_columns(
     check_ids(metadata, &added, &StructType::new(Vec::new()))?;
     let mut fields: Vec<NestedFieldRef> = current.as_struct().fields().to_vec();
     fields.extend(added);
+    check_partition_names(metadata.default_partition_spec(), &fields)?;
     builder.add_current_schema(iceberg_schema(fields)?).map_err(|error| refused("changed", &error))
 }
 
@@ -153,6 +154,25 @@ pub(crate) fn check_names(metadata: &TableMetadata, schema: &Schema) -> Result<(
                 let reason = "a partition field of the table has that name".to_owned();
                 return Err(Error::InvalidColumn { column: field.name.clone(), reason });
             }
+        }
+    }
+    Ok(())
+}
+
+/// A column may not have the name of a partition field that holds another column's values: a reader
+/// that goes by names would take one for the other, and Iceberg's readers refuse the table.
+pub(super) fn check_partition_names(
+    spec: &iceberg::spec::PartitionSpec,
+    columns: &[NestedFieldRef],
+) -> Result<()> {
+    let identity = |field: &&iceberg::spec::PartitionField| {
+        field.transform == iceberg::spec::Transform::Identity
+    };
+    for field in spec.fields().iter().filter(identity) {
+        let mut others = columns.iter().filter(|column| column.id != field.source_id);
+        if others.any(|column| column.name == field.name) {
+            let reason = "the table is partitioned by another column under that name".to_owned();
+            return Err(Error::InvalidColumn { column: field.name.clone(), reason });
         }
     }
     Ok(())

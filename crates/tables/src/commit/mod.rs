@@ -144,7 +144,12 @@ async fn check_unseen(tables: &Tables, table: &Table, rewrite: &Rewrite) -> Resu
 /// still there, and no other delete file takes rows of them away.
 async fn check_deletes(tables: &Tables, table: &Table, rewrite: &Rewrite) -> Result<()> {
     let thinned = rewrite.staged.deletes.iter().map(|delete| &delete.of);
-    check_same(tables, table, rewrite.removed.iter().chain(thinned)).await
+    let seen = rewrite.removed.iter().chain(thinned);
+    if rewrite.staged.deletes.is_empty() {
+        return check_same(tables, table, seen).await;
+    }
+    // Nothing else tells that a file which only loses rows is still there.
+    check_states(tables, table, seen).await
 }
 
 /// Whether data files are as they were seen, with the same rows gone.
@@ -156,6 +161,14 @@ async fn check_same(
     if !table.has_deletes() && seen.clone().all(|file| !file.has_deletes()) {
         return Ok(());
     }
+    check_states(tables, table, seen).await
+}
+
+async fn check_states(
+    tables: &Tables,
+    table: &Table,
+    seen: impl Iterator<Item = &Arc<DataFile>>,
+) -> Result<()> {
     let plan = tables.plan(table, None).await?;
     let now: HashSet<_> = plan.files().iter().map(|file| file.state()).collect();
     let mut same = seen.map(|file| now.contains(&file.state()));
@@ -192,7 +205,10 @@ fn partitions_of(metadata: &TableMetadata, staged: &Staged) -> (Removal, Reach) 
 }
 
 pub(crate) fn build(builder: TableMetadataBuilder) -> Result<TableMetadata> {
-    Ok(builder.build().map_err(|error| refused("committed", &error))?.metadata)
+    let built = builder.build().map_err(|error| refused("committed", &error))?.metadata;
+    let columns = built.current_schema().as_struct().fields();
+    evolve::check_partition_names(built.default_partition_spec(), columns)?;
+    Ok(built)
 }
 
 /// A change of a table's rows.

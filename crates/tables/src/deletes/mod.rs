@@ -119,7 +119,10 @@ struct Suffix<T> {
 impl<T> Group<T> {
     fn new(files: Vec<Arc<DeleteFile>>, columns: Vec<arrow::datatypes::FieldRef>) -> Self {
         let mut fingerprints = Vec::with_capacity(files.len());
-        let mut last = 0;
+        // What is kept of equality deletes are values of these types, and a column may be widened.
+        let types: Vec<String> =
+            columns.iter().map(|column| column.data_type().to_string()).collect();
+        let mut last = if types.is_empty() { 0 } else { fingerprint(types) };
         for file in files.iter().rev() {
             last = fingerprint((file.key(), last));
             fingerprints.push(last);

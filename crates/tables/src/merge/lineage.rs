@@ -206,7 +206,7 @@ impl Tables {
 
 impl Tables {
     /// What the newest snapshot that says anything of a property says; none where rows of another state
-    /// were merged in since, of which it could not know.
+    /// were merged in since, or a change was made again or undone, of which it could not know.
     pub async fn find_since_merged(&self, table: &Table, property: &str) -> Option<String> {
         let mut lineage = Lineage::of(table);
         let mut next = lineage.current();
@@ -214,7 +214,7 @@ impl Tables {
             if let Some(found) = value(&snapshot, property) {
                 return Some(found.to_owned());
             }
-            if merged_by(&snapshot).is_some() {
+            if merged_by(&snapshot).is_some() || value(&snapshot, UNDONE).is_some() {
                 return None;
             }
             next = snapshot.parent_snapshot_id();

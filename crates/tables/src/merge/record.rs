@@ -43,7 +43,8 @@ impl TableMerge {
         if !self.of_branches {
             let (base, theirs) = (Lineage::of(&self.base), Lineage::of(&self.theirs));
             let undone = base.without(&theirs, UNDONE_MAX);
-            let value = serde_json::to_string(&undone).ok().filter(|_| !undone.is_empty());
+            // Even where nothing is undone: what was said before may not hold for these rows.
+            let value = serde_json::to_string(&undone).ok();
             return value.map(|value| (UNDONE.to_owned(), value)).into_iter().collect();
         }
         let Some(id) = self.theirs.snapshot_id() else { return Vec::new() };

@@ -1,11 +1,12 @@
 //! What is handed over: sealed, checked, and never shared with anybody else.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::{held, probe, source};
 use crate::support::{call, environment, holds, run, start, table};
 use arrow::array::{ArrayRef, Int64Array, RecordBatch};
-use headwater_functions::{Error, Invocation, SharedTable};
+use headwater_functions::{Error, Invocation, Room, SharedTable};
 
 fn numbers() -> SharedTable {
     let numbers: ArrayRef = Arc::new(Int64Array::from_iter_values(0..100_000));
@@ -133,4 +134,52 @@ async fn the_socket_takes_any_nonsense() {
             os.close(file)
 return True";
     holds(&functions, Invocation { ..probe(&environment, body) }).await;
+}
+
+#[tokio::test]
+async fn a_function_that_says_that_it_is_kept_ends_at_its_limit_all_the_same() {
+    let functions = start().await;
+    let environment = environment(&functions, &[]).await;
+    let body = "socket.socket(fileno=os.dup(3)).send(b'{\"said\": \"kept\"}')
+while True:
+    os.write(1, b'\\n' * 4096)
+    time.sleep(0.001)";
+    let mut invocation = probe(&environment, body);
+    invocation.limits.timeout = Duration::from_secs(1);
+    let (outcome, _) = run(&functions, invocation).await;
+    let error = outcome.expect_err("it never ends by itself");
+    assert!(matches!(error, Error::TimeLimit { .. }), "{error:?}");
+}
+
+#[tokio::test]
+async fn what_comes_after_the_table_is_held_to_the_same_room() {
+    let functions = start().await;
+    let environment = environment(&functions, &[]).await;
+    let body = format!(
+        "{HAND_OVER}
+import pyarrow
+def file_of(rows):
+    file = os.memfd_create('x', os.MFD_ALLOW_SEALING)
+    data = pyarrow.table({{'n': list(range(rows))}})
+    with pyarrow.ipc.new_file(os.fdopen(os.dup(file), 'wb'), data.schema) as writer:
+        writer.write_table(data)
+    return file
+server = socket.socket(fileno=os.dup(3))
+def part():
+    socket.send_fds(server, [b'{{\"said\": \"part\"}}'], [file_of(50_000)])
+    return server.recv(64)
+assert part() == b'next'
+hand_over(file_of(10))
+answers = [part() for _ in range(20)]
+assert b'stop' in answers, answers
+os._exit(0)"
+    );
+    let folder = tempfile::tempdir().unwrap();
+    let room = Room::new(1 << 20, folder.path().to_owned(), 2 << 20);
+    let mut invocation = probe(&environment, &body);
+    invocation.room = Some(room.clone());
+    let (outcome, printed) = run(&functions, invocation).await;
+    let error = outcome.expect_err("no table of its own");
+    assert!(!error.to_string().contains("AssertionError"), "{error:?} {printed:?}");
+    assert_eq!(room.disk_bytes(), 0);
 }
