@@ -59,7 +59,7 @@ pub enum Step {
     /// Gives columns wider types.
     Widen(BTreeMap<String, String>),
     Set(BTreeMap<String, String>),
-    /// Puts all files of each partition into one.
+    /// Puts all files of each partition into one, without the rows that are gone.
     Compact,
     Replace(NewTable),
     Drop,
@@ -311,7 +311,7 @@ async fn compact(lake: &Fixture, change: &mut Transaction, name: &TableName) {
     for partition in partitions {
         let files = plan.files().iter().filter(|file| file.partition == partition);
         let files: Vec<_> = files.cloned().collect();
-        if files.len() > 1 {
+        if files.len() > 1 || files.iter().any(|file| file.has_deletes()) {
             batches.extend(read(lake, &table, &files).await);
             removed.extend(files);
         }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use super::clash::{Cause, Clash, Side};
 use super::history::{History, Reach};
-use crate::DataFile;
 use crate::deletes::Fingerprint;
+use crate::{DataFile, Error, Tables};
 
 type File = Arc<DataFile>;
 
@@ -22,6 +22,39 @@ pub(super) struct Files<'a> {
     pub base: &'a [File],
     pub ours: &'a [File],
     pub theirs: &'a [File],
+    /// How many rows files still have.
+    pub live: LiveRows,
+}
+
+/// How many rows are left in files of which some are gone.
+#[derive(Debug, Default)]
+pub(super) struct LiveRows(HashMap<(String, Fingerprint), u64>);
+
+impl LiveRows {
+    /// Counts the rows of files that not all states have: only there does it tell an arrangement of rows
+    /// from a change of them.
+    pub async fn of(tables: &Tables, states: [&[File]; 3]) -> Result<LiveRows, Error> {
+        let mut seen: HashMap<(&str, Fingerprint), (&File, usize)> = HashMap::new();
+        for file in states.into_iter().flatten().filter(|file| file.has_deletes()) {
+            seen.entry(file.state()).or_insert((file, 0)).1 += 1;
+        }
+        let differing = seen.into_values().filter(|(_, count)| *count < states.len());
+        let files: Vec<File> = differing.map(|(file, _)| file.clone()).collect();
+        let gone = tables.deleted_of_all(files.clone()).await?;
+        let rows = files.iter().zip(gone).map(|(file, gone)| {
+            (owned_state(file), file.rows - gone.map_or(0, |gone| gone.before(file.rows)))
+        });
+        Ok(LiveRows(rows.collect()))
+    }
+
+    fn count(&self, file: &File) -> u64 {
+        // Most files have all of theirs.
+        if file.has_deletes() {
+            self.0.get(&owned_state(file)).copied().unwrap_or(file.rows)
+        } else {
+            file.rows
+        }
+    }
 }
 
 impl<'a> Files<'a> {
@@ -66,15 +99,21 @@ struct Change<'a> {
     added: Vec<&'a File>,
     removed: Vec<&'a File>,
     history: History,
+    live: &'a LiveRows,
 }
 
 impl<'a> Change<'a> {
-    fn new(side: Side, base: &'a [File], files: &'a [File], history: History) -> Self {
+    fn new(side: Side, all: &'a Files<'_>, history: History) -> Self {
+        let (base, live) = (all.base, &all.live);
+        let files = match side {
+            Side::Ours => all.ours,
+            Side::Theirs => all.theirs,
+        };
         let (known, here) = (states(base), states(files));
         let not_in = |set: &HashSet<State<'_>>, file: &File| !set.contains(&file.state());
         let added = files.iter().filter(|file| not_in(&known, file)).collect();
         let removed: Vec<&File> = base.iter().filter(|file| not_in(&here, file)).collect();
-        let mut change = Change { side, added, removed, history };
+        let mut change = Change { side, added, removed, history, live };
         if !change.history.complete {
             let replaced = change.left_nothing_of(base);
             change.history.reach = std::mem::take(&mut change.history.reach).and(replaced);
@@ -117,10 +156,10 @@ impl<'a> Change<'a> {
     fn gained(&self) -> HashSet<Key> {
         let mut rows: HashMap<Key, i128> = HashMap::new();
         for file in self.added.iter().filter(|file| !self.appended(file)) {
-            *rows.entry(key(file)).or_default() += i128::from(file.rows);
+            *rows.entry(key(file)).or_default() += i128::from(self.live.count(file));
         }
         for file in &self.removed {
-            *rows.entry(key(file)).or_default() -= i128::from(file.rows);
+            *rows.entry(key(file)).or_default() -= i128::from(self.live.count(file));
         }
         rows.into_iter().filter(|(_, rows)| *rows != 0).map(|(key, _)| key).collect()
     }
@@ -161,8 +200,8 @@ impl<'a> Change<'a> {
 impl FilePlan {
     /// Merges the files, or says what clashes.
     pub fn merge(files: &Files<'_>, [ours, theirs]: [History; 2]) -> Result<FilePlan, Box<Clash>> {
-        let ours = Change::new(Side::Ours, files.base, files.ours, ours);
-        let theirs = Change::new(Side::Theirs, files.base, files.theirs, theirs);
+        let ours = Change::new(Side::Ours, files, ours);
+        let theirs = Change::new(Side::Theirs, files, theirs);
         if let Some(clash) = ours.outreach(&theirs).or_else(|| theirs.outreach(&ours)) {
             return Err(Box::new(clash));
         }
@@ -202,7 +241,7 @@ impl FilePlan {
 impl Group {
     /// The side that only arranged the group's rows otherwise, where one did.
     fn arranged(&self, ours: &Change<'_>, theirs: &Change<'_>) -> Option<Side> {
-        let rows = |files: &[File]| files.iter().map(|file| file.rows).sum::<u64>();
+        let rows = |files: &[File]| files.iter().map(|file| ours.live.count(file)).sum::<u64>();
         // Rows that were added before they were arranged would show in the count.
         let tidies = |change: &Change<'_>, files: &[File]| {
             change.history.tidies && rows(files) == rows(&self.base)

@@ -20,7 +20,7 @@ use std::sync::Arc;
 use iceberg::spec::{ManifestContentType, TableMetadata};
 
 pub use self::clash::{Cause, Clash, Side};
-use self::files::{FilePlan, Files};
+use self::files::{FilePlan, Files, LiveRows};
 use self::history::{History, Reach};
 use self::lineage::Lineage;
 pub use self::rows::RowBudget;
@@ -29,7 +29,7 @@ use self::shape::{Shape, Three};
 use crate::commit::manifests::{Addition, Removal};
 use crate::commit::{self, Change, Kind, stamp};
 use crate::storage::Undo;
-use crate::{DataFile, Error, Result, Staged, Table, Tables};
+use crate::{DataFile, Error, Result, ScanPlan, Staged, Table, Tables};
 
 /// What merging two states of a table comes to.
 #[derive(Debug)]
@@ -141,7 +141,10 @@ impl Tables {
             self.plan(ours, None).await?,
             self.plan(theirs, None).await?,
         );
-        let files = Files { base: plans.0.files(), ours: plans.1.files(), theirs: plans.2.files() };
+        let [base_files, our_files, their_files] =
+            [&plans.0, &plans.1, &plans.2].map(ScanPlan::files);
+        let live = LiveRows::of(self, [base_files, our_files, their_files]).await?;
+        let files = Files { base: base_files, ours: our_files, theirs: their_files, live };
         let arranges = histories[1].tidies;
         let plan = match FilePlan::merge(&files, histories) {
             Ok(plan) => plan,
