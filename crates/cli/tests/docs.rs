@@ -43,23 +43,30 @@ fn play(document: &Path) {
     play_in(&Workspace::empty(), document);
 }
 
+/// Stops the server of the folder, also when a snippet failed.
+struct Stop(PathBuf);
+
+impl Drop for Stop {
+    fn drop(&mut self) {
+        let mut stop = Command::new(env!("CARGO_BIN_EXE_headwater"));
+        let _ = stop.arg("stop").current_dir(&self.0).env_remove("HEADWATER_LAKE").output();
+    }
+}
+
 fn play_in(workspace: &Workspace, document: &Path) {
     let name = document.display();
     let text = std::fs::read_to_string(document).expect("the document");
-    let mut folder = workspace.path().to_owned();
+    let mut folder = Stop(workspace.path().to_owned());
     for block in blocks(&text) {
         let place = format!("{name}:{}", block.line);
         match block.tag.split_once(' ') {
-            None if block.tag == "sh" => folder = shell(&folder, &block.text, &place, true),
-            None if block.tag == "sql" => statements(&folder, &block.text, &place),
-            Some(("sh", "fails")) => folder = shell(&folder, &block.text, &place, false),
-            Some((_, path)) => write(&folder, path, &block.text),
+            None if block.tag == "sh" => folder.0 = shell(&folder.0, &block.text, &place, true),
+            None if block.tag == "sql" => statements(&folder.0, &block.text, &place),
+            Some(("sh", "fails")) => folder.0 = shell(&folder.0, &block.text, &place, false),
+            Some((_, path)) => write(&folder.0, path, &block.text),
             None => {}
         }
     }
-    let stop =
-        Command::new(env!("CARGO_BIN_EXE_headwater")).arg("stop").current_dir(&folder).output();
-    assert!(stop.is_ok());
 }
 
 fn statements(folder: &Path, text: &str, place: &str) {

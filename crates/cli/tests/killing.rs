@@ -144,8 +144,11 @@ fn stuck(workspace: &Workspace) -> bool {
     })
 }
 
-fn mounts() -> usize {
-    std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default().lines().count()
+/// How many mounts there are of what lies in a folder.
+fn mounts(folder: &Path) -> usize {
+    let folder = folder.to_string_lossy().into_owned();
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    mounts.lines().filter(|line| line.contains(&folder)).count()
 }
 
 #[test]
@@ -155,7 +158,7 @@ fn soak_whoever_is_killed_nothing_is_left_and_no_job_is_stuck() {
     let _ = std::fs::remove_dir_all(workspace.path().join("models"));
     workspace.write("models/chain.py", MODELS);
     workspace.ok(&["stop"]);
-    let before = mounts();
+    let before = mounts(workspace.path());
     let mut server = serve(&workspace);
     workspace.ok(&["run"]);
     let mut spawners = BTreeSet::new();
@@ -202,5 +205,5 @@ fn soak_whoever_is_killed_nothing_is_left_and_no_job_is_stuck() {
     server.wait().expect("the server ends");
     until("no process is left", || !alive(&all));
     until("no control group is left", || groups(&spawners).is_empty());
-    assert_eq!(mounts(), before, "mounts are left");
+    assert_eq!(mounts(workspace.path()), before, "mounts are left");
 }

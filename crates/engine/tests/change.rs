@@ -436,7 +436,9 @@ async fn a_table_that_is_merged_on_read_keeps_its_data_files() {
     assert_eq!(lake.change("DELETE FROM t WHERE id % 100 = 7").await, nothing(0));
     // Counts and bounds, which statistics no longer tell.
     let counts = "SELECT count(*) FROM t UNION ALL SELECT max(id) FROM t WHERE id < 8";
-    assert_eq!(lake.numbers(counts).await, [1980, 6]);
+    let mut counted = lake.numbers(counts).await;
+    counted.sort_unstable();
+    assert_eq!(counted, [6, 1980]);
     assert_eq!(lake.change("DELETE FROM t WHERE id >= 1999").await, nothing(2));
     assert_eq!(lake.numbers("SELECT max(id) FROM t").await, [1998]);
     assert_eq!(lake.numbers("SELECT id FROM t WHERE id = 7 OR id = 8").await, [8]);

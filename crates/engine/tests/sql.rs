@@ -185,6 +185,11 @@ async fn alter() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn overflow() {
+    script("overflow.slt").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn refused() {
     script("refused.slt").await;
 }

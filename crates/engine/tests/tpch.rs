@@ -1,5 +1,5 @@
-//! TPC-H through our tables against DataFusion on the same files: the same plans and the same
-//! answers, whatever our statistics, our labels and our name matching do.
+//! TPC-H through our tables against DataFusion on the same files: the same answers and, but for one that
+//! is better, the same plans, whatever our statistics, our labels and our name matching do.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -22,6 +22,11 @@ use tpchgen_arrow::{
 };
 
 const SCALE: f64 = 0.01;
+
+/// The queries whose joins we order otherwise: DataFusion takes a file for as large as all its columns, and
+/// we for as large as those that are read.
+const BETTER: [u32; 1] = [14];
+
 const TABLES: [&str; 8] =
     ["customer", "lineitem", "nation", "orders", "part", "partsupp", "region", "supplier"];
 
@@ -119,7 +124,8 @@ async fn tpch_is_planned_and_answered_as_datafusion_does_on_the_same_files() {
         let sql = sql.trim_end().trim_end_matches(';');
         let explain = format!("EXPLAIN {sql}");
         let plans = [shape(&ours(&engine, &explain).await), shape(&theirs(&plain, &explain).await)];
-        assert_eq!(plans[0], plans[1], "the plans of query {number} differ");
+        let same = plans[0] == plans[1];
+        assert_ne!(same, BETTER.contains(&number), "query {number}: {}\n{}", plans[0], plans[1]);
         let answers =
             [ours(&engine, sql).await, theirs(&plain, sql).await].map(|batches| rows(&batches));
         assert_eq!(answers[0], answers[1], "the answers to query {number} differ");

@@ -44,14 +44,14 @@ pub(crate) fn of_scan(
             }
         }
     }
-    total.total_byte_size = encoded_bytes(plan.bytes(), &total);
+    total.total_byte_size = encoded_bytes(plan.bytes(), &total, columns);
     for (statistics, rows) in files.iter_mut().flatten().zip(&file_rows) {
         for (column, field) in statistics.column_statistics.iter_mut().zip(schema.fields()) {
             column.byte_size = byte_size(field.data_type(), *rows);
         }
     }
     for (statistics, file) in files.iter_mut().flatten().zip(plan.files().iter()) {
-        statistics.total_byte_size = encoded_bytes(file.bytes, statistics);
+        statistics.total_byte_size = encoded_bytes(file.bytes, statistics, columns);
         if file.has_deletes() {
             *statistics = std::mem::take(statistics).to_inexact();
         }
@@ -69,12 +69,17 @@ fn byte_size(data_type: &DataType, rows: usize) -> Precision<usize> {
     }
 }
 
-/// What DataFusion takes rows for where some columns have no fixed width: their encoded size before
-/// compression. Manifests know it after compression only; in small files the footer is most of it.
-fn encoded_bytes(file_bytes: u64, statistics: &Statistics) -> Precision<usize> {
-    let sizes = statistics.column_statistics.iter().filter_map(|c| c.byte_size.get_value());
+/// What DataFusion takes rows for where some columns have no fixed width: the encoded size, before
+/// compression, of what is read. Manifests know it of whole files and after compression only; the share of
+/// the columns that are read is that of their widths. In small files the footer is most of it.
+fn encoded_bytes(file_bytes: u64, statistics: &Statistics, columns: &[usize]) -> Precision<usize> {
+    let width = |column: &ColumnStatistics| column.byte_size.get_value().copied().unwrap_or(0);
+    let all: usize = statistics.column_statistics.iter().map(width).sum();
+    let read: usize =
+        columns.iter().filter_map(|&at| statistics.column_statistics.get(at)).map(width).sum();
     let encoded = (file_bytes as usize).saturating_mul(COMPRESSION);
-    Precision::Inexact(encoded.min(sizes.sum()))
+    let share = read as f64 / all.max(1) as f64;
+    Precision::Inexact(read.min((encoded as f64 * share) as usize))
 }
 
 /// What the manifests say of one column, one value for each file.

@@ -268,7 +268,9 @@ def f(data=headwater.Model('flights')):
 async fn a_function_that_never_ends_is_ended_and_says_where_it_was() {
     let functions = start().await;
     let environment = environment(&functions, &[]).await;
-    let timeout = Duration::from_millis(800);
+    // Once the packages are imported, which counts where it is waited for.
+    holds(&functions, ask(&environment, "def f():\n    return True\n")).await;
+    let timeout = Duration::from_secs(3);
     let limits = Limits { timeout, ..Limits::default() };
     let source = "def f():\n    while True:\n        pass\n";
     let invocation = Invocation { limits: limits.clone(), ..call(&environment, source) };
@@ -286,7 +288,7 @@ def f():
     let started = std::time::Instant::now();
     let (outcome, _) = run(&functions, invocation).await;
     assert!(matches!(outcome, Err(Error::TimeLimit { .. })), "{outcome:?}");
-    assert!(started.elapsed() < Duration::from_secs(10));
+    assert!(started.elapsed() < Duration::from_secs(60));
 }
 
 #[tokio::test]

@@ -136,7 +136,7 @@ pub fn processes(text: &str) -> Vec<i32> {
 
 /// Waits for what must come about soon.
 pub fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(20);
+    let deadline = Instant::now() + Duration::from_secs(120);
     while !holds() {
         assert!(Instant::now() < deadline, "{what}");
         std::thread::sleep(Duration::from_millis(10));
@@ -147,7 +147,10 @@ pub fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
 pub fn own_address() -> Option<IpAddr> {
     let socket = UdpSocket::bind("0.0.0.0:0").ok()?;
     socket.connect("203.0.113.1:9").ok()?;
-    Some(socket.local_addr().ok()?.ip()).filter(|address| !address.is_loopback())
+    Some(socket.local_addr().ok()?.ip()).filter(|address| match address {
+        IpAddr::V4(address) => !address.is_loopback() && !address.is_link_local(),
+        IpAddr::V6(address) => !address.is_loopback(),
+    })
 }
 
 /// A service on this machine that says `!` to whoever connects, and how many have.

@@ -130,10 +130,9 @@ async fn what_ended_badly_is_not_used_again_and_what_raised_is() {
         ),
     ] {
         let source = source(body);
-        let (outcome, _) = run_whole(&functions, call(&source, true, limits.clone())).await;
+        let (outcome, _) = run_whole(&functions, call(&source, true, limits)).await;
         assert_eq!(outcome.returned.is_ok(), body.contains("Thread"), "{outcome:?}");
-        let after = Limits { timeout: limits.timeout, ..Limits::default() };
-        let (found, _, _) = answers(&functions, call(&source, false, after)).await;
+        let (found, _, _) = answers(&functions, call(&source, false, Limits::default())).await;
         assert_eq!(found, kept, "{body}");
     }
 }

@@ -87,7 +87,7 @@ async fn the_process_that_is_killed() {
             .await
             .expect("a query");
         guard.finish(Ok(Value::Null));
-        tokio::time::sleep(Duration::from_millis(1)).await;
+        tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
 

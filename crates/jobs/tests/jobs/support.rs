@@ -42,14 +42,14 @@ pub async fn jobs_with(
     Jobs::open(store.clone(), clock, options).await.expect("jobs")
 }
 
-/// Waits for something that will be so, and fails when it is not for ten seconds.
+/// Waits for something that will be so, and fails when it is not for two minutes.
 pub async fn until(what: &str, mut so: impl AsyncFnMut() -> bool) {
     let waited = async {
         while !so().await {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    assert!(tokio::time::timeout(Duration::from_secs(10), waited).await.is_ok(), "not so: {what}");
+    assert!(tokio::time::timeout(Duration::from_secs(120), waited).await.is_ok(), "not so: {what}");
 }
 
 /// Makes a file, and the folders it lies in.

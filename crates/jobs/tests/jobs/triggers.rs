@@ -328,7 +328,7 @@ async fn what_lands_is_noticed_whole_renamed_or_written_slowly() {
     let folder = dir.path().join("in");
     std::fs::create_dir(&folder).expect("a folder");
     let (jobs, triggers) = alive(dir.path(), &store, &tables).await;
-    let files = json!({"folder": "in", "settle_ms": 300});
+    let files = json!({"folder": "in", "settle_ms": 2_000});
     let definition = trigger(json!({"name": "landing", "files": files}));
     triggers.reload(vec![definition]).await.expect("a trigger");
 

@@ -141,7 +141,7 @@ async fn limited() {
 }
 
 const JOBS: &str = "SELECT summary, status, error_code FROM system.jobs \
-     WHERE ended IS NOT NULL ORDER BY created";
+     WHERE ended IS NOT NULL ORDER BY created, id";
 
 async fn system_tables() {
     let server = TestServer::start().await;

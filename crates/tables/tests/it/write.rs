@@ -236,7 +236,7 @@ async fn a_write_that_is_dropped_half_way_leaves_nothing() {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
-        tokio::time::timeout(Duration::from_secs(20), found).await.unwrap();
+        tokio::time::timeout(Duration::from_secs(120), found).await.unwrap();
     };
     until(2).await;
     writing.abort();
