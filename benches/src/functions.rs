@@ -63,6 +63,8 @@ impl Bench {
             concurrency: 1_000,
             python_search: std::env::split_paths(&path).collect(),
             nameservers: None,
+            reachable_own: Vec::new(),
+            connections_max: None,
             isolation: Isolation::Sandbox,
             zygotes: ZygoteOptions::default(),
         }

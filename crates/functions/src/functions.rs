@@ -12,7 +12,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use crate::environment::Environments;
 use crate::error::size;
 use crate::instance::{Instance, Origin, reusable};
-use crate::network::{Reach, nameservers};
+use crate::network::{Gate, Reach, nameservers};
 use crate::spawner::Spawner;
 use crate::upkeep::Calls;
 use crate::warm::{Waiting, Warm};
@@ -48,6 +48,7 @@ pub(crate) struct Inner {
     closing: DropGuard,
     isolation: Isolation,
     nameservers: Option<Vec<SocketAddr>>,
+    gate: Arc<Gate>,
     pub(crate) turns: Semaphore,
     pub(crate) memory: Semaphore,
     pub(crate) memory_units: u32,
@@ -74,6 +75,7 @@ impl Functions {
             closing: CancellationToken::new().drop_guard(),
             isolation: options.isolation,
             nameservers: options.nameservers.clone(),
+            gate: Arc::new(Gate::open(options.reachable_own, options.connections_max)),
             turns: Semaphore::new(options.concurrency.max(1)),
             memory: Semaphore::new(memory_units as usize),
             memory_units,
@@ -332,7 +334,7 @@ impl Functions {
             return None;
         }
         let nameservers = self.0.nameservers.clone().unwrap_or_else(nameservers);
-        let (reach, unknown) = Reach::of(network, nameservers).await;
+        let (reach, unknown) = Reach::of(network, nameservers, self.0.gate.clone()).await;
         for text in unknown {
             remark(sink, text).await;
         }

@@ -17,7 +17,7 @@ use crate::listen::{Lines, listen, listen_to_pipe, receiver};
 use crate::memory::MemoryFile;
 use crate::network::Reach;
 use crate::spawner::{
-    Channel, Copied, Ended, Exit, Plan, Running, Sandbox, Signal, Spawner, Work, watch,
+    Channel, Copied, Ended, Exit, Plan, Running, Sandbox, Signal, Spawner, Taken, Work, watch,
 };
 use crate::warm::Warm;
 use crate::worker::{self, Heard, Said};
@@ -37,6 +37,18 @@ const PROCESSES_MAX: u64 = 4096;
 const PROJECT: &str = "/project";
 pub(crate) const WORKER: &str = "/headwater";
 pub(crate) const ENVIRONMENT: &str = "/environment";
+
+/// What is raised where there is no memory left: by Python, numpy and pyarrow. What others call so means
+/// something of their own.
+const OUT_OF_MEMORY: [&str; 4] = [
+    "MemoryError",
+    "numpy._core._exceptions._ArrayMemoryError",
+    "numpy.core._exceptions._ArrayMemoryError",
+    "pyarrow.lib.ArrowMemoryError",
+];
+
+/// How long what a call has said may take to be read once the call has to end.
+const HEARD_MAX: Duration = Duration::from_secs(2);
 
 /// Where an instance comes from.
 #[derive(Debug, Clone)]
@@ -58,7 +70,7 @@ pub(crate) struct Instance {
     cloned: bool,
     started: Instant,
     said: JoinHandle<Heard>,
-    printed: [JoinHandle<Option<Receiver>>; 2],
+    printed: [Printed; 2],
     /// Cancelled when the call has ended and its process goes on.
     pause: CancellationToken,
     /// What earlier calls of the process have taken.
@@ -66,6 +78,26 @@ pub(crate) struct Instance {
     /// Cancelled when the process has ended, or nobody waits for it.
     over: CancellationToken,
     _ends: DropGuard,
+}
+
+/// What native code prints, until it is heard to its end.
+struct Printed {
+    listening: Option<JoinHandle<Option<Receiver>>>,
+    pipe: Option<Receiver>,
+}
+
+impl Printed {
+    fn new(listening: JoinHandle<Option<Receiver>>) -> Self {
+        Printed { listening: Some(listening), pipe: None }
+    }
+
+    /// Waits for the end of listening. May be dropped and called again.
+    async fn end(&mut self) {
+        if let Some(listening) = &mut self.listening {
+            self.pipe = listening.await.unwrap_or_default();
+            self.listening = None;
+        }
+    }
 }
 
 /// Why an instance was asked to end.
@@ -143,7 +175,8 @@ impl Instance {
         let printed = [
             listen_to_pipe(stdout, LogStream::Stdout, lines.clone(), until()),
             listen_to_pipe(stderr, LogStream::Stderr, lines.clone(), until()),
-        ];
+        ]
+        .map(Printed::new);
         let (network, room) = (reach.map(|reach| (reach, sink)), invocation.room.clone());
         let said = listen(channel, lines, network, room, over.clone());
         let ends = over.clone().drop_guard();
@@ -170,59 +203,101 @@ impl Instance {
         until: Instant,
         cancelled: CancellationToken,
     ) -> Result<(Outcome, Option<Warm>)> {
-        let limit = tokio::time::sleep_until(until.into());
-        tokio::pin!(limit);
+        let limit = || tokio::time::sleep_until(until.into());
+        let stopped = async {
+            tokio::select! {
+                () = limit() => Stopped::TimeLimit,
+                () = cancelled.cancelled() => Stopped::Cancelled,
+            }
+        };
+        tokio::pin!(stopped);
         let mut heard = None;
         let early = loop {
             tokio::select! {
                 ended = self.running.ended() => break Ok(ended?),
                 said = &mut self.said, if heard.is_none() => {
-                    let said = said.unwrap_or_default();
+                    let said = heard.insert(said.unwrap_or_default());
                     // User code may say so, too; its process is watched to its end all the same.
-                    if said.kept.is_some() && self.invocation.reuse {
-                        return self.keep(said).await;
+                    if said.kept.is_none() || !self.invocation.reuse {
+                        continue;
                     }
-                    heard = Some(said);
+                    let taken = tokio::select! {
+                        taken = self.pause() => taken,
+                        why = &mut stopped => break Err(why),
+                    };
+                    return self.keep(heard.take().unwrap_or_default(), taken).await;
                 }
-                () = &mut limit => break Err(Stopped::TimeLimit),
-                () = cancelled.cancelled() => break Err(Stopped::Cancelled),
+                why = &mut stopped => break Err(why),
             }
         };
-        let (ended, stopped) = match early {
+        let (ended, mut why) = match early {
             Ok(ended) => (ended, None),
-            Err(stopped) => (self.stop().await?, Some(stopped)),
+            Err(why) => (self.stop().await?, Some(why)),
         };
         let elapsed = self.started.elapsed();
         self.over.cancel();
-        let Heard { begun, said, .. } = match heard {
-            Some(heard) => heard,
-            None => self.said.await.unwrap_or_default(),
-        };
-        for printed in self.printed {
-            let _ = printed.await;
+        if let Err(late) = self.hear_the_rest(&mut heard, why, stopped).await {
+            why = Some(late);
         }
-        let usage = Usage {
-            wall_ms: elapsed.as_micros().div_ceil(1000) as u64,
-            cpu_us: ended.cpu_us.saturating_sub(self.cpu_us_before),
-            memory_bytes_peak: ended.memory_bytes_peak,
-            ..Usage::default()
-        };
-        if self.cloned && !begun && stopped.is_none() && !ended.out_of_memory {
+        let Heard { begun, said, .. } = heard.unwrap_or_default();
+        let usage = usage(elapsed, &ended, self.cpu_us_before);
+        if self.cloned && !begun && why.is_none() && !ended.out_of_memory {
             return Err(Error::NotCloned { reason: ended.exit.describe() });
         }
-        let returned = conclude(&self.invocation, ended, stopped, said);
+        let returned = conclude(&self.invocation, ended, why, said);
         Ok((Outcome { returned, usage, queue_ms: 0, cold: true }, None))
     }
 
-    /// Ends a call whose process waits for another.
-    async fn keep(self, heard: Heard) -> Result<(Outcome, Option<Warm>)> {
-        let elapsed = self.started.elapsed();
+    /// Waits for what the call has said and printed. Whoever reads the lines may not do so: then the
+    /// call ends all the same.
+    async fn hear_the_rest(
+        &mut self,
+        heard: &mut Option<Heard>,
+        why: Option<Stopped>,
+        stopped: impl Future<Output = Stopped>,
+    ) -> std::result::Result<(), Stopped> {
+        let all = async {
+            if heard.is_none() {
+                *heard = Some((&mut self.said).await.unwrap_or_default());
+            }
+            for printed in &mut self.printed {
+                printed.end().await;
+            }
+        };
+        let patience = async {
+            let why = match why {
+                Some(why) => why,
+                None => stopped.await,
+            };
+            tokio::time::sleep(HEARD_MAX).await;
+            why
+        };
+        let late = tokio::select! {
+            biased;
+            () = all => return Ok(()),
+            late = patience => late,
+        };
+        self.said.abort();
+        Err(late)
+    }
+
+    /// Listens to the end of a call whose process waits for another, and asks what it took. May be
+    /// dropped.
+    async fn pause(&mut self) -> Option<Taken> {
         self.pause.cancel();
-        let [stdout, stderr] = self.printed;
-        let (stdout, stderr) = (stdout.await.unwrap_or_default(), stderr.await.unwrap_or_default());
-        let taken = self.running.taken().await;
+        for printed in &mut self.printed {
+            printed.end().await;
+        }
+        self.running.taken().await
+    }
+
+    /// Ends a call whose process waits for another.
+    async fn keep(self, heard: Heard, taken: Option<Taken>) -> Result<(Outcome, Option<Warm>)> {
+        let elapsed = self.started.elapsed();
+        let [stdout, stderr] = self.printed.map(|printed| printed.pipe);
         let mut ended =
             Ended { exit: Exit::Code(0), cpu_us: 0, memory_bytes_peak: 0, out_of_memory: false };
+        let cpu_us_before = self.cpu_us_before;
         let warm = if let (Some(channel), Some(stdout), Some(stderr), Some(taken)) =
             (heard.kept, stdout, stderr, taken)
         {
@@ -236,12 +311,7 @@ impl Instance {
             ended = Ended { exit: Exit::Code(0), ..running.ended().await? };
             None
         };
-        let usage = Usage {
-            wall_ms: elapsed.as_micros().div_ceil(1000) as u64,
-            cpu_us: ended.cpu_us.saturating_sub(self.cpu_us_before),
-            memory_bytes_peak: ended.memory_bytes_peak,
-            ..Usage::default()
-        };
+        let usage = usage(elapsed, &ended, cpu_us_before);
         let returned = conclude(&self.invocation, ended, None, heard.said);
         Ok((Outcome { returned, usage, queue_ms: 0, cold: true }, warm))
     }
@@ -260,6 +330,16 @@ impl Instance {
 /// Whether another call may use the process of this one.
 pub(crate) fn reusable(invocation: &Invocation) -> bool {
     invocation.reuse && invocation.limits.network.is_off()
+}
+
+/// What a call took, of a process that had taken so much processor time before.
+fn usage(elapsed: Duration, ended: &Ended, cpu_us_before: u64) -> Usage {
+    Usage {
+        wall_ms: elapsed.as_micros().div_ceil(1000) as u64,
+        cpu_us: ended.cpu_us.saturating_sub(cpu_us_before),
+        memory_bytes_peak: ended.memory_bytes_peak,
+        ..Usage::default()
+    }
 }
 
 /// What came of it, from how the process ended and what its worker said.
@@ -284,7 +364,7 @@ fn conclude(
             Err(Error::TimeLimit { label, limit, importing: false, frames })
         }
         _ if ended.out_of_memory => Err(memory_limit()),
-        (Said::Raised { exception, .. }, _) if exception.ends_with("MemoryError") => {
+        (Said::Raised { exception, .. }, _) if OUT_OF_MEMORY.contains(&&*exception) => {
             Err(memory_limit())
         }
         (Said::Raised { frames, full: Some(used), .. }, _) => {

@@ -15,6 +15,7 @@ mod instance;
 mod invocation;
 mod listen;
 mod memory;
+mod netlink;
 mod network;
 mod options;
 mod spawner;

@@ -1,7 +1,7 @@
 //! How the function runtime is set up. Everything a library must not find out by itself, such as
 //! where to look for interpreters, comes in here.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -81,6 +81,12 @@ pub struct FunctionsOptions {
     /// Who resolves names for functions with the network; those of `/etc/resolv.conf` where nothing
     /// is said.
     pub nameservers: Option<Vec<SocketAddr>>,
+    /// Addresses of this host that functions with the network reach as if they were another's. None in
+    /// a server; for whoever tests the network on a machine that has no other beside it.
+    pub reachable_own: Vec<IpAddr>,
+    /// The most connections of all functions at once; none for as many as this process has descriptors
+    /// for and to spare.
+    pub connections_max: Option<usize>,
     /// How functions are kept apart.
     pub isolation: Isolation,
     /// What holds packages imported.

@@ -24,6 +24,8 @@ pub struct ServerConfig {
     pub auth: bool,
     /// How long who asks over TCP may read nothing of an answer before it is cut.
     pub stall: Duration,
+    /// How long a client may take to say what it asks for before its connection is cut.
+    pub head: Duration,
     /// The Unix socket to listen on. `None` opens no such door.
     pub socket: Option<PathBuf>,
     /// End after so long without a request and without a job; never where nothing is said, nor
@@ -66,6 +68,7 @@ impl ServerConfig {
             http: None,
             auth: true,
             stall: Duration::from_secs(300),
+            head: Duration::from_secs(30),
             socket: None,
             idle: None,
             lock_wait: Duration::ZERO,

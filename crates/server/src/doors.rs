@@ -23,12 +23,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::http::origin::OverTcp;
 use crate::http::stall;
+use crate::opening::Opening;
 use crate::socket::short_path;
 use crate::token::TokenFile;
 use crate::{Error, Result, ServerConfig};
-
-/// How long a client may take to send a request's head.
-const HEAD_PATIENCE: Duration = Duration::from_secs(30);
 
 /// How often HTTP/2 connections are asked for a sign of life.
 const PING_EVERY: Duration = Duration::from_secs(30);
@@ -41,6 +39,7 @@ pub struct Bound {
     tcp: Option<TcpListener>,
     token: Option<TokenFile>,
     stall: Duration,
+    head: Duration,
     socket: Option<(UnixListener, PathBuf)>,
 }
 
@@ -59,7 +58,7 @@ impl Bound {
             Some(path) => Some((bind_socket(path)?, path.clone())),
             None => None,
         };
-        Ok(Bound { tcp, token, stall: config.stall, socket })
+        Ok(Bound { tcp, token, stall: config.stall, head: config.head, socket })
     }
 
     /// The address, with the port that was picked.
@@ -84,11 +83,11 @@ impl Bound {
             let token = self.token.as_ref().map(|file| file.token.clone());
             let router = router.clone().layer(Extension(OverTcp(token)));
             let router = router.layer(from_fn_with_state(self.stall, stall::watch));
-            loops.spawn(serve(listener, router, Some(self.stall), closing.clone()));
+            loops.spawn(serve(listener, router, (self.head, Some(self.stall)), closing.clone()));
         }
         let mut path = None;
         if let Some((listener, bound)) = self.socket {
-            loops.spawn(serve(listener, router.clone(), None, closing.clone()));
+            loops.spawn(serve(listener, router.clone(), (self.head, None), closing.clone()));
             path = Some(bound);
         }
         Doors { closing, loops, path, _token: self.token }
@@ -152,11 +151,12 @@ impl Drop for Doors {
     }
 }
 
-/// Serves connections, of which each may wait for its client to read for as long as `stall` says.
+/// Serves connections, of which each may wait for its client to send a request's head for as long as
+/// `head` says, and for it to read an answer for as long as `stall` does.
 async fn serve<L: Listener>(
     mut listener: L,
     router: Router,
-    stall: Option<Duration>,
+    (head, stall): (Duration, Option<Duration>),
     closing: CancellationToken,
 ) {
     let graceful = GracefulShutdown::new();
@@ -168,8 +168,9 @@ async fn serve<L: Listener>(
             (stream, _) = listener.accept() => {
                 let mut stream = TimeoutStream::new(stream);
                 stream.set_write_timeout(stall);
-                let stream = Box::pin(stream);
-                connections.spawn(serve_connection(stream, router.clone(), graceful.watcher()));
+                let stream = Opening::new(Box::pin(stream), head);
+                let watcher = graceful.watcher();
+                connections.spawn(serve_connection(stream, head, router.clone(), watcher));
             }
             Some(_) = connections.join_next() => {}
         }
@@ -179,12 +180,12 @@ async fn serve<L: Listener>(
     let _ = tokio::time::timeout(CLOSE_PATIENCE, graceful.shutdown()).await;
 }
 
-async fn serve_connection<Io>(stream: Io, router: Router, watcher: Watcher)
+async fn serve_connection<Io>(stream: Io, head: Duration, router: Router, watcher: Watcher)
 where
     Io: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
 {
     let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_PATIENCE);
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(head);
     builder.http2().timer(TokioTimer::new()).keep_alive_interval(PING_EVERY);
     let service = TowerToHyperService::new(router);
     let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();

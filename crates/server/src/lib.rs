@@ -19,6 +19,7 @@ mod error;
 mod fill;
 mod http;
 mod lock;
+mod opening;
 mod parts;
 mod project;
 mod running;

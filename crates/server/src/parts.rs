@@ -120,6 +120,8 @@ async fn start_functions(config: &ServerConfig) -> Result<Functions> {
         concurrency: config.functions_concurrency,
         python_search: config.python_search.clone(),
         nameservers: None,
+        reachable_own: Vec::new(),
+        connections_max: None,
         isolation: config.isolation,
         zygotes: ZygoteOptions::default(),
     };

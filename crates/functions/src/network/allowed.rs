@@ -4,6 +4,9 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
+use std::sync::Arc;
+
+use super::Gate;
 
 /// Where a sandbox asks for names; it is no address of anybody's.
 pub(crate) const NAMESERVER: SocketAddr =
@@ -15,8 +18,7 @@ pub enum Network {
     /// Nothing.
     #[default]
     Off,
-    /// Everything but the host's loopback and what only its own link reaches. What it offers at its
-    /// other addresses can be reached as from any machine beside it.
+    /// Everything but the host, at whichever of its addresses, and what only its own link reaches.
     On,
     /// These hosts and no others.
     Hosts(Vec<Host>),
@@ -72,13 +74,20 @@ fn unusable(text: &str) -> String {
     format!("`{text}` is not a host: write `api.example.com`, `api.example.com:443` or an address")
 }
 
-/// The addresses that a call may connect to.
+/// What a call may reach.
 #[derive(Debug, Clone)]
-pub(crate) enum Reach {
+pub(crate) struct Reach {
+    listed: Listed,
+    gate: Arc<Gate>,
+}
+
+/// The addresses that a call may connect to, the host's own left aside.
+#[derive(Debug, Clone)]
+enum Listed {
     /// All but the host's own, with names resolved by these nameservers.
     Public(Vec<SocketAddr>),
     /// These, with the name that each was found under.
-    Listed(Vec<(IpAddr, Host)>),
+    Only(Vec<(IpAddr, Host)>),
 }
 
 impl Reach {
@@ -87,10 +96,13 @@ impl Reach {
     pub(crate) async fn of(
         network: &Network,
         nameservers: Vec<SocketAddr>,
+        gate: Arc<Gate>,
     ) -> (Option<Reach>, Vec<String>) {
         let hosts = match network {
             Network::Off => return (None, Vec::new()),
-            Network::On => return (Some(Reach::Public(nameservers)), Vec::new()),
+            Network::On => {
+                return (Some(Reach { listed: Listed::Public(nameservers), gate }), Vec::new());
+            }
             Network::Hosts(hosts) => hosts,
         };
         let (mut found, mut unknown) = (Vec::new(), Vec::new());
@@ -100,43 +112,60 @@ impl Reach {
                 Err(error) => unknown.push(format!("`{}` cannot be resolved: {error}", host.name)),
             }
         }
-        (Some(Reach::Listed(found)), unknown)
+        (Some(Reach { listed: Listed::Only(found), gate }), unknown)
     }
 
-    /// Where a connection to this address may be made to; none where it may not.
-    pub(crate) fn targets(&self, wanted: SocketAddr) -> Vec<SocketAddr> {
-        let wanted = SocketAddr::new(wanted.ip().to_canonical(), wanted.port());
-        match self {
-            Reach::Public(nameservers) if wanted == NAMESERVER => nameservers.clone(),
-            Reach::Public(_) if is_the_hosts(wanted.ip()) => Vec::new(),
-            Reach::Public(_) => vec![wanted],
-            Reach::Listed(listed) => {
-                let named = |(address, host): &(IpAddr, Host)| {
-                    *address == wanted.ip() && host.port.is_none_or(|port| port == wanted.port())
-                };
-                if listed.iter().any(named) && !is_the_hosts(wanted.ip()) {
-                    vec![wanted]
-                } else {
-                    Vec::new()
-                }
-            }
+    /// Where a connection to this address is made to, or why it may not be made.
+    pub(crate) fn targets(&self, wanted: SocketAddr) -> Result<Vec<SocketAddr>, &'static str> {
+        let address = wanted.ip().to_canonical();
+        let is_nameserver = matches!(self.listed, Listed::Public(_)) && wanted == NAMESERVER;
+        if !is_nameserver && (is_the_hosts(address) || self.gate.is_own(address)) {
+            return Err("it is the host's own, or none that others can reach");
         }
+        let targets = self.listed.targets(wanted);
+        let listed = !targets.is_empty() || is_nameserver;
+        listed.then_some(targets).ok_or("`network` in the function's decorator does not list it")
+    }
+
+    /// What this call shares with all others.
+    pub(crate) fn gate(&self) -> &Gate {
+        &self.gate
     }
 
     pub(crate) fn nameservers(&self) -> &[SocketAddr] {
-        match self {
-            Reach::Public(nameservers) => nameservers,
-            Reach::Listed(_) => &[],
+        match &self.listed {
+            Listed::Public(nameservers) => nameservers,
+            Listed::Only(_) => &[],
         }
     }
 
     /// The files in which a sandbox looks names up.
     pub(crate) fn files(&self) -> BTreeMap<String, String> {
+        self.listed.files()
+    }
+}
+
+impl Listed {
+    fn targets(&self, wanted: SocketAddr) -> Vec<SocketAddr> {
+        let wanted = SocketAddr::new(wanted.ip().to_canonical(), wanted.port());
+        match self {
+            Listed::Public(nameservers) if wanted == NAMESERVER => nameservers.clone(),
+            Listed::Public(_) => vec![wanted],
+            Listed::Only(listed) => {
+                let named = |(address, host): &(IpAddr, Host)| {
+                    *address == wanted.ip() && host.port.is_none_or(|port| port == wanted.port())
+                };
+                if listed.iter().any(named) { vec![wanted] } else { Vec::new() }
+            }
+        }
+    }
+
+    fn files(&self) -> BTreeMap<String, String> {
         let mut hosts = "127.0.0.1 localhost headwater\n::1 localhost\n".to_owned();
         let mut resolver = String::new();
         match self {
-            Reach::Public(_) => resolver = format!("nameserver {}\n", NAMESERVER.ip()),
-            Reach::Listed(listed) => {
+            Listed::Public(_) => resolver = format!("nameserver {}\n", NAMESERVER.ip()),
+            Listed::Only(listed) => {
                 for (address, host) in listed {
                     let _ = writeln!(hosts, "{address} {}", host.name);
                 }
@@ -193,10 +222,14 @@ mod tests {
         }
     }
 
+    fn reach(listed: Listed) -> Reach {
+        Reach { listed, gate: Arc::new(Gate::new(Vec::new(), 16)) }
+    }
+
     #[test]
     fn the_hosts_own_addresses_are_never_reached() {
-        let public = Reach::Public(vec!["127.0.0.53:53".parse().unwrap()]);
-        let targets = |text: &str| public.targets(text.parse().unwrap()).len();
+        let public = reach(Listed::Public(vec!["127.0.0.53:53".parse().unwrap()]));
+        let targets = |text: &str| public.targets(text.parse().unwrap()).map_or(0, |all| all.len());
         for text in [
             "127.0.0.1:80",
             "127.9.9.9:80",
@@ -210,9 +243,9 @@ mod tests {
         ] {
             assert_eq!(targets(text), 0, "{text}");
         }
-        assert_eq!((targets("1.1.1.1:443"), targets("[2606:4700::1]:443")), (1, 1));
+        assert_eq!(targets("1.1.1.1:443"), 1);
         // Only the host's own nameserver, and only by the address that stands for it.
-        assert_eq!(public.targets(NAMESERVER), ["127.0.0.53:53".parse().unwrap()]);
+        assert_eq!(public.targets(NAMESERVER).unwrap(), ["127.0.0.53:53".parse().unwrap()]);
         assert_eq!(targets("127.0.0.53:53"), 0);
     }
 
@@ -222,20 +255,21 @@ mod tests {
             let listed = texts
                 .iter()
                 .map(|(address, host)| (address.parse().unwrap(), host.parse().unwrap()));
-            Reach::Listed(listed.collect())
+            reach(Listed::Only(listed.collect()))
         };
         let listed = list(&[("10.0.0.7", "db.example.com:5432"), ("127.0.0.1", "localhost")]);
         let secrets =
             list(&[("169.254.169.254", "a.example.com"), ("fd00:ec2::254", "b.example.com")]);
         for text in ["169.254.169.254:80", "[fd00:ec2::254]:80"] {
-            assert!(secrets.targets(text.parse().unwrap()).is_empty(), "{text}");
+            assert!(secrets.targets(text.parse().unwrap()).is_err(), "{text}");
         }
         for (text, wanted) in
             [("10.0.0.7:5432", 1), ("10.0.0.7:22", 0), ("10.0.0.8:5432", 0), ("127.0.0.1:80", 0)]
         {
-            assert_eq!(listed.targets(text.parse().unwrap()).len(), wanted, "{text}");
+            let found = listed.targets(text.parse().unwrap());
+            assert_eq!(found.map_or(0, |all| all.len()), wanted, "{text}");
         }
-        assert!(listed.targets(NAMESERVER).is_empty());
+        assert!(listed.targets(NAMESERVER).is_err());
         assert!(listed.files()["call/hosts"].contains("10.0.0.7 db.example.com\n"));
         assert!(listed.files()["call/resolv.conf"].is_empty());
     }

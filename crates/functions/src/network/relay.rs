@@ -18,9 +18,6 @@ use tokio_util::sync::CancellationToken;
 use super::{Reach, names};
 use crate::{Error, FunctionEvent, Result};
 
-/// The most connections of one call at once.
-const CONNECTIONS_MAX: usize = 1024;
-
 /// How long a connection may take to come about.
 const CONNECT_MAX: Duration = Duration::from_secs(30);
 
@@ -77,19 +74,17 @@ pub(crate) fn relay(
     over: CancellationToken,
 ) {
     let refused = Mutex::default();
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let places = Arc::new(Semaphore::new(reach.gate().of_one_call()));
     let questions = names::serve(doors.questions, reach.nameservers().to_vec());
     let relay = Arc::new(Relay { reach, sink, refused, places });
     let listeners = doors.listeners;
     tokio::spawn(async move {
         let mut connections = JoinSet::new();
         let accepting = async {
-            let accepts = listeners.iter().map(|listener| Box::pin(listener.accept()));
-            let mut accepts = futures::future::select_all(accepts.collect::<Vec<_>>());
             loop {
-                let (accepted, index, mut others) = accepts.await;
-                others.push(Box::pin(listeners[index].accept()));
-                accepts = futures::future::select_all(others);
+                // Dropping an accept that has not come about loses no connection.
+                let accepts = listeners.iter().map(|listener| Box::pin(listener.accept()));
+                let (accepted, ..) = futures::future::select_all(accepts).await;
                 let Ok(place) = relay.places.clone().acquire_owned().await else { return };
                 let Ok((stream, _)) = accepted else {
                     // The server may have no descriptor left for a while.
@@ -118,13 +113,15 @@ pub(crate) fn relay(
 impl Relay {
     async fn serve(&self, mut inside: TcpStream) {
         let Ok(wanted) = meant_for(&inside) else { return };
-        let targets = self.reach.targets(wanted);
-        if targets.is_empty() {
-            self.tell_refused(wanted).await;
-        }
+        let entered = self.reach.gate().enter();
+        let (targets, _place) = match (self.reach.targets(wanted), entered) {
+            (Ok(targets), Ok(place)) => (targets, place),
+            (Err(why), _) => return self.refuse(inside, wanted, why).await,
+            (_, Err(why)) => return self.refuse(inside, wanted, &why).await,
+        };
         let connecting = TcpStream::connect(&targets[..]);
         match tokio::time::timeout(CONNECT_MAX, connecting).await {
-            Ok(Ok(mut outside)) if !targets.is_empty() => {
+            Ok(Ok(mut outside)) => {
                 let _ = outside.set_nodelay(true);
                 let _ = inside.set_nodelay(true);
                 let _ = copy_bidirectional(&mut inside, &mut outside).await;
@@ -134,16 +131,14 @@ impl Relay {
         }
     }
 
-    async fn tell_refused(&self, wanted: SocketAddr) {
+    async fn refuse(&self, inside: TcpStream, wanted: SocketAddr, why: &str) {
+        let _ = inside.set_zero_linger();
+        drop(inside);
         let new = {
             let mut refused = self.refused.lock();
             refused.len() < TOLD_MAX && refused.insert(wanted)
         };
         if new {
-            let why = match self.reach {
-                Reach::Public(_) => "it is the host's own, or none that others can reach",
-                Reach::Listed(_) => "`network` in the function's decorator does not list it",
-            };
             let text = format!("a connection to {wanted} was refused: {why}");
             let line =
                 FunctionEvent::Line { stream: LogStream::System, file: None, line: None, text };

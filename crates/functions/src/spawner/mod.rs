@@ -29,6 +29,6 @@ mod watch;
 
 pub(crate) use channel::{Channel, Received};
 pub(crate) use client::{Running, Spawner};
-pub(crate) use plan::{Copied, Ended, Exit, Plan, Sandbox, Signal, Work};
+pub(crate) use plan::{Copied, Ended, Exit, Plan, Sandbox, Signal, Taken, Work};
 pub use serve::spawner_main;
 pub(crate) use watch::watch;

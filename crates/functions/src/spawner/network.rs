@@ -13,6 +13,7 @@ use rustix::net::{AddressFamily, Protocol, RecvFlags, SendFlags, SocketType, net
 
 use super::Channel;
 use super::root::{StepResult, step};
+use crate::netlink::{ERROR, REQUEST, attribute, message};
 use crate::network::NAMESERVER;
 
 /// The listener's port. No function can take it, since it is taken already.
@@ -21,11 +22,9 @@ const PORT: u16 = 1;
 /// What the server says of the sockets that it is sent.
 const MESSAGE: &[u8] = br#"{"said":"network"}"#;
 
-const REQUEST: u16 = 1;
 const ACKNOWLEDGE: u16 = 4;
 const CREATE: u16 = 0x400;
 const APPEND: u16 = 0x800;
-const ERROR: u16 = 2;
 const NESTED: u16 = 0x8000;
 
 /// The sockets of a sandbox's network, to be served by the server.
@@ -163,26 +162,6 @@ fn expression(name: &[u8], content: &[u8]) -> Vec<u8> {
 
 fn number(kind: u16, value: u32) -> Vec<u8> {
     attribute(kind, &value.to_be_bytes())
-}
-
-/// An attribute of a netlink message, filled up to a multiple of four bytes.
-fn attribute(kind: u16, content: &[u8]) -> Vec<u8> {
-    let mut bytes = (content.len() as u16 + 4).to_ne_bytes().to_vec();
-    bytes.extend(kind.to_ne_bytes());
-    bytes.extend(content);
-    bytes.resize(bytes.len().next_multiple_of(4), 0);
-    bytes
-}
-
-fn message(kind: u16, flags: u16, sequence: u32, body: &[u8]) -> Vec<u8> {
-    let mut bytes = (body.len() as u32 + 16).to_ne_bytes().to_vec();
-    bytes.extend(kind.to_ne_bytes());
-    bytes.extend(flags.to_ne_bytes());
-    bytes.extend(sequence.to_ne_bytes());
-    bytes.extend(0_u32.to_ne_bytes());
-    bytes.extend(body);
-    bytes.resize(bytes.len().next_multiple_of(4), 0);
-    bytes
 }
 
 /// Sends the kernel messages, and waits until it has acknowledged so many of them.

@@ -4,7 +4,8 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::support::{
-    ask, call, environment, holds, options, own_address, processes, run, service, start, wait_until,
+    ask, beside_another, call, environment, holds, options, own_address, processes, run, service,
+    start, wait_until,
 };
 use headwater_functions::{
     Error, Functions, FunctionsOptions, Invocation, Isolation, Limits, Network,
@@ -12,7 +13,7 @@ use headwater_functions::{
 
 #[tokio::test]
 async fn the_network_is_there_for_who_asks() {
-    let functions = start().await;
+    let functions = Functions::start(beside_another()).await.unwrap();
     let environment = environment(&functions, &[]).await;
     let Some((service, _)) = service(own_address()) else { return };
     let source = format!(

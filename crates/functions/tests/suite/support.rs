@@ -36,9 +36,16 @@ pub fn options() -> FunctionsOptions {
         concurrency: 4,
         python_search: std::env::split_paths(&path).collect(),
         nameservers: None,
+        reachable_own: Vec::new(),
+        connections_max: None,
         isolation: Isolation::Sandbox,
         zygotes: ZygoteOptions::default(),
     }
+}
+
+/// The same where an address of this machine stands for another machine's.
+pub fn beside_another() -> FunctionsOptions {
+    FunctionsOptions { reachable_own: own_address().into_iter().collect(), ..options() }
 }
 
 pub async fn start() -> Functions {

@@ -8,6 +8,7 @@ use headwater_functions::{
     Argument, ArgumentValue, Environment, Error, Functions, Invocation, Limits, Network, Outcome,
     Returned,
 };
+use tokio_util::sync::CancellationToken;
 
 /// A call that may share its process.
 fn again(environment: &Arc<Environment>, source: &str) -> Invocation {
@@ -120,6 +121,7 @@ async fn what_ended_badly_is_not_used_again_and_what_raised_is() {
     let short = Limits { timeout: Duration::from_secs(1), ..Limits::default() };
     for (body, limits, kept) in [
         ("raise ValueError('no')", Limits::default(), true),
+        ("raise type('MyMemoryError', (Exception,), {})('no')", Limits::default(), true),
         ("raise MemoryError()", Limits::default(), false),
         ("os._exit(3)", Limits::default(), false),
         ("time.sleep(1000)", short, false),
@@ -162,4 +164,32 @@ async fn one_that_died_while_it_waited_is_replaced() {
     wait_until("it lives on", || named().is_empty());
     let (found, outcome, _) = answers(&functions, again(&environment, &source)).await;
     assert!(!found && !matches!(outcome.returned, Err(Error::InstanceDied { .. })));
+}
+
+#[tokio::test]
+async fn a_call_whose_lines_nobody_reads_ends_at_its_limit_or_when_it_is_cancelled() {
+    let functions = start().await;
+    let environment = environment(&functions, &[]).await;
+    // The lines come from native code, so that the function itself has long ended.
+    let source = "import os\ndef f():\n    os.write(1, b'a line\\n' * 100)\n    return True\n";
+    for reuse in [true, false] {
+        for cancels in [true, false] {
+            let timeout = Duration::from_secs(if cancels { 3600 } else { 2 });
+            let limits = Limits { timeout, ..Limits::default() };
+            let call = Invocation { limits, reuse, ..again(&environment, source) };
+            let (sink, _lines) = tokio::sync::mpsc::channel(1);
+            let cancelled = CancellationToken::new();
+            let stop = async {
+                if cancels {
+                    tokio::time::sleep(Duration::from_secs(2)).await;
+                    cancelled.cancel();
+                }
+            };
+            let invoked = functions.invoke(call, sink, cancelled.clone());
+            let both = futures::future::join(invoked, stop);
+            let (outcome, ()) = tokio::time::timeout(Duration::from_secs(20), both).await.unwrap();
+            let cut = matches!(outcome.returned, Err(Error::Cancelled { .. }));
+            assert_eq!(cut, cancels, "{outcome:?}");
+        }
+    }
 }

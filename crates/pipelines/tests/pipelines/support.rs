@@ -284,6 +284,8 @@ fn functions_options() -> FunctionsOptions {
         concurrency: 4,
         python_search: std::env::split_paths(&path).collect(),
         nameservers: None,
+        reachable_own: Vec::new(),
+        connections_max: None,
         isolation: Isolation::Sandbox,
         zygotes: ZygoteOptions::default(),
     }

@@ -2,6 +2,7 @@
 //! programs, and no web page from elsewhere.
 
 use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
 
 use headwater_model::{ErrorCode, Fault};
 use headwater_server::{Body, Server, connect_socket};
@@ -9,6 +10,7 @@ use hyper::header::{AUTHORIZATION, HOST};
 use hyper::{Method, Request};
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::support::{self, TestServer, json, request, send_http2};
@@ -24,6 +26,7 @@ pub fn trials() -> Vec<Trial> {
         trial("doors::a_server_may_ask_for_no_token", no_token),
         trial("doors::only_loopback_addresses_are_listened_on", only_loopback),
         trial("doors::bodies_have_a_limit", body_limits),
+        trial("doors::a_client_that_asks_for_nothing_is_cut", silent_clients),
         trial("doors::a_caller_in_the_same_process_needs_no_door", without_a_door),
     ]
 }
@@ -147,6 +150,42 @@ async fn body_limits() {
     let files = json!({"headwater.toml": format!("# {long}")});
     let plan = server.post("/v1/runs", json!({"files": files, "dry_run": true})).await;
     assert_ne!(plan["message"], problem["message"]);
+}
+
+async fn silent_clients() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mut config = support::config(folder.path());
+    config.head = Duration::from_millis(500);
+    let running = support::start(config).await;
+    let address = running.http_addr().expect("an address");
+    let socket = running.socket().expect("a socket").to_owned();
+    // Nothing at all; what could become HTTP/2; half a head.
+    for said in ["", "P", "PRI * HTTP/2.0\r\n", "GET /health HTTP/1.1\r\nHost: loc"] {
+        let tcp = TcpStream::connect(address).await.expect("a connection");
+        let unix = connect_socket(&socket).await.expect("a connection");
+        let (tcp, unix) = tokio::join!(is_cut(tcp, said), is_cut(unix, said));
+        assert!(tcp && unix, "`{said}`");
+    }
+    // Who asks in time is answered, and may be silent for longer before the next answer comes.
+    let mut stream = TcpStream::connect(address).await.expect("a connection");
+    for _ in 0..2 {
+        let asked = stream.write_all(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
+        asked.expect("a request");
+        let mut answer = [0; 1024];
+        let length = stream.read(&mut answer).await.expect("an answer");
+        assert!(answer[..length].starts_with(b"HTTP/1.1 200"));
+    }
+    running.shutdown().await;
+}
+
+async fn is_cut<Io>(mut stream: Io, said: &str) -> bool
+where
+    Io: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
+{
+    stream.write_all(said.as_bytes()).await.expect("a connection");
+    let mut answer = Vec::new();
+    let read = stream.read_to_end(&mut answer);
+    tokio::time::timeout(Duration::from_secs(10), read).await.is_ok()
 }
 
 async fn without_a_door() {

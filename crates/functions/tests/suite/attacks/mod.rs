@@ -38,9 +38,14 @@ async fn held(body: &str) {
 
 /// Runs a probe under limits: in a clone of a zygote, and in a fresh process.
 async fn held_within(limits: Limits, body: &str) {
+    held_where(options(), limits, body).await;
+}
+
+async fn held_where(options: FunctionsOptions, limits: Limits, body: &str) {
     for enabled in [true, false] {
         let zygotes = ZygoteOptions { enabled, ..ZygoteOptions::default() };
-        let functions = Functions::start(FunctionsOptions { zygotes, ..options() }).await.unwrap();
+        let options = FunctionsOptions { zygotes, ..options.clone() };
+        let functions = Functions::start(options).await.unwrap();
         held_by(&functions, limits.clone(), body).await;
     }
 }

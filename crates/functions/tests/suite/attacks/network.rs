@@ -4,9 +4,10 @@ use std::io::Read;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 use std::sync::atomic::Ordering;
 
-use super::{held, held_by, held_within, probe};
-use crate::support::{environment, options, own_address, run, service, start};
-use headwater_functions::{Functions, FunctionsOptions, Invocation, Limits, Network};
+use super::{held, held_by, held_where, held_within, probe};
+use crate::support::{beside_another, environment, own_address, run, service, start};
+use headwater_functions::{Functions, FunctionsOptions, Invocation, Limits, Network, Returned};
+use tokio_util::sync::CancellationToken;
 
 fn with(network: Network) -> Limits {
     Limits { network, ..Limits::default() }
@@ -148,6 +149,76 @@ async fn with_the_network_the_hosts_loopback_is_still_not_there() {
 }
 
 #[tokio::test]
+async fn the_host_is_not_there_at_its_other_addresses_either() {
+    let Some((own, count)) = service(own_address()) else { return };
+    let body = format!(
+        "{REACHED}return not reached('{0}', {1}) and not reached('::ffff:{0}', {1})",
+        own.ip(),
+        own.port()
+    );
+    for limits in [with(Network::On), hosts(&[own.ip().to_string()])] {
+        held_within(limits.clone(), &body).await;
+        let functions = start().await;
+        let environment = environment(&functions, &[]).await;
+        let (outcome, lines) =
+            run(&functions, Invocation { limits, ..probe(&environment, &body) }).await;
+        outcome.unwrap();
+        let refused = format!("a connection to {own} was refused: it is the host's own");
+        assert!(lines.iter().any(|(_, _, _, text)| text.contains(&refused)), "{lines:?}");
+    }
+    assert_eq!(count.load(Ordering::Relaxed), 0);
+}
+
+#[tokio::test]
+async fn connections_leave_the_server_its_descriptors() {
+    let Some((other, _)) = service(own_address()) else { return };
+    let options = FunctionsOptions { connections_max: Some(8), ..beside_another() };
+    let functions = Functions::start(options).await.unwrap();
+    let environment = environment(&functions, &[]).await;
+    let (host, port) = (other.ip(), other.port());
+    // Each call holds as many as it gets; together they get no more than there are places for.
+    let body = format!(
+        "held = []
+for _ in range(4):
+    held.append(socket.create_connection(('{host}', {port}), timeout=5))
+    if held[-1].recv(1) != b'!':
+        return False
+print('held')
+time.sleep(3)
+return True"
+    );
+    let more = format!(
+        "def reached():
+    try:
+        with socket.create_connection(('{host}', {port}), timeout=5) as one:
+            return one.recv(1) == b'!'
+    except OSError:
+        return False
+if reached():
+    return False
+while not reached():
+    time.sleep(0.1)
+return True"
+    );
+    let limits = Limits { memory_bytes: 1 << 30, ..with(Network::On) };
+    let call = |body: &str| Invocation { limits: limits.clone(), ..probe(&environment, body) };
+    let (sink, mut lines) = tokio::sync::mpsc::channel(64);
+    let holds = async || {
+        let outcome = functions.invoke(call(&body), sink.clone(), CancellationToken::new()).await;
+        assert!(matches!(outcome.returned, Ok(Returned::Bool(true))), "{outcome:?}");
+    };
+    let waits = async {
+        for _ in 0..2 {
+            lines.recv().await.unwrap();
+        }
+        run(&functions, call(&more)).await
+    };
+    let ((), (), (third, said)) = tokio::join!(holds(), holds(), waits);
+    assert!(matches!(third, Ok(Returned::Bool(true))), "{third:?} {said:?}");
+    assert!(said.iter().any(|(_, _, _, text)| text.contains("ulimit -n")), "{said:?}");
+}
+
+#[tokio::test]
 async fn a_list_of_hosts_is_all_there_is() {
     let (Some((one, _)), Some((other, count))) = (service(own_address()), service(own_address()))
     else {
@@ -160,10 +231,10 @@ return reached(host, {}) and not reached(host, {}) and not reached('203.0.113.1'
         one.port(),
         other.port()
     );
-    held_within(hosts(&[one.to_string()]), &body).await;
+    held_where(beside_another(), hosts(&[one.to_string()]), &body).await;
     assert_eq!(count.load(Ordering::Relaxed), 0);
 
-    let functions = start().await;
+    let functions = Functions::start(beside_another()).await.unwrap();
     let environment = environment(&functions, &[]).await;
     let limits = hosts(&[one.to_string()]);
     let (outcome, lines) =
@@ -185,7 +256,8 @@ async fn names_are_resolved_by_the_hosts_nameserver_for_who_has_the_network() {
             let _ = server.send_to(&answer(&buffer[..length], address), asker);
         }
     });
-    let functions = Functions::start(FunctionsOptions { nameservers, ..options() }).await.unwrap();
+    let functions =
+        Functions::start(FunctionsOptions { nameservers, ..beside_another() }).await.unwrap();
     let port = service.port();
     let body = format!("{REACHED}return reached('service.example', {port})");
     held_by(&functions, with(Network::On), &body).await;

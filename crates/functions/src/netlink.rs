@@ -1,0 +1,28 @@
+//! Messages of netlink, by which the kernel is asked and told about its network.
+
+/// Marks a message that asks for something.
+pub(crate) const REQUEST: u16 = 1;
+
+/// The kind of a message that tells of a failure, or of none.
+pub(crate) const ERROR: u16 = 2;
+
+/// An attribute of a netlink message, filled up to a multiple of four bytes.
+pub(crate) fn attribute(kind: u16, content: &[u8]) -> Vec<u8> {
+    let mut bytes = (content.len() as u16 + 4).to_ne_bytes().to_vec();
+    bytes.extend(kind.to_ne_bytes());
+    bytes.extend(content);
+    bytes.resize(bytes.len().next_multiple_of(4), 0);
+    bytes
+}
+
+/// A message of this kind, filled up the same way.
+pub(crate) fn message(kind: u16, flags: u16, sequence: u32, body: &[u8]) -> Vec<u8> {
+    let mut bytes = (body.len() as u32 + 16).to_ne_bytes().to_vec();
+    bytes.extend(kind.to_ne_bytes());
+    bytes.extend(flags.to_ne_bytes());
+    bytes.extend(sequence.to_ne_bytes());
+    bytes.extend(0_u32.to_ne_bytes());
+    bytes.extend(body);
+    bytes.resize(bytes.len().next_multiple_of(4), 0);
+    bytes
+}
