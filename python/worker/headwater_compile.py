@@ -1,7 +1,8 @@
 """Compiles the modules of installed packages, and keeps the bytecode for other environments.
 
 Arguments: pairs of a package's RECORD file and the folder that is to keep its bytecode. Bytecode is
-not checked against its source when it is loaded, because an environment never changes.
+not checked against its source when it is loaded, because an environment's folder never changes. It
+may go, though, at any moment: what was compiled of a part of a package is thrown away then.
 """
 
 import csv
@@ -47,6 +48,7 @@ def compile_package(record, stored):
             continue  # Templates and code for other versions are not meant to compile.
     os.makedirs(aside, exist_ok=True)
     try:
+        os.stat(record)
         os.rename(aside, stored)
     except OSError:
         shutil.rmtree(aside, ignore_errors=True)

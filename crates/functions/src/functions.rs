@@ -40,7 +40,7 @@ pub struct Functions(pub(crate) Arc<Inner>);
 #[derive(Debug)]
 pub(crate) struct Inner {
     spawner: Arc<Spawner>,
-    pub(crate) environments: Environments,
+    pub(crate) environments: Arc<Environments>,
     pub(crate) zygotes: Arc<Zygotes>,
     pub(crate) warm: Waiting,
     pub(crate) calls: Calls,
@@ -62,7 +62,7 @@ impl Functions {
         let notes = options.environments_dir.clone();
         std::fs::create_dir_all(&notes).map_err(Error::io("make the environments' folder"))?;
         let spawner = Arc::new(Spawner::start(options.spawner.clone(), notes).await?);
-        let environments = Environments::open(&options, spawner.clone())?;
+        let environments = Arc::new(Environments::open(&options, spawner.clone())?);
         let zygotes = Arc::new(Zygotes::new(spawner.clone(), options.zygotes.clone()));
         let units = options.memory_bytes_total / MEMORY_UNIT;
         let memory_units = u32::try_from(units).unwrap_or(u32::MAX).clamp(1, 1 << 28);
@@ -140,7 +140,6 @@ impl Functions {
         sink: mpsc::Sender<FunctionEvent>,
         cancelled: CancellationToken,
     ) -> Outcome {
-        let _era = self.0.environments.era();
         let listed = self.0.calls.add(&invocation);
         let queued = Instant::now();
         let turn = tokio::select! {
@@ -394,9 +393,10 @@ async fn sweep(functions: Weak<Inner>) {
         let Some(inner) = functions.upgrade() else { return };
         inner.zygotes.sweep();
         inner.warm.sweep();
-        inner.environments.sweep();
+        let environments = inner.environments.clone();
         let pause = (inner.zygotes.idle_max() / 4).clamp(SWEEP_MIN, SWEEP_MAX);
         drop(inner);
+        let _ = tokio::task::spawn_blocking(move || environments.sweep()).await;
         tokio::time::sleep(pause).await;
     }
 }

@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use crate::environment::Removed;
 use crate::error::size;
 use crate::functions::{Functions, MEMORY_UNIT};
-use crate::{EnvironmentEvent, Error, Invocation, Result};
+use crate::{Environment, EnvironmentEvent, Error, Invocation, Result};
 
 /// Calls in the order in which they came.
 #[derive(Debug, Default)]
@@ -84,10 +84,7 @@ impl Functions {
     /// What there is to say of an environment, by the beginning of its id, and of every call that
     /// runs or waits. Codes: `environment_not_found`.
     pub async fn explain(&self, id: &str) -> Result<EnvironmentExplained> {
-        let (functions, id) = (self.clone(), id.to_owned());
-        let found = tokio::task::spawn_blocking(move || functions.0.environments.named(&id));
-        let ended = |_| Error::Spawner { reason: "is stopping".to_owned() };
-        let environment = found.await.map_err(ended)??;
+        let environment = self.named(id).await?;
         let report = self.zygotes().into_iter().find(|one| one.environment == environment.id);
         let zygote = report.map(|report| ZygoteSummary {
             memory_bytes: report.memory_bytes,
@@ -132,11 +129,15 @@ impl Functions {
     pub async fn prune(&self, unused_for: Duration) -> Result<PrunedEnvironments> {
         let mut pruned = PrunedEnvironments::default();
         for environment in self.environments().await {
+            if !self.0.environments.is_unused(&environment.id, unused_for) {
+                continue;
+            }
             // What waits for calls to come is in nobody's use.
-            self.0.warm.end(&environment.id);
+            let of_this = |held: &Environment| held.id == environment.id;
+            self.0.warm.end_where(of_this);
+            self.0.zygotes.end_unused(of_this);
             match self.0.environments.remove(&environment.id, unused_for).await? {
                 Removed::Gone(environment) => {
-                    self.0.zygotes.end(&environment.id);
                     pruned.bytes += environment.bytes_own;
                     pruned.removed.push(environment);
                 }
@@ -144,7 +145,6 @@ impl Functions {
                 Removed::Wanted => {}
             }
         }
-        self.0.environments.sweep();
         Ok(pruned)
     }
 
@@ -156,11 +156,20 @@ impl Functions {
         id: &str,
         on_progress: &(dyn Fn(EnvironmentEvent) + Send + Sync),
     ) -> Result<RebuiltEnvironment> {
-        let id = self.0.environments.named(id)?.id;
+        let id = self.named(id).await?.id;
         let rebuilt = self.0.environments.rebuild(&id, on_progress).await?;
-        self.0.warm.end(&id);
-        self.0.zygotes.end(&id);
-        self.0.environments.sweep();
+        let now = self.0.environments.build_of(&id);
+        let of_before = |held: &Environment| held.id == id && Some(&held.build) != now.as_ref();
+        self.0.warm.end_where(of_before);
+        self.0.zygotes.end_where(of_before);
+        let environments = self.0.environments.clone();
+        let _ = tokio::task::spawn_blocking(move || environments.sweep()).await;
         Ok(rebuilt)
+    }
+
+    async fn named(&self, id: &str) -> Result<EnvironmentSummary> {
+        let (functions, id) = (self.clone(), id.to_owned());
+        let found = tokio::task::spawn_blocking(move || functions.0.environments.named(&id));
+        found.await.map_err(|_| Error::Spawner { reason: "is stopping".to_owned() })?
     }
 }

@@ -11,9 +11,9 @@ use parking_lot::Mutex;
 use tokio::io::unix::AsyncFd;
 use tokio::net::unix::pipe::Receiver;
 
-use crate::Invocation;
 use crate::spawner::{Channel, Running};
 use crate::zygote::Zygote;
+use crate::{Environment, Invocation};
 
 /// How long one waits, and how many wait at most.
 const IDLE_MAX: Duration = Duration::from_secs(60);
@@ -64,9 +64,9 @@ impl Waiting {
         drop(longest);
     }
 
-    /// Ends those of an environment.
-    pub(crate) fn end(&self, environment: &str) {
-        self.0.lock().retain(|idle| idle.last.environment.id != environment);
+    /// Ends those of the environments for which this holds.
+    pub(crate) fn end_where(&self, holds: impl Fn(&Environment) -> bool) {
+        self.0.lock().retain(|idle| !holds(&idle.last.environment));
     }
 
     /// Ends those that have waited for too long.
@@ -79,7 +79,7 @@ impl Waiting {
 fn same(one: &Invocation, other: &Invocation) -> bool {
     one.module == other.module
         && one.function == other.function
-        && one.environment.id == other.environment.id
+        && one.environment.is_as(&other.environment)
         && one.limits.as_made_for(&other.limits)
         && one.limits.variables == other.limits.variables
         && (Arc::ptr_eq(&one.files, &other.files) || one.files == other.files)

@@ -33,6 +33,13 @@ const RETRY: Duration = Duration::from_secs(60);
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Key {
     environment: String,
+    build: String,
+}
+
+impl Key {
+    fn of(environment: &Environment) -> Self {
+        Key { environment: environment.id.clone(), build: environment.build.clone() }
+    }
 }
 
 /// All zygotes.
@@ -75,6 +82,8 @@ pub(crate) struct Zygote {
     /// The number that the spawner knows it by.
     id: u64,
     running: Mutex<Running>,
+    /// What it holds imported; its folder stays as long as this does.
+    environment: Environment,
     ready: Ready,
     used: Mutex<Instant>,
     /// A clone that waits for the next call with these limits.
@@ -124,7 +133,7 @@ impl Zygotes {
         if !self.options.enabled {
             return Some(Found::default());
         }
-        let key = Key { environment: environment.id.clone() };
+        let key = Key::of(environment);
         let slot = self.slots.lock().get(&key)?.clone();
         let state = slot.0.try_lock().ok()?;
         state.found()
@@ -132,7 +141,7 @@ impl Zygotes {
 
     /// The zygote for functions of an environment, started where there is none.
     pub(crate) async fn get(&self, environment: &Environment) -> Found {
-        let key = Key { environment: environment.id.clone() };
+        let key = Key::of(environment);
         let slot = self.slots.lock().entry(key).or_default().clone();
         let mut state = slot.0.lock().await;
         if let Some(found) = state.found() {
@@ -178,7 +187,8 @@ impl Zygotes {
             return Err(Error::InstanceDied { label: "the zygote".to_owned(), reason });
         };
         let (id, running) = (running.id(), Mutex::new(running));
-        Ok(Zygote { id, running, ready, used: Mutex::new(Instant::now()), seat: Mutex::default() })
+        let (environment, used) = (environment.held_apart()?, Mutex::new(Instant::now()));
+        Ok(Zygote { id, running, environment, ready, used, seat: Mutex::default() })
     }
 
     /// Ends a zygote that could not be cloned, once its last clone has ended.
@@ -191,20 +201,32 @@ impl Zygotes {
         self.slots.lock().retain(|_, slot| !held(slot));
     }
 
-    /// Has nobody call the zygote of an environment any more; it ends with the last call that does.
-    pub(crate) fn end(&self, environment: &str) {
-        self.slots.lock().retain(|key, _| key.environment != environment);
+    /// Has nobody call the zygotes of these environments any more; each ends with the last call that
+    /// does.
+    pub(crate) fn end_where(&self, gone: impl Fn(&Environment) -> bool) {
+        self.slots.lock().retain(|_, slot| {
+            let state = slot.0.try_lock();
+            let held = state.is_ok_and(
+                |state| matches!(&*state, State::Alive(zygote) if gone(&zygote.environment)),
+            );
+            !held
+        });
+    }
+
+    /// Ends the zygotes of these environments that nobody uses.
+    pub(crate) fn end_unused(&self, gone: impl Fn(&Environment) -> bool) {
+        self.let_go(|zygote| gone(&zygote.environment));
     }
 
     /// Ends the zygotes that have been idle for too long, and those that are gone.
     pub(crate) fn sweep(&self) {
-        self.end_where(|zygote| zygote.used.lock().elapsed() >= self.options.idle_max);
+        self.let_go(|zygote| zygote.used.lock().elapsed() >= self.options.idle_max);
     }
 
     /// Ends idle zygotes, the longest idle first, until the others hold no more than they may.
     fn make_room(&self) {
         let mut held: Vec<(Instant, u64, u64)> = Vec::new();
-        self.end_where(|zygote| {
+        self.let_go(|zygote| {
             held.push((*zygote.used.lock(), zygote.id, zygote.ready.memory_bytes));
             false
         });
@@ -214,13 +236,13 @@ impl Zygotes {
             if total <= self.options.memory_bytes_max {
                 return;
             }
-            self.end_where(|zygote| zygote.id == id);
+            self.let_go(|zygote| zygote.id == id);
             total -= bytes;
         }
     }
 
     /// Lets go of the zygotes that nobody uses and for which this holds, and of those that ended.
-    fn end_where(&self, mut holds: impl FnMut(&Zygote) -> bool) {
+    fn let_go(&self, mut holds: impl FnMut(&Zygote) -> bool) {
         self.slots.lock().retain(|_, slot| {
             // One that is being started, or looked at, is in use.
             let Ok(mut state) = slot.0.try_lock() else { return true };
@@ -241,7 +263,7 @@ impl Zygotes {
 
     /// What there is to say of those that are neither being started nor looked at.
     pub(crate) fn reports(&self) -> Vec<ZygoteReport> {
-        self.end_where(|_| false);
+        self.let_go(|_| false);
         let report = |(key, slot): (&Key, &Arc<Slot>)| {
             let state = slot.0.try_lock().ok()?;
             let (ready, failure) = match &*state {

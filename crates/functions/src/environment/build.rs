@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -14,9 +15,9 @@ use tokio::task::JoinHandle;
 use uuid::Uuid;
 
 use super::bytecode::{self, Missing};
+use super::hold::Hold;
 use super::python::{self, Interpreter};
 use super::requirement::{name_of, requirements};
-use super::upkeep::Aside;
 use super::uv::{self, Uv};
 use super::{Environment, EnvironmentEvent, EnvironmentSpec};
 use crate::spawner::{Spawner, identity};
@@ -48,7 +49,8 @@ pub(crate) struct Environments {
     spawner: Arc<Spawner>,
     /// The environments known to be there, so that a warm request opens one folder and no file.
     pub(super) known: Mutex<HashMap<String, Arc<Environment>>>,
-    pub(super) aside: Mutex<Aside>,
+    /// Whether there may be folders that nobody finds any more.
+    pub(super) leftovers: AtomicBool,
     uv: tokio::sync::Mutex<Option<Uv>>,
     compiling: Mutex<Vec<JoinHandle<()>>>,
 }
@@ -61,13 +63,26 @@ pub(super) struct Description {
     pub(super) packages: BTreeMap<String, String>,
 }
 
-impl Description {
-    fn environment(self, id: &str, python: PathBuf) -> Environment {
-        let requested = self.requirements.iter().map(|line| name_of(line).to_owned()).collect();
-        let (id, packages) = (id.to_owned(), self.packages);
-        let copies = Arc::default();
-        Environment { id, python, packages, requested, created_ms: 0, warm: true, copies }
-    }
+/// What lies in a folder, for as long as somebody has it.
+fn read(id: &str, folder: &Path) -> Option<Environment> {
+    let hold = Arc::new(Hold::take(folder)?);
+    let description: Description = serde_json::from_str(&hold.description().ok()?).ok()?;
+    let requested = description.requirements.iter().map(|line| name_of(line).to_owned());
+    Some(Environment {
+        id: id.to_owned(),
+        build: name(folder),
+        python: folder.join("bin").join("python"),
+        packages: description.packages,
+        requested: requested.collect(),
+        created_ms: 0,
+        warm: true,
+        hold,
+    })
+}
+
+/// A folder's own name.
+pub(super) fn name(folder: &Path) -> String {
+    folder.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
 }
 
 impl Environments {
@@ -93,7 +108,7 @@ impl Environments {
             search: options.python_search.clone(),
             spawner,
             known: Mutex::new(HashMap::new()),
-            aside: Mutex::default(),
+            leftovers: AtomicBool::new(true),
             uv: tokio::sync::Mutex::new(None),
             compiling: Mutex::new(Vec::new()),
         })
@@ -139,18 +154,22 @@ impl Environments {
     }
 
     fn found(&self, id: &str) -> Option<Arc<Environment>> {
-        let folder = self.folder.join(id);
-        let python = folder.join("bin").join("python");
+        let folder = self.place(id)?;
         // The link leads to the interpreter, which may have been removed since.
-        if !python.exists() {
+        if !folder.join("bin").join("python").exists() {
             return None;
         }
-        if let Some(known) = self.known.lock().get(id) {
+        if let Some(known) = self.known.lock().get(id)
+            && known.build == name(&folder)
+        {
             return Some(known.clone());
         }
-        let text = fs::read(folder.join(DESCRIPTION)).ok()?;
-        let description: Description = serde_json::from_slice(&text).ok()?;
-        Some(self.remember(description.environment(id, python)))
+        Some(self.remember(read(id, &folder)?))
+    }
+
+    /// The folder of the making that counts.
+    pub(super) fn place(&self, id: &str) -> Option<PathBuf> {
+        fs::canonicalize(self.folder.join(id)).ok()
     }
 
     pub(super) fn remember(&self, environment: Environment) -> Arc<Environment> {
@@ -166,12 +185,6 @@ impl Environments {
         requirements: Vec<String>,
         on_progress: Progress<'_>,
     ) -> Result<Environment> {
-        let place = self.folder.join(id);
-        if place.exists() {
-            // Its interpreter is gone, or its description cannot be read.
-            let aside = self.folder.join(owned(BUILDING));
-            let _ = fs::rename(&place, &aside).and_then(|()| fs::remove_dir_all(&aside));
-        }
         let made = self.make(interpreter, requirements, false, on_progress).await?;
         self.put_in_place(id, interpreter, made)
     }
@@ -200,12 +213,15 @@ impl Environments {
         on_progress(EnvironmentEvent::Installing { packages: packages.len() });
         uv.install(spawner, folder, &lock).await?;
         fs::rename(&lock, folder.join("requirements.txt")).map_err(Error::io("keep the lock"))?;
-        let missing = bytecode::link(folder, &self.folder.join(".bytecode"), interpreter);
+        let (into, store) = (folder.to_owned(), self.folder.join(".bytecode"));
+        let for_this = interpreter.clone();
+        let link = move || bytecode::link(&into, &store, &for_this);
+        let missing = tokio::task::spawn_blocking(link).await.unwrap_or_default();
         let description = Description { python: interpreter.short(), requirements, packages };
         Ok(Made { building, description, missing })
     }
 
-    /// Moves what was put together to where it is looked for.
+    /// Gives what was put together a folder of its own, and has it be the one that counts.
     pub(super) fn put_in_place(
         &self,
         id: &str,
@@ -213,11 +229,28 @@ impl Environments {
         made: Made,
     ) -> Result<Environment> {
         let Made { building, description, missing } = made;
-        let place = self.folder.join(id);
+        let place = self.folder.join(format!("{id}.{}", Uuid::new_v4().simple()));
         building.finish(&description, &place)?;
-        self.compile(interpreter, bytecode::moved(missing, &building.0, &place));
-        let python = place.join("bin").join("python");
-        Ok(description.environment(id, python))
+        let gone = || Error::io("find the environment")(std::io::ErrorKind::NotFound.into());
+        let environment = read(id, &place).ok_or_else(gone)?;
+        self.point(id, &place)?;
+        let missing = bytecode::moved(missing, &building.0, &place);
+        self.compile(interpreter, missing);
+        Ok(environment)
+    }
+
+    /// Has the link of an environment lead to this folder from now on.
+    fn point(&self, id: &str, place: &Path) -> Result<()> {
+        let (link, new) = (self.folder.join(id), self.folder.join(owned(BUILDING)));
+        if fs::symlink_metadata(&link).is_ok_and(|found| found.is_dir()) {
+            // From before there were links.
+            let _ = fs::rename(&link, self.folder.join(format!("{id}.old")));
+        }
+        std::os::unix::fs::symlink(name(place), &new)
+            .and_then(|()| fs::rename(&new, &link))
+            .map_err(Error::io("put an environment in place"))?;
+        self.note_leftovers();
+        Ok(())
     }
 
     async fn uv(&self, on_progress: Progress<'_>) -> Result<Uv> {
@@ -325,25 +358,35 @@ impl Building {
 
 impl Drop for Building {
     fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-        for extension in ["in", "txt"] {
-            let _ = fs::remove_file(self.aside(extension));
+        let (folder, files) = (self.0.clone(), ["in", "txt"].map(|one| self.aside(one)));
+        let remove = move || {
+            let _ = fs::remove_dir_all(folder);
+            let _ = files.map(fs::remove_file);
+        };
+        match tokio::runtime::Handle::try_current() {
+            Ok(runtime) => drop(runtime.spawn_blocking(remove)),
+            Err(_) => remove(),
         }
     }
 }
 
 /// Holds a lock file, against other tasks and other processes alike.
 pub(super) async fn lock(path: &Path) -> Result<fs::File> {
-    let file = fs::File::create(path).map_err(Error::io("make a lock file"))?;
     loop {
-        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => return Ok(file),
-            Err(rustix::io::Errno::WOULDBLOCK) => {
+        match try_lock(path) {
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
-            Err(errno) => return Err(Error::io("lock an environment")(errno.into())),
+            locked => return locked.map_err(Error::io("lock an environment")),
         }
     }
+}
+
+/// The same where nobody else does now.
+pub(super) fn try_lock(path: &Path) -> std::io::Result<fs::File> {
+    let file = fs::File::create(path)?;
+    rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)?;
+    Ok(file)
 }
 
 #[cfg(test)]

@@ -2,12 +2,14 @@
 //! wants the same set.
 //!
 //! [`Environments`] answers a request with the folder that is there, or has `uv` resolve, link and
-//! put one together beside it and moves it into place whole. A folder's name is a hash over the
-//! Python version and the requirements, so that the same request needs neither network nor `uv`.
-//! What `uv` chose is kept in the folder as `requirements.txt`.
+//! put one together beside it. Each making of an environment has a folder of its own, which never
+//! changes; a link whose name is a hash over the Python version and the requirements leads to the one
+//! that counts, so that the same request needs neither network nor `uv`. What `uv` chose is kept in
+//! the folder as `requirements.txt`.
 
 mod build;
 mod bytecode;
+mod hold;
 mod python;
 mod requirement;
 mod tool;
@@ -18,7 +20,10 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::{Error, Result};
+
 pub(crate) use build::Environments;
+pub(crate) use hold::Hold;
 pub(crate) use python::prefix_of;
 pub(crate) use upkeep::Removed;
 
@@ -79,7 +84,9 @@ impl std::fmt::Display for EnvironmentEvent {
 pub struct Environment {
     /// Names its content: a hash over the Python version and the requirements.
     pub id: String,
-    /// Its interpreter.
+    /// Names this making of it: what was chosen anew has the same `id` and another `build`.
+    pub build: String,
+    /// Its interpreter, in a folder that this making alone has.
     pub python: PathBuf,
     /// Version by package, of everything installed.
     pub packages: BTreeMap<String, String>,
@@ -89,11 +96,23 @@ pub struct Environment {
     pub created_ms: u64,
     /// Whether it was there already.
     pub warm: bool,
-    /// Shared by every copy, so that it is known whether there is one.
-    pub(crate) copies: Arc<()>,
+    /// Keeps its folder; shared by every copy, so that it is known whether there is one.
+    pub(crate) hold: Arc<Hold>,
 }
 
 impl Environment {
+    /// Whether another is of the same making.
+    pub(crate) fn is_as(&self, other: &Environment) -> bool {
+        self.id == other.id && self.build == other.build
+    }
+
+    /// The same, held by somebody who counts for nobody that uses it.
+    pub(crate) fn held_apart(&self) -> Result<Environment> {
+        let gone = || Error::io("find the environment")(std::io::ErrorKind::NotFound.into());
+        let hold = Arc::new(Hold::take(&self.folder()).ok_or_else(gone)?);
+        Ok(Environment { hold, ..self.clone() })
+    }
+
     /// The folder that holds it.
     pub(crate) fn folder(&self) -> PathBuf {
         self.python.ancestors().nth(2).map(PathBuf::from).unwrap_or_default()

@@ -1,33 +1,24 @@
 //! Looking after environments: which there are, removing those that nobody wants, choosing packages
 //! anew.
 //!
-//! A folder that a function may still see is never taken from under it. It is moved aside, so that
-//! nobody finds it any more, and removed when every call that had begun by then has ended.
+//! A folder that a function may still see is never taken from under it: what is chosen anew lies in
+//! another, and the old one is removed once nobody holds it, in this server or in another.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
 use headwater_model::{EnvironmentSummary, PackageChange, RebuiltEnvironment};
 use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_NOW};
 
-use super::build::{BUILDING, DESCRIPTION, Description, Environments, lock, owned};
+use super::build::{BUILDING, DESCRIPTION, Description, Environments, lock, name, owned, try_lock};
+use super::hold::Sole;
 use super::{EnvironmentEvent, python};
 use crate::{Environment, Error, Result};
-
-/// Held by every call; when nobody holds one of the past any more, no call of that time is left.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Era(Arc<()>);
-
-/// Folders that were moved aside, with the last era in which they were found.
-#[derive(Debug, Default)]
-pub(super) struct Aside {
-    now: Era,
-    folders: Vec<(Era, PathBuf)>,
-}
 
 /// What became of an environment that was to be removed.
 pub(crate) enum Removed {
@@ -37,33 +28,41 @@ pub(crate) enum Removed {
 }
 
 impl Environments {
-    /// What a call holds as long as it may see an environment's folder.
-    pub(crate) fn era(&self) -> Era {
-        self.aside.lock().now.clone()
+    /// Notes that there is something to sweep.
+    pub(super) fn note_leftovers(&self) {
+        self.leftovers.store(true, Ordering::Relaxed);
     }
 
-    /// Removes what was moved aside and nobody sees any more.
+    /// Removes the folders that nobody finds any more and nobody holds.
     pub(crate) fn sweep(&self) {
-        let mut aside = self.aside.lock();
-        // A call of an era may see the folders of every later one.
-        let held = |(era, _): &(Era, PathBuf)| Arc::strong_count(&era.0) > 1;
-        let first = aside.folders.iter().position(held).unwrap_or(aside.folders.len());
-        let gone: Vec<_> = aside.folders.drain(..first).collect();
-        drop(aside);
-        for (_, folder) in gone {
-            let _ = fs::remove_dir_all(folder);
+        if !self.leftovers.swap(false, Ordering::Relaxed) {
+            return;
+        }
+        for entry in fs::read_dir(&self.folder).into_iter().flatten().flatten() {
+            let (name, path) = (entry.file_name().to_string_lossy().into_owned(), entry.path());
+            let Some((id, _)) = name.split_once('.').filter(|(id, _)| !id.is_empty()) else {
+                continue;
+            };
+            if !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                continue;
+            }
+            // Whoever makes an environment holds its lock until it counts.
+            let lock = try_lock(&self.folder.join(format!("{id}.lock")));
+            let counts = self.place(id).is_some_and(|place| place == path);
+            if !counts && (lock.is_err() || !self.discard(&path)) {
+                self.note_leftovers();
+            }
         }
     }
 
-    /// Moves a folder to where nobody looks, to be removed when nobody is in it.
-    fn put_aside(&self, id: &str) -> Result<()> {
-        let place = self.folder.join(owned(BUILDING));
-        let moved = fs::rename(self.folder.join(id), &place);
-        moved.map_err(Error::io("move an environment aside"))?;
-        let mut aside = self.aside.lock();
-        let past = std::mem::take(&mut aside.now);
-        aside.folders.push((past, place));
-        Ok(())
+    /// Removes a folder; false where somebody holds it.
+    fn discard(&self, folder: &Path) -> bool {
+        let Some(_sole) = Sole::take(folder) else { return !folder.join(DESCRIPTION).exists() };
+        let aside = self.folder.join(owned(BUILDING));
+        if fs::rename(folder, &aside).is_ok() {
+            let _ = fs::remove_dir_all(aside);
+        }
+        true
     }
 
     /// Notes that a function asked for an environment just now.
@@ -73,6 +72,11 @@ impl Environments {
         // A folder that cannot be written is as good as one that was never used.
         let file = self.folder.join(id).join(DESCRIPTION);
         let _ = rustix::fs::utimensat(CWD, &file, &times, AtFlags::empty());
+    }
+
+    /// Names the making of an environment that counts now.
+    pub(crate) fn build_of(&self, id: &str) -> Option<String> {
+        self.place(id).map(|folder| name(&folder))
     }
 
     /// Every environment, the last used first.
@@ -119,50 +123,77 @@ impl Environments {
         self.known.lock().get(id).is_some_and(is_held)
     }
 
+    /// The same as [`Environments::summary`], which looks at every file, away from what waits.
+    async fn summed_up(self: &Arc<Self>, id: &str) -> Option<EnvironmentSummary> {
+        let (this, id) = (self.clone(), id.to_owned());
+        tokio::task::spawn_blocking(move || this.summary(&id)).await.ok().flatten()
+    }
+
+    /// Whether nobody has asked for an environment in so long.
+    pub(crate) fn is_unused(&self, id: &str, unused_for: Duration) -> bool {
+        let used = fs::metadata(self.folder.join(id).join(DESCRIPTION));
+        let used = used.and_then(|metadata| metadata.modified());
+        let age = |used| SystemTime::now().duration_since(used).unwrap_or_default();
+        used.is_ok_and(|used| age(used) >= unused_for)
+    }
+
     /// Removes an environment that nobody has asked for in so long, and nobody uses.
-    pub(crate) async fn remove(&self, id: &str, unused_for: Duration) -> Result<Removed> {
+    pub(crate) async fn remove(
+        self: &Arc<Self>,
+        id: &str,
+        unused_for: Duration,
+    ) -> Result<Removed> {
         let _lock = lock(&self.folder.join(format!("{id}.lock"))).await?;
-        let Some(summary) = self.summary(id) else { return Ok(Removed::Wanted) };
-        let age = SystemTime::now().duration_since(summary.used.into()).unwrap_or_default();
-        if age < unused_for {
+        let Some(summary) = self.summed_up(id).await else { return Ok(Removed::Wanted) };
+        if !self.is_unused(id, unused_for) {
             return Ok(Removed::Wanted);
         }
-        let mut known = self.known.lock();
-        if known.get(id).is_some_and(is_held) {
-            return Ok(Removed::Busy);
+        let Some(place) = self.place(id) else { return Ok(Removed::Wanted) };
+        {
+            let mut known = self.known.lock();
+            if known.get(id).is_some_and(is_held) {
+                return Ok(Removed::Busy);
+            }
+            known.remove(id);
         }
-        // Whoever asks from here on finds no folder, and makes one.
-        self.put_aside(id)?;
-        known.remove(id);
-        drop(known);
+        let Some(sole) = Sole::take(&place) else { return Ok(Removed::Busy) };
+        // Whoever asks from here on finds nothing, and makes one.
+        let link = self.folder.join(id);
+        let aside = self.folder.join(owned(BUILDING));
+        fs::rename(&place, &aside).map_err(Error::io("move an environment aside"))?;
+        let _ = fs::remove_file(link);
+        drop(sole);
+        let removed = tokio::task::spawn_blocking(move || fs::remove_dir_all(aside)).await;
+        if !matches!(removed, Ok(Ok(()))) {
+            tracing::warn!(id, "files of an environment are left");
+        }
         Ok(Removed::Gone(summary))
     }
 
     /// Chooses an environment's packages anew, within what was asked for. Calls that have begun go on
     /// with what they have.
     pub(crate) async fn rebuild(
-        &self,
+        self: &Arc<Self>,
         id: &str,
         on_progress: &(dyn Fn(EnvironmentEvent) + Send + Sync),
     ) -> Result<RebuiltEnvironment> {
         let _lock = lock(&self.folder.join(format!("{id}.lock"))).await?;
         let gone = || Error::EnvironmentNotFound { id: id.to_owned() };
-        let before = self.summary(id).ok_or_else(gone)?;
+        let before = self.summed_up(id).await.ok_or_else(gone)?;
         let interpreter = python::find(&self.search, Some(&before.python))?;
         let requirements = before.requirements.clone();
         let made = self.make(&interpreter, requirements, true, on_progress).await?;
-        self.put_aside(id)?;
-        let environment: Environment = self.put_in_place(id, &interpreter, made)?;
+        let environment = self.put_in_place(id, &interpreter, made)?;
         let changed = changes(&before.packages, &environment.packages);
         self.remember(environment);
-        let environment = self.summary(id).ok_or_else(gone)?;
+        let environment = self.summed_up(id).await.ok_or_else(gone)?;
         Ok(RebuiltEnvironment { environment, changed })
     }
 }
 
 /// Whether somebody holds an environment, or a copy of it, beside the list of those that are known.
 fn is_held(known: &Arc<Environment>) -> bool {
-    Arc::strong_count(known) > 1 || Arc::strong_count(&known.copies) > 1
+    Arc::strong_count(known) > 1 || Arc::strong_count(&known.hold) > 1
 }
 
 fn changes(

@@ -1,15 +1,21 @@
 //! Environments: shared, content-addressed, and clear about what cannot be.
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use crate::support::{ask, environment, holds, options, spec, start, wait_until};
-use headwater_functions::{EnvironmentEvent, EnvironmentSpec, Error, Functions, FunctionsOptions};
+use crate::support::{ask, environment, holds, options, run, spec, start, wait_until};
+use headwater_functions::{
+    Environment, EnvironmentEvent, EnvironmentSpec, Error, Functions, FunctionsOptions, Invocation,
+    Returned, ZygoteOptions,
+};
 use headwater_model::Fault;
 use tokio_util::sync::CancellationToken;
 
 fn fresh(folder: &tempfile::TempDir) -> FunctionsOptions {
-    FunctionsOptions { environments_dir: folder.path().join("environments"), ..options() }
+    // What is left over is looked for often.
+    let zygotes = ZygoteOptions { idle_max: Duration::from_secs(2), ..ZygoteOptions::default() };
+    let environments_dir = folder.path().join("environments");
+    FunctionsOptions { environments_dir, zygotes, ..options() }
 }
 
 #[tokio::test]
@@ -220,4 +226,63 @@ async fn who_waits_is_told_what_for() {
     };
     tokio::join!(call(), call(), call(), looking);
     assert!(functions.calls().is_empty());
+}
+
+/// Folders of environments, but for what is about to be removed.
+fn folders(root: &tempfile::TempDir) -> Vec<String> {
+    let entries = std::fs::read_dir(root.path().join("environments")).unwrap().flatten();
+    let real = entries.filter(|entry| entry.file_type().unwrap().is_dir());
+    let names = real.map(|entry| entry.file_name().into_string().unwrap());
+    names.filter(|name| !name.starts_with('.')).collect()
+}
+
+#[tokio::test]
+async fn who_was_given_an_environment_keeps_its_packages_and_nobody_else_does() {
+    let (root, functions) = alone().await;
+    let old = environment(&functions, &[("six", "")]).await;
+    let source = "
+import os, six
+calls = []
+def f():
+    calls.append(1)
+    import decimal, sqlite3, unittest
+    print(len(calls))
+    return os.path.exists(six.__file__)
+";
+    let again = |of: &Arc<Environment>| Invocation { reuse: true, ..ask(of, source) };
+    let calls = async |of: &Arc<Environment>| {
+        let (outcome, lines) = run(&functions, again(of)).await;
+        assert!(matches!(outcome, Ok(Returned::Bool(true))), "{outcome:?}");
+        lines[0].3.clone()
+    };
+    assert_eq!((calls(&old).await, calls(&old).await), ("1".to_owned(), "2".to_owned()));
+
+    functions.rebuild(&old.id, &|_| ()).await.unwrap();
+    let new = environment(&functions, &[("six", "")]).await;
+    assert_eq!((&new.id, new.build == old.build), (&old.id, false));
+    assert_eq!(folders(&root).len(), 2);
+    // What waited with the old packages ended; and who still has those goes on with them.
+    for _ in 0..2 {
+        assert_eq!((calls(&new).await, calls(&old).await), ("1".to_owned(), "1".to_owned()));
+        functions.rebuild(&old.id, &|_| ()).await.unwrap();
+        let newest = environment(&functions, &[("six", "")]).await;
+        assert_eq!(calls(&newest).await, "1");
+        drop(newest);
+    }
+    let builds = folders(&root);
+    assert!(builds.contains(&old.build) && builds.contains(&new.build), "{builds:?}");
+    holds(&functions, ask(&old, source)).await;
+
+    // Another server of this machine takes nothing from under this one.
+    let other = Functions::start(fresh(&root)).await.unwrap();
+    let pruned = other.prune(Duration::ZERO).await.unwrap();
+    assert_eq!((pruned.removed.len(), &pruned.busy[..]), (0, &[old.id.clone()][..]));
+    drop((old, new));
+    functions.prune(Duration::ZERO).await.unwrap();
+    let swept = async {
+        while !folders(&root).is_empty() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), swept).await.expect("old makings are left");
 }

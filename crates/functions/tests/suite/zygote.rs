@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::support::{
-    Line, answer, ask, call, environment, holds, options, own_address, processes, run_whole,
-    service, spec, start, wait_until,
+    Line, answer, ask, beside_another, call, environment, holds, options, own_address, processes,
+    run_whole, service, spec, start, wait_until,
 };
 use arrow::array::AsArray;
 use headwater_functions::{
@@ -231,7 +231,7 @@ async fn a_zygote_that_dies_is_started_again() {
 #[tokio::test]
 async fn an_ordinary_user_has_zygotes_too() {
     let everybodys = PathBuf::from("/usr/bin");
-    let mut options = FunctionsOptions { python_search: vec![everybodys], ..options() };
+    let mut options = FunctionsOptions { python_search: vec![everybodys], ..beside_another() };
     // Where the target folder lies, others may have no way in.
     let open = tempfile::tempdir().unwrap();
     std::fs::set_permissions(open.path(), Permissions::from_mode(0o755)).unwrap();
