@@ -71,6 +71,15 @@ impl TableChange {
 pub enum NamespaceChange {
     /// Make it; an error where it exists.
     Create(Namespace),
+    /// Set some of its properties, and remove others; an error where it is not there.
+    Update {
+        /// Its name.
+        name: String,
+        /// The properties to set.
+        updates: BTreeMap<String, String>,
+        /// The properties to remove.
+        removals: Vec<String>,
+    },
     /// Remove it; an error where it is not there, or holds tables once the commit's changes are made.
     Drop(String),
 }

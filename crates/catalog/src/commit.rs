@@ -217,7 +217,19 @@ pub(crate) async fn give_way(attempt: usize) {
 
 fn create_namespaces(mut namespaces: Namespaces, request: &CommitRequest) -> Result<Namespaces> {
     for change in &request.namespaces {
-        let NamespaceChange::Create(namespace) = change else { continue };
+        let namespace = match change {
+            NamespaceChange::Create(namespace) => namespace,
+            NamespaceChange::Update { name, updates, removals } => {
+                if !namespaces.contains_key(name) {
+                    return Err(no_namespace(name, &namespaces));
+                }
+                let Some(found) = namespaces.get_mut(name) else { continue };
+                found.properties.retain(|key, _| !removals.contains(key));
+                found.properties.extend(updates.clone());
+                continue;
+            }
+            NamespaceChange::Drop(_) => continue,
+        };
         let name = &namespace.name;
         name::check_identifier(name, "namespace")?;
         if name == SYSTEM_NAMESPACE {

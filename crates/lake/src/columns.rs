@@ -36,6 +36,15 @@ impl Lake {
         }
         Err(CatalogError::Contended { name, attempts: ATTEMPTS_MAX }.into())
     }
+
+    /// Remembers the field ids that another engine gave to new columns of a table, so that no branch gives
+    /// them to others from now on.
+    pub(crate) async fn keep_columns(&self, before: &Table, after: &Table) -> Result<()> {
+        if after.last_column_id() <= before.last_column_id() {
+            return Ok(());
+        }
+        self.allot_columns(after, &[]).await.map(drop)
+    }
 }
 
 fn read(bytes: &[u8]) -> Result<i32> {

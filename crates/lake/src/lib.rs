@@ -28,3 +28,5 @@ pub use view::View;
 
 /// Rows on their way into a table or out of one.
 pub use headwater_tables::BatchStream;
+/// What other engines ask for, through Iceberg's REST catalog.
+pub use headwater_tables::{NewTable, TableCommit};

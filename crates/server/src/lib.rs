@@ -18,6 +18,7 @@ mod ending;
 mod error;
 mod fill;
 mod http;
+mod iceberg;
 mod lock;
 mod opening;
 mod parts;

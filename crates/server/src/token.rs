@@ -43,7 +43,7 @@ impl Token {
 
     /// In the same time wherever the first difference lies, so that it cannot be found out byte by
     /// byte.
-    fn equals(&self, shown: &[u8]) -> bool {
+    pub fn equals(&self, shown: &[u8]) -> bool {
         let own = self.0.as_bytes();
         let pairs = own.iter().zip(shown);
         let difference = pairs.fold(0, |found, (one, other)| found | (one ^ other));

@@ -166,6 +166,18 @@ pub enum Error {
         #[source]
         source: Box<dyn StdError + Send + Sync>,
     },
+    /// A change that another engine asks for, and that a table cannot have.
+    #[error("the change cannot be made: {reason}")]
+    Refused {
+        /// The rule it breaks.
+        reason: String,
+    },
+    /// What another engine takes for granted, and is not so.
+    #[error("the table is not as the change requires: {reason}")]
+    Unmet {
+        /// What is not so.
+        reason: String,
+    },
     /// A fault of our own.
     #[error("a table could not be {doing}: {reason}")]
     Internal {
@@ -308,7 +320,8 @@ impl Fault for Error {
             | Error::NoColumns
             | Error::InvalidProperty { .. }
             | Error::InvalidPartition { .. }
-            | Error::SnapshotNotFound { .. } => ErrorCode::InvalidArgument,
+            | Error::SnapshotNotFound { .. }
+            | Error::Refused { .. } => ErrorCode::InvalidArgument,
             Error::ColumnExists { .. } => ErrorCode::AlreadyExists,
             Error::ColumnNotFound { .. } => ErrorCode::ColumnNotFound,
             Error::MissingColumn { .. }
@@ -316,7 +329,7 @@ impl Fault for Error {
             | Error::WrongType { .. }
             | Error::BadValue { .. } => ErrorCode::BadRow,
             Error::Input(source) => input_code(source),
-            Error::TableChanged { .. } => ErrorCode::CommitConflict,
+            Error::TableChanged { .. } | Error::Unmet { .. } => ErrorCode::CommitConflict,
             Error::Unsupported { .. } => ErrorCode::UnsupportedStatement,
             Error::Corrupt { .. } => ErrorCode::Corrupt,
             Error::DiskFull { .. } => ErrorCode::DiskFull,
@@ -344,6 +357,7 @@ impl Fault for Error {
             Error::WrongType { .. } => "Cast the column to the table's type.",
             Error::BadValue { .. } => "Correct the value, or replace the table with a wider type.",
             Error::TableChanged { .. } => "Try again.",
+            Error::Unmet { .. } => "Load the table again, and make the change anew.",
             Error::DiskFull { .. } => "Free some space and try again.",
             Error::SnapshotNotFound { .. } => {
                 "Read the table at a commit, as in `\"TABLE@COMMIT\"`; `headwater log` lists them."
@@ -358,6 +372,7 @@ impl Fault for Error {
             | Error::Input(_)
             | Error::OutsideWarehouse { .. }
             | Error::Unsupported { .. }
+            | Error::Refused { .. }
             | Error::Storage { .. }
             | Error::Internal { .. } => return None,
         };

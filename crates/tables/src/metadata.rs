@@ -28,6 +28,12 @@ pub(crate) fn encode(metadata: &TableMetadata) -> Result<Bytes> {
 pub(crate) fn decode(location: &str, content: &[u8]) -> Result<TableMetadata> {
     let metadata: TableMetadata =
         serde_json::from_slice(content).map_err(|error| Error::corrupt(location, error))?;
+    check(location, &metadata)?;
+    Ok(metadata)
+}
+
+/// Refuses metadata of tables that cannot be read here.
+pub(crate) fn check(location: &str, metadata: &TableMetadata) -> Result<()> {
     let has_default = |schema: &SchemaRef| {
         schema.field_id_to_fields().values().any(|field| field.initial_default.is_some())
     };
@@ -35,7 +41,7 @@ pub(crate) fn decode(location: &str, content: &[u8]) -> Result<TableMetadata> {
         let feature = "columns with an initial default".to_owned();
         return Err(Error::Unsupported { location: location.to_owned(), feature });
     }
-    Ok(metadata)
+    Ok(())
 }
 
 #[cfg(test)]

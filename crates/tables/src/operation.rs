@@ -6,7 +6,7 @@ use std::sync::Arc;
 use arrow::datatypes::{Field, SchemaRef};
 use headwater_model::{PartitionField, TableName};
 
-use crate::{Alteration, DataFile, ScanPlan, Staged};
+use crate::{Alteration, DataFile, ScanPlan, Staged, TableCommit};
 
 /// Asks for a new table.
 #[derive(Debug, Clone)]
@@ -71,6 +71,9 @@ pub enum Operation {
     },
     /// Sets table properties; others stay.
     SetProperties(BTreeMap<String, String>),
+    /// Makes a change that another engine asks for. Fails with `commit_conflict` where one of its
+    /// requirements does not hold.
+    Apply(Arc<TableCommit>),
 }
 
 impl Operation {

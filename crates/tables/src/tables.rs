@@ -83,7 +83,7 @@ impl Tables {
         commit::store_as(self, location, metadata, Totals::default(), Unwritten::default()).await
     }
 
-    fn new_location(&self, name: &TableName) -> String {
+    pub(crate) fn new_location(&self, name: &TableName) -> String {
         let unique = Uuid::new_v4().simple().to_string();
         let (namespace, table) =
             (partition::file_name(&name.namespace), partition::file_name(&name.name));
@@ -111,7 +111,7 @@ impl Tables {
     }
 
     /// What the current snapshot holds: from its summary, or counted where that leaves it out.
-    async fn totals(&self, metadata: &TableMetadata) -> Result<Totals> {
+    pub(crate) async fn totals(&self, metadata: &TableMetadata) -> Result<Totals> {
         let Some(snapshot) = metadata.current_snapshot() else { return Ok(Totals::default()) };
         if let Some(totals) = Totals::of(snapshot) {
             return Ok(totals);
@@ -232,6 +232,16 @@ impl Tables {
         }
         self.0.caches.tables.invalidate(made.metadata_location());
         self.storage().delete(&locations).await
+    }
+
+    /// Removes the metadata file of a state that nothing came to name. What another engine wrote for it is
+    /// left alone, as is what came with the state before.
+    pub async fn discard_metadata(&self, made: &Table, before: Option<&Table>) -> Result<()> {
+        if before.is_some_and(|before| before.metadata_location() == made.metadata_location()) {
+            return Ok(());
+        }
+        self.0.caches.tables.invalidate(made.metadata_location());
+        self.storage().delete(&[made.metadata_location().to_owned()]).await
     }
 
     /// The data files of a snapshot, the current one where none is given.

@@ -1,5 +1,6 @@
 //! How a transaction is committed: one compare-and-swap, and a re-basing where it is lost.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use headwater_catalog::{CommitRequest, EVENT_SCOPE, State, TableChange, TableEntry};
@@ -32,6 +33,16 @@ impl Transaction {
         result.map(Some)
     }
 
+    /// Commits as [`Transaction::commit`] does, and gives the tables that it changed as they are then.
+    pub async fn commit_states(mut self, message: &str) -> Result<BTreeMap<TableName, Table>> {
+        if self.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        let result = self.commit_in_turn(message).await;
+        self.staged.discard().await;
+        result.map(|_| self.states)
+    }
+
     async fn commit_in_turn(&mut self, message: &str) -> Result<Commit> {
         let lake = self.view.lake().clone();
         // In the order of names, so that two transactions never wait for each other.
@@ -55,6 +66,7 @@ impl Transaction {
 
     async fn attempt(&mut self, lake: &Lake, message: &str) -> Result<Commit> {
         self.staged.discard_rebased().await;
+        self.states.clear();
         let head = lake.catalog().branch(&self.branch).await?;
         let state = lake.catalog().state(head.commit).await?;
         let mut with = self.with.clone();
@@ -102,8 +114,10 @@ impl Transaction {
             let made = std::mem::take(&mut applied.made);
             let (change, objects) = to_change(name, found, pending, &applied);
             with.objects.extend(objects);
+            let state = applied.table.clone();
             pending.set_applied(applied);
             self.staged.push_states(made);
+            self.states.extend(state.map(|state| (name.clone(), state)));
             return Ok(change);
         }
         let conflict =
@@ -121,6 +135,7 @@ impl Transaction {
         };
         let (change, objects) = to_change(name, found, pending, &applied);
         with.objects.extend(objects);
+        self.states.extend(applied.table.map(|state| (name.clone(), state)));
         self.staged.push_states(applied.made);
         Ok(change)
     }

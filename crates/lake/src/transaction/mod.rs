@@ -8,6 +8,7 @@
 
 mod commit;
 mod pending;
+mod rest;
 mod staged_files;
 
 use std::collections::BTreeMap;
@@ -42,6 +43,14 @@ pub struct Transaction {
     with: Batch,
     written: Usage,
     staged: StagedFiles,
+    /// The tables as the last attempt to commit has them.
+    states: BTreeMap<TableName, Table>,
+}
+
+/// A state of a table that nothing was before.
+fn made(name: &TableName, table: &Table, foreign: bool) -> Made {
+    let (name, state) = (name.clone(), table.clone());
+    Made { name, state, before: None, rebased: false, foreign }
 }
 
 impl Transaction {
@@ -59,6 +68,7 @@ impl Transaction {
             with: Batch::default(),
             written: Usage::default(),
             staged,
+            states: BTreeMap::new(),
         }
     }
 
@@ -92,8 +102,7 @@ impl Transaction {
         let schema = normalise_schema(&schema)?.into();
         let request = CreateTable { name: name.clone(), schema, partition, properties };
         let table = self.view.lake().tables().create(request).await?;
-        let (state, before, rebased) = (table.clone(), None, false);
-        self.staged.push_states([Made { name: name.clone(), state, before, rebased }]);
+        self.staged.push_states([made(name, &table, false)]);
         self.pending(name)?.add_applied(Change::Create, Some(table));
         Ok(())
     }
@@ -250,7 +259,7 @@ impl Transaction {
     fn makes_namespace(&self, name: &str) -> bool {
         let makes = |change: &NamespaceChange| match change {
             NamespaceChange::Create(namespace) => namespace.name == name,
-            NamespaceChange::Drop(_) => false,
+            NamespaceChange::Drop(_) | NamespaceChange::Update { .. } => false,
         };
         self.namespaces.iter().any(makes)
     }

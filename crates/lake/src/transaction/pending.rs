@@ -7,7 +7,7 @@ use arrow::datatypes::{Field, SchemaRef};
 use bytes::Bytes;
 use headwater_catalog::{TableEntry, operation};
 use headwater_model::{PartitionField, TableName};
-use headwater_tables::{Alteration, DataFile, Operation, Rewrite, Staged, Table};
+use headwater_tables::{Alteration, DataFile, Operation, Rewrite, Staged, Table, TableCommit};
 
 use super::staged_files::{Made, discard_states};
 use crate::error::Result;
@@ -45,6 +45,8 @@ pub(super) enum Change {
         after: Option<i32>,
     },
     SetProperties(BTreeMap<String, String>),
+    /// What another engine asks for; it says itself what must be so.
+    Apply(Arc<TableCommit>),
     Drop,
 }
 
@@ -104,7 +106,7 @@ impl Pending {
     pub fn can_rebase(&self) -> bool {
         // A rewrite sees for itself whether it still fits.
         let rebases = |change: &Change| {
-            use Change::{AddColumns, Alter, Append, Compact, Rewrite, SetProperties};
+            use Change::{AddColumns, Alter, Append, Apply, Compact, Rewrite, SetProperties};
             matches!(
                 change,
                 Append { .. }
@@ -113,6 +115,7 @@ impl Pending {
                     | Rewrite(_)
                     | Compact { .. }
                     | SetProperties(_)
+                    | Apply(_)
             )
         };
         self.changes.iter().all(rebases)
@@ -122,7 +125,16 @@ impl Pending {
     pub fn word(&self) -> &'static str {
         let mut word = operation::CHANGED;
         for change in &self.changes {
+            let appends = match change {
+                Change::Apply(commit) => commit.appends(),
+                _ => None,
+            };
             word = match (change, word) {
+                (Change::Apply(_), word) => match (appends, word) {
+                    (None, word) | (_, word @ (operation::CREATED | operation::REPLACED)) => word,
+                    (Some(true), _) => operation::APPENDED,
+                    (Some(false), _) => operation::CHANGED,
+                },
                 (Change::Append { .. }, operation::CREATED | operation::REPLACED)
                 | (
                     Change::AddColumns { .. }
@@ -223,11 +235,18 @@ impl Context<'_> {
                 Change::AddColumns { columns, after } => Operation::AddColumns { columns, after },
                 Change::Alter { alterations, after } => Operation::Alter { alterations, after },
                 Change::SetProperties(properties) => Operation::SetProperties(properties),
+                Change::Apply(commit) => {
+                    let imports = self.imports(current, None, objects).await?;
+                    summary.extend(imports.map(|imports| (IMPORTS_KEY.to_owned(), imports)));
+                    Operation::Apply(commit)
+                }
             };
+            let foreign = matches!(operation, Operation::Apply(_));
             let state = self.lake.tables().commit(current, operation, summary).await?;
             let before = Some(current.clone());
             let name = self.name.clone();
-            made.push(Made { name, state: state.clone(), before, rebased: self.rebases });
+            let rebased = self.rebases;
+            made.push(Made { name, state: state.clone(), before, rebased, foreign });
             *table = Some(state);
         }
         Ok(())

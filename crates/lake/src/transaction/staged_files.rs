@@ -29,6 +29,8 @@ pub(super) struct Made {
     pub before: Option<Table>,
     /// Whether it is the changes made again on what another commit left, for one attempt to commit.
     pub rebased: bool,
+    /// Whether another engine wrote its manifests.
+    pub foreign: bool,
 }
 
 impl Written {
@@ -87,8 +89,13 @@ impl StagedFiles {
 /// Removes states that nothing will come to name.
 pub(super) async fn discard_states(tables: &Tables, states: Vec<Made>) {
     // A state is read to know what is its own, so those that were made of it go first.
-    for Made { state, before, .. } in states.iter().rev() {
-        if let Err(error) = tables.discard_state(state, before.as_ref()).await {
+    for Made { state, before, foreign, .. } in states.iter().rev() {
+        let discarded = if *foreign {
+            tables.discard_metadata(state, before.as_ref()).await
+        } else {
+            tables.discard_state(state, before.as_ref()).await
+        };
+        if let Err(error) = discarded {
             tracing::warn!(%error, "the metadata of a change that failed is left behind");
         }
     }

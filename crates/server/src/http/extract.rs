@@ -103,7 +103,7 @@ impl<T: DeserializeOwned + Serialize, S: Send + Sync> FromRequest<S> for Body<T>
 }
 
 /// Only JSON is taken, so that no web page can send a form here unasked.
-fn check_content_type(headers: &HeaderMap) -> Result<(), Failure> {
+pub(crate) fn check_content_type(headers: &HeaderMap) -> Result<(), Failure> {
     let given = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
     let essence = given.split(';').next().unwrap_or("").trim().to_ascii_lowercase();
     if essence == "application/json" || essence.ends_with("+json") {
@@ -115,7 +115,7 @@ fn check_content_type(headers: &HeaderMap) -> Result<(), Failure> {
     ))
 }
 
-fn too_long(rejection: &BytesRejection) -> Failure {
+pub(crate) fn too_long(rejection: &BytesRejection) -> Failure {
     if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
         let hint = "Send less in one request; a run takes 64 MiB, everything else 1 MiB.";
         return Failure::invalid("the body is longer than this address takes", hint);

@@ -6,8 +6,8 @@
 
 mod branch;
 mod environment;
-mod extract;
-mod failure;
+pub(crate) mod extract;
+pub(crate) mod failure;
 mod health;
 mod import;
 mod job;
@@ -35,6 +35,7 @@ use utoipa::openapi::{ComponentsBuilder, Info, License, OpenApi, OpenApiBuilder}
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::activity;
+use crate::iceberg;
 use crate::parts::Parts;
 use failure::Failure;
 
@@ -56,6 +57,7 @@ pub(crate) fn router(app: &App) -> Router {
     let described = get(move || async move { Json(description) });
     router
         .route("/v1/openapi.json", described)
+        .nest(iceberg::ROOT, iceberg::router())
         .fallback(unknown_route)
         .method_not_allowed_fallback(unknown_method)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))

@@ -17,6 +17,7 @@ use axum::response::{IntoResponse, Response};
 use headwater_model::{ErrorCode, Problem};
 
 use super::failure::Failure;
+use crate::iceberg::{self, Refusal};
 use crate::token::Token;
 
 /// What anybody may read: it is the same for all, and tells nothing of the lake's tables.
@@ -37,20 +38,29 @@ pub async fn check(mut request: Request, next: Next) -> Response {
         return next.run(request).await;
     };
     if let Err(problem) = check_headers(request.uri(), request.headers()) {
-        return Failure(problem).into_response();
+        return refuse(request.uri(), problem);
     }
     let shown = request.headers().get(AUTHORIZATION).map(HeaderValue::as_bytes);
     let known = token.as_ref().is_none_or(|token| shown.is_some_and(|it| token.is_shown_by(it)));
     if !known {
-        if !OPEN.contains(&request.uri().path()) {
-            return unauthenticated(shown.is_some());
+        let path = request.uri().path();
+        if !OPEN.contains(&path) && !iceberg::is_token_path(path) {
+            return unauthenticated(request.uri(), shown.is_some());
         }
         request.extensions_mut().insert(Stranger);
     }
     next.run(request).await
 }
 
-fn unauthenticated(shown: bool) -> Response {
+/// A problem, in the form that the door it came to has for it.
+fn refuse(uri: &Uri, problem: Problem) -> Response {
+    if iceberg::is_iceberg(uri) {
+        return Refusal::from(problem).into_response();
+    }
+    Failure(problem).into_response()
+}
+
+fn unauthenticated(uri: &Uri, shown: bool) -> Response {
     let message =
         if shown { "the token is not this server's" } else { "the request shows no token" };
     let problem = Problem::new(ErrorCode::Unauthenticated, message).with_hint(
@@ -58,7 +68,7 @@ fn unauthenticated(shown: bool) -> Response {
          folder holds.",
     );
     let scheme = (WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"headwater\""));
-    ([scheme], Failure(problem)).into_response()
+    ([scheme], refuse(uri, problem)).into_response()
 }
 
 fn check_headers(uri: &Uri, headers: &HeaderMap) -> Result<(), Problem> {

@@ -5,6 +5,7 @@
 
 mod api;
 mod doors;
+mod iceberg;
 mod life;
 mod runs;
 mod statements;
@@ -40,6 +41,7 @@ fn trials() -> Vec<Trial> {
         trials.push(trial(format!("api::{noun}"), async move || api::play(noun, path).await));
     }
     trials.extend(doors::trials());
+    trials.extend(iceberg::trials());
     trials.extend(life::trials());
     trials.extend(runs::trials());
     trials.extend(statements::trials());

@@ -30,7 +30,7 @@ use crate::partition::describe;
 use crate::storage::{Storage, Undo};
 use crate::table::Totals;
 use crate::tables::Tables;
-use crate::{DataFile, Error, Operation, Result, Rewrite, Staged, Table, metadata};
+use crate::{DataFile, Error, Operation, Result, Rewrite, Staged, Table, metadata, rest};
 
 /// Entries up to which a commit's manifests are made without a thread of their own.
 const INLINE_ENTRIES_MAX: usize = 256;
@@ -52,12 +52,16 @@ pub(crate) async fn commit(
     summary: BTreeMap<String, String>,
 ) -> Result<Table> {
     let before = table.metadata();
+    if let Operation::Apply(commit) = &operation {
+        return rest::apply(tables, table, commit, &summary).await;
+    }
     if before.format_version() != FormatVersion::V2 {
         let feature = format!("changing a table of format version {}", before.format_version());
         let location = table.metadata_location().to_owned();
         return Err(Error::Unsupported { location, feature });
     }
     match operation {
+        Operation::Apply(_) => Ok(table.clone()),
         Operation::AddColumns { columns, .. } if columns.is_empty() => Ok(table.clone()),
         Operation::AddColumns { columns, after } => {
             let change = |builder| evolve::add_columns(before, builder, columns, after);
@@ -394,15 +398,27 @@ fn snapshot_id(metadata: &TableMetadata) -> i64 {
     free.next().unwrap_or(1)
 }
 
-/// The oldest snapshots beyond the number that a metadata file lists, once one more is added.
+/// The snapshots that a table's own branches and tags name; other engines make these.
+pub(crate) fn named_snapshots(metadata: &TableMetadata) -> HashSet<i64> {
+    // The builder's type keeps its refs to itself; its JSON form does not.
+    let value = serde_json::to_value(metadata).unwrap_or_default();
+    let refs = value.get("refs").and_then(serde_json::Value::as_object);
+    let refs = refs.into_iter().flat_map(|refs| refs.values());
+    refs.filter_map(|reference| reference["snapshot-id"].as_i64()).collect()
+}
+
+/// The oldest snapshots beyond the number that a metadata file lists, once one more is added; those apart
+/// that have a name.
 fn superfluous(metadata: &TableMetadata, listed_max: usize) -> Vec<i64> {
     let count = metadata.snapshots().len() + 1;
     let Some(excess) = count.checked_sub(listed_max.max(1)).filter(|excess| *excess > 0) else {
         return Vec::new();
     };
+    let named = named_snapshots(metadata);
     let mut snapshots: Vec<_> = metadata.snapshots().collect();
     snapshots.sort_by_key(|snapshot| snapshot.sequence_number());
-    snapshots.into_iter().take(excess).map(|snapshot| snapshot.snapshot_id()).collect()
+    let ids = snapshots.into_iter().take(excess).map(|snapshot| snapshot.snapshot_id());
+    ids.filter(|id| !named.contains(id)).collect()
 }
 
 /// Writes a commit's files, with the metadata file that names them, and gives the new state.

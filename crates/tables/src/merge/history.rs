@@ -44,7 +44,7 @@ pub(crate) enum Reach {
 }
 
 impl Reach {
-    fn of(snapshot: &Snapshot, before: Option<&Snapshot>) -> Reach {
+    pub(crate) fn of(snapshot: &Snapshot, before: Option<&Snapshot>) -> Reach {
         let summary = snapshot.summary();
         let value = |key: &str| summary.additional_properties.get(key).map(String::as_str);
         match value(REACH) {

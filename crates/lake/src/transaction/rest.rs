@@ -1,0 +1,119 @@
+//! Changes that other engines ask for, through Iceberg's REST catalog. Names are taken as they are
+//! written.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use headwater_catalog::NamespaceChange;
+use headwater_model::TableName;
+use headwater_tables::{NewTable, Table, TableCommit};
+
+use super::pending::Change;
+use super::{Transaction, made};
+use crate::error::{Error, Result};
+
+impl Transaction {
+    /// Makes a table without rows; `AlreadyExists` where the branch has it.
+    pub async fn create_new(&mut self, name: &TableName, new: NewTable) -> Result<()> {
+        self.check_free(name).await?;
+        let table = self.view.lake().tables().create_new(name, new).await?;
+        self.add_created(name, table, true)
+    }
+
+    /// Makes a change of a table, or makes the table where that is the change. Where others change the
+    /// table first, it is made again on what they left, as long as all that it requires is still so.
+    pub async fn apply(&mut self, name: &TableName, commit: TableCommit) -> Result<()> {
+        self.load(name).await?;
+        self.flush(name).await?;
+        match self.pending(name)?.table().cloned() {
+            None if commit.creates() => {
+                self.check_free(name).await?;
+                let table = self.view.lake().tables().create_from(name, &commit).await?;
+                self.add_created(name, table, true)
+            }
+            None => Err(self.view.not_found(name).await?),
+            Some(before) => {
+                self.pending(name)?.add(Change::Apply(Arc::new(commit)));
+                self.flush(name).await?;
+                match self.pending(name)?.table().cloned() {
+                    Some(after) => self.view.lake().keep_columns(&before, &after).await,
+                    None => Ok(()),
+                }
+            }
+        }
+    }
+
+    /// Makes a table of a metadata file that lies in the warehouse, in place of another where that is
+    /// `overwritten`. Fails where the branch has the table under another name.
+    pub async fn register(
+        &mut self,
+        name: &TableName,
+        metadata_location: &str,
+        overwritten: bool,
+    ) -> Result<()> {
+        self.load(name).await?;
+        if overwritten && self.pending(name)?.table().is_some() {
+            self.pending(name)?.add_applied(Change::Drop, None);
+        }
+        self.check_free(name).await?;
+        let table = self.view.lake().tables().register(metadata_location).await?;
+        let id = table.id();
+        let tables = self.view.list(None).await?;
+        let other = tables.iter().find(|(other, entry)| other != name && entry.id == id);
+        if let Some((other, _)) = other {
+            let message = format!("`{metadata_location}` is a state of table `{other}`");
+            let hint = "Drop that table first, or rename it.";
+            return Err(Error::InvalidRequest { message, hint });
+        }
+        self.add_created(name, table, false)
+    }
+
+    /// Gives a table another name, in another namespace or in the same.
+    pub async fn rename(&mut self, from: &TableName, to: &TableName) -> Result<()> {
+        self.load(from).await?;
+        self.flush(from).await?;
+        let Some(table) = self.pending(from)?.table().cloned() else {
+            return Err(self.view.not_found(from).await?);
+        };
+        self.check_free(to).await?;
+        self.pending(from)?.add_applied(Change::Drop, None);
+        self.add_created(to, table, false)
+    }
+
+    /// Removes the table of exactly that name.
+    pub async fn drop_named(&mut self, name: &TableName) -> Result<()> {
+        self.load(name).await?;
+        self.drop(name, false).await
+    }
+
+    /// Sets properties of a namespace, and removes others.
+    pub fn update_namespace(
+        &mut self,
+        name: &str,
+        updates: BTreeMap<String, String>,
+        removals: Vec<String>,
+    ) {
+        let name = name.to_owned();
+        self.namespaces.push(NamespaceChange::Update { name, updates, removals });
+    }
+
+    async fn check_free(&mut self, name: &TableName) -> Result<()> {
+        self.load(name).await?;
+        if self.pending(name)?.table().is_some() {
+            return Err(Error::TableExists { table: name.clone() });
+        }
+        if !self.makes_namespace(&name.namespace) {
+            self.view.check_namespace(&name.namespace).await?;
+        }
+        Ok(())
+    }
+
+    /// Adds a table; where it was `stored` for this transaction, that is taken back with it.
+    fn add_created(&mut self, name: &TableName, table: Table, stored: bool) -> Result<()> {
+        if stored {
+            self.staged.push_states([made(name, &table, true)]);
+        }
+        self.pending(name)?.add_applied(Change::Create, Some(table));
+        Ok(())
+    }
+}

@@ -1,0 +1,136 @@
+//! How an error leaves by this door: in the form of Iceberg's specification, with the name that its clients
+//! know each kind by.
+
+use axum::Json;
+use axum::http::header::RETRY_AFTER;
+use axum::http::{HeaderValue, StatusCode, Uri};
+use axum::response::{IntoResponse, Response};
+use headwater_model::{ErrorCode, Fault, Problem};
+use serde_json::json;
+
+use super::ROOT;
+use crate::http::failure::Failure;
+
+/// What a handler answers.
+pub type Answer<T> = Result<T, Refusal>;
+
+/// An error on its way out.
+#[derive(Debug)]
+pub struct Refusal {
+    problem: Box<Problem>,
+    status: StatusCode,
+    kind: &'static str,
+}
+
+impl Refusal {
+    /// A value in the request that cannot be used.
+    pub fn invalid(message: impl Into<String>) -> Self {
+        Problem::new(ErrorCode::InvalidArgument, message).into()
+    }
+
+    /// A table that is not there.
+    pub fn no_table(name: &str) -> Self {
+        Problem::new(ErrorCode::TableNotFound, format!("there is no table `{name}`")).into()
+    }
+
+    /// A namespace that is not there.
+    pub fn no_namespace(name: &str) -> Self {
+        let message = format!("there is no namespace `{name}`");
+        Problem::new(ErrorCode::NamespaceNotFound, message).into()
+    }
+
+    /// Something that is there already.
+    pub fn exists(what: &str) -> Self {
+        Problem::new(ErrorCode::AlreadyExists, format!("{what} is there already")).into()
+    }
+
+    /// A body whose parts contradict each other.
+    pub fn unprocessable(message: impl Into<String>) -> Self {
+        let refusal = Refusal::invalid(message);
+        let (status, kind) = (StatusCode::UNPROCESSABLE_ENTITY, "UnprocessableEntityException");
+        Refusal { status, kind, ..refusal }
+    }
+
+    /// Whether nobody can tell from it if a change was made.
+    pub fn is_doubtful(&self) -> bool {
+        self.status.is_server_error()
+    }
+
+    /// The error of a commit of which nobody can tell if it was made.
+    pub fn of_commit(mut self) -> Self {
+        if self.is_doubtful() && self.status != StatusCode::SERVICE_UNAVAILABLE {
+            self.kind = "CommitStateUnknownException";
+        }
+        self
+    }
+
+    /// The error of a namespace that others hold tables in, and the like, where the code says less.
+    pub fn code(&self) -> ErrorCode {
+        self.problem.code
+    }
+}
+
+/// What Iceberg calls each kind of error, and its status.
+fn kind(code: ErrorCode) -> (u16, &'static str) {
+    use ErrorCode as Code;
+    match code {
+        Code::TableNotFound => (404, "NoSuchTableException"),
+        Code::NamespaceNotFound => (404, "NoSuchNamespaceException"),
+        Code::RefNotFound => (404, "NoSuchWarehouseException"),
+        Code::AlreadyExists => (409, "AlreadyExistsException"),
+        Code::CommitConflict | Code::MergeConflict => (409, "CommitFailedException"),
+        Code::NotEmpty => (409, "NamespaceNotEmptyException"),
+        Code::BranchProtected | Code::Forbidden => (403, "ForbiddenException"),
+        Code::Unauthenticated => (401, "NotAuthorizedException"),
+        Code::RouteNotFound => (404, "NotFoundException"),
+        Code::Unavailable => (503, "ServiceUnavailableException"),
+        Code::TooBusy => (503, "SlowDownException"),
+        code if code.http_status() >= 500 => (500, "InternalServerError"),
+        _ => (400, "BadRequestException"),
+    }
+}
+
+impl Refusal {
+    fn of(problem: Problem) -> Self {
+        let (status, kind) = kind(problem.code);
+        let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        Refusal { problem: Box::new(problem), status, kind }
+    }
+}
+
+impl<E: Fault> From<E> for Refusal {
+    fn from(error: E) -> Self {
+        Refusal::of(error.to_problem())
+    }
+}
+
+impl From<Failure> for Refusal {
+    fn from(failure: Failure) -> Self {
+        Refusal::of(failure.0)
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let Refusal { problem, status, kind } = self;
+        if status.is_server_error() {
+            tracing::error!(code = %problem.code, causes = ?problem.causes, "{}", problem.message);
+        }
+        let mut message = problem.message.clone();
+        for more in problem.causes.iter().chain(&problem.hint) {
+            message = format!("{}: {more}", message.trim_end_matches('.'));
+        }
+        let error = json!({"message": message, "type": kind, "code": status.as_u16()});
+        let mut response = (status, Json(json!({ "error": error }))).into_response();
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        response
+    }
+}
+
+/// Whether an address lies behind this door, and errors have its form.
+pub(crate) fn is_iceberg(uri: &Uri) -> bool {
+    let rest = uri.path().strip_prefix(ROOT);
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}

@@ -1,0 +1,62 @@
+//! Pages of lists: names in order, and the last of them as the token for what follows.
+
+use axum::extract::{FromRequestParts, Query};
+use axum::http::request::Parts;
+use serde::Deserialize;
+
+use super::Refusal;
+
+/// How many names a page has where nobody says.
+const SIZE: usize = 1_000;
+
+/// Which part of a list is wanted.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Page {
+    page_token: Option<String>,
+    page_size: Option<usize>,
+    /// The namespace whose namespaces are wanted.
+    pub parent: Option<String>,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Page {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Refusal> {
+        let found = Query::<Page>::try_from_uri(&parts.uri);
+        found.map(|query| query.0).map_err(|_| Refusal::invalid("`pageSize` is a number"))
+    }
+}
+
+impl Page {
+    /// The part of a list that is in order, and the token for the next. A client that sends no token does
+    /// not know of pages, and is given all.
+    pub fn of(&self, names: Vec<String>) -> (Vec<String>, Option<String>) {
+        let Some(token) = self.page_token.as_deref() else { return (names, None) };
+        let size = self.page_size.unwrap_or(SIZE).clamp(1, SIZE);
+        let mut rest = names.into_iter().filter(|name| token.is_empty() || &**name > token);
+        let page: Vec<String> = rest.by_ref().take(size).collect();
+        let next = rest.next().and_then(|_| page.last().cloned());
+        (page, next)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn page(token: Option<&str>, size: usize) -> (Vec<String>, Option<String>) {
+        let names = ["a", "b", "c"].map(str::to_owned).to_vec();
+        let page_token = token.map(str::to_owned);
+        Page { page_token, page_size: Some(size), parent: None }.of(names)
+    }
+
+    #[test]
+    fn pages_follow_each_other_to_the_end() {
+        assert_eq!(page(None, 1).0.len(), 3);
+        assert_eq!(page(Some(""), 2), (vec!["a".into(), "b".into()], Some("b".into())));
+        assert_eq!(page(Some("b"), 2), (vec!["c".into()], None));
+        assert_eq!(page(Some(""), 3).1, None);
+        assert_eq!(page(Some("c"), 0), (Vec::new(), None));
+    }
+}

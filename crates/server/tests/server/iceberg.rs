@@ -1,0 +1,278 @@
+//! Iceberg's REST catalog: tags of states, tokens, and commits that are made once and whole.
+
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE};
+use hyper::{Method, Request};
+use libtest_mimic::Trial;
+use serde_json::{Value, json};
+
+use crate::support::{TestServer, bearer, body, json, request};
+use crate::trial;
+
+pub fn trials() -> Vec<Trial> {
+    vec![
+        trial("iceberg::a_state_that_is_known_is_not_sent_again", tags),
+        trial("iceberg::a_token_is_handed_out_to_who_knows_it", tokens),
+        trial("iceberg::a_commit_is_made_once", once),
+        trial("iceberg::a_key_names_one_request", keys),
+        trial("iceberg::many_tables_change_together_or_not_at_all", together),
+        trial("iceberg::a_staged_table_is_made_with_its_rows", staged),
+        trial("iceberg::a_snapshot_that_cannot_be_read_is_refused", unreadable),
+        trial("iceberg::columns_of_others_keep_their_ids", column_ids),
+    ]
+}
+
+/// Where a table of `public` lies on a branch.
+fn table(branch: &str, name: &str) -> String {
+    format!("/iceberg/v1/{branch}/namespaces/public/tables/{name}")
+}
+
+async fn sql(server: &TestServer, branch: &str, sql: &str) -> Value {
+    server.post("/v1/query", json!({"sql": sql, "ref": branch})).await
+}
+
+/// A request and its status.
+async fn ask(
+    server: &TestServer,
+    method: Method,
+    path: &str,
+    sent: Option<&Value>,
+) -> (u16, Value) {
+    let response = server.send(request(method, path, sent)).await;
+    let status = response.status().as_u16();
+    let bytes = body(response).await.expect("a whole body");
+    (status, serde_json::from_slice(&bytes).unwrap_or_default())
+}
+
+async fn commits(server: &TestServer, branch: &str) -> usize {
+    let commits = server.get(&format!("/v1/refs/{branch}/commits?limit=1000")).await;
+    commits.as_array().expect("commits").len()
+}
+
+/// A server with table `t` of one row on `main`, and `dev`, which lacks the row; and the commit that would
+/// bring it there, as another engine would make it.
+async fn one_row_ahead() -> (TestServer, Value) {
+    let server = TestServer::start().await;
+    sql(&server, "main", "CREATE TABLE t (id BIGINT)").await;
+    server.post("/v1/branches", json!({"name": "dev"})).await;
+    sql(&server, "main", "INSERT INTO t VALUES (1)").await;
+    let loaded = server.get(&table("main", "t")).await;
+    let commit = append_of(&loaded["metadata"]);
+    (server, commit)
+}
+
+/// The commit that brings a table's only snapshot to the table before it.
+fn append_of(metadata: &Value) -> Value {
+    let snapshot = metadata["snapshots"][0].clone();
+    let id = snapshot["snapshot-id"].clone();
+    json!({
+        "requirements": [
+            {"type": "assert-table-uuid", "uuid": metadata["table-uuid"]},
+            {"type": "assert-ref-snapshot-id", "ref": "main", "snapshot-id": null}
+        ],
+        "updates": [
+            {"action": "add-snapshot", "snapshot": snapshot},
+            {"action": "set-snapshot-ref", "ref-name": "main", "type": "branch", "snapshot-id": id}
+        ]
+    })
+}
+
+async fn tags() {
+    let (server, _) = one_row_ahead().await;
+    let load = async |tag: Option<&str>, query: &str| {
+        let mut sent = request(Method::GET, &format!("{}{query}", table("main", "t")), None);
+        if let Some(tag) = tag {
+            sent.headers_mut().insert("if-none-match", tag.parse().expect("a header"));
+        }
+        let response = server.send(sent).await;
+        let tag = response.headers().get("etag").expect("a tag").to_str().expect("text").to_owned();
+        (response.status().as_u16(), tag)
+    };
+    let (status, tag) = load(None, "").await;
+    assert_eq!(status, 200);
+    assert_eq!(load(Some(&tag), "").await, (304, tag.clone()));
+    assert_eq!(load(Some(&format!("\"x\", W/{tag}")), "").await.0, 304);
+    assert_eq!(load(Some(&tag), "?snapshots=refs").await.0, 200);
+    sql(&server, "main", "INSERT INTO t VALUES (2)").await;
+    assert_eq!(load(Some(&tag), "").await.0, 200);
+}
+
+async fn tokens() {
+    let server = TestServer::start().await;
+    let own = bearer(&server.running).to_str().expect("text")[7..].to_owned();
+    let ask = async |path: &str, form: String| {
+        let sent = Request::post(path)
+            .header("host", "localhost")
+            .header(AUTHORIZATION, "none")
+            .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
+            .body(http_body_util::Full::new(form.into()));
+        let response = server.send(sent.expect("a request")).await;
+        (response.status().as_u16(), json(response).await)
+    };
+    for path in ["/iceberg/v1/oauth/tokens", "/iceberg/dev/v1/oauth/tokens"] {
+        let form =
+            format!("grant_type=client_credentials&client_id=me&client_secret={own}&scope=x");
+        let (status, answer) = ask(path, form).await;
+        assert_eq!((status, answer["access_token"].as_str()), (200, Some(&*own)));
+    }
+    let path = "/iceberg/v1/oauth/tokens";
+    let form = "grant_type=client_credentials&client_secret=guess".to_owned();
+    assert_eq!(ask(path, form).await.0, 401);
+    assert_eq!(ask(path, format!("grant_type=password&client_secret={own}")).await.0, 400);
+    assert_eq!(ask(path, "nonsense".to_owned()).await.0, 400);
+    let (status, answer) = ask("/iceberg/v1/config", String::new()).await;
+    assert_eq!((status, &answer["error"]["type"]), (401, &json!("NotAuthorizedException")));
+}
+
+async fn once() {
+    let (server, commit) = one_row_ahead().await;
+    let before = commits(&server, "dev").await;
+    let (status, made) = ask(&server, Method::POST, &table("dev", "t"), Some(&commit)).await;
+    assert_eq!(status, 200, "{made}");
+    assert_eq!(sql(&server, "dev", "SELECT id FROM t").await, json!([{"id": 1}]));
+    let (status, again) = ask(&server, Method::POST, &table("dev", "t"), Some(&commit)).await;
+    assert_eq!((status, &again), (200, &made));
+    assert_eq!(commits(&server, "dev").await, before + 1);
+    sql(&server, "dev", "INSERT INTO t VALUES (2)").await;
+    assert_eq!(ask(&server, Method::POST, &table("dev", "t"), Some(&commit)).await.0, 200);
+    let rows = sql(&server, "dev", "SELECT count(*) AS n FROM t").await;
+    assert_eq!(rows, json!([{"n": 2}]));
+    let (status, merged) =
+        ask(&server, Method::POST, "/v1/branches/main/merge", Some(&json!({"source": "dev"})))
+            .await;
+    assert_eq!(status, 200, "{merged}");
+    let rows = sql(&server, "main", "SELECT id FROM t ORDER BY id").await;
+    assert_eq!(rows, json!([{"id": 1}, {"id": 2}]));
+}
+
+async fn keys() {
+    let server = TestServer::start().await;
+    sql(&server, "main", "CREATE TABLE t (id BIGINT)").await;
+    let send = async |key: &str, value: &str| {
+        let updates = json!([{"action": "set-properties", "updates": {"a": value}}]);
+        let commit = json!({"requirements": [], "updates": updates});
+        let mut sent = request(Method::POST, &table("main", "t"), Some(&commit));
+        sent.headers_mut().insert("idempotency-key", key.parse().expect("a header"));
+        let response = server.send(sent).await;
+        assert_eq!(response.status(), 200);
+        json(response).await["metadata"]["properties"]["a"].clone()
+    };
+    let before = commits(&server, "main").await;
+    assert_eq!(send("k", "1").await, "1");
+    assert_eq!(send("k", "1").await, "1");
+    assert_eq!(commits(&server, "main").await, before + 1);
+    assert_eq!(send("k", "2").await, "2", "another request with the same key");
+    assert_eq!(send("l", "1").await, "1");
+    assert_eq!(commits(&server, "main").await, before + 3);
+}
+
+async fn together() {
+    let (server, commit) = one_row_ahead().await;
+    sql(&server, "dev", "CREATE TABLE u (id BIGINT)").await;
+    let change = |name: &str, commit: &Value| {
+        let mut change = commit.clone();
+        change["identifier"] = json!({"namespace": ["public"], "name": name});
+        change
+    };
+    let rename = |snapshot: Value| {
+        json!({
+            "requirements": [{"type": "assert-ref-snapshot-id", "ref": "main", "snapshot-id": snapshot}],
+            "updates": [{"action": "set-properties", "updates": {"a": "b"}}]
+        })
+    };
+    let before = commits(&server, "dev").await;
+    let path = "/iceberg/v1/dev/transactions/commit";
+    let changes = json!({"table-changes": [change("t", &commit), change("u", &rename(json!(5)))]});
+    let (status, answer) = ask(&server, Method::POST, path, Some(&changes)).await;
+    assert_eq!((status, &answer["error"]["type"]), (409, &json!("CommitFailedException")));
+    assert_eq!(sql(&server, "dev", "SELECT id FROM t").await, json!([]));
+    let changes =
+        json!({"table-changes": [change("t", &commit), change("u", &rename(Value::Null))]});
+    assert_eq!(ask(&server, Method::POST, path, Some(&changes)).await.0, 204);
+    assert_eq!(sql(&server, "dev", "SELECT id FROM t").await, json!([{"id": 1}]));
+    assert_eq!(commits(&server, "dev").await, before + 1);
+    let loaded = server.get(&table("dev", "u")).await;
+    assert_eq!(loaded["metadata"]["properties"]["a"], "b");
+    let missing = json!({"table-changes": [change("no", &rename(Value::Null))]});
+    assert_eq!(ask(&server, Method::POST, path, Some(&missing)).await.0, 404);
+}
+
+async fn staged() {
+    let server = TestServer::start().await;
+    let new = json!({
+        "name": "t", "stage-create": true,
+        "schema": {"type": "struct", "fields": [{"id": 1, "name": "id", "required": false, "type": "long"}]}
+    });
+    let tables = "/iceberg/v1/main/namespaces/public/tables";
+    let (status, staged) = ask(&server, Method::POST, tables, Some(&new)).await;
+    assert_eq!(status, 200, "{staged}");
+    let metadata = &staged["metadata"];
+    let commit = json!({
+        "requirements": [{"type": "assert-create"}],
+        "updates": [
+            {"action": "assign-uuid", "uuid": metadata["table-uuid"]},
+            {"action": "upgrade-format-version", "format-version": 2},
+            {"action": "add-schema", "schema": metadata["schemas"][0], "last-column-id": 1},
+            {"action": "set-current-schema", "schema-id": -1},
+            {"action": "add-spec", "spec": metadata["partition-specs"][0]},
+            {"action": "set-default-spec", "spec-id": -1},
+            {"action": "add-sort-order", "sort-order": {"order-id": 0, "fields": []}},
+            {"action": "set-default-sort-order", "sort-order-id": -1},
+            {"action": "set-location", "location": metadata["location"]},
+            {"action": "set-properties", "updates": {"a": "b"}}
+        ]
+    });
+    let (status, made) = ask(&server, Method::POST, &table("main", "t"), Some(&commit)).await;
+    assert_eq!(status, 200, "{made}");
+    for field in ["table-uuid", "location", "schemas", "partition-specs", "sort-orders"] {
+        assert_eq!(made["metadata"][field], metadata[field], "{field}");
+    }
+    let (status, again) = ask(&server, Method::POST, &table("main", "t"), Some(&commit)).await;
+    assert_eq!((status, again), (200, made), "the same commit sent twice");
+    let mut other = commit.clone();
+    other["updates"][0]["uuid"] = json!("00000000-0000-4000-8000-000000000000");
+    let (status, answer) = ask(&server, Method::POST, &table("main", "t"), Some(&other)).await;
+    assert_eq!((status, &answer["error"]["type"]), (409, &json!("CommitFailedException")));
+    let (_, answer) = ask(&server, Method::POST, &table("main", "u"), Some(&commit)).await;
+    let message = answer["error"]["message"].as_str().expect("a message");
+    assert!(message.contains("another table"), "{message}");
+}
+
+async fn unreadable() {
+    let (server, commit) = one_row_ahead().await;
+    let list = commit["updates"][0]["snapshot"]["manifest-list"].as_str().expect("a location");
+    let path = list.strip_prefix("file://").expect("a file");
+    let broken = format!("{path}.broken");
+    std::fs::write(&broken, b"no manifest list").expect("a file");
+    for location in [format!("{list}.broken"), format!("{list}.missing")] {
+        let mut commit = commit.clone();
+        commit["updates"][0]["snapshot"]["manifest-list"] = json!(location);
+        let (status, answer) = ask(&server, Method::POST, &table("dev", "t"), Some(&commit)).await;
+        assert_eq!(status, 400, "{answer}");
+        let message = answer["error"]["message"].as_str().expect("a message");
+        assert!(message.contains(&location), "{message}");
+    }
+    assert!(std::fs::exists(&broken).expect("a folder"), "files of others are left alone");
+    assert_eq!(sql(&server, "dev", "SELECT id FROM t").await, json!([]));
+}
+
+async fn column_ids() {
+    let (server, _) = one_row_ahead().await;
+    let field =
+        |id: i64, name: &str| json!({"id": id, "name": name, "required": false, "type": "long"});
+    let schema = json!({"type": "struct", "fields": [field(1, "id"), field(2, "theirs")]});
+    let commit = json!({
+        "requirements": [{"type": "assert-last-assigned-field-id", "last-assigned-field-id": 1}],
+        "updates": [
+            {"action": "add-schema", "schema": schema, "last-column-id": 2},
+            {"action": "set-current-schema", "schema-id": -1}
+        ]
+    });
+    assert_eq!(ask(&server, Method::POST, &table("dev", "t"), Some(&commit)).await.0, 200);
+    sql(&server, "main", "ALTER TABLE t ADD COLUMN ours BIGINT").await;
+    let (status, merged) =
+        ask(&server, Method::POST, "/v1/branches/main/merge", Some(&json!({"source": "dev"})))
+            .await;
+    assert_eq!(status, 200, "{merged}");
+    let rows = sql(&server, "main", "SELECT id, ours, theirs FROM t").await;
+    assert_eq!(rows, json!([{"id": 1, "ours": null, "theirs": null}]));
+}

@@ -1,0 +1,232 @@
+//! Requirements and updates: checked and made on one state of a table, to become the next.
+//!
+//! The builder stamps what it makes with the machine's clock and measures the log of snapshots by it.
+//! Here the time is our clock's; so the log's times are put aside, as their places in the log, and put
+//! back afterwards.
+
+use std::collections::BTreeMap;
+
+use headwater_model::TableName;
+use iceberg::TableUpdate;
+use iceberg::spec::{Snapshot, Summary, TableMetadata, TableProperties};
+use serde_json::{Value, json};
+
+use super::{TableCommit, create, decapitalised, refused, take_version};
+use crate::commit::{Unwritten, store_as};
+use crate::merge::history::Reach;
+use crate::{Error, Result, Table, Tables, metadata};
+
+/// The keys of the logs in a metadata file.
+const SNAPSHOT_LOG: &str = "snapshot-log";
+const METADATA_LOG: &str = "metadata-log";
+const LAST_UPDATED: &str = "last-updated-ms";
+const TIMESTAMP: &str = "timestamp-ms";
+
+/// What the builder says before each requirement that does not hold.
+const UNMET: &str = "Requirement failed: ";
+
+impl Tables {
+    /// Makes the table that a commit describes, with its rows.
+    pub async fn create_from(&self, name: &TableName, commit: &TableCommit) -> Result<Table> {
+        commit.check(None)?;
+        let begun = create::begin(self, name, commit).await?;
+        let metadata = self.update(&begun, None, commit, &BTreeMap::new()).await?;
+        let totals = self.totals(&metadata).await?;
+        let location = metadata::next_location(metadata.location(), None);
+        store_as(self, location, metadata, totals, Unwritten::default()).await
+    }
+
+    /// The metadata after a commit's updates. `summary` goes with each snapshot that is added, where that
+    /// says nothing of it.
+    async fn update(
+        &self,
+        before: &TableMetadata,
+        location: Option<&str>,
+        commit: &TableCommit,
+        summary: &BTreeMap<String, String>,
+    ) -> Result<TableMetadata> {
+        let (base, times) = put_aside(before)?;
+        let mut builder = base.into_builder(None);
+        for update in &commit.updates {
+            let update = self.prepare_update(before, update, summary).await?;
+            for update in update {
+                builder = update.apply(builder).map_err(|error| refused(&error))?;
+            }
+        }
+        let built = builder.build().map_err(|error| refused(&error))?.metadata;
+        let now = self.options().clock.now().timestamp_millis();
+        let metadata = put_back(&built, before, times, location, now)?;
+        metadata::check(metadata.location(), &metadata)?;
+        self.take_files(before, &metadata, commit).await?;
+        Ok(metadata)
+    }
+
+    /// An update as the builder takes it; two where one says two things.
+    async fn prepare_update(
+        &self,
+        before: &TableMetadata,
+        update: &TableUpdate,
+        summary: &BTreeMap<String, String>,
+    ) -> Result<Vec<TableUpdate>> {
+        match update {
+            TableUpdate::SetLocation { location }
+                if location.trim_end_matches('/') != before.location() =>
+            {
+                self.free_location(location).await?;
+            }
+            TableUpdate::SetProperties { updates } => {
+                let mut updates = updates.clone();
+                let version = take_version(&mut updates)?;
+                let upgrade = version
+                    .map(|format_version| TableUpdate::UpgradeFormatVersion { format_version });
+                let set = TableUpdate::SetProperties { updates };
+                return Ok(upgrade.into_iter().chain([set]).collect());
+            }
+            TableUpdate::AddSnapshot { snapshot } => {
+                self.check_location(snapshot.manifest_list())?;
+                let snapshot = with_summary(before, snapshot, summary);
+                return Ok(vec![TableUpdate::AddSnapshot { snapshot }]);
+            }
+            TableUpdate::SetStatistics { statistics } => {
+                self.check_location(&statistics.statistics_path)?;
+            }
+            TableUpdate::SetPartitionStatistics { partition_statistics } => {
+                self.check_location(&partition_statistics.statistics_path)?;
+            }
+            TableUpdate::AddEncryptionKey { .. } => {
+                let reason = "encrypted tables cannot be read here".to_owned();
+                return Err(Error::Refused { reason });
+            }
+            _ => {}
+        }
+        Ok(vec![update.clone()])
+    }
+}
+
+/// Makes the next state of a table.
+pub(crate) async fn apply(
+    tables: &Tables,
+    table: &Table,
+    commit: &TableCommit,
+    summary: &BTreeMap<String, String>,
+) -> Result<Table> {
+    let before = table.metadata();
+    commit.check(Some(before))?;
+    if commit.updates.is_empty() {
+        return Ok(table.clone());
+    }
+    let former = table.metadata_location();
+    let metadata = tables.update(before, Some(former), commit, summary).await?;
+    let totals = if metadata.current_snapshot_id() == before.current_snapshot_id() {
+        table.totals()
+    } else {
+        tables.totals(&metadata).await?
+    };
+    let location = metadata::next_location(metadata.location(), Some(former));
+    store_as(tables, location, metadata, totals, Unwritten::default()).await
+}
+
+impl TableCommit {
+    fn check(&self, metadata: Option<&TableMetadata>) -> Result<()> {
+        for requirement in &self.requirements {
+            requirement.check(metadata).map_err(|error| {
+                let message = error.message();
+                let reason = decapitalised(message.strip_prefix(UNMET).unwrap_or(message));
+                Error::Unmet { reason }
+            })?;
+        }
+        Ok(())
+    }
+}
+
+/// A snapshot with what every snapshot of the table carries on; not where all rows are put in place of
+/// others.
+fn with_summary(
+    before: &TableMetadata,
+    snapshot: &Snapshot,
+    carried: &BTreeMap<String, String>,
+) -> Snapshot {
+    let current = before.current_snapshot().map(|snapshot| &**snapshot);
+    let summary = snapshot.summary();
+    let is_empty = summary.additional_properties.get("total-records").is_some_and(|n| n == "0");
+    if carried.is_empty() || is_empty || Reach::of(snapshot, current) == Reach::All {
+        return snapshot.clone();
+    }
+    let mut properties = summary.additional_properties.clone();
+    for (key, value) in carried {
+        properties.entry(key.clone()).or_insert_with(|| value.clone());
+    }
+    let summary =
+        Summary { operation: summary.operation.clone(), additional_properties: properties };
+    let builder = Snapshot::builder()
+        .with_snapshot_id(snapshot.snapshot_id())
+        .with_parent_snapshot_id(snapshot.parent_snapshot_id())
+        .with_sequence_number(snapshot.sequence_number())
+        .with_timestamp_ms(snapshot.timestamp_ms())
+        .with_manifest_list(snapshot.manifest_list())
+        .with_summary(summary);
+    match (snapshot.schema_id(), snapshot.row_range()) {
+        (Some(schema), Some((first, added))) => {
+            builder.with_schema_id(schema).with_row_range(first, added).build()
+        }
+        (Some(schema), None) => builder.with_schema_id(schema).build(),
+        (None, Some((first, added))) => builder.with_row_range(first, added).build(),
+        (None, None) => builder.build(),
+    }
+}
+
+fn failed(error: impl std::fmt::Display) -> Error {
+    Error::internal("committed", error)
+}
+
+/// The metadata with the places of its snapshots in their log as their times, and the times.
+fn put_aside(metadata: &TableMetadata) -> Result<(TableMetadata, Vec<Value>)> {
+    let mut value = serde_json::to_value(metadata).map_err(failed)?;
+    let mut times = Vec::new();
+    if let Some(Value::Array(log)) = value.get_mut(SNAPSHOT_LOG) {
+        for (place, entry) in log.iter_mut().enumerate() {
+            times.push(std::mem::replace(&mut entry[TIMESTAMP], json!(place)));
+        }
+    }
+    if let Some(fields) = value.as_object_mut() {
+        fields.remove(METADATA_LOG);
+    }
+    Ok((serde_json::from_value(value).map_err(failed)?, times))
+}
+
+/// The metadata with the times in its log, and the former metadata file in the log of those, as of
+/// `now_ms` or later.
+fn put_back(
+    built: &TableMetadata,
+    before: &TableMetadata,
+    mut times: Vec<Value>,
+    former: Option<&str>,
+    now_ms: i64,
+) -> Result<TableMetadata> {
+    let mut value = serde_json::to_value(built).map_err(failed)?;
+    let mut latest = now_ms.max(before.last_updated_ms());
+    if let Some(Value::Array(log)) = value.get_mut(SNAPSHOT_LOG) {
+        for entry in log {
+            let time = entry[TIMESTAMP].as_i64().unwrap_or_default();
+            match usize::try_from(time).ok().and_then(|place| times.get_mut(place)) {
+                Some(before) => entry[TIMESTAMP] = before.take(),
+                None => latest = latest.max(time),
+            }
+        }
+    }
+    let mut log: Vec<Value> = before
+        .metadata_log()
+        .iter()
+        .map(|entry| json!({"metadata-file": entry.metadata_file, TIMESTAMP: entry.timestamp_ms}))
+        .collect();
+    log.extend(
+        former.map(|file| json!({"metadata-file": file, TIMESTAMP: before.last_updated_ms()})),
+    );
+    let kept = built.properties().get(TableProperties::PROPERTY_METADATA_PREVIOUS_VERSIONS_MAX);
+    let kept = kept.and_then(|kept| kept.parse().ok());
+    let kept = kept.unwrap_or(TableProperties::PROPERTY_METADATA_PREVIOUS_VERSIONS_MAX_DEFAULT);
+    log.drain(..log.len().saturating_sub(kept.max(1)));
+    value[METADATA_LOG] = Value::Array(log);
+    value[LAST_UPDATED] = json!(latest);
+    serde_json::from_value(value).map_err(failed)
+}

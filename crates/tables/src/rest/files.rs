@@ -1,0 +1,162 @@
+//! Files that another engine wrote: where they may lie, that the table can be read from them, and that
+//! they stay.
+
+use std::collections::HashSet;
+
+use futures::{StreamExt, TryStreamExt};
+use headwater_model::Fault;
+use iceberg::spec::{ManifestStatus, SnapshotRef, TableMetadata};
+use object_store::ObjectStoreExt;
+use object_store::path::Path;
+
+use super::TableCommit;
+use crate::{Error, Result, Table, Tables, metadata};
+
+/// What the names of metadata files end in.
+const METADATA_SUFFIX: &str = ".metadata.json";
+
+/// The longest metadata file that is registered, in bytes.
+const METADATA_BYTES_MAX: u64 = 256 << 20;
+
+impl Tables {
+    /// Takes over a table whose metadata file another engine, or an earlier state of this lake, left in the
+    /// warehouse.
+    pub async fn register(&self, location: &str) -> Result<Table> {
+        let path = self.check_location(location)?;
+        if !location.ends_with(METADATA_SUFFIX) {
+            let reason = format!("`{location}` does not end in `{METADATA_SUFFIX}`");
+            return Err(Error::Refused { reason });
+        }
+        let found = self.object_store().head(&path).await;
+        let found = found.map_err(|error| refuse(Error::storage(location, error)))?;
+        if found.size > METADATA_BYTES_MAX {
+            let reason = format!("`{location}` is longer than any metadata file");
+            return Err(Error::Refused { reason });
+        }
+        let content = self.storage().read(location).await.map_err(refuse)?;
+        let metadata = metadata::decode(location, &content).map_err(refuse)?;
+        self.check_location(metadata.location())?;
+        if let Some(snapshot) = metadata.current_snapshot() {
+            self.take_snapshot(&metadata, snapshot, &HashSet::new()).await?;
+        }
+        self.storage().sync(std::iter::once(location)).await?;
+        self.load(location).await
+    }
+
+    /// Where a location that somebody gave lies. Fails where that is not in the warehouse.
+    pub(super) fn check_location(&self, location: &str) -> Result<Path> {
+        self.path_of(location).map_err(refuse)
+    }
+
+    /// A location for a new table that somebody gave: one in the warehouse in which no other table lies, and
+    /// that lies in no other table.
+    pub(super) async fn free_location(&self, location: &str) -> Result<String> {
+        let location = location.trim_end_matches('/');
+        let path = self.check_location(location)?;
+        let parts: Vec<_> = path.parts().collect();
+        for length in 1..parts.len() {
+            let above: Path = parts[..length].iter().cloned().collect();
+            if self.has_metadata(&above.join("metadata")).await? {
+                return Err(taken(location));
+            }
+        }
+        if parts.is_empty() || self.has_metadata(&path).await? {
+            return Err(taken(location));
+        }
+        Ok(location.to_owned())
+    }
+
+    async fn has_metadata(&self, folder: &Path) -> Result<bool> {
+        let failed = |error| Error::storage(folder.to_string(), error);
+        let mut files = self.object_store().list(Some(folder));
+        while let Some(file) = files.next().await {
+            if file.map_err(failed)?.location.as_ref().ends_with(METADATA_SUFFIX) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Checks what the snapshots of a commit bring, and makes it durable.
+    pub(super) async fn take_files(
+        &self,
+        before: &TableMetadata,
+        after: &TableMetadata,
+        commit: &TableCommit,
+    ) -> Result<()> {
+        let mut known = HashSet::new();
+        if let Some(snapshot) = before.current_snapshot() {
+            let listed = self.manifests(before, snapshot).await?;
+            known.extend(listed.iter().map(|manifest| manifest.manifest_path.clone()));
+        }
+        for added in commit.added() {
+            if let Some(snapshot) = after.snapshot_by_id(added.snapshot_id()) {
+                self.take_snapshot(after, snapshot, &known).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads a snapshot's manifests, and makes them and the files that they add durable.
+    async fn take_snapshot(
+        &self,
+        metadata: &TableMetadata,
+        snapshot: &SnapshotRef,
+        known: &HashSet<String>,
+    ) -> Result<()> {
+        self.check_location(snapshot.manifest_list())?;
+        let listed = self.manifests(metadata, snapshot).await.map_err(refuse)?;
+        let mut files = vec![snapshot.manifest_list().to_owned()];
+        for manifest in listed.iter().filter(|file| !known.contains(&file.manifest_path)) {
+            let decoded = self.manifest(manifest).await.map_err(refuse)?;
+            if metadata.partition_spec_by_id(manifest.partition_spec_id).is_none() {
+                let location = &manifest.manifest_path;
+                let reason = format!("`{location}` is of a partition spec that the table lacks");
+                return Err(Error::Refused { reason });
+            }
+            files.push(manifest.manifest_path.clone());
+            for entry in &decoded.live {
+                let location = entry.data_file().file_path();
+                self.check_location(location)?;
+                if entry.status() == ManifestStatus::Added {
+                    files.push(location.to_owned());
+                }
+            }
+        }
+        self.check_there(&files).await?;
+        self.storage().sync(files.iter().map(String::as_str)).await.map_err(refuse)
+    }
+
+    /// Files that are not there are nobody's table. A local folder says so when they are synced.
+    async fn check_there(&self, files: &[String]) -> Result<()> {
+        if self.options().local_root.is_some() {
+            return Ok(());
+        }
+        let checks = futures::stream::iter(files.to_vec()).map(|location| async move {
+            let found = self.object_store().head(&self.path_of(&location)?).await;
+            found.map(drop).map_err(|error| refuse(Error::storage(location, error)))
+        });
+        checks.buffer_unordered(16).try_collect::<Vec<()>>().await.map(drop)
+    }
+}
+
+fn taken(location: &str) -> Error {
+    Error::Refused { reason: format!("`{location}` holds, or lies in, another table") }
+}
+
+/// An error about a file that somebody else wrote, or named, is theirs; one of the disk is not.
+fn refuse(error: Error) -> Error {
+    match error {
+        Error::OutsideWarehouse { .. }
+        | Error::Missing { .. }
+        | Error::Corrupt { .. }
+        | Error::Unsupported { .. } => {
+            let mut reason = error.to_string();
+            if let Some(cause) = error.to_problem().causes.first() {
+                reason = format!("{reason}: {cause}");
+            }
+            Error::Refused { reason }
+        }
+        other => other,
+    }
+}

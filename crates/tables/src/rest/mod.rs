@@ -1,0 +1,120 @@
+//! Tables as other engines change them through Iceberg's REST catalog: what they ask for, in the words of
+//! its specification, made into the next metadata file by the `iceberg` crate's own builder.
+//!
+//! [`NewTable`] asks for a table, [`TableCommit`] for a change of one: requirements that must hold, and
+//! updates. The files that a change brings were written by somebody else. So each of them must lie in the
+//! warehouse, be what the table can be read from, and is on disk before the change is taken.
+
+mod apply;
+mod create;
+mod files;
+mod show;
+
+use std::collections::HashMap;
+
+use iceberg::spec::{FormatVersion, Operation, Schema, Snapshot, SortOrder, UnboundPartitionSpec};
+use iceberg::{TableRequirement, TableUpdate};
+use serde::Deserialize;
+
+use crate::{Error, Result, Table};
+
+pub(crate) use apply::apply;
+
+/// Asks for a new table.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct NewTable {
+    /// Its name, without its namespace.
+    pub name: String,
+    /// Where it is to lie; a new folder where nothing is said.
+    pub location: Option<String>,
+    schema: Schema,
+    partition_spec: Option<UnboundPartitionSpec>,
+    write_order: Option<SortOrder>,
+    /// Whether it is only to be described, for a commit that makes it.
+    #[serde(default)]
+    pub stage_create: bool,
+    #[serde(default)]
+    properties: HashMap<String, String>,
+}
+
+/// Asks for a change of a table.
+#[derive(Debug, Clone, Deserialize)]
+pub struct TableCommit {
+    requirements: Vec<TableRequirement>,
+    updates: Vec<TableUpdate>,
+}
+
+impl TableCommit {
+    /// Whether it makes the table.
+    pub fn creates(&self) -> bool {
+        self.requirements.contains(&TableRequirement::NotExist)
+    }
+
+    /// Whether it changes nothing.
+    pub fn is_empty(&self) -> bool {
+        self.updates.is_empty()
+    }
+
+    /// What it does to the rows: adds some (`true`), changes some (`false`), or nothing.
+    pub fn appends(&self) -> Option<bool> {
+        let operations = self.added().map(|snapshot| &snapshot.summary().operation);
+        operations.map(|operation| *operation == Operation::Append).reduce(|all, one| all && one)
+    }
+
+    /// Whether a table has all that this brings: the same commit was made before.
+    pub fn is_in(&self, table: &Table) -> bool {
+        let metadata = table.metadata();
+        let is_other = |requirement: &TableRequirement| match requirement {
+            TableRequirement::UuidMatch { uuid } => *uuid != metadata.uuid(),
+            _ => false,
+        };
+        if self.requirements.iter().any(is_other) {
+            return false;
+        }
+        let is_there = |snapshot: &Snapshot| {
+            let found = metadata.snapshot_by_id(snapshot.snapshot_id());
+            found.is_some_and(|found| found.manifest_list() == snapshot.manifest_list())
+        };
+        let is_made = |update: &TableUpdate| match update {
+            TableUpdate::AssignUuid { uuid } => *uuid == metadata.uuid(),
+            _ => false,
+        };
+        match self.added().map(is_there).reduce(|all, one| all && one) {
+            Some(all) => all,
+            None => self.creates() && self.updates.iter().any(is_made),
+        }
+    }
+
+    fn added(&self) -> impl Iterator<Item = &Snapshot> {
+        self.updates.iter().filter_map(|update| match update {
+            TableUpdate::AddSnapshot { snapshot } => Some(snapshot),
+            _ => None,
+        })
+    }
+}
+
+/// What the builder does not take.
+fn refused(error: &iceberg::Error) -> Error {
+    Error::Refused { reason: decapitalised(error.message()) }
+}
+
+fn decapitalised(text: &str) -> String {
+    let mut characters = text.chars();
+    let first = characters.next().map(|first| first.to_lowercase().to_string());
+    first.unwrap_or_default() + characters.as_str()
+}
+
+/// The key under which properties ask for a format version; no table keeps it as a property.
+const FORMAT_VERSION: &str = "format-version";
+
+/// Takes the format version out of properties.
+fn take_version(properties: &mut HashMap<String, String>) -> Result<Option<FormatVersion>> {
+    let Some(version) = properties.remove(FORMAT_VERSION) else { return Ok(None) };
+    match version.as_str() {
+        "1" => Ok(Some(FormatVersion::V1)),
+        "2" => Ok(Some(FormatVersion::V2)),
+        "3" => Ok(Some(FormatVersion::V3)),
+        _ => Err(Error::Refused { reason: format!("there is no format version `{version}`") }),
+    }
+}
