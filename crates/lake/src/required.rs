@@ -26,25 +26,29 @@ impl Lake {
     }
 
     /// Refuses what a branch does not take: anything but a commit on which the expectations of the
-    /// project that it requires have passed, and which has all that the branch has. A merge of two sides
-    /// is a third state, which nobody has checked.
+    /// project that it requires have passed, or a run of that project has `passed` on, and which has all
+    /// that the branch has. A merge of two sides is a third state, which nobody has checked, and so is a
+    /// branch without one of its older commits; `exact` says that it is neither.
     pub(crate) async fn check_required(
         &self,
         plan: &MergePlan,
         source: &str,
-        whole: bool,
+        passed: Option<&str>,
+        exact: bool,
     ) -> Result<()> {
         let Some(project) = plan.requires() else { return Ok(()) };
-        let moved = !whole || !plan.is_forward();
-        let latest = self.store().latest(JOURNAL, &key(plan.source, project)).await?;
-        if latest.is_some() && !moved {
+        let checked = match passed {
+            Some(passed) => passed == project,
+            None => self.store().latest(JOURNAL, &key(plan.source, project)).await?.is_some(),
+        };
+        if checked && exact {
             return Ok(());
         }
         Err(Error::NotChecked {
             branch: plan.target.clone(),
             reference: source.to_owned(),
             project: project.to_owned(),
-            moved: latest.is_some(),
+            moved: checked,
         })
     }
 }

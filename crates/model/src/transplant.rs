@@ -54,6 +54,9 @@ pub struct RevertRequest {
     /// Say what would happen and change nothing.
     #[serde(default)]
     pub dry_run: bool,
+    /// Change a branch that requires checks though nobody has checked what it will be.
+    #[serde(default)]
+    pub unchecked: bool,
     /// What to do about tables in conflict.
     #[serde(default)]
     pub on_conflict: MergeChoice,

@@ -237,6 +237,18 @@ pub enum Error {
         branch: String,
     },
 
+    /// Others changed the target meanwhile, which takes only what was checked.
+    #[error(
+        "while the run went on, `{target}` took other commits, and the expectations that it requires \
+         have not seen both"
+    )]
+    Overtaken {
+        /// The branch it was asked for on.
+        target: String,
+        /// The branch it worked on, kept for reading.
+        branch: String,
+    },
+
     /// The tables that the run wrote were changed on its target meanwhile.
     #[error("while the run went on, `{target}` changed the same tables: {}", names(conflicts).join(", "))]
     Conflict {
@@ -296,7 +308,9 @@ impl Fault for Error {
             Error::TimeLimit { .. } => ErrorCode::TimeLimit,
             Error::Run { failures, .. } => run_code(failures),
             Error::Cancelled { .. } => ErrorCode::Cancelled,
-            Error::BranchMoved { .. } | Error::NotIncremental { .. } => ErrorCode::CommitConflict,
+            Error::BranchMoved { .. } | Error::Overtaken { .. } | Error::NotIncremental { .. } => {
+                ErrorCode::CommitConflict
+            }
             Error::Conflict { .. } => ErrorCode::MergeConflict,
         }
     }
@@ -343,7 +357,9 @@ impl Fault for Error {
             Error::BranchMoved { .. } => {
                 Some("Run again, and write to another branch than the run's.".into())
             }
-            Error::Conflict { .. } => Some("Run again: the new state will be read.".into()),
+            Error::Overtaken { .. } | Error::Conflict { .. } => {
+                Some("Run again: the new state will be read.".into())
+            }
         }
     }
 
@@ -384,7 +400,7 @@ impl Fault for Error {
                 put("target", json!(target));
                 put("run_branch", json!(branch));
             }
-            Error::BranchMoved { target, branch } => {
+            Error::BranchMoved { target, branch } | Error::Overtaken { target, branch } => {
                 put("target", json!(target));
                 put("run_branch", json!(branch));
             }

@@ -8,14 +8,11 @@ use std::collections::BTreeMap;
 
 use headwater_lake::View;
 use headwater_model::TableName;
-use headwater_tables::{ScanPlan, Table};
+use headwater_tables::{READ_UP_TO, ScanPlan, Table};
 
 use crate::plan::Plan;
 use crate::step::{Input, Materialization, Step};
 use crate::{Error, Result};
-
-/// The beginning of the snapshot properties that say up to where an input was read.
-const READ: &str = "headwater.read.";
 
 /// What a step reads of its inputs of which only the new is read.
 #[derive(Debug, Default)]
@@ -120,5 +117,5 @@ async fn find(view: &View, name: &TableName) -> Result<Option<Table>> {
 }
 
 fn key(input: &Input) -> String {
-    format!("{READ}{}.{}", input.table.namespace, input.table.name).to_lowercase()
+    format!("{READ_UP_TO}{}.{}", input.table.namespace, input.table.name).to_lowercase()
 }

@@ -341,6 +341,9 @@ impl Work {
                 error => Error::other(&error),
             },
             headwater_lake::Error::Store(error) => self.not_stored(error, branch),
+            headwater_lake::Error::NotChecked { moved: true, .. } => {
+                Error::Overtaken { target: self.target.clone(), branch: self.branch.clone() }
+            }
             error => Error::other(&error),
         }
     }

@@ -1,5 +1,6 @@
 //! What was appended to a table since a snapshot, for whoever reads only that.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use iceberg::spec::{ManifestContentType, ManifestStatus, Operation, SnapshotRef, TableMetadata};
@@ -8,18 +9,33 @@ use crate::merge::lineage::Lineage;
 use crate::{DataFile, Result, ScanPlan, Table, Tables};
 
 impl Tables {
-    /// The data files that were appended since a snapshot, oldest first. None where that snapshot
-    /// did not lead to the current one, or where anything else was done to the rows in between:
-    /// then nobody can say by files alone which rows are new. Files that were put together since
-    /// count as they were appended.
+    /// The data files that were appended since a snapshot, oldest first. None where nobody can say by
+    /// files alone which rows are new, as rows that were there then have changed. Files that were put
+    /// together since count as they were appended.
     pub async fn appended(&self, table: &Table, since: i64) -> Result<Option<ScanPlan>> {
         let metadata = table.metadata();
-        let Some(snapshots) = appends(self, table, since).await else { return Ok(None) };
+        let Some(snapshots) = appends(self, table, since).await else {
+            return self.more_files(table, since).await;
+        };
         let mut files: Vec<Arc<DataFile>> = Vec::new();
         for snapshot in &snapshots {
             files.extend(self.added_by(metadata, snapshot).await?);
         }
         Ok(Some(ScanPlan::new(table.schema(), files.into())))
+    }
+
+    /// The data files that the table has now and had not at a snapshot, where it still has all that it had
+    /// then, each with all its rows: whatever came and went since, as what was undone has.
+    async fn more_files(&self, table: &Table, since: i64) -> Result<Option<ScanPlan>> {
+        let Some(snapshot) = Lineage::of(table).find(self, since).await else { return Ok(None) };
+        let now = self.plan(table, None).await?;
+        let then = self.files(table.metadata(), &snapshot).await?;
+        let states: HashSet<(&str, u128)> = now.files().iter().map(|file| file.state()).collect();
+        if !then.iter().all(|file| states.contains(&file.state())) {
+            return Ok(None);
+        }
+        let then = ScanPlan::new(table.schema(), then);
+        Ok(Some(now.without(&then)))
     }
 
     /// The data files that a snapshot itself added.

@@ -38,7 +38,9 @@ use arrow::error::ArrowError;
 pub use commit::alter::{Alteration, ColumnPath, Place};
 pub use error::{Error, Result};
 pub use listing::{ListedFile, ListedManifest, ListedSnapshot};
-pub use merge::{Cause, Clash, MadeMerge, Merged, MergedRows, RowBudget, Side, TableMerge};
+pub use merge::{
+    Cause, Clash, MadeMerge, Merged, MergedRows, READ_UP_TO, RowBudget, Side, TableMerge,
+};
 pub use operation::{CreateTable, Operation, Rewrite, Unseen};
 pub use options::TablesOptions;
 pub use plan::{DataFile, ScanPlan};

@@ -278,7 +278,11 @@ impl Tables {
     }
 
     /// A snapshot's data files, from the cache where they were read before.
-    async fn files(&self, metadata: &TableMetadata, snapshot: &SnapshotRef) -> Result<Files> {
+    pub(crate) async fn files(
+        &self,
+        metadata: &TableMetadata,
+        snapshot: &SnapshotRef,
+    ) -> Result<Files> {
         let location = snapshot.manifest_list();
         if let Some(found) = self.0.caches.files.get(location) {
             return Ok(found);

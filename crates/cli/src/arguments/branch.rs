@@ -179,6 +179,9 @@ pub struct BranchRevert {
     /// Say what would happen and change nothing
     #[arg(long)]
     pub dry_run: bool,
+    /// Change a branch that requires checks though nobody has checked what it will be
+    #[arg(long)]
+    pub unchecked: bool,
     #[command(flatten)]
     pub choices: Choices,
 }

@@ -285,6 +285,7 @@ async fn revert(context: &Context, api: &Api, arguments: BranchRevert) -> Result
         partial: arguments.partial,
         message: arguments.message,
         dry_run: arguments.dry_run,
+        unchecked: arguments.unchecked,
         on_conflict,
         choices,
     };

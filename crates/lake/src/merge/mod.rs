@@ -140,8 +140,15 @@ impl Lake {
 enum Change {
     /// All that leads to the source.
     Branch,
-    /// What leads from this commit to the source, of these tables, or of all.
-    From(CommitId, Option<BTreeSet<TableName>>),
+    /// What leads from a commit to the source.
+    From {
+        /// The commit.
+        commit: CommitId,
+        /// The tables it is about; all where none are named.
+        only: Option<BTreeSet<TableName>>,
+        /// Whether what the target had before comes back.
+        undoes: bool,
+    },
 }
 
 /// A merge under way.
@@ -248,26 +255,27 @@ impl<'a> Merging<'a> {
     /// Whether the target takes it: a run of the project that it requires has checked what it merges, and
     /// whoever says so takes what was not checked.
     async fn check_required(&self, plan: &MergePlan) -> Result<()> {
-        let checked = match &self.options.passed {
-            Some(project) => plan.requires().is_none_or(|required| required == project),
-            None => self.request.unchecked,
-        };
-        if checked {
+        let passed = self.options.passed.as_deref();
+        if passed.is_none() && self.request.unchecked {
             return Ok(());
         }
-        let whole = matches!(self.change, Change::Branch);
-        self.lake.check_required(plan, &self.request.source.to_string(), whole).await
+        // Whether the target becomes just what the source is.
+        let exact = match &self.change {
+            Change::Branch => plan.is_forward(),
+            Change::From { commit, only, .. } => *commit == plan.head && only.is_none(),
+        };
+        self.lake.check_required(plan, &self.request.source.to_string(), passed, exact).await
     }
 
     async fn plan(&self, target: &str) -> Result<(MergePlan, Option<Stack>)> {
         let (catalog, request) = (self.lake.catalog(), self.request);
-        let Change::From(from, only) = &self.change else {
+        let Change::From { commit: from, only, undoes } = &self.change else {
             let plan = catalog.plan_merge(target, &request.source, request.unchecked).await?;
             return Ok((plan, None));
         };
         let stack = catalog.begin_stack(target).await?;
         let to = catalog.resolve(&request.source).await?.commit;
-        if !request.unchecked {
+        if !request.unchecked && !undoes {
             catalog.check_sound(&stack, &request.source, to).await?;
         }
         let mut plan = catalog.plan_onto(&stack, *from, to).await?;
@@ -341,7 +349,7 @@ impl<'a> Merging<'a> {
         }
         let verdict = self.lake.content(contested, &mut self.scratch, budget).await?;
         Ok(match (verdict, &self.change) {
-            (Verdict::Content(content), Change::From(..)) => {
+            (Verdict::Content(content), Change::From { .. }) => {
                 Verdict::Content(Box::new(content.into_change()))
             }
             (verdict, _) => verdict,

@@ -35,7 +35,8 @@ impl Lake {
             choices: request.choices,
         };
         let options = options(author, PROPERTY_PICKED, id);
-        self.merge_change(target, merge, options, Change::From(parent, None)).await
+        let change = Change::From { commit: parent, only: None, undoes: false };
+        self.merge_change(target, merge, options, change).await
     }
 
     /// Undoes a commit of a branch, or what a run wrote there: all its tables in one commit, or those
@@ -58,13 +59,13 @@ impl Lake {
             source: RefSpec::Commit(parent.to_string()),
             message: Some(message),
             dry_run: request.dry_run,
-            // What comes back was on the branch before.
-            unchecked: true,
+            unchecked: request.unchecked,
             on_conflict: request.on_conflict,
             choices: request.choices,
         };
         let options = options(author, PROPERTY_REVERTED, id);
-        self.merge_change(target, merge, options, Change::From(id, only)).await
+        let change = Change::From { commit: id, only, undoes: true };
+        self.merge_change(target, merge, options, change).await
     }
 
     async fn with_parent(&self, id: CommitId) -> Result<(Commit, CommitId)> {

@@ -300,7 +300,47 @@ async fn what_was_undone_is_not_taken_for_read() {
         serde_json::from_value(serde_json::json!({ "run": second.id.to_string() })).unwrap();
     world.lake.revert("main", revert, "tester").await.unwrap();
     assert_eq!(table(&world, "SELECT id FROM log ORDER BY id").await, ["1", "2", "99"]);
-    // Nobody can say any more what the rows are made of: nothing is lost in silence.
-    let refused = world.run(&project).await;
-    assert_eq!(refused.outcome.as_ref().unwrap_err().code, ErrorCode::CommitConflict);
+    // What the undone run had read is new again, and read once.
+    let again = world.run(&project).await;
+    assert_eq!(again.step("log").rows, Some(1));
+    assert_eq!(table(&world, "SELECT id FROM log ORDER BY id").await, ["1", "2", "3", "99"]);
+    assert!(world.run(&project).await.all(StepStatus::Unchanged));
+}
+
+#[tokio::test]
+async fn what_was_undone_with_its_input_is_not_there_to_be_read() {
+    let world = world().await;
+    let log = format!("{APPENDED}SELECT id FROM events");
+    let more = APPENDED.replace("events", "log") + "SELECT id * 10 AS id FROM log";
+    let project = files("", &[("log.sql", &log), ("more.sql", &more)]);
+    world.run(&project).await.report();
+    world.sql("main", &["INSERT INTO events VALUES (3, 'c', 30)"]).await;
+    let second = world.run(&project).await;
+    let revert: RevertRequest =
+        serde_json::from_value(serde_json::json!({ "run": second.id.to_string() })).unwrap();
+    world.lake.revert("main", revert, "tester").await.unwrap();
+    assert_eq!(table(&world, "SELECT id FROM more ORDER BY id").await, ["10", "20"]);
+    world.sql("main", &["INSERT INTO log VALUES (99)"]).await;
+    world.run(&project).await.report();
+    assert_eq!(table(&world, "SELECT id FROM log ORDER BY id").await, ["1", "2", "3", "99"]);
+    assert_eq!(table(&world, "SELECT id FROM more ORDER BY id").await, ["10", "20", "30", "990"]);
+}
+
+#[tokio::test]
+async fn a_run_that_is_picked_has_read_what_it_read() {
+    let world = world().await;
+    let project = files("", &[("log.sql", &format!("{APPENDED}SELECT id FROM events"))]);
+    world.run(&project).await.report();
+    world.sql("main", &["INSERT INTO events VALUES (3, 'c', 30)"]).await;
+    world.branch("dev").await;
+    let on_dev =
+        world.run_with(&project, |request| request.reference = Some("dev".parse().unwrap())).await;
+    let picked = on_dev.report().commit.unwrap().to_string();
+    world.sql("main", &["INSERT INTO log VALUES (99)"]).await;
+    let pick =
+        serde_json::from_value(serde_json::json!({ "commit": format!("@{picked}") })).unwrap();
+    world.lake.cherry_pick("main", pick, "tester").await.unwrap();
+    assert_eq!(table(&world, "SELECT id FROM log ORDER BY id").await, ["1", "2", "3", "99"]);
+    world.run(&project).await.report();
+    assert_eq!(table(&world, "SELECT id FROM log ORDER BY id").await, ["1", "2", "3", "99"]);
 }

@@ -184,6 +184,63 @@ async fn a_branch_takes_only_what_a_project_has_checked() {
 }
 
 #[tokio::test]
+async fn a_run_that_was_overtaken_has_not_checked_what_it_would_leave() {
+    let world = world().await;
+    let first = format!("{KEPT}SELECT id FROM t");
+    let own = [("a.sql", first.as_str()), ("small.py", SMALL)];
+    world.run(&files("", &own)).await.report();
+    world.lake.catalog().require_checks("main", "test").await.unwrap();
+    world.sql("main", &["SELECT 1 AS one"]).await;
+    let gate = world.gate(1);
+    let waits = "-- headwater: materialization = replace\nSELECT count(*) AS n FROM system.gate";
+    let slow = [("a.sql", first.as_str()), ("small.py", SMALL), ("waits.sql", waits)];
+    let slow = files("", &slow);
+    let run = world.run(&slow);
+    let meanwhile = async {
+        gate.reached().await;
+        let quick = [("a.sql", first.as_str()), ("small.py", SMALL), ("b.sql", first.as_str())];
+        world.run(&files("", &quick)).await.report();
+        gate.open();
+    };
+    let (overtaken, ()) = tokio::join!(run, meanwhile);
+    insta::assert_snapshot!(refused(&overtaken), @r"
+    commit_conflict: while the run went on, `main` took other commits, and the expectations that it requires have not seen both
+      hint: Run again: the new state will be read.
+    ");
+    let gate = world.gate(1);
+    gate.open();
+    assert_eq!(world.run(&slow).await.report().tables, ["waits"]);
+}
+
+#[tokio::test]
+async fn what_is_undone_on_a_branch_that_requires_checks_leads_back_to_what_was_checked() {
+    let world = world().await;
+    let first = format!("{KEPT}SELECT id FROM t");
+    let own = |more: &'static str| {
+        let own = [("a.sql", first.as_str()), ("small.py", SMALL), (more, first.as_str())];
+        files("", &own)
+    };
+    world.lake.catalog().require_checks("main", "test").await.unwrap();
+    let mut runs = Vec::new();
+    for more in ["b.sql", "c.sql", "d.sql"] {
+        runs.push(world.run(&own(more)).await.report().commit.unwrap());
+    }
+    let undo = |commit: headwater_model::CommitId, unchecked: bool| {
+        let commit = Some(headwater_model::RefSpec::Commit(commit.to_string()));
+        let request = RevertRequest { commit, unchecked, ..RevertRequest::default() };
+        world.lake.revert("main", request, "eva")
+    };
+    // Without its second commit, the branch is something that nobody has seen.
+    let refused = undo(runs[1], false).await.unwrap_err();
+    assert_eq!(refused.code(), ErrorCode::BranchProtected);
+    assert_eq!(undo(runs[2], false).await.unwrap().outcome, MergeOutcome::Merged);
+    assert!(world.sql("main", &["SELECT * FROM d"]).await.contains("`d`"), "undone");
+    assert_eq!(undo(runs[1], true).await.unwrap().outcome, MergeOutcome::Merged);
+    assert!(world.sql("main", &["SELECT * FROM c"]).await.contains("`c`"), "undone");
+    assert!(world.sql("main", &["SELECT id FROM b"]).await.contains("| 1  |"));
+}
+
+#[tokio::test]
 async fn a_table_that_was_checked_is_merged_whole_or_not_at_all() {
     let world = world().await;
     let ran = add_while(&world, &[("small.py", SMALL)], "INSERT INTO a VALUES (100)").await;

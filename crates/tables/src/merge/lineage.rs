@@ -4,7 +4,7 @@
 //! states that were merged into it. Both are named: the older files by its log, and the merged ones by
 //! the snapshot that a merge made. They are read only where what is listed does not answer a question.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use iceberg::spec::{MetadataLog, Snapshot, SnapshotRef, TableMetadata};
@@ -17,6 +17,9 @@ pub(crate) const MERGED_METADATA: &str = "headwater.merged-metadata";
 
 /// The summary's key of the snapshots that a change undoes, a JSON list.
 pub(crate) const UNDONE: &str = "headwater.undone-snapshots";
+
+/// What the keys begin with that say up to where the table's rows have read other tables.
+pub const READ_UP_TO: &str = "headwater.read.";
 
 /// How many further metadata files are read at most.
 const FILES_MAX: usize = 100;
@@ -119,6 +122,24 @@ impl Lineage {
             values.extend(value(snapshot, property));
         }
         values
+    }
+
+    /// Up to where the rows of this state have read other tables, as far as what is listed tells; none
+    /// where rows came in since of which that was not known.
+    pub fn read_up_to(&self) -> BTreeMap<String, String> {
+        let mut next = self.current;
+        while let Some(snapshot) = next.and_then(|id| self.get(id)) {
+            let said = &snapshot.summary().additional_properties;
+            let read = said.iter().filter(|(key, _)| key.starts_with(READ_UP_TO));
+            let read: BTreeMap<String, String> =
+                read.map(|(key, value)| (key.clone(), value.clone())).collect();
+            let unknown = merged_by(snapshot).is_some() || value(snapshot, UNDONE).is_some();
+            if !read.is_empty() || unknown {
+                return read;
+            }
+            next = snapshot.parent_snapshot_id();
+        }
+        BTreeMap::new()
     }
 
     /// The snapshots that this state comes from and another does not, at most so many.

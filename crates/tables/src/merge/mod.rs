@@ -23,6 +23,7 @@ pub use self::clash::{Cause, Clash, Side};
 use self::files::{FilePlan, Files, LiveRows};
 use self::history::{History, Reach};
 use self::lineage::Lineage;
+pub use self::lineage::READ_UP_TO;
 pub use self::rows::RowBudget;
 use self::rows::{MergedGroup, Reading, Settled};
 use self::shape::{Shape, Three};

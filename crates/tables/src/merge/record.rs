@@ -1,6 +1,6 @@
 //! What the snapshot of a merge says of the merge, and keeps of what was said before.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::history::{MERGED, REACH};
 use super::lineage::{Lineage, MERGED_METADATA, UNDONE};
@@ -16,17 +16,39 @@ const UNDONE_MAX: usize = 1000;
 const OWN: &str = "headwater.";
 
 impl TableMerge {
-    /// What the summary of a side's snapshot says of the table's rows, where the merged table holds just
-    /// the files of that side. Whatever made those rows made the merged table's.
+    /// What the summaries of the sides say of the table's rows that holds for the merged ones: up to where
+    /// they have read other tables and, where the merged table holds just the files of one side, whatever
+    /// made those.
     pub fn kept_summary(&self) -> BTreeMap<String, String> {
+        let mut kept = self.read_up_to();
         let side = match self.rows_of {
-            None => return BTreeMap::new(),
+            None => return kept,
             Some(Side::Ours) => &self.ours,
             Some(Side::Theirs) => &self.theirs,
         };
-        let mut kept = side.summary();
-        kept.retain(|key, _| key.starts_with(OWN) && !OF_ONE_CHANGE.contains(&key.as_str()));
+        let said = side.summary().into_iter();
+        kept.extend(
+            said.filter(|(key, _)| key.starts_with(OWN) && !OF_ONE_CHANGE.contains(&key.as_str())),
+        );
         kept
+    }
+
+    /// Up to where the merged rows have read other tables: what one side alone has changed is as that side
+    /// says. Where both have, nobody knows.
+    fn read_up_to(&self) -> BTreeMap<String, String> {
+        let [base, ours, theirs] =
+            [&self.base, &self.ours, &self.theirs].map(|table| Lineage::of(table).read_up_to());
+        let keys: BTreeSet<&String> = ours.keys().chain(theirs.keys()).collect();
+        let read = keys.into_iter().filter_map(|key| {
+            let [base, ours, theirs] = [&base, &ours, &theirs].map(|side| side.get(key));
+            let value = if ours == base {
+                theirs
+            } else {
+                ours.filter(|_| theirs == base || theirs == ours)
+            };
+            Some((key.clone(), value?.clone()))
+        });
+        read.collect()
     }
 
     /// The same as the change of a commit that is made again, or undone: the other side's history is no
