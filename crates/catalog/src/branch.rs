@@ -230,7 +230,8 @@ impl Catalog {
             let value = changed.as_ref().map(BranchRecord::encode).transpose()?;
             let expected = Expected::Value(bytes);
             let refs = vec![RefChange { name: branch_ref(name), expected, value: value.clone() }];
-            let batch = Batch { refs, ..Batch::default() };
+            let gone = changed.is_none().then(|| self.removal(name, record.commit)).transpose()?;
+            let batch = Batch { refs, entries: gone.into_iter().collect(), ..Batch::default() };
             if self.try_apply(batch, name, value).await?.is_some() {
                 return Ok(changed.unwrap_or(record).listed(name));
             }

@@ -17,7 +17,9 @@ mod log;
 mod merge;
 mod near;
 mod objects;
+mod reach;
 mod reference;
+mod removed;
 mod state;
 mod tag;
 mod trie;
@@ -28,6 +30,7 @@ pub use catalog::Catalog;
 pub use change::{CommitRequest, NamespaceChange, TableChange, TableEntry, operation};
 pub use error::{Error, Result};
 pub use merge::{Contested, MergeCommit, MergePlan, Stack};
+pub use reach::{Reach, ReachedState};
 pub use reference::Resolved;
 pub use state::State;
 

@@ -41,13 +41,20 @@ impl Walk {
 
 impl Catalog {
     pub(crate) async fn walk(&self, head: CommitId) -> Result<Walk> {
+        self.walk_from(&[head]).await
+    }
+
+    /// A walk over everything that leads to any of some commits.
+    pub(crate) async fn walk_from(&self, heads: &[CommitId]) -> Result<Walk> {
         let mut walk = Walk {
             objects: self.objects.clone(),
             waiting: BinaryHeap::new(),
             known: BTreeMap::new(),
             seen: HashSet::new(),
         };
-        walk.add(head).await?;
+        for head in heads {
+            walk.add(*head).await?;
+        }
         Ok(walk)
     }
 

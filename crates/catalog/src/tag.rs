@@ -49,10 +49,11 @@ impl Catalog {
 
     /// Deletes a tag.
     pub async fn delete_tag(&self, name: &str) -> Result<()> {
-        let (_, bytes) = self.tag_record(name).await?;
+        let (record, bytes) = self.tag_record(name).await?;
         let change =
             RefChange { name: tag_ref(name), expected: Expected::Value(bytes), value: None };
-        self.store.apply(Batch { refs: vec![change], ..Batch::default() }).await?;
+        let entries = vec![self.removal(name, record.commit)?];
+        self.store.apply(Batch { refs: vec![change], entries, ..Batch::default() }).await?;
         Ok(())
     }
 

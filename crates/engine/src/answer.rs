@@ -9,6 +9,7 @@ use arrow::datatypes::SchemaRef;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::metrics::MetricValue;
 use futures::stream::BoxStream;
+use headwater_lake::View;
 use headwater_model::{Commit, Usage};
 use parking_lot::Mutex;
 
@@ -53,6 +54,8 @@ impl std::fmt::Debug for Answer {
 pub struct Metrics {
     pool: Arc<QueryPool>,
     plans: Mutex<Vec<Arc<dyn ExecutionPlan>>>,
+    /// What is read is not removed as long as these are held.
+    reads: Mutex<Vec<View>>,
     rows_answered: AtomicU64,
     rows_written: AtomicU64,
     bytes_written: AtomicU64,
@@ -63,10 +66,16 @@ impl Metrics {
         Metrics {
             pool,
             plans: Mutex::new(Vec::new()),
+            reads: Mutex::new(Vec::new()),
             rows_answered: AtomicU64::new(0),
             rows_written: AtomicU64::new(0),
             bytes_written: AtomicU64::new(0),
         }
+    }
+
+    /// Holds the commits that the statement reads.
+    pub(crate) fn reads(&self, views: Vec<View>) {
+        self.reads.lock().extend(views);
     }
 
     /// Remembers a plan whose metrics count.

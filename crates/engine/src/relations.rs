@@ -40,6 +40,11 @@ struct Found {
 }
 
 impl<'s> Lookup<'s> {
+    /// The commits that were looked into, for as long as the rows of their tables are read.
+    pub(crate) fn held(&self) -> Vec<View> {
+        self.views.values().chain([self.view]).cloned().collect()
+    }
+
     /// A search that begins at a view.
     pub(crate) fn new(session: &'s Session, view: &'s View) -> Self {
         Lookup {

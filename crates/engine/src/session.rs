@@ -176,6 +176,7 @@ impl Session {
         let Source { mut query, mentions } = source;
         let mut lookup = Lookup::new(self, view);
         lookup.add_all(&mentions).await?;
+        run.metrics.reads(lookup.held());
         let (tables, sources) = lookup.finish();
         let state = run.state.clone();
         let limits = run.limits;

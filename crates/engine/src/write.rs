@@ -106,6 +106,7 @@ impl Session {
         spell_columns(&mut columns, &found)?;
         let mut lookup = Lookup::new(self, &view);
         lookup.add_all(&mentions).await?;
+        metrics.reads(lookup.held());
         let (tables, mut sources) = lookup.finish();
         let into = NewRowsInto::of(&found, target_sources, columns)?;
         let state = run.state.clone();

@@ -13,6 +13,7 @@ use object_store::local::LocalFileSystem;
 use parking_lot::Mutex;
 
 use crate::error::{Error, Result};
+use crate::upkeep::Pins;
 use crate::{Transaction, View};
 
 /// The parts of a lake.
@@ -37,6 +38,8 @@ struct Inner {
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
     commits: Mutex<HashMap<CommitKey, Weak<tokio::sync::Mutex<()>>>>,
+    pins: Pins,
+    merging: tokio::sync::RwLock<()>,
 }
 
 /// A table on a branch, which one commit at a time is made for.
@@ -55,7 +58,8 @@ impl Lake {
         let catalog = Catalog::open(store.clone(), clock.clone()).await?;
         let tables = Tables::new(object_store, tables);
         let commits = Mutex::new(HashMap::new());
-        Ok(Lake(Arc::new(Inner { catalog, tables, store, clock, commits })))
+        let (pins, merging) = (Pins::default(), tokio::sync::RwLock::new(()));
+        Ok(Lake(Arc::new(Inner { catalog, tables, store, clock, commits, pins, merging })))
     }
 
     /// Opens the lake in a folder, `.headwater` as a rule, making it where it is not there:
@@ -98,17 +102,29 @@ impl Lake {
     /// What a ref stands for now; later commits do not change it.
     pub async fn view(&self, reference: &RefSpec) -> Result<View> {
         let resolved = self.catalog().resolve(reference).await?;
+        let pin = self.pins().pin(resolved.commit);
         let state = self.catalog().state(resolved.commit).await?;
-        Ok(View::new(self.clone(), reference.clone(), resolved.branch, state))
+        Ok(View::new(self.clone(), reference.clone(), resolved.branch, (state, pin)))
     }
 
     /// Begins a change of a branch. Nothing is locked: conflicts show when it is committed.
     pub async fn transaction(&self, branch: &str, author: &str) -> Result<Transaction> {
         let head = self.catalog().branch(branch).await?;
+        let pin = self.pins().pin(head.commit);
         let state = self.catalog().state(head.commit).await?;
         let reference = RefSpec::Name(branch.to_owned());
-        let view = View::new(self.clone(), reference, Some(branch.to_owned()), state);
+        let view = View::new(self.clone(), reference, Some(branch.to_owned()), (state, pin));
         Ok(Transaction::new(view, branch, author))
+    }
+
+    /// The commits in use.
+    pub(crate) fn pins(&self) -> &Pins {
+        &self.0.pins
+    }
+
+    /// Held while states of the past are merged, so that none of them loses its files meanwhile.
+    pub(crate) fn merging(&self) -> &tokio::sync::RwLock<()> {
+        &self.0.merging
     }
 
     /// The lock under which this process commits to a table on a branch. Other processes are met by

@@ -16,6 +16,7 @@ mod name;
 mod required;
 mod sample;
 mod transaction;
+mod upkeep;
 mod view;
 
 pub use error::{Error, Result};
@@ -24,6 +25,7 @@ pub use lake::{Lake, LakeOptions};
 pub use merge::MergeOptions;
 pub use sample::json_rows;
 pub use transaction::Transaction;
+pub use upkeep::{UPKEEP_AUTHOR, UpkeepProgress};
 pub use view::View;
 
 /// Rows on their way into a table or out of one.

@@ -7,6 +7,7 @@ use headwater_tables::Table;
 use crate::error::{Error, Result};
 use crate::lake::Lake;
 use crate::name::nearest;
+use crate::upkeep::Pin;
 
 /// One commit of a lake; cheap to clone. It does not change, whatever is committed later.
 #[derive(Clone)]
@@ -15,6 +16,8 @@ pub struct View {
     reference: RefSpec,
     branch: Option<String>,
     state: State,
+    /// What it leads to is not removed as long as this lives.
+    _pin: Pin,
 }
 
 impl std::fmt::Debug for View {
@@ -31,9 +34,9 @@ impl View {
         lake: Lake,
         reference: RefSpec,
         branch: Option<String>,
-        state: State,
+        (state, pin): (State, Pin),
     ) -> Self {
-        View { lake, reference, branch, state }
+        View { lake, reference, branch, state, _pin: pin }
     }
 
     /// The lake.
@@ -75,7 +78,12 @@ impl View {
         let Some((name, entry)) = self.state.find_table(namespace, name).await? else {
             return Ok(None);
         };
-        let table = self.lake.tables().load(&entry.metadata_location).await?;
+        let location = &entry.metadata_location;
+        if self.lake.pins().is_doomed(location) {
+            let location = location.clone();
+            return Err(headwater_tables::Error::Missing { location }.into());
+        }
+        let table = self.lake.tables().load(location).await?;
         Ok(Some((name, table)))
     }
 

@@ -22,6 +22,7 @@ mod run;
 mod table;
 mod transplant;
 mod trigger;
+mod upkeep;
 mod usage;
 
 pub use branch::{Branch, CreateRef, Tag, UpdateRef};
@@ -53,4 +54,5 @@ pub use trigger::{
     FilesTrigger, MissedPolicy, ScheduleTrigger, Trigger, TriggerEvent, TriggerEventStatus,
     TriggerImport, TriggerStatus,
 };
+pub use upkeep::{MaintainReport, MaintainRequest, MaintainedTable, SweptFiles, TableUpkeep};
 pub use usage::{RateCard, Usage, UsageLine};

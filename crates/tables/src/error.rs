@@ -204,6 +204,11 @@ impl Error {
         Error::Storage { location, source: Box::new(source) }
     }
 
+    /// Whether a file of the table is gone.
+    pub fn is_not_found(&self) -> bool {
+        matches!(self, Error::Missing { .. })
+    }
+
     /// The error behind what a stream of rows ended with, about a file.
     pub(crate) fn from_arrow(location: &str, error: ArrowError) -> Self {
         match error {
@@ -362,7 +367,11 @@ impl Fault for Error {
             Error::SnapshotNotFound { .. } => {
                 "Read the table at a commit, as in `\"TABLE@COMMIT\"`; `headwater log` lists them."
             }
-            Error::Missing { .. } | Error::Corrupt { .. } => {
+            Error::Missing { .. } => {
+                "Read a later commit where this one's files were expired by upkeep; otherwise \
+                 restore the file from a backup, or go back to an earlier commit."
+            }
+            Error::Corrupt { .. } => {
                 "Restore the file from a backup, or go back to an earlier commit."
             }
             Error::InvalidColumn { .. }

@@ -29,6 +29,7 @@ mod storage;
 mod table;
 mod tables;
 mod types;
+mod upkeep;
 mod values;
 mod write;
 
@@ -51,6 +52,7 @@ pub use staged::Staged;
 pub use table::Table;
 pub use tables::Tables;
 pub use types::{normalise_schema, parse_type, type_name};
+pub use upkeep::{Bin, Extent, FoundFile, Order, Packing, Reached, SortColumn};
 
 /// Record batches as they are made, all of one schema.
 pub type BatchStream =

@@ -40,6 +40,10 @@ pub enum Operation {
         /// The files that come, with as many rows.
         staged: Staged,
     },
+    /// Puts what many manifests say into few.
+    ArrangeManifests,
+    /// No longer lists snapshots, none of which is the current one. Their files stay.
+    ExpireSnapshots(Vec<i64>),
     /// Replaces columns, partition fields and all rows. The rows are written for the table that
     /// [`crate::Tables::replacement`] gives.
     Replace {

@@ -80,6 +80,11 @@ impl DataFile {
         self.deletes.is_some()
     }
 
+    /// How many delete files may concern it.
+    pub fn delete_files(&self) -> usize {
+        self.deletes.as_ref().map_or(0, |deletes| deletes.files().count())
+    }
+
     /// The same file with what takes rows of it away.
     pub(crate) fn with_deletes(&self, deletes: Arc<Deletes>) -> Self {
         DataFile {

@@ -85,7 +85,7 @@ impl std::fmt::Debug for Staged {
 
 impl Staged {
     /// Several of one table, schema and spec as one; none where there are none.
-    pub(crate) fn all(several: &[Staged]) -> Option<Staged> {
+    pub fn all(several: &[Staged]) -> Option<Staged> {
         let (first, rest) = several.split_first()?;
         let files = several.iter().flat_map(|one| one.files.iter().cloned()).collect();
         let deletes = several.iter().flat_map(|one| one.deletes.iter().cloned()).collect();

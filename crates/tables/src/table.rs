@@ -145,6 +145,30 @@ impl Table {
         self.0.totals.deletes.files > 0
     }
 
+    /// Delete files in the current snapshot.
+    pub fn delete_files(&self) -> u64 {
+        self.0.totals.deletes.files
+    }
+
+    /// The snapshots that were made before, oldest first, without the last so many and without those
+    /// that the metadata file has names for.
+    pub fn snapshots_before(&self, before: Timestamp, keep: usize) -> Vec<i64> {
+        let metadata = self.metadata();
+        let mut snapshots: Vec<_> = metadata.snapshots().collect();
+        snapshots.sort_by_key(|snapshot| snapshot.sequence_number());
+        snapshots.truncate(snapshots.len().saturating_sub(keep.max(1)));
+        // The crate tells them in no other way.
+        let refs = serde_json::to_value(metadata).map(|mut value| value["refs"].take());
+        let refs = refs.ok().and_then(|refs| refs.as_object().cloned()).unwrap_or_default();
+        let named: Vec<i64> =
+            refs.values().filter_map(|named| named["snapshot-id"].as_i64()).collect();
+        let old = snapshots.into_iter().filter(|snapshot| {
+            snapshot.timestamp_ms() <= before.timestamp_millis()
+                && !named.contains(&snapshot.snapshot_id())
+        });
+        old.map(|snapshot| snapshot.snapshot_id()).collect()
+    }
+
     /// Data files in the current snapshot.
     pub fn files(&self) -> u64 {
         self.0.totals.files

@@ -76,6 +76,7 @@ impl Session {
         let view = self.view_to_read(&target.transaction);
         let mut lookup = Lookup::new(self, &view);
         lookup.add_all(&mentions).await?;
+        run.metrics.reads(lookup.held());
         let (mut tables, mut sources) = lookup.finish();
         let (written, found) = target.found();
         let reads_itself = tables

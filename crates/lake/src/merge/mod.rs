@@ -98,7 +98,8 @@ impl Lake {
         options: MergeOptions,
         change: Change,
     ) -> Result<MergeReport> {
-        request.choices = self.checked_choices(target, &request).await?;
+        let _unswept = self.merging().read().await;
+        request.choices = Box::pin(self.checked_choices(target, &request)).await?;
         let mut merging = Merging::new(self, &request, options, change);
         let result = Box::pin(merging.run(target)).await;
         merging.scratch.discard().await;

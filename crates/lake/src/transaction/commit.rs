@@ -6,11 +6,11 @@ use std::time::Duration;
 use headwater_catalog::{CommitRequest, EVENT_SCOPE, State, TableChange, TableEntry};
 use headwater_model::{Commit, ErrorCode, Fault, PROPERTY_EVENT, TableName};
 use headwater_store::{Batch, Unique};
-use headwater_tables::Table;
+use headwater_tables::{Merged, Table};
 
 use super::Transaction;
 use super::pending::{Applied, Context, Pending};
-use super::staged_files::{Written, discard_states};
+use super::staged_files::{Made, Written, discard_states};
 use crate::error::{Error, Result};
 use crate::lake::Lake;
 
@@ -120,24 +120,82 @@ impl Transaction {
             self.states.extend(state.map(|state| (name.clone(), state)));
             return Ok(change);
         }
-        let conflict =
-            || Error::CommitConflict { table: name.clone(), branch: self.branch.clone() };
+        let branch = self.branch.clone();
+        let conflict = || Error::CommitConflict { table: name.clone(), branch: branch.clone() };
         let pending = self.tables.get(name).ok_or_else(conflict)?;
         let newer = match (&found, pending.entry()) {
-            (Some(found), Some(entry)) if found.id == entry.id && pending.can_rebase() => found,
+            (Some(found), Some(entry)) if found.id == entry.id => found,
             _ => return Err(conflict()),
         };
         let table = lake.tables().load(&newer.metadata_location).await?;
-        let context = Context { rebases: true, ..context };
-        let applied = match pending.rebase(&context, table).await {
-            Err(Error::Tables(error)) if is_schema_change(&error) => return Err(conflict()),
-            other => other?,
+        if pending.can_rebase() {
+            let context = Context { rebases: true, ..context };
+            match pending.rebase(&context, table.clone()).await {
+                Err(Error::Tables(error)) if is_schema_change(&error) => {}
+                other => {
+                    let applied = other?;
+                    let (change, objects) = to_change(name, found, pending, &applied);
+                    with.objects.extend(objects);
+                    self.states.extend(applied.table.map(|state| (name.clone(), state)));
+                    self.staged.push_states(applied.made);
+                    return Ok(change);
+                }
+            }
+        }
+        let beside = Box::pin(self.beside_upkeep(lake, name, (newer, &table), with)).await?;
+        beside.ok_or_else(conflict)
+    }
+
+    /// The changes of a table together with what others only arranged otherwise since, by content; none
+    /// where others did more, or both cannot be had.
+    async fn beside_upkeep(
+        &mut self,
+        lake: &Lake,
+        name: &TableName,
+        (found, newer): (&TableEntry, &Table),
+        with: &mut Batch,
+    ) -> Result<Option<Option<TableChange>>> {
+        let pending = self.pending(name)?;
+        let Some(entry) = pending.entry().filter(|_| !pending.gives_way()) else {
+            return Ok(None);
         };
-        let (change, objects) = to_change(name, found, pending, &applied);
+        let base = lake.tables().load(&entry.metadata_location).await?;
+        if !lake.tables().only_arranged(&base, newer, pending.bears_appends()).await {
+            return Ok(None);
+        }
+        self.flush(name).await?;
+        let pending = self.pending(name)?;
+        let word = pending.word();
+        let objects = pending.objects().to_vec();
+        let Some(changed) = pending.table().cloned() else {
+            let (table, from) = (name.clone(), Some(found.clone()));
+            return Ok(Some(Some(TableChange { table, from, to: None })));
+        };
+        let mut budget = lake.tables().row_budget(0);
+        let merge = match lake.tables().merge(&base, newer, &changed, &mut budget).await? {
+            Merged::Ours => return Ok(Some(None)),
+            Merged::Clashes(_) => return Ok(None),
+            Merged::Both(merge) => merge,
+        };
+        let Some(merge) = merge.into_change() else { return Ok(Some(None)) };
+        // What upkeep says of a table is what was said before.
+        let mut summary = changed.summary();
+        summary.retain(|key, _| {
+            self.snapshot_properties.contains_key(key) || key == crate::import::IMPORTS_KEY
+        });
+        let made = lake.tables().apply_merge(&merge, summary).await?;
         with.objects.extend(objects);
-        self.states.extend(applied.table.map(|state| (name.clone(), state)));
-        self.staged.push_states(applied.made);
-        Ok(change)
+        let to = Some(to_entry(&made.table, word));
+        for staged in made.staged {
+            self.staged.push(staged);
+        }
+        self.states.insert(name.clone(), made.table.clone());
+        let (state, before) = (made.table, Some(newer.clone()));
+        let name_of = name.clone();
+        let made = Made { name: name_of, state, before, rebased: true, foreign: false };
+        self.staged.push_states([made]);
+        let (table, from) = (name.clone(), Some(found.clone()));
+        Ok(Some((from != to).then_some(TableChange { table, from, to })))
     }
 
     fn request(&self, changes: Vec<TableChange>, mut with: Batch, message: &str) -> CommitRequest {
@@ -153,7 +211,7 @@ impl Transaction {
             author: self.author.clone(),
             message: message.to_owned(),
             properties,
-            direct: true,
+            direct: self.direct,
             with,
         }
     }

@@ -40,6 +40,8 @@ pub struct Transaction {
     properties: BTreeMap<String, String>,
     snapshot_properties: BTreeMap<String, String>,
     event: Option<String>,
+    /// Whether a branch takes it that takes no direct writes.
+    direct: bool,
     with: Batch,
     written: Usage,
     staged: StagedFiles,
@@ -65,6 +67,7 @@ impl Transaction {
             properties: BTreeMap::new(),
             snapshot_properties: BTreeMap::new(),
             event: None,
+            direct: true,
             with: Batch::default(),
             written: Usage::default(),
             staged,
@@ -172,6 +175,43 @@ impl Transaction {
         let (name, staged) = self.write(name, rows).await?;
         self.pending(&name)?.add(Change::Compact { removed, staged });
         Ok(())
+    }
+
+    /// Puts written rows in place of data files that hold the same rows.
+    pub(crate) async fn arrange(
+        &mut self,
+        name: &TableName,
+        removed: Vec<Arc<DataFile>>,
+        staged: Staged,
+    ) -> Result<()> {
+        let name = self.touch(name).await?;
+        self.existing(&name).await?;
+        self.pending(&name)?.add(Change::Compact { removed, staged });
+        Ok(())
+    }
+
+    /// Puts what many manifests say into few.
+    pub(crate) async fn arrange_manifests(&mut self, name: &TableName) -> Result<()> {
+        let name = self.touch(name).await?;
+        self.pending(&name)?.add(Change::ArrangeManifests);
+        Ok(())
+    }
+
+    /// Lists snapshots no longer.
+    pub(crate) async fn expire_snapshots(&mut self, name: &TableName, ids: Vec<i64>) -> Result<()> {
+        let name = self.touch(name).await?;
+        self.pending(&name)?.add(Change::ExpireSnapshots(ids));
+        Ok(())
+    }
+
+    /// Says that it changes no row, so that a protected branch takes it.
+    pub(crate) fn changes_no_row(&mut self) {
+        self.direct = false;
+    }
+
+    /// The branch that is changed.
+    pub fn branch(&self) -> &str {
+        &self.branch
     }
 
     /// Sets table properties; others stay.

@@ -47,6 +47,8 @@ pub(super) enum Change {
     SetProperties(BTreeMap<String, String>),
     /// What another engine asks for; it says itself what must be so.
     Apply(Arc<TableCommit>),
+    ArrangeManifests,
+    ExpireSnapshots(Vec<i64>),
     Drop,
 }
 
@@ -86,6 +88,11 @@ impl Pending {
         self.table.as_ref()
     }
 
+    /// Objects that the applied changes need in the store.
+    pub fn objects(&self) -> &[Bytes] {
+        &self.objects
+    }
+
     pub fn is_unchanged(&self) -> bool {
         self.changes.is_empty()
     }
@@ -106,7 +113,10 @@ impl Pending {
     pub fn can_rebase(&self) -> bool {
         // A rewrite sees for itself whether it still fits.
         let rebases = |change: &Change| {
-            use Change::{AddColumns, Alter, Append, Apply, Compact, Rewrite, SetProperties};
+            use Change::{
+                AddColumns, Alter, Append, Apply, ArrangeManifests, Compact, ExpireSnapshots,
+                Rewrite, SetProperties,
+            };
             matches!(
                 change,
                 Append { .. }
@@ -116,9 +126,27 @@ impl Pending {
                     | Compact { .. }
                     | SetProperties(_)
                     | Apply(_)
+                    | ArrangeManifests
+                    | ExpireSnapshots(_)
             )
         };
         self.changes.iter().all(rebases)
+    }
+
+    /// Whether it cannot be merged with what upkeep did: it is no change of rows itself, or one of another
+    /// engine, which makes it again.
+    pub fn gives_way(&self) -> bool {
+        use Change::{Apply, ArrangeManifests, Compact, ExpireSnapshots};
+        let gives_way = |change: &Change| {
+            matches!(change, Compact { .. } | ArrangeManifests | ExpireSnapshots(_) | Apply(_))
+        };
+        self.changes.iter().any(gives_way)
+    }
+
+    /// Whether rows that others added in the meantime are left alone, whatever they are.
+    pub fn bears_appends(&self) -> bool {
+        let sees = |change: &Change| matches!(change, Change::Rewrite(rewrite) if rewrite.unseen.is_some());
+        self.can_rebase() && !self.changes.iter().any(sees)
     }
 
     /// What the changes amount to, in the word that conflicts use.
@@ -140,6 +168,8 @@ impl Pending {
                     Change::AddColumns { .. }
                     | Change::Alter { .. }
                     | Change::SetProperties(_)
+                    | Change::ArrangeManifests
+                    | Change::ExpireSnapshots(_)
                     | Change::Compact { .. },
                     _,
                 ) => word,
@@ -227,6 +257,12 @@ impl Context<'_> {
                     summary.extend(imports.map(|imports| (IMPORTS_KEY.to_owned(), imports)));
                     Operation::Compact { removed, staged }
                 }
+                Change::ArrangeManifests => {
+                    let imports = self.imports(current, None, objects).await?;
+                    summary.extend(imports.map(|imports| (IMPORTS_KEY.to_owned(), imports)));
+                    Operation::ArrangeManifests
+                }
+                Change::ExpireSnapshots(ids) => Operation::ExpireSnapshots(ids),
                 // Where all rows go, so does the memory of the files they came from.
                 Change::Overwrite(staged) => Operation::Overwrite(staged),
                 Change::Replace { schema, partition, after, staged } => {

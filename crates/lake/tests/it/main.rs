@@ -22,4 +22,6 @@ mod support;
 #[cfg(test)]
 mod transaction;
 #[cfg(test)]
+mod upkeep;
+#[cfg(test)]
 mod writers;

@@ -102,7 +102,9 @@ async fn play(file: &str) {
             for on_read in [false, true] {
                 let played = scenario.clone();
                 let playing =
-                    tokio::spawn(async move { play_one(&played, direction, on_read).await });
+                    tokio::spawn(
+                        async move { Box::pin(play_one(&played, direction, on_read)).await },
+                    );
                 if playing.await.is_err() {
                     let Direction { target, source } = direction;
                     let how = if on_read { ", on read" } else { "" };

@@ -7,7 +7,9 @@ use arrow::array::{ArrayRef, Int64Array, RecordBatch};
 use arrow::datatypes::SchemaRef;
 use futures::{StreamExt, TryStreamExt, stream};
 use headwater_lake::{BatchStream, Error, Lake, LakeOptions, Progress, json_rows};
-use headwater_model::{ImportPlan, ImportReport, ImportRequest, RefSpec, SystemClock, TableName};
+use headwater_model::{
+    FixedClock, ImportPlan, ImportReport, ImportRequest, RefSpec, SystemClock, TableName,
+};
 use headwater_store::MemoryStore;
 use headwater_tables::TablesOptions;
 use object_store::ObjectStore;
@@ -67,6 +69,21 @@ impl Fixture {
         change(&mut tables);
         let store = LocalFileSystem::new_with_prefix(&warehouse).unwrap();
         Fixture { folder, lake: open(Arc::new(store), tables).await, on_read: false }
+    }
+
+    /// A lake in a folder, whose time is what a test makes it.
+    pub async fn at(clock: Arc<FixedClock>) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let warehouse = folder.path().join("lake/warehouse");
+        std::fs::create_dir_all(&warehouse).unwrap();
+        std::fs::create_dir(folder.path().join("files")).unwrap();
+        let warehouse = warehouse.canonicalize().unwrap();
+        let mut tables = TablesOptions::new(format!("file://{}", warehouse.display()));
+        tables.clock = clock.clone();
+        let object_store = Arc::new(LocalFileSystem::new_with_prefix(&warehouse).unwrap());
+        let store = Arc::new(MemoryStore::new());
+        let lake = Lake::open(LakeOptions { store, object_store, tables, clock }).await.unwrap();
+        Fixture { folder, lake, on_read: false }
     }
 
     pub fn lake_folder(&self) -> PathBuf {

@@ -25,6 +25,9 @@ const MERGE_COUNT: usize = 16;
 /// Manifests of this level and above, with 4,096 files or more, are not merged any further.
 const MERGE_LEVEL_MAX: u32 = 3;
 
+/// Entries of a manifest that others are put together in: one is a few megabytes then.
+pub(crate) const CONSOLIDATED_ENTRIES: usize = 8_192;
+
 /// Which files go.
 #[derive(Debug)]
 pub(crate) enum Removal {
@@ -230,6 +233,42 @@ async fn merge_small(
         planned.push(Planned::New(merge(tables, metadata, class, merged).await?));
     }
     Ok(())
+}
+
+/// All manifests of a snapshot as few: entries of one partition together, the oldest first.
+pub(crate) async fn consolidate(
+    tables: &Tables,
+    metadata: &TableMetadata,
+    before: &[ManifestFile],
+) -> Result<Vec<Planned>> {
+    let mut classes: BTreeMap<(bool, i32), (Option<SchemaRef>, Vec<ManifestEntryRef>)> =
+        BTreeMap::new();
+    for manifest in before {
+        let decoded = tables.manifest(manifest).await?;
+        if decoded.live.is_empty() {
+            continue;
+        }
+        let deletes = manifest.content == ManifestContentType::Deletes;
+        let (schema, entries) = classes.entry((deletes, manifest.partition_spec_id)).or_default();
+        *schema = Some(newer(schema.take(), decoded.schema.clone()));
+        entries.extend(decoded.live.iter().cloned());
+    }
+    let mut planned = Vec::new();
+    for ((deletes, spec_id), (schema, mut entries)) in classes {
+        let spec = spec_by_id(metadata, spec_id)?;
+        let schema = schema.unwrap_or_else(|| metadata.current_schema().clone());
+        entries.sort_by_cached_key(|entry| {
+            (format!("{:?}", entry.data_file().partition()), entry.sequence_number)
+        });
+        let content =
+            if deletes { ManifestContentType::Deletes } else { ManifestContentType::Data };
+        for some in entries.chunks(CONSOLIDATED_ENTRIES) {
+            let changes = some.iter().cloned().map(Change::Kept).collect();
+            let (schema, spec) = (schema.clone(), spec.clone());
+            planned.push(Planned::New(NewManifest { content, schema, spec, changes }));
+        }
+    }
+    Ok(planned)
 }
 
 fn crowded(planned: &[Planned]) -> Option<Class> {

@@ -23,6 +23,7 @@ use uuid::Uuid;
 use self::alter::Altered;
 use self::evolve::{check_staged, refused};
 use self::manifests::{Addition, Planned, Removal, Removals, spec_by_id};
+use self::summary::Changes;
 pub(crate) use self::summary::Kind;
 use crate::manifest::{Decoded, SnapshotIds, encode, encode_list};
 use crate::merge::history::{REACH, Reach};
@@ -110,8 +111,16 @@ pub(crate) async fn commit(
             check_staged(before, &staged)?;
             check_same(tables, table, removed.iter()).await?;
             check_rows(tables, &removed, &staged).await?;
+            let dangling = tables.dangling_deletes(table, &removed).await?;
             let change = Change::new(Removal::files(&removed), staged, Kind::Arranges, summary);
+            let change = Change { dangling, ..change };
             change.commit(tables, table, before, builder_of(table)).await
+        }
+        Operation::ArrangeManifests => arrange_manifests(tables, table, summary).await,
+        Operation::ExpireSnapshots(ids) => {
+            let now = tables.options().clock.now().timestamp_millis();
+            let left = stamp::without_snapshots(before, &ids, table.metadata_location(), now)?;
+            store(tables, table, left, table.totals(), Unwritten::default()).await
         }
         Operation::Replace { schema, partition, after, staged } => {
             let builder = evolve::replace(before, builder_of(table), &schema, &partition, after)?;
@@ -121,6 +130,32 @@ pub(crate) async fn commit(
             change.reaching(Reach::All).commit(tables, table, &after, builder).await
         }
     }
+}
+
+/// Puts what many manifests say into few; nothing where they are few already.
+async fn arrange_manifests(
+    tables: &Tables,
+    table: &Table,
+    summary: BTreeMap<String, String>,
+) -> Result<Table> {
+    let metadata = table.metadata();
+    let Some(snapshot) = metadata.current_snapshot() else { return Ok(table.clone()) };
+    let old = tables.manifests(metadata, snapshot).await?;
+    let planned = manifests::consolidate(tables, metadata, &old).await?;
+    if planned.len() >= old.len() {
+        return Ok(table.clone());
+    }
+    let change = Change {
+        removal: Removal::Nothing,
+        staged: None,
+        additions: Vec::new(),
+        kind: Kind::Arranges,
+        reach: Reach::Rows,
+        dangling: Vec::new(),
+        summary,
+    };
+    let changes = Changes::default();
+    change.finish(tables, table, (planned, &changes), (metadata, builder_of(table))).await
 }
 
 /// The files that come in place of others hold as many rows.
@@ -225,6 +260,8 @@ pub(crate) struct Change {
     pub(crate) kind: Kind,
     /// Which rows it is meant for.
     pub(crate) reach: Reach,
+    /// Delete files that go because they concern no data file any more.
+    pub(crate) dangling: Vec<String>,
     pub(crate) summary: BTreeMap<String, String>,
 }
 
@@ -245,7 +282,7 @@ impl Change {
         summary: BTreeMap<String, String>,
     ) -> Self {
         let (staged, additions, reach) = (Some(staged), Vec::new(), Reach::Rows);
-        Change { removal, staged, additions, kind, reach, summary }
+        Change { removal, staged, additions, kind, reach, dangling: Vec::new(), summary }
     }
 
     fn reaching(self, reach: Reach) -> Self {
@@ -268,17 +305,31 @@ impl Change {
         if let Some(staged) = self.staged.as_ref().filter(|staged| !staged.is_empty()) {
             self.additions.extend(added_by(staged, after)?);
         }
+        let removal = std::mem::replace(&mut self.removal, Removal::Nothing);
+        let additions = std::mem::take(&mut self.additions);
         let staged = self.staged.as_ref();
         let deletes = staged.into_iter().flat_map(|staged| staged.deletes.iter());
-        let replaced = deletes.flat_map(|delete| &delete.replaced).map(String::as_str).collect();
-        let removals = Removals { removal: self.removal, replaced };
-        let (planned, changes) =
-            manifests::plan(tables, after, &old, removals, self.additions).await?;
+        let replaced = deletes.flat_map(|delete| &delete.replaced).chain(&self.dangling);
+        let replaced = replaced.map(String::as_str).collect();
+        let removals = Removals { removal, replaced };
+        let (planned, changes) = manifests::plan(tables, after, &old, removals, additions).await?;
         let same_columns = after.current_schema_id() == before.current_schema_id()
             && after.default_partition_spec_id() == before.default_partition_spec_id();
         if changes.is_empty() && self.summary.is_empty() && same_columns {
             return Ok(table.clone());
         }
+        self.finish(tables, table, (planned, &changes), (after, builder)).await
+    }
+
+    /// Makes the snapshot that was planned.
+    async fn finish(
+        mut self,
+        tables: &Tables,
+        table: &Table,
+        (planned, changes): (Vec<Planned>, &Changes),
+        (after, builder): (&TableMetadata, TableMetadataBuilder),
+    ) -> Result<Table> {
+        let before = table.metadata();
         let new = NewSnapshot::after(tables, before);
         self.summary.extend(self.reach.to_value().map(|value| (REACH.to_owned(), value)));
         let summary = changes.summarise(table.totals(), self.kind, self.summary);

@@ -67,6 +67,28 @@ pub(crate) fn put_back(
     serde_json::from_value(value).map_err(failed)
 }
 
+/// The metadata without some of its snapshots, none of which is the current one or has a name.
+pub(crate) fn without_snapshots(
+    metadata: &TableMetadata,
+    ids: &[i64],
+    former_location: &str,
+    now_ms: i64,
+) -> Result<TableMetadata> {
+    let (bare, mut logs) = put_aside(metadata)?;
+    let stays = |entry: &Value| entry["snapshot-id"].as_i64().is_none_or(|id| !ids.contains(&id));
+    if let Some(Value::Array(log)) = &mut logs.snapshots {
+        log.retain(stays);
+    }
+    let mut value = serde_json::to_value(&bare).map_err(failed)?;
+    for key in ["snapshots", "statistics", "partition-statistics"] {
+        if let Some(Value::Array(entries)) = value.get_mut(key) {
+            entries.retain(stays);
+        }
+    }
+    let left = serde_json::from_value(value).map_err(failed)?;
+    put_back(&left, logs, former_location, now_ms)
+}
+
 /// The metadata of a new table, as of `now_ms`.
 pub(crate) fn stamp(metadata: &TableMetadata, now_ms: i64) -> Result<TableMetadata> {
     let mut value = serde_json::to_value(metadata).map_err(failed)?;

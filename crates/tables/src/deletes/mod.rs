@@ -137,6 +137,10 @@ impl<T> Group<T> {
 }
 
 impl<T> Suffix<T> {
+    fn files(&self) -> &[Arc<DeleteFile>] {
+        &self.group.files[self.from..]
+    }
+
     fn fingerprint(&self) -> Fingerprint {
         self.group.fingerprints[self.from]
     }
@@ -175,6 +179,14 @@ impl Deletes {
 
     pub(crate) fn fingerprint(&self) -> Fingerprint {
         self.fingerprint
+    }
+
+    /// The delete files, by location.
+    pub(crate) fn files(&self) -> impl Iterator<Item = &str> {
+        let positions = self.positions.iter().flat_map(Suffix::files);
+        let equality = self.equality.iter().flat_map(Suffix::files);
+        let own = self.vector.iter().chain(&self.own);
+        own.chain(positions).chain(equality).map(|file| file.location())
     }
 }
 

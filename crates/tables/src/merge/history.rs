@@ -111,6 +111,8 @@ pub(super) struct History {
     pub appends: HashSet<i64>,
     /// Whether every snapshot is known, and each only added rows or arranged them anew.
     pub tidies: bool,
+    /// Whether any of them arranged rows.
+    pub arranges: bool,
     /// Whether every snapshot is known.
     pub complete: bool,
 }
@@ -189,7 +191,10 @@ impl History {
             Operation::Append => {
                 self.appends.insert(snapshot.snapshot_id());
             }
-            Operation::Replace => self.tidies &= !merged,
+            Operation::Replace => {
+                self.tidies &= !merged;
+                self.arranges = true;
+            }
             Operation::Delete | Operation::Overwrite => self.tidies = false,
         }
     }

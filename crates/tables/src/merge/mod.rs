@@ -144,7 +144,7 @@ impl Tables {
         );
         let [base_files, our_files, their_files] =
             [&plans.0, &plans.1, &plans.2].map(ScanPlan::files);
-        let live = LiveRows::of(self, [base_files, our_files, their_files]).await?;
+        let live = Box::pin(LiveRows::of(self, [base_files, our_files, their_files])).await?;
         let files = Files { base: base_files, ours: our_files, theirs: their_files, live };
         let arranges = histories[1].tidies;
         let plan = match FilePlan::merge(&files, histories) {
@@ -185,6 +185,21 @@ impl Tables {
             }
             other => Ok(other),
         }
+    }
+
+    /// Whether what was done to a table since a state of it arranged rows otherwise and did no more, but
+    /// for adding some where `appends` says that this does not matter.
+    pub async fn only_arranged(&self, base: &Table, now: &Table, appends: bool) -> bool {
+        let (before, after) = (base.metadata(), now.metadata());
+        let same_shape = before.uuid() == after.uuid()
+            && before.current_schema_id() == after.current_schema_id()
+            && before.default_partition_spec_id() == after.default_partition_spec_id()
+            && before.properties() == after.properties();
+        if !same_shape {
+            return false;
+        }
+        let [history, _] = Box::pin(History::of_both(self, base, [now, base])).await;
+        history.tidies && history.arranges && (appends || history.appends.is_empty())
     }
 
     async fn settle(
@@ -292,6 +307,7 @@ impl Tables {
             additions: merge.additions(&after)?,
             kind: merge.kind,
             reach: merge.reach.clone(),
+            dangling: Vec::new(),
             summary,
         };
         change.commit(self, &merge.ours, &after, builder).await

@@ -24,6 +24,7 @@ use self::split::{PartitionKey, Splitter};
 use crate::partition::folder;
 use crate::staged::Durable;
 use crate::storage::{Storage, Undo};
+use crate::upkeep::target_file_bytes;
 use crate::{BatchStream, Error, Result, Staged, Table, TablesOptions};
 
 /// How many partitions may have a file open; beyond, the one that took no row for longest is
@@ -59,6 +60,8 @@ struct Open {
 struct Writer<'a> {
     storage: &'a Arc<Storage>,
     options: &'a TablesOptions,
+    /// The size at which a file is closed, in bytes.
+    target: u64,
     table: Uuid,
     location: String,
     schema: SchemaRef,
@@ -78,13 +81,15 @@ struct Writer<'a> {
 impl<'a> Writer<'a> {
     fn new(storage: &'a Arc<Storage>, options: &'a TablesOptions, table: &Table) -> Result<Self> {
         let metadata = table.metadata();
+        let target = target_file_bytes(table).unwrap_or(options.target_file_bytes);
         let limits = RowGroupLimits {
             rows: options.row_group_rows.max(1),
-            bytes: options.row_group_bytes.min(options.target_file_bytes as usize),
+            bytes: options.row_group_bytes.min(target as usize),
         };
         Ok(Writer {
             storage,
             options,
+            target,
             table: metadata.uuid(),
             location: metadata.location().to_owned(),
             schema: metadata.current_schema().clone(),
@@ -146,7 +151,7 @@ impl<'a> Writer<'a> {
         let Some(open) = self.open.get_mut(&key) else { return Ok(()) };
         open.used = self.clock;
         open.file.write(rows).await?;
-        if open.file.size() >= self.options.target_file_bytes {
+        if open.file.size() >= self.target {
             self.close(&key).await?;
         }
         Ok(())

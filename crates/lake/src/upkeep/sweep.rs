@@ -1,0 +1,293 @@
+//! Files that nothing needs any more, and their end.
+//!
+//! Needed is what any branch, any tag, a ref that was deleted lately, or a commit in use leads back to,
+//! all the way to the first commit. A retention takes from that the states of some tables that were
+//! superseded long ago, and never one that merges of branches begin from. The rest of what lies in the
+//! warehouse is removed once it is old enough, and older than every write that is under way.
+//!
+//! Lists of manifests go first, then manifests, then data: a sweep that is killed in the middle leaves
+//! files that nothing leads to, which the next one finds.
+
+use std::collections::{HashMap, HashSet};
+use std::time::Duration;
+
+use headwater_catalog::{Reach, ReachedState};
+use headwater_model::{CommitId, SweptFiles, Timestamp};
+use headwater_tables::{Extent, FoundFile, Reached};
+use tokio_util::sync::CancellationToken;
+
+use crate::error::{Error, Result};
+use crate::lake::Lake;
+
+/// How many files are removed between two looks at whether it is to stop.
+const REMOVED_AT_ONCE: usize = 500;
+
+/// By how much the times of files may lie before ours.
+const CLOCKS_DIFFER: Duration = Duration::from_mins(1);
+
+/// Which states of a table keep their files although they were superseded.
+#[derive(Debug, Clone)]
+pub(super) struct Retention {
+    /// Those that were superseded later than this ago.
+    pub before: Duration,
+    /// The last so many of each branch.
+    pub keep: Option<usize>,
+}
+
+/// What a sweep looks for.
+#[derive(Debug)]
+pub(super) struct Sweep {
+    /// The tables whose files are looked at; all where none are named.
+    pub tables: Option<Vec<String>>,
+    /// The tables of which states may lose their files.
+    pub expiring: Vec<String>,
+    pub retention: Option<Retention>,
+    /// How old a file that nothing needs must be to go; none where they are left alone.
+    pub orphans: Option<Duration>,
+    pub dry_run: bool,
+    /// The snapshots that states at the heads of branches would list no longer, by metadata file.
+    pub foreseen: HashMap<String, Vec<i64>>,
+}
+
+/// What is needed, and what is not any more.
+struct Found {
+    needed: Reached,
+    /// Metadata files of states that lose their files.
+    expired: HashSet<String>,
+    /// What those states lead to.
+    expired_files: Reached,
+    /// The folders of tables that a ref leads to and that lack a file: they are left as they are.
+    broken: Vec<String>,
+}
+
+impl Found {
+    fn is_broken(&self, location: &str) -> bool {
+        self.broken.iter().any(|folder| location.starts_with(folder))
+    }
+}
+
+impl Lake {
+    pub(super) async fn sweep(
+        &self,
+        sweep: Sweep,
+        cancelled: &CancellationToken,
+    ) -> Result<SweptFiles> {
+        // Before anything is looked at: what is written from now on is younger.
+        let begun = self.clock().now();
+        let oldest = self.pins().oldest();
+        let found = self.find(&sweep, begun).await?;
+        let files = self.files_of(&sweep, &found).await?;
+        let young = |file: &FoundFile, age: Duration| {
+            let open = oldest.is_some_and(|oldest| file.modified >= oldest - CLOCKS_DIFFER);
+            open || file.modified > begun - age
+        };
+        let mut swept =
+            SweptFiles { states_expired: found.expired.len() as u64, ..SweptFiles::default() };
+        let mut removed = Vec::new();
+        for file in files {
+            if found.needed.contains(&file.location) || found.is_broken(&file.location) {
+                continue;
+            }
+            if found.expired_files.contains(&file.location) {
+                swept.files_expired += 1;
+                swept.bytes_expired += file.bytes;
+                removed.push(file.location);
+            } else if let Some(age) = sweep.orphans {
+                if young(&file, age) {
+                    swept.young += 1;
+                    continue;
+                }
+                swept.orphans += 1;
+                swept.orphan_bytes += file.bytes;
+                removed.push(file.location);
+            }
+        }
+        if sweep.dry_run || removed.is_empty() {
+            return Ok(swept);
+        }
+        let removed = self.agree(&sweep, &found, removed, begun).await?;
+        let result = self.remove(removed, cancelled).await;
+        self.pins().doom(HashSet::new());
+        result?;
+        self.catalog().forget_removed(begun - deleted_refs_kept(&sweep)).await?;
+        Ok(swept)
+    }
+
+    /// What is needed from these commits on, and what is not.
+    async fn find(&self, sweep: &Sweep, now: Timestamp) -> Result<Found> {
+        let heads = self.heads(now - deleted_refs_kept(sweep)).await?;
+        let named = |id: &String| sweep.tables.as_ref().is_none_or(|ids| ids.contains(id));
+        let reach = self.catalog().reach(&heads, |entry| named(&entry.id)).await?;
+        let kept_by_count = self.kept_by_count(sweep).await?;
+        let mut found = Found {
+            needed: Reached::default(),
+            expired: HashSet::new(),
+            expired_files: Reached::default(),
+            broken: Vec::new(),
+        };
+        let mut states: Vec<&ReachedState> = reach.states.values().collect();
+        states.sort_by(|a, b| a.entry.metadata_location.cmp(&b.entry.metadata_location));
+        let expires = |state: &&ReachedState| {
+            let counted = kept_by_count.contains(&state.entry.metadata_location);
+            !counted && is_expired(sweep, state, now)
+        };
+        let (expired, needed): (Vec<_>, Vec<_>) = states.into_iter().partition(expires);
+        let tables = self.tables();
+        for state in needed {
+            let location = &state.entry.metadata_location;
+            let at_head = state.until.is_none();
+            // What lies between two states that stay is read through the one that names it.
+            let whole =
+                at_head || sweep.retention.is_none() || !sweep.expiring.contains(&state.entry.id);
+            let extent = match sweep.foreseen.get(location) {
+                Some(ids) => Extent::Without(ids.clone()),
+                None if whole => Extent::Whole,
+                None => Extent::Current,
+            };
+            match tables.reach(location, extent, at_head, &mut found.needed).await {
+                Err(error) if error.is_not_found() => {
+                    tracing::warn!(table = %state.table, %error, "upkeep leaves a broken table alone");
+                    found.broken.extend(folder_of(location));
+                }
+                other => other?,
+            }
+        }
+        for state in expired {
+            let location = &state.entry.metadata_location;
+            let mut lead = Reached::default();
+            tables.reach(location, Extent::Current, false, &mut lead).await?;
+            let any = lead.locations().any(|file| !found.needed.contains(file));
+            if any {
+                found.expired.insert(location.clone());
+            }
+            found.expired_files.add(lead);
+            if keeps_metadata(&reach, state) {
+                found.needed.add_file(location.clone());
+            } else {
+                found.expired_files.add_file(location.clone());
+            }
+        }
+        Ok(found)
+    }
+
+    /// The commits that everything needed leads from.
+    async fn heads(&self, deleted_since: Timestamp) -> Result<Vec<CommitId>> {
+        let catalog = self.catalog();
+        let mut heads: HashSet<CommitId> = HashSet::new();
+        heads.extend(catalog.branches(None).await?.iter().map(|branch| branch.commit));
+        heads.extend(catalog.tags(None).await?.iter().map(|tag| tag.commit));
+        heads.extend(catalog.removed_since(deleted_since).await?);
+        heads.extend(self.pins().commits());
+        let mut heads: Vec<CommitId> = heads.into_iter().collect();
+        heads.sort();
+        Ok(heads)
+    }
+
+    /// The states that are among the last of a branch.
+    async fn kept_by_count(&self, sweep: &Sweep) -> Result<HashSet<String>> {
+        let mut kept = HashSet::new();
+        let Some(count) = sweep.retention.as_ref().and_then(|retention| retention.keep) else {
+            return Ok(kept);
+        };
+        for branch in self.catalog().branches(None).await? {
+            let state = self.catalog().state(branch.commit).await?;
+            for (name, entry) in state.tables(None).await? {
+                if sweep.expiring.contains(&entry.id) {
+                    let last = self.catalog().last_states(branch.commit, &name, count).await?;
+                    kept.extend(last.into_iter().map(|entry| entry.metadata_location));
+                }
+            }
+        }
+        Ok(kept)
+    }
+
+    /// The files of the tables that are looked at.
+    async fn files_of(&self, sweep: &Sweep, found: &Found) -> Result<Vec<FoundFile>> {
+        if sweep.tables.is_none() {
+            return Ok(self.tables().files_under(None).await?);
+        }
+        let mut folders: HashSet<String> = HashSet::new();
+        for metadata in found.needed.locations().chain(found.expired.iter().map(String::as_str)) {
+            folders.extend(folder_of(metadata));
+        }
+        let mut files = Vec::new();
+        for folder in folders {
+            files.extend(self.tables().files_under(Some(folder.trim_end_matches('/'))).await?);
+        }
+        Ok(files)
+    }
+
+    /// Takes from what is to be removed what somebody has come to need meanwhile. From here on nobody
+    /// begins to read a state that loses its files.
+    async fn agree(
+        &self,
+        sweep: &Sweep,
+        found: &Found,
+        removed: Vec<String>,
+        begun: Timestamp,
+    ) -> Result<Vec<String>> {
+        self.pins().doom(found.expired.clone());
+        // Merges that began before have ended after this; those that begin later see what is doomed.
+        drop(self.merging().write().await);
+        let again = self.find(sweep, begun).await;
+        let again = match again {
+            Ok(again) => again,
+            Err(error) => {
+                self.pins().doom(HashSet::new());
+                return Err(error);
+            }
+        };
+        self.pins().doom(again.expired.clone());
+        let gone = |file: &String| !again.needed.contains(file) && !again.is_broken(file);
+        Ok(removed.into_iter().filter(gone).collect())
+    }
+
+    async fn remove(&self, mut files: Vec<String>, cancelled: &CancellationToken) -> Result<()> {
+        files.sort_by_key(|file| removal_order(file));
+        for some in files.chunks(REMOVED_AT_ONCE) {
+            if cancelled.is_cancelled() {
+                return Err(Error::Cancelled);
+            }
+            self.tables().forget(some);
+            self.tables().remove_files(some).await?;
+            self.tables().forget(some);
+        }
+        Ok(())
+    }
+}
+
+/// The folder of the table whose metadata file this is, with a slash at the end.
+fn folder_of(metadata: &str) -> Option<String> {
+    let (folder, name) = metadata.rsplit_once("/metadata/")?;
+    name.ends_with(".metadata.json").then(|| format!("{folder}/"))
+}
+
+/// What leads to other files goes before them.
+fn removal_order(file: &str) -> u8 {
+    let name = file.rsplit('/').next().unwrap_or_default();
+    let is_avro = std::path::Path::new(name).extension().is_some_and(|found| found == "avro");
+    match is_avro {
+        _ if name.ends_with(".metadata.json") => 0,
+        true if name.starts_with("snap-") => 1,
+        true => 2,
+        false => 3,
+    }
+}
+
+/// For how long a branch or tag that was deleted still counts.
+fn deleted_refs_kept(sweep: &Sweep) -> Duration {
+    sweep.orphans.unwrap_or(super::ORPHANS_AFTER)
+}
+
+fn is_expired(sweep: &Sweep, state: &ReachedState, now: Timestamp) -> bool {
+    let Some(retention) = &sweep.retention else { return false };
+    let until = state.until.is_some_and(|until| until <= now - retention.before);
+    until && !state.base && sweep.expiring.contains(&state.entry.id)
+}
+
+/// Whether an expired state keeps its metadata file: those that came after branches parted tell merges
+/// where rows came from.
+fn keeps_metadata(reach: &Reach, state: &ReachedState) -> bool {
+    let until = state.until.unwrap_or(Timestamp::MAX_UTC);
+    reach.oldest_base.is_some_and(|base| until >= base)
+}

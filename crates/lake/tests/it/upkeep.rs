@@ -1,0 +1,406 @@
+//! Upkeep: tables become small and clean, no row changes, nothing that can be read goes, and nobody is
+//! stood in the way of.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use headwater_model::{
+    Clock, CreateRef, ErrorCode, Fault, FixedClock, MaintainReport, MaintainRequest,
+    MaintainedTable, MergeOutcome, MergeRequest, RefSpec, SystemClock, TableName,
+};
+use headwater_tables::{Positions, Rewrite};
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+
+use crate::changes::{Step, make};
+use crate::support::{Fixture, name, numbers, rows_of};
+
+const DAY: Duration = Duration::from_hours(24);
+
+/// A lake with a table of a number and a text, and its time.
+async fn lake(files: &[Value]) -> (Fixture, Arc<FixedClock>) {
+    let clock = Arc::new(FixedClock::at(SystemClock.now()));
+    let lake = Fixture::at(clock.clone()).await;
+    step(
+        &lake,
+        "main",
+        json!({"create": {"columns": [{"id": "long"}, {"text": "string"}], "files": files}}),
+    )
+    .await;
+    (lake, clock)
+}
+
+async fn step(lake: &Fixture, branch: &str, step: Value) {
+    let step: Step = serde_json::from_value(step).unwrap();
+    make(lake, branch, "main", &name("t"), &step).await;
+}
+
+async fn append(lake: &Fixture, branch: &str, id: i64) {
+    step(lake, branch, json!({"append": [[id, "new"]]})).await;
+}
+
+async fn maintain(lake: &Fixture, request: MaintainRequest) -> MaintainReport {
+    try_maintain(lake, Some(&name("t")), request).await.unwrap()
+}
+
+async fn try_maintain(
+    lake: &Fixture,
+    table: Option<&TableName>,
+    request: MaintainRequest,
+) -> Result<MaintainReport, headwater_lake::Error> {
+    let (progress, cancelled) = (Arc::new(|_, _| {}), CancellationToken::new());
+    Box::pin(lake.lake.maintain("main", table, &request, progress, cancelled)).await
+}
+
+fn compact() -> MaintainRequest {
+    MaintainRequest { compact: true, ..MaintainRequest::default() }
+}
+
+fn orphans() -> MaintainRequest {
+    MaintainRequest { orphans: true, ..MaintainRequest::default() }
+}
+
+fn expire() -> MaintainRequest {
+    MaintainRequest { expire_before_seconds: Some(86_400), ..MaintainRequest::default() }
+}
+
+fn only(report: &MaintainReport) -> &MaintainedTable {
+    assert_eq!(report.tables.len(), 1);
+    &report.tables[0]
+}
+
+async fn branch(lake: &Fixture, name: &str, from: &str) {
+    let from = Some(from.parse().unwrap());
+    let request = CreateRef { name: name.into(), from, if_not_exists: false };
+    lake.lake.catalog().create_branch(request).await.unwrap();
+}
+
+async fn head(lake: &Fixture, branch: &str) -> String {
+    lake.lake.catalog().branch(branch).await.unwrap().commit.to_string()
+}
+
+async fn ids(lake: &Fixture, reference: &str) -> Vec<i64> {
+    let rows = lake.rows_at(reference, "t").await;
+    let mut ids: Vec<i64> = rows.iter().map(|row| row["id"].as_i64().unwrap()).collect();
+    ids.sort_unstable();
+    ids
+}
+
+#[tokio::test]
+async fn small_files_become_one_and_no_row_changes() {
+    let (lake, _) = lake(&[json!([[0, "a"]])]).await;
+    for id in 1..20 {
+        append(&lake, "main", id).await;
+    }
+    let (before, commit) = (lake.rows("t").await, head(&lake, "main").await);
+    let foreseen = maintain(&lake, MaintainRequest { dry_run: true, ..compact() }).await;
+    assert_eq!(only(&foreseen).files_rewritten, 20);
+    assert_eq!(head(&lake, "main").await, commit, "a dry run changes nothing");
+    let report = maintain(&lake, compact()).await;
+    let kept = only(&report);
+    assert_eq!((kept.files_rewritten, kept.files_written, kept.files_after), (20, 1, 1));
+    assert_eq!(lake.rows("t").await, before);
+    let table = lake.lake.describe(&RefSpec::main(), &name("t")).await.unwrap();
+    let view = lake.lake.view(&RefSpec::main()).await.unwrap();
+    let summary = view.table(&name("t")).await.unwrap().summary();
+    assert_eq!(summary["operation"], "replace");
+    assert_eq!(table.rows, 20);
+    let diff = lake.lake.diff(&RefSpec::Commit(commit), &RefSpec::main(), 10).await.unwrap();
+    assert_eq!((diff.tables[0].rows_added, diff.tables[0].rows_removed), (Some(0), Some(0)));
+    let again = maintain(&lake, compact()).await;
+    assert_eq!((only(&again).files_rewritten, only(&again).commit), (0, None), "nothing to do");
+    let record = lake.lake.upkeep_record("main", &name("t")).await.unwrap().unwrap();
+    assert_eq!(record.author, "upkeep");
+}
+
+#[tokio::test]
+async fn rows_that_are_gone_are_left_out_and_their_delete_files_go() {
+    let rows: Vec<Value> = (0..20).map(|id| json!([id, "a"])).collect();
+    let (mut lake, _) = lake(&[json!(rows)]).await;
+    lake.on_read = true;
+    step(&lake, "main", json!({"delete": {"id": [1, 2, 3]}})).await;
+    let view = lake.lake.view(&RefSpec::main()).await.unwrap();
+    assert!(view.table(&name("t")).await.unwrap().has_deletes());
+    let report = maintain(&lake, compact()).await;
+    assert_eq!((only(&report).files_rewritten, only(&report).delete_files_removed), (1, 1));
+    let view = lake.lake.view(&RefSpec::main()).await.unwrap();
+    let table = view.table(&name("t")).await.unwrap();
+    assert!(!table.has_deletes());
+    assert_eq!(ids(&lake, "main").await.len(), 17);
+    assert_eq!(table.rows(), 17);
+}
+
+/// Begins a removal of a row, as SQL would, to be committed later.
+async fn begin_delete(lake: &Fixture, id: i64, strict: bool) -> headwater_lake::Transaction {
+    let mut change = lake.lake.transaction("main", "eva").await.unwrap();
+    let table = change.table(&name("t")).await.unwrap();
+    let seen = lake.lake.tables().plan(&table, None).await.unwrap();
+    let (mut removed, mut left, mut deletes) = (Vec::new(), Vec::new(), Vec::new());
+    for file in seen.files().iter() {
+        let files = std::slice::from_ref(file);
+        let rows = lake.lake.tables().read(&table, files, None, None).unwrap();
+        let batches: Vec<_> = futures::TryStreamExt::try_collect(rows).await.unwrap();
+        let rows = headwater_lake::json_rows(&batches).unwrap();
+        if let Some(at) = rows.iter().position(|row| row["id"] == id) {
+            if lake.on_read {
+                let mut gone = Positions::new();
+                gone.insert(at as u64);
+                deletes.push((file.clone(), gone));
+            } else {
+                removed.push(file.clone());
+                let kept = batches[0].slice(0, at);
+                let rest = batches[0].slice(at + 1, batches[0].num_rows() - at - 1);
+                left.extend([Ok(kept), Ok(rest)]);
+            }
+        }
+    }
+    let rows = Box::pin(futures::stream::iter(left));
+    let mut staged = change.write_rows(&name("t"), rows).await.unwrap();
+    if !deletes.is_empty() {
+        staged = staged.and(change.write_deletes(&name("t"), deletes).await.unwrap());
+    }
+    let unseen: Option<headwater_tables::Unseen> = strict.then(|| Arc::new(|_: &_| true) as _);
+    change.rewrite(&name("t"), Rewrite { seen, removed, staged, unseen }).await.unwrap();
+    change
+}
+
+#[tokio::test]
+async fn a_change_that_began_before_a_compaction_is_made_all_the_same() {
+    for (on_read, strict) in [(false, false), (false, true), (true, false), (true, true)] {
+        let files = [json!([[1, "a"], [2, "b"], [3, "c"]]), json!([[4, "d"]]), json!([[5, "e"]])];
+        let (mut lake, _) = lake(&files).await;
+        lake.on_read = on_read;
+        let delete = begin_delete(&lake, 2, strict).await;
+        assert_eq!(only(&maintain(&lake, compact()).await).files_after, 1);
+        delete.commit("delete").await.unwrap().unwrap();
+        assert_eq!(ids(&lake, "main").await, [1, 3, 4, 5], "on read {on_read}, strict {strict}");
+        let table = lake.lake.describe(&RefSpec::main(), &name("t")).await.unwrap();
+        assert_eq!(table.rows, 4);
+    }
+}
+
+#[tokio::test]
+async fn other_changes_that_began_before_a_compaction_are_made_too() {
+    let files = [json!([[1, "a"]]), json!([[2, "b"]])];
+    let (lake, _) = lake(&files).await;
+    let mut overwrite = lake.lake.transaction("main", "eva").await.unwrap();
+    overwrite.overwrite(&name("t"), rows_of(numbers("id", [7]))).await.unwrap();
+    maintain(&lake, compact()).await;
+    overwrite.commit("overwrite").await.unwrap().unwrap();
+    assert_eq!(ids(&lake, "main").await, [7]);
+    append(&lake, "main", 8).await;
+    let mut drop = lake.lake.transaction("main", "eva").await.unwrap();
+    drop.drop(&name("t"), false).await.unwrap();
+    assert_eq!(only(&maintain(&lake, compact()).await).files_written, 1);
+    drop.commit("drop").await.unwrap().unwrap();
+    assert!(!lake.has_table("t").await);
+}
+
+#[tokio::test]
+async fn a_compaction_gives_way_to_whoever_was_first() {
+    let (lake, _) = lake(&[json!([[1, "a"], [2, "b"]]), json!([[3, "c"]])]).await;
+    let mut compaction = lake.lake.transaction("main", "upkeep").await.unwrap();
+    let table = compaction.table(&name("t")).await.unwrap();
+    let files = lake.lake.tables().plan(&table, None).await.unwrap().files().to_vec();
+    let rows = lake.lake.tables().read(&table, &files, None, None).unwrap();
+    compaction.compact(&name("t"), files, rows).await.unwrap();
+    begin_delete(&lake, 2, true).await.commit("delete").await.unwrap().unwrap();
+    let error = compaction.commit("arrange").await.unwrap_err();
+    assert_eq!(error.code(), ErrorCode::CommitConflict);
+    assert_eq!(ids(&lake, "main").await, [1, 3]);
+    // Rows that others only added stand in nobody's way.
+    let mut compaction = lake.lake.transaction("main", "upkeep").await.unwrap();
+    let table = compaction.table(&name("t")).await.unwrap();
+    let files = lake.lake.tables().plan(&table, None).await.unwrap().files().to_vec();
+    let rows = lake.lake.tables().read(&table, &files, None, None).unwrap();
+    compaction.compact(&name("t"), files, rows).await.unwrap();
+    append(&lake, "main", 9).await;
+    compaction.commit("arrange").await.unwrap().unwrap();
+    assert_eq!(ids(&lake, "main").await, [1, 3, 9]);
+}
+
+#[tokio::test]
+async fn a_protected_branch_is_kept_too() {
+    let (lake, _) = lake(&[json!([[1, "a"]]), json!([[2, "b"]])]).await;
+    lake.lake.catalog().protect_branch("main", true).await.unwrap();
+    assert_eq!(only(&maintain(&lake, compact()).await).files_after, 1);
+}
+
+#[tokio::test]
+async fn expired_states_lose_their_files_and_nothing_else_does() {
+    let (lake, clock) = lake(&[json!([[1, "a"], [2, "b"]])]).await;
+    branch(&lake, "dev", "main").await;
+    let tag = CreateRef { name: "v1".into(), from: None, if_not_exists: false };
+    append(&lake, "main", 3).await;
+    lake.lake.catalog().create_tag(tag).await.unwrap();
+    step(&lake, "main", json!({"delete": {"id": 3}})).await;
+    let old = head(&lake, "main").await;
+    step(&lake, "main", json!({"overwrite": [[10, "x"], [11, "y"]]})).await;
+    append(&lake, "dev", 5).await;
+    clock.advance(2 * DAY);
+    append(&lake, "main", 12).await;
+    let recent = head(&lake, "main").await;
+    append(&lake, "main", 13).await;
+    let files = lake.data_files();
+    let foreseen = maintain(&lake, MaintainRequest { dry_run: true, ..expire() }).await;
+    assert_eq!(lake.data_files(), files, "a dry run removes nothing");
+    let report = maintain(&lake, expire()).await;
+    let swept = report.swept.clone().unwrap();
+    assert_eq!(foreseen.swept.unwrap().states_expired, swept.states_expired);
+    assert!(swept.files_expired > 0 && swept.orphans == 0, "{swept:?}");
+    assert_eq!(ids(&lake, "main").await, [10, 11, 12, 13]);
+    assert_eq!(ids(&lake, &format!("@{recent}")).await, [10, 11, 12], "young enough");
+    assert_eq!(ids(&lake, "v1").await, [1, 2, 3], "a tag keeps all");
+    assert_eq!(ids(&lake, "dev").await, [1, 2, 5]);
+    let view = lake.lake.view(&format!("@{old}").parse().unwrap()).await.unwrap();
+    let table = match view.table(&name("t")).await {
+        Ok(table) => lake.lake.tables().plan(&table, None).await.map(drop).map_err(Into::into),
+        Err(error) => Err(error),
+    };
+    let error: headwater_lake::Error = table.unwrap_err();
+    assert!(error.to_string().contains("is missing"), "{error}");
+    assert!(error.hint().unwrap().contains("upkeep"));
+    // Branches that parted before are merged all the same.
+    let merge = MergeRequest::new("dev".parse().unwrap());
+    let merged = lake.lake.merge("main", merge, "eva").await.unwrap();
+    assert_eq!(merged.outcome, MergeOutcome::Conflict, "all rows were replaced: {merged:?}");
+    step(&lake, "dev", json!({"delete": {"id": 5}})).await;
+}
+
+#[tokio::test]
+async fn branches_merge_after_their_past_has_expired() {
+    let (lake, clock) = lake(&[json!([[1, "a"], [2, "b"]]), json!([[3, "c"]])]).await;
+    branch(&lake, "dev", "main").await;
+    append(&lake, "dev", 5).await;
+    for id in 20..40 {
+        append(&lake, "main", id).await;
+    }
+    step(&lake, "main", json!({"delete": {"id": 1}})).await;
+    clock.advance(3 * DAY);
+    maintain(&lake, compact()).await;
+    let request = MaintainRequest { keep: Some(1), orphans: true, ..MaintainRequest::default() };
+    let swept = maintain(&lake, request).await.swept.unwrap();
+    assert!(swept.states_expired > 10, "{swept:?}");
+    let merge = MergeRequest::new("dev".parse().unwrap());
+    let merged = lake.lake.merge("main", merge, "eva").await.unwrap();
+    assert_eq!(merged.outcome, MergeOutcome::Merged, "{merged:?}");
+    let mut expected: Vec<i64> = vec![2, 3, 5];
+    expected.extend(20..40);
+    assert_eq!(ids(&lake, "main").await, expected);
+}
+
+#[tokio::test]
+async fn what_only_a_deleted_branch_held_goes_after_a_while() {
+    let (lake, clock) = lake(&[json!([[1, "a"]])]).await;
+    branch(&lake, "dev", "main").await;
+    append(&lake, "dev", 2).await;
+    let other: Step =
+        serde_json::from_value(json!({"create": {"columns": [{"id": "long"}], "files": [[[1]]]}}))
+            .unwrap();
+    make(&lake, "dev", "main", &name("u"), &other).await;
+    let commit = head(&lake, "dev").await;
+    assert_eq!(lake.data_files(), 3);
+    lake.lake.catalog().delete_branch("dev").await.unwrap();
+    clock.advance(DAY);
+    let swept = try_maintain(&lake, None, orphans()).await.unwrap().swept.unwrap();
+    assert_eq!(swept.orphans, 0, "somebody may want it back: {swept:?}");
+    assert_eq!(ids(&lake, &format!("@{commit}")).await, [1, 2]);
+    clock.advance(3 * DAY);
+    let view = lake.lake.view(&format!("@{commit}").parse().unwrap()).await.unwrap();
+    let swept = try_maintain(&lake, None, orphans()).await.unwrap().swept.unwrap();
+    assert_eq!(swept.orphans, 0, "somebody reads it: {swept:?}");
+    drop(view);
+    let swept = try_maintain(&lake, None, orphans()).await.unwrap().swept.unwrap();
+    assert!(swept.orphans > 4, "{swept:?}");
+    assert_eq!(lake.data_files(), 1);
+    assert_eq!(ids(&lake, "main").await, [1]);
+}
+
+#[tokio::test]
+async fn files_of_writes_under_way_and_young_files_stay() {
+    let (lake, clock) = lake(&[json!([[1, "a"]])]).await;
+    let mut writing = lake.lake.transaction("main", "eva").await.unwrap();
+    writing.append(&name("t"), rows_of(numbers("id", [2]))).await.unwrap();
+    let view = lake.lake.view(&RefSpec::main()).await.unwrap();
+    let table = view.table(&name("t")).await.unwrap();
+    let rows = rows_of(numbers("id", [3]));
+    let _left_behind = lake.lake.tables().write(&table, rows).await.unwrap();
+    drop((view, table));
+    assert_eq!(lake.data_files(), 3);
+    assert_eq!(maintain(&lake, orphans()).await.swept.unwrap().young, 2);
+    clock.advance(30 * DAY);
+    let swept = maintain(&lake, orphans()).await.swept.unwrap();
+    assert_eq!((swept.orphans, swept.young), (0, 2), "a write is under way");
+    writing.commit("append").await.unwrap().unwrap();
+    let swept = maintain(&lake, orphans()).await.swept.unwrap();
+    assert_eq!((swept.orphans, swept.young), (1, 0));
+    assert_eq!(ids(&lake, "main").await, [1, 2]);
+    assert_eq!(lake.data_files(), 2);
+}
+
+#[tokio::test]
+async fn a_table_that_lacks_a_file_is_left_alone() {
+    let (lake, clock) = lake(&[json!([[1, "a"]])]).await;
+    append(&lake, "main", 2).await;
+    let view = lake.lake.view(&RefSpec::main()).await.unwrap();
+    let table = view.table(&name("t")).await.unwrap();
+    let folder = table.location().strip_prefix("file://").unwrap().to_owned();
+    drop((view, table));
+    let all = lake.lake.tables().files_under(None).await.unwrap();
+    let all: Vec<String> = all.into_iter().map(|file| file.location).collect();
+    for entry in std::fs::read_dir(format!("{folder}/metadata")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.file_name().unwrap().to_string_lossy().starts_with("snap-") {
+            std::fs::remove_file(path).unwrap();
+        }
+    }
+    lake.lake.tables().forget(&all);
+    clock.advance(30 * DAY);
+    let swept = try_maintain(&lake, None, orphans()).await;
+    assert!(swept.is_ok_and(|report| report.swept.unwrap().orphans == 0));
+    assert_eq!(lake.data_files(), 2);
+}
+
+#[tokio::test]
+async fn files_are_sorted_or_put_in_a_z_order() {
+    let rows = |from: i64| {
+        json!((0..50).map(|i| json!([(i * 37 + from) % 100, format!("{i}")])).collect::<Vec<_>>())
+    };
+    let (lake, _) = lake(&[rows(0), rows(50)]).await;
+    let before = ids(&lake, "main").await;
+    let sort = MaintainRequest { sort: vec!["id desc".into()], ..MaintainRequest::default() };
+    let report = maintain(&lake, sort).await;
+    assert_eq!((only(&report).files_rewritten, only(&report).files_after), (2, 1));
+    let sorted: Vec<i64> =
+        lake.rows("t").await.iter().map(|row| row["id"].as_i64().unwrap()).collect();
+    assert!(sorted.is_sorted_by(|one, other| one >= other), "{sorted:?}");
+    let zorder =
+        MaintainRequest { zorder: vec!["id".into(), "text".into()], ..MaintainRequest::default() };
+    assert_eq!(only(&maintain(&lake, zorder).await).files_written, 1);
+    assert_eq!(ids(&lake, "main").await, before);
+    let unknown = MaintainRequest { sort: vec!["idd".into()], ..MaintainRequest::default() };
+    let error = try_maintain(&lake, Some(&name("t")), unknown).await.unwrap_err();
+    assert_eq!(error.code(), ErrorCode::ColumnNotFound);
+    assert_eq!(error.hint().unwrap(), "Did you mean `id`?");
+}
+
+#[tokio::test]
+async fn requests_that_make_no_sense_are_refused() {
+    let (lake, _) = lake(&[]).await;
+    for request in [
+        MaintainRequest { keep: Some(0), ..MaintainRequest::default() },
+        MaintainRequest { zorder: vec!["id".into()], ..MaintainRequest::default() },
+        MaintainRequest { orphans_older_than_seconds: Some(60), ..orphans() },
+        MaintainRequest {
+            sort: vec!["id".into()],
+            zorder: vec!["a".into(), "b".into()],
+            ..compact()
+        },
+    ] {
+        let error = try_maintain(&lake, Some(&name("t")), request).await.unwrap_err();
+        assert_eq!(error.code(), ErrorCode::InvalidArgument);
+        assert!(error.hint().is_some());
+    }
+    let error = try_maintain(&lake, Some(&name("tt")), compact()).await.unwrap_err();
+    assert_eq!(error.code(), ErrorCode::TableNotFound);
+}
