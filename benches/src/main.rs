@@ -9,6 +9,7 @@ mod durable;
 mod functions;
 mod report;
 mod sample;
+mod tables;
 mod tpch;
 
 use std::process::ExitCode;
@@ -18,13 +19,16 @@ use report::Report;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-const USAGE: &str = "Usage: cargo xtask bench first-light [tpch] [durable] [commands]\n       cargo xtask bench functions [SAMPLES]";
+const USAGE: &str = "Usage: cargo xtask bench first-light [tpch] [durable] [commands]
+       cargo xtask bench tables [commits] [branches] [planning] [equality]
+       cargo xtask bench functions [SAMPLES]";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let outcome = match words.as_slice() {
         ["first-light", parts @ ..] => first_light(parts),
+        ["tables", parts @ ..] => measure_tables(parts),
         ["functions"] => measure_functions(200),
         ["functions", samples] => match samples.parse() {
             Ok(samples) => measure_functions(samples),
@@ -57,6 +61,15 @@ fn first_light(parts: &[&str]) -> Outcome<()> {
     if wanted("tpch") {
         runtime.block_on(tpch::measure(&mut report))?;
     }
+    report.print();
+    Ok(())
+}
+
+fn measure_tables(parts: &[&str]) -> Outcome<()> {
+    let wanted = |part: &str| parts.is_empty() || parts.contains(&part);
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let mut report = Report::new("tables");
+    runtime.block_on(tables::measure(&mut report, wanted))?;
     report.print();
     Ok(())
 }

@@ -41,6 +41,36 @@ impl Report {
         });
     }
 
+    /// A time beside the time of a reference, held to nothing.
+    pub fn beside(&mut self, what: &str, measured: Duration, (name, reference): (&str, Duration)) {
+        self.push(Line {
+            what: what.to_owned(),
+            measured: duration(measured),
+            reference: format!("{name} {}", duration(reference)),
+            ratio: Some(measured.as_secs_f64() / reference.as_secs_f64()),
+            bound: String::new(),
+        });
+    }
+
+    /// How many a second, beside the time of a reference, held to a number a second where there is one.
+    pub fn rate(
+        &mut self,
+        what: &str,
+        count: u64,
+        took: Duration,
+        (name, reference): (&str, Duration),
+        bound: Option<u64>,
+    ) {
+        let each = took.as_secs_f64() / count as f64;
+        self.push(Line {
+            what: what.to_owned(),
+            measured: format!("{:.0} /s", 1.0 / each),
+            reference: format!("{name} {}", duration(reference)),
+            ratio: Some(each / reference.as_secs_f64()),
+            bound: bound.map_or(String::new(), |bound| format!("at least {bound} /s")),
+        });
+    }
+
     /// A geometric mean of ratios, held to a bound where there is one.
     pub fn mean(&mut self, what: &str, name: &str, ratios: &[f64], bound: Option<f64>) {
         let mean = (ratios.iter().map(|ratio| ratio.ln()).sum::<f64>() / ratios.len() as f64).exp();

@@ -1,0 +1,87 @@
+//! Tables and branches: commits, branches and merges beside one `fdatasync`, planning over many files, and
+//! reading what equality deletes took rows of beside the same table put together.
+
+mod branches;
+mod commits;
+mod equality;
+mod planning;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::array::{Int64Array, RecordBatch};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use futures::{StreamExt, TryStreamExt};
+use headwater_engine::{Engine, EngineOptions, SessionOptions};
+use headwater_lake::Lake;
+use headwater_model::{PartitionField, RefSpec, TableName};
+
+use crate::Outcome;
+use crate::report::Report;
+
+/// Adds the figures of the parts that are wanted to the report.
+pub async fn measure(report: &mut Report, wanted: impl Fn(&str) -> bool) -> Outcome<()> {
+    if wanted("commits") {
+        commits::measure(report).await?;
+    }
+    if wanted("branches") {
+        branches::measure(report).await?;
+    }
+    if wanted("planning") {
+        planning::measure(report).await?;
+    }
+    if wanted("equality") {
+        equality::measure(report).await?;
+    }
+    Ok(())
+}
+
+/// The schema of tables of one column of numbers.
+fn numbers() -> SchemaRef {
+    Arc::new(Schema::new(vec![Field::new("value", DataType::Int64, true)]))
+}
+
+fn batch(values: Vec<i64>) -> Outcome<RecordBatch> {
+    Ok(RecordBatch::try_new(numbers(), vec![Arc::new(Int64Array::from(values))])?)
+}
+
+/// Makes tables of one column of numbers, in one commit.
+async fn create(lake: &Lake, tables: &[TableName], partition: &[PartitionField]) -> Outcome<()> {
+    let mut transaction = lake.transaction("main", "bench").await?;
+    for table in tables {
+        transaction.create(table, numbers(), partition.to_vec(), BTreeMap::new()).await?;
+    }
+    transaction.commit("create").await?;
+    Ok(())
+}
+
+/// Appends rows to tables of a branch, in one commit.
+async fn append(lake: &Lake, branch: &str, tables: &[TableName], values: &[i64]) -> Outcome<()> {
+    let mut transaction = lake.transaction(branch, "bench").await?;
+    for table in tables {
+        let rows = futures::stream::iter([Ok(batch(values.to_vec())?)]).boxed();
+        transaction.append(table, rows).await?;
+    }
+    transaction.commit("append").await?;
+    Ok(())
+}
+
+fn engine(lake: &Lake, folder: &std::path::Path) -> Outcome<Engine> {
+    let options = EngineOptions { spill_dir: folder.join("spill"), ..EngineOptions::default() };
+    Ok(Engine::new(lake.clone(), options)?)
+}
+
+/// All that a statement answers.
+async fn answer(engine: &Engine, sql: &str) -> Outcome<Vec<RecordBatch>> {
+    let session = engine.session(SessionOptions::at(RefSpec::main()))?;
+    let answer = session.execute(sql).await?;
+    Ok(answer.stream.try_collect().await?)
+}
+
+/// The first number of an answer.
+async fn number(engine: &Engine, sql: &str) -> Outcome<i64> {
+    let batches = answer(engine, sql).await?;
+    let batch = batches.iter().find(|batch| batch.num_rows() > 0).ok_or("no rows")?;
+    let column = batch.column(0).as_any().downcast_ref::<Int64Array>();
+    Ok(column.ok_or("no whole number")?.value(0))
+}
