@@ -13,7 +13,8 @@ use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{DataFusionError, Result, Statistics, internal_err};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
-use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
+use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr::projection::ProjectionMapping;
 use datafusion::physical_plan::execution_plan::{CardinalityEffect, EvaluationType};
 use datafusion::physical_plan::filter_pushdown::{
     ChildPushdownResult, FilterDescription, FilterPushdownPhase, FilterPushdownPropagation,
@@ -74,11 +75,13 @@ impl LiveRowsExec {
         gone: Arc<Gone>,
         columns: usize,
     ) -> Result<Self> {
-        let schema: SchemaRef =
-            Arc::new(input.schema().project(&(0..columns).collect::<Vec<_>>())?);
+        let kept: Vec<usize> = (0..columns).collect();
+        let schema: SchemaRef = Arc::new(input.schema().project(&kept)?);
         let below = input.properties();
+        // A sort may have come to lie below, and is relied on above.
+        let mapping = ProjectionMapping::from_indices(&kept, &input.schema())?;
         let properties = PlanProperties::new(
-            EquivalenceProperties::new(schema),
+            below.equivalence_properties().project(&mapping, schema),
             below.output_partitioning().clone(),
             below.emission_type,
             below.boundedness,

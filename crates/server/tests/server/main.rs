@@ -4,6 +4,7 @@
 //! that kill a server, as the server.
 
 mod api;
+mod clients;
 mod doors;
 mod iceberg;
 mod life;
@@ -40,6 +41,7 @@ fn trials() -> Vec<Trial> {
     for (noun, path) in api::files() {
         trials.push(trial(format!("api::{noun}"), async move || api::play(noun, path).await));
     }
+    trials.extend(clients::trials());
     trials.extend(doors::trials());
     trials.extend(iceberg::trials());
     trials.extend(life::trials());

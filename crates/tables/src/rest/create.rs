@@ -22,6 +22,7 @@ impl Tables {
     /// The metadata of a table that is asked for, stored nowhere. Columns get ids of their own.
     pub async fn describe_new(&self, name: &TableName, new: NewTable) -> Result<Value> {
         let metadata = self.new_metadata(name, new).await?;
+        self.storage().make_folders(metadata.location()).await?;
         serde_json::to_value(&metadata).map_err(|error| Error::internal("described", error))
     }
 

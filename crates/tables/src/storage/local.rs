@@ -37,6 +37,13 @@ impl LocalFolder {
         LocalFolder { root, durable: Mutex::default() }
     }
 
+    /// Makes a folder, and those above it. What makes it durable is the first file in it.
+    pub(crate) async fn make_folder(&self, path: Path) -> Result<()> {
+        let folder = self.root.join(path.as_ref());
+        let made = tokio::fs::create_dir_all(&folder).await;
+        made.map_err(|error| failed(&folder, error))
+    }
+
     /// Writes new files, each at once as a reader sees it, and makes them and others that are
     /// written already durable.
     pub(crate) async fn write(&self, new: Vec<(Path, Bytes)>, written: Vec<Path>) -> Result<()> {

@@ -85,6 +85,17 @@ impl Storage {
         put.map(drop).map_err(|error| Error::storage(location, error))
     }
 
+    /// Makes the folders that a table's files come into, where the store has folders: others that write
+    /// there take it that they are there.
+    pub(crate) async fn make_folders(&self, table_location: &str) -> Result<()> {
+        let Some(folder) = &self.local else { return Ok(()) };
+        for name in ["data", "metadata"] {
+            let location = format!("{table_location}/{name}");
+            folder.make_folder(self.path_of(&location)?).await?;
+        }
+        Ok(())
+    }
+
     /// Makes files durable that are written already. Does nothing for stores that are no local
     /// folder.
     pub(crate) async fn sync(&self, locations: impl Iterator<Item = &str>) -> Result<()> {

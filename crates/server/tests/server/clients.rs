@@ -1,0 +1,99 @@
+//! Other engines, unmodified, over real connections: PyIceberg, DuckDB and polars work on a branch, and
+//! PyIceberg's own tests of what a catalog does are run against ours.
+//!
+//! They come from PyPI into a virtual environment in the target folder, made once.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use libtest_mimic::Trial;
+
+use crate::support::{TestServer, bearer};
+use crate::trial;
+
+pub fn trials() -> Vec<Trial> {
+    vec![
+        trial("clients::pyiceberg_duckdb_and_polars_work_on_a_branch", work_on_a_branch),
+        trial("clients::pyiceberg_finds_what_it_expects_of_a_catalog", behaviours),
+    ]
+}
+
+/// What the scripts need. The environment's name changes with it, so that a new list makes a new one.
+const PACKAGES: [&str; 14] = [
+    "pyiceberg[pyarrow]==0.12.0",
+    "pyiceberg-core==0.11.0",
+    "polars==2.1.0",
+    "duckdb==1.5.5",
+    "pytz==2025.2",
+    "duckdb-extension-iceberg==1.5.5",
+    "duckdb-extension-avro==1.5.5",
+    "duckdb-extension-httpfs==1.5.5",
+    "pytest==9.2.0",
+    "pytest-lazy-fixtures==1.4.1",
+    "sqlalchemy==2.1.9",
+    "boto3==1.44.5",
+    "moto==5.2.5",
+    "fsspec==2026.9.0",
+];
+
+/// The source archive of PyIceberg, which holds its tests.
+const SOURCE: &str = "pyiceberg==0.12.0";
+
+/// The environment, made where it is not there yet, or was not finished.
+fn environment() -> PathBuf {
+    let cache = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let folder = cache.join("iceberg-rest-pyiceberg-0.12.0-duckdb-1.5.5-polars-2.1.0");
+    // Each test is a process of its own, and the first one makes it.
+    let lock = File::create(folder.with_extension("lock")).expect("a lock file");
+    lock.lock().expect("a lock");
+    if !folder.join("ready").exists() {
+        let _ = std::fs::remove_dir_all(&folder);
+        run(Command::new("python3").args(["-m", "venv"]).arg(&folder));
+        let python = folder.join("bin/python");
+        let pip = ["-m", "pip", "--quiet", "--disable-pip-version-check"];
+        run(Command::new(&python).args(pip).arg("install").args(PACKAGES));
+        let mut download = Command::new(&python);
+        download.args(pip).args(["download", "--no-deps", "--no-binary", ":all:", SOURCE]);
+        run(download.arg("--dest").arg(folder.join("source")));
+        std::fs::write(folder.join("ready"), "").expect("a file");
+    }
+    folder
+}
+
+fn run(command: &mut Command) -> String {
+    let output = command.output().expect("a process");
+    let text = String::from_utf8_lossy(&output.stdout);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command:?} failed:\n{text}\n{errors}");
+    text.into_owned()
+}
+
+/// Runs a script of `tests/clients` with the address and the token of a server.
+async fn script(name: &str, server: &TestServer, before: Vec<PathBuf>, after: Vec<PathBuf>) {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/clients").join(name);
+    let address = server.running.http_addr().expect("an address");
+    let token = bearer(&server.running);
+    let token = token.to_str().expect("text").trim_start_matches("Bearer ").to_owned();
+    let work = move || {
+        let mut command = Command::new(environment().join("bin/python"));
+        command.env("PYTHONDONTWRITEBYTECODE", "1").arg(script).args(before);
+        run(command.arg(format!("http://{address}")).arg(token).args(after))
+    };
+    tokio::task::spawn_blocking(work).await.expect("the script");
+}
+
+async fn work_on_a_branch() {
+    let server = TestServer::start().await;
+    script("iceberg_rest.py", &server, Vec::new(), Vec::new()).await;
+}
+
+async fn behaviours() {
+    let server = TestServer::start().await;
+    let folder = tokio::task::spawn_blocking(environment).await.expect("an environment");
+    let mut archives = std::fs::read_dir(folder.join("source")).expect("a folder");
+    let archive = archives.next().expect("an archive").expect("an entry").path();
+    let project = server.folder.path().canonicalize().expect("a path");
+    let warehouse = project.join(".headwater/warehouse");
+    script("pyiceberg_behaviours.py", &server, vec![archive], vec![warehouse]).await;
+}

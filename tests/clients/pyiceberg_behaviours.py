@@ -1,0 +1,192 @@
+"""Runs PyIceberg's own tests of what a catalog does against Headwater's Iceberg REST catalog.
+
+    pyiceberg_behaviours.py SDIST URL TOKEN WAREHOUSE
+
+SDIST is PyIceberg's source archive, whose `tests/catalog/test_catalog_behaviors.py` is run as it is; only
+where its catalogs, its folders and its names come from is put in place of what its `conftest.py` says.
+Each test works on a branch of its own, without the namespace `public`. Namespaces have one level, and names
+no hyphens. Tests that cannot pass are listed in `DIFFERENT` with the reason; one of them that passes, and any
+other that fails, is an error.
+
+Needs: pyiceberg[pyarrow], pyiceberg-core, pytest, pytest-lazy-fixtures, sqlalchemy, boto3, moto, fsspec.
+"""
+
+import json
+import os
+import pathlib
+import sys
+import tarfile
+import tempfile
+import urllib.request
+import uuid
+
+import pytest
+from pyiceberg.catalog import load_catalog
+from pyiceberg.schema import Schema
+from pyiceberg.types import LongType, NestedField
+
+OTHER_CATALOG = "asks PyIceberg's SQL catalog for something that no REST catalog has"
+LEVELS = "makes a namespace within another, and namespaces have one level"
+NO_NAME = "a name that is none is a bad request, and not a namespace that is missing"
+WORDS = "the error is the right one, in other words"
+
+# Tests that cannot pass, by the beginning of their name.
+DIFFERENT = {
+    "test_create_table_without_namespace": "PyIceberg's REST client itself asks for a namespace",
+    "test_create_tables_idempotency": OTHER_CATALOG,
+    "test_commit_table": OTHER_CATALOG,
+    "test_load_empty_namespace_properties": OTHER_CATALOG,
+    "test_create_namespace_with_null_properties": OTHER_CATALOG,
+    "test_create_namespace_with_empty_identifier[0]": NO_NAME,
+    "test_create_namespace_with_empty_identifier[1]": NO_NAME,
+    "test_create_namespace_with_empty_identifier[ ": NO_NAME,
+    "test_create_namespace_with_empty_identifier[empty_namespace3]": NO_NAME,
+    "test_register_table": "all but its last line: it takes a location for a path, and locations are URLs",
+    "test_list_tables_under_a_namespace": LEVELS,
+    "test_create_namespaces_sharing_same_prefix": LEVELS,
+    "test_namespace_exists": LEVELS,
+    "test_list_namespaces": LEVELS,
+    "test_catalog_commit_table_applies_schema_updates": "a schema with the id of another gets the next id",
+    "test_table_writes_metadata_to_custom_location": "metadata files lie with their table",
+    "test_table_raises_error_on_table_not_found": WORDS,
+    "test_purge_table": WORDS,
+    "test_concurrent_commit_table": WORDS,
+    "test_get_namespace_metadata_raises_error": WORDS,
+    "test_update_namespace_metadata_raises_error": WORDS,
+    "test_drop_namespace_raises_error_when_namespace_not_empty": WORDS,
+}
+
+
+def ask(method, path, body=None):
+    """Asks Headwater's own API."""
+    request = urllib.request.Request(
+        os.environ["HEADWATER_URL"] + path,
+        data=None if body is None else json.dumps(body).encode(),
+        method=method,
+        headers={
+            "authorization": f"Bearer {os.environ['HEADWATER_TOKEN']}",
+            "content-type": "application/json",
+        },
+    )
+    with urllib.request.urlopen(request) as response:
+        response.read()
+
+
+def new_name(prefix):
+    """A name that no other test has."""
+    return f"{prefix}_{uuid.uuid4().hex[:12]}"
+
+
+def new_catalog():
+    """A catalog of a branch of its own."""
+    branch = new_name("behaviour")
+    ask("POST", "/v1/branches", {"name": branch})
+    ask("DELETE", f"/v1/branches/{branch}/namespaces/public")
+    uri = f"{os.environ['HEADWATER_URL']}/iceberg/{branch}"
+    token = os.environ["HEADWATER_TOKEN"]
+    return load_catalog("test_catalog", type="rest", uri=uri, token=token)
+
+
+@pytest.fixture
+def catalog():
+    """In place of PyIceberg's own catalogs."""
+    return new_catalog()
+
+
+@pytest.fixture
+def catalog_with_warehouse():
+    """In place of PyIceberg's own catalogs."""
+    return new_catalog()
+
+
+def new_folder():
+    """A folder in the warehouse."""
+    folder = pathlib.Path(os.environ["HEADWATER_WAREHOUSE"]) / "given" / uuid.uuid4().hex
+    folder.mkdir(parents=True)
+    return folder
+
+
+@pytest.fixture
+def tmp_path():
+    """Locations that tests give lie in the warehouse."""
+    return new_folder()
+
+
+@pytest.fixture
+def warehouse():
+    """What lies below is the warehouse."""
+    return pathlib.Path(os.environ["HEADWATER_WAREHOUSE"])
+
+
+@pytest.fixture
+def metadata_location():
+    """A metadata file in the warehouse; PyIceberg's own names files in S3."""
+    other = new_catalog()
+    other.create_namespace("left")
+    schema = Schema(NestedField(1, "id", LongType(), required=False))
+    return other.create_table("left.behind", schema).metadata_location
+
+
+@pytest.fixture
+def table_name():
+    """A table's name."""
+    return new_name("my_iceberg_table")
+
+
+@pytest.fixture
+def database_name():
+    """A namespace's name."""
+    return new_name("my_iceberg_database")
+
+
+@pytest.fixture
+def hierarchical_namespace_name():
+    """A namespace's name, of one level."""
+    return new_name("my_iceberg_ns")
+
+
+@pytest.fixture
+def fixed_test_table_identifier():
+    """A table's whole name."""
+    return "com_organization_department", "my_table"
+
+
+@pytest.fixture
+def another_fixed_test_table_identifier():
+    """Another table's whole name."""
+    return "com_organization_department_alt", "my_another_table"
+
+
+@pytest.fixture
+def fixed_test_table_namespace():
+    """A namespace."""
+    return ("com_organization_department",)
+
+
+def pytest_collection_modifyitems(items):
+    """Marks the tests that cannot pass."""
+    for item in items:
+        for name, reason in DIFFERENT.items():
+            if item.name.startswith(name):
+                item.add_marker(pytest.mark.xfail(reason=reason, strict=True))
+
+
+def main():
+    """Runs the tests."""
+    archive, url, token, warehouse = sys.argv[1:]
+    os.environ.update(HEADWATER_URL=url, HEADWATER_TOKEN=token, HEADWATER_WAREHOUSE=warehouse)
+    with tempfile.TemporaryDirectory() as folder:
+        with tarfile.open(archive) as source:
+            wanted = ("/tests/__init__.py", "/tests/conftest.py", "/tests/catalog/test_catalog_behaviors.py")
+            source.extractall(folder, [m for m in source if m.name.endswith(wanted)], filter="data")
+        root = next(pathlib.Path(folder).iterdir())
+        with open(root / "tests/conftest.py", "a", encoding="utf-8") as conftest:
+            conftest.write("\nfrom pyiceberg_behaviours import *\n")
+        sys.path.insert(0, str(pathlib.Path(__file__).parent))
+        os.chdir(root)
+        options = ["-q", "-rx", "-p", "no:cacheprovider", "--no-header", "--tb=short", "--rootdir=."]
+        return pytest.main([*options, "tests/catalog/test_catalog_behaviors.py"])
+
+
+if __name__ == "__main__":
+    sys.exit(main())
