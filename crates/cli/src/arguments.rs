@@ -234,6 +234,15 @@ pub enum Table {
   headwater table import flights ./data --null NA --dry-run
   headwater table import clicks clicks.ndjson --type user_id=string --on-error reject")]
     Import(Box<TableImport>),
+    /// Keep tables small and clean: compact, sort, expire, remove what nothing needs
+    #[command(after_help = "Examples:
+  headwater table maintain flights
+  headwater table maintain flights --sort origin,dep_time --dry-run
+  headwater table maintain flights --expire-before 30d --orphans
+  headwater table maintain --orphans
+
+Without an option, small files are put together, deletes folded in and manifests arranged.")]
+    Maintain(TableMaintain),
     /// Drop a table from a branch
     #[command(after_help = "Example:\n  headwater table rm flights --ref dev")]
     Rm(TableRm),
@@ -258,6 +267,46 @@ pub struct TableGet {
     /// Branch, tag or commit [default: the active branch]
     #[arg(long = "ref", short, value_name = "REF")]
     pub reference: Option<String>,
+}
+
+/// `headwater table maintain`
+#[derive(Debug, Args)]
+pub struct TableMaintain {
+    /// The table [default: all tables of the branch]
+    pub table: Option<String>,
+    /// The branch [default: the active branch]
+    #[arg(long = "ref", short, value_name = "BRANCH")]
+    pub reference: Option<String>,
+    /// Put small files together, and write files anew that lost many rows
+    #[arg(long, conflicts_with_all = ["sort", "zorder"])]
+    pub compact: bool,
+    /// Write all files anew, sorted by columns: `a,b desc`
+    #[arg(long, value_name = "COLUMNS", value_delimiter = ',', conflicts_with = "zorder")]
+    pub sort: Vec<String>,
+    /// Write all files anew, in a z-order of columns
+    #[arg(long, value_name = "COLUMNS", value_delimiter = ',')]
+    pub zorder: Vec<String>,
+    /// Put what many manifests say into few
+    #[arg(long)]
+    pub manifests: bool,
+    /// Remove the files of states that were superseded longer ago: `30d`
+    #[arg(long, value_name = "DURATION")]
+    pub expire_before: Option<String>,
+    /// Remove the files of all states but the last N of each branch
+    #[arg(long, value_name = "N")]
+    pub keep: Option<u64>,
+    /// Remove files that no branch, no tag and no commit that leads to one needs
+    #[arg(long)]
+    pub orphans: bool,
+    /// How old those must be, an hour at least [default: 3d]
+    #[arg(long, value_name = "DURATION", requires = "orphans")]
+    pub older_than: Option<String>,
+    /// Show what would be done; change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Print the job's id and do not wait
+    #[arg(long, short)]
+    pub detach: bool,
 }
 
 /// `headwater table rm`
@@ -588,6 +637,9 @@ pub struct Serve {
     /// The memory for queries and functions together: `4GiB` [default: three quarters of the machine's]
     #[arg(long, value_name = "SIZE")]
     pub memory: Option<String>,
+    /// Leave tables as they are written, until `headwater table maintain` is asked for
+    #[arg(long)]
+    pub no_upkeep: bool,
     /// Serve a command of this machine: on the Unix socket only, ending when idle
     #[arg(long, hide = true)]
     pub background: bool,

@@ -139,6 +139,11 @@ fn server() {
 }
 
 #[test]
+fn upkeep() {
+    play(&root().join("docs/upkeep.md"));
+}
+
+#[test]
 fn triggers() {
     play(&root().join("docs/triggers.md"));
 }

@@ -114,6 +114,7 @@ pub(crate) fn kind_name(kind: JobKind) -> &'static str {
         JobKind::Import => "import",
         JobKind::Run => "run",
         JobKind::Trigger => "trigger",
+        JobKind::Upkeep => "upkeep",
     }
 }
 

@@ -26,7 +26,7 @@ pub struct Jobs {
 pub(crate) struct Inner {
     pub shared: Arc<Shared>,
     pub interrupted: Vec<JobId>,
-    lanes: [Lane; 4],
+    lanes: [Lane; 5],
     pub draining: CancellationToken,
 }
 
@@ -43,7 +43,9 @@ impl Jobs {
         let shared = Shared::new(store, clock, options);
         let reopened = shared.reopen().await?;
         let lane = |kind| Lane::new(kind, shared.options.limits(kind));
-        let lanes = [JobKind::Query, JobKind::Import, JobKind::Run, JobKind::Trigger].map(lane);
+        let lanes =
+            [JobKind::Query, JobKind::Import, JobKind::Run, JobKind::Trigger, JobKind::Upkeep]
+                .map(lane);
         let inner = Arc::new(Inner {
             lanes,
             interrupted: reopened.interrupted,
@@ -241,6 +243,7 @@ impl Inner {
             JobKind::Import => &self.lanes[1],
             JobKind::Run => &self.lanes[2],
             JobKind::Trigger => &self.lanes[3],
+            JobKind::Upkeep => &self.lanes[4],
         }
     }
 

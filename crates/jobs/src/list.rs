@@ -78,7 +78,7 @@ impl Shared {
         // An id is made a moment before its record; the filter looks at the record.
         let from = filter.since.map(|since| key_at(since - TimeDelta::seconds(1)));
         let until = filter.until.map(key_at);
-        let others = [JobKind::Import, JobKind::Run, JobKind::Trigger];
+        let others = [JobKind::Import, JobKind::Run, JobKind::Trigger, JobKind::Upkeep];
         if others.into_iter().any(|kind| filter.has_kind(kind)) {
             journals.push(Backwards::new(JOBS, from.clone(), until.clone()));
         }

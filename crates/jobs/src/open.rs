@@ -77,7 +77,7 @@ impl Shared {
         let sequence = last.map_or(0, |event| event.sequence);
         let live = Arc::new(Live::reopened(record, sequence, self.options.log_bytes_max));
         self.live.lock().insert(id, live.clone());
-        let waits = matches!(kind, JobKind::Import | JobKind::Run);
+        let waits = matches!(kind, JobKind::Import | JobKind::Run | JobKind::Upkeep);
         if status == JobStatus::Queued && waits {
             reopened.queued.push(live);
             return Ok(());
@@ -111,6 +111,7 @@ fn interrupted(kind: JobKind) -> Problem {
     let problem = Problem::new(ErrorCode::Interrupted, "the server ended while the job ran");
     match kind {
         JobKind::Trigger => problem.with_hint("Do nothing: its event is acted on again."),
+        JobKind::Upkeep => problem.with_hint("Do nothing: what is left is done the next time."),
         JobKind::Query | JobKind::Import | JobKind::Run => problem.with_hint("Start it again."),
     }
 }

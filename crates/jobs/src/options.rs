@@ -50,6 +50,7 @@ impl KindLimits {
             JobKind::Query => KindLimits { concurrency: 32, queue: 1_000 },
             JobKind::Import | JobKind::Run => KindLimits { concurrency: 2, queue: 1_000 },
             JobKind::Trigger => KindLimits { concurrency: 4, queue: 1_000 },
+            JobKind::Upkeep => KindLimits { concurrency: 1, queue: 1_000 },
         }
     }
 }

@@ -225,7 +225,7 @@ impl Shared {
         self.live.lock().remove(&live.id);
         let counter = match live.kind {
             JobKind::Query => &self.queries_since,
-            JobKind::Import | JobKind::Run | JobKind::Trigger => &self.jobs_since,
+            _ => &self.jobs_since,
         };
         counter.fetch_add(1, Ordering::Relaxed);
         self.ends.send_modify(|ends| *ends += 1);

@@ -13,7 +13,7 @@ use object_store::local::LocalFileSystem;
 use parking_lot::Mutex;
 
 use crate::error::{Error, Result};
-use crate::upkeep::Pins;
+use crate::upkeep::{Changed, Pins};
 use crate::{Transaction, View};
 
 /// The parts of a lake.
@@ -39,7 +39,8 @@ struct Inner {
     clock: Arc<dyn Clock>,
     commits: Mutex<HashMap<CommitKey, Weak<tokio::sync::Mutex<()>>>>,
     pins: Pins,
-    merging: tokio::sync::RwLock<()>,
+    merging: Arc<tokio::sync::RwLock<()>>,
+    changed: Changed,
 }
 
 /// A table on a branch, which one commit at a time is made for.
@@ -58,8 +59,9 @@ impl Lake {
         let catalog = Catalog::open(store.clone(), clock.clone()).await?;
         let tables = Tables::new(object_store, tables);
         let commits = Mutex::new(HashMap::new());
-        let (pins, merging) = (Pins::default(), tokio::sync::RwLock::new(()));
-        Ok(Lake(Arc::new(Inner { catalog, tables, store, clock, commits, pins, merging })))
+        let (pins, merging) = (Pins::default(), Arc::default());
+        let changed = Changed::default();
+        Ok(Lake(Arc::new(Inner { catalog, tables, store, clock, commits, pins, merging, changed })))
     }
 
     /// Opens the lake in a folder, `.headwater` as a rule, making it where it is not there:
@@ -122,8 +124,19 @@ impl Lake {
         &self.0.pins
     }
 
-    /// Held while states of the past are merged, so that none of them loses its files meanwhile.
-    pub(crate) fn merging(&self) -> &tokio::sync::RwLock<()> {
+    /// The tables that were written to.
+    pub(crate) fn changed(&self) -> &Changed {
+        &self.0.changed
+    }
+
+    /// Says that a table of a branch was written to, so that it is looked whether it needs upkeep.
+    pub fn wrote(&self, branch: &str, table: &TableName) {
+        self.changed().add(branch, std::iter::once(table));
+    }
+
+    /// Held while states of the past are merged, and while files of others are taken in, so that none of
+    /// them is removed meanwhile.
+    pub(crate) fn merging(&self) -> &Arc<tokio::sync::RwLock<()>> {
         &self.0.merging
     }
 

@@ -25,7 +25,7 @@ pub use lake::{Lake, LakeOptions};
 pub use merge::MergeOptions;
 pub use sample::json_rows;
 pub use transaction::Transaction;
-pub use upkeep::{UPKEEP_AUTHOR, UpkeepProgress};
+pub use upkeep::{UPKEEP_AUTHOR, UpkeepProgress, check_maintain};
 pub use view::View;
 
 /// Rows on their way into a table or out of one.

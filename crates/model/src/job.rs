@@ -54,6 +54,8 @@ pub enum JobKind {
     Run,
     /// What a trigger event started: an import, a run, or one after the other.
     Trigger,
+    /// Keeping tables small and clean.
+    Upkeep,
 }
 
 /// Where a job stands in its life.
@@ -117,7 +119,7 @@ pub struct Job {
     /// Why it failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<Problem>,
-    /// What it answered: `ImportReport`, `RunReport`, or nothing.
+    /// What it answered: `ImportReport`, `RunReport`, `MaintainReport`, or nothing.
     #[serde(default, skip_serializing_if = "serde_json::Value::is_null")]
     #[schema(value_type = Object)]
     pub result: serde_json::Value,

@@ -54,5 +54,7 @@ pub use trigger::{
     FilesTrigger, MissedPolicy, ScheduleTrigger, Trigger, TriggerEvent, TriggerEventStatus,
     TriggerImport, TriggerStatus,
 };
-pub use upkeep::{MaintainReport, MaintainRequest, MaintainedTable, SweptFiles, TableUpkeep};
+pub use upkeep::{
+    MaintainReport, MaintainRequest, MaintainedTable, SweptFiles, TableUpkeep, parse_duration,
+};
 pub use usage::{RateCard, Usage, UsageLine};

@@ -37,6 +37,9 @@ pub struct Table {
     /// Iceberg's table properties.
     #[serde(default)]
     pub properties: BTreeMap<String, String>,
+    /// When upkeep looked after it last on this branch, and what came of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub upkeep: Option<Box<crate::TableUpkeep>>,
 }
 
 /// A column.

@@ -40,6 +40,8 @@ pub struct ServerConfig {
     pub grace: Duration,
     /// Whether the project's triggers are acted on.
     pub triggers: bool,
+    /// Whether tables that were written to are kept without being asked for.
+    pub upkeep: bool,
     /// This program's hidden spawner command.
     pub spawner: SpawnCommand,
     /// Where downloaded packages are kept, shared by every lake of the user.
@@ -75,6 +77,7 @@ impl ServerConfig {
             drain: Duration::from_secs(600),
             grace: Duration::from_secs(10),
             triggers: true,
+            upkeep: true,
             spawner,
             cache_dir: lake_dir.join("cache"),
             python_search: Vec::new(),

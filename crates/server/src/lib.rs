@@ -30,6 +30,7 @@ mod socket;
 mod statement;
 mod system;
 mod token;
+mod upkeep;
 mod work;
 mod workshop;
 

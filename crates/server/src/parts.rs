@@ -10,11 +10,13 @@ use headwater_jobs::{Jobs, JobsOptions, Triggers, TriggersOptions};
 use headwater_lake::Lake;
 use headwater_model::{ErrorCode, Health, JobKind, Problem, RefSpec};
 use headwater_pipelines::Runner;
+use tokio_util::sync::CancellationToken;
 
 use crate::actions::Actions;
 use crate::activity::Activity;
 use crate::ending::Ending;
 use crate::settings::Settings;
+use crate::upkeep::{self, Upkeep};
 use crate::work::{Imports, Runs};
 use crate::workshop::Workshop;
 use crate::{Error, Result, ServerConfig, system};
@@ -30,6 +32,8 @@ pub struct Parts {
     /// None for a lake without a project, and for a server that is to leave triggers alone.
     pub triggers: Option<Triggers>,
     pub settings: Settings,
+    /// Ends what watches over tables; none where they are left alone.
+    pub upkeep: Option<CancellationToken>,
     pub activity: Activity,
     pub ending: Ending,
 }
@@ -46,7 +50,7 @@ impl Parts {
         let jobs = Jobs::open(lake.store().clone(), lake.clock().clone(), JobsOptions::default())
             .await
             .map_err(|error| Error::room(&error))?;
-        system::register(&engine, &jobs);
+        system::register(&engine, &jobs, &lake);
         let runner = Runner::new(engine.clone(), functions.clone(), jobs.clone(), room(&config));
         quarantine_interrupted(&runner, &jobs).await;
         let imports = Imports { lake: lake.clone(), workshop: Workshop::default() };
@@ -56,6 +60,9 @@ impl Parts {
         settings.refresh().await;
         jobs.register(JobKind::Import, Arc::new(imports));
         jobs.register(JobKind::Run, Arc::new(Runs(runner.clone())));
+        let keeper = Upkeep { lake: lake.clone(), workshop: Workshop::patient() };
+        jobs.register(JobKind::Upkeep, Arc::new(keeper));
+        let upkeep = config.upkeep.then(|| upkeep::start(lake.clone(), jobs.clone()));
         let (activity, ending) = (Activity::default(), Ending::default());
         Ok(Parts {
             config,
@@ -66,6 +73,7 @@ impl Parts {
             functions,
             triggers,
             settings,
+            upkeep,
             activity,
             ending,
         })

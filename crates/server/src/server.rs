@@ -58,6 +58,9 @@ async fn live(parts: Arc<Parts>, doors: Doors, lock: LakeLock) {
     if let Some(triggers) = &parts.triggers {
         triggers.stop();
     }
+    if let Some(upkeep) = &parts.upkeep {
+        upkeep.cancel();
+    }
     drain(&parts).await;
     doors.close().await;
     drop(lock);

@@ -1,5 +1,5 @@
-//! `system.jobs` and `system.usage`: what ran, and what it took, as SQL sees it. They are the same
-//! at every ref.
+//! `system.jobs`, `system.usage` and `system.upkeep`: what ran, what it took, and when tables were
+//! looked after, as SQL sees it. They are the same at every ref.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use arrow::json::ReaderBuilder;
 use async_trait::async_trait;
 use headwater_engine::{Engine, SystemTable};
 use headwater_jobs::{JobFilter, Jobs, UsageGroup};
-use headwater_lake::View;
+use headwater_lake::{Lake, View};
 use headwater_model::{ErrorCode, Fault, Job, Problem, UsageLine};
 use serde_json::{Value, json};
 
@@ -18,9 +18,10 @@ use serde_json::{Value, json};
 const JOBS_MAX: usize = 100_000;
 
 /// Adds the tables to the engine.
-pub fn register(engine: &Engine, jobs: &Jobs) {
+pub fn register(engine: &Engine, jobs: &Jobs, lake: &Lake) {
     engine.add_system_table(Arc::new(JobsTable { jobs: jobs.clone(), schema: jobs_schema() }));
     engine.add_system_table(Arc::new(UsageTable { jobs: jobs.clone(), schema: usage_schema() }));
+    engine.add_system_table(Arc::new(UpkeepTable { lake: lake.clone(), schema: upkeep_schema() }));
 }
 
 struct JobsTable {
@@ -73,6 +74,45 @@ impl SystemTable for UsageTable {
         }
         to_batches(&self.schema, &rows)
     }
+}
+
+struct UpkeepTable {
+    lake: Lake,
+    schema: SchemaRef,
+}
+
+#[async_trait]
+impl SystemTable for UpkeepTable {
+    fn name(&self) -> &'static str {
+        "upkeep"
+    }
+
+    fn schema(&self) -> SchemaRef {
+        self.schema.clone()
+    }
+
+    async fn batches(&self, _: &View) -> Result<Vec<RecordBatch>, Problem> {
+        let records = self.lake.upkeep_records().await.map_err(|error| error.to_problem())?;
+        let rows: Vec<Value> = records.iter().map(|record| json!(record)).collect();
+        to_batches(&self.schema, &rows)
+    }
+}
+
+fn upkeep_schema() -> SchemaRef {
+    let columns = [
+        ("table", TEXT),
+        ("branch", TEXT),
+        ("time", moment()),
+        ("author", TEXT),
+        ("files_rewritten", DataType::Int64),
+        ("files_written", DataType::Int64),
+        ("delete_files_removed", DataType::Int64),
+        ("files_removed", DataType::Int64),
+        ("bytes_freed", DataType::Int64),
+        ("gave_up", TEXT),
+    ];
+    let fields = columns.map(|(name, kind)| Field::new(name, kind, true));
+    Arc::new(Schema::new(fields.to_vec()))
 }
 
 const TEXT: DataType = DataType::Utf8;

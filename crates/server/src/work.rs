@@ -44,7 +44,7 @@ impl Executor for Runs {
 }
 
 /// The request that a job was recorded with.
-fn read<T: DeserializeOwned>(payload: Value) -> Result<T, Problem> {
+pub fn read<T: DeserializeOwned>(payload: Value) -> Result<T, Problem> {
     serde_json::from_value(payload).map_err(|error| {
         let message = format!("the recorded request cannot be read: {error}");
         Problem::new(ErrorCode::Corrupt, message)

@@ -1,6 +1,6 @@
 //! The tables of one warehouse: the handle through which all of this room is used.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
@@ -10,6 +10,7 @@ use headwater_model::{PartitionField, TableName};
 use iceberg::spec::{ManifestContentType, ManifestFile, SnapshotRef, TableMetadata};
 use object_store::ObjectStore;
 use object_store::path::Path;
+use parking_lot::Mutex;
 use uuid::Uuid;
 
 use crate::cache::{Caches, Files, Manifests};
@@ -35,6 +36,8 @@ struct Inner {
     storage: Arc<Storage>,
     options: TablesOptions,
     caches: Caches,
+    /// Files that are about to be removed, by place.
+    removing: Mutex<HashSet<String>>,
 }
 
 impl Tables {
@@ -43,7 +46,8 @@ impl Tables {
         let root_url = options.root_url.clone();
         let storage = Storage::new(object_store, root_url, options.local_root.clone());
         let caches = Caches::new(options.manifest_cache_bytes);
-        Tables(Arc::new(Inner { storage: Arc::new(storage), options, caches }))
+        let removing = Mutex::default();
+        Tables(Arc::new(Inner { storage: Arc::new(storage), options, caches, removing }))
     }
 
     /// The object store that holds everything.
@@ -63,6 +67,10 @@ impl Tables {
 
     pub(crate) fn storage(&self) -> &Arc<Storage> {
         &self.0.storage
+    }
+
+    pub(crate) fn removing(&self) -> &Mutex<HashSet<String>> {
+        &self.0.removing
     }
 
     pub(crate) fn caches(&self) -> &Caches {

@@ -8,6 +8,7 @@ mod environment;
 mod init;
 mod job;
 mod log;
+mod maintain;
 mod namespace;
 mod query;
 mod run;

@@ -40,6 +40,7 @@ async fn serve_lake(context: &Context, arguments: &Serve, lake: &LakeFolder) -> 
         config.socket = Some(lake.path.join("server.sock"));
         config.http = Some(arguments.http);
         config.auth = !arguments.no_auth;
+        config.upkeep = !arguments.no_upkeep;
         config.lock_wait = connect::DRAIN_PATIENCE;
         config
     };

@@ -1,4 +1,4 @@
-//! `headwater table`: list, look at, import, drop.
+//! `headwater table`: list, look at, import, maintain, drop.
 
 use std::path::Path;
 
@@ -11,7 +11,7 @@ use crate::api::{Api, segment};
 use crate::arguments::{
     FormatArgument, OnErrorArgument, OutputFormat, Table, TableGet, TableImport, TableLs, TableRm,
 };
-use crate::commands::{branch, reference, run};
+use crate::commands::{branch, maintain, reference, run};
 use crate::context::{Context, current_folder};
 use crate::error::{self, Result};
 use crate::events;
@@ -24,6 +24,7 @@ pub async fn table(context: &Context, api: &Api, arguments: Table) -> Result<()>
         Table::Ls(arguments) => list(context, api, arguments).await,
         Table::Get(arguments) => get(context, api, arguments).await,
         Table::Import(arguments) => import(context, api, *arguments).await,
+        Table::Maintain(arguments) => maintain::maintain(context, api, arguments).await,
         Table::Rm(arguments) => remove(context, api, arguments).await,
     }
 }
@@ -73,6 +74,16 @@ async fn get(context: &Context, api: &Api, arguments: TableGet) -> Result<()> {
         ("metadata", table.metadata_location.clone()),
     ] {
         output::line(format!("  {} {value}", style.paint(Tone::Faint, format!("{label:<10}"))));
+    }
+    if let Some(upkeep) = &table.upkeep {
+        let text = format!(
+            "{}, {} → {}, {} freed",
+            output::moment(upkeep.time),
+            output::plural(upkeep.files_rewritten, "file"),
+            upkeep.files_written,
+            output::bytes(upkeep.bytes_freed)
+        );
+        output::line(format!("  {} {text}", style.paint(Tone::Faint, format!("{:<10}", "upkeep"))));
     }
     let mut grid = Grid::new(style, &["COLUMN", "TYPE", "NULLS"]);
     for column in &table.columns {

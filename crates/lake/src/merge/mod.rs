@@ -239,7 +239,11 @@ impl<'a> Merging<'a> {
         let written = made.release();
         let applied = self.apply(&plan, stack, settled.changes.clone(), &commit).await;
         match applied {
-            Ok(Some(head)) => Ok(Some(self.report(&plan, outcome, head, &settled.merged))),
+            Ok(Some(head)) => {
+                let report = self.report(&plan, outcome, head, &settled.merged);
+                self.lake.changed().add(&plan.target, report.tables.iter());
+                Ok(Some(report))
+            }
             Ok(None) => {
                 self.scratch.take_back(written);
                 Ok(None)

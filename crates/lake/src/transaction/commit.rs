@@ -83,6 +83,9 @@ impl Transaction {
         let written = self.staged.release();
         match lake.catalog().commit(request).await {
             Ok(commit) => {
+                if self.direct {
+                    lake.changed().add(&self.branch, self.tables.keys());
+                }
                 discard_states(lake.tables(), written.superseded()).await;
                 Ok(commit)
             }

@@ -42,6 +42,8 @@ pub struct Transaction {
     event: Option<String>,
     /// Whether a branch takes it that takes no direct writes.
     direct: bool,
+    /// Held by one that takes in files which were there before: none of them is removed meanwhile.
+    unswept: Option<tokio::sync::OwnedRwLockReadGuard<()>>,
     with: Batch,
     written: Usage,
     staged: StagedFiles,
@@ -68,6 +70,7 @@ impl Transaction {
             snapshot_properties: BTreeMap::new(),
             event: None,
             direct: true,
+            unswept: None,
             with: Batch::default(),
             written: Usage::default(),
             staged,

@@ -23,6 +23,7 @@ impl Transaction {
     /// Makes a change of a table, or makes the table where that is the change. Where others change the
     /// table first, it is made again on what they left, as long as all that it requires is still so.
     pub async fn apply(&mut self, name: &TableName, commit: TableCommit) -> Result<()> {
+        self.hold_files().await;
         self.load(name).await?;
         self.flush(name).await?;
         match self.pending(name)?.table().cloned() {
@@ -51,6 +52,7 @@ impl Transaction {
         metadata_location: &str,
         overwritten: bool,
     ) -> Result<()> {
+        self.hold_files().await;
         self.load(name).await?;
         if overwritten && self.pending(name)?.table().is_some() {
             self.pending(name)?.add_applied(Change::Drop, None);
@@ -95,6 +97,13 @@ impl Transaction {
     ) {
         let name = name.to_owned();
         self.namespaces.push(NamespaceChange::Update { name, updates, removals });
+    }
+
+    /// Sees to it that no file which is there now is removed before the end.
+    async fn hold_files(&mut self) {
+        if self.unswept.is_none() {
+            self.unswept = Some(Arc::clone(self.view.lake().merging()).read_owned().await);
+        }
     }
 
     async fn check_free(&mut self, name: &TableName) -> Result<()> {

@@ -8,6 +8,7 @@
 mod arrange;
 mod expire;
 mod pins;
+mod policy;
 mod record;
 mod sweep;
 
@@ -19,6 +20,7 @@ use headwater_tables::{Order, SortColumn};
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::pins::{Pin, Pins};
+pub(crate) use self::policy::Changed;
 use self::sweep::{Retention, Sweep};
 use crate::error::{Error, Result};
 use crate::lake::Lake;
@@ -133,6 +135,11 @@ impl Lake {
         }
         Ok(kept)
     }
+}
+
+/// Refuses a request that makes no sense, whatever table it is about.
+pub fn check_maintain(request: &MaintainRequest) -> Result<()> {
+    Work::of(request).map(drop)
 }
 
 /// What a request comes to.

@@ -108,6 +108,7 @@ impl Lake {
         let removed = self.agree(&sweep, &found, removed, begun).await?;
         let result = self.remove(removed, cancelled).await;
         self.pins().doom(HashSet::new());
+        self.tables().set_removing(HashSet::new());
         result?;
         self.catalog().forget_removed(begun - deleted_refs_kept(&sweep)).await?;
         Ok(swept)
@@ -147,7 +148,7 @@ impl Lake {
             match tables.reach(location, extent, at_head, &mut found.needed).await {
                 Err(error) if error.is_not_found() => {
                     tracing::warn!(table = %state.table, %error, "upkeep leaves a broken table alone");
-                    found.broken.extend(folder_of(location));
+                    found.broken.extend(folder_of(&tables.place_of(location)));
                 }
                 other => other?,
             }
@@ -162,9 +163,9 @@ impl Lake {
             }
             found.expired_files.add(lead);
             if keeps_metadata(&reach, state) {
-                found.needed.add_file(location.clone());
+                found.needed.add_file(tables.place_of(location));
             } else {
-                found.expired_files.add_file(location.clone());
+                found.expired_files.add_file(tables.place_of(location));
             }
         }
         Ok(found)
@@ -227,6 +228,7 @@ impl Lake {
         begun: Timestamp,
     ) -> Result<Vec<String>> {
         self.pins().doom(found.expired.clone());
+        self.tables().set_removing(removed.iter().cloned().collect());
         // Merges that began before have ended after this; those that begin later see what is doomed.
         drop(self.merging().write().await);
         let again = self.find(sweep, begun).await;
@@ -234,12 +236,15 @@ impl Lake {
             Ok(again) => again,
             Err(error) => {
                 self.pins().doom(HashSet::new());
+                self.tables().set_removing(HashSet::new());
                 return Err(error);
             }
         };
         self.pins().doom(again.expired.clone());
         let gone = |file: &String| !again.needed.contains(file) && !again.is_broken(file);
-        Ok(removed.into_iter().filter(gone).collect())
+        let removed: Vec<String> = removed.into_iter().filter(gone).collect();
+        self.tables().set_removing(removed.iter().cloned().collect());
+        Ok(removed)
     }
 
     async fn remove(&self, mut files: Vec<String>, cancelled: &CancellationToken) -> Result<()> {

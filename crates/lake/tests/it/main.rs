@@ -6,6 +6,8 @@ mod changes;
 #[cfg(test)]
 mod diff;
 #[cfg(test)]
+mod dying;
+#[cfg(test)]
 mod import_csv;
 #[cfg(test)]
 mod import_formats;
@@ -23,5 +25,7 @@ mod support;
 mod transaction;
 #[cfg(test)]
 mod upkeep;
+#[cfg(test)]
+mod upkeep_crash;
 #[cfg(test)]
 mod writers;

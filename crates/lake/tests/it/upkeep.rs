@@ -385,6 +385,16 @@ async fn files_are_sorted_or_put_in_a_z_order() {
 }
 
 #[tokio::test]
+async fn one_place_may_be_written_in_two_ways() {
+    let (lake, _) = lake(&[]).await;
+    let tables = lake.lake.tables();
+    let root = tables.root_url();
+    assert_eq!(tables.place_of(&format!("{root}//a/b")), format!("{root}/a/b"));
+    assert_eq!(tables.place_of(&format!("{root}/a/b")), format!("{root}/a/b"));
+    assert_eq!(tables.place_of("s3://elsewhere/a"), "s3://elsewhere/a");
+}
+
+#[tokio::test]
 async fn requests_that_make_no_sense_are_refused() {
     let (lake, _) = lake(&[]).await;
     for request in [

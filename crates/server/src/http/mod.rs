@@ -21,6 +21,7 @@ pub(crate) mod stall;
 mod table;
 mod tag;
 mod trigger;
+mod upkeep;
 mod usage;
 
 use std::sync::Arc;
@@ -81,6 +82,7 @@ fn api() -> OpenApiRouter<App> {
         .merge(table::routes())
         .merge(tag::routes())
         .merge(trigger::routes())
+        .merge(upkeep::routes())
         .merge(usage::routes())
 }
 
@@ -146,7 +148,7 @@ mod tests {
                 assert_eq!(named, given, "{method} {path}");
             }
         }
-        assert_eq!(ids.len(), 39);
+        assert_eq!(ids.len(), 41);
         check_references(&description, &description);
     }
 

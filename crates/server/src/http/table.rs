@@ -54,7 +54,13 @@ async fn show(
     let name: TableName = table.parse()?;
     let view = app.lake.view(&parse(&reference)?).await?;
     match view.find(&name.namespace, &name.name).await? {
-        Some((name, table)) => Ok(Json(table.describe(&name))),
+        Some((name, table)) => {
+            let mut described = table.describe(&name);
+            if let Some(branch) = view.branch() {
+                described.upkeep = app.lake.upkeep_record(branch, &name).await?.map(Box::new);
+            }
+            Ok(Json(described))
+        }
         None => Ok(Json(view.table(&name).await?.describe(&name))),
     }
 }

@@ -12,6 +12,7 @@ mod runs;
 mod statements;
 mod support;
 mod triggers;
+mod upkeep;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -48,6 +49,7 @@ fn trials() -> Vec<Trial> {
     trials.extend(runs::trials());
     trials.extend(statements::trials());
     trials.extend(triggers::trials());
+    trials.extend(upkeep::trials());
     trials
 }
 

@@ -33,6 +33,7 @@ impl Tables {
             let reason = format!("`{location}` is longer than any metadata file");
             return Err(Error::Refused { reason });
         }
+        self.check_kept(location).map_err(refuse)?;
         let content = self.storage().read(location).await.map_err(refuse)?;
         let metadata = metadata::decode(location, &content).map_err(refuse)?;
         self.check_location(metadata.location())?;
@@ -105,9 +106,11 @@ impl Tables {
         known: &HashSet<String>,
     ) -> Result<()> {
         self.check_location(snapshot.manifest_list())?;
+        self.check_kept(snapshot.manifest_list()).map_err(refuse)?;
         let listed = self.manifests(metadata, snapshot).await.map_err(refuse)?;
         let mut files = vec![snapshot.manifest_list().to_owned()];
         for manifest in listed.iter().filter(|file| !known.contains(&file.manifest_path)) {
+            self.check_kept(&manifest.manifest_path).map_err(refuse)?;
             let decoded = self.manifest(manifest).await.map_err(refuse)?;
             if metadata.partition_spec_by_id(manifest.partition_spec_id).is_none() {
                 let location = &manifest.manifest_path;
@@ -118,6 +121,7 @@ impl Tables {
             for entry in &decoded.live {
                 let location = entry.data_file().file_path();
                 self.check_location(location)?;
+                self.check_kept(location).map_err(refuse)?;
                 if entry.status() == ManifestStatus::Added {
                     files.push(location.to_owned());
                 }

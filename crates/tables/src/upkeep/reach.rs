@@ -11,7 +11,8 @@ use crate::{Error, Result, Table, Tables};
 /// How many files are looked at at once.
 const AT_ONCE: usize = 16;
 
-/// The files that some states lead to, by location. What was looked at once is not looked at again.
+/// The files that some states lead to, by where they lie: one place may be written in several ways. What
+/// was looked at once is not looked at again.
 #[derive(Debug, Default)]
 pub struct Reached {
     /// Metadata files, manifest lists, manifests, data files, delete files, statistics.
@@ -68,14 +69,15 @@ impl Tables {
             Err(error) if !must && error.is_not_found() => return Ok(()),
             Err(error) => return Err(error),
         };
-        reached.files.insert(metadata_location.to_owned());
+        reached.files.insert(self.place_of(metadata_location));
         let metadata = table.metadata();
         // What a merge looks up to know where rows came from.
-        reached.files.extend(metadata.metadata_log().iter().map(|log| log.metadata_file.clone()));
-        let statistics = metadata.statistics_iter().map(|found| found.statistics_path.clone());
-        reached.files.extend(statistics);
+        let log = metadata.metadata_log().iter().map(|log| self.place_of(&log.metadata_file));
+        reached.files.extend(log);
+        let statistics = metadata.statistics_iter();
+        reached.files.extend(statistics.map(|found| self.place_of(&found.statistics_path)));
         let partitions = metadata.partition_statistics_iter();
-        reached.files.extend(partitions.map(|found| found.statistics_path.clone()));
+        reached.files.extend(partitions.map(|found| self.place_of(&found.statistics_path)));
         let current = metadata.current_snapshot_id();
         for snapshot in metadata.snapshots() {
             let id = snapshot.snapshot_id();
@@ -108,10 +110,10 @@ impl Tables {
             Err(error) => return Err(error),
         };
         reached.lists.insert(list.to_owned());
-        reached.files.insert(list.to_owned());
+        reached.files.insert(self.place_of(list));
         let new: Vec<ManifestFile> = manifests
             .iter()
-            .filter(|manifest| reached.files.insert(manifest.manifest_path.clone()))
+            .filter(|manifest| reached.files.insert(self.place_of(&manifest.manifest_path)))
             .cloned()
             .collect();
         let read = stream::iter(new).map(|manifest| async move {
@@ -123,8 +125,31 @@ impl Tables {
         let mut read = read.buffer_unordered(AT_ONCE);
         while let Some(decoded) = read.try_next().await? {
             for entry in decoded.iter().flat_map(|decoded| &decoded.live) {
-                reached.files.insert(entry.data_file().file_path().to_owned());
+                reached.files.insert(self.place_of(entry.data_file().file_path()));
             }
+        }
+        Ok(())
+    }
+
+    /// A location as it is written when files are listed.
+    pub fn place_of(&self, location: &str) -> String {
+        match self.path_of(location) {
+            Ok(path) => format!("{}/{path}", self.root_url()),
+            // It lies elsewhere, and is not listed.
+            Err(_) => location.to_owned(),
+        }
+    }
+
+    /// Says which files are about to be removed, by place; none are, once there are none.
+    pub fn set_removing(&self, places: HashSet<String>) {
+        *self.removing().lock() = places;
+    }
+
+    /// Refuses a file that is about to be removed, as one that is gone.
+    pub(crate) fn check_kept(&self, location: &str) -> Result<()> {
+        let removing = self.removing().lock();
+        if !removing.is_empty() && removing.contains(&self.place_of(location)) {
+            return Err(Error::Missing { location: location.to_owned() });
         }
         Ok(())
     }

@@ -1,0 +1,132 @@
+//! `headwater table maintain`: keep a table small and clean.
+
+use headwater_model::{Job, MaintainReport, MaintainRequest, MaintainedTable, parse_duration};
+
+use crate::api::{Api, segment};
+use crate::arguments::{OutputFormat, TableMaintain};
+use crate::commands::{reference, run};
+use crate::context::Context;
+use crate::error::{self, Result};
+use crate::events;
+use crate::output;
+use crate::terminal::Tone;
+
+/// Carries out `headwater table maintain`.
+pub async fn maintain(context: &Context, api: &Api, arguments: TableMaintain) -> Result<()> {
+    let branch = reference(context, arguments.reference.clone())?;
+    let path = match &arguments.table {
+        Some(table) => {
+            format!("/v1/branches/{}/tables/{}/maintain", segment(&branch), segment(table))
+        }
+        None => format!("/v1/branches/{}/maintain", segment(&branch)),
+    };
+    let request = request(&arguments)?;
+    if arguments.dry_run {
+        let report: MaintainReport = api.post(path, &request).await?;
+        print_report(context, &report);
+        return Ok(());
+    }
+    let job: Job = api.post(path, &request).await?;
+    if arguments.detach {
+        run::started(context, &job);
+        return Ok(());
+    }
+    let job = events::follow(api, context.style, &job).await?;
+    let report = serde_json::from_value(job.result).map_err(error::unexpected)?;
+    print_report(context, &report);
+    Ok(())
+}
+
+fn request(arguments: &TableMaintain) -> Result<MaintainRequest> {
+    let seconds = |text: &Option<String>, name: &str| -> Result<Option<u64>> {
+        let Some(text) = text else { return Ok(None) };
+        let duration = parse_duration(text).map_err(|reason| {
+            error::invalid(format!("`{text}` is no duration for `{name}`: {reason}"))
+                .with_hint("Write a number and a unit: `90s`, `15m`, `12h`, `30d`, `2w`.")
+        })?;
+        Ok(Some(duration.as_secs()))
+    };
+    Ok(MaintainRequest {
+        compact: arguments.compact,
+        sort: arguments.sort.clone(),
+        zorder: arguments.zorder.clone(),
+        manifests: arguments.manifests,
+        expire_before_seconds: seconds(&arguments.expire_before, "--expire-before")?,
+        keep: arguments.keep,
+        orphans: arguments.orphans,
+        orphans_older_than_seconds: seconds(&arguments.older_than, "--older-than")?,
+        dry_run: arguments.dry_run,
+        author: None,
+    })
+}
+
+fn print_report(context: &Context, report: &MaintainReport) {
+    if context.output == OutputFormat::Json {
+        return output::print_json(report);
+    }
+    let style = context.style;
+    let mut said = false;
+    for table in &report.tables {
+        for line in lines(table, report.dry_run) {
+            said = true;
+            style.say(format!("{}: {line}", style.paint(Tone::Strong, &table.table)));
+        }
+    }
+    if let Some(swept) = &report.swept {
+        let verb = if report.dry_run { "would remove" } else { "removed" };
+        if swept.files_expired > 0 {
+            said = true;
+            let states = output::plural(swept.states_expired, "old state");
+            let files = output::plural(swept.files_expired, "file");
+            let bytes = output::bytes(swept.bytes_expired);
+            style.say(format!("{verb} {files} of {states}, {bytes}"));
+        }
+        if swept.orphans > 0 {
+            said = true;
+            let files = output::plural(swept.orphans, "file");
+            let bytes = output::bytes(swept.orphan_bytes);
+            style.say(format!("{verb} {files} that nothing needed, {bytes}"));
+        }
+        if swept.young > 0 {
+            said = true;
+            let files = output::plural(swept.young, "file");
+            style.say(format!("{files} that nothing needs may yet belong to a write: too young"));
+        }
+    }
+    if !said {
+        style.say("nothing to do");
+    }
+}
+
+/// What was done to a table, line by line.
+fn lines(table: &MaintainedTable, dry_run: bool) -> Vec<String> {
+    let mut lines = Vec::new();
+    let would = if dry_run { "would write" } else { "wrote" };
+    if table.files_rewritten > 0 {
+        let files = output::plural(table.files_rewritten, "file");
+        let bytes = output::bytes(table.bytes_rewritten);
+        let into = if dry_run {
+            String::new()
+        } else {
+            let written = output::plural(table.files_written, "file");
+            format!(" as {written}, {}", output::bytes(table.bytes_written))
+        };
+        lines.push(format!("{would} {files}, {bytes}, anew{into}"));
+    }
+    if table.delete_files_removed > 0 {
+        let files = output::plural(table.delete_files_removed, "delete file");
+        lines.push(format!("folded in {files}"));
+    }
+    if !dry_run && table.manifests_after > 0 && table.manifests_before > table.manifests_after + 1 {
+        let before = output::plural(table.manifests_before, "manifest");
+        lines.push(format!("{before} became {}", table.manifests_after));
+    }
+    if table.snapshots_expired > 0 {
+        let verb = if dry_run { "would forget" } else { "forgot" };
+        lines.push(format!("{verb} {}", output::plural(table.snapshots_expired, "snapshot")));
+    }
+    if let Some(reason) = &table.gave_up {
+        lines.push(format!("left the rest for the next time: {reason}"));
+    }
+    lines
+}
