@@ -145,7 +145,7 @@ impl Session {
             };
             (written, format!("insert overwrite {table}"))
         } else {
-            (transaction.append(&table, rows).await, format!("insert into {table}"))
+            (transaction.append_rows(&table, rows).await, format!("insert into {table}"))
         };
         written.map_err(|error| first(&kept, error))?;
         self.finish(transaction, &message, &metrics).await

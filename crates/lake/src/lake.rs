@@ -13,6 +13,7 @@ use object_store::local::LocalFileSystem;
 use parking_lot::Mutex;
 
 use crate::error::{Error, Result};
+use crate::transaction::Groups;
 use crate::upkeep::{Changed, Pins};
 use crate::{Transaction, View};
 
@@ -41,6 +42,7 @@ struct Inner {
     pins: Pins,
     merging: Arc<tokio::sync::RwLock<()>>,
     changed: Changed,
+    groups: Groups,
 }
 
 /// A table on a branch, which one commit at a time is made for.
@@ -60,8 +62,18 @@ impl Lake {
         let tables = Tables::new(object_store, tables);
         let commits = Mutex::new(HashMap::new());
         let (pins, merging) = (Pins::default(), Arc::default());
-        let changed = Changed::default();
-        Ok(Lake(Arc::new(Inner { catalog, tables, store, clock, commits, pins, merging, changed })))
+        let (changed, groups) = (Changed::default(), Groups::default());
+        Ok(Lake(Arc::new(Inner {
+            catalog,
+            tables,
+            store,
+            clock,
+            commits,
+            pins,
+            merging,
+            changed,
+            groups,
+        })))
     }
 
     /// Opens the lake in a folder, `.headwater` as a rule, making it where it is not there:
@@ -122,6 +134,11 @@ impl Lake {
     /// The commits in use.
     pub(crate) fn pins(&self) -> &Pins {
         &self.0.pins
+    }
+
+    /// The appends that wait for a commit.
+    pub(crate) fn groups(&self) -> &Groups {
+        &self.0.groups
     }
 
     /// The tables that were written to.

@@ -204,6 +204,19 @@ impl Error {
         Error::Storage { location, source: Box::new(source) }
     }
 
+    /// Whether rows do not fit the columns of a table.
+    pub fn is_misfit(&self) -> bool {
+        matches!(
+            self,
+            Error::ColumnNotFound { .. }
+                | Error::MissingColumn { .. }
+                | Error::NullValue { .. }
+                | Error::WrongType { .. }
+                | Error::BadValue { .. }
+                | Error::TableChanged { .. }
+        )
+    }
+
     /// Whether a file of the table is gone.
     pub fn is_not_found(&self) -> bool {
         matches!(self, Error::Missing { .. })

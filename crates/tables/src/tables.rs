@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
+use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
@@ -186,6 +187,11 @@ impl Tables {
     /// column that takes none; nothing is left behind then.
     pub async fn write(&self, table: &Table, rows: BatchStream) -> Result<Staged> {
         write::write(self.storage(), self.options(), table, rows).await
+    }
+
+    /// Rows as [`Tables::write`] would write them, without writing them. Fails as that does.
+    pub fn fit(&self, table: &Table, rows: &[RecordBatch]) -> Result<Vec<RecordBatch>> {
+        write::fit(table, rows)
     }
 
     /// Writes delete files that belong to no snapshot yet, one for each data file: the rows that are

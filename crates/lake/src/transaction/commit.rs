@@ -28,9 +28,25 @@ impl Transaction {
         if self.is_empty() {
             return Ok(None);
         }
+        if let Some(small) = self.small.take() {
+            return self.commit_small(small, message).await.map(Some);
+        }
+        self.commit_whole(message).await.map(Some)
+    }
+
+    /// Commits everything that is no small append.
+    pub(super) async fn commit_whole(mut self, message: &str) -> Result<Commit> {
         let result = self.commit_in_turn(message).await;
         self.staged.discard().await;
-        result.map(Some)
+        result
+    }
+
+    /// Commits as [`Transaction::commit`] does, for a caller that has the turns of all its tables.
+    pub(super) async fn commit_having_turn(mut self, message: &str) -> Result<Commit> {
+        let lake = self.view.lake().clone();
+        let result = self.attempts(&lake, message).await;
+        self.staged.discard().await;
+        result
     }
 
     /// Commits as [`Transaction::commit`] does, and gives the tables that it changed as they are then.
@@ -52,9 +68,13 @@ impl Transaction {
         for lock in &locks {
             turns.push(lock.lock().await);
         }
+        self.attempts(&lake, message).await
+    }
+
+    async fn attempts(&mut self, lake: &Lake, message: &str) -> Result<Commit> {
         let mut attempt = 0;
         loop {
-            match Box::pin(self.attempt(&lake, message)).await {
+            match Box::pin(self.attempt(lake, message)).await {
                 Err(Error::Catalog(error)) if attempt < ATTEMPTS_MAX && is_overtaken(&error) => {
                     attempt += 1;
                     tokio::time::sleep(pause(attempt)).await;

@@ -7,6 +7,7 @@
 //! removed, also when it is dropped.
 
 mod commit;
+mod group;
 mod pending;
 mod rest;
 mod staged_files;
@@ -23,6 +24,8 @@ use headwater_tables::{
     normalise_schema,
 };
 
+pub(crate) use self::group::Groups;
+use self::group::SmallAppend;
 use self::pending::{Change, Pending};
 use self::staged_files::{Made, StagedFiles};
 use crate::View;
@@ -42,6 +45,8 @@ pub struct Transaction {
     event: Option<String>,
     /// Whether a branch takes it that takes no direct writes.
     direct: bool,
+    /// Rows that may be committed together with those of others.
+    small: Option<SmallAppend>,
     /// Held by one that takes in files which were there before: none of them is removed meanwhile.
     unswept: Option<tokio::sync::OwnedRwLockReadGuard<()>>,
     with: Batch,
@@ -70,6 +75,7 @@ impl Transaction {
             snapshot_properties: BTreeMap::new(),
             event: None,
             direct: true,
+            small: None,
             unswept: None,
             with: Batch::default(),
             written: Usage::default(),
@@ -339,7 +345,9 @@ impl Transaction {
 
     /// Whether there is nothing to commit.
     pub fn is_empty(&self) -> bool {
-        self.namespaces.is_empty() && self.tables.values().all(Pending::is_unchanged)
+        self.namespaces.is_empty()
+            && self.small.is_none()
+            && self.tables.values().all(Pending::is_unchanged)
     }
 
     /// Adds rows that are written already, together with the files they were imported from.

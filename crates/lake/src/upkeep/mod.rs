@@ -73,7 +73,8 @@ impl Lake {
             progress(done as u64, names.len() as u64);
             let Some(entry) = view.state().table(name).await? else { continue };
             ids.push(entry.id);
-            let kept = self.keep_table(branch, name, &work, (&mut foreseen, &cancelled)).await?;
+            let keeping = self.keep_table(branch, name, &work, (&mut foreseen, &cancelled));
+            let kept = Box::pin(keeping).await?;
             report.tables.push(kept);
         }
         drop(view);

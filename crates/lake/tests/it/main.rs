@@ -8,6 +8,8 @@ mod diff;
 #[cfg(test)]
 mod dying;
 #[cfg(test)]
+mod groups;
+#[cfg(test)]
 mod import_csv;
 #[cfg(test)]
 mod import_formats;

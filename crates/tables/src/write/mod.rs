@@ -50,6 +50,18 @@ pub(crate) async fn write(
     }
 }
 
+/// Fits rows to a table's columns.
+pub(crate) fn fit(table: &Table, rows: &[RecordBatch]) -> Result<Vec<RecordBatch>> {
+    let mut fitted = Vec::with_capacity(rows.len());
+    for batch in rows {
+        let fit = Fit::new(batch.schema(), table.schema())?;
+        for piece in fit.pieces(batch) {
+            fitted.push(fit.apply(&piece)?);
+        }
+    }
+    Ok(fitted)
+}
+
 /// A partition's file, and when it last took a row.
 struct Open {
     file: FileWriter,

@@ -1,0 +1,169 @@
+//! Small appends that come at the same time: few commits, all rows, and nobody fails for another.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
+use headwater_model::{CreateRef, ErrorCode, Fault, RefSpec};
+use headwater_tables::Alteration;
+
+use crate::support::{Fixture, name, numbers, rows_of, schema};
+
+async fn lake() -> Arc<Fixture> {
+    let lake = Fixture::new().await;
+    let mut create = lake.lake.transaction("main", "eva").await.unwrap();
+    create.create(&name("t"), schema("id"), Vec::new(), [].into()).await.unwrap();
+    create.commit("create").await.unwrap();
+    Arc::new(lake)
+}
+
+async fn insert(lake: &Fixture, author: &str, id: i64) -> Result<(), headwater_lake::Error> {
+    let mut change = lake.lake.transaction("main", author).await?;
+    change.property("headwater.job", format!("job-{id}"));
+    change.append_rows(&name("t"), rows_of(numbers("id", [id]))).await?;
+    let commit = change.commit("insert into t").await?.unwrap();
+    // What was answered can be read.
+    assert!(commits(lake).await.iter().any(|known| known.id == commit.id));
+    Ok(())
+}
+
+async fn commits(lake: &Fixture) -> Vec<headwater_model::Commit> {
+    lake.lake.catalog().log(&RefSpec::main(), 1_000, None).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn many_small_appends_are_few_commits() {
+    let lake = lake().await;
+    let inserts = (0..200).map(|id| {
+        let lake = lake.clone();
+        tokio::spawn(async move { insert(&lake, "eva", id).await })
+    });
+    for insert in inserts.collect::<Vec<_>>() {
+        insert.await.unwrap().unwrap();
+    }
+    let mut ids: Vec<i64> =
+        lake.rows("t").await.iter().map(|row| row["id"].as_i64().unwrap()).collect();
+    ids.sort_unstable();
+    assert_eq!(ids, (0..200).collect::<Vec<_>>());
+    let commits = commits(&lake).await;
+    assert!(commits.len() < 100, "{} commits", commits.len());
+    let table = lake.lake.describe(&RefSpec::main(), &name("t")).await.unwrap();
+    assert_eq!(table.files as usize, commits.len() - 2, "a file for each commit");
+    let mut jobs: Vec<String> = Vec::new();
+    for commit in &commits {
+        let of = |key: &str| commit.properties.get(key).cloned().unwrap_or_default();
+        let named = [of("headwater.job"), of("headwater.jobs")].join(",");
+        jobs.extend(named.split(',').filter(|job| !job.is_empty()).map(str::to_owned));
+    }
+    jobs.sort();
+    jobs.dedup();
+    assert_eq!(jobs.len(), 200, "every job is named by the commit that holds its rows");
+}
+
+#[tokio::test]
+async fn a_single_append_is_a_commit_as_ever() {
+    let lake = lake().await;
+    insert(&lake, "eva", 1).await.unwrap();
+    let commits = commits(&lake).await;
+    assert_eq!((commits[0].message.as_str(), commits[0].author.as_str()), ("insert into t", "eva"));
+    assert_eq!(commits[0].properties["headwater.job"], "job-1");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn whoever_is_wrong_fails_alone() {
+    let lake = lake().await;
+    let text: ArrayRef = Arc::new(StringArray::from(vec!["no number"]));
+    let wrong = RecordBatch::try_from_iter([("id", text)]).unwrap();
+    let strange: ArrayRef = Arc::new(Int64Array::from(vec![1]));
+    let strange = RecordBatch::try_from_iter([("other", strange)]).unwrap();
+    let mut tasks = Vec::new();
+    for id in 0..40 {
+        let lake = lake.clone();
+        let (wrong, strange) = (wrong.clone(), strange.clone());
+        tasks.push(tokio::spawn(async move {
+            let author = if id % 3 == 0 { "eva" } else { "ada" };
+            match id % 4 {
+                0 => {
+                    let mut change = lake.lake.transaction("main", author).await.unwrap();
+                    let rows = rows_of(if id % 8 == 0 { wrong } else { strange });
+                    assert!(change.append_rows(&name("t"), rows).await.is_err());
+                    false
+                }
+                _ => insert(&lake, author, id).await.map(|()| true).unwrap(),
+            }
+        }));
+    }
+    let mut made = 0;
+    for task in tasks {
+        made += usize::from(task.await.unwrap());
+    }
+    assert_eq!(lake.rows("t").await.len(), made);
+    assert_eq!(made, 30);
+    let commits = commits(&lake).await;
+    assert!(commits.iter().all(|commit| ["eva", "ada", "headwater"].contains(&&*commit.author)));
+}
+
+#[tokio::test]
+async fn rows_that_do_not_fit_any_more_are_a_conflict() {
+    let lake = lake().await;
+    let mut early = lake.lake.transaction("main", "eva").await.unwrap();
+    early.append_rows(&name("t"), rows_of(numbers("id", [1]))).await.unwrap();
+    let mut alter = lake.lake.transaction("main", "eva").await.unwrap();
+    let rename = Alteration::RenameColumn { column: vec!["id".into()], name: "key".into() };
+    alter.alter(&name("t"), vec![rename]).await.unwrap();
+    alter.commit("rename").await.unwrap();
+    let error = early.commit("insert").await.unwrap_err();
+    assert_eq!(error.code(), ErrorCode::CommitConflict);
+    let mut late = lake.lake.transaction("main", "eva").await.unwrap();
+    late.append_rows(&name("t"), rows_of(numbers("key", [1]))).await.unwrap();
+    let mut drop = lake.lake.transaction("main", "eva").await.unwrap();
+    drop.drop(&name("t"), false).await.unwrap();
+    drop.commit("drop").await.unwrap();
+    let error = late.commit("insert").await.unwrap_err();
+    assert_eq!(error.code(), ErrorCode::CommitConflict);
+}
+
+#[tokio::test]
+async fn a_branch_that_is_protected_meanwhile_takes_none() {
+    let lake = lake().await;
+    let mut early = lake.lake.transaction("main", "eva").await.unwrap();
+    early.append_rows(&name("t"), rows_of(numbers("id", [1]))).await.unwrap();
+    lake.lake.catalog().protect_branch("main", true).await.unwrap();
+    let error = early.commit("insert").await.unwrap_err();
+    assert_eq!(error.code(), ErrorCode::BranchProtected);
+    assert_eq!(lake.data_files(), 0, "nothing is left behind");
+}
+
+#[tokio::test]
+async fn many_rows_are_written_as_they_come() {
+    let lake = lake().await;
+    let mut large = lake.lake.transaction("main", "eva").await.unwrap();
+    large.append_rows(&name("t"), rows_of(numbers("id", 0..5_000))).await.unwrap();
+    assert_eq!(lake.data_files(), 1, "before it is committed");
+    large.commit("insert").await.unwrap();
+    let branch = CreateRef { name: "dev".into(), from: None, if_not_exists: false };
+    lake.lake.catalog().create_branch(branch).await.unwrap();
+    assert_eq!(lake.rows("t").await.len(), 5_000);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn an_append_that_is_given_up_holds_up_no_other() {
+    let lake = lake().await;
+    for round in 0..20 {
+        let mut tasks = Vec::new();
+        for id in 0..20 {
+            let lake = lake.clone();
+            tasks.push(tokio::spawn(async move { insert(&lake, "eva", round * 20 + id).await }));
+        }
+        for task in tasks.iter().step_by(3) {
+            task.abort();
+        }
+        for (at, task) in tasks.into_iter().enumerate() {
+            if at % 3 != 0 {
+                task.await.unwrap().unwrap();
+            }
+        }
+    }
+    let rows = lake.rows("t").await;
+    let kept = rows.iter().filter(|row| row["id"].as_i64().unwrap() % 20 % 3 != 0).count();
+    assert_eq!(kept, 20 * 13, "each of those that were answered, once");
+}
