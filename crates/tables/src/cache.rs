@@ -11,6 +11,7 @@ use iceberg::spec::ManifestFile;
 use moka::sync::Cache;
 
 use crate::deletes::{Fingerprint, Keys, Named};
+use crate::facts::{BYTES_OF_FILE, Facts};
 use crate::manifest::Decoded;
 use crate::{DataFile, Positions, Table};
 
@@ -26,7 +27,7 @@ pub(crate) struct Caches {
     pub(crate) tables: Cache<String, Table>,
     pub(crate) lists: Cache<String, Manifests>,
     pub(crate) manifests: Cache<String, Arc<Decoded>>,
-    pub(crate) files: Cache<String, Files>,
+    pub(crate) files: Cache<String, (Files, Arc<Facts>)>,
     /// Rows that are gone, by data file and by its delete files.
     pub(crate) deleted: Cache<(String, Fingerprint), Arc<Positions>>,
     /// What position deletes of a partition name.
@@ -57,10 +58,12 @@ impl Caches {
         let manifests = Cache::builder()
             .max_capacity(eighth * 3)
             .weigher(|_: &String, decoded: &Arc<Decoded>| decoded.weight);
-        let files = Cache::builder().max_capacity(eighth).weigher(|_: &String, files: &Files| {
-            let own = files.iter().filter(|file| file.has_deletes()).count();
-            weight(POINTER_BYTES * files.len() + ROW_BYTES * own)
-        });
+        let files = Cache::builder().max_capacity(eighth).weigher(
+            |_: &String, (files, _): &(Files, Arc<Facts>)| {
+                let own = files.iter().filter(|file| file.has_deletes()).count();
+                weight((POINTER_BYTES + BYTES_OF_FILE) * files.len() + ROW_BYTES * own)
+            },
+        );
         let deleted = Cache::builder().max_capacity(eighth / 2).weigher(
             |key: &(String, Fingerprint), positions: &Arc<Positions>| {
                 weight(key.0.len() + positions.bytes())

@@ -13,6 +13,7 @@ mod cache;
 mod commit;
 mod deletes;
 mod error;
+mod facts;
 mod listing;
 mod manifest;
 mod merge;

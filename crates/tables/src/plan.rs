@@ -12,6 +12,7 @@ use iceberg::spec::{Datum, ManifestEntryRef, PrimitiveLiteral};
 use object_store::path::Path;
 
 use crate::deletes::Deletes;
+use crate::facts::{Fact, Facts};
 use crate::types::schema::field_id;
 use crate::values::to_array;
 
@@ -116,18 +117,21 @@ impl DataFile {
 pub struct ScanPlan {
     schema: SchemaRef,
     files: Arc<[Arc<DataFile>]>,
-}
-
-/// Which bound of a column.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Bound {
-    Lower,
-    Upper,
+    facts: Arc<Facts>,
 }
 
 impl ScanPlan {
     pub(crate) fn new(schema: SchemaRef, files: Arc<[Arc<DataFile>]>) -> Self {
-        ScanPlan { schema, files }
+        ScanPlan::with_facts(schema, files, Arc::default())
+    }
+
+    /// A plan of files of which others may have asked something before.
+    pub(crate) fn with_facts(
+        schema: SchemaRef,
+        files: Arc<[Arc<DataFile>]>,
+        facts: Arc<Facts>,
+    ) -> Self {
+        ScanPlan { schema, files, facts }
     }
 
     /// The columns of the snapshot.
@@ -158,30 +162,33 @@ impl ScanPlan {
     /// A lower bound of a top-level column in each file, typed as the column; null where unknown.
     /// None for a column that the snapshot does not have.
     pub fn min(&self, column: &str) -> Option<ArrayRef> {
-        self.bounds(column, Bound::Lower)
+        self.bounds(column, Fact::Lower)
     }
 
     /// An upper bound of a top-level column in each file, typed as the column; null where unknown.
     /// None for a column that the snapshot does not have.
     pub fn max(&self, column: &str) -> Option<ArrayRef> {
-        self.bounds(column, Bound::Upper)
+        self.bounds(column, Fact::Upper)
     }
 
-    fn bounds(&self, column: &str, bound: Bound) -> Option<ArrayRef> {
+    fn bounds(&self, column: &str, bound: Fact) -> Option<ArrayRef> {
         let (id, data_type) = self.column(column)?;
         // DataFusion orders NaN above and below all numbers, so bounds hold only without them.
         let floats = matches!(data_type, DataType::Float32 | DataType::Float64);
         let values = self.files.iter().map(|file| {
             if floats && file.may_hold_nan(id) { None } else { bound_of(file, id, bound) }
         });
-        Some(to_array(data_type, values))
+        Some(self.facts.get(bound, (id, data_type), || to_array(data_type, values)))
     }
 
     /// Nulls of a top-level column in each file, as `UInt64`; null where unknown.
     pub fn null_counts(&self, column: &str) -> Option<ArrayRef> {
-        let (id, _) = self.column(column)?;
+        let (id, data_type) = self.column(column)?;
         let counts = self.files.iter().map(|file| file.null_count(id));
-        Some(Arc::new(counts.collect::<UInt64Array>()))
+        Some(
+            self.facts
+                .get(Fact::Nulls, (id, data_type), || Arc::new(counts.collect::<UInt64Array>())),
+        )
     }
 
     /// Rows of each file, as `UInt64`.
@@ -204,7 +211,7 @@ impl ScanPlan {
     #[must_use]
     pub fn retain(&self, keep: &[bool]) -> ScanPlan {
         let kept = self.files.iter().zip(keep).filter(|(_, keep)| **keep).map(|(f, _)| f.clone());
-        ScanPlan { schema: self.schema.clone(), files: kept.collect() }
+        ScanPlan::new(self.schema.clone(), kept.collect())
     }
 
     /// The plan without the files that another plan has.
@@ -212,7 +219,7 @@ impl ScanPlan {
     pub fn without(&self, other: &ScanPlan) -> ScanPlan {
         let known: HashSet<&str> = other.files.iter().map(|file| file.location.as_str()).collect();
         let new = self.files.iter().filter(|file| !known.contains(file.location.as_str()));
-        ScanPlan { schema: self.schema.clone(), files: new.cloned().collect() }
+        ScanPlan::new(self.schema.clone(), new.cloned().collect())
     }
 
     fn column(&self, name: &str) -> Option<(i32, &DataType)> {
@@ -221,14 +228,15 @@ impl ScanPlan {
     }
 }
 
-fn bound_of(file: &DataFile, id: i32, bound: Bound) -> Option<&PrimitiveLiteral> {
+fn bound_of(file: &DataFile, id: i32, bound: Fact) -> Option<&PrimitiveLiteral> {
     if let Some(value) = file.same_value(id) {
         return value.as_ref();
     }
     let file = &file.entry.data_file;
     let bounds = match bound {
-        Bound::Lower => file.lower_bounds(),
-        Bound::Upper => file.upper_bounds(),
+        Fact::Lower => file.lower_bounds(),
+        Fact::Upper => file.upper_bounds(),
+        Fact::Nulls => return None,
     };
     bounds.get(&id).map(Datum::literal)
 }

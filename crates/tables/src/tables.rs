@@ -17,6 +17,7 @@ use uuid::Uuid;
 use crate::cache::{Caches, Files, Manifests};
 use crate::commit::{self, Unwritten, evolve};
 use crate::deletes::{DeleteFile, attach, write_deletes};
+use crate::facts::Facts;
 use crate::manifest::{Decoded, decode, decode_list, off_thread};
 use crate::storage::Storage;
 use crate::table::Totals;
@@ -270,7 +271,8 @@ impl Tables {
             }
         };
         let Some(snapshot) = snapshot else { return Ok(ScanPlan::new(schema, Arc::new([]))) };
-        Ok(ScanPlan::new(schema, self.files(metadata, snapshot).await?))
+        let (files, facts) = self.files_and_facts(metadata, snapshot).await?;
+        Ok(ScanPlan::with_facts(schema, files, facts))
     }
 
     /// A snapshot's manifests, from the cache where they were read before.
@@ -297,6 +299,14 @@ impl Tables {
         metadata: &TableMetadata,
         snapshot: &SnapshotRef,
     ) -> Result<Files> {
+        Ok(self.files_and_facts(metadata, snapshot).await?.0)
+    }
+
+    async fn files_and_facts(
+        &self,
+        metadata: &TableMetadata,
+        snapshot: &SnapshotRef,
+    ) -> Result<(Files, Arc<Facts>)> {
         let location = snapshot.manifest_list();
         if let Some(found) = self.0.caches.files.get(location) {
             return Ok(found);
@@ -323,8 +333,9 @@ impl Tables {
         }
         files.sort_by_key(|file: &Arc<DataFile>| file.sequence_number());
         let files: Files = attach(files, deletes, metadata)?.into();
-        self.0.caches.files.insert(location.to_owned(), files.clone());
-        Ok(files)
+        let found = (files, Arc::default());
+        self.0.caches.files.insert(location.to_owned(), found.clone());
+        Ok(found)
     }
 
     /// The delete files of a manifest.
