@@ -2,7 +2,6 @@
 //! otherwise do: a plain `python -c import`, or `uv run`.
 
 use std::collections::BTreeMap;
-use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -34,7 +33,7 @@ pub async fn measure(report: &mut Report, samples: usize) -> Outcome<()> {
     let bare = bench.environment(&functions, &[]).await?;
     let packed = bench.environment(&functions, &PACKAGES).await?;
     bench.starts(report, &functions, &bare, &packed).await?;
-    bench.warm(report, &functions, &bare).await?;
+    tokio::task::block_in_place(|| crate::invoke::measure(report, 5 * samples))?;
     bench.edits(report, &functions, &packed).await?;
     bench.burst(report, &functions, &bare).await?;
     drop(functions);
@@ -106,35 +105,6 @@ impl Bench {
             let millis = |bound| Duration::from_millis(bound);
             report.spread(what, taken, &beside, (millis(bounds.0), millis(bounds.1)));
         }
-        Ok(())
-    }
-
-    /// A function that does nothing, in the process that ran it before, beside a byte sent over the
-    /// loopback and back.
-    async fn warm(
-        &self,
-        report: &mut Report,
-        functions: &Functions,
-        bare: &Arc<Environment>,
-    ) -> Outcome<()> {
-        let invocation = Invocation { reuse: true, ..invocation(bare, NOTHING) };
-        let (mut taken, mut beside) = (Vec::new(), Vec::new());
-        let mut echo = Echo::start()?;
-        for index in 0..5 * self.samples + 1 {
-            let (sink, _lines) = mpsc::channel(16);
-            let began = Instant::now();
-            let cancelled = CancellationToken::new();
-            let outcome = functions.invoke(invocation.clone(), sink, cancelled).await;
-            outcome.returned?;
-            // The first call starts the process.
-            if index > 0 {
-                taken.push(began.elapsed());
-                beside.push(echo.round()?);
-            }
-        }
-        let beside = format!("loopback round trip {}", duration(median(beside)));
-        let bounds = (Duration::from_millis(1), Duration::from_millis(5));
-        report.spread("warm call of a function that does nothing", taken, &beside, bounds);
         Ok(())
     }
 
@@ -272,31 +242,6 @@ async fn call(
     let invocation = invocation(environment, source);
     functions.invoke(invocation, sink, CancellationToken::new()).await.returned?;
     Ok(began.elapsed())
-}
-
-/// Who sends back what it is sent, on the loopback.
-struct Echo(std::net::TcpStream);
-
-impl Echo {
-    fn start() -> Outcome<Self> {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
-        let stream = std::net::TcpStream::connect(listener.local_addr()?)?;
-        stream.set_nodelay(true)?;
-        let (mut other, _) = listener.accept()?;
-        other.set_nodelay(true)?;
-        std::thread::spawn(move || {
-            let mut byte = [0];
-            while other.read_exact(&mut byte).and_then(|()| other.write_all(&byte)).is_ok() {}
-        });
-        Ok(Echo(stream))
-    }
-
-    fn round(&mut self) -> Outcome<Duration> {
-        let began = Instant::now();
-        self.0.write_all(b"x")?;
-        self.0.read_exact(&mut [0])?;
-        Ok(began.elapsed())
-    }
 }
 
 fn invocation(environment: &Arc<Environment>, source: &str) -> Invocation {

@@ -7,6 +7,7 @@ mod commands;
 mod duckdb;
 mod durable;
 mod functions;
+mod invoke;
 mod report;
 mod sample;
 mod tables;

@@ -1,13 +1,13 @@
 """Headwater: models and expectations for projects, and a client for lakes.
 
-A project's functions are marked with `model`, `python` and `expectation`; their inputs are default
+A project's functions are marked with `model`, `python`, `expectation` and `function`; their inputs are default
 arguments, `Model` and `Parameter`. A program talks to a lake through `Client`.
 
 This module is imported before every function that runs, so it imports nothing by itself: the client,
 the errors and the ready-made expectations are loaded when they are first used.
 """
 
-from .decorators import expectation, model, python
+from .decorators import expectation, function, model, python
 from .markers import Model, Parameter
 
 TYPE_CHECKING = False
@@ -26,6 +26,7 @@ __all__ = [
     "errors",
     "expectation",
     "expectations",
+    "function",
     "model",
     "python",
 ]

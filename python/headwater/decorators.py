@@ -1,7 +1,7 @@
 """Decorators that make functions of a project into models and expectations.
 
 They leave the function as it is, callable like any other, and note what was said in its attribute
-`__headwater__`, a dict with the keys `model`, `python` and `expectation`, each holding the arguments
+`__headwater__`, a dict with the keys `model`, `python`, `expectation` and `function`, each holding the arguments
 of that decorator. They may stand in any order. Headwater reads them from the source, without running
 it; what they check here, they check again for whoever imports the file.
 """
@@ -100,6 +100,42 @@ def expectation(name: str | None = None) -> Callable[[Function], Function]:
     return _attach("expectation", {"name": checked})
 
 
+def function(
+    name: str | None = None,
+    reuse: bool = False,
+    network: bool | Iterable[str] = False,
+    memory: str | int | None = None,
+    timeout: str | float | None = None,
+    cpus: float | None = None,
+    tmp: str | int | None = None,
+    env: Mapping[str, str] | None = None,
+) -> Callable[[Function], Function]:
+    """Makes a function one that can be called by its name, over HTTP or by `headwater function invoke`.
+
+    `name` is what it is called, the function's name where nothing is said. With `reuse` its process
+    may run the next call of it, too: modules and globals are as the last call left them, `/tmp` is
+    empty and nothing else of it is left. `network`, `memory`, `timeout`, `cpus`, `tmp` and `env` are
+    as in `model`.
+
+    Each call gives its arguments by name, as JSON or as a pyarrow table. The function returns a table,
+    as a model does, or what JSON can say. Raises `InvalidProjectError` for arguments that cannot be
+    meant.
+    """
+    settings = {
+        "name": name if name is None else _check_callable_name(name),
+        "reuse": check_flag(reuse, "reuse"),
+        "network": _check_network(network),
+        "memory": _check_measure(memory, "memory", BYTE_UNITS, "512MiB"),
+        "timeout": _check_measure(timeout, "timeout", TIME_UNITS, "1min"),
+        "cpus": _check_cpus(cpus),
+        "tmp": _check_measure(tmp, "tmp", BYTE_UNITS, "2GiB"),
+        "env": None if env is None else _check_variables(env),
+    }
+    if settings["reuse"] and settings["network"]:
+        refuse("a function with the network runs in a process of its own", "Leave out `reuse` or `network`.")
+    return _attach("function", settings)
+
+
 def _attach(kind: str, settings: Mapping[str, object]) -> Callable[[Function], Function]:
     def decorate(function: Function) -> Function:
         if not callable(function):
@@ -108,9 +144,11 @@ def _attach(kind: str, settings: Mapping[str, object]) -> Callable[[Function], F
         noted: dict[str, Mapping[str, object]] = getattr(function, "__headwater__", {})
         if kind in noted:
             refuse(f"function `{title}` has `@headwater.{kind}` twice", "Keep one of them.")
-        if {kind, *noted} >= {"model", "expectation"}:
-            hint = "Write a second function."
-            refuse(f"function `{title}` is both a model and an expectation", hint)
+        both = sorted({kind, *noted} & {"model", "expectation", "function"})
+        if len(both) > 1:
+            said = {"model": "a model", "expectation": "an expectation", "function": "one to be called"}
+            first, second = sorted((said[one] for one in both), key=lambda text: "model" not in text)
+            refuse(f"function `{title}` is both {first} and {second}", "Write a second function.")
         function.__headwater__ = {**noted, kind: settings}  # type: ignore[attr-defined]
         return function
 
@@ -130,6 +168,16 @@ def _check_name(name: object, kind: str) -> str:
     if len(parts) > 2 or not all(part.isidentifier() for part in parts):
         hint = "Use letters, digits and underscores, beginning with a letter or an underscore."
         refuse(f"`{text}` is not a usable {kind} name", hint)
+    return text
+
+
+def _check_callable_name(name: object) -> str:
+    if callable(name):
+        hint = "Write `@headwater.function()`."
+        refuse(f"`@headwater.function` is used without parentheses on `{_title(name)}`", hint)
+    text = check_text(name, "the name of the function")
+    if len(text) > 200 or not all(one.isascii() and (one.isalnum() or one in "_-.") for one in text):
+        refuse(f"`{text}` is not a usable name of a function", "Use letters, digits, `_`, `-` and `.`.")
     return text
 
 

@@ -24,6 +24,7 @@ CODES = (
     "ref_not_found",
     "job_not_found",
     "environment_not_found",
+    "function_not_found",
     "trigger_not_found",
     "file_not_found",
     "route_not_found",

@@ -12,6 +12,10 @@ import os
 import py_compile
 import shutil
 import sys
+import tempfile
+import time
+
+ABANDONED_SECONDS = 24 * 60 * 60
 
 UNCHECKED = py_compile.PycInvalidationMode.UNCHECKED_HASH
 
@@ -30,8 +34,15 @@ def compile_package(record, stored):
     """Compiles one package in place and links the result into a folder that appears whole."""
     packages = os.path.dirname(os.path.dirname(record))
     for abandoned in glob.glob(f"{stored}.*"):
-        shutil.rmtree(abandoned, ignore_errors=True)
-    aside = f"{stored}.{os.getpid()}"
+        # Another may be at the same package right now.
+        try:
+            old = time.time() - os.stat(abandoned).st_mtime > ABANDONED_SECONDS
+        except OSError:
+            continue
+        if old:
+            shutil.rmtree(abandoned, ignore_errors=True)
+    aside = tempfile.mkdtemp(prefix=os.path.basename(stored) + ".", dir=os.path.dirname(stored))
+    os.chmod(aside, 0o755)
     for source in sources(record):
         compiled = importlib.util.cache_from_source(source)
         try:
@@ -46,7 +57,6 @@ def compile_package(record, stored):
             os.link(os.path.join(packages, compiled), target)
         except (py_compile.PyCompileError, OSError):
             continue  # Templates and code for other versions are not meant to compile.
-    os.makedirs(aside, exist_ok=True)
     try:
         os.stat(record)
         os.rename(aside, stored)

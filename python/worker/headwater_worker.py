@@ -460,6 +460,43 @@ def in_schema(batches, schema):
             yield from pyarrow.Table.from_batches([batch]).cast(schema).to_batches()
 
 
+def is_tabular(value):
+    """Whether a value is a table, or gives one piece by piece."""
+    if type(value).__module__ == "builtins":
+        return hasattr(value, "__next__")
+    name = type_name(value)
+    if name in ("polars.LazyFrame", "polars.DataFrame", "pandas.DataFrame"):
+        return True
+    if hasattr(value, "__next__"):
+        return True
+    return hasattr(value, "__arrow_c_stream__") and not name.endswith("Series")
+
+
+def plain_value(value):
+    """A value that JSON has no form for as one that it has."""
+    if hasattr(value, "isoformat"):
+        return value.isoformat()
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    if type_name(value) in ("decimal.Decimal", "uuid.UUID"):
+        return str(value)
+    raise Unfit(type_name(value), "JSON has no form for it")
+
+
+def send_value(server, value):
+    """Sends what is no table, as JSON."""
+    try:
+        text = json.dumps(value, default=plain_value, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise Unfit(type_name(value), message_of(error)) from error
+    flags = os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING
+    descriptor = os.memfd_create("headwater-value", flags)
+    with open(descriptor, "wb", closefd=False) as file:
+        file.write(text.encode())
+    server.send("value", [descriptor])
+    os.close(descriptor)
+
+
 def send_output(server, said, output):
     descriptor = output.seal()
     server.send(said, [descriptor])
@@ -562,6 +599,9 @@ def run(server, task, descriptors):
         server.send("bool", value=to_bool(value))
         return
     arguments.clear()
+    if task["returns"] == "any" and not is_tabular(value):
+        send_value(server, value)
+        return
     send_table(server, to_arrow(value), task["part_bytes"])
 
 

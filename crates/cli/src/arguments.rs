@@ -3,6 +3,7 @@
 //! One enum per noun; the noun's file under `commands/` carries it out.
 
 mod branch;
+mod function;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -14,6 +15,7 @@ pub use self::branch::{
     Branch, BranchCherryPick, BranchDiff, BranchMerge, BranchRevert, BranchRm, Choice, Choices,
     CreateRef, RemoveRef, RenameRef,
 };
+pub use self::function::{Function, FunctionInvoke};
 
 /// How an answer is printed on standard output.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
@@ -111,6 +113,9 @@ pub enum Command {
     /// Environments: the Pythons with packages that functions run in
     #[command(subcommand)]
     Environment(Environment),
+    /// Functions of the project, called by their names
+    #[command(subcommand)]
+    Function(Function),
     /// What the work took, and what that costs
     #[command(after_help = "Examples:\n  headwater usage\n  headwater usage --by model")]
     Usage(Usage),
@@ -484,7 +489,7 @@ pub enum Job {
 /// `headwater job ls`
 #[derive(Debug, Args)]
 pub struct JobLs {
-    /// Only this kind: query, import, run, trigger
+    /// Only this kind: query, import, run, trigger, function
     #[arg(long)]
     pub kind: Option<String>,
     /// Only this status: queued, running, succeeded, failed, cancelled, interrupted

@@ -6,7 +6,7 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use headwater_model::{LogStream, Usage};
-use tokio::sync::{Semaphore, SemaphorePermit, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit, mpsc};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::environment::Environments;
@@ -50,7 +50,9 @@ pub(crate) struct Inner {
     nameservers: Option<Vec<SocketAddr>>,
     gate: Arc<Gate>,
     pub(crate) turns: Semaphore,
-    pub(crate) memory: Semaphore,
+    pub(crate) memory: Arc<Semaphore>,
+    /// Calls that wait for memory.
+    starved: AtomicUsize,
     pub(crate) memory_units: u32,
     waiting: AtomicUsize,
 }
@@ -77,7 +79,8 @@ impl Functions {
             nameservers: options.nameservers.clone(),
             gate: Arc::new(Gate::open(options.reachable_own, options.connections_max)),
             turns: Semaphore::new(options.concurrency.max(1)),
-            memory: Semaphore::new(memory_units as usize),
+            memory: Arc::new(Semaphore::new(memory_units as usize)),
+            starved: AtomicUsize::new(0),
             memory_units,
             waiting: AtomicUsize::new(0),
         });
@@ -131,6 +134,12 @@ impl Functions {
         self.0.environments.get(spec, on_progress).await
     }
 
+    /// Whether an environment is still the one that its packages' names stand for: it was neither
+    /// removed nor made anew.
+    pub fn counts(&self, environment: &Environment) -> bool {
+        self.0.environments.build_of(&environment.id).as_ref() == Some(&environment.build)
+    }
+
     /// Runs a function once, in a process of its own, and waits for it. What it prints goes to
     /// `sink` while it runs; a full sink makes the function wait, a closed one loses the lines. The
     /// process is killed where the future is dropped.
@@ -142,8 +151,12 @@ impl Functions {
     ) -> Outcome {
         let listed = self.0.calls.add(&invocation);
         let queued = Instant::now();
+        let (warm, held) = reusable(&invocation)
+            .then(|| self.0.warm.take(&invocation))
+            .flatten()
+            .map_or((None, None), |(warm, memory)| (Some(warm), Some(memory)));
         let turn = tokio::select! {
-            turn = self.turn(&invocation) => turn,
+            turn = self.turn(&invocation, held) => turn,
             () = cancelled.cancelled() => {
                 Err(Error::Cancelled { label: invocation.label.clone() })
             }
@@ -151,7 +164,21 @@ impl Functions {
         listed.runs();
         let queue_ms = queued.elapsed().as_millis() as u64;
         let outcome = match turn {
-            Ok(_turn) => self.run_with_more(&invocation, &sink, &cancelled).await,
+            Ok((_place, memory)) => {
+                let ran = self.run_with_more(&invocation, warm, (&sink, &cancelled)).await;
+                ran.map(|(outcome, warm)| {
+                    // A process that waits holds its memory, unless somebody else waits for that.
+                    if let Some(warm) = warm
+                        && self.0.starved.load(Ordering::Relaxed) == 0
+                    {
+                        self.0.warm.put(invocation, warm, memory);
+                        if self.0.starved.load(Ordering::Relaxed) > 0 {
+                            self.0.warm.end_one();
+                        }
+                    }
+                    outcome
+                })
+            }
             Err(error) => Err(error),
         };
         match outcome {
@@ -168,17 +195,19 @@ impl Functions {
     async fn run_with_more(
         &self,
         invocation: &Invocation,
-        sink: &mpsc::Sender<FunctionEvent>,
-        cancelled: &CancellationToken,
-    ) -> Result<Outcome> {
+        warm: Option<Warm>,
+        (sink, cancelled): (&mpsc::Sender<FunctionEvent>, &CancellationToken),
+    ) -> Result<(Outcome, Option<Warm>)> {
         let until = Instant::now() + invocation.limits.timeout;
-        let first = self.run_in_turn(invocation, until, (sink, cancelled)).await?;
-        let Err(Error::MemoryLimit { limit, .. }) = first.returned else { return Ok(first) };
+        let (first, warm) = self.run_in_turn(invocation, warm, until, (sink, cancelled)).await?;
+        let Err(Error::MemoryLimit { limit, .. }) = first.returned else {
+            return Ok((first, warm));
+        };
         if !invocation.limits.network.is_off() {
-            return Ok(first);
+            return Ok((first, None));
         }
         let more = u32::try_from(limit.div_ceil(MEMORY_UNIT)).unwrap_or(u32::MAX);
-        let Ok(_more) = self.0.memory.try_acquire_many(more) else { return Ok(first) };
+        let Ok(_more) = self.0.memory.try_acquire_many(more) else { return Ok((first, None)) };
         let Limits { memory_bytes, .. } = invocation.limits;
         let limits = Limits { memory_bytes: 2 * memory_bytes, ..invocation.limits.clone() };
         let text = format!(
@@ -189,27 +218,31 @@ impl Functions {
         );
         remark(sink, text).await;
         let again = Invocation { limits, ..invocation.clone() };
-        let mut second = match self.run_in_turn(&again, until, (sink, cancelled)).await {
-            Ok(second) => second,
+        let mut second = match self.run_in_turn(&again, None, until, (sink, cancelled)).await {
+            // Its process holds more than it is to have while it waits.
+            Ok((second, _)) => second,
             // What the first took is metered whatever became of the second.
-            Err(error) => return Ok(Outcome { returned: Err(error), ..first }),
+            Err(error) => return Ok((Outcome { returned: Err(error), ..first }, None)),
         };
         if let Err(Error::MemoryLimit { limit, .. }) = &mut second.returned {
             *limit = memory_bytes;
         }
         let mut usage = first.usage;
         usage.add(&second.usage);
-        Ok(Outcome { usage, cold: first.cold || second.cold, ..second })
+        Ok((Outcome { usage, cold: first.cold || second.cold, ..second }, None))
     }
 
     async fn run_in_turn(
         &self,
         invocation: &Invocation,
+        warm: Option<Warm>,
         until: Instant,
         (sink, cancelled): (&mpsc::Sender<FunctionEvent>, &CancellationToken),
-    ) -> Result<Outcome> {
-        if let Some(outcome) = self.run_again(invocation, until, (sink, cancelled)).await? {
-            return Ok(outcome);
+    ) -> Result<(Outcome, Option<Warm>)> {
+        if let Some(warm) = warm
+            && let Some(ran) = self.run_again(invocation, warm, until, (sink, cancelled)).await?
+        {
+            return Ok(ran);
         }
         let (label, limit) = (invocation.label.clone(), invocation.limits.timeout);
         let origin = tokio::select! {
@@ -231,7 +264,7 @@ impl Functions {
         invocation: &Invocation,
         until: Instant,
         (sink, cancelled): (&mpsc::Sender<FunctionEvent>, &CancellationToken),
-    ) -> Result<Outcome> {
+    ) -> Result<(Outcome, Option<Warm>)> {
         let reach = tokio::select! {
             biased;
             reach = self.reach(invocation, sink) => reach,
@@ -247,23 +280,21 @@ impl Functions {
         };
         let mut origin = Some(origin);
         while let Some(from) = origin.take() {
-            let (again, lines) = (invocation.clone(), sink.clone());
-            let invocation = again.clone();
-            let instance =
-                Instance::start(&self.0.spawner, invocation, &from, reach.clone(), lines)?;
+            let (spawner, lines) = (&self.0.spawner, sink.clone());
+            let instance = Instance::start(spawner, invocation, &from, reach.clone(), lines)?;
             let finished = instance.finish(until, cancelled.clone()).await;
-            match (self.put_aside(&again, finished), &from) {
+            match (finished, &from) {
                 (Err(Error::NotCloned { reason }), Origin::Zygote(zygote)) => {
                     let text = format!("this call imports its packages by itself: {reason}");
                     remark(sink, text).await;
                     self.0.zygotes.forget(zygote);
                     origin = Some(Origin::Sandbox);
                 }
-                (outcome, Origin::Zygote(zygote)) => {
+                (finished, Origin::Zygote(zygote)) => {
                     zygote.touch();
-                    return outcome.map(|outcome| Outcome { cold, ..outcome });
+                    return finished.map(|(outcome, warm)| (Outcome { cold, ..outcome }, warm));
                 }
-                (outcome, _) => return outcome,
+                (finished, _) => return finished,
             }
         }
         Err(Error::Spawner { reason: "started nothing".to_owned() })
@@ -284,38 +315,23 @@ impl Functions {
             .map_or((Origin::Sandbox, true), |zygote| (Origin::Zygote(zygote), found.started)))
     }
 
-    /// Runs a function in a process that ran it before, where one waits and is still there.
+    /// Runs a function in a process that ran it before, where that is still there.
     async fn run_again(
         &self,
         invocation: &Invocation,
+        warm: Warm,
         until: Instant,
         (sink, cancelled): (&mpsc::Sender<FunctionEvent>, &CancellationToken),
-    ) -> Result<Option<Outcome>> {
-        let warm = reusable(invocation).then(|| self.0.warm.take(invocation)).flatten();
-        let Some(warm) = warm else { return Ok(None) };
-        let Ok(instance) = Instance::resume(warm, invocation.clone(), sink.clone()) else {
+    ) -> Result<Option<(Outcome, Option<Warm>)>> {
+        let Ok(instance) = Instance::resume(warm, invocation, sink.clone()) else {
             return Ok(None);
         };
-        let finished = instance.finish(until, cancelled.clone()).await;
-        match self.put_aside(invocation, finished) {
-            Ok(outcome) => Ok(Some(Outcome { cold: false, ..outcome })),
+        match instance.finish(until, cancelled.clone()).await {
+            Ok((outcome, warm)) => Ok(Some((Outcome { cold: false, ..outcome }, warm))),
             // It ended while it waited.
             Err(Error::NotCloned { .. }) => Ok(None),
             Err(error) => Err(error),
         }
-    }
-
-    /// Has a process that waits for another call do so.
-    fn put_aside(
-        &self,
-        invocation: &Invocation,
-        finished: Result<(Outcome, Option<Warm>)>,
-    ) -> Result<Outcome> {
-        let (outcome, warm) = finished?;
-        if let Some(warm) = warm {
-            self.0.warm.put(invocation.clone(), warm);
-        }
-        Ok(outcome)
     }
 
     /// What a call may reach. Without a sandbox that is whatever the host's user reaches.
@@ -363,8 +379,13 @@ impl Functions {
         self.0.zygotes.reports()
     }
 
-    /// Waits for a free place and for enough memory.
-    async fn turn(&self, invocation: &Invocation) -> Result<[SemaphorePermit<'_>; 2]> {
+    /// Waits for a free place and for enough memory, unless that is held already. Processes that only
+    /// wait for calls give theirs up.
+    async fn turn(
+        &self,
+        invocation: &Invocation,
+        held: Option<OwnedSemaphorePermit>,
+    ) -> Result<(SemaphorePermit<'_>, OwnedSemaphorePermit)> {
         let inner = &*self.0;
         let closed = |_| Error::Spawner { reason: "is stopping".to_owned() };
         let waiting = inner.waiting.fetch_add(1, Ordering::Relaxed);
@@ -374,9 +395,22 @@ impl Functions {
         }
         let units = invocation.limits.memory_bytes.div_ceil(MEMORY_UNIT);
         let units = u32::try_from(units).unwrap_or(u32::MAX).min(inner.memory_units);
-        let turn = inner.turns.acquire().await.map_err(closed)?;
-        let memory = inner.memory.acquire_many(units).await.map_err(closed)?;
-        Ok([turn, memory])
+        let place = inner.turns.acquire().await.map_err(closed)?;
+        if let Some(held) = held {
+            return Ok((place, held));
+        }
+        loop {
+            if let Ok(memory) = inner.memory.clone().try_acquire_many_owned(units) {
+                return Ok((place, memory));
+            }
+            if !inner.warm.end_one() {
+                break;
+            }
+        }
+        inner.starved.fetch_add(1, Ordering::Relaxed);
+        let _starves = Waits(&inner.starved);
+        let memory = inner.memory.clone().acquire_many_owned(units).await.map_err(closed)?;
+        Ok((place, memory))
     }
 }
 

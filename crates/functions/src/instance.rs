@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use headwater_model::{ErrorCode, Fault, LogStream, Usage};
 use tokio::net::unix::pipe::Receiver;
 use tokio::sync::mpsc;
@@ -13,6 +14,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::environment::prefix_of;
+use crate::error::size;
 use crate::listen::{Lines, listen, listen_to_pipe, receiver};
 use crate::memory::MemoryFile;
 use crate::network::Reach;
@@ -111,7 +113,7 @@ impl Instance {
     /// Starts the process.
     pub(crate) fn start(
         spawner: &Spawner,
-        invocation: Invocation,
+        invocation: &Invocation,
         origin: &Origin,
         reach: Option<Reach>,
         sink: mpsc::Sender<FunctionEvent>,
@@ -121,11 +123,11 @@ impl Instance {
             Origin::Sandbox | Origin::Zygote(_) => PathBuf::from(PROJECT),
         };
         let (mine, theirs) = Channel::pair().map_err(Error::io("make a socket"))?;
-        let reuse = reusable(&invocation) && !matches!(origin, Origin::Folder(_));
-        worker::send_task(&mine, &invocation, &project, reuse)?;
+        let reuse = reusable(invocation) && !matches!(origin, Origin::Folder(_));
+        worker::send_task(&mine, invocation, &project, reuse)?;
         let (stdout, stdout_end) = pipe()?;
         let (stderr, stderr_end) = pipe()?;
-        let files = files(&invocation, origin, reach.as_ref())?;
+        let files = files(invocation, origin, reach.as_ref())?;
         let descriptors: [BorrowedFd<'_>; 4] =
             [stdout_end.as_fd(), stderr_end.as_fd(), theirs.as_fd(), files.descriptor()];
         let started = Instant::now();
@@ -137,7 +139,7 @@ impl Instance {
                 running
             }
             Origin::Folder(_) | Origin::Sandbox => {
-                spawner.run(plan(&invocation, origin)?, &descriptors)?
+                spawner.run(plan(invocation, origin)?, &descriptors)?
             }
         };
         let channel = watch(mine).map_err(Error::io("listen to a worker"))?;
@@ -148,18 +150,18 @@ impl Instance {
         };
         let cloned = zygote.is_some();
         let warm = Warm { running, zygote, channel, stdout, stderr, cpu_us: 0 };
-        Ok(Self::listening(warm, invocation, (started, cloned), (reach, sink)))
+        Ok(Self::listening(warm, invocation.bare(), (started, cloned), (reach, sink)))
     }
 
     /// Has a process that ran the same function before run it again.
     pub(crate) fn resume(
         warm: Warm,
-        invocation: Invocation,
+        invocation: &Invocation,
         sink: mpsc::Sender<FunctionEvent>,
     ) -> Result<Self> {
         let started = Instant::now();
-        worker::send_task(warm.channel.get_ref(), &invocation, Path::new(PROJECT), true)?;
-        Ok(Self::listening(warm, invocation, (started, true), (None, sink)))
+        worker::send_task(warm.channel.get_ref(), invocation, Path::new(PROJECT), true)?;
+        Ok(Self::listening(warm, invocation.bare(), (started, true), (None, sink)))
     }
 
     fn listening(
@@ -357,6 +359,7 @@ fn conclude(
         (_, Some(Stopped::Cancelled)) => Err(Error::Cancelled { label }),
         (Said::Table(file), _) => read_table(invocation, SharedTable::open(file)),
         (Said::Parts(table), _) => read_table(invocation, table),
+        (Said::Value(file), _) if invocation.kind == Returns::Any => read_value(invocation, file),
         (Said::Bool(value), _) if invocation.kind == Returns::Bool => Ok(Returned::Bool(value)),
         (said, Some(Stopped::TimeLimit)) => {
             let frames = if let Said::Raised { frames, .. } = said { frames } else { Vec::new() };
@@ -375,7 +378,7 @@ fn conclude(
             Err(Error::FunctionRaised { exception, message, frames, hint })
         }
         (Said::Unfit { returned, reason }, _) => Err(unfit(invocation, returned, reason)),
-        (Said::Bool(_), _) => Err(unfit(invocation, "bool".to_owned(), None)),
+        (Said::Bool(_) | Said::Value(_), _) => Err(unfit(invocation, "bool".to_owned(), None)),
         (Said::Nothing, _) => Err(Error::InstanceDied { label, reason: ended.exit.describe() }),
     }
 }
@@ -392,6 +395,19 @@ fn read_table(invocation: &Invocation, table: Result<SharedTable>) -> Result<Ret
     })
 }
 
+/// The most bytes of a value that is no table.
+const VALUE_BYTES_MAX: u64 = 16 << 20;
+
+/// What a function says in JSON. It comes from user code, and may be anything.
+fn read_value(invocation: &Invocation, file: OwnedFd) -> Result<Returned> {
+    let bad = |reason: String| bad_output(invocation, reason);
+    let file = MemoryFile::seal(file).map_err(|error| bad(error.to_string()))?;
+    if file.bytes() > VALUE_BYTES_MAX {
+        return Err(bad(format!("it is larger than {}", size(VALUE_BYTES_MAX))));
+    }
+    Ok(Returned::Json(Bytes::copy_from_slice(&file.map()?.buffer())))
+}
+
 fn bad_output(invocation: &Invocation, reason: String) -> Error {
     Error::BadOutput { label: invocation.label.clone(), reason }
 }
@@ -402,6 +418,7 @@ fn unfit(invocation: &Invocation, returned: String, reason: Option<String>) -> E
             "a table: a `pyarrow.Table`, a pandas or polars data frame, or a list of dicts"
         }
         Returns::Bool => "`True` or `False`",
+        Returns::Any => "a table, or what JSON can say: text, numbers, lists and dicts of those",
     };
     Error::NotATable { function: invocation.function.clone(), returned, reason, wanted }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use headwater_model::{LogStream, Usage};
 use serde_json::Value;
 
@@ -37,6 +38,24 @@ pub struct Invocation {
     pub reuse: bool,
 }
 
+impl Invocation {
+    /// The same without its arguments, which may be large.
+    pub(crate) fn bare(&self) -> Invocation {
+        Invocation {
+            environment: self.environment.clone(),
+            files: self.files.clone(),
+            module: self.module.clone(),
+            function: self.function.clone(),
+            arguments: Vec::new(),
+            kind: self.kind,
+            limits: self.limits.clone(),
+            label: self.label.clone(),
+            room: self.room.clone(),
+            reuse: self.reuse,
+        }
+    }
+}
+
 /// An argument, passed by name.
 #[derive(Debug, Clone)]
 pub struct Argument {
@@ -62,6 +81,8 @@ pub enum Returns {
     Table,
     /// True or false.
     Bool,
+    /// A table where it is one, and else what JSON can say.
+    Any,
 }
 
 /// What an instance may use.
@@ -171,4 +192,6 @@ pub enum Returned {
     Table(SharedTable),
     /// True or false.
     Bool(bool),
+    /// What the function says in JSON. It comes from user code, and nobody has looked at it yet.
+    Json(Bytes),
 }

@@ -107,6 +107,7 @@ pub(crate) fn listen(
                     said = Said::Parts(whole.finish().await);
                 }
                 Ok(Message::Table) => said = file.map_or(Said::Nothing, Said::Table),
+                Ok(Message::Value) => said = file.map_or(Said::Nothing, Said::Value),
                 Ok(Message::Bool { value }) => said = Said::Bool(value),
                 Ok(Message::Raised { exception, message, frames, hint, full }) => {
                     said = Said::Raised { exception, message, frames, hint, full };

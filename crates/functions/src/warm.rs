@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use tokio::io::unix::AsyncFd;
 use tokio::net::unix::pipe::Receiver;
+use tokio::sync::OwnedSemaphorePermit;
 
 use crate::spawner::{Channel, Running};
 use crate::zygote::Zygote;
@@ -40,25 +41,35 @@ pub(crate) struct Waiting(Mutex<Vec<Idle>>);
 struct Idle {
     last: Invocation,
     warm: Warm,
+    /// What it may hold is promised to nobody else.
+    memory: OwnedSemaphorePermit,
     since: Instant,
 }
 
 impl Waiting {
     /// One that ran the same before, the latest to have done so.
-    pub(crate) fn take(&self, invocation: &Invocation) -> Option<Warm> {
+    pub(crate) fn take(&self, invocation: &Invocation) -> Option<(Warm, OwnedSemaphorePermit)> {
         let mut waiting = self.0.lock();
         let index = waiting.iter().rposition(|idle| same(&idle.last, invocation))?;
-        let mut warm = waiting.remove(index).warm;
+        let Idle { mut warm, memory, .. } = waiting.remove(index);
         drop(waiting);
-        warm.running.is_alive().then_some(warm)
+        warm.running.is_alive().then_some((warm, memory))
+    }
+
+    /// Ends the one that has waited the longest; false where none waits.
+    pub(crate) fn end_one(&self) -> bool {
+        let mut waiting = self.0.lock();
+        let longest = (!waiting.is_empty()).then(|| waiting.remove(0));
+        drop(waiting);
+        longest.is_some()
     }
 
     /// Has one wait; where too many do, the one that waits the longest ends.
-    pub(crate) fn put(&self, invocation: Invocation, warm: Warm) {
+    pub(crate) fn put(&self, invocation: Invocation, warm: Warm, memory: OwnedSemaphorePermit) {
         // Arguments may hold much memory.
         let last = Invocation { arguments: Vec::new(), ..invocation };
         let mut waiting = self.0.lock();
-        waiting.push(Idle { last, warm, since: Instant::now() });
+        waiting.push(Idle { last, warm, memory, since: Instant::now() });
         let longest = (waiting.len() > WAITING_MAX).then(|| waiting.remove(0));
         drop(waiting);
         drop(longest);

@@ -1,13 +1,14 @@
 //! The worker: the Python program inside an instance that maps the inputs, calls the user's
 //! function and hands the output back. Here is what it is sent and what it may answer.
 
+use std::collections::BTreeMap;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use headwater_model::LogStream;
 use include_dir::{Dir, include_dir};
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use tokio::io::unix::AsyncFd;
 
 use crate::memory::MemoryFile;
@@ -41,6 +42,29 @@ const DESCRIPTORS_AT_ONCE: usize = 100;
 /// The most bytes of a table that is sent in parts which lie in memory as one.
 const PART_BYTES_MAX: u64 = 64 << 20;
 
+/// What a worker is to do.
+#[derive(Serialize)]
+struct Task<'a> {
+    project: &'a Path,
+    module: &'a str,
+    function: &'a str,
+    returns: &'static str,
+    arguments: Vec<Given<'a>>,
+    tables: usize,
+    network: bool,
+    reuse: bool,
+    part_bytes: u64,
+    variables: &'a BTreeMap<String, String>,
+}
+
+/// An argument as a worker is given it: a value, or which of the tables it is.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Given<'a> {
+    Value { name: &'a str, value: &'a Value },
+    Table { name: &'a str, table: usize, bytes: u64 },
+}
+
 /// Puts the task into the worker's socket, where it waits for the worker to start.
 pub(crate) fn send_task(
     channel: &Channel,
@@ -49,30 +73,36 @@ pub(crate) fn send_task(
     reuse: bool,
 ) -> Result<()> {
     let mut tables: Vec<BorrowedFd<'_>> = Vec::new();
-    let mut arguments: Vec<Value> = Vec::new();
+    let mut arguments = Vec::new();
     for argument in &invocation.arguments {
-        let name = &argument.name;
+        let name = &*argument.name;
         arguments.push(match &argument.value {
-            ArgumentValue::Json(value) => json!({ "name": name, "value": value }),
+            ArgumentValue::Json(value) => Given::Value { name, value },
             ArgumentValue::Table(table) => {
                 tables.push(table.descriptor());
-                json!({ "name": name, "table": tables.len() - 1, "bytes": table.bytes() })
+                Given::Table { name, table: tables.len() - 1, bytes: table.bytes() }
             }
         });
     }
-    let task = json!({
-        "project": project,
-        "module": invocation.module,
-        "function": invocation.function,
-        "returns": match invocation.kind { Returns::Table => "table", Returns::Bool => "bool" },
-        "arguments": arguments,
-        "tables": tables.len(),
-        "network": !invocation.limits.network.is_off(),
-        "reuse": reuse,
-        "part_bytes": (invocation.limits.memory_bytes / 8).clamp(1 << 20, PART_BYTES_MAX),
-        "variables": invocation.limits.variables.values(),
-    });
-    let task = MemoryFile::with("headwater-task", task.to_string().as_bytes())?;
+    let task = Task {
+        project,
+        module: &invocation.module,
+        function: &invocation.function,
+        returns: match invocation.kind {
+            Returns::Table => "table",
+            Returns::Bool => "bool",
+            Returns::Any => "any",
+        },
+        arguments,
+        tables: tables.len(),
+        network: !invocation.limits.network.is_off(),
+        reuse,
+        part_bytes: (invocation.limits.memory_bytes / 8).clamp(1 << 20, PART_BYTES_MAX),
+        variables: invocation.limits.variables.values(),
+    };
+    let task =
+        serde_json::to_vec(&task).map_err(|error| Error::io("write a task")(error.into()))?;
+    let task = MemoryFile::with("headwater-task", &task)?;
     let mut descriptors = vec![task.descriptor()];
     descriptors.extend(tables);
     for some in descriptors.chunks(DESCRIPTORS_AT_ONCE) {
@@ -106,6 +136,9 @@ pub(crate) enum Message {
     Table,
     /// The function returned true or false.
     Bool { value: bool },
+    /// The function returned something else that JSON can say, in a memory file that comes with the
+    /// message.
+    Value,
     /// The user's code raised.
     Raised {
         exception: String,
@@ -148,6 +181,8 @@ pub(crate) enum Said {
     Parts(Result<SharedTable>),
     /// It returned true or false.
     Bool(bool),
+    /// It returned what this memory file says in JSON.
+    Value(OwnedFd),
     /// The user's code raised.
     Raised {
         exception: String,

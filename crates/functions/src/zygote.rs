@@ -26,6 +26,14 @@ const IMPORT_MAX: Duration = Duration::from_secs(120);
 const MEMORY_BYTES_MAX: u64 = 8 << 30;
 const PROCESSES_MAX: u64 = 64;
 
+/// How many clones wait while calls come one right after the other, and for how long after the last
+/// of those.
+const SEATS_BUSY: usize = 4;
+const BUSY: Duration = Duration::from_secs(5);
+
+/// How old a clone is that is surely there.
+const MADE_BY_NOW: Duration = Duration::from_millis(100);
+
 /// How long no zygote is tried again after one could not be started.
 const RETRY: Duration = Duration::from_secs(60);
 
@@ -86,8 +94,31 @@ pub(crate) struct Zygote {
     environment: Environment,
     ready: Ready,
     used: Mutex<Instant>,
-    /// A clone that waits for the next call with these limits.
-    seat: Mutex<Option<(Limits, Running)>>,
+    /// Clones that wait for the next calls, the longest first.
+    seats: Mutex<Seats>,
+}
+
+/// Clones that wait, each for a call with its limits.
+#[derive(Debug, Default)]
+struct Seats {
+    waiting: Vec<Seat>,
+    /// Until when there are to be several: calls came faster than clones are made.
+    busy_until: Option<Instant>,
+}
+
+#[derive(Debug)]
+struct Seat {
+    limits: Limits,
+    running: Running,
+    since: Instant,
+}
+
+impl Seats {
+    /// How many are to wait.
+    fn wanted(&self) -> usize {
+        let busy = self.busy_until.is_some_and(|until| Instant::now() < until);
+        if busy { SEATS_BUSY } else { 1 }
+    }
 }
 
 /// What there is to say of the zygote of an environment.
@@ -188,7 +219,7 @@ impl Zygotes {
         };
         let (id, running) = (running.id(), Mutex::new(running));
         let (environment, used) = (environment.held_apart()?, Mutex::new(Instant::now()));
-        Ok(Zygote { id, running, environment, ready, used, seat: Mutex::default() })
+        Ok(Zygote { id, running, environment, ready, used, seats: Mutex::default() })
     }
 
     /// Ends a zygote that could not be cloned, once its last clone has ended.
@@ -220,7 +251,10 @@ impl Zygotes {
 
     /// Ends the zygotes that have been idle for too long, and those that are gone.
     pub(crate) fn sweep(&self) {
-        self.let_go(|zygote| zygote.used.lock().elapsed() >= self.options.idle_max);
+        self.let_go(|zygote| {
+            zygote.calm_down();
+            zygote.used.lock().elapsed() >= self.options.idle_max
+        });
     }
 
     /// Ends idle zygotes, the longest idle first, until the others hold no more than they may.
@@ -294,23 +328,50 @@ impl Zygote {
 
     /// A clone for a call: the one that waits, or a new one.
     pub(crate) fn seat(&self, spawner: &Spawner, limits: &Limits) -> Result<Running> {
-        if let Some((made_for, mut running)) = self.seat.lock().take()
-            && limits.as_made_for(&made_for)
-            && running.is_alive()
-        {
-            return Ok(running);
+        let seat = {
+            let mut seats = self.seats.lock();
+            let fits =
+                |seat: &mut Seat| limits.as_made_for(&seat.limits) && seat.running.is_alive();
+            let found = (0..seats.waiting.len()).find(|at| fits(&mut seats.waiting[*at]));
+            let seat = found.map(|at| seats.waiting.remove(at));
+            if seat.as_ref().is_none_or(|seat| seat.since.elapsed() < MADE_BY_NOW) {
+                seats.busy_until = Some(Instant::now() + BUSY);
+            }
+            seat
+        };
+        match seat {
+            Some(seat) => Ok(seat.running),
+            None => spawner.run(clone_plan(self.id, limits), &[]),
         }
-        spawner.run(clone_plan(self.id, limits), &[])
     }
 
-    /// Has a clone wait for the next call, which most often has the same limits.
+    /// Has clones wait for the next calls, which most often have the same limits; one more than there
+    /// are at a time, so that they are made between calls.
     pub(crate) fn prepare(&self, spawner: &Spawner, limits: &Limits) {
-        let mut seat = self.seat.lock();
-        if seat.is_none() {
-            // Where this fails, the next call finds out why.
-            let running = spawner.run(clone_plan(self.id, limits), &[]).ok();
-            *seat = running.map(|running| (limits.clone(), running));
+        let mut seats = self.seats.lock();
+        seats.waiting.retain_mut(|seat| seat.running.is_alive());
+        let fitting = seats.waiting.iter().filter(|seat| limits.as_made_for(&seat.limits)).count();
+        if fitting >= seats.wanted() {
+            return;
         }
+        // Where this fails, the next call finds out why.
+        if let Ok(running) = spawner.run(clone_plan(self.id, limits), &[]) {
+            let since = Instant::now();
+            seats.waiting.push(Seat { limits: limits.clone(), running, since });
+        }
+        let others = seats.waiting.len() > SEATS_BUSY;
+        let oldest = others.then(|| seats.waiting.remove(0));
+        drop(seats);
+        drop(oldest);
+    }
+
+    /// Lets go of the clones that calls one right after the other would need.
+    fn calm_down(&self) {
+        let mut seats = self.seats.lock();
+        let surplus = seats.waiting.len().saturating_sub(seats.wanted());
+        let surplus: Vec<Seat> = seats.waiting.drain(..surplus).collect();
+        drop(seats);
+        drop(surplus);
     }
 
     /// Notes that a call begins or ended just now.

@@ -115,6 +115,7 @@ pub(crate) fn kind_name(kind: JobKind) -> &'static str {
         JobKind::Run => "run",
         JobKind::Trigger => "trigger",
         JobKind::Upkeep => "upkeep",
+        JobKind::Function => "function",
     }
 }
 

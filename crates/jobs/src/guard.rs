@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use headwater_model::{ErrorCode, JobId, Problem};
+use headwater_model::{ErrorCode, JobId, JobStatus, Problem};
 use headwater_store::Append;
 use serde_json::Value;
 use tokio::sync::OwnedSemaphorePermit;
@@ -35,6 +35,17 @@ impl JobGuard {
     /// Ends the job. Its record is written soon after, with others.
     pub fn finish(mut self, result: Result<Value, Problem>) {
         self.end(result, Vec::new());
+    }
+
+    /// Ends the job, and waits until its record is stored: it outlives the server from here on,
+    /// though a power failure within the next moments may lose that of a brief job.
+    /// Answers why the job did not end well, which may be that its end could not be stored.
+    pub async fn finish_stored(self, result: Result<Value, Problem>) -> Option<Problem> {
+        let (inner, live) = (self.inner.clone(), self.live.clone());
+        self.finish_with(result, Vec::new()).await;
+        let job = live.job(inner.shared.clock.now());
+        let unwell = || Problem::new(ErrorCode::Internal, "the call did not end well");
+        (job.status != JobStatus::Succeeded).then(|| job.error.unwrap_or_else(unwell))
     }
 
     /// Ends the job, with entries that stand or fall with its record, and waits until that is

@@ -26,7 +26,7 @@ pub struct Jobs {
 pub(crate) struct Inner {
     pub shared: Arc<Shared>,
     pub interrupted: Vec<JobId>,
-    lanes: [Lane; 5],
+    lanes: [Lane; 6],
     pub draining: CancellationToken,
 }
 
@@ -43,9 +43,15 @@ impl Jobs {
         let shared = Shared::new(store, clock, options);
         let reopened = shared.reopen().await?;
         let lane = |kind| Lane::new(kind, shared.options.limits(kind));
-        let lanes =
-            [JobKind::Query, JobKind::Import, JobKind::Run, JobKind::Trigger, JobKind::Upkeep]
-                .map(lane);
+        let kinds = [
+            JobKind::Query,
+            JobKind::Import,
+            JobKind::Run,
+            JobKind::Trigger,
+            JobKind::Upkeep,
+            JobKind::Function,
+        ];
+        let lanes = kinds.map(lane);
         let inner = Arc::new(Inner {
             lanes,
             interrupted: reopened.interrupted,
@@ -244,6 +250,7 @@ impl Inner {
             JobKind::Run => &self.lanes[2],
             JobKind::Trigger => &self.lanes[3],
             JobKind::Upkeep => &self.lanes[4],
+            JobKind::Function => &self.lanes[5],
         }
     }
 

@@ -82,7 +82,7 @@ impl Shared {
         if others.into_iter().any(|kind| filter.has_kind(kind)) {
             journals.push(Backwards::new(JOBS, from.clone(), until.clone()));
         }
-        if filter.has_kind(JobKind::Query) {
+        if filter.has_kind(JobKind::Query) || filter.has_kind(JobKind::Function) {
             let kept = self.queries_from.read().clone();
             let from = Some(from.map_or(kept.clone(), |from| from.max(kept)));
             journals.push(Backwards::new(QUERIES, from, until));

@@ -2,7 +2,7 @@
 //!
 //! [`Live`] is the one place that changes a job: begin, say something, end. The writer collects
 //! what is to be stored and settles it afterwards. The end of a job that runs in the background
-//! shows only once it is stored; the end of a query shows at once.
+//! shows only once it is stored, and so does that of a call; the end of a query shows at once.
 
 use headwater_model::{
     Event, Job, JobId, JobKind, JobStatus, Problem, RateCard, StepStatus, Timestamp, Usage,
@@ -242,8 +242,8 @@ impl Live {
         }
         let mut collected =
             Collected { stored: None, record: state.changed, end: state.ended, durable: false };
-        collected.durable = state.ended && self.kind != JobKind::Query;
-        let plain = self.kind == JobKind::Query && !state.log.is_noteworthy();
+        collected.durable = state.ended && !self.kind.is_brief();
+        let plain = self.kind.is_brief() && !state.log.is_noteworthy();
         if !plain {
             batch.entries.extend(event_entries(self.id, self.kind, &state.log.unstored())?);
         }

@@ -113,5 +113,6 @@ fn interrupted(kind: JobKind) -> Problem {
         JobKind::Trigger => problem.with_hint("Do nothing: its event is acted on again."),
         JobKind::Upkeep => problem.with_hint("Do nothing: what is left is done the next time."),
         JobKind::Query | JobKind::Import | JobKind::Run => problem.with_hint("Start it again."),
+        JobKind::Function => problem.with_hint("Call it again, if what it did may be done twice."),
     }
 }

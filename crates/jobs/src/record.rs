@@ -51,12 +51,12 @@ pub(crate) struct StepUsage {
 
 /// The journal that holds records of this kind.
 pub(crate) fn journal(kind: JobKind) -> &'static str {
-    if kind == JobKind::Query { QUERIES } else { JOBS }
+    if kind.is_brief() { QUERIES } else { JOBS }
 }
 
 /// The journal that holds events of jobs of this kind.
 pub(crate) fn events_journal(kind: JobKind) -> &'static str {
-    if kind == JobKind::Query { QUERY_EVENTS } else { EVENTS }
+    if kind.is_brief() { QUERY_EVENTS } else { EVENTS }
 }
 
 /// The key of an entry whose first event has this sequence.

@@ -1,5 +1,5 @@
-//! Old records of queries become sums by day, so that their number has a bound and no usage is
-//! lost.
+//! Old records of queries, and of calls of functions, become sums by day, so that their number has a
+//! bound and no usage is lost.
 //!
 //! The sums and the key up to which they count are written in one batch; only then are the records
 //! trimmed. Records below that key are gone for every reader from the batch on, so a crash between
@@ -19,7 +19,8 @@ use crate::writer::Shared;
 const SUMS: &str = "query_sums";
 /// The key of the entry that says up to which key records are summed up.
 const THROUGH: &str = "through";
-const DAY: &str = "day/";
+/// The beginning of the keys of each kind's sums.
+const DAYS: [(JobKind, &str); 2] = [(JobKind::Query, "day/"), (JobKind::Function, "function-day/")];
 const PAGE: usize = 1_000;
 
 impl Shared {
@@ -31,13 +32,16 @@ impl Shared {
         Ok(())
     }
 
-    /// The sums of queries that are no longer kept, by day.
-    pub(crate) async fn retired_days(&self) -> Result<BTreeMap<String, Sum>> {
-        let range = KeyRange { prefix: DAY.into(), limit: usize::MAX, ..KeyRange::default() };
+    /// The sums of queries and calls that are no longer kept, by kind and day.
+    pub(crate) async fn retired_days(&self) -> Result<BTreeMap<(JobKind, String), Sum>> {
         let mut days = BTreeMap::new();
-        for entry in self.store.scan(SUMS, &range).await? {
-            let sum = record::decode(SUMS, &entry.key, &entry.value)?;
-            days.insert(entry.key[DAY.len()..].to_owned(), sum);
+        for (kind, prefix) in DAYS {
+            let range =
+                KeyRange { prefix: prefix.into(), limit: usize::MAX, ..KeyRange::default() };
+            for entry in self.store.scan(SUMS, &range).await? {
+                let sum = record::decode(SUMS, &entry.key, &entry.value)?;
+                days.insert((kind, entry.key[prefix.len()..].to_owned()), sum);
+            }
         }
         Ok(days)
     }
@@ -46,14 +50,15 @@ impl Shared {
     pub(crate) async fn retire_queries(&self) -> Result<()> {
         let Some(keep_from) = self.oldest_kept().await? else { return Ok(()) };
         let from = self.queries_from.read().clone();
-        let mut sums: BTreeMap<String, Sum> = BTreeMap::new();
+        let mut sums: BTreeMap<(JobKind, String), Sum> = BTreeMap::new();
         let mut next = from.clone();
         loop {
             let page = self.queries(&next, &keep_from).await?;
             let Some(last) = page.last() else { break };
             next = format!("{}\0", last.job.id);
             for record in &page {
-                sums.entry(day_of(record.job.created)).or_default().add(&Sum::of(record));
+                let key = (record.job.kind, day_of(record.job.created));
+                sums.entry(key).or_default().add(&Sum::of(record));
             }
         }
         if !sums.is_empty() {
@@ -77,7 +82,7 @@ impl Shared {
         }
         let living = {
             let live = self.live.lock();
-            let query = live.values().find(|live| live.kind == JobKind::Query);
+            let query = live.values().find(|live| live.kind.is_brief());
             query.map(|query| query.id.to_string())
         };
         let oldest = living.map_or(oldest.clone(), |living| living.min(oldest));
@@ -97,13 +102,15 @@ impl Shared {
         entries.iter().map(decode).collect()
     }
 
-    async fn store_sums(&self, new: BTreeMap<String, Sum>, through: &str) -> Result<()> {
+    async fn store_sums(&self, new: BTreeMap<(JobKind, String), Sum>, through: &str) -> Result<()> {
         let mut days = self.retired_days().await?;
         let mut batch = Batch { relaxed: true, ..Batch::default() };
-        for (day, sum) in new {
-            let total = days.entry(day.clone()).or_default();
+        for ((kind, day), sum) in new {
+            let prefix = DAYS.iter().find(|(known, _)| *known == kind).map_or("", |(_, key)| key);
+            let key = format!("{prefix}{day}");
+            let total = days.entry((kind, day)).or_default();
             total.add(&sum);
-            batch.entries.push(record::entry(SUMS, format!("{DAY}{day}"), record::encode(total)?));
+            batch.entries.push(record::entry(SUMS, key, record::encode(total)?));
         }
         let through = through.to_owned();
         batch.entries.push(record::entry(SUMS, THROUGH.into(), record::encode(&through)?));

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use headwater_model::{JobKind, Timestamp, Usage, UsageLine};
+use headwater_model::{Timestamp, Usage, UsageLine};
 use serde::{Deserialize, Serialize};
 
 use crate::error::kind_name;
@@ -19,7 +19,7 @@ pub enum UsageGroup {
     Day,
     /// A kind of job.
     Kind,
-    /// One job; the newest comes first. Queries that are no longer kept have no line.
+    /// One job; the newest comes first. Queries and calls that are no longer kept have no line.
     Job,
     /// A model or expectation, over all runs that executed it.
     Model,
@@ -49,7 +49,7 @@ impl Jobs {
     /// What the jobs that were recorded in `since..until` and have ended took, in order of the
     /// group's name; jobs newest first.
     ///
-    /// Queries that are no longer kept count by whole days.
+    /// Queries and calls that are no longer kept count by whole days.
     pub async fn usage(
         &self,
         since: Option<Timestamp>,
@@ -91,13 +91,13 @@ impl Jobs {
         }
         let since = since.map(day_of);
         let until = until.map(|until| day_of(until - chrono::TimeDelta::nanoseconds(1)));
-        for (day, sum) in self.inner.shared.retired_days().await? {
+        for ((kind, day), sum) in self.inner.shared.retired_days().await? {
             let early = since.as_ref().is_some_and(|since| day < *since);
             let late = until.as_ref().is_some_and(|until| day > *until);
             if !early && !late {
                 let group = match by {
                     UsageGroup::Day => day,
-                    _ => kind_name(JobKind::Query).to_owned(),
+                    _ => kind_name(kind).to_owned(),
                 };
                 sums.entry(group).or_default().add(&sum);
             }

@@ -39,7 +39,7 @@ pub(crate) struct Shared {
     pub rate_card: RwLock<RateCard>,
     /// Jobs that have not ended, or whose end is not stored.
     pub live: Mutex<BTreeMap<JobId, Arc<Live>>>,
-    /// Records of queries below this key are summed up and gone.
+    /// Records of queries and calls below this key are summed up and gone.
     pub queries_from: RwLock<String>,
     /// Counts ends; whoever waits for several jobs watches it.
     pub ends: watch::Sender<u64>,
@@ -224,7 +224,7 @@ impl Shared {
         }
         self.live.lock().remove(&live.id);
         let counter = match live.kind {
-            JobKind::Query => &self.queries_since,
+            JobKind::Query | JobKind::Function => &self.queries_since,
             _ => &self.jobs_since,
         };
         counter.fetch_add(1, Ordering::Relaxed);

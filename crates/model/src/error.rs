@@ -34,6 +34,8 @@ pub enum ErrorCode {
     JobNotFound,
     /// An environment that does not exist.
     EnvironmentNotFound,
+    /// The project has no function of this name that can be called.
+    FunctionNotFound,
     /// No trigger, or no event, with that name or id.
     TriggerNotFound,
     /// A file, folder, lake or project that is not there.
@@ -92,7 +94,7 @@ pub enum ErrorCode {
 type Row = (ErrorCode, &'static str, u16, &'static str, u8);
 
 /// The table, in the order of the enum.
-const TABLE: [Row; 37] = [
+const TABLE: [Row; 38] = [
     (ErrorCode::InvalidArgument, "invalid_argument", 400, "22023", 2),
     (ErrorCode::InvalidName, "invalid_name", 400, "42602", 2),
     (ErrorCode::InvalidSql, "invalid_sql", 400, "42601", 2),
@@ -104,6 +106,7 @@ const TABLE: [Row; 37] = [
     (ErrorCode::RefNotFound, "ref_not_found", 404, "3D000", 3),
     (ErrorCode::JobNotFound, "job_not_found", 404, "02000", 3),
     (ErrorCode::EnvironmentNotFound, "environment_not_found", 404, "02000", 3),
+    (ErrorCode::FunctionNotFound, "function_not_found", 404, "02000", 3),
     (ErrorCode::TriggerNotFound, "trigger_not_found", 404, "02000", 3),
     (ErrorCode::FileNotFound, "file_not_found", 404, "58P01", 3),
     (ErrorCode::RouteNotFound, "route_not_found", 404, "02000", 3),

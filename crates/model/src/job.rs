@@ -56,6 +56,16 @@ pub enum JobKind {
     Trigger,
     /// Keeping tables small and clean.
     Upkeep,
+    /// One call of a function, whose caller waits for the answer.
+    Function,
+}
+
+impl JobKind {
+    /// Whether somebody waits for its end, so that there are many and each is short: their records
+    /// are written in groups, and old ones are summed up by day.
+    pub const fn is_brief(self) -> bool {
+        matches!(self, JobKind::Query | JobKind::Function)
+    }
 }
 
 /// Where a job stands in its life.

@@ -10,6 +10,7 @@ mod commit;
 mod diff;
 mod environment;
 mod error;
+mod function;
 mod health;
 mod import;
 mod job;
@@ -34,6 +35,7 @@ pub use environment::{
     PrunedEnvironments, RebuiltEnvironment, ZygoteSummary,
 };
 pub use error::{ErrorCode, Fault, Problem, sentence};
+pub use function::{FunctionArgument, FunctionSummary, InvokeRequest};
 pub use health::Health;
 pub use import::{
     FileFormat, ImportColumn, ImportFile, ImportPlan, ImportReport, ImportRequest, OnError,

@@ -275,6 +275,11 @@ impl Error {
         Error::Invalid { at, message: message.into(), hint: Some(hint.into()) }
     }
 
+    /// A call that cannot be made so, with what to do about it.
+    pub(crate) fn call(message: String, hint: impl Into<String>) -> Self {
+        Problem::new(ErrorCode::InvalidArgument, message).with_hint(hint).into()
+    }
+
     /// Another room's error, as it stands.
     pub(crate) fn other(fault: &dyn Fault) -> Self {
         Error::Other(Box::new(fault.to_problem()))

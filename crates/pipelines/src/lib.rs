@@ -9,6 +9,7 @@
 //! Nothing here opens a file: the project travels as text, tables belong to `lake`, SQL to
 //! `engine`, Python processes to `functions`.
 
+mod call;
 mod checks;
 mod columns;
 mod decide;
@@ -25,8 +26,9 @@ mod step;
 mod suggest;
 mod units;
 
+pub use call::{Called, Given};
 pub use error::{Error, Result};
-pub use project::{Defaults, Parameter, ParameterKind, Project};
+pub use project::{Callable, Defaults, Parameter, ParameterKind, Project};
 pub use runner::Runner;
 pub use source::Location;
 pub use step::{Body, Function, Input, Materialization, ParameterInput, Step, StepKind};

@@ -47,6 +47,11 @@ impl Runner {
         Runner { engine, functions, room, jobs }
     }
 
+    /// Where tables lie that are on their way to functions and from them.
+    pub fn room(&self) -> &Room {
+        &self.room
+    }
+
     fn lake(&self) -> &Lake {
         self.engine.lake()
     }

@@ -26,6 +26,7 @@ mod project;
 mod running;
 mod server;
 mod settings;
+mod shelf;
 mod socket;
 mod statement;
 mod system;

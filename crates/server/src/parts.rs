@@ -16,6 +16,7 @@ use crate::actions::Actions;
 use crate::activity::Activity;
 use crate::ending::Ending;
 use crate::settings::Settings;
+use crate::shelf::Shelf;
 use crate::upkeep::{self, Upkeep};
 use crate::work::{Imports, Runs};
 use crate::workshop::Workshop;
@@ -34,6 +35,8 @@ pub struct Parts {
     pub settings: Settings,
     /// Ends what watches over tables; none where they are left alone.
     pub upkeep: Option<CancellationToken>,
+    /// The project whose functions are called.
+    pub shelf: Shelf,
     pub activity: Activity,
     pub ending: Ending,
 }
@@ -63,6 +66,7 @@ impl Parts {
         let keeper = Upkeep { lake: lake.clone(), workshop: Workshop::patient() };
         jobs.register(JobKind::Upkeep, Arc::new(keeper));
         let upkeep = config.upkeep.then(|| upkeep::start(lake.clone(), jobs.clone()));
+        let shelf = Shelf::new(config.project_dir.clone(), config.memory_bytes / 8);
         let (activity, ending) = (Activity::default(), Ending::default());
         Ok(Parts {
             config,
@@ -74,6 +78,7 @@ impl Parts {
             triggers,
             settings,
             upkeep,
+            shelf,
             activity,
             ending,
         })

@@ -5,6 +5,7 @@ mod checkout;
 mod completions;
 mod demo;
 mod environment;
+mod function;
 mod init;
 mod job;
 mod log;
@@ -59,6 +60,7 @@ async fn dispatch(context: &Context, api: &Api, command: Command) -> Result<()> 
         Command::Namespace(arguments) => namespace::namespace(context, api, arguments).await,
         Command::Job(arguments) => job::job(context, api, arguments).await,
         Command::Environment(arguments) => environment::environment(context, api, arguments).await,
+        Command::Function(arguments) => function::function(context, api, arguments).await,
         Command::Usage(arguments) => usage::usage(context, api, &arguments).await,
         Command::Trigger(arguments) => trigger::trigger(context, api, arguments).await,
         Command::Init(_)

@@ -45,7 +45,7 @@ impl Mapping {
     }
 
     /// The whole mapping as an Arrow buffer that keeps it alive.
-    pub(super) fn buffer(self: &Arc<Self>) -> Buffer {
+    pub(crate) fn buffer(self: &Arc<Self>) -> Buffer {
         // SAFETY: `start` is valid for `bytes` bytes as long as the mapping lives, which the buffer
         // holds; the file is sealed, so the bytes cannot change and the pages cannot vanish.
         unsafe { Buffer::from_custom_allocation(self.start, self.bytes, self.clone()) }

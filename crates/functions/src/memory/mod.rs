@@ -14,6 +14,7 @@ mod ipc;
 mod mapping;
 mod parts;
 mod room;
+mod stream;
 mod table;
 
 pub(crate) use file::MemoryFile;

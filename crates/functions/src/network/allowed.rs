@@ -117,7 +117,8 @@ impl Reach {
 
     /// Where a connection to this address is made to, or why it may not be made.
     pub(crate) fn targets(&self, wanted: SocketAddr) -> Result<Vec<SocketAddr>, &'static str> {
-        let address = wanted.ip().to_canonical();
+        let address = embedded(wanted.ip());
+        let wanted = SocketAddr::new(address, wanted.port());
         let is_nameserver = matches!(self.listed, Listed::Public(_)) && wanted == NAMESERVER;
         if !is_nameserver && (is_the_hosts(address) || self.gate.is_own(address)) {
             return Err("it is the host's own, or none that others can reach");
@@ -147,7 +148,6 @@ impl Reach {
 
 impl Listed {
     fn targets(&self, wanted: SocketAddr) -> Vec<SocketAddr> {
-        let wanted = SocketAddr::new(wanted.ip().to_canonical(), wanted.port());
         match self {
             Listed::Public(nameservers) if wanted == NAMESERVER => nameservers.clone(),
             Listed::Public(_) => vec![wanted],
@@ -176,8 +176,30 @@ impl Listed {
     }
 }
 
-/// Where a virtual machine of a large cloud is told its secrets, beside a link-local address.
-const METADATA_SERVICE: Ipv6Addr = Ipv6Addr::new(0xfd00, 0x0ec2, 0, 0, 0, 0, 0, 0x254);
+/// Where virtual machines of large clouds are told their secrets, beside link-local addresses.
+const SECRETS_V4: [Ipv4Addr; 2] =
+    [Ipv4Addr::new(100, 100, 100, 200), Ipv4Addr::new(168, 63, 129, 16)];
+const SECRETS_V6: [Ipv6Addr; 2] = [
+    Ipv6Addr::new(0xfd20, 0x00ce, 0, 0, 0, 0, 0, 0x0254),
+    Ipv6Addr::new(0xfd00, 0x00c1, 0, 0, 0, 0, 0xa9fe, 0xa9fe),
+];
+/// And the network in which one of them keeps all of its services.
+const SECRETS_NETWORK: [u16; 2] = [0xfd00, 0x0ec2];
+
+/// The address of version 4 that one of version 6 stands for: as it is, through a translator, or
+/// through a tunnel. What stands for none is itself.
+fn embedded(address: IpAddr) -> IpAddr {
+    let IpAddr::V6(six) = address else { return address };
+    let of = |high: u16, low: u16| {
+        let ([a, b], [c, d]) = (high.to_be_bytes(), low.to_be_bytes());
+        IpAddr::V4(Ipv4Addr::new(a, b, c, d))
+    };
+    match six.segments() {
+        [0x64, 0xff9b, 0 | 1, _, _, _, high, low] | [0x2002, high, low, ..] => of(high, low),
+        [0, 0, 0, 0, 0, 0, high, low] if high != 0 => of(high, low),
+        _ => six.to_canonical(),
+    }
+}
 
 /// Addresses that mean the host itself, or what it alone can reach: above all its loopback, and the
 /// service that tells a virtual machine its secrets.
@@ -189,13 +211,15 @@ fn is_the_hosts(address: IpAddr) -> bool {
                 || address.is_link_local()
                 || address.is_multicast()
                 || address.is_broadcast()
+                || SECRETS_V4.contains(&address)
         }
         IpAddr::V6(address) => {
             address.is_loopback()
                 || address == Ipv6Addr::UNSPECIFIED
                 || address.is_unicast_link_local()
                 || address.is_multicast()
-                || address == METADATA_SERVICE
+                || address.segments()[..2] == SECRETS_NETWORK
+                || SECRETS_V6.contains(&address)
         }
     }
 }
@@ -240,6 +264,18 @@ mod tests {
             "[::ffff:127.0.0.1]:80",
             "[fe80::1]:80",
             "255.255.255.255:80",
+            "100.100.100.200:80",
+            "168.63.129.16:80",
+            "[fd20:ce::254]:80",
+            "[fd00:ec2::23]:80",
+            "[fd00:ec2:1::7]:80",
+            "[fd00:c1::a9fe:a9fe]:80",
+            "[64:ff9b::127.0.0.1]:80",
+            "[64:ff9b::169.254.169.254]:80",
+            "[64:ff9b:1::7f00:1]:80",
+            "[2002:7f00:1::1]:80",
+            "[2002:a9fe:a9fe::]:80",
+            "[::127.0.0.1]:80",
         ] {
             assert_eq!(targets(text), 0, "{text}");
         }

@@ -51,7 +51,9 @@ impl Child {
         }
     }
 
-    /// The spawner's part of a birth: the user namespace's map and the control groups.
+    /// The spawner's part of a birth: the user namespace's map and the control groups. A clone joins
+    /// those by itself, for the kernel may take long to let somebody in, and the spawner has others to
+    /// see to.
     pub(super) fn prepare(&self, identity: Identity) -> io::Result<()> {
         let pid = self.pid;
         let mapped = match identity {
@@ -67,7 +69,7 @@ impl Child {
             std::fs::write(format!("/proc/{pid}/gid_map"), format!("{shown} {group} 1"))?;
             std::fs::write(format!("/proc/{pid}/uid_map"), format!("{shown} {user} 1"))?;
         }
-        self.group.add(pid)
+        if self.zygote.is_some() { Ok(()) } else { self.group.add(pid) }
     }
 
     /// Whether it is listened to while it lives.

@@ -149,6 +149,9 @@ fn beget(flags: i32, born: &Channel, what: &[u8]) -> StepResult<bool> {
 /// The first process of a sandbox: makes it, has the zygote fill it, hands over what the clone begins
 /// with, and then does nothing but pass SIGTERM on and collect the dead, until it is killed.
 fn live(birth: Birth, nest: &Nest, copied: &Copied) -> StepResult<i32> {
+    for door in &birth.doors {
+        step("join the control groups", rustix::io::write(door, b"0"))?;
+    }
     if nest.user.is_some() {
         step("map the user", map_own_user())?;
     }

@@ -19,6 +19,12 @@ use super::{Channel, Received, identity, system};
 /// How often what is left over is looked at again.
 const SOON: Duration = Duration::from_millis(50);
 
+/// How long nobody must want anything before what was left over is removed.
+const AT_ONCE: Duration = Duration::from_millis(5);
+
+/// How many groups may be left over while somebody always wants something.
+const LEFTOVERS_MAX: usize = 64;
+
 /// How long the end of everything may take.
 const END_MAX: Duration = Duration::from_secs(10);
 
@@ -62,8 +68,10 @@ pub(super) struct Serve {
     pub(super) guides: Vec<(i32, OwnedFd)>,
     /// Whether there may be children that nobody has told of.
     pub(super) strays: bool,
-    /// Groups that could not be removed at once.
+    /// Groups to be removed once nobody waits for anything: the kernel may take long.
     pub(super) leftovers: Vec<Group>,
+    /// Whether there are some among them that nobody has tried to remove yet.
+    fresh: bool,
 }
 
 /// What a wait ended with.
@@ -93,6 +101,7 @@ impl Serve {
             guides: Vec::new(),
             strays: false,
             leftovers: Vec::new(),
+            fresh: false,
         }
     }
 
@@ -133,7 +142,9 @@ impl Serve {
     /// Serves until the server's end of the socket closes.
     fn serve(&mut self) -> io::Result<()> {
         loop {
-            for woken in self.poll(false)? {
+            let all = self.poll(false)?;
+            let idle = all.is_empty();
+            for woken in all {
                 match woken {
                     Woken::Told(id) => self.listen(id),
                     Woken::Ended(id) => self.ended(id),
@@ -145,7 +156,10 @@ impl Serve {
                     },
                 }
             }
-            self.leftovers.retain_mut(|group| !group.remove());
+            if idle || self.leftovers.len() > LEFTOVERS_MAX {
+                self.leftovers.retain_mut(|group| !group.remove());
+                self.fresh = false;
+            }
             self.give_up_late();
             self.end_strays();
         }
@@ -166,7 +180,8 @@ impl Serve {
         let (woken, mut polled): (Vec<_>, Vec<_>) =
             all.map(|(one, from)| (one, PollFd::from_borrowed_fd(from, PollFlags::IN))).unzip();
         let again = self.strays || !self.leftovers.is_empty() || !self.coming.is_empty();
-        let timeout = (at_the_end || again).then(|| timespec(SOON));
+        let soon = if self.fresh { AT_ONCE } else { SOON };
+        let timeout = (at_the_end || again).then(|| timespec(soon));
         rustix::io::retry_on_intr(|| rustix::event::poll(&mut polled, timeout.as_ref()))?;
         let ready =
             woken.into_iter().zip(&polled).filter(|(_, polled)| !polled.revents().is_empty());
@@ -252,9 +267,8 @@ impl Serve {
         let measured = child.group.measure();
         child.hear();
         let note = child.last_note();
-        if !child.group.remove() {
-            self.leftovers.push(child.group);
-        }
+        self.leftovers.push(child.group);
+        self.fresh = true;
         if let Some(folder) = &child.folder {
             super::child::remove_folder(folder);
         }

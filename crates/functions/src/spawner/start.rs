@@ -99,7 +99,7 @@ impl Serve {
                 child::run(birth)
             }
             Ok(Cloned::Parent { pid, descriptor }) => (pid, descriptor),
-            Err(error) => return Err(unborn(held, &error)),
+            Err(error) => return Err(unborn(held, "clone a process", &error)),
         };
         drop(birth);
         let nest = orders.map(|orders| Nest::open(process.0, identity, orders)).transpose();
@@ -123,12 +123,16 @@ impl Serve {
         let null = || super::serve::null().map_err(failed("open /dev/null"));
         let (stdout, stderr) = (null()?, null()?);
         let (held, given) = self.hold(id, &plan)?;
+        let doors = match held.group.doors() {
+            Ok(doors) => doors,
+            Err(error) => return Err(unborn(held, "open its control groups", &error)),
+        };
         let birth = Birth {
             control: None,
             files: None,
             orders: None,
             seat: Some(seated),
-            doors: held.group.doors().unwrap_or_default(),
+            doors,
             limit_process: !self.cgroups.memory(),
             plan,
             identity,
@@ -143,7 +147,7 @@ impl Serve {
                 clone::run(birth, nest, copied, &told)
             }
             Ok(Cloned::Parent { pid, descriptor }) => (pid, descriptor),
-            Err(error) => return Err(unborn(held, &error)),
+            Err(error) => return Err(unborn(held, "clone a process", &error)),
         };
         let coming = Coming::new(born, guide, (copied.zygote, identity), (held, seat));
         self.coming.insert(id, coming);
@@ -200,9 +204,9 @@ impl Serve {
     }
 }
 
-fn unborn(mut held: Held, error: &io::Error) -> Ended {
+fn unborn(mut held: Held, step: &str, error: &io::Error) -> Ended {
     held.group.remove();
-    not_started("clone a process", error)
+    not_started(step, error)
 }
 
 /// Where the users for sandboxes begin, if this user namespace has them.

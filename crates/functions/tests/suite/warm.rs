@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::support::{Line, ask, environment, processes, run_whole, start, wait_until};
+use crate::support::{Line, ask, environment, options, processes, run_whole, start, wait_until};
 use headwater_functions::{
-    Argument, ArgumentValue, Environment, Error, Functions, Invocation, Limits, Network, Outcome,
-    Returned,
+    Argument, ArgumentValue, Environment, Error, Functions, FunctionsOptions, Invocation, Limits,
+    Network, Outcome, Returned,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -59,7 +59,9 @@ def f():
 
 #[tokio::test]
 async fn nobody_else_finds_what_a_call_has_left() {
-    let functions = start().await;
+    // Each that waits holds the memory it was promised.
+    let options = FunctionsOptions { memory_bytes_total: 64 << 30, ..options() };
+    let functions = Functions::start(options).await.unwrap();
     let bare = environment(&functions, &[]).await;
     let other = environment(&functions, &[("numpy", "2.3")]).await;
     let base = || again(&bare, BEFORE);
@@ -192,4 +194,23 @@ async fn a_call_whose_lines_nobody_reads_ends_at_its_limit_or_when_it_is_cancell
             assert_eq!(cut, cancels, "{outcome:?}");
         }
     }
+}
+
+#[tokio::test]
+async fn what_waits_for_a_call_gives_its_memory_to_one_that_is_there() {
+    let options = FunctionsOptions { memory_bytes_total: 1 << 30, ..options() };
+    let functions = Functions::start(options).await.unwrap();
+    let environment = environment(&functions, &[]).await;
+    let limits = Limits { memory_bytes: 768 << 20, ..Limits::default() };
+    let base = || Invocation { limits: limits.clone(), ..again(&environment, BEFORE) };
+    assert!(!answers(&functions, base()).await.0);
+    assert!(answers(&functions, base()).await.0, "it waits, and holds what it was promised");
+    let other = || Invocation { limits: limits.clone(), ..ask(&environment, BEFORE) };
+    let call = tokio::time::timeout(Duration::from_secs(20), answers(&functions, other()));
+    assert!(!call.await.expect("it waits for the one that waits").0);
+    assert!(!answers(&functions, base()).await.0, "it had to go");
+    // Several that want the same are served one after the other.
+    let calls = (0..4).map(|_| answers(&functions, base()));
+    let all = futures::future::join_all(calls);
+    tokio::time::timeout(Duration::from_secs(20), all).await.expect("they wait for each other");
 }

@@ -1,6 +1,7 @@
 //! A project as its files define it: settings, parameters, triggers and steps, parsed and never
 //! run.
 
+mod callable;
 mod manifest;
 mod parameter;
 mod python;
@@ -14,6 +15,7 @@ use headwater_model::{RateCard, SYSTEM_NAMESPACE, Trigger};
 
 use crate::source::SourceText;
 use crate::{Error, Location, Materialization, Result, Step};
+pub use callable::Callable;
 pub use parameter::{Parameter, ParameterKind};
 pub(crate) use sql::located;
 
@@ -35,6 +37,8 @@ pub struct Project {
     pub triggers: Vec<Trigger>,
     /// Models and expectations, by name.
     pub steps: Vec<Step>,
+    /// Functions that are called by their names, in order of those.
+    pub callables: BTreeMap<String, Callable>,
     /// Every file, as it travels into sandboxes.
     pub files: Arc<BTreeMap<String, String>>,
 }
@@ -62,21 +66,27 @@ impl Project {
     pub fn parse(files: &BTreeMap<String, String>) -> Result<Project> {
         let text = files.get(MANIFEST).ok_or(Error::NoManifest)?;
         let manifest = manifest::parse(&SourceText::new(MANIFEST, text))?;
-        let mut steps: Vec<Step> = Vec::new();
+        let (mut steps, mut callables): (Vec<Step>, Vec<Callable>) = Default::default();
         for (path, text) in files {
             let source = SourceText::new(path, text);
             let namespace = &manifest.defaults.namespace;
             match path.rsplit_once('.').map(|(_, ending)| ending) {
                 Some("sql") => steps.push(sql::parse(&source, namespace)?),
-                Some("py") => steps.extend(deeply(|| python::parse(&source, namespace, files))?),
+                Some("py") => {
+                    let found = deeply(|| python::parse(&source, namespace, files))?;
+                    steps.extend(found.steps);
+                    callables.extend(found.callables);
+                }
                 _ => {}
             }
         }
         check_names(&steps)?;
+        let callables = by_name(callables)?;
         steps.iter().try_for_each(check_growing)?;
         let files = Arc::new(files.clone());
         let manifest::Manifest { name, defaults, parameters, rates, triggers } = manifest;
-        let project = Project { name, defaults, parameters, rates, triggers, steps, files };
+        let project =
+            Project { name, defaults, parameters, rates, triggers, steps, callables, files };
         parameter::check_uses(&project.parameters, &project.steps)?;
         Ok(project)
     }
@@ -98,6 +108,19 @@ impl Project {
     ) -> Result<BTreeMap<String, serde_json::Value>> {
         parameter::values(&self.parameters, &self.steps, given)
     }
+}
+
+/// Functions by their names, of which there must be one each.
+fn by_name(callables: Vec<Callable>) -> Result<BTreeMap<String, Callable>> {
+    let mut named: BTreeMap<String, Callable> = BTreeMap::new();
+    for callable in callables {
+        if let Some(first) = named.get(&callable.name) {
+            let (first, second) = (first.at.clone(), callable.at.clone());
+            return Err(Error::Duplicate { name: callable.name, first, second });
+        }
+        named.insert(callable.name.clone(), callable);
+    }
+    Ok(named)
 }
 
 /// Names that differ by case alone are the same to a query.

@@ -35,7 +35,8 @@ pub(super) fn routes() -> OpenApiRouter<App> {
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 struct Filter {
-    /// Only these kinds, with commas between them: `query`, `import`, `run`, `trigger`.
+    /// Only these kinds, with commas between them: `query`, `import`, `run`, `trigger`,
+    /// `function`.
     kind: Option<String>,
     /// Only these statuses, with commas between them: `queued`, `running`, `succeeded`, `failed`,
     /// `cancelled`, `interrupted`.

@@ -8,6 +8,7 @@ mod branch;
 mod environment;
 pub(crate) mod extract;
 pub(crate) mod failure;
+mod function;
 mod health;
 mod import;
 mod job;
@@ -72,6 +73,7 @@ fn api() -> OpenApiRouter<App> {
     OpenApiRouter::with_openapi(head())
         .merge(branch::routes())
         .merge(environment::routes())
+        .merge(function::routes())
         .merge(health::routes())
         .merge(import::routes())
         .merge(job::routes())
@@ -148,7 +150,7 @@ mod tests {
                 assert_eq!(named, given, "{method} {path}");
             }
         }
-        assert_eq!(ids.len(), 41);
+        assert_eq!(ids.len(), 43);
         check_references(&description, &description);
     }
 

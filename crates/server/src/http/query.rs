@@ -24,7 +24,7 @@ use crate::answer::Format;
 use crate::statement::Statement;
 
 /// The header that carries the statement's job.
-const JOB_HEADER: &str = "x-headwater-job";
+pub(super) const JOB_HEADER: &str = "x-headwater-job";
 
 /// The longest summary of a statement, in characters.
 const SUMMARY_CHARACTERS_MAX: usize = 2_000;

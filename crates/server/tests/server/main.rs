@@ -6,6 +6,7 @@
 mod api;
 mod clients;
 mod doors;
+mod functions;
 mod iceberg;
 mod life;
 mod runs;
@@ -44,6 +45,7 @@ fn trials() -> Vec<Trial> {
     }
     trials.extend(clients::trials());
     trials.extend(doors::trials());
+    trials.extend(functions::trials());
     trials.extend(iceberg::trials());
     trials.extend(life::trials());
     trials.extend(runs::trials());

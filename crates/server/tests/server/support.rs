@@ -85,6 +85,10 @@ pub fn config(project: &Path) -> ServerConfig {
     config.http = Some("127.0.0.1:0".parse().expect("an address"));
     config.socket = Some(lake.join("server.sock"));
     config.memory_bytes = 1 << 30;
+    // Packages are fetched once for all tests of a machine.
+    config.cache_dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("cache");
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    config.python_search = std::env::split_paths(&path).collect();
     config
 }
 
@@ -142,4 +146,17 @@ pub async fn json(response: Response<Incoming>) -> Value {
     let bytes = body(response).await.expect("a whole body");
     serde_json::from_slice(&bytes)
         .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&bytes)))
+}
+
+/// Processes of this machine whose command line has a text.
+pub fn processes(text: &str) -> Vec<i32> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir("/proc").expect("processes").flatten() {
+        let Ok(pid) = entry.file_name().to_string_lossy().parse::<i32>() else { continue };
+        let command = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        if String::from_utf8_lossy(&command).contains(text) {
+            found.push(pid);
+        }
+    }
+    found
 }

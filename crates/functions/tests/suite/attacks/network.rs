@@ -6,7 +6,9 @@ use std::sync::atomic::Ordering;
 
 use super::{held, held_by, held_where, held_within, probe};
 use crate::support::{beside_another, environment, own_address, run, service, start};
-use headwater_functions::{Functions, FunctionsOptions, Invocation, Limits, Network, Returned};
+use headwater_functions::{
+    FunctionEvent, Functions, FunctionsOptions, Invocation, Limits, Network, Returned,
+};
 use tokio_util::sync::CancellationToken;
 
 fn with(network: Network) -> Limits {
@@ -169,9 +171,32 @@ async fn the_host_is_not_there_at_its_other_addresses_either() {
     assert_eq!(count.load(Ordering::Relaxed), 0);
 }
 
+/// A service that says `!` to whoever connects, and lets nobody go before it is told to.
+fn holding(address: IpAddr, released: std::sync::mpsc::Receiver<()>) -> std::net::SocketAddr {
+    let listener = std::net::TcpListener::bind((address, 0)).unwrap();
+    let own = listener.local_addr().unwrap();
+    let held = std::sync::Arc::new(std::sync::Mutex::new(Some(Vec::new())));
+    let kept = held.clone();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let _ = std::io::Write::write_all(&mut stream, b"!");
+            if let Some(held) = &mut *held.lock().unwrap() {
+                held.push(stream);
+            }
+        }
+    });
+    std::thread::spawn(move || {
+        let _ = released.recv();
+        kept.lock().unwrap().take();
+    });
+    own
+}
+
 #[tokio::test]
 async fn connections_leave_the_server_its_descriptors() {
-    let Some((other, _)) = service(own_address()) else { return };
+    let Some(own) = own_address() else { return };
+    let (release, released) = std::sync::mpsc::channel::<()>();
+    let other = holding(own, released);
     let options = FunctionsOptions { connections_max: Some(8), ..beside_another() };
     let functions = Functions::start(options).await.unwrap();
     let environment = environment(&functions, &[]).await;
@@ -184,7 +209,9 @@ for _ in range(4):
     if held[-1].recv(1) != b'!':
         return False
 print('held')
-time.sleep(3)
+for one in held:
+    one.settimeout(60)
+    one.recv(1)
 return True"
     );
     let more = format!(
@@ -196,6 +223,7 @@ return True"
         return False
 if reached():
     return False
+print('refused')
 while not reached():
     time.sleep(0.1)
 return True"
@@ -211,11 +239,23 @@ return True"
         for _ in 0..2 {
             lines.recv().await.unwrap();
         }
-        run(&functions, call(&more)).await
+        let (sink, mut lines) = tokio::sync::mpsc::channel(64);
+        let third = functions.invoke(call(&more), sink, CancellationToken::new());
+        let told = async {
+            let mut told = Vec::new();
+            while let Some(FunctionEvent::Line { text, .. }) = lines.recv().await {
+                if text == "refused" {
+                    release.send(()).unwrap();
+                }
+                told.push(text);
+            }
+            told
+        };
+        tokio::join!(third, told)
     };
-    let ((), (), (third, said)) = tokio::join!(holds(), holds(), waits);
-    assert!(matches!(third, Ok(Returned::Bool(true))), "{third:?} {said:?}");
-    assert!(said.iter().any(|(_, _, _, text)| text.contains("ulimit -n")), "{said:?}");
+    let ((), (), (third, told)) = tokio::join!(holds(), holds(), waits);
+    assert!(matches!(third.returned, Ok(Returned::Bool(true))), "{third:?} {told:?}");
+    assert!(told.iter().any(|text| text.contains("ulimit -n")), "{told:?}");
 }
 
 #[tokio::test]

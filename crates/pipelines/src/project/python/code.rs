@@ -1,9 +1,9 @@
 //! The code a function's fingerprint is made of.
 //!
-//! That is its file without the other steps, unless their names are used there, and every project
-//! module imported from it, through further imports, wherever in the file an import stands. So a
-//! change to one of several models in a file leaves the others unchanged. Imports by computed names
-//! are not seen.
+//! That is its file without the other steps, and the functions that are called by their names, unless
+//! their names are used there, and every project module imported from it, through further imports,
+//! wherever in the file an import stands. So a change to one of several models in a file leaves the
+//! others unchanged. Imports by computed names are not seen.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,7 +12,7 @@ use ruff_python_ast::{Expr, ModModule, Stmt};
 use ruff_text_size::{Ranged, TextRange};
 
 use crate::source::SourceText;
-use crate::{Body, Step};
+use crate::{Body, Callable, Step};
 
 /// Gives every function of a file its code.
 pub(super) fn attach(
@@ -20,14 +20,17 @@ pub(super) fn attach(
     module: &ModModule,
     files: &BTreeMap<String, String>,
     steps: &mut [(Step, TextRange)],
+    callables: &[(Callable, TextRange)],
 ) {
     let helpers = helpers(&source.path, module, files);
+    let called = callables.iter().map(|(one, range)| (one.function.name.clone(), *range));
     let others: Vec<(String, TextRange)> = steps
         .iter()
         .filter_map(|(step, range)| match &step.body {
             Body::Python(function) => Some((function.name.clone(), *range)),
             Body::Sql(_) => None,
         })
+        .chain(called)
         .collect();
     for (step, own) in steps {
         let Body::Python(function) = &mut step.body else { continue };

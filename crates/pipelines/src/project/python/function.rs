@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use headwater_functions::{Network, Variables};
-use headwater_model::{Fault, PartitionField, TableName};
+use headwater_model::{Fault, FunctionArgument, PartitionField, TableName};
 use ruff_python_ast::{Arguments, Decorator, Expr, ParameterWithDefault, StmtFunctionDef};
 use ruff_text_size::Ranged;
 
@@ -12,11 +12,11 @@ use super::literal::Literal;
 use super::names::Names;
 use crate::source::SourceText;
 use crate::{
-    Body, Error, Function, Input, Location, Materialization, ParameterInput, Result, Step,
-    StepKind, suggest, units,
+    Body, Callable, Error, Function, Input, Location, Materialization, ParameterInput, Result,
+    Step, StepKind, suggest, units,
 };
 
-const DECORATORS: [&str; 3] = ["model", "python", "expectation"];
+const DECORATORS: [&str; 4] = ["model", "python", "expectation", "function"];
 const INPUTS: [&str; 2] = ["Model", "Parameter"];
 const MODEL: [&str; 12] = [
     "name",
@@ -36,6 +36,15 @@ const MODEL: [&str; 12] = [
 /// Processors that a function can be given.
 const CPUS: std::ops::RangeInclusive<f64> = 0.01..=1024.0;
 const EXPECTATION: [&str; 1] = ["name"];
+const FUNCTION: [&str; 8] = ["name", "reuse", "network", "memory", "timeout", "cpus", "tmp", "env"];
+
+/// What a decorated function is.
+pub(super) enum Defined {
+    /// A model or an expectation.
+    Step(Box<Step>),
+    /// A function that is called by its name.
+    Callable(Box<Callable>),
+}
 
 /// Reads the functions of one file.
 pub(super) struct Reader<'a> {
@@ -49,45 +58,35 @@ pub(super) struct Reader<'a> {
 struct Decorated<'a> {
     /// `model` or `expectation`, with its arguments.
     step: Option<(StepKind, Values<'a>)>,
+    /// `function`, with its arguments.
+    function: Option<Values<'a>>,
     python: Option<Values<'a>>,
 }
 
 impl<'a> Reader<'a> {
-    /// The step that a function is, where it is one.
-    pub fn step(&self, function: &StmtFunctionDef) -> Result<Option<Step>> {
+    /// What a function is to a project, where it is anything.
+    pub fn read(&self, function: &StmtFunctionDef) -> Result<Option<Defined>> {
         let at = self.at(&function.name);
         let name = function.name.as_str();
         let decorated = self.decorators(function, &at)?;
+        if let Some(values) = &decorated.function {
+            let callable = self.callable(function, values, decorated.python.as_ref(), &at)?;
+            return Ok(Some(Defined::Callable(Box::new(callable))));
+        }
         let Some((kind, values)) = decorated.step else {
             if decorated.python.is_none() {
                 return Ok(None);
             }
             let message = format!("`{name}` has packages, but is no model and no expectation");
-            let hint = "Add `@headwater.model()` or `@headwater.expectation()`.";
+            let hint =
+                "Add `@headwater.model()`, `@headwater.expectation()` or `@headwater.function()`.";
             return Err(Error::invalid(at, message, hint));
         };
-        if function.is_async {
-            let hint = "Write `def` without `async`.";
-            return Err(Error::invalid(at, format!("`{name}` is asynchronous"), hint));
-        }
+        refuse_async(function, &at)?;
         let table = self.table(&values, "name", name, &at)?;
         let (inputs, parameters) = self.inputs(function)?;
-        let (python, packages) = python(decorated.python.as_ref())?;
-        let python_at = python.as_ref().and(decorated.python.as_ref());
-        let python_at = python_at.map(|values| values.place("version", &at));
-        let body = Function {
-            file: self.source.path.clone(),
-            name: name.to_owned(),
-            python,
-            python_at,
-            packages,
-            network: network(&values)?,
-            temp_bytes: quantity(&values, "tmp", units::bytes, "\"2GiB\"")?,
-            cpu_millis: quantity(&values, "cpus", cpus, "1.5")?,
-            variables: variables(&values)?,
-            code: "".into(),
-        };
-        Ok(Some(Step {
+        let body = self.body(name, &values, decorated.python.as_ref(), &at)?;
+        Ok(Some(Defined::Step(Box::new(Step {
             name: table.to_string(),
             table,
             kind,
@@ -103,7 +102,86 @@ impl<'a> Reader<'a> {
             parameters,
             body: Body::Python(Box::new(body)),
             at,
-        }))
+        }))))
+    }
+
+    fn body(
+        &self,
+        name: &str,
+        values: &Values,
+        asked: Option<&Values>,
+        at: &Location,
+    ) -> Result<Function> {
+        let (python, packages) = python(asked)?;
+        let python_at = python.as_ref().and(asked);
+        let python_at = python_at.map(|values| values.place("version", at));
+        Ok(Function {
+            file: self.source.path.clone(),
+            name: name.to_owned(),
+            python,
+            python_at,
+            packages,
+            network: network(values)?,
+            temp_bytes: quantity(values, "tmp", units::bytes, "\"2GiB\"")?,
+            cpu_millis: quantity(values, "cpus", cpus, "1.5")?,
+            variables: variables(values)?,
+            code: "".into(),
+        })
+    }
+
+    /// A function that is called by its name.
+    fn callable(
+        &self,
+        function: &StmtFunctionDef,
+        values: &Values,
+        asked: Option<&Values>,
+        at: &Location,
+    ) -> Result<Callable> {
+        refuse_async(function, at)?;
+        let own = function.name.as_str();
+        let name = values.text("name")?.unwrap_or_else(|| own.to_owned());
+        let usable = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);
+        if name.is_empty() || name.len() > 200 || !name.chars().all(usable) {
+            let message = format!("`{name}` is not a usable name of a function");
+            let hint = "Use letters, digits, `_`, `-` and `.`.";
+            return Err(Error::invalid(values.place("name", at), message, hint));
+        }
+        let body = self.body(own, values, asked, at)?;
+        let reuse = values.flag("reuse")?.unwrap_or_default();
+        if reuse && !body.network.is_off() {
+            let message =
+                format!("`{name}` has the network, so that its process is not used again");
+            let hint = "Leave out `reuse` or `network`.";
+            return Err(Error::invalid(values.place("reuse", at), message, hint));
+        }
+        Ok(Callable {
+            name,
+            at: at.clone(),
+            arguments: self.arguments_of(function)?,
+            memory_bytes: quantity(values, "memory", units::bytes, "\"512MiB\"")?,
+            timeout: quantity(values, "timeout", units::duration, "\"30s\"")?,
+            reuse,
+            function: body,
+        })
+    }
+
+    fn arguments_of(&self, function: &StmtFunctionDef) -> Result<Vec<FunctionArgument>> {
+        self.refuse_unnamed(function)?;
+        let parameters = &function.parameters;
+        let mut arguments = Vec::new();
+        for argument in parameters.args.iter().chain(&parameters.kwonlyargs) {
+            let default = argument.default();
+            let target = default.map(|one| one.as_call_expr().map_or(one, |call| &*call.func));
+            if target.is_some_and(|target| self.names.resolve(target).is_some()) {
+                let name = argument.name();
+                let message = format!("the argument `{name}` of `{}` is an input", function.name);
+                let hint = "Give it in each call: only models and expectations have inputs.";
+                return Err(Error::invalid(self.at(argument), message, hint));
+            }
+            let (name, required) = (argument.name().to_string(), default.is_none());
+            arguments.push(FunctionArgument { name, required });
+        }
+        Ok(arguments)
     }
 
     fn at(&self, node: &impl Ranged) -> Location {
@@ -135,15 +213,20 @@ impl<'a> Reader<'a> {
                     let values = read("expectation", &EXPECTATION, 1)?;
                     decorated.step.replace((StepKind::Expectation, values)).is_some()
                 }
+                "function" => {
+                    let values = read("function", &FUNCTION, 1)?;
+                    decorated.function.replace(values).is_some()
+                }
                 "python" => {
                     let values = read("python", &["version", "pip"], 1)?;
                     decorated.python.replace(values).is_some()
                 }
                 other => return Err(self.unknown(other, &DECORATORS, decorator)),
             };
-            if twice {
+            if twice || (decorated.step.is_some() && decorated.function.is_some()) {
                 let message = format!("`{}` is decorated twice", function.name);
-                let hint = "Keep one of `@headwater.model` and `@headwater.expectation`.";
+                let hint = "Keep one of `@headwater.model`, `@headwater.expectation` and \
+                            `@headwater.function`.";
                 return Err(Error::invalid(at.clone(), message, hint));
             }
         }
@@ -164,7 +247,7 @@ impl<'a> Reader<'a> {
         Error::invalid(self.at(node), format!("`headwater` has no `{member}` for this place"), hint)
     }
 
-    fn inputs(&self, function: &StmtFunctionDef) -> Result<(Vec<Input>, Vec<ParameterInput>)> {
+    fn refuse_unnamed(&self, function: &StmtFunctionDef) -> Result<()> {
         let parameters = &function.parameters;
         let star = parameters.vararg.as_ref().or(parameters.kwarg.as_ref());
         if let Some(star) = star {
@@ -177,6 +260,12 @@ impl<'a> Reader<'a> {
                 format!("`{}` takes `{}` by position only", function.name, argument.name());
             return Err(Error::invalid(self.at(argument), message, "Leave out the `/`."));
         }
+        Ok(())
+    }
+
+    fn inputs(&self, function: &StmtFunctionDef) -> Result<(Vec<Input>, Vec<ParameterInput>)> {
+        self.refuse_unnamed(function)?;
+        let parameters = &function.parameters;
         let mut inputs = (Vec::new(), Vec::new());
         for argument in parameters.args.iter().chain(&parameters.kwonlyargs) {
             self.argument(function, argument, &mut inputs)?;
@@ -239,6 +328,14 @@ impl<'a> Reader<'a> {
             at: at.clone(),
         })
     }
+}
+
+fn refuse_async(function: &StmtFunctionDef, at: &Location) -> Result<()> {
+    if !function.is_async {
+        return Ok(());
+    }
+    let message = format!("`{}` is asynchronous", function.name);
+    Err(Error::invalid(at.clone(), message, "Write `def` without `async`."))
 }
 
 /// The parameters of an input's filter.

@@ -16,28 +16,37 @@ use ruff_python_ast::statement_visitor::{StatementVisitor, walk_stmt};
 use ruff_python_ast::{ModModule, Stmt, StmtFunctionDef};
 use ruff_text_size::Ranged;
 
-use self::function::Reader;
+use self::function::{Defined, Reader};
 use self::names::Names;
 use crate::source::SourceText;
-use crate::{Error, Result, Step};
+use crate::{Callable, Error, Result, Step};
 
-/// The steps of one file, in its order.
+/// What one file defines, in its order.
+#[derive(Default)]
+pub(super) struct Found {
+    pub steps: Vec<Step>,
+    pub callables: Vec<Callable>,
+}
+
+/// The models, expectations and callable functions of one file.
 pub(super) fn parse(
     source: &SourceText,
     namespace: &str,
     files: &BTreeMap<String, String>,
-) -> Result<Vec<Step>> {
+) -> Result<Found> {
     let module = module(source)?;
     let names = Names::of(&module, source)?;
     if names.is_empty() {
-        return Ok(Vec::new());
+        return Ok(Found::default());
     }
     let reader = Reader { source, names: &names, namespace };
-    let mut steps = Vec::new();
+    let (mut steps, mut callables) = (Vec::new(), Vec::new());
     for statement in &module.body {
         if let Stmt::FunctionDef(function) = statement {
-            if let Some(step) = reader.step(function)? {
-                steps.push((step, function.range()));
+            match reader.read(function)? {
+                Some(Defined::Step(step)) => steps.push((*step, function.range())),
+                Some(Defined::Callable(callable)) => callables.push((*callable, function.range())),
+                None => {}
             }
         } else {
             refuse_inner(&reader, std::slice::from_ref(statement))?;
@@ -46,8 +55,10 @@ pub(super) fn parse(
     for function in module.body.iter().filter_map(Stmt::as_function_def_stmt) {
         refuse_inner(&reader, &function.body)?;
     }
-    code::attach(source, &module, files, &mut steps);
-    Ok(steps.into_iter().map(|(step, _)| step).collect())
+    code::attach(source, &module, files, &mut steps, &callables);
+    let steps = steps.into_iter().map(|(step, _)| step).collect();
+    let callables = callables.into_iter().map(|(callable, _)| callable).collect();
+    Ok(Found { steps, callables })
 }
 
 fn module(source: &SourceText) -> Result<ModModule> {

@@ -1,0 +1,127 @@
+//! A warm call of a function by HTTP, the job recorded, beside the server's own `GET /health` on the
+//! same connection.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::Outcome;
+use crate::report::{Report, duration};
+use crate::sample::median;
+
+const INVOKE: &str = "/v1/functions/nothing/invoke";
+const PROJECT: &str = "[project]\nname = \"bench\"\n";
+const FUNCTION: &str = "import headwater\n\n\n@headwater.function(reuse=True, memory=\"256MiB\")\ndef nothing():\n    return True\n";
+
+/// Adds the figure to the report: so many calls, one after the other.
+pub fn measure(report: &mut Report, calls: usize) -> Outcome<()> {
+    let folder = tempfile::tempdir()?;
+    let init = Command::new(crate::commands::binary()).arg("init").arg(folder.path()).output()?;
+    assert!(init.status.success(), "{init:?}");
+    std::fs::write(folder.path().join("headwater.toml"), PROJECT)?;
+    std::fs::write(folder.path().join("nothing.py"), FUNCTION)?;
+    let server = Serving::start(folder.path())?;
+    let mut connection = server.connect()?;
+    // The first makes the environment and starts the process.
+    for _ in 0..10 {
+        connection.ask("POST", INVOKE, "{}")?;
+    }
+    let (mut taken, mut beside) = (Vec::new(), Vec::new());
+    for _ in 0..calls {
+        taken.push(connection.ask("POST", INVOKE, "{}")?);
+        beside.push(connection.ask("GET", "/health", "")?);
+    }
+    let round = median(beside);
+    let name = format!("GET /health {}", duration(round));
+    let bounds = (Duration::from_millis(1) + round, Duration::from_millis(5) + round);
+    report.spread("warm call by HTTP, no-op, its job stored", taken, &name, bounds);
+    Ok(())
+}
+
+/// A server of a folder's lake; ended when dropped.
+struct Serving {
+    child: Child,
+    address: String,
+    token: String,
+}
+
+impl Serving {
+    fn start(folder: &Path) -> Outcome<Self> {
+        let mut command = Command::new(crate::commands::binary());
+        command.args(["serve", "--http", "127.0.0.1:0"]).current_dir(folder);
+        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn()?;
+        let mut server = Serving { child, address: String::new(), token: String::new() };
+        let lake = folder.join(".headwater");
+        let until = Instant::now() + Duration::from_secs(30);
+        while Instant::now() < until {
+            let text = std::fs::read(lake.join("server.json")).unwrap_or_default();
+            let info: serde_json::Value = serde_json::from_slice(&text).unwrap_or_default();
+            if let Some(address) = info["http"].as_str() {
+                server.address = address.to_owned();
+                server.token = std::fs::read_to_string(lake.join("server.token"))?;
+                return Ok(server);
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Err("the server does not start".into())
+    }
+
+    fn connect(&self) -> Outcome<Connection> {
+        let stream = TcpStream::connect(&self.address)?;
+        stream.set_nodelay(true)?;
+        let token = self.token.trim().to_owned();
+        Ok(Connection { reader: BufReader::new(stream.try_clone()?), stream, token })
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        let _ = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status();
+        let _ = self.child.wait();
+    }
+}
+
+/// One connection that asks and is answered.
+struct Connection {
+    stream: TcpStream,
+    reader: BufReader<TcpStream>,
+    token: String,
+}
+
+impl Connection {
+    /// How long it takes from a request to the whole answer; one that is not 200 is an error.
+    fn ask(&mut self, method: &str, path: &str, body: &str) -> Outcome<Duration> {
+        let request = format!(
+            "{method} {path} HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {}\r\n\
+             content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+            self.token,
+            body.len()
+        );
+        let began = Instant::now();
+        self.stream.write_all(request.as_bytes())?;
+        let (mut line, mut length, mut status) = (String::new(), 0, String::new());
+        loop {
+            line.clear();
+            self.reader.read_line(&mut line)?;
+            let text = line.trim().to_ascii_lowercase();
+            if text.is_empty() {
+                break;
+            }
+            if status.is_empty() {
+                status.clone_from(&text);
+            } else if let Some(value) = text.strip_prefix("content-length:") {
+                length = value.trim().parse()?;
+            }
+        }
+        let mut answer = vec![0; length];
+        self.reader.read_exact(&mut answer)?;
+        let taken = began.elapsed();
+        if status.contains(" 200 ") {
+            Ok(taken)
+        } else {
+            Err(format!("{path}: {status}: {}", String::from_utf8_lossy(&answer)).into())
+        }
+    }
+}

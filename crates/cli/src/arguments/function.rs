@@ -1,0 +1,29 @@
+//! `headwater function`: its commands.
+
+use clap::{Args, Subcommand};
+
+/// `headwater function`
+#[derive(Debug, Subcommand)]
+pub enum Function {
+    /// List the project's functions that can be called
+    #[command(after_help = "Example:\n  headwater function ls")]
+    Ls,
+    /// Call a function of the project and print what it returns
+    #[command(
+        after_help = "Examples:\n  headwater function invoke score --arg flight=UA17 --arg delay=12\n  headwater function invoke score --arguments '{\"delay\": 12}'"
+    )]
+    Invoke(FunctionInvoke),
+}
+
+/// `headwater function invoke`
+#[derive(Debug, Args)]
+pub struct FunctionInvoke {
+    /// Its name
+    pub name: String,
+    /// An argument, NAME=VALUE: a value that is JSON is that, any other is text; may be repeated
+    #[arg(long = "arg", value_name = "NAME=VALUE")]
+    pub given: Vec<String>,
+    /// All arguments, as one JSON object
+    #[arg(long, value_name = "JSON", conflicts_with = "given")]
+    pub arguments: Option<String>,
+}

@@ -1,0 +1,85 @@
+//! `headwater function`: calling a project's functions by their names.
+
+use std::collections::BTreeMap;
+
+use headwater_model::{ErrorCode, FunctionArgument, FunctionSummary, InvokeRequest, Problem};
+use hyper::Method;
+use serde_json::Value;
+
+use crate::api::{Api, Call, collect, segment};
+use crate::arguments::{Function, FunctionInvoke, OutputFormat};
+use crate::commands::run;
+use crate::context::Context;
+use crate::error::{self, Result};
+use crate::output::{self, Grid};
+
+/// Carries out `headwater function`.
+pub async fn function(context: &Context, api: &Api, arguments: Function) -> Result<()> {
+    match arguments {
+        Function::Ls => list(context, api).await,
+        Function::Invoke(arguments) => tokio::select! {
+            outcome = invoke(context, api, &arguments) => outcome,
+            // Going away stops the function.
+            _ = tokio::signal::ctrl_c() => Err(Problem::new(ErrorCode::Cancelled, "stopped")),
+        },
+    }
+}
+
+async fn list(context: &Context, api: &Api) -> Result<()> {
+    let functions: Vec<FunctionSummary> = api.get("/v1/functions").await?;
+    if context.output == OutputFormat::Json {
+        output::print_json(&functions);
+        return Ok(());
+    }
+    let headings = ["FUNCTION", "ARGUMENTS", ">MEMORY", ">TIMEOUT", "PROCESS", "DEFINED AT"];
+    let mut grid = Grid::new(context.answer_style, &headings);
+    for function in functions {
+        let argument = |one: &FunctionArgument| {
+            if one.required { one.name.clone() } else { format!("[{}]", one.name) }
+        };
+        let arguments: Vec<_> = function.arguments.iter().map(argument).collect();
+        grid.row([
+            function.name,
+            arguments.join(" "),
+            output::bytes(function.memory_bytes),
+            output::milliseconds(function.timeout_ms),
+            if function.reuse { "used again" } else { "its own" }.to_owned(),
+            function.defined_at,
+        ]);
+    }
+    grid.print("no functions yet; `@headwater.function()` makes one");
+    Ok(())
+}
+
+async fn invoke(context: &Context, api: &Api, arguments: &FunctionInvoke) -> Result<()> {
+    let request = InvokeRequest { arguments: given(arguments)?, author: None };
+    let accept = match context.output {
+        OutputFormat::Table | OutputFormat::Json => "application/json",
+        OutputFormat::Ndjson => "application/x-ndjson",
+        OutputFormat::Csv => "text/csv",
+    };
+    let path = format!("/v1/functions/{}/invoke", segment(&arguments.name));
+    let call = Call::get(path).method(Method::POST).accept(accept).json(&request)?;
+    let answer = collect(api.send(call).await?).await?;
+    match context.output {
+        OutputFormat::Table | OutputFormat::Json => {
+            let value: Value = serde_json::from_slice(&answer).map_err(error::unexpected)?;
+            output::print_json(&value);
+        }
+        OutputFormat::Ndjson | OutputFormat::Csv => output::write(&answer),
+    }
+    Ok(())
+}
+
+/// What the function is given. A value that JSON can read is that; everything else is text.
+fn given(arguments: &FunctionInvoke) -> Result<BTreeMap<String, Value>> {
+    if let Some(text) = &arguments.arguments {
+        return serde_json::from_str(text).map_err(|error| {
+            error::invalid(format!("`--arguments` is no JSON object: {error}"))
+                .with_hint("Write `--arguments '{\"NAME\": VALUE}'`.")
+        });
+    }
+    let typed = |text: String| serde_json::from_str(&text).unwrap_or(Value::String(text));
+    let pairs = run::pairs(&arguments.given, "arg")?;
+    Ok(pairs.into_iter().map(|(name, text)| (name, typed(text))).collect())
+}

@@ -1,0 +1,154 @@
+//! A table from an Arrow IPC stream that somebody sent: every length is checked against the bytes that
+//! are there before anything is made room for.
+
+use std::panic::AssertUnwindSafe;
+
+use arrow::buffer::Buffer;
+use arrow::error::ArrowError;
+use arrow::ipc::reader::StreamDecoder;
+use arrow::ipc::root_as_message;
+use bytes::Bytes;
+
+use super::table::{finish, writer};
+use super::{Room, SharedTable};
+use crate::Result;
+
+/// What a message begins with; in streams of old, its length alone does.
+const MARKER: [u8; 4] = [0xff; 4];
+
+impl SharedTable {
+    /// Reads a whole stream into a room. What is compressed is refused: whoever unpacks that must
+    /// believe how large it says it will be.
+    pub fn read_stream(bytes: Bytes, room: &Room) -> Result<SharedTable> {
+        let end = walk(&bytes)?;
+        let read = || -> Result<SharedTable> {
+            let mut rest = Buffer::from(bytes.slice(..end));
+            let mut decoder = StreamDecoder::new();
+            let (mut open, mut rows) = (None, 0);
+            while !rest.is_empty() {
+                let batch = decoder.decode(&mut rest)?;
+                let Some(batch) = batch else { continue };
+                if open.is_none() {
+                    open = Some(writer(&batch.schema(), Some(room))?);
+                }
+                if let Some(writer) = &mut open {
+                    writer.write(&batch)?;
+                }
+                rows += batch.num_rows() as u64;
+            }
+            decoder.finish()?;
+            let open = match (open, decoder.schema()) {
+                (Some(open), _) => open,
+                (None, Some(schema)) => writer(&schema, Some(room))?,
+                (None, None) => return Err(malformed("has no schema").into()),
+            };
+            finish(open, rows)
+        };
+        // Arrow keeps panics for some malformed messages.
+        std::panic::catch_unwind(AssertUnwindSafe(read))
+            .unwrap_or_else(|_| Err(malformed("is malformed").into()))
+    }
+}
+
+fn malformed(what: &str) -> ArrowError {
+    ArrowError::IpcError(format!("the stream {what}"))
+}
+
+/// Goes from message to message; where the last one ends.
+fn walk(bytes: &[u8]) -> Result<usize, ArrowError> {
+    let short = || malformed("ends within a message");
+    let number = |at: usize| -> Option<u32> {
+        let four: [u8; 4] = bytes.get(at..at.checked_add(4)?)?.try_into().ok()?;
+        Some(u32::from_le_bytes(four))
+    };
+    let mut at = 0;
+    while at < bytes.len() {
+        let marked = bytes[at..].starts_with(&MARKER);
+        let start = at + if marked { 8 } else { 4 };
+        let length = number(start - 4).ok_or_else(short)? as usize;
+        if length == 0 {
+            return Ok(start);
+        }
+        let end = start.checked_add(length).ok_or_else(short)?;
+        let message = bytes.get(start..end).ok_or_else(short)?;
+        let message = root_as_message(message).map_err(|_| malformed("is malformed"))?;
+        let dictionary = message.header_as_dictionary_batch().and_then(|batch| batch.data());
+        let batch = message.header_as_record_batch().or(dictionary);
+        if batch.is_some_and(|batch| batch.compression().is_some()) {
+            return Err(malformed("is compressed"));
+        }
+        let body = usize::try_from(message.bodyLength()).map_err(|_| short())?;
+        at = end.checked_add(body).filter(|end| *end <= bytes.len()).ok_or_else(short)?;
+    }
+    Ok(at)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::array::{ArrayRef, DictionaryArray, Int64Array, RecordBatch, StringArray};
+    use arrow::datatypes::Int32Type;
+    use arrow::ipc::writer::StreamWriter;
+
+    use super::*;
+
+    fn room() -> Room {
+        Room::new(1 << 20, std::env::temp_dir(), 0)
+    }
+
+    fn sample() -> (RecordBatch, Vec<u8>) {
+        let words: DictionaryArray<Int32Type> = vec!["a", "b", "a"].into_iter().collect();
+        let batch = RecordBatch::try_from_iter([
+            ("n", Arc::new(Int64Array::from(vec![Some(1), None, Some(3)])) as ArrayRef),
+            ("s", Arc::new(StringArray::from(vec!["x", "", "zz"])) as ArrayRef),
+            ("d", Arc::new(words) as ArrayRef),
+        ]);
+        let batch = batch.unwrap();
+        let mut writer = StreamWriter::try_new(Vec::new(), &batch.schema()).unwrap();
+        writer.write(&batch).unwrap();
+        (batch, writer.into_inner().unwrap())
+    }
+
+    #[test]
+    fn a_stream_is_a_table_of_the_room() {
+        let ((batch, bytes), room) = (sample(), room());
+        let table = SharedTable::read_stream(bytes.into(), &room).unwrap();
+        assert_eq!(table.mapped().unwrap(), vec![batch]);
+        assert!(room.memory_bytes() >= table.bytes());
+        drop(table);
+        assert_eq!(room.memory_bytes(), 0);
+        assert!(SharedTable::read_stream(Bytes::new(), &room).is_err());
+    }
+
+    #[test]
+    fn hostile_bytes_give_an_error_and_nothing_else() {
+        let (_, whole) = sample();
+        std::panic::set_hook(Box::new(|_| {}));
+        for at in 0..whole.len() {
+            for change in [0x01, 0x20, 0x80, 0xff] {
+                let mut bytes = whole.clone();
+                bytes[at] ^= change;
+                let _ = SharedTable::read_stream(bytes.into(), &room());
+            }
+            let _ = SharedTable::read_stream(whole[..at].to_vec().into(), &room());
+        }
+        let _ = std::panic::take_hook();
+    }
+
+    #[test]
+    fn what_says_that_it_is_huge_is_not_believed() {
+        let (_, whole) = sample();
+        // The length of each body lies in its message as a number of eight bytes.
+        let mut found = 0;
+        for at in (0..whole.len() - 8).step_by(8) {
+            let number = i64::from_le_bytes(whole[at..at + 8].try_into().unwrap());
+            if number > 0 && number < 1 << 16 {
+                let mut bytes = whole.clone();
+                bytes[at..at + 8].copy_from_slice(&(1_i64 << 45).to_le_bytes());
+                found += usize::from(SharedTable::read_stream(bytes.into(), &room()).is_err());
+            }
+        }
+        assert!(found > 0);
+    }
+}

@@ -1,0 +1,45 @@
+//! Functions of a project that can be called by their names.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::ToSchema;
+
+/// A function that can be called.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct FunctionSummary {
+    /// Its name.
+    pub name: String,
+    /// The file and the line that define it.
+    pub defined_at: String,
+    /// What it takes, in order.
+    pub arguments: Vec<FunctionArgument>,
+    /// Whether its process may run another call of it.
+    pub reuse: bool,
+    /// The most memory it may hold, in bytes.
+    pub memory_bytes: u64,
+    /// The longest it may take, in milliseconds.
+    pub timeout_ms: u64,
+}
+
+/// An argument of a function.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct FunctionArgument {
+    /// Its name.
+    pub name: String,
+    /// Whether each call has to give it.
+    pub required: bool,
+}
+
+/// A call of a function.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct InvokeRequest {
+    /// What it is given, by name.
+    #[serde(default)]
+    pub arguments: BTreeMap<String, Value>,
+    /// Who calls; the header `x-headwater-author` where nothing is said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub author: Option<String>,
+}

@@ -1,0 +1,98 @@
+//! A function of a project that is called by its name, and belongs to no run.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use headwater_functions::Limits;
+use headwater_model::{FunctionArgument, FunctionSummary};
+use serde_json::Value;
+
+use super::Defaults;
+use crate::{Error, Function, Location, Result, suggest};
+
+/// A function that can be called.
+#[derive(Debug, Clone)]
+pub struct Callable {
+    /// Its name.
+    pub name: String,
+    /// Where it is defined.
+    pub at: Location,
+    /// What it takes, in order.
+    pub arguments: Vec<FunctionArgument>,
+    /// Memory it may hold, in bytes; the project's default where nothing is said.
+    pub memory_bytes: Option<u64>,
+    /// Time it may take; the project's default where nothing is said.
+    pub timeout: Option<Duration>,
+    /// Whether its process may run another call of it.
+    pub reuse: bool,
+    /// Its code, packages and network.
+    pub function: Function,
+}
+
+impl Callable {
+    /// What its instance may use.
+    pub fn limits(&self, defaults: &Defaults) -> Limits {
+        let (function, usual) = (&self.function, Limits::default());
+        Limits {
+            memory_bytes: self.memory_bytes.or(defaults.memory_bytes).unwrap_or(usual.memory_bytes),
+            timeout: self.timeout.or(defaults.timeout).unwrap_or(usual.timeout),
+            network: function.network.clone(),
+            temp_bytes: function.temp_bytes.unwrap_or(usual.temp_bytes),
+            cpu_millis: function.cpu_millis,
+            variables: function.variables.clone(),
+        }
+    }
+
+    /// What people are told of it.
+    pub fn summary(&self, defaults: &Defaults) -> FunctionSummary {
+        let limits = self.limits(defaults);
+        FunctionSummary {
+            name: self.name.clone(),
+            defined_at: self.at.to_string(),
+            arguments: self.arguments.clone(),
+            reuse: self.reuse,
+            memory_bytes: limits.memory_bytes,
+            timeout_ms: u64::try_from(limits.timeout.as_millis()).unwrap_or(u64::MAX),
+        }
+    }
+
+    /// Refuses what it does not take, and what it takes and is not given; `table` is given apart.
+    pub fn check(&self, given: &BTreeMap<String, Value>, table: Option<&str>) -> Result<()> {
+        let names = || self.arguments.iter().map(|argument| argument.name.as_str());
+        let strange = given
+            .keys()
+            .map(String::as_str)
+            .chain(table)
+            .find(|one| names().all(|known| known != *one));
+        if let Some(strange) = strange {
+            let message = format!("`{}` has no argument `{strange}`", self.name);
+            return Err(Error::call(message, suggest::hint(strange, names(), "arguments")));
+        }
+        if let Some(twice) = table.filter(|table| given.contains_key(*table)) {
+            let message = format!("`{}` is given `{twice}` twice", self.name);
+            return Err(Error::call(message, "Give it as a table or as a value.".to_owned()));
+        }
+        let is_given = |name: &str| given.contains_key(name) || table == Some(name);
+        let missing =
+            self.arguments.iter().find(|argument| argument.required && !is_given(&argument.name));
+        if let Some(missing) = missing {
+            let message = format!("`{}` needs the argument `{}`", self.name, missing.name);
+            return Err(Error::call(message, format!("Give it: `{}=...`.", missing.name)));
+        }
+        Ok(())
+    }
+
+    /// The argument that a table is given to, where the caller does not say: the only one that each
+    /// call has to give.
+    pub fn table_argument(&self) -> Result<&str> {
+        let mut required = self.arguments.iter().filter(|argument| argument.required);
+        match (required.next(), required.next(), &self.arguments[..]) {
+            (Some(only), None, _) | (None, None, [only]) => Ok(&only.name),
+            _ => {
+                let message = format!("`{}` takes several arguments", self.name);
+                let hint = "Say which of them is the table: `?table=NAME`.";
+                Err(Error::call(message, hint.to_owned()))
+            }
+        }
+    }
+}

@@ -1,0 +1,265 @@
+//! Functions of the project: list them, and call one by its name and wait for what it returns.
+
+use std::collections::BTreeMap;
+
+use axum::Json;
+use axum::body::Body as AnswerBody;
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use axum::http::{HeaderMap, HeaderValue};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use futures::StreamExt;
+use headwater_functions::{Argument, ArgumentValue, Returned, Returns, SharedTable};
+use headwater_jobs::NewJob;
+use headwater_model::{ErrorCode, Fault, FunctionSummary, InvokeRequest, JobKind, Problem};
+use headwater_pipelines::{Callable, Called, Project};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use utoipa::IntoParams;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::App;
+use super::extract::{Author, Parameters, Segments, check_content_type};
+use super::failure::{Answer, Failure};
+use super::query::JOB_HEADER;
+use crate::answer::{Encoder, Format};
+
+/// The longest bodies: a table, and values in JSON, which take many times that once they are read.
+const TABLE_BYTES_MAX: usize = 256 << 20;
+const JSON_BYTES_MAX: usize = 8 << 20;
+const JSON_WEIGHT: usize = 16;
+
+/// The longest answer in JSON that is looked through where others are served.
+const SHORT: usize = 64 << 10;
+
+pub(super) fn routes() -> OpenApiRouter<App> {
+    // Each body is held to its own limit, once there is room for it.
+    let invoke = OpenApiRouter::new().routes(routes!(invoke)).layer(DefaultBodyLimit::disable());
+    OpenApiRouter::new().routes(routes!(list)).merge(invoke)
+}
+
+/// Lists the project's functions that can be called: those with `@headwater.function()`.
+#[utoipa::path(get, path = "/v1/functions",
+    operation_id = "list_functions", tag = "function",
+    responses((status = 200, body = [FunctionSummary]), (status = "default", body = Problem)))]
+async fn list(State(app): State<App>) -> Answer<Json<Vec<FunctionSummary>>> {
+    let project = app.shelf.project().await.map_err(Failure)?;
+    let summary = |callable: &Callable| callable.summary(&project.defaults);
+    Ok(Json(project.callables.values().map(summary).collect()))
+}
+
+/// What a call with a table for a body says beside it.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+struct Beside {
+    /// The argument that the table is given to; the only one that the function needs where nothing is
+    /// said. For a body of Arrow alone.
+    table: Option<String>,
+    /// The other arguments, as one JSON object. For a body of Arrow alone.
+    arguments: Option<String>,
+}
+
+/// Calls a function of the project and waits for what it returns. The body is JSON, or one table as
+/// `application/vnd.apache.arrow.stream`.
+///
+/// The answer is what the function returned: a table in the form that `Accept` names (see `query`),
+/// and whatever else as JSON. The header `x-headwater-job` names the job; its record is stored, so
+/// that it outlives the server, before the answer is sent. Going away stops the function.
+#[utoipa::path(post, path = "/v1/functions/{function}/invoke",
+    operation_id = "invoke_function", tag = "function",
+    params(("function" = String, Path), Beside),
+    request_body(content((InvokeRequest = "application/json"),
+        (Vec<u8> = "application/vnd.apache.arrow.stream"))),
+    responses(
+    (status = 200, description = "What the function returned.", content(
+        (serde_json::Value = "application/json"),
+        (String = "application/x-ndjson"),
+        (String = "text/csv"),
+        (Vec<u8> = "application/vnd.apache.arrow.stream"))),
+    (status = "default", body = Problem)))]
+async fn invoke(
+    State(app): State<App>,
+    author: Author,
+    Segments(name): Segments<String>,
+    Parameters(beside): Parameters<Beside>,
+    headers: HeaderMap,
+    request: Request,
+) -> Answer<Response> {
+    let format = Format::accepted(&headers)?;
+    let project = app.shelf.project().await.map_err(Failure)?;
+    let callable = find(&project, &name)?;
+    let (arguments, named) = arguments(&app, callable, beside, request).await?;
+    let kind = if format == Format::Json { Returns::Any } else { Returns::Table };
+    let new = NewJob::new(JobKind::Function, callable.name.clone(), author.or(named));
+    let (context, guard) = app.jobs.record(new).await?;
+    let id = context.id();
+    // Whoever goes away stops the function, and what it took until then is recorded all the same.
+    let leaving = context.cancelled().drop_guard();
+    let call = tokio::spawn(async move {
+        let Some(callable) = project.callables.get(&name) else { return Err(not_found(&name)) };
+        let with = (&*project, &app.shelf.given);
+        let called = app.runner.call(with, callable, (arguments, kind), &context).await;
+        let Called { returned, environment_ms, queue_ms, cold } = called;
+        let told = json!({ "cold": cold, "queue_ms": queue_ms, "environment_ms": environment_ms });
+        let answer = match returned {
+            Ok(returned) => answer(format, returned).await,
+            Err(error) => Err(error.to_problem()),
+        };
+        let outcome = answer.as_ref().map(|_| told).map_err(Clone::clone);
+        match guard.finish_stored(outcome).await {
+            Some(problem) => Err(problem),
+            None => answer,
+        }
+    });
+    let answer = call.await.unwrap_or_else(|error| {
+        Err(Problem::new(
+            ErrorCode::Internal,
+            format!("the call ended before it was done: {error}"),
+        ))
+    });
+    drop(leaving.disarm());
+    let mut response = answer.unwrap_or_else(|problem| Failure(problem).into_response());
+    if let Ok(id) = HeaderValue::from_str(&id.to_string()) {
+        response.headers_mut().insert(JOB_HEADER, id);
+    }
+    Ok(response)
+}
+
+fn not_found(name: &str) -> Problem {
+    Problem::new(ErrorCode::FunctionNotFound, format!("the project has no function `{name}`"))
+}
+
+fn find<'a>(project: &'a Project, name: &str) -> Answer<&'a Callable> {
+    project.callables.get(name).ok_or_else(|| {
+        let message = format!("the project `{}` has no function `{name}`", project.name);
+        let hint = if project.steps.iter().any(|step| step.table.name == name) {
+            "It is a model, which a run computes; only what has `@headwater.function()` is called."
+        } else {
+            "See `headwater function ls`; only what has `@headwater.function()` is called."
+        };
+        Failure(Problem::new(ErrorCode::FunctionNotFound, message).with_hint(hint))
+    })
+}
+
+/// What the function is given, and who calls where the body says so.
+async fn arguments(
+    app: &App,
+    callable: &Callable,
+    beside: Beside,
+    request: Request,
+) -> Answer<(Vec<Argument>, Option<String>)> {
+    let media_type = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    if media_type != Some(Format::Arrow.media_type()) {
+        if beside.table.is_some() || beside.arguments.is_some() {
+            let message = "`table` and `arguments` go with a body of Arrow";
+            return Err(Failure::invalid(message, "Put the arguments into the body."));
+        }
+        check_content_type(request.headers())?;
+        let (bytes, _room) = body(app, request, JSON_BYTES_MAX, JSON_WEIGHT).await?;
+        let request: InvokeRequest = serde_json::from_slice(&bytes).map_err(|error| {
+            let hint = "Send `{\"arguments\": {\"NAME\": VALUE}}`.";
+            Failure::invalid(format!("the body cannot be read: {error}"), hint)
+        })?;
+        callable.check(&request.arguments, None)?;
+        return Ok((values(request.arguments), request.author));
+    }
+    let unreadable = |error: &dyn std::fmt::Display| {
+        let hint = "Send an Arrow IPC stream that is not compressed.";
+        Failure::invalid(format!("the table cannot be read: {error}"), hint)
+    };
+    let table = match beside.table.as_deref() {
+        Some(table) => table,
+        None => callable.table_argument()?,
+    };
+    let others: BTreeMap<String, Value> = match &beside.arguments {
+        Some(text) => serde_json::from_str(text).map_err(|error| {
+            let message = format!("`arguments` cannot be read: {error}");
+            Failure::invalid(message, "Write one JSON object, percent-encoded.")
+        })?,
+        None => BTreeMap::new(),
+    };
+    callable.check(&others, Some(table))?;
+    let (bytes, _room) = body(app, request, TABLE_BYTES_MAX, 2).await?;
+    let room = app.runner.room().clone();
+    let read = tokio::task::spawn_blocking(move || SharedTable::read_stream(bytes, &room)).await;
+    let read = read.map_err(|error| unreadable(&error))?.map_err(|error| match error.code() {
+        ErrorCode::DiskFull => Failure(error.to_problem()),
+        _ => unreadable(&error),
+    })?;
+    let mut all = values(others);
+    all.push(Argument { name: table.to_owned(), value: ArgumentValue::Table(read) });
+    Ok((all, None))
+}
+
+/// Reads a body of at most so many bytes, once there is room for what it takes: so many times that.
+async fn body(
+    app: &App,
+    request: Request,
+    bytes_max: usize,
+    weight: usize,
+) -> Answer<(Bytes, tokio::sync::OwnedSemaphorePermit)> {
+    let too_long = || {
+        let most = bytes_max >> 20;
+        let hint = format!("Send less in one call: {most} MiB in this form.");
+        Failure::invalid("the body is longer than this address takes", hint)
+    };
+    let said = request.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok());
+    let said = said.and_then(|text| text.parse::<usize>().ok()).unwrap_or(bytes_max);
+    if said > bytes_max {
+        return Err(too_long());
+    }
+    let room = app.shelf.room_for(said.saturating_mul(weight)).await;
+    let read = axum::body::to_bytes(request.into_body(), said).await;
+    Ok((read.map_err(|_| too_long())?, room))
+}
+
+fn values(given: BTreeMap<String, Value>) -> Vec<Argument> {
+    let argument = |(name, value)| Argument { name, value: ArgumentValue::Json(value) };
+    given.into_iter().map(argument).collect()
+}
+
+/// What a function returned, in the form that was asked for.
+async fn answer(format: Format, returned: Returned) -> Result<Response, Problem> {
+    let table = match returned {
+        Returned::Table(table) => table,
+        Returned::Bool(value) => return Ok(Json(value).into_response()),
+        Returned::Json(text) => return said(text).await,
+    };
+    let unsayable = |error: arrow::error::ArrowError| {
+        let message = format!("the answer cannot be written: {error}");
+        Problem::new(ErrorCode::Internal, message)
+    };
+    let encoder = Encoder::new(format, &table.schema()).map_err(unsayable)?;
+    let state = (table.stream(), Some(encoder));
+    let chunks = futures::stream::try_unfold(state, |(mut rows, encoder)| async move {
+        let Some(mut encoder) = encoder else { return Ok(None) };
+        let next = rows.next().await.transpose()?;
+        let (bytes, encoder) = match next {
+            Some(batch) => (encoder.batch(&batch)?, Some(encoder)),
+            None => (encoder.end()?, None),
+        };
+        Ok::<_, arrow::error::ArrowError>(Some((bytes, (rows, encoder))))
+    });
+    let media_type = [(CONTENT_TYPE, format.media_type())];
+    Ok((media_type, AnswerBody::from_stream(chunks)).into_response())
+}
+
+/// What a function says in JSON, where it is any.
+async fn said(text: Bytes) -> Result<Response, Problem> {
+    let check = |text: &Bytes| serde_json::from_slice::<serde::de::IgnoredAny>(text).map(drop);
+    let checked = if text.len() <= SHORT {
+        check(&text)
+    } else {
+        let text = text.clone();
+        let checked = tokio::task::spawn_blocking(move || check(&text)).await;
+        checked.unwrap_or_else(|error| Err(serde::de::Error::custom(error)))
+    };
+    checked.map_err(|error| {
+        let message = format!("what the function returned cannot be read: {error}");
+        Problem::new(ErrorCode::FunctionFailed, message)
+    })?;
+    Ok(([(CONTENT_TYPE, Format::Json.media_type())], text).into_response())
+}
