@@ -306,6 +306,9 @@ pub struct TableMaintain {
     /// How old those must be, an hour at least [default: 3d]
     #[arg(long, value_name = "DURATION", requires = "orphans")]
     pub older_than: Option<String>,
+    /// Remove those files even where they are most of what is there
+    #[arg(long, requires = "orphans")]
+    pub force: bool,
     /// Show what would be done; change nothing
     #[arg(long)]
     pub dry_run: bool,
@@ -645,6 +648,9 @@ pub struct Serve {
     /// Leave tables as they are written, until `headwater table maintain` is asked for
     #[arg(long)]
     pub no_upkeep: bool,
+    /// Once a day, remove files of known tables that nothing has needed for three days
+    #[arg(long, conflicts_with = "no_upkeep")]
+    pub remove_orphans: bool,
     /// Serve a command of this machine: on the Unix socket only, ending when idle
     #[arg(long, hide = true)]
     pub background: bool,

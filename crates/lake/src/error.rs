@@ -126,6 +126,14 @@ pub enum Error {
         /// Whether they passed, but on a commit that has not all that the branch has.
         moved: bool,
     },
+    /// A removal of files that would take most of what is there.
+    #[error("{files} of {of} files would be removed, which is most of what is there")]
+    MostWouldGo {
+        /// Files that nothing needs.
+        files: u64,
+        /// Files that are there.
+        of: u64,
+    },
     /// An option that cannot be used.
     #[error("{message}")]
     InvalidRequest {
@@ -252,6 +260,7 @@ impl Fault for Error {
             | Error::UnknownFormat { .. }
             | Error::UnknownEncoding { .. }
             | Error::InvalidRequest { .. }
+            | Error::MostWouldGo { .. }
             | Error::TypeConflict { .. }
             | Error::TypeFixed { .. } => ErrorCode::InvalidArgument,
             Error::ColumnNotFound { .. } => ErrorCode::ColumnNotFound,
@@ -315,6 +324,10 @@ impl Error {
             Error::NotChecked { .. } => Some(
                 "Merge the branch into yours, run the project there with `headwater run`, and merge \
                  what that leaves.",
+            ),
+            Error::MostWouldGo { .. } => Some(
+                "Look whether the lake's database is the right one; then say `--force`, or wait until \
+                 less is to go.",
             ),
             Error::NotABranch { .. } => Some("Name a branch, or create one there first."),
             Error::TableExists { .. } => Some("Drop it first, or choose another name."),

@@ -43,6 +43,7 @@ struct Inner {
     merging: Arc<tokio::sync::RwLock<()>>,
     changed: Changed,
     groups: Groups,
+    sweeping: tokio::sync::Mutex<()>,
 }
 
 /// A table on a branch, which one commit at a time is made for.
@@ -63,6 +64,7 @@ impl Lake {
         let commits = Mutex::new(HashMap::new());
         let (pins, merging) = (Pins::default(), Arc::default());
         let (changed, groups) = (Changed::default(), Groups::default());
+        let sweeping = tokio::sync::Mutex::default();
         Ok(Lake(Arc::new(Inner {
             catalog,
             tables,
@@ -73,11 +75,13 @@ impl Lake {
             merging,
             changed,
             groups,
+            sweeping,
         })))
     }
 
     /// Opens the lake in a folder, `.headwater` as a rule, making it where it is not there:
-    /// `lake.db` beside `warehouse/`. Any number of processes may have it open at once.
+    /// `lake.db` beside `warehouse/`. Any number of processes may have it open at once, as long
+    /// as only one of them removes files: what another reads or writes right now is not known to it.
     pub async fn open_local(folder: &Path) -> Result<Lake> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let fail = |source| Error::Folder { path: folder.display().to_string(), source };
@@ -116,7 +120,7 @@ impl Lake {
     /// What a ref stands for now; later commits do not change it.
     pub async fn view(&self, reference: &RefSpec) -> Result<View> {
         let resolved = self.catalog().resolve(reference).await?;
-        let pin = self.pins().pin(resolved.commit);
+        let pin = self.pins().pin(resolved.commit, self.clock().now());
         let state = self.catalog().state(resolved.commit).await?;
         Ok(View::new(self.clone(), reference.clone(), resolved.branch, (state, pin)))
     }
@@ -124,7 +128,7 @@ impl Lake {
     /// Begins a change of a branch. Nothing is locked: conflicts show when it is committed.
     pub async fn transaction(&self, branch: &str, author: &str) -> Result<Transaction> {
         let head = self.catalog().branch(branch).await?;
-        let pin = self.pins().pin(head.commit);
+        let pin = self.pins().pin(head.commit, self.clock().now());
         let state = self.catalog().state(head.commit).await?;
         let reference = RefSpec::Name(branch.to_owned());
         let view = View::new(self.clone(), reference, Some(branch.to_owned()), (state, pin));
@@ -134,6 +138,11 @@ impl Lake {
     /// The commits in use.
     pub(crate) fn pins(&self) -> &Pins {
         &self.0.pins
+    }
+
+    /// Held by whoever removes files.
+    pub(crate) fn sweeping(&self) -> &tokio::sync::Mutex<()> {
+        &self.0.sweeping
     }
 
     /// The appends that wait for a commit.

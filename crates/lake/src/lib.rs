@@ -5,6 +5,7 @@
 //! [`Lake::diff`] compares refs down to rows, [`Lake::merge`] joins them. Every door goes through
 //! here, so that none can leave half a change behind.
 
+mod adopt;
 mod columns;
 mod describe;
 mod diff;

@@ -31,6 +31,8 @@ pub struct MaintainRequest {
     /// How long ago those files were written at least, in seconds: three days where it is not said, and
     /// no less than an hour.
     pub orphans_older_than_seconds: Option<u64>,
+    /// Remove those files even where they are most of what is there, as after a loss of the lake's database.
+    pub force: bool,
     /// Say what would be done, and do nothing.
     pub dry_run: bool,
     /// Who asks.

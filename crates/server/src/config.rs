@@ -42,6 +42,8 @@ pub struct ServerConfig {
     pub triggers: bool,
     /// Whether tables that were written to are kept without being asked for.
     pub upkeep: bool,
+    /// Whether files that nothing needs are removed without being asked for.
+    pub remove_orphans: bool,
     /// This program's hidden spawner command.
     pub spawner: SpawnCommand,
     /// Where downloaded packages are kept, shared by every lake of the user.
@@ -78,6 +80,7 @@ impl ServerConfig {
             grace: Duration::from_secs(10),
             triggers: true,
             upkeep: true,
+            remove_orphans: false,
             spawner,
             cache_dir: lake_dir.join("cache"),
             python_search: Vec::new(),

@@ -65,7 +65,8 @@ impl Parts {
         jobs.register(JobKind::Run, Arc::new(Runs(runner.clone())));
         let keeper = Upkeep { lake: lake.clone(), workshop: Workshop::patient() };
         jobs.register(JobKind::Upkeep, Arc::new(keeper));
-        let upkeep = config.upkeep.then(|| upkeep::start(lake.clone(), jobs.clone()));
+        let upkeep =
+            config.upkeep.then(|| upkeep::start(lake.clone(), jobs.clone(), config.remove_orphans));
         let shelf = Shelf::new(config.project_dir.clone(), config.memory_bytes / 8);
         let (activity, ending) = (Activity::default(), Ending::default());
         Ok(Parts {

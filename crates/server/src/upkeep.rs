@@ -81,9 +81,9 @@ impl Executor for Upkeep {
 
 /// Starts upkeep of tables that were written to, and the search for files that nothing needs, until the
 /// token is cancelled.
-pub fn start(lake: Lake, jobs: Jobs) -> CancellationToken {
+pub fn start(lake: Lake, jobs: Jobs, orphans: bool) -> CancellationToken {
     let ended = CancellationToken::new();
-    let watch = Watch { lake, jobs, running: HashMap::new() };
+    let watch = Watch { lake, jobs, orphans, expired: None, running: HashMap::new() };
     let token = ended.clone();
     tokio::spawn(async move { token.run_until_cancelled(watch.run()).await });
     ended
@@ -92,6 +92,10 @@ pub fn start(lake: Lake, jobs: Jobs) -> CancellationToken {
 struct Watch {
     lake: Lake,
     jobs: Jobs,
+    /// Whether files that nothing needs are removed without being asked for.
+    orphans: bool,
+    /// When old states were expired last.
+    expired: Option<tokio::time::Instant>,
     running: HashMap<(String, TableName), JobId>,
 }
 
@@ -140,13 +144,21 @@ impl Watch {
     }
 
     /// Looks for files that nothing needs, and expires old states, once a day.
-    async fn sweep(&self) {
+    async fn sweep(&mut self) {
+        if self.expired.is_none_or(|last| last.elapsed() >= SWEEP_EVERY) {
+            self.expired = Some(tokio::time::Instant::now());
+            self.expire().await;
+        }
         let now = self.lake.clock().now();
         match self.lake.last_sweep().await {
-            Ok(Some(last)) if last > now - SWEEP_EVERY => return,
-            Ok(_) => {}
-            Err(error) => return tracing::warn!(%error, "upkeep cannot see when it ran last"),
+            _ if !self.orphans => {}
+            Ok(Some(last)) if last > now - SWEEP_EVERY => {}
+            Ok(_) => self.remove_orphans().await,
+            Err(error) => tracing::warn!(%error, "upkeep cannot see when it ran last"),
         }
+    }
+
+    async fn expire(&self) {
         let expiring = self.lake.expiring_tables(MAIN_BRANCH).await.unwrap_or_default();
         for (table, request) in expiring {
             let submitted = self.jobs.submit(new_job(MAIN_BRANCH, Some(&table), request)).await;
@@ -154,6 +166,9 @@ impl Watch {
                 tracing::debug!(%error, "upkeep has to wait");
             }
         }
+    }
+
+    async fn remove_orphans(&self) {
         let request = MaintainRequest {
             orphans: true,
             author: Some(UPKEEP_AUTHOR.to_owned()),

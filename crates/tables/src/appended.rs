@@ -13,6 +13,14 @@ impl Tables {
     /// files alone which rows are new, as rows that were there then have changed. Files that were put
     /// together since count as they were appended.
     pub async fn appended(&self, table: &Table, since: i64) -> Result<Option<ScanPlan>> {
+        match self.appended_since(table, since).await {
+            // A state on the way has expired.
+            Err(error) if error.is_not_found() => Ok(None),
+            other => other,
+        }
+    }
+
+    async fn appended_since(&self, table: &Table, since: i64) -> Result<Option<ScanPlan>> {
         let metadata = table.metadata();
         let Some(snapshots) = appends(self, table, since).await else {
             return self.more_files(table, since).await;

@@ -55,6 +55,7 @@ fn request(arguments: &TableMaintain) -> Result<MaintainRequest> {
         keep: arguments.keep,
         orphans: arguments.orphans,
         orphans_older_than_seconds: seconds(&arguments.older_than, "--older-than")?,
+        force: arguments.force,
         dry_run: arguments.dry_run,
         author: None,
     })

@@ -41,6 +41,7 @@ async fn serve_lake(context: &Context, arguments: &Serve, lake: &LakeFolder) -> 
         config.http = Some(arguments.http);
         config.auth = !arguments.no_auth;
         config.upkeep = !arguments.no_upkeep;
+        config.remove_orphans = arguments.remove_orphans;
         config.lock_wait = connect::DRAIN_PATIENCE;
         config
     };

@@ -13,7 +13,7 @@ mod transplant;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use headwater_catalog::{Contested, MergeCommit, MergePlan, Stack, TableChange};
+use headwater_catalog::{Base, Contested, MergeCommit, MergePlan, Stack, TableChange};
 use headwater_model::{
     CommitId, ConflictCause, ErrorCode, Fault, MergeChoice, MergeConflict, MergeOutcome,
     MergeReport, MergeRequest, MergedHow, MergedTable, RefSpec, TableName,
@@ -234,6 +234,7 @@ impl<'a> Merging<'a> {
             .clone()
             .unwrap_or_else(|| format!("Merge {} into {}", self.request.source, plan.target));
         let commit = self.commit(message, &settled);
+        self.check_adopted(&plan).await?;
         // From here on the files may be part of a commit, even if this future is dropped or the answer is
         // lost; they are taken back only where the catalog says that they are not.
         let written = made.release();
@@ -266,7 +267,7 @@ impl<'a> Merging<'a> {
         }
         // Whether the target becomes just what the source is.
         let exact = match &self.change {
-            Change::Branch => plan.is_forward(),
+            Change::Branch => plan.is_forward() || self.lake.target_only_kept(plan).await?,
             Change::From { commit, only, .. } => *commit == plan.head && only.is_none(),
         };
         self.lake.check_required(plan, &self.request.source.to_string(), passed, exact).await
@@ -316,6 +317,17 @@ impl<'a> Merging<'a> {
         Ok(catalog.end_stack(stack, &commit.with).await?.then_some(made))
     }
 
+    /// What is taken from a ref that somebody named is there as long as that is; what is taken from a
+    /// commit may be gone.
+    async fn check_adopted(&self, plan: &MergePlan) -> Result<()> {
+        if matches!((&self.change, &self.request.source), (Change::Branch, RefSpec::Name(_))) {
+            return Ok(());
+        }
+        let taken = plan.taken.iter().filter_map(|change| change.to.as_ref());
+        let contested = plan.contested.iter().filter_map(|contested| contested.theirs.as_ref());
+        self.lake.check_readable(taken.chain(contested)).await
+    }
+
     fn commit(&self, message: String, settled: &Settled) -> MergeCommit {
         let mut with = self.options.with.clone();
         with.objects.extend(settled.objects.iter().cloned());
@@ -348,8 +360,16 @@ impl<'a> Merging<'a> {
         Ok(())
     }
 
+    /// Whether nothing but upkeep was done to the target's table since both sides were one.
+    async fn only_kept(&self, contested: &Contested) -> Result<bool> {
+        match (&contested.base, &contested.ours) {
+            (Base::Known(Some(base)), Some(ours)) => self.lake.only_kept(base, ours).await,
+            _ => Ok(false),
+        }
+    }
+
     async fn verdict(&mut self, contested: &Contested, budget: &mut RowBudget) -> Result<Verdict> {
-        if self.options.whole.contains(&contested.table) {
+        if self.options.whole.contains(&contested.table) && !self.only_kept(contested).await? {
             return Ok(Verdict::Conflict(vec![cause::checked()]));
         }
         let verdict = self.lake.content(contested, &mut self.scratch, budget).await?;

@@ -200,12 +200,12 @@ impl Transaction {
             Merged::Clashes(_) => return Ok(None),
             Merged::Both(merge) => merge,
         };
-        let Some(merge) = merge.into_change() else { return Ok(Some(None)) };
-        // What upkeep says of a table is what was said before.
-        let mut summary = changed.summary();
-        summary.retain(|key, _| {
+        let Some(merge) = merge.into_continuation() else { return Ok(Some(None)) };
+        let mut summary = merge.kept_summary();
+        let said = changed.summary().into_iter().filter(|(key, _)| {
             self.snapshot_properties.contains_key(key) || key == crate::import::IMPORTS_KEY
         });
+        summary.extend(said);
         let made = lake.tables().apply_merge(&merge, summary).await?;
         with.objects.extend(objects);
         let to = Some(to_entry(&made.table, word));

@@ -34,7 +34,8 @@ impl Lake {
         kept.manifests_before = self.tables().manifest_count(&table).await? as u64;
         let bins = match arrangement {
             Arrangement::Compact { thrifty } => {
-                let packing = Packing { thrifty: *thrifty, ..Packing::default() };
+                let before = self.pins().oldest_in_lake();
+                let packing = Packing { thrifty: *thrifty, before, ..Packing::default() };
                 self.tables().bins(&table, &packing).await?
             }
             Arrangement::Order(order) => {

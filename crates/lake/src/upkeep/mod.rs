@@ -85,13 +85,15 @@ impl Lake {
             retention: work.retention.clone(),
             orphans: request.orphans.then_some(work.orphans_after),
             dry_run: request.dry_run,
+            force: request.force,
+            automatic: request.author.as_deref() == Some(UPKEEP_AUTHOR),
             foreseen,
         };
         if removes {
             report.swept = Some(self.sweep(sweep, &cancelled).await?);
         }
         if !request.dry_run {
-            self.record_upkeep(&report, work.author()).await?;
+            self.record_upkeep(&report, work.author(), table.is_none()).await?;
         }
         Ok(report)
     }

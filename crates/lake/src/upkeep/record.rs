@@ -13,10 +13,15 @@ const JOURNAL: &str = "upkeep";
 const SWEEP: &str = "*";
 
 impl Lake {
-    pub(super) async fn record_upkeep(&self, report: &MaintainReport, author: &str) -> Result<()> {
+    pub(super) async fn record_upkeep(
+        &self,
+        report: &MaintainReport,
+        author: &str,
+        all: bool,
+    ) -> Result<()> {
         let time = self.clock().now();
         let swept = report.swept.clone().unwrap_or_default();
-        let alone = report.tables.len() == 1;
+        let alone = !all && report.tables.len() == 1;
         let mut entries = Vec::new();
         for kept in &report.tables {
             let did = kept.commit.is_some() || kept.gave_up.is_some();
@@ -43,7 +48,7 @@ impl Lake {
             let key = format!("{}/{}", report.branch, kept.table.qualified());
             entries.push(entry(key, &record)?);
         }
-        if report.swept.is_some() && !alone {
+        if report.swept.is_some() && all {
             entries.push(entry(SWEEP.to_owned(), &(time, &report.swept))?);
         }
         let relaxed = true;

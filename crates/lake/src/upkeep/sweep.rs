@@ -22,6 +22,13 @@ use crate::lake::Lake;
 /// How many files are removed between two looks at whether it is to stop.
 const REMOVED_AT_ONCE: usize = 500;
 
+/// Files that nothing needs, up to which they may be most of what is there.
+const MOST_MIN: u64 = 100;
+
+/// How long merges are waited for, looking again and again: nobody waits for a sweep.
+const MERGES_WAITED_FOR: Duration = Duration::from_mins(1);
+const PAUSE: Duration = Duration::from_millis(20);
+
 /// By how much the times of files may lie before ours.
 const CLOCKS_DIFFER: Duration = Duration::from_mins(1);
 
@@ -45,6 +52,10 @@ pub(super) struct Sweep {
     /// How old a file that nothing needs must be to go; none where they are left alone.
     pub orphans: Option<Duration>,
     pub dry_run: bool,
+    /// Whether most of what is there may go.
+    pub force: bool,
+    /// Whether nobody asked for it: then only folders of tables that are known are looked into.
+    pub automatic: bool,
     /// The snapshots that states at the heads of branches would list no longer, by metadata file.
     pub foreseen: HashMap<String, Vec<i64>>,
 }
@@ -58,11 +69,23 @@ struct Found {
     expired_files: Reached,
     /// The folders of tables that a ref leads to and that lack a file: they are left as they are.
     broken: Vec<String>,
+    /// The folders of the tables that are looked at.
+    folders: HashSet<String>,
 }
 
 impl Found {
     fn is_broken(&self, location: &str) -> bool {
         self.broken.iter().any(|folder| location.starts_with(folder))
+    }
+}
+
+/// Sees to it that nothing is taken for doomed once a sweep has ended, however it did.
+struct Cleared<'a>(&'a Lake);
+
+impl Drop for Cleared<'_> {
+    fn drop(&mut self) {
+        self.0.pins().doom(HashSet::new());
+        self.0.tables().set_removing(HashSet::new());
     }
 }
 
@@ -72,6 +95,11 @@ impl Lake {
         sweep: Sweep,
         cancelled: &CancellationToken,
     ) -> Result<SweptFiles> {
+        let Ok(_alone) = self.sweeping().try_lock() else {
+            let message = "files are being removed already".to_owned();
+            return Err(Error::InvalidRequest { message, hint: "Try again when that is done." });
+        };
+        let _end = Cleared(self);
         // Before anything is looked at: what is written from now on is younger.
         let begun = self.clock().now();
         let oldest = self.pins().oldest();
@@ -84,6 +112,7 @@ impl Lake {
         let mut swept =
             SweptFiles { states_expired: found.expired.len() as u64, ..SweptFiles::default() };
         let mut removed = Vec::new();
+        let all = files.len();
         for file in files {
             if found.needed.contains(&file.location) || found.is_broken(&file.location) {
                 continue;
@@ -105,29 +134,40 @@ impl Lake {
         if sweep.dry_run || removed.is_empty() {
             return Ok(swept);
         }
+        if !sweep.force && swept.orphans > MOST_MIN && swept.orphans * 2 > all as u64 {
+            return Err(Error::MostWouldGo { files: swept.orphans, of: all as u64 });
+        }
         let removed = self.agree(&sweep, &found, removed, begun).await?;
-        let result = self.remove(removed, cancelled).await;
-        self.pins().doom(HashSet::new());
-        self.tables().set_removing(HashSet::new());
-        result?;
-        self.catalog().forget_removed(begun - deleted_refs_kept(&sweep)).await?;
+        self.remove(removed, cancelled).await?;
+        if sweep.tables.is_none() && sweep.orphans.is_some() {
+            let kept = deleted_refs_kept(&sweep).max(super::ORPHANS_AFTER);
+            self.catalog().forget_removed(begun - kept).await?;
+        }
         Ok(swept)
     }
 
     /// What is needed from these commits on, and what is not.
     async fn find(&self, sweep: &Sweep, now: Timestamp) -> Result<Found> {
         let heads = self.heads(now - deleted_refs_kept(sweep)).await?;
-        let named = |id: &String| sweep.tables.as_ref().is_none_or(|ids| ids.contains(id));
-        let reach = self.catalog().reach(&heads, |entry| named(&entry.id)).await?;
+        // Of all tables, since some may share files.
+        let reach = self.catalog().reach(&heads, |_| true).await?;
         let kept_by_count = self.kept_by_count(sweep).await?;
         let mut found = Found {
             needed: Reached::default(),
             expired: HashSet::new(),
             expired_files: Reached::default(),
             broken: Vec::new(),
+            folders: HashSet::new(),
         };
         let mut states: Vec<&ReachedState> = reach.states.values().collect();
-        states.sort_by(|a, b| a.entry.metadata_location.cmp(&b.entry.metadata_location));
+        // Those that must be whole first: what they lack shows there.
+        states.sort_by_key(|state| (state.until.is_some(), &state.entry.metadata_location));
+        for state in &states {
+            if sweep.tables.as_ref().is_none_or(|ids| ids.contains(&state.entry.id)) {
+                let place = self.tables().place_of(&state.entry.metadata_location);
+                found.folders.extend(folder_of(&place));
+            }
+        }
         let expires = |state: &&ReachedState| {
             let counted = kept_by_count.contains(&state.entry.metadata_location);
             !counted && is_expired(sweep, state, now)
@@ -202,14 +242,18 @@ impl Lake {
         Ok(kept)
     }
 
-    /// The files of the tables that are looked at.
+    /// The files that are looked at: those of tables that history names, or all.
     async fn files_of(&self, sweep: &Sweep, found: &Found) -> Result<Vec<FoundFile>> {
-        if sweep.tables.is_none() {
+        if sweep.tables.is_none() && !sweep.automatic {
             return Ok(self.tables().files_under(None).await?);
         }
-        let mut folders: HashSet<String> = HashSet::new();
-        for metadata in found.needed.locations().chain(found.expired.iter().map(String::as_str)) {
-            folders.extend(folder_of(metadata));
+        let mut folders = found.folders.clone();
+        if sweep.tables.is_none() {
+            // Tables that only deleted branches had are named by what is remembered of those.
+            let deleted = self.catalog().removed_since(Timestamp::UNIX_EPOCH).await?;
+            let reach = self.catalog().reach(&deleted, |_| true).await?;
+            let places = reach.states.keys().map(|location| self.tables().place_of(location));
+            folders.extend(places.filter_map(|place| folder_of(&place)));
         }
         let mut files = Vec::new();
         for folder in folders {
@@ -230,16 +274,16 @@ impl Lake {
         self.pins().doom(found.expired.clone());
         self.tables().set_removing(removed.iter().cloned().collect());
         // Merges that began before have ended after this; those that begin later see what is doomed.
-        drop(self.merging().write().await);
-        let again = self.find(sweep, begun).await;
-        let again = match again {
-            Ok(again) => again,
-            Err(error) => {
-                self.pins().doom(HashSet::new());
-                self.tables().set_removing(HashSet::new());
-                return Err(error);
+        let mut waited = Duration::ZERO;
+        while self.merging().try_write().is_err() {
+            if waited > MERGES_WAITED_FOR {
+                let message = "merges are under way all the time".to_owned();
+                return Err(Error::InvalidRequest { message, hint: "Try again later." });
             }
-        };
+            tokio::time::sleep(PAUSE).await;
+            waited += PAUSE;
+        }
+        let again = self.find(sweep, begun).await?;
         self.pins().doom(again.expired.clone());
         let gone = |file: &String| !again.needed.contains(file) && !again.is_broken(file);
         let removed: Vec<String> = removed.into_iter().filter(gone).collect();

@@ -86,6 +86,16 @@ impl Fixture {
         Fixture { folder, lake, on_read: false }
     }
 
+    /// The same warehouse beside a database that knows nothing of it.
+    pub async fn with_new_database(&self, clock: Arc<FixedClock>) -> Lake {
+        let warehouse = self.lake_folder().join("warehouse").canonicalize().unwrap();
+        let mut tables = TablesOptions::new(format!("file://{}", warehouse.display()));
+        tables.clock = clock.clone();
+        let object_store = Arc::new(LocalFileSystem::new_with_prefix(&warehouse).unwrap());
+        let store = Arc::new(MemoryStore::new());
+        Lake::open(LakeOptions { store, object_store, tables, clock }).await.unwrap()
+    }
+
     pub fn lake_folder(&self) -> PathBuf {
         self.folder.path().join("lake")
     }

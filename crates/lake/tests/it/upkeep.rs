@@ -340,25 +340,132 @@ async fn files_of_writes_under_way_and_young_files_stay() {
 
 #[tokio::test]
 async fn a_table_that_lacks_a_file_is_left_alone() {
+    for lost in ["list", "manifest"] {
+        let (lake, clock) = lake(&[json!([[1, "a"]])]).await;
+        append(&lake, "main", 2).await;
+        let view = lake.lake.view(&RefSpec::main()).await.unwrap();
+        let table = view.table(&name("t")).await.unwrap();
+        let folder = table.location().strip_prefix("file://").unwrap().to_owned();
+        drop((view, table));
+        let all = lake.lake.tables().files_under(None).await.unwrap();
+        let all: Vec<String> = all.into_iter().map(|file| file.location).collect();
+        for entry in std::fs::read_dir(format!("{folder}/metadata")).unwrap() {
+            let path = entry.unwrap().path();
+            let file = path.file_name().unwrap().to_string_lossy();
+            let is_list = file.starts_with("snap-");
+            let is_avro = path.extension().is_some_and(|ending| ending == "avro");
+            if is_avro && is_list == (lost == "list") {
+                std::fs::remove_file(path).unwrap();
+            }
+        }
+        lake.lake.tables().forget(&all);
+        clock.advance(30 * DAY);
+        let swept = try_maintain(&lake, None, orphans()).await.unwrap().swept.unwrap();
+        assert_eq!(swept.orphans, 0, "{lost}");
+        assert_eq!(lake.data_files(), 2, "{lost}");
+    }
+}
+
+#[tokio::test]
+async fn files_that_another_table_shares_stay() {
     let (lake, clock) = lake(&[json!([[1, "a"]])]).await;
-    append(&lake, "main", 2).await;
     let view = lake.lake.view(&RefSpec::main()).await.unwrap();
     let table = view.table(&name("t")).await.unwrap();
-    let folder = table.location().strip_prefix("file://").unwrap().to_owned();
+    let metadata = lake.lake.tables().read_file(table.metadata_location()).await.unwrap();
+    let text = String::from_utf8(metadata.to_vec()).unwrap();
+    let text = text.replace(&table.id(), "11111111-2222-3333-4444-555555555555");
+    let copy = format!("{}/copy/metadata/00000-a.metadata.json", lake.lake.tables().root_url());
+    lake.lake.tables().write_file(&copy, text.into()).await.unwrap();
     drop((view, table));
-    let all = lake.lake.tables().files_under(None).await.unwrap();
-    let all: Vec<String> = all.into_iter().map(|file| file.location).collect();
-    for entry in std::fs::read_dir(format!("{folder}/metadata")).unwrap() {
-        let path = entry.unwrap().path();
-        if path.file_name().unwrap().to_string_lossy().starts_with("snap-") {
-            std::fs::remove_file(path).unwrap();
-        }
-    }
-    lake.lake.tables().forget(&all);
+    let mut register = lake.lake.transaction("main", "eva").await.unwrap();
+    register.register(&name("u"), &copy, false).await.unwrap();
+    register.commit("register").await.unwrap();
+    step(&lake, "main", json!({"overwrite": [[2, "b"]]})).await;
     clock.advance(30 * DAY);
-    let swept = try_maintain(&lake, None, orphans()).await;
-    assert!(swept.is_ok_and(|report| report.swept.unwrap().orphans == 0));
-    assert_eq!(lake.data_files(), 2);
+    let request = MaintainRequest { keep: Some(1), ..orphans() };
+    assert_eq!(maintain(&lake, request).await.swept.unwrap().orphans, 0);
+    assert_eq!(lake.rows("u").await.len(), 1);
+    assert_eq!(ids(&lake, "main").await, [2]);
+}
+
+#[tokio::test]
+async fn a_database_that_was_lost_empties_no_warehouse() {
+    let clock = Arc::new(FixedClock::at(SystemClock.now()));
+    let lake = Fixture::at(clock.clone()).await;
+    let columns = json!({"create": {"columns": [{"id": "long"}, {"text": "string"}]}});
+    step(&lake, "main", columns).await;
+    for id in 0..40 {
+        append(&lake, "main", id).await;
+    }
+    clock.advance(30 * DAY);
+    let files = lake.data_files();
+    let lost = lake.with_new_database(clock).await;
+    let (progress, cancelled) = (Arc::new(|_, _| {}), CancellationToken::new());
+    let error = lost.maintain("main", None, &orphans(), progress.clone(), cancelled.clone()).await;
+    let error = error.unwrap_err();
+    assert!(error.to_string().contains("most of what is there"), "{error}");
+    assert!(error.hint().unwrap().contains("--force"));
+    let automatic = MaintainRequest { author: Some("upkeep".into()), force: true, ..orphans() };
+    let swept = lost.maintain("main", None, &automatic, progress.clone(), cancelled.clone()).await;
+    assert_eq!(swept.unwrap().swept.unwrap().orphans, 0, "no folder is known");
+    assert_eq!(lake.data_files(), files);
+    let forced = MaintainRequest { force: true, ..orphans() };
+    let swept = lost.maintain("main", None, &forced, progress, cancelled).await;
+    assert!(swept.unwrap().swept.unwrap().orphans > 100);
+}
+
+#[tokio::test]
+async fn what_is_gone_is_taken_up_by_nobody() {
+    let (lake, clock) = lake(&[json!([[1, "a"], [2, "b"]])]).await;
+    append(&lake, "main", 3).await;
+    let old = head(&lake, "main").await;
+    step(&lake, "main", json!({"overwrite": [[10, "x"]]})).await;
+    let overwrite = head(&lake, "main").await;
+    clock.advance(2 * DAY);
+    append(&lake, "main", 11).await;
+    maintain(&lake, MaintainRequest { keep: Some(1), ..MaintainRequest::default() }).await;
+    let request = headwater_model::RevertRequest {
+        commit: Some(format!("@{overwrite}").parse().unwrap()),
+        ..Default::default()
+    };
+    let reverted = lake.lake.revert("main", request, "eva").await;
+    assert!(reverted.is_err() || ids(&lake, "main").await == [10, 11], "{reverted:?}");
+    for name in ["again", "old"] {
+        let from = Some(format!("@{old}").parse().unwrap());
+        let request = CreateRef { name: name.into(), from, if_not_exists: false };
+        let error = match name {
+            "old" => lake.lake.create_tag(request).await.map(drop).unwrap_err(),
+            _ => lake.lake.create_branch(request).await.map(drop).unwrap_err(),
+        };
+        assert!(error.to_string().contains("is missing"), "{error}");
+    }
+    assert_eq!(ids(&lake, "main").await, [10, 11]);
+}
+
+#[tokio::test]
+async fn a_change_that_began_before_an_expiry_is_made_all_the_same() {
+    let (lake, clock) = lake(&[json!([[1, "a"], [2, "b"]])]).await;
+    append(&lake, "main", 3).await;
+    clock.advance(2 * DAY);
+    let delete = begin_delete(&lake, 2, true).await;
+    assert_eq!(only(&maintain(&lake, expire()).await).snapshots_expired, 1);
+    delete.commit("delete").await.unwrap().unwrap();
+    assert_eq!(ids(&lake, "main").await, [1, 3]);
+}
+
+#[tokio::test]
+async fn files_that_somebody_who_writes_has_not_seen_are_left_alone() {
+    let (lake, clock) = lake(&[json!([[1, "a"]]), json!([[2, "b"]])]).await;
+    clock.advance(DAY);
+    let delete = begin_delete(&lake, 2, false).await;
+    clock.advance(DAY);
+    append(&lake, "main", 3).await;
+    append(&lake, "main", 4).await;
+    let report = maintain(&lake, compact()).await;
+    assert_eq!((only(&report).files_rewritten, only(&report).files_after), (2, 3));
+    delete.commit("delete").await.unwrap().unwrap();
+    assert_eq!(ids(&lake, "main").await, [1, 3, 4]);
+    assert_eq!(only(&maintain(&lake, compact()).await).files_after, 1);
 }
 
 #[tokio::test]

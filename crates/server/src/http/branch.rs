@@ -81,7 +81,7 @@ async fn create(
     State(app): State<App>,
     Body(request): Body<CreateRef>,
 ) -> Answer<(StatusCode, Json<Branch>)> {
-    let branch = app.lake.catalog().create_branch(request).await?;
+    let branch = app.lake.create_branch(request).await?;
     Ok((StatusCode::CREATED, Json(branch)))
 }
 

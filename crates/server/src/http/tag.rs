@@ -37,7 +37,7 @@ async fn create(
     State(app): State<App>,
     Body(request): Body<CreateRef>,
 ) -> Answer<(StatusCode, Json<Tag>)> {
-    Ok((StatusCode::CREATED, Json(app.lake.catalog().create_tag(request).await?)))
+    Ok((StatusCode::CREATED, Json(app.lake.create_tag(request).await?)))
 }
 
 /// Answers a tag.

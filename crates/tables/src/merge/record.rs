@@ -60,8 +60,17 @@ impl TableMerge {
         (self.changes_files() || self.reshapes()).then_some(self)
     }
 
+    /// The same as a change that goes on from the base, which the other side only arranged otherwise.
+    #[must_use]
+    pub fn into_continuation(self: Box<Self>) -> Option<Box<Self>> {
+        self.into_change().map(|merge| Box::new(Self { goes_on: true, ..*merge }))
+    }
+
     /// What the summary says of the merge itself.
     pub(super) fn record(&self) -> Vec<(String, String)> {
+        if self.goes_on {
+            return Vec::new();
+        }
         if !self.of_branches {
             let (base, theirs) = (Lineage::of(&self.base), Lineage::of(&self.theirs));
             let undone = base.without(&theirs, UNDONE_MAX);

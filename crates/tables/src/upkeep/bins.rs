@@ -17,6 +17,8 @@ pub struct Packing {
     pub deleted_share: f64,
     /// The number of delete files about a file from which on it is written anew.
     pub delete_files: usize,
+    /// Files that were added after are left alone: somebody may be changing rows who has not seen them.
+    pub before: Option<headwater_model::Timestamp>,
     /// Whether a file is left alone that is much larger than all that would be put to it, so that
     /// a row is written anew only as often as its file doubles.
     pub thrifty: bool,
@@ -29,6 +31,7 @@ impl Default for Packing {
             files_min: 2,
             deleted_share: 0.1,
             delete_files: 5,
+            before: None,
             thrifty: false,
         }
     }
@@ -62,9 +65,17 @@ impl Tables {
         let plan = self.plan(table, None).await?;
         let target = self.target_file_bytes(table);
         let small = (target as f64 * packing.small_share) as u64;
-        let gone = self.deleted_of_all(plan.files().to_vec()).await?;
+        let metadata = table.metadata();
+        let is_new = |file: &DataFile| {
+            let added = file.entry.snapshot_id.and_then(|id| metadata.snapshot_by_id(id));
+            let before = packing.before.map(|before| before.timestamp_millis());
+            added.zip(before).is_some_and(|(added, before)| added.timestamp_ms() > before)
+        };
+        let files: Vec<Arc<DataFile>> =
+            plan.files().iter().filter(|file| !is_new(file)).cloned().collect();
+        let gone = self.deleted_of_all(files.clone()).await?;
         let mut partitions: BTreeMap<(i32, &str), Vec<Candidate>> = BTreeMap::new();
-        for (file, gone) in plan.files().iter().zip(gone) {
+        for (file, gone) in files.iter().zip(gone) {
             let gone = gone.map_or(0, |gone| gone.before(file.rows));
             let thin = file.has_deletes()
                 && (gone as f64 >= file.rows as f64 * packing.deleted_share

@@ -115,18 +115,8 @@ impl Ordering {
         let bytes = usize::try_from(rows).unwrap_or(usize::MAX).saturating_mul(row_bytes);
         let keys = Arc::new(keys);
         for range in ranges(&keys, &sample, bytes / self.memory_bytes.max(1) + 1)? {
-            let batches = self.rows_of(&keys, range).await?;
-            let keys = keys.clone();
-            let ordering =
-                tokio::task::spawn_blocking(move || places(&keys, &batches).map(|p| (p, batches)));
-            let (places, batches) =
-                ordering.await.map_err(|error| ArrowError::ExternalError(Box::new(error)))??;
-            let all: Vec<&RecordBatch> = batches.iter().collect();
-            for some in places.chunks(BATCH_ROWS) {
-                let batch = interleave_record_batch(&all, some)?;
-                if sender.send(Ok(batch)).await.is_err() {
-                    return Ok(());
-                }
+            if !self.send_range(&keys, range, sender).await? {
+                return Ok(());
             }
         }
         Ok(())
@@ -160,32 +150,72 @@ impl Ordering {
         Ok((sample, bytes / count.max(1) + 1))
     }
 
-    /// The rows whose keys lie in a range.
-    async fn rows_of(
+    /// Hands on the rows whose keys lie in a range, in order; false where nobody takes them any more. Where
+    /// they are more than memory bears, as when many keys are equal, they are so in portions.
+    async fn send_range(
         &self,
-        keys: &Keys,
-        (from, until): Range,
-    ) -> Result<Vec<RecordBatch>, ArrowError> {
+        keys: &Arc<Keys>,
+        range: Range,
+        sender: &Sender,
+    ) -> Result<bool, ArrowError> {
         let mut batches = crate::read::read(&self.tables, &self.schema, &self.files, None, None)?;
-        let mut found = Vec::new();
+        let (mut held, mut bytes) = (Vec::new(), 0);
         while let Some(batch) = batches.try_next().await? {
-            if from.is_none() && until.is_none() {
-                found.push(batch);
+            let inside = within(keys, &range, batch)?;
+            if inside.num_rows() == 0 {
                 continue;
             }
-            let of = keys.of(&batch)?;
-            let inside = of.iter().map(|key| {
-                let after = from.as_ref().is_none_or(|from| key.data() >= from.as_slice());
-                Some(after && until.as_ref().is_none_or(|until| key.data() < until.as_slice()))
-            });
-            let mask: BooleanArray = inside.collect();
-            let inside = filter_record_batch(&batch, &mask)?;
-            if inside.num_rows() > 0 {
-                found.push(inside);
+            bytes += inside.get_array_memory_size();
+            held.push(inside);
+            if bytes > 2 * self.memory_bytes {
+                if !send_in_order(keys, std::mem::take(&mut held), sender).await? {
+                    return Ok(false);
+                }
+                bytes = 0;
             }
         }
-        Ok(found)
+        send_in_order(keys, held, sender).await
     }
+}
+
+/// The rows of a batch whose keys lie in a range.
+fn within(
+    keys: &Keys,
+    (from, until): &Range,
+    batch: RecordBatch,
+) -> Result<RecordBatch, ArrowError> {
+    if from.is_none() && until.is_none() {
+        return Ok(batch);
+    }
+    let of = keys.of(&batch)?;
+    let inside = of.iter().map(|key| {
+        let after = from.as_ref().is_none_or(|from| key.data() >= from.as_slice());
+        Some(after && until.as_ref().is_none_or(|until| key.data() < until.as_slice()))
+    });
+    let mask: BooleanArray = inside.collect();
+    filter_record_batch(&batch, &mask)
+}
+
+/// Hands on some rows in order; false where nobody takes them any more.
+async fn send_in_order(
+    keys: &Arc<Keys>,
+    batches: Vec<RecordBatch>,
+    sender: &Sender,
+) -> Result<bool, ArrowError> {
+    let keys = keys.clone();
+    let ordering = tokio::task::spawn_blocking(move || {
+        places(&keys, &batches).map(|places| (places, batches))
+    });
+    let (places, batches) =
+        ordering.await.map_err(|error| ArrowError::ExternalError(Box::new(error)))??;
+    let all: Vec<&RecordBatch> = batches.iter().collect();
+    for some in places.chunks(BATCH_ROWS) {
+        let batch = interleave_record_batch(&all, some)?;
+        if sender.send(Ok(batch)).await.is_err() {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// A sample of some columns as batches of all, so that keys are found in it by their place.

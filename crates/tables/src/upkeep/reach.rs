@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use futures::{StreamExt, TryStreamExt, stream};
 use iceberg::spec::{ManifestFile, SnapshotRef};
+use object_store::ObjectStoreExt;
 use object_store::path::Path;
 
 use crate::{Error, Result, Table, Tables};
@@ -17,7 +18,9 @@ const AT_ONCE: usize = 16;
 pub struct Reached {
     /// Metadata files, manifest lists, manifests, data files, delete files, statistics.
     files: HashSet<String>,
+    /// Manifest lists and manifests that were read, with all that they lead to.
     lists: HashSet<String>,
+    manifests: HashSet<String>,
 }
 
 impl Reached {
@@ -35,6 +38,7 @@ impl Reached {
     pub fn add(&mut self, other: Reached) {
         self.files.extend(other.files);
         self.lists.extend(other.lists);
+        self.manifests.extend(other.manifests);
     }
 
     /// Where they lie.
@@ -109,24 +113,34 @@ impl Tables {
             Err(error) if !must && error.is_not_found() => return Ok(()),
             Err(error) => return Err(error),
         };
-        reached.lists.insert(list.to_owned());
         reached.files.insert(self.place_of(list));
-        let new: Vec<ManifestFile> = manifests
-            .iter()
-            .filter(|manifest| reached.files.insert(self.place_of(&manifest.manifest_path)))
-            .cloned()
-            .collect();
+        let known = |manifest: &&ManifestFile| {
+            !reached.manifests.contains(&self.place_of(&manifest.manifest_path))
+        };
+        let new: Vec<ManifestFile> = manifests.iter().filter(known).cloned().collect();
         let read = stream::iter(new).map(|manifest| async move {
             match self.manifest(&manifest).await {
                 Err(error) if !must && error.is_not_found() => Ok(None),
-                other => other.map(Some),
+                other => other.map(|decoded| Some((manifest, decoded))),
             }
         });
         let mut read = read.buffer_unordered(AT_ONCE);
-        while let Some(decoded) = read.try_next().await? {
-            for entry in decoded.iter().flat_map(|decoded| &decoded.live) {
+        let mut whole = true;
+        while let Some(found) = read.try_next().await? {
+            let Some((manifest, decoded)) = found else {
+                whole = false;
+                continue;
+            };
+            for entry in &decoded.live {
                 reached.files.insert(self.place_of(entry.data_file().file_path()));
             }
+            // Only what was read: a state that needs it and cannot have it must notice.
+            let place = self.place_of(&manifest.manifest_path);
+            reached.files.insert(place.clone());
+            reached.manifests.insert(place);
+        }
+        if whole {
+            reached.lists.insert(list.to_owned());
         }
         Ok(())
     }
@@ -145,6 +159,23 @@ impl Tables {
         *self.removing().lock() = places;
     }
 
+    /// Fails where a state cannot be read any more, or is about to be removed: what leads to its data goes
+    /// before that does.
+    pub async fn check_readable(&self, metadata_location: &str) -> Result<()> {
+        self.check_present(metadata_location).await?;
+        let table = self.load(metadata_location).await?;
+        match table.metadata().current_snapshot() {
+            Some(snapshot) => self.check_present(snapshot.manifest_list()).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn check_present(&self, location: &str) -> Result<()> {
+        self.check_kept(location)?;
+        let found = self.object_store().head(&self.path_of(location)?).await;
+        found.map(drop).map_err(|error| Error::storage(location, error))
+    }
+
     /// Refuses a file that is about to be removed, as one that is gone.
     pub(crate) fn check_kept(&self, location: &str) -> Result<()> {
         let removing = self.removing().lock();
@@ -160,10 +191,11 @@ impl Tables {
         let prefix = folder.map(|folder| self.path_of(folder)).transpose()?;
         let failed = |error| Error::storage(folder.unwrap_or(self.root_url()), error);
         let listed = self.object_store().list(prefix.as_ref());
-        let found = listed.map_ok(|found| FoundFile {
+        let local = self.options().local_root.clone();
+        let found = listed.map_ok(move |found| FoundFile {
             location: format!("{}/{}", self.root_url(), found.location),
             bytes: found.size,
-            modified: found.last_modified,
+            modified: changed(local.as_deref(), &found.location).max(found.last_modified),
             path: found.location,
         });
         found.try_collect().await.map_err(failed)
@@ -185,6 +217,17 @@ impl Tables {
     }
 }
 
+/// When a file of a local folder came to lie there, which may be later than it was written: as where it
+/// was put back from a copy. The beginning of time where nobody can say.
+fn changed(root: Option<&std::path::Path>, path: &Path) -> headwater_model::Timestamp {
+    use std::os::unix::fs::MetadataExt;
+    let found = root.and_then(|root| std::fs::metadata(root.join(path.as_ref())).ok());
+    let time = found.map(|found| std::time::Duration::from_secs(found.ctime().max(0) as u64));
+    time.map_or(headwater_model::Timestamp::UNIX_EPOCH, |time| {
+        (std::time::UNIX_EPOCH + time).into()
+    })
+}
+
 /// A file of the warehouse.
 #[derive(Debug, Clone)]
 pub struct FoundFile {
@@ -194,6 +237,6 @@ pub struct FoundFile {
     pub path: Path,
     /// Its size.
     pub bytes: u64,
-    /// When it was written.
+    /// When it was written, or put there.
     pub modified: headwater_model::Timestamp,
 }
