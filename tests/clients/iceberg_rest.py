@@ -24,6 +24,7 @@ import duckdb_extension_httpfs
 import duckdb_extension_iceberg
 import polars
 import pyarrow as pa
+import pyarrow.parquet as pq
 from pyiceberg.catalog import load_catalog
 from pyiceberg.exceptions import CommitFailedException, NoSuchTableError
 from pyiceberg.transforms import BucketTransform, IdentityTransform
@@ -200,6 +201,24 @@ def pyiceberg_writes(clients):
         raise AssertionError("a table that was dropped is still there")
 
 
+def files_without_field_ids(clients):
+    """Files that were there before are read by the names they had, whatever became of the columns."""
+    schema = pa.schema([("id", pa.int64()), ("a", pa.string()), ("b", pa.string())])
+    table = clients.pyiceberg.create_table("raw.found", schema=schema)
+    file = f"{table.location().removeprefix('file://')}/data/found.parquet"
+    pathlib.Path(file).parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.table({"id": [1], "a": ["x"], "b": ["y"]}, schema=schema), file)
+    table.add_files([f"file://{file}"])
+    clients.check("raw.found", [{"id": 1, "a": "x", "b": "y"}])
+    clients.headwater.sql("ALTER TABLE raw.found RENAME COLUMN a TO c")
+    clients.headwater.sql("ALTER TABLE raw.found DROP COLUMN b")
+    clients.headwater.sql("ALTER TABLE raw.found ADD COLUMN b STRING")
+    rows = clients.headwater.rows("raw.found")
+    assert rows == [{"id": 1, "c": "x", "b": None}], rows
+    clients.headwater.sql("UPDATE raw.found SET b = 'new'")
+    clients.check("raw.found", [{"id": 1, "c": "x", "b": "new"}])
+
+
 def pyiceberg_conflicts(clients):
     """What others did in the meantime is never lost."""
     table = clients.pyiceberg.create_table("raw.contested", schema=pa.schema([("id", pa.int64())]))
@@ -300,7 +319,14 @@ def the_branch_merges(clients):
 def main():
     """Takes all steps, in order."""
     clients = Clients(*sys.argv[1:])
-    steps = [pyiceberg_writes, pyiceberg_conflicts, duckdb_writes, each_changes_the_others, the_branch_merges]
+    steps = [
+        pyiceberg_writes,
+        files_without_field_ids,
+        pyiceberg_conflicts,
+        duckdb_writes,
+        each_changes_the_others,
+        the_branch_merges,
+    ]
     for step in steps:
         step(clients)
         print(f"{step.__name__}: as it should be", flush=True)

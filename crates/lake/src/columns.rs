@@ -26,7 +26,8 @@ impl Lake {
             let last = found.as_deref().map(read).transpose()?.unwrap_or_default();
             let after = last.max(table.last_column_id());
             let expected = found.map_or(Expected::Absent, Expected::Value);
-            let value = Some(Bytes::from((after + count).to_string()));
+            let last = after.checked_add(count).ok_or_else(none_left)?;
+            let value = Some(Bytes::from(last.to_string()));
             let refs = vec![RefChange { name: name.clone(), expected, value }];
             match self.store().apply(Batch { refs, ..Batch::default() }).await {
                 Ok(_) => return Ok(after),
@@ -37,13 +38,46 @@ impl Lake {
         Err(CatalogError::Contended { name, attempts: ATTEMPTS_MAX }.into())
     }
 
-    /// Remembers the field ids that another engine gave to new columns of a table, so that no branch gives
-    /// them to others from now on.
-    pub(crate) async fn keep_columns(&self, before: &Table, after: &Table) -> Result<()> {
-        if after.last_column_id() <= before.last_column_id() {
-            return Ok(());
+    /// The last field id that a column of a table was given, on whatever branch.
+    pub async fn last_column_id(&self, table: &Table) -> Result<i32> {
+        let found = self.store().reference(&format!("columns/{}", table.id())).await?;
+        let last = found.as_deref().map(read).transpose()?.unwrap_or_default();
+        Ok(last.max(table.last_column_id()))
+    }
+
+    /// Takes the field ids that another engine gave to new columns of a table, up to `last`; none where
+    /// another branch has one of them.
+    pub(crate) async fn take_columns(
+        &self,
+        before: &Table,
+        new: &[i32],
+        last: i32,
+    ) -> Result<Option<()>> {
+        let Some(first) = new.iter().min() else { return Ok(Some(())) };
+        let name = format!("columns/{}", before.id());
+        for _ in 0..ATTEMPTS_MAX {
+            let found = self.store().reference(&name).await?;
+            let taken = found.as_deref().map(read).transpose()?.unwrap_or_default();
+            if *first <= taken.max(before.last_column_id()) {
+                return Ok(None);
+            }
+            let expected = found.map_or(Expected::Absent, Expected::Value);
+            let value = Some(Bytes::from(last.max(taken).to_string()));
+            let refs = vec![RefChange { name: name.clone(), expected, value }];
+            match self.store().apply(Batch { refs, ..Batch::default() }).await {
+                Ok(_) => return Ok(Some(())),
+                Err(headwater_store::Error::Conflict { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
         }
-        self.allot_columns(after, &[]).await.map(drop)
+        Err(CatalogError::Contended { name, attempts: ATTEMPTS_MAX }.into())
+    }
+}
+
+fn none_left() -> Error {
+    Error::InvalidRequest {
+        message: "the table has no field ids left for new columns".to_owned(),
+        hint: "Make a new table of its rows.",
     }
 }
 

@@ -59,6 +59,20 @@ pub enum Error {
         /// The branch.
         branch: String,
     },
+    /// A new column under a field id that another branch gave to another.
+    #[error("a new column of `{table}` has a field id that another branch gave away")]
+    FieldIdTaken {
+        /// The table.
+        table: TableName,
+    },
+    /// A table that the branch has under another name.
+    #[error("`{table}` would be the same table as `{other}`")]
+    TableTwice {
+        /// The name that was to be made.
+        table: TableName,
+        /// The name that it has.
+        other: TableName,
+    },
     /// A file of this import was imported by another commit while the import ran.
     #[error("`{file}` was imported into `{table}` by another commit in the meantime")]
     ImportedMeanwhile {
@@ -250,12 +264,14 @@ impl Fault for Error {
             Error::Store(error) => error.code(),
             Error::TableNotFound { .. } => ErrorCode::TableNotFound,
             Error::TableExists { .. } => ErrorCode::AlreadyExists,
-            Error::CommitConflict { .. } | Error::ImportedMeanwhile { .. } => {
-                ErrorCode::CommitConflict
-            }
+            Error::CommitConflict { .. }
+            | Error::ImportedMeanwhile { .. }
+            | Error::FieldIdTaken { .. }
+            | Error::FileChanged { .. } => ErrorCode::CommitConflict,
             Error::NoFiles { .. } => ErrorCode::FileNotFound,
             Error::NotChecked { .. } => ErrorCode::BranchProtected,
             Error::NotABranch { .. }
+            | Error::TableTwice { .. }
             | Error::RelativeSource { .. }
             | Error::UnknownFormat { .. }
             | Error::UnknownEncoding { .. }
@@ -269,7 +285,6 @@ impl Fault for Error {
             | Error::NoColumns { .. }
             | Error::NotPacked { .. } => ErrorCode::BadRow,
             Error::File { source, .. } | Error::Folder { source, .. } => io_code(source),
-            Error::FileChanged { .. } => ErrorCode::CommitConflict,
             Error::Cancelled => ErrorCode::Cancelled,
             Error::ImportState { .. } => ErrorCode::Corrupt,
             Error::Arrow(_) | Error::Internal { .. } => ErrorCode::Internal,
@@ -331,6 +346,8 @@ impl Error {
             ),
             Error::NotABranch { .. } => Some("Name a branch, or create one there first."),
             Error::TableExists { .. } => Some("Drop it first, or choose another name."),
+            Error::FieldIdTaken { .. } => Some("Load the table again, and add the column anew."),
+            Error::TableTwice { .. } => Some("Drop the other table first, or rename it."),
             Error::CommitConflict { .. } | Error::ImportedMeanwhile { .. } => {
                 Some("Run it again: it will start from the new state.")
             }

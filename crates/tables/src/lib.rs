@@ -52,6 +52,7 @@ pub use rest::{NewTable, TableCommit};
 pub use staged::Staged;
 pub use table::Table;
 pub use tables::Tables;
+pub use types::schema::names_of;
 pub use types::{normalise_schema, parse_type, type_name};
 pub use upkeep::{Bin, Extent, FoundFile, Order, Packing, Reached, SortColumn};
 
@@ -61,3 +62,7 @@ pub type BatchStream =
 
 /// The key under which a field's metadata carries its Iceberg field id.
 pub const FIELD_ID: &str = "PARQUET:field_id";
+
+/// The key under which a field's metadata carries the names, a JSON list, by which files without field ids
+/// know it.
+pub const NAMES: &str = "headwater.names";

@@ -9,7 +9,7 @@ use headwater_model::{Column, PartitionField, TableName, Timestamp, Transform};
 use iceberg::spec::{DataContentType, Snapshot, TableMetadata};
 
 use crate::types::field_type_name;
-use crate::types::schema::{arrow_schema, field_id};
+use crate::types::schema::{arrow_schema, field_id, with_names};
 
 /// One immutable state of one table, as a metadata file holds it; cheap to clone.
 #[derive(Debug, Clone)]
@@ -81,6 +81,7 @@ impl Table {
         encoded_bytes: usize,
     ) -> Self {
         let schema = arrow_schema(metadata.current_schema().as_struct().fields());
+        let schema = with_names(&schema, name_mapping(&metadata));
         // Parsed metadata takes a few times the bytes of its text.
         let weight = u32::try_from(encoded_bytes.saturating_mul(3)).unwrap_or(u32::MAX);
         Table(Arc::new(Inner { metadata_location, metadata, schema, totals, weight }))
@@ -126,7 +127,8 @@ impl Table {
     /// The columns as they were in one of its snapshots; none for a snapshot it does not have.
     pub fn schema_at(&self, snapshot: i64) -> Option<SchemaRef> {
         let schema = self.metadata().snapshot_by_id(snapshot)?.schema(self.metadata()).ok()?;
-        Some(arrow_schema(schema.as_struct().fields()))
+        let schema = arrow_schema(schema.as_struct().fields());
+        Some(with_names(&schema, name_mapping(self.metadata())))
     }
 
     /// The current snapshot; none for a table that never held a row.
@@ -244,6 +246,11 @@ impl Table {
             upkeep: None,
         }
     }
+}
+
+/// What the table says of files without field ids.
+fn name_mapping(metadata: &TableMetadata) -> Option<&str> {
+    metadata.properties().get("schema.name-mapping.default").map(String::as_str)
 }
 
 fn sorted(map: &std::collections::HashMap<String, String>) -> BTreeMap<String, String> {

@@ -12,13 +12,13 @@ use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_expr_adapter::{
     DefaultPhysicalExprAdapterFactory, PhysicalExprAdapter, PhysicalExprAdapterFactory,
 };
-use headwater_tables::FIELD_ID;
+use headwater_tables::{FIELD_ID, names_of};
 use parquet::arrow::RowNumber;
 
 use super::align::AlignExpr;
 
-/// Makes adapters that find a table's columns in a file by field id. A file without ids is read by
-/// name.
+/// Makes adapters that find a table's columns in a file by field id. A file without ids is read by the
+/// names that the table says such files have, or by its own.
 #[derive(Debug)]
 pub(crate) struct FieldIdAdapterFactory;
 
@@ -70,11 +70,15 @@ impl PhysicalExprAdapter for FieldIdAdapter {
 /// The table's field for each of a file's; none for one that the table dropped.
 fn current(table: &Schema, file: &Schema) -> Vec<Option<FieldRef>> {
     let by_id = file.fields().iter().any(|field| id(field).is_some());
-    let now: HashMap<&str, &FieldRef> = table
-        .fields()
-        .iter()
-        .filter_map(|field| Some((if by_id { id(field)? } else { field.name() }, field)))
-        .collect();
+    let mut now: HashMap<String, &FieldRef> = HashMap::new();
+    for field in table.fields() {
+        if by_id {
+            now.extend(id(field).map(|id| (id.to_owned(), field)));
+        } else {
+            let names = names_of(field).unwrap_or_else(|| vec![field.name().clone()]);
+            now.extend(names.into_iter().map(|name| (name, field)));
+        }
+    }
     let current = |field: &FieldRef| {
         let key = if by_id { id(field)? } else { field.name() };
         now.get(key).copied().cloned()
@@ -123,6 +127,25 @@ mod tests {
         let adapter = FieldIdAdapterFactory.create(table.clone(), file.clone()).unwrap();
         let index = table.index_of(column).unwrap();
         adapter.rewrite(Arc::new(Column::new(column, index))).unwrap().to_string()
+    }
+
+    #[test]
+    fn files_without_ids_are_read_by_the_names_that_the_table_says() {
+        let file: SchemaRef = Arc::new(Schema::new(vec![
+            Field::new("old", DataType::Int32, true),
+            Field::new("gone", DataType::Int32, true),
+        ]));
+        let named = |field: Field, names: &str| {
+            let mut metadata = field.metadata().clone();
+            metadata.insert(headwater_tables::NAMES.to_owned(), names.to_owned());
+            field.with_metadata(metadata)
+        };
+        let table: SchemaRef = Arc::new(Schema::new(vec![
+            named(field("gone", DataType::Int32, 5), "[]"),
+            named(field("new", DataType::Int32, 1), "[\"old\"]"),
+        ]));
+        assert_eq!(adapted("new", &table, &file), "old@0");
+        assert_eq!(adapted("gone", &table, &file), "NULL");
     }
 
     #[test]

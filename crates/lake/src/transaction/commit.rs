@@ -97,7 +97,8 @@ impl Transaction {
                 changes.push(change);
             }
         }
-        let request = self.request(changes, with, message);
+        self.check_brought(&state).await?;
+        let request = self.commit_request(changes, with, message);
         // From here on the files may be part of a commit, even if this future is dropped or the
         // answer is lost; they are taken back only where the catalog says that they are not.
         let written = self.staged.release();
@@ -221,7 +222,12 @@ impl Transaction {
         Ok(Some((from != to).then_some(TableChange { table, from, to })))
     }
 
-    fn request(&self, changes: Vec<TableChange>, mut with: Batch, message: &str) -> CommitRequest {
+    fn commit_request(
+        &self,
+        changes: Vec<TableChange>,
+        mut with: Batch,
+        message: &str,
+    ) -> CommitRequest {
         let mut properties = self.properties.clone();
         if let Some(event) = &self.event {
             properties.insert(PROPERTY_EVENT.to_owned(), event.clone());

@@ -54,6 +54,8 @@ pub struct Transaction {
     staged: StagedFiles,
     /// The tables as the last attempt to commit has them.
     states: BTreeMap<TableName, Table>,
+    /// The tables that another engine made, or brought.
+    brought: Vec<TableName>,
 }
 
 /// A state of a table that nothing was before.
@@ -81,6 +83,7 @@ impl Transaction {
             written: Usage::default(),
             staged,
             states: BTreeMap::new(),
+            brought: Vec::new(),
         }
     }
 

@@ -4,13 +4,15 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use headwater_catalog::NamespaceChange;
+use headwater_catalog::{NamespaceChange, State, TableEntry};
 use headwater_model::TableName;
+use headwater_store::{Batch, Expected, RefChange};
 use headwater_tables::{NewTable, Table, TableCommit};
 
 use super::pending::Change;
 use super::{Transaction, made};
 use crate::error::{Error, Result};
+use crate::lake::Lake;
 
 impl Transaction {
     /// Makes a table without rows; `AlreadyExists` where the branch has it.
@@ -26,22 +28,43 @@ impl Transaction {
         self.hold_files().await;
         self.load(name).await?;
         self.flush(name).await?;
-        match self.pending(name)?.table().cloned() {
-            None if commit.creates() => {
-                self.check_free(name).await?;
-                let table = self.view.lake().tables().create_from(name, &commit).await?;
-                self.add_created(name, table, true)
+        let Some(before) = self.pending(name)?.table().cloned() else {
+            if !commit.creates() {
+                return Err(self.view.not_found(name).await?);
             }
-            None => Err(self.view.not_found(name).await?),
-            Some(before) => {
-                self.pending(name)?.add(Change::Apply(Arc::new(commit)));
-                self.flush(name).await?;
-                match self.pending(name)?.table().cloned() {
-                    Some(after) => self.view.lake().keep_columns(&before, &after).await,
-                    None => Ok(()),
-                }
+            self.check_free(name).await?;
+            let table = self.view.lake().tables().create_from(name, &commit).await?;
+            return self.add_created(name, table, true);
+        };
+        let lake = self.view.lake().clone();
+        let commit = commit.as_shown(lake.last_column_id(&before).await?, &before);
+        if commit.is_empty() {
+            return Ok(commit.check_on(&before)?);
+        }
+        let new_columns = commit.new_columns(&before);
+        self.pending(name)?.add(Change::Apply(Arc::new(commit)));
+        self.flush(name).await?;
+        let last = self.pending(name)?.table().map_or(0, Table::last_column_id);
+        match lake.take_columns(&before, &new_columns, last).await? {
+            Some(()) => Ok(()),
+            None => Err(Error::FieldIdTaken { table: name.clone() }),
+        }
+    }
+
+    /// Fails where a table that another engine brought is another's double.
+    pub(super) async fn check_brought(&self, head: &State) -> Result<()> {
+        for name in &self.brought {
+            let Some(table) = self.states.get(name) else { continue };
+            let id = table.id();
+            let tables = head.tables(None).await?;
+            let is_double = |(other, entry): &&(TableName, TableEntry)| {
+                other != name && entry.id == id && !self.tables.contains_key(other)
+            };
+            if let Some((other, _)) = tables.iter().find(is_double) {
+                return Err(Error::TableTwice { table: name.clone(), other: other.clone() });
             }
         }
+        Ok(())
     }
 
     /// Makes a table of a metadata file that lies in the warehouse, in place of another where that is
@@ -59,14 +82,6 @@ impl Transaction {
         }
         self.check_free(name).await?;
         let table = self.view.lake().tables().register(metadata_location).await?;
-        let id = table.id();
-        let tables = self.view.list(None).await?;
-        let other = tables.iter().find(|(other, entry)| other != name && entry.id == id);
-        if let Some((other, _)) = other {
-            let message = format!("`{metadata_location}` is a state of table `{other}`");
-            let hint = "Drop that table first, or rename it.";
-            return Err(Error::InvalidRequest { message, hint });
-        }
         self.add_created(name, table, false)
     }
 
@@ -79,7 +94,8 @@ impl Transaction {
         };
         self.check_free(to).await?;
         self.pending(from)?.add_applied(Change::Drop, None);
-        self.add_created(to, table, false)
+        self.pending(to)?.add_applied(Change::Create, Some(table));
+        Ok(())
     }
 
     /// Removes the table of exactly that name.
@@ -97,6 +113,13 @@ impl Transaction {
     ) {
         let name = name.to_owned();
         self.namespaces.push(NamespaceChange::Update { name, updates, removals });
+    }
+
+    /// Names the request that causes the commit. The same request never commits twice.
+    pub fn request(&mut self, name: &str) {
+        let value = Some(bytes::Bytes::from_static(b"1"));
+        let refs = vec![RefChange { name: request_ref(name), expected: Expected::Absent, value }];
+        self.with.merge(Batch { refs, ..Batch::default() });
     }
 
     /// Sees to it that no file which is there now is removed before the end.
@@ -119,10 +142,23 @@ impl Transaction {
 
     /// Adds a table; where it was `stored` for this transaction, that is taken back with it.
     fn add_created(&mut self, name: &TableName, table: Table, stored: bool) -> Result<()> {
+        self.brought.push(name.clone());
         if stored {
             self.staged.push_states([made(name, &table, true)]);
         }
         self.pending(name)?.add_applied(Change::Create, Some(table));
         Ok(())
+    }
+}
+
+/// Where the store keeps that a request was committed.
+fn request_ref(name: &str) -> String {
+    format!("request/{name}")
+}
+
+impl Lake {
+    /// Whether a request was committed, see [`Transaction::request`].
+    pub async fn is_request_done(&self, name: &str) -> Result<bool> {
+        Ok(self.store().reference(&request_ref(name)).await?.is_some())
     }
 }

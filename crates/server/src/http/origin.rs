@@ -53,7 +53,7 @@ pub async fn check(mut request: Request, next: Next) -> Response {
 }
 
 /// A problem, in the form that the door it came to has for it.
-fn refuse(uri: &Uri, problem: Problem) -> Response {
+pub(super) fn refuse(uri: &Uri, problem: Problem) -> Response {
     if iceberg::is_iceberg(uri) {
         return Refusal::from(problem).into_response();
     }

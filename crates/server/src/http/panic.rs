@@ -6,22 +6,23 @@ use std::panic::AssertUnwindSafe;
 
 use axum::extract::Request;
 use axum::middleware::Next;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use futures::FutureExt;
 use headwater_model::{ErrorCode, Problem};
 
-use super::failure::Failure;
+use super::origin;
 
 /// Answers a panic.
 pub async fn catch(request: Request, next: Next) -> Response {
-    let path = request.uri().path().to_owned();
+    let uri = request.uri().clone();
+    let path = uri.path().to_owned();
     // Nothing of the request outlives the panic, so nothing half-changed can be seen afterwards.
     let answer = AssertUnwindSafe(next.run(request)).catch_unwind().await;
     answer.unwrap_or_else(|payload| {
         let mut problem = Problem::new(ErrorCode::Internal, format!("`{path}` panicked"))
             .with_hint("Report this, with the server's log.");
         problem.causes.push(describe(&*payload));
-        Failure(problem).into_response()
+        origin::refuse(&uri, problem)
     })
 }
 

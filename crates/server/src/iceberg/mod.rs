@@ -15,10 +15,11 @@ mod page;
 mod place;
 mod table;
 mod token;
+mod write;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request};
-use axum::routing::{get, post};
+use axum::routing::{MethodRouter, get, post};
 use headwater_model::{ErrorCode, Problem};
 
 pub use error::Refusal;
@@ -33,14 +34,17 @@ pub(crate) const ROOT: &str = "/iceberg";
 /// The longest body. A commit holds no rows, but all columns of new tables.
 const BODY_BYTES_MAX: usize = 32 << 20;
 
+/// The longest request for a token.
+const TOKEN_BODY_BYTES_MAX: usize = 64 << 10;
+
 /// Everything under [`ROOT`].
 pub(crate) fn router() -> Router<App> {
-    let bases = ["/v1/{prefix}", "/{ref}/v1/{prefix}", "/v1", "/{ref}/v1"];
+    let bases = ["/v1/{prefix}", "/{ref}/v1/{prefix}"];
     let mut router = Router::new()
         .route("/v1/config", get(config::show))
         .route("/{ref}/v1/config", get(config::show))
-        .route("/v1/oauth/tokens", post(token::exchange))
-        .route("/{ref}/v1/oauth/tokens", post(token::exchange));
+        .route("/v1/oauth/tokens", tokens())
+        .route("/{ref}/v1/oauth/tokens", tokens());
     for base in bases {
         for (path, methods) in resources() {
             router = router.route(&format!("{base}{path}"), methods);
@@ -52,8 +56,13 @@ pub(crate) fn router() -> Router<App> {
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
 }
 
+/// What strangers may use takes only little.
+fn tokens() -> MethodRouter<App> {
+    post(token::exchange).layer(DefaultBodyLimit::max(TOKEN_BODY_BYTES_MAX))
+}
+
 /// The resources of one prefix.
-fn resources() -> [(&'static str, axum::routing::MethodRouter<App>); 10] {
+fn resources() -> [(&'static str, MethodRouter<App>); 10] {
     [
         ("/namespaces", get(namespace::list).post(namespace::create)),
         (

@@ -10,12 +10,11 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::Refusal;
-use super::body::Body;
 use super::error::Answer;
 use super::page::Page;
 use super::place::{Place, namespace_of};
+use super::write::Write;
 use crate::http::App;
-use crate::http::extract::Author;
 
 /// Lists namespaces by name: all, or those within another, of which there are none.
 pub async fn list(State(app): State<App>, place: Place, page: Page) -> Answer<Json<Value>> {
@@ -39,18 +38,17 @@ pub struct NewNamespace {
 }
 
 /// Makes a namespace.
-pub async fn create(
-    State(app): State<App>,
-    place: Place,
-    author: Author,
-    Body(new): Body<NewNamespace>,
-) -> Answer<Json<Value>> {
+pub async fn create(State(app): State<App>, write: Write) -> Answer<Json<Value>> {
+    let new: NewNamespace = write.read()?;
     let name = namespace_of(&new.namespace)?;
     let properties = new.properties.unwrap_or_default();
-    let branch = place.branch(&app).await?;
-    let mut transaction = app.lake.transaction(&branch, &author.or(None)).await?;
-    transaction.create_namespace(name, properties.clone());
-    transaction.commit(&format!("create namespace {name}")).await?;
+    let work = async {
+        let mut transaction = write.transaction(&app).await?;
+        transaction.create_namespace(name, properties.clone());
+        transaction.commit(&write.message(format!("create namespace {name}"))).await?;
+        Ok(())
+    };
+    Box::pin(write.once(&app, work)).await?;
     Ok(Json(json!({"namespace": [name], "properties": properties})))
 }
 
@@ -76,11 +74,15 @@ pub async fn exists(State(app): State<App>, place: Place) -> Answer<StatusCode> 
 }
 
 /// Removes a namespace that holds no tables.
-pub async fn remove(State(app): State<App>, place: Place, author: Author) -> Answer<StatusCode> {
-    let (name, branch) = (place.namespace()?, place.branch(&app).await?);
-    let mut transaction = app.lake.transaction(&branch, &author.or(None)).await?;
-    transaction.drop_namespace(name);
-    transaction.commit(&format!("drop namespace {name}")).await?;
+pub async fn remove(State(app): State<App>, write: Write) -> Answer<StatusCode> {
+    let name = write.place.namespace()?;
+    let work = async {
+        let mut transaction = write.transaction(&app).await?;
+        transaction.drop_namespace(name);
+        transaction.commit(&write.message(format!("drop namespace {name}"))).await?;
+        Ok(())
+    };
+    Box::pin(write.once(&app, work)).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -94,28 +96,27 @@ pub struct NewProperties {
 }
 
 /// Sets properties of a namespace, and removes others.
-pub async fn update(
-    State(app): State<App>,
-    place: Place,
-    author: Author,
-    Body(new): Body<NewProperties>,
-) -> Answer<Json<Value>> {
+pub async fn update(State(app): State<App>, write: Write) -> Answer<Json<Value>> {
+    let new: NewProperties = write.read()?;
     let removals = new.removals.unwrap_or_default();
     let updates = new.updates.unwrap_or_default();
     if let Some(both) = removals.iter().find(|key| updates.contains_key(*key)) {
         let problem = format!("`{both}` is to be both set and removed");
         return Err(Refusal::unprocessable(problem));
     }
-    let branch = place.branch(&app).await?;
-    let found = find(&app, &place).await?;
+    let found = find(&app, &write.place).await?;
     let (removed, missing): (Vec<String>, Vec<String>) =
         removals.iter().cloned().partition(|key| found.properties.contains_key(key));
     let updated: Vec<String> = updates.keys().cloned().collect();
     if !updated.is_empty() || !removed.is_empty() {
         let name = &found.name;
-        let mut transaction = app.lake.transaction(&branch, &author.or(None)).await?;
-        transaction.update_namespace(name, updates, removals);
-        transaction.commit(&format!("change namespace {name}")).await?;
+        let work = async {
+            let mut transaction = write.transaction(&app).await?;
+            transaction.update_namespace(name, updates, removals);
+            transaction.commit(&write.message(format!("change namespace {name}"))).await?;
+            Ok(())
+        };
+        Box::pin(write.once(&app, work)).await?;
     }
     Ok(Json(json!({"updated": updated, "removed": removed, "missing": missing})))
 }

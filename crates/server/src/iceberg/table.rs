@@ -1,22 +1,24 @@
 //! Tables: list, make, load, drop, rename, take over. Their changes are commits.
 
+use std::collections::BTreeMap;
+
 use axum::Json;
 use axum::extract::{Query, State};
 use axum::http::header::{ETAG, IF_NONE_MATCH};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use headwater_lake::NewTable;
-use headwater_model::TableName;
+use headwater_model::{ErrorCode, Fault, TableName};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 
 use super::Refusal;
-use super::body::Body;
 use super::error::Answer;
 use super::page::Page;
 use super::place::{Place, namespace_of};
+use super::write::Write;
 use crate::http::App;
-use crate::http::extract::Author;
 
 /// A state of a table.
 type Table = headwater_tables::Table;
@@ -34,12 +36,15 @@ pub async fn list(State(app): State<App>, place: Place, page: Page) -> Answer<Js
 }
 
 /// The table in the address.
-pub async fn find(app: &App, place: &Place) -> Answer<Table> {
-    let name = place.table()?;
+async fn find(app: &App, place: &Place) -> Answer<Table> {
+    load(app, place, &place.table()?).await
+}
+
+async fn load(app: &App, place: &Place, name: &TableName) -> Answer<Table> {
     let view = place.view(app).await?;
-    match view.state().table(&name).await? {
+    match view.state().table(name).await? {
         Some(entry) => Ok(app.lake.tables().load(&entry.metadata_location).await?),
-        None => Err(missing(&view, &name).await?),
+        None => Err(missing(&view, name).await?),
     }
 }
 
@@ -71,11 +76,11 @@ pub async fn show(
         }
     };
     let table = find(&app, &place).await?;
-    let tag = tag_of(&table, only_named);
+    let tag = tag_of(&table, app.lake.last_column_id(&table).await?, only_named);
     if is_known(&headers, &tag) {
         return Ok((StatusCode::NOT_MODIFIED, [(ETAG, header(&tag))]).into_response());
     }
-    describe(&table, only_named)
+    describe(&app, &table, only_named).await
 }
 
 /// Whether the client has what it asks for.
@@ -88,31 +93,30 @@ fn is_known(headers: &HeaderMap, tag: &str) -> bool {
     })
 }
 
-/// What names a state of a table: the file that holds it, which never changes.
-fn tag_of(table: &Table, only_named: bool) -> String {
-    let file = table.metadata_location().rsplit('/').next().unwrap_or_default();
-    let stem = file.strip_suffix(".metadata.json").unwrap_or(file);
-    let stem: String = stem.chars().filter(|c| c.is_ascii_graphic() && *c != '"').collect();
-    format!("\"{stem}{}\"", if only_named { "-refs" } else { "" })
+/// What names what is sent of a table: the file that holds its state, which never changes, and what is
+/// known of its other branches.
+fn tag_of(table: &Table, last_column_id: i32, only_named: bool) -> String {
+    let mut digest = Sha256::new();
+    digest.update(table.metadata_location());
+    digest.update([u8::from(only_named)]);
+    digest.update(last_column_id.to_le_bytes());
+    format!("\"{}\"", &hex::encode(digest.finalize())[..32])
 }
 
 fn header(tag: &str) -> HeaderValue {
     HeaderValue::from_str(tag).unwrap_or(HeaderValue::from_static("\"\""))
 }
 
-/// A table as it is loaded.
-fn describe(table: &Table, only_named: bool) -> Answer<Response> {
+/// A table as it is loaded, and as a commit leaves it.
+pub async fn describe(app: &App, table: &Table, only_named: bool) -> Answer<Response> {
+    // What was committed is answered, whatever else fails.
+    let known = app.lake.last_column_id(table).await.unwrap_or(table.last_column_id());
     let answer = Json(json!({
         "metadata-location": table.metadata_location(),
-        "metadata": table.metadata_json(only_named)?,
+        "metadata": table.metadata_json(only_named, Some(known))?,
         "config": {},
     }));
-    Ok(([(ETAG, header(&tag_of(table, only_named)))], answer).into_response())
-}
-
-/// A table as a commit leaves it.
-pub fn describe_committed(table: &Table) -> Answer<Response> {
-    describe(table, false)
+    Ok(([(ETAG, header(&tag_of(table, known, only_named)))], answer).into_response())
 }
 
 /// Answers whether a table is there.
@@ -126,55 +130,65 @@ pub async fn exists(State(app): State<App>, place: Place) -> Answer<StatusCode> 
 }
 
 /// Makes a table, or only describes it where it is staged: the commit that follows makes it then.
-pub async fn create(
-    State(app): State<App>,
-    place: Place,
-    author: Author,
-    Body(new): Body<NewTable>,
-) -> Answer<Response> {
-    let name = TableName::new(place.namespace()?, &*new.name)?;
-    let branch = place.branch(&app).await?;
+pub async fn create(State(app): State<App>, write: Write) -> Answer<Response> {
+    let new: NewTable = write.read()?;
+    let name = TableName::new(write.place.namespace()?, &*new.name)?;
     if new.stage_create {
-        let view = app.lake.view(&place.reference).await?;
-        view.check_namespace(&name.namespace).await?;
-        if view.state().table(&name).await?.is_some() {
-            return Err(Refusal::exists(&format!("table `{name}`")));
-        }
-        let metadata = app.lake.tables().describe_new(&name, new).await?;
-        return Ok(Json(json!({"metadata": metadata, "config": {}})).into_response());
+        return stage(&app, &write, &name, new).await;
     }
-    let mut transaction = app.lake.transaction(&branch, &author.or(None)).await?;
-    transaction.create_new(&name, new).await?;
-    let made = transaction.commit_states(&format!("create table {name}")).await;
-    let made = match made {
-        // Somebody made it in the meantime.
-        Err(error) if is_conflict(&error) => {
-            return Err(Refusal::exists(&format!("table `{name}`")));
+    let work = async {
+        let mut transaction = write.transaction(&app).await?;
+        transaction.create_new(&name, new).await?;
+        let message = write.message(format!("create table {name}"));
+        match transaction.commit_states(&message).await {
+            // Somebody made it in the meantime.
+            Err(error) if error.code() == ErrorCode::CommitConflict => {
+                Err(Refusal::exists(&format!("table `{name}`")))
+            }
+            made => Ok(made?),
         }
-        other => other?,
     };
-    answer_with(made.get(&name), &name)
+    let made = Box::pin(write.once(&app, work)).await?;
+    answer_with(&app, &write, made, &name).await
 }
 
-fn is_conflict(error: &headwater_lake::Error) -> bool {
-    use headwater_model::{ErrorCode, Fault};
-    error.code() == ErrorCode::CommitConflict
+async fn stage(app: &App, write: &Write, name: &TableName, new: NewTable) -> Answer<Response> {
+    write.branch(app).await?;
+    let view = write.place.view(app).await?;
+    view.check_namespace(&name.namespace).await?;
+    if view.state().table(name).await?.is_some() {
+        return Err(Refusal::exists(&format!("table `{name}`")));
+    }
+    let metadata = app.lake.tables().describe_new(name, new).await?;
+    Ok(Json(json!({"metadata": metadata, "config": {}})).into_response())
 }
 
-fn answer_with(table: Option<&Table>, name: &TableName) -> Answer<Response> {
-    let lost = || Refusal::no_table(&name.qualified());
-    describe(table.ok_or_else(lost)?, false)
+/// The table that was made, or that is there now where the same request made it before.
+async fn answer_with(
+    app: &App,
+    write: &Write,
+    made: Option<BTreeMap<TableName, Table>>,
+    name: &TableName,
+) -> Answer<Response> {
+    let table = match made {
+        Some(mut made) => made.remove(name).ok_or_else(|| Refusal::no_table(&name.qualified()))?,
+        None => load(app, &write.place, name).await?,
+    };
+    describe(app, &table, false).await
 }
 
 /// Removes a table from the branch. Its files stay for the commits and branches that hold it, and go with
 /// the last of them, whether the client asks to purge them or not.
-pub async fn remove(State(app): State<App>, place: Place, author: Author) -> Answer<StatusCode> {
-    let name = place.table()?;
-    find_entry(&app, &place, &name).await?;
-    let branch = place.branch(&app).await?;
-    let mut transaction = app.lake.transaction(&branch, &author.or(None)).await?;
-    transaction.drop_named(&name).await?;
-    transaction.commit(&format!("drop table {name}")).await?;
+pub async fn remove(State(app): State<App>, write: Write) -> Answer<StatusCode> {
+    let name = write.place.table()?;
+    let work = async {
+        find_entry(&app, &write.place, &name).await?;
+        let mut transaction = write.transaction(&app).await?;
+        transaction.drop_named(&name).await?;
+        transaction.commit(&write.message(format!("drop table {name}"))).await?;
+        Ok(())
+    };
+    Box::pin(write.once(&app, work)).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -216,19 +230,18 @@ pub struct Rename {
 }
 
 /// Gives a table another name.
-pub async fn rename(
-    State(app): State<App>,
-    place: Place,
-    author: Author,
-    Body(rename): Body<Rename>,
-) -> Answer<StatusCode> {
-    let from = rename.source.existing()?;
-    find_entry(&app, &place, &from).await?;
-    let to = rename.destination.new_name()?;
-    let branch = place.branch(&app).await?;
-    let mut transaction = app.lake.transaction(&branch, &author.or(None)).await?;
-    transaction.rename(&from, &to).await?;
-    transaction.commit(&format!("rename table {from} to {to}")).await?;
+pub async fn rename(State(app): State<App>, write: Write) -> Answer<StatusCode> {
+    let rename: Rename = write.read()?;
+    let work = async {
+        let from = rename.source.existing()?;
+        find_entry(&app, &write.place, &from).await?;
+        let to = rename.destination.new_name()?;
+        let mut transaction = write.transaction(&app).await?;
+        transaction.rename(&from, &to).await?;
+        transaction.commit(&write.message(format!("rename table {from} to {to}"))).await?;
+        Ok(())
+    };
+    Box::pin(write.once(&app, work)).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -243,18 +256,17 @@ pub struct Registration {
 }
 
 /// Makes a table of a metadata file that lies in the warehouse.
-pub async fn register(
-    State(app): State<App>,
-    place: Place,
-    author: Author,
-    Body(new): Body<Registration>,
-) -> Answer<Response> {
-    let name = TableName::new(place.namespace()?, &*new.name)?;
-    let branch = place.branch(&app).await?;
-    let mut transaction = app.lake.transaction(&branch, &author.or(None)).await?;
-    transaction.register(&name, &new.metadata_location, new.overwrite).await?;
-    let made = transaction.commit_states(&format!("register table {name}")).await?;
-    answer_with(made.get(&name), &name)
+pub async fn register(State(app): State<App>, write: Write) -> Answer<Response> {
+    let new: Registration = write.read()?;
+    let name = TableName::new(write.place.namespace()?, &*new.name)?;
+    let work = async {
+        let mut transaction = write.transaction(&app).await?;
+        transaction.register(&name, &new.metadata_location, new.overwrite).await?;
+        let message = write.message(format!("register table {name}"));
+        Ok(transaction.commit_states(&message).await?)
+    };
+    let made = Box::pin(write.once(&app, work)).await?;
+    answer_with(&app, &write, made, &name).await
 }
 
 /// Credentials for a table's files. The warehouse is a folder, which needs none.
@@ -264,11 +276,8 @@ pub async fn credentials(State(app): State<App>, place: Place) -> Answer<Json<Va
 }
 
 /// Takes what a client measured, which nobody keeps.
-pub async fn metrics(
-    State(app): State<App>,
-    place: Place,
-    Body(_): Body<Value>,
-) -> Answer<StatusCode> {
-    find_entry(&app, &place, &place.table()?).await?;
+pub async fn metrics(State(app): State<App>, write: Write) -> Answer<StatusCode> {
+    let _: Value = write.read()?;
+    find_entry(&app, &write.place, &write.place.table()?).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -18,6 +18,11 @@ pub fn trials() -> Vec<Trial> {
         trial("iceberg::a_staged_table_is_made_with_its_rows", staged),
         trial("iceberg::a_snapshot_that_cannot_be_read_is_refused", unreadable),
         trial("iceberg::columns_of_others_keep_their_ids", column_ids),
+        trial("iceberg::no_two_branches_give_one_field_id_away", field_ids),
+        trial("iceberg::a_request_with_a_key_is_done_once", requests_with_keys),
+        trial("iceberg::no_engine_is_told_to_remove_files", no_garbage),
+        trial("iceberg::what_would_break_a_table_is_refused", broken_changes),
+        trial("iceberg::a_commit_of_nothing_changes_nothing", nothing),
     ]
 }
 
@@ -192,6 +197,8 @@ async fn together() {
     assert_eq!(commits(&server, "dev").await, before + 1);
     let loaded = server.get(&table("dev", "u")).await;
     assert_eq!(loaded["metadata"]["properties"]["a"], "b");
+    assert_eq!(ask(&server, Method::POST, path, Some(&changes)).await.0, 204, "sent again");
+    assert_eq!(commits(&server, "dev").await, before + 1);
     let missing = json!({"table-changes": [change("no", &rename(Value::Null))]});
     assert_eq!(ask(&server, Method::POST, path, Some(&missing)).await.0, 404);
 }
@@ -275,4 +282,135 @@ async fn column_ids() {
     assert_eq!(status, 200, "{merged}");
     let rows = sql(&server, "main", "SELECT id, ours, theirs FROM t").await;
     assert_eq!(rows, json!([{"id": 1, "ours": null, "theirs": null}]));
+}
+
+async fn field_ids() {
+    let (server, _) = one_row_ahead().await;
+    sql(&server, "main", "ALTER TABLE t ADD COLUMN x BIGINT").await;
+    sql(&server, "main", "INSERT INTO t VALUES (2, 7)").await;
+    sql(&server, "main", "ALTER TABLE t DROP COLUMN x").await;
+    let loaded = server.get(&table("dev", "t")).await;
+    assert_eq!(loaded["metadata"]["last-column-id"], 2, "`main` gave it away");
+    let field =
+        |id: i64, name: &str| json!({"id": id, "name": name, "required": false, "type": "long"});
+    let commit = |id: i64| {
+        let schema = json!({"type": "struct", "fields": [field(1, "id"), field(id, "y")]});
+        json!({
+            "requirements": [{"type": "assert-last-assigned-field-id", "last-assigned-field-id": 2}],
+            "updates": [
+                {"action": "add-schema", "schema": schema},
+                {"action": "set-current-schema", "schema-id": -1}
+            ]
+        })
+    };
+    let (status, answer) = ask(&server, Method::POST, &table("dev", "t"), Some(&commit(2))).await;
+    assert_eq!((status, &answer["error"]["type"]), (409, &json!("CommitFailedException")));
+    assert_eq!(ask(&server, Method::POST, &table("dev", "t"), Some(&commit(3))).await.0, 200);
+    let merge = json!({"source": "dev"});
+    let (status, merged) =
+        ask(&server, Method::POST, "/v1/branches/main/merge", Some(&merge)).await;
+    assert_eq!(status, 200, "{merged}");
+    let rows = sql(&server, "main", "SELECT id, y FROM t ORDER BY id").await;
+    assert_eq!(rows, json!([{"id": 1, "y": null}, {"id": 2, "y": null}]));
+}
+
+async fn requests_with_keys() {
+    let (server, commit) = one_row_ahead().await;
+    let send = async |method: Method, path: &str, key: &str, sent: &Value| {
+        let mut request = request(method, path, Some(sent));
+        request.headers_mut().insert("idempotency-key", key.parse().expect("a header"));
+        server.send(request).await.status().as_u16()
+    };
+    let namespaces = "/iceberg/v1/dev/namespaces";
+    let tables = "/iceberg/v1/dev/namespaces/raw/tables";
+    let trip = "/iceberg/v1/dev/namespaces/raw/tables/trip";
+    let ride = "/iceberg/v1/dev/namespaces/raw/tables/ride";
+    let fields = json!([{"id": 1, "name": "id", "required": false, "type": "long"}]);
+    let new = json!({"name": "trip", "schema": {"type": "struct", "fields": fields}});
+    let named = |name: &str| json!({"namespace": ["raw"], "name": name});
+    let rename = json!({"source": named("trip"), "destination": named("ride")});
+    let nothing = json!({});
+    let properties = json!({"updates": {"a": "b"}});
+    let in_raw = format!("{namespaces}/raw");
+    let requests = [
+        (Method::POST, namespaces, json!({"namespace": ["raw"]}), 200),
+        (Method::POST, &*format!("{in_raw}/properties"), properties, 200),
+        (Method::POST, tables, new, 200),
+        (Method::POST, "/iceberg/v1/dev/tables/rename", rename, 204),
+        (Method::DELETE, ride, nothing.clone(), 204),
+        (Method::DELETE, &*in_raw, nothing, 204),
+        (Method::POST, &*table("dev", "t"), commit, 200),
+    ];
+    for (number, (method, path, sent, status)) in requests.iter().enumerate() {
+        let key = format!("key-{number}");
+        let before = commits(&server, "dev").await;
+        assert_eq!(send(method.clone(), path, &key, sent).await, *status, "{method} {path}");
+        assert_eq!(commits(&server, "dev").await, before + 1, "{method} {path}");
+        if *path == tables {
+            assert_eq!(send(method.clone(), path, "another", sent).await, 409);
+        }
+        assert_eq!(send(method.clone(), path, &key, sent).await, *status, "{method} {path} again");
+        assert_eq!(commits(&server, "dev").await, before + 1, "{method} {path} again");
+    }
+    assert_eq!(ask(&server, Method::HEAD, trip, None).await.0, 404);
+}
+
+async fn no_garbage() {
+    let (server, _) = one_row_ahead().await;
+    let loaded = server.get(&table("dev", "t")).await;
+    assert_eq!(loaded["metadata"]["properties"]["gc.enabled"], "false");
+    let updates =
+        json!([{"action": "set-properties", "updates": {"gc.enabled": "true", "a": "b"}}]);
+    let commit = json!({"requirements": [], "updates": updates});
+    let (_, made) = ask(&server, Method::POST, &table("dev", "t"), Some(&commit)).await;
+    assert_eq!(made["metadata"]["properties"], json!({"a": "b", "gc.enabled": "false"}));
+    let shown = server.get("/v1/refs/dev/tables/t").await;
+    assert_eq!(shown["properties"], json!({"a": "b"}));
+}
+
+async fn broken_changes() {
+    let (server, commit) = one_row_ahead().await;
+    let list = commit["updates"][0]["snapshot"]["manifest-list"].as_str().expect("a location");
+    let slashes = list.replace("/metadata/", "//metadata/");
+    let mut twice = commit.clone();
+    twice["updates"][0]["snapshot"]["manifest-list"] = json!(slashes);
+    let mut far = commit.clone();
+    far["updates"][0]["snapshot"]["sequence-number"] = json!(i64::MAX);
+    let field = |id: i64| json!({"id": id, "name": "x", "required": false, "type": "long"});
+    let schema = json!({"type": "struct", "fields": [field(2_147_483_600)]});
+    let only = |update: Value| json!({"requirements": [], "updates": [update]});
+    let uuid = "00000000-0000-4000-8000-000000000000";
+    let mut tag = commit.clone();
+    tag["updates"][1]["type"] = json!("tag");
+    let changes = [
+        twice,
+        far,
+        tag,
+        only(json!({"action": "add-schema", "schema": schema})),
+        only(json!({"action": "assign-uuid", "uuid": uuid})),
+        only(json!({"action": "set-location", "location": "file:///tmp/elsewhere"})),
+        only(json!({"action": "no-such-update"})),
+    ];
+    for change in changes {
+        let (status, answer) = ask(&server, Method::POST, &table("dev", "t"), Some(&change)).await;
+        assert_eq!(status, 400, "{change} {answer}");
+    }
+    assert_eq!(sql(&server, "dev", "SELECT id FROM t").await, json!([]));
+    let mut stale = commit.clone();
+    stale["requirements"] = json!([]);
+    stale["updates"][0]["snapshot"]["parent-snapshot-id"] = json!(1);
+    stale["updates"][0]["snapshot"]["sequence-number"] = json!(0);
+    let (status, answer) = ask(&server, Method::POST, &table("dev", "t"), Some(&stale)).await;
+    assert_eq!((status, &answer["error"]["type"]), (409, &json!("CommitFailedException")));
+}
+
+async fn nothing() {
+    let (server, _) = one_row_ahead().await;
+    let protect = json!({"protected": true});
+    assert_eq!(ask(&server, Method::PATCH, "/v1/branches/dev", Some(&protect)).await.0, 200);
+    let before = commits(&server, "dev").await;
+    let commit = json!({"requirements": [], "updates": []});
+    let (status, made) = ask(&server, Method::POST, &table("dev", "t"), Some(&commit)).await;
+    assert_eq!(status, 200, "{made}");
+    assert_eq!(commits(&server, "dev").await, before);
 }

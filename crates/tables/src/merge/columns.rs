@@ -70,11 +70,30 @@ impl Merging<'_> {
         !schemas.any(|schema| schema.field_by_id(id).is_some())
     }
 
+    /// A column that one side added. Where the other once had another column under its id, which engines
+    /// of their own may have given to both, rows of that would be read as rows of this.
+    fn added(&mut self, one: &NestedFieldRef, other: Side) -> NestedFieldRef {
+        let schemas = self.three.of(other).schemas_iter();
+        let had: Vec<&NestedFieldRef> =
+            schemas.filter_map(|schema| schema.field_by_id(one.id)).collect();
+        let same = had.iter().any(|had| had.name == one.name && had.field_type == one.field_type);
+        if let Some(had) = had.first().filter(|_| !same) {
+            let (one_name, had_name) = (one.name.clone(), had.name.clone());
+            let (ours, theirs) = match other {
+                Side::Theirs => (one_name, had_name),
+                Side::Ours => (had_name, one_name),
+            };
+            self.clash(Cause::FieldId { id: one.id, ours, theirs });
+        }
+        one.clone()
+    }
+
     /// What becomes of the column with one id; none where it goes.
     fn field(&mut self, three: [Option<&NestedFieldRef>; 3], path: &str) -> Option<NestedFieldRef> {
         match three {
             [_, Some(ours), Some(theirs)] if ours == theirs => Some(ours.clone()),
-            [None, Some(one), None] | [None, None, Some(one)] => Some(one.clone()),
+            [None, Some(one), None] => Some(self.added(one, Side::Theirs)),
+            [None, None, Some(one)] => Some(self.added(one, Side::Ours)),
             [None, Some(ours), Some(theirs)] => {
                 let (id, ours_name, theirs) = (ours.id, ours.name.clone(), theirs.name.clone());
                 self.clash(Cause::FieldId { id, ours: ours_name, theirs });

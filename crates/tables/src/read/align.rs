@@ -10,15 +10,19 @@ use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{DataType, Field, FieldRef, Fields};
 use arrow::error::ArrowError;
 
-use crate::types::schema::{entry_fields, field_id};
+use crate::types::schema::{entry_fields, field_id, names_of};
 
-/// Where a field of the table is among a file's; by name where the file has no field ids.
+/// Where a field of the table is among a file's; where the file has no field ids, by the names that the
+/// table says such files have, or by its own.
 pub(crate) fn find(fields: &Fields, wanted: &Field) -> Option<usize> {
     let id = field_id(wanted);
     if fields.iter().any(|field| field_id(field).is_some()) {
         return fields.iter().position(|field| field_id(field) == id);
     }
-    fields.iter().position(|field| field.name() == wanted.name())
+    match names_of(wanted) {
+        Some(names) => fields.iter().position(|field| names.contains(field.name())),
+        None => fields.iter().position(|field| field.name() == wanted.name()),
+    }
 }
 
 /// An array of a file as a field of the table has it now, matched by field ids at every level.

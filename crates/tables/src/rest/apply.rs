@@ -8,9 +8,12 @@ use std::collections::BTreeMap;
 
 use headwater_model::TableName;
 use iceberg::TableUpdate;
-use iceberg::spec::{Snapshot, Summary, TableMetadata, TableProperties};
+use iceberg::spec::{
+    FormatVersion, MAIN_BRANCH, Schema, Snapshot, Summary, TableMetadata, TableProperties,
+};
 use serde_json::{Value, json};
 
+use super::show::GC_ENABLED;
 use super::{TableCommit, create, decapitalised, refused, take_version};
 use crate::commit::{Unwritten, store_as};
 use crate::merge::history::Reach;
@@ -21,6 +24,15 @@ const SNAPSHOT_LOG: &str = "snapshot-log";
 const METADATA_LOG: &str = "metadata-log";
 const LAST_UPDATED: &str = "last-updated-ms";
 const TIMESTAMP: &str = "timestamp-ms";
+
+/// By how much a snapshot's sequence number may exceed the last.
+const SEQUENCE_STEP_MAX: i64 = 1_000_000;
+
+/// By how much a column's id may exceed the largest there is; other branches may have given some away.
+const FIELD_STEP_MAX: i64 = 1_000_000;
+
+/// Field ids from here on are Iceberg's own.
+const FIELD_ID_END: i32 = 2_147_483_447;
 
 /// What the builder says before each requirement that does not hold.
 const UNMET: &str = "Requirement failed: ";
@@ -69,6 +81,17 @@ impl Tables {
         summary: &BTreeMap<String, String>,
     ) -> Result<Vec<TableUpdate>> {
         match update {
+            TableUpdate::AssignUuid { uuid } if *uuid != before.uuid() => {
+                let reason = "a table keeps its UUID".to_owned();
+                return Err(Error::Refused { reason });
+            }
+            TableUpdate::SetSnapshotRef { ref_name, reference }
+                if ref_name == MAIN_BRANCH && !reference.is_branch() =>
+            {
+                let reason = format!("`{MAIN_BRANCH}` is a branch, and cannot be a tag");
+                return Err(Error::Refused { reason });
+            }
+            TableUpdate::AddSchema { schema } => check_ids(before, schema)?,
             TableUpdate::SetLocation { location }
                 if location.trim_end_matches('/') != before.location() =>
             {
@@ -76,6 +99,7 @@ impl Tables {
             }
             TableUpdate::SetProperties { updates } => {
                 let mut updates = updates.clone();
+                updates.remove(GC_ENABLED);
                 let version = take_version(&mut updates)?;
                 let upgrade = version
                     .map(|format_version| TableUpdate::UpgradeFormatVersion { format_version });
@@ -84,6 +108,7 @@ impl Tables {
             }
             TableUpdate::AddSnapshot { snapshot } => {
                 self.check_location(snapshot.manifest_list())?;
+                check_sequence(before, snapshot)?;
                 let snapshot = with_summary(before, snapshot, summary);
                 return Ok(vec![TableUpdate::AddSnapshot { snapshot }]);
             }
@@ -127,7 +152,7 @@ pub(crate) async fn apply(
 }
 
 impl TableCommit {
-    fn check(&self, metadata: Option<&TableMetadata>) -> Result<()> {
+    pub(super) fn check(&self, metadata: Option<&TableMetadata>) -> Result<()> {
         for requirement in &self.requirements {
             requirement.check(metadata).map_err(|error| {
                 let message = error.message();
@@ -137,6 +162,34 @@ impl TableCommit {
         }
         Ok(())
     }
+}
+
+/// Fails where others added a snapshot since this one was made up.
+fn check_sequence(before: &TableMetadata, snapshot: &Snapshot) -> Result<()> {
+    if before.format_version() == FormatVersion::V1 {
+        return Ok(());
+    }
+    let (last, number) = (before.last_sequence_number(), snapshot.sequence_number());
+    if number > last.saturating_add(SEQUENCE_STEP_MAX) {
+        let reason = format!("sequence number {number} does not follow {last}");
+        return Err(Error::Refused { reason });
+    }
+    let stale = number <= last && snapshot.parent_snapshot_id().is_some();
+    let rows = snapshot.first_row_id().is_some_and(|first| first < before.next_row_id());
+    if stale || rows {
+        let reason = format!("sequence number {number} was given to another snapshot");
+        return Err(Error::Unmet { reason });
+    }
+    Ok(())
+}
+
+/// Fails for field ids that no column can have.
+fn check_ids(before: &TableMetadata, schema: &Schema) -> Result<()> {
+    let id = schema.highest_field_id();
+    if id < FIELD_ID_END && i64::from(id) <= i64::from(before.last_column_id()) + FIELD_STEP_MAX {
+        return Ok(());
+    }
+    Err(Error::Refused { reason: format!("field id {id} does not follow those there are") })
 }
 
 /// A snapshot with what every snapshot of the table carries on; not where all rows are put in place of

@@ -9,11 +9,15 @@ use iceberg::spec::{
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use super::show::GC_ENABLED;
 use super::{NewTable, TableCommit, refused, take_version};
 use crate::commit::stamp::stamp;
 use crate::commit::{Unwritten, store_as};
 use crate::table::Totals;
 use crate::{Error, Result, Table, Tables, metadata};
+
+/// The largest field id that a new table may have.
+const FIELD_ID_MAX: i32 = 1_000_000;
 
 /// The number that the ids of partition fields follow.
 const PARTITION_IDS_AFTER: i32 = 999;
@@ -39,6 +43,7 @@ impl Tables {
             None => self.new_location(name),
         };
         let mut properties = new.properties;
+        properties.remove(GC_ENABLED);
         let version = take_version(&mut properties)?.unwrap_or(FormatVersion::V2);
         let spec = new.partition_spec.unwrap_or_default();
         let order = new.write_order.unwrap_or_else(SortOrder::unsorted_order);
@@ -72,6 +77,10 @@ pub(super) async fn begin(
     }
     let missing = || Error::Refused { reason: "a table that is made has no schema".to_owned() };
     let schema = schema.ok_or_else(missing)?;
+    if schema.highest_field_id() > FIELD_ID_MAX {
+        let reason = format!("field id {} is too large", schema.highest_field_id());
+        return Err(Error::Refused { reason });
+    }
     let spec = bind(spec.cloned().unwrap_or_default(), schema)?;
     let location = match location {
         Some(location) => tables.free_location(location).await?,

@@ -5,11 +5,12 @@ use std::collections::HashSet;
 
 use futures::{StreamExt, TryStreamExt};
 use headwater_model::Fault;
-use iceberg::spec::{ManifestStatus, SnapshotRef, TableMetadata};
+use iceberg::spec::{DataContentType, DataFile, DataFileFormat, SnapshotRef, TableMetadata};
 use object_store::ObjectStoreExt;
 use object_store::path::Path;
 
 use super::TableCommit;
+use crate::commit::named_snapshots;
 use crate::{Error, Result, Table, Tables, metadata};
 
 /// What the names of metadata files end in.
@@ -17,6 +18,13 @@ const METADATA_SUFFIX: &str = ".metadata.json";
 
 /// The longest metadata file that is registered, in bytes.
 const METADATA_BYTES_MAX: u64 = 256 << 20;
+
+/// What a table has already.
+#[derive(Debug, Default)]
+struct Known {
+    manifests: HashSet<String>,
+    files: HashSet<String>,
+}
 
 impl Tables {
     /// Takes over a table whose metadata file another engine, or an earlier state of this lake, left in the
@@ -37,8 +45,9 @@ impl Tables {
         let content = self.storage().read(location).await.map_err(refuse)?;
         let metadata = metadata::decode(location, &content).map_err(refuse)?;
         self.check_location(metadata.location())?;
-        if let Some(snapshot) = metadata.current_snapshot() {
-            self.take_snapshot(&metadata, snapshot, &HashSet::new()).await?;
+        let named = named_snapshots(&metadata);
+        for snapshot in metadata.snapshots().filter(|it| named.contains(&it.snapshot_id())) {
+            self.take_snapshot(&metadata, snapshot, &Known::default()).await?;
         }
         self.storage().sync(std::iter::once(location)).await?;
         self.load(location).await
@@ -46,7 +55,13 @@ impl Tables {
 
     /// Where a location that somebody gave lies. Fails where that is not in the warehouse.
     pub(super) fn check_location(&self, location: &str) -> Result<Path> {
-        self.path_of(location).map_err(refuse)
+        let path = self.path_of(location).map_err(refuse)?;
+        // Files are told apart by how their locations are written.
+        if format!("{}/{path}", self.root_url()) == location {
+            return Ok(path);
+        }
+        let reason = format!("`{location}` is written otherwise than `{}/{path}`", self.root_url());
+        Err(Error::Refused { reason })
     }
 
     /// A location for a new table that somebody gave: one in the warehouse in which no other table lies, and
@@ -85,10 +100,12 @@ impl Tables {
         after: &TableMetadata,
         commit: &TableCommit,
     ) -> Result<()> {
-        let mut known = HashSet::new();
+        let mut known = Known::default();
         if let Some(snapshot) = before.current_snapshot() {
             let listed = self.manifests(before, snapshot).await?;
-            known.extend(listed.iter().map(|manifest| manifest.manifest_path.clone()));
+            known.manifests.extend(listed.iter().map(|manifest| manifest.manifest_path.clone()));
+            let files = self.files(before, snapshot).await?;
+            known.files.extend(files.iter().map(|file| file.location.clone()));
         }
         for added in commit.added() {
             if let Some(snapshot) = after.snapshot_by_id(added.snapshot_id()) {
@@ -98,37 +115,58 @@ impl Tables {
         Ok(())
     }
 
-    /// Reads a snapshot's manifests, and makes them and the files that they add durable.
+    /// Reads a snapshot's manifests, and makes them and the files that they bring durable. Fails where the
+    /// table could not be read from them.
     async fn take_snapshot(
         &self,
         metadata: &TableMetadata,
         snapshot: &SnapshotRef,
-        known: &HashSet<String>,
+        known: &Known,
     ) -> Result<()> {
         self.check_location(snapshot.manifest_list())?;
         self.check_kept(snapshot.manifest_list()).map_err(refuse)?;
         let listed = self.manifests(metadata, snapshot).await.map_err(refuse)?;
         let mut files = vec![snapshot.manifest_list().to_owned()];
-        for manifest in listed.iter().filter(|file| !known.contains(&file.manifest_path)) {
+        for manifest in listed.iter().filter(|file| !known.manifests.contains(&file.manifest_path))
+        {
+            self.check_location(&manifest.manifest_path)?;
             self.check_kept(&manifest.manifest_path).map_err(refuse)?;
-            let decoded = self.manifest(manifest).await.map_err(refuse)?;
             if metadata.partition_spec_by_id(manifest.partition_spec_id).is_none() {
                 let location = &manifest.manifest_path;
                 let reason = format!("`{location}` is of a partition spec that the table lacks");
                 return Err(Error::Refused { reason });
             }
+            let decoded = self.manifest(manifest).await.map_err(refuse)?;
             files.push(manifest.manifest_path.clone());
             for entry in &decoded.live {
+                self.check_file(entry.data_file())?;
                 let location = entry.data_file().file_path();
-                self.check_location(location)?;
                 self.check_kept(location).map_err(refuse)?;
-                if entry.status() == ManifestStatus::Added {
+                if !known.files.contains(location) {
                     files.push(location.to_owned());
                 }
             }
         }
         self.check_there(&files).await?;
-        self.storage().sync(files.iter().map(String::as_str)).await.map_err(refuse)
+        self.storage().sync(files.iter().map(String::as_str)).await.map_err(refuse)?;
+        self.files(metadata, snapshot).await.map(drop).map_err(refuse)
+    }
+
+    fn check_file(&self, file: &DataFile) -> Result<()> {
+        self.check_location(file.file_path())?;
+        let (content, format) = (file.content_type(), file.file_format());
+        let readable = match content {
+            DataContentType::PositionDeletes => {
+                matches!(format, DataFileFormat::Parquet | DataFileFormat::Puffin)
+            }
+            _ => format == DataFileFormat::Parquet,
+        };
+        if readable {
+            return Ok(());
+        }
+        let location = file.file_path();
+        let reason = format!("`{location}` is a file of format `{format}`, which is not read here");
+        Err(Error::Refused { reason })
     }
 
     /// Files that are not there are nobody's table. A local folder says so when they are synced.

@@ -62,6 +62,43 @@ impl TableCommit {
         operations.map(|operation| *operation == Operation::Append).reduce(|all, one| all && one)
     }
 
+    /// The ids that it gives to columns that a table never had.
+    pub fn new_columns(&self, table: &Table) -> Vec<i32> {
+        let known = |id: &i32| {
+            table.metadata().schemas_iter().any(|schema| schema.field_by_id(*id).is_some())
+        };
+        let added = self.updates.iter().filter_map(|update| match update {
+            TableUpdate::AddSchema { schema } => Some(schema),
+            _ => None,
+        });
+        let ids = added.flat_map(|schema| schema.field_id_to_name_map().keys().copied());
+        ids.filter(|id| !known(id)).collect()
+    }
+
+    /// The commit for a client that was shown `shown` as the last field id of a table that has another.
+    #[must_use]
+    pub fn as_shown(mut self, shown: i32, table: &Table) -> Self {
+        for requirement in &mut self.requirements {
+            if let TableRequirement::LastAssignedFieldIdMatch { last_assigned_field_id } =
+                requirement
+                && *last_assigned_field_id == shown
+            {
+                *last_assigned_field_id = table.last_column_id();
+            }
+        }
+        self
+    }
+
+    /// Whether it adds snapshots.
+    pub fn adds(&self) -> bool {
+        self.added().next().is_some()
+    }
+
+    /// Fails where a table is not as the commit requires.
+    pub fn check_on(&self, table: &Table) -> Result<()> {
+        self.check(Some(table.metadata()))
+    }
+
     /// Whether a table has all that this brings: the same commit was made before.
     pub fn is_in(&self, table: &Table) -> bool {
         let metadata = table.metadata();

@@ -8,12 +8,13 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema, SchemaRef, TimeUnit};
 use iceberg::spec::{
-    ListType, MapType, NestedField, NestedFieldRef, PrimitiveType, StructType, Type,
+    ListType, MapType, MappedField, NameMapping, NestedField, NestedFieldRef, PrimitiveType,
+    StructType, Type,
 };
 
 use super::name::{map_of, timestamptz};
 use super::{EXTENSION_NAME, UUID_EXTENSION, is_uuid};
-use crate::{Error, FIELD_ID, Result};
+use crate::{Error, FIELD_ID, NAMES, Result};
 
 /// Gives field ids to Arrow columns, level by level, so that top-level columns have the lowest.
 pub(crate) struct FieldIds {
@@ -153,6 +154,50 @@ fn primitive_type(field: &Field) -> Result<PrimitiveType> {
 /// The Arrow schema of an Iceberg schema; every field's metadata carries its id.
 pub(crate) fn arrow_schema(fields: &[NestedFieldRef]) -> SchemaRef {
     Arc::new(Schema::new(fields.iter().map(|field| arrow_field(field)).collect::<Vec<_>>()))
+}
+
+/// The schema with the names by which files without field ids know its columns, where the table says so.
+/// A column that it says nothing of is in no such file.
+pub(crate) fn with_names(schema: &SchemaRef, mapping: Option<&str>) -> SchemaRef {
+    let mapping = mapping.and_then(|text| serde_json::from_str::<NameMapping>(text).ok());
+    let Some(mapping) = mapping else { return schema.clone() };
+    let mut names = HashMap::new();
+    mapping.fields().iter().for_each(|field| collect_names(field, &mut names));
+    let fields: Fields = schema.fields().iter().map(|field| named_field(field, &names)).collect();
+    Arc::new(Schema::new(fields))
+}
+
+fn collect_names(field: &MappedField, names: &mut HashMap<i32, Vec<String>>) {
+    if let Some(id) = field.field_id() {
+        names.insert(id, field.names().to_vec());
+    }
+    field.fields().iter().for_each(|part| collect_names(part, names));
+}
+
+fn named_field(field: &FieldRef, names: &HashMap<i32, Vec<String>>) -> FieldRef {
+    let parts = |fields: &Fields| fields.iter().map(|part| named_field(part, names)).collect();
+    let data_type = match field.data_type() {
+        DataType::Struct(fields) => DataType::Struct(parts(fields)),
+        DataType::List(element) => DataType::List(named_field(element, names)),
+        DataType::Map(entries, sorted) => {
+            let pairs = match entries.data_type() {
+                DataType::Struct(pairs) => DataType::Struct(parts(pairs)),
+                other => other.clone(),
+            };
+            let entries = entries.as_ref().clone().with_data_type(pairs);
+            DataType::Map(Arc::new(entries), *sorted)
+        }
+        other => other.clone(),
+    };
+    let known = field_id(field).and_then(|id| names.get(&id)).cloned().unwrap_or_default();
+    let mut metadata = field.metadata().clone();
+    metadata.insert(NAMES.to_owned(), serde_json::json!(known).to_string());
+    Arc::new(field.as_ref().clone().with_data_type(data_type).with_metadata(metadata))
+}
+
+/// The names that files without field ids know a column by, where its table says so.
+pub fn names_of(field: &Field) -> Option<Vec<String>> {
+    serde_json::from_str(field.metadata().get(NAMES)?).ok()
 }
 
 /// The Arrow field of an Iceberg field.

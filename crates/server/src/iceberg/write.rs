@@ -1,0 +1,126 @@
+//! Changes that requests ask for: on which branch, for whom, and each once.
+//!
+//! A client that did not hear an answer asks again, with the key it gave the request. What was done then is
+//! not done again.
+
+use axum::extract::{FromRequest, FromRequestParts, Request};
+use axum::http::{HeaderMap, Method};
+use bytes::Bytes;
+use headwater_lake::Transaction;
+use sha2::{Digest, Sha256};
+
+use super::Refusal;
+use super::error::Answer;
+use super::place::Place;
+use crate::http::App;
+use crate::http::extract::{Author, too_long};
+
+/// The header that tells one attempt at a request from another request.
+const KEY_HEADER: &str = "idempotency-key";
+
+/// The header with what to say of the commit.
+const MESSAGE_HEADER: &str = "x-headwater-message";
+
+/// The longest message, in bytes.
+const MESSAGE_BYTES_MAX: usize = 4_096;
+
+/// A request for a change.
+pub struct Write {
+    /// Where it is to be made.
+    pub place: Place,
+    /// What was sent with it.
+    pub body: Bytes,
+    method: Method,
+    headers: HeaderMap,
+    author: String,
+}
+
+impl<S: Send + Sync> FromRequest<S> for Write {
+    type Rejection = Refusal;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Refusal> {
+        let (mut parts, body) = request.into_parts();
+        let place = Place::from_request_parts(&mut parts, state).await?;
+        let author = Author::from_request_parts(&mut parts, state).await?.or(None);
+        let (method, headers) = (parts.method.clone(), parts.headers.clone());
+        let request = Request::from_parts(parts, body);
+        let body = Bytes::from_request(request, state).await.map_err(|error| too_long(&error))?;
+        Ok(Write { place, body, method, headers, author })
+    }
+}
+
+impl Write {
+    /// What was sent, read from JSON.
+    pub fn read<T: serde::de::DeserializeOwned>(&self) -> Answer<T> {
+        super::body::read(&self.headers, &self.body)
+    }
+
+    /// The branch to write to.
+    pub async fn branch(&self, app: &App) -> Answer<String> {
+        self.place.branch(app).await
+    }
+
+    /// Makes a change, unless the same request made it before; none is answered then.
+    pub async fn once<T>(
+        &self,
+        app: &App,
+        work: impl Future<Output = Answer<T>>,
+    ) -> Answer<Option<T>> {
+        let name = self.name();
+        if is_done(app, name.as_deref()).await? {
+            return Ok(None);
+        }
+        match work.await {
+            Ok(done) => Ok(Some(done)),
+            // The same request was under way, or this was made and its answer lost.
+            Err(refusal) => match is_done(app, name.as_deref()).await {
+                Ok(true) => Ok(None),
+                Ok(false) | Err(_) => Err(refusal),
+            },
+        }
+    }
+
+    /// Begins a change that only this request makes.
+    pub async fn transaction(&self, app: &App) -> Answer<Transaction> {
+        let branch = self.branch(app).await?;
+        let mut transaction = app.lake.transaction(&branch, &self.author).await?;
+        if let Some(name) = self.name() {
+            transaction.request(&name);
+        }
+        Ok(transaction)
+    }
+
+    /// What to say of the commit: what the client says, or else this.
+    pub fn message(&self, otherwise: String) -> String {
+        let given = text(&self.headers, MESSAGE_HEADER);
+        let given = given.filter(|text| !text.is_empty() && text.len() <= MESSAGE_BYTES_MAX);
+        given.map_or(otherwise, str::to_owned)
+    }
+
+    /// What names the request, where it has a key. The same key with another change is another request.
+    fn name(&self) -> Option<String> {
+        let key = text(&self.headers, KEY_HEADER).filter(|key| !key.is_empty())?;
+        let reference = self.place.reference.to_string();
+        let mut digest = Sha256::new();
+        let path = self.place.path.as_str();
+        let method = self.method.as_str();
+        for part in
+            [key, &reference, method, path].map(str::as_bytes).into_iter().chain([&*self.body])
+        {
+            digest.update(part.len().to_le_bytes());
+            digest.update(part);
+        }
+        Some(hex::encode(digest.finalize()))
+    }
+}
+
+async fn is_done(app: &App, name: Option<&str>) -> Answer<bool> {
+    match name {
+        Some(name) => Ok(app.lake.is_request_done(name).await?),
+        None => Ok(false),
+    }
+}
+
+fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    std::str::from_utf8(headers.get(name)?.as_bytes()).ok()
+}
