@@ -4,6 +4,7 @@
 mod branches;
 mod commits;
 mod equality;
+mod inserts;
 mod planning;
 
 use std::collections::BTreeMap;
@@ -26,6 +27,9 @@ pub async fn measure(report: &mut Report, wanted: impl Fn(&str) -> bool) -> Outc
     }
     if wanted("branches") {
         branches::measure(report).await?;
+    }
+    if wanted("inserts") {
+        inserts::measure(report).await?;
     }
     if wanted("planning") {
         planning::measure(report).await?;
