@@ -1,7 +1,7 @@
 //! DuckDB from PyPI, as a reference: a child process that answers one timed query after another.
 
 use std::io::{BufRead, BufReader, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::Outcome;
 
 const PROGRAM: &str = "
 import json, sys, time, duckdb
-connection = duckdb.connect()
+connection = duckdb.connect(config={'allow_unsigned_extensions': 'true'})
 connection.execute(f'SET threads = {sys.argv[1]}')
 for line in sys.stdin:
     request = json.loads(line)
@@ -20,6 +20,7 @@ for line in sys.stdin:
 
 /// A DuckDB that waits for queries.
 pub struct DuckDb {
+    environment: PathBuf,
     child: Child,
     input: ChildStdin,
     output: BufReader<ChildStdout>,
@@ -39,7 +40,24 @@ impl DuckDb {
             .spawn()?;
         let input = child.stdin.take().ok_or("no input")?;
         let output = BufReader::new(child.stdout.take().ok_or("no output")?);
-        Ok(DuckDb { child, input, output })
+        Ok(DuckDb { environment, child, input, output })
+    }
+
+    /// Installs and loads what speaks to an Iceberg REST catalog.
+    pub fn load_iceberg(&mut self) -> Outcome<()> {
+        let python = self.environment.join("bin/python");
+        for name in ["avro", "httpfs", "iceberg"] {
+            let package = format!("duckdb-extension-{name}==1.5.5");
+            run(Command::new(&python).args(["-m", "pip", "install", "--quiet", &package]))?;
+            let code = format!(
+                "import pathlib, duckdb_extension_{name} as e; \
+                 print(next(pathlib.Path(e.__file__).parent.rglob('{name}.duckdb_extension')))"
+            );
+            let found = Command::new(&python).args(["-c", &code]).output()?;
+            let file = String::from_utf8(found.stdout)?;
+            self.query(&format!("LOAD '{}'", file.trim()))?;
+        }
+        Ok(())
     }
 
     /// Runs one statement; its time within DuckDB, and its rows.

@@ -21,7 +21,7 @@ use report::Report;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const USAGE: &str = "Usage: cargo xtask bench first-light [tpch] [durable] [commands]
-       cargo xtask bench tables [commits] [branches] [inserts] [planning] [equality]
+       cargo xtask bench tables [commits] [branches] [inserts] [planning] [changes] [equality]
        cargo xtask bench functions [SAMPLES]";
 
 fn main() -> ExitCode {

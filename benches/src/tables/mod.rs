@@ -1,7 +1,9 @@
-//! Tables and branches: commits, branches and merges beside one `fdatasync`, planning over many files, and
-//! reading what equality deletes took rows of beside the same table put together.
+//! Tables and branches: commits, inserts, branches and merges beside one `fdatasync`, planning over many
+//! files, changed rows beside DuckDB, and reading what equality deletes took rows of beside the same table
+//! put together.
 
 mod branches;
+mod changes;
 mod commits;
 mod equality;
 mod inserts;
@@ -33,6 +35,9 @@ pub async fn measure(report: &mut Report, wanted: impl Fn(&str) -> bool) -> Outc
     }
     if wanted("planning") {
         planning::measure(report).await?;
+    }
+    if wanted("changes") {
+        changes::measure(report).await?;
     }
     if wanted("equality") {
         equality::measure(report).await?;

@@ -115,7 +115,16 @@ fn soak_eight_writers_lose_no_commit() {
     let rows = rows.as_array().expect("rows");
     let distinct: BTreeSet<_> = rows.iter().map(ToString::to_string).collect();
     assert_eq!((rows.len(), distinct.len()), (8 * inserts, 8 * inserts));
+    // Rows that come at the same time share a commit, which names the job of each.
     let commits = workspace.json(&["log", "--limit", "1000"]);
-    let written = commits.as_array().expect("commits").len();
-    assert!(written >= 8 * inserts, "{written} commits");
+    let commits = commits.as_array().expect("commits");
+    let jobs = commits.iter().flat_map(|commit| {
+        let named = &commit["properties"];
+        let named = [&named["headwater.job"], &named["headwater.jobs"]];
+        named.into_iter().filter_map(|jobs| jobs.as_str()).flat_map(|jobs| jobs.split(','))
+    });
+    let jobs: Vec<&str> = jobs.collect();
+    let distinct: BTreeSet<&str> = jobs.iter().copied().collect();
+    assert_eq!(jobs.len(), distinct.len(), "no statement is committed twice");
+    assert!(jobs.len() >= 8 * inserts, "{} statements in {} commits", jobs.len(), commits.len());
 }

@@ -23,6 +23,9 @@ pub enum Error {
     /// The catalog refused or failed.
     #[error(transparent)]
     Catalog(Box<headwater_catalog::Error>),
+    /// What happened to a commit of several appends together.
+    #[error(transparent)]
+    Shared(std::sync::Arc<Error>),
     /// Reading or writing table files failed.
     #[error(transparent)]
     Tables(Box<headwater_tables::Error>),
@@ -260,6 +263,7 @@ impl Fault for Error {
         match self {
             Error::Name(error) => error.code(),
             Error::Catalog(error) => error.code(),
+            Error::Shared(error) => error.code(),
             Error::Tables(error) => error.code(),
             Error::Store(error) => error.code(),
             Error::TableNotFound { .. } => ErrorCode::TableNotFound,
@@ -295,6 +299,7 @@ impl Fault for Error {
         match self {
             Error::Name(error) => error.hint(),
             Error::Catalog(error) => error.hint(),
+            Error::Shared(error) => error.hint(),
             Error::Tables(error) => error.hint(),
             Error::Store(error) => error.hint(),
             Error::TableNotFound { near: Some(near), .. }
@@ -312,6 +317,7 @@ impl Fault for Error {
         match self {
             Error::Name(error) => error.context(),
             Error::Catalog(error) => error.context(),
+            Error::Shared(error) => error.context(),
             Error::Tables(error) => error.context(),
             Error::Store(error) => error.context(),
             Error::BadRow(row) => row.context(),

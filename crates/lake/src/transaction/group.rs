@@ -7,10 +7,11 @@
 //! committed, its members are committed one by one, so that none fails for another's sake.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use futures::{StreamExt, TryStreamExt, stream};
-use headwater_model::{Commit, PROPERTY_JOB, TableName};
+use headwater_model::{Commit, ErrorCode, Fault, PROPERTY_JOB, TableName};
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
@@ -68,7 +69,9 @@ pub(crate) struct Groups(Mutex<HashMap<(String, TableName), VecDeque<Member>>>);
 impl Transaction {
     /// Adds rows to a table, as [`Transaction::append`] does. Few rows, and nothing else, are committed
     /// together with those of others.
-    pub async fn append_rows(&mut self, name: &TableName, mut rows: BatchStream) -> Result<()> {
+    pub async fn append_rows(&mut self, name: &TableName, rows: BatchStream) -> Result<()> {
+        // Asked again after its end, below.
+        let mut rows: BatchStream = rows.fuse().boxed();
         let name = self.touch(name).await?;
         let table = self.existing(&name).await?;
         let mut held: Vec<RecordBatch> = Vec::new();
@@ -160,6 +163,13 @@ async fn work(lake: &Lake, key: &(String, TableName)) {
                     let _ = member.answer.send(Err(error));
                 }
             }
+            // The commit may be there: made again, its rows would be there twice.
+            Err(error) if is_doubtful(&error) => {
+                let error = Arc::new(error);
+                for member in members {
+                    let _ = member.answer.send(Err(Error::Shared(error.clone())));
+                }
+            }
             Err(_) => {
                 for member in members {
                     let alone = Box::pin(commit_alone(lake, &key.0, &member)).await;
@@ -168,6 +178,15 @@ async fn work(lake: &Lake, key: &(String, TableName)) {
             }
         }
     }
+}
+
+/// Whether the commit may have been made although the answer is an error.
+fn is_doubtful(error: &Error) -> bool {
+    let code = error.code();
+    matches!(
+        code,
+        ErrorCode::Storage | ErrorCode::Corrupt | ErrorCode::Unavailable | ErrorCode::Internal
+    )
 }
 
 /// Takes a queue away when whoever works on it ends, however that is.

@@ -1,0 +1,146 @@
+//! DELETE and MERGE of one row in a hundred of TPC-H's lineitem, merged on read, beside DuckDB on the same
+//! Iceberg table: each statement on a branch of its own, DuckDB's through the Iceberg REST catalog.
+
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use futures::{StreamExt, TryStreamExt};
+use headwater_engine::{Engine, SessionOptions};
+use headwater_lake::Lake;
+use headwater_model::{CreateRef, RefSpec, TableName};
+use tpchgen::generators::LineItemGenerator;
+use tpchgen_arrow::LineItemArrow;
+
+use super::{answer, engine};
+use crate::Outcome;
+use crate::commands::binary;
+use crate::duckdb::DuckDb;
+use crate::report::Report;
+use crate::sample::median;
+
+const ROUNDS: usize = 7;
+const MODES: &str = "ALTER TABLE lineitem SET TBLPROPERTIES ('write.delete.mode' = 'merge-on-read', \
+    'write.update.mode' = 'merge-on-read', 'write.merge.mode' = 'merge-on-read')";
+const CHANGED: &str = "CREATE TABLE changed AS SELECT l_orderkey, l_linenumber, l_quantity + 1 AS l_quantity \
+    FROM lineitem WHERE l_orderkey % 100 = 7";
+
+/// Adds the figures to the report.
+pub async fn measure(report: &mut Report) -> Outcome<()> {
+    let folder = tempfile::tempdir()?;
+    let lake = Lake::open_local(folder.path()).await?;
+    load(&lake).await?;
+    let engine = engine(&lake, folder.path())?;
+    answer(&engine, MODES).await?;
+    answer(&engine, CHANGED).await?;
+    let server = Server::start(folder.path())?;
+    let threads = std::thread::available_parallelism()?.get();
+    let mut duck = DuckDb::start(folder.path(), threads)?;
+    duck.load_iceberg()?;
+    let (endpoint, token) = (server.endpoint(), server.token(folder.path())?);
+    for (what, statement) in [
+        ("DELETE 1 % of lineitem", "DELETE FROM {in}lineitem WHERE l_orderkey % 100 = 7"),
+        (
+            "MERGE 1 % of lineitem",
+            "MERGE INTO {in}lineitem AS t USING {in}changed AS c \
+             ON t.l_orderkey = c.l_orderkey AND t.l_linenumber = c.l_linenumber \
+             WHEN MATCHED THEN UPDATE SET l_quantity = c.l_quantity",
+        ),
+    ] {
+        let (mut ours, mut reference) = (Vec::new(), Vec::new());
+        for round in 0..ROUNDS {
+            let name = |who: &str| format!("{who}-{}-{round}", &what[..5].to_lowercase());
+            let (own, other) = (name("ours"), name("duckdb"));
+            branch(&lake, &own).await?;
+            branch(&lake, &other).await?;
+            let began = Instant::now();
+            on_branch(&engine, &own, &statement.replace("{in}", "")).await?;
+            ours.push(began.elapsed());
+            let place = format!("round_{}_{round}", &what[..5]);
+            duck.query(&format!(
+                "ATTACH '{other}' AS {place} (TYPE iceberg, ENDPOINT '{endpoint}', TOKEN '{token}')"
+            ))?;
+            // What DuckDB asks the catalog for once is no part of the statement.
+            duck.query(&format!("SELECT count(*) FROM {place}.public.lineitem"))?;
+            duck.query(&format!("SELECT count(*) FROM {place}.public.changed"))?;
+            let sql = statement.replace("{in}", &format!("{place}.public."));
+            reference.push(duck.query(&sql)?.0);
+            let counts = "SELECT count(*) AS n, sum(l_quantity) AS q FROM lineitem";
+            if on_branch(&engine, &own, counts).await? != on_branch(&engine, &other, counts).await?
+            {
+                return Err(format!("{what}: the rows differ").into());
+            }
+        }
+        let reference = ("DuckDB 1.5.5 over Iceberg REST", median(reference));
+        report.ratio(what, median(ours), reference, 1.0);
+    }
+    Ok(())
+}
+
+async fn load(lake: &Lake) -> Outcome<()> {
+    let table: TableName = "lineitem".parse()?;
+    let source = LineItemArrow::new(LineItemGenerator::new(1.0, 1, 1));
+    let schema = arrow::array::RecordBatchReader::schema(&source);
+    let mut transaction = lake.transaction("main", "bench").await?;
+    let rows = futures::stream::iter(source).boxed();
+    transaction.replace(&table, schema, Vec::new(), rows).await?;
+    transaction.commit("load").await?;
+    Ok(())
+}
+
+async fn branch(lake: &Lake, name: &str) -> Outcome<()> {
+    let from = Some(RefSpec::main());
+    let request = CreateRef { name: name.to_owned(), from, if_not_exists: false };
+    lake.catalog().create_branch(request).await?;
+    Ok(())
+}
+
+/// A statement on a branch; its answer as text.
+async fn on_branch(engine: &Engine, branch: &str, sql: &str) -> Outcome<String> {
+    let session = engine.session(SessionOptions::at(RefSpec::Name(branch.to_owned())))?;
+    let batches: Vec<_> = session.execute(sql).await?.stream.try_collect().await?;
+    Ok(format!("{batches:?}"))
+}
+
+/// A server of the lake, for DuckDB.
+struct Server {
+    child: Child,
+    port: u16,
+}
+
+impl Server {
+    fn start(lake: &Path) -> Outcome<Self> {
+        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let child = Command::new(binary())
+            .args(["serve", "--http", &format!("127.0.0.1:{port}"), "--lake"])
+            .arg(lake)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()?;
+        let server = Server { child, port };
+        let began = Instant::now();
+        while TcpStream::connect(("127.0.0.1", port)).is_err() {
+            if began.elapsed() > Duration::from_secs(30) {
+                return Err("the server does not answer".into());
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Ok(server)
+    }
+
+    fn endpoint(&self) -> String {
+        format!("http://127.0.0.1:{}/iceberg", self.port)
+    }
+
+    fn token(&self, lake: &Path) -> Outcome<String> {
+        Ok(std::fs::read_to_string(lake.join("server.token"))?.trim().to_owned())
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
