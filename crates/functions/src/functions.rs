@@ -161,10 +161,10 @@ impl Functions {
                 Err(Error::Cancelled { label: invocation.label.clone() })
             }
         };
-        listed.runs();
         let queue_ms = queued.elapsed().as_millis() as u64;
         let outcome = match turn {
             Ok((_place, memory)) => {
+                listed.runs();
                 let ran = self.run_with_more(&invocation, warm, (&sink, &cancelled)).await;
                 ran.map(|(outcome, warm)| {
                     // A process that waits holds its memory, unless somebody else waits for that.

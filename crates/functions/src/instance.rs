@@ -160,6 +160,7 @@ impl Instance {
         sink: mpsc::Sender<FunctionEvent>,
     ) -> Result<Self> {
         let started = Instant::now();
+        warm.running.resume()?;
         worker::send_task(warm.channel.get_ref(), invocation, Path::new(PROJECT), true)?;
         Ok(Self::listening(warm, invocation.bare(), (started, true), (None, sink)))
     }
@@ -290,7 +291,7 @@ impl Instance {
         for printed in &mut self.printed {
             printed.end().await;
         }
-        self.running.taken().await
+        self.running.pause().await
     }
 
     /// Ends a call whose process waits for another.

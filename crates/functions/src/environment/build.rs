@@ -98,7 +98,8 @@ impl Environments {
             let name = entry.file_name().to_string_lossy().into_owned();
             let owner = name.strip_prefix(BUILDING).or(name.strip_prefix(WORK));
             if owner.is_some_and(identity::is_stale) {
-                let _ = fs::remove_dir_all(entry.path());
+                let path = entry.path();
+                let _ = fs::remove_dir_all(&path).or_else(|_| fs::remove_file(&path));
             }
         }
         Ok(Environments {

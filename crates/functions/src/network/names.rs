@@ -7,6 +7,8 @@ use std::time::Duration;
 use tokio::net::UdpSocket;
 use tokio::sync::Semaphore;
 
+use super::Reach;
+
 /// How long an answer may take, and how many questions may be open at once.
 const ANSWER_MAX: Duration = Duration::from_secs(5);
 const QUESTIONS_MAX: usize = 64;
@@ -20,7 +22,8 @@ pub(crate) fn nameservers() -> Vec<SocketAddr> {
 }
 
 /// Passes questions on and answers back, until it is dropped.
-pub(super) async fn serve(socket: UdpSocket, nameservers: Vec<SocketAddr>) {
+pub(super) async fn serve(socket: UdpSocket, reach: Reach) {
+    let nameservers = reach.nameservers().to_vec();
     let (socket, open) = (Arc::new(socket), Arc::new(Semaphore::new(QUESTIONS_MAX)));
     let mut questions = tokio::task::JoinSet::new();
     let mut buffer = vec![0; 4096];
@@ -32,13 +35,15 @@ pub(super) async fn serve(socket: UdpSocket, nameservers: Vec<SocketAddr>) {
         };
         while questions.try_join_next().is_some() {}
         let Ok(place) = open.clone().acquire_owned().await else { return };
+        // One more than there are descriptors for is not asked, as if it were lost on the way.
+        let Ok(descriptors) = reach.gate().enter() else { continue };
         let (question, nameservers) = (buffer[..length].to_vec(), nameservers.clone());
         let socket = socket.clone();
         questions.spawn(async move {
             if let Some(answer) = ask(&question, &nameservers).await {
                 let _ = socket.send_to(&answer, asker).await;
             }
-            drop(place);
+            drop((place, descriptors));
         });
     }
 }

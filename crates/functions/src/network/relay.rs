@@ -75,7 +75,7 @@ pub(crate) fn relay(
 ) {
     let refused = Mutex::default();
     let places = Arc::new(Semaphore::new(reach.gate().of_one_call()));
-    let questions = names::serve(doors.questions, reach.nameservers().to_vec());
+    let questions = names::serve(doors.questions, reach.clone());
     let relay = Arc::new(Relay { reach, sink, refused, places });
     let listeners = doors.listeners;
     tokio::spawn(async move {

@@ -7,7 +7,9 @@
 use std::fs;
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use super::identity;
 use super::plan::{Plan, Taken};
@@ -37,6 +39,8 @@ pub(super) struct Cgroups {
 #[derive(Debug)]
 pub(super) struct Group {
     folders: Vec<(Kind, PathBuf)>,
+    /// Version 2's file of the most memory, once it was made to forget.
+    peak: OnceLock<fs::File>,
 }
 
 /// What the groups of a process measured.
@@ -116,7 +120,7 @@ impl Cgroups {
 
     /// Makes the groups for one process.
     pub(super) fn create(&self, id: u64, plan: &Plan) -> io::Result<Group> {
-        let mut group = Group { folders: Vec::new() };
+        let mut group = Group { folders: Vec::new(), peak: OnceLock::new() };
         match self.fill(&mut group, &id.to_string(), plan) {
             Ok(()) => Ok(group),
             Err(error) => {
@@ -204,7 +208,7 @@ impl Group {
                 Kind::Unified { limits } => {
                     measured.cpu_us = keyed(folder, "cpu.stat", "usage_usec").or(measured.cpu_us);
                     if *limits {
-                        measured.memory_bytes_peak = number(folder, "memory.peak");
+                        measured.memory_bytes_peak = self.peak(folder);
                         measured.out_of_memory |=
                             keyed(folder, "memory.events", "oom_kill") > Some(0);
                     }
@@ -213,6 +217,31 @@ impl Group {
             }
         }
         measured
+    }
+
+    /// Stops every process in the groups where it is, or has it go on.
+    pub(super) fn freeze(&self, frozen: bool) -> io::Result<()> {
+        let unified = self.folders.iter().find(|(kind, _)| matches!(kind, Kind::Unified { .. }));
+        let (_, folder) = unified.ok_or(io::ErrorKind::Unsupported)?;
+        set(folder.join("cgroup.freeze"), if frozen { "1" } else { "0" })
+    }
+
+    /// The most memory held since that was last forgotten.
+    fn peak(&self, folder: &Path) -> Option<u64> {
+        let Some(file) = self.peak.get() else { return number(folder, "memory.peak") };
+        let mut text = [0; 32];
+        let length = file.read_at(&mut text, 0).ok()?;
+        std::str::from_utf8(&text[..length]).ok()?.trim().parse().ok()
+    }
+
+    /// Forgets it. The kernel does so for one open file alone; one of old remembers it for ever.
+    fn forget_peak(&self, folder: &Path) -> io::Result<()> {
+        if self.peak.get().is_none() {
+            let path = folder.join("memory.peak");
+            let file = fs::OpenOptions::new().read(true).write(true).open(path)?;
+            let _ = self.peak.set(file);
+        }
+        self.peak.get().map_or(Ok(()), |file| file.write_all_at(b"0", 0))
     }
 
     /// What was taken so far, where all is known and well; the peak of memory begins anew.
@@ -224,8 +253,7 @@ impl Group {
         for (kind, folder) in &self.folders {
             let _ = match kind {
                 Kind::Memory => set(folder.join("memory.max_usage_in_bytes"), "0"),
-                // Older kernels remember it for ever.
-                Kind::Unified { limits: true } => set(folder.join("memory.peak"), "0"),
+                Kind::Unified { limits: true } => self.forget_peak(folder),
                 _ => Ok(()),
             };
         }

@@ -109,12 +109,18 @@ impl Running {
         !self.over
     }
 
-    /// What the process has taken so far; nothing where that is not known.
-    pub(crate) async fn taken(&self) -> Option<Taken> {
+    /// Stops the process where it is, whatever it is at, and tells what it has taken so far; nothing
+    /// where it cannot be stopped, or that is not known.
+    pub(crate) async fn pause(&self) -> Option<Taken> {
         let (sender, taken) = oneshot::channel();
         self.connection.measuring.lock().insert(self.id, sender);
-        self.connection.send(&Request::Measure { id: self.id }, &[]).ok()?;
+        self.connection.send(&Request::Pause { id: self.id }, &[]).ok()?;
         taken.await.ok()?
+    }
+
+    /// Has a process that was stopped go on.
+    pub(crate) fn resume(&self) -> Result<()> {
+        self.connection.send(&Request::Resume { id: self.id }, &[])
     }
 
     /// Asks the process to end.

@@ -14,8 +14,10 @@ pub(crate) enum Request {
     /// Have a clone begin. Descriptors: standard output, standard error, the control socket, the
     /// files. Until then it waits in its sandbox, ready but for these.
     Fill { id: u64 },
-    /// Say what a process has taken so far.
-    Measure { id: u64 },
+    /// Stops a process and all it started where they are, and asks what they have taken.
+    Pause { id: u64 },
+    /// Has them go on.
+    Resume { id: u64 },
     /// Signal a process, if it is still there.
     Signal { id: u64, signal: Signal },
 }

@@ -230,9 +230,16 @@ impl Serve {
                 }
             }
             Ok(Request::Fill { id }) => self.fill(id, &received.descriptors),
-            Ok(Request::Measure { id }) => {
-                let taken = self.children.get(&id).and_then(|child| child.group.taken());
+            Ok(Request::Pause { id }) => {
+                let paused =
+                    self.children.get(&id).filter(|child| child.group.freeze(true).is_ok());
+                let taken = paused.and_then(|child| child.group.taken());
                 self.reply(&Reply::Measured { id, taken });
+            }
+            Ok(Request::Resume { id }) => {
+                let group = self.children.get(&id).map(|child| &child.group);
+                // What cannot go on is found out by whoever waits for it.
+                let _ = group.map(|group| group.freeze(false));
             }
             Ok(Request::Signal { id, signal }) => self.signal(id, signal),
             // Both ends are of one build; a message that cannot be read has no id to answer to.

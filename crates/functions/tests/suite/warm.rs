@@ -111,7 +111,7 @@ async fn what_ended_badly_is_not_used_again_and_what_raised_is() {
     let environment = environment(&functions, &[]).await;
     let source = |body: &str| {
         format!(
-            "import os, threading, time\ncalls = []\ndef f(how):\n    calls.append(1)\n    \
+            "import ctypes, os, signal, threading, time\ncalls = []\ndef f(how):\n    calls.append(1)\n    \
              if how:\n        {body}\n    return len(calls) > 1\n"
         )
     };
@@ -127,6 +127,8 @@ async fn what_ended_badly_is_not_used_again_and_what_raised_is() {
         ("raise MemoryError()", Limits::default(), false),
         ("os._exit(3)", Limits::default(), false),
         ("time.sleep(1000)", short, false),
+        ("signal.setitimer(signal.ITIMER_REAL, 0.2)", Limits::default(), true),
+        ("ctypes.CDLL(None).shmget(0, 4096, 0o1666)", Limits::default(), false),
         (
             "threading.Thread(target=time.sleep, args=(60,), daemon=True).start()",
             Limits::default(),
@@ -135,7 +137,8 @@ async fn what_ended_badly_is_not_used_again_and_what_raised_is() {
     ] {
         let source = source(body);
         let (outcome, _) = run_whole(&functions, call(&source, true, limits)).await;
-        assert_eq!(outcome.returned.is_ok(), body.contains("Thread"), "{outcome:?}");
+        let fine = ["Thread", "itimer", "shmget"].iter().any(|one| body.contains(one));
+        assert_eq!(outcome.returned.is_ok(), fine, "{outcome:?}");
         let (found, _, _) = answers(&functions, call(&source, false, Limits::default())).await;
         assert_eq!(found, kept, "{body}");
     }
@@ -213,4 +216,48 @@ async fn what_waits_for_a_call_gives_its_memory_to_one_that_is_there() {
     let calls = (0..4).map(|_| answers(&functions, base()));
     let all = futures::future::join_all(calls);
     tokio::time::timeout(Duration::from_secs(20), all).await.expect("they wait for each other");
+}
+
+#[tokio::test]
+async fn a_process_that_waits_does_nothing() {
+    let functions = start().await;
+    let environment = environment(&functions, &[]).await;
+    // It says that it is done, and goes on.
+    let name = format!("busy{}", std::process::id());
+    let source = format!("import ctypes\nctypes.CDLL(None).prctl(15, b'{name}', 0, 0, 0)\n")
+        + "
+import socket, time
+counted = []
+def f():
+    if not counted:
+        counted.append(0)
+        with socket.socket(fileno=3) as server:
+            server.send(b'{\"said\": \"bool\", \"value\": true}')
+            server.send(b'{\"said\": \"kept\"}')
+            until = time.monotonic() + 3
+            while time.monotonic() < until:
+                counted[0] += 1
+            server.detach()
+    return True
+";
+    let (_, outcome, _) = answers(&functions, again(&environment, &source)).await;
+    assert!(outcome.usage.wall_ms < 2000, "{outcome:?}");
+    let cpu = || -> u64 {
+        let stat = |pid: &i32| {
+            let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+            let fields: Vec<&str> = text
+                .rsplit_once(") ")
+                .map(|(_, rest)| rest.split(' ').collect())
+                .unwrap_or_default();
+            fields.get(11).and_then(|ticks| ticks.parse::<u64>().ok()).unwrap_or_default()
+        };
+        let comm = |pid: &i32| std::fs::read_to_string(format!("/proc/{pid}/comm"));
+        let own = |pid: &i32| comm(pid).is_ok_and(|comm| comm.trim() == name);
+        let found: Vec<i32> = processes("headwater_zygote.py").into_iter().filter(own).collect();
+        assert_eq!(found.len(), 1);
+        found.iter().map(stat).sum()
+    };
+    let before = cpu();
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    assert!(cpu() - before < 20, "it goes on while nobody calls");
 }

@@ -27,9 +27,11 @@ const AUTHOR_BYTES_MAX: usize = 200;
 pub struct Author(String);
 
 impl Author {
-    /// The author, unless the request names another.
+    /// The author, unless the request names another; of whom no more is kept than of the header's.
     pub fn or(self, named: Option<String>) -> String {
-        named.filter(|author| !author.is_empty()).unwrap_or(self.0)
+        let mut named = named.filter(|author| !author.is_empty()).unwrap_or(self.0);
+        named.truncate(named.floor_char_boundary(AUTHOR_BYTES_MAX));
+        named
     }
 }
 
