@@ -209,6 +209,7 @@ def forget_shadowed(folders):
 
 
 FOLDERS = []  # What packages made in `/tmp` when they were imported.
+MAIN = []  # The process that runs the function, whose forks are not it.
 FOUND = []  # The function, once it was found: a process has one.
 
 
@@ -583,6 +584,11 @@ def exception_name(error):
 
 def stop(_signal, frame):
     """Says once where the user's code is, and lets it clean up."""
+    if MAIN and os.getpid() != MAIN[0]:
+        # A process that was just forked: where it is, nothing that is raised would be heard of.
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGTERM)
+        return
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     raise Stopped
 
@@ -673,6 +679,7 @@ def enter(project):
 
 def main():
     server = Server()
+    MAIN.append(server.pid)
     server.send("begun")
     FOLDERS.extend(folder for folder, _, _ in os.walk("/tmp") if folder != "/tmp")
     task, descriptors = server.receive_task()

@@ -20,7 +20,8 @@ use crate::{Environment, Invocation};
 const IDLE_MAX: Duration = Duration::from_secs(60);
 const WAITING_MAX: usize = 64;
 
-/// An instance between two calls: its process, which is stopped wherever it is, and the server's ends of what it speaks through.
+/// An instance between two calls: its process, which is stopped wherever it is, and the server's ends of
+/// what it speaks through.
 #[derive(Debug)]
 pub(crate) struct Warm {
     pub(crate) running: Running,
