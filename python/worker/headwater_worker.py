@@ -209,7 +209,6 @@ def forget_shadowed(folders):
 
 
 FOLDERS = []  # What packages made in `/tmp` when they were imported.
-MAIN = []  # The process that runs the function, whose forks are not it.
 FOUND = []  # The function, once it was found: a process has one.
 
 
@@ -584,13 +583,21 @@ def exception_name(error):
 
 def stop(_signal, frame):
     """Says once where the user's code is, and lets it clean up."""
-    if MAIN and os.getpid() != MAIN[0]:
-        # A process that was just forked: where it is, nothing that is raised would be heard of.
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        os.kill(os.getpid(), signal.SIGTERM)
-        return
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     raise Stopped
+
+
+def hold_back():
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+
+
+def let_through():
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+
+
+def be_ended():
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    let_through()
 
 
 def run(server, task, descriptors):
@@ -679,7 +686,6 @@ def enter(project):
 
 def main():
     server = Server()
-    MAIN.append(server.pid)
     server.send("begun")
     FOLDERS.extend(folder for folder, _, _ in os.walk("/tmp") if folder != "/tmp")
     task, descriptors = server.receive_task()
@@ -707,8 +713,11 @@ def call(server, task, descriptors):
     enter(project)
     signal.signal(signal.SIGTERM, stop)
     if not FOUND:
-        # A process that the user's code forks ends by SIGTERM: `multiprocessing` counts on it.
-        os.register_at_fork(after_in_child=lambda: signal.signal(signal.SIGTERM, signal.SIG_DFL))
+        # A process that the user's code forks ends by SIGTERM: `multiprocessing` counts on it. One that
+        # comes before the fork can say so waits, since Python forgets signals when it forks.
+        os.register_at_fork(
+            before=hold_back, after_in_parent=let_through, after_in_child=be_ended
+        )
     raised = None
     try:
         run(server, task, descriptors)
