@@ -206,13 +206,13 @@ fn what_is_wrong_is_refused_with_its_line() {
     invalid_project: `pip` of `python` cannot be `["polars"]` (models/m.py:2)
       hint: Write it like `pip={"polars": "1.38.1"}`.
     "#);
-    insta::assert_snapshot!(refused("@headwater.python(\"3.11\")\ndef f(): pass\n"), @r"
+    insta::assert_snapshot!(refused("@headwater.python(\"3.11\")\ndef f(): pass\n"), @"
     invalid_project: `f` has packages, but is no model and no expectation (models/m.py:3)
-      hint: Add `@headwater.model()` or `@headwater.expectation()`.
+      hint: Add `@headwater.model()`, `@headwater.expectation()` or `@headwater.function()`.
     ");
-    insta::assert_snapshot!(refused("@headwater.model()\n@headwater.expectation()\ndef f(): pass\n"), @r"
+    insta::assert_snapshot!(refused("@headwater.model()\n@headwater.expectation()\ndef f(): pass\n"), @"
     invalid_project: `f` is decorated twice (models/m.py:4)
-      hint: Keep one of `@headwater.model` and `@headwater.expectation`.
+      hint: Keep one of `@headwater.model`, `@headwater.expectation` and `@headwater.function`.
     ");
     insta::assert_snapshot!(refused("if True:\n    @headwater.model()\n    def f(): pass\n"), @r"
     invalid_project: `f` is decorated inside another statement (models/m.py:4)

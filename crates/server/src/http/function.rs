@@ -26,6 +26,9 @@ use super::failure::{Answer, Failure};
 use super::query::JOB_HEADER;
 use crate::answer::{Encoder, Format};
 
+/// How much is read of a body that is too long.
+const SKIPPED_BYTES_MAX: usize = 64 << 20;
+
 /// The longest bodies: a table, and values in JSON, which take many times that once they are read.
 const TABLE_BYTES_MAX: usize = 256 << 20;
 const JSON_BYTES_MAX: usize = 8 << 20;
@@ -209,11 +212,23 @@ async fn body(
     let said = request.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok());
     let said = said.and_then(|text| text.parse::<usize>().ok()).unwrap_or(bytes_max);
     if said > bytes_max {
+        skip(request.into_body()).await;
         return Err(too_long());
     }
     let room = app.shelf.room_for(said.saturating_mul(weight)).await;
     let read = axum::body::to_bytes(request.into_body(), said).await;
     Ok((read.map_err(|_| too_long())?, room))
+}
+
+/// Reads on and keeps nothing, up to a bound: who is still sending would not see an answer.
+async fn skip(body: axum::body::Body) {
+    let (mut rest, mut skipped) = (body.into_data_stream(), 0);
+    while let Some(Ok(part)) = rest.next().await {
+        skipped += part.len();
+        if skipped > SKIPPED_BYTES_MAX {
+            return;
+        }
+    }
 }
 
 fn values(given: BTreeMap<String, Value>) -> Vec<Argument> {
