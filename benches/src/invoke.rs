@@ -91,6 +91,28 @@ struct Connection {
 }
 
 impl Connection {
+    fn exactly(&mut self, length: usize) -> Outcome<Vec<u8>> {
+        let mut found = vec![0; length];
+        self.reader.read_exact(&mut found)?;
+        Ok(found)
+    }
+
+    /// A body of which nobody said before how long it is.
+    fn chunks(&mut self) -> Outcome<Vec<u8>> {
+        let mut found = Vec::new();
+        loop {
+            let mut line = String::new();
+            self.reader.read_line(&mut line)?;
+            let length = usize::from_str_radix(line.trim(), 16)?;
+            // Each ends with an empty line, the last, empty one as well.
+            let part = self.exactly(length + 2)?;
+            if length == 0 {
+                return Ok(found);
+            }
+            found.extend_from_slice(&part[..length]);
+        }
+    }
+
     /// How long it takes from a request to the whole answer; one that is not 200 is an error.
     fn ask(&mut self, method: &str, path: &str, body: &str) -> Outcome<Duration> {
         let request = format!(
@@ -102,6 +124,7 @@ impl Connection {
         let began = Instant::now();
         self.stream.write_all(request.as_bytes())?;
         let (mut line, mut length, mut status) = (String::new(), 0, String::new());
+        let mut chunked = false;
         loop {
             line.clear();
             self.reader.read_line(&mut line)?;
@@ -114,9 +137,9 @@ impl Connection {
             } else if let Some(value) = text.strip_prefix("content-length:") {
                 length = value.trim().parse()?;
             }
+            chunked |= text == "transfer-encoding: chunked";
         }
-        let mut answer = vec![0; length];
-        self.reader.read_exact(&mut answer)?;
+        let answer = if chunked { self.chunks()? } else { self.exactly(length)? };
         let taken = began.elapsed();
         if status.contains(" 200 ") {
             Ok(taken)
