@@ -24,7 +24,7 @@ pub async fn measure(report: &mut Report) -> Outcome<()> {
     let lake = Lake::open_local(folder.path()).await?;
     let mut probe = SyncProbe::new(folder.path())?;
     branches(report, &lake, &mut probe, "create a branch, no tables").await?;
-    add_tables(&lake).await?;
+    add_tables(&lake, "main", TABLES).await?;
     branches(report, &lake, &mut probe, "create a branch, 5,000 tables").await?;
     append(report, &lake, &mut probe).await
 }
@@ -48,21 +48,22 @@ async fn branches(
     Ok(())
 }
 
-/// Tables as the catalog knows them; their files play no part in making a branch.
-async fn add_tables(lake: &Lake) -> Outcome<()> {
-    let changes = (0..TABLES).map(|index| {
+/// Adds tables as the catalog knows them, `main_0` and so on for `main`; their files play no part in
+/// branches.
+pub async fn add_tables(lake: &Lake, branch: &str, count: usize) -> Outcome<()> {
+    let changes = (0..count).map(|index| {
         let entry = TableEntry {
             id: uuid::Uuid::new_v4().to_string(),
             metadata_location: format!("file:///nowhere/{index}/v1.metadata.json"),
             snapshot: Some(index as i64),
             operation: "created".to_owned(),
         };
-        let table = TableName::new("public", format!("table_{index}"))?;
+        let table = TableName::new("public", format!("{branch}_{index}"))?;
         Ok(TableChange { table, from: None, to: Some(entry) })
     });
     let changes = changes.collect::<Outcome<Vec<_>>>()?;
     let request = CommitRequest {
-        branch: "main".to_owned(),
+        branch: branch.to_owned(),
         changes,
         author: "bench".to_owned(),
         message: "add tables".to_owned(),

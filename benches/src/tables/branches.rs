@@ -3,12 +3,12 @@
 
 use std::time::{Duration, Instant};
 
-use headwater_catalog::{CommitRequest, TableChange, TableEntry};
 use headwater_lake::Lake;
 use headwater_model::{CreateRef, MergeOutcome, MergeRequest, RefSpec, TableName};
 
 use super::{append, create};
 use crate::Outcome;
+use crate::durable::add_tables;
 use crate::report::Report;
 use crate::sample::{SyncProbe, median};
 
@@ -45,30 +45,6 @@ async fn branch(lake: &Lake, name: &str, from: &str) -> Outcome<()> {
     let from = Some(RefSpec::Name(from.to_owned()));
     let request = CreateRef { name: name.to_owned(), from, if_not_exists: false };
     lake.catalog().create_branch(request).await?;
-    Ok(())
-}
-
-/// Tables as the catalog knows them; their files play no part in branches.
-async fn add_tables(lake: &Lake, branch: &str, count: usize) -> Outcome<()> {
-    let changes = (0..count).map(|index| {
-        let entry = TableEntry {
-            id: uuid::Uuid::new_v4().to_string(),
-            metadata_location: format!("file:///nowhere/{index}/v1.metadata.json"),
-            snapshot: Some(index as i64),
-            operation: "created".to_owned(),
-        };
-        let table = TableName::new("public", format!("{branch}_{index}"))?;
-        Ok(TableChange { table, from: None, to: Some(entry) })
-    });
-    let changes = changes.collect::<Outcome<Vec<_>>>()?;
-    let request = CommitRequest {
-        branch: branch.to_owned(),
-        changes,
-        author: "bench".to_owned(),
-        message: "add tables".to_owned(),
-        ..CommitRequest::default()
-    };
-    lake.catalog().commit(request).await?;
     Ok(())
 }
 

@@ -27,6 +27,17 @@ pub struct Fixture {
     pub on_read: bool,
 }
 
+/// A folder with a warehouse in it and a place for files, and how its tables are kept there.
+fn warehouse() -> (tempfile::TempDir, TablesOptions, Arc<LocalFileSystem>) {
+    let folder = tempfile::tempdir().unwrap();
+    let warehouse = folder.path().join("lake/warehouse");
+    std::fs::create_dir_all(&warehouse).unwrap();
+    std::fs::create_dir(folder.path().join("files")).unwrap();
+    let warehouse = warehouse.canonicalize().unwrap();
+    let tables = TablesOptions::new(format!("file://{}", warehouse.display()));
+    (folder, tables, Arc::new(LocalFileSystem::new_with_prefix(&warehouse).unwrap()))
+}
+
 impl Fixture {
     pub async fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
@@ -60,27 +71,15 @@ impl Fixture {
     /// A lake whose tables lie in a folder and are kept otherwise than is usual, in no hurry to be
     /// durable.
     pub async fn with(change: impl FnOnce(&mut TablesOptions)) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let warehouse = folder.path().join("lake/warehouse");
-        std::fs::create_dir_all(&warehouse).unwrap();
-        std::fs::create_dir(folder.path().join("files")).unwrap();
-        let warehouse = warehouse.canonicalize().unwrap();
-        let mut tables = TablesOptions::new(format!("file://{}", warehouse.display()));
+        let (folder, mut tables, store) = warehouse();
         change(&mut tables);
-        let store = LocalFileSystem::new_with_prefix(&warehouse).unwrap();
-        Fixture { folder, lake: open(Arc::new(store), tables).await, on_read: false }
+        Fixture { folder, lake: open(store, tables).await, on_read: false }
     }
 
     /// A lake in a folder, whose time is what a test makes it.
     pub async fn at(clock: Arc<FixedClock>) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let warehouse = folder.path().join("lake/warehouse");
-        std::fs::create_dir_all(&warehouse).unwrap();
-        std::fs::create_dir(folder.path().join("files")).unwrap();
-        let warehouse = warehouse.canonicalize().unwrap();
-        let mut tables = TablesOptions::new(format!("file://{}", warehouse.display()));
+        let (folder, mut tables, object_store) = warehouse();
         tables.clock = clock.clone();
-        let object_store = Arc::new(LocalFileSystem::new_with_prefix(&warehouse).unwrap());
         let store = Arc::new(MemoryStore::new());
         let lake = Lake::open(LakeOptions { store, object_store, tables, clock }).await.unwrap();
         Fixture { folder, lake, on_read: false }
