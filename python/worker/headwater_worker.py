@@ -1,10 +1,10 @@
 """Runs one function of a user's project inside an instance: once, or again and again where its calls say
 that they may share a process.
 
-Descriptor 3 is a socket of whole messages. On it lies the task: a memory file of JSON, and a sealed
-memory file for each table, an Arrow IPC file. The tables are mapped and never copied. What the
+Descriptor 3 is a socket of whole messages. On it lies the task: a memory file of JSON, and the files
+that the tables lie in, which nobody can write. The tables are mapped and never copied. What the
 function prints goes back line by line, with the line of code that printed it; what it returns goes
-back as a memory file, written once and sealed; what it raises goes back with the user's own frames.
+back in a file of memory, written once; what it raises goes back with the user's own frames.
 
 It imports little of its own and nothing that a project could shadow.
 """
@@ -13,13 +13,15 @@ import fcntl
 import io
 import json
 import linecache
-import mmap
 import os
 import signal
 import socket
 import sys
 import threading
 import traceback
+
+sys.path.append(os.path.dirname(os.path.abspath(__file__)))
+import headwater_tables as tables  # noqa: E402
 
 CONTROL = 3
 DESCRIPTORS_MAX = 100
@@ -28,6 +30,8 @@ LINE_CHARS_MAX = 8 << 10
 TEXT_CHARS_MAX = 8 << 10
 FRAMES_MAX = 50
 BATCH_ROWS_MAX = 1 << 17  # So that what reads the output can do so piece by piece.
+HUGE_BYTES_MIN = 4 << 20  # Less would leave most of its pages empty.
+SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
 
 # Packages that are imported under another name than they are installed by.
 INSTALLED_AS = {
@@ -83,11 +87,19 @@ class Server:
             os._exit(0)
         self.unanswered = False
 
+    def ask_for_file(self):
+        """A file of the server's, of huge pages, to write a table to."""
+        self.send("file")
+        data, received, _, _ = socket.recv_fds(self.socket, 64, 1)
+        if not data:
+            os._exit(0)
+        return received[0] if received else None
+
     def receive_task(self):
-        """The task, and the descriptors of its tables."""
+        """The task, and the descriptors of the files of its tables."""
         descriptors = []
         task = None
-        while task is None or len(descriptors) < task["tables"]:
+        while task is None or len(descriptors) < len(task["files"]):
             data, received, _, _ = socket.recv_fds(self.socket, 64, DESCRIPTORS_MAX)
             if not data:
                 os._exit(1)
@@ -183,16 +195,6 @@ def relative(file, project):
     """The path of a file of the project, relative to it; none for every other file."""
     prefix = project + os.sep
     return file[len(prefix):] if file.startswith(prefix) else None
-
-
-def open_table(descriptor, size):
-    """A table over the memory file: nothing is copied."""
-    import pyarrow
-
-    # Private, because kernels before 6.7 refuse shared mappings of sealed files.
-    mapping = mmap.mmap(descriptor, size, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ)
-    os.close(descriptor)
-    return pyarrow.ipc.open_file(pyarrow.py_buffer(mapping)).read_all()
 
 
 def forget_shadowed(folders):
@@ -400,12 +402,9 @@ class Output:
     def __init__(self, schema):
         import pyarrow
 
-        flags = os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING
-        self.descriptor = os.memfd_create("headwater-output", flags)
+        self.descriptor = memory_file("headwater-output")
         self._file = open(self.descriptor, "wb", buffering=0, closefd=False)
-        # A file's batches share one dictionary per column.
-        options = pyarrow.ipc.IpcWriteOptions(unify_dictionaries=True)
-        self.writer = pyarrow.ipc.new_file(self._file, schema, options=options)
+        self.writer = pyarrow.ipc.new_file(self._file, schema)
 
     def bytes(self):
         return os.fstat(self.descriptor).st_size
@@ -413,32 +412,53 @@ class Output:
     def seal(self):
         self.writer.close()
         self._file.close()
-        seals = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
-        fcntl.fcntl(self.descriptor, fcntl.F_ADD_SEALS, seals)
+        fcntl.fcntl(self.descriptor, fcntl.F_ADD_SEALS, SEALS)
         return self.descriptor
 
 
-def send_table(server, table, part_bytes):
-    """Sends a table: in one file where it lies in memory already, else in parts, each of which the server
+def memory_file(name):
+    return os.memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+
+
+def send_whole(server, table, inputs, huge_pages):
+    """Sends a table that lies in memory: where its bytes are, of which some may lie in the inputs' files."""
+    large = huge_pages and tables.size_of(table) >= HUGE_BYTES_MIN
+    given = server.ask_for_file() if large else None
+    own = memory_file("headwater-output") if given is None else given
+    size, extents = tables.write_whole(table, BATCH_ROWS_MAX, own, inputs)
+    outline = memory_file("headwater-outline")
+    with open(outline, "wb", closefd=False) as file:
+        file.write(json.dumps({"bytes": size, "extents": extents}).encode())
+    if given is None:
+        fcntl.fcntl(own, fcntl.F_ADD_SEALS, SEALS)
+        server.send("laid", [outline, own])
+    # Nobody may be able to write to it from here on: this was the last who could.
+    os.close(own)
+    if given is not None:
+        server.send("laid", [outline])
+    os.close(outline)
+
+
+def send_table(server, table, part_bytes, inputs, huge_pages):
+    """Sends a table: in one piece where it lies in memory already, else in parts, each of which the server
     has put away before another but one is begun."""
     if hasattr(table, "to_batches"):
-        output = Output(table.schema)
-        output.writer.write_table(table, max_chunksize=BATCH_ROWS_MAX)
-    else:
-        # Parts share no dictionaries.
-        schema = plain(table.schema)
-        output, sent = Output(schema), 0
-        for batch in in_schema(table, schema):
-            if output.bytes() >= part_bytes:
-                if sent:
-                    server.wait_for_next()
-                send_output(server, "part", output)
-                server.unanswered = True
-                sent += 1
-                output = Output(schema)
-            output.writer.write_batch(batch)
-        if sent:
-            server.wait_for_next()
+        send_whole(server, table, inputs, huge_pages)
+        return
+    # Parts share no dictionaries.
+    schema = plain(table.schema)
+    output, sent = Output(schema), 0
+    for batch in in_schema(table, schema):
+        if output.bytes() >= part_bytes:
+            if sent:
+                server.wait_for_next()
+            send_output(server, "part", output)
+            server.unanswered = True
+            sent += 1
+            output = Output(schema)
+        output.writer.write_batch(batch)
+    if sent:
+        server.wait_for_next()
     send_output(server, "table", output)
 
 
@@ -492,8 +512,7 @@ def send_value(server, value):
         text = json.dumps(value, default=plain_value, allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:
         raise Unfit(type_name(value), message_of(error)) from error
-    flags = os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING
-    descriptor = os.memfd_create("headwater-value", flags)
+    descriptor = memory_file("headwater-value")
     with open(descriptor, "wb", closefd=False) as file:
         file.write(text.encode())
     server.send("value", [descriptor])
@@ -603,12 +622,14 @@ def be_ended():
 def run(server, task, descriptors):
     """Calls the function and sends what came of it."""
     arguments = {}
+    inputs = tables.Inputs(descriptors, task["files"])
     for argument in task["arguments"]:
-        if "table" in argument:
-            value = open_table(descriptors[argument["table"]], argument["bytes"])
+        if "extents" in argument:
+            value = inputs.open(argument["bytes"], argument["extents"])
         else:
             value = argument["value"]
         arguments[argument["name"]] = value
+    inputs.close()
     function = find_function(task)
     value = function(**arguments)
     if task["returns"] == "bool":
@@ -618,7 +639,7 @@ def run(server, task, descriptors):
     if task["returns"] == "any" and not is_tabular(value):
         send_value(server, value)
         return
-    send_table(server, to_arrow(value), task["part_bytes"])
+    send_table(server, to_arrow(value), task["part_bytes"], inputs, task["huge_pages"])
 
 
 def unfit_to_go_on(error):

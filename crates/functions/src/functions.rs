@@ -12,6 +12,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use crate::environment::Environments;
 use crate::error::size;
 use crate::instance::{Instance, Origin, reusable};
+use crate::memory::Pages;
 use crate::network::{Gate, Reach, nameservers};
 use crate::spawner::Spawner;
 use crate::upkeep::Calls;
@@ -47,6 +48,8 @@ pub(crate) struct Inner {
     /// Cancelled when nobody is left who calls.
     closing: DropGuard,
     isolation: Isolation,
+    /// Where tables are written that functions return, or why memory files must do.
+    pub(crate) pages: std::result::Result<Arc<Pages>, String>,
     nameservers: Option<Vec<SocketAddr>>,
     gate: Arc<Gate>,
     pub(crate) turns: Semaphore,
@@ -68,6 +71,7 @@ impl Functions {
         let zygotes = Arc::new(Zygotes::new(spawner.clone(), options.zygotes.clone()));
         let units = options.memory_bytes_total / MEMORY_UNIT;
         let memory_units = u32::try_from(units).unwrap_or(u32::MAX).clamp(1, 1 << 28);
+        let pages = pages(options.isolation, spawner.report().users_apart);
         let inner = Arc::new(Inner {
             spawner,
             environments,
@@ -76,6 +80,7 @@ impl Functions {
             calls: Calls::default(),
             closing: CancellationToken::new().drop_guard(),
             isolation: options.isolation,
+            pages,
             nameservers: options.nameservers.clone(),
             gate: Arc::new(Gate::open(options.reachable_own, options.connections_max)),
             turns: Semaphore::new(options.concurrency.max(1)),
@@ -117,6 +122,12 @@ impl Functions {
             warnings.push("no control group can limit how many processes a function starts".into());
         }
         warnings
+    }
+
+    /// Whether functions write what they return to huge pages: the host has them, and whoever runs this may
+    /// use them.
+    pub fn uses_huge_pages(&self) -> bool {
+        self.0.pages.is_ok()
     }
 
     /// Refuses an environment that cannot be made here: a Python that the machine does not have, a
@@ -281,7 +292,8 @@ impl Functions {
         let mut origin = Some(origin);
         while let Some(from) = origin.take() {
             let (spawner, lines) = (&self.0.spawner, sink.clone());
-            let instance = Instance::start(spawner, invocation, &from, reach.clone(), lines)?;
+            let means = (reach.clone(), self.0.pages.clone().ok());
+            let instance = Instance::start(spawner, invocation, &from, means, lines)?;
             let finished = instance.finish(until, cancelled.clone()).await;
             match (finished, &from) {
                 (Err(Error::NotCloned { reason }), Origin::Zygote(zygote)) => {
@@ -323,7 +335,8 @@ impl Functions {
         until: Instant,
         (sink, cancelled): (&mpsc::Sender<FunctionEvent>, &CancellationToken),
     ) -> Result<Option<(Outcome, Option<Warm>)>> {
-        let Ok(instance) = Instance::resume(warm, invocation, sink.clone()) else {
+        let pages = self.0.pages.clone().ok();
+        let Ok(instance) = Instance::resume(warm, invocation, pages, sink.clone()) else {
             return Ok(None);
         };
         match instance.finish(until, cancelled.clone()).await {
@@ -411,6 +424,21 @@ impl Functions {
         let _starves = Waits(&inner.starved);
         let memory = inner.memory.clone().acquire_many_owned(units).await.map_err(closed)?;
         Ok((place, memory))
+    }
+}
+
+/// Where functions write tables, or why that must be memory files. Whoever runs as the user who owns the
+/// files could make them writable again.
+fn pages(isolation: Isolation, users_apart: bool) -> std::result::Result<Arc<Pages>, String> {
+    match (isolation, users_apart) {
+        (Isolation::Process, _) => Err("functions run without isolation".to_owned()),
+        (Isolation::Sandbox, false) => {
+            Err("the server does not run as root, and functions run as its user".to_owned())
+        }
+        (Isolation::Sandbox, true) => {
+            let failed = |error| format!("a file system of them cannot be mounted: {error}");
+            Pages::open().map(Arc::new).map_err(failed)
+        }
     }
 }
 

@@ -16,7 +16,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use crate::environment::prefix_of;
 use crate::error::size;
 use crate::listen::{Lines, listen, listen_to_pipe, receiver};
-use crate::memory::MemoryFile;
+use crate::memory::{GivenFile, MemoryFile, Pages};
 use crate::network::Reach;
 use crate::spawner::{
     Channel, Copied, Ended, Exit, Plan, Running, Sandbox, Signal, Spawner, Taken, Work, watch,
@@ -66,6 +66,8 @@ pub(crate) enum Origin {
 /// A process that runs a function.
 pub(crate) struct Instance {
     invocation: Invocation,
+    /// The files of its arguments, by the numbers that its worker knows them by.
+    files: Vec<GivenFile>,
     running: Running,
     zygote: Option<Arc<Zygote>>,
     /// Whether it may turn out that there is nobody to run the call.
@@ -115,7 +117,7 @@ impl Instance {
         spawner: &Spawner,
         invocation: &Invocation,
         origin: &Origin,
-        reach: Option<Reach>,
+        (reach, pages): (Option<Reach>, Option<Arc<Pages>>),
         sink: mpsc::Sender<FunctionEvent>,
     ) -> Result<Self> {
         let project = match origin {
@@ -124,7 +126,8 @@ impl Instance {
         };
         let (mine, theirs) = Channel::pair().map_err(Error::io("make a socket"))?;
         let reuse = reusable(invocation) && !matches!(origin, Origin::Folder(_));
-        worker::send_task(&mine, invocation, &project, reuse)?;
+        let how = (reuse, pages.is_some());
+        let given = worker::send_task(&mine, invocation, &project, how)?;
         let (stdout, stdout_end) = pipe()?;
         let (stderr, stderr_end) = pipe()?;
         let files = files(invocation, origin, reach.as_ref())?;
@@ -150,24 +153,28 @@ impl Instance {
         };
         let cloned = zygote.is_some();
         let warm = Warm { running, zygote, channel, stdout, stderr, cpu_us: 0 };
-        Ok(Self::listening(warm, invocation.bare(), (started, cloned), (reach, sink)))
+        let call = (invocation.bare(), given, pages);
+        Ok(Self::listening(warm, call, (started, cloned), (reach, sink)))
     }
 
     /// Has a process that ran the same function before run it again.
     pub(crate) fn resume(
         warm: Warm,
         invocation: &Invocation,
+        pages: Option<Arc<Pages>>,
         sink: mpsc::Sender<FunctionEvent>,
     ) -> Result<Self> {
         let started = Instant::now();
         warm.running.resume()?;
-        worker::send_task(warm.channel.get_ref(), invocation, Path::new(PROJECT), true)?;
-        Ok(Self::listening(warm, invocation.bare(), (started, true), (None, sink)))
+        let (channel, how) = (warm.channel.get_ref(), (true, pages.is_some()));
+        let given = worker::send_task(channel, invocation, Path::new(PROJECT), how)?;
+        let call = (invocation.bare(), given, pages);
+        Ok(Self::listening(warm, call, (started, true), (None, sink)))
     }
 
     fn listening(
         warm: Warm,
-        invocation: Invocation,
+        (invocation, files, pages): (Invocation, Vec<GivenFile>, Option<Arc<Pages>>),
         (started, cloned): (Instant, bool),
         (reach, sink): (Option<Reach>, mpsc::Sender<FunctionEvent>),
     ) -> Self {
@@ -181,10 +188,11 @@ impl Instance {
         ]
         .map(Printed::new);
         let (network, room) = (reach.map(|reach| (reach, sink)), invocation.room.clone());
-        let said = listen(channel, lines, network, room, over.clone());
+        let said = listen(channel, lines, network, (room, pages), over.clone());
         let ends = over.clone().drop_guard();
         Instance {
             invocation,
+            files,
             running,
             zygote,
             cloned,
@@ -242,12 +250,12 @@ impl Instance {
         if let Err(late) = self.hear_the_rest(&mut heard, why, stopped).await {
             why = Some(late);
         }
-        let Heard { begun, said, .. } = heard.unwrap_or_default();
+        let Heard { begun, said, given, .. } = heard.unwrap_or_default();
         let usage = usage(elapsed, &ended, self.cpu_us_before);
         if self.cloned && !begun && why.is_none() && !ended.out_of_memory {
             return Err(Error::NotCloned { reason: ended.exit.describe() });
         }
-        let returned = conclude(&self.invocation, ended, why, said);
+        let returned = conclude(&self.invocation, ended, why, (said, given, &self.files));
         Ok((Outcome { returned, usage, queue_ms: 0, cold: true }, None))
     }
 
@@ -315,7 +323,8 @@ impl Instance {
             None
         };
         let usage = usage(elapsed, &ended, cpu_us_before);
-        let returned = conclude(&self.invocation, ended, None, heard.said);
+        let said = (heard.said, heard.given, &*self.files);
+        let returned = conclude(&self.invocation, ended, None, said);
         Ok((Outcome { returned, usage, queue_ms: 0, cold: true }, warm))
     }
 
@@ -350,7 +359,7 @@ fn conclude(
     invocation: &Invocation,
     ended: Ended,
     stopped: Option<Stopped>,
-    said: Said,
+    (said, given, files): (Said, Option<OwnedFd>, &[GivenFile]),
 ) -> Result<Returned> {
     let label = invocation.label.clone();
     let limit = invocation.limits.memory_bytes;
@@ -359,6 +368,9 @@ fn conclude(
     match (said, stopped) {
         (_, Some(Stopped::Cancelled)) => Err(Error::Cancelled { label }),
         (Said::Table(file), _) => read_table(invocation, SharedTable::open(file)),
+        (Said::Laid(outline, own), _) => {
+            read_table(invocation, SharedTable::put_together(outline, (own, given), files))
+        }
         (Said::Parts(table), _) => read_table(invocation, table),
         (Said::Value(file), _) if invocation.kind == Returns::Any => read_value(invocation, file),
         (Said::Bool(value), _) if invocation.kind == Returns::Bool => Ok(Returned::Bool(value)),
@@ -406,7 +418,7 @@ fn read_value(invocation: &Invocation, file: OwnedFd) -> Result<Returned> {
     if file.bytes() > VALUE_BYTES_MAX {
         return Err(bad(format!("it is larger than {}", size(VALUE_BYTES_MAX))));
     }
-    Ok(Returned::Json(Bytes::copy_from_slice(&file.map()?.buffer())))
+    Ok(Returned::Json(Bytes::copy_from_slice(&file.buffer()?)))
 }
 
 fn bad_output(invocation: &Invocation, reason: String) -> Error {

@@ -7,7 +7,7 @@
 //! Listening ends when everybody has closed the other end, or a moment after the process has ended:
 //! without a sandbox, somebody it started may live on and hold that end for ever.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -20,7 +20,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::memory::Parts;
+use crate::memory::{Pages, Parts};
 use crate::network::{Doors, Reach, relay};
 use crate::spawner::{Channel, Received};
 use crate::worker::{Heard, Message, Said};
@@ -70,11 +70,11 @@ pub(crate) fn listen(
     channel: AsyncFd<Channel>,
     lines: Lines,
     network: Option<(Reach, mpsc::Sender<FunctionEvent>)>,
-    room: Option<Room>,
+    (room, pages): (Option<Room>, Option<Arc<Pages>>),
     over: CancellationToken,
 ) -> JoinHandle<Heard> {
     tokio::spawn(async move {
-        let (mut begun, mut network) = (false, network);
+        let (mut begun, mut network, mut given) = (false, network, None);
         let (mut said, mut parts) = (Said::Nothing, Parts::new(room.clone()));
         while let Some(Some(received)) = unless_over(receive(&channel), &over).await {
             let Received { bytes, descriptors } = received;
@@ -87,13 +87,18 @@ pub(crate) fn listen(
                 }
                 continue;
             }
-            let file = descriptors.into_iter().next();
+            let mut descriptors = descriptors.into_iter();
+            let file = descriptors.next();
             match message {
                 Ok(Message::Line { stream, file, line, text }) => {
                     lines.send(stream, file, line, text).await;
                 }
                 Ok(Message::Begun) => begun = true,
-                Ok(Message::Kept) => return Heard { begun, said, kept: Some(channel) },
+                Ok(Message::Kept) => return Heard { begun, said, given, kept: Some(channel) },
+                Ok(Message::File) => give(&channel, pages.as_deref(), &mut given),
+                Ok(Message::Laid) => {
+                    said = file.map_or(Said::Nothing, |file| Said::Laid(file, descriptors.next()));
+                }
                 Ok(Message::Network) => tracing::debug!("an instance spoke of its network"),
                 Ok(Message::Part) => {
                     let answer: &[u8] = if parts.add(file).await { b"next" } else { b"stop" };
@@ -120,8 +125,24 @@ pub(crate) fn listen(
         if let (Said::Nothing, Some(error)) = (&said, parts.failure()) {
             said = Said::Parts(Err(error));
         }
-        Heard { begun, said, kept: None }
+        Heard { begun, said, given, kept: None }
     })
+}
+
+/// Gives a worker a file to write a table to: one for each call.
+fn give(channel: &AsyncFd<Channel>, pages: Option<&Pages>, given: &mut Option<OwnedFd>) {
+    let made = pages.filter(|_| given.is_none()).and_then(|pages| match pages.create() {
+        Ok(made) => Some(made),
+        Err(error) => {
+            tracing::warn!(%error, "no file of huge pages for a function");
+            None
+        }
+    });
+    let (written, read) = made.unzip();
+    *given = read.or(given.take());
+    let written: Vec<_> = written.iter().map(AsFd::as_fd).collect();
+    // The socket holds the few answers that an honest worker has not read yet.
+    let _ = channel.get_ref().send(b"file", &written);
 }
 
 /// What comes, unless the process has ended and it is silent.

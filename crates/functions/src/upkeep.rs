@@ -92,7 +92,8 @@ impl Functions {
             skipped: report.skipped,
             failure: report.failure,
         });
-        Ok(EnvironmentExplained { environment, zygote, calls: self.calls() })
+        let small_pages = self.0.pages.as_ref().err().cloned();
+        Ok(EnvironmentExplained { environment, zygote, small_pages, calls: self.calls() })
     }
 
     /// The calls that run and wait, and what those wait for.

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::io::unix::AsyncFd;
 
-use crate::memory::MemoryFile;
+use crate::memory::{Extent, GivenFile, MemoryFile};
 use crate::spawner::Channel;
 use crate::{ArgumentValue, Error, Frame, Invocation, Result, Returns, SharedTable};
 
@@ -24,6 +24,11 @@ pub(crate) const ZYGOTE: &str = "worker/headwater_zygote.py";
 const ZYGOTE_TEXT: &str = include_str!("../../../python/worker/headwater_zygote.py");
 const WORKER: &str = include_str!("../../../python/worker/headwater_worker.py");
 
+/// Tables between functions, for both.
+const TABLES: &str = "worker/headwater_tables.py";
+
+const TABLES_TEXT: &str = include_str!("../../../python/worker/headwater_tables.py");
+
 /// The SDK, which user code imports as `headwater`.
 static SDK: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../../python/headwater");
 
@@ -33,7 +38,8 @@ pub(crate) fn files() -> impl Iterator<Item = (String, &'static str)> {
     let sdk = sdk.filter_map(|file| {
         Some((format!("headwater/{}", file.path().to_str()?), file.contents_utf8()?))
     });
-    sdk.chain([(FILE.to_owned(), WORKER), (ZYGOTE.to_owned(), ZYGOTE_TEXT)])
+    let own = [(FILE, WORKER), (ZYGOTE, ZYGOTE_TEXT), (TABLES, TABLES_TEXT)];
+    sdk.chain(own.map(|(path, text)| (path.to_owned(), text)))
 }
 
 /// The most descriptors in one message to the worker.
@@ -50,37 +56,40 @@ struct Task<'a> {
     function: &'a str,
     returns: &'static str,
     arguments: Vec<Given<'a>>,
-    tables: usize,
+    /// The files that tables lie in, and whether what is returned may refer to them.
+    files: Vec<bool>,
+    huge_pages: bool,
     network: bool,
     reuse: bool,
     part_bytes: u64,
     variables: &'a BTreeMap<String, String>,
 }
 
-/// An argument as a worker is given it: a value, or which of the tables it is.
+/// An argument as a worker is given it: a value, or where in which of the files a table lies.
 #[derive(Serialize)]
 #[serde(untagged)]
 enum Given<'a> {
     Value { name: &'a str, value: &'a Value },
-    Table { name: &'a str, table: usize, bytes: u64 },
+    Table { name: &'a str, bytes: u64, extents: Vec<Extent> },
 }
 
-/// Puts the task into the worker's socket, where it waits for the worker to start.
+/// Puts the task into the worker's socket, where it waits for the worker to start. Gives back the files
+/// that it was given, by the numbers that it knows them by.
 pub(crate) fn send_task(
     channel: &Channel,
     invocation: &Invocation,
     project: &Path,
-    reuse: bool,
-) -> Result<()> {
-    let mut tables: Vec<BorrowedFd<'_>> = Vec::new();
+    (reuse, huge_pages): (bool, bool),
+) -> Result<Vec<GivenFile>> {
+    let mut files: Vec<GivenFile> = Vec::new();
     let mut arguments = Vec::new();
     for argument in &invocation.arguments {
         let name = &*argument.name;
         arguments.push(match &argument.value {
             ArgumentValue::Json(value) => Given::Value { name, value },
             ArgumentValue::Table(table) => {
-                tables.push(table.descriptor());
-                Given::Table { name, table: tables.len() - 1, bytes: table.bytes() }
+                let (bytes, extents) = table.give(&mut files);
+                Given::Table { name, bytes, extents }
             }
         });
     }
@@ -94,7 +103,8 @@ pub(crate) fn send_task(
             Returns::Any => "any",
         },
         arguments,
-        tables: tables.len(),
+        files: files.iter().map(GivenFile::is_memory).collect(),
+        huge_pages,
         network: !invocation.limits.network.is_off(),
         reuse,
         part_bytes: (invocation.limits.memory_bytes / 8).clamp(1 << 20, PART_BYTES_MAX),
@@ -103,12 +113,13 @@ pub(crate) fn send_task(
     let task =
         serde_json::to_vec(&task).map_err(|error| Error::io("write a task")(error.into()))?;
     let task = MemoryFile::with("headwater-task", &task)?;
-    let mut descriptors = vec![task.descriptor()];
-    descriptors.extend(tables);
+    let mut descriptors: Vec<BorrowedFd<'_>> = vec![task.descriptor()];
+    descriptors.extend(files.iter().map(GivenFile::descriptor));
     for some in descriptors.chunks(DESCRIPTORS_AT_ONCE) {
         channel.send(b"task", some).map_err(Error::io("send a task"))?;
     }
-    Ok(())
+    drop(descriptors);
+    Ok(files)
 }
 
 /// A message of the worker. It comes from a process that runs user code, and may be anything.
@@ -132,6 +143,11 @@ pub(crate) enum Message {
     },
     /// A part of the table that the function returns, in a memory file that comes with the message.
     Part,
+    /// The worker wants a file of the server's to write a table to.
+    File,
+    /// The function returned a table: with the message come a memory file that says where its bytes are,
+    /// and the memory file that it wrote, unless it was given one.
+    Laid,
     /// The function returned a table; its memory file, or that of its last part, comes with the message.
     Table,
     /// The function returned true or false.
@@ -165,6 +181,8 @@ pub(crate) struct Heard {
     /// Whether it ever was there.
     pub(crate) begun: bool,
     pub(crate) said: Said,
+    /// The file that it was given to write a table to; only to be read.
+    pub(crate) given: Option<OwnedFd>,
     /// The socket, where the worker waits on it for another call.
     pub(crate) kept: Option<AsyncFd<Channel>>,
 }
@@ -177,6 +195,8 @@ pub(crate) enum Said {
     Nothing,
     /// The function returned a table, in this memory file.
     Table(OwnedFd),
+    /// It returned a table; this memory file says where its bytes are, of which some may be in the other.
+    Laid(OwnedFd, Option<OwnedFd>),
     /// It returned a table in parts, which were put together.
     Parts(Result<SharedTable>),
     /// It returned true or false.

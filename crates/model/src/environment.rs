@@ -68,6 +68,10 @@ pub struct EnvironmentExplained {
     /// Its zygote; none where nobody has called for a while.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub zygote: Option<ZygoteSummary>,
+    /// Why functions write the tables that they return to small pages of memory; none where they write them
+    /// to huge ones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub small_pages: Option<String>,
     /// Calls that run, and calls that wait for their turn, in the order in which they came.
     pub calls: Vec<FunctionCall>,
 }

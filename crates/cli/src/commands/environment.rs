@@ -52,7 +52,7 @@ async fn explain(context: &Context, api: &Api, id: &str) -> Result<()> {
         output::print_json(&explained);
         return Ok(());
     }
-    let EnvironmentExplained { environment, zygote, calls } = explained;
+    let EnvironmentExplained { environment, zygote, small_pages, calls } = explained;
     let asked = match environment.requirements.join(" ") {
         none if none.is_empty() => "no packages".to_owned(),
         asked => asked,
@@ -78,6 +78,12 @@ async fn explain(context: &Context, api: &Api, id: &str) -> Result<()> {
             }
         }
     }
+    output::line(match small_pages {
+        None => "  what its functions return is handed over in huge pages of memory".to_owned(),
+        Some(reason) => {
+            format!("  what its functions return is handed over in small pages of memory: {reason}")
+        }
+    });
     let mut grid = Grid::new(context.answer_style, &["PACKAGE", "VERSION"]);
     for (package, version) in environment.packages {
         grid.row([package, version]);

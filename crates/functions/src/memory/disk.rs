@@ -20,7 +20,7 @@ use super::room::Taken;
 
 /// A file that was written and is only read from now on.
 #[derive(Debug)]
-pub(super) struct DiskFile {
+pub(crate) struct DiskFile {
     file: File,
     bytes: u64,
     _taken: Taken,

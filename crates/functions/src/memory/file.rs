@@ -4,22 +4,30 @@
 
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-use rustix::fs::{MemfdFlags, SealFlags};
+use arrow::buffer::Buffer;
+use rustix::fs::{MemfdFlags, SealFlags, SeekFrom};
 
-use crate::memory::mapping::Mapping;
+use super::lease::has_writers;
+use super::pieces::Pieces;
+use super::room::Taken;
 use crate::{Error, Result};
 
 /// The seals of a file that nobody can change, however they hold it.
 const SEALS: SealFlags =
     SealFlags::SEAL.union(SealFlags::SHRINK).union(SealFlags::GROW).union(SealFlags::WRITE);
 
-/// A sealed memory file.
+/// A file in memory that nobody can change any more. Clones are handles to the same.
+#[derive(Debug, Clone)]
+pub(crate) struct MemoryFile(Arc<Inner>);
+
 #[derive(Debug)]
-pub(crate) struct MemoryFile {
+struct Inner {
     descriptor: OwnedFd,
     bytes: u64,
+    /// What it takes of a room, once it is counted.
+    taken: OnceLock<Taken>,
 }
 
 impl MemoryFile {
@@ -48,6 +56,21 @@ impl MemoryFile {
             rustix::fs::fcntl_add_seals(&descriptor, SEALS)
                 .map_err(|errno| Error::io("seal a memory file")(errno.into()))?;
         }
+        Self::measured(descriptor)
+    }
+
+    /// Takes over a file of [`Pages`](super::Pages) by the descriptor that reads it. Fails where somebody
+    /// can still write to it.
+    pub(crate) fn freeze(descriptor: OwnedFd) -> Result<Self> {
+        let written = has_writers(descriptor.as_fd()).map_err(Error::io("take over a file"))?;
+        if written {
+            let source = std::io::Error::other("somebody can still write to it");
+            return Err(Error::Io { what: "take over a file".to_owned(), source });
+        }
+        Self::measured(descriptor)
+    }
+
+    fn measured(descriptor: OwnedFd) -> Result<Self> {
         let stat = rustix::fs::fstat(&descriptor)
             .map_err(|errno| Error::io("measure a memory file")(errno.into()))?;
         let bytes = u64::try_from(stat.st_size).unwrap_or(0);
@@ -57,22 +80,43 @@ impl MemoryFile {
             let source = std::io::Error::other(format!("it claims {bytes} bytes and holds {held}"));
             return Err(Error::Io { what: "accept a memory file with holes".to_owned(), source });
         }
-        Ok(MemoryFile { descriptor, bytes })
+        Ok(MemoryFile(Arc::new(Inner { descriptor, bytes, taken: OnceLock::new() })))
     }
 
     /// Its size.
     pub(crate) fn bytes(&self) -> u64 {
-        self.bytes
+        self.0.bytes
+    }
+
+    /// All of it as memory.
+    pub(crate) fn buffer(&self) -> Result<Buffer> {
+        Ok(Pieces::whole(self.clone()).map()?.buffer())
     }
 
     /// The descriptor, to hand on.
     pub(crate) fn descriptor(&self) -> BorrowedFd<'_> {
-        self.descriptor.as_fd()
+        self.0.descriptor.as_fd()
     }
 
-    /// The whole file as memory.
-    pub(crate) fn map(&self) -> Result<Arc<Mapping>> {
-        let mapping = Mapping::of_sealed(self.descriptor.as_fd(), self.bytes as usize);
-        mapping.map(Arc::new).map_err(Error::io("map a memory file"))
+    /// Whether two are one.
+    pub(super) fn is(&self, other: &MemoryFile) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    /// Whether a part of it has no holes.
+    pub(super) fn has(&self, start: u64, bytes: u64) -> bool {
+        let hole = rustix::fs::seek(&self.0.descriptor, SeekFrom::Hole(start));
+        hole.is_ok_and(|hole| hole >= start.saturating_add(bytes))
+    }
+
+    /// What it takes of a room; none while it is not counted.
+    pub(super) fn taken(&self) -> Option<&Taken> {
+        self.0.taken.get()
+    }
+
+    /// Counts it.
+    pub(super) fn take(&self, taken: Taken) {
+        // Whoever came first has counted it; what is dropped here is given back.
+        let _ = self.0.taken.set(taken);
     }
 }

@@ -1,4 +1,4 @@
-//! A sealed memory file as plain memory. The one place where the room turns a mapping into a slice,
+//! Frozen memory files as plain memory. The one place where the room turns a mapping into a slice,
 //! and the slice into an Arrow buffer.
 #![expect(unsafe_code, reason = "maps memory files and lends them to Arrow without a copy")]
 
@@ -9,6 +9,8 @@ use std::sync::Arc;
 
 use arrow::buffer::Buffer;
 use rustix::mm::{MapFlags, ProtFlags};
+
+use super::pieces::Extent;
 
 /// A read-only mapping, gone when the last buffer over it is.
 #[derive(Debug)]
@@ -23,31 +25,44 @@ unsafe impl Send for Mapping {}
 unsafe impl Sync for Mapping {}
 
 impl Mapping {
-    /// Maps a file that is sealed against writing and shrinking; the caller vouches for the seals.
-    pub(super) fn of_sealed(file: BorrowedFd<'_>, bytes: usize) -> std::io::Result<Self> {
+    /// Maps so many bytes, of which some are those of files that nobody can change or shorten any more,
+    /// as the caller vouches, within which the pieces lie; the others are zero.
+    pub(super) fn of_frozen<'a>(
+        bytes: usize,
+        extents: impl ExactSizeIterator<Item = (BorrowedFd<'a>, Extent)>,
+    ) -> std::io::Result<Self> {
         if bytes == 0 {
             return Ok(Mapping { start: NonNull::dangling(), bytes });
         }
-        // A private mapping, because kernels before 6.7 refuse shared ones of write-sealed files.
+        let mut extents = extents.peekable();
+        if extents.len() == 1
+            && let Some((file, extent)) =
+                extents.next_if(|(_, extent)| extent.bytes == bytes as u64)
+        {
+            let start = map(std::ptr::null_mut(), file, extent, MapFlags::PRIVATE)?;
+            return Ok(Mapping { start, bytes });
+        }
         // SAFETY: a fresh mapping at an address of the kernel's choice touches no other memory.
         let start = unsafe {
-            rustix::mm::mmap(
-                std::ptr::null_mut(),
-                bytes,
-                ProtFlags::READ,
-                MapFlags::PRIVATE,
-                file,
-                0,
-            )?
+            let flags = MapFlags::PRIVATE | MapFlags::NORESERVE;
+            rustix::mm::mmap_anonymous(std::ptr::null_mut(), bytes, ProtFlags::READ, flags)?
         };
         let start = NonNull::new(start.cast()).ok_or(std::io::ErrorKind::InvalidData)?;
-        Ok(Mapping { start, bytes })
+        let mapping = Mapping { start, bytes };
+        for (file, extent) in extents {
+            if extent.at.checked_add(extent.bytes).is_none_or(|end| end > bytes as u64) {
+                return Err(std::io::ErrorKind::InvalidInput.into());
+            }
+            let at = mapping.start.as_ptr().wrapping_add(extent.at as usize);
+            map(at.cast(), file, extent, MapFlags::PRIVATE | MapFlags::FIXED)?;
+        }
+        Ok(mapping)
     }
 
     /// The whole mapping as an Arrow buffer that keeps it alive.
     pub(crate) fn buffer(self: &Arc<Self>) -> Buffer {
         // SAFETY: `start` is valid for `bytes` bytes as long as the mapping lives, which the buffer
-        // holds; the file is sealed, so the bytes cannot change and the pages cannot vanish.
+        // holds; the files are frozen, so the bytes cannot change and the pages cannot vanish.
         unsafe { Buffer::from_custom_allocation(self.start, self.bytes, self.clone()) }
     }
 }
@@ -58,7 +73,23 @@ impl Drop for Mapping {
             return;
         }
         let start: *mut c_void = self.start.as_ptr().cast();
-        // SAFETY: the range was mapped by `of_sealed`, and no buffer over it is left.
+        // SAFETY: the range was mapped by `of_frozen`, and no buffer over it is left.
         let _ = unsafe { rustix::mm::munmap(start, self.bytes) };
     }
+}
+
+/// Maps a part of a file: at an address within a mapping of the caller's own, or at one of the kernel's
+/// choice. Private, because kernels before 6.7 refuse shared mappings of write-sealed files.
+fn map(
+    at: *mut c_void,
+    file: BorrowedFd<'_>,
+    extent: Extent,
+    flags: MapFlags,
+) -> std::io::Result<NonNull<u8>> {
+    // SAFETY: a fresh mapping at an address of the kernel's choice touches no other memory, and one at a
+    // fixed address lies within a mapping that nobody has a buffer over yet.
+    let start = unsafe {
+        rustix::mm::mmap(at, extent.bytes as usize, ProtFlags::READ, flags, file, extent.start)?
+    };
+    NonNull::new(start.cast()).ok_or_else(|| std::io::ErrorKind::InvalidData.into())
 }

@@ -4,6 +4,9 @@
 //! change no more, whoever holds it; so its mapping is plain immutable memory. What another process
 //! wrote is untrusted all the same: it is checked before a single array is built over it.
 //!
+//! What functions return lies in files of [`Pages`] where the host allows that, and may refer to the
+//! files of their inputs: [`Pieces`] says which bytes of a table lie where.
+//!
 //! A [`Room`] bounds what tables take in memory. What goes beyond lies in files on disk without a
 //! name, which functions map like any other, and which the server reads piece by piece.
 
@@ -11,13 +14,18 @@ mod disk;
 mod file;
 mod growing;
 mod ipc;
+mod lease;
 mod mapping;
+mod pages;
 mod parts;
+mod pieces;
 mod room;
 mod stream;
 mod table;
 
 pub(crate) use file::MemoryFile;
+pub(crate) use pages::Pages;
 pub(crate) use parts::Parts;
+pub(crate) use pieces::{Extent, GivenFile};
 pub use room::Room;
 pub use table::SharedTable;

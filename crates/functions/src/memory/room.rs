@@ -59,6 +59,11 @@ impl Room {
         &self.folder
     }
 
+    /// The same disk, with no memory.
+    pub(super) fn disk_alone(&self) -> Room {
+        Room { memory: Arc::new(Quota::new(0)), ..self.clone() }
+    }
+
     /// Nothing yet, of the memory.
     pub(super) fn in_memory(&self) -> Taken {
         Taken { quota: Arc::clone(&self.memory), bytes: 0 }

@@ -6,8 +6,8 @@
 //! whoever wants them. Either is handed to a function as a descriptor, which maps it.
 
 use std::io::BufWriter;
-use std::os::fd::{BorrowedFd, OwnedFd};
-use std::sync::{Arc, OnceLock};
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Schema, SchemaRef};
@@ -20,7 +20,8 @@ use futures::{Stream, StreamExt};
 use super::disk::DiskFile;
 use super::growing::{Growing, Written};
 use super::ipc::Layout;
-use super::room::{Room, Taken};
+use super::pieces::{Extent, GivenFile, Pieces};
+use super::room::Room;
 use crate::memory::MemoryFile;
 use crate::{Error, Result};
 
@@ -41,8 +42,8 @@ struct Inner {
 
 #[derive(Debug)]
 enum Place {
-    Memory { file: MemoryFile, batches: Vec<RecordBatch>, taken: OnceLock<Taken> },
-    Disk(DiskFile),
+    Memory { pieces: Pieces, batches: Vec<RecordBatch> },
+    Disk(Arc<DiskFile>),
 }
 
 pub(super) type Writer = FileWriter<BufWriter<Growing>>;
@@ -85,32 +86,48 @@ impl SharedTable {
 
     /// Takes a memory file that another process wrote.
     pub(crate) fn open(file: OwnedFd) -> Result<Self> {
-        Self::in_memory(file, None)
+        Self::in_memory(Pieces::whole(MemoryFile::seal(file)?))
     }
 
-    fn in_memory(file: OwnedFd, taken: Option<Taken>) -> Result<Self> {
-        let file = MemoryFile::seal(file)?;
-        let buffer = file.map()?.buffer();
+    /// Takes a table that a worker wrote: to a memory file that it made, or else to the file that it was
+    /// given. `outline` says which of its bytes lie there, and which in the files of its inputs.
+    pub(crate) fn put_together(
+        outline: OwnedFd,
+        (made, given): (Option<OwnedFd>, Option<OwnedFd>),
+        inputs: &[GivenFile],
+    ) -> Result<Self> {
+        let own = match (made, given) {
+            (Some(made), _) => Some(MemoryFile::seal(made)?),
+            (None, given) => given.map(MemoryFile::freeze).transpose()?,
+        };
+        let outline = super::pieces::outline(outline)?;
+        Self::in_memory(Pieces::of(&outline, own, inputs)?)
+    }
+
+    fn in_memory(pieces: Pieces) -> Result<Self> {
+        let buffer = pieces.map()?.buffer();
         let layout = Layout::read(&buffer)?;
         let batches = layout.all(&buffer)?;
         let rows = batches.iter().map(|batch| batch.num_rows() as u64).sum();
-        let held = OnceLock::new();
-        let _ = taken.map(|taken| held.set(taken));
-        let place = Place::Memory { file, batches, taken: held };
+        let place = Place::Memory { pieces, batches };
         Ok(SharedTable(Arc::new(Inner { layout, rows, place })))
     }
 
     /// Makes a table that another process wrote part of a room; gives it back where the room has no
-    /// memory for it.
+    /// memory for it. A file that several tables lie in counts once, as long as any of them is there.
     pub fn claim(self, room: &Room) -> Result<Self, Self> {
-        if let Place::Memory { taken, .. } = &self.0.place
-            && taken.get().is_none()
-        {
-            let mut claimed = room.in_memory();
-            if !claimed.grow(self.bytes()) {
-                return Err(self);
+        if let Place::Memory { pieces, .. } = &self.0.place {
+            let new = || pieces.files().iter().filter(|file| file.taken().is_none());
+            let mut claimed = Vec::new();
+            for file in new() {
+                let mut taken = room.in_memory();
+                if !taken.grow(file.bytes()) {
+                    return Err(self);
+                }
+                claimed.push(taken);
             }
-            let _ = taken.set(claimed);
+            let files: Vec<_> = new().cloned().collect();
+            files.iter().zip(claimed).for_each(|(file, taken)| file.take(taken));
         }
         Ok(self)
     }
@@ -127,13 +144,21 @@ impl SharedTable {
     }
 
     fn to_disk(&self, room: &Room) -> Result<Self> {
-        let Place::Memory { file, .. } = &self.0.place else { return Ok(self.clone()) };
+        let Place::Memory { pieces, batches } = &self.0.place else { return Ok(self.clone()) };
+        if pieces.extents().len() > 1 {
+            let mut writer = writer(&self.schema(), Some(&room.disk_alone()))?;
+            for batch in batches {
+                writer.write(batch)?;
+            }
+            return finish(writer, self.rows());
+        }
         let failed = |error| Error::Arrow(ArrowError::from(error));
+        let bytes = pieces.span();
         let mut taken = room.on_disk();
-        taken.grow_on_disk(file.bytes()).map_err(failed)?;
+        taken.grow_on_disk(bytes).map_err(failed)?;
         let (mut written, read) = super::disk::create(room.folder()).map_err(failed)?;
-        std::io::Write::write_all(&mut written, &file.map()?.buffer()).map_err(failed)?;
-        let place = Place::Disk(DiskFile::new(read, file.bytes(), taken));
+        std::io::Write::write_all(&mut written, &pieces.map()?.buffer()).map_err(failed)?;
+        let place = Place::Disk(Arc::new(DiskFile::new(read, bytes, taken)));
         let (layout, rows) = (self.0.layout.clone(), self.0.rows);
         Ok(SharedTable(Arc::new(Inner { layout, rows, place })))
     }
@@ -170,19 +195,30 @@ impl SharedTable {
         self.0.rows
     }
 
-    /// Bytes of the file.
+    /// Bytes of its files that are its, those that it shares with other tables included.
     pub fn bytes(&self) -> u64 {
         match &self.0.place {
-            Place::Memory { file, .. } => file.bytes(),
+            Place::Memory { pieces, .. } => pieces.bytes(),
             Place::Disk(file) => file.bytes(),
         }
     }
 
-    /// The file, of which nobody can write through this.
-    pub fn descriptor(&self) -> BorrowedFd<'_> {
+    /// Gives a worker the files, of which nobody can write to one. How many bytes it is to map, and from
+    /// where.
+    pub(crate) fn give(&self, files: &mut Vec<GivenFile>) -> (u64, Vec<Extent>) {
         match &self.0.place {
-            Place::Memory { file, .. } => file.descriptor(),
-            Place::Disk(file) => file.descriptor(),
+            Place::Memory { pieces, .. } => {
+                let number = |file: &MemoryFile| GivenFile::Memory(file.clone()).number(files);
+                let numbers: Vec<usize> = pieces.files().iter().map(number).collect();
+                let extents = pieces.extents().iter();
+                let extents =
+                    extents.map(|extent| Extent { file: numbers[extent.file], ..*extent });
+                (pieces.span(), extents.collect())
+            }
+            Place::Disk(file) => {
+                let (bytes, file) = (file.bytes(), GivenFile::Disk(file.clone()).number(files));
+                (bytes, vec![Extent { at: 0, bytes, file, start: 0 }])
+            }
         }
     }
 }
@@ -199,6 +235,7 @@ impl Reader {
     fn read(mut self) -> Result<(Self, Option<RecordBatch>), ArrowError> {
         let inner = Arc::clone(&self.table.0);
         let Place::Disk(file) = &inner.place else { return Ok((self, None)) };
+        let file = &**file;
         let decoder = match self.decoder.take() {
             Some(decoder) => decoder,
             None => inner.layout.decoder(file)?,
@@ -222,10 +259,15 @@ pub(super) fn finish(writer: Writer, rows: u64) -> Result<SharedTable> {
     let buffered = writer.into_inner()?;
     let file = buffered.into_inner().map_err(|error| ArrowError::from(error.into_error()))?;
     match file.finish() {
-        Written::Memory(file, taken) => SharedTable::in_memory(file.into(), taken),
+        Written::Memory(file, taken) => {
+            let file = MemoryFile::seal(file.into())?;
+            taken.into_iter().for_each(|taken| file.take(taken));
+            SharedTable::in_memory(Pieces::whole(file))
+        }
         Written::Disk(file) => {
             let layout = Layout::read(&file)?;
-            Ok(SharedTable(Arc::new(Inner { layout, rows, place: Place::Disk(file) })))
+            let place = Place::Disk(Arc::new(file));
+            Ok(SharedTable(Arc::new(Inner { layout, rows, place })))
         }
     }
 }
@@ -264,13 +306,19 @@ mod tests {
 
     fn memory_of(table: &SharedTable) -> &MemoryFile {
         match &table.0.place {
-            Place::Memory { file, .. } => file,
+            Place::Memory { pieces, .. } => &pieces.files()[0],
             Place::Disk(_) => panic!("it lies on disk"),
         }
     }
 
+    fn descriptor_of(table: &SharedTable) -> OwnedFd {
+        let mut files = Vec::new();
+        table.give(&mut files);
+        files[0].descriptor().try_clone_to_owned().unwrap()
+    }
+
     fn bytes_of(table: &SharedTable) -> Vec<u8> {
-        memory_of(table).map().unwrap().buffer().to_vec()
+        memory_of(table).buffer().unwrap().to_vec()
     }
 
     #[test]
@@ -295,7 +343,7 @@ mod tests {
     fn a_sealed_file_takes_no_more_bytes() {
         let batch = sample();
         let table = SharedTable::write(batch.schema(), [Ok(batch)]).unwrap();
-        let mut file = File::from(table.descriptor().try_clone_to_owned().unwrap());
+        let mut file = File::from(descriptor_of(&table));
         assert!(file.write_all(b"x").is_err());
         assert!(file.set_len(1).is_err());
     }
@@ -359,7 +407,7 @@ mod tests {
         assert_eq!((large.rows(), read(&large).await), (600, vec![batch.clone(); 200]));
         assert_eq!(read(&large).await.len(), 200, "as often as one likes");
         assert_eq!(std::fs::read_dir(folder.path().join("rows")).unwrap().count(), 0);
-        let mut file = File::from(large.descriptor().try_clone_to_owned().unwrap());
+        let mut file = File::from(descriptor_of(&large));
         assert!(file.write_all(b"x").is_err(), "whoever has the descriptor only reads");
         drop((small, large, file));
         assert_eq!((room.memory_bytes(), room.disk_bytes()), (0, 0));
@@ -410,7 +458,7 @@ mod tests {
             written.write_all(&whole).unwrap();
             let layout = Layout::read(&file).unwrap();
             std::os::unix::fs::FileExt::write_all_at(&written, &bytes, 0).unwrap();
-            let inner = Inner { layout, rows: 3, place: Place::Disk(file) };
+            let inner = Inner { layout, rows: 3, place: Place::Disk(Arc::new(file)) };
             let batches: Vec<_> = SharedTable(Arc::new(inner)).stream().collect().await;
             for batch in batches.into_iter().flatten() {
                 let _ = arrow::util::pretty::pretty_format_batches(&[batch]).map(|t| t.to_string());

@@ -17,7 +17,7 @@ mod coming;
 pub(crate) mod identity;
 mod landlock;
 mod ledger;
-mod mounts;
+pub(crate) mod mounts;
 mod network;
 mod plan;
 mod root;

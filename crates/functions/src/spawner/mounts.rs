@@ -21,7 +21,7 @@ pub(super) const READ_ONLY: u64 = 1 | NO_SETUID | 4;
 pub(super) const NO_SETUID: u64 = 2;
 
 /// A new, empty file system in memory.
-pub(super) fn tmpfs(options: &[(&str, String)]) -> Result<OwnedFd> {
+pub(crate) fn tmpfs(options: &[(&str, String)]) -> Result<OwnedFd> {
     let context = fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
     for (key, value) in options {
         fsconfig_set_string(context.as_fd(), *key, value.as_str())?;

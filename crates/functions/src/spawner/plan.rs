@@ -109,6 +109,8 @@ pub(crate) enum Signal {
 pub(crate) struct Report {
     /// Why sandboxes cannot be made, if they cannot.
     pub(crate) sandbox_error: Option<String>,
+    /// Whether functions run as users that own nothing, and not as whoever runs the spawner.
+    pub(crate) users_apart: bool,
     /// Whether the kernel enforces a memory limit on a process and all it starts.
     pub(crate) memory_limits: bool,
     /// Whether it counts their processes.

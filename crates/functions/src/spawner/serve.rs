@@ -114,6 +114,7 @@ impl Serve {
         }
         let report = Report {
             sandbox_error: error,
+            users_apart: self.means == Means::Root,
             memory_limits: self.cgroups.memory(),
             process_limits: self.cgroups.processes(),
             cpu_limits: self.cgroups.processor_shares(),

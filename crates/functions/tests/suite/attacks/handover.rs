@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{held, probe, source};
-use crate::support::{call, environment, holds, run, start, table};
+use crate::support::{answer, call, environment, holds, run, start, table};
 use arrow::array::{ArrayRef, Int64Array, RecordBatch};
-use headwater_functions::{Error, Invocation, Room, SharedTable};
+use headwater_functions::{Error, Invocation, Returned, Room, SharedTable};
 
 fn numbers() -> SharedTable {
     let numbers: ArrayRef = Arc::new(Int64Array::from_iter_values(0..100_000));
@@ -39,6 +39,88 @@ return fails(open, '/proc/self/mem', 'r+b')";
     invocation.arguments = vec![table("data", &input)];
     holds(&functions, invocation).await;
     assert_eq!(input.mapped(), before);
+}
+
+#[tokio::test]
+async fn what_a_function_wrote_cannot_be_written_by_the_next() {
+    let functions = start().await;
+    let environment = environment(&functions, &[]).await;
+    let source =
+        "import pyarrow as pa\ndef f():\n    return pa.table({'n': list(range(1_000_000))})\n";
+    let (input, _) = answer(&functions, call(&environment, source)).await;
+    let before = input.mapped();
+    let body = "start = data['n'].chunk(0).buffers()[1].address
+start -= start % 4096
+assert LIBC.mprotect(ctypes.c_void_p(start), 4096, 3) == 0
+ctypes.memmove(start, b'overwritten', 11)
+for name in os.listdir('/proc/self/fd'):
+    path = '/proc/self/fd/' + name
+    if os.path.isfile(path) and not fails(os.open, path, os.O_RDWR):
+        return False
+return fails(open, '/proc/self/mem', 'r+b')";
+    let mut invocation = probe(&environment, body);
+    let changed = super::source(body).replace("def f():", "def f(data):");
+    Arc::make_mut(&mut invocation.files).insert("models/m.py".to_owned(), changed);
+    invocation.arguments = vec![table("data", &input)];
+    holds(&functions, invocation).await;
+    assert_eq!(input.mapped(), before);
+}
+
+/// Writes a table to a file of the server's, and hands that over by itself.
+const HAND_OVER_GIVEN: &str = "
+import io, json, mmap, pyarrow
+server = socket.socket(fileno=os.dup(3))
+server.send(b'{\"said\": \"file\"}')
+_, files, _, _ = socket.recv_fds(server, 64, 1)
+if not files:
+    return None
+file = files[0]
+server.send(b'{\"said\": \"file\"}')
+assert not socket.recv_fds(server, 64, 1)[1], 'a second file'
+text = io.BytesIO()
+data = pyarrow.table({'n': list(range(1000))})
+with pyarrow.ipc.new_file(text, data.schema) as writer:
+    writer.write_table(data)
+size = os.write(file, text.getvalue())
+held = mmap.mmap(file, size)
+os.close(file)
+def hand_over(extents):
+    outline = os.memfd_create('x', os.MFD_ALLOW_SEALING)
+    os.write(outline, json.dumps({'bytes': size, 'extents': extents}).encode())
+    socket.send_fds(server, [b'{\"said\": \"laid\"}'], [outline])
+";
+
+#[tokio::test]
+async fn a_file_of_the_servers_is_taken_once_nobody_can_write_to_it() {
+    let functions = start().await;
+    if !functions.uses_huge_pages() {
+        return;
+    }
+    let environment = environment(&functions, &[]).await;
+    let run = async |reuse: bool, rest: &str| {
+        let body = format!("{HAND_OVER_GIVEN}\n{rest}");
+        let mut invocation = call(&environment, "");
+        invocation.files = probe(&environment, &body).files;
+        invocation.reuse = reuse;
+        run(&functions, invocation).await.0
+    };
+    let whole = "hand_over([[0, size, -1, 0]])";
+    // Whoever writes is gone with the call.
+    let forks = format!("{whole}\nif os.fork() == 0:\n    time.sleep(30)\nos._exit(0)");
+    let table = run(false, &forks).await;
+    let Ok(Returned::Table(table)) = table else { panic!("{table:?}") };
+    assert_eq!(table.rows(), 1000);
+    // One that goes on must have let go of it.
+    let kept = "server.send(b'{\"said\": \"kept\"}')";
+    let error = run(true, &format!("{whole}\n{kept}\ntime.sleep(30)")).await.unwrap_err();
+    assert!(matches!(&error, Error::BadOutput { .. }), "{error:?}");
+    assert!(error.to_string().contains("somebody can still write to it"), "{error}");
+    let table = run(true, &format!("held.close()\n{whole}\n{kept}\ntime.sleep(30)")).await;
+    assert!(matches!(table, Ok(Returned::Table(_))), "{table:?}");
+    for extents in ["[[0, 1 << 40, -1, 0]]", "[[0, size, 0, 0]]", "[]", "[[0, size, -1, 4096]]"] {
+        let error = run(false, &format!("hand_over({extents})\nos._exit(0)")).await.unwrap_err();
+        assert!(matches!(error, Error::BadOutput { .. }), "{extents}: {error:?}");
+    }
 }
 
 #[tokio::test]

@@ -1,0 +1,239 @@
+//! Where the bytes of a table lie: in one file, or in pieces of several, of which some belong to other
+//! tables.
+
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::sync::Arc;
+
+use arrow::error::ArrowError;
+use serde::{Deserialize, Serialize};
+
+use super::disk::DiskFile;
+use super::mapping::Mapping;
+use crate::memory::MemoryFile;
+use crate::{Error, Result};
+
+/// The grain in which files are mapped.
+const PAGE: u64 = 4096;
+
+/// The most pieces of one table: each is a mapping, of which a process can have some ten thousand.
+const EXTENTS_MAX: usize = 5_000;
+
+/// The most bytes of addresses that a table may span.
+const SPAN_BYTES_MAX: u64 = 1 << 44;
+
+/// So many bytes of a table, from a place on, are those of a file, from a place on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(into = "(u64, u64, usize, u64)")]
+pub(crate) struct Extent {
+    pub(super) at: u64,
+    pub(super) bytes: u64,
+    pub(super) file: usize,
+    pub(super) start: u64,
+}
+
+impl From<Extent> for (u64, u64, usize, u64) {
+    fn from(extent: Extent) -> Self {
+        (extent.at, extent.bytes, extent.file, extent.start)
+    }
+}
+
+/// A file that a worker is given.
+#[derive(Debug, Clone)]
+pub(crate) enum GivenFile {
+    /// It lies in memory; what the worker hands over may refer to it.
+    Memory(MemoryFile),
+    /// It lies on disk.
+    Disk(Arc<DiskFile>),
+}
+
+impl GivenFile {
+    pub(crate) fn is_memory(&self) -> bool {
+        matches!(self, GivenFile::Memory(_))
+    }
+
+    pub(crate) fn descriptor(&self) -> BorrowedFd<'_> {
+        match self {
+            GivenFile::Memory(file) => file.descriptor(),
+            GivenFile::Disk(file) => file.descriptor(),
+        }
+    }
+
+    /// The number of a file among those that a worker is given.
+    pub(super) fn number(self, files: &mut Vec<GivenFile>) -> usize {
+        let same = |other: &GivenFile| match (&self, other) {
+            (GivenFile::Memory(one), GivenFile::Memory(other)) => one.is(other),
+            (GivenFile::Disk(one), GivenFile::Disk(other)) => Arc::ptr_eq(one, other),
+            _ => false,
+        };
+        files.iter().position(same).unwrap_or_else(|| {
+            files.push(self);
+            files.len() - 1
+        })
+    }
+}
+
+/// What a worker says of the bytes of its table: from where on, how many, in which file from where on.
+/// The files are those that it was given; none of them for its own.
+#[derive(Debug, Deserialize)]
+pub(super) struct Outline {
+    bytes: u64,
+    extents: Vec<(u64, u64, i64, u64)>,
+}
+
+/// The bytes of a table that lies in memory.
+#[derive(Debug, Clone)]
+pub(super) struct Pieces {
+    bytes: u64,
+    files: Vec<MemoryFile>,
+    extents: Vec<Extent>,
+}
+
+impl Pieces {
+    /// All of one file.
+    pub(super) fn whole(file: MemoryFile) -> Self {
+        let bytes = file.bytes();
+        Pieces {
+            bytes,
+            extents: vec![Extent { at: 0, bytes, file: 0, start: 0 }],
+            files: vec![file],
+        }
+    }
+
+    /// What a worker says, who may say anything: where that cannot be, it is an error.
+    pub(super) fn of(
+        outline: &Outline,
+        own: Option<MemoryFile>,
+        given: &[GivenFile],
+    ) -> Result<Self> {
+        let Outline { bytes, ref extents } = *outline;
+        if extents.len() > EXTENTS_MAX || bytes > SPAN_BYTES_MAX {
+            return Err(wrong("it lies in too many pieces"));
+        }
+        let mut pieces = Pieces { bytes, files: Vec::new(), extents: Vec::new() };
+        let mut end = 0_u64;
+        for &(at, length, file, start) in extents {
+            let file = match usize::try_from(file) {
+                Err(_) => own.as_ref(),
+                Ok(number) => given.get(number).and_then(|file| match file {
+                    GivenFile::Memory(file) => Some(file),
+                    GivenFile::Disk(_) => None,
+                }),
+            };
+            let file = file.ok_or_else(|| wrong("a piece lies in no file"))?;
+            let aligned = at.is_multiple_of(PAGE) && start.is_multiple_of(PAGE);
+            let until = at.checked_add(length).filter(|until| *until <= bytes);
+            let within = start.checked_add(length).is_some_and(|until| until <= file.bytes());
+            let Some(until) = until.filter(|_| length > 0 && aligned && within && at >= end) else {
+                return Err(wrong("its pieces do not lie side by side"));
+            };
+            // Reading a hole allocates it, and at the reader's expense.
+            if !file.has(start, length) {
+                return Err(wrong("a piece has holes"));
+            }
+            end = until.next_multiple_of(PAGE);
+            let file = pieces.add(file);
+            pieces.extents.push(Extent { at, bytes: length, file, start });
+        }
+        Ok(pieces)
+    }
+
+    fn add(&mut self, file: &MemoryFile) -> usize {
+        self.files.iter().position(|other| other.is(file)).unwrap_or_else(|| {
+            self.files.push(file.clone());
+            self.files.len() - 1
+        })
+    }
+
+    /// Bytes of addresses that it spans.
+    pub(super) fn span(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Bytes of the files that are its.
+    pub(super) fn bytes(&self) -> u64 {
+        self.extents.iter().map(|extent| extent.bytes).sum()
+    }
+
+    /// The files that it lies in.
+    pub(super) fn files(&self) -> &[MemoryFile] {
+        &self.files
+    }
+
+    /// The pieces, in order.
+    pub(super) fn extents(&self) -> &[Extent] {
+        &self.extents
+    }
+
+    /// All of it as memory.
+    pub(super) fn map(&self) -> Result<Arc<Mapping>> {
+        let extents = self.extents.iter();
+        let extents = extents.map(|extent| (self.files[extent.file].descriptor(), *extent));
+        let mapping = Mapping::of_frozen(self.bytes as usize, extents);
+        mapping.map(Arc::new).map_err(Error::io("map a memory file"))
+    }
+}
+
+/// Reads what a worker says.
+pub(super) fn outline(file: OwnedFd) -> Result<Outline> {
+    const BYTES_MAX: u64 = 1 << 20;
+    let file = MemoryFile::seal(file)?;
+    if file.bytes() > BYTES_MAX {
+        return Err(wrong("it lies in too many pieces"));
+    }
+    serde_json::from_slice(&file.buffer()?).map_err(|_| wrong("nobody can say where it lies"))
+}
+
+fn wrong(what: &str) -> Error {
+    Error::Arrow(ArrowError::InvalidArgumentError(what.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pieces_lie_side_by_side_in_files_that_are_there() {
+        let own = MemoryFile::with("own", &[7; 10_000]).unwrap();
+        let input = MemoryFile::with("input", &[8; 8_192]).unwrap();
+        let given = [GivenFile::Memory(input)];
+        let read = |text: &str| {
+            let outline = serde_json::from_str(text).map_err(|_| wrong("no outline"))?;
+            Ok::<_, Error>(Pieces::of(&outline, Some(own.clone()), &given)?.map()?.buffer())
+        };
+        let text = r#"{"bytes": 20480, "extents": [[0, 5000, -1, 4096], [12288, 4096, 0, 4096]]}"#;
+        let bytes = read(text).unwrap();
+        assert_eq!((bytes.len(), bytes[0], bytes[4999]), (20_480, 7, 7));
+        assert_eq!((bytes[8_192], bytes[12_288], bytes[16_383], bytes[20_479]), (0, 8, 8, 0));
+        for hostile in [
+            "[]",
+            r#"{"bytes": -1, "extents": []}"#,
+            r#"{"bytes": 99999999999999999, "extents": []}"#,
+            r#"{"bytes": 4096, "extents": [[0, 0, -1, 0]]}"#,
+            r#"{"bytes": 4096, "extents": [[0, 4097, -1, 0]]}"#,
+            r#"{"bytes": 4096, "extents": [[1, 100, -1, 0]]}"#,
+            r#"{"bytes": 4096, "extents": [[0, 100, -1, 1]]}"#,
+            r#"{"bytes": 90000, "extents": [[0, 10001, -1, 0]]}"#,
+            r#"{"bytes": 90000, "extents": [[0, 5000, -1, 8192]]}"#,
+            r#"{"bytes": 90000, "extents": [[0, 100, 1, 0]]}"#,
+            r#"{"bytes": 90000, "extents": [[0, 5000, -1, 0], [4096, 100, 0, 0]]}"#,
+            r#"{"bytes": 90000, "extents": [[4096, 100, -1, 0], [0, 100, 0, 0]]}"#,
+            r#"{"bytes": 90000, "extents": [[0, 18446744073709551615, -1, 4096]]}"#,
+        ] {
+            assert!(read(hostile).is_err(), "{hostile}");
+        }
+    }
+
+    #[test]
+    fn a_piece_of_holes_is_refused() {
+        let file = MemoryFile::create("holes").unwrap();
+        std::os::unix::fs::FileExt::write_all_at(&file, &[1; 4096], 0).unwrap();
+        file.set_len(1 << 20).unwrap();
+        let file = MemoryFile::seal(file.into()).unwrap();
+        let pieces = |extents: &str| {
+            let outline = serde_json::from_str(&format!("{{\"bytes\": 1048576, {extents}}}"));
+            Pieces::of(&outline.unwrap(), Some(file.clone()), &[])
+        };
+        assert!(pieces("\"extents\": [[0, 4096, -1, 0]]").is_ok());
+        assert!(pieces("\"extents\": [[0, 8192, -1, 0]]").is_err());
+    }
+}
