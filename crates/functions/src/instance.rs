@@ -16,7 +16,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use crate::environment::prefix_of;
 use crate::error::size;
 use crate::listen::{Lines, listen, listen_to_pipe, receiver};
-use crate::memory::{GivenFile, MemoryFile, Pages};
+use crate::memory::{GivenFile, MemoryFile, Pages, aside};
 use crate::network::Reach;
 use crate::spawner::{
     Channel, Copied, Ended, Exit, Plan, Running, Sandbox, Signal, Spawner, Taken, Work, watch,
@@ -255,7 +255,7 @@ impl Instance {
         if self.cloned && !begun && why.is_none() && !ended.out_of_memory {
             return Err(Error::NotCloned { reason: ended.exit.describe() });
         }
-        let returned = conclude(&self.invocation, ended, why, (said, given, &self.files));
+        let returned = conclude(&self.invocation, ended, why, (said, given, self.files)).await;
         Ok((Outcome { returned, usage, queue_ms: 0, cold: true }, None))
     }
 
@@ -323,8 +323,8 @@ impl Instance {
             None
         };
         let usage = usage(elapsed, &ended, cpu_us_before);
-        let said = (heard.said, heard.given, &*self.files);
-        let returned = conclude(&self.invocation, ended, None, said);
+        let said = (heard.said, heard.given, self.files);
+        let returned = conclude(&self.invocation, ended, None, said).await;
         Ok((Outcome { returned, usage, queue_ms: 0, cold: true }, warm))
     }
 
@@ -355,11 +355,11 @@ fn usage(elapsed: Duration, ended: &Ended, cpu_us_before: u64) -> Usage {
 }
 
 /// What came of it, from how the process ended and what its worker said.
-fn conclude(
+async fn conclude(
     invocation: &Invocation,
     ended: Ended,
     stopped: Option<Stopped>,
-    (said, given, files): (Said, Option<OwnedFd>, &[GivenFile]),
+    (said, given, files): (Said, Option<OwnedFd>, Vec<GivenFile>),
 ) -> Result<Returned> {
     let label = invocation.label.clone();
     let limit = invocation.limits.memory_bytes;
@@ -367,9 +367,12 @@ fn conclude(
         || Error::MemoryLimit { label: label.clone(), limit, used: ended.memory_bytes_peak };
     match (said, stopped) {
         (_, Some(Stopped::Cancelled)) => Err(Error::Cancelled { label }),
-        (Said::Table(file), _) => read_table(invocation, SharedTable::open(file)),
+        (Said::Table(file), _) => {
+            read_table(invocation, aside(move || SharedTable::open(file)).await)
+        }
         (Said::Laid(outline, own), _) => {
-            read_table(invocation, SharedTable::put_together(outline, (own, given), files))
+            let open = move || SharedTable::put_together(outline, (own, given), &files);
+            read_table(invocation, aside(open).await)
         }
         (Said::Parts(table), _) => read_table(invocation, table),
         (Said::Value(file), _) if invocation.kind == Returns::Any => read_value(invocation, file),

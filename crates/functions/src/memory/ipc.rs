@@ -7,11 +7,13 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::buffer::Buffer;
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{Schema, SchemaRef};
 use arrow::error::ArrowError;
 use arrow::ipc::convert::fb_to_schema;
 use arrow::ipc::reader::{FileDecoder, read_footer_length};
-use arrow::ipc::{Block, MetadataVersion, root_as_footer, root_as_message};
+use arrow::ipc::{Block, MetadataVersion, root_as_footer};
+
+use super::allowance::Allowance;
 
 /// The footer's length and the closing magic.
 const TRAILER_BYTES: usize = 10;
@@ -60,12 +62,23 @@ impl Layout {
         self.batches.len()
     }
 
+    /// Where the record batches begin.
+    #[cfg(test)]
+    pub(super) fn places(&self) -> Vec<i64> {
+        self.batches.iter().map(Block::offset).collect()
+    }
+
     /// What the record batches are read with: the dictionaries they share.
-    pub(super) fn decoder(&self, source: &impl Source) -> Result<FileDecoder, ArrowError> {
+    pub(super) fn decoder(
+        &self,
+        source: &impl Source,
+        allowance: &mut Allowance,
+    ) -> Result<FileDecoder, ArrowError> {
         guarded(|| {
             let mut decoder = FileDecoder::new(self.schema(), self.version);
             for block in &self.dictionaries {
-                decoder.read_dictionary(block, &bytes_of(source, block)?)?;
+                let bytes = bytes_of((source, &self.schema), block, allowance)?;
+                decoder.read_dictionary(block, &bytes)?;
             }
             Ok(decoder)
         })
@@ -74,20 +87,26 @@ impl Layout {
     /// One record batch; none where its block holds none.
     pub(super) fn batch(
         &self,
-        decoder: &FileDecoder,
-        source: &impl Source,
+        (decoder, source): (&FileDecoder, &impl Source),
         index: usize,
+        allowance: &mut Allowance,
     ) -> Result<Option<RecordBatch>, ArrowError> {
         guarded(|| {
             let block = &self.batches[index];
-            decoder.read_record_batch(block, &bytes_of(source, block)?)
+            let bytes = bytes_of((source, &self.schema), block, allowance)?;
+            decoder.read_record_batch(block, &bytes)
         })
     }
 
     /// Every record batch.
-    pub(super) fn all(&self, source: &impl Source) -> Result<Vec<RecordBatch>, ArrowError> {
-        let decoder = self.decoder(source)?;
-        let batches = (0..self.batches()).map(|index| self.batch(&decoder, source, index));
+    pub(super) fn all(
+        &self,
+        source: &impl Source,
+        mut allowance: Allowance,
+    ) -> Result<Vec<RecordBatch>, ArrowError> {
+        let decoder = self.decoder(source, &mut allowance)?;
+        let all = 0..self.batches();
+        let batches = all.map(|index| self.batch((&decoder, source), index, &mut allowance));
         batches.filter_map(Result::transpose).collect()
     }
 }
@@ -112,16 +131,23 @@ fn layout(source: &impl Source) -> Result<Layout, ArrowError> {
     let footer = root_as_footer(&footer)
         .map_err(|error| ArrowError::IpcError(format!("the footer is malformed: {error}")))?;
     let schema = footer.schema().ok_or_else(|| malformed("schema"))?;
-    Ok(Layout {
+    let layout = Layout {
         schema: Arc::new(fb_to_schema(schema)),
         version: footer.version(),
         dictionaries: footer.dictionaries().into_iter().flatten().copied().collect(),
         batches: footer.recordBatches().into_iter().flatten().copied().collect(),
-    })
+    };
+    in_order(&layout.dictionaries)?;
+    in_order(&layout.batches)?;
+    Ok(layout)
 }
 
-/// The bytes of a block: its metadata and its body.
-fn bytes_of(source: &impl Source, block: &Block) -> Result<Buffer, ArrowError> {
+/// The bytes of a block, its metadata and its body, looked at before anybody decodes them.
+fn bytes_of(
+    (source, schema): (&impl Source, &Schema),
+    block: &Block,
+    allowance: &mut Allowance,
+) -> Result<Buffer, ArrowError> {
     let outside = || ArrowError::IpcError("a block lies outside the file".to_owned());
     let start = usize::try_from(block.offset()).map_err(|_| outside())?;
     let metadata = usize::try_from(block.metaDataLength()).map_err(|_| outside())?;
@@ -132,23 +158,19 @@ fn bytes_of(source: &impl Source, block: &Block) -> Result<Buffer, ArrowError> {
         return Err(outside());
     }
     let bytes = source.read(start, bytes)?;
-    refuse_compression(metadata, &bytes)?;
+    let (head, body) = bytes.split_at(metadata);
+    allowance.look_at(head, body, Some(schema))?;
     Ok(bytes)
 }
 
-/// Compressed bodies say how long they will be, and whoever unpacks them must believe it. Workers
-/// write none, so that one with any is refused before it is looked at.
-fn refuse_compression(metadata: usize, bytes: &Buffer) -> Result<(), ArrowError> {
-    const MARKED: [u8; 4] = [0xff; 4];
-    let malformed = || ArrowError::IpcError("a message is malformed".to_owned());
-    let metadata = bytes.get(..metadata).ok_or_else(malformed)?;
-    let prefix = if metadata.starts_with(&MARKED) { 8 } else { 4 };
-    let message = metadata.get(prefix..).ok_or_else(malformed)?;
-    let message = root_as_message(message).map_err(|_| malformed())?;
-    let dictionary = message.header_as_dictionary_batch().and_then(|batch| batch.data());
-    let batch = message.header_as_record_batch().or(dictionary);
-    if batch.is_some_and(|batch| batch.compression().is_some()) {
-        return Err(ArrowError::IpcError("a message is compressed".to_owned()));
+/// Refuses a footer that lists a message more than once.
+fn in_order(blocks: &[Block]) -> Result<(), ArrowError> {
+    let after = |pair: &[Block]| {
+        let end = pair[0].offset().checked_add(i64::from(pair[0].metaDataLength()));
+        pair[0].metaDataLength() > 0 && end.is_some_and(|end| end <= pair[1].offset())
+    };
+    if blocks.windows(2).all(after) {
+        return Ok(());
     }
-    Ok(())
+    Err(ArrowError::IpcError("the footer lists a message again".to_owned()))
 }

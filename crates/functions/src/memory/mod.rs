@@ -10,6 +10,7 @@
 //! A [`Room`] bounds what tables take in memory. What goes beyond lies in files on disk without a
 //! name, which functions map like any other, and which the server reads piece by piece.
 
+mod allowance;
 mod disk;
 mod file;
 mod growing;
@@ -29,3 +30,4 @@ pub(crate) use parts::Parts;
 pub(crate) use pieces::{Extent, GivenFile};
 pub use room::Room;
 pub use table::SharedTable;
+pub(crate) use table::aside;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use arrow::error::ArrowError;
 use serde::{Deserialize, Serialize};
 
+use super::allowance::Allowance;
 use super::disk::DiskFile;
 use super::mapping::Mapping;
 use crate::memory::MemoryFile;
@@ -152,6 +153,14 @@ impl Pieces {
     /// Bytes of the files that are its.
     pub(super) fn bytes(&self) -> u64 {
         self.extents.iter().map(|extent| extent.bytes).sum()
+    }
+
+    /// What reading it may take.
+    pub(super) fn allowance(&self) -> Allowance {
+        match self.extents.len() {
+            1 => Allowance::of(self.bytes()),
+            _ => Allowance::of_pieces(self.bytes()),
+        }
     }
 
     /// The files that it lies in.

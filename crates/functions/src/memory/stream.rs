@@ -5,10 +5,12 @@ use std::panic::AssertUnwindSafe;
 
 use arrow::buffer::Buffer;
 use arrow::error::ArrowError;
+use arrow::ipc::convert::fb_to_schema;
 use arrow::ipc::reader::StreamDecoder;
 use arrow::ipc::root_as_message;
 use bytes::Bytes;
 
+use super::allowance::Allowance;
 use super::table::{finish, writer};
 use super::{Room, SharedTable};
 use crate::Result;
@@ -34,7 +36,8 @@ impl SharedTable {
                 if let Some(writer) = &mut open {
                     writer.write(&batch)?;
                 }
-                rows += batch.num_rows() as u64;
+                let more = |rows: u64| rows.checked_add(batch.num_rows() as u64);
+                rows = more(rows).ok_or_else(|| malformed("has too many rows"))?;
             }
             decoder.finish()?;
             let open = match (open, decoder.schema()) {
@@ -54,14 +57,15 @@ fn malformed(what: &str) -> ArrowError {
     ArrowError::IpcError(format!("the stream {what}"))
 }
 
-/// Goes from message to message; where the last one ends.
+/// Goes from message to message and looks at each; where the last one ends.
 fn walk(bytes: &[u8]) -> Result<usize, ArrowError> {
     let short = || malformed("ends within a message");
     let number = |at: usize| -> Option<u32> {
         let four: [u8; 4] = bytes.get(at..at.checked_add(4)?)?.try_into().ok()?;
         Some(u32::from_le_bytes(four))
     };
-    let mut at = 0;
+    let (mut at, mut schema) = (0, None);
+    let mut allowance = Allowance::of(bytes.len() as u64);
     while at < bytes.len() {
         let marked = bytes[at..].starts_with(&MARKER);
         let start = at + if marked { 8 } else { 4 };
@@ -72,13 +76,13 @@ fn walk(bytes: &[u8]) -> Result<usize, ArrowError> {
         let end = start.checked_add(length).ok_or_else(short)?;
         let message = bytes.get(start..end).ok_or_else(short)?;
         let message = root_as_message(message).map_err(|_| malformed("is malformed"))?;
-        let dictionary = message.header_as_dictionary_batch().and_then(|batch| batch.data());
-        let batch = message.header_as_record_batch().or(dictionary);
-        if batch.is_some_and(|batch| batch.compression().is_some()) {
-            return Err(malformed("is compressed"));
-        }
         let body = usize::try_from(message.bodyLength()).map_err(|_| short())?;
         at = end.checked_add(body).filter(|end| *end <= bytes.len()).ok_or_else(short)?;
+        if let Some(found) = message.header_as_schema() {
+            let read = std::panic::catch_unwind(AssertUnwindSafe(|| fb_to_schema(found)));
+            schema = Some(read.map_err(|_| malformed("has a schema that is none"))?);
+        }
+        allowance.look_at_message(&message, &bytes[end..at], schema.as_ref())?;
     }
     Ok(at)
 }

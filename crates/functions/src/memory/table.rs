@@ -17,6 +17,7 @@ use arrow::ipc::writer::FileWriter;
 use futures::stream::{self, BoxStream};
 use futures::{Stream, StreamExt};
 
+use super::allowance::Allowance;
 use super::disk::DiskFile;
 use super::growing::{Growing, Written};
 use super::ipc::Layout;
@@ -84,9 +85,9 @@ impl SharedTable {
         aside(move || finish(writer, rows)).await
     }
 
-    /// Takes a memory file that another process wrote.
+    /// Takes a memory file that another process wrote, which may take as long as its size lets expect.
     pub(crate) fn open(file: OwnedFd) -> Result<Self> {
-        Self::in_memory(Pieces::whole(MemoryFile::seal(file)?))
+        Self::of_another(Pieces::whole(MemoryFile::seal(file)?))
     }
 
     /// Takes a table that a worker wrote: to a memory file that it made, or else to the file that it was
@@ -101,14 +102,19 @@ impl SharedTable {
             (None, given) => given.map(MemoryFile::freeze).transpose()?,
         };
         let outline = super::pieces::outline(outline)?;
-        Self::in_memory(Pieces::of(&outline, own, inputs)?)
+        Self::of_another(Pieces::of(&outline, own, inputs)?)
     }
 
-    fn in_memory(pieces: Pieces) -> Result<Self> {
+    fn of_another(pieces: Pieces) -> Result<Self> {
+        let allowance = pieces.allowance();
+        Self::in_memory(pieces, allowance)
+    }
+
+    fn in_memory(pieces: Pieces, allowance: Allowance) -> Result<Self> {
         let buffer = pieces.map()?.buffer();
         let layout = Layout::read(&buffer)?;
-        let batches = layout.all(&buffer)?;
-        let rows = batches.iter().map(|batch| batch.num_rows() as u64).sum();
+        let batches = layout.all(&buffer, allowance)?;
+        let rows = rows_of(&batches)?;
         let place = Place::Memory { pieces, batches };
         Ok(SharedTable(Arc::new(Inner { layout, rows, place })))
     }
@@ -127,7 +133,9 @@ impl SharedTable {
                 claimed.push(taken);
             }
             let files: Vec<_> = new().cloned().collect();
-            files.iter().zip(claimed).for_each(|(file, taken)| file.take(taken));
+            for (file, taken) in files.iter().zip(claimed) {
+                file.take(taken);
+            }
         }
         Ok(self)
     }
@@ -182,7 +190,8 @@ impl SharedTable {
         if let Some(batches) = self.mapped() {
             return stream::iter(batches.into_iter().map(Ok)).boxed();
         }
-        let reader = Reader { table: self.clone(), decoder: None, next: 0 };
+        let allowance = Allowance::of_our_own();
+        let reader = Reader { table: self.clone(), decoder: None, allowance, next: 0 };
         let read = |reader: Reader| async move {
             let (reader, batch) = aside(move || reader.read()).await?;
             Ok(batch.map(|batch| (batch, reader)))
@@ -227,6 +236,7 @@ impl SharedTable {
 struct Reader {
     table: SharedTable,
     decoder: Option<FileDecoder>,
+    allowance: Allowance,
     next: usize,
 }
 
@@ -238,16 +248,23 @@ impl Reader {
         let file = &**file;
         let decoder = match self.decoder.take() {
             Some(decoder) => decoder,
-            None => inner.layout.decoder(file)?,
+            None => inner.layout.decoder(file, &mut self.allowance)?,
         };
         let mut batch = None;
         while batch.is_none() && self.next < inner.layout.batches() {
-            batch = inner.layout.batch(&decoder, file, self.next)?;
+            batch = inner.layout.batch((&decoder, file), self.next, &mut self.allowance)?;
             self.next += 1;
         }
         self.decoder = Some(decoder);
         Ok((self, batch))
     }
+}
+
+/// Rows in all of them. One without a column may say that it has any number.
+fn rows_of(batches: &[RecordBatch]) -> Result<u64, ArrowError> {
+    let sum = |sum: u64, batch: &RecordBatch| sum.checked_add(batch.num_rows() as u64);
+    let rows = batches.iter().try_fold(0, sum).filter(|rows| i64::try_from(*rows).is_ok());
+    rows.ok_or_else(|| ArrowError::IpcError("it has more rows than can be counted".to_owned()))
 }
 
 pub(super) fn writer(schema: &Schema, room: Option<&Room>) -> Result<Writer> {
@@ -261,8 +278,10 @@ pub(super) fn finish(writer: Writer, rows: u64) -> Result<SharedTable> {
     match file.finish() {
         Written::Memory(file, taken) => {
             let file = MemoryFile::seal(file.into())?;
-            taken.into_iter().for_each(|taken| file.take(taken));
-            SharedTable::in_memory(Pieces::whole(file))
+            if let Some(taken) = taken {
+                file.take(taken);
+            }
+            SharedTable::in_memory(Pieces::whole(file), Allowance::of_our_own())
         }
         Written::Disk(file) => {
             let layout = Layout::read(&file)?;
@@ -273,7 +292,7 @@ pub(super) fn finish(writer: Writer, rows: u64) -> Result<SharedTable> {
 }
 
 /// Does what may wait for a disk where nobody else waits for it.
-pub(super) async fn aside<T, E>(
+pub(crate) async fn aside<T, E>(
     work: impl FnOnce() -> Result<T, E> + Send + 'static,
 ) -> Result<T, E>
 where
@@ -289,8 +308,11 @@ mod tests {
     use std::fs::File;
     use std::io::Write;
 
-    use arrow::array::{ArrayRef, DictionaryArray, Int64Array, StringArray};
-    use arrow::datatypes::Int32Type;
+    use arrow::array::{
+        ArrayRef, DictionaryArray, Int64Array, ListArray, StringArray, StringViewBuilder,
+    };
+    use arrow::buffer::OffsetBuffer;
+    use arrow::datatypes::{DataType, Field, Int32Type};
 
     use super::*;
 
@@ -375,6 +397,50 @@ mod tests {
             (&file).write_all(&whole[..end]).unwrap();
             assert!(SharedTable::open(file.into()).is_err());
         }
+    }
+
+    fn written_by_another(bytes: &[u8]) -> Result<SharedTable> {
+        let file = MemoryFile::create("another's").unwrap();
+        (&file).write_all(bytes).unwrap();
+        SharedTable::open(file.into())
+    }
+
+    #[test]
+    fn a_batch_that_is_listed_again_is_refused() {
+        let batch = sample();
+        let table =
+            SharedTable::write(batch.schema(), vec![batch.clone(); 3].into_iter().map(Ok)).unwrap();
+        let mut bytes = bytes_of(&table);
+        let block = |n: usize| table.0.layout.places()[n].to_le_bytes();
+        let footer = bytes.len() - 1000;
+        let at = bytes[footer..].windows(8).position(|eight| eight == block(2)).unwrap() + footer;
+        bytes[at..at + 8].copy_from_slice(&block(1));
+        let error = format!("{:?}", written_by_another(&bytes).unwrap_err());
+        assert!(error.contains("lists a message again"), "{error}");
+    }
+
+    #[test]
+    fn texts_that_are_one_are_looked_at_only_so_often() {
+        let text = "x".repeat(1 << 20);
+        let views = |rows| {
+            let mut made = StringViewBuilder::new().with_deduplicate_strings();
+            (0..rows).for_each(|_| made.append_value(&text));
+            let rows = Arc::new(made.finish()) as ArrayRef;
+            let list = ListArray::try_new(
+                Arc::new(Field::new_list_field(DataType::Utf8View, true)),
+                OffsetBuffer::from_lengths([rows.len()]),
+                rows,
+                None,
+            );
+            let columns = [("list", Arc::new(list.unwrap()) as ArrayRef)];
+            let batch = RecordBatch::try_from_iter(columns).unwrap();
+            // What the server writes itself it takes.
+            let table = SharedTable::write(batch.schema(), [Ok(batch)]).unwrap();
+            written_by_another(&bytes_of(&table))
+        };
+        assert_eq!(views(50).unwrap().rows(), 1);
+        let error = format!("{:?}", views(500).unwrap_err());
+        assert!(error.contains("names the same bytes too often"), "{error}");
     }
 
     #[test]

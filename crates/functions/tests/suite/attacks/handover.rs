@@ -124,6 +124,30 @@ async fn a_file_of_the_servers_is_taken_once_nobody_can_write_to_it() {
 }
 
 #[tokio::test]
+async fn the_same_bytes_are_not_named_again_and_again() {
+    let functions = start().await;
+    let environment = environment(&functions, &[]).await;
+    for (times, columns) in [("4", 1), ("4", 200), ("10**9", 200)] {
+        let source = format!(
+            "import headwater_tables, pyarrow as pa\ndef f(data):\n    \
+             headwater_tables.REFERRED_TIMES_MAX = {times}\n    \
+             return pa.table([data['n']] * {columns}, [str(n) for n in range({columns})])\n"
+        );
+        let arguments = vec![table("data", &numbers())];
+        let invocation = Invocation { arguments, ..call(&environment, &source) };
+        match run(&functions, invocation).await.0 {
+            Ok(Returned::Table(table)) => {
+                assert_eq!((times, table.schema().fields().len()), ("4", columns));
+            }
+            Err(error) if times == "10**9" => {
+                assert!(error.to_string().contains("names the same bytes too often"), "{error}");
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[tokio::test]
 async fn memory_files_of_others_are_not_to_be_had() {
     held(
         "shown = []
