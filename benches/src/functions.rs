@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use headwater_functions::{
     Environment, EnvironmentSpec, Functions, FunctionsOptions, Invocation, Isolation, Limits,
-    Returns, SpawnCommand, ZygoteOptions,
+    Returns, Share, SpawnCommand, ZygoteOptions,
 };
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -60,6 +60,7 @@ impl Bench {
             cache_dir: self.folder.join("cache"),
             memory_bytes_total: 64 << 30,
             concurrency: 1_000,
+            waiting_max: 10_000,
             python_search: std::env::split_paths(&path).collect(),
             nameservers: None,
             reachable_own: Vec::new(),
@@ -256,6 +257,7 @@ fn invocation(environment: &Arc<Environment>, source: &str) -> Invocation {
         label: "f".to_owned(),
         room: None,
         reuse: false,
+        share: Share::default(),
     }
 }
 

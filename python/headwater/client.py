@@ -197,12 +197,14 @@ class Client:
         strict: bool = True,
         no_cache: bool = False,
         dry_run: bool = False,
+        priority: str | None = None,
         on_event: OnEvent | None = None,
     ) -> dict[str, Any]:
         """Runs the project in a folder on the branch `ref`, and waits until the run has ended; Ctrl-C stops it.
 
         `parameters` are values for the project's parameters. In a strict run an expectation that answers
-        false fails the run. `no_cache` runs every model, changed or not. `on_event` is called with each
+        false fails the run. `no_cache` runs every model, changed or not. `priority` is `low`, `normal` or
+        `high`, and says how much its functions matter where more wait than can run. `on_event` is called with each
         event of the run as it comes: dicts with `sequence`, `time`, `type` and what belongs to the type
         (`log`, `step_started`, `step_ended`, ..).
 
@@ -218,7 +220,8 @@ class Client:
             "no_cache": no_cache,
             "dry_run": dry_run,
         }
-        return self._work("/v1/runs", _without_none({**request, "ref": ref}), on_event)
+        asked = _without_none({**request, "ref": ref, "priority": priority})
+        return self._work("/v1/runs", asked, on_event)
 
     def import_files(
         self,

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     Function = TypeVar("Function", bound=Callable[..., Any])
 
+PRIORITIES = ("low", "normal", "high")
 MATERIALIZATIONS = ("none", "replace", "append", "merge")
 
 BYTE_UNITS = ("", "b", "k", "m", "g", "kb", "mb", "gb", "kib", "mib", "gib")
@@ -36,6 +37,7 @@ def model(
     cpus: float | None = None,
     tmp: str | int | None = None,
     env: Mapping[str, str] | None = None,
+    priority: Literal["low", "normal", "high"] | None = None,
 ) -> Callable[[Function], Function]:
     """Makes a function a model: it gives one table, from the tables and parameters it names.
 
@@ -49,6 +51,7 @@ def model(
     `timeout` the longest it may take, `"1min"` or a number of seconds; the project's where nothing is
     said. `cpus` is the most processors it may use, such as `1.5`; `tmp` the size of its `/tmp`, a GiB
     where nothing is said. `env` are its environment variables, whose values Headwater never shows.
+    `priority` says how much it matters where more calls wait than can run.
 
     The function returns a pyarrow table, a pandas or polars frame, or a list of dicts, or yields several
     that are put together. Raises
@@ -67,6 +70,7 @@ def model(
         "cpus": _check_cpus(cpus),
         "tmp": _check_measure(tmp, "tmp", BYTE_UNITS, "2GiB"),
         "env": None if env is None else _check_variables(env),
+        "priority": _check_priority(priority),
     }
     return _attach("model", settings)
 
@@ -109,13 +113,14 @@ def function(
     cpus: float | None = None,
     tmp: str | int | None = None,
     env: Mapping[str, str] | None = None,
+    priority: Literal["low", "normal", "high"] | None = None,
 ) -> Callable[[Function], Function]:
     """Makes a function one that can be called by its name, over HTTP or by `headwater function invoke`.
 
     `name` is what it is called, the function's name where nothing is said. With `reuse` its process
     may run the next call of it, too: modules and globals are as the last call left them, `/tmp` is
-    empty and nothing else of it is left. `network`, `memory`, `timeout`, `cpus`, `tmp` and `env` are
-    as in `model`.
+    empty and nothing else of it is left. `network`, `memory`, `timeout`, `cpus`, `tmp`, `env` and
+    `priority` are as in `model`.
 
     Each call gives its arguments by name, as JSON or as a pyarrow table. The function returns a table,
     as a model does, or what JSON can say. Raises `InvalidProjectError` for arguments that cannot be
@@ -130,6 +135,7 @@ def function(
         "cpus": _check_cpus(cpus),
         "tmp": _check_measure(tmp, "tmp", BYTE_UNITS, "2GiB"),
         "env": None if env is None else _check_variables(env),
+        "priority": _check_priority(priority),
     }
     if settings["reuse"] and settings["network"]:
         refuse("a function with the network runs in a process of its own", "Leave out `reuse` or `network`.")
@@ -249,6 +255,12 @@ def _check_cpus(value: object) -> float | None:
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if value is not None and not (number and 0.01 <= value <= 1024):  # type: ignore[operator]
         refuse(f"cpus `{value!r}` is not usable", "Write a number of processors, such as `cpus=1.5`.")
+    return value  # type: ignore[return-value]
+
+
+def _check_priority(value: object) -> str | None:
+    if value is not None and value not in PRIORITIES:
+        refuse(f"priority `{value}` is not known", "Use `low`, `normal` or `high`.")
     return value  # type: ignore[return-value]
 
 

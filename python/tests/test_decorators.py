@@ -51,6 +51,7 @@ class Decorators(unittest.TestCase):
             memory="512MiB",
             timeout="1min",
             cpus=1.5,
+            priority="low",
             tmp="2GiB",
             env={"TOKEN": "secret"},
         )
@@ -67,6 +68,7 @@ class Decorators(unittest.TestCase):
                 "memory": "512MiB",
                 "timeout": "1min",
                 "cpus": 1.5,
+                "priority": "low",
                 "tmp": "2GiB",
                 "env": {"TOKEN": "secret"},
             },
@@ -88,6 +90,7 @@ class Decorators(unittest.TestCase):
             ({"network": 1}, "`1`"),
             ({"network": ["https://example.com"]}, "`https://example.com`"),
             ({"cpus": 0}, "`0`"),
+            ({"priority": "urgent"}, "`urgent`"),
             ({"tmp": "big"}, "`big`"),
             ({"env": {"1st": "x"}}, "`1st`"),
             ({"env": {"TOKEN": 7}}, "`TOKEN`"),

@@ -219,6 +219,9 @@ pub struct Run {
     /// Run every model, changed or not
     #[arg(long)]
     pub no_cache: bool,
+    /// How much its functions matter where more wait than can run: low, normal, high
+    #[arg(long, value_name = "PRIORITY")]
+    pub priority: Option<String>,
     /// Print the job's id and do not wait
     #[arg(long, short)]
     pub detach: bool,

@@ -151,10 +151,14 @@ pub enum Error {
         hint: String,
     },
     /// Too many invocations wait already.
-    #[error("{waiting} function calls wait already, which is the limit")]
+    #[error("{waiting} function calls wait already, {own} of them of {owner}: no more of its may")]
     TooBusy {
         /// How many wait.
         waiting: usize,
+        /// How many of them belong to the owner of this one.
+        own: usize,
+        /// For whom the call was made.
+        owner: String,
     },
     /// An instance's output is not what its worker writes.
     #[error("the output of `{label}` cannot be read: {reason}")]
@@ -254,7 +258,11 @@ impl Fault for Error {
                     .to_owned(),
             ),
             Error::IsolationUnavailable { hint, .. } => Some(hint.clone()),
-            Error::TooBusy { .. } => Some("Try again when some have ended.".to_owned()),
+            Error::TooBusy { .. } => Some(
+                "Try again when some have ended, or have fewer wait at a time; `headwater job get` \
+                 says what a call waits for."
+                    .to_owned(),
+            ),
             Error::InstanceDied { .. } => Some(
                 "Look at what the function printed, and at native code it calls.".to_owned(),
             ),

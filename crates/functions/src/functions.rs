@@ -1,12 +1,11 @@
 //! The handle of this room: environments and invocations, within what the machine holds.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use headwater_model::{LogStream, Usage};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit, mpsc};
+use tokio::sync::mpsc;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::environment::Environments;
@@ -14,6 +13,7 @@ use crate::error::size;
 use crate::instance::{Instance, Origin, reusable};
 use crate::memory::Pages;
 use crate::network::{Gate, Reach, nameservers};
+use crate::queue::{Queue, Turn};
 use crate::spawner::Spawner;
 use crate::upkeep::Calls;
 use crate::warm::{Waiting, Warm};
@@ -23,15 +23,9 @@ use crate::{
     Invocation, Isolation, Limits, Network, Outcome, Result, ZygoteReport,
 };
 
-/// How many calls may wait for their turn; the next is told to come back.
-const WAITING_MAX: usize = 10_000;
-
 /// How often idle zygotes are looked for.
 const SWEEP_MIN: Duration = Duration::from_millis(50);
 const SWEEP_MAX: Duration = Duration::from_secs(30);
-
-/// The grain in which memory is promised.
-pub(crate) const MEMORY_UNIT: u64 = 1 << 20;
 
 /// Builds environments and runs functions. Cheap to clone; the spawner and everything it started
 /// end when the last clone is dropped.
@@ -52,12 +46,7 @@ pub(crate) struct Inner {
     pub(crate) pages: std::result::Result<Arc<Pages>, String>,
     nameservers: Option<Vec<SocketAddr>>,
     gate: Arc<Gate>,
-    pub(crate) turns: Semaphore,
-    pub(crate) memory: Arc<Semaphore>,
-    /// Calls that wait for memory.
-    starved: AtomicUsize,
-    pub(crate) memory_units: u32,
-    waiting: AtomicUsize,
+    pub(crate) queue: Arc<Queue>,
 }
 
 impl Functions {
@@ -69,9 +58,8 @@ impl Functions {
         let spawner = Arc::new(Spawner::start(options.spawner.clone(), notes).await?);
         let environments = Arc::new(Environments::open(&options, spawner.clone())?);
         let zygotes = Arc::new(Zygotes::new(spawner.clone(), options.zygotes.clone()));
-        let units = options.memory_bytes_total / MEMORY_UNIT;
-        let memory_units = u32::try_from(units).unwrap_or(u32::MAX).clamp(1, 1 << 28);
         let pages = pages(options.isolation, spawner.report().users_apart);
+        let (places, memory) = (options.concurrency, options.memory_bytes_total);
         let inner = Arc::new(Inner {
             spawner,
             environments,
@@ -83,11 +71,7 @@ impl Functions {
             pages,
             nameservers: options.nameservers.clone(),
             gate: Arc::new(Gate::open(options.reachable_own, options.connections_max)),
-            turns: Semaphore::new(options.concurrency.max(1)),
-            memory: Arc::new(Semaphore::new(memory_units as usize)),
-            starved: AtomicUsize::new(0),
-            memory_units,
-            waiting: AtomicUsize::new(0),
+            queue: Queue::new(places, memory, options.waiting_max),
         });
         tokio::spawn(sweep(Arc::downgrade(&inner)));
         Ok(Functions(inner))
@@ -166,24 +150,27 @@ impl Functions {
             .then(|| self.0.warm.take(&invocation))
             .flatten()
             .map_or((None, None), |(warm, memory)| (Some(warm), Some(memory)));
+        let of = (listed.number(), &invocation.share, &*invocation.label);
+        let wanted = invocation.limits.memory_bytes;
         let turn = tokio::select! {
-            turn = self.turn(&invocation, held) => turn,
+            turn = self.0.queue.turn(of, wanted, held, || self.0.warm.end_one()) => turn,
             () = cancelled.cancelled() => {
                 Err(Error::Cancelled { label: invocation.label.clone() })
             }
         };
         let queue_ms = queued.elapsed().as_millis() as u64;
         let outcome = match turn {
-            Ok((_place, memory)) => {
+            Ok(Turn { place: _place, mut memory }) => {
                 listed.runs();
                 let ran = self.run_with_more(&invocation, warm, (&sink, &cancelled)).await;
                 ran.map(|(outcome, warm)| {
                     // A process that waits holds its memory, unless somebody else waits for that.
                     if let Some(warm) = warm
-                        && self.0.starved.load(Ordering::Relaxed) == 0
+                        && !self.0.queue.is_short()
                     {
+                        memory.belong_to(None);
                         self.0.warm.put(invocation, warm, memory);
-                        if self.0.starved.load(Ordering::Relaxed) > 0 {
+                        if self.0.queue.is_short() {
                             self.0.warm.end_one();
                         }
                     }
@@ -217,8 +204,8 @@ impl Functions {
         if !invocation.limits.network.is_off() {
             return Ok((first, None));
         }
-        let more = u32::try_from(limit.div_ceil(MEMORY_UNIT)).unwrap_or(u32::MAX);
-        let Ok(_more) = self.0.memory.try_acquire_many(more) else { return Ok((first, None)) };
+        let more = self.0.queue.more(&invocation.share.owner, limit);
+        let Some(_more) = more else { return Ok((first, None)) };
         let Limits { memory_bytes, .. } = invocation.limits;
         let limits = Limits { memory_bytes: 2 * memory_bytes, ..invocation.limits.clone() };
         let text = format!(
@@ -391,40 +378,6 @@ impl Functions {
     pub fn zygotes(&self) -> Vec<ZygoteReport> {
         self.0.zygotes.reports()
     }
-
-    /// Waits for a free place and for enough memory, unless that is held already. Processes that only
-    /// wait for calls give theirs up.
-    async fn turn(
-        &self,
-        invocation: &Invocation,
-        held: Option<OwnedSemaphorePermit>,
-    ) -> Result<(SemaphorePermit<'_>, OwnedSemaphorePermit)> {
-        let inner = &*self.0;
-        let closed = |_| Error::Spawner { reason: "is stopping".to_owned() };
-        let waiting = inner.waiting.fetch_add(1, Ordering::Relaxed);
-        let _waits = Waits(&inner.waiting);
-        if waiting >= WAITING_MAX {
-            return Err(Error::TooBusy { waiting });
-        }
-        let units = invocation.limits.memory_bytes.div_ceil(MEMORY_UNIT);
-        let units = u32::try_from(units).unwrap_or(u32::MAX).min(inner.memory_units);
-        let place = inner.turns.acquire().await.map_err(closed)?;
-        if let Some(held) = held {
-            return Ok((place, held));
-        }
-        loop {
-            if let Ok(memory) = inner.memory.clone().try_acquire_many_owned(units) {
-                return Ok((place, memory));
-            }
-            if !inner.warm.end_one() {
-                break;
-            }
-        }
-        inner.starved.fetch_add(1, Ordering::Relaxed);
-        let _starves = Waits(&inner.starved);
-        let memory = inner.memory.clone().acquire_many_owned(units).await.map_err(closed)?;
-        Ok((place, memory))
-    }
 }
 
 /// Where functions write tables, or why that must be memory files. Whoever runs as the user who owns the
@@ -460,15 +413,6 @@ async fn sweep(functions: Weak<Inner>) {
         drop(inner);
         let _ = tokio::task::spawn_blocking(move || environments.sweep()).await;
         tokio::time::sleep(pause).await;
-    }
-}
-
-/// One call that waits.
-struct Waits<'a>(&'a AtomicUsize);
-
-impl Drop for Waits<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use headwater_model::{LogStream, Usage};
+use headwater_model::{JobId, LogStream, Priority, Usage};
 use serde_json::Value;
 
 use crate::{Environment, Network, Result, Room, SharedTable};
@@ -36,6 +36,26 @@ pub struct Invocation {
     /// the same files, packages and limits, no network, and an empty `/tmp`. Its modules and globals
     /// stay as the last call left them.
     pub reuse: bool,
+    /// For whom it is made.
+    pub share: Share,
+}
+
+/// For whom a call is made: what says whose turn it is where more wait than can run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Share {
+    /// A run or a caller, as people are told of it; owners have turns one after the other.
+    pub owner: Arc<str>,
+    /// The job that it belongs to.
+    pub job: Option<JobId>,
+    /// Goes before the owners' turns.
+    pub priority: Priority,
+}
+
+impl Default for Share {
+    /// Nobody's in particular.
+    fn default() -> Self {
+        Share { owner: "nobody".into(), job: None, priority: Priority::Normal }
+    }
 }
 
 impl Invocation {
@@ -52,6 +72,7 @@ impl Invocation {
             label: self.label.clone(),
             room: self.room.clone(),
             reuse: self.reuse,
+            share: self.share.clone(),
         }
     }
 }

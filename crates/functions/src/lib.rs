@@ -18,6 +18,7 @@ mod memory;
 mod netlink;
 mod network;
 mod options;
+mod queue;
 mod spawner;
 mod upkeep;
 mod warm;
@@ -28,7 +29,7 @@ pub use environment::{Environment, EnvironmentEvent, EnvironmentSpec};
 pub use error::{Error, Frame, Result};
 pub use functions::Functions;
 pub use invocation::{
-    Argument, ArgumentValue, FunctionEvent, Invocation, Limits, Outcome, Returned, Returns,
+    Argument, ArgumentValue, FunctionEvent, Invocation, Limits, Outcome, Returned, Returns, Share,
     Variables,
 };
 pub use memory::{Room, SharedTable};

@@ -76,6 +76,8 @@ pub struct FunctionsOptions {
     pub memory_bytes_total: u64,
     /// The most instances at once.
     pub concurrency: usize,
+    /// The most calls that wait for their turn, of which one owner has at most what it leaves to others.
+    pub waiting_max: usize,
     /// Folders in which interpreters and `uv` are looked for, in order: usually those of `PATH`.
     pub python_search: Vec<PathBuf>,
     /// Who resolves names for functions with the network; those of `/etc/resolv.conf` where nothing

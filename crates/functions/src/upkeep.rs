@@ -11,8 +11,9 @@ use parking_lot::Mutex;
 
 use crate::environment::Removed;
 use crate::error::size;
-use crate::functions::{Functions, MEMORY_UNIT};
-use crate::{Environment, EnvironmentEvent, Error, Invocation, Result};
+use crate::functions::Functions;
+use crate::queue::Standing;
+use crate::{Environment, EnvironmentEvent, Error, Invocation, Result, Share};
 
 /// Calls in the order in which they came.
 #[derive(Debug, Default)]
@@ -29,9 +30,13 @@ struct Call {
     label: String,
     environment: String,
     memory_bytes: u64,
+    share: Share,
     since: SystemTime,
     runs: bool,
 }
+
+/// How many owners are named of those that hold what a call waits for.
+const NAMED_MAX: usize = 5;
 
 /// A call that is listed as long as this lives.
 #[derive(Debug)]
@@ -50,6 +55,7 @@ impl Calls {
             label: invocation.label.clone(),
             environment: invocation.environment.id.clone(),
             memory_bytes: invocation.limits.memory_bytes,
+            share: invocation.share.clone(),
             since: SystemTime::now(),
             runs: false,
         };
@@ -59,6 +65,11 @@ impl Calls {
 }
 
 impl Listed<'_> {
+    /// Which of all calls it is.
+    pub(crate) fn number(&self) -> u64 {
+        self.number
+    }
+
     /// Its turn has come.
     pub(crate) fn runs(&self) {
         if let Some(call) = self.calls.0.lock().calls.get_mut(&self.number) {
@@ -98,32 +109,18 @@ impl Functions {
 
     /// The calls that run and wait, and what those wait for.
     pub fn calls(&self) -> Vec<FunctionCall> {
-        let inner = &*self.0;
-        let state = inner.calls.0.lock();
-        let (free, memory) = (inner.turns.available_permits(), inner.memory.available_permits());
-        let running = state.calls.values().filter(|call| call.runs).count();
-        let mut first = true;
-        let reason = |call: &Call| {
-            if !std::mem::take(&mut first) {
-                return "the calls before it".to_owned();
-            }
-            if free == 0 {
-                return format!("one of the {running} that run to end: no more may run at once");
-            }
-            let (free, all) = (memory as u64 * MEMORY_UNIT, u64::from(inner.memory_units));
-            let wanted = size(call.memory_bytes);
-            let all = size(all * MEMORY_UNIT);
-            format!("memory: it may hold {wanted}, and {} of {all} are free", size(free))
-        };
-        let mut reason = reason;
-        let told = |call: &Call| FunctionCall {
+        let standing = self.0.queue.standing();
+        let told = |(number, call): (&u64, &Call)| FunctionCall {
             label: call.label.clone(),
             environment: call.environment.clone(),
             memory_bytes: call.memory_bytes,
+            owner: call.share.owner.to_string(),
+            job: call.share.job,
+            priority: call.share.priority,
             since: call.since.into(),
-            waits_for: (!call.runs).then(|| reason(call)),
+            waits_for: (!call.runs).then(|| reason(call, *number, &standing)),
         };
-        state.calls.values().map(told).collect()
+        self.0.calls.0.lock().calls.iter().map(told).collect()
     }
 
     /// Removes environments that no function has asked for in so long and that none uses now.
@@ -172,5 +169,77 @@ impl Functions {
         let (functions, id) = (self.clone(), id.to_owned());
         let found = tokio::task::spawn_blocking(move || functions.0.environments.named(&id));
         found.await.map_err(|_| Error::Spawner { reason: "is stopping".to_owned() })?
+    }
+}
+
+/// What a call waits for, for people.
+fn reason(call: &Call, number: u64, standing: &Standing) -> String {
+    let Some(place) = standing.order.get(&number) else {
+        return "nothing any more: it is about to run".to_owned();
+    };
+    let place = match place - 1 {
+        0 => "first in the queue".to_owned(),
+        before => format!("behind {before} in the queue"),
+    };
+    let held = |tell: &dyn Fn(&str, usize, u64) -> String| {
+        let named = standing.owners.iter().take(NAMED_MAX);
+        let mut named: Vec<String> =
+            named.map(|(owner, (running, bytes))| tell(owner, *running, *bytes)).collect();
+        let others = standing.owners.len().saturating_sub(NAMED_MAX);
+        if others > 0 {
+            named.push(format!("{others} others hold the rest"));
+        }
+        named
+    };
+    if call.memory_bytes.min(standing.memory_bytes) > standing.free_bytes {
+        let mut named = held(&|owner, _, bytes| format!("{owner} holds {}", size(bytes)));
+        if standing.idle_bytes > 0 {
+            named.push(format!("processes that wait hold {}", size(standing.idle_bytes)));
+        }
+        return format!(
+            "memory, {place}: it may hold {}, and of {} there are {} free; {}",
+            size(call.memory_bytes),
+            size(standing.memory_bytes),
+            size(standing.free_bytes),
+            named.join(", ")
+        );
+    }
+    let named = held(&|owner, running, _| format!("{owner} has {running}"));
+    format!("a free place of {}, {place}; {}", standing.places, named.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_call_waits_for_says_who_has_it() {
+        let call = Call {
+            label: "f".to_owned(),
+            environment: "e".to_owned(),
+            memory_bytes: 2 << 30,
+            share: Share::default(),
+            since: SystemTime::now(),
+            runs: false,
+        };
+        let mut standing = Standing {
+            places: 2,
+            memory_bytes: 4 << 30,
+            free_bytes: 1 << 30,
+            idle_bytes: 0,
+            owners: [("run 1".into(), (2, 3 << 30))].into(),
+            order: [(7, 1)].into(),
+        };
+        assert_eq!(
+            reason(&call, 7, &standing),
+            "memory, first in the queue: it may hold 2 GiB, and of 4 GiB there are 1 GiB free; run 1 \
+             holds 3 GiB"
+        );
+        standing.free_bytes = 3 << 30;
+        standing.order = [(7, 3)].into();
+        assert_eq!(
+            reason(&call, 7, &standing),
+            "a free place of 2, behind 2 in the queue; run 1 has 2"
+        );
     }
 }

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use tokio::io::unix::AsyncFd;
 use tokio::net::unix::pipe::Receiver;
-use tokio::sync::OwnedSemaphorePermit;
 
+use crate::queue::Memory;
 use crate::spawner::{Channel, Running};
 use crate::zygote::Zygote;
 use crate::{Environment, Invocation};
@@ -43,13 +43,13 @@ struct Idle {
     last: Invocation,
     warm: Warm,
     /// What it may hold is promised to nobody else.
-    memory: OwnedSemaphorePermit,
+    memory: Memory,
     since: Instant,
 }
 
 impl Waiting {
     /// One that ran the same before, the latest to have done so.
-    pub(crate) fn take(&self, invocation: &Invocation) -> Option<(Warm, OwnedSemaphorePermit)> {
+    pub(crate) fn take(&self, invocation: &Invocation) -> Option<(Warm, Memory)> {
         let mut waiting = self.0.lock();
         let index = waiting.iter().rposition(|idle| same(&idle.last, invocation))?;
         let Idle { mut warm, memory, .. } = waiting.remove(index);
@@ -66,7 +66,7 @@ impl Waiting {
     }
 
     /// Has one wait; where too many do, the one that waits the longest ends.
-    pub(crate) fn put(&self, invocation: Invocation, warm: Warm, memory: OwnedSemaphorePermit) {
+    pub(crate) fn put(&self, invocation: Invocation, warm: Warm, memory: Memory) {
         // Arguments may hold much memory.
         let last = Invocation { arguments: Vec::new(), ..invocation };
         let mut waiting = self.0.lock();

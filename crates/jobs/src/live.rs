@@ -93,6 +93,7 @@ impl Live {
             usage: Usage::default(),
             cost: 0.0,
             error: None,
+            waits_for: Vec::new(),
             result: Value::Null,
         };
         Live::of(Record { job, steps: Vec::new() }, EventLog::new(log_bytes_max))

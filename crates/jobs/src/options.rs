@@ -51,8 +51,9 @@ impl KindLimits {
             JobKind::Import | JobKind::Run => KindLimits { concurrency: 2, queue: 1_000 },
             JobKind::Trigger => KindLimits { concurrency: 4, queue: 1_000 },
             JobKind::Upkeep => KindLimits { concurrency: 1, queue: 1_000 },
-            // The runtime has places of its own, and says what a call waits for.
-            JobKind::Function => KindLimits { concurrency: 1_000, queue: 10_000 },
+            // The runtime has places and a queue of its own, in which owners have turns one after the
+            // other; here nobody waits.
+            JobKind::Function => KindLimits { concurrency: 100_000, queue: 0 },
         }
     }
 }

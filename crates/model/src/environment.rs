@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::Timestamp;
+use crate::{JobId, Priority, Timestamp};
 
 /// A Python with packages, shared by every function that asks for the same.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -52,6 +52,14 @@ pub struct FunctionCall {
     pub environment: String,
     /// The memory it may hold, in bytes.
     pub memory_bytes: u64,
+    /// For whom it is made: a run or a caller. Owners have turns one after the other.
+    pub owner: String,
+    /// The job that it belongs to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub job: Option<JobId>,
+    /// What goes before the owners' turns.
+    pub priority: Priority,
     /// Since when it runs or waits.
     #[schema(value_type = String, format = DateTime)]
     pub since: Timestamp,

@@ -35,7 +35,7 @@ pub use environment::{
     PrunedEnvironments, RebuiltEnvironment, ZygoteSummary,
 };
 pub use error::{ErrorCode, Fault, Problem, sentence};
-pub use function::{FunctionArgument, FunctionSummary, InvokeRequest};
+pub use function::{FunctionArgument, FunctionSummary, InvokeRequest, Priority};
 pub use health::Health;
 pub use import::{
     FileFormat, ImportColumn, ImportFile, ImportPlan, ImportReport, ImportRequest, OnError,

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{CommitId, Problem, RefSpec, StepStatus, Usage};
+use crate::{CommitId, Priority, Problem, RefSpec, StepStatus, Usage};
 
 /// Asks for a run. The project travels with the request, so that what ran is what was sent.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
@@ -25,6 +25,9 @@ pub struct RunRequest {
     pub no_cache: bool,
     /// Check and plan, and run nothing.
     pub dry_run: bool,
+    /// How much its functions matter where more wait than can run; what each model says, or else the
+    /// project, where nothing is said.
+    pub priority: Option<Priority>,
     /// Who asks.
     pub author: Option<String>,
     /// The trigger event that asks; the same event never commits twice.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use headwater_functions::{
     Argument, Environment, EnvironmentEvent, EnvironmentSpec, FunctionEvent, Invocation, Returned,
-    Returns,
+    Returns, Share,
 };
 use headwater_jobs::JobContext;
 use headwater_model::{Event, LogStream};
@@ -93,6 +93,11 @@ impl Runner {
             label: callable.name.clone(),
             room: Some(self.room.clone()),
             reuse: callable.reuse,
+            share: Share {
+                owner: format!("caller `{}`", context.author()).into(),
+                job: Some(context.id()),
+                priority: callable.priority(&project.defaults),
+            },
         };
         let (sink, mut lines) = mpsc::channel(LINES_AHEAD);
         let printed = async {

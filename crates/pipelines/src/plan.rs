@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use arrow::datatypes::SchemaRef;
 use headwater_lake::View;
-use headwater_model::{Fault, PlannedStep, RefSpec, RunPlan, SYSTEM_NAMESPACE, TableName};
+use headwater_model::{
+    Fault, PlannedStep, Priority, RefSpec, RunPlan, SYSTEM_NAMESPACE, TableName,
+};
 use headwater_tables::Table;
 use serde_json::Value;
 
@@ -32,6 +34,8 @@ pub(crate) struct Plan {
     pub values: BTreeMap<String, Value>,
     /// Whether everything runs, and what reads only what is new begins anew.
     pub full: bool,
+    /// How much its functions matter, whatever they say.
+    pub priority: Option<Priority>,
     /// By step.
     pub steps: Vec<StepPlan>,
 }
@@ -60,6 +64,8 @@ pub(crate) struct StepPlan {
 pub(crate) struct PlanOptions {
     /// Run every step.
     pub no_cache: bool,
+    /// How much the run's functions matter, whatever they say.
+    pub priority: Option<Priority>,
 }
 
 impl Plan {
@@ -73,8 +79,8 @@ impl Plan {
     ) -> Result<Plan> {
         let graph = Graph::new(&project)?;
         let steps = vec![StepPlan::default(); project.steps.len()];
-        let full = options.no_cache;
-        let mut plan = Plan { project, graph, view, values, full, steps };
+        let PlanOptions { no_cache: full, priority } = options;
+        let mut plan = Plan { project, graph, view, values, full, priority, steps };
         for index in plan.graph.order.clone() {
             plan.steps[index] = plan.step(index).await?;
             plan.steps[index].reason = plan.own_reason(index, options).await?;

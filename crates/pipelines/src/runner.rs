@@ -67,7 +67,7 @@ impl Runner {
         let reference = request.reference.clone().unwrap_or_else(RefSpec::main);
         let view = self.lake().view(&reference).await.map_err(|error| Error::other(&error))?;
         plan::branch_of(&view, &reference)?;
-        let options = PlanOptions { no_cache: request.no_cache };
+        let options = PlanOptions { no_cache: request.no_cache, priority: request.priority };
         Plan::new(self, project, view, values, options).await
     }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use headwater_functions::{Network, Variables};
-use headwater_model::{PartitionField, RefSpec, TableName};
+use headwater_model::{PartitionField, Priority, RefSpec, TableName};
 
 use crate::Location;
 
@@ -214,6 +214,9 @@ pub struct Function {
     pub cpu_millis: Option<u32>,
     /// Its environment variables.
     pub variables: Variables,
+    /// How much it matters where more calls wait than can run; the project's default where nothing is
+    /// said.
+    pub priority: Option<Priority>,
     /// What its code fingerprint is made of: its file without the other steps it does not
     /// mention, and every helper module that is imported from there.
     pub code: Arc<str>,

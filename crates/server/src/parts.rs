@@ -22,6 +22,9 @@ use crate::work::{Imports, Runs};
 use crate::workshop::Workshop;
 use crate::{Error, Result, ServerConfig, system};
 
+/// How many calls of functions may wait for their turn.
+const CALLS_WAITING_MAX: usize = 10_000;
+
 /// The parts of a running server.
 pub struct Parts {
     pub config: ServerConfig,
@@ -132,6 +135,7 @@ async fn start_functions(config: &ServerConfig) -> Result<Functions> {
         cache_dir: config.cache_dir.clone(),
         memory_bytes_total: config.memory_bytes / 2,
         concurrency: config.functions_concurrency,
+        waiting_max: CALLS_WAITING_MAX,
         python_search: config.python_search.clone(),
         nameservers: None,
         reachable_own: Vec::new(),

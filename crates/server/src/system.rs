@@ -223,6 +223,7 @@ mod tests {
             usage: Usage { wall_ms: 7, ..Usage::default() },
             cost: 0.5,
             error: Some(Problem::new(ErrorCode::InvalidSql, "no")),
+            waits_for: Vec::new(),
             result: Value::Null,
         };
         let batches = to_batches(&jobs_schema(), &[job_row(&job, "USD")]).expect("batches");

@@ -90,11 +90,11 @@ async fn explain(context: &Context, api: &Api, id: &str) -> Result<()> {
     }
     grid.print("no packages");
     let mut grid =
-        Grid::new(context.answer_style, &["CALL", "ENVIRONMENT", ">MEMORY", "SINCE", "WAITS FOR"]);
+        Grid::new(context.answer_style, &["CALL", "OF", ">MEMORY", "SINCE", "WAITS FOR"]);
     for call in calls {
         grid.row([
             call.label,
-            call.environment,
+            call.owner,
             output::bytes(call.memory_bytes),
             output::moment(call.since),
             call.waits_for.unwrap_or_else(|| "nothing: it runs".to_owned()),

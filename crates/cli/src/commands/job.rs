@@ -121,6 +121,9 @@ fn show(context: &Context, job: &JobRow) {
     ] {
         output::line(format!("  {} {value}", style.paint(Tone::Faint, format!("{name:<10}"))));
     }
+    for waits in &job.waits_for {
+        output::line(format!("  {waits}"));
+    }
     if let Some(problem) = &job.error {
         context.style.print_problem(problem);
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use headwater_model::{Job, RunPlan, RunReport, RunRequest, StepStatus};
+use headwater_model::{Job, Priority, RunPlan, RunReport, RunRequest, StepStatus};
 
 use crate::api::Api;
 use crate::arguments::{OutputFormat, Run};
@@ -25,6 +25,7 @@ pub async fn run(context: &Context, api: &Api, arguments: &Run) -> Result<()> {
         strict: arguments.no_strict.then_some(false),
         no_cache: arguments.no_cache,
         dry_run: arguments.dry_run,
+        priority: arguments.priority.as_deref().map(priority).transpose()?,
         author: None,
         event: None,
     };
@@ -45,6 +46,13 @@ pub async fn run(context: &Context, api: &Api, arguments: &Run) -> Result<()> {
     }
     print_report(context, &report(&job)?);
     Ok(())
+}
+
+fn priority(text: &str) -> Result<Priority> {
+    Priority::parse(text).ok_or_else(|| {
+        error::invalid(format!("`{text}` is not a priority"))
+            .with_hint("Write `--priority low`, `normal` or `high`.")
+    })
 }
 
 /// What a run that succeeded answered.

@@ -4,6 +4,7 @@
 
 mod attacks;
 mod environment;
+mod fairness;
 mod handover;
 mod invoke;
 mod isolation;

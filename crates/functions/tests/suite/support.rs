@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 
 use headwater_functions::{
     Argument, ArgumentValue, Environment, EnvironmentSpec, Error, FunctionEvent, Functions,
-    FunctionsOptions, Invocation, Isolation, Limits, Outcome, Returned, Returns, SharedTable,
-    SpawnCommand, ZygoteOptions,
+    FunctionsOptions, Invocation, Isolation, Limits, Outcome, Returned, Returns, Share,
+    SharedTable, SpawnCommand, ZygoteOptions,
 };
 use headwater_model::LogStream;
 use tokio::sync::mpsc;
@@ -34,6 +34,7 @@ pub fn options() -> FunctionsOptions {
         cache_dir: target.join("cache"),
         memory_bytes_total: 8 << 30,
         concurrency: 4,
+        waiting_max: 10_000,
         python_search: std::env::split_paths(&path).collect(),
         nameservers: None,
         reachable_own: Vec::new(),
@@ -75,6 +76,7 @@ pub fn call(environment: &Arc<Environment>, source: &str) -> Invocation {
         label: "m".to_owned(),
         room: None,
         reuse: false,
+        share: Share::default(),
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use headwater_functions::Limits;
-use headwater_model::{FunctionArgument, FunctionSummary};
+use headwater_model::{FunctionArgument, FunctionSummary, Priority};
 use serde_json::Value;
 
 use super::Defaults;
@@ -43,6 +43,11 @@ impl Callable {
         }
     }
 
+    /// How much it matters where more calls wait than can run.
+    pub fn priority(&self, defaults: &Defaults) -> Priority {
+        self.function.priority.or(defaults.priority).unwrap_or_default()
+    }
+
     /// What people are told of it.
     pub fn summary(&self, defaults: &Defaults) -> FunctionSummary {
         let limits = self.limits(defaults);
@@ -53,6 +58,7 @@ impl Callable {
             reuse: self.reuse,
             memory_bytes: limits.memory_bytes,
             timeout_ms: u64::try_from(limits.timeout.as_millis()).unwrap_or(u64::MAX),
+            priority: self.priority(defaults),
         }
     }
 

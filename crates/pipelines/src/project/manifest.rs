@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use headwater_model::{DEFAULT_NAMESPACE, Fault, RateCard, Trigger, name};
+use headwater_model::{DEFAULT_NAMESPACE, Fault, Priority, RateCard, Trigger, name};
 use serde::Deserialize;
 use toml::Spanned;
 
@@ -50,6 +50,7 @@ struct DefaultsTable {
     namespace: Option<Spanned<String>>,
     memory: Option<Spanned<String>>,
     timeout: Option<Spanned<String>>,
+    priority: Option<Priority>,
 }
 
 #[derive(Deserialize)]
@@ -149,6 +150,7 @@ fn defaults(source: &SourceText<'_>, table: DefaultsTable) -> Result<Defaults> {
         namespace,
         memory_bytes: table.memory.map(memory).transpose()?,
         timeout: table.timeout.map(timeout).transpose()?,
+        priority: table.priority,
     })
 }
 

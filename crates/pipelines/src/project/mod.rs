@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use headwater_model::{RateCard, SYSTEM_NAMESPACE, Trigger};
+use headwater_model::{Priority, RateCard, SYSTEM_NAMESPACE, Trigger};
 
 use crate::source::SourceText;
 use crate::{Error, Location, Materialization, Result, Step};
@@ -58,6 +58,8 @@ pub struct Defaults {
     pub memory_bytes: Option<u64>,
     /// Time of a function.
     pub timeout: Option<Duration>,
+    /// How much a function matters where more calls wait than can run.
+    pub priority: Option<Priority>,
 }
 
 impl Project {

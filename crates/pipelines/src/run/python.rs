@@ -5,7 +5,7 @@ use std::time::Instant;
 use headwater_engine::substitute;
 use headwater_functions::{
     Argument, ArgumentValue, Environment, EnvironmentEvent, EnvironmentSpec, FunctionEvent,
-    Invocation, Limits, Returned, Returns, SharedTable,
+    Invocation, Limits, Returned, Returns, Share, SharedTable,
 };
 use headwater_model::{Event, LogStream};
 use tokio::sync::mpsc;
@@ -118,6 +118,7 @@ impl Run {
         let (project, usual) = (&self.plan.project, Limits::default());
         let memory = step.memory_bytes.or(project.defaults.memory_bytes);
         let timeout = step.timeout.or(project.defaults.timeout);
+        let priority = self.plan.priority.or(function.priority).or(project.defaults.priority);
         Invocation {
             environment,
             files: project.files.clone(),
@@ -136,6 +137,11 @@ impl Run {
             label: step.name.clone(),
             room: Some(self.runner.room.clone()),
             reuse: false,
+            share: Share {
+                owner: format!("run `{}`", self.context.id().short()).into(),
+                job: Some(self.context.id()),
+                priority: priority.unwrap_or_default(),
+            },
         }
     }
 

@@ -26,11 +26,12 @@ fn refused(code: &str) -> String {
 
 #[test]
 fn what_a_function_may_use_is_read_and_its_secrets_are_not_shown() {
-    let model = "@headwater.model(cpus=1.5, network=['db.example.com:5432', '10.0.0.7'], tmp='2GiB', env={'TOKEN': 'hush', 'MODE': 'a'})\n\
+    let model = "@headwater.model(cpus=1.5, network=['db.example.com:5432', '10.0.0.7'], tmp='2GiB', env={'TOKEN': 'hush', 'MODE': 'a'}, priority='low')\n\
                  def m():\n    return []\n";
     let project = parse(&[("models/m.py", &format!("import headwater\n{model}"))]);
     let function = function(&project.steps[0]);
     assert_eq!((function.cpu_millis, function.temp_bytes), (Some(1500), Some(2 << 30)));
+    assert_eq!(function.priority, Some(headwater_model::Priority::Low));
     let Network::Hosts(hosts) = &function.network else { panic!("{:?}", function.network) };
     assert_eq!((hosts[0].to_string().as_str(), hosts[1].port), ("db.example.com:5432", None));
     assert_eq!(function.variables.names().collect::<Vec<_>>(), ["MODE", "TOKEN"]);
@@ -40,6 +41,7 @@ fn what_a_function_may_use_is_read_and_its_secrets_are_not_shown() {
         ("cpus=0", "`cpus`"),
         ("cpus='all'", "`cpus`"),
         ("tmp='big'", "`tmp`"),
+        ("priority='urgent'", "`priority`"),
         ("env={'1st': 'hush'}", "`env`"),
         ("env={'TOKEN': ['hush']}", "`env`"),
     ] {
@@ -157,11 +159,11 @@ fn what_is_wrong_is_refused_with_its_line() {
     "#);
     insta::assert_snapshot!(refused("@headwater.model(**{})\ndef f(): pass\n"), @"
     invalid_project: `model` has no argument `**` (models/m.py:2)
-      hint: The arguments are `name`, `materialization`, `keys`, `columns`, `partition_by`, `adopt`, `network`, `memory`, `timeout`, `cpus`, `tmp`, `env`.
+      hint: The arguments are `name`, `materialization`, `keys`, `columns`, `partition_by`, `adopt`, `network`, `memory`, `timeout`, `cpus`, `tmp`, `env`, `priority`.
     ");
     insta::assert_snapshot!(refused("@headwater.model(\"a\", \"b\")\ndef f(): pass\n"), @"
     invalid_project: `model` has too many arguments without a name (models/m.py:2)
-      hint: Name them: `name=…, materialization=…, keys=…, columns=…, partition_by=…, adopt=…, network=…, memory=…, timeout=…, cpus=…, tmp=…, env=…`.
+      hint: Name them: `name=…, materialization=…, keys=…, columns=…, partition_by=…, adopt=…, network=…, memory=…, timeout=…, cpus=…, tmp=…, env=…, priority=…`.
     ");
     insta::assert_snapshot!(refused("@headwater.model()\ndef f(a): pass\n"), @r#"
     invalid_project: the argument `a` of `f` has no input (models/m.py:3)

@@ -282,6 +282,7 @@ fn functions_options() -> FunctionsOptions {
         cache_dir: target.join("cache"),
         memory_bytes_total: 8 << 30,
         concurrency: 4,
+        waiting_max: 1_000,
         python_search: std::env::split_paths(&path).collect(),
         nameservers: None,
         reachable_own: Vec::new(),

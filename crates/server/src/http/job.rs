@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
 use headwater_jobs::JobFilter;
-use headwater_model::{Job, JobEvent, Problem};
+use headwater_model::{FunctionCall, Job, JobEvent, Problem};
 use serde::Deserialize;
 use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
@@ -66,13 +66,20 @@ async fn list(
     Ok(Json(app.jobs.list(&filter).await?))
 }
 
-/// Answers a job as it stands.
+/// Answers a job as it stands, and what its calls of functions wait for.
 #[utoipa::path(get, path = "/v1/jobs/{job}",
     operation_id = "get_job", tag = "job",
     params(("job" = String, Path)),
     responses((status = 200, body = Job), (status = "default", body = Problem)))]
 async fn show(State(app): State<App>, Segments(id): Segments<String>) -> Answer<Json<Job>> {
-    Ok(Json(app.jobs.get(&id).await?))
+    let mut job = app.jobs.get(&id).await?;
+    if !job.status.is_final() {
+        let calls = app.functions.calls().into_iter().filter(|call| call.job == Some(job.id));
+        let told =
+            |call: FunctionCall| Some(format!("`{}` waits for {}", call.label, call.waits_for?));
+        job.waits_for = calls.filter_map(told).collect();
+    }
+    Ok(Json(job))
 }
 
 /// Which events to answer.

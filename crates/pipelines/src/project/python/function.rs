@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use headwater_functions::{Network, Variables};
-use headwater_model::{Fault, FunctionArgument, PartitionField, TableName};
+use headwater_model::{Fault, FunctionArgument, PartitionField, Priority, TableName};
 use ruff_python_ast::{Arguments, Decorator, Expr, ParameterWithDefault, StmtFunctionDef};
 use ruff_text_size::Ranged;
 
@@ -18,7 +18,7 @@ use crate::{
 
 const DECORATORS: [&str; 4] = ["model", "python", "expectation", "function"];
 const INPUTS: [&str; 2] = ["Model", "Parameter"];
-const MODEL: [&str; 12] = [
+const MODEL: [&str; 13] = [
     "name",
     "materialization",
     "keys",
@@ -31,12 +31,14 @@ const MODEL: [&str; 12] = [
     "cpus",
     "tmp",
     "env",
+    "priority",
 ];
 
 /// Processors that a function can be given.
 const CPUS: std::ops::RangeInclusive<f64> = 0.01..=1024.0;
 const EXPECTATION: [&str; 1] = ["name"];
-const FUNCTION: [&str; 8] = ["name", "reuse", "network", "memory", "timeout", "cpus", "tmp", "env"];
+const FUNCTION: [&str; 9] =
+    ["name", "reuse", "network", "memory", "timeout", "cpus", "tmp", "env", "priority"];
 
 /// What a decorated function is.
 pub(super) enum Defined {
@@ -125,6 +127,7 @@ impl<'a> Reader<'a> {
             temp_bytes: quantity(values, "tmp", units::bytes, "\"2GiB\"")?,
             cpu_millis: quantity(values, "cpus", cpus, "1.5")?,
             variables: variables(values)?,
+            priority: priority(values)?,
             code: "".into(),
         })
     }
@@ -398,6 +401,14 @@ fn network(values: &Values) -> Result<Network> {
 fn cpus(text: &str) -> Option<u32> {
     let processors: f64 = text.trim().parse().ok()?;
     CPUS.contains(&processors).then_some((processors * 1000.0).round() as u32)
+}
+
+fn priority(values: &Values) -> Result<Option<Priority>> {
+    let read = |literal: &Literal| match literal {
+        Literal::Text(text) => Priority::parse(text),
+        _ => None,
+    };
+    values.get("priority", read, "`\"low\"`, `\"normal\"` or `\"high\"`")
 }
 
 /// Environment variables. No value is ever shown, not even one that cannot be used.

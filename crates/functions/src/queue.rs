@@ -1,0 +1,607 @@
+//! Who runs next. There are so many places and so much memory; calls that want more wait here, in a
+//! queue of bounded length.
+//!
+//! Every call has an owner: a run, or somebody who calls. Among calls of one priority the next turn is
+//! the owner's that has the fewest under way, and within an owner the function's that has; so neither a
+//! run of a thousand models nor a burst of calls holds up anybody else. An owner that has nothing under
+//! way may have one place more than there are, so that it need not wait for the end of another's long
+//! work; the kernel then shares the processors out. A call whose memory is not free lets others pass for
+//! a moment, and is then waited for. One that has waited for long counts as one of the next priority.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use headwater_model::Priority;
+use parking_lot::Mutex;
+use tokio::sync::{Notify, oneshot};
+
+use crate::{Error, Result, Share};
+
+/// How long a call that needs more memory than is free lets others pass, and how long those whose owner
+/// has nothing under way.
+const LET_PASS: Duration = Duration::from_secs(1);
+const LET_FIRST_PASS: Duration = Duration::from_secs(30);
+
+/// How long a call waits until it counts as one of the next priority.
+const RISE: Duration = Duration::from_secs(30);
+
+/// The grain in which memory is promised.
+const MEMORY_UNIT: u64 = 1 << 20;
+
+/// The places, the memory, and those who wait for them.
+#[derive(Debug)]
+pub(crate) struct Queue {
+    places: usize,
+    memory_units: u64,
+    waiting_max: usize,
+    state: Mutex<State>,
+    /// Told when somebody could run but for memory.
+    short: Notify,
+}
+
+#[derive(Debug)]
+struct State {
+    lines: Vec<Line>,
+    waiting: usize,
+    running: usize,
+    free_units: u64,
+    /// Units of memory that processes hold which wait for another call.
+    idle_units: u64,
+    owners: HashMap<Arc<str>, Party>,
+    functions: HashMap<(Arc<str>, Arc<str>), Party>,
+    /// Turns that were given, ever.
+    given: u64,
+    /// Whether somebody could run but for memory.
+    is_short: bool,
+}
+
+/// What an owner, or one function of an owner, has under way.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Party {
+    waiting: usize,
+    running: usize,
+    units: u64,
+    /// When it last had a turn, counted in turns.
+    served: u64,
+}
+
+impl Party {
+    fn is_idle(&self) -> bool {
+        self.waiting == 0 && self.running == 0 && self.units == 0
+    }
+}
+
+/// Calls of one function, owner and priority, in the order in which they came.
+#[derive(Debug)]
+struct Line {
+    of: (Arc<str>, Arc<str>),
+    priority: Priority,
+    calls: VecDeque<Call>,
+}
+
+#[derive(Debug)]
+struct Call {
+    number: u64,
+    units: u64,
+    since: Instant,
+    turn: oneshot::Sender<Turn>,
+}
+
+/// What a call may hold while it runs; given back when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Turn {
+    pub(crate) place: Place,
+    pub(crate) memory: Memory,
+}
+
+/// A place among those that run.
+#[derive(Debug)]
+pub(crate) struct Place {
+    queue: Arc<Queue>,
+    of: (Arc<str>, Arc<str>),
+}
+
+/// Memory that is promised to a call, or to a process that waits for another.
+#[derive(Debug)]
+pub(crate) struct Memory {
+    queue: Arc<Queue>,
+    units: u64,
+    /// None while it is held for a call to come.
+    owner: Option<Arc<str>>,
+}
+
+/// How things stand, for people.
+#[derive(Debug, Default)]
+pub(crate) struct Standing {
+    pub(crate) places: usize,
+    pub(crate) memory_bytes: u64,
+    pub(crate) free_bytes: u64,
+    /// Held by processes that wait for another call.
+    pub(crate) idle_bytes: u64,
+    /// Calls under way and bytes promised, by owner.
+    pub(crate) owners: BTreeMap<Arc<str>, (usize, u64)>,
+    /// The place in the queue by a call's number, from 1.
+    pub(crate) order: HashMap<u64, usize>,
+}
+
+impl Queue {
+    pub(crate) fn new(places: usize, memory_bytes: u64, waiting_max: usize) -> Arc<Self> {
+        let memory_units = (memory_bytes / MEMORY_UNIT).max(1);
+        let state = State {
+            lines: Vec::new(),
+            waiting: 0,
+            running: 0,
+            free_units: memory_units,
+            idle_units: 0,
+            owners: HashMap::new(),
+            functions: HashMap::new(),
+            given: 0,
+            is_short: false,
+        };
+        let (state, short) = (Mutex::new(state), Notify::new());
+        Arc::new(Queue { places: places.max(1), memory_units, waiting_max, state, short })
+    }
+
+    /// Waits for a call's turn: for a place, and for memory where none is held for it. `reclaim` frees
+    /// memory that a process holds which only waits; false where there is none.
+    pub(crate) async fn turn(
+        self: &Arc<Self>,
+        (number, share, label): (u64, &Share, &str),
+        memory_bytes: u64,
+        held: Option<Memory>,
+        reclaim: impl Fn() -> bool,
+    ) -> Result<Turn> {
+        let units = if held.is_some() { 0 } else { self.units_of(memory_bytes) };
+        let of = (share.owner.clone(), Arc::from(label));
+        let mut coming = self.join(number, &of, share.priority, units)?;
+        self.give();
+        let turn = loop {
+            tokio::select! {
+                biased;
+                turn = &mut coming.turn => break turn,
+                () = self.short.notified() => drop(reclaim()),
+            }
+        };
+        let stopping = |_| Error::Spawner { reason: "is stopping".to_owned() };
+        let mut turn = turn.map_err(stopping)?;
+        if let Some(mut held) = held {
+            held.belong_to(Some(share.owner.clone()));
+            turn.memory = held;
+        }
+        Ok(turn)
+    }
+
+    /// More memory for a call that runs, where that is to spare.
+    pub(crate) fn more(self: &Arc<Self>, owner: &Arc<str>, bytes: u64) -> Option<Memory> {
+        let units = bytes.div_ceil(MEMORY_UNIT);
+        let mut state = self.state.lock();
+        if state.is_short || state.free_units < units {
+            return None;
+        }
+        state.free_units -= units;
+        state.owners.entry(owner.clone()).or_default().units += units;
+        Some(Memory { queue: self.clone(), units, owner: Some(owner.clone()) })
+    }
+
+    /// Whether somebody could run but for memory.
+    pub(crate) fn is_short(&self) -> bool {
+        self.state.lock().is_short
+    }
+
+    /// How things stand.
+    pub(crate) fn standing(&self) -> Standing {
+        let state = self.state.lock();
+        let held = |(owner, party): (&Arc<str>, &Party)| {
+            (party.units > 0 || party.running > 0)
+                .then(|| (owner.clone(), (party.running, party.units * MEMORY_UNIT)))
+        };
+        Standing {
+            places: self.places,
+            memory_bytes: self.memory_units * MEMORY_UNIT,
+            free_bytes: state.free_units * MEMORY_UNIT,
+            idle_bytes: state.idle_units * MEMORY_UNIT,
+            owners: state.owners.iter().filter_map(held).collect(),
+            order: state.order(),
+        }
+    }
+
+    fn units_of(&self, memory_bytes: u64) -> u64 {
+        memory_bytes.div_ceil(MEMORY_UNIT).min(self.memory_units)
+    }
+
+    /// Puts a call into the queue. An owner may fill no more of it than it leaves to others.
+    fn join(
+        self: &Arc<Self>,
+        number: u64,
+        of: &(Arc<str>, Arc<str>),
+        priority: Priority,
+        units: u64,
+    ) -> Result<Coming> {
+        let mut state = self.state.lock();
+        let (waiting, owner) = (state.waiting, of.0.clone());
+        let own = state.owners.get(&owner).map_or(0, |party| party.waiting);
+        if own >= self.waiting_max.saturating_sub(waiting) {
+            return Err(Error::TooBusy { waiting, own, owner: owner.to_string() });
+        }
+        let (sender, turn) = oneshot::channel();
+        let call = Call { number, units, since: Instant::now(), turn: sender };
+        let same = |line: &&mut Line| line.of == *of && line.priority == priority;
+        match state.lines.iter_mut().find(same) {
+            Some(line) => line.calls.push_back(call),
+            None => {
+                let (of, calls) = (of.clone(), VecDeque::from([call]));
+                state.lines.push(Line { of, priority, calls });
+            }
+        }
+        state.waiting += 1;
+        state.change(of, |party| party.waiting += 1);
+        Ok(Coming { queue: self.clone(), number, of: of.clone(), turn })
+    }
+
+    /// Gives turns to whoever is next, as long as there is room.
+    fn give(self: &Arc<Self>) {
+        let mut given = Vec::new();
+        let short = {
+            let mut state = self.state.lock();
+            while let Some(line) = state.next(self.places) {
+                if let Some((call, of)) = state.begin(line) {
+                    let place = Place { queue: self.clone(), of: of.clone() };
+                    let owner = Some(of.0);
+                    let memory = Memory { queue: self.clone(), units: call.units, owner };
+                    given.push((call.turn, Turn { place, memory }));
+                }
+            }
+            state.is_short
+        };
+        if short {
+            self.short.notify_one();
+        }
+        for (sender, turn) in given {
+            // Who does not wait any more gives the turn back.
+            drop(sender.send(turn));
+        }
+    }
+}
+
+impl State {
+    /// Changes what is known of an owner and of its function, and forgets what is nothing any more.
+    fn change(&mut self, of: &(Arc<str>, Arc<str>), change: impl Fn(&mut Party)) {
+        let owner = self.owners.entry(of.0.clone()).or_default();
+        change(owner);
+        if owner.is_idle() {
+            self.owners.remove(&of.0);
+        }
+        let function = self.functions.entry(of.clone()).or_default();
+        change(function);
+        if function.is_idle() {
+            self.functions.remove(of);
+        }
+    }
+
+    /// The line that is next, if there is room for its first call.
+    fn next(&mut self, places: usize) -> Option<usize> {
+        let now = Instant::now();
+        self.is_short = false;
+        let mut lines: Vec<usize> = (0..self.lines.len()).collect();
+        lines.sort_by_cached_key(|line| self.rank(*line, now));
+        let mut waited = Duration::ZERO;
+        for line in lines {
+            let Line { of, calls, .. } = &self.lines[line];
+            let Some(call) = calls.front() else { continue };
+            let has_none = self.owners.get(&of.0).is_none_or(|owner| owner.running == 0);
+            if self.running >= if has_none { 2 * places } else { places } {
+                continue;
+            }
+            let passes = waited <= if has_none { LET_FIRST_PASS } else { LET_PASS };
+            if call.units <= self.free_units && passes {
+                return Some(line);
+            }
+            if call.units > self.free_units {
+                self.is_short = true;
+                waited = waited.max(now.duration_since(call.since));
+            }
+        }
+        None
+    }
+
+    /// Where a line stands among the others; the least is first.
+    fn rank(&self, line: usize, now: Instant) -> impl Ord + use<> {
+        let Line { of, priority, calls } = &self.lines[line];
+        let first = calls.front();
+        let waited = first.map_or(Duration::ZERO, |call| now.duration_since(call.since));
+        let risen = waited.as_secs() / RISE.as_secs();
+        let priority = (*priority as u64 + risen).min(Priority::High as u64);
+        let owner = self.owners.get(&of.0).copied().unwrap_or_default();
+        let function = self.functions.get(of).copied().unwrap_or_default();
+        let fewest = (owner.running, owner.served, function.running, function.served);
+        (Reverse(priority), fewest, first.map_or(u64::MAX, |call| call.number))
+    }
+
+    /// Takes the first call of a line out of it, and counts it among those that run.
+    fn begin(&mut self, line: usize) -> Option<(Call, (Arc<str>, Arc<str>))> {
+        let of = self.lines[line].of.clone();
+        let call = self.lines[line].calls.pop_front()?;
+        if self.lines[line].calls.is_empty() {
+            self.lines.swap_remove(line);
+        }
+        self.given += 1;
+        let (given, units) = (self.given, call.units);
+        self.waiting -= 1;
+        self.running += 1;
+        self.free_units -= units;
+        self.change(&of, |party| {
+            party.waiting -= 1;
+            party.running += 1;
+            party.served = given;
+        });
+        self.owners.entry(of.0.clone()).or_default().units += units;
+        Some((call, of))
+    }
+
+    /// Every call's place in the queue, as turns would be given now and each took as long.
+    fn order(&self) -> HashMap<u64, usize> {
+        let now = Instant::now();
+        let mut imagined = State {
+            lines: Vec::new(),
+            owners: self.owners.clone(),
+            functions: self.functions.clone(),
+            ..*self
+        };
+        let waiting = |call: &Call| {
+            let turn = oneshot::channel().0;
+            Call { number: call.number, units: 0, since: call.since, turn }
+        };
+        imagined.lines.extend(self.lines.iter().map(|line| Line {
+            of: line.of.clone(),
+            priority: line.priority,
+            calls: line.calls.iter().map(waiting).collect(),
+        }));
+        let mut order = HashMap::new();
+        while let Some(line) = (0..imagined.lines.len()).min_by_key(|at| imagined.rank(*at, now)) {
+            if let Some((call, _)) = imagined.begin(line) {
+                order.insert(call.number, order.len() + 1);
+            }
+        }
+        order
+    }
+}
+
+/// A call in the queue; it leaves when this is dropped.
+struct Coming {
+    queue: Arc<Queue>,
+    number: u64,
+    of: (Arc<str>, Arc<str>),
+    turn: oneshot::Receiver<Turn>,
+}
+
+impl Drop for Coming {
+    fn drop(&mut self) {
+        let mut state = self.queue.state.lock();
+        let State { lines, waiting, .. } = &mut *state;
+        let mut left = false;
+        for line in lines.iter_mut().filter(|line| line.of == self.of) {
+            if let Some(at) = line.calls.iter().position(|call| call.number == self.number) {
+                line.calls.remove(at);
+                left = true;
+            }
+        }
+        if left {
+            lines.retain(|line| !line.calls.is_empty());
+            *waiting -= 1;
+            state.change(&self.of, |party| party.waiting -= 1);
+        }
+        drop(state);
+        // Others may have waited for its memory.
+        if left {
+            self.queue.give();
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut state = self.queue.state.lock();
+        state.running -= 1;
+        state.change(&self.of, |party| party.running -= 1);
+        drop(state);
+        self.queue.give();
+    }
+}
+
+impl Memory {
+    /// Has it be another owner's; nobody's, where it is held for a call to come.
+    pub(crate) fn belong_to(&mut self, owner: Option<Arc<str>>) {
+        self.queue.state.lock().move_units(self.units, self.owner.as_ref(), owner.as_ref());
+        self.owner = owner;
+    }
+}
+
+impl State {
+    fn move_units(&mut self, units: u64, from: Option<&Arc<str>>, to: Option<&Arc<str>>) {
+        self.let_go(units, from);
+        match to {
+            Some(owner) => self.owners.entry(owner.clone()).or_default().units += units,
+            None => self.idle_units += units,
+        }
+    }
+
+    fn let_go(&mut self, units: u64, from: Option<&Arc<str>>) {
+        let Some(owner) = from else {
+            self.idle_units -= units;
+            return;
+        };
+        let party = self.owners.entry(owner.clone()).or_default();
+        party.units -= units;
+        if party.is_idle() {
+            self.owners.remove(owner);
+        }
+    }
+}
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        if self.units == 0 {
+            return;
+        }
+        let mut state = self.queue.state.lock();
+        state.let_go(self.units, self.owner.as_ref());
+        state.free_units += self.units;
+        drop(state);
+        self.queue.give();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: u64 = MEMORY_UNIT;
+
+    fn share(owner: &str, priority: Priority) -> Share {
+        Share { owner: owner.into(), job: None, priority }
+    }
+
+    /// Has a call join, and then says which number its turn came as.
+    struct Stage {
+        queue: Arc<Queue>,
+        next: u64,
+        waiting: Vec<Coming>,
+    }
+
+    impl Stage {
+        fn new(places: usize, mib: u64, waiting_max: usize) -> Self {
+            let queue = Queue::new(places, mib * MIB, waiting_max);
+            Stage { queue, next: 0, waiting: Vec::new() }
+        }
+
+        fn call(&mut self, owner: &str, priority: Priority, units: u64) -> Result<u64> {
+            let Share { owner, priority, .. } = share(owner, priority);
+            self.next += 1;
+            let of = (owner, "f".into());
+            self.waiting.push(self.queue.join(self.next, &of, priority, units)?);
+            self.queue.give();
+            Ok(self.next)
+        }
+
+        /// The calls whose turn has come, with their turns.
+        fn begun(&mut self) -> Vec<(u64, Turn)> {
+            let mut begun = Vec::new();
+            self.waiting.retain_mut(|coming| match coming.turn.try_recv() {
+                Ok(turn) => {
+                    begun.push((coming.number, turn));
+                    false
+                }
+                Err(_) => true,
+            });
+            begun
+        }
+    }
+
+    fn numbers(begun: &[(u64, Turn)]) -> Vec<u64> {
+        begun.iter().map(|(number, _)| *number).collect()
+    }
+
+    #[test]
+    fn owners_have_turns_one_after_the_other_whoever_came_first() {
+        let mut stage = Stage::new(1, 100, 100);
+        for _ in 0..4 {
+            stage.call("run", Priority::Normal, 1).unwrap();
+        }
+        let mut now = stage.begun();
+        assert_eq!(numbers(&now), [1]);
+        // It has nothing under way: a place more, whatever the run is at.
+        stage.call("caller", Priority::Normal, 1).unwrap();
+        now.extend(stage.begun());
+        stage.call("caller", Priority::Normal, 1).unwrap();
+        stage.call("caller", Priority::Normal, 1).unwrap();
+        assert_eq!(numbers(&now), [1, 5]);
+        let mut order = Vec::new();
+        while let Some((number, turn)) = (!now.is_empty()).then(|| now.remove(0)) {
+            order.push(number);
+            drop(turn);
+            now.extend(stage.begun());
+        }
+        assert_eq!(order, [1, 5, 2, 6, 3, 7, 4]);
+        assert!(stage.queue.state.lock().owners.is_empty(), "{:?}", stage.queue);
+    }
+
+    #[test]
+    fn what_matters_more_goes_first_and_who_waits_for_long_rises() {
+        let mut stage = Stage::new(1, 100, 100);
+        stage.call("a", Priority::Normal, 1).unwrap();
+        let low = stage.call("a", Priority::Low, 1).unwrap();
+        let normal = stage.call("a", Priority::Normal, 1).unwrap();
+        let high = stage.call("a", Priority::High, 1).unwrap();
+        let order = stage.queue.standing().order;
+        assert_eq!([order[&high], order[&normal], order[&low]], [1, 2, 3]);
+        let since = Instant::now().checked_sub(3 * RISE).unwrap();
+        for line in &mut stage.queue.state.lock().lines {
+            let old = line.priority == Priority::Low;
+            line.calls.iter_mut().filter(|_| old).for_each(|call| call.since = since);
+        }
+        let order = stage.queue.standing().order;
+        assert_eq!([order[&low], order[&high], order[&normal]], [1, 2, 3]);
+    }
+
+    #[test]
+    fn one_owner_leaves_room_for_others_in_the_queue() {
+        let mut stage = Stage::new(1, 100, 10);
+        stage.call("burst", Priority::Normal, 1).unwrap();
+        let first = stage.begun();
+        for _ in 0..5 {
+            stage.call("burst", Priority::Normal, 1).unwrap();
+        }
+        let refused = stage.call("burst", Priority::Normal, 1).unwrap_err();
+        assert!(matches!(refused, Error::TooBusy { waiting: 5, own: 5, .. }), "{refused:?}");
+        stage.call("other", Priority::Normal, 1).unwrap();
+        assert_eq!(numbers(&stage.begun()), [8]);
+        // Whoever goes away makes room.
+        stage.waiting.pop();
+        stage.call("burst", Priority::Normal, 1).unwrap();
+        drop(first);
+    }
+
+    #[test]
+    fn a_large_call_lets_others_pass_for_a_moment_and_is_then_waited_for() {
+        let mut stage = Stage::new(4, 100, 100);
+        stage.call("a", Priority::Normal, 80).unwrap();
+        let first = stage.begun();
+        let large = stage.call("a", Priority::Normal, 60).unwrap();
+        assert!(stage.queue.is_short());
+        let small = stage.call("b", Priority::Normal, 5).unwrap();
+        let begun = stage.begun();
+        assert_eq!(numbers(&begun), [small]);
+        let since = Instant::now().checked_sub(2 * LET_PASS).unwrap();
+        stage.queue.state.lock().lines[0].calls[0].since = since;
+        stage.call("b", Priority::Normal, 5).unwrap();
+        assert!(stage.begun().is_empty());
+        // Nobody waits for long who has nothing.
+        let another = stage.call("c", Priority::Normal, 5).unwrap();
+        let others = stage.begun();
+        assert_eq!(numbers(&others), [another]);
+        drop(first);
+        assert_eq!(numbers(&stage.begun())[..1], [large]);
+    }
+
+    #[tokio::test]
+    async fn memory_that_only_waits_is_given_up() {
+        let queue = Queue::new(2, 100 * MIB, 10);
+        let of = share("a", Priority::Normal);
+        let turn = queue.turn((1, &of, "f"), 100 * MIB, None, || false).await.unwrap();
+        let Turn { place, mut memory } = turn;
+        memory.belong_to(None);
+        drop(place);
+        assert_eq!(queue.standing().idle_bytes, 100 * MIB);
+        let idle = Mutex::new(Some(memory));
+        let turn = queue.turn((2, &of, "g"), 50 * MIB, None, || idle.lock().take().is_some());
+        let turn = turn.await.unwrap();
+        assert_eq!(queue.standing().owners[&of.owner], (1, 50 * MIB));
+        assert!(queue.more(&of.owner, 60 * MIB).is_none());
+        assert!(queue.more(&of.owner, 50 * MIB).is_some());
+        drop(turn);
+        let standing = queue.standing();
+        assert_eq!((standing.free_bytes, standing.owners.len()), (100 * MIB, 0));
+    }
+}

@@ -1,0 +1,150 @@
+//! Fairness: nobody waits for what another has too much of.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use crate::support::{ask, call, environment, options, run, run_whole, start};
+use headwater_functions::{
+    Error, Functions, FunctionsOptions, Invocation, Limits, Returned, Returns, Share,
+};
+use headwater_model::{Fault, Priority};
+
+const WAITS: &str = "import time\ndef f():\n    time.sleep(0.3)\n    return True\n";
+const NOTHING: &str = "def f():\n    return True\n";
+
+fn of(owner: &str, invocation: Invocation) -> Invocation {
+    let share = Share { owner: owner.into(), ..Share::default() };
+    let limits = Limits { memory_bytes: 256 << 20, ..invocation.limits };
+    Invocation { share, label: owner.to_owned(), limits, ..invocation }
+}
+
+#[tokio::test]
+async fn a_burst_of_one_caller_holds_up_no_other() {
+    let options = FunctionsOptions { concurrency: 2, waiting_max: 60, ..options() };
+    let functions = Functions::start(options).await.unwrap();
+    let environment = environment(&functions, &[]).await;
+    run(&functions, ask(&environment, NOTHING)).await.0.unwrap();
+    let ended = Arc::new(AtomicUsize::new(0));
+    let burst = (0..30).map(|_| {
+        let (functions, ended) = (functions.clone(), ended.clone());
+        let invocation = of("burst", ask(&environment, WAITS));
+        tokio::spawn(async move {
+            let outcome = run(&functions, invocation).await.0;
+            ended.fetch_add(1, Ordering::Relaxed);
+            outcome
+        })
+    });
+    let burst: Vec<_> = burst.collect();
+    let waits = |functions: &Functions| {
+        functions.calls().into_iter().filter(|call| call.waits_for.is_some()).count()
+    };
+    while waits(&functions) < 28 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let calls = functions.calls();
+    let last = calls.last().unwrap();
+    assert_eq!(last.owner, "burst");
+    assert_eq!(
+        last.waits_for.as_deref(),
+        Some("a free place of 2, behind 27 in the queue; burst has 2")
+    );
+    for _ in 0..3 {
+        run(&functions, of("other", ask(&environment, NOTHING))).await.0.unwrap();
+    }
+    let before = ended.load(Ordering::Relaxed);
+    assert!(before < 20, "{before} of the burst ended before three calls of another");
+    for call in burst {
+        call.await.unwrap().unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_full_queue_says_who_fills_it() {
+    let options = FunctionsOptions { concurrency: 1, waiting_max: 4, ..options() };
+    let functions = Functions::start(options).await.unwrap();
+    let environment = environment(&functions, &[]).await;
+    run(&functions, ask(&environment, NOTHING)).await.0.unwrap();
+    let calls = (0..20).map(|_| run(&functions, of("caller `a`", ask(&environment, WAITS))));
+    let outcomes = futures::future::join_all(calls).await;
+    let refused: Vec<Error> =
+        outcomes.into_iter().filter_map(|(outcome, _)| outcome.err()).collect();
+    assert_eq!(refused.len(), 17);
+    assert_eq!(
+        refused[0].to_string(),
+        "2 function calls wait already, 2 of them of caller `a`: no more of its may"
+    );
+    assert!(refused[0].hint().unwrap().contains("job get"));
+}
+
+#[tokio::test]
+async fn what_matters_more_goes_first() {
+    let options = FunctionsOptions { concurrency: 1, ..options() };
+    let functions = Functions::start(options).await.unwrap();
+    let environment = environment(&functions, &[]).await;
+    run(&functions, ask(&environment, NOTHING)).await.0.unwrap();
+    let ended = parking_lot::Mutex::new(Vec::new());
+    let calls =
+        [Priority::Normal, Priority::Low, Priority::Normal, Priority::High].map(|priority| {
+            let share = Share { priority, ..Share::default() };
+            let invocation = Invocation { share, ..ask(&environment, WAITS) };
+            let (functions, ended) = (&functions, &ended);
+            async move {
+                run(functions, invocation).await.0.unwrap();
+                ended.lock().push(priority);
+            }
+        });
+    futures::future::join_all(calls).await;
+    let order = ended.into_inner();
+    assert_eq!(order, [Priority::Normal, Priority::High, Priority::Normal, Priority::Low]);
+}
+
+/// What a function computes in a second of its own, in seconds of processor time.
+const COMPUTES: &str = "import time\ndef f():
+    until = time.monotonic() + 1
+    while time.monotonic() < until:
+        pass
+    return [{'cpu': time.process_time()}]
+";
+
+const HOGS: [(&str, &str); 4] = [
+    ("processors", "while True:\n            pass"),
+    ("memory", "held = bytearray(8 << 20)\n            del held"),
+    ("processes", "if os.fork() == 0:\n                os._exit(0)\n            os.waitpid(-1, 0)"),
+    (
+        "/tmp",
+        "with open(f'/tmp/{os.getpid()}', 'wb') as file:\n                file.write(bytes(16 << 20))",
+    ),
+];
+
+#[tokio::test]
+async fn sixteen_busy_processes_of_one_take_no_more_than_half_from_another() {
+    let functions = start().await;
+    let warnings = functions.warnings();
+    let environment = environment(&functions, &[]).await;
+    for (what, body) in HOGS {
+        let source = format!(
+            "import os\ndef f():\n    for _ in range(15):\n        if os.fork() == 0:\n            break\n    \
+             while True:\n        if True:\n            {body}\n"
+        );
+        let limits = Limits { timeout: Duration::from_secs(3), ..Limits::default() };
+        let hog = of("hog", Invocation { limits, ..ask(&environment, &source) });
+        let victim = async {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            let victim = Invocation { kind: Returns::Table, ..call(&environment, COMPUTES) };
+            run_whole(&functions, of("victim", victim)).await.0
+        };
+        let ((hog, _), victim) = tokio::join!(run_whole(&functions, hog), victim);
+        assert!(matches!(victim.returned, Ok(Returned::Table(_))), "{what}: {victim:?}");
+        let rate = |usage: &headwater_model::Usage| {
+            usage.cpu_us as f64 / 1000.0 / usage.wall_ms.max(1) as f64
+        };
+        let (victims, hogs) = (rate(&victim.usage), rate(&hog.usage));
+        if warnings.iter().any(|warning| warning.contains("processors")) {
+            eprintln!("NOT CHECKED: no control group shares out processors on this host");
+        } else {
+            // Sixteen to one would leave it a seventeenth.
+            assert!(victims > hogs / 3.0, "{what}: the victim {victims:.2}, the hog {hogs:.2}");
+        }
+    }
+}
