@@ -204,7 +204,7 @@ impl Functions {
         if !invocation.limits.network.is_off() {
             return Ok((first, None));
         }
-        let more = self.0.queue.more(&invocation.share.owner, limit);
+        let more = self.0.queue.more(&invocation.share.owner, limit, || self.0.warm.end_one());
         let Some(_more) = more else { return Ok((first, None)) };
         let Limits { memory_bytes, .. } = invocation.limits;
         let limits = Limits { memory_bytes: 2 * memory_bytes, ..invocation.limits.clone() };

@@ -79,6 +79,8 @@ pub(crate) struct Instance {
     pause: CancellationToken,
     /// What earlier calls of the process have taken.
     cpu_us_before: u64,
+    /// The inodes of the files it was given, whose memory is the server's.
+    inputs: Vec<u64>,
     /// Cancelled when the process has ended, or nobody waits for it.
     over: CancellationToken,
     _ends: DropGuard,
@@ -189,7 +191,7 @@ impl Instance {
         .map(Printed::new);
         let (network, room) = (reach.map(|reach| (reach, sink)), invocation.room.clone());
         let said = listen(channel, lines, network, (room, pages), over.clone());
-        let ends = over.clone().drop_guard();
+        let (ends, inputs) = (over.clone().drop_guard(), inodes(&files));
         Instance {
             invocation,
             files,
@@ -201,6 +203,7 @@ impl Instance {
             printed,
             pause,
             cpu_us_before: cpu_us,
+            inputs,
             over,
             _ends: ends,
         }
@@ -299,7 +302,7 @@ impl Instance {
         for printed in &mut self.printed {
             printed.end().await;
         }
-        self.running.pause().await
+        self.running.pause(&self.inputs).await
     }
 
     /// Ends a call whose process waits for another.
@@ -337,6 +340,12 @@ impl Instance {
         self.running.signal(Signal::Kill);
         self.running.ended().await
     }
+}
+
+/// The inodes of the files that a call is given.
+fn inodes(files: &[GivenFile]) -> Vec<u64> {
+    let of = |file: &GivenFile| Some(rustix::fs::fstat(file.descriptor()).ok()?.st_ino);
+    files.iter().filter_map(of).collect()
 }
 
 /// Whether another call may use the process of this one.

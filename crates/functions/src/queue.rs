@@ -50,12 +50,15 @@ struct State {
     /// Units of memory that processes hold which wait for another call.
     idle_units: u64,
     owners: HashMap<Arc<str>, Party>,
-    functions: HashMap<(Arc<str>, Arc<str>), Party>,
+    functions: HashMap<Of, Party>,
     /// Turns that were given, ever.
     given: u64,
     /// Whether somebody could run but for memory.
     is_short: bool,
 }
+
+/// Whose a call is: an owner, and a function of that owner's.
+type Of = (Arc<str>, Arc<str>);
 
 /// What an owner, or one function of an owner, has under way.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -76,8 +79,11 @@ impl Party {
 /// Calls of one function, owner and priority, in the order in which they came.
 #[derive(Debug)]
 struct Line {
-    of: (Arc<str>, Arc<str>),
+    of: Of,
     priority: Priority,
+    /// Whether they have their memory. Those that do not must not stand before those that do: they may
+    /// wait for that very memory.
+    ready: bool,
     calls: VecDeque<Call>,
 }
 
@@ -100,7 +106,7 @@ pub(crate) struct Turn {
 #[derive(Debug)]
 pub(crate) struct Place {
     queue: Arc<Queue>,
-    of: (Arc<str>, Arc<str>),
+    of: Of,
 }
 
 /// Memory that is promised to a call, or to a process that waits for another.
@@ -173,16 +179,29 @@ impl Queue {
         Ok(turn)
     }
 
-    /// More memory for a call that runs, where that is to spare.
-    pub(crate) fn more(self: &Arc<Self>, owner: &Arc<str>, bytes: u64) -> Option<Memory> {
+    /// More memory for a call that runs, where nobody waits for that; of processes that only wait, too.
+    pub(crate) fn more(
+        self: &Arc<Self>,
+        owner: &Arc<str>,
+        bytes: u64,
+        reclaim: impl Fn() -> bool,
+    ) -> Option<Memory> {
         let units = bytes.div_ceil(MEMORY_UNIT);
-        let mut state = self.state.lock();
-        if state.is_short || state.free_units < units {
-            return None;
+        loop {
+            let mut state = self.state.lock();
+            if state.is_short || state.free_units + state.idle_units < units {
+                return None;
+            }
+            if state.free_units >= units {
+                state.free_units -= units;
+                state.owners.entry(owner.clone()).or_default().units += units;
+                return Some(Memory { queue: self.clone(), units, owner: Some(owner.clone()) });
+            }
+            drop(state);
+            if !reclaim() {
+                return None;
+            }
         }
-        state.free_units -= units;
-        state.owners.entry(owner.clone()).or_default().units += units;
-        Some(Memory { queue: self.clone(), units, owner: Some(owner.clone()) })
     }
 
     /// Whether somebody could run but for memory.
@@ -215,7 +234,7 @@ impl Queue {
     fn join(
         self: &Arc<Self>,
         number: u64,
-        of: &(Arc<str>, Arc<str>),
+        of: &Of,
         priority: Priority,
         units: u64,
     ) -> Result<Coming> {
@@ -227,13 +246,14 @@ impl Queue {
         }
         let (sender, turn) = oneshot::channel();
         let call = Call { number, units, since: Instant::now(), turn: sender };
-        let same = |line: &&mut Line| line.of == *of && line.priority == priority;
-        match state.lines.iter_mut().find(same) {
-            Some(line) => line.calls.push_back(call),
-            None => {
-                let (of, calls) = (of.clone(), VecDeque::from([call]));
-                state.lines.push(Line { of, priority, calls });
-            }
+        let ready = units == 0;
+        let same =
+            |line: &&mut Line| line.of == *of && line.priority == priority && line.ready == ready;
+        if let Some(line) = state.lines.iter_mut().find(same) {
+            line.calls.push_back(call);
+        } else {
+            let (of, calls) = (of.clone(), VecDeque::from([call]));
+            state.lines.push(Line { of, priority, ready, calls });
         }
         state.waiting += 1;
         state.change(of, |party| party.waiting += 1);
@@ -267,7 +287,7 @@ impl Queue {
 
 impl State {
     /// Changes what is known of an owner and of its function, and forgets what is nothing any more.
-    fn change(&mut self, of: &(Arc<str>, Arc<str>), change: impl Fn(&mut Party)) {
+    fn change(&mut self, of: &Of, change: impl Fn(&mut Party)) {
         let owner = self.owners.entry(of.0.clone()).or_default();
         change(owner);
         if owner.is_idle() {
@@ -295,7 +315,7 @@ impl State {
                 continue;
             }
             let passes = waited <= if has_none { LET_FIRST_PASS } else { LET_PASS };
-            if call.units <= self.free_units && passes {
+            if call.units == 0 || (call.units <= self.free_units && passes) {
                 return Some(line);
             }
             if call.units > self.free_units {
@@ -308,7 +328,7 @@ impl State {
 
     /// Where a line stands among the others; the least is first.
     fn rank(&self, line: usize, now: Instant) -> impl Ord + use<> {
-        let Line { of, priority, calls } = &self.lines[line];
+        let Line { of, priority, calls, .. } = &self.lines[line];
         let first = calls.front();
         let waited = first.map_or(Duration::ZERO, |call| now.duration_since(call.since));
         let risen = waited.as_secs() / RISE.as_secs();
@@ -320,7 +340,7 @@ impl State {
     }
 
     /// Takes the first call of a line out of it, and counts it among those that run.
-    fn begin(&mut self, line: usize) -> Option<(Call, (Arc<str>, Arc<str>))> {
+    fn begin(&mut self, line: usize) -> Option<(Call, Of)> {
         let of = self.lines[line].of.clone();
         let call = self.lines[line].calls.pop_front()?;
         if self.lines[line].calls.is_empty() {
@@ -356,6 +376,7 @@ impl State {
         imagined.lines.extend(self.lines.iter().map(|line| Line {
             of: line.of.clone(),
             priority: line.priority,
+            ready: line.ready,
             calls: line.calls.iter().map(waiting).collect(),
         }));
         let mut order = HashMap::new();
@@ -372,7 +393,7 @@ impl State {
 struct Coming {
     queue: Arc<Queue>,
     number: u64,
-    of: (Arc<str>, Arc<str>),
+    of: Of,
     turn: oneshot::Receiver<Turn>,
 }
 
@@ -598,8 +619,8 @@ mod tests {
         let turn = queue.turn((2, &of, "g"), 50 * MIB, None, || idle.lock().take().is_some());
         let turn = turn.await.unwrap();
         assert_eq!(queue.standing().owners[&of.owner], (1, 50 * MIB));
-        assert!(queue.more(&of.owner, 60 * MIB).is_none());
-        assert!(queue.more(&of.owner, 50 * MIB).is_some());
+        assert!(queue.more(&of.owner, 60 * MIB, || false).is_none());
+        assert!(queue.more(&of.owner, 50 * MIB, || false).is_some());
         drop(turn);
         let standing = queue.standing();
         assert_eq!((standing.free_bytes, standing.owners.len()), (100 * MIB, 0));

@@ -24,7 +24,7 @@ pub(crate) fn hint<'a>(
         return format!("Did you mean `{near}`?");
     }
     let listed: Vec<String> =
-        candidates.into_iter().take(12).map(|name| format!("`{name}`")).collect();
+        candidates.into_iter().take(16).map(|name| format!("`{name}`")).collect();
     if listed.is_empty() {
         return format!("There are no {what}.");
     }

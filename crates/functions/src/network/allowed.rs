@@ -117,10 +117,12 @@ impl Reach {
 
     /// Where a connection to this address is made to, or why it may not be made.
     pub(crate) fn targets(&self, wanted: SocketAddr) -> Result<Vec<SocketAddr>, &'static str> {
-        let address = embedded(wanted.ip());
+        // It is reached as it was named: that may be the one way to it, through a translator.
+        let address = wanted.ip().to_canonical();
         let wanted = SocketAddr::new(address, wanted.port());
+        let is_own = |address| is_the_hosts(address) || self.gate.is_own(address);
         let is_nameserver = matches!(self.listed, Listed::Public(_)) && wanted == NAMESERVER;
-        if !is_nameserver && (is_the_hosts(address) || self.gate.is_own(address)) {
+        if !is_nameserver && (is_own(address) || is_own(embedded(address))) {
             return Err("it is the host's own, or none that others can reach");
         }
         let targets = self.listed.targets(wanted);
@@ -280,6 +282,10 @@ mod tests {
             assert_eq!(targets(text), 0, "{text}");
         }
         assert_eq!(targets("1.1.1.1:443"), 1);
+        for text in ["[64:ff9b::1.1.1.1]:443", "[2002:101:101::1]:443"] {
+            let text: SocketAddr = text.parse().unwrap();
+            assert_eq!(public.targets(text).unwrap(), [text], "by the way that there is");
+        }
         // Only the host's own nameserver, and only by the address that stands for it.
         assert_eq!(public.targets(NAMESERVER).unwrap(), ["127.0.0.53:53".parse().unwrap()]);
         assert_eq!(targets("127.0.0.53:53"), 0);
@@ -299,6 +305,8 @@ mod tests {
         for text in ["169.254.169.254:80", "[fd00:ec2::254]:80"] {
             assert!(secrets.targets(text.parse().unwrap()).is_err(), "{text}");
         }
+        let translated = list(&[("64:ff9b::5db8:d822", "example.com:443")]);
+        assert!(translated.targets("[64:ff9b::5db8:d822]:443".parse().unwrap()).is_ok());
         for (text, wanted) in
             [("10.0.0.7:5432", 1), ("10.0.0.7:22", 0), ("10.0.0.8:5432", 0), ("127.0.0.1:80", 0)]
         {

@@ -191,6 +191,13 @@ impl Group {
         }
     }
 
+    /// The processes in the groups.
+    pub(super) fn processes(&self) -> Vec<i32> {
+        let Some((_, folder)) = self.folders.first() else { return Vec::new() };
+        let listed = fs::read_to_string(folder.join("cgroup.procs")).unwrap_or_default();
+        listed.lines().filter_map(|line| line.parse().ok()).collect()
+    }
+
     /// What was measured so far.
     pub(super) fn measure(&self) -> Measured {
         let mut measured = Measured::default();

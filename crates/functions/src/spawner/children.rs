@@ -109,6 +109,17 @@ impl Child {
         self.notes.iter().any(|note| matches!(note, Note::Cloned { pid: own } if *own == pid))
     }
 
+    /// Whether the function, or what it started, still has any of these files, by inode: mapped or
+    /// open. What cannot be looked at may have anything. The first process of a sandbox runs nobody's
+    /// code.
+    pub(super) fn has_any(&self, inputs: &[u64]) -> bool {
+        let processes = self.group.processes();
+        processes.is_empty()
+            || processes
+                .into_iter()
+                .any(|pid| pid != self.pid && has_any(pid, inputs).unwrap_or(true))
+    }
+
     pub(super) fn signal(&self, signal: rustix::process::Signal) {
         let _ = rustix::process::pidfd_send_signal(&self.descriptor, signal);
     }
@@ -131,6 +142,21 @@ impl Child {
             system::kill(-self.pid, libc::SIGKILL);
         }
     }
+}
+
+fn has_any(pid: i32, inputs: &[u64]) -> io::Result<bool> {
+    let maps = std::fs::read_to_string(format!("/proc/{pid}/maps"))?;
+    let inode = |line: &str| line.split_ascii_whitespace().nth(4)?.parse().ok();
+    if maps.lines().filter_map(inode).any(|inode| inputs.contains(&inode)) {
+        return Ok(true);
+    }
+    for entry in std::fs::read_dir(format!("/proc/{pid}/fd"))? {
+        let file = std::fs::metadata(entry?.path())?;
+        if inputs.contains(&std::os::unix::fs::MetadataExt::ino(&file)) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// The notes that lie in a status pipe, and whether nobody is left to write any.

@@ -110,11 +110,12 @@ impl Running {
     }
 
     /// Stops the process where it is, whatever it is at, and tells what it has taken so far; nothing
-    /// where it cannot be stopped, or that is not known.
-    pub(crate) async fn pause(&self) -> Option<Taken> {
+    /// where it cannot be stopped, where that is not known, or where it still has any of these files.
+    pub(crate) async fn pause(&self, inputs: &[u64]) -> Option<Taken> {
         let (sender, taken) = oneshot::channel();
         self.connection.measuring.lock().insert(self.id, sender);
-        self.connection.send(&Request::Pause { id: self.id }, &[]).ok()?;
+        let request = Request::Pause { id: self.id, inputs: inputs.to_vec() };
+        self.connection.send(&request, &[]).ok()?;
         taken.await.ok()?
     }
 

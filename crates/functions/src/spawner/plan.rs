@@ -14,8 +14,9 @@ pub(crate) enum Request {
     /// Have a clone begin. Descriptors: standard output, standard error, the control socket, the
     /// files. Until then it waits in its sandbox, ready but for these.
     Fill { id: u64 },
-    /// Stops a process and all it started where they are, and asks what they have taken.
-    Pause { id: u64 },
+    /// Stops a process and all it started where they are, and asks what they have taken. One that still
+    /// has any of these files, by inode, is not to go on.
+    Pause { id: u64, inputs: Vec<u64> },
     /// Has them go on.
     Resume { id: u64 },
     /// Signal a process, if it is still there.

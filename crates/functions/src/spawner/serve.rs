@@ -231,10 +231,11 @@ impl Serve {
                 }
             }
             Ok(Request::Fill { id }) => self.fill(id, &received.descriptors),
-            Ok(Request::Pause { id }) => {
+            Ok(Request::Pause { id, inputs }) => {
                 let paused =
                     self.children.get(&id).filter(|child| child.group.freeze(true).is_ok());
-                let taken = paused.and_then(|child| child.group.taken());
+                let clean = paused.filter(|child| inputs.is_empty() || !child.has_any(&inputs));
+                let taken = clean.and_then(|child| child.group.taken());
                 self.reply(&Reply::Measured { id, taken });
             }
             Ok(Request::Resume { id }) => {

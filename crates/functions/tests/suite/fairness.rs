@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use crate::support::{ask, call, environment, options, run, run_whole, start};
+use crate::support::{ask, call, environment, not_checked, options, run, run_whole, start};
 use headwater_functions::{
     Error, Functions, FunctionsOptions, Invocation, Limits, Returned, Returns, Share,
 };
@@ -141,10 +141,47 @@ async fn sixteen_busy_processes_of_one_take_no_more_than_half_from_another() {
         };
         let (victims, hogs) = (rate(&victim.usage), rate(&hog.usage));
         if warnings.iter().any(|warning| warning.contains("processors")) {
-            eprintln!("NOT CHECKED: no control group shares out processors on this host");
+            not_checked("no control group shares out processors on this host");
         } else {
             // Sixteen to one would leave it a seventeenth.
             assert!(victims > hogs / 3.0, "{what}: the victim {victims:.2}, the hog {hogs:.2}");
         }
     }
+}
+
+/// Those that wait for memory hold no place, and who has its memory waits for none.
+#[tokio::test]
+async fn calls_that_wait_for_memory_and_for_a_place_do_not_wait_for_each_other() {
+    let options = FunctionsOptions { concurrency: 2, memory_bytes_total: 6 << 30, ..options() };
+    let functions = Functions::start(options).await.unwrap();
+    let environment = environment(&functions, &[]).await;
+    let with = |gib: u64, source: &str| Invocation {
+        limits: Limits { memory_bytes: gib << 30, ..Limits::default() },
+        ..ask(&environment, source)
+    };
+    let warm = || Invocation { reuse: true, ..with(4, NOTHING) };
+    run(&functions, warm()).await.0.unwrap();
+    let calls = [with(1, WAITS), with(1, WAITS), with(4, WAITS), with(4, WAITS), warm(), warm()];
+    let calls = calls.map(|call| run(&functions, call));
+    let all = futures::future::join_all(calls);
+    let all = tokio::time::timeout(Duration::from_secs(60), all).await.unwrap();
+    for (outcome, _) in all {
+        outcome.unwrap();
+    }
+}
+
+/// The memory that a process holds which only waits is there for who runs out of it.
+#[tokio::test]
+async fn a_process_that_waits_does_not_stand_in_the_way_of_more_memory() {
+    let options = FunctionsOptions { memory_bytes_total: 1 << 30, ..options() };
+    let functions = Functions::start(options).await.unwrap();
+    let environment = environment(&functions, &[]).await;
+    let with = |mib: u64, source: &str| Invocation {
+        limits: Limits { memory_bytes: mib << 20, ..Limits::default() },
+        ..ask(&environment, source)
+    };
+    let waits = Invocation { reuse: true, ..with(640, NOTHING) };
+    run(&functions, waits).await.0.unwrap();
+    let needs = "def f():\n    return len(bytes(range(256)) * (450 << 12)) > 0\n";
+    run(&functions, with(300, needs)).await.0.unwrap();
 }

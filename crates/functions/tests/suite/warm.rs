@@ -3,10 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::support::{Line, ask, environment, options, processes, run_whole, start, wait_until};
+use crate::support::{
+    Line, ask, environment, options, processes, run_whole, start, table, wait_until,
+};
+use arrow::array::{ArrayRef, Int64Array, RecordBatch};
 use headwater_functions::{
     Argument, ArgumentValue, Environment, Error, Functions, FunctionsOptions, Invocation, Limits,
-    Network, Outcome, Returned,
+    Network, Outcome, Returned, SharedTable,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -260,4 +263,53 @@ def f():
     let before = cpu();
     tokio::time::sleep(Duration::from_millis(1500)).await;
     assert!(cpu() - before < 20, "it goes on while nobody calls");
+}
+
+/// The memory of inputs is the server's, and no limit of the function's counts it.
+#[tokio::test]
+async fn a_process_that_keeps_its_inputs_is_not_used_again() {
+    let functions = start().await;
+    let environment = environment(&functions, &[("numpy", "2.3")]).await;
+    let numbers: ArrayRef = Arc::new(Int64Array::from_iter_values(0..100_000));
+    let batch = RecordBatch::try_from_iter([("n", numbers)]).unwrap();
+    let input = SharedTable::write(batch.schema(), [Ok(batch)]).unwrap();
+    for (what, keeps, goes_on) in [
+        ("nothing", "data.num_rows", true),
+        ("the table", "KEPT.append(data)", false),
+        ("a column, seen by numpy", "KEPT.append(data.column('n').chunk(0).to_numpy())", false),
+        ("its file", "KEPT.append(keep_open())", false),
+    ] {
+        let source = format!(
+            "
+import os
+KEPT = []
+CALLS = []
+def keep_open():
+    for name in os.listdir('/proc/self/fd'):
+        try:
+            path = os.readlink(f'/proc/self/fd/{{name}}')
+        except OSError:
+            continue
+        if 'table' in path:
+            return os.open(f'/proc/self/fd/{{name}}', os.O_RDONLY)
+    for line in open('/proc/self/maps'):
+        if 'table' in line:
+            return os.open('/proc/self/map_files/' + line.split()[0], os.O_RDONLY)
+def f(data):
+    CALLS.append(1)
+    assert data.num_rows == 100_000
+    try:
+        {keeps}
+    except PermissionError:
+        KEPT.append(data)
+    return len(CALLS) > 1
+"
+        );
+        let call = || Invocation {
+            arguments: vec![table("data", &input)],
+            ..again(&environment, &source)
+        };
+        assert!(!answers(&functions, call()).await.0);
+        assert_eq!(answers(&functions, call()).await.0, goes_on, "{what}");
+    }
 }
