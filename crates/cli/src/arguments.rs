@@ -144,6 +144,15 @@ impl Command {
         matches!(self, Command::Query(_))
     }
 
+    /// Where the command says that a lake is to keep its tables.
+    pub fn warehouse(&self) -> Option<&str> {
+        match self {
+            Command::Init(init) => init.warehouse.as_deref(),
+            Command::Serve(serve) => serve.warehouse.as_deref(),
+            _ => None,
+        }
+    }
+
     /// Whether the command is itself a server.
     pub fn runs_server(&self) -> bool {
         matches!(self, Command::Serve(_))
@@ -167,6 +176,9 @@ pub struct Init {
     /// The project's name [default: the folder's]
     #[arg(long, value_parser = NonEmptyStringValueParser::new())]
     pub name: Option<String>,
+    /// Keep tables in a bucket, as `s3://bucket/prefix` [default: beside the lake's database]
+    #[arg(long, value_name = "URL")]
+    pub warehouse: Option<String>,
 }
 
 /// `headwater query`
@@ -654,6 +666,12 @@ pub struct Serve {
     /// Once a day, remove files of known tables that nothing has needed for three days
     #[arg(long, conflicts_with = "no_upkeep")]
     pub remove_orphans: bool,
+    /// Keep tables in a bucket, as `s3://bucket/prefix`; for a lake that has none yet, which keeps it
+    #[arg(long, value_name = "URL")]
+    pub warehouse: Option<String>,
+    /// Give the server's own keys to the bucket to Iceberg REST clients that ask for credentials
+    #[arg(long)]
+    pub vend_credentials: bool,
     /// Serve a command of this machine: on the Unix socket only, ending when idle
     #[arg(long, hide = true)]
     pub background: bool,

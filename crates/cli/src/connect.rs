@@ -119,9 +119,12 @@ fn start_background(context: &Context, lake: &LakeFolder) -> Result<()> {
         .map_err(error::from_io("open the server's log"))?;
     let program = std::env::current_exe().map_err(error::from_io("find this program"))?;
     let errors = log.try_clone().map_err(error::from_io("open the server's log"))?;
-    std::process::Command::new(program)
-        .args(["serve", "--background", "--lake"])
-        .arg(&lake.path)
+    let mut command = std::process::Command::new(program);
+    command.args(["serve", "--background", "--lake"]).arg(&lake.path);
+    if let Some(warehouse) = &context.warehouse {
+        command.args(["--warehouse", warehouse]);
+    }
+    command
         .env_remove("HEADWATER_LAKE")
         .env("HEADWATER_AUTHOR", &context.author)
         .stdin(Stdio::null())
@@ -186,6 +189,8 @@ pub fn config(context: &Context, lake: &LakeFolder) -> Result<ServerConfig> {
     let spawner = SpawnCommand { program, arguments: vec![SPAWNER_ARGUMENT.to_owned()] };
     let mut config = ServerConfig::new(&lake.path, spawner);
     config.project_dir = lake.project();
+    config.warehouse.url.clone_from(&context.warehouse);
+    config.warehouse.cloud = context.cloud.clone();
     config.cache_dir.clone_from(&context.cache_folder);
     config.python_search = python_folders(context);
     config.memory_bytes = machine_memory_bytes() / 4 * 3;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use headwater_model::{ErrorCode, MAIN_BRANCH, Problem};
+use headwater_server::CloudSettings;
 
 use crate::arguments::{Arguments, Command, OutputFormat};
 use crate::error::{self, Result};
@@ -15,6 +16,10 @@ use crate::terminal::Style;
 pub struct Context {
     /// `--lake`, or `HEADWATER_LAKE`.
     lake: Option<PathBuf>,
+    /// Where a lake that is to be made, or served, is to keep its tables.
+    pub warehouse: Option<String>,
+    /// How clouds are reached.
+    pub cloud: CloudSettings,
     /// How answers are printed.
     pub output: OutputFormat,
     /// Run the server inside the command.
@@ -43,6 +48,8 @@ impl Context {
         let path = std::env::var_os("PATH").unwrap_or_default();
         Context {
             lake: arguments.lake.clone(),
+            warehouse: arguments.command.warehouse().map(str::to_owned),
+            cloud: CloudSettings::new(variables()),
             output: arguments.output,
             in_process: arguments.in_process,
             style: Style::new(std::io::stderr().is_terminal(), no_color),
@@ -95,6 +102,8 @@ impl Context {
     pub fn for_lake(&self, folder: PathBuf) -> Context {
         Context {
             lake: Some(folder),
+            warehouse: self.warehouse.clone(),
+            cloud: self.cloud.clone(),
             output: self.output,
             in_process: self.in_process,
             style: self.style,
@@ -119,6 +128,12 @@ impl Context {
 /// The folder the command was started in.
 pub fn current_folder() -> Result<PathBuf> {
     std::env::current_dir().map_err(error::from_io("find the current folder"))
+}
+
+/// The variables of the environment that are text.
+fn variables() -> impl Iterator<Item = (String, String)> {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
 }
 
 fn author() -> String {

@@ -230,6 +230,12 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
+    /// Another warehouse for a lake that has tables in one.
+    #[error("the lake has tables in the warehouse `{current}`, and cannot take another")]
+    WarehouseFixed {
+        /// Where they lie; `local` for the folder beside the database.
+        current: String,
+    },
     /// A folder of the lake cannot be made or opened.
     #[error("the lake's folder `{path}` cannot be opened")]
     Folder {
@@ -281,6 +287,7 @@ impl Fault for Error {
             | Error::UnknownEncoding { .. }
             | Error::InvalidRequest { .. }
             | Error::MostWouldGo { .. }
+            | Error::WarehouseFixed { .. }
             | Error::TypeConflict { .. }
             | Error::TypeFixed { .. } => ErrorCode::InvalidArgument,
             Error::ColumnNotFound { .. } => ErrorCode::ColumnNotFound,
@@ -349,6 +356,10 @@ impl Error {
             Error::MostWouldGo { .. } => Some(
                 "Look whether the lake's database is the right one; then say `--force`, or wait until \
                  less is to go.",
+            ),
+            Error::WarehouseFixed { .. } => Some(
+                "Leave `--warehouse` out; or make another lake with `headwater init --warehouse`, and \
+                 import what it is to have.",
             ),
             Error::NotABranch { .. } => Some("Name a branch, or create one there first."),
             Error::TableExists { .. } => Some("Drop it first, or choose another name."),

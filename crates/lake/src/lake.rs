@@ -9,12 +9,12 @@ use headwater_model::{Clock, RefSpec, SystemClock, TableName};
 use headwater_store::{SqliteStore, Store};
 use headwater_tables::{Tables, TablesOptions};
 use object_store::ObjectStore;
-use object_store::local::LocalFileSystem;
 use parking_lot::Mutex;
 
 use crate::error::{Error, Result};
 use crate::transaction::Groups;
 use crate::upkeep::{Changed, Pins};
+use crate::warehouse::{self, WarehouseOptions};
 use crate::{Transaction, View};
 
 /// The parts of a lake.
@@ -79,21 +79,24 @@ impl Lake {
         })))
     }
 
-    /// Opens the lake in a folder, `.headwater` as a rule, making it where it is not there:
-    /// `lake.db` beside `warehouse/`. Any number of processes may have it open at once, as long
-    /// as only one of them removes files: what another reads or writes right now is not known to it.
+    /// Opens the lake in a folder, `.headwater` as a rule, making it where it is not there: `lake.db`,
+    /// and its tables where it keeps them, in `warehouse/` beside that as a rule. Any number of processes
+    /// may have it open at once, as long as only one of them removes files: what another reads or writes
+    /// right now is not known to it.
     pub async fn open_local(folder: &Path) -> Result<Lake> {
+        Lake::open_folder(folder, WarehouseOptions::default()).await
+    }
+
+    /// As [`Lake::open_local`], saying where its tables are to lie.
+    ///
+    /// Fails with [`Error::WarehouseFixed`] where they lie elsewhere already; and where a bucket cannot be
+    /// reached, is not there, or is another lake's.
+    pub async fn open_folder(folder: &Path, warehouse: WarehouseOptions) -> Result<Lake> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let fail = |source| Error::Folder { path: folder.display().to_string(), source };
-        let warehouse = folder.join("warehouse");
-        std::fs::create_dir_all(&warehouse).map_err(fail)?;
-        let warehouse = warehouse.canonicalize().map_err(fail)?;
-        let object_store = LocalFileSystem::new_with_prefix(&warehouse)
-            .map_err(|error| fail(std::io::Error::other(error)))?;
-        let store = SqliteStore::open(&folder.join("lake.db")).await?;
-        let mut tables = TablesOptions::local(&warehouse);
-        tables.clock = clock.clone();
-        let (store, object_store) = (Arc::new(store), Arc::new(object_store));
+        std::fs::create_dir_all(folder).map_err(fail)?;
+        let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&folder.join("lake.db")).await?);
+        let (object_store, tables) = warehouse::open(folder, &store, &clock, warehouse).await?;
         Lake::open(LakeOptions { store, object_store, tables, clock }).await
     }
 

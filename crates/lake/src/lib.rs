@@ -19,6 +19,7 @@ mod sample;
 mod transaction;
 mod upkeep;
 mod view;
+mod warehouse;
 
 pub use error::{Error, Result};
 pub use import::{BadRow, ImportProgress, ImportStage, Progress};
@@ -28,8 +29,11 @@ pub use sample::json_rows;
 pub use transaction::Transaction;
 pub use upkeep::{UPKEEP_AUTHOR, UpkeepProgress, check_maintain};
 pub use view::View;
+pub use warehouse::WarehouseOptions;
 
 /// Rows on their way into a table or out of one.
 pub use headwater_tables::BatchStream;
+/// How the clouds' object stores are reached, and for how long.
+pub use headwater_tables::{CloudSettings, Patience};
 /// What other engines ask for, through Iceberg's REST catalog.
 pub use headwater_tables::{NewTable, TableCommit};

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::{Isolation, SpawnCommand};
+use crate::{Isolation, SpawnCommand, WarehouseOptions};
 
 const GIB: u64 = 1 << 30;
 
@@ -14,6 +14,11 @@ const GIB: u64 = 1 << 30;
 pub struct ServerConfig {
     /// The lake's folder, `.headwater`; made where it is not there.
     pub lake_dir: PathBuf,
+    /// Where the lake's tables are to lie, and how clouds are reached.
+    pub warehouse: WarehouseOptions,
+    /// Whether clients of Iceberg's REST catalog that ask for the server's own credentials for the
+    /// warehouse get them.
+    pub vend_credentials: bool,
     /// The project's folder, whose `headwater.toml` gives the rate card and the triggers.
     pub project_dir: Option<PathBuf>,
     /// The version that the server says it is; a command of another version replaces it.
@@ -67,6 +72,8 @@ impl ServerConfig {
         let threads = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
         ServerConfig {
             lake_dir: lake_dir.to_owned(),
+            warehouse: WarehouseOptions::default(),
+            vend_credentials: false,
             project_dir: None,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             http: None,

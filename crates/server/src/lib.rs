@@ -39,6 +39,7 @@ pub use axum::body::Body;
 pub use config::ServerConfig;
 pub use error::{Error, Result};
 pub use headwater_functions::{Isolation, SpawnCommand, spawner_main};
+pub use headwater_lake::{CloudSettings, WarehouseOptions};
 pub use http::openapi;
 pub use lock::ServerInfo;
 pub use project::read_project;

@@ -51,7 +51,8 @@ impl Parts {
         let folder = &config.lake_dir;
         let functions = start_functions(&config).await?;
         clear_spill(&folder.join("spill"))?;
-        let lake = Lake::open_local(folder).await.map_err(|error| Error::room(&error))?;
+        let lake = Lake::open_folder(folder, config.warehouse.clone()).await;
+        let lake = lake.map_err(|error| Error::room(&error))?;
         let engine = start_engine(&config, &lake)?;
         let jobs = Jobs::open(lake.store().clone(), lake.clock().clone(), JobsOptions::default())
             .await

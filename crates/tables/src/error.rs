@@ -10,6 +10,8 @@ use std::io::ErrorKind;
 use arrow::error::ArrowError;
 use headwater_model::{ErrorCode, Fault, Problem};
 
+use crate::Trouble;
+
 /// Shorthand for this crate's results.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -157,6 +159,40 @@ pub enum Error {
         /// The file.
         location: String,
     },
+    /// A location that is none of an object store.
+    #[error("`{url}` cannot be a warehouse: {reason}")]
+    InvalidWarehouse {
+        /// The location as given.
+        url: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The environment says something of a cloud that cannot be.
+    #[error("the object store of `{url}` cannot be set up")]
+    InvalidCloud {
+        /// The warehouse, or the file.
+        url: String,
+        /// What is wrong.
+        #[source]
+        source: Box<dyn StdError + Send + Sync>,
+    },
+    /// Another lake's warehouse.
+    #[error("`{url}` is the warehouse of another lake")]
+    WarehouseTaken {
+        /// The warehouse.
+        url: String,
+    },
+    /// An object store that refuses, or does not answer.
+    #[error("{}", trouble.describe(location))]
+    Cloud {
+        /// The file.
+        location: String,
+        /// What is behind it.
+        trouble: Trouble,
+        /// What it said.
+        #[source]
+        source: Box<dyn StdError + Send + Sync>,
+    },
     /// The object store answered with an error.
     #[error("the object store failed on `{location}`")]
     Storage {
@@ -197,6 +233,9 @@ impl Error {
         let location = location.into();
         if is_disk_full(&source) {
             return Error::DiskFull { location };
+        }
+        if let Some(trouble) = Trouble::of(&source) {
+            return Error::Cloud { location, trouble, source: Box::new(source) };
         }
         if is_missing(&source) {
             return Error::Missing { location };
@@ -339,8 +378,10 @@ impl Fault for Error {
             | Error::InvalidProperty { .. }
             | Error::InvalidPartition { .. }
             | Error::SnapshotNotFound { .. }
+            | Error::InvalidWarehouse { .. }
+            | Error::InvalidCloud { .. }
             | Error::Refused { .. } => ErrorCode::InvalidArgument,
-            Error::ColumnExists { .. } => ErrorCode::AlreadyExists,
+            Error::ColumnExists { .. } | Error::WarehouseTaken { .. } => ErrorCode::AlreadyExists,
             Error::ColumnNotFound { .. } => ErrorCode::ColumnNotFound,
             Error::MissingColumn { .. }
             | Error::NullValue { .. }
@@ -351,7 +392,9 @@ impl Fault for Error {
             Error::Unsupported { .. } => ErrorCode::UnsupportedStatement,
             Error::Corrupt { .. } => ErrorCode::Corrupt,
             Error::DiskFull { .. } => ErrorCode::DiskFull,
-            Error::Missing { .. } | Error::Storage { .. } => ErrorCode::Storage,
+            Error::Missing { .. } | Error::Storage { .. } | Error::Cloud { .. } => {
+                ErrorCode::Storage
+            }
             Error::OutsideWarehouse { .. } | Error::Internal { .. } => ErrorCode::Internal,
         }
     }
@@ -377,6 +420,19 @@ impl Fault for Error {
             Error::TableChanged { .. } => "Try again.",
             Error::Unmet { .. } => "Load the table again, and make the change anew.",
             Error::DiskFull { .. } => "Free some space and try again.",
+            Error::InvalidWarehouse { .. } => {
+                "Name it as `s3://bucket/prefix`, `gs://bucket/prefix` or \
+                 `abfss://container@account.dfs.core.windows.net/prefix`; or say `local` for the lake's \
+                 own folder."
+            }
+            Error::InvalidCloud { .. } => {
+                "Correct the cloud's variables in the environment, and start the server again."
+            }
+            Error::WarehouseTaken { .. } => {
+                "Choose another prefix: each lake removes what it does not know. If that lake is gone, \
+                 remove its `headwater-lake.json` there."
+            }
+            Error::Cloud { trouble, .. } => trouble.hint(),
             Error::SnapshotNotFound { .. } => {
                 "Read the table at a commit, as in `\"TABLE@COMMIT\"`; `headwater log` lists them."
             }

@@ -50,6 +50,8 @@ pub use positions::Positions;
 pub use read::align;
 pub use rest::{NewTable, TableCommit};
 pub use staged::Staged;
+pub use storage::Trouble;
+pub use storage::cloud::{CLAIM_FILE, CloudSettings, CloudUrl, Patience};
 pub use table::Table;
 pub use tables::Tables;
 pub use types::schema::names_of;

@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use headwater_model::{Clock, SystemClock};
 
+use crate::CloudSettings;
+
 /// Options of [`crate::Tables`].
 #[derive(Clone)]
 pub struct TablesOptions {
@@ -14,6 +16,8 @@ pub struct TablesOptions {
     /// The folder that is the object store's root, where it is a local one: what is written is then
     /// fsynced, which the object store itself does not do.
     pub local_root: Option<PathBuf>,
+    /// How the clouds' object stores are reached.
+    pub cloud: CloudSettings,
     /// Bytes of decoded metadata and manifests to keep.
     pub manifest_cache_bytes: u64,
     /// The size at which a data file is closed and the next begun, in bytes.
@@ -41,6 +45,7 @@ impl TablesOptions {
         TablesOptions {
             root_url: root_url.trim_end_matches('/').to_owned(),
             local_root: None,
+            cloud: CloudSettings::default(),
             manifest_cache_bytes: 256 << 20,
             target_file_bytes: 128 << 20,
             row_group_rows: 1 << 20,

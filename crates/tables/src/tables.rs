@@ -22,8 +22,8 @@ use crate::manifest::{Decoded, decode, decode_list, off_thread};
 use crate::storage::Storage;
 use crate::table::Totals;
 use crate::{
-    BatchStream, CreateTable, DataFile, Error, Operation, Positions, Result, ScanPlan, Staged,
-    Table, TablesOptions, metadata, partition, read, write,
+    BatchStream, CloudUrl, CreateTable, DataFile, Error, Operation, Positions, Result, ScanPlan,
+    Staged, Table, TablesOptions, metadata, partition, read, write,
 };
 
 /// How many manifests are read at once.
@@ -45,8 +45,7 @@ struct Inner {
 impl Tables {
     /// The tables in an object store.
     pub fn new(object_store: Arc<dyn ObjectStore>, options: TablesOptions) -> Self {
-        let root_url = options.root_url.clone();
-        let storage = Storage::new(object_store, root_url, options.local_root.clone());
+        let storage = Storage::new(object_store, &options);
         let caches = Caches::new(options.manifest_cache_bytes);
         let removing = Mutex::default();
         Tables(Arc::new(Inner { storage: Arc::new(storage), options, caches, removing }))
@@ -60,6 +59,13 @@ impl Tables {
     /// The URL of the object store's root, without a slash at the end.
     pub fn root_url(&self) -> &str {
         &self.0.options.root_url
+    }
+
+    /// What another engine needs to reach the files itself, in the words of Iceberg's REST catalog; with
+    /// credentials only where that is said. Nothing where they lie in no cloud.
+    pub fn for_clients(&self, credentials: bool) -> BTreeMap<String, String> {
+        let url = CloudUrl::parse(self.root_url());
+        url.map(|url| self.options().cloud.for_clients(&url, credentials)).unwrap_or_default()
     }
 
     /// Where a location lies in the object store. Fails where it lies outside the warehouse.

@@ -26,7 +26,11 @@ pub async fn init(context: &Context, arguments: &Init) -> Result<()> {
     let name = project_name(arguments, &folder);
     write_new(&folder.join(PROJECT_FILE), &project_file(&name))?;
     write_new(&folder.join(".gitignore"), ".headwater/\n__pycache__/\n")?;
-    make_lake(context, &lake).await?;
+    if let Err(problem) = make_lake(context, &lake).await {
+        // The same command is to find room once what is wrong is put right.
+        let _ = std::fs::remove_dir_all(&lake);
+        return Err(problem);
+    }
     if context.output == OutputFormat::Json {
         output::print_json(&serde_json::json!({ "project": folder, "name": name, "lake": lake }));
     } else {

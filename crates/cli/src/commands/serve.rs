@@ -42,6 +42,7 @@ async fn serve_lake(context: &Context, arguments: &Serve, lake: &LakeFolder) -> 
         config.auth = !arguments.no_auth;
         config.upkeep = !arguments.no_upkeep;
         config.remove_orphans = arguments.remove_orphans;
+        config.vend_credentials = arguments.vend_credentials;
         config.lock_wait = connect::DRAIN_PATIENCE;
         config
     };

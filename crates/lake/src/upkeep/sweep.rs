@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use headwater_catalog::{Reach, ReachedState};
 use headwater_model::{CommitId, SweptFiles, Timestamp};
-use headwater_tables::{Extent, FoundFile, Reached};
+use headwater_tables::{CLAIM_FILE, Extent, FoundFile, Reached};
 use tokio_util::sync::CancellationToken;
 
 use crate::error::{Error, Result};
@@ -245,7 +245,9 @@ impl Lake {
     /// The files that are looked at: those of tables that history names, or all.
     async fn files_of(&self, sweep: &Sweep, found: &Found) -> Result<Vec<FoundFile>> {
         if sweep.tables.is_none() && !sweep.automatic {
-            return Ok(self.tables().files_under(None).await?);
+            let mut files = self.tables().files_under(None).await?;
+            files.retain(|file| file.path.as_ref() != CLAIM_FILE);
+            return Ok(files);
         }
         let mut folders = found.folders.clone();
         if sweep.tables.is_none() {

@@ -22,6 +22,8 @@ mod merge_property;
 #[cfg(test)]
 mod merge_scenarios;
 #[cfg(test)]
+mod place;
+#[cfg(test)]
 mod support;
 #[cfg(test)]
 mod transaction;

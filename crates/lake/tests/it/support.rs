@@ -13,11 +13,12 @@ use headwater_model::{
 use headwater_store::MemoryStore;
 use headwater_tables::TablesOptions;
 use object_store::ObjectStore;
-use object_store::local::LocalFileSystem;
 use object_store::memory::InMemory;
 use object_store::throttle::{ThrottleConfig, ThrottledStore};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
+
+use crate::place;
 
 /// A lake and a folder beside it for files; both go when it is dropped.
 pub struct Fixture {
@@ -28,20 +29,19 @@ pub struct Fixture {
 }
 
 /// A folder with a warehouse in it and a place for files, and how its tables are kept there.
-fn warehouse() -> (tempfile::TempDir, TablesOptions, Arc<LocalFileSystem>) {
+fn warehouse() -> (tempfile::TempDir, TablesOptions, Arc<dyn ObjectStore>) {
     let folder = tempfile::tempdir().unwrap();
     let warehouse = folder.path().join("lake/warehouse");
     std::fs::create_dir_all(&warehouse).unwrap();
     std::fs::create_dir(folder.path().join("files")).unwrap();
-    let warehouse = warehouse.canonicalize().unwrap();
-    let tables = TablesOptions::new(format!("file://{}", warehouse.display()));
-    (folder, tables, Arc::new(LocalFileSystem::new_with_prefix(&warehouse).unwrap()))
+    let (tables, store) = place::open_files(&warehouse.canonicalize().unwrap());
+    (folder, tables, store)
 }
 
 impl Fixture {
     pub async fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let lake = Lake::open_local(&folder.path().join("lake")).await.unwrap();
+        let lake = place::open_lake(&folder.path().join("lake")).await;
         std::fs::create_dir(folder.path().join("files")).unwrap();
         Fixture { folder, lake, on_read: false }
     }
@@ -88,9 +88,8 @@ impl Fixture {
     /// The same warehouse beside a database that knows nothing of it.
     pub async fn with_new_database(&self, clock: Arc<FixedClock>) -> Lake {
         let warehouse = self.lake_folder().join("warehouse").canonicalize().unwrap();
-        let mut tables = TablesOptions::new(format!("file://{}", warehouse.display()));
+        let (mut tables, object_store) = place::open_files(&warehouse);
         tables.clock = clock.clone();
-        let object_store = Arc::new(LocalFileSystem::new_with_prefix(&warehouse).unwrap());
         let store = Arc::new(MemoryStore::new());
         Lake::open(LakeOptions { store, object_store, tables, clock }).await.unwrap()
     }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use headwater_lake::Lake;
 use headwater_model::{ErrorCode, Fault, RefSpec};
 
+use crate::place;
 use crate::support::{Fixture, name, numbers, rows_of, schema};
 
 /// Tells a second process of this test which lake to write to, and with which number.
@@ -69,7 +70,7 @@ async fn eight_writers_lose_no_commit() {
                 if writer % 2 == 0 {
                     write(&lake.lake, writer).await;
                 } else {
-                    write(&Lake::open_local(&lake.lake_folder()).await.unwrap(), writer).await;
+                    write(&place::open_lake(&lake.lake_folder()).await, writer).await;
                 }
             })
         })
@@ -94,7 +95,7 @@ fn spawn_writer(lake: &Fixture, writer: i64) -> std::process::Child {
 async fn a_second_process() {
     let Ok(task) = std::env::var(CHILD) else { return };
     let (writer, folder) = task.split_once(':').unwrap();
-    let lake = Lake::open_local(&PathBuf::from(folder)).await.unwrap();
+    let lake = place::open_lake(&PathBuf::from(folder)).await;
     write(&lake, writer.parse().unwrap()).await;
 }
 
@@ -118,7 +119,7 @@ async fn of_two_that_replace_one_table_one_is_told_of_the_conflict() {
     let replace = |id: i64| {
         let (lake, barrier) = (lake.clone(), barrier.clone());
         tokio::spawn(async move {
-            let other = Lake::open_local(&lake.lake_folder()).await.unwrap();
+            let other = place::open_lake(&lake.lake_folder()).await;
             let mut transaction = other.transaction("main", "me").await.unwrap();
             transaction.overwrite(&name("shared"), rows_of(numbers("id", [id]))).await.unwrap();
             barrier.wait().await;

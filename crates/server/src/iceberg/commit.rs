@@ -14,6 +14,7 @@ use headwater_model::{ErrorCode, RefSpec, TableName};
 use serde::Deserialize;
 
 use super::Refusal;
+use super::access::Access;
 use super::error::Answer;
 use super::table::{Identifier, describe};
 use super::write::Write;
@@ -47,7 +48,7 @@ pub async fn one(State(app): State<App>, write: Write) -> Answer<Response> {
     let changes = vec![(name.clone(), commit)];
     let made = run(&app, &write, &changes).await?;
     let lost = || Refusal::no_table(&name.qualified());
-    describe(&app, made.get(&name).ok_or_else(lost)?, false).await
+    describe(&app, made.get(&name).ok_or_else(lost)?, false, Access::plain()).await
 }
 
 /// Changes several tables in one commit.

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::Refusal;
+use super::access::Access;
 use super::error::Answer;
 use super::place::{self, Place};
 use crate::http::App;
@@ -56,7 +57,7 @@ pub async fn show(State(app): State<App>, place: Place, uri: Uri) -> Answer<Json
     };
     place::check(&app.lake, &reference).await?;
     Ok(Json(json!({
-        "defaults": {},
+        "defaults": Access::plain().config(&app),
         "overrides": {"prefix": encode(&reference.to_string())},
         "endpoints": ENDPOINTS,
         "idempotency-key-lifetime": "P7D",

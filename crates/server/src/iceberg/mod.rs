@@ -6,6 +6,7 @@
 //! works on any branch. Tables, commits and errors have the form of Iceberg's own specification; what they
 //! do is what [`headwater_lake`] does for every other door, branch protection and conflicts included.
 
+mod access;
 mod body;
 mod commit;
 mod config;

@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::Refusal;
+use super::access::Access;
 use super::error::Answer;
 use super::page::Page;
 use super::place::{Place, namespace_of};
@@ -80,7 +81,7 @@ pub async fn show(
     if is_known(&headers, &tag) {
         return Ok((StatusCode::NOT_MODIFIED, [(ETAG, header(&tag))]).into_response());
     }
-    describe(&app, &table, only_named).await
+    describe(&app, &table, only_named, Access::asked(&app, &headers)).await
 }
 
 /// Whether the client has what it asks for.
@@ -108,13 +109,19 @@ fn header(tag: &str) -> HeaderValue {
 }
 
 /// A table as it is loaded, and as a commit leaves it.
-pub async fn describe(app: &App, table: &Table, only_named: bool) -> Answer<Response> {
+pub async fn describe(
+    app: &App,
+    table: &Table,
+    only_named: bool,
+    access: Access,
+) -> Answer<Response> {
     // What was committed is answered, whatever else fails.
     let known = app.lake.last_column_id(table).await.unwrap_or(table.last_column_id());
     let answer = Json(json!({
         "metadata-location": table.metadata_location(),
         "metadata": table.metadata_json(only_named, Some(known))?,
-        "config": {},
+        "config": access.config(app),
+        "storage-credentials": access.storage_credentials(app),
     }));
     Ok(([(ETAG, header(&tag_of(table, known, only_named)))], answer).into_response())
 }
@@ -160,7 +167,11 @@ async fn stage(app: &App, write: &Write, name: &TableName, new: NewTable) -> Ans
         return Err(Refusal::exists(&format!("table `{name}`")));
     }
     let metadata = app.lake.tables().describe_new(name, new).await?;
-    Ok(Json(json!({"metadata": metadata, "config": {}})).into_response())
+    let access = write.access(app);
+    let (config, credentials) = (access.config(app), access.storage_credentials(app));
+    let answer =
+        json!({"metadata": metadata, "config": config, "storage-credentials": credentials});
+    Ok(Json(answer).into_response())
 }
 
 /// The table that was made, or that is there now where the same request made it before.
@@ -174,7 +185,7 @@ async fn answer_with(
         Some(mut made) => made.remove(name).ok_or_else(|| Refusal::no_table(&name.qualified()))?,
         None => load(app, &write.place, name).await?,
     };
-    describe(app, &table, false).await
+    describe(app, &table, false, write.access(app)).await
 }
 
 /// Removes a table from the branch. Its files stay for the commits and branches that hold it, and go with
@@ -269,10 +280,17 @@ pub async fn register(State(app): State<App>, write: Write) -> Answer<Response> 
     answer_with(&app, &write, made, &name).await
 }
 
-/// Credentials for a table's files. The warehouse is a folder, which needs none.
-pub async fn credentials(State(app): State<App>, place: Place) -> Answer<Json<Value>> {
+/// Credentials for a table's files, where the server may hand them on. A folder needs none. Who asks here
+/// asks for them.
+pub async fn credentials(
+    State(app): State<App>,
+    place: Place,
+    mut headers: HeaderMap,
+) -> Answer<Json<Value>> {
     find_entry(&app, &place, &place.table()?).await?;
-    Ok(Json(json!({"storage-credentials": []})))
+    headers.append("x-iceberg-access-delegation", HeaderValue::from_static("vended-credentials"));
+    let credentials = Access::asked(&app, &headers).storage_credentials(&app);
+    Ok(Json(json!({"storage-credentials": credentials})))
 }
 
 /// Takes what a client measured, which nobody keeps.

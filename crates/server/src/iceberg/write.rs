@@ -10,6 +10,7 @@ use headwater_lake::Transaction;
 use sha2::{Digest, Sha256};
 
 use super::Refusal;
+use super::access::Access;
 use super::error::Answer;
 use super::place::Place;
 use crate::http::App;
@@ -53,6 +54,11 @@ impl Write {
     /// What was sent, read from JSON.
     pub fn read<T: serde::de::DeserializeOwned>(&self) -> Answer<T> {
         super::body::read(&self.headers, &self.body)
+    }
+
+    /// How the client asks to be let in to the files.
+    pub fn access(&self, app: &App) -> Access {
+        Access::asked(app, &self.headers)
     }
 
     /// The branch to write to.

@@ -9,7 +9,11 @@ mod doors;
 mod functions;
 mod iceberg;
 mod life;
+mod objects;
 mod runs;
+#[path = "../../../lake/tests/s3/server.rs"]
+#[expect(dead_code, reason = "what only tests of faults use")]
+mod s3;
 mod statements;
 mod support;
 mod triggers;
@@ -48,6 +52,7 @@ fn trials() -> Vec<Trial> {
     trials.extend(functions::trials());
     trials.extend(iceberg::trials());
     trials.extend(life::trials());
+    trials.extend(objects::trials());
     trials.extend(runs::trials());
     trials.extend(statements::trials());
     trials.extend(triggers::trials());

@@ -2,38 +2,55 @@
 //!
 //! A location is a URL as Iceberg's files hold it; a path is the object store's.
 
+pub(crate) mod cloud;
 mod local;
+mod trouble;
+mod upload;
 
-use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use futures::future::try_join_all;
+use futures::future::join_all;
 use futures::{StreamExt, stream};
 use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreExt};
+use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutPayload};
 
 use self::local::LocalFolder;
-use crate::{Error, Result};
+pub use self::trouble::Trouble;
+pub(crate) use self::upload::Upload;
+use crate::{Error, Result, TablesOptions};
 
 /// How many files are removed at once.
 const DELETES_AT_ONCE: usize = 16;
 
+/// How often a new file is sent whose answer was lost; the store's client does not ask again for that.
+const SENT_AT_MOST: usize = 3;
+
+/// How long to wait before a new file is sent again.
+const PAUSE: Duration = Duration::from_millis(200);
+
 /// The files of a warehouse.
-#[derive(Debug)]
 pub(crate) struct Storage {
     store: Arc<dyn ObjectStore>,
     root_url: String,
     local: Option<LocalFolder>,
+    /// How long a file that is sent again and again may take.
+    patience: Duration,
+}
+
+/// Only where it is: what an object store says of itself may hold what nobody is to see.
+impl std::fmt::Debug for Storage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Storage").field("root_url", &self.root_url).finish_non_exhaustive()
+    }
 }
 
 impl Storage {
-    pub(crate) fn new(
-        store: Arc<dyn ObjectStore>,
-        root_url: String,
-        local_root: Option<PathBuf>,
-    ) -> Self {
-        Storage { store, root_url, local: local_root.map(LocalFolder::new) }
+    pub(crate) fn new(store: Arc<dyn ObjectStore>, options: &TablesOptions) -> Self {
+        let local = options.local_root.clone().map(LocalFolder::new);
+        let (root_url, patience) = (options.root_url.clone(), options.cloud.patience().total);
+        Storage { store, root_url, local, patience }
     }
 
     pub(crate) fn object_store(&self) -> &Arc<dyn ObjectStore> {
@@ -65,8 +82,11 @@ impl Storage {
         written: impl Iterator<Item = &str>,
     ) -> Result<()> {
         let Some(folder) = &self.local else {
-            let puts = new.iter().map(|(location, content)| self.put(location, content));
-            return try_join_all(puts).await.map(drop);
+            let puts = new
+                .iter()
+                .map(|(location, content)| self.put_new(location, content.clone().into()));
+            // All of them to their end: what comes to be after it was removed stays for a sweep.
+            return join_all(puts).await.into_iter().collect();
         };
         let new =
             new.iter().map(|(location, content)| Ok((self.path_of(location)?, content.clone())));
@@ -83,6 +103,56 @@ impl Storage {
         let path = self.path_of(location)?;
         let put = self.store.put(&path, content.clone().into()).await;
         put.map(drop).map_err(|error| Error::storage(location, error))
+    }
+
+    /// Makes a file that is not there; one that is there stays as it is. Once this has succeeded the file
+    /// is there, whichever answer was lost on the way.
+    pub(crate) async fn put_new(&self, location: &str, content: PutPayload) -> Result<()> {
+        let path = self.path_of(location)?;
+        if self.local.is_some() {
+            let put = self.store.put(&path, content).await;
+            return put.map(drop).map_err(|error| Error::storage(location, error));
+        }
+        let begun = Instant::now();
+        for sent in 1.. {
+            let put = self.store.put_opts(&path, content.clone(), PutMode::Create.into()).await;
+            let Err(error) = put else { return Ok(()) };
+            if !knows_conditions(&error) {
+                // No two files have the same name anyway.
+                let put = self.store.put(&path, content).await;
+                return put.map(drop).map_err(|error| Error::storage(location, error));
+            }
+            let trouble = Trouble::of(&error);
+            let unsure = matches!(trouble, Some(Trouble::Taken | Trouble::TimedOut | Trouble::Cut));
+            let Some(left) = self.patience.checked_sub(begun.elapsed()).filter(|_| unsure) else {
+                return Err(Error::storage(location, error));
+            };
+            match tokio::time::timeout(left, self.holds(&path, &content)).await {
+                Ok(Some(true)) => return Ok(()),
+                Ok(None) if sent < SENT_AT_MOST => tokio::time::sleep(PAUSE).await,
+                // Somebody else's is there, or nobody knows.
+                _ => return Err(Error::storage(location, error)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a file has this content; none where it is not there, or cannot be read.
+    async fn holds(&self, path: &Path, content: &PutPayload) -> Option<bool> {
+        let found = self.store.get(path).await.ok()?;
+        if found.meta.size != content.content_length() as u64 {
+            return Some(false);
+        }
+        let found = found.bytes().await.ok()?;
+        let mut rest = &found[..];
+        let same = content.iter().all(|part| match rest.split_at_checked(part.len()) {
+            Some((begin, after)) => {
+                rest = after;
+                begin == part
+            }
+            None => false,
+        });
+        Some(same && rest.is_empty())
     }
 
     /// Makes the folders that a table's files come into, where the store has folders: others that write
@@ -111,6 +181,9 @@ impl Storage {
 
     /// Removes files; those that are gone already are no error.
     pub(crate) async fn delete(&self, locations: &[String]) -> Result<()> {
+        if self.local.is_none() && locations.len() > 1 {
+            return self.delete_together(locations).await;
+        }
         let deletes = stream::iter(locations.to_vec()).map(|location| async move {
             let path = self.path_of(&location)?;
             match self.store.delete(&path).await {
@@ -120,6 +193,38 @@ impl Storage {
         });
         let results: Vec<Result<()>> = deletes.buffer_unordered(DELETES_AT_ONCE).collect().await;
         results.into_iter().collect()
+    }
+}
+
+impl Storage {
+    /// Removes files with as few requests as the store can do it with. What can be removed is, where
+    /// others cannot.
+    async fn delete_together(&self, locations: &[String]) -> Result<()> {
+        let paths = locations.iter().map(|location| self.path_of(location));
+        let paths: Vec<Path> = paths.collect::<Result<_>>()?;
+        let mut removed = self.store.delete_stream(stream::iter(paths).map(Ok).boxed());
+        let mut failed = None;
+        while let Some(result) = removed.next().await {
+            match result {
+                Ok(_) | Err(object_store::Error::NotFound { .. }) => {}
+                Err(error) => failed = failed.or(Some(error)),
+            }
+        }
+        match failed {
+            Some(error) => Err(Error::storage(&self.root_url, error)),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Whether a store that failed to make a file could have made it conditionally.
+fn knows_conditions(error: &object_store::Error) -> bool {
+    match error {
+        object_store::Error::NotImplemented { .. } => false,
+        object_store::Error::Generic { source, .. } => {
+            !source.to_string().contains("<Code>NotImplemented</Code>")
+        }
+        _ => true,
     }
 }
 

@@ -12,9 +12,6 @@ use arrow::datatypes::{FieldRef, SchemaRef};
 use bytes::Bytes;
 use futures::future::try_join_all;
 use iceberg::spec::{DataContentType, DataFile, DataFileBuilder, DataFileFormat, Struct};
-use object_store::ObjectStore;
-use object_store::buffered::BufWriter;
-use object_store::path::Path;
 use parking_lot::Mutex;
 use parquet::arrow::ArrowSchemaConverter;
 use parquet::arrow::arrow_writer::{
@@ -24,9 +21,9 @@ use parquet::basic::{Compression, ZstdLevel};
 use parquet::errors::ParquetError;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::file::writer::SerializedFileWriter;
-use tokio::io::AsyncWriteExt;
 
 use super::metrics::{NanCounts, count_nans, describe_columns};
+use crate::storage::{Storage, Upload};
 use crate::{Error, Result};
 
 /// Values in a batch below which a thread of its own costs more than it saves.
@@ -34,9 +31,6 @@ const PARALLEL_VALUES_MIN: usize = 1 << 16;
 
 /// Rows encoded in one go, so that a row group's size is looked at in time.
 const ROWS_AT_ONCE: usize = 1 << 16;
-
-/// Bytes held before the object store is asked for a multipart upload.
-const UPLOAD_PART_BYTES: usize = 8 << 20;
 
 /// Limits of a row group.
 #[derive(Debug, Clone, Copy)]
@@ -107,9 +101,8 @@ struct Job {
 /// A data file that takes rows.
 pub(crate) struct FileWriter {
     format: Arc<FileFormat>,
-    location: String,
     partition: Struct,
-    upload: BufWriter,
+    upload: Upload,
     encoded: Encoded,
     file: SerializedFileWriter<Encoded>,
     factory: ArrowRowGroupWriterFactory,
@@ -125,12 +118,11 @@ impl FileWriter {
     /// Begins a file. Nothing reaches the object store before the first row group is full.
     pub(crate) fn new(
         format: Arc<FileFormat>,
-        store: Arc<dyn ObjectStore>,
+        storage: Arc<Storage>,
         location: String,
-        path: Path,
         partition: Struct,
     ) -> Result<Self> {
-        let upload = BufWriter::with_capacity(store, path, UPLOAD_PART_BYTES);
+        let upload = Upload::new(storage, location);
         let encoded = Encoded::default();
         let parquet_schema =
             ArrowSchemaConverter::new().convert(&format.schema).map_err(internal)?;
@@ -145,7 +137,6 @@ impl FileWriter {
         let nans = NanCounts::new();
         Ok(FileWriter {
             format,
-            location,
             partition,
             upload,
             encoded,
@@ -237,8 +228,12 @@ impl FileWriter {
 
     async fn send(&mut self) -> Result<()> {
         let bytes = std::mem::take(&mut *self.encoded.0.lock());
-        let sent = self.upload.put(Bytes::from(bytes)).await;
-        sent.map_err(|error| Error::storage(&self.location, error))
+        self.upload.put(Bytes::from(bytes)).await
+    }
+
+    /// Leaves the file undone: nothing of it stays.
+    pub(crate) async fn abort(self) {
+        self.upload.abort().await;
     }
 
     /// Closes the file and gives its entry for a manifest.
@@ -251,8 +246,8 @@ impl FileWriter {
         let metadata = self.file.finish().map_err(internal)?;
         let bytes = self.file.bytes_written() as u64;
         self.send().await?;
-        let closed = self.upload.shutdown().await;
-        closed.map_err(|error| Error::storage(&self.location, error))?;
+        let location = self.upload.location().to_owned();
+        self.upload.finish().await?;
         let offsets = metadata.row_groups().iter().filter_map(|group| {
             let first = group.columns().first()?;
             Some(first.dictionary_page_offset().unwrap_or_else(|| first.data_page_offset()))
@@ -260,7 +255,7 @@ impl FileWriter {
         let mut builder = DataFileBuilder::default();
         builder
             .content(DataContentType::Data)
-            .file_path(self.location)
+            .file_path(location)
             .file_format(DataFileFormat::Parquet)
             .partition(self.partition)
             .partition_spec_id(spec_id)

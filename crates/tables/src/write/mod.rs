@@ -43,7 +43,9 @@ pub(crate) async fn write(
         Ok(()) => Ok(writer.finish()),
         Err(error) => {
             // Uploads under way end before their files are looked for.
-            writer.open.clear();
+            for (_, open) in writer.open.drain() {
+                open.file.abort().await;
+            }
             writer.undo.run().await;
             Err(error)
         }
@@ -178,10 +180,9 @@ impl<'a> Writer<'a> {
         let number = self.begun;
         location = format!("{location}/{}-{number:05}.parquet", self.name);
         self.begun += 1;
-        let path = self.storage.path_of(&location)?;
         self.undo.add(location.clone());
-        let store = self.storage.object_store().clone();
-        let file = FileWriter::new(self.format.clone(), store, location, path, partition)?;
+        let storage = self.storage.clone();
+        let file = FileWriter::new(self.format.clone(), storage, location, partition)?;
         Ok(Open { file, number, used: 0 })
     }
 

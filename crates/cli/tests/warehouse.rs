@@ -1,0 +1,92 @@
+//! A lake whose tables lie on S3, from the command line: made once, kept, and said clearly where it cannot
+//! be had.
+
+#[path = "../../lake/tests/s3/server.rs"]
+#[expect(dead_code, reason = "what only tests of faults use")]
+mod s3;
+mod support;
+
+use std::process::Command;
+
+use serde_json::json;
+
+use self::s3::{Fault, S3};
+use self::support::{Workspace, answer};
+
+/// A folder with a bucket behind an S3 server in it.
+struct Bucket {
+    workspace: Workspace,
+    s3: S3,
+}
+
+impl Bucket {
+    fn new() -> Self {
+        let workspace = Workspace::empty();
+        std::fs::create_dir_all(workspace.path().join("s3/lakes")).expect("a bucket");
+        let s3 = S3::start(&workspace.path().join("s3"));
+        Bucket { workspace, s3 }
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = self.workspace.command(arguments);
+        command.envs(self.s3.variables());
+        command
+    }
+
+    /// Runs a command with the bucket's keys in its environment; what it prints.
+    fn run(&self, code: i32, arguments: &[&str]) -> String {
+        let answer = answer(self.command(arguments).output().expect("the command starts"));
+        let (out, err) = (answer.stdout, answer.stderr);
+        assert_eq!(answer.code, code, "`headwater {}`\n{out}\n{err}", arguments.join(" "));
+        assert!(!format!("{out}{err}").contains(s3::SECRET), "{out}\n{err}");
+        if code == 0 { out } else { err }
+    }
+}
+
+#[test]
+fn a_lake_keeps_its_tables_in_a_bucket() {
+    let bucket = Bucket::new();
+    bucket.run(0, &["init", "--name", "test", "--warehouse", "s3://lakes/shop"]);
+    bucket.workspace.write("files/a.csv", "id,name\n1,anna\n2,bert\n");
+    bucket.run(0, &["table", "import", "people", "files/a.csv"]);
+    bucket.run(0, &["query", "INSERT INTO people VALUES (3, 'carl')"]);
+    // Another server, which is told nothing of the bucket, and finds it in the lake.
+    bucket.run(0, &["stop"]);
+    let rows = bucket.run(0, &["query", "SELECT id FROM people ORDER BY id", "-o", "json"]);
+    let rows: serde_json::Value = serde_json::from_str(&rows).expect("JSON");
+    assert_eq!(rows, json!([{"id": 1}, {"id": 2}, {"id": 3}]));
+    assert!(bucket.workspace.path().join("s3/lakes/shop/public").is_dir());
+    assert!(!bucket.workspace.path().join(".headwater/warehouse").exists());
+    // Nothing says the secret, wherever it is kept.
+    let log = std::fs::read_to_string(bucket.workspace.path().join(".headwater/server.log"));
+    assert!(!log.expect("a log").contains(s3::SECRET));
+    bucket.run(0, &["stop"]);
+    let text =
+        bucket.run(2, &["serve", "--http", "127.0.0.1:0", "--warehouse", "s3://lakes/other"]);
+    assert!(text.contains("the lake has tables in the warehouse `s3://lakes/shop`"), "{text}");
+    // Without the keys it says what it lacks.
+    let mut keyless = bucket.command(&["query", "SELECT 1"]);
+    keyless.env("AWS_SECRET_ACCESS_KEY", "wrong");
+    let refused = answer(keyless.output().expect("the command starts"));
+    assert_ne!(refused.code, 0);
+    assert!(refused.stderr.contains("does not accept the credentials"), "{}", refused.stderr);
+    assert!(refused.stderr.contains("AWS_ACCESS_KEY_ID"), "{}", refused.stderr);
+}
+
+#[test]
+fn a_bucket_that_cannot_be_had_makes_no_lake() {
+    let bucket = Bucket::new();
+    bucket.s3.fail("GET", "/missing/", Fault::Answer(404, "NoSuchBucket"), 1);
+    let text = bucket.run(1, &["init", "--name", "test", "--warehouse", "s3://missing"]);
+    assert!(
+        text.contains("the bucket of `s3://missing/headwater-lake.json` does not exist"),
+        "{text}"
+    );
+    assert!(text.contains("hint:"), "{text}");
+    // The same command, once it is there.
+    bucket.run(0, &["init", "--name", "test", "--warehouse", "s3://lakes"]);
+    let text = bucket.run(2, &["init", "second", "--warehouse", "ftp://lakes"]);
+    assert!(text.contains("`ftp://lakes` cannot be a warehouse"), "{text}");
+    let text = bucket.run(4, &["init", "third", "--warehouse", "s3://lakes"]);
+    assert!(text.contains("`s3://lakes` is the warehouse of another lake"), "{text}");
+}

@@ -1,0 +1,20 @@
+//! Where the lakes of these tests keep their tables: in a folder.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use headwater_lake::Lake;
+use headwater_tables::TablesOptions;
+use object_store::ObjectStore;
+use object_store::local::LocalFileSystem;
+
+/// The lake in a folder, as a process of its own opens it.
+pub async fn open_lake(folder: &Path) -> Lake {
+    Lake::open_local(folder).await.unwrap()
+}
+
+/// The files in a folder, in no hurry to be durable.
+pub fn open_files(warehouse: &Path) -> (TablesOptions, Arc<dyn ObjectStore>) {
+    let tables = TablesOptions::new(format!("file://{}", warehouse.display()));
+    (tables, Arc::new(LocalFileSystem::new_with_prefix(warehouse).unwrap()))
+}

@@ -1,0 +1,122 @@
+//! A warehouse in a bucket: chosen once, this lake's alone, and said clearly where it cannot be had.
+
+use std::path::Path;
+use std::time::Duration;
+
+use headwater_lake::{CloudSettings, Error, Lake, Patience, WarehouseOptions};
+use headwater_model::{ErrorCode, Fault as _, RefSpec};
+use tempfile::TempDir;
+
+use crate::place::{hurried, settings};
+use crate::server::{Fault, S3};
+use crate::support::{name, numbers, rows_of, schema};
+
+/// A folder with a bucket in it, and the server of that.
+fn bucket() -> (TempDir, S3) {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir_all(folder.path().join("s3/lakes")).unwrap();
+    let s3 = S3::start(&folder.path().join("s3"));
+    (folder, s3)
+}
+
+async fn open(folder: &Path, url: Option<&str>, cloud: CloudSettings) -> Result<Lake, Error> {
+    Lake::open_folder(folder, WarehouseOptions { url: url.map(str::to_owned), cloud }).await
+}
+
+async fn make_table(lake: &Lake) -> String {
+    let mut change = lake.transaction("main", "eva").await.unwrap();
+    change.create(&name("t"), schema("id"), Vec::new(), [].into()).await.unwrap();
+    change.append(&name("t"), rows_of(numbers("id", [1, 2]))).await.unwrap();
+    change.commit("make").await.unwrap();
+    let table = lake.view(&RefSpec::main()).await.unwrap().table(&name("t")).await.unwrap();
+    table.metadata_location().to_owned()
+}
+
+#[tokio::test]
+async fn the_warehouse_is_chosen_once_and_kept() {
+    let (folder, s3) = bucket();
+    let lake = folder.path().join("one");
+    let url = "s3://lakes/team/one/";
+    let opened = open(&lake, Some(url), settings(&s3)).await.unwrap();
+    assert_eq!(opened.tables().root_url(), "s3://lakes/team/one");
+    // Nothing is there yet, so that it may still be chosen anew.
+    open(&lake, Some("local"), settings(&s3)).await.unwrap();
+    let opened = open(&lake, Some(url), settings(&s3)).await.unwrap();
+    let location = make_table(&opened).await;
+    assert!(location.starts_with("s3://lakes/team/one/public/t-"), "{location}");
+    let again = open(&lake, None, settings(&s3)).await.unwrap();
+    assert_eq!(again.tables().load(&location).await.unwrap().rows(), 2);
+    for other in ["local", "s3://lakes/team/two"] {
+        let error = open(&lake, Some(other), settings(&s3)).await.unwrap_err();
+        assert_eq!(error.code(), ErrorCode::InvalidArgument);
+        assert!(error.to_string().contains("s3://lakes/team/one"), "{error}");
+    }
+    assert!(!folder.path().join("s3/lakes/team/two").exists(), "nothing was left there");
+    assert!(!lake.join("warehouse").join("public").exists());
+}
+
+#[tokio::test]
+async fn a_bucket_is_one_lakes_alone() {
+    let (folder, s3) = bucket();
+    open(&folder.path().join("one"), Some("s3://lakes"), settings(&s3)).await.unwrap();
+    let error =
+        open(&folder.path().join("two"), Some("s3://lakes"), settings(&s3)).await.unwrap_err();
+    assert_eq!(error.to_string(), "`s3://lakes` is the warehouse of another lake");
+    // Lakes beside each other are fine.
+    open(&folder.path().join("two"), Some("s3://lakes/two"), settings(&s3)).await.unwrap();
+}
+
+/// What a lake says that cannot open its warehouse.
+async fn refusal(url: &str, cloud: CloudSettings) -> (String, String) {
+    let folder = tempfile::tempdir().unwrap();
+    let error = open(folder.path(), Some(url), cloud).await.unwrap_err();
+    let problem = error.to_problem();
+    assert!(!format!("{problem:?}").contains(crate::server::SECRET), "{problem:?}");
+    (problem.message, problem.hint.unwrap_or_default())
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_a_bucket_is_said() {
+    let (_folder, s3) = bucket();
+    s3.fail("GET", "/lokes/", Fault::Answer(404, "NoSuchBucket"), 1);
+    let (message, hint) = refusal("s3://lokes/a", settings(&s3)).await;
+    assert_eq!(message, "the bucket of `s3://lokes/a/headwater-lake.json` does not exist");
+    assert!(hint.contains("Make the bucket"), "{hint}");
+    let with = |name: &str, value: &str| {
+        let changed = [(name.to_owned(), value.to_owned())];
+        CloudSettings::new(s3.variables().into_iter().chain(changed))
+    };
+    let (message, hint) = refusal("s3://lakes", with("AWS_SECRET_ACCESS_KEY", "wrong")).await;
+    assert!(message.contains("does not accept the credentials"), "{message}");
+    assert!(hint.contains("AWS_ACCESS_KEY_ID"), "{hint}");
+    let (message, _) = refusal("s3://lakes", with("AWS_ALLOW_HTTP", "false")).await;
+    assert_eq!(message, "the object store of `s3://lakes` cannot be set up");
+    s3.fail("GET", "", Fault::Answer(403, "RequestTimeTooSkewed"), 1);
+    let (message, hint) = refusal("s3://lakes", settings(&s3)).await;
+    assert!(message.contains("clock"), "{message}");
+    assert_eq!(hint, "Set this machine's clock right.");
+    s3.fail("GET", "", Fault::Answer(403, "AccessDenied"), 1);
+    let (message, _) = refusal("s3://lakes", settings(&s3)).await;
+    assert!(message.contains("does not allow"), "{message}");
+    let (message, hint) = refusal("ftp://lakes", settings(&s3)).await;
+    assert_eq!(message, "`ftp://lakes` cannot be a warehouse: there is no such object store");
+    assert!(hint.contains("s3://bucket/prefix"), "{hint}");
+}
+
+#[tokio::test]
+async fn a_store_that_nobody_answers_for_is_given_up_in_time() {
+    // A port that nobody listens on.
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let (_folder, s3) = bucket();
+    let endpoint = [("AWS_ENDPOINT_URL".to_owned(), format!("http://{free}"))];
+    let nobody = CloudSettings::new(s3.variables().into_iter().chain(endpoint));
+    let patience = Patience { request: Duration::from_millis(300), total: Duration::from_secs(1) };
+    let begun = std::time::Instant::now();
+    let (message, hint) = refusal("s3://lakes", nobody.with_patience(patience)).await;
+    assert!(message.contains("cannot be reached"), "{message}");
+    assert!(hint.contains("network"), "{hint}");
+    s3.fail("GET", "", Fault::Hang, 99);
+    let (message, _) = refusal("s3://lakes", hurried(&s3, patience.total)).await;
+    assert!(message.contains("did not answer"), "{message}");
+    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+}

@@ -1,0 +1,40 @@
+//! The lake as its users see it, once more, with its tables on S3; and what becomes of it when S3 fails.
+
+#[cfg(test)]
+mod cloud;
+#[cfg(test)]
+mod faults;
+#[cfg(test)]
+mod place;
+#[cfg(test)]
+mod server;
+
+#[cfg(test)]
+#[path = "../it/changes.rs"]
+#[expect(dead_code, reason = "what other tests of a folder alone use")]
+mod changes;
+#[cfg(test)]
+#[path = "../it/diff.rs"]
+mod diff;
+#[cfg(test)]
+#[path = "../it/groups.rs"]
+mod groups;
+#[cfg(test)]
+#[path = "../it/import_state.rs"]
+mod import_state;
+#[cfg(test)]
+#[path = "../it/merge.rs"]
+mod merge;
+#[cfg(test)]
+#[path = "../it/support.rs"]
+#[expect(dead_code, reason = "what other tests of a folder alone use")]
+mod support;
+#[cfg(test)]
+#[path = "../it/transaction.rs"]
+mod transaction;
+#[cfg(test)]
+#[path = "../it/upkeep.rs"]
+mod upkeep;
+#[cfg(test)]
+#[path = "../it/writers.rs"]
+mod writers;

@@ -1,0 +1,42 @@
+//! Where the lakes of these tests keep their tables: on S3, whose buckets are folders behind it, so that a
+//! test can look into them.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use headwater_lake::{CloudSettings, Lake, Patience, WarehouseOptions};
+use headwater_tables::{CloudUrl, TablesOptions};
+use object_store::ObjectStore;
+
+use crate::server::S3;
+
+/// The bucket, which is the folder that other lakes have their files in.
+const BUCKET: &str = "s3://warehouse";
+
+/// How a server is reached.
+pub fn settings(s3: &S3) -> CloudSettings {
+    CloudSettings::new(s3.variables())
+}
+
+/// The same, in no mood to wait for long.
+pub fn hurried(s3: &S3, total: Duration) -> CloudSettings {
+    let request = Duration::from_millis(400);
+    settings(s3).with_patience(Patience { request, total })
+}
+
+/// The lake in a folder, as a process of its own opens it.
+pub async fn open_lake(folder: &Path) -> Lake {
+    std::fs::create_dir_all(folder.join("warehouse")).unwrap();
+    let cloud = settings(&S3::of(folder));
+    Lake::open_folder(folder, WarehouseOptions { url: Some(BUCKET.to_owned()), cloud })
+        .await
+        .unwrap()
+}
+
+/// The files in a folder, by way of S3.
+pub fn open_files(warehouse: &Path) -> (TablesOptions, Arc<dyn ObjectStore>) {
+    let settings = settings(&S3::of(warehouse.parent().unwrap()));
+    let store = CloudUrl::warehouse(BUCKET).unwrap().open(&settings).unwrap();
+    (TablesOptions::new(BUCKET), store)
+}

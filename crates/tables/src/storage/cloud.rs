@@ -1,0 +1,402 @@
+//! Warehouses in the clouds: S3 and what speaks like it, Google Cloud Storage, Azure.
+//!
+//! A [`CloudUrl`] says where, [`CloudSettings`] how it is reached: what the environment says under the
+//! clouds' own names. No value of it is ever shown or logged.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
+use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
+use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
+use object_store::path::Path;
+use object_store::prefix::PrefixStore;
+use object_store::{
+    BackoffConfig, ClientOptions, ObjectStore, ObjectStoreExt, PutMode, RetryConfig,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::{Error, Result};
+
+/// How long a connection may take to come about.
+const CONNECT: Duration = Duration::from_secs(5);
+
+/// The file at a warehouse's root that says whose it is.
+pub const CLAIM_FILE: &str = "headwater-lake.json";
+
+/// How long an object store is waited for.
+#[derive(Debug, Clone, Copy)]
+pub struct Patience {
+    /// For one answer, to its last byte.
+    pub request: Duration,
+    /// For one thing that is asked again and again.
+    pub total: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Patience { request: Duration::from_secs(30), total: Duration::from_secs(90) }
+    }
+}
+
+/// How the clouds' object stores are reached: `AWS_REGION` and the like, and how long to wait. Cheap to
+/// clone.
+#[derive(Clone, Default)]
+pub struct CloudSettings {
+    /// By name in small letters.
+    values: Arc<BTreeMap<String, String>>,
+    patience: Patience,
+}
+
+impl std::fmt::Debug for CloudSettings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_set().entries(self.values.keys()).finish()
+    }
+}
+
+impl CloudSettings {
+    /// The settings among some variables: those that begin with `AWS_`, `AZURE_` or `GOOGLE_`. Empty
+    /// ones count as not there.
+    pub fn new(variables: impl IntoIterator<Item = (String, String)>) -> Self {
+        let values = variables.into_iter().filter(|(_, value)| !value.is_empty());
+        let values = values.map(|(name, value)| (name.to_lowercase(), value));
+        let is_ours =
+            |name: &str| ["aws_", "azure_", "google_"].iter().any(|it| name.starts_with(it));
+        let values = values.filter(|(name, _)| is_ours(name)).collect();
+        CloudSettings { values: Arc::new(values), patience: Patience::default() }
+    }
+
+    /// The same, with another patience.
+    #[must_use]
+    pub fn with_patience(mut self, patience: Patience) -> Self {
+        self.patience = patience;
+        self
+    }
+
+    /// How long a store is waited for.
+    pub fn patience(&self) -> Patience {
+        self.patience
+    }
+
+    fn any(&self, names: &[&str]) -> Option<&String> {
+        names.iter().find_map(|name| self.values.get(*name))
+    }
+
+    fn is(&self, name: &str) -> bool {
+        self.values
+            .get(name)
+            .is_some_and(|value| matches!(&**value, "1" | "true" | "TRUE" | "True"))
+    }
+
+    fn endpoint(&self) -> Option<&String> {
+        self.any(&["aws_endpoint_url_s3", "aws_endpoint_url", "aws_endpoint"])
+    }
+
+    fn retries(&self) -> RetryConfig {
+        let backoff =
+            BackoffConfig { max_backoff: Duration::from_secs(5), ..BackoffConfig::default() };
+        RetryConfig { backoff, max_retries: 30, retry_timeout: self.patience.total }
+    }
+
+    fn client(&self) -> ClientOptions {
+        ClientOptions::new().with_timeout(self.patience.request).with_connect_timeout(CONNECT)
+    }
+
+    /// What another engine needs to reach the files of a warehouse itself, in the words of Iceberg's REST
+    /// catalog; with credentials only where that is said.
+    pub fn for_clients(&self, url: &CloudUrl, credentials: bool) -> BTreeMap<String, String> {
+        let mut config = BTreeMap::new();
+        let mut set = |name: &str, value: Option<&String>| {
+            if let Some(value) = value {
+                config.insert(name.to_owned(), value.clone());
+            }
+        };
+        match url.cloud {
+            Cloud::S3 => {
+                let region = self.any(&["aws_region", "aws_default_region"]);
+                set("s3.region", region);
+                set("client.region", region);
+                set("s3.endpoint", self.endpoint());
+                let by_path = !self.is("aws_virtual_hosted_style_request");
+                set("s3.path-style-access", Some(&by_path.to_string()));
+                if credentials {
+                    set("s3.access-key-id", self.values.get("aws_access_key_id"));
+                    set("s3.secret-access-key", self.values.get("aws_secret_access_key"));
+                    set("s3.session-token", self.values.get("aws_session_token"));
+                }
+            }
+            Cloud::Google => set("gcs.service.host", self.values.get("google_base_url")),
+            Cloud::Azure => {
+                let name = self.any(&["azure_storage_account_name"]);
+                set("adls.account-name", url.account.as_ref().or(name));
+                let shared = ["azure_storage_sas_token", "azure_storage_sas_key"];
+                if credentials && let Some(shared) = self.any(&shared) {
+                    set("adls.sas-token", Some(shared));
+                } else if credentials {
+                    let keys = ["azure_storage_account_key", "azure_storage_access_key"];
+                    set("adls.account-key", self.any(&keys));
+                }
+            }
+        }
+        config
+    }
+}
+
+/// Whose object store it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Cloud {
+    S3,
+    Google,
+    Azure,
+}
+
+/// A place in a cloud's object store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CloudUrl {
+    cloud: Cloud,
+    /// All of it, without a slash at the end.
+    url: String,
+    /// The bucket, as a URL.
+    bucket: String,
+    /// What comes after the bucket.
+    key: String,
+    /// Azure's account, where the URL names it.
+    account: Option<String>,
+}
+
+impl CloudUrl {
+    /// Whether a text is meant as such a place.
+    pub fn is_meant(text: &str) -> bool {
+        text.split_once("://").is_some_and(|(scheme, _)| cloud_of(scheme).is_some())
+    }
+
+    /// Reads `s3://bucket/key`, `gs://…`, `az://container/key` or
+    /// `abfss://container@account.dfs.core.windows.net/key`.
+    pub fn parse(text: &str) -> Result<CloudUrl> {
+        let invalid = |reason: &str| Error::InvalidWarehouse {
+            url: text.to_owned(),
+            reason: reason.to_owned(),
+        };
+        let (scheme, rest) =
+            text.split_once("://").ok_or_else(|| invalid("it names no object store"))?;
+        let cloud = cloud_of(scheme).ok_or_else(|| invalid("there is no such object store"))?;
+        let scheme = if cloud == Cloud::S3 { "s3" } else { scheme };
+        let (bucket, key) = rest.split_once('/').unwrap_or((rest, ""));
+        let plain = |c: char| c.is_ascii_alphanumeric() || "-_.@".contains(c);
+        if bucket.is_empty() || !bucket.chars().all(plain) {
+            return Err(invalid("it names no bucket"));
+        }
+        let account = bucket.split_once('@').map(|(_, host)| host);
+        let account = account.map(|host| host.split('.').next().unwrap_or(host).to_owned());
+        let bucket = format!("{scheme}://{bucket}");
+        let key = key.trim_end_matches('/').to_owned();
+        let url = if key.is_empty() { bucket.clone() } else { format!("{bucket}/{key}") };
+        Ok(CloudUrl { cloud, url, bucket, key, account })
+    }
+
+    /// The place of a warehouse: what comes after the bucket consists of plain names.
+    pub fn warehouse(text: &str) -> Result<CloudUrl> {
+        let url = Self::parse(text)?;
+        let plain = |c: char| c.is_ascii_alphanumeric() || "-_.=".contains(c);
+        let mut parts = url.key.split('/');
+        if url.key.is_empty() || parts.all(|part| !part.is_empty() && part.chars().all(plain)) {
+            return Ok(url);
+        }
+        let reason =
+            "after the bucket it may have letters, digits, `-`, `_`, `.` and `=` between slashes";
+        Err(Error::InvalidWarehouse { url: text.to_owned(), reason: reason.to_owned() })
+    }
+
+    /// All of it, without a slash at the end.
+    pub fn as_str(&self) -> &str {
+        &self.url
+    }
+
+    /// The bucket, as a URL.
+    pub fn bucket(&self) -> &str {
+        &self.bucket
+    }
+
+    /// What comes after the bucket.
+    pub fn key(&self) -> &str {
+        &self.key
+    }
+
+    /// The object store of the bucket. Nothing is asked of it yet.
+    pub fn open_bucket(&self, settings: &CloudSettings) -> Result<Arc<dyn ObjectStore>> {
+        match self.cloud {
+            Cloud::S3 => self.open_s3(settings),
+            Cloud::Google => self.open_google(settings),
+            Cloud::Azure => self.open_azure(settings),
+        }
+    }
+
+    /// The object store whose root is this place. Nothing is asked of it yet.
+    pub fn open(&self, settings: &CloudSettings) -> Result<Arc<dyn ObjectStore>> {
+        let bucket = self.open_bucket(settings)?;
+        if self.key.is_empty() {
+            return Ok(bucket);
+        }
+        let prefix = Path::parse(&self.key).map_err(|error| self.unusable(error))?;
+        Ok(Arc::new(PrefixStore::new(bucket, prefix)))
+    }
+
+    fn unusable(&self, error: impl std::error::Error + Send + Sync + 'static) -> Error {
+        Error::InvalidCloud { url: self.url.clone(), source: Box::new(error) }
+    }
+
+    fn open_s3(&self, settings: &CloudSettings) -> Result<Arc<dyn ObjectStore>> {
+        let endpoint = settings.endpoint();
+        if endpoint.is_some_and(|it| it.starts_with("http://")) && !settings.is("aws_allow_http") {
+            let reason = "the endpoint is `http://`, which goes over the network in clear: set \
+                          `AWS_ALLOW_HTTP=true` if it may";
+            return Err(self.unusable(std::io::Error::other(reason)));
+        }
+        let mut builder = AmazonS3Builder::new()
+            .with_client_options(settings.client())
+            .with_retry(settings.retries());
+        for (name, value) in settings.values.iter() {
+            if let Ok(key) = name.parse::<AmazonS3ConfigKey>() {
+                builder = builder.with_config(key, value);
+            }
+        }
+        let built = builder.with_url(&self.bucket).build();
+        Ok(Arc::new(built.map_err(|error| self.unusable(error))?))
+    }
+
+    fn open_google(&self, settings: &CloudSettings) -> Result<Arc<dyn ObjectStore>> {
+        let mut builder = GoogleCloudStorageBuilder::new()
+            // Google's own machines answer for their credentials so.
+            .with_client_options(settings.client().with_allow_http(true))
+            .with_retry(settings.retries());
+        for (name, value) in settings.values.iter() {
+            if let Ok(key) = name.parse::<GoogleConfigKey>() {
+                builder = builder.with_config(key, value);
+            }
+        }
+        let built = builder.with_url(&self.bucket).build();
+        Ok(Arc::new(built.map_err(|error| self.unusable(error))?))
+    }
+
+    fn open_azure(&self, settings: &CloudSettings) -> Result<Arc<dyn ObjectStore>> {
+        let mut builder = MicrosoftAzureBuilder::new()
+            .with_client_options(settings.client())
+            .with_retry(settings.retries());
+        for (name, value) in settings.values.iter() {
+            if let Ok(key) = name.parse::<AzureConfigKey>() {
+                builder = builder.with_config(key, value);
+            }
+        }
+        let built = builder.with_url(&self.bucket).build();
+        Ok(Arc::new(built.map_err(|error| self.unusable(error))?))
+    }
+
+    /// Makes a warehouse a lake's own, which also shows that it can be read and written. Does nothing
+    /// where it is that lake's already.
+    ///
+    /// Fails with [`Error::WarehouseTaken`] where it is another's: two lakes in one place would remove
+    /// each other's files.
+    pub async fn claim(&self, settings: &CloudSettings, lake: &str) -> Result<()> {
+        let store = self.open(settings)?;
+        let path = Path::from(CLAIM_FILE);
+        let failed = |error| Error::storage(format!("{}/{CLAIM_FILE}", self.url), error);
+        for _ in 0..2 {
+            let found = match store.get(&path).await {
+                Ok(found) => found.bytes().await,
+                Err(error) => Err(error),
+            };
+            match found {
+                Ok(found) => return self.check_claim(&found, lake),
+                Err(error @ object_store::Error::NotFound { .. }) => {
+                    // It is the bucket that is missing.
+                    if let error @ Error::Cloud { .. } = failed(error) {
+                        return Err(error);
+                    }
+                }
+                Err(error) => return Err(failed(error)),
+            }
+            let claim = serde_json::to_vec(&Claim { lake: lake.to_owned() }).unwrap_or_default();
+            match store.put_opts(&path, claim.clone().into(), PutMode::Create.into()).await {
+                Ok(_) => return Ok(()),
+                Err(error) if !super::knows_conditions(&error) => {
+                    return store.put(&path, claim.into()).await.map(drop).map_err(failed);
+                }
+                // Somebody was first: look who.
+                Err(object_store::Error::AlreadyExists { .. }) => {}
+                Err(error) => return Err(failed(error)),
+            }
+        }
+        Err(Error::WarehouseTaken { url: self.url.clone() })
+    }
+
+    fn check_claim(&self, found: &Bytes, lake: &str) -> Result<()> {
+        let claim: Claim = serde_json::from_slice(found)
+            .map_err(|error| Error::corrupt(format!("{}/{CLAIM_FILE}", self.url), error))?;
+        if claim.lake == lake {
+            return Ok(());
+        }
+        Err(Error::WarehouseTaken { url: self.url.clone() })
+    }
+}
+
+/// Whose a warehouse is.
+#[derive(Debug, Serialize, Deserialize)]
+struct Claim {
+    lake: String,
+}
+
+fn cloud_of(scheme: &str) -> Option<Cloud> {
+    match scheme {
+        "s3" | "s3a" => Some(Cloud::S3),
+        "gs" => Some(Cloud::Google),
+        "az" | "abfs" | "abfss" => Some(Cloud::Azure),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_are_read_as_they_are_meant() {
+        let place = CloudUrl::parse("s3a://lake/a/b/").unwrap();
+        assert_eq!(
+            (place.as_str(), place.bucket(), place.key()),
+            ("s3://lake/a/b", "s3://lake", "a/b")
+        );
+        assert_eq!(CloudUrl::parse("gs://lake").unwrap().as_str(), "gs://lake");
+        let azure = CloudUrl::parse("abfss://c@acc.dfs.core.windows.net/x").unwrap();
+        assert_eq!(azure.account.as_deref(), Some("acc"));
+        for wrong in ["lake", "ftp://lake/a", "s3://", "s3:///a", "s3://a b/c"] {
+            assert!(CloudUrl::parse(wrong).is_err(), "{wrong}");
+        }
+        for wrong in ["s3://lake/a//b", "s3://lake/a b", "s3://lake/%20", "s3://lake/ä"] {
+            assert!(CloudUrl::warehouse(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn no_value_is_shown_and_credentials_are_handed_on_only_when_said() {
+        let variables = [
+            ("AWS_ACCESS_KEY_ID", "AKIA"),
+            ("AWS_SECRET_ACCESS_KEY", "geheim"),
+            ("AWS_ENDPOINT_URL", "http://127.0.0.1:1"),
+            ("AWS_REGION", ""),
+            ("PATH", "/bin"),
+        ];
+        let owned = variables.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let settings = CloudSettings::new(owned);
+        let shown = format!("{settings:?}");
+        assert!(!shown.contains("geheim") && !shown.contains("path"), "{shown}");
+        let url = CloudUrl::warehouse("s3://lake/x").unwrap();
+        let config = settings.for_clients(&url, false);
+        assert_eq!(config.get("s3.endpoint").map(String::as_str), Some("http://127.0.0.1:1"));
+        assert!(!config.values().any(|value| value == "geheim" || value == "AKIA"), "{config:?}");
+        assert!(settings.for_clients(&url, true).values().any(|value| value == "geheim"));
+        let refused = url.open(&settings).unwrap_err();
+        assert!(matches!(refused, Error::InvalidCloud { .. }), "{refused}");
+    }
+}
