@@ -1,19 +1,28 @@
 //! ALTER TABLE: columns and properties of a table change, and no row does.
 
-use datafusion::sql::sqlparser::ast::{ColumnDef, Ident};
-use headwater_tables::{Alteration, Place};
+use datafusion::sql::sqlparser::ast::{ColumnDef, Ident, ObjectName};
+use headwater_model::TableName;
+use headwater_tables::{Alteration, PartName, Place};
 
 use crate::answer::Answer;
 use crate::create;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::output;
 use crate::session::{Run, Session};
-use crate::sql::alter::{TableChange, WrittenAlteration, WrittenPlace, path};
+use crate::sql::alter::{TableChange, WrittenAlteration, WrittenPart, WrittenPlace, path};
+use crate::sql::new_table::COMMENT;
+use crate::sql::statement::Comment;
+use crate::sql::table_name::idents;
 
 impl Session {
     /// ALTER TABLE.
     pub(crate) async fn alter_table(&self, change: TableChange) -> Result<Answer> {
-        let TableChange { name, if_exists, alterations } = change;
+        let TableChange { name, if_exists, mut alterations } = change;
+        if let [WrittenAlteration::RenameTable(_)] = alterations.as_slice()
+            && let Some(WrittenAlteration::RenameTable(to)) = alterations.pop()
+        {
+            return self.rename_table(&name, &to, if_exists).await;
+        }
         let mut transaction = self.transaction().await?;
         let view = transaction.view().clone();
         let (table, exists) = self.target(&name, &view).await?;
@@ -33,6 +42,56 @@ impl Session {
             return output::of_write(0, None, run.metrics);
         }
         self.finish_with(transaction, &format!("alter table {table}"), 0, &run.metrics).await
+    }
+}
+
+impl Session {
+    /// ALTER TABLE … RENAME TO: a name without a namespace stays in the table's own.
+    async fn rename_table(
+        &self,
+        from: &ObjectName,
+        to: &ObjectName,
+        if_exists: bool,
+    ) -> Result<Answer> {
+        let mut transaction = self.transaction().await?;
+        let view = transaction.view().clone();
+        let (table, exists) = self.target(from, &view).await?;
+        let run = self.run();
+        if !exists && if_exists {
+            return output::of_write(0, None, run.metrics);
+        }
+        if !exists {
+            return Err(self.no_such_table(from, &table, &view).await?);
+        }
+        let to = match idents(to)?.as_slice() {
+            [name] => {
+                let namespace = Ident::with_quote('"', &table.namespace);
+                ObjectName::from(vec![namespace, Ident::clone(name)])
+            }
+            _ => to.clone(),
+        };
+        let (new, taken) = self.target(&to, &view).await?;
+        if taken && new != table {
+            return Err(Error::AlreadyExists { what: "table", name: new.to_string() });
+        }
+        let written = idents(&to)?.pop().map(|name| name.value.clone()).unwrap_or_default();
+        let new = TableName::new(new.namespace, written)?;
+        if new == table {
+            return output::of_write(0, None, run.metrics);
+        }
+        transaction.rename(&table, &new).await?;
+        let message = format!("rename table {table} to {new}");
+        self.finish_with(transaction, &message, 0, &run.metrics).await
+    }
+
+    /// COMMENT ON TABLE or COLUMN.
+    pub(crate) async fn comment(&self, comment: Comment) -> Result<Answer> {
+        let Comment { table, column, text, if_exists } = comment;
+        let alterations = match column {
+            Some(column) => vec![WrittenAlteration::Comment { column, comment: text }],
+            None => vec![WrittenAlteration::Properties(vec![(COMMENT.to_owned(), text)])],
+        };
+        self.alter_table(TableChange { name: table, if_exists, alterations }).await
     }
 }
 
@@ -58,6 +117,19 @@ fn alteration(run: &Run, written: WrittenAlteration) -> Result<Alteration> {
             Alteration::WidenColumn { column: written, data_type }
         }
         WrittenAlteration::AllowNulls(column) => Alteration::AllowNulls(path(&column)),
+        WrittenAlteration::RequireValues(column) => Alteration::RequireValues(path(&column)),
+        WrittenAlteration::Comment { column, comment } => {
+            Alteration::Comment { column: path(&column), comment }
+        }
+        WrittenAlteration::AddPart { field, name } => Alteration::AddPart { field, name },
+        WrittenAlteration::DropPart(part) => Alteration::DropPart(part_name(part)),
+        WrittenAlteration::ReplacePart { old, field, name } => {
+            Alteration::ReplacePart { old: part_name(old), field, name }
+        }
+        WrittenAlteration::SortBy(keys) => Alteration::SortBy(create::sort(keys)),
+        WrittenAlteration::RenameTable(_) => {
+            return Err(Error::unsupported("RENAME TO together with another change"));
+        }
         WrittenAlteration::Move { column, place } => {
             Alteration::MoveColumn { column: path(&column), place: place_of(place) }
         }
@@ -65,6 +137,13 @@ fn alteration(run: &Run, written: WrittenAlteration) -> Result<Alteration> {
             Alteration::SetProperties(properties.into_iter().collect())
         }
     })
+}
+
+fn part_name(part: WrittenPart) -> PartName {
+    match part {
+        WrittenPart::Name(name) => PartName::Name(name),
+        WrittenPart::Field(field) => PartName::Field(field),
+    }
 }
 
 fn place_of(place: WrittenPlace) -> Place {

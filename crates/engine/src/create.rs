@@ -8,11 +8,12 @@ use datafusion::sql::sqlparser::ast::{
     ColumnDef, ColumnOption, DataType, ExactNumberInfo, TimezoneInfo,
 };
 use headwater_model::PartitionField;
-use headwater_tables::{normalise_schema, parse_type};
+use headwater_tables::{COMMENT, SortColumn, normalise_schema, parse_type};
 
 use crate::error::{Error, Result};
 use crate::planner;
 use crate::planning_error::Limits;
+use crate::sql::alter::{WrittenKey, comment_of};
 use crate::sql::scope;
 use crate::sql::table_name::span_start;
 
@@ -39,6 +40,15 @@ pub(crate) fn schema(
 
 /// One column.
 pub(crate) fn field(state: &SessionState, column: ColumnDef, limits: Limits) -> Result<Field> {
+    let comment = comment_of(&column).map(|text| (COMMENT.to_owned(), text.to_owned()));
+    let field = typed(state, column, limits)?;
+    let mut metadata = field.metadata().clone();
+    metadata.extend(comment);
+    Ok(field.with_metadata(metadata))
+}
+
+/// Its name, its type, and whether it takes nulls.
+fn typed(state: &SessionState, mut column: ColumnDef, limits: Limits) -> Result<Field> {
     let required = column.options.iter().any(|option| option.option == ColumnOption::NotNull);
     let name = column.name.value.clone();
     let position = span_start(column.name.span);
@@ -46,6 +56,7 @@ pub(crate) fn field(state: &SessionState, column: ColumnDef, limits: Limits) -> 
         return Ok(Field::new(name, data_type, !required));
     }
     let written = column.data_type.to_string();
+    column.options.retain(|option| option.option == ColumnOption::NotNull);
     let planned =
         planner::columns(state, vec![column]).map_err(|error| match limits.explain(&error) {
             Error::Unsupported { .. } | Error::Invalid { .. } => Error::Unsupported {
@@ -91,4 +102,14 @@ pub(crate) fn partition(
         Ok(PartitionField { column: column.to_owned(), transform: field.transform })
     };
     fields.into_iter().map(spelled).collect()
+}
+
+/// Columns to sort by.
+pub(crate) fn sort(keys: Vec<WrittenKey>) -> Vec<SortColumn> {
+    let key = |key: WrittenKey| SortColumn {
+        name: key.column,
+        descending: key.descending,
+        nulls_first: key.nulls_first,
+    };
+    keys.into_iter().map(key).collect()
 }

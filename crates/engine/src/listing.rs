@@ -6,7 +6,7 @@ use arrow::array::{BooleanArray, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema};
 use datafusion::sql::sqlparser::ast::ObjectName;
 use headwater_model::SYSTEM_NAMESPACE;
-use headwater_tables::type_name;
+use headwater_tables::{COMMENT, type_name};
 
 use crate::answer::Answer;
 use crate::error::Result;
@@ -58,14 +58,17 @@ impl Session {
         let names = StringArray::from_iter_values(fields.iter().map(|field| field.name()));
         let types =
             StringArray::from_iter_values(fields.iter().map(|field| type_name(field.data_type())));
+        let comment = |field: &Arc<Field>| field.metadata().get(COMMENT).cloned();
+        let comments: StringArray = fields.iter().map(comment).collect();
         let nullable: BooleanArray = fields.iter().map(|field| Some(field.is_nullable())).collect();
         let schema = Schema::new(vec![
             Field::new("column", DataType::Utf8, false),
             Field::new("type", DataType::Utf8, false),
             Field::new("nullable", DataType::Boolean, false),
+            Field::new("comment", DataType::Utf8, true),
         ]);
         let columns: Vec<arrow::array::ArrayRef> =
-            vec![Arc::new(names), Arc::new(types), Arc::new(nullable)];
+            vec![Arc::new(names), Arc::new(types), Arc::new(nullable), Arc::new(comments)];
         let batch = RecordBatch::try_new(Arc::new(schema), columns);
         let batch = batch.map_err(headwater_lake::Error::from)?;
         Ok(output::of_batch(batch, self.run().metrics))

@@ -139,6 +139,7 @@ impl Session {
             Command::Merge(merge) => self.in_turn(|| self.merge((*merge).clone())).await,
             Command::Truncate(truncation) => self.truncate(truncation).await,
             Command::Alter(change) => self.alter_table(change).await,
+            Command::Comment(comment) => self.comment(comment).await,
             Command::DropTables { names, if_exists } => self.drop_tables(&names, if_exists).await,
             Command::CreateNamespace { name, if_not_exists } => {
                 self.create_namespace(&name, if_not_exists).await

@@ -14,6 +14,7 @@ use datafusion::sql::sqlparser::ast::{
 use futures::StreamExt;
 use headwater_lake::{Transaction, View};
 use headwater_model::{Commit, Fault, RefSpec, SYSTEM_NAMESPACE, TableName};
+use headwater_tables::{Alteration, COMMENT};
 use parking_lot::Mutex;
 
 use crate::answer::{Answer, Metrics};
@@ -26,6 +27,7 @@ use crate::planning_error::{Limits, wrong_number_of_values};
 use crate::relations::Lookup;
 use crate::scan::{bare_schema, plain_batch, plain_schema};
 use crate::session::{Session, plan_statement};
+use crate::sql::alter::WrittenKey;
 use crate::sql::clauses::spell;
 use crate::sql::names::{Match, find, near, same_but_case};
 use crate::sql::new_rows::NewRows;
@@ -42,7 +44,8 @@ pub(crate) type Kept = Arc<Mutex<Option<Error>>>;
 impl Session {
     /// CREATE TABLE, with columns or AS a query.
     pub(crate) async fn create_table(&self, new: NewTable) -> Result<Answer> {
-        let NewTable { name, or_replace, if_not_exists, columns, partition, source } = new;
+        let NewTable { name, or_replace, if_not_exists, columns, partition, source, .. } = new;
+        let NewTable { sort, properties, .. } = new;
         let mut transaction = self.transaction().await?;
         let view = self.view_to_read(&transaction);
         let (table, exists) = self.target(&name, &view).await?;
@@ -62,24 +65,34 @@ impl Session {
             distinct_names(&schema)?;
             let partition = create::partition(partition, &schema)?;
             let (rows, kept) = rows(running, SchemaRef::clone(&schema), limits);
+            let layout = layout(sort, &properties, exists);
             let written = if exists {
-                transaction.replace(&table, schema, partition, rows).await
+                match transaction.replace(&table, schema, partition, rows).await {
+                    Ok(()) => lay_out(&mut transaction, &table, layout).await,
+                    Err(error) => Err(error),
+                }
             } else {
-                match transaction.create(&table, schema, partition, BTreeMap::new()).await {
+                let made = match transaction.create(&table, schema, partition, properties).await {
+                    Ok(()) => lay_out(&mut transaction, &table, layout).await,
+                    Err(error) => Err(error),
+                };
+                match made {
                     Ok(()) => transaction.append(&table, rows).await,
                     Err(error) => Err(error),
                 }
             };
             written.map_err(|error| first(&kept, error))?;
         } else {
+            let layout = layout(sort, &properties, exists);
             let schema = create::schema(&run.state, columns, limits)?;
             let partition = create::partition(partition, &schema)?;
             if exists {
                 let none = futures::stream::empty().boxed();
                 transaction.replace(&table, schema, partition, none).await?;
             } else {
-                transaction.create(&table, schema, partition, BTreeMap::new()).await?;
+                transaction.create(&table, schema, partition, properties).await?;
             }
+            lay_out(&mut transaction, &table, layout).await?;
         }
         let verb = if exists { "replace" } else { "create" };
         self.finish(transaction, &format!("{verb} table {table}"), &metrics).await
@@ -430,8 +443,41 @@ fn spell_columns(columns: &mut [Ident], table: &FoundTable) -> Result<()> {
 /// The columns of CREATE TABLE AS take nulls, even where this query gives none: the next may.
 fn nullable(schema: &SchemaRef) -> SchemaRef {
     let fields = schema.fields().iter();
-    let fields: Fields = fields.map(|field| Field::clone(field).with_nullable(true)).collect();
+    let fields: Fields = fields.map(|field| bare(field).with_nullable(true)).collect();
     Arc::new(Schema::new(fields))
+}
+
+/// What is to be changed of a table once it is made: the order of its rows and, where it was there before,
+/// its properties.
+fn layout(
+    sort: Vec<WrittenKey>,
+    properties: &BTreeMap<String, String>,
+    exists: bool,
+) -> Vec<Alteration> {
+    let mut alterations = Vec::new();
+    if !sort.is_empty() {
+        alterations.push(Alteration::SortBy(create::sort(sort)));
+    }
+    if exists && !properties.is_empty() {
+        let set = properties.iter().map(|(key, value)| (key.clone(), Some(value.clone())));
+        alterations.push(Alteration::SetProperties(set.collect()));
+    }
+    alterations
+}
+
+async fn lay_out(
+    transaction: &mut Transaction,
+    table: &TableName,
+    layout: Vec<Alteration>,
+) -> headwater_lake::Result<()> {
+    if layout.is_empty() { Ok(()) } else { transaction.alter(table, layout).await }
+}
+
+/// A column without what is said of the one that it was selected from.
+fn bare(field: &Field) -> Field {
+    let mut metadata = field.metadata().clone();
+    metadata.remove(COMMENT);
+    field.clone().with_metadata(metadata)
 }
 
 /// Refuses columns that a table could not tell apart.

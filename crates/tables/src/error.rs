@@ -65,6 +65,14 @@ pub enum Error {
         /// The rule it breaks.
         reason: String,
     },
+    /// A partition field that the table does not have.
+    #[error("the table has no partition field `{field}`")]
+    PartitionNotFound {
+        /// The partition field as asked for.
+        field: String,
+        /// A partition field with a similar name.
+        near: Option<String>,
+    },
     /// Table properties that cannot be set.
     #[error("the properties `{keys}` cannot be set: {reason}")]
     InvalidProperty {
@@ -377,6 +385,7 @@ impl Fault for Error {
             | Error::NoColumns
             | Error::InvalidProperty { .. }
             | Error::InvalidPartition { .. }
+            | Error::PartitionNotFound { .. }
             | Error::SnapshotNotFound { .. }
             | Error::InvalidWarehouse { .. }
             | Error::InvalidCloud { .. }
@@ -406,10 +415,14 @@ impl Fault for Error {
                 "Use one of boolean, int, long, float, double, decimal(p, s), date, time, \
                  timestamp, timestamptz, string, uuid, binary, list<t>, map<k, v>, struct<name: t>."
             }
-            Error::ColumnNotFound { near: Some(near), .. } => {
+            Error::ColumnNotFound { near: Some(near), .. }
+            | Error::PartitionNotFound { near: Some(near), .. } => {
                 return Some(format!("Did you mean `{near}`?"));
             }
             Error::ColumnNotFound { .. } => "Name a column of the table, or add this one first.",
+            Error::PartitionNotFound { .. } => {
+                "Name a field of the table's partition spec, as `ts_day` or `day(ts)`."
+            }
             Error::InvalidPartition { .. } => {
                 "Partition by a column of the table, as `column` or `day(column)`."
             }

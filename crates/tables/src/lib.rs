@@ -9,9 +9,11 @@
 //! here is only a new file that nobody names yet.
 
 mod appended;
+mod beside;
 mod cache;
 mod commit;
 mod deletes;
+mod entry;
 mod error;
 mod facts;
 mod listing;
@@ -38,12 +40,13 @@ use arrow::array::RecordBatch;
 use arrow::error::ArrowError;
 
 pub use commit::alter::{Alteration, ColumnPath, Place};
+pub use commit::layout::PartName;
 pub use error::{Error, Result};
 pub use listing::{ListedFile, ListedManifest, ListedSnapshot};
 pub use merge::{
     Cause, Clash, MadeMerge, Merged, MergedRows, READ_UP_TO, RowBudget, Side, TableMerge,
 };
-pub use operation::{CreateTable, Operation, Rewrite, Unseen};
+pub use operation::{Beside, CreateTable, Operation, Rewrite, Unseen};
 pub use options::TablesOptions;
 pub use plan::{DataFile, ScanPlan};
 pub use positions::Positions;
@@ -68,3 +71,6 @@ pub const FIELD_ID: &str = "PARQUET:field_id";
 /// The key under which a field's metadata carries the names, a JSON list, by which files without field ids
 /// know it.
 pub const NAMES: &str = "headwater.names";
+
+/// The key under which a field's metadata carries what people say of the column.
+pub const COMMENT: &str = "headwater.comment";

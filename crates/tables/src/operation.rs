@@ -8,6 +8,9 @@ use headwater_model::{PartitionField, TableName};
 
 use crate::{Alteration, DataFile, ScanPlan, Staged, TableCommit};
 
+/// Data files that go, and what comes in their place.
+pub type Beside = (Vec<Arc<DataFile>>, Staged);
+
 /// Asks for a new table.
 #[derive(Debug, Clone)]
 pub struct CreateTable {
@@ -30,7 +33,13 @@ pub enum Operation {
     Overwrite(Staged),
     /// Replaces the rows of every partition that the new rows fall into; all rows of a table
     /// without partitions.
-    OverwritePartitions(Staged),
+    OverwritePartitions {
+        /// The new rows.
+        staged: Staged,
+        /// Files of earlier partition specs with rows of those partitions among others, and the others
+        /// anew; see [`crate::Tables::beside_partitions`].
+        beside: Option<Beside>,
+    },
     /// Puts data files in place of others, because some of their rows changed.
     Rewrite(Rewrite),
     /// Puts data files in place of others that hold the same rows, arranged otherwise.

@@ -6,8 +6,8 @@ use arrow::array::{Array, ArrayRef, AsArray, Date32Array, RecordBatch};
 use arrow::datatypes::{DataType, TimeUnit, TimestampMicrosecondType};
 use headwater_model::{PartitionField, Transform};
 use iceberg::spec::{
-    Literal, PartitionSpec, PrimitiveLiteral, PrimitiveType, Schema, Struct, StructType,
-    TableMetadata, Type, UnboundPartitionSpec,
+    Literal, NestedFieldRef, PartitionSpec, PrimitiveLiteral, PrimitiveType, Schema, Struct,
+    StructType, TableMetadata, Type, UnboundPartitionSpec,
 };
 
 use crate::{Error, Result};
@@ -17,36 +17,104 @@ const MICROSECONDS_PER_DAY: i64 = 86_400_000_000;
 /// The longest that a partition's value is in a folder's name, in bytes.
 const FOLDER_VALUE_BYTES_MAX: usize = 64;
 
+/// A field of a partition spec, without its id.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Part {
+    pub(crate) source_id: i32,
+    pub(crate) name: String,
+    pub(crate) transform: iceberg::spec::Transform,
+}
+
 /// The spec for partition fields over a schema. Columns match as written, then without case.
 pub(crate) fn spec_for(
     schema: &Schema,
     fields: &[PartitionField],
     previous: Option<&TableMetadata>,
 ) -> Result<UnboundPartitionSpec> {
+    let mut parts: Vec<Part> = Vec::with_capacity(fields.len());
+    let columns = schema.as_struct().fields();
+    for field in fields {
+        let part = part_for(field, None, columns, previous)?;
+        check_new(&part, &parts, field)?;
+        parts.push(part);
+    }
+    spec_of(&parts)
+}
+
+/// The spec of some fields.
+pub(crate) fn spec_of(parts: &[Part]) -> Result<UnboundPartitionSpec> {
     let mut builder = UnboundPartitionSpec::builder();
-    for (index, field) in fields.iter().enumerate() {
-        let invalid = |reason: &str| Error::InvalidPartition {
-            field: field.to_string(),
-            reason: reason.to_owned(),
-        };
-        let column = schema
-            .field_by_name(&field.column)
-            .or_else(|| schema.field_by_name_case_insensitive(&field.column))
-            .ok_or_else(|| invalid("there is no such column"))?;
-        if fields[..index].contains(field) {
-            return Err(invalid("it is there twice"));
-        }
-        check(&column.field_type, field.transform).map_err(invalid)?;
-        let (name, transform) = match field.transform {
-            Transform::Identity => (column.name.clone(), iceberg::spec::Transform::Identity),
-            Transform::Day => {
-                (free_name(&column.name, schema, previous), iceberg::spec::Transform::Day)
-            }
-        };
-        let added = builder.add_partition_field(column.id, name, transform);
-        builder = added.map_err(|error| invalid(&error.message().to_lowercase()))?;
+    for part in parts {
+        let added = builder.add_partition_field(part.source_id, &part.name, part.transform);
+        builder = added.map_err(|error| Error::InvalidPartition {
+            field: part.name.clone(),
+            reason: error.message().to_lowercase(),
+        })?;
     }
     Ok(builder.build())
+}
+
+/// One field of a spec, of a column of the table itself; under the name that is `wanted`, or else under
+/// one that its column and transform give it.
+pub(crate) fn part_for(
+    field: &PartitionField,
+    wanted: Option<&str>,
+    columns: &[NestedFieldRef],
+    previous: Option<&TableMetadata>,
+) -> Result<Part> {
+    let invalid = |reason: &str| Error::InvalidPartition {
+        field: field.to_string(),
+        reason: reason.to_owned(),
+    };
+    let folded = field.column.to_lowercase();
+    let column = columns
+        .iter()
+        .find(|column| column.name == field.column)
+        .or_else(|| columns.iter().find(|column| column.name.to_lowercase() == folded))
+        .ok_or_else(|| invalid("there is no such column"))?;
+    check(&column.field_type, field.transform).map_err(invalid)?;
+    let transform = transform_of(field.transform);
+    let own_name = transform == iceberg::spec::Transform::Identity;
+    let name = match wanted {
+        Some(name) if own_name && name == column.name => name.to_owned(),
+        Some(name) if is_column(name, columns, previous) => {
+            return Err(invalid("a column has, or had, the name that it is to have"));
+        }
+        Some(name) => name.to_owned(),
+        None if own_name => column.name.clone(),
+        None => free_name(&column.name, columns, previous),
+    };
+    Ok(Part { source_id: column.id, name, transform })
+}
+
+/// Iceberg's transform of ours.
+pub(crate) fn transform_of(transform: Transform) -> iceberg::spec::Transform {
+    match transform {
+        Transform::Identity => iceberg::spec::Transform::Identity,
+        Transform::Day => iceberg::spec::Transform::Day,
+    }
+}
+
+/// Refuses a field beside others that say the same, or have its name.
+pub(crate) fn check_new(part: &Part, others: &[Part], field: &PartitionField) -> Result<()> {
+    let invalid = |reason: String| Error::InvalidPartition { field: field.to_string(), reason };
+    let same =
+        |other: &Part| (other.source_id, other.transform) == (part.source_id, part.transform);
+    if others.iter().any(same) {
+        return Err(invalid("it is there twice".to_owned()));
+    }
+    if others.iter().any(|other| other.name == part.name) {
+        return Err(invalid(format!("another field has the name `{}`", part.name)));
+    }
+    Ok(())
+}
+
+/// Whether a column has a name, now or in an earlier schema.
+fn is_column(name: &str, columns: &[NestedFieldRef], previous: Option<&TableMetadata>) -> bool {
+    columns.iter().any(|column| column.name == name)
+        || previous.is_some_and(|table| {
+            table.schemas_iter().any(|schema| schema.field_by_name(name).is_some())
+        })
 }
 
 /// Which types each transform takes.
@@ -70,16 +138,10 @@ fn check(field_type: &Type, transform: Transform) -> Result<(), &'static str> {
 }
 
 /// A name for the day of a column that no column has, in this schema or an earlier one.
-fn free_name(column: &str, schema: &Schema, previous: Option<&TableMetadata>) -> String {
-    let taken = |name: &str| {
-        schema.field_by_name(name).is_some()
-            || previous.is_some_and(|table| {
-                table.schemas_iter().any(|schema| schema.field_by_name(name).is_some())
-            })
-    };
+fn free_name(column: &str, columns: &[NestedFieldRef], previous: Option<&TableMetadata>) -> String {
     let names = std::iter::once(format!("{column}_day"));
     let mut names = names.chain((2..).map(|n| format!("{column}_day_{n}")));
-    names.find(|name| !taken(name)).unwrap_or_default()
+    names.find(|name| !is_column(name, columns, previous)).unwrap_or_default()
 }
 
 /// The columns of partition values of a batch, in the spec's order.

@@ -86,8 +86,17 @@ impl DataFile {
         self.deletes.as_ref().map_or(0, |deletes| deletes.files().count())
     }
 
+    /// The same file with all rows that were ever in it.
+    pub(crate) fn whole(&self) -> Self {
+        self.deleted_by(None)
+    }
+
     /// The same file with what takes rows of it away.
     pub(crate) fn with_deletes(&self, deletes: Arc<Deletes>) -> Self {
+        self.deleted_by(Some(deletes))
+    }
+
+    fn deleted_by(&self, deletes: Option<Arc<Deletes>>) -> Self {
         DataFile {
             location: self.location.clone(),
             path: self.path.clone(),
@@ -96,7 +105,7 @@ impl DataFile {
             partition: self.partition.clone(),
             entry: self.entry.clone(),
             spec_id: self.spec_id,
-            deletes: Some(deletes),
+            deletes,
             same: self.same.clone(),
         }
     }

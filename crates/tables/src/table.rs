@@ -6,8 +6,9 @@ use std::sync::Arc;
 use arrow::datatypes::SchemaRef;
 use chrono::DateTime;
 use headwater_model::{Column, PartitionField, TableName, Timestamp, Transform};
-use iceberg::spec::{DataContentType, Snapshot, TableMetadata};
+use iceberg::spec::{DataContentType, NullOrder, Snapshot, SortDirection, TableMetadata};
 
+use crate::SortColumn;
 use crate::types::field_type_name;
 use crate::types::schema::{arrow_schema, field_id, with_names};
 
@@ -200,6 +201,28 @@ impl Table {
             Some(PartitionField { column, transform })
         });
         fields.collect()
+    }
+
+    /// The columns that rows which are written now are sorted by; none where they are in no order, or in one
+    /// that Headwater does not make.
+    pub fn sort_order(&self) -> Option<Vec<SortColumn>> {
+        let fields = &self.metadata().default_sort_order().fields;
+        let columns = self.metadata().current_schema().as_struct();
+        let by = fields.iter().map(|key| {
+            let column = columns.field_by_id(key.source_id)?;
+            let plain = key.transform == iceberg::spec::Transform::Identity;
+            plain.then(|| SortColumn {
+                name: column.name.clone(),
+                descending: key.direction == SortDirection::Descending,
+                nulls_first: key.null_order == NullOrder::First,
+            })
+        });
+        by.collect::<Option<Vec<_>>>().filter(|by| !by.is_empty())
+    }
+
+    /// The version of Iceberg's table format that it is written in.
+    pub fn format_version(&self) -> u8 {
+        self.metadata().format_version() as u8
     }
 
     /// Whether it has partition fields, of any transform.

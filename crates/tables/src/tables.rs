@@ -6,7 +6,7 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use bytes::Bytes;
-use futures::{StreamExt, TryStreamExt, stream};
+use futures::{FutureExt, StreamExt, TryStreamExt, stream};
 use headwater_model::{PartitionField, TableName};
 use iceberg::spec::{ManifestContentType, ManifestFile, SnapshotRef, TableMetadata};
 use object_store::ObjectStore;
@@ -192,8 +192,15 @@ impl Tables {
     /// Columns match by name; a column that the rows lack is null. Values are cast to the table's
     /// types where that keeps them. Fails naming the column where it does not, and for a null in a
     /// column that takes none; nothing is left behind then.
+    ///
+    /// Rows are put in the order that the table says, as many at once as memory bears.
     pub async fn write(&self, table: &Table, rows: BatchStream) -> Result<Staged> {
-        write::write(self.storage(), self.options(), table, rows).await
+        write::write(self.storage(), self.options(), table, rows, false).boxed().await
+    }
+
+    /// Writes rows as [`Tables::write`] does, in the order in which they come.
+    pub async fn write_as_ordered(&self, table: &Table, rows: BatchStream) -> Result<Staged> {
+        write::write(self.storage(), self.options(), table, rows, true).boxed().await
     }
 
     /// Rows as [`Tables::write`] would write them, without writing them. Fails as that does.
@@ -225,7 +232,7 @@ impl Tables {
         operation: Operation,
         summary: BTreeMap<String, String>,
     ) -> Result<Table> {
-        commit::commit(self, table, operation, summary).await
+        commit::commit(self, table, operation, summary).boxed().await
     }
 
     /// Removes the files of an attempt that failed.

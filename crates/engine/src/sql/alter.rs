@@ -1,11 +1,13 @@
 //! ALTER TABLE as it is honoured.
 
 use datafusion::sql::sqlparser::ast::{
-    AlterColumnOperation, AlterTable, AlterTableOperation, ColumnDef, DataType, Expr, Ident,
-    MySQLColumnPosition, ObjectName, RenameTableNameKind, SqlOption, Value, ValueWithSpan,
+    AlterColumnOperation, AlterTable, AlterTableOperation, ColumnDef, ColumnOption, DataType, Expr,
+    Ident, MySQLColumnPosition, ObjectName, RenameTableNameKind, SqlOption, Value, ValueWithSpan,
 };
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
+
+use headwater_model::PartitionField;
 
 use crate::error::{Error, Result};
 use crate::sql::clauses::{none, unset};
@@ -35,8 +37,30 @@ pub(crate) enum WrittenAlteration {
     Rename { column: Ident, name: Ident },
     Retype { column: Ident, data_type: DataType },
     AllowNulls(Ident),
+    RequireValues(Ident),
+    Comment { column: Ident, comment: Option<String> },
     Move { column: Ident, place: WrittenPlace },
+    AddPart { field: PartitionField, name: Option<String> },
+    DropPart(WrittenPart),
+    ReplacePart { old: WrittenPart, field: PartitionField, name: Option<String> },
+    SortBy(Vec<WrittenKey>),
     Properties(Vec<(String, Option<String>)>),
+    RenameTable(ObjectName),
+}
+
+/// A partition field that is there: by its name, or by what it says.
+#[derive(Debug, Clone)]
+pub(crate) enum WrittenPart {
+    Name(String),
+    Field(PartitionField),
+}
+
+/// A column that a table is to be sorted by.
+#[derive(Debug, Clone)]
+pub(crate) struct WrittenKey {
+    pub column: String,
+    pub descending: bool,
+    pub nulls_first: bool,
 }
 
 /// FIRST, or AFTER a column.
@@ -71,10 +95,36 @@ pub(crate) fn table_change(alter: AlterTable) -> Result<TableChange> {
     for operation in operations {
         alteration(operation, &mut alterations)?;
     }
-    Ok(TableChange { name, if_exists, alterations })
+    TableChange::new(name, if_exists, alterations)
 }
 
-fn alteration(operation: AlterTableOperation, found: &mut Vec<WrittenAlteration>) -> Result<()> {
+impl TableChange {
+    pub(super) fn new(
+        name: ObjectName,
+        if_exists: bool,
+        alterations: Vec<WrittenAlteration>,
+    ) -> Result<Self> {
+        let renames = |one: &WrittenAlteration| matches!(one, WrittenAlteration::RenameTable(_));
+        if alterations.len() > 1 && alterations.iter().any(renames) {
+            return Err(Error::unsupported("RENAME TO together with another change"));
+        }
+        Ok(TableChange { name, if_exists, alterations })
+    }
+}
+
+/// The text of a comment on a column where it is made.
+pub(crate) fn comment_of(column: &ColumnDef) -> Option<&str> {
+    column.options.iter().find_map(|option| match &option.option {
+        ColumnOption::Comment(text) => Some(text.as_str()),
+        _ => None,
+    })
+}
+
+/// Takes in what sqlparser read.
+pub(super) fn alteration(
+    operation: AlterTableOperation,
+    found: &mut Vec<WrittenAlteration>,
+) -> Result<()> {
     match operation {
         AlterTableOperation::AddColumn {
             column_keyword: _,
@@ -117,9 +167,12 @@ fn alteration(operation: AlterTableOperation, found: &mut Vec<WrittenAlteration>
             let properties = options.into_iter().map(property).collect::<Result<_>>()?;
             found.push(WrittenAlteration::Properties(properties));
         }
-        AlterTableOperation::RenameTable {
-            table_name: RenameTableNameKind::As(_) | RenameTableNameKind::To(_),
-        } => return Err(Error::unsupported("ALTER TABLE … RENAME TO")),
+        AlterTableOperation::RenameTable { table_name: RenameTableNameKind::To(name) } => {
+            found.push(WrittenAlteration::RenameTable(name));
+        }
+        AlterTableOperation::RenameTable { table_name: RenameTableNameKind::As(_) } => {
+            return Err(Error::unsupported("ALTER TABLE … RENAME AS"));
+        }
         refused => {
             return Err(Error::unsupported(format!("ALTER TABLE … {}", keywords(&refused, 2))));
         }
@@ -134,7 +187,7 @@ fn column_change(column: Ident, change: AlterColumnOperation) -> Result<WrittenA
             none(using.as_ref(), "USING in ALTER COLUMN")?;
             Ok(WrittenAlteration::Retype { column, data_type })
         }
-        AlterColumnOperation::SetNotNull => Err(Error::unsupported("ALTER COLUMN … SET NOT NULL")),
+        AlterColumnOperation::SetNotNull => Ok(WrittenAlteration::RequireValues(column)),
         refused => Err(Error::unsupported(format!("ALTER COLUMN … {}", keywords(&refused, 2)))),
     }
 }
@@ -147,7 +200,7 @@ fn place_of(position: MySQLColumnPosition) -> WrittenPlace {
 }
 
 /// `'key' = 'value'`; NULL removes the property.
-fn property(option: SqlOption) -> Result<(String, Option<String>)> {
+pub(super) fn property(option: SqlOption) -> Result<(String, Option<String>)> {
     let refused = |option: &SqlOption| Error::Unsupported {
         what: format!("the property `{option}`"),
         hint: Some("Write 'key' = 'value', or 'key' = NULL to remove it.".to_owned()),

@@ -9,6 +9,7 @@ pub(crate) mod clauses;
 mod condition;
 pub(crate) mod dialect;
 pub(crate) mod expression;
+mod layout;
 pub(crate) mod names;
 pub(crate) mod new_rows;
 pub(crate) mod new_table;

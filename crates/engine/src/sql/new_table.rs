@@ -1,15 +1,18 @@
 //! CREATE TABLE as it is honoured.
 
+use std::collections::BTreeMap;
+
 use datafusion::sql::sqlparser::ast::{
-    ColumnDef, ColumnOption, CreateTable, CreateTableOptions, Expr, HiveDistributionStyle,
-    ObjectName, SqlOption, Value, ValueWithSpan,
+    ColumnDef, ColumnOption, CommentDef, CreateTable, CreateTableOptions, HiveDistributionStyle,
+    ObjectName, SqlOption,
 };
 use headwater_model::PartitionField;
 
 use crate::error::{Error, Result};
+use crate::sql::alter::{WrittenKey, property};
 use crate::sql::clauses::{empty, none, unset};
-use crate::sql::partition;
 use crate::sql::statement::{Source, keywords};
+use crate::sql::{layout, partition};
 
 /// What CREATE TABLE asks for.
 #[derive(Debug)]
@@ -24,6 +27,10 @@ pub(crate) struct NewTable {
     pub columns: Vec<ColumnDef>,
     /// The partition fields.
     pub partition: Vec<PartitionField>,
+    /// The columns that rows are sorted by.
+    pub sort: Vec<WrittenKey>,
+    /// Table properties, what is said of the table among them.
+    pub properties: BTreeMap<String, String>,
     /// The query of CREATE TABLE AS.
     pub source: Option<Source>,
 }
@@ -118,7 +125,6 @@ pub(crate) fn new_table(
     none(like.as_ref(), "CREATE TABLE LIKE")?;
     none(clone.as_ref(), "CREATE TABLE CLONE")?;
     none(version.as_ref(), "CREATE TABLE CLONE")?;
-    none(comment.as_ref(), "COMMENT")?;
     none(on_commit.as_ref(), "ON COMMIT")?;
     none(on_cluster.as_ref(), "ON CLUSTER")?;
     none(primary_key.as_ref(), "PRIMARY KEY")?;
@@ -159,18 +165,24 @@ pub(crate) fn new_table(
     if query.is_some() && !columns.is_empty() {
         return Err(Error::unsupported("a list of columns in CREATE TABLE AS"));
     }
-    for field in table_options_partition(&table_options)? {
-        partition.push(field);
+    let mut options = TableOptions::of(table_options)?;
+    partition.append(&mut options.partition);
+    if let Some(CommentDef::WithEq(text) | CommentDef::WithoutEq(text)) = comment {
+        options.properties.insert(COMMENT.to_owned(), text);
     }
+    let TableOptions { sort, properties, .. } = options;
     let source = query.map(Source::new).transpose()?;
-    Ok(NewTable { name, or_replace, if_not_exists, columns, partition, source })
+    Ok(NewTable { name, or_replace, if_not_exists, columns, partition, sort, properties, source })
 }
+
+/// The table property that says what a table is.
+pub(crate) const COMMENT: &str = "comment";
 
 /// Refuses what is asked of a column beside its type and nulls.
 pub(crate) fn column_options(column: &ColumnDef) -> Result<()> {
     for option in &column.options {
         match &option.option {
-            ColumnOption::Null | ColumnOption::NotNull => {}
+            ColumnOption::Null | ColumnOption::NotNull | ColumnOption::Comment(_) => {}
             refused => {
                 let words = keywords(refused, 2);
                 let what = format!("`{words}` on column `{}`", column.name.value);
@@ -181,33 +193,52 @@ pub(crate) fn column_options(column: &ColumnDef) -> Result<()> {
     Ok(())
 }
 
-/// `WITH (partitioned_by = 'day(ts), origin')`, the one option that is honoured.
-fn table_options_partition(options: &CreateTableOptions) -> Result<Vec<PartitionField>> {
-    let options = match options {
-        CreateTableOptions::None => return Ok(Vec::new()),
-        CreateTableOptions::With(options) => options,
-        CreateTableOptions::Options(_) => return Err(Error::unsupported("OPTIONS (…)")),
-        CreateTableOptions::Plain(_) => return Err(Error::unsupported("a table option")),
-        CreateTableOptions::TableProperties(_) => return Err(Error::unsupported("TBLPROPERTIES")),
-    };
-    let mut fields = Vec::new();
-    for option in options {
-        let (key, text) = match option {
-            SqlOption::KeyValue {
-                key,
-                value:
-                    Expr::Value(ValueWithSpan { value: Value::SingleQuotedString(text), span: _ }),
-            } => (key, text),
-            other => return Err(Error::unsupported(format!("the table option `{other}`"))),
+/// What `WITH (…)` and TBLPROPERTIES ask for.
+#[derive(Default)]
+struct TableOptions {
+    partition: Vec<PartitionField>,
+    sort: Vec<WrittenKey>,
+    properties: BTreeMap<String, String>,
+}
+
+impl TableOptions {
+    fn of(options: CreateTableOptions) -> Result<Self> {
+        let (options, any) = match options {
+            CreateTableOptions::None => (Vec::new(), false),
+            CreateTableOptions::With(options) => (options, false),
+            CreateTableOptions::TableProperties(options) => (options, true),
+            CreateTableOptions::Options(_) => return Err(Error::unsupported("OPTIONS (…)")),
+            CreateTableOptions::Plain(_) => return Err(Error::unsupported("a table option")),
         };
-        let partition =
-            ["partitioned_by", "partition_by"].iter().any(|k| key.value.eq_ignore_ascii_case(k));
-        if !partition {
-            return Err(Error::unsupported(format!("the table option `{}`", key.value)));
+        let mut found = TableOptions::default();
+        for option in options {
+            found.take(option, any)?;
         }
-        for field in text.split(',') {
-            fields.push(partition::parse(field.trim())?);
-        }
+        Ok(found)
     }
-    Ok(fields)
+
+    /// Takes one option in; whether `any` key is a property, and not only those that look like one.
+    fn take(&mut self, option: SqlOption, any: bool) -> Result<()> {
+        let written = option.to_string();
+        let refused = || Error::unsupported(format!("the table option `{written}`"));
+        let (key, Some(value)) = property(option).map_err(|_| refused())? else {
+            return Err(refused());
+        };
+        match key.to_lowercase().as_str() {
+            "partitioned_by" | "partition_by" => {
+                for field in value.split(',') {
+                    self.partition.push(partition::parse(field.trim())?);
+                }
+            }
+            "sorted_by" => self.sort.extend(layout::keys(&value)?),
+            "format_version" => {
+                self.properties.insert("format-version".to_owned(), value);
+            }
+            _ if any || key.contains(['.', '-']) => {
+                self.properties.insert(key, value);
+            }
+            _ => return Err(Error::unsupported(format!("the table option `{key}`"))),
+        }
+        Ok(())
+    }
 }

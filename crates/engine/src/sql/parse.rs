@@ -8,7 +8,7 @@ use crate::error::{Error, Position, Result};
 use crate::sql::dialect::HeadwaterDialect;
 use crate::sql::partition::{self, is_keyword};
 use crate::sql::statement::{Command, command};
-use crate::sql::{alter, version};
+use crate::sql::{alter, layout, version};
 
 /// How deep a statement may nest.
 pub(crate) const DEPTH_MAX: usize = 100;
@@ -22,12 +22,16 @@ pub(crate) fn parse(sql: &str) -> Result<Command> {
     version::rewrite(&mut tokens);
     alter::join_paths(&mut tokens);
     let options = ParserOptions::new().with_trailing_commas(true).with_unescape(true);
-    let statements = Parser::new(&HeadwaterDialect)
+    let own = layout::is_own(&tokens);
+    let mut parser = Parser::new(&HeadwaterDialect)
         .with_options(options)
         .with_recursion_limit(DEPTH_MAX)
-        .with_tokens_with_locations(tokens)
-        .parse_statements()
-        .map_err(|error| foreign.unwrap_or_else(|| syntax(error)))?;
+        .with_tokens_with_locations(tokens);
+    if own {
+        return layout::parse(&mut parser).map(Command::Alter);
+    }
+    let statements = parser.parse_statements();
+    let statements = statements.map_err(|error| foreign.unwrap_or_else(|| syntax(error)))?;
     let mut statements = statements.into_iter();
     let Some(statement) = statements.next() else {
         let message = "there is no statement".to_owned();

@@ -1,8 +1,8 @@
 //! The statements that are honoured. Every other is refused by name, and so is every clause.
 
 use datafusion::sql::sqlparser::ast::{
-    DescribeAlias, ObjectName, ObjectType, Query, SchemaName, SetExpr, ShowStatementIn,
-    ShowStatementOptions, Statement,
+    CommentObject, DescribeAlias, Ident, ObjectName, ObjectType, Query, SchemaName, SetExpr,
+    ShowStatementIn, ShowStatementOptions, Statement,
 };
 use headwater_model::PartitionField;
 
@@ -39,6 +39,8 @@ pub(crate) enum Command {
     CreateTable(Box<NewTable>),
     /// ALTER TABLE.
     Alter(TableChange),
+    /// COMMENT ON.
+    Comment(Comment),
     /// INSERT INTO.
     Insert(Box<NewRows>),
     /// DELETE.
@@ -72,6 +74,19 @@ pub(crate) enum Command {
     },
 }
 
+/// What COMMENT ON says.
+#[derive(Debug)]
+pub(crate) struct Comment {
+    /// The table.
+    pub table: ObjectName,
+    /// The column of it that the comment is about; none where it is about the table.
+    pub column: Option<Ident>,
+    /// The text; none to say nothing any more.
+    pub text: Option<String>,
+    /// IF EXISTS.
+    pub if_exists: bool,
+}
+
 /// A query and the tables it names.
 #[derive(Debug, Clone)]
 pub(crate) struct Source {
@@ -99,6 +114,7 @@ impl Command {
             Command::Describe(_) => "DESCRIBE",
             Command::CreateTable(_) => "CREATE TABLE",
             Command::Alter(_) => "ALTER TABLE",
+            Command::Comment(_) => "COMMENT",
             Command::Insert(_) => "INSERT",
             Command::Delete(_) => "DELETE",
             Command::Update(_) => "UPDATE",
@@ -137,6 +153,9 @@ pub(crate) fn command(statement: Statement, partition: Vec<PartitionField>) -> R
         } => {
             none(hive_format.as_ref(), "DESCRIBE EXTENDED or FORMATTED")?;
             Ok(Command::Describe(table_name))
+        }
+        Statement::Comment { object_type, object_name, comment: text, if_exists } => {
+            commented(object_type, object_name, text, if_exists)
         }
         explain @ Statement::Explain { .. } => explained(explain),
         drop @ Statement::Drop { .. } => dropped(drop),
@@ -235,6 +254,33 @@ fn show_namespace(options: ShowStatementOptions) -> Result<Option<String>> {
         [one] => Ok(Some(one.value.clone())),
         _ => Err(Error::unsupported(format!("`{name}` in SHOW TABLES"))),
     }
+}
+
+fn commented(
+    on: CommentObject,
+    name: ObjectName,
+    text: Option<String>,
+    if_exists: bool,
+) -> Result<Command> {
+    let (table, column) = match on {
+        CommentObject::Table => (name, None),
+        CommentObject::Column => {
+            let names = super::table_name::idents(&name)?;
+            let mut names: Vec<Ident> = names.into_iter().cloned().collect();
+            match names.pop() {
+                Some(column) if !names.is_empty() => (ObjectName::from(names), Some(column)),
+                _ => {
+                    return Err(Error::Invalid {
+                        message: format!("`{name}` names no column of a table"),
+                        hint: Some("Write `table.column` or `namespace.table.column`.".to_owned()),
+                        position: super::table_name::position(&name),
+                    });
+                }
+            }
+        }
+        other => return Err(Error::unsupported(format!("COMMENT ON {other}"))),
+    };
+    Ok(Command::Comment(Comment { table, column, text, if_exists }))
 }
 
 fn dropped(statement: Statement) -> Result<Command> {

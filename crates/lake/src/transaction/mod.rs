@@ -16,6 +16,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::datatypes::{Field, SchemaRef};
+use futures::FutureExt;
 use headwater_catalog::NamespaceChange;
 use headwater_model::{Namespace, PartitionField, TableName, Usage};
 use headwater_store::Batch;
@@ -144,7 +145,14 @@ impl Transaction {
         rows: BatchStream,
     ) -> Result<()> {
         let (name, staged) = self.write(name, rows).await?;
-        self.pending(&name)?.add(Change::OverwritePartitions(staged));
+        let table = self.existing(&name).await?;
+        let lake = self.view.lake().clone();
+        let beside = lake.tables().beside_partitions(&table, &staged).boxed().await?;
+        let beside = match beside {
+            Some((removed, rest)) => Some((removed, Box::pin(self.stage(&table, rest)).await?)),
+            None => None,
+        };
+        self.pending(&name)?.add(Change::OverwritePartitions { staged, beside });
         Ok(())
     }
 
@@ -152,6 +160,19 @@ impl Transaction {
     /// are removed again with the transaction.
     pub async fn write_rows(&mut self, name: &TableName, rows: BatchStream) -> Result<Staged> {
         Ok(self.write(name, rows).await?.1)
+    }
+
+    /// Writes rows as [`Transaction::write_rows`] does, in the order in which they come.
+    pub(crate) async fn write_as_ordered(
+        &mut self,
+        name: &TableName,
+        rows: BatchStream,
+    ) -> Result<Staged> {
+        let name = self.touch(name).await?;
+        let table = self.existing(&name).await?;
+        let staged = self.view.lake().tables().write_as_ordered(&table, rows).await?;
+        self.keep(&staged);
+        Ok(staged)
     }
 
     /// Writes delete files that are to come into a table with [`Transaction::rewrite`]. Without that

@@ -7,7 +7,9 @@ use arrow::datatypes::{Field, SchemaRef};
 use bytes::Bytes;
 use headwater_catalog::{TableEntry, operation};
 use headwater_model::{PartitionField, TableName};
-use headwater_tables::{Alteration, DataFile, Operation, Rewrite, Staged, Table, TableCommit};
+use headwater_tables::{
+    Alteration, Beside, DataFile, Operation, Rewrite, Staged, Table, TableCommit,
+};
 
 use super::staged_files::{Made, discard_states};
 use crate::error::Result;
@@ -24,7 +26,10 @@ pub(super) enum Change {
         imported: Option<ImportedFiles>,
     },
     Overwrite(Staged),
-    OverwritePartitions(Staged),
+    OverwritePartitions {
+        staged: Staged,
+        beside: Option<Beside>,
+    },
     Rewrite(Rewrite),
     Compact {
         removed: Vec<Arc<DataFile>>,
@@ -242,10 +247,10 @@ impl Context<'_> {
                     summary.extend(imports.map(|imports| (IMPORTS_KEY.to_owned(), imports)));
                     Operation::Append(staged)
                 }
-                Change::OverwritePartitions(staged) => {
+                Change::OverwritePartitions { staged, beside } => {
                     let imports = self.imports(current, None, objects).await?;
                     summary.extend(imports.map(|imports| (IMPORTS_KEY.to_owned(), imports)));
-                    Operation::OverwritePartitions(staged)
+                    Operation::OverwritePartitions { staged, beside }
                 }
                 Change::Rewrite(rewrite) => {
                     let imports = self.imports(current, None, objects).await?;

@@ -86,13 +86,16 @@ impl Lake {
         let mut written: Vec<Staged> = Vec::new();
         for bin in bins {
             let files = bin.files.clone();
-            let rows = match arrangement {
-                Arrangement::Compact { .. } => self.tables().read(&table, &files, None, None)?,
-                Arrangement::Order(order) => {
-                    self.tables().read_in_order(&table, files, order, ORDER_BYTES)?
+            written.push(match arrangement {
+                Arrangement::Compact { .. } => {
+                    let rows = self.tables().read(&table, &files, None, None)?;
+                    change.write_rows(&name, rows).await?
                 }
-            };
-            written.push(change.write_rows(&name, rows).await?);
+                Arrangement::Order(order) => {
+                    let rows = self.tables().read_in_order(&table, files, order, ORDER_BYTES)?;
+                    change.write_as_ordered(&name, rows).await?
+                }
+            });
         }
         let staged = match Staged::all(&written) {
             Some(staged) => staged,

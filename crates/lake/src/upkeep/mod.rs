@@ -232,5 +232,5 @@ fn sort_column(text: &str) -> Result<SortColumn> {
         let hint = "Write `column` or `column desc`.";
         return Err(Error::InvalidRequest { message, hint });
     }
-    Ok(SortColumn { name, descending })
+    Ok(SortColumn { name, descending, nulls_first: !descending })
 }

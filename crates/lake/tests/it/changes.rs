@@ -9,7 +9,9 @@ use arrow::datatypes::{Field, Schema, SchemaRef};
 use futures::TryStreamExt;
 use headwater_lake::{Transaction, json_rows};
 use headwater_model::{MergeChoice, MergeRequest, TableName};
-use headwater_tables::{Alteration, DataFile, Positions, Rewrite, Table, parse_type};
+use headwater_tables::{
+    Alteration, DataFile, PartName, Positions, Rewrite, SortColumn, Table, parse_type,
+};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -59,6 +61,10 @@ pub enum Step {
     /// Gives columns wider types.
     Widen(BTreeMap<String, String>),
     Set(BTreeMap<String, String>),
+    /// Partitions rows that come later by these fields.
+    Partition(Vec<String>),
+    /// Sorts rows that come later by these columns.
+    Sort(Vec<String>),
     /// Puts all files of each partition into one, without the rows that are gone.
     Compact,
     Replace(NewTable),
@@ -242,6 +248,23 @@ pub async fn make(lake: &Fixture, branch: &str, other: &str, table: &TableName, 
             change.alter(table, columns.iter().map(widen).collect()).await.unwrap();
         }
         Step::Set(properties) => change.set_properties(table, properties.clone()).await.unwrap(),
+        Step::Partition(fields) => {
+            let now = change.table(table).await.unwrap().partition();
+            let drops = now.into_iter().map(|field| Alteration::DropPart(PartName::Field(field)));
+            let adds = fields
+                .iter()
+                .map(|field| Alteration::AddPart { field: field.parse().unwrap(), name: None });
+            change.alter(table, drops.chain(adds).collect()).await.unwrap();
+        }
+        Step::Sort(columns) => {
+            let key = |name: &String| SortColumn {
+                name: name.clone(),
+                descending: false,
+                nulls_first: true,
+            };
+            let by = Alteration::SortBy(columns.iter().map(key).collect());
+            change.alter(table, vec![by]).await.unwrap();
+        }
         Step::Compact => compact(lake, &mut change, table).await,
         Step::Drop => change.drop(table, false).await.unwrap(),
         _ => unreachable!("made above"),

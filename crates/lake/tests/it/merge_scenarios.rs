@@ -322,3 +322,8 @@ async fn columns_and_properties() {
 async fn files_arranged_otherwise() {
     play("compact.yaml").await;
 }
+
+#[tokio::test]
+async fn layouts_merge() {
+    play("layout.yaml").await;
+}

@@ -1,4 +1,5 @@
-//! Changes of a table's columns and properties, one after the other, by the names that they have then.
+//! Changes of a table's columns, layout and properties, one after the other, by the names that they have
+//! then.
 //!
 //! A column is found as written, and then without case, at any level: `place.lat`, `tags.element.name`,
 //! `counts.value.first`. It keeps its field id whatever happens to it, so that files stay as they are.
@@ -6,18 +7,18 @@
 use std::collections::{BTreeMap, HashSet};
 
 use arrow::datatypes::{Field, Schema};
+use headwater_model::PartitionField;
 use iceberg::spec::{
-    ListType, MapType, NestedField, NestedFieldRef, PrimitiveType, StructType, TableMetadata,
-    TableMetadataBuilder, Type,
+    FormatVersion, ListType, MapType, NestedField, NestedFieldRef, PrimitiveType, StructType,
+    TableMetadata, TableMetadataBuilder, Type,
 };
 
-use super::evolve::{
-    check_ids, check_names, check_partition_names, new_ids, refused, set_properties,
-};
+use super::evolve::{check_ids, check_names, new_ids, refused, set_properties};
+use super::layout::{Layout, PartName};
 use crate::error::near;
 use crate::types::join;
 use crate::types::schema::FieldIds;
-use crate::{Error, Result, normalise_schema};
+use crate::{Error, Result, SortColumn, normalise_schema};
 
 /// The names that lead to a column, from the outside in.
 pub type ColumnPath = Vec<String>;
@@ -59,6 +60,15 @@ pub enum Alteration {
     },
     /// Lets a column have nulls.
     AllowNulls(ColumnPath),
+    /// Lets a column of the table itself have nulls no longer; it must have none in the table as it is.
+    RequireValues(ColumnPath),
+    /// Says what a column is, or says nothing of it any more.
+    Comment {
+        /// The column.
+        column: ColumnPath,
+        /// What it is.
+        comment: Option<String>,
+    },
     /// Moves a column among its neighbours.
     MoveColumn {
         /// The column.
@@ -66,7 +76,28 @@ pub enum Alteration {
         /// Where it goes.
         place: Place,
     },
-    /// Sets table properties, or removes those without a value.
+    /// Partitions rows that are written from now on by one more field.
+    AddPart {
+        /// The field.
+        field: PartitionField,
+        /// Its name; one that the column and the transform give it where nothing is said.
+        name: Option<String>,
+    },
+    /// Partitions them by one field less.
+    DropPart(PartName),
+    /// Partitions them by one field in place of another.
+    ReplacePart {
+        /// The field that goes.
+        old: PartName,
+        /// The field that comes.
+        field: PartitionField,
+        /// Its name.
+        name: Option<String>,
+    },
+    /// Puts rows that are written from now on in order by these columns; in none where there are none.
+    SortBy(Vec<SortColumn>),
+    /// Sets table properties, or removes those without a value. `format-version` makes the table one of
+    /// that version of the format.
     SetProperties(BTreeMap<String, Option<String>>),
 }
 
@@ -83,6 +114,10 @@ pub enum Place {
 pub(crate) struct Altered {
     /// All columns, where they are others than before.
     fields: Option<Vec<NestedFieldRef>>,
+    /// How rows are laid out, where that is otherwise than before.
+    layout: Option<Layout>,
+    /// The version of the format, where the table is of an earlier one.
+    version: Option<FormatVersion>,
     properties: BTreeMap<String, Option<String>>,
     identifier: Vec<i32>,
 }
@@ -97,7 +132,8 @@ impl Altered {
         let schema = metadata.current_schema();
         let before = schema.as_struct().fields();
         let (ids, added) = (new_ids(metadata, after), Vec::new());
-        let mut columns = Columns { metadata, fields: before.to_vec(), ids, added };
+        let layout = Layout::of(metadata);
+        let mut columns = Columns { metadata, fields: before.to_vec(), ids, added, layout };
         let mut properties = BTreeMap::new();
         for alteration in alterations {
             match alteration {
@@ -105,29 +141,93 @@ impl Altered {
                 other => columns.alter(other)?,
             }
         }
-        let Columns { fields, added, .. } = columns;
+        let Columns { fields, added, layout, .. } = columns;
         check_ids(metadata, &added, &StructType::new(Vec::new()))?;
-        check_partition_names(metadata.default_partition_spec(), &fields)?;
+        layout.check_names(&fields)?;
+        let version = upgrade(metadata, &mut properties)?;
         let known = metadata.properties();
         properties.retain(|key, value| known.get(key) != value.as_ref());
         let fields = (fields.as_slice() != before).then_some(fields);
-        Ok(Altered { fields, properties, identifier: schema.identifier_field_ids().collect() })
+        let layout = Some(layout).filter(|layout| !layout.is_of(metadata));
+        let identifier = schema.identifier_field_ids().collect();
+        Ok(Altered { fields, layout, version, properties, identifier })
+    }
+
+    /// The columns of the table itself that take nulls no longer.
+    pub(crate) fn newly_required(&self, metadata: &TableMetadata) -> Vec<NestedFieldRef> {
+        let schema = metadata.current_schema();
+        let lenient = |field: &&NestedFieldRef| {
+            field.required && schema.field_by_id(field.id).is_some_and(|before| !before.required)
+        };
+        self.fields.iter().flatten().filter(lenient).cloned().collect()
     }
 
     /// Whether the table stays as it is.
     pub(crate) fn is_nothing(&self) -> bool {
-        self.fields.is_none() && self.properties.is_empty()
+        self.fields.is_none()
+            && self.layout.is_none()
+            && self.version.is_none()
+            && self.properties.is_empty()
     }
 
     /// The builder with the changes made.
-    pub(crate) fn apply(self, builder: TableMetadataBuilder) -> Result<TableMetadataBuilder> {
-        let builder = change_properties(builder, self.properties)?;
-        let Some(fields) = self.fields else { return Ok(builder) };
-        let schema = iceberg::spec::Schema::builder()
-            .with_fields(fields)
-            .with_identifier_field_ids(self.identifier);
-        let built = schema.build().and_then(|schema| builder.add_current_schema(schema));
-        built.map_err(|error| refused("altered", &error))
+    pub(crate) fn apply(
+        self,
+        metadata: &TableMetadata,
+        builder: TableMetadataBuilder,
+    ) -> Result<TableMetadataBuilder> {
+        let mut builder = change_properties(builder, self.properties)?;
+        if let Some(version) = self.version {
+            let upgraded = builder.upgrade_format_version(version);
+            builder = upgraded.map_err(|error| refused("upgraded", &error))?;
+        }
+        if let Some(fields) = self.fields {
+            let schema = iceberg::spec::Schema::builder()
+                .with_fields(fields)
+                .with_identifier_field_ids(self.identifier);
+            let built = schema.build().and_then(|schema| builder.add_current_schema(schema));
+            builder = built.map_err(|error| refused("altered", &error))?;
+        }
+        match self.layout {
+            Some(layout) => layout.apply(metadata, builder),
+            None => Ok(builder),
+        }
+    }
+}
+
+/// The key under which properties ask for a version of the format; no table keeps it as a property.
+const FORMAT_VERSION: &str = "format-version";
+
+/// Takes the version of the format out of properties; none where the table is of that version.
+fn upgrade(
+    metadata: &TableMetadata,
+    properties: &mut BTreeMap<String, Option<String>>,
+) -> Result<Option<FormatVersion>> {
+    let Some(asked) = properties.remove(FORMAT_VERSION) else { return Ok(None) };
+    let now = metadata.format_version();
+    let version = version_of(asked.as_deref().unwrap_or_default())?;
+    if version < now {
+        let reason = format!("a table of format version {now} cannot go back to {version}");
+        return Err(Error::InvalidProperty { keys: FORMAT_VERSION.to_owned(), reason });
+    }
+    Ok((version > now).then_some(version))
+}
+
+/// Takes the version of the format out of a new table's properties.
+pub(crate) fn take_version(properties: &mut BTreeMap<String, String>) -> Result<FormatVersion> {
+    let asked = properties.remove(FORMAT_VERSION);
+    asked.map_or(Ok(FormatVersion::V2), |text| version_of(&text))
+}
+
+/// A version of the format that can be asked for.
+fn version_of(text: &str) -> Result<FormatVersion> {
+    match text {
+        "2" => Ok(FormatVersion::V2),
+        "3" => Ok(FormatVersion::V3),
+        _ => {
+            let reason = format!("`{text}` is no version of the format that is written here");
+            Err(Error::InvalidProperty { keys: FORMAT_VERSION.to_owned(), reason })
+        }
     }
 }
 
@@ -152,6 +252,7 @@ struct Columns<'a> {
     ids: FieldIds,
     /// What came, for a check of its ids.
     added: Vec<NestedFieldRef>,
+    layout: Layout,
 }
 
 /// What to do with the columns of one level, of which a path names one or names none yet.
@@ -170,9 +271,34 @@ impl Columns<'_> {
                 field.required = false;
                 Ok(())
             }),
+            Alteration::RequireValues(column) => self.require(&column),
+            Alteration::Comment { column, comment } => self.edit(&column, |field| {
+                field.doc = comment.clone().filter(|text| !text.is_empty());
+                Ok(())
+            }),
             Alteration::MoveColumn { column, place } => self.relocate(&column, &place),
+            Alteration::AddPart { field, name } => {
+                self.layout.add(&field, name.as_deref(), (&self.fields, self.metadata))
+            }
+            Alteration::DropPart(part) => self.layout.remove(&part, &self.fields).map(drop),
+            Alteration::ReplacePart { old, field, name } => {
+                let columns = (self.fields.as_slice(), self.metadata);
+                self.layout.replace(&old, &field, name.as_deref(), columns)
+            }
+            Alteration::SortBy(columns) => self.layout.sort(&columns, &self.fields),
             Alteration::SetProperties(_) => Ok(()),
         }
+    }
+
+    fn require(&mut self, column: &[String]) -> Result<()> {
+        if column.len() > 1 {
+            let reason = "only a column of the table itself can come to have no nulls".to_owned();
+            return Err(Error::InvalidColumn { column: column.join("."), reason });
+        }
+        self.edit(column, |field| {
+            field.required = true;
+            Ok(())
+        })
     }
 
     fn add(
@@ -216,12 +342,13 @@ impl Columns<'_> {
     fn remove(&mut self, column: &[String], if_exists: bool) -> Result<()> {
         let metadata = self.metadata;
         let (within, name) = split(column)?;
-        self.at(within, &mut |fields| {
+        let Columns { fields, layout, .. } = self;
+        descend(fields, within, within, &mut |fields| {
             let found = match find(fields, name, within) {
                 Err(Error::ColumnNotFound { .. }) if if_exists => return Ok(()),
                 found => found?,
             };
-            check_unused(metadata, &fields[found], &column.join("."))?;
+            check_unused(metadata, layout, &fields[found], &column.join("."))?;
             if fields.len() == 1 {
                 return Err(Error::NoColumns);
             }
@@ -254,8 +381,9 @@ impl Columns<'_> {
         let normal = normalise_schema(&Schema::new(vec![data_type.clone()]))?;
         let new = FieldIds::after(0).assign(normal.fields(), None)?;
         let Some(new) = new.first() else { return Err(Error::NoColumns) };
-        let metadata = self.metadata;
-        self.edit(column, |field| {
+        let (within, name) = split(column)?;
+        let (metadata, Columns { fields, layout, .. }) = (self.metadata, self);
+        edit(fields, (within, name), |field| {
             if field.field_type == new.field_type {
                 return Ok(());
             }
@@ -268,7 +396,7 @@ impl Columns<'_> {
                 );
                 return Err(Error::InvalidColumn { column: path, reason });
             }
-            check_unused(metadata, field, &path)?;
+            check_unused(metadata, layout, field, &path)?;
             field.field_type.clone_from(&new.field_type);
             Ok(())
         })
@@ -289,22 +417,30 @@ impl Columns<'_> {
     fn edit(
         &mut self,
         column: &[String],
-        mut change: impl FnMut(&mut NestedField) -> Result<()>,
+        change: impl FnMut(&mut NestedField) -> Result<()>,
     ) -> Result<()> {
-        let (within, name) = split(column)?;
-        self.at(within, &mut |fields| {
-            let found = find(fields, name, within)?;
-            let mut field = (*fields[found]).clone();
-            change(&mut field)?;
-            fields[found] = field.into();
-            Ok(())
-        })
+        edit(&mut self.fields, split(column)?, change)
     }
 
     /// Changes the columns of one level.
     fn at(&mut self, within: &[String], change: Change<'_>) -> Result<()> {
         descend(&mut self.fields, within, within, change)
     }
+}
+
+/// Changes one column.
+fn edit(
+    fields: &mut Vec<NestedFieldRef>,
+    (within, name): (&[String], &str),
+    mut change: impl FnMut(&mut NestedField) -> Result<()>,
+) -> Result<()> {
+    descend(fields, within, within, &mut |fields| {
+        let found = find(fields, name, within)?;
+        let mut field = (*fields[found]).clone();
+        change(&mut field)?;
+        fields[found] = field.into();
+        Ok(())
+    })
 }
 
 /// Goes down a path, of which `rest` is left.
@@ -380,17 +516,21 @@ fn index_of(fields: &[NestedFieldRef], place: &Place, within: &[String]) -> Resu
     }
 }
 
-/// Refuses to touch a column that a partition spec, a sort order or the identifier of rows uses.
-fn check_unused(metadata: &TableMetadata, field: &NestedField, column: &str) -> Result<()> {
+/// Refuses to touch a column that a partition spec, the sort order or the identifier of rows uses.
+fn check_unused(
+    metadata: &TableMetadata,
+    layout: &Layout,
+    field: &NestedField,
+    column: &str,
+) -> Result<()> {
     let mut ids = HashSet::from([field.id]);
     collect(&field.field_type, &mut ids);
     let mut parts = metadata.partition_specs_iter().flat_map(|spec| spec.fields());
-    let mut keys = metadata.sort_orders_iter().flat_map(|order| &order.fields);
     let mut identifier = metadata.current_schema().identifier_field_ids();
     let reason = if parts.any(|part| ids.contains(&part.source_id)) {
         "the table is or was partitioned by it"
-    } else if keys.any(|key| ids.contains(&key.source_id)) {
-        "the table is or was sorted by it"
+    } else if layout.sorts_by(&ids) {
+        "the table is sorted by it"
     } else if identifier.any(|id| ids.contains(&id)) {
         "it identifies rows"
     } else {

@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use headwater_model::PartitionField;
-use iceberg::spec::{
-    FormatVersion, NestedFieldRef, SortOrder, StructType, TableMetadata, TableMetadataBuilder,
-};
+use iceberg::spec::{NestedFieldRef, SortOrder, StructType, TableMetadata, TableMetadataBuilder};
 use uuid::Uuid;
 
+use super::alter::take_version;
 use super::build;
+use super::layout::set_order;
 use super::stamp::{put_aside, stamp};
 use crate::partition::spec_for;
 use crate::types::schema::FieldIds;
@@ -25,16 +25,12 @@ pub(crate) fn create(
     let normal = normalise_schema(&request.schema)?;
     let schema = iceberg_schema(FieldIds::after(0).assign(normal.fields(), None)?)?;
     let spec = spec_for(&schema, &request.partition, None)?;
-    let built = TableMetadataBuilder::new(
-        schema,
-        spec,
-        SortOrder::unsorted_order(),
-        location,
-        FormatVersion::V2,
-        HashMap::new(),
-    );
+    let mut properties = request.properties.clone();
+    let version = take_version(&mut properties)?;
+    let order = SortOrder::unsorted_order();
+    let built = TableMetadataBuilder::new(schema, spec, order, location, version, HashMap::new());
     let builder = built.map_err(|error| refused("created", &error))?.assign_uuid(Uuid::new_v4());
-    let builder = set_properties(builder, request.properties.clone())?;
+    let builder = set_properties(builder, properties)?;
     stamp(&build(builder)?, now_ms)
 }
 
@@ -84,7 +80,12 @@ pub(crate) fn replace(
     let spec = spec_for(&schema, partition, Some(metadata))?;
     let built = builder.add_current_schema(schema);
     let built = built.and_then(|builder| builder.add_default_partition_spec(spec));
-    built.map_err(|error| refused("replaced", &error))
+    let builder = built.map_err(|error| refused("replaced", &error))?;
+    // Its columns may be gone.
+    if metadata.default_sort_order().is_unsorted() {
+        return Ok(builder);
+    }
+    set_order(builder, Vec::new())
 }
 
 /// The ids of new columns: those that follow `after`, which nobody else was given, or those that the table

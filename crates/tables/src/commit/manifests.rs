@@ -35,8 +35,14 @@ pub(crate) enum Removal {
     Nothing,
     /// All.
     Everything,
-    /// Those of these partitions of the spec with this id.
-    Partitions(i32, HashSet<Struct>),
+    /// Those of some partitions, and some others.
+    Partitions {
+        /// The spec that the partitions are of.
+        spec: i32,
+        partitions: HashSet<Struct>,
+        /// Where files of other specs lie that go, too.
+        files: HashSet<String>,
+    },
     /// Those at these locations; one that is not there is a conflict.
     Files(HashSet<String>),
 }
@@ -47,11 +53,22 @@ impl Removal {
         Removal::Files(files.iter().map(|file| file.location.clone()).collect())
     }
 
-    fn takes(&self, file: &iceberg::spec::DataFile) -> bool {
+    /// The removal of these files as well.
+    pub(crate) fn and_files(mut self, more: &[Arc<DataFile>]) -> Self {
+        if let Removal::Partitions { files, .. } | Removal::Files(files) = &mut self {
+            files.extend(more.iter().map(|file| file.location.clone()));
+        }
+        self
+    }
+
+    fn takes(&self, file: &iceberg::spec::DataFile, spec_id: i32) -> bool {
         match self {
             Removal::Nothing => false,
             Removal::Everything => true,
-            Removal::Partitions(_, partitions) => partitions.contains(file.partition()),
+            Removal::Partitions { spec, partitions, files } => {
+                *spec == spec_id && partitions.contains(file.partition())
+                    || files.contains(file.file_path())
+            }
             Removal::Files(locations) => locations.contains(file.file_path()),
         }
     }
@@ -62,8 +79,9 @@ impl Removal {
         match self {
             Removal::Nothing => false,
             Removal::Everything => true,
-            Removal::Partitions(of, partitions) => {
-                *of == spec_id && partitions.contains(file.partition())
+            Removal::Partitions { spec, partitions, files } => {
+                *spec == spec_id && partitions.contains(file.partition())
+                    || named(file).is_some_and(|of| files.contains(&of))
             }
             Removal::Files(locations) => named(file).is_some_and(|of| locations.contains(&of)),
         }
@@ -143,7 +161,7 @@ impl Removals<'_> {
     fn takes(&self, entry: &ManifestEntryRef, manifest: &ManifestFile) -> bool {
         let file = entry.data_file();
         match manifest.content {
-            ManifestContentType::Data => self.removal.takes(file),
+            ManifestContentType::Data => self.removal.takes(file, manifest.partition_spec_id),
             ManifestContentType::Deletes => {
                 self.replaced.contains(file.file_path())
                     || self.removal.takes_deletes(file, manifest.partition_spec_id)
@@ -162,12 +180,6 @@ async fn rewrite(
 ) -> Result<Option<NewManifest>> {
     if matches!(removal.removal, Removal::Nothing) && removal.replaced.is_empty() {
         return Ok(None);
-    }
-    if let Removal::Partitions(spec_id, _) = removal.removal
-        && spec_id != manifest.partition_spec_id
-        && manifest.content == ManifestContentType::Data
-    {
-        return Err(Error::TableChanged { what: "partitioning" });
     }
     let decoded = tables.manifest(manifest).await?;
     if !decoded.live.iter().any(|entry| removal.takes(entry, manifest)) {

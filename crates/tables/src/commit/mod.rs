@@ -6,6 +6,7 @@
 
 pub(crate) mod alter;
 pub(crate) mod evolve;
+pub(crate) mod layout;
 pub(crate) mod manifests;
 pub(crate) mod stamp;
 mod summary;
@@ -13,10 +14,12 @@ mod summary;
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
+use arrow::array::Array;
 use bytes::Bytes;
+use futures::TryStreamExt;
 use iceberg::spec::{
-    FormatVersion, MAIN_BRANCH, ManifestContentType, ManifestFile, Snapshot, Summary,
-    TableMetadata, TableMetadataBuilder,
+    FormatVersion, MAIN_BRANCH, ManifestContentType, ManifestFile, NestedFieldRef, Snapshot,
+    Summary, TableMetadata, TableMetadataBuilder,
 };
 use uuid::Uuid;
 
@@ -31,7 +34,8 @@ use crate::partition::describe;
 use crate::storage::{Storage, Undo};
 use crate::table::Totals;
 use crate::tables::Tables;
-use crate::{DataFile, Error, Operation, Result, Rewrite, Staged, Table, metadata, rest};
+use crate::types::schema::field_id;
+use crate::{Beside, DataFile, Error, Operation, Result, Rewrite, Staged, Table, metadata, rest};
 
 /// Entries up to which a commit's manifests are made without a thread of their own.
 const INLINE_ENTRIES_MAX: usize = 256;
@@ -73,7 +77,8 @@ pub(crate) async fn commit(
             if altered.is_nothing() {
                 return Ok(table.clone());
             }
-            store_metadata(tables, table, |builder| altered.apply(builder)).await
+            Box::pin(check_values(tables, table, &altered.newly_required(before))).await?;
+            store_metadata(tables, table, |builder| altered.apply(before, builder)).await
         }
         Operation::SetProperties(properties) => {
             let change = |builder| evolve::set_properties(builder, properties);
@@ -90,30 +95,16 @@ pub(crate) async fn commit(
             let change = change.reaching(Reach::All);
             change.commit(tables, table, before, builder_of(table)).await
         }
-        Operation::OverwritePartitions(staged) => {
-            check_staged(before, &staged)?;
-            let (removal, reach) = partitions_of(before, &staged);
-            let change = Change::new(removal, staged, Kind::Changes, summary).reaching(reach);
+        Operation::OverwritePartitions { staged, beside } => {
+            let change = overwriting(tables, table, (staged, beside), summary).await?;
             change.commit(tables, table, before, builder_of(table)).await
         }
         Operation::Rewrite(rewrite) => {
-            check_staged(before, &rewrite.staged)?;
-            check_unseen(tables, table, &rewrite).await?;
-            check_deletes(tables, table, &rewrite).await?;
-            let removal = Removal::files(&rewrite.removed);
-            let staged = rewrite.staged;
-            let adds = rewrite.removed.is_empty() && staged.deletes.is_empty();
-            let kind = if adds { Kind::Adds } else { Kind::Changes };
-            let change = Change::new(removal, staged, kind, summary);
+            let change = Box::pin(rewriting(tables, table, rewrite, summary)).await?;
             change.commit(tables, table, before, builder_of(table)).await
         }
         Operation::Compact { removed, staged } => {
-            check_staged(before, &staged)?;
-            check_same(tables, table, removed.iter()).await?;
-            check_rows(tables, &removed, &staged).await?;
-            let dangling = tables.dangling_deletes(table, &removed).await?;
-            let change = Change::new(Removal::files(&removed), staged, Kind::Arranges, summary);
-            let change = Change { dangling, ..change };
+            let change = Box::pin(compacting(tables, table, (removed, staged), summary)).await?;
             change.commit(tables, table, before, builder_of(table)).await
         }
         Operation::ArrangeManifests => arrange_manifests(tables, table, summary).await,
@@ -130,6 +121,96 @@ pub(crate) async fn commit(
             change.reaching(Reach::All).commit(tables, table, &after, builder).await
         }
     }
+}
+
+async fn overwriting(
+    tables: &Tables,
+    table: &Table,
+    (staged, beside): (Staged, Option<Beside>),
+    summary: BTreeMap<String, String>,
+) -> Result<Change> {
+    let before = table.metadata();
+    check_staged(before, &staged)?;
+    let (mut removal, reach) = partitions_of(before, &staged);
+    let mut all = vec![staged];
+    if let Some((removed, rest)) = beside {
+        check_staged(before, &rest)?;
+        check_same(tables, table, removed.iter()).await?;
+        removal = removal.and_files(&removed);
+        all.push(rest);
+    }
+    let staged = Staged::all(&all).ok_or_else(|| Error::internal("written", "no rows"))?;
+    Ok(Change::new(removal, staged, Kind::Changes, summary).reaching(reach))
+}
+
+async fn rewriting(
+    tables: &Tables,
+    table: &Table,
+    rewrite: Rewrite,
+    summary: BTreeMap<String, String>,
+) -> Result<Change> {
+    check_staged(table.metadata(), &rewrite.staged)?;
+    check_unseen(tables, table, &rewrite).await?;
+    check_deletes(tables, table, &rewrite).await?;
+    let removal = Removal::files(&rewrite.removed);
+    let staged = rewrite.staged;
+    let adds = rewrite.removed.is_empty() && staged.deletes.is_empty();
+    let kind = if adds { Kind::Adds } else { Kind::Changes };
+    Ok(Change::new(removal, staged, kind, summary))
+}
+
+async fn compacting(
+    tables: &Tables,
+    table: &Table,
+    (removed, staged): (Vec<Arc<DataFile>>, Staged),
+    summary: BTreeMap<String, String>,
+) -> Result<Change> {
+    check_staged(table.metadata(), &staged)?;
+    check_same(tables, table, removed.iter()).await?;
+    check_rows(tables, &removed, &staged).await?;
+    let dangling = tables.dangling_deletes(table, &removed).await?;
+    let change = Change::new(Removal::files(&removed), staged, Kind::Arranges, summary);
+    Ok(Change { dangling, ..change })
+}
+
+/// Refuses columns in which some row of the table has no value.
+async fn check_values(tables: &Tables, table: &Table, columns: &[NestedFieldRef]) -> Result<()> {
+    let schema = table.schema();
+    for column in columns {
+        let known = schema.fields().iter().find(|field| field_id(field) == Some(column.id));
+        let Some(name) = known.map(|field| field.name().clone()) else { continue };
+        let plan = tables.plan(table, None).await?;
+        let may_lack = |file: &&Arc<DataFile>| file.null_count(column.id) != Some(0);
+        let files: Vec<Arc<DataFile>> = plan.files().iter().filter(may_lack).cloned().collect();
+        let nulls = count_nulls(tables, table, &files, &name).await?;
+        if nulls > 0 {
+            return Err(Error::NullValue { column: column.name.clone(), rows: nulls });
+        }
+        // Whoever reads a file reads the rows that are gone, too.
+        let thinned = files.iter().filter(|file| file.has_deletes());
+        let whole: Vec<Arc<DataFile>> = thinned.map(|file| Arc::new(file.whole())).collect();
+        if count_nulls(tables, table, &whole, &name).await? > 0 {
+            let reason = "files still hold deleted rows that have no value for it; put them \
+                          together with `headwater table maintain` first";
+            let (column, reason) = (column.name.clone(), reason.to_owned());
+            return Err(Error::InvalidColumn { column, reason });
+        }
+    }
+    Ok(())
+}
+
+async fn count_nulls(
+    tables: &Tables,
+    table: &Table,
+    files: &[Arc<DataFile>],
+    column: &str,
+) -> Result<usize> {
+    let mut rows = tables.read(table, files, Some(&[column.to_owned()]), None)?;
+    let mut nulls = 0;
+    while let Some(batch) = rows.try_next().await.map_err(Error::Input)? {
+        nulls += batch.column(0).logical_null_count();
+    }
+    Ok(nulls)
 }
 
 /// Puts what many manifests say into few; nothing where they are few already.
@@ -240,7 +321,7 @@ fn partitions_of(metadata: &TableMetadata, staged: &Staged) -> (Removal, Reach) 
         [] => Reach::All,
         _ => Reach::Partitions(partitions.iter().map(|one| describe(spec, types, one)).collect()),
     };
-    (Removal::Partitions(spec.spec_id(), partitions), reach)
+    (Removal::Partitions { spec: spec.spec_id(), partitions, files: HashSet::new() }, reach)
 }
 
 pub(crate) fn build(builder: TableMetadataBuilder) -> Result<TableMetadata> {

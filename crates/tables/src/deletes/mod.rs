@@ -16,7 +16,7 @@ use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
-use futures::{StreamExt, TryStreamExt, stream};
+use futures::{FutureExt, StreamExt, TryStreamExt, stream};
 use iceberg::spec::{DataContentType, DataFileFormat, ManifestEntryRef};
 use object_store::path::Path;
 
@@ -201,7 +201,7 @@ impl Tables {
         if let Some(found) = self.caches().deleted.get(&key) {
             return Ok(Some(found));
         }
-        let found = Arc::new(self.read_deletes(file, deletes).await?);
+        let found = Arc::new(self.read_deletes(file, deletes).boxed().await?);
         self.caches().deleted.insert(key, found.clone());
         Ok(Some(found))
     }

@@ -185,7 +185,14 @@ impl<'a> Change<'a> {
             Reach::Rows => return None,
             Reach::All => None,
             Reach::Partitions(_) | Reach::ChangedPartitions => {
-                files.retain(|file| replaced.contains(&file.partition));
+                // Of a file of another spec, its partition does not tell whether it is concerned.
+                let own = self.added.iter().chain(&self.removed).copied();
+                let specs: HashSet<i32> =
+                    own.chain(files.iter()).map(|file| file.spec_id).collect();
+                let other_kind = |file: &File| {
+                    specs.len() > 1 && replaced.iter().any(|one| !of_one_kind(one, &file.partition))
+                };
+                files.retain(|file| replaced.contains(&file.partition) || other_kind(file));
                 let both: BTreeSet<&String> = files.iter().map(|file| &file.partition).collect();
                 Some(both.into_iter().cloned().collect())
             }
@@ -195,6 +202,15 @@ impl<'a> Change<'a> {
         }
         Some(Clash::about(Cause::Replaced { side: self.side, partitions }, files))
     }
+}
+
+/// Whether two partitions are of the same fields.
+fn of_one_kind(one: &str, other: &str) -> bool {
+    let fields = |partition: &'_ str| -> Vec<String> {
+        let parts = partition.split('/').filter_map(|part| part.split_once('='));
+        parts.map(|(field, _)| field.to_owned()).collect()
+    };
+    fields(one) == fields(other)
 }
 
 impl FilePlan {

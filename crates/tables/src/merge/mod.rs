@@ -17,6 +17,7 @@ mod shape;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
+use futures::FutureExt;
 use iceberg::spec::{ManifestContentType, TableMetadata};
 
 pub use self::clash::{Cause, Clash, Side};
@@ -29,6 +30,7 @@ use self::rows::{MergedGroup, Reading, Settled};
 use self::shape::{Shape, Three};
 use crate::commit::manifests::{Addition, Removal};
 use crate::commit::{self, Change, Kind, stamp};
+use crate::entry::moved;
 use crate::storage::Undo;
 use crate::{DataFile, Error, Result, ScanPlan, Staged, Table, Tables};
 
@@ -146,7 +148,7 @@ impl Tables {
         );
         let [base_files, our_files, their_files] =
             [&plans.0, &plans.1, &plans.2].map(ScanPlan::files);
-        let live = Box::pin(LiveRows::of(self, [base_files, our_files, their_files])).await?;
+        let live = LiveRows::of(self, [base_files, our_files, their_files]).boxed().await?;
         let files = Files { base: base_files, ours: our_files, theirs: their_files, live };
         let arranges = histories[1].tidies;
         let plan = match FilePlan::merge(&files, histories) {
@@ -471,6 +473,8 @@ impl TableMerge {
         let mut found: BTreeMap<i32, Addition> = BTreeMap::new();
         let mut known: HashMap<i32, iceberg::spec::PartitionSpecRef> = HashMap::new();
         for file in &self.taken {
+            let order = file.entry.data_file.sort_order_id();
+            let order = order.and_then(|id| order_in(after, self.theirs.metadata(), id));
             let spec = if let Some(spec) = known.get(&file.spec_id) {
                 spec.clone()
             } else {
@@ -484,10 +488,18 @@ impl TableMerge {
                 spec,
                 files: Vec::new(),
             });
-            addition.files.push(file.entry.data_file.clone());
+            addition.files.push(moved(&file.entry.data_file, order)?);
         }
         Ok(found.into_values().collect())
     }
+}
+
+/// The sort order of the merged table that says what one of theirs says; none where there is none.
+fn order_in(after: &TableMetadata, theirs: &TableMetadata, id: i32) -> Option<i32> {
+    let wanted = theirs.sort_order_by_id(i64::from(id))?;
+    let mut orders = after.sort_orders_iter();
+    let found = orders.find(|order| order.fields == wanted.fields)?;
+    i32::try_from(found.order_id).ok()
 }
 
 /// The spec of the merged table that says what one of theirs says.

@@ -11,14 +11,17 @@ use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema, TimeUnit};
 
 use super::name::{map_of, timestamptz};
 use super::{EXTENSION_NAME, UUID_EXTENSION, is_uuid};
-use crate::{Error, Result};
+use crate::{COMMENT, Error, Result};
+
+/// What of a field's metadata is about the table's column.
+const OWN: [&str; 1] = [COMMENT];
 
 /// The nearest schema that Iceberg v2 can hold.
 ///
 /// Large and view types become plain ones, unsigned integers the next wider signed type, half
 /// floats floats, times microseconds, dictionaries their values, nulls strings. Metadata is
-/// dropped. Fails with `invalid_argument` naming the column where there is no such type, or a name
-/// is used twice.
+/// dropped but for [`crate::COMMENT`]. Fails with `invalid_argument` naming the column where there is no
+/// such type, or a name is used twice.
 pub fn normalise_schema(schema: &Schema) -> Result<Schema> {
     if schema.fields().is_empty() {
         return Err(Error::NoColumns);
@@ -51,7 +54,8 @@ fn normalise_field(field: &Field, column: &str) -> Result<Field> {
     let data_type = normalise_type(field.data_type(), column)?;
     // A column of nothing but nulls cannot stay one that takes none.
     let nullable = field.is_nullable() || *field.data_type() == DataType::Null;
-    let mut metadata = HashMap::new();
+    let kept = |key: &str| Some((key.to_owned(), field.metadata().get(key)?.clone()));
+    let mut metadata: HashMap<String, String> = OWN.iter().filter_map(|key| kept(key)).collect();
     if is_uuid(field) {
         metadata.insert(EXTENSION_NAME.to_owned(), UUID_EXTENSION.to_owned());
     }

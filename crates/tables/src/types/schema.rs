@@ -14,7 +14,7 @@ use iceberg::spec::{
 
 use super::name::{map_of, timestamptz};
 use super::{EXTENSION_NAME, UUID_EXTENSION, is_uuid};
-use crate::{Error, FIELD_ID, NAMES, Result};
+use crate::{COMMENT, Error, FIELD_ID, NAMES, Result};
 
 /// Gives field ids to Arrow columns, level by level, so that top-level columns have the lowest.
 pub(crate) struct FieldIds {
@@ -44,7 +44,9 @@ impl FieldIds {
             known.iter().map(|known| known.map_or_else(|| self.next(), |base| base.id)).collect();
         let converted = fields.iter().zip(ids).zip(&known).map(|((field, id), known)| {
             let field_type = self.convert(field, known.map(|base| base.field_type.as_ref()))?;
-            Ok(NestedField::new(id, field.name(), field_type, !field.is_nullable()).into())
+            let mut made = NestedField::new(id, field.name(), field_type, !field.is_nullable());
+            made.doc = field.metadata().get(COMMENT).cloned();
+            Ok(made.into())
         });
         converted.collect()
     }
@@ -206,6 +208,7 @@ pub(crate) fn arrow_field(field: &NestedField) -> Field {
     if *field.field_type == Type::Primitive(PrimitiveType::Uuid) {
         metadata.insert(EXTENSION_NAME.to_owned(), UUID_EXTENSION.to_owned());
     }
+    metadata.extend(field.doc.clone().map(|comment| (COMMENT.to_owned(), comment)));
     Field::new(&field.name, arrow_type(&field.field_type), !field.required).with_metadata(metadata)
 }
 

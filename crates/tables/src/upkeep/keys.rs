@@ -18,7 +18,7 @@ const RANK_BITS: usize = 16;
 const PLACE_BYTES: usize = 16;
 
 /// Makes the keys of rows.
-pub(super) struct Keys {
+pub(crate) struct Keys {
     columns: Vec<usize>,
     converter: RowConverter,
     /// Of a z-order: how values compare, and what values a sample has, for each column.
@@ -37,7 +37,7 @@ impl Keys {
                 let fields = types.zip(by).map(|(data_type, column)| {
                     let options = SortOptions {
                         descending: column.descending,
-                        nulls_first: !column.descending,
+                        nulls_first: column.nulls_first,
                     };
                     SortField::new_with_options(data_type, options)
                 });

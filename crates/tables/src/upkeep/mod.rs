@@ -14,5 +14,7 @@ mod reach;
 
 pub(crate) use self::bins::target_file_bytes;
 pub use self::bins::{Bin, Packing};
+pub(crate) use self::keys::Keys;
+pub(crate) use self::order::places;
 pub use self::order::{Order, SortColumn};
 pub use self::reach::{Extent, FoundFile, Reached};

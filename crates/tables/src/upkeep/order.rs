@@ -36,8 +36,10 @@ pub enum Order {
 pub struct SortColumn {
     /// Its name.
     pub name: String,
-    /// Whether large values come first, and nulls last.
+    /// Whether large values come first.
     pub descending: bool,
+    /// Whether nulls come before all values.
+    pub nulls_first: bool,
 }
 
 impl Order {
@@ -255,7 +257,10 @@ fn ranges(keys: &Keys, sample: &[RecordBatch], count: usize) -> Result<Vec<Range
 }
 
 /// Where the rows of some batches lie, in order.
-fn places(keys: &Keys, batches: &[RecordBatch]) -> Result<Vec<(usize, usize)>, ArrowError> {
+pub(crate) fn places(
+    keys: &Keys,
+    batches: &[RecordBatch],
+) -> Result<Vec<(usize, usize)>, ArrowError> {
     let of = batches.iter().map(|batch| keys.of(batch)).collect::<Result<Vec<_>, _>>()?;
     let all = batches.iter().enumerate();
     let mut places: Vec<(usize, usize)> =

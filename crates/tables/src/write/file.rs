@@ -46,17 +46,24 @@ pub(crate) struct FileFormat {
     properties: Arc<WriterProperties>,
     limits: RowGroupLimits,
     lanes: usize,
+    /// The table's sort order that rows come in, where they do.
+    order_id: Option<i32>,
 }
 
 impl FileFormat {
-    pub(crate) fn new(schema: SchemaRef, limits: RowGroupLimits) -> Result<Self> {
+    pub(crate) fn new(
+        schema: SchemaRef,
+        limits: RowGroupLimits,
+        order_id: Option<i32>,
+    ) -> Result<Self> {
         let level = ZstdLevel::try_new(1).map_err(internal)?;
         let properties = WriterProperties::builder()
             .set_compression(Compression::ZSTD(level))
             .set_statistics_enabled(EnabledStatistics::Page)
             .set_created_by(concat!("headwater ", env!("CARGO_PKG_VERSION")).to_owned())
             .build();
-        Ok(FileFormat { schema, properties: Arc::new(properties), limits, lanes: *LANES })
+        let properties = Arc::new(properties);
+        Ok(FileFormat { schema, properties, limits, lanes: *LANES, order_id })
     }
 }
 
@@ -262,6 +269,9 @@ impl FileWriter {
             .record_count(self.rows)
             .file_size_in_bytes(bytes)
             .split_offsets(Some(offsets.collect()));
+        if let Some(order) = self.format.order_id {
+            builder.sort_order_id(order);
+        }
         describe_columns(&mut builder, &metadata, schema, self.nans);
         builder.build().map_err(internal)
     }

@@ -8,6 +8,7 @@ mod file;
 mod fit;
 mod metrics;
 mod pieces;
+mod sort;
 mod split;
 
 use std::collections::HashMap;
@@ -20,7 +21,9 @@ use uuid::Uuid;
 
 use self::file::{FileFormat, FileWriter, RowGroupLimits};
 use self::fit::Fit;
-use self::split::{PartitionKey, Splitter};
+use self::sort::Sorting;
+use self::split::PartitionKey;
+pub(crate) use self::split::Splitter;
 use crate::partition::folder;
 use crate::staged::Durable;
 use crate::storage::{Storage, Undo};
@@ -31,14 +34,15 @@ use crate::{BatchStream, Error, Result, Staged, Table, TablesOptions};
 /// closed.
 const OPEN_FILES_MAX: usize = 128;
 
-/// Writes a stream of rows for a table.
+/// Writes a stream of rows for a table: in the table's order, or as they come where they are `ordered`.
 pub(crate) async fn write(
     storage: &Arc<Storage>,
     options: &TablesOptions,
     table: &Table,
     rows: BatchStream,
+    ordered: bool,
 ) -> Result<Staged> {
-    let mut writer = Writer::new(storage, options, table)?;
+    let mut writer = Writer::new(storage, options, table, ordered)?;
     match writer.run(table, rows).await {
         Ok(()) => Ok(writer.finish()),
         Err(error) => {
@@ -84,6 +88,8 @@ struct Writer<'a> {
     format: Arc<FileFormat>,
     /// Begins the names of all files of this write.
     name: Uuid,
+    /// Rows that are held until they are put in order, where the table has one.
+    sorting: Option<Sorting>,
     open: HashMap<PartitionKey, Open>,
     begun: usize,
     clock: u64,
@@ -93,8 +99,17 @@ struct Writer<'a> {
 }
 
 impl<'a> Writer<'a> {
-    fn new(storage: &'a Arc<Storage>, options: &'a TablesOptions, table: &Table) -> Result<Self> {
+    fn new(
+        storage: &'a Arc<Storage>,
+        options: &'a TablesOptions,
+        table: &Table,
+        ordered: bool,
+    ) -> Result<Self> {
         let metadata = table.metadata();
+        let sorting = if ordered { None } else { Sorting::of(table)? };
+        let order_id = sorting
+            .as_ref()
+            .and_then(|_| i32::try_from(metadata.default_sort_order().order_id).ok());
         let target = target_file_bytes(table).unwrap_or(options.target_file_bytes);
         let limits = RowGroupLimits {
             rows: options.row_group_rows.max(1),
@@ -109,8 +124,9 @@ impl<'a> Writer<'a> {
             schema: metadata.current_schema().clone(),
             spec: metadata.default_partition_spec().clone(),
             partition_type: metadata.default_partition_type().clone(),
-            format: Arc::new(FileFormat::new(table.schema(), limits)?),
+            format: Arc::new(FileFormat::new(table.schema(), limits, order_id)?),
             name: Uuid::now_v7(),
+            sorting,
             open: HashMap::new(),
             begun: 0,
             clock: 0,
@@ -131,13 +147,46 @@ impl<'a> Writer<'a> {
             };
             for piece in fit.pieces(&batch) {
                 let fitted = fit.apply(&piece)?;
-                let bytes = batch.get_array_memory_size() + fitted.get_array_memory_size();
-                for part in splitter.split(fitted)? {
-                    self.write_part(part.key, part.values, &part.rows).await?;
+                let bytes = batch.get_array_memory_size();
+                let Some(sorting) = &mut self.sorting else {
+                    self.write_rows(&mut splitter, fitted, bytes).await?;
+                    continue;
+                };
+                if sorting.hold(fitted) > self.options.write_buffer_bytes {
+                    Box::pin(self.write_held(&mut splitter)).await?;
                 }
-                self.bound_memory(bytes).await?;
             }
         }
+        Box::pin(self.write_held(&mut splitter)).await?;
+        self.close_all().await
+    }
+
+    /// Writes rows; `bytes` are those that others of theirs take beside them.
+    async fn write_rows(
+        &mut self,
+        splitter: &mut Splitter,
+        rows: RecordBatch,
+        bytes: usize,
+    ) -> Result<()> {
+        let bytes = bytes + rows.get_array_memory_size();
+        for part in splitter.split(rows)? {
+            self.write_part(part.key, part.values, &part.rows).await?;
+        }
+        self.bound_memory(bytes).await
+    }
+
+    /// Writes the rows that are held, in order, to files of their own.
+    async fn write_held(&mut self, splitter: &mut Splitter) -> Result<()> {
+        let Some(sorting) = &mut self.sorting else { return Ok(()) };
+        let (bytes, sorted) = (sorting.bytes(), sorting.take().await?);
+        for rows in sorted {
+            let rows = rows.map_err(|error| Error::internal("sorted", error))?;
+            self.write_rows(splitter, rows, bytes).await?;
+        }
+        self.close_all().await
+    }
+
+    async fn close_all(&mut self) -> Result<()> {
         let left: Vec<PartitionKey> = self.open.keys().cloned().collect();
         for key in left {
             self.close(&key).await?;

@@ -12,7 +12,8 @@ use headwater_tables::{Operation, Table};
 use serde_json::{Value, json};
 
 use crate::fixture::{
-    Warehouse, field_of, json_batch, partition_of, request, schema_of, stream_of,
+    Warehouse, field_of, json_batch, overwrite_partitions, partition_of, request, schema_of,
+    stream_of,
 };
 
 /// What the script needs. The folder's name changes with it, so that a new list makes a new
@@ -188,7 +189,7 @@ async fn partitions_and_overwrites() {
     let before = warehouse.append(&table, rows).await;
     let new = json!([{"id": 5, "at": "2013-01-01T01:00:00Z", "origin": "EWR"}]);
     let staged = warehouse.write(&before, new).await.unwrap();
-    let after = warehouse.commit(&before, Operation::OverwritePartitions(staged)).await;
+    let after = warehouse.commit(&before, overwrite_partitions(staged)).await;
     let row = |id: i64, at: &str, origin: &str| json!({"id": id, "at": at, "origin": origin});
     let kept = [
         row(2, "2013-01-02T00:00:00+00:00", "EWR"),

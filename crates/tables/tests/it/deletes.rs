@@ -10,7 +10,7 @@ use headwater_tables::{DataFile, Operation, Positions, Rewrite, Staged, Table};
 use iceberg::spec::FormatVersion::{V2, V3};
 use serde_json::{Value, json};
 
-use crate::fixture::{Warehouse, json_batch, rows_at, stream_of};
+use crate::fixture::{Warehouse, json_batch, overwrite_partitions, rows_at, stream_of};
 use crate::foreign::{Foreign, commit};
 
 async fn files(warehouse: &Warehouse, table: &Table) -> Vec<Arc<DataFile>> {
@@ -93,7 +93,7 @@ async fn deletes_count_within_their_partition() {
     assert_eq!(warehouse.rows(&table).await, json!([{"a": 1, "b": "y"}]));
     // With its rows, a partition's delete files go.
     let staged = warehouse.write(&table, json!([{"a": 1, "b": "x"}])).await.unwrap();
-    let table = warehouse.commit(&table, Operation::OverwritePartitions(staged)).await;
+    let table = warehouse.commit(&table, overwrite_partitions(staged)).await;
     assert_eq!(left(&warehouse, &table).await.len(), 2);
     assert_eq!(table.summary()["total-delete-files"], "0");
 }

@@ -147,3 +147,8 @@ pub fn to_json(batches: &[RecordBatch]) -> Value {
     let text = writer.into_inner();
     if text.is_empty() { Value::Array(Vec::new()) } else { serde_json::from_slice(&text).unwrap() }
 }
+
+/// The replacement of the partitions that rows fall into, in a table of one partition spec.
+pub fn overwrite_partitions(staged: Staged) -> Operation {
+    Operation::OverwritePartitions { staged, beside: None }
+}

@@ -7,7 +7,7 @@ use headwater_model::Fault;
 use headwater_tables::Operation;
 use serde_json::json;
 
-use crate::fixture::{Warehouse, partition_of, request, rows_at};
+use crate::fixture::{Warehouse, overwrite_partitions, partition_of, request, rows_at};
 
 const COLUMNS: [(&str, &str); 3] = [("at", "timestamp"), ("origin", "string"), ("n", "int")];
 
@@ -77,7 +77,7 @@ async fn every_type_that_can_be_a_partition_is_one() {
     let rows = rows_at(&reopened, &table, None).await;
     assert_eq!((&rows[0], &rows[1], &rows[2]), (&row, &row, &json!({})));
     let staged = warehouse.write(&table, json!([row.clone()])).await.unwrap();
-    let table = warehouse.commit(&table, Operation::OverwritePartitions(staged)).await;
+    let table = warehouse.commit(&table, overwrite_partitions(staged)).await;
     assert_eq!(table.rows(), 2);
 }
 
@@ -90,7 +90,7 @@ async fn overwriting_partitions_leaves_the_others() {
     let table = warehouse.append(&table, json!([{"origin": "EWR", "n": 4}])).await;
     let new = json!([{"origin": "EWR", "n": 10}, {"n": 11}, {"origin": "LGA", "n": 12}]);
     let staged = warehouse.write(&table, new).await.unwrap();
-    let table = warehouse.commit(&table, Operation::OverwritePartitions(staged)).await;
+    let table = warehouse.commit(&table, overwrite_partitions(staged)).await;
     let reopened = warehouse.reopened();
     let table = reopened.load(table.metadata_location()).await.unwrap();
     let rows = rows_at(&reopened, &table, None).await;
@@ -106,7 +106,7 @@ async fn overwriting_partitions_leaves_the_others() {
     );
 
     let nothing = warehouse.write(&table, json!([])).await.unwrap();
-    let same = warehouse.commit(&table, Operation::OverwritePartitions(nothing)).await;
+    let same = warehouse.commit(&table, overwrite_partitions(nothing)).await;
     assert_eq!(same.metadata_location(), table.metadata_location());
 }
 
@@ -116,7 +116,7 @@ async fn a_table_without_partitions_is_one() {
     let table = warehouse.create(&COLUMNS, &[]).await;
     let table = warehouse.append(&table, json!([{"n": 1}])).await;
     let staged = warehouse.write(&table, json!([{"n": 2}])).await.unwrap();
-    let table = warehouse.commit(&table, Operation::OverwritePartitions(staged)).await;
+    let table = warehouse.commit(&table, overwrite_partitions(staged)).await;
     assert_eq!(warehouse.rows(&table).await, json!([{"n": 2}]));
 }
 

@@ -1,0 +1,44 @@
+//! A file's entry in a manifest, changed: the `iceberg` crate makes entries, and changes none.
+
+use iceberg::spec::{DataFile, DataFileBuilder};
+
+use crate::{Error, Result};
+
+/// The builder of an entry that says what another says.
+pub(crate) fn builder_of(file: &DataFile) -> DataFileBuilder {
+    let mut builder = DataFileBuilder::default();
+    builder
+        .content(file.content_type())
+        .file_path(file.file_path().to_owned())
+        .file_format(file.file_format())
+        .partition(file.partition().clone())
+        .record_count(file.record_count())
+        .file_size_in_bytes(file.file_size_in_bytes())
+        .column_sizes(file.column_sizes().clone())
+        .value_counts(file.value_counts().clone())
+        .null_value_counts(file.null_value_counts().clone())
+        .nan_value_counts(file.nan_value_counts().clone())
+        .lower_bounds(file.lower_bounds().clone())
+        .upper_bounds(file.upper_bounds().clone())
+        .key_metadata(file.key_metadata().map(<[u8]>::to_vec))
+        .split_offsets(file.split_offsets().map(<[i64]>::to_vec))
+        .equality_ids(file.equality_ids())
+        .first_row_id(file.first_row_id())
+        .referenced_data_file(file.referenced_data_file())
+        .content_offset(file.content_offset())
+        .content_size_in_bytes(file.content_size_in_bytes());
+    if let Some(order) = file.sort_order_id() {
+        builder.sort_order_id(order);
+    }
+    builder
+}
+
+/// The entry without its place among the rows of a table, and with another sort order; none where there
+/// is none.
+pub(crate) fn moved(file: &DataFile, order: Option<i32>) -> Result<DataFile> {
+    let mut builder = builder_of(file);
+    builder.first_row_id(None);
+    // A builder's order can be set, and not be taken away; 0 is the order of no order.
+    builder.sort_order_id(order.unwrap_or(0));
+    builder.build().map_err(|error| Error::internal("merged", error))
+}
