@@ -7,7 +7,7 @@ use std::time::Instant;
 use arrow::array::{Int64Array, RecordBatch};
 use arrow::datatypes::{DataType, Field, Schema};
 use futures::StreamExt;
-use headwater_catalog::{CommitRequest, TableChange, TableEntry};
+use headwater_catalog::{CommitRequest, EntryKind, TableChange, TableEntry};
 use headwater_lake::Lake;
 use headwater_model::{CreateRef, RefSpec, TableName};
 
@@ -53,6 +53,7 @@ async fn branches(
 pub async fn add_tables(lake: &Lake, branch: &str, count: usize) -> Outcome<()> {
     let changes = (0..count).map(|index| {
         let entry = TableEntry {
+            kind: EntryKind::Table,
             id: uuid::Uuid::new_v4().to_string(),
             metadata_location: format!("file:///nowhere/{index}/v1.metadata.json"),
             snapshot: Some(index as i64),

@@ -20,10 +20,31 @@ pub mod operation {
     pub const DROPPED: &str = "dropped";
 }
 
-/// A table in a commit: which table it is, and where its state lies.
+/// What a name in a commit stands for. A table and a view cannot have the same name.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EntryKind {
+    /// A table.
+    #[default]
+    Table,
+    /// A view: a query under a name.
+    View,
+}
+
+impl EntryKind {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+    fn is_table(&self) -> bool {
+        *self == EntryKind::Table
+    }
+}
+
+/// A table, or a view, in a commit: which it is, and where its state lies.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TableEntry {
-    /// Iceberg's table id.
+    /// A table or a view.
+    #[serde(default, skip_serializing_if = "EntryKind::is_table")]
+    pub kind: EntryKind,
+    /// Iceberg's table id, or view id.
     pub id: String,
     /// The Iceberg metadata file.
     pub metadata_location: String,
@@ -32,6 +53,13 @@ pub struct TableEntry {
     pub snapshot: Option<i64>,
     /// What the last change did: one of [`operation`].
     pub operation: String,
+}
+
+impl TableEntry {
+    /// Whether it is a view.
+    pub fn is_view(&self) -> bool {
+        self.kind == EntryKind::View
+    }
 }
 
 /// A table that differs, or is to differ, between two states.

@@ -27,7 +27,7 @@ mod trie;
 pub use base::{Base, MergedBase};
 pub use branch::NewBranch;
 pub use catalog::Catalog;
-pub use change::{CommitRequest, NamespaceChange, TableChange, TableEntry, operation};
+pub use change::{CommitRequest, EntryKind, NamespaceChange, TableChange, TableEntry, operation};
 pub use error::{Error, Result};
 pub use merge::{Contested, MergeCommit, MergePlan, Stack};
 pub use reach::{Reach, ReachedState};

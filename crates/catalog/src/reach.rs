@@ -78,7 +78,7 @@ impl Catalog {
                 && let Some(root) = commit.tables
                 && whole.insert((root, base, asked.contains(&id)))
             {
-                for (table, entry) in self.state(id).await?.tables(None).await? {
+                for (table, entry) in self.state(id).await?.entries(None).await? {
                     if wanted(&entry) {
                         // What is only a base is superseded as its children say.
                         let until = (!asked.contains(&id)).then_some(commit.time);

@@ -32,15 +32,39 @@ impl State {
         self.id
     }
 
+    /// The table, or view, of exactly that name.
+    pub async fn entry(&self, name: &TableName) -> Result<Option<TableEntry>> {
+        trie::get(&self.objects, self.commit.tables, &trie::key(name)).await
+    }
+
     /// The table of exactly that name.
     pub async fn table(&self, name: &TableName) -> Result<Option<TableEntry>> {
-        trie::get(&self.objects, self.commit.tables, &trie::key(name)).await
+        Ok(self.entry(name).await?.filter(|entry| !entry.is_view()))
+    }
+
+    /// The view of exactly that name.
+    pub async fn view(&self, name: &TableName) -> Result<Option<TableEntry>> {
+        Ok(self.entry(name).await?.filter(TableEntry::is_view))
+    }
+
+    /// The tables and views of a namespace, or of all, by name.
+    pub async fn entries(&self, namespace: Option<&str>) -> Result<Vec<(TableName, TableEntry)>> {
+        let wanted = |of: &str, _: &str| namespace.is_none_or(|namespace| namespace == of);
+        self.list(wanted).await
     }
 
     /// The tables of a namespace, or of all, by name.
     pub async fn tables(&self, namespace: Option<&str>) -> Result<Vec<(TableName, TableEntry)>> {
-        let wanted = |of: &str, _: &str| namespace.is_none_or(|namespace| namespace == of);
-        self.list(wanted).await
+        let mut found = self.entries(namespace).await?;
+        found.retain(|(_, entry)| !entry.is_view());
+        Ok(found)
+    }
+
+    /// The views of a namespace, or of all, by name.
+    pub async fn views(&self, namespace: Option<&str>) -> Result<Vec<(TableName, TableEntry)>> {
+        let mut found = self.entries(namespace).await?;
+        found.retain(|(_, entry)| entry.is_view());
+        Ok(found)
     }
 
     /// The tables whose namespace and name are `wanted`, by name.
@@ -56,15 +80,24 @@ impl State {
         Ok(tables)
     }
 
-    /// The table of that name, as written or else without case; `AmbiguousTable` where several differ
-    /// from it in case alone.
+    /// The table of that name, see [`State::find`]; none where that is a view.
     pub async fn find_table(
         &self,
         namespace: &str,
         name: &str,
     ) -> Result<Option<(TableName, TableEntry)>> {
+        Ok(self.find(namespace, name).await?.filter(|(_, entry)| !entry.is_view()))
+    }
+
+    /// The table, or view, of that name, as written or else without case; `AmbiguousTable` where several
+    /// differ from it in case alone.
+    pub async fn find(
+        &self,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Option<(TableName, TableEntry)>> {
         if let Ok(exact) = TableName::new(namespace, name)
-            && let Some(entry) = self.table(&exact).await?
+            && let Some(entry) = self.entry(&exact).await?
         {
             return Ok(Some((exact, entry)));
         }

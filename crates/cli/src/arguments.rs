@@ -4,6 +4,7 @@
 
 mod branch;
 mod function;
+mod view;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -16,6 +17,7 @@ pub use self::branch::{
     CreateRef, RemoveRef, RenameRef,
 };
 pub use self::function::{Function, FunctionInvoke};
+pub use self::view::View;
 
 /// How an answer is printed on standard output.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
@@ -92,6 +94,9 @@ pub enum Command {
     /// Tables: list, look at, import, drop
     #[command(subcommand)]
     Table(Table),
+    /// Views: list, look at, drop
+    #[command(subcommand)]
+    View(View),
     /// Branches: list, create, compare, merge, protect
     #[command(subcommand)]
     Branch(Branch),

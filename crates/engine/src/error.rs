@@ -142,10 +142,28 @@ pub enum Error {
         /// The table.
         table: String,
     },
-    /// A table or namespace that is there already.
+    /// A view that cannot be read.
+    #[error("view `{view}` cannot be read: {message}")]
+    View {
+        /// The view.
+        view: String,
+        /// What is wrong with what it reads.
+        message: String,
+        /// The code of that.
+        code: ErrorCode,
+        /// What to do about it.
+        hint: Option<String>,
+    },
+    /// Views that read each other in a circle, or too deep.
+    #[error("{message}")]
+    ViewChain {
+        /// Which.
+        message: String,
+    },
+    /// A table, view or namespace that is there already.
     #[error("{what} `{name}` is there already")]
     AlreadyExists {
-        /// `table` or `namespace`.
+        /// `table`, `view` or `namespace`.
         what: &'static str,
         /// Its name.
         name: String,
@@ -282,9 +300,11 @@ impl Fault for Error {
             Error::Tables(error) => error.code(),
             Error::Name(error) => error.code(),
             Error::Problem(problem) => problem.code,
-            Error::Syntax { .. } | Error::Ambiguous { .. } | Error::Invalid { .. } => {
-                ErrorCode::InvalidSql
-            }
+            Error::View { code, .. } => *code,
+            Error::Syntax { .. }
+            | Error::Ambiguous { .. }
+            | Error::ViewChain { .. }
+            | Error::Invalid { .. } => ErrorCode::InvalidSql,
             Error::Unsupported { .. } => ErrorCode::UnsupportedStatement,
             Error::TableNotFound { .. } => ErrorCode::TableNotFound,
             Error::NamespaceNotFound { .. } => ErrorCode::NamespaceNotFound,
@@ -310,7 +330,9 @@ impl Fault for Error {
             Error::Tables(error) => error.hint(),
             Error::Name(error) => error.hint(),
             Error::Problem(problem) => problem.hint.clone(),
-            Error::Unsupported { hint, .. } | Error::Invalid { hint, .. } => hint.clone(),
+            Error::Unsupported { hint, .. }
+            | Error::Invalid { hint, .. }
+            | Error::View { hint, .. } => hint.clone(),
             Error::TableNotFound { near: Some(near), .. }
             | Error::NamespaceNotFound { near: Some(near), .. }
             | Error::ColumnNotFound { near: Some(near), .. } => {
@@ -350,6 +372,10 @@ impl Error {
             Error::Ambiguous { .. } => Some("Write the name exactly as it is spelled there."),
             Error::AlreadyExists { what: "table", .. } => {
                 Some("Use CREATE OR REPLACE TABLE, or choose another name.")
+            }
+            Error::ViewChain { .. } => Some("Replace one of them with a query of tables."),
+            Error::AlreadyExists { what: "view", .. } => {
+                Some("Use CREATE OR REPLACE VIEW, or choose another name.")
             }
             Error::MatchedTwice { .. } => Some(
                 "Let one row of the source fit each row, such as with DISTINCT ON or GROUP BY.",

@@ -30,6 +30,7 @@ mod sql;
 mod stop;
 mod stored;
 mod system;
+mod view;
 mod write;
 
 pub use answer::{Answer, BatchStream, Batches, Metrics};
@@ -42,3 +43,4 @@ pub use session::Session;
 pub use sql::check_condition;
 pub use stored::StoredRows;
 pub use system::SystemTable;
+pub use view::{Below, tables_below};

@@ -1,4 +1,4 @@
-//! SHOW TABLES and DESCRIBE.
+//! SHOW TABLES, SHOW VIEWS and DESCRIBE.
 
 use std::sync::Arc;
 
@@ -33,15 +33,29 @@ impl Session {
             let name = |table: &str| (SYSTEM_NAMESPACE.to_owned(), table.to_owned());
             names.extend(tables.iter().map(|table| name(table.name())));
         }
+        self.show("table", &names)
+    }
+
+    /// The views of a namespace, or of all.
+    pub(crate) async fn show_views(&self, namespace: Option<String>) -> Result<Answer> {
+        let view = self.view().await?;
+        let wanted = |of: &str| namespace.as_ref().is_none_or(|wanted| same_but_case(wanted, of));
+        let views = view.state().views(None).await?.into_iter();
+        let names = views.map(|(name, _)| (name.namespace, name.name));
+        let names: Vec<_> = names.filter(|(namespace, _)| wanted(namespace)).collect();
+        self.show("view", &names)
+    }
+
+    fn show(&self, what: &str, names: &[(String, String)]) -> Result<Answer> {
         let namespaces =
             StringArray::from_iter_values(names.iter().map(|(namespace, _)| namespace));
-        let tables = StringArray::from_iter_values(names.iter().map(|(_, table)| table));
+        let found = StringArray::from_iter_values(names.iter().map(|(_, name)| name));
         let schema = Schema::new(vec![
             Field::new("namespace", DataType::Utf8, false),
-            Field::new("table", DataType::Utf8, false),
+            Field::new(what, DataType::Utf8, false),
         ]);
         let batch =
-            RecordBatch::try_new(Arc::new(schema), vec![Arc::new(namespaces), Arc::new(tables)]);
+            RecordBatch::try_new(Arc::new(schema), vec![Arc::new(namespaces), Arc::new(found)]);
         let batch = batch.map_err(headwater_lake::Error::from)?;
         Ok(output::of_batch(batch, self.run().metrics))
     }

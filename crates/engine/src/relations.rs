@@ -8,8 +8,9 @@ use arrow::array::RecordBatch;
 use datafusion::catalog::TableProvider;
 use datafusion::common::DataFusionError;
 use datafusion::datasource::{MemTable, provider_as_source};
+use headwater_catalog::TableEntry;
 use headwater_lake::View;
-use headwater_model::{RefSpec, SYSTEM_NAMESPACE};
+use headwater_model::{RefSpec, SYSTEM_NAMESPACE, TableName};
 
 use crate::answer::Batches;
 use crate::error::{Error, Position, Result};
@@ -21,6 +22,7 @@ use crate::sql::resolve::FoundTable;
 use crate::sql::table_name::{RefKind, WrittenTable};
 use crate::sql::tables::Mention;
 use crate::stored::{pieces, viewed};
+use crate::view::{self, Chain};
 
 /// The tables of one statement, as they are found.
 pub(crate) struct Lookup<'s> {
@@ -30,6 +32,14 @@ pub(crate) struct Lookup<'s> {
     tables: HashMap<WrittenTable, FoundTable>,
     sources: Sources,
     lake_only: bool,
+    /// Whether what is found is written to.
+    writes: bool,
+    /// Where names without a namespace lie.
+    namespace: String,
+    /// The views that the names stand in.
+    chain: Chain,
+    /// The commits that views were read at.
+    below: Vec<View>,
 }
 
 /// What a name turned out to be.
@@ -42,7 +52,7 @@ struct Found {
 impl<'s> Lookup<'s> {
     /// The commits that were looked into, for as long as the rows of their tables are read.
     pub(crate) fn held(&self) -> Vec<View> {
-        self.views.values().chain([self.view]).cloned().collect()
+        self.views.values().chain([self.view]).chain(&self.below).cloned().collect()
     }
 
     /// A search that begins at a view.
@@ -54,12 +64,26 @@ impl<'s> Lookup<'s> {
             tables: HashMap::new(),
             sources: Sources::new(),
             lake_only: false,
+            writes: false,
+            namespace: session.options.namespace.clone(),
+            chain: Chain::new(),
+            below: Vec::new(),
         }
     }
 
     /// A search that sees the tables of the lake only, for what is written to.
     pub(crate) fn of_lake(session: &'s Session, view: &'s View) -> Self {
-        Lookup { lake_only: true, ..Lookup::new(session, view) }
+        Lookup { lake_only: true, writes: true, ..Lookup::new(session, view) }
+    }
+
+    /// A search for what the query of a view names, which sees the tables of the lake only.
+    pub(crate) fn within(
+        session: &'s Session,
+        view: &'s View,
+        namespace: String,
+        chain: Chain,
+    ) -> Self {
+        Lookup { lake_only: true, namespace, chain, ..Lookup::new(session, view) }
     }
 
     /// What was found, for the names and for the planner.
@@ -94,7 +118,7 @@ impl<'s> Lookup<'s> {
     }
 
     async fn find(&mut self, written: &WrittenTable, at: Option<Position>) -> Result<Found> {
-        let default = self.session.options.namespace.clone();
+        let default = self.namespace.clone();
         let namespace = written.namespace.clone().unwrap_or_else(|| default.clone());
         if same_but_case(&namespace, SYSTEM_NAMESPACE) {
             return self.system(written, at).await;
@@ -112,11 +136,15 @@ impl<'s> Lookup<'s> {
         }
         let without_case = local(false);
         let view = self.view_of(written).await?;
-        match view.find(&namespace, &written.name).await? {
+        match view.state().find(&namespace, &written.name).await? {
             Some((name, _)) if name.name != written.name && without_case.is_some() => {
                 without_case.map(|found| found.at(namespace)).ok_or_else(|| unreachable(written))
             }
-            Some((name, table)) => {
+            Some((name, entry)) if entry.is_view() => {
+                self.sql_view(written, &view, name, &entry).await
+            }
+            Some((name, entry)) => {
+                let table = view.load(&entry).await?;
                 let plan = view.lake().tables().plan(&table, written.snapshot).await?;
                 let scans = self.session.engine.scans().clone();
                 let provider = Arc::new(LakeTable::new(plan, scans));
@@ -127,6 +155,24 @@ impl<'s> Lookup<'s> {
                 None => Err(self.missing(written, &namespace, &view, at).await?),
             },
         }
+    }
+
+    /// A view, with its query in its place.
+    async fn sql_view(
+        &mut self,
+        written: &WrittenTable,
+        at: &View,
+        name: TableName,
+        entry: &TableEntry,
+    ) -> Result<Found> {
+        if self.writes {
+            return Err(headwater_lake::Error::IsView { view: name }.into());
+        }
+        view::check_written(written)?;
+        let reads = Box::pin(view::provider(self.session, at, (&name, entry), &self.chain));
+        let (provider, held) = reads.await?;
+        self.below.extend(held);
+        Ok(Found { namespace: name.namespace, name: name.name, provider })
     }
 
     async fn view_of(&mut self, written: &WrittenTable) -> Result<View> {
@@ -203,13 +249,13 @@ impl<'s> Lookup<'s> {
                 position: at,
             });
         }
-        let tables = view.list(None).await?;
+        let tables = view.state().entries(None).await?;
         let wanted = written.name.as_str();
         let here = tables.iter().filter(|(name, _)| same_but_case(&name.namespace, namespace));
         let mut names: Vec<String> = here.map(|(name, _)| name.name.clone()).collect();
         names.extend(self.session.registered.read().keys().cloned());
         // As it must be written here: without a namespace only in the session's own.
-        let default = &self.session.options.namespace;
+        let default = &self.namespace;
         let spelled = |namespace: &str, name: &str| {
             if same_but_case(namespace, default) {
                 name.to_owned()

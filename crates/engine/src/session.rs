@@ -140,6 +140,9 @@ impl Session {
             Command::Truncate(truncation) => self.truncate(truncation).await,
             Command::Alter(change) => self.alter_table(change).await,
             Command::Comment(comment) => self.comment(comment).await,
+            Command::CreateView(view) => Box::pin(self.create_view(*view)).await,
+            Command::DropViews { names, if_exists } => self.drop_views(&names, if_exists).await,
+            Command::ShowViews(namespace) => self.show_views(namespace).await,
             Command::DropTables { names, if_exists } => self.drop_tables(&names, if_exists).await,
             Command::CreateNamespace { name, if_not_exists } => {
                 self.create_namespace(&name, if_not_exists).await

@@ -12,6 +12,7 @@ use datafusion::sql::sqlparser::ast::{
     Ident, Insert, ObjectName, ObjectNamePart, Query, SetExpr, Statement, TableObject,
 };
 use futures::StreamExt;
+use headwater_catalog::TableEntry;
 use headwater_lake::{Transaction, View};
 use headwater_model::{Commit, Fault, RefSpec, SYSTEM_NAMESPACE, TableName};
 use headwater_tables::{Alteration, COMMENT};
@@ -48,9 +49,13 @@ impl Session {
         let NewTable { sort, properties, .. } = new;
         let mut transaction = self.transaction().await?;
         let view = self.view_to_read(&transaction);
-        let (table, exists) = self.target(&name, &view).await?;
+        let (table, entry) = self.view_target(&name, &view).await?;
+        let exists = entry.is_some();
         let run = self.run();
         let metrics = Arc::clone(&run.metrics);
+        if entry.is_some_and(|entry| entry.is_view()) {
+            return Err(Error::AlreadyExists { what: "view", name: table.to_string() });
+        }
         if exists && if_not_exists {
             return output::of_write(0, None, metrics);
         }
@@ -315,6 +320,20 @@ impl Session {
 
     /// The table that a name to write to means, spelled as it is where it exists.
     pub(crate) async fn target(&self, name: &ObjectName, view: &View) -> Result<(TableName, bool)> {
+        match self.view_target(name, view).await? {
+            (view, Some(entry)) if entry.is_view() => {
+                Err(headwater_lake::Error::IsView { view }.into())
+            }
+            (table, entry) => Ok((table, entry.is_some())),
+        }
+    }
+
+    /// The table, or view, that a name to write to means, spelled as it is where it exists.
+    pub(crate) async fn view_target(
+        &self,
+        name: &ObjectName,
+        view: &View,
+    ) -> Result<(TableName, Option<TableEntry>)> {
         let written = self.written(name)?;
         let namespace = written.namespace.unwrap_or_default();
         let Some(namespace) = spelled_namespace(view, &namespace).await? else {
@@ -326,9 +345,9 @@ impl Session {
                 position: position(name),
             });
         };
-        match view.state().find_table(&namespace, &written.name).await? {
-            Some((table, _)) => Ok((table, true)),
-            None => Ok((TableName::new(namespace, written.name)?, false)),
+        match view.state().find(&namespace, &written.name).await? {
+            Some((table, entry)) => Ok((table, Some(entry))),
+            None => Ok((TableName::new(namespace, written.name)?, None)),
         }
     }
 
@@ -441,7 +460,7 @@ fn spell_columns(columns: &mut [Ident], table: &FoundTable) -> Result<()> {
 }
 
 /// The columns of CREATE TABLE AS take nulls, even where this query gives none: the next may.
-fn nullable(schema: &SchemaRef) -> SchemaRef {
+pub(crate) fn nullable(schema: &SchemaRef) -> SchemaRef {
     let fields = schema.fields().iter();
     let fields: Fields = fields.map(|field| bare(field).with_nullable(true)).collect();
     Arc::new(Schema::new(fields))
@@ -481,7 +500,7 @@ fn bare(field: &Field) -> Field {
 }
 
 /// Refuses columns that a table could not tell apart.
-fn distinct_names(schema: &SchemaRef) -> Result<()> {
+pub(crate) fn distinct_names(schema: &SchemaRef) -> Result<()> {
     for (index, field) in schema.fields().iter().enumerate() {
         if schema.fields()[..index].iter().any(|other| other.name() == field.name()) {
             return Err(Error::Invalid {

@@ -200,6 +200,11 @@ async fn system() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn views() {
+    script("views.slt").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn errors() {
     script("errors.slt").await;
 }

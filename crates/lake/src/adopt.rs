@@ -27,7 +27,7 @@ impl Lake {
             return Ok(());
         };
         let commit = self.catalog().resolve(from).await?.commit;
-        let tables = self.catalog().state(commit).await?.tables(None).await?;
+        let tables = self.catalog().state(commit).await?.entries(None).await?;
         self.check_readable(tables.iter().map(|(_, entry)| entry)).await
     }
 
@@ -43,7 +43,11 @@ impl Lake {
                 let location = location.clone();
                 return Err(headwater_tables::Error::Missing { location }.into());
             }
-            self.tables().check_readable(location).await?;
+            if entry.is_view() {
+                self.tables().check_view_readable(location).await?;
+            } else {
+                self.tables().check_readable(location).await?;
+            }
         }
         Ok(())
     }
@@ -53,7 +57,7 @@ impl Lake {
         if base == now {
             return Ok(true);
         }
-        if base.id != now.id {
+        if base.id != now.id || now.is_view() || base.is_view() {
             return Ok(false);
         }
         let base = self.tables().load(&base.metadata_location).await?;

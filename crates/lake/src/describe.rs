@@ -1,7 +1,7 @@
 //! Tables as they are listed and looked at.
 
 use futures::{StreamExt, TryStreamExt, stream};
-use headwater_model::{RefSpec, Table, TableName};
+use headwater_model::{RefSpec, SqlView, Table, TableName};
 
 use crate::error::Result;
 use crate::lake::Lake;
@@ -32,6 +32,37 @@ impl Lake {
         let describe = |(name, entry): (TableName, headwater_catalog::TableEntry)| async move {
             let table = self.tables().load(&entry.metadata_location).await?;
             Ok(table.describe(&name))
+        };
+        stream::iter(entries).map(describe).buffered(LOADS_AT_ONCE).try_collect().await
+    }
+
+    /// A view at a ref, under its name as the catalog writes it.
+    pub async fn describe_view(&self, reference: &RefSpec, name: &TableName) -> Result<SqlView> {
+        let view = self.view(reference).await?;
+        match view.state().find(&name.namespace, &name.name).await? {
+            Some((name, entry)) if entry.is_view() => {
+                Ok(view.load_view(&entry).await?.describe(&name))
+            }
+            _ => Err(view.no_view(name).await?),
+        }
+    }
+
+    /// The views at a ref, by name; those of one namespace where one is given, which must be there.
+    pub async fn list_views(
+        &self,
+        reference: &RefSpec,
+        namespace: Option<&str>,
+    ) -> Result<Vec<SqlView>> {
+        let view = self.view(reference).await?;
+        let entries = view.state().views(namespace).await?;
+        if let Some(name) = namespace
+            && entries.is_empty()
+        {
+            view.check_namespace(name).await?;
+        }
+        let view = &view;
+        let describe = |(name, entry): (TableName, headwater_catalog::TableEntry)| async move {
+            Ok(view.load_view(&entry).await?.describe(&name))
         };
         stream::iter(entries).map(describe).buffered(LOADS_AT_ONCE).try_collect().await
     }

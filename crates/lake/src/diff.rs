@@ -3,7 +3,7 @@
 //! The catalog says which tables differ without opening a file; only those are opened, and of their
 //! files only as many as the sample needs.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
@@ -12,8 +12,8 @@ use arrow::error::ArrowError;
 use arrow::row::{Row, RowConverter, Rows, SortField};
 use futures::{StreamExt, TryStreamExt, stream};
 use headwater_catalog::{TableChange, TableEntry};
-use headwater_model::{ColumnDiff, Diff, RefSpec, TableDiff};
-use headwater_tables::{DataFile, Table, type_name};
+use headwater_model::{ColumnDiff, Diff, PropertyDiff, RefSpec, TableDiff, ViewDiff, ViewQuery};
+use headwater_tables::{DataFile, SqlView, Table, type_name};
 use serde_json::Value;
 
 use crate::error::Result;
@@ -49,6 +49,10 @@ impl Lake {
     }
 
     async fn diff_table(&self, change: TableChange, sample_rows: usize) -> Result<TableDiff> {
+        let sides = || [&change.from, &change.to].into_iter().flatten();
+        if sides().any(TableEntry::is_view) {
+            return self.diff_view(change).await;
+        }
         let before = self.side(change.from.as_ref()).await?;
         let after = self.side(change.to.as_ref()).await?;
         let added = files_only_in(after.as_ref(), before.as_ref());
@@ -71,7 +75,9 @@ impl Lake {
         Ok(TableDiff {
             kind: change.kind(),
             table: change.table,
-            columns: diff_columns(before.as_ref(), after.as_ref()),
+            view: None,
+            columns: diff_columns(&columns(before.as_ref()), &columns(after.as_ref())),
+            properties: diff_properties(&properties(before.as_ref()), &properties(after.as_ref())),
             files_added: added.len() as u64,
             files_removed: removed.len() as u64,
             rows_before: before.as_ref().map(|side| side.table.rows()),
@@ -83,6 +89,45 @@ impl Lake {
             sample_added: rows.added,
             sample_removed: rows.removed,
         })
+    }
+
+    /// A view that differs; a table on the other side has no query.
+    async fn diff_view(&self, change: TableChange) -> Result<TableDiff> {
+        let before = self.view_side(change.from.as_ref()).await?;
+        let after = self.view_side(change.to.as_ref()).await?;
+        let queries = |side: &Option<SqlView>| {
+            let all = side.iter().flat_map(SqlView::representations);
+            all.map(|(dialect, sql)| ViewQuery { dialect, sql }).collect()
+        };
+        let columns = |side: &Option<SqlView>| -> Vec<(String, String)> {
+            side.as_ref().map_or_else(Vec::new, |view| columns_of(&view.schema()))
+        };
+        let properties =
+            |side: &Option<SqlView>| side.as_ref().map(SqlView::properties).unwrap_or_default();
+        Ok(TableDiff {
+            kind: change.kind(),
+            table: change.table,
+            view: Some(ViewDiff { before: queries(&before), after: queries(&after) }),
+            columns: diff_columns(&columns(&before), &columns(&after)),
+            properties: diff_properties(&properties(&before), &properties(&after)),
+            files_added: 0,
+            files_removed: 0,
+            rows_before: None,
+            rows_after: None,
+            rows_in_files_added: 0,
+            rows_in_files_removed: 0,
+            rows_removed: None,
+            rows_added: None,
+            sample_added: Vec::new(),
+            sample_removed: Vec::new(),
+        })
+    }
+
+    async fn view_side(&self, entry: Option<&TableEntry>) -> Result<Option<SqlView>> {
+        match entry.filter(|entry| entry.is_view()) {
+            Some(entry) => Ok(Some(self.tables().load_view(&entry.metadata_location).await?)),
+            None => Ok(None),
+        }
     }
 
     async fn side(&self, entry: Option<&TableEntry>) -> Result<Option<Side>> {
@@ -225,10 +270,9 @@ fn files_only_in(side: Option<&Side>, other: Option<&Side>) -> Vec<Arc<DataFile>
 }
 
 /// The columns that differ in name or type: the first side's in its order, then the second's own.
-fn diff_columns(before: Option<&Side>, after: Option<&Side>) -> Vec<ColumnDiff> {
-    let (before, after) = (columns(before), columns(after));
+fn diff_columns(before: &[(String, String)], after: &[(String, String)]) -> Vec<ColumnDiff> {
     let types = |columns: &[(String, String)]| columns.iter().cloned().collect::<BTreeMap<_, _>>();
-    let (types_before, types_after) = (types(&before), types(&after));
+    let (types_before, types_after) = (types(before), types(after));
     let gone_or_changed = before.iter().filter_map(|(column, data_type)| {
         let now = types_after.get(column);
         (now != Some(data_type)).then(|| ColumnDiff {
@@ -247,9 +291,28 @@ fn diff_columns(before: Option<&Side>, after: Option<&Side>) -> Vec<ColumnDiff> 
 }
 
 fn columns(side: Option<&Side>) -> Vec<(String, String)> {
-    let Some(side) = side else { return Vec::new() };
-    let schema = side.table.schema();
+    side.map_or_else(Vec::new, |side| columns_of(&side.table.schema()))
+}
+
+fn columns_of(schema: &Schema) -> Vec<(String, String)> {
     let column =
         |field: &Arc<arrow::datatypes::Field>| (field.name().clone(), type_name(field.data_type()));
     schema.fields().iter().map(column).collect()
+}
+
+fn properties(side: Option<&Side>) -> BTreeMap<String, String> {
+    side.map(|side| side.table.properties()).unwrap_or_default()
+}
+
+/// The properties that differ, by key.
+fn diff_properties(
+    before: &BTreeMap<String, String>,
+    after: &BTreeMap<String, String>,
+) -> Vec<PropertyDiff> {
+    let keys: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
+    let diff = |key: &String| {
+        let (before, after) = (before.get(key).cloned(), after.get(key).cloned());
+        (before != after).then(|| PropertyDiff { key: key.clone(), before, after })
+    };
+    keys.into_iter().filter_map(diff).collect()
 }

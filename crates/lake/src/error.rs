@@ -54,6 +54,30 @@ pub enum Error {
         /// The table.
         table: TableName,
     },
+    /// A name that a view has.
+    #[error("`{view}` is there already, as a view")]
+    ViewExists {
+        /// The view.
+        view: TableName,
+    },
+    /// A view where only a table will do.
+    #[error("`{view}` is a view, and not a table")]
+    IsView {
+        /// The view.
+        view: TableName,
+    },
+    /// No view of that name at that ref.
+    #[error("view `{view}` is not in `{reference}`{}", if *.table { ", but a table of that name" } else { "" })]
+    ViewNotFound {
+        /// The name that was asked for.
+        view: TableName,
+        /// Where it was looked for.
+        reference: String,
+        /// A view with a name near it.
+        near: Option<String>,
+        /// Whether a table has the name.
+        table: bool,
+    },
     /// Another commit changed the same table first.
     #[error("table `{table}` on branch `{branch}` was changed by another commit in the meantime")]
     CommitConflict {
@@ -272,8 +296,8 @@ impl Fault for Error {
             Error::Shared(error) => error.code(),
             Error::Tables(error) => error.code(),
             Error::Store(error) => error.code(),
-            Error::TableNotFound { .. } => ErrorCode::TableNotFound,
-            Error::TableExists { .. } => ErrorCode::AlreadyExists,
+            Error::TableNotFound { .. } | Error::ViewNotFound { .. } => ErrorCode::TableNotFound,
+            Error::TableExists { .. } | Error::ViewExists { .. } => ErrorCode::AlreadyExists,
             Error::CommitConflict { .. }
             | Error::ImportedMeanwhile { .. }
             | Error::FieldIdTaken { .. }
@@ -281,6 +305,7 @@ impl Fault for Error {
             Error::NoFiles { .. } => ErrorCode::FileNotFound,
             Error::NotChecked { .. } => ErrorCode::BranchProtected,
             Error::NotABranch { .. }
+            | Error::IsView { .. }
             | Error::TableTwice { .. }
             | Error::RelativeSource { .. }
             | Error::UnknownFormat { .. }
@@ -310,6 +335,7 @@ impl Fault for Error {
             Error::Tables(error) => error.hint(),
             Error::Store(error) => error.hint(),
             Error::TableNotFound { near: Some(near), .. }
+            | Error::ViewNotFound { near: Some(near), .. }
             | Error::ColumnNotFound { near: Some(near), .. } => {
                 Some(format!("Did you mean `{near}`?"))
             }
@@ -362,7 +388,13 @@ impl Error {
                  import what it is to have.",
             ),
             Error::NotABranch { .. } => Some("Name a branch, or create one there first."),
-            Error::TableExists { .. } => Some("Drop it first, or choose another name."),
+            Error::TableExists { .. } | Error::ViewExists { .. } => {
+                Some("Drop it first, or choose another name.")
+            }
+            Error::ViewNotFound { .. } => Some("List the views with `SHOW VIEWS`."),
+            Error::IsView { .. } => Some(
+                "Write to the tables that it reads, or replace it with `CREATE OR REPLACE VIEW`.",
+            ),
             Error::FieldIdTaken { .. } => Some("Load the table again, and add the column anew."),
             Error::TableTwice { .. } => Some("Drop the other table first, or rename it."),
             Error::CommitConflict { .. } | Error::ImportedMeanwhile { .. } => {

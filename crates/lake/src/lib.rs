@@ -36,4 +36,4 @@ pub use headwater_tables::BatchStream;
 /// How the clouds' object stores are reached, and for how long.
 pub use headwater_tables::{CloudSettings, Patience};
 /// What other engines ask for, through Iceberg's REST catalog.
-pub use headwater_tables::{NewTable, TableCommit};
+pub use headwater_tables::{NewTable, NewView, TableCommit, ViewCommit};

@@ -2,7 +2,7 @@
 
 use headwater_catalog::{State, TableEntry};
 use headwater_model::{CommitId, Namespace, RefSpec, TableName};
-use headwater_tables::Table;
+use headwater_tables::{SqlView, Table};
 
 use crate::error::{Error, Result};
 use crate::lake::Lake;
@@ -78,13 +78,17 @@ impl View {
         let Some((name, entry)) = self.state.find_table(namespace, name).await? else {
             return Ok(None);
         };
+        Ok(Some((name, self.load(&entry).await?)))
+    }
+
+    /// A table whose entry was found here.
+    pub async fn load(&self, entry: &TableEntry) -> Result<Table> {
         let location = &entry.metadata_location;
         if self.lake.pins().is_doomed(location) {
             let location = location.clone();
             return Err(headwater_tables::Error::Missing { location }.into());
         }
-        let table = self.lake.tables().load(location).await?;
-        Ok(Some((name, table)))
+        Ok(self.lake.tables().load(location).await?)
     }
 
     /// The tables of a namespace, or of all, by name; no file is opened.
@@ -97,8 +101,35 @@ impl View {
         Ok(self.state.namespaces().await?)
     }
 
+    /// The view of exactly that name, at this commit.
+    pub async fn sql_view(&self, name: &TableName) -> Result<SqlView> {
+        match self.state.view(name).await? {
+            Some(entry) => self.load_view(&entry).await,
+            None => Err(self.no_view(name).await?),
+        }
+    }
+
+    /// A view whose entry was found here.
+    pub async fn load_view(&self, entry: &TableEntry) -> Result<SqlView> {
+        Ok(self.lake.tables().load_view(&entry.metadata_location).await?)
+    }
+
+    /// The error for a view that is not there, with the name that was most likely meant.
+    pub async fn no_view(&self, name: &TableName) -> Result<Error> {
+        let views = self.state.views(None).await?;
+        Ok(Error::ViewNotFound {
+            view: name.clone(),
+            reference: self.reference.to_string(),
+            near: near_table(name, views.iter().map(|(name, _)| name)),
+            table: self.state.table(name).await?.is_some(),
+        })
+    }
+
     /// The error for a table that is not there, with the name that was most likely meant.
     pub async fn not_found(&self, name: &TableName) -> Result<Error> {
+        if self.state.view(name).await?.is_some() {
+            return Ok(Error::IsView { view: name.clone() });
+        }
         let tables = self.list(None).await?;
         Ok(Error::TableNotFound {
             table: name.clone(),

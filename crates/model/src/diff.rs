@@ -26,11 +26,11 @@ pub struct Diff {
     /// The commit of the second ref.
     #[schema(value_type = String)]
     pub to: CommitId,
-    /// The tables that differ, by name.
+    /// The tables and views that differ, by name.
     pub tables: Vec<TableDiff>,
 }
 
-/// One table that differs.
+/// One table, or view, that differs.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct TableDiff {
     /// Its name.
@@ -38,8 +38,14 @@ pub struct TableDiff {
     pub table: TableName,
     /// Added, removed or changed.
     pub kind: ChangeKind,
+    /// Where it is a view: what became of its query.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub view: Option<ViewDiff>,
     /// Columns that differ.
     pub columns: Vec<ColumnDiff>,
+    /// Properties that differ, by key.
+    #[serde(default)]
+    pub properties: Vec<PropertyDiff>,
     /// Data files that only the second ref has.
     pub files_added: u64,
     /// Data files that only the first ref has.
@@ -79,4 +85,24 @@ pub struct ColumnDiff {
     pub before: Option<String>,
     /// Its type at the second ref.
     pub after: Option<String>,
+}
+
+/// One property that differs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct PropertyDiff {
+    /// Its key.
+    pub key: String,
+    /// Its value at the first ref.
+    pub before: Option<String>,
+    /// Its value at the second ref.
+    pub after: Option<String>,
+}
+
+/// The query of a view at both refs, each in the dialects in which it is written.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ViewDiff {
+    /// At the first ref; empty where the view is not there.
+    pub before: Vec<crate::ViewQuery>,
+    /// At the second ref; empty where the view is not there.
+    pub after: Vec<crate::ViewQuery>,
 }

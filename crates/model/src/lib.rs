@@ -25,11 +25,12 @@ mod transplant;
 mod trigger;
 mod upkeep;
 mod usage;
+mod view;
 
 pub use branch::{Branch, CreateRef, Tag, UpdateRef};
 pub use clock::{Clock, FixedClock, SystemClock, Timestamp};
 pub use commit::{Commit, PROPERTY_EVENT, PROPERTY_JOB, PROPERTY_PICKED, PROPERTY_REVERTED};
-pub use diff::{ChangeKind, ColumnDiff, Diff, TableDiff};
+pub use diff::{ChangeKind, ColumnDiff, Diff, PropertyDiff, TableDiff, ViewDiff};
 pub use environment::{
     EnvironmentExplained, EnvironmentSummary, FunctionCall, PackageChange, PruneEnvironments,
     PrunedEnvironments, RebuiltEnvironment, ZygoteSummary,
@@ -60,3 +61,4 @@ pub use upkeep::{
     MaintainReport, MaintainRequest, MaintainedTable, SweptFiles, TableUpkeep, parse_duration,
 };
 pub use usage::{RateCard, Usage, UsageLine};
+pub use view::{SqlView, ViewQuery};

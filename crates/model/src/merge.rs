@@ -204,6 +204,8 @@ pub enum ConflictKind {
     Identifier,
     /// Both set a property differently.
     Property,
+    /// Both changed the query of a view.
+    View,
     /// One side replaced all rows, or partitions, in which the other changed rows.
     Replaced,
     /// Both changed the same rows.

@@ -77,6 +77,19 @@ pub enum Error {
         nearest: Option<String>,
     },
 
+    /// A step reads a table that a model of its project makes, by way of a view.
+    #[error("`{step}` reads view `{view}`, which reads `{table}`, a model of this project ({at})")]
+    ViewOfModel {
+        /// The step.
+        step: String,
+        /// Where the step names the view.
+        at: Location,
+        /// The view.
+        view: String,
+        /// The model's table.
+        table: String,
+    },
+
     /// A model's table is there already, and no model of its project made it.
     #[error("model `{step}` would write to a table that {} ({at})", owner_text(project.as_deref(), reference))]
     NotOwned {
@@ -298,7 +311,8 @@ impl Fault for Error {
             Error::NoManifest
             | Error::Invalid { .. }
             | Error::Duplicate { .. }
-            | Error::Cycle { .. } => ErrorCode::InvalidProject,
+            | Error::Cycle { .. }
+            | Error::ViewOfModel { .. } => ErrorCode::InvalidProject,
             Error::Sql { problem, .. }
             | Error::Environment { problem, .. }
             | Error::StepFailed { problem, .. }
@@ -343,6 +357,9 @@ impl Fault for Error {
                 Some(name) => format!("Did you mean `{name}`?"),
                 None => "Import the table first, or add a model of that name.".into(),
             }),
+            Error::ViewOfModel { table, .. } => Some(format!(
+                "Read `{table}` itself: through the view the step would see it as it was before the run."
+            )),
             Error::NotIncremental { .. } => Some(
                 "Run with `--no-cache`: the model's table is then made anew from all of its inputs."
                     .into(),
@@ -378,6 +395,7 @@ impl Fault for Error {
             }
             Error::Sql { step, at, .. }
             | Error::TableMissing { step, at, .. }
+            | Error::ViewOfModel { step, at, .. }
             | Error::NotOwned { step, at, .. }
             | Error::NotIncremental { step, at, .. }
             | Error::Keys { step, at, .. }

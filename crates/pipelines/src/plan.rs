@@ -180,16 +180,60 @@ impl Plan {
         };
         let view = other.as_ref().unwrap_or(&self.view);
         let (namespace, name) = (&input.table.namespace, &input.table.name);
-        let found = view.find(namespace, name).await.map_err(|error| Error::other(&error))?;
-        let Some((name, table)) = found else {
+        let found = view.state().find(namespace, name).await;
+        let found = found.map_err(|error| Error::other(&error))?;
+        let Some((name, entry)) = found else {
             return Err(self.missing(view, step, input).await?);
         };
+        if entry.is_view() {
+            return self.lake_view(view, (step, input), name, tables).await;
+        }
+        let table = view.load(&entry).await.map_err(|error| Error::other(&error))?;
         tables.push(name);
         Ok((table.metadata_location().to_owned(), Some(table.schema())))
     }
 
+    /// The tables that models of this project write.
+    fn models(&self) -> impl Iterator<Item = &TableName> {
+        let models = self.project.steps.iter().filter(|step| step.is_materialized());
+        models.map(|step| &step.table)
+    }
+
+    /// A view's state, which is that of all that it reads, and its columns. What a model of this project
+    /// makes is read from the model: a view would show it as it was before the run.
+    async fn lake_view(
+        &self,
+        view: &View,
+        (step, input): (&Step, &Input),
+        name: TableName,
+        tables: &mut Vec<TableName>,
+    ) -> Result<(String, Option<SchemaRef>)> {
+        let below = headwater_engine::tables_below(view, &name).await;
+        let below = below.map_err(|error| Error::other(&error))?;
+        if input.reference.is_none()
+            && let Some(table) = self.models().find(|table| below.entries.contains_key(*table))
+        {
+            return Err(Error::ViewOfModel {
+                step: step.name.clone(),
+                at: input.at.clone(),
+                view: name.to_string(),
+                table: table.to_string(),
+            });
+        }
+        let states = below.entries.values().map(|entry| entry.metadata_location.clone());
+        let mut states: Vec<String> = states.collect();
+        if below.elsewhere {
+            // Nothing tells whether that has changed.
+            states.push(uuid::Uuid::new_v4().to_string());
+        }
+        let state = states.join(" ");
+        let found = view.sql_view(&name).await.map_err(|error| Error::other(&error))?;
+        tables.push(name);
+        Ok((state, Some(found.schema())))
+    }
+
     async fn missing(&self, view: &View, step: &Step, input: &Input) -> Result<Error> {
-        let tables = view.list(None).await.map_err(|error| Error::other(&error))?;
+        let tables = view.state().entries(None).await.map_err(|error| Error::other(&error))?;
         let mut names: Vec<String> = tables.iter().map(|(name, _)| name.to_string()).collect();
         names.extend(self.project.steps.iter().map(|step| step.table.to_string()));
         let name = input.table.to_string();

@@ -13,7 +13,7 @@ use moka::sync::Cache;
 use crate::deletes::{Fingerprint, Keys, Named};
 use crate::facts::{BYTES_OF_FILE, Facts};
 use crate::manifest::Decoded;
-use crate::{DataFile, Positions, Table};
+use crate::{DataFile, Positions, SqlView, Table};
 
 /// The manifests of a snapshot, as its manifest list names them.
 pub(crate) type Manifests = Arc<[ManifestFile]>;
@@ -25,6 +25,7 @@ pub(crate) type Files = Arc<[Arc<DataFile>]>;
 #[derive(Debug)]
 pub(crate) struct Caches {
     pub(crate) tables: Cache<String, Table>,
+    pub(crate) views: Cache<String, SqlView>,
     pub(crate) lists: Cache<String, Manifests>,
     pub(crate) manifests: Cache<String, Arc<Decoded>>,
     pub(crate) files: Cache<String, (Files, Arc<Facts>)>,
@@ -35,6 +36,9 @@ pub(crate) struct Caches {
     /// The keys of equality deletes.
     pub(crate) keys: Cache<Fingerprint, Arc<Keys>>,
 }
+
+/// How many views are kept.
+const VIEWS_MAX: u64 = 1_000;
 
 /// What an entry takes beside its content, in bytes.
 const ENTRY_BYTES: usize = 256;
@@ -77,6 +81,7 @@ impl Caches {
             .weigher(|_: &Fingerprint, keys: &Arc<Keys>| weight(keys.bytes()));
         Caches {
             tables: tables.build(),
+            views: Cache::builder().max_capacity(VIEWS_MAX).build(),
             lists: lists.build(),
             manifests: manifests.build(),
             files: files.build(),

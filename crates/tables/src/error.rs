@@ -216,6 +216,9 @@ pub enum Error {
         /// The rule it breaks.
         reason: String,
     },
+    /// A view whose query would be known in fewer dialects than before.
+    #[error("the view has its query in another dialect of SQL as well, which would be lost")]
+    DialectLost,
     /// What another engine takes for granted, and is not so.
     #[error("the table is not as the change requires: {reason}")]
     Unmet {
@@ -389,6 +392,7 @@ impl Fault for Error {
             | Error::SnapshotNotFound { .. }
             | Error::InvalidWarehouse { .. }
             | Error::InvalidCloud { .. }
+            | Error::DialectLost
             | Error::Refused { .. } => ErrorCode::InvalidArgument,
             Error::ColumnExists { .. } | Error::WarehouseTaken { .. } => ErrorCode::AlreadyExists,
             Error::ColumnNotFound { .. } => ErrorCode::ColumnNotFound,
@@ -431,6 +435,10 @@ impl Fault for Error {
             Error::WrongType { .. } => "Cast the column to the table's type.",
             Error::BadValue { .. } => "Correct the value, or replace the table with a wider type.",
             Error::TableChanged { .. } => "Try again.",
+            Error::DialectLost => {
+                "Drop the view and make it anew, or set its property \
+                 `replace.drop-dialect.allowed` to `true` first."
+            }
             Error::Unmet { .. } => "Load the table again, and make the change anew.",
             Error::DiskFull { .. } => "Free some space and try again.",
             Error::InvalidWarehouse { .. } => {

@@ -34,6 +34,7 @@ mod tables;
 mod types;
 mod upkeep;
 mod values;
+mod view;
 mod write;
 
 use arrow::array::RecordBatch;
@@ -51,7 +52,7 @@ pub use options::TablesOptions;
 pub use plan::{DataFile, ScanPlan};
 pub use positions::Positions;
 pub use read::align;
-pub use rest::{NewTable, TableCommit};
+pub use rest::{NewTable, NewView, TableCommit, ViewCommit};
 pub use staged::Staged;
 pub use storage::Trouble;
 pub use storage::cloud::{CLAIM_FILE, CloudSettings, CloudUrl, Patience};
@@ -60,6 +61,7 @@ pub use tables::Tables;
 pub use types::schema::names_of;
 pub use types::{normalise_schema, parse_type, type_name};
 pub use upkeep::{Bin, Extent, FoundFile, Order, Packing, Reached, SortColumn};
+pub use view::{MergedView, SqlView, ViewDefinition, ViewMerge};
 
 /// Record batches as they are made, all of one schema.
 pub type BatchStream =

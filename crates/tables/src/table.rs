@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{Schema, SchemaRef};
 use chrono::DateTime;
 use headwater_model::{Column, PartitionField, TableName, Timestamp, Transform};
 use iceberg::spec::{DataContentType, NullOrder, Snapshot, SortDirection, TableMetadata};
@@ -247,17 +247,11 @@ impl Table {
 
     /// The table as it is listed under this name.
     pub fn describe(&self, name: &TableName) -> headwater_model::Table {
-        let columns = self.0.schema.fields().iter().map(|field| Column {
-            name: field.name().clone(),
-            data_type: field_type_name(field),
-            nullable: field.is_nullable(),
-            field_id: field_id(field).unwrap_or_default(),
-        });
         headwater_model::Table {
             name: name.clone(),
             namespace: name.namespace.clone(),
             id: self.id(),
-            columns: columns.collect(),
+            columns: described(&self.0.schema),
             partition: self.partition(),
             rows: self.rows(),
             files: self.files(),
@@ -269,6 +263,17 @@ impl Table {
             upkeep: None,
         }
     }
+}
+
+/// Columns as they are listed.
+pub(crate) fn described(schema: &Schema) -> Vec<Column> {
+    let columns = schema.fields().iter().map(|field| Column {
+        name: field.name().clone(),
+        data_type: field_type_name(field),
+        nullable: field.is_nullable(),
+        field_id: field_id(field).unwrap_or_default(),
+    });
+    columns.collect()
 }
 
 /// What the table says of files without field ids.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use headwater_catalog::{CommitRequest, TableChange, TableEntry};
+use headwater_catalog::{CommitRequest, EntryKind, TableChange, TableEntry};
 use headwater_model::TableName;
 use headwater_store::MemoryStore;
 
@@ -14,6 +14,7 @@ fn wide_entry(number: usize) -> TableEntry {
     let location =
         format!("file:///home/someone/lake/.headwater/warehouse/public/table_{number:05}");
     TableEntry {
+        kind: EntryKind::Table,
         id: format!("{number:08}-0000-4000-8000-000000000000"),
         metadata_location: format!("{location}-0123abcd/metadata/00001-{number:032}.metadata.json"),
         snapshot: Some(7_000_000_000_000_000_000 + number as i64),

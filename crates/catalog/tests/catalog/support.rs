@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use headwater_catalog::{Catalog, CommitRequest, Error, TableChange, TableEntry};
+use headwater_catalog::{Catalog, CommitRequest, EntryKind, Error, TableChange, TableEntry};
 use headwater_model::{
     Branch, Clock, Commit, CreateRef, FixedClock, MergeReport, MergeRequest, TableName,
 };
@@ -26,6 +26,7 @@ pub fn name(table: &str) -> TableName {
 
 pub fn entry(version: u32) -> TableEntry {
     TableEntry {
+        kind: EntryKind::Table,
         id: "one".into(),
         metadata_location: format!("v{version}"),
         snapshot: Some(i64::from(version)),

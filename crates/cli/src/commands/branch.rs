@@ -186,7 +186,19 @@ fn print_table_diff(style: Style, table: &TableDiff) {
         ChangeKind::Changed => ("~", Tone::Warn),
     };
     let heading = style.paint(tone, format!("{sign} {}", table.table));
-    output::line(format!("{heading}  {}", sizes(table)));
+    let sizes = if table.view.is_some() { "view".to_owned() } else { sizes(table) };
+    output::line(format!("{heading}  {sizes}"));
+    if let Some(view) = &table.view {
+        for (sign, tone, queries) in
+            [("-", Tone::Bad, &view.before), ("+", Tone::Good, &view.after)]
+        {
+            let other = if sign == "-" { &view.after } else { &view.before };
+            for query in queries.iter().filter(|query| !other.contains(query)) {
+                let text = format!("{sign} {}: {}", query.dialect, one_line(&query.sql));
+                output::line(format!("    {}", style.paint(tone, text)));
+            }
+        }
+    }
     for column in &table.columns {
         let text = match (&column.before, &column.after) {
             (None, Some(after)) => style.paint(Tone::Good, format!("+ {} {after}", column.column)),
@@ -199,6 +211,12 @@ fn print_table_diff(style: Style, table: &TableDiff) {
         };
         output::line(format!("    {text}"));
     }
+    for property in &table.properties {
+        let value = |value: &Option<String>| value.clone().unwrap_or_else(|| "unset".to_owned());
+        let values = format!("{} → {}", value(&property.before), value(&property.after));
+        let text = style.paint(Tone::Warn, format!("~ property {} {values}", property.key));
+        output::line(format!("    {text}"));
+    }
     for (sign, tone, rows) in
         [("-", Tone::Bad, &table.sample_removed), ("+", Tone::Good, &table.sample_added)]
     {
@@ -206,6 +224,10 @@ fn print_table_diff(style: Style, table: &TableDiff) {
             output::line(format!("    {}", style.paint(tone, format!("{sign} {row}"))));
         }
     }
+}
+
+fn one_line(sql: &str) -> String {
+    sql.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 fn sizes(table: &TableDiff) -> String {

@@ -19,6 +19,7 @@ mod table;
 mod tag;
 mod trigger;
 mod usage;
+mod view;
 
 use crate::api::Api;
 use crate::arguments::Command;
@@ -53,6 +54,7 @@ async fn dispatch(context: &Context, api: &Api, command: Command) -> Result<()> 
         Command::Query(arguments) => query::query(context, api, arguments).await,
         Command::Run(arguments) => run::run(context, api, &arguments).await,
         Command::Table(arguments) => table::table(context, api, arguments).await,
+        Command::View(arguments) => view::view(context, api, arguments).await,
         Command::Branch(arguments) => branch::branch(context, api, arguments).await,
         Command::Checkout(arguments) => checkout::checkout(context, api, &arguments).await,
         Command::Tag(arguments) => tag::tag(context, api, arguments).await,

@@ -8,7 +8,7 @@ use crate::error::{Error, Position, Result};
 use crate::sql::dialect::HeadwaterDialect;
 use crate::sql::partition::{self, is_keyword};
 use crate::sql::statement::{Command, command};
-use crate::sql::{alter, layout, version};
+use crate::sql::{alter, layout, new_view, version};
 
 /// How deep a statement may nest.
 pub(crate) const DEPTH_MAX: usize = 100;
@@ -17,7 +17,9 @@ pub(crate) const DEPTH_MAX: usize = 100;
 pub(crate) fn parse(sql: &str) -> Result<Command> {
     let tokens = tokens(sql)?;
     let foreign = foreign_clause(&tokens);
+    let view = new_view::text_of_query(sql, &tokens);
     let (mut tokens, partition) = partition::take(tokens)?;
+    spell_schema(&mut tokens);
     spell_out_stars(&mut tokens);
     version::rewrite(&mut tokens);
     alter::join_paths(&mut tokens);
@@ -44,7 +46,22 @@ pub(crate) fn parse(sql: &str) -> Result<Command> {
             position: None,
         });
     }
-    command(statement, partition)
+    command(statement, partition, view)
+}
+
+/// Writes the `NAMESPACE` of `CREATE NAMESPACE` and `DROP NAMESPACE`, which is Spark's word, as `SCHEMA`.
+fn spell_schema(tokens: &mut [TokenWithSpan]) {
+    let mut words = tokens.iter_mut().filter(|token| !matches!(token.token, Token::Whitespace(_)));
+    let verb = words.next().is_some_and(|first| {
+        is_keyword(&first.token, Keyword::CREATE) || is_keyword(&first.token, Keyword::DROP)
+    });
+    if let Some(what) = words.next().filter(|_| verb)
+        && let Token::Word(word) = &what.token
+        && word.quote_style.is_none()
+        && word.value.eq_ignore_ascii_case("NAMESPACE")
+    {
+        what.token = Token::make_keyword("SCHEMA");
+    }
 }
 
 /// The column that stands for every column in `UPDATE SET *` of a MERGE.
@@ -198,6 +215,8 @@ mod tests {
         check("FROM t", "SELECT");
         check("-- nothing", "there is no statement");
         check("SELECT 1; SELECT 2", "more than one statement at once is not supported");
+        check("create namespace if not exists n", "CREATE SCHEMA");
+        check("DROP NAMESPACE n", "DROP SCHEMA");
         check("CREATE TABLE t (a int) PARTITIONED BY (day(a))", "CREATE TABLE");
     }
 

@@ -15,6 +15,7 @@ use crate::sql::change::{
 use crate::sql::clauses::{none, unset};
 use crate::sql::new_rows::{NewRows, new_rows};
 use crate::sql::new_table::{NewTable, new_table};
+use crate::sql::new_view::{NewView, new_view};
 use crate::sql::tables::{Mention, inspect};
 
 /// A statement that is honoured, with the tables that its query names.
@@ -51,6 +52,17 @@ pub(crate) enum Command {
     Merge(Box<RowMerge>),
     /// TRUNCATE.
     Truncate(Truncation),
+    /// CREATE VIEW.
+    CreateView(Box<NewView>),
+    /// DROP VIEW.
+    DropViews {
+        /// The views.
+        names: Vec<ObjectName>,
+        /// IF EXISTS.
+        if_exists: bool,
+    },
+    /// SHOW VIEWS, in a namespace.
+    ShowViews(Option<String>),
     /// DROP TABLE.
     DropTables {
         /// The tables.
@@ -120,6 +132,9 @@ impl Command {
             Command::Update(_) => "UPDATE",
             Command::Merge(_) => "MERGE",
             Command::Truncate(_) => "TRUNCATE",
+            Command::CreateView(_) => "CREATE VIEW",
+            Command::DropViews { .. } => "DROP VIEW",
+            Command::ShowViews(_) => "SHOW VIEWS",
             Command::DropTables { .. } => "DROP TABLE",
             Command::CreateNamespace { .. } => "CREATE SCHEMA",
             Command::DropNamespaces { .. } => "DROP SCHEMA",
@@ -127,8 +142,12 @@ impl Command {
     }
 }
 
-/// Takes a statement in, or refuses it by name.
-pub(crate) fn command(statement: Statement, partition: Vec<PartitionField>) -> Result<Command> {
+/// Takes a statement in, or refuses it by name. `view` is the text of the query of a CREATE VIEW.
+pub(crate) fn command(
+    statement: Statement,
+    partition: Vec<PartitionField>,
+    view: Option<String>,
+) -> Result<Command> {
     match statement {
         Statement::Query(query) if writes(&query) => written(*query),
         Statement::Query(query) => Ok(Command::Query(Source::new(query)?)),
@@ -138,6 +157,11 @@ pub(crate) fn command(statement: Statement, partition: Vec<PartitionField>) -> R
         Statement::Truncate(truncate) => Ok(Command::Truncate(truncation(truncate)?)),
         Statement::CreateTable(create) => {
             Ok(Command::CreateTable(Box::new(new_table(create, partition)?)))
+        }
+        Statement::CreateView(create) => Ok(Command::CreateView(Box::new(new_view(create, view)?))),
+        Statement::ShowViews { terse, materialized, show_options } => {
+            unset(terse || materialized, "a modifier of SHOW VIEWS")?;
+            Ok(Command::ShowViews(show_namespace(show_options)?))
         }
         Statement::AlterTable(alter) => Ok(Command::Alter(table_change(alter)?)),
         Statement::Insert(insert) => Ok(Command::Insert(Box::new(new_rows(insert, None)?))),
@@ -241,18 +265,18 @@ fn explained(statement: Statement) -> Result<Command> {
 
 fn show_namespace(options: ShowStatementOptions) -> Result<Option<String>> {
     let ShowStatementOptions { show_in, starts_with, limit, limit_from, filter_position } = options;
-    none(starts_with.as_ref(), "STARTS WITH in SHOW TABLES")?;
-    none(limit.as_ref(), "LIMIT in SHOW TABLES")?;
-    none(limit_from.as_ref(), "FROM after LIMIT in SHOW TABLES")?;
-    none(filter_position.as_ref(), "LIKE or WHERE in SHOW TABLES")?;
+    none(starts_with.as_ref(), "STARTS WITH in SHOW")?;
+    none(limit.as_ref(), "LIMIT in SHOW")?;
+    none(limit_from.as_ref(), "FROM after LIMIT in SHOW")?;
+    none(filter_position.as_ref(), "LIKE or WHERE in SHOW")?;
     let Some(ShowStatementIn { clause: _, parent_type, parent_name }) = show_in else {
         return Ok(None);
     };
-    none(parent_type.as_ref(), "a kind of object in SHOW TABLES")?;
+    none(parent_type.as_ref(), "a kind of object in SHOW")?;
     let Some(name) = parent_name else { return Ok(None) };
     match super::table_name::idents(&name)?.as_slice() {
         [one] => Ok(Some(one.value.clone())),
-        _ => Err(Error::unsupported(format!("`{name}` in SHOW TABLES"))),
+        _ => Err(Error::unsupported(format!("`{name}` in SHOW"))),
     }
 }
 
@@ -303,6 +327,7 @@ fn dropped(statement: Statement) -> Result<Command> {
     none(table.as_ref(), "ON after DROP")?;
     match object_type {
         ObjectType::Table => Ok(Command::DropTables { names, if_exists }),
+        ObjectType::View => Ok(Command::DropViews { names, if_exists }),
         ObjectType::Schema => Ok(Command::DropNamespaces { names, if_exists }),
         other => Err(Error::unsupported(format!("DROP {other}"))),
     }
@@ -318,7 +343,6 @@ pub(crate) fn keywords(thing: &impl std::fmt::Display, count: usize) -> String {
 /// The refusal of a statement by its name.
 fn refusal(statement: &Statement) -> Error {
     let (what, hint) = match statement {
-        Statement::CreateView(_) => ("CREATE VIEW".to_owned(), Some("Write a model instead.")),
         Statement::Copy { .. } | Statement::CopyIntoSnowflake { .. } => {
             ("COPY".to_owned(), Some("Import files with `headwater table import`."))
         }

@@ -1,6 +1,6 @@
 //! The namespace `system`: Headwater's own state as tables to read.
 //!
-//! The engine brings `branches`, `commits`, `tables`, and what those are made of: `snapshots`,
+//! The engine brings `branches`, `commits`, `tables`, `views`, and what tables are made of: `snapshots`,
 //! `manifests` and `files`; other rooms add theirs as
 //! [`SystemTable`]s. They are read whole each time, and nobody writes to them.
 
@@ -8,6 +8,7 @@ mod branches;
 mod commits;
 mod parts;
 mod tables;
+mod views;
 
 use std::sync::Arc;
 
@@ -36,6 +37,7 @@ pub(crate) fn own_tables() -> Vec<Arc<dyn SystemTable>> {
         Arc::new(branches::Branches),
         Arc::new(commits::Commits),
         Arc::new(tables::SystemTables),
+        Arc::new(views::SystemViews),
         Arc::new(parts::Snapshots),
         Arc::new(parts::Manifests),
         Arc::new(parts::Files),

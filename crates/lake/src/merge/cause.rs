@@ -55,6 +55,26 @@ pub(super) fn dropped(ours: bool) -> ConflictCause {
     plain(ConflictKind::Dropped, message.to_owned())
 }
 
+/// One side dropped the view that the other changed.
+pub(super) fn view_dropped(ours: bool) -> ConflictCause {
+    let message = if ours {
+        "the target dropped the view, and the source changed it"
+    } else {
+        "the source dropped the view, and the target changed it"
+    };
+    plain(ConflictKind::Dropped, message.to_owned())
+}
+
+/// One side made a view of a name that the other gave a table.
+pub(super) fn view_and_table(ours_is_view: bool) -> ConflictCause {
+    let message = if ours_is_view {
+        "the target has a view of that name, and the source a table"
+    } else {
+        "the target has a table of that name, and the source a view"
+    };
+    plain(ConflictKind::Identity, message.to_owned())
+}
+
 /// Both sides made the table.
 pub(super) fn identity() -> ConflictCause {
     plain(ConflictKind::Identity, "both made a table of that name".to_owned())
@@ -87,7 +107,7 @@ pub(super) fn imports(files: &[String]) -> ConflictCause {
     ConflictCause { files: named, files_total, ..plain(ConflictKind::Imports, message) }
 }
 
-fn plain(kind: ConflictKind, message: String) -> ConflictCause {
+pub(super) fn plain(kind: ConflictKind, message: String) -> ConflictCause {
     ConflictCause {
         kind,
         message,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use futures::future::BoxFuture;
-use headwater_catalog::{Base, Contested, TableEntry, operation};
+use headwater_catalog::{Base, Contested, EntryKind, TableEntry, operation};
 use headwater_model::{ConflictCause, MergedHow, MergedTable, TableName};
 use headwater_tables::{Merged, RowBudget, Table, TableMerge};
 
@@ -164,6 +164,7 @@ impl Lake {
         objects.extend(content.imports.objects.iter().cloned());
         let word = if merge.only_adds() { operation::APPENDED } else { operation::CHANGED };
         let entry = TableEntry {
+            kind: EntryKind::Table,
             id: new.table.id(),
             metadata_location: new.table.metadata_location().to_owned(),
             snapshot: new.table.snapshot_id(),

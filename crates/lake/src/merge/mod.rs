@@ -10,6 +10,7 @@ mod content;
 mod imports;
 mod scratch;
 mod transplant;
+mod view;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -23,6 +24,7 @@ use headwater_tables::RowBudget;
 
 use self::content::Content;
 use self::scratch::Scratch;
+use self::view::{ViewContent, concerns_view};
 use crate::error::{Error, Result};
 use crate::lake::Lake;
 
@@ -52,7 +54,19 @@ pub struct MergeOptions {
 #[derive(Debug)]
 enum Verdict {
     Content(Box<Content>),
+    View(Box<ViewContent>),
     Conflict(Vec<ConflictCause>),
+}
+
+impl Verdict {
+    /// Whether the target's table, or view, changes by content.
+    fn changes(&self) -> bool {
+        match self {
+            Verdict::Content(content) => content.changes(),
+            Verdict::View(content) => content.changes(),
+            Verdict::Conflict(_) => false,
+        }
+    }
 }
 
 /// What was worked out for contested tables, which holds as long as they stay as they are.
@@ -120,8 +134,8 @@ impl Lake {
         let ours = self.view(&RefSpec::Name(target.to_owned())).await?;
         let theirs = self.view(&request.source).await?;
         for (name, choice) in &request.choices {
-            let found = match ours.state().find_table(&name.namespace, &name.name).await? {
-                None => theirs.state().find_table(&name.namespace, &name.name).await?,
+            let found = match ours.state().find(&name.namespace, &name.name).await? {
+                None => theirs.state().find(&name.namespace, &name.name).await?,
                 found => found,
             };
             let Some((table, _)) = found else { return Err(ours.not_found(name).await?) };
@@ -295,8 +309,8 @@ impl<'a> Merging<'a> {
     /// Whether anything of the target changes.
     fn changes(&self, plan: &MergePlan) -> bool {
         let contested = self.verdicts.iter().any(|(table, looked)| match &looked.verdict {
-            Verdict::Content(content) => content.changes(),
             Verdict::Conflict(_) => self.request.choice(table) == MergeChoice::Theirs,
+            verdict => verdict.changes(),
         });
         contested || !plan.taken.is_empty()
     }
@@ -372,6 +386,9 @@ impl<'a> Merging<'a> {
         if self.options.whole.contains(&contested.table) && !self.only_kept(contested).await? {
             return Ok(Verdict::Conflict(vec![cause::checked()]));
         }
+        if concerns_view(contested) {
+            return self.lake.view_content(contested).await;
+        }
         let verdict = self.lake.content(contested, &mut self.scratch, budget).await?;
         Ok(match (verdict, &self.change) {
             (Verdict::Content(content), Change::From { .. }) => {
@@ -399,6 +416,7 @@ impl<'a> Merging<'a> {
     fn foreseen(&self) -> Vec<MergedTable> {
         let tables = self.verdicts.iter().map(|(table, looked)| match &looked.verdict {
             Verdict::Content(content) => content.report(table),
+            Verdict::View(content) => content.report(table),
             Verdict::Conflict(causes) => self.chosen(table, causes),
         });
         tables.collect()
@@ -432,6 +450,10 @@ impl<'a> Merging<'a> {
                     let Some(entry) = entry else { continue };
                     Some(entry)
                 }
+                Verdict::View(content) => {
+                    let Some(entry) = self.lake.make_view(content, made).await? else { continue };
+                    Some(entry)
+                }
                 Verdict::Conflict(_) if self.request.choice(table) == MergeChoice::Theirs => {
                     contested.theirs.clone()
                 }
@@ -456,9 +478,10 @@ impl<'a> Merging<'a> {
         let changes = |merged: &&MergedTable| match merged.how {
             MergedHow::Ours => false,
             MergedHow::Theirs => true,
-            MergedHow::ByContent => self.verdicts.get(&merged.table).is_some_and(
-                |looked| matches!(&looked.verdict, Verdict::Content(content) if content.changes()),
-            ),
+            MergedHow::ByContent => {
+                let looked = self.verdicts.get(&merged.table);
+                looked.is_some_and(|looked| looked.verdict.changes())
+            }
         };
         tables.extend(merged.iter().filter(changes).map(|merged| merged.table.clone()));
         tables.sort();

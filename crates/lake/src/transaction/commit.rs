@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use headwater_catalog::{CommitRequest, EVENT_SCOPE, State, TableChange, TableEntry};
+use headwater_catalog::{CommitRequest, EVENT_SCOPE, EntryKind, State, TableChange, TableEntry};
 use headwater_model::{Commit, ErrorCode, Fault, PROPERTY_EVENT, TableName};
 use headwater_store::{Batch, Unique};
 use headwater_tables::{Merged, Table};
@@ -97,6 +97,7 @@ impl Transaction {
                 changes.push(change);
             }
         }
+        changes.extend(self.view_changes(&state).await?);
         self.check_brought(&state).await?;
         let request = self.commit_request(changes, with, message);
         // From here on the files may be part of a commit, even if this future is dropped or the
@@ -285,6 +286,7 @@ fn to_change(
 
 fn to_entry(table: &Table, word: &str) -> TableEntry {
     TableEntry {
+        kind: EntryKind::Table,
         id: table.id(),
         metadata_location: table.metadata_location().to_owned(),
         snapshot: table.snapshot_id(),

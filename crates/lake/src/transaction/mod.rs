@@ -11,6 +11,7 @@ mod group;
 mod pending;
 mod rest;
 mod staged_files;
+mod views;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -29,6 +30,8 @@ pub(crate) use self::group::Groups;
 use self::group::SmallAppend;
 use self::pending::{Change, Pending};
 use self::staged_files::{Made, StagedFiles};
+use self::views::PendingView;
+pub(crate) use self::views::view_entry;
 use crate::View;
 use crate::error::{Error, Result};
 use crate::import::ImportedFiles;
@@ -40,6 +43,7 @@ pub struct Transaction {
     branch: String,
     author: String,
     tables: BTreeMap<TableName, Pending>,
+    views: BTreeMap<TableName, PendingView>,
     namespaces: Vec<NamespaceChange>,
     properties: BTreeMap<String, String>,
     snapshot_properties: BTreeMap<String, String>,
@@ -73,6 +77,7 @@ impl Transaction {
             branch: branch.to_owned(),
             author: author.to_owned(),
             tables: BTreeMap::new(),
+            views: BTreeMap::new(),
             namespaces: Vec::new(),
             properties: BTreeMap::new(),
             snapshot_properties: BTreeMap::new(),
@@ -108,13 +113,7 @@ impl Transaction {
         partition: Vec<PartitionField>,
         properties: BTreeMap<String, String>,
     ) -> Result<()> {
-        self.load(name).await?;
-        if self.pending(name)?.table().is_some() {
-            return Err(Error::TableExists { table: name.clone() });
-        }
-        if !self.makes_namespace(&name.namespace) {
-            self.view.check_namespace(&name.namespace).await?;
-        }
+        self.check_free(name).await?;
         let schema = normalise_schema(&schema)?.into();
         let request = CreateTable { name: name.clone(), schema, partition, properties };
         let table = self.view.lake().tables().create(request).await?;
@@ -372,6 +371,7 @@ impl Transaction {
         self.namespaces.is_empty()
             && self.small.is_none()
             && self.tables.values().all(Pending::is_unchanged)
+            && self.views.values().all(PendingView::is_unchanged)
     }
 
     /// Adds rows that are written already, together with the files they were imported from.
@@ -422,7 +422,13 @@ impl Transaction {
         if self.tables.contains_key(name) {
             return Ok(name.clone());
         }
-        let found = self.view.state().find_table(&name.namespace, &name.name).await?;
+        let found = self.view.state().find(&name.namespace, &name.name).await?;
+        if let Some((view, entry)) = &found
+            && entry.is_view()
+            && self.has_view(view) != Some(false)
+        {
+            return Err(Error::IsView { view: view.clone() });
+        }
         let name = found.map_or_else(|| name.clone(), |(name, _)| name);
         self.load(&name).await?;
         Ok(name)

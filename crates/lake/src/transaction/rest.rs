@@ -123,13 +123,21 @@ impl Transaction {
     }
 
     /// Sees to it that no file which is there now is removed before the end.
-    async fn hold_files(&mut self) {
+    pub(super) async fn hold_files(&mut self) {
         if self.unswept.is_none() {
             self.unswept = Some(Arc::clone(self.view.lake().merging()).read_owned().await);
         }
     }
 
-    async fn check_free(&mut self, name: &TableName) -> Result<()> {
+    /// Fails where a table, or a view, has the name.
+    pub(super) async fn check_free(&mut self, name: &TableName) -> Result<()> {
+        let is_view = match self.has_view(name) {
+            Some(known) => known,
+            None => self.view.state().view(name).await?.is_some(),
+        };
+        if is_view {
+            return Err(Error::ViewExists { view: name.clone() });
+        }
         self.load(name).await?;
         if self.pending(name)?.table().is_some() {
             return Err(Error::TableExists { table: name.clone() });

@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 
 use headwater_model::TableName;
-use headwater_tables::{Staged, Table, Tables};
+use headwater_tables::{SqlView, Staged, Table, Tables};
 
 /// Files that belong to no commit.
 #[derive(Debug)]
@@ -18,6 +18,8 @@ pub(super) struct StagedFiles {
 pub(super) struct Written {
     staged: Vec<Staged>,
     states: Vec<Made>,
+    /// States of views, with those that they were made from.
+    views: Vec<(SqlView, Option<SqlView>)>,
 }
 
 /// A state of a table that was made and that no commit names yet.
@@ -35,7 +37,7 @@ pub(super) struct Made {
 
 impl Written {
     fn is_empty(&self) -> bool {
-        self.staged.is_empty() && self.states.is_empty()
+        self.staged.is_empty() && self.states.is_empty() && self.views.is_empty()
     }
 
     /// The states that a commit of everything left aside: those of tables that were re-based.
@@ -56,6 +58,11 @@ impl StagedFiles {
         self.written.staged.push(staged);
     }
 
+    /// Adds a state of a view that was made.
+    pub fn push_view(&mut self, view: SqlView, before: Option<SqlView>) {
+        self.written.views.push((view, before));
+    }
+
     /// Adds states that were made.
     pub fn push_states(&mut self, states: impl IntoIterator<Item = Made>) {
         self.written.states.extend(states);
@@ -70,6 +77,7 @@ impl StagedFiles {
     pub fn take_back(&mut self, written: Written) {
         self.written.staged.extend(written.staged);
         self.written.states.extend(written.states);
+        self.written.views.extend(written.views);
     }
 
     /// Removes the states of an attempt that failed.
@@ -103,6 +111,11 @@ pub(super) async fn discard_states(tables: &Tables, states: Vec<Made>) {
 
 async fn discard(tables: Tables, written: Written) {
     discard_states(&tables, written.states).await;
+    for (view, before) in written.views.iter().rev() {
+        if let Err(error) = tables.discard_view(view, before.as_ref()).await {
+            tracing::warn!(%error, "the metadata of a view that was not made is left behind");
+        }
+    }
     for files in written.staged {
         if let Err(error) = tables.discard(files).await {
             tracing::warn!(%error, "a data file of a change that failed is left behind");

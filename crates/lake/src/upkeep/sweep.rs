@@ -176,6 +176,10 @@ impl Lake {
         let tables = self.tables();
         for state in needed {
             let location = &state.entry.metadata_location;
+            if state.entry.is_view() {
+                found.needed.add_file(tables.place_of(location));
+                continue;
+            }
             let at_head = state.until.is_none();
             // What lies between two states that stay is read through the one that names it.
             let whole =

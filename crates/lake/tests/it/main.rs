@@ -32,4 +32,6 @@ mod upkeep;
 #[cfg(test)]
 mod upkeep_crash;
 #[cfg(test)]
+mod views;
+#[cfg(test)]
 mod writers;

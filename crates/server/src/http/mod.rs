@@ -24,6 +24,7 @@ mod tag;
 mod trigger;
 mod upkeep;
 mod usage;
+mod view;
 
 use std::sync::Arc;
 
@@ -86,6 +87,7 @@ fn api() -> OpenApiRouter<App> {
         .merge(trigger::routes())
         .merge(upkeep::routes())
         .merge(usage::routes())
+        .merge(view::routes())
 }
 
 fn head() -> OpenApi {
@@ -150,7 +152,7 @@ mod tests {
                 assert_eq!(named, given, "{method} {path}");
             }
         }
-        assert_eq!(ids.len(), 43);
+        assert_eq!(ids.len(), 46);
         check_references(&description, &description);
     }
 

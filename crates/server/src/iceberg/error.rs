@@ -51,6 +51,14 @@ impl Refusal {
         Refusal { status, kind, ..refusal }
     }
 
+    /// The same about a view: what is not there is one.
+    pub fn of_view(mut self) -> Self {
+        if self.problem.code == ErrorCode::TableNotFound {
+            self.kind = "NoSuchViewException";
+        }
+        self
+    }
+
     /// Whether nobody can tell from it if a change was made.
     pub fn is_doubtful(&self) -> bool {
         self.status.is_server_error()

@@ -16,6 +16,7 @@ mod page;
 mod place;
 mod table;
 mod token;
+mod view;
 mod write;
 
 use axum::Router;
@@ -63,7 +64,7 @@ fn tokens() -> MethodRouter<App> {
 }
 
 /// The resources of one prefix.
-fn resources() -> [(&'static str, MethodRouter<App>); 10] {
+fn resources() -> [(&'static str, MethodRouter<App>); 14] {
     [
         ("/namespaces", get(namespace::list).post(namespace::create)),
         (
@@ -79,7 +80,14 @@ fn resources() -> [(&'static str, MethodRouter<App>); 10] {
         ("/namespaces/{namespace}/tables/{table}/credentials", get(table::credentials)),
         ("/namespaces/{namespace}/tables/{table}/metrics", post(table::metrics)),
         ("/namespaces/{namespace}/register", post(table::register)),
+        ("/namespaces/{namespace}/register-view", post(view::register)),
+        ("/namespaces/{namespace}/views", get(view::list).post(view::create)),
+        (
+            "/namespaces/{namespace}/views/{view}",
+            get(view::show).head(view::exists).delete(view::remove).post(view::replace),
+        ),
         ("/tables/rename", post(table::rename)),
+        ("/views/rename", post(view::rename)),
         ("/transactions/commit", post(commit::many)),
     ]
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use axum::extract::{FromRequestParts, Path};
 use axum::http::request::Parts;
 use headwater_lake::{Lake, View};
-use headwater_model::{RefSpec, TableName};
+use headwater_model::{ErrorCode, Problem, RefSpec, TableName};
 
 use super::Refusal;
 use super::error::Answer;
@@ -76,6 +76,18 @@ impl Place {
 }
 
 impl Place {
+    /// The view in the address. A name that no view can have is that of none.
+    pub fn view_name(&self) -> Answer<TableName> {
+        let name = self.names.get("view").map_or("", String::as_str);
+        let missing = |name: &str| {
+            let problem =
+                Problem::new(ErrorCode::TableNotFound, format!("there is no view `{name}`"));
+            Refusal::from(problem).of_view()
+        };
+        let Ok(namespace) = self.namespace() else { return Err(missing(name)) };
+        TableName::new(namespace, name).map_err(|_| missing(&format!("{namespace}.{name}")))
+    }
+
     /// The table in the address, which is to be made.
     pub fn new_table(&self) -> Answer<TableName> {
         let name = self.names.get("table").map_or("", String::as_str);

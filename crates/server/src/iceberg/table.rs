@@ -51,6 +51,9 @@ async fn load(app: &App, place: &Place, name: &TableName) -> Answer<Table> {
 
 /// What to say of a table that is not there.
 async fn missing(view: &headwater_lake::View, name: &TableName) -> Answer<Refusal> {
+    if view.state().view(name).await?.is_some() {
+        return Ok(Refusal::no_table(&name.qualified()));
+    }
     Ok(view.not_found(name).await?.into())
 }
 
@@ -163,8 +166,8 @@ async fn stage(app: &App, write: &Write, name: &TableName, new: NewTable) -> Ans
     write.branch(app).await?;
     let view = write.place.view(app).await?;
     view.check_namespace(&name.namespace).await?;
-    if view.state().table(name).await?.is_some() {
-        return Err(Refusal::exists(&format!("table `{name}`")));
+    if view.state().entry(name).await?.is_some() {
+        return Err(Refusal::exists(&format!("`{name}`")));
     }
     let metadata = app.lake.tables().describe_new(name, new).await?;
     let access = write.access(app);
@@ -236,8 +239,10 @@ impl Identifier {
 /// A table's new name.
 #[derive(Debug, Deserialize)]
 pub struct Rename {
-    source: Identifier,
-    destination: Identifier,
+    /// What it is called.
+    pub source: Identifier,
+    /// What it is to be called.
+    pub destination: Identifier,
 }
 
 /// Gives a table another name.

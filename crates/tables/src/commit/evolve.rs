@@ -141,7 +141,7 @@ pub(crate) fn add_columns(
     builder.add_current_schema(iceberg_schema(fields)?).map_err(|error| refused("changed", &error))
 }
 
-fn iceberg_schema(fields: Vec<NestedFieldRef>) -> Result<iceberg::spec::Schema> {
+pub(crate) fn iceberg_schema(fields: Vec<NestedFieldRef>) -> Result<iceberg::spec::Schema> {
     let built = iceberg::spec::Schema::builder().with_fields(fields).build();
     built.map_err(|error| refused("typed", &error))
 }

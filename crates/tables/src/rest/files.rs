@@ -3,6 +3,7 @@
 
 use std::collections::HashSet;
 
+use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
 use headwater_model::Fault;
 use iceberg::spec::{DataContentType, DataFile, DataFileFormat, SnapshotRef, TableMetadata};
@@ -30,19 +31,7 @@ impl Tables {
     /// Takes over a table whose metadata file another engine, or an earlier state of this lake, left in the
     /// warehouse.
     pub async fn register(&self, location: &str) -> Result<Table> {
-        let path = self.check_location(location)?;
-        if !location.ends_with(METADATA_SUFFIX) {
-            let reason = format!("`{location}` does not end in `{METADATA_SUFFIX}`");
-            return Err(Error::Refused { reason });
-        }
-        let found = self.object_store().head(&path).await;
-        let found = found.map_err(|error| refuse(Error::storage(location, error)))?;
-        if found.size > METADATA_BYTES_MAX {
-            let reason = format!("`{location}` is longer than any metadata file");
-            return Err(Error::Refused { reason });
-        }
-        self.check_kept(location).map_err(refuse)?;
-        let content = self.storage().read(location).await.map_err(refuse)?;
+        let content = self.given_metadata(location, METADATA_BYTES_MAX).await?;
         let metadata = metadata::decode(location, &content).map_err(refuse)?;
         self.check_location(metadata.location())?;
         let named = named_snapshots(&metadata);
@@ -51,6 +40,23 @@ impl Tables {
         }
         self.storage().sync(std::iter::once(location)).await?;
         self.load(location).await
+    }
+
+    /// What a metadata file holds that somebody named.
+    pub(super) async fn given_metadata(&self, location: &str, bytes_max: u64) -> Result<Bytes> {
+        let path = self.check_location(location)?;
+        if !location.ends_with(METADATA_SUFFIX) {
+            let reason = format!("`{location}` does not end in `{METADATA_SUFFIX}`");
+            return Err(Error::Refused { reason });
+        }
+        let found = self.object_store().head(&path).await;
+        let found = found.map_err(|error| refuse(Error::storage(location, error)))?;
+        if found.size > bytes_max {
+            let reason = format!("`{location}` is longer than any metadata file");
+            return Err(Error::Refused { reason });
+        }
+        self.check_kept(location).map_err(refuse)?;
+        self.storage().read(location).await.map_err(refuse)
     }
 
     /// Where a location that somebody gave lies. Fails where that is not in the warehouse.

@@ -9,6 +9,7 @@ mod apply;
 mod create;
 mod files;
 mod show;
+mod view;
 
 use std::collections::HashMap;
 
@@ -19,6 +20,7 @@ use serde::Deserialize;
 use crate::{Error, Result, Table};
 
 pub(crate) use apply::apply;
+pub use view::{NewView, ViewCommit};
 
 /// Asks for a new table.
 #[derive(Debug, Clone, Deserialize)]

@@ -170,6 +170,12 @@ impl Tables {
         }
     }
 
+    /// The same of a view.
+    pub async fn check_view_readable(&self, metadata_location: &str) -> Result<()> {
+        self.check_present(metadata_location).await?;
+        self.load_view(metadata_location).await.map(drop)
+    }
+
     async fn check_present(&self, location: &str) -> Result<()> {
         self.check_kept(location)?;
         let found = self.object_store().head(&self.path_of(location)?).await;
@@ -210,6 +216,7 @@ impl Tables {
     pub fn forget(&self, locations: &[String]) {
         for location in locations {
             self.caches().tables.invalidate(location);
+            self.caches().views.invalidate(location);
             self.caches().lists.invalidate(location);
             self.caches().files.invalidate(location);
             self.caches().manifests.invalidate(location);

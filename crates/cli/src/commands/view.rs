@@ -1,0 +1,86 @@
+//! `headwater view`: list, look at, drop.
+
+use headwater_model::SqlView;
+
+use crate::api::{Api, segment};
+use crate::arguments::{OutputFormat, TableGet, TableLs, TableRm, View};
+use crate::commands::{branch, reference};
+use crate::context::Context;
+use crate::error::Result;
+use crate::output::{self, Grid};
+use crate::terminal::Tone;
+
+/// Carries out `headwater view`.
+pub async fn view(context: &Context, api: &Api, arguments: View) -> Result<()> {
+    match arguments {
+        View::Ls(arguments) => list(context, api, arguments).await,
+        View::Get(arguments) => get(context, api, arguments).await,
+        View::Rm(arguments) => remove(context, api, arguments).await,
+    }
+}
+
+async fn list(context: &Context, api: &Api, arguments: TableLs) -> Result<()> {
+    let at = reference(context, arguments.reference)?;
+    let mut path = format!("/v1/refs/{}/views", segment(&at));
+    if let Some(namespace) = &arguments.namespace {
+        path.push_str(&format!("?namespace={}", segment(namespace)));
+    }
+    let views: Vec<SqlView> = api.get(path).await?;
+    if context.output == OutputFormat::Json {
+        output::print_json(&views);
+        return Ok(());
+    }
+    let mut grid = Grid::new(context.answer_style, &["VIEW", "COLUMNS", "SQL OF", "UPDATED"]);
+    for view in views {
+        let columns: Vec<&str> = view.columns.iter().map(|column| column.name.as_str()).collect();
+        let dialects: Vec<&str> = view.queries.iter().map(|query| query.dialect.as_str()).collect();
+        grid.row([
+            view.name.to_string(),
+            columns.join(", "),
+            dialects.join(", "),
+            view.updated.map_or(String::new(), output::moment),
+        ]);
+    }
+    grid.print(&format!("no views on {at}; make one with `CREATE VIEW NAME AS SELECT …`"));
+    Ok(())
+}
+
+async fn get(context: &Context, api: &Api, arguments: TableGet) -> Result<()> {
+    let at = reference(context, arguments.reference)?;
+    let path = format!("/v1/refs/{}/views/{}", segment(&at), segment(&arguments.table));
+    let view: SqlView = api.get(path).await?;
+    if context.output == OutputFormat::Json {
+        output::print_json(&view);
+        return Ok(());
+    }
+    let style = context.answer_style;
+    output::line(style.paint(Tone::Strong, &view.name));
+    for (label, value) in [
+        ("version", view.version.to_string()),
+        ("updated", view.updated.map_or("never".into(), output::moment)),
+        ("metadata", view.metadata_location.clone()),
+    ] {
+        output::line(format!("  {} {value}", style.paint(Tone::Faint, format!("{label:<10}"))));
+    }
+    for query in &view.queries {
+        output::line(style.paint(Tone::Faint, format!("  in the SQL of {}", query.dialect)));
+        for line in query.sql.lines() {
+            output::line(format!("    {line}"));
+        }
+    }
+    let mut grid = Grid::new(style, &["COLUMN", "TYPE"]);
+    for column in &view.columns {
+        grid.row([column.name.as_str(), &column.data_type]);
+    }
+    grid.print("no columns");
+    Ok(())
+}
+
+async fn remove(context: &Context, api: &Api, arguments: TableRm) -> Result<()> {
+    let branch = reference(context, arguments.reference)?;
+    let (branch, view) = (segment(&branch), segment(&arguments.table));
+    let if_exists = arguments.if_exists;
+    api.delete(format!("/v1/branches/{branch}/views/{view}?if_exists={if_exists}")).await?;
+    branch::removed(context, "view", &arguments.table);
+    Ok(())
+}

@@ -1,0 +1,301 @@
+//! Views: CREATE VIEW, DROP VIEW, and a view's query in the place of its name.
+//!
+//! A view is read where the statement reads it: at the same commit, or at the ref that stands with its name.
+//! The names in its query mean tables and views of the lake there, and a name without a namespace lies where
+//! the view's maker looked for it. Its columns are those that it had when it was made: what its query gives
+//! besides is left out, and what it does not give any more is an error that says so.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::datatypes::{Schema, SchemaRef};
+use datafusion::catalog::TableProvider;
+use datafusion::catalog::view::ViewTable;
+use datafusion::common::Column;
+use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
+use datafusion::sql::sqlparser::ast::{ObjectName, Statement};
+use headwater_catalog::TableEntry;
+use headwater_lake::View;
+use headwater_model::{CommitId, DEFAULT_NAMESPACE, TableName};
+use headwater_tables::{SqlView, ViewDefinition};
+
+use crate::answer::Answer;
+use crate::error::{Error, Result};
+use crate::output;
+use crate::planner;
+use crate::relations::Lookup;
+use crate::scan::plain_schema;
+use crate::session::{Session, plan_statement};
+use crate::sql::names::same_but_case;
+use crate::sql::new_view::{NewView, renamed};
+use crate::sql::parse::parse;
+use crate::sql::resolve::resolve;
+use crate::sql::statement::{Command, Source};
+use crate::sql::table_name::WrittenTable;
+use crate::write::{distinct_names, nullable};
+
+/// The dialect that views are written in here.
+const DIALECT: &str = "headwater";
+
+/// The dialects that are read here, the likeliest first.
+const DIALECTS: [&str; 2] = [DIALECT, "datafusion"];
+
+/// How many views may read each other, one within the other.
+const DEPTH_MAX: usize = 16;
+
+/// Views that are being read, one within the other, outermost first.
+pub(crate) type Chain = Vec<(CommitId, TableName)>;
+
+/// A query that stands in a view, and where its names lie.
+struct Within<'s> {
+    session: &'s Session,
+    view: &'s View,
+    namespace: String,
+    chain: Chain,
+}
+
+impl Session {
+    /// CREATE VIEW.
+    pub(crate) async fn create_view(&self, new: NewView) -> Result<Answer> {
+        let NewView { name, or_replace, if_not_exists, columns, mut sql } = new;
+        let mut transaction = self.transaction().await?;
+        let view = transaction.view().clone();
+        let metrics = self.run().metrics;
+        let (name, entry) = self.view_target(&name, &view).await?;
+        let exists = entry.as_ref().is_some_and(TableEntry::is_view);
+        if let Some(entry) = entry {
+            let what = if entry.is_view() { "view" } else { "table" };
+            if exists && if_not_exists {
+                return output::of_write(0, None, metrics);
+            }
+            if !exists || !or_replace {
+                return Err(Error::AlreadyExists { what, name: name.to_string() });
+            }
+        }
+        let chain = vec![(view.commit(), name.clone())];
+        let namespace = self.options.namespace.clone();
+        let within = Within { session: self, view: &view, namespace, chain };
+        let (_, mut schema, _) = within.plan(&sql).await?;
+        if !columns.is_empty() {
+            if columns.len() != schema.fields().len() {
+                let (listed, given) = (columns.len(), schema.fields().len());
+                let message = format!("{listed} columns are listed, and the query gives {given}");
+                return Err(Error::invalid(message));
+            }
+            sql = renamed(&sql, &columns);
+            schema = within.plan(&sql).await?.1;
+        }
+        distinct_names(&schema)?;
+        let definition = ViewDefinition {
+            schema: nullable(&schema),
+            sql,
+            dialect: DIALECT.to_owned(),
+            namespace: within.namespace.clone(),
+            engine: ("headwater".to_owned(), env!("CARGO_PKG_VERSION").to_owned()),
+        };
+        transaction.create_view(&name, &definition, exists).await?;
+        let verb = if exists { "replace" } else { "create" };
+        self.finish_with(transaction, &format!("{verb} view {name}"), 0, &metrics).await
+    }
+
+    /// DROP VIEW.
+    pub(crate) async fn drop_views(&self, names: &[ObjectName], if_exists: bool) -> Result<Answer> {
+        let mut transaction = self.transaction().await?;
+        let view = transaction.view().clone();
+        let mut dropped = Vec::new();
+        for name in names {
+            match self.view_target(name, &view).await? {
+                (name, Some(entry)) if entry.is_view() => {
+                    transaction.drop_view(&name).await?;
+                    dropped.push(name.to_string());
+                }
+                (_, None) if if_exists => {}
+                (name, _) => return Err(view.no_view(&name).await?.into()),
+            }
+        }
+        let metrics = self.run().metrics;
+        self.finish_with(transaction, &format!("drop view {}", dropped.join(", ")), 0, &metrics)
+            .await
+    }
+}
+
+impl Within<'_> {
+    /// Plans a query; with the columns under which it answers, and the commits that it reads.
+    async fn plan(&self, sql: &str) -> Result<(LogicalPlan, SchemaRef, Vec<View>)> {
+        let source = match parse(sql)? {
+            Command::Query(source) => source,
+            other => return Err(Error::unsupported(format!("{} in a view", other.name()))),
+        };
+        let Source { mut query, mentions } = source;
+        let (namespace, chain) = (self.namespace.clone(), self.chain.clone());
+        let mut lookup = Lookup::within(self.session, self.view, namespace, chain);
+        Box::pin(lookup.add_all(&mentions)).await?;
+        let held = lookup.held();
+        let (tables, sources) = lookup.finish();
+        let run = self.session.run();
+        let (state, limits) = (run.state, run.limits);
+        let work = move || {
+            let names = resolve(&mut query, &tables, &|name| planner::is_scalar(&state, name))?;
+            let plan = plan_statement(&state, &sources, Statement::Query(query), limits)?;
+            let schema = names.apply(&plain_schema(plan.schema().as_arrow()));
+            Ok((plan, schema))
+        };
+        let (plan, schema) = self.session.compute(work).await?;
+        Ok((plan, schema, held))
+    }
+}
+
+/// A view as a table to read, and the commits that its query reads.
+pub(crate) async fn provider(
+    session: &Session,
+    view: &View,
+    (name, entry): (&TableName, &TableEntry),
+    chain: &Chain,
+) -> Result<(Arc<dyn TableProvider>, Vec<View>)> {
+    check_chain(chain, (view.commit(), name))?;
+    let found = view.load_view(entry).await?;
+    let sql = sql_of(name, &found)?;
+    let mut chain = chain.clone();
+    chain.push((view.commit(), name.clone()));
+    let namespace = namespace_of(name, &found)?;
+    let within = Within { session, view, namespace, chain };
+    let (plan, schema, held) = within.plan(&sql).await.map_err(|error| broken(name, error))?;
+    let plan = fixed(name, plan, &schema, &found.schema())?;
+    Ok((Arc::new(ViewTable::new(plan, Some(sql))), held))
+}
+
+fn check_chain(chain: &Chain, next: (CommitId, &TableName)) -> Result<()> {
+    let names = || {
+        let all = chain.iter().map(|(_, name)| name).chain([next.1]);
+        all.map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", which reads ")
+    };
+    if chain.iter().any(|(commit, name)| (*commit, name) == next) {
+        return Err(Error::ViewChain { message: format!("a view reads itself: {}", names()) });
+    }
+    if chain.len() >= DEPTH_MAX {
+        let message = format!("more than {DEPTH_MAX} views read each other, one within the other");
+        return Err(Error::ViewChain { message });
+    }
+    Ok(())
+}
+
+/// A view's query in a dialect that is read here.
+fn sql_of(name: &TableName, view: &SqlView) -> Result<String> {
+    let all = view.representations();
+    let of = |dialect: &&str| all.iter().find(|(known, _)| known.eq_ignore_ascii_case(dialect));
+    if let Some((_, sql)) = DIALECTS.iter().find_map(of) {
+        return Ok(sql.clone());
+    }
+    let known: Vec<String> = all.iter().map(|(dialect, _)| format!("`{dialect}`")).collect();
+    Err(Error::Unsupported {
+        what: format!("view `{name}`, which is written in the SQL of {},", known.join(" and ")),
+        hint: Some(format!("Give it a query in the dialect `{DIALECT}` as well.")),
+        position: None,
+    })
+}
+
+/// Where the tables lie that a view's query names without a namespace.
+fn namespace_of(name: &TableName, view: &SqlView) -> Result<String> {
+    match view.default_namespace().as_slice() {
+        [] => Ok(DEFAULT_NAMESPACE.to_owned()),
+        [one] => Ok(one.clone()),
+        levels => Err(Error::unsupported(format!(
+            "the namespace `{}` of view `{name}`, which has several levels,",
+            levels.join(".")
+        ))),
+    }
+}
+
+/// What went wrong within a view. Places in its text mean nothing to who reads it.
+fn broken(name: &TableName, error: Error) -> Error {
+    use headwater_model::Fault;
+    if matches!(error, Error::ViewChain { .. }) {
+        return error;
+    }
+    let message = match error.position() {
+        Some(position) => {
+            let text = error.to_string();
+            text.strip_suffix(&format!(" ({position})")).unwrap_or(&text).to_owned()
+        }
+        None => error.to_string(),
+    };
+    let (code, hint) = (error.code(), error.hint());
+    Error::View { view: name.to_string(), message, code, hint }
+}
+
+/// The columns of a view, which were fixed when it was made, out of what its query gives now.
+fn fixed(
+    name: &TableName,
+    plan: LogicalPlan,
+    given: &Schema,
+    declared: &Schema,
+) -> Result<LogicalPlan> {
+    let lost = |column: &str, how: &str| {
+        let message = format!("its query {how} column `{column}`");
+        let code = headwater_model::ErrorCode::ColumnNotFound;
+        let hint = "Restore the column, or replace the view with CREATE OR REPLACE VIEW.";
+        Error::View { view: name.to_string(), message, code, hint: Some(hint.to_owned()) }
+    };
+    let mut columns = Vec::with_capacity(declared.fields().len());
+    for field in declared.fields() {
+        let column = field.name();
+        let places = |fits: &dyn Fn(&str) -> bool| -> Vec<usize> {
+            let all = given.fields().iter().enumerate();
+            all.filter(|(_, field)| fits(field.name())).map(|(place, _)| place).collect()
+        };
+        let mut found = places(&|name| name == column);
+        if found.is_empty() {
+            found = places(&|name| same_but_case(name, column));
+        }
+        let place = match found.as_slice() {
+            [place] => *place,
+            [] => return Err(lost(column, "does not give any more the")),
+            _ => return Err(lost(column, "gives twice the")),
+        };
+        let (relation, own) = plan.schema().qualified_field(place);
+        let own = Column::new(relation.cloned(), own.name());
+        columns.push(Expr::Column(own).alias(column));
+    }
+    let built = LogicalPlanBuilder::from(plan).project(columns).and_then(LogicalPlanBuilder::build);
+    built.map_err(|error| Error::Internal { message: error.to_string() })
+}
+
+/// What a view reads.
+#[derive(Debug, Default)]
+pub struct Below {
+    /// The tables, and the views within it and itself, at the commit it is read at.
+    pub entries: BTreeMap<TableName, TableEntry>,
+    /// Whether it also reads what no table at that commit tells: other refs, system tables.
+    pub elsewhere: bool,
+}
+
+/// The tables that a view reads at one commit, and the views within it.
+pub async fn tables_below(view: &View, name: &TableName) -> Result<Below> {
+    let mut below = Below::default();
+    let mut waiting = vec![name.clone()];
+    while let Some(name) = waiting.pop() {
+        let Some(entry) = view.state().entry(&name).await? else { continue };
+        let known = below.entries.insert(name.clone(), entry.clone());
+        if known.is_some() || !entry.is_view() {
+            continue;
+        }
+        let sql_view = view.load_view(&entry).await?;
+        let namespace = namespace_of(&name, &sql_view)?;
+        for table in crate::parents::parents(&sql_of(&name, &sql_view)?)? {
+            let namespace = table.namespace.unwrap_or_else(|| namespace.clone());
+            match view.state().find(&namespace, &table.name).await? {
+                Some((name, _)) if table.reference.is_none() => waiting.push(name),
+                _ => below.elsewhere = true,
+            }
+        }
+    }
+    Ok(below)
+}
+
+/// Refuses a snapshot of a view, which has none.
+pub(crate) fn check_written(written: &WrittenTable) -> Result<()> {
+    match written.snapshot {
+        Some(_) => Err(Error::unsupported("a snapshot of a view")),
+        None => Ok(()),
+    }
+}

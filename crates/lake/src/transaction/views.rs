@@ -1,0 +1,189 @@
+//! Views in a transaction: made, changed and dropped with the tables of the same commit.
+//!
+//! What others did to a view in the meantime is a conflict: one query stands in place of another, and
+//! there is nothing that both could have.
+
+use headwater_catalog::{State, TableChange, TableEntry, operation};
+use headwater_model::TableName;
+use headwater_tables::{NewView, SqlView, ViewCommit, ViewDefinition};
+
+use super::Transaction;
+use crate::error::{Error, Result};
+
+/// What becomes of one view.
+#[derive(Debug)]
+pub(super) struct PendingView {
+    /// What the branch held when the view was first touched.
+    entry: Option<TableEntry>,
+    view: Option<SqlView>,
+    changed: bool,
+}
+
+impl PendingView {
+    pub fn is_unchanged(&self) -> bool {
+        !self.changed
+    }
+
+    /// What the commit does to it. Fails where the branch holds something else by now.
+    fn change(
+        &self,
+        branch: &str,
+        name: &TableName,
+        found: Option<TableEntry>,
+    ) -> Result<Option<TableChange>> {
+        if found != self.entry {
+            return Err(Error::CommitConflict { table: name.clone(), branch: branch.to_owned() });
+        }
+        let word = match &self.entry {
+            None => operation::CREATED,
+            Some(_) => operation::CHANGED,
+        };
+        let to = self.view.as_ref().map(|view| view_entry(view, word));
+        let differs = to.as_ref().map(place) != self.entry.as_ref().map(place);
+        Ok(differs.then(|| TableChange { table: name.clone(), from: found, to }))
+    }
+}
+
+fn place(entry: &TableEntry) -> &str {
+    &entry.metadata_location
+}
+
+/// A view as a commit holds it.
+pub(crate) fn view_entry(view: &SqlView, word: &str) -> TableEntry {
+    TableEntry {
+        kind: headwater_catalog::EntryKind::View,
+        id: view.id(),
+        metadata_location: view.metadata_location().to_owned(),
+        snapshot: None,
+        operation: word.to_owned(),
+    }
+}
+
+impl Transaction {
+    /// Makes a view, or puts another query in place of its own where it is there and `replace` says so.
+    /// `AlreadyExists` where the branch has a table or a view of that name.
+    pub async fn create_view(
+        &mut self,
+        name: &TableName,
+        definition: &ViewDefinition,
+        replace: bool,
+    ) -> Result<SqlView> {
+        let before = if replace { self.view_now(name).await? } else { None };
+        let tables = self.view.lake().tables().clone();
+        let made = if let Some(view) = &before {
+            tables.replace_view(view, definition).await?
+        } else {
+            self.check_free(name).await?;
+            tables.create_view(name, definition).await?
+        };
+        self.set_view(name, Some(made.clone()), before).await?;
+        Ok(made)
+    }
+
+    /// Makes a view that another engine asks for.
+    pub async fn create_new_view(&mut self, name: &TableName, new: NewView) -> Result<SqlView> {
+        self.check_free(name).await?;
+        let made = self.view.lake().tables().create_new_view(name, new).await?;
+        self.set_view(name, Some(made.clone()), None).await?;
+        Ok(made)
+    }
+
+    /// Makes a change of a view that another engine asks for.
+    pub async fn apply_view(&mut self, name: &TableName, commit: &ViewCommit) -> Result<SqlView> {
+        let before = self.existing_view(name).await?;
+        let made = self.view.lake().tables().apply_view(&before, commit).await?;
+        if made.metadata_location() != before.metadata_location() {
+            self.set_view(name, Some(made.clone()), Some(before)).await?;
+        }
+        Ok(made)
+    }
+
+    /// Makes a view of a metadata file that lies in the warehouse.
+    pub async fn register_view(&mut self, name: &TableName, location: &str) -> Result<SqlView> {
+        self.hold_files().await;
+        self.check_free(name).await?;
+        let view = self.view.lake().tables().register_view(location).await?;
+        // The file is not this transaction's to take back.
+        self.pending_view(name).await?.view = Some(view.clone());
+        self.pending_view(name).await?.changed = true;
+        Ok(view)
+    }
+
+    /// Gives a view another name, in another namespace or in the same.
+    pub async fn rename_view(&mut self, from: &TableName, to: &TableName) -> Result<()> {
+        let view = self.existing_view(from).await?;
+        self.check_free(to).await?;
+        self.pending_view(from).await?.view = None;
+        self.pending_view(from).await?.changed = true;
+        self.pending_view(to).await?.view = Some(view);
+        self.pending_view(to).await?.changed = true;
+        Ok(())
+    }
+
+    /// Removes a view of exactly that name.
+    pub async fn drop_view(&mut self, name: &TableName) -> Result<()> {
+        self.existing_view(name).await?;
+        let pending = self.pending_view(name).await?;
+        pending.view = None;
+        pending.changed = true;
+        Ok(())
+    }
+
+    async fn existing_view(&mut self, name: &TableName) -> Result<SqlView> {
+        match self.view_now(name).await? {
+            Some(view) => Ok(view),
+            None => Err(self.view.no_view(name).await?),
+        }
+    }
+
+    /// The view of exactly that name as this transaction has it.
+    async fn view_now(&mut self, name: &TableName) -> Result<Option<SqlView>> {
+        Ok(self.pending_view(name).await?.view.clone())
+    }
+
+    async fn set_view(
+        &mut self,
+        name: &TableName,
+        made: Option<SqlView>,
+        before: Option<SqlView>,
+    ) -> Result<()> {
+        if let Some(made) = &made {
+            self.staged.push_view(made.clone(), before);
+        }
+        let pending = self.pending_view(name).await?;
+        pending.view = made;
+        pending.changed = true;
+        Ok(())
+    }
+
+    async fn pending_view(&mut self, name: &TableName) -> Result<&mut PendingView> {
+        if !self.views.contains_key(name) {
+            let entry = self.view.state().entry(name).await?;
+            let view = match &entry {
+                Some(entry) if entry.is_view() => {
+                    let location = &entry.metadata_location;
+                    Some(self.view.lake().tables().load_view(location).await?)
+                }
+                _ => None,
+            };
+            self.views.insert(name.clone(), PendingView { entry, view, changed: false });
+        }
+        let missing = || Error::Internal { message: format!("`{name}` is not in the transaction") };
+        self.views.get_mut(name).ok_or_else(missing)
+    }
+
+    /// Whether this transaction has a view of exactly that name.
+    pub(super) fn has_view(&self, name: &TableName) -> Option<bool> {
+        self.views.get(name).map(|pending| pending.view.is_some())
+    }
+
+    /// What the commit does to views.
+    pub(super) async fn view_changes(&self, head: &State) -> Result<Vec<TableChange>> {
+        let mut changes = Vec::new();
+        for (name, pending) in self.views.iter().filter(|(_, pending)| pending.changed) {
+            let found = head.entry(name).await?;
+            changes.extend(pending.change(&self.branch, name, found)?);
+        }
+        Ok(changes)
+    }
+}

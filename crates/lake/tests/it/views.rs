@@ -1,0 +1,246 @@
+//! Views in the lake: beside tables under the same names, through merges, diffs, reverts and upkeep.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use headwater_lake::{Lake, UpkeepProgress, ViewCommit};
+use headwater_model::{
+    CherryPickRequest, Clock, ConflictKind, CreateRef, ErrorCode, Fault, FixedClock,
+    MaintainRequest, MergeOutcome, MergeRequest, RevertRequest, SqlView, SystemClock,
+};
+use headwater_tables::ViewDefinition;
+use serde_json::json;
+use tokio_util::sync::CancellationToken;
+
+use crate::support::{Fixture, name, numbers, rows_of, schema};
+
+fn definition(sql: &str) -> ViewDefinition {
+    ViewDefinition {
+        schema: schema("id"),
+        sql: sql.to_owned(),
+        dialect: "headwater".to_owned(),
+        namespace: "public".to_owned(),
+        engine: ("headwater".to_owned(), "1".to_owned()),
+    }
+}
+
+/// Makes `v`, or puts another query in its place.
+async fn write(lake: &Lake, branch: &str, sql: &str) {
+    let mut transaction = lake.transaction(branch, "eva").await.unwrap();
+    transaction.create_view(&name("v"), &definition(sql), true).await.unwrap();
+    transaction.commit(&format!("view {sql}")).await.unwrap().unwrap();
+}
+
+async fn set(lake: &Lake, branch: &str, properties: &[(&str, &str)]) {
+    let updates: BTreeMap<&str, &str> = properties.iter().copied().collect();
+    let commit = json!({"updates": [{"action": "set-properties", "updates": updates}]});
+    let commit: ViewCommit = serde_json::from_value(commit).unwrap();
+    let mut transaction = lake.transaction(branch, "eva").await.unwrap();
+    transaction.apply_view(&name("v"), &commit).await.unwrap();
+    transaction.commit("properties").await.unwrap().unwrap();
+}
+
+async fn drop_view(lake: &Lake, branch: &str) {
+    let mut transaction = lake.transaction(branch, "eva").await.unwrap();
+    transaction.drop_view(&name("v")).await.unwrap();
+    transaction.commit("drop view v").await.unwrap().unwrap();
+}
+
+async fn branch(lake: &Lake) {
+    let dev = CreateRef { name: "dev".into(), from: None, if_not_exists: false };
+    lake.create_branch(dev).await.unwrap();
+}
+
+async fn view(lake: &Lake, reference: &str) -> SqlView {
+    lake.describe_view(&reference.parse().unwrap(), &name("v")).await.unwrap()
+}
+
+async fn sql(lake: &Lake, reference: &str) -> String {
+    view(lake, reference).await.queries[0].sql.clone()
+}
+
+fn merge() -> MergeRequest {
+    MergeRequest::new("dev".parse().unwrap())
+}
+
+#[tokio::test]
+async fn a_view_and_a_table_share_their_names() {
+    let fixture = Fixture::new().await;
+    let lake = &fixture.lake;
+    write(lake, "main", "SELECT 1").await;
+    let mut transaction = lake.transaction("main", "eva").await.unwrap();
+    let made = transaction.create(&name("v"), schema("id"), Vec::new(), BTreeMap::new()).await;
+    assert_eq!(made.unwrap_err().code(), ErrorCode::AlreadyExists);
+    let append = transaction.append(&name("V"), rows_of(numbers("id", [1]))).await.unwrap_err();
+    assert_eq!(append.to_string(), "`v` is a view, and not a table");
+    drop(transaction);
+
+    // Two that make the same name at once: one is there.
+    let mut one = lake.transaction("main", "eva").await.unwrap();
+    one.create(&name("w"), schema("id"), Vec::new(), BTreeMap::new()).await.unwrap();
+    let mut other = lake.transaction("main", "ida").await.unwrap();
+    other.create_view(&name("w"), &definition("SELECT 1"), false).await.unwrap();
+    one.commit("table").await.unwrap().unwrap();
+    let error = other.commit("view").await.unwrap_err();
+    assert_eq!(error.code(), ErrorCode::CommitConflict);
+    assert!(fixture.has_table("w").await);
+    let files = fixture.metadata_files();
+    let mut one = lake.transaction("main", "eva").await.unwrap();
+    one.create_view(&name("x"), &definition("SELECT 1"), false).await.unwrap();
+    let mut other = lake.transaction("main", "ida").await.unwrap();
+    other.create(&name("x"), schema("id"), Vec::new(), BTreeMap::new()).await.unwrap();
+    one.commit("view").await.unwrap().unwrap();
+    let error = other.commit("table").await.unwrap_err();
+    assert_eq!(error.code(), ErrorCode::CommitConflict);
+    assert_eq!(fixture.metadata_files(), files + 1, "what was not committed is gone");
+}
+
+#[tokio::test]
+async fn a_view_that_one_side_changed_is_taken_and_two_queries_are_a_conflict() {
+    let fixture = Fixture::in_memory().await;
+    let lake = &fixture.lake;
+    write(lake, "main", "SELECT 1").await;
+    branch(lake).await;
+    write(lake, "dev", "SELECT 2").await;
+    assert_eq!(lake.merge("main", merge(), "eva").await.unwrap().tables, [name("v")]);
+    assert_eq!(sql(lake, "main").await, "SELECT 2");
+
+    write(lake, "dev", "SELECT 3").await;
+    write(lake, "main", "SELECT 4").await;
+    let report = lake.merge("main", merge(), "eva").await.unwrap();
+    assert_eq!(report.outcome, MergeOutcome::Conflict);
+    let conflict = &report.conflicts[0];
+    assert_eq!((conflict.table.clone(), conflict.causes[0].kind), (name("v"), ConflictKind::View));
+    assert_eq!(conflict.causes[0].message, "both changed the query of the view");
+    assert_eq!(
+        (conflict.target_change.as_str(), conflict.source_change.as_str()),
+        ("changed", "changed")
+    );
+    assert_eq!(sql(lake, "main").await, "SELECT 4");
+    let theirs = MergeRequest { on_conflict: headwater_model::MergeChoice::Theirs, ..merge() };
+    assert_eq!(lake.merge("main", theirs, "eva").await.unwrap().outcome, MergeOutcome::Merged);
+    assert_eq!(sql(lake, "main").await, "SELECT 3");
+}
+
+#[tokio::test]
+async fn a_query_and_properties_of_two_sides_merge() {
+    let fixture = Fixture::in_memory().await;
+    let lake = &fixture.lake;
+    write(lake, "main", "SELECT 1").await;
+    set(lake, "main", &[("kept", "1"), ("owner", "eva")]).await;
+    branch(lake).await;
+    write(lake, "dev", "SELECT 2").await;
+    set(lake, "dev", &[("owner", "ida")]).await;
+    set(lake, "main", &[("comment", "first")]).await;
+    let report = lake.merge("main", merge(), "eva").await.unwrap();
+    assert_eq!((report.outcome, report.tables), (MergeOutcome::Merged, vec![name("v")]));
+    let merged = view(lake, "main").await;
+    assert_eq!((merged.queries[0].sql.as_str(), merged.version), ("SELECT 2", 2));
+    let properties: Vec<(&str, &str)> =
+        merged.properties.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
+    assert_eq!(properties, [("comment", "first"), ("kept", "1"), ("owner", "ida")]);
+
+    set(lake, "main", &[("owner", "eva")]).await;
+    set(lake, "dev", &[("owner", "uta")]).await;
+    let report = lake.merge("main", merge(), "eva").await.unwrap();
+    assert_eq!(report.conflicts[0].causes[0].message, "both set the property `owner` differently");
+}
+
+#[tokio::test]
+async fn a_view_that_both_made_merges_only_where_it_is_the_same() {
+    let fixture = Fixture::in_memory().await;
+    let lake = &fixture.lake;
+    branch(lake).await;
+    write(lake, "main", "SELECT 1").await;
+    write(lake, "dev", "SELECT 1").await;
+    let report = lake.merge("main", merge(), "eva").await.unwrap();
+    assert_eq!((report.outcome, report.tables), (MergeOutcome::Merged, Vec::new()));
+    write(lake, "dev", "SELECT 2").await;
+    drop_view(lake, "main").await;
+    let report = lake.merge("main", merge(), "eva").await.unwrap();
+    assert_eq!(
+        report.conflicts[0].causes[0].message,
+        "the target dropped the view, and the source changed it"
+    );
+    fixture.import_text("v", "v.csv", "id\n1\n").await.unwrap();
+    let report = lake.merge("main", merge(), "eva").await.unwrap();
+    assert_eq!(
+        report.conflicts[0].causes[0].message,
+        "the target has a table of that name, and the source a view"
+    );
+}
+
+#[tokio::test]
+async fn a_change_of_a_view_is_made_again_and_undone() {
+    let fixture = Fixture::in_memory().await;
+    let lake = &fixture.lake;
+    write(lake, "main", "SELECT 1").await;
+    branch(lake).await;
+    write(lake, "dev", "SELECT 2").await;
+    set(lake, "dev", &[("comment", "later")]).await;
+    set(lake, "main", &[("owner", "eva")]).await;
+    let pick = json!({"commit": "dev~1"});
+    let pick: CherryPickRequest = serde_json::from_value(pick).unwrap();
+    let report = lake.cherry_pick("main", pick, "eva").await.unwrap();
+    assert_eq!(report.outcome, MergeOutcome::Merged, "{report:?}");
+    let picked = view(lake, "main").await;
+    assert_eq!(picked.queries[0].sql, "SELECT 2");
+    assert_eq!(picked.properties, BTreeMap::from([("owner".to_owned(), "eva".to_owned())]));
+    set(lake, "main", &[("more", "1")]).await;
+    let revert: RevertRequest = serde_json::from_value(json!({"commit": "main~1"})).unwrap();
+    let report = lake.revert("main", revert, "eva").await.unwrap();
+    assert_eq!(report.outcome, MergeOutcome::Merged, "{report:?}");
+    let undone = view(lake, "main").await;
+    assert_eq!((undone.queries[0].sql.as_str(), undone.properties.len()), ("SELECT 1", 2));
+}
+
+#[tokio::test]
+async fn a_diff_shows_what_became_of_a_view() {
+    let fixture = Fixture::in_memory().await;
+    let lake = &fixture.lake;
+    write(lake, "main", "SELECT 1").await;
+    branch(lake).await;
+    write(lake, "dev", "SELECT 2").await;
+    set(lake, "dev", &[("owner", "ida")]).await;
+    let (main, dev) = ("main".parse().unwrap(), "dev".parse().unwrap());
+    let diff = lake.diff(&main, &dev, 3).await.unwrap();
+    let [table] = diff.tables.as_slice() else { panic!("{diff:?}") };
+    let queries = table.view.clone().unwrap();
+    assert_eq!(
+        (queries.before[0].sql.as_str(), queries.after[0].sql.as_str()),
+        ("SELECT 1", "SELECT 2")
+    );
+    assert_eq!(
+        (table.properties[0].key.as_str(), table.properties[0].after.as_deref()),
+        ("owner", Some("ida"))
+    );
+    assert!(table.columns.is_empty());
+}
+
+#[tokio::test]
+async fn upkeep_keeps_the_files_of_views() {
+    let clock = Arc::new(FixedClock::at(SystemClock.now()));
+    let fixture = Fixture::at(clock.clone()).await;
+    let lake = &fixture.lake;
+    fixture.import_text("t", "t.csv", "id\n1\n").await.unwrap();
+    write(lake, "main", "SELECT 1").await;
+    write(lake, "main", "SELECT 2").await;
+    branch(lake).await;
+    write(lake, "dev", "SELECT 3").await;
+    let files = fixture.metadata_files();
+    lake.catalog().delete_branch("dev").await.unwrap();
+    clock.advance(Duration::from_hours(24 * 30));
+    let request = MaintainRequest {
+        orphans: true,
+        expire_before_seconds: Some(86_400),
+        ..MaintainRequest::default()
+    };
+    let progress: UpkeepProgress = Arc::new(|_, _| {});
+    let stop = CancellationToken::new();
+    let report = Box::pin(lake.maintain("main", None, &request, progress, stop)).await.unwrap();
+    assert_eq!(report.swept.unwrap().orphans, 1, "what only the deleted branch had");
+    assert_eq!(fixture.metadata_files(), files - 1);
+    assert_eq!(sql(lake, "main~1").await, "SELECT 1");
+    assert_eq!(sql(lake, "main").await, "SELECT 2");
+}

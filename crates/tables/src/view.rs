@@ -1,0 +1,374 @@
+//! Views: queries under a name, as Iceberg's view specification keeps them.
+//!
+//! An [`SqlView`] is one immutable state of one view, known by the location of its metadata file. It has
+//! versions, each with its columns and with its query in one or several dialects of SQL. This room knows
+//! no SQL: whoever makes a view says which columns its query answers, and whoever reads one runs it.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+use bytes::Bytes;
+use headwater_model::{TableName, Timestamp, ViewQuery};
+use iceberg::NamespaceIdent;
+use iceberg::spec::{
+    Schema, ViewFormatVersion, ViewMetadata, ViewMetadataBuilder, ViewRepresentation,
+    ViewRepresentations, ViewVersion,
+};
+use serde_json::{Value, json};
+
+use crate::commit::evolve::iceberg_schema;
+use crate::table::described;
+use crate::types::schema::{FieldIds, arrow_schema};
+use crate::{Error, Result, Tables, metadata, normalise_schema};
+
+/// One state of a view; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct SqlView(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    location: String,
+    metadata: ViewMetadata,
+}
+
+/// What a view is to be.
+#[derive(Debug, Clone)]
+pub struct ViewDefinition {
+    /// The columns that its query answers.
+    pub schema: SchemaRef,
+    /// The query.
+    pub sql: String,
+    /// The dialect that the query is written in.
+    pub dialect: String,
+    /// The namespace of tables that the query names without one.
+    pub namespace: String,
+    /// Who makes it, by name and version.
+    pub engine: (String, String),
+}
+
+/// What merging two changes of a view comes to.
+#[derive(Debug)]
+pub enum MergedView {
+    /// The first side has it all.
+    Ours,
+    /// Both changes can stand together.
+    Both(Box<ViewMerge>),
+    /// They cannot: both changed the query, or these properties.
+    Clashes {
+        /// Whether both changed the query.
+        query: bool,
+        /// The properties that both set differently.
+        properties: Vec<String>,
+    },
+}
+
+/// A merge of a view that is not made yet.
+#[derive(Debug)]
+pub struct ViewMerge {
+    ours: SqlView,
+    metadata: ViewMetadata,
+}
+
+impl SqlView {
+    pub(crate) fn new(location: String, metadata: ViewMetadata) -> Self {
+        SqlView(Arc::new(Inner { location, metadata }))
+    }
+
+    pub(crate) fn metadata(&self) -> &ViewMetadata {
+        &self.0.metadata
+    }
+
+    /// The metadata file.
+    pub fn metadata_location(&self) -> &str {
+        &self.0.location
+    }
+
+    /// Iceberg's view id.
+    pub fn id(&self) -> String {
+        self.metadata().uuid().to_string()
+    }
+
+    /// The columns that its query answered when it was made, in order.
+    pub fn schema(&self) -> SchemaRef {
+        arrow_schema(self.metadata().current_schema().as_struct().fields())
+    }
+
+    /// Its query by dialect, in the order in which they are written.
+    pub fn representations(&self) -> Vec<(String, String)> {
+        let all = self.metadata().current_version().representations().iter();
+        let pair = |one: &ViewRepresentation| {
+            let ViewRepresentation::Sql(sql) = one;
+            (sql.dialect.clone(), sql.sql.clone())
+        };
+        all.map(pair).collect()
+    }
+
+    /// The namespace of tables that its query names without one: the levels of its name.
+    pub fn default_namespace(&self) -> Vec<String> {
+        self.metadata().current_version().default_namespace().clone().inner()
+    }
+
+    /// Its properties.
+    pub fn properties(&self) -> BTreeMap<String, String> {
+        self.metadata().properties().clone().into_iter().collect()
+    }
+
+    /// The number of its current version.
+    pub fn version(&self) -> i32 {
+        self.metadata().current_version_id()
+    }
+
+    /// When that was made.
+    pub fn updated(&self) -> Option<Timestamp> {
+        Timestamp::from_timestamp_millis(self.metadata().current_version().timestamp_ms())
+    }
+
+    /// Its metadata, in the JSON form of Iceberg's specification.
+    pub fn metadata_json(&self) -> Result<Value> {
+        let mut value = serde_json::to_value(self.metadata())
+            .map_err(|error| Error::internal("described", error))?;
+        for (list, number) in [("schemas", "schema-id"), ("versions", "version-id")] {
+            if let Some(Value::Array(items)) = value.get_mut(list) {
+                items.sort_by_key(|item| item[number].as_i64());
+            }
+        }
+        Ok(value)
+    }
+
+    /// The view as it is listed under this name.
+    pub fn describe(&self, name: &TableName) -> headwater_model::SqlView {
+        let queries = self.representations().into_iter();
+        headwater_model::SqlView {
+            name: name.clone(),
+            namespace: name.namespace.clone(),
+            id: self.id(),
+            columns: described(&self.schema()),
+            queries: queries.map(|(dialect, sql)| ViewQuery { dialect, sql }).collect(),
+            default_namespace: self.default_namespace().join("."),
+            version: self.version(),
+            updated: self.updated(),
+            metadata_location: self.metadata_location().to_owned(),
+            properties: self.properties(),
+        }
+    }
+
+    /// Whether both have the same query, in the same dialects and with the same columns.
+    fn asks_as(&self, other: &SqlView) -> bool {
+        let (one, two) = (self.metadata().current_version(), other.metadata().current_version());
+        one.representations() == two.representations()
+            && one.default_namespace() == two.default_namespace()
+            && one.default_catalog() == two.default_catalog()
+            && self.metadata().current_schema().as_struct()
+                == other.metadata().current_schema().as_struct()
+    }
+}
+
+/// The properties that one side of a merge set and removed, which the other is to take over.
+#[derive(Default)]
+struct Properties {
+    set: HashMap<String, String>,
+    removed: Vec<String>,
+    /// Those that both set differently.
+    clashes: Vec<String>,
+}
+
+impl Properties {
+    fn merge(base: Option<&SqlView>, ours: &SqlView, theirs: &SqlView) -> Self {
+        let of = |view: &SqlView| view.metadata().properties().clone();
+        let (was, ours, theirs) = (base.map(of).unwrap_or_default(), of(ours), of(theirs));
+        let mut found = Properties::default();
+        let keys = was.keys().chain(ours.keys()).chain(theirs.keys());
+        for key in keys.collect::<std::collections::BTreeSet<_>>() {
+            let (was, ours, theirs) = (was.get(key), ours.get(key), theirs.get(key));
+            match theirs {
+                _ if ours == theirs || was == theirs => {}
+                _ if was != ours => found.clashes.push(key.clone()),
+                Some(value) => drop(found.set.insert(key.clone(), value.clone())),
+                None => found.removed.push(key.clone()),
+            }
+        }
+        found
+    }
+}
+
+/// The property that says whether a query may be replaced by one in fewer dialects.
+const MAY_DROP: &str = "replace.drop-dialect.allowed";
+
+/// A view's builder with another's query in place of its own, whatever dialects that has: what the other
+/// side of a merge left out was left out on purpose.
+fn take_query(ours: &SqlView, theirs: &SqlView, now_ms: i64) -> Result<ViewMetadataBuilder> {
+    let version = theirs.metadata().current_version();
+    let version = ViewVersion::builder()
+        .with_schema_id(0)
+        .with_timestamp_ms(now_ms)
+        .with_summary(version.summary().clone())
+        .with_representations(version.representations().clone())
+        .with_default_catalog(version.default_catalog().cloned())
+        .with_default_namespace(version.default_namespace().clone())
+        .build();
+    let schema = Schema::clone(theirs.metadata().current_schema());
+    let allowed = HashMap::from([(MAY_DROP.to_owned(), "true".to_owned())]);
+    let builder = ours.metadata().clone().into_builder().set_properties(allowed);
+    let builder = builder.and_then(|builder| builder.set_current_version(version, schema));
+    let made = build(builder.map_err(|error| refused(&error))?)?.into_builder();
+    let before = ours.metadata().properties().get(MAY_DROP).cloned();
+    match before.map(|before| HashMap::from([(MAY_DROP.to_owned(), before)])) {
+        Some(before) => made.set_properties(before).map_err(|error| refused(&error)),
+        None => Ok(made.remove_properties(&[MAY_DROP.to_owned()])),
+    }
+}
+
+pub(crate) fn build(builder: ViewMetadataBuilder) -> Result<ViewMetadata> {
+    Ok(builder.build().map_err(|error| refused(&error))?.metadata)
+}
+
+/// What the builder does not take.
+pub(crate) fn refused(error: &iceberg::Error) -> Error {
+    let message = error.message();
+    if message.contains("loss of view dialects") {
+        return Error::DialectLost;
+    }
+    let mut characters = message.chars();
+    let first = characters.next().map(|first| first.to_lowercase().to_string());
+    Error::Refused { reason: first.unwrap_or_default() + characters.as_str() }
+}
+
+impl ViewDefinition {
+    fn schema(&self) -> Result<Schema> {
+        let normal = normalise_schema(&self.schema)?;
+        iceberg_schema(FieldIds::after(0).assign(normal.fields(), None)?)
+    }
+
+    fn version(&self, id: i32, now_ms: i64) -> Result<ViewVersion> {
+        let sql = json!([{"type": "sql", "sql": self.sql, "dialect": self.dialect}]);
+        let sql: ViewRepresentations =
+            serde_json::from_value(sql).map_err(|error| Error::internal("made", error))?;
+        let (engine, version) = self.engine.clone();
+        let summary = [("engine-name".to_owned(), engine), ("engine-version".to_owned(), version)];
+        Ok(ViewVersion::builder()
+            .with_version_id(id)
+            .with_schema_id(0)
+            .with_timestamp_ms(now_ms)
+            .with_summary(HashMap::from(summary))
+            .with_representations(sql)
+            .with_default_namespace(NamespaceIdent::new(self.namespace.clone()))
+            .build())
+    }
+}
+
+impl Tables {
+    /// Makes a view. Its folder is new and unique, so that a name can be used again.
+    pub async fn create_view(
+        &self,
+        name: &TableName,
+        definition: &ViewDefinition,
+    ) -> Result<SqlView> {
+        let version = definition.version(1, self.now_ms())?;
+        let location = self.new_location(name);
+        let format = ViewFormatVersion::V1;
+        let schema = definition.schema()?;
+        let builder = ViewMetadataBuilder::new(location, schema, version, format, HashMap::new());
+        let builder = builder.map_err(|error| refused(&error))?;
+        self.store_view(build(builder.assign_uuid(uuid::Uuid::new_v4()))?, None).await
+    }
+
+    /// Puts another query in place of a view's. Fails where that would lose a dialect, unless the view's
+    /// property `replace.drop-dialect.allowed` allows it; the same state where nothing changes.
+    pub async fn replace_view(
+        &self,
+        view: &SqlView,
+        definition: &ViewDefinition,
+    ) -> Result<SqlView> {
+        let version = definition.version(view.version() + 1, self.now_ms())?;
+        let builder = view.metadata().clone().into_builder();
+        let builder = builder.set_current_version(version, definition.schema()?);
+        let metadata = build(builder.map_err(|error| refused(&error))?)?;
+        self.store_next_view(view, metadata).await
+    }
+
+    /// Merges two changes of a view. Without a base both made it.
+    pub fn merge_views(
+        &self,
+        base: Option<&SqlView>,
+        ours: &SqlView,
+        theirs: &SqlView,
+    ) -> Result<MergedView> {
+        let changed = |side: &SqlView| !base.is_some_and(|base| base.asks_as(side));
+        let takes = changed(theirs) && !ours.asks_as(theirs);
+        let query = takes && changed(ours);
+        let properties = Properties::merge(base, ours, theirs);
+        if query || !properties.clashes.is_empty() {
+            return Ok(MergedView::Clashes { query, properties: properties.clashes });
+        }
+        if !takes && properties.set.is_empty() && properties.removed.is_empty() {
+            return Ok(MergedView::Ours);
+        }
+        let builder = if takes {
+            take_query(ours, theirs, self.now_ms())?
+        } else {
+            ours.metadata().clone().into_builder()
+        };
+        let builder = builder.set_properties(properties.set).map_err(|error| refused(&error))?;
+        let metadata = build(builder.remove_properties(&properties.removed))?;
+        Ok(MergedView::Both(Box::new(ViewMerge { ours: ours.clone(), metadata })))
+    }
+
+    /// Makes a merge.
+    pub async fn apply_view_merge(&self, merge: &ViewMerge) -> Result<SqlView> {
+        self.store_next_view(&merge.ours, merge.metadata.clone()).await
+    }
+
+    /// Opens the state of a view that a metadata file holds; read once, since it never changes.
+    pub async fn load_view(&self, metadata_location: &str) -> Result<SqlView> {
+        if let Some(view) = self.caches().views.get(metadata_location) {
+            return Ok(view);
+        }
+        let content = self.storage().read(metadata_location).await?;
+        let metadata: ViewMetadata = serde_json::from_slice(&content)
+            .map_err(|error| Error::corrupt(metadata_location, error))?;
+        let view = SqlView::new(metadata_location.to_owned(), metadata);
+        self.caches().views.insert(metadata_location.to_owned(), view.clone());
+        Ok(view)
+    }
+
+    /// Removes the metadata file of a state that nothing came to name. `before` is the state that it was
+    /// made from.
+    pub async fn discard_view(&self, made: &SqlView, before: Option<&SqlView>) -> Result<()> {
+        if before.is_some_and(|before| before.metadata_location() == made.metadata_location()) {
+            return Ok(());
+        }
+        self.caches().views.invalidate(made.metadata_location());
+        self.storage().delete(&[made.metadata_location().to_owned()]).await
+    }
+
+    pub(crate) async fn store_next_view(
+        &self,
+        before: &SqlView,
+        metadata: ViewMetadata,
+    ) -> Result<SqlView> {
+        if metadata == *before.metadata() {
+            return Ok(before.clone());
+        }
+        self.store_view(metadata, Some(before.metadata_location())).await
+    }
+
+    pub(crate) async fn store_view(
+        &self,
+        metadata: ViewMetadata,
+        previous: Option<&str>,
+    ) -> Result<SqlView> {
+        let location = metadata::next_location(metadata.location(), previous);
+        let content =
+            serde_json::to_vec(&metadata).map_err(|error| Error::internal("written", error))?;
+        let files = [(location.clone(), Bytes::from(content))];
+        self.storage().write_all(&files, std::iter::empty()).await?;
+        let view = SqlView::new(location.clone(), metadata);
+        self.caches().views.insert(location, view.clone());
+        Ok(view)
+    }
+
+    pub(crate) fn now_ms(&self) -> i64 {
+        self.options().clock.now().timestamp_millis()
+    }
+}
