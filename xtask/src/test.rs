@@ -67,9 +67,14 @@ pub fn bench(suite: &str, rest: &[&str]) -> Outcome {
 /// The long tests with their full counts: the same scenarios, more of everything.
 pub fn soak(rest: &[&str]) -> Outcome {
     let names = if rest.is_empty() { &["soak"][..] } else { rest };
-    let tests = ["--test", "soak", "--test", "killing", "--"];
-    let base = [&["test", "--release", "--package", "headwater-cli"][..], &tests].concat();
-    let mut test = cargo(&[&base, names].concat());
-    test.env("HEADWATER_SOAK", "1");
-    process::run(test)
+    let suites = [
+        &["--package", "headwater-lake", "--test", "it", "--"][..],
+        &["--package", "headwater-cli", "--test", "soak", "--test", "killing", "--"],
+    ];
+    for suite in suites {
+        let mut test = cargo(&[&["test", "--release"], suite, names].concat());
+        test.env("HEADWATER_SOAK", "1");
+        process::run(test)?;
+    }
+    Ok(())
 }

@@ -116,6 +116,10 @@ fn reference(trigger: &Trigger) -> Result<Option<RefSpec>, Problem> {
 
 /// A source of a schedule's import, which is relative to the project's root.
 fn absolute(project: &Path, source: &str) -> String {
+    // A bucket lies in no project.
+    if source.contains("://") {
+        return source.to_owned();
+    }
     let is_pattern = source.contains(['*', '?', '[', '{']);
     let project = project.to_string_lossy();
     // Only what the project says is a pattern; the folder it lies in is not.
@@ -163,5 +167,6 @@ mod tests {
     fn sources_of_schedules_lie_in_the_project() {
         assert_eq!(absolute(Path::new("/p"), "in/*.csv"), "/p/in/*.csv");
         assert_eq!(absolute(Path::new("/p"), "/in/a.csv"), "/in/a.csv");
+        assert_eq!(absolute(Path::new("/p"), "s3://b/in/*.csv"), "s3://b/in/*.csv");
     }
 }

@@ -237,7 +237,7 @@ pub enum Error {
 
 impl Error {
     /// An object store's error about a file, told apart by what is behind it.
-    pub(crate) fn storage(
+    pub fn storage(
         location: impl Into<String>,
         source: impl StdError + Send + Sync + 'static,
     ) -> Self {

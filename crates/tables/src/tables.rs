@@ -22,8 +22,8 @@ use crate::manifest::{Decoded, decode, decode_list, off_thread};
 use crate::storage::Storage;
 use crate::table::Totals;
 use crate::{
-    BatchStream, CloudUrl, CreateTable, DataFile, Error, Operation, Positions, Result, ScanPlan,
-    Staged, Table, TablesOptions, metadata, partition, read, write,
+    BatchStream, CloudSettings, CloudUrl, CreateTable, DataFile, Error, Operation, Positions,
+    Result, ScanPlan, Staged, Table, TablesOptions, metadata, partition, read, write,
 };
 
 /// How many manifests are read at once.
@@ -59,6 +59,11 @@ impl Tables {
     /// The URL of the object store's root, without a slash at the end.
     pub fn root_url(&self) -> &str {
         &self.0.options.root_url
+    }
+
+    /// How clouds are reached.
+    pub fn cloud(&self) -> &CloudSettings {
+        &self.options().cloud
     }
 
     /// What another engine needs to reach the files itself, in the words of Iceberg's REST catalog; with

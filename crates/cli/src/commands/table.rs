@@ -155,8 +155,12 @@ fn import_request(context: &Context, arguments: &TableImport) -> Result<ImportRe
     })
 }
 
-/// The server has another working folder, so paths travel absolute; globs keep their stars.
+/// The server has another working folder, so paths travel absolute; globs keep their stars, and URLs are
+/// what they are.
 pub fn absolute(current: &Path, source: &str) -> String {
+    if source.contains("://") {
+        return source.to_owned();
+    }
     let plain = source.strip_prefix("./").unwrap_or(source);
     current.join(plain).to_string_lossy().into_owned()
 }

@@ -4,9 +4,7 @@
 //! write them. Everything streams: a small file that unpacks into a very large one costs time and
 //! no memory.
 
-use std::fs::File;
 use std::io::{BufReader, Read, Result};
-use std::path::Path;
 
 use flate2::bufread::MultiGzDecoder;
 use headwater_model::FileFormat;
@@ -92,13 +90,15 @@ pub(crate) fn read_up_to(reader: &mut impl Read, buffer: &mut [u8]) -> Result<us
 }
 
 /// The format that a file's content gives away: Parquet by its magic number, NDJSON by a brace.
-pub(crate) fn sniff_format(path: &Path) -> Result<Option<FileFormat>> {
+pub(crate) fn sniff_format<R: Read + Send>(
+    open: impl Fn() -> Result<R>,
+) -> Result<Option<FileFormat>> {
     let mut first = [0; 4];
-    let count = read_up_to(&mut File::open(path)?, &mut first)?;
+    let count = read_up_to(&mut open()?, &mut first)?;
     if &first[..count] == b"PAR1" {
         return Ok(Some(FileFormat::Parquet));
     }
-    let mut text = Compression::detect(&first[..count]).unpack(File::open(path)?)?;
+    let mut text = Compression::detect(&first[..count]).unpack(open()?)?;
     let mut start = [0; 256];
     // A broken archive is no format; the error belongs to whoever insists on reading it.
     let count = read_up_to(&mut text, &mut start).unwrap_or(0);

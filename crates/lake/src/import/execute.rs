@@ -1,6 +1,6 @@
 //! Carries an import out: reads on one thread, writes on others, and commits once, at the end.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -27,6 +27,9 @@ use crate::transaction::Transaction;
 
 /// Batches between the reader and a writer: enough for both to be busy.
 const BATCHES_WAITING: usize = 3;
+
+/// Objects of a bucket that are asked for ahead: small ones take longer to come than to be read.
+const OBJECTS_AHEAD: usize = 8;
 
 /// How often an import that another commit overtook begins again.
 const ATTEMPTS_MAX: u32 = 10;
@@ -253,31 +256,50 @@ impl Reader {
         rows: &mut Option<Rows>,
         files: &mut Vec<ImportedFile>,
     ) -> Result<()> {
+        let (mut coming, mut opened) = (self.files.iter(), VecDeque::new());
         for file in &self.files {
             self.meter.check()?;
-            let mut tap = Tap::open_hashing(file, &self.meter)?;
-            let (options, meter) = (&self.options, &self.meter);
-            if file.format == FileFormat::Parquet {
-                parquet::read_rows(file, &self.schema, output, meter)?;
-            } else {
-                // Small files share a batch.
-                let rows = match rows {
-                    Some(rows) => rows,
-                    None => rows.insert(Rows::new(&self.schema, &file.name)?),
-                };
-                if file.format == FileFormat::Csv {
-                    csv::read_rows(file, &mut tap, options, rows, output, meter)?;
-                } else {
-                    ndjson::read_rows(file, &mut tap, options.encoding, rows, output, meter)?;
-                }
+            let ahead = if file.is_object() { OBJECTS_AHEAD } else { 1 };
+            while opened.len() < ahead
+                && let Some(file) = coming.next()
+            {
+                opened.push_back(Tap::open_hashing(file, &self.meter)?);
             }
-            let content = tap.finish(file)?;
-            files.push(ImportedFile::new(file, content.hash));
-            meter.end_file();
+            let Some(tap) = opened.pop_front() else { break };
+            let hash = self.read_file(file, tap, output, rows);
+            let hash = hash.map_err(|error| file.explain(error))?;
+            files.push(ImportedFile::new(file, hash));
+            self.meter.end_file();
         }
         match rows {
             Some(rows) if rows.len() > 0 => output.send(rows.take()?),
             _ => Ok(()),
         }
+    }
+
+    /// Reads a file to its end; its hash.
+    fn read_file(
+        &self,
+        file: &SourceFile,
+        mut tap: Tap,
+        output: &mut Output,
+        rows: &mut Option<Rows>,
+    ) -> Result<[u8; 16]> {
+        let (options, meter) = (&self.options, &self.meter);
+        if file.format == FileFormat::Parquet {
+            parquet::read_rows(file, &self.schema, output, meter)?;
+        } else {
+            // Small files share a batch.
+            let rows = match rows {
+                Some(rows) => rows,
+                None => rows.insert(Rows::new(&self.schema, &file.name)?),
+            };
+            if file.format == FileFormat::Csv {
+                csv::read_rows(file, &mut tap, options, rows, output, meter)?;
+            } else {
+                ndjson::read_rows(file, &mut tap, options.encoding, rows, output, meter)?;
+            }
+        }
+        Ok(tap.finish(file)?.hash)
     }
 }

@@ -13,7 +13,8 @@ use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
 
-use super::source::{SourceFile, Stamp};
+use super::object::ObjectReader;
+use super::source::{Place, SourceFile, Stamp};
 use crate::error::{Error, Result};
 
 /// The shortest time between two reports.
@@ -129,9 +130,39 @@ impl Meter {
     }
 }
 
+/// What bytes are read from.
+enum Input {
+    Disk(File),
+    Object(ObjectReader),
+}
+
+impl Input {
+    fn open(place: &Place) -> std::io::Result<Self> {
+        Ok(match place {
+            Place::Disk(path) => Input::Disk(File::open(path)?),
+            Place::Object(object) => Input::Object(ObjectReader::new(object)),
+        })
+    }
+
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        match self {
+            Input::Disk(file) => file.read(buffer),
+            Input::Object(object) => object.read(buffer),
+        }
+    }
+
+    /// Its state now; none where all that was read was of one state anyway.
+    fn stamp(&self) -> std::io::Result<Option<Stamp>> {
+        match self {
+            Input::Disk(file) => Ok(Some(Stamp::of(&file.metadata()?))),
+            Input::Object(_) => Ok(None),
+        }
+    }
+}
+
 /// An open file whose bytes are counted and hashed as they pass.
 pub(crate) struct Tap {
-    file: File,
+    file: Input,
     hash: Option<Sha256>,
     meter: Arc<Meter>,
 }
@@ -139,7 +170,7 @@ pub(crate) struct Tap {
 impl Tap {
     /// Opens a file whose content is not to be remembered.
     pub fn open(source: &SourceFile, meter: &Arc<Meter>) -> Result<Self> {
-        let file = File::open(&source.path)
+        let file = Input::open(&source.place)
             .map_err(|error| Error::File { file: source.name.clone(), source: error })?;
         Ok(Tap { file, hash: None, meter: meter.clone() })
     }
@@ -179,8 +210,7 @@ impl Tap {
         let fail = |error| Error::File { file: source.name.clone(), source: error };
         let mut rest = vec![0; 64 * 1024];
         while self.read(&mut rest).map_err(fail)? > 0 {}
-        let metadata = self.file.metadata().map_err(fail)?;
-        if Stamp::of(&metadata) != source.stamp {
+        if self.file.stamp().map_err(fail)?.is_some_and(|now| now != source.stamp) {
             return Err(Error::FileChanged { file: source.name.clone() });
         }
         let mut hash = [0; 16];

@@ -1,4 +1,4 @@
-//! Brings files into tables: CSV, NDJSON and Parquet, plain or packed.
+//! Brings files into tables: CSV, NDJSON and Parquet, plain or packed, from folders and from buckets.
 //!
 //! An import reads every file twice, streaming: once for columns and types, which hold for all
 //! files, and once for rows. The first reading is left out where the types are known. One thread
@@ -26,6 +26,7 @@ mod lines;
 mod meter;
 mod natural;
 mod ndjson;
+mod object;
 mod parquet;
 mod plan;
 mod records;

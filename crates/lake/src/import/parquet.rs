@@ -11,14 +11,17 @@ use arrow::compute::{CastOptions, can_cast_types, cast_with_options, filter_reco
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use arrow::error::ArrowError;
 use arrow::util::display::array_value_to_string;
+use futures::StreamExt;
 use headwater_tables::{normalise_schema, type_name};
+use parquet::arrow::ParquetRecordBatchStreamBuilder;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 use super::bad_row::{RowFault, not_a};
 use super::header::{NameIndex, places};
 use super::meter::Meter;
+use super::object::{Object, wait};
 use super::rows::Output;
-use super::source::SourceFile;
+use super::source::{Place, SourceFile};
 use super::widen::fits;
 use crate::error::{Error, Result};
 
@@ -30,10 +33,47 @@ fn broken(source: &SourceFile, reason: &dyn std::fmt::Display) -> Error {
     Error::BrokenFile { file, what: "parquet", reason: reason.to_string() }
 }
 
-fn open(source: &SourceFile) -> Result<ParquetRecordBatchReaderBuilder<File>> {
-    let file = File::open(&source.path)
-        .map_err(|error| Error::File { file: source.name.clone(), source: error })?;
-    ParquetRecordBatchReaderBuilder::try_new(file).map_err(|error| broken(source, &error))
+/// An open file: of a disk, or of a bucket, which is fetched a row group at a time.
+enum Opened {
+    Disk(ParquetRecordBatchReaderBuilder<File>),
+    Object(ParquetRecordBatchStreamBuilder<Object>),
+}
+
+impl Opened {
+    fn schema(&self) -> &SchemaRef {
+        match self {
+            Opened::Disk(builder) => builder.schema(),
+            Opened::Object(builder) => builder.schema(),
+        }
+    }
+
+    fn rows(self) -> parquet::errors::Result<Batches> {
+        Ok(match self {
+            Opened::Disk(builder) => Box::new(builder.with_batch_size(BATCH_ROWS).build()?),
+            Opened::Object(builder) => {
+                let mut stream = builder.with_batch_size(BATCH_ROWS).build()?;
+                let next = move || Some(wait(stream.next())?.map_err(ArrowError::from));
+                Box::new(std::iter::from_fn(next))
+            }
+        })
+    }
+}
+
+/// The rows of a file, as they are read.
+type Batches = Box<dyn Iterator<Item = Result<RecordBatch, ArrowError>>>;
+
+fn open(source: &SourceFile) -> Result<Opened> {
+    let opened = match &source.place {
+        Place::Disk(path) => {
+            let file = File::open(path)
+                .map_err(|error| Error::File { file: source.name.clone(), source: error })?;
+            ParquetRecordBatchReaderBuilder::try_new(file).map(Opened::Disk)
+        }
+        Place::Object(object) => {
+            wait(ParquetRecordBatchStreamBuilder::new(object.clone())).map(Opened::Object)
+        }
+    };
+    opened.map_err(|error| broken(source, &error))
 }
 
 /// The columns of a file, as a table can hold them.
@@ -68,17 +108,16 @@ pub(crate) fn read_rows(
     output: &mut Output,
     meter: &Meter,
 ) -> Result<()> {
-    let builder = open(source)?;
-    let names: Vec<String> = builder.schema().fields().iter().map(|f| f.name().clone()).collect();
+    let opened = open(source)?;
+    let names: Vec<String> = opened.schema().fields().iter().map(|f| f.name().clone()).collect();
     let index = NameIndex::new(schema.fields().iter().map(|field| field.name().as_str()));
     let mut columns = vec![None; schema.fields().len()];
     for (at, place) in places(&names, &index).into_iter().enumerate() {
         let changed = || Error::FileChanged { file: source.name.clone() };
         columns[place.ok_or_else(changed)?] = Some(at);
     }
-    let reader = builder.with_batch_size(BATCH_ROWS).build();
     let mut before = 0;
-    for batch in reader.map_err(|error| broken(source, &error))? {
+    for batch in opened.rows().map_err(|error| broken(source, &error))? {
         meter.check()?;
         let batch = batch.map_err(|error| broken(source, &error))?;
         let (rows, faults) = convert(&batch, schema, &columns)?;

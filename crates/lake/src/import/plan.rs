@@ -80,7 +80,8 @@ impl Lake {
     ) -> Result<Plan> {
         let view = self.import_target(checked, !request.dry_run).await?;
         let (sources, format) = (request.sources.clone(), request.format);
-        let files = blocking(move || discover(&sources, format)).await?;
+        let cloud = self.tables().cloud().clone();
+        let files = blocking(move || discover(&sources, format, cloud)).await?;
         let found = view.find(&checked.table.namespace, &checked.table.name).await?;
         let (table, existing) = match found {
             Some((name, table)) => (name, Some(table)),
@@ -130,7 +131,10 @@ impl Lake {
         let options = Arc::new(options);
         let infer = |file: SourceFile| {
             let (options, meter) = (options.clone(), meter.clone());
-            blocking(move || infer_file(&file, &options, &meter).map(|found| (file, found)))
+            blocking(move || match infer_file(&file, &options, &meter) {
+                Ok(found) => Ok((file, found)),
+                Err(error) => Err(file.explain(error)),
+            })
         };
         let threads = std::thread::available_parallelism().map_or(2, usize::from).min(8);
         let mut found = stream::iter(files.to_vec()).map(infer).buffered(threads);
@@ -172,6 +176,10 @@ fn skip_imported(
 }
 
 fn hash_of(file: &SourceFile) -> Result<[u8; 16]> {
+    hash_all(file).map_err(|error| file.explain(error))
+}
+
+fn hash_all(file: &SourceFile) -> Result<[u8; 16]> {
     let none: Progress = Arc::new(|_| {});
     let meter = Meter::new(ImportStage::InferSchema, &[], none, CancellationToken::new());
     let mut tap = Tap::open_hashing(file, &meter)?;

@@ -1,27 +1,31 @@
-//! From what a person names to a list of files: single files, folders with all below them, globs.
+//! From what a person names to a list of files: single files, folders with all below them, globs; on disk
+//! and in buckets.
 //!
 //! Files come in natural order, each once. In folders, names that begin with `.` or `_` are left
 //! out, as every engine does, and so are files of no known ending unless the format was said.
 
 use std::collections::{BTreeMap, HashSet};
-use std::fs::Metadata;
+use std::fs::{File, Metadata};
+use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use globset::{GlobBuilder, GlobMatcher};
 use headwater_model::FileFormat;
+use headwater_tables::{CloudSettings, CloudUrl};
 use walkdir::WalkDir;
 
 use super::compression::strip_suffix;
 use super::natural;
+use super::object::{Clouds, Object, ObjectReader};
 use crate::error::{Error, Result};
 
 /// A file to import.
 #[derive(Debug, Clone)]
 pub(crate) struct SourceFile {
-    /// Its path as named.
-    pub path: PathBuf,
-    /// The path as text, for messages and plans.
+    /// Where its bytes are.
+    pub place: Place,
+    /// The path or URL as text, for messages and plans.
     pub name: String,
     /// The path without symbolic links, by which imported files are remembered.
     pub identity: String,
@@ -29,6 +33,38 @@ pub(crate) struct SourceFile {
     pub stamp: Stamp,
     /// Its format.
     pub format: FileFormat,
+}
+
+/// Where the bytes of a file are.
+#[derive(Debug, Clone)]
+pub(crate) enum Place {
+    /// The path as named.
+    Disk(PathBuf),
+    Object(Object),
+}
+
+impl Place {
+    fn open(&self) -> std::io::Result<Box<dyn Read + Send>> {
+        Ok(match self {
+            Place::Disk(path) => Box::new(File::open(path)?),
+            Place::Object(object) => Box::new(ObjectReader::new(object)),
+        })
+    }
+}
+
+impl SourceFile {
+    /// Whether it lies in a bucket.
+    pub fn is_object(&self) -> bool {
+        matches!(self.place, Place::Object(_))
+    }
+
+    /// The error that reading the file ended with, said in full where the bucket knows more.
+    pub fn explain(&self, error: Error) -> Error {
+        match &self.place {
+            Place::Object(object) => object.failure().unwrap_or(error),
+            Place::Disk(_) => error,
+        }
+    }
 }
 
 /// What the system says of a file's content without reading it.
@@ -61,9 +97,18 @@ enum Named {
 }
 
 /// Lists the files that `sources` name, in natural order, each once.
-pub(crate) fn discover(sources: &[String], format: Option<FileFormat>) -> Result<Vec<SourceFile>> {
-    let mut found =
-        Discovery { format, seen: HashSet::new(), folders: BTreeMap::new(), files: Vec::new() };
+pub(crate) fn discover(
+    sources: &[String],
+    format: Option<FileFormat>,
+    cloud: CloudSettings,
+) -> Result<Vec<SourceFile>> {
+    let mut found = Discovery {
+        format,
+        seen: HashSet::new(),
+        folders: BTreeMap::new(),
+        files: Vec::new(),
+        clouds: Clouds::new(cloud),
+    };
     for source in sources {
         found.add_source(source)?;
     }
@@ -76,10 +121,14 @@ struct Discovery {
     seen: HashSet<String>,
     folders: BTreeMap<PathBuf, PathBuf>,
     files: Vec<SourceFile>,
+    clouds: Clouds,
 }
 
 impl Discovery {
     fn add_source(&mut self, source: &str) -> Result<()> {
+        if CloudUrl::is_meant(source) {
+            return self.add_objects(source);
+        }
         let path = Path::new(source);
         if !path.is_absolute() {
             return Err(Error::RelativeSource { path: source.to_owned() });
@@ -107,7 +156,9 @@ impl Discovery {
                 self.add_file(entry.path(), &metadata, Named::ByFolder)?;
             }
         }
-        if self.seen.len() > before || self.files.iter().any(|file| file.path.starts_with(folder)) {
+        if self.seen.len() > before
+            || self.files.iter().any(|file| Path::new(&file.name).starts_with(folder))
+        {
             return Ok(());
         }
         let note = (visible > 0).then_some("Say the format: no file in it has a known ending.");
@@ -132,6 +183,69 @@ impl Discovery {
         if matched { Ok(()) } else { Err(Error::NoFiles { path: pattern.to_owned(), note: None }) }
     }
 
+    /// Adds what a URL names: an object, a glob, or all below a folder.
+    fn add_objects(&mut self, source: &str) -> Result<()> {
+        let url = CloudUrl::parse(source)?;
+        let missing = |note| Error::NoFiles { path: source.to_owned(), note };
+        let is_folder = url.key().is_empty() || source.ends_with('/');
+        // An object whose own name has brackets or stars is that object before it is a pattern.
+        if !is_folder && let Some(object) = self.clouds.find(&url)? {
+            return self.add_object(object, Named::Expressly);
+        }
+        if url.key().contains(['*', '?', '[', '{']) {
+            let (folder, matcher) = compile(url.key())?;
+            let folder = folder.to_string_lossy().trim_start_matches('/').to_owned();
+            let mut matched = false;
+            for object in self.clouds.below(&url, &folder)? {
+                if matcher.is_match(object.key()) {
+                    matched = true;
+                    self.add_object(object, Named::Expressly)?;
+                }
+            }
+            return if matched { Ok(()) } else { Err(missing(None)) };
+        }
+        let objects = self.clouds.below(&url, url.key())?;
+        let (any, before) = (!objects.is_empty(), self.seen.len());
+        for object in objects {
+            self.add_object(object, Named::ByFolder)?;
+        }
+        let folder = format!("{}/", url.as_str());
+        if self.seen.len() > before || self.files.iter().any(|file| file.name.starts_with(&folder))
+        {
+            return Ok(());
+        }
+        Err(missing(any.then_some("Say the format: no file in it has a known ending.")))
+    }
+
+    fn add_object(&mut self, object: Object, named: Named) -> Result<()> {
+        let (name, stamp) = (object.url().to_owned(), object.stamp());
+        let place = Place::Object(object);
+        let Some(format) = self.format_of(&place, &name, named)? else { return Ok(()) };
+        if self.seen.insert(name.clone()) {
+            self.files.push(SourceFile { place, identity: name.clone(), name, stamp, format });
+        }
+        Ok(())
+    }
+
+    /// The format of a file; none where it is to be left out.
+    fn format_of(&self, place: &Place, name: &str, named: Named) -> Result<Option<FileFormat>> {
+        match (self.format.or_else(|| format_by_name(name)), named) {
+            (Some(format), _) => Ok(Some(format)),
+            (None, Named::ByFolder) => Ok(None),
+            (None, Named::Expressly) => {
+                let found = super::compression::sniff_format(|| place.open());
+                let found = found.map_err(|source| {
+                    let error = Error::File { file: name.to_owned(), source };
+                    match place {
+                        Place::Object(object) => object.failure().unwrap_or(error),
+                        Place::Disk(_) => error,
+                    }
+                })?;
+                found.map(Some).ok_or_else(|| Error::UnknownFormat { file: name.to_owned() })
+            }
+        }
+    }
+
     fn add_file(&mut self, path: &Path, metadata: &Metadata, named: Named) -> Result<()> {
         let name = path.to_string_lossy().into_owned();
         let fail = |source| Error::File { file: name.clone(), source };
@@ -139,18 +253,12 @@ impl Discovery {
             let reason = "it is no regular file";
             return Err(fail(std::io::Error::new(std::io::ErrorKind::InvalidInput, reason)));
         }
-        let by_name = self.format.or_else(|| format_by_name(&name));
-        let format = match (by_name, named) {
-            (Some(format), _) => format,
-            (None, Named::ByFolder) => return Ok(()),
-            (None, Named::Expressly) => super::compression::sniff_format(path)
-                .map_err(fail)?
-                .ok_or_else(|| Error::UnknownFormat { file: name.clone() })?,
-        };
+        let place = Place::Disk(path.to_owned());
+        let Some(format) = self.format_of(&place, &name, named)? else { return Ok(()) };
         let identity = self.identity(path).map_err(fail)?;
         if self.seen.insert(identity.clone()) {
             let stamp = Stamp::of(metadata);
-            self.files.push(SourceFile { path: path.to_owned(), name, identity, stamp, format });
+            self.files.push(SourceFile { place, name, identity, stamp, format });
         }
         Ok(())
     }
@@ -231,7 +339,7 @@ mod tests {
             .iter()
             .map(|source| folder.join(source).to_string_lossy().into_owned())
             .collect();
-        let files = discover(&sources, None).unwrap();
+        let files = discover(&sources, None, CloudSettings::default()).unwrap();
         let prefix = format!("{}/", folder.to_string_lossy());
         files.iter().map(|file| file.name.strip_prefix(&prefix).unwrap().to_owned()).collect()
     }
@@ -258,7 +366,8 @@ mod tests {
     #[test]
     fn what_names_nothing_is_an_error() {
         let folder = folder_with(&["notes.md"]);
-        let fail = |source: String| discover(&[source], None).unwrap_err();
+        let fail =
+            |source: String| discover(&[source], None, CloudSettings::default()).unwrap_err();
         let at = |name: &str| folder.path().join(name).to_string_lossy().into_owned();
         assert!(matches!(fail("data.csv".into()), Error::RelativeSource { .. }));
         assert!(matches!(fail(at("missing.csv")), Error::NoFiles { note: None, .. }));

@@ -4,6 +4,8 @@
 #[cfg(test)]
 mod changes;
 #[cfg(test)]
+mod clock;
+#[cfg(test)]
 mod diff;
 #[cfg(test)]
 mod dying;
@@ -16,11 +18,15 @@ mod import_formats;
 #[cfg(test)]
 mod import_state;
 #[cfg(test)]
+mod machine;
+#[cfg(test)]
 mod merge;
 #[cfg(test)]
 mod merge_property;
 #[cfg(test)]
 mod merge_scenarios;
+#[cfg(test)]
+mod mortal;
 #[cfg(test)]
 mod place;
 #[cfg(test)]

@@ -5,6 +5,8 @@ mod cloud;
 #[cfg(test)]
 mod faults;
 #[cfg(test)]
+mod import;
+#[cfg(test)]
 mod place;
 #[cfg(test)]
 mod server;

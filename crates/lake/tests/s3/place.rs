@@ -21,7 +21,7 @@ pub fn settings(s3: &S3) -> CloudSettings {
 
 /// The same, in no mood to wait for long.
 pub fn hurried(s3: &S3, total: Duration) -> CloudSettings {
-    let request = Duration::from_millis(400);
+    let request = (total / 2).clamp(Duration::from_millis(400), Duration::from_secs(1));
     settings(s3).with_patience(Patience { request, total })
 }
 

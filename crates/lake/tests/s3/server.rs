@@ -11,6 +11,7 @@ use bytes::Bytes;
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use hyper::body::Incoming;
+use hyper::header::{ETAG, IF_MATCH};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -186,10 +187,18 @@ async fn answer(
         Some(Fault::Hang) => return std::future::pending().await,
         _ => {}
     }
+    let wanted =
+        request.headers().get(IF_MATCH).filter(|_| request.method() == Method::GET).cloned();
     let answer = service
         .call(request.map(Body::from))
         .await
         .map_err(|error: HttpError| Error::other(format!("{error:?}")))?;
+    // What the server itself leaves out.
+    if wanted.is_some_and(|wanted| answer.headers().get(ETAG) != Some(&wanted)) {
+        let text = "<?xml version=\"1.0\"?><Error><Code>PreconditionFailed</Code></Error>";
+        let changed = Response::builder().status(412).body(Body::from(text.to_owned()));
+        return Ok(changed.expect("an answer"));
+    }
     match fault {
         Some(Fault::CutAfter) => Err(cut()),
         Some(Fault::HangAfter) => std::future::pending().await,

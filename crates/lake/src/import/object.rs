@@ -1,0 +1,250 @@
+//! Objects of a cloud, read as files are: by threads that wait.
+//!
+//! Every range that is asked for must be of the state that was listed, by its `ETag`, so that rows are never
+//! of two states. What goes wrong is kept in full beside the file, since a reader can only say that it
+//! failed.
+
+use std::collections::HashMap;
+use std::io::Read;
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use futures::{FutureExt, TryFutureExt, TryStreamExt};
+use headwater_tables::{CloudSettings, CloudUrl};
+use object_store::path::Path;
+use object_store::{GetOptions, ObjectMeta, ObjectStore, ObjectStoreExt};
+use parking_lot::Mutex;
+use parquet::arrow::arrow_reader::ArrowReaderOptions;
+use parquet::arrow::async_reader::AsyncFileReader;
+use parquet::errors::ParquetError;
+use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
+use sha2::{Digest, Sha256};
+use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
+
+use super::source::Stamp;
+use crate::error::{Error, Result};
+
+/// Bytes that are asked for at once; as many again are on their way meanwhile.
+const READ_BYTES: u64 = 4 << 20;
+
+/// Bytes from a Parquet file's end that are fetched at first, which hold most footers.
+const FOOTER_BYTES: usize = 64 << 10;
+
+/// The clouds that files are brought in from.
+pub(crate) struct Clouds {
+    settings: CloudSettings,
+    buckets: HashMap<String, Arc<dyn ObjectStore>>,
+}
+
+impl Clouds {
+    pub fn new(settings: CloudSettings) -> Self {
+        Clouds { settings, buckets: HashMap::new() }
+    }
+
+    fn bucket(&mut self, url: &CloudUrl) -> Result<Arc<dyn ObjectStore>> {
+        if let Some(store) = self.buckets.get(url.bucket()) {
+            return Ok(store.clone());
+        }
+        let store = url.open_bucket(&self.settings)?;
+        self.buckets.insert(url.bucket().to_owned(), store.clone());
+        Ok(store)
+    }
+
+    /// The object of exactly this name; none where there is none.
+    pub fn find(&mut self, url: &CloudUrl) -> Result<Option<Object>> {
+        // No object has such a name.
+        let Ok(path) = Path::parse(url.key()) else { return Ok(None) };
+        let store = self.bucket(url)?;
+        match wait(store.head(&path)) {
+            Ok(found) => Ok(Some(Object::new(store, url.bucket(), found))),
+            Err(error) => match headwater_tables::Error::storage(url.as_str(), error) {
+                error if error.is_not_found() => Ok(None),
+                error => Err(error.into()),
+            },
+        }
+    }
+
+    /// The objects below a folder, without those that a name on the way hides.
+    pub fn below(&mut self, url: &CloudUrl, folder: &str) -> Result<Vec<Object>> {
+        let store = self.bucket(url)?;
+        let prefix = Path::parse(folder).map_err(|_| Error::NoFiles {
+            path: url.as_str().to_owned(),
+            note: Some("No object has such a name."),
+        })?;
+        let listed = store.list(Some(&prefix).filter(|prefix| !prefix.as_ref().is_empty()));
+        let listed: Vec<ObjectMeta> = wait(listed.try_collect::<Vec<_>>())
+            .map_err(|error| headwater_tables::Error::storage(url.as_str(), error))?;
+        let depth = prefix.parts().count();
+        let shown = |found: &ObjectMeta| {
+            let mut names = found.location.parts().skip(depth);
+            !names.any(|name| name.as_ref().starts_with(['.', '_']))
+        };
+        let shown = listed.into_iter().filter(shown);
+        Ok(shown.map(|found| Object::new(store.clone(), url.bucket(), found)).collect())
+    }
+}
+
+/// Waits, on a thread that may.
+pub(crate) fn wait<T>(work: impl Future<Output = T>) -> T {
+    Handle::current().block_on(work)
+}
+
+/// An object as it was when it was listed; cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Object(Arc<Inner>);
+
+struct Inner {
+    store: Arc<dyn ObjectStore>,
+    url: String,
+    meta: ObjectMeta,
+    /// What went wrong first.
+    failed: Mutex<Option<Error>>,
+}
+
+impl std::fmt::Debug for Object {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Object").field(&self.0.url).finish()
+    }
+}
+
+impl Object {
+    fn new(store: Arc<dyn ObjectStore>, bucket: &str, meta: ObjectMeta) -> Self {
+        let url = format!("{bucket}/{}", meta.location);
+        Object(Arc::new(Inner { store, url, meta, failed: Mutex::default() }))
+    }
+
+    pub fn url(&self) -> &str {
+        &self.0.url
+    }
+
+    pub fn key(&self) -> &str {
+        self.0.meta.location.as_ref()
+    }
+
+    /// Its state when it was listed, as that of a file: the `ETag` stands for the time of its last change.
+    pub fn stamp(&self) -> Stamp {
+        let meta = &self.0.meta;
+        let modified_ns = meta.last_modified.timestamp_nanos_opt().unwrap_or_default();
+        let tag = Sha256::digest(meta.e_tag.as_deref().unwrap_or_default());
+        let tag: [u8; 8] = std::array::from_fn(|at| tag[at]);
+        // Before any time of today, since it lies long ago for those who ask whether it has settled.
+        let changed_ns = i128::from(u64::from_be_bytes(tag) >> 8);
+        Stamp { bytes: meta.size, modified_ns: i128::from(modified_ns), changed_ns }
+    }
+
+    /// The bytes of a range.
+    async fn range(&self, range: Range<u64>) -> object_store::Result<Bytes> {
+        let meta = &self.0.meta;
+        let options = GetOptions {
+            if_match: meta.e_tag.clone(),
+            range: Some(range.clone().into()),
+            ..GetOptions::default()
+        };
+        let found = match self.0.store.get_opts(&meta.location, options).await {
+            Ok(found) => found.bytes().await,
+            Err(error) => Err(error),
+        };
+        found.map_err(|error| self.note(error))
+    }
+
+    /// Keeps what went wrong; what is left of it says where to look.
+    fn note(&self, error: object_store::Error) -> object_store::Error {
+        let mut failed = self.0.failed.lock();
+        let text = error.to_string();
+        if failed.is_none() {
+            let url = self.0.url.clone();
+            let is_changed = matches!(error, object_store::Error::Precondition { .. });
+            *failed = Some(match headwater_tables::Error::storage(&url, error) {
+                _ if is_changed => Error::FileChanged { file: url },
+                // It was there when it was listed.
+                error if error.is_not_found() => Error::FileChanged { file: url },
+                error => error.into(),
+            });
+        }
+        object_store::Error::Generic { store: "import", source: text.into() }
+    }
+
+    /// What went wrong, in full, where something did.
+    pub fn failure(&self) -> Option<Error> {
+        self.0.failed.lock().take()
+    }
+}
+
+/// Reads an object from its beginning to its end, some of it ahead.
+pub(crate) struct ObjectReader {
+    object: Object,
+    /// What is read and not yet given.
+    ready: Bytes,
+    /// Where what comes after that begins.
+    next: u64,
+    ahead: Option<JoinHandle<object_store::Result<Bytes>>>,
+}
+
+impl ObjectReader {
+    /// Asks for the beginning at once.
+    pub fn new(object: &Object) -> Self {
+        let (object, ready) = (object.clone(), Bytes::new());
+        let mut reader = ObjectReader { object, ready, next: 0, ahead: None };
+        reader.fetch();
+        reader
+    }
+
+    /// Begins to fetch what comes next.
+    fn fetch(&mut self) {
+        let end = (self.next + READ_BYTES).min(self.object.0.meta.size);
+        if end > self.next {
+            let (object, range) = (self.object.clone(), self.next..end);
+            self.ahead = Some(Handle::current().spawn(async move { object.range(range).await }));
+            self.next = end;
+        }
+    }
+}
+
+impl Read for ObjectReader {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        if self.ready.is_empty() {
+            let Some(ahead) = self.ahead.take() else { return Ok(0) };
+            self.ready =
+                wait(ahead).map_err(std::io::Error::other)?.map_err(std::io::Error::other)?;
+            self.fetch();
+        }
+        let count = self.ready.len().min(buffer.len());
+        buffer[..count].copy_from_slice(&self.ready.split_to(count));
+        Ok(count)
+    }
+}
+
+impl Drop for ObjectReader {
+    fn drop(&mut self) {
+        if let Some(ahead) = &self.ahead {
+            ahead.abort();
+        }
+    }
+}
+
+fn failed(error: object_store::Error) -> ParquetError {
+    ParquetError::External(Box::new(error))
+}
+
+impl AsyncFileReader for Object {
+    fn get_bytes(&mut self, range: Range<u64>) -> BoxFuture<'_, parquet::errors::Result<Bytes>> {
+        self.range(range).map_err(failed).boxed()
+    }
+
+    fn get_metadata<'a>(
+        &'a mut self,
+        options: Option<&'a ArrowReaderOptions>,
+    ) -> BoxFuture<'a, parquet::errors::Result<Arc<ParquetMetaData>>> {
+        async move {
+            let bytes = self.0.meta.size;
+            let reader = ParquetMetaDataReader::new()
+                .with_arrow_reader_options(options)
+                .with_prefetch_hint(Some(FOOTER_BYTES));
+            Ok(Arc::new(reader.load_and_finish(self, bytes).await?))
+        }
+        .boxed()
+    }
+}

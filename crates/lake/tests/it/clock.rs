@@ -1,0 +1,87 @@
+//! A clock that goes back, as one does that was wrong: nothing is refused for it, nothing is lost, and no
+//! file is taken for an old one.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use headwater_lake::{Lake, LakeOptions};
+use headwater_model::{
+    Clock, CreateRef, MaintainRequest, MergeRequest, RefSpec, SystemClock, Timestamp,
+};
+use headwater_store::MemoryStore;
+use headwater_tables::TablesOptions;
+use object_store::memory::InMemory;
+use tokio_util::sync::CancellationToken;
+
+use crate::support::{name, numbers, rows_of, schema};
+
+/// A clock that is wrong by so many hours.
+#[derive(Default)]
+struct Wrong(AtomicI64);
+
+impl Clock for Wrong {
+    fn now(&self) -> Timestamp {
+        let hours = self.0.load(Ordering::SeqCst);
+        let by = Duration::from_hours(hours.unsigned_abs());
+        if hours < 0 { SystemClock.now() - by } else { SystemClock.now() + by }
+    }
+}
+
+async fn append(lake: &Lake, branch: &str, id: i64) {
+    let mut change = lake.transaction(branch, "eva").await.unwrap();
+    change.append(&name("t"), rows_of(numbers("id", [id]))).await.unwrap();
+    change.commit(&format!("append {id}")).await.unwrap();
+}
+
+async fn count(lake: &Lake, branch: &str) -> u64 {
+    let table = lake.view(&branch.parse().unwrap()).await.unwrap().table(&name("t")).await.unwrap();
+    let plan = lake.tables().plan(&table, None).await.unwrap();
+    plan.files().iter().map(|file| file.rows).sum()
+}
+
+#[tokio::test]
+async fn a_clock_that_goes_back_loses_nothing() {
+    let clock = Arc::new(Wrong::default());
+    let mut tables = TablesOptions::new("memory://lake");
+    tables.clock = clock.clone();
+    let (store, object_store) = (Arc::new(MemoryStore::new()), Arc::new(InMemory::new()));
+    let options = LakeOptions { store, object_store, tables, clock: clock.clone() };
+    let lake = Lake::open(options).await.unwrap();
+    let mut change = lake.transaction("main", "eva").await.unwrap();
+    change.create(&name("t"), schema("id"), Vec::new(), [].into()).await.unwrap();
+    change.commit("create").await.unwrap();
+    append(&lake, "main", 0).await;
+    let dev = CreateRef { name: "dev".into(), from: None, if_not_exists: false };
+    lake.catalog().create_branch(dev).await.unwrap();
+    for (at, hours) in [24 * 400, -24 * 400, 24 * 30, -1, 0].into_iter().enumerate() {
+        clock.0.store(hours, Ordering::SeqCst);
+        let (at, id) = (at as u64, 10 * at as i64);
+        append(&lake, "main", id + 1).await;
+        append(&lake, "dev", id + 2).await;
+        let request =
+            MaintainRequest { compact: true, orphans: true, ..MaintainRequest::default() };
+        let (progress, cancelled) = (Arc::new(|_, _| {}), CancellationToken::new());
+        let table = name("t");
+        Box::pin(lake.maintain("main", Some(&table), &request, progress, cancelled)).await.unwrap();
+        let merge = MergeRequest::new("dev".parse().unwrap());
+        let report = Box::pin(lake.merge("main", merge, "eva")).await.unwrap();
+        assert!(report.conflicts.is_empty(), "{report:?}");
+        assert_eq!(count(&lake, "main").await, 3 + 2 * at, "{hours} hours");
+        assert_eq!(count(&lake, "dev").await, 2 + at, "{hours} hours");
+    }
+    // What came later stands later, whatever the clock said.
+    let log = lake.catalog().log(&RefSpec::main(), 100, None).await.unwrap();
+    let appended: Vec<&str> = log.iter().map(|commit| commit.message.as_str()).collect();
+    let place = |message: &str| appended.iter().position(|it| *it == message).unwrap();
+    assert!(
+        (0..4).all(|at| {
+            place(&format!("append {}", 10 * at + 1)) > place(&format!("append {}", 10 * at + 11))
+        }),
+        "{appended:?}"
+    );
+    let table = lake.view(&RefSpec::main()).await.unwrap().table(&name("t")).await.unwrap();
+    let snapshots = table.snapshots();
+    let times: Vec<_> = snapshots.iter().map(|snapshot| snapshot.made).collect();
+    assert!(times.is_sorted(), "{times:?}");
+}

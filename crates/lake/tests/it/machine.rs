@@ -1,0 +1,400 @@
+//! Random histories of a lake beside a plain map of rows, with a death at every call to the store and to
+//! the object store. After each death the lake opens: every change that was acknowledged is there, and one
+//! that was not is there as a whole or not at all. `cargo xtask soak` plays many more.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::TryStreamExt;
+use headwater_lake::{Error, Lake, LakeOptions, json_rows};
+use headwater_model::{
+    Clock, CommitId, CreateRef, FixedClock, MaintainRequest, MergeOutcome, MergeRequest,
+    SystemClock,
+};
+use headwater_store::MemoryStore;
+use headwater_tables::{Positions, Rewrite, TablesOptions};
+use object_store::memory::InMemory;
+use tokio_util::sync::CancellationToken;
+
+use crate::mortal::{Life, MortalObjects, MortalStore};
+use crate::support::{name, numbers, rows_of, schema};
+
+type Rows = BTreeSet<i64>;
+
+/// Tables by name.
+type Tables = BTreeMap<String, Rows>;
+
+/// What outlives a process.
+struct Disk {
+    store: Arc<MemoryStore>,
+    objects: Arc<InMemory>,
+    clock: Arc<FixedClock>,
+}
+
+impl Disk {
+    async fn new() -> Self {
+        let clock = Arc::new(FixedClock::at(SystemClock.now()));
+        let disk = Disk { store: Arc::default(), objects: Arc::default(), clock };
+        disk.open(&Life::endless()).await.unwrap();
+        disk
+    }
+
+    /// The lake as a new process sees it, for as long as that lives.
+    async fn open(&self, life: &Life) -> Result<Lake, Error> {
+        let mut tables = TablesOptions::new("memory://lake");
+        tables.clock = self.clock.clone();
+        Lake::open(LakeOptions {
+            store: Arc::new(MortalStore(self.store.clone(), life.clone())),
+            object_store: Arc::new(MortalObjects(self.objects.clone(), life.clone())),
+            tables,
+            clock: self.clock.clone(),
+        })
+        .await
+    }
+
+    /// All rows of all tables on all branches.
+    async fn look(&self) -> BTreeMap<String, Tables> {
+        let lake = self.open(&Life::endless()).await.unwrap();
+        let mut found = BTreeMap::new();
+        for branch in lake.catalog().branches(None).await.unwrap() {
+            let view = lake.view(&branch.name.parse().unwrap()).await.unwrap();
+            let mut tables = Tables::new();
+            for (name, table) in view.list(None).await.unwrap() {
+                let table = lake.tables().load(&table.metadata_location).await.unwrap();
+                let plan = lake.tables().plan(&table, None).await.unwrap();
+                let rows = lake.tables().read(&table, plan.files(), None, None).unwrap();
+                let rows = json_rows(&rows.try_collect::<Vec<_>>().await.unwrap()).unwrap();
+                let ids: Rows = rows.iter().map(|row| row["id"].as_i64().unwrap()).collect();
+                assert_eq!(ids.len(), rows.len(), "no row is there twice");
+                tables.insert(name.name, ids);
+            }
+            found.insert(branch.name, tables);
+        }
+        found
+    }
+}
+
+/// What a step does, and to which branch.
+#[derive(Debug, Clone)]
+enum Step {
+    Create(String, String),
+    /// To several tables in one commit.
+    Append(String, Vec<(String, Rows)>),
+    /// By delete files, or by files written anew.
+    Delete(String, String, Rows, bool),
+    Replace(String, String, Rows),
+    Drop(String, String),
+    Fork(String),
+    Forget(String),
+    /// Into `main`.
+    Merge(String),
+    Maintain(String, String),
+}
+
+/// What must be there.
+#[derive(Debug, Clone)]
+struct Model {
+    branches: BTreeMap<String, Tables>,
+    /// What `main` and each other branch had in common last.
+    bases: BTreeMap<String, Tables>,
+}
+
+impl Model {
+    /// The same after a step that was made.
+    fn after(&self, step: &Step) -> Model {
+        let mut next = self.clone();
+        match step {
+            Step::Fork(name) => {
+                next.branches.insert(name.clone(), self.branches["main"].clone());
+                next.bases.insert(name.clone(), self.branches["main"].clone());
+            }
+            Step::Forget(name) => {
+                next.branches.remove(name);
+                next.bases.remove(name);
+            }
+            Step::Merge(name) => {
+                let theirs = &self.branches[name];
+                let merged = merge(&self.branches["main"], theirs, &self.bases[name]);
+                next.branches.insert("main".to_owned(), merged);
+                next.bases.insert(name.clone(), theirs.clone());
+            }
+            Step::Maintain(..) => {}
+            Step::Create(branch, table) => {
+                next.tables(branch).insert(table.clone(), Rows::new());
+            }
+            Step::Append(branch, rows) => {
+                for (table, rows) in rows {
+                    next.tables(branch).entry(table.clone()).or_default().extend(rows);
+                }
+            }
+            Step::Delete(branch, table, rows, _) => {
+                next.tables(branch)
+                    .entry(table.clone())
+                    .or_default()
+                    .retain(|id| !rows.contains(id));
+            }
+            Step::Replace(branch, table, rows) => {
+                next.tables(branch).insert(table.clone(), rows.clone());
+            }
+            Step::Drop(branch, table) => {
+                next.tables(branch).remove(table);
+            }
+        }
+        next
+    }
+
+    fn tables(&mut self, branch: &str) -> &mut Tables {
+        self.branches.entry(branch.to_owned()).or_default()
+    }
+
+    /// A step that can be made.
+    fn choose(&self, random: &mut Random, number: i64) -> Step {
+        let branches: Vec<&String> = self.branches.keys().collect();
+        let branch = (*random.of(&branches)).clone();
+        let tables: Vec<&String> = self.branches[&branch].keys().collect();
+        let fresh = |count: i64| (0..count).map(|at| number * 100 + at).collect::<Rows>();
+        if tables.is_empty() {
+            return Step::Create(branch, format!("t{number}"));
+        }
+        let table = (*random.of(&tables)).clone();
+        let held = &self.branches[&branch][&table];
+        let others: Vec<&String> = branches.into_iter().filter(|name| *name != "main").collect();
+        match random.below(20) {
+            0 => Step::Create(branch, format!("t{number}")),
+            1..5 => Step::Append(branch, vec![(table, fresh(3))]),
+            5 => {
+                let all = tables.iter().take(3).enumerate();
+                let rows = all
+                    .map(|(at, table)| ((*table).clone(), [number * 100 + 50 + at as i64].into()));
+                Step::Append(branch, rows.collect())
+            }
+            6..10 if !held.is_empty() => {
+                let gone = held.iter().filter(|id| *id % 3 == number % 3).copied().collect();
+                Step::Delete(branch, table, gone, random.below(2) == 0)
+            }
+            10 => Step::Replace(branch, table, fresh(2)),
+            // A table that one side dropped and the other changed is a conflict, which is told elsewhere.
+            11 if others.is_empty() && tables.len() > 1 => Step::Drop(branch, table),
+            12 | 13 if others.len() < 2 => Step::Fork(format!("b{number}")),
+            14..17 if !others.is_empty() => Step::Merge((*random.of(&others)).clone()),
+            17 if !others.is_empty() => Step::Forget((*random.of(&others)).clone()),
+            _ => Step::Maintain(branch, table),
+        }
+    }
+}
+
+/// What both sides made of what they had in common, where they changed different rows.
+fn merge(ours: &Tables, theirs: &Tables, base: &Tables) -> Tables {
+    let names: BTreeSet<&String> = ours.keys().chain(theirs.keys()).collect();
+    let merged = names.into_iter().filter_map(|name| {
+        let (our, their, base) = (ours.get(name), theirs.get(name), base.get(name));
+        let rows = match (our, their, base) {
+            (Some(our), Some(their), Some(base)) => {
+                let added = their.iter().filter(|id| !base.contains(id));
+                let kept = our.iter().filter(|id| !base.contains(id) || their.contains(id));
+                kept.chain(added).copied().collect()
+            }
+            (Some(our), None, None) => our.clone(),
+            (None, Some(their), None) => their.clone(),
+            // One of them dropped it.
+            _ => return None,
+        };
+        Some((name.clone(), rows))
+    });
+    merged.collect()
+}
+
+/// Makes a step; the commit where it is one, and whether it was made at all.
+async fn make(lake: &Lake, step: &Step) -> Result<(Option<CommitId>, bool), Error> {
+    let (branch, message) = match step {
+        Step::Fork(name) => {
+            let create = CreateRef { name: name.clone(), from: None, if_not_exists: false };
+            return Ok(lake.catalog().create_branch(create).await.map(|_| (None, true))?);
+        }
+        Step::Forget(name) => {
+            return Ok(lake.catalog().delete_branch(name).await.map(|()| (None, true))?);
+        }
+        Step::Merge(name) => {
+            let request = MergeRequest::new(name.parse().unwrap());
+            let report = Box::pin(lake.merge("main", request, "eva")).await?;
+            return Ok((None, report.outcome != MergeOutcome::Conflict));
+        }
+        Step::Maintain(branch, table) => {
+            let request = MaintainRequest {
+                compact: true,
+                manifests: true,
+                keep: Some(1),
+                orphans: true,
+                force: true,
+                ..MaintainRequest::default()
+            };
+            let (progress, cancelled) = (Arc::new(|_, _| {}), CancellationToken::new());
+            let table = name(table);
+            let made = lake.maintain(branch, Some(&table), &request, progress, cancelled);
+            return Box::pin(made).await.map(|_| (None, true));
+        }
+        Step::Create(branch, ..)
+        | Step::Append(branch, ..)
+        | Step::Delete(branch, ..)
+        | Step::Replace(branch, ..)
+        | Step::Drop(branch, ..) => (branch, "a step"),
+    };
+    let mut change = lake.transaction(branch, "eva").await?;
+    match step {
+        Step::Create(_, table) => {
+            change.create(&name(table), schema("id"), Vec::new(), BTreeMap::new()).await?;
+        }
+        Step::Append(_, rows) => {
+            for (table, rows) in rows {
+                change.append(&name(table), rows_of(numbers("id", rows.iter().copied()))).await?;
+            }
+        }
+        Step::Replace(_, table, rows) => {
+            change.overwrite(&name(table), rows_of(numbers("id", rows.iter().copied()))).await?;
+        }
+        Step::Drop(_, table) => change.drop(&name(table), false).await?,
+        Step::Delete(_, table, rows, thin) => {
+            delete(lake, &mut change, table, rows, *thin).await?;
+        }
+        _ => unreachable!("made above"),
+    }
+    Ok((change.commit(message).await?.map(|commit| commit.id), true))
+}
+
+async fn delete(
+    lake: &Lake,
+    change: &mut headwater_lake::Transaction,
+    table: &str,
+    gone: &Rows,
+    thin: bool,
+) -> Result<(), Error> {
+    let name = name(table);
+    let table = change.table(&name).await?;
+    let seen = lake.tables().plan(&table, None).await?;
+    let (mut removed, mut deletes, mut kept) = (Vec::new(), Vec::new(), Vec::new());
+    for file in seen.files().iter() {
+        let rows = lake.tables().read(&table, std::slice::from_ref(file), None, None)?;
+        let rows = json_rows(&rows.try_collect::<Vec<_>>().await?)?;
+        let ids: Vec<i64> = rows.iter().map(|row| row["id"].as_i64().unwrap()).collect();
+        if !ids.iter().any(|id| gone.contains(id)) {
+            continue;
+        }
+        if thin && !ids.iter().all(|id| gone.contains(id)) {
+            let before = lake.tables().deleted(file).await?.unwrap_or_default();
+            let live = (0..file.rows).filter(|row| !before.contains(*row)).zip(&ids);
+            let places = live.filter(|(_, id)| gone.contains(id)).map(|(place, _)| place);
+            deletes.push((file.clone(), places.collect::<Positions>()));
+        } else {
+            kept.extend(ids.into_iter().filter(|id| !gone.contains(id)));
+            removed.push(file.clone());
+        }
+    }
+    let mut staged = change.write_rows(&name, rows_of(numbers("id", kept))).await?;
+    if !deletes.is_empty() {
+        staged = staged.and(change.write_deletes(&name, deletes).await?);
+    }
+    change.rewrite(&name, Rewrite { seen, removed, staged, unseen: None }).await
+}
+
+/// Numbers that look random, the same for the same seed.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, limit: u64) -> u64 {
+        self.0 =
+            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % limit
+    }
+
+    fn of<'a, T>(&mut self, some: &'a [T]) -> &'a T {
+        &some[self.below(some.len() as u64) as usize]
+    }
+}
+
+/// What a history went through.
+#[derive(Debug, Default)]
+struct Told {
+    deaths: u64,
+    /// Changes that were there although nobody had said so.
+    unheard: u64,
+    conflicts: u64,
+}
+
+/// Plays a history. At each step the process dies at its first call, at a later one, and so on until it
+/// lives through the step; `stride` is how many calls lie between two deaths at most.
+async fn play(seed: u64, steps: i64, stride: u64) -> Told {
+    let (mut random, disk) = (Random(seed), Disk::new().await);
+    let main = BTreeMap::from([("main".to_owned(), Tables::new())]);
+    let mut model = Model { branches: main, bases: BTreeMap::new() };
+    let (mut told, mut acknowledged) = (Told::default(), Vec::new());
+    for number in 0..steps {
+        let step = model.choose(&mut random, number);
+        if matches!(step, Step::Maintain(..)) {
+            // What was written so far is old.
+            disk.clock.advance(Duration::from_hours(24 * 5));
+        }
+        let after = model.after(&step);
+        let mut last = random.below(stride) as i64;
+        loop {
+            let life = Life::until(last, random.below(2) == 0);
+            let case = format!("seed {seed}, step {number}, call {last}: {step:?}");
+            let outcome = match disk.open(&life).await {
+                Ok(lake) => Box::pin(make(&lake, &step)).await,
+                Err(error) => Err(error),
+            };
+            let found = disk.look().await;
+            match outcome {
+                Ok((commit, true)) => {
+                    assert_eq!(found, after.branches, "{case}");
+                    acknowledged.extend(commit);
+                    model = after;
+                    break;
+                }
+                Ok((_, false)) => {
+                    assert_eq!(found, model.branches, "{case}");
+                    told.conflicts += 1;
+                    break;
+                }
+                Err(error) => {
+                    assert!(life.is_over(), "{case}: {error}");
+                    told.deaths += 1;
+                    if found == after.branches && found != model.branches {
+                        told.unheard += 1;
+                        model = after;
+                        break;
+                    }
+                    assert_eq!(found, model.branches, "{case}");
+                }
+            }
+            last += 1 + random.below(stride) as i64;
+        }
+    }
+    check_commits(&disk, &acknowledged).await;
+    told
+}
+
+/// Every commit that was acknowledged can be read still.
+async fn check_commits(disk: &Disk, acknowledged: &[CommitId]) {
+    let lake = disk.open(&Life::endless()).await.unwrap();
+    for commit in acknowledged {
+        lake.catalog().read_commit(*commit).await.unwrap();
+    }
+}
+
+/// The full count in a soak, the small one otherwise.
+fn count(small: u64, full: u64) -> u64 {
+    if std::env::var_os("HEADWATER_SOAK").is_some() { full } else { small }
+}
+
+#[tokio::test]
+async fn soak_a_lake_that_dies_at_any_call_is_as_it_was_or_as_it_was_to_be() {
+    let mut all = Told::default();
+    for seed in 0..count(2, 40) {
+        let told = play(seed + 1, 24, count(12, 1)).await;
+        all.deaths += told.deaths;
+        all.unheard += told.unheard;
+        all.conflicts += told.conflicts;
+    }
+    assert!(all.deaths > 50 && all.unheard > 0, "{all:?}");
+}

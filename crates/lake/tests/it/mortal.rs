@@ -1,0 +1,214 @@
+//! A process that dies at one of its calls to the store or to the object store, whichever it is: from
+//! there on nothing answers. Whether the last call was carried out, nobody knows.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use bytes::Bytes;
+use futures::stream::BoxStream;
+use futures::{StreamExt, TryStreamExt};
+use headwater_model::ObjectId;
+use headwater_store::{Applied, Batch, Entry, KeyRange, Store};
+use object_store::path::Path;
+use object_store::{
+    CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
+    ObjectStoreExt, PutMultipartOptions, PutOptions, PutPayload, PutResult,
+};
+
+/// How many calls are still answered.
+#[derive(Debug, Clone)]
+pub struct Life {
+    calls: Arc<AtomicI64>,
+    /// The call at which it ends.
+    last: i64,
+    /// Whether that one is carried out, although nobody hears of it.
+    done: bool,
+}
+
+impl Life {
+    /// A life that ends at a call, counted from 0.
+    pub fn until(last: i64, done: bool) -> Self {
+        Life { calls: Arc::default(), last, done }
+    }
+
+    /// A life without an end.
+    pub fn endless() -> Self {
+        Self::until(i64::MAX, false)
+    }
+
+    pub fn is_over(&self) -> bool {
+        self.calls.load(Ordering::SeqCst) > self.last
+    }
+
+    async fn pass<T, E>(
+        &self,
+        call: impl Future<Output = Result<T, E>>,
+        dead: impl FnOnce() -> E,
+    ) -> Result<T, E> {
+        let number = self.calls.fetch_add(1, Ordering::SeqCst);
+        if number < self.last {
+            return call.await;
+        }
+        if number == self.last && self.done {
+            let _ = call.await;
+        }
+        Err(dead())
+    }
+}
+
+fn lost() -> headwater_store::Error {
+    let source = Arc::new(std::io::Error::other("the process is dead"));
+    headwater_store::Error::Storage { what: "go on".into(), source }
+}
+
+fn gone() -> object_store::Error {
+    object_store::Error::Generic { store: "Mortal", source: "the process is dead".into() }
+}
+
+/// The store, as long as it lives.
+#[derive(Debug)]
+pub struct MortalStore(pub Arc<dyn Store>, pub Life);
+
+#[async_trait::async_trait]
+impl Store for MortalStore {
+    async fn object(&self, id: &ObjectId) -> headwater_store::Result<Option<Bytes>> {
+        self.1.pass(self.0.object(id), lost).await
+    }
+
+    async fn objects(&self, ids: &[ObjectId]) -> headwater_store::Result<Vec<Option<Bytes>>> {
+        self.1.pass(self.0.objects(ids), lost).await
+    }
+
+    async fn objects_like(
+        &self,
+        digits: &str,
+        limit: usize,
+    ) -> headwater_store::Result<Vec<ObjectId>> {
+        self.1.pass(self.0.objects_like(digits, limit), lost).await
+    }
+
+    async fn reference(&self, name: &str) -> headwater_store::Result<Option<Bytes>> {
+        self.1.pass(self.0.reference(name), lost).await
+    }
+
+    async fn references(
+        &self,
+        prefix: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> headwater_store::Result<Vec<(String, Bytes)>> {
+        self.1.pass(self.0.references(prefix, after, limit), lost).await
+    }
+
+    async fn latest(&self, journal: &str, key: &str) -> headwater_store::Result<Option<Entry>> {
+        self.1.pass(self.0.latest(journal, key), lost).await
+    }
+
+    async fn scan(&self, journal: &str, range: &KeyRange) -> headwater_store::Result<Vec<Entry>> {
+        self.1.pass(self.0.scan(journal, range), lost).await
+    }
+
+    async fn read(
+        &self,
+        journal: &str,
+        after: u64,
+        limit: usize,
+    ) -> headwater_store::Result<Vec<Entry>> {
+        self.1.pass(self.0.read(journal, after, limit), lost).await
+    }
+
+    async fn history(
+        &self,
+        journal: &str,
+        key_prefix: &str,
+        after: u64,
+        limit: usize,
+    ) -> headwater_store::Result<Vec<Entry>> {
+        self.1.pass(self.0.history(journal, key_prefix, after, limit), lost).await
+    }
+
+    async fn apply(&self, batch: Batch) -> headwater_store::Result<Applied> {
+        self.1.pass(self.0.apply(batch), lost).await
+    }
+
+    async fn trim(&self, journal: &str, range: &KeyRange) -> headwater_store::Result<u64> {
+        self.1.pass(self.0.trim(journal, range), lost).await
+    }
+}
+
+/// The object store, as long as it lives.
+#[derive(Debug)]
+pub struct MortalObjects(pub Arc<dyn ObjectStore>, pub Life);
+
+impl std::fmt::Display for MortalObjects {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Mortal")
+    }
+}
+
+#[async_trait::async_trait]
+impl ObjectStore for MortalObjects {
+    async fn put_opts(
+        &self,
+        to: &Path,
+        content: PutPayload,
+        how: PutOptions,
+    ) -> object_store::Result<PutResult> {
+        self.1.pass(self.0.put_opts(to, content, how), gone).await
+    }
+
+    async fn put_multipart_opts(
+        &self,
+        to: &Path,
+        how: PutMultipartOptions,
+    ) -> object_store::Result<Box<dyn MultipartUpload>> {
+        self.1.pass(self.0.put_multipart_opts(to, how), gone).await
+    }
+
+    async fn get_opts(&self, from: &Path, how: GetOptions) -> object_store::Result<GetResult> {
+        self.1.pass(self.0.get_opts(from, how), gone).await
+    }
+
+    async fn get_ranges(
+        &self,
+        from: &Path,
+        ranges: &[Range<u64>],
+    ) -> object_store::Result<Vec<Bytes>> {
+        self.1.pass(self.0.get_ranges(from, ranges), gone).await
+    }
+
+    fn delete_stream(
+        &self,
+        paths: BoxStream<'static, object_store::Result<Path>>,
+    ) -> BoxStream<'static, object_store::Result<Path>> {
+        let (inner, life) = (self.0.clone(), self.1.clone());
+        let delete = move |path: Path| {
+            let (inner, life) = (inner.clone(), life.clone());
+            async move {
+                life.pass(inner.delete(&path), gone).await?;
+                Ok(path)
+            }
+        };
+        paths.and_then(delete).boxed()
+    }
+
+    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, object_store::Result<ObjectMeta>> {
+        let (listed, life) = (self.0.list(prefix), self.1.clone());
+        let first = async move { life.pass(async { Ok(listed) }, gone).await };
+        futures::stream::once(first).try_flatten().boxed()
+    }
+
+    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> object_store::Result<ListResult> {
+        self.1.pass(self.0.list_with_delimiter(prefix), gone).await
+    }
+
+    async fn copy_opts(
+        &self,
+        from: &Path,
+        to: &Path,
+        how: CopyOptions,
+    ) -> object_store::Result<()> {
+        self.1.pass(self.0.copy_opts(from, to, how), gone).await
+    }
+}
