@@ -1,4 +1,4 @@
-//! Other engines, unmodified, over real connections: PyIceberg, DuckDB and polars work on a branch, and
+//! Other engines, unmodified, over real connections: PyIceberg, DuckDB, polars and Spark work on a branch, and
 //! PyIceberg's own tests of what a catalog does are run against ours.
 //!
 //! They come from PyPI into a virtual environment in the target folder, made once.
@@ -15,6 +15,7 @@ use crate::trial;
 pub fn trials() -> Vec<Trial> {
     vec![
         trial("clients::pyiceberg_duckdb_and_polars_work_on_a_branch", work_on_a_branch),
+        trial("clients::spark_works_on_a_branch", spark),
         trial("clients::pyiceberg_finds_what_it_expects_of_a_catalog", behaviours),
     ]
 }
@@ -36,6 +37,13 @@ const PACKAGES: [&str; 14] = [
     "moto==5.2.5",
     "fsspec==2026.9.0",
 ];
+
+/// What the script with Spark needs besides.
+const SPARK: [&str; 2] = ["pyspark==3.5.9", "snowpark-connect-deps-iceberg==1.0.3"];
+
+/// What Spark needs from Debian: a client of HTTP, and Java where there is none.
+const CLIENT: [&str; 2] = ["libhttpclient5-java", "libhttpcore5-java"];
+const JAVA: &str = "openjdk-17-jre-headless";
 
 /// The source archive of PyIceberg, which holds its tests.
 const SOURCE: &str = "pyiceberg==0.12.0";
@@ -61,6 +69,38 @@ fn environment() -> PathBuf {
     folder
 }
 
+/// The environment with Spark and the jars it needs; the folder that holds them.
+fn environment_with_spark() -> PathBuf {
+    let folder = environment();
+    let jars = folder.join("spark-3.5.9-iceberg-1.10.2");
+    let lock = File::create(folder.with_extension("lock")).expect("a lock file");
+    lock.lock().expect("a lock");
+    if !jars.join("ready").exists() {
+        let _ = std::fs::remove_dir_all(&jars);
+        std::fs::create_dir(&jars).expect("a folder");
+        run(Command::new("apt-get").args(["update", "-qq"]));
+        if Command::new("java").arg("-version").output().is_err() {
+            run(Command::new("apt-get").args(["install", "-qq", "--no-install-recommends", JAVA]));
+        }
+        run(Command::new("apt-get").args(["download", "-qq"]).args(CLIENT).current_dir(&jars));
+        for file in std::fs::read_dir(&jars).expect("a folder") {
+            let package = file.expect("a file").path();
+            run(Command::new("dpkg").arg("-x").arg(package).arg(&jars));
+        }
+        let python = folder.join("bin/python");
+        let pip = ["-m", "pip", "--quiet", "--disable-pip-version-check"];
+        run(Command::new(&python).args(pip).arg("install").args(SPARK));
+        run(Command::new(&python).arg(client("spark_jars.py")).arg(&jars));
+        std::fs::write(jars.join("ready"), "").expect("a file");
+    }
+    jars
+}
+
+/// A script of `tests/clients`.
+fn client(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/clients").join(name)
+}
+
 fn run(command: &mut Command) -> String {
     let output = command.output().expect("a process");
     let text = String::from_utf8_lossy(&output.stdout);
@@ -71,7 +111,7 @@ fn run(command: &mut Command) -> String {
 
 /// Runs a script of `tests/clients` with the address and the token of a server.
 async fn script(name: &str, server: &TestServer, before: Vec<PathBuf>, after: Vec<PathBuf>) {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/clients").join(name);
+    let script = client(name);
     let address = server.running.http_addr().expect("an address");
     let token = bearer(&server.running);
     let token = token.to_str().expect("text").trim_start_matches("Bearer ").to_owned();
@@ -86,6 +126,12 @@ async fn script(name: &str, server: &TestServer, before: Vec<PathBuf>, after: Ve
 async fn work_on_a_branch() {
     let server = TestServer::start().await;
     script("iceberg_rest.py", &server, Vec::new(), Vec::new()).await;
+}
+
+async fn spark() {
+    let server = TestServer::start().await;
+    let jars = tokio::task::spawn_blocking(environment_with_spark).await.expect("an environment");
+    script("spark.py", &server, Vec::new(), vec![jars]).await;
 }
 
 async fn behaviours() {

@@ -12,6 +12,7 @@ use object_store::path::Path;
 
 use super::TableCommit;
 use crate::commit::named_snapshots;
+use crate::storage::as_we_write;
 use crate::{Error, Result, Table, Tables, metadata};
 
 /// What the names of metadata files end in.
@@ -63,7 +64,7 @@ impl Tables {
     pub(super) fn check_location(&self, location: &str) -> Result<Path> {
         let path = self.path_of(location).map_err(refuse)?;
         // Files are told apart by how their locations are written.
-        if format!("{}/{path}", self.root_url()) == location {
+        if format!("{}/{path}", self.root_url()) == as_we_write(location) {
             return Ok(path);
         }
         let reason = format!("`{location}` is written otherwise than `{}/{path}`", self.root_url());

@@ -7,6 +7,7 @@ mod local;
 mod trouble;
 mod upload;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -63,7 +64,8 @@ impl Storage {
             location: location.to_owned(),
             root: self.root_url.clone(),
         };
-        let rest = location.strip_prefix(&self.root_url).ok_or_else(outside)?;
+        let written = as_we_write(location);
+        let rest = written.strip_prefix(&self.root_url).ok_or_else(outside)?;
         let rest = rest.strip_prefix('/').ok_or_else(outside)?;
         Path::parse(rest).map_err(|_| outside())
     }
@@ -228,6 +230,14 @@ fn knows_conditions(error: &object_store::Error) -> bool {
     }
 }
 
+/// A location as we write it: what uses Hadoop's paths, as Spark does, says `file:/a` for `file:///a`.
+pub(crate) fn as_we_write(location: &str) -> Cow<'_, str> {
+    match location.strip_prefix("file:/") {
+        Some(rest) if !rest.starts_with('/') => format!("file:///{rest}").into(),
+        _ => location.into(),
+    }
+}
+
 /// Removes files when dropped, unless they were kept: undoes a write that failed or was cancelled.
 #[derive(Debug)]
 pub(crate) struct Undo {
@@ -273,5 +283,18 @@ impl Drop for Undo {
 async fn remove(storage: &Storage, locations: &[String]) {
     if let Err(error) = storage.delete(locations).await {
         tracing::warn!(%error, "files of an attempt that failed are left behind");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::as_we_write;
+
+    #[test]
+    fn hadoops_way_of_writing_a_local_file_is_known() {
+        assert_eq!(as_we_write("file:/w/t/a"), "file:///w/t/a");
+        for same in ["file:///w/t/a", "file://host/a", "s3://bucket/file:/a", "file:"] {
+            assert_eq!(as_we_write(same), same);
+        }
     }
 }
