@@ -16,7 +16,7 @@ type Features = BTreeMap<Dependency, BTreeSet<String>>;
 const BUILD_ONLY: [&str; 2] = ["cc", "syn"];
 
 /// Features for other platforms, which would add their dependencies to the lock file.
-const FOREIGN: [&str; 6] = ["js", "js-sys", "wasm-bindgen", "wasmbind", "winapi", "windows-link"];
+const FOREIGN: [&str; 5] = ["js-sys", "wasm-bindgen", "wasmbind", "winapi", "windows-link"];
 
 const MANIFEST: &str = "workspace-hack/Cargo.toml";
 
