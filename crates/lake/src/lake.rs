@@ -148,6 +148,11 @@ impl Lake {
         &self.0.sweeping
     }
 
+    /// How many small appends wait for a commit that is not begun.
+    pub fn waiting_appends(&self) -> usize {
+        self.0.groups.waiting()
+    }
+
     /// The appends that wait for a commit.
     pub(crate) fn groups(&self) -> &Groups {
         &self.0.groups

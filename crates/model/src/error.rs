@@ -145,6 +145,12 @@ impl ErrorCode {
         TABLE.iter().map(|row| row.0)
     }
 
+    /// Whether what was asked for may have been done although the answer is this error.
+    pub const fn is_doubtful(self) -> bool {
+        use ErrorCode::{Corrupt, Internal, Storage, Unavailable};
+        matches!(self, Storage | Corrupt | Unavailable | Internal)
+    }
+
     /// The code as programs see it, for example `table_not_found`.
     pub const fn as_str(self) -> &'static str {
         self.row().1

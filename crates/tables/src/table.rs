@@ -277,7 +277,7 @@ pub(crate) fn described(schema: &Schema) -> Vec<Column> {
 }
 
 /// What the table says of files without field ids.
-fn name_mapping(metadata: &TableMetadata) -> Option<&str> {
+pub(crate) fn name_mapping(metadata: &TableMetadata) -> Option<&str> {
     metadata.properties().get("schema.name-mapping.default").map(String::as_str)
 }
 

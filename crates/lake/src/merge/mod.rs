@@ -16,8 +16,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use headwater_catalog::{Base, Contested, MergeCommit, MergePlan, Stack, TableChange};
 use headwater_model::{
-    CommitId, ConflictCause, ErrorCode, Fault, MergeChoice, MergeConflict, MergeOutcome,
-    MergeReport, MergeRequest, MergedHow, MergedTable, RefSpec, TableName,
+    CommitId, ConflictCause, Fault, MergeChoice, MergeConflict, MergeOutcome, MergeReport,
+    MergeRequest, MergedHow, MergedTable, RefSpec, TableName,
 };
 use headwater_store::Batch;
 use headwater_tables::RowBudget;
@@ -264,7 +264,7 @@ impl<'a> Merging<'a> {
                 Ok(None)
             }
             Err(error) => {
-                if !is_doubtful(&error) {
+                if !error.code().is_doubtful() {
                     self.scratch.take_back(written);
                 }
                 Err(error.into())
@@ -487,12 +487,4 @@ impl<'a> Merging<'a> {
         tables.sort();
         MergeReport { tables, merged: merged.to_vec(), ..plan.report(outcome, commit) }
     }
-}
-
-/// Whether the commit may have been made although the answer is an error.
-fn is_doubtful(error: &headwater_catalog::Error) -> bool {
-    matches!(
-        error.code(),
-        ErrorCode::Storage | ErrorCode::Corrupt | ErrorCode::Unavailable | ErrorCode::Internal
-    )
 }

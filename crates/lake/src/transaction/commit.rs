@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use headwater_catalog::{CommitRequest, EVENT_SCOPE, EntryKind, State, TableChange, TableEntry};
-use headwater_model::{Commit, ErrorCode, Fault, PROPERTY_EVENT, TableName};
+use headwater_model::{Commit, Fault, PROPERTY_EVENT, TableName};
 use headwater_store::{Batch, Unique};
 use headwater_tables::{Merged, Table};
 
@@ -12,6 +12,7 @@ use super::Transaction;
 use super::pending::{Applied, Context, Pending};
 use super::staged_files::{Made, Written, discard_states};
 use crate::error::{Error, Result};
+use crate::import::IMPORTS_KEY;
 use crate::lake::Lake;
 
 /// How often a commit that others overtook is made again.
@@ -29,7 +30,11 @@ impl Transaction {
             return Ok(None);
         }
         if let Some(small) = self.small.take() {
-            return self.commit_small(small, message).await.map(Some);
+            if self.stands_alone() {
+                return self.commit_small(small, message).await.map(Some);
+            }
+            // More came to it since.
+            self.append(&small.name().clone(), small.rows()).await?;
         }
         self.commit_whole(message).await.map(Some)
     }
@@ -53,6 +58,9 @@ impl Transaction {
     pub async fn commit_states(mut self, message: &str) -> Result<BTreeMap<TableName, Table>> {
         if self.is_empty() {
             return Ok(BTreeMap::new());
+        }
+        if let Some(small) = self.small.take() {
+            self.append(&small.name().clone(), small.rows()).await?;
         }
         let result = self.commit_in_turn(message).await;
         self.staged.discard().await;
@@ -203,11 +211,17 @@ impl Transaction {
             Merged::Both(merge) => merge,
         };
         let Some(merge) = merge.into_continuation() else { return Ok(Some(None)) };
+        let [was, now, own] =
+            [&base, newer, &changed].map(|table| table.summary().remove(IMPORTS_KEY));
+        let imports = match (now == was, own == was) {
+            (_, true) => now,
+            (true, false) => own,
+            (false, false) => return Ok(None),
+        };
         let mut summary = merge.kept_summary();
-        let said = changed.summary().into_iter().filter(|(key, _)| {
-            self.snapshot_properties.contains_key(key) || key == crate::import::IMPORTS_KEY
-        });
-        summary.extend(said);
+        let said = changed.summary().into_iter();
+        summary.extend(said.filter(|(key, _)| self.snapshot_properties.contains_key(key)));
+        summary.extend(imports.map(|imports| (IMPORTS_KEY.to_owned(), imports)));
         let made = lake.tables().apply_merge(&merge, summary).await?;
         with.objects.extend(objects);
         let to = Some(to_entry(&made.table, word));
@@ -248,11 +262,7 @@ impl Transaction {
 
     fn take_back(&mut self, error: &headwater_catalog::Error, written: Written) {
         // A failing disk or database may have kept the commit and lost the answer.
-        let doubtful = matches!(
-            error.code(),
-            ErrorCode::Storage | ErrorCode::Corrupt | ErrorCode::Unavailable | ErrorCode::Internal
-        );
-        if !doubtful {
+        if !error.code().is_doubtful() {
             self.staged.take_back(written);
         }
     }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use futures::{StreamExt, TryStreamExt, stream};
-use headwater_model::{Commit, ErrorCode, Fault, PROPERTY_JOB, TableName};
+use headwater_model::{Commit, Fault, PROPERTY_JOB, TableName};
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
@@ -48,7 +48,11 @@ impl SmallAppend {
         self.batches.iter().map(RecordBatch::get_array_memory_size).sum()
     }
 
-    fn rows(&self) -> BatchStream {
+    pub(super) fn name(&self) -> &TableName {
+        &self.name
+    }
+
+    pub(super) fn rows(&self) -> BatchStream {
         stream::iter(self.batches.clone().into_iter().map(Ok)).boxed()
     }
 }
@@ -65,6 +69,13 @@ struct Member {
 /// The appends that wait, by branch and table. A queue is there as long as somebody works on it.
 #[derive(Default)]
 pub(crate) struct Groups(Mutex<HashMap<(String, TableName), VecDeque<Member>>>);
+
+impl Groups {
+    /// How many appends wait that are in no commit yet.
+    pub fn waiting(&self) -> usize {
+        self.0.lock().values().map(VecDeque::len).sum()
+    }
+}
 
 impl Transaction {
     /// Adds rows to a table, as [`Transaction::append`] does. Few rows, and nothing else, are committed
@@ -102,7 +113,7 @@ impl Transaction {
     }
 
     /// Whether there is nothing in it that a commit of others' rows could not have.
-    fn stands_alone(&self) -> bool {
+    pub(super) fn stands_alone(&self) -> bool {
         self.direct
             && self.small.is_none()
             && self.event.is_none()
@@ -145,11 +156,14 @@ impl Transaction {
 
 /// Commits group after group until nobody waits.
 async fn work(lake: &Lake, key: &(String, TableName)) {
-    let _end = End { lake, key };
+    let mut end = End { lake, key, done: false };
     loop {
         let lock = lake.commit_lock(&key.0, &key.1);
         let turn = lock.lock().await;
-        let Some(members) = next_group(lake, key) else { return };
+        let Some(members) = next_group(lake, key) else {
+            end.done = true;
+            return;
+        };
         let together = Box::pin(commit_together(lake, &key.0, &members)).await;
         drop(turn);
         match together {
@@ -164,7 +178,7 @@ async fn work(lake: &Lake, key: &(String, TableName)) {
                 }
             }
             // The commit may be there: made again, its rows would be there twice.
-            Err(error) if is_doubtful(&error) => {
+            Err(error) if error.code().is_doubtful() => {
                 let error = Arc::new(error);
                 for member in members {
                     let _ = member.answer.send(Err(Error::Shared(error.clone())));
@@ -180,25 +194,20 @@ async fn work(lake: &Lake, key: &(String, TableName)) {
     }
 }
 
-/// Whether the commit may have been made although the answer is an error.
-fn is_doubtful(error: &Error) -> bool {
-    let code = error.code();
-    matches!(
-        code,
-        ErrorCode::Storage | ErrorCode::Corrupt | ErrorCode::Unavailable | ErrorCode::Internal
-    )
-}
-
-/// Takes a queue away when whoever works on it ends, however that is.
+/// Takes a queue away when whoever works on it ends before it is empty, by a panic.
 struct End<'a> {
     lake: &'a Lake,
     key: &'a (String, TableName),
+    /// Whether the queue is gone already; one that is there now is another's.
+    done: bool,
 }
 
 impl Drop for End<'_> {
     fn drop(&mut self) {
-        // Those who still wait, after a panic, are told so by their channels.
-        self.lake.groups().0.lock().remove(self.key);
+        if !self.done {
+            // Those who still wait are told so by their channels.
+            self.lake.groups().0.lock().remove(self.key);
+        }
     }
 }
 

@@ -57,6 +57,36 @@ pub(super) enum Change {
     Drop,
 }
 
+impl Change {
+    /// Whether it makes a snapshot in which rows stay that files were imported for.
+    fn keeps_rows(&self) -> bool {
+        match self {
+            Change::Append { .. }
+            | Change::OverwritePartitions { .. }
+            | Change::Rewrite(_)
+            | Change::Compact { .. }
+            | Change::Apply(_)
+            | Change::ArrangeManifests
+            | Change::ExpireSnapshots(_) => true,
+            Change::Create
+            | Change::Overwrite(_)
+            | Change::Replace { .. }
+            | Change::AddColumns { .. }
+            | Change::Alter { .. }
+            | Change::SetProperties(_)
+            | Change::Drop => false,
+        }
+    }
+
+    /// The files that it imports.
+    fn imported(&self) -> Option<&ImportedFiles> {
+        match self {
+            Change::Append { imported, .. } => imported.as_ref(),
+            _ => None,
+        }
+    }
+}
+
 /// The changes of one table.
 #[derive(Debug)]
 pub(super) struct Pending {
@@ -236,39 +266,24 @@ impl Context<'_> {
         for change in changes {
             let Some(current) = &*table else { break };
             let mut summary = self.snapshot_properties.clone();
+            if change.keeps_rows() {
+                let imports = self.imports(current, change.imported(), objects).await?;
+                summary.extend(imports.map(|imports| (IMPORTS_KEY.to_owned(), imports)));
+            }
             let operation = match change.clone() {
                 Change::Create => continue,
                 Change::Drop => {
                     *table = None;
                     continue;
                 }
-                Change::Append { staged, imported } => {
-                    let imports = self.imports(current, imported.as_ref(), objects).await?;
-                    summary.extend(imports.map(|imports| (IMPORTS_KEY.to_owned(), imports)));
-                    Operation::Append(staged)
-                }
+                Change::Append { staged, imported: _ } => Operation::Append(staged),
                 Change::OverwritePartitions { staged, beside } => {
-                    let imports = self.imports(current, None, objects).await?;
-                    summary.extend(imports.map(|imports| (IMPORTS_KEY.to_owned(), imports)));
                     Operation::OverwritePartitions { staged, beside }
                 }
-                Change::Rewrite(rewrite) => {
-                    let imports = self.imports(current, None, objects).await?;
-                    summary.extend(imports.map(|imports| (IMPORTS_KEY.to_owned(), imports)));
-                    Operation::Rewrite(rewrite)
-                }
-                Change::Compact { removed, staged } => {
-                    let imports = self.imports(current, None, objects).await?;
-                    summary.extend(imports.map(|imports| (IMPORTS_KEY.to_owned(), imports)));
-                    Operation::Compact { removed, staged }
-                }
-                Change::ArrangeManifests => {
-                    let imports = self.imports(current, None, objects).await?;
-                    summary.extend(imports.map(|imports| (IMPORTS_KEY.to_owned(), imports)));
-                    Operation::ArrangeManifests
-                }
+                Change::Rewrite(rewrite) => Operation::Rewrite(rewrite),
+                Change::Compact { removed, staged } => Operation::Compact { removed, staged },
+                Change::ArrangeManifests => Operation::ArrangeManifests,
                 Change::ExpireSnapshots(ids) => Operation::ExpireSnapshots(ids),
-                // Where all rows go, so does the memory of the files they came from.
                 Change::Overwrite(staged) => Operation::Overwrite(staged),
                 Change::Replace { schema, partition, after, staged } => {
                     Operation::Replace { schema, partition, after, staged }
@@ -276,11 +291,7 @@ impl Context<'_> {
                 Change::AddColumns { columns, after } => Operation::AddColumns { columns, after },
                 Change::Alter { alterations, after } => Operation::Alter { alterations, after },
                 Change::SetProperties(properties) => Operation::SetProperties(properties),
-                Change::Apply(commit) => {
-                    let imports = self.imports(current, None, objects).await?;
-                    summary.extend(imports.map(|imports| (IMPORTS_KEY.to_owned(), imports)));
-                    Operation::Apply(commit)
-                }
+                Change::Apply(commit) => Operation::Apply(commit),
             };
             let foreign = matches!(operation, Operation::Apply(_));
             let state = self.lake.tables().commit(current, operation, summary).await?;

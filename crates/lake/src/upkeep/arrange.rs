@@ -5,6 +5,7 @@ use headwater_model::{MaintainedTable, TableName};
 use headwater_tables::{Bin, Packing, Staged, Table};
 use tokio_util::sync::CancellationToken;
 
+use super::policy::has_many_deletes;
 use super::{Arrangement, Work};
 use crate::error::{Error, Result};
 use crate::lake::Lake;
@@ -35,7 +36,9 @@ impl Lake {
         let bins = match arrangement {
             Arrangement::Compact { thrifty } => {
                 let before = self.pins().oldest_in_lake();
-                let packing = Packing { thrifty: *thrifty, before, ..Packing::default() };
+                let folds_all = has_many_deletes(&table);
+                let packing =
+                    Packing { thrifty: *thrifty, folds_all, before, ..Packing::default() };
                 self.tables().bins(&table, &packing).await?
             }
             Arrangement::Order(order) => {

@@ -15,7 +15,9 @@ mod sweep;
 use std::collections::HashMap;
 use std::time::Duration;
 
-use headwater_model::{MaintainReport, MaintainRequest, MaintainedTable, RefSpec, TableName};
+use headwater_model::{
+    Fault, MaintainReport, MaintainRequest, MaintainedTable, Problem, RefSpec, TableName,
+};
 use headwater_tables::{Order, SortColumn};
 use tokio_util::sync::CancellationToken;
 
@@ -74,7 +76,15 @@ impl Lake {
             let Some(entry) = view.state().table(name).await? else { continue };
             ids.push(entry.id);
             let keeping = self.keep_table(branch, name, &work, (&mut foreseen, &cancelled));
-            let kept = Box::pin(keeping).await?;
+            let kept = match Box::pin(keeping).await {
+                // What is wrong with one table keeps no other from its upkeep.
+                Err(error) if table.is_none() && !matches!(error, Error::Cancelled) => {
+                    let Problem { message, causes, .. } = error.to_problem();
+                    let why = [vec![message], causes].concat().join(": ");
+                    MaintainedTable { gave_up: Some(why), ..nothing_done(name) }
+                }
+                kept => kept?,
+            };
             report.tables.push(kept);
         }
         drop(view);
@@ -105,20 +115,7 @@ impl Lake {
         work: &Work,
         (foreseen, cancelled): (&mut HashMap<String, Vec<i64>>, &CancellationToken),
     ) -> Result<MaintainedTable> {
-        let mut kept = MaintainedTable {
-            table: name.clone(),
-            files_rewritten: 0,
-            bytes_rewritten: 0,
-            files_written: 0,
-            bytes_written: 0,
-            delete_files_removed: 0,
-            manifests_before: 0,
-            manifests_after: 0,
-            snapshots_expired: 0,
-            files_after: 0,
-            commit: None,
-            gave_up: None,
-        };
+        let mut kept = nothing_done(name);
         if work.arrange.is_some() {
             self.arrange(branch, &mut kept, work, cancelled).await?;
         }
@@ -137,6 +134,23 @@ impl Lake {
             }
         }
         Ok(kept)
+    }
+}
+
+fn nothing_done(table: &TableName) -> MaintainedTable {
+    MaintainedTable {
+        table: table.clone(),
+        files_rewritten: 0,
+        bytes_rewritten: 0,
+        files_written: 0,
+        bytes_written: 0,
+        delete_files_removed: 0,
+        manifests_before: 0,
+        manifests_after: 0,
+        snapshots_expired: 0,
+        files_after: 0,
+        commit: None,
+        gave_up: None,
     }
 }
 

@@ -72,6 +72,15 @@ impl Policy {
             delete_files: u64::from(number(DELETE_FILES).unwrap_or(20).max(1)),
         })
     }
+
+    fn folds(&self, table: &Table) -> bool {
+        table.delete_files() >= self.delete_files
+    }
+}
+
+/// Whether a table has as many delete files as it is to have at most.
+pub(super) fn has_many_deletes(table: &Table) -> bool {
+    Policy::of(&table.properties()).is_some_and(|policy| policy.folds(table))
 }
 
 impl Lake {
@@ -97,21 +106,12 @@ impl Lake {
         branch: &str,
         name: &TableName,
     ) -> Result<Option<MaintainRequest>> {
-        let catalog = self.catalog();
-        // A run's checks are good for what its target was when it began.
-        if catalog.branch(branch).await?.requires.is_some()
-            && !catalog.branches(Some(RUNS)).await?.is_empty()
-        {
-            self.wrote(branch, name);
-            return Ok(None);
-        }
         let view = self.view(&RefSpec::Name(branch.to_owned())).await?;
         let Some((_, table)) = view.find(&name.namespace, &name.name).await? else {
             return Ok(None);
         };
         let Some(policy) = Policy::of(&table.properties()) else { return Ok(None) };
-        let many_deletes = table.delete_files() >= policy.delete_files;
-        if !many_deletes && !self.has_small_files(&table, policy.small_files).await? {
+        if !policy.folds(&table) && !self.has_small_files(&table, policy.small_files).await? {
             return Ok(None);
         }
         Ok(Some(MaintainRequest {

@@ -189,10 +189,15 @@ impl Lake {
                 None if whole => Extent::Whole,
                 None => Extent::Current,
             };
-            match tables.reach(location, extent, at_head, &mut found.needed).await {
+            match tables.reach(location, extent.clone(), at_head, &mut found.needed).await {
                 Err(error) if error.is_not_found() => {
                     tracing::warn!(table = %state.table, %error, "upkeep leaves a broken table alone");
-                    found.broken.extend(folder_of(&tables.place_of(location)));
+                    let Some(folder) = folder_of(&tables.place_of(location)) else {
+                        return Err(error.into());
+                    };
+                    found.broken.push(folder);
+                    // Its files may lie in another table's folder.
+                    tables.reach(location, extent, false, &mut found.needed).await?;
                 }
                 other => other?,
             }

@@ -6,10 +6,14 @@ use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use headwater_model::{CreateRef, ErrorCode, Fault, RefSpec};
 use headwater_tables::Alteration;
 
+use crate::doubtful::Doubtful;
 use crate::support::{Fixture, name, numbers, rows_of, schema};
 
 async fn lake() -> Arc<Fixture> {
-    let lake = Fixture::new().await;
+    with_table(Fixture::new().await).await
+}
+
+async fn with_table(lake: Fixture) -> Arc<Fixture> {
     let mut create = lake.lake.transaction("main", "eva").await.unwrap();
     create.create(&name("t"), schema("id"), Vec::new(), [].into()).await.unwrap();
     create.commit("create").await.unwrap();
@@ -166,4 +170,76 @@ async fn an_append_that_is_given_up_holds_up_no_other() {
     let rows = lake.rows("t").await;
     let kept = rows.iter().filter(|row| row["id"].as_i64().unwrap() % 20 % 3 != 0).count();
     assert_eq!(kept, 20 * 13, "each of those that were answered, once");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_lost_answer_makes_no_row_come_twice() {
+    let store = Doubtful::new();
+    let lake = with_table(Fixture::over(store.clone()).await).await;
+    let insert = |id: i64| {
+        let lake = lake.clone();
+        tokio::spawn(async move {
+            let mut change = lake.lake.transaction("main", "eva").await.unwrap();
+            change.append_rows(&name("t"), rows_of(numbers("id", [id]))).await.unwrap();
+            change.commit("insert into t").await
+        })
+    };
+    // The first is held up at the database, so that the others become a group.
+    store.permits.forget_permits(usize::MAX);
+    let first = insert(0);
+    let others: Vec<_> = (1..20).map(insert).collect();
+    tokio::time::timeout(std::time::Duration::from_secs(60), async {
+        while lake.lake.waiting_appends() < others.len() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await
+    .expect("the others wait");
+    store.permits.add_permits(1);
+    first.await.unwrap().unwrap();
+    store.loses.store(true, std::sync::atomic::Ordering::SeqCst);
+    store.permits.add_permits(1_000);
+    for other in others {
+        let error = other.await.unwrap().unwrap_err();
+        assert_eq!(error.code(), ErrorCode::Storage, "{error}");
+    }
+    store.loses.store(false, std::sync::atomic::Ordering::SeqCst);
+    let mut ids: Vec<i64> =
+        lake.rows("t").await.iter().map(|row| row["id"].as_i64().unwrap()).collect();
+    ids.sort_unstable();
+    assert_eq!(ids, (0..20).collect::<Vec<_>>(), "they were kept, each once");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_queue_that_ends_takes_no_other_with_it() {
+    let lake = with_table(Fixture::in_memory().await).await;
+    // One after the other in each task, so that queues end and begin all the time.
+    let tasks = (0..8).map(|task| {
+        let lake = lake.clone();
+        tokio::spawn(async move {
+            for round in 0..60 {
+                insert(&lake, "eva", task * 1_000 + round).await.unwrap();
+            }
+        })
+    });
+    for task in tasks.collect::<Vec<_>>() {
+        task.await.unwrap();
+    }
+    assert_eq!(lake.rows("t").await.len(), 480);
+}
+
+#[tokio::test]
+async fn what_comes_after_a_small_append_is_kept() {
+    let lake = lake().await;
+    let mut change = lake.lake.transaction("main", "eva").await.unwrap();
+    change.append_rows(&name("t"), rows_of(numbers("id", [1]))).await.unwrap();
+    change.append(&name("t"), rows_of(numbers("id", [2]))).await.unwrap();
+    change.create(&name("u"), schema("id"), Vec::new(), [].into()).await.unwrap();
+    change.commit("several").await.unwrap();
+    assert_eq!(lake.rows("t").await.len(), 2);
+    assert_eq!(lake.rows("u").await.len(), 0);
+    let mut change = lake.lake.transaction("main", "eva").await.unwrap();
+    change.append_rows(&name("t"), rows_of(numbers("id", [3]))).await.unwrap();
+    let states = change.commit_states("states").await.unwrap();
+    assert_eq!(states[&name("t")].rows(), 3);
 }

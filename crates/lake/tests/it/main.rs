@@ -8,6 +8,7 @@ mod clock;
 #[cfg(test)]
 mod diff;
 #[cfg(test)]
+mod doubtful;
 mod dying;
 #[cfg(test)]
 mod groups;

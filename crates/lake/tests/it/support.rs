@@ -10,7 +10,7 @@ use headwater_lake::{BatchStream, Error, Lake, LakeOptions, Progress, json_rows}
 use headwater_model::{
     FixedClock, ImportPlan, ImportReport, ImportRequest, RefSpec, SystemClock, TableName,
 };
-use headwater_store::MemoryStore;
+use headwater_store::{MemoryStore, Store};
 use headwater_tables::TablesOptions;
 use object_store::ObjectStore;
 use object_store::memory::InMemory;
@@ -65,6 +65,15 @@ impl Fixture {
         };
         let store = ThrottledStore::new(InMemory::new(), waits);
         let lake = open(Arc::new(store), TablesOptions::new("memory://lake")).await;
+        Fixture { folder: tempfile::tempdir().unwrap(), lake, on_read: false }
+    }
+
+    /// A lake in memory over a database of the test's own.
+    pub async fn over(store: Arc<dyn Store>) -> Self {
+        let (object_store, tables) =
+            (Arc::new(InMemory::new()), TablesOptions::new("memory://lake"));
+        let clock = Arc::new(headwater_model::SystemClock);
+        let lake = Lake::open(LakeOptions { store, object_store, tables, clock }).await.unwrap();
         Fixture { folder: tempfile::tempdir().unwrap(), lake, on_read: false }
     }
 

@@ -180,6 +180,69 @@ async fn a_change_that_began_before_a_compaction_is_made_all_the_same() {
 }
 
 #[tokio::test]
+async fn a_change_beside_upkeep_forgets_no_file_that_was_imported() {
+    for on_read in [false, true] {
+        let (mut lake, _) = lake(&[json!([[1, "a"], [2, "b"]]), json!([[3, "c"]])]).await;
+        lake.on_read = on_read;
+        lake.import_text("t", "first.csv", "id,text\n7,x\n").await.unwrap();
+        let delete = begin_delete(&lake, 2, false).await;
+        lake.import_text("t", "second.csv", "id,text\n8,x\n").await.unwrap();
+        maintain(&lake, compact()).await;
+        delete.commit("delete").await.unwrap().unwrap();
+        let request = lake.request("t", &["first.csv", "second.csv"]);
+        assert_eq!(lake.import(&request).await.unwrap().files_skipped, 2);
+        assert_eq!(ids(&lake, "main").await, [1, 3, 7, 8]);
+    }
+}
+
+#[tokio::test]
+async fn a_table_with_many_delete_files_has_them_folded_in() {
+    let files: Vec<Value> = (0..4)
+        .map(|file| json!((0..40).map(|id| json!([file * 100 + id, "a"])).collect::<Vec<_>>()))
+        .collect();
+    let (mut lake, _) = lake(&files).await;
+    lake.on_read = true;
+    let four = [("headwater.upkeep.delete-files".to_owned(), "4".to_owned())];
+    let mut change = lake.lake.transaction("main", "eva").await.unwrap();
+    change.set_properties(&name("t"), four.into()).await.unwrap();
+    change.commit("properties").await.unwrap();
+    for (file, needs) in [(0, false), (1, false), (2, false), (3, true)] {
+        step(&lake, "main", json!({"delete": {"id": [file * 100]}})).await;
+        let needed = lake.lake.needed_upkeep("main", &name("t")).await.unwrap();
+        assert_eq!(needed.is_some(), needs);
+    }
+    let needed = lake.lake.needed_upkeep("main", &name("t")).await.unwrap().unwrap();
+    assert_eq!(only(&maintain(&lake, needed).await).delete_files_removed, 4);
+    assert!(lake.lake.needed_upkeep("main", &name("t")).await.unwrap().is_none(), "done");
+    assert_eq!(ids(&lake, "main").await.len(), 156);
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_one_table_keeps_no_other_from_its_upkeep() {
+    let (lake, _) = lake(&[json!([[1, "a"]]), json!([[2, "b"]])]).await;
+    let mut change = lake.lake.transaction("main", "eva").await.unwrap();
+    change.create(&name("a"), crate::support::schema("id"), Vec::new(), [].into()).await.unwrap();
+    change.append(&name("a"), rows_of(numbers("id", [1]))).await.unwrap();
+    change.commit("another").await.unwrap();
+    append_number(&lake, "a").await;
+    let view = lake.lake.view(&RefSpec::main()).await.unwrap();
+    let broken = view.table(&name("a")).await.unwrap();
+    let folder = broken.location().strip_prefix("file://").unwrap().to_owned();
+    drop((view, broken));
+    std::fs::remove_dir_all(format!("{folder}/data")).unwrap();
+    let report = try_maintain(&lake, None, compact()).await.unwrap();
+    let of = |table: &str| report.tables.iter().find(|kept| kept.table == name(table)).unwrap();
+    assert!(of("a").gave_up.as_ref().is_some_and(|why| why.contains(".parquet")), "{report:?}");
+    assert_eq!(of("t").files_after, 1);
+}
+
+async fn append_number(lake: &Fixture, table: &str) {
+    let mut change = lake.lake.transaction("main", "eva").await.unwrap();
+    change.append(&name(table), rows_of(numbers("id", [2]))).await.unwrap();
+    change.commit("append").await.unwrap();
+}
+
+#[tokio::test]
 async fn other_changes_that_began_before_a_compaction_are_made_too() {
     let files = [json!([[1, "a"]]), json!([[2, "b"]])];
     let (lake, _) = lake(&files).await;

@@ -19,6 +19,9 @@ mod changes;
 #[path = "../it/diff.rs"]
 mod diff;
 #[cfg(test)]
+#[path = "../it/doubtful.rs"]
+mod doubtful;
+#[cfg(test)]
 #[path = "../it/groups.rs"]
 mod groups;
 #[cfg(test)]

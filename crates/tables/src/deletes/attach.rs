@@ -7,12 +7,13 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use arrow::datatypes::FieldRef;
+use arrow::datatypes::{FieldRef, Fields, Schema};
 use iceberg::spec::{Datum, PrimitiveLiteral, Struct, TableMetadata};
 
 use super::position::LOCATION_ID;
 use super::{DeleteFile, Deletes, Group, Grouped, Keys, Named, Suffix};
-use crate::types::schema::arrow_field;
+use crate::table::name_mapping;
+use crate::types::schema::{arrow_field, with_names};
 use crate::{DataFile, Error, Result};
 
 /// A partition: of which spec, and which values.
@@ -146,5 +147,7 @@ fn columns(
         })?;
         Ok(Arc::new(arrow_field(&field).with_nullable(true)))
     };
-    ids.iter().map(column).collect()
+    let columns: Fields = ids.iter().map(column).collect::<Result<_>>()?;
+    let named = with_names(&Arc::new(Schema::new(columns)), name_mapping(metadata));
+    Ok(named.fields().to_vec())
 }

@@ -26,6 +26,7 @@ pub(crate) use self::position::Named;
 use self::shared::Shared;
 pub(crate) use self::write::write_deletes;
 use crate::read::Place;
+use crate::types::schema::names_of;
 use crate::{DataFile, Error, Positions, Result, Tables};
 
 /// How many delete files are read at once.
@@ -119,10 +120,13 @@ struct Suffix<T> {
 impl<T> Group<T> {
     fn new(files: Vec<Arc<DeleteFile>>, columns: Vec<arrow::datatypes::FieldRef>) -> Self {
         let mut fingerprints = Vec::with_capacity(files.len());
-        // What is kept of equality deletes are values of these types, and a column may be widened.
-        let types: Vec<String> =
-            columns.iter().map(|column| column.data_type().to_string()).collect();
-        let mut last = if types.is_empty() { 0 } else { fingerprint(types) };
+        // What is kept of equality deletes are values of these types, found by these names: a column may
+        // be widened, and become known by another name.
+        let found: Vec<_> = columns
+            .iter()
+            .map(|column| (column.data_type().to_string(), names_of(column)))
+            .collect();
+        let mut last = if found.is_empty() { 0 } else { fingerprint(found) };
         for file in files.iter().rev() {
             last = fingerprint((file.key(), last));
             fingerprints.push(last);

@@ -174,7 +174,7 @@ fn check_sequence(before: &TableMetadata, snapshot: &Snapshot) -> Result<()> {
         let reason = format!("sequence number {number} does not follow {last}");
         return Err(Error::Refused { reason });
     }
-    let stale = number <= last && snapshot.parent_snapshot_id().is_some();
+    let stale = number <= last;
     let rows = snapshot.first_row_id().is_some_and(|first| first < before.next_row_id());
     if stale || rows {
         let reason = format!("sequence number {number} was given to another snapshot");

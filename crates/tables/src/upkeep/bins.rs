@@ -17,6 +17,8 @@ pub struct Packing {
     pub deleted_share: f64,
     /// The number of delete files about a file from which on it is written anew.
     pub delete_files: usize,
+    /// Whether every file with rows that are gone is written anew.
+    pub folds_all: bool,
     /// Files that were added after are left alone: somebody may be changing rows who has not seen them.
     pub before: Option<headwater_model::Timestamp>,
     /// Whether a file is left alone that is much larger than all that would be put to it, so that
@@ -31,6 +33,7 @@ impl Default for Packing {
             files_min: 2,
             deleted_share: 0.1,
             delete_files: 5,
+            folds_all: false,
             before: None,
             thrifty: false,
         }
@@ -78,7 +81,8 @@ impl Tables {
         for (file, gone) in files.iter().zip(gone) {
             let gone = gone.map_or(0, |gone| gone.before(file.rows));
             let thin = file.has_deletes()
-                && (gone as f64 >= file.rows as f64 * packing.deleted_share
+                && (packing.folds_all
+                    || gone as f64 >= file.rows as f64 * packing.deleted_share
                     || file.delete_files() >= packing.delete_files);
             if thin || file.bytes < small {
                 let partition = partitions.entry((file.spec_id, &file.partition)).or_default();

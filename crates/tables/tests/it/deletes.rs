@@ -130,6 +130,21 @@ async fn equality_deletes_find_columns_by_id() {
 }
 
 #[tokio::test]
+async fn equality_deletes_find_columns_of_files_without_ids_by_the_tables_names() {
+    let warehouse = Warehouse::new();
+    let table = warehouse.create(&[("a", "long"), ("b", "long")], &[]).await;
+    let names = json!([{"field-id": 1, "names": ["old"]}, {"field-id": 2, "names": ["b"]}]);
+    let names = [("schema.name-mapping.default".to_owned(), names.to_string())];
+    let table = warehouse.commit(&table, Operation::SetProperties(names.into())).await;
+    let data = Foreign::data(&table, &[("old", &[1, 2, 3]), ("b", &[10, 20, 30])]);
+    let table = commit(&warehouse, &table, vec![data], V2).await;
+    assert_eq!(left(&warehouse, &table).await, [1, 2, 3]);
+    let keys = Foreign::equality(&table, &["a"], &json!([{"a": 2}]));
+    let table = commit(&warehouse, &table, vec![keys], V2).await;
+    assert_eq!(left(&warehouse, &table).await, [1, 3]);
+}
+
+#[tokio::test]
 async fn delete_files_are_read_once_whatever_they_concern() {
     let warehouse = Warehouse::new();
     let mut table = warehouse.create(&[("a", "long"), ("b", "long")], &[]).await;

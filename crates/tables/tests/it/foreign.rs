@@ -26,6 +26,7 @@ pub struct Foreign {
     content: Bytes,
     builder: DataFileBuilder,
     spec_id: i32,
+    is_data: bool,
 }
 
 fn parquet_of(batch: &RecordBatch) -> Bytes {
@@ -74,7 +75,27 @@ impl Foreign {
             rows.len(),
             content.len(),
         );
-        Foreign { location: new_location(table, "parquet"), content, builder, spec_id: 0 }
+        Foreign {
+            location: new_location(table, "parquet"),
+            content,
+            builder,
+            spec_id: 0,
+            is_data: false,
+        }
+    }
+
+    /// A data file of whole numbers, without field ids, as those are that were there before.
+    pub fn data(table: &Table, columns: &[(&str, &[i64])]) -> Self {
+        let column = |(name, values): &(&str, &[i64])| {
+            let values = Arc::new(Int64Array::from(values.to_vec())) as arrow::array::ArrayRef;
+            ((*name).to_owned(), values)
+        };
+        let batch = RecordBatch::try_from_iter(columns.iter().map(column)).unwrap();
+        let content = parquet_of(&batch);
+        let (rows, bytes) = (batch.num_rows(), content.len());
+        let builder = builder(DataContentType::Data, DataFileFormat::Parquet, rows, bytes);
+        let location = new_location(table, "parquet");
+        Foreign { location, content, builder, spec_id: 0, is_data: true }
     }
 
     /// An equality delete file of some of the table's columns.
@@ -95,7 +116,13 @@ impl Foreign {
             content.len(),
         );
         builder.equality_ids(Some(ids));
-        Foreign { location: new_location(table, "parquet"), content, builder, spec_id: 0 }
+        Foreign {
+            location: new_location(table, "parquet"),
+            content,
+            builder,
+            spec_id: 0,
+            is_data: false,
+        }
     }
 
     /// A deletion vector in a Puffin file, of which only what surrounds the vector is left out.
@@ -121,6 +148,7 @@ impl Foreign {
             content: content.into(),
             builder,
             spec_id: 0,
+            is_data: false,
         }
     }
 
@@ -204,6 +232,7 @@ async fn manifest(
     let writer = ManifestWriterBuilder::new(output, Some(id), schema, spec);
     let mut writer = match version {
         FormatVersion::V3 => writer.build_v3_deletes(),
+        _ if delete.is_data => writer.build_v2_data(),
         _ => writer.build_v2_deletes(),
     };
     let file = delete.builder.file_path(delete.location).partition_spec_id(delete.spec_id);

@@ -1,0 +1,89 @@
+//! A database that keeps what it is given, and loses the answer.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use bytes::Bytes;
+use headwater_model::ObjectId;
+use headwater_store::{Applied, Batch, Entry, Error, KeyRange, MemoryStore, Result, Store};
+use tokio::sync::Semaphore;
+
+/// The database. Each batch waits for a permit.
+#[derive(Debug)]
+pub struct Doubtful {
+    inner: MemoryStore,
+    pub permits: Semaphore,
+    pub loses: AtomicBool,
+}
+
+impl Doubtful {
+    /// One that lets everything pass, at first.
+    pub fn new() -> Arc<Self> {
+        let permits = Semaphore::new(1_000_000);
+        Arc::new(Doubtful { inner: MemoryStore::new(), permits, loses: AtomicBool::new(false) })
+    }
+}
+
+#[async_trait::async_trait]
+impl Store for Doubtful {
+    async fn object(&self, id: &ObjectId) -> Result<Option<Bytes>> {
+        self.inner.object(id).await
+    }
+
+    async fn objects(&self, ids: &[ObjectId]) -> Result<Vec<Option<Bytes>>> {
+        self.inner.objects(ids).await
+    }
+
+    async fn objects_like(&self, digits: &str, limit: usize) -> Result<Vec<ObjectId>> {
+        self.inner.objects_like(digits, limit).await
+    }
+
+    async fn reference(&self, name: &str) -> Result<Option<Bytes>> {
+        self.inner.reference(name).await
+    }
+
+    async fn references(
+        &self,
+        prefix: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<(String, Bytes)>> {
+        self.inner.references(prefix, after, limit).await
+    }
+
+    async fn latest(&self, journal: &str, key: &str) -> Result<Option<Entry>> {
+        self.inner.latest(journal, key).await
+    }
+
+    async fn scan(&self, journal: &str, range: &KeyRange) -> Result<Vec<Entry>> {
+        self.inner.scan(journal, range).await
+    }
+
+    async fn read(&self, journal: &str, after: u64, limit: usize) -> Result<Vec<Entry>> {
+        self.inner.read(journal, after, limit).await
+    }
+
+    async fn history(
+        &self,
+        journal: &str,
+        key_prefix: &str,
+        after: u64,
+        limit: usize,
+    ) -> Result<Vec<Entry>> {
+        self.inner.history(journal, key_prefix, after, limit).await
+    }
+
+    async fn apply(&self, batch: Batch) -> Result<Applied> {
+        self.permits.acquire().await.expect("never closed").forget();
+        let applied = self.inner.apply(batch).await;
+        if self.loses.load(Ordering::SeqCst) {
+            let source = Arc::new(std::io::Error::other("the answer was lost"));
+            return Err(Error::Storage { what: "apply a batch".to_owned(), source });
+        }
+        applied
+    }
+
+    async fn trim(&self, journal: &str, range: &KeyRange) -> Result<u64> {
+        self.inner.trim(journal, range).await
+    }
+}
