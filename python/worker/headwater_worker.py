@@ -289,29 +289,35 @@ def to_arrow(value):
     raise Unfit("None" if value is None else name)
 
 
+# What no generator yields.
+END = object()
+
+
 class Pieces:
     """What a generator yields, as the batches of one table: each piece is anything that could be a table
     by itself, and the first says what columns there are."""
 
     def __init__(self, pieces):
         self._pieces = iter(pieces)
-        self._first = next(self._pieces, None)
-        if self._first is None:
+        first = next(self._pieces, END)
+        if first is END:
             raise Unfit("generator", "it yields nothing, so that its columns are not known")
-        self._first = as_table(self._first)
+        self._first = as_table(first)
         self.schema = self._first.schema
 
     def __iter__(self):
         piece, self._first = self._first, None
-        while piece is not None:
+        yield from piece.to_batches(max_chunksize=BATCH_ROWS_MAX)
+        for piece in self._pieces:
+            piece = self._fit(as_table(piece))
             yield from piece.to_batches(max_chunksize=BATCH_ROWS_MAX)
-            piece = next(self._pieces, None)
-            if piece is not None:
-                piece = self._fit(as_table(piece))
 
     def _fit(self, table):
         import pyarrow
 
+        more = [name for name in table.schema.names if name not in self.schema.names]
+        if more:
+            raise Unfit("generator", f"a piece has the column `{more[0]}`, which the first has not")
         try:
             return table.select(self.schema.names).cast(self.schema)
         except (pyarrow.ArrowException, KeyError, ValueError) as error:

@@ -512,7 +512,7 @@ pub enum Job {
 /// `headwater job ls`
 #[derive(Debug, Args)]
 pub struct JobLs {
-    /// Only this kind: query, import, run, trigger, function
+    /// Only this kind: query, import, run, trigger, upkeep, function
     #[arg(long)]
     pub kind: Option<String>,
     /// Only this status: queued, running, succeeded, failed, cancelled, interrupted

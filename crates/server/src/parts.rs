@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::actions::Actions;
 use crate::activity::Activity;
 use crate::ending::Ending;
+use crate::http::body::Bodies;
 use crate::settings::Settings;
 use crate::shelf::Shelf;
 use crate::upkeep::{self, Upkeep};
@@ -40,6 +41,8 @@ pub struct Parts {
     pub upkeep: Option<CancellationToken>,
     /// The project whose functions are called.
     pub shelf: Shelf,
+    /// Room for what calls bring.
+    pub bodies: Bodies,
     pub activity: Activity,
     pub ending: Ending,
 }
@@ -71,7 +74,8 @@ impl Parts {
         jobs.register(JobKind::Upkeep, Arc::new(keeper));
         let upkeep =
             config.upkeep.then(|| upkeep::start(lake.clone(), jobs.clone(), config.remove_orphans));
-        let shelf = Shelf::new(config.project_dir.clone(), config.memory_bytes / 8);
+        let shelf = Shelf::new(config.project_dir.clone());
+        let bodies = Bodies::new(config.memory_bytes / 8, config.stall);
         let (activity, ending) = (Activity::default(), Ending::default());
         Ok(Parts {
             config,
@@ -84,6 +88,7 @@ impl Parts {
             settings,
             upkeep,
             shelf,
+            bodies,
             activity,
             ending,
         })

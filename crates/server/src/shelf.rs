@@ -10,16 +10,11 @@ use std::time::{Duration, Instant};
 
 use headwater_model::{ErrorCode, Fault, Problem};
 use headwater_pipelines::{Given, Project};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::project::{self, PROJECT_FILE, read_project};
 
 /// How long what was found counts without another look.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
-
-/// The grain of the room for what calls bring, and how much of it there is at least.
-const UNIT_BYTES: u64 = 64 << 10;
-const UNITS_MIN: usize = 1 << 12;
 
 /// The project of a server.
 pub struct Shelf {
@@ -27,9 +22,6 @@ pub struct Shelf {
     state: tokio::sync::Mutex<Option<State>>,
     /// The environments that calls were given.
     pub given: Given,
-    /// Room for what calls bring, in units.
-    room: Arc<Semaphore>,
-    units: usize,
 }
 
 struct State {
@@ -39,24 +31,10 @@ struct State {
 }
 
 impl Shelf {
-    /// A shelf for the project in a folder, with so many bytes for what calls bring at once.
-    pub fn new(folder: Option<PathBuf>, bytes: u64) -> Self {
-        let units = usize::try_from(bytes / UNIT_BYTES).unwrap_or(usize::MAX);
-        let units = units.clamp(UNITS_MIN, Semaphore::MAX_PERMITS);
+    /// A shelf for the project in a folder.
+    pub fn new(folder: Option<PathBuf>) -> Self {
         let (state, given) = (tokio::sync::Mutex::default(), Given::default());
-        Shelf { folder, state, given, room: Arc::new(Semaphore::new(units)), units }
-    }
-
-    /// Waits until there is room for so many bytes; for more than there is, until all of it is free.
-    pub async fn room_for(&self, bytes: usize) -> OwnedSemaphorePermit {
-        let units = (bytes as u64).div_ceil(UNIT_BYTES) as usize;
-        let units = u32::try_from(units.clamp(1, self.units)).unwrap_or(u32::MAX);
-        loop {
-            // It is never closed.
-            if let Ok(room) = self.room.clone().acquire_many_owned(units).await {
-                return room;
-            }
-        }
+        Shelf { folder, state, given }
     }
 
     /// The project; an error where there is none, or where it cannot be used.

@@ -27,6 +27,9 @@ const FIRST_SWEEP: Duration = Duration::from_mins(2);
 /// How often that is done.
 const SWEEP_EVERY: Duration = Duration::from_hours(24);
 
+/// The branches of runs begin so, and end in the job's id. Those of runs that failed are kept.
+const RUN_BRANCHES: &str = "run/";
+
 /// What an upkeep job is recorded with.
 #[derive(Debug, Serialize, Deserialize)]
 struct Asked {
@@ -129,6 +132,10 @@ impl Watch {
             return;
         }
         self.running.remove(&key);
+        if self.is_checked_now(&key.0).await {
+            self.lake.wrote(&key.0, &key.1);
+            return;
+        }
         let request = match self.lake.needed_upkeep(&key.0, &key.1).await {
             Ok(Some(request)) => request,
             Ok(None) => return,
@@ -139,8 +146,28 @@ impl Watch {
             Ok(id) => {
                 self.running.insert(key, id);
             }
-            Err(error) => tracing::debug!(%error, "upkeep has to wait"),
+            Err(error) => {
+                tracing::debug!(%error, "upkeep has to wait");
+                self.lake.wrote(&key.0, &key.1);
+            }
         }
+    }
+
+    /// Whether a run is under way that a protected branch may be waiting for: its checks are good for what
+    /// the branch was when it began.
+    async fn is_checked_now(&self, branch: &str) -> bool {
+        let catalog = self.lake.catalog();
+        if catalog.branch(branch).await.is_ok_and(|branch| branch.requires.is_none()) {
+            return false;
+        }
+        for run in catalog.branches(Some(RUN_BRANCHES)).await.unwrap_or_default() {
+            let id = run.name.trim_start_matches(RUN_BRANCHES).parse::<JobId>();
+            let Ok(id) = id else { continue };
+            if self.jobs.job(id).await.is_ok_and(|job| !job.status.is_final()) {
+                return true;
+            }
+        }
+        false
     }
 
     /// Looks for files that nothing needs, and expires old states, once a day.

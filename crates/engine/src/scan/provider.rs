@@ -26,6 +26,10 @@ use super::pruning::prune;
 use super::statistics::of_scan;
 use super::views::view_schema;
 
+/// Columns from which on a change decodes those of its conditions first, and the others only of rows that
+/// they take: a change takes few rows as a rule, and keeps most columns of each.
+const CHANGED_COLUMNS_MIN: usize = 6;
+
 /// What every scan of an engine shares.
 #[derive(Debug, Clone)]
 pub(crate) struct ScanEnvironment {
@@ -187,10 +191,11 @@ impl LakeTable {
         let (total, files) = of_scan(plan, table.table_schema(), &columns)?;
         let partitions = session.config().target_partitions();
         let options = session.config_options();
+        let changes = self.places && columns.len() >= CHANGED_COLUMNS_MIN;
         let numbers = places.then(|| self.numbers(plan));
         let source = ParquetSource::new(table)
             .with_table_parquet_options(session.default_table_options().parquet)
-            .with_pushdown_filters(options.execution.parquet.pushdown_filters)
+            .with_pushdown_filters(options.execution.parquet.pushdown_filters || changes)
             .with_parquet_file_reader_factory(Arc::clone(&self.environment.reader));
         let config = FileScanConfigBuilder::new(self.environment.url.clone(), Arc::new(source))
             .with_file_groups(balance(plan.files(), files, numbers.as_deref(), partitions))

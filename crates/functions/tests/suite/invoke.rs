@@ -406,6 +406,8 @@ async fn pieces_of_any_kind_are_put_together() {
         ("return iter([data, data])", Ok(20)),
         ("yield data.set_column(1, 's', data.column('s').dictionary_encode()); yield data", Ok(20)),
         ("yield data; yield data.select(['n'])", Err("does not have the columns of the first")),
+        ("yield data.select(['n']); yield data", Err("which the first has not")),
+        ("yield data; yield None; yield data", Err("None")),
         ("yield from ()", Err("it yields nothing")),
         ("yield 7", Err("`int`")),
         ("yield data; raise KeyError('no')", Err("KeyError")),

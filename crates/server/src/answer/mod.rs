@@ -71,8 +71,21 @@ impl Format {
     }
 }
 
+/// Rows of a first piece of text, and the most of any.
+const PIECE_ROWS: usize = 64;
+const PIECE_ROWS_MAX: usize = 8192;
+
+/// How long a piece of text is to be, in bytes.
+const PIECE_BYTES: usize = 256 << 10;
+
 /// Gives an answer's bytes, batch by batch.
-pub enum Encoder {
+pub struct Encoder {
+    writer: Writer,
+    /// Rows of the next piece.
+    rows: usize,
+}
+
+enum Writer {
     /// As Arrow's IPC stream.
     Arrow(Box<StreamWriter<Vec<u8>>>),
     /// As a JSON array.
@@ -86,51 +99,72 @@ pub enum Encoder {
 impl Encoder {
     /// An encoder of batches of this schema.
     pub fn new(format: Format, schema: &SchemaRef) -> Result<Self, ArrowError> {
-        Ok(match format {
-            Format::Arrow => Encoder::Arrow(Box::new(StreamWriter::try_new(Vec::new(), schema)?)),
-            Format::Json => Encoder::Json(names::distinct(schema), Box::new(json::array_writer())),
+        let writer = match format {
+            Format::Arrow => Writer::Arrow(Box::new(StreamWriter::try_new(Vec::new(), schema)?)),
+            Format::Json => Writer::Json(names::distinct(schema), Box::new(json::array_writer())),
             Format::Ndjson => {
-                Encoder::Ndjson(names::distinct(schema), Box::new(json::lines_writer()))
+                Writer::Ndjson(names::distinct(schema), Box::new(json::lines_writer()))
             }
-            Format::Csv => Encoder::Csv(Box::new(csv::CsvWriter::new(schema)?)),
-        })
+            Format::Csv => Writer::Csv(Box::new(csv::CsvWriter::new(schema)?)),
+        };
+        Ok(Encoder { writer, rows: PIECE_ROWS })
+    }
+
+    /// The bytes of the first rows of a batch, and the rest of it. A batch of few bytes can have any number
+    /// of rows, and rows of few bytes be long texts.
+    pub fn piece(
+        &mut self,
+        batch: RecordBatch,
+    ) -> Result<(Bytes, Option<RecordBatch>), ArrowError> {
+        let rows = batch.num_rows();
+        if rows <= self.rows || matches!(self.writer, Writer::Arrow(_)) {
+            return Ok((self.batch(&batch)?, None));
+        }
+        let bytes = self.batch(&batch.slice(0, self.rows))?;
+        let rest = batch.slice(self.rows, rows - self.rows);
+        self.rows = match bytes.len() {
+            long if long > PIECE_BYTES => (self.rows / 2).max(1),
+            short if short < PIECE_BYTES / 2 => (self.rows * 2).min(PIECE_ROWS_MAX),
+            _ => self.rows,
+        };
+        Ok((bytes, Some(rest)))
     }
 
     /// The bytes of one batch, with what comes before the first.
     pub fn batch(&mut self, batch: &RecordBatch) -> Result<Bytes, ArrowError> {
-        match self {
-            Encoder::Arrow(writer) => {
+        match &mut self.writer {
+            Writer::Arrow(writer) => {
                 writer.write(batch)?;
                 Ok(std::mem::take(writer.get_mut()).into())
             }
-            Encoder::Json(schema, writer) => {
+            Writer::Json(schema, writer) => {
                 writer.write(&with_names(batch, schema)?)?;
                 Ok(std::mem::take(writer.get_mut()).into())
             }
-            Encoder::Ndjson(schema, writer) => {
+            Writer::Ndjson(schema, writer) => {
                 writer.write(&with_names(batch, schema)?)?;
                 Ok(std::mem::take(writer.get_mut()).into())
             }
-            Encoder::Csv(writer) => writer.batch(batch),
+            Writer::Csv(writer) => writer.batch(batch),
         }
     }
 
     /// The bytes after the last batch; without them the answer is visibly not whole, CSV apart.
     pub fn end(&mut self) -> Result<Bytes, ArrowError> {
-        match self {
-            Encoder::Arrow(writer) => {
+        match &mut self.writer {
+            Writer::Arrow(writer) => {
                 writer.finish()?;
                 Ok(std::mem::take(writer.get_mut()).into())
             }
-            Encoder::Json(_, writer) => {
+            Writer::Json(_, writer) => {
                 writer.finish()?;
                 Ok(std::mem::take(writer.get_mut()).into())
             }
-            Encoder::Ndjson(_, writer) => {
+            Writer::Ndjson(_, writer) => {
                 writer.finish()?;
                 Ok(std::mem::take(writer.get_mut()).into())
             }
-            Encoder::Csv(writer) => Ok(writer.end()),
+            Writer::Csv(writer) => Ok(writer.end()),
         }
     }
 }
@@ -164,6 +198,35 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert(ACCEPT, accept.parse().expect("a header"));
         assert_eq!(Format::accepted(&headers).ok(), expected, "{accept}");
+    }
+
+    #[test]
+    fn a_batch_of_any_length_becomes_pieces() {
+        use arrow::array::{ArrayRef, DictionaryArray, NullArray};
+        use arrow::datatypes::Int8Type;
+
+        let text = "x".repeat(100_000);
+        let texts: DictionaryArray<Int8Type> = std::iter::repeat_n(text.as_str(), 2_000).collect();
+        let nothing = Arc::new(NullArray::new(2_000)) as ArrayRef;
+        let columns = [("t", Arc::new(texts) as ArrayRef), ("n", nothing)];
+        let batch = RecordBatch::try_from_iter(columns).expect("a batch");
+        let mut encoder = Encoder::new(Format::Csv, &batch.schema()).expect("an encoder");
+        let (mut left, mut lines, mut longest) = (Some(batch), 0, 0);
+        while let Some(batch) = left {
+            let (bytes, rest) = encoder.piece(batch).expect("bytes");
+            lines += bytes.iter().filter(|byte| **byte == b'\n').count();
+            longest = longest.max(bytes.len());
+            left = rest;
+        }
+        assert_eq!(lines, 2_001);
+        assert!(longest < 70 * 100_000, "{longest}");
+        let many =
+            RecordBatch::try_from_iter([("n", Arc::new(NullArray::new(1 << 40)) as ArrayRef)]);
+        let many = many.expect("a batch");
+        let mut encoder = Encoder::new(Format::Json, &many.schema()).expect("an encoder");
+        let (bytes, rest) = encoder.piece(many).expect("bytes");
+        assert!(bytes.len() < 1 << 20);
+        assert_eq!(rest.map(|rest| rest.num_rows()), Some((1 << 40) - PIECE_ROWS));
     }
 
     #[test]

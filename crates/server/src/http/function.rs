@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use axum::Json;
 use axum::body::Body as AnswerBody;
 use axum::extract::{DefaultBodyLimit, Request, State};
-use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, HeaderValue};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
@@ -16,23 +16,17 @@ use headwater_model::{ErrorCode, Fault, FunctionSummary, InvokeRequest, JobKind,
 use headwater_pipelines::{Callable, Called, Project};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use tokio::sync::OwnedSemaphorePermit;
 use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::App;
+use super::body::Kind;
 use super::extract::{Author, Parameters, Segments, check_content_type};
 use super::failure::{Answer, Failure};
 use super::query::JOB_HEADER;
 use crate::answer::{Encoder, Format};
-
-/// How much is read of a body that is too long.
-const SKIPPED_BYTES_MAX: usize = 64 << 20;
-
-/// The longest bodies: a table, and values in JSON, which take many times that once they are read.
-const TABLE_BYTES_MAX: usize = 256 << 20;
-const JSON_BYTES_MAX: usize = 8 << 20;
-const JSON_WEIGHT: usize = 16;
 
 /// The longest answer in JSON that is looked through where others are served.
 const SHORT: usize = 64 << 10;
@@ -94,7 +88,7 @@ async fn invoke(
     let format = Format::accepted(&headers)?;
     let project = app.shelf.project().await.map_err(Failure)?;
     let callable = find(&project, &name)?;
-    let (arguments, named) = arguments(&app, callable, beside, request).await?;
+    let (arguments, named, room) = arguments(&app, callable, beside, request).await?;
     let kind = if format == Format::Json { Returns::Any } else { Returns::Table };
     let new = NewJob::new(JobKind::Function, callable.name.clone(), author.or(named));
     let (context, guard) = app.jobs.record(new).await?;
@@ -105,6 +99,7 @@ async fn invoke(
         let Some(callable) = project.callables.get(&name) else { return Err(not_found(&name)) };
         let with = (&*project, &app.shelf.given);
         let called = app.runner.call(with, callable, (arguments, kind), &context).await;
+        drop(room);
         let Called { returned, environment_ms, queue_ms, cold } = called;
         let told = json!({ "cold": cold, "queue_ms": queue_ms, "environment_ms": environment_ms });
         let answer = match returned {
@@ -147,13 +142,13 @@ fn find<'a>(project: &'a Project, name: &str) -> Answer<&'a Callable> {
     })
 }
 
-/// What the function is given, and who calls where the body says so.
+/// What the function is given, who calls where the body says so, and the room that it takes meanwhile.
 async fn arguments(
     app: &App,
     callable: &Callable,
     beside: Beside,
     request: Request,
-) -> Answer<(Vec<Argument>, Option<String>)> {
+) -> Answer<(Vec<Argument>, Option<String>, Option<OwnedSemaphorePermit>)> {
     let media_type = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
     if media_type != Some(Format::Arrow.media_type()) {
         if beside.table.is_some() || beside.arguments.is_some() {
@@ -161,13 +156,13 @@ async fn arguments(
             return Err(Failure::invalid(message, "Put the arguments into the body."));
         }
         check_content_type(request.headers())?;
-        let (bytes, _room) = body(app, request, JSON_BYTES_MAX, JSON_WEIGHT).await?;
+        let (bytes, room) = app.bodies.read(request, Kind::Values).await?;
         let request: InvokeRequest = serde_json::from_slice(&bytes).map_err(|error| {
             let hint = "Send `{\"arguments\": {\"NAME\": VALUE}}`.";
             Failure::invalid(format!("the body cannot be read: {error}"), hint)
         })?;
         callable.check(&request.arguments, None)?;
-        return Ok((values(request.arguments), request.author));
+        return Ok((values(request.arguments), request.author, Some(room)));
     }
     let unreadable = |error: &dyn std::fmt::Display| {
         let hint = "Send an Arrow IPC stream that is not compressed.";
@@ -185,7 +180,7 @@ async fn arguments(
         None => BTreeMap::new(),
     };
     callable.check(&others, Some(table))?;
-    let (bytes, _room) = body(app, request, TABLE_BYTES_MAX, 2).await?;
+    let (bytes, _permit) = app.bodies.read(request, Kind::Table).await?;
     let room = app.runner.room().clone();
     let read = tokio::task::spawn_blocking(move || SharedTable::read_stream(bytes, &room)).await;
     let read = read.map_err(|error| unreadable(&error))?.map_err(|error| match error.code() {
@@ -194,41 +189,8 @@ async fn arguments(
     })?;
     let mut all = values(others);
     all.push(Argument { name: table.to_owned(), value: ArgumentValue::Table(read) });
-    Ok((all, None))
-}
-
-/// Reads a body of at most so many bytes, once there is room for what it takes: so many times that.
-async fn body(
-    app: &App,
-    request: Request,
-    bytes_max: usize,
-    weight: usize,
-) -> Answer<(Bytes, tokio::sync::OwnedSemaphorePermit)> {
-    let too_long = || {
-        let most = bytes_max >> 20;
-        let hint = format!("Send less in one call: {most} MiB in this form.");
-        Failure::invalid("the body is longer than this address takes", hint)
-    };
-    let said = request.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok());
-    let said = said.and_then(|text| text.parse::<usize>().ok()).unwrap_or(bytes_max);
-    if said > bytes_max {
-        skip(request.into_body()).await;
-        return Err(too_long());
-    }
-    let room = app.shelf.room_for(said.saturating_mul(weight)).await;
-    let read = axum::body::to_bytes(request.into_body(), said).await;
-    Ok((read.map_err(|_| too_long())?, room))
-}
-
-/// Reads on and keeps nothing, up to a bound: who is still sending would not see an answer.
-async fn skip(body: axum::body::Body) {
-    let (mut rest, mut skipped) = (body.into_data_stream(), 0);
-    while let Some(Ok(part)) = rest.next().await {
-        skipped += part.len();
-        if skipped > SKIPPED_BYTES_MAX {
-            return;
-        }
-    }
+    // The table itself counts towards the room for rows.
+    Ok((all, None, None))
 }
 
 fn values(given: BTreeMap<String, Value>) -> Vec<Argument> {
@@ -248,12 +210,18 @@ async fn answer(format: Format, returned: Returned) -> Result<Response, Problem>
         Problem::new(ErrorCode::Internal, message)
     };
     let encoder = Encoder::new(format, &table.schema()).map_err(unsayable)?;
-    let state = (table.stream(), Some(encoder));
+    let state = (table.stream(), Some((encoder, None)));
     let chunks = futures::stream::try_unfold(state, |(mut rows, encoder)| async move {
-        let Some(mut encoder) = encoder else { return Ok(None) };
-        let next = rows.next().await.transpose()?;
+        let Some((mut encoder, left)) = encoder else { return Ok(None) };
+        let next = match left {
+            Some(left) => Some(left),
+            None => rows.next().await.transpose()?,
+        };
         let (bytes, encoder) = match next {
-            Some(batch) => (encoder.batch(&batch)?, Some(encoder)),
+            Some(batch) => {
+                let (bytes, left) = encoder.piece(batch)?;
+                (bytes, Some((encoder, left)))
+            }
             None => (encoder.end()?, None),
         };
         Ok::<_, arrow::error::ArrowError>(Some((bytes, (rows, encoder))))

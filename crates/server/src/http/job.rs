@@ -36,7 +36,7 @@ pub(super) fn routes() -> OpenApiRouter<App> {
 #[serde(deny_unknown_fields)]
 struct Filter {
     /// Only these kinds, with commas between them: `query`, `import`, `run`, `trigger`,
-    /// `function`.
+    /// `upkeep`, `function`.
     kind: Option<String>,
     /// Only these statuses, with commas between them: `queued`, `running`, `succeeded`, `failed`,
     /// `cancelled`, `interrupted`.

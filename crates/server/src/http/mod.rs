@@ -4,6 +4,7 @@
 //! A handler takes what it needs from the request, calls one room, and answers. The description of
 //! all of it, `/v1/openapi.json`, is made from the handlers themselves.
 
+pub(crate) mod body;
 mod branch;
 mod environment;
 pub(crate) mod extract;

@@ -72,7 +72,7 @@ impl Refusal {
         self
     }
 
-    /// The error of a namespace that others hold tables in, and the like, where the code says less.
+    /// The code, as the HTTP API has it.
     pub fn code(&self) -> ErrorCode {
         self.problem.code
     }
