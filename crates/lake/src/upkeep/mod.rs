@@ -117,7 +117,7 @@ impl Lake {
     ) -> Result<MaintainedTable> {
         let mut kept = nothing_done(name);
         if work.arrange.is_some() {
-            self.arrange(branch, &mut kept, work, cancelled).await?;
+            Box::pin(self.arrange(branch, &mut kept, work, cancelled)).await?;
         }
         if work.manifests {
             self.arrange_manifests(branch, &mut kept, work).await?;
