@@ -22,16 +22,25 @@ const PACKAGES: [(&str, &str); 3] = [("numpy", "2.3"), ("pandas", "2.3"), ("pyar
 const IMPORTS: &str = "import numpy, pandas, pyarrow";
 const NOTHING: &str = "def f():\n    return True\n";
 
-/// Adds the figures to the report; so many starts for each.
-pub async fn measure(report: &mut Report, samples: usize) -> Outcome<()> {
+/// Adds the figures to the report; so many starts for each, or only those of what is handed over.
+pub async fn measure(report: &mut Report, samples: Option<usize>) -> Outcome<()> {
     let folder = tempfile::tempdir()?;
-    let bench = Bench { folder: folder.path().to_owned(), samples };
+    let bench = Bench { folder: folder.path().to_owned(), samples: samples.unwrap_or(0) };
     let functions = Functions::start(bench.options("lake")).await?;
     for warning in functions.warnings() {
         eprintln!("{warning}");
     }
-    let bare = bench.environment(&functions, &[]).await?;
     let packed = bench.environment(&functions, &PACKAGES).await?;
+    // Not every machine has Ray's wheels.
+    let with_ray = [&PACKAGES[..], &[("ray", "2")]].concat();
+    let with_ray = bench.environment(&functions, &with_ray).await.ok();
+    crate::handover::measure(report, &functions, &packed, with_ray.as_ref()).await?;
+    let all = [&PACKAGES[..], &[("polars", "1.38.1")]].concat();
+    let all = bench.environment(&functions, &all).await?;
+    let times = if samples.is_none() { 20 } else { 5 };
+    crate::handover::measure_arena(report, &functions, &all, times).await?;
+    let Some(samples) = samples else { return Ok(()) };
+    let bare = bench.environment(&functions, &[]).await?;
     bench.starts(report, &functions, &bare, &packed).await?;
     tokio::task::block_in_place(|| crate::invoke::measure(report, 5 * samples))?;
     bench.edits(report, &functions, &packed).await?;
@@ -66,6 +75,7 @@ impl Bench {
             reachable_own: Vec::new(),
             connections_max: None,
             isolation: Isolation::Sandbox,
+            arena: true,
             zygotes: ZygoteOptions::default(),
         }
     }
@@ -245,7 +255,8 @@ async fn call(
     Ok(began.elapsed())
 }
 
-fn invocation(environment: &Arc<Environment>, source: &str) -> Invocation {
+/// A call of `f`.
+pub fn invocation(environment: &Arc<Environment>, source: &str) -> Invocation {
     Invocation {
         environment: environment.clone(),
         files: Arc::new(BTreeMap::from([("m.py".to_owned(), source.to_owned())])),
@@ -258,6 +269,7 @@ fn invocation(environment: &Arc<Environment>, source: &str) -> Invocation {
         room: None,
         reuse: false,
         share: Share::default(),
+        arena: false,
     }
 }
 

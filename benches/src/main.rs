@@ -3,10 +3,12 @@
 //! Every figure is reported as a ratio to something measured a moment before or after on the same
 //! machine; nothing here asserts on time.
 
+mod batches;
 mod commands;
 mod duckdb;
 mod durable;
 mod functions;
+mod handover;
 mod invoke;
 mod report;
 mod sample;
@@ -22,7 +24,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const USAGE: &str = "Usage: cargo xtask bench first-light [tpch] [durable] [commands]
        cargo xtask bench tables [commits] [branches] [inserts] [planning] [changes] [equality]
-       cargo xtask bench functions [SAMPLES]";
+       cargo xtask bench functions [SAMPLES | handover | batches [GIGABYTES]]";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -30,9 +32,15 @@ fn main() -> ExitCode {
     let outcome = match words.as_slice() {
         ["first-light", parts @ ..] => first_light(parts),
         ["tables", parts @ ..] => measure_tables(parts),
-        ["functions"] => measure_functions(200),
+        ["functions"] => measure_functions(Some(200)),
+        ["functions", "handover"] => measure_functions(None),
+        ["functions", "batches"] => measure_batches(10),
+        ["functions", "batches", size] => match size.parse() {
+            Ok(size) => measure_batches(size),
+            Err(_) => Err(USAGE.into()),
+        },
         ["functions", samples] => match samples.parse() {
-            Ok(samples) => measure_functions(samples),
+            Ok(samples) => measure_functions(Some(samples)),
             Err(_) => Err(USAGE.into()),
         },
         _ => Err(USAGE.into()),
@@ -75,7 +83,16 @@ fn measure_tables(parts: &[&str]) -> Outcome<()> {
     Ok(())
 }
 
-fn measure_functions(samples: usize) -> Outcome<()> {
+/// One function over a table of so many gigabytes.
+fn measure_batches(gigabytes: u64) -> Outcome<()> {
+    let mut report = Report::new("functions");
+    batches::measure(&mut report, gigabytes)?;
+    report.print();
+    Ok(())
+}
+
+/// So many starts of each kind, and what is handed over; or the latter alone.
+fn measure_functions(samples: Option<usize>) -> Outcome<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let mut report = Report::new("functions");
     runtime.block_on(functions::measure(&mut report, samples))?;

@@ -113,6 +113,22 @@ impl Report {
         });
     }
 
+    /// The median and the worst of samples beside those of others, held to nothing.
+    pub fn effect(&mut self, what: &str, samples: Vec<Duration>, others: &[(&str, Vec<Duration>)]) {
+        let both = |samples: &[Duration]| {
+            let worst = samples.iter().max().copied().unwrap_or_default();
+            format!("{} / {}", duration(crate::sample::median(samples.to_vec())), duration(worst))
+        };
+        let others = others.iter().map(|(name, samples)| format!("{name} {}", both(samples)));
+        self.push(Line {
+            what: what.to_owned(),
+            measured: both(&samples),
+            reference: others.collect::<Vec<_>>().join(", "),
+            ratio: None,
+            bound: String::new(),
+        });
+    }
+
     fn push(&mut self, line: Line) {
         eprintln!("{}", text(&line));
         self.lines.push(line);

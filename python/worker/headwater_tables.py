@@ -24,6 +24,7 @@ EXTENTS_MAX = 4000
 PAGE = mmap.PAGESIZE
 HUGE_PAGE = 2 << 20
 OWN = -1  # The number of the file that a function writes.
+ARENA = -2  # That of the file that its large allocations lie in.
 
 
 class Mapped:
@@ -64,6 +65,7 @@ class Inputs:
         self._shared = shared
         self._regions = []
         self._bytes = self._referred = 0
+        self.has_arena = False
         self._held = []  # What is referred to by its address must not be anything else meanwhile.
 
     def open(self, size, extents):
@@ -85,6 +87,35 @@ class Inputs:
         self._bytes = sum(region[1] for region in self._regions)
         self._held.append(buffer)
         return pyarrow.ipc.open_file(buffer).read_all()
+
+    def open_arena(self, file, size):
+        """Has large allocations lie in a file from here on; whether that can be."""
+        self._arena = ctypes.CDLL(None)
+        try:
+            start = self._arena.headwater_arena_start
+        except AttributeError:
+            return False
+        start.restype, start.argtypes = ctypes.c_void_p, [ctypes.c_int, ctypes.c_size_t]
+        address = start(file, size)
+        if address:
+            self._regions.append((address, size, ARENA, 0))
+            self._regions.sort()
+            self._bytes += size
+            self.has_arena = True
+        return self.has_arena
+
+    def freeze_arena(self):
+        """From here on nothing that lies there goes away."""
+        if self.has_arena:
+            self._arena.headwater_arena_freeze()
+
+    def fill_arena(self, start, length):
+        """Has the file hold what nobody has written to yet."""
+        fill = self._arena.headwater_arena_fill
+        fill.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
+        address = next(region[0] for region in self._regions if region[2] == ARENA)
+        if not fill(address + start, length):
+            raise OSError(ctypes.get_errno(), "the arena cannot be read")
 
     def close(self):
         """Closes the files; what is mapped stays."""
@@ -189,7 +220,7 @@ class Sink:
 
     def __init__(self, writer, inputs):
         self._writer = writer
-        self._inputs = inputs
+        self.inputs = inputs
         self._position = 0
         self._own = 0
         self._skip = False
@@ -202,7 +233,7 @@ class Sink:
         length = data.size if is_buffer else len(data)
         found = None
         if is_buffer and length >= REFERRED_BYTES_MIN:
-            found = self._inputs.find(data.address, length)
+            found = self.inputs.find(data.address, length)
         if found is not None:
             self.referred[self._position] = (*found, length)
             self._skip = True
@@ -284,6 +315,10 @@ def up(number, grain):
     return -(-number // grain) * grain
 
 
+class TooManyPieces(Exception):
+    """A table lies in more pieces than are worth mapping."""
+
+
 class Layout:
     """An IPC file part of which lies in the files of the inputs: where all of it is, and its messages
     with the places of what they speak of."""
@@ -295,9 +330,14 @@ class Layout:
         while len(self._regions) > EXTENTS_MAX and gap < 1 << 40:
             gap *= 4
             self._regions = self._merge(referred, gap)
+        if len(self._regions) > EXTENTS_MAX:
+            raise TooManyPieces
         self._keys = [(extent, start) for extent, _, start, _ in self._regions]
         self.patches = []
         self._place()
+        for _, file, start, end in self._regions:
+            if file == ARENA:
+                sink.inputs.fill_arena(start, end - start)
 
     @staticmethod
     def _merge(referred, gap):
@@ -306,7 +346,9 @@ class Layout:
             end = start + length
             start -= start % PAGE
             last = regions[-1] if regions else None
-            if last and last[0] == extent and start <= last[3] + gap:
+            # What lies between two in the arena is nobody's, and may be a hole.
+            near = 0 if file == ARENA else gap
+            if last and last[0] == extent and start <= last[3] + near:
                 last[3] = max(last[3], end)
             else:
                 regions.append([extent, file, start, end])
@@ -411,6 +453,8 @@ def size_of(table):
 
 def write_whole(table, rows_max, descriptor, inputs):
     """Writes a table that lies in memory: its bytes, and its extents."""
+    # The offsets of texts are written anew wherever a batch begins within a chunk.
+    rows_max = None if inputs.has_arena else rows_max
     import pyarrow
 
     writer = Writer(descriptor, threads_for(size_of(table)))
@@ -424,7 +468,11 @@ def write_whole(table, rows_max, descriptor, inputs):
         writer.finish()
     if not sink.referred:
         return sink.own_bytes, [(0, sink.own_bytes, OWN, 0)]
-    layout = Layout(sink)
+    try:
+        layout = Layout(sink)
+    except TooManyPieces:
+        os.ftruncate(descriptor, 0)
+        return write_whole(table, rows_max, descriptor, Inputs([], []))
     size = layout.finish()
     for at, data in layout.patches:
         os.pwrite(descriptor, data, at)

@@ -87,9 +87,9 @@ class Server:
             os._exit(0)
         self.unanswered = False
 
-    def ask_for_file(self):
-        """A file of the server's, of huge pages, to write a table to."""
-        self.send("file")
+    def ask_for_file(self, arena=False):
+        """A file of the server's, of huge pages, to write a table to or to have allocations in."""
+        self.send("file", arena=arena)
         data, received, _, _ = socket.recv_fds(self.socket, 64, 1)
         if not data:
             os._exit(0)
@@ -431,6 +431,7 @@ def send_whole(server, table, inputs, huge_pages):
     large = huge_pages and tables.size_of(table) >= HUGE_BYTES_MIN
     given = server.ask_for_file() if large else None
     own = memory_file("headwater-output") if given is None else given
+    inputs.freeze_arena()
     size, extents = tables.write_whole(table, BATCH_ROWS_MAX, own, inputs)
     outline = memory_file("headwater-outline")
     with open(outline, "wb", closefd=False) as file:
@@ -636,6 +637,10 @@ def run(server, task, descriptors):
             value = argument["value"]
         arguments[argument["name"]] = value
     inputs.close()
+    if task["arena_bytes"]:
+        file = server.ask_for_file(arena=True)
+        if file is not None and not inputs.open_arena(file, task["arena_bytes"]):
+            os.close(file)
     function = find_function(task)
     value = function(**arguments)
     if task["returns"] == "bool":

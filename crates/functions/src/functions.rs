@@ -8,6 +8,7 @@ use headwater_model::{LogStream, Usage};
 use tokio::sync::mpsc;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use crate::arena::Arena;
 use crate::environment::Environments;
 use crate::error::size;
 use crate::instance::{Instance, Origin, reusable};
@@ -44,6 +45,8 @@ pub(crate) struct Inner {
     isolation: Isolation,
     /// Where tables are written that functions return, or why memory files must do.
     pub(crate) pages: std::result::Result<Arc<Pages>, String>,
+    /// Whether zygotes have the arena preloaded.
+    has_arena: bool,
     nameservers: Option<Vec<SocketAddr>>,
     gate: Arc<Gate>,
     pub(crate) queue: Arc<Queue>,
@@ -57,7 +60,9 @@ impl Functions {
         std::fs::create_dir_all(&notes).map_err(Error::io("make the environments' folder"))?;
         let spawner = Arc::new(Spawner::start(options.spawner.clone(), notes).await?);
         let environments = Arc::new(Environments::open(&options, spawner.clone())?);
-        let zygotes = Arc::new(Zygotes::new(spawner.clone(), options.zygotes.clone()));
+        let arena = options.arena.then(|| Arena::install(&options.tools_dir)).transpose()?;
+        let has_arena = arena.is_some();
+        let zygotes = Arc::new(Zygotes::new(spawner.clone(), options.zygotes.clone(), arena));
         let pages = pages(options.isolation, spawner.report().users_apart);
         let (places, memory) = (options.concurrency, options.memory_bytes_total);
         let inner = Arc::new(Inner {
@@ -69,6 +74,7 @@ impl Functions {
             closing: CancellationToken::new().drop_guard(),
             isolation: options.isolation,
             pages,
+            has_arena,
             nameservers: options.nameservers.clone(),
             gate: Arc::new(Gate::open(options.reachable_own, options.connections_max)),
             queue: Queue::new(places, memory, options.waiting_max),
@@ -279,7 +285,8 @@ impl Functions {
         let mut origin = Some(origin);
         while let Some(from) = origin.take() {
             let (spawner, lines) = (&self.0.spawner, sink.clone());
-            let means = (reach.clone(), self.0.pages.clone().ok());
+            let pages = self.0.pages.clone().ok();
+            let means = (reach.clone(), pages, self.0.has_arena);
             let instance = Instance::start(spawner, invocation, &from, means, lines)?;
             let finished = instance.finish(until, cancelled.clone()).await;
             match (finished, &from) {

@@ -13,10 +13,11 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use crate::arena::Arena;
 use crate::environment::prefix_of;
 use crate::error::size;
 use crate::listen::{Lines, listen, listen_to_pipe, receiver};
-use crate::memory::{GivenFile, MemoryFile, Pages, aside};
+use crate::memory::{GivenFile, Made, MemoryFile, Pages, aside};
 use crate::network::Reach;
 use crate::spawner::{
     Channel, Copied, Ended, Exit, Plan, Running, Sandbox, Signal, Spawner, Taken, Work, watch,
@@ -119,7 +120,7 @@ impl Instance {
         spawner: &Spawner,
         invocation: &Invocation,
         origin: &Origin,
-        (reach, pages): (Option<Reach>, Option<Arc<Pages>>),
+        (reach, pages, has_arena): (Option<Reach>, Option<Arc<Pages>>, bool),
         sink: mpsc::Sender<FunctionEvent>,
     ) -> Result<Self> {
         let project = match origin {
@@ -128,7 +129,14 @@ impl Instance {
         };
         let (mine, theirs) = Channel::pair().map_err(Error::io("make a socket"))?;
         let reuse = reusable(invocation) && !matches!(origin, Origin::Folder(_));
-        let how = (reuse, pages.is_some());
+        // A process that goes on would go on to write there.
+        let arena = invocation.arena
+            && has_arena
+            && !reuse
+            && pages.is_some()
+            && matches!(origin, Origin::Zygote(_))
+            && Arena::suits(&invocation.environment);
+        let how = worker::How { reuse, huge_pages: pages.is_some(), arena };
         let given = worker::send_task(&mine, invocation, &project, how)?;
         let (stdout, stdout_end) = pipe()?;
         let (stderr, stderr_end) = pipe()?;
@@ -168,7 +176,8 @@ impl Instance {
     ) -> Result<Self> {
         let started = Instant::now();
         warm.running.resume()?;
-        let (channel, how) = (warm.channel.get_ref(), (true, pages.is_some()));
+        let how = worker::How { reuse: true, huge_pages: pages.is_some(), arena: false };
+        let channel = warm.channel.get_ref();
         let given = worker::send_task(channel, invocation, Path::new(PROJECT), how)?;
         let call = (invocation.bare(), given, pages);
         Ok(Self::listening(warm, call, (started, true), (None, sink)))
@@ -368,7 +377,7 @@ async fn conclude(
     invocation: &Invocation,
     ended: Ended,
     stopped: Option<Stopped>,
-    (said, given, files): (Said, Option<OwnedFd>, Vec<GivenFile>),
+    (said, given, files): (Said, Made, Vec<GivenFile>),
 ) -> Result<Returned> {
     let label = invocation.label.clone();
     let limit = invocation.limits.memory_bytes;

@@ -36,6 +36,9 @@ pub struct Invocation {
     /// the same files, packages and limits, no network, and an empty `/tmp`. Its modules and globals
     /// stay as the last call left them.
     pub reuse: bool,
+    /// Whether its large allocations lie in the file that its table is handed over in, where
+    /// [`FunctionsOptions::arena`](crate::FunctionsOptions::arena) lets them.
+    pub arena: bool,
     /// For whom it is made.
     pub share: Share,
 }
@@ -73,6 +76,7 @@ impl Invocation {
             room: self.room.clone(),
             reuse: self.reuse,
             share: self.share.clone(),
+            arena: self.arena,
         }
     }
 }

@@ -8,6 +8,7 @@
 //! This room knows Arrow and processes; it knows nothing of tables. It reads no environment
 //! variable and no home folder, and the process that holds [`Functions`] never forks.
 
+mod arena;
 mod environment;
 mod error;
 mod functions;

@@ -20,7 +20,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::memory::{Pages, Parts};
+use crate::memory::{Made, Pages, Parts};
 use crate::network::{Doors, Reach, relay};
 use crate::spawner::{Channel, Received};
 use crate::worker::{Heard, Message, Said};
@@ -74,7 +74,7 @@ pub(crate) fn listen(
     over: CancellationToken,
 ) -> JoinHandle<Heard> {
     tokio::spawn(async move {
-        let (mut begun, mut network, mut given) = (false, network, None);
+        let (mut begun, mut network, mut given) = (false, network, Made::default());
         let (mut said, mut parts) = (Said::Nothing, Parts::new(room.clone()));
         while let Some(Some(received)) = unless_over(receive(&channel), &over).await {
             let Received { bytes, descriptors } = received;
@@ -95,7 +95,9 @@ pub(crate) fn listen(
                 }
                 Ok(Message::Begun) => begun = true,
                 Ok(Message::Kept) => return Heard { begun, said, given, kept: Some(channel) },
-                Ok(Message::File) => give(&channel, pages.as_deref(), &mut given),
+                Ok(Message::File { arena }) => {
+                    give(&channel, pages.as_deref(), (&mut given, arena));
+                }
                 Ok(Message::Laid) => {
                     said = file.map_or(Said::Nothing, |file| Said::Laid(file, descriptors.next()));
                 }
@@ -129,17 +131,12 @@ pub(crate) fn listen(
     })
 }
 
-/// Gives a worker a file to write a table to: one for each call.
-fn give(channel: &AsyncFd<Channel>, pages: Option<&Pages>, given: &mut Option<OwnedFd>) {
-    let made = pages.filter(|_| given.is_none()).and_then(|pages| match pages.create() {
-        Ok(made) => Some(made),
-        Err(error) => {
-            tracing::warn!(%error, "no file of huge pages for a function");
-            None
-        }
+/// Gives a worker a file to write a table to, or to have its large allocations in: one of each for a call.
+fn give(channel: &AsyncFd<Channel>, pages: Option<&Pages>, (made, arena): (&mut Made, bool)) {
+    let written = pages.and_then(|pages| {
+        let written = if arena { made.arena(pages) } else { made.file(pages) };
+        written.inspect_err(|error| tracing::warn!(%error, "no file for a function")).ok()?
     });
-    let (written, read) = made.unzip();
-    *given = read.or(given.take());
     let written: Vec<_> = written.iter().map(AsFd::as_fd).collect();
     // The socket holds the few answers that an honest worker has not read yet.
     let _ = channel.get_ref().send(b"file", &written);

@@ -91,6 +91,9 @@ pub struct FunctionsOptions {
     pub connections_max: Option<usize>,
     /// How functions are kept apart.
     pub isolation: Isolation,
+    /// Whether calls may have their large allocations in the file that their table is handed over in, so
+    /// that it is not copied.
+    pub arena: bool,
     /// What holds packages imported.
     pub zygotes: ZygoteOptions,
 }

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::io::unix::AsyncFd;
 
-use crate::memory::{Extent, GivenFile, MemoryFile};
+use crate::memory::{Extent, GivenFile, Made, MemoryFile};
 use crate::spawner::Channel;
 use crate::{ArgumentValue, Error, Frame, Invocation, Result, Returns, SharedTable};
 
@@ -59,6 +59,9 @@ struct Task<'a> {
     /// The files that tables lie in, and whether what is returned may refer to them.
     files: Vec<bool>,
     huge_pages: bool,
+    /// How many bytes of addresses its large allocations have in a file of the server's; none where they
+    /// are nowhere special.
+    arena_bytes: u64,
     network: bool,
     reuse: bool,
     part_bytes: u64,
@@ -73,13 +76,22 @@ enum Given<'a> {
     Table { name: &'a str, bytes: u64, extents: Vec<Extent> },
 }
 
+/// How a call runs: whether another may follow it in its process, whether it writes to huge pages, and
+/// whether it has an arena.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct How {
+    pub(crate) reuse: bool,
+    pub(crate) huge_pages: bool,
+    pub(crate) arena: bool,
+}
+
 /// Puts the task into the worker's socket, where it waits for the worker to start. Gives back the files
 /// that it was given, by the numbers that it knows them by.
 pub(crate) fn send_task(
     channel: &Channel,
     invocation: &Invocation,
     project: &Path,
-    (reuse, huge_pages): (bool, bool),
+    How { reuse, huge_pages, arena }: How,
 ) -> Result<Vec<GivenFile>> {
     let mut files: Vec<GivenFile> = Vec::new();
     let mut arguments = Vec::new();
@@ -105,6 +117,7 @@ pub(crate) fn send_task(
         arguments,
         files: files.iter().map(GivenFile::is_memory).collect(),
         huge_pages,
+        arena_bytes: if arena { invocation.limits.memory_bytes.saturating_mul(4) } else { 0 },
         network: !invocation.limits.network.is_off(),
         reuse,
         part_bytes: (invocation.limits.memory_bytes / 8).clamp(1 << 20, PART_BYTES_MAX),
@@ -143,8 +156,11 @@ pub(crate) enum Message {
     },
     /// A part of the table that the function returns, in a memory file that comes with the message.
     Part,
-    /// The worker wants a file of the server's to write a table to.
-    File,
+    /// The worker wants a file of the server's to write a table to, or to have its large allocations in.
+    File {
+        #[serde(default)]
+        arena: bool,
+    },
     /// The function returned a table: with the message come a memory file that says where its bytes are,
     /// and the memory file that it wrote, unless it was given one.
     Laid,
@@ -181,8 +197,8 @@ pub(crate) struct Heard {
     /// Whether it ever was there.
     pub(crate) begun: bool,
     pub(crate) said: Said,
-    /// The file that it was given to write a table to; only to be read.
-    pub(crate) given: Option<OwnedFd>,
+    /// The files that it was given to write a table to.
+    pub(crate) given: Made,
     /// The socket, where the worker waits on it for another call.
     pub(crate) kept: Option<AsyncFd<Channel>>,
 }

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use serde::Deserialize;
 
+use crate::arena::Arena;
 use crate::instance::{clone_plan, environment_sandbox, variables};
 use crate::memory::MemoryFile;
 use crate::spawner::{Channel, Plan, Running, Signal, Spawner, Work, watch};
@@ -55,6 +56,7 @@ impl Key {
 pub(crate) struct Zygotes {
     spawner: Arc<Spawner>,
     options: ZygoteOptions,
+    arena: Option<Arena>,
     slots: Mutex<HashMap<Key, Arc<Slot>>>,
 }
 
@@ -155,8 +157,8 @@ struct Ready {
 }
 
 impl Zygotes {
-    pub(crate) fn new(spawner: Arc<Spawner>, options: ZygoteOptions) -> Self {
-        Zygotes { spawner, options, slots: Mutex::default() }
+    pub(crate) fn new(spawner: Arc<Spawner>, options: ZygoteOptions, arena: Option<Arena>) -> Self {
+        Zygotes { spawner, options, arena, slots: Mutex::default() }
     }
 
     /// What there is for functions of an environment without waiting, if that is known.
@@ -202,7 +204,7 @@ impl Zygotes {
         let files = MemoryFile::with("headwater-files", &files)?;
         let silent = std::fs::File::options().write(true).open("/dev/null");
         let silent = silent.map_err(Error::io("open /dev/null"))?;
-        let plan = plan(environment)?;
+        let plan = plan(environment, self.arena.as_ref())?;
         let descriptors = [silent.as_fd(), silent.as_fd(), theirs.as_fd(), files.descriptor()];
         let mut running = self.spawner.run(plan, &descriptors)?;
         drop(theirs);
@@ -381,8 +383,8 @@ impl Zygote {
 }
 
 /// What the spawner is to start.
-fn plan(environment: &Environment) -> Result<Plan> {
-    let sandbox = environment_sandbox(environment, 256 << 20, false)?;
+fn plan(environment: &Environment, arena: Option<&Arena>) -> Result<Plan> {
+    let mut sandbox = environment_sandbox(environment, 256 << 20, false)?;
     let script = format!("{}/{}", crate::instance::WORKER, worker::ZYGOTE);
     let python = format!("{}/bin/python", crate::instance::ENVIRONMENT);
     let mut variables = variables("/environment/bin", "/tmp");
@@ -390,6 +392,10 @@ fn plan(environment: &Environment) -> Result<Plan> {
     variables.push(("HEADWATER_PACKAGES".to_owned(), packages));
     // jemalloc in pyarrow would start a thread, which no clone would have.
     variables.push(("JE_ARROW_MALLOC_CONF".to_owned(), "background_thread:false".to_owned()));
+    if let Some(arena) = arena.filter(|_| Arena::suits(environment)) {
+        sandbox.shown.push(arena.shown());
+        variables.extend(Arena::variables());
+    }
     Ok(Plan {
         command: vec![python, "-I".to_owned(), "-B".to_owned(), script],
         variables,

@@ -98,6 +98,7 @@ impl Runner {
                 job: Some(context.id()),
                 priority: callable.priority(&project.defaults),
             },
+            arena: project.defaults.arena,
         };
         let (sink, mut lines) = mpsc::channel(LINES_AHEAD);
         let printed = async {

@@ -63,6 +63,9 @@ pub struct ServerConfig {
     pub functions_concurrency: usize,
     /// How functions are kept apart.
     pub isolation: Isolation,
+    /// Whether functions of projects that ask for it have their large allocations in the files that tables
+    /// are handed over in.
+    pub arena: bool,
 }
 
 impl ServerConfig {
@@ -95,6 +98,7 @@ impl ServerConfig {
             threads,
             functions_concurrency: threads,
             isolation: Isolation::Sandbox,
+            arena: false,
         }
     }
 }

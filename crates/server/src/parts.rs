@@ -147,6 +147,7 @@ async fn start_functions(config: &ServerConfig) -> Result<Functions> {
         reachable_own: Vec::new(),
         connections_max: None,
         isolation: config.isolation,
+        arena: config.arena,
         zygotes: ZygoteOptions::default(),
     };
     let functions = Functions::start(options).await.map_err(|error| Error::room(&error))?;

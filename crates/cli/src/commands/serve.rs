@@ -49,6 +49,7 @@ async fn serve_lake(context: &Context, arguments: &Serve, lake: &LakeFolder) -> 
     if let Some(memory) = &arguments.memory {
         config.memory_bytes = parse_bytes(memory)?;
     }
+    config.arena = arguments.arena;
     if arguments.isolation == IsolationArgument::Process {
         config.isolation = Isolation::Process;
         context.style.say(

@@ -26,6 +26,7 @@ pub(crate) struct MemoryFile(Arc<Inner>);
 struct Inner {
     descriptor: OwnedFd,
     bytes: u64,
+    held: u64,
     /// What it takes of a room, once it is counted.
     taken: OnceLock<Taken>,
 }
@@ -56,12 +57,21 @@ impl MemoryFile {
             rustix::fs::fcntl_add_seals(&descriptor, SEALS)
                 .map_err(|errno| Error::io("seal a memory file")(errno.into()))?;
         }
-        Self::measured(descriptor)
+        let file = Self::measured(descriptor)?;
+        Self::refuse_holes(file.bytes(), file.held())?;
+        Ok(file)
     }
 
     /// Takes over a file of [`Pages`](super::Pages) by the descriptor that reads it. Fails where somebody
-    /// can still write to it.
+    /// can still write to it, or where it claims more bytes than it holds.
     pub(crate) fn freeze(descriptor: OwnedFd) -> Result<Self> {
+        let file = Self::freeze_sparse(descriptor)?;
+        Self::refuse_holes(file.bytes(), file.held())?;
+        Ok(file)
+    }
+
+    /// The same of one that has holes, of which nobody is to read one.
+    pub(super) fn freeze_sparse(descriptor: OwnedFd) -> Result<Self> {
         let written = has_writers(descriptor.as_fd()).map_err(Error::io("take over a file"))?;
         if written {
             let source = std::io::Error::other("somebody can still write to it");
@@ -75,17 +85,27 @@ impl MemoryFile {
             .map_err(|errno| Error::io("measure a memory file")(errno.into()))?;
         let bytes = u64::try_from(stat.st_size).unwrap_or(0);
         let held = u64::try_from(stat.st_blocks).unwrap_or(0).saturating_mul(512);
+        let inner = Inner { descriptor, bytes, held, taken: OnceLock::new() };
+        Ok(MemoryFile(Arc::new(inner)))
+    }
+
+    fn refuse_holes(bytes: u64, held: u64) -> Result<()> {
         // Reading a hole allocates it, and at the reader's expense.
         if bytes > held.saturating_add(1 << 21) {
             let source = std::io::Error::other(format!("it claims {bytes} bytes and holds {held}"));
             return Err(Error::Io { what: "accept a memory file with holes".to_owned(), source });
         }
-        Ok(MemoryFile(Arc::new(Inner { descriptor, bytes, taken: OnceLock::new() })))
+        Ok(())
     }
 
     /// Its size.
     pub(crate) fn bytes(&self) -> u64 {
         self.0.bytes
+    }
+
+    /// The memory that it takes, or would if it filled its pages.
+    pub(super) fn held(&self) -> u64 {
+        self.0.held.min(self.0.bytes)
     }
 
     /// All of it as memory.

@@ -25,7 +25,7 @@ mod stream;
 mod table;
 
 pub(crate) use file::MemoryFile;
-pub(crate) use pages::Pages;
+pub(crate) use pages::{Made, Pages};
 pub(crate) use parts::Parts;
 pub(crate) use pieces::{Extent, GivenFile};
 pub use room::Room;

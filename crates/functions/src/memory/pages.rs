@@ -9,10 +9,13 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{FallocateFlags, Mode, OFlags};
 
 use super::lease::has_writers;
+use super::pieces::PAGE;
+use crate::memory::MemoryFile;
 use crate::spawner::mounts;
+use crate::{Error, Result};
 
 /// A mounted file system that nobody sees, gone with its last file.
 #[derive(Debug)]
@@ -45,12 +48,64 @@ impl Pages {
     }
 }
 
+/// The files that were made for one call.
+#[derive(Debug, Default)]
+pub(crate) struct Made {
+    /// The one that it writes its table to; only to be read.
+    file: Option<OwnedFd>,
+    /// The one that its large allocations lie in: to punch out what is not handed over, and to be read.
+    arena: Option<(File, OwnedFd)>,
+}
+
+impl Made {
+    /// A file for the table, to write to; none where there is one.
+    pub(crate) fn file(&mut self, pages: &Pages) -> io::Result<Option<File>> {
+        if self.file.is_some() {
+            return Ok(None);
+        }
+        let (written, read) = pages.create()?;
+        self.file = Some(read);
+        Ok(Some(written))
+    }
+
+    /// A file for large allocations; none where there is one.
+    pub(crate) fn arena(&mut self, pages: &Pages) -> io::Result<Option<File>> {
+        if self.arena.is_some() {
+            return Ok(None);
+        }
+        let (written, read) = pages.create()?;
+        self.arena = Some((written.try_clone()?, read));
+        Ok(Some(written))
+    }
+
+    /// Takes over the file that the table was written to.
+    pub(super) fn take_file(&mut self) -> Result<Option<MemoryFile>> {
+        self.file.take().map(MemoryFile::freeze).transpose()
+    }
+
+    /// Takes over these parts of the file that allocations lie in, in order; of the rest nothing is left.
+    pub(super) fn take_arena(&mut self, parts: &[(u64, u64)]) -> Result<Option<MemoryFile>> {
+        let Some((written, read)) = self.arena.take() else { return Ok(None) };
+        let bytes = written.metadata().map_err(Error::io("measure an arena"))?.len();
+        let mut end = 0;
+        for &(start, length) in parts.iter().chain(&[(bytes.next_multiple_of(PAGE), 0)]) {
+            if start > end {
+                let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+                rustix::fs::fallocate(&written, flags, end, start - end)
+                    .map_err(|errno| Error::io("trim an arena")(errno.into()))?;
+            }
+            end = end.max(start.saturating_add(length).next_multiple_of(PAGE));
+        }
+        drop(written);
+        MemoryFile::freeze_sparse(read).map(Some)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::io::Write;
 
     use super::*;
-    use crate::memory::MemoryFile;
 
     #[test]
     fn a_file_is_taken_once_nobody_can_write_to_it() {

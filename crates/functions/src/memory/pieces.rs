@@ -14,7 +14,7 @@ use crate::memory::MemoryFile;
 use crate::{Error, Result};
 
 /// The grain in which files are mapped.
-const PAGE: u64 = 4096;
+pub(super) const PAGE: u64 = 4096;
 
 /// The most pieces of one table: each is a mapping, of which a process can have some ten thousand.
 const EXTENTS_MAX: usize = 5_000;
@@ -74,11 +74,25 @@ impl GivenFile {
 }
 
 /// What a worker says of the bytes of its table: from where on, how many, in which file from where on.
-/// The files are those that it was given; none of them for its own.
+/// The files are those that it was given, or one of its own.
 #[derive(Debug, Deserialize)]
 pub(super) struct Outline {
     bytes: u64,
     extents: Vec<(u64, u64, i64, u64)>,
+}
+
+/// The numbers of a worker's own files: the one that it wrote, and the one that its allocations lie in.
+const OWN: i64 = -1;
+const ARENA: i64 = -2;
+
+impl Outline {
+    /// What of it lies in the arena: from where on, and how many bytes, in order.
+    pub(super) fn in_arena(&self) -> Vec<(u64, u64)> {
+        let parts = self.extents.iter().filter(|(_, _, file, _)| *file == ARENA);
+        let mut parts: Vec<_> = parts.map(|&(_, length, _, start)| (start, length)).collect();
+        parts.sort_unstable();
+        parts
+    }
 }
 
 /// The bytes of a table that lies in memory.
@@ -87,6 +101,8 @@ pub(super) struct Pieces {
     bytes: u64,
     files: Vec<MemoryFile>,
     extents: Vec<Extent>,
+    /// Bytes of the file that was written for it.
+    written: u64,
 }
 
 impl Pieces {
@@ -97,28 +113,30 @@ impl Pieces {
             bytes,
             extents: vec![Extent { at: 0, bytes, file: 0, start: 0 }],
             files: vec![file],
+            written: bytes,
         }
     }
 
     /// What a worker says, who may say anything: where that cannot be, it is an error.
     pub(super) fn of(
         outline: &Outline,
-        own: Option<MemoryFile>,
+        (own, arena): (Option<MemoryFile>, Option<MemoryFile>),
         given: &[GivenFile],
     ) -> Result<Self> {
         let Outline { bytes, ref extents } = *outline;
         if extents.len() > EXTENTS_MAX || bytes > SPAN_BYTES_MAX {
             return Err(wrong("it lies in too many pieces"));
         }
-        let mut pieces = Pieces { bytes, files: Vec::new(), extents: Vec::new() };
+        let written = own.as_ref().map_or(0, MemoryFile::bytes);
+        let mut pieces = Pieces { bytes, files: Vec::new(), extents: Vec::new(), written };
         let mut end = 0_u64;
         for &(at, length, file, start) in extents {
-            let file = match usize::try_from(file) {
-                Err(_) => own.as_ref(),
-                Ok(number) => given.get(number).and_then(|file| match file {
-                    GivenFile::Memory(file) => Some(file),
-                    GivenFile::Disk(_) => None,
-                }),
+            let number = usize::try_from(file).ok();
+            let file = match (file, number.and_then(|number| given.get(number))) {
+                (OWN, _) => own.as_ref(),
+                (ARENA, _) => arena.as_ref(),
+                (_, Some(GivenFile::Memory(file))) => Some(file),
+                (_, Some(GivenFile::Disk(_)) | None) => None,
             };
             let file = file.ok_or_else(|| wrong("a piece lies in no file"))?;
             let aligned = at.is_multiple_of(PAGE) && start.is_multiple_of(PAGE);
@@ -153,6 +171,11 @@ impl Pieces {
     /// Bytes of the files that are its.
     pub(super) fn bytes(&self) -> u64 {
         self.extents.iter().map(|extent| extent.bytes).sum()
+    }
+
+    /// Bytes that were written to hand it over.
+    pub(super) fn written(&self) -> u64 {
+        self.written
     }
 
     /// What reading it may take.
@@ -207,7 +230,7 @@ mod tests {
         let given = [GivenFile::Memory(input)];
         let read = |text: &str| {
             let outline = serde_json::from_str(text).map_err(|_| wrong("no outline"))?;
-            Ok::<_, Error>(Pieces::of(&outline, Some(own.clone()), &given)?.map()?.buffer())
+            Ok::<_, Error>(Pieces::of(&outline, (Some(own.clone()), None), &given)?.map()?.buffer())
         };
         let text = r#"{"bytes": 20480, "extents": [[0, 5000, -1, 4096], [12288, 4096, 0, 4096]]}"#;
         let bytes = read(text).unwrap();
@@ -240,7 +263,7 @@ mod tests {
         let file = MemoryFile::seal(file.into()).unwrap();
         let pieces = |extents: &str| {
             let outline = serde_json::from_str(&format!("{{\"bytes\": 1048576, {extents}}}"));
-            Pieces::of(&outline.unwrap(), Some(file.clone()), &[])
+            Pieces::of(&outline.unwrap(), (Some(file.clone()), None), &[])
         };
         assert!(pieces("\"extents\": [[0, 4096, -1, 0]]").is_ok());
         assert!(pieces("\"extents\": [[0, 8192, -1, 0]]").is_err());

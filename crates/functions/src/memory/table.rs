@@ -21,6 +21,7 @@ use super::allowance::Allowance;
 use super::disk::DiskFile;
 use super::growing::{Growing, Written};
 use super::ipc::Layout;
+use super::pages::Made;
 use super::pieces::{Extent, GivenFile, Pieces};
 use super::room::Room;
 use crate::memory::MemoryFile;
@@ -28,6 +29,9 @@ use crate::{Error, Result};
 
 /// Bytes that are gathered before they are written.
 const WRITE_BYTES: usize = 1 << 18;
+
+/// Rows in one batch of a table in memory.
+const BATCH_ROWS_MAX: usize = 1 << 17;
 
 /// A table in a file that no longer changes. Clones share it; what it takes is free when the last
 /// clone and the last record batch are gone.
@@ -94,15 +98,16 @@ impl SharedTable {
     /// given. `outline` says which of its bytes lie there, and which in the files of its inputs.
     pub(crate) fn put_together(
         outline: OwnedFd,
-        (made, given): (Option<OwnedFd>, Option<OwnedFd>),
+        (own, mut given): (Option<OwnedFd>, Made),
         inputs: &[GivenFile],
     ) -> Result<Self> {
-        let own = match (made, given) {
-            (Some(made), _) => Some(MemoryFile::seal(made)?),
-            (None, given) => given.map(MemoryFile::freeze).transpose()?,
+        let own = match own {
+            Some(own) => Some(MemoryFile::seal(own)?),
+            None => given.take_file()?,
         };
         let outline = super::pieces::outline(outline)?;
-        Self::of_another(Pieces::of(&outline, own, inputs)?)
+        let arena = given.take_arena(&outline.in_arena())?;
+        Self::of_another(Pieces::of(&outline, (own, arena), inputs)?)
     }
 
     fn of_another(pieces: Pieces) -> Result<Self> {
@@ -115,6 +120,7 @@ impl SharedTable {
         let layout = Layout::read(&buffer)?;
         let batches = layout.all(&buffer, allowance)?;
         let rows = rows_of(&batches)?;
+        let batches = batches.iter().flat_map(sliced).collect();
         let place = Place::Memory { pieces, batches };
         Ok(SharedTable(Arc::new(Inner { layout, rows, place })))
     }
@@ -127,7 +133,7 @@ impl SharedTable {
             let mut claimed = Vec::new();
             for file in new() {
                 let mut taken = room.in_memory();
-                if !taken.grow(file.bytes()) {
+                if !taken.grow(file.held()) {
                     return Err(self);
                 }
                 claimed.push(taken);
@@ -212,6 +218,14 @@ impl SharedTable {
         }
     }
 
+    /// Bytes that were written to hand it over; the others lay in a file before.
+    pub fn bytes_copied(&self) -> u64 {
+        match &self.0.place {
+            Place::Memory { pieces, .. } => pieces.written(),
+            Place::Disk(file) => file.bytes(),
+        }
+    }
+
     /// Gives a worker the files, of which nobody can write to one. How many bytes it is to map, and from
     /// where.
     pub(crate) fn give(&self, files: &mut Vec<GivenFile>) -> (u64, Vec<Extent>) {
@@ -258,6 +272,18 @@ impl Reader {
         self.decoder = Some(decoder);
         Ok((self, batch))
     }
+}
+
+/// A batch as several that whoever reads them piece by piece can hold.
+fn sliced(batch: &RecordBatch) -> Vec<RecordBatch> {
+    // One that has no values may say that it has any number of rows, at no cost.
+    const SLICES_MAX: usize = 1 << 14;
+    let rows = batch.num_rows();
+    if rows <= BATCH_ROWS_MAX || rows / BATCH_ROWS_MAX > SLICES_MAX || batch.num_columns() == 0 {
+        return vec![batch.clone()];
+    }
+    let starts = (0..rows).step_by(BATCH_ROWS_MAX);
+    starts.map(|start| batch.slice(start, BATCH_ROWS_MAX.min(rows - start))).collect()
 }
 
 /// Rows in all of them. One without a column may say that it has any number.

@@ -2,6 +2,7 @@
 //! come from PyPI, once per machine.
 #![expect(clippy::unwrap_used, reason = "a test ends where something is not as it must be")]
 
+mod arena;
 mod attacks;
 mod environment;
 mod fairness;

@@ -40,6 +40,7 @@ pub fn options() -> FunctionsOptions {
         reachable_own: Vec::new(),
         connections_max: None,
         isolation: Isolation::Sandbox,
+        arena: false,
         zygotes: ZygoteOptions::default(),
     }
 }
@@ -77,6 +78,7 @@ pub fn call(environment: &Arc<Environment>, source: &str) -> Invocation {
         room: None,
         reuse: false,
         share: Share::default(),
+        arena: false,
     }
 }
 

@@ -51,6 +51,7 @@ struct DefaultsTable {
     memory: Option<Spanned<String>>,
     timeout: Option<Spanned<String>>,
     priority: Option<Priority>,
+    arena: bool,
 }
 
 #[derive(Deserialize)]
@@ -151,6 +152,7 @@ fn defaults(source: &SourceText<'_>, table: DefaultsTable) -> Result<Defaults> {
         memory_bytes: table.memory.map(memory).transpose()?,
         timeout: table.timeout.map(timeout).transpose()?,
         priority: table.priority,
+        arena: table.arena,
     })
 }
 

@@ -60,6 +60,8 @@ pub struct Defaults {
     pub timeout: Option<Duration>,
     /// How much a function matters where more calls wait than can run.
     pub priority: Option<Priority>,
+    /// Whether what functions return is handed over without a copy, where the server allows that.
+    pub arena: bool,
 }
 
 impl Project {

@@ -142,6 +142,7 @@ impl Run {
                 job: Some(self.context.id()),
                 priority: priority.unwrap_or_default(),
             },
+            arena: project.defaults.arena,
         }
     }
 

@@ -288,6 +288,7 @@ fn functions_options() -> FunctionsOptions {
         reachable_own: Vec::new(),
         connections_max: None,
         isolation: Isolation::Sandbox,
+        arena: false,
         zygotes: ZygoteOptions::default(),
     }
 }

@@ -92,13 +92,24 @@ def hand_over(extents):
 
 #[tokio::test]
 async fn a_file_of_the_servers_is_taken_once_nobody_can_write_to_it() {
+    taken_once_nobody_can_write("-1", "").await;
+}
+
+#[tokio::test]
+async fn an_arena_is_taken_once_nobody_can_write_to_it() {
+    taken_once_nobody_can_write("-2", ", \"arena\": true").await;
+}
+
+/// `number` is the file's, by which a worker refers to it, and `asked` how it is asked for.
+async fn taken_once_nobody_can_write(number: &str, asked: &str) {
     let functions = start().await;
     if !functions.uses_huge_pages() {
         return;
     }
     let environment = environment(&functions, &[]).await;
     let run = async |reuse: bool, rest: &str| {
-        let body = format!("{HAND_OVER_GIVEN}\n{rest}");
+        let ask = HAND_OVER_GIVEN.replace("\"file\"", &format!("\"file\"{asked}"));
+        let body = format!("{ask}\n{rest}").replace("-1", number);
         let mut invocation = call(&environment, "");
         invocation.files = probe(&environment, &body).files;
         invocation.reuse = reuse;

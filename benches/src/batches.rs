@@ -1,0 +1,139 @@
+//! One function over a table that is larger than the memory it may hold, as record batches: a whole run,
+//! beside a plain script that scans the same Parquet files.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::Outcome;
+use crate::report::{Report, duration};
+
+const PROJECT: &str = "[project]\nname = \"bench\"\n\n[defaults]\npython = \"3.11\"\n";
+
+/// Eight columns of eight bytes.
+const ROW_BYTES: u64 = 64;
+
+const SCAN: &str = "
+import sys, time
+import pyarrow.compute as pc, pyarrow.dataset
+
+def looked_at(batches):
+    total, rows = 0.0, 0
+    for batch in batches:
+        total += sum(pc.sum(column).as_py() for column in batch.columns)
+        rows += len(batch)
+    return total, rows
+
+if __name__ == '__main__':
+    files = sys.argv[1:]
+    began = time.monotonic()
+    total, rows = looked_at(pyarrow.dataset.dataset(files).to_batches())
+    print(rows, time.monotonic() - began)
+";
+
+/// Adds the figure to the report, of so many gigabytes.
+pub fn measure(report: &mut Report, gigabytes: u64) -> Outcome<()> {
+    let folder = tempfile::tempdir_in(std::env::current_dir()?.join("target"))
+        .or_else(|_| tempfile::tempdir())?;
+    let outcome = measured(report, folder.path(), gigabytes);
+    let _ = headwater(folder.path()).arg("stop").output();
+    outcome
+}
+
+fn measured(report: &mut Report, folder: &Path, gigabytes: u64) -> Outcome<()> {
+    run(headwater(folder).arg("init").arg(folder))?;
+    std::fs::write(folder.join("headwater.toml"), PROJECT)?;
+    let rows = gigabytes * (1 << 30) / ROW_BYTES;
+    for (table, rows) in [("small", 1_000), ("large", rows)] {
+        let columns = (0..8).map(|n| format!("sin(value * {n} + 1) AS c{n}"));
+        let columns = columns.collect::<Vec<_>>().join(", ");
+        let made = format!(
+            "CREATE TABLE {table} AS SELECT {columns} FROM generate_series(1, {rows}) AS s(value)"
+        );
+        run(headwater(folder).args(["query", &made]))?;
+    }
+    // The first run makes the environment and the zygote.
+    model(folder, "small")?;
+    run(headwater(folder).arg("run"))?;
+    model(folder, "large")?;
+    let began = Instant::now();
+    run(headwater(folder).arg("run"))?;
+    let took = began.elapsed();
+    let files: Vec<PathBuf> = parquet(&folder.join(".headwater"));
+    let mut scan = Command::new(python(folder)?);
+    let scanned = scan.args(["-c", SCAN]).args(files).output()?;
+    let said = String::from_utf8(scanned.stdout)?;
+    let seconds = said.trim().split(' ').next_back().unwrap_or_default().parse()?;
+    let scanned = Duration::from_secs_f64(seconds);
+    let what = format!("a function over {gigabytes} GB as batches, in 1 GB");
+    let rate = |took: Duration| gigabytes as f64 / took.as_secs_f64();
+    let name = format!(
+        "{:.2} GB/s; a scan of its Parquet files by pyarrow {:.2} GB/s,",
+        rate(took),
+        rate(scanned)
+    );
+    eprintln!("{said} {}", duration(took));
+    report.ratio(&what, took, (&name, scanned), 1.25);
+    Ok(())
+}
+
+/// A model that looks at every batch of a table.
+fn model(folder: &Path, table: &str) -> Outcome<()> {
+    let looks = SCAN.split("if __name__").next().unwrap_or_default();
+    let source = format!(
+        "import headwater\n{looks}\n\n\
+         @headwater.model(memory=\"1GiB\")\n\
+         @headwater.python(\"3.11\", pip={{\"pyarrow\": \"21.0.0\"}})\n\
+         def looked(data=headwater.Model(\"{table}\")):\n    \
+             total, rows = looked_at(data.to_batches())\n    \
+             return [{{'total': total, 'rows': rows}}]\n"
+    );
+    std::fs::write(folder.join("looked.py"), source)?;
+    Ok(())
+}
+
+/// The Parquet files of a lake that are larger than those of the small table.
+fn parquet(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            found.extend(parquet(&path));
+        } else if path.extension().is_some_and(|end| end == "parquet")
+            && entry.metadata().is_ok_and(|found| found.len() > 1 << 20)
+        {
+            found.push(path);
+        }
+    }
+    found
+}
+
+/// The interpreter of the project's environment.
+fn python(folder: &Path) -> Outcome<PathBuf> {
+    let environments = std::fs::read_dir(folder.join(".headwater/environments"))?;
+    let mut folders: Vec<PathBuf> = environments.flatten().map(|entry| entry.path()).collect();
+    while let Some(folder) = folders.pop() {
+        let python = folder.join("bin/python");
+        if python.exists() {
+            return Ok(python);
+        }
+        let inner = std::fs::read_dir(&folder).into_iter().flatten().flatten();
+        folders.extend(inner.map(|entry| entry.path()).filter(|path| path.is_dir()));
+    }
+    Err("there is no environment".into())
+}
+
+fn headwater(folder: &Path) -> Command {
+    let mut command = Command::new(crate::commands::binary());
+    command.current_dir(folder);
+    command
+}
+
+fn run(command: &mut Command) -> Outcome<()> {
+    let output = command.stdin(Stdio::null()).output()?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let errors = String::from_utf8_lossy(&output.stderr);
+    Err(format!("{command:?} ended with {}\n{errors}", output.status).into())
+}

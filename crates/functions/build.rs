@@ -1,0 +1,16 @@
+//! Builds the arena, a small library of C that instances have preloaded, to be embedded in the binary.
+
+use std::path::Path;
+
+fn main() {
+    let source = Path::new("native").join("arena.c");
+    println!("cargo::rerun-if-changed={}", source.display());
+    let folder = std::env::var_os("OUT_DIR").unwrap_or_default();
+    let library = Path::new(&folder).join("arena.so");
+    let mut build = cc::Build::new();
+    let compiler = build.opt_level(2).pic(true).warnings(true).get_compiler();
+    let mut command = compiler.to_command();
+    command.arg("-shared").arg("-o").arg(&library).arg(&source).arg("-ldl");
+    let built = command.status().is_ok_and(|status| status.success());
+    assert!(built, "cannot build {}: {command:?}", source.display());
+}
