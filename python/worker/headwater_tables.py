@@ -20,7 +20,7 @@ REFERRED_BYTES_MIN = 64 << 10  # Less is copied sooner than it is mapped.
 REFERRED_TIMES_MAX = 4
 PIECES_MAX = 1000  # What the kernel takes in one call.
 GAP_BYTES_MAX = 1 << 20  # What lies nearer than this in a file is mapped as one.
-EXTENTS_MAX = 4000
+EXTENTS_MAX = 900
 PAGE = mmap.PAGESIZE
 HUGE_PAGE = 2 << 20
 OWN = -1  # The number of the file that a function writes.
@@ -64,7 +64,6 @@ class Inputs:
         self._files = files
         self._shared = shared
         self._regions = []
-        self._bytes = self._referred = 0
         self.has_arena = False
         self._held = []  # What is referred to by its address must not be anything else meanwhile.
 
@@ -72,7 +71,8 @@ class Inputs:
         """A table over its files: nothing is copied, and nothing read before it is asked for."""
         import pyarrow
 
-        if len(extents) == 1:
+        # Whoever wrote it may have laid it out in any way that the server takes.
+        if len(extents) == 1 and extents[0] == [0, size, extents[0][2], 0]:
             # Private, because kernels before 6.7 refuse shared mappings of sealed files.
             descriptor = self._files[extents[0][2]]
             mapped = mmap.mmap(descriptor, size, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ)
@@ -84,7 +84,6 @@ class Inputs:
             if self._shared[file]:
                 self._regions.append((buffer.address + at, length, file, offset))
         self._regions.sort()
-        self._bytes = sum(region[1] for region in self._regions)
         self._held.append(buffer)
         return pyarrow.ipc.open_file(buffer).read_all()
 
@@ -100,7 +99,6 @@ class Inputs:
         if address:
             self._regions.append((address, size, ARENA, 0))
             self._regions.sort()
-            self._bytes += size
             self.has_arena = True
         return self.has_arena
 
@@ -131,10 +129,6 @@ class Inputs:
         start, size, file, offset = self._regions[index]
         if address + length > start + size or (offset + address - start) % 8:
             return None
-        # Whoever is given the same bytes too often takes them for hostile.
-        if self._referred + length > REFERRED_TIMES_MAX * self._bytes:
-            return None
-        self._referred += length
         return index, file, offset + address - start
 
 
@@ -315,8 +309,8 @@ def up(number, grain):
     return -(-number // grain) * grain
 
 
-class TooManyPieces(Exception):
-    """A table lies in more pieces than are worth mapping."""
+class NotToBeReferredTo(Exception):
+    """A table lies in more pieces than are worth mapping, or has the same ones too often."""
 
 
 class Layout:
@@ -330,8 +324,11 @@ class Layout:
         while len(self._regions) > EXTENTS_MAX and gap < 1 << 40:
             gap *= 4
             self._regions = self._merge(referred, gap)
-        if len(self._regions) > EXTENTS_MAX:
-            raise TooManyPieces
+        # Whoever is given the same bytes too often takes them for hostile.
+        named = sum(length for _, _, _, length in sink.referred.values())
+        there = sum(end - start for _, _, start, end in self._regions)
+        if len(self._regions) > EXTENTS_MAX or named > REFERRED_TIMES_MAX * there:
+            raise NotToBeReferredTo
         self._keys = [(extent, start) for extent, _, start, _ in self._regions]
         self.patches = []
         self._place()
@@ -470,7 +467,7 @@ def write_whole(table, rows_max, descriptor, inputs):
         return sink.own_bytes, [(0, sink.own_bytes, OWN, 0)]
     try:
         layout = Layout(sink)
-    except TooManyPieces:
+    except NotToBeReferredTo:
         os.ftruncate(descriptor, 0)
         return write_whole(table, rows_max, descriptor, Inputs([], []))
     size = layout.finish()

@@ -329,8 +329,7 @@ impl Functions {
         until: Instant,
         (sink, cancelled): (&mpsc::Sender<FunctionEvent>, &CancellationToken),
     ) -> Result<Option<(Outcome, Option<Warm>)>> {
-        let pages = self.0.pages.clone().ok();
-        let Ok(instance) = Instance::resume(warm, invocation, pages, sink.clone()) else {
+        let Ok(instance) = Instance::resume(warm, invocation, sink.clone()) else {
             return Ok(None);
         };
         match instance.finish(until, cancelled.clone()).await {

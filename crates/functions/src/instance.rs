@@ -129,10 +129,10 @@ impl Instance {
         };
         let (mine, theirs) = Channel::pair().map_err(Error::io("make a socket"))?;
         let reuse = reusable(invocation) && !matches!(origin, Origin::Folder(_));
-        // A process that goes on would go on to write there.
+        // What a process that goes on has asked others to write there, nobody sees.
+        let pages = pages.filter(|_| !reuse);
         let arena = invocation.arena
             && has_arena
-            && !reuse
             && pages.is_some()
             && matches!(origin, Origin::Zygote(_))
             && Arena::suits(&invocation.environment);
@@ -171,15 +171,14 @@ impl Instance {
     pub(crate) fn resume(
         warm: Warm,
         invocation: &Invocation,
-        pages: Option<Arc<Pages>>,
         sink: mpsc::Sender<FunctionEvent>,
     ) -> Result<Self> {
         let started = Instant::now();
         warm.running.resume()?;
-        let how = worker::How { reuse: true, huge_pages: pages.is_some(), arena: false };
+        let how = worker::How { reuse: true, huge_pages: false, arena: false };
         let channel = warm.channel.get_ref();
         let given = worker::send_task(channel, invocation, Path::new(PROJECT), how)?;
-        let call = (invocation.bare(), given, pages);
+        let call = (invocation.bare(), given, None);
         Ok(Self::listening(warm, call, (started, true), (None, sink)))
     }
 

@@ -7,7 +7,7 @@
 
 use arrow::datatypes::{DataType, FieldRef, Schema};
 use arrow::error::ArrowError;
-use arrow::ipc::{Message, RecordBatch, root_as_message};
+use arrow::ipc::{Message, MetadataVersion, RecordBatch, root_as_message};
 
 /// What a message begins with; in files and streams of old, its length alone does.
 const MARKER: [u8; 4] = [0xff; 4];
@@ -81,6 +81,10 @@ impl Allowance {
             return Ok(());
         }
         let schema = schema.ok_or_else(malformed)?;
+        // What is older has no views; and its unions have a buffer more.
+        if message.version() != MetadataVersion::V5 {
+            return Err(refused("is of an older kind than what it holds"));
+        }
         let mut walk = Walk { allowance: self, batch, body, buffer: 0, variadic: 0 };
         schema.fields().iter().try_for_each(|field| walk.pass(field.data_type()))
     }

@@ -18,6 +18,9 @@ use crate::{Error, Result};
 const SEALS: SealFlags =
     SealFlags::SEAL.union(SealFlags::SHRINK).union(SealFlags::GROW).union(SealFlags::WRITE);
 
+/// The file system of memory files, by its number in the kernel's `magic.h`.
+const TMPFS: rustix::fs::FsWord = 0x0102_1994;
+
 /// A file in memory that nobody can change any more. Clones are handles to the same.
 #[derive(Debug, Clone)]
 pub(crate) struct MemoryFile(Arc<Inner>);
@@ -62,6 +65,13 @@ impl MemoryFile {
         Ok(file)
     }
 
+    /// Seals a file of the server's own, which may have holes.
+    pub(super) fn seal_sparse(descriptor: OwnedFd) -> Result<Self> {
+        rustix::fs::fcntl_add_seals(&descriptor, SEALS)
+            .map_err(|errno| Error::io("seal a memory file")(errno.into()))?;
+        Self::measured(descriptor)
+    }
+
     /// Takes over a file of [`Pages`](super::Pages) by the descriptor that reads it. Fails where somebody
     /// can still write to it, or where it claims more bytes than it holds.
     pub(crate) fn freeze(descriptor: OwnedFd) -> Result<Self> {
@@ -81,6 +91,13 @@ impl MemoryFile {
     }
 
     fn measured(descriptor: OwnedFd) -> Result<Self> {
+        // Those of huge pages that are set apart for it are mapped by rules of their own.
+        let kind = rustix::fs::fstatfs(&descriptor)
+            .map_err(|errno| Error::io("measure a memory file")(errno.into()))?;
+        if kind.f_type != TMPFS {
+            let source = std::io::Error::other("it lies in another file system");
+            return Err(Error::Io { what: "accept a memory file".to_owned(), source });
+        }
         let stat = rustix::fs::fstat(&descriptor)
             .map_err(|errno| Error::io("measure a memory file")(errno.into()))?;
         let bytes = u64::try_from(stat.st_size).unwrap_or(0);
@@ -103,9 +120,9 @@ impl MemoryFile {
         self.0.bytes
     }
 
-    /// The memory that it takes, or would if it filled its pages.
+    /// The memory that it takes: more than its size where pages are not filled, or lie behind its end.
     pub(super) fn held(&self) -> u64 {
-        self.0.held.min(self.0.bytes)
+        self.0.held
     }
 
     /// All of it as memory.

@@ -6,6 +6,7 @@ use std::ffi::c_void;
 use std::os::fd::BorrowedFd;
 use std::ptr::NonNull;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use arrow::buffer::Buffer;
 use rustix::mm::{MapFlags, ProtFlags};
@@ -17,7 +18,12 @@ use super::pieces::Extent;
 pub(crate) struct Mapping {
     start: NonNull<u8>,
     bytes: usize,
+    /// How many of the process's mappings it is made of.
+    parts: usize,
 }
+
+/// How many of them all there are.
+static PARTS: AtomicUsize = AtomicUsize::new(0);
 
 // SAFETY: the memory is read-only and never moves; any thread may read it, and drop it.
 unsafe impl Send for Mapping {}
@@ -32,7 +38,7 @@ impl Mapping {
         extents: impl ExactSizeIterator<Item = (BorrowedFd<'a>, Extent)>,
     ) -> std::io::Result<Self> {
         if bytes == 0 {
-            return Ok(Mapping { start: NonNull::dangling(), bytes });
+            return Ok(Mapping { start: NonNull::dangling(), bytes, parts: 0 });
         }
         let mut extents = extents.peekable();
         if extents.len() == 1
@@ -40,7 +46,8 @@ impl Mapping {
                 extents.next_if(|(_, extent)| extent.bytes == bytes as u64)
         {
             let start = map(std::ptr::null_mut(), file, extent, MapFlags::PRIVATE)?;
-            return Ok(Mapping { start, bytes });
+            PARTS.fetch_add(1, Ordering::Relaxed);
+            return Ok(Mapping { start, bytes, parts: 1 });
         }
         // SAFETY: a fresh mapping at an address of the kernel's choice touches no other memory.
         let start = unsafe {
@@ -48,7 +55,10 @@ impl Mapping {
             rustix::mm::mmap_anonymous(std::ptr::null_mut(), bytes, ProtFlags::READ, flags)?
         };
         let start = NonNull::new(start.cast()).ok_or(std::io::ErrorKind::InvalidData)?;
-        let mapping = Mapping { start, bytes };
+        // Between two of them is one of nothing.
+        let parts = 2 * extents.len() + 1;
+        PARTS.fetch_add(parts, Ordering::Relaxed);
+        let mapping = Mapping { start, bytes, parts };
         for (file, extent) in extents {
             if extent.at.checked_add(extent.bytes).is_none_or(|end| end > bytes as u64) {
                 return Err(std::io::ErrorKind::InvalidInput.into());
@@ -57,6 +67,11 @@ impl Mapping {
             map(at.cast(), file, extent, MapFlags::PRIVATE | MapFlags::FIXED)?;
         }
         Ok(mapping)
+    }
+
+    /// How many mappings there are for tables in this process.
+    pub(super) fn count() -> usize {
+        PARTS.load(Ordering::Relaxed)
     }
 
     /// The whole mapping as an Arrow buffer that keeps it alive.
@@ -72,6 +87,7 @@ impl Drop for Mapping {
         if self.bytes == 0 {
             return;
         }
+        PARTS.fetch_sub(self.parts, Ordering::Relaxed);
         let start: *mut c_void = self.start.as_ptr().cast();
         // SAFETY: the range was mapped by `of_frozen`, and no buffer over it is left.
         let _ = unsafe { rustix::mm::munmap(start, self.bytes) };

@@ -2,6 +2,7 @@
 //! tables.
 
 use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use arrow::error::ArrowError;
@@ -17,10 +18,14 @@ use crate::{Error, Result};
 pub(super) const PAGE: u64 = 4096;
 
 /// The most pieces of one table: each is a mapping, of which a process can have some ten thousand.
-const EXTENTS_MAX: usize = 5_000;
+const EXTENTS_MAX: usize = 1_000;
 
-/// The most bytes of addresses that a table may span.
-const SPAN_BYTES_MAX: u64 = 1 << 44;
+/// The most mappings of all tables together; what comes beyond is copied into one file. A process can have
+/// some 65,000, and dies of having no more.
+const MAPPINGS_MAX: usize = 20_000;
+
+/// The most bytes of addresses that lie idle between two pieces.
+const IDLE_BYTES_MAX: u64 = 4 << 20;
 
 /// So many bytes of a table, from a place on, are those of a file, from a place on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -124,7 +129,11 @@ impl Pieces {
         given: &[GivenFile],
     ) -> Result<Self> {
         let Outline { bytes, ref extents } = *outline;
-        if extents.len() > EXTENTS_MAX || bytes > SPAN_BYTES_MAX {
+        let lengths =
+            extents.iter().try_fold(0_u64, |sum, (_, length, _, _)| sum.checked_add(*length));
+        let idle = IDLE_BYTES_MAX * (extents.len() as u64 + 1);
+        let span = lengths.and_then(|lengths| lengths.checked_add(idle));
+        if extents.len() > EXTENTS_MAX || span.is_none_or(|span| bytes > span) {
             return Err(wrong("it lies in too many pieces"));
         }
         let written = own.as_ref().map_or(0, MemoryFile::bytes);
@@ -196,6 +205,40 @@ impl Pieces {
         &self.extents
     }
 
+    /// The same as memory, in one file of its own where there are too many mappings already.
+    pub(super) fn mapped(self) -> Result<(Pieces, Arc<Mapping>)> {
+        let pieces = if Mapping::count() + self.extents.len() > MAPPINGS_MAX {
+            self.gathered()?
+        } else {
+            self
+        };
+        let mapping = pieces.map()?;
+        Ok((pieces, mapping))
+    }
+
+    /// The same bytes at the same places in one file.
+    fn gathered(&self) -> Result<Pieces> {
+        const AT_ONCE: usize = 1 << 20;
+        let failed = || Error::io("gather a table's pieces");
+        let gathered = MemoryFile::create("headwater-table")?;
+        gathered.set_len(self.bytes).map_err(failed())?;
+        let mut held = vec![0; AT_ONCE];
+        for extent in &self.extents {
+            let mut done = 0;
+            while done < extent.bytes {
+                let some = (extent.bytes - done).min(AT_ONCE as u64) as usize;
+                let file = self.files[extent.file].descriptor();
+                let read = rustix::io::pread(file, &mut held[..some], extent.start + done);
+                let read = read.map_err(|errno| failed()(errno.into()))?.max(1);
+                gathered.write_all_at(&held[..read], extent.at + done).map_err(failed())?;
+                done += read as u64;
+            }
+        }
+        // Between the pieces are holes, which nobody is told of.
+        let file = MemoryFile::seal_sparse(gathered.into())?;
+        Ok(Pieces { written: self.bytes(), ..Pieces::whole(file) })
+    }
+
     /// All of it as memory.
     pub(super) fn map(&self) -> Result<Arc<Mapping>> {
         let extents = self.extents.iter();
@@ -240,6 +283,7 @@ mod tests {
             "[]",
             r#"{"bytes": -1, "extents": []}"#,
             r#"{"bytes": 99999999999999999, "extents": []}"#,
+            r#"{"bytes": 17592186044416, "extents": [[0, 4096, -1, 0]]}"#,
             r#"{"bytes": 4096, "extents": [[0, 0, -1, 0]]}"#,
             r#"{"bytes": 4096, "extents": [[0, 4097, -1, 0]]}"#,
             r#"{"bytes": 4096, "extents": [[1, 100, -1, 0]]}"#,
@@ -253,6 +297,18 @@ mod tests {
         ] {
             assert!(read(hostile).is_err(), "{hostile}");
         }
+    }
+
+    #[test]
+    fn pieces_are_gathered_at_their_places() {
+        let own = MemoryFile::with("own", &[7; 10_000]).unwrap();
+        let text = r#"{"bytes": 20480, "extents": [[0, 5000, -1, 4096], [12288, 4096, -1, 0]]}"#;
+        let outline = serde_json::from_str(text).unwrap();
+        let pieces = Pieces::of(&outline, (Some(own), None), &[]).unwrap();
+        let gathered = pieces.gathered().unwrap();
+        assert_eq!((gathered.extents.len(), gathered.span()), (1, 20_480));
+        let (one, other) = (pieces.map().unwrap().buffer(), gathered.map().unwrap().buffer());
+        assert!(one[..5_000] == other[..5_000] && one[12_288..16_384] == other[12_288..16_384]);
     }
 
     #[test]

@@ -116,7 +116,8 @@ impl SharedTable {
     }
 
     fn in_memory(pieces: Pieces, allowance: Allowance) -> Result<Self> {
-        let buffer = pieces.map()?.buffer();
+        let (pieces, mapping) = pieces.mapped()?;
+        let buffer = mapping.buffer();
         let layout = Layout::read(&buffer)?;
         let batches = layout.all(&buffer, allowance)?;
         let rows = rows_of(&batches)?;
@@ -129,17 +130,15 @@ impl SharedTable {
     /// memory for it. A file that several tables lie in counts once, as long as any of them is there.
     pub fn claim(self, room: &Room) -> Result<Self, Self> {
         if let Place::Memory { pieces, .. } = &self.0.place {
-            let new = || pieces.files().iter().filter(|file| file.taken().is_none());
             let mut claimed = Vec::new();
-            for file in new() {
+            for file in pieces.files().iter().filter(|file| file.taken().is_none()) {
                 let mut taken = room.in_memory();
                 if !taken.grow(file.held()) {
                     return Err(self);
                 }
-                claimed.push(taken);
+                claimed.push((file.clone(), taken));
             }
-            let files: Vec<_> = new().cloned().collect();
-            for (file, taken) in files.iter().zip(claimed) {
+            for (file, taken) in claimed {
                 file.take(taken);
             }
         }
@@ -432,6 +431,20 @@ mod tests {
     }
 
     #[test]
+    fn what_lies_behind_the_end_of_a_file_counts() {
+        let batch = sample();
+        let table = SharedTable::write(batch.schema(), [Ok(batch)]).unwrap();
+        let file = MemoryFile::create("another's").unwrap();
+        (&file).write_all(&bytes_of(&table)).unwrap();
+        let flags = rustix::fs::FallocateFlags::KEEP_SIZE;
+        rustix::fs::fallocate(&file, flags, 0, 10 << 20).unwrap();
+        let table = SharedTable::open(file.into()).unwrap();
+        let room = Room::new(10 << 20, std::env::temp_dir(), 0);
+        let claimed = table.claim(&room).unwrap();
+        assert_eq!((room.memory_bytes(), claimed.rows()), (10 << 20, 3));
+    }
+
+    #[test]
     fn a_batch_that_is_listed_again_is_refused() {
         let batch = sample();
         let table =
@@ -515,9 +528,9 @@ mod tests {
                 .unwrap()
         };
         let small = written(1).settle(&room).await.unwrap();
-        assert!(small.mapped().is_some() && room.memory_bytes() == small.bytes());
+        assert!(small.mapped().is_some() && room.memory_bytes() == 4_096, "by its pages");
         let again = small.clone().settle(&room).await.unwrap();
-        assert_eq!(room.memory_bytes(), again.bytes(), "counted once");
+        assert_eq!((room.memory_bytes(), again.rows()), (4_096, 3), "counted once");
         assert!(written(100).claim(&room).is_err());
         let large = written(100).settle(&room).await.unwrap();
         assert!(large.mapped().is_none());

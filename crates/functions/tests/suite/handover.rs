@@ -124,6 +124,25 @@ fn numbers(rows: i64) -> SharedTable {
 }
 
 #[tokio::test]
+async fn a_column_that_is_there_many_times_is_written() {
+    let functions = start().await;
+    let environment = environment(&functions, &[]).await;
+    let first = wide(&functions, &environment).await;
+    for times in [3, 20] {
+        let source = format!(
+            "import pyarrow as pa\ndef f(data):\n    data = data.slice(0, 300_000)\n    \
+             return pa.table([data['c0']] * {times}, [f'm{{n}}' for n in range({times})])\n"
+        );
+        let arguments = vec![table("data", &first)];
+        let many = answer(&functions, Invocation { arguments, ..call(&environment, &source) });
+        let many = many.await.0;
+        assert_eq!(sum(&many, "m2"), 300_000 * 299_999 / 2);
+        let written = many.bytes_copied();
+        assert_eq!(written > 20 * 300_000 * 8, times == 20, "{written}");
+    }
+}
+
+#[tokio::test]
 async fn a_column_that_nobody_asks_for_is_not_touched() {
     let functions = start().await;
     let environment = environment(&functions, &[]).await;
