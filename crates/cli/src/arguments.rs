@@ -662,7 +662,7 @@ pub struct Serve {
     /// How functions are walled in
     #[arg(long, value_enum, default_value_t)]
     pub isolation: IsolationArgument,
-    /// Let projects that say `arena = true` hand tables from function to function without a copy; an experiment
+    /// Let projects that say `arena = true` hand tables on without a copy; an experiment
     #[arg(long)]
     pub arena: bool,
     /// The memory for queries and functions together: `4GiB` [default: three quarters of the machine's]

@@ -68,7 +68,6 @@ async fn what_is_handed_over_is_what_it_would_be_without_and_is_not_copied() {
         let arena = made(&functions, &environment, (&source, true), &inputs).await;
         assert_eq!(whole(&arena), whole(&plain), "{what}");
         let (copied, bytes) = (arena.bytes_copied(), arena.bytes());
-        eprintln!("{what}: {copied} of {bytes} bytes copied");
         assert!(copied * 100 <= bytes * percent, "{what}: {copied} of {bytes}");
         // Whoever is given it finds the same, and so does whoever passes it on.
         let source = "def f(data):\n    return data.slice(10)\n";
