@@ -166,7 +166,7 @@ mod tests {
         let slow = tokio::spawn(async move { waiting.read(endless(), Kind::Table).await.err() });
         tokio::task::yield_now().await;
         let short = Request::new(Body::from("{}"));
-        let (bytes, room) = bodies.read(short, Kind::Values).await.ok().expect("a body");
+        let (bytes, room) = bodies.read(short, Kind::Values).await.expect("a body");
         assert_eq!(&bytes[..], b"{}");
         drop(room);
         let failure = slow.await.expect("a task").expect("a failure");
@@ -180,7 +180,7 @@ mod tests {
         let long = vec![b' '; Kind::Values.most() + 1];
         let parts = stream::iter([Ok::<_, std::io::Error>(Bytes::from(long))]);
         let request = Request::new(Body::from_stream(parts));
-        let failure = small().read(request, Kind::Values).await.err().expect("a failure");
+        let failure = small().read(request, Kind::Values).await.expect_err("a failure");
         assert!(failure.0.hint.is_some_and(|hint| hint.contains("8 MiB")));
     }
 }
