@@ -4,7 +4,8 @@
 
 SDIST is PyIceberg's source archive, whose `tests/catalog/test_catalog_behaviors.py` is run as it is; only
 where its catalogs, its folders and its names come from is put in place of what its `conftest.py` says.
-Each test works on a branch of its own, without the namespace `public`. Namespaces have one level, and names
+So are its tests of views, which are among those that ask for servers of their own
+(`tests/integration/test_catalog.py` and `test_rest_catalog.py`). Each test works on a branch of its own, without the namespace `public`. Namespaces have one level, and names
 no hyphens. Tests that cannot pass are listed in `DIFFERENT` with the reason; one of them that passes, and any
 other that fails, is an error.
 
@@ -17,6 +18,7 @@ import pathlib
 import sys
 import tarfile
 import tempfile
+import types
 import urllib.request
 import uuid
 
@@ -29,6 +31,14 @@ OTHER_CATALOG = "asks PyIceberg's SQL catalog for something that no REST catalog
 LEVELS = "makes a namespace within another, and namespaces have one level"
 NO_NAME = "a name that is none is a bad request, and not a namespace that is missing"
 WORDS = "the error is the right one, in other words"
+
+BEHAVIOURS = "/tests/catalog/test_catalog_behaviors.py"
+
+# The tests of views, by file.
+VIEWS = [
+    ("/tests/integration/test_catalog.py", ["test_rest_list_views", "test_rest_create_view", "test_rest_drop_view"]),
+    ("/tests/integration/test_rest_catalog.py", ["test_load_view", "test_load_view_with_table_ident"]),
+]
 
 # Tests that cannot pass, by the beginning of their name.
 DIFFERENT = {
@@ -91,6 +101,24 @@ def new_catalog():
 def catalog():
     """In place of PyIceberg's own catalogs."""
     return new_catalog()
+
+
+@pytest.fixture
+def rest_catalog():
+    """In place of PyIceberg's own catalogs."""
+    return new_catalog()
+
+
+@pytest.fixture
+def session_catalog():
+    """In place of PyIceberg's own catalogs."""
+    return new_catalog()
+
+
+@pytest.fixture
+def view_name():
+    """A view's name."""
+    return new_name("my_iceberg_view")
 
 
 @pytest.fixture
@@ -177,15 +205,23 @@ def main():
     os.environ.update(HEADWATER_URL=url, HEADWATER_TOKEN=token, HEADWATER_WAREHOUSE=warehouse)
     with tempfile.TemporaryDirectory() as folder:
         with tarfile.open(archive) as source:
-            wanted = ("/tests/__init__.py", "/tests/conftest.py", "/tests/catalog/test_catalog_behaviors.py")
+            wanted = ("/tests/__init__.py", "/tests/conftest.py", BEHAVIOURS, *(file for file, _ in VIEWS))
             source.extractall(folder, [m for m in source if m.name.endswith(wanted)], filter="data")
         root = next(pathlib.Path(folder).iterdir())
         with open(root / "tests/conftest.py", "a", encoding="utf-8") as conftest:
             conftest.write("\nfrom pyiceberg_behaviours import *\n")
-        sys.path.insert(0, str(pathlib.Path(__file__).parent))
+        # Theirs would come before ours. The client of Hive, which is not at hand, is only named there.
+        for file, _ in VIEWS:
+            with open(f"{root}{file}", "a", encoding="utf-8") as module:
+                module.write("\nfrom pyiceberg_behaviours import rest_catalog, session_catalog\n")
+        hive = types.ModuleType("pyiceberg.catalog.hive")
+        hive.HiveCatalog = type("HiveCatalog", (), {})
+        sys.modules[hive.__name__] = hive
+        sys.path[:0] = [str(pathlib.Path(__file__).parent), str(root)]
         os.chdir(root)
         options = ["-q", "-rx", "-p", "no:cacheprovider", "--no-header", "--tb=short", "--rootdir=."]
-        return pytest.main([*options, "tests/catalog/test_catalog_behaviors.py"])
+        views = [f"{file[1:]}::{test}" for file, tests in VIEWS for test in tests]
+        return pytest.main([*options, BEHAVIOURS[1:], *views])
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ use headwater_catalog::{TableChange, TableEntry};
 use headwater_model::{ColumnDiff, Diff, PropertyDiff, RefSpec, TableDiff, ViewDiff, ViewQuery};
 use headwater_tables::{DataFile, SqlView, Table, type_name};
 use serde_json::Value;
+use tokio::sync::Mutex;
 
 use crate::error::Result;
 use crate::lake::Lake;
@@ -23,9 +24,12 @@ use crate::sample::json_rows;
 /// Tables that are compared at once.
 const TABLES_AT_ONCE: usize = 8;
 
-/// Rows, and bytes of files, up to which two sides are compared row by row.
+/// Rows, and bytes in files as well as in memory, up to which two sides are compared row by row.
 const COMPARED_ROWS_MAX: u64 = 200_000;
 const COMPARED_BYTES_MAX: u64 = 64 << 20;
+
+/// Rows that are decoded at once to be compared: a few bytes in a file may be many in memory.
+const COMPARED_AT_ONCE: usize = 128;
 
 /// One side of a comparison: a table with its data files.
 struct Side {
@@ -40,15 +44,22 @@ impl Lake {
         let from = self.catalog().resolve(from).await?.commit;
         let to = self.catalog().resolve(to).await?.commit;
         let changes = self.catalog().diff(from, to).await?;
+        // Rows of one table at a time are held to be compared.
+        let comparing = Mutex::new(());
         let tables = stream::iter(changes)
-            .map(|change| self.diff_table(change, sample_rows))
+            .map(|change| self.diff_table(change, sample_rows, &comparing))
             .buffered(TABLES_AT_ONCE)
             .try_collect()
             .await?;
         Ok(Diff { from, to, tables })
     }
 
-    async fn diff_table(&self, change: TableChange, sample_rows: usize) -> Result<TableDiff> {
+    async fn diff_table(
+        &self,
+        change: TableChange,
+        sample_rows: usize,
+        comparing: &Mutex<()>,
+    ) -> Result<TableDiff> {
         let sides = || [&change.from, &change.to].into_iter().flatten();
         if sides().any(TableEntry::is_view) {
             return self.diff_view(change).await;
@@ -60,6 +71,7 @@ impl Lake {
         let rows_in = |files: &[Arc<DataFile>]| files.iter().map(|file| file.rows).sum();
         let rows = match (&before, &after) {
             (Some(before), Some(after)) => {
+                let _alone = comparing.lock().await;
                 self.compare((before, &removed), (after, &added), sample_rows).await?
             }
             _ => None,
@@ -155,17 +167,38 @@ impl Lake {
         if one_sided || !same || rows > COMPARED_ROWS_MAX || bytes > COMPARED_BYTES_MAX {
             return Ok(None);
         }
-        let read = async |side: &Side, files: &[Arc<DataFile>]| -> Result<Vec<RecordBatch>> {
-            let stream = self.tables().read(&side.table, files, None, None)?;
-            Ok(stream.try_collect().await?)
+        let mut left = COMPARED_BYTES_MAX as usize;
+        let Some(removed) = self.read_within(before, removed, &mut left).await? else {
+            return Ok(None);
         };
-        let (removed, added) = (read(before, removed).await?, read(after, added).await?);
+        let Some(added) = self.read_within(after, added, &mut left).await? else {
+            return Ok(None);
+        };
         let differing = Differing::of(&columns, &removed, &added)?;
         Ok(Some(Compared {
             removed: rows_at(&removed, &differing.removed, sample_rows)?,
             added: rows_at(&added, &differing.added, sample_rows)?,
             counts: Some((differing.removed.len() as u64, differing.added.len() as u64)),
         }))
+    }
+
+    /// Reads files; none where that would take more memory than is left.
+    async fn read_within(
+        &self,
+        side: &Side,
+        files: &[Arc<DataFile>],
+        left: &mut usize,
+    ) -> Result<Option<Vec<RecordBatch>>> {
+        let mut stream = self.tables().read_slowly(&side.table, files, COMPARED_AT_ONCE);
+        let mut batches = Vec::new();
+        while let Some(batch) = stream.try_next().await? {
+            let Some(rest) = left.checked_sub(batch.get_array_memory_size()) else {
+                return Ok(None);
+            };
+            *left = rest;
+            batches.push(batch);
+        }
+        Ok(Some(batches))
     }
 
     async fn sample(

@@ -175,6 +175,9 @@ impl Watch {
         if self.expired.is_none_or(|last| last.elapsed() >= SWEEP_EVERY) {
             self.expired = Some(tokio::time::Instant::now());
             self.expire().await;
+            if let Err(error) = self.lake.forget_requests().await {
+                tracing::warn!(%error, "old requests of other engines are not forgotten");
+            }
         }
         let now = self.lake.clock().now();
         match self.lake.last_sweep().await {

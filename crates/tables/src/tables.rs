@@ -444,6 +444,17 @@ impl Tables {
         read::read(self, &table.schema(), files, columns, limit)
     }
 
+    /// Reads data files in order, all columns as the table has them now, so many rows at once: for who
+    /// must not hold more. Errors of reading come through the stream.
+    pub fn read_slowly(
+        &self,
+        table: &Table,
+        files: &[Arc<DataFile>],
+        batch_rows: usize,
+    ) -> BatchStream {
+        read::read_slowly(self, &table.schema(), files, batch_rows)
+    }
+
     /// Reads data files in order, all columns as the table has them now, without some of their rows.
     /// Errors of reading come through the stream.
     pub fn read_rest(&self, table: &Table, files: Vec<(Arc<DataFile>, Positions)>) -> BatchStream {

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use headwater_catalog::{NamespaceChange, State, TableEntry};
 use headwater_model::TableName;
@@ -117,7 +118,8 @@ impl Transaction {
 
     /// Names the request that causes the commit. The same request never commits twice.
     pub fn request(&mut self, name: &str) {
-        let value = Some(bytes::Bytes::from_static(b"1"));
+        let now = self.view.lake().clock().now().timestamp_micros();
+        let value = Some(bytes::Bytes::from(now.to_string()));
         let refs = vec![RefChange { name: request_ref(name), expected: Expected::Absent, value }];
         self.with.merge(Batch { refs, ..Batch::default() });
     }
@@ -159,14 +161,49 @@ impl Transaction {
     }
 }
 
+/// For how long it is remembered that a request was committed.
+pub const REQUESTS_KEPT: Duration = Duration::from_hours(7 * 24);
+
+/// Where the store keeps which requests were committed, and when.
+const REQUESTS: &str = "request/";
+
+/// How many of them are looked at at once.
+const REQUESTS_AT_ONCE: usize = 500;
+
 /// Where the store keeps that a request was committed.
 fn request_ref(name: &str) -> String {
-    format!("request/{name}")
+    format!("{REQUESTS}{name}")
+}
+
+/// When a request was committed; long ago where that was not kept.
+fn committed(value: &[u8]) -> i64 {
+    std::str::from_utf8(value).ok().and_then(|text| text.parse().ok()).unwrap_or_default()
 }
 
 impl Lake {
     /// Whether a request was committed, see [`Transaction::request`].
     pub async fn is_request_done(&self, name: &str) -> Result<bool> {
         Ok(self.store().reference(&request_ref(name)).await?.is_some())
+    }
+
+    /// Forgets requests that were committed more than [`REQUESTS_KEPT`] ago; how many.
+    pub async fn forget_requests(&self) -> Result<u64> {
+        let before = (self.clock().now() - REQUESTS_KEPT).timestamp_micros();
+        let (mut after, mut forgotten) = (None, 0);
+        loop {
+            let page =
+                self.store().references(REQUESTS, after.as_deref(), REQUESTS_AT_ONCE).await?;
+            let Some((last, _)) = page.last() else { return Ok(forgotten) };
+            after = Some(last.clone());
+            let old = page.into_iter().filter(|(_, value)| committed(value) < before);
+            let forget =
+                |(name, value)| RefChange { name, expected: Expected::Value(value), value: None };
+            let refs: Vec<RefChange> = old.map(forget).collect();
+            if refs.is_empty() {
+                continue;
+            }
+            forgotten += refs.len() as u64;
+            self.store().apply(Batch { refs, ..Batch::default() }).await?;
+        }
     }
 }

@@ -81,3 +81,30 @@ async fn rows_that_were_only_written_again_do_not_differ() {
     assert_eq!(table.sample_removed, [json!({"id": 1, "n": 2}), json!({"id": 2, "n": 3})]);
     assert_eq!(table.sample_added, [json!({"id": 1, "n": 7})]);
 }
+
+#[tokio::test]
+async fn rows_that_are_small_in_a_file_and_large_in_memory_are_not_compared() {
+    let fixture = Fixture::new().await;
+    let lake = &fixture.lake;
+    let text = |first: &str| -> RecordBatch {
+        let long = "x".repeat(1 << 20);
+        let values = std::iter::once(first).chain(std::iter::repeat_n(long.as_str(), 99));
+        let array: arrow::array::ArrayRef =
+            Arc::new(arrow::array::StringArray::from_iter_values(values));
+        RecordBatch::try_from_iter_with_nullable([("text", array, true)]).unwrap()
+    };
+    let mut transaction = lake.transaction("main", "me").await.unwrap();
+    let (schema, rows) = (text("a").schema(), rows_of(text("a")));
+    transaction.replace(&name("t"), schema, Vec::new(), rows).await.unwrap();
+    transaction.commit("make").await.unwrap();
+    let before = lake.catalog().branch("main").await.unwrap().commit;
+    let mut transaction = lake.transaction("main", "me").await.unwrap();
+    transaction.overwrite(&name("t"), rows_of(text("b"))).await.unwrap();
+    transaction.commit("change").await.unwrap();
+    let (before, main) = (format!("@{before}").parse().unwrap(), "main".parse().unwrap());
+    let diff = lake.diff(&before, &main, 1).await.unwrap();
+    let table = &diff.tables[0];
+    assert!(fixture.lake.describe(&main, &name("t")).await.unwrap().bytes < 16 << 20);
+    assert_eq!((table.rows_removed, table.rows_added), (None, None), "100 MiB are not held");
+    assert_eq!((table.rows_before, table.rows_after), (Some(100), Some(100)));
+}

@@ -219,6 +219,24 @@ async fn a_diff_shows_what_became_of_a_view() {
 }
 
 #[tokio::test]
+async fn requests_are_remembered_for_a_week() {
+    let clock = Arc::new(FixedClock::at(SystemClock.now()));
+    let fixture = Fixture::at(clock.clone()).await;
+    let lake = &fixture.lake;
+    for request in ["one", "two"] {
+        let mut transaction = lake.transaction("main", "eva").await.unwrap();
+        transaction.create_view(&name("v"), &definition(request), true).await.unwrap();
+        transaction.request(request);
+        transaction.commit(request).await.unwrap().unwrap();
+        clock.advance(Duration::from_hours(24 * 4));
+    }
+    assert_eq!(lake.forget_requests().await.unwrap(), 1);
+    assert!(!lake.is_request_done("one").await.unwrap());
+    assert!(lake.is_request_done("two").await.unwrap());
+    assert_eq!(lake.forget_requests().await.unwrap(), 0);
+}
+
+#[tokio::test]
 async fn upkeep_keeps_the_files_of_views() {
     let clock = Arc::new(FixedClock::at(SystemClock.now()));
     let fixture = Fixture::at(clock.clone()).await;

@@ -72,6 +72,11 @@ impl Refusal {
         self
     }
 
+    /// What went wrong, as it is recorded.
+    pub fn problem(&self) -> Problem {
+        Problem::clone(&self.problem)
+    }
+
     /// The code, as the HTTP API has it.
     pub fn code(&self) -> ErrorCode {
         self.problem.code

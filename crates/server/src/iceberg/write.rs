@@ -3,10 +3,15 @@
 //! A client that did not hear an answer asks again, with the key it gave the request. What was done then is
 //! not done again.
 
+use std::sync::OnceLock;
+
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::{HeaderMap, Method};
 use bytes::Bytes;
+use headwater_jobs::NewJob;
 use headwater_lake::Transaction;
+use headwater_model::{JobId, JobKind, PROPERTY_JOB};
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::Refusal;
@@ -34,6 +39,8 @@ pub struct Write {
     method: Method,
     headers: HeaderMap,
     author: String,
+    /// The job that it is, once it is one.
+    job: OnceLock<JobId>,
 }
 
 impl<S: Send + Sync> FromRequest<S> for Write {
@@ -46,7 +53,7 @@ impl<S: Send + Sync> FromRequest<S> for Write {
         let (method, headers) = (parts.method.clone(), parts.headers.clone());
         let request = Request::from_parts(parts, body);
         let body = Bytes::from_request(request, state).await.map_err(|error| too_long(&error))?;
-        Ok(Write { place, body, method, headers, author })
+        Ok(Write { place, body, method, headers, author, job: OnceLock::new() })
     }
 }
 
@@ -66,7 +73,7 @@ impl Write {
         self.place.branch(app).await
     }
 
-    /// Makes a change, unless the same request made it before; none is answered then.
+    /// Makes a change as a job, unless the same request made it before; none is answered then.
     pub async fn once<T>(
         &self,
         app: &App,
@@ -76,14 +83,24 @@ impl Write {
         if is_done(app, name.as_deref()).await? {
             return Ok(None);
         }
-        match work.await {
+        let (context, guard) = app.jobs.record(self.new_job()).await?;
+        let _ = self.job.set(context.id());
+        let made = match work.await {
             Ok(done) => Ok(Some(done)),
             // The same request was under way, or this was made and its answer lost.
             Err(refusal) => match is_done(app, name.as_deref()).await {
                 Ok(true) => Ok(None),
                 Ok(false) | Err(_) => Err(refusal),
             },
-        }
+        };
+        guard.finish(made.as_ref().map(|_| Value::Null).map_err(Refusal::problem));
+        made
+    }
+
+    fn new_job(&self) -> NewJob {
+        let what = format!("iceberg {} {}", self.method, self.place.path);
+        let reference = Some(self.place.reference.to_string());
+        NewJob { reference, ..NewJob::new(JobKind::Query, self.message(what), self.author.clone()) }
     }
 
     /// Begins a change that only this request makes.
@@ -92,6 +109,9 @@ impl Write {
         let mut transaction = app.lake.transaction(&branch, &self.author).await?;
         if let Some(name) = self.name() {
             transaction.request(&name);
+        }
+        if let Some(job) = self.job.get() {
+            transaction.property(PROPERTY_JOB, job.to_string());
         }
         Ok(transaction)
     }

@@ -56,11 +56,22 @@ pub(crate) fn read(
 ) -> Result<BatchStream> {
     let wanted = Arc::new(project(schema, columns)?);
     let files = files.iter().map(|file| (file.clone(), None)).collect();
-    let opened = open_all(tables, files, wanted, limit);
+    let opened = open_all(tables, files, wanted, (limit, BATCH_ROWS));
     Ok(match limit {
         None => opened,
         Some(limit) => take_rows(opened, limit).boxed(),
     })
+}
+
+/// Reads all columns of files, so many rows at once.
+pub(crate) fn read_slowly(
+    tables: &Tables,
+    schema: &SchemaRef,
+    files: &[Arc<DataFile>],
+    batch_rows: usize,
+) -> BatchStream {
+    let files = files.iter().map(|file| (file.clone(), None)).collect();
+    open_all(tables, files, schema.clone(), (None, batch_rows))
 }
 
 /// Reads all columns of files, without some of their rows.
@@ -70,14 +81,14 @@ pub(crate) fn read_rest(
     files: Vec<(Arc<DataFile>, Positions)>,
 ) -> BatchStream {
     let files = files.into_iter().map(|(file, without)| (file, Some(without))).collect();
-    open_all(tables, files, schema.clone(), None)
+    open_all(tables, files, schema.clone(), (None, BATCH_ROWS))
 }
 
 fn open_all(
     tables: &Tables,
     files: Vec<Part>,
     wanted: SchemaRef,
-    limit: Option<usize>,
+    (limit, batch_rows): (Option<usize>, usize),
 ) -> BatchStream {
     let tables = tables.clone();
     stream::iter(files)
@@ -94,7 +105,7 @@ fn open_all(
                     }
                 };
                 let store = tables.object_store().clone();
-                let reading = Reading { without, limit, ..Reading::all(wanted) };
+                let reading = Reading { without, limit, batch_rows, ..Reading::all(wanted) };
                 open(store, Place::of(&file), reading).await
             }
         })
@@ -138,12 +149,15 @@ pub(crate) struct Reading {
     pub(crate) limit: Option<usize>,
     /// Whether a column that the file lacks makes it no such file; otherwise it is null.
     pub(crate) complete: bool,
+    /// Rows that are decoded at once.
+    pub(crate) batch_rows: usize,
 }
 
 impl Reading {
     /// All rows.
     pub(crate) fn all(wanted: SchemaRef) -> Self {
-        Reading { wanted, without: None, limit: None, complete: false }
+        let batch_rows = BATCH_ROWS;
+        Reading { wanted, without: None, limit: None, complete: false, batch_rows }
     }
 }
 
@@ -153,7 +167,7 @@ pub(crate) async fn open(
     file: Place,
     reading: Reading,
 ) -> Result<BoxStream<'static, Result<RecordBatch, ArrowError>>, ArrowError> {
-    let Reading { wanted, without, limit, complete } = reading;
+    let Reading { wanted, without, limit, complete, batch_rows } = reading;
     let failed = {
         let file = file.clone();
         move |error: ParquetError| ArrowError::from(file_error(&file, error))
@@ -170,7 +184,7 @@ pub(crate) async fn open(
         return Err(Error::corrupt(&file.location, "it lacks a column").into());
     }
     let mask = ProjectionMask::roots(builder.parquet_schema(), roots);
-    let mut builder = builder.with_projection(mask).with_batch_size(BATCH_ROWS);
+    let mut builder = builder.with_projection(mask).with_batch_size(batch_rows);
     if let Some(without) = without {
         let rows = builder.metadata().file_metadata().num_rows();
         builder = builder.with_row_selection(without.rest(rows as u64));
