@@ -69,7 +69,11 @@ fn a_lake_keeps_its_tables_in_a_bucket() {
     keyless.env("AWS_SECRET_ACCESS_KEY", "wrong");
     let refused = answer(keyless.output().expect("the command starts"));
     assert_ne!(refused.code, 0);
-    assert!(refused.stderr.contains("does not accept the credentials"), "{}", refused.stderr);
+    assert!(
+        refused.stderr.contains("no credentials that the object store accepts"),
+        "{}",
+        refused.stderr
+    );
     assert!(refused.stderr.contains("AWS_ACCESS_KEY_ID"), "{}", refused.stderr);
 }
 

@@ -87,7 +87,7 @@ async fn what_is_wrong_with_a_bucket_is_said() {
         CloudSettings::new(s3.variables().into_iter().chain(changed))
     };
     let (message, hint) = refusal("s3://lakes", with("AWS_SECRET_ACCESS_KEY", "wrong")).await;
-    assert!(message.contains("does not accept the credentials"), "{message}");
+    assert!(message.contains("no credentials that the object store accepts"), "{message}");
     assert!(hint.contains("AWS_ACCESS_KEY_ID"), "{hint}");
     let (message, _) = refusal("s3://lakes", with("AWS_ALLOW_HTTP", "false")).await;
     assert_eq!(message, "the object store of `s3://lakes` cannot be set up");

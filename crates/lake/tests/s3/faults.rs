@@ -160,7 +160,7 @@ async fn what_does_not_pass_is_said_in_time_and_leaves_nothing() {
     let cases = [
         (Fault::Answer(503, "SlowDown"), "went on failing"),
         (Fault::Answer(403, "AccessDenied"), "does not allow"),
-        (Fault::Answer(403, "ExpiredToken"), "does not accept the credentials"),
+        (Fault::Answer(403, "ExpiredToken"), "no credentials that the object store accepts"),
         (Fault::CutBefore, "broke off"),
         (Fault::Hang, "did not answer"),
     ];

@@ -6,6 +6,7 @@
 mod api;
 mod clients;
 mod doors;
+mod emulators;
 mod functions;
 mod iceberg;
 mod life;
@@ -49,6 +50,7 @@ fn trials() -> Vec<Trial> {
     }
     trials.extend(clients::trials());
     trials.extend(doors::trials());
+    trials.extend(emulators::trials());
     trials.extend(functions::trials());
     trials.extend(iceberg::trials());
     trials.extend(life::trials());

@@ -4,6 +4,11 @@ use std::error::Error as StdError;
 
 use object_store::client::{HttpError, HttpErrorKind};
 
+/// What an error holds that came while credentials were asked for: no key is set, and the machine is none
+/// of the cloud's, which would have one.
+const KEYS_ARE_ASKED_FOR: [&str; 4] =
+    ["token request", "http://169.254.169.254/", "http://169.254.170.2/", "//metadata.google."];
+
 /// What is behind an object store's failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Trouble {
@@ -42,6 +47,9 @@ impl Trouble {
                 return Some(of_transport(http.kind()));
             }
             let text = cause.to_string();
+            if KEYS_ARE_ASKED_FOR.iter().any(|part| text.contains(part)) {
+                return Some(Trouble::Credentials);
+            }
             if let Some(answer) = text.strip_prefix("Server returned ") {
                 return of_answer(answer).or(found);
             }
@@ -57,7 +65,7 @@ impl Trouble {
         match self {
             Trouble::NoBucket => format!("the bucket of `{location}` does not exist"),
             Trouble::Credentials => {
-                format!("the object store does not accept the credentials for `{location}`")
+                format!("there are no credentials that the object store accepts for `{location}`")
             }
             Trouble::Forbidden => format!("the object store does not allow `{location}`"),
             Trouble::Clock => format!(
@@ -168,5 +176,12 @@ mod tests {
         assert_eq!(answer("503 Slow Down", "SlowDown"), Some(Trouble::Busy));
         assert_eq!(of_answer("non-2xx status code: 502 Bad Gateway: "), Some(Trouble::Busy));
         assert_eq!(of_answer("error response: nonsense"), None);
+    }
+
+    #[test]
+    fn a_machine_without_keys_is_told_so() {
+        let source = "Error performing PUT http://169.254.169.254/latest/api/token in 5s".into();
+        let error = object_store::Error::Generic { store: "S3", source };
+        assert_eq!(Trouble::of(&error), Some(Trouble::Credentials));
     }
 }
