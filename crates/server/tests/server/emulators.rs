@@ -23,6 +23,9 @@ const AZURITE_KEY: &str =
 const PYTHON_PACKAGES: [&str; 2] = ["moto[server]==5.2.5", "azure-storage-blob==12.31.1"];
 const NODE_PACKAGE: &str = "azurite@3.37.0";
 
+/// Azurite's program, below the folder that npm puts it into.
+const AZURITE: &str = "node_modules/azurite/dist/src/blob/main.js";
+
 pub fn trials() -> Vec<Trial> {
     vec![
         trial("emulators::tables_lie_in_motos_s3", moto),
@@ -43,6 +46,8 @@ fn programs() -> PathBuf {
         run(Command::new(folder.join("bin/python")).args(pip).args(PYTHON_PACKAGES));
         let npm = ["install", "--silent", "--no-audit", "--no-fund", NODE_PACKAGE, "--prefix"];
         run(Command::new("npm").args(npm).arg(&folder));
+        // npm that is stopped half-way says nothing of it.
+        assert!(folder.join(AZURITE).exists(), "Azurite is not whole");
         std::fs::write(folder.join("ready"), "").expect("a file");
     }
     folder
@@ -116,7 +121,7 @@ async fn azurite() {
     let programs = tokio::task::spawn_blocking(programs).await.expect("programs");
     let emulator = Emulator::start(|port| {
         let mut command = Command::new("node");
-        command.arg(programs.join("node_modules/azurite/dist/src/blob/main.js"));
+        command.arg(programs.join(AZURITE));
         command.args(["--blobHost", "127.0.0.1", "--inMemoryPersistence"]);
         command.args(["--skipApiVersionCheck", "--blobPort", port]);
         command
