@@ -76,5 +76,11 @@ pub fn soak(rest: &[&str]) -> Outcome {
         test.env("HEADWATER_SOAK", "1");
         process::run(test)?;
     }
+    if rest.is_empty() {
+        let fuzz = ["test", "--release", "--package", "headwater-engine", "--test", "fuzz"];
+        let mut test = cargo(&fuzz);
+        test.env("HEADWATER_SOAK", "1");
+        process::run(test)?;
+    }
     Ok(())
 }

@@ -376,7 +376,7 @@ pub struct TableImport {
     /// Text that means null, besides the empty field
     #[arg(long = "null", value_name = "TEXT")]
     pub nulls: Vec<String>,
-    /// Partition a new table by `column` or `day(column)`
+    /// Partition a new table by `column`, `day(column)` or `bucket(16, column)`
     #[arg(long = "partition-by", value_name = "FIELD")]
     pub partition: Vec<String>,
     /// The files' format [default: told by their names]

@@ -121,6 +121,10 @@ fn alteration(run: &Run, written: WrittenAlteration) -> Result<Alteration> {
         WrittenAlteration::Comment { column, comment } => {
             Alteration::Comment { column: path(&column), comment }
         }
+        WrittenAlteration::Default { column, value } => {
+            let value = value.map(|value| create::constant(value, run.limits)).transpose()?;
+            Alteration::SetDefault { column: path(&column), value }
+        }
         WrittenAlteration::AddPart { field, name } => Alteration::AddPart { field, name },
         WrittenAlteration::DropPart(part) => Alteration::DropPart(part_name(part)),
         WrittenAlteration::ReplacePart { old, field, name } => {

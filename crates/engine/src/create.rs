@@ -2,18 +2,20 @@
 
 use std::sync::Arc;
 
+use arrow::array::ArrayRef;
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use datafusion::execution::SessionState;
 use datafusion::sql::sqlparser::ast::{
-    ColumnDef, ColumnOption, DataType, ExactNumberInfo, TimezoneInfo,
+    ColumnDef, ColumnOption, DataType, ExactNumberInfo, Expr, TimezoneInfo,
 };
 use headwater_model::PartitionField;
-use headwater_tables::{COMMENT, SortColumn, normalise_schema, parse_type};
+use headwater_tables::{COMMENT, SortColumn, normalise_schema, parse_type, with_default};
 
 use crate::error::{Error, Result};
 use crate::planner;
 use crate::planning_error::Limits;
-use crate::sql::alter::{WrittenKey, comment_of};
+use crate::scan::plain_schema;
+use crate::sql::alter::{WrittenKey, comment_of, default_of};
 use crate::sql::scope;
 use crate::sql::table_name::span_start;
 
@@ -41,10 +43,25 @@ pub(crate) fn schema(
 /// One column.
 pub(crate) fn field(state: &SessionState, column: ColumnDef, limits: Limits) -> Result<Field> {
     let comment = comment_of(&column).map(|text| (COMMENT.to_owned(), text.to_owned()));
+    let default = default_of(&column).cloned();
     let field = typed(state, column, limits)?;
     let mut metadata = field.metadata().clone();
     metadata.extend(comment);
-    Ok(field.with_metadata(metadata))
+    let field = field.with_metadata(metadata);
+    let Some(default) = default else { return Ok(field) };
+    let value = constant(default, limits)?;
+    let normal = normalise_schema(&Schema::new(vec![field]))?;
+    Ok(with_default(normal.field(0).clone(), &value)?)
+}
+
+/// The one value of an expression that names no column.
+pub(crate) fn constant(expr: Expr, limits: Limits) -> Result<ArrayRef> {
+    let value = planner::constant(expr).and_then(|value| value.to_array());
+    let value = value.map_err(|error| limits.explain(&error))?;
+    // Texts are held as views by the planner.
+    let plain = plain_schema(&Schema::new(vec![Field::new("v", value.data_type().clone(), true)]));
+    let cast = arrow::compute::cast(&value, plain.field(0).data_type());
+    cast.map_err(|error| limits.explain(&error.into()))
 }
 
 /// Its name, its type, and whether it takes nulls.

@@ -11,6 +11,7 @@ mod alter;
 mod answer;
 mod change;
 mod create;
+mod defaults;
 mod drive;
 mod engine;
 mod error;

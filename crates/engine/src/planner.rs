@@ -162,11 +162,13 @@ pub(crate) fn rows_of(plan: LogicalPlan) -> Result<LogicalPlan> {
     }
 }
 
-/// The rows of a query in a table's columns and types; columns that are not listed are null.
+/// The rows of a query in a table's columns and types; columns that are not listed have their defaults, or
+/// are null.
 pub(crate) fn cast_rows(
     plan: LogicalPlan,
     table: &Schema,
     listed: &[String],
+    defaults: &HashMap<String, Expr>,
 ) -> Result<LogicalPlan> {
     let given = plan.schema().columns();
     let mut exprs = Vec::with_capacity(table.fields().len());
@@ -178,7 +180,7 @@ pub(crate) fn cast_rows(
         };
         let value = match place.and_then(|place| given.get(place)) {
             Some(column) => Expr::Column(column.clone()),
-            None => lit(ScalarValue::Null),
+            None => defaults.get(field.name()).cloned().unwrap_or_else(|| lit(ScalarValue::Null)),
         };
         exprs.push(value.cast_to(field.data_type(), plan.schema())?.alias(field.name()));
     }

@@ -1,13 +1,12 @@
 //! Statements that write: each is one lake transaction, and so one commit or nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use arrow::datatypes::{Field, Fields, Schema, SchemaRef};
 use arrow::error::ArrowError;
-use datafusion::datasource::empty::EmptyTable;
 use datafusion::datasource::provider_as_source;
-use datafusion::logical_expr::TableSource;
+use datafusion::logical_expr::{Expr, TableSource};
 use datafusion::sql::sqlparser::ast::{
     Ident, Insert, ObjectName, ObjectNamePart, Query, SetExpr, Statement, TableObject,
 };
@@ -15,11 +14,12 @@ use futures::StreamExt;
 use headwater_catalog::TableEntry;
 use headwater_lake::{Transaction, View};
 use headwater_model::{Commit, Fault, RefSpec, SYSTEM_NAMESPACE, TableName};
-use headwater_tables::{Alteration, COMMENT};
+use headwater_tables::{Alteration, OWN};
 use parking_lot::Mutex;
 
 use crate::answer::{Answer, Metrics};
 use crate::create;
+use crate::defaults::{NewRowsTable, defaults_of};
 use crate::drive::Running;
 use crate::error::{Error, Result};
 use crate::output;
@@ -145,7 +145,7 @@ impl Session {
                     if plan.schema().fields().len() != into.width() {
                         return Err(wrong_number_of_values());
                     }
-                    planner::cast_rows(plan, &into.schema, &into.listed)
+                    planner::cast_rows(plan, &into.schema, &into.listed, &into.defaults)
                 };
                 plan.map_err(|error| limits.explain(&error))
             })
@@ -381,6 +381,8 @@ struct NewRowsInto {
     schema: SchemaRef,
     /// The columns that are listed, spelled as they are; none where they are not.
     listed: Vec<String>,
+    /// What columns are that are not, where that is not null.
+    defaults: HashMap<String, Expr>,
 }
 
 impl NewRowsInto {
@@ -398,7 +400,8 @@ impl NewRowsInto {
             }
         }
         let name = [["into ", &found.namespace].concat(), found.label.clone()];
-        Ok(NewRowsInto { name, schema: bare_schema(&source.schema()), listed })
+        let defaults = defaults_of(&source.schema())?;
+        Ok(NewRowsInto { name, schema: bare_schema(&source.schema()), listed, defaults })
     }
 
     /// How many values each row needs.
@@ -409,7 +412,7 @@ impl NewRowsInto {
     /// The table as the planner finds it. Only its columns matter, as the types of the rows.
     fn source(&self) -> ((String, String), Arc<dyn TableSource>) {
         let [namespace, label] = self.name.clone();
-        let table = EmptyTable::new(SchemaRef::clone(&self.schema));
+        let table = NewRowsTable::new(SchemaRef::clone(&self.schema), self.defaults.clone());
         ((namespace, label), provider_as_source(Arc::new(table)))
     }
 
@@ -495,7 +498,7 @@ async fn lay_out(
 /// A column without what is said of the one that it was selected from.
 fn bare(field: &Field) -> Field {
     let mut metadata = field.metadata().clone();
-    metadata.remove(COMMENT);
+    metadata.retain(|key, _| !OWN.contains(&key.as_str()));
     field.clone().with_metadata(metadata)
 }
 

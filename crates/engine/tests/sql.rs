@@ -208,3 +208,18 @@ async fn views() {
 async fn errors() {
     script("errors.slt").await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn layout() {
+    script("layout.slt").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn version_3() {
+    script("version_3.slt").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn transforms() {
+    script("transforms.slt").await;
+}

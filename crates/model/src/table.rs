@@ -61,25 +61,101 @@ pub struct Column {
 pub struct PartitionField {
     /// The source column.
     pub column: String,
-    /// How its values become partition values.
+    /// How its values become partition values: `identity`, `day`, `bucket[16]`.
+    #[schema(value_type = String)]
     pub transform: Transform,
 }
 
-/// An Iceberg partition transform.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
+/// An Iceberg partition transform; written as Iceberg writes it: `day`, `bucket[16]`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
 pub enum Transform {
     /// The value itself.
     Identity,
-    /// The day of a date or timestamp.
+    /// The year of a date or timestamp.
+    Year,
+    /// Its month.
+    Month,
+    /// Its day.
     Day,
+    /// The hour of a timestamp.
+    Hour,
+    /// One of so many buckets, by the value's hash.
+    Bucket(u32),
+    /// A text cut to so many characters, or a number rounded down to a multiple.
+    Truncate(u32),
+    /// Nothing: all rows are in one partition.
+    Void,
 }
+
+impl std::fmt::Display for Transform {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Transform::Identity => f.write_str("identity"),
+            Transform::Year => f.write_str("year"),
+            Transform::Month => f.write_str("month"),
+            Transform::Day => f.write_str("day"),
+            Transform::Hour => f.write_str("hour"),
+            Transform::Bucket(count) => write!(f, "bucket[{count}]"),
+            Transform::Truncate(width) => write!(f, "truncate[{width}]"),
+            Transform::Void => f.write_str("void"),
+        }
+    }
+}
+
+impl From<Transform> for String {
+    fn from(transform: Transform) -> String {
+        transform.to_string()
+    }
+}
+
+impl TryFrom<String> for Transform {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let (name, width) = match text.strip_suffix(']').and_then(|text| text.split_once('[')) {
+            Some((name, width)) => (name, Some(width)),
+            None => (text.as_str(), None),
+        };
+        Transform::named(name, width).ok_or_else(|| format!("`{text}` is no partition transform"))
+    }
+}
+
+impl Transform {
+    /// A transform by its name and, where it has one, its width.
+    fn named(name: &str, width: Option<&str>) -> Option<Self> {
+        let name = name.to_lowercase();
+        let Some(width) = width else {
+            return match name.as_str() {
+                "identity" => Some(Transform::Identity),
+                "year" | "years" => Some(Transform::Year),
+                "month" | "months" => Some(Transform::Month),
+                "day" | "days" => Some(Transform::Day),
+                "hour" | "hours" => Some(Transform::Hour),
+                "void" => Some(Transform::Void),
+                _ => None,
+            };
+        };
+        let width = width.trim().parse().ok().filter(|width| (1..=MAX_WIDTH).contains(width))?;
+        match name.as_str() {
+            "bucket" => Some(Transform::Bucket(width)),
+            "truncate" => Some(Transform::Truncate(width)),
+            _ => None,
+        }
+    }
+}
+
+/// The most buckets, and the longest text or largest multiple that values are cut to.
+const MAX_WIDTH: u32 = i32::MAX as u32;
 
 impl std::fmt::Display for PartitionField {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let column = &self.column;
         match self.transform {
-            Transform::Identity => f.write_str(&self.column),
-            Transform::Day => write!(f, "day({})", self.column),
+            Transform::Identity => f.write_str(column),
+            Transform::Bucket(count) => write!(f, "bucket({count}, {column})"),
+            Transform::Truncate(width) => write!(f, "truncate({width}, {column})"),
+            other => write!(f, "{other}({column})"),
         }
     }
 }
@@ -87,28 +163,57 @@ impl std::fmt::Display for PartitionField {
 impl std::str::FromStr for PartitionField {
     type Err = crate::name::NameError;
 
-    /// Reads `column` or `day(column)`.
+    /// Reads `column`, `day(column)`, `bucket(16, column)` or `truncate(4, column)`, with the arguments of
+    /// the last two in either order.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let text = text.trim();
-        let (transform, column) = match text.split_once('(') {
-            None => (Transform::Identity, text),
-            Some((name, rest)) if name.eq_ignore_ascii_case("day") && rest.ends_with(')') => {
-                (Transform::Day, rest[..rest.len() - 1].trim())
-            }
-            Some(_) => {
-                let reason = "a partition is `column` or `day(column)`";
-                return Err(crate::name::NameError {
-                    name: text.into(),
-                    what: "partition",
-                    reason,
-                });
-            }
+        let invalid =
+            |reason| crate::name::NameError { name: text.into(), what: "partition", reason };
+        let form = "a partition is `column`, `day(column)` or `bucket(16, column)`";
+        let Some((name, rest)) = text.split_once('(') else {
+            return PartitionField::of(text, Transform::Identity).ok_or_else(|| invalid(UNNAMED));
         };
-        if column.is_empty() {
-            let reason = "it names no column";
-            return Err(crate::name::NameError { name: text.into(), what: "partition", reason });
+        let name = name.trim();
+        let inner = rest.strip_suffix(')').ok_or_else(|| invalid(form))?;
+        let (column, width) = match inner.split_once(',') {
+            None => (inner, None),
+            Some((one, other)) if is_number(one) => (other, Some(one)),
+            Some((one, other)) => (one, Some(other)),
+        };
+        let transform = Transform::named(name, width).ok_or_else(|| invalid(form))?;
+        PartitionField::of(column, transform).ok_or_else(|| invalid(UNNAMED))
+    }
+}
+
+/// Why a partition field is none that names no column.
+const UNNAMED: &str = "it names no column";
+
+fn is_number(text: &str) -> bool {
+    text.trim().parse::<u32>().is_ok()
+}
+
+impl PartitionField {
+    fn of(column: &str, transform: Transform) -> Option<Self> {
+        let column = column.trim();
+        (!column.is_empty()).then(|| PartitionField { column: column.to_owned(), transform })
+    }
+
+    /// The texts of several, separated by commas.
+    pub fn split(text: &str) -> Vec<&str> {
+        let (mut found, mut depth, mut first) = (Vec::new(), 0_i32, 0);
+        for (at, letter) in text.char_indices() {
+            match letter {
+                '(' => depth += 1,
+                ')' => depth -= 1,
+                ',' if depth == 0 => {
+                    found.push(text[first..at].trim());
+                    first = at + 1;
+                }
+                _ => {}
+            }
         }
-        Ok(PartitionField { column: column.to_owned(), transform })
+        found.push(text[first..].trim());
+        found
     }
 }
 

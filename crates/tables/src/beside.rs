@@ -38,7 +38,7 @@ impl Tables {
         if concerned.is_empty() {
             return Ok(None);
         }
-        let rows = self.read(table, &concerned, None, None)?;
+        let rows = self.read_to_rewrite(table, &concerned)?;
         Ok(Some((concerned, others(table, rows, partitions))))
     }
 

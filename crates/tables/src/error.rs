@@ -147,6 +147,12 @@ pub enum Error {
         /// The part of Iceberg.
         feature: String,
     },
+    /// A table of a version of the format that is only read.
+    #[error("a table of format version {version} is read, and not changed")]
+    OldFormat {
+        /// The version.
+        version: &'static str,
+    },
     /// A file that cannot be read back as what it should be.
     #[error("`{location}` cannot be read: {reason}")]
     Corrupt {
@@ -402,7 +408,7 @@ impl Fault for Error {
             | Error::BadValue { .. } => ErrorCode::BadRow,
             Error::Input(source) => input_code(source),
             Error::TableChanged { .. } | Error::Unmet { .. } => ErrorCode::CommitConflict,
-            Error::Unsupported { .. } => ErrorCode::UnsupportedStatement,
+            Error::Unsupported { .. } | Error::OldFormat { .. } => ErrorCode::UnsupportedStatement,
             Error::Corrupt { .. } => ErrorCode::Corrupt,
             Error::DiskFull { .. } => ErrorCode::DiskFull,
             Error::Missing { .. } | Error::Storage { .. } | Error::Cloud { .. } => {
@@ -428,7 +434,10 @@ impl Fault for Error {
                 "Name a field of the table's partition spec, as `ts_day` or `day(ts)`."
             }
             Error::InvalidPartition { .. } => {
-                "Partition by a column of the table, as `column` or `day(column)`."
+                "Partition by a column of the table, as `column`, `day(column)` or `bucket(16, column)`."
+            }
+            Error::OldFormat { .. } => {
+                "Upgrade it: ALTER TABLE … SET TBLPROPERTIES ('format-version' = '2')."
             }
             Error::MissingColumn { .. } => "Give the rows that column.",
             Error::NullValue { .. } => "Fill the nulls, or leave the rows out.",

@@ -14,6 +14,7 @@ use iceberg::spec::{
     SchemaRef, UNASSIGNED_SEQUENCE_NUMBER,
 };
 
+use crate::entry::builder_of;
 use crate::{DataFile, Error, Result};
 
 /// The one file in a memory file system.
@@ -47,8 +48,60 @@ pub(crate) fn decode(file: &ManifestFile, content: &[u8]) -> Result<Decoded> {
     let manifest = Manifest::parse_avro(content).map_err(corrupt)?;
     let (entries, metadata) = manifest.into_parts();
     let live = entries.into_iter().filter(|entry| entry.is_alive());
-    let live = live.map(|entry| Arc::new(inherit(Arc::unwrap_or_clone(entry), file))).collect();
+    let live: Vec<ManifestEntryRef> =
+        live.map(|entry| Arc::new(inherit(Arc::unwrap_or_clone(entry), file))).collect();
+    let live = with_row_ids(live, file)?;
     Ok(Decoded::new(live, metadata.schema, content.len()))
+}
+
+/// Entries of data files with the ids of their first rows, which they inherit one after the other from
+/// their manifest where that has any.
+fn with_row_ids(live: Vec<ManifestEntryRef>, file: &ManifestFile) -> Result<Vec<ManifestEntryRef>> {
+    let Some(mut next) = file.first_row_id.filter(|_| file.content == ManifestContentType::Data)
+    else {
+        return Ok(live);
+    };
+    let entries = live.into_iter().map(|entry| {
+        if entry.data_file.first_row_id().is_some() {
+            return Ok(entry);
+        }
+        let mut numbered = Arc::unwrap_or_clone(entry);
+        let first = i64::try_from(next).map_err(|_| {
+            Error::corrupt(&file.manifest_path, "the ids of its rows are too large")
+        })?;
+        next = next.saturating_add(numbered.data_file.record_count());
+        let built = builder_of(&numbered.data_file).first_row_id(Some(first)).build();
+        numbered.data_file = built.map_err(|error| Error::corrupt(&file.manifest_path, error))?;
+        Ok(Arc::new(numbered))
+    });
+    entries.collect()
+}
+
+/// Rows that a manifest is taken for which does not say how many it has: ids are never given twice, and
+/// there are enough of them.
+const ROWS_UNKNOWN: u64 = 1 << 40;
+
+/// Gives ids to the rows of manifests that have none yet, from one on, and gives the next free one.
+pub(crate) fn number_rows(
+    listed: &mut [ManifestFile],
+    decoded: &mut [(String, Decoded)],
+    first: u64,
+) -> Result<u64> {
+    let mut next = first;
+    for manifest in listed {
+        if manifest.content != ManifestContentType::Data || manifest.first_row_id.is_some() {
+            continue;
+        }
+        manifest.first_row_id = Some(next);
+        let rows = manifest.existing_rows_count.zip(manifest.added_rows_count);
+        let rows = rows.map_or(ROWS_UNKNOWN, |(existing, added)| existing.saturating_add(added));
+        next = next.saturating_add(rows);
+        let new = decoded.iter_mut().find(|(location, _)| *location == manifest.manifest_path);
+        if let Some((_, decoded)) = new {
+            decoded.live = with_row_ids(std::mem::take(&mut decoded.live), manifest)?;
+        }
+    }
+    Ok(next)
 }
 
 /// What an entry leaves out stands in the manifest list.
@@ -67,9 +120,21 @@ pub(crate) fn decode_list(
     content: &[u8],
     version: FormatVersion,
 ) -> Result<Vec<ManifestFile>> {
-    let list = ManifestList::parse_with_version(content, version);
-    let list = list.map_err(|error| Error::corrupt(location, error))?;
-    Ok(list.consume_entries().into_iter().collect())
+    // A table that was upgraded has lists of the version that it had before.
+    let earlier = match version {
+        FormatVersion::V3 => &[FormatVersion::V3, FormatVersion::V2, FormatVersion::V1][..],
+        FormatVersion::V2 => &[FormatVersion::V2, FormatVersion::V1],
+        FormatVersion::V1 => &[FormatVersion::V1],
+    };
+    let mut first = None;
+    for version in earlier {
+        match ManifestList::parse_with_version(content, *version) {
+            Ok(list) => return Ok(list.consume_entries().into_iter().collect()),
+            Err(error) => first = first.or(Some(error)),
+        }
+    }
+    let reason = first.map_or_else(String::new, |error| error.to_string());
+    Err(Error::corrupt(location, reason))
 }
 
 /// What becomes of a file in a new manifest.
@@ -109,6 +174,9 @@ pub(crate) struct SnapshotIds {
     pub(crate) id: i64,
     pub(crate) parent: Option<i64>,
     pub(crate) sequence_number: i64,
+    pub(crate) version: FormatVersion,
+    /// The id of its first new row, where the version has any.
+    pub(crate) first_row_id: u64,
 }
 
 /// Makes a new manifest.
@@ -121,9 +189,11 @@ pub(crate) async fn encode(
     let output = memory.new_output(MEMORY_FILE)?;
     let (spec, schema) = ((*manifest.spec).clone(), manifest.schema);
     let builder = ManifestWriterBuilder::new(output, Some(snapshot.id), schema.clone(), spec);
-    let mut writer = match manifest.content {
-        ManifestContentType::Data => builder.build_v2_data(),
-        ManifestContentType::Deletes => builder.build_v2_deletes(),
+    let mut writer = match (manifest.content, snapshot.version) {
+        (ManifestContentType::Data, FormatVersion::V3) => builder.build_v3_data(),
+        (ManifestContentType::Deletes, FormatVersion::V3) => builder.build_v3_deletes(),
+        (ManifestContentType::Data, _) => builder.build_v2_data(),
+        (ManifestContentType::Deletes, _) => builder.build_v2_deletes(),
     };
     let mut live = Vec::with_capacity(manifest.changes.len());
     for change in manifest.changes {
@@ -177,8 +247,13 @@ pub(crate) async fn encode_list(
 ) -> Result<Bytes, iceberg::Error> {
     let memory = FileIO::new_with_memory();
     let output = memory.new_output(MEMORY_FILE)?.writer().await?;
-    let SnapshotIds { id, parent, sequence_number } = snapshot;
-    let mut writer = ManifestListWriter::v2(output, id, parent, sequence_number);
+    let SnapshotIds { id, parent, sequence_number, version, first_row_id } = snapshot;
+    let mut writer = match version {
+        FormatVersion::V3 => {
+            ManifestListWriter::v3(output, id, parent, sequence_number, Some(first_row_id))
+        }
+        _ => ManifestListWriter::v2(output, id, parent, sequence_number),
+    };
     writer.add_manifests(manifests.iter().cloned())?;
     writer.close().await?;
     memory.new_input(MEMORY_FILE)?.read().await

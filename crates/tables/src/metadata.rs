@@ -1,7 +1,7 @@
 //! Metadata files: their names, and table metadata to bytes and back.
 
 use bytes::Bytes;
-use iceberg::spec::{SchemaRef, TableMetadata};
+use iceberg::spec::TableMetadata;
 use uuid::Uuid;
 
 use crate::{Error, Result};
@@ -26,22 +26,7 @@ pub(crate) fn encode(metadata: &TableMetadata) -> Result<Bytes> {
 
 /// The metadata that a file holds.
 pub(crate) fn decode(location: &str, content: &[u8]) -> Result<TableMetadata> {
-    let metadata: TableMetadata =
-        serde_json::from_slice(content).map_err(|error| Error::corrupt(location, error))?;
-    check(location, &metadata)?;
-    Ok(metadata)
-}
-
-/// Refuses metadata of tables that cannot be read here.
-pub(crate) fn check(location: &str, metadata: &TableMetadata) -> Result<()> {
-    let has_default = |schema: &SchemaRef| {
-        schema.field_id_to_fields().values().any(|field| field.initial_default.is_some())
-    };
-    if metadata.schemas_iter().any(has_default) {
-        let feature = "columns with an initial default".to_owned();
-        return Err(Error::Unsupported { location: location.to_owned(), feature });
-    }
-    Ok(())
+    serde_json::from_slice(content).map_err(|error| Error::corrupt(location, error))
 }
 
 #[cfg(test)]

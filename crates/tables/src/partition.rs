@@ -1,18 +1,14 @@
 //! Partition specs: from partition fields, and how each row's values become partition values.
 
-use std::sync::Arc;
-
-use arrow::array::{Array, ArrayRef, AsArray, Date32Array, RecordBatch};
-use arrow::datatypes::{DataType, TimeUnit, TimestampMicrosecondType};
+use arrow::array::{ArrayRef, RecordBatch};
 use headwater_model::{PartitionField, Transform};
 use iceberg::spec::{
     Literal, NestedFieldRef, PartitionSpec, PrimitiveLiteral, PrimitiveType, Schema, Struct,
-    StructType, TableMetadata, Type, UnboundPartitionSpec,
+    StructType, TableMetadata, Transform as IcebergTransform, Type, UnboundPartitionSpec,
 };
 
+use crate::transform::transformed;
 use crate::{Error, Result};
-
-const MICROSECONDS_PER_DAY: i64 = 86_400_000_000;
 
 /// The longest that a partition's value is in a folder's name, in bytes.
 const FOLDER_VALUE_BYTES_MAX: usize = 64;
@@ -22,7 +18,7 @@ const FOLDER_VALUE_BYTES_MAX: usize = 64;
 pub(crate) struct Part {
     pub(crate) source_id: i32,
     pub(crate) name: String,
-    pub(crate) transform: iceberg::spec::Transform,
+    pub(crate) transform: IcebergTransform,
 }
 
 /// The spec for partition fields over a schema. Columns match as written, then without case.
@@ -74,7 +70,7 @@ pub(crate) fn part_for(
         .ok_or_else(|| invalid("there is no such column"))?;
     check(&column.field_type, field.transform).map_err(invalid)?;
     let transform = transform_of(field.transform);
-    let own_name = transform == iceberg::spec::Transform::Identity;
+    let own_name = transform == IcebergTransform::Identity;
     let name = match wanted {
         Some(name) if own_name && name == column.name => name.to_owned(),
         Some(name) if is_column(name, columns, previous) => {
@@ -82,17 +78,38 @@ pub(crate) fn part_for(
         }
         Some(name) => name.to_owned(),
         None if own_name => column.name.clone(),
-        None => free_name(&column.name, columns, previous),
+        None => free_name((&column.name, transform), columns, previous),
     };
     Ok(Part { source_id: column.id, name, transform })
 }
 
 /// Iceberg's transform of ours.
-pub(crate) fn transform_of(transform: Transform) -> iceberg::spec::Transform {
+pub(crate) fn transform_of(transform: Transform) -> IcebergTransform {
     match transform {
-        Transform::Identity => iceberg::spec::Transform::Identity,
-        Transform::Day => iceberg::spec::Transform::Day,
+        Transform::Identity => IcebergTransform::Identity,
+        Transform::Year => IcebergTransform::Year,
+        Transform::Month => IcebergTransform::Month,
+        Transform::Day => IcebergTransform::Day,
+        Transform::Hour => IcebergTransform::Hour,
+        Transform::Bucket(count) => IcebergTransform::Bucket(count),
+        Transform::Truncate(width) => IcebergTransform::Truncate(width),
+        Transform::Void => IcebergTransform::Void,
     }
+}
+
+/// Our transform of Iceberg's; none for one that is not known.
+pub(crate) fn known_transform(transform: IcebergTransform) -> Option<Transform> {
+    Some(match transform {
+        IcebergTransform::Identity => Transform::Identity,
+        IcebergTransform::Year => Transform::Year,
+        IcebergTransform::Month => Transform::Month,
+        IcebergTransform::Day => Transform::Day,
+        IcebergTransform::Hour => Transform::Hour,
+        IcebergTransform::Bucket(count) => Transform::Bucket(count),
+        IcebergTransform::Truncate(width) => Transform::Truncate(width),
+        IcebergTransform::Void => Transform::Void,
+        IcebergTransform::Unknown => return None,
+    })
 }
 
 /// Refuses a field beside others that say the same, or have its name.
@@ -119,28 +136,60 @@ fn is_column(name: &str, columns: &[NestedFieldRef], previous: Option<&TableMeta
 
 /// Which types each transform takes.
 fn check(field_type: &Type, transform: Transform) -> Result<(), &'static str> {
+    use PrimitiveType::{Binary, Date, Decimal, Int, Long, String, Timestamp, TimestampNs};
+    use PrimitiveType::{Boolean, Double, Float, Timestamptz, TimestamptzNs, Uuid};
     let Type::Primitive(primitive) = field_type else {
         return Err("a column of nested values is no partition");
     };
-    match (transform, primitive) {
-        (Transform::Identity, PrimitiveType::Float | PrimitiveType::Double) => {
-            Err("floating-point numbers are no partition")
+    let is_time = matches!(primitive, Timestamp | Timestamptz | TimestampNs | TimestamptzNs);
+    match transform {
+        Transform::Identity => match primitive {
+            // The `iceberg` crate cannot write them into a manifest.
+            Uuid => Err("UUIDs are no partition; their `bucket` is"),
+            Float | Double => Err("floating-point numbers are no partition"),
+            _ => Ok(()),
+        },
+        Transform::Year if !is_time && *primitive != Date => {
+            Err("`year` takes a date or a timestamp")
         }
-        // The `iceberg` crate cannot write them into a manifest.
-        (Transform::Identity, PrimitiveType::Uuid) => Err("UUIDs are no partition yet"),
-        (Transform::Identity, _)
-        | (
-            Transform::Day,
-            PrimitiveType::Date | PrimitiveType::Timestamp | PrimitiveType::Timestamptz,
-        ) => Ok(()),
-        (Transform::Day, _) => Err("`day` takes a date or a timestamp"),
+        Transform::Month if !is_time && *primitive != Date => {
+            Err("`month` takes a date or a timestamp")
+        }
+        Transform::Day if !is_time && *primitive != Date => {
+            Err("`day` takes a date or a timestamp")
+        }
+        Transform::Hour if !is_time => Err("`hour` takes a timestamp"),
+        Transform::Bucket(_) if matches!(primitive, Boolean | Float | Double) => {
+            Err("`bucket` takes anything but booleans and floating-point numbers")
+        }
+        Transform::Truncate(_)
+            if !matches!(primitive, Int | Long | Decimal { .. } | String | Binary) =>
+        {
+            Err("`truncate` takes whole numbers, decimals, texts and bytes")
+        }
+        _ => Ok(()),
     }
 }
 
-/// A name for the day of a column that no column has, in this schema or an earlier one.
-fn free_name(column: &str, columns: &[NestedFieldRef], previous: Option<&TableMetadata>) -> String {
-    let names = std::iter::once(format!("{column}_day"));
-    let mut names = names.chain((2..).map(|n| format!("{column}_day_{n}")));
+/// What is added to a column's name for a field of one of its transforms.
+fn ending(transform: IcebergTransform) -> String {
+    match transform {
+        IcebergTransform::Bucket(count) => format!("bucket_{count}"),
+        IcebergTransform::Truncate(width) => format!("trunc_{width}"),
+        IcebergTransform::Void => "null".to_owned(),
+        other => other.to_string(),
+    }
+}
+
+/// A name for a transform of a column that no column has, in this schema or an earlier one.
+fn free_name(
+    (column, transform): (&str, IcebergTransform),
+    columns: &[NestedFieldRef],
+    previous: Option<&TableMetadata>,
+) -> String {
+    let own = format!("{column}_{}", ending(transform));
+    let names = std::iter::once(own.clone());
+    let mut names = names.chain((2..).map(|n| format!("{own}_{n}")));
     names.find(|name| !is_column(name, columns, previous)).unwrap_or_default()
 }
 
@@ -157,39 +206,42 @@ pub(crate) fn partition_columns(
         };
         let position = schema.as_struct().fields().iter().position(|f| f.id == field.source_id);
         let column = batch.column(position.ok_or_else(unknown)?);
-        match field.transform {
-            iceberg::spec::Transform::Identity => Ok(column.clone()),
-            iceberg::spec::Transform::Day => days(column).ok_or_else(unknown),
-            _ => Err(unknown()),
-        }
+        transformed(column, field.transform).ok_or_else(unknown)
     });
     columns.collect()
 }
 
-/// The day of each date or timestamp, in days since 1970, before it too.
-fn days(column: &ArrayRef) -> Option<ArrayRef> {
-    match column.data_type() {
-        DataType::Date32 => Some(column.clone()),
-        DataType::Timestamp(TimeUnit::Microsecond, _) => {
-            let micros = column.as_primitive::<TimestampMicrosecondType>();
-            let days: Date32Array =
-                micros.unary(|micros| micros.div_euclid(MICROSECONDS_PER_DAY) as i32);
-            Some(Arc::new(days))
+/// The values of the columns that files are partitioned by, as their transforms make them, by field id.
+pub(crate) fn values_of(
+    spec: &PartitionSpec,
+    values: &Struct,
+) -> Vec<(i32, IcebergTransform, Option<PrimitiveLiteral>)> {
+    let literal = |value: Option<&Literal>| value.and_then(Literal::as_primitive_literal);
+    let fields = spec.fields().iter().zip(values.iter());
+    fields.map(|(field, value)| (field.source_id, field.transform, literal(value))).collect()
+}
+
+/// A partition's value as people read it.
+fn shown(transform: IcebergTransform, field_type: &Type, value: Option<&Literal>) -> String {
+    let Some(PrimitiveLiteral::Int(number)) = value.and_then(Literal::as_primitive_literal) else {
+        return transform.to_human_string(field_type, value);
+    };
+    match transform {
+        IcebergTransform::Year => format!("{:04}", EPOCH + number),
+        IcebergTransform::Month => {
+            let (year, month) = (EPOCH + number.div_euclid(12), number.rem_euclid(12) + 1);
+            format!("{year:04}-{month:02}")
         }
-        _ => None,
+        IcebergTransform::Hour => {
+            let time = chrono::DateTime::from_timestamp(i64::from(number) * 3600, 0);
+            time.map_or_else(|| number.to_string(), |time| time.format("%Y-%m-%d-%H").to_string())
+        }
+        _ => transform.to_human_string(field_type, value),
     }
 }
 
-/// The values of the columns that files are partitioned by as they are, by field id.
-pub(crate) fn same_values(
-    spec: &PartitionSpec,
-    values: &Struct,
-) -> Vec<(i32, Option<PrimitiveLiteral>)> {
-    let fields = spec.fields().iter().zip(values.iter());
-    let fields = fields.filter(|(field, _)| field.transform == iceberg::spec::Transform::Identity);
-    let literal = |value: Option<&Literal>| value.and_then(Literal::as_primitive_literal);
-    fields.map(|(field, value)| (field.source_id, literal(value))).collect()
-}
+/// The year that times are counted from.
+const EPOCH: i32 = 1970;
 
 /// A partition as people read it: `ts_day=2013-01-01/origin=EWR`.
 pub(crate) fn describe(
@@ -200,7 +252,7 @@ pub(crate) fn describe(
     let fields = spec.fields().iter().zip(partition_type.fields()).zip(values.iter());
     let parts: Vec<_> = fields
         .map(|((field, partition), value)| {
-            let value = field.transform.to_human_string(&partition.field_type, value);
+            let value = shown(field.transform, &partition.field_type, value);
             format!("{}={value}", field.name)
         })
         .collect();
@@ -213,7 +265,7 @@ pub(crate) fn folder(spec: &PartitionSpec, partition_type: &StructType, values: 
     let fields = spec.fields().iter().zip(partition_type.fields()).zip(values.iter());
     let parts: Vec<_> = fields
         .map(|((field, partition), value)| {
-            let value = field.transform.to_human_string(&partition.field_type, value);
+            let value = shown(field.transform, &partition.field_type, value);
             let name = file_name(&field.name);
             let mut value = file_name(&value);
             value.truncate(FOLDER_VALUE_BYTES_MAX);
@@ -233,22 +285,6 @@ pub(crate) fn file_name(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use arrow::array::TimestampMicrosecondArray;
-
-    #[test]
-    fn days_before_1970_are_rounded_down() {
-        let times: ArrayRef = Arc::new(TimestampMicrosecondArray::from(vec![
-            Some(0),
-            Some(-1),
-            Some(MICROSECONDS_PER_DAY),
-            None,
-        ]));
-        let days = days(&times).unwrap();
-        let expected: ArrayRef =
-            Arc::new(Date32Array::from(vec![Some(0), Some(-1), Some(1), None]));
-        assert_eq!(&days, &expected);
-    }
-
     #[test]
     fn folders_have_no_odd_characters() {
         assert_eq!(file_name("a/b c=ü?"), "a_b_c___");

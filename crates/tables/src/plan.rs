@@ -3,18 +3,19 @@
 //! Bounds and counts come from the manifests, as Arrow arrays with one value per file and the
 //! table's own types, which is the shape that an engine prunes with.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, UInt64Array};
+use arrow::array::{Array, ArrayRef, BooleanArray, UInt64Array};
 use arrow::datatypes::{DataType, SchemaRef};
-use iceberg::spec::{Datum, ManifestEntryRef, PrimitiveLiteral};
+use iceberg::spec::{Datum, ManifestEntryRef, PrimitiveLiteral, Transform};
 use object_store::path::Path;
 
 use crate::deletes::Deletes;
 use crate::facts::{Fact, Facts};
+use crate::transform::transformed;
 use crate::types::schema::field_id;
-use crate::values::to_array;
+use crate::values::{literal_at, to_array};
 
 /// One data file of a table.
 #[derive(Debug)]
@@ -34,8 +35,9 @@ pub struct DataFile {
     pub(crate) spec_id: i32,
     /// What takes rows of it away, where anything does.
     pub(crate) deletes: Option<Arc<Deletes>>,
-    /// The values of the columns that the file is partitioned by as they are, by field id.
-    pub(crate) same: Vec<(i32, Option<PrimitiveLiteral>)>,
+    /// The values of the columns that the file is partitioned by, as their transforms make them, by field
+    /// id.
+    pub(crate) parts: Vec<(i32, Transform, Option<PrimitiveLiteral>)>,
 }
 
 impl DataFile {
@@ -56,7 +58,9 @@ impl DataFile {
 
     /// The one value that a column has in all rows, where the partition says so.
     fn same_value(&self, field_id: i32) -> Option<&Option<PrimitiveLiteral>> {
-        self.same.iter().find(|(id, _)| *id == field_id).map(|(_, value)| value)
+        let same =
+            |part: &&(i32, Transform, _)| (part.0, part.1) == (field_id, Transform::Identity);
+        self.parts.iter().find(same).map(|(_, _, value)| value)
     }
 
     /// Whether it has values of a column, nulls among them, or may have.
@@ -106,7 +110,7 @@ impl DataFile {
             entry: self.entry.clone(),
             spec_id: self.spec_id,
             deletes,
-            same: self.same.clone(),
+            parts: self.parts.clone(),
         }
     }
 
@@ -215,6 +219,26 @@ impl ScanPlan {
         })
     }
 
+    /// For each file, whether any of some values of a top-level column may be in it: `false` where its
+    /// partition says that none is, null where nothing says so. None where no file's partition tells.
+    ///
+    /// `values` are of the column's own type.
+    pub fn may_hold(&self, column: &str, values: &ArrayRef) -> Option<BooleanArray> {
+        let (id, data_type) = self.column(column)?;
+        let values = arrow::compute::cast(values, data_type).ok()?;
+        let mut known: HashMap<Transform, Option<HashSet<Option<PrimitiveLiteral>>>> =
+            HashMap::new();
+        let mut excluded = |file: &DataFile| {
+            file.parts.iter().filter(|(source, _, _)| *source == id).any(|(_, transform, value)| {
+                let made = known.entry(*transform).or_insert_with(|| made(&values, *transform));
+                made.as_ref().is_some_and(|made| !made.contains(value))
+            })
+        };
+        let files: BooleanArray =
+            self.files.iter().map(|file| excluded(file).then_some(false)).collect();
+        (files.null_count() < files.len()).then_some(files)
+    }
+
     /// The plan without the files for which `keep` is false; `keep` has one value per file, in
     /// order.
     #[must_use]
@@ -235,6 +259,17 @@ impl ScanPlan {
         let field = self.schema.field_with_name(name).ok()?;
         Some((field_id(field)?, field.data_type()))
     }
+}
+
+/// What a transform makes of some values; none where it takes none of their type, or gives nothing that
+/// tells them apart.
+fn made(values: &ArrayRef, transform: Transform) -> Option<HashSet<Option<PrimitiveLiteral>>> {
+    if transform == Transform::Void {
+        return None;
+    }
+    let made = transformed(values, transform)?;
+    let literal = |row| literal_at(&made, row).and_then(|value| value.as_primitive_literal());
+    Some((0..made.len()).map(literal).collect())
 }
 
 fn bound_of(file: &DataFile, id: i32, bound: Fact) -> Option<&PrimitiveLiteral> {

@@ -67,7 +67,6 @@ impl Positions {
     }
 
     /// The bytes of a 64-bit Roaring bitmap in the portable form.
-    #[cfg(test)]
     pub(crate) fn to_portable(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(self.0.serialized_size());
         // A vector takes every byte.

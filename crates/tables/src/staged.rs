@@ -6,6 +6,7 @@ use futures::FutureExt;
 use futures::future::{BoxFuture, Shared};
 
 use crate::DataFile;
+use crate::deletes::DeleteKey;
 use crate::storage::Storage;
 
 /// Data files that a commit can put into a table, or that [`crate::Tables::discard`] removes.
@@ -28,8 +29,8 @@ pub(crate) struct StagedDelete {
     pub(crate) file: iceberg::spec::DataFile,
     /// The data file that it takes rows of away.
     pub(crate) of: Arc<DataFile>,
-    /// Where the delete files lie that it replaces.
-    pub(crate) replaced: Vec<String>,
+    /// The delete files that it replaces.
+    pub(crate) replaced: Vec<DeleteKey>,
 }
 
 /// Bytes of data files up to which they are made durable together with the files of their commit:

@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use arrow::datatypes::{Schema, SchemaRef};
 use chrono::DateTime;
-use headwater_model::{Column, PartitionField, TableName, Timestamp, Transform};
+use headwater_model::{Column, PartitionField, TableName, Timestamp};
 use iceberg::spec::{DataContentType, NullOrder, Snapshot, SortDirection, TableMetadata};
 
 use crate::SortColumn;
+use crate::partition::known_transform;
 use crate::types::field_type_name;
 use crate::types::schema::{arrow_schema, field_id, with_names};
 
@@ -44,6 +45,12 @@ pub(crate) struct DeleteTotals {
     pub(crate) positions: u64,
     /// Rows in equality delete files.
     pub(crate) keys: u64,
+}
+
+/// The bytes of a file, or of a vector in one that holds several.
+pub(crate) fn own_bytes(file: &iceberg::spec::DataFile) -> u64 {
+    let own = file.content_size_in_bytes().and_then(|bytes| u64::try_from(bytes).ok());
+    own.unwrap_or_else(|| file.file_size_in_bytes())
 }
 
 impl DeleteTotals {
@@ -187,16 +194,12 @@ impl Table {
         DateTime::from_timestamp_millis(self.metadata().current_snapshot()?.timestamp_ms())
     }
 
-    /// Its partition fields, in order. Transforms that Headwater does not write are left out.
+    /// Its partition fields, in order. Transforms that are not known are left out.
     pub fn partition(&self) -> Vec<PartitionField> {
         let schema = self.metadata().current_schema();
         let fields = self.metadata().default_partition_spec().fields().iter();
         let fields = fields.filter_map(|field| {
-            let transform = match field.transform {
-                iceberg::spec::Transform::Identity => Transform::Identity,
-                iceberg::spec::Transform::Day => Transform::Day,
-                _ => return None,
-            };
+            let transform = known_transform(field.transform)?;
             let column = schema.name_by_field_id(field.source_id)?.to_owned();
             Some(PartitionField { column, transform })
         });

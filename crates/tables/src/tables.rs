@@ -20,7 +20,7 @@ use crate::deletes::{DeleteFile, attach, write_deletes};
 use crate::facts::Facts;
 use crate::manifest::{Decoded, decode, decode_list, off_thread};
 use crate::storage::Storage;
-use crate::table::Totals;
+use crate::table::{Totals, own_bytes};
 use crate::{
     BatchStream, CloudSettings, CloudUrl, CreateTable, DataFile, Error, Operation, Positions,
     Result, ScanPlan, Staged, Table, TablesOptions, metadata, partition, read, write,
@@ -148,7 +148,7 @@ impl Tables {
             if manifest.content == ManifestContentType::Deletes {
                 for entry in &self.manifest(manifest).await?.live {
                     totals.deletes.add(entry.data_file());
-                    totals.bytes += entry.data_file().file_size_in_bytes();
+                    totals.bytes += own_bytes(entry.data_file());
                 }
             }
         }
@@ -395,7 +395,7 @@ impl Tables {
                 entry: entry.clone(),
                 spec_id: manifest.partition_spec_id,
                 deletes: None,
-                same: partition::same_values(spec, file.partition()),
+                parts: partition::values_of(spec, file.partition()),
             }))
         });
         let files = files.collect::<Result<Vec<_>>>()?;
@@ -411,22 +411,26 @@ impl Tables {
         listed: Vec<ManifestFile>,
         decoded: Vec<(String, Decoded)>,
     ) {
-        self.0.caches.lists.insert(manifest_list, listed.into());
         for (location, decoded) in decoded {
-            self.0.caches.manifests.insert(location, Arc::new(decoded));
+            let manifest = listed.iter().find(|manifest| manifest.manifest_path == location);
+            if let Some(manifest) = manifest {
+                self.0.caches.manifests.insert(cache_key(manifest), Arc::new(decoded));
+            }
         }
+        self.0.caches.lists.insert(manifest_list, listed.into());
     }
 
     /// A manifest, from the cache where it was read before.
     pub(crate) async fn manifest(&self, manifest: &ManifestFile) -> Result<Arc<Decoded>> {
-        if let Some(found) = self.0.caches.manifests.get(&manifest.manifest_path) {
+        let key = cache_key(manifest);
+        if let Some(found) = self.0.caches.manifests.get(&key) {
             return Ok(found);
         }
         let content = self.storage().read(&manifest.manifest_path).await?;
         let file = manifest.clone();
         let decoded = off_thread(&manifest.manifest_path, move || decode(&file, &content)).await?;
         let decoded = Arc::new(decoded);
-        self.0.caches.manifests.insert(manifest.manifest_path.clone(), decoded.clone());
+        self.0.caches.manifests.insert(key, decoded.clone());
         Ok(decoded)
     }
 
@@ -455,10 +459,16 @@ impl Tables {
         read::read_slowly(self, &table.schema(), files, batch_rows)
     }
 
-    /// Reads data files in order, all columns as the table has them now, without some of their rows.
-    /// Errors of reading come through the stream.
+    /// Reads data files in order, all columns as the table has them now, without some of their rows, to be
+    /// written again. Errors of reading come through the stream.
     pub fn read_rest(&self, table: &Table, files: Vec<(Arc<DataFile>, Positions)>) -> BatchStream {
-        read::read_rest(self, &table.schema(), files)
+        read::read_rest(self, &self.schema_to_rewrite(table), files)
+    }
+
+    /// Reads data files in order, all columns as the table has them now, to be written again: with the ids
+    /// of rows, where the table's have any.
+    pub fn read_to_rewrite(&self, table: &Table, files: &[Arc<DataFile>]) -> Result<BatchStream> {
+        read::read(self, &self.schema_to_rewrite(table), files, None, None)
     }
 
     /// Writes a file of the caller's own beside a table's, durable when this returns.
@@ -469,5 +479,14 @@ impl Tables {
     /// Reads a file that [`Tables::write_file`] wrote.
     pub async fn read_file(&self, location: &str) -> Result<Bytes> {
         self.storage().read(location).await
+    }
+}
+
+/// What a manifest is known by: where it lies, and the ids that its rows have, which come to be known only
+/// when a table is upgraded.
+fn cache_key(manifest: &ManifestFile) -> String {
+    match manifest.first_row_id {
+        None => manifest.manifest_path.clone(),
+        Some(first) => format!("{}#{first}", manifest.manifest_path),
     }
 }

@@ -8,7 +8,7 @@ use arrow::array::{
 };
 use arrow::datatypes::{
     ArrowPrimitiveType, DataType, Date32Type, Decimal128Type, Float32Type, Float64Type, Int32Type,
-    Int64Type, Time64MicrosecondType, TimeUnit, TimestampMicrosecondType,
+    Int64Type, Time64MicrosecondType, TimeUnit, TimestampMicrosecondType, TimestampNanosecondType,
 };
 use iceberg::spec::{Literal, PrimitiveLiteral};
 
@@ -28,6 +28,9 @@ pub(crate) fn to_array<'a>(
         }
         DataType::Timestamp(TimeUnit::Microsecond, _) => {
             numbers::<TimestampMicrosecondType>(data_type, values, as_long)
+        }
+        DataType::Timestamp(TimeUnit::Nanosecond, _) => {
+            numbers::<TimestampNanosecondType>(data_type, values, as_long)
         }
         DataType::Float32 => numbers::<Float32Type>(data_type, values, |value| match value {
             PrimitiveLiteral::Float(value) => Some(value.0),
@@ -153,6 +156,15 @@ pub(crate) fn literal_at(array: &dyn Array, row: usize) -> Option<Literal> {
         }
         DataType::Timestamp(TimeUnit::Microsecond, _) => {
             PrimitiveLiteral::Long(array.as_primitive::<TimestampMicrosecondType>().value(row))
+        }
+        DataType::Timestamp(TimeUnit::Nanosecond, _) => {
+            PrimitiveLiteral::Long(array.as_primitive::<TimestampNanosecondType>().value(row))
+        }
+        DataType::Float32 => {
+            PrimitiveLiteral::Float(array.as_primitive::<Float32Type>().value(row).into())
+        }
+        DataType::Float64 => {
+            PrimitiveLiteral::Double(array.as_primitive::<Float64Type>().value(row).into())
         }
         DataType::Decimal128(..) => {
             PrimitiveLiteral::Int128(array.as_primitive::<Decimal128Type>().value(row))

@@ -22,7 +22,7 @@ impl Session {
     pub(crate) async fn merge(&self, merge: RowMerge) -> Result<Answer> {
         let RowMerge { table, alias, source_label, clauses, mut source, marked } = merge;
         let target = self.begin_change(&table).await?;
-        let columns = target.columns(alias);
+        let columns = target.columns(alias)?;
         let values = Values::of(&clauses, &columns)?;
         add_columns(&mut source.query, &columns.label, &columns.names, 'c');
         if values.by_name {
@@ -50,7 +50,7 @@ enum From {
     Kept,
     /// From the source's column of the same name.
     Source,
-    /// From nowhere: it is null.
+    /// From nowhere: it has its default, or is null.
     Null,
 }
 
@@ -202,7 +202,11 @@ impl Join {
         let mut choices = Vec::new();
         for (number, new) in values.columns.iter().enumerate() {
             let value = match new.as_ref().map(|new| new[index]) {
-                None | Some(From::Null) => continue,
+                None => continue,
+                Some(From::Null) => match columns.defaults.get(field.name()) {
+                    Some(default) => default,
+                    None => continue,
+                },
                 Some(From::Value(place)) => &self.given[place],
                 Some(From::Kept) => &self.kept[index],
                 Some(From::Source) => &self.source[index],

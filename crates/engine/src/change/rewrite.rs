@@ -1,16 +1,18 @@
 //! How the rows that a query found are changed: the files they lie in are written anew without them,
 //! or get delete files that name them; what they became is written to files of its own.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
-use arrow::array::{AsArray, RecordBatch};
+use arrow::array::{AsArray, Int64Array, RecordBatch};
 use arrow::compute::filter_record_batch;
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::datatypes::{Int32Type, Int64Type, Schema, SchemaRef};
 use arrow::error::ArrowError;
 use futures::{StreamExt, TryStreamExt, stream};
 use headwater_lake::BatchStream;
 use headwater_model::Fault;
-use headwater_tables::{DataFile, Positions, Rewrite};
+use headwater_tables::{DataFile, Positions, Rewrite, RowIds, ScanPlan, Table, Tables};
 use parking_lot::Mutex;
 
 use super::places::Places;
@@ -36,6 +38,9 @@ pub(super) struct Kind {
 /// The columns before those of new rows: the file, the row, and whether a new row comes.
 const COLUMNS_BEFORE: usize = 3;
 
+/// The version of the table format from which on rows have ids.
+const VERSION_OF_IDS: u8 = 3;
+
 impl Session {
     /// Carries a change out: the answer of the query is where the rows lie that go and, after that,
     /// whether a new row comes, and the new row. Files in `whole` go unread.
@@ -58,8 +63,12 @@ impl Session {
             places: Arc::clone(&places),
             kept: Arc::clone(&kept),
             limits,
-            table: target.name.to_string(),
+            name: target.name.to_string(),
             once: kind.once,
+            tables: self.engine.lake().tables().clone(),
+            table: target.table.clone(),
+            plan: target.plan.clone(),
+            ids: tokio::sync::Mutex::default(),
         };
         let rows = taking.new_rows(running);
         let rows = if on_read {
@@ -129,8 +138,13 @@ struct Taking {
     places: Arc<Mutex<Places>>,
     kept: Kept,
     limits: Limits,
-    table: String,
+    name: String,
     once: bool,
+    tables: Tables,
+    table: Table,
+    plan: ScanPlan,
+    /// The ids of the rows of files that were met.
+    ids: tokio::sync::Mutex<HashMap<i32, RowIds>>,
 }
 
 impl Taking {
@@ -138,23 +152,28 @@ impl Taking {
     fn new_rows(self, running: Running) -> BatchStream {
         let fields = running.schema.fields().iter().skip(COLUMNS_BEFORE).cloned();
         let schema = plain_schema(&Schema::new(fields.collect::<Vec<_>>()));
-        let rows = running.stream.map(move |batch| {
-            let taken = batch
-                .map_err(|error| self.limits.explain(&error))
-                .and_then(|batch| self.take(&batch, &schema));
-            taken.map_err(|error| {
-                let problem = error.to_problem();
-                self.kept.lock().get_or_insert(error);
-                ArrowError::ExternalError(Box::new(problem))
-            })
+        let taking = Arc::new(self);
+        let rows = running.stream.then(move |batch| {
+            let (taking, schema) = (Arc::clone(&taking), Arc::clone(&schema));
+            async move {
+                let taken = match batch {
+                    Ok(batch) => taking.take(&batch, &schema).await,
+                    Err(error) => Err(taking.limits.explain(&error)),
+                };
+                taken.map_err(|error| {
+                    let problem = error.to_problem();
+                    taking.kept.lock().get_or_insert(error);
+                    ArrowError::ExternalError(Box::new(problem))
+                })
+            }
         });
         rows.try_filter_map(|rows| futures::future::ready(Ok(rows))).boxed()
     }
 
-    fn take(&self, batch: &RecordBatch, schema: &SchemaRef) -> Result<Option<RecordBatch>> {
+    async fn take(&self, batch: &RecordBatch, schema: &SchemaRef) -> Result<Option<RecordBatch>> {
         let once = self.places.lock().add(batch)?;
         if self.once && !once {
-            return Err(Error::MatchedTwice { table: self.table.clone() });
+            return Err(Error::MatchedTwice { table: self.name.clone() });
         }
         if batch.num_columns() < COLUMNS_BEFORE {
             return Ok(None);
@@ -162,14 +181,45 @@ impl Taking {
         let comes = batch.column(COLUMNS_BEFORE - 1);
         let unmarked = || Error::Internal { message: "a row neither comes nor goes".to_owned() };
         let comes = comes.as_boolean_opt().ok_or_else(unmarked)?;
-        let columns: Vec<usize> = (COLUMNS_BEFORE..batch.num_columns()).collect();
         let failed = |error: ArrowError| self.limits.explain(&error.into());
-        let rows = batch.project(&columns).map_err(failed)?;
-        let rows = if comes.true_count() == comes.len() {
-            rows
+        let coming = if comes.true_count() == comes.len() {
+            batch.clone()
         } else {
-            filter_record_batch(&rows, comes).map_err(failed)?
+            filter_record_batch(batch, comes).map_err(failed)?
         };
-        Ok(Some(plain_batch(&rows, schema).map_err(failed)?))
+        let columns: Vec<usize> = (COLUMNS_BEFORE..batch.num_columns()).collect();
+        let rows = coming.project(&columns).map_err(failed)?;
+        let rows = plain_batch(&rows, schema).map_err(failed)?;
+        if self.table.format_version() < VERSION_OF_IDS {
+            return Ok(Some(rows));
+        }
+        let ids = self.ids_of(&coming).await?;
+        self.tables.with_ids(&self.table, &rows, ids).map(Some).map_err(failed)
+    }
+
+    /// The ids of the rows that new ones come in place of.
+    async fn ids_of(&self, rows: &RecordBatch) -> Result<Int64Array> {
+        let unplaced = || Error::Internal { message: "a row to change has no place".to_owned() };
+        let files = rows.column(0).as_primitive_opt::<Int32Type>().ok_or_else(unplaced)?;
+        let places = rows.column(1).as_primitive_opt::<Int64Type>().ok_or_else(unplaced)?;
+        let mut known = self.ids.lock().await;
+        let mut ids = Vec::with_capacity(rows.num_rows());
+        for (file, place) in files.iter().zip(places) {
+            let Some((number, place)) = file.zip(place) else {
+                ids.push(None);
+                continue;
+            };
+            let of_file = match known.entry(number) {
+                Entry::Occupied(known) => known.into_mut(),
+                Entry::Vacant(free) => {
+                    let index = usize::try_from(number).map_err(|_| unplaced())?;
+                    let file = self.plan.files().get(index).ok_or_else(unplaced)?;
+                    free.insert(self.tables.row_ids(file).await?)
+                }
+            };
+            let place = u64::try_from(place).map_err(|_| unplaced())?;
+            ids.push(of_file.at(place));
+        }
+        Ok(ids.into())
     }
 }

@@ -1,7 +1,9 @@
 //! The table that a statement changes, as the statement finds it.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
+use crate::defaults::defaults_of;
 use crate::error::{Error, Result};
 use crate::planner;
 use crate::planning_error::Limits;
@@ -131,14 +133,15 @@ impl Target {
     }
 
     /// Its columns, for statements that name them.
-    pub(super) fn columns(&self, alias: Option<Ident>) -> Columns {
+    pub(super) fn columns(&self, alias: Option<Ident>) -> Result<Columns> {
         let schema = bare_schema(&self.table.schema());
-        Columns {
+        Ok(Columns {
             label: alias.unwrap_or_else(|| Ident::with_quote('"', &self.name.name)),
             table: self.name.clone(),
             names: schema.fields().iter().map(|field| field.name().clone()).collect(),
             schema,
-        }
+            defaults: defaults_of(&self.table.schema())?,
+        })
     }
 
     /// What rows that others add until the commit mean for this change, by the table's isolation
@@ -199,6 +202,8 @@ pub(super) struct Columns {
     table: TableName,
     pub names: Vec<String>,
     pub schema: SchemaRef,
+    /// What columns are that a new row says nothing of, where that is not null.
+    pub defaults: HashMap<String, Expr>,
 }
 
 impl Columns {

@@ -16,7 +16,7 @@ impl Session {
     pub(crate) async fn update(&self, update: RowUpdate) -> Result<Answer> {
         let RowUpdate { table, alias, columns: assigned, mut source } = update;
         let target = self.begin_change(&table).await?;
-        let columns = target.columns(alias);
+        let columns = target.columns(alias)?;
         let assigned = columns.find_all(&assigned)?;
         add_columns(&mut source.query, &columns.label, &columns.names, 'c');
         let run = self.run();

@@ -5,14 +5,14 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::datatypes::{Field, FieldRef, Fields, Schema, SchemaRef};
-use datafusion::common::Result;
 use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::{Result, ScalarValue};
 use datafusion::physical_expr::PhysicalExpr;
-use datafusion::physical_expr::expressions::Column;
+use datafusion::physical_expr::expressions::{Column, Literal};
 use datafusion::physical_expr_adapter::{
     DefaultPhysicalExprAdapterFactory, PhysicalExprAdapter, PhysicalExprAdapterFactory,
 };
-use headwater_tables::{FIELD_ID, names_of};
+use headwater_tables::{FIELD_ID, initial_default, names_of};
 use parquet::arrow::RowNumber;
 
 use super::align::AlignExpr;
@@ -30,8 +30,9 @@ impl PhysicalExprAdapterFactory for FieldIdAdapterFactory {
     ) -> Result<Arc<dyn PhysicalExprAdapter>> {
         let current = current(&logical_file_schema, &physical_file_schema);
         let renamed = renamed(&current, &physical_file_schema);
+        let defaults = defaults(&logical_file_schema, &current)?;
         let inner = DefaultPhysicalExprAdapterFactory.create(logical_file_schema, renamed)?;
-        Ok(Arc::new(FieldIdAdapter { inner, physical_file_schema, current }))
+        Ok(Arc::new(FieldIdAdapter { inner, physical_file_schema, current, defaults }))
     }
 }
 
@@ -42,10 +43,13 @@ struct FieldIdAdapter {
     physical_file_schema: SchemaRef,
     /// The table's field for each of the file's.
     current: Vec<Option<FieldRef>>,
+    /// What the columns are that the file lacks, by name, where that is not null.
+    defaults: HashMap<String, ScalarValue>,
 }
 
 impl PhysicalExprAdapter for FieldIdAdapter {
     fn rewrite(&self, expr: Arc<dyn PhysicalExpr>) -> Result<Arc<dyn PhysicalExpr>> {
+        let expr = if self.defaults.is_empty() { expr } else { self.with_defaults(expr)? };
         let adapted = self.inner.rewrite(expr)?;
         let fields = self.physical_file_schema.fields();
         let restored = adapted.transform_up(|node| {
@@ -65,6 +69,36 @@ impl PhysicalExprAdapter for FieldIdAdapter {
         })?;
         Ok(restored.data)
     }
+}
+
+impl FieldIdAdapter {
+    /// Puts what they are in place of columns that the file lacks.
+    fn with_defaults(&self, expr: Arc<dyn PhysicalExpr>) -> Result<Arc<dyn PhysicalExpr>> {
+        let replaced = expr.transform_up(|node| {
+            let column = node.downcast_ref::<Column>().map(Column::name);
+            let Some(value) = column.and_then(|name| self.defaults.get(name)) else {
+                return Ok(Transformed::no(node));
+            };
+            let literal = Arc::new(Literal::new(value.clone()));
+            Ok(Transformed::yes(literal as Arc<dyn PhysicalExpr>))
+        })?;
+        Ok(replaced.data)
+    }
+}
+
+/// What the columns of a table are that a file lacks, where that is not null.
+fn defaults(table: &Schema, found: &[Option<FieldRef>]) -> Result<HashMap<String, ScalarValue>> {
+    let mut defaults = HashMap::new();
+    for field in table.fields() {
+        if found.iter().flatten().any(|known| known.name() == field.name()) {
+            continue;
+        }
+        if let Some(value) = initial_default(field) {
+            let value = ScalarValue::try_from_array(&value, 0)?;
+            defaults.insert(field.name().clone(), value.cast_to(field.data_type())?);
+        }
+    }
+    Ok(defaults)
 }
 
 /// The table's field for each of a file's; none for one that the table dropped.

@@ -160,7 +160,8 @@ impl PruningStatistics for Bounds<'_> {
         Some(self.0.row_counts())
     }
 
-    fn contained(&self, _: &Column, _: &HashSet<ScalarValue>) -> Option<BooleanArray> {
-        None
+    fn contained(&self, column: &Column, values: &HashSet<ScalarValue>) -> Option<BooleanArray> {
+        let values = ScalarValue::iter_to_array(values.iter().cloned()).ok()?;
+        self.0.may_hold(&column.name, &values)
     }
 }

@@ -39,6 +39,7 @@ pub(crate) enum WrittenAlteration {
     AllowNulls(Ident),
     RequireValues(Ident),
     Comment { column: Ident, comment: Option<String> },
+    Default { column: Ident, value: Option<Expr> },
     Move { column: Ident, place: WrittenPlace },
     AddPart { field: PartitionField, name: Option<String> },
     DropPart(WrittenPart),
@@ -110,6 +111,14 @@ impl TableChange {
         }
         Ok(TableChange { name, if_exists, alterations })
     }
+}
+
+/// The default of a column where it is made.
+pub(crate) fn default_of(column: &ColumnDef) -> Option<&Expr> {
+    column.options.iter().find_map(|option| match &option.option {
+        ColumnOption::Default(value) => Some(value),
+        _ => None,
+    })
 }
 
 /// The text of a comment on a column where it is made.
@@ -187,8 +196,14 @@ fn column_change(column: Ident, change: AlterColumnOperation) -> Result<WrittenA
             none(using.as_ref(), "USING in ALTER COLUMN")?;
             Ok(WrittenAlteration::Retype { column, data_type })
         }
+        AlterColumnOperation::SetDefault { value } => {
+            Ok(WrittenAlteration::Default { column, value: Some(value) })
+        }
+        AlterColumnOperation::DropDefault => Ok(WrittenAlteration::Default { column, value: None }),
         AlterColumnOperation::SetNotNull => Ok(WrittenAlteration::RequireValues(column)),
-        refused => Err(Error::unsupported(format!("ALTER COLUMN … {}", keywords(&refused, 2)))),
+        refused @ AlterColumnOperation::AddGenerated { .. } => {
+            Err(Error::unsupported(format!("ALTER COLUMN … {}", keywords(&refused, 2))))
+        }
     }
 }
 

@@ -182,7 +182,10 @@ pub(crate) const COMMENT: &str = "comment";
 pub(crate) fn column_options(column: &ColumnDef) -> Result<()> {
     for option in &column.options {
         match &option.option {
-            ColumnOption::Null | ColumnOption::NotNull | ColumnOption::Comment(_) => {}
+            ColumnOption::Null
+            | ColumnOption::NotNull
+            | ColumnOption::Comment(_)
+            | ColumnOption::Default(_) => {}
             refused => {
                 let words = keywords(refused, 2);
                 let what = format!("`{words}` on column `{}`", column.name.value);
@@ -208,11 +211,24 @@ impl TableOptions {
             CreateTableOptions::With(options) => (options, false),
             CreateTableOptions::TableProperties(options) => (options, true),
             CreateTableOptions::Options(_) => return Err(Error::unsupported("OPTIONS (…)")),
-            CreateTableOptions::Plain(_) => return Err(Error::unsupported("a table option")),
+            CreateTableOptions::Plain(options) => return Self::of_comment(options),
         };
         let mut found = TableOptions::default();
         for option in options {
             found.take(option, any)?;
+        }
+        Ok(found)
+    }
+
+    /// What is said of the table, which sqlparser takes for an option.
+    fn of_comment(options: Vec<SqlOption>) -> Result<Self> {
+        let mut found = TableOptions::default();
+        for option in options {
+            let SqlOption::Comment(CommentDef::WithEq(text) | CommentDef::WithoutEq(text)) = option
+            else {
+                return Err(Error::unsupported("a table option"));
+            };
+            found.properties.insert(COMMENT.to_owned(), text);
         }
         Ok(found)
     }
@@ -226,8 +242,8 @@ impl TableOptions {
         };
         match key.to_lowercase().as_str() {
             "partitioned_by" | "partition_by" => {
-                for field in value.split(',') {
-                    self.partition.push(partition::parse(field.trim())?);
+                for field in PartitionField::split(&value) {
+                    self.partition.push(partition::parse(field)?);
                 }
             }
             "sorted_by" => self.sort.extend(layout::keys(&value)?),

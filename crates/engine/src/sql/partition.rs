@@ -74,9 +74,15 @@ fn closing(tokens: &[TokenWithSpan], open: usize) -> Option<usize> {
 fn fields(tokens: &[TokenWithSpan]) -> Result<Vec<PartitionField>> {
     let words = tokens.iter().filter(|token| !matches!(token.token, Token::Whitespace(_)));
     let mut texts = vec![String::new()];
+    let mut depth = 0_i32;
     for word in words {
+        match word.token {
+            Token::LParen => depth += 1,
+            Token::RParen => depth -= 1,
+            _ => {}
+        }
         match (&word.token, texts.last_mut()) {
-            (Token::Comma, _) => texts.push(String::new()),
+            (Token::Comma, _) if depth == 0 => texts.push(String::new()),
             (Token::Word(name), Some(text)) => text.push_str(&name.value),
             (other, Some(text)) => text.push_str(&other.to_string()),
             (_, None) => {}
@@ -85,19 +91,7 @@ fn fields(tokens: &[TokenWithSpan]) -> Result<Vec<PartitionField>> {
     texts.iter().filter(|text| !text.is_empty()).map(|text| parse(text)).collect()
 }
 
-/// One partition field as text; the transforms that are not kept are refused by name.
+/// One partition field as text.
 pub(crate) fn parse(text: &str) -> Result<PartitionField> {
-    let transform = text.split_once('(').map(|(name, _)| name.trim().to_lowercase());
-    match transform.as_deref() {
-        Some(
-            name @ ("year" | "years" | "month" | "months" | "hour" | "hours" | "bucket"
-            | "truncate"),
-        ) => Err(Error::Unsupported {
-            what: format!("partitioning by `{name}`"),
-            hint: Some("Partition by a column or by day(column).".to_owned()),
-            position: None,
-        }),
-        Some("days") => Ok(text.replacen("days", "day", 1).parse()?),
-        _ => Ok(text.parse()?),
-    }
+    Ok(text.parse()?)
 }

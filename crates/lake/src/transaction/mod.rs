@@ -148,7 +148,12 @@ impl Transaction {
         let lake = self.view.lake().clone();
         let beside = lake.tables().beside_partitions(&table, &staged).boxed().await?;
         let beside = match beside {
-            Some((removed, rest)) => Some((removed, Box::pin(self.stage(&table, rest)).await?)),
+            Some((removed, rest)) => {
+                let rest = Box::pin(self.stage(&table, rest)).await?;
+                // These were there before.
+                self.written.rows_written -= rest.rows();
+                Some((removed, rest))
+            }
             None => None,
         };
         self.pending(&name)?.add(Change::OverwritePartitions { staged, beside });

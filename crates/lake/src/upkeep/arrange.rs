@@ -91,7 +91,7 @@ impl Lake {
             let files = bin.files.clone();
             written.push(match arrangement {
                 Arrangement::Compact { .. } => {
-                    let rows = self.tables().read(&table, &files, None, None)?;
+                    let rows = self.tables().read_to_rewrite(&table, &files)?;
                     change.write_rows(&name, rows).await?
                 }
                 Arrangement::Order(order) => {

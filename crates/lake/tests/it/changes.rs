@@ -195,7 +195,8 @@ pub async fn make(lake: &Fixture, branch: &str, other: &str, table: &TableName, 
         Step::Create(new) => {
             let partition = new.partition.iter().map(|field| field.parse().unwrap()).collect();
             let schema = schema_of(&new.columns);
-            let properties = new.properties.clone();
+            let mut properties = new.properties.clone();
+            properties.insert("format-version".to_owned(), lake.version.to_owned());
             change.create(table, schema.clone(), partition, properties).await.unwrap();
             for file in &new.files {
                 change.append(table, rows_of(batch_of(&schema, file))).await.unwrap();

@@ -99,26 +99,29 @@ async fn play(file: &str) {
     assert!(!scenarios.is_empty());
     for scenario in scenarios.into_iter().map(Arc::new) {
         for direction in DIRECTIONS {
-            for on_read in [false, true] {
+            for (on_read, version) in [(false, "2"), (true, "2")] {
                 let played = scenario.clone();
-                let playing =
-                    tokio::spawn(
-                        async move { Box::pin(play_one(&played, direction, on_read)).await },
-                    );
+                let playing = tokio::spawn(async move {
+                    Box::pin(play_one(&played, direction, (on_read, version))).await;
+                });
                 if playing.await.is_err() {
                     let Direction { target, source } = direction;
                     let how = if on_read { ", on read" } else { "" };
-                    panic!("{file}: {}: {source} into {target}{how}", scenario.name);
+                    panic!("{file}: {}: {source} into {target}{how}, v{version}", scenario.name);
                 }
             }
         }
     }
 }
 
-async fn play_one(scenario: &Scenario, direction: Direction, on_read: bool) {
+async fn play_one(
+    scenario: &Scenario,
+    direction: Direction,
+    (on_read, version): (bool, &'static str),
+) {
     // Few, so that merges have to look further back than a metadata file tells.
     let mut lake = Fixture::with(|tables| tables.snapshots_listed_max = 10).await;
-    lake.on_read = on_read;
+    (lake.on_read, lake.version) = (on_read, version);
     let table = name("t");
     if let Some(new) = &scenario.table {
         make(&lake, "main", "dev", &table, &Step::Create(new.clone())).await;

@@ -26,6 +26,8 @@ pub struct Fixture {
     pub lake: Lake,
     /// Whether rows are changed by delete files, and not by files written anew.
     pub on_read: bool,
+    /// The version of the table format that scenarios make tables of.
+    pub version: &'static str,
 }
 
 /// A folder with a warehouse in it and a place for files, and how its tables are kept there.
@@ -43,7 +45,7 @@ impl Fixture {
         let folder = tempfile::tempdir().unwrap();
         let lake = place::open_lake(&folder.path().join("lake")).await;
         std::fs::create_dir(folder.path().join("files")).unwrap();
-        Fixture { folder, lake, on_read: false }
+        Fixture { folder, lake, on_read: false, version: "2" }
     }
 
     /// A lake without a folder, for tests that need many.
@@ -51,7 +53,7 @@ impl Fixture {
         let folder = tempfile::tempdir().unwrap();
         let tables = TablesOptions::new("memory://lake");
         let lake = open(Arc::new(InMemory::new()), tables).await;
-        Fixture { folder, lake, on_read: false }
+        Fixture { folder, lake, on_read: false, version: "2" }
     }
 
     /// A lake in memory whose every file takes its time, so that whatever is done can be given up
@@ -65,7 +67,7 @@ impl Fixture {
         };
         let store = ThrottledStore::new(InMemory::new(), waits);
         let lake = open(Arc::new(store), TablesOptions::new("memory://lake")).await;
-        Fixture { folder: tempfile::tempdir().unwrap(), lake, on_read: false }
+        Fixture { folder: tempfile::tempdir().unwrap(), lake, on_read: false, version: "2" }
     }
 
     /// A lake in memory over a database of the test's own.
@@ -74,7 +76,7 @@ impl Fixture {
             (Arc::new(InMemory::new()), TablesOptions::new("memory://lake"));
         let clock = Arc::new(headwater_model::SystemClock);
         let lake = Lake::open(LakeOptions { store, object_store, tables, clock }).await.unwrap();
-        Fixture { folder: tempfile::tempdir().unwrap(), lake, on_read: false }
+        Fixture { folder: tempfile::tempdir().unwrap(), lake, on_read: false, version: "2" }
     }
 
     /// A lake whose tables lie in a folder and are kept otherwise than is usual, in no hurry to be
@@ -82,7 +84,7 @@ impl Fixture {
     pub async fn with(change: impl FnOnce(&mut TablesOptions)) -> Self {
         let (folder, mut tables, store) = warehouse();
         change(&mut tables);
-        Fixture { folder, lake: open(store, tables).await, on_read: false }
+        Fixture { folder, lake: open(store, tables).await, on_read: false, version: "2" }
     }
 
     /// A lake in a folder, whose time is what a test makes it.
@@ -91,7 +93,7 @@ impl Fixture {
         tables.clock = clock.clone();
         let store = Arc::new(MemoryStore::new());
         let lake = Lake::open(LakeOptions { store, object_store, tables, clock }).await.unwrap();
-        Fixture { folder, lake, on_read: false }
+        Fixture { folder, lake, on_read: false, version: "2" }
     }
 
     /// The same warehouse beside a database that knows nothing of it.

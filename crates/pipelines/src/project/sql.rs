@@ -215,9 +215,13 @@ pub(super) fn materialization(text: &str, at: &Location) -> Result<Materializati
 
 /// Partition fields, separated by commas.
 pub(super) fn partition(text: &str, at: &Location) -> Result<Vec<PartitionField>> {
-    let fields = text.split(',').map(|field| {
+    let fields = PartitionField::split(text).into_iter().map(|field| {
         field.parse::<PartitionField>().map_err(|error| {
-            Error::invalid(at.clone(), error.to_string(), "Write `column` or `day(column)`.")
+            Error::invalid(
+                at.clone(),
+                error.to_string(),
+                "Write `column`, `day(column)` or `bucket(16, column)`.",
+            )
         })
     });
     fields.collect()

@@ -129,15 +129,15 @@ async fn a_partition_fits_what_the_model_gives() {
     ");
     insta::assert_snapshot!(plan("day(id)").await, @r"
     invalid_project: the table of `m` cannot be made: the table cannot be partitioned by `day(id)`: `day` takes a date or a timestamp (m.sql:2)
-      hint: Partition by a column of the table, as `column` or `day(column)`.
+      hint: Partition by a column of the table, as `column`, `day(column)` or `bucket(16, column)`.
     ");
     insta::assert_snapshot!(plan("share").await, @r"
     invalid_project: the table of `m` cannot be made: the table cannot be partitioned by `share`: floating-point numbers are no partition (m.sql:2)
-      hint: Partition by a column of the table, as `column` or `day(column)`.
+      hint: Partition by a column of the table, as `column`, `day(column)` or `bucket(16, column)`.
     ");
-    insta::assert_snapshot!(plan("month(day)").await, @r"
-    invalid_project: `month(day)` is not a usable partition: a partition is `column` or `day(column)` (m.sql:2)
-      hint: Write `column` or `day(column)`.
+    insta::assert_snapshot!(plan("week(day)").await, @r"
+    invalid_project: `week(day)` is not a usable partition: a partition is `column`, `day(column)` or `bucket(16, column)` (m.sql:2)
+      hint: Write `column`, `day(column)` or `bucket(16, column)`.
     ");
     insta::assert_snapshot!(plan("day(day), Origin").await, @"m: first run");
     let python = "import headwater\n\n\n@headwater.model(\n    materialization=\"replace\",\n    \
@@ -146,9 +146,9 @@ async fn a_partition_fits_what_the_model_gives() {
     invalid_project: `m` is partitioned by `day(dya)`, and gives no column `dya` (m.py:7)
       hint: The columns are `id`.
     ");
-    let month = python.replace("day(dya)", "month(id)");
+    let month = python.replace("day(dya)", "week(id)");
     insta::assert_snapshot!(refusal(&files("", &[("m.py", &month)])), @r#"
-    invalid_project: `partition_by` of `model` cannot be `["month(id)"]` (m.py:7)
+    invalid_project: `partition_by` of `model` cannot be `["week(id)"]` (m.py:7)
       hint: Write it like `["day(time_hour)", "origin"]`.
     "#);
 }

@@ -62,9 +62,9 @@ fn what_is_wrong_is_refused_with_its_line() {
     invalid_project: `replace` is no setting (models/m.sql:1)
       hint: Write `-- headwater: key = value`.
     ");
-    insta::assert_snapshot!(refused("-- x\n-- headwater: partition_by = month(d)\nSELECT 1"), @r"
-    invalid_project: `month(d)` is not a usable partition: a partition is `column` or `day(column)` (models/m.sql:2)
-      hint: Write `column` or `day(column)`.
+    insta::assert_snapshot!(refused("-- x\n-- headwater: partition_by = week(d)\nSELECT 1"), @r"
+    invalid_project: `week(d)` is not a usable partition: a partition is `column`, `day(column)` or `bucket(16, column)` (models/m.sql:2)
+      hint: Write `column`, `day(column)` or `bucket(16, column)`.
     ");
     insta::assert_snapshot!(refused("SELECT 1\n-- headwater: name = x\nFROM t"), @r"
     invalid_project: a setting stands below the query's begin (models/m.sql:2)

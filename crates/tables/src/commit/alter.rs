@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 
+use arrow::array::ArrayRef;
 use arrow::datatypes::{Field, Schema};
 use headwater_model::PartitionField;
 use iceberg::spec::{
@@ -15,6 +16,7 @@ use iceberg::spec::{
 
 use super::evolve::{check_ids, check_names, new_ids, refused, set_properties};
 use super::layout::{Layout, PartName};
+use crate::defaults::{has_write_default, literal};
 use crate::error::near;
 use crate::types::join;
 use crate::types::schema::FieldIds;
@@ -62,6 +64,13 @@ pub enum Alteration {
     AllowNulls(ColumnPath),
     /// Lets a column of the table itself have nulls no longer; it must have none in the table as it is.
     RequireValues(ColumnPath),
+    /// Gives a column of one value a default for rows that say nothing of it, or none any more.
+    SetDefault {
+        /// The column.
+        column: ColumnPath,
+        /// The value, the only one of the array.
+        value: Option<ArrayRef>,
+    },
     /// Says what a column is, or says nothing of it any more.
     Comment {
         /// The column.
@@ -196,7 +205,7 @@ impl Altered {
 }
 
 /// The key under which properties ask for a version of the format; no table keeps it as a property.
-const FORMAT_VERSION: &str = "format-version";
+pub(crate) const FORMAT_VERSION: &str = "format-version";
 
 /// Takes the version of the format out of properties; none where the table is of that version.
 fn upgrade(
@@ -272,6 +281,16 @@ impl Columns<'_> {
                 Ok(())
             }),
             Alteration::RequireValues(column) => self.require(&column),
+            Alteration::SetDefault { column, value } => {
+                let path = column.join(".");
+                self.edit(&column, |field| {
+                    field.write_default = match &value {
+                        Some(value) => literal(&path, value, &field.field_type)?,
+                        None => None,
+                    };
+                    Ok(())
+                })
+            }
             Alteration::Comment { column, comment } => self.edit(&column, |field| {
                 field.doc = comment.clone().filter(|text| !text.is_empty());
                 Ok(())
@@ -310,14 +329,20 @@ impl Columns<'_> {
     ) -> Result<()> {
         let path = join(&within.join("."), column.name());
         let normal = normalise_schema(&Schema::new(vec![column.clone()]))?;
-        if !column.is_nullable() {
+        if !column.is_nullable() && !has_write_default(column) {
             let reason = "the rows that are there would have no value for it".to_owned();
             return Err(Error::InvalidColumn { column: path, reason });
         }
         if within.is_empty() {
             check_names(self.metadata, &normal)?;
         }
-        let new = self.ids.assign(normal.fields(), None)?;
+        let mut new = self.ids.assign(normal.fields(), None)?;
+        // The rows that are there have it, too.
+        for field in new.iter_mut().filter(|field| field.write_default.is_some()) {
+            let mut with_default = (**field).clone();
+            with_default.initial_default.clone_from(&with_default.write_default);
+            *field = with_default.into();
+        }
         let mut came = Vec::new();
         self.at(within, &mut |fields| {
             let known = fields.iter().any(|known| same(&known.name, column.name()));

@@ -5,7 +5,10 @@ use std::sync::Arc;
 
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use headwater_model::PartitionField;
-use iceberg::spec::{NestedFieldRef, SortOrder, StructType, TableMetadata, TableMetadataBuilder};
+use iceberg::spec::{
+    FormatVersion, NestedFieldRef, PrimitiveType, SortOrder, StructType, TableMetadata,
+    TableMetadataBuilder, Type,
+};
 use uuid::Uuid;
 
 use super::alter::take_version;
@@ -14,7 +17,7 @@ use super::layout::set_order;
 use super::stamp::{put_aside, stamp};
 use crate::partition::spec_for;
 use crate::types::schema::FieldIds;
-use crate::{CreateTable, Error, Result, Staged, normalise_schema};
+use crate::{CreateTable, Error, Result, Staged, normalise_schema, row_ids};
 
 /// The first metadata of a new table.
 pub(crate) fn create(
@@ -179,6 +182,31 @@ pub(super) fn check_partition_names(
     Ok(())
 }
 
+/// Refuses columns that the table's version of the format does not have, or has for itself.
+pub(crate) fn check_version(metadata: &TableMetadata) -> Result<()> {
+    let schema = metadata.current_schema();
+    let three = metadata.format_version() >= FormatVersion::V3;
+    for field in schema.field_id_to_fields().values() {
+        let defaults = field.initial_default.is_some() || field.write_default.is_some();
+        let nanoseconds = matches!(
+            *field.field_type,
+            Type::Primitive(PrimitiveType::TimestampNs | PrimitiveType::TimestamptzNs)
+        );
+        let reason = if !three && defaults {
+            "a default needs format version 3: SET TBLPROPERTIES ('format-version' = '3') first"
+        } else if !three && nanoseconds {
+            "nanoseconds need format version 3: SET TBLPROPERTIES ('format-version' = '3') first"
+        } else if three && row_ids::NAMES.contains(&field.name.as_str()) {
+            "that is the name of a column which every table of format version 3 has"
+        } else {
+            continue;
+        };
+        let column = schema.name_by_field_id(field.id).unwrap_or(&field.name).to_owned();
+        return Err(Error::InvalidColumn { column, reason: reason.to_owned() });
+    }
+    Ok(())
+}
+
 /// Whether rows written for one state of a table can go into another: each of its columns is among
 /// theirs or takes nulls, and they bring none that it does not have under that name.
 pub(crate) fn check_staged(metadata: &TableMetadata, staged: &Staged) -> Result<()> {
@@ -194,7 +222,7 @@ pub(crate) fn check_staged(metadata: &TableMetadata, staged: &Staged) -> Result<
     });
     let enough = current.fields().iter().all(|known| match written.field_by_id(known.id) {
         Some(field) => field.required || !known.required,
-        None => !known.required,
+        None => !known.required || known.initial_default.is_some(),
     });
     if !same || !enough {
         return Err(Error::TableChanged { what: "schema" });

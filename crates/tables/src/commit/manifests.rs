@@ -14,7 +14,7 @@ use iceberg::spec::{
 };
 
 use super::summary::Changes;
-use crate::deletes::named;
+use crate::deletes::{named, place_of};
 use crate::manifest::{Change, Decoded, NewManifest};
 use crate::tables::Tables;
 use crate::{DataFile, Error, Result};
@@ -154,7 +154,7 @@ pub(crate) async fn plan(
 /// Which files go, and which delete files besides, because others take their place.
 pub(crate) struct Removals<'a> {
     pub(crate) removal: Removal,
-    pub(crate) replaced: HashSet<&'a str>,
+    pub(crate) replaced: HashSet<(&'a str, i64)>,
 }
 
 impl Removals<'_> {
@@ -163,7 +163,7 @@ impl Removals<'_> {
         match manifest.content {
             ManifestContentType::Data => self.removal.takes(file, manifest.partition_spec_id),
             ManifestContentType::Deletes => {
-                self.replaced.contains(file.file_path())
+                self.replaced.contains(&place_of(file))
                     || self.removal.takes_deletes(file, manifest.partition_spec_id)
             }
         }

@@ -23,12 +23,13 @@ use iceberg::spec::{
 };
 use uuid::Uuid;
 
-use self::alter::Altered;
+use self::alter::{Alteration, Altered, FORMAT_VERSION};
 use self::evolve::{check_staged, refused};
 use self::manifests::{Addition, Planned, Removal, Removals, spec_by_id};
 use self::summary::Changes;
 pub(crate) use self::summary::Kind;
-use crate::manifest::{Decoded, SnapshotIds, encode, encode_list};
+use crate::deletes::DeleteKey;
+use crate::manifest::{Decoded, SnapshotIds, encode, encode_list, number_rows};
 use crate::merge::history::{REACH, Reach};
 use crate::partition::describe;
 use crate::storage::{Storage, Undo};
@@ -60,10 +61,8 @@ pub(crate) async fn commit(
     if let Operation::Apply(commit) = &operation {
         return rest::apply(tables, table, commit, &summary).await;
     }
-    if before.format_version() != FormatVersion::V2 {
-        let feature = format!("changing a table of format version {}", before.format_version());
-        let location = table.metadata_location().to_owned();
-        return Err(Error::Unsupported { location, feature });
+    if before.format_version() == FormatVersion::V1 && !upgrades(&operation) {
+        return Err(Error::OldFormat { version: "1" });
     }
     match operation {
         Operation::Apply(_) => Ok(table.clone()),
@@ -171,6 +170,15 @@ async fn compacting(
     let dangling = tables.dangling_deletes(table, &removed).await?;
     let change = Change::new(Removal::files(&removed), staged, Kind::Arranges, summary);
     Ok(Change { dangling, ..change })
+}
+
+/// Whether a change makes a table one of a later version of the format.
+fn upgrades(operation: &Operation) -> bool {
+    let version = |one: &Alteration| match one {
+        Alteration::SetProperties(properties) => properties.contains_key(FORMAT_VERSION),
+        _ => false,
+    };
+    matches!(operation, Operation::Alter { alterations, .. } if alterations.iter().any(version))
 }
 
 /// Refuses columns in which some row of the table has no value.
@@ -328,6 +336,7 @@ pub(crate) fn build(builder: TableMetadataBuilder) -> Result<TableMetadata> {
     let built = builder.build().map_err(|error| refused("committed", &error))?.metadata;
     let columns = built.current_schema().as_struct().fields();
     evolve::check_partition_names(built.default_partition_spec(), columns)?;
+    evolve::check_version(&built)?;
     Ok(built)
 }
 
@@ -342,7 +351,7 @@ pub(crate) struct Change {
     /// Which rows it is meant for.
     pub(crate) reach: Reach,
     /// Delete files that go because they concern no data file any more.
-    pub(crate) dangling: Vec<String>,
+    pub(crate) dangling: Vec<DeleteKey>,
     pub(crate) summary: BTreeMap<String, String>,
 }
 
@@ -391,7 +400,7 @@ impl Change {
         let staged = self.staged.as_ref();
         let deletes = staged.into_iter().flat_map(|staged| staged.deletes.iter());
         let replaced = deletes.flat_map(|delete| &delete.replaced).chain(&self.dangling);
-        let replaced = replaced.map(String::as_str).collect();
+        let replaced = replaced.map(|(location, at)| (location.as_str(), *at)).collect();
         let removals = Removals { removal, replaced };
         let (planned, changes) = manifests::plan(tables, after, &old, removals, additions).await?;
         let same_columns = after.current_schema_id() == before.current_schema_id()
@@ -411,11 +420,11 @@ impl Change {
         (after, builder): (&TableMetadata, TableMetadataBuilder),
     ) -> Result<Table> {
         let before = table.metadata();
-        let new = NewSnapshot::after(tables, before);
+        let new = NewSnapshot::after(tables, before, after);
         self.summary.extend(self.reach.to_value().map(|value| (REACH.to_owned(), value)));
         let summary = changes.summarise(table.totals(), self.kind, self.summary);
         let made = new.make(planned).await?;
-        let snapshot = new.snapshot(&made.manifest_list, summary, after.current_schema_id());
+        let snapshot = new.snapshot(&made, summary, after.current_schema_id());
         let builder = builder
             .set_branch_snapshot(snapshot, MAIN_BRANCH)
             .map_err(|error| refused("committed", &error))?
@@ -455,16 +464,20 @@ struct Made {
     manifest_list: String,
     listed: Vec<ManifestFile>,
     decoded: Vec<(String, Decoded)>,
+    /// The id that the next row of the table comes to have.
+    next_row_id: u64,
 }
 
 impl NewSnapshot {
-    fn after(tables: &Tables, before: &TableMetadata) -> Self {
+    fn after(tables: &Tables, before: &TableMetadata, after: &TableMetadata) -> Self {
         let now = tables.options().clock.now().timestamp_millis();
         NewSnapshot {
             ids: SnapshotIds {
                 id: snapshot_id(before),
                 parent: before.current_snapshot_id(),
                 sequence_number: before.next_sequence_number(),
+                version: after.format_version(),
+                first_row_id: after.next_row_id(),
             },
             // Iceberg wants times that do not go back, whatever the clock does.
             timestamp_ms: now.max(before.last_updated_ms()),
@@ -477,25 +490,27 @@ impl NewSnapshot {
         let entries: usize = planned.iter().map(Planned::entries).sum();
         let list = format!("{}/snap-{}-1-{}.avro", self.folder, self.ids.id, self.name);
         let making = make_all(planned, format!("{}/{}-m", self.folder, self.name), list, self.ids);
-        let made = if entries <= INLINE_ENTRIES_MAX {
-            making.await
-        } else {
-            let making = tokio::task::spawn_blocking(|| futures::executor::block_on(making));
-            making.await.map_err(|error| Error::internal("committed", error))?
-        };
-        made.map_err(|error| refused("committed", &error))
+        if entries <= INLINE_ENTRIES_MAX {
+            return making.await;
+        }
+        let making = tokio::task::spawn_blocking(|| futures::executor::block_on(making));
+        making.await.map_err(|error| Error::internal("committed", error))?
     }
 
-    fn snapshot(&self, manifest_list: &str, summary: Summary, schema_id: i32) -> Snapshot {
-        Snapshot::builder()
+    fn snapshot(&self, made: &Made, summary: Summary, schema_id: i32) -> Snapshot {
+        let builder = Snapshot::builder()
             .with_snapshot_id(self.ids.id)
             .with_parent_snapshot_id(self.ids.parent)
             .with_sequence_number(self.ids.sequence_number)
             .with_timestamp_ms(self.timestamp_ms)
-            .with_manifest_list(manifest_list)
+            .with_manifest_list(made.manifest_list.as_str())
             .with_summary(summary)
-            .with_schema_id(schema_id)
-            .build()
+            .with_schema_id(schema_id);
+        if self.ids.version < FormatVersion::V3 {
+            return builder.build();
+        }
+        let first = self.ids.first_row_id;
+        builder.with_row_range(first, made.next_row_id.saturating_sub(first)).build()
     }
 }
 
@@ -504,23 +519,29 @@ async fn make_all(
     prefix: String,
     manifest_list: String,
     snapshot: SnapshotIds,
-) -> std::result::Result<Made, iceberg::Error> {
+) -> Result<Made> {
     let (mut files, mut listed, mut decoded) = (Vec::new(), Vec::new(), Vec::new());
     for one in planned {
         match one {
             Planned::Kept(manifest) => listed.push(manifest),
             Planned::New(new) => {
                 let location = format!("{prefix}{}.avro", files.len());
-                let made = encode(new, &location, snapshot).await?;
+                let made = encode(new, &location, snapshot).await;
+                let made = made.map_err(|error| refused("committed", &error))?;
                 files.push((location.clone(), made.content));
                 decoded.push((location, made.decoded));
                 listed.push(made.file);
             }
         }
     }
-    let content = encode_list(&listed, snapshot).await?;
+    let mut next_row_id = snapshot.first_row_id;
+    if snapshot.version >= FormatVersion::V3 {
+        next_row_id = number_rows(&mut listed, &mut decoded, next_row_id)?;
+    }
+    let content = encode_list(&listed, snapshot).await;
+    let content = content.map_err(|error| refused("committed", &error))?;
     files.push((manifest_list.clone(), content));
-    Ok(Made { files, manifest_list, listed, decoded })
+    Ok(Made { files, manifest_list, listed, decoded, next_row_id })
 }
 
 /// A random id that the table does not have yet.

@@ -2,15 +2,17 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use iceberg::spec::{DataContentType, DataFile, Operation, Struct, Summary};
+use iceberg::spec::{DataContentType, DataFile, DataFileFormat, Operation, Struct, Summary};
 
-use crate::table::{DeleteTotals, Totals};
+use crate::table::{DeleteTotals, Totals, own_bytes};
 
 /// What a commit adds to and removes from a table.
 #[derive(Debug, Default)]
 pub(crate) struct Changes {
     added: Totals,
     removed: Totals,
+    /// Deletion vectors that come and go, among the delete files.
+    vectors: [u64; 2],
     partitions: HashSet<Struct>,
 }
 
@@ -29,12 +31,14 @@ impl Changes {
     /// Counts a data file or delete file that comes.
     pub(crate) fn add(&mut self, file: &DataFile) {
         count(&mut self.added, file);
+        self.vectors[0] += u64::from(is_vector(file));
         self.partitions.insert(file.partition().clone());
     }
 
     /// Counts one that goes.
     pub(crate) fn remove(&mut self, file: &DataFile) {
         count(&mut self.removed, file);
+        self.vectors[1] += u64::from(is_vector(file));
         self.partitions.insert(file.partition().clone());
     }
 
@@ -84,8 +88,10 @@ impl Changes {
             ("deleted-records", self.removed.rows),
             ("removed-files-size", self.removed.bytes),
             ("added-delete-files", self.added.deletes.files),
-            // All that are written here are of that kind.
-            ("added-position-delete-files", self.added.deletes.files),
+            // All others that are written here are of that kind.
+            ("added-position-delete-files", self.added.deletes.files - self.vectors[0]),
+            ("added-dvs", self.vectors[0]),
+            ("removed-dvs", self.vectors[1]),
             ("added-position-deletes", self.added.deletes.positions),
             ("removed-delete-files", self.removed.deletes.files),
             ("removed-position-deletes", self.removed.deletes.positions),
@@ -123,10 +129,14 @@ impl Changes {
     }
 }
 
+fn is_vector(file: &DataFile) -> bool {
+    file.file_format() == DataFileFormat::Puffin
+}
+
 fn count(totals: &mut Totals, file: &DataFile) {
     if file.content_type() != DataContentType::Data {
         totals.deletes.add(file);
-        totals.bytes += file.file_size_in_bytes();
+        totals.bytes += own_bytes(file);
         return;
     }
     totals.rows += file.record_count();

@@ -8,6 +8,7 @@
 mod attach;
 mod equality;
 mod position;
+mod puffin;
 mod shared;
 mod vector;
 mod write;
@@ -34,6 +35,15 @@ const FILES_AT_ONCE: usize = 8;
 
 /// What tells one list of delete files from every other.
 pub(crate) type Fingerprint = u128;
+
+/// What tells a delete file from every other: where it lies, and where in that file it begins, since one
+/// holds many deletion vectors.
+pub type DeleteKey = (String, i64);
+
+/// The same of an entry.
+pub(crate) fn place_of(file: &iceberg::spec::DataFile) -> (&str, i64) {
+    (file.file_path(), file.content_offset().unwrap_or_default())
+}
 
 /// A file that takes rows away, or the part of one that does.
 #[derive(Debug)]
@@ -63,7 +73,12 @@ impl DeleteFile {
 
     /// What tells it from every other: some lie in one file, one after the other.
     fn key(&self) -> (&str, i64) {
-        (self.location(), self.entry.data_file.content_offset().unwrap_or_default())
+        place_of(&self.entry.data_file)
+    }
+
+    fn owned_key(&self) -> DeleteKey {
+        let (location, at) = self.key();
+        (location.to_owned(), at)
     }
 
     fn is_vector(&self) -> bool {
@@ -185,12 +200,12 @@ impl Deletes {
         self.fingerprint
     }
 
-    /// The delete files, by location.
-    pub(crate) fn files(&self) -> impl Iterator<Item = &str> {
+    /// The delete files.
+    pub(crate) fn files(&self) -> impl Iterator<Item = DeleteKey> {
         let positions = self.positions.iter().flat_map(Suffix::files);
         let equality = self.equality.iter().flat_map(Suffix::files);
         let own = self.vector.iter().chain(&self.own);
-        own.chain(positions).chain(equality).map(|file| file.location())
+        own.chain(positions).chain(equality).map(|file| file.owned_key())
     }
 }
 
@@ -219,13 +234,37 @@ impl Tables {
         stream::iter(files).map(each).buffered(FILES_AT_ONCE).try_collect().await
     }
 
-    /// Adds the rows that delete files of a data file alone take away already, and gives where those
-    /// files lie.
-    async fn own_deletes(&self, file: &DataFile, rows: &mut Positions) -> Result<Vec<String>> {
+    /// Adds the rows that delete files of a data file alone take away already, and gives those files.
+    async fn own_deletes(&self, file: &DataFile, rows: &mut Positions) -> Result<Vec<DeleteKey>> {
         let Some(deletes) = &file.deletes else { return Ok(Vec::new()) };
         let own = Named::read(self.storage(), &deletes.own).await?;
         rows.add_all(&own.of(file, file.sequence_number()));
-        Ok(deletes.own.iter().map(|file| file.location().to_owned()).collect())
+        Ok(deletes.own.iter().map(|file| file.owned_key()).collect())
+    }
+
+    /// Adds all rows of a data file that are gone by their positions, and gives the delete files that
+    /// are about it alone. Beside a deletion vector, no other counts.
+    async fn all_positions(&self, file: &DataFile, rows: &mut Positions) -> Result<Vec<DeleteKey>> {
+        let Some(deletes) = &file.deletes else { return Ok(Vec::new()) };
+        let mut own = self.own_deletes(file, rows).await?;
+        if let Some(vector) = &deletes.vector {
+            rows.add_all(&vector::read(self.storage(), vector).await?);
+            own.push(vector.owned_key());
+        }
+        if let Some(shared) = &deletes.positions {
+            rows.add_all(&self.shared_positions(file, shared).await?);
+        }
+        Ok(own)
+    }
+
+    async fn shared_positions(
+        &self,
+        file: &DataFile,
+        Suffix { group, .. }: &Suffix<Named>,
+    ) -> Result<Positions> {
+        let read = Named::read(self.storage(), &group.files);
+        let named = group.content.get(&self.caches().named, group.fingerprint(), read).await?;
+        Ok(named.of(file, file.sequence_number()))
     }
 
     async fn read_deletes(&self, file: &DataFile, deletes: &Deletes) -> Result<Positions> {
@@ -236,10 +275,8 @@ impl Tables {
             gone = vector::read(storage, vector).await?;
         }
         gone.add_all(&Named::read(storage, &deletes.own).await?.of(file, number));
-        if let Some(Suffix { group, .. }) = &deletes.positions {
-            let read = Named::read(storage, &group.files);
-            let named = group.content.get(&self.caches().named, group.fingerprint(), read).await?;
-            gone.add_all(&named.of(file, number));
+        if let Some(shared) = &deletes.positions {
+            gone.add_all(&self.shared_positions(file, shared).await?);
         }
         for Suffix { group, .. } in &deletes.equality {
             let read = Keys::read(storage, &group.files, &group.columns);

@@ -6,6 +6,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use bytes::{BufMut, Bytes, BytesMut};
 use object_store::ObjectStoreExt;
 
 use super::DeleteFile;
@@ -42,6 +43,18 @@ pub(super) async fn read(storage: &Arc<Storage>, file: &DeleteFile) -> Result<Po
     Ok(positions)
 }
 
+/// The blob of some positions.
+pub(super) fn encode(positions: &Positions) -> Bytes {
+    let bitmap = positions.to_portable();
+    let mut blob = BytesMut::with_capacity(bitmap.len() + FRAME_BYTES);
+    blob.put_u32((bitmap.len() + MAGIC.len()) as u32);
+    blob.put_slice(&MAGIC);
+    blob.put_slice(&bitmap);
+    let checksum = crc32fast::hash(&blob[4..]);
+    blob.put_u32(checksum);
+    blob.freeze()
+}
+
 /// The positions of a blob.
 pub(crate) fn decode(blob: &[u8]) -> std::result::Result<Positions, &'static str> {
     let short = "the vector is too short";
@@ -60,21 +73,7 @@ pub(crate) fn decode(blob: &[u8]) -> std::result::Result<Positions, &'static str
 
 #[cfg(test)]
 mod tests {
-    use bytes::{BufMut, Bytes, BytesMut};
-
     use super::*;
-
-    /// The blob of some positions.
-    fn encode(positions: &Positions) -> Bytes {
-        let bitmap = positions.to_portable();
-        let mut blob = BytesMut::with_capacity(bitmap.len() + FRAME_BYTES);
-        blob.put_u32((bitmap.len() + MAGIC.len()) as u32);
-        blob.put_slice(&MAGIC);
-        blob.put_slice(&bitmap);
-        let checksum = crc32fast::hash(&blob[4..]);
-        blob.put_u32(checksum);
-        blob.freeze()
-    }
 
     #[test]
     fn a_vector_reads_back_as_it_was() {

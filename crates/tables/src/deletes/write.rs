@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arrow::array::{Int64Array, RecordBatch, StringArray};
 use bytes::Bytes;
-use iceberg::spec::{DataContentType, DataFileBuilder, DataFileFormat, Datum};
+use iceberg::spec::{DataContentType, DataFileBuilder, DataFileFormat, Datum, FormatVersion};
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
@@ -26,6 +26,9 @@ pub(crate) async fn write_deletes(
     rows: Vec<(Arc<DataFile>, Positions)>,
 ) -> Result<Staged> {
     let metadata = table.metadata();
+    if metadata.format_version() >= FormatVersion::V3 {
+        return super::puffin::write_vectors(tables, table, rows).await;
+    }
     let name = Uuid::now_v7();
     let mut undo = Undo::new(tables.storage().clone());
     let (mut deletes, mut contents) = (Vec::new(), Vec::new());
@@ -45,7 +48,13 @@ pub(crate) async fn write_deletes(
         return Err(error);
     }
     undo.keep();
-    Ok(Staged {
+    Ok(staged(tables, table, deletes))
+}
+
+/// Delete files that are durable, for a commit.
+pub(super) fn staged(tables: &Tables, table: &Table, deletes: Vec<StagedDelete>) -> Staged {
+    let metadata = table.metadata();
+    Staged {
         files: Arc::new([]),
         deletes: deletes.into(),
         table: metadata.uuid(),
@@ -53,7 +62,7 @@ pub(crate) async fn write_deletes(
         spec: metadata.default_partition_spec().clone(),
         durable: Durable::begin(tables.storage().clone(), Vec::new(), 0),
         memory_bytes_peak: 0,
-    })
+    }
 }
 
 /// The bytes of a position delete file.

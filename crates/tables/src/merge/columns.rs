@@ -199,7 +199,9 @@ impl Merging<'_> {
                 base.iter().all(|known| known.id != field.id) || self.lacked(other, field.id)
             };
             let both_new = new(mine, Side::Theirs) && new(yours, Side::Ours);
-            if both_new && pair(&mine.field_type, &yours.field_type, &mut HashMap::new()) {
+            let alike = (&mine.initial_default, &mine.write_default)
+                == (&yours.initial_default, &yours.write_default);
+            if both_new && alike && pair(&mine.field_type, &yours.field_type, &mut HashMap::new()) {
                 self.theirs.insert(mine.id, yours.id);
                 pair(&mine.field_type, &yours.field_type, &mut self.theirs);
                 dropped.push(yours.id);

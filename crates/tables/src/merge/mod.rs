@@ -18,7 +18,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use futures::FutureExt;
-use iceberg::spec::{ManifestContentType, TableMetadata};
+use iceberg::spec::{Datum, FormatVersion, ManifestContentType, PrimitiveLiteral, TableMetadata};
 
 pub use self::clash::{Cause, Clash, Side};
 use self::files::{FilePlan, Files, LiveRows};
@@ -31,6 +31,7 @@ use self::shape::{Shape, Three};
 use crate::commit::manifests::{Addition, Removal};
 use crate::commit::{self, Change, Kind, stamp};
 use crate::entry::moved;
+use crate::row_ids::{CHANGED, ROW_ID, has_row_ids};
 use crate::storage::Undo;
 use crate::{DataFile, Error, Result, ScanPlan, Staged, Table, Tables};
 
@@ -166,6 +167,10 @@ impl Tables {
             Err(clash) => return Ok(Merged::Clashes(vec![*clash])),
         };
         clashes.extend(check_nulls(&shape, &files));
+        if shaped.metadata().format_version() == FormatVersion::V1 {
+            let reason = Error::OldFormat { version: "1" }.to_string();
+            clashes.push(Clash::new(Cause::Shape { reason }));
+        }
         let merge = TableMerge {
             base: base.clone(),
             ours: ours.clone(),
@@ -249,8 +254,10 @@ impl Tables {
     }
 
     fn reading(&self, merge: &TableMerge) -> Reading<'_> {
-        let schemas = merge.shape.schemas(merge.base.metadata(), &merge.shaped.schema());
-        Reading { tables: self, schemas }
+        let base = merge.base.metadata();
+        let schemas = merge.shape.schemas(base, &merge.shaped.schema());
+        let has_row_ids = has_row_ids(merge.shaped.metadata());
+        Reading { tables: self, schemas, has_row_ids, given: given(base) }
     }
 
     /// Makes a merge the next state of our side; `summary` goes into its snapshot's summary. Where it
@@ -320,6 +327,30 @@ impl Tables {
         };
         change.commit(self, &merge.ours, &after, builder).await
     }
+}
+
+/// The first row id that a table has not given away, and the last sequence number that it has.
+fn given(metadata: &TableMetadata) -> (u64, i64) {
+    (metadata.next_row_id(), metadata.last_sequence_number())
+}
+
+/// Whether a file may hold ids of rows, or numbers, that its branch gave away since, as ours may have.
+fn brings_ids(file: &DataFile, (next_row_id, sequence_number): (u64, i64)) -> bool {
+    let entry = &file.entry.data_file;
+    let within = |id: i32, last: i128| {
+        let nulls = entry.null_value_counts().get(&id);
+        if nulls.is_some() && nulls == entry.value_counts().get(&id) {
+            return true;
+        }
+        match entry.upper_bounds().get(&id).map(Datum::literal) {
+            Some(PrimitiveLiteral::Long(bound)) => i128::from(*bound) <= last,
+            _ => false,
+        }
+    };
+    let has =
+        entry.column_sizes().contains_key(&ROW_ID) || entry.value_counts().contains_key(&ROW_ID);
+    has && !(within(ROW_ID, i128::from(next_row_id) - 1)
+        && within(CHANGED, i128::from(sequence_number)))
 }
 
 /// A side that made the table anew meant its columns as well as its rows.
@@ -399,7 +430,10 @@ impl TableMerge {
     /// Takes over what becomes of files, those apart that are to be written anew: under other ids, or
     /// without the rows that their delete files take away, which say nothing of ours.
     fn take(&mut self, plan: FilePlan) {
-        let is_anew = |file: &Arc<DataFile>| file.has_deletes() || self.shape.renumbers(file);
+        let given = given(self.base.metadata());
+        let is_anew = |file: &Arc<DataFile>| {
+            file.has_deletes() || self.shape.renumbers(file) || brings_ids(file, given)
+        };
         let (anew, taken): (Vec<_>, Vec<_>) = plan.taken.into_iter().partition(is_anew);
         self.rows.files_added += (taken.len() + anew.len()) as u64;
         self.rows.files_removed += plan.dropped.len() as u64;

@@ -19,6 +19,7 @@ use sha2::{Digest, Sha256};
 use super::clash::{Cause, Clash};
 use super::files::Group;
 use crate::read::read;
+use crate::row_ids::{own, with_row_ids, without_later};
 use crate::{BatchStream, DataFile, Error, Result, Tables};
 
 /// How many rows of a clash are shown.
@@ -58,6 +59,10 @@ pub(super) struct Reading<'a> {
     pub tables: &'a Tables,
     /// The columns of the merged table, under the ids that they have in the base, with us, with them.
     pub schemas: [SchemaRef; 3],
+    /// Whether rows that are written again keep ids.
+    pub has_row_ids: bool,
+    /// The first row id, and the last sequence number, that the base had not given away, and had.
+    pub given: (u64, i64),
 }
 
 /// How many rows of files that both sides changed one merge may yet compare, in whatever tables.
@@ -163,20 +168,27 @@ impl Reading<'_> {
         Ok(clash)
     }
 
-    /// All rows of files of theirs.
+    /// All rows of files of theirs, to be written again.
     pub fn all_of_theirs(&self, files: &[Arc<DataFile>]) -> Result<BatchStream> {
-        read(self.tables, &self.schemas[2], files, None, None)
+        let given = self.given;
+        let rows = read(self.tables, &self.to_rewrite(2), files, None, None)?;
+        Ok(rows.map(move |batch| without_later(&batch?, given)).boxed())
+    }
+
+    fn to_rewrite(&self, side: usize) -> SchemaRef {
+        let schema = &self.schemas[side];
+        if self.has_row_ids { with_row_ids(schema) } else { schema.clone() }
     }
 
     /// The rows of a group as they come to be, ours in our order and then theirs.
     pub fn rows_of(&self, group: &MergedGroup) -> Result<BatchStream> {
-        let ours = read(self.tables, &self.schemas[1], &group.ours, None, None)?;
-        let theirs = read(self.tables, &self.schemas[2], &group.theirs, None, None)?;
+        let ours = read(self.tables, &self.to_rewrite(1), &group.ours, None, None)?;
+        let theirs = self.all_of_theirs(&group.theirs)?;
         let batches = ours.chain(theirs);
         let left = HashMap::clone(&group.wanted);
         let rows = stream::try_unfold((batches, left), |(mut batches, mut left)| async move {
             let Some(batch) = batches.try_next().await? else { return Ok(None) };
-            let wanted = keys(&batch)?.into_iter().map(|key| match left.get_mut(&key) {
+            let wanted = keys(&own(&batch)?)?.into_iter().map(|key| match left.get_mut(&key) {
                 Some(count) if *count > 0 => {
                     *count -= 1;
                     true

@@ -1,15 +1,16 @@
 //! A file's columns as the table has them now: matched by field id at every level.
 //!
-//! A column that was renamed or moved is found, one that was added later is null, one that was
-//! widened is cast.
+//! A column that was renamed or moved is found, one that was added later has its default or is null, one
+//! that was widened is cast.
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, ListArray, MapArray, StructArray, new_null_array};
+use arrow::array::{Array, ArrayRef, AsArray, ListArray, MapArray, StructArray};
 use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{DataType, Field, FieldRef, Fields};
 use arrow::error::ArrowError;
 
+use crate::defaults::absent;
 use crate::types::schema::{entry_fields, field_id, names_of};
 
 /// Where a field of the table is among a file's; where the file has no field ids, by the names that the
@@ -49,7 +50,7 @@ fn align_struct(array: &ArrayRef, found: &Fields, wanted: &Fields) -> Result<Arr
     let array = array.as_struct();
     let parts = wanted.iter().map(|field| match find(found, field) {
         Some(position) => align(array.column(position), field),
-        None => Ok(new_null_array(field.data_type(), array.len())),
+        None => Ok(absent(field, array.len())),
     });
     let parts = parts.collect::<Result<Vec<_>, _>>()?;
     let nulls = array.nulls().cloned();

@@ -8,19 +8,23 @@ mod source;
 
 use std::sync::Arc;
 
-use arrow::array::{RecordBatch, RecordBatchOptions, new_null_array};
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::array::{RecordBatch, RecordBatchOptions};
+use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 use arrow::error::ArrowError;
 use futures::stream::{self, BoxStream};
 use futures::{StreamExt, TryStreamExt};
 use object_store::{ObjectStore, ObjectStoreExt};
-use parquet::arrow::{ParquetRecordBatchStreamBuilder, ProjectionMask};
+use parquet::arrow::arrow_reader::ArrowReaderOptions;
+use parquet::arrow::{ParquetRecordBatchStreamBuilder, ProjectionMask, RowNumber};
 use parquet::errors::ParquetError;
 
 pub use self::align::align;
 use self::align::find;
 use self::source::Source;
+use crate::defaults::absent;
 use crate::error::near;
+use crate::row_ids::{CHANGED, Origin, ROW_ID, own_columns};
+use crate::types::schema::field_id;
 use crate::{BatchStream, DataFile, Error, Positions, Result, Tables};
 
 /// Rows in a batch.
@@ -105,7 +109,9 @@ fn open_all(
                     }
                 };
                 let store = tables.object_store().clone();
-                let reading = Reading { without, limit, batch_rows, ..Reading::all(wanted) };
+                let origin = Some(Origin::of(&file));
+                let reading =
+                    Reading { without, limit, origin, batch_rows, ..Reading::all(wanted) };
                 open(store, Place::of(&file), reading).await
             }
         })
@@ -147,17 +153,19 @@ pub(crate) struct Reading {
     /// Rows that are left out.
     pub(crate) without: Option<Positions>,
     pub(crate) limit: Option<usize>,
-    /// Whether a column that the file lacks makes it no such file; otherwise it is null.
+    /// Whether a column that the file lacks makes it no such file; otherwise it has its default, or is null.
     pub(crate) complete: bool,
     /// Rows that are decoded at once.
     pub(crate) batch_rows: usize,
+    /// Where rows have their ids from, for columns that ask for those.
+    pub(crate) origin: Option<Origin>,
 }
 
 impl Reading {
     /// All rows.
     pub(crate) fn all(wanted: SchemaRef) -> Self {
         let batch_rows = BATCH_ROWS;
-        Reading { wanted, without: None, limit: None, complete: false, batch_rows }
+        Reading { wanted, without: None, limit: None, complete: false, batch_rows, origin: None }
     }
 }
 
@@ -167,13 +175,19 @@ pub(crate) async fn open(
     file: Place,
     reading: Reading,
 ) -> Result<BoxStream<'static, Result<RecordBatch, ArrowError>>, ArrowError> {
-    let Reading { wanted, without, limit, complete, batch_rows } = reading;
+    let Reading { wanted, without, limit, complete, batch_rows, origin } = reading;
+    let origin = origin.filter(|_| own_columns(&wanted) < wanted.fields().len());
     let failed = {
         let file = file.clone();
         move |error: ParquetError| ArrowError::from(file_error(&file, error))
     };
     let reader = Source { store: store.clone(), path: file.path.clone(), bytes: file.bytes };
-    let builder = match ParquetRecordBatchStreamBuilder::new(reader).await {
+    let mut options = ArrowReaderOptions::new();
+    if origin.is_some() {
+        options = options.with_virtual_columns(vec![place_field()]).map_err(&failed)?;
+    }
+    let opened = ParquetRecordBatchStreamBuilder::new_with_options(reader, options).await;
+    let builder = match opened {
         Ok(builder) => builder,
         Err(error) => return Err(opening_error(&store, &file, error).await.into()),
     };
@@ -193,15 +207,36 @@ pub(crate) async fn open(
         builder = builder.with_limit(limit);
     }
     let batches = builder.build().map_err(&failed)?.map_err(failed);
-    Ok(batches.and_then(move |batch| futures::future::ready(arrange(&batch, &wanted))).boxed())
+    let arranged = move |batch| futures::future::ready(arrange(&batch, &wanted, origin));
+    Ok(batches.and_then(arranged).boxed())
 }
 
+/// The column of rows' places in their file, which the reader counts.
+fn place_field() -> FieldRef {
+    Arc::new(Field::new(PLACE, DataType::Int64, false).with_extension_type(RowNumber))
+}
+
+/// The name of that column; no table has one with a zero character.
+const PLACE: &str = "\0r";
+
 /// The batch of a file with the wanted columns, in order.
-fn arrange(batch: &RecordBatch, wanted: &Arc<Schema>) -> Result<RecordBatch, ArrowError> {
+fn arrange(
+    batch: &RecordBatch,
+    wanted: &Arc<Schema>,
+    origin: Option<Origin>,
+) -> Result<RecordBatch, ArrowError> {
     let found = batch.schema();
-    let columns = wanted.fields().iter().map(|field| match find(found.fields(), field) {
-        Some(position) => align(batch.column(position), field),
-        None => Ok(new_null_array(field.data_type(), batch.num_rows())),
+    let places = batch.column_by_name(PLACE).zip(origin);
+    let columns = wanted.fields().iter().map(|field| {
+        let position = find(found.fields(), field);
+        if let (Some((places, origin)), Some(id @ (ROW_ID | CHANGED))) = (places, field_id(field)) {
+            let column = position.map(|position| batch.column(position));
+            return Ok(origin.column(id, column, places));
+        }
+        match position {
+            Some(position) => align(batch.column(position), field),
+            None => Ok(absent(field, batch.num_rows())),
+        }
     });
     let columns = columns.collect::<Result<Vec<_>, _>>()?;
     let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));

@@ -68,7 +68,6 @@ impl Tables {
         let built = builder.build().map_err(|error| refused(&error))?.metadata;
         let now = self.options().clock.now().timestamp_millis();
         let metadata = put_back(&built, before, times, location, now)?;
-        metadata::check(metadata.location(), &metadata)?;
         self.take_files(before, &metadata, commit).await?;
         Ok(metadata)
     }

@@ -51,7 +51,6 @@ impl Tables {
             TableMetadataBuilder::new(new.schema, spec, order, location, version, properties);
         let built = built.and_then(|builder| builder.assign_uuid(Uuid::new_v4()).build());
         let metadata = built.map_err(|error| refused(&error))?.metadata;
-        metadata::check(metadata.location(), &metadata)?;
         stamp(&metadata, self.options().clock.now().timestamp_millis())
     }
 }

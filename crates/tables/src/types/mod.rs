@@ -11,7 +11,7 @@ pub(crate) mod schema;
 pub(crate) use name::field_type_name;
 pub use name::{parse_type, type_name};
 pub(crate) use normalise::join;
-pub use normalise::normalise_schema;
+pub use normalise::{OWN, normalise_schema};
 
 use arrow::datatypes::{DataType, Field};
 

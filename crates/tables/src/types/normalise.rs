@@ -11,17 +11,18 @@ use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema, TimeUnit};
 
 use super::name::{map_of, timestamptz};
 use super::{EXTENSION_NAME, UUID_EXTENSION, is_uuid};
+use crate::defaults::{INITIAL, WRITE};
 use crate::{COMMENT, Error, Result};
 
-/// What of a field's metadata is about the table's column.
-const OWN: [&str; 1] = [COMMENT];
+/// The keys of what a field's metadata says of the table's column.
+pub const OWN: [&str; 3] = [COMMENT, INITIAL, WRITE];
 
 /// The nearest schema that Iceberg v2 can hold.
 ///
 /// Large and view types become plain ones, unsigned integers the next wider signed type, half
 /// floats floats, times microseconds, dictionaries their values, nulls strings. Metadata is
-/// dropped but for [`crate::COMMENT`]. Fails with `invalid_argument` naming the column where there is no
-/// such type, or a name is used twice.
+/// dropped but for what it says of the table's column. Fails with `invalid_argument` naming the column
+/// where there is no such type, or a name is used twice.
 pub fn normalise_schema(schema: &Schema) -> Result<Schema> {
     if schema.fields().is_empty() {
         return Err(Error::NoColumns);

@@ -14,6 +14,7 @@ use iceberg::spec::{
 
 use super::name::{map_of, timestamptz};
 use super::{EXTENSION_NAME, UUID_EXTENSION, is_uuid};
+use crate::defaults::{INITIAL, WRITE, literal_of_text, text_of};
 use crate::{COMMENT, Error, FIELD_ID, NAMES, Result};
 
 /// Gives field ids to Arrow columns, level by level, so that top-level columns have the lowest.
@@ -46,6 +47,8 @@ impl FieldIds {
             let field_type = self.convert(field, known.map(|base| base.field_type.as_ref()))?;
             let mut made = NestedField::new(id, field.name(), field_type, !field.is_nullable());
             made.doc = field.metadata().get(COMMENT).cloned();
+            let default = |key: &str| literal_of_text(field.metadata().get(key)?, &made.field_type);
+            (made.initial_default, made.write_default) = (default(INITIAL), default(WRITE));
             Ok(made.into())
         });
         converted.collect()
@@ -128,7 +131,7 @@ pub(crate) fn entry_fields(entries: &Field) -> Result<(&FieldRef, &FieldRef)> {
     }
 }
 
-fn primitive_type(field: &Field) -> Result<PrimitiveType> {
+pub(crate) fn primitive_type(field: &Field) -> Result<PrimitiveType> {
     Ok(match field.data_type() {
         DataType::Boolean => PrimitiveType::Boolean,
         DataType::Int32 => PrimitiveType::Int,
@@ -208,11 +211,15 @@ pub(crate) fn arrow_field(field: &NestedField) -> Field {
     if *field.field_type == Type::Primitive(PrimitiveType::Uuid) {
         metadata.insert(EXTENSION_NAME.to_owned(), UUID_EXTENSION.to_owned());
     }
+    for (key, default) in [(INITIAL, &field.initial_default), (WRITE, &field.write_default)] {
+        let text = default.as_ref().and_then(|default| text_of(default, &field.field_type));
+        metadata.extend(text.map(|text| (key.to_owned(), text)));
+    }
     metadata.extend(field.doc.clone().map(|comment| (COMMENT.to_owned(), comment)));
     Field::new(&field.name, arrow_type(&field.field_type), !field.required).with_metadata(metadata)
 }
 
-fn arrow_type(field_type: &Type) -> DataType {
+pub(crate) fn arrow_type(field_type: &Type) -> DataType {
     match field_type {
         Type::Primitive(primitive) => arrow_primitive(primitive),
         Type::Struct(fields) => {

@@ -5,16 +5,17 @@ use std::sync::Arc;
 
 use iceberg::spec::ManifestContentType;
 
-use crate::{DataFile, Result, Table, Tables};
+use crate::deletes::place_of;
+use crate::{DataFile, DeleteKey, Result, Table, Tables};
 
 impl Tables {
     /// The delete files of a table's current snapshot that concern no data file once some are gone,
-    /// by location.
+    /// or vectors of them.
     pub async fn dangling_deletes(
         &self,
         table: &Table,
         removed: &[Arc<DataFile>],
-    ) -> Result<Vec<String>> {
+    ) -> Result<Vec<DeleteKey>> {
         if !table.has_deletes() {
             return Ok(Vec::new());
         }
@@ -23,9 +24,9 @@ impl Tables {
         let removed: HashSet<&str> = removed.iter().map(|file| file.location.as_str()).collect();
         let plan = self.plan(table, None).await?;
         let left = plan.files().iter().filter(|file| !removed.contains(file.location.as_str()));
-        let mut needed: HashSet<String> = HashSet::new();
+        let mut needed: HashSet<DeleteKey> = HashSet::new();
         for deletes in left.filter_map(|file| file.deletes.as_ref()) {
-            needed.extend(deletes.files().map(str::to_owned));
+            needed.extend(deletes.files());
         }
         let mut dangling = Vec::new();
         for manifest in self.manifests(metadata, snapshot).await?.iter() {
@@ -33,9 +34,10 @@ impl Tables {
                 continue;
             }
             for entry in &self.manifest(manifest).await?.live {
-                let location = entry.data_file().file_path();
-                if !needed.contains(location) {
-                    dangling.push(location.to_owned());
+                let (location, at) = place_of(entry.data_file());
+                let key = (location.to_owned(), at);
+                if !needed.contains(&key) {
+                    dangling.push(key);
                 }
             }
         }

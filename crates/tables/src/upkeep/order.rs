@@ -75,7 +75,7 @@ impl Tables {
     ) -> Result<BatchStream> {
         self.check_order(table, order)?;
         let (sender, receiver) = mpsc::channel(2);
-        let schema = table.schema();
+        let schema = self.schema_to_rewrite(table);
         let ordering =
             Ordering { tables: self.clone(), schema, files, order: order.clone(), memory_bytes };
         tokio::spawn(async move {

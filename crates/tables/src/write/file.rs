@@ -67,6 +67,13 @@ impl FileFormat {
     }
 }
 
+impl FileFormat {
+    /// The columns of the files.
+    pub(crate) fn schema(&self) -> SchemaRef {
+        self.schema.clone()
+    }
+}
+
 /// How many columns are encoded at once. Asked for once: the answer takes a dozen system calls.
 static LANES: LazyLock<usize> =
     LazyLock::new(|| std::thread::available_parallelism().map_or(1, std::num::NonZero::get));

@@ -9,7 +9,6 @@ use std::sync::Arc;
 
 use arrow::array::{
     Array, ArrayRef, AsArray, ListArray, MapArray, RecordBatch, RecordBatchOptions, StructArray,
-    new_null_array,
 };
 use arrow::buffer::NullBuffer;
 use arrow::compute::{CastOptions, cast_with_options};
@@ -17,6 +16,7 @@ use arrow::datatypes::{DataType, Field, FieldRef, Fields, SchemaRef};
 use arrow::error::ArrowError;
 
 use super::pieces::Pieces;
+use crate::defaults::{has_write_default, unsaid};
 use crate::error::near;
 use crate::types::{field_type_name, join, type_name};
 use crate::{Error, Result};
@@ -53,7 +53,7 @@ impl Fit {
             self.table.fields().iter().zip(&self.positions).map(
                 |(field, position)| match position {
                     Some(position) => fit(batch.column(*position), field, field.name()),
-                    None => Ok(new_null_array(field.data_type(), batch.num_rows())),
+                    None => Ok(unsaid(field, batch.num_rows())),
                 },
             );
         let columns = columns.collect::<Result<Vec<_>>>()?;
@@ -72,7 +72,7 @@ fn positions(found: &Fields, wanted: &Fields, parent: &str) -> Result<Vec<Option
         let position = position_of(found, wanted, field.name());
         match position {
             Some(position) => used[position] = true,
-            None if field.is_nullable() => {}
+            None if field.is_nullable() || has_write_default(field) => {}
             None => return Err(Error::MissingColumn { column: join(parent, field.name()) }),
         }
         positions.push(position);
@@ -149,9 +149,7 @@ fn fit_struct(array: &ArrayRef, wanted: &Fields, column: &str) -> Result<ArrayRe
     let positions = positions(array.fields(), wanted, column)?;
     let parts = wanted.iter().zip(positions).map(|(field, position)| {
         let path = join(column, field.name());
-        let Some(position) = position else {
-            return Ok(new_null_array(field.data_type(), array.len()));
-        };
+        let Some(position) = position else { return Ok(unsaid(field, array.len())) };
         let part = fit_values(array.column(position), field, &path)?;
         check_part(part.as_ref(), array.nulls(), field, path)?;
         Ok(part)

@@ -13,6 +13,7 @@ use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData};
 use parquet::file::statistics::Statistics;
 use parquet::schema::types::ColumnDescriptor;
 
+use crate::row_ids::{CHANGED, ROW_ID};
 use crate::types::schema::field_id;
 
 /// The longest bound of a string in characters, and of binary in bytes.
@@ -126,6 +127,9 @@ fn collect(metadata: &ParquetMetaData, schema: &Schema) -> Vec<(i32, bool, Colum
 fn identify<'a>(leaf: &ColumnDescriptor, schema: &'a Schema) -> Option<(i32, &'a PrimitiveType)> {
     let leaf = leaf.self_type().get_basic_info();
     let id = leaf.has_id().then(|| leaf.id())?;
+    if matches!(id, ROW_ID | CHANGED) {
+        return Some((id, &PrimitiveType::Long));
+    }
     match schema.field_by_id(id)?.field_type.as_ref() {
         Type::Primitive(primitive) => Some((id, primitive)),
         _ => None,

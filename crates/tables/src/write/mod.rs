@@ -15,6 +15,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
+use arrow::datatypes::Schema;
 use futures::StreamExt;
 use iceberg::spec::{DataFile, PartitionSpecRef, SchemaRef, Struct, StructType};
 use uuid::Uuid;
@@ -28,7 +29,7 @@ use crate::partition::folder;
 use crate::staged::Durable;
 use crate::storage::{Storage, Undo};
 use crate::upkeep::target_file_bytes;
-use crate::{BatchStream, Error, Result, Staged, Table, TablesOptions};
+use crate::{BatchStream, Error, Result, Staged, Table, TablesOptions, row_ids};
 
 /// How many partitions may have a file open; beyond, the one that took no row for longest is
 /// closed.
@@ -85,7 +86,10 @@ struct Writer<'a> {
     schema: SchemaRef,
     spec: PartitionSpecRef,
     partition_type: StructType,
-    format: Arc<FileFormat>,
+    /// What files are; known once the first rows come.
+    format: Option<Arc<FileFormat>>,
+    limits: RowGroupLimits,
+    order_id: Option<i32>,
     /// Begins the names of all files of this write.
     name: Uuid,
     /// Rows that are held until they are put in order, where the table has one.
@@ -124,7 +128,9 @@ impl<'a> Writer<'a> {
             schema: metadata.current_schema().clone(),
             spec: metadata.default_partition_spec().clone(),
             partition_type: metadata.default_partition_type().clone(),
-            format: Arc::new(FileFormat::new(table.schema(), limits, order_id)?),
+            format: None,
+            limits,
+            order_id,
             name: Uuid::now_v7(),
             sorting,
             open: HashMap::new(),
@@ -143,7 +149,10 @@ impl<'a> Writer<'a> {
             let batch = batch.map_err(Error::Input)?;
             let fit = match &mut fit {
                 Some(fit) if fit.takes(&batch.schema()) => fit,
-                other => other.insert(Fit::new(batch.schema(), table.schema())?),
+                other => {
+                    let schema = self.columns(table, batch.schema_ref())?;
+                    other.insert(Fit::new(batch.schema(), schema)?)
+                }
             };
             for piece in fit.pieces(&batch) {
                 let fitted = fit.apply(&piece)?;
@@ -159,6 +168,20 @@ impl<'a> Writer<'a> {
         }
         Box::pin(self.write_held(&mut splitter)).await?;
         self.close_all().await
+    }
+
+    /// The columns of the files, which the first rows decide: whether they bring the ids of rows along.
+    fn columns(&mut self, table: &Table, rows: &Schema) -> Result<arrow::datatypes::SchemaRef> {
+        if let Some(format) = &self.format {
+            return Ok(format.schema());
+        }
+        let brings = row_ids::own_columns(rows) < rows.fields().len();
+        let brings = brings && row_ids::has_row_ids(table.metadata());
+        let own = table.schema();
+        let schema = if brings { row_ids::with_row_ids(&own) } else { own };
+        let format = FileFormat::new(schema.clone(), self.limits, self.order_id)?;
+        self.format = Some(Arc::new(format));
+        Ok(schema)
     }
 
     /// Writes rows; `bytes` are those that others of theirs take beside them.
@@ -231,7 +254,9 @@ impl<'a> Writer<'a> {
         self.begun += 1;
         self.undo.add(location.clone());
         let storage = self.storage.clone();
-        let file = FileWriter::new(self.format.clone(), storage, location, partition)?;
+        let unknown = || Error::internal("written", "no rows came");
+        let format = self.format.clone().ok_or_else(unknown)?;
+        let file = FileWriter::new(format, storage, location, partition)?;
         Ok(Open { file, number, used: 0 })
     }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, FixedSizeBinaryArray, Int32Array, RecordBatch};
 use arrow::datatypes::Schema;
-use headwater_tables::{Operation, Table};
+use headwater_tables::{Alteration, Operation, Table, with_default};
 use serde_json::{Value, json};
 
 use crate::fixture::{
@@ -72,6 +72,7 @@ async fn pyiceberg_and_duckdb_read_what_was_written() {
     partitions_and_overwrites().await;
     evolution_and_many_commits().await;
     delete_files().await;
+    layouts_and_version_3().await;
 }
 
 async fn every_type() {
@@ -224,6 +225,58 @@ async fn delete_files() {
     let rows = json!([{"id": 1, "name": "x"}, {"id": 4, "name": "y"}]);
     check_rows(&read(&table, None), &rows);
     assert_eq!(warehouse.rows(&table).await, rows);
+}
+
+/// Files of three layouts, position deletes from before an upgrade, deletion vectors, defaults, and rows that
+/// were written again with their ids.
+async fn layouts_and_version_3() {
+    let warehouse = Warehouse::new();
+    let alter = async |table: &Table, alterations: Vec<Alteration>| {
+        warehouse.commit(table, Operation::Alter { alterations, after: None }).await
+    };
+    let part = |text: &str| Alteration::AddPart { field: text.parse().unwrap(), name: None };
+    let columns = [("id", "int"), ("name", "string"), ("at", "timestamp")];
+    let row = |id: i64, name: &str, n: Value| json!({"id": id, "name": name, "at": format!("2026-01-0{id}T00:00:00"), "n": n});
+    let bare = |id: i64, name: &str| json!({"id": id, "name": name, "at": format!("2026-01-0{id}T00:00:00")});
+    let mut table = warehouse.create(&columns, &[]).await;
+    table = warehouse.append(&table, json!([bare(1, "a"), bare(2, "b"), bare(3, "c")])).await;
+    let rewrite = crate::deletes::delete(&warehouse, &table, &[1]).await;
+    table = warehouse.commit(&table, Operation::Rewrite(rewrite)).await;
+    let version = [("format-version".to_owned(), Some("3".to_owned()))].into();
+    table = alter(&table, vec![Alteration::SetProperties(version), part("bucket(4, id)")]).await;
+    table = warehouse.append(&table, json!([bare(4, "d"), bare(5, "e")])).await;
+    let n = with_default(field_of("n", "int"), &(Arc::new(Int32Array::from(vec![7])) as ArrayRef));
+    let n = Alteration::AddColumn {
+        within: Vec::new(),
+        column: n.unwrap(),
+        place: None,
+        if_not_exists: false,
+    };
+    table = alter(&table, vec![n, part("truncate(1, name)"), part("month(at)")]).await;
+    table =
+        warehouse.append(&table, json!([row(6, "f", json!(6)), row(7, "g", Value::Null)])).await;
+    table = warehouse.append(&table, json!([row(8, "h", json!(8))])).await;
+    let expected = json!([
+        row(1, "a", json!(7)),
+        row(3, "c", json!(7)),
+        row(4, "d", json!(7)),
+        row(5, "e", json!(7)),
+        row(6, "f", json!(6)),
+        row(7, "g", Value::Null),
+        row(8, "h", json!(8)),
+    ]);
+    check_rows(&read(&table, None), &expected);
+    // The vector of the first file says what its position deletes said, too.
+    let rewrite = crate::deletes::delete(&warehouse, &table, &[2]).await;
+    table = warehouse.commit(&table, Operation::Rewrite(rewrite)).await;
+    let left: Vec<Value> =
+        expected.as_array().unwrap().iter().filter(|row| row["id"] != 3).cloned().collect();
+    check_rows(&read(&table, None), &json!(left));
+    let removed = warehouse.tables.plan(&table, None).await.unwrap().files().to_vec();
+    let rows = warehouse.tables.read_to_rewrite(&table, &removed).unwrap();
+    let staged = warehouse.tables.write(&table, rows).await.unwrap();
+    table = warehouse.commit(&table, Operation::Compact { removed, staged }).await;
+    check_rows(&read(&table, None), &json!(left));
 }
 
 async fn evolution_and_many_commits() {

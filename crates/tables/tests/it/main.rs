@@ -10,4 +10,5 @@ mod fixture;
 mod foreign;
 mod partition;
 mod plan;
+mod version_3;
 mod write;

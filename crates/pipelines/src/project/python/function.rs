@@ -443,7 +443,8 @@ fn materialization(values: &Values) -> Result<Materialization> {
 fn partition_by(values: &Values) -> Result<Vec<PartitionField>> {
     let read = |literal: &Literal| -> Option<Vec<PartitionField>> {
         let fields = literal.as_texts()?;
-        fields.iter().flat_map(|text| text.split(',')).map(|field| field.parse().ok()).collect()
+        let fields = fields.iter().flat_map(|text| PartitionField::split(text));
+        fields.map(|field| field.parse().ok()).collect()
     };
     Ok(values.get("partition_by", read, "`[\"day(time_hour)\", \"origin\"]`")?.unwrap_or_default())
 }

@@ -1,0 +1,115 @@
+//! Defaults of columns: what a column is in files that were written before it was there, and what it becomes
+//! in rows that say nothing of it.
+//!
+//! A field's metadata carries both, as Iceberg writes single values in JSON.
+
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, new_null_array};
+use arrow::compute::{CastOptions, cast_with_options};
+use arrow::datatypes::{DataType, Field};
+use iceberg::spec::{Literal, PrimitiveLiteral, Type};
+
+use crate::types::join;
+use crate::types::schema::{arrow_type, primitive_type};
+use crate::values::{literal_at, to_array};
+use crate::{Error, Result};
+
+/// The key under which a field's metadata carries what it is in files that lack it.
+pub(crate) const INITIAL: &str = "headwater.initial-default";
+
+/// The key under which a field's metadata carries what it becomes in rows that say nothing of it.
+pub(crate) const WRITE: &str = "headwater.write-default";
+
+/// A column that a file lacks: its initial default, or null.
+pub(crate) fn absent(field: &Field, rows: usize) -> ArrayRef {
+    filled(field, INITIAL, rows).unwrap_or_else(|| new_null_array(field.data_type(), rows))
+}
+
+/// A column that new rows say nothing of: its default, or null.
+pub(crate) fn unsaid(field: &Field, rows: usize) -> ArrayRef {
+    filled(field, WRITE, rows).unwrap_or_else(|| new_null_array(field.data_type(), rows))
+}
+
+/// Whether rows need not say anything of a column that takes no nulls.
+pub(crate) fn has_write_default(field: &Field) -> bool {
+    field.metadata().contains_key(WRITE)
+}
+
+fn filled(field: &Field, key: &str, rows: usize) -> Option<ArrayRef> {
+    let literal = literal_of(field, key)?;
+    let plain = plain_type(field.data_type());
+    let array = to_array(&plain, std::iter::repeat_n(Some(&literal), rows));
+    if plain == *field.data_type() {
+        return Some(array);
+    }
+    arrow::compute::cast(&array, field.data_type()).ok()
+}
+
+/// The type without views.
+fn plain_type(data_type: &DataType) -> DataType {
+    match data_type {
+        DataType::Utf8View => DataType::Utf8,
+        DataType::BinaryView => DataType::Binary,
+        other => other.clone(),
+    }
+}
+
+fn literal_of(field: &Field, key: &str) -> Option<PrimitiveLiteral> {
+    let value = serde_json::from_str(field.metadata().get(key)?).ok()?;
+    let plain = field.clone().with_data_type(plain_type(field.data_type()));
+    let data_type = Type::Primitive(primitive_type(&plain).ok()?);
+    Literal::try_from_json(value, &data_type).ok()??.as_primitive_literal()
+}
+
+/// What a column is in files that lack it, as one value; none where that is null.
+pub fn initial_default(field: &Field) -> Option<ArrayRef> {
+    filled(field, INITIAL, 1)
+}
+
+/// What a column becomes in rows that say nothing of it, as one value; none where that is null.
+pub fn write_default(field: &Field) -> Option<ArrayRef> {
+    filled(field, WRITE, 1)
+}
+
+/// A column with a default for rows that are written, which is one value; where it comes into a table that is
+/// there, the rows that are there have it as well.
+pub fn with_default(column: Field, value: &ArrayRef) -> Result<Field> {
+    let name = column.name().clone();
+    let data_type = Type::Primitive(primitive_type(&column)?);
+    let literal = literal(&name, value, &data_type)?;
+    let Some(literal) = literal else { return Ok(column) };
+    let text = text_of(&literal, &data_type).ok_or_else(|| invalid(&name, &data_type))?;
+    let mut metadata = column.metadata().clone();
+    metadata.insert(WRITE.to_owned(), text);
+    Ok(column.with_metadata(metadata))
+}
+
+/// A value as one of a column's type; none for null.
+pub(crate) fn literal(column: &str, value: &ArrayRef, data_type: &Type) -> Result<Option<Literal>> {
+    if !data_type.is_primitive() {
+        return Err(invalid(column, data_type));
+    }
+    let options = CastOptions { safe: false, ..CastOptions::default() };
+    let cast = cast_with_options(value, &arrow_type(data_type), &options);
+    let cast = cast.map_err(|_| invalid(column, data_type))?;
+    if cast.is_null(0) {
+        return Ok(None);
+    }
+    literal_at(&Arc::clone(&cast), 0).map(Some).ok_or_else(|| invalid(column, data_type))
+}
+
+/// A value as text.
+pub(crate) fn text_of(literal: &Literal, data_type: &Type) -> Option<String> {
+    literal.clone().try_into_json(data_type).ok().map(|value| value.to_string())
+}
+
+/// The value of a text.
+pub(crate) fn literal_of_text(text: &str, data_type: &Type) -> Option<Literal> {
+    Literal::try_from_json(serde_json::from_str(text).ok()?, data_type).ok()?
+}
+
+fn invalid(column: &str, data_type: &Type) -> Error {
+    let reason = format!("its default is no single value of its type `{data_type}`");
+    Error::InvalidColumn { column: join("", column), reason }
+}

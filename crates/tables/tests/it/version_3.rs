@@ -1,0 +1,143 @@
+//! Tables of format version 3: deletion vectors, and the ids that rows keep.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::array::{AsArray, Int64Array, RecordBatch};
+use arrow::datatypes::Int64Type;
+use futures::TryStreamExt;
+use headwater_tables::{Alteration, DataFile, Operation, RowIds, Table, Tables};
+use serde_json::{Value, json};
+
+use crate::fixture::Warehouse;
+
+async fn files(tables: &Tables, table: &Table) -> Vec<Arc<DataFile>> {
+    tables.plan(table, None).await.unwrap().files().to_vec()
+}
+
+/// The ids of a table's rows by the rows' own column `id`, as a process with nothing cached reads them.
+async fn ids(warehouse: &Warehouse, table: &Table) -> BTreeMap<i64, Option<i64>> {
+    let tables = warehouse.reopened();
+    let table = tables.load(table.metadata_location()).await.unwrap();
+    let mut found = BTreeMap::new();
+    for file in files(&tables, &table).await {
+        let rows = tables.read_to_rewrite(&table, &[file.clone()]).unwrap();
+        let batches: Vec<RecordBatch> = rows.try_collect().await.unwrap();
+        let by_file = tables.row_ids(&file).await.unwrap();
+        for batch in &batches {
+            let column = |name: &str| -> Int64Array {
+                batch.column_by_name(name).unwrap().as_primitive::<Int64Type>().clone()
+            };
+            for (id, row_id) in column("id").iter().zip(column("_row_id").iter()) {
+                assert_eq!(found.insert(id.unwrap(), row_id), None, "{id:?} is there once");
+                if let RowIds::From(first) = by_file {
+                    assert!(row_id.unwrap() >= first);
+                }
+            }
+        }
+    }
+    let known: Vec<i64> = found.values().flatten().copied().collect();
+    let distinct: std::collections::BTreeSet<i64> = known.iter().copied().collect();
+    assert_eq!(distinct.len(), known.len(), "no id is there twice");
+    found
+}
+
+fn rows(ids: impl IntoIterator<Item = i64>) -> Value {
+    Value::Array(ids.into_iter().map(|id| json!({"id": id, "p": id % 2})).collect())
+}
+
+fn upgrade() -> Operation {
+    let version = BTreeMap::from([("format-version".to_owned(), Some("3".to_owned()))]);
+    let alterations = vec![Alteration::SetProperties(version)];
+    Operation::Alter { alterations, after: None }
+}
+
+async fn new(warehouse: &Warehouse) -> Table {
+    let table = warehouse.create(&[("id", "long"), ("p", "long")], &[]).await;
+    warehouse.commit(&table, upgrade()).await
+}
+
+async fn delete(warehouse: &Warehouse, table: &Table, rows: &[u64]) -> Table {
+    let rewrite = crate::deletes::delete(warehouse, table, rows).await;
+    warehouse.commit(table, Operation::Rewrite(rewrite)).await
+}
+
+/// Puts all files of a table into one.
+async fn compact(warehouse: &Warehouse, table: &Table) -> Table {
+    let removed = files(&warehouse.tables, table).await;
+    let rows = warehouse.tables.read_to_rewrite(table, &removed).unwrap();
+    let staged = warehouse.tables.write(table, rows).await.unwrap();
+    warehouse.commit(table, Operation::Compact { removed, staged }).await
+}
+
+#[tokio::test]
+async fn rows_keep_their_ids() {
+    let warehouse = Warehouse::new();
+    let table = new(&warehouse).await;
+    let table = warehouse.append(&table, rows(0..3)).await;
+    let table = warehouse.append(&table, rows(3..5)).await;
+    let first = ids(&warehouse, &table).await;
+    assert_eq!(first, (0..5).map(|id| (id, Some(id))).collect());
+    let table = delete(&warehouse, &table, &[1]).await;
+    let table = compact(&warehouse, &table).await;
+    let left = ids(&warehouse, &table).await;
+    assert!(left.len() < 5 && left.iter().all(|(id, row_id)| *row_id == Some(*id)), "{left:?}");
+    let table = warehouse.append(&table, rows(10..12)).await;
+    let table = compact(&warehouse, &table).await;
+    let all = ids(&warehouse, &table).await;
+    assert!(left.iter().all(|(id, row_id)| all[id] == *row_id));
+    assert!(all[&10].unwrap() >= 5 && all[&11] == all[&10].map(|id| id + 1), "{all:?}");
+    // Many commits merge manifests, and nobody's id with them.
+    let mut table = table;
+    for id in 100..140 {
+        table = warehouse.append(&table, rows([id])).await;
+    }
+    let later = ids(&warehouse, &table).await;
+    assert!(all.iter().all(|(id, row_id)| later[id] == *row_id));
+    assert_eq!(later.len(), all.len() + 40);
+}
+
+#[tokio::test]
+async fn a_data_file_has_one_vector() {
+    let warehouse = Warehouse::new();
+    let table = new(&warehouse).await;
+    let mut table = warehouse.append(&table, rows(0..10)).await;
+    for round in 1..4 {
+        table = delete(&warehouse, &table, &[round - 1]).await;
+        let listed = warehouse.tables.list_files(&table).await.unwrap();
+        let deletes: Vec<_> = listed.iter().filter(|file| file.content != "data").collect();
+        assert_eq!(deletes.len(), 1);
+        assert_eq!((deletes[0].format.as_str(), deletes[0].rows), ("puffin", round));
+    }
+    let summary = table.summary();
+    assert_eq!((&*summary["added-dvs"], &*summary["removed-dvs"]), ("1", "1"));
+    assert_eq!(warehouse.tables.count(&table).await.unwrap(), 7);
+    // One Puffin file holds the vectors of several data files; one of them may go alone.
+    let table = warehouse.append(&table, rows(20..25)).await;
+    let before = ids(&warehouse, &table).await;
+    let table = delete(&warehouse, &table, &[0, 1]).await;
+    assert!(ids(&warehouse, &table).await.iter().all(|(id, row_id)| before[id] == *row_id));
+    let dangling = warehouse.tables.dangling_deletes(&table, &[]).await.unwrap();
+    assert_eq!(dangling, []);
+}
+
+#[tokio::test]
+async fn a_table_that_is_upgraded_gives_ids_to_its_rows() {
+    let warehouse = Warehouse::new();
+    let table = warehouse.create(&[("id", "long"), ("p", "long")], &[]).await;
+    let table = warehouse.append(&table, rows(0..4)).await;
+    let table = delete(&warehouse, &table, &[0]).await;
+    let table = warehouse.commit(&table, upgrade()).await;
+    assert_eq!(table.format_version(), 3);
+    assert!(ids(&warehouse, &table).await.values().all(Option::is_none));
+    let table = warehouse.append(&table, rows(10..12)).await;
+    let known = ids(&warehouse, &table).await;
+    assert!(known.values().all(Option::is_some), "{known:?}");
+    let table = delete(&warehouse, &table, &[0]).await;
+    let listed = warehouse.tables.list_files(&table).await.unwrap();
+    assert!(listed.iter().all(|file| file.format != "parquet" || file.content == "data"));
+    assert!(ids(&warehouse, &table).await.iter().all(|(id, row_id)| known[id] == *row_id));
+    let table = compact(&warehouse, &table).await;
+    assert_eq!(table.delete_files(), 0);
+    assert!(ids(&warehouse, &table).await.iter().all(|(id, row_id)| known[id] == *row_id));
+}
