@@ -111,7 +111,7 @@ fn open_all(
                 let store = tables.object_store().clone();
                 let origin = Some(Origin::of(&file));
                 let reading =
-                    Reading { without, limit, origin, batch_rows, ..Reading::all(wanted) };
+                    Reading { without, limit, batch_rows, origin, ..Reading::all(wanted) };
                 open(store, Place::of(&file), reading).await
             }
         })

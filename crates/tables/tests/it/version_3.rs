@@ -21,7 +21,7 @@ async fn ids(warehouse: &Warehouse, table: &Table) -> BTreeMap<i64, Option<i64>>
     let table = tables.load(table.metadata_location()).await.unwrap();
     let mut found = BTreeMap::new();
     for file in files(&tables, &table).await {
-        let rows = tables.read_to_rewrite(&table, &[file.clone()]).unwrap();
+        let rows = tables.read_to_rewrite(&table, std::slice::from_ref(&file)).unwrap();
         let batches: Vec<RecordBatch> = rows.try_collect().await.unwrap();
         let by_file = tables.row_ids(&file).await.unwrap();
         for batch in &batches {
