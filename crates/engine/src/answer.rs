@@ -111,6 +111,7 @@ impl Metrics {
             bytes_written: self.bytes_written.load(Ordering::Relaxed),
             rows_read: counted.rows_read,
             rows_written: if written > 0 { written } else { answered },
+            ..Usage::default()
         }
     }
 

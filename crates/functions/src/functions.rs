@@ -21,7 +21,7 @@ use crate::warm::{Waiting, Warm};
 use crate::zygote::{Found, Zygotes};
 use crate::{
     Environment, EnvironmentEvent, EnvironmentSpec, Error, FunctionEvent, FunctionsOptions,
-    Invocation, Isolation, Limits, Network, Outcome, Result, ZygoteReport,
+    Invocation, Isolation, Limits, Network, Outcome, Result, Returned, ZygoteReport,
 };
 
 /// How often idle zygotes are looked for.
@@ -151,7 +151,7 @@ impl Functions {
         cancelled: CancellationToken,
     ) -> Outcome {
         let listed = self.0.calls.add(&invocation);
-        let queued = Instant::now();
+        let (queued, bytes_in) = (Instant::now(), invocation.bytes());
         let (warm, held) = reusable(&invocation)
             .then(|| self.0.warm.take(&invocation))
             .flatten()
@@ -186,7 +186,11 @@ impl Functions {
             Err(error) => Err(error),
         };
         match outcome {
-            Ok(outcome) => Outcome { queue_ms, ..outcome },
+            Ok(mut outcome) => {
+                let bytes_out = outcome.returned.as_ref().map_or(0, Returned::bytes);
+                (outcome.usage.bytes_in, outcome.usage.bytes_out) = (bytes_in, bytes_out);
+                Outcome { queue_ms, ..outcome }
+            }
             Err(error) => {
                 Outcome { returned: Err(error), usage: Usage::default(), queue_ms, cold: false }
             }
@@ -378,6 +382,12 @@ impl Functions {
             }
         });
         started.await.unwrap_or_default()
+    }
+
+    /// The processor time that everything which the spawner started has taken, as the kernel has added
+    /// it up, in microseconds; none where no control group counts it.
+    pub async fn kernel_cpu_us(&self) -> Option<u64> {
+        self.0.spawner.total().await
     }
 
     /// The processes that hold packages imported for functions to come.

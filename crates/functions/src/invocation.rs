@@ -62,6 +62,15 @@ impl Default for Share {
 }
 
 impl Invocation {
+    /// Bytes of its arguments: of tables what they hold, of values their text.
+    pub(crate) fn bytes(&self) -> u64 {
+        let bytes = |argument: &Argument| match &argument.value {
+            ArgumentValue::Table(table) => table.bytes(),
+            ArgumentValue::Json(value) => value.to_string().len() as u64,
+        };
+        self.arguments.iter().map(bytes).sum()
+    }
+
     /// The same without its arguments, which may be large.
     pub(crate) fn bare(&self) -> Invocation {
         Invocation {
@@ -208,6 +217,17 @@ pub struct Outcome {
     pub queue_ms: u64,
     /// Whether a new process was started for it.
     pub cold: bool,
+}
+
+impl Returned {
+    /// Bytes of what was returned.
+    pub(crate) fn bytes(&self) -> u64 {
+        match self {
+            Returned::Table(table) => table.bytes(),
+            Returned::Bool(_) => 1,
+            Returned::Json(text) => text.len() as u64,
+        }
+    }
 }
 
 /// What a function returned.

@@ -88,6 +88,9 @@ pub struct StepReport {
     /// Milliseconds it waited for its turn.
     #[serde(default)]
     pub queue_ms: u64,
+    /// Whether a function's packages were imported for it alone; none where no function ran.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cold: Option<bool>,
     /// Why it failed or warned.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<Problem>,

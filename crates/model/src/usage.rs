@@ -21,6 +21,10 @@ pub struct Usage {
     pub rows_read: u64,
     /// Rows written to tables, or returned by a query.
     pub rows_written: u64,
+    /// Bytes handed to functions: their inputs and arguments.
+    pub bytes_in: u64,
+    /// Bytes that functions returned.
+    pub bytes_out: u64,
 }
 
 impl Usage {
@@ -33,6 +37,8 @@ impl Usage {
         self.bytes_written += other.bytes_written;
         self.rows_read += other.rows_read;
         self.rows_written += other.rows_written;
+        self.bytes_in += other.bytes_in;
+        self.bytes_out += other.bytes_out;
     }
 }
 

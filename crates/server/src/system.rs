@@ -122,7 +122,7 @@ fn moment() -> DataType {
 }
 
 /// The columns of a usage, in the order of its fields.
-const USAGE: [&str; 7] = [
+const USAGE: [&str; 9] = [
     "wall_ms",
     "cpu_us",
     "memory_bytes_peak",
@@ -130,6 +130,8 @@ const USAGE: [&str; 7] = [
     "bytes_written",
     "rows_read",
     "rows_written",
+    "bytes_in",
+    "bytes_out",
 ];
 
 fn schema(before: Vec<(&str, DataType)>, after: Vec<(&str, DataType)>) -> SchemaRef {

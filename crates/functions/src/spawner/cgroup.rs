@@ -113,6 +113,16 @@ impl Cgroups {
                 || self.hierarchies.iter().any(has_file))
     }
 
+    /// The processor time of everything in the groups, ever, in microseconds.
+    pub(super) fn total(&self) -> Option<u64> {
+        let of = |(kind, folder): &(Kind, PathBuf)| match kind {
+            Kind::Processor => number(folder, "cpuacct.usage").map(|nanos| nanos / 1000),
+            Kind::Unified { .. } => keyed(folder, "cpu.stat", "usage_usec"),
+            Kind::Memory | Kind::Processes | Kind::Shares => None,
+        };
+        self.hierarchies.iter().rev().find_map(of)
+    }
+
     fn any(&self, wanted: Kind) -> bool {
         let full = Kind::Unified { limits: true };
         self.hierarchies.iter().any(|(kind, _)| *kind == wanted || *kind == full)

@@ -30,6 +30,10 @@ pub(super) struct Child {
     /// Of a clone: its zygote, and where it is told to begin.
     pub(super) zygote: Option<u64>,
     pub(super) seat: Option<Channel>,
+    /// Processor time of its zygote's that it is metered by, in microseconds.
+    pub(super) for_it_us: u64,
+    /// Of a zygote: up to where its processor time is metered.
+    pub(super) metered_us: Option<u64>,
 }
 
 impl Child {
@@ -48,6 +52,8 @@ impl Child {
             nest: None,
             zygote: None,
             seat: None,
+            for_it_us: 0,
+            metered_us: None,
         }
     }
 
@@ -107,6 +113,14 @@ impl Child {
     /// Whether this is the id, in its zygote's namespace, of what a clone became.
     pub(super) fn became(&self, pid: i32) -> bool {
         self.notes.iter().any(|note| matches!(note, Note::Cloned { pid: own } if *own == pid))
+    }
+
+    /// Processor time of a zygote that nobody is metered by yet, in microseconds. What it took until it
+    /// was first asked, to import its packages, is nobody's.
+    pub(super) fn grown(&mut self) -> u64 {
+        let Some(now) = self.group.measure().cpu_us else { return 0 };
+        let before = self.metered_us.replace(now);
+        before.map_or(0, |before| now.saturating_sub(before))
     }
 
     /// Whether the function, or what it started, still has any of these files, by inode: mapped or

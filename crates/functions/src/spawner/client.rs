@@ -31,6 +31,7 @@ struct Connection {
     channel: Channel,
     waiting: Mutex<Option<HashMap<u64, oneshot::Sender<Ended>>>>,
     measuring: Mutex<HashMap<u64, oneshot::Sender<Option<Taken>>>>,
+    adding: Mutex<HashMap<u64, oneshot::Sender<Option<u64>>>>,
 }
 
 /// A process that was asked for.
@@ -68,6 +69,16 @@ impl Spawner {
         };
         connection.send(&Request::Start { id, plan }, descriptors)?;
         Ok(Running { id, connection, ended, over: false })
+    }
+
+    /// What all that this spawner started has taken of the processors, in microseconds.
+    pub(crate) async fn total(&self) -> Option<u64> {
+        let connection = self.connection().ok()?;
+        let id = self.next.fetch_add(1, Ordering::Relaxed);
+        let (sender, total) = oneshot::channel();
+        connection.adding.lock().insert(id, sender);
+        connection.send(&Request::Total { id }, &[]).ok()?;
+        total.await.ok()?
     }
 
     /// The connection, to a new spawner where the last one is gone.
@@ -172,6 +183,10 @@ impl Connection {
                     let sender = self.measuring.lock().remove(&id);
                     let _ = sender.map(|sender| sender.send(taken));
                 }
+                Ok(Reply::Total { id, cpu_us }) => {
+                    let sender = self.adding.lock().remove(&id);
+                    let _ = sender.map(|sender| sender.send(cpu_us));
+                }
                 Ok(Reply::Ended { id, ended }) => {
                     let sender = self.waiting.lock().as_mut().and_then(|all| all.remove(&id));
                     let _ = sender.map(|sender| sender.send(ended));
@@ -181,6 +196,7 @@ impl Connection {
         }
         self.waiting.lock().take();
         self.measuring.lock().clear();
+        self.adding.lock().clear();
         note
     }
 }
@@ -205,6 +221,7 @@ fn connect(
         channel: mine,
         waiting: Mutex::new(Some(HashMap::new())),
         measuring: Mutex::default(),
+        adding: Mutex::default(),
     });
     let (sender, ready) = oneshot::channel();
     let (listener, notes) = (connection.clone(), notes.to_owned());

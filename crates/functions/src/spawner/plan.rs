@@ -19,6 +19,8 @@ pub(crate) enum Request {
     Pause { id: u64, inputs: Vec<u64> },
     /// Has them go on.
     Resume { id: u64 },
+    /// Asks what all have taken together.
+    Total { id: u64 },
     /// Signal a process, if it is still there.
     Signal { id: u64, signal: Signal },
 }
@@ -30,6 +32,9 @@ pub(crate) enum Reply {
     Ready(Report),
     /// What a process has taken so far; nothing where that is not known.
     Measured { id: u64, taken: Option<Taken> },
+    /// The processor time that all have taken together, in microseconds; nothing where that is not
+    /// known.
+    Total { id: u64, cpu_us: Option<u64> },
     /// A process ended, or could not be started.
     Ended { id: u64, ended: Ended },
 }

@@ -235,7 +235,10 @@ impl Serve {
                 let paused =
                     self.children.get(&id).filter(|child| child.group.freeze(true).is_ok());
                 let clean = paused.filter(|child| inputs.is_empty() || !child.has_any(&inputs));
-                let taken = clean.and_then(|child| child.group.taken());
+                let mut taken = clean.and_then(|child| child.group.taken());
+                if let Some(taken) = &mut taken {
+                    taken.cpu_us += self.for_others(id);
+                }
                 self.reply(&Reply::Measured { id, taken });
             }
             Ok(Request::Resume { id }) => {
@@ -244,6 +247,9 @@ impl Serve {
                 let _ = group.map(|group| group.freeze(false));
             }
             Ok(Request::Signal { id, signal }) => self.signal(id, signal),
+            Ok(Request::Total { id }) => {
+                self.reply(&Reply::Total { id, cpu_us: self.cgroups.total() });
+            }
             // Both ends are of one build; a message that cannot be read has no id to answer to.
             Err(_) => {}
         }
@@ -269,11 +275,25 @@ impl Serve {
         }
     }
 
+    /// What a clone's zygote has done for its clones, up to now: a clone is metered by what is not
+    /// metered yet, so that nothing is left out of the sum over all.
+    fn for_others(&mut self, id: u64) -> u64 {
+        let Some(zygote) = self.children.get(&id).and_then(|child| child.zygote) else { return 0 };
+        let grown = self.children.get_mut(&zygote).map_or(0, Child::grown);
+        self.children.get_mut(&id).map_or(0, |child| {
+            child.for_it_us += grown;
+            child.for_it_us
+        })
+    }
+
     /// Takes the end of a child that has ended, and cleans up behind it.
     pub(super) fn collect(&mut self, mut child: Child) -> Ended {
         child.kill_the_rest();
         let waited = system::wait_child(child.pid);
-        let measured = child.group.measure();
+        let mut measured = child.group.measure();
+        let zygote = child.zygote.and_then(|zygote| self.children.get_mut(&zygote));
+        child.for_it_us += zygote.map_or(0, Child::grown);
+        measured.cpu_us = measured.cpu_us.map(|cpu_us| cpu_us + child.for_it_us);
         child.hear();
         let note = child.last_note();
         self.leftovers.push(child.group);

@@ -9,6 +9,7 @@ mod fairness;
 mod handover;
 mod invoke;
 mod isolation;
+mod metering;
 mod support;
 mod warm;
 mod zygote;

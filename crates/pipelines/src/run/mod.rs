@@ -69,6 +69,7 @@ struct Done {
     increments: Increments,
     environment_ms: u64,
     queue_ms: u64,
+    cold: Option<bool>,
     output: Option<Output>,
     /// What an expectation answered.
     check: Option<Check>,
@@ -215,6 +216,7 @@ impl Run {
             cost: self.plan.project.rates.cost(&usage),
             environment_ms: done.environment_ms,
             queue_ms: waited + done.queue_ms,
+            cold: done.cold,
             ..unchanged
         };
         match outcome {

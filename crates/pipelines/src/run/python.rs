@@ -40,7 +40,7 @@ impl Run {
         // Every line is said before the step ends.
         let _ = forward.await;
         done.usage.add(&outcome.usage);
-        done.queue_ms = outcome.queue_ms;
+        (done.queue_ms, done.cold) = (outcome.queue_ms, Some(outcome.cold));
         match outcome.returned {
             Ok(Returned::Bool(true)) => done.check = Some(Check::Passed),
             Ok(Returned::Bool(false)) => done.check = Some(Check::Failed(None)),

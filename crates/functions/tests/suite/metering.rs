@@ -1,0 +1,72 @@
+//! Metering: what calls took, one by one, is what the kernel says they took together.
+
+use crate::support::{answer, call, environment, not_checked, options, run_whole, start};
+use headwater_functions::{Argument, ArgumentValue, Environment, Functions, Invocation, Limits};
+use std::sync::Arc;
+
+const WORKS: &str = "
+import time
+def f(until):
+    while time.process_time() < until:
+        pass
+    return [{'a': 1}]
+";
+
+fn work(environment: &Arc<Environment>, seconds: f64, reuse: bool) -> Invocation {
+    let value = ArgumentValue::Json(seconds.into());
+    let arguments = vec![Argument { name: "until".to_owned(), value }];
+    let limits = Limits { memory_bytes: 256 << 20, ..Limits::default() };
+    Invocation { arguments, limits, reuse, ..call(environment, WORKS) }
+}
+
+async fn agrees(functions: &Functions, calls: Vec<Invocation>) {
+    let Some(before) = functions.kernel_cpu_us().await else {
+        return not_checked("no control group counts processor time on this host");
+    };
+    let mut sum = 0;
+    for call in calls {
+        let (outcome, lines) = run_whole(functions, call).await;
+        assert!(outcome.returned.is_ok(), "{outcome:?} {lines:?}");
+        sum += outcome.usage.cpu_us;
+    }
+    let total = functions.kernel_cpu_us().await.unwrap() - before;
+    let apart = (sum as f64 / total as f64 - 1.0).abs();
+    assert!(apart < 0.01, "calls {sum} us, the kernel {total} us: {:.2} % apart", 100.0 * apart);
+}
+
+#[tokio::test]
+async fn the_sum_over_calls_is_the_kernels_total() {
+    let functions = start().await;
+    let environment = environment(&functions, &[]).await;
+    // As many sandboxes wait before as after.
+    for _ in 0..10 {
+        run_whole(&functions, work(&environment, 0.0, false)).await.0.returned.unwrap();
+    }
+    tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+    agrees(&functions, (0..15).map(|_| work(&environment, 0.2, false)).collect()).await;
+}
+
+#[tokio::test]
+async fn the_sum_over_calls_of_one_process_is_the_kernels_total() {
+    let functions = start().await;
+    let environment = environment(&functions, &[]).await;
+    for _ in 0..3 {
+        run_whole(&functions, work(&environment, 0.0, true)).await.0.returned.unwrap();
+    }
+    let calls = (1..=40).map(|number| work(&environment, 0.05 * f64::from(number), true));
+    agrees(&functions, calls.collect()).await;
+}
+
+#[tokio::test]
+async fn bytes_in_and_out_are_told() {
+    let functions = headwater_functions::Functions::start(options()).await.unwrap();
+    let environment = environment(&functions, &[]).await;
+    let source =
+        "import pyarrow as pa\ndef f(until):\n    return pa.table({'x': [until] * 100_000})\n";
+    let call = Invocation { ..call(&environment, source) };
+    let call = Invocation { arguments: work(&environment, 0.25, false).arguments, ..call };
+    let (table, outcome) = answer(&functions, call).await;
+    assert_eq!(outcome.usage.bytes_in, 4, "the text `0.25`");
+    assert_eq!(outcome.usage.bytes_out, table.bytes());
+    assert!(outcome.usage.bytes_out >= 800_000, "{:?}", outcome.usage);
+}
