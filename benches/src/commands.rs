@@ -85,7 +85,8 @@ fn forget_environments(project: &Path) -> Outcome<()> {
     Ok(())
 }
 
-fn headwater(folder: &Path) -> Command {
+/// The command, in a folder.
+pub fn headwater(folder: &Path) -> Command {
     let mut command = Command::new(binary());
     command.current_dir(folder);
     command
@@ -98,7 +99,8 @@ pub fn binary() -> PathBuf {
     path
 }
 
-fn run(command: &mut Command) -> Outcome<()> {
+/// Runs a command; failure is an error.
+pub fn run(command: &mut Command) -> Outcome<()> {
     let output = command.stdin(Stdio::null()).output()?;
     if output.status.success() {
         return Ok(());
@@ -108,7 +110,7 @@ fn run(command: &mut Command) -> Outcome<()> {
 }
 
 /// Timing a whole command.
-trait Timed {
+pub trait Timed {
     /// From the start of the process to its end; failure is an error.
     fn timed(&mut self) -> Outcome<Duration>;
 }

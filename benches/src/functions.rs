@@ -50,13 +50,17 @@ pub async fn measure(report: &mut Report, samples: Option<usize>) -> Outcome<()>
     bench.package_added(report).await
 }
 
-struct Bench {
-    folder: PathBuf,
-    samples: usize,
+/// Where functions are measured, and how often.
+pub struct Bench {
+    /// What is made lies here.
+    pub folder: PathBuf,
+    /// How often.
+    pub samples: usize,
 }
 
 impl Bench {
-    fn options(&self, name: &str) -> FunctionsOptions {
+    /// A runtime with a lake of this name.
+    pub fn options(&self, name: &str) -> FunctionsOptions {
         let folder = self.folder.join(name);
         let path = std::env::var_os("PATH").unwrap_or_default();
         FunctionsOptions {
@@ -80,13 +84,15 @@ impl Bench {
         }
     }
 
-    async fn environment(
+    /// An environment of these packages.
+    pub async fn environment(
         &self,
         functions: &Functions,
         packages: &[(&str, &str)],
     ) -> Outcome<Arc<Environment>> {
         let packages = packages.iter().map(|(name, version)| ((*name).into(), (*version).into()));
-        let spec = EnvironmentSpec { python: None, packages: packages.collect() };
+        let spec =
+            EnvironmentSpec { python: None, packages: packages.collect(), system: Vec::new() };
         let tell = |event| eprintln!("{event}");
         Ok(functions.environment(&spec, &tell).await?)
     }
@@ -233,7 +239,7 @@ fn find_uv(folder: &Path) -> Option<PathBuf> {
 }
 
 /// The files below a folder.
-fn walk(folder: &Path) -> Vec<PathBuf> {
+pub fn walk(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
         let path = entry.path();

@@ -18,11 +18,7 @@ const FUNCTION: &str = "import headwater\n\n\n@headwater.function(reuse=True, me
 /// Adds the figure to the report: so many calls, one after the other.
 pub fn measure(report: &mut Report, calls: usize) -> Outcome<()> {
     let folder = tempfile::tempdir()?;
-    let init = Command::new(crate::commands::binary()).arg("init").arg(folder.path()).output()?;
-    assert!(init.status.success(), "{init:?}");
-    std::fs::write(folder.path().join("headwater.toml"), PROJECT)?;
-    std::fs::write(folder.path().join("nothing.py"), FUNCTION)?;
-    let server = Serving::start(folder.path())?;
+    let server = Serving::of(folder.path(), &[("nothing.py", FUNCTION)])?;
     let mut connection = server.connect()?;
     // The first makes the environment and starts the process.
     for _ in 0..10 {
@@ -41,13 +37,39 @@ pub fn measure(report: &mut Report, calls: usize) -> Outcome<()> {
 }
 
 /// A server of a folder's lake; ended when dropped.
-struct Serving {
+pub struct Serving {
     child: Child,
     address: String,
     token: String,
 }
 
 impl Serving {
+    /// A server of a new lake and project with these files.
+    pub fn of(folder: &Path, files: &[(&str, &str)]) -> Outcome<Self> {
+        let init = Command::new(crate::commands::binary()).arg("init").arg(folder).output()?;
+        assert!(init.status.success(), "{init:?}");
+        std::fs::write(folder.join("headwater.toml"), PROJECT)?;
+        for (name, text) in files {
+            std::fs::write(folder.join(name), text)?;
+        }
+        Serving::start(folder)
+    }
+
+    /// Its process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// What it asks for.
+    pub fn token(&self) -> &str {
+        self.token.trim()
+    }
+
     fn start(folder: &Path) -> Outcome<Self> {
         let mut command = Command::new(crate::commands::binary());
         command.args(["serve", "--http", "127.0.0.1:0"]).current_dir(folder);
@@ -68,7 +90,8 @@ impl Serving {
         Err("the server does not start".into())
     }
 
-    fn connect(&self) -> Outcome<Connection> {
+    /// A connection to it.
+    pub fn connect(&self) -> Outcome<Connection> {
         let stream = TcpStream::connect(&self.address)?;
         stream.set_nodelay(true)?;
         let token = self.token.trim().to_owned();
@@ -84,7 +107,7 @@ impl Drop for Serving {
 }
 
 /// One connection that asks and is answered.
-struct Connection {
+pub struct Connection {
     stream: TcpStream,
     reader: BufReader<TcpStream>,
     token: String,
@@ -114,7 +137,7 @@ impl Connection {
     }
 
     /// How long it takes from a request to the whole answer; one that is not 200 is an error.
-    fn ask(&mut self, method: &str, path: &str, body: &str) -> Outcome<Duration> {
+    pub fn ask(&mut self, method: &str, path: &str, body: &str) -> Outcome<Duration> {
         let request = format!(
             "{method} {path} HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {}\r\n\
              content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",

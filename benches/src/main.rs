@@ -11,6 +11,7 @@ mod functions;
 mod handover;
 mod invoke;
 mod report;
+mod runtime;
 mod sample;
 mod tables;
 mod tpch;
@@ -24,7 +25,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const USAGE: &str = "Usage: cargo xtask bench first-light [tpch] [durable] [commands]
        cargo xtask bench tables [commits] [branches] [inserts] [planning] [changes] [equality]
-       cargo xtask bench functions [SAMPLES | handover | batches [GIGABYTES]]";
+       cargo xtask bench functions [SAMPLES] [starts] [handover] [usage] [hot] [neighbours] [local] [idle]
+       cargo xtask bench functions batches [GIGABYTES]";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -32,16 +34,14 @@ fn main() -> ExitCode {
     let outcome = match words.as_slice() {
         ["first-light", parts @ ..] => first_light(parts),
         ["tables", parts @ ..] => measure_tables(parts),
-        ["functions"] => measure_functions(Some(200)),
-        ["functions", "handover"] => measure_functions(None),
         ["functions", "batches"] => measure_batches(10),
         ["functions", "batches", size] => match size.parse() {
             Ok(size) => measure_batches(size),
             Err(_) => Err(USAGE.into()),
         },
-        ["functions", samples] => match samples.parse() {
-            Ok(samples) => measure_functions(Some(samples)),
-            Err(_) => Err(USAGE.into()),
+        ["functions", rest @ ..] => match rest.first().map(|first| first.parse()) {
+            Some(Ok(samples)) => measure_functions(samples, &rest[1..]),
+            _ => measure_functions(200, rest),
         },
         _ => Err(USAGE.into()),
     };
@@ -91,11 +91,19 @@ fn measure_batches(gigabytes: u64) -> Outcome<()> {
     Ok(())
 }
 
-/// So many starts of each kind, and what is handed over; or the latter alone.
-fn measure_functions(samples: Option<usize>) -> Outcome<()> {
+/// So many starts of each kind, and what else is wanted.
+fn measure_functions(samples: usize, parts: &[&str]) -> Outcome<()> {
+    let wanted = |part: &str| parts.is_empty() || parts.contains(&part);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let mut report = Report::new("functions");
-    runtime.block_on(functions::measure(&mut report, samples))?;
+    runtime.block_on(async {
+        if wanted("starts") {
+            functions::measure(&mut report, Some(samples)).await?;
+        } else if wanted("handover") {
+            functions::measure(&mut report, None).await?;
+        }
+        runtime::measure(&mut report, samples, wanted).await
+    })?;
     report.print();
     Ok(())
 }

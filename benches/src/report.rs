@@ -94,6 +94,17 @@ impl Report {
         });
     }
 
+    /// A figure that is neither a time nor a ratio, with the bound it is held to.
+    pub fn plain(&mut self, what: &str, measured: &str, reference: &str, bound: &str) {
+        self.push(Line {
+            what: what.to_owned(),
+            measured: measured.to_owned(),
+            reference: reference.to_owned(),
+            ratio: None,
+            bound: bound.to_owned(),
+        });
+    }
+
     /// The median and the 99th percentile of samples, each held to a bound.
     pub fn spread(
         &mut self,

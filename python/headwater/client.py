@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from .connection import JSON, Connection, segments
+from .connection import ARROW, JSON, Connection, segments
 from .errors import HeadwaterError, from_problem, make
 from .project import read_project
 
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     import polars
     import pyarrow
 
-ARROW = "application/vnd.apache.arrow.stream"
 
 # What ends every whole stream of Arrow.
 ARROW_END = b"\xff\xff\xff\xff\x00\x00\x00\x00"
@@ -185,6 +184,53 @@ class Client:
         hint = "Run the statement again; an answer that was cut off is never taken for whole."
         cause = str(cut) or type(cut).__name__
         return make("unavailable", "the answer was cut off", hint, causes=[cause])
+
+    # Functions.
+
+    def functions(self) -> list[dict[str, Any]]:
+        """The project's functions that can be called, by name."""
+        found: list[dict[str, Any]] = self._connection.json("GET", "/v1/functions")
+        return found
+
+    def invoke(self, function: str, /, **arguments: Any) -> Any:
+        """Calls a function of the project and answers what it returns, a table as a list of dicts.
+
+        The arguments are what JSON can say; one of them may be a `pyarrow.Table`, or a pandas or polars
+        frame. Ctrl-C stops the function. Raises its error where it fails.
+        """
+        with self._invoke(function, arguments, JSON) as response:
+            try:
+                return json.loads(response.read())
+            except (OSError, ValueError, http.client.HTTPException) as cut:
+                raise self._cut(response, cut) from cut
+
+    def invoke_table(self, function: str, /, **arguments: Any) -> pyarrow.Table:
+        """As `invoke`, for a function that returns a table, which is answered as a `pyarrow.Table`."""
+        pyarrow = _import("pyarrow")
+        with self._invoke(function, arguments, ARROW) as response:
+            body = ArrowBody(response)
+            try:
+                with pyarrow.ipc.open_stream(body) as reader:
+                    table = reader.read_all()
+                body.check_end()
+                return table
+            except (OSError, EOFError, ValueError, http.client.HTTPException) as cut:
+                raise self._cut(response, cut) from cut
+
+    def _invoke(
+        self, function: str, arguments: Mapping[str, Any], accept: str
+    ) -> http.client.HTTPResponse:
+        path = segments("v1", "functions", function, "invoke")
+        tables = {name: value for name, value in arguments.items() if _is_table(value)}
+        if not tables:
+            return self._connection.send("POST", path, {"arguments": arguments}, accept=accept)
+        if len(tables) > 1:
+            hint = "Put the others into the lake's tables, and have the function's model read them."
+            raise make("invalid_argument", "a call takes one table", hint)
+        (name, table), = tables.items()
+        others = {key: value for key, value in arguments.items() if key != name}
+        beside = {"table": name, "arguments": json.dumps(others)}
+        return self._connection.send("POST", path, _arrow(table), beside, accept)
 
     # Runs and imports.
 
@@ -555,3 +601,28 @@ def _user() -> str:
         return getuser()
     except (KeyError, OSError):
         return f"uid-{os.getuid()}"
+
+
+def _is_table(value: object) -> bool:
+    """Whether an argument is a table of pyarrow, pandas or polars."""
+    kind = type(value)
+    package = kind.__module__.partition(".")[0]
+    return package in ("pyarrow", "pandas", "polars") and kind.__name__ in (
+        "Table",
+        "RecordBatch",
+        "DataFrame",
+    )
+
+
+def _arrow(value: Any) -> bytes:
+    """A table in Arrow's form."""
+    pyarrow = _import("pyarrow")
+    if type(value).__module__.startswith("pandas"):
+        value = pyarrow.Table.from_pandas(value, preserve_index=False)
+    elif type(value).__module__.startswith("polars"):
+        value = value.to_arrow()
+    sink = pyarrow.BufferOutputStream()
+    with pyarrow.ipc.new_stream(sink, value.schema) as writer:
+        writer.write(value)
+    content: bytes = sink.getvalue().to_pybytes()
+    return content

@@ -20,6 +20,7 @@ from .errors import HeadwaterError, from_problem, make
 
 LAKE_FOLDER = ".headwater"
 JSON = "application/json"
+ARROW = "application/vnd.apache.arrow.stream"
 
 # The file in a lake's folder in which its server writes where it listens.
 RECORD = "server.json"
@@ -115,11 +116,11 @@ class Connection:
         self,
         method: str,
         path: str,
-        body: Mapping[str, Any] | None = None,
+        body: Mapping[str, Any] | bytes | None = None,
         parameters: Mapping[str, Any] | None = None,
         accept: str = JSON,
     ) -> http.client.HTTPResponse:
-        """Sends a request and answers the response, its body unread.
+        """Sends a request and answers the response, its body unread. Bytes are a table in Arrow's form.
 
         Raises the error that the server answers, or `UnavailableError` where it cannot be reached.
         """
@@ -161,10 +162,10 @@ class Connection:
         token: str | None,
         method: str,
         target: str,
-        body: Mapping[str, Any] | None,
+        body: Mapping[str, Any] | bytes | None,
         accept: str,
     ) -> http.client.HTTPResponse:
-        content = None if body is None else json.dumps(body).encode()
+        content = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
         headers: dict[str, Any] = {
             "Accept": accept,
             # One request per connection: its end frees the server of it.
@@ -172,7 +173,7 @@ class Connection:
             "X-Headwater-Author": self.author.encode(),
         }
         if content is not None:
-            headers["Content-Type"] = JSON
+            headers["Content-Type"] = ARROW if isinstance(body, bytes) else JSON
         if token is not None:
             headers["Authorization"] = f"Bearer {token}"
         connection.request(method, target, content, headers)

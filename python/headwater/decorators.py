@@ -76,19 +76,24 @@ def model(
 
 
 def python(
-    version: str | None = None, pip: Mapping[str, str] | None = None
+    version: str | None = None,
+    pip: Mapping[str, str] | None = None,
+    system: Iterable[str] | None = None,
 ) -> Callable[[Function], Function]:
     """Says which Python and which packages a function runs with.
 
     `version` is a Python version such as `"3.11"`, `pip` the packages by name, each with its exact
     version: `{"polars": "1.38.1"}`. Where nothing is said, the project's defaults hold; `pip={}` asks
-    for none. pyarrow is always there. Functions that ask for the same share one environment.
+    for none. pyarrow is always there. Functions that ask for the same share one environment. `system` are
+    programs of the machine that the function calls, such as `["chromium"]`: they are looked for before
+    anything runs.
 
     Raises `InvalidProjectError` for a version or package that cannot be meant.
     """
     settings = {
         "version": None if version is None else _check_version(version),
         "pip": None if pip is None else _check_packages(pip),
+        "system": None if system is None else _check_programs(system),
     }
     return _attach("python", settings)
 
@@ -305,3 +310,14 @@ def _check_packages(pip: object) -> dict[str, str]:
             refuse(f"the version of package `{package}` is not text: `{version!r}`", hint)
         packages[package] = version
     return packages
+
+
+def _check_programs(system: object) -> tuple[str, ...]:
+    hint = 'Write `system=["chromium"]`.'
+    if isinstance(system, str) or not hasattr(system, "__iter__"):
+        refuse(f"system is a list of programs, not `{system!r}`", hint)
+    for program in system:
+        name = check_text(program, "the name of a program")
+        if not all(one.isascii() and (one.isalnum() or one in "_-.+") for one in name):
+            refuse(f"`{name}` is not the name of a program", hint)
+    return tuple(system)

@@ -71,7 +71,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         parts = urlsplit(self.path)
         content = self.rfile.read(int(self.headers.get("content-length", 0)))
         parameters = {name: values[0] for name, values in parse_qs(parts.query).items()}
-        body = json.loads(content) if content else None
+        is_json = self.headers.get("content-type", "application/json") == "application/json"
+        body = (json.loads(content) if is_json else content) if content else None
         headers = {name.lower(): value for name, value in self.headers.items()}
         seen = Seen(self.command, parts.path, parameters, body, headers)
         stand_in.seen.append(seen)

@@ -123,6 +123,36 @@ class Requests(WithServer):
             self.client.tags()
 
 
+class Functions(WithServer):
+    PATH = "/v1/functions/greet/invoke"
+
+    def test_a_function_is_called_with_values_by_name(self):
+        self.server.on("POST", self.PATH, Answer({"hello": "you"}))
+        self.assertEqual(self.client.invoke("greet", name="you", self=[1]), {"hello": "you"})
+        seen = self.server.last()
+        self.assertEqual(seen.body, {"arguments": {"name": "you", "self": [1]}})
+        self.assertEqual(seen.headers["accept"], "application/json")
+        self.server.on("GET", "/v1/functions", Answer([{"name": "greet"}]))
+        self.assertEqual(self.client.functions(), [{"name": "greet"}])
+
+    def test_a_table_goes_in_arrows_form_beside_the_values(self):
+        Table = type("Table", (), {"__module__": "pyarrow.lib"})
+        self.server.on("POST", self.PATH, Answer(3))
+        with mock.patch("headwater.client._arrow", return_value=b"rows"):
+            self.assertEqual(self.client.invoke("greet", rows=Table(), times=2), 3)
+            with self.assertRaisesRegex(errors.InvalidArgumentError, "one table"):
+                self.client.invoke("greet", rows=Table(), others=Table())
+        seen = self.server.last()
+        self.assertEqual((seen.body, seen.headers["content-type"]), (b"rows", ARROW))
+        self.assertEqual(seen.parameters, {"table": "rows", "arguments": '{"times": 2}'})
+
+    def test_what_a_function_raised_is_raised(self):
+        problem = {"code": "function_failed", "message": "ValueError: no"}
+        self.server.on("POST", self.PATH, Answer(problem, 422))
+        with self.assertRaisesRegex(errors.FunctionFailedError, "ValueError: no"):
+            self.client.invoke("greet")
+
+
 class Arguments(unittest.TestCase):
     def test_no_server_is_unavailable(self):
         with serve_tcp() as (_, url):

@@ -118,6 +118,8 @@ class Decorators(unittest.TestCase):
             ({"version": "2.7"}, "`2.7`"),
             ({"pip": ["polars"]}, "`['polars']`"),
             ({"pip": {"polars": 1.38}}, "`1.38`"),
+            ({"system": "chromium"}, "`'chromium'`"),
+            ({"system": ["/usr/bin/x"]}, "`/usr/bin/x`"),
             ({"pip": {"": "1"}}, "`''`"),
         ):
             with self.subTest(arguments), self.assertRaises(InvalidProjectError) as raised:

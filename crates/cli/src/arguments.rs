@@ -551,7 +551,7 @@ pub enum Environment {
     Explain(EnvironmentId),
     /// Remove environments that nobody has used for a while; what is asked for again is made again
     #[command(
-        after_help = "Examples:\n  headwater environment prune\n  headwater environment prune --all"
+        after_help = "Examples:\n  headwater environment prune --dry-run\n  headwater environment prune --all"
     )]
     Prune(EnvironmentPrune),
     /// Choose packages anew, within what was asked for; what runs goes on with the old ones
@@ -577,6 +577,9 @@ pub struct EnvironmentPrune {
     /// All that no function uses now
     #[arg(long, conflicts_with = "days")]
     pub all: bool,
+    /// Only say what would be removed
+    #[arg(long)]
+    pub dry_run: bool,
 }
 
 /// `headwater environment rebuild`

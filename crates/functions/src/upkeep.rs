@@ -123,6 +123,25 @@ impl Functions {
         self.0.calls.0.lock().calls.iter().map(told).collect()
     }
 
+    /// What [`Functions::prune`] would remove now; nothing is.
+    pub async fn prunable(&self, unused_for: Duration) -> PrunedEnvironments {
+        let mut pruned = PrunedEnvironments::default();
+        let calls = self.calls();
+        for environment in self.environments().await {
+            if !self.0.environments.is_unused(&environment.id, unused_for) {
+                continue;
+            }
+            // What waits for calls to come would be ended.
+            if calls.iter().any(|call| call.environment == environment.id) {
+                pruned.busy.push(environment.id);
+            } else {
+                pruned.bytes += environment.bytes_own;
+                pruned.removed.push(environment);
+            }
+        }
+        pruned
+    }
+
     /// Removes environments that no function has asked for in so long and that none uses now.
     pub async fn prune(&self, unused_for: Duration) -> Result<PrunedEnvironments> {
         let mut pruned = PrunedEnvironments::default();

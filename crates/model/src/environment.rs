@@ -90,6 +90,8 @@ pub struct EnvironmentExplained {
 pub struct PruneEnvironments {
     /// Those that no function has asked for in so many seconds; all where it is 0.
     pub unused_seconds: u64,
+    /// Only says what would be removed.
+    pub dry_run: bool,
 }
 
 /// What was removed.

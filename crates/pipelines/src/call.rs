@@ -125,8 +125,7 @@ impl Runner {
         callable: &Callable,
         context: &JobContext,
     ) -> Result<Arc<Environment>> {
-        let (python, packages) = fingerprint::environment(&project.defaults, &callable.function);
-        let spec = EnvironmentSpec { python, packages };
+        let spec = fingerprint::environment_spec(&project.defaults, &callable.function);
         if let Some(environment) = given.find(self, &spec) {
             return Ok(environment);
         }

@@ -8,7 +8,6 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use headwater_engine::{Engine, Session, SessionOptions, substitute};
-use headwater_functions::EnvironmentSpec;
 use headwater_model::{ErrorCode, Fault};
 use headwater_tables::Tables;
 
@@ -101,8 +100,7 @@ impl Plan {
     /// The Python and the packages that a function asks for can be had here.
     fn check_environment(&self, runner: &Runner, step: &Step, function: &Function) -> Result<()> {
         let defaults = &self.project.defaults;
-        let (python, packages) = fingerprint::environment(defaults, function);
-        let spec = EnvironmentSpec { python, packages };
+        let spec = fingerprint::environment_spec(defaults, function);
         runner.functions.check_environment(&spec).map_err(|error| {
             let default = defaults.python_at.clone().filter(|_| function.python.is_none());
             let at = function.python_at.clone().or(default);

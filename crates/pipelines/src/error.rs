@@ -131,7 +131,7 @@ pub enum Error {
     },
 
     /// The environment that a function asks for cannot be made here.
-    #[error("`{step}` cannot have the Python or packages it asks for ({at})")]
+    #[error("`{step}` cannot have the Python, packages or programs it asks for ({at})")]
     Environment {
         /// The step.
         step: String,

@@ -56,6 +56,16 @@ pub(crate) fn environment(
     (python, function.packages.clone().unwrap_or_else(|| defaults.packages.clone()))
 }
 
+/// What a function gets to run in.
+pub(crate) fn environment_spec(
+    defaults: &Defaults,
+    function: &crate::Function,
+) -> headwater_functions::EnvironmentSpec {
+    let (python, packages) = environment(defaults, function);
+    let system = function.system.clone().unwrap_or_else(|| defaults.system.clone());
+    headwater_functions::EnvironmentSpec { python, packages, system }
+}
+
 /// The hash of a step with its inputs, each named and told by its own state.
 pub(crate) fn whole(code: &str, inputs: &[(String, String)]) -> String {
     let mut text = format!("{code}\n");

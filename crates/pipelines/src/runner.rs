@@ -392,6 +392,7 @@ impl Plan {
             cost: 0.0,
             environment_ms: 0,
             queue_ms: 0,
+            cold: None,
             error: None,
         }
     }

@@ -206,6 +206,8 @@ pub struct Function {
     pub python_at: Option<Location>,
     /// The packages it asks for; the project's defaults where it has no `pip=`.
     pub packages: Option<BTreeMap<String, String>>,
+    /// Programs of the machine that it calls; the project's defaults where it says nothing.
+    pub system: Option<Vec<String>>,
     /// What it may reach.
     pub network: Network,
     /// The size of its `/tmp`, in bytes, where it asks for one.

@@ -51,12 +51,14 @@ pub fn read_project(root: &Path) -> Result<BTreeMap<String, String>, Problem> {
 /// last changed, in whichever way.
 pub type Seen = Vec<(PathBuf, u64, (i64, i64))>;
 
-/// How a project's files stand. What cannot be looked at is left out.
-pub fn seen(root: &Path) -> Seen {
+/// How a project's files stand. What cannot be looked at is left out. Each folder is told of before it
+/// is looked at.
+pub fn seen(root: &Path, mut on_folder: impl FnMut(&Path)) -> Seen {
     use std::os::unix::fs::MetadataExt;
     let mut seen = Seen::new();
     let mut folders = vec![(root.to_owned(), 0)];
     while let Some((folder, depth)) = folders.pop() {
+        on_folder(&folder);
         for entry in std::fs::read_dir(&folder).into_iter().flatten().flatten() {
             let path = entry.path();
             let Ok(kind) = entry.file_type() else { continue };

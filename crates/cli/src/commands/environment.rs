@@ -106,20 +106,26 @@ async fn explain(context: &Context, api: &Api, id: &str) -> Result<()> {
 
 async fn prune(context: &Context, api: &Api, arguments: &EnvironmentPrune) -> Result<()> {
     let unused_seconds = if arguments.all { 0 } else { arguments.days * SECONDS_PER_DAY };
-    let request = PruneEnvironments { unused_seconds };
+    let request = PruneEnvironments { unused_seconds, dry_run: arguments.dry_run };
     let pruned: PrunedEnvironments = api.post("/v1/environments/prune", &request).await?;
     if context.output == OutputFormat::Json {
         output::print_json(&pruned);
         return Ok(());
     }
+    let (removed, freed) = if arguments.dry_run {
+        ("would be removed", "would be freed")
+    } else {
+        ("removed", "freed")
+    };
     for environment in &pruned.removed {
-        context.style.say(format!("removed {}", environment.id));
+        let asked = environment.requirements.join(" ");
+        context.style.say(format!("{removed}: {} {asked}", environment.id));
     }
     for id in &pruned.busy {
         context.style.say(format!("{id} stays: a function uses it now"));
     }
     let count = output::plural(pruned.removed.len() as u64, "environment");
-    context.style.say(format!("{count} removed, {} freed", output::bytes(pruned.bytes)));
+    context.style.say(format!("{count} {removed}, {} {freed}", output::bytes(pruned.bytes)));
     Ok(())
 }
 

@@ -18,6 +18,7 @@ use super::bytecode::{self, Missing};
 use super::hold::Hold;
 use super::python::{self, Interpreter};
 use super::requirement::{name_of, requirements};
+use super::system;
 use super::uv::{self, Uv};
 use super::{Environment, EnvironmentEvent, EnvironmentSpec};
 use crate::spawner::{Spawner, identity};
@@ -123,6 +124,7 @@ impl Environments {
     /// Refuses what no environment can be made for on this machine.
     pub(crate) fn check(&self, spec: &EnvironmentSpec) -> Result<()> {
         requirements(spec)?;
+        system::check(&spec.system)?;
         python::find(&self.search, spec.python.as_deref()).map(drop)
     }
 
@@ -134,6 +136,7 @@ impl Environments {
         on_progress: Progress<'_>,
     ) -> Result<Arc<Environment>> {
         let requirements = requirements(spec)?;
+        system::check(&spec.system)?;
         let interpreter = python::find(&self.search, spec.python.as_deref())?;
         let id = identity(&interpreter, &requirements);
         if let Some(found) = self.found(&id) {

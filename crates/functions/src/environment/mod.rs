@@ -12,6 +12,7 @@ mod bytecode;
 mod hold;
 mod python;
 mod requirement;
+mod system;
 mod tool;
 mod upkeep;
 mod uv;
@@ -34,6 +35,9 @@ pub struct EnvironmentSpec {
     pub python: Option<String>,
     /// Version by package. A version may be partial (`1.37`), a specifier (`>=2,<3`) or empty.
     pub packages: BTreeMap<String, String>,
+    /// Programs of the machine that the function calls, such as `chromium`. They are looked for, and
+    /// no part of the environment.
+    pub system: Vec<String>,
 }
 
 /// What happens while an environment is made.

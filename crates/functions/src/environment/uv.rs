@@ -137,7 +137,7 @@ impl Uv {
     }
 }
 
-fn executable(path: &Path) -> bool {
+pub(super) fn executable(path: &Path) -> bool {
     let mode = path.metadata().ok().filter(std::fs::Metadata::is_file);
     mode.is_some_and(|metadata| metadata.permissions().mode() & 0o111 != 0)
 }

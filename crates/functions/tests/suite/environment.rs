@@ -286,3 +286,24 @@ def f():
     };
     tokio::time::timeout(Duration::from_secs(20), swept).await.expect("old makings are left");
 }
+
+#[tokio::test]
+async fn a_program_of_the_machine_is_looked_for_and_found_by_the_function() {
+    let functions = start().await;
+    let with = |program: &str| EnvironmentSpec { system: vec![program.to_owned()], ..spec(&[]) };
+    let environment = functions.environment(&with("env"), &|_| ()).await.unwrap();
+    let source = "
+import shutil, subprocess
+def f():
+    return bool(shutil.which('env')) and b'PATH' in subprocess.check_output(['env'])
+";
+    holds(&functions, ask(&environment, source)).await;
+    let missing = with("headwater-no-such-program");
+    for refused in [
+        functions.check_environment(&missing).unwrap_err(),
+        functions.environment(&missing, &|_| ()).await.unwrap_err(),
+    ] {
+        assert!(refused.to_string().contains("`headwater-no-such-program` is not on"), "{refused}");
+        assert!(refused.hint().unwrap().contains("Install it"), "{refused}");
+    }
+}

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::support::{
-    answer, ask, call, environment, holds, options, run, run_whole, start, table,
+    answer, ask, call, environment, holds, not_checked, options, run, run_whole, start, table,
 };
 use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::Int64Type;
@@ -487,7 +487,7 @@ async fn a_full_tmp_is_told_by_limit_and_use() {
 async fn a_function_uses_no_more_processors_than_it_may() {
     let functions = start().await;
     if functions.warnings().iter().any(|warning| warning.contains("processors")) {
-        return;
+        return not_checked("no control group holds back a function's use of processors");
     }
     let environment = environment(&functions, &[]).await;
     let source = "

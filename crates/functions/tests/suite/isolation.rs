@@ -4,8 +4,8 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::support::{
-    ask, beside_another, call, environment, holds, options, own_address, processes, run, service,
-    start, wait_until,
+    NO_ADDRESS, ask, beside_another, call, environment, holds, not_checked, options, own_address,
+    processes, run, service, start, wait_until,
 };
 use headwater_functions::{
     Error, Functions, FunctionsOptions, Invocation, Isolation, Limits, Network,
@@ -15,7 +15,9 @@ use headwater_functions::{
 async fn the_network_is_there_for_who_asks() {
     let functions = Functions::start(beside_another()).await.unwrap();
     let environment = environment(&functions, &[]).await;
-    let Some((service, _)) = service(own_address()) else { return };
+    let Some((service, _)) = service(own_address()) else {
+        return not_checked(NO_ADDRESS);
+    };
     let source = format!(
         "import socket\ndef f():\n    one = socket.create_connection(('{}', {}), timeout=5)\n    \
          return one.recv(1) == b'!'\n",

@@ -56,7 +56,11 @@ pub async fn start() -> Functions {
 
 pub fn spec(packages: &[(&str, &str)]) -> EnvironmentSpec {
     let packages = packages.iter().map(|(name, version)| ((*name).into(), (*version).into()));
-    EnvironmentSpec { python: Some("3.11".to_owned()), packages: packages.collect() }
+    EnvironmentSpec {
+        python: Some("3.11".to_owned()),
+        packages: packages.collect(),
+        system: Vec::new(),
+    }
 }
 
 pub async fn environment(functions: &Functions, packages: &[(&str, &str)]) -> Arc<Environment> {
@@ -182,3 +186,6 @@ pub fn service(address: Option<IpAddr>) -> Option<(SocketAddr, Arc<AtomicUsize>)
 pub fn not_checked(why: &str) {
     let _ = writeln!(std::io::stderr(), "NOT CHECKED: {why}");
 }
+
+/// Why what others could reach is not looked at.
+pub const NO_ADDRESS: &str = "this machine has no address that others could reach";

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::support::{
-    Line, answer, ask, beside_another, call, environment, holds, options, own_address, processes,
-    run_whole, service, spec, start, wait_until,
+    Line, NO_ADDRESS, answer, ask, beside_another, call, environment, holds, not_checked, options,
+    own_address, processes, run_whole, service, spec, start, wait_until,
 };
 use arrow::array::AsArray;
 use headwater_functions::{
@@ -239,8 +239,7 @@ async fn an_ordinary_user_has_zygotes_too() {
     let python = EnvironmentSpec { python: None, ..spec(&[]) };
     let root = Functions::start(options.clone()).await.unwrap();
     let Ok(environment) = root.environment(&python, &|_| ()).await else {
-        // Only the interpreters of somebody's home folder are there.
-        return;
+        return not_checked("only the interpreters of somebody's home folder are there");
     };
     if rustix::process::geteuid().is_root() {
         let spawner = options.spawner.program.to_string_lossy().into_owned();
@@ -262,7 +261,9 @@ def f():
         assert!(matches!(outcome.returned, Ok(Returned::Bool(true))), "{outcome:?} {lines:?}");
         assert_eq!(outcome.cold, cold, "{lines:?}");
     }
-    let Some((service, _)) = service(own_address()) else { return };
+    let Some((service, _)) = service(own_address()) else {
+        return not_checked(NO_ADDRESS);
+    };
     let source = format!(
         "import socket\ndef f():\n    one = socket.create_connection(('{}', {}), timeout=5)\n    \
          return one.recv(1) == b'!'\n",

@@ -47,6 +47,7 @@ struct ProjectTable {
 struct DefaultsTable {
     python: Option<Spanned<String>>,
     packages: BTreeMap<String, String>,
+    system: Vec<String>,
     namespace: Option<Spanned<String>>,
     memory: Option<Spanned<String>>,
     timeout: Option<Spanned<String>>,
@@ -148,6 +149,7 @@ fn defaults(source: &SourceText<'_>, table: DefaultsTable) -> Result<Defaults> {
         python: table.python.map(Spanned::into_inner),
         python_at,
         packages: table.packages,
+        system: table.system,
         namespace,
         memory_bytes: table.memory.map(memory).transpose()?,
         timeout: table.timeout.map(timeout).transpose()?,

@@ -52,6 +52,8 @@ pub struct Defaults {
     pub python_at: Option<Location>,
     /// Packages of functions that have no `pip=`.
     pub packages: BTreeMap<String, String>,
+    /// Programs of the machine that functions call which have no `system=`.
+    pub system: Vec<String>,
     /// Where bare table names lie.
     pub namespace: String,
     /// Memory of a function, in bytes.

@@ -4,8 +4,8 @@ use std::time::Instant;
 
 use headwater_engine::substitute;
 use headwater_functions::{
-    Argument, ArgumentValue, Environment, EnvironmentEvent, EnvironmentSpec, FunctionEvent,
-    Invocation, Limits, Returned, Returns, Share, SharedTable,
+    Argument, ArgumentValue, Environment, EnvironmentEvent, FunctionEvent, Invocation, Limits,
+    Returned, Returns, Share, SharedTable,
 };
 use headwater_model::{Event, LogStream};
 use tokio::sync::mpsc;
@@ -90,8 +90,7 @@ impl Run {
         step: &Step,
         function: &Function,
     ) -> Result<std::sync::Arc<Environment>> {
-        let (python, packages) = fingerprint::environment(&self.plan.project.defaults, function);
-        let spec = EnvironmentSpec { python, packages };
+        let spec = fingerprint::environment_spec(&self.plan.project.defaults, function);
         let (context, model) = (self.context.clone(), step.name.clone());
         let told = move |event: EnvironmentEvent| {
             if !matches!(event, EnvironmentEvent::Ready { .. }) {

@@ -91,22 +91,28 @@ async fn a_python_that_is_not_there_is_told_before_anything_runs() {
         first(world.plan(&files(manifest, &[("m.py", code)])).await)
     };
     insta::assert_snapshot!(plan("", &with_python("\"3.99\"")).await, @r"
-    environment_failed: `m` cannot have the Python or packages it asks for (m.py:6)
+    environment_failed: `m` cannot have the Python, packages or programs it asks for (m.py:6)
       caused by: there is no Python `3.99` on this machine
     ");
     insta::assert_snapshot!(plan("", &with_python("version=\"3.8\"")).await, @r"
-    environment_failed: `m` cannot have the Python or packages it asks for (m.py:6)
+    environment_failed: `m` cannot have the Python, packages or programs it asks for (m.py:6)
       caused by: Python `3.8` is too old
       hint: Ask for Python 3.10 or newer.
     ");
     insta::assert_snapshot!(plan("", &with_python("pip={\"no name\": \"1.0\"}")).await, @r#"
-    environment_failed: `m` cannot have the Python or packages it asks for (m.py:8)
+    environment_failed: `m` cannot have the Python, packages or programs it asks for (m.py:8)
       caused by: `no name` is not the name of a package
       hint: Write the name as PyPI has it, such as `pip={"polars": "1.38.1"}`.
     "#);
+    let programs = with_python("system=[\"sh\", \"chromium-of-nobody\"]");
+    insta::assert_snapshot!(plan("", &programs).await, @r"
+    environment_failed: `m` cannot have the Python, packages or programs it asks for (m.py:8)
+      caused by: the program `chromium-of-nobody` is not on this machine
+      hint: Install it on this machine, so that it lies in `/usr/bin` or beside it.
+    ");
     let bare = "import headwater\n@headwater.model()\ndef m(): return []\n";
     insta::assert_snapshot!(plan("[defaults]\npython = \"3.99\"\n", bare).await, @r"
-    environment_failed: `m` cannot have the Python or packages it asks for (headwater.toml:4)
+    environment_failed: `m` cannot have the Python, packages or programs it asks for (headwater.toml:4)
       caused by: there is no Python `3.99` on this machine
     ");
     // What does not run needs no Python.

@@ -31,6 +31,7 @@ fn what_a_function_may_use_is_read_and_its_secrets_are_not_shown() {
     let project = parse(&[("models/m.py", &format!("import headwater\n{model}"))]);
     let function = function(&project.steps[0]);
     assert_eq!((function.cpu_millis, function.temp_bytes), (Some(1500), Some(2 << 30)));
+    assert_eq!(function.system, None);
     assert_eq!(function.priority, Some(headwater_model::Priority::Low));
     let Network::Hosts(hosts) = &function.network else { panic!("{:?}", function.network) };
     assert_eq!((hosts[0].to_string().as_str(), hosts[1].port), ("db.example.com:5432", None));
@@ -66,7 +67,7 @@ LIMIT = 10
     name="shop.orders", materialization="Replace", columns=["a", "b"],
     partition_by=["day(at)", "b"], network=True, memory="512MiB", timeout=30,
 )
-@hw.python("3.11", pip={"polars": "1.38.1"})
+@hw.python("3.11", pip={"polars": "1.38.1"}, system=["chromium", "sh"])
 def orders(
     flights=hw.Model("flights", columns=["a"], filter="b > $q AND c = '$p'"),
     other=Model(name="ns.other", columns=["*"]),
@@ -103,6 +104,10 @@ raise SystemExit("nor is this")
     let partition: Vec<String> = orders.partition_by.iter().map(ToString::to_string).collect();
     assert_eq!(partition, ["day(at)", "b"]);
     assert!(orders.reads_network());
+    assert_eq!(
+        function(orders).system.as_deref(),
+        Some(&["chromium".to_owned(), "sh".to_owned()][..])
+    );
     assert_eq!(
         (orders.memory_bytes, orders.timeout.map(|it| it.as_secs())),
         (Some(512 << 20), Some(30))

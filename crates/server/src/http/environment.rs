@@ -54,7 +54,11 @@ async fn prune(
     State(app): State<App>,
     Body(request): Body<PruneEnvironments>,
 ) -> Answer<Json<PrunedEnvironments>> {
-    Ok(Json(app.functions.prune(Duration::from_secs(request.unused_seconds)).await?))
+    let unused_for = Duration::from_secs(request.unused_seconds);
+    if request.dry_run {
+        return Ok(Json(app.functions.prunable(unused_for).await));
+    }
+    Ok(Json(app.functions.prune(unused_for).await?))
 }
 
 /// Chooses an environment's packages anew, within what was asked for. Calls that run go on with the

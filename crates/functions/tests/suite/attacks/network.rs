@@ -5,7 +5,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 use std::sync::atomic::Ordering;
 
 use super::{held, held_by, held_where, held_within, probe};
-use crate::support::{beside_another, environment, own_address, run, service, start};
+use crate::support::{
+    NO_ADDRESS, beside_another, environment, not_checked, own_address, run, service, start,
+};
 use headwater_functions::{
     FunctionEvent, Functions, FunctionsOptions, Invocation, Limits, Network, Returned,
 };
@@ -152,7 +154,9 @@ async fn with_the_network_the_hosts_loopback_is_still_not_there() {
 
 #[tokio::test]
 async fn the_host_is_not_there_at_its_other_addresses_either() {
-    let Some((own, count)) = service(own_address()) else { return };
+    let Some((own, count)) = service(own_address()) else {
+        return not_checked(NO_ADDRESS);
+    };
     let body = format!(
         "{REACHED}return not reached('{0}', {1}) and not reached('::ffff:{0}', {1})",
         own.ip(),
@@ -194,7 +198,7 @@ fn holding(address: IpAddr, released: std::sync::mpsc::Receiver<()>) -> std::net
 
 #[tokio::test]
 async fn connections_leave_the_server_its_descriptors() {
-    let Some(own) = own_address() else { return };
+    let Some(own) = own_address() else { return not_checked(NO_ADDRESS) };
     let (release, released) = std::sync::mpsc::channel::<()>();
     let other = holding(own, released);
     let options = FunctionsOptions { connections_max: Some(8), ..beside_another() };
@@ -262,7 +266,7 @@ return True"
 async fn a_list_of_hosts_is_all_there_is() {
     let (Some((one, _)), Some((other, count))) = (service(own_address()), service(own_address()))
     else {
-        return;
+        return not_checked(NO_ADDRESS);
     };
     let body = format!(
         "{REACHED}host = '{}'
@@ -286,7 +290,9 @@ return reached(host, {}) and not reached(host, {}) and not reached('203.0.113.1'
 
 #[tokio::test]
 async fn names_are_resolved_by_the_hosts_nameserver_for_who_has_the_network() {
-    let Some((service, _)) = service(own_address()) else { return };
+    let Some((service, _)) = service(own_address()) else {
+        return not_checked(NO_ADDRESS);
+    };
     let IpAddr::V4(address) = service.ip() else { return };
     let server = UdpSocket::bind("127.0.0.1:0").unwrap();
     let nameservers = Some(vec![server.local_addr().unwrap()]);

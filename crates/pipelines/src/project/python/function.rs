@@ -115,6 +115,7 @@ impl<'a> Reader<'a> {
         at: &Location,
     ) -> Result<Function> {
         let (python, packages) = python(asked)?;
+        let system = asked.map(|asked| asked.texts("system")).transpose()?.flatten();
         let python_at = python.as_ref().and(asked);
         let python_at = python_at.map(|values| values.place("version", at));
         Ok(Function {
@@ -123,6 +124,7 @@ impl<'a> Reader<'a> {
             python,
             python_at,
             packages,
+            system,
             network: network(values)?,
             temp_bytes: quantity(values, "tmp", units::bytes, "\"2GiB\"")?,
             cpu_millis: quantity(values, "cpus", cpus, "1.5")?,
@@ -221,7 +223,7 @@ impl<'a> Reader<'a> {
                     decorated.function.replace(values).is_some()
                 }
                 "python" => {
-                    let values = read("python", &["version", "pip"], 1)?;
+                    let values = read("python", &["version", "pip", "system"], 1)?;
                     decorated.python.replace(values).is_some()
                 }
                 other => return Err(self.unknown(other, &DECORATORS, decorator)),

@@ -1,0 +1,35 @@
+//! What the function runtime costs beside the start of a function: neighbours, idle processes, metering,
+//! packages from the store, and a whole run beside a script.
+
+mod hot;
+mod idle;
+mod local;
+mod neighbours;
+mod usage;
+
+use crate::Outcome;
+use crate::report::Report;
+
+/// Adds the figures of the parts that are wanted; so many samples for each.
+pub async fn measure(
+    report: &mut Report,
+    samples: usize,
+    wanted: impl Fn(&str) -> bool,
+) -> Outcome<()> {
+    if wanted("usage") {
+        usage::measure(report).await?;
+    }
+    if wanted("hot") {
+        hot::measure(report).await?;
+    }
+    if wanted("neighbours") {
+        tokio::task::block_in_place(|| neighbours::measure(report, 5 * samples))?;
+    }
+    if wanted("local") {
+        tokio::task::block_in_place(|| local::measure(report))?;
+    }
+    if wanted("idle") {
+        tokio::task::block_in_place(|| idle::measure(report))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,109 @@
+//! A caller's function beside another's that takes all it can get: what that does to the slowest calls.
+
+use std::io::Write;
+use std::net::TcpStream;
+use std::time::Duration;
+
+use crate::Outcome;
+use crate::invoke::{Connection, Serving};
+use crate::report::{Report, duration};
+
+const FUNCTIONS: &str = r#"import os
+import headwater
+
+
+@headwater.function(reuse=True, memory="512MiB")
+def victim():
+    return True
+
+
+def many():
+    for _ in range(7):
+        if os.fork() == 0:
+            break
+
+
+@headwater.function(memory="512MiB", timeout="2min")
+def processors():
+    many()
+    while True:
+        pass
+
+
+@headwater.function(memory="512MiB", timeout="2min")
+def memory():
+    many()
+    while True:
+        held = bytearray(40 << 20)
+        del held
+
+
+@headwater.function(memory="512MiB", timeout="2min")
+def processes():
+    many()
+    while True:
+        try:
+            if os.fork() == 0:
+                os._exit(0)
+            os.waitpid(-1, 0)
+        except OSError:
+            pass
+
+
+@headwater.function(memory="512MiB", timeout="2min", tmp="256MiB")
+def files():
+    many()
+    while True:
+        with open(f"/tmp/{os.getpid()}", "wb") as file:
+            file.write(bytes(16 << 20))
+            os.fsync(file.fileno())
+"#;
+
+const VICTIM: &str = "/v1/functions/victim/invoke";
+const HOGS: [&str; 4] = ["processors", "memory", "processes", "files"];
+
+/// Adds the figures to the report: so many calls alone, and as many beside each neighbour.
+pub fn measure(report: &mut Report, calls: usize) -> Outcome<()> {
+    let folder = tempfile::tempdir()?;
+    let server = Serving::of(folder.path(), &[("functions.py", FUNCTIONS)])?;
+    let mut connection = server.connect()?;
+    for _ in 0..20 {
+        connection.ask("POST", VICTIM, "{}")?;
+    }
+    for hog in HOGS {
+        let alone = slowest(&mut connection, calls)?;
+        let neighbour = begin(&server, hog)?;
+        // It is under way, and what it does is no news any more.
+        std::thread::sleep(Duration::from_secs(1));
+        let beside = slowest(&mut connection, calls)?;
+        // Going away ends it.
+        drop(neighbour);
+        std::thread::sleep(Duration::from_secs(1));
+        let what = format!("warm call beside a hog of {hog}, median / p99");
+        let name = format!("alone {} / p99", duration(alone.0));
+        let what = format!("{what} ({} / ·)", duration(beside.0));
+        report.ratio(&what, beside.1, (&name, alone.1), 2.0);
+    }
+    Ok(())
+}
+
+/// The median and the 99th percentile of so many calls.
+fn slowest(connection: &mut Connection, calls: usize) -> Outcome<(Duration, Duration)> {
+    let taken = (0..calls).map(|_| connection.ask("POST", VICTIM, "{}"));
+    let mut taken = taken.collect::<Outcome<Vec<_>>>()?;
+    taken.sort();
+    Ok((taken[taken.len() / 2], taken[taken.len() * 99 / 100]))
+}
+
+/// Has another caller call a function that does not end.
+fn begin(server: &Serving, function: &str) -> Outcome<TcpStream> {
+    let mut stream = TcpStream::connect(server.address())?;
+    let request = format!(
+        "POST /v1/functions/{function}/invoke HTTP/1.1\r\nhost: localhost\r\n\
+         authorization: Bearer {}\r\nx-headwater-author: hog\r\n\
+         content-type: application/json\r\ncontent-length: 2\r\n\r\n{{}}",
+        server.token()
+    );
+    stream.write_all(request.as_bytes())?;
+    Ok(stream)
+}
