@@ -11,13 +11,13 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use crate::arena::Arena;
 use crate::environment::Environments;
 use crate::error::size;
-use crate::instance::{Instance, Origin, reusable};
+use crate::instance::{Instance, Origin};
 use crate::memory::Pages;
 use crate::network::{Gate, Reach, nameservers};
 use crate::queue::{Queue, Turn};
 use crate::spawner::Spawner;
 use crate::upkeep::Calls;
-use crate::warm::{Waiting, Warm};
+use crate::warm::{KeptFor, Waiting, Warm};
 use crate::zygote::{Found, Zygotes};
 use crate::{
     Environment, EnvironmentEvent, EnvironmentSpec, Error, FunctionEvent, FunctionsOptions,
@@ -152,21 +152,18 @@ impl Functions {
     ) -> Outcome {
         let listed = self.0.calls.add(&invocation);
         let (queued, bytes_in) = (Instant::now(), invocation.bytes());
-        let (warm, held) = reusable(&invocation)
-            .then(|| self.0.warm.take(&invocation))
-            .flatten()
-            .map_or((None, None), |(warm, memory)| (Some(warm), Some(memory)));
         let of = (listed.number(), &invocation.share, &*invocation.label);
         let wanted = invocation.limits.memory_bytes;
+        let kept = KeptFor { waiting: &self.0.warm, invocation: &invocation };
         let turn = tokio::select! {
-            turn = self.0.queue.turn(of, wanted, held, || self.0.warm.end_one()) => turn,
+            turn = self.0.queue.turn(of, wanted, &kept) => turn,
             () = cancelled.cancelled() => {
                 Err(Error::Cancelled { label: invocation.label.clone() })
             }
         };
         let queue_ms = queued.elapsed().as_millis() as u64;
         let outcome = match turn {
-            Ok(Turn { place: _place, mut memory }) => {
+            Ok((Turn { place: _place, mut memory }, warm)) => {
                 listed.runs();
                 let ran = self.run_with_more(&invocation, warm, (&sink, &cancelled)).await;
                 ran.map(|(outcome, warm)| {

@@ -27,6 +27,9 @@ const LET_FIRST_PASS: Duration = Duration::from_secs(30);
 /// How long a call waits until it counts as one of the next priority.
 const RISE: Duration = Duration::from_secs(30);
 
+/// How many places in the queue are told apart; who is further behind is only that.
+const TOLD_MAX: usize = 1_000;
+
 /// The grain in which memory is promised.
 const MEMORY_UNIT: u64 = 1 << 20;
 
@@ -84,6 +87,8 @@ struct Line {
     /// Whether they have their memory. Those that do not must not stand before those that do: they may
     /// wait for that very memory.
     ready: bool,
+    /// When one of them had its turn last: nobody behind it has waited for one since longer.
+    served: Instant,
     calls: VecDeque<Call>,
 }
 
@@ -118,18 +123,29 @@ pub(crate) struct Memory {
     owner: Option<Arc<str>>,
 }
 
+/// Processes that wait for another call, of which some may be a call's own.
+pub(crate) trait Kept<W> {
+    /// Whether one waits for this call.
+    fn is_there(&self) -> bool;
+    /// Takes it, and the memory it holds.
+    fn take(&self) -> Option<(W, Memory)>;
+    /// Ends one, whosever it is; false where there is none.
+    fn end_one(&self) -> bool;
+}
+
 /// How things stand, for people.
 #[derive(Debug, Default)]
 pub(crate) struct Standing {
     pub(crate) places: usize,
+    pub(crate) running: usize,
     pub(crate) memory_bytes: u64,
     pub(crate) free_bytes: u64,
     /// Held by processes that wait for another call.
     pub(crate) idle_bytes: u64,
     /// Calls under way and bytes promised, by owner.
     pub(crate) owners: BTreeMap<Arc<str>, (usize, u64)>,
-    /// The place in the queue by a call's number, from 1.
-    pub(crate) order: HashMap<u64, usize>,
+    /// By a call's number: the place in the queue, from 1, and the bytes it waits for. Only the first.
+    pub(crate) order: HashMap<u64, (usize, u64)>,
 }
 
 impl Queue {
@@ -150,33 +166,45 @@ impl Queue {
         Arc::new(Queue { places: places.max(1), memory_units, waiting_max, state, short })
     }
 
-    /// Waits for a call's turn: for a place, and for memory where none is held for it. `reclaim` frees
-    /// memory that a process holds which only waits; false where there is none.
-    pub(crate) async fn turn(
+    /// Waits for a call's turn: for a place, and for memory where no process waits for the call that
+    /// holds some. Such a process is taken when the turn has come; until then it may be ended for others.
+    pub(crate) async fn turn<W>(
         self: &Arc<Self>,
         (number, share, label): (u64, &Share, &str),
         memory_bytes: u64,
-        held: Option<Memory>,
-        reclaim: impl Fn() -> bool,
-    ) -> Result<Turn> {
-        let units = if held.is_some() { 0 } else { self.units_of(memory_bytes) };
+        warm: &impl Kept<W>,
+    ) -> Result<(Turn, Option<W>)> {
         let of = (share.owner.clone(), Arc::from(label));
-        let mut coming = self.join(number, &of, share.priority, units)?;
-        self.give();
-        let turn = loop {
-            tokio::select! {
-                biased;
-                turn = &mut coming.turn => break turn,
-                () = self.short.notified() => drop(reclaim()),
+        let (since, mut again) = (Instant::now(), false);
+        loop {
+            let units = if warm.is_there() { 0 } else { self.units_of(memory_bytes) };
+            let call = (number, units, since);
+            let mut coming = self.join(call, &of, share.priority, again)?;
+            self.give();
+            let turn = loop {
+                tokio::select! {
+                    biased;
+                    turn = &mut coming.turn => break turn,
+                    () = self.short.notified() => {
+                        if self.is_short() {
+                            warm.end_one();
+                        }
+                    }
+                }
+            };
+            let stopping = |_| Error::Spawner { reason: "is stopping".to_owned() };
+            let mut turn = turn.map_err(stopping)?;
+            if let Some((process, mut held)) = warm.take() {
+                held.belong_to(Some(share.owner.clone()));
+                turn.memory = held;
+                return Ok((turn, Some(process)));
             }
-        };
-        let stopping = |_| Error::Spawner { reason: "is stopping".to_owned() };
-        let mut turn = turn.map_err(stopping)?;
-        if let Some(mut held) = held {
-            held.belong_to(Some(share.owner.clone()));
-            turn.memory = held;
+            if units > 0 {
+                return Ok((turn, None));
+            }
+            // The process has ended, or somebody else was quicker.
+            again = true;
         }
-        Ok(turn)
     }
 
     /// More memory for a call that runs, where nobody waits for that; of processes that only wait, too.
@@ -212,18 +240,23 @@ impl Queue {
     /// How things stand.
     pub(crate) fn standing(&self) -> Standing {
         let state = self.state.lock();
+        let imagined = state.imagined();
         let held = |(owner, party): (&Arc<str>, &Party)| {
             (party.units > 0 || party.running > 0)
                 .then(|| (owner.clone(), (party.running, party.units * MEMORY_UNIT)))
         };
-        Standing {
+        let mut standing = Standing {
             places: self.places,
+            running: state.running,
             memory_bytes: self.memory_units * MEMORY_UNIT,
             free_bytes: state.free_units * MEMORY_UNIT,
             idle_bytes: state.idle_units * MEMORY_UNIT,
             owners: state.owners.iter().filter_map(held).collect(),
-            order: state.order(),
-        }
+            order: HashMap::new(),
+        };
+        drop(state);
+        standing.order = imagined.order();
+        standing
     }
 
     fn units_of(&self, memory_bytes: u64) -> u64 {
@@ -233,19 +266,21 @@ impl Queue {
     /// Puts a call into the queue. An owner may fill no more of it than it leaves to others.
     fn join(
         self: &Arc<Self>,
-        number: u64,
+        (number, units, since): (u64, u64, Instant),
         of: &Of,
         priority: Priority,
-        units: u64,
+        again: bool,
     ) -> Result<Coming> {
         let mut state = self.state.lock();
         let (waiting, owner) = (state.waiting, of.0.clone());
         let own = state.owners.get(&owner).map_or(0, |party| party.waiting);
-        if own >= self.waiting_max.saturating_sub(waiting) {
+        // Who has none waiting is let in though others have filled it, up to as many again.
+        let most = if own == 0 { 2 * self.waiting_max } else { self.waiting_max };
+        if !again && own >= most.saturating_sub(waiting) {
             return Err(Error::TooBusy { waiting, own, owner: owner.to_string() });
         }
         let (sender, turn) = oneshot::channel();
-        let call = Call { number, units, since: Instant::now(), turn: sender };
+        let call = Call { number, units, since, turn: sender };
         let ready = units == 0;
         let same =
             |line: &&mut Line| line.of == *of && line.priority == priority && line.ready == ready;
@@ -253,7 +288,7 @@ impl Queue {
             line.calls.push_back(call);
         } else {
             let (of, calls) = (of.clone(), VecDeque::from([call]));
-            state.lines.push(Line { of, priority, ready, calls });
+            state.lines.push(Line { of, priority, ready, served: since, calls });
         }
         state.waiting += 1;
         state.change(of, |party| party.waiting += 1);
@@ -288,12 +323,14 @@ impl Queue {
 impl State {
     /// Changes what is known of an owner and of its function, and forgets what is nothing any more.
     fn change(&mut self, of: &Of, change: impl Fn(&mut Party)) {
-        let owner = self.owners.entry(of.0.clone()).or_default();
+        // Whoever comes anew has not waited since the first turn.
+        let new = Party { served: self.given, ..Party::default() };
+        let owner = self.owners.entry(of.0.clone()).or_insert(new);
         change(owner);
         if owner.is_idle() {
             self.owners.remove(&of.0);
         }
-        let function = self.functions.entry(of.clone()).or_default();
+        let function = self.functions.entry(of.clone()).or_insert(new);
         change(function);
         if function.is_idle() {
             self.functions.remove(of);
@@ -302,16 +339,21 @@ impl State {
 
     /// The line that is next, if there is room for its first call.
     fn next(&mut self, places: usize) -> Option<usize> {
+        if self.running >= 2 * places {
+            return None;
+        }
         let now = Instant::now();
         self.is_short = false;
         let mut lines: Vec<usize> = (0..self.lines.len()).collect();
         lines.sort_by_cached_key(|line| self.rank(*line, now));
         let mut waited = Duration::ZERO;
-        for line in lines {
+        for (place, line) in lines.into_iter().enumerate() {
             let Line { of, calls, .. } = &self.lines[line];
             let Some(call) = calls.front() else { continue };
             let has_none = self.owners.get(&of.0).is_none_or(|owner| owner.running == 0);
             if self.running >= if has_none { 2 * places } else { places } {
+                // Whoever is first is to find memory when a place is free.
+                self.is_short |= place == 0 && call.units > self.free_units;
                 continue;
             }
             let passes = waited <= if has_none { LET_FIRST_PASS } else { LET_PASS };
@@ -320,7 +362,7 @@ impl State {
             }
             if call.units > self.free_units {
                 self.is_short = true;
-                waited = waited.max(now.duration_since(call.since));
+                waited = waited.max(self.lines[line].age(now));
             }
         }
         None
@@ -329,20 +371,19 @@ impl State {
     /// Where a line stands among the others; the least is first.
     fn rank(&self, line: usize, now: Instant) -> impl Ord + use<> {
         let Line { of, priority, calls, .. } = &self.lines[line];
-        let first = calls.front();
-        let waited = first.map_or(Duration::ZERO, |call| now.duration_since(call.since));
-        let risen = waited.as_secs() / RISE.as_secs();
+        let risen = self.lines[line].age(now).as_secs() / RISE.as_secs();
         let priority = (*priority as u64 + risen).min(Priority::High as u64);
         let owner = self.owners.get(&of.0).copied().unwrap_or_default();
         let function = self.functions.get(of).copied().unwrap_or_default();
         let fewest = (owner.running, owner.served, function.running, function.served);
-        (Reverse(priority), fewest, first.map_or(u64::MAX, |call| call.number))
+        (Reverse(priority), fewest, calls.front().map_or(u64::MAX, |call| call.number))
     }
 
     /// Takes the first call of a line out of it, and counts it among those that run.
     fn begin(&mut self, line: usize) -> Option<(Call, Of)> {
         let of = self.lines[line].of.clone();
         let call = self.lines[line].calls.pop_front()?;
+        self.lines[line].served = Instant::now();
         if self.lines[line].calls.is_empty() {
             self.lines.swap_remove(line);
         }
@@ -360,9 +401,8 @@ impl State {
         Some((call, of))
     }
 
-    /// Every call's place in the queue, as turns would be given now and each took as long.
-    fn order(&self) -> HashMap<u64, usize> {
-        let now = Instant::now();
+    /// A copy in which turns can be given to see who would have them.
+    fn imagined(&self) -> State {
         let mut imagined = State {
             lines: Vec::new(),
             owners: self.owners.clone(),
@@ -371,21 +411,39 @@ impl State {
         };
         let waiting = |call: &Call| {
             let turn = oneshot::channel().0;
-            Call { number: call.number, units: 0, since: call.since, turn }
+            Call { number: call.number, units: call.units, since: call.since, turn }
         };
         imagined.lines.extend(self.lines.iter().map(|line| Line {
             of: line.of.clone(),
             priority: line.priority,
             ready: line.ready,
+            served: line.served,
             calls: line.calls.iter().map(waiting).collect(),
         }));
+        imagined.free_units = u64::MAX / 2;
+        imagined
+    }
+
+    /// The first calls' places in the queue, as turns would be given now and each took as long.
+    fn order(mut self) -> HashMap<u64, (usize, u64)> {
+        let now = Instant::now();
         let mut order = HashMap::new();
-        while let Some(line) = (0..imagined.lines.len()).min_by_key(|at| imagined.rank(*at, now)) {
-            if let Some((call, _)) = imagined.begin(line) {
-                order.insert(call.number, order.len() + 1);
+        while order.len() < TOLD_MAX
+            && let Some(line) = (0..self.lines.len()).min_by_key(|at| self.rank(*at, now))
+        {
+            if let Some((call, _)) = self.begin(line) {
+                order.insert(call.number, (order.len() + 1, call.units * MEMORY_UNIT));
             }
         }
         order
+    }
+}
+
+impl Line {
+    /// How long its first call has waited while no other of them had a turn.
+    fn age(&self, now: Instant) -> Duration {
+        let since = self.calls.front().map_or(now, |call| call.since.max(self.served));
+        now.saturating_duration_since(since)
     }
 }
 
@@ -500,8 +558,8 @@ mod tests {
         fn call(&mut self, owner: &str, priority: Priority, units: u64) -> Result<u64> {
             let Share { owner, priority, .. } = share(owner, priority);
             self.next += 1;
-            let of = (owner, "f".into());
-            self.waiting.push(self.queue.join(self.next, &of, priority, units)?);
+            let (of, call) = ((owner, "f".into()), (self.next, units, Instant::now()));
+            self.waiting.push(self.queue.join(call, &of, priority, false)?);
             self.queue.give();
             Ok(self.next)
         }
@@ -556,14 +614,69 @@ mod tests {
         let normal = stage.call("a", Priority::Normal, 1).unwrap();
         let high = stage.call("a", Priority::High, 1).unwrap();
         let order = stage.queue.standing().order;
-        assert_eq!([order[&high], order[&normal], order[&low]], [1, 2, 3]);
+        assert_eq!([order[&high].0, order[&normal].0, order[&low].0], [1, 2, 3]);
         let since = Instant::now().checked_sub(3 * RISE).unwrap();
         for line in &mut stage.queue.state.lock().lines {
             let old = line.priority == Priority::Low;
+            line.served = if old { since } else { line.served };
             line.calls.iter_mut().filter(|_| old).for_each(|call| call.since = since);
         }
         let order = stage.queue.standing().order;
-        assert_eq!([order[&low], order[&high], order[&normal]], [1, 2, 3]);
+        assert_eq!([order[&low].0, order[&high].0, order[&normal].0], [1, 2, 3]);
+    }
+
+    #[test]
+    fn a_backlog_that_is_served_does_not_rise() {
+        let mut stage = Stage::new(1, 100, 100);
+        for _ in 0..3 {
+            stage.call("backlog", Priority::Normal, 60).unwrap();
+        }
+        let first = stage.begun();
+        let since = Instant::now().checked_sub(3 * RISE).unwrap();
+        for line in &mut stage.queue.state.lock().lines {
+            line.calls.iter_mut().for_each(|call| call.since = since);
+        }
+        // One that came just now is not behind it, and finds the memory that is free.
+        let new = stage.call("new", Priority::Normal, 30).unwrap();
+        assert_eq!(numbers(&stage.begun()), [new]);
+        assert_eq!(stage.queue.standing().order[&2].0, 1);
+        drop(first);
+    }
+
+    #[test]
+    fn callers_that_come_again_and_again_do_not_go_before_one_that_waits() {
+        let mut stage = Stage::new(8, 100, 100);
+        stage.call("a", Priority::Normal, 100).unwrap();
+        let mut now = stage.begun();
+        for _ in 0..3 {
+            stage.call("a", Priority::Normal, 100).unwrap();
+        }
+        let call = |caller| (stage.call(caller, Priority::Normal, 100).unwrap(), caller);
+        let mut callers: HashMap<u64, &str> = ["c1", "c2"].map(call).into();
+        let mut order = Vec::new();
+        for round in 0..6 {
+            let (number, turn) = now.remove(0);
+            order.push(number);
+            drop(turn);
+            now.extend(stage.begun());
+            assert_eq!(now.len(), 1, "{round}");
+            // Each of the two calls anew as soon as it is answered.
+            if let Some(caller) = callers.remove(&number) {
+                callers.insert(stage.call(caller, Priority::Normal, 100).unwrap(), caller);
+            }
+        }
+        assert_eq!(order[..5], [1, 2, 5, 6, 3], "two calls of others at the most between its own");
+    }
+
+    #[test]
+    fn who_is_first_is_short_of_memory_though_no_place_is_free() {
+        let mut stage = Stage::new(1, 100, 100);
+        stage.call("a", Priority::Normal, 80).unwrap();
+        let begun = stage.begun();
+        stage.call("a", Priority::High, 40).unwrap();
+        assert!(stage.queue.is_short());
+        drop(begun);
+        assert!(!stage.queue.is_short());
     }
 
     #[test]
@@ -576,8 +689,10 @@ mod tests {
         }
         let refused = stage.call("burst", Priority::Normal, 1).unwrap_err();
         assert!(matches!(refused, Error::TooBusy { waiting: 5, own: 5, .. }), "{refused:?}");
+        stage.queue.state.lock().waiting += 6;
         stage.call("other", Priority::Normal, 1).unwrap();
         assert_eq!(numbers(&stage.begun()), [8]);
+        stage.queue.state.lock().waiting -= 6;
         // Whoever goes away makes room.
         stage.waiting.pop();
         stage.call("burst", Priority::Normal, 1).unwrap();
@@ -596,6 +711,7 @@ mod tests {
         assert_eq!(numbers(&begun), [small]);
         let since = Instant::now().checked_sub(2 * LET_PASS).unwrap();
         stage.queue.state.lock().lines[0].calls[0].since = since;
+        stage.queue.state.lock().lines[0].served = since;
         stage.call("b", Priority::Normal, 5).unwrap();
         assert!(stage.begun().is_empty());
         // Nobody waits for long who has nothing.
@@ -606,18 +722,67 @@ mod tests {
         assert_eq!(numbers(&stage.begun())[..1], [large]);
     }
 
+    /// A process that waits, and whether it does so for who looks.
+    struct Idle<'a>(&'a Mutex<Option<Memory>>, bool);
+
+    impl Kept<()> for Idle<'_> {
+        fn is_there(&self) -> bool {
+            self.1 && self.0.lock().is_some()
+        }
+
+        fn take(&self) -> Option<((), Memory)> {
+            let memory = self.1.then(|| self.0.lock().take()).flatten();
+            memory.map(|memory| ((), memory))
+        }
+
+        fn end_one(&self) -> bool {
+            let ended = self.0.lock().take();
+            ended.is_some()
+        }
+    }
+
+    #[tokio::test]
+    async fn a_process_that_waits_can_be_ended_until_the_turn_of_its_call_has_come() {
+        let queue = Queue::new(1, 100 * MIB, 10);
+        let (low, high) = (share("a", Priority::Low), share("a", Priority::High));
+        let nothing = Mutex::new(None);
+        let none = Idle(&nothing, false);
+        let (turn, _) = queue.turn((1, &low, "f"), 80 * MIB, &none).await.unwrap();
+        let Turn { place, mut memory } = turn;
+        memory.belong_to(None);
+        let waits = Mutex::new(Some(memory));
+        let (idle, others) = (Idle(&waits, true), Idle(&waits, false));
+        let first = queue.turn((2, &low, "f"), 80 * MIB, &idle);
+        let second = async {
+            let turn = queue.turn((3, &high, "g"), 80 * MIB, &others).await.unwrap();
+            assert!(turn.1.is_none());
+            turn
+        };
+        let free = async {
+            while !queue.is_short() {
+                tokio::task::yield_now().await;
+            }
+            drop(place);
+        };
+        let (low, (), ()) = tokio::join!(first, async { drop(second.await) }, free);
+        assert!(low.unwrap().1.is_none(), "its process was ended for the other");
+    }
+
     #[tokio::test]
     async fn memory_that_only_waits_is_given_up() {
         let queue = Queue::new(2, 100 * MIB, 10);
         let of = share("a", Priority::Normal);
-        let turn = queue.turn((1, &of, "f"), 100 * MIB, None, || false).await.unwrap();
-        let Turn { place, mut memory } = turn;
+        let nothing = Mutex::new(None);
+        let none = Idle(&nothing, false);
+        let turn = queue.turn((1, &of, "f"), 100 * MIB, &none).await.unwrap();
+        let Turn { place, mut memory } = turn.0;
         memory.belong_to(None);
         drop(place);
         assert_eq!(queue.standing().idle_bytes, 100 * MIB);
-        let idle = Mutex::new(Some(memory));
-        let turn = queue.turn((2, &of, "g"), 50 * MIB, None, || idle.lock().take().is_some());
-        let turn = turn.await.unwrap();
+        let waits = Mutex::new(Some(memory));
+        let idle = Idle(&waits, false);
+        let (turn, process) = queue.turn((2, &of, "g"), 50 * MIB, &idle).await.unwrap();
+        assert!(process.is_none());
         assert_eq!(queue.standing().owners[&of.owner], (1, 50 * MIB));
         assert!(queue.more(&of.owner, 60 * MIB, || false).is_none());
         assert!(queue.more(&of.owner, 50 * MIB, || false).is_some());

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
 use headwater_model::{
-    EnvironmentExplained, EnvironmentSummary, FunctionCall, PrunedEnvironments, RebuiltEnvironment,
-    ZygoteSummary,
+    EnvironmentExplained, EnvironmentSummary, FunctionCall, JobId, PrunedEnvironments,
+    RebuiltEnvironment, ZygoteSummary,
 };
 use parking_lot::Mutex;
 
@@ -109,6 +109,19 @@ impl Functions {
 
     /// The calls that run and wait, and what those wait for.
     pub fn calls(&self) -> Vec<FunctionCall> {
+        self.calls_where(|_| true)
+    }
+
+    /// Those of one job.
+    pub fn calls_of(&self, job: JobId) -> Vec<FunctionCall> {
+        self.calls_where(|share| share.job == Some(job))
+    }
+
+    fn calls_where(&self, wanted: impl Fn(&Share) -> bool) -> Vec<FunctionCall> {
+        let of_these = |call: &Call| wanted(&call.share);
+        if !self.0.calls.0.lock().calls.values().any(of_these) {
+            return Vec::new();
+        }
         let standing = self.0.queue.standing();
         let told = |(number, call): (&u64, &Call)| FunctionCall {
             label: call.label.clone(),
@@ -120,7 +133,8 @@ impl Functions {
             since: call.since.into(),
             waits_for: (!call.runs).then(|| reason(call, *number, &standing)),
         };
-        self.0.calls.0.lock().calls.iter().map(told).collect()
+        let state = self.0.calls.0.lock();
+        state.calls.iter().filter(|(_, call)| of_these(call)).map(told).collect()
     }
 
     /// What [`Functions::prune`] would remove now; nothing is.
@@ -193,15 +207,17 @@ impl Functions {
 
 /// What a call waits for, for people.
 fn reason(call: &Call, number: u64, standing: &Standing) -> String {
-    let Some(place) = standing.order.get(&number) else {
-        return "nothing any more: it is about to run".to_owned();
+    let Some((place, wanted)) = standing.order.get(&number).copied() else {
+        return "its turn: it is about to run, or far behind in the queue".to_owned();
     };
     let place = match place - 1 {
         0 => "first in the queue".to_owned(),
         before => format!("behind {before} in the queue"),
     };
     let held = |tell: &dyn Fn(&str, usize, u64) -> String| {
-        let named = standing.owners.iter().take(NAMED_MAX);
+        let mut owners: Vec<_> = standing.owners.iter().collect();
+        owners.sort_by_key(|(_, (running, bytes))| std::cmp::Reverse((*bytes, *running)));
+        let named = owners.into_iter().take(NAMED_MAX);
         let mut named: Vec<String> =
             named.map(|(owner, (running, bytes))| tell(owner, *running, *bytes)).collect();
         let others = standing.owners.len().saturating_sub(NAMED_MAX);
@@ -210,7 +226,7 @@ fn reason(call: &Call, number: u64, standing: &Standing) -> String {
         }
         named
     };
-    if call.memory_bytes.min(standing.memory_bytes) > standing.free_bytes {
+    if wanted > standing.free_bytes {
         let mut named = held(&|owner, _, bytes| format!("{owner} holds {}", size(bytes)));
         if standing.idle_bytes > 0 {
             named.push(format!("processes that wait hold {}", size(standing.idle_bytes)));
@@ -222,6 +238,9 @@ fn reason(call: &Call, number: u64, standing: &Standing) -> String {
             size(standing.free_bytes),
             named.join(", ")
         );
+    }
+    if standing.running < standing.places {
+        return format!("its turn, {place}: one before it waits for memory");
     }
     let named = held(&|owner, running, _| format!("{owner} has {running}"));
     format!("a free place of {}, {place}; {}", standing.places, named.join(", "))
@@ -243,11 +262,12 @@ mod tests {
         };
         let mut standing = Standing {
             places: 2,
+            running: 2,
             memory_bytes: 4 << 30,
             free_bytes: 1 << 30,
             idle_bytes: 0,
             owners: [("run 1".into(), (2, 3 << 30))].into(),
-            order: [(7, 1)].into(),
+            order: [(7, (1, 2 << 30))].into(),
         };
         assert_eq!(
             reason(&call, 7, &standing),
@@ -255,7 +275,7 @@ mod tests {
              holds 3 GiB"
         );
         standing.free_bytes = 3 << 30;
-        standing.order = [(7, 3)].into();
+        standing.order = [(7, (3, 2 << 30))].into();
         assert_eq!(
             reason(&call, 7, &standing),
             "a free place of 2, behind 2 in the queue; run 1 has 2"

@@ -11,7 +11,8 @@ use parking_lot::Mutex;
 use tokio::io::unix::AsyncFd;
 use tokio::net::unix::pipe::Receiver;
 
-use crate::queue::Memory;
+use crate::instance::reusable;
+use crate::queue::{Kept, Memory};
 use crate::spawner::{Channel, Running};
 use crate::zygote::Zygote;
 use crate::{Environment, Invocation};
@@ -84,6 +85,28 @@ impl Waiting {
     /// Ends those that have waited for too long.
     pub(crate) fn sweep(&self) {
         self.0.lock().retain(|idle| idle.since.elapsed() < IDLE_MAX);
+    }
+}
+
+/// Those that wait, as a call sees them.
+#[derive(Debug)]
+pub(crate) struct KeptFor<'a> {
+    pub(crate) waiting: &'a Waiting,
+    pub(crate) invocation: &'a Invocation,
+}
+
+impl Kept<Warm> for KeptFor<'_> {
+    fn is_there(&self) -> bool {
+        reusable(self.invocation)
+            && self.waiting.0.lock().iter().any(|idle| same(&idle.last, self.invocation))
+    }
+
+    fn take(&self) -> Option<(Warm, Memory)> {
+        reusable(self.invocation).then(|| self.waiting.take(self.invocation)).flatten()
+    }
+
+    fn end_one(&self) -> bool {
+        self.waiting.end_one()
     }
 }
 

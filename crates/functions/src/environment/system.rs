@@ -82,7 +82,7 @@ fn find(program: &str, folders: &[PathBuf]) -> Result<PathBuf> {
     let found = found.into_iter().find(|path| super::uv::executable(path));
     let Some(found) = found else {
         let message = format!("the program `{program}` is not on this machine");
-        return Err(Error::environment(message, &hint(program)));
+        return Err(Error::environment(message, hint(program)));
     };
     let leads = std::fs::canonicalize(&found).unwrap_or_else(|_| found.clone());
     if is_shown(&leads) || !is_shown(&found) {

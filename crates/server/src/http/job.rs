@@ -74,7 +74,7 @@ async fn list(
 async fn show(State(app): State<App>, Segments(id): Segments<String>) -> Answer<Json<Job>> {
     let mut job = app.jobs.get(&id).await?;
     if !job.status.is_final() {
-        let calls = app.functions.calls().into_iter().filter(|call| call.job == Some(job.id));
+        let calls = app.functions.calls_of(job.id).into_iter();
         let told =
             |call: FunctionCall| Some(format!("`{}` waits for {}", call.label, call.waits_for?));
         job.waits_for = calls.filter_map(told).collect();
