@@ -1,7 +1,7 @@
-//! Random programs of statements that change rows, compared with a plain model of SQL after each
-//! statement: the rows, counts and bounds, filtered reads, and the table as it was before.
+//! Random programs of statements that change rows and evolve the table, compared with a plain model of SQL
+//! after each statement: the rows, counts and bounds, filtered reads, and the table as it was before.
 //!
-//! A few hundred run with the tests, ten thousand with `HEADWATER_SOAK` set. A program that differs is
+//! A few hundred run with the tests, ten thousand with `cargo xtask soak`. A program that differs is
 //! printed with its seed; `HEADWATER_SEED` runs one alone.
 
 #![expect(
@@ -10,6 +10,7 @@
     reason = "a test fails by panicking, and tells"
 )]
 
+mod evolution;
 mod expression;
 mod model;
 mod program;

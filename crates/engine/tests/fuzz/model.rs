@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::evolution::{Evolution, Part};
 use crate::expression::{Expr, Side, Test};
 use crate::program::{Change, Clause, Statement, When};
 
@@ -43,13 +44,15 @@ impl Scope<'_> {
 #[derive(Debug, Clone, Default)]
 pub struct Model {
     tables: BTreeMap<String, Vec<Row>>,
-    partitioned: bool,
+    parts: Vec<Part>,
+    /// What the columns of `t` are in rows that say nothing of them.
+    defaults: BTreeMap<usize, Value>,
 }
 
 impl Model {
     pub fn make(&mut self, name: &str) {
         let (name, partitioned) = name.split_once('/').map_or((name, false), |(n, _)| (n, true));
-        self.partitioned |= partitioned;
+        self.parts.extend(partitioned.then_some(Part::Same(3)));
         self.tables.insert(name.to_owned(), Vec::new());
     }
 
@@ -84,14 +87,38 @@ impl Model {
                 let rows = std::mem::take(self.tables.get_mut(*table).unwrap());
                 Outcome::Rows(rows.len())
             }
+            Statement::Evolve(evolution) => self.evolve(evolution),
         }
     }
 
+    fn evolve(&mut self, evolution: &Evolution) -> Outcome {
+        match evolution {
+            Evolution::AddPart(part) => self.parts.push(*part),
+            Evolution::DropPart(part) => self.parts.retain(|known| known != part),
+            Evolution::ReplacePart(old, new) => {
+                let place = self.parts.iter().position(|known| known == old).unwrap();
+                self.parts[place] = *new;
+            }
+            Evolution::Anew { column, default } => {
+                for row in self.tables.get_mut("t").unwrap() {
+                    row[*column] = default.clone().unwrap_or(Value::Null);
+                }
+                self.defaults.remove(column);
+                self.defaults.extend(default.clone().map(|value| (*column, value)));
+            }
+            Evolution::Order(_) | Evolution::Upgrade => {}
+        }
+        Outcome::Rows(0)
+    }
+
     fn insert(&mut self, table: &str, rows: Vec<Row>, overwrite: bool) -> Outcome {
-        let partitioned = self.partitioned && table == "t";
+        let parts = if table == "t" { self.parts.clone() } else { Vec::new() };
         let held = self.tables.get_mut(table).unwrap();
-        if overwrite && partitioned {
-            held.retain(|row| !rows.iter().any(|new| new[3] == row[3]));
+        if overwrite && !parts.is_empty() {
+            let same = |one: &Row, other: &Row| {
+                parts.iter().all(|part| part.value(one) == part.value(other))
+            };
+            held.retain(|row| !rows.iter().any(|new| same(new, row)));
         } else if overwrite {
             held.clear();
         }
@@ -220,7 +247,10 @@ impl Model {
                 count += 1;
                 match &clause.change {
                     Change::Insert(set) => {
-                        rows.push(assigned(&vec![Value::Null; COLUMNS.len()], set, &scope));
+                        let default =
+                            |column| self.defaults.get(&column).cloned().unwrap_or(Value::Null);
+                        let unsaid = (0..COLUMNS.len()).map(default).collect();
+                        rows.push(assigned(&unsaid, set, &scope));
                     }
                     _ => rows.push(source.clone()),
                 }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::evolution::{Evolution, Shape};
 use crate::expression::{Expr, Ground, Side, Test, number, word};
 use crate::model::{COLUMNS, Row, Value, sides};
 use crate::random::Random;
@@ -25,6 +26,7 @@ pub enum Statement {
     UpdateFrom { set: Vec<(usize, Expr)>, on: Test },
     Merge { on: Test, clauses: Vec<Clause> },
     Truncate { table: &'static str },
+    Evolve(Evolution),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,8 +60,11 @@ impl Program {
     pub fn random(seed: u64) -> Self {
         let mut random = Random::new(seed);
         let columns = "(id BIGINT, n BIGINT, w VARCHAR, p BIGINT)";
-        let (name, partition) =
-            if random.one_in(2) { ("t/p", " PARTITIONED BY (p)") } else { ("t", "") };
+        let (name, partition, mut shape) = if random.one_in(2) {
+            ("t/p", " PARTITIONED BY (p)", Shape::partitioned(3))
+        } else {
+            ("t", "", Shape::default())
+        };
         let tables = vec![
             (name.to_owned(), format!("CREATE TABLE t {columns}{partition}")),
             ("s".to_owned(), format!("CREATE TABLE s {columns}")),
@@ -69,8 +74,13 @@ impl Program {
             statements.push(inserted(&mut random, table, false));
         }
         for _ in 0..3 + random.below(8) {
-            let next = statement(&mut random);
-            statements.push(next);
+            // Half of the programs leave the table as it is.
+            let evolves = seed % 4 > 1 && random.one_in(3);
+            statements.push(if evolves {
+                Statement::Evolve(shape.evolve(&mut random))
+            } else {
+                statement(&mut random)
+            });
         }
         Program { on_read: seed % 2 == 1, seed, tables, statements }
     }
@@ -239,6 +249,7 @@ impl Statement {
                 format!("MERGE INTO t USING s ON {} {}", on.to_sql(), clauses.join(" "))
             }
             Statement::Truncate { table } => format!("TRUNCATE {table}"),
+            Statement::Evolve(evolution) => evolution.to_sql(),
         }
     }
 

@@ -99,7 +99,7 @@ async fn play(file: &str) {
     assert!(!scenarios.is_empty());
     for scenario in scenarios.into_iter().map(Arc::new) {
         for direction in DIRECTIONS {
-            for (on_read, version) in [(false, "2"), (true, "2")] {
+            for (on_read, version) in [(false, "2"), (true, "2"), (true, "3")] {
                 let played = scenario.clone();
                 let playing = tokio::spawn(async move {
                     Box::pin(play_one(&played, direction, (on_read, version))).await;

@@ -1,0 +1,161 @@
+//! Changes of the table itself: of its partition fields, order, columns and version of the format.
+
+use crate::model::{COLUMNS, Row, Value};
+use crate::random::Random;
+
+/// A partition field.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// A column as it is.
+    Same(usize),
+    /// A number rounded down to tens, or a text's first letter.
+    Cut(usize),
+}
+
+#[derive(Debug, Clone)]
+pub enum Evolution {
+    AddPart(Part),
+    DropPart(Part),
+    ReplacePart(Part, Part),
+    Order(Vec<usize>),
+    /// A column goes and comes again with nothing in it, or with a default.
+    Anew {
+        column: usize,
+        default: Option<Value>,
+    },
+    Upgrade,
+}
+
+impl Part {
+    pub fn column(self) -> usize {
+        match self {
+            Part::Same(column) | Part::Cut(column) => column,
+        }
+    }
+
+    pub fn to_sql(self) -> String {
+        match self {
+            Part::Same(column) => COLUMNS[column].to_owned(),
+            Part::Cut(2) => format!("truncate(1, {})", COLUMNS[2]),
+            Part::Cut(column) => format!("truncate(10, {})", COLUMNS[column]),
+        }
+    }
+
+    pub fn value(self, row: &Row) -> Value {
+        match (self, &row[self.column()]) {
+            (Part::Cut(_), Value::Number(number)) => Value::Number(number - number.rem_euclid(10)),
+            (Part::Cut(_), Value::Text(text)) => Value::Text(text.chars().take(1).collect()),
+            (_, value) => value.clone(),
+        }
+    }
+}
+
+/// What a table may become next.
+#[derive(Debug, Clone, Default)]
+pub struct Shape {
+    parts: Vec<Part>,
+    /// Columns that it is or was partitioned by.
+    used: Vec<usize>,
+    order: Vec<usize>,
+    upgraded: bool,
+}
+
+impl Shape {
+    pub fn partitioned(column: usize) -> Self {
+        Shape { parts: vec![Part::Same(column)], used: vec![column], ..Shape::default() }
+    }
+
+    pub fn evolve(&mut self, random: &mut Random) -> Evolution {
+        match random.below(6) {
+            0 if !self.parts.is_empty() => {
+                let part = self.parts.remove(random.below(self.parts.len()));
+                Evolution::DropPart(part)
+            }
+            1 if !self.parts.is_empty() => {
+                let place = random.below(self.parts.len());
+                let Some(part) = self.new_part(random) else { return self.order(random) };
+                let old = std::mem::replace(&mut self.parts[place], part);
+                Evolution::ReplacePart(old, part)
+            }
+            2 => self.order(random),
+            3 if !self.upgraded => {
+                self.upgraded = true;
+                Evolution::Upgrade
+            }
+            4 => self.anew(random),
+            _ => match self.new_part(random) {
+                Some(part) => {
+                    self.parts.push(part);
+                    Evolution::AddPart(part)
+                }
+                None => self.order(random),
+            },
+        }
+    }
+
+    fn new_part(&mut self, random: &mut Random) -> Option<Part> {
+        let all = [Part::Same(3), Part::Same(2), Part::Cut(0), Part::Cut(1), Part::Cut(2)];
+        let part = random.pick(&all);
+        if self.parts.contains(&part) {
+            return None;
+        }
+        self.used.push(part.column());
+        Some(part)
+    }
+
+    fn order(&mut self, random: &mut Random) -> Evolution {
+        self.order = (0..COLUMNS.len()).filter(|_| random.one_in(3)).collect();
+        Evolution::Order(self.order.clone())
+    }
+
+    fn anew(&mut self, random: &mut Random) -> Evolution {
+        let free = |column: &usize| !self.used.contains(column) && !self.order.contains(column);
+        let columns: Vec<usize> = (1..COLUMNS.len()).filter(free).collect();
+        if columns.is_empty() {
+            return self.order(random);
+        }
+        let column = random.pick(&columns);
+        let default = (self.upgraded && random.one_in(2)).then(|| match column {
+            2 => Value::Text("new".to_owned()),
+            _ => Value::Number(random.below(5) as i64),
+        });
+        Evolution::Anew { column, default }
+    }
+}
+
+impl Evolution {
+    pub fn to_sql(&self) -> String {
+        match self {
+            Evolution::AddPart(part) => {
+                format!("ALTER TABLE t ADD PARTITION FIELD {}", part.to_sql())
+            }
+            Evolution::DropPart(part) => {
+                format!("ALTER TABLE t DROP PARTITION FIELD {}", part.to_sql())
+            }
+            Evolution::ReplacePart(old, new) => {
+                let (old, new) = (old.to_sql(), new.to_sql());
+                format!("ALTER TABLE t REPLACE PARTITION FIELD {old} WITH {new}")
+            }
+            Evolution::Order(columns) if columns.is_empty() => {
+                "ALTER TABLE t WRITE UNORDERED".to_owned()
+            }
+            Evolution::Order(columns) => {
+                let names: Vec<&str> = columns.iter().map(|column| COLUMNS[*column]).collect();
+                format!("ALTER TABLE t WRITE ORDERED BY {} DESC", names.join(", "))
+            }
+            Evolution::Anew { column, default } => {
+                let (name, before) = (COLUMNS[*column], COLUMNS[column - 1]);
+                let data_type = if *column == 2 { "VARCHAR" } else { "BIGINT" };
+                let default = default.as_ref().map(|value| format!(" DEFAULT {}", value.to_sql()));
+                let default = default.unwrap_or_default();
+                format!(
+                    "ALTER TABLE t DROP COLUMN {name}, \
+                     ADD COLUMN {name} {data_type}{default} AFTER {before}"
+                )
+            }
+            Evolution::Upgrade => {
+                "ALTER TABLE t SET TBLPROPERTIES ('format-version' = '3')".to_owned()
+            }
+        }
+    }
+}
