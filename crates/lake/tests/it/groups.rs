@@ -178,29 +178,28 @@ async fn a_lost_answer_makes_no_row_come_twice() {
     let lake = with_table(Fixture::over(store.clone()).await).await;
     let insert = |id: i64| {
         let lake = lake.clone();
-        tokio::spawn(async move {
+        async move {
             let mut change = lake.lake.transaction("main", "eva").await.unwrap();
             change.append_rows(&name("t"), rows_of(numbers("id", [id]))).await.unwrap();
             change.commit("insert into t").await
-        })
+        }
     };
-    // The first is held up at the database, so that the others become a group.
+    // Whoever is first is held up at the database, so that the others become a group.
     store.permits.forget_permits(usize::MAX);
-    let first = insert(0);
-    let others: Vec<_> = (1..20).map(insert).collect();
+    let mut inserts: tokio::task::JoinSet<_> = (0..20).map(insert).collect();
     tokio::time::timeout(std::time::Duration::from_secs(60), async {
-        while lake.lake.waiting_appends() < others.len() {
+        while lake.lake.waiting_appends() < 19 {
             tokio::task::yield_now().await;
         }
     })
     .await
     .expect("the others wait");
     store.permits.add_permits(1);
-    first.await.unwrap().unwrap();
+    inserts.join_next().await.unwrap().unwrap().unwrap();
     store.loses.store(true, std::sync::atomic::Ordering::SeqCst);
     store.permits.add_permits(1_000);
-    for other in others {
-        let error = other.await.unwrap().unwrap_err();
+    while let Some(other) = inserts.join_next().await {
+        let error = other.unwrap().unwrap_err();
         assert_eq!(error.code(), ErrorCode::Storage, "{error}");
     }
     store.loses.store(false, std::sync::atomic::Ordering::SeqCst);
