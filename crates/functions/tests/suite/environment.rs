@@ -219,7 +219,7 @@ async fn who_waits_is_told_what_for() {
         assert_eq!(reasons.iter().filter(|reason| reason.is_none()).count(), 1, "{reasons:?}");
         let waiting: Vec<_> = reasons.into_iter().flatten().collect();
         assert!(
-            waiting[0].contains("that run to end") && waiting[1].contains("before"),
+            waiting[0].contains("first in the queue") && waiting[1].contains("behind 1"),
             "{waiting:?}"
         );
         cancelled.cancel();

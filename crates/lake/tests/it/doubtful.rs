@@ -1,7 +1,7 @@
 //! A database that keeps what it is given, and loses the answer.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use headwater_model::ObjectId;
@@ -13,14 +13,17 @@ use tokio::sync::Semaphore;
 pub struct Doubtful {
     inner: MemoryStore,
     pub permits: Semaphore,
+    /// How many batches have come.
+    pub asked: AtomicUsize,
     pub loses: AtomicBool,
 }
 
 impl Doubtful {
     /// One that lets everything pass, at first.
     pub fn new() -> Arc<Self> {
-        let permits = Semaphore::new(1_000_000);
-        Arc::new(Doubtful { inner: MemoryStore::new(), permits, loses: AtomicBool::new(false) })
+        let (permits, asked) = (Semaphore::new(1_000_000), AtomicUsize::new(0));
+        let (inner, loses) = (MemoryStore::new(), AtomicBool::new(false));
+        Arc::new(Doubtful { inner, permits, asked, loses })
     }
 }
 
@@ -74,6 +77,7 @@ impl Store for Doubtful {
     }
 
     async fn apply(&self, batch: Batch) -> Result<Applied> {
+        self.asked.fetch_add(1, Ordering::SeqCst);
         self.permits.acquire().await.expect("never closed").forget();
         let applied = self.inner.apply(batch).await;
         if self.loses.load(Ordering::SeqCst) {

@@ -1,6 +1,7 @@
 //! Small appends that come at the same time: few commits, all rows, and nobody fails for another.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering::SeqCst;
 
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use headwater_model::{CreateRef, ErrorCode, Fault, RefSpec};
@@ -172,6 +173,18 @@ async fn an_append_that_is_given_up_holds_up_no_other() {
     assert_eq!(kept, 20 * 13, "each of those that were answered, once");
 }
 
+/// Waits until something is so.
+async fn until(so: impl Fn() -> bool) {
+    let wait = async {
+        while !so() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(60), wait)
+        .await
+        .expect("it comes to be so");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_lost_answer_makes_no_row_come_twice() {
     let store = Doubtful::new();
@@ -184,25 +197,22 @@ async fn a_lost_answer_makes_no_row_come_twice() {
             change.commit("insert into t").await
         }
     };
-    // Whoever is first is held up at the database, so that the others become a group.
+    // The first is held up at the database, so that the others become a group.
     store.permits.forget_permits(usize::MAX);
-    let mut inserts: tokio::task::JoinSet<_> = (0..20).map(insert).collect();
-    tokio::time::timeout(std::time::Duration::from_secs(60), async {
-        while lake.lake.waiting_appends() < 19 {
-            tokio::task::yield_now().await;
-        }
-    })
-    .await
-    .expect("the others wait");
+    let before = store.asked.load(SeqCst);
+    let first = tokio::spawn(insert(0));
+    until(|| store.asked.load(SeqCst) > before).await;
+    let mut inserts: tokio::task::JoinSet<_> = (1..20).map(insert).collect();
+    until(|| lake.lake.waiting_appends() == 19).await;
     store.permits.add_permits(1);
-    inserts.join_next().await.unwrap().unwrap().unwrap();
-    store.loses.store(true, std::sync::atomic::Ordering::SeqCst);
+    first.await.unwrap().unwrap();
+    store.loses.store(true, SeqCst);
     store.permits.add_permits(1_000);
     while let Some(other) = inserts.join_next().await {
         let error = other.unwrap().unwrap_err();
         assert_eq!(error.code(), ErrorCode::Storage, "{error}");
     }
-    store.loses.store(false, std::sync::atomic::Ordering::SeqCst);
+    store.loses.store(false, SeqCst);
     let mut ids: Vec<i64> =
         lake.rows("t").await.iter().map(|row| row["id"].as_i64().unwrap()).collect();
     ids.sort_unstable();
