@@ -84,7 +84,7 @@ fn model(folder: &Path, table: &str) -> Outcome<()> {
         "import headwater\n{looks}\n\n\
          @headwater.model(memory=\"1GiB\")\n\
          @headwater.python(\"3.11\", pip={{\"pyarrow\": \"21.0.0\"}})\n\
-         def looked(data=headwater.Model(\"{table}\")):\n    \
+         def looked(data=headwater.Model(\"{table}\", batches=True)):\n    \
              total, rows = looked_at(data.to_batches())\n    \
              return [{{'total': total, 'rows': rows}}]\n"
     );

@@ -55,16 +55,19 @@ class Model(_Marker):
     function sees the table; `$name` in it stands for a parameter. With `incremental` a model that
     appends or merges reads only the rows that were appended since it last ran.
 
-    The function is passed a `pyarrow.Table`. Raises `InvalidProjectError` for a name or filter that is
+    The function is passed a `pyarrow.Table`; with `batches` something to iterate over instead, which gives
+    `pyarrow.RecordBatch`es of some 100,000 rows while they are read, from the first on each time. It has
+    a `schema`, `to_batches()` as a table has, and `to_reader()`, a `pyarrow.RecordBatchReader`. Raises `InvalidProjectError` for a name or filter that is
     empty, or for columns that are not names or that repeat.
     """
 
-    __slots__ = ("name", "columns", "filter", "incremental")
+    __slots__ = ("name", "columns", "filter", "incremental", "batches")
 
     name: str
     columns: tuple[str, ...] | None
     filter: str | None
     incremental: bool
+    batches: bool
 
     def __init__(
         self,
@@ -72,12 +75,14 @@ class Model(_Marker):
         columns: Iterable[str] | None = None,
         filter: str | None = None,
         incremental: bool = False,
+        batches: bool = False,
     ) -> None:
         set_field = object.__setattr__
         set_field(self, "name", check_text(name, "the name of a model"))
         set_field(self, "columns", None if columns is None else check_columns(columns))
         set_field(self, "filter", None if filter is None else check_text(filter, "a filter"))
         set_field(self, "incremental", check_flag(incremental, "incremental"))
+        set_field(self, "batches", check_flag(batches, "batches"))
 
 
 class Parameter(_Marker):

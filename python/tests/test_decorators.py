@@ -153,7 +153,7 @@ class Markers(unittest.TestCase):
         self.assertEqual(fields, ("orders", ("id", "amount"), "amount > $minimum"))
         self.assertEqual(headwater.Parameter("minimum").name, "minimum")
         self.assertEqual(
-            repr(headwater.Model("orders")), "Model(name='orders', columns=None, filter=None, incremental=False)"
+            repr(headwater.Model("orders")), "Model(name='orders', columns=None, filter=None, incremental=False, batches=False)"
         )
 
     def test_markers_are_values(self):

@@ -21,6 +21,7 @@ import threading
 import traceback
 
 sys.path.append(os.path.dirname(os.path.abspath(__file__)))
+import headwater_batches as batches  # noqa: E402
 import headwater_tables as tables  # noqa: E402
 
 CONTROL = 3
@@ -96,10 +97,10 @@ class Server:
         return received[0] if received else None
 
     def receive_task(self):
-        """The task, and the descriptors of the files of its tables."""
+        """The task, and the descriptors of the files of its tables and of its feeds."""
         descriptors = []
         task = None
-        while task is None or len(descriptors) < len(task["files"]):
+        while task is None or len(descriptors) < len(task["files"]) + 2 * task["feeds"]:
             data, received, _, _ = socket.recv_fds(self.socket, 64, DESCRIPTORS_MAX)
             if not data:
                 os._exit(1)
@@ -266,6 +267,8 @@ def to_arrow(value):
 
     if isinstance(value, (pyarrow.Table, pyarrow.RecordBatchReader)):
         return value
+    if isinstance(value, batches.Batches):
+        return value.to_reader()
     if hasattr(value, "__next__"):
         return Pieces(value)
     if isinstance(value, pyarrow.RecordBatch):
@@ -628,14 +631,31 @@ def be_ended():
 
 def run(server, task, descriptors):
     """Calls the function and sends what came of it."""
+    files = len(task["files"])
+    feeds = []
+    try:
+        run_fed(server, task, descriptors[:files], descriptors[files:], feeds)
+    finally:
+        for feed in feeds:
+            feed.close()
+
+
+def run_fed(server, task, files, fed, feeds):
     arguments = {}
-    inputs = tables.Inputs(descriptors, task["files"])
+    inputs = tables.Inputs(files, task["files"])
     for argument in task["arguments"]:
-        if "extents" in argument:
+        name = argument["name"]
+        if "feed" in argument:
+            number = 2 * argument["feed"]
+            feeds.append(batches.Feed(name, *fed[number : number + 2]))
+            value = batches.Batches(name, feeds[-1])
+        elif "extents" in argument:
             value = inputs.open(argument["bytes"], argument["extents"])
+            if argument["batches"]:
+                value = batches.Batches(name, batches.Whole(value))
         else:
             value = argument["value"]
-        arguments[argument["name"]] = value
+        arguments[name] = value
     inputs.close()
     if task["arena_bytes"]:
         file = server.ask_for_file(arena=True)

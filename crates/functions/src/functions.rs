@@ -185,7 +185,8 @@ impl Functions {
         match outcome {
             Ok(mut outcome) => {
                 let bytes_out = outcome.returned.as_ref().map_or(0, Returned::bytes);
-                (outcome.usage.bytes_in, outcome.usage.bytes_out) = (bytes_in, bytes_out);
+                outcome.usage.bytes_in += bytes_in;
+                outcome.usage.bytes_out = bytes_out;
                 Outcome { queue_ms, ..outcome }
             }
             Err(error) => {

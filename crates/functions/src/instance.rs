@@ -16,6 +16,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use crate::arena::Arena;
 use crate::environment::prefix_of;
 use crate::error::size;
+use crate::feed::Fed;
 use crate::listen::{Lines, listen, listen_to_pipe, receiver};
 use crate::memory::{GivenFile, Made, MemoryFile, Pages, aside};
 use crate::network::Reach;
@@ -23,7 +24,7 @@ use crate::spawner::{
     Channel, Copied, Ended, Exit, Plan, Running, Sandbox, Signal, Spawner, Taken, Work, watch,
 };
 use crate::warm::Warm;
-use crate::worker::{self, Heard, Said};
+use crate::worker::{self, Heard, Said, Sent};
 use crate::zygote::Zygote;
 use crate::{
     Environment, Error, FunctionEvent, Invocation, Limits, Outcome, Result, Returned, Returns,
@@ -78,6 +79,8 @@ pub(crate) struct Instance {
     printed: [Printed; 2],
     /// Cancelled when the call has ended and its process goes on.
     pause: CancellationToken,
+    /// What it was fed while it ran.
+    fed: Arc<Fed>,
     /// What earlier calls of the process have taken.
     cpu_us_before: u64,
     /// The inodes of the files it was given, whose memory is the server's.
@@ -137,7 +140,7 @@ impl Instance {
             && matches!(origin, Origin::Zygote(_))
             && Arena::suits(&invocation.environment);
         let how = worker::How { reuse, huge_pages: pages.is_some(), arena };
-        let given = worker::send_task(&mine, invocation, &project, how)?;
+        let sent = worker::send_task(&mine, invocation, &project, how)?;
         let (stdout, stdout_end) = pipe()?;
         let (stderr, stderr_end) = pipe()?;
         let files = files(invocation, origin, reach.as_ref())?;
@@ -163,8 +166,8 @@ impl Instance {
         };
         let cloned = zygote.is_some();
         let warm = Warm { running, zygote, channel, stdout, stderr, cpu_us: 0 };
-        let call = (invocation.bare(), given, pages);
-        Ok(Self::listening(warm, call, (started, cloned), (reach, sink)))
+        let call = (invocation.bare(), sent, pages);
+        Self::listening(warm, call, (started, cloned), (reach, sink))
     }
 
     /// Has a process that ran the same function before run it again.
@@ -177,17 +180,17 @@ impl Instance {
         warm.running.resume()?;
         let how = worker::How { reuse: true, huge_pages: false, arena: false };
         let channel = warm.channel.get_ref();
-        let given = worker::send_task(channel, invocation, Path::new(PROJECT), how)?;
-        let call = (invocation.bare(), given, None);
-        Ok(Self::listening(warm, call, (started, true), (None, sink)))
+        let sent = worker::send_task(channel, invocation, Path::new(PROJECT), how)?;
+        let call = (invocation.bare(), sent, None);
+        Self::listening(warm, call, (started, true), (None, sink))
     }
 
     fn listening(
         warm: Warm,
-        (invocation, files, pages): (Invocation, Vec<GivenFile>, Option<Arc<Pages>>),
+        (invocation, sent, pages): (Invocation, Sent, Option<Arc<Pages>>),
         (started, cloned): (Instant, bool),
         (reach, sink): (Option<Reach>, mpsc::Sender<FunctionEvent>),
-    ) -> Self {
+    ) -> Result<Self> {
         let Warm { running, zygote, channel, stdout, stderr, cpu_us } = warm;
         let lines = Lines::new(sink.clone());
         let (over, pause) = (CancellationToken::new(), CancellationToken::new());
@@ -199,8 +202,13 @@ impl Instance {
         .map(Printed::new);
         let (network, room) = (reach.map(|reach| (reach, sink)), invocation.room.clone());
         let said = listen(channel, lines, network, (room, pages), over.clone());
+        let Sent { files, feeds } = sent;
         let (ends, inputs) = (over.clone().drop_guard(), inodes(&files));
-        Instance {
+        let fed = Arc::new(Fed::default());
+        for feed in feeds {
+            feed.start(invocation.room.clone(), fed.clone(), over.clone())?;
+        }
+        Ok(Instance {
             invocation,
             files,
             running,
@@ -210,11 +218,12 @@ impl Instance {
             said,
             printed,
             pause,
+            fed,
             cpu_us_before: cpu_us,
             inputs,
             over,
             _ends: ends,
-        }
+        })
     }
 
     /// Waits for the call to end, and ends the process where it must not go on. What it took is told
@@ -262,11 +271,12 @@ impl Instance {
             why = Some(late);
         }
         let Heard { begun, said, given, .. } = heard.unwrap_or_default();
-        let usage = usage(elapsed, &ended, self.cpu_us_before);
+        let usage = usage(elapsed, &ended, (self.cpu_us_before, &self.fed));
         if self.cloned && !begun && why.is_none() && !ended.out_of_memory {
             return Err(Error::NotCloned { reason: ended.exit.describe() });
         }
-        let returned = conclude(&self.invocation, ended, why, (said, given, self.files)).await;
+        let said = (said, given, self.files);
+        let returned = conclude(&self.invocation, ended, (why, &self.fed), said).await;
         Ok((Outcome { returned, usage, queue_ms: 0, cold: true }, None))
     }
 
@@ -319,7 +329,7 @@ impl Instance {
         let [stdout, stderr] = self.printed.map(|printed| printed.pipe);
         let mut ended =
             Ended { exit: Exit::Code(0), cpu_us: 0, memory_bytes_peak: 0, out_of_memory: false };
-        let cpu_us_before = self.cpu_us_before;
+        let (cpu_us_before, fed) = (self.cpu_us_before, self.fed);
         let warm = if let (Some(channel), Some(stdout), Some(stderr), Some(taken)) =
             (heard.kept, stdout, stderr, taken)
         {
@@ -333,9 +343,9 @@ impl Instance {
             ended = Ended { exit: Exit::Code(0), ..running.ended().await? };
             None
         };
-        let usage = usage(elapsed, &ended, cpu_us_before);
+        let usage = usage(elapsed, &ended, (cpu_us_before, &fed));
         let said = (heard.said, heard.given, self.files);
-        let returned = conclude(&self.invocation, ended, None, said).await;
+        let returned = conclude(&self.invocation, ended, (None, &fed), said).await;
         Ok((Outcome { returned, usage, queue_ms: 0, cold: true }, warm))
     }
 
@@ -362,11 +372,12 @@ pub(crate) fn reusable(invocation: &Invocation) -> bool {
 }
 
 /// What a call took, of a process that had taken so much processor time before.
-fn usage(elapsed: Duration, ended: &Ended, cpu_us_before: u64) -> Usage {
+fn usage(elapsed: Duration, ended: &Ended, (cpu_us_before, fed): (u64, &Fed)) -> Usage {
     Usage {
         wall_ms: elapsed.as_micros().div_ceil(1000) as u64,
         cpu_us: ended.cpu_us.saturating_sub(cpu_us_before),
         memory_bytes_peak: ended.memory_bytes_peak,
+        bytes_in: fed.bytes(),
         ..Usage::default()
     }
 }
@@ -375,13 +386,19 @@ fn usage(elapsed: Duration, ended: &Ended, cpu_us_before: u64) -> Usage {
 async fn conclude(
     invocation: &Invocation,
     ended: Ended,
-    stopped: Option<Stopped>,
+    (stopped, fed): (Option<Stopped>, &Fed),
     (said, given, files): (Said, Made, Vec<GivenFile>),
 ) -> Result<Returned> {
     let label = invocation.label.clone();
     let limit = invocation.limits.memory_bytes;
     let memory_limit =
         || Error::MemoryLimit { label: label.clone(), limit, used: ended.memory_bytes_peak };
+    if stopped != Some(Stopped::Cancelled)
+        && let Some(error) = fed.take_failure()
+    {
+        // Whatever it made of rows that did not all come is of no use.
+        return Err(error);
+    }
     match (said, stopped) {
         (_, Some(Stopped::Cancelled)) => Err(Error::Cancelled { label }),
         (Said::Table(file), _) => {

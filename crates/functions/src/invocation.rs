@@ -8,7 +8,7 @@ use bytes::Bytes;
 use headwater_model::{JobId, LogStream, Priority, Usage};
 use serde_json::Value;
 
-use crate::{Environment, Network, Result, Room, SharedTable};
+use crate::{Environment, Network, Result, Room, SharedTable, Streamed};
 
 /// One call of one function.
 #[derive(Debug, Clone)]
@@ -62,10 +62,12 @@ impl Default for Share {
 }
 
 impl Invocation {
-    /// Bytes of its arguments: of tables what they hold, of values their text.
+    /// Bytes of its arguments: of tables what they hold, of values their text. What is made while it
+    /// runs counts as it comes.
     pub(crate) fn bytes(&self) -> u64 {
         let bytes = |argument: &Argument| match &argument.value {
-            ArgumentValue::Table(table) => table.bytes(),
+            ArgumentValue::Table(table) | ArgumentValue::Batches(table) => table.bytes(),
+            ArgumentValue::Streamed(_) => 0,
             ArgumentValue::Json(value) => value.to_string().len() as u64,
         };
         self.arguments.iter().map(bytes).sum()
@@ -104,6 +106,10 @@ pub struct Argument {
 pub enum ArgumentValue {
     /// A `pyarrow.Table` over shared memory; nothing is copied.
     Table(SharedTable),
+    /// The same as its record batches, one after the other, as often as the function likes.
+    Batches(SharedTable),
+    /// Record batches that are made while the function reads them; it sees them as it does the above.
+    Streamed(Streamed),
     /// A plain value.
     Json(Value),
 }

@@ -11,6 +11,7 @@
 mod arena;
 mod environment;
 mod error;
+mod feed;
 mod functions;
 mod instance;
 mod invocation;
@@ -28,6 +29,7 @@ mod zygote;
 
 pub use environment::{Environment, EnvironmentEvent, EnvironmentSpec};
 pub use error::{Error, Frame, Result};
+pub use feed::{Rows, Streamed};
 pub use functions::Functions;
 pub use invocation::{
     Argument, ArgumentValue, FunctionEvent, Invocation, Limits, Outcome, Returned, Returns, Share,

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::io::unix::AsyncFd;
 
+use crate::feed::Feed;
 use crate::memory::{Extent, GivenFile, Made, MemoryFile};
 use crate::spawner::Channel;
 use crate::{ArgumentValue, Error, Frame, Invocation, Result, Returns, SharedTable};
@@ -24,10 +25,12 @@ pub(crate) const ZYGOTE: &str = "worker/headwater_zygote.py";
 const ZYGOTE_TEXT: &str = include_str!("../../../python/worker/headwater_zygote.py");
 const WORKER: &str = include_str!("../../../python/worker/headwater_worker.py");
 
-/// Tables between functions, for both.
+/// Tables between functions, and rows that come batch by batch, for both.
 const TABLES: &str = "worker/headwater_tables.py";
+const BATCHES: &str = "worker/headwater_batches.py";
 
 const TABLES_TEXT: &str = include_str!("../../../python/worker/headwater_tables.py");
+const BATCHES_TEXT: &str = include_str!("../../../python/worker/headwater_batches.py");
 
 /// The SDK, which user code imports as `headwater`.
 static SDK: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../../python/headwater");
@@ -38,7 +41,8 @@ pub(crate) fn files() -> impl Iterator<Item = (String, &'static str)> {
     let sdk = sdk.filter_map(|file| {
         Some((format!("headwater/{}", file.path().to_str()?), file.contents_utf8()?))
     });
-    let own = [(FILE, WORKER), (ZYGOTE, ZYGOTE_TEXT), (TABLES, TABLES_TEXT)];
+    let own =
+        [(FILE, WORKER), (ZYGOTE, ZYGOTE_TEXT), (TABLES, TABLES_TEXT), (BATCHES, BATCHES_TEXT)];
     sdk.chain(own.map(|(path, text)| (path.to_owned(), text)))
 }
 
@@ -58,6 +62,8 @@ struct Task<'a> {
     arguments: Vec<Given<'a>>,
     /// The files that tables lie in, and whether what is returned may refer to them.
     files: Vec<bool>,
+    /// The feeds that come behind them: of each a socket, and a file that says what columns it has.
+    feeds: usize,
     huge_pages: bool,
     /// How many bytes of addresses its large allocations have in a file of the server's; none where they
     /// are nowhere special.
@@ -73,7 +79,16 @@ struct Task<'a> {
 #[serde(untagged)]
 enum Given<'a> {
     Value { name: &'a str, value: &'a Value },
-    Table { name: &'a str, bytes: u64, extents: Vec<Extent> },
+    Table { name: &'a str, bytes: u64, extents: Vec<Extent>, batches: bool },
+    Feed { name: &'a str, feed: usize },
+}
+
+/// What a worker was sent.
+pub(crate) struct Sent {
+    /// The files, by the numbers that it knows them by.
+    pub(crate) files: Vec<GivenFile>,
+    /// What it is to be fed.
+    pub(crate) feeds: Vec<Feed>,
 }
 
 /// How a call runs: whether another may follow it in its process, whether it writes to huge pages, and
@@ -85,23 +100,28 @@ pub(crate) struct How {
     pub(crate) arena: bool,
 }
 
-/// Puts the task into the worker's socket, where it waits for the worker to start. Gives back the files
-/// that it was given, by the numbers that it knows them by.
+/// Puts the task into the worker's socket, where it waits for the worker to start.
 pub(crate) fn send_task(
     channel: &Channel,
     invocation: &Invocation,
     project: &Path,
     How { reuse, huge_pages, arena }: How,
-) -> Result<Vec<GivenFile>> {
+) -> Result<Sent> {
     let mut files: Vec<GivenFile> = Vec::new();
+    let mut feeds: Vec<Feed> = Vec::new();
     let mut arguments = Vec::new();
     for argument in &invocation.arguments {
         let name = &*argument.name;
         arguments.push(match &argument.value {
             ArgumentValue::Json(value) => Given::Value { name, value },
-            ArgumentValue::Table(table) => {
+            ArgumentValue::Table(table) | ArgumentValue::Batches(table) => {
                 let (bytes, extents) = table.give(&mut files);
-                Given::Table { name, bytes, extents }
+                let batches = matches!(argument.value, ArgumentValue::Batches(_));
+                Given::Table { name, bytes, extents, batches }
+            }
+            ArgumentValue::Streamed(streamed) => {
+                feeds.push(Feed::new(streamed)?);
+                Given::Feed { name, feed: feeds.len() - 1 }
             }
         });
     }
@@ -116,6 +136,7 @@ pub(crate) fn send_task(
         },
         arguments,
         files: files.iter().map(GivenFile::is_memory).collect(),
+        feeds: feeds.len(),
         huge_pages,
         arena_bytes: if arena { invocation.limits.memory_bytes.saturating_mul(4) } else { 0 },
         network: !invocation.limits.network.is_off(),
@@ -128,11 +149,12 @@ pub(crate) fn send_task(
     let task = MemoryFile::with("headwater-task", &task)?;
     let mut descriptors: Vec<BorrowedFd<'_>> = vec![task.descriptor()];
     descriptors.extend(files.iter().map(GivenFile::descriptor));
+    descriptors.extend(feeds.iter().flat_map(Feed::descriptors));
     for some in descriptors.chunks(DESCRIPTORS_AT_ONCE) {
         channel.send(b"task", some).map_err(Error::io("send a task"))?;
     }
     drop(descriptors);
-    Ok(files)
+    Ok(Sent { files, feeds })
 }
 
 /// A message of the worker. It comes from a process that runs user code, and may be anything.

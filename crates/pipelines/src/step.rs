@@ -150,6 +150,8 @@ pub struct Input {
     pub filter: Option<String>,
     /// Whether only those rows are read that were appended since the model last ran.
     pub incremental: bool,
+    /// Python only: whether it is handed over batch by batch, while it is read.
+    pub batches: bool,
     /// Where it is written.
     pub at: Location,
 }

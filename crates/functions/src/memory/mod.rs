@@ -7,12 +7,17 @@
 //! What functions return lies in files of [`Pages`] where the host allows that, and may refer to the
 //! files of their inputs: [`Pieces`] says which bytes of a table lie where.
 //!
+//! Rows that a function reads as they come lie in a few [`Chunk`]s, which only the server writes to, and
+//! again and again.
+//!
 //! A [`Room`] bounds what tables take in memory. What goes beyond lies in files on disk without a
 //! name, which functions map like any other, and which the server reads piece by piece.
 
 mod allowance;
+mod chunk;
 mod disk;
 mod file;
+mod gather;
 mod growing;
 mod ipc;
 mod lease;
@@ -24,7 +29,9 @@ mod room;
 mod stream;
 mod table;
 
+pub(crate) use chunk::Chunk;
 pub(crate) use file::MemoryFile;
+pub(crate) use gather::{Gathered, bytes_of, suits};
 pub(crate) use pages::{Made, Pages};
 pub(crate) use parts::Parts;
 pub(crate) use pieces::{Extent, GivenFile};

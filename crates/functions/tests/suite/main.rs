@@ -4,6 +4,7 @@
 
 mod arena;
 mod attacks;
+mod batches;
 mod environment;
 mod fairness;
 mod handover;

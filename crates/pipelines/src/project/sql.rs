@@ -96,6 +96,7 @@ fn input(source: &SourceText<'_>, namespace: &str, parent: TableRef) -> Result<I
         columns: None,
         filter: None,
         incremental: false,
+        batches: false,
         at,
     })
 }

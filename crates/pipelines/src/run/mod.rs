@@ -3,6 +3,7 @@
 mod merge;
 mod output;
 mod python;
+mod reading;
 mod sql;
 mod step;
 mod write;

@@ -1,20 +1,21 @@
 //! Python steps: an environment, inputs in shared memory, one invocation, and its rows.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use headwater_engine::substitute;
 use headwater_functions::{
     Argument, ArgumentValue, Environment, EnvironmentEvent, FunctionEvent, Invocation, Limits,
-    Returned, Returns, Share, SharedTable,
+    Returned, Returns, Share, SharedTable, Streamed,
 };
 use headwater_model::{Event, LogStream};
 use tokio::sync::mpsc;
 
 use super::output::{self, Output};
-use super::step::{Cause, told};
+use super::reading::Reading;
 use super::{Check, Done, Run, millis};
 use crate::step::{Function, Step};
-use crate::{Location, Result, fingerprint};
+use crate::{Error, Location, Result, fingerprint};
 
 /// Lines a function may be ahead of whoever reads them; then it waits.
 const LINES_AHEAD: usize = 1_024;
@@ -32,13 +33,16 @@ impl Run {
         done.environment_ms = millis(asked);
         let environment = environment?;
         let inputs = Box::pin(self.arguments(step, done));
-        let arguments = self.unless_cancelled(inputs).await?;
+        let (arguments, meanwhile) = self.unless_cancelled(inputs).await?;
         let invocation = self.invocation(step, function, environment, arguments);
         let (sink, lines) = mpsc::channel(LINES_AHEAD);
         let forward = tokio::spawn(forward(self.clone(), step.name.clone(), lines));
         let outcome = self.runner.functions.invoke(invocation, sink, self.stop.clone()).await;
         // Every line is said before the step ends.
         let _ = forward.await;
+        for reading in &meanwhile {
+            reading.count(done);
+        }
         done.usage.add(&outcome.usage);
         (done.queue_ms, done.cold) = (outcome.queue_ms, Some(outcome.cold));
         match outcome.returned {
@@ -50,9 +54,19 @@ impl Run {
             Err(error) if step.is_expectation() && asserts(&error) => {
                 done.check = Some(Check::Failed(Some(Box::new(Self::problem(&error)))));
             }
-            Err(error) => return Err(Self::failed(step, place(&error), &error)),
+            Err(error) => return Err(Self::why(step, &error, &meanwhile)),
         }
         Ok(())
+    }
+
+    /// Why a call failed: where its rows did not come, because of what the query failed of.
+    fn why(step: &Step, error: &headwater_functions::Error, read: &[Arc<Reading>]) -> Error {
+        let unfed = matches!(error, headwater_functions::Error::Arrow(_));
+        let cause = |reading: &Arc<Reading>| Some((reading.at.clone(), reading.cause()?));
+        match read.iter().filter(|_| unfed).find_map(cause) {
+            Some((at, cause)) => Self::failed(step, Some(at), &cause),
+            None => Self::failed(step, place(error), error),
+        }
     }
 
     /// Checks and writes what a model returned.
@@ -85,11 +99,7 @@ impl Run {
         Ok(())
     }
 
-    async fn environment(
-        &self,
-        step: &Step,
-        function: &Function,
-    ) -> Result<std::sync::Arc<Environment>> {
+    async fn environment(&self, step: &Step, function: &Function) -> Result<Arc<Environment>> {
         let spec = fingerprint::environment_spec(&self.plan.project.defaults, function);
         let (context, model) = (self.context.clone(), step.name.clone());
         let told = move |event: EnvironmentEvent| {
@@ -111,7 +121,7 @@ impl Run {
         &self,
         step: &Step,
         function: &Function,
-        environment: std::sync::Arc<Environment>,
+        environment: Arc<Environment>,
         arguments: Vec<Argument>,
     ) -> Invocation {
         let (project, usual) = (&self.plan.project, Limits::default());
@@ -145,11 +155,16 @@ impl Run {
         }
     }
 
-    async fn arguments(&self, step: &Step, done: &mut Done) -> Result<Vec<Argument>> {
-        let mut arguments = Vec::new();
+    /// The arguments of a call, and what is read meanwhile.
+    async fn arguments(
+        &self,
+        step: &Step,
+        done: &mut Done,
+    ) -> Result<(Vec<Argument>, Vec<Arc<Reading>>)> {
+        let (mut arguments, mut meanwhile) = (Vec::new(), Vec::new());
         for (number, input) in step.inputs.iter().enumerate() {
             let Some(name) = input.argument.clone() else { continue };
-            let value = ArgumentValue::Table(Box::pin(self.input(step, number, done)).await?);
+            let value = Box::pin(self.input(step, number, (done, &mut meanwhile))).await?;
             arguments.push(Argument { name, value });
         }
         for parameter in &step.parameters {
@@ -157,37 +172,47 @@ impl Run {
             let value = ArgumentValue::Json(self.plan.values[&parameter.name].clone());
             arguments.push(Argument { name, value });
         }
-        Ok(arguments)
+        Ok((arguments, meanwhile))
     }
 
     /// An input as shared memory. What a function left is handed on as it is, unless columns or
-    /// rows are left out; everything else is read through the engine.
-    async fn input(&self, step: &Step, number: usize, done: &mut Done) -> Result<SharedTable> {
+    /// rows are left out; everything else is read through the engine, and where it is asked for batch
+    /// by batch while the function runs.
+    async fn input(
+        &self,
+        step: &Step,
+        number: usize,
+        (done, meanwhile): (&mut Done, &mut Vec<Arc<Reading>>),
+    ) -> Result<ArgumentValue> {
         let input = &step.inputs[number];
+        let whole = if input.batches { ArgumentValue::Batches } else { ArgumentValue::Table };
         let parent = self.plan.graph.model(input);
         let output = parent.and_then(|parent| self.outputs.lock().get(parent));
         if let Some(Output::Rows(table)) = &output
             && input.columns.is_none()
             && input.filter.is_none()
         {
-            return Ok(table.clone());
+            return Ok(whole(table.clone()));
         }
         let failed =
             |error: headwater_engine::Error| Self::failed(step, Some(input.at.clone()), &error);
         let session = self.session(step, &[number], &done.increments)?;
         let sql = substitute(&input.query(), &self.plan.values).map_err(failed)?;
-        let answer = Box::pin(session.select(&sql)).await.map_err(failed)?;
-        done.queries.push(answer.metrics);
-        // What the query failed of says more than that the rows to hand over did not come.
-        let cause = Cause::default();
-        let rows = told(answer.stream, &cause);
-        let table = SharedTable::write_stream(answer.schema, rows, &self.runner.room).await;
-        if let Some(error) = cause.lock().take() {
+        let (schema, reading) = Reading::new(session, sql, &input.at).await.map_err(failed)?;
+        let again = Arc::clone(&reading);
+        if input.batches
+            && let Some(streamed) = Streamed::new(schema.clone(), move || again.rows())
+        {
+            meanwhile.push(reading);
+            return Ok(ArgumentValue::Streamed(streamed));
+        }
+        let table = SharedTable::write_stream(schema, reading.rows(), &self.runner.room).await;
+        reading.count(done);
+        if let Some(error) = reading.cause() {
             return Err(failed(error));
         }
         let table = table.map_err(|error| Self::failed(step, Some(input.at.clone()), &error))?;
-        done.usage.rows_read += table.rows();
-        Ok(table)
+        Ok(whole(table))
     }
 }
 

@@ -112,12 +112,14 @@ pub(super) fn told(
     cause: &Cause,
 ) -> headwater_lake::BatchStream {
     let cause = Arc::clone(cause);
-    let told = move |error: headwater_engine::Error| {
-        let failed = ArrowError::ComputeError(error.to_string());
-        cause.lock().get_or_insert(error);
-        failed
-    };
-    rows.map_err(told).boxed()
+    rows.map_err(move |error| noted(error, &cause)).boxed()
+}
+
+/// An error as another room is told it.
+pub(super) fn noted(error: headwater_engine::Error, cause: &Cause) -> ArrowError {
+    let failed = ArrowError::ComputeError(error.to_string());
+    cause.lock().get_or_insert(error);
+    failed
 }
 
 /// Work that may take no longer than the step's own limit.

@@ -298,7 +298,7 @@ impl<'a> Reader<'a> {
         let arguments = call.map(|call| &call.arguments);
         match member {
             "Model" => {
-                let names = ["name", "columns", "filter", "incremental"];
+                let names = ["name", "columns", "filter", "incremental", "batches"];
                 let values = Values::read(self.source, "Model", arguments, &names, 1)?;
                 let input = self.model(&values, name, &at)?;
                 let filter_at = values.place("filter", &at);
@@ -330,6 +330,7 @@ impl<'a> Reader<'a> {
             columns,
             filter: values.text("filter")?.filter(|filter| !filter.trim().is_empty()),
             incremental: values.flag("incremental")?.unwrap_or_default(),
+            batches: values.flag("batches")?.unwrap_or_default(),
             at: at.clone(),
         })
     }

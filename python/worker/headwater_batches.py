@@ -1,0 +1,243 @@
+"""Inputs that a function reads batch by batch: rows that the server makes meanwhile, and tables that are
+there already, in one shape.
+
+A feed is a socket of whole messages. Each batch is asked for and comes as the number of a file and how
+many bytes of it; the file itself comes with its first batch, stays mapped, and is written again once the
+function has dropped what lay in it. Nothing is copied here.
+"""
+
+import collections
+import json
+import os
+import socket
+import threading
+import weakref
+
+import headwater_tables as tables
+
+ANSWER_BYTES_MAX = 64 << 10
+ROWS_MAX = 1 << 17
+
+
+class InputFailed(Exception):
+    """The rows of an input do not all come. Whatever the function makes of it, its call has failed."""
+
+
+class Batches:
+    """An input as its record batches. Whoever iterates over it begins at the first row, each time."""
+
+    def __init__(self, name, source):
+        self._name = name
+        self._source = source
+
+    @property
+    def schema(self):
+        """The columns, as a `pyarrow.Schema`."""
+        return self._source.schema
+
+    def __iter__(self):
+        return self._source.begin()
+
+    def to_batches(self, max_chunksize=None):
+        """The record batches, one after the other, as those of a `pyarrow.Table`."""
+        return self._source.begin() if max_chunksize is None else cut(self, max_chunksize)
+
+    def to_reader(self, max_chunksize=None):
+        """The record batches as a `pyarrow.RecordBatchReader`, which begins at the first row."""
+        import pyarrow
+
+        return pyarrow.RecordBatchReader.from_batches(self.schema, self.to_batches(max_chunksize))
+
+    def __arrow_c_stream__(self, requested_schema=None):
+        return self.to_reader().__arrow_c_stream__(requested_schema)
+
+    def __getattr__(self, name):
+        if name.startswith("__"):
+            raise AttributeError(name)
+        raise AttributeError(
+            f"`{self._name}` is read as batches and has no `{name}`: iterate over it, or leave out "
+            "`batches=True` to be passed a `pyarrow.Table`"
+        )
+
+
+def cut(batches, rows_max):
+    for batch in batches:
+        for start in range(0, batch.num_rows, rows_max):
+            yield batch.slice(start, rows_max)
+
+
+class Whole:
+    """The batches of a table that is there."""
+
+    def __init__(self, table):
+        self._table = table
+        self.schema = table.schema
+
+    def begin(self):
+        return iter(self._table.to_batches(max_chunksize=ROWS_MAX))
+
+
+class Lease:
+    """Held by the rows that lie in a file; says when the last of them is gone."""
+
+    __slots__ = ("_dropped", "_mapped", "_number")
+
+    def __init__(self, dropped, number, mapped):
+        self._dropped = dropped
+        self._number = number
+        self._mapped = mapped
+
+    def __del__(self):
+        # May be called in the midst of anything: it only notes.
+        self._dropped.append(self._number)
+
+
+class Feed:
+    """The batches of rows that the server makes while they are read."""
+
+    def __init__(self, name, descriptor, columns):
+        import pyarrow
+
+        self._name = name
+        with open(columns, "rb") as file:
+            file.seek(0)
+            self.schema = pyarrow.ipc.open_stream(file.read()).schema
+        self._socket = socket.socket(fileno=descriptor)
+        self._lock = threading.Lock()
+        self._pid = os.getpid()
+        self._files = {}
+        self._leased = set()
+        self._dropped = collections.deque()
+        self._forked = set()
+        self._last = 0
+        self._ended = True
+        self._asked = None
+        here = weakref.ref(self)
+        os.register_at_fork(before=lambda: here() and here()._note_fork())
+
+    def begin(self):
+        """An iterator from the first row on; the one before it ends."""
+        with self._lock:
+            self._last += 1
+            self._ended = False
+            return Scan(self, self._last)
+
+    def next(self, number):
+        """The next batch of an iteration; none after the last."""
+        import pyarrow
+
+        if os.getpid() != self._pid:
+            raise RuntimeError(
+                f"`{self._name}` is read by another process: iterate in the one that was called, and "
+                "pass the batches on"
+            )
+        with self._lock:
+            if self._socket is None:
+                raise RuntimeError(f"the call that `{self._name}` was passed to has ended")
+            if number != self._last:
+                raise RuntimeError(
+                    f"`{self._name}` is iterated over from its first row on elsewhere since: finish one "
+                    "iteration before the next, or leave out `batches=True`"
+                )
+            if self._ended:
+                return None
+            buffer = self._receive(number, pyarrow)
+            self._ended = buffer is None
+        return None if buffer is None else pyarrow.ipc.read_record_batch(buffer, self.schema)
+
+    def _receive(self, number, pyarrow):
+        # Whoever was interrupted while it waited has asked already.
+        if self._asked != number:
+            self._say(next=number)
+            self._asked = number
+        while True:
+            data, received, _, _ = socket.recv_fds(
+                self._socket, ANSWER_BYTES_MAX, 1, socket.MSG_CMSG_CLOEXEC
+            )
+            if not data:
+                raise InputFailed(f"the rows of `{self._name}` no longer come")
+            answer = json.loads(data)
+            buffer = self._take(answer, received, pyarrow)
+            if answer["scan"] == number:
+                break
+            # What was still on its way to an iteration that was broken off.
+            del buffer
+        self._asked = None
+        if "failed" in answer:
+            self._ended = True
+            raise InputFailed(f"the rows of `{self._name}` do not come: {answer['failed']}")
+        return buffer
+
+    def _take(self, answer, received, pyarrow):
+        for gone in answer["gone"]:
+            self._files.pop(gone, None)
+        number = answer.get("file")
+        if number is None:
+            return None
+        if received:
+            size = answer["size"]
+            self._files[number] = tables.Mapped(size, [(0, size, 0, 0)], received)
+            os.close(received[0])
+        mapped = self._files[number]
+        self._leased.add(number)
+        lease = Lease(self._dropped, number, mapped)
+        return pyarrow.foreign_buffer(mapped.address, answer["bytes"], lease)
+
+    def stop(self, number):
+        """Says that no more of an iteration is wanted."""
+        if os.getpid() != self._pid or not self._lock.acquire(blocking=False):
+            return
+        try:
+            if self._socket is not None and number == self._last and not self._ended:
+                self._ended = True
+                self._say(end=True)
+        except OSError:
+            pass
+        finally:
+            self._lock.release()
+
+    def _say(self, **asked):
+        free, lost = [], []
+        while self._dropped:
+            number = self._dropped.popleft()
+            self._leased.discard(number)
+            forked = number in self._forked
+            self._forked.discard(number)
+            (lost if forked else free).append(number)
+        # A message takes some thousand numbers; nobody drops more batches at once but whoever kept them.
+        while len(free) + len(lost) > 2000:
+            self._socket.send(json.dumps({"free": free[:1000], "lost": lost[:1000]}).encode())
+            free, lost = free[1000:], lost[1000:]
+        self._socket.send(json.dumps({"free": free, "lost": lost, **asked}).encode())
+
+    def _note_fork(self):
+        """What another process sees from here on must not be written again."""
+        if os.getpid() == self._pid:
+            self._forked.update(self._leased)
+
+    def close(self):
+        """Ends with the call; batches that are still there stay."""
+        with self._lock:
+            if self._socket is not None:
+                self._socket.close()
+                self._socket = None
+
+
+class Scan:
+    """One iteration over a feed."""
+
+    def __init__(self, feed, number):
+        self._feed = feed
+        self._number = number
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        batch = self._feed.next(self._number)
+        if batch is None:
+            raise StopIteration
+        return batch
+
+    def __del__(self):
+        self._feed.stop(self._number)
