@@ -8,27 +8,17 @@
 //! work; the kernel then shares the processors out. A call whose memory is not free lets others pass for
 //! a moment, and is then waited for. One that has waited for long counts as one of the next priority.
 
-use std::cmp::Reverse;
+mod next;
+
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use headwater_model::Priority;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
 
 use crate::{Error, Result, Share};
-
-/// How long a call that needs more memory than is free lets others pass, and how long those whose owner
-/// has nothing under way.
-const LET_PASS: Duration = Duration::from_secs(1);
-const LET_FIRST_PASS: Duration = Duration::from_secs(30);
-
-/// How long a call waits until it counts as one of the next priority.
-const RISE: Duration = Duration::from_secs(30);
-
-/// How many places in the queue are told apart; who is further behind is only that.
-const TOLD_MAX: usize = 1_000;
 
 /// The grain in which memory is promised.
 const MEMORY_UNIT: u64 = 1 << 20;
@@ -307,6 +297,9 @@ impl Queue {
                     let memory = Memory { queue: self.clone(), units: call.units, owner };
                     given.push((call.turn, Turn { place, memory }));
                 }
+                if state.lines[line].calls.is_empty() {
+                    state.lines.swap_remove(line);
+                }
             }
             state.is_short
         };
@@ -337,56 +330,12 @@ impl State {
         }
     }
 
-    /// The line that is next, if there is room for its first call.
-    fn next(&mut self, places: usize) -> Option<usize> {
-        if self.running >= 2 * places {
-            return None;
-        }
-        let now = Instant::now();
-        self.is_short = false;
-        let mut lines: Vec<usize> = (0..self.lines.len()).collect();
-        lines.sort_by_cached_key(|line| self.rank(*line, now));
-        let mut waited = Duration::ZERO;
-        for (place, line) in lines.into_iter().enumerate() {
-            let Line { of, calls, .. } = &self.lines[line];
-            let Some(call) = calls.front() else { continue };
-            let has_none = self.owners.get(&of.0).is_none_or(|owner| owner.running == 0);
-            if self.running >= if has_none { 2 * places } else { places } {
-                // Whoever is first is to find memory when a place is free.
-                self.is_short |= place == 0 && call.units > self.free_units;
-                continue;
-            }
-            let passes = waited <= if has_none { LET_FIRST_PASS } else { LET_PASS };
-            if call.units == 0 || (call.units <= self.free_units && passes) {
-                return Some(line);
-            }
-            if call.units > self.free_units {
-                self.is_short = true;
-                waited = waited.max(self.lines[line].age(now));
-            }
-        }
-        None
-    }
-
-    /// Where a line stands among the others; the least is first.
-    fn rank(&self, line: usize, now: Instant) -> impl Ord + use<> {
-        let Line { of, priority, calls, .. } = &self.lines[line];
-        let risen = self.lines[line].age(now).as_secs() / RISE.as_secs();
-        let priority = (*priority as u64 + risen).min(Priority::High as u64);
-        let owner = self.owners.get(&of.0).copied().unwrap_or_default();
-        let function = self.functions.get(of).copied().unwrap_or_default();
-        let fewest = (owner.running, owner.served, function.running, function.served);
-        (Reverse(priority), fewest, calls.front().map_or(u64::MAX, |call| call.number))
-    }
-
-    /// Takes the first call of a line out of it, and counts it among those that run.
+    /// Takes the first call of a line out of it, and counts it among those that run. The line stays,
+    /// though it may be empty.
     fn begin(&mut self, line: usize) -> Option<(Call, Of)> {
         let of = self.lines[line].of.clone();
         let call = self.lines[line].calls.pop_front()?;
         self.lines[line].served = Instant::now();
-        if self.lines[line].calls.is_empty() {
-            self.lines.swap_remove(line);
-        }
         self.given += 1;
         let (given, units) = (self.given, call.units);
         self.waiting -= 1;
@@ -399,51 +348,6 @@ impl State {
         });
         self.owners.entry(of.0.clone()).or_default().units += units;
         Some((call, of))
-    }
-
-    /// A copy in which turns can be given to see who would have them.
-    fn imagined(&self) -> State {
-        let mut imagined = State {
-            lines: Vec::new(),
-            owners: self.owners.clone(),
-            functions: self.functions.clone(),
-            ..*self
-        };
-        let waiting = |call: &Call| {
-            let turn = oneshot::channel().0;
-            Call { number: call.number, units: call.units, since: call.since, turn }
-        };
-        imagined.lines.extend(self.lines.iter().map(|line| Line {
-            of: line.of.clone(),
-            priority: line.priority,
-            ready: line.ready,
-            served: line.served,
-            calls: line.calls.iter().map(waiting).collect(),
-        }));
-        imagined.free_units = u64::MAX / 2;
-        imagined
-    }
-
-    /// The first calls' places in the queue, as turns would be given now and each took as long.
-    fn order(mut self) -> HashMap<u64, (usize, u64)> {
-        let now = Instant::now();
-        let mut order = HashMap::new();
-        while order.len() < TOLD_MAX
-            && let Some(line) = (0..self.lines.len()).min_by_key(|at| self.rank(*at, now))
-        {
-            if let Some((call, _)) = self.begin(line) {
-                order.insert(call.number, (order.len() + 1, call.units * MEMORY_UNIT));
-            }
-        }
-        order
-    }
-}
-
-impl Line {
-    /// How long its first call has waited while no other of them had a turn.
-    fn age(&self, now: Instant) -> Duration {
-        let since = self.calls.front().map_or(now, |call| call.since.max(self.served));
-        now.saturating_duration_since(since)
     }
 }
 
@@ -534,6 +438,7 @@ impl Drop for Memory {
 
 #[cfg(test)]
 mod tests {
+    use super::next::{LET_PASS, RISE};
     use super::*;
 
     const MIB: u64 = MEMORY_UNIT;
@@ -604,6 +509,29 @@ mod tests {
         }
         assert_eq!(order, [1, 5, 2, 6, 3, 7, 4]);
         assert!(stage.queue.state.lock().owners.is_empty(), "{:?}", stage.queue);
+    }
+
+    #[test]
+    fn the_order_that_is_told_is_that_in_which_turns_would_be_given() {
+        let mut stage = Stage::new(1, 10, 1_000);
+        let priorities = [Priority::Low, Priority::Normal, Priority::High];
+        for call in 0..400 {
+            let owner = format!("owner {}", call * call % 23);
+            stage.call(&owner, priorities[call % 7 % 3], (call % 4) as u64).unwrap();
+        }
+        let mut state = stage.queue.state.lock().imagined();
+        let (mut expected, now) = (HashMap::new(), Instant::now());
+        loop {
+            let waits = (0..state.lines.len()).filter(|at| !state.lines[*at].calls.is_empty());
+            let Some(line) = waits.min_by_key(|at| state.rank(*at, now)) else { break };
+            let (call, _) = state.begin(line).unwrap();
+            expected.insert(call.number, expected.len() + 1);
+        }
+        let order = stage.queue.standing().order;
+        let places: HashMap<_, _> =
+            order.into_iter().map(|(call, (place, _))| (call, place)).collect();
+        assert!(expected.len() > 350);
+        assert_eq!(places, expected);
     }
 
     #[test]

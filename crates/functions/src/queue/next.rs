@@ -1,0 +1,134 @@
+//! Whose turn it is: what the queue gives turns by, and the order that people are told.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap};
+use std::time::{Duration, Instant};
+
+use headwater_model::Priority;
+use tokio::sync::oneshot;
+
+use super::{Call, Line, MEMORY_UNIT, State};
+
+/// How long a call that needs more memory than is free lets others pass, and how long those whose owner
+/// has nothing under way.
+pub(super) const LET_PASS: Duration = Duration::from_secs(1);
+const LET_FIRST_PASS: Duration = Duration::from_secs(30);
+
+/// How long a call waits until it counts as one of the next priority.
+pub(super) const RISE: Duration = Duration::from_secs(30);
+
+/// How many places in the queue are told apart; who is further behind is only that.
+const TOLD_MAX: usize = 1_000;
+
+impl State {
+    /// The line that is next, if there is room for its first call.
+    pub(super) fn next(&mut self, places: usize) -> Option<usize> {
+        if self.running >= 2 * places {
+            return None;
+        }
+        let now = Instant::now();
+        self.is_short = false;
+        let ranked: Vec<_> = (0..self.lines.len()).map(|at| (self.rank(at, now), at)).collect();
+        // Whoever is first is to find memory when a place is free.
+        if let Some((_, first)) = ranked.iter().min()
+            && !self.has_place(*first, places)
+        {
+            self.is_short = self.lines[*first].units() > self.free_units;
+        }
+        let may = |(_, line): &(_, usize)| self.has_place(*line, places);
+        // One of the first has its turn as a rule: the others need not be put in order.
+        let mut lines: BinaryHeap<_> = ranked.into_iter().filter(may).map(Reverse).collect();
+        let mut waited = Duration::ZERO;
+        while let Some(Reverse((_, line))) = lines.pop() {
+            let units = self.lines[line].units();
+            let passes = waited <= if self.has_none(line) { LET_FIRST_PASS } else { LET_PASS };
+            if units == 0 || (units <= self.free_units && passes) {
+                return Some(line);
+            }
+            if units > self.free_units {
+                self.is_short = true;
+                waited = waited.max(self.lines[line].age(now));
+            }
+        }
+        None
+    }
+
+    /// Whether the owner of a line has nothing under way.
+    fn has_none(&self, line: usize) -> bool {
+        self.owners.get(&self.lines[line].of.0).is_none_or(|owner| owner.running == 0)
+    }
+
+    /// Whether there is a place for the first call of a line.
+    fn has_place(&self, line: usize, places: usize) -> bool {
+        self.running < if self.has_none(line) { 2 * places } else { places }
+    }
+
+    /// Where a line stands among the others; the least is first.
+    pub(super) fn rank(&self, line: usize, now: Instant) -> impl Ord + use<> {
+        let Line { of, priority, calls, .. } = &self.lines[line];
+        let risen = self.lines[line].age(now).as_secs() / RISE.as_secs();
+        let priority = (*priority as u64 + risen).min(Priority::High as u64);
+        let owner = self.owners.get(&of.0).copied().unwrap_or_default();
+        let function = self.functions.get(of).copied().unwrap_or_default();
+        let fewest = (owner.running, owner.served, function.running, function.served);
+        (Reverse(priority), fewest, calls.front().map_or(u64::MAX, |call| call.number))
+    }
+
+    /// A copy in which turns can be given to see who would have them.
+    pub(super) fn imagined(&self) -> State {
+        let mut imagined = State {
+            lines: Vec::new(),
+            owners: self.owners.clone(),
+            functions: self.functions.clone(),
+            ..*self
+        };
+        let waiting = |call: &Call| {
+            let turn = oneshot::channel().0;
+            Call { number: call.number, units: call.units, since: call.since, turn }
+        };
+        imagined.lines.extend(self.lines.iter().map(|line| Line {
+            of: line.of.clone(),
+            priority: line.priority,
+            ready: line.ready,
+            served: line.served,
+            calls: line.calls.iter().map(waiting).collect(),
+        }));
+        imagined.free_units = u64::MAX / 2;
+        imagined
+    }
+
+    /// The first calls' places in the queue, as turns would be given now and each took as long.
+    pub(super) fn order(mut self) -> HashMap<u64, (usize, u64)> {
+        let now = Instant::now();
+        let mut order = HashMap::new();
+        let ranked = (0..self.lines.len()).map(|at| Reverse((self.rank(at, now), at)));
+        let mut lines: BinaryHeap<_> = ranked.collect();
+        while order.len() < TOLD_MAX
+            && let Some(Reverse((rank, line))) = lines.pop()
+        {
+            // A turn puts the others of its owner further behind, and nobody further to the front.
+            if self.rank(line, now) == rank
+                && let Some((call, _)) = self.begin(line)
+            {
+                order.insert(call.number, (order.len() + 1, call.units * MEMORY_UNIT));
+            }
+            if !self.lines[line].calls.is_empty() {
+                lines.push(Reverse((self.rank(line, now), line)));
+            }
+        }
+        order
+    }
+}
+
+impl Line {
+    /// Units of memory that its first call waits for.
+    fn units(&self) -> u64 {
+        self.calls.front().map_or(0, |call| call.units)
+    }
+
+    /// How long its first call has waited while no other of them had a turn.
+    fn age(&self, now: Instant) -> Duration {
+        let since = self.calls.front().map_or(now, |call| call.since.max(self.served));
+        now.saturating_duration_since(since)
+    }
+}
