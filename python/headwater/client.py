@@ -11,7 +11,7 @@ import http.client
 import json
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .connection import ARROW, JSON, Connection, segments
@@ -395,13 +395,58 @@ class Client:
 
     # Refs.
 
-    def diff(self, from_ref: str, to_ref: str, *, rows: int = 5) -> dict[str, Any]:
-        """What differs between two refs: `tables`, each with columns, files, rows and sample rows.
+    def diff(
+        self,
+        from_ref: str,
+        to_ref: str,
+        *,
+        rows: int = 5,
+        compare: str | None = None,
+        stats: bool = False,
+    ) -> dict[str, Any]:
+        """What differs between two refs: `tables`, each with columns, files, statistics and rows.
 
-        `rows` is the number of sample rows on each side of each table, 100 at the most.
+        `rows` is the number of rows of each table, 100 at the most. `compare` says whether rows are
+        compared: `auto`, where little has to be read, `always` or `never`. With `stats`, columns
+        are read for their statistics, which are bounds otherwise.
         """
         path = segments("v1", "refs", from_ref, "diff", to_ref)
-        return self._dict("GET", path, parameters={"rows": rows})
+        parameters = {"rows": rows, "compare": compare, "stats": stats or None}
+        return self._dict("GET", path, parameters=parameters)
+
+    def diff_table(
+        self,
+        name: str,
+        from_ref: str,
+        to_ref: str = "main",
+        *,
+        to_table: str | None = None,
+        from_snapshot: int | None = None,
+        to_snapshot: int | None = None,
+        key: Sequence[str] = (),
+        limit: int = 100,
+        page_token: str | None = None,
+        compare: str | None = None,
+        stats: bool = False,
+    ) -> dict[str, Any]:
+        """What differs between two states of a table, down to the rows under `rows`.
+
+        `key` are the columns that tell rows apart; those that the table says where none are given.
+        Where more rows differ than `limit`, the `next_page_token` beside them is the `page_token`
+        of the next page, with all else as it was. Raises `TableNotFoundError`.
+        """
+        path = segments("v1", "refs", from_ref, "diff", to_ref, "tables", name)
+        parameters = {
+            "to_table": to_table,
+            "from_snapshot": from_snapshot,
+            "to_snapshot": to_snapshot,
+            "key": ",".join(key) or None,
+            "limit": limit,
+            "page_token": page_token,
+            "compare": compare,
+            "stats": stats or None,
+        }
+        return self._dict("GET", path, parameters=parameters)
 
     def log(
         self, *, ref: str = "main", limit: int = 20, after: str | None = None

@@ -79,6 +79,12 @@ class Requests(WithServer):
             "/v1/refs/main/diff/feature%2Fx",
             {"rows": "2"},
         )
+        self.check(
+            lambda: client.diff_table("t", "main", "feature/x", key=["a", "b"], stats=True),
+            "GET",
+            "/v1/refs/main/diff/feature%2Fx/tables/t",
+            {"key": "a,b", "limit": "100", "stats": "true"},
+        )
 
     def test_refs_are_made_merged_and_removed(self):
         client = self.client

@@ -3,6 +3,7 @@
 //! One enum per noun; the noun's file under `commands/` carries it out.
 
 mod branch;
+mod diff;
 mod function;
 mod view;
 
@@ -13,9 +14,10 @@ use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use self::branch::{
-    Branch, BranchCherryPick, BranchDiff, BranchMerge, BranchRevert, BranchRm, Choice, Choices,
-    CreateRef, RemoveRef, RenameRef,
+    Branch, BranchCherryPick, BranchMerge, BranchRevert, BranchRm, Choice, Choices, CreateRef,
+    RemoveRef, RenameRef,
 };
+pub use self::diff::{BranchDiff, CompareArgument, HowToCompare, TableDiff};
 pub use self::function::{Function, FunctionInvoke};
 pub use self::view::View;
 
@@ -27,9 +29,9 @@ pub enum OutputFormat {
     Table,
     /// One JSON document.
     Json,
-    /// Comma-separated values; `query` only.
+    /// Comma-separated values; for rows only.
     Csv,
-    /// One JSON object a line; `query` only.
+    /// One JSON object a line; for rows only.
     Ndjson,
 }
 
@@ -91,7 +93,7 @@ pub enum Command {
   headwater run --dry-run
   headwater run --ref dev --param minimum_flights=1000 --no-strict")]
     Run(Run),
-    /// Tables: list, look at, import, drop
+    /// Tables: list, look at, compare, import, drop
     #[command(subcommand)]
     Table(Table),
     /// Views: list, look at, drop
@@ -146,7 +148,7 @@ pub enum Command {
 impl Command {
     /// Whether the command answers rows, which have forms of their own.
     pub fn answers_rows(&self) -> bool {
-        matches!(self, Command::Query(_))
+        matches!(self, Command::Query(_) | Command::Table(Table::Diff(_)))
     }
 
     /// Where the command says that a lake is to keep its tables.
@@ -253,6 +255,14 @@ pub enum Table {
     /// Columns, size and location of a table
     #[command(after_help = "Example:\n  headwater table get flights")]
     Get(TableGet),
+    /// What differs between two states of a table: columns, layout, files, statistics, rows
+    #[command(after_help = "Examples:
+  headwater table diff flights main dev
+  headwater table diff flights --key id --summary
+  headwater table diff flights@v1 flights~2 --limit 20 -o csv
+
+Without a ref, the last commit is compared with the one before.")]
+    Diff(TableDiff),
     /// Bring files into a table
     #[command(after_help = "Examples:
   headwater table import flights ./data/*.csv.gz

@@ -71,7 +71,9 @@ impl Context {
         if command.answers_rows() {
             return Ok(());
         }
-        let message = format!("`--output {form}` is for the rows of `headwater query` alone");
+        let message = format!(
+            "`--output {form}` is for the rows of `headwater query` and `headwater table diff` alone"
+        );
         Err(error::invalid(message).with_hint("Use `--output table` or `--output json` here."))
     }
 

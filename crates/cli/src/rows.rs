@@ -99,7 +99,7 @@ fn add_rows(grid: &mut Grid, batch: &RecordBatch) -> std::result::Result<(), Arr
 const CELL_CHARACTERS_MAX: usize = 120;
 
 /// Text without what could move a terminal's cursor.
-fn cell(text: &str) -> String {
+pub fn cell(text: &str) -> String {
     let clean = text.chars().map(|c| if c.is_control() { ' ' } else { c });
     if text.chars().count() <= CELL_CHARACTERS_MAX {
         return clean.collect();

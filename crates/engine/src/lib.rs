@@ -12,6 +12,7 @@ mod answer;
 mod change;
 mod create;
 mod defaults;
+mod diff;
 mod drive;
 mod engine;
 mod error;
@@ -35,6 +36,7 @@ mod view;
 mod write;
 
 pub use answer::{Answer, BatchStream, Batches, Metrics};
+pub use diff::{DiffOptions, KEYS_PROPERTY, TableAt};
 pub use engine::Engine;
 pub use error::{Error, Position, Result};
 pub use options::{EngineOptions, SessionOptions};

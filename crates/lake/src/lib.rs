@@ -2,8 +2,8 @@
 //!
 //! [`Lake`] is the handle. A [`View`] is one commit, to read from. A [`Transaction`] changes any
 //! number of tables on a branch in one commit, or none. [`Lake::import`] brings files in,
-//! [`Lake::diff`] compares refs down to rows, [`Lake::merge`] joins them. Every door goes through
-//! here, so that none can leave half a change behind.
+//! [`diff_tables`] says what metadata knows of a difference, [`Lake::merge`] joins branches. Every
+//! door goes through here, so that none can leave half a change behind.
 
 mod adopt;
 mod columns;
@@ -21,6 +21,7 @@ mod upkeep;
 mod view;
 mod warehouse;
 
+pub use diff::{DiffSide, SameColumn, diff_tables};
 pub use error::{Error, Result};
 pub use import::{BadRow, ImportProgress, ImportStage, Progress};
 pub use lake::{Lake, LakeOptions};

@@ -30,7 +30,10 @@ mod view;
 pub use branch::{Branch, CreateRef, Tag, UpdateRef};
 pub use clock::{Clock, FixedClock, SystemClock, Timestamp};
 pub use commit::{Commit, PROPERTY_EVENT, PROPERTY_JOB, PROPERTY_PICKED, PROPERTY_REVERTED};
-pub use diff::{ChangeKind, ColumnDiff, Diff, PropertyDiff, TableDiff, ViewDiff};
+pub use diff::{
+    ChangeKind, ChangedColumn, ColumnDiff, ColumnStatistics, CompareRows, Diff, PropertyDiff,
+    RowDiff, RowsDiff, RowsKnown, StatisticsDiff, TableComparison, TableDiff, ViewDiff,
+};
 pub use environment::{
     EnvironmentExplained, EnvironmentSummary, FunctionCall, PackageChange, PruneEnvironments,
     PrunedEnvironments, RebuiltEnvironment, ZygoteSummary,

@@ -16,10 +16,10 @@ use crate::values::{literal_at, to_array};
 use crate::{Error, Result};
 
 /// The key under which a field's metadata carries what it is in files that lack it.
-pub(crate) const INITIAL: &str = "headwater.initial-default";
+pub const INITIAL: &str = "headwater.initial-default";
 
 /// The key under which a field's metadata carries what it becomes in rows that say nothing of it.
-pub(crate) const WRITE: &str = "headwater.write-default";
+pub const WRITE: &str = "headwater.write-default";
 
 /// A column that a file lacks: its initial default, or null.
 pub(crate) fn absent(field: &Field, rows: usize) -> ArrayRef {

@@ -45,7 +45,10 @@ use arrow::error::ArrowError;
 
 pub use commit::alter::{Alteration, ColumnPath, Place};
 pub use commit::layout::PartName;
-pub use defaults::{initial_default, with_default, write_default};
+pub use defaults::{
+    INITIAL as INITIAL_DEFAULT, WRITE as WRITE_DEFAULT, initial_default, with_default,
+    write_default,
+};
 pub use deletes::DeleteKey;
 pub use error::{Error, Result};
 pub use listing::{ListedFile, ListedManifest, ListedSnapshot};
@@ -65,7 +68,7 @@ pub use storage::cloud::{CLAIM_FILE, CloudSettings, CloudUrl, Patience};
 pub use table::Table;
 pub use tables::Tables;
 pub use types::schema::names_of;
-pub use types::{OWN, normalise_schema, parse_type, type_name};
+pub use types::{OWN, field_type_name, normalise_schema, parse_type, type_name};
 pub use upkeep::{Bin, Extent, FoundFile, Order, Packing, Reached, SortColumn};
 pub use view::{MergedView, SqlView, ViewDefinition, ViewMerge};
 

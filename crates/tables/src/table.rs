@@ -223,6 +223,20 @@ impl Table {
         by.collect::<Option<Vec<_>>>().filter(|by| !by.is_empty())
     }
 
+    /// The columns of the table itself that tell its rows apart, as Iceberg's identifier fields say.
+    pub fn identifier(&self) -> Vec<String> {
+        let schema = self.metadata().current_schema();
+        let ids: Vec<i32> = schema.identifier_field_ids().collect();
+        let columns = schema.as_struct().fields().iter();
+        columns.filter(|column| ids.contains(&column.id)).map(|c| c.name.clone()).collect()
+    }
+
+    /// Whether a column, or a part of one, of this field id has ever had this name.
+    pub fn has_called(&self, id: i32, name: &str) -> bool {
+        let mut schemas = self.metadata().schemas_iter();
+        schemas.any(|schema| schema.field_by_id(id).is_some_and(|field| field.name == name))
+    }
+
     /// The version of Iceberg's table format that it is written in.
     pub fn format_version(&self) -> u8 {
         self.metadata().format_version() as u8
@@ -236,6 +250,16 @@ impl Table {
     /// Iceberg's table properties.
     pub fn properties(&self) -> BTreeMap<String, String> {
         sorted(self.metadata().properties())
+    }
+
+    /// The newest value of a property among the summaries of the snapshots that the metadata file lists.
+    pub fn noted(&self, property: &str) -> Option<&str> {
+        let snapshots = self.metadata().snapshots();
+        let noted = snapshots.filter_map(|snapshot| {
+            let value = snapshot.summary().additional_properties.get(property)?;
+            Some((snapshot.sequence_number(), value.as_str()))
+        });
+        noted.max_by_key(|(number, _)| *number).map(|(_, value)| value)
     }
 
     /// The current snapshot's summary, with its `operation`; empty for a table that never held a

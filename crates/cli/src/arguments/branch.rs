@@ -2,6 +2,8 @@
 
 use clap::{Args, Subcommand, ValueEnum};
 
+use super::BranchDiff;
+
 /// `headwater branch`
 #[derive(Debug, Subcommand)]
 pub enum Branch {
@@ -99,18 +101,6 @@ pub struct BranchProtect {
     /// Take only merges of commits on which the expectations of this project have passed
     #[arg(long, value_name = "PROJECT")]
     pub require: Option<String>,
-}
-
-/// `headwater branch diff`
-#[derive(Debug, Args)]
-pub struct BranchDiff {
-    /// The first ref
-    pub from: String,
-    /// The second ref [default: the active branch]
-    pub to: Option<String>,
-    /// Sample rows to show for each table and side
-    #[arg(long, default_value_t = 3)]
-    pub rows: usize,
 }
 
 /// `headwater branch merge`

@@ -5,23 +5,22 @@ use std::collections::HashMap;
 use std::collections::BTreeMap;
 
 use headwater_model::{
-    Branch as BranchRow, ChangeKind, CherryPickRequest, CreateRef, Diff, ErrorCode, Job, JobStatus,
-    MAIN_BRANCH, MergeChoice, MergeOutcome, MergeReport, MergeRequest, MergedHow, MergedTable,
-    Problem, RevertRequest, TableDiff, TableName, UpdateRef,
+    Branch as BranchRow, CherryPickRequest, CreateRef, ErrorCode, Job, JobStatus, MAIN_BRANCH,
+    MergeChoice, MergeOutcome, MergeReport, MergeRequest, MergedHow, MergedTable, Problem,
+    RevertRequest, TableName, UpdateRef,
 };
 use hyper::Method;
 use serde_json::json;
 
 use crate::api::{Api, segment};
 use crate::arguments::{
-    Branch, BranchCherryPick, BranchDiff, BranchMerge, BranchRevert, BranchRm, Choice, Choices,
-    OutputFormat,
+    Branch, BranchCherryPick, BranchMerge, BranchRevert, BranchRm, Choice, Choices, OutputFormat,
 };
-use crate::commands::reference;
+use crate::commands::{diff, reference};
 use crate::context::Context;
 use crate::error::{self, Result};
 use crate::output::{self, Grid};
-use crate::terminal::{Style, Tone};
+use crate::terminal::Tone;
 
 /// Carries out `headwater branch`.
 pub async fn branch(context: &Context, api: &Api, arguments: Branch) -> Result<()> {
@@ -49,7 +48,7 @@ pub async fn branch(context: &Context, api: &Api, arguments: Branch) -> Result<(
             show(context, "renamed to", &renamed);
             Ok(())
         }
-        Branch::Diff(arguments) => diff(context, api, arguments).await,
+        Branch::Diff(arguments) => diff::branch(context, api, arguments).await,
         Branch::Merge(arguments) => merge(context, api, arguments).await,
         Branch::CherryPick(arguments) => cherry_pick(context, api, arguments).await,
         Branch::Revert(arguments) => revert(context, api, arguments).await,
@@ -151,101 +150,6 @@ fn run_state(unfinished: &HashMap<String, JobStatus>, run: &str) -> &'static str
         Some(JobStatus::Interrupted) => "interrupted run",
         _ => "failed run",
     }
-}
-
-async fn diff(context: &Context, api: &Api, arguments: BranchDiff) -> Result<()> {
-    let to = reference(context, arguments.to)?;
-    let (from, rows) = (arguments.from, arguments.rows);
-    let path = format!("/v1/refs/{}/diff/{}?rows={rows}", segment(&from), segment(&to));
-    let diff: Diff = api.get(path).await?;
-    if context.output == OutputFormat::Json {
-        output::print_json(&diff);
-    } else {
-        print_diff(context.answer_style, &from, &to, &diff);
-    }
-    Ok(())
-}
-
-/// Prints a diff for people.
-pub fn print_diff(style: Style, from: &str, to: &str, diff: &Diff) {
-    let (before, after) = (diff.from.short(), diff.to.short());
-    let ends = format!("{from}@{before} → {to}@{after}");
-    if diff.tables.is_empty() {
-        return output::line(format!("{ends}: no difference"));
-    }
-    output::line(style.paint(Tone::Strong, ends));
-    for table in &diff.tables {
-        print_table_diff(style, table);
-    }
-}
-
-fn print_table_diff(style: Style, table: &TableDiff) {
-    let (sign, tone) = match table.kind {
-        ChangeKind::Added => ("+", Tone::Good),
-        ChangeKind::Removed => ("-", Tone::Bad),
-        ChangeKind::Changed => ("~", Tone::Warn),
-    };
-    let heading = style.paint(tone, format!("{sign} {}", table.table));
-    let sizes = if table.view.is_some() { "view".to_owned() } else { sizes(table) };
-    output::line(format!("{heading}  {sizes}"));
-    if let Some(view) = &table.view {
-        for (sign, tone, queries) in
-            [("-", Tone::Bad, &view.before), ("+", Tone::Good, &view.after)]
-        {
-            let other = if sign == "-" { &view.after } else { &view.before };
-            for query in queries.iter().filter(|query| !other.contains(query)) {
-                let text = format!("{sign} {}: {}", query.dialect, one_line(&query.sql));
-                output::line(format!("    {}", style.paint(tone, text)));
-            }
-        }
-    }
-    for column in &table.columns {
-        let text = match (&column.before, &column.after) {
-            (None, Some(after)) => style.paint(Tone::Good, format!("+ {} {after}", column.column)),
-            (Some(before), None) => style.paint(Tone::Bad, format!("- {} {before}", column.column)),
-            (before, after) => {
-                let (before, after) = (before.as_deref(), after.as_deref());
-                let types = format!("{} → {}", before.unwrap_or(""), after.unwrap_or(""));
-                style.paint(Tone::Warn, format!("~ {} {types}", column.column))
-            }
-        };
-        output::line(format!("    {text}"));
-    }
-    for property in &table.properties {
-        let value = |value: &Option<String>| value.clone().unwrap_or_else(|| "unset".to_owned());
-        let values = format!("{} → {}", value(&property.before), value(&property.after));
-        let text = style.paint(Tone::Warn, format!("~ property {} {values}", property.key));
-        output::line(format!("    {text}"));
-    }
-    for (sign, tone, rows) in
-        [("-", Tone::Bad, &table.sample_removed), ("+", Tone::Good, &table.sample_added)]
-    {
-        for row in rows {
-            output::line(format!("    {}", style.paint(tone, format!("{sign} {row}"))));
-        }
-    }
-}
-
-fn one_line(sql: &str) -> String {
-    sql.split_whitespace().collect::<Vec<_>>().join(" ")
-}
-
-fn sizes(table: &TableDiff) -> String {
-    let rows = match (table.rows_before, table.rows_after) {
-        (Some(before), Some(after)) => {
-            format!("{} → {} rows", output::count(before), output::count(after))
-        }
-        (None, Some(after)) => output::plural(after, "row"),
-        (Some(before), None) => output::plural(before, "row"),
-        (None, None) => String::new(),
-    };
-    let changed = match (table.kind, table.rows_removed, table.rows_added) {
-        (ChangeKind::Changed, Some(removed), Some(added)) => {
-            format!(" (+{} -{})", output::count(added), output::count(removed))
-        }
-        _ => String::new(),
-    };
-    format!("{rows}{changed}, files +{} -{}", table.files_added, table.files_removed)
 }
 
 async fn merge(context: &Context, api: &Api, arguments: BranchMerge) -> Result<()> {

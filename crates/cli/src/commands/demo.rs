@@ -12,7 +12,7 @@ use include_dir::{Dir, include_dir};
 
 use crate::api::Api;
 use crate::arguments::{Demo, Query};
-use crate::commands::{branch, init, log, query, run, table};
+use crate::commands::{branch, diff, init, log, query, run, table};
 use crate::connect;
 use crate::context::Context;
 use crate::error::{self, Result};
@@ -74,7 +74,7 @@ async fn steps(context: &Context, api: &Api, folder: &Path) -> Result<()> {
 
     step(context, &format!("headwater branch diff main {BRANCH}"));
     let diff: Diff = api.get(format!("/v1/refs/main/diff/{BRANCH}?rows=1")).await?;
-    branch::print_diff(context.answer_style, "main", BRANCH, &diff);
+    diff::print_diff(context.answer_style, "main", BRANCH, &diff);
 
     step(context, &format!("headwater branch merge {BRANCH} --into main"));
     let request = MergeRequest::new(RefSpec::Name(BRANCH.to_owned()));

@@ -4,6 +4,7 @@ mod branch;
 mod checkout;
 mod completions;
 mod demo;
+mod diff;
 mod environment;
 mod function;
 mod init;

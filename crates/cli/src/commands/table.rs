@@ -1,4 +1,4 @@
-//! `headwater table`: list, look at, import, maintain, drop.
+//! `headwater table`: list, look at, compare, import, maintain, drop.
 
 use std::path::Path;
 
@@ -11,7 +11,7 @@ use crate::api::{Api, segment};
 use crate::arguments::{
     FormatArgument, OnErrorArgument, OutputFormat, Table, TableGet, TableImport, TableLs, TableRm,
 };
-use crate::commands::{branch, maintain, reference, run};
+use crate::commands::{branch, diff, maintain, reference, run};
 use crate::context::{Context, current_folder};
 use crate::error::{self, Result};
 use crate::events;
@@ -23,6 +23,7 @@ pub async fn table(context: &Context, api: &Api, arguments: Table) -> Result<()>
     match arguments {
         Table::Ls(arguments) => list(context, api, arguments).await,
         Table::Get(arguments) => get(context, api, arguments).await,
+        Table::Diff(arguments) => diff::table(context, api, arguments).await,
         Table::Import(arguments) => import(context, api, *arguments).await,
         Table::Maintain(arguments) => maintain::maintain(context, api, arguments).await,
         Table::Rm(arguments) => remove(context, api, arguments).await,

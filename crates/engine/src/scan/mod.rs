@@ -17,4 +17,5 @@ mod views;
 
 pub(crate) use provider::{LakeTable, ScanEnvironment};
 pub(crate) use pruning::{can_match, whole_files};
+pub(crate) use statistics::of_scan;
 pub(crate) use views::{bare_schema, plain_batch, plain_schema, view_schema};

@@ -6,7 +6,6 @@ mod changes;
 #[cfg(test)]
 mod clock;
 #[cfg(test)]
-mod diff;
 #[cfg(test)]
 mod doubtful;
 mod dying;

@@ -203,9 +203,11 @@ async fn a_diff_shows_what_became_of_a_view() {
     branch(lake).await;
     write(lake, "dev", "SELECT 2").await;
     set(lake, "dev", &[("owner", "ida")]).await;
-    let (main, dev) = ("main".parse().unwrap(), "dev".parse().unwrap());
-    let diff = lake.diff(&main, &dev, 3).await.unwrap();
-    let [table] = diff.tables.as_slice() else { panic!("{diff:?}") };
+    let [main, dev] = ["main", "dev"].map(|name| lake.catalog().branch(name));
+    let (main, dev) = (main.await.unwrap().commit, dev.await.unwrap().commit);
+    let changes = lake.catalog().diff(main, dev).await.unwrap();
+    let [change] = changes.as_slice() else { panic!("{changes:?}") };
+    let table = lake.diff_view(change.clone()).await.unwrap();
     let queries = table.view.clone().unwrap();
     assert_eq!(
         (queries.before[0].sql.as_str(), queries.after[0].sql.as_str()),

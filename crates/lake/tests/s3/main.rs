@@ -16,9 +16,6 @@ mod server;
 #[expect(dead_code, reason = "what other tests of a folder alone use")]
 mod changes;
 #[cfg(test)]
-#[path = "../it/diff.rs"]
-mod diff;
-#[cfg(test)]
 #[path = "../it/doubtful.rs"]
 mod doubtful;
 #[cfg(test)]

@@ -11,6 +11,7 @@ use super::Run;
 use crate::Result;
 use crate::plan::{FINGERPRINT, FINGERPRINT_CODE, PROJECT};
 use crate::step::{Materialization, Step};
+use headwater_engine::KEYS_PROPERTY;
 
 impl Run {
     /// Whether a model's rows go to its table as they come. Those that are merged are put aside
@@ -88,6 +89,10 @@ impl Run {
         properties.insert(FINGERPRINT.to_owned(), plan.fingerprint.clone());
         properties.insert(FINGERPRINT_CODE.to_owned(), plan.code.clone());
         properties.insert(PROJECT.to_owned(), self.plan.project.name.clone());
+        let keys = &self.plan.project.steps[index].keys;
+        if !keys.is_empty() {
+            properties.insert(KEYS_PROPERTY.to_owned(), serde_json::json!(keys).to_string());
+        }
         properties
     }
 

@@ -6,6 +6,7 @@
 
 pub(crate) mod body;
 mod branch;
+mod diff;
 mod environment;
 pub(crate) mod extract;
 pub(crate) mod failure;
@@ -74,6 +75,7 @@ pub(crate) fn router(app: &App) -> Router {
 fn api() -> OpenApiRouter<App> {
     OpenApiRouter::with_openapi(head())
         .merge(branch::routes())
+        .merge(diff::routes())
         .merge(environment::routes())
         .merge(function::routes())
         .merge(health::routes())
@@ -153,7 +155,7 @@ mod tests {
                 assert_eq!(named, given, "{method} {path}");
             }
         }
-        assert_eq!(ids.len(), 46);
+        assert_eq!(ids.len(), 47);
         check_references(&description, &description);
     }
 

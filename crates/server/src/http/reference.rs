@@ -1,8 +1,8 @@
-//! Refs: what they stand for, the commits that lead there, and what differs between two.
+//! Refs: what they stand for, and the commits that lead there.
 
 use axum::Json;
 use axum::extract::State;
-use headwater_model::{Commit, CommitId, Diff, Problem, RefSpec, ResolvedRef};
+use headwater_model::{Commit, CommitId, Problem, RefSpec, ResolvedRef};
 use serde::Deserialize;
 use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
@@ -15,11 +15,8 @@ use super::failure::{Answer, Failure};
 /// The most commits in one answer.
 const COMMITS_MAX: usize = 1_000;
 
-/// The most sample rows of one table, on each side.
-const ROWS_MAX: usize = 100;
-
 pub(super) fn routes() -> OpenApiRouter<App> {
-    OpenApiRouter::new().routes(routes!(show)).routes(routes!(commits)).routes(routes!(diff))
+    OpenApiRouter::new().routes(routes!(show)).routes(routes!(commits))
 }
 
 /// Answers what a ref stands for.
@@ -67,29 +64,6 @@ fn parse_commit(text: &str) -> Answer<CommitId> {
         let hint = "Give the id of the last commit of the page before.";
         Failure::invalid(format!("`{text}` is not a commit's id"), hint)
     })
-}
-
-/// How much to say of a difference.
-#[derive(Debug, Deserialize, IntoParams)]
-#[into_params(parameter_in = Query)]
-#[serde(deny_unknown_fields)]
-struct Samples {
-    /// Sample rows of each table on each side; 5 where nothing is said, 100 at the most.
-    rows: Option<usize>,
-}
-
-/// Answers what differs between two refs: tables, schemas, files, and a few rows.
-#[utoipa::path(get, path = "/v1/refs/{from}/diff/{to}",
-    operation_id = "diff_refs", tag = "ref",
-    params(("from" = String, Path), ("to" = String, Path), Samples),
-    responses((status = 200, body = Diff), (status = "default", body = Problem)))]
-async fn diff(
-    State(app): State<App>,
-    Segments((from, to)): Segments<(String, String)>,
-    Parameters(samples): Parameters<Samples>,
-) -> Answer<Json<Diff>> {
-    let rows = samples.rows.unwrap_or(5).min(ROWS_MAX);
-    Ok(Json(app.lake.diff(&parse(&from)?, &parse(&to)?, rows).await?))
 }
 
 /// A ref, read from a path.

@@ -8,7 +8,7 @@ mod name;
 mod normalise;
 pub(crate) mod schema;
 
-pub(crate) use name::field_type_name;
+pub use name::field_type_name;
 pub use name::{parse_type, type_name};
 pub(crate) use normalise::join;
 pub use normalise::{OWN, normalise_schema};

@@ -45,7 +45,7 @@ pub fn type_name(data_type: &DataType) -> String {
 }
 
 /// The name of a field's type; unlike [`type_name`], it can tell a UUID from sixteen bytes.
-pub(crate) fn field_type_name(field: &Field) -> String {
+pub fn field_type_name(field: &Field) -> String {
     if is_uuid(field) { "uuid".to_owned() } else { type_name(field.data_type()) }
 }
 

@@ -1,0 +1,255 @@
+//! The columns by which rows of two sides are compared, each read as one type.
+
+use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef, TimeUnit};
+use datafusion::common::{Column, ScalarValue};
+use datafusion::logical_expr::{Expr, cast, lit};
+use headwater_lake::{DiffSide, SameColumn};
+use headwater_model::TableName;
+use headwater_tables::{ScanPlan, initial_default};
+
+use super::KEYS_PROPERTY;
+use crate::error::{Error, Result};
+use crate::scan::view_schema;
+use crate::sql::names::{near, same_but_case};
+
+/// The name of either side in a plan.
+pub(super) const SIDE: &str = "side";
+
+/// How rows of two sides are compared.
+#[derive(Debug, Clone)]
+pub(super) struct Compared {
+    /// The columns that tell rows apart; empty where rows are compared as wholes.
+    pub key: Vec<String>,
+    /// All columns that are compared, in the table's order.
+    pub columns: Vec<ComparedColumn>,
+    /// Columns that are not.
+    pub left_out: Vec<String>,
+    /// Whether files that both sides have may differ in what they say.
+    all_files: bool,
+}
+
+/// One column that is compared.
+#[derive(Debug, Clone)]
+pub(super) struct ComparedColumn {
+    /// Its name.
+    pub name: String,
+    /// The type that both sides are read as.
+    pub data_type: DataType,
+    /// What it is on the first side.
+    pub before: Expr,
+    /// What it is on the second side.
+    pub after: Expr,
+    /// Its name on the first side, where that has it.
+    pub name_before: Option<String>,
+    /// Whether the second side has it.
+    pub is_after: bool,
+}
+
+impl Compared {
+    pub(super) fn of(
+        before: Option<&DiffSide>,
+        after: Option<&DiffSide>,
+        key: &[String],
+        table: &TableName,
+    ) -> Result<Self> {
+        let mut compared = match (before, after) {
+            (Some(before), Some(after)) => Compared::of_both(before, after),
+            (Some(side), None) => Compared::of_one(side, false),
+            (None, Some(side)) => Compared::of_one(side, true),
+            (None, None) => Compared::empty(),
+        };
+        compared.key = if key.is_empty() {
+            compared.own_key((before, after), table)
+        } else {
+            compared.given_key(key, table)?
+        };
+        Ok(compared)
+    }
+
+    fn empty() -> Self {
+        Compared { key: Vec::new(), columns: Vec::new(), left_out: Vec::new(), all_files: false }
+    }
+
+    fn of_one(side: &DiffSide, is_after: bool) -> Self {
+        let schema = view_schema(side.schema());
+        let column = |field: &FieldRef| ComparedColumn {
+            name: field.name().clone(),
+            data_type: field.data_type().clone(),
+            before: column(field.name()),
+            after: column(field.name()),
+            name_before: (!is_after).then(|| field.name().clone()),
+            is_after,
+        };
+        Compared { columns: schema.fields().iter().map(column).collect(), ..Compared::empty() }
+    }
+
+    fn of_both(before: &DiffSide, after: &DiffSide) -> Self {
+        let pairs = after.same_columns(before);
+        let (one, other) = (view_schema(before.schema()), view_schema(after.schema()));
+        let mut compared = Compared::empty();
+        for (field, pair) in other.fields().iter().zip(&pairs) {
+            match compared_column(&one, field, *pair) {
+                Some(column) => compared.columns.push(column),
+                None => compared.left_out.push(field.name().clone()),
+            }
+        }
+        let gone = one.fields().iter().enumerate();
+        let gone = gone.filter(|(at, _)| pairs.iter().all(|pair| pair.before != Some(*at)));
+        compared.left_out.extend(gone.map(|(_, field)| field.name().clone()));
+        // Within one table, a file says nothing of a column that was made anew under its old name.
+        let anew = pairs.iter().any(|pair| pair.before.is_some() && !pair.by_id);
+        compared.all_files = anew && before.table().id() == after.table().id();
+        compared
+    }
+
+    /// The files whose rows are compared.
+    pub(super) fn files(
+        &self,
+        before: Option<&DiffSide>,
+        after: Option<&DiffSide>,
+    ) -> (Option<ScanPlan>, Option<ScanPlan>) {
+        let files = |side: Option<&DiffSide>, other: Option<&DiffSide>| {
+            let side = side?;
+            let all = self.all_files;
+            Some(if all { side.plan().clone() } else { side.files_beside(other) })
+        };
+        (files(before, after), files(after, before))
+    }
+
+    /// The columns of the key, then the others, by their places.
+    pub(super) fn parts(&self) -> (Vec<usize>, Vec<usize>) {
+        let place = |name: &String| self.columns.iter().position(|column| column.name == *name);
+        let key: Vec<usize> = self.key.iter().filter_map(place).collect();
+        let all = 0..self.columns.len();
+        if key.is_empty() {
+            return (all.collect(), Vec::new());
+        }
+        let rest = all.filter(|place| !key.contains(place)).collect();
+        (key, rest)
+    }
+
+    /// The columns as they are answered.
+    pub(super) fn schema(&self) -> SchemaRef {
+        let field =
+            |column: &ComparedColumn| Field::new(&column.name, column.data_type.clone(), true);
+        Schema::new(self.columns.iter().map(field).collect::<Vec<_>>()).into()
+    }
+
+    /// A key that was asked for: every column of it on both sides, so far as there are both.
+    fn given_key(&self, key: &[String], table: &TableName) -> Result<Vec<String>> {
+        let find = |wanted: &String| {
+            let fits = |column: &&ComparedColumn| {
+                column.name == *wanted || column.name_before.as_ref() == Some(wanted)
+            };
+            let loosely = |column: &&ComparedColumn| same_but_case(&column.name, wanted);
+            let all = || self.columns.iter();
+            all().find(fits).or_else(|| all().find(loosely))
+        };
+        let both = self.columns.iter().any(|column| column.name_before.is_some())
+            && self.columns.iter().any(|column| column.is_after);
+        let mut found = Vec::new();
+        for wanted in key {
+            let names = self.columns.iter().map(|column| column.name.as_str());
+            let column = find(wanted).ok_or_else(|| Error::ColumnNotFound {
+                column: wanted.clone(),
+                relations: vec![table.to_string()],
+                near: near(wanted, names),
+                position: None,
+            })?;
+            if both && (column.name_before.is_none() || !column.is_after) {
+                return Err(Error::Invalid {
+                    message: format!("`{wanted}` cannot be a key: it is on one side only"),
+                    hint: Some("Name columns that both sides have.".to_owned()),
+                    position: None,
+                });
+            }
+            if !found.contains(&column.name) {
+                found.push(column.name.clone());
+            }
+        }
+        Ok(found)
+    }
+
+    /// The key that the table says it has: its identifier, or what a merged model is merged by.
+    fn own_key(
+        &self,
+        (before, after): (Option<&DiffSide>, Option<&DiffSide>),
+        table: &TableName,
+    ) -> Vec<String> {
+        let noted = |side: &DiffSide| serde_json::from_str(side.table().noted(KEYS_PROPERTY)?).ok();
+        let said = [after, before].into_iter().flatten().find_map(|side| {
+            let key = Some(side.key()).filter(|key| !key.is_empty());
+            key.or_else(|| noted(side))
+        });
+        said.and_then(|key: Vec<String>| self.given_key(&key, table).ok()).unwrap_or_default()
+    }
+}
+
+fn column(name: &str) -> Expr {
+    Expr::Column(Column::new(Some(SIDE), name))
+}
+
+/// How a column of the second side is compared; none where its values on both sides cannot be.
+fn compared_column(before: &Schema, field: &FieldRef, pair: SameColumn) -> Option<ComparedColumn> {
+    let after = column(field.name());
+    let Some(other) = pair.before.map(|place| before.field(place)) else {
+        // Rows of before had it as files that lack it do.
+        let value = initial_default(field).and_then(|value| {
+            let value = ScalarValue::try_from_array(&value, 0).ok()?;
+            value.cast_to(field.data_type()).ok()
+        });
+        let none = || ScalarValue::try_from(field.data_type()).ok();
+        return Some(ComparedColumn {
+            name: field.name().clone(),
+            data_type: field.data_type().clone(),
+            before: lit(value.or_else(none)?),
+            after,
+            name_before: None,
+            is_after: true,
+        });
+    };
+    let data_type = common_type(other.data_type(), field.data_type())?;
+    let read = |expr: Expr, own: &DataType| {
+        if own.equals_datatype(&data_type) { expr } else { cast(expr, data_type.clone()) }
+    };
+    Some(ComparedColumn {
+        name: field.name().clone(),
+        before: read(column(other.name()), other.data_type()),
+        after: read(after, field.data_type()),
+        data_type,
+        name_before: Some(other.name().clone()),
+        is_after: true,
+    })
+}
+
+/// The type as which values of two types are compared.
+fn common_type(before: &DataType, after: &DataType) -> Option<DataType> {
+    if before.equals_datatype(after) || widens(before, after) {
+        return Some(after.clone());
+    }
+    if widens(after, before) {
+        return Some(before.clone());
+    }
+    let as_text = |data_type: &DataType| !data_type.is_nested() && !is_bytes(data_type);
+    (as_text(before) && as_text(after)).then_some(DataType::Utf8View)
+}
+
+fn is_bytes(data_type: &DataType) -> bool {
+    matches!(data_type, DataType::BinaryView | DataType::Binary | DataType::FixedSizeBinary(_))
+}
+
+/// Whether every value of one type is one of the other, as Iceberg widens columns.
+fn widens(from: &DataType, to: &DataType) -> bool {
+    match (from, to) {
+        (DataType::Int32, DataType::Int64)
+        | (DataType::Float32, DataType::Float64)
+        | (DataType::Date32, DataType::Timestamp(_, None)) => true,
+        (DataType::Decimal128(one, scale), DataType::Decimal128(other, other_scale)) => {
+            scale == other_scale && one <= other
+        }
+        (DataType::Timestamp(from, zone), DataType::Timestamp(to, other)) => {
+            zone == other && (from, to) == (&TimeUnit::Microsecond, &TimeUnit::Nanosecond)
+        }
+        _ => false,
+    }
+}

@@ -1,0 +1,181 @@
+//! Rows as bytes: equal where the rows are, and in their order. Of any types, NaN and null among them.
+
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, BinaryArray, LargeBinaryArray, RecordBatch};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::error::ArrowError;
+use arrow::row::{RowConverter, SortField};
+use datafusion::common::Result;
+use datafusion::logical_expr::{
+    ColumnarValue, Expr, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
+};
+use headwater_lake::json_rows;
+use serde_json::Value;
+
+use crate::scan::{plain_batch, plain_schema};
+
+/// What stands before the bytes of a row: whether any of its values is null.
+const WHOLE: u8 = 0;
+const HAS_NULL: u8 = 1;
+
+/// Digits that a double holds whatever they are; a decimal of more is answered as text.
+const DOUBLE_DIGITS: u8 = 15;
+
+/// The bytes of a row of expressions.
+pub(super) fn encoded(columns: Vec<Expr>) -> Expr {
+    let signature = Signature::variadic_any(Volatility::Immutable);
+    ScalarUDF::new_from_impl(RowBytes { signature }).call(columns)
+}
+
+/// Whether bytes are those of a row with a null among its values.
+pub(super) fn has_null(bytes: &[u8]) -> bool {
+    bytes.first() == Some(&HAS_NULL)
+}
+
+/// The function that makes bytes of its arguments.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct RowBytes {
+    signature: Signature,
+}
+
+impl ScalarUDFImpl for RowBytes {
+    fn name(&self) -> &'static str {
+        "row_bytes"
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, _: &[DataType]) -> Result<DataType> {
+        Ok(DataType::LargeBinary)
+    }
+
+    fn invoke_with_args(&self, arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let rows = arguments.number_rows;
+        let arrays = arguments.args.iter().map(|argument| argument.to_array(rows));
+        let bytes = row_bytes(&arrays.collect::<Result<Vec<_>>>()?, rows)?;
+        Ok(ColumnarValue::Array(Arc::new(bytes)))
+    }
+}
+
+fn row_bytes(columns: &[ArrayRef], count: usize) -> Result<LargeBinaryArray, ArrowError> {
+    let fields = columns.iter().map(|column| SortField::new(column.data_type().clone()));
+    let rows = RowConverter::new(fields.collect())?.convert_columns(columns)?;
+    let nulls: Vec<_> = columns.iter().filter_map(Array::logical_nulls).collect();
+    let mut bytes = Vec::new();
+    let mut ends = Vec::with_capacity(count + 1);
+    ends.push(0_i64);
+    for at in 0..count {
+        let any = nulls.iter().any(|nulls| nulls.is_null(at));
+        bytes.push(if any { HAS_NULL } else { WHOLE });
+        bytes.extend_from_slice(rows.row(at).data());
+        ends.push(bytes.len() as i64);
+    }
+    let ends = arrow::buffer::OffsetBuffer::new(ends.into());
+    LargeBinaryArray::try_new(ends, bytes.into(), None)
+}
+
+/// Reads rows back out of their bytes.
+#[derive(Debug, Clone)]
+pub(super) struct Codec {
+    types: Vec<DataType>,
+}
+
+impl Codec {
+    pub(super) fn new(types: impl IntoIterator<Item = DataType>) -> Self {
+        Codec { types: types.into_iter().collect() }
+    }
+
+    /// The columns of some rows.
+    pub(super) fn decode<'a>(
+        &self,
+        rows: impl Iterator<Item = &'a [u8]>,
+    ) -> Result<Vec<ArrayRef>, ArrowError> {
+        if self.types.is_empty() {
+            return Ok(Vec::new());
+        }
+        let fields = self.types.iter().map(|data_type| SortField::new(data_type.clone()));
+        let converter = RowConverter::new(fields.collect())?;
+        let bytes = rows.map(|bytes| bytes.get(1..).unwrap_or_default());
+        let rows = converter.from_binary(BinaryArray::from_iter_values(bytes));
+        converter.convert_rows(rows.iter())
+    }
+
+    /// For each column, which rows of two batches of them differ in it.
+    pub(super) fn differing(
+        &self,
+        before: &[ArrayRef],
+        after: &[ArrayRef],
+    ) -> Result<Vec<Vec<bool>>, ArrowError> {
+        let columns = self.types.iter().zip(before.iter().zip(after));
+        let differing = columns.map(|(data_type, (before, after))| {
+            let converter = RowConverter::new(vec![SortField::new(data_type.clone())])?;
+            let before = converter.convert_columns(std::slice::from_ref(before))?;
+            let after = converter.convert_columns(std::slice::from_ref(after))?;
+            Ok(before.iter().zip(after.iter()).map(|(one, other)| one != other).collect())
+        });
+        differing.collect()
+    }
+}
+
+/// Columns as JSON objects, one for each row.
+pub(super) fn to_json(
+    schema: &SchemaRef,
+    columns: Vec<ArrayRef>,
+) -> Result<Vec<Value>, ArrowError> {
+    let batch = RecordBatch::try_new(Arc::clone(schema), columns)?;
+    let batch = plain_batch(&batch, &plain_schema(schema))?;
+    let long = |field: &Field| match field.data_type() {
+        DataType::Decimal128(digits, _) => *digits > DOUBLE_DIGITS,
+        _ => false,
+    };
+    let mut fields = Vec::with_capacity(batch.num_columns());
+    let mut columns = Vec::with_capacity(batch.num_columns());
+    for (field, column) in batch.schema().fields().iter().zip(batch.columns()) {
+        let text = long(field);
+        columns.push(if text { cast(column, &DataType::Utf8)? } else { Arc::clone(column) });
+        let data_type = columns[columns.len() - 1].data_type().clone();
+        fields.push(Field::new(field.name(), data_type, true));
+    }
+    json_rows(&[RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)?])
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::{Float64Array, Int64Array, StringArray};
+
+    use super::*;
+
+    fn columns() -> Vec<ArrayRef> {
+        vec![
+            Arc::new(Int64Array::from(vec![Some(2), Some(1), None, Some(1)])),
+            Arc::new(Float64Array::from(vec![f64::NAN, 0.5, f64::NAN, 0.5])),
+            Arc::new(StringArray::from(vec![Some("b"), None, Some(""), None])),
+        ]
+    }
+
+    #[test]
+    fn rows_come_back_as_they_went() {
+        let columns = columns();
+        let bytes = row_bytes(&columns, 4).unwrap();
+        let codec = Codec::new(columns.iter().map(|column| column.data_type().clone()));
+        let back = codec.decode(bytes.iter().flatten()).unwrap();
+        let differing = codec.differing(&columns, &back).unwrap();
+        assert!(differing.iter().flatten().all(|differs| !differs));
+        assert_eq!(bytes.value(1), bytes.value(3), "equal rows have equal bytes");
+        assert!(bytes.value(1)[1..] < bytes.value(0)[1..], "and lie in their order");
+        let nulls: Vec<bool> = bytes.iter().flatten().map(has_null).collect();
+        assert_eq!(nulls, [false, true, true, true]);
+    }
+
+    #[test]
+    fn a_column_differs_where_its_values_do() {
+        let one: ArrayRef = Arc::new(Float64Array::from(vec![Some(f64::NAN), None, Some(1.0)]));
+        let other: ArrayRef = Arc::new(Float64Array::from(vec![f64::NAN, f64::NAN, 2.0]));
+        let codec = Codec::new([DataType::Float64]);
+        assert_eq!(codec.differing(&[one], &[other]).unwrap(), [[false, true, true]]);
+    }
+}

@@ -1,0 +1,280 @@
+//! What differs between two states: of the lake, or of one table, down to the rows.
+//!
+//! Metadata says what it can; only files that one side alone has are read. Their rows are counted as they
+//! are encoded, those of one side against those of the other, by the engine that answers queries: within a
+//! statement's memory, with the rest on disk. What was only written again differs in nothing.
+
+mod columns;
+mod encode;
+mod page;
+mod pairing;
+mod rows;
+mod statistics;
+
+use std::collections::BTreeMap;
+
+use futures::{StreamExt, TryStreamExt, stream};
+use headwater_catalog::{TableChange, TableEntry};
+use headwater_lake::{DiffSide, View, diff_tables};
+use headwater_model::{
+    CompareRows, Diff, RefSpec, RowsDiff, RowsKnown, TableComparison, TableDiff, TableName,
+};
+use headwater_tables::ScanPlan;
+use tokio::sync::Mutex;
+
+use crate::engine::Engine;
+use crate::error::Result;
+use columns::Compared;
+use page::Window;
+
+/// Tables whose metadata is read at once.
+const TABLES_AT_ONCE: usize = 8;
+
+/// What a model that is merged by keys notes in the snapshots of its table: the columns that tell its rows
+/// apart, as a JSON list.
+pub const KEYS_PROPERTY: &str = "headwater.keys";
+
+/// Rows, and bytes, of the files that differ, up to which they are read without being asked to.
+const READ_ROWS_MAX: u64 = 5_000_000;
+const READ_BYTES_MAX: u64 = 512 << 20;
+
+/// How much is to be said of a difference.
+#[derive(Debug, Clone, Default)]
+pub struct DiffOptions {
+    /// The columns that tell rows apart; where none are given, those that the table says.
+    pub key: Vec<String>,
+    /// Whether rows are compared.
+    pub compare: CompareRows,
+    /// Whether statistics of columns are found by reading them, where metadata has bounds only.
+    pub statistics: bool,
+    /// The rows that are shown: after so many.
+    pub skip: u64,
+    /// At most so many rows of each table.
+    pub limit: usize,
+    /// Memory that may be held before it spills, in bytes; the engine's own figure where none is given.
+    pub memory_bytes: Option<u64>,
+}
+
+/// A table at a ref.
+#[derive(Debug, Clone)]
+pub struct TableAt {
+    /// The ref.
+    pub reference: RefSpec,
+    /// The table.
+    pub table: TableName,
+    /// One of its snapshots; the current one where none is given.
+    pub snapshot: Option<i64>,
+}
+
+/// What is compared.
+struct Sides<'a> {
+    name: TableName,
+    before: Option<&'a DiffSide>,
+    after: Option<&'a DiffSide>,
+}
+
+impl Engine {
+    /// Compares two refs: their tables and views.
+    pub async fn diff(&self, from: &RefSpec, to: &RefSpec, options: &DiffOptions) -> Result<Diff> {
+        let (from, to) = (self.lake().view(from).await?, self.lake().view(to).await?);
+        let changes = self.lake().catalog().diff(from.commit(), to.commit()).await?;
+        // The rows of one table at a time are compared.
+        let comparing = Mutex::new(());
+        let tables = stream::iter(changes)
+            .map(|change| self.diff_change((&from, &to), change, options, &comparing))
+            .buffered(TABLES_AT_ONCE)
+            .try_collect()
+            .await?;
+        Ok(Diff { from: from.commit(), to: to.commit(), tables })
+    }
+
+    async fn diff_change(
+        &self,
+        (from, to): (&View, &View),
+        change: TableChange,
+        options: &DiffOptions,
+        comparing: &Mutex<()>,
+    ) -> Result<TableDiff> {
+        let lake = self.lake();
+        if [&change.from, &change.to].into_iter().flatten().any(TableEntry::is_view) {
+            return Ok(lake.diff_view(change).await?);
+        }
+        let before = lake.diff_side(from, change.from.as_ref(), None).await?;
+        let after = lake.diff_side(to, change.to.as_ref(), None).await?;
+        let sides = Sides { name: change.table, before: before.as_ref(), after: after.as_ref() };
+        self.diff_sides(sides, options, comparing).await
+    }
+
+    /// Compares two states of a table, which may have another name, or be none, on either side. Fails
+    /// where neither ref has it.
+    pub async fn diff_table(
+        &self,
+        from: &TableAt,
+        to: &TableAt,
+        options: &DiffOptions,
+    ) -> Result<TableComparison> {
+        let lake = self.lake();
+        let views = (lake.view(&from.reference).await?, lake.view(&to.reference).await?);
+        let (first, second) = (&from.table, &to.table);
+        let found = views.0.state().find(&first.namespace, &first.name).await?;
+        let other = views.1.state().find(&second.namespace, &second.name).await?;
+        let name = match (&other, &found) {
+            (Some((name, _)), _) | (None, Some((name, _))) => name.clone(),
+            (None, None) => return Err(views.1.not_found(second).await?.into()),
+        };
+        let (before, after) = (found.map(|(_, entry)| entry), other.map(|(_, entry)| entry));
+        let commits = (views.0.commit(), views.1.commit());
+        if [&before, &after].into_iter().flatten().any(TableEntry::is_view) {
+            let change = TableChange { table: name, from: before, to: after };
+            let diff = lake.diff_view(change).await?;
+            let (from, to) = commits;
+            return Ok(TableComparison { from, to, from_snapshot: None, to_snapshot: None, diff });
+        }
+        let before = lake.diff_side(&views.0, before.as_ref(), from.snapshot).await?;
+        let after = lake.diff_side(&views.1, after.as_ref(), to.snapshot).await?;
+        let sides = Sides { name, before: before.as_ref(), after: after.as_ref() };
+        let diff = self.diff_sides(sides, options, &Mutex::new(())).await?;
+        let snapshot = |side: &Option<DiffSide>| side.as_ref().and_then(DiffSide::snapshot);
+        Ok(TableComparison {
+            from: commits.0,
+            to: commits.1,
+            from_snapshot: snapshot(&before),
+            to_snapshot: snapshot(&after),
+            diff,
+        })
+    }
+
+    async fn diff_sides(
+        &self,
+        sides: Sides<'_>,
+        options: &DiffOptions,
+        comparing: &Mutex<()>,
+    ) -> Result<TableDiff> {
+        let mut diff = diff_tables(sides.name.clone(), sides.before, sides.after);
+        let compared = Compared::of(sides.before, sides.after, &options.key, &sides.name)?;
+        let files = compared.files(sides.before, sides.after);
+        let _alone = comparing.lock().await;
+        if diff.files_added + diff.files_removed > 0 {
+            diff.statistics = self.diff_statistics(&sides, &compared, options).await?;
+        }
+        let outcome = self.diff_rows(&compared, files, options).await?;
+        (diff.rows_removed, diff.rows_added) = (outcome.removed, outcome.added);
+        diff.rows_changed = outcome.changed;
+        diff.rows = Some(outcome.rows);
+        Ok(diff)
+    }
+
+    /// Which rows of the files that differ do so themselves.
+    async fn diff_rows(
+        &self,
+        compared: &Compared,
+        (before, after): (Option<ScanPlan>, Option<ScanPlan>),
+        options: &DiffOptions,
+    ) -> Result<Outcome> {
+        let full = |plan: &ScanPlan| !plan.files().is_empty();
+        let much = [&before, &after]
+            .into_iter()
+            .flatten()
+            .fold((0, 0), |sum, plan| (sum.0 + plan.rows(), sum.1 + plan.bytes()));
+        let little = much.0 <= READ_ROWS_MAX && much.1 <= READ_BYTES_MAX;
+        let read = match options.compare {
+            CompareRows::Auto => little,
+            CompareRows::Always => true,
+            CompareRows::Never => false,
+        };
+        let window = Window { skip: options.skip, limit: options.limit };
+        match (before.filter(full), after.filter(full)) {
+            (None, None) => Ok(Outcome::same(compared)),
+            (Some(before), Some(after)) if read => {
+                self.compare_rows(compared, (&before, &after), window, options).await
+            }
+            (Some(_), Some(_)) => Ok(Outcome::not_compared(compared, options.compare)),
+            (one, other) => {
+                let (plan, comes) = match (one, other) {
+                    (Some(plan), _) => (plan, false),
+                    (None, Some(plan)) => (plan, true),
+                    (None, None) => return Ok(Outcome::same(compared)),
+                };
+                let rows = self.lake().tables().live_rows(plan.files().to_vec()).await?;
+                let mut outcome = Outcome::one_sided(compared, rows, comes);
+                if options.compare != CompareRows::Never && options.limit > 0 {
+                    let (page, more) =
+                        self.page_of_one(compared, (&plan, comes), window, (read, options)).await?;
+                    outcome.rows.rows = page;
+                    outcome.more = more;
+                }
+                Ok(outcome.numbered(window))
+            }
+        }
+    }
+}
+
+/// Which rows differ.
+struct Outcome {
+    removed: Option<u64>,
+    added: Option<u64>,
+    changed: Option<u64>,
+    /// Whether there are rows after those shown.
+    more: bool,
+    rows: RowsDiff,
+}
+
+impl Outcome {
+    fn new(compared: &Compared, how: RowsKnown) -> Self {
+        Outcome {
+            removed: Some(0),
+            added: Some(0),
+            changed: (!compared.key.is_empty()).then_some(0),
+            more: false,
+            rows: RowsDiff {
+                how,
+                reason: None,
+                key: compared.key.clone(),
+                changed_columns: Vec::new(),
+                duplicate_keys: 0,
+                null_keys: 0,
+                not_compared: compared.left_out.clone(),
+                rows: Vec::new(),
+                next_page_token: None,
+            },
+        }
+    }
+
+    fn same(compared: &Compared) -> Self {
+        Outcome::new(compared, RowsKnown::Metadata)
+    }
+
+    fn one_sided(compared: &Compared, rows: u64, comes: bool) -> Self {
+        let (removed, added) = if comes { (0, rows) } else { (rows, 0) };
+        let new = Outcome::new(compared, RowsKnown::Metadata);
+        Outcome { removed: Some(removed), added: Some(added), ..new }
+    }
+
+    fn not_compared(compared: &Compared, compare: CompareRows) -> Self {
+        let mut new = Outcome::new(compared, RowsKnown::NotCompared);
+        (new.removed, new.added, new.changed) = (None, None, None);
+        let reason = match compare {
+            CompareRows::Never => "rows were not to be compared",
+            _ => "the files that differ are large, and `compare=always` reads them",
+        };
+        new.rows.reason = Some(reason.to_owned());
+        new
+    }
+
+    /// With the number of the first row of the next page, where there is one. Who knows the request makes
+    /// a token of it.
+    fn numbered(mut self, window: Window) -> Self {
+        let next = window.skip + self.rows.rows.len() as u64;
+        self.rows.next_page_token = self.more.then(|| next.to_string());
+        self
+    }
+}
+
+/// The counts of changed columns as they are answered: those that changed, most first.
+fn changed_columns(counts: BTreeMap<String, u64>) -> Vec<headwater_model::ChangedColumn> {
+    let counts = counts.into_iter().filter(|(_, rows)| *rows > 0);
+    let mut counts: Vec<_> =
+        counts.map(|(column, rows)| headwater_model::ChangedColumn { column, rows }).collect();
+    counts.sort_by_key(|changed| std::cmp::Reverse(changed.rows));
+    counts
+}

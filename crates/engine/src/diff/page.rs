@@ -1,0 +1,218 @@
+//! What is kept of the rows that differ: their counts, and one page of them.
+
+use std::collections::BTreeMap;
+
+use arrow::array::ArrayRef;
+use arrow::error::ArrowError;
+use headwater_model::{ChangeKind, RowDiff};
+use serde_json::Value;
+
+use super::columns::Compared;
+use super::encode::{Codec, to_json};
+use super::pairing::{Change, Entry};
+
+/// Bytes of rows in one page: what rows take as JSON is a few times that.
+const PAGE_BYTES_MAX: usize = 8 << 20;
+
+/// Changed rows, and their bytes, that are looked at at once.
+const LOOKED_AT_ROWS: usize = 1024;
+const LOOKED_AT_BYTES: usize = 4 << 20;
+
+/// Which of the rows that differ are shown.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Window {
+    pub skip: u64,
+    pub limit: usize,
+}
+
+/// Takes the rows that differ, in order.
+#[derive(Debug)]
+pub(super) struct Page<'a> {
+    compared: &'a Compared,
+    key: Codec,
+    rest: Codec,
+    window: Window,
+    seen: u64,
+    bytes: usize,
+    full: bool,
+    kept: Vec<Change>,
+    /// Rows that changed, before and after, whose columns are not compared yet.
+    waiting: Vec<(Vec<u8>, Vec<u8>)>,
+    waiting_bytes: usize,
+    changed_in: BTreeMap<String, u64>,
+    /// Rows that were removed, added and changed.
+    pub counts: (u64, u64, u64),
+}
+
+impl<'a> Page<'a> {
+    pub(super) fn new(compared: &'a Compared, window: Window) -> Self {
+        let (key, rest) = compared.parts();
+        let codec = |places: &[usize]| {
+            Codec::new(places.iter().map(|place| compared.columns[*place].data_type.clone()))
+        };
+        Page {
+            key: codec(&key),
+            rest: codec(&rest),
+            compared,
+            window,
+            seen: 0,
+            bytes: 0,
+            full: window.limit == 0,
+            kept: Vec::new(),
+            waiting: Vec::new(),
+            waiting_bytes: 0,
+            changed_in: BTreeMap::new(),
+            counts: (0, 0, 0),
+        }
+    }
+
+    /// Counts a row, and keeps it where it belongs to the page.
+    pub(super) fn take(&mut self, change: Change) -> Result<(), ArrowError> {
+        match &change {
+            Change::Single(entry) if entry.more < 0 => self.counts.0 += entry.more.unsigned_abs(),
+            Change::Single(entry) => self.counts.1 += entry.more.unsigned_abs(),
+            Change::Pair { before, after, .. } => {
+                self.counts.2 += 1;
+                self.waiting_bytes += before.len() + after.len();
+                self.waiting.push((before.clone(), after.clone()));
+                if self.waiting.len() >= LOOKED_AT_ROWS || self.waiting_bytes >= LOOKED_AT_BYTES {
+                    self.look()?;
+                }
+            }
+        }
+        self.keep(change);
+        Ok(())
+    }
+
+    fn keep(&mut self, change: Change) {
+        let at = self.seen;
+        self.seen += 1;
+        if self.full || at < self.window.skip {
+            return;
+        }
+        let bytes = self.bytes.saturating_add(change.bytes());
+        if self.kept.len() >= self.window.limit || (bytes > PAGE_BYTES_MAX && !self.kept.is_empty())
+        {
+            self.full = true;
+            return;
+        }
+        self.bytes = bytes;
+        self.kept.push(change);
+    }
+
+    /// Compares the columns of the rows that wait for it.
+    fn look(&mut self) -> Result<(), ArrowError> {
+        let waiting = std::mem::take(&mut self.waiting);
+        self.waiting_bytes = 0;
+        let before = self.rest.decode(waiting.iter().map(|(before, _)| before.as_slice()))?;
+        let after = self.rest.decode(waiting.iter().map(|(_, after)| after.as_slice()))?;
+        let differing = self.rest.differing(&before, &after)?;
+        for (name, rows) in self.rest_names().into_iter().zip(differing) {
+            let count = rows.iter().filter(|differs| **differs).count() as u64;
+            *self.changed_in.entry(name).or_default() += count;
+        }
+        Ok(())
+    }
+
+    fn rest_names(&self) -> Vec<String> {
+        let (_, rest) = self.compared.parts();
+        rest.iter().map(|place| self.compared.columns[*place].name.clone()).collect()
+    }
+
+    /// Whether rows come after those of the page.
+    pub(super) fn has_more(&self) -> bool {
+        let shown = self.window.skip + self.kept.len() as u64;
+        self.window.limit > 0 && self.seen > shown
+    }
+
+    /// In how many of the changed rows each column is other.
+    pub(super) fn changed_in(&mut self) -> Result<BTreeMap<String, u64>, ArrowError> {
+        self.look()?;
+        Ok(std::mem::take(&mut self.changed_in))
+    }
+
+    /// The rows of the page.
+    pub(super) fn rows(&self) -> Result<Vec<RowDiff>, ArrowError> {
+        let sides = |change: &Change| match change {
+            Change::Single(entry) if entry.more < 0 => (Some(entry.rest.clone()), None),
+            Change::Single(entry) => (None, Some(entry.rest.clone())),
+            Change::Pair { before, after, .. } => (Some(before.clone()), Some(after.clone())),
+        };
+        let sides: Vec<_> = self.kept.iter().map(sides).collect();
+        let mut before = self.json(sides.iter().map(|(before, _)| before.as_deref()))?.into_iter();
+        let mut after = self.json(sides.iter().map(|(_, after)| after.as_deref()))?.into_iter();
+        let mut changed = self.changed()?.into_iter();
+        let rows = self.kept.iter().map(|change| match change {
+            Change::Single(entry) if entry.more < 0 => RowDiff {
+                kind: ChangeKind::Removed,
+                before: before.next(),
+                after: None,
+                changed: Vec::new(),
+                times: entry.more.unsigned_abs(),
+            },
+            Change::Single(entry) => RowDiff {
+                kind: ChangeKind::Added,
+                before: None,
+                after: after.next(),
+                changed: Vec::new(),
+                times: entry.more.unsigned_abs(),
+            },
+            Change::Pair { .. } => RowDiff {
+                kind: ChangeKind::Changed,
+                before: before.next(),
+                after: after.next(),
+                changed: changed.next().unwrap_or_default(),
+                times: 1,
+            },
+        });
+        Ok(rows.collect())
+    }
+
+    /// The rows of one side as JSON; `rest` has one value for each row of the page, none for one that the
+    /// side does not have.
+    fn json<'b>(
+        &self,
+        rest: impl Iterator<Item = Option<&'b [u8]>>,
+    ) -> Result<Vec<Value>, ArrowError> {
+        let rows = self.kept.iter().zip(rest).filter_map(|(change, rest)| Some((change, rest?)));
+        let rows: Vec<(&[u8], &[u8])> = rows
+            .map(|(change, rest)| match change {
+                Change::Single(Entry { key, .. }) | Change::Pair { key, .. } => {
+                    (key.as_slice(), rest)
+                }
+            })
+            .collect();
+        if rows.is_empty() {
+            return Ok(Vec::new());
+        }
+        let key = self.key.decode(rows.iter().map(|(key, _)| *key))?;
+        let rest = self.rest.decode(rows.iter().map(|(_, rest)| *rest))?;
+        let (key_places, rest_places) = self.compared.parts();
+        let places = key_places.into_iter().chain(rest_places);
+        let mut columns: Vec<(usize, ArrayRef)> = places.zip(key.into_iter().chain(rest)).collect();
+        columns.sort_by_key(|(place, _)| *place);
+        let columns = columns.into_iter().map(|(_, column)| column).collect();
+        to_json(&self.compared.schema(), columns)
+    }
+
+    /// The columns in which each changed row of the page differs.
+    fn changed(&self) -> Result<Vec<Vec<String>>, ArrowError> {
+        let pairs: Vec<(&[u8], &[u8])> = self
+            .kept
+            .iter()
+            .filter_map(|change| match change {
+                Change::Pair { before, after, .. } => Some((before.as_slice(), after.as_slice())),
+                Change::Single(_) => None,
+            })
+            .collect();
+        let before = self.rest.decode(pairs.iter().map(|(before, _)| *before))?;
+        let after = self.rest.decode(pairs.iter().map(|(_, after)| *after))?;
+        let differing = self.rest.differing(&before, &after)?;
+        let names = self.rest_names();
+        let of_row = |row: usize| {
+            let columns = names.iter().zip(&differing).filter(|(_, rows)| rows[row]);
+            columns.map(|(name, _)| name.clone()).collect()
+        };
+        Ok((0..pairs.len()).map(of_row).collect())
+    }
+}

@@ -1,0 +1,152 @@
+//! Rows of one key: one that went and one that came are a row that changed.
+//!
+//! Rows come in the order of their keys, those that went before those that came, so that no more than
+//! two are held.
+
+use super::encode::has_null;
+
+/// Rows that differ, as bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Entry {
+    /// The key, or the whole row where there is none.
+    pub key: Vec<u8>,
+    /// The rest.
+    pub rest: Vec<u8>,
+    /// How many more such rows the second side has; fewer, where it is below zero.
+    pub more: i64,
+}
+
+/// What became of a row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Change {
+    /// It went, or came, so often.
+    Single(Entry),
+    /// It is other than it was.
+    Pair { key: Vec<u8>, before: Vec<u8>, after: Vec<u8> },
+}
+
+impl Change {
+    pub(super) fn bytes(&self) -> usize {
+        match self {
+            Change::Single(entry) => entry.key.len() + entry.rest.len(),
+            Change::Pair { key, before, after } => key.len() + before.len() + after.len(),
+        }
+    }
+}
+
+/// Finds the pairs among rows that come in order.
+#[derive(Debug, Default)]
+pub(super) struct Pairing {
+    keyed: bool,
+    held: Vec<Entry>,
+    /// Whether the key that is held has turned out to have several rows.
+    several: Option<Vec<u8>>,
+    /// Keys that have several rows on one side.
+    pub duplicate_keys: u64,
+    /// Rows with a null in their key.
+    pub null_keys: u64,
+}
+
+impl Pairing {
+    pub(super) fn new(keyed: bool) -> Self {
+        Pairing { keyed, ..Pairing::default() }
+    }
+
+    /// Takes the next row, and passes on what is known by it.
+    pub(super) fn take(&mut self, entry: Entry, pass_on: &mut impl FnMut(Change)) {
+        if !self.keyed {
+            return pass_on(Change::Single(entry));
+        }
+        if has_null(&entry.key) {
+            self.null_keys += entry.more.unsigned_abs();
+            self.finish(pass_on);
+            return pass_on(Change::Single(entry));
+        }
+        if self.several.as_ref() == Some(&entry.key) {
+            return pass_on(Change::Single(entry));
+        }
+        if self.held.first().is_some_and(|held| held.key != entry.key) {
+            self.finish(pass_on);
+        }
+        self.held.push(entry);
+        if !self.may_pair() {
+            self.duplicate_keys += 1;
+            self.several = self.held.first().map(|held| held.key.clone());
+            self.held.drain(..).map(Change::Single).for_each(pass_on);
+        }
+    }
+
+    /// Passes on what is held.
+    pub(super) fn finish(&mut self, pass_on: &mut impl FnMut(Change)) {
+        let mut held = std::mem::take(&mut self.held);
+        match (held.pop(), held.pop()) {
+            (Some(after), Some(before)) => {
+                pass_on(Change::Pair { key: after.key, before: before.rest, after: after.rest });
+            }
+            (Some(single), None) => pass_on(Change::Single(single)),
+            (None, _) => {}
+        }
+    }
+
+    /// Whether what is held is one row that went, one that came, or one of each.
+    fn may_pair(&self) -> bool {
+        matches!(
+            self.held.iter().map(|entry| entry.more).collect::<Vec<_>>()[..],
+            [-1 | 1] | [-1, 1]
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(key: &str, rest: &str, more: i64) -> Entry {
+        let flag = if key.is_empty() { "\u{1}" } else { "\0" };
+        let key = format!("{flag}{key}").into_bytes();
+        Entry { key, rest: rest.as_bytes().to_vec(), more }
+    }
+
+    fn check(keyed: bool, entries: &[(&str, &str, i64)], expected: &[&str], told: (u64, u64)) {
+        let mut pairing = Pairing::new(keyed);
+        let mut found = Vec::new();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let mut pass_on = |change: Change| {
+            found.push(match change {
+                Change::Single(entry) => {
+                    format!("{}{} {:+}", text(&entry.key[1..]), text(&entry.rest), entry.more)
+                }
+                Change::Pair { key, before, after } => {
+                    format!("{}{}>{}", text(&key[1..]), text(&before), text(&after))
+                }
+            });
+        };
+        for (key, rest, more) in entries {
+            pairing.take(entry(key, rest, *more), &mut pass_on);
+        }
+        pairing.finish(&mut pass_on);
+        assert_eq!(found, expected);
+        assert_eq!((pairing.duplicate_keys, pairing.null_keys), told);
+    }
+
+    #[test]
+    fn one_that_went_and_one_that_came_are_one_that_changed() {
+        let entries = [("a", "1", -1), ("a", "2", 1), ("b", "1", -1), ("c", "1", 1)];
+        check(true, &entries, &["a1>2", "b1 -1", "c1 +1"], (0, 0));
+        check(false, &entries[..2], &["a1 -1", "a2 +1"], (0, 0));
+    }
+
+    #[test]
+    fn several_rows_of_a_key_are_told_and_not_paired() {
+        let entries =
+            [("a", "1", -1), ("a", "2", -1), ("a", "3", 1), ("b", "1", -1), ("b", "2", 1)];
+        check(true, &entries, &["a1 -1", "a2 -1", "a3 +1", "b1>2"], (1, 0));
+        check(true, &[("a", "1", 2)], &["a1 +2"], (1, 0));
+    }
+
+    #[test]
+    fn a_null_is_no_key() {
+        let entries = [("a", "1", -1), ("", "1", -1), ("", "2", 2)];
+        check(true, &entries, &["a1 -1", "1 -1", "2 +2"], (0, 3));
+    }
+}

@@ -1,0 +1,181 @@
+//! The rows of files that differ, compared by the engine that answers queries: within a statement's
+//! memory, with the rest on disk.
+
+use arrow::array::{AsArray, RecordBatch};
+use arrow::datatypes::Int64Type;
+use arrow::error::ArrowError;
+use datafusion::common::{Result as PlanResult, ScalarValue};
+use datafusion::datasource::provider_as_source;
+use datafusion::functions_aggregate::expr_fn::sum;
+use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, SortExpr, col, lit};
+use futures::StreamExt;
+use headwater_model::{CompareRows, RowDiff, RowsKnown};
+use headwater_tables::ScanPlan;
+use std::sync::Arc;
+
+use super::columns::{Compared, SIDE};
+use super::encode::encoded;
+use super::page::{Page, Window};
+use super::pairing::{Change, Entry, Pairing};
+use super::{DiffOptions, Outcome, changed_columns};
+use crate::engine::Engine;
+use crate::error::{Error, Result};
+use crate::options::SessionOptions;
+use crate::scan::LakeTable;
+
+/// The columns of a plan: the bytes of the key, those of the rest, and how many more of them the second
+/// side has.
+const KEY: &str = "key";
+const REST: &str = "rest";
+const MORE: &str = "more";
+
+impl Engine {
+    /// Compares the rows of files of both sides.
+    pub(super) async fn compare_rows(
+        &self,
+        compared: &Compared,
+        (before, after): (&ScanPlan, &ScanPlan),
+        window: Window,
+        options: &DiffOptions,
+    ) -> Result<Outcome> {
+        if compared.columns.is_empty() {
+            let mut outcome = Outcome::not_compared(compared, CompareRows::Always);
+            outcome.rows.reason = Some("no column is on both sides".to_owned());
+            return Ok(outcome);
+        }
+        let before = self.side(compared, before, false);
+        let after = self.side(compared, after, true);
+        let plan = before.and_then(|before| difference(before, after?));
+        let keyed = !compared.key.is_empty();
+        let mut page = Page::new(compared, window);
+        let pairing = self.run_diff(plan, keyed, &mut page, options).await?;
+        let (removed, added, changed) = page.counts;
+        let mut outcome = Outcome::new(compared, RowsKnown::Compared);
+        (outcome.removed, outcome.added) = (Some(removed), Some(added));
+        outcome.changed = keyed.then_some(changed);
+        outcome.more = page.has_more();
+        let failed = |error: ArrowError| self.limits(options.memory_bytes).explain(&error.into());
+        outcome.rows.changed_columns = changed_columns(page.changed_in().map_err(failed)?);
+        outcome.rows.duplicate_keys = pairing.duplicate_keys;
+        outcome.rows.null_keys = pairing.null_keys;
+        outcome.rows.rows = page.rows().map_err(failed)?;
+        Ok(outcome.numbered(window))
+    }
+
+    /// A page of rows that are on one side only, and whether there are more: in the order of their keys
+    /// where all of them are read, or else some of them.
+    pub(super) async fn page_of_one(
+        &self,
+        compared: &Compared,
+        (files, comes): (&ScanPlan, bool),
+        window: Window,
+        (ordered, options): (bool, &DiffOptions),
+    ) -> Result<(Vec<RowDiff>, bool)> {
+        let skip = usize::try_from(window.skip).unwrap_or(usize::MAX);
+        let fetch = window.limit.saturating_add(usize::from(ordered));
+        let plan = self.side(compared, files, comes).and_then(|side| {
+            let side = LogicalPlanBuilder::from(side);
+            let side = if ordered {
+                side.sort_with_limit(order(), Some(skip.saturating_add(fetch)))?
+            } else {
+                side
+            };
+            side.limit(skip, Some(fetch))?.build()
+        });
+        let mut page = Page::new(compared, Window { skip: 0, ..window });
+        // Rows of one side have nothing to be paired with.
+        self.run_diff(plan, false, &mut page, options).await?;
+        let failed = |error: ArrowError| self.limits(options.memory_bytes).explain(&error.into());
+        Ok((page.rows().map_err(failed)?, page.has_more()))
+    }
+
+    /// Runs a plan, and gives its rows to a page.
+    async fn run_diff(
+        &self,
+        plan: PlanResult<LogicalPlan>,
+        keyed: bool,
+        page: &mut Page<'_>,
+        options: &DiffOptions,
+    ) -> Result<Pairing> {
+        let memory_bytes = options.memory_bytes;
+        let session = self.session(SessionOptions { memory_bytes, ..SessionOptions::default() })?;
+        let run = session.run();
+        let limits = run.limits;
+        let plan = plan.map_err(|error| limits.explain(&error))?;
+        let mut running = session.start(run, plan).await?;
+        let mut pairing = Pairing::new(keyed);
+        let mut failed = None;
+        let mut pass_on = |change: Change| {
+            if let Err(error) = page.take(change) {
+                failed.get_or_insert(error);
+            }
+        };
+        while let Some(batch) = running.stream.next().await {
+            let batch = batch.map_err(|error| limits.explain(&error))?;
+            entries(&batch, |entry| pairing.take(entry, &mut pass_on))?;
+        }
+        pairing.finish(&mut pass_on);
+        match failed {
+            None => Ok(pairing),
+            Some(error) => Err(limits.explain(&error.into())),
+        }
+    }
+
+    /// The rows of some files of one side, as bytes.
+    fn side(&self, compared: &Compared, files: &ScanPlan, after: bool) -> PlanResult<LogicalPlan> {
+        let table = LakeTable::new(files.clone(), self.scans().clone());
+        let (key, rest) = compared.parts();
+        let bytes = |places: &[usize]| {
+            let columns = places.iter().map(|place| {
+                let column = &compared.columns[*place];
+                if after { column.after.clone() } else { column.before.clone() }
+            });
+            match places {
+                [] => lit(ScalarValue::LargeBinary(Some(Vec::new()))),
+                _ => encoded(columns.collect()),
+            }
+        };
+        LogicalPlanBuilder::scan(SIDE, provider_as_source(Arc::new(table)), None)?
+            .project(vec![
+                bytes(&key).alias(KEY),
+                bytes(&rest).alias(REST),
+                lit(if after { 1_i64 } else { -1 }).alias(MORE),
+            ])?
+            .build()
+    }
+}
+
+/// What is left of two sides' rows once those that both have are taken out, in order.
+fn difference(before: LogicalPlan, after: LogicalPlan) -> PlanResult<LogicalPlan> {
+    LogicalPlanBuilder::from(before)
+        .union(after)?
+        .aggregate(vec![col(KEY), col(REST)], vec![sum(col(MORE)).alias(MORE)])?
+        .filter(col(MORE).not_eq(lit(0_i64)))?
+        .sort(order())?
+        .build()
+}
+
+fn order() -> Vec<SortExpr> {
+    let ascending = |column: Expr| column.sort(true, true);
+    vec![ascending(col(KEY)), ascending(col(MORE)), ascending(col(REST))]
+}
+
+/// The rows of a batch.
+fn entries(batch: &RecordBatch, mut take: impl FnMut(Entry)) -> Result<()> {
+    let (key, rest, more) = (batch.column(0), batch.column(1), batch.column(2));
+    let (Some(key), Some(rest), Some(more)) = (
+        key.as_binary_opt::<i64>(),
+        rest.as_binary_opt::<i64>(),
+        more.as_primitive_opt::<Int64Type>(),
+    ) else {
+        return Err(Error::Internal { message: "rows that differ have other types".to_owned() });
+    };
+    for at in 0..batch.num_rows() {
+        take(Entry {
+            key: key.value(at).to_vec(),
+            rest: rest.value(at).to_vec(),
+            more: more.value(at),
+        });
+    }
+    Ok(())
+}
