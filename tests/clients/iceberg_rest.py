@@ -27,6 +27,26 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyiceberg.catalog import load_catalog
 from pyiceberg.exceptions import CommitFailedException, NoSuchTableError
+from pyiceberg.expressions import (
+    AlwaysFalse,
+    AlwaysTrue,
+    And,
+    EqualTo,
+    GreaterThan,
+    GreaterThanOrEqual,
+    In,
+    IsNaN,
+    IsNull,
+    LessThan,
+    LessThanOrEqual,
+    Not,
+    NotEqualTo,
+    NotIn,
+    NotNaN,
+    NotNull,
+    Or,
+    StartsWith,
+)
 from pyiceberg.transforms import BucketTransform, IdentityTransform
 from pyiceberg.types import DoubleType, LongType
 
@@ -306,6 +326,69 @@ def each_changes_the_others(clients):
     clients.check("public.shared", [{"id": 3, "name": "again"}])
 
 
+def plans_are_made_here(clients):
+    """PyIceberg reads the same rows where the server plans its scans as where it plans them itself.
+
+    It takes no null as a partition's value from a server.
+    """
+    moment = datetime.datetime(2026, 1, 5, 12, tzinfo=datetime.timezone.utc)
+    filters = [
+        AlwaysTrue(),
+        EqualTo("part", "a"),
+        NotEqualTo("part", "a"),
+        In("part", ["a", "c", "none"]),
+        NotIn("part", ["a", "b"]),
+        StartsWith("part", "b"),
+        Not(StartsWith("part", "b")),
+        And(GreaterThanOrEqual("id", 3), LessThan("id", 12)),
+        Or(EqualTo("id", 2), IsNull("price")),
+        NotNull("price"),
+        EqualTo("price", decimal.Decimal("1.50")),
+        GreaterThan("price", decimal.Decimal("12.00")),
+        EqualTo("day", datetime.date(2026, 1, 3)),
+        LessThanOrEqual("moment", moment),
+        GreaterThan("moment", moment),
+        IsNaN("share"),
+        NotNaN("share"),
+        LessThan("share", 2.5),
+        Not(Or(EqualTo("part", "a"), GreaterThan("id", 9))),
+        AlwaysFalse(),
+    ]
+    options = {"uri": f"{clients.headwater.url}/iceberg/{BRANCH}", "token": clients.headwater.token}
+    here = load_catalog("here", type="rest", **options, **{"scan-planning-mode": "server"})
+    for version in (2, 3):
+        name = f"planned_{version}"
+        clients.headwater.sql(
+            f"CREATE TABLE {name} (id BIGINT, part VARCHAR, day DATE, moment TIMESTAMP WITH TIME ZONE, "
+            "price DECIMAL(9, 2), share DOUBLE) PARTITIONED BY (part) TBLPROPERTIES "
+            f"('format-version' = '{version}', 'write.delete.mode' = 'merge-on-read')"
+        )
+        for number, part in enumerate(["'a'", "'b'", "'bc'", "'c'"]):
+            rows = ", ".join(
+                f"({row}, {part}, DATE '2026-01-0{1 + row % 9}', "
+                f"TIMESTAMP '2026-01-0{1 + row % 9}T12:00:00Z', "
+                f"{'NULL' if row % 4 == 0 else f'{row}.50'}, {'NULL' if row == 3 else f'{row}.25'})"
+                for row in range(number * 4, number * 4 + 4)
+            )
+            clients.headwater.sql(f"INSERT INTO {name} VALUES {rows}")
+        clients.headwater.sql(f"INSERT INTO {name} VALUES (20, 'd', NULL, NULL, NULL, 'NaN'::DOUBLE)")
+        clients.headwater.sql(f"ALTER TABLE {name} ADD PARTITION FIELD day(day)")
+        clients.headwater.sql(f"INSERT INTO {name} VALUES (21, 'a', DATE '2026-01-03', NULL, 1.50, 1)")
+        clients.headwater.sql(f"DELETE FROM {name} WHERE id IN (1, 6, 7)")
+        ours, theirs = here.load_table(f"public.{name}"), clients.table(f"public.{name}")
+        assert here.supports_server_side_planning() and not clients.pyiceberg.supports_server_side_planning()
+        for wanted in filters:
+            planned = ordered(ours.scan(row_filter=wanted).to_arrow().to_pylist())
+            expected = ordered(theirs.scan(row_filter=wanted).to_arrow().to_pylist())
+            assert repr(planned) == repr(expected), f"{wanted}: {planned} instead of {expected}"
+            assert ours.scan(row_filter=wanted).count() == len(expected), wanted
+        narrow = ours.scan(row_filter=EqualTo("PART", "a"), selected_fields=("ID",), case_sensitive=False)
+        assert sorted(narrow.to_arrow()["id"].to_pylist()) == [0, 2, 3, 21]
+        assert len(list(ours.scan(row_filter=EqualTo("part", "a")).plan_files())) == 2
+        first = min(theirs.history(), key=lambda entry: entry.timestamp_ms).snapshot_id
+        assert ours.scan(snapshot_id=first).to_arrow().num_rows == 4
+
+
 def the_branch_merges(clients):
     """`main` has nothing of it until the branch is merged, and all of it then."""
     headwater = clients.headwater
@@ -325,6 +408,7 @@ def main():
         pyiceberg_conflicts,
         duckdb_writes,
         each_changes_the_others,
+        plans_are_made_here,
         the_branch_merges,
     ]
     for step in steps:

@@ -16,6 +16,7 @@ use crate::actions::Actions;
 use crate::activity::Activity;
 use crate::ending::Ending;
 use crate::http::body::Bodies;
+use crate::iceberg::Plans;
 use crate::settings::Settings;
 use crate::shelf::Shelf;
 use crate::upkeep::{self, Upkeep};
@@ -43,6 +44,8 @@ pub struct Parts {
     pub shelf: Shelf,
     /// Room for what calls bring.
     pub bodies: Bodies,
+    /// Scans that were planned for other engines.
+    pub scans: Plans,
     pub activity: Activity,
     pub ending: Ending,
 }
@@ -89,6 +92,7 @@ impl Parts {
             upkeep,
             shelf,
             bodies,
+            scans: Plans::default(),
             activity,
             ending,
         })

@@ -47,7 +47,7 @@ impl Tables {
     }
 
     /// The data files that a snapshot itself added.
-    async fn added_by(
+    pub(crate) async fn added_by(
         &self,
         metadata: &TableMetadata,
         snapshot: &SnapshotRef,

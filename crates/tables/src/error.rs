@@ -222,6 +222,12 @@ pub enum Error {
         /// The rule it breaks.
         reason: String,
     },
+    /// A scan that another engine asks for, and that there cannot be.
+    #[error("the scan cannot be planned: {reason}")]
+    InvalidScan {
+        /// What is wrong with it.
+        reason: String,
+    },
     /// A view whose query would be known in fewer dialects than before.
     #[error("the view has its query in another dialect of SQL as well, which would be lost")]
     DialectLost,
@@ -399,6 +405,7 @@ impl Fault for Error {
             | Error::InvalidWarehouse { .. }
             | Error::InvalidCloud { .. }
             | Error::DialectLost
+            | Error::InvalidScan { .. }
             | Error::Refused { .. } => ErrorCode::InvalidArgument,
             Error::ColumnExists { .. } | Error::WarehouseTaken { .. } => ErrorCode::AlreadyExists,
             Error::ColumnNotFound { .. } => ErrorCode::ColumnNotFound,
@@ -480,6 +487,7 @@ impl Fault for Error {
             | Error::Input(_)
             | Error::OutsideWarehouse { .. }
             | Error::Unsupported { .. }
+            | Error::InvalidScan { .. }
             | Error::Refused { .. }
             | Error::Storage { .. }
             | Error::Internal { .. } => return None,

@@ -60,7 +60,10 @@ pub use options::TablesOptions;
 pub use plan::{DataFile, ScanPlan};
 pub use positions::Positions;
 pub use read::align;
-pub use rest::{NewTable, NewView, TableCommit, ViewCommit};
+pub use rest::{
+    Condition, Filter, NewTable, NewView, Scan, ScanPage, ScanRequest, TableCommit, Test,
+    ViewCommit,
+};
 pub use row_ids::RowIds;
 pub use staged::Staged;
 pub use storage::Trouble;

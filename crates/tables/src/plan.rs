@@ -231,7 +231,7 @@ impl ScanPlan {
         let mut excluded = |file: &DataFile| {
             file.parts.iter().filter(|(source, _, _)| *source == id).any(|(_, transform, value)| {
                 let made = known.entry(*transform).or_insert_with(|| made(&values, *transform));
-                made.as_ref().is_some_and(|made| !made.contains(value))
+                made.as_ref().is_some_and(|made| !made.contains(&value.as_ref().map(wide)))
             })
         };
         let files: BooleanArray =
@@ -269,7 +269,17 @@ fn made(values: &ArrayRef, transform: Transform) -> Option<HashSet<Option<Primit
     }
     let made = transformed(values, transform)?;
     let literal = |row| literal_at(&made, row).and_then(|value| value.as_primitive_literal());
-    Some((0..made.len()).map(literal).collect())
+    Some((0..made.len()).map(|row| literal(row).as_ref().map(wide)).collect())
+}
+
+/// A value as the widest type has it that its column may have had since.
+fn wide(value: &PrimitiveLiteral) -> PrimitiveLiteral {
+    match value {
+        PrimitiveLiteral::Int(value) => PrimitiveLiteral::Long(i64::from(*value)),
+        PrimitiveLiteral::Float(value) => PrimitiveLiteral::Double(f64::from(value.0).into()),
+        PrimitiveLiteral::UInt128(value) => PrimitiveLiteral::Binary(value.to_be_bytes().into()),
+        other => other.clone(),
+    }
 }
 
 fn bound_of(file: &DataFile, id: i32, bound: Fact) -> Option<&PrimitiveLiteral> {

@@ -9,6 +9,7 @@ mod align;
 mod fields;
 mod groups;
 mod live;
+mod outside;
 pub(crate) mod places;
 mod provider;
 mod pruning;

@@ -59,6 +59,21 @@ impl Refusal {
         self
     }
 
+    /// The same about something else that is not there.
+    pub fn named(mut self, kind: &'static str) -> Self {
+        self.kind = kind;
+        self
+    }
+
+    /// The same about a scan: what cannot be done is not the client's fault.
+    pub fn of_scan(mut self) -> Self {
+        if self.problem.code == ErrorCode::UnsupportedStatement {
+            (self.status, self.kind) =
+                (StatusCode::NOT_ACCEPTABLE, "UnsupportedOperationException");
+        }
+        self
+    }
+
     /// Whether nobody can tell from it if a change was made.
     pub fn is_doubtful(&self) -> bool {
         self.status.is_server_error()

@@ -14,6 +14,7 @@ mod error;
 mod namespace;
 mod page;
 mod place;
+mod scan;
 mod table;
 mod token;
 mod view;
@@ -26,6 +27,7 @@ use headwater_model::{ErrorCode, Problem};
 
 pub use error::Refusal;
 pub(crate) use error::is_iceberg;
+pub(crate) use scan::Plans;
 pub(crate) use token::is_token_path;
 
 use crate::http::App;
@@ -64,7 +66,7 @@ fn tokens() -> MethodRouter<App> {
 }
 
 /// The resources of one prefix.
-fn resources() -> [(&'static str, MethodRouter<App>); 14] {
+fn resources() -> [(&'static str, MethodRouter<App>); 17] {
     [
         ("/namespaces", get(namespace::list).post(namespace::create)),
         (
@@ -79,6 +81,15 @@ fn resources() -> [(&'static str, MethodRouter<App>); 14] {
         ),
         ("/namespaces/{namespace}/tables/{table}/credentials", get(table::credentials)),
         ("/namespaces/{namespace}/tables/{table}/metrics", post(table::metrics)),
+        (
+            "/namespaces/{namespace}/tables/{table}/plan",
+            post(scan::plan).layer(DefaultBodyLimit::max(scan::BODY_BYTES_MAX)),
+        ),
+        (
+            "/namespaces/{namespace}/tables/{table}/plan/{plan}",
+            get(scan::show).delete(scan::cancel),
+        ),
+        ("/namespaces/{namespace}/tables/{table}/tasks", post(scan::tasks)),
         ("/namespaces/{namespace}/register", post(table::register)),
         ("/namespaces/{namespace}/register-view", post(view::register)),
         ("/namespaces/{namespace}/views", get(view::list).post(view::create)),

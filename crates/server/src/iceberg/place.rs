@@ -46,6 +46,11 @@ impl Place {
         self.names.get("ref").map(|_| &self.reference)
     }
 
+    /// A part of the address by its name; empty where it has none.
+    pub fn name(&self, part: &str) -> &str {
+        self.names.get(part).map_or("", String::as_str)
+    }
+
     /// The lake as it is there.
     pub async fn view(&self, app: &App) -> Answer<View> {
         Ok(app.lake.view(&self.reference).await?)

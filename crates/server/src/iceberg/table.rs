@@ -41,7 +41,8 @@ async fn find(app: &App, place: &Place) -> Answer<Table> {
     load(app, place, &place.table()?).await
 }
 
-async fn load(app: &App, place: &Place, name: &TableName) -> Answer<Table> {
+/// A table by its name.
+pub async fn load(app: &App, place: &Place, name: &TableName) -> Answer<Table> {
     let view = place.view(app).await?;
     match view.state().table(name).await? {
         Some(entry) => Ok(app.lake.tables().load(&entry.metadata_location).await?),
@@ -206,6 +207,11 @@ pub async fn remove(State(app): State<App>, write: Write) -> Answer<StatusCode> 
     Ok(StatusCode::NO_CONTENT)
 }
 
+/// Fails where the table in the address is not there.
+pub async fn check(app: &App, place: &Place) -> Answer<()> {
+    find_entry(app, place, &place.table()?).await
+}
+
 async fn find_entry(app: &App, place: &Place, name: &TableName) -> Answer<()> {
     let view = place.view(app).await?;
     match view.state().table(name).await? {
@@ -292,7 +298,7 @@ pub async fn credentials(
     place: Place,
     mut headers: HeaderMap,
 ) -> Answer<Json<Value>> {
-    find_entry(&app, &place, &place.table()?).await?;
+    check(&app, &place).await?;
     headers.append("x-iceberg-access-delegation", HeaderValue::from_static("vended-credentials"));
     let credentials = Access::asked(&app, &headers).storage_credentials(&app);
     Ok(Json(json!({"storage-credentials": credentials})))
@@ -301,6 +307,6 @@ pub async fn credentials(
 /// Takes what a client measured, which nobody keeps.
 pub async fn metrics(State(app): State<App>, write: Write) -> Answer<StatusCode> {
     let _: Value = write.read()?;
-    find_entry(&app, &write.place, &write.place.table()?).await?;
+    check(&app, &write.place).await?;
     Ok(StatusCode::NO_CONTENT)
 }

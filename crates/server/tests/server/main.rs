@@ -15,6 +15,7 @@ mod runs;
 #[path = "../../../lake/tests/s3/server.rs"]
 #[expect(dead_code, reason = "what only tests of faults use")]
 mod s3;
+mod scans;
 mod statements;
 mod support;
 mod triggers;
@@ -56,6 +57,7 @@ fn trials() -> Vec<Trial> {
     trials.extend(life::trials());
     trials.extend(objects::trials());
     trials.extend(runs::trials());
+    trials.extend(scans::trials());
     trials.extend(statements::trials());
     trials.extend(triggers::trials());
     trials.extend(upkeep::trials());

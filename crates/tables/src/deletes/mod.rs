@@ -49,8 +49,8 @@ pub(crate) fn place_of(file: &iceberg::spec::DataFile) -> (&str, i64) {
 #[derive(Debug)]
 pub(crate) struct DeleteFile {
     path: Path,
-    entry: ManifestEntryRef,
-    spec_id: i32,
+    pub(crate) entry: ManifestEntryRef,
+    pub(crate) spec_id: i32,
 }
 
 impl DeleteFile {
@@ -201,11 +201,16 @@ impl Deletes {
     }
 
     /// The delete files.
-    pub(crate) fn files(&self) -> impl Iterator<Item = DeleteKey> {
+    pub(crate) fn each(&self) -> impl Iterator<Item = &Arc<DeleteFile>> {
         let positions = self.positions.iter().flat_map(Suffix::files);
         let equality = self.equality.iter().flat_map(Suffix::files);
         let own = self.vector.iter().chain(&self.own);
-        own.chain(positions).chain(equality).map(|file| file.owned_key())
+        own.chain(positions).chain(equality)
+    }
+
+    /// What tells each of them from every other.
+    pub(crate) fn files(&self) -> impl Iterator<Item = DeleteKey> {
+        self.each().map(|file| file.owned_key())
     }
 }
 

@@ -8,6 +8,7 @@
 mod apply;
 mod create;
 mod files;
+mod scan;
 mod show;
 mod view;
 
@@ -20,6 +21,7 @@ use serde::Deserialize;
 use crate::{Error, Result, Table};
 
 pub(crate) use apply::apply;
+pub use scan::{Condition, Filter, Scan, ScanPage, ScanRequest, Test};
 pub use view::{NewView, ViewCommit};
 
 /// Asks for a new table.

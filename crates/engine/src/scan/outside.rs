@@ -1,0 +1,134 @@
+//! Scans that other engines ask for: their filters are those of Iceberg, and the files that cannot hold a row
+//! for them are left out by the same bounds as for our own statements.
+
+use arrow::array::{Array, ArrayRef};
+use datafusion::common::{Column, Result, ScalarValue};
+use datafusion::logical_expr::{Expr, lit};
+use headwater_tables::{Condition, Filter, ScanPlan, Test};
+
+use super::pruning::prune;
+use crate::Engine;
+use crate::error::Error;
+
+/// How many values a set has at most for bounds to be compared with each of them.
+const VALUES_MAX: usize = 1_000;
+
+impl Engine {
+    /// The files of a plan that may hold a row for a filter.
+    pub fn prune(&self, plan: &ScanPlan, filter: &Filter) -> crate::Result<ScanPlan> {
+        let pruned = match filter {
+            Filter::Always(true) => return Ok(plan.clone()),
+            Filter::Always(false) => return Ok(plan.retain(&vec![false; plan.files().len()])),
+            filter => expression(filter).and_then(|filter| match filter {
+                Some(filter) => prune(plan, plan.schema(), &[filter], self.template()),
+                None => Ok(plan.clone()),
+            }),
+        };
+        pruned.map_err(|error| Error::Internal { message: error.to_string() })
+    }
+}
+
+/// What holds for all rows that a filter wants, and maybe for others; none where that is all that is known.
+fn expression(filter: &Filter) -> Result<Option<Expr>> {
+    let (parts, together): (_, fn(Expr, Expr) -> Expr) = match filter {
+        Filter::Always(always) => return Ok((!always).then(|| lit(false))),
+        Filter::Is(condition) => return of_condition(condition),
+        Filter::And(parts) => (parts, Expr::and),
+        Filter::Or(parts) => (parts, Expr::or),
+    };
+    let parts = parts.iter().map(expression).collect::<Result<Vec<Option<Expr>>>>()?;
+    if matches!(filter, Filter::Or(_)) && parts.iter().any(Option::is_none) {
+        return Ok(None);
+    }
+    Ok(joined(parts.into_iter().flatten().collect(), together))
+}
+
+/// In halves, since what is planned recursively must not be deep.
+fn joined(mut parts: Vec<Expr>, together: fn(Expr, Expr) -> Expr) -> Option<Expr> {
+    if parts.len() <= 1 {
+        return parts.pop();
+    }
+    let right = parts.split_off(parts.len() / 2);
+    let (left, right) = (joined(parts, together)?, joined(right, together)?);
+    Some(together(left, right))
+}
+
+fn of_condition(condition: &Condition) -> Result<Option<Expr>> {
+    let Some(name) = condition.column.as_ref().filter(|_| !condition.is_of_transform()) else {
+        return Ok(None);
+    };
+    let column = || Expr::Column(Column::new_unqualified(name));
+    match condition.test {
+        Test::IsNull => return Ok(Some(column().is_null())),
+        Test::NotNull => return Ok(Some(column().is_not_null())),
+        _ => {}
+    }
+    let Some(values) = &condition.values else { return Ok(None) };
+    let set = matches!(condition.test, Test::In | Test::NotIn);
+    if set {
+        if values.len() > VALUES_MAX {
+            return Ok(None);
+        }
+        let values: Vec<Expr> =
+            (0..values.len()).map(|row| value(values, row)).collect::<Result<_>>()?;
+        let denied = condition.test == Test::NotIn;
+        let among = column().in_list(values, denied);
+        return Ok(Some(if denied { among.or(column().is_null()) } else { among }));
+    }
+    let value = value(values, 0)?;
+    Ok(match condition.test {
+        Test::Lt => Some(column().lt(value)),
+        Test::LtEq => Some(column().lt_eq(value)),
+        Test::Gt => Some(column().gt(value)),
+        Test::GtEq => Some(column().gt_eq(value)),
+        Test::Eq => Some(column().eq(value)),
+        // Where there is no value, some engines have it that there is another.
+        Test::NotEq => Some(column().not_eq(value).or(column().is_null())),
+        Test::StartsWith => Some(begins(column(), value)),
+        _ => None,
+    })
+}
+
+fn value(values: &ArrayRef, row: usize) -> Result<Expr> {
+    Ok(lit(ScalarValue::try_from_array(values, row)?))
+}
+
+/// Texts that begin so lie between the beginning and the next text that is no longer.
+fn begins(column: Expr, start: Expr) -> Expr {
+    let after = match &start {
+        Expr::Literal(ScalarValue::Utf8(Some(text)), _) => following(text),
+        _ => None,
+    };
+    let least = column.clone().gt_eq(start);
+    match after {
+        Some(after) => least.and(column.lt(lit(after))),
+        None => least,
+    }
+}
+
+/// The least text that is greater than all that begin with this one; none where there is none.
+fn following(text: &str) -> Option<String> {
+    let mut text = text.to_owned();
+    while let Some(last) = text.pop() {
+        // The range of characters passes over those that are none.
+        if let Some(next) = (last..=char::MAX).nth(1) {
+            text.push(next);
+            return Some(text);
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_text_that_follows_all_with_a_beginning() {
+        assert_eq!(following("ab").as_deref(), Some("ac"));
+        assert_eq!(following("a\u{10FFFF}").as_deref(), Some("b"));
+        assert_eq!(following("\u{D7FF}").as_deref(), Some("\u{E000}"));
+        assert_eq!(following("\u{10FFFF}"), None);
+        assert_eq!(following(""), None);
+    }
+}

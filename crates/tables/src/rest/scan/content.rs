@@ -1,0 +1,137 @@
+//! Data files and delete files as Iceberg's REST specification writes them.
+
+use std::collections::HashMap;
+
+use iceberg::spec::{
+    DataContentType, DataFile, Datum, Literal, PrimitiveLiteral, PrimitiveType, TableMetadata,
+    Transform, Type,
+};
+use serde_json::{Map, Value, json};
+
+use super::literal::{hex, write};
+
+/// Writes the files of a table.
+pub(super) struct Writer<'t> {
+    /// The columns of which counts and bounds are sent.
+    stats: &'t [i32],
+    /// The types of the values of a partition, by its spec.
+    types: HashMap<i32, Vec<PrimitiveType>>,
+}
+
+impl<'t> Writer<'t> {
+    pub(super) fn new(metadata: &TableMetadata, stats: &'t [i32]) -> Self {
+        let specs = metadata.partition_specs_iter();
+        let types = specs.map(|spec| {
+            let fields = spec.fields().iter();
+            let types = fields.map(|field| value_type(metadata, field.source_id, field.transform));
+            (spec.spec_id(), types.collect())
+        });
+        Writer { stats, types: types.collect() }
+    }
+
+    /// A file of a partition spec.
+    pub(super) fn file(&self, file: &DataFile, spec_id: i32) -> Value {
+        let mut written = Map::new();
+        let mut set = |name: &str, value: Value| {
+            if !value.is_null() {
+                written.insert(name.to_owned(), value);
+            }
+        };
+        let content = file.content_type();
+        set("spec-id", spec_id.into());
+        set("partition", self.partition(file, spec_id));
+        set("content", content_name(content).into());
+        set("file-path", file.file_path().into());
+        set("file-format", file.file_format().to_string().to_lowercase().into());
+        set("file-size-in-bytes", file.file_size_in_bytes().into());
+        set("record-count", file.record_count().into());
+        set("key-metadata", file.key_metadata().map(hex).into());
+        set("split-offsets", json!(file.split_offsets()));
+        set("sort-order-id", json!(file.sort_order_id()));
+        match content {
+            DataContentType::Data => {
+                set("first-row-id", json!(file.first_row_id()));
+                for (name, value) in self.statistics(file) {
+                    set(name, value);
+                }
+            }
+            DataContentType::PositionDeletes => {
+                set("referenced-data-file", json!(file.referenced_data_file()));
+                set("content-offset", json!(file.content_offset()));
+                set("content-size-in-bytes", json!(file.content_size_in_bytes()));
+            }
+            DataContentType::EqualityDeletes => set("equality-ids", json!(file.equality_ids())),
+        }
+        Value::Object(written)
+    }
+
+    fn partition(&self, file: &DataFile, spec_id: i32) -> Value {
+        let types = self.types.get(&spec_id).map_or(&[][..], Vec::as_slice);
+        let values = file.partition().iter().enumerate().map(|(place, value)| {
+            let value = value.and_then(Literal::as_primitive_literal);
+            // Of a type that is not known, a value says itself what it is.
+            let known = types.get(place).unwrap_or(&PrimitiveType::Binary);
+            value.map_or(Value::Null, |value| write(&value, known))
+        });
+        values.collect()
+    }
+
+    fn statistics(&self, file: &DataFile) -> Vec<(&'static str, Value)> {
+        if self.stats.is_empty() {
+            return Vec::new();
+        }
+        vec![
+            ("column-sizes", self.counts(file.column_sizes())),
+            ("value-counts", self.counts(file.value_counts())),
+            ("null-value-counts", self.counts(file.null_value_counts())),
+            ("nan-value-counts", self.counts(file.nan_value_counts())),
+            ("lower-bounds", self.bounds(file.lower_bounds())),
+            ("upper-bounds", self.bounds(file.upper_bounds())),
+        ]
+    }
+
+    fn counts(&self, counts: &HashMap<i32, u64>) -> Value {
+        self.by_column(counts, |count| (*count).into())
+    }
+
+    fn bounds(&self, bounds: &HashMap<i32, Datum>) -> Value {
+        self.by_column(bounds, |bound| write(bound.literal(), bound.data_type()))
+    }
+
+    fn by_column<T>(&self, values: &HashMap<i32, T>, value: impl Fn(&T) -> Value) -> Value {
+        let known = self.stats.iter().filter_map(|id| Some((*id, value(values.get(id)?))));
+        let (keys, values): (Vec<i32>, Vec<Value>) =
+            known.filter(|(_, value)| !value.is_null()).unzip();
+        json!({"keys": keys, "values": values})
+    }
+}
+
+fn content_name(content: DataContentType) -> &'static str {
+    match content {
+        DataContentType::Data => "data",
+        DataContentType::PositionDeletes => "position-deletes",
+        DataContentType::EqualityDeletes => "equality-deletes",
+    }
+}
+
+/// The type of a partition's values, by the newest schema that has its column, which may be gone by now.
+fn value_type(metadata: &TableMetadata, source: i32, transform: Transform) -> PrimitiveType {
+    let current = std::iter::once(metadata.current_schema());
+    let mut others: Vec<_> = metadata.schemas_iter().collect();
+    others.sort_by_key(|schema| std::cmp::Reverse(schema.schema_id()));
+    let field = current.chain(others).find_map(|schema| schema.field_by_id(source));
+    let made = field.and_then(|field| transform.result_type(&field.field_type).ok());
+    match made {
+        Some(Type::Primitive(made)) => made,
+        _ => PrimitiveType::Binary,
+    }
+}
+
+/// About how many bytes a value takes.
+pub(super) fn weight(value: &PrimitiveLiteral) -> usize {
+    match value {
+        PrimitiveLiteral::String(text) => text.len(),
+        PrimitiveLiteral::Binary(bytes) => bytes.len() * 2,
+        _ => 32,
+    }
+}

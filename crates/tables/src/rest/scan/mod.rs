@@ -1,0 +1,317 @@
+//! Scans that are planned for other engines, in the words of Iceberg's REST specification: which files they
+//! read for a filter, which delete files concern each, and what is left of the filter in it.
+//!
+//! [`Tables::scan`] finds the files by the same plan as Headwater's own reads. Who asks prunes that plan by
+//! the bounds in the manifests, gives it back, and takes the tasks in pages, so that no answer is larger than
+//! a few megabytes whatever the table is. The same scan of the same state has the same pages.
+
+mod content;
+mod filter;
+mod literal;
+mod residual;
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use iceberg::spec::{Operation, Schema, SchemaRef, TableMetadata};
+use serde::Deserialize;
+use serde_json::Value;
+
+use self::content::{Writer, weight};
+pub use self::filter::{Condition, Filter, Test};
+use self::filter::{Reader, invalid};
+use self::residual::{Residual, Truth};
+use crate::cache::Files;
+use crate::deletes::DeleteFile;
+use crate::merge::lineage::Lineage;
+use crate::table::name_mapping;
+use crate::types::schema::{arrow_schema, with_names};
+use crate::{DataFile, Error, Result, ScanPlan, Table, Tables};
+
+/// The most files in a page, and about the most bytes.
+const PAGE_FILES_MAX: usize = 1_000;
+const PAGE_BYTES_MAX: usize = 4 << 20;
+
+/// About what a file takes in a page beside its own values, what a delete file does, what the naming of one
+/// does, and what the statistics of one column do.
+const FILE_BYTES: usize = 512;
+const REFERENCE_BYTES: usize = 8;
+const STATISTICS_BYTES: usize = 256;
+
+/// The most names that columns may be asked for by.
+const NAMES_MAX: usize = 10_000;
+
+/// Asks for a scan.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct ScanRequest {
+    snapshot_id: Option<i64>,
+    start_snapshot_id: Option<i64>,
+    end_snapshot_id: Option<i64>,
+    #[serde(default)]
+    select: Option<Vec<String>>,
+    #[serde(default)]
+    filter: Option<Value>,
+    case_sensitive: Option<bool>,
+    #[serde(default)]
+    use_snapshot_schema: Option<bool>,
+    #[serde(default)]
+    stats_fields: Option<Vec<String>>,
+    min_rows_requested: Option<i64>,
+}
+
+/// A scan of one state of a table.
+#[derive(Debug, Clone)]
+pub struct Scan {
+    table: Table,
+    /// The files that it may read.
+    pub plan: ScanPlan,
+    /// The rows that it wants.
+    pub filter: Filter,
+    stats: Vec<i32>,
+    rows_wanted: Option<u64>,
+}
+
+/// Some of a scan's tasks, as JSON.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ScanPage {
+    /// The list of tasks.
+    pub tasks: String,
+    /// The list of the delete files that they name.
+    pub delete_files: String,
+}
+
+impl Tables {
+    /// Begins to plan a scan of a table. Fails with `invalid_argument` where the scan cannot be.
+    pub async fn scan(&self, table: &Table, request: &ScanRequest) -> Result<Scan> {
+        let metadata = table.metadata();
+        let (files, schema) = match (request.snapshot_id, request.range()?) {
+            (Some(_), Some(_)) => {
+                return Err(invalid("it names one snapshot, and a range of them as well"));
+            }
+            (_, Some((start, end))) => {
+                let schema = schema_at(metadata, end)?;
+                (self.appended_between(table, start, end).await?, Some(schema))
+            }
+            (Some(id), None) => {
+                let schema = schema_at(metadata, id)?;
+                let unknown = || Error::SnapshotNotFound { snapshot: id };
+                let snapshot = metadata.snapshot_by_id(id).ok_or_else(unknown)?;
+                (self.files(metadata, snapshot).await?, Some(schema))
+            }
+            (None, None) => match metadata.current_snapshot() {
+                Some(snapshot) => {
+                    let schema = schema_at(metadata, snapshot.snapshot_id())?;
+                    (self.files(metadata, snapshot).await?, Some(schema))
+                }
+                None => (Files::from([]), None),
+            },
+        };
+        let of_snapshot = request.use_snapshot_schema.unwrap_or(false);
+        let schema = schema.filter(|_| of_snapshot);
+        let schema = schema.unwrap_or_else(|| metadata.current_schema().clone());
+        let mut reader = Reader::new(&schema, request.case_sensitive.unwrap_or(true));
+        let filter = match &request.filter {
+            Some(filter) => reader.read(filter, false)?,
+            None => Filter::Always(true),
+        };
+        ids(&reader, request.select.as_deref())?;
+        let mut stats = ids(&reader, request.stats_fields.as_deref())?;
+        stats.sort_unstable();
+        stats.dedup();
+        let rows_wanted = request.min_rows_requested.map(u64::try_from).transpose();
+        let rows_wanted = rows_wanted.map_err(|_| invalid("`min-rows-requested` is negative"))?;
+        let plan = ScanPlan::new(columns(&schema, metadata), files);
+        Ok(Scan { table: table.clone(), plan, filter, stats, rows_wanted })
+    }
+
+    /// The files that were appended after one snapshot, or from the first on, up to another.
+    async fn appended_between(&self, table: &Table, start: Option<i64>, end: i64) -> Result<Files> {
+        let mut lineage = Lineage::of(table);
+        let (mut found, mut next, mut seen) = (Vec::new(), Some(end), HashSet::new());
+        while let Some(id) = next
+            && next != start
+        {
+            // Whether it comes from itself, a broken history does not say.
+            let snapshot = if seen.insert(id) { lineage.find(self, id).await } else { None };
+            let snapshot = match (snapshot, start) {
+                (Some(snapshot), _) => snapshot,
+                (None, Some(start)) => return Err(not_before(start, end)),
+                (None, None) => break,
+            };
+            next = snapshot.parent_snapshot_id();
+            if snapshot.summary().operation == Operation::Append {
+                found.push(snapshot);
+            }
+        }
+        if let Some(start) = start.filter(|start| next != Some(*start)) {
+            return Err(not_before(start, end));
+        }
+        let mut files: Vec<Arc<DataFile>> = Vec::new();
+        for snapshot in found.iter().rev() {
+            files.extend(self.added_by(table.metadata(), snapshot).await?);
+        }
+        Ok(files.into())
+    }
+}
+
+fn not_before(start: i64, end: i64) -> Error {
+    invalid(format!("snapshot {start} does not come before snapshot {end}"))
+}
+
+fn schema_at(metadata: &TableMetadata, id: i64) -> Result<SchemaRef> {
+    let unknown = || Error::SnapshotNotFound { snapshot: id };
+    let snapshot = metadata.snapshot_by_id(id).ok_or_else(unknown)?;
+    snapshot.schema(metadata).map_err(|_| unknown())
+}
+
+/// The columns of a schema as files are read by them.
+fn columns(schema: &Schema, metadata: &TableMetadata) -> arrow::datatypes::SchemaRef {
+    with_names(&arrow_schema(schema.as_struct().fields()), name_mapping(metadata))
+}
+
+/// The field ids of columns by their full names.
+fn ids(reader: &Reader<'_>, names: Option<&[String]>) -> Result<Vec<i32>> {
+    let names = names.unwrap_or_default();
+    if names.len() > NAMES_MAX {
+        return Err(invalid(format!("it names more than {NAMES_MAX} columns")));
+    }
+    names.iter().map(|name| Ok(reader.field(name)?.id)).collect()
+}
+
+impl ScanRequest {
+    /// The snapshots after which, where one is named, and up to which appended rows are wanted.
+    fn range(&self) -> Result<Option<(Option<i64>, i64)>> {
+        match (self.start_snapshot_id, self.end_snapshot_id) {
+            (start, Some(end)) => Ok(Some((start, end))),
+            (Some(_), None) => {
+                Err(invalid("it has a `start-snapshot-id` and no `end-snapshot-id`"))
+            }
+            (None, None) => Ok(None),
+        }
+    }
+}
+
+impl Scan {
+    /// Where each page of its tasks begins; nowhere where it has none.
+    pub fn pages(&self) -> Vec<usize> {
+        let residual = Residual::new(&self.filter);
+        let (mut pages, mut next) = (Vec::new(), self.next(0, &residual));
+        while let Some(start) = next {
+            pages.push(start);
+            next = self.next(self.end(start, &residual), &residual);
+        }
+        pages
+    }
+
+    /// The page that begins at a place.
+    pub fn page(&self, start: usize) -> Result<ScanPage> {
+        let residual = Residual::new(&self.filter);
+        let writer = Writer::new(self.table.metadata(), &self.stats);
+        let end = self.end(start, &residual);
+        let files = self.plan.files().get(start..end).unwrap_or_default();
+        let mut deletes = Deletes::default();
+        let mut tasks = String::from("[");
+        for file in files.iter().filter(|file| residual.truth(file) != Truth::None) {
+            if tasks.len() > 1 {
+                tasks.push(',');
+            }
+            write_task(file, (&residual, &writer), &mut deletes, &mut tasks);
+        }
+        tasks.push(']');
+        Ok(ScanPage { tasks, delete_files: deletes.write(&writer) })
+    }
+
+    /// The first file at or after a place that has rows for the filter.
+    fn next(&self, from: usize, residual: &Residual<'_>) -> Option<usize> {
+        let files = self.plan.files();
+        if self.is_enough(from, residual) {
+            return None;
+        }
+        (from..files.len()).find(|place| residual.truth(&files[*place]) != Truth::None)
+    }
+
+    /// Whether the files before a place have as many rows as are wanted.
+    fn is_enough(&self, before: usize, residual: &Residual<'_>) -> bool {
+        let Some(wanted) = self.rows_wanted.filter(|_| before > 0) else { return false };
+        let files = self.plan.files().iter().take(before);
+        let sure = files.filter(|file| !file.has_deletes() && residual.truth(file) == Truth::All);
+        sure.map(|file| file.rows).sum::<u64>() >= wanted
+    }
+
+    /// Where the page ends that begins at a place.
+    fn end(&self, start: usize, residual: &Residual<'_>) -> usize {
+        let files = self.plan.files();
+        let filter: usize = self.filter.conditions().iter().map(|one| one.text.len() + 40).sum();
+        let fixed = FILE_BYTES + filter + STATISTICS_BYTES * self.stats.len();
+        let (mut bytes, mut tasks, mut known) = (0, 0, HashSet::new());
+        let mut rows = 0;
+        for (place, file) in files.iter().enumerate().skip(start) {
+            match residual.truth(file) {
+                Truth::None => continue,
+                Truth::All if !file.has_deletes() => rows += file.rows,
+                _ => {}
+            }
+            let values = file.parts.iter().filter_map(|(_, _, value)| value.as_ref());
+            bytes += fixed + file.location.len() + values.map(weight).sum::<usize>();
+            for delete in delete_files(file) {
+                bytes += REFERENCE_BYTES;
+                bytes += if known.insert(Arc::as_ptr(delete)) { FILE_BYTES } else { 0 };
+            }
+            tasks += 1;
+            let full = bytes >= PAGE_BYTES_MAX || tasks >= PAGE_FILES_MAX;
+            if full || self.rows_wanted.is_some_and(|wanted| rows >= wanted) {
+                return place + 1;
+            }
+        }
+        files.len()
+    }
+}
+
+fn write_task(
+    file: &DataFile,
+    (residual, writer): (&Residual<'_>, &Writer<'_>),
+    deletes: &mut Deletes,
+    text: &mut String,
+) {
+    text.push_str("{\"data-file\":");
+    text.push_str(&writer.file(file.entry.data_file(), file.spec_id).to_string());
+    let places = deletes.places_of(file);
+    if !places.is_empty() {
+        text.push_str(",\"delete-file-references\":");
+        text.push_str(&Value::from(places).to_string());
+    }
+    text.push_str(",\"residual-filter\":");
+    text.push_str(&residual.text(file));
+    text.push('}');
+}
+
+fn delete_files(file: &DataFile) -> impl Iterator<Item = &Arc<DeleteFile>> {
+    file.deletes.iter().flat_map(|deletes| deletes.each())
+}
+
+/// The delete files of a page, each once.
+#[derive(Default)]
+struct Deletes {
+    places: HashMap<*const DeleteFile, usize>,
+    files: Vec<Arc<DeleteFile>>,
+}
+
+impl Deletes {
+    /// Where those of a data file stand in the list.
+    fn places_of(&mut self, file: &DataFile) -> Vec<usize> {
+        let place = |delete: &Arc<DeleteFile>| {
+            *self.places.entry(Arc::as_ptr(delete)).or_insert_with(|| {
+                self.files.push(delete.clone());
+                self.files.len() - 1
+            })
+        };
+        delete_files(file).map(place).collect()
+    }
+
+    fn write(&self, writer: &Writer<'_>) -> String {
+        let files = self.files.iter();
+        let written = files.map(|file| writer.file(file.entry.data_file(), file.spec_id));
+        written.collect::<Value>().to_string()
+    }
+}
