@@ -276,6 +276,7 @@ pub fn invocation(environment: &Arc<Environment>, source: &str) -> Invocation {
         reuse: false,
         share: Share::default(),
         arena: false,
+        begins_until: CancellationToken::new(),
     }
 }
 

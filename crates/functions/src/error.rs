@@ -128,6 +128,12 @@ pub enum Error {
         /// The function's label, or what else was under way.
         label: String,
     },
+    /// The server lets end what runs, and begins nothing more.
+    #[error("`{label}` has not begun: the server is stopping")]
+    Stopping {
+        /// The function's label.
+        label: String,
+    },
     /// The process ended without an answer.
     #[error("`{label}` ended without an answer: {reason}")]
     InstanceDied {
@@ -215,6 +221,7 @@ impl Fault for Error {
             Error::MemoryLimit { .. } => ErrorCode::MemoryLimit,
             Error::TimeLimit { .. } => ErrorCode::TimeLimit,
             Error::Cancelled { .. } => ErrorCode::Cancelled,
+            Error::Stopping { .. } => ErrorCode::Unavailable,
             Error::IsolationUnavailable { .. } => ErrorCode::IsolationUnavailable,
             Error::TooBusy { .. } => ErrorCode::TooBusy,
             Error::Io { source, .. } | Error::Arrow(ArrowError::IoError(_, source))
@@ -263,6 +270,7 @@ impl Fault for Error {
                  says what a call waits for."
                     .to_owned(),
             ),
+            Error::Stopping { .. } => Some("Try again when the server is back.".to_owned()),
             Error::InstanceDied { .. } => Some(
                 "Look at what the function printed, and at native code it calls.".to_owned(),
             ),

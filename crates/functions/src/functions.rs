@@ -160,6 +160,9 @@ impl Functions {
             () = cancelled.cancelled() => {
                 Err(Error::Cancelled { label: invocation.label.clone() })
             }
+            () = invocation.begins_until.cancelled() => {
+                Err(Error::Stopping { label: invocation.label.clone() })
+            }
         };
         let queue_ms = queued.elapsed().as_millis() as u64;
         let outcome = match turn {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use headwater_model::{JobId, LogStream, Priority, Usage};
 use serde_json::Value;
+use tokio_util::sync::CancellationToken;
 
 use crate::{Environment, Network, Result, Room, SharedTable, Streamed};
 
@@ -41,6 +42,8 @@ pub struct Invocation {
     pub arena: bool,
     /// For whom it is made.
     pub share: Share,
+    /// Once this is cancelled, the call does not begin any more; where it has begun, it goes on.
+    pub begins_until: CancellationToken,
 }
 
 /// For whom a call is made: what says whose turn it is where more wait than can run.
@@ -87,6 +90,7 @@ impl Invocation {
             room: self.room.clone(),
             reuse: self.reuse,
             share: self.share.clone(),
+            begins_until: self.begins_until.clone(),
             arena: self.arena,
         }
     }

@@ -25,7 +25,7 @@ impl Inner {
         let turn = async { Ok::<_, Error>((lane.executor().await?, lane.slot().await?)) };
         let turn = tokio::select! {
             biased;
-            () = self.draining.cancelled() => return,
+            () = self.shared.draining.cancelled() => return,
             () = live.cancel.cancelled() => Err(Error::Stopped { id: live.id }),
             turn = turn => turn,
         };

@@ -110,6 +110,11 @@ impl JobContext {
         self.live.cancel.clone()
     }
 
+    /// Cancelled once the server lets its last jobs end: what has not begun of this one then need not.
+    pub fn draining(&self) -> CancellationToken {
+        self.shared.draining.clone()
+    }
+
     /// Why the job was asked to stop.
     pub(crate) fn stop_reason(&self) -> Option<Stop> {
         self.live.stop_reason()

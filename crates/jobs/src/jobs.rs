@@ -6,7 +6,6 @@ use std::time::Duration;
 use headwater_model::{Clock, Job, JobId, JobKind, JobStatus, Problem, RateCard};
 use headwater_store::{Append, Batch, Store};
 use serde_json::Value;
-use tokio_util::sync::CancellationToken;
 
 use crate::lane::{Lane, Place};
 use crate::live::{Live, Stop};
@@ -27,7 +26,6 @@ pub(crate) struct Inner {
     pub shared: Arc<Shared>,
     pub interrupted: Vec<JobId>,
     lanes: [Lane; 6],
-    pub draining: CancellationToken,
 }
 
 impl Jobs {
@@ -52,12 +50,8 @@ impl Jobs {
             JobKind::Function,
         ];
         let lanes = kinds.map(lane);
-        let inner = Arc::new(Inner {
-            lanes,
-            interrupted: reopened.interrupted,
-            draining: CancellationToken::new(),
-            shared: shared.clone(),
-        });
+        let inner =
+            Arc::new(Inner { lanes, interrupted: reopened.interrupted, shared: shared.clone() });
         tokio::spawn(shared.run());
         let jobs = Jobs { inner };
         for live in reopened.queued {
@@ -141,7 +135,7 @@ impl Jobs {
         let mut guard = JobGuard::new(inner.clone(), live.clone());
         let slot = tokio::select! {
             biased;
-            () = inner.draining.cancelled() => Err(Error::Stopping),
+            () = inner.shared.draining.cancelled() => Err(Error::Stopping),
             () = live.cancel.cancelled() => Err(Error::Stopped { id }),
             slot = inner.lane(new.kind).slot() => slot,
         };
@@ -225,7 +219,7 @@ impl Jobs {
     /// `timeout` they are asked to stop and become `interrupted`. Everything is stored when this
     /// returns. Jobs that wait go on waiting in the next process.
     pub async fn drain(&self, timeout: Duration) {
-        self.inner.draining.cancel();
+        self.inner.shared.draining.cancel();
         let shared = &self.inner.shared;
         if tokio::time::timeout(timeout, shared.all_ended()).await.is_err() {
             for live in shared.under_way() {
@@ -255,7 +249,7 @@ impl Inner {
     }
 
     fn admit(&self, kind: JobKind) -> Result<Place> {
-        if self.draining.is_cancelled() {
+        if self.shared.draining.is_cancelled() {
             return Err(Error::Stopping);
         }
         let unstored = self.shared.live.lock().len();

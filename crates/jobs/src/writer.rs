@@ -45,6 +45,8 @@ pub(crate) struct Shared {
     pub ends: watch::Sender<u64>,
     /// Cancelled when the last handle is gone.
     pub closing: CancellationToken,
+    /// Cancelled when no more jobs are taken, and none that wait begun.
+    pub draining: CancellationToken,
     waiting: Mutex<BTreeMap<JobId, Arc<Live>>>,
     urgent: Notify,
     lazy: Notify,
@@ -68,6 +70,7 @@ impl Shared {
             queries_from: RwLock::default(),
             ends: watch::Sender::new(0),
             closing: CancellationToken::new(),
+            draining: CancellationToken::new(),
             waiting: Mutex::default(),
             urgent: Notify::new(),
             lazy: Notify::new(),

@@ -65,13 +65,15 @@ impl Runner {
         (arguments, kind): (Vec<Argument>, Returns),
         context: &JobContext,
     ) -> Called {
-        let cancelled = context.cancelled();
-        let asked = Instant::now();
+        let (cancelled, draining) = (context.cancelled(), context.draining());
+        let (asked, label) = (Instant::now(), callable.name.clone());
         let environment = tokio::select! {
             environment = self.environment_of(project, given, callable, context) => environment,
             () = cancelled.cancelled() => {
-                let label = callable.name.clone();
                 Err(Error::other(&headwater_functions::Error::Cancelled { label }))
+            }
+            () = draining.cancelled() => {
+                Err(Error::other(&headwater_functions::Error::Stopping { label }))
             }
         };
         let environment_ms = u64::try_from(asked.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -99,6 +101,7 @@ impl Runner {
                 priority: callable.priority(&project.defaults),
             },
             arena: project.defaults.arena,
+            begins_until: context.draining(),
         };
         let (sink, mut lines) = mpsc::channel(LINES_AHEAD);
         let printed = async {

@@ -8,7 +8,8 @@ use crate::support::{ask, call, environment, not_checked, options, run, run_whol
 use headwater_functions::{
     Error, Functions, FunctionsOptions, Invocation, Limits, Returned, Returns, Share,
 };
-use headwater_model::{Fault, Priority};
+use headwater_model::{ErrorCode, Fault, Priority};
+use tokio_util::sync::CancellationToken;
 
 const WAITS: &str = "import time\ndef f():\n    time.sleep(0.3)\n    return True\n";
 const NOTHING: &str = "def f():\n    return True\n";
@@ -75,6 +76,35 @@ async fn a_full_queue_says_who_fills_it() {
         "2 function calls wait already, 2 of them of caller `a`: no more of its may"
     );
     assert!(refused[0].hint().unwrap().contains("job get"));
+}
+
+#[tokio::test]
+async fn a_server_that_stops_ends_what_runs_and_begins_nothing_more() {
+    let options = FunctionsOptions { concurrency: 1, ..options() };
+    let functions = Functions::start(options).await.unwrap();
+    let environment = environment(&functions, &[]).await;
+    run(&functions, ask(&environment, NOTHING)).await.0.unwrap();
+    let stopping = CancellationToken::new();
+    let calls = (0..6).map(|_| {
+        let begins_until = stopping.clone();
+        run(&functions, Invocation { begins_until, ..ask(&environment, WAITS) })
+    });
+    let stop = async {
+        while functions.calls().iter().all(|call| call.waits_for.is_some()) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        stopping.cancel();
+    };
+    let (outcomes, ()) = tokio::join!(futures::future::join_all(calls), stop);
+    let (ended, refused): (Vec<_>, Vec<_>) =
+        outcomes.into_iter().partition(|(returned, _)| returned.is_ok());
+    assert!((1..=2).contains(&ended.len()), "{ended:?}");
+    for (returned, _) in refused {
+        let error = returned.unwrap_err();
+        assert!(matches!(error, Error::Stopping { .. }), "{error:?}");
+        assert_eq!(error.code(), ErrorCode::Unavailable);
+    }
+    assert!(functions.calls().is_empty());
 }
 
 #[tokio::test]

@@ -83,6 +83,7 @@ pub fn call(environment: &Arc<Environment>, source: &str) -> Invocation {
         reuse: false,
         share: Share::default(),
         arena: false,
+        begins_until: CancellationToken::new(),
     }
 }
 

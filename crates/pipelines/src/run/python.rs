@@ -10,6 +10,7 @@ use headwater_functions::{
 };
 use headwater_model::{Event, LogStream};
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 use super::output::{self, Output};
 use super::reading::Reading;
@@ -152,6 +153,8 @@ impl Run {
                 priority: priority.unwrap_or_default(),
             },
             arena: project.defaults.arena,
+            // A run that is under way is let end.
+            begins_until: CancellationToken::new(),
         }
     }
 
