@@ -48,6 +48,7 @@ INSTALLED_AS = {
 
 # Packages that were imported before there was a project, by their modules at the top level.
 PRELOADED = set()
+SDK_FOLDER = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 NETWORK_ERRNOS = {100, 101, 111, 113}  # ENETDOWN, ENETUNREACH, ECONNREFUSED, EHOSTUNREACH
 
@@ -207,6 +208,8 @@ def forget_shadowed(folders):
         except OSError:
             pass
     shadowed = own & PRELOADED
+    if not shadowed:
+        return  # To look at the names would be to have each in this process's own memory.
     for name in [name for name in sys.modules if name.split(".")[0] in shadowed]:
         del sys.modules[name]
 
@@ -226,8 +229,7 @@ def find_function(task):
     else:
         path = path.replace(".", "/")
     folder = os.path.dirname(os.path.join(project, path))
-    sdk = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    sys.path[:0] = list(dict.fromkeys([project, folder, sdk]))
+    sys.path[:0] = list(dict.fromkeys([project, folder, SDK_FOLDER]))
     forget_shadowed({project, folder})
     import importlib
     import importlib.util

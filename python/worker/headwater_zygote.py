@@ -32,6 +32,8 @@ ORDER_BYTES_MAX = 128 << 10
 
 # What every worker needs. Modules of the standard library that pandas and the like import late.
 OWN = ["pyarrow", "pyarrow.ipc", "importlib.util", "faulthandler", "uuid", "tempfile", "logging"]
+# Nearly every function's module imports it. One of the project's own takes its place.
+SDK = "headwater"
 
 PR_SET_DUMPABLE = 4
 PR_SET_SECCOMP = 22
@@ -119,6 +121,15 @@ def load(names, skipped):
     return loaded
 
 
+def load_sdk():
+    """Imports the SDK from its own folder, which comes before packages of its name."""
+    import importlib
+
+    sys.path.insert(0, worker.SDK_FOLDER)
+    importlib.import_module(SDK)
+    del sys.path[0]
+
+
 def restart(skipped):
     for descriptor in (SERVER, ORDERS):
         os.set_inheritable(descriptor, True)
@@ -138,9 +149,14 @@ def folders_of(root):
 
 def fork(order, descriptors, folders):
     """Forks for one order; returns in the zygote alone."""
-    if os.fork() != 0:
-        return
     seat, status = descriptors[:2]
+    try:
+        if os.fork() != 0:
+            return
+    except OSError as error:
+        # The clones that run need the zygote to live.
+        tell(status, {"Failed": {"step": "fork the zygote", "error": str(error)}})
+        return
     rest = descriptors[2:]
     rules = rest.pop(0) if order["rules"] else None
     namespaces, doors = rest[: order["namespaces"]], rest[order["namespaces"]:]
@@ -211,16 +227,16 @@ def give_up(order, rules):
 
 def refresh(order, folders):
     """Makes this process one that could not have been another clone."""
-    os.environ.clear()
     os.environ.update(order["variables"])
     os.chdir("/")
     for folder in folders:
         os.makedirs(folder, exist_ok=True)
     seed = os.urandom(32)
-    random.seed(seed)
+    random.seed(int.from_bytes(seed, "big"))
     modules = sys.modules
     if "numpy.random" in modules:
-        modules["numpy.random"].seed()
+        # Without a seed it makes objects of half a megabyte to draw one.
+        modules["numpy.random"].seed(memoryview(seed).cast("I").tolist())
     if "ssl" in modules:
         modules["ssl"].RAND_add(seed, 32.0)
     if "tempfile" in modules:
@@ -243,8 +259,11 @@ def main():
     os.environ["HEADWATER_PACKAGES"] = json.dumps(wanted)
     names = list(dict.fromkeys(OWN + [name for one in wanted for name in modules_of(one)]))
     loaded = load(names, skipped)
-    worker.PRELOADED.update(name for name in loaded if name not in OWN)
+    load_sdk()
+    worker.PRELOADED.update(name for name in [*loaded, SDK] if name not in OWN)
     folders = folders_of(os.environ["TMPDIR"])
+    # What a fork need not do itself, its own memory need not hold.
+    os.environ.clear()
     # A fork that is done leaves nothing to wait for.
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     gc.collect()

@@ -45,6 +45,9 @@ fn main() -> ExitCode {
 }
 
 fn execute(context: &Context, command: Command) -> error::Result<()> {
+    if command.runs_server() {
+        headwater_server::answer_promptly();
+    }
     // A client waits for one answer at a time; only a server has use for several threads.
     let mut runtime = if command.runs_server() || context.in_process {
         tokio::runtime::Builder::new_multi_thread()

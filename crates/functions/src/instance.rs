@@ -34,6 +34,9 @@ use crate::{
 /// How long a function may take to end after it was asked to.
 const GRACE: Duration = Duration::from_secs(1);
 
+/// How long a call may run before its process has no better claim to a processor than any other.
+const PROMPT_MAX: Duration = Duration::from_secs(1);
+
 /// The most processes and threads of an instance.
 const PROCESSES_MAX: u64 = 4096;
 
@@ -242,10 +245,16 @@ impl Instance {
             }
         };
         tokio::pin!(stopped);
-        let mut heard = None;
+        let long = tokio::time::sleep_until((self.started + PROMPT_MAX).into());
+        tokio::pin!(long);
+        let (mut heard, mut settled) = (None, false);
         let early = loop {
             tokio::select! {
                 ended = self.running.ended() => break Ok(ended?),
+                () = &mut long, if !settled => {
+                    self.running.settle();
+                    settled = true;
+                }
                 said = &mut self.said, if heard.is_none() => {
                     let said = heard.insert(said.unwrap_or_default());
                     // User code may say so, too; its process is watched to its end all the same.

@@ -38,5 +38,5 @@ pub use invocation::{
 pub use memory::{Room, SharedTable};
 pub use network::{Host, Network};
 pub use options::{FunctionsOptions, Isolation, SpawnCommand, ZygoteOptions};
-pub use spawner::spawner_main;
+pub use spawner::{answer_promptly, spawner_main, work_steadily};
 pub use zygote::ZygoteReport;

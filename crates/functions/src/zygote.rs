@@ -25,7 +25,8 @@ const IMPORT_MAX: Duration = Duration::from_secs(120);
 
 /// The most memory of a zygote, and its processes: those of its clones are not among them.
 const MEMORY_BYTES_MAX: u64 = 8 << 30;
-const PROCESSES_MAX: u64 = 64;
+/// A library may start as many threads as there are processors when it is imported.
+const PROCESSES_MAX: u64 = 1024;
 
 /// How many clones wait while calls come one right after the other, and for how long after the last
 /// of those.

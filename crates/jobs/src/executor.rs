@@ -94,8 +94,8 @@ impl JobContext {
         self.emit(crate::event_log::remark(text.into()));
     }
 
-    /// Adds to what the job has taken. The elapsed time is measured from start to end, not added
-    /// up.
+    /// Adds to what the job has taken. The elapsed time is measured from start to end, but for calls of
+    /// functions, whose own time is added up.
     pub fn add_usage(&self, usage: &Usage) {
         self.live.change_usage(|sum| sum.add(usage));
     }

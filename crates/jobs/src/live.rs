@@ -212,7 +212,10 @@ impl Live {
         }
         let mut job = state.record.job.clone();
         settle(&mut job, result, state.stop);
-        job.usage.wall_ms = elapsed_ms(job.started, now);
+        // A call is not charged for its turn in the queue, nor for packages: it has been timed by itself.
+        if self.kind != JobKind::Function {
+            job.usage.wall_ms = elapsed_ms(job.started, now);
+        }
         job.cost = card.cost(&job.usage);
         job.ended = Some(now);
         let ended = Event::Ended { status: job.status, error: job.error.clone() };

@@ -28,6 +28,8 @@ mod server;
 mod settings;
 mod shelf;
 mod socket;
+#[cfg(target_os = "linux")]
+mod startup;
 mod statement;
 mod system;
 mod token;
@@ -38,7 +40,7 @@ mod workshop;
 pub use axum::body::Body;
 pub use config::ServerConfig;
 pub use error::{Error, Result};
-pub use headwater_functions::{Isolation, SpawnCommand, spawner_main};
+pub use headwater_functions::{Isolation, SpawnCommand, answer_promptly, spawner_main};
 pub use headwater_lake::{CloudSettings, WarehouseOptions};
 pub use http::openapi;
 pub use lock::ServerInfo;

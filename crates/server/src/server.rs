@@ -34,6 +34,8 @@ impl Server {
         let router = http::router(&parts);
         let doors = bound.open(&router);
         lock.publish(&info)?;
+        #[cfg(target_os = "linux")]
+        crate::startup::give_back();
         tracing::info!(lake = %parts.config.lake_dir.display(), http = ?info.http, "serving");
         let life = tokio::spawn(live(parts.clone(), doors, lock));
         Ok(Running::new(parts, router, info, life))

@@ -76,6 +76,7 @@ impl Bench {
             .thread_name("headwater-work")
             .on_thread_start(move || {
                 starts.thread_starts();
+                headwater_functions::work_steadily();
                 if patient {
                     give_way();
                 }

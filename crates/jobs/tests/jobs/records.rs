@@ -128,6 +128,19 @@ fn step(name: &str, status: StepStatus, cpu_us: u64) -> Event {
 }
 
 #[tokio::test]
+async fn a_call_is_charged_for_its_own_time_and_not_for_its_wait() {
+    let (store, clock) = (memory(), clock());
+    let jobs = jobs(&store, &clock).await;
+    let (context, guard) =
+        jobs.record(NewJob::new(JobKind::Function, "f", "ada")).await.expect("a call");
+    clock.advance(Duration::from_hours(1));
+    context.add_usage(&Usage { cpu_us: 600, wall_ms: 5, ..Usage::default() });
+    guard.finish(Ok(Value::Null));
+    let job = jobs.wait(context.id()).await.expect("a job");
+    assert_eq!(job.usage.wall_ms, 5);
+}
+
+#[tokio::test]
 async fn usage_is_summed_by_day_kind_job_and_model() {
     let (store, clock) = (memory(), clock());
     let first = jobs(&store, &clock).await;

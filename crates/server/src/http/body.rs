@@ -85,8 +85,12 @@ impl Bodies {
             skip(request.into_body()).await;
             return Err(too_long(kind));
         }
-        let room = self.room_for(kind, said).await;
-        Ok((self.read_at_pace(request.into_body(), kind, said).await?, room))
+        let mut room = self.room_for(kind, said).await;
+        let bytes = self.read_at_pace(request.into_body(), kind, said).await?;
+        // One that did not say how long it is may have been short.
+        let rest = room.num_permits().saturating_sub(self.units_of(kind, bytes.len()));
+        drop(room.split(rest));
+        Ok((bytes, room))
     }
 
     async fn read_at_pace(&self, body: Body, kind: Kind, most: usize) -> Answer<Bytes> {
@@ -107,14 +111,19 @@ impl Bodies {
         }
     }
 
+    /// The room of so many bytes: at most all that there is.
+    fn units_of(&self, kind: Kind, bytes: usize) -> usize {
+        let units = (bytes.saturating_mul(kind.weight()) as u64).div_ceil(UNIT_BYTES) as usize;
+        units.clamp(1, self.units)
+    }
+
     /// Waits until there is room; for more than there is, until all of it is free.
     async fn room_for(&self, kind: Kind, bytes: usize) -> OwnedSemaphorePermit {
         let room = match kind {
             Kind::Table => &self.tables,
             Kind::Values => &self.values,
         };
-        let units = (bytes.saturating_mul(kind.weight()) as u64).div_ceil(UNIT_BYTES) as usize;
-        let units = u32::try_from(units.clamp(1, self.units)).unwrap_or(u32::MAX);
+        let units = u32::try_from(self.units_of(kind, bytes)).unwrap_or(u32::MAX);
         loop {
             // It is never closed.
             if let Ok(room) = Arc::clone(room).acquire_many_owned(units).await {
@@ -173,6 +182,21 @@ mod tests {
         assert_eq!(failure.0.code, ErrorCode::TimeLimit);
         let table = Request::new(Body::from("rows"));
         assert!(bodies.read(table, Kind::Table).await.is_ok(), "its room is free again");
+    }
+
+    #[tokio::test]
+    async fn a_short_body_without_a_length_keeps_little_room() {
+        let bodies = small();
+        let unsaid = || {
+            let parts = stream::iter([Ok::<_, std::io::Error>(Bytes::from_static(b"{}"))]);
+            Request::new(Body::from_stream(parts))
+        };
+        let mut held = Vec::new();
+        for _ in 0..100 {
+            let read = bodies.read(unsaid(), Kind::Values);
+            let read = tokio::time::timeout(Duration::from_secs(10), read).await;
+            held.push(read.expect("there is room").expect("a body").1);
+        }
     }
 
     #[tokio::test]
