@@ -77,7 +77,9 @@ pub(crate) fn listen(
         let (mut begun, mut network, mut given) = (false, network, Made::default());
         let (mut said, mut parts) = (Said::Nothing, Parts::new(room.clone()));
         while let Some(Some(received)) = unless_over(receive(&channel), &over).await {
-            let Received { bytes, descriptors } = received;
+            // What keeps coming would keep this thread from everybody else, and from the time limit.
+            tokio::task::coop::consume_budget().await;
+            let Received { bytes, descriptors, .. } = received;
             let message = serde_json::from_slice(&bytes);
             // Said by the sandbox before anything of the function's can speak.
             if let (Ok(Message::Network), Some((reach, sink))) = (&message, network.take()) {

@@ -14,6 +14,6 @@ mod relay;
 
 pub use allowed::{Host, Network};
 pub(crate) use allowed::{NAMESERVER, Reach};
-pub(crate) use gate::Gate;
+pub(crate) use gate::{Gate, raise_limit};
 pub(crate) use names::nameservers;
 pub(crate) use relay::{Doors, relay};

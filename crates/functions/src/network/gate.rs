@@ -64,7 +64,7 @@ impl Gate {
 }
 
 /// Raises the most descriptors of this process as far as it may; how many that are.
-fn raise_limit() -> u64 {
+pub(crate) fn raise_limit() -> u64 {
     let limit = rustix::process::getrlimit(Resource::Nofile);
     let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
     // Where this fails what there is has to do.

@@ -41,6 +41,26 @@ pub(super) struct Group {
     folders: Vec<(Kind, PathBuf)>,
     /// Version 2's file of the most memory, once it was made to forget.
     peak: OnceLock<fs::File>,
+    /// What it weighs, and where that stands for others.
+    weight: Weight,
+    share: Option<Share>,
+}
+
+/// What a group weighs against others that want the same processors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Weight {
+    /// That of one that has just been called: more than any that runs for long.
+    Prompt,
+    /// By the memory it may hold.
+    Settled,
+}
+
+/// The file of a group's share of the processors, and the two that it may have.
+#[derive(Debug)]
+struct Share {
+    file: PathBuf,
+    prompt: u64,
+    settled: u64,
 }
 
 /// What the groups of a process measured.
@@ -75,9 +95,12 @@ impl Cgroups {
                     remove_stale(&base);
                 }
                 if shared || fs::create_dir(&folder).is_ok() {
-                    if kind == Kind::Shares {
-                        // As much as a busy program per processor, whoever else is busy.
-                        let _ = set(folder.join("cpu.shares"), (1024 * processors()).to_string());
+                    match kind {
+                        Kind::Shares => {
+                            let _ = set(folder.join("cpu.shares"), SHARES.to_string());
+                        }
+                        Kind::Processes => bound_processes(&base, &folder),
+                        _ => {}
                     }
                     hierarchies.push((kind, folder));
                 }
@@ -130,7 +153,12 @@ impl Cgroups {
 
     /// Makes the groups for one process.
     pub(super) fn create(&self, id: u64, plan: &Plan) -> io::Result<Group> {
-        let mut group = Group { folders: Vec::new(), peak: OnceLock::new() };
+        let mut group = Group {
+            folders: Vec::new(),
+            peak: OnceLock::new(),
+            weight: Weight::Settled,
+            share: None,
+        };
         match self.fill(&mut group, &id.to_string(), plan) {
             Ok(()) => Ok(group),
             Err(error) => {
@@ -157,16 +185,20 @@ impl Cgroups {
                     // Without these a host with swap would only become slow.
                     let _ = set(folder.join("memory.swap.max"), "0");
                     let _ = set(folder.join("memory.oom.group"), "1");
-                    share_out(&folder, plan, ["cpu.weight", "cpu.max"])?;
+                    group.share = share_out(&folder, plan, ["cpu.weight", "cpu.max"])?;
                 }
                 Kind::Shares => {
-                    share_out(&folder, plan, ["cpu.shares", "cpu.cfs_quota_us"])?;
+                    group.share = share_out(&folder, plan, ["cpu.shares", "cpu.cfs_quota_us"])?;
                 }
                 Kind::Processor | Kind::Unified { limits: false } => {}
             }
             if *kind == Kind::Memory {
                 let _ = write(&folder, "memory.memsw.limit_in_bytes", memory_bytes);
             }
+        }
+        // Tools and zygotes have nobody who waits for their answer.
+        if plan.serves_a_call() {
+            group.weigh(Weight::Prompt);
         }
         Ok(())
     }
@@ -236,6 +268,15 @@ impl Group {
         measured
     }
 
+    /// Has it weigh this against others.
+    pub(super) fn weigh(&mut self, weight: Weight) {
+        let Some(share) = self.share.as_ref().filter(|_| self.weight != weight) else { return };
+        let number = if weight == Weight::Prompt { share.prompt } else { share.settled };
+        // A host whose controller is somebody else's has no such file.
+        let _ = set(&share.file, number.to_string());
+        self.weight = weight;
+    }
+
     /// Stops every process in the groups where it is, or has it go on.
     pub(super) fn freeze(&self, frozen: bool) -> io::Result<()> {
         let unified = self.folders.iter().find(|(kind, _)| matches!(kind, Kind::Unified { .. }));
@@ -301,13 +342,25 @@ fn unified(base: &Path, name: &str, limits: bool) -> Option<(Kind, PathBuf)> {
         }
         if set(folder.join("cgroup.subtree_control"), "+memory +pids").is_ok() {
             let _ = set(folder.join("cgroup.subtree_control"), "+cpu");
-            let _ = set(folder.join("cpu.weight"), (100 * processors()).to_string());
+            let _ = set(folder.join("cpu.weight"), WEIGHT.to_string());
+            bound_processes(base, &folder);
             return Some((Kind::Unified { limits: true }, folder));
         }
         let _ = fs::remove_dir(&folder);
     }
     let folder = base.join(name);
     fs::create_dir(&folder).is_ok().then_some((Kind::Unified { limits: false }, folder))
+}
+
+/// Leaves the rest of the host half of the processes that there may be.
+fn bound_processes(base: &Path, folder: &Path) {
+    let most = fs::read_to_string("/proc/sys/kernel/pid_max");
+    let most = most.ok().and_then(|text| text.trim().parse::<u64>().ok());
+    let most = most.into_iter().chain(number(base, "pids.max")).min();
+    if let Some(most) = most {
+        // Where there is no such file nothing counts them.
+        let _ = set(folder.join("pids.max"), (most / 2).max(1).to_string());
+    }
 }
 
 /// This process's folder in the hierarchy of a version 1 controller, or in version 2.
@@ -338,31 +391,38 @@ fn folder_of(own: &str, mounts: &str, controller: Option<&str>) -> Option<PathBu
     })
 }
 
-/// What a group of the usual memory weighs against others that want the same processors.
+/// What all groups together weigh against a busy program beside them, in version 1 and in version 2: a
+/// quarter of it. The server is such a program, and everything waits for the server.
+const SHARES: u64 = 256;
+const WEIGHT: u64 = 25;
+
+/// What a group has that weighs as much as is usual.
 const USUAL_MEMORY: u64 = 4 << 30;
 const PERIOD_US: u64 = 100_000;
 
 /// Gives a group its share of the processors, by the memory it may hold, and its limit, if any.
 /// Both files have the same form in both versions but for the usual share and the period.
-fn share_out(folder: &Path, plan: &Plan, [share, limit]: [&str; 2]) -> io::Result<()> {
-    let (usual, period) = if share == "cpu.weight" { (100, true) } else { (1024, false) };
-    if let Some(memory) = plan.memory_bytes {
-        let share_of = (usual * memory / USUAL_MEMORY).clamp(usual / 16, usual * 8);
-        // A host whose controller is somebody else's has no such file.
-        let _ = set(folder.join(share), share_of.to_string());
-    }
-    let Some(millis) = plan.cpu_millis else { return Ok(()) };
+fn share_out(folder: &Path, plan: &Plan, [file, limit]: [&str; 2]) -> io::Result<Option<Share>> {
+    let (usual, period) = if file == "cpu.weight" { (100, true) } else { (1024, false) };
+    let prompt = usual * 8;
+    let settled = match plan.memory_bytes.filter(|_| plan.serves_a_call()) {
+        Some(memory) => (usual * memory / USUAL_MEMORY).clamp(usual / 16, prompt),
+        None if plan.background => 2,
+        // Tools and zygotes, which several may wait for, but nobody's call is.
+        None => usual / 8,
+    };
+    let share = Share { file: folder.join(file), prompt, settled };
+    // A host whose controller is somebody else's has no such file.
+    let _ = set(&share.file, share.settled.to_string());
+    let share = Some(share);
+    let Some(millis) = plan.cpu_millis else { return Ok(share) };
     let quota = (u64::from(millis) * PERIOD_US / 1000).max(1000);
     let text = if period { format!("{quota} {PERIOD_US}") } else { quota.to_string() };
     match set(folder.join(limit), text) {
         // The server has said when it started that nothing holds back functions here.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        done => done,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(share),
+        done => done.map(|()| share),
     }
-}
-
-fn processors() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
 }
 
 fn write(folder: &Path, file: &str, limit: Option<u64>) -> io::Result<()> {

@@ -24,6 +24,8 @@ pub(crate) struct Channel(OwnedFd);
 pub(crate) struct Received {
     pub(crate) bytes: Vec<u8>,
     pub(crate) descriptors: Vec<OwnedFd>,
+    /// Whether it came with more descriptors than this process has room for, and so with none.
+    pub(crate) cut: bool,
 }
 
 impl Channel {
@@ -76,11 +78,16 @@ impl Channel {
         if received.bytes == 0 && descriptors.is_empty() {
             return Ok(None);
         }
-        if received.flags.intersects(ReturnFlags::TRUNC | ReturnFlags::CTRUNC) {
+        if received.flags.contains(ReturnFlags::TRUNC) {
             return Err(std::io::Error::other("a message was cut off"));
         }
         bytes.truncate(received.bytes);
-        Ok(Some(Received { bytes, descriptors }))
+        let cut = received.flags.contains(ReturnFlags::CTRUNC);
+        if cut {
+            // Some of them would stand in the others' places.
+            descriptors.clear();
+        }
+        Ok(Some(Received { bytes, descriptors, cut }))
     }
 
     /// Makes sending and receiving answer `WouldBlock` instead of waiting.

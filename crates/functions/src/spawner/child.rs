@@ -26,6 +26,7 @@ use super::network::Network;
 use super::plan::{Plan, Sandbox, Work};
 use super::root::{self, StepError, StepResult, step};
 use super::seccomp::For;
+use super::serve::work_steadily;
 use super::system::Waited;
 use super::{landlock, seccomp, system};
 
@@ -111,6 +112,7 @@ pub(super) fn run_until_done(birth: Birth, live: impl FnOnce(Birth) -> StepResul
 /// Closes the spawner's own descriptors but these, above all its socket to the server, and those of
 /// the other children.
 pub(super) fn leave_the_spawner_behind(birth: &Birth, more: &[BorrowedFd<'_>]) {
+    work_steadily();
     let mut kept = vec![&birth.stdout, &birth.stderr, &birth.go, &birth.status];
     kept.extend(&birth.control);
     kept.extend(&birth.files);

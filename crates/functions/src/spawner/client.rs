@@ -135,6 +135,12 @@ impl Running {
         self.connection.send(&Request::Resume { id: self.id }, &[])
     }
 
+    /// Says that it runs for long.
+    pub(crate) fn settle(&self) {
+        // Where this fails the spawner is gone, and the process with it.
+        let _ = self.connection.send(&Request::Settle { id: self.id }, &[]);
+    }
+
     /// Asks the process to end.
     pub(crate) fn signal(&self, signal: Signal) {
         // Where this fails the spawner is gone, and the process with it.

@@ -30,5 +30,5 @@ mod watch;
 pub(crate) use channel::{Channel, Received};
 pub(crate) use client::{Running, Spawner};
 pub(crate) use plan::{Copied, Ended, Exit, Plan, Sandbox, Signal, Taken, Work};
-pub use serve::spawner_main;
+pub use serve::{answer_promptly, spawner_main, work_steadily};
 pub(crate) use watch::watch;

@@ -19,6 +19,9 @@ pub(crate) enum Request {
     Pause { id: u64, inputs: Vec<u64> },
     /// Has them go on.
     Resume { id: u64 },
+    /// It runs for long: from here on it gets what its memory entitles it to, and not what one gets that
+    /// has just been called.
+    Settle { id: u64 },
     /// Asks what all have taken together.
     Total { id: u64 },
     /// Signal a process, if it is still there.
@@ -62,6 +65,13 @@ pub(crate) struct Plan {
     pub(crate) background: bool,
     /// Whether it is a zygote: it finds the socket of its orders as descriptor 4.
     pub(crate) zygote: bool,
+}
+
+impl Plan {
+    /// Whether somebody waits for what it answers.
+    pub(crate) fn serves_a_call(&self) -> bool {
+        !self.zygote && !matches!(self.walls, Work::Tool)
+    }
 }
 
 /// What walls a process in.

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
 
-use super::cgroup::{Cgroups, Group};
+use super::cgroup::{Cgroups, Group, Weight};
 use super::child::Note;
 use super::children::{self, Child};
 use super::coming::Coming;
@@ -28,11 +28,28 @@ const LEFTOVERS_MAX: usize = 64;
 /// How long the end of everything may take.
 const END_MAX: Duration = Duration::from_secs(10);
 
+/// How long a thread that answers somebody uses a processor at a time.
+const PROMPT_SLICE: Duration = Duration::from_micros(100);
+
+/// Has this thread, and those it starts, get a processor soon after they wake: for those that hand calls
+/// and answers on.
+pub fn answer_promptly() {
+    system::take_turns_of(Some(PROMPT_SLICE));
+}
+
+/// Undoes [`answer_promptly`]: for threads that calculate.
+pub fn work_steadily() {
+    system::take_turns_of(None);
+}
+
 /// What the spawner process runs, before any thread or runtime starts. Its standard input is the
 /// socket to the server; it ends when the other end closes.
 pub fn spawner_main() -> ExitCode {
     let _ = rustix::process::setsid();
     let _ = rustix::thread::set_name(c"hw-spawner");
+    // Those who wait for it have been called; what it starts works steadily.
+    answer_promptly();
+    crate::network::raise_limit();
     let _ = std::env::set_current_dir("/");
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     let Ok(socket) = rustix::stdio::stdin().try_clone_to_owned() else {
@@ -224,6 +241,9 @@ impl Serve {
     }
 
     fn handle(&mut self, received: Received) {
+        if received.cut {
+            return self.refuse(&received.bytes);
+        }
         match serde_json::from_slice(&received.bytes) {
             Ok(Request::Start { id, plan }) => {
                 if let Err(ended) = self.start(id, plan, received.descriptors) {
@@ -242,9 +262,16 @@ impl Serve {
                 self.reply(&Reply::Measured { id, taken });
             }
             Ok(Request::Resume { id }) => {
-                let group = self.children.get(&id).map(|child| &child.group);
-                // What cannot go on is found out by whoever waits for it.
-                let _ = group.map(|group| group.freeze(false));
+                if let Some(child) = self.children.get_mut(&id) {
+                    child.group.weigh(Weight::Prompt);
+                    // What cannot go on is found out by whoever waits for it.
+                    let _ = child.group.freeze(false);
+                }
+            }
+            Ok(Request::Settle { id }) => {
+                if let Some(child) = self.children.get_mut(&id) {
+                    child.group.weigh(Weight::Settled);
+                }
             }
             Ok(Request::Signal { id, signal }) => self.signal(id, signal),
             Ok(Request::Total { id }) => {
@@ -252,6 +279,20 @@ impl Serve {
             }
             // Both ends are of one build; a message that cannot be read has no id to answer to.
             Err(_) => {}
+        }
+    }
+
+    /// Fails what was asked for where there was no room for its descriptors, and nothing else.
+    fn refuse(&mut self, request: &[u8]) {
+        match serde_json::from_slice(request) {
+            Ok(Request::Start { id, .. }) => {
+                let (step, error) = ("take its descriptors".into(), "too many open files".into());
+                let exit = Exit::NotStarted { step, error };
+                let ended = Ended { exit, cpu_us: 0, memory_bytes_peak: 0, out_of_memory: false };
+                self.reply(&Reply::Ended { id, ended });
+            }
+            Ok(Request::Fill { id }) => self.signal(id, Signal::Kill),
+            _ => {}
         }
     }
 

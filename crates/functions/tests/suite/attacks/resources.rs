@@ -50,6 +50,27 @@ async fn a_memory_bomb_ends_with_its_instance() {
 }
 
 #[tokio::test]
+async fn what_says_nothing_sensible_without_end_keeps_nobody_from_being_heard() {
+    let functions = start().await;
+    let environment = environment(&functions, &[]).await;
+    let body = "for _ in range(3):
+    if os.fork() == 0:
+        break
+while True:
+    os.write(3, b'x')";
+    let limits = Limits { timeout: Duration::from_secs(2), ..Limits::default() };
+    let flood = run(&functions, Invocation { limits, ..probe(&environment, body) });
+    let beside = async {
+        for _ in 0..3 {
+            held_by(&functions, Limits::default(), STILL_THERE).await;
+        }
+    };
+    // The runtime of a test has one thread, which the time limit needs as well.
+    let ((outcome, _), ()) = tokio::join!(flood, beside);
+    assert!(matches!(outcome, Err(Error::TimeLimit { .. })), "{outcome:?}");
+}
+
+#[tokio::test]
 async fn descriptors_run_out_for_itself_alone() {
     held(
         "held = []
