@@ -69,7 +69,8 @@ impl Catalog {
         let changes = request.changes.iter();
         let changes: Changes =
             changes.map(|change| (trie::key(&change.table), change.to.clone())).collect();
-        let tables = trie::update(&self.objects, &mut pending, head.tables, changes).await?;
+        let tables =
+            trie::update(&self.objects, &mut pending, (head.tables, None), changes).await?;
         let namespaces = self.change_namespaces(&mut pending, request, &head).await?;
         let new = NewCommit {
             parents: vec![record.commit],

@@ -349,7 +349,9 @@ impl Catalog {
         let namespaces = self.merge_namespaces(plan, [&target, &source], &changes, pending).await?;
         let changes: Changes =
             changes.into_iter().map(|change| (trie::key(&change.table), change.to)).collect();
-        let tables = trie::update(&self.objects, pending, target.tables, changes).await?;
+        // What only the source has changed it has in nodes that the merge can have as well, and keeps.
+        let like = plan.parents.contains(&plan.source).then_some(source.tables).flatten();
+        let tables = trie::update(&self.objects, pending, (target.tables, like), changes).await?;
         let new = NewCommit {
             parents: plan.parents.clone(),
             author: commit.author.clone(),

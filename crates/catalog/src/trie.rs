@@ -103,24 +103,25 @@ async fn leaves(
     Ok(found)
 }
 
-/// Applies changes; the new root, with its new nodes added to `pending`.
+/// Applies changes; the new root, with its new nodes added to `pending`. `like` is a trie that is kept as
+/// long as the new one, and may have some of its nodes already: these are neither made nor stored again.
 pub(crate) async fn update(
     objects: &Objects,
     pending: &mut Pending,
-    root: Option<ObjectId>,
+    (root, like): (Option<ObjectId>, Option<ObjectId>),
     changes: Changes,
 ) -> Result<Option<ObjectId>> {
     if changes.is_empty() {
         return Ok(root);
     }
-    let root = update_node(objects, pending, root, 0, changes).await?;
+    let root = update_node(objects, pending, (root, like), 0, changes).await?;
     Ok(root.map(|child| child.id))
 }
 
 fn update_node<'a>(
     objects: &'a Objects,
     pending: &'a mut Pending,
-    node: Option<ObjectId>,
+    (node, like): (Option<ObjectId>, Option<ObjectId>),
     depth: usize,
     changes: Changes,
 ) -> Recursion<'a, Option<Child>> {
@@ -129,9 +130,26 @@ fn update_node<'a>(
             Some(id) => objects.node(id, pending).await?,
             None => Arc::new(Node::Leaf(Entries::new())),
         };
+        let like = match like {
+            Some(id) => Some((id, objects.node(id, pending).await?)),
+            None => None,
+        };
+        let like = like.as_ref().map(|(id, node)| (*id, &**node));
         let mut children = match &*node {
-            Node::Leaf(tables) => return build(pending, apply(tables.clone(), changes), depth),
+            Node::Leaf(tables) => {
+                let tables = apply(tables.clone(), changes);
+                return match like {
+                    Some((id, Node::Leaf(same))) if *same == tables && !same.is_empty() => {
+                        Ok(Some(Child { id, tables: same.len() as u64 }))
+                    }
+                    _ => build(pending, tables, depth),
+                };
+            }
             Node::Inner(children) => children.clone(),
+        };
+        let like_below = |digit: &u8| match like {
+            Some((_, Node::Inner(children))) => children.get(digit).map(|child| child.id),
+            _ => None,
         };
         let mut parts: BTreeMap<u8, Changes> = BTreeMap::new();
         for (key, change) in changes {
@@ -139,6 +157,7 @@ fn update_node<'a>(
         }
         for (digit, part) in parts {
             let below = children.get(&digit).map(|child| child.id);
+            let below = (below, like_below(&digit));
             match update_node(objects, pending, below, depth + 1, part).await? {
                 Some(child) => children.insert(digit, child),
                 None => children.remove(&digit),
@@ -146,7 +165,12 @@ fn update_node<'a>(
         }
         let tables = children.values().map(|child| child.tables).sum::<u64>();
         if tables > LEAF_TABLES_MAX {
-            return inner(pending, children, tables).map(Some);
+            return match like {
+                Some((id, Node::Inner(same))) if *same == children => {
+                    Ok(Some(Child { id, tables }))
+                }
+                _ => inner(pending, children, tables).map(Some),
+            };
         }
         // Few enough for one leaf again, as a trie built from nothing would have it.
         let ids = children.values().map(|child| child.id).collect();

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use headwater_catalog::{CommitRequest, EntryKind, TableChange, TableEntry};
-use headwater_model::TableName;
+use headwater_model::{MergeOutcome, TableName};
 use headwater_store::MemoryStore;
 
-use crate::support::{Spoil, Watched, fork, open, request, set};
+use crate::support::{Spoil, Watched, fork, merge, open, request, set};
 
 const TABLES: usize = 5_000;
 
@@ -50,6 +50,33 @@ async fn branches_cost_the_same_and_commits_write_kilobytes() {
         assert!(bytes < 20_000, "{bytes} bytes for one table");
         assert_eq!(calls, 1, "what was read or written before is not read again");
     }
+}
+
+#[tokio::test]
+async fn a_merge_stores_only_what_neither_side_has() {
+    let store = Watched::new(Arc::new(MemoryStore::new()), Spoil::Nothing);
+    let catalog = open(store.clone()).await;
+    let changes = (0..TABLES).map(|number| change(number, None, number)).collect();
+    catalog.commit(CommitRequest { changes, ..request("main", &[]) }).await.expect("a commit");
+    fork(&catalog, "dev").await;
+    let hundred = (0..TABLES).step_by(50);
+    let changes: Vec<_> = hundred.map(|at| change(at, Some(at), at + TABLES)).collect();
+    let count = changes.len();
+    catalog.commit(CommitRequest { changes, ..request("dev", &[]) }).await.expect("a commit");
+    let changes = vec![change(7, Some(7), 7 + TABLES)];
+    catalog.commit(CommitRequest { changes, ..request("main", &[]) }).await.expect("a commit");
+    store.counts();
+    let merged = merge(&catalog, "dev", "main").await.expect("a merge");
+    assert_eq!((merged.outcome, merged.tables.len()), (MergeOutcome::Merged, count));
+    let (_, bytes) = store.counts();
+    assert!(bytes < 30_000, "{bytes} bytes for a merge");
+    // Read by one that has kept nothing.
+    let catalog = open(store).await;
+    let state = catalog.state(merged.commit).await.expect("a state");
+    let tables = state.tables(None).await.expect("tables");
+    let changed =
+        tables.iter().enumerate().filter(|(at, (_, entry))| *entry == wide_entry(at + TABLES));
+    assert_eq!((tables.len(), changed.count()), (TABLES, count + 1));
 }
 
 #[tokio::test]
