@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::array::RecordBatch;
+use futures::TryStreamExt;
 use headwater_functions::{
     Argument, ArgumentValue, Environment, FunctionEvent, Functions, Invocation, Limits, Returned,
     SharedTable,
@@ -127,7 +128,7 @@ pub async fn measure_arena(
                     said(functions, environment, LOOKS, vec![given(table.clone())]).await?;
                 handed.push(Duration::from_nanos(began.saturating_sub(ended)));
             }
-            if number == 0 && !same(&plain, &table) {
+            if number == 0 && !same(&plain, &table).await? {
                 return Err(format!("{which}: other rows than without the arena").into());
             }
         }
@@ -177,18 +178,19 @@ fn alone(
 }
 
 /// Whether two tables have the same rows, whichever batches they come in.
-fn same(one: &SharedTable, other: &SharedTable) -> bool {
-    let (Some(one), Some(other)) = (one.mapped(), other.mapped()) else { return false };
+async fn same(one: &SharedTable, other: &SharedTable) -> Outcome<bool> {
+    let one: Vec<RecordBatch> = one.stream().try_collect().await?;
+    let other: Vec<RecordBatch> = other.stream().try_collect().await?;
     let rows = |batches: &[RecordBatch]| batches.iter().map(RecordBatch::num_rows).sum::<usize>();
     if rows(&one) != rows(&other) {
-        return false;
+        return Ok(false);
     }
     let (mut one, mut other) = (one.into_iter(), other.into_iter());
     let (mut left, mut right) = (one.next(), other.next());
     while let (Some(mine), Some(theirs)) = (&left, &right) {
         let count = mine.num_rows().min(theirs.num_rows());
         if mine.slice(0, count) != theirs.slice(0, count) {
-            return false;
+            return Ok(false);
         }
         let rest = |batch: &RecordBatch| {
             let left = batch.num_rows() - count;
@@ -196,7 +198,7 @@ fn same(one: &SharedTable, other: &SharedTable) -> bool {
         };
         (left, right) = (rest(mine).or_else(|| one.next()), rest(theirs).or_else(|| other.next()));
     }
-    true
+    Ok(true)
 }
 
 /// From the end of one function to the end of the next.

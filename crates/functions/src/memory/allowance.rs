@@ -21,6 +21,18 @@ const TIMES_VIEWED: u64 = 64;
 /// What the texts of any table may take.
 const BYTES_MIN: u64 = 1 << 20;
 
+/// The rows of a message with its prefix.
+pub(super) fn rows(metadata: &[u8]) -> Result<u64, ArrowError> {
+    let batch = message(metadata)?.header_as_record_batch();
+    batch.map_or(Ok(0), |batch| u64::try_from(batch.length()).map_err(|_| malformed()))
+}
+
+fn message(metadata: &[u8]) -> Result<Message<'_>, ArrowError> {
+    let prefix = if metadata.starts_with(&MARKER) { 8 } else { 4 };
+    let message = metadata.get(prefix..).ok_or_else(malformed)?;
+    root_as_message(message).map_err(|_| malformed())
+}
+
 /// What is left of it.
 #[derive(Debug)]
 pub(super) struct Allowance {
@@ -54,10 +66,7 @@ impl Allowance {
         body: &[u8],
         schema: Option<&Schema>,
     ) -> Result<(), ArrowError> {
-        let prefix = if metadata.starts_with(&MARKER) { 8 } else { 4 };
-        let message = metadata.get(prefix..).ok_or_else(malformed)?;
-        let message = root_as_message(message).map_err(|_| malformed())?;
-        self.look_at_message(&message, body, schema)
+        self.look_at_message(&message(metadata)?, body, schema)
     }
 
     /// Looks at a message and its body.

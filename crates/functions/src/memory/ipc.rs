@@ -98,6 +98,24 @@ impl Layout {
         })
     }
 
+    /// The rows that each record batch says it has, from what they begin with alone.
+    pub(super) fn rows(
+        &self,
+        source: &impl Source,
+        allowance: &mut Allowance,
+    ) -> Result<Vec<u64>, ArrowError> {
+        guarded(|| {
+            for block in &self.dictionaries {
+                bytes_of((source, &self.schema), block, allowance)?;
+            }
+            let rows = self.batches.iter().map(|block| {
+                let bytes = bytes_of((source, &self.schema), block, allowance)?;
+                super::allowance::rows(&bytes)
+            });
+            rows.collect()
+        })
+    }
+
     /// Every record batch.
     pub(super) fn all(
         &self,

@@ -7,15 +7,16 @@
 
 use std::io::BufWriter;
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use arrow::array::RecordBatch;
+use arrow::buffer::Buffer;
 use arrow::datatypes::{Schema, SchemaRef};
 use arrow::error::ArrowError;
 use arrow::ipc::reader::FileDecoder;
 use arrow::ipc::writer::FileWriter;
 use futures::stream::{self, BoxStream};
-use futures::{Stream, StreamExt};
+use futures::{Stream, StreamExt, TryStreamExt};
 
 use super::allowance::Allowance;
 use super::disk::DiskFile;
@@ -47,8 +48,17 @@ struct Inner {
 
 #[derive(Debug)]
 enum Place {
-    Memory { pieces: Pieces, batches: Vec<RecordBatch> },
+    Memory { pieces: Pieces, batches: Batches },
     Disk(Arc<DiskFile>),
+}
+
+/// The record batches of a table in memory.
+#[derive(Debug)]
+struct Batches {
+    /// Where they lie.
+    buffer: Buffer,
+    /// As they are known to be; nothing as long as nobody has looked at them.
+    read: OnceLock<Vec<RecordBatch>>,
 }
 
 pub(super) type Writer = FileWriter<BufWriter<Growing>>;
@@ -107,7 +117,9 @@ impl SharedTable {
         };
         let outline = super::pieces::outline(outline)?;
         let arena = given.take_arena(&outline.in_arena())?;
-        Self::of_another(Pieces::of(&outline, (own, arena), inputs)?)
+        let as_it_lies = arena.is_some();
+        let pieces = Pieces::of(&outline, (own, arena), inputs)?;
+        if as_it_lies { Self::unread(pieces) } else { Self::of_another(pieces) }
     }
 
     fn of_another(pieces: Pieces) -> Result<Self> {
@@ -120,10 +132,35 @@ impl SharedTable {
         let buffer = mapping.buffer();
         let layout = Layout::read(&buffer)?;
         let batches = layout.all(&buffer, allowance)?;
-        let rows = rows_of(&batches)?;
-        let batches = batches.iter().flat_map(sliced).collect();
-        let place = Place::Memory { pieces, batches };
+        let rows = rows_of(batches.iter().map(|batch| batch.num_rows() as u64))?;
+        let read = OnceLock::from(batches.iter().flat_map(sliced).collect::<Vec<_>>());
+        let place = Place::Memory { pieces, batches: Batches { buffer, read } };
         Ok(SharedTable(Arc::new(Inner { layout, rows, place })))
+    }
+
+    /// One of which only the messages' heads are read. To look at a gigabyte of texts takes longer than to
+    /// hand it over, and the next function may want none of them.
+    fn unread(pieces: Pieces) -> Result<Self> {
+        let mut allowance = pieces.allowance();
+        let (pieces, mapping) = pieces.mapped()?;
+        let buffer = mapping.buffer();
+        let layout = Layout::read(&buffer)?;
+        let rows = rows_of(layout.rows(&buffer, &mut allowance)?.into_iter())?;
+        let place = Place::Memory { pieces, batches: Batches { buffer, read: OnceLock::new() } };
+        Ok(SharedTable(Arc::new(Inner { layout, rows, place })))
+    }
+
+    /// The record batches of one in memory, looked at once.
+    fn looked_at(&self, batches: &Batches) -> Result<Vec<RecordBatch>, ArrowError> {
+        if let Some(read) = batches.read.get() {
+            return Ok(read.clone());
+        }
+        // What its heads may name was counted when it came.
+        let read = self.0.layout.all(&batches.buffer, Allowance::of_our_own());
+        let read = read.map_err(|error| {
+            ArrowError::IpcError(format!("what a function returned is no table: {error}"))
+        })?;
+        Ok(batches.read.get_or_init(|| read.iter().flat_map(sliced).collect()).clone())
     }
 
     /// Makes a table that another process wrote part of a room; gives it back where the room has no
@@ -160,8 +197,8 @@ impl SharedTable {
         let Place::Memory { pieces, batches } = &self.0.place else { return Ok(self.clone()) };
         if pieces.extents().len() > 1 {
             let mut writer = writer(&self.schema(), Some(&room.disk_alone()))?;
-            for batch in batches {
-                writer.write(batch)?;
+            for batch in self.looked_at(batches)? {
+                writer.write(&batch)?;
             }
             return finish(writer, self.rows());
         }
@@ -182,10 +219,10 @@ impl SharedTable {
     }
 
     /// The record batches of a table in memory, over the mapping: nothing is copied. None for one on
-    /// disk.
+    /// disk, and for one that nobody has looked at yet, as [`SharedTable::stream`] does.
     pub fn mapped(&self) -> Option<Vec<RecordBatch>> {
         match &self.0.place {
-            Place::Memory { batches, .. } => Some(batches.clone()),
+            Place::Memory { batches, .. } => batches.read.get().cloned(),
             Place::Disk(_) => None,
         }
     }
@@ -194,6 +231,15 @@ impl SharedTable {
     pub fn stream(&self) -> BoxStream<'static, Result<RecordBatch, ArrowError>> {
         if let Some(batches) = self.mapped() {
             return stream::iter(batches.into_iter().map(Ok)).boxed();
+        }
+        if let Place::Memory { .. } = self.0.place {
+            let table = self.clone();
+            let look = move || match &table.0.place {
+                Place::Memory { batches, .. } => table.looked_at(batches),
+                Place::Disk(_) => Ok(Vec::new()),
+            };
+            let all = async { aside(look).await.map(|all| stream::iter(all.into_iter().map(Ok))) };
+            return stream::once(all).try_flatten().boxed();
         }
         let allowance = Allowance::of_our_own();
         let reader = Reader { table: self.clone(), decoder: None, allowance, next: 0 };
@@ -286,9 +332,8 @@ fn sliced(batch: &RecordBatch) -> Vec<RecordBatch> {
 }
 
 /// Rows in all of them. One without a column may say that it has any number.
-fn rows_of(batches: &[RecordBatch]) -> Result<u64, ArrowError> {
-    let sum = |sum: u64, batch: &RecordBatch| sum.checked_add(batch.num_rows() as u64);
-    let rows = batches.iter().try_fold(0, sum).filter(|rows| i64::try_from(*rows).is_ok());
+fn rows_of(mut batches: impl Iterator<Item = u64>) -> Result<u64, ArrowError> {
+    let rows = batches.try_fold(0, u64::checked_add).filter(|rows| i64::try_from(*rows).is_ok());
     rows.ok_or_else(|| ArrowError::IpcError("it has more rows than can be counted".to_owned()))
 }
 

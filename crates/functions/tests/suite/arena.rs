@@ -5,6 +5,7 @@ use std::process::Command;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
+use futures::TryStreamExt;
 use headwater_functions::{Environment, Functions, FunctionsOptions, Invocation, SharedTable};
 
 use crate::support::{answer, ask, call, environment, holds, options, table};
@@ -26,8 +27,9 @@ async fn made(
     answer(functions, invocation).await.0
 }
 
-fn whole(table: &SharedTable) -> RecordBatch {
-    arrow::compute::concat_batches(&table.schema(), &table.mapped().unwrap()).unwrap()
+async fn whole(table: &SharedTable) -> RecordBatch {
+    let batches: Vec<_> = table.stream().try_collect().await.unwrap();
+    arrow::compute::concat_batches(&table.schema(), &batches).unwrap()
 }
 
 const NUMBERS: &str = "
@@ -66,15 +68,36 @@ async fn what_is_handed_over_is_what_it_would_be_without_and_is_not_copied() {
         let inputs = [("data", &input)];
         let plain = made(&functions, &environment, (&source, false), &inputs).await;
         let arena = made(&functions, &environment, (&source, true), &inputs).await;
-        assert_eq!(whole(&arena), whole(&plain), "{what}");
+        assert_eq!(whole(&arena).await, whole(&plain).await, "{what}");
         let (copied, bytes) = (arena.bytes_copied(), arena.bytes());
         assert!(copied * 100 <= bytes * percent, "{what}: {copied} of {bytes}");
         // Whoever is given it finds the same, and so does whoever passes it on.
         let source = "def f(data):\n    return data.slice(10)\n";
         let next = made(&functions, &environment, (source, true), &[("data", &arena)]).await;
         let plain = made(&functions, &environment, (source, false), &[("data", &plain)]).await;
-        assert_eq!(whole(&next), whole(&plain), "{what}");
+        assert_eq!(whole(&next).await, whole(&plain).await, "{what}");
     }
+}
+
+#[tokio::test]
+async fn what_is_no_table_is_found_out_by_whoever_looks_at_it() {
+    let functions = start().await;
+    if !functions.uses_huge_pages() {
+        return;
+    }
+    let environment = environment(&functions, &PACKAGES).await;
+    let source = "
+import numpy, pyarrow as pa
+def f():
+    bytes = numpy.full(4_000_000, 255, dtype='u1')
+    ends = numpy.arange(1_000_001, dtype='i4') * 4
+    text = pa.Array.from_buffers(pa.string(), 1_000_000, [None, pa.py_buffer(ends), pa.py_buffer(bytes)])
+    return pa.table({'n': numpy.arange(1_000_000), 'text': text})
+";
+    let table = made(&functions, &environment, (source, true), &[]).await;
+    assert_eq!((table.rows(), table.mapped().is_none()), (1_000_000, true));
+    let error = table.stream().try_collect::<Vec<_>>().await.unwrap_err().to_string();
+    assert!(error.contains("what a function returned is no table"), "{error}");
 }
 
 const ORDINARY: [&str; 6] = [
