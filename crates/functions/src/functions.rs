@@ -24,6 +24,9 @@ use crate::{
     Invocation, Isolation, Limits, Network, Outcome, Result, Returned, ZygoteReport,
 };
 
+/// How often it is looked which calls have waited for so long that they are next.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+
 /// How often idle zygotes are looked for.
 const SWEEP_MIN: Duration = Duration::from_millis(50);
 const SWEEP_MAX: Duration = Duration::from_secs(30);
@@ -80,6 +83,7 @@ impl Functions {
             queue: Queue::new(places, memory, options.waiting_max),
         });
         tokio::spawn(sweep(Arc::downgrade(&inner)));
+        tokio::spawn(Queue::look(Arc::downgrade(&inner.queue), LOOK_EVERY));
         Ok(Functions(inner))
     }
 
@@ -172,11 +176,11 @@ impl Functions {
                 ran.map(|(outcome, warm)| {
                     // A process that waits holds its memory, unless somebody else waits for that.
                     if let Some(warm) = warm
-                        && !self.0.queue.is_short()
+                        && !self.0.queue.would_help(memory.bytes())
                     {
                         memory.belong_to(None);
                         self.0.warm.put(invocation, warm, memory);
-                        if self.0.queue.is_short() {
+                        if self.0.queue.would_help(0) {
                             self.0.warm.end_one();
                         }
                     }

@@ -11,8 +11,8 @@
 mod next;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::sync::Arc;
-use std::time::Instant;
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
 
 use headwater_model::Priority;
 use parking_lot::Mutex;
@@ -46,8 +46,8 @@ struct State {
     functions: HashMap<Of, Party>,
     /// Turns that were given, ever.
     given: u64,
-    /// Whether somebody could run but for memory.
-    is_short: bool,
+    /// What the first of those needs who could run but for memory, in units.
+    short: Option<u64>,
 }
 
 /// Whose a call is: an owner, and a function of that owner's.
@@ -150,7 +150,7 @@ impl Queue {
             owners: HashMap::new(),
             functions: HashMap::new(),
             given: 0,
-            is_short: false,
+            short: None,
         };
         let (state, short) = (Mutex::new(state), Notify::new());
         Arc::new(Queue { places: places.max(1), memory_units, waiting_max, state, short })
@@ -176,7 +176,7 @@ impl Queue {
                     biased;
                     turn = &mut coming.turn => break turn,
                     () = self.short.notified() => {
-                        if self.is_short() {
+                        if self.would_help(0) {
                             warm.end_one();
                         }
                     }
@@ -207,7 +207,7 @@ impl Queue {
         let units = bytes.div_ceil(MEMORY_UNIT);
         loop {
             let mut state = self.state.lock();
-            if state.is_short || state.free_units + state.idle_units < units {
+            if state.short.is_some() || state.free_units + state.idle_units < units {
                 return None;
             }
             if state.free_units >= units {
@@ -222,9 +222,19 @@ impl Queue {
         }
     }
 
-    /// Whether somebody could run but for memory.
-    pub(crate) fn is_short(&self) -> bool {
-        self.state.lock().is_short
+    /// Whether somebody could run but for memory, and would if that of all processes which wait for another
+    /// call were free, and so many bytes beside them.
+    pub(crate) fn would_help(&self, bytes: u64) -> bool {
+        self.state.lock().would_help(bytes / MEMORY_UNIT)
+    }
+
+    /// Looks from time to time who has waited for so long that it is next, as long as there is a queue.
+    pub(crate) async fn look(queue: Weak<Queue>, every: Duration) {
+        loop {
+            tokio::time::sleep(every).await;
+            let Some(queue) = queue.upgrade() else { return };
+            queue.give();
+        }
     }
 
     /// How things stand.
@@ -301,7 +311,7 @@ impl Queue {
                     state.lines.swap_remove(line);
                 }
             }
-            state.is_short
+            state.would_help(0)
         };
         if short {
             self.short.notify_one();
@@ -314,6 +324,10 @@ impl Queue {
 }
 
 impl State {
+    fn would_help(&self, units: u64) -> bool {
+        self.short.is_some_and(|short| short <= self.free_units + self.idle_units + units)
+    }
+
     /// Changes what is known of an owner and of its function, and forgets what is nothing any more.
     fn change(&mut self, of: &Of, change: impl Fn(&mut Party)) {
         // Whoever comes anew has not waited since the first turn.
@@ -394,6 +408,11 @@ impl Drop for Place {
 }
 
 impl Memory {
+    /// Bytes that are promised.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.units * MEMORY_UNIT
+    }
+
     /// Has it be another owner's; nobody's, where it is held for a call to come.
     pub(crate) fn belong_to(&mut self, owner: Option<Arc<str>>) {
         self.queue.state.lock().move_units(self.units, self.owner.as_ref(), owner.as_ref());
@@ -602,9 +621,9 @@ mod tests {
         stage.call("a", Priority::Normal, 80).unwrap();
         let begun = stage.begun();
         stage.call("a", Priority::High, 40).unwrap();
-        assert!(stage.queue.is_short());
+        assert!(stage.queue.state.lock().short.is_some());
         drop(begun);
-        assert!(!stage.queue.is_short());
+        assert!(stage.queue.state.lock().short.is_none());
     }
 
     #[test]
@@ -633,7 +652,7 @@ mod tests {
         stage.call("a", Priority::Normal, 80).unwrap();
         let first = stage.begun();
         let large = stage.call("a", Priority::Normal, 60).unwrap();
-        assert!(stage.queue.is_short());
+        assert!(stage.queue.state.lock().short.is_some());
         let small = stage.call("b", Priority::Normal, 5).unwrap();
         let begun = stage.begun();
         assert_eq!(numbers(&begun), [small]);
@@ -669,6 +688,78 @@ mod tests {
         }
     }
 
+    /// Has all that waits, and all turns that were had, be so much longer ago.
+    fn pass(queue: &Queue, time: Duration) {
+        for line in &mut queue.state.lock().lines {
+            line.served = line.served.checked_sub(time).unwrap();
+            for call in &mut line.calls {
+                call.since = call.since.checked_sub(time).unwrap();
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_too_large_for_what_its_own_owner_left_holds_up_no_other() {
+        let mut stage = Stage::new(4, 100, 100);
+        stage.call("a", Priority::Normal, 60).unwrap();
+        let running = stage.begun();
+        stage.call("a", Priority::Normal, 60).unwrap();
+        pass(&stage.queue, 3 * RISE);
+        let other = stage.call("b", Priority::Normal, 30).unwrap();
+        assert_eq!(numbers(&stage.begun()), [other]);
+        // Somebody who has nothing under way either is waited for.
+        stage.call("c", Priority::Normal, 90).unwrap();
+        pass(&stage.queue, 3 * RISE);
+        stage.call("d", Priority::Normal, 10).unwrap();
+        assert!(stage.begun().is_empty());
+        drop(running);
+    }
+
+    #[tokio::test]
+    async fn who_has_waited_for_long_has_its_turn_though_nothing_else_happens() {
+        let mut stage = Stage::new(1, 100, 100);
+        stage.call("a", Priority::Normal, 1).unwrap();
+        let running = stage.begun();
+        let late = stage.call("a", Priority::Normal, 1).unwrap();
+        pass(&stage.queue, 3 * RISE);
+        assert!(stage.begun().is_empty());
+        let looking = tokio::spawn(Queue::look(Arc::downgrade(&stage.queue), LET_PASS / 100));
+        let mut begun = stage.begun();
+        while begun.is_empty() {
+            tokio::task::yield_now().await;
+            begun = stage.begun();
+        }
+        assert_eq!(numbers(&begun), [late]);
+        drop((stage, begun, running));
+        looking.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn no_process_ends_for_memory_that_does_not_suffice() {
+        let queue = Queue::new(2, 100 * MIB, 10);
+        let (a, b) = (share("a", Priority::Normal), share("b", Priority::Normal));
+        let nothing = Mutex::new(None);
+        let none = Idle(&nothing, false);
+        let running = queue.turn((1, &a, "f"), 70 * MIB, &none).await.unwrap();
+        let (turn, _) = queue.turn((2, &b, "g"), 20 * MIB, &none).await.unwrap();
+        let Turn { place, mut memory } = turn;
+        memory.belong_to(None);
+        drop(place);
+        let waits = Mutex::new(Some(memory));
+        let idle = Idle(&waits, false);
+        let waiting = queue.turn((3, &a, "f"), 70 * MIB, &idle);
+        let looked_at = async {
+            while queue.state.lock().short.is_none() {
+                tokio::task::yield_now().await;
+            }
+            assert!(!queue.would_help(0) && queue.would_help(50 * MIB));
+            assert!(waits.lock().is_some());
+            drop(running);
+        };
+        let (turn, ()) = tokio::join!(waiting, looked_at);
+        assert_eq!(turn.unwrap().0.memory.bytes(), 70 * MIB);
+    }
+
     #[tokio::test]
     async fn a_process_that_waits_can_be_ended_until_the_turn_of_its_call_has_come() {
         let queue = Queue::new(1, 100 * MIB, 10);
@@ -687,7 +778,7 @@ mod tests {
             turn
         };
         let free = async {
-            while !queue.is_short() {
+            while queue.state.lock().short.is_none() {
                 tokio::task::yield_now().await;
             }
             drop(place);

@@ -23,31 +23,36 @@ const TOLD_MAX: usize = 1_000;
 impl State {
     /// The line that is next, if there is room for its first call.
     pub(super) fn next(&mut self, places: usize) -> Option<usize> {
+        self.short = None;
         if self.running >= 2 * places {
             return None;
         }
         let now = Instant::now();
-        self.is_short = false;
         let ranked: Vec<_> = (0..self.lines.len()).map(|at| (self.rank(at, now), at)).collect();
         // Whoever is first is to find memory when a place is free.
         if let Some((_, first)) = ranked.iter().min()
-            && !self.has_place(*first, places)
+            && !self.has_place(*first, places, now)
         {
-            self.is_short = self.lines[*first].units() > self.free_units;
+            self.short = Some(self.lines[*first].units()).filter(|units| *units > self.free_units);
         }
-        let may = |(_, line): &(_, usize)| self.has_place(*line, places);
+        let may = |(_, line): &(_, usize)| self.has_place(*line, places, now);
         // One of the first has its turn as a rule: the others need not be put in order.
         let mut lines: BinaryHeap<_> = ranked.into_iter().filter(may).map(Reverse).collect();
-        let mut waited = Duration::ZERO;
+        // How long calls have waited for memory: any, and those of owners that have nothing under way.
+        let (mut waited, mut waited_first) = (Duration::ZERO, Duration::ZERO);
         while let Some(Reverse((_, line))) = lines.pop() {
             let units = self.lines[line].units();
-            let passes = waited <= if self.has_none(line) { LET_FIRST_PASS } else { LET_PASS };
+            // What another holds back by itself is nothing that its owner could be waited for.
+            let has_none = self.has_none(line);
+            let passes = if has_none { waited_first <= LET_FIRST_PASS } else { waited <= LET_PASS };
             if units == 0 || (units <= self.free_units && passes) {
                 return Some(line);
             }
             if units > self.free_units {
-                self.is_short = true;
-                waited = waited.max(self.lines[line].age(now));
+                self.short = self.short.or(Some(units));
+                let age = self.lines[line].age(now);
+                waited = waited.max(age);
+                waited_first = waited_first.max(if has_none { age } else { Duration::ZERO });
             }
         }
         None
@@ -58,9 +63,11 @@ impl State {
         self.owners.get(&self.lines[line].of.0).is_none_or(|owner| owner.running == 0)
     }
 
-    /// Whether there is a place for the first call of a line.
-    fn has_place(&self, line: usize, places: usize) -> bool {
-        self.running < if self.has_none(line) { 2 * places } else { places }
+    /// Whether there is a place for the first call of a line: one beyond the usual where its owner has
+    /// none, or it has waited for very long.
+    fn has_place(&self, line: usize, places: usize, now: Instant) -> bool {
+        let first = self.has_none(line) || self.lines[line].age(now) > 2 * RISE;
+        self.running < if first { 2 * places } else { places }
     }
 
     /// Where a line stands among the others; the least is first.

@@ -9,7 +9,7 @@ use arrow::datatypes::SchemaRef;
 use arrow::error::ArrowError;
 use futures::stream::BoxStream;
 use headwater_engine::{Batches, Session, StoredRows};
-use headwater_functions::{Room, SharedTable};
+use headwater_functions::SharedTable;
 
 use crate::graph::Graph;
 use crate::step::{Materialization, Step};
@@ -81,14 +81,12 @@ impl Outputs {
 /// What children read of rows that a function gave and that were written to its table: the rows
 /// themselves where the table holds just these and memory has room for them, or else the table, so
 /// that a child sees the same whether its parent ran or was unchanged.
-pub(super) fn written(step: &Step, rows: SharedTable, room: &Room) -> Output {
+pub(super) fn written(step: &Step, rows: SharedTable) -> Output {
     let schema = rows.schema();
     let same = headwater_tables::normalise_schema(&schema).is_ok_and(|table| {
         let fields = table.fields().iter().zip(schema.fields());
         fields.into_iter().all(|(table, given)| table.data_type() == given.data_type())
     });
-    if !same || step.materialization != Materialization::Replace {
-        return Output::Table;
-    }
-    rows.claim(room).map_or(Output::Table, Output::Rows)
+    let stays = same && step.materialization == Materialization::Replace;
+    if stays && rows.mapped().is_some() { Output::Rows(rows) } else { Output::Table }
 }

@@ -81,21 +81,23 @@ impl Run {
         Self::check_columns(step, &table.schema())?;
         done.rows = Some(table.rows());
         done.usage.rows_written = table.rows();
+        if !step.is_materialized() && self.plan.graph.children[index].is_empty() {
+            return Ok(());
+        }
+        // The function's memory is given back: from here on the rows are the room's, or the disk's.
+        let settled = table.settle(&self.runner.room).await;
+        let table = settled.map_err(|error| Self::failed(step, None, &error))?;
         if self.writes_as_it_comes(index) {
             let read = &done.increments.read;
             let written = self.write(index, table.schema(), table.stream(), read);
             let written = self.unless_cancelled(Box::pin(written)).await?;
             done.usage.bytes_written = written.bytes_written;
-            done.output = Some(output::written(step, table, &self.runner.room));
+            done.output = Some(output::written(step, table));
         } else if step.is_materialized() {
-            let settled = table.settle(&self.runner.room).await;
-            let settled = settled.map_err(|error| Self::failed(step, None, &error))?;
-            self.unless_cancelled(Box::pin(self.merge(index, &settled, done))).await?;
+            self.unless_cancelled(Box::pin(self.merge(index, &table, done))).await?;
             done.output = Some(Output::Table);
-        } else if !self.plan.graph.children[index].is_empty() {
-            let settled = table.settle(&self.runner.room).await;
-            let settled = settled.map_err(|error| Self::failed(step, None, &error))?;
-            done.output = Some(Output::Rows(settled));
+        } else {
+            done.output = Some(Output::Rows(table));
         }
         Ok(())
     }

@@ -88,3 +88,15 @@ async fn a_model_that_fails_half_way_leaves_nothing() {
     assert!(ran.refusal().starts_with("bad_row: `bad` failed (bad.sql:1)"), "{}", ran.refusal());
     assert_eq!((world.room.memory_bytes(), world.room.disk_bytes()), (0, 0));
 }
+
+#[tokio::test]
+async fn what_a_function_returned_is_counted_while_it_is_written() {
+    let world = world(4 << 20).await;
+    let source = "import headwater\n\n@headwater.model(materialization=\"append\")\n\
+                  @headwater.python(\"3.11\")\ndef large():\n    import pyarrow as pa\n    \
+                  return pa.table({\"n\": pa.array(range(1_000_000), pa.int64())})\n";
+    world.run(&files("", &[("m.py", source)])).await.report();
+    assert!(world.room.disk_bytes_ever() >= 8_000_000, "{}", world.room.disk_bytes_ever());
+    assert_eq!((world.room.memory_bytes(), world.room.disk_bytes()), (0, 0));
+    assert!(world.sql("main", &["SELECT count(*) FROM large"]).await.contains("| 1000000 "));
+}
