@@ -8,6 +8,7 @@
 //! work; the kernel then shares the processors out. A call whose memory is not free lets others pass for
 //! a moment, and is then waited for. One that has waited for long counts as one of the next priority.
 
+mod held;
 mod next;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -17,6 +18,8 @@ use std::time::{Duration, Instant};
 use headwater_model::Priority;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
+
+pub(crate) use held::{Memory, Place, Turn};
 
 use crate::{Error, Result, Share};
 
@@ -88,29 +91,6 @@ struct Call {
     units: u64,
     since: Instant,
     turn: oneshot::Sender<Turn>,
-}
-
-/// What a call may hold while it runs; given back when this is dropped.
-#[derive(Debug)]
-pub(crate) struct Turn {
-    pub(crate) place: Place,
-    pub(crate) memory: Memory,
-}
-
-/// A place among those that run.
-#[derive(Debug)]
-pub(crate) struct Place {
-    queue: Arc<Queue>,
-    of: Of,
-}
-
-/// Memory that is promised to a call, or to a process that waits for another.
-#[derive(Debug)]
-pub(crate) struct Memory {
-    queue: Arc<Queue>,
-    units: u64,
-    /// None while it is held for a call to come.
-    owner: Option<Arc<str>>,
 }
 
 /// Processes that wait for another call, of which some may be a call's own.
@@ -394,64 +374,6 @@ impl Drop for Coming {
         if left {
             self.queue.give();
         }
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut state = self.queue.state.lock();
-        state.running -= 1;
-        state.change(&self.of, |party| party.running -= 1);
-        drop(state);
-        self.queue.give();
-    }
-}
-
-impl Memory {
-    /// Bytes that are promised.
-    pub(crate) fn bytes(&self) -> u64 {
-        self.units * MEMORY_UNIT
-    }
-
-    /// Has it be another owner's; nobody's, where it is held for a call to come.
-    pub(crate) fn belong_to(&mut self, owner: Option<Arc<str>>) {
-        self.queue.state.lock().move_units(self.units, self.owner.as_ref(), owner.as_ref());
-        self.owner = owner;
-    }
-}
-
-impl State {
-    fn move_units(&mut self, units: u64, from: Option<&Arc<str>>, to: Option<&Arc<str>>) {
-        self.let_go(units, from);
-        match to {
-            Some(owner) => self.owners.entry(owner.clone()).or_default().units += units,
-            None => self.idle_units += units,
-        }
-    }
-
-    fn let_go(&mut self, units: u64, from: Option<&Arc<str>>) {
-        let Some(owner) = from else {
-            self.idle_units -= units;
-            return;
-        };
-        let party = self.owners.entry(owner.clone()).or_default();
-        party.units -= units;
-        if party.is_idle() {
-            self.owners.remove(owner);
-        }
-    }
-}
-
-impl Drop for Memory {
-    fn drop(&mut self) {
-        if self.units == 0 {
-            return;
-        }
-        let mut state = self.queue.state.lock();
-        state.let_go(self.units, self.owner.as_ref());
-        state.free_units += self.units;
-        drop(state);
-        self.queue.give();
     }
 }
 
