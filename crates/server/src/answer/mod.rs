@@ -9,8 +9,8 @@ mod names;
 
 use std::sync::Arc;
 
-use arrow::array::{RecordBatch, RecordBatchOptions};
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, RecordBatchOptions};
+use arrow::datatypes::{DataType, Schema, SchemaRef};
 use arrow::error::ArrowError;
 use arrow::ipc::writer::StreamWriter;
 use axum::http::HeaderMap;
@@ -75,8 +75,9 @@ impl Format {
 const PIECE_ROWS: usize = 64;
 const PIECE_ROWS_MAX: usize = 8192;
 
-/// How long a piece of text is to be, in bytes.
+/// How long a piece of text is to be, in bytes, and one of Arrow.
 const PIECE_BYTES: usize = 256 << 10;
+const ARROW_PIECE_BYTES: usize = 4 << 20;
 
 /// Gives an answer's bytes, batch by batch.
 pub struct Encoder {
@@ -117,11 +118,19 @@ impl Encoder {
         batch: RecordBatch,
     ) -> Result<(Bytes, Option<RecordBatch>), ArrowError> {
         let rows = batch.num_rows();
-        if rows <= self.rows || matches!(self.writer, Writer::Arrow(_)) {
+        let first = if let Writer::Arrow(_) = self.writer {
+            rows_within(&batch, ARROW_PIECE_BYTES)
+        } else {
+            self.rows.min(rows_within(&batch, PIECE_BYTES))
+        };
+        if rows <= first {
             return Ok((self.batch(&batch)?, None));
         }
-        let bytes = self.batch(&batch.slice(0, self.rows))?;
-        let rest = batch.slice(self.rows, rows - self.rows);
+        let bytes = self.batch(&batch.slice(0, first))?;
+        let rest = batch.slice(first, rows - first);
+        if first < self.rows {
+            return Ok((bytes, Some(rest)));
+        }
         self.rows = match bytes.len() {
             long if long > PIECE_BYTES => (self.rows / 2).max(1),
             short if short < PIECE_BYTES / 2 => (self.rows * 2).min(PIECE_ROWS_MAX),
@@ -134,7 +143,7 @@ impl Encoder {
     pub fn batch(&mut self, batch: &RecordBatch) -> Result<Bytes, ArrowError> {
         match &mut self.writer {
             Writer::Arrow(writer) => {
-                writer.write(batch)?;
+                writer.write(&apart(batch)?)?;
                 Ok(std::mem::take(writer.get_mut()).into())
             }
             Writer::Json(schema, writer) => {
@@ -167,6 +176,42 @@ impl Encoder {
             Writer::Csv(writer) => Ok(writer.end()),
         }
     }
+}
+
+/// How many of its first rows have about so many bytes, and one at least.
+fn rows_within(batch: &RecordBatch, bytes: usize) -> usize {
+    let looked_at = batch.num_rows().min(PIECE_ROWS_MAX);
+    let head = batch.slice(0, looked_at);
+    let taken = head.columns().iter().map(|column| bytes_of(column)).sum::<usize>();
+    if taken <= bytes && looked_at < batch.num_rows() {
+        return (looked_at * (bytes / taken.max(1))).clamp(1, batch.num_rows());
+    }
+    (bytes / taken.div_ceil(looked_at.max(1)).max(1)).max(1)
+}
+
+/// The bytes of an array's own rows, of which its buffers may hold more.
+fn bytes_of(array: &ArrayRef) -> usize {
+    let views = match array.data_type() {
+        DataType::Utf8View => array.as_string_view().views(),
+        DataType::BinaryView => array.as_binary_view().views(),
+        _ => {
+            let data = array.to_data();
+            return data.get_slice_memory_size().unwrap_or_else(|_| array.get_array_memory_size());
+        }
+    };
+    // A view begins with the length of its text.
+    views.iter().map(|view| size_of::<u128>() + *view as u32 as usize).sum()
+}
+
+/// A batch whose columns hold no texts of other rows, which would go along with each piece.
+fn apart(batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
+    let columns = batch.columns().iter().map(|column| match column.data_type() {
+        DataType::Utf8View => Arc::new(column.as_string_view().gc()) as ArrayRef,
+        DataType::BinaryView => Arc::new(column.as_binary_view().gc()),
+        _ => column.clone(),
+    });
+    let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+    RecordBatch::try_new_with_options(batch.schema(), columns.collect(), &options)
 }
 
 /// A schema with other names for its columns.
@@ -227,6 +272,34 @@ mod tests {
         let (bytes, rest) = encoder.piece(many).expect("bytes");
         assert!(bytes.len() < 1 << 20);
         assert_eq!(rest.map(|rest| rest.num_rows()), Some((1 << 40) - PIECE_ROWS));
+    }
+
+    #[test]
+    fn pieces_of_arrow_are_short_however_wide_the_rows_and_whosever_their_texts() {
+        use arrow::array::{ArrayRef, StringArray, StringViewArray};
+
+        let text = "x".repeat(4_096);
+        let wide: StringArray = std::iter::repeat_n(Some(text.as_str()), 20_000).collect();
+        let wide = Arc::new(wide) as ArrayRef;
+        let numbered = (0..20_000).map(|n| format!("{n:08}{text}"));
+        let views = Arc::new(StringViewArray::from_iter_values(numbered)) as ArrayRef;
+        for column in [wide, views] {
+            let batch = RecordBatch::try_from_iter([("t", column)]).expect("a batch");
+            let mut encoder = Encoder::new(Format::Arrow, &batch.schema()).expect("an encoder");
+            let (mut left, mut all, mut longest) = (Some(batch.clone()), Vec::new(), 0);
+            while let Some(batch) = left {
+                let (bytes, rest) = encoder.piece(batch).expect("bytes");
+                longest = longest.max(bytes.len());
+                all.extend(bytes);
+                left = rest;
+            }
+            all.extend(encoder.end().expect("bytes"));
+            assert!(longest < 2 * ARROW_PIECE_BYTES, "{longest}");
+            let read = arrow::ipc::reader::StreamReader::try_new(&all[..], None).expect("a stream");
+            let read: Vec<_> = read.map(|batch| batch.expect("a batch")).collect();
+            let read = arrow::compute::concat_batches(&batch.schema(), &read).expect("a batch");
+            assert_eq!(read, batch);
+        }
     }
 
     #[test]
