@@ -8,7 +8,7 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, new_null_array};
 use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{DataType, Field};
-use iceberg::spec::{Literal, PrimitiveLiteral, Type};
+use iceberg::spec::{Literal, PrimitiveLiteral, PrimitiveType, Type};
 
 use crate::types::join;
 use crate::types::schema::{arrow_type, primitive_type};
@@ -29,6 +29,13 @@ pub(crate) fn absent(field: &Field, rows: usize) -> ArrayRef {
 /// A column that new rows say nothing of: its default, or null.
 pub(crate) fn unsaid(field: &Field, rows: usize) -> ArrayRef {
     filled(field, WRITE, rows).unwrap_or_else(|| new_null_array(field.data_type(), rows))
+}
+
+/// A column without what it is where nothing is said of it, as one that rows of it are written to.
+pub fn without_defaults(field: &Field) -> Field {
+    let mut metadata = field.metadata().clone();
+    metadata.retain(|key, _| ![INITIAL, WRITE].contains(&key.as_str()));
+    field.clone().with_metadata(metadata)
 }
 
 /// Whether rows need not say anything of a column that takes no nulls.
@@ -77,16 +84,27 @@ pub fn write_default(field: &Field) -> Option<ArrayRef> {
 pub fn with_default(column: Field, value: &ArrayRef) -> Result<Field> {
     let name = column.name().clone();
     let data_type = Type::Primitive(primitive_type(&column)?);
-    let literal = literal(&name, value, &data_type)?;
-    let Some(literal) = literal else { return Ok(column) };
+    let Some(literal) = default(&name, value, &data_type)? else { return Ok(column) };
     let text = text_of(&literal, &data_type).ok_or_else(|| invalid(&name, &data_type))?;
     let mut metadata = column.metadata().clone();
     metadata.insert(WRITE.to_owned(), text);
     Ok(column.with_metadata(metadata))
 }
 
+/// A value as the default of a column of a type; none for null. Refuses one that metadata cannot hold, such
+/// as one that is not a number.
+pub(crate) fn default(column: &str, value: &ArrayRef, data_type: &Type) -> Result<Option<Literal>> {
+    let Some(literal) = literal(column, value, data_type)? else { return Ok(None) };
+    let text = text_of(&literal, data_type);
+    if text.and_then(|text| literal_of_text(&text, data_type)).as_ref() == Some(&literal) {
+        return Ok(Some(literal));
+    }
+    let reason = format!("Iceberg's metadata can hold no such default of its type `{data_type}`");
+    Err(Error::InvalidColumn { column: join("", column), reason })
+}
+
 /// A value as one of a column's type; none for null.
-pub(crate) fn literal(column: &str, value: &ArrayRef, data_type: &Type) -> Result<Option<Literal>> {
+fn literal(column: &str, value: &ArrayRef, data_type: &Type) -> Result<Option<Literal>> {
     if !data_type.is_primitive() {
         return Err(invalid(column, data_type));
     }
@@ -96,13 +114,60 @@ pub(crate) fn literal(column: &str, value: &ArrayRef, data_type: &Type) -> Resul
     if cast.is_null(0) {
         return Ok(None);
     }
-    literal_at(&Arc::clone(&cast), 0).map(Some).ok_or_else(|| invalid(column, data_type))
+    // Fractions go to the nearest float. Everything else is the value that was said, or none.
+    if !value.data_type().is_string() && !cast.data_type().is_floating() {
+        let back = cast_with_options(&cast, value.data_type(), &options);
+        if back.is_ok_and(|back| back.as_ref() != value.as_ref()) {
+            return Err(invalid(column, data_type));
+        }
+    }
+    let found = literal_at(&Arc::clone(&cast), 0).ok_or_else(|| invalid(column, data_type))?;
+    Ok(Some(match (found, data_type) {
+        (
+            Literal::Primitive(PrimitiveLiteral::Binary(bytes)),
+            Type::Primitive(PrimitiveType::Uuid),
+        ) => {
+            let bytes = <[u8; 16]>::try_from(bytes).map_err(|_| invalid(column, data_type))?;
+            Literal::Primitive(PrimitiveLiteral::UInt128(u128::from_be_bytes(bytes)))
+        }
+        (found, _) => found,
+    }))
 }
 
-/// A value as text.
+/// A value as text; none where it has none.
 pub(crate) fn text_of(literal: &Literal, data_type: &Type) -> Option<String> {
+    if !is_writable(literal, data_type) {
+        return None;
+    }
     literal.clone().try_into_json(data_type).ok().map(|value| value.to_string())
 }
+
+/// Whether metadata can hold a value: the `iceberg` crate panics on times that no calendar has, and on those
+/// before 1970 with a zone and a fraction of a second.
+pub(crate) fn is_writable(literal: &Literal, data_type: &Type) -> bool {
+    use PrimitiveType::{Date, Time, Timestamp, Timestamptz, TimestamptzNs};
+    let Type::Primitive(primitive) = data_type else { return true };
+    let number = match literal {
+        Literal::Primitive(PrimitiveLiteral::Int(number)) => i64::from(*number),
+        Literal::Primitive(PrimitiveLiteral::Long(number)) => *number,
+        _ => return true,
+    };
+    let whole = |per_second: i64| number >= 0 || number % per_second == 0;
+    match primitive {
+        Date => chrono::DateTime::from_timestamp(number * SECONDS_PER_DAY, 0).is_some(),
+        Time => (0..SECONDS_PER_DAY * MICROS_PER_SECOND).contains(&number),
+        Timestamp => chrono::DateTime::from_timestamp_micros(number).is_some(),
+        Timestamptz => {
+            chrono::DateTime::from_timestamp_micros(number).is_some() && whole(MICROS_PER_SECOND)
+        }
+        TimestamptzNs => whole(MICROS_PER_SECOND * 1000),
+        _ => true,
+    }
+}
+
+const SECONDS_PER_DAY: i64 = 86_400;
+
+const MICROS_PER_SECOND: i64 = 1_000_000;
 
 /// The value of a text.
 pub(crate) fn literal_of_text(text: &str, data_type: &Type) -> Option<Literal> {

@@ -33,11 +33,14 @@ pub(crate) fn builder_of(file: &DataFile) -> DataFileBuilder {
     builder
 }
 
-/// The entry without its place among the rows of a table, and with another sort order; none where there
-/// is none.
-pub(crate) fn moved(file: &DataFile, order: Option<i32>) -> Result<DataFile> {
+/// The entry with another id of its first row, and another sort order; none where there is none.
+pub(crate) fn moved(
+    file: &DataFile,
+    order: Option<i32>,
+    first_row_id: Option<i64>,
+) -> Result<DataFile> {
     let mut builder = builder_of(file);
-    builder.first_row_id(None);
+    builder.first_row_id(first_row_id);
     // A builder's order can be set, and not be taken away; 0 is the order of no order.
     builder.sort_order_id(order.unwrap_or(0));
     builder.build().map_err(|error| Error::internal("merged", error))

@@ -26,6 +26,7 @@ mod options;
 mod partition;
 mod plan;
 mod positions;
+mod promotion;
 mod read;
 mod rest;
 mod row_ids;
@@ -47,7 +48,7 @@ pub use commit::alter::{Alteration, ColumnPath, Place};
 pub use commit::layout::PartName;
 pub use defaults::{
     INITIAL as INITIAL_DEFAULT, WRITE as WRITE_DEFAULT, initial_default, with_default,
-    write_default,
+    without_defaults, write_default,
 };
 pub use deletes::DeleteKey;
 pub use error::{Error, Result};

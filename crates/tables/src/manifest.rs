@@ -11,10 +11,11 @@ use iceberg::io::FileIO;
 use iceberg::spec::{
     FormatVersion, Manifest, ManifestContentType, ManifestEntry, ManifestEntryRef, ManifestFile,
     ManifestList, ManifestListWriter, ManifestStatus, ManifestWriterBuilder, PartitionSpecRef,
-    SchemaRef, UNASSIGNED_SEQUENCE_NUMBER,
+    SchemaRef, StructType, UNASSIGNED_SEQUENCE_NUMBER,
 };
 
 use crate::entry::builder_of;
+use crate::promotion::promoted_file;
 use crate::{DataFile, Error, Result};
 
 /// The one file in a memory file system.
@@ -148,6 +149,27 @@ pub(crate) enum Change {
     Removed(ManifestEntryRef),
 }
 
+impl Change {
+    /// The change with a partition in the types of the manifest that it is written to.
+    fn promoted(self, types: &StructType) -> Result<Self, iceberg::Error> {
+        let entry = |entry: ManifestEntryRef| {
+            let Some(data_file) = promoted_file(&entry.data_file, types)? else { return Ok(entry) };
+            Ok::<_, iceberg::Error>(Arc::new(ManifestEntry {
+                data_file,
+                ..Arc::unwrap_or_clone(entry)
+            }))
+        };
+        Ok(match self {
+            Change::Added(file) => match promoted_file(&file, types)? {
+                Some(promoted) => Change::Added(Box::new(promoted)),
+                None => Change::Added(file),
+            },
+            Change::Kept(kept) => Change::Kept(entry(kept)?),
+            Change::Removed(removed) => Change::Removed(entry(removed)?),
+        })
+    }
+}
+
 /// A manifest that is to be written.
 #[derive(Debug)]
 pub(crate) struct NewManifest {
@@ -188,6 +210,7 @@ pub(crate) async fn encode(
     let memory = FileIO::new_with_memory();
     let output = memory.new_output(MEMORY_FILE)?;
     let (spec, schema) = ((*manifest.spec).clone(), manifest.schema);
+    let types = spec.partition_type(&schema)?;
     let builder = ManifestWriterBuilder::new(output, Some(snapshot.id), schema.clone(), spec);
     let mut writer = match (manifest.content, snapshot.version) {
         (ManifestContentType::Data, FormatVersion::V3) => builder.build_v3_data(),
@@ -197,7 +220,7 @@ pub(crate) async fn encode(
     };
     let mut live = Vec::with_capacity(manifest.changes.len());
     for change in manifest.changes {
-        match change {
+        match change.promoted(&types)? {
             Change::Added(file) => {
                 live.push(added((*file).clone(), snapshot));
                 writer.add_file(*file, UNASSIGNED_SEQUENCE_NUMBER)?;

@@ -7,6 +7,7 @@ use iceberg::spec::{
     StructType, TableMetadata, Transform as IcebergTransform, Type, UnboundPartitionSpec,
 };
 
+use crate::promotion::comparable;
 use crate::transform::transformed;
 use crate::{Error, Result};
 
@@ -211,37 +212,84 @@ pub(crate) fn partition_columns(
     columns.collect()
 }
 
-/// The values of the columns that files are partitioned by, as their transforms make them, by field id.
+/// The values of the columns that files are partitioned by, as their transforms make them, by field id: of
+/// whichever type the column was, to be compared with each other.
 pub(crate) fn values_of(
     spec: &PartitionSpec,
     values: &Struct,
 ) -> Vec<(i32, IcebergTransform, Option<PrimitiveLiteral>)> {
-    let literal = |value: Option<&Literal>| value.and_then(Literal::as_primitive_literal);
+    let literal =
+        |value: Option<&Literal>| value.and_then(Literal::as_primitive_literal).map(comparable);
     let fields = spec.fields().iter().zip(values.iter());
     fields.map(|(field, value)| (field.source_id, field.transform, literal(value))).collect()
 }
 
-/// A partition's value as people read it.
+/// A partition's value as people read it. A time that no calendar has is shown as its number.
 fn shown(transform: IcebergTransform, field_type: &Type, value: Option<&Literal>) -> String {
-    let Some(PrimitiveLiteral::Int(number)) = value.and_then(Literal::as_primitive_literal) else {
-        return transform.to_human_string(field_type, value);
+    let Some(value) = value.and_then(Literal::as_primitive_literal) else {
+        return NULL.to_owned();
     };
-    match transform {
-        IcebergTransform::Year => format!("{:04}", EPOCH + number),
+    let number = match (&value, field_type) {
+        (PrimitiveLiteral::Int(number), _) => i64::from(*number),
+        (PrimitiveLiteral::Long(number), _) => *number,
+        (PrimitiveLiteral::UInt128(bits), _) => return uuid::Uuid::from_u128(*bits).to_string(),
+        (PrimitiveLiteral::Int128(_), Type::Primitive(PrimitiveType::Decimal { .. })) => {
+            return transform.to_human_string(field_type, Some(&Literal::Primitive(value)));
+        }
+        (PrimitiveLiteral::Int128(number), _) => return number.to_string(),
+        (PrimitiveLiteral::AboveMax | PrimitiveLiteral::BelowMin, _) => return NULL.to_owned(),
+        _ => return transform.to_human_string(field_type, Some(&Literal::Primitive(value))),
+    };
+    let text = match transform {
+        IcebergTransform::Void => Some(NULL.to_owned()),
+        IcebergTransform::Year => Some(format!("{:04}", EPOCH + number)),
         IcebergTransform::Month => {
             let (year, month) = (EPOCH + number.div_euclid(12), number.rem_euclid(12) + 1);
-            format!("{year:04}-{month:02}")
+            Some(format!("{year:04}-{month:02}"))
         }
         IcebergTransform::Hour => {
-            let time = chrono::DateTime::from_timestamp(i64::from(number) * 3600, 0);
-            time.map_or_else(|| number.to_string(), |time| time.format("%Y-%m-%d-%H").to_string())
+            let time = chrono::DateTime::from_timestamp(number.saturating_mul(3600), 0);
+            time.map(|time| time.format("%Y-%m-%d-%H").to_string())
         }
-        _ => transform.to_human_string(field_type, value),
+        _ => moment(field_type, number),
+    };
+    text.unwrap_or_else(|| number.to_string())
+}
+
+/// A date, a time of day or a moment; none where the type is no such, or no calendar has it.
+fn moment(field_type: &Type, number: i64) -> Option<String> {
+    use PrimitiveType::{Date, Time, Timestamp, TimestampNs, Timestamptz, TimestamptzNs};
+    let Type::Primitive(primitive) = field_type else { return None };
+    let nanos = chrono::DateTime::from_timestamp_nanos;
+    match primitive {
+        Date => {
+            let time = chrono::DateTime::from_timestamp(number.checked_mul(SECONDS_PER_DAY)?, 0)?;
+            Some(time.date_naive().to_string())
+        }
+        Time => {
+            let nanos = number.checked_mul(1000).filter(|nanos| *nanos >= 0)?;
+            let seconds = u32::try_from(nanos / NANOS_PER_SECOND).ok()?;
+            let rest = u32::try_from(nanos % NANOS_PER_SECOND).ok()?;
+            let time = chrono::NaiveTime::from_num_seconds_from_midnight_opt(seconds, rest)?;
+            Some(time.to_string())
+        }
+        Timestamp => Some(chrono::DateTime::from_timestamp_micros(number)?.naive_utc().to_string()),
+        Timestamptz => Some(chrono::DateTime::from_timestamp_micros(number)?.to_string()),
+        TimestampNs => Some(nanos(number).naive_utc().to_string()),
+        TimestamptzNs => Some(nanos(number).to_string()),
+        _ => None,
     }
 }
 
+/// How a partition without a value is shown.
+const NULL: &str = "null";
+
+const SECONDS_PER_DAY: i64 = 86_400;
+
+const NANOS_PER_SECOND: i64 = 1_000_000_000;
+
 /// The year that times are counted from.
-const EPOCH: i32 = 1970;
+const EPOCH: i64 = 1970;
 
 /// A partition as people read it: `ts_day=2013-01-01/origin=EWR`.
 pub(crate) fn describe(

@@ -8,11 +8,12 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, BooleanArray, UInt64Array};
 use arrow::datatypes::{DataType, SchemaRef};
-use iceberg::spec::{Datum, ManifestEntryRef, PrimitiveLiteral, Transform};
+use iceberg::spec::{Datum, ManifestEntryRef, PrimitiveLiteral, TableMetadata, Transform};
 use object_store::path::Path;
 
 use crate::deletes::Deletes;
 use crate::facts::{Fact, Facts};
+use crate::promotion::comparable;
 use crate::transform::transformed;
 use crate::types::schema::field_id;
 use crate::values::{literal_at, to_array};
@@ -38,6 +39,34 @@ pub struct DataFile {
     /// The values of the columns that the file is partitioned by, as their transforms make them, by field
     /// id.
     pub(crate) parts: Vec<(i32, Transform, Option<PrimitiveLiteral>)>,
+    /// The columns that a file may have been written with, as the table ever had them.
+    pub(crate) written: Written,
+}
+
+/// The ids of the values, not of what holds them, that each schema of a table has; none at all where the
+/// table has metrics of some columns not kept, so that nothing follows from their absence.
+pub(crate) type Written = Arc<[Vec<i32>]>;
+
+/// The properties by which a table says of which columns metrics are kept.
+const METRICS: &str = "write.metadata.metrics.column.";
+
+/// What they say where none are.
+const NO_METRICS: &str = "none";
+
+/// The columns that files of a table may have been written with.
+pub(crate) fn written(metadata: &TableMetadata) -> Written {
+    let mut properties = metadata.properties().iter();
+    let left_out = |(key, value): (&String, &String)| {
+        key.starts_with(METRICS) && value.eq_ignore_ascii_case(NO_METRICS)
+    };
+    if properties.any(left_out) {
+        return Arc::new([]);
+    }
+    let leaves = |schema: &iceberg::spec::SchemaRef| {
+        let fields = schema.field_id_to_fields().values();
+        fields.filter(|field| field.field_type.is_primitive()).map(|field| field.id).collect()
+    };
+    metadata.schemas_iter().map(leaves).collect()
 }
 
 impl DataFile {
@@ -63,13 +92,14 @@ impl DataFile {
         self.parts.iter().find(same).map(|(_, _, value)| value)
     }
 
-    /// Whether it has values of a column, nulls among them, or may have.
+    /// Whether it has values of a column, nulls among them, or may have. A writer may keep no metrics of a
+    /// column that it writes; only where there are some of all columns of a schema, it kept those of all.
     pub(crate) fn has_column(&self, field_id: i32) -> bool {
         let file = &self.entry.data_file;
         let (sizes, counts) = (file.column_sizes(), file.value_counts());
-        sizes.is_empty() && counts.is_empty()
-            || sizes.contains_key(&field_id)
-            || counts.contains_key(&field_id)
+        let known = |id: &i32| sizes.contains_key(id) || counts.contains_key(id);
+        let complete = |schema: &Vec<i32>| !schema.is_empty() && schema.iter().all(known);
+        known(&field_id) || !self.written.iter().any(complete)
     }
 
     pub(crate) fn null_count(&self, field_id: i32) -> Option<u64> {
@@ -111,6 +141,7 @@ impl DataFile {
             spec_id: self.spec_id,
             deletes,
             parts: self.parts.clone(),
+            written: self.written.clone(),
         }
     }
 
@@ -231,7 +262,7 @@ impl ScanPlan {
         let mut excluded = |file: &DataFile| {
             file.parts.iter().filter(|(source, _, _)| *source == id).any(|(_, transform, value)| {
                 let made = known.entry(*transform).or_insert_with(|| made(&values, *transform));
-                made.as_ref().is_some_and(|made| !made.contains(&value.as_ref().map(wide)))
+                made.as_ref().is_some_and(|made| !made.contains(value))
             })
         };
         let files: BooleanArray =
@@ -269,17 +300,7 @@ fn made(values: &ArrayRef, transform: Transform) -> Option<HashSet<Option<Primit
     }
     let made = transformed(values, transform)?;
     let literal = |row| literal_at(&made, row).and_then(|value| value.as_primitive_literal());
-    Some((0..made.len()).map(|row| literal(row).as_ref().map(wide)).collect())
-}
-
-/// A value as the widest type has it that its column may have had since.
-fn wide(value: &PrimitiveLiteral) -> PrimitiveLiteral {
-    match value {
-        PrimitiveLiteral::Int(value) => PrimitiveLiteral::Long(i64::from(*value)),
-        PrimitiveLiteral::Float(value) => PrimitiveLiteral::Double(f64::from(value.0).into()),
-        PrimitiveLiteral::UInt128(value) => PrimitiveLiteral::Binary(value.to_be_bytes().into()),
-        other => other.clone(),
-    }
+    Some((0..made.len()).map(|row| literal(row).map(comparable)).collect())
 }
 
 fn bound_of(file: &DataFile, id: i32, bound: Fact) -> Option<&PrimitiveLiteral> {

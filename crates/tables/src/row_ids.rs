@@ -9,7 +9,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch};
+use arrow::compute::nullif;
 use arrow::datatypes::{DataType, Field, FieldRef, Int64Type, Schema, SchemaRef};
 use arrow::error::ArrowError;
 use futures::TryStreamExt;
@@ -162,6 +163,21 @@ impl Tables {
         columns.push(arrow::array::new_null_array(&DataType::Int64, rows.num_rows()));
         RecordBatch::try_new(schema, columns)
     }
+}
+
+/// Rows of which some have no ids, nor numbers: they get new ones.
+pub(crate) fn without_ids(batch: &RecordBatch, rows: &[usize]) -> Result<RecordBatch, ArrowError> {
+    let own = own_columns(batch.schema_ref());
+    let mut columns = batch.columns().to_vec();
+    let mut mask = vec![false; batch.num_rows()];
+    for row in rows {
+        mask[*row] = true;
+    }
+    let mask = BooleanArray::from(mask);
+    for column in &mut columns[own..] {
+        *column = nullif(column, &mask)?;
+    }
+    RecordBatch::try_new(batch.schema(), columns)
 }
 
 /// Rows of another branch without the ids and numbers that were given since both were one: ours may have

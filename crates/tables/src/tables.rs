@@ -19,6 +19,7 @@ use crate::commit::{self, Unwritten, evolve};
 use crate::deletes::{DeleteFile, attach, write_deletes};
 use crate::facts::Facts;
 use crate::manifest::{Decoded, decode, decode_list, off_thread};
+use crate::plan::written;
 use crate::storage::Storage;
 use crate::table::{Totals, own_bytes};
 use crate::{
@@ -384,6 +385,7 @@ impl Tables {
         let spec = spec.ok_or_else(|| corrupt("its partition spec is unknown".to_owned()))?;
         let partition_type =
             spec.partition_type(&decoded.schema).map_err(|error| corrupt(error.to_string()))?;
+        let written = written(metadata);
         let files = decoded.live.iter().map(|entry| {
             let file = entry.data_file();
             Ok(Arc::new(DataFile {
@@ -396,6 +398,7 @@ impl Tables {
                 spec_id: manifest.partition_spec_id,
                 deletes: None,
                 parts: partition::values_of(spec, file.partition()),
+                written: written.clone(),
             }))
         });
         let files = files.collect::<Result<Vec<_>>>()?;

@@ -34,6 +34,7 @@ pub(crate) fn to_array<'a>(
         }
         DataType::Float32 => numbers::<Float32Type>(data_type, values, |value| match value {
             PrimitiveLiteral::Float(value) => Some(value.0),
+            PrimitiveLiteral::Double(value) => Some(value.0 as f32),
             _ => None,
         }),
         DataType::Float64 => numbers::<Float64Type>(data_type, values, |value| match value {
@@ -60,9 +61,11 @@ fn numbers<'a, T: ArrowPrimitiveType>(
     Arc::new(builder.finish())
 }
 
+/// A partition's value comes as a long, whichever type it has.
 fn as_int(value: &PrimitiveLiteral) -> Option<i32> {
     match value {
         PrimitiveLiteral::Int(value) => Some(*value),
+        PrimitiveLiteral::Long(value) => i32::try_from(*value).ok(),
         _ => None,
     }
 }

@@ -336,10 +336,11 @@ async fn compact(lake: &Fixture, change: &mut Transaction, name: &TableName) {
         let files = plan.files().iter().filter(|file| file.partition == partition);
         let files: Vec<_> = files.cloned().collect();
         if files.len() > 1 || files.iter().any(|file| file.has_deletes()) {
-            batches.extend(read(lake, &table, &files).await);
+            let rows = lake.lake.tables().read_to_rewrite(&table, &files).unwrap();
+            batches.extend(rows.try_collect::<Vec<_>>().await.unwrap());
             removed.extend(files);
         }
     }
-    let rows = concat_batches(&table.schema(), &batches).unwrap();
+    let rows = concat_batches(&lake.lake.tables().schema_to_rewrite(&table), &batches).unwrap();
     change.compact(name, removed, rows_of(rows)).await.unwrap();
 }

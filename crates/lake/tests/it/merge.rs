@@ -1,10 +1,12 @@
 //! Merges as whoever asks for them sees them: choices, limits, and what is left when nobody waits.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use arrow::array::AsArray;
+use arrow::datatypes::Int64Type;
 use futures::TryStreamExt;
 use headwater_model::{
     CherryPickRequest, ConflictKind, CreateRef, ErrorCode, Fault, MergeChoice, MergeOutcome,
@@ -340,4 +342,65 @@ async fn the_tables_of_one_commit_are_undone_together() {
     let unknown = RevertRequest { run: Some("j-2".into()), ..RevertRequest::default() };
     let error = lake.lake.revert("main", unknown, "eva").await.unwrap_err();
     assert!(error.to_string().contains("`j-2`"), "{error}");
+}
+
+/// The ids of rows by their column `id`.
+async fn row_ids(lake: &Fixture, branch: &str) -> BTreeMap<i64, i64> {
+    let view = lake.lake.view(&branch.parse().unwrap()).await.unwrap();
+    let table = view.table(&name("t")).await.unwrap();
+    let tables = lake.lake.tables();
+    let plan = tables.plan(&table, None).await.unwrap();
+    let rows = tables.read_to_rewrite(&table, plan.files()).unwrap();
+    let mut found = BTreeMap::new();
+    for batch in rows.try_collect::<Vec<_>>().await.unwrap() {
+        let column = |name: &str| {
+            let column = batch.column_by_name(name).unwrap();
+            column.as_primitive::<Int64Type>().values().to_vec()
+        };
+        found.extend(column("id").into_iter().zip(column("_row_id")));
+    }
+    let distinct: BTreeSet<i64> = found.values().copied().collect();
+    assert_eq!(distinct.len(), found.len(), "{found:?}");
+    found
+}
+
+#[tokio::test]
+async fn rows_keep_their_ids_when_a_change_of_others_is_undone() {
+    let mut lake = Fixture::with(|_| ()).await;
+    (lake.on_read, lake.version) = (true, "3");
+    let files = json!([[[1, 0], [2, 0], [3, 0], [4, 0]]]);
+    let new = step(json!({"create": {"columns": [{"id": "long"}, {"n": "long"}], "files": files}}));
+    make(&lake, "main", "dev", &name("t"), &new).await;
+    let first = row_ids(&lake, "main").await;
+    make(&lake, "main", "dev", &name("t"), &step(json!({"delete": {"id": 2}}))).await;
+    let delete = head(&lake, "main").await;
+    make(&lake, "main", "dev", &name("t"), &step(json!({"append": [[9, 0]]}))).await;
+    let report = lake.lake.revert("main", undo(&delete), "eva").await.unwrap();
+    assert_eq!(report.outcome, MergeOutcome::Merged);
+    let all = row_ids(&lake, "main").await;
+    assert_eq!(all.len(), 5);
+    assert!(first.iter().all(|(row, id)| all[row] == *id), "{first:?} {all:?}");
+}
+
+#[tokio::test]
+async fn ids_that_another_branch_gave_are_not_taken_over() {
+    let mut lake = Fixture::with(|_| ()).await;
+    lake.version = "3";
+    let columns = json!([{"id": "long"}, {"p": "string"}]);
+    let create = json!({"columns": columns, "partition": ["p"], "files": [[[1, "a"]]]});
+    make(&lake, "main", "dev", &name("t"), &step(json!({"create": create}))).await;
+    let request = CreateRef { name: "dev".into(), from: None, if_not_exists: false };
+    lake.lake.catalog().create_branch(request).await.unwrap();
+    make(&lake, "main", "dev", &name("t"), &step(json!({"append": [[5, "m"]]}))).await;
+    for rows in [json!([[6, "d"]]), json!([[7, "d"]])] {
+        make(&lake, "dev", "main", &name("t"), &step(json!({"append": rows}))).await;
+    }
+    make(&lake, "dev", "main", &name("t"), &step(json!("compact"))).await;
+    make(&lake, "dev", "main", &name("t"), &step(json!({"delete": {"p": "d"}}))).await;
+    let delete = head(&lake, "dev").await;
+    lake.lake.revert("dev", undo(&delete), "eva").await.unwrap();
+    let picked = head(&lake, "dev").await;
+    let report = lake.lake.cherry_pick("main", pick(&picked), "eva").await.unwrap();
+    assert_eq!(report.outcome, MergeOutcome::Merged, "{report:?}");
+    assert_eq!(row_ids(&lake, "main").await.len(), 4);
 }

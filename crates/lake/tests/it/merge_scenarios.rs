@@ -4,10 +4,13 @@
 //! Every scenario is merged in both directions, dry first; what a conflict must leave as it was, and what
 //! a merge must bring about however often it is repeated, is checked for each.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
+use arrow::array::AsArray;
+use arrow::datatypes::Int64Type;
+use futures::TryStreamExt;
 use headwater_model::{
     CreateRef, MergeChoice, MergeOutcome, MergeReport, MergeRequest, MergedHow, RefSpec, TableName,
 };
@@ -233,11 +236,36 @@ async fn check_merged(
     let back = merge(lake, back, false).await;
     assert_eq!(back.conflicts, [], "and back");
     assert_eq!(rows(lake, source).await, rows(lake, target).await);
+    for branch in [target, source] {
+        check_ids(lake, branch, table).await;
+    }
     if let Some((steps, wanted)) = &expected.then {
         for step in steps {
             make(lake, target, source, table, step).await;
         }
         assert_eq!(rows(lake, target).await.unwrap(), sorted(maps(&schema, wanted)));
+    }
+}
+
+/// Every row of a table of version 3 has an id, and no other row has it.
+async fn check_ids(lake: &Fixture, branch: &str, name: &TableName) {
+    let view = lake.lake.view(&branch.parse().unwrap()).await.unwrap();
+    let table = view.table(name).await.unwrap();
+    if table.format_version() < 3 {
+        return;
+    }
+    let tables = lake.lake.tables();
+    let plan = tables.plan(&table, None).await.unwrap();
+    let rows = tables.read_to_rewrite(&table, plan.files()).unwrap();
+    let mut known = BTreeSet::new();
+    for batch in rows.try_collect::<Vec<_>>().await.unwrap() {
+        let ids = batch.column_by_name("_row_id").unwrap().as_primitive::<Int64Type>().clone();
+        for id in &ids {
+            assert!(
+                known.insert(id.expect("each row has an id")),
+                "{branch}: {id:?} is there twice"
+            );
+        }
     }
 }
 

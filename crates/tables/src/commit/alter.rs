@@ -16,8 +16,9 @@ use iceberg::spec::{
 
 use super::evolve::{check_ids, check_names, new_ids, refused, set_properties};
 use super::layout::{Layout, PartName};
-use crate::defaults::{has_write_default, literal};
+use crate::defaults::{default, has_write_default};
 use crate::error::near;
+use crate::promotion::promote_defaults;
 use crate::types::join;
 use crate::types::schema::FieldIds;
 use crate::{Error, Result, SortColumn, normalise_schema};
@@ -285,7 +286,7 @@ impl Columns<'_> {
                 let path = column.join(".");
                 self.edit(&column, |field| {
                     field.write_default = match &value {
-                        Some(value) => literal(&path, value, &field.field_type)?,
+                        Some(value) => default(&path, value, &field.field_type)?,
                         None => None,
                     };
                     Ok(())
@@ -423,6 +424,7 @@ impl Columns<'_> {
             }
             check_unused(metadata, layout, field, &path)?;
             field.field_type.clone_from(&new.field_type);
+            promote_defaults(field);
             Ok(())
         })
     }

@@ -16,6 +16,7 @@ use iceberg::spec::{
 use super::summary::Changes;
 use crate::deletes::{named, place_of};
 use crate::manifest::{Change, Decoded, NewManifest};
+use crate::promotion::comparable_partition;
 use crate::tables::Tables;
 use crate::{DataFile, Error, Result};
 
@@ -39,6 +40,7 @@ pub(crate) enum Removal {
     Partitions {
         /// The spec that the partitions are of.
         spec: i32,
+        /// To be compared.
         partitions: HashSet<Struct>,
         /// Where files of other specs lie that go, too.
         files: HashSet<String>,
@@ -66,7 +68,7 @@ impl Removal {
             Removal::Nothing => false,
             Removal::Everything => true,
             Removal::Partitions { spec, partitions, files } => {
-                *spec == spec_id && partitions.contains(file.partition())
+                *spec == spec_id && partitions.contains(&comparable_partition(file.partition()))
                     || files.contains(file.file_path())
             }
             Removal::Files(locations) => locations.contains(file.file_path()),
@@ -80,7 +82,7 @@ impl Removal {
             Removal::Nothing => false,
             Removal::Everything => true,
             Removal::Partitions { spec, partitions, files } => {
-                *spec == spec_id && partitions.contains(file.partition())
+                *spec == spec_id && partitions.contains(&comparable_partition(file.partition()))
                     || named(file).is_some_and(|of| files.contains(&of))
             }
             Removal::Files(locations) => named(file).is_some_and(|of| locations.contains(&of)),
@@ -270,7 +272,8 @@ pub(crate) async fn consolidate(
         let spec = spec_by_id(metadata, spec_id)?;
         let schema = schema.unwrap_or_else(|| metadata.current_schema().clone());
         entries.sort_by_cached_key(|entry| {
-            (format!("{:?}", entry.data_file().partition()), entry.sequence_number)
+            let partition = comparable_partition(entry.data_file().partition());
+            (format!("{partition:?}"), entry.sequence_number)
         });
         let content =
             if deletes { ManifestContentType::Deletes } else { ManifestContentType::Data };

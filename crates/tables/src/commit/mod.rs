@@ -32,6 +32,7 @@ use crate::deletes::DeleteKey;
 use crate::manifest::{Decoded, SnapshotIds, encode, encode_list, number_rows};
 use crate::merge::history::{REACH, Reach};
 use crate::partition::describe;
+use crate::promotion::comparable_partition;
 use crate::storage::{Storage, Undo};
 use crate::table::Totals;
 use crate::tables::Tables;
@@ -323,12 +324,14 @@ pub(crate) async fn store_metadata(
 /// The partitions that new rows fall into: their removal, and how far that reaches.
 fn partitions_of(metadata: &TableMetadata, staged: &Staged) -> (Removal, Reach) {
     let (spec, types) = (metadata.default_partition_spec(), metadata.default_partition_type());
-    let partitions: HashSet<_> = staged.files.iter().map(|file| file.partition().clone()).collect();
+    let partitions = staged.files.iter().map(iceberg::spec::DataFile::partition);
+    let partitions: HashSet<_> = partitions.collect();
     let reach = match spec.fields() {
         [] if partitions.is_empty() => Reach::Rows,
         [] => Reach::All,
         _ => Reach::Partitions(partitions.iter().map(|one| describe(spec, types, one)).collect()),
     };
+    let partitions = partitions.into_iter().map(comparable_partition).collect();
     (Removal::Partitions { spec: spec.spec_id(), partitions, files: HashSet::new() }, reach)
 }
 

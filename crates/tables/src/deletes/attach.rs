@@ -12,11 +12,12 @@ use iceberg::spec::{Datum, PrimitiveLiteral, Struct, TableMetadata};
 
 use super::position::LOCATION_ID;
 use super::{DeleteFile, Deletes, Group, Grouped, Keys, Named, Suffix};
+use crate::promotion::comparable_partition;
 use crate::table::name_mapping;
 use crate::types::schema::{arrow_field, with_names};
 use crate::{DataFile, Error, Result};
 
-/// A partition: of which spec, and which values.
+/// A partition: of which spec, and which values, to be compared.
 type Partition = (i32, Struct);
 
 /// The delete files of a snapshot, ready to be asked about a data file.
@@ -57,7 +58,7 @@ impl Index {
         let mut equality: Grouped<(Option<Partition>, Vec<i32>)> = Grouped::new();
         for file in deletes {
             let entry = &file.entry.data_file;
-            let partition = (file.spec_id, entry.partition().clone());
+            let partition = (file.spec_id, comparable_partition(entry.partition()));
             if file.is_equality() {
                 let spec = metadata.partition_spec_by_id(file.spec_id);
                 let everywhere = spec.is_some_and(|spec| spec.is_unpartitioned());
@@ -90,7 +91,7 @@ impl Index {
     fn of(&self, file: &DataFile) -> Option<Deletes> {
         let number = file.sequence_number();
         let counts = |delete: &&Arc<DeleteFile>| delete.sequence_number() >= number;
-        let partition = (file.spec_id, file.entry.data_file.partition().clone());
+        let partition = (file.spec_id, comparable_partition(file.entry.data_file.partition()));
         let vector = self.vectors.get(&file.location).filter(counts).cloned();
         let (mut own, mut positions) = (Vec::new(), None);
         if vector.is_none() {

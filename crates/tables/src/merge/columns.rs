@@ -14,6 +14,7 @@ use iceberg::spec::{ListType, MapType, NestedField, NestedFieldRef, StructType, 
 use super::clash::{Cause, Clash, Side};
 use super::shape::Three;
 use crate::FIELD_ID;
+use crate::promotion::{promote_defaults, promoted_default};
 use crate::types::schema::field_id;
 
 /// The merged value of base, ours and theirs; none where both sides changed it differently.
@@ -139,8 +140,12 @@ impl Merging<'_> {
             Some(doc) => field.doc.clone_from(doc),
             None => self.column(path, &base.name, "documented anew", "documented otherwise"),
         }
-        match three_way(three.map(|field| &field.write_default)) {
-            Some(default) => field.write_default.clone_from(default),
+        promote_defaults(&mut field);
+        // One side's may be of the type that the other side widened.
+        let default =
+            |one: &&NestedFieldRef| promoted_default(one.write_default.as_ref(), &field.field_type);
+        match three_way([default(&base), default(&ours), default(&theirs)]) {
+            Some(default) => field.write_default = default,
             None => self.column(path, &base.name, "given a default", "given another"),
         }
         field

@@ -115,6 +115,8 @@ pub(super) struct History {
     pub arranges: bool,
     /// Whether every snapshot is known.
     pub complete: bool,
+    /// Whether the side comes from the base, as it does not where a change is made again elsewhere.
+    pub from_base: bool,
 }
 
 impl History {
@@ -146,7 +148,8 @@ impl History {
     /// what the side did.
     fn between(base: &Lineage, side: &Lineage) -> History {
         let (mut found, began) = History::since(&base.ancestors(), side);
-        if side.comes_from(base) {
+        found.from_base = side.comes_from(base);
+        if found.from_base {
             found.complete &= !began || base.current().is_none();
         } else {
             let (undone, undone_began) = History::since(&side.ancestors(), base);

@@ -70,7 +70,12 @@ pub struct TableMerge {
     goes_on: bool,
     /// The side that has just the files that the merged table has.
     rows_of: Option<Side>,
+    /// What theirs may keep of ids and numbers: what was given when both sides were one.
+    given: Given,
 }
+
+/// The first row id that a table has not given away, and the last sequence number that it has.
+type Given = (u64, i64);
 
 /// What a merge does to our side, counted.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -152,6 +157,8 @@ impl Tables {
         let live = LiveRows::of(self, [base_files, our_files, their_files]).boxed().await?;
         let files = Files { base: base_files, ours: our_files, theirs: their_files, live };
         let arranges = histories[1].tidies;
+        // Where ours does not come from the base, it may have given whatever the base gave to rows of its own.
+        let given = if histories[0].from_base { given(three.base) } else { (0, 0) };
         let plan = match FilePlan::merge(&files, histories) {
             Ok(plan) => plan,
             Err(clash) => {
@@ -187,6 +194,7 @@ impl Tables {
             of_branches: true,
             goes_on: false,
             rows_of: None,
+            given,
         };
         match self.settle(merge, plan, (arranges, clashes), budget).await? {
             Merged::Both(mut merge) => {
@@ -257,7 +265,7 @@ impl Tables {
         let base = merge.base.metadata();
         let schemas = merge.shape.schemas(base, &merge.shaped.schema());
         let has_row_ids = has_row_ids(merge.shaped.metadata());
-        Reading { tables: self, schemas, has_row_ids, given: given(base) }
+        Reading { tables: self, schemas, has_row_ids, given: merge.given }
     }
 
     /// Makes a merge the next state of our side; `summary` goes into its snapshot's summary. Where it
@@ -329,13 +337,12 @@ impl Tables {
     }
 }
 
-/// The first row id that a table has not given away, and the last sequence number that it has.
-fn given(metadata: &TableMetadata) -> (u64, i64) {
+fn given(metadata: &TableMetadata) -> Given {
     (metadata.next_row_id(), metadata.last_sequence_number())
 }
 
 /// Whether a file may hold ids of rows, or numbers, that its branch gave away since, as ours may have.
-fn brings_ids(file: &DataFile, (next_row_id, sequence_number): (u64, i64)) -> bool {
+fn brings_ids(file: &DataFile, (next_row_id, sequence_number): Given) -> bool {
     let entry = &file.entry.data_file;
     let within = |id: i32, last: i128| {
         let nulls = entry.null_value_counts().get(&id);
@@ -347,10 +354,16 @@ fn brings_ids(file: &DataFile, (next_row_id, sequence_number): (u64, i64)) -> bo
             _ => false,
         }
     };
-    let has =
-        entry.column_sizes().contains_key(&ROW_ID) || entry.value_counts().contains_key(&ROW_ID);
-    has && !(within(ROW_ID, i128::from(next_row_id) - 1)
-        && within(CHANGED, i128::from(sequence_number)))
+    file.has_column(ROW_ID)
+        && !(within(ROW_ID, i128::from(next_row_id) - 1)
+            && within(CHANGED, i128::from(sequence_number)))
+}
+
+/// The id of a file's first row, where those of all were given before.
+fn known_ids(file: &DataFile, (next_row_id, _): Given) -> Option<i64> {
+    let first = file.entry.data_file.first_row_id()?;
+    let end = u64::try_from(first).ok()?.checked_add(file.rows)?;
+    (end <= next_row_id).then_some(first)
 }
 
 /// A side that made the table anew meant its columns as well as its rows.
@@ -430,7 +443,7 @@ impl TableMerge {
     /// Takes over what becomes of files, those apart that are to be written anew: under other ids, or
     /// without the rows that their delete files take away, which say nothing of ours.
     fn take(&mut self, plan: FilePlan) {
-        let given = given(self.base.metadata());
+        let given = self.given;
         let is_anew = |file: &Arc<DataFile>| {
             file.has_deletes() || self.shape.renumbers(file) || brings_ids(file, given)
         };
@@ -522,7 +535,8 @@ impl TableMerge {
                 spec,
                 files: Vec::new(),
             });
-            addition.files.push(moved(&file.entry.data_file, order)?);
+            let ids = known_ids(file, self.given).filter(|_| has_row_ids(after));
+            addition.files.push(moved(&file.entry.data_file, order, ids)?);
         }
         Ok(found.into_values().collect())
     }

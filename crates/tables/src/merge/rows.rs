@@ -8,18 +8,19 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use arrow::array::{BooleanArray, RecordBatch};
+use arrow::array::{Array, AsArray, BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::datatypes::{Int64Type, Schema, SchemaRef};
 use arrow::error::ArrowError;
 use arrow::row::{RowConverter, SortField};
 use futures::{StreamExt, TryStreamExt, stream};
+use roaring::RoaringTreemap;
 use sha2::{Digest, Sha256};
 
 use super::clash::{Cause, Clash};
 use super::files::Group;
 use crate::read::read;
-use crate::row_ids::{own, with_row_ids, without_later};
+use crate::row_ids::{own, own_columns, with_row_ids, without_ids, without_later};
 use crate::{BatchStream, DataFile, Error, Result, Tables};
 
 /// How many rows of a clash are shown.
@@ -49,6 +50,8 @@ pub(super) struct MergedGroup {
     theirs: Vec<Arc<DataFile>>,
     /// How often each row is to be there.
     wanted: Arc<HashMap<RowKey, u32>>,
+    /// How many rows of theirs that are equal to one of ours can be passed over.
+    spare: Arc<HashMap<RowKey, u32>>,
     /// Rows that are to be there and are not with us, and the other way round.
     pub rows_added: u64,
     pub rows_removed: u64,
@@ -116,8 +119,15 @@ impl Reading<'_> {
             Decision::Theirs => Ok(Settled::Theirs),
             Decision::Rows { wanted, rows_added, rows_removed } => {
                 let (ours, theirs) = (group.ours.clone(), group.theirs.clone());
-                let wanted = Arc::new(wanted);
-                Ok(Settled::Rows(MergedGroup { ours, theirs, wanted, rows_added, rows_removed }))
+                let (wanted, spare) = (Arc::new(wanted), Arc::new(spare(&counts)));
+                Ok(Settled::Rows(MergedGroup {
+                    ours,
+                    theirs,
+                    wanted,
+                    spare,
+                    rows_added,
+                    rows_removed,
+                }))
             }
             Decision::Clash(rows) => {
                 let total = rows.iter().map(|key| u64::from(counts[key][0])).sum();
@@ -185,20 +195,69 @@ impl Reading<'_> {
         let ours = read(self.tables, &self.to_rewrite(1), &group.ours, None, None)?;
         let theirs = self.all_of_theirs(&group.theirs)?;
         let batches = ours.chain(theirs);
-        let left = HashMap::clone(&group.wanted);
-        let rows = stream::try_unfold((batches, left), |(mut batches, mut left)| async move {
-            let Some(batch) = batches.try_next().await? else { return Ok(None) };
-            let wanted = keys(&own(&batch)?)?.into_iter().map(|key| match left.get_mut(&key) {
-                Some(count) if *count > 0 => {
-                    *count -= 1;
-                    true
-                }
-                _ => false,
+        let (left, spare) = (HashMap::clone(&group.wanted), HashMap::clone(&group.spare));
+        let picking = Picking { left, spare, given: RoaringTreemap::new() };
+        let rows =
+            stream::try_unfold((batches, picking), |(mut batches, mut picking)| async move {
+                let Some(batch) = batches.try_next().await? else { return Ok(None) };
+                let picked = picking.pick(&batch)?;
+                Ok::<_, ArrowError>(Some((picked, (batches, picking))))
             });
-            let mask: BooleanArray = wanted.map(Some).collect();
-            Ok(Some((filter_record_batch(&batch, &mask)?, (batches, left))))
-        });
         Ok(rows.boxed())
+    }
+}
+
+/// How many rows of theirs can be passed over of those that ours has as well and that are to be there more
+/// often: as many as there were.
+fn spare(counts: &Counts) -> HashMap<RowKey, u32> {
+    let equal =
+        counts.iter().filter(|(_, [base, ours, theirs])| *base > 0 && *ours > 0 && theirs > base);
+    equal.map(|(key, [base, _, _])| (*key, *base)).collect()
+}
+
+/// Picks the rows of a group that are to be there, ours first.
+struct Picking {
+    /// How often each row is yet to come.
+    left: HashMap<RowKey, u32>,
+    /// How often one of theirs can yet be passed over that has the id of one that came.
+    spare: HashMap<RowKey, u32>,
+    /// The ids of rows that came.
+    given: RoaringTreemap,
+}
+
+impl Picking {
+    /// The rows of a batch that are to be there. Equal rows are told apart by nothing but their ids, of which
+    /// each comes once: a row of theirs that came as one of ours is passed over as long as others like it are
+    /// left, and has no id of its own otherwise.
+    fn pick(&mut self, batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
+        let place = own_columns(batch.schema_ref());
+        let ids = (place < batch.num_columns())
+            .then(|| batch.column(place).as_primitive::<Int64Type>().clone());
+        let mut again = Vec::new();
+        let mut picked = Vec::with_capacity(batch.num_rows());
+        for (row, key) in keys(&own(batch)?)?.into_iter().enumerate() {
+            let id = ids.as_ref().filter(|ids| ids.is_valid(row)).map(|ids| ids.value(row) as u64);
+            let twice = id.is_some_and(|id| self.given.contains(id));
+            let takes = self.takes(key, twice);
+            picked.push(Some(takes));
+            if takes && twice {
+                again.push(row);
+            } else if let Some(id) = id.filter(|_| takes) {
+                self.given.insert(id);
+            }
+        }
+        let batch = if again.is_empty() { batch.clone() } else { without_ids(batch, &again)? };
+        filter_record_batch(&batch, &BooleanArray::from(picked))
+    }
+
+    fn takes(&mut self, key: RowKey, twice: bool) -> bool {
+        let Some(left) = self.left.get_mut(&key).filter(|left| **left > 0) else { return false };
+        if twice && let Some(spare) = self.spare.get_mut(&key).filter(|spare| **spare > 0) {
+            *spare -= 1;
+            return false;
+        }
+        *left -= 1;
+        true
     }
 }
 

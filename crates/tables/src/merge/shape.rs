@@ -85,6 +85,10 @@ impl Shape {
         let built = Schema::builder().with_fields(fields);
         let built = built.with_identifier_field_ids(identifiers.unwrap_or_default()).build();
         let schema = built.map_err(|error| refused("merged", &error))?;
+        if let Some(clash) = unpartitionable(three, &schema, &their_ids) {
+            clashes.push(clash);
+            return Ok(None);
+        }
         let [_, ours, theirs] = three.map(TableMetadata::format_version);
         let required = required(&schema, schemas);
         let same = schema.as_struct() == schemas[1].as_struct()
@@ -152,6 +156,37 @@ impl Shape {
         }
         builder.set_properties(self.set.clone())?.remove_properties(&self.removed)
     }
+}
+
+/// A column that one side dropped, or gave another type, while the other side came to have files that are
+/// partitioned by it: neither can be done where the other was done first.
+fn unpartitionable(
+    three: Three<'_>,
+    merged: &Schema,
+    their_ids: &HashMap<i32, i32>,
+) -> Option<Clash> {
+    let sources = |metadata: &TableMetadata| -> BTreeSet<i32> {
+        let fields = metadata.partition_specs_iter().flat_map(|spec| spec.fields());
+        fields.map(|field| field.source_id).collect()
+    };
+    let (ours, theirs) = (sources(three.ours), sources(three.theirs));
+    // Files of a column that becomes ours are written again, and leave its partitions behind.
+    let renumbered = |id: &i32| their_ids.values().any(|other| other == id);
+    let by_us = ours.difference(&theirs).map(|id| (*id, three.ours));
+    let by_them = theirs.difference(&ours).filter(|id| !renumbered(id));
+    let mut new = by_us.chain(by_them.map(|id| (*id, three.theirs)));
+    new.find_map(|(id, side)| {
+        let field = side.current_schema().field_by_id(id)?;
+        let kept = merged.field_by_id(id);
+        if kept.is_some_and(|kept| kept.field_type == field.field_type) {
+            return None;
+        }
+        let name = &field.name;
+        let change = if kept.is_some() { "gave it another type" } else { "dropped it" };
+        let reason =
+            format!("one side partitioned rows by column `{name}`, and the other {change}");
+        Some(Clash::new(Cause::Shape { reason }))
+    })
 }
 
 /// A partition spec as it is asked for, without ids.

@@ -11,8 +11,8 @@ use headwater_tables::{DataFile, FIELD_ID, Table, Tables};
 use iceberg::io::FileIO;
 use iceberg::spec::{
     DataContentType, DataFileBuilder, DataFileFormat, FormatVersion, Literal, MAIN_BRANCH,
-    ManifestFile, ManifestList, ManifestListWriter, ManifestWriterBuilder, Operation, Snapshot,
-    Struct, Summary, TableMetadata,
+    ManifestContentType, ManifestFile, ManifestList, ManifestListWriter, ManifestWriterBuilder,
+    Operation, Snapshot, Struct, Summary, TableMetadata,
 };
 use parquet::arrow::ArrowWriter;
 use roaring::RoaringTreemap;
@@ -159,9 +159,26 @@ impl Foreign {
     }
 
     /// The same, in a partition of one text column.
-    pub fn within(mut self, value: &str) -> Self {
-        self.builder.partition(Struct::from_iter([Some(Literal::string(value))]));
+    pub fn within(self, value: &str) -> Self {
+        self.within_value(Literal::string(value))
+    }
+
+    /// The same, in a partition of one column.
+    pub fn within_value(mut self, value: Literal) -> Self {
+        self.builder.partition(Struct::from_iter([Some(value)]));
         self
+    }
+
+    /// A data file with field ids of which metrics are kept for some columns only, as a writer is told that
+    /// has a hundred others.
+    pub fn half_measured(batch: &RecordBatch, table: &Table, measured: &[i32]) -> Self {
+        let content = parquet_of(batch);
+        let (rows, bytes) = (batch.num_rows(), content.len());
+        let mut builder = builder(DataContentType::Data, DataFileFormat::Parquet, rows, bytes);
+        builder.column_sizes(measured.iter().map(|id| (*id, 10)).collect());
+        builder.value_counts(measured.iter().map(|id| (*id, rows as u64)).collect());
+        let location = new_location(table, "parquet");
+        Foreign { location, content, builder, spec_id: 0, is_data: true }
     }
 }
 
@@ -188,7 +205,9 @@ pub async fn commit(
     }
     let list = format!("{folder}/foreign-{id}-list.avro");
     let number = metadata.next_sequence_number();
-    write_list(tables, listed, &list, (id, metadata.current_snapshot_id(), number), version).await;
+    let ids = (id, metadata.current_snapshot_id(), number);
+    let (first, rows) = (metadata.next_row_id(), unnumbered_rows(&listed));
+    write_list(tables, listed, &list, ids, (version, first)).await;
     let summary = Summary { operation: Operation::Delete, additional_properties: HashMap::new() };
     let snapshot = Snapshot::builder()
         .with_snapshot_id(id)
@@ -199,7 +218,7 @@ pub async fn commit(
         .with_summary(summary)
         .with_schema_id(metadata.current_schema_id());
     let snapshot = match version {
-        FormatVersion::V3 => snapshot.with_row_range(metadata.next_row_id(), 0).build(),
+        FormatVersion::V3 => snapshot.with_row_range(first, rows).build(),
         _ => snapshot.build(),
     };
     let builder = metadata.into_builder(None).set_branch_snapshot(snapshot, MAIN_BRANCH).unwrap();
@@ -210,10 +229,20 @@ pub async fn commit(
     tables.load(&location).await.unwrap()
 }
 
+/// Rows of manifests that get their ids now.
+fn unnumbered_rows(listed: &[ManifestFile]) -> u64 {
+    let new = listed.iter().filter(|manifest| {
+        manifest.content == ManifestContentType::Data && manifest.first_row_id.is_none()
+    });
+    let rows = |count: Option<u64>| count.unwrap_or_default();
+    new.map(|one| rows(one.added_rows_count) + rows(one.existing_rows_count)).sum()
+}
+
 async fn listed(tables: &Tables, metadata: &TableMetadata) -> Vec<ManifestFile> {
     let Some(snapshot) = metadata.current_snapshot() else { return Vec::new() };
     let content = tables.read_file(snapshot.manifest_list()).await.unwrap();
-    let list = ManifestList::parse_with_version(&content, FormatVersion::V2).unwrap();
+    let parse = |version| ManifestList::parse_with_version(&content, version);
+    let list = parse(metadata.format_version()).or_else(|_| parse(FormatVersion::V2)).unwrap();
     list.consume_entries().into_iter().collect()
 }
 
@@ -231,6 +260,7 @@ async fn manifest(
     let spec = metadata.partition_spec_by_id(delete.spec_id).unwrap().as_ref().clone();
     let writer = ManifestWriterBuilder::new(output, Some(id), schema, spec);
     let mut writer = match version {
+        FormatVersion::V3 if delete.is_data => writer.build_v3_data(),
         FormatVersion::V3 => writer.build_v3_deletes(),
         _ if delete.is_data => writer.build_v2_data(),
         _ => writer.build_v2_deletes(),
@@ -249,12 +279,12 @@ async fn write_list(
     listed: Vec<ManifestFile>,
     location: &str,
     (id, parent, number): (i64, Option<i64>, i64),
-    version: FormatVersion,
+    (version, first): (FormatVersion, u64),
 ) {
     let memory = FileIO::new_with_memory();
     let output = memory.new_output("memory:/file").unwrap().writer().await.unwrap();
     let mut writer = match version {
-        FormatVersion::V3 => ManifestListWriter::v3(output, id, parent, number, Some(0)),
+        FormatVersion::V3 => ManifestListWriter::v3(output, id, parent, number, Some(first)),
         _ => ManifestListWriter::v2(output, id, parent, number),
     };
     writer.add_manifests(listed.into_iter()).unwrap();

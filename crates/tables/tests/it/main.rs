@@ -10,5 +10,6 @@ mod fixture;
 mod foreign;
 mod partition;
 mod plan;
+mod unmeasured;
 mod version_3;
 mod write;

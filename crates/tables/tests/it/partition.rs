@@ -1,13 +1,20 @@
 //! Partitions: where rows go, and what overwriting some of them leaves.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use arrow::array::{
+    ArrayRef, Date32Array, Int32Array, Int64Array, RecordBatch, Time64MicrosecondArray,
+    TimestampMicrosecondArray,
+};
 use headwater_model::ErrorCode;
 use headwater_model::Fault;
-use headwater_tables::Operation;
-use serde_json::json;
+use headwater_tables::{Operation, Table};
+use iceberg::spec::{FormatVersion, Literal};
+use serde_json::{Value, json};
 
-use crate::fixture::{Warehouse, overwrite_partitions, partition_of, request, rows_at};
+use crate::fixture::{Warehouse, overwrite_partitions, partition_of, request, rows_at, stream_of};
+use crate::foreign::{self, Foreign};
 
 const COLUMNS: [(&str, &str); 3] = [("at", "timestamp"), ("origin", "string"), ("n", "int")];
 
@@ -162,4 +169,117 @@ async fn a_column_may_have_the_name_of_a_derived_partition() {
     let set = BTreeMap::from([("a".to_owned(), "b".to_owned())]);
     let table = warehouse.commit(&table, Operation::SetProperties(set)).await;
     assert_eq!(table.partition(), partition_of(&["day(at)", "at_day"]));
+}
+
+/// The table as another engine leaves it that gives `p` a wider type.
+async fn widened(warehouse: &Warehouse, table: &Table) -> Table {
+    let fields = json!([
+        {"id": 1, "name": "p", "required": false, "type": "long"},
+        {"id": 2, "name": "v", "required": false, "type": "int"},
+    ]);
+    let schema = json!({"type": "struct", "schema-id": 1, "fields": fields});
+    let updates = json!([
+        {"action": "add-schema", "schema": schema},
+        {"action": "set-current-schema", "schema-id": -1},
+    ]);
+    let commit = json!({"requirements": [], "updates": updates});
+    let commit = Arc::new(serde_json::from_value(commit).unwrap());
+    warehouse.commit(table, Operation::Apply(commit)).await
+}
+
+/// The values of `v`, as a process with nothing cached reads them.
+async fn values(warehouse: &Warehouse, table: &Table) -> Vec<i64> {
+    let reopened = warehouse.reopened();
+    let table = reopened.load(table.metadata_location()).await.unwrap();
+    let rows = rows_at(&reopened, &table, None).await;
+    let value = |row: &Value| row["v"].as_i64().unwrap();
+    let mut found: Vec<i64> = rows.as_array().unwrap().iter().map(value).collect();
+    found.sort_unstable();
+    found
+}
+
+/// How many files may hold rows of a partition.
+async fn candidates(warehouse: &Warehouse, table: &Table, p: i64) -> usize {
+    let plan = warehouse.tables.plan(table, None).await.unwrap();
+    let wanted: ArrayRef = Arc::new(Int64Array::from(vec![p]));
+    let held = plan.may_hold("p", &wanted).unwrap();
+    held.iter().filter(|held| *held != Some(false)).count()
+}
+
+#[tokio::test]
+async fn partitions_of_a_column_that_another_engine_widened_stay_what_they_are() {
+    let warehouse = Warehouse::new();
+    let mut table = warehouse.create(&[("p", "int"), ("v", "int")], &["p"]).await;
+    for v in 0..10 {
+        table = warehouse.append(&table, json!([{"p": v % 2, "v": v}])).await;
+    }
+    let mut table = widened(&warehouse, &table).await;
+    assert_eq!(candidates(&warehouse, &table, 1).await, 5);
+    // Deletes count for the rows of before, whichever type their partition is written as.
+    let deletes = Foreign::equality(&table, &["v"], &json!([{"v": 1}, {"v": 2}]));
+    let deletes = deletes.within_value(Literal::long(1));
+    table = foreign::commit(&warehouse, &table, vec![deletes], FormatVersion::V2).await;
+    assert_eq!(values(&warehouse, &table).await, [0, 2, 3, 4, 5, 6, 7, 8, 9]);
+    let rewrite = crate::deletes::delete(&warehouse, &table, &[0]).await;
+    table = warehouse.commit(&table, Operation::Rewrite(rewrite)).await;
+    assert_eq!(values(&warehouse, &table).await, [2, 3, 4, 5, 6, 7, 8, 9]);
+    let staged = warehouse.write(&table, json!([{"p": 1, "v": 11}])).await.unwrap();
+    table = warehouse.commit(&table, overwrite_partitions(staged)).await;
+    assert_eq!(values(&warehouse, &table).await, [2, 4, 6, 8, 11]);
+    // Manifests of before are put together with later ones.
+    for v in 20..40 {
+        table = warehouse.append(&table, json!([{"p": v % 2, "v": v}])).await;
+    }
+    assert_eq!(values(&warehouse, &table).await.len(), 25);
+    table = warehouse.commit(&table, Operation::ArrangeManifests).await;
+    assert_eq!(values(&warehouse, &table).await.len(), 25);
+    assert_eq!(candidates(&warehouse, &table, 1).await, 11);
+}
+
+#[tokio::test]
+async fn whatever_value_a_partition_has_it_has_a_name() {
+    let (least, most) = (i32::MIN, i32::MAX);
+    let small = vec![least, -1_000_000_000, -1, 0, 1, most];
+    let large = vec![i64::MIN, i64::MIN / 1000, -500_000, -1, 0, 1, i64::MAX];
+    let of = |name: &str| -> ArrayRef {
+        match name {
+            "int" => Arc::new(Int32Array::from(small.clone())),
+            "long" => Arc::new(Int64Array::from(large.clone())),
+            "date" => Arc::new(Date32Array::from(small.clone())),
+            "time" => Arc::new(Time64MicrosecondArray::from(large.clone())),
+            "timestamp" => Arc::new(TimestampMicrosecondArray::from(large.clone())),
+            _ => {
+                let micros = TimestampMicrosecondArray::from(large.clone());
+                Arc::new(micros.with_timezone("+00:00"))
+            }
+        }
+    };
+    let whole = ["x", "bucket(4, x)", "truncate(10, x)"];
+    let times = ["x", "year(x)", "month(x)", "day(x)", "hour(x)", "bucket(4, x)"];
+    let all = [
+        ("int", &whole[..]),
+        ("long", &whole),
+        ("time", &["x", "bucket(4, x)"]),
+        ("date", &["x", "year(x)", "month(x)", "day(x)", "bucket(4, x)"]),
+        ("timestamp", &times),
+        ("timestamptz", &times),
+    ];
+    for (name, partitions) in all {
+        for partition in partitions {
+            let warehouse = Warehouse::new();
+            let mut request = request(&[("x", name)], &[partition]);
+            request.properties.insert("format-version".to_owned(), "3".to_owned());
+            let table = warehouse.tables.create(request).await.unwrap();
+            let column = arrow::compute::cast(&of(name), table.schema().field(0).data_type());
+            let batch = RecordBatch::try_new(table.schema(), vec![column.unwrap()]).unwrap();
+            let rows = batch.num_rows();
+            let staged = warehouse.tables.write(&table, stream_of(batch)).await.unwrap();
+            let table = warehouse.commit(&table, Operation::Append(staged)).await;
+            let reopened = warehouse.reopened();
+            let table = reopened.load(table.metadata_location()).await.unwrap();
+            let plan = reopened.plan(&table, None).await.unwrap();
+            assert_eq!(plan.rows(), rows as u64, "{name} by {partition}");
+            assert!(plan.files().iter().all(|file| !file.partition.is_empty()));
+        }
+    }
 }
