@@ -54,9 +54,9 @@ pub(crate) fn field(state: &SessionState, column: ColumnDef, limits: Limits) -> 
     Ok(with_default(normal.field(0).clone(), &value)?)
 }
 
-/// The one value of an expression that names no column.
+/// The one value of an expression that names no column, and has the same at any time.
 pub(crate) fn constant(expr: Expr, limits: Limits) -> Result<ArrayRef> {
-    let value = planner::constant(expr).and_then(|value| value.to_array());
+    let value = planner::constant(expr, None).and_then(|value| value.to_array());
     let value = value.map_err(|error| limits.explain(&error))?;
     // Texts are held as views by the planner.
     let plain = plain_schema(&Schema::new(vec![Field::new("v", value.data_type().clone(), true)]));

@@ -187,8 +187,11 @@ pub(crate) fn cast_rows(
     LogicalPlanBuilder::from(plan).project(exprs)?.build()
 }
 
-/// The value of an expression that names no table.
-pub(crate) fn constant(expr: ast::Expr) -> Result<ScalarValue> {
+/// The value of an expression that names no table, at a time where it asks for one.
+pub(crate) fn constant(
+    expr: ast::Expr,
+    now: Option<chrono::DateTime<chrono::Utc>>,
+) -> Result<ScalarValue> {
     static STATE: LazyLock<SessionState> =
         LazyLock::new(|| SessionStateBuilder::new().with_default_features().build());
     let (sources, empty) = (Sources::new(), DFSchema::empty());
@@ -196,7 +199,7 @@ pub(crate) fn constant(expr: ast::Expr) -> Result<ScalarValue> {
     let planner = SqlToRel::new_with_options(&context, options(&STATE));
     let expr = planner.sql_to_expr(expr, &empty, &mut PlannerContext::new())?;
     let context = SimplifyContext::builder()
-        .with_query_execution_start_time(Some(chrono::Utc::now()))
+        .with_query_execution_start_time(now)
         .with_config_options(Arc::clone(STATE.config_options()))
         .build();
     let simplifier = ExprSimplifier::new(context);

@@ -70,10 +70,14 @@ impl Session {
             distinct_names(&schema)?;
             let partition = create::partition(partition, &schema)?;
             let (rows, kept) = rows(running, SchemaRef::clone(&schema), limits);
-            let layout = layout(sort, &properties, exists);
+            let layout = layout(sort);
             let written = if exists {
-                match transaction.replace(&table, schema, partition, rows).await {
-                    Ok(()) => lay_out(&mut transaction, &table, layout).await,
+                // What columns may be depends on the version of the format, which is a property.
+                match lay_out(&mut transaction, &table, set(&properties)).await {
+                    Ok(()) => match transaction.replace(&table, schema, partition, rows).await {
+                        Ok(()) => lay_out(&mut transaction, &table, layout).await,
+                        Err(error) => Err(error),
+                    },
                     Err(error) => Err(error),
                 }
             } else {
@@ -88,11 +92,12 @@ impl Session {
             };
             written.map_err(|error| first(&kept, error))?;
         } else {
-            let layout = layout(sort, &properties, exists);
+            let layout = layout(sort);
             let schema = create::schema(&run.state, columns, limits)?;
             let partition = create::partition(partition, &schema)?;
             if exists {
                 let none = futures::stream::empty().boxed();
+                lay_out(&mut transaction, &table, set(&properties)).await?;
                 transaction.replace(&table, schema, partition, none).await?;
             } else {
                 transaction.create(&table, schema, partition, properties).await?;
@@ -469,22 +474,18 @@ pub(crate) fn nullable(schema: &SchemaRef) -> SchemaRef {
     Arc::new(Schema::new(fields))
 }
 
-/// What is to be changed of a table once it is made: the order of its rows and, where it was there before,
-/// its properties.
-fn layout(
-    sort: Vec<WrittenKey>,
-    properties: &BTreeMap<String, String>,
-    exists: bool,
-) -> Vec<Alteration> {
-    let mut alterations = Vec::new();
-    if !sort.is_empty() {
-        alterations.push(Alteration::SortBy(create::sort(sort)));
+/// What is to be changed of a table once it is made: the order of its rows.
+fn layout(sort: Vec<WrittenKey>) -> Vec<Alteration> {
+    if sort.is_empty() { Vec::new() } else { vec![Alteration::SortBy(create::sort(sort))] }
+}
+
+/// What is to be changed of a table that was there before: its properties.
+fn set(properties: &BTreeMap<String, String>) -> Vec<Alteration> {
+    if properties.is_empty() {
+        return Vec::new();
     }
-    if exists && !properties.is_empty() {
-        let set = properties.iter().map(|(key, value)| (key.clone(), Some(value.clone())));
-        alterations.push(Alteration::SetProperties(set.collect()));
-    }
-    alterations
+    let set = properties.iter().map(|(key, value)| (key.clone(), Some(value.clone())));
+    vec![Alteration::SetProperties(set.collect())]
 }
 
 async fn lay_out(

@@ -159,7 +159,7 @@ fn value(expr: Expr, at: Option<Position>) -> Result<ScalarValue> {
             position: span_start(*span),
         });
     }
-    match constant(expr) {
+    match constant(expr, Some(chrono::Utc::now())) {
         Ok(ScalarValue::Utf8View(text) | ScalarValue::LargeUtf8(text)) => {
             Ok(ScalarValue::Utf8(text))
         }

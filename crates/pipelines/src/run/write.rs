@@ -6,6 +6,7 @@ use std::sync::Arc;
 use arrow::datatypes::{Field, Fields, Schema, SchemaRef};
 use headwater_lake::{BatchStream, Transaction};
 use headwater_model::{PROPERTY_JOB, Usage};
+use headwater_tables::without_defaults;
 
 use super::Run;
 use crate::Result;
@@ -108,12 +109,13 @@ impl Run {
 pub(super) fn new_columns(schema: &SchemaRef, table: &SchemaRef) -> Vec<Field> {
     let known = |name: &str| table.fields().iter().any(|field| field.name() == name);
     let new = schema.fields().iter().filter(|field| !known(field.name()));
-    new.map(|field| field.as_ref().clone()).collect()
+    new.map(|field| without_defaults(field)).collect()
 }
 
-/// A model's columns take nulls, even where these rows have none: the next may.
+/// A model's columns take nulls, even where these rows have none: the next may. What a column is by default
+/// stays with the table that it was read from.
 pub(super) fn nullable(schema: &SchemaRef) -> SchemaRef {
     let fields = schema.fields().iter();
-    let fields: Fields = fields.map(|field| Field::clone(field).with_nullable(true)).collect();
+    let fields: Fields = fields.map(|field| without_defaults(field).with_nullable(true)).collect();
     Arc::new(Schema::new(fields))
 }

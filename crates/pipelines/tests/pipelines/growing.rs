@@ -344,3 +344,22 @@ async fn a_run_that_is_picked_has_read_what_it_read() {
     world.run(&project).await.report();
     assert_eq!(table(&world, "SELECT id FROM log ORDER BY id").await, ["1", "2", "3", "99"]);
 }
+
+#[tokio::test]
+async fn defaults_stay_with_the_table_that_has_them() {
+    let world = World::new().await;
+    let version = "TBLPROPERTIES ('format-version' = '3')";
+    let create = format!("CREATE TABLE src (id INT, name VARCHAR DEFAULT 'none') {version}");
+    world.sql("main", &[&create, "INSERT INTO src (id) VALUES (1)"]).await;
+    let anew = "-- headwater: materialization = replace\nSELECT id, name FROM src";
+    world.run(&files("", &[("anew.sql", anew)])).await.report();
+    assert_eq!(table(&world, "SELECT * FROM anew").await, ["1 none"]);
+    // A column that comes later is null in the rows that were there.
+    let grows = |columns: &str| {
+        format!("-- headwater: materialization = append\nSELECT {columns} FROM src")
+    };
+    world.run(&files("", &[("grown.sql", &grows("id"))])).await.report();
+    world.sql("main", &["ALTER TABLE grown SET TBLPROPERTIES ('format-version' = '3')"]).await;
+    world.run(&files("", &[("grown.sql", &grows("id, name"))])).await.report();
+    assert_eq!(table(&world, "SELECT count(*), count(name) FROM grown").await, ["2 1"]);
+}

@@ -157,7 +157,7 @@ impl Tables {
         let live = LiveRows::of(self, [base_files, our_files, their_files]).boxed().await?;
         let files = Files { base: base_files, ours: our_files, theirs: their_files, live };
         let arranges = histories[1].tidies;
-        // Where ours does not come from the base, it may have given whatever the base gave to rows of its own.
+        // Where ours does not come from the base, it may have given the same ids to rows of its own.
         let given = if histories[0].from_base { given(three.base) } else { (0, 0) };
         let plan = match FilePlan::merge(&files, histories) {
             Ok(plan) => plan,
