@@ -154,6 +154,19 @@ impl Functions {
         sink: mpsc::Sender<FunctionEvent>,
         cancelled: CancellationToken,
     ) -> Outcome {
+        let mut invocation = invocation;
+        let most = self.0.queue.memory_bytes();
+        if invocation.limits.memory_bytes > most {
+            let asked = std::mem::replace(&mut invocation.limits.memory_bytes, most);
+            // Who said nothing asked for nothing.
+            if asked != Limits::default().memory_bytes {
+                let (asked, has) = (size(asked), size(most));
+                let text = format!(
+                    "it asks for {asked} of memory, and gets {has}: all functions have no more"
+                );
+                remark(&sink, text).await;
+            }
+        }
         let listed = self.0.calls.add(&invocation);
         let (queued, bytes_in) = (Instant::now(), invocation.bytes());
         let of = (listed.number(), &invocation.share, &*invocation.label);

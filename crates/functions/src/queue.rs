@@ -64,6 +64,8 @@ struct Party {
     units: u64,
     /// When it last had a turn, counted in turns.
     served: u64,
+    /// The same by the clock, where it had one.
+    turned: Option<Instant>,
 }
 
 impl Party {
@@ -239,6 +241,11 @@ impl Queue {
         standing
     }
 
+    /// The most bytes that a call can be promised: all there are.
+    pub(crate) fn memory_bytes(&self) -> u64 {
+        self.memory_units * MEMORY_UNIT
+    }
+
     fn units_of(&self, memory_bytes: u64) -> u64 {
         memory_bytes.div_ceil(MEMORY_UNIT).min(self.memory_units)
     }
@@ -329,7 +336,8 @@ impl State {
     fn begin(&mut self, line: usize) -> Option<(Call, Of)> {
         let of = self.lines[line].of.clone();
         let call = self.lines[line].calls.pop_front()?;
-        self.lines[line].served = Instant::now();
+        let now = Instant::now();
+        self.lines[line].served = now;
         self.given += 1;
         let (given, units) = (self.given, call.units);
         self.waiting -= 1;
@@ -338,7 +346,7 @@ impl State {
         self.change(&of, |party| {
             party.waiting -= 1;
             party.running += 1;
-            party.served = given;
+            (party.served, party.turned) = (given, Some(now));
         });
         self.owners.entry(of.0.clone()).or_default().units += units;
         Some((call, of))
@@ -402,9 +410,18 @@ mod tests {
         }
 
         fn call(&mut self, owner: &str, priority: Priority, units: u64) -> Result<u64> {
+            self.call_of((owner, "f"), priority, units)
+        }
+
+        fn call_of(
+            &mut self,
+            (owner, function): (&str, &str),
+            priority: Priority,
+            units: u64,
+        ) -> Result<u64> {
             let Share { owner, priority, .. } = share(owner, priority);
             self.next += 1;
-            let (of, call) = ((owner, "f".into()), (self.next, units, Instant::now()));
+            let (of, call) = ((owner, function.into()), (self.next, units, Instant::now()));
             self.waiting.push(self.queue.join(call, &of, priority, false)?);
             self.queue.give();
             Ok(self.next)
@@ -462,9 +479,10 @@ mod tests {
         }
         let mut state = stage.queue.state.lock().imagined();
         let (mut expected, now) = (HashMap::new(), Instant::now());
+        let best = state.best(now);
         loop {
             let waits = (0..state.lines.len()).filter(|at| !state.lines[*at].calls.is_empty());
-            let Some(line) = waits.min_by_key(|at| state.rank(*at, now)) else { break };
+            let Some(line) = waits.min_by_key(|at| state.rank(*at, &best, now)) else { break };
             let (call, _) = state.begin(line).unwrap();
             expected.insert(call.number, expected.len() + 1);
         }
@@ -510,6 +528,24 @@ mod tests {
         assert_eq!(numbers(&stage.begun()), [new]);
         assert_eq!(stage.queue.standing().order[&2].0, 1);
         drop(first);
+    }
+
+    #[test]
+    fn a_backlog_of_many_functions_does_not_rise_either() {
+        let mut stage = Stage::new(1, 100, 100);
+        for function in ["f", "g", "h", "i", "j"] {
+            stage.call_of(("backlog", function), Priority::Normal, 60).unwrap();
+        }
+        let first = stage.begun();
+        pass(&stage.queue, 3 * RISE);
+        drop(first);
+        // It had a turn just now, and all others of it are old.
+        let second = stage.begun();
+        let new = stage.call("new", Priority::Normal, 60).unwrap();
+        assert_eq!((second.len(), stage.queue.standing().order[&new].0), (1, 1));
+        // Its own go by their age.
+        let low = stage.call_of(("backlog", "low"), Priority::Low, 60).unwrap();
+        assert_eq!(stage.queue.standing().order[&low].0, 5);
     }
 
     #[test]
@@ -617,6 +653,9 @@ mod tests {
             for call in &mut line.calls {
                 call.since = call.since.checked_sub(time).unwrap();
             }
+        }
+        for party in queue.state.lock().owners.values_mut() {
+            party.turned = party.turned.map(|turned| turned.checked_sub(time).unwrap());
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use headwater_model::Priority;
@@ -20,6 +21,9 @@ pub(super) const RISE: Duration = Duration::from_secs(30);
 /// How many places in the queue are told apart; who is further behind is only that.
 const TOLD_MAX: usize = 1_000;
 
+/// What counts for each owner among all: the priority of its best line.
+pub(super) type Best = HashMap<Arc<str>, u64>;
+
 impl State {
     /// The line that is next, if there is room for its first call.
     pub(super) fn next(&mut self, places: usize) -> Option<usize> {
@@ -28,7 +32,9 @@ impl State {
             return None;
         }
         let now = Instant::now();
-        let ranked: Vec<_> = (0..self.lines.len()).map(|at| (self.rank(at, now), at)).collect();
+        let best = self.best(now);
+        let rank = |at| (self.rank(at, &best, now), at);
+        let ranked: Vec<_> = (0..self.lines.len()).map(rank).collect();
         // Whoever is first is to find memory when a place is free.
         if let Some((_, first)) = ranked.iter().min()
             && !self.has_place(*first, places, now)
@@ -66,19 +72,46 @@ impl State {
     /// Whether there is a place for the first call of a line: one beyond the usual where its owner has
     /// none, or it has waited for very long.
     fn has_place(&self, line: usize, places: usize, now: Instant) -> bool {
-        let first = self.has_none(line) || self.lines[line].age(now) > 2 * RISE;
+        let first = self.has_none(line) || self.waited(line, now) > 2 * RISE;
         self.running < if first { 2 * places } else { places }
     }
 
-    /// Where a line stands among the others; the least is first.
-    pub(super) fn rank(&self, line: usize, now: Instant) -> impl Ord + use<> {
-        let Line { of, priority, calls, .. } = &self.lines[line];
-        let risen = self.lines[line].age(now).as_secs() / RISE.as_secs();
-        let priority = (*priority as u64 + risen).min(Priority::High as u64);
+    /// Where a line stands among the others; the least is first. `best` is what its owner has of lines
+    /// that stand for themselves.
+    pub(super) fn rank(&self, line: usize, best: &Best, now: Instant) -> impl Ord + use<> {
+        let Line { of, calls, .. } = &self.lines[line];
         let owner = self.owners.get(&of.0).copied().unwrap_or_default();
         let function = self.functions.get(of).copied().unwrap_or_default();
-        let fewest = (owner.running, owner.served, function.running, function.served);
+        // Among its owner's own a line rises by its own age, and up to the best of them.
+        let own = self.lines[line].risen(self.lines[line].age(now));
+        let best = best.get(&of.0).copied().unwrap_or_default();
+        let priority = if own >= best { best } else { self.priority(line, now) };
+        let fewest = (owner.running, owner.served, Reverse(own), function.running, function.served);
         (Reverse(priority), fewest, calls.front().map_or(u64::MAX, |call| call.number))
+    }
+
+    /// What a line counts as among those of all owners. One whose owner has turns does not rise by its
+    /// age: it waits for its owner's other calls.
+    fn priority(&self, line: usize, now: Instant) -> u64 {
+        self.lines[line].risen(self.waited(line, now))
+    }
+
+    /// How long a line has waited while its owner had no turn.
+    fn waited(&self, line: usize, now: Instant) -> Duration {
+        let line = &self.lines[line];
+        let turned = self.owners.get(&line.of.0).and_then(|owner| owner.turned);
+        let since = turned.map_or(Duration::MAX, |turned| now.saturating_duration_since(turned));
+        line.age(now).min(since)
+    }
+
+    /// The best that each owner has.
+    pub(super) fn best(&self, now: Instant) -> Best {
+        let mut best = Best::new();
+        for line in 0..self.lines.len() {
+            let found = best.entry(self.lines[line].of.0.clone()).or_default();
+            *found = self.priority(line, now).max(*found);
+        }
+        best
     }
 
     /// A copy in which turns can be given to see who would have them.
@@ -108,19 +141,20 @@ impl State {
     pub(super) fn order(mut self) -> HashMap<u64, (usize, u64)> {
         let now = Instant::now();
         let mut order = HashMap::new();
-        let ranked = (0..self.lines.len()).map(|at| Reverse((self.rank(at, now), at)));
+        let best = self.best(now);
+        let ranked = (0..self.lines.len()).map(|at| Reverse((self.rank(at, &best, now), at)));
         let mut lines: BinaryHeap<_> = ranked.collect();
         while order.len() < TOLD_MAX
             && let Some(Reverse((rank, line))) = lines.pop()
         {
             // A turn puts the others of its owner further behind, and nobody further to the front.
-            if self.rank(line, now) == rank
+            if self.rank(line, &best, now) == rank
                 && let Some((call, _)) = self.begin(line)
             {
                 order.insert(call.number, (order.len() + 1, call.units * MEMORY_UNIT));
             }
             if !self.lines[line].calls.is_empty() {
-                lines.push(Reverse((self.rank(line, now), line)));
+                lines.push(Reverse((self.rank(line, &best, now), line)));
             }
         }
         order
@@ -131,6 +165,11 @@ impl Line {
     /// Units of memory that its first call waits for.
     fn units(&self) -> u64 {
         self.calls.front().map_or(0, |call| call.units)
+    }
+
+    /// What it counts as after so long.
+    fn risen(&self, age: Duration) -> u64 {
+        (self.priority as u64 + age.as_secs() / RISE.as_secs()).min(Priority::High as u64)
     }
 
     /// How long its first call has waited while no other of them had a turn.

@@ -219,3 +219,18 @@ async fn a_process_that_waits_does_not_stand_in_the_way_of_more_memory() {
     let needs = "def f():\n    return len(bytes(range(256)) * (450 << 12)) > 0\n";
     run(&functions, with(300, needs)).await.0.unwrap();
 }
+
+#[tokio::test]
+async fn nobody_may_hold_more_than_all_functions_have() {
+    let options = FunctionsOptions { memory_bytes_total: 1 << 30, ..options() };
+    let functions = Functions::start(options).await.unwrap();
+    let environment = environment(&functions, &[]).await;
+    let limits = Limits { memory_bytes: 8 << 30, ..Limits::default() };
+    let needs = "def f():\n    return len(bytes(range(256)) * (2 << 22)) > 0\n";
+    let invocation = Invocation { limits, ..ask(&environment, needs) };
+    let (returned, lines) = run(&functions, invocation).await;
+    let said = "it asks for 8 GiB of memory, and gets 1 GiB: all functions have no more";
+    assert!(lines.iter().any(|line| line.3 == said), "{lines:?}");
+    let Err(Error::MemoryLimit { limit, .. }) = returned else { panic!("{returned:?}") };
+    assert_eq!(limit, 1 << 30);
+}
