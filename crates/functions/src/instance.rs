@@ -27,8 +27,8 @@ use crate::warm::Warm;
 use crate::worker::{self, Heard, Said, Sent};
 use crate::zygote::Zygote;
 use crate::{
-    Environment, Error, FunctionEvent, Invocation, Limits, Outcome, Result, Returned, Returns,
-    SharedTable,
+    Argument, ArgumentValue, Environment, Error, FunctionEvent, Invocation, Limits, Outcome,
+    Result, Returned, Returns, SharedTable,
 };
 
 /// How long a function may take to end after it was asked to.
@@ -375,9 +375,12 @@ fn inodes(files: &[GivenFile]) -> Vec<u64> {
     files.iter().filter_map(of).collect()
 }
 
-/// Whether another call may use the process of this one.
+/// Whether another call may use the process of this one. Rows that it was fed, it may keep.
 pub(crate) fn reusable(invocation: &Invocation) -> bool {
-    invocation.reuse && invocation.limits.network.is_off()
+    let is_fed = |argument: &Argument| matches!(argument.value, ArgumentValue::Streamed(_));
+    invocation.reuse
+        && invocation.limits.network.is_off()
+        && !invocation.arguments.iter().any(is_fed)
 }
 
 /// What a call took, of a process that had taken so much processor time before.

@@ -88,7 +88,7 @@ impl Invocation {
             limits: self.limits.clone(),
             label: self.label.clone(),
             room: self.room.clone(),
-            reuse: self.reuse,
+            reuse: crate::instance::reusable(self),
             share: self.share.clone(),
             begins_until: self.begins_until.clone(),
             arena: self.arena,

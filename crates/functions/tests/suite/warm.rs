@@ -278,6 +278,7 @@ async fn a_process_that_keeps_its_inputs_is_not_used_again() {
         ("the table", "KEPT.append(data)", false),
         ("a column, seen by numpy", "KEPT.append(data.column('n').chunk(0).to_numpy())", false),
         ("its file", "KEPT.append(keep_open())", false),
+        ("a socket that it may be in", "KEPT.append(__import__('socket').socketpair())", false),
     ] {
         let source = format!(
             "
@@ -311,5 +312,35 @@ def f(data):
         };
         assert!(!answers(&functions, call()).await.0);
         assert_eq!(answers(&functions, call()).await.0, goes_on, "{what}");
+    }
+}
+
+/// Looking at many processes would have everybody else wait.
+#[tokio::test]
+async fn one_that_says_it_goes_on_beside_others_does_not() {
+    let functions = start().await;
+    let environment = environment(&functions, &[]).await;
+    let numbers: ArrayRef = Arc::new(Int64Array::from_iter_values(0..100_000));
+    let batch = RecordBatch::try_from_iter([("n", numbers)]).unwrap();
+    let input = SharedTable::write(batch.schema(), [Ok(batch)]).unwrap();
+    let source = "
+import json, os, socket, time
+CALLS = []
+def f(data):
+    CALLS.append(1)
+    del data
+    for _ in range(20):
+        if os.fork() == 0:
+            time.sleep(60)
+            os._exit(0)
+    server = socket.socket(fileno=3)
+    server.send(json.dumps({'said': 'bool', 'value': len(CALLS) > 1}).encode())
+    server.send(json.dumps({'said': 'kept'}).encode())
+    time.sleep(60)
+";
+    for _ in 0..2 {
+        let call =
+            Invocation { arguments: vec![table("data", &input)], ..again(&environment, source) };
+        assert!(!answers(&functions, call).await.0);
     }
 }

@@ -74,7 +74,10 @@ async fn list(
 async fn show(State(app): State<App>, Segments(id): Segments<String>) -> Answer<Json<Job>> {
     let mut job = app.jobs.get(&id).await?;
     if !job.status.is_final() {
-        let calls = app.functions.calls_of(job.id).into_iter();
+        // In a long queue it takes a moment to find out who is before it.
+        let (functions, id) = (app.functions.clone(), job.id);
+        let calls = tokio::task::spawn_blocking(move || functions.calls_of(id)).await;
+        let calls = calls.unwrap_or_default().into_iter();
         let told =
             |call: FunctionCall| Some(format!("`{}` waits for {}", call.label, call.waits_for?));
         job.waits_for = calls.filter_map(told).collect();
