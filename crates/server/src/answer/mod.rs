@@ -182,7 +182,7 @@ impl Encoder {
 fn rows_within(batch: &RecordBatch, bytes: usize) -> usize {
     let looked_at = batch.num_rows().min(PIECE_ROWS_MAX);
     let head = batch.slice(0, looked_at);
-    let taken = head.columns().iter().map(|column| bytes_of(column)).sum::<usize>();
+    let taken = head.columns().iter().map(bytes_of).sum::<usize>();
     if taken <= bytes && looked_at < batch.num_rows() {
         return (looked_at * (bytes / taken.max(1))).clamp(1, batch.num_rows());
     }
