@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from . import partition
 from .connection import ARROW, JSON, Connection, segments
 from .errors import HeadwaterError, from_problem, make
 from .project import read_project
@@ -291,10 +292,10 @@ class Client:
 
         `sources` are files, folders and globs on the server's machine; relative ones begin at this
         process's working folder. A table that is not there is made. `nulls` are texts that mean null,
-        `types` Iceberg types by column, `partition_by` the partition fields of a new table, `column` or
-        `day(column)`. A row that cannot be read ends the import with `BadRowError`, or with
-        `on_error="reject"` goes to `<table>__rejected`. Files that were imported before are skipped,
-        unless `again`. Format (`csv`, `ndjson`, `parquet`), delimiter, header and encoding are found
+        `types` Iceberg types by column, `partition_by` the partition fields of a new table: `column`,
+        `day(column)` (or `year`, `month`, `hour`), `bucket(16, column)` or `truncate(4, column)`. A row
+        that cannot be read ends the import with `BadRowError`, or with `on_error="reject"` goes to
+        `<table>__rejected`. Files that were imported before are skipped, unless `again`. Format (`csv`, `ndjson`, `parquet`), delimiter, header and encoding are found
         from the files where nothing is said.
 
         Answers the import's report: `commit`, `files`, `files_skipped`, `rows`, `rows_rejected`, ..;
@@ -308,7 +309,9 @@ class Client:
             "ref": ref,
             "nulls": [nulls] if isinstance(nulls, str) else list(nulls),
             "types": dict(types or {}),
-            "partition": [_partition_field(field) for field in fields],
+            "partition": [
+                _partition_field(part) for text in fields for part in partition.split(text)
+            ],
             "on_error": on_error,
             "again": again,
             "dry_run": dry_run,
@@ -633,10 +636,11 @@ def _absolute(source: str | os.PathLike[str]) -> str:
 
 
 def _partition_field(field: str) -> dict[str, str]:
-    transform, bracket, column = field.strip().partition("(")
-    if not bracket:
-        return {"column": transform, "transform": "identity"}
-    return {"column": column.rstrip(")").strip(), "transform": transform.strip().lower()}
+    found = partition.parse(field)
+    if found is None:
+        raise make("invalid_argument", f"partition `{field}` is not known", partition.HINT)
+    column, transform = found
+    return {"column": column, "transform": transform}
 
 
 def _user() -> str:

@@ -45,7 +45,8 @@ def model(
     becomes of the output: `none`, only for its children; `replace`, the table's whole content;
     `append`, added to the table; `merge`, put in place of the rows with the same `keys`, the columns
     that tell rows apart, and added where there are none. `columns` are the output's columns, checked after the function ran.
-    `partition_by` is `column` or `day(column)`, or a list of those, for the table. `adopt` lets the
+    `partition_by` is `column`, `day(column)` (or `year`, `month`, `hour`), `bucket(16, column)` or
+    `truncate(4, column)`, or a list of those, for the table. `adopt` lets the
     model write over a table that no model of its project made. `network` lets the function reach the
     network, or the hosts in a list such as `["api.example.com:443"]` and no others. `memory` is the most it may hold, `"512MiB"` or a number of bytes, and
     `timeout` the longest it may take, `"1min"` or a number of seconds; the project's where nothing is
@@ -203,26 +204,18 @@ def _check_keys(keys: object) -> tuple[str, ...]:
 
 
 def _check_partition(value: object) -> tuple[str, ...]:
+    from . import partition
+
     fields = (value,) if isinstance(value, str) else value
     if not hasattr(fields, "__iter__"):
         refuse(f"partition_by is a list of fields, not `{value!r}`")
     found = []
     for field in fields:
-        for part in check_text(field, "a partition field").split(","):
-            found.append(_check_partition_field(part.strip()))
+        for part in partition.split(check_text(field, "a partition field")):
+            if partition.parse(part) is None:
+                refuse(f"partition `{part}` is not known", partition.HINT)
+            found.append(part)
     return tuple(found)
-
-
-def _check_partition_field(field: str) -> str:
-    transform, bracket, rest = field.partition("(")
-    if bracket:
-        column = rest[:-1].strip() if rest.endswith(")") else ""
-        usable = transform.strip().lower() == "day" and bool(column)
-    else:
-        usable = bool(field) and ")" not in field
-    if not usable:
-        refuse(f"partition `{field}` is not known", "Write `column` or `day(column)`.")
-    return field
 
 
 def _check_measure(

@@ -380,7 +380,7 @@ class Work(WithServer):
             nulls=["NA"],
             types={"id": "long"},
             on_error="reject",
-            partition_by="day(day)",
+            partition_by=["days(day)", "bucket(16, id), city"],
         )
         self.assertEqual(answer, report)
         self.assertEqual(
@@ -390,7 +390,11 @@ class Work(WithServer):
                 "sources": [os.path.abspath("incoming"), "/data/*.csv"],
                 "nulls": ["NA"],
                 "types": {"id": "long"},
-                "partition": [{"column": "day", "transform": "day"}],
+                "partition": [
+                    {"column": "day", "transform": "day"},
+                    {"column": "id", "transform": "bucket[16]"},
+                    {"column": "city", "transform": "identity"},
+                ],
                 "on_error": "reject",
                 "again": False,
                 "dry_run": False,

@@ -65,6 +65,23 @@ fn a_branch_keeps_changes_apart_until_it_is_merged() {
 }
 
 #[test]
+fn a_table_is_compared_row_by_row() {
+    let workspace = imported();
+    workspace.ok(&["query", "UPDATE flights SET delay = 9 WHERE carrier = 'UA'"]);
+    let text = workspace.ok(&["table", "diff", "flights", "--key", "origin,carrier,delay"]);
+    assert!(text.contains("(+1 -1 ~0)"), "{text}");
+    let rows = workspace.ok(&["table", "diff", "flights~1", "flights", "-o", "csv"]);
+    assert!(rows.starts_with("change,times,from_origin,"), "{rows}");
+    assert!(rows.contains("\nadded,1,,,,"), "{rows}");
+    let found = workspace.json(&["table", "diff", "flights@main~1", "flights", "--summary"]);
+    assert_eq!((&found["rows_added"], &found["rows"]["rows"]), (&json!(1), &json!([])));
+    let same = workspace.ok(&["table", "diff", "flights", "main", "main"]);
+    assert!(same.contains("no difference"), "{same}");
+    let text = workspace.fails(3, &["table", "diff", "flihgts"]);
+    assert!(text.contains("`flights`"), "{text}");
+}
+
+#[test]
 fn both_sides_changing_a_row_is_a_conflict_that_changes_nothing() {
     let workspace = imported();
     workspace.ok(&["branch", "create", "dev"]);

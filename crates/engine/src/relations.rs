@@ -8,9 +8,11 @@ use arrow::array::RecordBatch;
 use datafusion::catalog::TableProvider;
 use datafusion::common::DataFusionError;
 use datafusion::datasource::{MemTable, provider_as_source};
+use datafusion::sql::sqlparser::ast::Query;
 use headwater_catalog::TableEntry;
 use headwater_lake::View;
 use headwater_model::{RefSpec, SYSTEM_NAMESPACE, TableName};
+use headwater_tables::LINEAGE;
 
 use crate::answer::Batches;
 use crate::error::{Error, Position, Result};
@@ -24,6 +26,9 @@ use crate::sql::tables::Mention;
 use crate::stored::{pieces, viewed};
 use crate::view::{self, Chain};
 
+/// The version of the table format from which on rows have a lineage.
+const VERSION_OF_LINEAGE: u8 = 3;
+
 /// The tables of one statement, as they are found.
 pub(crate) struct Lookup<'s> {
     session: &'s Session,
@@ -32,6 +37,8 @@ pub(crate) struct Lookup<'s> {
     tables: HashMap<WrittenTable, FoundTable>,
     sources: Sources,
     lake_only: bool,
+    /// Whether tables show the lineage of their rows.
+    lineage: bool,
     /// Whether what is found is written to.
     writes: bool,
     /// Where names without a namespace lie.
@@ -46,6 +53,8 @@ pub(crate) struct Lookup<'s> {
 struct Found {
     namespace: String,
     name: String,
+    /// How many of its last columns no `*` stands for.
+    hidden: usize,
     provider: Arc<dyn TableProvider>,
 }
 
@@ -64,6 +73,7 @@ impl<'s> Lookup<'s> {
             tables: HashMap::new(),
             sources: Sources::new(),
             lake_only: false,
+            lineage: false,
             writes: false,
             namespace: session.options.namespace.clone(),
             chain: Chain::new(),
@@ -84,6 +94,15 @@ impl<'s> Lookup<'s> {
         chain: Chain,
     ) -> Self {
         Lookup { lake_only: true, namespace, chain, ..Lookup::new(session, view) }
+    }
+
+    /// The same search where a query names the columns of row lineage, which tables show then.
+    pub(crate) fn for_query(mut self, query: &Query) -> Self {
+        let text = query.to_string().to_ascii_lowercase();
+        // A natural join would join by them.
+        self.lineage =
+            LINEAGE.iter().any(|column| text.contains(column)) && !text.contains("natural");
+        self
     }
 
     /// What was found, for the names and for the planner.
@@ -108,11 +127,14 @@ impl<'s> Lookup<'s> {
         let found = self.find(written, mention.position).await?;
         let label = written.labelled(&found.name);
         let schema = found.provider.schema();
-        let columns = schema.fields().iter().map(|field| field.name().clone()).collect();
+        let mut columns: Vec<String> =
+            schema.fields().iter().map(|field| field.name().clone()).collect();
+        let hidden = columns.split_off(columns.len() - found.hidden);
         let key = (found.namespace.clone(), label.clone());
         self.sources.insert(key, provider_as_source(Arc::clone(&found.provider)));
         let Found { namespace, name, .. } = found;
-        let found = FoundTable { source: namespace.clone(), namespace, label, name, columns };
+        let found =
+            FoundTable { source: namespace.clone(), namespace, label, name, columns, hidden };
         self.tables.insert(written.clone(), found);
         Ok(())
     }
@@ -147,8 +169,14 @@ impl<'s> Lookup<'s> {
                 let table = view.load(&entry).await?;
                 let plan = view.lake().tables().plan(&table, written.snapshot).await?;
                 let scans = self.session.engine.scans().clone();
-                let provider = Arc::new(LakeTable::new(plan, scans));
-                Ok(Found { namespace: name.namespace, name: name.name, provider })
+                let lineage = self.lineage && table.format_version() >= VERSION_OF_LINEAGE;
+                let (provider, hidden) = if lineage {
+                    (LakeTable::with_lineage(plan, scans), LINEAGE.len())
+                } else {
+                    (LakeTable::new(plan, scans), 0)
+                };
+                let TableName { namespace, name } = name;
+                Ok(Found { namespace, name, hidden, provider: Arc::new(provider) })
             }
             None => match without_case {
                 Some(found) => Ok(found.at(namespace)),
@@ -172,7 +200,7 @@ impl<'s> Lookup<'s> {
         let reads = Box::pin(view::provider(self.session, at, (&name, entry), &self.chain));
         let (provider, held) = reads.await?;
         self.below.extend(held);
-        Ok(Found { namespace: name.namespace, name: name.name, provider })
+        Ok(Found { namespace: name.namespace, name: name.name, hidden: 0, provider })
     }
 
     async fn view_of(&mut self, written: &WrittenTable) -> Result<View> {
@@ -227,7 +255,7 @@ impl<'s> Lookup<'s> {
         let provider = registered(&batches, 1)
             .map_err(|error| self.session.engine.limits(None).explain(&error))?;
         let (namespace, name) = (SYSTEM_NAMESPACE.to_owned(), table.name().to_owned());
-        Ok(Found { namespace, name, provider })
+        Ok(Found { namespace, name, hidden: 0, provider })
     }
 
     /// The error for a table that is not there, with what was most likely meant.
@@ -286,7 +314,7 @@ struct Registered {
 impl Registered {
     fn at(self, namespace: String) -> Found {
         let name = self.name.rsplit_once('.').map(|(_, name)| name.to_owned()).unwrap_or(self.name);
-        Found { namespace, name, provider: self.provider }
+        Found { namespace, name, hidden: 0, provider: self.provider }
     }
 }
 

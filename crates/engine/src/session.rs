@@ -178,7 +178,7 @@ impl Session {
         view: &View,
     ) -> Result<(LogicalPlan, OutputNames)> {
         let Source { mut query, mentions } = source;
-        let mut lookup = Lookup::new(self, view);
+        let mut lookup = Lookup::new(self, view).for_query(&query);
         lookup.add_all(&mentions).await?;
         run.metrics.reads(lookup.held());
         let (tables, sources) = lookup.finish();

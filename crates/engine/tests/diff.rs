@@ -191,6 +191,21 @@ async fn a_key_must_be_on_both_sides() {
 }
 
 #[tokio::test]
+async fn a_merged_model_notes_its_key() {
+    let lake = Fixture::new().await;
+    lake.run("CREATE TABLE t AS SELECT 1 AS id, 'a' AS name UNION ALL SELECT 2, 'b'").await;
+    let noted = [("headwater.keys".to_owned(), r#"["ID"]"#.to_owned())];
+    let options = SessionOptions { snapshot_properties: noted.into(), ..SessionOptions::default() };
+    let session = lake.engine.session(options).unwrap();
+    session.execute("UPDATE t SET name = 'B' WHERE id = 2").await.unwrap();
+    lake.run("UPDATE t SET name = 'A' WHERE id = 1").await;
+    let diff = lake.diff(2, "").await;
+    assert_eq!(diff.rows.as_ref().unwrap().key, ["id"]);
+    assert_eq!(counts(&diff), known(0, 0, 2));
+    assert_eq!(counts(&lake.diff(2, "name").await), known(2, 2, 0), "what is asked for goes first");
+}
+
+#[tokio::test]
 async fn nan_and_null_differ_and_each_is_itself() {
     let lake = Fixture::new().await;
     lake.run_all(&[

@@ -391,7 +391,7 @@ impl Error {
             Error::TableExists { .. } | Error::ViewExists { .. } => {
                 Some("Drop it first, or choose another name.")
             }
-            Error::ViewNotFound { .. } => Some("List the views with `SHOW VIEWS`."),
+            Error::ViewNotFound { .. } => Some("List the views with `headwater view ls`."),
             Error::IsView { .. } => Some(
                 "Write to the tables that it reads, or replace it with `CREATE OR REPLACE VIEW`.",
             ),

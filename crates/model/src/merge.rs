@@ -113,6 +113,9 @@ pub struct MergedTable {
     /// Rows that the target lost.
     #[serde(default)]
     pub rows_removed: u64,
+    /// Whether both are rows of whole files, those among them that were only written again.
+    #[serde(default)]
+    pub whole_files: bool,
     /// Data files taken from the source.
     #[serde(default)]
     pub files_added: u64,

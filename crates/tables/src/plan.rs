@@ -80,6 +80,11 @@ impl DataFile {
         self.entry.sequence_number.unwrap_or_default()
     }
 
+    /// The id of its first row; none where its rows have none.
+    pub fn first_row_id(&self) -> Option<i64> {
+        self.entry.data_file.first_row_id()
+    }
+
     /// Where the file's row groups begin, in bytes; empty where unknown.
     pub fn split_offsets(&self) -> &[i64] {
         self.entry.data_file.split_offsets().unwrap_or_default()

@@ -27,10 +27,10 @@ pub(crate) const ROW_ID: i32 = 2_147_483_540;
 pub(crate) const CHANGED: i32 = 2_147_483_539;
 
 /// The names of the two columns, which no column of a table of version 3 may have.
-pub(crate) const NAMES: [&str; 2] = ["_row_id", "_last_updated_sequence_number"];
+pub const NAMES: [&str; 2] = ["_row_id", "_last_updated_sequence_number"];
 
 /// The two columns.
-pub(crate) fn fields() -> [FieldRef; 2] {
+pub fn fields() -> [FieldRef; 2] {
     let field = |name: &str, id: i32| {
         let metadata = HashMap::from([(FIELD_ID.to_owned(), id.to_string())]);
         Arc::new(Field::new(name, DataType::Int64, true).with_metadata(metadata))

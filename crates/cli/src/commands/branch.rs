@@ -5,9 +5,9 @@ use std::collections::HashMap;
 use std::collections::BTreeMap;
 
 use headwater_model::{
-    Branch as BranchRow, CherryPickRequest, CreateRef, ErrorCode, Job, JobStatus, MAIN_BRANCH,
-    MergeChoice, MergeOutcome, MergeReport, MergeRequest, MergedHow, MergedTable, Problem,
-    RevertRequest, TableName, UpdateRef,
+    Branch as BranchRow, CherryPickRequest, Commit, CreateRef, ErrorCode, Job, JobStatus,
+    MAIN_BRANCH, MergeChoice, MergeOutcome, MergeReport, MergeRequest, MergedHow, MergedTable,
+    Problem, RevertRequest, TableName, UpdateRef,
 };
 use hyper::Method;
 use serde_json::json;
@@ -94,7 +94,7 @@ fn show(context: &Context, verb: &str, branch: &BranchRow) {
     if context.output == OutputFormat::Json {
         output::print_json(branch);
     } else {
-        context.style.say(format!("{verb} branch {} at {}", branch.name, branch.commit.short()));
+        context.style.say(format!("{verb} branch {} at @{}", branch.name, branch.commit.short()));
     }
 }
 
@@ -176,6 +176,7 @@ async fn merge(context: &Context, api: &Api, arguments: BranchMerge) -> Result<(
 async fn cherry_pick(context: &Context, api: &Api, arguments: BranchCherryPick) -> Result<()> {
     let target = reference(context, arguments.onto)?;
     let (on_conflict, choices) = choices(arguments.choices)?;
+    let picked = described(api, &arguments.commit).await?;
     let request = CherryPickRequest {
         commit: arguments.commit.parse().map_err(error::from_fault)?,
         message: arguments.message,
@@ -189,7 +190,7 @@ async fn cherry_pick(context: &Context, api: &Api, arguments: BranchCherryPick) 
     let would = if arguments.dry_run { "would be " } else { "" };
     let text = match report.outcome {
         MergeOutcome::UpToDate => format!("{target} has all of {} already", arguments.commit),
-        _ => format!("{} {would}made again on {target}", arguments.commit),
+        _ => format!("{picked} {would}made again on {target}"),
     };
     print_change(context, &text, &arguments.commit, &report);
     Ok(())
@@ -203,6 +204,10 @@ async fn revert(context: &Context, api: &Api, arguments: BranchRevert) -> Result
     let what = match (&arguments.commit, &arguments.run) {
         (Some(commit), _) => commit.clone(),
         (None, run) => format!("run {}", run.as_deref().unwrap_or_default()),
+    };
+    let undone = match &arguments.commit {
+        Some(commit) => described(api, commit).await?,
+        None => what.clone(),
     };
     let request = RevertRequest {
         commit: commit.map_err(error::from_fault)?,
@@ -220,10 +225,19 @@ async fn revert(context: &Context, api: &Api, arguments: BranchRevert) -> Result
     let would = if arguments.dry_run { "would be " } else { "" };
     let text = match report.outcome {
         MergeOutcome::UpToDate => format!("nothing of {what} is left on {target}"),
-        _ => format!("{what} {would}undone on {target}"),
+        _ => format!("{undone} {would}undone on {target}"),
     };
     print_change(context, &text, "before", &report);
     Ok(())
+}
+
+/// A commit as `@3fa9c1d2abcd (DELETE FROM flights)`: what a ref stands for before it moves.
+async fn described(api: &Api, reference: &str) -> Result<String> {
+    let commits: Vec<Commit> =
+        api.get(format!("/v1/refs/{}/commits?limit=1", segment(reference))).await?;
+    let Some(commit) = commits.first() else { return Ok(reference.to_owned()) };
+    let subject = commit.message.lines().next().unwrap_or_default();
+    Ok(format!("@{} ({subject})", commit.id.short()))
 }
 
 fn print_change(context: &Context, text: &str, source: &str, report: &MergeReport) {
@@ -270,7 +284,7 @@ pub fn print_merge(
     let text = match report.outcome {
         MergeOutcome::UpToDate => format!("{target} has everything of {source} already"),
         MergeOutcome::FastForward => {
-            format!("{target} {would}moved forward to {}", report.commit.short())
+            format!("{target} {would}moved forward to @{}", report.commit.short())
         }
         MergeOutcome::Merged => format!("{source} {would}merged into {target}"),
         MergeOutcome::Conflict => format!("{source} and {target} changed the same tables"),
@@ -299,7 +313,9 @@ fn merged_how(merged: &MergedTable, source: &str) -> String {
     if merged.how == MergedHow::Theirs {
         return format!("taken from {source}");
     }
-    let mut parts = vec![format!("+{} -{} rows", merged.rows_added, merged.rows_removed)];
+    let rows = format!("+{} -{} rows", merged.rows_added, merged.rows_removed);
+    let whole = if merged.whole_files { " in files that were written anew" } else { "" };
+    let mut parts = vec![format!("{rows}{whole}")];
     if merged.reshaped {
         parts.push("columns or properties changed".to_owned());
     }

@@ -25,7 +25,7 @@ pub async fn checkout(context: &Context, api: &Api, arguments: &Checkout) -> Res
         output::print_json(&branch);
     } else {
         let name = context.style.paint(Tone::Strong, &branch.name);
-        context.style.say(format!("on branch {name}, at {}", branch.commit.short()));
+        context.style.say(format!("on branch {name}, at @{}", branch.commit.short()));
     }
     Ok(())
 }

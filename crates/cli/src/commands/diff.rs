@@ -150,7 +150,7 @@ fn print_comparison(context: &Context, (from, to): (&str, &str), found: &TableCo
         OutputFormat::Table => {
             let style = context.answer_style;
             let (before, after) = (found.from.short(), found.to.short());
-            let ends = format!("{from} ({before}) → {to} ({after})");
+            let ends = format!("{from} (@{before}) → {to} (@{after})");
             if found.diff.kind == ChangeKind::Same {
                 return output::line(format!("{ends}: no difference"));
             }
@@ -169,7 +169,7 @@ fn print_comparison(context: &Context, (from, to): (&str, &str), found: &TableCo
 /// Prints a diff for people.
 pub fn print_diff(style: Style, from: &str, to: &str, diff: &Diff) {
     let (before, after) = (diff.from.short(), diff.to.short());
-    let ends = format!("{from} ({before}) → {to} ({after})");
+    let ends = format!("{from} (@{before}) → {to} (@{after})");
     if diff.tables.is_empty() {
         return output::line(format!("{ends}: no difference"));
     }

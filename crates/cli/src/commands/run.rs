@@ -106,7 +106,7 @@ fn print_report(context: &Context, report: &RunReport) {
     let unchanged = report.steps.len() - ran;
     let style = context.style;
     let outcome = match report.commit {
-        Some(commit) => format!("merged into {} as {}", report.branch, commit.short()),
+        Some(commit) => format!("merged into {} as @{}", report.branch, commit.short()),
         None => format!("nothing changed on {}", report.branch),
     };
     let cost = output::money(report.cost, &report.currency);

@@ -58,6 +58,6 @@ fn show(context: &Context, verb: &str, tag: &TagRow) {
     if context.output == OutputFormat::Json {
         output::print_json(tag);
     } else {
-        context.style.say(format!("{verb} tag {} at {}", tag.name, tag.commit.short()));
+        context.style.say(format!("{verb} tag {} at @{}", tag.name, tag.commit.short()));
     }
 }

@@ -111,6 +111,7 @@ impl Target {
             label: self.name.name.clone(),
             name: self.name.name.clone(),
             columns: schema.fields().iter().map(|field| field.name().clone()).collect(),
+            hidden: Vec::new(),
         };
         (written, found)
     }

@@ -128,10 +128,9 @@ pub(super) fn to_json(
 ) -> Result<Vec<Value>, ArrowError> {
     let batch = RecordBatch::try_new(Arc::clone(schema), columns)?;
     let batch = plain_batch(&batch, &plain_schema(schema))?;
-    let long = |field: &Field| match field.data_type() {
-        DataType::Decimal128(digits, _) => *digits > DOUBLE_DIGITS,
-        _ => false,
-    };
+    let is_long = |digits: u8| digits > DOUBLE_DIGITS;
+    let long =
+        |field: &Field| matches!(field.data_type(), DataType::Decimal128(d, _) if is_long(*d));
     let mut fields = Vec::with_capacity(batch.num_columns());
     let mut columns = Vec::with_capacity(batch.num_columns());
     for (field, column) in batch.schema().fields().iter().zip(batch.columns()) {

@@ -255,7 +255,7 @@ impl Outcome {
         (new.removed, new.added, new.changed) = (None, None, None);
         let reason = match compare {
             CompareRows::Never => "rows were not to be compared",
-            _ => "the files that differ are large, and `compare=always` reads them",
+            _ => "the files that differ are large, and are read only to compare `always`",
         };
         new.rows.reason = Some(reason.to_owned());
         new

@@ -8,6 +8,7 @@
 mod align;
 mod fields;
 mod groups;
+mod lineage;
 mod live;
 mod outside;
 pub(crate) mod places;

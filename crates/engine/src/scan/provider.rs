@@ -20,6 +20,7 @@ use headwater_tables::{ScanPlan, Tables};
 
 use super::fields::FieldIdAdapterFactory;
 use super::groups::balance;
+use super::lineage::{LineageExec, is_lineage, with_lineage};
 use super::live::{Gone, LiveRowsExec};
 use super::places::{file_field, row_field, with_places};
 use super::pruning::prune;
@@ -62,6 +63,12 @@ impl LakeTable {
             places: false,
             settled: OnceLock::new(),
         }
+    }
+
+    /// The same with the columns of row lineage at the end.
+    pub(crate) fn with_lineage(plan: ScanPlan, environment: ScanEnvironment) -> Self {
+        let schema = with_lineage(&view_schema(plan.schema()));
+        LakeTable { schema, ..LakeTable::new(plan, environment) }
     }
 
     /// The same with the columns that say where each row lies: the number of its file in the plan,
@@ -161,7 +168,8 @@ impl TableProvider for LakeTable {
             Some(columns) => columns.clone(),
             None => (0..self.schema.fields().len()).collect(),
         };
-        if !plan.has_deletes() {
+        let lineage = columns.iter().any(|column| is_lineage(&self.schema.fields()[*column]));
+        if !plan.has_deletes() && !lineage {
             return self.scan_files(session, &plan, columns, limit, self.places);
         }
         let own = self.own_columns();
@@ -171,9 +179,17 @@ impl TableProvider for LakeTable {
                 read.push(place);
             }
         }
-        let gone = Gone::new(self.environment.tables.clone(), self.plan.files());
-        let scan = self.scan_files(session, &plan, read, None, true)?;
-        Ok(Arc::new(LiveRowsExec::new(scan, Arc::new(gone), wanted)?))
+        let all = read.len();
+        let mut scan = self.scan_files(session, &plan, read, None, true)?;
+        if plan.has_deletes() {
+            let gone = Gone::new(self.environment.tables.clone(), self.plan.files());
+            let kept = if lineage { all } else { wanted };
+            scan = Arc::new(LiveRowsExec::new(scan, Arc::new(gone), kept)?);
+        }
+        if lineage {
+            scan = Arc::new(LineageExec::over(scan, self.plan.files(), wanted)?);
+        }
+        Ok(scan)
     }
 }
 

@@ -13,17 +13,19 @@ pub(crate) struct Columns {
     pub names: Vec<String>,
     /// Whether there are more, whose names only the planner knows (`count(*)`).
     pub open: bool,
+    /// More of them, which no `*` stands for.
+    pub hidden: Vec<String>,
 }
 
 impl Columns {
     /// Columns that are all known.
     pub(crate) fn known(names: Vec<String>) -> Self {
-        Columns { names, open: false }
+        Columns { names, ..Columns::default() }
     }
 
     /// Columns of which nothing is known.
     pub(crate) fn unknown() -> Self {
-        Columns { names: Vec::new(), open: true }
+        Columns { open: true, ..Columns::default() }
     }
 
     /// The same columns under the names of an alias's list.
@@ -33,13 +35,19 @@ impl Columns {
             return self;
         }
         let rest = self.names.split_off(names.len().min(self.names.len()));
-        Columns { names: names.into_iter().chain(rest).collect(), open: self.open }
+        Columns { names: names.into_iter().chain(rest).collect(), ..self }
+    }
+
+    /// All names, those that are hidden last.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &String> + Clone {
+        self.names.iter().chain(&self.hidden)
     }
 
     /// These columns and others after them.
     pub(crate) fn extend(&mut self, other: &Columns) {
         self.names.extend(other.names.iter().cloned());
         self.open |= other.open;
+        self.hidden.extend(other.hidden.iter().cloned());
     }
 }
 
@@ -71,7 +79,7 @@ impl Scope {
     /// The spelling of a bare name at this level. Without case, a parameter comes before an alias,
     /// and an alias before a column.
     fn bare(&self, written: &str) -> Match<'_> {
-        let columns = || self.relations.iter().flat_map(|r| r.columns.names.iter());
+        let columns = || self.relations.iter().flat_map(|r| r.columns.all());
         let mut all = self.parameters.iter().chain(&self.aliases).chain(columns());
         if let Some(exact) = all.find(|name| *name == written) {
             return Match::One(exact);
@@ -258,7 +266,7 @@ fn column_of(
     at: Option<Position>,
 ) -> Result<Path> {
     let label = relation.label.clone();
-    let names = relation.columns.names.iter().map(String::as_str);
+    let names = relation.columns.all().map(String::as_str);
     match column(written, names, &[&label], at) {
         Ok(spelling) => Ok(Path::Column { column: spelling.to_owned(), label, parts }),
         Err(Error::ColumnNotFound { .. }) if relation.columns.open => {

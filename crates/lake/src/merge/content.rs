@@ -43,6 +43,7 @@ impl Content {
             how: MergedHow::ByContent,
             rows_added: rows.rows_added,
             rows_removed: rows.rows_removed,
+            whole_files: rows.whole_files,
             files_added: rows.files_added,
             files_removed: rows.files_removed,
             reshaped: self.merge.as_ref().is_some_and(|merge| merge.reshapes()),

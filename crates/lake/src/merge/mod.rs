@@ -432,6 +432,7 @@ impl<'a> Merging<'a> {
             how,
             rows_added: 0,
             rows_removed: 0,
+            whole_files: false,
             files_added: 0,
             files_removed: 0,
             reshaped: false,

@@ -76,7 +76,7 @@ impl Lake {
                 Ok((commit, parent))
             }
             None => Err(invalid(
-                format!("`{}` is the first commit, and changed nothing", id.short()),
+                format!("`@{}` is the first commit, and changed nothing", id.short()),
                 "Name a commit that `headwater log` shows.",
             )),
         }
@@ -92,7 +92,7 @@ impl Lake {
                     return Ok(id);
                 }
                 let message =
-                    format!("commit `{}` is not in the history of `{target}`", id.short());
+                    format!("commit `@{}` is not in the history of `{target}`", id.short());
                 Err(invalid(message, "Name a commit that `headwater log` shows."))
             }
             (None, Some(run)) => self.commit_of_run(target, head, run).await,
@@ -137,7 +137,7 @@ impl Lake {
             };
             let exact = changed.iter().find(|found| *found == table);
             let Some(found) = exact.or_else(|| changed.iter().find(same)) else {
-                let message = format!("commit `{}` did not change table `{table}`", id.short());
+                let message = format!("commit `@{}` did not change table `{table}`", id.short());
                 return Err(invalid(message, "Name tables that it changed."));
             };
             parts.insert(found.clone());
@@ -149,7 +149,7 @@ impl Lake {
             .collect();
         if !rest.is_empty() && !request.partial {
             let message = format!(
-                "commit `{}` changed {} as well, which belongs together",
+                "commit `@{}` changed {} as well, which belongs together",
                 id.short(),
                 rest.join(", ")
             );

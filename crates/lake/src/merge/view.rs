@@ -32,6 +32,7 @@ impl ViewContent {
             how: MergedHow::ByContent,
             rows_added: 0,
             rows_removed: 0,
+            whole_files: false,
             files_added: 0,
             files_removed: 0,
             reshaped: self.merge.is_some(),

@@ -215,15 +215,15 @@ pub(super) fn materialization(text: &str, at: &Location) -> Result<Materializati
 }
 
 /// Partition fields, separated by commas.
+/// How a partition field is written.
+pub(super) const PARTITIONS: &str = "Write `column`, `year(column)`, `month(column)`, `day(column)`, \
+     `hour(column)`, `bucket(16, column)` or `truncate(4, column)`.";
+
 pub(super) fn partition(text: &str, at: &Location) -> Result<Vec<PartitionField>> {
     let fields = PartitionField::split(text).into_iter().map(|field| {
-        field.parse::<PartitionField>().map_err(|error| {
-            Error::invalid(
-                at.clone(),
-                error.to_string(),
-                "Write `column`, `day(column)` or `bucket(16, column)`.",
-            )
-        })
+        field
+            .parse::<PartitionField>()
+            .map_err(|error| Error::invalid(at.clone(), error.to_string(), PARTITIONS))
     });
     fields.collect()
 }

@@ -143,7 +143,7 @@ async fn a_partition_fits_what_the_model_gives() {
     ");
     insta::assert_snapshot!(plan("week(day)").await, @r"
     invalid_project: `week(day)` is not a usable partition: a partition is `column`, `day(column)` or `bucket(16, column)` (m.sql:2)
-      hint: Write `column`, `day(column)` or `bucket(16, column)`.
+      hint: Write `column`, `year(column)`, `month(column)`, `day(column)`, `hour(column)`, `bucket(16, column)` or `truncate(4, column)`.
     ");
     insta::assert_snapshot!(plan("day(day), Origin").await, @"m: first run");
     let python = "import headwater\n\n\n@headwater.model(\n    materialization=\"replace\",\n    \

@@ -64,7 +64,7 @@ fn what_is_wrong_is_refused_with_its_line() {
     ");
     insta::assert_snapshot!(refused("-- x\n-- headwater: partition_by = week(d)\nSELECT 1"), @r"
     invalid_project: `week(d)` is not a usable partition: a partition is `column`, `day(column)` or `bucket(16, column)` (models/m.sql:2)
-      hint: Write `column`, `day(column)` or `bucket(16, column)`.
+      hint: Write `column`, `year(column)`, `month(column)`, `day(column)`, `hour(column)`, `bucket(16, column)` or `truncate(4, column)`.
     ");
     insta::assert_snapshot!(refused("SELECT 1\n-- headwater: name = x\nFROM t"), @r"
     invalid_project: a setting stands below the query's begin (models/m.sql:2)

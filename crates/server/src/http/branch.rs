@@ -187,7 +187,7 @@ async fn revert(
 ) -> Answer<Json<MergeReport>> {
     let report = app.lake.revert(&target, request, &author.or(None)).await?;
     if report.outcome == MergeOutcome::Conflict {
-        let undone = report.base.map(|base| format!("the undoing of {}", base.short()));
+        let undone = report.base.map(|base| format!("the undoing of @{}", base.short()));
         return Err(conflict(&target, &undone.unwrap_or_default(), &report));
     }
     Ok(Json(report))
@@ -209,7 +209,7 @@ fn conflict(target: &str, source: &str, report: &MergeReport) -> Failure {
         problem.causes.push(describe(target, source, conflict));
         problem.causes.extend(conflict.causes.iter().map(|cause| clash(&conflict.table, cause)));
     }
-    problem.causes.extend(base.map(|base| format!("the merge base is {base}")));
+    problem.causes.extend(base.map(|base| format!("the merge base is @{base}")));
     problem.context.insert("report".to_owned(), json!(report));
     Failure(problem)
 }
@@ -231,13 +231,13 @@ fn clash(table: &TableName, cause: &ConflictCause) -> String {
     format!("{table}: {}{about}{row}", cause.message)
 }
 
-/// `planes: appended on main by 3fa9c1d2abcd (ada: INSERT INTO planes), dropped on dev by …`
+/// `planes: appended on main by @3fa9c1d2abcd (ada: INSERT INTO planes), dropped on dev by …`
 fn describe(target: &str, source: &str, conflict: &MergeConflict) -> String {
     let side = |change: &str, reference: &str, commit: Option<&Commit>| {
         let commit = commit.map(|commit| {
             let subject: String =
                 commit.message.lines().next().unwrap_or_default().chars().take(60).collect();
-            format!(" by {} ({}: {subject})", commit.id.short(), commit.author)
+            format!(" by @{} ({}: {subject})", commit.id.short(), commit.author)
         });
         format!("{change} on {reference}{}", commit.unwrap_or_default())
     };

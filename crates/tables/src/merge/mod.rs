@@ -88,6 +88,8 @@ pub struct MergedRows {
     pub files_added: u64,
     /// Our data files that go.
     pub files_removed: u64,
+    /// Whether rows that stayed count as added and as removed, since they were written again.
+    pub whole_files: bool,
 }
 
 /// Rows that are to be written.
@@ -437,6 +439,9 @@ impl TableMerge {
                 self.rows.rows_removed -= both;
             }
         }
+        let taken: HashSet<&str> = plan.taken.iter().map(|file| file.location.as_str()).collect();
+        self.rows.whole_files |= taken.iter().any(|file| !dropped.contains_key(file))
+            && dropped.keys().any(|file| !taken.contains(file));
         Ok(())
     }
 

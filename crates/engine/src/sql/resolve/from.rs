@@ -155,7 +155,8 @@ impl Resolver<'_> {
         let span = name.0.first().and_then(|p| p.as_ident()).map_or_else(Span::empty, |i| i.span);
         let quoted = |value: &str| Ident::with_quote_and_span('"', span, value);
         *name = ObjectName::from(vec![quoted(&found.source), quoted(&found.label)]);
-        let columns = Columns::known(found.columns.clone());
+        let mut columns = Columns::known(found.columns.clone());
+        columns.hidden.clone_from(&found.hidden);
         if alias.is_some() {
             self.add(alias.as_ref(), &found.label, columns);
             return Ok(());

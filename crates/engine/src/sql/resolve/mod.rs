@@ -40,6 +40,8 @@ pub(crate) struct FoundTable {
     pub name: String,
     /// Its columns.
     pub columns: Vec<String>,
+    /// Columns after those, which no `*` stands for.
+    pub hidden: Vec<String>,
 }
 
 /// Resolves every name of a query, and gives the names under which it answers.

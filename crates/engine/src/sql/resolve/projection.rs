@@ -76,6 +76,7 @@ impl Resolver<'_> {
         options: &mut WildcardAdditionalOptions,
         mut columns: Columns,
     ) -> Result<Columns> {
+        let hidden = std::mem::take(&mut columns.hidden);
         let mut left_out: Vec<&mut Ident> = Vec::new();
         if let Some(except) = &mut options.opt_except {
             left_out.push(&mut except.first_element);
@@ -99,8 +100,28 @@ impl Resolver<'_> {
             self.expr(&mut element.expr)?;
             spell_column(&mut element.column_name, &columns)?;
         }
+        exclude(options, &hidden);
         Ok(columns)
     }
+}
+
+/// Leaves columns out of a wildcard.
+fn exclude(options: &mut WildcardAdditionalOptions, hidden: &[String]) {
+    if hidden.is_empty() {
+        return;
+    }
+    let mut names = match options.opt_exclude.take() {
+        Some(ExcludeSelectItem::Single(name)) => vec![name],
+        Some(ExcludeSelectItem::Multiple(names)) => names,
+        None => Vec::new(),
+    };
+    for name in hidden {
+        let name = ObjectName::from(vec![Ident::with_quote('"', name)]);
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    options.opt_exclude = Some(ExcludeSelectItem::Multiple(names));
 }
 
 /// Writes the keys of a SELECT DISTINCT that repeat the select list as places in it, which
