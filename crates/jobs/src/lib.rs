@@ -2,8 +2,8 @@
 //!
 //! [`Jobs`] is a durable queue. It runs nothing itself: whoever owns a kind of work registers an
 //! [`Executor`] for it, or drives the work and records it ([`Jobs::record`]). [`Triggers`] turns
-//! files that land and clocks that strike into events, records each before anything acts on it, and
-//! has it acted on by a job, in order, again after a failure, and after a restart.
+//! files that land, clocks that strike and tables that change into events, records each before anything
+//! acts on it, and has it acted on by a job, in order, again after a failure, and after a restart.
 //!
 //! One process at a time opens the jobs of a lake; the server's lock sees to that.
 
@@ -36,6 +36,7 @@ pub use jobs::Jobs;
 pub use list::JobFilter;
 pub use options::{JobsOptions, KindLimits};
 pub use trigger::{
-    TriggerActions, TriggerEventFilter, Triggers, TriggersOptions, check_trigger, event_part,
+    Commits, MadeCommit, TriggerActions, TriggerEventFilter, Triggers, TriggersOptions,
+    check_trigger, event_part,
 };
 pub use usage::UsageGroup;

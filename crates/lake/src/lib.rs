@@ -33,6 +33,7 @@ pub use view::View;
 pub use warehouse::WarehouseOptions;
 
 /// Rows on their way into a table or out of one.
+pub use headwater_catalog::TableChange;
 pub use headwater_tables::BatchStream;
 /// How the clouds' object stores are reached, and for how long.
 pub use headwater_tables::{CloudSettings, Patience};

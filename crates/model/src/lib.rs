@@ -57,8 +57,8 @@ pub use run::{PlannedStep, RunPlan, RunReport, RunRequest, StepReport};
 pub use table::{Column, CreateNamespace, Namespace, PartitionField, Table, Transform};
 pub use transplant::{CherryPickRequest, RevertRequest};
 pub use trigger::{
-    FilesTrigger, MissedPolicy, ScheduleTrigger, Trigger, TriggerEvent, TriggerEventStatus,
-    TriggerImport, TriggerStatus,
+    FilesTrigger, MissedPolicy, ScheduleTrigger, TablesTrigger, Trigger, TriggerEvent,
+    TriggerEventStatus, TriggerImport, TriggerStatus,
 };
 pub use upkeep::{
     MaintainReport, MaintainRequest, MaintainedTable, SweptFiles, TableUpkeep, parse_duration,

@@ -1,11 +1,11 @@
-//! Triggers and their events: files that land and clocks that strike.
+//! Triggers and their events: files that land, clocks that strike, and tables that change.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{JobId, Problem, Timestamp};
+use crate::{CommitId, JobId, Problem, Timestamp};
 
 /// A trigger: `[[trigger]]` in `headwater.toml`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -13,12 +13,15 @@ use crate::{JobId, Problem, Timestamp};
 pub struct Trigger {
     /// Its name, unique in the project.
     pub name: String,
-    /// Files that land in a folder; exactly one of `files` and `schedule` is given.
+    /// Files that land in a folder; exactly one of `files`, `schedule` and `tables` is given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub files: Option<FilesTrigger>,
     /// A clock that strikes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schedule: Option<ScheduleTrigger>,
+    /// Tables that change on the branch, whoever changes them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tables: Option<TablesTrigger>,
     /// The branch to work on; `main` where nothing is said.
     #[serde(default)]
     pub branch: Option<String>,
@@ -28,8 +31,8 @@ pub struct Trigger {
     /// Run the project.
     #[serde(default)]
     pub run: bool,
-    /// Parameters of the run; `{file}`, `{files}`, `{time}`, `{date}` and `{event}` are filled in from
-    /// the event.
+    /// Parameters of the run; `{file}`, `{files}`, `{tables}`, `{commit}`, `{time}`, `{date}` and
+    /// `{event}` are filled in from the event.
     #[serde(default)]
     pub parameters: BTreeMap<String, String>,
     /// How often an event is tried again before it is kept as failed; 5 where nothing is said.
@@ -96,13 +99,28 @@ pub enum MissedPolicy {
     All,
 }
 
+/// Watches the commits of a branch.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TablesTrigger {
+    /// Which tables: names, and patterns such as `raw.*`; without a namespace, those of `public`.
+    pub names: Vec<String>,
+    /// Milliseconds in which no further commit may come before those that came are taken; 1,000 where nothing
+    /// is said. They are taken after ten times as long in any case.
+    #[serde(default = "settle_default")]
+    pub settle_ms: u64,
+    /// The most commits in one event; 500 where nothing is said. With 1, each commit is an event.
+    #[serde(default = "batch_default")]
+    pub batch: usize,
+}
+
 /// What a trigger imports into.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TriggerImport {
     /// The table.
     pub table: String,
-    /// For schedules: files, folders and globs relative to the project's root.
+    /// For schedules and tables: files, folders and globs relative to the project's root.
     #[serde(default)]
     pub sources: Vec<String>,
     /// What to do with a row that cannot be read.
@@ -159,13 +177,23 @@ pub struct TriggerEvent {
     /// When it is to be acted on next.
     #[schema(value_type = String, format = DateTime)]
     pub due: Timestamp,
-    /// The files that landed, absolute; empty for a schedule.
+    /// The files that landed, absolute; empty for anything else.
     #[serde(default)]
     pub files: Vec<String>,
     /// The strike, for a schedule.
     #[serde(default)]
     #[schema(value_type = Option<String>, format = DateTime)]
     pub scheduled: Option<Timestamp>,
+    /// The tables that changed, by name with their namespace.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tables: Vec<String>,
+    /// The last commit that changed them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub commit: Option<CommitId>,
+    /// The triggers whose events led to it, by name. None of them fires for what it leads to in turn.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub led_by: Vec<String>,
     /// How often it was tried.
     pub attempts: u32,
     /// The job of the last try.

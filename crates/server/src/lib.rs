@@ -17,6 +17,7 @@ mod doors;
 mod ending;
 mod error;
 mod fill;
+mod history;
 mod http;
 mod iceberg;
 mod lock;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use headwater_engine::{Engine, EngineOptions};
 use headwater_functions::{Functions, FunctionsOptions, Room, ZygoteOptions};
-use headwater_jobs::{Jobs, JobsOptions, Triggers, TriggersOptions};
+use headwater_jobs::{Commits, Jobs, JobsOptions, Triggers, TriggersOptions};
 use headwater_lake::Lake;
 use headwater_model::{ErrorCode, Health, JobKind, Problem, RefSpec};
 use headwater_pipelines::Runner;
@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::actions::Actions;
 use crate::activity::Activity;
 use crate::ending::Ending;
+use crate::history::History;
 use crate::http::body::Bodies;
 use crate::iceberg::Plans;
 use crate::settings::Settings;
@@ -207,7 +208,11 @@ async fn start_triggers(
 ) -> Result<Option<Triggers>> {
     let Some(actions) = actions else { return Ok(None) };
     let (store, clock) = (lake.store().clone(), lake.clock().clone());
-    let options = TriggersOptions::new(store, clock, jobs.clone(), &actions.project);
+    let commits: Arc<dyn Commits> = Arc::new(History { lake: lake.clone() });
+    let options = TriggersOptions {
+        commits: Some(commits),
+        ..TriggersOptions::new(store, clock, jobs.clone(), &actions.project)
+    };
     let triggers = Triggers::start(options, Arc::new(actions)).await;
     triggers.map(Some).map_err(|error| Error::room(&error))
 }

@@ -35,14 +35,18 @@ fn list(context: &Context, triggers: &[TriggerStatus]) {
     let mut grid = Grid::new(context.answer_style, &headings);
     for status in triggers {
         let trigger = &status.trigger;
-        let when = match (&trigger.files, &trigger.schedule) {
-            (Some(files), _) => {
+        let when = match (&trigger.files, &trigger.schedule, &trigger.tables) {
+            (Some(files), ..) => {
                 format!("files in {}/{}", files.folder, files.pattern.as_deref().unwrap_or("*"))
             }
-            (None, Some(schedule)) => {
+            (None, Some(schedule), _) => {
                 format!("{} {}", schedule.cron, schedule.timezone.as_deref().unwrap_or("UTC"))
             }
-            (None, None) => String::new(),
+            (None, None, Some(tables)) => match &trigger.branch {
+                Some(branch) => format!("changes of {} on {branch}", tables.names.join(", ")),
+                None => format!("changes of {}", tables.names.join(", ")),
+            },
+            (None, None, None) => String::new(),
         };
         let import = trigger.import.as_ref().map(|import| format!("import {}", import.table));
         let run = trigger.run.then(|| "run".to_owned());

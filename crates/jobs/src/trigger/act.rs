@@ -126,6 +126,7 @@ impl Watch {
     fn new_job(&self, event: &TriggerEvent, files: usize) -> NewJob {
         let what = match event.scheduled {
             Some(strike) => strike.format("%Y-%m-%d %H:%M:%S UTC").to_string(),
+            None if !event.tables.is_empty() => tables(&event.tables),
             None if files == 1 => "1 file".to_owned(),
             None => format!("{files} files"),
         };
@@ -139,6 +140,14 @@ impl Watch {
                 format!("trigger {}", trigger.name),
             )
         }
+    }
+}
+
+/// The tables that changed, in few words.
+fn tables(tables: &[String]) -> String {
+    match tables {
+        [table] => format!("{table} changed"),
+        tables => format!("{} tables changed", tables.len()),
     }
 }
 
@@ -260,6 +269,9 @@ mod tests {
             due: Timestamp::UNIX_EPOCH,
             files: Vec::new(),
             scheduled: None,
+            tables: Vec::new(),
+            commit: None,
+            led_by: Vec::new(),
             attempts: 0,
             job: None,
             error: None,

@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use globset::{GlobBuilder, GlobMatcher};
-use headwater_model::{FilesTrigger, Trigger};
+use headwater_model::{
+    DEFAULT_NAMESPACE, FilesTrigger, MAIN_BRANCH, TableName, TablesTrigger, Trigger,
+};
 
 use super::schedule::Schedule;
 use crate::{Error, Result};
@@ -20,6 +22,17 @@ pub(crate) struct Definition {
 pub(crate) enum Source {
     Files(Folder),
     Schedule(Box<Schedule>),
+    Tables(Tables),
+}
+
+/// Tables of a branch that are watched.
+#[derive(Debug, Clone)]
+pub(crate) struct Tables {
+    pub branch: String,
+    /// For the names with their namespaces.
+    patterns: Vec<GlobMatcher>,
+    pub settle_ms: u64,
+    pub batch: usize,
 }
 
 /// A folder that is watched.
@@ -52,20 +65,18 @@ impl Definition {
             let hint = "Add `run = true` or an `import` table.";
             return Err(invalid(trigger, "it does nothing", hint));
         }
-        let source = match (&trigger.files, &trigger.schedule) {
-            (Some(files), None) => Source::Files(Folder::new(trigger, files, project)?),
-            (None, Some(schedule)) => {
+        let source = match (&trigger.files, &trigger.schedule, &trigger.tables) {
+            (Some(files), None, None) => Source::Files(Folder::new(trigger, files, project)?),
+            (None, None, Some(tables)) => Source::Tables(Tables::new(trigger, tables)?),
+            (None, Some(schedule), None) => {
                 let schedule = Schedule::new(schedule);
                 let invalid = |(reason, hint): (String, &str)| invalid(trigger, reason, hint);
                 Source::Schedule(Box::new(schedule.map_err(invalid)?))
             }
             _ => {
-                let hint = "Give the trigger either `files` or `schedule`.";
-                return Err(invalid(
-                    trigger,
-                    "it needs exactly one of `files` and `schedule`",
-                    hint,
-                ));
+                let hint = "Give the trigger either `files`, `schedule` or `tables`.";
+                let reason = "it needs exactly one of `files`, `schedule` and `tables`";
+                return Err(invalid(trigger, reason, hint));
             }
         };
         Ok(Definition { trigger: trigger.clone(), source })
@@ -96,6 +107,45 @@ impl Folder {
     }
 }
 
+impl Tables {
+    fn new(trigger: &Trigger, tables: &TablesTrigger) -> Result<Self> {
+        let hint = "Name tables such as `orders`, or patterns such as `raw.*`.";
+        if tables.names.is_empty() {
+            return Err(invalid(trigger, "it names no tables", hint));
+        }
+        let matcher = |name: &String| {
+            let name = name.trim();
+            // A name that no table can have would never match.
+            let is_name = name.contains(['*', '?', '[', '{']) || name.parse::<TableName>().is_ok();
+            let wrong = |reason: String| invalid(trigger, reason, hint);
+            if !is_name {
+                return Err(wrong(format!("`{name}` is no name of a table")));
+            }
+            let whole = if name.contains('.') {
+                name.to_owned()
+            } else {
+                format!("{DEFAULT_NAMESPACE}.{name}")
+            };
+            // As in SQL, names match without case as well.
+            let glob = GlobBuilder::new(&whole).case_insensitive(true).build();
+            glob.map(|glob| glob.compile_matcher())
+                .map_err(|error| wrong(format!("`{name}` is no pattern: {error}")))
+        };
+        Ok(Tables {
+            branch: trigger.branch.clone().unwrap_or_else(|| MAIN_BRANCH.to_owned()),
+            patterns: tables.names.iter().map(matcher).collect::<Result<_>>()?,
+            settle_ms: tables.settle_ms,
+            batch: tables.batch.max(1),
+        })
+    }
+
+    /// Whether a table is one of those that are watched.
+    pub(crate) fn is_watched(&self, table: &TableName) -> bool {
+        let name = table.qualified();
+        self.patterns.iter().any(|pattern| pattern.is_match(&name))
+    }
+}
+
 /// The same path without `.` and trailing separators, so that one file has one key.
 fn clean(path: &Path) -> PathBuf {
     path.components().collect()
@@ -117,6 +167,22 @@ mod tests {
     use super::*;
 
     #[test]
+    fn tables_are_watched_by_name_and_by_pattern() {
+        let names = ["orders", "raw.*", "sales.{a,b}", "t_?"];
+        let tables = json!({"name": "a", "run": true, "tables": {"names": names}});
+        let trigger: Trigger = serde_json::from_value(tables).expect("a trigger");
+        let definition = Definition::new(&trigger, Path::new("/")).expect("a definition");
+        let Source::Tables(tables) = definition.source else { panic!("no tables") };
+        let watched = |name: &str| tables.is_watched(&name.parse().expect("a name"));
+        for name in ["orders", "public.Orders", "raw.x", "sales.b", "t_1"] {
+            assert!(watched(name), "{name}");
+        }
+        for name in ["orders2", "other.orders", "rawer.x", "sales.c", "t_12", "raw_x"] {
+            assert!(!watched(name), "{name}");
+        }
+    }
+
+    #[test]
     fn what_is_wrong_with_a_trigger_is_said_with_a_hint() {
         let check = |definition: serde_json::Value, expected: &str| {
             let trigger: Trigger = serde_json::from_value(definition).expect("a trigger");
@@ -130,6 +196,17 @@ mod tests {
         check(json!({"name": "", "run": true, "files": files}), "name is empty");
         let pattern = json!({"folder": "in", "pattern": "*.{csv"});
         check(json!({"name": "a", "run": true, "files": pattern}), "pattern");
+        for (names, expected) in [
+            (json!([]), "no tables"),
+            (json!(["a b"]), "`a b`"),
+            (json!(["raw.{a"]), "`raw.{a` is no pattern"),
+            (json!([""]), "no name"),
+        ] {
+            check(json!({"name": "a", "run": true, "tables": {"names": names}}), expected);
+        }
+        let both = json!({"cron": "* * * * *"});
+        let tables = json!({"names": ["t"]});
+        check(json!({"name": "a", "run": true, "tables": tables, "schedule": both}), "exactly one");
         let cron = |cron: &str, zone: &str| {
             let schedule = json!({"cron": cron, "timezone": zone});
             json!({"name": "a", "run": true, "schedule": schedule})

@@ -107,27 +107,35 @@ impl Triggers {
                 });
             }
         }
-        let schedules: Vec<&str> = definitions
-            .iter()
-            .filter(|(_, definition)| matches!(definition.source, Source::Schedule(_)))
-            .map(|(name, _)| name.as_str())
-            .collect();
-        if let Err(error) = context.ledger.keep_marks(&schedules).await {
-            tracing::warn!(%error, "marks of removed schedules cannot be forgotten");
+        let named = |is: fn(&Source) -> bool| {
+            let named = definitions.iter().filter(|(_, definition)| is(&definition.source));
+            named.map(|(name, _)| name.as_str()).collect::<Vec<&str>>()
+        };
+        let schedules = named(|source| matches!(source, Source::Schedule(_)));
+        let followers = named(|source| matches!(source, Source::Tables(_)));
+        if let Err(error) = context.ledger.keep_marks(&schedules, &followers).await {
+            tracing::warn!(%error, "marks of removed triggers cannot be forgotten");
         }
         let mut books = BTreeMap::new();
         for name in definitions.keys() {
             books.insert(name.clone(), self.book(name).await?);
         }
-        self.replace(definitions, &books);
+        let new = self.replace(definitions, &books);
+        if !context.options.manual {
+            // What is committed from now on is a change.
+            join_all(new.iter().filter(|watch| watch.is_follower()).map(|watch| watch.observe()))
+                .await;
+        }
         Ok(())
     }
 
+    /// Answers those that were not there before, or not so.
     fn replace(
         &self,
         definitions: BTreeMap<String, Definition>,
         books: &BTreeMap<String, Arc<Book>>,
-    ) {
+    ) -> Vec<Arc<Watch>> {
+        let mut new = Vec::new();
         let context = &self.inner.context;
         let mut watches = self.inner.watches.lock();
         let mut before = std::mem::take(&mut *watches);
@@ -145,6 +153,7 @@ impl Triggers {
                     if !context.options.manual {
                         watch.spawn();
                     }
+                    new.push(watch.clone());
                     watch
                 }
             };
@@ -153,6 +162,7 @@ impl Triggers {
         for gone in before.values() {
             gone.stop.cancel();
         }
+        new
     }
 
     /// The triggers, by name.

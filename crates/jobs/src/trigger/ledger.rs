@@ -7,20 +7,22 @@
 //! | `trigger_event_files` | event id | the files of an event |
 //! | `trigger_files` | trigger, path | the version of the file that was last taken |
 //! | `trigger_marks` | trigger | the last strike of a schedule |
+//! | `trigger_positions` | trigger | the last commit that was looked at |
 //! | `trigger_counts` | trigger | how many events were acted on |
 //!
 //! An event is recorded in one batch with what it stands for, and with a unique key for each file's
-//! version or strike, so that two processes, or one that does not know whether its batch was
-//! applied, never record the same thing twice.
+//! version, strike or step along a branch, so that two processes, or one that does not know whether its
+//! batch was applied, never record the same thing twice.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use headwater_model::{Timestamp, TriggerEvent, TriggerEventStatus};
+use headwater_model::{CommitId, Timestamp, TriggerEvent, TriggerEventStatus};
 use headwater_store::{Append, Batch, Entry, KeyRange, Store, Unique};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::commits::Changes;
 use super::files::Version;
 use crate::Result;
 use crate::record::{decode, encode, entry, tombstone};
@@ -31,6 +33,7 @@ pub(crate) const DONE: &str = "trigger_events_done";
 const FILES: &str = "trigger_event_files";
 const SEEN: &str = "trigger_files";
 const MARKS: &str = "trigger_marks";
+const POSITIONS: &str = "trigger_positions";
 const COUNTS: &str = "trigger_counts";
 
 const PAGE: usize = 1_000;
@@ -51,6 +54,18 @@ pub(crate) struct Mark {
     pub schedule: String,
 }
 
+/// How far a branch was looked at.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Position {
+    pub branch: String,
+    /// Commits up to this one are recorded, or need not be.
+    pub commit: CommitId,
+    /// Tells this following of a branch from every other.
+    pub id: String,
+    /// How many steps there were; each is made once.
+    pub step: u64,
+}
+
 /// The triggers' part of the store.
 #[derive(Clone)]
 pub(crate) struct Ledger {
@@ -68,6 +83,9 @@ impl Ledger {
             due: now,
             files: Vec::new(),
             scheduled: None,
+            tables: Vec::new(),
+            commit: None,
+            led_by: Vec::new(),
             attempts: 0,
             job: None,
             error: None,
@@ -127,6 +145,40 @@ impl Ledger {
         Ok(events)
     }
 
+    /// Records that tables have changed, where they have, and how far the branch was looked at.
+    pub(crate) async fn record_commits(
+        &self,
+        trigger: &str,
+        changes: Option<Changes>,
+        position: &Position,
+        now: Timestamp,
+    ) -> Result<Option<TriggerEvent>> {
+        let event = changes.map(|changes| TriggerEvent {
+            tables: changes.tables.into_iter().collect(),
+            commit: Some(changes.commit),
+            led_by: changes.led_by.into_iter().collect(),
+            ..self.new_event(trigger, now)
+        });
+        let mut batch = Batch {
+            entries: vec![entry(POSITIONS, trigger.to_owned(), encode(position)?)],
+            ..Batch::default()
+        };
+        if let Some(event) = &event {
+            batch.entries.push(open_entry(event)?);
+            batch.unique.push(Unique {
+                scope: format!("{POSITIONS}/{trigger}"),
+                key: format!("{}\n{}", position.id, position.step),
+            });
+        }
+        self.store.apply(batch).await?;
+        Ok(event)
+    }
+
+    /// How far a branch was looked at.
+    pub(crate) async fn position(&self, trigger: &str) -> Result<Option<Position>> {
+        self.value(POSITIONS, trigger).await
+    }
+
     /// The files that were taken, by path.
     pub(crate) async fn seen(&self, trigger: &str) -> Result<HashMap<String, Seen>> {
         let prefix = seen_key(trigger, "");
@@ -143,12 +195,15 @@ impl Ledger {
         self.value(MARKS, trigger).await
     }
 
-    /// Forgets the marks of schedules that are not among these: a schedule that comes back later
-    /// has not missed what it would have struck in between.
-    pub(crate) async fn keep_marks(&self, triggers: &[&str]) -> Result<()> {
-        let marks = self.all(MARKS, "").await?;
-        let gone = marks.into_iter().filter(|mark| !triggers.contains(&mark.key.as_str()));
-        let entries: Vec<Append> = gone.map(|mark| tombstone(MARKS, mark.key)).collect();
+    /// Forgets the marks of schedules that are not among these, and how far branches were looked at for
+    /// triggers that are not among those: one that comes back later has missed nothing in between.
+    pub(crate) async fn keep_marks(&self, schedules: &[&str], followers: &[&str]) -> Result<()> {
+        let mut entries: Vec<Append> = Vec::new();
+        for (journal, kept) in [(MARKS, schedules), (POSITIONS, followers)] {
+            let marks = self.all(journal, "").await?.into_iter();
+            let gone = marks.filter(|mark| !kept.contains(&mark.key.as_str()));
+            entries.extend(gone.map(|mark| tombstone(journal, mark.key)));
+        }
         if !entries.is_empty() {
             self.store.apply(Batch { entries, ..Batch::default() }).await?;
         }
@@ -264,6 +319,8 @@ pub(crate) fn without_files(event: &TriggerEvent) -> TriggerEvent {
         id: event.id.clone(),
         trigger: event.trigger.clone(),
         files: Vec::new(),
+        tables: event.tables.clone(),
+        led_by: event.led_by.clone(),
         error: event.error.clone(),
         ..*event
     }

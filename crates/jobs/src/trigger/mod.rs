@@ -1,16 +1,19 @@
-//! Triggers: files that land and clocks that strike become events, and events are acted on by jobs.
+//! Triggers: files that land, clocks that strike and tables that change become events, and events are
+//! acted on by jobs.
 //!
-//! What holds: an event is stored, together with the files or the strike it stands for, before
-//! anything acts on it; a file's version and a strike become one event each, whatever fails and
-//! whenever the process ends; the events of one trigger are acted on in order and one at a time,
+//! What holds: an event is stored, together with the files, the strike or the commits it stands for,
+//! before anything acts on it; a file's version, a strike and a commit become one event each, whatever
+//! fails and whenever the process ends; the events of one trigger are acted on in order and one at a time,
 //! those of different triggers beside each other; an event is tried again with back-off and at last
 //! kept with its error, never dropped. The folder is the truth: notices by the system only make it
 //! be looked at sooner.
 
 mod act;
 mod book;
+mod commits;
 mod definition;
 mod files;
+mod follow;
 mod handle;
 mod ledger;
 mod notice;
@@ -27,6 +30,7 @@ use headwater_model::{Clock, Problem, Trigger, TriggerEvent, TriggerEventStatus}
 use headwater_store::Store;
 use serde_json::Value;
 
+pub use commits::{Commits, MadeCommit};
 pub use definition::check_trigger;
 pub use handle::Triggers;
 
@@ -67,6 +71,8 @@ pub struct TriggersOptions {
     pub clock: Arc<dyn Clock>,
     /// The jobs that act.
     pub jobs: Jobs,
+    /// The commits that triggers on tables follow; none where there are none to follow. None by default.
+    pub commits: Option<Arc<dyn Commits>>,
     /// The project's root, absolute; folders are relative to it.
     pub project: PathBuf,
     /// The pause before the first retry; it doubles with every further one. 1 s by default.
@@ -93,6 +99,7 @@ impl TriggersOptions {
             store,
             clock,
             jobs,
+            commits: None,
             project: project.into(),
             retry_pause: Duration::from_secs(1),
             retry_pause_max: Duration::from_mins(5),

@@ -8,6 +8,7 @@ use headwater_model::{MissedPolicy, Problem, Timestamp};
 use super::book::OPEN_MAX;
 use super::definition::Folder;
 use super::files::{Listing, Settling, Version, look};
+use super::follow::Follower;
 use super::ledger::{Mark, Seen};
 use super::notice::{Notice, Renamed};
 use super::schedule::Schedule;
@@ -15,8 +16,8 @@ use super::watch::Watch;
 use crate::Result;
 
 /// How often a folder that is not there is looked for, and the least pause between two looks.
-const LOOK_FOR: Duration = Duration::from_secs(1);
-const LOOK_LEAST: Duration = Duration::from_millis(20);
+pub(crate) const LOOK_FOR: Duration = Duration::from_secs(1);
+pub(crate) const LOOK_LEAST: Duration = Duration::from_millis(20);
 /// A folder that takes long to look at is looked at seldom: at most a twentieth of the time.
 const LOOK_SHARE: u32 = 20;
 /// How many strikes are recorded in one batch.
@@ -32,6 +33,8 @@ pub(crate) struct Observer {
     mark: Option<Timestamp>,
     notice: Option<Notice>,
     renamed: Renamed,
+    /// How far a branch was followed.
+    pub follower: Follower,
     /// What keeps the trigger from seeing everything.
     pub remark: Option<Problem>,
 }
@@ -182,7 +185,7 @@ async fn listing(folder: &Folder) -> Result<Listing, Problem> {
 
 /// Reads what is known of a trigger from the store: events that this process does not have, because
 /// it could not tell whether they were stored, and the files that were taken.
-async fn catch_up(watch: &Watch) -> Result<HashMap<String, Seen>> {
+pub(crate) async fn catch_up(watch: &Watch) -> Result<HashMap<String, Seen>> {
     let ledger = &watch.context.ledger;
     for event in ledger.unfinished().await? {
         if event.trigger == watch.name() {

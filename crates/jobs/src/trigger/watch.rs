@@ -64,6 +64,11 @@ impl Watch {
 
     /// Begins to observe and to act.
     pub(crate) fn spawn(self: &Arc<Self>) {
+        if let (Source::Tables(_), Some(commits)) =
+            (&self.definition.source, &self.context.options.commits)
+        {
+            tokio::spawn(self.clone().listen_always(commits.made()));
+        }
         tokio::spawn(self.clone().observe_always());
         tokio::spawn(self.clone().act_always());
     }
@@ -73,7 +78,7 @@ impl Watch {
         let now = self.context.options.clock.now();
         let next = match &self.definition.source {
             Source::Schedule(schedule) => schedule.next_after(now),
-            Source::Files(_) => None,
+            Source::Files(_) | Source::Tables(_) => None,
         };
         TriggerStatus {
             trigger: self.definition.trigger.clone(),
@@ -97,6 +102,19 @@ impl Watch {
         }
     }
 
+    /// Wakes the task that observes whenever something was committed.
+    async fn listen_always(self: Arc<Self>, mut made: tokio::sync::watch::Receiver<u64>) {
+        loop {
+            tokio::select! {
+                () = self.stop.cancelled() => return,
+                heard = made.changed() => match heard {
+                    Ok(()) => self.wake.notify_one(),
+                    Err(_) => return,
+                },
+            }
+        }
+    }
+
     /// Waits until no more notices come, for a little while.
     async fn until_quiet(&self) {
         let quiet =
@@ -114,6 +132,7 @@ impl Watch {
         let looked = match &self.definition.source {
             Source::Files(folder) => observer.look(self, folder).await,
             Source::Schedule(schedule) => observer.strike(self, schedule).await,
+            Source::Tables(tables) => observer.follow(self, tables).await,
         };
         let (fault, wait) = match looked {
             Ok(wait) => (observer.remark.clone(), wait),
@@ -157,11 +176,16 @@ impl Watch {
         &self.definition.trigger.name
     }
 
+    /// Whether it follows a branch.
+    pub(crate) fn is_follower(&self) -> bool {
+        matches!(self.definition.source, Source::Tables(_))
+    }
+
     /// The folder that is watched.
     pub(crate) fn folder(&self) -> Option<&PathBuf> {
         match &self.definition.source {
             Source::Files(folder) => Some(&folder.path),
-            Source::Schedule(_) => None,
+            Source::Schedule(_) | Source::Tables(_) => None,
         }
     }
 }

@@ -6,4 +6,5 @@ mod kill;
 mod life_cycle;
 mod records;
 mod support;
+mod tables;
 mod triggers;

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use headwater_model::{MaintainRequest, RefSpec, TableName, parse_duration};
 use headwater_tables::Table;
 use parking_lot::Mutex;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use super::UPKEEP_AUTHOR;
 use crate::error::Result;
@@ -34,6 +34,8 @@ const CHANGED_MAX: usize = 10_000;
 pub(crate) struct Changed {
     tables: Mutex<BTreeSet<(String, TableName)>>,
     some: Notify,
+    /// How many times something was written to.
+    count: watch::Sender<u64>,
 }
 
 impl Changed {
@@ -51,6 +53,8 @@ impl Changed {
         if !tables.is_empty() {
             self.some.notify_one();
         }
+        drop(tables);
+        self.count.send_modify(|count| *count += 1);
     }
 }
 
@@ -93,6 +97,11 @@ impl Lake {
             }
             some.await;
         }
+    }
+
+    /// Counts up whenever tables of a branch were written to by this process.
+    pub fn writes(&self) -> watch::Receiver<u64> {
+        self.changed().count.subscribe()
     }
 
     /// The tables that were written to since this was asked last, with their branches.

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use libtest_mimic::Trial;
+use serde_json::json;
 
 use crate::support::{TestServer, bearer};
 use crate::trial;
@@ -16,6 +17,7 @@ pub fn trials() -> Vec<Trial> {
     vec![
         trial("clients::pyiceberg_duckdb_and_polars_work_on_a_branch", work_on_a_branch),
         trial("clients::spark_works_on_a_branch", spark),
+        trial("clients::what_pyiceberg_commits_fires_a_trigger", trigger),
         trial("clients::pyiceberg_finds_what_it_expects_of_a_catalog", behaviours),
     ]
 }
@@ -126,6 +128,31 @@ async fn script(name: &str, server: &TestServer, before: Vec<PathBuf>, after: Ve
 async fn work_on_a_branch() {
     let server = TestServer::start().await;
     script("iceberg_rest.py", &server, Vec::new(), Vec::new()).await;
+}
+
+async fn trigger() {
+    let server = TestServer::start().await;
+    server.post("/v1/branches", json!({"name": "dev"})).await;
+    for sql in ["CREATE TABLE orders (id BIGINT)", "INSERT INTO orders VALUES (1)"] {
+        server.post("/v1/query", json!({"sql": sql, "ref": "dev"})).await;
+    }
+    let models = server.folder.path().join("models");
+    std::fs::create_dir_all(&models).expect("a folder");
+    let model = "-- headwater: materialization = replace\nSELECT sum(id) AS ids FROM orders\n";
+    std::fs::write(models.join("sums.sql"), model).expect("a file");
+    let project = "[project]\nname = \"p\"\n\n[[trigger]]\nname = \"summed\"\nbranch = \"dev\"\n\
+        tables = { names = [\"orders\"], settle_ms = 0 }\nrun = true\n";
+    std::fs::write(server.folder.path().join("headwater.toml"), project).expect("a file");
+    server.until("/v1/triggers", |found| found[0]["name"] == "summed").await;
+    script("iceberg_append.py", &server, Vec::new(), Vec::new()).await;
+    let events = server.until("/v1/trigger-events?status=done", |found| found[0].is_object()).await;
+    assert_eq!(events[0]["tables"], json!(["public.orders"]));
+    let sums = json!({"sql": "SELECT ids FROM sums", "ref": "dev"});
+    assert_eq!(server.post("/v1/query", sums).await, json!([{"ids": 42}]));
+    let commits = server.get("/v1/refs/dev/commits?limit=10").await;
+    let named = commits.as_array().expect("commits").iter();
+    let mut named = named.filter(|commit| commit["id"] == events[0]["commit"]);
+    assert_eq!(named.next().map(|commit| &commit["author"]), Some(&json!("py@lab")));
 }
 
 async fn spark() {

@@ -1,8 +1,12 @@
 //! The project's file while the server runs: triggers that act, and rates that count.
 
+use std::collections::BTreeSet;
+
+use hyper::Method;
 use libtest_mimic::Trial;
 use serde_json::json;
 
+use crate::life::Killable;
 use crate::support::{self, TestServer};
 use crate::trial;
 
@@ -10,6 +14,8 @@ pub fn trials() -> Vec<Trial> {
     vec![
         trial("triggers::files_that_land_are_imported_and_the_project_runs", files_land),
         trial("triggers::what_landed_while_no_server_ran_is_taken", landed_before),
+        trial("triggers::tables_that_change_are_acted_on_whoever_changed_them", tables_change),
+        trial("triggers::what_changed_before_a_kill_is_acted_on_once_after_it", tables_and_kills),
         trial("triggers::the_project_file_counts_from_when_it_is_written", project_file),
     ]
 }
@@ -104,4 +110,140 @@ async fn project_file() {
     assert_eq!(server.get("/v1/triggers").await["code"], "invalid_project");
     std::fs::write(&file, text.replace("nightly", "daily")).expect("a file");
     assert_eq!(server.get("/v1/triggers").await[0]["name"], "daily");
+}
+
+const FOLLOWING: &str = r#"
+[project]
+name = "following"
+
+[parameters.tables]
+type = "str"
+default = "none"
+
+[parameters.commit]
+type = "str"
+default = "none"
+
+[[trigger]]
+name = "changed"
+branch = "dev"
+tables = { names = ["orders", "raw.*", "seen"], settle_ms = 0, batch = 1 }
+run = true
+parameters = { tables = "{tables}", commit = "{commit}" }
+"#;
+
+/// What it makes is watched as well.
+const SEEN: &str = "-- headwater: materialization = replace\n\
+     SELECT count(*) AS orders, $tables AS tables, $commit AS commit FROM orders\n";
+
+fn write_following(folder: &std::path::Path) {
+    std::fs::create_dir_all(folder.join("models")).expect("a folder");
+    std::fs::write(folder.join("headwater.toml"), FOLLOWING).expect("a file");
+    std::fs::write(folder.join("models/seen.sql"), SEEN).expect("a file");
+}
+
+async fn tables_change() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let running = support::start(support::config(folder.path())).await;
+    let server = TestServer { running, folder };
+    server.post("/v1/branches", json!({"name": "dev"})).await;
+    let sql = async |branch: &str, text: &str| {
+        let answer = server.post("/v1/query", json!({"sql": text, "ref": branch})).await;
+        assert!(answer.get("code").is_none(), "{text}: {answer}");
+        answer
+    };
+    sql("dev", "CREATE TABLE orders (id INT) TBLPROPERTIES ('headwater.upkeep.enabled' = 'false')")
+        .await;
+    write_following(server.folder.path());
+    server.until("/v1/triggers", |found| found[0]["name"] == "changed").await;
+    sql("dev", "CREATE SCHEMA raw").await;
+    let done = async |count: usize| {
+        let path = "/v1/trigger-events?status=done";
+        let events = server.until(path, |events| {
+            let found = events.as_array().expect("events").len();
+            assert!(found <= count, "{events}");
+            found == count
+        });
+        let events = events.await;
+        let rows = sql("dev", "SELECT * FROM seen").await;
+        assert_eq!(rows[0]["commit"], events[0]["commit"], "{events}");
+        assert_eq!(rows[0]["tables"], events[0]["tables"].to_string());
+        (rows[0]["orders"].clone(), events[0]["tables"].clone())
+    };
+    sql("dev", "INSERT INTO orders VALUES (1)").await;
+    assert_eq!(done(1).await, (json!(1), json!(["public.orders"])));
+    // Others, other branches, upkeep, properties and what the run made are no changes.
+    sql("dev", "CREATE TABLE other (id INT)").await;
+    sql("main", "CREATE TABLE orders (id INT)").await;
+    sql("dev", "ALTER TABLE orders SET TBLPROPERTIES ('owner' = 'ada')").await;
+    sql("dev", "INSERT INTO orders VALUES (2)").await;
+    assert_eq!(done(2).await, (json!(2), json!(["public.orders"])));
+    let kept = server.post("/v1/branches/dev/tables/orders/maintain", json!({"force": true})).await;
+    assert!(kept.get("code").is_none(), "{kept}");
+    // An import, a merge, a row that is deleted, a column, and another engine.
+    std::fs::write(server.folder.path().join("three.csv"), "id\n3\n").expect("a file");
+    let source = server.folder.path().join("three.csv");
+    let import = json!({"table": "raw.three", "sources": [source], "ref": "dev"});
+    server.post("/v1/imports", import).await;
+    assert_eq!(done(3).await, (json!(2), json!(["raw.three"])));
+    server.post("/v1/branches", json!({"name": "feature", "from": "dev"})).await;
+    for number in 3..6 {
+        sql("feature", &format!("INSERT INTO orders VALUES ({number})")).await;
+    }
+    sql("dev", "CREATE TABLE apart (id INT)").await;
+    server.post("/v1/branches/dev/merge", json!({"source": "feature"})).await;
+    assert_eq!(done(4).await, (json!(5), json!(["public.orders"])));
+    sql("dev", "DELETE FROM orders WHERE id = 1").await;
+    assert_eq!(done(5).await.0, 4);
+    sql("dev", "ALTER TABLE orders ADD COLUMN name VARCHAR").await;
+    done(6).await;
+    let path = "/iceberg/v1/dev/namespaces/raw/tables";
+    let fields = json!([{"id": 1, "name": "id", "type": "int", "required": false}]);
+    let schema = json!({"type": "struct", "schema-id": 0, "fields": fields});
+    server.post(path, json!({"name": "theirs", "schema": schema})).await;
+    assert_eq!(done(7).await.1, json!(["raw.theirs"]));
+    let triggers = server.get("/v1/triggers").await;
+    assert_eq!((&triggers[0]["pending"], &triggers[0]["failed"]), (&json!(0), &json!(0)));
+    server.running.shutdown().await;
+}
+
+async fn tables_and_kills() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    write_following(folder.path());
+    let mut child = Killable::start(folder.path()).await;
+    let sql = async |child: &Killable, text: &str| {
+        let sent = json!({"sql": text, "ref": "dev"});
+        let answer = child.ask(Method::POST, "/v1/query", Some(&sent)).await;
+        assert!(answer.get("code").is_none(), "{text}: {answer}");
+        answer
+    };
+    child.ask(Method::POST, "/v1/branches", Some(&json!({"name": "dev"}))).await;
+    child.until("/v1/triggers", |found| !found.contains("ref_not_found")).await;
+    sql(&child, "CREATE TABLE orders (id INT)").await;
+    let count = 12;
+    for number in 0..count {
+        sql(&child, &format!("INSERT INTO orders VALUES ({number})")).await;
+        if number % 4 == 3 {
+            child.kill();
+            // What the killed server said of itself is not what the next one says.
+            let said = folder.path().join(".headwater/server.json");
+            std::fs::remove_file(said).expect("a file");
+            child = Killable::start(folder.path()).await;
+        }
+    }
+    // The table was made, and then each row added.
+    let path = "/v1/trigger-events?limit=1000";
+    let is_done = |found: &str| found.matches(r#""status":"done""#).count() > count;
+    child.until(path, is_done).await;
+    let events = child.ask(Method::GET, path, None).await;
+    let events = events.as_array().expect("events").clone();
+    let noted: BTreeSet<String> = events.iter().map(|event| event["commit"].to_string()).collect();
+    assert_eq!((noted.len(), events.len()), (count + 1, count + 1), "{events:?}");
+    let rows = sql(&child, "SELECT orders FROM seen").await;
+    assert_eq!(rows[0]["orders"], count);
+    let log = child.ask(Method::GET, "/v1/refs/dev/commits?limit=1000", None).await;
+    let made: BTreeSet<String> =
+        log.as_array().expect("commits").iter().map(|commit| commit["id"].to_string()).collect();
+    assert!(noted.is_subset(&made));
+    child.kill();
 }
