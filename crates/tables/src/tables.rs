@@ -41,6 +41,8 @@ struct Inner {
     caches: Caches,
     /// Files that are about to be removed, by place.
     removing: Mutex<HashSet<String>>,
+    /// Held from where a location that somebody gave is found to be free until a table lies there.
+    placing: tokio::sync::Mutex<()>,
 }
 
 impl Tables {
@@ -49,7 +51,9 @@ impl Tables {
         let storage = Storage::new(object_store, &options);
         let caches = Caches::new(options.manifest_cache_bytes);
         let removing = Mutex::default();
-        Tables(Arc::new(Inner { storage: Arc::new(storage), options, caches, removing }))
+        let placing = tokio::sync::Mutex::default();
+        let storage = Arc::new(storage);
+        Tables(Arc::new(Inner { storage, options, caches, removing, placing }))
     }
 
     /// The object store that holds everything.
@@ -85,6 +89,10 @@ impl Tables {
 
     pub(crate) fn removing(&self) -> &Mutex<HashSet<String>> {
         &self.0.removing
+    }
+
+    pub(crate) fn placing(&self) -> &tokio::sync::Mutex<()> {
+        &self.0.placing
     }
 
     pub(crate) fn caches(&self) -> &Caches {

@@ -86,12 +86,20 @@ async fn attempt(app: &App, write: &Write, changes: &Changes) -> Answer<Tables> 
     let mut transaction = write.transaction(app).await?;
     let mut tables = Tables::new();
     for (name, commit) in changes {
-        transaction.apply(name, commit.clone()).await?;
+        transaction.apply(name, commit.clone()).await.map_err(of_table)?;
         tables.insert(name.clone(), transaction.table(name).await?);
     }
     let message = write.message(message(changes));
     tables.extend(transaction.commit_states(&message).await?);
     Ok(tables)
+}
+
+/// A view is no table, and whoever asks for one finds none.
+fn of_table(error: headwater_lake::Error) -> Refusal {
+    match error {
+        headwater_lake::Error::IsView { view } => Refusal::no_table(&view.qualified()),
+        other => other.into(),
+    }
 }
 
 /// The tables as the branch has them now; none where it lacks one.

@@ -22,6 +22,8 @@ pub fn trials() -> Vec<Trial> {
         trial("iceberg::a_request_with_a_key_is_done_once", requests_with_keys),
         trial("iceberg::no_engine_is_told_to_remove_files", no_garbage),
         trial("iceberg::what_would_break_a_table_is_refused", broken_changes),
+        trial("iceberg::a_view_is_no_table_to_who_commits", views),
+        trial("iceberg::one_location_is_that_of_one_table", locations),
         trial("iceberg::a_commit_of_nothing_changes_nothing", nothing),
     ]
 }
@@ -413,4 +415,54 @@ async fn nothing() {
     let (status, made) = ask(&server, Method::POST, &table("dev", "t"), Some(&commit)).await;
     assert_eq!(status, 200, "{made}");
     assert_eq!(commits(&server, "dev").await, before);
+}
+
+async fn views() {
+    let server = TestServer::start().await;
+    sql(&server, "main", "CREATE VIEW seen AS SELECT 1 AS id").await;
+    let set = json!({"action": "set-properties", "updates": {"owner": "ada"}});
+    let commit = json!({"requirements": [], "updates": [set]});
+    let identifier = json!({"namespace": ["public"], "name": "seen"});
+    let mut change = commit.clone();
+    change["identifier"] = identifier.clone();
+    let many = json!({"table-changes": [change]});
+    let renamed = json!({"source": identifier, "destination": identifier});
+    for (path, sent) in [
+        (table("main", "seen"), &commit),
+        ("/iceberg/v1/main/transactions/commit".to_owned(), &many),
+        ("/iceberg/v1/main/tables/rename".to_owned(), &renamed),
+    ] {
+        let (status, answer) = ask(&server, Method::POST, &path, Some(sent)).await;
+        assert_eq!(
+            (status, &answer["error"]["type"]),
+            (404, &json!("NoSuchTableException")),
+            "{path}"
+        );
+    }
+    for method in [Method::GET, Method::DELETE] {
+        assert_eq!(ask(&server, method, &table("main", "seen"), None).await.0, 404);
+    }
+}
+
+async fn locations() {
+    let server = TestServer::start().await;
+    sql(&server, "main", "CREATE TABLE t (id INT)").await;
+    let loaded = server.get(&table("main", "t")).await;
+    let root = loaded["metadata"]["location"].as_str().expect("a location");
+    let root = root.rsplit_once('/').expect("a folder").0.to_owned();
+    let fields = json!([{"id": 1, "name": "id", "type": "int", "required": false}]);
+    let schema = json!({"type": "struct", "schema-id": 0, "fields": fields});
+    let path = "/iceberg/v1/main/namespaces/public/tables";
+    for round in 0..5 {
+        let place = format!("{root}/own-{round}");
+        let asked = |name: &str| json!({"name": format!("{name}_{round}"), "schema": schema, "location": place});
+        let (one, two, three) = (asked("one"), asked("two"), asked("three"));
+        let made = futures::future::join_all(
+            [&one, &two, &three].map(|new| ask(&server, Method::POST, path, Some(new))),
+        );
+        let statuses: Vec<u16> = made.await.into_iter().map(|(status, _)| status).collect();
+        assert_eq!(statuses.iter().filter(|status| **status == 200).count(), 1, "{statuses:?}");
+        let again = ask(&server, Method::POST, path, Some(&asked("again"))).await;
+        assert_eq!(again.0, 400, "{}", again.1);
+    }
 }

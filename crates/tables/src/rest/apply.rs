@@ -41,6 +41,7 @@ impl Tables {
     /// Makes the table that a commit describes, with its rows.
     pub async fn create_from(&self, name: &TableName, commit: &TableCommit) -> Result<Table> {
         commit.check(None)?;
+        let _placing = self.placing().lock().await;
         let begun = create::begin(self, name, commit).await?;
         let metadata = self.update(&begun, None, commit, &BTreeMap::new()).await?;
         let totals = self.totals(&metadata).await?;
