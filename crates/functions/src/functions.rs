@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::arena::Arena;
+use crate::calls::Calls;
 use crate::environment::Environments;
 use crate::error::size;
 use crate::instance::{Instance, Origin};
@@ -16,7 +17,6 @@ use crate::memory::Pages;
 use crate::network::{Gate, Reach, nameservers};
 use crate::queue::{Queue, Turn};
 use crate::spawner::Spawner;
-use crate::upkeep::Calls;
 use crate::warm::{KeptFor, Waiting, Warm};
 use crate::zygote::{Found, Zygotes};
 use crate::{

@@ -9,7 +9,9 @@
 //! variable and no home folder, and the process that holds [`Functions`] never forks.
 
 mod arena;
+mod calls;
 mod environment;
+mod environments;
 mod error;
 mod feed;
 mod functions;
@@ -22,7 +24,6 @@ mod network;
 mod options;
 mod queue;
 mod spawner;
-mod upkeep;
 mod warm;
 mod worker;
 mod zygote;

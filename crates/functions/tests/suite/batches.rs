@@ -9,10 +9,11 @@ use arrow::datatypes::{Int64Type, SchemaRef};
 use arrow::error::ArrowError;
 use futures::{StreamExt, stream};
 use headwater_functions::{
-    Argument, ArgumentValue, Error, Invocation, Limits, Returned, Room, Rows, SharedTable, Streamed,
+    Argument, ArgumentValue, Error, Functions, FunctionsOptions, Invocation, Isolation, Limits,
+    Returned, Room, Rows, SharedTable, Streamed,
 };
 
-use crate::support::{answer, ask, call, environment, holds, run, start, wait_until};
+use crate::support::{answer, ask, call, environment, holds, options, run, start, wait_until};
 
 /// Rows in each batch as it is made.
 const STEP: i64 = 8_192;
@@ -494,4 +495,20 @@ async fn whoever_says_anything_hears_nothing_and_holds_no_more_than_the_room_has
     let numbers = Numbers::new(100_000);
     let body = "    return sum(len(batch) for batch in data) == 100_000";
     holds(&functions, numbers.fed(ask(&environment, &source(body)))).await;
+}
+
+#[tokio::test]
+async fn without_a_sandbox_rows_come_all_the_same() {
+    let options = FunctionsOptions { isolation: Isolation::Process, ..options() };
+    let functions = Functions::start(options).await.unwrap();
+    let environment = environment(&functions, &[]).await;
+    let numbers = Numbers::new(500_000);
+    let body = "
+    at = 0
+    for batch in data:
+        at = checked(batch, at)
+    return at == 500_000
+";
+    holds(&functions, numbers.fed(ask(&environment, &source(body)))).await;
+    wait_until("files are left", || numbers.is_over());
 }
