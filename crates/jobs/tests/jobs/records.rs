@@ -50,6 +50,29 @@ async fn records_of_queries_are_written_in_groups_and_outlive_the_process() {
 }
 
 #[tokio::test]
+async fn the_end_of_a_call_is_told_once_it_is_stored_however_slow_the_store_is() {
+    let (store, clock) = (memory(), clock());
+    let slow = Mortal::new(&store, i64::MAX, Dying::Before);
+    let as_store: Arc<dyn headwater_store::Store> = slow.clone();
+    let first = jobs(&as_store, &clock).await;
+    let new = NewJob::new(JobKind::Function, "f", "ada");
+    let (_, guard) = first.record(new).await.expect("a call");
+    let id = guard.id();
+    let held = slow.turn.lock().await;
+    let mut told = std::pin::pin!(guard.finish_stored(Ok(Value::Null)));
+    while slow.waiting.load(Ordering::SeqCst) == 0 {
+        assert!(futures::poll!(told.as_mut()).is_pending());
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    assert!(futures::poll!(told.as_mut()).is_pending(), "nothing is stored yet");
+    drop(held);
+    assert!(told.await.is_none());
+    slow.fail();
+    let second = jobs(&store, &clock).await;
+    assert_eq!(second.job(id).await.expect("a job").status, JobStatus::Succeeded);
+}
+
+#[tokio::test]
 async fn a_query_whose_caller_goes_away_is_cancelled() {
     let (store, clock) = (memory(), clock());
     let jobs = jobs(&store, &clock).await;

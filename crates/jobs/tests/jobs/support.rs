@@ -77,6 +77,10 @@ pub struct Mortal {
     pub applied: AtomicUsize,
     /// Cancelled once the store is dead.
     pub dead: CancellationToken,
+    /// Whoever holds this has batches wait.
+    pub turn: tokio::sync::Mutex<()>,
+    /// Batches that wait.
+    pub waiting: AtomicUsize,
 }
 
 impl Mortal {
@@ -87,6 +91,8 @@ impl Mortal {
             dying,
             applied: AtomicUsize::new(0),
             dead: CancellationToken::new(),
+            turn: tokio::sync::Mutex::default(),
+            waiting: AtomicUsize::new(0),
         })
     }
 
@@ -182,6 +188,9 @@ impl Store for Mortal {
     }
 
     async fn apply(&self, batch: Batch) -> Result<Applied> {
+        self.waiting.fetch_add(1, Ordering::SeqCst);
+        let _turn = self.turn.lock().await;
+        self.waiting.fetch_sub(1, Ordering::SeqCst);
         let (works, heard) = self.call();
         if !works {
             return Self::failure();
