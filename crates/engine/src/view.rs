@@ -12,6 +12,7 @@ use arrow::datatypes::{Schema, SchemaRef};
 use datafusion::catalog::TableProvider;
 use datafusion::catalog::view::ViewTable;
 use datafusion::common::Column;
+use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
 use datafusion::sql::sqlparser::ast::{ObjectName, Statement};
 use headwater_catalog::TableEntry;
@@ -42,6 +43,9 @@ const DIALECTS: [&str; 2] = [DIALECT, "datafusion"];
 
 /// How many views may read each other, one within the other.
 const DEPTH_MAX: usize = 16;
+
+/// How many tables a view may read, each as often as it is named.
+const RELATIONS_MAX: usize = 2_000;
 
 /// Views that are being read, one within the other, outermost first.
 pub(crate) type Chain = Vec<(CommitId, TableName)>;
@@ -137,6 +141,7 @@ impl Within<'_> {
         let work = move || {
             let names = resolve(&mut query, &tables, &|name| planner::is_scalar(&state, name))?;
             let plan = plan_statement(&state, &sources, Statement::Query(query), limits)?;
+            check_breadth(&plan)?;
             let schema = names.apply(&plain_schema(plan.schema().as_arrow()));
             Ok((plan, schema))
         };
@@ -162,6 +167,25 @@ pub(crate) async fn provider(
     let (plan, schema, held) = within.plan(&sql).await.map_err(|error| broken(name, error))?;
     let plan = fixed(name, plan, &schema, &found.schema())?;
     Ok((Arc::new(ViewTable::new(plan, Some(sql))), held))
+}
+
+/// Refuses a view's query that names too much, through the views in it as well: each of them stands in its
+/// place as often as it is named.
+fn check_breadth(plan: &LogicalPlan) -> Result<()> {
+    let mut leaves = 0;
+    let counted = plan.apply_with_subqueries(|node| {
+        leaves += usize::from(node.inputs().is_empty());
+        let enough = leaves > RELATIONS_MAX;
+        Ok(if enough { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
+    });
+    counted.map_err(|error| Error::Internal { message: error.to_string() })?;
+    if leaves <= RELATIONS_MAX {
+        return Ok(());
+    }
+    let message = format!(
+        "a view reads more than {RELATIONS_MAX} tables, each as often as it and the views in it name it"
+    );
+    Err(Error::ViewChain { message })
 }
 
 fn check_chain(chain: &Chain, next: (CommitId, &TableName)) -> Result<()> {

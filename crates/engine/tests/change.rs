@@ -501,3 +501,21 @@ impl Fixture {
         (table.rows(), deletes)
     }
 }
+
+#[tokio::test]
+async fn ids_of_rows_are_held_to_the_statements_memory() {
+    let lake = Fixture::new().await;
+    let small = || SessionOptions { memory_bytes: Some(4 << 20), ..SessionOptions::default() };
+    let half = "UPDATE t SET r = r + 1 WHERE id % 2 = 0";
+    lake.run("CREATE TABLE t (id BIGINT, r BIGINT) TBLPROPERTIES ('format-version' = '3')").await;
+    let rows = "SELECT value, (value * 7919) % 400009 FROM generate_series(1, 400000)";
+    lake.run(&format!("INSERT INTO t {rows}")).await;
+    // Ids that follow each other take no room.
+    lake.run("UPDATE t SET r = r + 1 WHERE id = 400000").await;
+    drop(lake.engine.session(small()).unwrap().execute(half).await.unwrap());
+    lake.run("ALTER TABLE t WRITE ORDERED BY r").await;
+    lake.run("UPDATE t SET r = r + 1").await;
+    let refused = lake.engine.session(small()).unwrap().execute(half).await;
+    assert_eq!(refused.err().unwrap().code(), ErrorCode::MemoryLimit);
+    lake.run(half).await;
+}

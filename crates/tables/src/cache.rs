@@ -28,6 +28,8 @@ pub(crate) struct Caches {
     pub(crate) views: Cache<String, SqlView>,
     pub(crate) lists: Cache<String, Manifests>,
     pub(crate) manifests: Cache<String, Arc<Decoded>>,
+    /// The id of the first row of manifests that have one, which is part of the key that they are kept under.
+    pub(crate) numbered: Cache<String, u64>,
     pub(crate) files: Cache<String, (Files, Arc<Facts>)>,
     /// Rows that are gone, by data file and by its delete files.
     pub(crate) deleted: Cache<(String, Fingerprint), Arc<Positions>>,
@@ -37,8 +39,8 @@ pub(crate) struct Caches {
     pub(crate) keys: Cache<Fingerprint, Arc<Keys>>,
 }
 
-/// How many views are kept.
-const VIEWS_MAX: u64 = 1_000;
+/// How many manifests with ids of rows are known.
+const NUMBERED_MAX: u64 = 100_000;
 
 /// What an entry takes beside its content, in bytes.
 const ENTRY_BYTES: usize = 256;
@@ -68,6 +70,9 @@ impl Caches {
                 weight((POINTER_BYTES + BYTES_OF_FILE) * files.len() + ROW_BYTES * own)
             },
         );
+        let views = Cache::builder()
+            .max_capacity(eighth / 4)
+            .weigher(|_: &String, view: &SqlView| weight(view.bytes()));
         let deleted = Cache::builder().max_capacity(eighth / 2).weigher(
             |key: &(String, Fingerprint), positions: &Arc<Positions>| {
                 weight(key.0.len() + positions.bytes())
@@ -81,9 +86,10 @@ impl Caches {
             .weigher(|_: &Fingerprint, keys: &Arc<Keys>| weight(keys.bytes()));
         Caches {
             tables: tables.build(),
-            views: Cache::builder().max_capacity(VIEWS_MAX).build(),
+            views: views.build(),
             lists: lists.build(),
             manifests: manifests.build(),
+            numbered: Cache::builder().max_capacity(NUMBERED_MAX).build(),
             files: files.build(),
             deleted: deleted.build(),
             named: named.build(),

@@ -65,7 +65,7 @@ pub use rest::{
     Condition, Filter, NewTable, NewView, Scan, ScanPage, ScanRequest, TableCommit, Test,
     ViewCommit,
 };
-pub use row_ids::{NAMES as LINEAGE, RowIds, fields as lineage_fields};
+pub use row_ids::{IdRuns, NAMES as LINEAGE, RowIds, fields as lineage_fields};
 pub use staged::Staged;
 pub use storage::Trouble;
 pub use storage::cloud::{CLAIM_FILE, CloudSettings, CloudUrl, Patience};

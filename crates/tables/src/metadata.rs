@@ -1,7 +1,8 @@
 //! Metadata files: their names, and table metadata to bytes and back.
 
 use bytes::Bytes;
-use iceberg::spec::TableMetadata;
+use iceberg::spec::{Schema, TableMetadata};
+use serde_json::Value;
 use uuid::Uuid;
 
 use crate::{Error, Result};
@@ -26,7 +27,54 @@ pub(crate) fn encode(metadata: &TableMetadata) -> Result<Bytes> {
 
 /// The metadata that a file holds.
 pub(crate) fn decode(location: &str, content: &[u8]) -> Result<TableMetadata> {
-    serde_json::from_slice(content).map_err(|error| Error::corrupt(location, error))
+    let metadata: TableMetadata =
+        serde_json::from_slice(content).map_err(|error| Error::corrupt(location, error))?;
+    if has_defaults(content) {
+        let value: Value =
+            serde_json::from_slice(content).map_err(|error| Error::corrupt(location, error))?;
+        for written in value["schemas"].as_array().into_iter().flatten() {
+            let id = written["schema-id"].as_i64().and_then(|id| i32::try_from(id).ok());
+            let read = id.and_then(|id| metadata.schema_by_id(id));
+            if let Some(column) = read.and_then(|read| unread_default(written, read)) {
+                let feature = format!("the default of column `{column}`");
+                return Err(Error::Unsupported { location: location.to_owned(), feature });
+            }
+        }
+    }
+    Ok(metadata)
+}
+
+/// What the keys of both defaults end with.
+const DEFAULT: &[u8] = b"-default\"";
+
+/// Whether some column may have a default.
+fn has_defaults(content: &[u8]) -> bool {
+    content.windows(DEFAULT.len()).any(|some| some == DEFAULT)
+}
+
+/// A column of a schema, as JSON, whose default was not understood when it was read: rows without it would
+/// be read as null, and the next metadata file would say nothing of it.
+pub(crate) fn unread_default(written: &Value, read: &Schema) -> Option<String> {
+    let lost =
+        |key: &str, found: bool| written.get(key).is_some_and(|one| !one.is_null()) && !found;
+    let field = written["id"].as_i64().and_then(|id| i32::try_from(id).ok());
+    if let Some(field) = field.and_then(|id| read.field_by_id(id))
+        && (lost("initial-default", field.initial_default.is_some())
+            || lost("write-default", field.write_default.is_some()))
+    {
+        return Some(field.name.clone());
+    }
+    match written {
+        Value::Array(parts) => parts.iter().find_map(|part| unread_default(part, read)),
+        Value::Object(parts) => {
+            let within = ["fields", "type", "element", "key", "value"];
+            within
+                .iter()
+                .filter_map(|key| parts.get(*key))
+                .find_map(|part| unread_default(part, read))
+        }
+        _ => None,
+    }
 }
 
 #[cfg(test)]

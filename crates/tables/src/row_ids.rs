@@ -13,7 +13,7 @@ use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int64Array, RecordBat
 use arrow::compute::nullif;
 use arrow::datatypes::{DataType, Field, FieldRef, Int64Type, Schema, SchemaRef};
 use arrow::error::ArrowError;
-use futures::TryStreamExt;
+use futures::StreamExt;
 use iceberg::spec::{FormatVersion, TableMetadata};
 
 use crate::read::{Place, Reading, open};
@@ -99,8 +99,8 @@ impl Origin {
 pub enum RowIds {
     /// The first row's; those of the others follow.
     From(i64),
-    /// Of each row.
-    Listed(Int64Array),
+    /// In runs of rows whose ids follow each other.
+    Runs(IdRuns),
     /// They have none.
     None,
 }
@@ -110,12 +110,51 @@ impl RowIds {
     pub fn at(&self, row: u64) -> Option<i64> {
         match self {
             RowIds::From(first) => first.checked_add(i64::try_from(row).ok()?),
-            RowIds::Listed(ids) => {
-                let row = usize::try_from(row).ok().filter(|row| *row < ids.len())?;
-                ids.is_valid(row).then(|| ids.value(row))
-            }
+            RowIds::Runs(runs) => runs.at(row),
             RowIds::None => None,
         }
+    }
+
+    /// How many bytes they take.
+    pub fn bytes(&self) -> usize {
+        match self {
+            RowIds::Runs(runs) => runs.starts.capacity() * 2 * size_of::<u64>(),
+            RowIds::From(_) | RowIds::None => 0,
+        }
+    }
+}
+
+/// Ids of rows, most of which follow the one before.
+#[derive(Debug, Clone, Default)]
+pub struct IdRuns {
+    /// The row that each run begins with.
+    starts: Vec<u64>,
+    /// Its id; negative where it has none.
+    ids: Vec<i64>,
+    rows: u64,
+}
+
+impl IdRuns {
+    fn push(&mut self, id: Option<i64>) {
+        let id = id.filter(|id| *id >= 0);
+        if id.is_none() || id != self.after_last() {
+            self.starts.push(self.rows);
+            self.ids.push(id.unwrap_or(-1));
+        }
+        self.rows += 1;
+    }
+
+    /// The id that would follow the last one.
+    fn after_last(&self) -> Option<i64> {
+        let first = self.ids.last().filter(|id| **id >= 0)?;
+        let within = i64::try_from(self.rows - self.starts.last()?).ok()?;
+        first.checked_add(within)
+    }
+
+    fn at(&self, row: u64) -> Option<i64> {
+        let run = self.starts.partition_point(|start| *start <= row).checked_sub(1)?;
+        let first = self.ids.get(run).filter(|id| **id >= 0 && row < self.rows)?;
+        first.checked_add(i64::try_from(row - self.starts.get(run)?).ok()?)
     }
 }
 
@@ -132,13 +171,13 @@ impl Tables {
             ..Reading::all(Arc::new(Schema::new(vec![ids])))
         };
         let batches = open(self.object_store().clone(), Place::of(file), reading).await;
-        let batches = batches.map_err(|error| Error::from_arrow(&file.location, error))?;
-        let batches: Vec<RecordBatch> = batches
-            .try_collect()
-            .await
-            .map_err(|error| Error::from_arrow(&file.location, error))?;
-        let ids = batches.iter().flat_map(|batch| batch.column(0).as_primitive::<Int64Type>());
-        Ok(RowIds::Listed(ids.collect()))
+        let mut batches = batches.map_err(|error| Error::from_arrow(&file.location, error))?;
+        let mut runs = IdRuns::default();
+        while let Some(batch) = batches.next().await {
+            let batch = batch.map_err(|error| Error::from_arrow(&file.location, error))?;
+            batch.column(0).as_primitive::<Int64Type>().iter().for_each(|id| runs.push(id));
+        }
+        Ok(RowIds::Runs(runs))
     }
 
     /// The columns of a table with those that its rows keep when they are written again.

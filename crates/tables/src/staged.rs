@@ -17,6 +17,8 @@ pub struct Staged {
     pub(crate) files: Arc<[iceberg::spec::DataFile]>,
     pub(crate) deletes: Arc<[StagedDelete]>,
     pub(crate) table: uuid::Uuid,
+    /// The version of the format that the table was of.
+    pub(crate) version: iceberg::spec::FormatVersion,
     pub(crate) schema: iceberg::spec::SchemaRef,
     pub(crate) spec: iceberg::spec::PartitionSpecRef,
     pub(crate) durable: Durable,

@@ -425,7 +425,7 @@ impl Tables {
         for (location, decoded) in decoded {
             let manifest = listed.iter().find(|manifest| manifest.manifest_path == location);
             if let Some(manifest) = manifest {
-                self.0.caches.manifests.insert(cache_key(manifest), Arc::new(decoded));
+                self.keep_manifest(manifest, Arc::new(decoded));
             }
         }
         self.0.caches.lists.insert(manifest_list, listed.into());
@@ -433,16 +433,31 @@ impl Tables {
 
     /// A manifest, from the cache where it was read before.
     pub(crate) async fn manifest(&self, manifest: &ManifestFile) -> Result<Arc<Decoded>> {
-        let key = cache_key(manifest);
-        if let Some(found) = self.0.caches.manifests.get(&key) {
+        if let Some(found) = self.0.caches.manifests.get(&cache_key(manifest)) {
             return Ok(found);
         }
         let content = self.storage().read(&manifest.manifest_path).await?;
         let file = manifest.clone();
         let decoded = off_thread(&manifest.manifest_path, move || decode(&file, &content)).await?;
         let decoded = Arc::new(decoded);
-        self.0.caches.manifests.insert(key, decoded.clone());
+        self.keep_manifest(manifest, decoded.clone());
         Ok(decoded)
+    }
+
+    fn keep_manifest(&self, manifest: &ManifestFile, decoded: Arc<Decoded>) {
+        if let Some(first) = manifest.first_row_id {
+            self.0.caches.numbered.insert(manifest.manifest_path.clone(), first);
+        }
+        self.0.caches.manifests.insert(cache_key(manifest), decoded);
+    }
+
+    /// Forgets a manifest, whatever ids its rows have.
+    pub(crate) fn forget_manifest(&self, location: &str) {
+        let caches = &self.0.caches;
+        caches.manifests.invalidate(location);
+        if let Some(first) = caches.numbered.remove(location) {
+            caches.manifests.invalidate(&numbered(location, first));
+        }
     }
 
     /// Reads data files in order: all columns, or those named, as the table has them now. Columns
@@ -498,6 +513,10 @@ impl Tables {
 fn cache_key(manifest: &ManifestFile) -> String {
     match manifest.first_row_id {
         None => manifest.manifest_path.clone(),
-        Some(first) => format!("{}#{first}", manifest.manifest_path),
+        Some(first) => numbered(&manifest.manifest_path, first),
     }
+}
+
+fn numbered(location: &str, first_row_id: u64) -> String {
+    format!("{location}#{first_row_id}")
 }

@@ -13,7 +13,7 @@ use headwater_model::{TableName, Timestamp, ViewQuery};
 use iceberg::NamespaceIdent;
 use iceberg::spec::{
     Schema, ViewFormatVersion, ViewMetadata, ViewMetadataBuilder, ViewRepresentation,
-    ViewRepresentations, ViewVersion,
+    ViewRepresentations, ViewVersion, ViewVersionRef,
 };
 use serde_json::{Value, json};
 
@@ -21,6 +21,12 @@ use crate::commit::evolve::iceberg_schema;
 use crate::table::described;
 use crate::types::schema::{FieldIds, arrow_schema};
 use crate::{Error, Result, Tables, metadata, normalise_schema};
+
+/// What a version of a view takes beside its query, in bytes, roughly.
+const VERSION_BYTES: usize = 512;
+
+/// What a column takes, in bytes, roughly.
+const COLUMN_BYTES: usize = 512;
 
 /// One state of a view; cheap to clone.
 #[derive(Debug, Clone)]
@@ -77,6 +83,22 @@ impl SqlView {
 
     pub(crate) fn metadata(&self) -> &ViewMetadata {
         &self.0.metadata
+    }
+
+    /// How many bytes it takes in memory, roughly.
+    pub(crate) fn bytes(&self) -> usize {
+        let metadata = self.metadata();
+        let sql = |one: &ViewRepresentation| {
+            let ViewRepresentation::Sql(sql) = one;
+            sql.sql.len() + sql.dialect.len()
+        };
+        let query = |version: &ViewVersionRef| {
+            VERSION_BYTES + version.representations().iter().map(sql).sum::<usize>()
+        };
+        let queries: usize = metadata.versions().map(query).sum();
+        let columns = metadata.schemas_iter().map(|one| one.field_id_to_fields().len());
+        let properties = metadata.properties().iter().map(|(key, value)| key.len() + value.len());
+        queries + columns.sum::<usize>() * COLUMN_BYTES + properties.sum::<usize>()
     }
 
     /// The metadata file.
@@ -280,7 +302,7 @@ impl Tables {
         view: &SqlView,
         definition: &ViewDefinition,
     ) -> Result<SqlView> {
-        let version = definition.version(view.version() + 1, self.now_ms())?;
+        let version = definition.version(view.version() + 1, self.after_ms(view))?;
         let builder = view.metadata().clone().into_builder();
         let builder = builder.set_current_version(version, definition.schema()?);
         let metadata = build(builder.map_err(|error| refused(&error))?)?;
@@ -305,7 +327,7 @@ impl Tables {
             return Ok(MergedView::Ours);
         }
         let builder = if takes {
-            take_query(ours, theirs, self.now_ms())?
+            take_query(ours, theirs, self.after_ms(ours))?
         } else {
             ours.metadata().clone().into_builder()
         };
@@ -366,6 +388,13 @@ impl Tables {
         let view = SqlView::new(location.clone(), metadata);
         self.caches().views.insert(location, view.clone());
         Ok(view)
+    }
+
+    /// The time of a view's next version: times do not go back, whatever the clock does.
+    fn after_ms(&self, view: &SqlView) -> i64 {
+        let last =
+            view.metadata().history().last().map(iceberg::spec::ViewVersionLog::timestamp_ms);
+        self.now_ms().max(last.unwrap_or_default())
     }
 
     pub(crate) fn now_ms(&self) -> i64 {

@@ -2,13 +2,15 @@
 //! or get delete files that name them; what they became is written to files of its own.
 
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 use arrow::array::{AsArray, Int64Array, RecordBatch};
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::{Int32Type, Int64Type, Schema, SchemaRef};
 use arrow::error::ArrowError;
+use datafusion::common::Result as PlanResult;
+use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
+use datafusion::execution::runtime_env::RuntimeEnv;
 use futures::{StreamExt, TryStreamExt, stream};
 use headwater_lake::BatchStream;
 use headwater_model::Fault;
@@ -56,6 +58,7 @@ impl Session {
         let unseen = target.unseen(&found, kind.word, &run);
         let on_read = target.merges_on_read(kind.word);
         let whole_rows = self.live_rows(&target, &whole).await?;
+        let known = KnownIds::new(&run.runtime);
         let running = self.start(run, found.plan).await?;
         let places = Arc::new(Mutex::new(Places::default()));
         let kept = Kept::default();
@@ -68,7 +71,7 @@ impl Session {
             tables: self.engine.lake().tables().clone(),
             table: target.table.clone(),
             plan: target.plan.clone(),
-            ids: tokio::sync::Mutex::default(),
+            ids: tokio::sync::Mutex::new(known),
         };
         let rows = taking.new_rows(running);
         let rows = if on_read {
@@ -143,8 +146,33 @@ struct Taking {
     tables: Tables,
     table: Table,
     plan: ScanPlan,
-    /// The ids of the rows of files that were met.
-    ids: tokio::sync::Mutex<HashMap<i32, RowIds>>,
+    ids: tokio::sync::Mutex<KnownIds>,
+}
+
+/// The ids of the rows of files that were met.
+struct KnownIds {
+    files: HashMap<i32, RowIds>,
+    /// What they take of the statement's memory.
+    memory: MemoryReservation,
+}
+
+impl KnownIds {
+    fn new(runtime: &RuntimeEnv) -> Self {
+        let memory = MemoryConsumer::new("row ids").register(&runtime.memory_pool);
+        KnownIds { files: HashMap::new(), memory }
+    }
+
+    /// Keeps the ids of a file's rows; in place of all others, which are read again, where there is no room
+    /// for them beside those.
+    fn keep(&mut self, number: i32, ids: RowIds) -> PlanResult<&RowIds> {
+        let bytes = ids.bytes();
+        if self.memory.try_grow(bytes).is_err() {
+            self.files = HashMap::new();
+            self.memory.free();
+            self.memory.try_grow(bytes)?;
+        }
+        Ok(self.files.entry(number).insert_entry(ids).into_mut())
+    }
 }
 
 impl Taking {
@@ -203,22 +231,22 @@ impl Taking {
         let files = rows.column(0).as_primitive_opt::<Int32Type>().ok_or_else(unplaced)?;
         let places = rows.column(1).as_primitive_opt::<Int64Type>().ok_or_else(unplaced)?;
         let mut known = self.ids.lock().await;
+        let failed = |error| self.limits.explain(&error);
         let mut ids = Vec::with_capacity(rows.num_rows());
         for (file, place) in files.iter().zip(places) {
             let Some((number, place)) = file.zip(place) else {
                 ids.push(None);
                 continue;
             };
-            let of_file = match known.entry(number) {
-                Entry::Occupied(known) => known.into_mut(),
-                Entry::Vacant(free) => {
-                    let index = usize::try_from(number).map_err(|_| unplaced())?;
-                    let file = self.plan.files().get(index).ok_or_else(unplaced)?;
-                    free.insert(self.tables.row_ids(file).await?)
-                }
-            };
             let place = u64::try_from(place).map_err(|_| unplaced())?;
-            ids.push(of_file.at(place));
+            if let Some(of_file) = known.files.get(&number) {
+                ids.push(of_file.at(place));
+                continue;
+            }
+            let index = usize::try_from(number).map_err(|_| unplaced())?;
+            let file = self.plan.files().get(index).ok_or_else(unplaced)?;
+            let of_file = self.tables.row_ids(file).await?;
+            ids.push(known.keep(number, of_file).map_err(failed)?.at(place));
         }
         Ok(ids.into())
     }

@@ -6,7 +6,7 @@
 use std::fs::File;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch, new_null_array};
+use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions};
 use arrow::compute::{CastOptions, can_cast_types, cast_with_options, filter_record_batch};
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use arrow::error::ArrowError;
@@ -138,23 +138,21 @@ fn convert(
     columns: &[Option<usize>],
 ) -> Result<(RecordBatch, Vec<RowFault>)> {
     let mut bad: Vec<Option<RowFault>> = vec![None; batch.num_rows()];
-    let mut arrays = Vec::new();
+    let (mut fields, mut arrays) = (Vec::new(), Vec::new());
     for (field, column) in schema.fields().iter().zip(columns) {
-        let Some(column) = column else {
-            arrays.push(new_null_array(field.data_type(), batch.num_rows()));
-            continue;
-        };
+        // What the file says nothing of is what the table has by default, or null.
+        let Some(column) = column else { continue };
         let source = batch.column(*column);
         let array = cast(source, field)?;
         if array.null_count() > source.null_count() {
             note_misfits(source, &array, field, &mut bad)?;
         }
+        // A value may be missing here although the column takes no nulls: its writer says so.
+        fields.push(field.as_ref().clone().with_nullable(true));
         arrays.push(array);
     }
-    // A missing column may be null here although the table takes none: its writer says so.
-    let loose: Vec<Field> =
-        schema.fields().iter().map(|f| f.as_ref().clone().with_nullable(true)).collect();
-    let rows = RecordBatch::try_new(Arc::new(Schema::new(loose)), arrays)?;
+    let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+    let rows = RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), arrays, &options)?;
     if bad.iter().all(Option::is_none) {
         return Ok((rows, Vec::new()));
     }

@@ -142,6 +142,13 @@ impl Transaction {
         if pending.is_unchanged() {
             return Ok(None);
         }
+        // A view of that name that came meanwhile would be in the way each time that it is tried again.
+        let view = head.view(name).await?;
+        if view.is_some() && view != self.view.state().view(name).await? {
+            let (table, branch) = (name.clone(), self.branch.clone());
+            return Err(Error::CommitConflict { table, branch });
+        }
+        let pending = self.pending(name)?;
         if found.as_ref() == pending.entry() {
             let mut applied = pending.apply_rest(&context).await?;
             let made = std::mem::take(&mut applied.made);

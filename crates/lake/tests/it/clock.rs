@@ -10,7 +10,7 @@ use headwater_model::{
     Clock, CreateRef, MaintainRequest, MergeRequest, RefSpec, SystemClock, Timestamp,
 };
 use headwater_store::MemoryStore;
-use headwater_tables::TablesOptions;
+use headwater_tables::{TablesOptions, ViewDefinition};
 use object_store::memory::InMemory;
 use tokio_util::sync::CancellationToken;
 
@@ -84,4 +84,29 @@ async fn a_clock_that_goes_back_loses_nothing() {
     let snapshots = table.snapshots();
     let times: Vec<_> = snapshots.iter().map(|snapshot| snapshot.made).collect();
     assert!(times.is_sorted(), "{times:?}");
+}
+
+#[tokio::test]
+async fn a_view_is_replaced_after_the_clock_went_back() {
+    let clock = Arc::new(Wrong::default());
+    let mut tables = TablesOptions::new("memory://lake");
+    tables.clock = clock.clone();
+    let (store, object_store) = (Arc::new(MemoryStore::new()), Arc::new(InMemory::new()));
+    let options = LakeOptions { store, object_store, tables, clock: clock.clone() };
+    let lake = Lake::open(options).await.unwrap();
+    for (hours, sql) in [(24 * 400, "SELECT 1 AS id"), (0, "SELECT 2 AS id")] {
+        clock.0.store(hours, Ordering::SeqCst);
+        let definition = ViewDefinition {
+            schema: schema("id"),
+            sql: sql.to_owned(),
+            dialect: "headwater".to_owned(),
+            namespace: "public".to_owned(),
+            engine: ("headwater".to_owned(), "1".to_owned()),
+        };
+        let mut change = lake.transaction("main", "eva").await.unwrap();
+        change.create_view(&name("v"), &definition, true).await.unwrap();
+        change.commit(sql).await.unwrap();
+        let view = lake.describe_view(&RefSpec::main(), &name("v")).await.unwrap();
+        assert_eq!(view.queries[0].sql, sql);
+    }
 }

@@ -5,12 +5,13 @@ use std::io::Write;
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, Decimal128Array, DictionaryArray, Int32Array, RecordBatch, StringArray,
+    ArrayRef, Decimal128Array, DictionaryArray, Int32Array, Int64Array, RecordBatch, StringArray,
     TimestampNanosecondArray, UInt32Array,
 };
-use arrow::datatypes::Int8Type;
+use arrow::datatypes::{DataType, Field, Int8Type, Schema};
 use headwater_lake::Error;
 use headwater_model::{ErrorCode, Fault, OnError};
+use headwater_tables::with_default;
 use parquet::arrow::ArrowWriter;
 use serde_json::json;
 
@@ -187,4 +188,21 @@ async fn the_memory_that_rows_took_is_told() {
     // More than a batch of rows, and less than all of them several times over.
     let bytes = report.memory_bytes_peak;
     assert!(bytes > 200_000 && bytes < 100 << 20, "{bytes}");
+}
+
+#[tokio::test]
+async fn a_column_that_a_parquet_file_lacks_has_its_default() {
+    let lake = Fixture::new().await;
+    let seven: ArrayRef = Arc::new(Int32Array::from(vec![7]));
+    let n = with_default(Field::new("n", DataType::Int32, false), &seven).unwrap();
+    let columns = Schema::new(vec![Field::new("id", DataType::Int64, true), n]);
+    let mut change = lake.lake.transaction("main", "eva").await.unwrap();
+    let version = [("format-version".to_owned(), "3".to_owned())].into();
+    let name = "t".parse().unwrap();
+    change.create(&name, Arc::new(columns), Vec::new(), version).await.unwrap();
+    change.commit("create").await.unwrap();
+    let id: ArrayRef = Arc::new(Int64Array::from(vec![1]));
+    write_parquet(&lake, "a.parquet", vec![("id", id)]);
+    lake.import(&lake.request("t", &["a.parquet"])).await.unwrap();
+    assert_eq!(lake.rows("t").await, [json!({"id": 1, "n": 7})]);
 }

@@ -264,3 +264,17 @@ async fn upkeep_keeps_the_files_of_views() {
     assert_eq!(sql(lake, "main~1").await, "SELECT 1");
     assert_eq!(sql(lake, "main").await, "SELECT 2");
 }
+
+#[tokio::test]
+async fn a_table_that_loses_against_a_view_of_its_name_is_a_conflict_at_once() {
+    let fixture = Fixture::in_memory().await;
+    let lake = &fixture.lake;
+    let mut table = lake.transaction("main", "eva").await.unwrap();
+    table.create(&name("v"), schema("id"), Vec::new(), [].into()).await.unwrap();
+    write(lake, "main", "SELECT 1 AS id").await;
+    let begun = std::time::Instant::now();
+    let refused = table.commit("create table v").await.unwrap_err();
+    assert_eq!(refused.code(), ErrorCode::CommitConflict);
+    assert!(begun.elapsed() < Duration::from_secs(5), "it was tried again and again");
+    assert_eq!(sql(lake, "main").await, "SELECT 1 AS id");
+}

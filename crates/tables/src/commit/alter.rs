@@ -277,10 +277,7 @@ impl Columns<'_> {
             Alteration::DropColumn { column, if_exists } => self.remove(&column, if_exists),
             Alteration::RenameColumn { column, name } => self.rename(&column, &name),
             Alteration::WidenColumn { column, data_type } => self.widen(&column, &data_type),
-            Alteration::AllowNulls(column) => self.edit(&column, |field| {
-                field.required = false;
-                Ok(())
-            }),
+            Alteration::AllowNulls(column) => self.allow_nulls(&column),
             Alteration::RequireValues(column) => self.require(&column),
             Alteration::SetDefault { column, value } => {
                 let path = column.join(".");
@@ -308,6 +305,18 @@ impl Columns<'_> {
             Alteration::SortBy(columns) => self.layout.sort(&columns, &self.fields),
             Alteration::SetProperties(_) => Ok(()),
         }
+    }
+
+    fn allow_nulls(&mut self, column: &[String]) -> Result<()> {
+        let schema = self.metadata.current_schema();
+        self.edit(column, |field| {
+            if schema.identifier_field_ids().any(|id| id == field.id) {
+                let reason = "it identifies rows, and so takes no nulls".to_owned();
+                return Err(Error::InvalidColumn { column: column.join("."), reason });
+            }
+            field.required = false;
+            Ok(())
+        })
     }
 
     fn require(&mut self, column: &[String]) -> Result<()> {
@@ -554,7 +563,7 @@ fn check_unused(
     collect(&field.field_type, &mut ids);
     let mut parts = metadata.partition_specs_iter().flat_map(|spec| spec.fields());
     let mut identifier = metadata.current_schema().identifier_field_ids();
-    let reason = if parts.any(|part| ids.contains(&part.source_id)) {
+    let reason = if parts.any(|part| ids.contains(&part.source_id)) || layout.splits_by(&ids) {
         "the table is or was partitioned by it"
     } else if layout.sorts_by(&ids) {
         "the table is sorted by it"

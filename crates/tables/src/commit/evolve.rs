@@ -165,7 +165,7 @@ pub(crate) fn check_names(metadata: &TableMetadata, schema: &Schema) -> Result<(
 
 /// A column may not have the name of a partition field that holds another column's values: a reader
 /// that goes by names would take one for the other, and Iceberg's readers refuse the table.
-pub(super) fn check_partition_names(
+fn check_partition_names(
     spec: &iceberg::spec::PartitionSpec,
     columns: &[NestedFieldRef],
 ) -> Result<()> {
@@ -182,8 +182,15 @@ pub(super) fn check_partition_names(
     Ok(())
 }
 
+/// Refuses a table of which no further state could be made here.
+pub(crate) fn check_table(metadata: &TableMetadata) -> Result<()> {
+    let columns = metadata.current_schema().as_struct().fields();
+    check_partition_names(metadata.default_partition_spec(), columns)?;
+    check_version(metadata)
+}
+
 /// Refuses columns that the table's version of the format does not have, or has for itself.
-pub(crate) fn check_version(metadata: &TableMetadata) -> Result<()> {
+fn check_version(metadata: &TableMetadata) -> Result<()> {
     let schema = metadata.current_schema();
     let three = metadata.format_version() >= FormatVersion::V3;
     for field in schema.field_id_to_fields().values() {
@@ -232,6 +239,15 @@ pub(crate) fn check_staged(metadata: &TableMetadata, staged: &Staged) -> Result<
         return Err(Error::TableChanged { what: "partitioning" });
     }
     Ok(())
+}
+
+/// Whether files in place of others, and delete files, are of the version of the format that a table has:
+/// only those of version 3 have the ids of rows, and only those before it delete rows by position.
+pub(crate) fn check_same_version(metadata: &TableMetadata, staged: &Staged) -> Result<()> {
+    if staged.is_empty() || staged.version == metadata.format_version() {
+        return Ok(());
+    }
+    Err(Error::TableChanged { what: "format version" })
 }
 
 /// What the `iceberg` crate refuses although it was checked before.

@@ -156,6 +156,11 @@ impl Layout {
         Ok(())
     }
 
+    /// Whether rows that are written now are partitioned by a column.
+    pub fn splits_by(&self, ids: &std::collections::HashSet<i32>) -> bool {
+        self.parts.iter().any(|part| ids.contains(&part.source_id))
+    }
+
     /// Whether rows that are written now are put in order by a column.
     pub fn sorts_by(&self, ids: &std::collections::HashSet<i32>) -> bool {
         self.order.iter().any(|key| ids.contains(&key.source_id))

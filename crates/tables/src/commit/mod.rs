@@ -24,7 +24,7 @@ use iceberg::spec::{
 use uuid::Uuid;
 
 use self::alter::{Alteration, Altered, FORMAT_VERSION};
-use self::evolve::{check_staged, refused};
+use self::evolve::{check_same_version, check_staged, refused};
 use self::manifests::{Addition, Planned, Removal, Removals, spec_by_id};
 use self::summary::Changes;
 pub(crate) use self::summary::Kind;
@@ -135,6 +135,7 @@ async fn overwriting(
     let mut all = vec![staged];
     if let Some((removed, rest)) = beside {
         check_staged(before, &rest)?;
+        check_same_version(before, &rest)?;
         check_same(tables, table, removed.iter()).await?;
         removal = removal.and_files(&removed);
         all.push(rest);
@@ -150,6 +151,7 @@ async fn rewriting(
     summary: BTreeMap<String, String>,
 ) -> Result<Change> {
     check_staged(table.metadata(), &rewrite.staged)?;
+    check_same_version(table.metadata(), &rewrite.staged)?;
     check_unseen(tables, table, &rewrite).await?;
     check_deletes(tables, table, &rewrite).await?;
     let removal = Removal::files(&rewrite.removed);
@@ -166,6 +168,7 @@ async fn compacting(
     summary: BTreeMap<String, String>,
 ) -> Result<Change> {
     check_staged(table.metadata(), &staged)?;
+    check_same_version(table.metadata(), &staged)?;
     check_same(tables, table, removed.iter()).await?;
     check_rows(tables, &removed, &staged).await?;
     let dangling = tables.dangling_deletes(table, &removed).await?;
@@ -337,9 +340,7 @@ fn partitions_of(metadata: &TableMetadata, staged: &Staged) -> (Removal, Reach) 
 
 pub(crate) fn build(builder: TableMetadataBuilder) -> Result<TableMetadata> {
     let built = builder.build().map_err(|error| refused("committed", &error))?.metadata;
-    let columns = built.current_schema().as_struct().fields();
-    evolve::check_partition_names(built.default_partition_spec(), columns)?;
-    evolve::check_version(&built)?;
+    evolve::check_table(&built)?;
     Ok(built)
 }
 

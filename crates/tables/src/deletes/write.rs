@@ -58,6 +58,7 @@ pub(super) fn staged(tables: &Tables, table: &Table, deletes: Vec<StagedDelete>)
         files: Arc::new([]),
         deletes: deletes.into(),
         table: metadata.uuid(),
+        version: metadata.format_version(),
         schema: metadata.current_schema().clone(),
         spec: metadata.default_partition_spec().clone(),
         durable: Durable::begin(tables.storage().clone(), Vec::new(), 0),

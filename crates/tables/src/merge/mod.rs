@@ -389,8 +389,7 @@ fn dropped_columns(base: &iceberg::spec::StructType, side: &TableMetadata) -> bo
 fn shaped(ours: &Table, shape: &Shape) -> std::result::Result<Table, Box<Clash>> {
     let made = stamp::put_aside(ours.metadata()).and_then(|(bare, _)| {
         let refused = |error: iceberg::Error| Error::internal("merged", error);
-        let builder = shape.apply(bare.into_builder(None)).map_err(refused)?;
-        Ok(builder.build().map_err(refused)?.metadata)
+        commit::build(shape.apply(bare.into_builder(None)).map_err(refused)?)
     });
     match made {
         Ok(metadata) => {

@@ -14,7 +14,7 @@ use iceberg::spec::{
 use serde_json::{Value, json};
 
 use super::show::GC_ENABLED;
-use super::{TableCommit, create, decapitalised, refused, take_version};
+use super::{TableCommit, check_table, create, decapitalised, refused, take_version};
 use crate::commit::{Unwritten, store_as};
 use crate::merge::history::Reach;
 use crate::{Error, Result, Table, Tables, metadata};
@@ -67,6 +67,12 @@ impl Tables {
             }
         }
         let built = builder.build().map_err(|error| refused(&error))?.metadata;
+        let same = built.current_schema() == before.current_schema()
+            && built.format_version() == before.format_version()
+            && built.default_partition_spec() == before.default_partition_spec();
+        if !same || location.is_none() {
+            check_table(&built)?;
+        }
         let now = self.options().clock.now().timestamp_millis();
         let metadata = put_back(&built, before, times, location, now)?;
         self.take_files(before, &metadata, commit).await?;

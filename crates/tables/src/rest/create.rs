@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::show::GC_ENABLED;
-use super::{NewTable, TableCommit, refused, take_version};
+use super::{NewTable, TableCommit, check_table, refused, take_version};
 use crate::commit::stamp::stamp;
 use crate::commit::{Unwritten, store_as};
 use crate::table::Totals;
@@ -55,6 +55,7 @@ impl Tables {
             TableMetadataBuilder::new(new.schema, spec, order, location, version, properties);
         let built = built.and_then(|builder| builder.assign_uuid(Uuid::new_v4()).build());
         let metadata = built.map_err(|error| refused(&error))?.metadata;
+        check_table(&metadata)?;
         stamp(&metadata, self.options().clock.now().timestamp_millis())
     }
 }

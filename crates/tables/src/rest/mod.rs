@@ -14,10 +14,17 @@ mod view;
 
 use std::collections::HashMap;
 
-use iceberg::spec::{FormatVersion, Operation, Schema, Snapshot, SortOrder, UnboundPartitionSpec};
+use iceberg::spec::{
+    FormatVersion, Operation, Schema, Snapshot, SortOrder, TableMetadata, UnboundPartitionSpec,
+};
 use iceberg::{TableRequirement, TableUpdate};
-use serde::Deserialize;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
+use serde_json::Value;
 
+use crate::commit::evolve;
+use crate::defaults::is_writable;
+use crate::metadata::unread_default;
 use crate::{Error, Result, Table};
 
 pub(crate) use apply::apply;
@@ -32,6 +39,7 @@ pub struct NewTable {
     pub name: String,
     /// Where it is to lie; a new folder where nothing is said.
     pub location: Option<String>,
+    #[serde(deserialize_with = "whole_schema")]
     schema: Schema,
     partition_spec: Option<UnboundPartitionSpec>,
     write_order: Option<SortOrder>,
@@ -46,7 +54,40 @@ pub struct NewTable {
 #[derive(Debug, Clone, Deserialize)]
 pub struct TableCommit {
     requirements: Vec<TableRequirement>,
+    #[serde(deserialize_with = "whole_updates")]
     updates: Vec<TableUpdate>,
+}
+
+/// A schema of which nothing was lost when it was read.
+fn whole_schema<'de, D: Deserializer<'de>>(from: D) -> std::result::Result<Schema, D::Error> {
+    let written = Value::deserialize(from)?;
+    let read = Schema::deserialize(&written).map_err(D::Error::custom)?;
+    check_read(&written, &read)?;
+    Ok(read)
+}
+
+/// Updates whose schemas lost nothing when they were read.
+fn whole_updates<'de, D: Deserializer<'de>>(
+    from: D,
+) -> std::result::Result<Vec<TableUpdate>, D::Error> {
+    let written = Vec::<Value>::deserialize(from)?;
+    let read = |written: Value| {
+        let read = TableUpdate::deserialize(&written).map_err(D::Error::custom)?;
+        if let TableUpdate::AddSchema { schema } = &read {
+            check_read(&written["schema"], schema)?;
+        }
+        Ok(read)
+    };
+    written.into_iter().map(read).collect()
+}
+
+fn check_read<E: serde::de::Error>(written: &Value, read: &Schema) -> std::result::Result<(), E> {
+    match unread_default(written, read) {
+        None => Ok(()),
+        Some(column) => {
+            Err(E::custom(format!("the default of column `{column}` is not supported")))
+        }
+    }
 }
 
 impl TableCommit {
@@ -138,6 +179,26 @@ impl TableCommit {
 /// What the builder does not take.
 fn refused(error: &iceberg::Error) -> Error {
     Error::Refused { reason: decapitalised(error.message()) }
+}
+
+/// Refuses a table that could be changed no further: a change that made it so would be the last.
+fn check_table(metadata: &TableMetadata) -> Result<()> {
+    check_defaults(metadata)?;
+    evolve::check_table(metadata).map_err(|error| Error::Refused { reason: error.to_string() })
+}
+
+/// Refuses defaults that no metadata file could hold.
+fn check_defaults(metadata: &TableMetadata) -> Result<()> {
+    for schema in metadata.schemas_iter() {
+        for field in schema.field_id_to_fields().values() {
+            let mut all = [&field.initial_default, &field.write_default].into_iter().flatten();
+            if !all.all(|default| is_writable(default, &field.field_type)) {
+                let reason = format!("the default of column `{}` cannot be kept", field.name);
+                return Err(Error::Refused { reason });
+            }
+        }
+    }
+    Ok(())
 }
 
 fn decapitalised(text: &str) -> String {

@@ -219,7 +219,7 @@ impl Tables {
             self.caches().views.invalidate(location);
             self.caches().lists.invalidate(location);
             self.caches().files.invalidate(location);
-            self.caches().manifests.invalidate(location);
+            self.forget_manifest(location);
         }
     }
 }

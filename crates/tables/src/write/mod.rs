@@ -82,6 +82,7 @@ struct Writer<'a> {
     /// The size at which a file is closed, in bytes.
     target: u64,
     table: Uuid,
+    version: iceberg::spec::FormatVersion,
     location: String,
     schema: SchemaRef,
     spec: PartitionSpecRef,
@@ -124,6 +125,7 @@ impl<'a> Writer<'a> {
             options,
             target,
             table: metadata.uuid(),
+            version: metadata.format_version(),
             location: metadata.location().to_owned(),
             schema: metadata.current_schema().clone(),
             spec: metadata.default_partition_spec().clone(),
@@ -302,6 +304,7 @@ impl<'a> Writer<'a> {
             memory_bytes_peak: self.memory_bytes_peak,
             durable: Durable::begin(self.storage.clone(), locations, bytes),
             table: self.table,
+            version: self.version,
             schema: self.schema,
             spec: self.spec,
         }

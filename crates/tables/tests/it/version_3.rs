@@ -6,10 +6,13 @@ use std::sync::Arc;
 use arrow::array::{AsArray, Int64Array, RecordBatch};
 use arrow::datatypes::Int64Type;
 use futures::TryStreamExt;
-use headwater_tables::{Alteration, DataFile, Operation, RowIds, Table, Tables};
+use headwater_model::{ErrorCode, Fault};
+use headwater_tables::{
+    Alteration, Cause, DataFile, Merged, NewTable, Operation, RowIds, Table, TableCommit, Tables,
+};
 use serde_json::{Value, json};
 
-use crate::fixture::Warehouse;
+use crate::fixture::{Warehouse, field_of};
 
 async fn files(tables: &Tables, table: &Table) -> Vec<Arc<DataFile>> {
     tables.plan(table, None).await.unwrap().files().to_vec()
@@ -28,6 +31,11 @@ async fn ids(warehouse: &Warehouse, table: &Table) -> BTreeMap<i64, Option<i64>>
             let column = |name: &str| -> Int64Array {
                 batch.column_by_name(name).unwrap().as_primitive::<Int64Type>().clone()
             };
+            if !file.has_deletes() && batches.len() == 1 {
+                let places = 0..batch.num_rows() as u64;
+                let known: Vec<_> = places.map(|place| by_file.at(place)).collect();
+                assert_eq!(known, column("_row_id").iter().collect::<Vec<_>>());
+            }
             for (id, row_id) in column("id").iter().zip(column("_row_id").iter()) {
                 assert_eq!(found.insert(id.unwrap(), row_id), None, "{id:?} is there once");
                 if let RowIds::From(first) = by_file {
@@ -92,6 +100,10 @@ async fn rows_keep_their_ids() {
     for id in 100..140 {
         table = warehouse.append(&table, rows([id])).await;
     }
+    let table = compact(&warehouse, &table).await;
+    let file = files(&warehouse.tables, &table).await.remove(0);
+    let known = warehouse.tables.row_ids(&file).await.unwrap();
+    assert!(matches!(known, RowIds::Runs(_)) && known.bytes() < 1024, "{known:?}");
     let later = ids(&warehouse, &table).await;
     assert!(all.iter().all(|(id, row_id)| later[id] == *row_id));
     assert_eq!(later.len(), all.len() + 40);
@@ -140,4 +152,119 @@ async fn a_table_that_is_upgraded_gives_ids_to_its_rows() {
     let table = compact(&warehouse, &table).await;
     assert_eq!(table.delete_files(), 0);
     assert!(ids(&warehouse, &table).await.iter().all(|(id, row_id)| known[id] == *row_id));
+}
+
+#[tokio::test]
+async fn what_was_written_for_an_earlier_version_is_made_again() {
+    let warehouse = Warehouse::new();
+    let table = warehouse.create(&[("id", "long"), ("p", "long")], &[]).await;
+    let table = warehouse.append(&table, rows(0..4)).await;
+    let rewrite = crate::deletes::delete(&warehouse, &table, &[0]).await;
+    let table = warehouse.commit(&table, upgrade()).await;
+    let rewrite = Operation::Rewrite(rewrite);
+    let refused = warehouse.tables.commit(&table, rewrite, BTreeMap::new()).await;
+    assert_eq!(refused.unwrap_err().code(), ErrorCode::CommitConflict);
+    let table = delete(&warehouse, &table, &[0]).await;
+    let listed = warehouse.tables.list_files(&table).await.unwrap();
+    assert!(listed.iter().all(|file| file.content == "data" || file.format == "puffin"));
+}
+
+#[tokio::test]
+async fn a_merge_that_makes_no_table_is_foreseen() {
+    let warehouse = Warehouse::new();
+    let base = warehouse.create(&[("id", "long")], &[]).await;
+    let ours = warehouse.commit(&base, upgrade()).await;
+    let add = Operation::add_columns(vec![field_of("_row_id", "long")]);
+    let theirs = warehouse.commit(&base, add).await;
+    let mut budget = warehouse.tables.row_budget(0);
+    let merged = warehouse.tables.merge(&base, &ours, &theirs, &mut budget).await.unwrap();
+    let Merged::Clashes(clashes) = merged else { panic!("{merged:?}") };
+    assert!(matches!(clashes[0].cause, Cause::Shape { .. }), "{clashes:?}");
+}
+
+fn schema(fields: &Value) -> Value {
+    json!({"type": "struct", "schema-id": 1, "fields": fields})
+}
+
+fn change_schema(schema: &Value) -> Value {
+    let updates = json!([
+        {"action": "add-schema", "schema": schema},
+        {"action": "set-current-schema", "schema-id": -1},
+    ]);
+    json!({"requirements": [], "updates": updates})
+}
+
+/// Other engines may ask for what no further state of the table could be made of, and are told so at once.
+#[tokio::test]
+async fn other_engines_get_only_tables_that_can_be_changed_further() {
+    let warehouse = Warehouse::new();
+    let with_default = json!([
+        {"id": 1, "name": "id", "required": false, "type": "long"},
+        {"id": 2, "name": "n", "required": false, "type": "int", "write-default": 5},
+    ]);
+    let new = json!({"name": "t", "schema": schema(&with_default)});
+    let new: NewTable = serde_json::from_value(new).unwrap();
+    let refused = warehouse.tables.create_new(&"t".parse().unwrap(), new).await.unwrap_err();
+    assert!(refused.to_string().contains("a default needs format version 3"), "{refused}");
+    let table = warehouse.create(&[("id", "long")], &[]).await;
+    let commit = change_schema(&schema(&with_default));
+    let commit: TableCommit = serde_json::from_value(commit).unwrap();
+    let apply = Operation::Apply(Arc::new(commit.clone()));
+    let refused = warehouse.tables.commit(&table, apply, BTreeMap::new()).await.unwrap_err();
+    assert!(refused.to_string().contains("a default needs format version 3"), "{refused}");
+    let table = warehouse.commit(&table, upgrade()).await;
+    let table = warehouse.commit(&table, Operation::Apply(Arc::new(commit))).await;
+    warehouse.append(&table, json!([{"id": 1}])).await;
+    // What is before 1970 and has a fraction of a second, the crate cannot write.
+    let moment = json!([{
+        "id": 1, "name": "id", "required": false, "type": "timestamptz",
+        "write-default": "1969-12-31T23:59:59.500000+00:00",
+    }]);
+    let version = json!({"format-version": "3"});
+    let new = json!({"name": "u", "schema": schema(&moment), "properties": version});
+    let new: NewTable = serde_json::from_value(new).unwrap();
+    let refused = warehouse.tables.create_new(&"u".parse().unwrap(), new).await.unwrap_err();
+    assert!(refused.to_string().contains("cannot be kept"), "{refused}");
+}
+
+#[tokio::test]
+async fn a_default_that_is_not_understood_is_not_lost() {
+    let warehouse = Warehouse::new();
+    let table = new(&warehouse).await;
+    let field = json!({
+        "id": 3, "name": "ts", "required": false, "type": "timestamp_ns",
+        "initial-default": "2020-01-01T00:00:00.000000001",
+    });
+    let commit = change_schema(&schema(&json!([field])));
+    let refused = serde_json::from_value::<TableCommit>(commit).unwrap_err();
+    assert!(refused.to_string().contains("the default of column `ts`"), "{refused}");
+    let within = json!({"id": 4, "name": "s", "required": false, "type": {
+        "type": "struct", "fields": [field.clone()],
+    }});
+    let new = json!({"name": "u", "schema": schema(&json!([within]))});
+    assert!(serde_json::from_value::<NewTable>(new).is_err());
+    let content = warehouse.tables.read_file(table.metadata_location()).await.unwrap();
+    let mut metadata: Value = serde_json::from_slice(&content).unwrap();
+    metadata["last-column-id"] = json!(3);
+    metadata["schemas"][0]["fields"].as_array_mut().unwrap().push(field);
+    let location = format!("{}/metadata/other.metadata.json", table.location());
+    let content = serde_json::to_vec(&metadata).unwrap();
+    warehouse.tables.write_file(&location, content.into()).await.unwrap();
+    let refused = warehouse.tables.load(&location).await.unwrap_err();
+    assert_eq!(refused.code(), ErrorCode::UnsupportedStatement, "{refused}");
+}
+
+#[tokio::test]
+async fn a_column_that_identifies_rows_takes_no_nulls() {
+    let warehouse = Warehouse::new();
+    let field = json!({"id": 1, "name": "id", "required": true, "type": "long"});
+    let mut schema = schema(&json!([field]));
+    schema["identifier-field-ids"] = json!([1]);
+    let new = serde_json::from_value(json!({"name": "t", "schema": schema})).unwrap();
+    let table = warehouse.tables.create_new(&"t".parse().unwrap(), new).await.unwrap();
+    let alterations = vec![Alteration::AllowNulls(vec!["id".to_owned()])];
+    let alter = Operation::Alter { alterations, after: None };
+    let refused = warehouse.tables.commit(&table, alter, BTreeMap::new()).await.unwrap_err();
+    assert_eq!(refused.code(), ErrorCode::InvalidArgument);
+    assert!(refused.to_string().contains("it identifies rows"), "{refused}");
 }
