@@ -125,6 +125,8 @@ def load_sdk():
     """Imports the SDK from its own folder, which comes before packages of its name."""
     import importlib
 
+    for name in [name for name in sys.modules if name.split(".")[0] == SDK]:
+        del sys.modules[name]
     sys.path.insert(0, worker.SDK_FOLDER)
     importlib.import_module(SDK)
     del sys.path[0]

@@ -28,7 +28,7 @@ use tokio::task::AbortHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::listen::receive;
-use crate::memory::{Chunk, Gathered, MemoryFile, aside, bytes_of, suits};
+use crate::memory::{Chunk, Gathered, MemoryFile, Taken, aside, bytes_of, suits};
 use crate::spawner::{Channel, watch};
 use crate::{Error, Result, Room};
 
@@ -39,8 +39,11 @@ const BATCH_ROWS_MAX: usize = 1 << 17;
 /// Batches that may wait for the function.
 const AHEAD: usize = 1;
 
-/// Files that are kept to be written again.
+/// Files that are kept to be written again, of those that the function has never seen.
 const FREE_MAX: usize = 4;
+
+/// The most files that it may have rows in at once: each takes the server a descriptor.
+const GIVEN_MAX: usize = 1024;
 
 /// Numbers of files in one answer that the function need not remember any more.
 const GONE_AT_ONCE: usize = 1_000;
@@ -209,7 +212,8 @@ impl Feeding {
         }
         let Some(scan) = &mut self.scan else { return false };
         let mut answer = Answer { scan: number, ..Answer::default() };
-        let batch = match scan.next().await {
+        let next = if self.files.is_full() { Err(too_many()) } else { scan.next().await };
+        let batch = match next {
             Ok(batch) => batch,
             Err(error) => {
                 answer.failed = Some(match &error {
@@ -239,6 +243,13 @@ impl Feeding {
         let bytes = serde_json::to_vec(answer).unwrap_or_default();
         self.channel.get_ref().send(&bytes, descriptors).is_ok()
     }
+}
+
+fn too_many() -> Error {
+    Error::Arrow(ArrowError::InvalidArgumentError(format!(
+        "the function keeps {GIVEN_MAX} batches of one input; without `batches=True` it gets the input as a \
+         whole"
+    )))
 }
 
 /// One iteration over the rows.
@@ -351,6 +362,8 @@ struct Known {
     given: BTreeMap<u64, Chunk>,
     /// Those that it has mapped and that will not come again.
     gone: Vec<u64>,
+    /// What those take that a process may hold of which nobody hears: it is free when the call has ended.
+    lost: Vec<Taken>,
     last: u64,
 }
 
@@ -370,13 +383,15 @@ impl Files {
         let file = |number, chunk| {
             (File { files: self.clone(), number, chunk: Some(chunk) }, gathered.bytes())
         };
-        let free = self.known.lock().free.pop();
-        if let Some((number, mut chunk)) = free {
-            if chunk.write(gathered) {
-                return Ok(file(number, chunk));
-            }
-            // It is too small, and so may be the others.
-            self.known.lock().gone.extend(number);
+        let free = {
+            let mut known = self.known.lock();
+            let fits = known.free.iter().rposition(|(_, chunk)| chunk.fits(gathered));
+            fits.map(|at| known.free.swap_remove(at))
+        };
+        if let Some((number, mut chunk)) = free
+            && chunk.write(gathered)
+        {
+            return Ok(file(number, chunk));
         }
         Ok(file(None, Chunk::of(gathered, self.room.as_ref())?))
     }
@@ -401,17 +416,22 @@ impl Files {
             }
         }
         for number in &asked.lost {
-            if known.given.remove(number).is_some() {
+            if let Some(chunk) = known.given.remove(number) {
                 known.gone.push(*number);
+                known.lost.extend(chunk.into_taken());
             }
         }
     }
 
-    /// Keeps no file to be written again.
+    /// Keeps no file to be written again but those that the function knows: it may still hold them, and
+    /// what it may hold counts.
     fn clear(&self) {
-        let mut known = self.known.lock();
-        let free = std::mem::take(&mut known.free);
-        known.gone.extend(free.iter().filter_map(|(number, _)| *number));
+        self.known.lock().free.retain(|(number, _)| number.is_some());
+    }
+
+    /// Whether the function has rows in so many files that it gets no more.
+    fn is_full(&self) -> bool {
+        self.known.lock().given.len() >= GIVEN_MAX
     }
 
     /// Some of those that will not come again.
@@ -424,7 +444,7 @@ impl Files {
 
 impl Known {
     fn put_by(&mut self, number: Option<u64>, chunk: Chunk) {
-        if chunk.is_memory() && self.free.len() < FREE_MAX {
+        if chunk.is_memory() && (number.is_some() || self.free.len() < FREE_MAX) {
             self.free.push((number, chunk));
         } else {
             self.gone.extend(number);

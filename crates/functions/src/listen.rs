@@ -77,8 +77,6 @@ pub(crate) fn listen(
         let (mut begun, mut network, mut given) = (false, network, Made::default());
         let (mut said, mut parts) = (Said::Nothing, Parts::new(room.clone()));
         while let Some(Some(received)) = unless_over(receive(&channel), &over).await {
-            // What keeps coming would keep this thread from everybody else, and from the time limit.
-            tokio::task::coop::consume_budget().await;
             let Received { bytes, descriptors, .. } = received;
             let message = serde_json::from_slice(&bytes);
             // Said by the sandbox before anything of the function's can speak.
@@ -159,6 +157,8 @@ async fn unless_over<T>(coming: impl Future<Output = T>, over: &CancellationToke
 
 /// The next message; none when the other end is closed.
 pub(crate) async fn receive(channel: &AsyncFd<Channel>) -> Option<Received> {
+    // What keeps coming would keep this thread from everybody else, and from time limits.
+    tokio::task::coop::consume_budget().await;
     loop {
         let mut ready = channel.readable().await.ok()?;
         if let Ok(received) = ready.try_io(|channel| channel.get_ref().receive()) {

@@ -36,7 +36,7 @@ const STEP: usize = 1 << 20;
 pub(crate) struct Chunk {
     place: Place,
     bytes: usize,
-    _taken: Option<Taken>,
+    taken: Option<Taken>,
 }
 
 #[derive(Debug)]
@@ -99,7 +99,7 @@ impl Chunk {
             return Self::on_disk(gathered, room);
         }
         let written = Written::new(bytes).map_err(Error::io("make a memory file"))?;
-        let mut chunk = Chunk { place: Place::Memory(written), bytes, _taken: taken };
+        let mut chunk = Chunk { place: Place::Memory(written), bytes, taken };
         chunk.write(gathered);
         Ok(chunk)
     }
@@ -113,7 +113,7 @@ impl Chunk {
         let mut message = vec![0; bytes];
         gathered.write(&mut message);
         written.write_all(&message).map_err(failed)?;
-        Ok(Chunk { place: Place::Disk(read), bytes, _taken: Some(taken) })
+        Ok(Chunk { place: Place::Disk(read), bytes, taken: Some(taken) })
     }
 
     /// Writes other rows, which nobody may read yet; false where they do not fit in.
@@ -125,6 +125,16 @@ impl Chunk {
             }
             Place::Memory(_) | Place::Disk(_) => false,
         }
+    }
+
+    /// Whether these rows fit in.
+    pub(crate) fn fits(&self, gathered: &Gathered) -> bool {
+        self.is_memory() && gathered.bytes() <= self.bytes
+    }
+
+    /// What it takes, without the file: for one that somebody may hold whom nobody can ask.
+    pub(crate) fn into_taken(self) -> Option<Taken> {
+        self.taken
     }
 
     /// Whether it can be written again.

@@ -36,5 +36,6 @@ pub(crate) use pages::{Made, Pages};
 pub(crate) use parts::Parts;
 pub(crate) use pieces::{Extent, GivenFile};
 pub use room::Room;
+pub(crate) use room::Taken;
 pub use table::SharedTable;
 pub(crate) use table::aside;

@@ -24,7 +24,7 @@ struct Quota {
 
 /// Bytes that are taken, until this is dropped.
 #[derive(Debug)]
-pub(super) struct Taken {
+pub(crate) struct Taken {
     quota: Arc<Quota>,
     bytes: u64,
 }

@@ -271,6 +271,8 @@ impl Serve {
             Ok(Request::Settle { id }) => {
                 if let Some(child) = self.children.get_mut(&id) {
                     child.group.weigh(Weight::Settled);
+                } else if let Some(coming) = self.coming.get_mut(&id) {
+                    coming.held.group.weigh(Weight::Settled);
                 }
             }
             Ok(Request::Signal { id, signal }) => self.signal(id, signal),

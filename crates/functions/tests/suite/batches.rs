@@ -498,6 +498,31 @@ async fn whoever_says_anything_hears_nothing_and_holds_no_more_than_the_room_has
 }
 
 #[tokio::test]
+async fn whoever_says_nothing_sensible_without_end_is_stopped_by_its_time_limit() {
+    let functions = start().await;
+    let environment = environment(&functions, &[]).await;
+    let numbers = Numbers::new(i64::MAX);
+    let source = source("    while True:\n        data._source._socket.send(b'{}')");
+    let limits = Limits { timeout: Duration::from_secs(2), ..Limits::default() };
+    let invocation = Invocation { limits, ..numbers.fed(ask(&environment, &source)) };
+    let (returned, _) = run(&functions, invocation).await;
+    assert!(matches!(returned, Err(Error::TimeLimit { .. })), "{returned:?}");
+    wait_until("files are left", || numbers.is_over());
+}
+
+#[tokio::test]
+async fn whoever_keeps_more_batches_than_the_server_has_descriptors_for_is_told() {
+    let functions = start().await;
+    let environment = environment(&functions, &[]).await;
+    let numbers = Numbers::new(1);
+    let source = source("    return len([list(data) for _ in range(2_000)]) > 0");
+    let (returned, _) = run(&functions, numbers.fed(ask(&environment, &source))).await;
+    let Err(Error::Arrow(error)) = &returned else { panic!("{returned:?}") };
+    assert!(error.to_string().contains("keeps 1024 batches"), "{error}");
+    wait_until("files are left", || numbers.is_over());
+}
+
+#[tokio::test]
 async fn without_a_sandbox_rows_come_all_the_same() {
     let options = FunctionsOptions { isolation: Isolation::Process, ..options() };
     let functions = Functions::start(options).await.unwrap();
