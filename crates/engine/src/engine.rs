@@ -19,6 +19,7 @@ use parking_lot::RwLock;
 
 use crate::error::{Error, Result};
 use crate::memory::{QueryPool, TotalMemory};
+use crate::not_in_list::SayNotInList;
 use crate::options::{EngineOptions, SessionOptions};
 use crate::overflow::CheckOverflow;
 use crate::planning_error::Limits;
@@ -86,6 +87,7 @@ impl Engine {
             .with_config(config(&options))
             .with_default_features()
             .with_analyzer_rule(Arc::new(CheckOverflow))
+            .with_analyzer_rule(Arc::new(SayNotInList))
             .build();
         let threads = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(options.threads.max(1))

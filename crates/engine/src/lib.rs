@@ -18,6 +18,7 @@ mod engine;
 mod error;
 mod listing;
 mod memory;
+mod not_in_list;
 mod options;
 mod output;
 mod overflow;
