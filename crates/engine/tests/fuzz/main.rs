@@ -234,11 +234,12 @@ const FOUND: [u64; 2] = [588, 1393];
 fn random_programs_change_rows_as_the_model_does() {
     let seed = std::env::var("HEADWATER_SEED").ok().and_then(|seed| seed.parse().ok());
     let programs = if std::env::var_os("HEADWATER_SOAK").is_some() { 10_000 } else { 200 };
-    match seed {
-        Some(seed) => run_all(seed..seed + 1),
-        None => {
-            FOUND.iter().for_each(|seed| run_all(*seed..*seed + 1));
-            run_all(0..programs);
-        }
+    if let Some(seed) = seed {
+        run_all(seed..seed + 1);
+        return;
     }
+    for seed in FOUND {
+        run_all(seed..seed + 1);
+    }
+    run_all(0..programs);
 }
