@@ -19,22 +19,23 @@ use crate::record::{self, PAYLOADS};
 use crate::{Error, Executor, JobContext, Result};
 
 impl Inner {
-    /// Takes a job through its life.
-    pub(crate) async fn drive(&self, live: Arc<Live>, place: Place) {
+    /// Takes a job through its life; false where it is not begun because the server stops.
+    pub(crate) async fn drive(&self, live: &Arc<Live>, place: Place) -> bool {
         let lane = self.lane(live.kind);
         let turn = async { Ok::<_, Error>((lane.executor().await?, lane.slot().await?)) };
         let turn = tokio::select! {
             biased;
-            () = self.shared.draining.cancelled() => return,
+            () = self.shared.draining.cancelled() => return false,
             () = live.cancel.cancelled() => Err(Error::Stopped { id: live.id }),
             turn = turn => turn,
         };
         drop(place);
         let result = match turn {
             Err(error) => Err(Problem::from(&error)),
-            Ok((executor, _slot)) => self.execute(&live, executor).await,
+            Ok((executor, _slot)) => self.execute(live, executor).await,
         };
-        self.end(&live, result, Vec::new());
+        self.end(live, result, Vec::new());
+        true
     }
 
     async fn execute(

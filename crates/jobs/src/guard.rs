@@ -9,6 +9,7 @@ use serde_json::Value;
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::jobs::Inner;
+use crate::lane::Share;
 use crate::live::Live;
 
 /// Stands for the work while it is under way.
@@ -19,12 +20,13 @@ pub struct JobGuard {
     inner: Arc<Inner>,
     live: Arc<Live>,
     pub(crate) slot: Option<OwnedSemaphorePermit>,
+    _share: Option<Share>,
     finished: bool,
 }
 
 impl JobGuard {
-    pub(crate) fn new(inner: Arc<Inner>, live: Arc<Live>) -> Self {
-        JobGuard { inner, live, slot: None, finished: false }
+    pub(crate) fn new(inner: Arc<Inner>, live: Arc<Live>, share: Option<Share>) -> Self {
+        JobGuard { inner, live, slot: None, _share: share, finished: false }
     }
 
     /// The job's id.

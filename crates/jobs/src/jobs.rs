@@ -1,6 +1,7 @@
 //! The handle: submit, record, stop, wait, drain.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use headwater_model::{Clock, Job, JobId, JobKind, JobStatus, Problem, RateCard};
@@ -13,7 +14,7 @@ use crate::record::{self, PAYLOADS};
 use crate::writer::Shared;
 use crate::{Error, Executor, JobContext, JobGuard, JobsOptions, NewJob, Result};
 
-/// How many jobs whose end is not stored yet may pile up while the store fails.
+/// How many jobs that have ended and are not stored yet may pile up while the store fails.
 const UNSTORED_MAX: usize = 20_000;
 
 /// The jobs of a lake. Clones are handles to the same.
@@ -129,10 +130,11 @@ impl Jobs {
 
     async fn guarded(&self, id: JobId, new: &NewJob) -> Result<(Arc<Live>, JobGuard)> {
         let inner = &self.inner;
+        let share = inner.lane(new.kind).share(&new.author)?;
         let place = inner.admit(new.kind)?;
         let live = inner.new_live(id, new);
         inner.shared.live.lock().insert(id, live.clone());
-        let mut guard = JobGuard::new(inner.clone(), live.clone());
+        let mut guard = JobGuard::new(inner.clone(), live.clone(), share);
         let slot = tokio::select! {
             biased;
             () = inner.shared.draining.cancelled() => Err(Error::Stopping),
@@ -152,7 +154,18 @@ impl Jobs {
 
     fn enqueue(&self, live: Arc<Live>, place: Place) {
         let inner = self.inner.clone();
-        tokio::spawn(async move { inner.drive(live, place).await });
+        tokio::spawn(async move {
+            if inner.drive(&live, place).await {
+                return;
+            }
+            // It goes on waiting in the next process, unless somebody stops it before this one ends.
+            let left = Arc::downgrade(&inner);
+            drop(inner);
+            live.cancel.cancelled().await;
+            if let Some(inner) = left.upgrade() {
+                inner.end(&live, Err(Problem::from(&Error::Stopped { id: live.id })), Vec::new());
+            }
+        });
     }
 
     /// A job as it stands.
@@ -252,7 +265,7 @@ impl Inner {
         if self.shared.draining.is_cancelled() {
             return Err(Error::Stopping);
         }
-        let unstored = self.shared.live.lock().len();
+        let unstored = self.shared.unstored.load(Ordering::Relaxed);
         if unstored >= UNSTORED_MAX {
             return Err(Error::TooBusy { kind, waiting: unstored });
         }
@@ -266,9 +279,7 @@ impl Inner {
 
     /// Ends a job and has that written at once.
     pub(crate) fn end(&self, live: &Arc<Live>, result: Result<Value, Problem>, with: Vec<Append>) {
-        let card = self.shared.rate_card.read().clone();
-        live.end(self.shared.clock.now(), result, &card, with);
-        self.shared.mark(live, true);
+        self.shared.end(live, self.shared.clock.now(), result, with);
     }
 }
 

@@ -1,9 +1,11 @@
 //! One kind's way through: a bounded number of jobs that wait, and of jobs that run at once.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use headwater_model::JobKind;
+use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::{Error, Executor, KindLimits, Result};
@@ -11,10 +13,39 @@ use crate::{Error, Executor, KindLimits, Result};
 /// The bounds of one kind, and who executes it.
 pub(crate) struct Lane {
     kind: JobKind,
+    concurrency: usize,
     queue: usize,
     waiting: Arc<AtomicUsize>,
     slots: Arc<Semaphore>,
     executor: watch::Sender<Option<Arc<dyn Executor>>>,
+    callers: Arc<Mutex<Callers>>,
+}
+
+/// How many jobs callers have under way, all and by name.
+#[derive(Debug, Default)]
+struct Callers {
+    all: usize,
+    own: HashMap<String, usize>,
+}
+
+/// One job of a caller's; given back when dropped.
+pub(crate) struct Share {
+    callers: Arc<Mutex<Callers>>,
+    author: String,
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        let mut callers = self.callers.lock();
+        callers.all -= 1;
+        let own = callers.own.get_mut(&self.author).map_or(0, |own| {
+            *own -= 1;
+            *own
+        });
+        if own == 0 {
+            callers.own.remove(&self.author);
+        }
+    }
 }
 
 /// A place among those that wait; given up when dropped.
@@ -30,10 +61,12 @@ impl Lane {
     pub(crate) fn new(kind: JobKind, limits: KindLimits) -> Self {
         Lane {
             kind,
+            concurrency: limits.concurrency.max(1),
             queue: limits.queue,
             waiting: Arc::default(),
             slots: Arc::new(Semaphore::new(limits.concurrency.max(1))),
             executor: watch::Sender::new(None),
+            callers: Arc::default(),
         }
     }
 
@@ -45,6 +78,22 @@ impl Lane {
             return Err(Error::TooBusy { kind: self.kind, waiting });
         }
         Ok(place)
+    }
+
+    /// A caller's share of those that are under way. Calls wait there for their environments and for their
+    /// turns, and nobody may have more than is left to others.
+    pub(crate) fn share(&self, author: &str) -> Result<Option<Share>> {
+        if self.kind != JobKind::Function {
+            return Ok(None);
+        }
+        let mut callers = self.callers.lock();
+        let own = callers.own.get(author).copied().unwrap_or_default();
+        if own >= self.concurrency.saturating_sub(callers.all) {
+            return Err(Error::TooBusy { kind: self.kind, waiting: callers.all });
+        }
+        callers.all += 1;
+        *callers.own.entry(author.to_owned()).or_default() += 1;
+        Ok(Some(Share { callers: self.callers.clone(), author: author.to_owned() }))
     }
 
     /// A place for a job that was accepted before a restart.

@@ -198,17 +198,18 @@ impl Live {
         self.state.lock().stop
     }
 
-    /// Ends the job, with entries that are stored in the same batch as its end.
+    /// Ends the job, with entries that are stored in the same batch as its end; false where it had ended
+    /// before.
     pub(crate) fn end(
         &self,
         now: Timestamp,
         result: Result<Value, Problem>,
         card: &RateCard,
         with: Vec<Append>,
-    ) {
+    ) -> bool {
         let mut state = self.state.lock();
         if state.ended {
-            return;
+            return false;
         }
         let mut job = state.record.job.clone();
         settle(&mut job, result, state.stop);
@@ -228,6 +229,7 @@ impl Live {
             show_end(&mut state);
         }
         self.show(&state);
+        true
     }
 
     fn show(&self, state: &State) {

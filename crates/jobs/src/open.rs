@@ -83,9 +83,7 @@ impl Shared {
             return Ok(());
         }
         reopened.interrupted.push(id);
-        let card = self.rate_card.read().clone();
-        live.end(alive, Err(interrupted(kind)), &card, Vec::new());
-        self.mark(&live, true);
+        self.end(&live, alive, Err(interrupted(kind)), Vec::new());
         Ok(())
     }
 

@@ -52,8 +52,8 @@ impl KindLimits {
             JobKind::Trigger => KindLimits { concurrency: 4, queue: 1_000 },
             JobKind::Upkeep => KindLimits { concurrency: 1, queue: 1_000 },
             // The runtime has places and a queue of its own, in which owners have turns one after the
-            // other; here nobody waits.
-            JobKind::Function => KindLimits { concurrency: 100_000, queue: 0 },
+            // other; here nobody waits, and no caller has more than it leaves to others.
+            JobKind::Function => KindLimits { concurrency: 20_000, queue: 0 },
         }
     }
 }

@@ -11,9 +11,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use headwater_model::{Clock, Event, Fault, JobId, JobKind, JobStatus, RateCard};
-use headwater_store::{Batch, Store};
+use headwater_model::{
+    Clock, Event, Fault, JobId, JobKind, JobStatus, Problem, RateCard, Timestamp,
+};
+use headwater_store::{Append, Batch, Store};
 use parking_lot::{Mutex, RwLock};
+use serde_json::Value;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -51,6 +54,8 @@ pub(crate) struct Shared {
     urgent: Notify,
     lazy: Notify,
     turn: tokio::sync::Mutex<()>,
+    /// Jobs that have ended and are not stored yet.
+    pub unstored: AtomicUsize,
     queries_since: AtomicUsize,
     jobs_since: AtomicUsize,
 }
@@ -75,6 +80,7 @@ impl Shared {
             urgent: Notify::new(),
             lazy: Notify::new(),
             turn: tokio::sync::Mutex::new(()),
+            unstored: AtomicUsize::new(0),
             // The first query of a process looks after the old ones, for processes may be short.
             queries_since: AtomicUsize::new(options.queries_kept),
             jobs_since: AtomicUsize::new(0),
@@ -89,6 +95,21 @@ impl Shared {
             None => {}
             Some(waiting) => self.mark(live, waiting >= EVENTS_URGENT),
         }
+    }
+
+    /// Ends a job and has that written at once.
+    pub(crate) fn end(
+        &self,
+        live: &Arc<Live>,
+        now: Timestamp,
+        result: Result<Value, Problem>,
+        with: Vec<Append>,
+    ) {
+        let card = self.rate_card.read().clone();
+        if live.end(now, result, &card, with) {
+            self.unstored.fetch_add(1, Ordering::Relaxed);
+        }
+        self.mark(live, true);
     }
 
     /// Has a job written: soon, or with the next group.
@@ -190,18 +211,21 @@ impl Shared {
             match live.collect(now, &mut batch) {
                 Ok(one) => {
                     batch.relaxed &= !one.durable;
-                    collected.push(one);
+                    collected.push((live, one));
                 }
-                Err(error) => applied = Err(error),
+                Err(error) => {
+                    applied = Err(error);
+                    break;
+                }
             }
         }
         if applied.is_ok() && !batch.is_empty() {
             applied = self.apply(batch).await;
         }
-        for (live, one) in lives.iter().zip(&collected) {
+        for (live, one) in collected {
             match &applied {
-                Ok(()) => self.settle(live, one),
-                Err(_) => live.uncollect(one),
+                Ok(()) => self.settle(live, &one),
+                Err(_) => live.uncollect(&one),
             }
         }
         applied
@@ -225,7 +249,10 @@ impl Shared {
         if !live.settle(collected) {
             return;
         }
-        self.live.lock().remove(&live.id);
+        if self.live.lock().remove(&live.id).is_none() {
+            return;
+        }
+        self.unstored.fetch_sub(1, Ordering::Relaxed);
         let counter = match live.kind {
             JobKind::Query | JobKind::Function => &self.queries_since,
             _ => &self.jobs_since,

@@ -284,3 +284,45 @@ async fn draining_lets_jobs_end_keeps_those_that_wait_and_interrupts_the_rest() 
     assert_eq!(second.interrupted(), []);
     assert_eq!(second.job(waits).await.expect("a job").status, JobStatus::Queued);
 }
+
+#[tokio::test]
+async fn a_job_that_waits_can_be_stopped_though_the_server_stops() {
+    let (store, clock) = (memory(), clock());
+    let limits = [(JobKind::Run, KindLimits { concurrency: 1, queue: 9 })].into();
+    let first = jobs_with(&store, &clock, JobsOptions { limits, ..JobsOptions::default() }).await;
+    let work = Work::new();
+    first.register(JobKind::Run, work.clone());
+    first.submit(run("wait")).await.expect("a job");
+    let waits = first.submit(run("nothing")).await.expect("a job");
+    until("one runs", async || work.running.load(Ordering::SeqCst) == 1).await;
+    first.drain(Duration::from_millis(20)).await;
+    let stopped = tokio::time::timeout(Duration::from_secs(60), first.stop(waits)).await;
+    let stopped = stopped.expect("it does not wait for the next process").expect("a job");
+    assert_eq!((stopped.status, stopped.started), (JobStatus::Cancelled, None));
+    let second = jobs(&store, &clock).await;
+    assert_eq!(second.job(waits).await.expect("a job").status, JobStatus::Cancelled);
+}
+
+#[tokio::test]
+async fn calls_that_wait_keep_nobody_from_a_query_and_leave_as_much_to_others() {
+    let (store, clock) = (memory(), clock());
+    let limits = [(JobKind::Function, KindLimits { concurrency: 50_000, queue: 0 })].into();
+    let jobs = jobs_with(&store, &clock, JobsOptions { limits, ..JobsOptions::default() }).await;
+    let call = |author: &str| {
+        let call = NewJob::new(JobKind::Function, "test", author);
+        let jobs = jobs.clone();
+        async move { jobs.record(call).await }
+    };
+    let mut calls = Vec::new();
+    let refused = loop {
+        match call("ada").await {
+            Ok(one) => calls.push(one),
+            Err(refused) => break refused,
+        }
+    };
+    assert_eq!((refused.code(), calls.len()), (ErrorCode::TooBusy, 25_000));
+    calls.push(call("eva").await.expect("somebody else's"));
+    jobs.record(new(JobKind::Query, Value::Null)).await.expect("a query");
+    calls.truncate(20_000);
+    calls.push(call("ada").await.expect("what has ended makes room"));
+}
