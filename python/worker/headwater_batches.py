@@ -112,6 +112,7 @@ class Feed:
         self._last = 0
         self._ended = True
         self._asked = None
+        self._lost = None
         here = weakref.ref(self)
         os.register_at_fork(before=lambda: here() and here()._note_fork())
 
@@ -131,42 +132,66 @@ class Feed:
                 f"`{self._name}` is read by another process: iterate in the one that was called, and "
                 "pass the batches on"
             )
-        with self._lock:
-            if self._socket is None:
-                raise RuntimeError(f"the call that `{self._name}` was passed to has ended")
-            if number != self._last:
-                raise RuntimeError(
-                    f"`{self._name}` is iterated over from its first row on elsewhere since: finish one "
-                    "iteration before the next, or leave out `batches=True`"
-                )
-            if self._ended:
-                return None
-            buffer = self._receive(number, pyarrow)
-            self._ended = buffer is None
-        return None if buffer is None else pyarrow.ipc.read_record_batch(buffer, self.schema)
+        taken = False
+        try:
+            with self._lock:
+                self._check(number)
+                if self._ended:
+                    return None
+                while True:
+                    self._wait(number)
+                    taken = True
+                    answer, buffer = self._receive(pyarrow)
+                    if answer["scan"] == number:
+                        break
+                    # What was still on its way to an iteration that was broken off.
+                    taken, buffer = False, None
+                self._asked = None
+                self._ended = buffer is None
+                if "failed" in answer:
+                    raise InputFailed(f"the rows of `{self._name}` do not come: {answer['failed']}")
+                if buffer is None:
+                    return None
+                return pyarrow.ipc.read_record_batch(buffer, self.schema)
+        except BaseException:
+            # What was taken from the socket and not handed out is nowhere any more.
+            if taken:
+                self._lost = number
+            raise
 
-    def _receive(self, number, pyarrow):
+    def _check(self, number):
+        if self._socket is None:
+            raise RuntimeError(f"the call that `{self._name}` was passed to has ended")
+        if number != self._last:
+            raise RuntimeError(
+                f"`{self._name}` is iterated over from its first row on elsewhere since: finish one "
+                "iteration before the next, or leave out `batches=True`"
+            )
+        if number == self._lost:
+            try:
+                self._say(broken=True)
+            except OSError:
+                pass
+            raise InputFailed(
+                f"not all rows of `{self._name}` came, because of what was raised before: iterate anew"
+            )
+
+    def _wait(self, number):
+        """Asks for a batch, and waits until there is an answer; nothing is lost where this is interrupted."""
         # Whoever was interrupted while it waited has asked already.
         if self._asked != number:
             self._say(next=number)
             self._asked = number
-        while True:
-            data, received, _, _ = socket.recv_fds(
-                self._socket, ANSWER_BYTES_MAX, 1, socket.MSG_CMSG_CLOEXEC
-            )
-            if not data:
-                raise InputFailed(f"the rows of `{self._name}` no longer come")
-            answer = json.loads(data)
-            buffer = self._take(answer, received, pyarrow)
-            if answer["scan"] == number:
-                break
-            # What was still on its way to an iteration that was broken off.
-            del buffer
-        self._asked = None
-        if "failed" in answer:
-            self._ended = True
-            raise InputFailed(f"the rows of `{self._name}` do not come: {answer['failed']}")
-        return buffer
+        self._socket.recv(1, socket.MSG_PEEK)
+
+    def _receive(self, pyarrow):
+        data, received, _, _ = socket.recv_fds(
+            self._socket, ANSWER_BYTES_MAX, 1, socket.MSG_CMSG_CLOEXEC
+        )
+        if not data:
+            raise InputFailed(f"the rows of `{self._name}` no longer come")
+        answer = json.loads(data)
+        return answer, self._take(answer, received, pyarrow)
 
     def _take(self, answer, received, pyarrow):
         for gone in answer["gone"]:
@@ -176,9 +201,13 @@ class Feed:
             return None
         if received:
             size = answer["size"]
-            self._files[number] = tables.Mapped(size, [(0, size, 0, 0)], received)
-            os.close(received[0])
-        mapped = self._files[number]
+            try:
+                self._files[number] = tables.Mapped(size, [(0, size, 0, 0)], received)
+            finally:
+                os.close(received[0])
+        mapped = self._files.get(number)
+        if mapped is None:
+            raise InputFailed(f"a batch of `{self._name}` cannot be opened: too many files are open")
         self._leased.add(number)
         lease = Lease(self._dropped, number, mapped)
         return pyarrow.foreign_buffer(mapped.address, answer["bytes"], lease)

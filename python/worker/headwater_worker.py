@@ -653,6 +653,8 @@ def run_fed(server, task, files, fed, feeds):
             value = batches.Batches(name, feeds[-1])
         elif "extents" in argument:
             value = inputs.open(argument["bytes"], argument["extents"])
+            if not argument["read"]:
+                look_at(name, value)
             if argument["batches"]:
                 value = batches.Batches(name, batches.Whole(value))
         else:
@@ -673,6 +675,18 @@ def run_fed(server, task, files, fed, feeds):
         send_value(server, value)
         return
     send_table(server, to_arrow(value), task["part_bytes"], inputs, task["huge_pages"])
+
+
+def look_at(name, table):
+    """Looks at what another function wrote before anybody goes where it points."""
+    import pyarrow
+
+    try:
+        table.validate(full=True)
+    except pyarrow.ArrowInvalid as error:
+        raise batches.InputFailed(
+            f"what a function returned for `{name}` is no table: {message_of(error)}"
+        ) from None
 
 
 def unfit_to_go_on(error):

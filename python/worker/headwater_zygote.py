@@ -122,11 +122,9 @@ def load(names, skipped):
 
 
 def load_sdk():
-    """Imports the SDK from its own folder, which comes before packages of its name."""
+    """Imports the SDK from its own folder, before any package that has its name, or imports it."""
     import importlib
 
-    for name in [name for name in sys.modules if name.split(".")[0] == SDK]:
-        del sys.modules[name]
     sys.path.insert(0, worker.SDK_FOLDER)
     importlib.import_module(SDK)
     del sys.path[0]
@@ -260,8 +258,8 @@ def main():
     wanted = json.loads(os.environ.pop("HEADWATER_PACKAGES"))
     os.environ["HEADWATER_PACKAGES"] = json.dumps(wanted)
     names = list(dict.fromkeys(OWN + [name for one in wanted for name in modules_of(one)]))
-    loaded = load(names, skipped)
     load_sdk()
+    loaded = load(names, skipped)
     worker.PRELOADED.update(name for name in [*loaded, SDK] if name not in OWN)
     folders = folders_of(os.environ["TMPDIR"])
     # What a fork need not do itself, its own memory need not hold.

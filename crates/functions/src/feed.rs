@@ -10,6 +10,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::io::ErrorKind;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -158,6 +159,9 @@ struct Asked {
     /// Files whose rows it has dropped and that somebody else may still read.
     #[serde(default)]
     lost: Vec<u64>,
+    /// Whether it went on with an iteration of which it has lost a batch.
+    #[serde(default)]
+    broken: bool,
 }
 
 /// What it is answered.
@@ -191,6 +195,9 @@ impl Feeding {
         while let Some(received) = receive(&self.channel).await {
             let Ok(asked) = serde_json::from_slice::<Asked>(&received.bytes) else { return };
             self.files.returned(&asked);
+            if asked.broken {
+                self.fails("the function lost a batch to what was raised while it was read");
+            }
             if asked.end {
                 self.scan = None;
                 self.files.clear();
@@ -239,9 +246,23 @@ impl Feeding {
         })
     }
 
+    /// Whether somebody hears it. Where nobody does though somebody may listen, the call fails: the function
+    /// may make something of the rows that it has.
     fn send(&self, answer: &Answer, descriptors: &[BorrowedFd<'_>]) -> bool {
         let bytes = serde_json::to_vec(answer).unwrap_or_default();
-        self.channel.get_ref().send(&bytes, descriptors).is_ok()
+        let sent = self.channel.get_ref().send(&bytes, descriptors);
+        let gone = [ErrorKind::BrokenPipe, ErrorKind::ConnectionReset];
+        if let Err(error) = &sent
+            && !gone.contains(&error.kind())
+        {
+            self.fails(&format!("the rows stopped coming: {error}"));
+        }
+        sent.is_ok()
+    }
+
+    fn fails(&self, why: &str) {
+        let error = Error::Arrow(ArrowError::ComputeError(why.to_owned()));
+        self.fed.failure.lock().get_or_insert(error);
     }
 }
 
@@ -301,8 +322,10 @@ async fn make(
     while let Some(batches) = next {
         let files = files.clone();
         let written = aside(move || files.write(&Gathered::new(&batches)?));
-        let (written, following) = tokio::join!(written, coming.next());
-        if sender.send(Ok(Some(written?))).await.is_err() {
+        // Where these find no room, nobody waits for the next.
+        let following = async { Ok(coming.next().await) };
+        let (written, following) = tokio::try_join!(written, following)?;
+        if sender.send(Ok(Some(written))).await.is_err() {
             return Ok(());
         }
         next = following?;

@@ -15,6 +15,7 @@ use crate::error::size;
 use crate::instance::{Instance, Origin};
 use crate::memory::Pages;
 use crate::network::{Gate, Reach, nameservers};
+use crate::prompt::Prompt;
 use crate::queue::{Queue, Turn};
 use crate::spawner::Spawner;
 use crate::warm::{KeptFor, Waiting, Warm};
@@ -43,6 +44,7 @@ pub(crate) struct Inner {
     pub(crate) zygotes: Arc<Zygotes>,
     pub(crate) warm: Waiting,
     pub(crate) calls: Calls,
+    prompt: Prompt,
     /// Cancelled when nobody is left who calls.
     closing: DropGuard,
     isolation: Isolation,
@@ -74,6 +76,7 @@ impl Functions {
             zygotes,
             warm: Waiting::default(),
             calls: Calls::default(),
+            prompt: Prompt::default(),
             closing: CancellationToken::new().drop_guard(),
             isolation: options.isolation,
             pages,
@@ -170,6 +173,7 @@ impl Functions {
         let listed = self.0.calls.add(&invocation);
         let (queued, bytes_in) = (Instant::now(), invocation.bytes());
         let of = (listed.number(), &invocation.share, &*invocation.label);
+        let owner = invocation.share.owner.clone();
         let wanted = invocation.limits.memory_bytes;
         let kept = KeptFor { waiting: &self.0.warm, invocation: &invocation };
         let turn = tokio::select! {
@@ -207,6 +211,7 @@ impl Functions {
                 let bytes_out = outcome.returned.as_ref().map_or(0, Returned::bytes);
                 outcome.usage.bytes_in += bytes_in;
                 outcome.usage.bytes_out = bytes_out;
+                self.0.prompt.took(&owner, outcome.usage.cpu_us, Instant::now());
                 Outcome { queue_ms, ..outcome }
             }
             Err(error) => {
@@ -310,7 +315,8 @@ impl Functions {
             let pages = self.0.pages.clone().ok();
             let means = (reach.clone(), pages, self.0.has_arena);
             let instance = Instance::start(spawner, invocation, &from, means, lines)?;
-            let finished = instance.finish(until, cancelled.clone()).await;
+            let prompt = self.0.prompt.of(&invocation.share.owner, Instant::now());
+            let finished = instance.finish((until, prompt), cancelled.clone()).await;
             match (finished, &from) {
                 (Err(Error::NotCloned { reason }), Origin::Zygote(zygote)) => {
                     let text = format!("this call imports its packages by itself: {reason}");
@@ -354,7 +360,8 @@ impl Functions {
         let Ok(instance) = Instance::resume(warm, invocation, sink.clone()) else {
             return Ok(None);
         };
-        match instance.finish(until, cancelled.clone()).await {
+        let prompt = self.0.prompt.of(&invocation.share.owner, Instant::now());
+        match instance.finish((until, prompt), cancelled.clone()).await {
             Ok((outcome, warm)) => Ok(Some((Outcome { cold: false, ..outcome }, warm))),
             // It ended while it waited.
             Err(Error::NotCloned { .. }) => Ok(None),
@@ -388,18 +395,30 @@ impl Functions {
     /// not wait that long: the next call finds it.
     async fn zygote(&self, invocation: &Invocation) -> Found {
         let zygotes = self.0.zygotes.clone();
-        if let Some(found) = zygotes.at_hand(&invocation.environment) {
-            return found;
-        }
         let (environment, closing) =
             (invocation.environment.clone(), self.0.closing.token().clone());
-        let started = tokio::spawn(async move {
-            tokio::select! {
-                found = zygotes.get(&environment) => found,
-                () = closing.cancelled() => Found::default(),
-            }
-        });
-        started.await.unwrap_or_default()
+        let found = if let Some(found) = zygotes.at_hand(&environment) {
+            found
+        } else {
+            let (zygotes, closing) = (zygotes.clone(), closing.clone());
+            let environment = environment.clone();
+            let started = tokio::spawn(async move {
+                tokio::select! {
+                    found = zygotes.get(&environment) => found,
+                    () = closing.cancelled() => Found::default(),
+                }
+            });
+            started.await.unwrap_or_default()
+        };
+        if found.again {
+            tokio::spawn(async move {
+                tokio::select! {
+                    () = zygotes.try_again(&environment) => {}
+                    () = closing.cancelled() => {}
+                }
+            });
+        }
+        found
     }
 
     /// The processor time that everything which the spawner started has taken, as the kernel has added

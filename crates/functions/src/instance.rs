@@ -34,9 +34,6 @@ use crate::{
 /// How long a function may take to end after it was asked to.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// How long a call may run before its process has no better claim to a processor than any other.
-const PROMPT_MAX: Duration = Duration::from_secs(1);
-
 /// The most processes and threads of an instance.
 const PROCESSES_MAX: u64 = 4096;
 
@@ -231,10 +228,10 @@ impl Instance {
 
     /// Waits for the call to end, and ends the process where it must not go on. What it took is told
     /// whatever came of it; an error means that nobody knows. Where the process waits for another
-    /// call, it is given back.
+    /// call, it is given back. After `prompt` it has no better claim to a processor than any other.
     pub(crate) async fn finish(
         mut self,
-        until: Instant,
+        (until, prompt): (Instant, Duration),
         cancelled: CancellationToken,
     ) -> Result<(Outcome, Option<Warm>)> {
         let limit = || tokio::time::sleep_until(until.into());
@@ -245,7 +242,7 @@ impl Instance {
             }
         };
         tokio::pin!(stopped);
-        let long = tokio::time::sleep_until((self.started + PROMPT_MAX).into());
+        let long = tokio::time::sleep_until((self.started + prompt).into());
         tokio::pin!(long);
         let (mut heard, mut settled) = (None, false);
         let early = loop {

@@ -22,6 +22,7 @@ mod memory;
 mod netlink;
 mod network;
 mod options;
+mod prompt;
 mod queue;
 mod spawner;
 mod warm;

@@ -149,7 +149,9 @@ impl Queue {
         let of = (share.owner.clone(), Arc::from(label));
         let (since, mut again) = (Instant::now(), false);
         loop {
-            let units = if warm.is_there() { 0 } else { self.units_of(memory_bytes) };
+            // Who came too late once does not wait for another process, which others may get as well.
+            let has_process = !again && warm.is_there();
+            let units = if has_process { 0 } else { self.units_of(memory_bytes) };
             let call = (number, units, since);
             let mut coming = self.join(call, &of, share.priority, again)?;
             self.give();

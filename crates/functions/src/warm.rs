@@ -79,12 +79,18 @@ impl Waiting {
 
     /// Ends those of the environments for which this holds.
     pub(crate) fn end_where(&self, holds: impl Fn(&Environment) -> bool) {
-        self.0.lock().retain(|idle| !holds(&idle.last.environment));
+        self.end_all(|idle| holds(&idle.last.environment));
     }
 
     /// Ends those that have waited for too long.
     pub(crate) fn sweep(&self) {
-        self.0.lock().retain(|idle| idle.since.elapsed() < IDLE_MAX);
+        self.end_all(|idle| idle.since.elapsed() >= IDLE_MAX);
+    }
+
+    fn end_all(&self, ends: impl Fn(&Idle) -> bool) {
+        let gone: Vec<Idle> = self.0.lock().extract_if(.., |idle| ends(idle)).collect();
+        // Others need not wait while they end, and their memory is given away.
+        drop(gone);
     }
 }
 

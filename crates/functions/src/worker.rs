@@ -78,9 +78,22 @@ struct Task<'a> {
 #[derive(Serialize)]
 #[serde(untagged)]
 enum Given<'a> {
-    Value { name: &'a str, value: &'a Value },
-    Table { name: &'a str, bytes: u64, extents: Vec<Extent>, batches: bool },
-    Feed { name: &'a str, feed: usize },
+    Value {
+        name: &'a str,
+        value: &'a Value,
+    },
+    /// `read`: whether somebody has looked at it since another process wrote it.
+    Table {
+        name: &'a str,
+        bytes: u64,
+        extents: Vec<Extent>,
+        batches: bool,
+        read: bool,
+    },
+    Feed {
+        name: &'a str,
+        feed: usize,
+    },
 }
 
 /// What a worker was sent.
@@ -117,7 +130,7 @@ pub(crate) fn send_task(
             ArgumentValue::Table(table) | ArgumentValue::Batches(table) => {
                 let (bytes, extents) = table.give(&mut files);
                 let batches = matches!(argument.value, ArgumentValue::Batches(_));
-                Given::Table { name, bytes, extents, batches }
+                Given::Table { name, bytes, extents, batches, read: table.is_read() }
             }
             ArgumentValue::Streamed(streamed) => {
                 feeds.push(Feed::new(streamed)?);

@@ -4,7 +4,8 @@
 //! A zygote lies in a sandbox of its own and runs nobody's code but that of the packages, since every
 //! function of the lake that has this environment shares it. It is started by the first call that
 //! wants it, which waits for it; it ends when it was idle for long or when zygotes hold too much
-//! memory. Where it cannot be had a function starts in a fresh process, and is told why.
+//! memory. Where it cannot be had a function starts in a fresh process, and is told why; it is tried
+//! again from time to time, for which nobody waits.
 
 use std::collections::{BTreeMap, HashMap};
 use std::os::fd::AsFd;
@@ -36,8 +37,13 @@ const BUSY: Duration = Duration::from_secs(5);
 /// How old a clone is that is surely there.
 const MADE_BY_NOW: Duration = Duration::from_millis(100);
 
-/// How long no zygote is tried again after one could not be started.
+/// How long no zygote is tried again after one could not be started: the first time, twice as long each
+/// time after it, and at most.
 const RETRY: Duration = Duration::from_secs(60);
+const RETRY_MAX: Duration = Duration::from_secs(3600);
+
+/// How long it is known that one could not be started.
+const REMEMBERED: Duration = Duration::from_secs(2 * 3600);
 
 /// Which functions may share a zygote.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -70,19 +76,46 @@ enum State {
     #[default]
     Absent,
     Alive(Arc<Zygote>),
-    Failed(Instant, String),
+    Failed(Failure),
+}
+
+/// Why there is none.
+#[derive(Debug)]
+struct Failure {
+    since: Instant,
+    reason: String,
+    /// How long none is tried.
+    pause: Duration,
+    /// Whether one is being tried.
+    tried: bool,
+}
+
+impl Failure {
+    fn new(reason: String, before: Option<Duration>) -> Self {
+        let pause = before.map_or(RETRY, |pause| (2 * pause).min(RETRY_MAX));
+        Failure { since: Instant::now(), reason, pause, tried: false }
+    }
+
+    /// Whether whoever asks is to try again.
+    fn is_due(&mut self, now: Instant) -> bool {
+        let due = !self.tried && now.saturating_duration_since(self.since) >= self.pause;
+        self.tried |= due;
+        due
+    }
 }
 
 impl State {
     /// What this means for a call; none where a zygote is to be started.
-    fn found(&self) -> Option<Found> {
+    fn found(&mut self) -> Option<Found> {
         match self {
             State::Alive(zygote) if zygote.is_alive() => {
                 zygote.touch();
-                Some(Found { zygote: Some(zygote.clone()), started: false })
+                Some(Found { zygote: Some(zygote.clone()), ..Found::default() })
             }
-            State::Failed(since, _) if since.elapsed() < RETRY => Some(Found::default()),
-            State::Alive(_) | State::Failed(..) | State::Absent => None,
+            State::Failed(failure) => {
+                Some(Found { again: failure.is_due(Instant::now()), ..Found::default() })
+            }
+            State::Alive(_) | State::Absent => None,
         }
     }
 }
@@ -146,6 +179,8 @@ pub(crate) struct Found {
     pub(crate) zygote: Option<Arc<Zygote>>,
     /// Whether it was started for this call.
     pub(crate) started: bool,
+    /// Whether one is to be tried again, for calls to come.
+    pub(crate) again: bool,
 }
 
 /// What a zygote says when it is ready.
@@ -169,7 +204,7 @@ impl Zygotes {
         }
         let key = Key::of(environment);
         let slot = self.slots.lock().get(&key)?.clone();
-        let state = slot.0.try_lock().ok()?;
+        let mut state = slot.0.try_lock().ok()?;
         state.found()
     }
 
@@ -181,18 +216,30 @@ impl Zygotes {
         if let Some(found) = state.found() {
             return found;
         }
+        *state = self.start_or_not(environment, None).await;
+        let zygote = if let State::Alive(zygote) = &*state { Some(zygote.clone()) } else { None };
+        drop(state);
+        self.make_room();
+        Found { started: zygote.is_some(), zygote, again: false }
+    }
+
+    /// Tries again to start a zygote where that failed before. Meanwhile calls do without.
+    pub(crate) async fn try_again(&self, environment: &Environment) {
+        let slot = self.slots.lock().get(&Key::of(environment)).cloned();
+        let Some(slot) = slot else { return };
+        let State::Failed(Failure { pause, .. }) = *slot.0.lock().await else { return };
+        let state = self.start_or_not(environment, Some(pause)).await;
+        *slot.0.lock().await = state;
+        self.make_room();
+    }
+
+    /// Starts a zygote, after others were not tried for so long.
+    async fn start_or_not(&self, environment: &Environment, before: Option<Duration>) -> State {
         match self.start(environment).await {
-            Ok(zygote) => {
-                let zygote = Arc::new(zygote);
-                *state = State::Alive(zygote.clone());
-                drop(state);
-                self.make_room();
-                Found { zygote: Some(zygote), started: true }
-            }
+            Ok(zygote) => State::Alive(Arc::new(zygote)),
             Err(error) => {
                 tracing::warn!(environment = environment.id, %error, "no zygote");
-                *state = State::Failed(Instant::now(), error.to_string());
-                Found::default()
+                State::Failed(Failure::new(error.to_string(), before))
             }
         }
     }
@@ -292,7 +339,7 @@ impl Zygotes {
                     }
                     true
                 }
-                State::Failed(since, _) => since.elapsed() < RETRY,
+                State::Failed(failure) => failure.since.elapsed() < REMEMBERED,
                 State::Alive(_) | State::Absent => Arc::strong_count(slot) > 1,
             }
         });
@@ -305,7 +352,7 @@ impl Zygotes {
             let state = slot.0.try_lock().ok()?;
             let (ready, failure) = match &*state {
                 State::Alive(zygote) => (zygote.ready.clone(), None),
-                State::Failed(_, reason) => (Ready::default(), Some(reason.clone())),
+                State::Failed(failure) => (Ready::default(), Some(failure.reason.clone())),
                 State::Absent => return None,
             };
             Some(ZygoteReport {
@@ -407,4 +454,25 @@ fn plan(environment: &Environment, arena: Option<&Arena>) -> Result<Plan> {
         zygote: true,
         ..Plan::default()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_that_cannot_be_started_is_tried_again_by_one_call_and_ever_more_seldom() {
+        let mut failure = Failure::new("it raises".to_owned(), None);
+        let after = |pause| failure.since + pause;
+        let (early, late) = (after(RETRY / 2), after(RETRY));
+        assert!(!failure.is_due(early) && failure.is_due(late));
+        assert!(!failure.is_due(late + RETRY), "somebody does");
+        let mut pauses = vec![failure.pause];
+        while pauses.len() < 8 {
+            let again = Failure::new("it raises".to_owned(), pauses.last().copied());
+            pauses.push(again.pause);
+        }
+        let seconds: Vec<u64> = pauses.iter().map(Duration::as_secs).collect();
+        assert_eq!(seconds, [60, 120, 240, 480, 960, 1920, 3600, 3600]);
+    }
 }

@@ -195,7 +195,7 @@ impl SharedTable {
 
     fn to_disk(&self, room: &Room) -> Result<Self> {
         let Place::Memory { pieces, batches } = &self.0.place else { return Ok(self.clone()) };
-        if pieces.extents().len() > 1 {
+        if pieces.extents().len() > 1 || !self.is_read() {
             let mut writer = writer(&self.schema(), Some(&room.disk_alone()))?;
             for batch in self.looked_at(batches)? {
                 writer.write(&batch)?;
@@ -224,6 +224,15 @@ impl SharedTable {
         match &self.0.place {
             Place::Memory { batches, .. } => batches.read.get().cloned(),
             Place::Disk(_) => None,
+        }
+    }
+
+    /// Whether somebody has looked at what another process wrote: that its offsets point into it, that its
+    /// texts are texts.
+    pub(crate) fn is_read(&self) -> bool {
+        match &self.0.place {
+            Place::Memory { batches, .. } => batches.read.get().is_some(),
+            Place::Disk(_) => true,
         }
     }
 

@@ -31,10 +31,13 @@ pub(super) struct Child {
     /// Of a clone: its zygote, and where it is told to begin.
     pub(super) zygote: Option<u64>,
     pub(super) seat: Option<Channel>,
+    /// Whether a call has come to it.
+    pub(super) filled: bool,
     /// Processor time of its zygote's that it is metered by, in microseconds.
     pub(super) for_it_us: u64,
-    /// Of a zygote: up to where its processor time is metered.
+    /// Of a zygote: up to where its processor time is metered, and that of clones which nobody has called.
     pub(super) metered_us: Option<u64>,
+    pub(super) owed_us: u64,
 }
 
 impl Child {
@@ -53,8 +56,10 @@ impl Child {
             nest: None,
             zygote: None,
             seat: None,
+            filled: false,
             for_it_us: 0,
             metered_us: None,
+            owed_us: 0,
         }
     }
 
@@ -122,6 +127,11 @@ impl Child {
         let Some(now) = self.group.measure().cpu_us else { return 0 };
         let before = self.metered_us.replace(now);
         before.map_or(0, |before| now.saturating_sub(before))
+    }
+
+    /// What a zygote's next clone is metered by: what that took the zygote, and what others took for nothing.
+    pub(super) fn due(&mut self) -> u64 {
+        self.grown() + std::mem::take(&mut self.owed_us)
     }
 
     /// Whether the function, or what it started, still has any of these files, by inode: mapped or

@@ -30,6 +30,8 @@ pub(super) struct Coming {
     pub(super) seat: Channel,
     /// Whether it is to end as soon as it is there.
     pub(super) unwanted: bool,
+    /// Whether a call has come to it.
+    pub(super) filled: bool,
     until: Instant,
 }
 
@@ -57,6 +59,7 @@ impl Coming {
             zygote,
             seat,
             unwanted: false,
+            filled: false,
             until: Instant::now() + GUIDE_MAX,
         }
     }
@@ -106,11 +109,11 @@ impl Serve {
     }
 
     fn arrived(&mut self, id: u64, coming: Coming, first: (i32, OwnedFd)) {
-        let Coming { guides, held, identity, zygote, seat, unwanted, .. } = coming;
+        let Coming { guides, held, identity, zygote, seat, unwanted, filled, .. } = coming;
         self.guides.extend(guides);
         let Held { group, start, status } = held;
         let mut child = children::Child::new(first, status, group);
-        (child.zygote, child.seat) = (Some(zygote), Some(seat));
+        (child.zygote, child.seat, child.filled) = (Some(zygote), Some(seat), filled);
         match self.place(id, child, &start, clone::identity(identity)) {
             Ok(()) if unwanted => self.children[&id].kill(),
             Ok(()) => {}

@@ -12,7 +12,7 @@ use super::cgroup::{Cgroups, Group, Weight};
 use super::child::Note;
 use super::children::{self, Child};
 use super::coming::Coming;
-use super::plan::{Ended, Exit, Plan, Reply, Report, Request, Sandbox, Signal, Work};
+use super::plan::{Ended, Exit, Plan, Reply, Report, Request, Sandbox, Signal, Taken, Work};
 use super::start::users_first;
 use super::{Channel, Received, identity, system};
 
@@ -208,8 +208,8 @@ impl Serve {
 
     /// Hears what a zygote or a clone tells: a clone's function may have ended, or never begun.
     fn listen(&mut self, id: u64) {
-        let Some(child) = self.children.get_mut(&id) else { return };
-        let told = child.hear();
+        let told = self.hear(id);
+        let Some(child) = self.children.get(&id) else { return };
         if child.zygote.is_some() && child.failed() {
             child.kill();
         }
@@ -223,14 +223,36 @@ impl Serve {
     /// Ends the clone whose function was reaped. What else a zygote's first process reaps is of no
     /// interest.
     fn reaped(&mut self, zygote: u64, pid: i32, status: i32) {
-        for clone in self.children.values_mut().filter(|child| child.zygote == Some(zygote)) {
+        let clones = self.children.iter().filter(|(_, child)| child.zygote == Some(zygote));
+        for id in clones.map(|(id, _)| *id).collect::<Vec<_>>() {
             // It was told before the function could end.
-            clone.hear();
-            if clone.became(pid) {
+            self.hear(id);
+            if let Some(clone) = self.children.get_mut(&id)
+                && clone.became(pid)
+            {
                 clone.notes.push(Note::Exited { status });
                 clone.kill();
             }
         }
+    }
+
+    /// Hears what a child tells.
+    fn hear(&mut self, id: u64) -> Vec<Note> {
+        let Some(child) = self.children.get_mut(&id) else { return Vec::new() };
+        let (told, zygote) = (child.hear(), child.zygote);
+        let due = self.due(&told, zygote);
+        if let Some(child) = self.children.get_mut(&id) {
+            child.for_it_us += due;
+        }
+        told
+    }
+
+    /// What a clone that tells this is metered by beside its own: what its zygote took to fork it, of which
+    /// nothing is left out of the sum over all.
+    fn due(&mut self, told: &[Note], zygote: Option<u64>) -> u64 {
+        let forked = told.iter().any(|note| matches!(note, Note::Cloned { .. }));
+        let zygote = zygote.filter(|_| forked).and_then(|zygote| self.children.get_mut(&zygote));
+        zygote.map_or(0, Child::due)
     }
 
     fn ended(&mut self, id: u64) {
@@ -255,10 +277,10 @@ impl Serve {
                 let paused =
                     self.children.get(&id).filter(|child| child.group.freeze(true).is_ok());
                 let clean = paused.filter(|child| inputs.is_empty() || !child.has_any(&inputs));
-                let mut taken = clean.and_then(|child| child.group.taken());
-                if let Some(taken) = &mut taken {
-                    taken.cpu_us += self.for_others(id);
-                }
+                let taken = clean.and_then(|child| {
+                    let taken = child.group.taken()?;
+                    Some(Taken { cpu_us: taken.cpu_us + child.for_it_us, ..taken })
+                });
                 self.reply(&Reply::Measured { id, taken });
             }
             Ok(Request::Resume { id }) => {
@@ -299,12 +321,14 @@ impl Serve {
     }
 
     /// Hands a clone what it begins with, as soon as it is there. One that has ended needs nothing.
-    fn fill(&self, id: u64, descriptors: &[OwnedFd]) {
-        let placed = self.children.get(&id).and_then(|child| child.seat.as_ref());
-        if let Some(seat) = placed.or(self.coming.get(&id).map(|coming| &coming.seat)) {
-            let descriptors: Vec<_> = descriptors.iter().map(AsFd::as_fd).collect();
-            let _ = seat.send(b"fill", &descriptors);
-        }
+    fn fill(&mut self, id: u64, descriptors: &[OwnedFd]) {
+        let placed = self.children.get_mut(&id);
+        let placed = placed.and_then(|child| Some((&mut child.filled, child.seat.as_ref()?)));
+        let coming = self.coming.get_mut(&id).map(|coming| (&mut coming.filled, &coming.seat));
+        let Some((filled, seat)) = placed.or(coming) else { return };
+        let descriptors: Vec<_> = descriptors.iter().map(AsFd::as_fd).collect();
+        let _ = seat.send(b"fill", &descriptors);
+        *filled = true;
     }
 
     fn signal(&mut self, id: u64, signal: Signal) {
@@ -318,26 +342,20 @@ impl Serve {
         }
     }
 
-    /// What a clone's zygote has done for its clones, up to now: a clone is metered by what is not
-    /// metered yet, so that nothing is left out of the sum over all.
-    fn for_others(&mut self, id: u64) -> u64 {
-        let Some(zygote) = self.children.get(&id).and_then(|child| child.zygote) else { return 0 };
-        let grown = self.children.get_mut(&zygote).map_or(0, Child::grown);
-        self.children.get_mut(&id).map_or(0, |child| {
-            child.for_it_us += grown;
-            child.for_it_us
-        })
-    }
-
     /// Takes the end of a child that has ended, and cleans up behind it.
     pub(super) fn collect(&mut self, mut child: Child) -> Ended {
         child.kill_the_rest();
         let waited = system::wait_child(child.pid);
         let mut measured = child.group.measure();
-        let zygote = child.zygote.and_then(|zygote| self.children.get_mut(&zygote));
-        child.for_it_us += zygote.map_or(0, Child::grown);
+        let told = child.hear();
+        child.for_it_us += self.due(&told, child.zygote);
         measured.cpu_us = measured.cpu_us.map(|cpu_us| cpu_us + child.for_it_us);
-        child.hear();
+        if !child.filled
+            && let Some(zygote) = child.zygote.and_then(|zygote| self.children.get_mut(&zygote))
+        {
+            // Nobody has called it: the next clone is metered by what it took.
+            zygote.owed_us += measured.cpu_us.unwrap_or_default();
+        }
         let note = child.last_note();
         self.leftovers.push(child.group);
         self.fresh = true;

@@ -6,9 +6,11 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use futures::TryStreamExt;
-use headwater_functions::{Environment, Functions, FunctionsOptions, Invocation, SharedTable};
+use headwater_functions::{
+    Environment, Error, Functions, FunctionsOptions, Invocation, SharedTable,
+};
 
-use crate::support::{answer, ask, call, environment, holds, options, table};
+use crate::support::{answer, ask, call, environment, holds, options, run, table};
 
 const PACKAGES: [(&str, &str); 3] = [("numpy", "2.3"), ("pandas", "2.3"), ("polars", "1.38.1")];
 
@@ -96,6 +98,16 @@ def f():
 ";
     let table = made(&functions, &environment, (source, true), &[]).await;
     assert_eq!((table.rows(), table.mapped().is_none()), (1_000_000, true));
+    // A function that is given it would go where its offsets point.
+    let source = "def f(data):\n    return data['text'].to_pylist()[-1] is not None\n";
+    let arguments = vec![self::table("data", &table)];
+    let given = Invocation { arguments, ..ask(&environment, source) };
+    let (returned, _) = run(&functions, given).await;
+    let Err(Error::FunctionRaised { message, frames, .. }) = returned else {
+        panic!("{returned:?}")
+    };
+    assert!(message.contains("what a function returned for `data` is no table"), "{message}");
+    assert!(frames.is_empty(), "it is not its fault: {frames:?}");
     let error = table.stream().try_collect::<Vec<_>>().await.unwrap_err().to_string();
     assert!(error.contains("what a function returned is no table"), "{error}");
 }

@@ -537,3 +537,144 @@ async fn without_a_sandbox_rows_come_all_the_same() {
     holds(&functions, numbers.fed(ask(&environment, &source(body)))).await;
     wait_until("files are left", || numbers.is_over());
 }
+
+/// Has what is called so in a module raise a `TimeoutError` the next time, as an alarm would.
+const INTERRUPTED: &str = "
+import headwater_batches
+def interrupt(module, name):
+    usual = getattr(module, name)
+    def raises(*arguments):
+        setattr(module, name, usual)
+        raise TimeoutError
+    setattr(module, name, raises)
+";
+
+#[tokio::test]
+async fn a_batch_that_is_lost_to_an_interruption_is_missed_by_nobody() {
+    let functions = start().await;
+    let environment = environment(&functions, &[]).await;
+    let lost = "
+    kept, batches = [], iter(data)
+    rooms = headwater_batches.tables, headwater_batches.json, pa.ipc
+    for place in zip(rooms, ('Mapped', 'loads', 'read_record_batch')):
+        batches = iter(data)
+        kept.append(next(batches))
+        interrupt(*place)
+        try:
+            kept.extend(batches)
+            raise ValueError('not interrupted')
+        except TimeoutError:
+            pass
+";
+    let anew = format!(
+        "{lost}
+    at = 0
+    for batch in data:
+        at = checked(batch, at)
+    return at == 1_000_000
+"
+    );
+    let on = format!(
+        "{lost}
+    try:
+        kept.extend(batches)
+    except headwater_batches.InputFailed as error:
+        print(error)
+    return True
+"
+    );
+    let limits = Limits { timeout: Duration::from_secs(30), ..Limits::default() };
+    for (body, well) in [(anew, true), (on, false)] {
+        let numbers = Numbers::new(1_000_000);
+        let source = format!("{INTERRUPTED}{}", source(&body));
+        let invocation = Invocation { limits: limits.clone(), ..ask(&environment, &source) };
+        let (returned, lines) = run(&functions, numbers.fed(invocation)).await;
+        match returned {
+            Ok(Returned::Bool(true)) => assert!(well, "{lines:?}"),
+            Err(Error::Arrow(error)) => {
+                assert!(!well && error.to_string().contains("lost a batch"), "{error}");
+                assert!(lines.iter().any(|line| line.3.contains("iterate anew")), "{lines:?}");
+            }
+            other => panic!("{other:?} {lines:?}"),
+        }
+        wait_until("files are left", || numbers.is_over());
+    }
+}
+
+#[tokio::test]
+async fn an_interruption_while_it_waits_loses_nothing() {
+    let functions = start().await;
+    let environment = environment(&functions, &[]).await;
+    let slow = || {
+        let rows = async {
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            Ok(batch(0, 10_000))
+        };
+        stream::once(rows).boxed()
+    };
+    let streamed = Streamed::new(Numbers::schema(), slow).unwrap();
+    let value = ArgumentValue::Streamed(streamed);
+    let arguments = vec![Argument { name: "data".to_owned(), value }];
+    let source = source(
+        "
+    import signal
+    class Late(Exception):
+        pass
+    def late(*_):
+        raise Late
+    signal.signal(signal.SIGALRM, late)
+    signal.setitimer(signal.ITIMER_REAL, 0.02)
+    at, batches = 0, iter(data)
+    while True:
+        try:
+            at = checked(next(batches), at)
+        except Late:
+            continue
+        except StopIteration:
+            return at == 10_000
+",
+    );
+    holds(&functions, Invocation { arguments, ..ask(&environment, &source) }).await;
+}
+
+#[tokio::test]
+async fn rows_that_cannot_be_told_of_fail_the_call_whatever_it_makes_of_that() {
+    let functions = start().await;
+    let environment = environment(&functions, &[]).await;
+    let numbers = Numbers::new(1);
+    // It reads none of the answers, until no more can be said to it.
+    let source = source(
+        "
+    line, number = data._source._socket, 0
+    try:
+        while True:
+            number += 1
+            line.send(b'{\"free\": [1, 2, 3], \"next\": %d}' % number)
+    except OSError:
+        return True
+",
+    );
+    let (returned, lines) = run(&functions, numbers.fed(ask(&environment, &source))).await;
+    let Err(Error::Arrow(error)) = &returned else { panic!("{returned:?} {lines:?}") };
+    assert!(error.to_string().contains("the rows stopped coming"), "{error}");
+    wait_until("files are left", || numbers.is_over());
+}
+
+#[tokio::test]
+async fn who_has_no_room_for_rows_is_told_before_the_next_are_made() {
+    let functions = start().await;
+    let environment = environment(&functions, &[]).await;
+    let folder = tempfile::tempdir().unwrap();
+    let room = Room::new(0, folder.path().to_owned(), 1 << 16);
+    // More than one batch, and then nothing for ever.
+    let rows = || stream::once(async { Ok(batch(0, 200_000)) }).chain(stream::pending()).boxed();
+    let streamed = Streamed::new(Numbers::schema(), rows).unwrap();
+    let value = ArgumentValue::Streamed(streamed);
+    let arguments = vec![Argument { name: "data".to_owned(), value }];
+    let limits = Limits { timeout: Duration::from_secs(30), ..Limits::default() };
+    let asked = ask(&environment, &source("    return next(iter(data)) is not None"));
+    let invocation = Invocation { arguments, limits, room: Some(room), ..asked };
+    let (returned, _) = run(&functions, invocation).await;
+    let error = returned.unwrap_err();
+    assert_eq!(headwater_model::Fault::code(&error), headwater_model::ErrorCode::DiskFull);
+}
