@@ -4,7 +4,8 @@
 
 For each engine: all rows ordered by `id`, and the ids of the rows where `id >= 3`. For PyIceberg also how
 many files that filter left to read, and the bounds of `id` in each file, both from manifests alone. Values
-are printed as text that does not depend on the engine: times in ISO form and UTC, decimals and bytes as
+are printed as text that does not depend on the engine: times in ISO form and UTC (in nanoseconds where they
+have those), decimals and bytes as
 strings.
 
 Needs: pyiceberg[pyarrow], pytz, duckdb, duckdb-extension-iceberg, duckdb-extension-avro.
@@ -20,6 +21,8 @@ import uuid
 import duckdb
 import duckdb_extension_avro
 import duckdb_extension_iceberg
+import pyarrow
+import pyarrow.compute
 from pyiceberg.conversions import from_bytes
 from pyiceberg.table import StaticTable
 
@@ -52,6 +55,10 @@ def plain(value):
 
 def rows_of(arrow_table):
     """The rows of an Arrow table, ordered by `id`."""
+    for index, field in enumerate(arrow_table.schema):
+        if pyarrow.types.is_timestamp(field.type) and field.type.unit == "ns":
+            texts = pyarrow.compute.strftime(arrow_table.column(index), "%Y-%m-%dT%H:%M:%S")
+            arrow_table = arrow_table.set_column(index, field.name, texts)
     rows = [{name: plain(value) for name, value in row.items()} for row in arrow_table.to_pylist()]
     return sorted(rows, key=lambda row: row["id"])
 
@@ -91,7 +98,11 @@ def with_duckdb(location, snapshot):
     path = location.removeprefix("file://")
     at = f", snapshot_from_id = {snapshot}" if snapshot else ""
     source = f"iceberg_scan('{path}'{at})"
-    found = connection.execute(f"SELECT * FROM {source} ORDER BY id")
+    types = connection.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()
+    fine = [column[0] for column in types if column[1] == "TIMESTAMP_NS"]
+    texts = [f"strftime(\"{name}\", '%Y-%m-%dT%H:%M:%S.%n') AS \"{name}\"" for name in fine]
+    columns = f"* REPLACE ({', '.join(texts)})" if texts else "*"
+    found = connection.execute(f"SELECT {columns} FROM {source} ORDER BY id")
     names = [column[0] for column in found.description]
     rows = [dict(zip(names, map(plain, row))) for row in found.fetchall()]
     filtered = connection.execute(f"SELECT id FROM {source} WHERE id >= 3 ORDER BY id").fetchall()

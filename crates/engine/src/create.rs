@@ -1,21 +1,28 @@
 //! The columns and partition fields that CREATE TABLE asks for, in the types that a table can hold.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use arrow::array::ArrayRef;
 use arrow::datatypes::{Field, Schema, SchemaRef};
+use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::execution::SessionState;
+use datafusion::logical_expr::LogicalPlan;
 use datafusion::sql::sqlparser::ast::{
-    ColumnDef, ColumnOption, DataType, ExactNumberInfo, Expr, TimezoneInfo,
+    ColumnDef, ColumnOption, DataType, ExactNumberInfo, Expr, Query, TimezoneInfo,
+    visit_expressions,
 };
 use headwater_model::PartitionField;
-use headwater_tables::{COMMENT, SortColumn, normalise_schema, parse_type, with_default};
+use headwater_tables::{
+    COMMENT, SortColumn, has_nanoseconds, normalise_schema, parse_type, with_default,
+};
 
 use crate::error::{Error, Result};
 use crate::planner;
 use crate::planning_error::Limits;
 use crate::scan::plain_schema;
 use crate::sql::alter::{WrittenKey, comment_of, default_of};
+use crate::sql::data_type::{says_nanoseconds, settle};
 use crate::sql::scope;
 use crate::sql::table_name::span_start;
 
@@ -69,10 +76,11 @@ fn typed(state: &SessionState, mut column: ColumnDef, limits: Limits) -> Result<
     let required = column.options.iter().any(|option| option.option == ColumnOption::NotNull);
     let name = column.name.value.clone();
     let position = span_start(column.name.span);
+    let written = column.data_type.to_string();
+    settle(&mut column.data_type);
     if let Some(data_type) = icebergs_own(&column.data_type) {
         return Ok(Field::new(name, data_type, !required));
     }
-    let written = column.data_type.to_string();
     column.options.retain(|option| option.option == ColumnOption::NotNull);
     let planned =
         planner::columns(state, vec![column]).map_err(|error| match limits.explain(&error) {
@@ -80,7 +88,7 @@ fn typed(state: &SessionState, mut column: ColumnDef, limits: Limits) -> Result<
                 what: format!("the type `{written}` of column `{name}`"),
                 hint: Some(
                     "Use INT, BIGINT, DOUBLE, DECIMAL(p, s), VARCHAR, BOOLEAN, DATE, TIME, \
-                            TIMESTAMP, TIMESTAMPTZ or BINARY."
+                            TIMESTAMP, TIMESTAMP(9), TIMESTAMPTZ or BINARY."
                         .to_owned(),
                 ),
                 position,
@@ -97,8 +105,12 @@ fn icebergs_own(data_type: &DataType) -> Option<arrow::datatypes::DataType> {
             Some(name.to_string().to_lowercase()).filter(|name| name != "uuid")?
         }
         DataType::Binary(None) => "binary".to_owned(),
-        DataType::Timestamp(_, TimezoneInfo::Tz | TimezoneInfo::WithTimeZone) => {
-            "timestamptz".to_owned()
+        DataType::Timestamp(precision, TimezoneInfo::Tz | TimezoneInfo::WithTimeZone) => {
+            match precision {
+                None | Some(0..=6) => "timestamptz".to_owned(),
+                Some(9) => "timestamptz_ns".to_owned(),
+                Some(_) => return None,
+            }
         }
         DataType::Decimal(ExactNumberInfo::None) | DataType::Numeric(ExactNumberInfo::None) => {
             "decimal(38, 10)".to_owned()
@@ -106,6 +118,28 @@ fn icebergs_own(data_type: &DataType) -> Option<arrow::datatypes::DataType> {
         _ => return None,
     };
     parse_type(&text).ok()
+}
+
+/// Whether what a query gives may have nanoseconds that mean something: it reads some of a table, or says
+/// `TIMESTAMP(9)`. The planner's own functions and literals are typed so whatever they give.
+pub(crate) fn gives_nanoseconds(query: &Query, plan: &LogicalPlan) -> bool {
+    let asked = visit_expressions(query, |expr| match expr {
+        Expr::Cast { data_type, .. } if says_nanoseconds(data_type) => ControlFlow::Break(()),
+        Expr::TypedString(typed) if says_nanoseconds(&typed.data_type) => ControlFlow::Break(()),
+        _ => ControlFlow::Continue(()),
+    });
+    let fine = |node: &LogicalPlan| match node {
+        LogicalPlan::TableScan(scan) => {
+            scan.source.schema().fields().iter().any(|field| has_nanoseconds(field.data_type()))
+        }
+        _ => false,
+    };
+    let mut found = asked.is_break();
+    let walked = plan.apply_with_subqueries(|node| {
+        found |= fine(node);
+        Ok(if found { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
+    });
+    found || walked.is_err()
 }
 
 /// Partition fields with their columns as the schema spells them.

@@ -14,7 +14,7 @@ use futures::StreamExt;
 use headwater_catalog::TableEntry;
 use headwater_lake::{Transaction, View};
 use headwater_model::{Commit, Fault, RefSpec, SYSTEM_NAMESPACE, TableName};
-use headwater_tables::{Alteration, OWN};
+use headwater_tables::{Alteration, OWN, without_nanoseconds};
 use parking_lot::Mutex;
 
 use crate::answer::{Answer, Metrics};
@@ -64,10 +64,21 @@ impl Session {
         }
         let limits = run.limits;
         if let Some(source) = source {
+            let query = source.query.clone();
             let (plan, names) = self.plan(&run, source, &view).await?;
+            let mut fine = create::gives_nanoseconds(&query, &plan);
             let running = self.start(run, plan).await?;
-            let schema = nullable(&names.apply(&plain_schema(&running.schema)));
+            let mut schema = nullable(&names.apply(&plain_schema(&running.schema)));
             distinct_names(&schema)?;
+            if fine {
+                let known = if exists { Some(transaction.table(&table).await?) } else { None };
+                let known = known.map(|table| table.format_version().to_string());
+                let version = properties.get("format-version").or(known.as_ref());
+                fine = version.is_some_and(|version| version == "3");
+            }
+            if !fine {
+                schema = without_nanoseconds(&schema).into();
+            }
             let partition = create::partition(partition, &schema)?;
             let (rows, kept) = rows(running, SchemaRef::clone(&schema), limits);
             let layout = layout(sort);

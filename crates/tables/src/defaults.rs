@@ -8,6 +8,7 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, new_null_array};
 use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{DataType, Field};
+use iceberg::spec::PrimitiveType::{TimestampNs, TimestamptzNs};
 use iceberg::spec::{Literal, PrimitiveLiteral, PrimitiveType, Type};
 
 use crate::types::join;
@@ -95,6 +96,11 @@ pub fn with_default(column: Field, value: &ArrayRef) -> Result<Field> {
 /// as one that is not a number.
 pub(crate) fn default(column: &str, value: &ArrayRef, data_type: &Type) -> Result<Option<Literal>> {
     let Some(literal) = literal(column, value, data_type)? else { return Ok(None) };
+    if matches!(*data_type, Type::Primitive(TimestampNs | TimestamptzNs)) {
+        // The `iceberg` crate writes them, and does not read them.
+        let reason = format!("defaults of the type `{data_type}` are not supported");
+        return Err(Error::InvalidColumn { column: join("", column), reason });
+    }
     let text = text_of(&literal, data_type);
     if text.and_then(|text| literal_of_text(&text, data_type)).as_ref() == Some(&literal) {
         return Ok(Some(literal));
@@ -145,7 +151,7 @@ pub(crate) fn text_of(literal: &Literal, data_type: &Type) -> Option<String> {
 /// Whether metadata can hold a value: the `iceberg` crate panics on times that no calendar has, and on those
 /// before 1970 with a zone and a fraction of a second.
 pub(crate) fn is_writable(literal: &Literal, data_type: &Type) -> bool {
-    use PrimitiveType::{Date, Time, Timestamp, Timestamptz, TimestamptzNs};
+    use PrimitiveType::{Date, Time, Timestamp, Timestamptz};
     let Type::Primitive(primitive) = data_type else { return true };
     let number = match literal {
         Literal::Primitive(PrimitiveLiteral::Int(number)) => i64::from(*number),

@@ -40,6 +40,14 @@ pub enum Error {
         /// The rule it breaks.
         reason: String,
     },
+    /// A column as only tables of format version 3 have them.
+    #[error("column `{column}` cannot be used: {what} format version 3")]
+    NeedsVersion3 {
+        /// The column.
+        column: String,
+        /// What of it does.
+        what: &'static str,
+    },
     /// A schema without columns.
     #[error("a table needs at least one column")]
     NoColumns,
@@ -397,6 +405,7 @@ impl Fault for Error {
             Error::UnsupportedType { .. }
             | Error::InvalidType { .. }
             | Error::InvalidColumn { .. }
+            | Error::NeedsVersion3 { .. }
             | Error::NoColumns
             | Error::InvalidProperty { .. }
             | Error::InvalidPartition { .. }
@@ -430,7 +439,7 @@ impl Fault for Error {
             Error::UnsupportedType { .. } => "Cast the column to another type, such as string.",
             Error::InvalidType { .. } => {
                 "Use one of boolean, int, long, float, double, decimal(p, s), date, time, \
-                 timestamp, timestamptz, string, uuid, binary, list<t>, map<k, v>, struct<name: t>."
+                 timestamp, timestamptz, timestamp_ns, timestamptz_ns, string, uuid, binary, list<t>, map<k, v>, struct<name: t>."
             }
             Error::ColumnNotFound { near: Some(near), .. }
             | Error::PartitionNotFound { near: Some(near), .. } => {
@@ -442,6 +451,10 @@ impl Fault for Error {
             }
             Error::InvalidPartition { .. } => {
                 "Partition by a column of the table, as `column`, `day(column)` or `bucket(16, column)`."
+            }
+            Error::NeedsVersion3 { .. } => {
+                "Make the table with TBLPROPERTIES ('format-version' = '3'), or upgrade it: \
+                 ALTER TABLE … SET TBLPROPERTIES ('format-version' = '3')."
             }
             Error::OldFormat { .. } => {
                 "Upgrade it: ALTER TABLE … SET TBLPROPERTIES ('format-version' = '2')."

@@ -72,7 +72,10 @@ pub use storage::cloud::{CLAIM_FILE, CloudSettings, CloudUrl, Patience};
 pub use table::Table;
 pub use tables::Tables;
 pub use types::schema::names_of;
-pub use types::{OWN, field_type_name, normalise_schema, parse_type, type_name};
+pub use types::{
+    OWN, field_type_name, has_nanoseconds, in_microseconds, normalise_schema, parse_type,
+    type_name, without_nanoseconds,
+};
 pub use upkeep::{Bin, Extent, FoundFile, Order, Packing, Reached, SortColumn};
 pub use view::{MergedView, SqlView, ViewDefinition, ViewMerge};
 

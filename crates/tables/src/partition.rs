@@ -148,6 +148,8 @@ fn check(field_type: &Type, transform: Transform) -> Result<(), &'static str> {
             // The `iceberg` crate cannot write them into a manifest.
             Uuid => Err("UUIDs are no partition; their `bucket` is"),
             Float | Double => Err("floating-point numbers are no partition"),
+            // Nor read these.
+            TimestampNs | TimestamptzNs => Err("nanoseconds are no partition; their `hour` is"),
             _ => Ok(()),
         },
         Transform::Year if !is_time && *primitive != Date => {

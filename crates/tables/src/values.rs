@@ -27,10 +27,11 @@ pub(crate) fn to_array<'a>(
             numbers::<Time64MicrosecondType>(data_type, values, as_long)
         }
         DataType::Timestamp(TimeUnit::Microsecond, _) => {
-            numbers::<TimestampMicrosecondType>(data_type, values, as_long)
+            numbers::<TimestampMicrosecondType>(data_type, values, |value| as_moment(value, MICROS))
         }
         DataType::Timestamp(TimeUnit::Nanosecond, _) => {
-            numbers::<TimestampNanosecondType>(data_type, values, as_long)
+            let nanos = MICROS.saturating_mul(1000);
+            numbers::<TimestampNanosecondType>(data_type, values, |value| as_moment(value, nanos))
         }
         DataType::Float32 => numbers::<Float32Type>(data_type, values, |value| match value {
             PrimitiveLiteral::Float(value) => Some(value.0),
@@ -75,6 +76,18 @@ fn as_long(value: &PrimitiveLiteral) -> Option<i64> {
     match value {
         PrimitiveLiteral::Long(value) => Some(*value),
         PrimitiveLiteral::Int(value) => Some(i64::from(*value)),
+        _ => None,
+    }
+}
+
+/// Microseconds of a day.
+const MICROS: i64 = 86_400_000_000;
+
+/// A date where a moment is expected comes from before the column was widened.
+fn as_moment(value: &PrimitiveLiteral, of_day: i64) -> Option<i64> {
+    match value {
+        PrimitiveLiteral::Long(value) => Some(*value),
+        PrimitiveLiteral::Int(days) => i64::from(*days).checked_mul(of_day),
         _ => None,
     }
 }

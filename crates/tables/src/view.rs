@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 use crate::commit::evolve::iceberg_schema;
 use crate::table::described;
 use crate::types::schema::{FieldIds, arrow_schema};
-use crate::{Error, Result, Tables, metadata, normalise_schema};
+use crate::{Error, Result, Tables, metadata, normalise_schema, without_nanoseconds};
 
 /// What a version of a view takes beside its query, in bytes, roughly.
 const VERSION_BYTES: usize = 512;
@@ -258,7 +258,8 @@ pub(crate) fn refused(error: &iceberg::Error) -> Error {
 
 impl ViewDefinition {
     fn schema(&self) -> Result<Schema> {
-        let normal = normalise_schema(&self.schema)?;
+        // Clients of before version 3 know no nanoseconds, and a view has no version to tell them by.
+        let normal = without_nanoseconds(&normalise_schema(&self.schema)?);
         iceberg_schema(FieldIds::after(0).assign(normal.fields(), None)?)
     }
 

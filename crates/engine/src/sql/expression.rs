@@ -11,6 +11,7 @@ use datafusion::sql::sqlparser::ast::{
 
 use crate::error::{Error, Result};
 use crate::sql::clauses::{none, ordering};
+use crate::sql::data_type;
 
 /// A part of an expression.
 pub(crate) enum Node<'a> {
@@ -92,7 +93,8 @@ pub(crate) fn children(expr: &mut Expr, visit: &mut Visit<'_>) -> Result<()> {
             visit(Node::Query(subquery))
         }
         Expr::Exists { subquery, .. } | Expr::Subquery(subquery) => visit(Node::Query(subquery)),
-        Expr::Cast { kind, expr, array, format, .. } => {
+        Expr::Cast { kind, expr, data_type, array, format } => {
+            data_type::respell(data_type);
             refuse_if(*array, "CAST to an ARRAY")?;
             none(format.as_ref(), "CAST with FORMAT")?;
             match kind {

@@ -7,6 +7,7 @@ pub(crate) mod alter;
 pub(crate) mod change;
 pub(crate) mod clauses;
 mod condition;
+pub(crate) mod data_type;
 pub(crate) mod dialect;
 pub(crate) mod expression;
 mod layout;

@@ -10,6 +10,7 @@ use arrow::array::{
     ArrayRef, BinaryBuilder, BooleanBuilder, Date32Builder, Decimal128Builder,
     FixedSizeBinaryBuilder, Float32Builder, Float64Builder, Int32Builder, Int64Builder, ListArray,
     StringBuilder, StructArray, Time64MicrosecondBuilder, TimestampMicrosecondBuilder,
+    TimestampNanosecondBuilder,
 };
 use arrow::buffer::{NullBuffer, OffsetBuffer};
 use arrow::datatypes::{DataType, Decimal128Type, FieldRef, Fields, TimeUnit};
@@ -33,6 +34,8 @@ pub(crate) enum Column {
     Time(Time64MicrosecondBuilder),
     Timestamp(TimestampMicrosecondBuilder),
     ZonedTimestamp(TimestampMicrosecondBuilder),
+    Nanoseconds(TimestampNanosecondBuilder),
+    ZonedNanoseconds(TimestampNanosecondBuilder),
     Decimal(Decimal128Builder, u8, i8),
     Text(StringBuilder),
     Binary(BinaryBuilder),
@@ -78,6 +81,13 @@ impl Column {
                 let builder = TimestampMicrosecondBuilder::new().with_data_type(data_type.clone());
                 Column::ZonedTimestamp(builder)
             }
+            DataType::Timestamp(TimeUnit::Nanosecond, zone) => {
+                let builder = TimestampNanosecondBuilder::new().with_data_type(data_type.clone());
+                match zone {
+                    None => Column::Nanoseconds(builder),
+                    Some(_) => Column::ZonedNanoseconds(builder),
+                }
+            }
             DataType::Decimal128(precision, scale) => {
                 let builder = Decimal128Builder::new().with_data_type(data_type.clone());
                 Column::Decimal(builder, *precision, *scale)
@@ -120,6 +130,9 @@ impl Column {
             Column::Date(builder) => builder.append_null(),
             Column::Time(builder) => builder.append_null(),
             Column::Timestamp(builder) | Column::ZonedTimestamp(builder) => builder.append_null(),
+            Column::Nanoseconds(builder) | Column::ZonedNanoseconds(builder) => {
+                builder.append_null();
+            }
             Column::Decimal(builder, ..) => builder.append_null(),
             Column::Text(builder) => builder.append_null(),
             Column::Binary(builder) => builder.append_null(),
@@ -155,7 +168,17 @@ impl Column {
                 Some(moment) if !moment.zoned => builder.append_value(moment.microseconds),
                 _ => return Err(Misfit),
             },
+            Column::Nanoseconds(builder) => match parse_moment(trim(text)) {
+                Some(moment) if !moment.zoned => {
+                    builder.append_value(moment.in_nanoseconds().ok_or(Misfit)?);
+                }
+                _ => return Err(Misfit),
+            },
             // Without a zone, a moment is taken as UTC: whoever declared the type knows.
+            Column::ZonedNanoseconds(builder) => {
+                let moment = parse_moment(trim(text)).ok_or(Misfit)?;
+                builder.append_value(moment.in_nanoseconds().ok_or(Misfit)?);
+            }
             Column::ZonedTimestamp(builder) => {
                 builder.append_value(parse_moment(trim(text)).ok_or(Misfit)?.microseconds);
             }
@@ -184,6 +207,7 @@ impl Column {
             Column::Date(builder) => builder.len(),
             Column::Time(builder) => builder.len(),
             Column::Timestamp(builder) | Column::ZonedTimestamp(builder) => builder.len(),
+            Column::Nanoseconds(builder) | Column::ZonedNanoseconds(builder) => builder.len(),
             Column::Decimal(builder, ..) => builder.len(),
             Column::Text(builder) => builder.len(),
             Column::Binary(builder) => builder.len(),
@@ -237,6 +261,9 @@ impl Column {
             Column::Date(builder) => Arc::new(builder.finish()),
             Column::Time(builder) => Arc::new(builder.finish()),
             Column::Timestamp(builder) | Column::ZonedTimestamp(builder) => {
+                Arc::new(builder.finish())
+            }
+            Column::Nanoseconds(builder) | Column::ZonedNanoseconds(builder) => {
                 Arc::new(builder.finish())
             }
             Column::Decimal(builder, ..) => Arc::new(builder.finish()),

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::Field;
 use headwater_model::FileFormat;
+use headwater_tables::without_nanoseconds;
 
 use super::bad_row::RowFault;
 use super::csv::{CsvFile, CsvOptions};
@@ -63,8 +64,11 @@ pub(crate) fn infer_file(
         FileFormat::Parquet => {
             let schema = parquet::schema_of(source)?;
             let fields: Vec<Field> = schema.fields().iter().map(|f| f.as_ref().clone()).collect();
+            // New columns have no nanoseconds unless that is declared: few who write them mean them.
+            let coarse = without_nanoseconds(&schema);
             let evidence = |field: &Field| Evidence::stored(field.data_type().clone());
-            let columns = fields.iter().map(|field| (field.name().clone(), evidence(field)));
+            let coarse = coarse.fields().iter();
+            let columns = coarse.map(|field| (field.name().clone(), evidence(field)));
             Ok(FileColumns { columns: columns.collect(), stored: Some(fields) })
         }
     };

@@ -58,6 +58,8 @@ fn type_name(column: &Column) -> &'static str {
         Column::Time(_) => "time",
         Column::Timestamp(_) => "timestamp",
         Column::ZonedTimestamp(_) => "timestamptz",
+        Column::Nanoseconds(_) => "timestamp_ns",
+        Column::ZonedNanoseconds(_) => "timestamptz_ns",
         Column::Decimal(..) => "decimal of that precision",
         Column::Text(_) => "string",
         Column::Binary(_) => "binary",

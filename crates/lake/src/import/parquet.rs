@@ -12,7 +12,7 @@ use arrow::datatypes::{Field, Schema, SchemaRef};
 use arrow::error::ArrowError;
 use arrow::util::display::array_value_to_string;
 use futures::StreamExt;
-use headwater_tables::{normalise_schema, type_name};
+use headwater_tables::{in_microseconds, normalise_schema, type_name};
 use parquet::arrow::ParquetRecordBatchStreamBuilder;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
@@ -90,7 +90,10 @@ pub(crate) fn check_column(
     source: &SourceFile,
 ) -> Result<()> {
     let (from, to) = (found.data_type(), expected.data_type());
-    if can_cast_types(from, to) && (declared || fits(from, to)) {
+    // Nanoseconds become microseconds where a table has those.
+    let coarse = in_microseconds(&Arc::new(found.clone()));
+    let fits = fits(from, to) || fits(coarse.data_type(), to);
+    if can_cast_types(from, to) && (declared || fits) {
         return Ok(());
     }
     Err(Error::TypeConflict {

@@ -2,17 +2,26 @@
 //!
 //! The year comes first and has four digits, so that no order of day and month is ever guessed:
 //! `2013-01-31` or `2013/01/31`, and never `1/2/2013`. Digits of a second
-//! beyond the sixth are left out, since no Iceberg v2 type holds them.
+//! beyond the sixth are for columns of nanoseconds, and left out of all others.
 
 /// A moment or a local time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Moment {
     /// Microseconds since 1970-01-01, UTC where there is a zone.
     pub microseconds: i64,
+    /// Nanoseconds after those, fewer than a thousand.
+    pub nanoseconds: i64,
     /// Whether a zone was written.
     pub zoned: bool,
     /// Whether a time of day was written.
     pub timed: bool,
+}
+
+impl Moment {
+    /// Nanoseconds since 1970-01-01; none beyond the years 1677 and 2262.
+    pub fn in_nanoseconds(self) -> Option<i64> {
+        self.microseconds.checked_mul(1000)?.checked_add(self.nanoseconds)
+    }
 }
 
 const DAY_MICROSECONDS: i64 = 86_400_000_000;
@@ -30,22 +39,22 @@ pub(crate) fn parse_moment(text: &str) -> Option<Moment> {
     let (days, rest) = take_date(text.as_bytes())?;
     let day = i64::from(days) * DAY_MICROSECONDS;
     let Some((b'T' | b't' | b' ', rest)) = rest.split_first() else {
-        let date = Moment { microseconds: day, zoned: false, timed: false };
+        let date = Moment { microseconds: day, nanoseconds: 0, zoned: false, timed: false };
         return rest.is_empty().then_some(date);
     };
-    let (time, rest) = take_time(rest)?;
+    let (time, nanoseconds, rest) = take_time(rest)?;
     let (zoned, offset) = match parse_zone(rest)? {
         Zone::Unwritten => (false, 0),
         Zone::East(minutes) => (true, minutes),
     };
     let microseconds = day + time - offset * 60_000_000;
-    Some(Moment { microseconds, zoned, timed: true })
+    Some(Moment { microseconds, nanoseconds, zoned, timed: true })
 }
 
 /// Microseconds since midnight of a time of day and nothing else.
 pub(crate) fn parse_time(text: &str) -> Option<i64> {
     match take_time(text.as_bytes())? {
-        (time, []) => Some(time),
+        (time, _, []) => Some(time),
         _ => None,
     }
 }
@@ -90,23 +99,25 @@ fn days_of(year: u32, month: u32, day: u32) -> Option<i32> {
     Some(era * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719_468)
 }
 
-fn take_time(text: &[u8]) -> Option<(i64, &[u8])> {
+/// Microseconds, and nanoseconds after those.
+fn take_time(text: &[u8]) -> Option<(i64, i64, &[u8])> {
     let (hour, rest) = take_number(text, 2)?;
     let (minute, rest) = take_number(take_byte(rest, b':')?, 2)?;
     if hour > 23 || minute > 59 {
         return None;
     }
     let minutes = i64::from(hour * 60 + minute) * 60_000_000;
-    let Some(rest) = take_byte(rest, b':') else { return Some((minutes, rest)) };
+    let Some(rest) = take_byte(rest, b':') else { return Some((minutes, 0, rest)) };
     let (second, rest) = take_number(rest, 2)?;
     if second > 59 {
         return None;
     }
     let (fraction, rest) = take_fraction(rest)?;
-    Some((minutes + i64::from(second) * 1_000_000 + fraction, rest))
+    let (micros, nanos) = (fraction / 1000, fraction % 1000);
+    Some((minutes + i64::from(second) * 1_000_000 + micros, nanos, rest))
 }
 
-/// Microseconds of `.123`; nothing where there is no point.
+/// Nanoseconds of `.123`; nothing where there is no point.
 fn take_fraction(text: &[u8]) -> Option<(i64, &[u8])> {
     let Some(rest) = text.strip_prefix(b".").or_else(|| text.strip_prefix(b",")) else {
         return Some((0, text));
@@ -116,7 +127,7 @@ fn take_fraction(text: &[u8]) -> Option<(i64, &[u8])> {
         return None;
     }
     let mut value = 0;
-    for place in 0..6 {
+    for place in 0..9 {
         value = value * 10 + rest[..digits].get(place).map_or(0, |byte| i64::from(byte - b'0'));
     }
     Some((value, &rest[digits..]))
@@ -188,6 +199,9 @@ mod tests {
         assert_eq!(at("1969-12-31T19:00:00-0500"), Some((0, true)));
         assert_eq!(at("1970-01-01 00:00:00.123456789 UTC"), Some((123_456, true)));
         assert_eq!(at("1970-01-02"), Some((DAY_MICROSECONDS, false)));
+        let nanos = |text: &str| parse_moment(text).map(|m| m.nanoseconds);
+        assert_eq!(nanos("1970-01-01 00:00:00.123456789 UTC"), Some(789));
+        assert_eq!(nanos("1970-01-01 00:00:00.12345678"), Some(780));
         for wrong in ["1970-01-01T24:00:00", "1970-01-01T00:00:61", "1970-01-01T", "1970-01-01 "] {
             assert_eq!(parse_moment(wrong), None, "{wrong}");
         }

@@ -44,6 +44,10 @@ pub(crate) fn fits(from: &DataType, to: &DataType) -> bool {
         | (DataType::Int32, DataType::Int64 | DataType::Float64)
         | (DataType::Int64 | DataType::Float32, DataType::Float64)
         | (DataType::Date32, DataType::Timestamp(TimeUnit::Microsecond, None))
+        | (
+            DataType::Date32 | DataType::Timestamp(TimeUnit::Microsecond, None),
+            DataType::Timestamp(TimeUnit::Nanosecond, None),
+        )
         | (DataType::Timestamp(_, Some(_)), DataType::Timestamp(_, Some(_)))
         | (DataType::Utf8, DataType::Binary | DataType::LargeBinary) => true,
         (DataType::Int32, DataType::Decimal128(precision, scale)) => {

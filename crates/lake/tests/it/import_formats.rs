@@ -8,14 +8,14 @@ use arrow::array::{
     ArrayRef, Decimal128Array, DictionaryArray, Int32Array, Int64Array, RecordBatch, StringArray,
     TimestampNanosecondArray, UInt32Array,
 };
-use arrow::datatypes::{DataType, Field, Int8Type, Schema};
+use arrow::datatypes::{DataType, Field, Int8Type, Schema, TimeUnit};
 use headwater_lake::Error;
 use headwater_model::{ErrorCode, Fault, OnError};
 use headwater_tables::with_default;
 use parquet::arrow::ArrowWriter;
 use serde_json::json;
 
-use crate::support::Fixture;
+use crate::support::{Fixture, name};
 
 fn gzip(text: &[u8]) -> Vec<u8> {
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
@@ -101,6 +101,50 @@ async fn parquet_columns_become_what_a_table_can_hold() {
     let rows = lake.rows("t").await;
     assert_eq!((&rows[0]["name"], &rows[0]["price"]), (&json!("x"), &json!(1.5)));
     assert_eq!((&rows[3]["id"], &rows[3]["note"]), (&json!(4), &json!("from csv")));
+}
+
+#[tokio::test]
+async fn nanoseconds_are_kept_where_the_table_has_them() {
+    let lake = Fixture::new().await;
+    let nanos = DataType::Timestamp(TimeUnit::Nanosecond, None);
+    let schema = Schema::new(vec![
+        Field::new("id", DataType::Int64, true),
+        Field::new("at", nanos, true),
+        Field::new("coarse", DataType::Timestamp(TimeUnit::Microsecond, None), true),
+    ]);
+    let version = [("format-version".to_owned(), "3".to_owned())].into();
+    let mut change = lake.lake.transaction("main", "eva").await.unwrap();
+    change.create(&name("t"), Arc::new(schema), Vec::new(), version).await.unwrap();
+    change.commit("a table").await.unwrap();
+    let times = || Arc::new(TimestampNanosecondArray::from(vec![1_234_567_891])) as ArrayRef;
+    let id = || Arc::new(UInt32Array::from(vec![1])) as ArrayRef;
+    let columns = vec![("id", id()), ("at", times()), ("coarse", times()), ("new", times())];
+    write_parquet(&lake, "a.parquet", columns);
+    let micros: ArrayRef = Arc::new(arrow::array::TimestampMicrosecondArray::from(vec![7]));
+    write_parquet(&lake, "b.parquet", vec![("id", id()), ("at", micros)]);
+    lake.file(
+        "c.csv",
+        "id,at,coarse\n3,1970-01-01 00:00:00.000000009,1970-01-01 00:00:00.000000009\n",
+    );
+    lake.file("d.ndjson", "{\"id\": 4, \"at\": \"1970-01-01T00:00:00.12345678\"}\n");
+    let files = ["a.parquet", "b.parquet", "c.csv", "d.ndjson"];
+    let report = lake.import(&lake.request("t", &files)).await.unwrap();
+    assert_eq!(report.rows, 4);
+    let expected = ["id long", "at timestamp_ns", "coarse timestamp", "new timestamp"];
+    assert_eq!(lake.columns("t").await, expected);
+    let rows = lake.rows("t").await;
+    assert_eq!(rows[0]["at"], "1970-01-01T00:00:01.234567891");
+    assert_eq!((&rows[0]["coarse"], &rows[0]["new"]), (&rows[0]["new"], &rows[0]["coarse"]));
+    assert_eq!(rows[0]["coarse"], "1970-01-01T00:00:01.234567");
+    assert_eq!(rows[1]["at"], "1970-01-01T00:00:00.000007");
+    assert_eq!(rows[2]["at"], "1970-01-01T00:00:00.000000009");
+    assert_eq!(rows[2]["coarse"], "1970-01-01T00:00:00");
+    assert_eq!(rows[3]["at"], "1970-01-01T00:00:00.123456780");
+    // A new table has version 2, which has none.
+    let mut request = lake.request("u", &["c.csv"]);
+    request.types.insert("at".into(), "timestamp_ns".into());
+    let refused = lake.import(&request).await.unwrap_err();
+    assert!(refused.to_string().contains("nanoseconds need format version 3"), "{refused}");
 }
 
 #[tokio::test]

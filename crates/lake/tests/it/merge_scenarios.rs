@@ -24,6 +24,9 @@ use crate::support::{Fixture, name};
 #[serde(deny_unknown_fields)]
 struct Scenario {
     name: String,
+    /// The only version of the format that has what it is about.
+    #[serde(default)]
+    version: Option<u8>,
     #[serde(default)]
     table: Option<NewTable>,
     /// Further steps before the branches part.
@@ -103,6 +106,9 @@ async fn play(file: &str) {
     for scenario in scenarios.into_iter().map(Arc::new) {
         for direction in DIRECTIONS {
             for (on_read, version) in [(false, "2"), (true, "2"), (true, "3")] {
+                if scenario.version.is_some_and(|only| only.to_string() != version) {
+                    continue;
+                }
                 let played = scenario.clone();
                 let playing = tokio::spawn(async move {
                     Box::pin(play_one(&played, direction, (on_read, version))).await;

@@ -46,7 +46,7 @@ impl Run {
             done.usage.bytes_written += written.bytes_written;
             return Ok(());
         };
-        let new = new_columns(&nullable(&rows.schema()), &table.schema());
+        let new = new_columns(&nullable(&rows.schema(), None), &table.schema());
         if !new.is_empty() {
             transaction.add_columns(&name, new).await.map_err(failed)?;
             self.commit(step, transaction).await?;

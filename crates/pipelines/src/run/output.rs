@@ -84,6 +84,8 @@ impl Outputs {
 pub(super) fn written(step: &Step, rows: SharedTable) -> Output {
     let schema = rows.schema();
     let same = headwater_tables::normalise_schema(&schema).is_ok_and(|table| {
+        // A table may have microseconds where these have nanoseconds.
+        let table = headwater_tables::without_nanoseconds(&table);
         let fields = table.fields().iter().zip(schema.fields());
         fields.into_iter().all(|(table, given)| table.data_type() == given.data_type())
     });

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::datatypes::{Field, Fields, Schema, SchemaRef};
+use arrow::datatypes::{Field, FieldRef, Fields, Schema, SchemaRef};
 use headwater_lake::{BatchStream, Transaction};
 use headwater_model::{PROPERTY_JOB, Usage};
-use headwater_tables::without_defaults;
+use headwater_tables::{has_nanoseconds, in_microseconds, without_defaults};
 
 use super::Run;
 use crate::Result;
@@ -32,10 +32,11 @@ impl Run {
     ) -> Result<Usage> {
         let step = &self.plan.project.steps[index];
         let failed = |error: headwater_lake::Error| Self::failed(step, None, &error);
-        let schema = nullable(&schema);
         let mut transaction = self.transaction(index, read).await?;
         let (namespace, name) = (&step.table.namespace, &step.table.name);
         let existing = transaction.view().find(namespace, name).await.map_err(failed)?;
+        let known = existing.as_ref().map(|(_, table)| table.schema());
+        let schema = nullable(&schema, known.as_deref());
         let partition = step.partition_by.clone();
         let adds = step.materialization == Materialization::Append && !self.plan.begins_anew(index);
         match existing {
@@ -113,9 +114,17 @@ pub(super) fn new_columns(schema: &SchemaRef, table: &SchemaRef) -> Vec<Field> {
 }
 
 /// A model's columns take nulls, even where these rows have none: the next may. What a column is by default
-/// stays with the table that it was read from.
-pub(super) fn nullable(schema: &SchemaRef) -> SchemaRef {
-    let fields = schema.fields().iter();
-    let fields: Fields = fields.map(|field| without_defaults(field).with_nullable(true)).collect();
+/// stays with the table that it was read from. They have nanoseconds, as which functions and packages give
+/// all timestamps, only where the table has them.
+pub(super) fn nullable(schema: &SchemaRef, table: Option<&Schema>) -> SchemaRef {
+    let fine = |name: &str| {
+        let known = table.and_then(|table| table.field_with_name(name).ok());
+        known.is_some_and(|field| has_nanoseconds(field.data_type()))
+    };
+    let column = |field: &FieldRef| {
+        let field = if fine(field.name()) { Arc::clone(field) } else { in_microseconds(field) };
+        without_defaults(&field).with_nullable(true)
+    };
+    let fields: Fields = schema.fields().iter().map(column).collect();
     Arc::new(Schema::new(fields))
 }

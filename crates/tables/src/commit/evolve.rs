@@ -199,17 +199,18 @@ fn check_version(metadata: &TableMetadata) -> Result<()> {
             *field.field_type,
             Type::Primitive(PrimitiveType::TimestampNs | PrimitiveType::TimestamptzNs)
         );
-        let reason = if !three && defaults {
-            "a default needs format version 3: SET TBLPROPERTIES ('format-version' = '3') first"
-        } else if !three && nanoseconds {
-            "nanoseconds need format version 3: SET TBLPROPERTIES ('format-version' = '3') first"
-        } else if three && row_ids::NAMES.contains(&field.name.as_str()) {
-            "that is the name of a column which every table of format version 3 has"
-        } else {
-            continue;
-        };
-        let column = schema.name_by_field_id(field.id).unwrap_or(&field.name).to_owned();
-        return Err(Error::InvalidColumn { column, reason: reason.to_owned() });
+        let column = || schema.name_by_field_id(field.id).unwrap_or(&field.name).to_owned();
+        let needs = |what| Err(Error::NeedsVersion3 { column: column(), what });
+        if !three && defaults {
+            return needs("a default needs");
+        }
+        if !three && nanoseconds {
+            return needs("nanoseconds need");
+        }
+        if three && row_ids::NAMES.contains(&field.name.as_str()) {
+            let reason = "that is the name of a column which every table of format version 3 has";
+            return Err(Error::InvalidColumn { column: column(), reason: reason.to_owned() });
+        }
     }
     Ok(())
 }

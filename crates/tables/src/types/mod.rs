@@ -1,6 +1,6 @@
 //! Types: their names, and how Arrow's become Iceberg's and back.
 //!
-//! Iceberg v2 holds fewer types than Arrow. [`normalise_schema`] finds the nearest that it can
+//! Iceberg holds fewer types than Arrow. [`normalise_schema`] finds the nearest that it can
 //! hold, `schema` converts what is left, and `name` reads and writes the texts people see.
 //! Everything here is pure.
 
@@ -11,7 +11,7 @@ pub(crate) mod schema;
 pub use name::field_type_name;
 pub use name::{parse_type, type_name};
 pub(crate) use normalise::join;
-pub use normalise::{OWN, normalise_schema};
+pub use normalise::{OWN, has_nanoseconds, in_microseconds, normalise_schema, without_nanoseconds};
 
 use arrow::datatypes::{DataType, Field};
 

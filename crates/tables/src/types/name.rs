@@ -26,6 +26,8 @@ pub fn type_name(data_type: &DataType) -> String {
         DataType::FixedSizeBinary(width) => format!("fixed[{width}]"),
         DataType::Date32 | DataType::Date64 => "date".to_owned(),
         DataType::Time32(_) | DataType::Time64(_) => "time".to_owned(),
+        DataType::Timestamp(TimeUnit::Nanosecond, None) => "timestamp_ns".to_owned(),
+        DataType::Timestamp(TimeUnit::Nanosecond, Some(_)) => "timestamptz_ns".to_owned(),
         DataType::Timestamp(_, None) => "timestamp".to_owned(),
         DataType::Timestamp(_, Some(_)) => "timestamptz".to_owned(),
         DataType::Decimal32(precision, scale)
@@ -97,6 +99,8 @@ impl<'a> Parser<'a> {
             "time" => Some(DataType::Time64(TimeUnit::Microsecond)),
             "timestamp" => Some(DataType::Timestamp(TimeUnit::Microsecond, None)),
             "timestamptz" => Some(timestamptz()),
+            "timestamp_ns" => Some(DataType::Timestamp(TimeUnit::Nanosecond, None)),
+            "timestamptz_ns" => Some(timestamptz_ns()),
             "uuid" => Some(DataType::FixedSizeBinary(16)),
             "fixed" => self.fixed(),
             "decimal" | "numeric" => self.decimal(),
@@ -175,7 +179,12 @@ impl<'a> Parser<'a> {
     }
 }
 
-/// The only type with a time zone that Iceberg has.
+/// Iceberg's moments in nanoseconds, which only tables of format version 3 have.
+pub(crate) fn timestamptz_ns() -> DataType {
+    DataType::Timestamp(TimeUnit::Nanosecond, Some("UTC".into()))
+}
+
+/// Iceberg's moments; its only time zone.
 pub(crate) fn timestamptz() -> DataType {
     DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))
 }
@@ -203,6 +212,8 @@ mod tests {
             "time",
             "timestamp",
             "timestamptz",
+            "timestamp_ns",
+            "timestamptz_ns",
             "string",
             "binary",
             "fixed[7]",

@@ -1,15 +1,16 @@
-//! From any Arrow schema to the nearest one that Iceberg v2 can hold.
+//! From any Arrow schema to the nearest one that Iceberg can hold.
 //!
 //! Widens where Arrow has a type that Iceberg lacks, never narrows: what has no type that holds all
-//! its values is refused by the column's name. Times finer than a microsecond are the one
-//! exception, since Iceberg v2 has none.
+//! its values is refused by the column's name. Times of day finer than a microsecond are the one
+//! exception. Timestamps in nanoseconds are for tables of format version 3 alone, and columns have
+//! them only where somebody asks for it: [`without_nanoseconds`] is for all others.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema, TimeUnit};
 
-use super::name::{map_of, timestamptz};
+use super::name::{map_of, timestamptz, timestamptz_ns};
 use super::{EXTENSION_NAME, UUID_EXTENSION, is_uuid};
 use crate::defaults::{INITIAL, WRITE};
 use crate::{COMMENT, Error, Result};
@@ -17,10 +18,11 @@ use crate::{COMMENT, Error, Result};
 /// The keys of what a field's metadata says of the table's column.
 pub const OWN: [&str; 3] = [COMMENT, INITIAL, WRITE];
 
-/// The nearest schema that Iceberg v2 can hold.
+/// The nearest schema that Iceberg can hold.
 ///
 /// Large and view types become plain ones, unsigned integers the next wider signed type, half
-/// floats floats, times microseconds, dictionaries their values, nulls strings. Metadata is
+/// floats floats, times microseconds, timestamps microseconds or nanoseconds, dictionaries their
+/// values, nulls strings. Metadata is
 /// dropped but for what it says of the table's column. Fails with `invalid_argument` naming the column
 /// where there is no such type, or a name is used twice.
 pub fn normalise_schema(schema: &Schema) -> Result<Schema> {
@@ -80,6 +82,8 @@ fn normalise_type(data_type: &DataType, column: &str) -> Result<DataType> {
         DataType::FixedSizeBinary(width) if *width > 0 => DataType::FixedSizeBinary(*width),
         DataType::Date32 | DataType::Date64 => DataType::Date32,
         DataType::Time32(_) | DataType::Time64(_) => DataType::Time64(TimeUnit::Microsecond),
+        DataType::Timestamp(TimeUnit::Nanosecond, None) => data_type.clone(),
+        DataType::Timestamp(TimeUnit::Nanosecond, Some(_)) => timestamptz_ns(),
         DataType::Timestamp(_, None) => DataType::Timestamp(TimeUnit::Microsecond, None),
         DataType::Timestamp(_, Some(_)) => timestamptz(),
         DataType::Decimal32(precision, scale)
@@ -101,6 +105,44 @@ fn normalise_type(data_type: &DataType, column: &str) -> Result<DataType> {
         DataType::Map(entries, _) => map(entries, data_type, column)?,
         _ => return Err(unsupported(data_type, column)),
     })
+}
+
+/// The schema with microseconds in place of nanoseconds, at every level.
+pub fn without_nanoseconds(schema: &Schema) -> Schema {
+    let fields: Fields = schema.fields().iter().map(in_microseconds).collect();
+    Schema::new_with_metadata(fields, schema.metadata().clone())
+}
+
+/// A field with microseconds in place of nanoseconds, at every level.
+pub fn in_microseconds(field: &FieldRef) -> FieldRef {
+    let data_type = match field.data_type() {
+        DataType::Timestamp(TimeUnit::Nanosecond, zone) => {
+            DataType::Timestamp(TimeUnit::Microsecond, zone.clone())
+        }
+        DataType::Struct(fields) => DataType::Struct(fields.iter().map(in_microseconds).collect()),
+        DataType::List(element) => DataType::List(in_microseconds(element)),
+        DataType::LargeList(element) => DataType::LargeList(in_microseconds(element)),
+        DataType::FixedSizeList(element, size) => {
+            DataType::FixedSizeList(in_microseconds(element), *size)
+        }
+        DataType::Map(entries, sorted) => DataType::Map(in_microseconds(entries), *sorted),
+        _ => return Arc::clone(field),
+    };
+    Arc::new(field.as_ref().clone().with_data_type(data_type))
+}
+
+/// Whether a type has nanoseconds, at any level.
+pub fn has_nanoseconds(data_type: &DataType) -> bool {
+    match data_type {
+        DataType::Timestamp(unit, _) => *unit == TimeUnit::Nanosecond,
+        DataType::Struct(fields) => fields.iter().any(|field| has_nanoseconds(field.data_type())),
+        DataType::List(part)
+        | DataType::LargeList(part)
+        | DataType::FixedSizeList(part, _)
+        | DataType::Map(part, _) => has_nanoseconds(part.data_type()),
+        DataType::Dictionary(_, values) => has_nanoseconds(values),
+        _ => false,
+    }
 }
 
 fn unsupported(data_type: &DataType, column: &str) -> Error {
@@ -153,7 +195,12 @@ mod tests {
         check(DataType::Utf8View, "string");
         check(DataType::Null, "string");
         check(DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8)), "string");
-        check(DataType::Timestamp(TimeUnit::Nanosecond, Some("Asia/Tokyo".into())), "timestamptz");
+        check(
+            DataType::Timestamp(TimeUnit::Nanosecond, Some("Asia/Tokyo".into())),
+            "timestamptz_ns",
+        );
+        check(DataType::Timestamp(TimeUnit::Millisecond, Some("Asia/Tokyo".into())), "timestamptz");
+        check(DataType::Timestamp(TimeUnit::Nanosecond, None), "timestamp_ns");
         check(DataType::Timestamp(TimeUnit::Second, None), "timestamp");
         check(DataType::Time32(TimeUnit::Second), "time");
         check(DataType::Decimal256(20, 3), "decimal(20, 3)");
@@ -161,6 +208,17 @@ mod tests {
         check(DataType::FixedSizeList(item(DataType::UInt8), 3), "list<int>");
         let pair = vec![Field::new("x", DataType::LargeUtf8, true)];
         check(DataType::Struct(pair.into()), "struct<x: string>");
+    }
+
+    #[test]
+    fn nanoseconds_are_left_out_at_every_level() {
+        let fine = crate::parse_type("struct<a: timestamp_ns, b: map<int, list<timestamptz_ns>>>");
+        let schema = Schema::new(vec![Field::new("c", fine.unwrap(), true)]);
+        assert!(has_nanoseconds(schema.field(0).data_type()));
+        let coarse = without_nanoseconds(&schema);
+        let name = type_name(coarse.field(0).data_type());
+        assert_eq!(name, "struct<a: timestamp, b: map<int, list<timestamptz>>>");
+        assert!(!has_nanoseconds(coarse.field(0).data_type()));
     }
 
     #[test]

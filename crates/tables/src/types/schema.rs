@@ -12,7 +12,7 @@ use iceberg::spec::{
     StructType, Type,
 };
 
-use super::name::{map_of, timestamptz};
+use super::name::{map_of, timestamptz, timestamptz_ns};
 use super::{EXTENSION_NAME, UUID_EXTENSION, is_uuid};
 use crate::defaults::{INITIAL, WRITE, literal_of_text, text_of};
 use crate::{COMMENT, Error, FIELD_ID, NAMES, Result};
@@ -145,6 +145,8 @@ pub(crate) fn primitive_type(field: &Field) -> Result<PrimitiveType> {
         DataType::Time64(TimeUnit::Microsecond) => PrimitiveType::Time,
         DataType::Timestamp(TimeUnit::Microsecond, None) => PrimitiveType::Timestamp,
         DataType::Timestamp(TimeUnit::Microsecond, Some(_)) => PrimitiveType::Timestamptz,
+        DataType::Timestamp(TimeUnit::Nanosecond, None) => PrimitiveType::TimestampNs,
+        DataType::Timestamp(TimeUnit::Nanosecond, Some(_)) => PrimitiveType::TimestamptzNs,
         DataType::Utf8 => PrimitiveType::String,
         DataType::Binary => PrimitiveType::Binary,
         DataType::FixedSizeBinary(_) if is_uuid(field) => PrimitiveType::Uuid,
@@ -253,9 +255,7 @@ pub(crate) fn arrow_primitive(primitive: &PrimitiveType) -> DataType {
         PrimitiveType::Timestamp => DataType::Timestamp(TimeUnit::Microsecond, None),
         PrimitiveType::Timestamptz => timestamptz(),
         PrimitiveType::TimestampNs => DataType::Timestamp(TimeUnit::Nanosecond, None),
-        PrimitiveType::TimestamptzNs => {
-            DataType::Timestamp(TimeUnit::Nanosecond, Some("UTC".into()))
-        }
+        PrimitiveType::TimestamptzNs => timestamptz_ns(),
         PrimitiveType::String => DataType::Utf8,
         PrimitiveType::Uuid => DataType::FixedSizeBinary(16),
         PrimitiveType::Fixed(width) => DataType::FixedSizeBinary(*width as i32),
@@ -313,6 +313,8 @@ mod tests {
             ("d", "timestamptz"),
             ("e", "fixed[3]"),
             ("f", "map<string, list<double>>"),
+            ("g", "timestamp_ns"),
+            ("h", "timestamptz_ns"),
         ]);
         let back = arrow_schema(&FieldIds::after(0).assign(&fields, None).unwrap());
         for (before, after) in fields.iter().zip(back.fields()) {

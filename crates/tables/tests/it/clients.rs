@@ -73,6 +73,7 @@ async fn pyiceberg_and_duckdb_read_what_was_written() {
     evolution_and_many_commits().await;
     delete_files().await;
     layouts_and_version_3().await;
+    nanoseconds().await;
 }
 
 async fn every_type() {
@@ -277,6 +278,21 @@ async fn layouts_and_version_3() {
     let staged = warehouse.tables.write(&table, rows).await.unwrap();
     table = warehouse.commit(&table, Operation::Compact { removed, staged }).await;
     check_rows(&read(&table, None), &json!(left));
+}
+
+async fn nanoseconds() {
+    let warehouse = Warehouse::new();
+    let mut new = request(&[("id", "int"), ("at", "timestamp_ns")], &["day(at)", "bucket(4, at)"]);
+    new.properties.insert("format-version".to_owned(), "3".to_owned());
+    let table = warehouse.tables.create(new).await.unwrap();
+    let rows = json!([
+        {"id": 1, "at": "2026-01-01T00:00:00.000000001"},
+        {"id": 2, "at": "1969-12-31T23:59:59.999999999"},
+        {"id": 3, "at": "2026-01-01T00:00:00.123456789"},
+    ]);
+    let table = warehouse.append(&table, rows.clone()).await;
+    assert_eq!(warehouse.rows(&table).await.as_array().map(Vec::len), Some(3));
+    check_rows(&read(&table, None), &rows);
 }
 
 async fn evolution_and_many_commits() {
