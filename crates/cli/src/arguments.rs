@@ -198,7 +198,7 @@ pub struct Query {
     #[arg(long, short, value_name = "FILE", conflicts_with = "sql")]
     pub file: Option<PathBuf>,
     /// Branch, tag or commit [default: the active branch]
-    #[arg(long = "ref", short, value_name = "REF")]
+    #[arg(long = "ref", alias = "branch", short, value_name = "REF")]
     pub reference: Option<String>,
     /// Where bare table names lie
     #[arg(long, short)]
@@ -221,7 +221,7 @@ pub struct Run {
     #[arg(long, short, value_name = "DIR")]
     pub project: Option<PathBuf>,
     /// The branch to run on [default: the active branch]
-    #[arg(long = "ref", short, value_name = "BRANCH")]
+    #[arg(long = "ref", alias = "branch", short, value_name = "BRANCH")]
     pub reference: Option<String>,
     /// A parameter of the project
     #[arg(long = "param", value_name = "NAME=VALUE")]
@@ -287,7 +287,7 @@ Without an option, small files are put together, deletes folded in and manifests
 #[derive(Debug, Args)]
 pub struct TableLs {
     /// Branch, tag or commit [default: the active branch]
-    #[arg(long = "ref", short, value_name = "REF")]
+    #[arg(long = "ref", alias = "branch", short, value_name = "REF")]
     pub reference: Option<String>,
     /// Only this namespace
     #[arg(long, short)]
@@ -300,7 +300,7 @@ pub struct TableGet {
     /// The table
     pub table: String,
     /// Branch, tag or commit [default: the active branch]
-    #[arg(long = "ref", short, value_name = "REF")]
+    #[arg(long = "ref", alias = "branch", short, value_name = "REF")]
     pub reference: Option<String>,
 }
 
@@ -310,7 +310,7 @@ pub struct TableMaintain {
     /// The table [default: all tables of the branch]
     pub table: Option<String>,
     /// The branch [default: the active branch]
-    #[arg(long = "ref", short, value_name = "BRANCH")]
+    #[arg(long = "ref", alias = "branch", short, value_name = "BRANCH")]
     pub reference: Option<String>,
     /// Put small files together, and write files anew that lost many rows
     #[arg(long, conflicts_with_all = ["sort", "zorder"])]
@@ -353,7 +353,7 @@ pub struct TableRm {
     /// The table
     pub table: String,
     /// The branch [default: the active branch]
-    #[arg(long = "ref", short, value_name = "BRANCH")]
+    #[arg(long = "ref", alias = "branch", short, value_name = "BRANCH")]
     pub reference: Option<String>,
     /// Succeed where there is no such table
     #[arg(long)]
@@ -369,7 +369,7 @@ pub struct TableImport {
     #[arg(required = true)]
     pub sources: Vec<String>,
     /// The branch [default: the active branch]
-    #[arg(long = "ref", short, value_name = "BRANCH")]
+    #[arg(long = "ref", alias = "branch", short, value_name = "BRANCH")]
     pub reference: Option<String>,
     /// Infer, check and show the plan; change nothing
     #[arg(long)]
@@ -488,7 +488,7 @@ pub enum Namespace {
 #[derive(Debug, Args)]
 pub struct RefArgument {
     /// Branch, tag or commit [default: the active branch]
-    #[arg(long = "ref", short, value_name = "REF")]
+    #[arg(long = "ref", alias = "branch", short, value_name = "REF")]
     pub reference: Option<String>,
 }
 
@@ -498,7 +498,7 @@ pub struct NamespaceName {
     /// Its name
     pub name: String,
     /// The branch [default: the active branch]
-    #[arg(long = "ref", short, value_name = "BRANCH")]
+    #[arg(long = "ref", alias = "branch", short, value_name = "BRANCH")]
     pub reference: Option<String>,
 }
 

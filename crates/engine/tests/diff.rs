@@ -2,13 +2,16 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::sync::Arc;
+
 use headwater_engine::{DiffOptions, Engine, EngineOptions, Error, SessionOptions, TableAt};
 use headwater_lake::Lake;
 use headwater_model::{
-    ChangeKind, ColumnStatistics, CompareRows, ErrorCode, Fault, RowDiff, RowsKnown,
-    TableComparison, TableDiff,
+    ChangeKind, ColumnStatistics, CompareRows, ErrorCode, Fault, MaintainRequest, RowDiff,
+    RowsKnown, TableComparison, TableDiff,
 };
 use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
 
 struct Fixture {
     engine: Engine,
@@ -307,6 +310,105 @@ async fn pages_hold_every_row_once() {
         assert_eq!(ids.len(), expected);
         assert!(ids.is_sorted() && ids.windows(2).all(|pair| pair[0] != pair[1]));
     }
+}
+
+#[tokio::test]
+async fn pages_far_into_many_rows_are_found_in_little_memory() {
+    let lake = Fixture::with_memory(64 << 20).await;
+    lake.run("CREATE TABLE t (id BIGINT, text VARCHAR)").await;
+    lake.run(
+        "INSERT INTO t SELECT 999999 - value, 'a row with some more text, number ' || value \
+         FROM range(0, 1000000)",
+    )
+    .await;
+    for (skip, expected) in [(800_000, 3), (999_998, 2), (1_000_000, 0)] {
+        let memory_bytes = Some(24 << 20);
+        let options = DiffOptions { skip, limit: 3, memory_bytes, ..by("id") };
+        let diff = lake.compare("t@main~1", "t@main", &options).await.unwrap().diff;
+        assert_eq!(counts(&diff), known(0, 1_000_000, 0));
+        let ids = rows(&diff).iter().map(|row| row.after.as_ref().unwrap()["id"].as_u64().unwrap());
+        assert!(ids.eq((skip..).take(expected)), "{:?}", lines(&diff));
+        let next = diff.rows.unwrap().next_page_token;
+        assert_eq!(next.as_deref(), (skip == 800_000).then_some("800003"));
+    }
+}
+
+#[tokio::test]
+async fn the_rows_of_all_tables_fit_into_one_answer() {
+    let lake = Fixture::new().await;
+    for table in ["a", "b", "c", "d", "e"] {
+        let rows = "SELECT value AS id, repeat('x', 1000000) AS text FROM range(0, 7)";
+        lake.run(&format!("CREATE TABLE {table} AS {rows}")).await;
+    }
+    let options =
+        DiffOptions { limit: 100, compare: CompareRows::Always, ..DiffOptions::default() };
+    let (from, to) = ("main~5".parse().unwrap(), "main".parse().unwrap());
+    let diff = lake.engine.diff(&from, &to, &options).await.unwrap();
+    let shown: Vec<_> = diff.tables.iter().map(|table| rows(table).len()).collect();
+    assert_eq!(shown, [7, 7, 2, 1, 0]);
+    let reasons = diff.tables.iter().map(|table| table.rows.as_ref().unwrap().reason.is_some());
+    assert!(reasons.eq([false, false, false, false, true]));
+    assert!(diff.tables.iter().all(|table| table.rows_added == Some(7)));
+}
+
+#[tokio::test]
+async fn a_key_is_the_column_that_is_called_so_now() {
+    let lake = Fixture::new().await;
+    lake.run_all(&[
+        "CREATE TABLE t (a BIGINT, b BIGINT)",
+        "INSERT INTO t VALUES (1, 10), (2, 20)",
+        "ALTER TABLE t RENAME COLUMN a TO c",
+        "ALTER TABLE t RENAME COLUMN b TO a",
+        "ALTER TABLE t RENAME COLUMN c TO b",
+        "UPDATE t SET b = 3 WHERE a = 20",
+    ])
+    .await;
+    let diff = lake.diff(4, "a").await;
+    assert_eq!(diff.rows.as_ref().unwrap().key, ["a"]);
+    assert_eq!(lines(&diff), [r#"~{"b":2,"a":20} {"b":3,"a":20} b"#]);
+    let missing = lake.compare("t@main~1", "t@main", &by("nocol")).await.unwrap_err();
+    assert_eq!(missing.code(), ErrorCode::ColumnNotFound);
+    assert_eq!(missing.hint().as_deref(), Some("Its columns that can be a key are `b`, `a`."));
+}
+
+#[tokio::test]
+async fn a_zero_is_a_zero() {
+    let lake = Fixture::new().await;
+    lake.run_all(&[
+        "CREATE TABLE t AS SELECT 1 AS id, CAST(0 AS DOUBLE) AS x, [CAST(0 AS FLOAT)] AS l, \
+         {'d': CAST(0 AS DOUBLE)} AS s",
+        "INSERT OVERWRITE t SELECT 1, -CAST(0 AS DOUBLE), [-CAST(0 AS FLOAT)], \
+         {'d': -CAST(0 AS DOUBLE)}",
+    ])
+    .await;
+    assert_eq!(counts(&lake.diff(1, "id").await), known(0, 0, 0));
+}
+
+#[tokio::test]
+async fn a_compaction_changes_no_row() {
+    let lake = Fixture::new().await;
+    lake.run(
+        "CREATE TABLE t (id BIGINT, name VARCHAR, at TIMESTAMP(9)) \
+         TBLPROPERTIES ('format-version' = '3', 'write.delete.mode' = 'merge-on-read')",
+    )
+    .await;
+    for id in 0..6 {
+        let at = format!("2026-01-01T00:00:00.00000000{id}");
+        lake.run(&format!("INSERT INTO t VALUES ({id}, 'n{id}', '{at}')")).await;
+    }
+    lake.run("DELETE FROM t WHERE id = 3").await;
+    let request = MaintainRequest { compact: true, ..MaintainRequest::default() };
+    let (table, progress) = ("t".parse().unwrap(), Arc::new(|_, _| {}));
+    let cancelled = CancellationToken::new();
+    let maintained =
+        lake.engine.lake().maintain("main", Some(&table), &request, progress, cancelled);
+    Box::pin(maintained).await.unwrap();
+    let diff = lake.diff(1, "id").await;
+    assert!(diff.files_removed > 1 && diff.files_added == 1, "{diff:?}");
+    assert_eq!(counts(&diff), known(0, 0, 0));
+    assert!(rows(&diff).is_empty());
+    let diff = lake.diff(2, "id").await;
+    assert_eq!(counts(&diff), known(1, 0, 0));
 }
 
 #[tokio::test]

@@ -136,7 +136,7 @@ pub enum RowsKnown {
 pub struct RowsDiff {
     /// How it is known which rows differ.
     pub how: RowsKnown,
-    /// Why rows were not compared.
+    /// Why rows were not compared, or are not shown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// The columns that tell rows apart; empty where rows are compared as wholes.

@@ -304,6 +304,8 @@ fn print_rows(style: Style, rows: &RowsDiff) {
     if rows.how == RowsKnown::NotCompared {
         let reason = rows.reason.as_deref().unwrap_or("rows were not compared");
         remark(format!("rows were not compared: {reason}"));
+    } else if let Some(reason) = &rows.reason {
+        remark(format!("rows are not shown: {reason}"));
     }
     if !rows.changed_columns.is_empty() {
         let columns = rows.changed_columns.iter();

@@ -4,7 +4,7 @@ use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef, TimeUnit};
 use datafusion::common::{Column, ScalarValue};
 use datafusion::logical_expr::{Expr, cast, lit};
 use headwater_lake::{DiffSide, SameColumn};
-use headwater_model::TableName;
+use headwater_model::{ErrorCode, Problem, TableName};
 use headwater_tables::{ScanPlan, initial_default};
 
 use super::KEYS_PROPERTY;
@@ -14,6 +14,9 @@ use crate::sql::names::{near, same_but_case};
 
 /// The name of either side in a plan.
 pub(super) const SIDE: &str = "side";
+
+/// Columns that are named where none is called as was asked for.
+const NAMES_SHOWN: usize = 8;
 
 /// How rows of two sides are compared.
 #[derive(Debug, Clone)]
@@ -138,23 +141,25 @@ impl Compared {
     /// A key that was asked for: every column of it on both sides, so far as there are both.
     fn given_key(&self, key: &[String], table: &TableName) -> Result<Vec<String>> {
         let find = |wanted: &String| {
-            let fits = |column: &&ComparedColumn| {
-                column.name == *wanted || column.name_before.as_ref() == Some(wanted)
-            };
+            let now = |column: &&ComparedColumn| column.name == *wanted;
+            let before = |column: &&ComparedColumn| column.name_before.as_ref() == Some(wanted);
             let loosely = |column: &&ComparedColumn| same_but_case(&column.name, wanted);
             let all = || self.columns.iter();
-            all().find(fits).or_else(|| all().find(loosely))
+            all().find(now).or_else(|| all().find(before)).or_else(|| all().find(loosely))
         };
         let both = self.columns.iter().any(|column| column.name_before.is_some())
             && self.columns.iter().any(|column| column.is_after);
         let mut found = Vec::new();
         for wanted in key {
             let names = self.columns.iter().map(|column| column.name.as_str());
-            let column = find(wanted).ok_or_else(|| Error::ColumnNotFound {
-                column: wanted.clone(),
-                relations: vec![table.to_string()],
-                near: near(wanted, names),
-                position: None,
+            let column = find(wanted).ok_or_else(|| match near(wanted, names) {
+                None => self.no_key(wanted, table),
+                near => Error::ColumnNotFound {
+                    column: wanted.clone(),
+                    relations: vec![table.to_string()],
+                    near,
+                    position: None,
+                },
             })?;
             if both && (column.name_before.is_none() || !column.is_after) {
                 return Err(Error::Invalid {
@@ -168,6 +173,19 @@ impl Compared {
             }
         }
         Ok(found)
+    }
+
+    /// Nothing is called like a column that was asked for.
+    fn no_key(&self, wanted: &str, table: &TableName) -> Error {
+        let names =
+            self.columns.iter().take(NAMES_SHOWN).map(|column| format!("`{}`", column.name));
+        let mut names = names.collect::<Vec<_>>().join(", ");
+        if self.columns.len() > NAMES_SHOWN {
+            names.push_str(" and others");
+        }
+        let message = format!("column `{wanted}` is not in `{table}`");
+        let problem = Problem::new(ErrorCode::ColumnNotFound, message);
+        problem.with_hint(format!("Its columns that can be a key are {names}.")).into()
     }
 
     /// The key that the table says it has: its identifier, or what a merged model is merged by.

@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, BinaryArray, LargeBinaryArray, RecordBatch};
+use arrow::array::{
+    Array, ArrayRef, AsArray, BinaryArray, LargeBinaryArray, RecordBatch, make_array,
+};
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, Float32Type, Float64Type, Schema, SchemaRef};
 use arrow::error::ArrowError;
 use arrow::row::{RowConverter, SortField};
 use datafusion::common::Result;
@@ -63,7 +65,8 @@ impl ScalarUDFImpl for RowBytes {
 
 fn row_bytes(columns: &[ArrayRef], count: usize) -> Result<LargeBinaryArray, ArrowError> {
     let fields = columns.iter().map(|column| SortField::new(column.data_type().clone()));
-    let rows = RowConverter::new(fields.collect())?.convert_columns(columns)?;
+    let columns: Vec<ArrayRef> = columns.iter().map(one_zero).collect::<Result<_, _>>()?;
+    let rows = RowConverter::new(fields.collect())?.convert_columns(&columns)?;
     let nulls: Vec<_> = columns.iter().filter_map(Array::logical_nulls).collect();
     let mut bytes = Vec::new();
     let mut ends = Vec::with_capacity(count + 1);
@@ -76,6 +79,29 @@ fn row_bytes(columns: &[ArrayRef], count: usize) -> Result<LargeBinaryArray, Arr
     }
     let ends = arrow::buffer::OffsetBuffer::new(ends.into());
     LargeBinaryArray::try_new(ends, bytes.into(), None)
+}
+
+/// The column with one zero in place of two, at every level: they are equal, and who writes a file again may
+/// write the other.
+fn one_zero(column: &ArrayRef) -> Result<ArrayRef, ArrowError> {
+    Ok(match column.data_type() {
+        DataType::Float32 => {
+            Arc::new(column.as_primitive::<Float32Type>().unary::<_, Float32Type>(|x| x + 0.0))
+        }
+        DataType::Float64 => {
+            Arc::new(column.as_primitive::<Float64Type>().unary::<_, Float64Type>(|x| x + 0.0))
+        }
+        nested if nested.is_nested() => {
+            let data = column.to_data();
+            let parts = data
+                .child_data()
+                .iter()
+                .map(|part| Ok(one_zero(&make_array(part.clone()))?.to_data()));
+            let parts = parts.collect::<Result<Vec<_>, ArrowError>>()?;
+            make_array(data.into_builder().child_data(parts).build()?)
+        }
+        _ => Arc::clone(column),
+    })
 }
 
 /// Reads rows back out of their bytes.

@@ -20,12 +20,11 @@ use headwater_model::{
     CompareRows, Diff, RefSpec, RowsDiff, RowsKnown, TableComparison, TableDiff, TableName,
 };
 use headwater_tables::ScanPlan;
-use tokio::sync::Mutex;
 
 use crate::engine::Engine;
 use crate::error::Result;
 use columns::Compared;
-use page::Window;
+use page::{PAGE_BYTES_MAX, Window};
 
 /// Tables whose metadata is read at once.
 const TABLES_AT_ONCE: usize = 8;
@@ -37,6 +36,13 @@ pub const KEYS_PROPERTY: &str = "headwater.keys";
 /// Rows, and bytes, of the files that differ, up to which they are read without being asked to.
 const READ_ROWS_MAX: u64 = 5_000_000;
 const READ_BYTES_MAX: u64 = 512 << 20;
+
+/// Bytes of rows in one answer, over all its tables: what they take as JSON is a few times that.
+const ANSWER_BYTES_MAX: usize = 16 << 20;
+
+/// Why a table has counts only, in an answer of many.
+const NOT_SHOWN: &str =
+    "the rows of the tables before fill the answer; compare this table for itself to see its own";
 
 /// How much is to be said of a difference.
 #[derive(Debug, Clone, Default)]
@@ -73,36 +79,43 @@ struct Sides<'a> {
     after: Option<&'a DiffSide>,
 }
 
+/// What metadata says of a table or a view that changed.
+enum Loaded {
+    View(Box<TableDiff>),
+    Table { name: TableName, before: Option<Box<DiffSide>>, after: Option<Box<DiffSide>> },
+}
+
 impl Engine {
     /// Compares two refs: their tables and views.
     pub async fn diff(&self, from: &RefSpec, to: &RefSpec, options: &DiffOptions) -> Result<Diff> {
         let (from, to) = (self.lake().view(from).await?, self.lake().view(to).await?);
         let changes = self.lake().catalog().diff(from.commit(), to.commit()).await?;
-        // The rows of one table at a time are compared.
-        let comparing = Mutex::new(());
-        let tables = stream::iter(changes)
-            .map(|change| self.diff_change((&from, &to), change, options, &comparing))
-            .buffered(TABLES_AT_ONCE)
-            .try_collect()
-            .await?;
+        let loaded = stream::iter(changes).map(|change| self.load_change((&from, &to), change));
+        let mut loaded = std::pin::pin!(loaded.buffered(TABLES_AT_ONCE));
+        // The rows of one table at a time are compared, and those of the first are shown first.
+        let (mut tables, mut bytes_left) = (Vec::new(), ANSWER_BYTES_MAX);
+        while let Some(change) = loaded.try_next().await? {
+            tables.push(match change {
+                Loaded::View(diff) => *diff,
+                Loaded::Table { name, before, after } => {
+                    let (before, after) = (before.as_deref(), after.as_deref());
+                    let sides = Sides { name, before, after };
+                    self.diff_sides(sides, options, &mut bytes_left).await?
+                }
+            });
+        }
         Ok(Diff { from: from.commit(), to: to.commit(), tables })
     }
 
-    async fn diff_change(
-        &self,
-        (from, to): (&View, &View),
-        change: TableChange,
-        options: &DiffOptions,
-        comparing: &Mutex<()>,
-    ) -> Result<TableDiff> {
+    /// What metadata says of a table that changed.
+    async fn load_change(&self, (from, to): (&View, &View), change: TableChange) -> Result<Loaded> {
         let lake = self.lake();
         if [&change.from, &change.to].into_iter().flatten().any(TableEntry::is_view) {
-            return Ok(lake.diff_view(change).await?);
+            return Ok(Loaded::View(Box::new(lake.diff_view(change).await?)));
         }
-        let before = lake.diff_side(from, change.from.as_ref(), None).await?;
-        let after = lake.diff_side(to, change.to.as_ref(), None).await?;
-        let sides = Sides { name: change.table, before: before.as_ref(), after: after.as_ref() };
-        self.diff_sides(sides, options, comparing).await
+        let before = lake.diff_side(from, change.from.as_ref(), None).await?.map(Box::new);
+        let after = lake.diff_side(to, change.to.as_ref(), None).await?.map(Box::new);
+        Ok(Loaded::Table { name: change.table, before, after })
     }
 
     /// Compares two states of a table, which may have another name, or be none, on either side. Fails
@@ -133,7 +146,8 @@ impl Engine {
         let before = lake.diff_side(&views.0, before.as_ref(), from.snapshot).await?;
         let after = lake.diff_side(&views.1, after.as_ref(), to.snapshot).await?;
         let sides = Sides { name, before: before.as_ref(), after: after.as_ref() };
-        let diff = self.diff_sides(sides, options, &Mutex::new(())).await?;
+        let mut bytes_left = ANSWER_BYTES_MAX;
+        let diff = self.diff_sides(sides, options, &mut bytes_left).await?;
         let snapshot = |side: &Option<DiffSide>| side.as_ref().and_then(DiffSide::snapshot);
         Ok(TableComparison {
             from: commits.0,
@@ -148,16 +162,22 @@ impl Engine {
         &self,
         sides: Sides<'_>,
         options: &DiffOptions,
-        comparing: &Mutex<()>,
+        bytes_left: &mut usize,
     ) -> Result<TableDiff> {
         let mut diff = diff_tables(sides.name.clone(), sides.before, sides.after);
         let compared = Compared::of(sides.before, sides.after, &options.key, &sides.name)?;
         let files = compared.files(sides.before, sides.after);
-        let _alone = comparing.lock().await;
         if diff.files_added + diff.files_removed > 0 {
             diff.statistics = self.diff_statistics(&sides, &compared, options).await?;
         }
-        let outcome = self.diff_rows(&compared, files, options).await?;
+        let limit = if *bytes_left == 0 { 0 } else { options.limit };
+        let bytes_max = PAGE_BYTES_MAX.min(*bytes_left);
+        let window = Window { skip: options.skip, limit, bytes_max };
+        let mut outcome = self.diff_rows(&compared, files, window, options).await?;
+        *bytes_left = bytes_left.saturating_sub(outcome.bytes);
+        if limit < options.limit && outcome.rows.reason.is_none() {
+            outcome.rows.reason = Some(NOT_SHOWN.to_owned());
+        }
         (diff.rows_removed, diff.rows_added) = (outcome.removed, outcome.added);
         diff.rows_changed = outcome.changed;
         diff.rows = Some(outcome.rows);
@@ -169,6 +189,7 @@ impl Engine {
         &self,
         compared: &Compared,
         (before, after): (Option<ScanPlan>, Option<ScanPlan>),
+        window: Window,
         options: &DiffOptions,
     ) -> Result<Outcome> {
         let full = |plan: &ScanPlan| !plan.files().is_empty();
@@ -182,7 +203,6 @@ impl Engine {
             CompareRows::Always => true,
             CompareRows::Never => false,
         };
-        let window = Window { skip: options.skip, limit: options.limit };
         match (before.filter(full), after.filter(full)) {
             (None, None) => Ok(Outcome::same(compared)),
             (Some(before), Some(after)) if read => {
@@ -197,11 +217,12 @@ impl Engine {
                 };
                 let rows = self.lake().tables().live_rows(plan.files().to_vec()).await?;
                 let mut outcome = Outcome::one_sided(compared, rows, comes);
-                if options.compare != CompareRows::Never && options.limit > 0 {
-                    let (page, more) =
+                if options.compare != CompareRows::Never && window.limit > 0 {
+                    let page =
                         self.page_of_one(compared, (&plan, comes), window, (read, options)).await?;
-                    outcome.rows.rows = page;
-                    outcome.more = more;
+                    (outcome.rows.rows, outcome.bytes) = (page.rows, page.bytes);
+                    // Where rows are in no order, none comes after another.
+                    outcome.more = page.more && read;
                 }
                 Ok(outcome.numbered(window))
             }
@@ -216,6 +237,8 @@ struct Outcome {
     changed: Option<u64>,
     /// Whether there are rows after those shown.
     more: bool,
+    /// Bytes of the rows that are shown.
+    bytes: usize,
     rows: RowsDiff,
 }
 
@@ -226,6 +249,7 @@ impl Outcome {
             added: Some(0),
             changed: (!compared.key.is_empty()).then_some(0),
             more: false,
+            bytes: 0,
             rows: RowsDiff {
                 how,
                 reason: None,

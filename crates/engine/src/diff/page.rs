@@ -12,7 +12,7 @@ use super::encode::{Codec, to_json};
 use super::pairing::{Change, Entry};
 
 /// Bytes of rows in one page: what rows take as JSON is a few times that.
-const PAGE_BYTES_MAX: usize = 8 << 20;
+pub(super) const PAGE_BYTES_MAX: usize = 8 << 20;
 
 /// Changed rows, and their bytes, that are looked at at once.
 const LOOKED_AT_ROWS: usize = 1024;
@@ -23,6 +23,8 @@ const LOOKED_AT_BYTES: usize = 4 << 20;
 pub(super) struct Window {
     pub skip: u64,
     pub limit: usize,
+    /// Bytes after which no further row is shown.
+    pub bytes_max: usize,
 }
 
 /// Takes the rows that differ, in order.
@@ -33,7 +35,8 @@ pub(super) struct Page<'a> {
     rest: Codec,
     window: Window,
     seen: u64,
-    bytes: usize,
+    /// Bytes of the rows that are kept.
+    pub bytes: usize,
     full: bool,
     kept: Vec<Change>,
     /// Rows that changed, before and after, whose columns are not compared yet.
@@ -91,8 +94,8 @@ impl<'a> Page<'a> {
             return;
         }
         let bytes = self.bytes.saturating_add(change.bytes());
-        if self.kept.len() >= self.window.limit || (bytes > PAGE_BYTES_MAX && !self.kept.is_empty())
-        {
+        let too_long = bytes > self.window.bytes_max && !self.kept.is_empty();
+        if self.kept.len() >= self.window.limit || too_long {
             self.full = true;
             return;
         }
@@ -117,6 +120,11 @@ impl<'a> Page<'a> {
     fn rest_names(&self) -> Vec<String> {
         let (_, rest) = self.compared.parts();
         rest.iter().map(|place| self.compared.columns[*place].name.clone()).collect()
+    }
+
+    /// Whether it has all that it takes, and knows that there is more.
+    pub(super) fn is_done(&self) -> bool {
+        self.full && self.has_more()
     }
 
     /// Whether rows come after those of the page.

@@ -29,6 +29,18 @@ const KEY: &str = "key";
 const REST: &str = "rest";
 const MORE: &str = "more";
 
+/// Rows up to which the first of many are found in memory, without all being put in order.
+const HELD_ROWS_MAX: usize = 20_000;
+
+/// A page of rows that are on one side only.
+pub(super) struct PageOfOne {
+    pub rows: Vec<RowDiff>,
+    /// Whether there are rows after it.
+    pub more: bool,
+    /// Bytes of its rows.
+    pub bytes: usize,
+}
+
 impl Engine {
     /// Compares the rows of files of both sides.
     pub(super) async fn compare_rows(
@@ -48,7 +60,7 @@ impl Engine {
         let plan = before.and_then(|before| difference(before, after?));
         let keyed = !compared.key.is_empty();
         let mut page = Page::new(compared, window);
-        let pairing = self.run_diff(plan, keyed, &mut page, options).await?;
+        let pairing = self.run_diff(plan, (keyed, false), &mut page, options).await?;
         let (removed, added, changed) = page.counts;
         let mut outcome = Outcome::new(compared, RowsKnown::Compared);
         (outcome.removed, outcome.added) = (Some(removed), Some(added));
@@ -59,6 +71,7 @@ impl Engine {
         outcome.rows.duplicate_keys = pairing.duplicate_keys;
         outcome.rows.null_keys = pairing.null_keys;
         outcome.rows.rows = page.rows().map_err(failed)?;
+        outcome.bytes = page.bytes;
         Ok(outcome.numbered(window))
     }
 
@@ -70,30 +83,34 @@ impl Engine {
         (files, comes): (&ScanPlan, bool),
         window: Window,
         (ordered, options): (bool, &DiffOptions),
-    ) -> Result<(Vec<RowDiff>, bool)> {
+    ) -> Result<PageOfOne> {
         let skip = usize::try_from(window.skip).unwrap_or(usize::MAX);
         let fetch = window.limit.saturating_add(usize::from(ordered));
+        let last = skip.saturating_add(fetch);
+        // The first rows in order are held in memory; all rows in order are not.
+        let sorts_all = ordered && last > HELD_ROWS_MAX;
         let plan = self.side(compared, files, comes).and_then(|side| {
             let side = LogicalPlanBuilder::from(side);
-            let side = if ordered {
-                side.sort_with_limit(order(), Some(skip.saturating_add(fetch)))?
-            } else {
-                side
-            };
+            if sorts_all {
+                return side.sort(order())?.build();
+            }
+            let side = if ordered { side.sort_with_limit(order(), Some(last))? } else { side };
             side.limit(skip, Some(fetch))?.build()
         });
-        let mut page = Page::new(compared, Window { skip: 0, ..window });
+        let skipped = if sorts_all { window.skip } else { 0 };
+        let mut page = Page::new(compared, Window { skip: skipped, ..window });
         // Rows of one side have nothing to be paired with.
-        self.run_diff(plan, false, &mut page, options).await?;
+        self.run_diff(plan, (false, true), &mut page, options).await?;
         let failed = |error: ArrowError| self.limits(options.memory_bytes).explain(&error.into());
-        Ok((page.rows().map_err(failed)?, page.has_more()))
+        let rows = page.rows().map_err(failed)?;
+        Ok(PageOfOne { rows, more: page.has_more(), bytes: page.bytes })
     }
 
-    /// Runs a plan, and gives its rows to a page.
+    /// Runs a plan, and gives its rows to a page: all of them, unless it stops where the page is full.
     async fn run_diff(
         &self,
         plan: PlanResult<LogicalPlan>,
-        keyed: bool,
+        (keyed, stops): (bool, bool),
         page: &mut Page<'_>,
         options: &DiffOptions,
     ) -> Result<Pairing> {
@@ -105,16 +122,19 @@ impl Engine {
         let mut running = session.start(run, plan).await?;
         let mut pairing = Pairing::new(keyed);
         let mut failed = None;
-        let mut pass_on = |change: Change| {
+        let mut pass_on = |page: &mut Page<'_>, change: Change| {
             if let Err(error) = page.take(change) {
                 failed.get_or_insert(error);
             }
         };
         while let Some(batch) = running.stream.next().await {
             let batch = batch.map_err(|error| limits.explain(&error))?;
-            entries(&batch, |entry| pairing.take(entry, &mut pass_on))?;
+            entries(&batch, |entry| pairing.take(entry, &mut |change| pass_on(page, change)))?;
+            if stops && page.is_done() {
+                break;
+            }
         }
-        pairing.finish(&mut pass_on);
+        pairing.finish(&mut |change| pass_on(page, change));
         match failed {
             None => Ok(pairing),
             Some(error) => Err(limits.explain(&error.into())),

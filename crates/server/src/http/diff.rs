@@ -148,10 +148,14 @@ impl TableAmount {
     /// What tells a request from others, apart from which page of its answer it asks for.
     fn asked(&self, from: &str, to: &str, table: &str) -> String {
         let TableAmount { to_table, from_snapshot, to_snapshot, key, .. } = self;
-        let asked = (from, to, table, to_table, from_snapshot, to_snapshot, key);
+        let compare = self.compare.unwrap_or(CompareRows::Always);
+        let asked = (from, to, table, to_table, from_snapshot, to_snapshot, key, compare);
         ObjectId::of(format!("{asked:?}").as_bytes()).short()
     }
 }
+
+/// More rows than any table has.
+const SKIP_MAX: u64 = 1 << 60;
 
 /// Where a page begins: after so many rows of what differs between two commits.
 #[derive(Debug, PartialEq, Eq)]
@@ -171,7 +175,7 @@ impl PageToken {
             let mut parts = text.split('-');
             let from = parts.next()?.parse().ok()?;
             let to = parts.next()?.parse().ok()?;
-            let skip = parts.next()?.parse().ok()?;
+            let skip = parts.next()?.parse().ok().filter(|skip| *skip <= SKIP_MAX)?;
             (parts.next()? == asked && parts.next().is_none()).then_some(PageToken {
                 from,
                 to,
@@ -198,5 +202,7 @@ mod tests {
         assert_eq!(PageToken::parse(&text, "a").ok(), Some(token));
         assert!(PageToken::parse(&text, "b").is_err());
         assert!(PageToken::parse("100", "a").is_err());
+        let far = PageToken { from, to, skip: u64::MAX / 2 };
+        assert!(PageToken::parse(&far.text("a"), "a").is_err());
     }
 }
