@@ -57,6 +57,12 @@ impl Catalog {
         Ok(self.branch_record(name).await?.0.listed(name))
     }
 
+    /// The commit at which a branch came to be, where that is known; `RefNotFound` where there is no such
+    /// branch.
+    pub async fn start_of(&self, name: &str) -> Result<Option<CommitId>> {
+        Ok(self.branch_record(name).await?.0.start)
+    }
+
     /// Branches by name, those that begin with `prefix` where one is given.
     pub async fn branches(&self, prefix: Option<&str>) -> Result<Vec<Branch>> {
         let found = self.refs(&branch_ref(prefix.unwrap_or_default())).await?;
@@ -124,6 +130,7 @@ impl Catalog {
             requires: None,
             quarantine: options.quarantine.clone().or(start.quarantine),
             created: self.now(),
+            start: Some(start.commit),
         };
         let value = record.encode()?;
         let names = (branch_ref(name), tag_ref(name));
@@ -168,13 +175,10 @@ impl Catalog {
         if from == to {
             return Err(Error::RefExists { what: "branch", name: to.to_owned() });
         }
+        let renamed = BranchRecord { start: Some(record.commit), ..record.clone() }.encode()?;
         let refs = vec![
-            RefChange {
-                name: branch_ref(from),
-                expected: Expected::Value(bytes.clone()),
-                value: None,
-            },
-            RefChange { name: branch_ref(to), expected: Expected::Absent, value: Some(bytes) },
+            RefChange { name: branch_ref(from), expected: Expected::Value(bytes), value: None },
+            RefChange { name: branch_ref(to), expected: Expected::Absent, value: Some(renamed) },
             RefChange { name: tag_ref(to), expected: Expected::Absent, value: None },
         ];
         match self.store.apply(Batch { refs, ..Batch::default() }).await {

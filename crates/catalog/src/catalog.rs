@@ -60,7 +60,8 @@ impl Catalog {
         };
         let commit = pending.commit(Arc::new(first))?;
         let (requires, quarantine) = (None, None);
-        let record = BranchRecord { commit, protected: false, requires, quarantine, created: now };
+        let (protected, start) = (false, Some(commit));
+        let record = BranchRecord { commit, protected, requires, quarantine, created: now, start };
         let change = RefChange {
             name: branch_ref(MAIN_BRANCH),
             expected: Expected::Absent,

@@ -88,6 +88,9 @@ pub(crate) struct BranchRecord {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quarantine: Option<String>,
     pub created: Timestamp,
+    /// The commit at which the branch came to be, under this name; none for old branches.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start: Option<CommitId>,
 }
 
 /// What a tag's ref holds.

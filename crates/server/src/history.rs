@@ -4,15 +4,14 @@
 //! A branch is followed along its own commits, so that a merge counts as one change, of what it brought. What
 //! only lies in other files after a commit, as after a compaction by whomever, has not changed.
 
+use std::collections::{BTreeMap, VecDeque};
+
 use async_trait::async_trait;
 use headwater_jobs::{Commits, MadeCommit};
 use headwater_lake::{Lake, TableChange};
-use headwater_model::{CommitId, ErrorCode, Fault, Problem, TableName};
+use headwater_model::{Commit, CommitId, ErrorCode, Fault, Problem, TableName};
 use headwater_tables::Table;
 use tokio::sync::watch;
-
-/// How far a branch is followed back at most. What is farther is compared as a whole.
-const COMMITS_MAX: usize = 10_000;
 
 /// What a snapshot did that left every row as it was.
 const REPLACE: &str = "replace";
@@ -37,14 +36,41 @@ impl Commits for History {
         branch: &str,
         after: CommitId,
         limit: usize,
-    ) -> Result<Option<Vec<MadeCommit>>, Problem> {
+    ) -> Result<Option<Vec<CommitId>>, Problem> {
         let Some(head) = self.head(branch).await? else { return Ok(None) };
-        let steps = self.steps(after, head).await?;
-        let mut made = Vec::new();
-        for (from, to) in steps.into_iter().take(limit) {
-            made.push(self.made_by(from, to).await?);
+        let (mut found, mut at) = (VecDeque::new(), head);
+        while at != after {
+            let Some(parent) = self.commit(at).await?.parents.first().copied() else {
+                return Ok(Some(vec![head]));
+            };
+            found.push_front(at);
+            found.truncate(limit);
+            at = parent;
         }
-        Ok(Some(made))
+        Ok(Some(found.into()))
+    }
+
+    async fn start(&self, branch: &str) -> Result<Option<CommitId>, Problem> {
+        match self.lake.catalog().start_of(branch).await {
+            Ok(start) => Ok(start),
+            Err(error) if error.code() == ErrorCode::RefNotFound => Ok(None),
+            Err(error) => Err(error.to_problem()),
+        }
+    }
+
+    async fn change(&self, from: CommitId, id: CommitId) -> Result<MadeCommit, Problem> {
+        let commit = self.commit(id).await?;
+        let changes = self.lake.catalog().diff(from, id).await;
+        let mut tables = Vec::new();
+        for change in changes.map_err(|error| error.to_problem())? {
+            if self.is_change(&change).await? {
+                tables.push(change.table);
+            }
+        }
+        // The last of several commits does not say what led to the others.
+        let is_whole = commit.parents.first() == Some(&from);
+        let properties = if is_whole { commit.properties } else { BTreeMap::new() };
+        Ok(MadeCommit { id, properties, tables })
     }
 
     fn made(&self) -> watch::Receiver<u64> {
@@ -53,54 +79,29 @@ impl Commits for History {
 }
 
 impl History {
-    /// The commits of a branch after one of them, oldest first, each after what it is compared with.
-    async fn steps(
-        &self,
-        after: CommitId,
-        head: CommitId,
-    ) -> Result<Vec<(CommitId, CommitId)>, Problem> {
-        let (mut steps, mut at) = (Vec::new(), head);
-        while at != after {
-            let commit = self.lake.catalog().read_commit(at).await;
-            let commit = commit.map_err(|error| error.to_problem())?;
-            let Some(parent) = commit.parents.first().filter(|_| steps.len() < COMMITS_MAX) else {
-                return Ok(vec![(after, head)]);
-            };
-            steps.push((*parent, at));
-            at = *parent;
-        }
-        steps.reverse();
-        Ok(steps)
+    async fn commit(&self, id: CommitId) -> Result<Commit, Problem> {
+        let commit = self.lake.catalog().read_commit(id).await;
+        commit.map_err(|error| error.to_problem())
     }
 
-    /// What a commit changed since another.
-    async fn made_by(&self, from: CommitId, id: CommitId) -> Result<MadeCommit, Problem> {
-        let catalog = self.lake.catalog();
-        let commit = catalog.read_commit(id).await.map_err(|error| error.to_problem())?;
-        let changes = catalog.diff(from, id).await.map_err(|error| error.to_problem())?;
-        let mut tables = Vec::new();
-        for change in changes {
-            if self.is_change(&change).await {
-                tables.push(change.table);
-            }
-        }
-        Ok(MadeCommit { id, properties: commit.properties, tables })
-    }
-
-    /// Whether rows or columns are others. They may be where nobody can say.
-    async fn is_change(&self, change: &TableChange) -> bool {
-        let Some(to) = change.to.as_ref().filter(|to| !to.is_view()) else { return false };
-        let Some(from) = change.from.as_ref().filter(|from| from.id == to.id) else { return true };
+    /// Whether rows or columns are others. They may be where nobody can say any more; where nobody can say
+    /// right now, that is the error.
+    async fn is_change(&self, change: &TableChange) -> Result<bool, Problem> {
+        let Some(to) = change.to.as_ref().filter(|to| !to.is_view()) else { return Ok(false) };
+        let Some(from) = change.from.as_ref().filter(|from| from.id == to.id) else {
+            return Ok(true);
+        };
         let tables = self.lake.tables();
         let (before, after) =
             (tables.load(&from.metadata_location).await, tables.load(&to.metadata_location).await);
         match (before, after) {
             (Ok(before), Ok(after)) => {
-                before.schema() != after.schema() || has_other_rows(&before, &after)
+                Ok(before.schema() != after.schema() || has_other_rows(&before, &after))
             }
+            (Err(error), _) | (_, Err(error)) if error.is_passing() => Err(error.to_problem()),
             (Err(error), _) | (_, Err(error)) => {
                 note(&change.table, &error);
-                true
+                Ok(true)
             }
         }
     }
@@ -125,4 +126,63 @@ fn has_other_rows(before: &Table, after: &Table) -> bool {
         }
     }
     true
+}
+
+#[cfg(test)]
+mod tests {
+    use headwater_model::{CreateRef, PROPERTY_EVENT, RefSpec};
+
+    use super::*;
+
+    /// Makes a commit that makes a namespace, and is of an event of that name.
+    async fn commit(lake: &Lake, branch: &str, name: &str) -> CommitId {
+        let mut transaction = lake.transaction(branch, "ada").await.expect("a transaction");
+        transaction.create_namespace(name, BTreeMap::new());
+        transaction.event(name);
+        transaction.commit(name).await.expect("a commit").expect("a change").id
+    }
+
+    async fn branch(lake: &Lake, name: &str, from: &str) {
+        let from = Some(RefSpec::Name(from.to_owned()));
+        let asked = CreateRef { name: name.to_owned(), from, if_not_exists: false };
+        lake.catalog().create_branch(asked).await.expect("a branch");
+    }
+
+    #[tokio::test]
+    async fn a_branch_is_followed_from_any_of_its_commits_and_from_others_as_a_whole() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let lake = Lake::open_local(folder.path()).await.expect("a lake");
+        let history = History { lake: lake.clone() };
+        assert_eq!(history.start("dev").await, Ok(None));
+        let first = commit(&lake, "main", "a").await;
+        assert_eq!(history.since("dev", first, 5).await, Ok(None));
+        branch(&lake, "dev", "main").await;
+        let mut made = Vec::new();
+        for name in ["b", "c", "d", "e"] {
+            made.push(commit(&lake, "dev", name).await);
+        }
+        assert_eq!(history.start("dev").await, Ok(Some(first)));
+        let since = async |after: CommitId, limit: usize| {
+            history.since("dev", after, limit).await.expect("commits").expect("a branch")
+        };
+        assert_eq!(since(first, 3).await, made[..3]);
+        assert_eq!(since(made[1], 3).await, made[2..]);
+        assert!(since(made[3], 3).await.is_empty());
+        let aside = commit(&lake, "main", "f").await;
+        assert_eq!(since(aside, 3).await, [made[3]]);
+        // What led to the last of several commits did not lead to the others.
+        let event = async |from: CommitId, to: CommitId| {
+            let change = history.change(from, to).await.expect("a change");
+            change.properties.get(PROPERTY_EVENT).cloned()
+        };
+        assert_eq!(event(made[0], made[1]).await.as_deref(), Some("c"));
+        assert_eq!(event(made[0], made[2]).await, None);
+        assert_eq!(event(aside, made[3]).await, None);
+        // A branch that is renamed is there under its name from then on.
+        let named = lake.catalog().rename_branch("dev", "next").await.expect("a branch");
+        assert_eq!(history.start(&named.name).await, Ok(Some(made[3])));
+        branch(&lake, "copy", "next").await;
+        commit(&lake, "copy", "g").await;
+        assert_eq!(history.start("copy").await, Ok(Some(made[3])));
+    }
 }

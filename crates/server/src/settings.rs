@@ -2,7 +2,8 @@
 //!
 //! The file is read when the server starts, before it matters, and every two seconds; what it says
 //! counts from then on. A file that cannot be used changes nothing, and [`Settings::problem`] says
-//! why.
+//! why. While there is no file nothing triggers, and nothing is forgotten: it may be about to be written
+//! anew, or its folder about to be mounted.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -30,7 +31,7 @@ pub struct Settings {
     has_triggers: AtomicBool,
 }
 
-/// The file's text; none where it is not there.
+/// The file's text; none where it is not there, or has none yet.
 #[derive(Debug, PartialEq, Eq)]
 struct Reading(Option<String>);
 
@@ -73,7 +74,7 @@ impl Settings {
         let Some(project) = &self.project else { return };
         let mut seen = self.seen.lock().await;
         let reading = match tokio::fs::read_to_string(project.join(PROJECT_FILE)).await {
-            Ok(text) => Reading(Some(text)),
+            Ok(text) => Reading(Some(text).filter(|text| !text.trim().is_empty())),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Reading(None),
             Err(error) => return self.note(Some(unreadable(&error))),
         };
@@ -86,10 +87,15 @@ impl Settings {
     }
 
     async fn apply(&self, text: Option<&str>) -> Result<(), Problem> {
-        let (rates, triggers) = match text {
-            Some(text) => parse(text)?,
-            None => (RateCard::default(), Vec::new()),
+        let Some(text) = text else {
+            self.jobs.set_rate_card(RateCard::default());
+            self.has_triggers.store(false, Ordering::Relaxed);
+            if let Some(handle) = &self.triggers {
+                handle.suspend().await;
+            }
+            return Ok(());
         };
+        let (rates, triggers) = parse(text)?;
         self.jobs.set_rate_card(rates);
         if let Some(handle) = &self.triggers {
             let declared = !triggers.is_empty();

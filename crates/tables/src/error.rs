@@ -287,6 +287,11 @@ impl Error {
         )
     }
 
+    /// Whether nobody could tell what is in a file, and somebody may a little later.
+    pub fn is_passing(&self) -> bool {
+        matches!(self, Error::Cloud { trouble, .. } if trouble.is_passing())
+    }
+
     /// Whether a file of the table is gone.
     pub fn is_not_found(&self) -> bool {
         matches!(self, Error::Missing { .. })

@@ -22,7 +22,7 @@ const ENDED: usize = 100;
 pub(crate) struct Book {
     events: Mutex<Events>,
     done: AtomicU64,
-    /// The schedule has not been looked at since the process began.
+    /// The schedule has not been looked at since the process began, or watches again.
     fresh: AtomicBool,
     /// Held while an event is acted on.
     pub acting: tokio::sync::Mutex<Throttle>,
@@ -137,12 +137,16 @@ impl Book {
         self.done.load(Ordering::Relaxed)
     }
 
-    /// Whether the schedule has not been looked at since the process began.
+    /// Whether the schedule has not been looked at since the process began, or watches again.
     pub(crate) fn is_fresh(&self) -> bool {
         self.fresh.load(Ordering::Relaxed)
     }
 
     pub(crate) fn set_looked_at(&self) {
         self.fresh.store(false, Ordering::Relaxed);
+    }
+
+    pub(crate) fn set_fresh(&self) {
+        self.fresh.store(true, Ordering::Relaxed);
     }
 }

@@ -2,9 +2,11 @@
 //! enough to act on.
 //!
 //! How far the branch was looked at is stored with the event that it led to, so that a commit is in one event
-//! and in no other. A commit that the trigger's own events led to, by whatever way, is passed over.
+//! and in no other. A commit that the trigger's own events led to, by whatever way, is passed over. Each
+//! commit is looked at once: what was found waits here until it is recorded, and while there is no room for
+//! events nothing is looked at.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
 use headwater_model::{CommitId, ErrorCode, Problem, Timestamp};
@@ -17,8 +19,11 @@ use super::observe::{LOOK_FOR, LOOK_LEAST, Observer, catch_up};
 use super::watch::Watch;
 use crate::{Error, Result};
 
-/// How many commits are looked at in one go.
+/// How many commits are looked at in one go, and how many that are to be recorded wait here at most.
 const COMMITS: usize = 500;
+
+/// How many commits are known here that were not looked at yet.
+const AHEAD: usize = 100_000;
 
 /// After how many commits that changed nothing that is watched this is stored. A process that ends before
 /// looks at them again.
@@ -32,16 +37,25 @@ const SETTLE_TIMES: u32 = 10;
 pub(crate) struct Follower {
     /// As it is stored; none until it was read, or where there is nothing to follow.
     position: Option<Position>,
-    /// Commits after it that need not be recorded, up to this one.
-    passed: Option<(CommitId, usize)>,
+    /// The branch was looked for, and not there.
+    is_awaited: bool,
+    /// The last commit that was looked at, where that is none that is stored.
+    looked: Option<CommitId>,
+    /// The commits after it, oldest first.
+    ahead: VecDeque<CommitId>,
+    /// How many were looked at since something was stored.
+    passed: usize,
+    /// Those that are to be recorded, oldest first.
+    matches: VecDeque<Match>,
     /// The last commit that waits for others, when it was seen, and when the first was.
     waiting: Option<(CommitId, Timestamp, Timestamp)>,
 }
 
 /// A commit that changed tables that are watched.
+#[derive(Debug)]
 struct Match {
-    /// Where it stands among those that were looked at.
-    at: usize,
+    /// The commit before it.
+    after: CommitId,
     commit: MadeCommit,
     led_by: BTreeSet<String>,
 }
@@ -91,36 +105,25 @@ impl Follower {
     ) -> Result<Duration, Stop> {
         let options = &watch.context.options;
         let position = self.position(watch, tables, commits).await?;
-        let after = self.passed.map_or(position.commit, |(commit, _)| commit);
-        let found = commits.since(&tables.branch, after, COMMITS).await?;
-        let found = found.ok_or_else(|| no_branch(&tables.branch))?;
-        let Some(last) = found.last().map(|commit| commit.id) else {
-            return Ok(options.look_every);
-        };
-        let more = if found.len() == COMMITS { Duration::ZERO } else { options.look_every };
-        let count = found.len();
-        let ids: Vec<CommitId> = found.iter().map(|commit| commit.id).collect();
-        let matches = matching(watch, tables, found).await?;
-        if matches.is_empty() {
-            self.pass(watch, &position, last, count).await?;
-            return Ok(more);
-        }
-        if let Some(wait) = self.settling(tables, &matches, options.clock.now()) {
-            return Ok(wait.max(LOOK_LEAST));
-        }
         if watch.book.open_count() >= OPEN_MAX {
             return Ok(options.look_every);
         }
-        // Commits that others led to are events of their own, so that it is known of each what led to it.
-        let alike = matches.iter().take_while(|one| one.led_by == matches[0].led_by);
-        let taken = alike.count().min(tables.batch);
-        let until = matches.get(taken).map_or(last, |next| ids[next.at - 1]);
-        self.take(watch, &position, &matches[..taken], until).await?;
+        let after = self.looked.unwrap_or(position.commit);
+        let more = self.look(watch, tables, commits, after).await?;
+        let again = if more { Duration::ZERO } else { options.look_every };
+        if self.matches.is_empty() {
+            self.pass(watch, &position).await?;
+            return Ok(again);
+        }
+        if let Some(wait) = self.settling(tables, options.clock.now()) {
+            return Ok(again.min(wait.max(LOOK_LEAST)));
+        }
+        self.take(watch, &position, batch(tables)).await?;
         Ok(Duration::ZERO)
     }
 
     /// How far the branch was looked at. One that is followed for the first time is followed from where it
-    /// is.
+    /// is, or from where it began if it was awaited.
     async fn position(
         &mut self,
         watch: &Watch,
@@ -135,36 +138,78 @@ impl Follower {
         let stored = stored.filter(|stored| stored.branch == tables.branch);
         let position = match stored {
             Some(stored) => stored,
-            None => first_position(watch, tables, commits).await?,
+            None => self.first_position(watch, tables, commits).await?,
         };
         self.position = Some(position.clone());
         Ok(position)
     }
 
-    /// Commits need not be recorded; once they are many, that is stored.
-    async fn pass(
+    async fn first_position(
         &mut self,
         watch: &Watch,
-        position: &Position,
-        last: CommitId,
-        count: usize,
-    ) -> Result<()> {
-        let count = self.passed.map_or(0, |(_, count)| count) + count;
-        self.waiting = None;
-        if count < UNSTORED {
-            self.passed = Some((last, count));
-            return Ok(());
-        }
-        let position = Position { commit: last, ..position.clone() };
+        tables: &Tables,
+        commits: &dyn Commits,
+    ) -> Result<Position, Stop> {
+        let begun = if self.is_awaited { commits.start(&tables.branch).await? } else { None };
+        let found = match begun {
+            None => commits.head(&tables.branch).await?,
+            begun => begun,
+        };
+        self.is_awaited = found.is_none();
+        let commit = found.ok_or_else(|| no_branch(&tables.branch))?;
+        let ledger = &watch.context.ledger;
+        let id = ledger.shared.ids.next().to_string();
+        let position = Position { branch: tables.branch.clone(), commit, id, step: 0 };
         let now = watch.context.options.clock.now();
-        watch.context.ledger.record_commits(watch.name(), None, &position, now).await?;
-        (self.position, self.passed) = (Some(position), None);
-        Ok(())
+        ledger.record_commits(watch.name(), None, &position, now).await?;
+        Ok(position)
+    }
+
+    /// Looks at the commits that follow one, until there are enough that are to be recorded; answers whether
+    /// more may follow.
+    async fn look(
+        &mut self,
+        watch: &Watch,
+        tables: &Tables,
+        commits: &dyn Commits,
+        mut after: CommitId,
+    ) -> Result<bool, Stop> {
+        if self.matches.len() >= batch(tables) {
+            return Ok(true);
+        }
+        let is_known = !self.ahead.is_empty();
+        if !is_known {
+            let found = commits.since(&tables.branch, after, AHEAD).await?;
+            self.ahead = found.ok_or_else(|| no_branch(&tables.branch))?.into();
+        }
+        let enough = self.ahead.len().min(COMMITS);
+        for id in self.ahead.range(..enough).copied().collect::<Vec<_>>() {
+            let found = commits.change(after, id).await;
+            let commit = found.inspect_err(|_| self.ahead.clear())?;
+            if let Some(found) = matching(watch, tables, after, commit).await? {
+                self.matches.push_back(found);
+            }
+            self.ahead.pop_front();
+            self.looked = Some(id);
+            self.passed += 1;
+            after = id;
+            if self.matches.len() >= batch(tables) {
+                break;
+            }
+        }
+        Ok(is_known || !self.ahead.is_empty())
+    }
+
+    /// Commits need not be recorded; once they are many, that is stored.
+    async fn pass(&mut self, watch: &Watch, position: &Position) -> Result<()> {
+        self.waiting = None;
+        let Some(commit) = self.looked.filter(|_| self.passed >= UNSTORED) else { return Ok(()) };
+        self.record(watch, None, Position { commit, ..position.clone() }).await
     }
 
     /// How long to wait for further commits; not at all where these are to be taken.
-    fn settling(&mut self, tables: &Tables, matches: &[Match], now: Timestamp) -> Option<Duration> {
-        let newest = matches.last()?.commit.id;
+    fn settling(&mut self, tables: &Tables, now: Timestamp) -> Option<Duration> {
+        let newest = self.matches.back()?.commit.id;
         let (since, first) = match self.waiting {
             // A clock that was set back begins anew.
             Some((_, _, first)) if first > now => (now, now),
@@ -175,29 +220,41 @@ impl Follower {
         self.waiting = Some((newest, since, first));
         let settle = Duration::from_millis(tables.settle_ms);
         let age = |since: Timestamp| (now - since).to_std().unwrap_or_default();
-        let whole = matches.len() >= tables.batch || age(first) >= settle * SETTLE_TIMES;
+        let whole = self.matches.len() >= batch(tables) || age(first) >= settle * SETTLE_TIMES;
         settle.checked_sub(age(since)).filter(|left| !whole && !left.is_zero())
     }
 
     /// Records an event of some commits, and that the branch was looked at up to another.
-    async fn take(
+    async fn take(&mut self, watch: &Watch, position: &Position, batch: usize) -> Result<()> {
+        // Commits that others led to are events of their own, so that it is known of each what led to it.
+        let led_by = self.matches.front().map(|first| first.led_by.clone()).unwrap_or_default();
+        let alike = self.matches.iter().take_while(|one| one.led_by == led_by);
+        let taken = alike.count().min(batch);
+        let tables = self.matches.range(..taken).flat_map(|one| &one.commit.tables);
+        let tables = tables.map(headwater_model::TableName::qualified).collect();
+        let last = taken.checked_sub(1).and_then(|last| self.matches.get(last));
+        let changes = last.map(|last| Changes { tables, commit: last.commit.id, led_by });
+        let until = self.matches.get(taken).map(|next| next.after).or(self.looked);
+        let commit = until.unwrap_or(position.commit);
+        self.record(watch, changes, Position { commit, ..position.clone() }).await?;
+        self.matches.drain(..taken);
+        self.waiting = None;
+        Ok(())
+    }
+
+    /// Records an event, where there is one, and how far the branch was looked at.
+    async fn record(
         &mut self,
         watch: &Watch,
-        position: &Position,
-        taken: &[Match],
-        until: CommitId,
+        changes: Option<Changes>,
+        position: Position,
     ) -> Result<()> {
-        let tables = taken.iter().flat_map(|one| &one.commit.tables);
-        let changes = taken.last().map(|last| Changes {
-            tables: tables.map(headwater_model::TableName::qualified).collect(),
-            commit: last.commit.id,
-            led_by: last.led_by.clone(),
-        });
-        let position = Position { commit: until, step: position.step + 1, ..position.clone() };
+        let position = Position { step: position.step + 1, ..position };
         let now = watch.context.options.clock.now();
         let ledger = &watch.context.ledger;
         let event = ledger.record_commits(watch.name(), changes, &position, now).await?;
-        *self = Follower { position: Some(position), ..Follower::default() };
+        self.position = Some(position);
+        self.passed = 0;
         if let Some(event) = event {
             watch.book.enter(event);
         }
@@ -205,37 +262,25 @@ impl Follower {
     }
 }
 
-/// Follows a branch from where it is.
-async fn first_position(
-    watch: &Watch,
-    tables: &Tables,
-    commits: &dyn Commits,
-) -> Result<Position, Stop> {
-    let head = commits.head(&tables.branch).await?;
-    let commit = head.ok_or_else(|| no_branch(&tables.branch))?;
-    let ledger = &watch.context.ledger;
-    let id = ledger.shared.ids.next().to_string();
-    let position = Position { branch: tables.branch.clone(), commit, id, step: 0 };
-    let now = watch.context.options.clock.now();
-    ledger.record_commits(watch.name(), None, &position, now).await?;
-    Ok(position)
+/// How many commits are an event at most.
+fn batch(tables: &Tables) -> usize {
+    tables.batch.min(COMMITS)
 }
 
-/// The commits that changed tables which are watched, each with these alone, and that the trigger did not
-/// lead to itself.
-async fn matching(watch: &Watch, tables: &Tables, found: Vec<MadeCommit>) -> Result<Vec<Match>> {
-    let mut matches = Vec::new();
-    for (at, mut commit) in found.into_iter().enumerate() {
-        commit.tables.retain(|table| tables.is_watched(table));
-        if commit.tables.is_empty() {
-            continue;
-        }
-        let led_by = watch.led_by(&commit).await?;
-        if !led_by.contains(watch.name()) {
-            matches.push(Match { at, commit, led_by });
-        }
+/// A commit that changed tables which are watched, with these alone, unless the trigger led to it itself.
+async fn matching(
+    watch: &Watch,
+    tables: &Tables,
+    after: CommitId,
+    mut commit: MadeCommit,
+) -> Result<Option<Match>> {
+    commit.tables.retain(|table| tables.is_watched(table));
+    if commit.tables.is_empty() {
+        return Ok(None);
     }
-    Ok(matches)
+    let led_by = watch.led_by(&commit).await?;
+    let is_own = led_by.contains(watch.name());
+    Ok((!is_own).then_some(Match { after, commit, led_by }))
 }
 
 fn no_branch(branch: &str) -> Problem {

@@ -129,6 +129,16 @@ impl Triggers {
         Ok(())
     }
 
+    /// Watches nothing until the next [`Triggers::reload`], which takes up what happens until then as what
+    /// happens while no process runs.
+    pub async fn suspend(&self) {
+        let _turn = self.inner.reload.lock().await;
+        self.replace(BTreeMap::new(), &BTreeMap::new());
+        for book in self.inner.books.lock().values() {
+            book.set_fresh();
+        }
+    }
+
     /// Answers those that were not there before, or not so.
     fn replace(
         &self,
@@ -145,11 +155,11 @@ impl Triggers {
             let watch = match before.remove(&name) {
                 Some(watch) if same(&watch) => watch,
                 old => {
-                    if let Some(old) = old {
+                    if let Some(old) = &old {
                         old.stop.cancel();
                     }
                     let stop = self.inner.stop.child_token();
-                    let watch = Watch::new(context.clone(), definition, book.clone(), stop);
+                    let watch = Watch::new(context.clone(), definition, book.clone(), stop, old);
                     if !context.options.manual {
                         watch.spawn();
                     }

@@ -159,16 +159,18 @@ impl Ledger {
             led_by: changes.led_by.into_iter().collect(),
             ..self.new_event(trigger, now)
         });
+        // Whoever followed the branch up to the same step, and is late, records nothing.
+        let step = Unique {
+            scope: format!("{POSITIONS}/{trigger}"),
+            key: format!("{}\n{}", position.id, position.step),
+        };
         let mut batch = Batch {
             entries: vec![entry(POSITIONS, trigger.to_owned(), encode(position)?)],
+            unique: vec![step],
             ..Batch::default()
         };
         if let Some(event) = &event {
             batch.entries.push(open_entry(event)?);
-            batch.unique.push(Unique {
-                scope: format!("{POSITIONS}/{trigger}"),
-                key: format!("{}\n{}", position.id, position.step),
-            });
         }
         self.store.apply(batch).await?;
         Ok(event)

@@ -38,6 +38,8 @@ pub(crate) struct Watch {
     pub book: Arc<Book>,
     pub stop: CancellationToken,
     pub observer: tokio::sync::Mutex<Observer>,
+    /// The watch in whose place this one is, until this one observes.
+    before: Mutex<Option<Arc<Watch>>>,
     /// What keeps the trigger from seeing what happens.
     pub fault: Mutex<Option<Problem>>,
     /// Something may have happened.
@@ -50,6 +52,7 @@ impl Watch {
         definition: Definition,
         book: Arc<Book>,
         stop: CancellationToken,
+        before: Option<Arc<Watch>>,
     ) -> Arc<Self> {
         Arc::new(Watch {
             context,
@@ -57,6 +60,7 @@ impl Watch {
             book,
             stop,
             observer: tokio::sync::Mutex::default(),
+            before: Mutex::new(before),
             fault: Mutex::default(),
             wake: Arc::default(),
         })
@@ -129,6 +133,15 @@ impl Watch {
     /// Looks once at what has happened, and records it; answers when to look again.
     pub(crate) async fn observe(&self) -> Duration {
         let mut observer = self.observer.lock().await;
+        let mut before = self.before.lock().take();
+        while let Some(watch) = before {
+            // What it is about to record is recorded before this one reads what is.
+            drop(watch.observer.lock().await);
+            before = watch.before.lock().take();
+        }
+        if self.stop.is_cancelled() {
+            return SLEEP_MAX;
+        }
         let looked = match &self.definition.source {
             Source::Files(folder) => observer.look(self, folder).await,
             Source::Schedule(schedule) => observer.strike(self, schedule).await,

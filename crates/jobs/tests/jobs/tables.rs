@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -27,6 +28,8 @@ struct Branch {
     commits: Mutex<Vec<MadeCommit>>,
     missing: Mutex<bool>,
     made: watch::Sender<u64>,
+    /// How often it was asked what a commit changed.
+    looks: AtomicUsize,
 }
 
 fn id(number: usize) -> CommitId {
@@ -34,14 +37,18 @@ fn id(number: usize) -> CommitId {
 }
 
 impl Branch {
-    /// Makes a commit that changes tables, with a property.
-    fn commit(&self, tables: &[&str], property: Option<(&str, String)>) -> CommitId {
+    /// Makes a commit that changes tables, with properties.
+    fn commit<'a>(
+        &self,
+        tables: &[&str],
+        properties: impl IntoIterator<Item = (&'a str, String)>,
+    ) -> CommitId {
         let mut commits = self.commits.lock().expect("commits");
         let id = id(commits.len() + 1);
-        let property = property.map(|(name, value)| (name.to_owned(), value));
+        let properties = properties.into_iter().map(|(name, value)| (name.to_owned(), value));
         commits.push(MadeCommit {
             id,
-            properties: property.into_iter().collect(),
+            properties: properties.collect(),
             tables: tables.iter().map(|name| name.parse().expect("a name")).collect(),
         });
         drop(commits);
@@ -59,22 +66,35 @@ impl Commits for Branch {
         Ok((!*self.missing.lock().expect("a flag")).then_some(head))
     }
 
+    async fn start(&self, branch: &str) -> Result<Option<CommitId>, Problem> {
+        Ok(self.head(branch).await?.map(|_| id(0)))
+    }
+
     async fn since(
         &self,
         branch: &str,
         after: CommitId,
         limit: usize,
-    ) -> Result<Option<Vec<MadeCommit>>, Problem> {
+    ) -> Result<Option<Vec<CommitId>>, Problem> {
         let Some(head) = self.head(branch).await? else { return Ok(None) };
         let commits = self.commits.lock().expect("commits");
+        let ids = commits.iter().map(|commit| commit.id);
         if after == id(0) {
-            return Ok(Some(commits.iter().take(limit).cloned().collect()));
+            return Ok(Some(ids.take(limit).collect()));
         }
-        let Some(at) = commits.iter().position(|commit| commit.id == after) else {
-            let all = commits.iter().flat_map(|commit| commit.tables.clone()).collect();
-            return Ok(Some(vec![MadeCommit { id: head, properties: [].into(), tables: all }]));
-        };
-        Ok(Some(commits[at + 1..].iter().take(limit).cloned().collect()))
+        let Some(at) = ids.clone().position(|id| id == after) else { return Ok(Some(vec![head])) };
+        Ok(Some(ids.skip(at + 1).take(limit).collect()))
+    }
+
+    async fn change(&self, from: CommitId, to: CommitId) -> Result<MadeCommit, Problem> {
+        self.looks.fetch_add(1, Ordering::Relaxed);
+        let commits = self.commits.lock().expect("commits");
+        let at = commits.iter().position(|commit| commit.id == to).expect("a commit");
+        if at.checked_sub(1).map_or(id(0), |before| commits[before].id) == from {
+            return Ok(commits[at].clone());
+        }
+        let all = commits[..=at].iter().flat_map(|commit| commit.tables.clone()).collect();
+        Ok(MadeCommit { id: to, properties: [].into(), tables: all })
     }
 
     fn made(&self) -> watch::Receiver<u64> {
@@ -246,7 +266,10 @@ async fn no_trigger_fires_for_what_it_led_to_itself() {
     assert_eq!((second.trigger.as_str(), &second.led_by[..]), ("b", &["a".to_owned()][..]));
     stage.branch.commit(&["x", "y"], caused(&second));
     let job = second.job.expect("a job").to_string();
-    stage.branch.commit(&["x", "y"], Some((PROPERTY_JOB, job)));
+    stage.branch.commit(&["x", "y"], Some((PROPERTY_JOB, job.clone())));
+    // Whatever else a client calls the cause.
+    let theirs = (PROPERTY_EVENT, "theirs".to_owned());
+    stage.branch.commit(&["x", "y"], [theirs, (PROPERTY_JOB, job)]);
     stage.settle().await;
     assert_eq!(stage.events().await.len(), 2);
     // Somebody's change that comes at the same time counts for both.
@@ -278,6 +301,112 @@ async fn a_branch_that_is_not_there_is_said_and_one_that_was_made_anew_is_compar
     let commits: Vec<_> = stage.events().await.iter().map(|event| event.commit).collect();
     assert_eq!(commits, [Some(self::id(1)), Some(id)]);
     assert!(stage.triggers.list()[0].error.is_none());
+}
+
+#[tokio::test]
+async fn the_first_commits_of_a_branch_that_is_awaited_are_changes() {
+    let stage = Stage::new(vec![]).await;
+    *stage.branch.missing.lock().expect("a flag") = true;
+    stage.triggers.reload(vec![follows("t", &["orders"], 1)]).await.expect("a trigger");
+    stage.tick().await;
+    assert!(stage.triggers.list()[0].error.is_some());
+    *stage.branch.missing.lock().expect("a flag") = false;
+    let first = stage.branch.commit(&["orders"], None);
+    stage.settle().await;
+    let commits: Vec<_> = stage.events().await.iter().map(|event| event.commit).collect();
+    assert_eq!(commits, [Some(first)]);
+}
+
+#[tokio::test]
+async fn a_commit_is_looked_at_once_however_long_it_waits() {
+    let stage = Stage::new(vec![follows("t", &["orders"], 500)]).await;
+    for number in 1..=5 {
+        stage.branch.commit(&["orders"], None);
+        stage.tick().await;
+        stage.clock.advance(Duration::from_millis(500));
+        stage.tick().await;
+        assert_eq!(stage.branch.looks.load(Ordering::Relaxed), number);
+    }
+    stage.settle().await;
+    assert_eq!(stage.events().await.len(), 1);
+    assert_eq!(stage.branch.looks.load(Ordering::Relaxed), 5);
+}
+
+#[tokio::test]
+async fn commits_that_find_no_room_for_events_wait_and_none_is_lost() {
+    const OPEN: usize = 1_000;
+    let stage = Stage::new(vec![follows("t", &["orders"], 1)]).await;
+    stage.tables.fail(ErrorCode::TooBusy, 10);
+    for _ in 0..OPEN + 5 {
+        stage.branch.commit(&["orders"], None);
+    }
+    stage.tick().await;
+    let first = stage.events().await[0].id.clone();
+    // The trigger's own commit comes last, after those of others.
+    for _ in 0..5 {
+        stage.branch.commit(&["orders"], None);
+    }
+    stage.branch.commit(&["orders"], Some((PROPERTY_EVENT, event_part(&first, "run"))));
+    let looks = stage.branch.looks.load(Ordering::Relaxed);
+    for _ in 0..3 {
+        stage.tick().await;
+        assert_eq!(stage.triggers.list()[0].pending, OPEN as u64);
+    }
+    assert_eq!(stage.branch.looks.load(Ordering::Relaxed), looks, "nothing is looked at in vain");
+    stage.tables.problems.lock().expect("problems").clear();
+    for _ in 0..3 {
+        stage.clock.advance(Duration::from_mins(1));
+        stage.tick().await;
+    }
+    let status = stage.triggers.list().remove(0);
+    assert_eq!((status.pending, status.done), (0, OPEN as u64 + 10));
+}
+
+#[tokio::test]
+async fn whoever_is_late_records_nothing_and_is_in_nobodys_way() {
+    let stage = Stage::new(vec![follows("t", &["orders"], 1)]).await;
+    // The same trigger, with other tables, has read how far the branch was looked at as well.
+    let changed = || vec![follows("t", &["raw"], 1)];
+    let opened = open((&stage.store, &stage.clock, &stage.jobs), &stage.branch, &stage.tables);
+    let other = opened.await.expect("triggers");
+    other.reload(changed()).await.expect("a trigger");
+    other.tick().await.expect("a tick");
+    stage.branch.commit(&["raw"], None);
+    other.tick().await.expect("a tick");
+    other.stop();
+    for _ in 0..150 {
+        stage.branch.commit(&["raw"], None);
+    }
+    stage.tick().await;
+    assert!(stage.triggers.list()[0].error.is_some(), "what it knows is not so any more");
+    let stage = stage.again(changed()).await;
+    stage.settle().await;
+    let status = stage.triggers.list().remove(0);
+    assert_eq!((status.done, status.error), (151, None));
+}
+
+#[tokio::test]
+async fn while_nothing_is_watched_nothing_is_forgotten() {
+    let strikes = |name: &str, missed: &str| {
+        let schedule = json!({"cron": "* * * * *", "missed": missed});
+        trigger(json!({"name": name, "schedule": schedule}))
+    };
+    let definitions =
+        || vec![follows("t", &["orders"], 1), strikes("once", "once"), strikes("skip", "skip")];
+    let stage = Stage::new(definitions()).await;
+    stage.triggers.suspend().await;
+    assert!(stage.triggers.list().is_empty());
+    let made = stage.branch.commit(&["orders"], None);
+    stage.clock.advance(Duration::from_mins(5));
+    stage.tick().await;
+    assert!(stage.events().await.is_empty());
+    stage.triggers.reload(definitions()).await.expect("definitions");
+    stage.tick().await;
+    let events = stage.events().await;
+    let found: BTreeSet<_> =
+        events.iter().map(|event| (event.trigger.as_str(), event.commit)).collect();
+    assert_eq!(found, BTreeSet::from([("t", Some(made)), ("once", None)]));
+    assert_eq!(events.len(), 2);
 }
 
 const COMMITS: usize = 40;

@@ -11,6 +11,11 @@ use crate::http::extract::check_content_type;
 /// Reads a body from JSON.
 pub fn read<T: DeserializeOwned>(headers: &HeaderMap, bytes: &[u8]) -> Answer<T> {
     check_content_type(headers)?;
+    parse(bytes)
+}
+
+/// Reads a body that is known to be JSON.
+pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Answer<T> {
     let read = serde_json::from_slice(bytes);
     read.map_err(|error| Refusal::invalid(format!("the body cannot be read: {error}")))
 }

@@ -2,8 +2,9 @@
 //! files concern each, and what is left of the filter in it.
 //!
 //! A plan is there at once, with its first page; its other pages are its plan tasks. What is kept of a plan
-//! is only what was asked, of which state of the table, so that a page is planned when it is fetched. Plans
-//! are forgotten an hour after they were made, or earlier where many others follow; a client plans anew.
+//! is only what was asked, as it was written, of which state of the table, so that a page is planned when it
+//! is fetched. Plans are forgotten an hour after they were made, or earlier where many others follow; a
+//! client plans anew.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -22,6 +23,7 @@ use uuid::Uuid;
 
 use super::Refusal;
 use super::access::Access;
+use super::body;
 use super::error::Answer;
 use super::place::Place;
 use super::table;
@@ -54,9 +56,12 @@ struct Kept {
 struct Plan {
     reference: String,
     table: TableName,
+    /// Which table that was; another may have its name since.
+    table_id: String,
     metadata_location: String,
-    request: ScanRequest,
-    bytes: usize,
+    /// Read anew for each page: as it is read, a request may take many times the memory, and as it came, lie
+    /// in a larger buffer.
+    request: Box<[u8]>,
     number: u64,
     since: Instant,
 }
@@ -68,7 +73,7 @@ impl Plans {
         let mut kept = self.0.lock();
         kept.made += 1;
         plan.number = kept.made;
-        kept.bytes += plan.bytes;
+        kept.bytes += plan.request.len();
         kept.order.insert(plan.number, id.clone());
         kept.plans.insert(id.clone(), Arc::new(plan));
         while kept.is_too_much()
@@ -79,16 +84,24 @@ impl Plans {
         id
     }
 
-    /// A plan of the table in the address.
-    fn find(&self, id: &str, place: &Place) -> Option<Arc<Plan>> {
+    /// A plan of the table in the address, which is the one with this id.
+    fn find(&self, id: &str, place: &Place, table_id: &str) -> Option<Arc<Plan>> {
         let plan = self.0.lock().plans.get(id).cloned()?;
         let is_here = plan.reference == place.reference.to_string()
-            && place.table().is_ok_and(|name| name == plan.table);
+            && place.table().is_ok_and(|name| name == plan.table)
+            && plan.table_id == table_id;
         (is_here && plan.since.elapsed() < KEPT).then_some(plan)
     }
 
     fn forget(&self, id: &str) {
         self.0.lock().forget(id);
+    }
+}
+
+impl Plan {
+    /// What was asked.
+    fn asked(&self) -> Answer<ScanRequest> {
+        body::parse(&self.request)
     }
 }
 
@@ -102,26 +115,26 @@ impl Kept {
     fn forget(&mut self, id: &str) {
         if let Some(plan) = self.plans.remove(id) {
             self.order.remove(&plan.number);
-            self.bytes -= plan.bytes;
+            self.bytes -= plan.request.len();
         }
     }
 }
 
 /// Plans a scan.
 pub async fn plan(State(app): State<App>, headers: HeaderMap, write: Write) -> Answer<Response> {
-    let request: ScanRequest = write.read()?;
+    let asked: ScanRequest = write.read()?;
     let name = write.place.table()?;
     let found = table::load(&app, &write.place, &name).await?;
     let plan = Plan {
         reference: write.place.reference.to_string(),
         table: name,
+        table_id: found.id(),
         metadata_location: found.metadata_location().to_owned(),
-        request,
-        bytes: write.body.len(),
+        request: write.body.to_vec().into(),
         number: 0,
         since: Instant::now(),
     };
-    let (first, pages) = begin(&app, &plan).await?;
+    let (first, pages) = begin(&app, &plan, asked).await?;
     let id = app.scans.keep(plan);
     Ok(completed(&id, &first, &pages, &Access::asked(&app, &headers).storage_credentials(&app)))
 }
@@ -130,7 +143,7 @@ pub async fn plan(State(app): State<App>, headers: HeaderMap, write: Write) -> A
 pub async fn show(State(app): State<App>, headers: HeaderMap, place: Place) -> Answer<Response> {
     let id = place.name("plan");
     let plan = find(&app, &place, id).await?;
-    let (first, pages) = begin(&app, &plan).await?;
+    let (first, pages) = begin(&app, &plan, plan.asked()?).await?;
     Ok(completed(id, &first, &pages, &Access::asked(&app, &headers).storage_credentials(&app)))
 }
 
@@ -153,11 +166,11 @@ struct Wanted {
 pub async fn tasks(State(app): State<App>, write: Write) -> Answer<Response> {
     let Wanted { plan_task } = write.read()?;
     let lost = || missing("plan task", &plan_task, "NoSuchPlanTaskException");
-    table::check(&app, &write.place).await?;
+    let table_id = table::id(&app, &write.place).await?;
     let (id, start) = plan_task.split_once('.').ok_or_else(lost)?;
     let start: usize = start.parse().map_err(|_| lost())?;
-    let plan = app.scans.find(id, &write.place).ok_or_else(lost)?;
-    let scan = planned(&app, &plan).await?;
+    let plan = app.scans.find(id, &write.place, &table_id).ok_or_else(lost)?;
+    let scan = planned(&app, &plan, plan.asked()?).await?;
     if start >= scan.plan.files().len() {
         return Err(lost());
     }
@@ -166,8 +179,8 @@ pub async fn tasks(State(app): State<App>, write: Write) -> Answer<Response> {
 }
 
 async fn find(app: &App, place: &Place, id: &str) -> Answer<Arc<Plan>> {
-    table::check(app, place).await?;
-    let found = app.scans.find(id, place);
+    let table_id = table::id(app, place).await?;
+    let found = app.scans.find(id, place, &table_id);
     found.ok_or_else(|| missing("plan", id, "NoSuchPlanIdException"))
 }
 
@@ -177,11 +190,11 @@ fn missing(what: &str, id: &str, kind: &'static str) -> Refusal {
 }
 
 /// The files of a scan, without those that cannot hold a row for it.
-async fn planned(app: &App, plan: &Plan) -> Answer<Scan> {
+async fn planned(app: &App, plan: &Plan, asked: ScanRequest) -> Answer<Scan> {
     let tables = app.lake.tables();
     let scan = async {
         let table = tables.load(&plan.metadata_location).await?;
-        tables.scan(&table, &plan.request).await
+        tables.scan(&table, &asked).await
     };
     let mut scan = scan.await.map_err(|error| Refusal::from(error).of_scan())?;
     let engine = app.engine.clone();
@@ -193,8 +206,8 @@ async fn planned(app: &App, plan: &Plan) -> Answer<Scan> {
 }
 
 /// The first page of a plan, and where the others begin.
-async fn begin(app: &App, plan: &Plan) -> Answer<(ScanPage, Vec<usize>)> {
-    let scan = planned(app, plan).await?;
+async fn begin(app: &App, plan: &Plan, asked: ScanRequest) -> Answer<(ScanPage, Vec<usize>)> {
+    let scan = planned(app, plan, asked).await?;
     off_thread(move || {
         let mut pages = scan.pages().into_iter();
         let first = scan.page(pages.next().unwrap_or(scan.plan.files().len()))?;
@@ -244,9 +257,9 @@ mod tests {
         Plan {
             reference: "main".to_owned(),
             table: "t".parse().expect("a name"),
+            table_id: String::new(),
             metadata_location: String::new(),
-            request: serde_json::from_value(json!({})).expect("a request"),
-            bytes,
+            request: vec![b' '; bytes].into(),
             number: 0,
             since: Instant::now(),
         }

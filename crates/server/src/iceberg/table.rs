@@ -209,13 +209,18 @@ pub async fn remove(State(app): State<App>, write: Write) -> Answer<StatusCode> 
 
 /// Fails where the table in the address is not there.
 pub async fn check(app: &App, place: &Place) -> Answer<()> {
+    id(app, place).await.map(drop)
+}
+
+/// Which table is there.
+pub async fn id(app: &App, place: &Place) -> Answer<String> {
     find_entry(app, place, &place.table()?).await
 }
 
-async fn find_entry(app: &App, place: &Place, name: &TableName) -> Answer<()> {
+async fn find_entry(app: &App, place: &Place, name: &TableName) -> Answer<String> {
     let view = place.view(app).await?;
     match view.state().table(name).await? {
-        Some(_) => Ok(()),
+        Some(entry) => Ok(entry.id.clone()),
         None => Err(missing(&view, name).await?),
     }
 }

@@ -382,6 +382,18 @@ async fn pages() {
     let further = answer["plan-tasks"].as_array().expect("plan tasks");
     assert_eq!((tasks(&answer).len(), further.len()), (1_000, 1));
     let mut found = partitions(&answer);
+    // As many rows as are wanted, and no page more.
+    for (wanted, expected) in [(1, 1), (1_000, 1_000), (5_000, 1_150)] {
+        let filter = json!({"type": "gt", "term": "id", "value": 50});
+        let asked = json!({"filter": filter, "min-rows-requested": wanted});
+        let some = planned(&server, "t", asked).await;
+        let pages = some["plan-tasks"].as_array().map_or(0, Vec::len);
+        assert_eq!(
+            (tasks(&some).len(), pages),
+            (expected.min(1_000), expected / 1_001),
+            "{wanted}"
+        );
+    }
     for task in further {
         let path = format!("{}/tasks", table("t"));
         let (status, page) =
@@ -438,6 +450,15 @@ async fn plans() {
     assert_eq!(kind(Method::DELETE, plan("t", &id), None).await.0, 204);
     assert_eq!(kind(Method::DELETE, plan("t", &id), None).await, lost());
     assert_eq!(kind(Method::GET, plan("t", &id), None).await, lost());
+    // A table that has the name later is another.
+    let answer = planned(&server, "t", json!({})).await;
+    let id = answer["plan-id"].as_str().expect("an id").to_owned();
+    sql(&server, "DROP TABLE t").await;
+    sql(&server, "CREATE TABLE t AS SELECT 2 AS id").await;
+    assert_eq!(kind(Method::GET, plan("t", &id), None).await, lost());
+    let sent = Some(json!({"plan-task": format!("{id}.0")}));
+    let answer = kind(Method::POST, format!("{}/tasks", table("t")), sent).await;
+    assert_eq!(answer, (404, "NoSuchPlanTaskException".to_owned()));
 }
 
 async fn refused() {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use hyper::Method;
 use libtest_mimic::Trial;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::life::Killable;
 use crate::support::{self, TestServer};
@@ -15,6 +15,7 @@ pub fn trials() -> Vec<Trial> {
         trial("triggers::files_that_land_are_imported_and_the_project_runs", files_land),
         trial("triggers::what_landed_while_no_server_ran_is_taken", landed_before),
         trial("triggers::tables_that_change_are_acted_on_whoever_changed_them", tables_change),
+        trial("triggers::what_is_made_again_or_undone_is_a_change", made_again),
         trial("triggers::what_changed_before_a_kill_is_acted_on_once_after_it", tables_and_kills),
         trial("triggers::the_project_file_counts_from_when_it_is_written", project_file),
     ]
@@ -142,34 +143,44 @@ fn write_following(folder: &std::path::Path) {
     std::fs::write(folder.join("models/seen.sql"), SEEN).expect("a file");
 }
 
-async fn tables_change() {
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let running = support::start(support::config(folder.path())).await;
-    let server = TestServer { running, folder };
+/// A server whose project follows `dev`, where there is an empty table.
+async fn following() -> TestServer {
+    let server = TestServer::start().await;
     server.post("/v1/branches", json!({"name": "dev"})).await;
-    let sql = async |branch: &str, text: &str| {
-        let answer = server.post("/v1/query", json!({"sql": text, "ref": branch})).await;
-        assert!(answer.get("code").is_none(), "{text}: {answer}");
-        answer
-    };
-    sql("dev", "CREATE TABLE orders (id INT) TBLPROPERTIES ('headwater.upkeep.enabled' = 'false')")
-        .await;
+    let properties = "'headwater.upkeep.enabled' = 'false'";
+    let sql_text = format!("CREATE TABLE orders (id INT) TBLPROPERTIES ({properties})");
+    sql(&server, "dev", &sql_text).await;
     write_following(server.folder.path());
     server.until("/v1/triggers", |found| found[0]["name"] == "changed").await;
+    server
+}
+
+async fn sql(server: &TestServer, branch: &str, text: &str) -> Value {
+    let answer = server.post("/v1/query", json!({"sql": text, "ref": branch})).await;
+    assert!(answer.get("code").is_none(), "{text}: {answer}");
+    answer
+}
+
+/// What the run of the last of so many events found: how many orders, and the tables that had changed.
+async fn done(server: &TestServer, count: usize) -> (Value, Value) {
+    let path = "/v1/trigger-events?status=done";
+    let events = server.until(path, |events| {
+        let found = events.as_array().expect("events").len();
+        assert!(found <= count, "{events}");
+        found == count
+    });
+    let events = events.await;
+    let rows = sql(server, "dev", "SELECT * FROM seen").await;
+    assert_eq!(rows[0]["commit"], events[0]["commit"], "{events}");
+    assert_eq!(rows[0]["tables"], events[0]["tables"].to_string());
+    (rows[0]["orders"].clone(), events[0]["tables"].clone())
+}
+
+async fn tables_change() {
+    let server = following().await;
+    let sql = async |branch: &str, text: &str| sql(&server, branch, text).await;
+    let done = async |count: usize| done(&server, count).await;
     sql("dev", "CREATE SCHEMA raw").await;
-    let done = async |count: usize| {
-        let path = "/v1/trigger-events?status=done";
-        let events = server.until(path, |events| {
-            let found = events.as_array().expect("events").len();
-            assert!(found <= count, "{events}");
-            found == count
-        });
-        let events = events.await;
-        let rows = sql("dev", "SELECT * FROM seen").await;
-        assert_eq!(rows[0]["commit"], events[0]["commit"], "{events}");
-        assert_eq!(rows[0]["tables"], events[0]["tables"].to_string());
-        (rows[0]["orders"].clone(), events[0]["tables"].clone())
-    };
     sql("dev", "INSERT INTO orders VALUES (1)").await;
     assert_eq!(done(1).await, (json!(1), json!(["public.orders"])));
     // Others, other branches, upkeep, properties and what the run made are no changes.
@@ -204,6 +215,39 @@ async fn tables_change() {
     assert_eq!(done(7).await.1, json!(["raw.theirs"]));
     let triggers = server.get("/v1/triggers").await;
     assert_eq!((&triggers[0]["pending"], &triggers[0]["failed"]), (&json!(0), &json!(0)));
+    server.running.shutdown().await;
+}
+
+async fn made_again() {
+    let server = following().await;
+    let orders = json!(["public.orders"]);
+    let post = async |path: &str, sent: Value| {
+        let report = server.post(&format!("/v1/branches/dev/{path}"), sent).await;
+        assert_eq!(report["outcome"], "merged", "{path}: {report}");
+        format!("@{}", report["commit"].as_str().expect("a commit"))
+    };
+    server.post("/v1/branches", json!({"name": "feature", "from": "dev"})).await;
+    sql(&server, "feature", "INSERT INTO orders VALUES (1)").await;
+    let made = server.get("/v1/refs/feature/commits?limit=1").await;
+    let made = format!("@{}", made[0]["id"].as_str().expect("an id"));
+    let picked = post("cherry-pick", json!({"commit": made})).await;
+    assert_eq!(done(&server, 1).await, (json!(1), orders.clone()));
+    post("revert", json!({"commit": picked})).await;
+    assert_eq!(done(&server, 2).await, (json!(0), orders.clone()));
+    // What a run made is a change when somebody undoes it, though not when the run makes it.
+    let events = server.get("/v1/trigger-events?status=done").await;
+    post("revert", json!({"run": events[0]["job"]})).await;
+    assert_eq!(done(&server, 3).await, (json!(0), json!(["public.seen"])));
+    // A project that is away for a moment has missed nothing.
+    let file = server.folder.path().join("headwater.toml");
+    std::fs::remove_file(&file).expect("a file");
+    assert_eq!(server.get("/v1/triggers").await, json!([]));
+    sql(&server, "dev", "INSERT INTO orders VALUES (2)").await;
+    std::fs::write(&file, "").expect("a file");
+    assert_eq!(server.get("/v1/triggers").await, json!([]));
+    std::fs::write(&file, FOLLOWING).expect("a file");
+    assert_eq!(server.get("/v1/triggers").await[0]["name"], "changed");
+    assert_eq!(done(&server, 4).await, (json!(1), orders));
     server.running.shutdown().await;
 }
 

@@ -41,7 +41,7 @@ impl Tables {
     /// Makes the table that a commit describes, with its rows.
     pub async fn create_from(&self, name: &TableName, commit: &TableCommit) -> Result<Table> {
         commit.check(None)?;
-        let _placing = self.placing().lock().await;
+        let _placing = self.hold_place(commit.is_placed(None)).await;
         let begun = create::begin(self, name, commit).await?;
         let metadata = self.update(&begun, None, commit, &BTreeMap::new()).await?;
         let totals = self.totals(&metadata).await?;
@@ -98,9 +98,7 @@ impl Tables {
                 return Err(Error::Refused { reason });
             }
             TableUpdate::AddSchema { schema } => check_ids(before, schema)?,
-            TableUpdate::SetLocation { location }
-                if location.trim_end_matches('/') != before.location() =>
-            {
+            TableUpdate::SetLocation { location } if is_other(location, before.location()) => {
                 self.free_location(location).await?;
             }
             TableUpdate::SetProperties { updates } => {
@@ -147,6 +145,7 @@ pub(crate) async fn apply(
         return Ok(table.clone());
     }
     let former = table.metadata_location();
+    let _placing = tables.hold_place(commit.is_placed(Some(before.location()))).await;
     let metadata = tables.update(before, Some(former), commit, summary).await?;
     let totals = if metadata.current_snapshot_id() == before.current_snapshot_id() {
         table.totals()
@@ -157,7 +156,22 @@ pub(crate) async fn apply(
     store_as(tables, location, metadata, totals, Unwritten::default()).await
 }
 
+/// Whether a location that is given is not the one there is.
+pub(super) fn is_other(given: &str, location: &str) -> bool {
+    given.trim_end_matches('/') != location
+}
+
 impl TableCommit {
+    /// Whether it has a table lie at a location that somebody gave, and not where it lies.
+    fn is_placed(&self, before: Option<&str>) -> bool {
+        self.updates.iter().any(|update| match update {
+            TableUpdate::SetLocation { location } => {
+                before.is_none_or(|before| is_other(location, before))
+            }
+            _ => false,
+        })
+    }
+
     pub(super) fn check(&self, metadata: Option<&TableMetadata>) -> Result<()> {
         for requirement in &self.requirements {
             requirement.check(metadata).map_err(|error| {

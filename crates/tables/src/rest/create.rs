@@ -32,10 +32,7 @@ impl Tables {
 
     /// Makes the table that is asked for, without rows.
     pub async fn create_new(&self, name: &TableName, new: NewTable) -> Result<Table> {
-        let _placing = match new.location {
-            Some(_) => Some(self.placing().lock().await),
-            None => None,
-        };
+        let _placing = self.hold_place(new.location.is_some()).await;
         let metadata = self.new_metadata(name, new).await?;
         let location = metadata::next_location(metadata.location(), None);
         store_as(self, location, metadata, Totals::default(), Unwritten::default()).await

@@ -9,6 +9,7 @@ use headwater_model::Fault;
 use iceberg::spec::{DataContentType, DataFile, DataFileFormat, SnapshotRef, TableMetadata};
 use object_store::ObjectStoreExt;
 use object_store::path::Path;
+use tokio::sync::MutexGuard;
 
 use super::TableCommit;
 use crate::commit::named_snapshots;
@@ -69,6 +70,11 @@ impl Tables {
         }
         let reason = format!("`{location}` is written otherwise than `{}/{path}`", self.root_url());
         Err(Error::Refused { reason })
+    }
+
+    /// Held, where somebody gives a location, from before it is found to be free until something lies there.
+    pub(super) async fn hold_place(&self, is_given: bool) -> Option<MutexGuard<'_, ()>> {
+        if is_given { Some(self.placing().lock().await) } else { None }
     }
 
     /// A location for a new table that somebody gave: one in the warehouse in which no other table lies, and

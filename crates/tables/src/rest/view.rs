@@ -8,6 +8,7 @@ use iceberg::spec::{Schema, ViewFormatVersion, ViewMetadata, ViewMetadataBuilder
 use serde::Deserialize;
 use uuid::Uuid;
 
+use super::apply::is_other;
 use crate::view::{build, refused};
 use crate::{Error, Result, SqlView, Tables};
 
@@ -44,6 +45,14 @@ enum ViewRequirement {
 }
 
 impl ViewCommit {
+    /// Whether it has a view lie elsewhere than where it lies.
+    fn is_placed(&self, before: &str) -> bool {
+        self.updates.iter().any(|update| match update {
+            ViewUpdate::SetLocation { location } => is_other(location, before),
+            _ => false,
+        })
+    }
+
     /// Whether a view is of the identity that the change requires.
     pub fn check_on(&self, view: &SqlView) -> Result<()> {
         for ViewRequirement::Uuid { uuid } in &self.requirements {
@@ -59,6 +68,7 @@ impl ViewCommit {
 impl Tables {
     /// Makes the view that is asked for.
     pub async fn create_new_view(&self, name: &TableName, new: NewView) -> Result<SqlView> {
+        let _placing = self.hold_place(new.location.is_some()).await;
         let location = match &new.location {
             Some(location) => self.free_location(location).await?,
             None => self.new_location(name),
@@ -75,6 +85,7 @@ impl Tables {
     /// Makes a change of a view; the same state where it changes nothing.
     pub async fn apply_view(&self, view: &SqlView, commit: &ViewCommit) -> Result<SqlView> {
         commit.check_on(view)?;
+        let _placing = self.hold_place(commit.is_placed(view.metadata().location())).await;
         let mut builder = view.metadata().clone().into_builder();
         for update in &commit.updates {
             builder = self.update_view(view, builder, update.clone()).await?;
@@ -101,11 +112,10 @@ impl Tables {
             }
             ViewUpdate::AddSchema { schema, last_column_id: _ } => Ok(builder.add_schema(schema)),
             ViewUpdate::SetLocation { location } => {
-                let location = location.trim_end_matches('/');
-                if location == view.metadata().location() {
+                if !is_other(&location, view.metadata().location()) {
                     return Ok(builder);
                 }
-                Ok(builder.set_location(self.free_location(location).await?))
+                Ok(builder.set_location(self.free_location(&location).await?))
             }
             ViewUpdate::SetProperties { updates } => builder.set_properties(updates),
             ViewUpdate::RemoveProperties { removals } => Ok(builder.remove_properties(&removals)),

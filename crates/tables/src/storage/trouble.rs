@@ -60,6 +60,19 @@ impl Trouble {
         found
     }
 
+    /// Whether it says nothing of the file itself, and may be over a little later.
+    pub(crate) fn is_passing(self) -> bool {
+        match self {
+            Trouble::Credentials
+            | Trouble::Clock
+            | Trouble::Unreachable
+            | Trouble::Cut
+            | Trouble::TimedOut
+            | Trouble::Busy => true,
+            Trouble::NoBucket | Trouble::Forbidden | Trouble::Region | Trouble::Taken => false,
+        }
+    }
+
     /// What happened at a location.
     pub(crate) fn describe(self, location: &str) -> String {
         match self {

@@ -9,6 +9,7 @@ mod evolve;
 mod fixture;
 mod foreign;
 mod partition;
+mod place;
 mod plan;
 mod unmeasured;
 mod version_3;

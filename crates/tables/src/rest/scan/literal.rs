@@ -13,6 +13,10 @@ const NANOS_PER_MICRO: i64 = 1_000;
 const MICROS_PER_SECOND: i64 = 1_000_000;
 const NANOS_PER_SECOND: u32 = 1_000_000_000;
 
+/// How many digits of a decimal number a `double` always keeps, and up to which numbers that are whole.
+const DIGITS_KEPT: usize = 15;
+const WHOLE_KEPT: f64 = 1e15;
+
 /// What is no value of a type.
 #[derive(Debug)]
 struct NoValue;
@@ -25,7 +29,13 @@ pub(super) fn read(
     value: &Value,
     data_type: &PrimitiveType,
 ) -> Result<Option<PrimitiveLiteral>, String> {
+    let is_decimal = matches!(data_type, PrimitiveType::Decimal { .. });
     let found = match value {
+        Value::Number(number) if is_decimal && !is_exact(number) => {
+            return Err(format!(
+                "`{number}` may not be the number that was written; a decimal is to be a text"
+            ));
+        }
         Value::Bool(value) if *data_type == PrimitiveType::Boolean => {
             Ok(Some(PrimitiveLiteral::Boolean(*value)))
         }
@@ -111,6 +121,15 @@ fn float(number: &Number) -> Option<PrimitiveLiteral> {
     let value = number.as_f64()?;
     let narrow = value as f32;
     (f64::from(narrow).to_bits() == value.to_bits()).then(|| PrimitiveLiteral::Float(narrow.into()))
+}
+
+/// Whether a number is what was written: of those with more digits than a `double` keeps, nobody knows.
+fn is_exact(number: &Number) -> bool {
+    let Some(value) = number.as_f64().filter(|_| number.is_f64()) else { return true };
+    let written = format!("{value:e}");
+    let digits = written.split('e').next().unwrap_or_default();
+    let digits = digits.bytes().filter(u8::is_ascii_digit).count();
+    digits <= DIGITS_KEPT && value.abs() < WHOLE_KEPT
 }
 
 /// The digits of a decimal number at a scale.
@@ -338,6 +357,7 @@ mod tests {
         let decimal = PrimitiveType::Decimal { precision: 9, scale: 2 };
         same(decimal.clone(), json!("2E+2"), json!("200.00"));
         same(decimal.clone(), json!(3), json!("+3.0"));
+        same(decimal.clone(), json!(-1234.5), json!("-1234.50"));
         same(decimal, json!("1.2000"), json!("1.2"));
     }
 
@@ -365,6 +385,11 @@ mod tests {
             wrong(data_type.clone(), json!(true));
             wrong(data_type.clone(), json!(null));
             wrong(data_type, json!({}));
+        }
+        for text in ["12345678901234567.89", "123456789012345678901", "0.12345678901234567"] {
+            let number: Value = serde_json::from_str(text).expect("a number");
+            let error = read(&number, &decimal).expect_err("digits are lost");
+            assert!(error.contains("is to be a text"), "{error}");
         }
         wrong(PrimitiveType::Int, json!(1.5));
         wrong(PrimitiveType::Int, json!("1"));

@@ -196,10 +196,17 @@ impl Scan {
     /// Where each page of its tasks begins; nowhere where it has none.
     pub fn pages(&self) -> Vec<usize> {
         let residual = Residual::new(&self.filter);
-        let (mut pages, mut next) = (Vec::new(), self.next(0, &residual));
-        while let Some(start) = next {
+        let files = self.plan.files();
+        let truths: Vec<Truth> = files.iter().map(|file| residual.truth(file)).collect();
+        let (fixed, truth) = (self.fixed_bytes(), |place: usize| truths[place]);
+        let (mut pages, mut next, mut sure) = (Vec::new(), 0, 0);
+        while !self.is_enough(sure)
+            && let Some(start) = (next..files.len()).find(|place| truth(*place) != Truth::None)
+        {
             pages.push(start);
-            next = self.next(self.end(start, &residual), &residual);
+            let (end, rows) = self.end(start, fixed, truth);
+            next = end;
+            sure += rows;
         }
         pages
     }
@@ -208,7 +215,8 @@ impl Scan {
     pub fn page(&self, start: usize) -> Result<ScanPage> {
         let residual = Residual::new(&self.filter);
         let writer = Writer::new(self.table.metadata(), &self.stats);
-        let end = self.end(start, &residual);
+        let truth = |place: usize| residual.truth(&self.plan.files()[place]);
+        let (end, _) = self.end(start, self.fixed_bytes(), truth);
         let files = self.plan.files().get(start..end).unwrap_or_default();
         let mut deletes = Deletes::default();
         let mut tasks = String::from("[");
@@ -222,34 +230,26 @@ impl Scan {
         Ok(ScanPage { tasks, delete_files: deletes.write(&writer) })
     }
 
-    /// The first file at or after a place that has rows for the filter.
-    fn next(&self, from: usize, residual: &Residual<'_>) -> Option<usize> {
-        let files = self.plan.files();
-        if self.is_enough(from, residual) {
-            return None;
-        }
-        (from..files.len()).find(|place| residual.truth(&files[*place]) != Truth::None)
+    /// Whether so many rows, of which it is sure that they are wanted, are as many as are.
+    fn is_enough(&self, sure: u128) -> bool {
+        sure > 0 && self.rows_wanted.is_some_and(|wanted| sure >= u128::from(wanted))
     }
 
-    /// Whether the files before a place have as many rows as are wanted.
-    fn is_enough(&self, before: usize, residual: &Residual<'_>) -> bool {
-        let Some(wanted) = self.rows_wanted.filter(|_| before > 0) else { return false };
-        let files = self.plan.files().iter().take(before);
-        let sure = files.filter(|file| !file.has_deletes() && residual.truth(file) == Truth::All);
-        sure.map(|file| file.rows).sum::<u64>() >= wanted
-    }
-
-    /// Where the page ends that begins at a place.
-    fn end(&self, start: usize, residual: &Residual<'_>) -> usize {
-        let files = self.plan.files();
+    /// What each file takes in a page beside its own values.
+    fn fixed_bytes(&self) -> usize {
         let filter: usize = self.filter.conditions().iter().map(|one| one.text.len() + 40).sum();
-        let fixed = FILE_BYTES + filter + STATISTICS_BYTES * self.stats.len();
+        FILE_BYTES + filter + STATISTICS_BYTES * self.stats.len()
+    }
+
+    /// Where the page ends that begins at a place, and how many of its rows are wanted for sure.
+    fn end(&self, start: usize, fixed: usize, truth: impl Fn(usize) -> Truth) -> (usize, u128) {
+        let files = self.plan.files();
         let (mut bytes, mut tasks, mut known) = (0, 0, HashSet::new());
         let mut rows = 0;
         for (place, file) in files.iter().enumerate().skip(start) {
-            match residual.truth(file) {
+            match truth(place) {
                 Truth::None => continue,
-                Truth::All if !file.has_deletes() => rows += file.rows,
+                Truth::All if !file.has_deletes() => rows += u128::from(file.rows),
                 _ => {}
             }
             let values = file.parts.iter().filter_map(|(_, _, value)| value.as_ref());
@@ -260,11 +260,11 @@ impl Scan {
             }
             tasks += 1;
             let full = bytes >= PAGE_BYTES_MAX || tasks >= PAGE_FILES_MAX;
-            if full || self.rows_wanted.is_some_and(|wanted| rows >= wanted) {
-                return place + 1;
+            if full || self.is_enough(rows) {
+                return (place + 1, rows);
             }
         }
-        files.len()
+        (files.len(), rows)
     }
 }
 
