@@ -1,8 +1,8 @@
 //! Running a plan on the engine's threads, away from those that serve the network.
 //!
-//! Batches come through a short queue: a slow reader slows the plan down. Dropping the reader stops
-//! the plan. Where a hash join runs out of memory before the first batch, the plan is made again
-//! with sort-merge joins, which can spill.
+//! Batches come through a short queue: a slow reader slows the plan down. A plan may wait, without any
+//! memory, until its first batch is asked for. Dropping the reader stops the plan. Where a hash join runs
+//! out of memory before the first batch, the plan is made again with sort-merge joins, which can spill.
 
 use std::sync::Arc;
 
@@ -43,25 +43,31 @@ pub(crate) struct Statement {
     pub runtime: Arc<RuntimeEnv>,
     pub plan: LogicalPlan,
     pub metrics: Arc<Metrics>,
+    /// Whether nothing is run before the first batch is asked for.
+    pub waits: bool,
 }
 
-/// Makes a statement's plan physical and starts it.
+/// Makes a statement's plan physical and starts it, at once or when its first batch is asked for.
 pub(crate) async fn start(threads: &Handle, statement: Statement) -> Result<Running> {
     let (ready, planned) = oneshot::channel();
+    let (begin, begun) = oneshot::channel();
     let (sender, receiver) = mpsc::channel(QUEUE);
     let stop = Stop::default();
-    let reader_stop = stop.clone();
+    let (reader_stop, waits) = (stop.clone(), statement.waits);
     let task = threads.spawn(async move {
         match statement.physical(&stop).await {
             Ok(physical) => {
-                if ready.send(Ok(physical.schema())).is_ok() {
+                if ready.send(Ok(physical.schema())).is_ok() && begun.await.is_ok() {
                     statement.pump(physical, &stop, &sender).await;
                 }
             }
             Err(error) => drop(ready.send(Err(error))),
         }
     });
-    let reader = Reader { receiver, task: Some(task), stop: reader_stop };
+    let mut reader = Reader { begin: Some(begin), receiver, task: Some(task), stop: reader_stop };
+    if !waits {
+        reader.begin();
+    }
     let panicked = || DataFusionError::Internal("planning panicked".to_owned());
     let schema = planned.await.map_err(|_| panicked())??;
     let stream = stream::unfold(reader, |mut reader| async move {
@@ -138,13 +144,23 @@ fn joins_by_hash(plan: &Arc<dyn ExecutionPlan>) -> bool {
 
 /// The reading end. Dropping it stops the plan.
 struct Reader {
+    /// What the plan waits for.
+    begin: Option<oneshot::Sender<()>>,
     receiver: mpsc::Receiver<Result<RecordBatch>>,
     task: Option<JoinHandle<()>>,
     stop: Stop,
 }
 
 impl Reader {
+    fn begin(&mut self) {
+        if let Some(begin) = self.begin.take() {
+            // Where nobody hears it the planning has failed or panicked, which is told elsewhere.
+            let _ = begin.send(());
+        }
+    }
+
     async fn next(&mut self) -> Option<Result<RecordBatch>> {
+        self.begin();
         if let Some(item) = self.receiver.recv().await {
             return Some(item);
         }

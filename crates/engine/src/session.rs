@@ -51,6 +51,8 @@ pub(crate) struct Run {
     pub runtime: Arc<RuntimeEnv>,
     pub metrics: Arc<Metrics>,
     pub limits: Limits,
+    /// Whether it is only begun when somebody asks for its first rows.
+    pub waits: bool,
 }
 
 impl Session {
@@ -100,12 +102,18 @@ impl Session {
         }
     }
 
+    /// As [`Session::select`], but only planned: it is run once its first rows are asked for, and takes no
+    /// memory before.
+    pub async fn prepare(&self, sql: &str) -> Result<Answer> {
+        let run = Run { waits: true, ..self.run() };
+        let view = self.view().await?;
+        let (plan, names) = self.plan(&run, query(sql)?, &view).await?;
+        self.answer(run, plan, &names).await
+    }
+
     /// The columns that a query answers, found by planning it. Nothing is run.
     pub async fn schema_of(&self, sql: &str) -> Result<SchemaRef> {
-        let source = match parse(sql)? {
-            Command::Query(source) => source,
-            other => return Err(only_queries(other.name())),
-        };
+        let source = query(sql)?;
         let run = self.run();
         let view = self.view().await?;
         let (plan, names) = self.plan(&run, source, &view).await?;
@@ -158,7 +166,8 @@ impl Session {
         let memory_bytes = self.options.memory_bytes;
         let (state, runtime, pool) = self.engine.statement(memory_bytes);
         let metrics = Arc::new(Metrics::new(pool));
-        Run { state, runtime, metrics, limits: self.engine.limits(memory_bytes) }
+        let limits = self.engine.limits(memory_bytes);
+        Run { state, runtime, metrics, limits, waits: false }
     }
 
     /// The state that a statement reads.
@@ -211,8 +220,8 @@ impl Session {
 
     /// Starts a plan on the engine's threads.
     pub(crate) async fn start(&self, run: Run, plan: LogicalPlan) -> Result<Running> {
-        let Run { state, runtime, metrics, limits } = run;
-        let statement = drive::Statement { state, runtime, plan, metrics };
+        let Run { state, runtime, metrics, limits, waits } = run;
+        let statement = drive::Statement { state, runtime, plan, metrics, waits };
         let threads = self.engine.threads()?;
         drive::start(threads, statement).await.map_err(|error| limits.explain(&error))
     }
@@ -226,6 +235,14 @@ pub(crate) fn plan_statement(
     limits: Limits,
 ) -> Result<LogicalPlan> {
     planner::plan(state, sources, statement).map_err(|error| limits.explain(&error))
+}
+
+/// A statement that is a query.
+fn query(sql: &str) -> Result<Source> {
+    match parse(sql)? {
+        Command::Query(source) => Ok(source),
+        other => Err(only_queries(other.name())),
+    }
 }
 
 fn only_queries(name: &str) -> Error {

@@ -4,15 +4,18 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use arrow::array::{AsArray, Int64Array, RecordBatch, StringArray};
-use arrow::datatypes::{DataType, Field, Int64Type, Schema};
+use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
+use arrow::error::ArrowError;
 use arrow::util::pretty::pretty_format_batches;
+use futures::stream::{self, BoxStream};
 use futures::{StreamExt, TryStreamExt};
-use headwater_engine::{Answer, Batches, Engine, EngineOptions, Error, SessionOptions};
+use headwater_engine::{Answer, Batches, Engine, EngineOptions, Error, SessionOptions, StoredRows};
 use headwater_lake::Lake;
-use headwater_model::{ErrorCode, Fault, RefSpec, TableName};
+use headwater_model::{ErrorCode, Fault, RefSpec, TableName, Usage};
 
 struct Fixture {
     engine: Engine,
@@ -343,4 +346,45 @@ async fn deep_and_long_expressions_are_planned() {
     let deep = format!("SELECT {}1{}", "(".repeat(400), ")".repeat(400));
     let error = failure(lake.execute(&deep).await).await;
     assert_eq!(error.code(), ErrorCode::InvalidSql);
+}
+
+/// One row, and how often somebody has begun to read it.
+#[derive(Debug, Default)]
+struct Counted(AtomicUsize);
+
+impl StoredRows for Counted {
+    fn schema(&self) -> SchemaRef {
+        Arc::new(Schema::new(vec![Field::new("id", DataType::Int64, true)]))
+    }
+
+    fn read(&self) -> BoxStream<'static, Result<RecordBatch, ArrowError>> {
+        self.0.fetch_add(1, Ordering::SeqCst);
+        let ids = Arc::new(Int64Array::from(vec![7]));
+        stream::iter([RecordBatch::try_new(self.schema(), vec![ids])]).boxed()
+    }
+}
+
+#[tokio::test]
+async fn a_query_that_was_prepared_is_run_once_somebody_reads_it() {
+    let lake = Fixture::new().await;
+    let session = lake.engine.session(SessionOptions::default()).unwrap();
+    let (prepared, selected) = (Arc::new(Counted::default()), Arc::new(Counted::default()));
+    session.register_stored("prepared", prepared.clone()).unwrap();
+    session.register_stored("selected", selected.clone()).unwrap();
+    let later = session.prepare("SELECT sum(id) AS sum FROM prepared").await.unwrap();
+    let never = session.prepare("SELECT sum(id) AS sum FROM prepared").await.unwrap();
+    let now = session.select("SELECT sum(id) AS sum FROM selected").await.unwrap();
+    while selected.0.load(Ordering::SeqCst) == 0 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(prepared.0.load(Ordering::SeqCst), 0);
+    assert_eq!(
+        (later.schema.clone(), later.metrics.usage()),
+        (now.schema.clone(), Usage::default())
+    );
+    assert_eq!((table(now).await, table(later).await), ("7".to_owned(), "7".to_owned()));
+    drop(never);
+    assert_eq!(prepared.0.load(Ordering::SeqCst), 1);
+    let refused = session.prepare("DROP TABLE flights").await.unwrap_err();
+    assert_eq!(refused.code(), ErrorCode::UnsupportedStatement);
 }

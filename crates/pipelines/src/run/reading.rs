@@ -31,13 +31,14 @@ pub(super) struct Reading {
 }
 
 impl Reading {
-    /// Plans the query, whose first rows are looked for at once.
+    /// Plans the query. It is run when somebody reads it: a call may have to wait for its turn, and others
+    /// could not have the memory that it would hold meanwhile.
     pub async fn new(
         session: Session,
         sql: String,
         at: &Location,
     ) -> Result<(SchemaRef, Arc<Reading>), headwater_engine::Error> {
-        let answer = Box::pin(session.select(&sql)).await?;
+        let answer = Box::pin(session.prepare(&sql)).await?;
         let schema = answer.schema.clone();
         let queries = Mutex::new(vec![Arc::clone(&answer.metrics)]);
         let (at, first) = (at.clone(), Mutex::new(Some(answer)));

@@ -113,3 +113,18 @@ def seen(t=headwater.Model("t", filter="100 / (id - 300000) < 1000", batches=Tru
     assert!(refusal.contains("`seen`"), "{refusal}");
     assert_eq!(world.room.memory_bytes(), 0);
 }
+
+#[tokio::test]
+async fn nothing_is_read_of_what_a_model_does_not_ask_for() {
+    let world = world(1 << 30).await;
+    let source = r#"
+@headwater.model(materialization="replace")
+def idle(t=headwater.Model("t", batches=True), u=headwater.Model("t", filter="id > 7", batches=True)):
+    assert t.schema.names == u.schema.names == ["id", "name", "digit"]
+    return [{"columns": len(t.schema)}]
+"#;
+    let ran = world.run(&project(source)).await;
+    ran.report();
+    let usage = ran.step("idle").usage;
+    assert_eq!((usage.rows_read, usage.bytes_read), (0, 0));
+}
