@@ -16,13 +16,12 @@ use headwater_model::{ErrorCode, Fault, FunctionSummary, InvokeRequest, JobKind,
 use headwater_pipelines::{Callable, Called, Project};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tokio::sync::OwnedSemaphorePermit;
 use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::App;
-use super::body::Kind;
+use super::body::{Held, Kind};
 use super::extract::{Author, Parameters, Segments, check_content_type};
 use super::failure::{Answer, Failure};
 use super::query::JOB_HEADER;
@@ -148,7 +147,7 @@ async fn arguments(
     callable: &Callable,
     beside: Beside,
     request: Request,
-) -> Answer<(Vec<Argument>, Option<String>, Option<OwnedSemaphorePermit>)> {
+) -> Answer<(Vec<Argument>, Option<String>, Option<Held>)> {
     let media_type = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
     if media_type != Some(Format::Arrow.media_type()) {
         if beside.table.is_some() || beside.arguments.is_some() {
