@@ -22,6 +22,7 @@ import traceback
 
 sys.path.append(os.path.dirname(os.path.abspath(__file__)))
 import headwater_batches as batches  # noqa: E402
+import headwater_between as between  # noqa: E402
 import headwater_tables as tables  # noqa: E402
 
 CONTROL = 3
@@ -69,8 +70,8 @@ class Unfit(Exception):
 class Server:
     """The other end of the socket."""
 
-    def __init__(self):
-        self.socket = socket.socket(fileno=CONTROL)
+    def __init__(self, descriptor=CONTROL):
+        self.socket = socket.socket(fileno=descriptor)
         self.lock = threading.RLock()
         self.pid = os.getpid()
         self.unanswered = False
@@ -105,6 +106,10 @@ class Server:
             data, received, _, _ = socket.recv_fds(self.socket, 64, DESCRIPTORS_MAX)
             if not data:
                 os._exit(1)
+            if data == b"rest":
+                between.rest()
+                self.send("rested")
+                continue
             if task is None:
                 with open(received.pop(0), "rb") as file:
                     file.seek(0)
@@ -701,7 +706,7 @@ def can_go_on(task, error):
         return False
     if threading.active_count() > 1:
         return False  # What they do would be part of the next call.
-    if leaves_something():
+    if between.leaves_something():
         return False
     try:
         os.kill(-1, signal.SIGKILL)
@@ -726,23 +731,6 @@ def can_go_on(task, error):
     except OSError:
         return False
     return True
-
-
-def leaves_something():
-    """Whether the kernel holds something for this process that it would show the next call: timers, or
-    shared memory, semaphores and queues that belong to no process."""
-    for timer in (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF):
-        signal.setitimer(timer, 0)
-    for file, empty in [("/proc/self/timers", 0)] + [
-        (f"/proc/sysvipc/{kind}", 1) for kind in ("shm", "sem", "msg")
-    ]:
-        try:
-            with open(file, encoding="utf-8") as lines:
-                if len(lines.readlines()) > empty:
-                    return True
-        except OSError:
-            pass  # What is not there holds nothing.
-    return False
 
 
 def enter(project):

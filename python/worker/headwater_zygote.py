@@ -32,6 +32,8 @@ ORDER_BYTES_MAX = 128 << 10
 
 # What every worker needs. Modules of the standard library that pandas and the like import late.
 OWN = ["pyarrow", "pyarrow.ipc", "importlib.util", "faulthandler", "uuid", "tempfile", "logging"]
+# What was left out of a start, beside packages.
+REHEARSAL = "/rehearsal"
 # Nearly every function's module imports it. One of the project's own takes its place.
 SDK = "headwater"
 
@@ -80,12 +82,14 @@ def modules_of(distribution):
 
 def unfit():
     """Why this process cannot be forked now, if so."""
-    # Libraries that can be forked stop their threads for it: OpenBLAS does.
-    pid = os.fork()
-    if pid == 0:
-        os._exit(0)
-    os.waitpid(pid, 0)
     threads = len(os.listdir("/proc/self/task"))
+    if threads > 1:
+        # Libraries that can be forked stop their threads for it: OpenBLAS does.
+        pid = os.fork()
+        if pid == 0:
+            os._exit(0)
+        os.waitpid(pid, 0)
+        threads = len(os.listdir("/proc/self/task"))
     if threads > 1:
         return f"it starts {threads - 1} thread{'s' if threads > 2 else ''} when it is imported"
     for name in os.listdir("/proc/self/fd"):
@@ -128,6 +132,26 @@ def load_sdk():
     sys.path.insert(0, worker.SDK_FOLDER)
     importlib.import_module(SDK)
     del sys.path[0]
+
+
+def rehearse(skipped):
+    """Does beforehand what every clone would do; a package that starts a thread for it has this process
+    start again without."""
+    if REHEARSAL in skipped:
+        return
+    import headwater_rehearsal
+
+    headwater_rehearsal.rehearse(worker, refresh)
+    if unfit() is not None:
+        restart({**skipped, REHEARSAL: ""})
+
+
+def snapshot():
+    """Has clones share what they have not changed, also after they have written to it."""
+    try:
+        LIBC.headwater_snapshot()
+    except AttributeError:
+        pass  # Not preloaded.
 
 
 def restart(skipped):
@@ -251,6 +275,8 @@ def refresh(order, folders):
 def main():
     skipped = json.loads(sys.argv[1]) if len(sys.argv) > 1 else {}
     began = time.monotonic()
+    # What is imported stays: to look for what is to go would take longer than all but the imports.
+    gc.disable()
     for descriptor in (SERVER, ORDERS):
         os.set_inheritable(descriptor, False)
     server = socket.socket(fileno=SERVER)
@@ -262,17 +288,19 @@ def main():
     loaded = load(names, skipped)
     worker.PRELOADED.update(name for name in [*loaded, SDK] if name not in OWN)
     folders = folders_of(os.environ["TMPDIR"])
+    rehearse(skipped)
     # What a fork need not do itself, its own memory need not hold.
     os.environ.clear()
     # A fork that is done leaves nothing to wait for.
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-    gc.collect()
     gc.freeze()
+    gc.enable()
     ready = {
-        "skipped": skipped,
+        "skipped": {name: why for name, why in skipped.items() if name != REHEARSAL},
         "took_ms": int((time.monotonic() - began) * 1000),
         "memory_bytes": memory_bytes(),
     }
+    snapshot()
     server.send(json.dumps(ready).encode())
     server.close()
     while True:

@@ -15,8 +15,10 @@ use crate::error::size;
 use crate::instance::{Instance, Origin};
 use crate::memory::Pages;
 use crate::network::{Gate, Reach, nameservers};
+use crate::preload::Preload;
 use crate::prompt::Prompt;
 use crate::queue::{Queue, Turn};
+use crate::rest::REST_AFTER;
 use crate::spawner::Spawner;
 use crate::warm::{KeptFor, Waiting, Warm};
 use crate::zygote::{Found, Zygotes};
@@ -31,6 +33,9 @@ const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// How often idle zygotes are looked for.
 const SWEEP_MIN: Duration = Duration::from_millis(50);
 const SWEEP_MAX: Duration = Duration::from_secs(30);
+
+/// How often a process that rests is looked at.
+const REST_STEP: Duration = Duration::from_millis(10);
 
 /// Builds environments and runs functions. Cheap to clone; the spawner and everything it started
 /// end when the last clone is dropped.
@@ -67,13 +72,14 @@ impl Functions {
         let environments = Arc::new(Environments::open(&options, spawner.clone())?);
         let arena = options.arena.then(|| Arena::install(&options.tools_dir)).transpose()?;
         let has_arena = arena.is_some();
-        let zygotes = Arc::new(Zygotes::new(spawner.clone(), options.zygotes.clone(), arena));
+        let libraries = (Preload::snapshot(&options.tools_dir)?, arena);
+        let zygotes = Zygotes::new(spawner.clone(), options.zygotes.clone(), libraries);
         let pages = pages(options.isolation, spawner.report().users_apart);
         let (places, memory) = (options.concurrency, options.memory_bytes_total);
         let inner = Arc::new(Inner {
             spawner,
             environments,
-            zygotes,
+            zygotes: Arc::new(zygotes),
             warm: Waiting::default(),
             calls: Calls::default(),
             prompt: Prompt::default(),
@@ -86,6 +92,7 @@ impl Functions {
             queue: Queue::new(places, memory, options.waiting_max),
         });
         tokio::spawn(sweep(Arc::downgrade(&inner)));
+        tokio::spawn(rest(Arc::downgrade(&inner)));
         tokio::spawn(Queue::look(Arc::downgrade(&inner.queue), LOOK_EVERY));
         Ok(Functions(inner))
     }
@@ -191,6 +198,7 @@ impl Functions {
                 listed.runs();
                 let ran = self.run_with_more(&invocation, warm, (&sink, &cancelled)).await;
                 ran.map(|(outcome, warm)| {
+                    // A process that waits holds its memory, unless somebody else waits for that.
                     // A process that waits holds its memory, unless somebody else waits for that.
                     if let Some(warm) = warm
                         && !self.0.queue.would_help(memory.bytes())
@@ -466,6 +474,16 @@ async fn sweep(functions: Weak<Inner>) {
         drop(inner);
         let _ = tokio::task::spawn_blocking(move || environments.sweep()).await;
         tokio::time::sleep(pause).await;
+    }
+}
+
+/// Has processes that wait for a call rest, as long as there are functions.
+async fn rest(functions: Weak<Inner>) {
+    let mut pause = REST_AFTER;
+    loop {
+        tokio::time::sleep(pause).await;
+        let Some(inner) = functions.upgrade() else { return };
+        pause = if inner.warm.rest() { REST_STEP } else { REST_AFTER };
     }
 }
 

@@ -101,7 +101,9 @@ pub(crate) fn listen(
                 Ok(Message::Laid) => {
                     said = file.map_or(Said::Nothing, |file| Said::Laid(file, descriptors.next()));
                 }
-                Ok(Message::Network) => tracing::debug!("an instance spoke of its network"),
+                Ok(message @ (Message::Network | Message::Rested)) => {
+                    tracing::debug!(?message, "an instance said what it was not asked");
+                }
                 Ok(Message::Part) => {
                     let answer: &[u8] = if parts.add(file).await { b"next" } else { b"stop" };
                     // The socket holds the few answers that an honest worker has not read yet.

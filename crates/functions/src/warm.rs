@@ -13,6 +13,7 @@ use tokio::net::unix::pipe::Receiver;
 
 use crate::instance::reusable;
 use crate::queue::{Kept, Memory};
+use crate::rest::Rest;
 use crate::spawner::{Channel, Running};
 use crate::zygote::Zygote;
 use crate::{Environment, Invocation};
@@ -46,6 +47,7 @@ struct Idle {
     /// What it may hold is promised to nobody else.
     memory: Memory,
     since: Instant,
+    rest: Rest,
 }
 
 impl Waiting {
@@ -70,11 +72,29 @@ impl Waiting {
     pub(crate) fn put(&self, invocation: Invocation, warm: Warm, memory: Memory) {
         // Arguments may hold much memory.
         let last = Invocation { arguments: Vec::new(), ..invocation };
+        let rest = Rest::of(&warm);
         let mut waiting = self.0.lock();
-        waiting.push(Idle { last, warm, memory, since: Instant::now() });
+        waiting.push(Idle { last, warm, memory, since: Instant::now(), rest });
         let longest = (waiting.len() > WAITING_MAX).then(|| waiting.remove(0));
         drop(waiting);
         drop(longest);
+    }
+
+    /// Has those that have waited for a while rest; whether some are at it.
+    pub(crate) fn rest(&self) -> bool {
+        let mut gone = Vec::new();
+        let mut waiting = self.0.lock();
+        for index in (0..waiting.len()).rev() {
+            let idle = &mut waiting[index];
+            match std::mem::replace(&mut idle.rest, Rest::Done).next(&idle.warm) {
+                Some(rest) => idle.rest = rest,
+                None => gone.push(waiting.remove(index)),
+            }
+        }
+        let some = waiting.iter().any(|idle| idle.rest.is_under_way());
+        drop(waiting);
+        drop(gone);
+        some
     }
 
     /// Ends those of the environments for which this holds.

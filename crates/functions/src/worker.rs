@@ -29,8 +29,14 @@ const WORKER: &str = include_str!("../../../python/worker/headwater_worker.py");
 const TABLES: &str = "worker/headwater_tables.py";
 const BATCHES: &str = "worker/headwater_batches.py";
 
+/// What a process does between two calls, and a zygote before all.
+const BETWEEN: &str = "worker/headwater_between.py";
+const REHEARSAL: &str = "worker/headwater_rehearsal.py";
+
 const TABLES_TEXT: &str = include_str!("../../../python/worker/headwater_tables.py");
 const BATCHES_TEXT: &str = include_str!("../../../python/worker/headwater_batches.py");
+const BETWEEN_TEXT: &str = include_str!("../../../python/worker/headwater_between.py");
+const REHEARSAL_TEXT: &str = include_str!("../../../python/worker/headwater_rehearsal.py");
 
 /// The SDK, which user code imports as `headwater`.
 static SDK: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../../python/headwater");
@@ -41,8 +47,14 @@ pub(crate) fn files() -> impl Iterator<Item = (String, &'static str)> {
     let sdk = sdk.filter_map(|file| {
         Some((format!("headwater/{}", file.path().to_str()?), file.contents_utf8()?))
     });
-    let own =
-        [(FILE, WORKER), (ZYGOTE, ZYGOTE_TEXT), (TABLES, TABLES_TEXT), (BATCHES, BATCHES_TEXT)];
+    let own = [
+        (FILE, WORKER),
+        (ZYGOTE, ZYGOTE_TEXT),
+        (TABLES, TABLES_TEXT),
+        (BATCHES, BATCHES_TEXT),
+        (BETWEEN, BETWEEN_TEXT),
+        (REHEARSAL, REHEARSAL_TEXT),
+    ];
     sdk.chain(own.map(|(path, text)| (path.to_owned(), text)))
 }
 
@@ -180,6 +192,8 @@ pub(crate) enum Message {
     Begun,
     /// The call has ended, and the process waits for another.
     Kept,
+    /// The process has given back what it need not hold while it waits.
+    Rested,
     /// The user's code printed a line.
     Line {
         stream: LogStream,

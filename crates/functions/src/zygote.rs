@@ -18,6 +18,7 @@ use serde::Deserialize;
 use crate::arena::Arena;
 use crate::instance::{clone_plan, environment_sandbox, variables};
 use crate::memory::MemoryFile;
+use crate::preload::{self, Preload};
 use crate::spawner::{Channel, Plan, Running, Signal, Spawner, Work, watch};
 use crate::{Environment, Error, Limits, Result, ZygoteOptions, worker};
 
@@ -63,6 +64,7 @@ impl Key {
 pub(crate) struct Zygotes {
     spawner: Arc<Spawner>,
     options: ZygoteOptions,
+    snapshot: Preload,
     arena: Option<Arena>,
     slots: Mutex<HashMap<Key, Arc<Slot>>>,
 }
@@ -193,8 +195,12 @@ struct Ready {
 }
 
 impl Zygotes {
-    pub(crate) fn new(spawner: Arc<Spawner>, options: ZygoteOptions, arena: Option<Arena>) -> Self {
-        Zygotes { spawner, options, arena, slots: Mutex::default() }
+    pub(crate) fn new(
+        spawner: Arc<Spawner>,
+        options: ZygoteOptions,
+        (snapshot, arena): (Preload, Option<Arena>),
+    ) -> Self {
+        Zygotes { spawner, options, snapshot, arena, slots: Mutex::default() }
     }
 
     /// What there is for functions of an environment without waiting, if that is known.
@@ -252,7 +258,7 @@ impl Zygotes {
         let files = MemoryFile::with("headwater-files", &files)?;
         let silent = std::fs::File::options().write(true).open("/dev/null");
         let silent = silent.map_err(Error::io("open /dev/null"))?;
-        let plan = plan(environment, self.arena.as_ref())?;
+        let plan = plan(environment, &self.snapshot, self.arena.as_ref())?;
         let descriptors = [silent.as_fd(), silent.as_fd(), theirs.as_fd(), files.descriptor()];
         let mut running = self.spawner.run(plan, &descriptors)?;
         drop(theirs);
@@ -431,7 +437,7 @@ impl Zygote {
 }
 
 /// What the spawner is to start.
-fn plan(environment: &Environment, arena: Option<&Arena>) -> Result<Plan> {
+fn plan(environment: &Environment, snapshot: &Preload, arena: Option<&Arena>) -> Result<Plan> {
     let mut sandbox = environment_sandbox(environment, 256 << 20, false)?;
     let script = format!("{}/{}", crate::instance::WORKER, worker::ZYGOTE);
     let python = format!("{}/bin/python", crate::instance::ENVIRONMENT);
@@ -440,10 +446,13 @@ fn plan(environment: &Environment, arena: Option<&Arena>) -> Result<Plan> {
     variables.push(("HEADWATER_PACKAGES".to_owned(), packages));
     // jemalloc in pyarrow would start a thread, which no clone would have.
     variables.push(("JE_ARROW_MALLOC_CONF".to_owned(), "background_thread:false".to_owned()));
+    let mut libraries = vec![snapshot.clone()];
     if let Some(arena) = arena.filter(|_| Arena::suits(environment)) {
-        sandbox.shown.push(arena.shown());
-        variables.extend(Arena::variables());
+        libraries.push(arena.library());
+        variables.push(Arena::variable());
     }
+    sandbox.shown.extend(libraries.iter().map(Preload::shown));
+    variables.push(preload::variable(&libraries));
     Ok(Plan {
         command: vec![python, "-I".to_owned(), "-B".to_owned(), script],
         variables,

@@ -1,6 +1,6 @@
 //! The server's side of the spawner: starts it, asks it for processes, and hears of their end.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -30,7 +30,7 @@ pub(crate) struct Spawner {
 struct Connection {
     channel: Channel,
     waiting: Mutex<Option<HashMap<u64, oneshot::Sender<Ended>>>>,
-    measuring: Mutex<HashMap<u64, oneshot::Sender<Option<Taken>>>>,
+    measuring: Mutex<HashMap<u64, VecDeque<oneshot::Sender<Option<Taken>>>>>,
     adding: Mutex<HashMap<u64, oneshot::Sender<Option<u64>>>>,
 }
 
@@ -123,11 +123,17 @@ impl Running {
     /// Stops the process where it is, whatever it is at, and tells what it has taken so far; nothing
     /// where it cannot be stopped, where that is not known, or where it still has any of these files.
     pub(crate) async fn pause(&self, inputs: &[u64]) -> Option<Taken> {
+        self.ask_to_pause(inputs)?.await.ok()?
+    }
+
+    /// Asks for the same, whose answer may be waited for; nothing where nobody can be asked.
+    pub(crate) fn ask_to_pause(&self, inputs: &[u64]) -> Option<oneshot::Receiver<Option<Taken>>> {
         let (sender, taken) = oneshot::channel();
-        self.connection.measuring.lock().insert(self.id, sender);
+        // Whoever asks again before there is an answer gets the second.
+        self.connection.measuring.lock().entry(self.id).or_default().push_back(sender);
         let request = Request::Pause { id: self.id, inputs: inputs.to_vec() };
         self.connection.send(&request, &[]).ok()?;
-        taken.await.ok()?
+        Some(taken)
     }
 
     /// Has a process that was stopped go on.
@@ -175,6 +181,17 @@ impl Connection {
         self.channel.send(&bytes, descriptors).map_err(Error::io("reach the spawner"))
     }
 
+    /// Who waits for the next answer of a process that was to be stopped.
+    fn asked(&self, id: u64) -> Option<oneshot::Sender<Option<Taken>>> {
+        let mut measuring = self.measuring.lock();
+        let asked = measuring.get_mut(&id)?;
+        let first = asked.pop_front();
+        if asked.is_empty() {
+            measuring.remove(&id);
+        }
+        first
+    }
+
     /// Hands replies on until the spawner ends; then everybody who waits hears of that.
     fn listen(&self, mut ready: Option<oneshot::Sender<Report>>, notes: &Path) -> Option<Note> {
         let mut note = None;
@@ -186,8 +203,7 @@ impl Connection {
                     let _ = ready.take().map(|ready| ready.send(report));
                 }
                 Ok(Reply::Measured { id, taken }) => {
-                    let sender = self.measuring.lock().remove(&id);
-                    let _ = sender.map(|sender| sender.send(taken));
+                    let _ = self.asked(id).map(|sender| sender.send(taken));
                 }
                 Ok(Reply::Total { id, cpu_us }) => {
                     let sender = self.adding.lock().remove(&id);

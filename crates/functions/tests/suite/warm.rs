@@ -265,6 +265,60 @@ def f():
     assert!(cpu() - before < 20, "it goes on while nobody calls");
 }
 
+/// What a function only looked at is as it is in its zygote, though looking wrote to it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_that_waits_holds_what_it_has_changed_and_no_more() {
+    let functions = start().await;
+    let environment = environment(&functions, &[("pandas", "2.3"), ("numpy", "2.3")]).await;
+    let name = format!("rest{}", std::process::id());
+    let source = format!("import ctypes\nctypes.CDLL(None).prctl(15, b'{name}', 0, 0, 0)\n")
+        + "
+import gc, sys, types
+import pandas
+held, changed = [], []
+def everything():
+    gc.unfreeze()
+    found = {id(one): one for one in gc.get_objects() if isinstance(one, types.FunctionType)}
+    gc.freeze()
+    return list(found.values())
+def f():
+    functions = everything()
+    codes = sum(len(one.__code__.co_code) for one in functions)
+    if not held:
+        held.extend([codes, [bytes([n % 251]) * 5000 for n in range(400)]])
+        for one in functions[::50]:
+            one.__dict__['marked'] = [len(changed)]
+            changed.append(one)
+        return False
+    kept = all(piece == bytes([n % 251]) * 5000 for n, piece in enumerate(held[1]))
+    marks = [one.__dict__['marked'] for one in changed] == [[n] for n in range(len(changed))]
+    frame = pandas.DataFrame({'a': [1, 2, 3], 'b': list('xyx')})
+    right = frame.groupby('b')['a'].sum().to_dict() == {'x': 4, 'y': 2}
+    print(kept, marks, right, len(changed), codes, held[0])
+    return kept and marks and right and len(changed) > 20 and codes == held[0]
+";
+    let own = || {
+        let comm = |pid: &i32| std::fs::read_to_string(format!("/proc/{pid}/comm"));
+        let named = |pid: &i32| comm(pid).is_ok_and(|comm| comm.trim() == name);
+        processes("headwater_zygote.py").into_iter().find(named).unwrap()
+    };
+    assert!(!answers(&functions, again(&environment, &source)).await.0);
+    let process = own();
+    for _ in 0..3 {
+        let before = private_kib(process);
+        wait_until("it holds as much as before", || private_kib(process) + 500 < before);
+        let (found, outcome, lines) = answers(&functions, again(&environment, &source)).await;
+        assert!(found && !outcome.cold && own() == process, "{outcome:?} {lines:?}");
+    }
+}
+
+/// Memory that is a process's own, in KiB.
+fn private_kib(process: i32) -> u64 {
+    let text = std::fs::read_to_string(format!("/proc/{process}/smaps_rollup")).unwrap();
+    let private = text.lines().filter(|line| line.starts_with("Private_"));
+    private.map(|line| line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap()).sum()
+}
+
 /// The memory of inputs is the server's, and no limit of the function's counts it.
 #[tokio::test]
 async fn a_process_that_keeps_its_inputs_is_not_used_again() {

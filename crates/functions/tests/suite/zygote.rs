@@ -80,6 +80,35 @@ def f():
     assert_eq!(drawn.len(), 6 * 8, "{drawn:#?}");
 }
 
+/// A zygote plays calls before it is cloned: nobody is to find anything of that.
+#[tokio::test]
+async fn a_rehearsal_leaves_nothing() {
+    let functions = start().await;
+    let environment = environment(&functions, &[("pandas", "2.3"), ("numpy", "2.3")]).await;
+    let source = "
+import faulthandler, os, signal, sys, threading, warnings
+import pandas
+def f():
+    left = [name for name in sys.modules if 'rehearse' in name]
+    paths = [path for path in [*sys.path, *sys.path_importer_cache] if path.startswith('/tmp')]
+    files = sorted(os.listdir('/tmp')) + [name for name in os.environ if 'HEADWATER' in name]
+    noted = [name for name, module in list(sys.modules.items()) if getattr(module, '__warningregistry__', None)]
+    open_ = [os.readlink(f'/proc/self/fd/{name}') for name in os.listdir('/proc/self/fd') if int(name) > 4 and
+        os.path.lexists(f'/proc/self/fd/{name}')]
+    threads = [threading.active_count(), len(os.listdir('/proc/self/task'))]
+    options = pandas.get_option('display.max_rows'), pandas.get_option('mode.chained_assignment')
+    print(left, paths, files, noted, open_, threads, options, sys.argv, os.getcwd())
+    return (not left and not paths and not files and threads == [1, 1] and options == (60, 'warn')
+        and not any('socket' in one or 'memfd' in one for one in open_)
+        and not [one for one in noted if not one.startswith('headwater_')]
+        and sys.argv[0].endswith('.py') and 'rehears' not in sys.argv[0] and os.getcwd() == '/project')
+";
+    for _ in 0..2 {
+        let (outcome, lines) = run_whole(&functions, ask(&environment, source)).await;
+        assert!(matches!(outcome.returned, Ok(Returned::Bool(true))), "{outcome:?} {lines:?}");
+    }
+}
+
 #[tokio::test]
 async fn a_package_that_starts_threads_is_left_to_the_instances() {
     let functions = start().await;
