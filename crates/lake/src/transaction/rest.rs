@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use headwater_catalog::{NamespaceChange, State, TableEntry};
-use headwater_model::TableName;
+use headwater_model::{RefSpec, TableName};
 use headwater_store::{Batch, Expected, RefChange};
 use headwater_tables::{NewTable, Table, TableCommit};
 
@@ -83,7 +83,28 @@ impl Transaction {
         }
         self.check_free(name).await?;
         let table = self.view.lake().tables().register(metadata_location).await?;
+        self.check_alone(&table).await?;
         self.add_created(name, table, false)
+    }
+
+    /// Fails where a table lies where another of the branch does: who removes files of one that it does not
+    /// need would take the other's.
+    async fn check_alone(&self, table: &Table) -> Result<()> {
+        let location = table.location();
+        let within = |one: &str, other: &str| {
+            one.strip_prefix(other).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        for (other, entry) in self.view.state().tables(None).await? {
+            let Some((folder, _)) = entry.metadata_location.rsplit_once("/metadata/") else {
+                continue;
+            };
+            let meet = within(folder, location) || within(location, folder);
+            if meet && entry.id != table.id() {
+                let reason = format!("`{location}` is the place of table `{other}`");
+                return Err(headwater_tables::Error::Refused { reason }.into());
+            }
+        }
+        Ok(())
     }
 
     /// Gives a table another name, in another namespace or in the same.
@@ -180,7 +201,19 @@ fn committed(value: &[u8]) -> i64 {
     std::str::from_utf8(value).ok().and_then(|text| text.parse().ok()).unwrap_or_default()
 }
 
+/// Commits of a branch among which one that was just made is looked for.
+const COMMITS_SINCE: usize = 1_000;
+
 impl Lake {
+    /// Whether one of a branch's last commits has a property of that value: of a change whose answer was
+    /// lost, this tells whether it was made.
+    pub async fn is_committed(&self, branch: &str, property: &str, value: &str) -> Result<bool> {
+        let head = RefSpec::Name(branch.to_owned());
+        let commits = self.catalog().log(&head, COMMITS_SINCE, None).await?;
+        let has = |known: &String| known == value;
+        Ok(commits.iter().any(|commit| commit.properties.get(property).is_some_and(has)))
+    }
+
     /// Whether a request was committed, see [`Transaction::request`].
     pub async fn is_request_done(&self, name: &str) -> Result<bool> {
         Ok(self.store().reference(&request_ref(name)).await?.is_some())

@@ -252,3 +252,17 @@ async fn what_comes_after_a_small_append_is_kept() {
     let states = change.commit_states("states").await.unwrap();
     assert_eq!(states[&name("t")].rows(), 3);
 }
+
+#[tokio::test]
+async fn who_lost_an_answer_can_tell_whether_the_change_was_made() {
+    let store = Doubtful::new();
+    let lake = with_table(Fixture::over(store.clone()).await).await;
+    let mut change = lake.lake.transaction("main", "eva").await.unwrap();
+    change.property("job", "one");
+    change.drop(&name("t"), false).await.unwrap();
+    store.loses.store(true, SeqCst);
+    let error = change.commit("drop t").await.unwrap_err();
+    assert!(error.code().is_doubtful(), "{error}");
+    assert!(lake.lake.is_committed("main", "job", "one").await.unwrap());
+    assert!(!lake.lake.is_committed("main", "job", "two").await.unwrap());
+}

@@ -438,7 +438,10 @@ async fn files_that_another_table_shares_stay() {
     let metadata = lake.lake.tables().read_file(table.metadata_location()).await.unwrap();
     let text = String::from_utf8(metadata.to_vec()).unwrap();
     let text = text.replace(&table.id(), "11111111-2222-3333-4444-555555555555");
-    let copy = format!("{}/copy/metadata/00000-a.metadata.json", lake.lake.tables().root_url());
+    let place = format!("{}/copy", lake.lake.tables().root_url());
+    let location = |place: &str| format!("\"location\":\"{place}\"");
+    let text = text.replace(&location(table.location()), &location(&place));
+    let copy = format!("{place}/metadata/00000-a.metadata.json");
     lake.lake.tables().write_file(&copy, text.into()).await.unwrap();
     drop((view, table));
     let mut register = lake.lake.transaction("main", "eva").await.unwrap();

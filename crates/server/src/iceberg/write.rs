@@ -90,11 +90,22 @@ impl Write {
             // The same request was under way, or this was made and its answer lost.
             Err(refusal) => match is_done(app, name.as_deref()).await {
                 Ok(true) => Ok(None),
+                _ if refusal.is_doubtful() => match self.is_committed(app, context.id()).await {
+                    Ok(true) => Ok(None),
+                    Ok(false) => Err(refusal),
+                    Err(_) => Err(refusal.of_commit()),
+                },
                 Ok(false) | Err(_) => Err(refusal),
             },
         };
         guard.finish(made.as_ref().map(|_| Value::Null).map_err(Refusal::problem));
         made
+    }
+
+    /// Whether the branch has a commit that the request made as this job.
+    async fn is_committed(&self, app: &App, job: JobId) -> Answer<bool> {
+        let branch = self.branch(app).await?;
+        Ok(app.lake.is_committed(&branch, PROPERTY_JOB, &job.to_string()).await?)
     }
 
     fn new_job(&self) -> NewJob {

@@ -25,6 +25,8 @@ pub fn trials() -> Vec<Trial> {
         trial("iceberg::a_view_is_no_table_to_who_commits", views),
         trial("iceberg::one_location_is_that_of_one_table", locations),
         trial("iceberg::a_commit_of_nothing_changes_nothing", nothing),
+        trial("iceberg::what_is_registered_is_what_could_be_made", registered),
+        trial("iceberg::ids_of_rows_are_given_once", row_ids),
     ]
 }
 
@@ -415,6 +417,79 @@ async fn nothing() {
     let (status, made) = ask(&server, Method::POST, &table("dev", "t"), Some(&commit)).await;
     assert_eq!(status, 200, "{made}");
     assert_eq!(commits(&server, "dev").await, before);
+}
+
+async fn registered() {
+    type Change<'a> = (&'a str, &'a dyn Fn(&mut Value));
+    let server = TestServer::start().await;
+    sql(&server, "main", "CREATE TABLE t (id INT) TBLPROPERTIES ('format-version' = '3')").await;
+    sql(&server, "main", "INSERT INTO t VALUES (1)").await;
+    let loaded = server.get(&table("main", "t")).await;
+    let file = loaded["metadata-location"].as_str().expect("a location");
+    let text = std::fs::read_to_string(file.trim_start_matches("file://")).expect("metadata");
+    let metadata: Value = serde_json::from_str(&text).expect("JSON");
+    let place = metadata["location"].as_str().expect("a location").to_owned();
+    let root = place.rsplit_once('/').expect("a folder").0.to_owned();
+    let mut round = 0;
+    let mut register = async |change: &dyn Fn(&mut Value)| {
+        round += 1;
+        let mut other = metadata.clone();
+        other["location"] = json!(format!("{root}/other-{round}"));
+        other["table-uuid"] = json!(format!("00000000-0000-4000-8000-00000000000{round}"));
+        change(&mut other);
+        let folder = format!("{}/other-{round}/metadata", root.trim_start_matches("file://"));
+        std::fs::create_dir_all(&folder).expect("a folder");
+        let name = format!("00000-{round}.metadata.json");
+        std::fs::write(format!("{folder}/{name}"), other.to_string()).expect("a file");
+        let location = format!("{root}/other-{round}/metadata/{name}");
+        let asked = json!({"name": format!("other_{round}"), "metadata-location": location});
+        ask(&server, Method::POST, "/iceberg/v1/main/namespaces/public/register", Some(&asked))
+            .await
+    };
+    let (status, answer) = register(&|_| {}).await;
+    assert_eq!(status, 200, "{answer}");
+    let within = format!("{place}/within");
+    let changes: [Change<'_>; 7] = [
+        ("is the place of table", &|it| it["location"] = json!(place)),
+        ("lies in another table", &|it| it["location"] = json!(within)),
+        ("above the last column id", &|it| it["schemas"][0]["fields"][0]["id"] = json!(77)),
+        ("leaves no room", &|it| it["last-column-id"] = json!(i32::MAX)),
+        ("after which nothing comes", &|it| it["last-sequence-number"] = json!(i64::MAX)),
+        ("ids that the table does not count", &|it| it["next-row-id"] = json!(0)),
+        ("nanoseconds need format version 3", &|it| {
+            it["format-version"] = json!(2);
+            it["snapshots"] = json!([]);
+            it["refs"] = json!({});
+            it["current-snapshot-id"] = Value::Null;
+            it["snapshot-log"] = json!([]);
+            it["schemas"][0]["fields"][0]["type"] = json!("timestamp_ns");
+        }),
+    ];
+    for (reason, change) in changes {
+        let (status, answer) = register(change).await;
+        let message = answer["error"]["message"].as_str().unwrap_or_default();
+        assert_eq!(status, 400, "{reason}: {answer}");
+        assert!(message.contains(reason), "{reason}: {message}");
+    }
+}
+
+async fn row_ids() {
+    let server = TestServer::start().await;
+    sql(&server, "main", "CREATE TABLE t (id INT) TBLPROPERTIES ('format-version' = '3')").await;
+    server.post("/v1/branches", json!({"name": "dev"})).await;
+    sql(&server, "main", "INSERT INTO t VALUES (1), (2)").await;
+    let loaded = server.get(&table("main", "t")).await;
+    let commit = append_of(&loaded["metadata"]);
+    let mut fewer = commit.clone();
+    fewer["updates"][0]["snapshot"]["added-rows"] = json!(0);
+    let (status, answer) = ask(&server, Method::POST, &table("dev", "t"), Some(&fewer)).await;
+    assert_eq!(status, 400, "{answer}");
+    let message = answer["error"]["message"].as_str().unwrap_or_default();
+    assert!(message.contains("ids that the table does not count as given"), "{message}");
+    let (status, answer) = ask(&server, Method::POST, &table("dev", "t"), Some(&commit)).await;
+    assert_eq!(status, 200, "{answer}");
+    let rows = sql(&server, "dev", "SELECT id, _row_id FROM t ORDER BY id").await;
+    assert_eq!(rows, json!([{"id": 1, "_row_id": 0}, {"id": 2, "_row_id": 1}]));
 }
 
 async fn views() {

@@ -32,7 +32,7 @@ const SEQUENCE_STEP_MAX: i64 = 1_000_000;
 const FIELD_STEP_MAX: i64 = 1_000_000;
 
 /// Field ids from here on are Iceberg's own.
-const FIELD_ID_END: i32 = 2_147_483_447;
+pub(super) const FIELD_ID_END: i32 = 2_147_483_447;
 
 /// What the builder says before each requirement that does not hold.
 const UNMET: &str = "Requirement failed: ";

@@ -6,44 +6,34 @@ use std::collections::HashSet;
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
 use headwater_model::Fault;
-use iceberg::spec::{DataContentType, DataFile, DataFileFormat, SnapshotRef, TableMetadata};
+use iceberg::spec::{
+    DataContentType, DataFile, DataFileFormat, ManifestContentType, ManifestEntryRef, ManifestFile,
+    SnapshotRef, TableMetadata,
+};
 use object_store::ObjectStoreExt;
 use object_store::path::Path;
 use tokio::sync::MutexGuard;
 
 use super::TableCommit;
-use crate::commit::named_snapshots;
 use crate::storage::as_we_write;
-use crate::{Error, Result, Table, Tables, metadata};
+use crate::{Error, Result, Tables};
 
 /// What the names of metadata files end in.
 const METADATA_SUFFIX: &str = ".metadata.json";
 
 /// The longest metadata file that is registered, in bytes.
-const METADATA_BYTES_MAX: u64 = 256 << 20;
+pub(super) const METADATA_BYTES_MAX: u64 = 256 << 20;
 
 /// What a table has already.
 #[derive(Debug, Default)]
-struct Known {
+pub(super) struct Known {
     manifests: HashSet<String>,
     files: HashSet<String>,
+    /// The first id that no row has.
+    next_row_id: u64,
 }
 
 impl Tables {
-    /// Takes over a table whose metadata file another engine, or an earlier state of this lake, left in the
-    /// warehouse.
-    pub async fn register(&self, location: &str) -> Result<Table> {
-        let content = self.given_metadata(location, METADATA_BYTES_MAX).await?;
-        let metadata = metadata::decode(location, &content).map_err(refuse)?;
-        self.check_location(metadata.location())?;
-        let named = named_snapshots(&metadata);
-        for snapshot in metadata.snapshots().filter(|it| named.contains(&it.snapshot_id())) {
-            self.take_snapshot(&metadata, snapshot, &Known::default()).await?;
-        }
-        self.storage().sync(std::iter::once(location)).await?;
-        self.load(location).await
-    }
-
     /// What a metadata file holds that somebody named.
     pub(super) async fn given_metadata(&self, location: &str, bytes_max: u64) -> Result<Bytes> {
         let path = self.check_location(location)?;
@@ -82,17 +72,22 @@ impl Tables {
     pub(super) async fn free_location(&self, location: &str) -> Result<String> {
         let location = location.trim_end_matches('/');
         let path = self.check_location(location)?;
+        if self.lies_in_another(&path).await? || self.has_metadata(&path).await? {
+            return Err(taken(location));
+        }
+        Ok(location.to_owned())
+    }
+
+    /// Whether a folder lies in that of a table, or is that of all.
+    pub(super) async fn lies_in_another(&self, path: &Path) -> Result<bool> {
         let parts: Vec<_> = path.parts().collect();
         for length in 1..parts.len() {
             let above: Path = parts[..length].iter().cloned().collect();
             if self.has_metadata(&above.join("metadata")).await? {
-                return Err(taken(location));
+                return Ok(true);
             }
         }
-        if parts.is_empty() || self.has_metadata(&path).await? {
-            return Err(taken(location));
-        }
-        Ok(location.to_owned())
+        Ok(parts.is_empty())
     }
 
     async fn has_metadata(&self, folder: &Path) -> Result<bool> {
@@ -113,7 +108,7 @@ impl Tables {
         after: &TableMetadata,
         commit: &TableCommit,
     ) -> Result<()> {
-        let mut known = Known::default();
+        let mut known = Known { next_row_id: before.next_row_id(), ..Known::default() };
         if let Some(snapshot) = before.current_snapshot() {
             let listed = self.manifests(before, snapshot).await?;
             known.manifests.extend(listed.iter().map(|manifest| manifest.manifest_path.clone()));
@@ -130,7 +125,7 @@ impl Tables {
 
     /// Reads a snapshot's manifests, and makes them and the files that they bring durable. Fails where the
     /// table could not be read from them.
-    async fn take_snapshot(
+    pub(super) async fn take_snapshot(
         &self,
         metadata: &TableMetadata,
         snapshot: &SnapshotRef,
@@ -150,6 +145,7 @@ impl Tables {
                 return Err(Error::Refused { reason });
             }
             let decoded = self.manifest(manifest).await.map_err(refuse)?;
+            check_row_ids(metadata, manifest, &decoded.live, known)?;
             files.push(manifest.manifest_path.clone());
             for entry in &decoded.live {
                 self.check_file(entry.data_file())?;
@@ -199,8 +195,37 @@ fn taken(location: &str) -> Error {
     Error::Refused { reason: format!("`{location}` holds, or lies in, another table") }
 }
 
+/// Fails where rows that a snapshot brings have ids that others have, or may come to have.
+fn check_row_ids(
+    metadata: &TableMetadata,
+    manifest: &ManifestFile,
+    entries: &[ManifestEntryRef],
+    known: &Known,
+) -> Result<()> {
+    if manifest.content != ManifestContentType::Data {
+        return Ok(());
+    }
+    let rows = manifest.existing_rows_count.zip(manifest.added_rows_count);
+    let rows = rows.map_or(0, |(existing, added)| existing.saturating_add(added));
+    let all = manifest.first_row_id.map(|first| (first, rows));
+    let of_entry = |entry: &ManifestEntryRef| {
+        let first = u64::try_from(entry.data_file().first_row_id()?).ok();
+        Some((first.unwrap_or(u64::MAX), entry.data_file().record_count()))
+    };
+    let given = metadata.next_row_id();
+    let mut ranges = all.into_iter().chain(entries.iter().filter_map(of_entry));
+    let beyond = ranges.any(|(first, rows)| first.saturating_add(rows) > given);
+    let again = all.is_some_and(|(first, _)| first < known.next_row_id);
+    if !beyond && !again {
+        return Ok(());
+    }
+    let what = if beyond { "that the table does not count as given" } else { "that others have" };
+    let reason = format!("`{}` has rows with ids {what}", manifest.manifest_path);
+    Err(Error::Refused { reason })
+}
+
 /// An error about a file that somebody else wrote, or named, is theirs; one of the disk is not.
-fn refuse(error: Error) -> Error {
+pub(super) fn refuse(error: Error) -> Error {
     match error {
         Error::OutsideWarehouse { .. }
         | Error::Missing { .. }

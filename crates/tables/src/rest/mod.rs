@@ -8,6 +8,7 @@
 mod apply;
 mod create;
 mod files;
+mod register;
 mod scan;
 mod show;
 mod view;

@@ -4,7 +4,9 @@ use std::collections::HashMap;
 
 use headwater_model::TableName;
 use iceberg::ViewUpdate;
-use iceberg::spec::{Schema, ViewFormatVersion, ViewMetadata, ViewMetadataBuilder, ViewVersion};
+use iceberg::spec::{
+    Schema, ViewFormatVersion, ViewMetadata, ViewMetadataBuilder, ViewVersion, ViewVersionLog,
+};
 use serde::Deserialize;
 use uuid::Uuid;
 
@@ -14,6 +16,9 @@ use crate::{Error, Result, SqlView, Tables};
 
 /// The longest metadata file of a view, in bytes.
 const METADATA_BYTES_MAX: usize = 16 << 20;
+
+/// By how much the clocks of others may be ahead; the `iceberg` crate allows as much between versions.
+const AHEAD_MS_MAX: i64 = 60_000;
 
 /// Asks for a new view.
 #[derive(Debug, Clone, Deserialize)]
@@ -74,6 +79,7 @@ impl Tables {
             None => self.new_location(name),
         };
         let (schema, version, format) = (new.schema, new.view_version, ViewFormatVersion::V1);
+        self.check_time(&version)?;
         let version = version.with_version_id(1);
         let built = ViewMetadataBuilder::new(location, schema, version, format, new.properties);
         let builder = built.map_err(|error| refused(&error))?.assign_uuid(Uuid::new_v4());
@@ -119,12 +125,31 @@ impl Tables {
             }
             ViewUpdate::SetProperties { updates } => builder.set_properties(updates),
             ViewUpdate::RemoveProperties { removals } => Ok(builder.remove_properties(&removals)),
-            ViewUpdate::AddViewVersion { view_version } => builder.add_version(view_version),
+            ViewUpdate::AddViewVersion { view_version } => {
+                self.check_time(&view_version)?;
+                builder.add_version(view_version)
+            }
             ViewUpdate::SetCurrentViewVersion { view_version_id } => {
                 builder.set_current_version_id(view_version_id)
             }
         };
         updated.map_err(|error| refused(&error))
+    }
+
+    /// Fails for a version of a time that is still to come: until then, no other could follow it.
+    fn check_time(&self, version: &ViewVersion) -> Result<()> {
+        self.check_ms(version.timestamp_ms())
+    }
+
+    fn check_ms(&self, time_ms: i64) -> Result<()> {
+        let ahead = time_ms.saturating_sub(self.now_ms());
+        if ahead <= AHEAD_MS_MAX {
+            return Ok(());
+        }
+        let seconds = ahead / 1000;
+        let reason =
+            format!("its version is of a time that comes in {seconds} seconds: see to the clocks");
+        Err(Error::Refused { reason })
     }
 
     /// Takes over a view whose metadata file another engine, or an earlier state of this lake, left in the
@@ -135,6 +160,9 @@ impl Tables {
             .map_err(|error| Error::Refused { reason: format!("`{location}`: {error}") })?;
         self.check_location(metadata.location())?;
         check(&metadata)?;
+        metadata.versions().try_for_each(|version| self.check_time(version))?;
+        let latest = metadata.history().iter().map(ViewVersionLog::timestamp_ms).max();
+        self.check_ms(latest.unwrap_or_default())?;
         self.storage().sync(std::iter::once(location)).await?;
         self.load_view(location).await
     }
