@@ -72,6 +72,8 @@ pub enum Dying {
 pub struct Mortal {
     inner: Arc<dyn Store>,
     left: AtomicI64,
+    /// The call that fails, and it alone, from now.
+    missed: AtomicI64,
     dying: Dying,
     /// Batches applied.
     pub applied: AtomicUsize,
@@ -88,6 +90,7 @@ impl Mortal {
         Arc::new(Mortal {
             inner: inner.clone(),
             left: AtomicI64::new(calls),
+            missed: AtomicI64::new(0),
             dying,
             applied: AtomicUsize::new(0),
             dead: CancellationToken::new(),
@@ -106,6 +109,11 @@ impl Mortal {
         self.left.store(calls, Ordering::SeqCst);
     }
 
+    /// Makes this call from now fail, and no other.
+    pub fn miss(&self, call: i64) {
+        self.missed.store(call, Ordering::SeqCst);
+    }
+
     /// Makes every call fail until the store is revived.
     pub fn fail(&self) {
         self.left.store(0, Ordering::SeqCst);
@@ -113,6 +121,9 @@ impl Mortal {
 
     /// Whether this call is to do its work, and whether its answer is heard.
     fn call(&self) -> (bool, bool) {
+        if self.missed.fetch_sub(1, Ordering::SeqCst) == 1 {
+            return (false, false);
+        }
         let left = self.left.fetch_sub(1, Ordering::SeqCst);
         if left <= 1 {
             self.dead.cancel();

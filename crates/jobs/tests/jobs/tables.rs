@@ -286,6 +286,29 @@ async fn no_trigger_fires_for_what_it_led_to_itself() {
 }
 
 #[tokio::test]
+async fn a_store_that_fails_once_makes_no_trigger_fire_for_itself() {
+    let (store, clock) = (memory(), clock());
+    let (branch, tables) = (Arc::<Branch>::default(), Arc::<Tables>::default());
+    let shaky = Mortal::new(&store, i64::MAX, Dying::Before);
+    let store: Arc<dyn Store> = shaky.clone();
+    let jobs = jobs(&store, &clock).await;
+    let triggers = open((&store, &clock, &jobs), &branch, &tables).await.expect("triggers");
+    triggers.reload(vec![follows("t", &["orders"], 1)]).await.expect("a trigger");
+    triggers.tick().await.expect("a tick");
+    branch.commit(&["orders"], None);
+    triggers.tick().await.expect("a tick");
+    let job = events(&triggers).await.remove(0).job.expect("a job").to_string();
+    for call in 1..12 {
+        branch.commit(&["orders"], Some((PROPERTY_JOB, job.clone())));
+        shaky.miss(call);
+        let _ = triggers.tick().await;
+        shaky.miss(0);
+        triggers.tick().await.expect("a tick");
+        assert_eq!(tables.tries(), 1, "call {call}");
+    }
+}
+
+#[tokio::test]
 async fn a_branch_that_is_not_there_is_said_and_one_that_was_made_anew_is_compared() {
     let stage = Stage::new(vec![follows("t", &["orders"], 1)]).await;
     stage.branch.commit(&["orders"], None);
