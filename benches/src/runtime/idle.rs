@@ -25,7 +25,7 @@ def idle():
 const MINUTE: Duration = Duration::from_secs(60);
 
 /// After so long without a call an instance is idle, and has given back what it need not hold.
-const IDLE: Duration = Duration::from_secs(5);
+const IDLE: Duration = Duration::from_secs(10);
 
 /// Adds the figures to the report.
 pub fn measure(report: &mut Report) -> Outcome<()> {

@@ -18,7 +18,6 @@ use crate::network::{Gate, Reach, nameservers};
 use crate::preload::Preload;
 use crate::prompt::Prompt;
 use crate::queue::{Queue, Turn};
-use crate::rest::REST_AFTER;
 use crate::spawner::Spawner;
 use crate::warm::{KeptFor, Waiting, Warm};
 use crate::zygote::{Found, Zygotes};
@@ -34,7 +33,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(5);
 const SWEEP_MIN: Duration = Duration::from_millis(50);
 const SWEEP_MAX: Duration = Duration::from_secs(30);
 
-/// How often a process that rests is looked at.
+/// How often processes that wait are looked at, and one that rests.
+const REST_LOOK: Duration = Duration::from_secs(1);
 const REST_STEP: Duration = Duration::from_millis(10);
 
 /// Builds environments and runs functions. Cheap to clone; the spawner and everything it started
@@ -479,11 +479,11 @@ async fn sweep(functions: Weak<Inner>) {
 
 /// Has processes that wait for a call rest, as long as there are functions.
 async fn rest(functions: Weak<Inner>) {
-    let mut pause = REST_AFTER;
+    let mut pause = REST_LOOK;
     loop {
         tokio::time::sleep(pause).await;
         let Some(inner) = functions.upgrade() else { return };
-        pause = if inner.warm.rest() { REST_STEP } else { REST_AFTER };
+        pause = if inner.warm.rest() { REST_STEP } else { REST_LOOK };
     }
 }
 

@@ -12,8 +12,9 @@ use crate::spawner::Taken;
 use crate::warm::Warm;
 use crate::worker::Message;
 
-/// How long a process waits before it rests, and before it tries again.
-pub(crate) const REST_AFTER: Duration = Duration::from_secs(1);
+/// How long a process waits before it rests, and before it tries again: to rest, and to write again what was
+/// given back, takes some milliseconds.
+const REST_AFTER: Duration = Duration::from_secs(5);
 
 /// How long it may run for it, and how often: user code may say that it waits, and do as it likes.
 const RUN_MAX: Duration = Duration::from_millis(100);

@@ -304,7 +304,7 @@ def f():
     };
     assert!(!answers(&functions, again(&environment, &source)).await.0);
     let process = own();
-    for _ in 0..3 {
+    for _ in 0..2 {
         let before = private_kib(process);
         wait_until("it holds as much as before", || private_kib(process) + 500 < before);
         let (found, outcome, lines) = answers(&functions, again(&environment, &source)).await;
