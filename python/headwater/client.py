@@ -89,16 +89,9 @@ class Client:
         answer. Needs pyarrow. A statement that fails after its first rows raises its error, and answers
         no rows.
         """
-        pyarrow = _import("pyarrow")
+        _import("pyarrow")
         with self._query(sql, ref, parameters, namespace, limit, ARROW) as response:
-            body = ArrowBody(response)
-            try:
-                with pyarrow.ipc.open_stream(body) as reader:
-                    table = reader.read_all()
-                body.check_end()
-                return table
-            except (OSError, EOFError, ValueError, http.client.HTTPException) as cut:
-                raise self._cut(response, cut) from cut
+            return self._table(response)
 
     def query_pandas(
         self,
@@ -168,6 +161,18 @@ class Client:
         body = _without_none(body)
         return self._connection.send("POST", "/v1/query", body, accept=accept)
 
+    def _table(self, response: http.client.HTTPResponse) -> pyarrow.Table:
+        """The rows of an answer in Arrow, which is never taken for whole where it was cut off."""
+        pyarrow = _import("pyarrow")
+        body = ArrowBody(response)
+        try:
+            with pyarrow.ipc.open_stream(body) as reader:
+                table = reader.read_all()
+            body.check_end()
+            return table
+        except (OSError, EOFError, ValueError, http.client.HTTPException) as cut:
+            raise self._cut(response, cut) from cut
+
     def _cut(self, response: http.client.HTTPResponse, cut: BaseException) -> HeadwaterError:
         """Why an answer was cut off: the error that its job noted, as far as that can be known."""
         job_id = response.getheader("x-headwater-job")
@@ -182,7 +187,7 @@ class Client:
                     return _job_error(job)
                 break
             time.sleep(0.02)
-        hint = "Run the statement again; an answer that was cut off is never taken for whole."
+        hint = "Look at what became of it with `headwater job ls`; then ask again."
         cause = str(cut) or type(cut).__name__
         return make("unavailable", "the answer was cut off", hint, causes=[cause])
 
@@ -207,16 +212,9 @@ class Client:
 
     def invoke_table(self, function: str, /, **arguments: Any) -> pyarrow.Table:
         """As `invoke`, for a function that returns a table, which is answered as a `pyarrow.Table`."""
-        pyarrow = _import("pyarrow")
+        _import("pyarrow")
         with self._invoke(function, arguments, ARROW) as response:
-            body = ArrowBody(response)
-            try:
-                with pyarrow.ipc.open_stream(body) as reader:
-                    table = reader.read_all()
-                body.check_end()
-                return table
-            except (OSError, EOFError, ValueError, http.client.HTTPException) as cut:
-                raise self._cut(response, cut) from cut
+            return self._table(response)
 
     def _invoke(
         self, function: str, arguments: Mapping[str, Any], accept: str

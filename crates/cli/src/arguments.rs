@@ -19,7 +19,7 @@ pub use self::branch::{
 };
 pub use self::diff::{BranchDiff, CompareArgument, HowToCompare, TableDiff};
 pub use self::function::{Function, FunctionInvoke};
-pub use self::view::View;
+pub use self::view::{View, ViewGet, ViewRm};
 
 /// How an answer is printed on standard output.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
@@ -34,6 +34,9 @@ pub enum OutputFormat {
     /// One JSON object a line; for rows only.
     Ndjson,
 }
+
+/// The most days that a command looks back: a hundred years.
+const DAYS_MAX: u64 = 36_500;
 
 const EXIT_CODES: &str = "Exit codes:
   0  it worked
@@ -148,7 +151,12 @@ pub enum Command {
 impl Command {
     /// Whether the command answers rows, which have forms of their own.
     pub fn answers_rows(&self) -> bool {
-        matches!(self, Command::Query(_) | Command::Table(Table::Diff(_)))
+        matches!(
+            self,
+            Command::Query(_)
+                | Command::Table(Table::Diff(_))
+                | Command::Function(Function::Invoke(_))
+        )
     }
 
     /// Where the command says that a lake is to keep its tables.
@@ -582,7 +590,7 @@ pub struct EnvironmentId {
 #[derive(Debug, Args)]
 pub struct EnvironmentPrune {
     /// Those that were not used for so many days
-    #[arg(long, default_value_t = 30)]
+    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u64).range(..=DAYS_MAX))]
     pub days: u64,
     /// All that no function uses now
     #[arg(long, conflicts_with = "days")]
@@ -610,8 +618,8 @@ pub struct Usage {
     #[arg(long, value_enum, default_value_t)]
     pub by: UsageBy,
     /// Only the last days
-    #[arg(long, value_name = "DAYS")]
-    pub days: Option<u32>,
+    #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u64).range(..=DAYS_MAX))]
+    pub days: Option<u64>,
 }
 
 /// `--by`

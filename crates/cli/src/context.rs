@@ -72,7 +72,8 @@ impl Context {
             return Ok(());
         }
         let message = format!(
-            "`--output {form}` is for the rows of `headwater query` and `headwater table diff` alone"
+            "`--output {form}` is for the rows of `headwater query`, `headwater table diff` and \
+             `headwater function invoke` alone"
         );
         Err(error::invalid(message).with_hint("Use `--output table` or `--output json` here."))
     }

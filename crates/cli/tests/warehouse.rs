@@ -94,3 +94,18 @@ fn a_bucket_that_cannot_be_had_makes_no_lake() {
     let text = bucket.run(4, &["init", "third", "--warehouse", "s3://lakes"]);
     assert!(text.contains("`s3://lakes` is the warehouse of another lake"), "{text}");
 }
+
+#[test]
+fn a_lake_that_cannot_be_made_leaves_nothing_behind() {
+    let workspace = Workspace::empty();
+    workspace.write("kept/.gitignore", "mine\n");
+    for folder in ["new", "kept"] {
+        let mut init = workspace.command(&["init", folder, "--warehouse", "ftp://lakes/shop"]);
+        let answer = init.output().expect("the command starts");
+        assert!(!answer.status.success());
+    }
+    assert!(!workspace.path().join("new").exists());
+    let left: Vec<_> =
+        std::fs::read_dir(workspace.path().join("kept")).expect("a folder").collect();
+    assert_eq!(left.len(), 1, "{left:?}");
+}

@@ -3,12 +3,13 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::datatypes::{DataType, Schema, SchemaRef};
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
-use datafusion::common::{Result as PlanResult, ScalarValue, not_impl_err};
+use datafusion::common::{DataFusionError, Result as PlanResult, ScalarValue, not_impl_err};
 use datafusion::logical_expr::{Expr, TableType, lit};
 use datafusion::physical_plan::ExecutionPlan;
+use datafusion::sql::sqlparser::ast;
 use headwater_tables::write_default;
 
 use crate::error::{Error, Result};
@@ -24,6 +25,30 @@ pub(crate) fn defaults_of(schema: &Schema) -> Result<HashMap<String, Expr>> {
         }
     }
     Ok(defaults)
+}
+
+/// A default as a statement would have it, to be cast to the column's type.
+pub(crate) fn written(default: &Expr) -> Result<ast::Expr> {
+    let failed = |error: DataFusionError| Error::Internal { message: error.to_string() };
+    let value = match default {
+        Expr::Literal(
+            ScalarValue::Binary(Some(bytes))
+            | ScalarValue::LargeBinary(Some(bytes))
+            | ScalarValue::BinaryView(Some(bytes))
+            | ScalarValue::FixedSizeBinary(_, Some(bytes)),
+            _,
+        ) => {
+            let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 0x0f]);
+            let digits = digits.filter_map(|digit| char::from_digit(digit.into(), 16));
+            ast::Value::HexStringLiteral(digits.collect())
+        }
+        Expr::Literal(value, _) => match value.cast_to(&DataType::Utf8).map_err(failed)? {
+            ScalarValue::Utf8(Some(text)) => ast::Value::SingleQuotedString(text),
+            _ => ast::Value::Null,
+        },
+        _ => ast::Value::Null,
+    };
+    Ok(ast::Expr::value(value))
 }
 
 /// The table that new rows go to, as the planner finds it: its columns, and nothing to read.

@@ -13,6 +13,7 @@ use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::{SessionState, SessionStateBuilder};
+use datafusion::logical_expr::registry::FunctionRegistry;
 use datafusion::prelude::SessionConfig;
 use headwater_lake::Lake;
 use parking_lot::RwLock;
@@ -26,6 +27,7 @@ use crate::planning_error::Limits;
 use crate::scan::ScanEnvironment;
 use crate::session::Session;
 use crate::system::{SystemTable, own_tables};
+use crate::whole::WHOLE;
 
 /// Bytes of Parquet footers that are kept.
 const FOOTER_CACHE_BYTES: usize = 256 << 20;
@@ -83,12 +85,13 @@ impl Engine {
         let footers = runtime.cache_manager.get_file_metadata_cache();
         let reader = Arc::new(CachedParquetFileReaderFactory::new(store, footers));
         let tables = lake.tables().clone();
-        let template = SessionStateBuilder::new()
+        let mut template = SessionStateBuilder::new()
             .with_config(config(&options))
             .with_default_features()
             .with_analyzer_rule(Arc::new(CheckOverflow))
             .with_analyzer_rule(Arc::new(SayNotInList))
             .build();
+        template.register_udf(Arc::clone(&WHOLE)).map_err(fail)?;
         let threads = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(options.threads.max(1))
             .thread_name("headwater-engine")

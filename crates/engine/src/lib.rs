@@ -34,6 +34,7 @@ mod stop;
 mod stored;
 mod system;
 mod view;
+mod whole;
 mod write;
 
 pub use answer::{Answer, BatchStream, Batches, Metrics};

@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
 
+use crate::whole::to_column;
 use arrow::datatypes::{DataType, Schema, SchemaRef};
 use datafusion::catalog::TableFunctionArgs;
 use datafusion::catalog::cte_worktable::CteWorkTable;
@@ -20,8 +21,8 @@ use datafusion::logical_expr::planner::{
 };
 use datafusion::logical_expr::simplify::SimplifyContext;
 use datafusion::logical_expr::{
-    AggregateUDF, Expr, ExprSchemable, HigherOrderUDF, LogicalPlan, LogicalPlanBuilder, ScalarUDF,
-    TableSource, WindowUDF, lit,
+    AggregateUDF, Expr, HigherOrderUDF, LogicalPlan, LogicalPlanBuilder, ScalarUDF, TableSource,
+    WindowUDF, lit,
 };
 use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 use datafusion::sql::planner::{ParserOptions, PlannerContext, SqlToRel};
@@ -182,7 +183,7 @@ pub(crate) fn cast_rows(
             Some(column) => Expr::Column(column.clone()),
             None => defaults.get(field.name()).cloned().unwrap_or_else(|| lit(ScalarValue::Null)),
         };
-        exprs.push(value.cast_to(field.data_type(), plan.schema())?.alias(field.name()));
+        exprs.push(to_column(value, field.data_type(), plan.schema())?.alias(field.name()));
     }
     LogicalPlanBuilder::from(plan).project(exprs)?.build()
 }

@@ -8,7 +8,7 @@ use arrow::error::ArrowError;
 use datafusion::datasource::provider_as_source;
 use datafusion::logical_expr::{Expr, TableSource};
 use datafusion::sql::sqlparser::ast::{
-    Ident, Insert, ObjectName, ObjectNamePart, Query, SetExpr, Statement, TableObject,
+    self as ast, Ident, Insert, ObjectName, ObjectNamePart, Query, SetExpr, Statement, TableObject,
 };
 use futures::StreamExt;
 use headwater_catalog::TableEntry;
@@ -19,7 +19,7 @@ use parking_lot::Mutex;
 
 use crate::answer::{Answer, Metrics};
 use crate::create;
-use crate::defaults::{NewRowsTable, defaults_of};
+use crate::defaults::{NewRowsTable, defaults_of, written};
 use crate::drive::Running;
 use crate::error::{Error, Result};
 use crate::output;
@@ -29,6 +29,7 @@ use crate::relations::Lookup;
 use crate::scan::{bare_schema, plain_batch, plain_schema};
 use crate::session::{Session, plan_statement};
 use crate::sql::alter::WrittenKey;
+use crate::sql::change::is_default;
 use crate::sql::clauses::spell;
 use crate::sql::names::{Match, find, near, same_but_case};
 use crate::sql::new_rows::NewRows;
@@ -38,6 +39,7 @@ use crate::sql::scope::column;
 use crate::sql::statement::Source;
 use crate::sql::table_name::{WrittenTable, idents, position, span_start};
 use crate::sql::tables::Mention;
+use crate::whole::written_for;
 
 /// The first error of a stream of rows, kept while it goes through the rooms below.
 pub(crate) type Kept = Arc<Mutex<Option<Error>>>;
@@ -143,6 +145,7 @@ impl Session {
         metrics.reads(lookup.held());
         let (tables, mut sources) = lookup.finish();
         let into = NewRowsInto::of(&found, target_sources, columns)?;
+        into.shape(&mut query)?;
         let state = run.state.clone();
         let plan = self
             .compute(move || {
@@ -430,6 +433,26 @@ impl NewRowsInto {
         let [namespace, label] = self.name.clone();
         let table = NewRowsTable::new(SchemaRef::clone(&self.schema), self.defaults.clone());
         ((namespace, label), provider_as_source(Arc::new(table)))
+    }
+
+    /// Bare values as the columns are to have them: what DEFAULT is, and no fractions in whole numbers.
+    fn shape(&self, query: &mut Query) -> Result<()> {
+        let SetExpr::Values(values) = &mut *query.body else { return Ok(()) };
+        let columns: Vec<&Field> = match self.listed.as_slice() {
+            [] => self.schema.fields().iter().map(AsRef::as_ref).collect(),
+            listed => listed.iter().flat_map(|name| self.schema.field_with_name(name)).collect(),
+        };
+        for row in &mut values.rows {
+            for (value, column) in row.content.iter_mut().zip(&columns) {
+                let given = std::mem::replace(value, ast::Expr::value(ast::Value::Null));
+                *value = match self.defaults.get(column.name()) {
+                    Some(default) if is_default(&given) => written(default)?,
+                    None if is_default(&given) => continue,
+                    _ => written_for(given, column.data_type()),
+                };
+            }
+        }
+        Ok(())
     }
 
     /// Makes a whole INSERT of bare values.

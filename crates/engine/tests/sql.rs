@@ -160,6 +160,11 @@ async fn insert() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn assigned() {
+    script("assigned.slt").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn delete() {
     script("delete.slt").await;
 }

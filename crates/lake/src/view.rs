@@ -166,6 +166,7 @@ fn near_table<'a>(
     if let Some(same) = tables.clone().find(|table| table.name.to_lowercase() == wanted) {
         return Some(same.qualified());
     }
-    let names: Vec<String> = tables.map(TableName::qualified).collect();
-    nearest(&name.qualified(), names.iter().map(String::as_str)).map(str::to_owned)
+    // The namespace, which most tables share, must not make names alike.
+    let near = nearest(&name.name, tables.clone().map(|table| table.name.as_str()))?;
+    tables.clone().find(|table| table.name == near).map(TableName::qualified)
 }

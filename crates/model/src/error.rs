@@ -221,7 +221,8 @@ fn causes(mut source: Option<&(dyn std::error::Error + 'static)>) -> Vec<String>
     let mut found: Vec<String> = Vec::new();
     while let Some(cause) = source {
         let text = cause.to_string();
-        if found.last() != Some(&text) {
+        // Some errors say what lies beneath them in their own words already.
+        if !found.iter().any(|above| above.contains(&text)) {
             found.push(text);
         }
         source = cause.source();

@@ -1,4 +1,4 @@
-//! The `tables` room: Apache Iceberg v2 tables on object storage.
+//! The `tables` room: Apache Iceberg tables on object storage.
 //!
 //! [`Tables`] creates, loads, writes and commits tables, plans scans from a cache of decoded
 //! manifests and reads columns by field id. A [`Table`] is one immutable state of one table, known

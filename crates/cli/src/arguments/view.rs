@@ -1,8 +1,8 @@
 //! `headwater view`.
 
-use clap::Subcommand;
+use clap::{Args, Subcommand};
 
-use super::{TableGet, TableLs, TableRm};
+use super::TableLs;
 
 /// `headwater view`
 #[derive(Debug, Subcommand)]
@@ -12,8 +12,31 @@ pub enum View {
     Ls(TableLs),
     /// Columns and query of a view
     #[command(after_help = "Example:\n  headwater view get late_flights")]
-    Get(TableGet),
+    Get(ViewGet),
     /// Drop a view from a branch
     #[command(after_help = "Example:\n  headwater view rm late_flights --ref dev")]
-    Rm(TableRm),
+    Rm(ViewRm),
+}
+
+/// `headwater view get`
+#[derive(Debug, Args)]
+pub struct ViewGet {
+    /// The view
+    pub view: String,
+    /// Branch, tag or commit [default: the active branch]
+    #[arg(long = "ref", short, value_name = "REF")]
+    pub reference: Option<String>,
+}
+
+/// `headwater view rm`
+#[derive(Debug, Args)]
+pub struct ViewRm {
+    /// The view
+    pub view: String,
+    /// The branch [default: the active branch]
+    #[arg(long = "ref", short, value_name = "BRANCH")]
+    pub reference: Option<String>,
+    /// Succeed where there is no such view
+    #[arg(long)]
+    pub if_exists: bool,
 }

@@ -1,6 +1,6 @@
 //! `headwater init`: a project with a lake in it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use headwater_model::{ErrorCode, Problem};
 
@@ -14,7 +14,8 @@ use crate::output;
 /// Makes the project and the lake, leaving files that are there as they are.
 pub async fn init(context: &Context, arguments: &Init) -> Result<()> {
     let folder = &arguments.folder;
-    std::fs::create_dir_all(folder.join("models"))
+    let is_new = !folder.exists();
+    std::fs::create_dir_all(folder)
         .map_err(error::from_io(&format!("make the folder `{}`", folder.display())))?;
     let folder = folder.canonicalize().map_err(error::from_io("open the project's folder"))?;
     let lake = folder.join(LAKE_FOLDER);
@@ -24,11 +25,14 @@ pub async fn init(context: &Context, arguments: &Init) -> Result<()> {
             .with_hint("Use it as it is, or choose another folder."));
     }
     let name = project_name(arguments, &folder);
-    write_new(&folder.join(PROJECT_FILE), &project_file(&name))?;
-    write_new(&folder.join(".gitignore"), ".headwater/\n__pycache__/\n")?;
+    let is_made = make_project(&folder, &name)?;
     if let Err(problem) = make_lake(context, &lake).await {
-        // The same command is to find room once what is wrong is put right.
+        // Nothing is left, so that the same command finds room once what is wrong is put right.
         let _ = std::fs::remove_dir_all(&lake);
+        is_made.iter().for_each(remove);
+        if is_new {
+            remove(&folder);
+        }
         return Err(problem);
     }
     if context.output == OutputFormat::Json {
@@ -47,6 +51,32 @@ pub async fn make_lake(context: &Context, lake: &Path) -> Result<()> {
     let inside = context.for_lake(lake.to_owned());
     connect::connect(&inside).await?.close().await;
     Ok(())
+}
+
+/// Makes the project's files and its folder for models, but for those that are there; answers what was made.
+fn make_project(folder: &Path, name: &str) -> Result<Vec<PathBuf>> {
+    let models = folder.join("models");
+    let mut made = Vec::new();
+    if !models.exists() {
+        std::fs::create_dir(&models)
+            .map_err(error::from_io(&format!("make the folder `{}`", models.display())))?;
+        made.push(models);
+    }
+    let files =
+        [(PROJECT_FILE, &*project_file(name)), (".gitignore", ".headwater/\n__pycache__/\n")];
+    for (file, text) in files {
+        let path = folder.join(file);
+        if !path.exists() {
+            write_new(&path, text)?;
+            made.push(path);
+        }
+    }
+    Ok(made)
+}
+
+/// Removes a file, or a folder that is empty, as far as that can be done.
+fn remove(path: &PathBuf) {
+    let _ = if path.is_dir() { std::fs::remove_dir(path) } else { std::fs::remove_file(path) };
 }
 
 fn project_name(arguments: &Init, folder: &Path) -> String {
@@ -80,7 +110,7 @@ name = {name}
 # type = "int"
 # default = 10
 
-# [[trigger]]                # fires while `headwater serve` runs
+# [[trigger]]                # fires while a server runs; `schedule` and `tables` start work, too
 # name = "landing"
 # files = {{ folder = "landing", pattern = "*.csv" }}
 # import = {{ table = "events" }}

@@ -31,7 +31,7 @@ fn list(context: &Context, triggers: &[TriggerStatus]) {
     if context.output == OutputFormat::Json {
         return output::print_json(&triggers);
     }
-    let headings = ["TRIGGER", "WHEN", "DOES", "NEXT", ">PENDING", ">DONE", ">FAILED"];
+    let headings = ["TRIGGER", "WHEN", "DOES", "BRANCH", "NEXT", ">PENDING", ">DONE", ">FAILED"];
     let mut grid = Grid::new(context.answer_style, &headings);
     for status in triggers {
         let trigger = &status.trigger;
@@ -42,10 +42,7 @@ fn list(context: &Context, triggers: &[TriggerStatus]) {
             (None, Some(schedule), _) => {
                 format!("{} {}", schedule.cron, schedule.timezone.as_deref().unwrap_or("UTC"))
             }
-            (None, None, Some(tables)) => match &trigger.branch {
-                Some(branch) => format!("changes of {} on {branch}", tables.names.join(", ")),
-                None => format!("changes of {}", tables.names.join(", ")),
-            },
+            (None, None, Some(tables)) => format!("changes of {}", tables.names.join(", ")),
             (None, None, None) => String::new(),
         };
         let import = trigger.import.as_ref().map(|import| format!("import {}", import.table));
@@ -55,6 +52,7 @@ fn list(context: &Context, triggers: &[TriggerStatus]) {
             trigger.name.clone(),
             when,
             does.join(", "),
+            trigger.branch.clone().unwrap_or_else(|| "main".to_owned()),
             status.next.map_or(String::new(), output::moment),
             output::count(status.pending),
             output::count(status.done),
@@ -62,6 +60,23 @@ fn list(context: &Context, triggers: &[TriggerStatus]) {
         ]);
     }
     grid.print("no triggers; declare one as `[[trigger]]` in headwater.toml");
+    for status in triggers {
+        if let Some(problem) = &status.error {
+            context.style.say(format!("trigger `{}` sees nothing:", status.trigger.name));
+            context.style.print_problem(problem);
+        }
+    }
+}
+
+/// What happened: the files that landed, the tables that changed, or the strike of the clock.
+fn what_happened(event: &TriggerEvent) -> String {
+    match (event.files.as_slice(), event.tables.as_slice(), event.scheduled) {
+        ([file], ..) => file.rsplit('/').next().unwrap_or(file).to_owned(),
+        ([_, ..], ..) => format!("{} files", output::count(event.files.len() as u64)),
+        ([], [_, ..], _) => event.tables.join(", "),
+        ([], [], Some(strike)) => output::moment(strike),
+        ([], [], None) => String::new(),
+    }
 }
 
 async fn events(context: &Context, api: &Api, arguments: TriggerEvents) -> Result<()> {
@@ -77,7 +92,7 @@ async fn events(context: &Context, api: &Api, arguments: TriggerEvents) -> Resul
         return Ok(());
     }
     let style = context.answer_style;
-    let headings = ["EVENT", "TRIGGER", "STATUS", "RECORDED", ">TRIES", ">FILES", "ERROR"];
+    let headings = ["EVENT", "TRIGGER", "STATUS", "RECORDED", "WHAT", ">TRIES", "JOB", "ERROR"];
     let mut grid = Grid::new(style, &headings);
     for event in events {
         let (word, tone) = match event.status {
@@ -86,13 +101,15 @@ async fn events(context: &Context, api: &Api, arguments: TriggerEvents) -> Resul
             TriggerEventStatus::Done => ("done", Tone::Good),
             TriggerEventStatus::Failed => ("failed", Tone::Bad),
         };
+        let what = what_happened(&event);
         grid.row([
             event.id,
             event.trigger,
             style.paint(tone, word),
             output::moment(event.created),
+            what,
             event.attempts.to_string(),
-            event.files.len().to_string(),
+            event.job.map_or(String::new(), |job| job.to_string()),
             event.error.map_or(String::new(), |problem| problem.message),
         ]);
     }

@@ -18,7 +18,7 @@ pub async fn usage(context: &Context, api: &Api, arguments: &Usage) -> Result<()
     };
     let mut path = format!("/v1/usage?by={by}");
     if let Some(days) = arguments.days {
-        let since = chrono::Utc::now() - chrono::Duration::days(i64::from(days));
+        let since = chrono::Utc::now() - chrono::TimeDelta::days(days as i64);
         path.push_str(&format!("&since={}", segment(&since.to_rfc3339())));
     }
     let lines: Vec<UsageLine> = api.get(path).await?;

@@ -3,7 +3,7 @@
 use headwater_model::SqlView;
 
 use crate::api::{Api, segment};
-use crate::arguments::{OutputFormat, TableGet, TableLs, TableRm, View};
+use crate::arguments::{OutputFormat, TableLs, View, ViewGet, ViewRm};
 use crate::commands::{branch, reference};
 use crate::context::Context;
 use crate::error::Result;
@@ -45,9 +45,9 @@ async fn list(context: &Context, api: &Api, arguments: TableLs) -> Result<()> {
     Ok(())
 }
 
-async fn get(context: &Context, api: &Api, arguments: TableGet) -> Result<()> {
+async fn get(context: &Context, api: &Api, arguments: ViewGet) -> Result<()> {
     let at = reference(context, arguments.reference)?;
-    let path = format!("/v1/refs/{}/views/{}", segment(&at), segment(&arguments.table));
+    let path = format!("/v1/refs/{}/views/{}", segment(&at), segment(&arguments.view));
     let view: SqlView = api.get(path).await?;
     if context.output == OutputFormat::Json {
         output::print_json(&view);
@@ -76,11 +76,11 @@ async fn get(context: &Context, api: &Api, arguments: TableGet) -> Result<()> {
     Ok(())
 }
 
-async fn remove(context: &Context, api: &Api, arguments: TableRm) -> Result<()> {
+async fn remove(context: &Context, api: &Api, arguments: ViewRm) -> Result<()> {
     let branch = reference(context, arguments.reference)?;
-    let (branch, view) = (segment(&branch), segment(&arguments.table));
+    let (branch, view) = (segment(&branch), segment(&arguments.view));
     let if_exists = arguments.if_exists;
     api.delete(format!("/v1/branches/{branch}/views/{view}?if_exists={if_exists}")).await?;
-    branch::removed(context, "view", &arguments.table);
+    branch::removed(context, "view", &arguments.view);
     Ok(())
 }

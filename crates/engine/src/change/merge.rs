@@ -13,6 +13,7 @@ use crate::answer::Answer;
 use crate::error::{Error, Result};
 use crate::session::Session;
 use crate::sql::change::{Action, Clause, RowMerge, When, add_columns};
+use crate::whole::to_column;
 
 /// The column with the number of the clause that a row falls to.
 const CLAUSE: &str = "\0a";
@@ -51,7 +52,7 @@ enum From {
     /// From the source's column of the same name.
     Source,
     /// From nowhere: it has its default, or is null.
-    Null,
+    Default,
 }
 
 /// What the clauses give, by their numbers.
@@ -81,26 +82,32 @@ impl Values {
 
     fn of_action(&mut self, action: &Action, columns: &Columns) -> Result<Option<Vec<From>>> {
         let width = columns.names.len();
-        let (assigned, others) = match action {
+        let (assigned, defaults, others) = match action {
             Action::Delete => return Ok(None),
             Action::Update(None) | Action::InsertAll => {
                 self.by_name = true;
                 return Ok(Some(vec![From::Source; width]));
             }
-            Action::Update(Some(assigned)) => (columns.find_all(assigned)?, From::Kept),
-            Action::Insert { columns: listed, values } if listed.is_empty() => {
-                if *values != width {
+            Action::Update(Some(assigned)) => {
+                let defaults = assigned.iter().map(|column| column.default).collect();
+                (columns.find_all(assigned)?, defaults, From::Kept)
+            }
+            Action::Insert { columns: listed, defaults } if listed.is_empty() => {
+                if defaults.len() != width {
                     return Err(Error::invalid(format!(
-                        "{values} values are given for {width} columns"
+                        "{} values are given for {width} columns",
+                        defaults.len()
                     )));
                 }
-                ((0..width).collect(), From::Null)
+                ((0..width).collect(), defaults.clone(), From::Default)
             }
-            Action::Insert { columns: listed, .. } => (columns.find_all(listed)?, From::Null),
+            Action::Insert { columns: listed, defaults } => {
+                (columns.find_all(listed)?, defaults.clone(), From::Default)
+            }
         };
         let mut new = vec![others; width];
-        for column in assigned {
-            new[column] = From::Value(self.count);
+        for (column, default) in assigned.into_iter().zip(defaults) {
+            new[column] = if default { From::Default } else { From::Value(self.count) };
             self.count += 1;
         }
         Ok(Some(new))
@@ -203,7 +210,7 @@ impl Join {
         for (number, new) in values.columns.iter().enumerate() {
             let value = match new.as_ref().map(|new| new[index]) {
                 None => continue,
-                Some(From::Null) => match columns.defaults.get(field.name()) {
+                Some(From::Default) => match columns.defaults.get(field.name()) {
                     Some(default) => default,
                     None => continue,
                 },
@@ -211,7 +218,7 @@ impl Join {
                 Some(From::Kept) => &self.kept[index],
                 Some(From::Source) => &self.source[index],
             };
-            let value = value.clone().cast_to(field.data_type(), schema)?;
+            let value = to_column(value.clone(), field.data_type(), schema)?;
             choices.push((lit(number as i32), value));
         }
         let value = if choices.is_empty() {

@@ -18,7 +18,7 @@ use crate::sql::statement::Source;
 use crate::sql::table_name::{WrittenTable, span_start};
 use arrow::datatypes::SchemaRef;
 use datafusion::catalog::TableProvider;
-use datafusion::common::Result as PlanResult;
+use datafusion::common::{Result as PlanResult, ScalarValue};
 use datafusion::datasource::provider_as_source;
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::expr_rewriter::unnormalize_col;
@@ -208,6 +208,11 @@ pub(super) struct Columns {
 }
 
 impl Columns {
+    /// What a column is in a row that says nothing of it.
+    pub(super) fn default(&self, name: &str) -> Expr {
+        self.defaults.get(name).cloned().unwrap_or_else(|| lit(ScalarValue::Null))
+    }
+
     /// The places of columns that are assigned to, each once.
     pub(super) fn find_all(&self, assigned: &[Assigned]) -> Result<Vec<usize>> {
         let mut found = Vec::with_capacity(assigned.len());
@@ -226,7 +231,7 @@ impl Columns {
     }
 
     fn find(&self, assigned: &Assigned) -> Result<usize> {
-        let Assigned { path, column: written } = assigned;
+        let Assigned { path, column: written, default: _ } = assigned;
         let at = span_start(written.span);
         let same = |part: &Ident, name: &str| same_but_case(&part.value, name);
         let named = match path.as_slice() {

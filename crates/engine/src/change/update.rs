@@ -1,7 +1,7 @@
 //! UPDATE.
 
 use datafusion::common::{Column, Result as PlanResult};
-use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, lit};
+use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, lit};
 
 use super::rewrite::Kind;
 use super::target::{COMES, Columns};
@@ -10,6 +10,7 @@ use crate::error::Result;
 use crate::scan::places::{FILE, ROW};
 use crate::session::Session;
 use crate::sql::change::{RowUpdate, add_columns};
+use crate::whole::to_column;
 
 impl Session {
     /// UPDATE.
@@ -17,7 +18,9 @@ impl Session {
         let RowUpdate { table, alias, columns: assigned, mut source } = update;
         let target = self.begin_change(&table).await?;
         let columns = target.columns(alias)?;
+        let defaults: Vec<bool> = assigned.iter().map(|column| column.default).collect();
         let assigned = columns.find_all(&assigned)?;
+        let assigned: Vec<_> = assigned.into_iter().zip(defaults).collect();
         add_columns(&mut source.query, &columns.label, &columns.names, 'c');
         let run = self.run();
         let found = self
@@ -30,15 +33,22 @@ impl Session {
 }
 
 /// The rows as they are to be, in the table's types, behind where they lie.
-fn new_rows(plan: LogicalPlan, columns: &Columns, assigned: &[usize]) -> PlanResult<LogicalPlan> {
+///
+/// Of each column that is assigned to, its place, and whether it is to have its default.
+fn new_rows(
+    plan: LogicalPlan,
+    columns: &Columns,
+    assigned: &[(usize, bool)],
+) -> PlanResult<LogicalPlan> {
     let named = |name: String| Expr::Column(Column::from_name(name));
     let mut exprs = vec![named(FILE.to_owned()), named(ROW.to_owned()), lit(true).alias(COMES)];
     for (index, field) in columns.schema.fields().iter().enumerate() {
-        let value = match assigned.iter().position(|column| *column == index) {
+        let value = match assigned.iter().position(|(column, _)| *column == index) {
+            Some(value) if assigned[value].1 => columns.default(field.name()),
             Some(value) => named(format!("\0v{value}")),
             None => named(format!("\0c{index}")),
         };
-        exprs.push(value.cast_to(field.data_type(), plan.schema())?.alias(field.name()));
+        exprs.push(to_column(value, field.data_type(), plan.schema())?.alias(field.name()));
     }
     LogicalPlanBuilder::from(plan).project(exprs)?.build()
 }

@@ -13,7 +13,7 @@ use datafusion::logical_expr::simplify::SimplifyContext;
 use datafusion::logical_expr::utils::{conjunction, split_conjunction};
 use datafusion::logical_expr::{BinaryExpr, Expr, Operator};
 use datafusion::optimizer::simplify_expressions::ExprSimplifier;
-use datafusion::physical_optimizer::pruning::PruningPredicateBuilder;
+use datafusion::physical_optimizer::pruning::{PruningPredicate, PruningPredicateBuilder};
 use headwater_tables::ScanPlan;
 
 /// The files that may hold rows for all of the filters.
@@ -134,9 +134,30 @@ fn may_hold(
     if predicate.always_true() {
         return Ok(vec![true; plan.files().len()]);
     }
-    predicate.prune(&Bounds(plan))
+    let mut keep = predicate.prune(&Bounds(plan))?;
+    if !predicate.literal_guarantees().is_empty() {
+        prune_by_partition(plan, &predicate, &mut keep)?;
+    }
+    Ok(keep)
 }
 
+/// Leaves out those of the files still kept whose partitions hold none of the values that a filter asks for.
+/// Bounds are kept as arrays for all files at once, partitions are not: so these are asked last.
+fn prune_by_partition(
+    plan: &ScanPlan,
+    predicate: &PruningPredicate,
+    keep: &mut [bool],
+) -> Result<()> {
+    let left = plan.retain(keep);
+    if left.files().is_empty() {
+        return Ok(());
+    }
+    let held = predicate.prune(&Partitions(&left))?;
+    keep.iter_mut().filter(|keep| **keep).zip(held).for_each(|(keep, held)| *keep = held);
+    Ok(())
+}
+
+/// What the manifests say of each file's columns.
 struct Bounds<'p>(&'p ScanPlan);
 
 impl PruningStatistics for Bounds<'_> {
@@ -158,6 +179,35 @@ impl PruningStatistics for Bounds<'_> {
 
     fn row_counts(&self) -> Option<ArrayRef> {
         Some(self.0.row_counts())
+    }
+
+    fn contained(&self, _: &Column, _: &HashSet<ScalarValue>) -> Option<BooleanArray> {
+        None
+    }
+}
+
+/// What the partition of each file says of the values in it.
+struct Partitions<'p>(&'p ScanPlan);
+
+impl PruningStatistics for Partitions<'_> {
+    fn min_values(&self, _: &Column) -> Option<ArrayRef> {
+        None
+    }
+
+    fn max_values(&self, _: &Column) -> Option<ArrayRef> {
+        None
+    }
+
+    fn num_containers(&self) -> usize {
+        self.0.files().len()
+    }
+
+    fn null_counts(&self, _: &Column) -> Option<ArrayRef> {
+        None
+    }
+
+    fn row_counts(&self) -> Option<ArrayRef> {
+        None
     }
 
     fn contained(&self, column: &Column, values: &HashSet<ScalarValue>) -> Option<BooleanArray> {

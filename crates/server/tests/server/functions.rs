@@ -208,11 +208,9 @@ async fn edits() {
     assert_eq!(answer, json!(1));
     let edited = CALLS.replace("return len(calls)", "return -len(calls)");
     write(&server.folder, &edited);
-    tokio::time::sleep(Duration::from_millis(120)).await;
     let (_, answer, _) = invoke(&server, "count", json!({})).await;
     assert_eq!(answer, json!(-1), "new code runs in a new process");
     write(&server.folder, &edited.replace("def fails", "def fails("));
-    tokio::time::sleep(Duration::from_millis(120)).await;
     let path = "/v1/functions/count/invoke";
     let problem = server.post(path, json!({})).await;
     assert_eq!(problem["code"], "invalid_project", "{problem}");

@@ -14,6 +14,8 @@ pub(crate) struct Assigned {
     pub path: Vec<Ident>,
     /// The column.
     pub column: Ident,
+    /// Whether it is to have its default.
+    pub default: bool,
 }
 
 /// The columns of a list of assignments, and their values.
@@ -21,7 +23,7 @@ pub(super) fn assignments(list: Vec<Assignment>) -> Result<Vec<(Assigned, Expr)>
     let mut found = Vec::with_capacity(list.len());
     for Assignment { target, value } in list {
         match target {
-            AssignmentTarget::ColumnName(name) => found.push((assigned(&name)?, given(value))),
+            AssignmentTarget::ColumnName(name) => found.push(assignment(&name, value)?),
             AssignmentTarget::Tuple(names) => {
                 let values = match value {
                     Expr::Tuple(values) if values.len() == names.len() => values,
@@ -39,7 +41,7 @@ pub(super) fn assignments(list: Vec<Assignment>) -> Result<Vec<(Assigned, Expr)>
                     _ => return Err(Error::unsupported("assigning one value to several columns")),
                 };
                 for (name, value) in names.iter().zip(values) {
-                    found.push((assigned(name)?, given(value)));
+                    found.push(assignment(name, value)?);
                 }
             }
         }
@@ -47,22 +49,26 @@ pub(super) fn assignments(list: Vec<Assignment>) -> Result<Vec<(Assigned, Expr)>
     Ok(found)
 }
 
+fn assignment(name: &ObjectName, value: Expr) -> Result<(Assigned, Expr)> {
+    let (value, default) = given(value);
+    Ok((Assigned { default, ..assigned(name)? }, value))
+}
+
 /// A column by its name, which may have the table's before it.
 pub(super) fn assigned(name: &ObjectName) -> Result<Assigned> {
     let mut parts: Vec<Ident> = idents(name)?.into_iter().cloned().collect();
     let nothing = || Error::Internal { message: "a column without a name".to_owned() };
     let column = parts.pop().ok_or_else(nothing)?;
-    Ok(Assigned { path: parts, column })
+    Ok(Assigned { path: parts, column, default: false })
 }
 
-/// A value as it is written; a bare DEFAULT is null, since no column has another default.
-pub(super) fn given(value: Expr) -> Expr {
-    match value {
-        Expr::Identifier(ident)
-            if ident.quote_style.is_none() && ident.value.eq_ignore_ascii_case("DEFAULT") =>
-        {
-            Expr::value(Value::Null)
-        }
-        other => other,
-    }
+/// A value as it is written, and whether it is DEFAULT; what that is, the table says later.
+pub(super) fn given(value: Expr) -> (Expr, bool) {
+    if is_default(&value) { (Expr::value(Value::Null), true) } else { (value, false) }
+}
+
+/// Whether a value is a bare DEFAULT.
+pub(crate) fn is_default(value: &Expr) -> bool {
+    let Expr::Identifier(ident) = value else { return false };
+    ident.quote_style.is_none() && ident.value.eq_ignore_ascii_case("DEFAULT")
 }

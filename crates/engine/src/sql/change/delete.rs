@@ -3,7 +3,7 @@
 use datafusion::sql::sqlparser::ast::{Delete, FromTable, ObjectName, TableWithJoins, With};
 
 use super::query::{Parts, places, single, source, target};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::sql::clauses::{empty, none};
 use crate::sql::statement::Source;
 
@@ -36,6 +36,14 @@ pub(crate) fn row_delete(delete: Delete, with: Option<With>) -> Result<RowDelete
     empty(&tables, "DELETE of several tables")?;
     none(returning.as_ref(), "RETURNING")?;
     none(output.as_ref(), "OUTPUT")?;
+    if matches!(from, FromTable::WithoutKeyword(_)) && selection.is_none() && limit.is_none() {
+        // Too near to a slip to be taken for all rows.
+        return Err(Error::Invalid {
+            message: "DELETE has neither FROM nor WHERE".to_owned(),
+            hint: Some("Write `DELETE FROM TABLE` to remove all rows.".to_owned()),
+            position: None,
+        });
+    }
     let (FromTable::WithFromKeyword(from) | FromTable::WithoutKeyword(from)) = from;
     let target = target(single(from, "DELETE")?, "DELETE")?;
     let using = using.unwrap_or_default();

@@ -68,12 +68,12 @@ pub(crate) enum Action {
     /// Columns get values; all of them those of the source's columns of the same names, where none
     /// are listed.
     Update(Option<Vec<Assigned>>),
-    /// It comes, with so many values for the columns listed, or for all in order.
+    /// It comes, with values for the columns listed, or for all in order.
     Insert {
         /// The columns.
         columns: Vec<Assigned>,
-        /// How many values there are.
-        values: usize,
+        /// Of each value, whether it is the column's default.
+        defaults: Vec<bool>,
     },
     /// It comes, with the source's columns of the same names.
     InsertAll,
@@ -178,9 +178,9 @@ fn inserted(insert: MergeInsertExpr, exprs: &mut Vec<Expr>) -> Result<Action> {
         });
     }
     let columns = columns.iter().map(assigned).collect::<Result<Vec<_>>>()?;
-    let count = values.len();
-    exprs.extend(values.into_iter().map(given));
-    Ok(Action::Insert { columns, values: count })
+    let (values, defaults): (Vec<_>, Vec<_>) = values.into_iter().map(given).unzip();
+    exprs.extend(values);
+    Ok(Action::Insert { columns, defaults })
 }
 
 /// Refuses a clause that no row can reach, since one before it takes all.

@@ -9,7 +9,7 @@ mod query;
 mod truncate;
 mod update;
 
-pub(crate) use assignment::Assigned;
+pub(crate) use assignment::{Assigned, is_default};
 pub(crate) use delete::{RowDelete, row_delete};
 pub(crate) use merge::{Action, Clause, RowMerge, When, row_merge};
 pub(crate) use query::{Parts, TARGET, add_columns, query_of, unwrapped};
