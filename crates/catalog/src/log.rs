@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BinaryHeap, HashSet};
 use std::sync::Arc;
 
-use headwater_model::{Commit, CommitId, RefSpec};
+use headwater_model::{Commit, CommitId, RefSpec, Timestamp};
 
 use crate::base::Rank;
 use crate::codec::CommitObject;
@@ -86,6 +86,23 @@ impl Catalog {
                 commits.push(commit.listed(id));
             }
             skipping &= after != Some(id);
+        }
+        Ok(commits)
+    }
+
+    /// The commits that lead to some others, and those themselves, that were not made before a time.
+    pub async fn history_since(
+        &self,
+        heads: &[CommitId],
+        oldest: Timestamp,
+    ) -> Result<Vec<Commit>> {
+        let mut walk = self.walk_from(heads).await?;
+        let mut commits = Vec::new();
+        while let Some((id, commit)) = walk.next().await? {
+            if commit.time < oldest {
+                break;
+            }
+            commits.push(commit.listed(id));
         }
         Ok(commits)
     }

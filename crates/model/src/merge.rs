@@ -217,6 +217,8 @@ pub enum ConflictKind {
     TooManyRows,
     /// Both changed the same files, whose rows cannot be compared.
     Incomparable,
+    /// Both have the change of a commit that was picked, and which rows are its is not known any more.
+    Picked,
     /// Both imported the same files.
     Imports,
     /// Crosswise merges of both sides settled the table differently.

@@ -42,6 +42,7 @@ fn kind(cause: &Cause) -> ConflictKind {
         Cause::Rows => ConflictKind::Rows,
         Cause::TooManyRows { .. } => ConflictKind::TooManyRows,
         Cause::Incomparable { .. } => ConflictKind::Incomparable,
+        Cause::Picked => ConflictKind::Picked,
     }
 }
 
@@ -84,6 +85,11 @@ pub(super) fn identity() -> ConflictCause {
 pub(super) fn bases() -> ConflictCause {
     let message = "both took changes of each other before, and settled them differently";
     plain(ConflictKind::Bases, message.to_owned())
+}
+
+/// Rows may have come already with a commit that was picked.
+pub(super) fn picked() -> ConflictCause {
+    plain(ConflictKind::Picked, Cause::Picked.to_string())
 }
 
 /// The table is only merged whole.

@@ -30,6 +30,11 @@ impl Content {
         Content { merge: self.merge.and_then(TableMerge::into_change), ..self }
     }
 
+    /// Whether rows come that may be there already, should a commit have been picked.
+    pub fn may_repeat(&self) -> bool {
+        self.merge.as_ref().is_some_and(|merge| merge.may_repeat())
+    }
+
     /// Whether the target's table changes.
     pub fn changes(&self) -> bool {
         self.merge.is_some()

@@ -17,7 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use headwater_catalog::{Base, Contested, MergeCommit, MergePlan, Stack, TableChange};
 use headwater_model::{
     CommitId, ConflictCause, Fault, MergeChoice, MergeConflict, MergeOutcome, MergeReport,
-    MergeRequest, MergedHow, MergedTable, RefSpec, TableName,
+    MergeRequest, MergedHow, MergedTable, PROPERTY_PICKED, RefSpec, TableName,
 };
 use headwater_store::Batch;
 use headwater_tables::RowBudget;
@@ -363,7 +363,11 @@ impl<'a> Merging<'a> {
             self.verdicts.remove(&contested.table);
             let spent = self.verdicts.values().map(|looked| looked.rows).sum();
             let mut budget = self.lake.tables().row_budget(spent);
-            let verdict = self.verdict(contested, &mut budget).await?;
+            let mut verdict = self.verdict(contested, &mut budget).await?;
+            let doubtful = matches!(&verdict, Verdict::Content(content) if content.may_repeat());
+            if doubtful && self.has_picked(plan).await? {
+                verdict = Verdict::Conflict(vec![cause::picked()]);
+            }
             let rows = budget.spent() - spent;
             let looked = Looked { contested: contested.clone(), verdict, rows };
             self.verdicts.insert(contested.table.clone(), looked);
@@ -372,6 +376,27 @@ impl<'a> Merging<'a> {
             plan.contested.iter().map(|contested| &contested.table).collect();
         self.verdicts.retain(|table, _| contested.contains(table));
         Ok(())
+    }
+
+    /// Whether both sides have a commit since the base, or the change of one, that no merge brought them.
+    async fn has_picked(&self, plan: &MergePlan) -> Result<bool> {
+        if matches!(&self.change, Change::From { undoes: true, .. }) {
+            return Ok(false);
+        }
+        let catalog = self.lake.catalog();
+        let mut oldest = self.lake.clock().now();
+        for base in &plan.bases {
+            oldest = oldest.min(catalog.read_commit(*base).await?.time);
+        }
+        let mut had = Vec::new();
+        for heads in [plan.bases.as_slice(), &[plan.head], &[plan.source]] {
+            let commits = catalog.history_since(heads, oldest).await?;
+            let picked = commits.iter().filter_map(|commit| commit.properties.get(PROPERTY_PICKED));
+            let picked: Vec<CommitId> = picked.filter_map(|id| id.parse().ok()).collect();
+            had.push(commits.iter().map(|commit| commit.id).chain(picked).collect());
+        }
+        let [base, ours, theirs]: [BTreeSet<CommitId>; 3] = had.try_into().unwrap_or_default();
+        Ok(ours.intersection(&theirs).any(|id| !base.contains(id)))
     }
 
     /// Whether nothing but upkeep was done to the target's table since both sides were one.

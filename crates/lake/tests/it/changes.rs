@@ -8,12 +8,12 @@ use arrow::compute::concat_batches;
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use futures::TryStreamExt;
 use headwater_lake::{Transaction, json_rows};
-use headwater_model::{MergeChoice, MergeRequest, TableName};
+use headwater_model::{MergeChoice, MergeRequest, RevertRequest, TableName};
 use headwater_tables::{
     Alteration, DataFile, PartName, Positions, Rewrite, SortColumn, Table, parse_type,
 };
 use serde::Deserialize;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use crate::support::{Fixture, rows_of};
 
@@ -78,6 +78,10 @@ pub enum Step {
     Merge,
     /// The same, where a conflict is settled by taking the table of this side of the merge.
     MergeTaking(MergeChoice),
+    /// Makes the change of the commit that is so many before the other branch's newest again on this one.
+    Pick(usize),
+    /// Undoes the commit that is so many before this branch's newest.
+    Undo(usize),
     /// Merges both branches into each other, as they are before either merge.
     Crosswise,
     /// Steps on the other branch.
@@ -165,6 +169,20 @@ pub async fn make(lake: &Fixture, branch: &str, other: &str, table: &TableName, 
                 let report = lake.lake.merge(target, MergeRequest::new(source), "eva").await;
                 assert_eq!(report.unwrap().conflicts, []);
             }
+            return;
+        }
+        Step::Pick(before) => {
+            let request = json!({"commit": format!("{other}~{before}")});
+            let request = serde_json::from_value(request).unwrap();
+            let report = lake.lake.cherry_pick(branch, request, "eva").await.unwrap();
+            assert!(report.conflicts.is_empty(), "{report:?}");
+            return;
+        }
+        Step::Undo(before) => {
+            let commit = Some(format!("{branch}~{before}").parse().unwrap());
+            let request = RevertRequest { commit, ..RevertRequest::default() };
+            let report = lake.lake.revert(branch, request, "eva").await.unwrap();
+            assert!(report.conflicts.is_empty(), "{report:?}");
             return;
         }
         Step::MergeTaking(choice) => {

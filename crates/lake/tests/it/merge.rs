@@ -222,6 +222,68 @@ async fn rows_that_were_picked_do_not_come_twice() {
 }
 
 #[tokio::test]
+async fn a_commit_that_is_there_is_not_made_again() {
+    let lake = with_table(json!([[[1, 1], [2, 2]]])).await;
+    let own = commit(&lake, "main", json!({"append": [[3, 3]]})).await;
+    let taken = commit(&lake, "dev", json!({"append": [[4, 4]]})).await;
+    lake.lake.cherry_pick("main", pick(&taken), "eva").await.unwrap();
+    commit(&lake, "main", json!({"append": [[5, 5]]})).await;
+    commit(&lake, "main", json!("compact")).await;
+    for commit in [&own, &taken] {
+        let again = lake.lake.cherry_pick("main", pick(commit), "eva").await.unwrap();
+        assert_eq!(again.outcome, MergeOutcome::UpToDate);
+    }
+    assert_eq!(ids(&lake, "main").await, [[1, 1], [2, 2], [3, 3], [4, 4], [5, 5]]);
+}
+
+#[tokio::test]
+async fn rows_that_were_picked_from_a_branch_that_picked_them_come_once() {
+    for (on_read, version) in [(false, "2"), (true, "3")] {
+        for (compacts, source) in [(true, "dev"), (true, "main"), (false, "dev"), (false, "main")] {
+            let mut lake = with_table(json!([[[1, 1]]])).await;
+            (lake.on_read, lake.version) = (on_read, version);
+            let drop = commit(&lake, "main", json!("drop")).await;
+            assert!(matches!(drop, RefSpec::Commit(_)));
+            let columns = json!([{"id": "long"}, {"n": "long"}]);
+            let create = json!({"create": {"columns": columns, "files": [[[1, 1], [2, 2]]]}});
+            commit(&lake, "main", create).await;
+            for name in ["work", "third"] {
+                let from = Some("main".parse().unwrap());
+                let request = CreateRef { name: name.into(), from, if_not_exists: false };
+                lake.lake.catalog().create_branch(request).await.unwrap();
+            }
+            let source = if source == "dev" { "work" } else { source };
+            for branch in ["main", "third"] {
+                let own = if branch == "main" { 8 } else { 9 };
+                commit(&lake, branch, json!({"append": [[own, own]]})).await;
+            }
+            // Written anew where it is picked, for the rows that are gone.
+            commit(&lake, "work", json!({"append": [[3, 3], [4, 4]]})).await;
+            let changed = json!({"update": {"rows": {"id": 1}, "set": {"n": 10}, "add": [[5, 5]]}});
+            let changed = commit(&lake, "work", changed).await;
+            lake.lake.cherry_pick("main", pick(&changed), "eva").await.unwrap();
+            let picked = head(&lake, "main").await;
+            lake.lake.cherry_pick("third", pick(&picked), "eva").await.unwrap();
+            if compacts {
+                commit(&lake, "main", json!("compact")).await;
+                commit(&lake, "third", json!("compact")).await;
+            }
+            let request = MergeRequest::new(source.parse().unwrap());
+            let report = lake.lake.merge("third", request, "eva").await.unwrap();
+            assert_eq!(report.conflicts, [], "{source} {compacts} {version}");
+            let mut expected = vec![[1, 10], [2, 2], [5, 5], [9, 9]];
+            match source {
+                "main" => expected.push([8, 8]),
+                _ => expected.extend([[3, 3], [4, 4]]),
+            }
+            expected.sort_unstable();
+            assert_eq!(ids(&lake, "third").await, expected, "{source} {compacts} {version}");
+            assert!(version == "2" || row_ids(&lake, "third").await.len() == expected.len());
+        }
+    }
+}
+
+#[tokio::test]
 async fn what_a_picked_commit_changed_and_is_not_there_is_a_conflict() {
     let lake = with_table(json!([[[1, 1], [2, 2]]])).await;
     commit(&lake, "dev", json!({"append": [[3, 3]]})).await;

@@ -360,6 +360,11 @@ async fn files_arranged_otherwise() {
     play("compact.yaml").await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn changes_that_were_picked_or_undone() {
+    play("picks.yaml").await;
+}
+
 #[tokio::test]
 async fn layouts_merge() {
     play("layout.yaml").await;

@@ -89,8 +89,14 @@ impl Fixture {
 
     /// A lake in a folder, whose time is what a test makes it.
     pub async fn at(clock: Arc<FixedClock>) -> Self {
+        Self::at_with(clock, |_| ()).await
+    }
+
+    /// The same, with tables that are kept otherwise than is usual.
+    pub async fn at_with(clock: Arc<FixedClock>, change: impl FnOnce(&mut TablesOptions)) -> Self {
         let (folder, mut tables, object_store) = warehouse();
         tables.clock = clock.clone();
+        change(&mut tables);
         let store = Arc::new(MemoryStore::new());
         let lake = Lake::open(LakeOptions { store, object_store, tables, clock }).await.unwrap();
         Fixture { folder, lake, on_read: false, version: "2" }

@@ -4,11 +4,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::TryStreamExt;
 use headwater_model::{
-    Clock, CreateRef, ErrorCode, Fault, FixedClock, MaintainReport, MaintainRequest,
+    Clock, ConflictKind, CreateRef, ErrorCode, Fault, FixedClock, MaintainReport, MaintainRequest,
     MaintainedTable, MergeOutcome, MergeRequest, RefSpec, SystemClock, TableName,
 };
-use headwater_tables::{Positions, Rewrite};
+use headwater_tables::{Positions, Rewrite, TablesOptions};
+use object_store::{ObjectStore, ObjectStoreExt};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
@@ -328,6 +330,65 @@ async fn expired_states_lose_their_files_and_nothing_else_does() {
     let merged = lake.lake.merge("main", merge, "eva").await.unwrap();
     assert_eq!(merged.outcome, MergeOutcome::Conflict, "all rows were replaced: {merged:?}");
     step(&lake, "dev", json!({"delete": {"id": 5}})).await;
+}
+
+#[tokio::test]
+async fn what_was_picked_does_not_come_twice_after_the_past_has_expired() {
+    for (picks, forgets) in [(true, false), (true, true), (false, true)] {
+        let clock = Arc::new(FixedClock::at(SystemClock.now()));
+        // What is gone is not remembered either.
+        let forget = |tables: &mut TablesOptions| tables.manifest_cache_bytes = 0;
+        let lake = Fixture::at_with(clock.clone(), forget).await;
+        let columns = json!([{"id": "long"}, {"text": "string"}]);
+        let files = json!([[[0, "a"]]]);
+        step(&lake, "main", json!({"create": {"columns": columns, "files": files}})).await;
+        branch(&lake, "dev", "main").await;
+        branch(&lake, "base", "main").await;
+        append(&lake, "main", 1).await;
+        step(&lake, "dev", json!({"append": [[2, "new"], [5, "new"]]})).await;
+        if picks {
+            let request = serde_json::from_value(json!({"commit": "dev"})).unwrap();
+            let report = lake.lake.cherry_pick("main", request, "eva").await.unwrap();
+            assert_eq!(report.outcome, MergeOutcome::Merged);
+            step(&lake, "main", json!({"delete": {"id": 5}})).await;
+        }
+        append(&lake, "main", 3).await;
+        append(&lake, "dev", 4).await;
+        clock.advance(3 * DAY);
+        let swept = maintain(&lake, expire()).await.swept.unwrap();
+        assert!(swept.states_expired > 0, "{swept:?}");
+        if forgets {
+            forget_past(&lake, &["main", "dev", "base"]).await;
+        }
+        let report = lake.lake.merge("main", MergeRequest::new("dev".parse().unwrap()), "eva");
+        let report = report.await.unwrap();
+        if picks && forgets {
+            assert_eq!(report.conflicts[0].causes[0].kind, ConflictKind::Picked, "{report:?}");
+            assert_eq!(ids(&lake, "main").await, [0, 1, 2, 3]);
+        } else {
+            assert_eq!(report.conflicts, []);
+            let more: &[i64] = if picks { &[] } else { &[5] };
+            assert_eq!(ids(&lake, "main").await, [&[0, 1, 2, 3, 4], more].concat());
+        }
+    }
+}
+
+/// Removes all metadata files of a table but those of some refs.
+async fn forget_past(lake: &Fixture, refs: &[&str]) {
+    let mut kept = Vec::new();
+    for one in refs {
+        let view = lake.lake.view(&one.parse().unwrap()).await.unwrap();
+        let location = view.table(&name("t")).await.unwrap().metadata_location().to_owned();
+        kept.push(location.rsplit('/').next().unwrap().to_owned());
+    }
+    let store = lake.lake.tables().object_store().clone();
+    let files: Vec<_> = store.list(None).try_collect().await.unwrap();
+    for file in files {
+        let name = file.location.filename().unwrap_or_default();
+        if name.ends_with(".metadata.json") && !kept.iter().any(|kept| kept == name) {
+            store.delete(&file.location).await.unwrap();
+        }
+    }
 }
 
 #[tokio::test]

@@ -110,6 +110,8 @@ pub enum Cause {
         /// Why not.
         reason: String,
     },
+    /// Both have the change of a commit that was picked, and what it changed cannot be told from the rest.
+    Picked,
 }
 
 impl Clash {
@@ -181,6 +183,10 @@ impl fmt::Display for Cause {
             Cause::Incomparable { reason } => {
                 write!(f, "both changed the same files, and {reason}")
             }
+            Cause::Picked => f.write_str(
+                "both have the change of a commit that was picked, and which rows are its is not \
+                 known any more",
+            ),
         }
     }
 }

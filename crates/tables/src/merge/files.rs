@@ -8,7 +8,7 @@ use super::history::{History, Reach};
 use crate::deletes::Fingerprint;
 use crate::{DataFile, Error, Tables};
 
-type File = Arc<DataFile>;
+pub(super) type File = Arc<DataFile>;
 
 /// Where a file lies, and which rows of it are gone: a file from which a side took rows by delete files
 /// is one that went, and another that came.
@@ -24,6 +24,8 @@ pub(super) struct Files<'a> {
     pub theirs: &'a [File],
     /// How many rows files still have.
     pub live: LiveRows,
+    /// Snapshots whose rows both sides have, and nobody knows which those are.
+    pub unclear: &'a HashSet<i64>,
 }
 
 /// How many rows are left in files of which some are gone.
@@ -91,6 +93,8 @@ pub(super) struct Group {
     pub leaks: bool,
     /// Whether both sides only added rows and arranged them anew.
     pub tidy: bool,
+    /// Whether rows that both have may be the same.
+    pub unclear: bool,
 }
 
 /// What a side did to files since the base.
@@ -233,8 +237,18 @@ impl FilePlan {
         let free = |file: &&&File| !grouped.contains(&owned_state(file));
         let is_here = |file: &&File| here.contains(&file.state());
         plan.taken = owned(theirs.added.iter().filter(free).filter(|file| !is_here(file)));
+        let snapshot = |file: &File| file.entry.snapshot_id;
+        let is_new = |file: &File| {
+            theirs.appended(file) && snapshot(file).is_some_and(|id| !files.unclear.contains(&id))
+        };
+        let doubtful = plan.taken.iter().filter(|file| !is_new(file));
+        let doubtful: Vec<File> = doubtful.filter(|_| !files.unclear.is_empty()).cloned().collect();
+        if !doubtful.is_empty() {
+            return Err(Box::new(Clash::about(Cause::Picked, doubtful)));
+        }
         plan.dropped = owned(theirs.removed.iter().filter(free).filter(|file| is_here(file)));
-        for group in std::mem::take(&mut groups).into_values() {
+        for mut group in std::mem::take(&mut groups).into_values() {
+            group.unclear = !files.unclear.is_empty();
             match group.arranged(&ours, &theirs) {
                 Some(Side::Ours) => plan.take_theirs(&group),
                 Some(Side::Theirs) => {}
@@ -332,7 +346,8 @@ fn key(file: &File) -> Key {
     (file.spec_id, file.partition.clone())
 }
 
-fn owned_state(file: &File) -> (String, Fingerprint) {
+/// Where a file lies, and which rows of it are gone.
+pub(super) fn owned_state(file: &File) -> (String, Fingerprint) {
     (file.location.clone(), file.state().1)
 }
 

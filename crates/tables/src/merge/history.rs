@@ -119,51 +119,76 @@ pub(super) struct History {
     pub from_base: bool,
 }
 
-impl History {
-    /// What both sides did since the base. Reads older metadata files, where the current ones do not
-    /// tell it all.
-    pub async fn of_both(tables: &Tables, base: &Table, sides: [&Table; 2]) -> [History; 2] {
-        let mut base = Lineage::of(base);
-        let [ours, theirs] = sides;
-        let ours = History::of(tables, &mut base, ours).await;
-        [ours, History::of(tables, &mut base, theirs).await]
+/// The base of a merge and both sides, with the snapshots that they come from.
+pub(super) struct Past {
+    pub base: Lineage,
+    /// Ours and theirs.
+    pub sides: [Lineage; 2],
+}
+
+impl Past {
+    /// Reads older metadata files, where the current ones do not tell all that the sides did since the base.
+    pub async fn read(tables: &Tables, base: &Table, sides: [&Table; 2]) -> Past {
+        let mut past = Past { base: Lineage::of(base), sides: sides.map(Lineage::of) };
+        for side in &mut past.sides {
+            while !History::between(&past.base, side, &HashSet::new()).complete {
+                let more = side.read_more(tables).await;
+                if !past.base.read_more(tables).await && !more {
+                    break;
+                }
+            }
+        }
+        past
     }
 
-    async fn of(tables: &Tables, base: &mut Lineage, side: &Table) -> History {
-        let mut side = Lineage::of(side);
+    /// Reads what was merged into the sides since the base as well; whether all is known then.
+    pub async fn read_merged(&mut self, tables: &Tables) -> bool {
         loop {
-            let found = History::between(base, &side);
-            if found.complete {
-                return found;
+            let known = self.base.ancestors();
+            if !self.sides.iter().any(|side| side.lacks(&known)) {
+                return true;
             }
-            let more = side.read_more(tables).await;
-            if !base.read_more(tables).await && !more {
-                return found;
+            let mut more = false;
+            for side in &mut self.sides {
+                more |= side.read_since(tables, &known).await;
+            }
+            if !self.base.read_more(tables).await && !more {
+                return false;
             }
         }
     }
 
+    /// What both sides did since the base, but for the snapshots `same`, whose changes the base has as well.
+    pub fn histories(&self, same: &HashSet<i64>) -> [History; 2] {
+        self.sides.each_ref().map(|side| {
+            let mut found = History::between(&self.base, side, same);
+            found.tidies &= found.complete;
+            found
+        })
+    }
+}
+
+impl History {
     /// What leads from the base to the side. Where the side does not come from the base, as when a change
     /// is undone or made again elsewhere, that is to undo what the base did since both were one, and then
     /// what the side did.
-    fn between(base: &Lineage, side: &Lineage) -> History {
-        let (mut found, began) = History::since(&base.ancestors(), side);
+    fn between(base: &Lineage, side: &Lineage, same: &HashSet<i64>) -> History {
+        let (mut found, began) = History::since(&base.ancestors(), side, same);
         found.from_base = side.comes_from(base);
         if found.from_base {
             found.complete &= !began || base.current().is_none();
         } else {
-            let (undone, undone_began) = History::since(&side.ancestors(), base);
+            let (undone, undone_began) = History::since(&side.ancestors(), base, same);
             found.complete &= undone.complete && began == undone_began;
             found.reach = found.reach.and(undone.reach);
             // What is added anew when rows go again is no rows that were added.
             found.tidies &= undone.tidies && undone.appends.is_empty();
         }
-        found.tidies &= found.complete;
         found
     }
 
     /// The side's snapshots that are not known, and whether they go back to where there was none.
-    fn since(known: &HashSet<i64>, side: &Lineage) -> (History, bool) {
+    fn since(known: &HashSet<i64>, side: &Lineage, same: &HashSet<i64>) -> (History, bool) {
         let mut found = History { tidies: true, complete: true, ..Self::default() };
         let mut next = side.current();
         while let Some(id) = next.filter(|id| !known.contains(id)) {
@@ -177,7 +202,9 @@ impl History {
             let merged = merged_by(snapshot);
             let taken = merged.is_some_and(|id| known.contains(&id));
             let reach = if taken { Reach::Rows } else { Reach::of(snapshot, before) };
-            found.add(snapshot, reach, merged.is_some());
+            if !same.contains(&id) {
+                found.add(snapshot, reach, merged.is_some());
+            }
             next = parent;
         }
         (found, next.is_none())

@@ -5,18 +5,22 @@
 //! the snapshot that a merge made. They are read only where what is listed does not answer a question.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::Arc;
 
-use iceberg::spec::{MetadataLog, Snapshot, SnapshotRef, TableMetadata};
+use iceberg::spec::{Snapshot, SnapshotRef};
 
 use super::history::MERGED;
-use crate::{Table, Tables};
+use crate::cache::Files;
+use crate::{Error, Result, Table, Tables};
 
 /// The summary's key of the metadata file of the state that a merge took rows from.
 pub(crate) const MERGED_METADATA: &str = "headwater.merged-metadata";
 
 /// The summary's key of the snapshots that a change undoes, a JSON list.
 pub(crate) const UNDONE: &str = "headwater.undone-snapshots";
+
+/// The summary's key of the snapshots whose changes a change makes again, a JSON list; anything else where
+/// they are too many.
+pub(crate) const PICKED: &str = "headwater.picked-snapshots";
 
 /// What the keys begin with that say up to where the table's rows have read other tables.
 pub const READ_UP_TO: &str = "headwater.read.";
@@ -36,8 +40,21 @@ pub(crate) struct Lineage {
 #[derive(Debug)]
 struct Known {
     snapshot: SnapshotRef,
-    /// The log of the metadata file that lists it.
-    log: Arc<[MetadataLog]>,
+    /// A state that lists it.
+    table: Table,
+}
+
+/// The changes that a state has, wherever they were made first.
+#[derive(Debug, Default)]
+pub(super) struct Had {
+    /// The snapshots that made them, but for those that were undone since.
+    pub has: HashSet<i64>,
+    /// Of those that were made again here, the snapshot that did so last.
+    pub again: HashMap<i64, i64>,
+    /// The snapshots that were undone, and not made again since.
+    pub undone: HashSet<i64>,
+    /// Whether it is not told of all what was made again.
+    pub unclear: bool,
 }
 
 impl Known {
@@ -45,8 +62,9 @@ impl Known {
     /// its parent.
     fn older(&self) -> Option<&str> {
         let time = self.snapshot.timestamp_ms();
-        let made = self.log.partition_point(|entry| entry.timestamp_ms <= time);
-        self.log.get(made.saturating_sub(1)).map(|entry| entry.metadata_file.as_str())
+        let log = self.table.metadata().metadata_log();
+        let made = log.partition_point(|entry| entry.timestamp_ms <= time);
+        log.get(made.saturating_sub(1)).map(|entry| entry.metadata_file.as_str())
     }
 }
 
@@ -54,14 +72,13 @@ impl Lineage {
     pub fn of(table: &Table) -> Self {
         let current = table.snapshot_id();
         let mut found = Lineage { current, known: HashMap::new(), read: HashSet::new() };
-        found.add(table.metadata());
+        found.add(table);
         found
     }
 
-    fn add(&mut self, metadata: &TableMetadata) {
-        let log: Arc<[MetadataLog]> = metadata.metadata_log().into();
-        for snapshot in metadata.snapshots() {
-            let known = Known { snapshot: snapshot.clone(), log: log.clone() };
+    fn add(&mut self, table: &Table) {
+        for snapshot in table.metadata().snapshots() {
+            let known = Known { snapshot: snapshot.clone(), table: table.clone() };
             self.known.insert(snapshot.snapshot_id(), known);
         }
     }
@@ -77,17 +94,26 @@ impl Lineage {
 
     /// The current snapshot, and all that it is known to come from, merged ones among them.
     pub fn ancestors(&self) -> HashSet<i64> {
-        self.walk(|_, _| {})
+        self.ancestors_of(self.current)
     }
 
-    /// Visits what the current snapshot comes from; `missing` is told of snapshots that are not known,
+    /// A snapshot, and all that it is known to come from, merged ones among them.
+    pub fn ancestors_of(&self, id: Option<i64>) -> HashSet<i64> {
+        self.walk(id, &HashSet::new(), |_, _| {})
+    }
+
+    /// Visits what a snapshot comes from, up to others; `missing` is told of snapshots that are not known,
     /// with a metadata file that may list them.
-    fn walk(&self, mut missing: impl FnMut(i64, Option<&str>)) -> HashSet<i64> {
+    fn walk(
+        &self,
+        from: Option<i64>,
+        others: &HashSet<i64>,
+        mut missing: impl FnMut(i64, Option<&str>),
+    ) -> HashSet<i64> {
         let mut found = HashSet::new();
-        let mut next: Vec<(i64, Option<&str>)> =
-            self.current.into_iter().map(|id| (id, None)).collect();
+        let mut next: Vec<(i64, Option<&str>)> = from.into_iter().map(|id| (id, None)).collect();
         while let Some((id, place)) = next.pop() {
-            if !found.insert(id) {
+            if others.contains(&id) || !found.insert(id) {
                 continue;
             }
             let Some(known) = self.known.get(&id) else {
@@ -102,26 +128,63 @@ impl Lineage {
         found
     }
 
-    /// What the summaries of all known ancestors say of a property, newest first; those apart that were
-    /// undone since.
-    fn values(&self, property: &str) -> Vec<&str> {
+    /// All known ancestors, newest first.
+    fn newest_first(&self) -> Vec<&Snapshot> {
         let mut found: Vec<&Snapshot> =
             self.ancestors().into_iter().filter_map(|id| self.get(id)).collect();
         found.sort_by_key(|snapshot| {
             std::cmp::Reverse((snapshot.timestamp_ms(), snapshot.sequence_number()))
         });
+        found
+    }
+
+    /// What the summaries of all known ancestors say of a property, newest first; those apart that were
+    /// undone since.
+    fn values(&self, property: &str) -> Vec<&str> {
         let mut undone: HashSet<i64> = HashSet::new();
         let mut values = Vec::new();
-        for snapshot in found {
+        for snapshot in self.newest_first() {
             if undone.contains(&snapshot.snapshot_id()) {
                 continue;
             }
-            let ids: Option<Vec<i64>> =
-                value(snapshot, UNDONE).and_then(|ids| serde_json::from_str(ids).ok());
-            undone.extend(ids.unwrap_or_default());
+            undone.extend(undone_by(snapshot));
             values.extend(value(snapshot, property));
         }
         values
+    }
+
+    /// The changes that the state has, as far as what is known tells.
+    pub(super) fn had(&self) -> Had {
+        let mut found = Had::default();
+        for snapshot in self.newest_first() {
+            let id = snapshot.snapshot_id();
+            if found.undone.contains(&id) {
+                continue;
+            }
+            found.has.insert(id);
+            let again = picked_by(snapshot);
+            found.unclear |= again.is_none();
+            for picked in again.unwrap_or_default() {
+                if !found.undone.contains(&picked) {
+                    found.has.insert(picked);
+                    found.again.entry(picked).or_insert(id);
+                }
+            }
+            found.undone.extend(undone_by(snapshot));
+        }
+        let unknown = self.ancestors().into_iter().filter(|id| !self.known.contains_key(id));
+        found.has.extend(unknown.filter(|id| !found.undone.contains(id)));
+        found.undone.retain(|id| !found.has.contains(id));
+        found
+    }
+
+    /// The data files of a known snapshot; none where they are not known any more.
+    pub async fn files_at(&self, tables: &Tables, id: i64) -> Result<Option<Files>> {
+        let Some(known) = self.known.get(&id) else { return Ok(None) };
+        match tables.files(known.table.metadata(), &known.snapshot).await {
+            Err(Error::Missing { .. }) => Ok(None),
+            found => found.map(Some),
+        }
     }
 
     /// Up to where the rows of this state have read other tables, as far as what is listed tells; none
@@ -178,10 +241,22 @@ impl Lineage {
         }
     }
 
+    /// Whether a snapshot is not known that the state comes from and others are not.
+    pub fn lacks(&self, others: &HashSet<i64>) -> bool {
+        let mut lacks = false;
+        self.walk(self.current, others, |_, _| lacks = true);
+        lacks
+    }
+
     /// Reads the metadata files that may list snapshots which are missed; whether there were any.
     pub async fn read_more(&mut self, tables: &Tables) -> bool {
+        self.read_since(tables, &HashSet::new()).await
+    }
+
+    /// The same for those alone that others are not.
+    pub async fn read_since(&mut self, tables: &Tables, others: &HashSet<i64>) -> bool {
         let mut places: HashSet<String> = HashSet::new();
-        self.walk(|_, place| places.extend(place.map(str::to_owned)));
+        self.walk(self.current, others, |_, place| places.extend(place.map(str::to_owned)));
         places.retain(|place| !self.read.contains(place));
         let mut more = false;
         for place in places {
@@ -191,7 +266,7 @@ impl Lineage {
             // One that is gone tells nothing, and what it would have told is not known.
             match tables.load(&place).await {
                 Ok(table) => {
-                    self.add(table.metadata());
+                    self.add(&table);
                     more = true;
                 }
                 Err(error) => tracing::debug!(%error, "older snapshots cannot be read"),
@@ -247,6 +322,20 @@ impl Tables {
 /// The snapshot that a merge took rows from, where the snapshot was made by one.
 pub(super) fn merged_by(snapshot: &Snapshot) -> Option<i64> {
     value(snapshot, MERGED)?.parse().ok()
+}
+
+/// The snapshots whose changes one made again; none where they are not told.
+pub(super) fn picked_by(snapshot: &Snapshot) -> Option<Vec<i64>> {
+    match value(snapshot, PICKED) {
+        Some(ids) => serde_json::from_str(ids).ok(),
+        None => Some(Vec::new()),
+    }
+}
+
+/// The snapshots that one undid.
+pub(super) fn undone_by(snapshot: &Snapshot) -> Vec<i64> {
+    let ids = value(snapshot, UNDONE).and_then(|ids| serde_json::from_str(ids).ok());
+    ids.unwrap_or_default()
 }
 
 fn value<'s>(snapshot: &'s Snapshot, key: &str) -> Option<&'s str> {

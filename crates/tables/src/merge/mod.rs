@@ -7,6 +7,7 @@
 
 mod clash;
 mod columns;
+mod common;
 mod files;
 pub(crate) mod history;
 pub(crate) mod lineage;
@@ -22,9 +23,10 @@ use iceberg::spec::{Datum, FormatVersion, ManifestContentType, PrimitiveLiteral,
 
 pub use self::clash::{Cause, Clash, Side};
 use self::files::{FilePlan, Files, LiveRows};
-use self::history::{History, Reach};
+use self::history::{History, Past, Reach};
 use self::lineage::Lineage;
 pub use self::lineage::READ_UP_TO;
+use self::record::Again;
 pub use self::rows::RowBudget;
 use self::rows::{MergedGroup, Reading, Settled};
 use self::shape::{Shape, Three};
@@ -64,6 +66,11 @@ pub struct TableMerge {
     /// Whether the other side has snapshots that ours does not come from yet. A merge is to be known
     /// even where it changes no row: what both sides do later is a change since then.
     records: bool,
+    /// What our side is to say of it, where it is a commit's change.
+    again: Again,
+    /// Whether too little is known of what the sides did since the base to say that rows which come are not
+    /// there already.
+    doubtful: bool,
     /// Whether it is of two branches, and not of a branch and a commit's change.
     of_branches: bool,
     /// Whether it is a change of our side as any other.
@@ -122,6 +129,12 @@ impl TableMerge {
         self.kind == Kind::Adds
     }
 
+    /// Whether rows come of which nobody can say that they are not there already, should a commit have been
+    /// picked from one side to the other: older snapshots are not known any more.
+    pub fn may_repeat(&self) -> bool {
+        self.doubtful && self.rows.rows_added > 0
+    }
+
     /// Whether it changes columns, partitioning, order or properties of our side.
     pub fn reshapes(&self) -> bool {
         !self.shape.is_ours()
@@ -143,21 +156,30 @@ impl Tables {
         if three.ours.uuid() != three.theirs.uuid() || three.base.uuid() != three.ours.uuid() {
             return Ok(Merged::Clashes(vec![Clash::new(Cause::Identity)]));
         }
-        let histories = History::of_both(self, base, [ours, theirs]).await;
-        if let Some(clash) = remade(three, &histories) {
-            return Ok(Merged::Clashes(vec![clash]));
-        }
-        let mut clashes = Vec::new();
-        let shape = Shape::merge(three, &mut clashes)?;
+        let mut past = Past::read(self, base, [ours, theirs]).boxed().await;
+        let known = past.read_merged(self).boxed().await;
+        let doubtful = !known || past.sides.iter().any(|side| side.had().unclear);
+        let again = Again::of(&past.base, &past.sides[1]);
         let plans = (
             self.plan(base, None).await?,
             self.plan(ours, None).await?,
             self.plan(theirs, None).await?,
         );
-        let [base_files, our_files, their_files] =
-            [&plans.0, &plans.1, &plans.2].map(ScanPlan::files);
+        let common = past.common(self, plans.0.files()).boxed().await?;
+        let histories = past.histories(&common.same);
+        if let Some(clash) = remade(three, &histories) {
+            return Ok(Merged::Clashes(vec![clash]));
+        }
+        let mut clashes = Vec::new();
+        let shape = Shape::merge(three, &mut clashes)?;
+        if shape.as_ref().is_some_and(|shape| shape.mixes(&common)) {
+            clashes.push(Clash::new(Cause::Picked));
+        }
+        let base_files = common.base.as_slice();
+        let [our_files, their_files] = [&plans.1, &plans.2].map(ScanPlan::files);
         let live = LiveRows::of(self, [base_files, our_files, their_files]).boxed().await?;
-        let files = Files { base: base_files, ours: our_files, theirs: their_files, live };
+        let unclear = &common.unclear;
+        let files = Files { base: base_files, ours: our_files, theirs: their_files, live, unclear };
         let arranges = histories[1].tidies;
         // Where ours does not come from the base, it may have given the same ids to rows of its own.
         let given = if histories[0].from_base { given(three.base) } else { (0, 0) };
@@ -193,6 +215,8 @@ impl Tables {
             kind: Kind::Changes,
             rows: MergedRows::default(),
             records: !Lineage::of(ours).comes_from(&Lineage::of(theirs)),
+            again,
+            doubtful,
             of_branches: true,
             goes_on: false,
             rows_of: None,
@@ -221,7 +245,8 @@ impl Tables {
         if base.snapshot_id() == now.snapshot_id() {
             return true;
         }
-        let [history, _] = Box::pin(History::of_both(self, base, [now, base])).await;
+        let past = Past::read(self, base, [now, base]).boxed().await;
+        let [history, _] = past.histories(&HashSet::new());
         history.tidies && history.arranges && (appends || history.appends.is_empty())
     }
 

@@ -3,14 +3,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::history::{MERGED, REACH};
-use super::lineage::{Lineage, MERGED_METADATA, UNDONE};
+use super::lineage::{Lineage, MERGED_METADATA, PICKED, UNDONE, picked_by, undone_by};
 use super::{Side, TableMerge};
 
 /// What is said of a snapshot's own change, and of no other.
-const OF_ONE_CHANGE: [&str; 4] = [REACH, MERGED, MERGED_METADATA, UNDONE];
+const OF_ONE_CHANGE: [&str; 5] = [REACH, MERGED, MERGED_METADATA, UNDONE, PICKED];
 
-/// How many snapshots are named that a change undoes.
-const UNDONE_MAX: usize = 1000;
+/// How many snapshots are named that a change undoes, or makes again.
+const NAMED_MAX: usize = 1000;
+
+/// In place of snapshots that are too many to name.
+const MANY: &str = "many";
 
 /// What all keys that this project gives to summaries begin with.
 const OWN: &str = "headwater.";
@@ -72,14 +75,52 @@ impl TableMerge {
             return Vec::new();
         }
         if !self.of_branches {
-            let (base, theirs) = (Lineage::of(&self.base), Lineage::of(&self.theirs));
-            let undone = base.without(&theirs, UNDONE_MAX);
-            // Even where nothing is undone: what was said before may not hold for these rows.
-            let value = serde_json::to_string(&undone).ok();
-            return value.map(|value| (UNDONE.to_owned(), value)).into_iter().collect();
+            return self.again.to_summary();
         }
         let Some(id) = self.theirs.snapshot_id() else { return Vec::new() };
         let location = self.theirs.metadata_location().to_owned();
         vec![(MERGED.to_owned(), id.to_string()), (MERGED_METADATA.to_owned(), location)]
+    }
+}
+
+/// What a change does again, or undoes, of what others did.
+#[derive(Debug, Default)]
+pub(super) struct Again {
+    /// The snapshots whose changes it makes again; none where they are not known.
+    picked: Option<BTreeSet<i64>>,
+    undone: Vec<i64>,
+}
+
+impl Again {
+    /// What leads from a base to a side.
+    pub fn of(base: &Lineage, side: &Lineage) -> Again {
+        let mut undone = base.without(side, NAMED_MAX);
+        let mut picked = Some(BTreeSet::new());
+        for id in side.without(base, NAMED_MAX + 1) {
+            let snapshot = side.get(id);
+            // What was made again there is known by where it was made first.
+            let again = snapshot.map_or_else(|| Some(Vec::new()), picked_by);
+            let again = again.map(|ids| if ids.is_empty() { vec![id] } else { ids });
+            picked = picked.zip(again).map(|(mut picked, ids): (BTreeSet<i64>, _)| {
+                picked.extend(ids);
+                picked
+            });
+            undone.extend(snapshot.map(undone_by).unwrap_or_default());
+        }
+        undone.truncate(NAMED_MAX);
+        Again { picked: picked.filter(|picked| picked.len() <= NAMED_MAX), undone }
+    }
+
+    fn to_summary(&self) -> Vec<(String, String)> {
+        // Even where nothing is undone: what was said before may not hold for these rows.
+        let undone = serde_json::to_string(&self.undone).ok();
+        let mut said: Vec<_> = undone.map(|ids| (UNDONE.to_owned(), ids)).into_iter().collect();
+        let picked = match &self.picked {
+            Some(picked) if picked.is_empty() => None,
+            Some(picked) => serde_json::to_string(picked).ok(),
+            None => Some(MANY.to_owned()),
+        };
+        said.extend(picked.map(|ids| (PICKED.to_owned(), ids)));
+        said
     }
 }

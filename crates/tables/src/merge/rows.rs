@@ -129,6 +129,9 @@ impl Reading<'_> {
                     rows_removed,
                 }))
             }
+            Decision::Clash(rows) if rows.iter().any(|key| is_new(&counts[key])) => {
+                Ok(Settled::Clash(Clash::about(Cause::Picked, group.base.clone())))
+            }
             Decision::Clash(rows) => {
                 let total = rows.iter().map(|key| u64::from(counts[key][0])).sum();
                 self.clash(group, &rows, total).await.map(Settled::Clash)
@@ -289,8 +292,13 @@ enum Decision {
     Clash(HashSet<RowKey>),
 }
 
+/// Whether both sides have a row more often than the base.
+fn is_new([base, ours, theirs]: &[u32; 3]) -> bool {
+    ours > base && theirs > base
+}
+
 /// Decides about the rows of a group.
-fn decide(counts: &Counts, &Group { leaks, tidy, .. }: &Group) -> Decision {
+fn decide(counts: &Counts, &Group { leaks, tidy, unclear, .. }: &Group) -> Decision {
     let all = || counts.values();
     // What both only added is there twice, also where it lies among other rows.
     if !leaks && !tidy && all().all(|[_, ours, theirs]| ours == theirs) {
@@ -301,6 +309,7 @@ fn decide(counts: &Counts, &Group { leaks, tidy, .. }: &Group) -> Decision {
     // Of several equal rows, nobody can tell which ones a side took away if it left some.
     let clashes = |[base, ours, theirs]: &[u32; 3]| {
         ours < base && theirs < base && !(only_taken && *ours == 0 && *theirs == 0)
+            || unclear && is_new(&[*base, *ours, *theirs])
     };
     let clashing: HashSet<RowKey> =
         counts.iter().filter(|(_, count)| clashes(count)).map(|(key, _)| *key).collect();
@@ -390,6 +399,14 @@ mod tests {
         let tidy = Group { tidy: true, ..Group::default() };
         check_group(&tidy, &[1], &[1, 2], &[1, 2], Ok(&[1, 2, 2]));
         check_group(&tidy, &[1], &[1], &[1], Ok(&[1]));
+    }
+
+    #[test]
+    fn rows_that_may_be_the_same_are_not_taken_for_two() {
+        let unclear = Group { unclear: true, ..Group::default() };
+        check_group(&unclear, &[1, 2], &[1, 2, 5, 8], &[1, 2, 5, 9], Err(&[5]));
+        check_group(&unclear, &[1, 2], &[1, 2, 8], &[1, 9], Ok(&[1, 8, 9]));
+        check_group(&unclear, &[1, 2], &[1, 5], &[1, 5], Ok(&[1, 5]));
     }
 
     #[test]

@@ -10,6 +10,7 @@ use iceberg::spec::{
 
 use super::clash::{Cause, Clash, Side};
 use super::columns::{self, Columns, three_way};
+use super::common::Common;
 use crate::commit::evolve::refused;
 use crate::{DataFile, Result};
 
@@ -129,6 +130,12 @@ impl Shape {
     /// be written again.
     pub fn renumbers(&self, file: &DataFile) -> bool {
         self.their_ids.values().any(|id| file.has_column(*id))
+    }
+
+    /// Whether files that the base is taken to have cannot be read as its own: their columns may have ids
+    /// that only one side gave.
+    pub fn mixes(&self, common: &Common) -> bool {
+        common.from_ours && !self.their_ids.is_empty()
     }
 
     /// The columns that take no nulls because only one side said so.
