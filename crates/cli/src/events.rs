@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use headwater_model::{
-    Event, Job, JobEvent, JobStatus, LogStream, Problem, StepReport, StepStatus,
+    ErrorCode, Event, Job, JobEvent, JobStatus, LogStream, Problem, StepReport, StepStatus,
 };
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -24,7 +24,7 @@ pub async fn follow(api: &Api, style: Style, job: &Job) -> Result<Job> {
     let mut printer = Printer::new(style);
     let watched = print_events(api, &id, true, &mut printer);
     tokio::select! {
-        outcome = watched => outcome?,
+        outcome = watched => outcome.map_err(|problem| cut_off(problem, &id))?,
         interrupt = tokio::signal::ctrl_c() => {
             interrupt.map_err(error::from_io("listen for Ctrl-C"))?;
             style.say("stopping; Ctrl-C again leaves the job to itself");
@@ -33,6 +33,16 @@ pub async fn follow(api: &Api, style: Style, job: &Job) -> Result<Job> {
     }
     printer.clear();
     settled(api.job(&id).await?)
+}
+
+/// What to say where the server ended, or was killed, before it said how the job ended.
+fn cut_off(problem: Problem, id: &str) -> Problem {
+    if problem.code != ErrorCode::Unavailable {
+        return problem;
+    }
+    Problem::new(ErrorCode::Unavailable, format!("the server ended before job {id} did")).with_hint(
+        format!("See what became of it with `headwater job get {id}`; nothing is changed by half."),
+    )
 }
 
 /// The job if it succeeded, or else why not.
@@ -51,7 +61,7 @@ async fn stop(api: &Api, id: &str) -> Result<()> {
     tokio::select! {
         outcome = print_events(api, id, true, &mut silent) => outcome,
         _ = tokio::signal::ctrl_c() => {
-            Err(Problem::new(headwater_model::ErrorCode::Cancelled, "left the job to itself"))
+            Err(Problem::new(ErrorCode::Cancelled, "left the job to itself"))
         }
     }
 }
@@ -97,7 +107,10 @@ impl Lines {
             match self.body.frame().await {
                 None => self.ended = true,
                 Some(frame) => {
-                    let frame = frame.map_err(error::unexpected)?;
+                    let frame = frame.map_err(|_| {
+                        Problem::new(ErrorCode::Unavailable, "the server's answer broke off")
+                            .with_hint("Run the command again.")
+                    })?;
                     self.pending.extend(frame.data_ref().into_iter().flatten());
                 }
             }

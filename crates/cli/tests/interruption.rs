@@ -57,10 +57,12 @@ fn ctrl_c_stops_the_run_and_says_so() {
 #[test]
 fn a_killed_server_leaves_main_as_before_and_the_run_interrupted() {
     let workspace = endless();
-    let (mut run, id) = begun(&workspace);
+    let (run, id) = begun(&workspace);
     workspace.kill_server();
-    let status = run.wait().expect("the command ends");
-    assert_ne!(status.code(), Some(0));
+    let answer = support::answer(run.wait_with_output().expect("the command ends"));
+    assert_eq!(answer.code, 7, "{}", answer.stderr);
+    let says = format!("the server ended before job {id} did");
+    assert!(answer.stderr.contains(&says), "{}", answer.stderr);
     let job = workspace.json(&["job", "get", &id]);
     assert_eq!(job["status"], "interrupted", "{job}");
     main_is_as_before(&workspace);

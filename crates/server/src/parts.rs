@@ -142,7 +142,8 @@ async fn start_functions(config: &ServerConfig) -> Result<Functions> {
     let options = FunctionsOptions {
         spawner: config.spawner.clone(),
         environments_dir: config.lake_dir.join("environments"),
-        tools_dir: config.lake_dir.join("tools"),
+        // What is fetched once serves all lakes of this machine.
+        tools_dir: config.cache_dir.join("tools"),
         cache_dir: config.cache_dir.clone(),
         memory_bytes_total: config.memory_bytes / 2,
         concurrency: config.functions_concurrency,

@@ -166,7 +166,7 @@ async fn fetch(spawner: &Spawner, interpreters: &[Interpreter], tools: &Path) ->
         let command = command.map(str::to_owned).to_vec();
         let said = tool::run(spawner, command, Vec::new(), false).await?;
         let program = folder.join("bin").join("uv");
-        // Another server of this lake may have been quicker; its uv is as good.
+        // Another server may have been quicker; its uv is as good.
         let placed = said.success
             && executable(&program)
             && (std::fs::rename(&folder, tools.join("uv")).is_ok()
