@@ -229,6 +229,7 @@ impl<'a> Merging<'a> {
             let report = plan.report(MergeOutcome::Conflict, plan.head);
             return Ok(Some(MergeReport { conflicts, ..report }));
         }
+        self.check_doubles(&plan).await?;
         if stack.is_some() && !self.changes(&plan) {
             let report = self.report(&plan, MergeOutcome::UpToDate, plan.head, &self.foreseen());
             return Ok(Some(report));
@@ -285,6 +286,39 @@ impl<'a> Merging<'a> {
             Change::From { commit, only, .. } => *commit == plan.head && only.is_none(),
         };
         self.lake.check_required(plan, &self.request.source.to_string(), passed, exact).await
+    }
+
+    /// Fails where a table would come that the target has under another name, as where both sides renamed it:
+    /// two tables of one folder, of which neither could be kept without harm to the other.
+    async fn check_doubles(&self, plan: &MergePlan) -> Result<()> {
+        if plan.is_forward() {
+            return Ok(());
+        }
+        let chosen = plan.contested.iter().filter(|contested| {
+            let looked = self.verdicts.get(&contested.table).map(|looked| &looked.verdict);
+            matches!(looked, Some(Verdict::Conflict(_)))
+                && self.request.choice(&contested.table) == MergeChoice::Theirs
+        });
+        let chosen = chosen.map(|one| (&one.table, (one.ours.as_ref(), one.theirs.as_ref())));
+        let taken = plan.taken.iter();
+        let taken = taken.map(|one| (&one.table, (one.from.as_ref(), one.to.as_ref())));
+        let changes: BTreeMap<&TableName, _> = taken.chain(chosen).collect();
+        let mut brought: BTreeMap<&str, &TableName> = BTreeMap::new();
+        for (name, (from, to)) in &changes {
+            let new = to.filter(|to| from.is_none_or(|from| from.id != to.id));
+            brought.extend(new.map(|to| (to.id.as_str(), *name)));
+        }
+        if brought.is_empty() {
+            return Ok(());
+        }
+        for (other, entry) in self.lake.catalog().state(plan.head).await?.entries(None).await? {
+            if let Some(name) = brought.get(entry.id.as_str())
+                && !changes.contains_key(&other)
+            {
+                return Err(Error::TableTwice { table: (*name).clone(), other });
+            }
+        }
+        Ok(())
     }
 
     async fn plan(&self, target: &str) -> Result<(MergePlan, Option<Stack>)> {

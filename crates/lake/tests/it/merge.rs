@@ -284,6 +284,32 @@ async fn rows_that_were_picked_from_a_branch_that_picked_them_come_once() {
 }
 
 #[tokio::test]
+async fn a_table_that_both_renamed_does_not_become_two() {
+    let lake = with_table(json!([[[1, 1]]])).await;
+    for (branch, to) in [("main", "t1"), ("dev", "t2")] {
+        let mut change = lake.lake.transaction(branch, "eva").await.unwrap();
+        change.rename(&name("t"), &name(to)).await.unwrap();
+        change.commit("rename").await.unwrap();
+    }
+    for dry_run in [true, false] {
+        let request = MergeRequest { dry_run, ..dev() };
+        let error = lake.lake.merge("main", request, "eva").await.unwrap_err();
+        assert_eq!(error.code(), ErrorCode::InvalidArgument);
+        assert!(
+            error.to_string().contains("`t1`") && error.to_string().contains("`t2`"),
+            "{error}"
+        );
+    }
+    assert!(!lake.has_table("t2").await);
+    let mut change = lake.lake.transaction("dev", "eva").await.unwrap();
+    change.rename(&name("t2"), &name("t1")).await.unwrap();
+    change.commit("rename").await.unwrap();
+    let report = lake.lake.merge("main", dev(), "eva").await.unwrap();
+    assert_eq!(report.conflicts, []);
+    assert_eq!(lake.rows("t1").await.len(), 1);
+}
+
+#[tokio::test]
 async fn what_a_picked_commit_changed_and_is_not_there_is_a_conflict() {
     let lake = with_table(json!([[[1, 1], [2, 2]]])).await;
     commit(&lake, "dev", json!({"append": [[3, 3]]})).await;
