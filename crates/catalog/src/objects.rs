@@ -2,7 +2,7 @@
 //!
 //! What is read is checked against its hash, so that a damaged database is told and never believed.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -161,13 +161,55 @@ fn not_there(id: ObjectId) -> Error {
 
 /// About what an object takes in memory.
 fn weight(object: &Object) -> u32 {
+    // An entry of a map takes room beside its text.
+    let texts = |texts: &BTreeMap<String, String>| -> usize {
+        texts.iter().map(|(key, value)| 64 + key.len() + value.len()).sum()
+    };
     let bytes = match object {
-        Object::Commit(_) => 512,
+        Object::Commit(commit) => {
+            512 + commit.author.len() + commit.message.len() + texts(&commit.properties)
+        }
         Object::Node(node) => match &**node {
             Node::Leaf(tables) => 64 + tables.len() * 400,
             Node::Inner(children) => 64 + children.len() * 64,
         },
-        Object::Namespaces(namespaces) => 64 + namespaces.len() * 160,
+        Object::Namespaces(namespaces) => {
+            let each =
+                namespaces.iter().map(|(name, one)| 160 + name.len() + texts(&one.properties));
+            64 + each.sum::<usize>()
+        }
     };
     u32::try_from(bytes).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use headwater_model::{CommitId, Namespace, Timestamp};
+
+    use super::*;
+
+    #[test]
+    fn what_is_long_weighs_as_much() {
+        let id: CommitId = "0".repeat(64).parse().unwrap();
+        let commit = |message: &str, property: &str| {
+            Object::Commit(Arc::new(CommitObject {
+                parents: Vec::new(),
+                author: "eva".to_owned(),
+                message: message.to_owned(),
+                time: Timestamp::UNIX_EPOCH,
+                properties: [("key".to_owned(), property.to_owned())].into(),
+                generation: 1,
+                tables: None,
+                namespaces: id,
+            }))
+        };
+        let long = "x".repeat(1 << 20);
+        assert!(weight(&commit("short", "")) < 1024);
+        assert!(weight(&commit(&long, "")) > 1 << 20);
+        assert!(weight(&commit("", &long)) > 1 << 20);
+        let properties = [("key".to_owned(), long)].into();
+        let one = Namespace { name: "n".to_owned(), properties };
+        let all = Object::Namespaces(Arc::new([("n".to_owned(), one)].into()));
+        assert!(weight(&all) > 1 << 20);
+    }
 }

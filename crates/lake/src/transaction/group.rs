@@ -120,6 +120,7 @@ impl Transaction {
             && self.with.is_empty()
             && self.snapshot_properties.is_empty()
             && self.namespaces.is_empty()
+            && self.views.is_empty()
             && self.tables.values().all(super::Pending::is_unchanged)
     }
 
