@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use headwater_model::{Job, Priority, RunPlan, RunReport, RunRequest, StepStatus};
+use headwater_model::{Job, Priority, RunPlan, RunReport, RunRequest, StepReport, StepStatus};
 
 use crate::api::Api;
 use crate::arguments::{OutputFormat, Run};
@@ -83,6 +83,9 @@ pub fn pairs(arguments: &[String], flag: &str) -> Result<BTreeMap<String, String
     Ok(pairs)
 }
 
+/// The kind of a step that checks.
+const EXPECTATION: &str = "expectation";
+
 fn print_plan(context: &Context, plan: &RunPlan) {
     if context.output == OutputFormat::Json {
         return output::print_json(plan);
@@ -117,6 +120,19 @@ fn print_report(context: &Context, report: &RunReport) {
         style
             .paint(Tone::Faint, format!("{ran} ran, {unchanged} unchanged, {sum} of work, {cost}")),
     ));
+    let is_model = |step: &StepReport| step.kind != EXPECTATION;
+    let modelled =
+        report.steps.iter().any(|step| is_model(step) && step.status != StepStatus::Unchanged);
+    let hint = match report.commit {
+        None if report.steps.is_empty() => {
+            "the project has no models: write models/NAME.sql or models/NAME.py"
+        }
+        None if modelled => {
+            "no model that ran keeps its rows: say `materialization = replace` in one that is to be a table"
+        }
+        _ => return,
+    };
+    style.say(format!("  {}: {hint}", style.paint(Tone::Good, "hint")));
 }
 
 /// Prints what each step took and cost, as a table.
