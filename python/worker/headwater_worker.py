@@ -658,7 +658,7 @@ def run_fed(server, task, files, fed, feeds):
             value = batches.Batches(name, feeds[-1])
         elif "extents" in argument:
             value = inputs.open(argument["bytes"], argument["extents"])
-            if not argument["read"]:
+            if argument["look"]:
                 look_at(name, value)
             if argument["batches"]:
                 value = batches.Batches(name, batches.Whole(value))

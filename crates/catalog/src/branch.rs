@@ -234,8 +234,9 @@ impl Catalog {
             let value = changed.as_ref().map(BranchRecord::encode).transpose()?;
             let expected = Expected::Value(bytes);
             let refs = vec![RefChange { name: branch_ref(name), expected, value: value.clone() }];
-            let gone = changed.is_none().then(|| self.removal(name, record.commit)).transpose()?;
-            let batch = Batch { refs, entries: gone.into_iter().collect(), ..Batch::default() };
+            let entries =
+                if changed.is_none() { self.removals(name, &record)? } else { Vec::new() };
+            let batch = Batch { refs, entries, ..Batch::default() };
             if self.try_apply(batch, name, value).await?.is_some() {
                 return Ok(changed.unwrap_or(record).listed(name));
             }
@@ -258,7 +259,8 @@ impl Catalog {
     }
 
     /// The failed run whose work `from` holds, where it does: a branch says so itself, and any other
-    /// commit is a failed run's where only branches that say so lead to it.
+    /// commit is a failed run's where only branches that say so lead to it, or said so until they were
+    /// removed.
     pub(crate) async fn quarantine_of(
         &self,
         from: &RefSpec,
@@ -273,14 +275,16 @@ impl Catalog {
         let branches = self.branches(None).await?;
         let (failed, sound): (Vec<Branch>, Vec<Branch>) =
             branches.into_iter().partition(|branch| branch.quarantine.is_some());
-        for branch in failed {
-            if self.is_ancestor(commit, branch.commit).await? {
+        let there =
+            failed.into_iter().filter_map(|branch| Some((branch.commit, branch.quarantine?)));
+        for (head, run) in there.chain(self.removed_quarantine().await?) {
+            if self.is_ancestor(commit, head).await? {
                 for branch in sound {
                     if self.is_ancestor(commit, branch.commit).await? {
                         return Ok(None);
                     }
                 }
-                return Ok(branch.quarantine);
+                return Ok(Some(run));
             }
         }
         Ok(None)

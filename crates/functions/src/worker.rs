@@ -94,13 +94,13 @@ enum Given<'a> {
         name: &'a str,
         value: &'a Value,
     },
-    /// `read`: whether somebody has looked at it since another process wrote it.
+    /// `look`: whether it is to be looked at whole before the function is.
     Table {
         name: &'a str,
         bytes: u64,
         extents: Vec<Extent>,
         batches: bool,
-        read: bool,
+        look: bool,
     },
     Feed {
         name: &'a str,
@@ -135,6 +135,10 @@ pub(crate) fn send_task(
     let mut files: Vec<GivenFile> = Vec::new();
     let mut feeds: Vec<Feed> = Vec::new();
     let mut arguments = Vec::new();
+    // What another function wrote may point anywhere. One that has nothing which the other lacks can only
+    // hurt itself; one that has must not be led to give it away.
+    let limits = &invocation.limits;
+    let has_secrets = !limits.network.is_off() || !limits.variables.values().is_empty();
     for argument in &invocation.arguments {
         let name = &*argument.name;
         arguments.push(match &argument.value {
@@ -142,7 +146,8 @@ pub(crate) fn send_task(
             ArgumentValue::Table(table) | ArgumentValue::Batches(table) => {
                 let (bytes, extents) = table.give(&mut files);
                 let batches = matches!(argument.value, ArgumentValue::Batches(_));
-                Given::Table { name, bytes, extents, batches, read: table.is_read() }
+                let look = has_secrets && !table.is_read();
+                Given::Table { name, bytes, extents, batches, look }
             }
             ArgumentValue::Streamed(streamed) => {
                 feeds.push(Feed::new(streamed)?);

@@ -251,6 +251,26 @@ async fn tables_are_found_as_written_or_without_case() {
 }
 
 #[tokio::test]
+async fn quarantine_outlives_the_branch_of_the_failed_run() {
+    let catalog = catalog().await;
+    let sound = set(&catalog, "main", &[("a", 1)]).await.expect("a commit");
+    let options = NewBranch { quarantine: Some("job".into()), ..NewBranch::default() };
+    catalog.create_branch_with("run", &RefSpec::main(), options).await.expect("a branch");
+    let failed = set(&catalog, "run", &[("a", 2)]).await.expect("a commit");
+    catalog.create_tag(create("failed", "run")).await.expect("a tag");
+    catalog.delete_branch("run").await.expect("deleted");
+    let made = async |name: &str, from: &str| {
+        catalog.create_branch(create(name, from)).await.expect("a branch").quarantine
+    };
+    assert_eq!(made("one", "failed").await.as_deref(), Some("job"));
+    assert_eq!(made("two", &format!("@{}", failed.id)).await.as_deref(), Some("job"));
+    assert_eq!(made("three", &format!("@{}", sound.id)).await, None);
+    catalog.delete_branch("one").await.expect("deleted");
+    catalog.delete_branch("two").await.expect("deleted");
+    assert_eq!(made("four", "failed").await.as_deref(), Some("job"));
+}
+
+#[tokio::test]
 async fn quarantine_follows_tags_and_hashes_but_not_what_was_sound_before() {
     let catalog = catalog().await;
     let sound = set(&catalog, "main", &[("a", 1)]).await.expect("a commit");

@@ -1,5 +1,6 @@
 //! The arena: what functions return lies in the file it is handed over in, and is what it would be without.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
@@ -98,10 +99,11 @@ def f():
 ";
     let table = made(&functions, &environment, (source, true), &[]).await;
     assert_eq!((table.rows(), table.mapped().is_none()), (1_000_000, true));
-    // A function that is given it would go where its offsets point.
+    // A function that is given it would go where its offsets point, to its secrets perhaps.
     let source = "def f(data):\n    return data['text'].to_pylist()[-1] is not None\n";
     let arguments = vec![self::table("data", &table)];
-    let given = Invocation { arguments, ..ask(&environment, source) };
+    let mut given = Invocation { arguments, ..ask(&environment, source) };
+    given.limits.variables = BTreeMap::from([("KEY".to_owned(), "secret".to_owned())]).into();
     let (returned, _) = run(&functions, given).await;
     let Err(Error::FunctionRaised { message, frames, .. }) = returned else {
         panic!("{returned:?}")
@@ -217,8 +219,11 @@ fn the_arena_holds_at_random() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     drop(runtime.block_on(start()));
     let libraries = std::fs::read_dir(&tools).unwrap().flatten().map(|entry| entry.path());
-    let mut libraries: Vec<PathBuf> =
-        libraries.filter(|path| path.extension().is_some_and(|end| end == "so")).collect();
+    let is_arena = |path: &PathBuf| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        name.starts_with("arena-") && name.ends_with(".so")
+    };
+    let mut libraries: Vec<PathBuf> = libraries.filter(is_arena).collect();
     libraries.sort_by_key(|path| path.metadata().and_then(|found| found.modified()).unwrap());
     let library = libraries.pop().unwrap();
     let folder = tempfile::tempdir_in("/dev/shm").unwrap();
