@@ -133,7 +133,13 @@ class Play:
         output.writer.write_table(table)
         descriptor = output.seal()
         size = os.fstat(descriptor).st_size
-        rows = {"name": "rows", "bytes": size, "extents": [[0, size, 0, 0]], "batches": False}
+        rows = {
+            "name": "rows",
+            "bytes": size,
+            "extents": [[0, size, 0, 0]],
+            "batches": False,
+            "look": False,
+        }
         try:
             self._call(lambda rows: rows, [descriptor], files=[True], arguments=[rows])
         finally:
