@@ -61,7 +61,8 @@ pub use trigger::{
     TriggerEventStatus, TriggerImport, TriggerStatus,
 };
 pub use upkeep::{
-    MaintainReport, MaintainRequest, MaintainedTable, SweptFiles, TableUpkeep, parse_duration,
+    MaintainReport, MaintainRequest, MaintainedTable, SparedTable, SweptFiles, TableUpkeep,
+    parse_duration,
 };
 pub use usage::{RateCard, Usage, UsageLine};
 pub use view::{SqlView, ViewQuery};

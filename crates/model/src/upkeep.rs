@@ -117,6 +117,19 @@ pub struct SweptFiles {
     pub orphan_bytes: u64,
     /// Files that nothing needs, and that are too young to be removed.
     pub young: u64,
+    /// Tables that cannot be read as a whole, so that nothing was removed which may be theirs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub spared: Vec<SparedTable>,
+}
+
+/// A table whose files are left as they are, since nobody can tell which of them it needs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct SparedTable {
+    /// The table, by the name that it has or had.
+    #[schema(value_type = String)]
+    pub table: TableName,
+    /// What cannot be read, and why.
+    pub reason: String,
 }
 
 /// When a table was kept last, and what came of it.

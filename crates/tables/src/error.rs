@@ -297,6 +297,32 @@ impl Error {
         matches!(self, Error::Missing { .. })
     }
 
+    /// Whether a file is gone, or does not hold what it should, so that trying again changes nothing.
+    pub fn is_unreadable(&self) -> bool {
+        match self {
+            Error::Missing { .. }
+            | Error::Corrupt { .. }
+            | Error::OutsideWarehouse { .. }
+            | Error::Unsupported { .. }
+            | Error::Storage { .. } => true,
+            Error::Cloud { trouble, .. } => !trouble.is_passing(),
+            _ => false,
+        }
+    }
+
+    /// The file that it is about, where it is about one that could not be read.
+    pub(crate) fn location(&self) -> Option<&str> {
+        match self {
+            Error::Missing { location }
+            | Error::Corrupt { location, .. }
+            | Error::OutsideWarehouse { location, .. }
+            | Error::Unsupported { location, .. }
+            | Error::Storage { location, .. }
+            | Error::Cloud { location, .. } => Some(location),
+            _ => None,
+        }
+    }
+
     /// The error behind what a stream of rows ended with, about a file.
     pub(crate) fn from_arrow(location: &str, error: ArrowError) -> Self {
         match error {

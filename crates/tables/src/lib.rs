@@ -76,7 +76,7 @@ pub use types::{
     OWN, field_type_name, has_nanoseconds, in_microseconds, normalise_schema, parse_type,
     type_name, without_nanoseconds,
 };
-pub use upkeep::{Bin, Extent, FoundFile, Order, Packing, Reached, SortColumn};
+pub use upkeep::{Bin, Extent, FoundFile, Lead, Order, Packing, Reached, SortColumn};
 pub use view::{MergedView, SqlView, ViewDefinition, ViewMerge};
 
 /// Record batches as they are made, all of one schema.

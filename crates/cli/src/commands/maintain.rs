@@ -93,6 +93,11 @@ fn print_report(context: &Context, report: &MaintainReport) {
             let files = output::plural(swept.young, "file");
             style.say(format!("{files} that nothing needs may yet belong to a write: too young"));
         }
+        for spared in &swept.spared {
+            said = true;
+            let table = style.paint(Tone::Strong, &spared.table);
+            style.say(format!("{table}: left all files that may be its own: {}", spared.reason));
+        }
     }
     if !said {
         style.say("nothing to do");

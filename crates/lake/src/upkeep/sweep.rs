@@ -5,15 +5,19 @@
 //! superseded long ago, and never one that merges of branches begin from. The rest of what lies in the
 //! warehouse is removed once it is old enough, and older than every write that is under way.
 //!
+//! Where a state cannot be read, nobody knows what it needs: everything that lies where files of its table
+//! may lie is spared, the table is named with the reason, and the others are swept all the same.
+//!
 //! Lists of manifests go first, then manifests, then data: a sweep that is killed in the middle leaves
 //! files that nothing leads to, which the next one finds.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use headwater_catalog::{Reach, ReachedState};
-use headwater_model::{CommitId, SweptFiles, Timestamp};
-use headwater_tables::{CLAIM_FILE, Extent, FoundFile, Reached};
+use headwater_model::{CommitId, Fault, SparedTable, SweptFiles, Timestamp};
+use headwater_tables::{CLAIM_FILE, Extent, FoundFile, Lead, Reached};
 use tokio_util::sync::CancellationToken;
 
 use crate::error::{Error, Result};
@@ -61,21 +65,46 @@ pub(super) struct Sweep {
 }
 
 /// What is needed, and what is not any more.
+#[derive(Default)]
 struct Found {
-    needed: Reached,
+    needed: Arc<Reached>,
     /// Metadata files of states that lose their files.
     expired: HashSet<String>,
     /// What those states lead to.
     expired_files: Reached,
-    /// The folders of tables that a ref leads to and that lack a file: they are left as they are.
-    broken: Vec<String>,
+    broken: Broken,
     /// The folders of the tables that are looked at.
     folders: HashSet<String>,
 }
 
-impl Found {
-    fn is_broken(&self, location: &str) -> bool {
-        self.broken.iter().any(|folder| location.starts_with(folder))
+/// Tables that cannot be read as a whole.
+#[derive(Default)]
+struct Broken {
+    /// Why, by the tables' ids, with their names.
+    tables: BTreeMap<String, SparedTable>,
+    /// Where files of theirs may lie, with a slash at the end.
+    folders: HashSet<String>,
+}
+
+impl Broken {
+    fn add(&mut self, state: &ReachedState, lead: Lead) {
+        let Some(error) = lead.unreadable.first() else { return };
+        self.folders.extend(lead.folders);
+        let name = &state.table;
+        if self.tables.contains_key(&state.entry.id) {
+            return;
+        }
+        let problem = error.to_problem();
+        let reason = [vec![problem.message], problem.causes].concat().join(": ");
+        tracing::warn!(table = %name, reason, "upkeep leaves a table alone that cannot be read");
+        let spared = SparedTable { table: name.clone(), reason };
+        self.tables.insert(state.entry.id.clone(), spared);
+    }
+
+    /// Whether a file may be one of theirs.
+    fn may_have(&self, location: &str) -> bool {
+        let mut slashes = location.match_indices('/');
+        slashes.any(|(at, _)| self.folders.contains(&location[..=at]))
     }
 }
 
@@ -109,12 +138,15 @@ impl Lake {
             let open = oldest.is_some_and(|oldest| file.modified >= oldest - CLOCKS_DIFFER);
             open || file.modified > begun - age
         };
-        let mut swept =
-            SweptFiles { states_expired: found.expired.len() as u64, ..SweptFiles::default() };
+        let mut swept = SweptFiles {
+            states_expired: found.expired.len() as u64,
+            spared: found.broken.tables.values().cloned().collect(),
+            ..SweptFiles::default()
+        };
         let mut removed = Vec::new();
         let all = files.len();
         for file in files {
-            if found.needed.contains(&file.location) || found.is_broken(&file.location) {
+            if found.needed.contains(&file.location) || found.broken.may_have(&file.location) {
                 continue;
             }
             if found.expired_files.contains(&file.location) {
@@ -152,20 +184,13 @@ impl Lake {
         // Of all tables, since some may share files.
         let reach = self.catalog().reach(&heads, |_| true).await?;
         let kept_by_count = self.kept_by_count(sweep).await?;
-        let mut found = Found {
-            needed: Reached::default(),
-            expired: HashSet::new(),
-            expired_files: Reached::default(),
-            broken: Vec::new(),
-            folders: HashSet::new(),
-        };
+        let mut found = Found::default();
         let mut states: Vec<&ReachedState> = reach.states.values().collect();
         // Those that must be whole first: what they lack shows there.
         states.sort_by_key(|state| (state.until.is_some(), &state.entry.metadata_location));
         for state in &states {
             if sweep.tables.as_ref().is_none_or(|ids| ids.contains(&state.entry.id)) {
-                let place = self.tables().place_of(&state.entry.metadata_location);
-                found.folders.extend(folder_of(&place));
+                found.folders.extend(self.folder(state));
             }
         }
         let expires = |state: &&ReachedState| {
@@ -173,51 +198,85 @@ impl Lake {
             !counted && is_expired(sweep, state, now)
         };
         let (expired, needed): (Vec<_>, Vec<_>) = states.into_iter().partition(expires);
-        let tables = self.tables();
         for state in needed {
-            let location = &state.entry.metadata_location;
-            if state.entry.is_view() {
-                found.needed.add_file(tables.place_of(location));
+            self.find_needed(sweep, state, &mut found).await?;
+        }
+        self.spare_broken(&reach, &mut found).await?;
+        let expired_files = Reached::beside(Arc::clone(&found.needed));
+        for state in expired {
+            if found.broken.tables.contains_key(&state.entry.id) {
                 continue;
             }
-            let at_head = state.until.is_none();
-            // What lies between two states that stay is read through the one that names it.
-            let whole =
-                at_head || sweep.retention.is_none() || !sweep.expiring.contains(&state.entry.id);
-            let extent = match sweep.foreseen.get(location) {
-                Some(ids) => Extent::Without(ids.clone()),
-                None if whole => Extent::Whole,
-                None => Extent::Current,
-            };
-            match tables.reach(location, extent.clone(), at_head, &mut found.needed).await {
-                Err(error) if error.is_not_found() => {
-                    tracing::warn!(table = %state.table, %error, "upkeep leaves a broken table alone");
-                    let Some(folder) = folder_of(&tables.place_of(location)) else {
-                        return Err(error.into());
-                    };
-                    found.broken.push(folder);
-                    // Its files may lie in another table's folder.
-                    tables.reach(location, extent, false, &mut found.needed).await?;
-                }
-                other => other?,
-            }
-        }
-        for state in expired {
             let location = &state.entry.metadata_location;
-            let mut lead = Reached::default();
-            tables.reach(location, Extent::Current, false, &mut lead).await?;
-            let any = lead.locations().any(|file| !found.needed.contains(file));
-            if any {
+            // What cannot be read of it leads to nothing: it is not needed.
+            let lead = self.tables().reach(location, &Extent::Current, &expired_files).await?;
+            if lead.more {
                 found.expired.insert(location.clone());
             }
-            found.expired_files.add(lead);
-            if keeps_metadata(&reach, state) {
-                found.needed.add_file(tables.place_of(location));
-            } else {
-                found.expired_files.add_file(tables.place_of(location));
+            let into = if keeps_metadata(&reach, state) { &*found.needed } else { &expired_files };
+            into.add_file(self.tables().place_of(location));
+        }
+        found.expired_files = expired_files;
+        Ok(found)
+    }
+
+    /// Adds what a state needs.
+    async fn find_needed(
+        &self,
+        sweep: &Sweep,
+        state: &ReachedState,
+        found: &mut Found,
+    ) -> Result<()> {
+        let (tables, location) = (self.tables(), &state.entry.metadata_location);
+        if state.entry.is_view() {
+            found.needed.add_file(tables.place_of(location));
+            return Ok(());
+        }
+        let at_head = state.until.is_none();
+        // What lies between two states that stay is read through the one that names it.
+        let whole =
+            at_head || sweep.retention.is_none() || !sweep.expiring.contains(&state.entry.id);
+        let extent = match sweep.foreseen.get(location) {
+            Some(ids) => Extent::Without(ids.clone()),
+            None if whole => Extent::Whole,
+            None => Extent::Current,
+        };
+        let mut lead = tables.reach(location, &extent, &found.needed).await?;
+        if !at_head {
+            // What an expiry took leads to nothing any more.
+            lead.unreadable.retain(|error| !error.is_not_found());
+        }
+        found.broken.add(state, lead);
+        Ok(())
+    }
+
+    /// Spares the folders that tables which cannot be read as a whole have files in, as far as that is
+    /// known: one that was registered has them in another's.
+    async fn spare_broken(&self, reach: &Reach, found: &mut Found) -> Result<()> {
+        if found.broken.tables.is_empty() {
+            return Ok(());
+        }
+        let states = reach.states.values();
+        let known: HashSet<String> = states.filter_map(|state| self.folder(state)).collect();
+        let files = Reached::default();
+        for state in reach.states.values() {
+            if found.broken.tables.contains_key(&state.entry.id) {
+                found.broken.folders.extend(self.folder(state));
+                let location = &state.entry.metadata_location;
+                self.tables().reach(location, &Extent::Whole, &files).await?;
             }
         }
-        Ok(found)
+        for file in files.into_files() {
+            let folders = file.match_indices('/').map(|(at, _)| &file[..=at]);
+            let folders = folders.filter(|folder| known.contains(*folder));
+            found.broken.folders.extend(folders.map(ToOwned::to_owned));
+        }
+        Ok(())
+    }
+
+    /// The folder of a state's table, with a slash at the end.
+    fn folder(&self, state: &ReachedState) -> Option<String> {
+        folder_of(&self.tables().place_of(&state.entry.metadata_location))
     }
 
     /// The commits that everything needed leads from.
@@ -296,7 +355,7 @@ impl Lake {
         }
         let again = self.find(sweep, begun).await?;
         self.pins().doom(again.expired.clone());
-        let gone = |file: &String| !again.needed.contains(file) && !again.is_broken(file);
+        let gone = |file: &String| !again.needed.contains(file) && !again.broken.may_have(file);
         let removed: Vec<String> = removed.into_iter().filter(gone).collect();
         self.tables().set_removing(removed.iter().cloned().collect());
         Ok(removed)
@@ -342,7 +401,7 @@ fn deleted_refs_kept(sweep: &Sweep) -> Duration {
 fn is_expired(sweep: &Sweep, state: &ReachedState, now: Timestamp) -> bool {
     let Some(retention) = &sweep.retention else { return false };
     let until = state.until.is_some_and(|until| until <= now - retention.before);
-    until && !state.base && sweep.expiring.contains(&state.entry.id)
+    until && !state.base && !state.entry.is_view() && sweep.expiring.contains(&state.entry.id)
 }
 
 /// Whether an expired state keeps its metadata file: those that came after branches parted tell merges

@@ -491,9 +491,134 @@ async fn a_table_that_lacks_a_file_is_left_alone() {
     }
 }
 
+/// A second table, and a file of the first that nothing needs.
+async fn another_and_an_orphan(lake: &Fixture) {
+    let mut change = lake.lake.transaction("main", "eva").await.unwrap();
+    change
+        .create(&name("other"), crate::support::schema("id"), Vec::new(), [].into())
+        .await
+        .unwrap();
+    change.append(&name("other"), rows_of(numbers("id", [1]))).await.unwrap();
+    change.commit("another").await.unwrap();
+    leave_orphan(lake, "other").await;
+}
+
+/// Leaves a data file behind that no commit names.
+async fn leave_orphan(lake: &Fixture, table: &str) {
+    let view = lake.lake.view(&RefSpec::main()).await.unwrap();
+    let table = view.table(&name(table)).await.unwrap();
+    let rows = rows_of(numbers("id", [3]));
+    drop(lake.lake.tables().write(&table, rows).await.unwrap());
+}
+
+/// Writes over the files of a table's metadata whose names are such.
+async fn spoil(lake: &Fixture, table: &str, is_such: impl Fn(&str) -> bool) -> usize {
+    let view = lake.lake.view(&RefSpec::main()).await.unwrap();
+    let table = view.table(&name(table)).await.unwrap();
+    let folder = format!("{}/metadata", table.location());
+    drop((view, table));
+    let tables = lake.lake.tables();
+    let mut spoiled = Vec::new();
+    for file in tables.files_under(Some(&folder)).await.unwrap() {
+        if is_such(file.path.filename().unwrap()) {
+            let broken = bytes::Bytes::from_static(b"not what it was");
+            tables.object_store().put(&file.path, broken.into()).await.unwrap();
+            spoiled.push(file.location);
+        }
+    }
+    tables.forget(&spoiled);
+    spoiled.len()
+}
+
 #[tokio::test]
-async fn files_that_another_table_shares_stay() {
+async fn a_table_that_cannot_be_read_keeps_no_other_from_its_sweep() {
+    let is_list = |file: &str| file.starts_with("snap-");
+    let is_manifest = |file: &str| file.contains("-m");
+    let is_metadata = |file: &str| file.ends_with(".metadata.json");
+    let kinds: [&dyn Fn(&str) -> bool; 3] = [&is_list, &is_manifest, &is_metadata];
+    for is_such in kinds {
+        let (lake, clock) = lake(&[json!([[1, "a"]])]).await;
+        append(&lake, "main", 2).await;
+        another_and_an_orphan(&lake).await;
+        leave_orphan(&lake, "t").await;
+        let files = lake.data_files();
+        assert!(spoil(&lake, "t", is_such).await >= 2);
+        clock.advance(30 * DAY);
+        let swept = try_maintain(&lake, None, orphans()).await.unwrap().swept.unwrap();
+        assert_eq!(swept.orphans, 1, "only that of the other table: {swept:?}");
+        assert_eq!(lake.data_files(), files - 1);
+        assert_eq!(swept.spared.len(), 1, "{swept:?}");
+        assert_eq!(swept.spared[0].table, name("t"));
+        assert!(swept.spared[0].reason.contains("cannot be read"), "{swept:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_old_state_that_cannot_be_read_is_spared_too() {
     let (lake, clock) = lake(&[json!([[1, "a"]])]).await;
+    let view = lake.lake.view(&RefSpec::main()).await.unwrap();
+    let old = view.table(&name("t")).await.unwrap().metadata_location().to_owned();
+    drop(view);
+    step(&lake, "main", json!({"overwrite": [[2, "b"]]})).await;
+    another_and_an_orphan(&lake).await;
+    let old = old.rsplit('/').next().unwrap().to_owned();
+    assert_eq!(spoil(&lake, "t", |file| file == old).await, 1);
+    let files = lake.data_files();
+    clock.advance(30 * DAY);
+    let swept = try_maintain(&lake, None, orphans()).await.unwrap().swept.unwrap();
+    assert_eq!((swept.orphans, swept.spared.len()), (1, 1), "{swept:?}");
+    assert_eq!(lake.data_files(), files - 1);
+    // The state may lose its files, so that nothing need be known of it.
+    clock.advance(30 * DAY);
+    let request = MaintainRequest { keep: Some(1), ..orphans() };
+    let swept = maintain(&lake, request).await.swept.unwrap();
+    assert_eq!(swept.spared, [], "{swept:?}");
+    assert_eq!(ids(&lake, "main").await, [2]);
+    assert_eq!(lake.data_files(), files - 2);
+}
+
+#[tokio::test]
+async fn a_table_whose_files_lie_elsewhere_keeps_no_other_from_its_sweep() {
+    let (lake, clock) = lake(&[json!([[1, "a"]])]).await;
+    let view = lake.lake.view(&RefSpec::main()).await.unwrap();
+    let table = view.table(&name("t")).await.unwrap();
+    let (location, root) = (table.metadata_location().to_owned(), table.location().to_owned());
+    drop((view, table));
+    let metadata = lake.lake.tables().read_file(&location).await.unwrap();
+    let text = String::from_utf8(metadata.to_vec()).unwrap();
+    let lists = format!("{root}/metadata/snap-");
+    assert!(text.contains(&lists));
+    let text = text.replace(&lists, "s3://somebody-elses/snap-");
+    let path = lake.lake.tables().path_of(&location).unwrap();
+    lake.lake.tables().object_store().put(&path, text.into()).await.unwrap();
+    lake.lake.tables().forget(&[location]);
+    another_and_an_orphan(&lake).await;
+    clock.advance(30 * DAY);
+    let swept = try_maintain(&lake, None, orphans()).await.unwrap().swept.unwrap();
+    assert_eq!((swept.orphans, swept.spared.len()), (1, 1), "{swept:?}");
+    assert!(swept.spared[0].reason.contains("does not lie in the warehouse"), "{swept:?}");
+    assert_eq!(lake.data_files(), 2, "what lies in its folder stays");
+}
+
+#[tokio::test]
+async fn what_a_broken_table_shares_with_another_is_spared() {
+    let (lake, clock) = lake(&[json!([[1, "a"]])]).await;
+    let copy = register_copy(&lake).await;
+    step(&lake, "main", json!({"overwrite": [[2, "b"]]})).await;
+    let mut change = lake.lake.transaction("main", "eva").await.unwrap();
+    change.append(&name("u"), rows_of(numbers("id", [5]))).await.unwrap();
+    change.commit("append").await.unwrap();
+    assert!(spoil(&lake, "u", |file| file.starts_with("snap-")).await > 0);
+    let files = lake.data_files();
+    clock.advance(30 * DAY);
+    let request = MaintainRequest { keep: Some(1), ..orphans() };
+    let swept = try_maintain(&lake, None, request).await.unwrap().swept.unwrap();
+    assert_eq!(swept.spared.len(), 1, "{swept:?}");
+    assert_eq!(lake.data_files(), files, "{copy}");
+}
+
+/// Registers a copy of `t`, as the table `u`, whose files lie in the folder of `t`.
+async fn register_copy(lake: &Fixture) -> String {
     let view = lake.lake.view(&RefSpec::main()).await.unwrap();
     let table = view.table(&name("t")).await.unwrap();
     let metadata = lake.lake.tables().read_file(table.metadata_location()).await.unwrap();
@@ -508,6 +633,13 @@ async fn files_that_another_table_shares_stay() {
     let mut register = lake.lake.transaction("main", "eva").await.unwrap();
     register.register(&name("u"), &copy, false).await.unwrap();
     register.commit("register").await.unwrap();
+    copy
+}
+
+#[tokio::test]
+async fn files_that_another_table_shares_stay() {
+    let (lake, clock) = lake(&[json!([[1, "a"]])]).await;
+    register_copy(&lake).await;
     step(&lake, "main", json!({"overwrite": [[2, "b"]]})).await;
     clock.advance(30 * DAY);
     let request = MaintainRequest { keep: Some(1), ..orphans() };

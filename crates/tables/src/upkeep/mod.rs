@@ -17,4 +17,4 @@ pub use self::bins::{Bin, Packing};
 pub(crate) use self::keys::Keys;
 pub(crate) use self::order::places;
 pub use self::order::{Order, SortColumn};
-pub use self::reach::{Extent, FoundFile, Reached};
+pub use self::reach::{Extent, FoundFile, Lead, Reached};

@@ -1,54 +1,132 @@
 //! Which files a state of a table leads to: what must be there so that it can be read.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use futures::{StreamExt, TryStreamExt, stream};
-use iceberg::spec::{ManifestFile, SnapshotRef};
+use iceberg::spec::{ManifestFile, SnapshotRef, TableMetadata};
 use object_store::ObjectStoreExt;
 use object_store::path::Path;
+use parking_lot::Mutex;
+use tokio::sync::{OnceCell, Semaphore};
 
 use crate::{Error, Result, Table, Tables};
 
-/// How many files are looked at at once.
-const AT_ONCE: usize = 16;
+/// How many files are read at once, however many states are looked into.
+const READ_AT_ONCE: usize = 16;
+
+/// How many manifest lists of a state, and manifests of a list, wait for their turn at once.
+const LISTS_AT_ONCE: usize = 4;
+const MANIFESTS_AT_ONCE: usize = 16;
+
+/// The properties by which a table says where its files go, if not into its own folder.
+const ELSEWHERE: [&str; 3] =
+    ["write.data.path", "write.metadata.path", "write.object-storage.path"];
 
 /// The files that some states lead to, by where they lie: one place may be written in several ways. What
-/// was looked at once is not looked at again.
-#[derive(Debug, Default)]
+/// was looked into once is not looked into again, even where several states are looked into at once.
+#[derive(Debug)]
 pub struct Reached {
     /// Metadata files, manifest lists, manifests, data files, delete files, statistics.
-    files: HashSet<String>,
-    /// Manifest lists and manifests that were read, with all that they lead to.
-    lists: HashSet<String>,
-    manifests: HashSet<String>,
+    files: Mutex<HashSet<String>>,
+    /// What came of manifest lists, with all that they lead to, and of manifests.
+    lists: Looked,
+    manifests: Looked,
+    /// Files that are known to be needed anyway.
+    beside: Option<Arc<Reached>>,
+    reads: Semaphore,
+}
+
+type Looked = Mutex<HashMap<String, Arc<OnceCell<Found>>>>;
+
+/// What came of looking into a file.
+#[derive(Debug, Clone, Default)]
+struct Found {
+    /// What could not be read.
+    unreadable: Vec<Arc<Error>>,
+    /// Whether it leads to a file that is not needed anyway.
+    more: bool,
+}
+
+impl Found {
+    /// What could not be read, and never will be; any other error is one.
+    fn unreadable(error: Error) -> Result<Self> {
+        if !error.is_unreadable() {
+            return Err(error);
+        }
+        Ok(Found { unreadable: vec![Arc::new(error)], more: false })
+    }
+
+    fn add(&mut self, other: Found) {
+        self.unreadable.extend(other.unreadable);
+        self.more |= other.more;
+    }
+}
+
+/// What came of looking into a state.
+#[derive(Debug, Default)]
+pub struct Lead {
+    /// What could not be read: files that are gone, or broken, or lie elsewhere. Nothing is known of what
+    /// they lead to.
+    pub unreadable: Vec<Arc<Error>>,
+    /// The folders that what they lead to may lie in, with a slash at the end.
+    pub folders: Vec<String>,
+    /// Whether the state leads to a file that is not needed anyway.
+    pub more: bool,
+}
+
+impl Default for Reached {
+    fn default() -> Self {
+        Reached {
+            files: Mutex::default(),
+            lists: Mutex::default(),
+            manifests: Mutex::default(),
+            beside: None,
+            reads: Semaphore::new(READ_AT_ONCE),
+        }
+    }
 }
 
 impl Reached {
+    /// None yet, beside files that are needed anyway.
+    pub fn beside(needed: Arc<Reached>) -> Self {
+        Reached { beside: Some(needed), ..Reached::default() }
+    }
+
     /// Whether a file is among them.
     pub fn contains(&self, location: &str) -> bool {
-        self.files.contains(location)
+        self.files.lock().contains(location)
     }
 
-    /// Adds a file.
-    pub fn add_file(&mut self, location: String) {
-        self.files.insert(location);
-    }
-
-    /// Adds what others lead to.
-    pub fn add(&mut self, other: Reached) {
-        self.files.extend(other.files);
-        self.lists.extend(other.lists);
-        self.manifests.extend(other.manifests);
+    /// Adds a file, and says whether it is not needed anyway.
+    pub fn add_file(&self, location: String) -> bool {
+        let more = self.beside.as_ref().is_none_or(|needed| !needed.contains(&location));
+        self.files.lock().insert(location);
+        more
     }
 
     /// Where they lie.
-    pub fn locations(&self) -> impl Iterator<Item = &str> {
-        self.files.iter().map(String::as_str)
+    pub fn into_files(self) -> HashSet<String> {
+        self.files.into_inner()
+    }
+
+    async fn read<T>(&self, reading: impl Future<Output = Result<T>>) -> Result<T> {
+        let permit = self.reads.acquire().await;
+        let _permit = permit.map_err(|error| Error::internal("looked into", error))?;
+        reading.await
     }
 }
 
+fn cell(looked: &Looked, key: &str) -> Arc<OnceCell<Found>> {
+    let mut looked = looked.lock();
+    if let Some(cell) = looked.get(key) {
+        return Arc::clone(cell);
+    }
+    Arc::clone(looked.entry(key.to_owned()).or_default())
+}
+
 /// How much of a state counts.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Extent {
     /// Every snapshot that it lists.
     Whole,
@@ -59,90 +137,113 @@ pub enum Extent {
 }
 
 impl Tables {
-    /// Adds what a state leads to. A state whose metadata or manifest list is gone leads to nothing;
-    /// it is an error where `must` says that the state has to be whole.
+    /// Adds what a state leads to, as far as it can be read. Fails where that is not to be known just now.
     pub async fn reach(
         &self,
         metadata_location: &str,
-        extent: Extent,
-        must: bool,
-        reached: &mut Reached,
-    ) -> Result<()> {
-        let table = match self.load(metadata_location).await {
+        extent: &Extent,
+        reached: &Reached,
+    ) -> Result<Lead> {
+        let table = match reached.read(self.load(metadata_location)).await {
             Ok(table) => table,
-            Err(error) if !must && error.is_not_found() => return Ok(()),
-            Err(error) => return Err(error),
+            Err(error) => {
+                return Ok(self.lead(Found::unreadable(error)?, metadata_location, None));
+            }
         };
-        reached.files.insert(self.place_of(metadata_location));
         let metadata = table.metadata();
         // What a merge looks up to know where rows came from.
-        let log = metadata.metadata_log().iter().map(|log| self.place_of(&log.metadata_file));
-        reached.files.extend(log);
-        let statistics = metadata.statistics_iter();
-        reached.files.extend(statistics.map(|found| self.place_of(&found.statistics_path)));
-        let partitions = metadata.partition_statistics_iter();
-        reached.files.extend(partitions.map(|found| self.place_of(&found.statistics_path)));
-        let current = metadata.current_snapshot_id();
-        for snapshot in metadata.snapshots() {
-            let id = snapshot.snapshot_id();
-            let counts = match &extent {
-                Extent::Whole => true,
-                Extent::Without(ids) => !ids.contains(&id),
-                Extent::Current => Some(id) == current,
-            };
-            if counts {
-                self.reach_snapshot(&table, snapshot, must, reached).await?;
-            }
+        let log = metadata.metadata_log().iter().map(|log| &log.metadata_file);
+        let statistics = metadata.statistics_iter().map(|found| &found.statistics_path);
+        let partitions = metadata.partition_statistics_iter().map(|found| &found.statistics_path);
+        let mut found = Found::default();
+        for location in log.chain(statistics).chain(partitions) {
+            found.more |= reached.add_file(self.place_of(location));
         }
-        Ok(())
+        found.more |= reached.add_file(self.place_of(metadata_location));
+        let current = metadata.current_snapshot_id();
+        let counts = |snapshot: &&SnapshotRef| match extent {
+            Extent::Whole => true,
+            Extent::Without(ids) => !ids.contains(&snapshot.snapshot_id()),
+            Extent::Current => Some(snapshot.snapshot_id()) == current,
+        };
+        let snapshots: Vec<SnapshotRef> = metadata.snapshots().filter(counts).cloned().collect();
+        let lists = stream::iter(snapshots).map(|snapshot| {
+            let table = &table;
+            async move {
+                let cell = cell(&reached.lists, snapshot.manifest_list());
+                let looking = || self.look_into_list(table, &snapshot, reached);
+                cell.get_or_try_init(looking).await.cloned()
+            }
+        });
+        // Nothing is waited for in between: others may wait for what is under way here.
+        let mut lists = lists.buffer_unordered(LISTS_AT_ONCE);
+        while let Some(list) = lists.try_next().await? {
+            found.add(list);
+        }
+        Ok(self.lead(found, metadata_location, Some(metadata)))
     }
 
-    async fn reach_snapshot(
+    async fn look_into_list(
         &self,
         table: &Table,
         snapshot: &SnapshotRef,
-        must: bool,
-        reached: &mut Reached,
-    ) -> Result<()> {
-        let list = snapshot.manifest_list();
-        if reached.lists.contains(list) {
-            return Ok(());
-        }
-        let manifests = match self.manifests(table.metadata(), snapshot).await {
+        reached: &Reached,
+    ) -> Result<Found> {
+        let manifests = match reached.read(self.manifests(table.metadata(), snapshot)).await {
             Ok(manifests) => manifests,
-            Err(error) if !must && error.is_not_found() => return Ok(()),
-            Err(error) => return Err(error),
+            Err(error) => return Found::unreadable(error),
         };
-        reached.files.insert(self.place_of(list));
-        let known = |manifest: &&ManifestFile| {
-            !reached.manifests.contains(&self.place_of(&manifest.manifest_path))
-        };
-        let new: Vec<ManifestFile> = manifests.iter().filter(known).cloned().collect();
-        let read = stream::iter(new).map(|manifest| async move {
-            match self.manifest(&manifest).await {
-                Err(error) if !must && error.is_not_found() => Ok(None),
-                other => other.map(|decoded| Some((manifest, decoded))),
-            }
+        let mut found = Found::default();
+        found.more |= reached.add_file(self.place_of(snapshot.manifest_list()));
+        let looked = stream::iter(manifests.iter().cloned()).map(|manifest| async move {
+            let cell = cell(&reached.manifests, &self.place_of(&manifest.manifest_path));
+            let looking = || self.look_into_manifest(&manifest, reached);
+            cell.get_or_try_init(looking).await.cloned()
         });
-        let mut read = read.buffer_unordered(AT_ONCE);
-        let mut whole = true;
-        while let Some(found) = read.try_next().await? {
-            let Some((manifest, decoded)) = found else {
-                whole = false;
-                continue;
-            };
-            for entry in &decoded.live {
-                reached.files.insert(self.place_of(entry.data_file().file_path()));
-            }
-            // Only what was read: a state that needs it and cannot have it must notice.
-            let place = self.place_of(&manifest.manifest_path);
-            reached.files.insert(place.clone());
-            reached.manifests.insert(place);
+        let mut looked = looked.buffer_unordered(MANIFESTS_AT_ONCE);
+        while let Some(manifest) = looked.try_next().await? {
+            found.add(manifest);
         }
-        if whole {
-            reached.lists.insert(list.to_owned());
+        Ok(found)
+    }
+
+    async fn look_into_manifest(
+        &self,
+        manifest: &ManifestFile,
+        reached: &Reached,
+    ) -> Result<Found> {
+        let decoded = match reached.read(self.manifest(manifest)).await {
+            Ok(decoded) => decoded,
+            Err(error) => return Found::unreadable(error),
+        };
+        let mut found = Found::default();
+        found.more |= reached.add_file(self.place_of(&manifest.manifest_path));
+        for entry in &decoded.live {
+            found.more |= reached.add_file(self.place_of(entry.data_file().file_path()));
         }
-        Ok(())
+        Ok(found)
+    }
+
+    /// What came of a state, with where that may lie which nobody can tell.
+    fn lead(
+        &self,
+        found: Found,
+        metadata_location: &str,
+        metadata: Option<&TableMetadata>,
+    ) -> Lead {
+        let Found { unreadable, more } = found;
+        let mut folders = HashSet::new();
+        if !unreadable.is_empty() {
+            let files = unreadable.iter().filter_map(|error| error.location());
+            let files = files.chain([metadata_location]).map(|file| self.place_of(file));
+            folders.extend(files.filter_map(|file| table_folder(&file)));
+        }
+        if let Some(metadata) = metadata.filter(|_| !unreadable.is_empty()) {
+            let paths = ELSEWHERE.iter().filter_map(|key| metadata.properties().get(*key));
+            let paths = paths.map(String::as_str).chain([metadata.location()]);
+            folders.extend(paths.map(|path| format!("{}/", self.place_of(path))));
+        }
+        Lead { unreadable, folders: folders.into_iter().collect(), more }
     }
 
     /// A location as it is written when files are listed.
@@ -222,6 +323,12 @@ impl Tables {
             self.forget_manifest(location);
         }
     }
+}
+
+/// The folder of the table that a metadata file, a list or a manifest belongs to, with a slash at the end.
+fn table_folder(file: &str) -> Option<String> {
+    let (folder, _) = file.rsplit_once('/')?;
+    Some(format!("{}/", folder.strip_suffix("/metadata").unwrap_or(folder)))
 }
 
 /// When a file of a local folder came to lie there, which may be later than it was written: as where it
