@@ -61,6 +61,11 @@ impl Positions {
         self.0 |= &other.0;
     }
 
+    /// Whether all positions of another set are among them.
+    pub fn has_all(&self, other: &Positions) -> bool {
+        other.0.is_subset(&self.0)
+    }
+
     /// Bytes that they take, about.
     pub(crate) fn bytes(&self) -> usize {
         self.0.serialized_size()

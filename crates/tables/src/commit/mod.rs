@@ -11,7 +11,7 @@ pub(crate) mod manifests;
 pub(crate) mod stamp;
 mod summary;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use arrow::array::Array;
@@ -37,7 +37,9 @@ use crate::storage::{Storage, Undo};
 use crate::table::Totals;
 use crate::tables::Tables;
 use crate::types::schema::field_id;
-use crate::{Beside, DataFile, Error, Operation, Result, Rewrite, Staged, Table, metadata, rest};
+use crate::{
+    Beside, DataFile, Error, Operation, Result, Rewrite, ScanPlan, Staged, Table, metadata, rest,
+};
 
 /// Entries up to which a commit's manifests are made without a thread of their own.
 const INLINE_ENTRIES_MAX: usize = 256;
@@ -265,11 +267,38 @@ async fn check_rows(tables: &Tables, removed: &[Arc<DataFile>], staged: &Staged)
 async fn check_unseen(tables: &Tables, table: &Table, rewrite: &Rewrite) -> Result<()> {
     let Some(unseen) = &rewrite.unseen else { return Ok(()) };
     let plan = tables.plan(table, None).await?;
-    let added = plan.without(&rewrite.seen);
+    let added = with_new_rows(tables, &plan, &rewrite.seen).await?;
     if added.files().is_empty() || !unseen(&added) {
         return Ok(());
     }
     Err(Error::TableChanged { what: "data" })
+}
+
+/// The files of a plan that have rows which an earlier plan has not: other files, and those of which rows
+/// that were gone are there again, as where somebody undid their removal.
+async fn with_new_rows(tables: &Tables, now: &ScanPlan, then: &ScanPlan) -> Result<ScanPlan> {
+    let seen: HashMap<&str, &Arc<DataFile>> =
+        then.files().iter().map(|file| (file.location.as_str(), file)).collect();
+    let mut new = vec![false; now.files().len()];
+    let (mut places, mut before, mut after) = (Vec::new(), Vec::new(), Vec::new());
+    for (place, file) in now.files().iter().enumerate() {
+        match seen.get(file.location.as_str()) {
+            None => new[place] = true,
+            Some(old) if !old.has_deletes() || old.state() == file.state() => {}
+            Some(old) => {
+                places.push(place);
+                before.push(Arc::clone(old));
+                after.push(Arc::clone(file));
+            }
+        }
+    }
+    let before = tables.deleted_of_all(before).await?;
+    let after = tables.deleted_of_all(after).await?;
+    for (place, (before, after)) in places.into_iter().zip(before.into_iter().zip(after)) {
+        let gone = before.unwrap_or_default();
+        new[place] = !after.unwrap_or_default().has_all(&gone);
+    }
+    Ok(now.retain(&new))
 }
 
 /// Whether the files that a change removes or takes rows of away hold the rows that it saw: they are

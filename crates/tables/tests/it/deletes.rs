@@ -184,6 +184,38 @@ async fn nothing(warehouse: &Warehouse, table: &Table) -> Staged {
     warehouse.tables.write(table, stream_of(none)).await.unwrap()
 }
 
+/// A change that adds a row, and may not be made where others added any meanwhile.
+async fn strict_change(warehouse: &Warehouse, table: &Table) -> Rewrite {
+    let seen = warehouse.tables.plan(table, None).await.unwrap();
+    let staged = warehouse.write(table, rows_of(77..78)).await.unwrap();
+    Rewrite { seen, removed: Vec::new(), staged, unseen: Some(Arc::new(|_| true)) }
+}
+
+#[tokio::test]
+async fn rows_that_are_there_again_are_rows_that_were_not_seen() {
+    for version in [V2, V3] {
+        let warehouse = Warehouse::new();
+        let table = warehouse.create(&[("a", "long"), ("b", "long")], &[]).await;
+        let whole = warehouse.append(&table, rows_of(0..6)).await;
+        let data = files(&warehouse, &whole).await;
+        let gone = match version {
+            V3 => Foreign::vector(&whole, &data[0], &[1, 2]),
+            _ => Foreign::positions(&whole, &[(&data[0], 1), (&data[0], 2)]).about(&data[0]),
+        };
+        let thin = commit(&warehouse, &whole, vec![gone], version).await;
+        let change = strict_change(&warehouse, &thin).await;
+        let undone =
+            warehouse.tables.commit(&whole, Operation::Rewrite(change.clone()), BTreeMap::new());
+        let error = undone.await.expect_err("rows came back");
+        assert_eq!(error.code(), ErrorCode::CommitConflict);
+        // Where more rows went, none came that was not seen.
+        let more = delete(&warehouse, &thin, &[4]).await;
+        let thinner = warehouse.commit(&thin, Operation::Rewrite(more)).await;
+        let both = warehouse.commit(&thinner, Operation::Rewrite(change)).await;
+        assert_eq!(left(&warehouse, &both).await, [0, 3, 5, 77]);
+    }
+}
+
 #[tokio::test]
 async fn a_data_file_has_one_delete_file_of_its_own_which_goes_with_it() {
     let warehouse = Warehouse::new();
