@@ -433,6 +433,15 @@ impl Error {
         matches!(self, Error::Internal { .. })
     }
 
+    /// Whether others changed the branch each time that something was tried, which was often.
+    pub fn is_contended(&self) -> bool {
+        match self {
+            Error::Catalog(error) => matches!(**error, headwater_catalog::Error::Contended { .. }),
+            Error::Shared(error) => error.is_contended(),
+            _ => false,
+        }
+    }
+
     /// Whether the same work may succeed if it starts again from the branch's new head.
     pub(crate) fn is_stale(&self) -> bool {
         matches!(self, Error::CommitConflict { .. } | Error::ImportedMeanwhile { .. })

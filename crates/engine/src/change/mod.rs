@@ -18,7 +18,7 @@ use std::future::Future;
 use headwater_model::{ErrorCode, Fault};
 
 use crate::answer::Answer;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::session::Session;
 
 /// How often a statement is made again that another commit overtook.
@@ -34,9 +34,7 @@ impl Session {
         let mut attempt = 1;
         loop {
             match Box::pin(change()).await {
-                Err(error)
-                    if error.code() == ErrorCode::CommitConflict && attempt < ATTEMPTS_MAX =>
-                {
+                Err(error) if is_overtaken(&error) && attempt < ATTEMPTS_MAX => {
                     tracing::debug!(attempt, "another commit came first; the change is made again");
                     attempt += 1;
                 }
@@ -44,4 +42,11 @@ impl Session {
             }
         }
     }
+}
+
+/// Whether another commit changed the table first. Where others changed the branch each time, it was tried
+/// often enough.
+fn is_overtaken(error: &Error) -> bool {
+    let contended = matches!(error, Error::Lake(error) if error.is_contended());
+    error.code() == ErrorCode::CommitConflict && !contended
 }

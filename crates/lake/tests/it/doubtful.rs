@@ -16,6 +16,8 @@ pub struct Doubtful {
     /// How many batches have come.
     pub asked: AtomicUsize,
     pub loses: AtomicBool,
+    /// Whether another process is always first to change a branch.
+    pub overtakes: AtomicBool,
 }
 
 impl Doubtful {
@@ -23,7 +25,8 @@ impl Doubtful {
     pub fn new() -> Arc<Self> {
         let (permits, asked) = (Semaphore::new(1_000_000), AtomicUsize::new(0));
         let (inner, loses) = (MemoryStore::new(), AtomicBool::new(false));
-        Arc::new(Doubtful { inner, permits, asked, loses })
+        let overtakes = AtomicBool::new(false);
+        Arc::new(Doubtful { inner, permits, asked, loses, overtakes })
     }
 }
 
@@ -79,6 +82,10 @@ impl Store for Doubtful {
     async fn apply(&self, batch: Batch) -> Result<Applied> {
         self.asked.fetch_add(1, Ordering::SeqCst);
         self.permits.acquire().await.expect("never closed").forget();
+        let branch = batch.refs.iter().find(|change| change.name.starts_with("branch/"));
+        if let Some(branch) = branch.filter(|_| self.overtakes.load(Ordering::SeqCst)) {
+            return Err(Error::Conflict { name: branch.name.clone() });
+        }
         let applied = self.inner.apply(batch).await;
         if self.loses.load(Ordering::SeqCst) {
             let source = Arc::new(std::io::Error::other("the answer was lost"));

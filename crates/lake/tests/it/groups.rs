@@ -266,3 +266,18 @@ async fn who_lost_an_answer_can_tell_whether_the_change_was_made() {
     assert!(lake.lake.is_committed("main", "job", "one").await.unwrap());
     assert!(!lake.lake.is_committed("main", "job", "two").await.unwrap());
 }
+
+#[tokio::test]
+async fn who_is_never_first_fails_in_good_time() {
+    let store = Doubtful::new();
+    let lake = with_table(Fixture::over(store.clone()).await).await;
+    let mut change = lake.lake.transaction("main", "eva").await.unwrap();
+    change.drop(&name("t"), false).await.unwrap();
+    store.overtakes.store(true, SeqCst);
+    let before = store.asked.load(SeqCst);
+    let error = change.commit("drop t").await.unwrap_err();
+    assert_eq!(error.code(), ErrorCode::CommitConflict);
+    assert!(error.is_contended(), "{error}");
+    let tries = store.asked.load(SeqCst) - before;
+    assert!(tries <= 250, "{tries} tries");
+}
