@@ -1,10 +1,14 @@
 //! States of the past that a branch, a tag or a merge takes up again: they must be there still.
 
+use futures::{StreamExt, TryStreamExt, stream};
 use headwater_catalog::{MergePlan, TableEntry};
 use headwater_model::{Branch, CreateRef, RefSpec, Tag};
 
 use crate::error::Result;
 use crate::lake::Lake;
+
+/// How many states are looked at at once.
+const CHECKED_AT_ONCE: usize = 16;
 
 impl Lake {
     /// Makes a branch. Of a commit that is not the head of a branch or a tag, what it holds must be there
@@ -37,19 +41,20 @@ impl Lake {
         &self,
         entries: impl Iterator<Item = &TableEntry>,
     ) -> Result<()> {
-        for entry in entries {
-            let location = &entry.metadata_location;
-            if self.pins().is_doomed(location) {
-                let location = location.clone();
+        let states = entries.map(|entry| (entry.metadata_location.clone(), entry.is_view()));
+        let states: Vec<(String, bool)> = states.collect();
+        let checks = stream::iter(states).map(|(location, is_view)| async move {
+            if self.pins().is_doomed(&location) {
                 return Err(headwater_tables::Error::Missing { location }.into());
             }
-            if entry.is_view() {
-                self.tables().check_view_readable(location).await?;
+            if is_view {
+                self.tables().check_view_readable(&location).await?;
             } else {
-                self.tables().check_readable(location).await?;
+                self.tables().check_readable(&location).await?;
             }
-        }
-        Ok(())
+            Ok(())
+        });
+        checks.buffered(CHECKED_AT_ONCE).try_collect().await
     }
 
     /// Whether nothing but upkeep was done to a table between two of its states.

@@ -15,6 +15,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::{StreamExt, TryStreamExt, stream};
 use headwater_catalog::{Reach, ReachedState};
 use headwater_model::{CommitId, Fault, SparedTable, SweptFiles, Timestamp};
 use headwater_tables::{CLAIM_FILE, Extent, FoundFile, Lead, Reached};
@@ -32,6 +33,9 @@ const MOST_MIN: u64 = 100;
 /// How long merges are waited for, looking again and again: nobody waits for a sweep.
 const MERGES_WAITED_FOR: Duration = Duration::from_mins(1);
 const PAUSE: Duration = Duration::from_millis(20);
+
+/// How many states of tables are looked into at once.
+const STATES_AT_ONCE: usize = 16;
 
 /// By how much the times of files may lie before ours.
 const CLOCKS_DIFFER: Duration = Duration::from_mins(1);
@@ -64,10 +68,32 @@ pub(super) struct Sweep {
     pub foreseen: HashMap<String, Vec<i64>>,
 }
 
+/// Every state that is reached, and those of them that expire, by metadata file.
+struct States {
+    reach: Reach,
+    expiring: HashSet<String>,
+}
+
+impl States {
+    /// In the order in which they are looked into. Those that must be whole come first, so that what they
+    /// lack is what is told of their tables.
+    fn in_order(&self) -> Vec<&ReachedState> {
+        let mut states: Vec<&ReachedState> = self.reach.states.values().collect();
+        states.sort_by_key(|state| (state.until.is_some(), &state.entry.metadata_location));
+        states
+    }
+
+    fn expires(&self, state: &ReachedState) -> bool {
+        self.expiring.contains(&state.entry.metadata_location)
+    }
+}
+
 /// What is needed, and what is not any more.
 #[derive(Default)]
 struct Found {
     needed: Arc<Reached>,
+    /// How states were looked into, by metadata file: they never change.
+    looked: HashMap<String, Look>,
     /// Metadata files of states that lose their files.
     expired: HashSet<String>,
     /// What those states lead to.
@@ -75,6 +101,22 @@ struct Found {
     broken: Broken,
     /// The folders of the tables that are looked at.
     folders: HashSet<String>,
+}
+
+/// How a state is looked into.
+#[derive(Clone)]
+struct Look {
+    extent: Extent,
+    /// Whether it has to be whole.
+    at_head: bool,
+}
+
+impl Look {
+    /// Whether another look would find nothing more.
+    fn covers(&self, other: &Look) -> bool {
+        let extent = self.extent == Extent::Whole || self.extent == other.extent;
+        extent && (self.at_head || !other.at_head)
+    }
 }
 
 /// Tables that cannot be read as a whole.
@@ -99,6 +141,10 @@ impl Broken {
         tracing::warn!(table = %name, reason, "upkeep leaves a table alone that cannot be read");
         let spared = SparedTable { table: name.clone(), reason };
         self.tables.insert(state.entry.id.clone(), spared);
+    }
+
+    fn spared(&self) -> Vec<SparedTable> {
+        self.tables.values().cloned().collect()
     }
 
     /// Whether a file may be one of theirs.
@@ -132,7 +178,7 @@ impl Lake {
         // Before anything is looked at: what is written from now on is younger.
         let begun = self.clock().now();
         let oldest = self.pins().oldest();
-        let found = self.find(&sweep, begun).await?;
+        let mut found = self.find(&sweep, begun).await?;
         let files = self.files_of(&sweep, &found).await?;
         let young = |file: &FoundFile, age: Duration| {
             let open = oldest.is_some_and(|oldest| file.modified >= oldest - CLOCKS_DIFFER);
@@ -140,7 +186,7 @@ impl Lake {
         };
         let mut swept = SweptFiles {
             states_expired: found.expired.len() as u64,
-            spared: found.broken.tables.values().cloned().collect(),
+            spared: found.broken.spared(),
             ..SweptFiles::default()
         };
         let mut removed = Vec::new();
@@ -169,7 +215,8 @@ impl Lake {
         if !sweep.force && swept.orphans > MOST_MIN && swept.orphans * 2 > all as u64 {
             return Err(Error::MostWouldGo { files: swept.orphans, of: all as u64 });
         }
-        let removed = self.agree(&sweep, &found, removed, begun).await?;
+        let removed = self.agree(&sweep, &mut found, removed, begun).await?;
+        swept.spared = found.broken.spared();
         self.remove(removed, cancelled).await?;
         if sweep.tables.is_none() && sweep.orphans.is_some() {
             let kept = deleted_refs_kept(&sweep).max(super::ORPHANS_AFTER);
@@ -178,84 +225,106 @@ impl Lake {
         Ok(swept)
     }
 
-    /// What is needed from these commits on, and what is not.
+    /// What is needed, and what is not.
     async fn find(&self, sweep: &Sweep, now: Timestamp) -> Result<Found> {
-        let heads = self.heads(now - deleted_refs_kept(sweep)).await?;
-        // Of all tables, since some may share files.
-        let reach = self.catalog().reach(&heads, |_| true).await?;
-        let kept_by_count = self.kept_by_count(sweep).await?;
+        let states = self.states(sweep, now).await?;
         let mut found = Found::default();
-        let mut states: Vec<&ReachedState> = reach.states.values().collect();
-        // Those that must be whole first: what they lack shows there.
-        states.sort_by_key(|state| (state.until.is_some(), &state.entry.metadata_location));
-        for state in &states {
+        for state in states.reach.states.values() {
             if sweep.tables.as_ref().is_none_or(|ids| ids.contains(&state.entry.id)) {
                 found.folders.extend(self.folder(state));
             }
         }
+        self.find_needed(sweep, &states, &mut found).await?;
+        self.find_expired(&states, &mut found).await?;
+        Ok(found)
+    }
+
+    async fn states(&self, sweep: &Sweep, now: Timestamp) -> Result<States> {
+        let heads = self.heads(now - deleted_refs_kept(sweep)).await?;
+        // Of all tables, since some may share files.
+        let reach = self.catalog().reach(&heads, |_| true).await?;
+        let kept_by_count = self.kept_by_count(sweep).await?;
         let expires = |state: &&ReachedState| {
             let counted = kept_by_count.contains(&state.entry.metadata_location);
             !counted && is_expired(sweep, state, now)
         };
-        let (expired, needed): (Vec<_>, Vec<_>) = states.into_iter().partition(expires);
-        for state in needed {
-            self.find_needed(sweep, state, &mut found).await?;
-        }
-        self.spare_broken(&reach, &mut found).await?;
-        let expired_files = Reached::beside(Arc::clone(&found.needed));
-        for state in expired {
-            if found.broken.tables.contains_key(&state.entry.id) {
+        let expiring = reach.states.values().filter(expires);
+        let expiring = expiring.map(|state| state.entry.metadata_location.clone()).collect();
+        Ok(States { reach, expiring })
+    }
+
+    /// Adds what states need that were not looked into so before.
+    async fn find_needed(&self, sweep: &Sweep, states: &States, found: &mut Found) -> Result<()> {
+        let (mut new, known) = (Vec::new(), found.broken.tables.len());
+        for state in states.in_order().into_iter().filter(|state| !states.expires(state)) {
+            let location = &state.entry.metadata_location;
+            if state.entry.is_view() {
+                found.needed.add_file(self.tables().place_of(location));
                 continue;
             }
+            let look = look_at(sweep, state);
+            if !found.looked.get(location).is_some_and(|before| before.covers(&look)) {
+                found.looked.insert(location.clone(), look.clone());
+                new.push((state, look));
+            }
+        }
+        let needed = Arc::clone(&found.needed);
+        let leads = stream::iter(new).map(|(state, look)| {
+            let needed = Arc::clone(&needed);
+            async move {
+                let location = &state.entry.metadata_location;
+                let mut lead = self.tables().reach(location, &look.extent, &needed).await?;
+                if !look.at_head {
+                    // What an expiry took leads to nothing any more.
+                    lead.unreadable.retain(|error| !error.is_not_found());
+                }
+                Ok::<_, Error>((state, lead))
+            }
+        });
+        // Nothing is waited for in between: some wait for what others are reading.
+        let mut leads = leads.buffered(STATES_AT_ONCE);
+        while let Some((state, lead)) = leads.try_next().await? {
+            found.broken.add(state, lead);
+        }
+        if found.broken.tables.len() > known {
+            self.spare_broken(&states.reach, found).await?;
+        }
+        Ok(())
+    }
+
+    /// What states lead to that expire.
+    async fn find_expired(&self, states: &States, found: &mut Found) -> Result<()> {
+        let files = Reached::beside(Arc::clone(&found.needed));
+        let broken = |state: &ReachedState| found.broken.tables.contains_key(&state.entry.id);
+        let expiring = states.in_order().into_iter();
+        let expiring = expiring.filter(|state| states.expires(state) && !broken(state));
+        let leads = stream::iter(expiring.collect::<Vec<_>>()).map(|state| {
+            let files = &files;
+            async move {
+                let location = &state.entry.metadata_location;
+                // What cannot be read of it leads to nothing: it is not needed.
+                let lead = self.tables().reach(location, &Extent::Current, files).await?;
+                Ok::<_, Error>((state, lead))
+            }
+        });
+        let mut leads = leads.buffered(STATES_AT_ONCE);
+        while let Some((state, lead)) = leads.try_next().await? {
             let location = &state.entry.metadata_location;
-            // What cannot be read of it leads to nothing: it is not needed.
-            let lead = self.tables().reach(location, &Extent::Current, &expired_files).await?;
             if lead.more {
                 found.expired.insert(location.clone());
             }
-            let into = if keeps_metadata(&reach, state) { &*found.needed } else { &expired_files };
+            let keeps = keeps_metadata(&states.reach, state);
+            let into = if keeps { &*found.needed } else { &files };
             into.add_file(self.tables().place_of(location));
         }
-        found.expired_files = expired_files;
-        Ok(found)
-    }
-
-    /// Adds what a state needs.
-    async fn find_needed(
-        &self,
-        sweep: &Sweep,
-        state: &ReachedState,
-        found: &mut Found,
-    ) -> Result<()> {
-        let (tables, location) = (self.tables(), &state.entry.metadata_location);
-        if state.entry.is_view() {
-            found.needed.add_file(tables.place_of(location));
-            return Ok(());
-        }
-        let at_head = state.until.is_none();
-        // What lies between two states that stay is read through the one that names it.
-        let whole =
-            at_head || sweep.retention.is_none() || !sweep.expiring.contains(&state.entry.id);
-        let extent = match sweep.foreseen.get(location) {
-            Some(ids) => Extent::Without(ids.clone()),
-            None if whole => Extent::Whole,
-            None => Extent::Current,
-        };
-        let mut lead = tables.reach(location, &extent, &found.needed).await?;
-        if !at_head {
-            // What an expiry took leads to nothing any more.
-            lead.unreadable.retain(|error| !error.is_not_found());
-        }
-        found.broken.add(state, lead);
+        drop(leads);
+        found.expired_files = files;
         Ok(())
     }
 
     /// Spares the folders that tables which cannot be read as a whole have files in, as far as that is
     /// known: one that was registered has them in another's.
     async fn spare_broken(&self, reach: &Reach, found: &mut Found) -> Result<()> {
-        if found.broken.tables.is_empty() {
-            return Ok(());
-        }
         let states = reach.states.values();
         let known: HashSet<String> = states.filter_map(|state| self.folder(state)).collect();
         let files = Reached::default();
@@ -337,7 +406,7 @@ impl Lake {
     async fn agree(
         &self,
         sweep: &Sweep,
-        found: &Found,
+        found: &mut Found,
         removed: Vec<String>,
         begun: Timestamp,
     ) -> Result<Vec<String>> {
@@ -353,9 +422,12 @@ impl Lake {
             tokio::time::sleep(PAUSE).await;
             waited += PAUSE;
         }
-        let again = self.find(sweep, begun).await?;
-        self.pins().doom(again.expired.clone());
-        let gone = |file: &String| !again.needed.contains(file) && !again.broken.may_have(file);
+        // What was needed then is looked upon as needed now: what is left too much goes the next time.
+        let states = self.states(sweep, begun).await?;
+        self.find_needed(sweep, &states, found).await?;
+        found.expired.retain(|location| states.expiring.contains(location));
+        self.pins().doom(found.expired.clone());
+        let gone = |file: &String| !found.needed.contains(file) && !found.broken.may_have(file);
         let removed: Vec<String> = removed.into_iter().filter(gone).collect();
         self.tables().set_removing(removed.iter().cloned().collect());
         Ok(removed)
@@ -396,6 +468,19 @@ fn removal_order(file: &str) -> u8 {
 /// For how long a branch or tag that was deleted still counts.
 fn deleted_refs_kept(sweep: &Sweep) -> Duration {
     sweep.orphans.unwrap_or(super::ORPHANS_AFTER)
+}
+
+/// How a state is looked into that stays.
+fn look_at(sweep: &Sweep, state: &ReachedState) -> Look {
+    let at_head = state.until.is_none();
+    // What lies between two states that stay is read through the one that names it.
+    let whole = at_head || sweep.retention.is_none() || !sweep.expiring.contains(&state.entry.id);
+    let extent = match sweep.foreseen.get(&state.entry.metadata_location) {
+        Some(ids) => Extent::Without(ids.clone()),
+        None if whole => Extent::Whole,
+        None => Extent::Current,
+    };
+    Look { extent, at_head }
 }
 
 fn is_expired(sweep: &Sweep, state: &ReachedState, now: Timestamp) -> bool {

@@ -20,6 +20,8 @@ mod import_state;
 #[cfg(test)]
 mod machine;
 #[cfg(test)]
+mod many_tables;
+#[cfg(test)]
 mod merge;
 #[cfg(test)]
 mod merge_property;

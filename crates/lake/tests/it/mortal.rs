@@ -24,12 +24,16 @@ pub struct Life {
     last: i64,
     /// Whether that one is carried out, although nobody hears of it.
     done: bool,
+    /// How many are under way, and how many were at most.
+    under_way: Arc<AtomicI64>,
+    most: Arc<AtomicI64>,
 }
 
 impl Life {
     /// A life that ends at a call, counted from 0.
     pub fn until(last: i64, done: bool) -> Self {
-        Life { calls: Arc::default(), last, done }
+        let (under_way, most) = Default::default();
+        Life { calls: Arc::default(), last, done, under_way, most }
     }
 
     /// A life without an end.
@@ -41,6 +45,16 @@ impl Life {
         self.calls.load(Ordering::SeqCst) > self.last
     }
 
+    /// How many calls there were.
+    pub fn calls(&self) -> i64 {
+        self.calls.load(Ordering::SeqCst)
+    }
+
+    /// How many were under way at once.
+    pub fn at_once(&self) -> i64 {
+        self.most.load(Ordering::SeqCst)
+    }
+
     async fn pass<T, E>(
         &self,
         call: impl Future<Output = Result<T, E>>,
@@ -48,7 +62,11 @@ impl Life {
     ) -> Result<T, E> {
         let number = self.calls.fetch_add(1, Ordering::SeqCst);
         if number < self.last {
-            return call.await;
+            let under_way = self.under_way.fetch_add(1, Ordering::SeqCst) + 1;
+            self.most.fetch_max(under_way, Ordering::SeqCst);
+            let answer = call.await;
+            self.under_way.fetch_sub(1, Ordering::SeqCst);
+            return answer;
         }
         if number == self.last && self.done {
             let _ = call.await;

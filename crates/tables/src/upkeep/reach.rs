@@ -263,7 +263,11 @@ impl Tables {
     /// Fails where a state cannot be read any more, or is about to be removed: what leads to its data goes
     /// before that does.
     pub async fn check_readable(&self, metadata_location: &str) -> Result<()> {
-        self.check_present(metadata_location).await?;
+        // What is read just now is there.
+        if self.caches().tables.contains_key(metadata_location) {
+            self.check_present(metadata_location).await?;
+        }
+        self.check_kept(metadata_location)?;
         let table = self.load(metadata_location).await?;
         match table.metadata().current_snapshot() {
             Some(snapshot) => self.check_present(snapshot.manifest_list()).await,
