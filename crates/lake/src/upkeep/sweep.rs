@@ -269,21 +269,21 @@ impl Lake {
             }
         }
         let needed = Arc::clone(&found.needed);
-        let leads = stream::iter(new).map(|(state, look)| {
+        let looks = new.iter().map(|(state, look)| (location_of(state), look.clone()));
+        let leads = stream::iter(looks.collect::<Vec<_>>()).map(|(location, look)| {
             let needed = Arc::clone(&needed);
             async move {
-                let location = &state.entry.metadata_location;
-                let mut lead = self.tables().reach(location, &look.extent, &needed).await?;
+                let mut lead = self.tables().reach(&location, &look.extent, &needed).await?;
                 if !look.at_head {
                     // What an expiry took leads to nothing any more.
                     lead.unreadable.retain(|error| !error.is_not_found());
                 }
-                Ok::<_, Error>((state, lead))
+                Ok::<_, Error>(lead)
             }
         });
         // Nothing is waited for in between: some wait for what others are reading.
-        let mut leads = leads.buffered(STATES_AT_ONCE);
-        while let Some((state, lead)) = leads.try_next().await? {
+        let leads: Vec<Lead> = leads.buffered(STATES_AT_ONCE).try_collect().await?;
+        for ((state, _), lead) in new.into_iter().zip(leads) {
             found.broken.add(state, lead);
         }
         if found.broken.tables.len() > known {
@@ -298,17 +298,15 @@ impl Lake {
         let broken = |state: &ReachedState| found.broken.tables.contains_key(&state.entry.id);
         let expiring = states.in_order().into_iter();
         let expiring = expiring.filter(|state| states.expires(state) && !broken(state));
-        let leads = stream::iter(expiring.collect::<Vec<_>>()).map(|state| {
+        let expiring: Vec<&ReachedState> = expiring.collect();
+        let locations: Vec<String> = expiring.iter().map(|state| location_of(state)).collect();
+        let leads = stream::iter(locations).map(|location| {
             let files = &files;
-            async move {
-                let location = &state.entry.metadata_location;
-                // What cannot be read of it leads to nothing: it is not needed.
-                let lead = self.tables().reach(location, &Extent::Current, files).await?;
-                Ok::<_, Error>((state, lead))
-            }
+            // What cannot be read of it leads to nothing: it is not needed.
+            async move { self.tables().reach(&location, &Extent::Current, files).await }
         });
-        let mut leads = leads.buffered(STATES_AT_ONCE);
-        while let Some((state, lead)) = leads.try_next().await? {
+        let leads: Vec<Lead> = leads.buffered(STATES_AT_ONCE).try_collect().await?;
+        for (state, lead) in expiring.into_iter().zip(leads) {
             let location = &state.entry.metadata_location;
             if lead.more {
                 found.expired.insert(location.clone());
@@ -317,7 +315,6 @@ impl Lake {
             let into = if keeps { &*found.needed } else { &files };
             into.add_file(self.tables().place_of(location));
         }
-        drop(leads);
         found.expired_files = files;
         Ok(())
     }
@@ -468,6 +465,10 @@ fn removal_order(file: &str) -> u8 {
 /// For how long a branch or tag that was deleted still counts.
 fn deleted_refs_kept(sweep: &Sweep) -> Duration {
     sweep.orphans.unwrap_or(super::ORPHANS_AFTER)
+}
+
+fn location_of(state: &ReachedState) -> String {
+    state.entry.metadata_location.clone()
 }
 
 /// How a state is looked into that stays.

@@ -94,7 +94,11 @@ async fn a_sweep_looks_into_several_states_at_once_and_into_none_twice() {
     disk.clock.advance(Duration::from_hours(24 * 30));
     let request = MaintainRequest { orphans: true, ..MaintainRequest::default() };
     let (progress, cancelled) = (Arc::new(|_, _| {}), CancellationToken::new());
-    let report = Box::pin(lake.maintain("main", None, &request, progress, cancelled)).await;
+    // Apart, as a server does it.
+    let maintain = tokio::spawn(async move {
+        Box::pin(lake.maintain("main", None, &request, progress, cancelled)).await
+    });
+    let report = maintain.await.unwrap();
     assert_eq!(report.unwrap().swept.unwrap().orphans, 1);
     // Of each of two states of a table its metadata, its list and its manifest; and each table once before.
     check(&life, opened, (2 * 3 + 1) * TABLES + 5);
