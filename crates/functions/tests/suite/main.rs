@@ -11,6 +11,7 @@ mod handover;
 mod invoke;
 mod isolation;
 mod metering;
+mod pythons;
 mod support;
 mod warm;
 mod zygote;
