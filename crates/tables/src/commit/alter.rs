@@ -5,6 +5,7 @@
 //! `counts.value.first`. It keeps its field id whatever happens to it, so that files stay as they are.
 
 use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
 
 use arrow::array::ArrayRef;
 use arrow::datatypes::{Field, Schema};
@@ -508,6 +509,20 @@ fn within(of: &Type, rest: &[String], path: &[String], change: Change<'_>) -> Re
             descend(&mut fields, rest, path, change)?;
             Ok(StructType::new(fields).into())
         }
+        (Type::List(list), []) => {
+            let [element] = parts_of((of, path), [&list.element_field], change)?;
+            Ok(ListType::new(element).into())
+        }
+        (Type::Map(map), []) => {
+            let parts = [&map.key_field, &map.value_field];
+            let [key, value] = parts_of((of, path), parts, change)?;
+            if key != map.key_field {
+                let (column, reason) =
+                    (join(&path.join("."), "key"), "a map's keys stay as they are");
+                return Err(Error::InvalidColumn { column, reason: reason.to_owned() });
+            }
+            Ok(MapType::new(key, value).into())
+        }
         (Type::List(list), [name, rest @ ..]) if same(name, "element") => {
             Ok(ListType::new(part(&list.element_field, rest, change)?).into())
         }
@@ -515,12 +530,47 @@ fn within(of: &Type, rest: &[String], path: &[String], change: Change<'_>) -> Re
             let value = part(&map.value_field, rest, change)?;
             Ok(MapType::new(map.key_field.clone(), value).into())
         }
+        (Type::List(_) | Type::Map(_), _) => Err(no_parts(of, &path[..path.len() - rest.len()])),
         _ => {
             let column = path[..path.len() - rest.len()].join(".");
             let reason = format!("its type `{of}` has no columns in it that can be changed");
             Err(Error::InvalidColumn { column, reason })
         }
     }
+}
+
+/// The element of a list, or the key and the value of a map, changed: they keep their names, their number
+/// and their order, and have no defaults.
+fn parts_of<const N: usize>(
+    (of, path): (&Type, &[String]),
+    parts: [&NestedFieldRef; N],
+    change: Change<'_>,
+) -> Result<[NestedFieldRef; N]> {
+    let mut fields = parts.map(Arc::clone).to_vec();
+    match change(&mut fields) {
+        // Its only one was to go, or there is none of that name.
+        Err(Error::NoColumns | Error::ColumnNotFound { .. }) => return Err(no_parts(of, path)),
+        done => done?,
+    }
+    let kept = |(new, old): (&NestedFieldRef, &NestedFieldRef)| {
+        (new.id, &new.name) == (old.id, &old.name) && new.write_default == old.write_default
+    };
+    let all = fields.len() == N && fields.iter().zip(parts).all(kept);
+    let fields = all.then_some(fields).and_then(|fields| fields.try_into().ok());
+    fields.ok_or_else(|| no_parts(of, path))
+}
+
+/// What is said of a change that a list or a map cannot have.
+fn no_parts(of: &Type, path: &[String]) -> Error {
+    let (kind, parts) = match of {
+        Type::List(_) => ("list", "one part, `element`"),
+        _ => ("map", "two parts, `key` and `value`"),
+    };
+    let reason = format!(
+        "a {kind} has {parts}: what is in it can have another type and a comment, and may or may \
+         not be null"
+    );
+    Error::InvalidColumn { column: path.join("."), reason }
 }
 
 fn split(column: &[String]) -> Result<(&[String], &str)> {
