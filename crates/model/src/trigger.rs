@@ -112,6 +112,15 @@ pub struct TablesTrigger {
     /// The most commits in one event; 500 where nothing is said. With 1, each commit is an event.
     #[serde(default = "batch_default")]
     pub batch: usize,
+    /// How many events a minute there are at most, after a burst of 60, for changes of which nobody knows
+    /// what led to them; 10 where nothing is said. What changes meanwhile waits.
+    #[serde(default = "per_minute_default")]
+    #[schema(minimum = 1)]
+    pub per_minute: u32,
+}
+
+fn per_minute_default() -> u32 {
+    10
 }
 
 /// What a trigger imports into.

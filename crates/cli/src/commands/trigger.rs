@@ -1,6 +1,6 @@
 //! `headwater trigger`: what starts work by itself, and what became of it.
 
-use headwater_model::{TriggerEvent, TriggerEventStatus, TriggerStatus};
+use headwater_model::{ErrorCode, TriggerEvent, TriggerEventStatus, TriggerStatus};
 
 use crate::api::{Api, segment};
 use crate::arguments::{OutputFormat, Trigger, TriggerEvents};
@@ -62,7 +62,9 @@ fn list(context: &Context, triggers: &[TriggerStatus]) {
     grid.print("no triggers; declare one as `[[trigger]]` in headwater.toml");
     for status in triggers {
         if let Some(problem) = &status.error {
-            context.style.say(format!("trigger `{}` sees nothing:", status.trigger.name));
+            let how =
+                if problem.code == ErrorCode::TooBusy { "is held back" } else { "sees nothing" };
+            context.style.say(format!("trigger `{}` {how}:", status.trigger.name));
             context.style.print_problem(problem);
         }
     }

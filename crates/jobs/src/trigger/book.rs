@@ -10,6 +10,8 @@ use headwater_model::{TriggerEvent, TriggerEventStatus};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
+use super::pace::Pace;
+
 /// How many events of one trigger may be open. Beyond it files and strikes wait to be recorded.
 pub(crate) const OPEN_MAX: usize = 1_000;
 
@@ -30,6 +32,8 @@ pub(crate) struct Book {
     pub due: Notify,
     /// There may be room for more events.
     pub room: Notify,
+    /// How often it fired lately without a cause that is known.
+    pub pace: Mutex<Pace>,
 }
 
 /// How often in a row an event could not be tried because something was busy.

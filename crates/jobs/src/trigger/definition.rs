@@ -33,6 +33,8 @@ pub(crate) struct Tables {
     patterns: Vec<GlobMatcher>,
     pub settle_ms: u64,
     pub batch: usize,
+    /// Events of which nobody knows what led to them.
+    pub per_minute: u32,
 }
 
 /// A folder that is watched.
@@ -113,6 +115,10 @@ impl Tables {
         if tables.names.is_empty() {
             return Err(invalid(trigger, "it names no tables", hint));
         }
+        if tables.per_minute == 0 {
+            let hint = "Give `per_minute` a number above 0, or leave it out.";
+            return Err(invalid(trigger, "it may fire 0 times a minute", hint));
+        }
         let matcher = |name: &String| {
             let name = name.trim();
             // A name that no table can have would never match.
@@ -136,6 +142,7 @@ impl Tables {
             patterns: tables.names.iter().map(matcher).collect::<Result<_>>()?,
             settle_ms: tables.settle_ms,
             batch: tables.batch.max(1),
+            per_minute: tables.per_minute,
         })
     }
 
@@ -204,6 +211,8 @@ mod tests {
         ] {
             check(json!({"name": "a", "run": true, "tables": {"names": names}}), expected);
         }
+        let never = json!({"names": ["t"], "per_minute": 0});
+        check(json!({"name": "a", "run": true, "tables": never}), "0 times a minute");
         let both = json!({"cron": "* * * * *"});
         let tables = json!({"names": ["t"]});
         check(json!({"name": "a", "run": true, "tables": tables, "schedule": both}), "exactly one");

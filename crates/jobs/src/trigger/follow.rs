@@ -4,7 +4,8 @@
 //! How far the branch was looked at is stored with the event that it led to, so that a commit is in one event
 //! and in no other. A commit that the trigger's own events led to, by whatever way, is passed over. Each
 //! commit is looked at once: what was found waits here until it is recorded, and while there is no room for
-//! events nothing is looked at.
+//! events nothing is looked at. Where nobody knows what led to a commit, and there are very many, they wait
+//! as well, see [`super::pace`].
 
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
@@ -72,7 +73,11 @@ impl Observer {
                 Ok(LOOK_FOR)
             }
             Err(Stop::Error(error)) => Err(error),
-            Ok(wait) => Ok(wait),
+            Ok(wait) => {
+                let now = options.clock.now();
+                self.remark = watch.book.pace.lock().remark(tables.per_minute, now);
+                Ok(wait)
+            }
         }
     }
 }
@@ -117,6 +122,10 @@ impl Follower {
         }
         if let Some(wait) = self.settling(tables, options.clock.now()) {
             return Ok(again.min(wait.max(LOOK_LEAST)));
+        }
+        if let Some(wait) = self.held_back(watch, tables) {
+            let is_full = self.matches.len() >= batch(tables);
+            return Ok(if is_full { wait } else { again.min(wait) });
         }
         self.take(watch, &position, batch(tables)).await?;
         Ok(Duration::ZERO)
@@ -224,6 +233,15 @@ impl Follower {
         settle.checked_sub(age(since)).filter(|left| !whole && !left.is_zero())
     }
 
+    /// How long to wait since the trigger fired too often, for changes of which nobody knows what led to
+    /// them; not at all where they are to be taken.
+    fn held_back(&self, watch: &Watch, tables: &Tables) -> Option<Duration> {
+        let first = self.matches.front()?;
+        let now = watch.context.options.clock.now();
+        let wait = || watch.book.pace.lock().wait(tables.per_minute, now);
+        if first.led_by.is_empty() { wait().map(|wait| wait.max(LOOK_LEAST)) } else { None }
+    }
+
     /// Records an event of some commits, and that the branch was looked at up to another.
     async fn take(&mut self, watch: &Watch, position: &Position, batch: usize) -> Result<()> {
         // Commits that others led to are events of their own, so that it is known of each what led to it.
@@ -236,7 +254,11 @@ impl Follower {
         let changes = last.map(|last| Changes { tables, commit: last.commit.id, led_by });
         let until = self.matches.get(taken).map(|next| next.after).or(self.looked);
         let commit = until.unwrap_or(position.commit);
+        let is_counted = changes.as_ref().is_some_and(|changes| changes.led_by.is_empty());
         self.record(watch, changes, Position { commit, ..position.clone() }).await?;
+        if is_counted {
+            watch.book.pace.lock().fired();
+        }
         self.matches.drain(..taken);
         self.waiting = None;
         Ok(())

@@ -18,6 +18,7 @@ mod handle;
 mod ledger;
 mod notice;
 mod observe;
+mod pace;
 mod schedule;
 mod watch;
 

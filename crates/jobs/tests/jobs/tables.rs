@@ -176,7 +176,62 @@ async fn events(triggers: &Triggers) -> Vec<TriggerEvent> {
 }
 
 fn follows(name: &str, tables: &[&str], batch: usize) -> Trigger {
-    trigger(json!({"name": name, "tables": {"names": tables, "batch": batch}}))
+    paced(name, tables, batch, 1_000_000)
+}
+
+/// One that fires so many times a minute at most.
+fn paced(name: &str, tables: &[&str], batch: usize, per_minute: u32) -> Trigger {
+    let tables = json!({"names": tables, "batch": batch, "per_minute": per_minute});
+    trigger(json!({"name": name, "tables": tables}))
+}
+
+#[tokio::test]
+async fn a_trigger_whose_run_changes_what_it_watches_unseen_is_slowed_down() {
+    let stage = Stage::new(vec![paced("t", &["orders"], 500, 10)]).await;
+    let half = Duration::from_millis(500);
+    let mut last = stage.branch.commit(&["orders"], None);
+    let mut acted = 0;
+    // Ten minutes at full speed.
+    for _ in 0..1_200 {
+        stage.tick().await;
+        if stage.tables.tries() > acted {
+            acted = stage.tables.tries();
+            last = stage.branch.commit(&["orders"], None);
+        }
+        stage.clock.advance(half);
+    }
+    assert!((155..=162).contains(&acted), "a burst, and then ten a minute: {acted}");
+    let error = stage.triggers.list()[0].error.clone().expect("it is said");
+    assert_eq!((error.code, error.hint.is_some()), (ErrorCode::TooBusy, true));
+    // What others change meanwhile waits, and is taken together.
+    for _ in 0..20 {
+        last = stage.branch.commit(&["orders"], None);
+        stage.tick().await;
+    }
+    for _ in 0..40 {
+        stage.clock.advance(half);
+        stage.tick().await;
+    }
+    assert!(stage.tables.tries() <= acted + 2);
+    assert_eq!(stage.events().await.last().and_then(|event| event.commit), Some(last));
+    stage.clock.advance(Duration::from_mins(5));
+    stage.tick().await;
+    assert_eq!(stage.triggers.list()[0].error, None, "it has calmed down");
+}
+
+#[tokio::test]
+async fn what_other_triggers_led_to_is_not_held_back() {
+    let definitions = vec![paced("a", &["x"], 1, 10), paced("b", &["y"], 1, 10)];
+    let stage = Stage::new(definitions).await;
+    stage.branch.commit(&["x"], None);
+    stage.tick().await;
+    let first = stage.events().await.pop().expect("an event");
+    for _ in 0..100 {
+        stage.branch.commit(&["y"], Some((PROPERTY_EVENT, event_part(&first.id, "run"))));
+    }
+    stage.tick().await;
+    assert_eq!(stage.tables.tries(), 101);
+    assert!(stage.triggers.list().iter().all(|status| status.error.is_none()));
 }
 
 #[tokio::test]
