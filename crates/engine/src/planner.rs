@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
 
 use crate::whole::to_column;
-use arrow::datatypes::{DataType, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema, SchemaRef};
 use datafusion::catalog::TableFunctionArgs;
 use datafusion::catalog::cte_worktable::CteWorkTable;
 use datafusion::common::config::ConfigOptions;
@@ -50,6 +50,31 @@ pub(crate) fn columns(state: &SessionState, columns: Vec<ColumnDef>) -> Result<S
 
 fn options(state: &SessionState) -> ParserOptions {
     ParserOptions::from(&state.config().options().sql_parser)
+}
+
+/// What types and constants are planned with, which no session says anything about.
+static STATE: LazyLock<SessionState> =
+    LazyLock::new(|| SessionStateBuilder::new().with_default_features().build());
+
+/// Plans maps, which DataFusion's planner knows as values but not as types.
+#[derive(Debug)]
+struct Maps;
+
+impl TypePlanner for Maps {
+    fn plan_type_field(&self, sql_type: &ast::DataType) -> Result<Option<FieldRef>> {
+        let ast::DataType::Map(key, value) = sql_type else { return Ok(None) };
+        let part = |name: &str, data_type: &ast::DataType| ColumnDef {
+            name: ast::Ident::with_quote('"', name),
+            data_type: data_type.clone(),
+            options: Vec::new(),
+        };
+        let parts = columns(&STATE, vec![part("key", key), part("value", value)])?;
+        let key = parts.field(0).clone().with_nullable(false);
+        let entries = Fields::from(vec![key, parts.field(1).clone()]);
+        let entries = Field::new("entries", DataType::Struct(entries), false);
+        let map = DataType::Map(Arc::new(entries), false);
+        Ok(Some(Arc::new(Field::new("", map, true))))
+    }
 }
 
 struct Context<'a> {
@@ -106,7 +131,7 @@ impl ContextProvider for Context<'_> {
     }
 
     fn get_type_planner(&self) -> Option<Arc<dyn TypePlanner>> {
-        None
+        Some(Arc::new(Maps))
     }
 
     fn get_function_meta(&self, name: &str) -> Option<Arc<ScalarUDF>> {
@@ -193,8 +218,6 @@ pub(crate) fn constant(
     expr: ast::Expr,
     now: Option<chrono::DateTime<chrono::Utc>>,
 ) -> Result<ScalarValue> {
-    static STATE: LazyLock<SessionState> =
-        LazyLock::new(|| SessionStateBuilder::new().with_default_features().build());
     let (sources, empty) = (Sources::new(), DFSchema::empty());
     let context = Context { state: &STATE, sources: &sources };
     let planner = SqlToRel::new_with_options(&context, options(&STATE));

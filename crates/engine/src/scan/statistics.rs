@@ -95,10 +95,12 @@ impl Known {
     fn of(plan: &ScanPlan, column: &str, data_type: &DataType) -> Self {
         // Iceberg leaves NaN out of bounds, and DataFusion takes it for the largest number.
         let exact = plan.is_exact(column) && !data_type.is_floating();
+        // Nested types have no order that all agree on, and maps none at all.
+        let bounded = !data_type.is_nested();
         Known {
             data_type: data_type.clone(),
-            min: plan.min(column),
-            max: plan.max(column),
+            min: bounded.then(|| plan.min(column)).flatten(),
+            max: bounded.then(|| plan.max(column)).flatten(),
             nulls: plan.null_counts(column),
             exact,
         }

@@ -8,7 +8,7 @@ use crate::error::{Error, Position, Result};
 use crate::sql::dialect::HeadwaterDialect;
 use crate::sql::partition::{self, is_keyword};
 use crate::sql::statement::{Command, command};
-use crate::sql::{alter, layout, new_view, version};
+use crate::sql::{alter, data_type, layout, new_view, version};
 
 /// How deep a statement may nest.
 pub(crate) const DEPTH_MAX: usize = 100;
@@ -20,6 +20,7 @@ pub(crate) fn parse(sql: &str) -> Result<Command> {
     let view = new_view::text_of_query(sql, &tokens);
     let (mut tokens, partition) = partition::take(tokens)?;
     spell_schema(&mut tokens);
+    data_type::spell_maps(&mut tokens);
     spell_out_stars(&mut tokens);
     version::rewrite(&mut tokens);
     alter::join_paths(&mut tokens);
@@ -217,6 +218,11 @@ mod tests {
         check("SELECT 1; SELECT 2", "more than one statement at once is not supported");
         check("create namespace if not exists n", "CREATE SCHEMA");
         check("DROP NAMESPACE n", "DROP SCHEMA");
+        check(
+            "CREATE TABLE t (m MAP<VARCHAR, ARRAY<MAP<INT, INT>>>, s STRUCT<m MAP<INT, INT>>)",
+            "CREATE TABLE",
+        );
+        check("CREATE TABLE t AS SELECT map < a, b > c FROM t", "CREATE TABLE");
         check("CREATE TABLE t (a int) PARTITIONED BY (day(a))", "CREATE TABLE");
     }
 
