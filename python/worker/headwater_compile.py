@@ -3,10 +3,15 @@
 Arguments: pairs of a package's RECORD file and the folder that is to keep its bytecode. Bytecode is
 not checked against its source when it is loaded, because an environment's folder never changes. It
 may go, though, at any moment: what was compiled of a part of a package is thrown away then.
+
+What is kept is found by what a RECORD says. So a RECORD that says of a module what is not so gets nothing
+compiled: its bytecode would go to whoever has the true one.
 """
 
+import base64
 import csv
 import glob
+import hashlib
 import importlib.util
 import os
 import py_compile
@@ -20,14 +25,32 @@ ABANDONED_SECONDS = 24 * 60 * 60
 UNCHECKED = py_compile.PycInvalidationMode.UNCHECKED_HASH
 
 
+class Lie(Exception):
+    """A RECORD says what is not so."""
+
+
 def sources(record):
-    """The modules that a RECORD lists, without test suites, relative to the packages' folder."""
+    """The modules that a RECORD lists, without test suites, relative to the packages' folder: those that
+    lie there, of which it says what is in them."""
+    packages = os.path.realpath(os.path.dirname(os.path.dirname(record)))
     with open(record, encoding="utf-8", newline="") as file:
         for row in csv.reader(file):
-            path = row[0] if row else ""
-            parts = path.split("/")
-            if path.endswith(".py") and ".." not in parts and not {"tests", "test"} & set(parts):
+            path, digest = row[:2] if len(row) > 1 else ("", "")
+            if not path.endswith(".py") or not digest.startswith("sha256="):
+                continue
+            place = os.path.join(packages, path)
+            inside = place.startswith(packages + "/") and place == os.path.realpath(place)
+            if inside and not {"tests", "test"} & set(path.split("/")):
+                if digest_of(place) != digest:
+                    raise Lie(path)
                 yield path
+
+
+def digest_of(path):
+    """A file's digest in the form of a RECORD."""
+    with open(path, "rb") as file:
+        digest = hashlib.sha256(file.read()).digest()
+    return "sha256=" + base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
 
 
 def compile_package(record, stored):
@@ -41,9 +64,13 @@ def compile_package(record, stored):
             continue
         if old:
             shutil.rmtree(abandoned, ignore_errors=True)
+    try:
+        listed = list(sources(record))
+    except (Lie, OSError):
+        return
     aside = tempfile.mkdtemp(prefix=os.path.basename(stored) + ".", dir=os.path.dirname(stored))
     os.chmod(aside, 0o755)
-    for source in sources(record):
+    for source in listed:
         compiled = importlib.util.cache_from_source(source)
         try:
             py_compile.compile(

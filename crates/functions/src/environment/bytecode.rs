@@ -30,6 +30,9 @@ pub(super) fn link(environment: &Path, store: &Path, interpreter: &Interpreter) 
     let store = store.join(format!("cpython-3{}", interpreter.minor));
     let mut missing = Vec::new();
     for entry in fs::read_dir(&packages).into_iter().flatten().flatten() {
+        if entry.path().extension().is_none_or(|extension| extension != "dist-info") {
+            continue;
+        }
         let record = entry.path().join("RECORD");
         let Ok(content) = fs::read(&record) else { continue };
         let stored = store.join(&hex::encode(Sha256::digest(&content))[..32]);

@@ -5,6 +5,7 @@ mod files;
 mod handover;
 mod kernel;
 mod network;
+mod packages;
 mod processes;
 mod resources;
 
