@@ -4,6 +4,7 @@
 mod files;
 mod handover;
 mod kernel;
+mod neighbours;
 mod network;
 mod packages;
 mod processes;
