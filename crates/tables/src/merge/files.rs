@@ -76,15 +76,25 @@ pub(super) struct FilePlan {
     pub dropped: Vec<File>,
     /// Those that both sides changed, whose rows tell what becomes of them.
     pub groups: Vec<Group>,
+    /// What each side did to files beside those.
+    pub elsewhere: [Replaced; 2],
     /// Whether files of ours go for theirs that hold what rows come to.
     pub settles: bool,
     /// How far their changes reach.
     pub reach: Reach,
 }
 
+/// Files that a side has others for.
+#[derive(Debug, Default)]
+pub(super) struct Replaced {
+    pub gone: Vec<File>,
+    /// Those that do not only hold rows which were added.
+    pub come: Vec<File>,
+}
+
 /// Files of one partition that hold rows which both sides may have changed. Rows that are in no file of
 /// any of the three lists were changed by nobody.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub(super) struct Group {
     pub base: Vec<File>,
     pub ours: Vec<File>,
@@ -247,6 +257,10 @@ impl FilePlan {
             return Err(Box::new(Clash::about(Cause::Picked, doubtful)));
         }
         plan.dropped = owned(theirs.removed.iter().filter(free).filter(|file| is_here(file)));
+        plan.elsewhere = [&ours, &theirs].map(|change| Replaced {
+            gone: owned(change.removed.iter().filter(free)),
+            come: owned(change.added.iter().filter(free).filter(|file| !change.appended(file))),
+        });
         for mut group in std::mem::take(&mut groups).into_values() {
             group.unclear = !files.unclear.is_empty();
             match group.arranged(&ours, &theirs) {

@@ -22,7 +22,7 @@ use futures::FutureExt;
 use iceberg::spec::{Datum, FormatVersion, ManifestContentType, PrimitiveLiteral, TableMetadata};
 
 pub use self::clash::{Cause, Clash, Side};
-use self::files::{FilePlan, Files, LiveRows};
+use self::files::{FilePlan, Files, Group, LiveRows};
 use self::history::{History, Past, Reach};
 use self::lineage::Lineage;
 pub use self::lineage::READ_UP_TO;
@@ -258,10 +258,23 @@ impl Tables {
         budget: &mut RowBudget,
     ) -> Result<Merged> {
         let reading = self.reading(&merge);
-        for group in std::mem::take(&mut plan.groups) {
-            match reading.settle(&group, budget).await? {
+        let groups = std::mem::take(&mut plan.groups);
+        let mut only_takes = None;
+        for group in &groups {
+            let mut settled = reading.settle(group, budget).await?;
+            if matches!(settled, Settled::Clash(_)) && group.leaks {
+                if only_takes.is_none() {
+                    only_takes = Some(reading.only_takes(&groups, &plan.elsewhere, budget).await?);
+                }
+                if only_takes == Some(true) {
+                    // No row of it went to another partition.
+                    let whole = Group { leaks: false, ..group.clone() };
+                    settled = reading.settle(&whole, budget).await?;
+                }
+            }
+            match settled {
                 Settled::Ours => {}
-                Settled::Theirs => plan.take_theirs(&group),
+                Settled::Theirs => plan.take_theirs(group),
                 Settled::Rows(merged) => {
                     merge.rows.rows_added += merged.rows_added;
                     merge.rows.rows_removed += merged.rows_removed;

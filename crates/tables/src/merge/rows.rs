@@ -3,7 +3,8 @@
 //! A row has no name: it is known by its values. What a side took away and what it added is the
 //! difference of how often each row is there, so that it does not matter how the side wrote its files,
 //! or whether it arranged them otherwise. Two sides that took away different rows merge; where both took
-//! away the same row, only if neither added any, here or elsewhere, or if both came to the same.
+//! away the same row, only if neither added any, here or elsewhere, or if both came to the same: one that
+//! both took away may be one that they changed, and which lies in another partition since.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -18,7 +19,7 @@ use roaring::RoaringTreemap;
 use sha2::{Digest, Sha256};
 
 use super::clash::{Cause, Clash};
-use super::files::Group;
+use super::files::{Group, Replaced};
 use crate::read::read;
 use crate::row_ids::{own, own_columns, with_row_ids, without_ids, without_later};
 use crate::{BatchStream, DataFile, Error, Result, Tables};
@@ -137,6 +138,34 @@ impl Reading<'_> {
                 self.clash(group, &rows, total).await.map(Settled::Clash)
             }
         }
+    }
+
+    /// Whether neither side has a row, in files that came in place of others, which those had not: then
+    /// rows that are gone are nowhere else. No where it takes more rows to know than may be compared.
+    pub async fn only_takes(
+        &self,
+        groups: &[Group],
+        elsewhere: &[Replaced; 2],
+        budget: &mut RowBudget,
+    ) -> Result<bool> {
+        let groups = groups.iter().map(|group| [&group.base, &group.ours, &group.theirs]);
+        let [ours, theirs] = elsewhere;
+        let none = &Vec::new();
+        let beside = [[&ours.gone, &ours.come, none], [&theirs.gone, none, &theirs.come]];
+        for three in groups.chain(beside) {
+            let all = three.into_iter().flatten();
+            if !budget.spend(all.map(|file| file.rows).sum()) {
+                return Ok(false);
+            }
+            let mut counts = Counts::new();
+            for (place, files) in three.into_iter().enumerate() {
+                counts = self.count(files, place, counts).await?;
+            }
+            if counts.values().any(|[base, ours, theirs]| ours > base || theirs > base) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     async fn count(
