@@ -1,12 +1,11 @@
 //! Branches: names for commits that move.
 
 use bytes::Bytes;
-use headwater_model::{Branch, CommitId, CreateRef, MAIN_BRANCH, RefSpec, reference};
+use headwater_model::{Branch, CommitId, CreateRef, MAIN_BRANCH, RefSpec, nearest, reference};
 use headwater_store::{Batch, Expected, RefChange};
 
 use crate::catalog::{ATTEMPTS_MAX, branch_ref, tag_ref};
 use crate::codec::{self, BranchRecord};
-use crate::near::nearest;
 use crate::{Catalog, Error, Result};
 
 /// How many refs are read at once when they are listed.

@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use headwater_model::{Commit, CommitId, Namespace, ObjectId, SYSTEM_NAMESPACE, TableName, name};
+use headwater_model::{
+    Commit, CommitId, Namespace, ObjectId, SYSTEM_NAMESPACE, TableName, name, nearest,
+};
 use headwater_store::{Batch, Expected, RefChange};
 
 use crate::catalog::{ATTEMPTS_MAX, branch_ref};
 use crate::codec::{BranchRecord, CommitObject, Namespaces};
-use crate::near::nearest;
 use crate::objects::Pending;
 use crate::trie::{self, Changes};
 use crate::{Catalog, CommitRequest, Error, NamespaceChange, Result, TableChange};

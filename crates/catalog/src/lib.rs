@@ -15,7 +15,6 @@ mod error;
 mod heads;
 mod log;
 mod merge;
-mod near;
 mod objects;
 mod reach;
 mod reference;

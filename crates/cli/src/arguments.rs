@@ -1,13 +1,24 @@
 //! What can be typed: every command, its arguments and its examples.
 //!
-//! One enum per noun; the noun's file under `commands/` carries it out.
+//! One enum per noun, in the noun's file beside this; the file of the same name under `commands/` carries it
+//! out. Here are the whole, and commands without a noun.
 
 mod branch;
 mod diff;
+mod environment;
 mod function;
+mod job;
+mod namespace;
+mod query;
+mod reference;
+mod run;
+mod serve;
+mod table;
+mod tag;
+mod trigger;
+mod usage;
 mod view;
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::builder::NonEmptyStringValueParser;
@@ -18,7 +29,20 @@ pub use self::branch::{
     RemoveRef, RenameRef,
 };
 pub use self::diff::{BranchDiff, CompareArgument, HowToCompare, TableDiff};
+pub use self::environment::{Environment, EnvironmentPrune, EnvironmentRebuild};
 pub use self::function::{Function, FunctionInvoke};
+pub use self::job::{Job, JobLogs, JobLs};
+pub use self::namespace::Namespace;
+pub use self::query::Query;
+pub use self::reference::{BranchArgument, RefArgument};
+pub use self::run::Run;
+pub use self::serve::{IsolationArgument, Serve};
+pub use self::table::{
+    FormatArgument, OnErrorArgument, Table, TableGet, TableImport, TableLs, TableMaintain, TableRm,
+};
+pub use self::tag::Tag;
+pub use self::trigger::{Trigger, TriggerEvents};
+pub use self::usage::{Usage, UsageBy};
 pub use self::view::{View, ViewGet, ViewRm};
 
 /// How an answer is printed on standard output.
@@ -196,245 +220,6 @@ pub struct Init {
     pub warehouse: Option<String>,
 }
 
-/// `headwater query`
-#[derive(Debug, Args)]
-pub struct Query {
-    /// The statement; `-` reads it from standard input
-    #[arg(required_unless_present = "file")]
-    pub sql: Option<String>,
-    /// Read the statement from a file
-    #[arg(long, short, value_name = "FILE", conflicts_with = "sql")]
-    pub file: Option<PathBuf>,
-    /// Branch, tag or commit [default: the active branch]
-    #[arg(long = "ref", alias = "branch", short, value_name = "REF")]
-    pub reference: Option<String>,
-    /// Where bare table names lie
-    #[arg(long, short)]
-    pub namespace: Option<String>,
-    /// The value of `$NAME` in the statement: a number, `true`, `false`, `null`, or else a text
-    #[arg(long = "param", value_name = "NAME=VALUE")]
-    pub parameters: Vec<String>,
-    /// The most rows to print; 0 for all [default: 100 in a table, all otherwise]
-    #[arg(long, short)]
-    pub limit: Option<u64>,
-    /// The memory the statement may hold before it spills to disk: `512MiB`, `2GiB`
-    #[arg(long, value_name = "SIZE")]
-    pub memory: Option<String>,
-}
-
-/// `headwater run`
-#[derive(Debug, Args)]
-pub struct Run {
-    /// The project [default: the one around the lake, or the nearest `headwater.toml` upwards]
-    #[arg(long, short, value_name = "DIR")]
-    pub project: Option<PathBuf>,
-    /// The branch to run on [default: the active branch]
-    #[arg(long = "ref", alias = "branch", short, value_name = "BRANCH")]
-    pub reference: Option<String>,
-    /// A parameter of the project
-    #[arg(long = "param", value_name = "NAME=VALUE")]
-    pub parameters: Vec<String>,
-    /// Check everything and show what would run
-    #[arg(long)]
-    pub dry_run: bool,
-    /// A failed expectation ends the run (this is the default)
-    #[arg(long, conflicts_with = "no_strict")]
-    pub strict: bool,
-    /// A failed expectation is only a warning
-    #[arg(long)]
-    pub no_strict: bool,
-    /// Run every model, changed or not
-    #[arg(long)]
-    pub no_cache: bool,
-    /// How much its functions matter where more wait than can run: low, normal, high
-    #[arg(long, value_name = "PRIORITY")]
-    pub priority: Option<String>,
-    /// Print the job's id and do not wait
-    #[arg(long, short)]
-    pub detach: bool,
-}
-
-/// `headwater table`
-#[derive(Debug, Subcommand)]
-pub enum Table {
-    /// List the tables
-    #[command(after_help = "Example:\n  headwater table ls --ref dev")]
-    Ls(TableLs),
-    /// Columns, size and location of a table
-    #[command(after_help = "Example:\n  headwater table get flights")]
-    Get(TableGet),
-    /// What differs between two states of a table: columns, layout, files, statistics, rows
-    #[command(after_help = "Examples:
-  headwater table diff flights main dev
-  headwater table diff flights --key id --summary
-  headwater table diff flights@v1 flights~2 --limit 20 -o csv
-
-Without a ref, the last commit is compared with the one before.")]
-    Diff(TableDiff),
-    /// Bring files into a table
-    #[command(after_help = "Examples:
-  headwater table import flights ./data/*.csv.gz
-  headwater table import flights ./data --null NA --dry-run
-  headwater table import clicks clicks.ndjson --type user_id=string --on-error reject")]
-    Import(Box<TableImport>),
-    /// Keep tables small and clean: compact, sort, expire, remove what nothing needs
-    #[command(after_help = "Examples:
-  headwater table maintain flights
-  headwater table maintain flights --sort origin,dep_time --dry-run
-  headwater table maintain flights --expire-before 30d --orphans
-  headwater table maintain --orphans
-
-Without an option, small files are put together, deletes folded in and manifests arranged.")]
-    Maintain(TableMaintain),
-    /// Drop a table from a branch
-    #[command(after_help = "Example:\n  headwater table rm flights --ref dev")]
-    Rm(TableRm),
-}
-
-/// `headwater table ls`
-#[derive(Debug, Args)]
-pub struct TableLs {
-    /// Branch, tag or commit [default: the active branch]
-    #[arg(long = "ref", alias = "branch", short, value_name = "REF")]
-    pub reference: Option<String>,
-    /// Only this namespace
-    #[arg(long, short)]
-    pub namespace: Option<String>,
-}
-
-/// `headwater table get`
-#[derive(Debug, Args)]
-pub struct TableGet {
-    /// The table
-    pub table: String,
-    /// Branch, tag or commit [default: the active branch]
-    #[arg(long = "ref", alias = "branch", short, value_name = "REF")]
-    pub reference: Option<String>,
-}
-
-/// `headwater table maintain`
-#[derive(Debug, Args)]
-pub struct TableMaintain {
-    /// The table [default: all tables of the branch]
-    pub table: Option<String>,
-    /// The branch [default: the active branch]
-    #[arg(long = "ref", alias = "branch", short, value_name = "BRANCH")]
-    pub reference: Option<String>,
-    /// Put small files together, and write files anew that lost many rows
-    #[arg(long, conflicts_with_all = ["sort", "zorder"])]
-    pub compact: bool,
-    /// Write all files anew, sorted by columns: `a,b desc`
-    #[arg(long, value_name = "COLUMNS", value_delimiter = ',', conflicts_with = "zorder")]
-    pub sort: Vec<String>,
-    /// Write all files anew, in a z-order of columns
-    #[arg(long, value_name = "COLUMNS", value_delimiter = ',')]
-    pub zorder: Vec<String>,
-    /// Put what many manifests say into few
-    #[arg(long)]
-    pub manifests: bool,
-    /// Remove the files of states that were superseded longer ago: `30d`
-    #[arg(long, value_name = "DURATION")]
-    pub expire_before: Option<String>,
-    /// Remove the files of all states but the last N of each branch
-    #[arg(long, value_name = "N")]
-    pub keep: Option<u64>,
-    /// Remove files that no branch, no tag and no commit that leads to one needs
-    #[arg(long)]
-    pub orphans: bool,
-    /// How old those must be, an hour at least [default: 3d]
-    #[arg(long, value_name = "DURATION", requires = "orphans")]
-    pub older_than: Option<String>,
-    /// Remove those files even where they are most of what is there
-    #[arg(long, requires = "orphans")]
-    pub force: bool,
-    /// Show what would be done; change nothing
-    #[arg(long)]
-    pub dry_run: bool,
-    /// Print the job's id and do not wait
-    #[arg(long, short)]
-    pub detach: bool,
-}
-
-/// `headwater table rm`
-#[derive(Debug, Args)]
-pub struct TableRm {
-    /// The table
-    pub table: String,
-    /// The branch [default: the active branch]
-    #[arg(long = "ref", alias = "branch", short, value_name = "BRANCH")]
-    pub reference: Option<String>,
-    /// Succeed where there is no such table
-    #[arg(long)]
-    pub if_exists: bool,
-}
-
-/// `headwater table import`
-#[derive(Debug, Args)]
-pub struct TableImport {
-    /// The table; it is made where it is not there
-    pub table: String,
-    /// Files, folders and globs
-    #[arg(required = true)]
-    pub sources: Vec<String>,
-    /// The branch [default: the active branch]
-    #[arg(long = "ref", alias = "branch", short, value_name = "BRANCH")]
-    pub reference: Option<String>,
-    /// Infer, check and show the plan; change nothing
-    #[arg(long)]
-    pub dry_run: bool,
-    /// Import files that were imported before once more
-    #[arg(long)]
-    pub again: bool,
-    /// What to do with a row that cannot be read
-    #[arg(long, value_enum, default_value_t)]
-    pub on_error: OnErrorArgument,
-    /// The type of a column, as Iceberg writes it
-    #[arg(long = "type", value_name = "COLUMN=TYPE")]
-    pub types: Vec<String>,
-    /// Text that means null, besides the empty field
-    #[arg(long = "null", value_name = "TEXT")]
-    pub nulls: Vec<String>,
-    /// Partition a new table by `column`, `day(column)` or `bucket(16, column)`
-    #[arg(long = "partition-by", value_name = "FIELD")]
-    pub partition: Vec<String>,
-    /// The files' format [default: told by their names]
-    #[arg(long, value_enum)]
-    pub format: Option<FormatArgument>,
-    /// The CSV delimiter [default: found in the files]
-    #[arg(long)]
-    pub delimiter: Option<char>,
-    /// The first CSV row is data; columns are named `column_1`, `column_2`, …
-    #[arg(long)]
-    pub no_header: bool,
-    /// The text encoding, such as `windows-1252` [default: UTF-8, or what the file's first bytes say]
-    #[arg(long)]
-    pub encoding: Option<String>,
-    /// Print the job's id and do not wait
-    #[arg(long, short)]
-    pub detach: bool,
-}
-
-/// `--on-error`
-#[derive(Debug, Clone, Copy, Default, ValueEnum)]
-pub enum OnErrorArgument {
-    /// End with file, line, column and value; write nothing
-    #[default]
-    Stop,
-    /// Put the row and the reason into `<table>__rejected`
-    Reject,
-}
-
-/// `--format`
-#[derive(Debug, Clone, Copy, ValueEnum)]
-pub enum FormatArgument {
-    /// Comma-separated values
-    Csv,
-    /// One JSON object a line
-    Ndjson,
-    /// Apache Parquet
-    Parquet,
-}
-
 /// `headwater checkout`
 #[derive(Debug, Args)]
 pub struct Checkout {
@@ -448,23 +233,6 @@ pub struct Checkout {
     pub from: Option<String>,
 }
 
-/// `headwater tag`
-#[derive(Debug, Subcommand)]
-pub enum Tag {
-    /// List the tags
-    #[command(after_help = "Example:\n  headwater tag ls")]
-    Ls,
-    /// Name a commit
-    #[command(after_help = "Example:\n  headwater tag create v1.0 --from main")]
-    Create(CreateRef),
-    /// Delete a tag
-    #[command(after_help = "Example:\n  headwater tag rm v1.0")]
-    Rm(RemoveRef),
-    /// Rename a tag
-    #[command(after_help = "Example:\n  headwater tag rename v1.0 first")]
-    Rename(RenameRef),
-}
-
 /// `headwater log`
 #[derive(Debug, Args)]
 pub struct Log {
@@ -476,244 +244,6 @@ pub struct Log {
     /// Draw how the commits hang together
     #[arg(long)]
     pub graph: bool,
-}
-
-/// `headwater namespace`
-#[derive(Debug, Subcommand)]
-pub enum Namespace {
-    /// List the namespaces
-    #[command(after_help = "Example:\n  headwater namespace ls")]
-    Ls(RefArgument),
-    /// Make a namespace
-    #[command(after_help = "Example:\n  headwater namespace create staging")]
-    Create(NamespaceName),
-    /// Remove an empty namespace
-    #[command(after_help = "Example:\n  headwater namespace rm staging")]
-    Rm(NamespaceName),
-}
-
-/// A ref.
-#[derive(Debug, Args)]
-pub struct RefArgument {
-    /// Branch, tag or commit [default: the active branch]
-    #[arg(long = "ref", alias = "branch", short, value_name = "REF")]
-    pub reference: Option<String>,
-}
-
-/// A namespace on a branch.
-#[derive(Debug, Args)]
-pub struct NamespaceName {
-    /// Its name
-    pub name: String,
-    /// The branch [default: the active branch]
-    #[arg(long = "ref", alias = "branch", short, value_name = "BRANCH")]
-    pub reference: Option<String>,
-}
-
-/// `headwater job`
-#[derive(Debug, Subcommand)]
-pub enum Job {
-    /// List the jobs, newest first
-    #[command(after_help = "Example:\n  headwater job ls --kind run --status failed")]
-    Ls(JobLs),
-    /// One job, whole
-    #[command(after_help = "Example:\n  headwater job get 3fa9c1")]
-    Get(JobName),
-    /// What a job printed and did
-    #[command(after_help = "Example:\n  headwater job logs 3fa9c1 --follow")]
-    Logs(JobLogs),
-    /// Stop a job
-    #[command(after_help = "Example:\n  headwater job stop 3fa9c1")]
-    Stop(JobName),
-}
-
-/// `headwater job ls`
-#[derive(Debug, Args)]
-pub struct JobLs {
-    /// Only this kind: query, import, run, trigger, upkeep, function
-    #[arg(long)]
-    pub kind: Option<String>,
-    /// Only this status: queued, running, succeeded, failed, cancelled, interrupted
-    #[arg(long)]
-    pub status: Option<String>,
-    /// The most jobs to show
-    #[arg(long, short = 'n', default_value_t = 20)]
-    pub limit: usize,
-}
-
-/// A job.
-#[derive(Debug, Args)]
-pub struct JobName {
-    /// Its id, or the first or last digits of it
-    pub id: String,
-}
-
-/// `headwater job logs`
-#[derive(Debug, Args)]
-pub struct JobLogs {
-    /// Its id, or the first or last digits of it
-    pub id: String,
-    /// Go on until the job ends
-    #[arg(long, short)]
-    pub follow: bool,
-}
-
-/// `headwater environment`
-#[derive(Debug, Subcommand)]
-pub enum Environment {
-    /// List the environments
-    #[command(after_help = "Example:\n  headwater environment ls")]
-    Ls,
-    /// Show an environment's packages, what is held imported, and why calls wait
-    #[command(after_help = "Example:\n  headwater environment explain 3fa9c1d2")]
-    Explain(EnvironmentId),
-    /// Remove environments that nobody has used for a while; what is asked for again is made again
-    #[command(
-        after_help = "Examples:\n  headwater environment prune --dry-run\n  headwater environment prune --all"
-    )]
-    Prune(EnvironmentPrune),
-    /// Choose packages anew, within what was asked for; what runs goes on with the old ones
-    #[command(
-        after_help = "Examples:\n  headwater environment rebuild 3fa9c1d2\n  headwater environment rebuild --all"
-    )]
-    Rebuild(EnvironmentRebuild),
-}
-
-/// An environment.
-#[derive(Debug, Args)]
-pub struct EnvironmentId {
-    /// Its id, or the beginning of it
-    pub id: String,
-}
-
-/// `headwater environment prune`
-#[derive(Debug, Args)]
-pub struct EnvironmentPrune {
-    /// Those that were not used for so many days
-    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u64).range(..=DAYS_MAX))]
-    pub days: u64,
-    /// All that no function uses now
-    #[arg(long, conflicts_with = "days")]
-    pub all: bool,
-    /// Only say what would be removed
-    #[arg(long)]
-    pub dry_run: bool,
-}
-
-/// `headwater environment rebuild`
-#[derive(Debug, Args)]
-pub struct EnvironmentRebuild {
-    /// Their ids, or the beginnings of them
-    #[arg(required_unless_present = "all")]
-    pub ids: Vec<String>,
-    /// Every environment
-    #[arg(long, conflicts_with = "ids")]
-    pub all: bool,
-}
-
-/// `headwater usage`
-#[derive(Debug, Args)]
-pub struct Usage {
-    /// What a line sums up
-    #[arg(long, value_enum, default_value_t)]
-    pub by: UsageBy,
-    /// Only the last days
-    #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u64).range(..=DAYS_MAX))]
-    pub days: Option<u64>,
-}
-
-/// `--by`
-#[derive(Debug, Clone, Copy, Default, ValueEnum)]
-pub enum UsageBy {
-    /// Days
-    Day,
-    /// Kinds of job
-    #[default]
-    Kind,
-    /// Models of the project
-    Model,
-    /// Jobs
-    Job,
-}
-
-/// `headwater trigger`
-#[derive(Debug, Subcommand)]
-pub enum Trigger {
-    /// List the triggers of `headwater.toml`
-    #[command(after_help = "Example:\n  headwater trigger ls")]
-    Ls,
-    /// What happened, newest first
-    #[command(after_help = "Example:\n  headwater trigger events --status failed")]
-    Events(TriggerEvents),
-    /// Act on an event again
-    #[command(after_help = "Example:\n  headwater trigger replay EVENT")]
-    Replay(TriggerReplay),
-}
-
-/// `headwater trigger events`
-#[derive(Debug, Args)]
-pub struct TriggerEvents {
-    /// Only this trigger
-    #[arg(long)]
-    pub trigger: Option<String>,
-    /// Only this status: pending, running, done, failed
-    #[arg(long)]
-    pub status: Option<String>,
-    /// The most events to show
-    #[arg(long, short = 'n', default_value_t = 20)]
-    pub limit: usize,
-}
-
-/// `headwater trigger replay`
-#[derive(Debug, Args)]
-pub struct TriggerReplay {
-    /// The event's id
-    pub event: String,
-}
-
-/// `headwater serve`
-#[derive(Debug, Args)]
-pub struct Serve {
-    /// Listen for HTTP here; port 0 picks a free one and says which
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:4280")]
-    pub http: SocketAddr,
-    /// Ask for no token over HTTP; then every program and user of this machine can use the lake
-    #[arg(long)]
-    pub no_auth: bool,
-    /// How functions are walled in
-    #[arg(long, value_enum, default_value_t)]
-    pub isolation: IsolationArgument,
-    /// Let projects that say `arena = true` hand tables on without a copy; an experiment
-    #[arg(long)]
-    pub arena: bool,
-    /// The memory for queries and functions together: `4GiB` [default: three quarters of the machine's]
-    #[arg(long, value_name = "SIZE")]
-    pub memory: Option<String>,
-    /// Leave tables as they are written, until `headwater table maintain` is asked for
-    #[arg(long)]
-    pub no_upkeep: bool,
-    /// Once a day, remove files of known tables that nothing has needed for three days
-    #[arg(long, conflicts_with = "no_upkeep")]
-    pub remove_orphans: bool,
-    /// Keep tables in a bucket, as `s3://bucket/prefix`; for a lake that has none yet, which keeps it
-    #[arg(long, value_name = "URL")]
-    pub warehouse: Option<String>,
-    /// Give the server's own keys to the bucket to Iceberg REST clients that ask for credentials
-    #[arg(long)]
-    pub vend_credentials: bool,
-    /// Serve a command of this machine: on the Unix socket only, ending when idle
-    #[arg(long, hide = true)]
-    pub background: bool,
-}
-
-/// `--isolation`
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
-pub enum IsolationArgument {
-    /// Namespaces, a read-only root and limits
-    #[default]
-    Sandbox,
-    /// A plain process, for hosts that forbid user namespaces; weak
-    Process,
 }
 
 /// `headwater completions`

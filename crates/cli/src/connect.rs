@@ -9,7 +9,7 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use headwater_model::{ErrorCode, Health, Problem};
-use headwater_server::{Isolation, Running, Server, ServerConfig, SpawnCommand};
+use headwater_server::{HttpDoor, Isolation, Running, Server, ServerConfig, SpawnCommand};
 use serde::Deserialize;
 
 use crate::api::{Api, Call};
@@ -170,7 +170,7 @@ async fn start_inside(context: &Context, lake: &LakeFolder) -> Result<Api> {
     let socket = lake.path.join(format!("inside-{}.sock", std::process::id()));
     let mut config = config(context, lake)?;
     config.socket = Some(socket.clone());
-    let server = start(config).await?;
+    let server = start(config, None).await?;
     Ok(Api::new(socket, &context.author).with_server(server))
 }
 
@@ -198,9 +198,9 @@ pub fn config(context: &Context, lake: &LakeFolder) -> Result<ServerConfig> {
     Ok(config)
 }
 
-/// Starts a server in this process.
-pub async fn start(config: ServerConfig) -> Result<Running> {
-    Server::start(config).await.map_err(error::from_fault)
+/// Starts a server in this process, behind a door that is bound already where one is given.
+pub async fn start(config: ServerConfig, door: Option<HttpDoor>) -> Result<Running> {
+    Server::start_behind(config, door).await.map_err(error::from_fault)
 }
 
 /// Where interpreters and tools are looked for: `PATH`, and where pyenv and uv put theirs.

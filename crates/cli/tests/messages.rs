@@ -169,6 +169,21 @@ fn names_that_nobody_knows_are_not_passed_over() {
 }
 
 #[test]
+fn a_view_that_is_named_as_a_table_is_shown_the_way_and_the_reverse() {
+    let workspace = Workspace::new();
+    workspace.ok(&["query", "CREATE TABLE cities AS SELECT 'Oslo' AS name"]);
+    workspace.ok(&["query", "CREATE VIEW names AS SELECT name FROM cities"]);
+    for verb in ["get", "rm"] {
+        let text = workspace.fails(2, &["table", verb, "names"]);
+        contains(&text, &["is a view", &format!("`headwater view {verb} names`")]);
+        let text = workspace.fails(3, &["view", verb, "cities"]);
+        contains(&text, &["a table of that name", &format!("`headwater table {verb} cities`")]);
+    }
+    workspace.ok(&["view", "get", "names", "--branch", "main"]);
+    workspace.ok(&["view", "rm", "names", "--branch", "main"]);
+}
+
+#[test]
 fn a_lake_may_lie_deep() {
     let workspace = Workspace::empty();
     let deep = workspace.path().join("a-long-name-".repeat(8)).join("another-".repeat(8));

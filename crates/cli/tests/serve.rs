@@ -64,6 +64,21 @@ fn a_server_that_a_person_started_is_not_ended_by_another() {
 }
 
 #[test]
+fn an_address_that_cannot_be_had_leaves_the_background_server_alone() {
+    let workspace = Workspace::new();
+    let pid = || workspace.server().expect("the background server")["pid"].clone();
+    let before = pid();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = taken.local_addr().expect("an address").to_string();
+    let text = workspace.fails(7, &["serve", "--http", &address]);
+    assert!(text.contains("cannot be listened on") && !text.contains("end its work"), "{text}");
+    let text = workspace.fails(2, &["serve", "--http", "0.0.0.0:0"]);
+    assert!(text.contains("not a loopback address") && !text.contains("end its work"), "{text}");
+    workspace.fails(2, &["serve", "--http", "127.0.0.1:0", "--memory", "much"]);
+    assert_eq!(pid(), before);
+}
+
+#[test]
 fn http_asks_for_the_token_that_lies_in_the_lake() {
     let workspace = Workspace::new();
     let serving = Serving::start(&workspace, &[]);

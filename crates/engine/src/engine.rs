@@ -19,6 +19,7 @@ use headwater_lake::Lake;
 use parking_lot::RwLock;
 
 use crate::error::{Error, Result};
+use crate::into_column::MARK;
 use crate::memory::{QueryPool, TotalMemory};
 use crate::not_in_list::SayNotInList;
 use crate::options::{EngineOptions, SessionOptions};
@@ -27,7 +28,6 @@ use crate::planning_error::Limits;
 use crate::scan::ScanEnvironment;
 use crate::session::Session;
 use crate::system::{SystemTable, own_tables};
-use crate::whole::WHOLE;
 
 /// Bytes of Parquet footers that are kept.
 const FOOTER_CACHE_BYTES: usize = 256 << 20;
@@ -91,7 +91,7 @@ impl Engine {
             .with_analyzer_rule(Arc::new(CheckOverflow))
             .with_analyzer_rule(Arc::new(SayNotInList))
             .build();
-        template.register_udf(Arc::clone(&WHOLE)).map_err(fail)?;
+        template.register_udf(Arc::clone(&MARK)).map_err(fail)?;
         let threads = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(options.threads.max(1))
             .thread_name("headwater-engine")

@@ -92,6 +92,18 @@ pub enum Error {
         /// Where.
         position: Option<Position>,
     },
+    /// No table of that name in the system's namespace.
+    #[error("there is no system table `{table}`{}", At(position))]
+    SystemTableNotFound {
+        /// The table as written, without its namespace.
+        table: String,
+        /// One with a similar name, with its namespace.
+        near: Option<String>,
+        /// All that there are.
+        known: Vec<String>,
+        /// Where.
+        position: Option<Position>,
+    },
     /// No namespace of that name.
     #[error("namespace `{namespace}` is not in `{reference}`{}", At(position))]
     NamespaceNotFound {
@@ -282,6 +294,7 @@ impl Error {
             Error::Syntax { position, .. }
             | Error::Unsupported { position, .. }
             | Error::TableNotFound { position, .. }
+            | Error::SystemTableNotFound { position, .. }
             | Error::NamespaceNotFound { position, .. }
             | Error::ColumnNotFound { position, .. }
             | Error::Ambiguous { position, .. }
@@ -306,7 +319,9 @@ impl Fault for Error {
             | Error::ViewChain { .. }
             | Error::Invalid { .. } => ErrorCode::InvalidSql,
             Error::Unsupported { .. } => ErrorCode::UnsupportedStatement,
-            Error::TableNotFound { .. } => ErrorCode::TableNotFound,
+            Error::TableNotFound { .. } | Error::SystemTableNotFound { .. } => {
+                ErrorCode::TableNotFound
+            }
             Error::NamespaceNotFound { .. } => ErrorCode::NamespaceNotFound,
             Error::ColumnNotFound { .. } => ErrorCode::ColumnNotFound,
             Error::AlreadyExists { .. } => ErrorCode::AlreadyExists,
@@ -334,9 +349,18 @@ impl Fault for Error {
             | Error::Invalid { hint, .. }
             | Error::View { hint, .. } => hint.clone(),
             Error::TableNotFound { near: Some(near), .. }
+            | Error::SystemTableNotFound { near: Some(near), .. }
             | Error::NamespaceNotFound { near: Some(near), .. }
             | Error::ColumnNotFound { near: Some(near), .. } => {
                 Some(format!("Did you mean `{near}`?"))
+            }
+            Error::SystemTableNotFound { near: None, known, .. } => {
+                Some(match known.split_last() {
+                    Some((last, rest)) if !rest.is_empty() => {
+                        format!("The system tables are {} and {last}.", rest.join(", "))
+                    }
+                    _ => "There are no system tables here.".to_owned(),
+                })
             }
             Error::Parameter { name, reason: NO_VALUE, .. } if name == "?" => {
                 Some("Give the parameter a name, as in `$minimum`, and a value.".to_owned())

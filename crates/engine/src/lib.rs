@@ -16,6 +16,7 @@ mod diff;
 mod drive;
 mod engine;
 mod error;
+mod into_column;
 mod listing;
 mod memory;
 mod not_in_list;
@@ -34,7 +35,6 @@ mod stop;
 mod stored;
 mod system;
 mod view;
-mod whole;
 mod write;
 
 pub use answer::{Answer, BatchStream, Batches, Metrics};

@@ -6,7 +6,6 @@
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
 
-use crate::whole::to_column;
 use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema, SchemaRef};
 use datafusion::catalog::TableFunctionArgs;
 use datafusion::catalog::cte_worktable::CteWorkTable;
@@ -27,6 +26,8 @@ use datafusion::logical_expr::{
 use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 use datafusion::sql::planner::{ParserOptions, PlannerContext, SqlToRel};
 use datafusion::sql::sqlparser::ast::{self, ColumnDef, Statement};
+
+use crate::into_column::{to_column, values_to_columns};
 
 /// The tables of a statement: namespace and label to what reads them.
 pub(crate) type Sources = HashMap<(String, String), Arc<dyn TableSource>>;
@@ -180,10 +181,12 @@ pub(crate) fn is_scalar(state: &SessionState, name: &str) -> bool {
     state.scalar_functions().contains_key(name) || state.higher_order_functions().contains_key(name)
 }
 
-/// The rows of a planned INSERT, in the table's columns.
-pub(crate) fn rows_of(plan: LogicalPlan) -> Result<LogicalPlan> {
+/// The rows of a planned INSERT of bare values for columns of a table, in the table's columns.
+pub(crate) fn rows_of(plan: LogicalPlan, columns: &[Field], table: &str) -> Result<LogicalPlan> {
     match plan {
-        LogicalPlan::Dml(insert) => Ok(Arc::unwrap_or_clone(insert.input)),
+        LogicalPlan::Dml(insert) => {
+            values_to_columns(Arc::unwrap_or_clone(insert.input), columns, table)
+        }
         other => Err(DataFusionError::Internal(format!("not an INSERT: {}", other.display()))),
     }
 }
@@ -192,13 +195,13 @@ pub(crate) fn rows_of(plan: LogicalPlan) -> Result<LogicalPlan> {
 /// are null.
 pub(crate) fn cast_rows(
     plan: LogicalPlan,
-    table: &Schema,
+    (table, schema): (&str, &Schema),
     listed: &[String],
     defaults: &HashMap<String, Expr>,
 ) -> Result<LogicalPlan> {
     let given = plan.schema().columns();
-    let mut exprs = Vec::with_capacity(table.fields().len());
-    for (index, field) in table.fields().iter().enumerate() {
+    let mut exprs = Vec::with_capacity(schema.fields().len());
+    for (index, field) in schema.fields().iter().enumerate() {
         let place = if listed.is_empty() {
             Some(index)
         } else {
@@ -208,7 +211,7 @@ pub(crate) fn cast_rows(
             Some(column) => Expr::Column(column.clone()),
             None => defaults.get(field.name()).cloned().unwrap_or_else(|| lit(ScalarValue::Null)),
         };
-        exprs.push(to_column(value, field.data_type(), plan.schema())?.alias(field.name()));
+        exprs.push(to_column(value, field, table, plan.schema())?.alias(field.name()));
     }
     LogicalPlanBuilder::from(plan).project(exprs)?.build()
 }

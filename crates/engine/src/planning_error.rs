@@ -6,11 +6,10 @@ use std::io::ErrorKind;
 
 use arrow::error::ArrowError;
 use datafusion::common::{Column, DataFusionError, SchemaError, Span};
-use headwater_model::{Fault, Problem};
+use headwater_model::{Fault, Problem, nearest};
 
 use crate::error::{Error, Position};
 use crate::memory::ENGINE_LIMIT_REACHED;
-use crate::sql::names::near;
 use crate::sql::parse::lower_first;
 
 /// The limits that a statement ran under, for the errors that name them.
@@ -156,7 +155,7 @@ fn schema_error(error: &SchemaError) -> Error {
         SchemaError::FieldNotFound { field, valid_fields } => Error::ColumnNotFound {
             column: column_name(field),
             relations: Vec::new(),
-            near: near(&field.name, valid_fields.iter().map(|valid| valid.name.as_str())),
+            near: nearest(&field.name, valid_fields.iter().map(|valid| valid.name.as_str())),
             position: column_position(field),
         },
         SchemaError::AmbiguousReference { field } => Error::Invalid {
@@ -211,8 +210,7 @@ fn plan_error(message: &str) -> Error {
     };
     if let Some(function) = quoted("Invalid function '") {
         // DataFusion always finds some function, however unlike.
-        let like =
-            quoted("Did you mean '").and_then(|like| near(&function, [like.as_str()].into_iter()));
+        let like = quoted("Did you mean '").and_then(|like| nearest(&function, [like.as_str()]));
         let hint = like.map(|near| format!("Did you mean `{near}`?"));
         let message = format!("there is no function `{function}`");
         return Error::Invalid { message, hint, position: None };
@@ -237,24 +235,14 @@ fn plan_error(message: &str) -> Error {
     if message.contains("require unique expression names") {
         return same_names(message);
     }
-    let insert =
-        ["Column count doesn't match insert query", "Inconsistent data length across values"];
-    if insert.iter().any(|start| message.contains(start)) {
-        return wrong_number_of_values();
+    if message.contains("Inconsistent data length across values") {
+        return Error::Invalid {
+            message: "the rows of VALUES do not all have the same number of values".to_owned(),
+            hint: Some("Give each row a value for each column; NULL is one.".to_owned()),
+            position: None,
+        };
     }
     Error::invalid(clean(message))
-}
-
-/// That rows have too few or too many values for the columns that they go to.
-pub(crate) fn wrong_number_of_values() -> Error {
-    Error::Invalid {
-        message: "the rows do not all have the expected number of values".to_owned(),
-        hint: Some(
-            "Give each row a value for each column, or list the columns: INSERT INTO t (a, b) …"
-                .to_owned(),
-        ),
-        position: None,
-    }
 }
 
 /// Two columns of one name, which DataFusion writes as expressions: `t.a`, `Int64(1) AS a`.

@@ -9,9 +9,10 @@ use datafusion::catalog::TableProvider;
 use datafusion::common::DataFusionError;
 use datafusion::datasource::{MemTable, provider_as_source};
 use datafusion::sql::sqlparser::ast::Query;
+use headwater_catalog::Error::NoCommitBefore;
 use headwater_catalog::TableEntry;
 use headwater_lake::View;
-use headwater_model::{RefSpec, SYSTEM_NAMESPACE, TableName};
+use headwater_model::{RefSpec, SYSTEM_NAMESPACE, TableName, nearest};
 use headwater_tables::LINEAGE;
 
 use crate::answer::Batches;
@@ -19,7 +20,7 @@ use crate::error::{Error, Position, Result};
 use crate::planner::Sources;
 use crate::scan::{LakeTable, view_schema};
 use crate::session::Session;
-use crate::sql::names::{Match, find, near, same_but_case};
+use crate::sql::names::{Match, find, same_but_case};
 use crate::sql::resolve::FoundTable;
 use crate::sql::table_name::{RefKind, WrittenTable};
 use crate::sql::tables::Mention;
@@ -212,9 +213,11 @@ impl<'s> Lookup<'s> {
                 RefSpec::Before { of: Box::new(here), back: back.clone() }
             }
         };
-        let view = match self.views.get(&reference) {
-            Some(view) => view.clone(),
-            None => self.session.engine.lake().view(&reference).await?,
+        let view = if let Some(view) = self.views.get(&reference) {
+            view.clone()
+        } else {
+            let view = self.session.engine.lake().view(&reference).await;
+            self.as_written(written, view)?
         };
         let is = if view.branch().is_some() { RefKind::Branch } else { RefKind::Tag };
         if let Some(expected) = written.expected
@@ -231,6 +234,30 @@ impl<'s> Lookup<'s> {
         Ok(view)
     }
 
+    /// What is said of a state before the statement's own, or of there being none: the ref that was
+    /// written, not the commit that it stands for here.
+    fn as_written(
+        &self,
+        written: &WrittenTable,
+        view: headwater_lake::Result<View>,
+    ) -> Result<View> {
+        let (None, Some(back)) = (&written.reference, &written.back) else { return Ok(view?) };
+        let here = self.view.spec();
+        match view {
+            Ok(view) => {
+                let of = Box::new(here.clone());
+                Ok(view.written_as(RefSpec::Before { of, back: back.clone() }))
+            }
+            Err(headwater_lake::Error::Catalog(error)) => Err(match *error {
+                NoCommitBefore { back, .. } => {
+                    NoCommitBefore { reference: here.to_string(), back }.into()
+                }
+                other => other.into(),
+            }),
+            Err(other) => Err(other.into()),
+        }
+    }
+
     async fn system(&mut self, written: &WrittenTable, at: Option<Position>) -> Result<Found> {
         let tables = self.session.engine.system_tables();
         let names = tables.iter().map(|table| table.name());
@@ -239,10 +266,11 @@ impl<'s> Lookup<'s> {
             Match::None | Match::Many(_) => None,
         };
         let Some(table) = position.map(|index| Arc::clone(&tables[index])) else {
-            return Err(Error::TableNotFound {
-                table: written.to_string(),
-                reference: SYSTEM_NAMESPACE.to_owned(),
-                near: near(&written.name, names).map(|near| format!("{SYSTEM_NAMESPACE}.{near}")),
+            let near = nearest(&written.name, names.clone());
+            return Err(Error::SystemTableNotFound {
+                table: written.name.clone(),
+                near: near.map(|near| format!("{SYSTEM_NAMESPACE}.{near}")),
+                known: names.map(str::to_owned).collect(),
                 position: at,
             });
         };
@@ -272,7 +300,7 @@ impl<'s> Lookup<'s> {
             let names = namespaces.iter().map(|known| known.name.as_str());
             return Ok(Error::NamespaceNotFound {
                 namespace: namespace.to_owned(),
-                near: near(namespace, names),
+                near: nearest(namespace, names),
                 reference,
                 position: at,
             });
@@ -295,7 +323,7 @@ impl<'s> Lookup<'s> {
             let same = tables.iter().find(|(name, _)| same_but_case(&name.name, wanted));
             same.map(|(name, _)| spelled(&name.namespace, &name.name))
         };
-        let near = near(wanted, names.iter().map(String::as_str));
+        let near = nearest(wanted, names.iter().map(String::as_str));
         Ok(Error::TableNotFound {
             table: written.to_string(),
             near: near.map(|near| spelled(namespace, &near)).or_else(elsewhere),

@@ -13,7 +13,7 @@ use datafusion::sql::sqlparser::ast::{
 use futures::StreamExt;
 use headwater_catalog::TableEntry;
 use headwater_lake::{Transaction, View};
-use headwater_model::{Commit, Fault, RefSpec, SYSTEM_NAMESPACE, TableName};
+use headwater_model::{Commit, Fault, RefSpec, SYSTEM_NAMESPACE, TableName, nearest};
 use headwater_tables::{Alteration, OWN, without_nanoseconds};
 use parking_lot::Mutex;
 
@@ -22,16 +22,17 @@ use crate::create;
 use crate::defaults::{NewRowsTable, defaults_of, written};
 use crate::drive::Running;
 use crate::error::{Error, Result};
+use crate::into_column::marked;
 use crate::output;
 use crate::planner::{self, Sources};
-use crate::planning_error::{Limits, wrong_number_of_values};
+use crate::planning_error::Limits;
 use crate::relations::Lookup;
 use crate::scan::{bare_schema, plain_batch, plain_schema};
 use crate::session::{Session, plan_statement};
 use crate::sql::alter::WrittenKey;
 use crate::sql::change::is_default;
 use crate::sql::clauses::spell;
-use crate::sql::names::{Match, find, near, same_but_case};
+use crate::sql::names::{Match, find, same_but_case};
 use crate::sql::new_rows::NewRows;
 use crate::sql::new_table::NewTable;
 use crate::sql::resolve::{FoundTable, resolve};
@@ -39,7 +40,6 @@ use crate::sql::scope::column;
 use crate::sql::statement::Source;
 use crate::sql::table_name::{WrittenTable, idents, position, span_start};
 use crate::sql::tables::Mention;
-use crate::whole::written_for;
 
 /// The first error of a stream of rows, kept while it goes through the rooms below.
 pub(crate) type Kept = Arc<Mutex<Option<Error>>>;
@@ -158,13 +158,13 @@ impl Session {
                     // to VALUES deep inside a query, where that is wrong.
                     into.complete(&mut statement, query);
                     let insert = Statement::Insert(statement);
-                    planner::rows_of(plan_statement(&state, &sources, insert, limits)?)
+                    let plan = plan_statement(&state, &sources, insert, limits)?;
+                    planner::rows_of(plan, &into.columns(), &into.table)
                 } else {
                     let plan = plan_statement(&state, &sources, Statement::Query(query), limits)?;
-                    if plan.schema().fields().len() != into.width() {
-                        return Err(wrong_number_of_values());
-                    }
-                    planner::cast_rows(plan, &into.schema, &into.listed, &into.defaults)
+                    into.check_width(plan.schema().fields().len(), "the query gives")?;
+                    let to = (into.table.as_str(), into.schema.as_ref());
+                    planner::cast_rows(plan, to, &into.listed, &into.defaults)
                 };
                 plan.map_err(|error| limits.explain(&error))
             })
@@ -198,7 +198,7 @@ impl Session {
         let view = transaction.view().clone();
         let mut dropped = Vec::new();
         for name in names {
-            let (table, exists) = self.target(name, &view).await?;
+            let (table, exists) = self.target(name, &view).await.map_err(drop_it_as_view)?;
             if exists {
                 transaction.drop(&table, if_exists).await?;
                 dropped.push(table.to_string());
@@ -250,7 +250,7 @@ impl Session {
                 None => {
                     let namespaces = transaction.view().namespaces().await?;
                     return Err(Error::NamespaceNotFound {
-                        near: near(&name, namespaces.iter().map(|known| known.name.as_str())),
+                        near: nearest(&name, namespaces.iter().map(|known| known.name.as_str())),
                         namespace: name,
                         reference: self.options.reference.to_string(),
                         position: position(written),
@@ -358,7 +358,7 @@ impl Session {
         let Some(namespace) = spelled_namespace(view, &namespace).await? else {
             let namespaces = view.namespaces().await?;
             return Err(Error::NamespaceNotFound {
-                near: near(&namespace, namespaces.iter().map(|known| known.name.as_str())),
+                near: nearest(&namespace, namespaces.iter().map(|known| known.name.as_str())),
                 namespace,
                 reference: view.spec().to_string(),
                 position: position(name),
@@ -381,7 +381,7 @@ impl Session {
         Ok(Error::TableNotFound {
             table: table.to_string(),
             reference: view.spec().to_string(),
-            near: near(&table.name, names).map(|near| {
+            near: nearest(&table.name, names).map(|near| {
                 let namespace = table.namespace.clone();
                 if namespace == self.options.namespace {
                     near
@@ -397,6 +397,8 @@ impl Session {
 /// The columns that new rows go to.
 struct NewRowsInto {
     name: [String; 2],
+    /// The table as it is spelled.
+    table: String,
     schema: SchemaRef,
     /// The columns that are listed, spelled as they are; none where they are not.
     listed: Vec<String>,
@@ -420,12 +422,38 @@ impl NewRowsInto {
         }
         let name = [["into ", &found.namespace].concat(), found.label.clone()];
         let defaults = defaults_of(&source.schema())?;
-        Ok(NewRowsInto { name, schema: bare_schema(&source.schema()), listed, defaults })
+        let (table, schema) = (found.name.clone(), bare_schema(&source.schema()));
+        Ok(NewRowsInto { name, table, schema, listed, defaults })
     }
 
-    /// How many values each row needs.
-    fn width(&self) -> usize {
-        if self.listed.is_empty() { self.schema.fields().len() } else { self.listed.len() }
+    /// The columns that values are given for, in their order.
+    fn columns(&self) -> Vec<Field> {
+        match self.listed.as_slice() {
+            [] => self.schema.fields().iter().map(|field| field.as_ref().clone()).collect(),
+            listed => {
+                let field = |name: &String| self.schema.field_with_name(name).cloned();
+                listed.iter().flat_map(field).collect()
+            }
+        }
+    }
+
+    /// That each of these columns has its value.
+    fn check_width(&self, given: usize, who: &str) -> Result<()> {
+        let listed = self.listed.len();
+        let width = if listed == 0 { self.schema.fields().len() } else { listed };
+        if given == width {
+            return Ok(());
+        }
+        let count = |count, what| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
+        let (given, width) = (count(given, "value"), count(width, "column"));
+        let message = if listed == 0 {
+            format!("{who} {given} for the {width} of `{}`", self.table)
+        } else {
+            format!("{who} {given} for the {width} that the statement lists")
+        };
+        let hint =
+            "Give each row a value for each column, or list the columns: INSERT INTO t (a, b) …";
+        Err(Error::Invalid { message, hint: Some(hint.to_owned()), position: None })
     }
 
     /// The table as the planner finds it. Only its columns matter, as the types of the rows.
@@ -435,20 +463,20 @@ impl NewRowsInto {
         ((namespace, label), provider_as_source(Arc::new(table)))
     }
 
-    /// Bare values as the columns are to have them: what DEFAULT is, and no fractions in whole numbers.
+    /// Bare values as the columns are to have them: one for each, and what DEFAULT is.
     fn shape(&self, query: &mut Query) -> Result<()> {
         let SetExpr::Values(values) = &mut *query.body else { return Ok(()) };
-        let columns: Vec<&Field> = match self.listed.as_slice() {
-            [] => self.schema.fields().iter().map(AsRef::as_ref).collect(),
-            listed => listed.iter().flat_map(|name| self.schema.field_with_name(name)).collect(),
-        };
-        for row in &mut values.rows {
+        let (columns, several) = (self.columns(), values.rows.len() > 1);
+        for (index, row) in values.rows.iter_mut().enumerate() {
+            let who =
+                if several { format!("row {} gives", index + 1) } else { "the row gives".into() };
+            self.check_width(row.content.len(), &who)?;
             for (value, column) in row.content.iter_mut().zip(&columns) {
                 let given = std::mem::replace(value, ast::Expr::value(ast::Value::Null));
                 *value = match self.defaults.get(column.name()) {
                     Some(default) if is_default(&given) => written(default)?,
                     None if is_default(&given) => continue,
-                    _ => written_for(given, column.data_type()),
+                    _ => marked(given, column.data_type()),
                 };
             }
         }
@@ -463,6 +491,16 @@ impl NewRowsInto {
         let column = |name: &String| ObjectName(vec![ObjectNamePart::Identifier(quoted(name))]);
         insert.columns = self.listed.iter().map(column).collect();
         insert.source = Some(query);
+    }
+}
+
+/// What to write to drop what turned out to be a view.
+fn drop_it_as_view(error: Error) -> Error {
+    match &error {
+        Error::Lake(headwater_lake::Error::IsView { view }) => {
+            Error::Problem(error.to_problem().with_hint(format!("Write DROP VIEW {view}.")))
+        }
+        _ => error,
     }
 }
 

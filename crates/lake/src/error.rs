@@ -359,6 +359,10 @@ impl Fault for Error {
                 entries.map(|(key, value)| (key.to_owned(), value)).into()
             }
             Error::TableNotFound { table, .. } => [("table".to_owned(), json!(table))].into(),
+            Error::IsView { view } => [("view".to_owned(), json!(view))].into(),
+            Error::ViewNotFound { view, table: true, .. } => {
+                [("table".to_owned(), json!(view))].into()
+            }
             _ => BTreeMap::new(),
         }
     }
@@ -390,6 +394,9 @@ impl Error {
             Error::NotABranch { .. } => Some("Name a branch, or create one there first."),
             Error::TableExists { .. } | Error::ViewExists { .. } => {
                 Some("Drop it first, or choose another name.")
+            }
+            Error::ViewNotFound { table: true, .. } => {
+                Some("Name it to `headwater table`, or in SQL to a statement for tables.")
             }
             Error::ViewNotFound { .. } => Some("List the views with `headwater view ls`."),
             Error::IsView { .. } => Some(

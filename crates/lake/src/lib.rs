@@ -13,7 +13,6 @@ mod error;
 mod import;
 mod lake;
 mod merge;
-mod name;
 mod required;
 mod sample;
 mod transaction;

@@ -11,6 +11,11 @@ use crate::lake::Lake;
 /// The journal of commits that were checked, by commit and project.
 const JOURNAL: &str = "commits_checked";
 
+/// The key of a project that has checked anything at all, which no commit has.
+fn key_of_project(project: &str) -> String {
+    format!("/{project}")
+}
+
 fn key(commit: CommitId, project: &str) -> String {
     format!("{commit}/{project}")
 }
@@ -18,11 +23,21 @@ fn key(commit: CommitId, project: &str) -> String {
 impl Lake {
     /// Remembers that all expectations of a project have passed on a commit.
     pub async fn remember_checked(&self, commit: CommitId, project: &str) -> Result<()> {
-        let key = key(commit, project);
-        let value = Some(Bytes::from_static(b"1"));
-        let entries = vec![Append { journal: JOURNAL.to_owned(), key, value }];
+        let entry = |key| {
+            let value = Some(Bytes::from_static(b"1"));
+            Append { journal: JOURNAL.to_owned(), key, value }
+        };
+        let mut entries = vec![entry(key(commit, project))];
+        if !self.has_checked(project).await? {
+            entries.push(entry(key_of_project(project)));
+        }
         self.store().apply(Batch { entries, ..Batch::default() }).await?;
         Ok(())
+    }
+
+    /// Whether all expectations of a project have ever passed on a commit.
+    pub async fn has_checked(&self, project: &str) -> Result<bool> {
+        Ok(self.store().latest(JOURNAL, &key_of_project(project)).await?.is_some())
     }
 
     /// Refuses what a branch does not take: anything but a commit on which the expectations of the

@@ -1,12 +1,11 @@
 //! One commit, to read from.
 
 use headwater_catalog::{State, TableEntry};
-use headwater_model::{CommitId, Namespace, RefSpec, TableName};
+use headwater_model::{CommitId, Namespace, RefSpec, TableName, nearest};
 use headwater_tables::{SqlView, Table};
 
 use crate::error::{Error, Result};
 use crate::lake::Lake;
-use crate::name::nearest;
 use crate::upkeep::Pin;
 
 /// One commit of a lake; cheap to clone. It does not change, whatever is committed later.
@@ -52,6 +51,12 @@ impl View {
     /// The ref the view was made from, as written.
     pub fn spec(&self) -> &RefSpec {
         &self.reference
+    }
+
+    /// The same under the ref that somebody wrote, where it was found by another.
+    #[must_use]
+    pub fn written_as(self, reference: RefSpec) -> Self {
+        View { reference, ..self }
     }
 
     /// The branch whose head it was made from; none for tags and commits, which take no writes.
@@ -146,7 +151,6 @@ impl View {
         }
         let namespaces = self.namespaces().await?;
         let near = nearest(name, namespaces.iter().map(|namespace| namespace.name.as_str()));
-        let near = near.map(str::to_owned);
         Err(headwater_catalog::Error::NamespaceNotFound { name: name.to_owned(), near }.into())
     }
 }
@@ -160,7 +164,7 @@ fn near_table<'a>(
 ) -> Option<String> {
     let here = tables.clone().filter(|table| table.namespace == name.namespace);
     if let Some(near) = nearest(&name.name, here.map(|table| table.name.as_str())) {
-        return Some(TableName { name: near.to_owned(), ..name.clone() }.to_string());
+        return Some(TableName { name: near, ..name.clone() }.to_string());
     }
     let wanted = name.name.to_lowercase();
     if let Some(same) = tables.clone().find(|table| table.name.to_lowercase() == wanted) {

@@ -46,7 +46,7 @@ impl FromStr for JobId {
 )]
 #[serde(rename_all = "snake_case")]
 pub enum JobKind {
-    /// One SQL statement.
+    /// One SQL statement, or one change that an engine made through the Iceberg catalog.
     Query,
     /// Files into a table.
     Import,

@@ -16,6 +16,7 @@ mod import;
 mod job;
 mod merge;
 pub mod name;
+mod near;
 mod object;
 mod query;
 pub mod reference;
@@ -50,6 +51,7 @@ pub use merge::{
     MergeRequest, MergedHow, MergedTable,
 };
 pub use name::{DEFAULT_NAMESPACE, NameError, SYSTEM_NAMESPACE, TableName};
+pub use near::nearest;
 pub use object::{CommitId, ObjectId};
 pub use query::QueryRequest;
 pub use reference::{Back, MAIN_BRANCH, RefSpec, ResolvedRef, parse_moment};

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use arrow::datatypes::SchemaRef;
 use headwater_lake::View;
 use headwater_model::{
-    Fault, PlannedStep, Priority, RefSpec, RunPlan, SYSTEM_NAMESPACE, TableName,
+    Fault, PlannedStep, Priority, RefSpec, RunPlan, SYSTEM_NAMESPACE, TableName, nearest,
 };
 use headwater_tables::Table;
 use serde_json::Value;
@@ -15,7 +15,7 @@ use crate::columns::Columns;
 use crate::graph::Graph;
 use crate::source::SourceText;
 use crate::step::{Body, Input, Step};
-use crate::{Error, Project, Result, Runner, fingerprint, suggest};
+use crate::{Error, Project, Result, Runner, fingerprint};
 
 /// The snapshot property that holds the whole fingerprint of the model that wrote it.
 pub(crate) const FINGERPRINT: &str = "headwater.fingerprint";
@@ -237,12 +237,12 @@ impl Plan {
         let mut names: Vec<String> = tables.iter().map(|(name, _)| name.to_string()).collect();
         names.extend(self.project.steps.iter().map(|step| step.table.to_string()));
         let name = input.table.to_string();
-        let nearest = suggest::nearest(&name, names.iter().map(String::as_str));
+        let nearest = nearest(&name, names.iter().map(String::as_str));
         Ok(Error::TableMissing {
             step: step.name.clone(),
             reference: view.spec().to_string(),
             at: input.at.clone(),
-            nearest: nearest.map(str::to_owned),
+            nearest,
             table: name,
         })
     }

@@ -1,18 +1,6 @@
-//! "Did you mean": the name nearest to one that was not found.
+//! Hints for a name that was not found.
 
-/// The candidate nearest to `name`, if one is near enough to be meant.
-pub(crate) fn nearest<'a>(
-    name: &str,
-    candidates: impl IntoIterator<Item = &'a str>,
-) -> Option<&'a str> {
-    let wanted = name.to_lowercase();
-    candidates
-        .into_iter()
-        .map(|candidate| (strsim::jaro_winkler(&wanted, &candidate.to_lowercase()), candidate))
-        .filter(|(score, _)| *score >= 0.8)
-        .max_by(|one, other| one.0.total_cmp(&other.0))
-        .map(|(_, candidate)| candidate)
-}
+use headwater_model::nearest;
 
 /// A hint: the nearest candidate, or else all of them, said to be `what`.
 pub(crate) fn hint<'a>(

@@ -34,6 +34,24 @@ const PING_EVERY: Duration = Duration::from_secs(30);
 /// How long connections may take to end, once the doors close.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(2);
 
+/// An HTTP address that is this program's own already: whether it may be listened on and is free is known
+/// before anything else is begun. Connections wait until a server takes it.
+#[derive(Debug)]
+pub struct HttpDoor(TcpListener);
+
+impl HttpDoor {
+    /// Takes an address; port 0 picks a free one.
+    ///
+    /// Errors: [`Error::NotLoopback`]; [`Error::Listen`] where another program has it.
+    pub async fn bind(address: SocketAddr) -> Result<Self> {
+        if !address.ip().is_loopback() {
+            return Err(Error::NotLoopback { address });
+        }
+        let failed = |source| Error::Listen { address: address.to_string(), source };
+        TcpListener::bind(address).await.map(HttpDoor).map_err(failed)
+    }
+}
+
 /// The doors, bound and not yet open: connections wait.
 pub struct Bound {
     tcp: Option<TcpListener>,
@@ -44,12 +62,13 @@ pub struct Bound {
 }
 
 impl Bound {
-    /// Binds what the configuration names.
-    pub async fn bind(config: &ServerConfig) -> Result<Self> {
-        let tcp = match config.http {
-            Some(address) => Some(bind_tcp(address).await?),
-            None => None,
+    /// Binds what the configuration names and is not bound yet.
+    pub async fn bind(config: &ServerConfig, door: Option<HttpDoor>) -> Result<Self> {
+        let door = match (door, config.http) {
+            (None, Some(address)) => Some(HttpDoor::bind(address).await?),
+            (door, _) => door,
         };
+        let tcp = door.map(|HttpDoor(listener)| listener);
         let token = match &tcp {
             Some(_) if config.auth => Some(create_token(&config.lake_dir)?),
             _ => None,
@@ -97,14 +116,6 @@ impl Bound {
 fn create_token(lake_dir: &Path) -> Result<TokenFile> {
     let failed = |source| Error::Folder { path: lake_dir.to_owned(), source };
     TokenFile::create(lake_dir).map_err(failed)
-}
-
-async fn bind_tcp(address: SocketAddr) -> Result<TcpListener> {
-    if !address.ip().is_loopback() {
-        return Err(Error::NotLoopback { address });
-    }
-    let failed = |source| Error::Listen { address: address.to_string(), source };
-    TcpListener::bind(address).await.map_err(failed)
 }
 
 /// Binds the socket beside its place and moves it there once nobody else may use it. What lies

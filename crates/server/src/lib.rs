@@ -40,6 +40,7 @@ mod workshop;
 
 pub use axum::body::Body;
 pub use config::ServerConfig;
+pub use doors::HttpDoor;
 pub use error::{Error, Result};
 pub use headwater_functions::{Isolation, SpawnCommand, answer_promptly, spawner_main};
 pub use headwater_lake::{CloudSettings, WarehouseOptions};

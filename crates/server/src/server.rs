@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::doors::{Bound, Doors};
+use crate::doors::{Bound, Doors, HttpDoor};
 use crate::lock::{LakeLock, ServerInfo};
 use crate::parts::Parts;
 use crate::{Error, Result, Running, ServerConfig, http};
@@ -17,10 +17,15 @@ impl Server {
     /// answered.
     ///
     /// Errors: [`Error::LakeHeld`] where another server holds the lake and goes on holding it.
-    pub async fn start(mut config: ServerConfig) -> Result<Running> {
+    pub async fn start(config: ServerConfig) -> Result<Running> {
+        Self::start_behind(config, None).await
+    }
+
+    /// The same behind a door that is bound already, whatever address the configuration names.
+    pub async fn start_behind(mut config: ServerConfig, door: Option<HttpDoor>) -> Result<Running> {
         config.lake_dir = make_folder(&config.lake_dir)?;
         let lock = LakeLock::take(&config.lake_dir, config.lock_wait).await?;
-        let bound = Bound::bind(&config).await?;
+        let bound = Bound::bind(&config, door).await?;
         let info = ServerInfo {
             pid: std::process::id(),
             version: config.version.clone(),

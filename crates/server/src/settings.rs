@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use headwater_jobs::{Jobs, Triggers};
-use headwater_model::{ErrorCode, Fault, Problem, RateCard, Trigger};
+use headwater_model::{ErrorCode, Fault, Problem, RateCard};
 use headwater_pipelines::Project;
 use parking_lot::Mutex;
 
@@ -29,6 +29,8 @@ pub struct Settings {
     seen: tokio::sync::Mutex<Option<Reading>>,
     problem: Mutex<Option<Problem>>,
     has_triggers: AtomicBool,
+    /// What the project is called.
+    name: Mutex<Option<String>>,
 }
 
 /// The file's text; none where it is not there, or has none yet.
@@ -45,6 +47,7 @@ impl Settings {
             seen: tokio::sync::Mutex::default(),
             problem: Mutex::default(),
             has_triggers: AtomicBool::new(false),
+            name: Mutex::default(),
         }
     }
 
@@ -56,6 +59,11 @@ impl Settings {
     /// Whether the project declares triggers.
     pub fn has_triggers(&self) -> bool {
         self.has_triggers.load(Ordering::Relaxed)
+    }
+
+    /// What the project is called, where there is one whose file can be used.
+    pub fn name(&self) -> Option<String> {
+        self.name.lock().clone()
     }
 
     /// Reads the file over and over.
@@ -88,6 +96,7 @@ impl Settings {
 
     async fn apply(&self, text: Option<&str>) -> Result<(), Problem> {
         let Some(text) = text else {
+            *self.name.lock() = None;
             self.jobs.set_rate_card(RateCard::default());
             self.has_triggers.store(false, Ordering::Relaxed);
             if let Some(handle) = &self.triggers {
@@ -95,7 +104,8 @@ impl Settings {
             }
             return Ok(());
         };
-        let (rates, triggers) = parse(text)?;
+        let Project { name, rates, triggers, .. } = parse(text)?;
+        *self.name.lock() = Some(name);
         self.jobs.set_rate_card(rates);
         if let Some(handle) = &self.triggers {
             let declared = !triggers.is_empty();
@@ -116,10 +126,9 @@ impl Settings {
     }
 }
 
-fn parse(text: &str) -> Result<(RateCard, Vec<Trigger>), Problem> {
+fn parse(text: &str) -> Result<Project, Problem> {
     let files = BTreeMap::from([(PROJECT_FILE.to_owned(), text.to_owned())]);
-    let project = Project::parse(&files).map_err(|error| error.to_problem())?;
-    Ok((project.rates, project.triggers))
+    Project::parse(&files).map_err(|error| error.to_problem())
 }
 
 fn unreadable(error: &std::io::Error) -> Problem {

@@ -352,14 +352,6 @@ pub(crate) fn is_disk_full(error: &(dyn StdError + 'static)) -> bool {
         .any(|io| matches!(io.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded))
 }
 
-/// The name nearest to one that does not exist, where one is near enough to be meant.
-pub(crate) fn near<'a>(name: &str, names: impl Iterator<Item = &'a str>) -> Option<String> {
-    let folded = name.to_lowercase();
-    let scored = names.map(|known| (strsim::jaro_winkler(&folded, &known.to_lowercase()), known));
-    let best = scored.max_by(|a, b| a.0.total_cmp(&b.0))?;
-    (best.0 > 0.8).then(|| best.1.to_owned())
-}
-
 fn is_missing(error: &(dyn StdError + 'static)) -> bool {
     chain(error).any(|e| {
         matches!(e.downcast_ref(), Some(object_store::Error::NotFound { .. }))

@@ -2,7 +2,7 @@
 
 use clap::{Args, Subcommand};
 
-use super::TableLs;
+use super::{BranchArgument, RefArgument, TableLs};
 
 /// `headwater view`
 #[derive(Debug, Subcommand)]
@@ -23,9 +23,8 @@ pub enum View {
 pub struct ViewGet {
     /// The view
     pub view: String,
-    /// Branch, tag or commit [default: the active branch]
-    #[arg(long = "ref", short, value_name = "REF")]
-    pub reference: Option<String>,
+    #[command(flatten)]
+    pub at: RefArgument,
 }
 
 /// `headwater view rm`
@@ -33,9 +32,8 @@ pub struct ViewGet {
 pub struct ViewRm {
     /// The view
     pub view: String,
-    /// The branch [default: the active branch]
-    #[arg(long = "ref", short, value_name = "BRANCH")]
-    pub reference: Option<String>,
+    #[command(flatten)]
+    pub on: BranchArgument,
     /// Succeed where there is no such view
     #[arg(long)]
     pub if_exists: bool,

@@ -11,7 +11,7 @@ use hyper::Method;
 use include_dir::{Dir, include_dir};
 
 use crate::api::Api;
-use crate::arguments::{Demo, Query};
+use crate::arguments::{Demo, Query, RefArgument};
 use crate::commands::{branch, diff, init, log, query, run, table};
 use crate::connect;
 use crate::context::Context;
@@ -98,7 +98,7 @@ fn scorecard(sql: &str) -> Query {
     Query {
         sql: Some(sql.to_owned()),
         file: None,
-        reference: Some("main".to_owned()),
+        at: RefArgument { reference: Some("main".to_owned()) },
         parameters: Vec::new(),
         namespace: None,
         limit: None,

@@ -13,7 +13,7 @@ use crate::terminal::Tone;
 
 /// Carries out `headwater table maintain`.
 pub async fn maintain(context: &Context, api: &Api, arguments: TableMaintain) -> Result<()> {
-    let branch = reference(context, arguments.reference.clone())?;
+    let branch = reference(context, arguments.on.reference.clone())?;
     let path = match &arguments.table {
         Some(table) => {
             format!("/v1/branches/{}/tables/{}/maintain", segment(&branch), segment(table))

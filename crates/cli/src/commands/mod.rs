@@ -22,6 +22,8 @@ mod trigger;
 mod usage;
 mod view;
 
+use headwater_model::Problem;
+
 use crate::api::Api;
 use crate::arguments::Command;
 use crate::connect;
@@ -80,5 +82,16 @@ fn reference(context: &Context, named: Option<String>) -> Result<String> {
     match named {
         Some(named) => Ok(named),
         None => Ok(context.lake_folder()?.active_branch()),
+    }
+}
+
+/// Where a view was named to a command of tables, or a table to one of views: the command of the other.
+fn as_other_noun(noun: &'static str, verb: &'static str) -> impl FnOnce(Problem) -> Problem {
+    move |problem| match problem.context.get(noun).and_then(|name| name.as_str()) {
+        Some(name) => {
+            let hint = format!("Use `headwater {noun} {verb} {name}`.");
+            problem.with_hint(hint)
+        }
+        None => problem,
     }
 }

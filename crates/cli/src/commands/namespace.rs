@@ -19,7 +19,7 @@ pub async fn namespace(context: &Context, api: &Api, arguments: Namespace) -> Re
             list(context, &api.get::<Vec<NamespaceRow>>(path).await?);
         }
         Namespace::Create(arguments) => {
-            let at = reference(context, arguments.reference)?;
+            let at = reference(context, arguments.on.reference)?;
             let path = format!("/v1/branches/{}/namespaces", segment(&at));
             let made: NamespaceRow = api.post(path, &json!({ "name": arguments.name })).await?;
             if context.output == OutputFormat::Json {
@@ -29,7 +29,7 @@ pub async fn namespace(context: &Context, api: &Api, arguments: Namespace) -> Re
             }
         }
         Namespace::Rm(arguments) => {
-            let at = segment(&reference(context, arguments.reference)?);
+            let at = segment(&reference(context, arguments.on.reference)?);
             api.delete(format!("/v1/branches/{at}/namespaces/{}", segment(&arguments.name)))
                 .await?;
             branch::removed(context, "namespace", &arguments.name);

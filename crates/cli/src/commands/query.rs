@@ -28,7 +28,7 @@ pub async fn query(context: &Context, api: &Api, arguments: Query) -> Result<()>
     let request = QueryRequest {
         sql: statement(&arguments)?,
         reference: Some(
-            reference(context, arguments.reference)?.parse().map_err(error::from_fault)?,
+            reference(context, arguments.at.reference)?.parse().map_err(error::from_fault)?,
         ),
         parameters: parameters(&arguments.parameters)?,
         namespace: arguments.namespace,

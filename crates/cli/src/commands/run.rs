@@ -17,7 +17,7 @@ use crate::terminal::Tone;
 /// Carries out `headwater run`.
 pub async fn run(context: &Context, api: &Api, arguments: &Run) -> Result<()> {
     let root = project::locate(arguments.project.as_ref(), &context.lake_folder()?)?;
-    let branch = reference(context, arguments.reference.clone())?;
+    let branch = reference(context, arguments.on.reference.clone())?;
     let request = RunRequest {
         files: headwater_server::read_project(&root)?,
         reference: Some(branch.parse().map_err(error::from_fault)?),

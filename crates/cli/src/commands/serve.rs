@@ -1,7 +1,7 @@
 //! `headwater serve` and `headwater stop`: the lake's server, in the foreground or gone.
 
 use headwater_model::{ErrorCode, Problem};
-use headwater_server::Isolation;
+use headwater_server::{HttpDoor, Isolation};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -32,13 +32,14 @@ fn leave_word(lake: &LakeFolder, problem: &Problem) {
 }
 
 async fn serve_lake(context: &Context, arguments: &Serve, lake: &LakeFolder) -> Result<()> {
+    let memory_bytes = arguments.memory.as_deref().map(parse_bytes).transpose()?;
+    let mut door = None;
     let mut config = if arguments.background {
         connect::background_config(context, lake)?
     } else {
-        replace_background(context, lake).await?;
+        door = Some(replace_background(context, arguments, lake).await?);
         let mut config = connect::config(context, lake)?;
         config.socket = Some(lake.path.join("server.sock"));
-        config.http = Some(arguments.http);
         config.auth = !arguments.no_auth;
         config.upkeep = !arguments.no_upkeep;
         config.remove_orphans = arguments.remove_orphans;
@@ -46,8 +47,8 @@ async fn serve_lake(context: &Context, arguments: &Serve, lake: &LakeFolder) -> 
         config.lock_wait = connect::DRAIN_PATIENCE;
         config
     };
-    if let Some(memory) = &arguments.memory {
-        config.memory_bytes = parse_bytes(memory)?;
+    if let Some(bytes) = memory_bytes {
+        config.memory_bytes = bytes;
     }
     config.arena = arguments.arena;
     if arguments.isolation == IsolationArgument::Process {
@@ -57,7 +58,7 @@ async fn serve_lake(context: &Context, arguments: &Serve, lake: &LakeFolder) -> 
              reach the network, and see each other",
         );
     }
-    let server = connect::start(config).await?;
+    let server = connect::start(config, door).await?;
     if !arguments.background {
         announce(context, lake, &server);
     }
@@ -71,16 +72,24 @@ async fn serve_lake(context: &Context, arguments: &Serve, lake: &LakeFolder) -> 
     Ok(())
 }
 
-/// Makes room for this server: one that a command had started for itself ends its work and goes.
-async fn replace_background(context: &Context, lake: &LakeFolder) -> Result<()> {
-    let Some((api, record)) = connect::answering(context, lake).await else { return Ok(()) };
+/// Makes room for this server: one that a command had started for itself ends its work and goes, once the
+/// address is this server's.
+async fn replace_background(
+    context: &Context,
+    arguments: &Serve,
+    lake: &LakeFolder,
+) -> Result<HttpDoor> {
+    let bind = async || HttpDoor::bind(arguments.http).await.map_err(error::from_fault);
+    let Some((api, record)) = connect::answering(context, lake).await else { return bind().await };
     if !record.background {
         let message = format!("a server of this lake runs already: {}", record.describe());
         return Err(Problem::new(ErrorCode::AlreadyExists, message)
             .with_hint("Use it as it is, or end it with `headwater stop`."));
     }
+    let door = bind().await?;
     context.style.say("letting the background server end its work");
-    connect::stop_server(&api, lake).await
+    connect::stop_server(&api, lake).await?;
+    Ok(door)
 }
 
 /// Says where the server is, and how to speak to it.

@@ -11,7 +11,7 @@ use crate::api::{Api, segment};
 use crate::arguments::{
     FormatArgument, OnErrorArgument, OutputFormat, Table, TableGet, TableImport, TableLs, TableRm,
 };
-use crate::commands::{branch, diff, maintain, reference, run};
+use crate::commands::{as_other_noun, branch, diff, maintain, reference, run};
 use crate::context::{Context, current_folder};
 use crate::error::{self, Result};
 use crate::events;
@@ -31,7 +31,7 @@ pub async fn table(context: &Context, api: &Api, arguments: Table) -> Result<()>
 }
 
 async fn list(context: &Context, api: &Api, arguments: TableLs) -> Result<()> {
-    let at = reference(context, arguments.reference)?;
+    let at = reference(context, arguments.at.reference)?;
     let mut path = format!("/v1/refs/{}/tables", segment(&at));
     if let Some(namespace) = &arguments.namespace {
         path.push_str(&format!("?namespace={}", segment(namespace)));
@@ -57,9 +57,9 @@ async fn list(context: &Context, api: &Api, arguments: TableLs) -> Result<()> {
 }
 
 async fn get(context: &Context, api: &Api, arguments: TableGet) -> Result<()> {
-    let at = reference(context, arguments.reference)?;
+    let at = reference(context, arguments.at.reference)?;
     let path = format!("/v1/refs/{}/tables/{}", segment(&at), segment(&arguments.table));
-    let table: TableRow = api.get(path).await?;
+    let table: TableRow = api.get(path).await.map_err(as_other_noun("view", "get"))?;
     if context.output == OutputFormat::Json {
         output::print_json(&table);
         return Ok(());
@@ -96,10 +96,11 @@ async fn get(context: &Context, api: &Api, arguments: TableGet) -> Result<()> {
 }
 
 async fn remove(context: &Context, api: &Api, arguments: TableRm) -> Result<()> {
-    let branch = reference(context, arguments.reference)?;
+    let branch = reference(context, arguments.on.reference)?;
     let (branch, table) = (segment(&branch), segment(&arguments.table));
     let if_exists = arguments.if_exists;
-    api.delete(format!("/v1/branches/{branch}/tables/{table}?if_exists={if_exists}")).await?;
+    let path = format!("/v1/branches/{branch}/tables/{table}?if_exists={if_exists}");
+    api.delete(path).await.map_err(as_other_noun("view", "rm"))?;
     branch::removed(context, "table", &arguments.table);
     Ok(())
 }
@@ -128,7 +129,7 @@ async fn import(context: &Context, api: &Api, arguments: TableImport) -> Result<
 
 fn import_request(context: &Context, arguments: &TableImport) -> Result<ImportRequest> {
     let current = current_folder()?;
-    let branch = reference(context, arguments.reference.clone())?;
+    let branch = reference(context, arguments.on.reference.clone())?;
     let partition = arguments.partition.iter().map(|field| field.parse::<PartitionField>());
     Ok(ImportRequest {
         table: arguments.table.clone(),

@@ -4,7 +4,7 @@ use headwater_model::SqlView;
 
 use crate::api::{Api, segment};
 use crate::arguments::{OutputFormat, TableLs, View, ViewGet, ViewRm};
-use crate::commands::{branch, reference};
+use crate::commands::{as_other_noun, branch, reference};
 use crate::context::Context;
 use crate::error::Result;
 use crate::output::{self, Grid};
@@ -20,7 +20,7 @@ pub async fn view(context: &Context, api: &Api, arguments: View) -> Result<()> {
 }
 
 async fn list(context: &Context, api: &Api, arguments: TableLs) -> Result<()> {
-    let at = reference(context, arguments.reference)?;
+    let at = reference(context, arguments.at.reference)?;
     let mut path = format!("/v1/refs/{}/views", segment(&at));
     if let Some(namespace) = &arguments.namespace {
         path.push_str(&format!("?namespace={}", segment(namespace)));
@@ -46,9 +46,9 @@ async fn list(context: &Context, api: &Api, arguments: TableLs) -> Result<()> {
 }
 
 async fn get(context: &Context, api: &Api, arguments: ViewGet) -> Result<()> {
-    let at = reference(context, arguments.reference)?;
+    let at = reference(context, arguments.at.reference)?;
     let path = format!("/v1/refs/{}/views/{}", segment(&at), segment(&arguments.view));
-    let view: SqlView = api.get(path).await?;
+    let view: SqlView = api.get(path).await.map_err(as_other_noun("table", "get"))?;
     if context.output == OutputFormat::Json {
         output::print_json(&view);
         return Ok(());
@@ -77,10 +77,11 @@ async fn get(context: &Context, api: &Api, arguments: ViewGet) -> Result<()> {
 }
 
 async fn remove(context: &Context, api: &Api, arguments: ViewRm) -> Result<()> {
-    let branch = reference(context, arguments.reference)?;
+    let branch = reference(context, arguments.on.reference)?;
     let (branch, view) = (segment(&branch), segment(&arguments.view));
     let if_exists = arguments.if_exists;
-    api.delete(format!("/v1/branches/{branch}/views/{view}?if_exists={if_exists}")).await?;
+    let path = format!("/v1/branches/{branch}/views/{view}?if_exists={if_exists}");
+    api.delete(path).await.map_err(as_other_noun("table", "rm"))?;
     branch::removed(context, "view", &arguments.view);
     Ok(())
 }

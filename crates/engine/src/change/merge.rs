@@ -11,9 +11,9 @@ use super::rewrite::Kind;
 use super::target::{COMES, Columns};
 use crate::answer::Answer;
 use crate::error::{Error, Result};
+use crate::into_column::to_column;
 use crate::session::Session;
 use crate::sql::change::{Action, Clause, RowMerge, When, add_columns};
-use crate::whole::to_column;
 
 /// The column with the number of the clause that a row falls to.
 const CLAUSE: &str = "\0a";
@@ -218,7 +218,7 @@ impl Join {
                 Some(From::Kept) => &self.kept[index],
                 Some(From::Source) => &self.source[index],
             };
-            let value = to_column(value.clone(), field.data_type(), schema)?;
+            let value = to_column(value.clone(), field, &columns.table.name, schema)?;
             choices.push((lit(number as i32), value));
         }
         let value = if choices.is_empty() {

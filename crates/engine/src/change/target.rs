@@ -200,7 +200,7 @@ impl Target {
 pub(super) struct Columns {
     /// The name by which the statement knows the table.
     pub label: Ident,
-    table: TableName,
+    pub table: TableName,
     pub names: Vec<String>,
     pub schema: SchemaRef,
     /// What columns are that a new row says nothing of, where that is not null.

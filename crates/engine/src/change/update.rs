@@ -7,10 +7,10 @@ use super::rewrite::Kind;
 use super::target::{COMES, Columns};
 use crate::answer::Answer;
 use crate::error::Result;
+use crate::into_column::to_column;
 use crate::scan::places::{FILE, ROW};
 use crate::session::Session;
 use crate::sql::change::{RowUpdate, add_columns};
-use crate::whole::to_column;
 
 impl Session {
     /// UPDATE.
@@ -48,7 +48,8 @@ fn new_rows(
             Some(value) => named(format!("\0v{value}")),
             None => named(format!("\0c{index}")),
         };
-        exprs.push(to_column(value, field.data_type(), plan.schema())?.alias(field.name()));
+        exprs
+            .push(to_column(value, field, &columns.table.name, plan.schema())?.alias(field.name()));
     }
     LogicalPlanBuilder::from(plan).project(exprs)?.build()
 }

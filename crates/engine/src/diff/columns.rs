@@ -4,13 +4,13 @@ use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef, TimeUnit};
 use datafusion::common::{Column, ScalarValue};
 use datafusion::logical_expr::{Expr, cast, lit};
 use headwater_lake::{DiffSide, SameColumn};
-use headwater_model::{ErrorCode, Problem, TableName};
+use headwater_model::{ErrorCode, Problem, TableName, nearest};
 use headwater_tables::{ScanPlan, initial_default};
 
 use super::KEYS_PROPERTY;
 use crate::error::{Error, Result};
 use crate::scan::view_schema;
-use crate::sql::names::{near, same_but_case};
+use crate::sql::names::same_but_case;
 
 /// The name of either side in a plan.
 pub(super) const SIDE: &str = "side";
@@ -152,7 +152,7 @@ impl Compared {
         let mut found = Vec::new();
         for wanted in key {
             let names = self.columns.iter().map(|column| column.name.as_str());
-            let column = find(wanted).ok_or_else(|| match near(wanted, names) {
+            let column = find(wanted).ok_or_else(|| match nearest(wanted, names) {
                 None => self.no_key(wanted, table),
                 near => Error::ColumnNotFound {
                     column: wanted.clone(),

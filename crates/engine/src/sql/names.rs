@@ -35,18 +35,6 @@ pub(crate) fn find<'a>(written: &str, names: impl Iterator<Item = &'a str> + Clo
     }
 }
 
-/// The name most like a wrong one, if any is like it at all.
-pub(crate) fn near<'a>(written: &str, names: impl Iterator<Item = &'a str>) -> Option<String> {
-    let written = written.to_lowercase();
-    let likeness =
-        |name: &str| strsim::normalized_damerau_levenshtein(&written, &name.to_lowercase());
-    names
-        .map(|name| (likeness(name), name))
-        .filter(|(score, _)| *score >= 0.6)
-        .max_by(|(one, _), (other, _)| one.total_cmp(other))
-        .map(|(_, name)| name.to_owned())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -59,12 +47,5 @@ mod tests {
         assert_eq!(find("Id", names.into_iter()), Match::Many(vec!["id", "ID"]));
         assert_eq!(find("nothing", names.into_iter()), Match::None);
         assert_eq!(find("straße", ["STRASSE", "Straße"].into_iter()), Match::One("Straße"));
-    }
-
-    #[test]
-    fn a_wrong_name_is_near_what_it_resembles_and_nothing_else() {
-        let names = ["flights", "airlines"];
-        assert_eq!(near("flihgts", names.into_iter()), Some("flights".to_owned()));
-        assert_eq!(near("quarks", names.into_iter()), None);
     }
 }

@@ -2,9 +2,10 @@
 //! parameters of a lambda; and the search through them, innermost first.
 
 use datafusion::sql::sqlparser::ast::WindowSpec;
+use headwater_model::nearest;
 
 use crate::error::{Error, Position, Result};
-use crate::sql::names::{Match, find, near, same_but_case};
+use crate::sql::names::{Match, find, same_but_case};
 
 /// The columns of a relation, as far as they are known by name.
 #[derive(Debug, Clone, Default)]
@@ -225,7 +226,7 @@ impl Scopes {
         };
         found.map(|(_, spec)| spec.clone()).ok_or_else(|| Error::Invalid {
             message: format!("there is no window `{written}` in this SELECT"),
-            hint: near(written, names).map(|near| format!("Did you mean `{near}`?")),
+            hint: nearest(written, names).map(|near| format!("Did you mean `{near}`?")),
             position: at,
         })
     }
@@ -240,7 +241,7 @@ impl Scopes {
         Error::ColumnNotFound {
             column: written.to_owned(),
             relations: relations.iter().map(|r| r.label.clone()).collect(),
-            near: near(written, names),
+            near: nearest(written, names),
             position: at,
         }
     }
@@ -252,7 +253,7 @@ impl Scopes {
             .collect();
         let wrong = parts[..parts.len().saturating_sub(1).max(1)].join(".");
         Error::Invalid {
-            hint: near(&wrong, labels.iter().copied()).map(|n| format!("Did you mean `{n}`?")),
+            hint: nearest(&wrong, labels.iter().copied()).map(|n| format!("Did you mean `{n}`?")),
             message: format!("no table or alias `{wrong}` stands in this FROM"),
             position: at,
         }
@@ -289,7 +290,7 @@ pub(crate) fn column<'a>(
         Match::None => Err(Error::ColumnNotFound {
             column: written.to_owned(),
             relations: relations.iter().map(|relation| (*relation).to_owned()).collect(),
-            near: near(written, names),
+            near: nearest(written, names),
             position: at,
         }),
         Match::Many(candidates) => Err(Error::Ambiguous {

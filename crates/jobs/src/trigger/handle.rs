@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::join_all;
-use headwater_model::{Trigger, TriggerEvent, TriggerEventStatus, TriggerStatus};
+use headwater_model::{Trigger, TriggerEvent, TriggerEventStatus, TriggerStatus, nearest};
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
@@ -326,8 +326,7 @@ impl Triggers {
 
     fn no_trigger(&self, name: &str) -> Error {
         let watches = self.inner.watches.lock();
-        let near = watches.keys().min_by_key(|other| strsim::osa_distance(other, name));
-        let near = near.filter(|near| strsim::osa_distance(near, name) <= 2).cloned();
+        let near = nearest(name, watches.keys().map(String::as_str));
         Error::TriggerNotFound { name: name.to_owned(), near }
     }
 }

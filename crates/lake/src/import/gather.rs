@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use headwater_model::{ImportRequest, PartitionField};
+use headwater_model::{ImportRequest, PartitionField, nearest};
 use headwater_tables::{Table, type_name};
 
 use super::evidence::Evidence;
@@ -17,7 +17,6 @@ use super::parquet;
 use super::request::Checked;
 use super::source::SourceFile;
 use crate::error::{Error, Result};
-use crate::name::nearest;
 
 /// The columns of the table and of all files, as they are gathered.
 pub(crate) struct Columns<'a> {
@@ -131,7 +130,7 @@ impl<'a> Columns<'a> {
     }
 
     fn not_found(&self, column: &str) -> Error {
-        let near = nearest(column, self.names.iter().map(String::as_str)).map(str::to_owned);
+        let near = nearest(column, self.names.iter().map(String::as_str));
         Error::ColumnNotFound { column: column.to_owned(), near }
     }
 

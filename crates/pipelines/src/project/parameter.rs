@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
+use headwater_model::nearest;
+
 use crate::{Error, Location, Result, Step, suggest};
 
 /// A parameter that the project declares.
@@ -68,7 +70,7 @@ pub(super) fn check_uses(declared: &BTreeMap<String, Parameter>, steps: &[Step])
     let mut uses = steps.iter().flat_map(|step| step.parameters.iter().map(move |it| (step, it)));
     let unknown = uses.find(|(_, used)| !declared.contains_key(&used.name));
     let Some((step, used)) = unknown else { return Ok(()) };
-    let near = suggest::nearest(&used.name, declared.keys().map(String::as_str));
+    let near = nearest(&used.name, declared.keys().map(String::as_str));
     let hint = near.map_or_else(
         || format!("Declare it as `[parameters.{}]` in headwater.toml.", used.name),
         |near| format!("Did you mean `{near}`?"),

@@ -131,7 +131,7 @@ async fn a_partition_fits_what_the_model_gives() {
     };
     insta::assert_snapshot!(plan("dya").await, @r"
     invalid_project: `m` is partitioned by `dya`, and gives no column `dya` (m.sql:2)
-      hint: The columns are `id`, `origin`, `share`, `day`.
+      hint: Did you mean `day`?
     ");
     insta::assert_snapshot!(plan("day(id)").await, @r"
     invalid_project: the table of `m` cannot be made: the table cannot be partitioned by `day(id)`: `day` takes a date or a timestamp (m.sql:2)

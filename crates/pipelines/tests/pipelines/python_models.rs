@@ -158,6 +158,18 @@ fn what_is_wrong_is_refused_with_its_line() {
     invalid_project: `headwater` has no `modle` for this place (models/m.py:2)
       hint: Did you mean `model`?
     ");
+    insta::assert_snapshot!(refused("@headwater.model\ndef f(): pass\n"), @r"
+    invalid_project: `model` decorates without parentheses (models/m.py:2)
+      hint: Write `@headwater.model()`.
+    ");
+    insta::assert_snapshot!(refused("@headwater.expectation\ndef f(): pass\n"), @r"
+    invalid_project: `expectation` decorates without parentheses (models/m.py:2)
+      hint: Write `@headwater.expectation()`.
+    ");
+    insta::assert_snapshot!(refused("from headwater import function as fn\n@fn\ndef f(): pass\n"), @r"
+    invalid_project: `function` decorates without parentheses (models/m.py:3)
+      hint: Write `@fn()`.
+    ");
     insta::assert_snapshot!(refused("@headwater.model(memory=\"big\")\ndef f(): pass\n"), @r#"
     invalid_project: `memory` of `model` cannot be `"big"` (models/m.py:2)
       hint: Write it like `memory="512MiB"`.

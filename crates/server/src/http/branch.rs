@@ -5,7 +5,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use headwater_model::{
     Branch, CherryPickRequest, Commit, ConflictCause, CreateRef, ErrorCode, Fault, MergeConflict,
-    MergeOutcome, MergeReport, MergeRequest, Problem, RevertRequest, TableName, UpdateRef,
+    MergeOutcome, MergeReport, MergeRequest, Problem, RevertRequest, TableName, UpdateRef, nearest,
 };
 use serde::Deserialize;
 use serde_json::json;
@@ -113,9 +113,27 @@ async fn update(
         branch = catalog.protect_branch(&branch.name, protected).await?;
     }
     if let Some(project) = change.requires {
+        check_project(&app, &project).await?;
         branch = catalog.require_checks(&branch.name, &project).await?;
     }
     Ok(Json(branch))
+}
+
+/// Refuses a project that nobody knows here: a slip in its name would lock the branch.
+async fn check_project(app: &App, project: &str) -> Answer<()> {
+    app.settings.refresh().await;
+    let own = app.settings.name();
+    if own.as_deref() == Some(project) || app.lake.has_checked(project).await? {
+        return Ok(());
+    }
+    let message = format!("no run of a project `{project}` has passed in this lake yet");
+    let hint = match own.as_deref().and_then(|own| nearest(project, [own])) {
+        Some(near) => format!("Did you mean `{near}`?"),
+        None => {
+            "Name it as its `headwater.toml` does, and run it once before it is required.".into()
+        }
+    };
+    Err(Failure::invalid(message, hint))
 }
 
 /// Deletes a branch; its commits stay reachable by their ids.

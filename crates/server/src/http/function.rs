@@ -12,7 +12,9 @@ use bytes::Bytes;
 use futures::StreamExt;
 use headwater_functions::{Argument, ArgumentValue, Returned, Returns, SharedTable};
 use headwater_jobs::NewJob;
-use headwater_model::{ErrorCode, Fault, FunctionSummary, InvokeRequest, JobKind, Problem};
+use headwater_model::{
+    ErrorCode, Fault, FunctionSummary, InvokeRequest, JobKind, Problem, nearest,
+};
 use headwater_pipelines::{Callable, Called, Project};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -134,8 +136,12 @@ fn find<'a>(project: &'a Project, name: &str) -> Answer<&'a Callable> {
         let message = format!("the project `{}` has no function `{name}`", project.name);
         let hint = if project.steps.iter().any(|step| step.table.name == name) {
             "It is a model, which a run computes; only what has `@headwater.function()` is called."
+                .to_owned()
+        } else if let Some(near) = nearest(name, project.callables.keys().map(String::as_str)) {
+            format!("Did you mean `{near}`?")
         } else {
             "See `headwater function ls`; only what has `@headwater.function()` is called."
+                .to_owned()
         };
         Failure(Problem::new(ErrorCode::FunctionNotFound, message).with_hint(hint))
     })

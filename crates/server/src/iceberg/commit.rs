@@ -69,7 +69,7 @@ pub async fn many(State(app): State<App>, write: Write) -> Answer<Response> {
 
 /// Commits, or finds that this was done before.
 async fn run(app: &App, write: &Write, changes: &Changes) -> Answer<Tables> {
-    match Box::pin(write.once(app, attempt(app, write, changes))).await {
+    match Box::pin(write.once(app, &message(changes), attempt(app, write, changes))).await {
         Ok(Some(tables)) => Ok(tables),
         Ok(None) => Ok(now(app, write, changes).await?.unwrap_or_default()),
         Err(refusal) if refusal.is_doubtful() || is_settled(refusal.code()) => {
@@ -89,7 +89,7 @@ async fn attempt(app: &App, write: &Write, changes: &Changes) -> Answer<Tables> 
         transaction.apply(name, commit.clone()).await.map_err(of_table)?;
         tables.insert(name.clone(), transaction.table(name).await?);
     }
-    let message = write.message(message(changes));
+    let message = write.message(&message(changes));
     tables.extend(transaction.commit_states(&message).await?);
     Ok(tables)
 }

@@ -42,13 +42,14 @@ pub async fn create(State(app): State<App>, write: Write) -> Answer<Json<Value>>
     let new: NewNamespace = write.read()?;
     let name = namespace_of(&new.namespace)?;
     let properties = new.properties.unwrap_or_default();
+    let what = format!("create namespace {name}");
     let work = async {
         let mut transaction = write.transaction(&app).await?;
         transaction.create_namespace(name, properties.clone());
-        transaction.commit(&write.message(format!("create namespace {name}"))).await?;
+        transaction.commit(&write.message(&what)).await?;
         Ok(())
     };
-    Box::pin(write.once(&app, work)).await?;
+    Box::pin(write.once(&app, &what, work)).await?;
     Ok(Json(json!({"namespace": [name], "properties": properties})))
 }
 
@@ -76,13 +77,14 @@ pub async fn exists(State(app): State<App>, place: Place) -> Answer<StatusCode> 
 /// Removes a namespace that holds no tables.
 pub async fn remove(State(app): State<App>, write: Write) -> Answer<StatusCode> {
     let name = write.place.namespace()?;
+    let what = format!("drop namespace {name}");
     let work = async {
         let mut transaction = write.transaction(&app).await?;
         transaction.drop_namespace(name);
-        transaction.commit(&write.message(format!("drop namespace {name}"))).await?;
+        transaction.commit(&write.message(&what)).await?;
         Ok(())
     };
-    Box::pin(write.once(&app, work)).await?;
+    Box::pin(write.once(&app, &what, work)).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -110,13 +112,14 @@ pub async fn update(State(app): State<App>, write: Write) -> Answer<Json<Value>>
     let updated: Vec<String> = updates.keys().cloned().collect();
     if !updated.is_empty() || !removed.is_empty() {
         let name = &found.name;
+        let what = format!("change namespace {name}");
         let work = async {
             let mut transaction = write.transaction(&app).await?;
             transaction.update_namespace(name, updates, removals);
-            transaction.commit(&write.message(format!("change namespace {name}"))).await?;
+            transaction.commit(&write.message(&what)).await?;
             Ok(())
         };
-        Box::pin(write.once(&app, work)).await?;
+        Box::pin(write.once(&app, &what, work)).await?;
     }
     Ok(Json(json!({"updated": updated, "removed": removed, "missing": missing})))
 }

@@ -147,10 +147,11 @@ pub async fn create(State(app): State<App>, write: Write) -> Answer<Response> {
     if new.stage_create {
         return stage(&app, &write, &name, new).await;
     }
+    let what = format!("create table {name}");
     let work = async {
         let mut transaction = write.transaction(&app).await?;
         transaction.create_new(&name, new).await?;
-        let message = write.message(format!("create table {name}"));
+        let message = write.message(&what);
         match transaction.commit_states(&message).await {
             // Somebody made it in the meantime.
             Err(error) if error.code() == ErrorCode::CommitConflict => {
@@ -159,7 +160,7 @@ pub async fn create(State(app): State<App>, write: Write) -> Answer<Response> {
             made => Ok(made?),
         }
     };
-    let made = Box::pin(write.once(&app, work)).await?;
+    let made = Box::pin(write.once(&app, &what, work)).await?;
     answer_with(&app, &write, made, &name).await
 }
 
@@ -196,14 +197,15 @@ async fn answer_with(
 /// the last of them, whether the client asks to purge them or not.
 pub async fn remove(State(app): State<App>, write: Write) -> Answer<StatusCode> {
     let name = write.place.table()?;
+    let what = format!("drop table {name}");
     let work = async {
         find_entry(&app, &write.place, &name).await?;
         let mut transaction = write.transaction(&app).await?;
         transaction.drop_named(&name).await?;
-        transaction.commit(&write.message(format!("drop table {name}"))).await?;
+        transaction.commit(&write.message(&what)).await?;
         Ok(())
     };
-    Box::pin(write.once(&app, work)).await?;
+    Box::pin(write.once(&app, &what, work)).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -259,16 +261,17 @@ pub struct Rename {
 /// Gives a table another name.
 pub async fn rename(State(app): State<App>, write: Write) -> Answer<StatusCode> {
     let rename: Rename = write.read()?;
+    let from = rename.source.existing()?;
+    let to = rename.destination.new_name()?;
+    let what = format!("rename table {from} to {to}");
     let work = async {
-        let from = rename.source.existing()?;
         find_entry(&app, &write.place, &from).await?;
-        let to = rename.destination.new_name()?;
         let mut transaction = write.transaction(&app).await?;
         transaction.rename(&from, &to).await?;
-        transaction.commit(&write.message(format!("rename table {from} to {to}"))).await?;
+        transaction.commit(&write.message(&what)).await?;
         Ok(())
     };
-    Box::pin(write.once(&app, work)).await?;
+    Box::pin(write.once(&app, &what, work)).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -286,13 +289,14 @@ pub struct Registration {
 pub async fn register(State(app): State<App>, write: Write) -> Answer<Response> {
     let new: Registration = write.read()?;
     let name = TableName::new(write.place.namespace()?, &*new.name)?;
+    let what = format!("register table {name}");
     let work = async {
         let mut transaction = write.transaction(&app).await?;
         transaction.register(&name, &new.metadata_location, new.overwrite).await?;
-        let message = write.message(format!("register table {name}"));
+        let message = write.message(&what);
         Ok(transaction.commit_states(&message).await?)
     };
-    let made = Box::pin(write.once(&app, work)).await?;
+    let made = Box::pin(write.once(&app, &what, work)).await?;
     answer_with(&app, &write, made, &name).await
 }
 

@@ -77,15 +77,16 @@ fn taken(name: &TableName, error: headwater_lake::Error) -> Refusal {
 pub async fn create(State(app): State<App>, write: Write) -> Answer<Json<Value>> {
     let new: NewView = write.read()?;
     let name = TableName::new(write.place.namespace()?, &*new.name)?;
+    let what = format!("create view {name}");
     let work = async {
         let mut transaction = write.transaction(&app).await?;
         let made = transaction.create_new_view(&name, new).await?;
-        let message = write.message(format!("create view {name}"));
+        let message = write.message(&what);
         let committed = transaction.commit(&message).await;
         committed.map_err(|error| taken(&name, error))?;
         Ok(made)
     };
-    let made = Box::pin(write.once(&app, work)).await?;
+    let made = Box::pin(write.once(&app, &what, work)).await?;
     answer_with(&app, &write, made, &name).await
 }
 
@@ -93,45 +94,48 @@ pub async fn create(State(app): State<App>, write: Write) -> Answer<Json<Value>>
 pub async fn replace(State(app): State<App>, write: Write) -> Answer<Json<Value>> {
     let commit: ViewCommit = write.read()?;
     let name = write.place.view_name()?;
+    let what = format!("replace view {name}");
     let work = async {
         let mut transaction = write.transaction(&app).await?;
         let made = transaction.apply_view(&name, &commit).await;
         let made = made.map_err(|error| Refusal::from(error).of_view())?;
-        transaction.commit(&write.message(format!("replace view {name}"))).await?;
+        transaction.commit(&write.message(&what)).await?;
         Ok(made)
     };
-    let made = Box::pin(write.once(&app, work)).await?;
+    let made = Box::pin(write.once(&app, &what, work)).await?;
     answer_with(&app, &write, made, &name).await
 }
 
 /// Removes a view from the branch.
 pub async fn remove(State(app): State<App>, write: Write) -> Answer<StatusCode> {
     let name = write.place.view_name()?;
+    let what = format!("drop view {name}");
     let work = async {
         let mut transaction = write.transaction(&app).await?;
         let dropped = transaction.drop_view(&name).await;
         dropped.map_err(|error| Refusal::from(error).of_view())?;
-        transaction.commit(&write.message(format!("drop view {name}"))).await?;
+        transaction.commit(&write.message(&what)).await?;
         Ok(())
     };
-    Box::pin(write.once(&app, work)).await?;
+    Box::pin(write.once(&app, &what, work)).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 /// Gives a view another name.
 pub async fn rename(State(app): State<App>, write: Write) -> Answer<StatusCode> {
     let rename: Rename = write.read()?;
+    let from = rename.source.existing().map_err(Refusal::of_view)?;
+    let to = rename.destination.new_name()?;
+    let what = format!("rename view {from} to {to}");
     let work = async {
-        let from = rename.source.existing().map_err(Refusal::of_view)?;
-        let to = rename.destination.new_name()?;
         let mut transaction = write.transaction(&app).await?;
         let renamed = transaction.rename_view(&from, &to).await;
         renamed.map_err(|error| Refusal::from(error).of_view())?;
-        let message = write.message(format!("rename view {from} to {to}"));
+        let message = write.message(&what);
         transaction.commit(&message).await.map_err(|error| taken(&to, error))?;
         Ok(())
     };
-    Box::pin(write.once(&app, work)).await?;
+    Box::pin(write.once(&app, &what, work)).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -147,14 +151,15 @@ pub struct Registration {
 pub async fn register(State(app): State<App>, write: Write) -> Answer<Json<Value>> {
     let new: Registration = write.read()?;
     let name = TableName::new(write.place.namespace()?, &*new.name)?;
+    let what = format!("register view {name}");
     let work = async {
         let mut transaction = write.transaction(&app).await?;
         let made = transaction.register_view(&name, &new.metadata_location).await?;
-        let message = write.message(format!("register view {name}"));
+        let message = write.message(&what);
         let committed = transaction.commit(&message).await;
         committed.map_err(|error| taken(&name, error))?;
         Ok(made)
     };
-    let made = Box::pin(write.once(&app, work)).await?;
+    let made = Box::pin(write.once(&app, &what, work)).await?;
     answer_with(&app, &write, made, &name).await
 }

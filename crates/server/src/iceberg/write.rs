@@ -73,17 +73,18 @@ impl Write {
         self.place.branch(app).await
     }
 
-    /// Makes a change as a job, unless the same request made it before; none is answered then.
+    /// Makes a change, in words such as `append to flights`, as a job, unless the same request made it before; none is answered then.
     pub async fn once<T>(
         &self,
         app: &App,
+        what: &str,
         work: impl Future<Output = Answer<T>>,
     ) -> Answer<Option<T>> {
         let name = self.name();
         if is_done(app, name.as_deref()).await? {
             return Ok(None);
         }
-        let (context, guard) = app.jobs.record(self.new_job()).await?;
+        let (context, guard) = app.jobs.record(self.new_job(what)).await?;
         let _ = self.job.set(context.id());
         let made = match work.await {
             Ok(done) => Ok(Some(done)),
@@ -108,10 +109,11 @@ impl Write {
         Ok(app.lake.is_committed(&branch, PROPERTY_JOB, &job.to_string()).await?)
     }
 
-    fn new_job(&self) -> NewJob {
-        let what = format!("iceberg {} {}", self.method, self.place.path);
-        let reference = Some(self.place.reference.to_string());
-        NewJob { reference, ..NewJob::new(JobKind::Query, self.message(what), self.author.clone()) }
+    fn new_job(&self, what: &str) -> NewJob {
+        let reference = self.place.reference.to_string();
+        let summary = self.message(&format!("{what} on {reference}"));
+        let new = NewJob::new(JobKind::Query, summary, self.author.clone());
+        NewJob { reference: Some(reference), ..new }
     }
 
     /// Begins a change that only this request makes.
@@ -128,10 +130,10 @@ impl Write {
     }
 
     /// What to say of the commit: what the client says, or else this.
-    pub fn message(&self, otherwise: String) -> String {
+    pub fn message(&self, otherwise: &str) -> String {
         let given = text(&self.headers, MESSAGE_HEADER);
         let given = given.filter(|text| !text.is_empty() && text.len() <= MESSAGE_BYTES_MAX);
-        given.map_or(otherwise, str::to_owned)
+        given.unwrap_or(otherwise).to_owned()
     }
 
     /// What names the request, where it has a key. The same key with another change is another request.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use arrow::array::ArrayRef;
 use arrow::datatypes::{Field, Schema};
-use headwater_model::PartitionField;
+use headwater_model::{PartitionField, nearest};
 use iceberg::spec::{
     FormatVersion, ListType, MapType, NestedField, NestedFieldRef, PrimitiveType, StructType,
     TableMetadata, TableMetadataBuilder, Type,
@@ -18,7 +18,6 @@ use iceberg::spec::{
 use super::evolve::{check_ids, check_names, new_ids, refused, set_properties};
 use super::layout::{Layout, PartName};
 use crate::defaults::{default, has_write_default};
-use crate::error::near;
 use crate::promotion::promote_defaults;
 use crate::types::join;
 use crate::types::schema::FieldIds;
@@ -591,7 +590,7 @@ fn find(fields: &[NestedFieldRef], name: &str, within: &[String]) -> Result<usiz
     let alone = alike.next().filter(|_| alike.next().is_none());
     exact.or(alone).ok_or_else(|| Error::ColumnNotFound {
         column: join(&within.join("."), name),
-        near: near(name, fields.iter().map(|field| field.name.as_str())),
+        near: nearest(name, fields.iter().map(|field| field.name.as_str())),
     })
 }
 

@@ -1,14 +1,13 @@
 //! Changes of how rows are laid out that are written from now on: partition fields, and the order of
 //! rows in files. What is written already stays as it is, each file by the spec that it was written by.
 
-use headwater_model::PartitionField;
+use headwater_model::{PartitionField, nearest};
 use iceberg::spec::{
     NestedFieldRef, NullOrder, SortDirection, SortField, SortOrder, TableMetadata,
     TableMetadataBuilder, Transform,
 };
 
 use super::evolve::refused;
-use crate::error::near;
 use crate::partition::{Part, check_new, part_for, spec_of, transform_of};
 use crate::{Error, Result, SortColumn};
 
@@ -98,7 +97,7 @@ impl Layout {
             }
         };
         found.ok_or_else(|| {
-            let near = near(&written, self.parts.iter().map(|part| part.name.as_str()));
+            let near = nearest(&written, self.parts.iter().map(|part| part.name.as_str()));
             Error::PartitionNotFound { field: written, near }
         })
     }
@@ -111,7 +110,7 @@ impl Layout {
             let column = exact.or_else(|| columns.iter().find(|one| same(&one.name, &key.name)));
             let column = column.ok_or_else(|| Error::ColumnNotFound {
                 column: key.name.clone(),
-                near: near(&key.name, columns.iter().map(|column| column.name.as_str())),
+                near: nearest(&key.name, columns.iter().map(|column| column.name.as_str())),
             })?;
             let twice = self.order.iter().any(|known| known.source_id == column.id);
             if twice || !column.field_type.is_primitive() {

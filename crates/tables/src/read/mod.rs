@@ -13,6 +13,7 @@ use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 use arrow::error::ArrowError;
 use futures::stream::{self, BoxStream};
 use futures::{StreamExt, TryStreamExt};
+use headwater_model::nearest;
 use object_store::{ObjectStore, ObjectStoreExt};
 use parquet::arrow::arrow_reader::ArrowReaderOptions;
 use parquet::arrow::{ParquetRecordBatchStreamBuilder, ProjectionMask, RowNumber};
@@ -22,7 +23,6 @@ pub use self::align::align;
 use self::align::find;
 use self::source::Source;
 use crate::defaults::absent;
-use crate::error::near;
 use crate::row_ids::{CHANGED, Origin, ROW_ID, own_columns};
 use crate::types::schema::field_id;
 use crate::{BatchStream, DataFile, Error, Positions, Result, Tables};
@@ -125,7 +125,7 @@ fn project(schema: &SchemaRef, columns: Option<&[String]>) -> Result<Schema> {
     let fields = columns.iter().map(|column| {
         schema.field_with_name(column).cloned().map_err(|_| Error::ColumnNotFound {
             column: column.clone(),
-            near: near(column, schema.fields().iter().map(|field| field.name().as_str())),
+            near: nearest(column, schema.fields().iter().map(|field| field.name().as_str())),
         })
     });
     Ok(Schema::new(fields.collect::<Result<Vec<_>>>()?))

@@ -14,10 +14,10 @@ use arrow::buffer::NullBuffer;
 use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{DataType, Field, FieldRef, Fields, SchemaRef};
 use arrow::error::ArrowError;
+use headwater_model::nearest;
 
 use super::pieces::Pieces;
 use crate::defaults::{has_write_default, unsaid};
-use crate::error::near;
 use crate::types::{field_type_name, join, type_name};
 use crate::{Error, Result};
 
@@ -81,7 +81,7 @@ fn positions(found: &Fields, wanted: &Fields, parent: &str) -> Result<Vec<Option
         None => Ok(positions),
         Some(extra) => Err(Error::ColumnNotFound {
             column: join(parent, found[extra].name()),
-            near: near(found[extra].name(), wanted.iter().map(|field| field.name().as_str())),
+            near: nearest(found[extra].name(), wanted.iter().map(|field| field.name().as_str())),
         }),
     }
 }

@@ -8,9 +8,11 @@ use datafusion::sql::sqlparser::ast::{
 use datafusion::sql::sqlparser::tokenizer::Span;
 
 use super::Resolver;
+use headwater_model::nearest;
+
 use crate::error::{Error, Result};
 use crate::sql::clauses::{constraint, spell};
-use crate::sql::names::{Match, find, near, same_but_case};
+use crate::sql::names::{Match, find, same_but_case};
 use crate::sql::scope::{Columns, Relation};
 use crate::sql::table_name::{WrittenTable, position};
 
@@ -51,7 +53,7 @@ impl Resolver<'_> {
                 Match::None | Match::Many(_) => {
                     return Err(Error::ColumnNotFound {
                         column: ident.value.clone(),
-                        near: near(&ident.value, names.iter().map(String::as_str)),
+                        near: nearest(&ident.value, names.iter().map(String::as_str)),
                         relations: side.iter().map(|r| r.label.clone()).collect(),
                         position: at,
                     });

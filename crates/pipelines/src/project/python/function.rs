@@ -206,6 +206,9 @@ impl<'a> Reader<'a> {
         let mut decorated = Decorated::default();
         for decorator in &function.decorator_list {
             let Some((member, arguments)) = self.member(decorator) else { continue };
+            if arguments.is_none() && DECORATORS.contains(&member) {
+                return Err(self.bare(member, decorator));
+            }
             let read = |call, names, positional| {
                 Values::read(self.source, call, arguments, names, positional)
             };
@@ -245,6 +248,13 @@ impl<'a> Reader<'a> {
             bare => (bare, None),
         };
         self.names.resolve(target).map(|member| (member, arguments))
+    }
+
+    /// A decorator that would be given the function in place of its own arguments.
+    fn bare(&self, member: &str, decorator: &Decorator) -> Error {
+        let written = &self.source.text[decorator.expression.range()];
+        let message = format!("`{member}` decorates without parentheses");
+        Error::invalid(self.at(decorator), message, format!("Write `@{written}()`."))
     }
 
     fn unknown(&self, member: &str, known: &[&str], node: &impl Ranged) -> Error {

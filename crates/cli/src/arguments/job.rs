@@ -1,0 +1,51 @@
+//! `headwater job`.
+
+use clap::{Args, Subcommand};
+
+/// `headwater job`
+#[derive(Debug, Subcommand)]
+pub enum Job {
+    /// List the jobs, newest first
+    #[command(after_help = "Example:\n  headwater job ls --kind run --status failed")]
+    Ls(JobLs),
+    /// One job, whole
+    #[command(after_help = "Example:\n  headwater job get 3fa9c1")]
+    Get(JobName),
+    /// What a job printed and did
+    #[command(after_help = "Example:\n  headwater job logs 3fa9c1 --follow")]
+    Logs(JobLogs),
+    /// Stop a job
+    #[command(after_help = "Example:\n  headwater job stop 3fa9c1")]
+    Stop(JobName),
+}
+
+/// `headwater job ls`
+#[derive(Debug, Args)]
+pub struct JobLs {
+    /// Only this kind: query, import, run, trigger, upkeep, function
+    #[arg(long)]
+    pub kind: Option<String>,
+    /// Only this status: queued, running, succeeded, failed, cancelled, interrupted
+    #[arg(long)]
+    pub status: Option<String>,
+    /// The most jobs to show
+    #[arg(long, short = 'n', default_value_t = 20)]
+    pub limit: usize,
+}
+
+/// A job.
+#[derive(Debug, Args)]
+pub struct JobName {
+    /// Its id, or the first or last digits of it
+    pub id: String,
+}
+
+/// `headwater job logs`
+#[derive(Debug, Args)]
+pub struct JobLogs {
+    /// Its id, or the first or last digits of it
+    pub id: String,
+    /// Go on until the job ends
+    #[arg(long, short)]
+    pub follow: bool,
+}

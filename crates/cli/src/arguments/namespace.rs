@@ -1,0 +1,28 @@
+//! `headwater namespace`.
+
+use clap::{Args, Subcommand};
+
+use super::{BranchArgument, RefArgument};
+
+/// `headwater namespace`
+#[derive(Debug, Subcommand)]
+pub enum Namespace {
+    /// List the namespaces
+    #[command(after_help = "Example:\n  headwater namespace ls")]
+    Ls(RefArgument),
+    /// Make a namespace
+    #[command(after_help = "Example:\n  headwater namespace create staging")]
+    Create(NamespaceName),
+    /// Remove an empty namespace
+    #[command(after_help = "Example:\n  headwater namespace rm staging")]
+    Rm(NamespaceName),
+}
+
+/// A namespace on a branch.
+#[derive(Debug, Args)]
+pub struct NamespaceName {
+    /// Its name
+    pub name: String,
+    #[command(flatten)]
+    pub on: BranchArgument,
+}

@@ -1,0 +1,32 @@
+//! `headwater query`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::RefArgument;
+
+/// `headwater query`
+#[derive(Debug, Args)]
+pub struct Query {
+    /// The statement; `-` reads it from standard input
+    #[arg(required_unless_present = "file")]
+    pub sql: Option<String>,
+    /// Read the statement from a file
+    #[arg(long, short, value_name = "FILE", conflicts_with = "sql")]
+    pub file: Option<PathBuf>,
+    #[command(flatten)]
+    pub at: RefArgument,
+    /// Where bare table names lie
+    #[arg(long, short)]
+    pub namespace: Option<String>,
+    /// The value of `$NAME` in the statement: a number, `true`, `false`, `null`, or else a text
+    #[arg(long = "param", value_name = "NAME=VALUE")]
+    pub parameters: Vec<String>,
+    /// The most rows to print; 0 for all [default: 100 in a table, all otherwise]
+    #[arg(long, short)]
+    pub limit: Option<u64>,
+    /// The memory the statement may hold before it spills to disk: `512MiB`, `2GiB`
+    #[arg(long, value_name = "SIZE")]
+    pub memory: Option<String>,
+}

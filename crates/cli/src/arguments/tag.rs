@@ -1,0 +1,22 @@
+//! `headwater tag`.
+
+use clap::Subcommand;
+
+use super::{CreateRef, RemoveRef, RenameRef};
+
+/// `headwater tag`
+#[derive(Debug, Subcommand)]
+pub enum Tag {
+    /// List the tags
+    #[command(after_help = "Example:\n  headwater tag ls")]
+    Ls,
+    /// Name a commit
+    #[command(after_help = "Example:\n  headwater tag create v1.0 --from main")]
+    Create(CreateRef),
+    /// Delete a tag
+    #[command(after_help = "Example:\n  headwater tag rm v1.0")]
+    Rm(RemoveRef),
+    /// Rename a tag
+    #[command(after_help = "Example:\n  headwater tag rename v1.0 first")]
+    Rename(RenameRef),
+}

@@ -1,0 +1,255 @@
+//! Values on their way into a column: in its type, or an error that names the column.
+//!
+//! A cast that a user writes cuts fractions off, as casts do. The casts that a statement needs for its rows
+//! to have the columns' types are made here, behind a function that knows the column: numbers with a
+//! fraction do not go into columns of whole numbers, and what cannot be cast says where it was to go.
+
+use std::sync::{Arc, LazyLock};
+
+use arrow::array::{Array, ArrayRef, AsArray};
+use arrow::compute::can_cast_types;
+use arrow::datatypes::{
+    DataType, Decimal128Type, Decimal256Type, Field, FieldRef, Float16Type, Float32Type,
+    Float64Type, i256,
+};
+use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::{DFSchema, DataFusionError, Result, internal_err};
+use datafusion::logical_expr::{
+    ColumnarValue, Expr, ExprSchemable, LogicalPlan, ReturnFieldArgs, ScalarFunctionArgs,
+    ScalarUDF, ScalarUDFImpl, Signature, Values, Volatility,
+};
+use datafusion::sql::sqlparser::ast;
+use headwater_tables::type_name;
+
+use crate::error::Error;
+use crate::planning_error::clean;
+
+/// The name of the mark, which nobody can type.
+const GIVEN: &str = "\0given";
+
+/// The mark of what stands in VALUES as somebody wrote it, for the planner to leave it whole. It is taken
+/// away before anything is computed.
+pub(crate) static MARK: LazyLock<Arc<ScalarUDF>> =
+    LazyLock::new(|| Arc::new(ScalarUDF::from(Given(Signature::any(1, Volatility::Immutable)))));
+
+/// A value in a column's type; an error, when it is made, where it does not fit or would lose a fraction.
+pub(crate) fn to_column(
+    value: Expr,
+    field: &Field,
+    table: &str,
+    schema: &DFSchema,
+) -> Result<Expr> {
+    let (from, to) = (value.get_type(schema)?, field.data_type());
+    if from == *to || from == DataType::Null {
+        return value.cast_to(to, schema);
+    }
+    let function = IntoColumn::new(field.name().clone(), table.to_owned(), DataType::clone(to));
+    if !can_cast_types(&from, to) {
+        let (from, to) = (type_name(&from), type_name(to));
+        return Err(function.refuses(&format!("a value of type {from} cannot become {to}")));
+    }
+    Ok(ScalarUDF::from(function).call(vec![value]))
+}
+
+/// The rows of bare values that the planner made for columns of a table, each value on its way into its
+/// column. They may be null here: what the table takes is known where it is written.
+pub(crate) fn values_to_columns(
+    plan: LogicalPlan,
+    columns: &[Field],
+    table: &str,
+) -> Result<LogicalPlan> {
+    let plan = plan.transform_up(|plan| match plan {
+        LogicalPlan::Values(Values { schema, values }) => {
+            let row = |row: Vec<Expr>| {
+                let cells = row.into_iter().zip(columns);
+                cells.map(|(value, column)| written_to_column(value, column, table)).collect()
+            };
+            let values = values.into_iter().map(row).collect::<Result<Vec<Vec<Expr>>>>()?;
+            let fields = schema.fields().iter();
+            let fields = fields.map(|field| field.as_ref().clone().with_nullable(true)).collect();
+            let schema = DFSchema::from_unqualified_fields(fields, schema.metadata().clone())?;
+            Ok(Transformed::yes(LogicalPlan::Values(Values { schema: Arc::new(schema), values })))
+        }
+        other => other.recompute_schema().map(Transformed::yes),
+    })?;
+    Ok(plan.data)
+}
+
+/// One value of VALUES. The outermost cast of what has no mark is the planner's.
+fn written_to_column(value: Expr, column: &Field, table: &str) -> Result<Expr> {
+    let value = match value {
+        Expr::Cast(cast) => to_column(unmarked(*cast.expr), column, table, &DFSchema::empty())?,
+        other => other,
+    };
+    Ok(unmarked(value))
+}
+
+fn unmarked(value: Expr) -> Expr {
+    match value {
+        Expr::ScalarFunction(mut call) if call.func.name() == GIVEN && call.args.len() == 1 => {
+            call.args.remove(0)
+        }
+        other => other,
+    }
+}
+
+/// A value of a statement that is not planned yet, marked where a cast in it must be told from those that
+/// the planner makes.
+pub(crate) fn marked(value: ast::Expr, to: &DataType) -> ast::Expr {
+    if !to.is_integer() || matches!(value, ast::Expr::Value(_)) {
+        return value;
+    }
+    let argument = ast::FunctionArg::Unnamed(ast::FunctionArgExpr::Expr(value));
+    ast::Expr::Function(ast::Function {
+        name: ast::ObjectName::from(vec![ast::Ident::with_quote('"', GIVEN)]),
+        uses_odbc_syntax: false,
+        parameters: ast::FunctionArguments::None,
+        args: ast::FunctionArguments::List(ast::FunctionArgumentList {
+            duplicate_treatment: None,
+            args: vec![argument],
+            clauses: Vec::new(),
+        }),
+        filter: None,
+        null_treatment: None,
+        over: None,
+        within_group: Vec::new(),
+    })
+}
+
+/// Gives its argument back.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Given(Signature);
+
+impl ScalarUDFImpl for Given {
+    fn name(&self) -> &'static str {
+        GIVEN
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.0
+    }
+
+    fn return_type(&self, arguments: &[DataType]) -> Result<DataType> {
+        Ok(arguments.first().cloned().unwrap_or(DataType::Null))
+    }
+
+    fn invoke_with_args(&self, arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        one(arguments)
+    }
+}
+
+/// Gives its argument in the type of a column.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct IntoColumn {
+    name: String,
+    column: String,
+    table: String,
+    to: DataType,
+    signature: Signature,
+}
+
+impl IntoColumn {
+    fn new(column: String, table: String, to: DataType) -> Self {
+        let signature = Signature::any(1, Volatility::Immutable);
+        IntoColumn { name: format!("\0into {column}"), column, table, to, signature }
+    }
+
+    fn refuses(&self, reason: &str) -> DataFusionError {
+        let IntoColumn { column, table, .. } = self;
+        let message = format!("column `{column}` of `{table}`: {reason}");
+        DataFusionError::External(Box::new(Error::Value { message }))
+    }
+
+    fn given(&self, value: &ColumnarValue) -> Result<ColumnarValue> {
+        if self.to.is_integer() && has_fractions(&value.data_type()) {
+            let cut = match value {
+                ColumnarValue::Array(array) => with_fraction(array)?,
+                ColumnarValue::Scalar(scalar) => with_fraction(&scalar.to_array()?)?,
+            };
+            if let Some(value) = cut {
+                return Err(self.refuses(&format!(
+                    "`{value}` has a fraction, and the column holds whole numbers; round it with \
+                     `round`, or cut it off with `CAST`"
+                )));
+            }
+        }
+        value.cast_to(&self.to, None).map_err(|error| self.refuses(&said(&error)))
+    }
+}
+
+impl ScalarUDFImpl for IntoColumn {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, _: &[DataType]) -> Result<DataType> {
+        Ok(self.to.clone())
+    }
+
+    fn return_field_from_args(&self, arguments: ReturnFieldArgs<'_>) -> Result<FieldRef> {
+        let [field] = arguments.arg_fields else {
+            return internal_err!("a column takes one value");
+        };
+        Ok(Arc::new(Field::new(&self.name, self.to.clone(), field.is_nullable())))
+    }
+
+    fn invoke_with_args(&self, arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        self.given(&one(arguments)?)
+    }
+}
+
+fn one(arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
+    let Ok([value]) = <[ColumnarValue; 1]>::try_from(arguments.args) else {
+        return internal_err!("a column takes one value");
+    };
+    Ok(value)
+}
+
+/// What an error says, without what DataFusion says of itself.
+fn said(error: &DataFusionError) -> String {
+    match error.find_root() {
+        DataFusionError::ArrowError(arrow, _) => clean(&arrow.to_string()),
+        other => clean(&other.to_string()),
+    }
+}
+
+fn has_fractions(data_type: &DataType) -> bool {
+    data_type.is_floating() || data_type.is_decimal()
+}
+
+/// The first value that has a fraction, if any has.
+fn with_fraction(array: &ArrayRef) -> Result<Option<String>> {
+    let found = match array.data_type() {
+        DataType::Float16 => array
+            .as_primitive::<Float16Type>()
+            .iter()
+            .position(|it| it.is_some_and(|it| it.to_f32().fract() != 0.0)),
+        DataType::Float32 => array
+            .as_primitive::<Float32Type>()
+            .iter()
+            .position(|it| it.is_some_and(|it| it.fract() != 0.0)),
+        DataType::Float64 => array
+            .as_primitive::<Float64Type>()
+            .iter()
+            .position(|it| it.is_some_and(|it| it.fract() != 0.0)),
+        DataType::Decimal128(_, scale @ 1..) => {
+            let one = 10_i128.pow(scale.unsigned_abs().into());
+            array
+                .as_primitive::<Decimal128Type>()
+                .iter()
+                .position(|it| it.is_some_and(|it| it % one != 0))
+        }
+        DataType::Decimal256(_, scale @ 1..) => {
+            let one = i256::from_i128(10).wrapping_pow(scale.unsigned_abs().into());
+            let cut = |it: i256| it.wrapping_rem(one) != i256::ZERO;
+            array.as_primitive::<Decimal256Type>().iter().position(|it| it.is_some_and(cut))
+        }
+        _ => None,
+    };
+    let Some(row) = found else { return Ok(None) };
+    Ok(Some(arrow::util::display::array_value_to_string(array, row)?))
+}
