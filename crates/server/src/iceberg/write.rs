@@ -73,7 +73,8 @@ impl Write {
         self.place.branch(app).await
     }
 
-    /// Makes a change, in words such as `append to flights`, as a job, unless the same request made it before; none is answered then.
+    /// Makes a change, in words such as `append to flights`, as a job, unless the same request made it
+    /// before; none is answered then.
     pub async fn once<T>(
         &self,
         app: &App,
