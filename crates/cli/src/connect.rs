@@ -5,7 +5,7 @@
 
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
-use std::process::Stdio;
+use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use headwater_model::{ErrorCode, Health, Problem};
@@ -25,6 +25,9 @@ const IDLE: Duration = Duration::from_secs(15 * 60);
 
 /// How long a server may take to start, the recovery of a large lake included.
 const START_PATIENCE: Duration = Duration::from_secs(60);
+
+/// A disk with less than this, in bytes, is one that nothing can be written to.
+const DISK_LEAST: u64 = 16 * 1024;
 
 /// How long another server may take to let its work end.
 pub const DRAIN_PATIENCE: Duration = Duration::from_secs(600);
@@ -62,8 +65,8 @@ pub async fn connect(context: &Context) -> Result<Api> {
     if let Some((api, _)) = running(context, &lake).await? {
         return Ok(api);
     }
-    start_background(context, &lake)?;
-    await_start(context, &lake).await
+    let server = start_background(context, &lake)?;
+    await_start(context, &lake, server).await
 }
 
 /// The server that runs, if it answers and is of this version; a background one of another version is
@@ -111,7 +114,7 @@ pub async fn stop_server(api: &Api, lake: &LakeFolder) -> Result<()> {
     Ok(())
 }
 
-fn start_background(context: &Context, lake: &LakeFolder) -> Result<()> {
+fn start_background(context: &Context, lake: &LakeFolder) -> Result<Child> {
     let log = std::fs::OpenOptions::new()
         .create(true)
         .append(true)
@@ -134,11 +137,10 @@ fn start_background(context: &Context, lake: &LakeFolder) -> Result<()> {
         // Its own group: Ctrl-C in this terminal must not end it.
         .process_group(0)
         .spawn()
-        .map(drop)
         .map_err(error::from_io("start the lake's server"))
 }
 
-async fn await_start(context: &Context, lake: &LakeFolder) -> Result<Api> {
+async fn await_start(context: &Context, lake: &LakeFolder, mut server: Child) -> Result<Api> {
     let deadline = Instant::now() + START_PATIENCE;
     loop {
         if let Some((api, record)) = answering(context, lake).await
@@ -147,15 +149,34 @@ async fn await_start(context: &Context, lake: &LakeFolder) -> Result<Api> {
             return Ok(api);
         }
         if Instant::now() > deadline {
-            let log = lake.path.join("server.log");
-            return Err(Problem::new(ErrorCode::Unavailable, "the lake's server does not start")
-                .with_hint(format!("Read `{}`, which says why.", log.display())));
+            return Err(no_start(lake));
         }
+        let ended = matches!(server.try_wait(), Ok(Some(status)) if !status.success());
         if let Some(problem) = failed_start(lake) {
             return Err(problem);
         }
+        if ended {
+            return Err(no_start(lake));
+        }
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
+}
+
+/// What is to be said where a server could not say itself why it does not start.
+fn no_start(lake: &LakeFolder) -> Problem {
+    if is_disk_full(lake) {
+        let message = format!("no space is left in `{}` to start a server", lake.path.display());
+        return Problem::new(ErrorCode::DiskFull, message)
+            .with_hint("Free some space and try again.");
+    }
+    let log = lake.path.join("server.log");
+    Problem::new(ErrorCode::Unavailable, "the lake's server does not start")
+        .with_hint(format!("Read `{}`, which says why.", log.display()))
+}
+
+fn is_disk_full(lake: &LakeFolder) -> bool {
+    let found = rustix::fs::statvfs(&lake.path);
+    found.is_ok_and(|found| found.f_bavail.saturating_mul(found.f_frsize) < DISK_LEAST)
 }
 
 /// Why the server that was just started ended again, in its own words.

@@ -69,6 +69,38 @@ fn a_killed_server_leaves_main_as_before_and_the_run_interrupted() {
 }
 
 #[test]
+fn a_lake_on_a_full_disk_is_read_and_one_that_cannot_be_says_why() {
+    let workspace = Workspace::empty();
+    let script = "
+        mkdir lake && mount -t tmpfs -o size=6m tmpfs lake && cd lake
+        \"$HEADWATER\" init --name full >/dev/null 2>&1
+        \"$HEADWATER\" query 'CREATE TABLE t AS SELECT 1 AS x' >/dev/null 2>&1
+        \"$HEADWATER\" stop >/dev/null 2>&1
+        dd if=/dev/zero of=fill bs=4096 2>/dev/null
+        \"$HEADWATER\" query 'SELECT x FROM t' --output json
+        echo \"read $?\"
+        \"$HEADWATER\" stop >/dev/null 2>&1
+        rm .headwater/server.json.new
+        dd if=/dev/zero of=more bs=4096 2>/dev/null
+        \"$HEADWATER\" query 'SELECT x FROM t' >/dev/null
+        echo \"refused $?\"
+        \"$HEADWATER\" stop >/dev/null 2>&1
+    ";
+    let output = Command::new("unshare")
+        .args(["--user", "--map-root-user", "--mount", "sh", "-c", script])
+        .env("HEADWATER", env!("CARGO_BIN_EXE_headwater"))
+        .env("NO_COLOR", "1")
+        .env_remove("HEADWATER_LAKE")
+        .current_dir(workspace.path())
+        .output();
+    let answer = support::answer(output.expect("unshare runs"));
+    let told = format!("{}\n{}", answer.stdout, answer.stderr);
+    assert!(answer.stdout.contains("read 0") && answer.stdout.contains("\"x\""), "{told}");
+    assert!(answer.stdout.contains("refused 6"), "{told}");
+    assert!(answer.stderr.contains("no space is left in"), "{told}");
+}
+
+#[test]
 fn a_full_disk_loses_nothing_and_says_so() {
     let workspace = Workspace::empty();
     let rows: Vec<_> = (0..2_000_000_i64).map(|n| format!("{n},{}", n * 7919)).collect();

@@ -2,9 +2,12 @@
 //!
 //! The lock is an exclusive `flock` on `server.lock`, which the kernel lets go however its holder
 //! ends. `server.json` beside it says where the holder listens. It is written whole, by renaming,
-//! and it counts only while the lock is held: what a killed server left behind is never believed.
+//! and it counts only while the lock is held: what a killed server left behind is never believed. When
+//! the server ends, the note is put aside and not removed, so that the next one has room for its own even
+//! on a disk that is full by then.
 
 use std::fs::{File, TryLockError};
+use std::io::Write;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -16,6 +19,9 @@ use crate::{Error, Result};
 
 /// How often a lock that is waited for is tried again.
 const RETRY: Duration = Duration::from_millis(20);
+
+/// The room that a note takes, or a multiple of it.
+const NOTE_BYTES: usize = 4096;
 
 /// What a running server says of itself in `server.json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,6 +50,11 @@ fn lock_path(lake_dir: &Path) -> PathBuf {
 
 fn info_path(lake_dir: &Path) -> PathBuf {
     lake_dir.join("server.json")
+}
+
+/// Where a note lies that does not count, and whose room the next one takes.
+fn aside_path(lake_dir: &Path) -> PathBuf {
+    lake_dir.join("server.json.new")
 }
 
 fn read_info(lake_dir: &Path) -> Option<ServerInfo> {
@@ -86,17 +97,28 @@ impl LakeLock {
     /// Says where this server listens.
     pub(crate) fn publish(&self, info: &ServerInfo) -> Result<()> {
         let path = info_path(&self.lake_dir);
-        let new = self.lake_dir.join("server.json.new");
-        let text = serde_json::to_vec_pretty(info).unwrap_or_default();
-        std::fs::write(&new, text)
-            .and_then(|()| std::fs::rename(&new, &path))
+        let aside = aside_path(&self.lake_dir);
+        let mut text = serde_json::to_vec_pretty(info).unwrap_or_default();
+        text.resize(text.len().next_multiple_of(NOTE_BYTES), b' ');
+        write_over(&aside, &text)
+            .and_then(|()| std::fs::rename(&aside, &path))
             .map_err(|source| Error::Folder { path, source })
     }
 
-    /// Removes the note of an earlier holder, or our own at the end; that there is none is as well.
+    /// Puts the note of an earlier holder aside, or our own at the end; that there is none is as well.
     fn forget(&self) {
-        let _ = std::fs::remove_file(info_path(&self.lake_dir));
+        let path = info_path(&self.lake_dir);
+        if std::fs::rename(&path, aside_path(&self.lake_dir)).is_err() {
+            let _ = std::fs::remove_file(path);
+        }
     }
+}
+
+/// Writes a file in the room that it has.
+fn write_over(path: &Path, text: &[u8]) -> std::io::Result<()> {
+    let mut file = File::options().create(true).truncate(false).write(true).open(path)?;
+    file.write_all(text)?;
+    file.set_len(text.len() as u64)
 }
 
 impl Drop for LakeLock {
