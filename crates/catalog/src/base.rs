@@ -131,6 +131,44 @@ impl Catalog {
         Ok(self.merge_bases(ancestor, head).await? == [ancestor])
     }
 
+    /// Which of some commits, by its place, `ancestor` leads to, or is; the first that is found of several.
+    /// One walk from all of them, back to where nothing can come from it any more.
+    pub(crate) async fn led_to(
+        &self,
+        ancestor: CommitId,
+        heads: &[CommitId],
+    ) -> Result<Option<usize>> {
+        let goal = self.rank(ancestor).await?;
+        let mut waiting: BTreeMap<Rank, usize> = BTreeMap::new();
+        for (place, head) in heads.iter().enumerate() {
+            let rank = self.rank(*head).await?;
+            if *head == ancestor {
+                return Ok(Some(place));
+            }
+            // What is older than the ancestor does not come from it.
+            if rank > goal {
+                waiting.entry(rank).or_insert(place);
+            }
+        }
+        while let Some(((_, _, id), place)) = waiting.pop_last() {
+            for parent in &self.objects.commit(id).await?.parents {
+                if *parent == ancestor {
+                    return Ok(Some(place));
+                }
+                let rank = self.rank(*parent).await?;
+                if rank > goal {
+                    waiting.entry(rank).or_insert(place);
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    async fn rank(&self, id: CommitId) -> Result<Rank> {
+        let commit = self.objects.commit(id).await?;
+        Ok((commit.time, commit.generation, id))
+    }
+
     async fn bases(&self, one: &[CommitId], other: CommitId) -> Result<Vec<CommitId>> {
         let mut frontier = Frontier::default();
         for id in one {
@@ -154,8 +192,7 @@ impl Catalog {
     }
 
     async fn mark(&self, frontier: &mut Frontier, id: CommitId, marks: Marks) -> Result<()> {
-        let commit = self.objects.commit(id).await?;
-        frontier.mark((commit.time, commit.generation, id), marks);
+        frontier.mark(self.rank(id).await?, marks);
         Ok(())
     }
 

@@ -276,17 +276,12 @@ impl Catalog {
             branches.into_iter().partition(|branch| branch.quarantine.is_some());
         let there =
             failed.into_iter().filter_map(|branch| Some((branch.commit, branch.quarantine?)));
-        for (head, run) in there.chain(self.removed_quarantine().await?) {
-            if self.is_ancestor(commit, head).await? {
-                for branch in sound {
-                    if self.is_ancestor(commit, branch.commit).await? {
-                        return Ok(None);
-                    }
-                }
-                return Ok(Some(run));
-            }
-        }
-        Ok(None)
+        let gone = self.removed_quarantine().await?;
+        let (heads, runs): (Vec<CommitId>, Vec<String>) = there.chain(gone).unzip();
+        let Some(place) = self.led_to(commit, &heads).await? else { return Ok(None) };
+        let sound: Vec<CommitId> = sound.iter().map(|branch| branch.commit).collect();
+        let is_sound = self.led_to(commit, &sound).await?.is_some();
+        Ok(runs.into_iter().nth(place).filter(|_| !is_sound))
     }
 
     /// The refs whose names begin with a prefix, by name.

@@ -3,23 +3,22 @@
 //! A table that one side changed is taken from that side; one that both changed alike stays; one that both
 //! changed differently is contested. [`Catalog::plan_merge`] says which tables are what, and changes
 //! nothing; whoever can look into tables settles the contested ones; [`Catalog::apply_merge`] makes the
-//! commit. [`Catalog::merge`] settles nothing: a contested table is a conflict, which names the table with
-//! both changes and the commits that made them.
+//! commit. What nobody settles is a conflict, which names the table with both changes and the commits that
+//! made them.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use headwater_model::{
-    Commit, CommitId, MergeConflict, MergeOutcome, MergeReport, MergeRequest, Namespace, ObjectId,
-    RefSpec, TableName,
+    Commit, CommitId, MergeConflict, MergeOutcome, MergeReport, Namespace, ObjectId, RefSpec,
+    TableName,
 };
 use headwater_store::Batch;
 
 use crate::base::{Look, Side, side};
-use crate::catalog::ATTEMPTS_MAX;
 use crate::codec::{BranchRecord, CommitObject};
-use crate::commit::{NewCommit, Swap, give_way};
+use crate::commit::{NewCommit, Swap};
 use crate::objects::Pending;
 use crate::trie::{self, Changes};
 use crate::{Base, Catalog, Error, Result, TableChange, TableEntry};
@@ -119,70 +118,6 @@ impl Contested {
 }
 
 impl Catalog {
-    /// Merges a ref into a branch, protected or not, by whole tables.
-    pub async fn merge(
-        &self,
-        target: &str,
-        request: MergeRequest,
-        author: &str,
-    ) -> Result<MergeReport> {
-        self.merge_with(target, request, author, BTreeMap::new(), Batch::default()).await
-    }
-
-    /// As `merge`, with properties for the commit and what stands or falls with it. Where there are
-    /// properties a commit is made even if the target could simply move forward.
-    pub async fn merge_with(
-        &self,
-        target: &str,
-        request: MergeRequest,
-        author: &str,
-        properties: BTreeMap<String, String>,
-        with: Batch,
-    ) -> Result<MergeReport> {
-        let message = request.message.clone();
-        let message = message.unwrap_or_else(|| format!("Merge {} into {target}", request.source));
-        let commit = MergeCommit { author: author.to_owned(), message, properties, with };
-        let _turn = self.heads.turn(target).await;
-        for attempt in 0..ATTEMPTS_MAX {
-            let plan = self.plan_merge(target, &request.source, request.unchecked).await?;
-            if let Some(report) = self.try_merge(plan, &commit, request.dry_run).await? {
-                return Ok(report);
-            }
-            give_way(attempt).await;
-        }
-        Err(Error::Contended { name: target.to_owned(), attempts: ATTEMPTS_MAX })
-    }
-
-    async fn try_merge(
-        &self,
-        plan: MergePlan,
-        commit: &MergeCommit,
-        dry_run: bool,
-    ) -> Result<Option<MergeReport>> {
-        if plan.is_up_to_date() {
-            return Ok(Some(plan.report(MergeOutcome::UpToDate, plan.head)));
-        }
-        if !plan.contested.is_empty() {
-            let mut report = plan.report(MergeOutcome::Conflict, plan.head);
-            for contested in &plan.contested {
-                report.conflicts.push(self.conflict(&plan, contested).await?);
-            }
-            return Ok(Some(report));
-        }
-        let forward = plan.is_forward() && commit.properties.is_empty();
-        let outcome = if forward { MergeOutcome::FastForward } else { MergeOutcome::Merged };
-        let head = if dry_run {
-            Some(plan.head)
-        } else {
-            self.apply_merge(&plan, plan.taken.clone(), commit).await?
-        };
-        let report = head.map(|head| MergeReport {
-            tables: plan.taken.iter().map(|change| change.table.clone()).collect(),
-            ..plan.report(outcome, head)
-        });
-        Ok(report)
-    }
-
     /// Says what merging a ref into a branch would do.
     ///
     /// Fails with `branch_protected` for what a failed run left, unless `unchecked`.

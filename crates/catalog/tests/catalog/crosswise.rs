@@ -10,7 +10,7 @@ use headwater_store::MemoryStore;
 use proptest::prelude::*;
 
 use crate::history::{History, Merged, Tables};
-use crate::support::{catalog, fork, merge, name, pairs, set, tables};
+use crate::support::{catalog, fork, merge, merge_with, name, pairs, set, tables};
 
 async fn head(catalog: &Catalog, branch: &str) -> CommitId {
     catalog.branch(branch).await.expect("a branch").commit
@@ -157,7 +157,8 @@ impl Both {
         assert_eq!(bases.expect("bases"), known);
         let source = format!("@{}", self.ids[theirs]).parse().expect("a ref");
         let request = MergeRequest::new(source);
-        let report = self.catalog.merge(BRANCHES[target], request, "eva").await.expect("a report");
+        let report = merge_with(&self.catalog, BRANCHES[target], request, BTreeMap::new()).await;
+        let report = report.expect("a report");
         assert_eq!(outcome(&expected), (report.outcome, names(&report)));
         match expected {
             Merged::Forward(_) => self.heads[target] = theirs,

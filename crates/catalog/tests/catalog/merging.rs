@@ -1,12 +1,14 @@
 //! Commits and merges as a person meets them.
 
+use std::collections::BTreeMap;
+
 use headwater_catalog::{CommitRequest, Error, NewBranch, TableChange};
-use headwater_model::{CreateRef, MergeOutcome, MergeRequest, Namespace, RefSpec};
+use headwater_model::{CommitId, CreateRef, MergeOutcome, MergeRequest, Namespace, RefSpec};
 use headwater_store::{Batch, Unique};
 
 use headwater_catalog::NamespaceChange;
 
-use crate::support::{catalog, entry, fork, merge, name, pairs, request, set, tables};
+use crate::support::{catalog, entry, fork, merge, merge_with, name, pairs, request, set, tables};
 
 #[tokio::test]
 async fn a_target_that_has_not_moved_moves_forward() {
@@ -75,7 +77,49 @@ async fn a_failed_runs_branch_and_its_children_cannot_be_merged_unchecked() {
     }
     let source = "child".parse().expect("a ref");
     let request = MergeRequest { unchecked: true, ..MergeRequest::new(source) };
-    catalog.merge("main", request, "eva").await.expect("a merge all the same");
+    merge_with(&catalog, "main", request, BTreeMap::new()).await.expect("a merge all the same");
+}
+
+#[tokio::test]
+async fn of_many_failed_runs_each_commit_is_known_for_what_it_is() {
+    let catalog = catalog().await;
+    let mut heads: Vec<(CommitId, bool)> = Vec::new();
+    let mut commits = Vec::new();
+    for number in 0..30_u32 {
+        // Some go on from where another left, and every third is sound.
+        let from = match number {
+            0..5 => RefSpec::main(),
+            _ => RefSpec::Name(format!("run/{}", number / 2)),
+        };
+        let run = (number % 3 != 0).then(|| number.to_string());
+        let options = NewBranch { quarantine: run.clone(), ..NewBranch::default() };
+        let name = format!("run/{number}");
+        catalog.create_branch_with(&name, &from, options).await.expect("a branch");
+        catalog.quarantine_branch(&name, run.as_deref()).await.expect("a mark");
+        let made = set(&catalog, &name, &[(&format!("t{number}"), 1)]).await.expect("a commit");
+        commits.push(made.id);
+        heads.push((made.id, run.is_some()));
+        if number % 4 == 1 {
+            set(&catalog, "main", &[("m", number)]).await.expect("a commit");
+        }
+    }
+    let (mut refused, main) = (0, catalog.branch("main").await.expect("main").commit);
+    heads.push((main, false));
+    for commit in commits {
+        let (mut failed, mut sound) = (false, false);
+        for (head, is_failed) in &heads {
+            if catalog.merge_bases(commit, *head).await.expect("bases") == [commit] {
+                failed |= is_failed;
+                sound |= !is_failed;
+            }
+        }
+        let source = format!("@{commit}").parse().expect("a ref");
+        let planned = catalog.plan_merge("main", &source, false).await;
+        let is_refused = matches!(planned, Err(Error::Quarantined { .. }));
+        assert_eq!(is_refused, failed && !sound, "{commit}: {planned:?}");
+        refused += usize::from(is_refused);
+    }
+    assert!((5..25).contains(&refused), "{refused} are refused");
 }
 
 #[tokio::test]
@@ -236,11 +280,11 @@ async fn a_merge_with_properties_is_a_commit_and_a_dry_run_changes_nothing() {
     set(&catalog, "dev", &[("a", 1)]).await.expect("a commit");
     let source = || "dev".parse().expect("a ref");
     let ask = |dry_run| MergeRequest { dry_run, ..MergeRequest::new(source()) };
-    let report = catalog.merge("main", ask(true), "eva").await.expect("a report");
+    let report = merge_with(&catalog, "main", ask(true), BTreeMap::new()).await.expect("a report");
     assert_eq!((report.outcome, report.commit), (MergeOutcome::FastForward, before.commit));
     assert_eq!(tables(&catalog, "main").await, pairs(&[]));
     let properties = [("headwater.job".to_owned(), "7".to_owned())].into();
-    let merged = catalog.merge_with("main", ask(false), "eva", properties, Batch::default()).await;
+    let merged = merge_with(&catalog, "main", ask(false), properties).await;
     let report = merged.expect("a merge");
     assert_eq!((report.outcome, report.tables), (MergeOutcome::Merged, vec![name("a")]));
     let commit = catalog.read_commit(report.commit).await.expect("a commit");

@@ -1,10 +1,14 @@
 //! Short ways to ask the catalog for what the tests are about.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use headwater_catalog::{Catalog, CommitRequest, EntryKind, Error, TableChange, TableEntry};
+use headwater_catalog::{
+    Catalog, CommitRequest, EntryKind, Error, MergeCommit, TableChange, TableEntry,
+};
 use headwater_model::{
-    Branch, Clock, Commit, CreateRef, FixedClock, MergeReport, MergeRequest, TableName,
+    Branch, Clock, Commit, CreateRef, FixedClock, MergeOutcome, MergeReport, MergeRequest,
+    TableName,
 };
 use headwater_store::{MemoryStore, Store};
 
@@ -73,7 +77,44 @@ pub async fn fork(catalog: &Catalog, name: &str) -> Branch {
 
 pub async fn merge(catalog: &Catalog, source: &str, target: &str) -> Result<MergeReport, Error> {
     let request = MergeRequest::new(source.parse().expect("a ref"));
-    catalog.merge(target, request, "eva").await
+    merge_with(catalog, target, request, BTreeMap::new()).await
+}
+
+/// Merges as the lake does, and settles nothing.
+pub async fn merge_with(
+    catalog: &Catalog,
+    target: &str,
+    request: MergeRequest,
+    properties: BTreeMap<String, String>,
+) -> Result<MergeReport, Error> {
+    let message = format!("Merge {} into {target}", request.source);
+    let commit =
+        MergeCommit { author: "eva".into(), message, properties, ..MergeCommit::default() };
+    loop {
+        let plan = catalog.plan_merge(target, &request.source, request.unchecked).await?;
+        if plan.is_up_to_date() {
+            return Ok(plan.report(MergeOutcome::UpToDate, plan.head));
+        }
+        if !plan.contested.is_empty() {
+            let mut report = plan.report(MergeOutcome::Conflict, plan.head);
+            for contested in &plan.contested {
+                report.conflicts.push(catalog.conflict(&plan, contested).await?);
+            }
+            return Ok(report);
+        }
+        let forward = plan.is_forward() && commit.properties.is_empty();
+        let outcome = if forward { MergeOutcome::FastForward } else { MergeOutcome::Merged };
+        let made = if request.dry_run {
+            Some(plan.head)
+        } else {
+            catalog.apply_merge(&plan, plan.taken.clone(), &commit).await?
+        };
+        if let Some(head) = made {
+            let tables = plan.taken.iter().map(|change| change.table.clone()).collect();
+            return Ok(MergeReport { tables, ..plan.report(outcome, head) });
+        }
+        tokio::task::yield_now().await;
+    }
 }
 
 /// The tables at a ref, with where their metadata lies.
