@@ -99,7 +99,7 @@ impl Tables {
             }
             TableUpdate::AddSchema { schema } => check_ids(before, schema)?,
             TableUpdate::SetLocation { location } if is_other(location, before.location()) => {
-                self.free_location(location).await?;
+                self.location_to_move_to(location, before.uuid()).await?;
             }
             TableUpdate::SetProperties { updates } => {
                 let mut updates = updates.clone();

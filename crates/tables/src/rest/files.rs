@@ -10,9 +10,11 @@ use iceberg::spec::{
     DataContentType, DataFile, DataFileFormat, ManifestContentType, ManifestEntryRef, ManifestFile,
     SnapshotRef, TableMetadata,
 };
-use object_store::ObjectStoreExt;
 use object_store::path::Path;
+use object_store::{ObjectMeta, ObjectStoreExt};
+use serde::Deserialize;
 use tokio::sync::MutexGuard;
+use uuid::Uuid;
 
 use super::TableCommit;
 use crate::storage::as_we_write;
@@ -23,6 +25,13 @@ const METADATA_SUFFIX: &str = ".metadata.json";
 
 /// The longest metadata file that is registered, in bytes.
 pub(super) const METADATA_BYTES_MAX: u64 = 256 << 20;
+
+/// What a metadata file says first of all.
+#[derive(Debug, Deserialize)]
+struct Named {
+    #[serde(rename = "table-uuid")]
+    uuid: Uuid,
+}
 
 /// What a table has already.
 #[derive(Debug, Default)]
@@ -76,6 +85,52 @@ impl Tables {
             return Err(taken(location));
         }
         Ok(location.to_owned())
+    }
+
+    /// The same for a table that is there. What a try to move it left behind, of which nobody knows whether
+    /// it was made, is not in the way of the next.
+    pub(super) async fn location_to_move_to(&self, location: &str, own: Uuid) -> Result<()> {
+        let path = self.check_location(location.trim_end_matches('/'))?;
+        if self.lies_in_another(&path).await? || !self.has_only(&path, own).await? {
+            return Err(taken(location));
+        }
+        Ok(())
+    }
+
+    /// Whether no metadata file lies under a folder but those of one table that lies right there. Where one
+    /// of its own does, no other table's was let in.
+    async fn has_only(&self, folder: &Path, table: Uuid) -> Result<bool> {
+        let failed = |error| Error::storage(folder.to_string(), error);
+        let right_there = folder.clone().join("metadata");
+        let mut first = None;
+        let mut files = self.object_store().list(Some(folder));
+        while let Some(file) = files.next().await {
+            let file = file.map_err(failed)?;
+            if !file.location.as_ref().ends_with(METADATA_SUFFIX) {
+                continue;
+            }
+            if file.location.prefix_matches(&right_there)
+                && file.location.parts_count() == right_there.parts_count() + 1
+            {
+                first.get_or_insert(file);
+            } else {
+                return Ok(false);
+            }
+        }
+        match first {
+            Some(file) => self.is_of(&file, table).await,
+            None => Ok(true),
+        }
+    }
+
+    async fn is_of(&self, file: &ObjectMeta, table: Uuid) -> Result<bool> {
+        if file.size > METADATA_BYTES_MAX {
+            return Ok(false);
+        }
+        let location = format!("{}/{}", self.root_url(), file.location);
+        let content = self.storage().read(&location).await?;
+        let read: Option<Named> = serde_json::from_slice(&content).ok();
+        Ok(read.is_some_and(|read| read.uuid == table))
     }
 
     /// Whether a folder lies in that of a table, or is that of all.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use headwater_tables::{NewTable, NewView, Operation, TableCommit, ViewCommit};
+use headwater_tables::{NewTable, NewView, Operation, Table, TableCommit, ViewCommit};
 use serde_json::{Value, json};
 
 use crate::fixture::Warehouse;
@@ -54,4 +54,36 @@ async fn a_location_is_one_tables_whoever_asks_for_it_at_the_same_time() {
             [asked.0.is_ok(), asked.1.is_ok(), asked.2.is_ok(), asked.3.is_ok(), asked.4.is_ok()];
         assert_eq!(made.iter().filter(|made| **made).count(), 1, "{made:?}");
     }
+}
+
+#[tokio::test]
+async fn a_table_moves_where_a_try_to_move_it_left_something_behind() {
+    let warehouse = Warehouse::new();
+    let tables = &warehouse.tables;
+    let table = warehouse.create(&[("id", "long")], &[]).await;
+    let other = warehouse.create(&[("id", "long")], &[]).await;
+    let before = table.location().to_owned();
+    let place = format!("{}/given/1", tables.root_url());
+    let moved_to = |place: &str| {
+        let set = json!({"action": "set-location", "location": place});
+        let set = json!({"requirements": [], "updates": [set]});
+        Operation::Apply(Arc::new(serde_json::from_value::<TableCommit>(set).unwrap()))
+    };
+    let made = async |table: &Table, place: &str| {
+        tables.commit(table, moved_to(place), BTreeMap::new()).await
+    };
+    // The answer to the first try is lost, and nobody knows whether it counts.
+    made(&table, &place).await.unwrap();
+    let again = made(&table, &place).await.unwrap();
+    assert_eq!(again.location(), place);
+    // So it goes where the table was made anew by another in between, and back to where it was.
+    let grown = warehouse.append(&table, json!([{"id": 1}])).await;
+    let moved = made(&grown, &place).await.unwrap();
+    assert_eq!(made(&moved, &before).await.unwrap().location(), before);
+    // To nobody else, and to no folder of several.
+    for (table, place) in [(&other, place.as_str()), (&table, other.location())] {
+        assert!(made(table, place).await.unwrap_err().to_string().contains("another table"));
+    }
+    let folder = before.rsplit_once('/').unwrap().0;
+    assert!(made(&table, folder).await.unwrap_err().to_string().contains("another table"));
 }
