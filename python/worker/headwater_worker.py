@@ -581,7 +581,7 @@ def hint_for(error, task):
         if isinstance(cause, OSError):
             unreachable = isinstance(cause, socket.gaierror) or cause.errno in NETWORK_ERRNOS
             if unreachable and not task["network"]:
-                return "Set `network=True` in `@headwater.model`: there is no network otherwise."
+                return "Set `network=True` in the function's decorator: there is no network otherwise."
             if cause.errno in (13, 30):
                 return "Write to `/tmp`: a function can write nowhere else."
             if cause.errno == 11:

@@ -1,7 +1,9 @@
 //! What names mean at one place of a query: the relations of FROM, the aliases of SELECT, the
 //! parameters of a lambda; and the search through them, innermost first.
 
-use datafusion::sql::sqlparser::ast::WindowSpec;
+use std::ops::Range;
+
+use datafusion::sql::sqlparser::ast::{Expr, Ident, WindowSpec};
 use headwater_model::nearest;
 
 use crate::error::{Error, Position, Result};
@@ -63,11 +65,44 @@ pub(crate) struct Relation {
     pub columns: Columns,
 }
 
+/// The label of a subquery without an alias, which the plan knows by no name.
+pub(crate) const UNNAMED: &str = "the subquery";
+
+impl Relation {
+    /// Whether its columns are known, and can be named with it before them.
+    pub(crate) fn can_be_named(&self) -> bool {
+        !self.columns.open && self.label != UNNAMED
+    }
+
+    /// One of its columns, with its label.
+    pub(crate) fn column(&self, name: &str) -> Expr {
+        let path = [&*self.label, name].map(|part| Ident::with_quote('"', part));
+        Expr::CompoundIdentifier(path.into())
+    }
+}
+
+/// What the bare name of a column means that several relations were joined by.
+#[derive(Debug, Clone)]
+pub(crate) struct Merged {
+    /// The column.
+    pub name: String,
+    /// The relations that have it, by their places.
+    pub holders: Vec<usize>,
+    /// What it means.
+    pub expr: Expr,
+}
+
 /// One level of names.
 #[derive(Debug, Default)]
 pub(crate) struct Scope {
     /// What stands in FROM so far.
     pub relations: Vec<Relation>,
+    /// The columns that they are joined by, the last join's last.
+    pub merged: Vec<Merged>,
+    /// Whether a join is outer on the right, so that its columns are written out.
+    pub careful: bool,
+    /// The columns of SELECT that were given their own names as aliases.
+    pub kept: Vec<String>,
     /// The aliases of SELECT, once they may be used.
     pub aliases: Vec<String>,
     /// The parameters of lambdas around the place.
@@ -77,6 +112,25 @@ pub(crate) struct Scope {
 }
 
 impl Scope {
+    /// What a column's bare name means among some of the relations; none where that is not one thing, or
+    /// cannot be written.
+    pub(crate) fn value(&self, name: &str, among: Range<usize>) -> Option<Merged> {
+        let has = |index: &usize| self.relations[*index].columns.all().any(|other| other == name);
+        let holders: Vec<usize> = among.filter(has).collect();
+        if let [one] = holders.as_slice() {
+            let relation = &self.relations[*one];
+            return relation.can_be_named().then(|| Merged {
+                name: name.to_owned(),
+                expr: relation.column(name),
+                holders,
+            });
+        }
+        let fits = |merged: &&Merged| {
+            merged.name == name && holders.iter().all(|holder| merged.holders.contains(holder))
+        };
+        self.merged.iter().rev().find(fits).filter(|_| !holders.is_empty()).cloned()
+    }
+
     /// The spelling of a bare name at this level. Without case, a parameter comes before an alias,
     /// and an alias before a column.
     fn bare(&self, written: &str) -> Match<'_> {
@@ -204,6 +258,26 @@ impl Scopes {
             }
         }
         if open { Ok(Path::Unknown) } else { Err(self.missing_relation(parts, at)) }
+    }
+
+    /// What a bare column means that relations were joined by, where that is to be written out.
+    pub(crate) fn merged(&self, spelling: &str) -> Option<Expr> {
+        for scope in self.outward() {
+            let named = scope.parameters.iter().chain(&scope.aliases);
+            if named.into_iter().any(|name| name == spelling) {
+                return None;
+            }
+            match scope.bare(spelling) {
+                Match::None => {}
+                Match::Many(_) => return None,
+                Match::One(_) => {
+                    let merged = scope.merged.iter().any(|merged| merged.name == spelling);
+                    let value = || scope.value(spelling, 0..scope.relations.len());
+                    return merged.then(value).flatten().map(|merged| merged.expr);
+                }
+            }
+        }
+        None
     }
 
     /// The label of the relation that a wildcard such as `t.*` names, and its columns.

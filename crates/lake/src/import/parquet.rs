@@ -147,7 +147,7 @@ fn convert(
         let Some(column) = column else { continue };
         let source = batch.column(*column);
         let array = cast(source, field)?;
-        if array.null_count() > source.null_count() {
+        if array.null_count() > source.logical_null_count() {
             note_misfits(source, &array, field, &mut bad)?;
         }
         // A value may be missing here although the column takes no nulls: its writer says so.
@@ -181,8 +181,11 @@ fn note_misfits(
     field: &Field,
     bad: &mut [Option<RowFault>],
 ) -> Result<()> {
+    // Of a column that has no type, and of dictionaries, nulls lie elsewhere than in a mask.
+    let nulls = source.logical_nulls();
+    let had = |row: usize| nulls.as_ref().is_none_or(|nulls| nulls.is_valid(row));
     for (row, fault) in bad.iter_mut().enumerate() {
-        if fault.is_none() && array.is_null(row) && !source.is_null(row) {
+        if fault.is_none() && array.is_null(row) && had(row) {
             let value = array_value_to_string(source, row)?;
             let reason = not_a(&value, &type_name(field.data_type()));
             let found = RowFault::new(row as u64 + 1, reason, value.as_bytes());

@@ -5,8 +5,8 @@ use std::io::Write;
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, Decimal128Array, DictionaryArray, Int32Array, Int64Array, RecordBatch, StringArray,
-    TimestampNanosecondArray, UInt32Array,
+    ArrayRef, Decimal128Array, DictionaryArray, Int32Array, Int64Array, NullArray, RecordBatch,
+    StringArray, TimestampNanosecondArray, UInt32Array,
 };
 use arrow::datatypes::{DataType, Field, Int8Type, Schema, TimeUnit};
 use headwater_lake::Error;
@@ -170,6 +170,17 @@ async fn parquet_values_that_do_not_fit_are_bad_rows() {
     write_parquet(&lake, "c.parquet", vec![("N", Arc::new(Int32Array::from(vec![6])))]);
     lake.import(&lake.request("t", &["c.parquet"])).await.unwrap();
     assert_eq!(lake.rows("t").await[3], json!({"n": 6}));
+}
+
+#[tokio::test]
+async fn a_parquet_column_without_a_type_holds_nulls() {
+    let lake = Fixture::new().await;
+    let id: ArrayRef = Arc::new(Int32Array::from(vec![1, 2]));
+    let none: ArrayRef = Arc::new(NullArray::new(2));
+    write_parquet(&lake, "a.parquet", vec![("id", id), ("n", none)]);
+    let report = lake.import(&lake.request("t", &["a.parquet"])).await.unwrap();
+    assert_eq!((report.rows, report.rows_rejected), (2, 0));
+    assert_eq!(lake.rows("t").await[0], json!({"id": 1, "n": null}));
 }
 
 #[tokio::test]

@@ -2,35 +2,68 @@
 //! its label.
 
 use datafusion::sql::sqlparser::ast::{
-    Ident, Join, JoinConstraint, ObjectName, ObjectNamePart, TableAlias, TableFactor,
-    TableWithJoins,
+    BinaryOperator, Expr, Ident, Join, JoinConstraint, ObjectName, ObjectNamePart, TableAlias,
+    TableFactor, TableWithJoins,
 };
 use datafusion::sql::sqlparser::tokenizer::Span;
 
-use super::Resolver;
 use headwater_model::nearest;
+
+use super::{Resolver, using};
 
 use crate::error::{Error, Result};
 use crate::sql::clauses::{constraint, spell};
 use crate::sql::names::{Match, find, same_but_case};
-use crate::sql::scope::{Columns, Relation};
+use crate::sql::scope::{Columns, Relation, UNNAMED};
 use crate::sql::table_name::{WrittenTable, position};
 
 impl Resolver<'_> {
     pub(super) fn from(&mut self, from: &mut TableWithJoins) -> Result<()> {
+        let careful = using::needs_care(from);
+        let start = self.scopes.here().map_or(0, |scope| {
+            scope.careful |= careful;
+            scope.relations.len()
+        });
         self.factor(&mut from.relation)?;
-        from.joins.iter_mut().try_for_each(|join| self.join(join))
+        from.joins.iter_mut().try_for_each(|join| self.join(join, start))
     }
 
-    fn join(&mut self, join: &mut Join) -> Result<()> {
+    fn join(&mut self, join: &mut Join, start: usize) -> Result<()> {
         let before = self.scopes.here().map_or(0, |scope| scope.relations.len());
         self.factor(&mut join.relation)?;
-        match constraint(&mut join.join_operator) {
-            Some(JoinConstraint::On(expr)) => self.expr(expr),
-            Some(JoinConstraint::Using(columns)) => {
-                columns.iter_mut().try_for_each(|column| self.using(column, before))
+        let side = using::side(&join.join_operator);
+        let Some(by) = constraint(&mut join.join_operator) else { return Ok(()) };
+        let names = match by {
+            JoinConstraint::On(expr) => return self.expr(expr),
+            JoinConstraint::Using(columns) => {
+                columns.iter_mut().try_for_each(|column| self.using(column, before))?;
+                let names = columns.iter().filter_map(using::name_of);
+                Some(names.map(str::to_owned).collect())
             }
-            _ => Ok(()),
+            JoinConstraint::Natural => self.scopes.here().and_then(|scope| {
+                let (left, right) = scope.relations.split_at(before);
+                using::shared(&left[start..], right)
+            }),
+            JoinConstraint::None => return Ok(()),
+        };
+        let (Some(scope), Some(side)) = (self.scopes.here(), side) else { return Ok(()) };
+        let merge = |name: &String| using::merge(scope, name, (start, before), side);
+        let conditions: Option<Vec<Expr>> =
+            names.and_then(|names: Vec<String>| names.iter().map(merge).collect());
+        match conditions {
+            _ if !scope.careful => Ok(()),
+            None => Err(using::refused()),
+            Some(conditions) => {
+                let all = conditions.into_iter().reduce(|all, one| Expr::BinaryOp {
+                    left: Box::new(all),
+                    op: BinaryOperator::And,
+                    right: Box::new(one),
+                });
+                if let Some(all) = all {
+                    *by = JoinConstraint::On(all);
+                }
+                Ok(())
+            }
         }
     }
 
@@ -97,7 +130,7 @@ impl Resolver<'_> {
                     self.scopes.0.extend(here);
                     columns?
                 };
-                self.add(alias.as_ref(), "the subquery", columns);
+                self.add(alias.as_ref(), UNNAMED, columns);
                 Ok(())
             }
             TableFactor::UNNEST { alias, array_exprs, .. } => {
@@ -116,6 +149,10 @@ impl Resolver<'_> {
         let before = self.scopes.here().map_or(0, |scope| scope.relations.len());
         self.from(from)?;
         if let (Some(scope), Some(alias)) = (self.scopes.here(), alias) {
+            if scope.careful && scope.merged.iter().any(|merged| merged.holders.contains(&before)) {
+                return Err(using::refused());
+            }
+            scope.merged.retain(|merged| merged.holders.iter().all(|holder| *holder < before));
             let mut columns = Columns::default();
             for relation in scope.relations.split_off(before) {
                 columns.extend(&relation.columns);

@@ -9,6 +9,7 @@ mod from;
 mod not_in;
 mod output;
 mod projection;
+mod using;
 mod windows;
 
 use std::collections::HashMap;
@@ -159,9 +160,11 @@ impl Resolver<'_> {
             this.option(select.selection.as_mut())?;
             select.selection.as_mut().map(not_in::rewrite);
             this.windows(std::mem::take(&mut select.named_window))?;
+            this.expand(&mut select.projection)?;
             let columns = this.projection(&mut select.projection)?;
-            let aliases = aliases(&select.projection);
+            let mut aliases = aliases(&select.projection);
             if let Some(scope) = this.scopes.here() {
+                aliases.retain(|alias| !scope.kept.contains(alias));
                 scope.aliases = aliases;
             }
             if let Some(Distinct::On(exprs)) = &mut select.distinct {
@@ -230,7 +233,10 @@ impl Resolver<'_> {
         match expr {
             Expr::Identifier(ident) => {
                 if let Some(spelling) = self.scopes.column(&ident.value, span_start(ident.span))? {
-                    spell(ident, &spelling);
+                    match self.scopes.merged(&spelling) {
+                        Some(merged) => *expr = merged,
+                        None => spell(ident, &spelling),
+                    }
                 }
                 Ok(())
             }

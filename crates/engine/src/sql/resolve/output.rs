@@ -43,7 +43,16 @@ impl OutputNames {
 
     /// Names columns, and casts of columns, as the schema spells them.
     pub(super) fn spelled(mut self, body: &SetExpr) -> Self {
-        for (item, resolved) in self.0.iter_mut().zip(projection(body)) {
+        let resolved = projection(body);
+        // Where `*` was written out, what stands after it is counted from the end.
+        let many = self.0.iter().position(|item| *item == Item::Many).unwrap_or(self.0.len());
+        let more = resolved.len().saturating_sub(self.0.len());
+        for (place, item) in self.0.iter_mut().enumerate() {
+            let place = if place > many { place + more } else { place };
+            if more > 0 && *item == Item::Many {
+                continue;
+            }
+            let Some(resolved) = resolved.get(place) else { continue };
             match resolved {
                 SelectItem::UnnamedExpr(expr) => {
                     if let (Item::Named(name), Some(column)) = (item, column_under(expr)) {

@@ -20,7 +20,16 @@ impl Resolver<'_> {
             match item {
                 SelectItem::UnnamedExpr(expr) => {
                     let text = text(expr);
+                    let bare = matches!(expr, Expr::Identifier(_));
                     self.expr(expr)?;
+                    if bare && let Expr::Function(_) = expr {
+                        // Of both sides of a join, under its own name.
+                        let name = self.own_name(expr, text);
+                        columns.names.push(name.value.clone());
+                        let expr = std::mem::replace(expr, Expr::value(Value::Null));
+                        *item = SelectItem::ExprWithAlias { expr, alias: name };
+                        continue;
+                    }
                     let key = plan_name(expr);
                     let repeats = seen.iter().filter(|other| **other == key).count();
                     seen.push(key);
@@ -57,6 +66,15 @@ impl Resolver<'_> {
             }
         }
         Ok(columns)
+    }
+
+    /// The name of a column that both sides of a join have, which no expression of the SELECT goes by.
+    fn own_name(&mut self, expr: &Expr, written: String) -> Ident {
+        let Some(scope) = self.scopes.here() else { return Ident::with_quote('"', written) };
+        let merged = scope.merged.iter().rev().find(|merged| merged.expr == *expr);
+        let name = merged.map_or(written, |merged| merged.name.clone());
+        scope.kept.push(name.clone());
+        Ident::with_quote('"', name)
     }
 
     /// Spells the table of `t.*` and gives its columns.
