@@ -39,16 +39,39 @@ pub(crate) fn to_column(
     table: &str,
     schema: &DFSchema,
 ) -> Result<Expr> {
-    let (from, to) = (value.get_type(schema)?, field.data_type());
-    if from == *to || from == DataType::Null {
-        return value.cast_to(to, schema);
+    let (from, to) = (value.get_type(schema)?, lenient(field.data_type()));
+    if from == to || from == DataType::Null {
+        return value.cast_to(&to, schema);
     }
-    let function = IntoColumn::new(field.name().clone(), table.to_owned(), DataType::clone(to));
-    if !can_cast_types(&from, to) {
-        let (from, to) = (type_name(&from), type_name(to));
+    let function = IntoColumn::new(field.name().clone(), table.to_owned(), to.clone());
+    if !can_cast_types(&from, &to) {
+        let (from, to) = (type_name(&from), type_name(&to));
         return Err(function.refuses(&format!("a value of type {from} cannot become {to}")));
     }
     Ok(ScalarUDF::from(function).call(vec![value]))
+}
+
+/// A type whose parts may all be null. The planner casts nothing that may be null to what may not; a null
+/// that the table does not take is found when the row is written.
+fn lenient(to: &DataType) -> DataType {
+    let part = |field: &FieldRef| {
+        let data_type = lenient(field.data_type());
+        Arc::new(field.as_ref().clone().with_data_type(data_type).with_nullable(true))
+    };
+    match to {
+        DataType::Struct(parts) => DataType::Struct(parts.iter().map(part).collect()),
+        DataType::List(element) => DataType::List(part(element)),
+        DataType::Map(entries, sorted) => match entries.data_type() {
+            DataType::Struct(parts) if parts.len() == 2 => {
+                let parts = vec![Arc::clone(&parts[0]), part(&parts[1])];
+                let entries = entries.as_ref().clone();
+                let entries = entries.with_data_type(DataType::Struct(parts.into()));
+                DataType::Map(Arc::new(entries), *sorted)
+            }
+            _ => to.clone(),
+        },
+        _ => to.clone(),
+    }
 }
 
 /// The rows of bare values that the planner made for columns of a table, each value on its way into its

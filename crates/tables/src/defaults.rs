@@ -84,6 +84,13 @@ pub fn write_default(field: &Field) -> Option<ArrayRef> {
 /// there, the rows that are there have it as well.
 pub fn with_default(column: Field, value: &ArrayRef) -> Result<Field> {
     let name = column.name().clone();
+    if is_nothing(value) {
+        return Ok(column);
+    }
+    if column.data_type().is_nested() {
+        let reason = "a column with columns in it has no default but null".to_owned();
+        return Err(Error::InvalidColumn { column: name, reason });
+    }
     let data_type = Type::Primitive(primitive_type(&column)?);
     let Some(literal) = default(&name, value, &data_type)? else { return Ok(column) };
     let text = text_of(&literal, &data_type).ok_or_else(|| invalid(&name, &data_type))?;
@@ -111,8 +118,12 @@ pub(crate) fn default(column: &str, value: &ArrayRef, data_type: &Type) -> Resul
 
 /// A value as one of a column's type; none for null.
 fn literal(column: &str, value: &ArrayRef, data_type: &Type) -> Result<Option<Literal>> {
+    if is_nothing(value) {
+        return Ok(None);
+    }
     if !data_type.is_primitive() {
-        return Err(invalid(column, data_type));
+        let reason = "a column with columns in it has no default but null".to_owned();
+        return Err(Error::InvalidColumn { column: join("", column), reason });
     }
     let options = CastOptions { safe: false, ..CastOptions::default() };
     let cast = cast_with_options(value, &arrow_type(data_type), &options);
@@ -138,6 +149,11 @@ fn literal(column: &str, value: &ArrayRef, data_type: &Type) -> Result<Option<Li
         }
         (found, _) => found,
     }))
+}
+
+/// Whether a value is null, of whichever type.
+fn is_nothing(value: &ArrayRef) -> bool {
+    value.logical_null_count() == value.len()
 }
 
 /// A value as text; none where it has none.

@@ -1,5 +1,5 @@
-//! The changes of ALTER TABLE that sqlparser does not read: of partition fields, of the sort order, and of
-//! what is said of columns.
+//! The changes of ALTER TABLE that sqlparser does not read: of partition fields, of the sort order, of what
+//! is said of columns, and of properties that go.
 
 use datafusion::sql::sqlparser::ast::{
     AlterTableOperation, Expr, Ident, OrderByExpr, OrderByOptions,
@@ -32,6 +32,7 @@ enum Own {
     SortBy(Vec<OrderByExpr>),
     Comment(Ident, Option<String>),
     Move(Ident, WrittenPlace),
+    Unset(Vec<String>),
 }
 
 /// Whether a statement has words that only these changes have.
@@ -41,7 +42,7 @@ pub(super) fn is_own(tokens: &[TokenWithSpan]) -> bool {
     if alter != "ALTER" || table != "TABLE" {
         return false;
     }
-    let own = ["COMMENT", "ORDERED", "UNORDERED", "FIRST", "AFTER"];
+    let own = ["COMMENT", "ORDERED", "UNORDERED", "FIRST", "AFTER", "UNSET"];
     rest.iter().any(|word| own.contains(&word.as_str()))
         || rest.windows(2).any(|two| two[0] == "PARTITION" && two[1] == "FIELD")
 }
@@ -100,6 +101,8 @@ fn read(parser: &mut Parser) -> Parsed<Read> {
         Own::ReplacePart(old, new, name(parser)?)
     } else if let Some(keys) = order(parser)? {
         Own::SortBy(keys)
+    } else if let Some(keys) = unset(parser)? {
+        Own::Unset(keys)
     } else if let Some(own) = column(parser)? {
         own
     } else {
@@ -179,6 +182,21 @@ fn order(parser: &mut Parser) -> Parsed<Option<Vec<OrderByExpr>>> {
     }
 }
 
+/// `UNSET TBLPROPERTIES [IF EXISTS] ('key', …)`.
+fn unset(parser: &mut Parser) -> Parsed<Option<Vec<String>>> {
+    if !word(parser, "UNSET") {
+        return Ok(None);
+    }
+    if !word(parser, "TBLPROPERTIES") {
+        return Err(expected(parser, "TBLPROPERTIES"));
+    }
+    let _ = parser.parse_keywords(&[Keyword::IF, Keyword::EXISTS]);
+    parser.expect_token(&Token::LParen)?;
+    let keys = parser.parse_comma_separated(Parser::parse_literal_string)?;
+    parser.expect_token(&Token::RParen)?;
+    Ok(Some(keys))
+}
+
 /// `ALTER COLUMN c COMMENT 'text'`, `… FIRST` or `… AFTER other`.
 fn column(parser: &mut Parser) -> Parsed<Option<Own>> {
     parser.maybe_parse(|parser| {
@@ -217,6 +235,9 @@ impl Own {
             }
             Own::Comment(column, comment) => WrittenAlteration::Comment { column, comment },
             Own::Move(column, place) => WrittenAlteration::Move { column, place },
+            Own::Unset(keys) => {
+                WrittenAlteration::Properties(keys.into_iter().map(|key| (key, None)).collect())
+            }
         })
     }
 }

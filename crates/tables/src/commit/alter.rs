@@ -63,7 +63,7 @@ pub enum Alteration {
     },
     /// Lets a column have nulls.
     AllowNulls(ColumnPath),
-    /// Lets a column of the table itself have nulls no longer; it must have none in the table as it is.
+    /// Lets a column have nulls no longer; it must have none in the table as it is.
     RequireValues(ColumnPath),
     /// Gives a column of one value a default for rows that say nothing of it, or none any more.
     SetDefault {
@@ -163,13 +163,18 @@ impl Altered {
         Ok(Altered { fields, layout, version, properties, identifier })
     }
 
-    /// The columns of the table itself that take nulls no longer.
-    pub(crate) fn newly_required(&self, metadata: &TableMetadata) -> Vec<NestedFieldRef> {
+    /// The columns that take nulls no longer, at any level, by their ids.
+    pub(crate) fn newly_required(&self, metadata: &TableMetadata) -> Vec<i32> {
         let schema = metadata.current_schema();
-        let lenient = |field: &&NestedFieldRef| {
-            field.required && schema.field_by_id(field.id).is_some_and(|before| !before.required)
+        let mut found = Vec::new();
+        let mut look = |field: &NestedFieldRef| {
+            let lenient = schema.field_by_id(field.id).is_some_and(|before| !before.required);
+            if field.required && lenient {
+                found.push(field.id);
+            }
         };
-        self.fields.iter().flatten().filter(lenient).cloned().collect()
+        self.fields.iter().flatten().for_each(|field| each(field, &mut look));
+        found
     }
 
     /// Whether the table stays as it is.
@@ -320,10 +325,6 @@ impl Columns<'_> {
     }
 
     fn require(&mut self, column: &[String]) -> Result<()> {
-        if column.len() > 1 {
-            let reason = "only a column of the table itself can come to have no nulls".to_owned();
-            return Err(Error::InvalidColumn { column: column.join("."), reason });
-        }
         self.edit(column, |field| {
             field.required = true;
             Ok(())
@@ -609,7 +610,9 @@ fn check_unused(
     column: &str,
 ) -> Result<()> {
     let mut ids = HashSet::from([field.id]);
-    collect(&field.field_type, &mut ids);
+    each_part(&field.field_type, &mut |part| {
+        ids.insert(part.id);
+    });
     let mut parts = metadata.partition_specs_iter().flat_map(|spec| spec.fields());
     let mut identifier = metadata.current_schema().identifier_field_ids();
     let reason = if parts.any(|part| ids.contains(&part.source_id)) || layout.splits_by(&ids) {
@@ -624,15 +627,21 @@ fn check_unused(
     Err(Error::InvalidColumn { column: column.to_owned(), reason: reason.to_owned() })
 }
 
-fn collect(of: &Type, ids: &mut HashSet<i32>) {
-    let mut add = |field: &NestedFieldRef| {
-        ids.insert(field.id);
-        collect(&field.field_type, ids);
-    };
+/// Visits a column and all within it.
+fn each(field: &NestedFieldRef, visit: &mut dyn FnMut(&NestedFieldRef)) {
+    visit(field);
+    each_part(&field.field_type, visit);
+}
+
+/// Visits all columns within a type.
+fn each_part(of: &Type, visit: &mut dyn FnMut(&NestedFieldRef)) {
     match of {
-        Type::Struct(parts) => parts.fields().iter().for_each(&mut add),
-        Type::List(list) => add(&list.element_field),
-        Type::Map(map) => [&map.key_field, &map.value_field].into_iter().for_each(&mut add),
+        Type::Struct(parts) => parts.fields().iter().for_each(|part| each(part, visit)),
+        Type::List(list) => each(&list.element_field, visit),
+        Type::Map(map) => {
+            each(&map.key_field, visit);
+            each(&map.value_field, visit);
+        }
         Type::Primitive(_) => {}
     }
 }

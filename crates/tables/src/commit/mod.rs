@@ -10,16 +10,15 @@ pub(crate) mod layout;
 pub(crate) mod manifests;
 pub(crate) mod stamp;
 mod summary;
+mod values;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
-use arrow::array::Array;
 use bytes::Bytes;
-use futures::TryStreamExt;
 use iceberg::spec::{
-    FormatVersion, MAIN_BRANCH, ManifestContentType, ManifestFile, NestedFieldRef, Snapshot,
-    Summary, TableMetadata, TableMetadataBuilder,
+    FormatVersion, MAIN_BRANCH, ManifestContentType, ManifestFile, Snapshot, Summary,
+    TableMetadata, TableMetadataBuilder,
 };
 use uuid::Uuid;
 
@@ -28,6 +27,7 @@ use self::evolve::{check_same_version, check_staged, refused};
 use self::manifests::{Addition, Planned, Removal, Removals, spec_by_id};
 use self::summary::Changes;
 pub(crate) use self::summary::Kind;
+use self::values::check_values;
 use crate::deletes::DeleteKey;
 use crate::manifest::{Decoded, SnapshotIds, encode, encode_list, number_rows};
 use crate::merge::history::{REACH, Reach};
@@ -36,7 +36,6 @@ use crate::promotion::comparable_partition;
 use crate::storage::{Storage, Undo};
 use crate::table::Totals;
 use crate::tables::Tables;
-use crate::types::schema::field_id;
 use crate::{
     Beside, DataFile, Error, Operation, Result, Rewrite, ScanPlan, Staged, Table, metadata, rest,
 };
@@ -185,46 +184,6 @@ fn upgrades(operation: &Operation) -> bool {
         _ => false,
     };
     matches!(operation, Operation::Alter { alterations, .. } if alterations.iter().any(version))
-}
-
-/// Refuses columns in which some row of the table has no value.
-async fn check_values(tables: &Tables, table: &Table, columns: &[NestedFieldRef]) -> Result<()> {
-    let schema = table.schema();
-    for column in columns {
-        let known = schema.fields().iter().find(|field| field_id(field) == Some(column.id));
-        let Some(name) = known.map(|field| field.name().clone()) else { continue };
-        let plan = tables.plan(table, None).await?;
-        let may_lack = |file: &&Arc<DataFile>| file.null_count(column.id) != Some(0);
-        let files: Vec<Arc<DataFile>> = plan.files().iter().filter(may_lack).cloned().collect();
-        let nulls = count_nulls(tables, table, &files, &name).await?;
-        if nulls > 0 {
-            return Err(Error::NullValue { column: column.name.clone(), rows: nulls });
-        }
-        // Whoever reads a file reads the rows that are gone, too.
-        let thinned = files.iter().filter(|file| file.has_deletes());
-        let whole: Vec<Arc<DataFile>> = thinned.map(|file| Arc::new(file.whole())).collect();
-        if count_nulls(tables, table, &whole, &name).await? > 0 {
-            let reason = "files still hold deleted rows that have no value for it; put them \
-                          together with `headwater table maintain` first";
-            let (column, reason) = (column.name.clone(), reason.to_owned());
-            return Err(Error::InvalidColumn { column, reason });
-        }
-    }
-    Ok(())
-}
-
-async fn count_nulls(
-    tables: &Tables,
-    table: &Table,
-    files: &[Arc<DataFile>],
-    column: &str,
-) -> Result<usize> {
-    let mut rows = tables.read(table, files, Some(&[column.to_owned()]), None)?;
-    let mut nulls = 0;
-    while let Some(batch) = rows.try_next().await.map_err(Error::Input)? {
-        nulls += batch.column(0).logical_null_count();
-    }
-    Ok(nulls)
 }
 
 /// Puts what many manifests say into few; nothing where they are few already.

@@ -211,18 +211,25 @@ fn identifiers_of(schema: &Schema) -> BTreeSet<i32> {
     schema.identifier_field_ids().collect()
 }
 
+/// The columns that take no nulls because one side said so: those of the table itself, and those within
+/// others that both sides have.
 fn required(merged: &Schema, [_, ours, theirs]: [&Schema; 3]) -> Vec<Required> {
-    let lenient =
-        |schema: &Schema, id: i32| schema.field_by_id(id).is_none_or(|known| !known.required);
-    let fields = merged.as_struct().fields().iter().filter(|field| field.required);
-    let found = fields.filter_map(|field| {
-        let side = match (lenient(ours, field.id), lenient(theirs, field.id)) {
+    let own = |id: i32| merged.as_struct().field_by_id(id).is_some();
+    let lenient = |schema: &Schema, id: i32| match schema.field_by_id(id) {
+        Some(known) => !known.required,
+        None => own(id),
+    };
+    let mut ids: Vec<(&i32, &String)> = merged.field_id_to_name_map().iter().collect();
+    ids.sort_unstable();
+    let found = ids.into_iter().filter_map(|(id, name)| {
+        let field = merged.field_by_id(*id).filter(|field| field.required)?;
+        let side = match (lenient(ours, *id), lenient(theirs, *id)) {
             (true, false) => Side::Theirs,
             (false, true) => Side::Ours,
             _ => return None,
         };
-        let (id, name) = (field.id, field.name.clone());
-        Some(Required { id, name, side, has_default: field.initial_default.is_some() })
+        let has_default = field.initial_default.is_some();
+        Some(Required { id: *id, name: name.clone(), side, has_default })
     });
     found.collect()
 }

@@ -1,0 +1,146 @@
+//! Whether a column that is to have no nulls has none: a column of the table itself, or one within others.
+//!
+//! A part of what is null itself is no null: a struct without a value lacks none of its parts.
+
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray};
+use arrow::compute::{filter, is_not_null};
+use arrow::datatypes::{DataType, FieldRef};
+use arrow::error::ArrowError;
+use futures::TryStreamExt;
+
+use crate::tables::Tables;
+use crate::types::schema::field_id;
+use crate::{DataFile, Error, Result, Table};
+
+/// One step from a column to a column within it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Step {
+    /// A field of a struct.
+    Part(usize),
+    /// What is in a list.
+    Element,
+    /// The values of a map.
+    Value,
+}
+
+/// Refuses columns that are to have no nulls and have some.
+pub(super) async fn check_values(tables: &Tables, table: &Table, columns: &[i32]) -> Result<()> {
+    let schema = table.schema();
+    for id in columns {
+        let found = schema.fields().iter().find_map(|field| Some((field, steps_to(field, *id)?)));
+        let Some((field, steps)) = found else { continue };
+        let place = (field.name().as_str(), steps.as_slice());
+        let written = table.metadata().current_schema().name_by_field_id(*id);
+        let column = || written.unwrap_or(field.name()).to_owned();
+        let plan = tables.plan(table, None).await?;
+        let may_lack = |file: &&Arc<DataFile>| file.null_count(*id) != Some(0);
+        let files: Vec<Arc<DataFile>> = plan.files().iter().filter(may_lack).cloned().collect();
+        let nulls = count_nulls(tables, table, &files, place).await?;
+        if nulls > 0 {
+            return Err(Error::NullValue { column: column(), rows: nulls });
+        }
+        // Whoever reads a file reads the rows that are gone, too.
+        let thinned = files.iter().filter(|file| file.has_deletes());
+        let whole: Vec<Arc<DataFile>> = thinned.map(|file| Arc::new(file.whole())).collect();
+        if count_nulls(tables, table, &whole, place).await? > 0 {
+            let reason = "files still hold deleted rows that have no value for it; put them \
+                          together with `headwater table maintain` first";
+            return Err(Error::InvalidColumn { column: column(), reason: reason.to_owned() });
+        }
+    }
+    Ok(())
+}
+
+async fn count_nulls(
+    tables: &Tables,
+    table: &Table,
+    files: &[Arc<DataFile>],
+    (column, steps): (&str, &[Step]),
+) -> Result<usize> {
+    let mut rows = tables.read(table, files, Some(&[column.to_owned()]), None)?;
+    let mut nulls = 0;
+    while let Some(batch) = rows.try_next().await.map_err(Error::Input)? {
+        let counted = nulls_at(batch.column(0), steps);
+        nulls += counted.map_err(|error| Error::internal("altered", error))?;
+    }
+    Ok(nulls)
+}
+
+/// The steps from a column to the one with an id; none where that lies elsewhere.
+fn steps_to(field: &FieldRef, id: i32) -> Option<Vec<Step>> {
+    if field_id(field) == Some(id) {
+        return Some(Vec::new());
+    }
+    let within = |part: &FieldRef, step: Step| {
+        let mut steps = steps_to(part, id)?;
+        steps.insert(0, step);
+        Some(steps)
+    };
+    match field.data_type() {
+        DataType::Struct(parts) => {
+            parts.iter().enumerate().find_map(|(index, part)| within(part, Step::Part(index)))
+        }
+        DataType::List(element) => within(element, Step::Element),
+        DataType::Map(entries, _) => match entries.data_type() {
+            DataType::Struct(parts) if parts.len() == 2 => within(&parts[1], Step::Value),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// How many values are null after some steps, where what they lie in is not.
+fn nulls_at(array: &ArrayRef, steps: &[Step]) -> std::result::Result<usize, ArrowError> {
+    let Some((step, rest)) = steps.split_first() else { return Ok(array.logical_null_count()) };
+    let whole = filter(array, &is_not_null(array)?)?;
+    let between = |offsets: &[i32]| match (offsets.first(), offsets.last()) {
+        (Some(first), Some(last)) => (*first as usize, (last - first) as usize),
+        _ => (0, 0),
+    };
+    match step {
+        Step::Part(index) => nulls_at(whole.as_struct().column(*index), rest),
+        Step::Element => {
+            let list = whole.as_list::<i32>();
+            let (first, length) = between(list.value_offsets());
+            nulls_at(&list.values().slice(first, length), rest)
+        }
+        Step::Value => {
+            let map = whole.as_map();
+            let (first, length) = between(map.value_offsets());
+            nulls_at(&map.values().slice(first, length), rest)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::{Int32Array, ListArray, StructArray};
+    use arrow::buffer::{NullBuffer, OffsetBuffer};
+    use arrow::datatypes::Field;
+
+    use super::*;
+
+    #[test]
+    fn a_part_of_what_is_null_is_no_null() {
+        let part: ArrayRef = Arc::new(Int32Array::from(vec![Some(1), None, None]));
+        let field = Arc::new(Field::new("c", DataType::Int32, true));
+        let whole = NullBuffer::from(vec![true, false, true]);
+        let of = StructArray::new(vec![Arc::clone(&field)].into(), vec![part], Some(whole));
+        let array: ArrayRef = Arc::new(of);
+        assert_eq!(nulls_at(&array, &[Step::Part(0)]).ok(), Some(1));
+        // Three lists, of which the second is null and yet has a place for a value.
+        let lists = ListArray::new(
+            Arc::new(Field::new("element", array.data_type().clone(), true)),
+            OffsetBuffer::from_lengths([1, 1, 1]),
+            array,
+            Some(NullBuffer::from(vec![true, true, false])),
+        );
+        let array: ArrayRef = Arc::new(lists);
+        assert_eq!(nulls_at(&array, &[]).ok(), Some(1));
+        assert_eq!(nulls_at(&array, &[Step::Element]).ok(), Some(1));
+        assert_eq!(nulls_at(&array, &[Step::Element, Step::Part(0)]).ok(), Some(0));
+        assert_eq!(nulls_at(&array.slice(1, 2), &[Step::Element, Step::Part(0)]).ok(), Some(0));
+    }
+}
