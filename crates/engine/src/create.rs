@@ -149,6 +149,10 @@ pub(crate) fn partition(
 ) -> Result<Vec<PartitionField>> {
     let spelled = |field: PartitionField| {
         let names = schema.fields().iter().map(|column| column.name().as_str());
+        if field.column.contains('.') {
+            // One within a struct, which the table looks for.
+            return Ok(field);
+        }
         let column = scope::column(&field.column, names, &["the new table"], None)?;
         Ok(PartitionField { column: column.to_owned(), transform: field.transform })
     };

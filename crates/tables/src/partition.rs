@@ -1,6 +1,9 @@
 //! Partition specs: from partition fields, and how each row's values become partition values.
 
-use arrow::array::{ArrayRef, RecordBatch};
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, make_array};
+use arrow::buffer::NullBuffer;
 use headwater_model::{PartitionField, Transform};
 use iceberg::spec::{
     Literal, NestedFieldRef, PartitionSpec, PrimitiveLiteral, PrimitiveType, Schema, Struct,
@@ -63,15 +66,14 @@ pub(crate) fn part_for(
         field: field.to_string(),
         reason: reason.to_owned(),
     };
-    let folded = field.column.to_lowercase();
-    let column = columns
-        .iter()
-        .find(|column| column.name == field.column)
-        .or_else(|| columns.iter().find(|column| column.name.to_lowercase() == folded))
-        .ok_or_else(|| invalid("there is no such column"))?;
+    let (path, column) =
+        column_at(columns, &field.column).ok_or_else(|| invalid("there is no such column"))?;
     check(&column.field_type, field.transform).map_err(invalid)?;
     let transform = transform_of(field.transform);
-    let own_name = transform == IcebergTransform::Identity;
+    let within = columns.iter().all(|own| own.id != column.id);
+    let own_name = transform == IcebergTransform::Identity && !within;
+    // Avro, in which partitions are written down, has no names with dots.
+    let path = if within { path.replace('.', "_") } else { path };
     let name = match wanted {
         Some(name) if own_name && name == column.name => name.to_owned(),
         Some(name) if is_column(name, columns, previous) => {
@@ -79,9 +81,61 @@ pub(crate) fn part_for(
         }
         Some(name) => name.to_owned(),
         None if own_name => column.name.clone(),
-        None => free_name((&column.name, transform), columns, previous),
+        None => free_name((&path, transform), columns, previous),
     };
     Ok(Part { source_id: column.id, name, transform })
+}
+
+/// A column by its name, or one within structs by the names that lead to it with dots between them: as
+/// written, and then without case. Gives its name as the table spells it.
+pub(crate) fn column_at<'a>(
+    columns: &'a [NestedFieldRef],
+    name: &str,
+) -> Option<(String, &'a NestedFieldRef)> {
+    let folded = name.to_lowercase();
+    let exact = columns.iter().find(|column| column.name == name);
+    let own = exact.or_else(|| columns.iter().find(|one| one.name.to_lowercase() == folded));
+    if let Some(column) = own {
+        return Some((column.name.clone(), column));
+    }
+    name.match_indices('.').find_map(|(dot, _)| {
+        let (outer, column) = column_at(columns, name.get(..dot)?)?;
+        let parts = parts_of(column)?;
+        let (inner, found) = column_at(parts, name.get(dot + 1..)?)?;
+        Some((format!("{outer}.{inner}"), found))
+    })
+}
+
+/// The values of a column of a batch, or of one within structs: null where one of these is.
+fn values_at(batch: &RecordBatch, columns: &[NestedFieldRef], id: i32) -> Option<ArrayRef> {
+    let place = columns.iter().position(|column| holds(column, id))?;
+    let mut values = Arc::clone(batch.column(place));
+    let mut column = &columns[place];
+    while column.id != id {
+        let parts = parts_of(column)?;
+        let place = parts.iter().position(|part| holds(part, id))?;
+        let whole = values.as_struct_opt()?;
+        let part = whole.column(place);
+        let nulls = NullBuffer::union(whole.nulls(), part.nulls());
+        let data = part.to_data().into_builder().nulls(nulls).build().ok()?;
+        values = make_array(data);
+        column = &parts[place];
+    }
+    Some(values)
+}
+
+/// Whether a column has an id, or one within its structs.
+fn holds(column: &NestedFieldRef, id: i32) -> bool {
+    let within = || parts_of(column).is_some_and(|parts| parts.iter().any(|one| holds(one, id)));
+    column.id == id || within()
+}
+
+/// The columns within a column of structs.
+fn parts_of(column: &NestedFieldRef) -> Option<&[NestedFieldRef]> {
+    match &*column.field_type {
+        Type::Struct(parts) => Some(parts.fields()),
+        _ => None,
+    }
 }
 
 /// Iceberg's transform of ours.
@@ -190,7 +244,10 @@ fn free_name(
     columns: &[NestedFieldRef],
     previous: Option<&TableMetadata>,
 ) -> String {
-    let own = format!("{column}_{}", ending(transform));
+    let own = match transform {
+        IcebergTransform::Identity => column.to_owned(),
+        _ => format!("{column}_{}", ending(transform)),
+    };
     let names = std::iter::once(own.clone());
     let mut names = names.chain((2..).map(|n| format!("{own}_{n}")));
     names.find(|name| !is_column(name, columns, previous)).unwrap_or_default()
@@ -207,9 +264,9 @@ pub(crate) fn partition_columns(
             field: field.name.clone(),
             reason: format!("`{}` is no transform that can be written", field.transform),
         };
-        let position = schema.as_struct().fields().iter().position(|f| f.id == field.source_id);
-        let column = batch.column(position.ok_or_else(unknown)?);
-        transformed(column, field.transform).ok_or_else(unknown)
+        let columns = schema.as_struct().fields();
+        let column = values_at(batch, columns, field.source_id).ok_or_else(unknown)?;
+        transformed(&column, field.transform).ok_or_else(unknown)
     });
     columns.collect()
 }

@@ -135,6 +135,10 @@ fn is_field(parser: &mut Parser, keyword: Keyword) -> bool {
 /// `column`, `field`, or `transform(…)`, as text.
 fn field(parser: &mut Parser) -> Parsed<String> {
     let mut text = parser.parse_identifier()?.value;
+    while parser.consume_token(&Token::Period) {
+        text.push('.');
+        text.push_str(&parser.parse_identifier()?.value);
+    }
     if !parser.consume_token(&Token::LParen) {
         return Ok(text);
     }
@@ -145,6 +149,7 @@ fn field(parser: &mut Parser) -> Parsed<String> {
             Token::Word(word) => text.push_str(&word.value),
             Token::Number(number, _) => text.push_str(&number),
             Token::Comma => text.push(','),
+            Token::Period => text.push('.'),
             _ => {
                 parser.prev_token();
                 return Err(expected(parser, "a column or a number"));

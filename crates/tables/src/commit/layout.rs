@@ -8,7 +8,7 @@ use iceberg::spec::{
 };
 
 use super::evolve::refused;
-use crate::partition::{Part, check_new, part_for, spec_of, transform_of};
+use crate::partition::{Part, check_new, column_at, part_for, spec_of, transform_of};
 use crate::{Error, Result, SortColumn};
 
 /// A partition field that is there, as a statement knows it.
@@ -76,12 +76,8 @@ impl Layout {
     }
 
     fn find(&self, part: &PartName, columns: &[NestedFieldRef]) -> Result<usize> {
-        let column = |name: &str| {
-            let exact = columns.iter().find(|column| column.name == name);
-            exact.or_else(|| columns.iter().find(|column| same(&column.name, name)))
-        };
         let says = |name: &str, transform: Transform| {
-            let id = column(name)?.id;
+            let id = column_at(columns, name)?.1.id;
             self.parts.iter().position(|part| (part.source_id, part.transform) == (id, transform))
         };
         let named = |name: &str| {
