@@ -2,8 +2,10 @@
 //! fetched once.
 
 use std::collections::BTreeMap;
+use std::fs::Permissions;
 use std::io::Write as _;
 use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -52,6 +54,31 @@ pub fn beside_another() -> FunctionsOptions {
 
 pub async fn start() -> Functions {
     Functions::start(options()).await.unwrap()
+}
+
+/// What an ordinary user's server does: no users but its own, sandboxes by user namespaces alone,
+/// limits without control groups. With an environment that everybody can read, for as long as there is its
+/// folder; none where only somebody's home folder has interpreters.
+pub async fn ordinary() -> Option<(tempfile::TempDir, FunctionsOptions, Arc<Environment>)> {
+    let everybodys = PathBuf::from("/usr/bin");
+    let mut options = FunctionsOptions { python_search: vec![everybodys], ..beside_another() };
+    // Where the target folder lies, others may have no way in.
+    let open = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(open.path(), Permissions::from_mode(0o755)).unwrap();
+    options.environments_dir = open.path().join("environments");
+    let python = EnvironmentSpec { python: None, ..spec(&[]) };
+    let root = Functions::start(options.clone()).await.unwrap();
+    let Ok(environment) = root.environment(&python, &|_| ()).await else {
+        not_checked("only the interpreters of somebody's home folder are there");
+        return None;
+    };
+    if rustix::process::geteuid().is_root() {
+        let spawner = options.spawner.program.to_string_lossy().into_owned();
+        let nobody = ["--reuid=65534", "--regid=65534", "--clear-groups", &spawner];
+        options.spawner.program = "setpriv".into();
+        options.spawner.arguments = nobody.map(str::to_owned).to_vec();
+    }
+    Some((open, options, environment))
 }
 
 pub fn spec(packages: &[(&str, &str)]) -> EnvironmentSpec {

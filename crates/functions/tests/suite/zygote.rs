@@ -1,21 +1,18 @@
 //! Zygotes: instances that begin with their packages imported, and share nothing else.
 
 use std::collections::BTreeSet;
-use std::fs::Permissions;
-use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::support::{
-    Line, NO_ADDRESS, answer, ask, beside_another, call, environment, holds, not_checked, options,
-    own_address, processes, run_whole, service, spec, start, wait_until,
+    Line, NO_ADDRESS, answer, ask, call, environment, holds, not_checked, options, ordinary,
+    own_address, processes, run_whole, service, start, wait_until,
 };
 use arrow::array::AsArray;
 use headwater_functions::{
-    Argument, ArgumentValue, Environment, EnvironmentSpec, Error, Functions, FunctionsOptions,
-    Invocation, Limits, Network, Outcome, Returned, ZygoteOptions,
+    Argument, ArgumentValue, Environment, Error, Functions, FunctionsOptions, Invocation, Limits,
+    Network, Outcome, Returned, ZygoteOptions,
 };
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -255,28 +252,9 @@ async fn a_zygote_that_dies_is_started_again() {
     assert!(!works(&functions, &environment).await.0.cold);
 }
 
-/// What an ordinary user's server does: no users but its own, sandboxes by user namespaces alone,
-/// limits without control groups.
 #[tokio::test]
 async fn an_ordinary_user_has_zygotes_too() {
-    let everybodys = PathBuf::from("/usr/bin");
-    let mut options = FunctionsOptions { python_search: vec![everybodys], ..beside_another() };
-    // Where the target folder lies, others may have no way in.
-    let open = tempfile::tempdir().unwrap();
-    std::fs::set_permissions(open.path(), Permissions::from_mode(0o755)).unwrap();
-    options.environments_dir = open.path().join("environments");
-    options.tools_dir = open.path().join("tools");
-    let python = EnvironmentSpec { python: None, ..spec(&[]) };
-    let root = Functions::start(options.clone()).await.unwrap();
-    let Ok(environment) = root.environment(&python, &|_| ()).await else {
-        return not_checked("only the interpreters of somebody's home folder are there");
-    };
-    if rustix::process::geteuid().is_root() {
-        let spawner = options.spawner.program.to_string_lossy().into_owned();
-        let nobody = ["--reuid=65534", "--regid=65534", "--clear-groups", &spawner];
-        options.spawner.program = "setpriv".into();
-        options.spawner.arguments = nobody.map(str::to_owned).to_vec();
-    }
+    let Some((_folder, options, environment)) = ordinary().await else { return };
     let functions = Functions::start(options).await.unwrap();
     let source = "
 import os, resource, sys

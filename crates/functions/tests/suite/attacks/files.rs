@@ -1,12 +1,12 @@
 //! Files: nothing of the host but its programs, nothing written but `/tmp`, nothing left over.
 
-use super::{held, held_by, held_within};
+use super::{held, held_by, held_for_anybody, held_within};
 use crate::support::start;
 use headwater_functions::Limits;
 
 #[tokio::test]
 async fn no_file_of_the_host_can_be_read() {
-    held(
+    held_for_anybody(
         "hidden = ['/home', '/etc/shadow', '/var', '/sys', '/boot', '/run', '/mnt', '/opt', '/srv',
           '/dev/sda', '/dev/kmsg', '/dev/mem', '/dev/kvm', '/dev/fuse', '/dev/net/tun']
 root = os.listdir('/root') if os.path.exists('/root') else []
@@ -17,7 +17,7 @@ return not [path for path in hidden if os.path.exists(path)] and set(root) <= {'
 
 #[tokio::test]
 async fn nothing_can_be_written_but_tmp() {
-    held(
+    held_for_anybody(
         "for folder in ['/', '/usr', '/etc', '/project', '/headwater', '/environment', '/dev', '/proc']:
     if not fails(open, os.path.join(folder, 'x'), 'w'):
         return False
@@ -91,7 +91,7 @@ return os.listdir('/proc/self/root/') == os.listdir('/')",
 
 #[tokio::test]
 async fn the_old_root_is_gone() {
-    held(
+    held_for_anybody(
         "here = os.open('/', os.O_RDONLY)
 for _ in range(16):
     os.chdir('..')
@@ -105,7 +105,7 @@ return inside and len(roots) == 1 and call('chroot', b'/tmp') == errno.EPERM",
 
 #[tokio::test]
 async fn every_mount_but_tmp_is_read_only() {
-    held(
+    held_for_anybody(
         "lines = [line.split() for line in open('/proc/self/mountinfo')]
 loose = [fields[4] for fields in lines if 'ro' not in fields[5].split(',')]
 print(loose)
@@ -124,7 +124,7 @@ async fn set_user_id_programs_gain_nothing() {
 
 #[tokio::test]
 async fn packages_cannot_be_changed() {
-    held(
+    held_for_anybody(
         "import pyarrow
 file = pyarrow.__file__
 folder = os.path.dirname(file)
@@ -138,7 +138,7 @@ return all([fails(*attempt) for attempt in attempts])",
 
 #[tokio::test]
 async fn links_do_not_lead_out() {
-    held(
+    held_for_anybody(
         "os.symlink('/etc/shadow', '/tmp/a')
 os.symlink('../../../../../root', '/tmp/b')
 os.symlink('/proc/1/root/etc/shadow', '/tmp/c')

@@ -1,10 +1,10 @@
 //! The kernel: calls that no data function needs are refused before it looks at them.
 
-use super::held;
+use super::{held, held_for_anybody};
 
 #[tokio::test]
 async fn nothing_can_be_mounted() {
-    held(
+    held_for_anybody(
         "LIBC.mount(b'none', b'/tmp', b'tmpfs', 0, None)
 return ctypes.get_errno() == errno.EPERM and refused('mount', 'umount2', 'pivot_root', 'fsopen',
     'fsconfig', 'fsmount', 'fspick', 'open_tree', 'move_mount', 'mount_setattr')",
@@ -14,7 +14,7 @@ return ctypes.get_errno() == errno.EPERM and refused('mount', 'umount2', 'pivot_
 
 #[tokio::test]
 async fn no_namespace_can_be_made() {
-    held(
+    held_for_anybody(
         "flags = [0x10000000, 0x00020000, 0x20000000, 0x40000000, 0x08000000, 0x04000000, 0x02000000]
 return all(call('unshare', flag) == errno.EPERM for flag in flags) and \\
     all(call('clone', flag | 17, 0, 0, 0, 0) == errno.EPERM for flag in flags)",
@@ -29,7 +29,7 @@ async fn flags_of_a_clone_cannot_be_hidden_in_memory() {
 
 #[tokio::test]
 async fn no_namespace_can_be_entered() {
-    held(
+    held_for_anybody(
         "own = [os.open('/proc/self/ns/' + name, os.O_RDONLY) for name in ['user', 'mnt', 'net']]
 return all(call('setns', file, 0) == errno.EPERM for file in own)",
     )
@@ -38,7 +38,7 @@ return all(call('setns', file, 0) == errno.EPERM for file in own)",
 
 #[tokio::test]
 async fn nothing_can_be_traced() {
-    held(
+    held_for_anybody(
         "child = subprocess.Popen(['/bin/sleep', '10'])
 refusals = [call('ptrace', request, child.pid, 0, 0) for request in (0, 16, 0x4206)]
 child.kill()
@@ -139,7 +139,7 @@ return status('Seccomp') == '2' and status('NoNewPrivs') == '1' and LIBC.prctl(3
 
 #[tokio::test]
 async fn it_has_no_capability_and_can_gain_none() {
-    held(
+    held_for_anybody(
         "held = [int(status(name), 16) for name in ('CapInh', 'CapPrm', 'CapEff', 'CapAmb')]
 shell = subprocess.run(['/bin/cat', '/proc/self/status'], capture_output=True, text=True).stdout
 after = [line.split()[1] for line in shell.splitlines() if line.startswith(('CapPrm', 'CapEff'))]
@@ -150,7 +150,7 @@ return held == [0] * 4 and [int(one, 16) for one in after] == [0, 0]",
 
 #[tokio::test]
 async fn it_is_not_root_and_cannot_become_so() {
-    held(
+    held_for_anybody(
         "own = os.getuid() != 0 and os.getgid() != 0 and os.geteuid() == os.getuid()
 attempts = [(os.setuid, 0), (os.setgid, 0), (os.setgroups, [0]), (os.setresuid, 0, 0, 0)]
 return own and 0 not in os.getgroups() and all([fails(*attempt) for attempt in attempts])",
@@ -175,7 +175,7 @@ return all([fails(fcntl.ioctl, 1, request, b'x') for request in (0x5412, 0x541c)
 /// `/proc` is a process's own and can be written there by everything but landlock's rules.
 #[tokio::test]
 async fn a_process_cannot_write_its_own_knobs() {
-    held(
+    held_for_anybody(
         "if call(444, 0, 0, 1) != 0:
     print('NOT CHECKED: the kernel has no landlock')
     return True

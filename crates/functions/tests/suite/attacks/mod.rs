@@ -12,7 +12,7 @@ mod resources;
 
 use headwater_functions::{Functions, FunctionsOptions, Invocation, Limits, ZygoteOptions};
 
-use crate::support::{ask, environment, holds, options};
+use crate::support::{ask, environment, holds, options, ordinary};
 
 /// What probes share, which they import.
 const PROBE: &str = include_str!("probe.py");
@@ -36,6 +36,18 @@ fn probe(environment: &std::sync::Arc<headwater_functions::Environment>, body: &
 /// Runs a probe, which must answer true.
 async fn held(body: &str) {
     held_within(Limits::default(), body).await;
+}
+
+/// The same where the server is an ordinary user's, too: namespaces, landlock and the filter of system
+/// calls are all that stands there, without users and control groups of the functions' own.
+async fn held_for_anybody(body: &str) {
+    held(body).await;
+    let Some((_folder, mut options, environment)) = ordinary().await else { return };
+    for enabled in [true, false] {
+        options.zygotes.enabled = enabled;
+        let functions = Functions::start(options.clone()).await.unwrap();
+        holds(&functions, probe(&environment, body)).await;
+    }
 }
 
 /// Runs a probe under limits: in a clone of a zygote, and in a fresh process.

@@ -4,7 +4,7 @@ use std::io::Read;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 use std::sync::atomic::Ordering;
 
-use super::{held, held_by, held_where, held_within, probe};
+use super::{held, held_by, held_for_anybody, held_where, held_within, probe};
 use crate::support::{
     NO_ADDRESS, beside_another, environment, not_checked, own_address, run, service, start,
 };
@@ -32,7 +32,7 @@ const REACHED: &str = "def reached(host, port):
 
 #[tokio::test]
 async fn nothing_outside_can_be_reached() {
-    held(
+    held_for_anybody(
         "addresses = [(socket.AF_INET, ('1.1.1.1', 53)), (socket.AF_INET6, ('2606:4700::1111', 53))]
 for family, address in addresses:
     with socket.socket(family, socket.SOCK_STREAM) as stream:
@@ -62,7 +62,7 @@ async fn services_on_the_hosts_loopback_are_not_there() {
             services.push(service);
         }
     }
-    held(&format!(
+    held_for_anybody(&format!(
         "for port in {addresses:?}:
     for host in ['127.0.0.1', '::1', '0.0.0.0', '127.0.0.53', 'localhost']:
         if not fails(socket.create_connection, (host, port), timeout=3):
@@ -84,7 +84,7 @@ return [name for _, name in socket.if_nameindex()] == ['lo']",
 
 #[tokio::test]
 async fn packets_cannot_be_made_by_hand() {
-    held(
+    held_for_anybody(
         "raw = fails(socket.socket, socket.AF_INET, socket.SOCK_RAW, 1)
 return raw and fails(socket.socket, socket.AF_PACKET, socket.SOCK_RAW, 0)",
     )

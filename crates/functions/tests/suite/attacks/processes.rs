@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use super::{held, held_by, probe};
+use super::{held, held_by, held_for_anybody, probe};
 use crate::support::{environment, processes, run, start, wait_until};
 use headwater_functions::{Error, Invocation, Limits};
 
 #[tokio::test]
 async fn no_other_process_is_in_sight() {
-    held(
+    held_for_anybody(
         "found = sorted(int(name) for name in os.listdir('/proc') if name.isdigit())
 return found[0] == 1 and len(found) == 2",
     )
@@ -17,13 +17,13 @@ return found[0] == 1 and len(found) == 2",
 
 #[tokio::test]
 async fn its_first_process_cannot_be_signalled() {
-    held("return all([fails(os.kill, 1, number) for number in (9, 15, 10, 19)])").await;
+    held_for_anybody("return all([fails(os.kill, 1, number) for number in (9, 15, 10, 19)])").await;
 }
 
 #[tokio::test]
 async fn signals_reach_nobody_else() {
     let mut bystander = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
-    held(&format!(
+    held_for_anybody(&format!(
         "import signal
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
 os.setpgid(0, 0) if os.getpgid(0) != os.getpid() else None
@@ -86,7 +86,7 @@ async fn its_environment_variables_are_its_own() {
 
 #[tokio::test]
 async fn its_inputs_and_its_socket_are_all_it_holds() {
-    held(
+    held_for_anybody(
         "kinds = {}
 for name in os.listdir('/proc/self/fd'):
     try:
