@@ -227,10 +227,9 @@ pub async fn start(config: ServerConfig, door: Option<HttpDoor>) -> Result<Runni
 /// Where interpreters and tools are looked for: `PATH`, and where pyenv and uv put theirs.
 fn python_folders(context: &Context) -> Vec<PathBuf> {
     let mut folders = context.program_folders.clone();
-    let Some(home) = &context.home else { return folders };
-    for (root, inner) in [(".pyenv/versions", "bin"), (".local/share/uv/python", "bin")] {
-        let Ok(entries) = std::fs::read_dir(home.join(root)) else { continue };
-        let mut found: Vec<_> = entries.flatten().map(|entry| entry.path().join(inner)).collect();
+    for root in &context.interpreter_folders {
+        let Ok(entries) = std::fs::read_dir(root) else { continue };
+        let mut found: Vec<_> = entries.flatten().map(|entry| entry.path().join("bin")).collect();
         found.sort();
         folders.extend(found.into_iter().rev());
     }

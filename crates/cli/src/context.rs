@@ -1,7 +1,7 @@
 //! What a command knows of its surroundings, read once: environment, terminal, working folder.
 
 use std::io::IsTerminal;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use headwater_model::{ErrorCode, MAIN_BRANCH, Problem};
@@ -34,8 +34,8 @@ pub struct Context {
     pub cache_folder: PathBuf,
     /// Folders that hold programs, from `PATH`.
     pub program_folders: Vec<PathBuf>,
-    /// This person's home folder.
-    pub home: Option<PathBuf>,
+    /// Folders in which pyenv and uv keep interpreters, each in a folder of its own.
+    pub interpreter_folders: Vec<PathBuf>,
 }
 
 impl Context {
@@ -57,7 +57,7 @@ impl Context {
             author: author(),
             cache_folder: cache.unwrap_or_else(std::env::temp_dir).join("headwater"),
             program_folders: std::env::split_paths(&path).collect(),
-            home,
+            interpreter_folders: interpreter_folders(home.as_deref()),
         }
     }
 
@@ -114,7 +114,7 @@ impl Context {
             author: self.author.clone(),
             cache_folder: self.cache_folder.clone(),
             program_folders: self.program_folders.clone(),
-            home: self.home.clone(),
+            interpreter_folders: self.interpreter_folders.clone(),
         }
     }
 
@@ -126,6 +126,18 @@ impl Context {
         }
         ExitCode::from(problem.code.exit_code())
     }
+}
+
+/// Where pyenv and uv put interpreters, by their own variables or below the home folder.
+fn interpreter_folders(home: Option<&Path>) -> Vec<PathBuf> {
+    let named = |variable: &str| {
+        std::env::var_os(variable).filter(|folder| !folder.is_empty()).map(PathBuf::from)
+    };
+    let below = |folder: &str| home.map(|home| home.join(folder));
+    let pyenv = named("PYENV_ROOT").or_else(|| below(".pyenv")).map(|root| root.join("versions"));
+    let shared = || named("XDG_DATA_HOME").or_else(|| below(".local/share"));
+    let uv = named("UV_PYTHON_INSTALL_DIR").or_else(|| Some(shared()?.join("uv").join("python")));
+    pyenv.into_iter().chain(uv).collect()
 }
 
 /// The folder the command was started in.

@@ -210,3 +210,30 @@ fn who_acts_is_named_as_the_system_names_them() {
     assert!(command.status().expect("the command runs").success());
     assert_eq!(workspace.json(&["log"])[0]["author"], name.trim());
 }
+
+/// Pythons are found where uv and pyenv were told to keep them; what is there is named.
+#[test]
+fn a_python_that_is_missing_names_those_that_uv_and_pyenv_keep() {
+    let workspace = Workspace::new();
+    workspace.ok(&["stop"]);
+    let kept = [("uv/one", 51), ("data/uv/python/two", 52), ("pyenv/versions/3.53.1", 53)];
+    for (folder, minor) in kept {
+        workspace.write(&format!("kept/{folder}/bin/python3.{minor}"), "");
+        workspace.write(&format!("kept/{folder}/lib/python3.{minor}/os.py"), "");
+    }
+    let model = "import headwater\n\n\n@headwater.model()\n@headwater.python(\"3.99\", pip={})\n\
+                 def none():\n    return None\n";
+    workspace.write("models/none.py", model);
+    let kept = workspace.path().join("kept");
+    for (variables, found, not_found) in [
+        (&[("UV_PYTHON_INSTALL_DIR", "uv"), ("XDG_DATA_HOME", "data")][..], "3.51", "3.52"),
+        (&[("XDG_DATA_HOME", "data"), ("PYENV_ROOT", "pyenv")], "3.52, 3.53.1", "3.51"),
+    ] {
+        let mut command = workspace.command(&["--in-process", "run"]);
+        command.env_remove("UV_PYTHON_INSTALL_DIR").env_remove("PYENV_ROOT");
+        command.envs(variables.iter().map(|(name, folder)| (name, kept.join(folder))));
+        let told = answer(command.output().expect("it runs")).stderr;
+        contains(&told, &["there is no Python `3.99` on this machine", found]);
+        assert!(!told.contains(not_found), "{told}");
+    }
+}
