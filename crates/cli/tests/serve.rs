@@ -147,3 +147,86 @@ fn a_function_with_the_network_can_neither_reach_the_server_nor_see_its_token() 
     let rows = workspace.rows("SELECT * FROM probe");
     assert_eq!(rows, json!([{"health": 0, "branches": 0, "seen": false}]));
 }
+
+/// What a server that runs functions as plain processes must say each time it starts.
+const WEAK: &str = "warning: functions run as plain processes: they can read what you can read, reach the \
+                    network, and see each other";
+
+#[test]
+fn weaker_isolation_is_told_at_every_start() {
+    let workspace = Workspace::new();
+    workspace.ok(&["stop"]);
+    for arguments in [&["--isolation", "process"][..], &["--isolation", "process"], &[]] {
+        let serving = workspace.start(&[&["serve", "--http", "127.0.0.1:0"], arguments].concat());
+        let pid = i64::from(serving.id());
+        until("the server listens", || {
+            workspace
+                .server()
+                .is_some_and(|server| server["pid"] == pid && server["http"].is_string())
+        });
+        workspace.ok(&["stop"]);
+        let said =
+            String::from_utf8(serving.wait_with_output().expect("it ends").stderr).expect("text");
+        let told =
+            [said.matches(WEAK).count(), said.matches("functions run without isolation").count()];
+        let expected = usize::from(!arguments.is_empty());
+        assert_eq!(told, [expected, expected], "{arguments:?}:\n{said}");
+    }
+}
+
+const SEVEN: &str = "\
+import headwater
+
+
+@headwater.function()
+@headwater.python(pip={})
+def seven():
+    return 7
+";
+
+/// Where nobody may make a user namespace: an ordinary user's container with none to give.
+#[test]
+fn a_host_that_forbids_sandboxes_says_what_to_change() {
+    let workspace = Workspace::new();
+    workspace.write("models/seven.py", SEVEN);
+    workspace.ok(&["stop"]);
+    let within = |arguments: &[&str]| {
+        let forbid = "echo 0 > /proc/sys/user/max_user_namespaces && \\
+                      exec setpriv --inh-caps=-all --ambient-caps=-all \"$0\" \"$@\"";
+        let inside = workspace.command(arguments);
+        let mut command = Command::new("unshare");
+        command.args(["--user", "--map-user=1000", "--keep-caps", "/bin/sh", "-c", forbid]);
+        command.arg(inside.get_program()).args(inside.get_args()).current_dir(workspace.path());
+        for (name, value) in inside.get_envs() {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+        let output = command.stdin(std::process::Stdio::null()).output().expect("unshare runs");
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text");
+        (output.status.code(), text(output.stdout), text(output.stderr))
+    };
+    let (code, _, told) = within(&["function", "invoke", "seven"]);
+    assert_eq!(code, Some(7), "{told}");
+    for part in [
+        "error: this host does not let Headwater isolate functions",
+        "hint: Allow user namespaces (`sysctl user.max_user_namespaces=",
+        "`--privileged`",
+        "`--isolation process`",
+    ] {
+        assert!(told.contains(part), "no {part} in:\n{told}");
+    }
+    assert!(
+        told.contains("no more namespaces are allowed") && !told.contains("No space left"),
+        "{told}"
+    );
+    // Everything else works there.
+    let (code, said, told) = within(&["query", "SELECT 1 AS one", "--output", "json"]);
+    assert_eq!((code, said.contains("\"one\"")), (Some(0), true), "{said}{told}");
+    workspace.ok(&["stop"]);
+    // And what the hint says helps.
+    let serving = Serving::start(&workspace, &["--isolation", "process"]);
+    assert_eq!(workspace.ok(&["function", "invoke", "seven"]).trim(), "7");
+    drop(serving);
+}

@@ -34,13 +34,21 @@ fn clone3(flags: i32, exit_signal: i32) -> Result<Cloned> {
         libc::syscall(libc::SYS_clone3, &raw mut arguments, size_of::<libc::clone_args>())
     };
     match pid {
-        -1 => Err(Error::last_os_error()),
+        -1 => Err(clone_error(Error::last_os_error())),
         0 => Ok(Cloned::Child),
         pid => {
             // SAFETY: the kernel stored a new descriptor there, which nobody else owns.
             let descriptor = unsafe { OwnedFd::from_raw_fd(descriptor) };
             Ok(Cloned::Parent { pid: pid as i32, descriptor })
         }
+    }
+}
+
+/// A limit on namespaces, in its own words: the kernel's are those of a full disk.
+fn clone_error(error: Error) -> Error {
+    match error.raw_os_error() {
+        Some(libc::ENOSPC) => Error::other("no more namespaces are allowed here"),
+        _ => error,
     }
 }
 
