@@ -4,106 +4,70 @@
 mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::json;
+use support::family::{self, Held, Process, alive, family, groups, holders, mounts, shared_bytes};
 use support::{Workspace, until};
 
-const MODELS: &str = r#"import time
+/// Models and a function that say by the names of their processes who they are.
+const MODELS: &str = r#"import ctypes
+import time
 
 import headwater
 import pyarrow
 
 
+def named(name):
+    ctypes.CDLL(None).prctl(15, name.encode(), 0, 0, 0)
+    time.sleep(0.2)
+
+
 @headwater.model(materialization="replace")
 @headwater.python(pip={})
 def first():
-    time.sleep(0.1)
+    named("run-first")
     return pyarrow.table({"n": list(range(1000))})
 
 
 @headwater.model(materialization="replace", network=True)
 @headwater.python(pip={})
 def second(first=headwater.Model("first")):
-    time.sleep(0.1)
+    named("run-second")
     return first
+
+
+@headwater.model(materialization="replace")
+@headwater.python(pip={})
+def third(second=headwater.Model("second", batches=True)):
+    for batch in second:
+        named("feed-third")
+        yield batch
 
 
 @headwater.expectation()
 @headwater.python(pip={})
-def whole(second=headwater.Model("second")):
-    return second.num_rows == 1000
+def whole(third=headwater.Model("third")):
+    return third.num_rows == 1000
+
+
+@headwater.function(reuse=True)
+@headwater.python(pip={})
+def again():
+    named("warm-again")
+    return 7
 "#;
 
 /// Who is killed.
-const VICTIMS: [&str; 4] = ["the server", "the spawner", "a zygote", "an instance"];
-
-/// A process, by its id and the time it started.
-type Process = (i32, u64);
-
-/// The processes of this machine: each with its parent and its command line.
-fn processes() -> BTreeMap<Process, (i32, String)> {
-    let mut found = BTreeMap::new();
-    for entry in std::fs::read_dir("/proc").expect("/proc").flatten() {
-        let Ok(pid) = entry.file_name().to_string_lossy().parse::<i32>() else { continue };
-        let Ok(stat) = std::fs::read_to_string(entry.path().join("stat")) else { continue };
-        let Some((_, rest)) = stat.rsplit_once(") ") else { continue };
-        let fields: Vec<&str> = rest.split_whitespace().collect();
-        let command = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
-        let command = String::from_utf8_lossy(&command).replace('\0', " ");
-        if fields[0] != "Z" {
-            let started = fields[19].parse().expect("a start time");
-            found.insert((pid, started), (fields[1].parse().expect("a parent"), command));
-        }
-    }
-    found
-}
-
-/// A process and all that descend from it.
-fn family(root: i32) -> BTreeMap<Process, String> {
-    let all = processes();
-    let mut members = BTreeSet::from([root]);
-    loop {
-        let more = all.iter().filter(|(_, (parent, _))| members.contains(parent));
-        let more: Vec<i32> = more.map(|((pid, _), _)| *pid).collect();
-        let before = members.len();
-        members.extend(more);
-        if members.len() == before {
-            break;
-        }
-    }
-    let own = all.into_iter().filter(|((pid, _), _)| members.contains(pid));
-    own.map(|(process, (_, command))| (process, command)).collect()
-}
-
-fn alive(some: &BTreeSet<Process>) -> bool {
-    let all = processes();
-    some.iter().any(|process| all.contains_key(process))
-}
-
-/// The control groups of these spawners.
-fn groups(spawners: &BTreeSet<i32>) -> Vec<PathBuf> {
-    fn below(folder: &Path, depth: u32, found: &mut Vec<PathBuf>) {
-        for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
-            let name = entry.file_name().to_string_lossy().into_owned();
-            if name.starts_with("headwater-") {
-                found.push(entry.path());
-            } else if depth > 0 && entry.path().is_dir() {
-                below(&entry.path(), depth - 1, found);
-            }
-        }
-    }
-    let mut found = Vec::new();
-    below(Path::new("/sys/fs/cgroup"), 4, &mut found);
-    let ours = |path: &PathBuf| {
-        let name = path.file_name().expect("a name").to_string_lossy().into_owned();
-        let pid = name.split('-').nth(1).and_then(|pid| pid.parse().ok());
-        pid.is_some_and(|pid: i32| spawners.contains(&pid))
-    };
-    found.into_iter().filter(ours).collect()
-}
+const VICTIMS: [&str; 6] = [
+    "the server",
+    "the spawner",
+    "a zygote",
+    "an instance",
+    "an instance that is fed",
+    "a process that waits for its next call",
+];
 
 fn serve(workspace: &Workspace) -> Child {
     let mut command = workspace.command(&["serve", "--http", "127.0.0.1:0"]);
@@ -117,93 +81,189 @@ fn serve(workspace: &Workspace) -> Child {
     child
 }
 
-/// Whom to kill: of whom there are several, the one that the number falls on.
-fn victim(server: i32, which: &str, number: u64) -> Option<i32> {
+fn pid_of(server: &Child) -> i32 {
+    i32::try_from(server.id()).expect("a pid")
+}
+
+/// Whom to kill, where there is one. Sandboxes' first processes have the spawner's command line, and clones
+/// that wait for a call their zygote's.
+fn victim(server: i32, which: &str) -> Option<Process> {
     let family = family(server);
-    let with = |text: &str| -> Vec<i32> {
-        let found = family.iter().filter(|(_, command)| command.contains(text));
-        found.map(|((pid, _), _)| *pid).filter(|pid| *pid != server).collect()
+    let levels = family::depth(server);
+    let is = |process: &Process, member: &family::Member| match which {
+        "the server" => process.0 == server,
+        "the spawner" => member.command.contains("__spawner") && member.parent == server,
+        "a zygote" => {
+            member.command.contains("headwater_zygote.py") && family::depth(process.0) == levels + 1
+        }
+        "an instance" => member.name.starts_with("run-"),
+        "an instance that is fed" => member.name.starts_with("feed-"),
+        _ => member.name.starts_with("warm-"),
     };
-    // Those of a sandbox's first process, too, whose command line is the spawner's.
-    let (spawners, workers) = (with("__spawner"), with("headwater_zygote.py"));
-    let one_of = |all: &[i32]| {
-        let index = usize::try_from(number).ok()?.checked_rem(all.len())?;
-        all.get(index).copied()
-    };
-    match which {
-        "the server" => Some(server),
-        "the spawner" => spawners.first().copied(),
-        "a zygote" => one_of(&spawners[1.min(spawners.len())..]),
-        _ => one_of(&workers),
+    family.iter().find(|(process, member)| is(process, member)).map(|(process, _)| *process)
+}
+
+/// What a killed process and its sandbox held that those do not who stay, and when that was.
+struct Killed {
+    /// It and all that descended from it.
+    members: BTreeSet<Process>,
+    held: Held,
+    moment: u64,
+}
+
+/// Who stays when one of them is killed.
+fn staying(server: i32, which: &str) -> Vec<i32> {
+    let order = ["the server", "the spawner", "a zygote"];
+    let rank = order.iter().position(|one| *one == which).unwrap_or(order.len());
+    order[..rank].iter().filter_map(|one| Some(victim(server, one)?.0)).collect()
+}
+
+/// Kills one of them as soon as there is one, and some milliseconds later at that.
+fn kill(server: i32, which: &str, run: &mut Child, delay: Duration) -> Option<Killed> {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    loop {
+        if let Some(victim) = victim(server, which) {
+            std::thread::sleep(delay);
+            let members = members(victim.0);
+            let held = Held::by(members.iter().map(|(pid, _)| *pid))
+                .without(&Held::by(staying(server, which)));
+            let there = alive(&BTreeSet::from([victim]));
+            let killed = Command::new("kill").args(["-9", &victim.0.to_string()]).output();
+            if there && killed.is_ok_and(|killed| killed.status.success()) {
+                return Some(Killed { members, held, moment: family::now() });
+            }
+        }
+        let over = run.try_wait().expect("a run").is_some();
+        if over || Instant::now() > deadline {
+            return None;
+        }
+        std::thread::sleep(Duration::from_millis(2));
     }
 }
 
 fn stuck(workspace: &Workspace) -> bool {
     ["queued", "running"].iter().any(|status| {
-        workspace.json(&["job", "ls", "--kind", "run", "--status", status]) != json!([])
+        ["run", "function"].iter().any(|kind| {
+            workspace.json(&["job", "ls", "--kind", kind, "--status", status]) != json!([])
+        })
     })
 }
 
-/// How many mounts there are of what lies in a folder.
-fn mounts(folder: &Path) -> usize {
-    let folder = folder.to_string_lossy().into_owned();
-    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-    mounts.lines().filter(|line| line.contains(&folder)).count()
+fn members(server: i32) -> BTreeSet<Process> {
+    family(server).into_keys().collect()
+}
+
+/// One round: what is there before somebody is killed, and what must be gone after.
+struct Round<'a> {
+    workspace: &'a Workspace,
+    /// Of this round, for whoever reads a failure.
+    name: String,
+    which: &'static str,
+    spawners: BTreeSet<i32>,
+    /// Who lived before somebody was killed.
+    before: BTreeSet<Process>,
+}
+
+impl Round<'_> {
+    fn until(&self, what: &str, done: impl FnMut() -> bool) {
+        until(&format!("{what} after {} ({})", self.which, self.name), done);
+    }
+
+    /// Whether somebody was killed.
+    fn play(&mut self, server: &mut Child, random: u64) -> bool {
+        let pid = pid_of(server);
+        let answer = self.workspace.run(&["function", "invoke", "again"]);
+        assert_eq!(answer.stdout.trim(), "7", "{}", answer.stderr);
+        let mut run = self.workspace.start(&["run"]);
+        // At whatever moment: the moment is the point. Instances live shorter.
+        let whole = ["the server", "the spawner", "a zygote"].contains(&self.which);
+        let longest = if whole { 900 } else { 150 };
+        self.spawners.extend(victim(pid, "the spawner").map(|(pid, _)| pid));
+        self.before = members(pid);
+        let killed = kill(pid, self.which, &mut run, Duration::from_millis(random % longest));
+        run.wait_with_output().expect("the run ends");
+        if self.which == "the server" {
+            server.wait().expect("the server is gone");
+            self.until("nothing is left", || !alive(&self.before));
+        }
+        let Some(Killed { members, held, moment }) = killed else { return false };
+        self.until("no process is left", || !alive(&members));
+        // Who may not look at what is held finds nothing of it.
+        assert!(
+            !held.namespaces.is_empty() || !rustix::process::geteuid().is_root(),
+            "{}",
+            self.name
+        );
+        self.until("no namespace or file is left", || holders(&held, moment).is_empty());
+        if self.which == "the server" {
+            *server = serve(self.workspace);
+        }
+        true
+    }
+
+    /// What must be so whoever was killed.
+    fn settle(&self, server: i32) {
+        self.until("no job is stuck", || !stuck(self.workspace));
+        self.until("a run works", || self.workspace.run(&["run"]).code == 0);
+        if self.which == "the spawner" {
+            self.until("the old spawner's are gone", || {
+                let now = members(server);
+                let old: BTreeSet<Process> = self.before.difference(&now).copied().collect();
+                !alive(&old)
+            });
+        }
+        let current = victim(server, "the spawner").map(|(pid, _)| pid);
+        let mut gone = self.spawners.clone();
+        gone.retain(|pid| Some(*pid) != current);
+        self.until("no control group is left", || groups(&gone).is_empty());
+    }
 }
 
 #[test]
 fn soak_whoever_is_killed_nothing_is_left_and_no_job_is_stuck() {
-    let rounds = if std::env::var_os("HEADWATER_SOAK").is_some() { 100 } else { 8 };
+    let soak = std::env::var_os("HEADWATER_SOAK").is_some();
+    let rounds = if soak { 102 } else { 12 };
     let workspace = Workspace::new();
     let _ = std::fs::remove_dir_all(workspace.path().join("models"));
     workspace.write("models/chain.py", MODELS);
     workspace.ok(&["stop"]);
-    let before = mounts(workspace.path());
+    let (mounted, shared) = (mounts(workspace.path()), shared_bytes());
     let mut server = serve(&workspace);
     workspace.ok(&["run"]);
     let mut spawners = BTreeSet::new();
+    let mut killed: BTreeMap<&str, usize> = BTreeMap::new();
     let seed = SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |now| now.subsec_nanos());
     let mut random = u64::from(seed) | 1;
-    for round in 0..rounds {
+    for number in 0..rounds {
         random ^= random << 13;
         random ^= random >> 7;
         random ^= random << 17;
-        let which = VICTIMS[round % VICTIMS.len()];
-        let pid = i32::try_from(server.id()).expect("a pid");
-        let run = workspace.start(&["run"]);
-        // At whatever moment: the moment is the point.
-        std::thread::sleep(Duration::from_millis(random % 600));
-        let all: BTreeSet<Process> = family(pid).into_keys().collect();
-        spawners.extend(victim(pid, "the spawner", 0));
-        if let Some(victim) = victim(pid, which, random) {
-            let _ = Command::new("kill").args(["-9", &victim.to_string()]).status();
+        let which = VICTIMS[number % VICTIMS.len()];
+        let name = format!("round {number}, {seed}");
+        let before = BTreeSet::new();
+        let mut round = Round { workspace: &workspace, name, which, spawners, before };
+        if round.play(&mut server, random) {
+            *killed.entry(which).or_default() += 1;
         }
-        run.wait_with_output().expect("the run ends");
-        if which == "the server" {
-            server.wait().expect("the server is gone");
-            until(&format!("nothing is left of {which} (round {round}, {seed})"), || !alive(&all));
-            server = serve(&workspace);
-        }
-        until(&format!("no job is stuck after {which} (round {round}, {seed})"), || {
-            !stuck(&workspace)
-        });
-        until(&format!("a run works after {which} (round {round}, {seed})"), || {
-            workspace.run(&["run"]).code == 0
-        });
-        if which == "the spawner" {
-            let pid = i32::try_from(server.id()).expect("a pid");
-            until(&format!("the old spawner's are gone (round {round}, {seed})"), || {
-                let now: BTreeSet<Process> = family(pid).into_keys().collect();
-                let old: BTreeSet<Process> = all.difference(&now).copied().collect();
-                !alive(&old)
-            });
-        }
+        round.settle(pid_of(&server));
+        spawners = round.spawners;
     }
-    let all: BTreeSet<Process> =
-        family(i32::try_from(server.id()).expect("a pid")).into_keys().collect();
+    // Who was not there to be killed is the exception.
+    assert!(killed.values().sum::<usize>() * 10 >= rounds * 9, "{killed:?} ({seed})");
+    assert_eq!(killed.len(), VICTIMS.len(), "{killed:?} ({seed})");
+
+    let all = members(pid_of(&server));
+    let held = Held::by(all.iter().map(|(pid, _)| *pid));
+    let moment = family::now();
+    assert!(!held.namespaces.is_empty() || !rustix::process::geteuid().is_root());
     workspace.ok(&["stop"]);
     server.wait().expect("the server ends");
     until("no process is left", || !alive(&all));
+    until("no namespace or file is left", || holders(&held, moment).is_empty());
     until("no control group is left", || groups(&spawners).is_empty());
-    assert_eq!(mounts(workspace.path()), before, "mounts are left");
+    until("no mount is left", || mounts(workspace.path()).is_subset(&mounted));
+    if soak {
+        // Alone on the machine, as the soak is.
+        until("no memory is left", || shared_bytes() <= shared + (64 << 20));
+    }
 }

@@ -2,6 +2,8 @@
 
 #![expect(dead_code, reason = "each test binary uses a part of it")]
 
+pub mod family;
+
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
