@@ -232,6 +232,9 @@ impl Fault for Error {
             Error::TableChanged { table, branch, change, .. } => {
                 vec![("table", json!(table)), ("branch", json!(branch)), ("change", json!(change))]
             }
+            Error::NamespaceNotFound { name, .. } | Error::NamespaceNotEmpty { name, .. } => {
+                vec![("namespace", json!(name))]
+            }
             Error::Protected { branch } => vec![("branch", json!(branch))],
             Error::Quarantined { run, .. } => vec![("run", json!(run))],
             Error::EventAlreadyCommitted { event } => vec![("event", json!(event))],

@@ -419,8 +419,15 @@ impl Fault for Error {
             message: self.to_string(),
             causes: causes(self),
             hint: self.hint(),
-            context: BTreeMap::new(),
+            context: self.context(),
         })
+    }
+
+    fn context(&self) -> BTreeMap<String, serde_json::Value> {
+        match self {
+            Error::Unmet { reason } => [("requirement".to_owned(), reason.as_str().into())].into(),
+            _ => BTreeMap::new(),
+        }
     }
 
     fn code(&self) -> ErrorCode {

@@ -5,8 +5,8 @@ use axum::Json;
 use axum::http::header::RETRY_AFTER;
 use axum::http::{HeaderValue, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
-use headwater_model::{ErrorCode, Fault, Problem};
-use serde_json::json;
+use headwater_model::{ErrorCode, Fault, Problem, TableName};
+use serde_json::{Value, json};
 
 use super::ROOT;
 use crate::http::failure::Failure;
@@ -30,12 +30,12 @@ impl Refusal {
 
     /// A table that is not there.
     pub fn no_table(name: &str) -> Self {
-        Problem::new(ErrorCode::TableNotFound, format!("there is no table `{name}`")).into()
+        Problem::new(ErrorCode::TableNotFound, format!("Table does not exist: {name}")).into()
     }
 
     /// A namespace that is not there.
     pub fn no_namespace(name: &str) -> Self {
-        let message = format!("there is no namespace `{name}`");
+        let message = format!("Namespace {name} does not exists");
         Problem::new(ErrorCode::NamespaceNotFound, message).into()
     }
 
@@ -54,7 +54,7 @@ impl Refusal {
     /// The same about a view: what is not there is one.
     pub fn of_view(mut self) -> Self {
         if self.problem.code == ErrorCode::TableNotFound {
-            self.kind = "NoSuchViewException";
+            self.kind = NO_VIEW;
         }
         self
     }
@@ -98,6 +98,9 @@ impl Refusal {
     }
 }
 
+/// What Iceberg calls the error of a view that is not there.
+const NO_VIEW: &str = "NoSuchViewException";
+
 /// What Iceberg calls each kind of error, and its status.
 fn kind(code: ErrorCode) -> (u16, &'static str) {
     use ErrorCode as Code;
@@ -126,6 +129,25 @@ impl Refusal {
     }
 }
 
+/// What Iceberg's own catalogs say of an error, which clients and their tests know it by; none where they
+/// say nothing that is not in the message.
+fn sentence(problem: &Problem, kind: &str) -> Option<String> {
+    let text = |key: &str| problem.context.get(key).and_then(Value::as_str);
+    match problem.code {
+        ErrorCode::TableNotFound => {
+            let what = if kind == NO_VIEW { "View" } else { "Table" };
+            let name = text("table")?.parse::<TableName>().ok()?.qualified();
+            Some(format!("{what} does not exist: {name}"))
+        }
+        ErrorCode::NamespaceNotFound => {
+            Some(format!("Namespace {} does not exists", text("namespace")?))
+        }
+        ErrorCode::NotEmpty => Some(format!("Namespace {} is not empty", text("namespace")?)),
+        ErrorCode::CommitConflict => Some(format!("Requirement failed: {}", text("requirement")?)),
+        _ => None,
+    }
+}
+
 impl<E: Fault> From<E> for Refusal {
     fn from(error: E) -> Self {
         Refusal::of(error.to_problem())
@@ -145,6 +167,9 @@ impl IntoResponse for Refusal {
             tracing::error!(code = %problem.code, causes = ?problem.causes, "{}", problem.message);
         }
         let mut message = problem.message.clone();
+        if let Some(sentence) = sentence(&problem, kind) {
+            message = format!("{sentence}: {message}");
+        }
         for more in problem.causes.iter().chain(&problem.hint) {
             message = format!("{}: {more}", message.trim_end_matches('.'));
         }

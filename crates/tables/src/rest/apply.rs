@@ -7,10 +7,10 @@
 use std::collections::BTreeMap;
 
 use headwater_model::TableName;
-use iceberg::TableUpdate;
 use iceberg::spec::{
     FormatVersion, MAIN_BRANCH, Schema, Snapshot, Summary, TableMetadata, TableProperties,
 };
+use iceberg::{TableRequirement, TableUpdate};
 use serde_json::{Value, json};
 
 use super::show::GC_ENABLED;
@@ -176,12 +176,39 @@ impl TableCommit {
         for requirement in &self.requirements {
             requirement.check(metadata).map_err(|error| {
                 let message = error.message();
-                let reason = decapitalised(message.strip_prefix(UNMET).unwrap_or(message));
-                Error::Unmet { reason }
+                let known = metadata.and_then(|metadata| id_that_changed(requirement, metadata));
+                let builders = || decapitalised(message.strip_prefix(UNMET).unwrap_or(message));
+                Error::Unmet { reason: known.unwrap_or_else(builders) }
             })?;
         }
         Ok(())
     }
+}
+
+/// What is said of an id that is another than a client takes for granted, in the words that clients know.
+fn id_that_changed(requirement: &TableRequirement, metadata: &TableMetadata) -> Option<String> {
+    use TableRequirement as One;
+    let (what, expected, found) = match requirement {
+        One::CurrentSchemaIdMatch { current_schema_id: expected } => {
+            ("current schema", i64::from(*expected), i64::from(metadata.current_schema_id()))
+        }
+        One::LastAssignedFieldIdMatch { last_assigned_field_id: expected } => {
+            ("last assigned field", i64::from(*expected), i64::from(metadata.last_column_id()))
+        }
+        One::LastAssignedPartitionIdMatch { last_assigned_partition_id: expected } => {
+            let found = metadata.last_partition_id();
+            ("last assigned partition", i64::from(*expected), i64::from(found))
+        }
+        One::DefaultSpecIdMatch { default_spec_id: expected } => {
+            let found = metadata.default_partition_spec_id();
+            ("default spec", i64::from(*expected), i64::from(found))
+        }
+        One::DefaultSortOrderIdMatch { default_sort_order_id: expected } => {
+            ("default sort order", *expected, metadata.default_sort_order().order_id)
+        }
+        _ => return None,
+    };
+    Some(format!("{what} id has changed: expected {expected}, found {found}"))
 }
 
 /// Fails where others added a snapshot since this one was made up.
