@@ -68,6 +68,7 @@ impl Bench {
                 program: crate::commands::binary(),
                 arguments: vec!["__spawner".to_owned()],
             },
+            own_dir: folder.join("own"),
             environments_dir: folder.join("environments"),
             tools_dir: self.folder.join("tools"),
             cache_dir: self.folder.join("cache"),

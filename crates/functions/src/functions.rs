@@ -66,9 +66,9 @@ impl Functions {
     /// Starts the spawner and makes ready. A host that forbids sandboxes is no error yet: it is one
     /// for each call, and one of the [`Functions::warnings`].
     pub async fn start(options: FunctionsOptions) -> Result<Functions> {
-        let notes = options.environments_dir.clone();
-        std::fs::create_dir_all(&notes).map_err(Error::io("make the environments' folder"))?;
-        let spawner = Arc::new(Spawner::start(options.spawner.clone(), notes).await?);
+        let own = options.own_dir.clone();
+        std::fs::create_dir_all(&own).map_err(Error::io("make the functions' folder"))?;
+        let spawner = Arc::new(Spawner::start(options.spawner.clone(), own).await?);
         let environments = Arc::new(Environments::open(&options, spawner.clone())?);
         let arena = options.arena.then(|| Arena::install(&options.tools_dir)).transpose()?;
         let has_arena = arena.is_some();

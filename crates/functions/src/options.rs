@@ -66,7 +66,10 @@ impl Default for ZygoteOptions {
 pub struct FunctionsOptions {
     /// How to start the spawner.
     pub spawner: SpawnCommand,
-    /// Where environments lie, one folder each; made where it is missing.
+    /// Where this server keeps what nobody else needs while it runs; made where it is missing.
+    pub own_dir: PathBuf,
+    /// Where environments lie, one folder each; made where it is missing. All servers of a user may
+    /// share it.
     pub environments_dir: PathBuf,
     /// Where `uv` is put when the machine has none.
     pub tools_dir: PathBuf,

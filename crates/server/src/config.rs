@@ -51,7 +51,8 @@ pub struct ServerConfig {
     pub remove_orphans: bool,
     /// This program's hidden spawner command.
     pub spawner: SpawnCommand,
-    /// Where downloaded packages are kept, shared by every lake of the user.
+    /// Where what is downloaded for functions is kept, and environments are put together: shared by every
+    /// lake of the user.
     pub cache_dir: PathBuf,
     /// Folders in which Python interpreters and `uv` are looked for, before `PATH`-like defaults.
     pub python_search: Vec<PathBuf>,

@@ -141,8 +141,9 @@ impl Parts {
 async fn start_functions(config: &ServerConfig) -> Result<Functions> {
     let options = FunctionsOptions {
         spawner: config.spawner.clone(),
-        environments_dir: config.lake_dir.join("environments"),
-        // What is fetched once serves all lakes of this machine.
+        own_dir: config.lake_dir.join("functions"),
+        // What is fetched and put together once serves all lakes of this user.
+        environments_dir: config.cache_dir.join("environments"),
         tools_dir: config.cache_dir.join("tools"),
         cache_dir: config.cache_dir.clone(),
         memory_bytes_total: config.memory_bytes / 2,

@@ -31,6 +31,7 @@ pub fn options() -> FunctionsOptions {
             program: PathBuf::from(env!("CARGO_BIN_EXE_headwater-spawner")),
             arguments: Vec::new(),
         },
+        own_dir: target.join("own"),
         environments_dir: target.join("environments"),
         tools_dir: target.join("tools"),
         cache_dir: target.join("cache"),

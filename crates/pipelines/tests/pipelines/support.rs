@@ -277,6 +277,7 @@ fn functions_options() -> FunctionsOptions {
             program: PathBuf::from(env!("CARGO_BIN_EXE_headwater-pipelines-spawner")),
             arguments: Vec::new(),
         },
+        own_dir: target.join("own"),
         environments_dir: target.join("environments"),
         tools_dir: target.join("tools"),
         cache_dir: target.join("cache"),

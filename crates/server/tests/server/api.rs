@@ -20,6 +20,9 @@ struct Case {
     /// Files of the project's folder, written before the server starts.
     #[serde(default)]
     files: BTreeMap<String, String>,
+    /// Whether what is fetched and put together is shared with no other test.
+    #[serde(default)]
+    own_cache: bool,
     steps: Vec<Step>,
 }
 
@@ -66,7 +69,11 @@ pub async fn play(noun: String, path: PathBuf) {
         std::fs::create_dir_all(path.parent().expect("a parent")).expect("a folder");
         std::fs::write(path, text).expect("a file");
     }
-    let running = support::start(support::config(folder.path())).await;
+    let mut config = support::config(folder.path());
+    if case.own_cache {
+        config.cache_dir = folder.path().join("cache");
+    }
+    let running = support::start(config).await;
     let server = TestServer { running, folder };
     let dir = server.folder.path().canonicalize().expect("a path").display().to_string();
     let mut saved = BTreeMap::from([("dir".to_owned(), dir)]);
