@@ -22,6 +22,7 @@ use crate::error::{Error, Result};
 use crate::into_column::MARK;
 use crate::memory::{QueryPool, TotalMemory};
 use crate::not_in_list::SayNotInList;
+use crate::one_row::OneRow;
 use crate::options::{EngineOptions, SessionOptions};
 use crate::overflow::CheckOverflow;
 use crate::planning_error::Limits;
@@ -32,11 +33,15 @@ use crate::system::{SystemTable, own_tables};
 /// Bytes of Parquet footers that are kept.
 const FOOTER_CACHE_BYTES: usize = 256 << 20;
 
+/// The side of a join that is hashed once for all threads, by what is known of it.
+const HASHED_WHOLE_BYTES_MAX: usize = 32 << 20;
+const HASHED_WHOLE_ROWS_MAX: usize = 1 << 20;
+
 /// When what lies in the spill folder belongs to nobody any more.
 const STALE_AFTER: Duration = Duration::from_hours(24);
 
-/// The stack of a thread that computes; deep plans recurse.
-const STACK_BYTES: usize = 8 << 20;
+/// The stack of a thread that computes; deep plans recurse. What nobody touches of it takes no memory.
+const STACK_BYTES: usize = 64 << 20;
 
 /// The name of the lake's object store inside the engine.
 const STORE_URL: &str = "headwater://lake";
@@ -88,6 +93,7 @@ impl Engine {
         let mut template = SessionStateBuilder::new()
             .with_config(config(&options))
             .with_default_features()
+            .with_analyzer_rule(Arc::new(OneRow))
             .with_analyzer_rule(Arc::new(CheckOverflow))
             .with_analyzer_rule(Arc::new(SayNotInList))
             .build();
@@ -227,5 +233,9 @@ fn config(options: &EngineOptions) -> SessionConfig {
     // TIMESTAMP WITH TIME ZONE must not lose its zone.
     settings.execution.time_zone = Some("UTC".to_owned());
     settings.execution.parquet.pushdown_filters = false;
+    // A side that is small is hashed once for all threads: the other need not be dealt out by its keys,
+    // row by row, and a filter made of the small side has one part.
+    settings.optimizer.hash_join_single_partition_threshold = HASHED_WHOLE_BYTES_MAX;
+    settings.optimizer.hash_join_single_partition_threshold_rows = HASHED_WHOLE_ROWS_MAX;
     config
 }

@@ -23,6 +23,7 @@ use headwater_tables::type_name;
 
 use crate::error::Error;
 use crate::planning_error::clean;
+use crate::sql::data_type::exact;
 
 /// The name of the mark, which nobody can type.
 const GIVEN: &str = "\0given";
@@ -117,8 +118,11 @@ fn unmarked(value: Expr) -> Expr {
 }
 
 /// A value of a statement that is not planned yet, marked where a cast in it must be told from those that
-/// the planner makes.
-pub(crate) fn marked(value: ast::Expr, to: &DataType) -> ast::Expr {
+/// the planner makes, and as many digits as it has where it goes into a decimal.
+pub(crate) fn marked(mut value: ast::Expr, to: &DataType) -> ast::Expr {
+    if to.is_decimal() {
+        exact(&mut value);
+    }
     if !to.is_integer() || matches!(value, ast::Expr::Value(_)) {
         return value;
     }

@@ -20,6 +20,7 @@ mod into_column;
 mod listing;
 mod memory;
 mod not_in_list;
+mod one_row;
 mod options;
 mod output;
 mod overflow;

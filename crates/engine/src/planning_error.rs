@@ -118,6 +118,10 @@ impl Limits {
         if says_spill_limit(&message) {
             return Error::SpillLimit { limit: self.spill_bytes };
         }
+        if let Some(file) = missing_file(&message) {
+            let location = file.to_owned();
+            return Error::Problem(headwater_tables::Error::Missing { location }.to_problem());
+        }
         Error::Storage { message: clean(&message) }
     }
 
@@ -130,6 +134,12 @@ impl Limits {
             Error::MemoryLimit { limit: self.query_memory_bytes }
         }
     }
+}
+
+/// The file that the object store did not find. Whoever reads footers passes on no more than its words.
+fn missing_file(message: &str) -> Option<&str> {
+    let (_, rest) = message.split_once("Object at location ")?;
+    rest.split_once(" not found").map(|(file, _)| file)
 }
 
 fn says_spill_limit(message: &str) -> bool {

@@ -388,3 +388,50 @@ async fn a_query_that_was_prepared_is_run_once_somebody_reads_it() {
     let refused = session.prepare("DROP TABLE flights").await.unwrap_err();
     assert_eq!(refused.code(), ErrorCode::UnsupportedStatement);
 }
+
+#[tokio::test]
+async fn a_data_file_that_is_gone_is_named() {
+    let lake = Fixture::new().await;
+    lake.run("CREATE TABLE t AS SELECT value AS id FROM generate_series(1, 10)").await;
+    let file = lake.run("SELECT location FROM system.files WHERE table = 't'").await;
+    std::fs::remove_file(file.trim_start_matches("file://")).unwrap();
+    let error = failure(lake.execute("SELECT * FROM t").await).await.to_problem();
+    assert_eq!(error.code, ErrorCode::Storage);
+    assert!(error.message.ends_with(".parquet` is missing"), "{}", error.message);
+    assert!(error.hint.unwrap().contains("earlier commit"));
+}
+
+#[tokio::test]
+async fn chains_of_operators_are_planned_up_to_a_length_and_refused_beyond() {
+    let lake = Fixture::new().await;
+    let chain = |link: &str, by: &str, times: usize| vec![link; times].join(by);
+    for (link, by, fine) in [
+        ("1", " + ", 60),
+        ("'a'", " || ", 60),
+        ("x = 1", " OR ", 400),
+        ("NOT x = 1", " AND ", 200),
+        ("case when true then 1 end", " - ", 60),
+    ] {
+        let select = |times| format!("SELECT {} FROM (SELECT 1 AS x)", chain(link, by, times));
+        lake.run(&select(fine)).await;
+        for much in [3_000, 100_000] {
+            let error = failure(lake.execute(&select(much)).await).await;
+            assert_eq!(error.code(), ErrorCode::InvalidSql, "{by}: {error}");
+            assert!(error.to_string().contains("more than"), "{error}");
+        }
+    }
+    for (first, link, by) in [
+        ("", "SELECT 1", " UNION ALL "),
+        ("SELECT * FROM ", "(SELECT 1)", ", "),
+        ("SELECT * FROM ", "(SELECT 1)", " CROSS JOIN "),
+        ("SELECT 1", "::int", ""),
+        ("SELECT [1]", "[1]", ""),
+        ("SELECT 1 ", "IS NULL", " "),
+    ] {
+        let sql = |times| format!("{first}{}", chain(link, by, times));
+        let error = failure(lake.execute(&sql(20_000)).await).await;
+        assert_eq!(error.code(), ErrorCode::InvalidSql, "{by}: {error}");
+    }
+    let many = format!("SELECT count(*) FROM (VALUES {})", chain("(1 + 1, -2)", ", ", 5_000));
+    assert_eq!(lake.run(&many).await, "5000");
+}

@@ -220,6 +220,12 @@ impl ScanPlan {
         self.bounds(column, Fact::Upper)
     }
 
+    /// Whether a file may hold NaN in a top-level column.
+    pub fn may_hold_nan(&self, column: &str) -> bool {
+        let id = self.column(column).map(|(id, _)| id);
+        id.is_some_and(|id| self.files.iter().any(|file| file.may_hold_nan(id)))
+    }
+
     fn bounds(&self, column: &str, bound: Fact) -> Option<ArrayRef> {
         let (id, data_type) = self.column(column)?;
         // DataFusion orders NaN above and below all numbers, so bounds hold only without them.

@@ -209,8 +209,13 @@ impl LakeTable {
         let options = session.config_options();
         let changes = self.places && columns.len() >= CHANGED_COLUMNS_MIN;
         let numbers = places.then(|| self.numbers(plan));
+        let mut parquet = session.default_table_options().parquet;
+        if may_hold_nan(plan, table.table_schema(), &columns) {
+            parquet.global.pruning = false;
+            parquet.global.enable_page_index = false;
+        }
         let source = ParquetSource::new(table)
-            .with_table_parquet_options(session.default_table_options().parquet)
+            .with_table_parquet_options(parquet)
             .with_pushdown_filters(options.execution.parquet.pushdown_filters || changes)
             .with_parquet_file_reader_factory(Arc::clone(&self.environment.reader));
         let config = FileScanConfigBuilder::new(self.environment.url.clone(), Arc::new(source))
@@ -222,4 +227,12 @@ impl LakeTable {
             .build();
         Ok(DataSourceExec::from_data_source(config))
     }
+}
+
+/// Whether some of these columns may hold NaN. Parquet's bounds leave it out, while it is larger than every
+/// number to whoever compares: so bounds within files would hide its rows.
+fn may_hold_nan(plan: &ScanPlan, schema: &Schema, columns: &[usize]) -> bool {
+    let fields = columns.iter().filter_map(|&column| schema.fields().get(column));
+    let floats = fields.filter(|field| field.data_type().is_floating());
+    floats.into_iter().any(|field| plan.may_hold_nan(field.name()))
 }

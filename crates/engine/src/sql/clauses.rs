@@ -8,8 +8,8 @@
 use datafusion::sql::sqlparser::ast::{
     Cte, CteAsMaterialized, Distinct, Expr, Fetch, GroupByExpr, Ident, Join, JoinConstraint,
     JoinOperator, LimitClause, OrderBy, OrderByExpr, OrderByKind, Query, Select, SelectFlavor,
-    SelectItem, SelectItemQualifiedWildcardKind, SetExpr, SetOperator, TableAlias, TableFactor,
-    Value, WildcardAdditionalOptions,
+    SelectItem, SelectItemQualifiedWildcardKind, SetExpr, SetOperator, SetQuantifier, TableAlias,
+    TableFactor, Value, WildcardAdditionalOptions,
 };
 
 use crate::error::{Error, Result};
@@ -340,6 +340,19 @@ pub(crate) fn constraint(operator: &mut JoinOperator) -> Option<&mut JoinConstra
 /// Checks the body of a query.
 pub(crate) fn set_expr(body: &SetExpr) -> Result<()> {
     match body {
+        SetExpr::SetOperation {
+            op: SetOperator::Except | SetOperator::Intersect,
+            set_quantifier: quantifier @ (SetQuantifier::All | SetQuantifier::AllByName),
+            ..
+        } => Err(Error::Unsupported {
+            what: format!("a set operation with {quantifier} beside UNION"),
+            hint: Some(
+                "Number equal rows by row_number() OVER (PARTITION BY …) on both sides, and take EXCEPT or \
+                 INTERSECT of that."
+                    .to_owned(),
+            ),
+            position: None,
+        }),
         SetExpr::SetOperation { op: SetOperator::Minus, .. } => Err(Error::Unsupported {
             what: "MINUS".to_owned(),
             hint: Some("Write EXCEPT.".to_owned()),

@@ -1,6 +1,8 @@
 //! Types as SQL spells them, where the planner would take them for others or does not know them.
 
-use datafusion::sql::sqlparser::ast::{ArrayElemTypeDef, DataType, TimezoneInfo};
+use datafusion::sql::sqlparser::ast::{
+    ArrayElemTypeDef, DataType, Expr, TimezoneInfo, UnaryOperator, Value,
+};
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
@@ -113,6 +115,40 @@ fn closing(tokens: &mut Vec<TokenWithSpan>, open: usize) -> Option<usize> {
         }
         index += 1;
     }
+}
+
+/// Digits that a floating-point number keeps of any decimal one.
+const DIGITS_OF_FLOATS: usize = 15;
+
+pub(crate) fn is_decimal(data_type: &DataType) -> bool {
+    matches!(data_type, DataType::Decimal(_) | DataType::Dec(_) | DataType::Numeric(_))
+}
+
+/// Has a number of many digits that becomes a decimal be text until then: the planner takes numbers with a
+/// point for floating-point ones, which do not hold it.
+pub(crate) fn exact(expr: &mut Expr) {
+    match expr {
+        Expr::UnaryOp { op: sign @ (UnaryOperator::Minus | UnaryOperator::Plus), expr: number } => {
+            if let Some(digits) = long_number(number) {
+                let sign = if *sign == UnaryOperator::Minus { "-" } else { "" };
+                *expr = Expr::value(Value::SingleQuotedString(format!("{sign}{digits}")));
+            }
+        }
+        Expr::Nested(inner) => exact(inner),
+        _ => {
+            if let Some(digits) = long_number(expr) {
+                *expr = Expr::value(Value::SingleQuotedString(digits));
+            }
+        }
+    }
+}
+
+fn long_number(expr: &Expr) -> Option<String> {
+    let Expr::Value(value) = expr else { return None };
+    let Value::Number(text, _) = &value.value else { return None };
+    let digits = text.bytes().filter(u8::is_ascii_digit).count();
+    (digits > DIGITS_OF_FLOATS && text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.'))
+        .then(|| text.clone())
 }
 
 fn each_part(data_type: &mut DataType, visit: &mut dyn FnMut(&mut DataType)) {

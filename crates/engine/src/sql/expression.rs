@@ -95,6 +95,9 @@ pub(crate) fn children(expr: &mut Expr, visit: &mut Visit<'_>) -> Result<()> {
         Expr::Exists { subquery, .. } | Expr::Subquery(subquery) => visit(Node::Query(subquery)),
         Expr::Cast { kind, expr, data_type, array, format } => {
             data_type::respell(data_type);
+            if data_type::is_decimal(data_type) {
+                data_type::exact(expr);
+            }
             refuse_if(*array, "CAST to an ARRAY")?;
             none(format.as_ref(), "CAST with FORMAT")?;
             match kind {

@@ -4,6 +4,7 @@
 //! Nothing here reads the lake or plans; `session` joins this with the tables that are found.
 
 pub(crate) mod alter;
+mod chain;
 pub(crate) mod change;
 pub(crate) mod clauses;
 mod condition;

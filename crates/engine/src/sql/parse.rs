@@ -8,7 +8,7 @@ use crate::error::{Error, Position, Result};
 use crate::sql::dialect::HeadwaterDialect;
 use crate::sql::partition::{self, is_keyword};
 use crate::sql::statement::{Command, command};
-use crate::sql::{alter, data_type, layout, new_view, version};
+use crate::sql::{alter, chain, data_type, layout, new_view, version};
 
 /// How deep a statement may nest.
 pub(crate) const DEPTH_MAX: usize = 100;
@@ -16,6 +16,7 @@ pub(crate) const DEPTH_MAX: usize = 100;
 /// Parses one statement and refuses what is not honoured.
 pub(crate) fn parse(sql: &str) -> Result<Command> {
     let tokens = tokens(sql)?;
+    chain::check(&tokens)?;
     let foreign = foreign_clause(&tokens);
     let view = new_view::text_of_query(sql, &tokens);
     let (mut tokens, partition) = partition::take(tokens)?;
