@@ -1,7 +1,8 @@
 //! How long a chain of operators may be.
 //!
-//! `a + b + c` is a tree as deep as the chain is long, and all that plans it recurses over it; the parser's own
-//! limit counts what is nested by brackets. So chains are measured by their words, before anything is parsed.
+//! `a + b + c` is a tree as deep as the chain is long, and all that plans it recurses over it; the
+//! parser's own limit counts what is nested by brackets. So chains are measured by their words, before
+//! anything is parsed.
 
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
