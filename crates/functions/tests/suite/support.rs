@@ -67,6 +67,7 @@ pub async fn ordinary() -> Option<(tempfile::TempDir, FunctionsOptions, Arc<Envi
     let open = tempfile::tempdir().unwrap();
     std::fs::set_permissions(open.path(), Permissions::from_mode(0o755)).unwrap();
     options.environments_dir = open.path().join("environments");
+    options.tools_dir = open.path().join("tools");
     let python = EnvironmentSpec { python: None, ..spec(&[]) };
     let root = Functions::start(options.clone()).await.unwrap();
     let Ok(environment) = root.environment(&python, &|_| ()).await else {

@@ -77,7 +77,7 @@ def orders(
 ):
     return flights
 
-@hw.model
+@hw.model()
 @functools.cache
 def plain(orders=Model("shop.orders")):
     raise RuntimeError("nothing here is run")
