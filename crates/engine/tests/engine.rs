@@ -411,6 +411,8 @@ async fn chains_of_operators_are_planned_up_to_a_length_and_refused_beyond() {
         ("x = 1", " OR ", 400),
         ("NOT x = 1", " AND ", 200),
         ("case when true then 1 end", " - ", 60),
+        ("case when x = 1 then 1 else 2 + 3 * x end", " + ", 60),
+        ("x BETWEEN 1 AND 2 + x", " AND ", 100),
     ] {
         let select = |times| format!("SELECT {} FROM (SELECT 1 AS x)", chain(link, by, times));
         lake.run(&select(fine)).await;
@@ -427,11 +429,33 @@ async fn chains_of_operators_are_planned_up_to_a_length_and_refused_beyond() {
         ("SELECT 1", "::int", ""),
         ("SELECT [1]", "[1]", ""),
         ("SELECT 1 ", "IS NULL", " "),
+        // Words that are names where they stand, and begin nothing.
+        ("SELECT * FROM ", "(SELECT 1) AS where", ", "),
+        ("SELECT * FROM ", "(SELECT 1) AS select", ", "),
+        ("CREATE TABLE u AS SELECT * FROM ", "(SELECT 1)", ", "),
+        ("SELECT interval FROM ", "(SELECT 1)", ", "),
+        ("SELECT ", "then", " + "),
+        ("SELECT ", "t.case", " + "),
+        ("SELECT ", "case", " + "),
+        ("SELECT ", "x * from", " - "),
+        ("SELECT ", "end + t.when", " || "),
+        ("SELECT ", "count(*) OVER when", " - "),
+        ("SELECT ", "max(x) WITHIN GROUP (ORDER BY x)", " - "),
+        ("SELECT ", "interval when", " + "),
+        ("SELECT ", "a NOT LIKE when", " - "),
+        ("SELECT ", "or", " * "),
+        ("SELECT ", "CASE WHEN true THEN 1 END", " * "),
+        ("SELECT ", "a BETWEEN b AND c", " - "),
     ] {
         let sql = |times| format!("{first}{}", chain(link, by, times));
         let error = failure(lake.execute(&sql(20_000)).await).await;
         assert_eq!(error.code(), ErrorCode::InvalidSql, "{by}: {error}");
     }
+    let cases = format!(
+        "SELECT CASE {} END FROM (SELECT 1 AS x)",
+        chain("WHEN x = 2 THEN 1 + x", " ", 500)
+    );
+    assert_eq!(lake.run(&cases).await, "");
     let many = format!("SELECT count(*) FROM (VALUES {})", chain("(1 + 1, -2)", ", ", 5_000));
     assert_eq!(lake.run(&many).await, "5000");
 }
