@@ -19,6 +19,7 @@ use headwater_lake::Lake;
 use parking_lot::RwLock;
 
 use crate::error::{Error, Result};
+use crate::interval::CompareLengths;
 use crate::into_column::MARK;
 use crate::memory::{QueryPool, TotalMemory};
 use crate::not_in_list::SayNotInList;
@@ -26,9 +27,11 @@ use crate::one_row::OneRow;
 use crate::options::{EngineOptions, SessionOptions};
 use crate::overflow::CheckOverflow;
 use crate::planning_error::Limits;
+use crate::round::Places;
 use crate::scan::ScanEnvironment;
 use crate::session::Session;
 use crate::system::{SystemTable, own_tables};
+use crate::{extreme, guarded_rules};
 
 /// Bytes of Parquet footers that are kept.
 const FOOTER_CACHE_BYTES: usize = 256 << 20;
@@ -93,11 +96,17 @@ impl Engine {
         let mut template = SessionStateBuilder::new()
             .with_config(config(&options))
             .with_default_features()
+            .with_optimizer_rules(guarded_rules::rules())
             .with_analyzer_rule(Arc::new(OneRow))
+            .with_analyzer_rule(Arc::new(CompareLengths))
             .with_analyzer_rule(Arc::new(CheckOverflow))
             .with_analyzer_rule(Arc::new(SayNotInList))
             .build();
         template.register_udf(Arc::clone(&MARK)).map_err(fail)?;
+        template.register_function_rewrite(Arc::new(Places)).map_err(fail)?;
+        for function in extreme::functions() {
+            template.register_udaf(function).map_err(fail)?;
+        }
         let threads = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(options.threads.max(1))
             .thread_name("headwater-engine")
@@ -233,6 +242,8 @@ fn config(options: &EngineOptions) -> SessionConfig {
     // TIMESTAMP WITH TIME ZONE must not lose its zone.
     settings.execution.time_zone = Some("UTC".to_owned());
     settings.execution.parquet.pushdown_filters = false;
+    // What differs are properties of fields, which DataFusion itself loses on the way, as in a UNION.
+    settings.execution.skip_physical_aggregate_schema_check = true;
     // A side that is small is hashed once for all threads: the other need not be dealt out by its keys,
     // row by row, and a filter made of the small side has one part.
     settings.optimizer.hash_join_single_partition_threshold = HASHED_WHOLE_BYTES_MAX;

@@ -2,7 +2,8 @@
 //!
 //! DataFusion computes `+`, `-` and `*` of whole numbers modulo their width, and has no setting for
 //! it. Once the types of a plan are known, these operators become functions that give the same, and
-//! fail where the result does not fit. Decimals, and the sums of aggregates, are left as they are.
+//! fail where the result does not fit. Decimals, and the sums of aggregates, are left as they are. The
+//! difference of dates becomes a function too: DataFusion fails where it looks for the bounds of it.
 
 use std::sync::{Arc, LazyLock};
 
@@ -47,9 +48,13 @@ fn check_plan(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
 }
 
 fn check(expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
+    let is_date = |expr: &Expr| expr.get_type(schema).is_ok_and(|of| of == DataType::Date32);
     let whole = |expr: &Expr| expr.get_type(schema).ok().filter(DataType::is_integer);
     match expr {
         Expr::BinaryExpr(BinaryExpr { left, op, right }) => {
+            if op == Operator::Minus && is_date(&left) && is_date(&right) {
+                return Transformed::yes(DAYS.call(vec![*left, *right]));
+            }
             let types = whole(&left).filter(|left| whole(&right).as_ref() == Some(left));
             match types.and_then(|_| function(op)) {
                 Some(function) => Transformed::yes(function.call(vec![*left, *right])),
@@ -80,6 +85,40 @@ fn function(operator: Operator) -> Option<&'static ScalarUDF> {
         Operator::Minus => Some(&FUNCTIONS[1]),
         Operator::Multiply => Some(&FUNCTIONS[2]),
         _ => None,
+    }
+}
+
+/// The days from one date to another.
+static DAYS: LazyLock<ScalarUDF> = LazyLock::new(|| {
+    ScalarUDF::new_from_impl(Days { signature: Signature::any(2, Volatility::Immutable) })
+});
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Days {
+    signature: Signature,
+}
+
+impl ScalarUDFImpl for Days {
+    fn name(&self) -> &'static str {
+        "days"
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, _: &[DataType]) -> Result<DataType> {
+        Ok(DataType::Int64)
+    }
+
+    fn invoke_with_args(&self, arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let days = |value: &ColumnarValue| {
+            value.cast_to(&DataType::Int32, None)?.cast_to(&DataType::Int64, None)
+        };
+        let [later, earlier] = &arguments.args[..] else {
+            return datafusion::common::internal_err!("`days` takes two dates");
+        };
+        apply(&days(later)?, &days(earlier)?, |later, earlier| sub(later, earlier))
     }
 }
 

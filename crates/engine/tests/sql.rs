@@ -195,6 +195,11 @@ async fn overflow() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn traps() {
+    script("traps.slt").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn refused() {
     script("refused.slt").await;
 }

@@ -15,9 +15,9 @@ mod windows;
 use std::collections::HashMap;
 
 use datafusion::sql::sqlparser::ast::{
-    Distinct, Expr, Function, FunctionArg, FunctionArguments, GroupByExpr, Ident, LambdaFunction,
-    LimitClause, ObjectNamePart, OneOrManyWithParens, OrderBy, OrderByExpr, OrderByKind, Query,
-    Select, SetExpr, SetQuantifier, Value, ValueWithSpan, With,
+    AccessExpr, Distinct, Expr, Function, FunctionArg, FunctionArguments, GroupByExpr, Ident,
+    LambdaFunction, LimitClause, ObjectNamePart, OneOrManyWithParens, OrderBy, OrderByExpr,
+    OrderByKind, Query, Select, SetExpr, SetQuantifier, Value, ValueWithSpan, With,
 };
 
 pub(crate) use self::output::OutputNames;
@@ -27,6 +27,22 @@ use crate::sql::clauses::spell;
 use crate::sql::expression::{Node, argument_parts, children};
 use crate::sql::scope::{Columns, Path, Relation, Scope, Scopes};
 use crate::sql::table_name::{WrittenTable, position, span_start};
+
+/// Takes the names in `t.list[1]` for the name that they are: the parser takes those behind the first for
+/// fields.
+fn join_names(expr: &mut Expr) {
+    let Expr::CompoundFieldAccess { root, access_chain } = expr else { return };
+    let Expr::Identifier(first) = &**root else { return };
+    let mut names = vec![first.clone()];
+    names.extend(access_chain.iter().map_while(|access| match access {
+        AccessExpr::Dot(Expr::Identifier(name)) => Some(name.clone()),
+        _ => None,
+    }));
+    if names.len() > 1 {
+        access_chain.drain(..names.len() - 1);
+        **root = Expr::CompoundIdentifier(names);
+    }
+}
 
 /// A table as it was found for a statement.
 #[derive(Debug, Clone)]
@@ -230,6 +246,7 @@ impl Resolver<'_> {
     }
 
     fn expr(&mut self, expr: &mut Expr) -> Result<()> {
+        join_names(expr);
         match expr {
             Expr::Identifier(ident) => {
                 if let Some(spelling) = self.scopes.column(&ident.value, span_start(ident.span))? {
