@@ -204,9 +204,15 @@ impl Printer {
         } else {
             text.push_str(&self.style.paint(tone, word));
         }
-        if report.environment_ms >= 100 {
-            let waited = output::milliseconds(report.environment_ms);
-            text.push_str(&self.style.paint(Tone::Faint, format!("  packages {waited}")));
+        let usage = &report.usage;
+        let waits = [
+            ("queue", usage.queue_ms),
+            ("packages", usage.environment_ms),
+            ("start", usage.start_ms),
+        ];
+        for (name, time) in waits.into_iter().filter(|(_, time)| *time >= 100) {
+            let waited = format!("  {name} {}", output::milliseconds(time));
+            text.push_str(&self.style.paint(Tone::Faint, waited));
         }
         text.trim_end().to_owned()
     }

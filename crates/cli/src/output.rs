@@ -153,6 +153,27 @@ pub fn usage(usage: &Usage) -> String {
     )
 }
 
+/// How functions began, in one line: `cold`, `2 of 5 cold`; nothing where none ran.
+pub fn starts(usage: &Usage) -> String {
+    let Usage { calls, cold_starts, .. } = *usage;
+    match (calls, cold_starts) {
+        (0, _) => String::new(),
+        (_, 0) => "warm".to_owned(),
+        (1, _) => "cold".to_owned(),
+        _ => format!("{cold_starts} of {calls} cold"),
+    }
+}
+
+/// What was waited for before work began, in one line: `12 ms queue, 3.1 s environment, 0 ms start`.
+pub fn waits(usage: &Usage) -> String {
+    let waits = [
+        (usage.queue_ms, "queue"),
+        (usage.environment_ms, "environment"),
+        (usage.start_ms, "start"),
+    ];
+    waits.map(|(time, name)| format!("{} {name}", milliseconds(time))).join(", ")
+}
+
 /// A moment as people read it, in UTC.
 pub fn moment(time: chrono::DateTime<chrono::Utc>) -> String {
     time.format("%Y-%m-%d %H:%M:%S").to_string()
@@ -179,5 +200,14 @@ mod tests {
         assert_eq!(money(-0.0, "USD"), "0.000000 USD");
         assert_eq!(money(12.5, "EUR"), "12.500000 EUR");
         assert_eq!(plural(1, "row"), "1 row");
+    }
+
+    #[test]
+    fn how_functions_began_reads_well() {
+        let began = |calls, cold_starts| starts(&Usage { calls, cold_starts, ..Usage::default() });
+        let all = [(0, 0), (1, 1), (1, 0), (5, 2), (5, 0)].map(|(all, cold)| began(all, cold));
+        assert_eq!(all, ["", "cold", "warm", "2 of 5 cold", "warm"]);
+        let usage = Usage { queue_ms: 12, environment_ms: 3_100, ..Usage::default() };
+        assert_eq!(waits(&usage), "12 ms queue, 3.1 s environment, 0 ms start");
     }
 }

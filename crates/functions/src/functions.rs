@@ -5,7 +5,7 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use headwater_model::{LogStream, Usage};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::arena::Arena;
@@ -192,13 +192,14 @@ impl Functions {
                 Err(Error::Stopping { label: invocation.label.clone() })
             }
         };
-        let queue_ms = queued.elapsed().as_millis() as u64;
+        // What it waits for, and what is taken for it beside its own process.
+        let mut beside = Usage { queue_ms: millis(queued), ..Usage::default() };
         let outcome = match turn {
             Ok((Turn { place: _place, mut memory }, warm)) => {
                 listed.runs();
-                let ran = self.run_with_more(&invocation, warm, (&sink, &cancelled)).await;
+                let with = (&sink, &cancelled);
+                let ran = self.run_with_more(&invocation, warm, &mut beside, with).await;
                 ran.map(|(outcome, warm)| {
-                    // A process that waits holds its memory, unless somebody else waits for that.
                     // A process that waits holds its memory, unless somebody else waits for that.
                     if let Some(warm) = warm
                         && !self.0.queue.would_help(memory.bytes())
@@ -214,18 +215,18 @@ impl Functions {
             }
             Err(error) => Err(error),
         };
-        match outcome {
+        let mut outcome = match outcome {
             Ok(mut outcome) => {
                 let bytes_out = outcome.returned.as_ref().map_or(0, Returned::bytes);
                 outcome.usage.bytes_in += bytes_in;
                 outcome.usage.bytes_out = bytes_out;
                 self.0.prompt.took(&owner, outcome.usage.cpu_us, Instant::now());
-                Outcome { queue_ms, ..outcome }
+                outcome
             }
-            Err(error) => {
-                Outcome { returned: Err(error), usage: Usage::default(), queue_ms, cold: false }
-            }
-        }
+            Err(error) => Outcome { returned: Err(error), usage: Usage::default() },
+        };
+        outcome.usage.add(&beside);
+        outcome
     }
 
     /// Runs a function, and once more with twice the memory where it needs more than it may hold and
@@ -235,10 +236,13 @@ impl Functions {
         &self,
         invocation: &Invocation,
         warm: Option<Warm>,
+        beside: &mut Usage,
         (sink, cancelled): (&mpsc::Sender<FunctionEvent>, &CancellationToken),
     ) -> Result<(Outcome, Option<Warm>)> {
         let until = Instant::now() + invocation.limits.timeout;
-        let (first, warm) = self.run_in_turn(invocation, warm, until, (sink, cancelled)).await?;
+        let with = (sink, cancelled);
+        let now = (until, &mut *beside);
+        let (first, warm) = self.run_in_turn(invocation, warm, now, with).await?;
         let Err(Error::MemoryLimit { limit, .. }) = first.returned else {
             return Ok((first, warm));
         };
@@ -257,7 +261,8 @@ impl Functions {
         );
         remark(sink, text).await;
         let again = Invocation { limits, ..invocation.clone() };
-        let mut second = match self.run_in_turn(&again, None, until, (sink, cancelled)).await {
+        beside.retries += 1;
+        let mut second = match self.run_in_turn(&again, None, (until, beside), with).await {
             // Its process holds more than it is to have while it waits.
             Ok((second, _)) => second,
             // What the first took is metered whatever became of the second.
@@ -268,14 +273,14 @@ impl Functions {
         }
         let mut usage = first.usage;
         usage.add(&second.usage);
-        Ok((Outcome { usage, cold: first.cold || second.cold, ..second }, None))
+        Ok((Outcome { usage, ..second }, None))
     }
 
     async fn run_in_turn(
         &self,
         invocation: &Invocation,
         warm: Option<Warm>,
-        until: Instant,
+        (until, beside): (Instant, &mut Usage),
         (sink, cancelled): (&mpsc::Sender<FunctionEvent>, &CancellationToken),
     ) -> Result<(Outcome, Option<Warm>)> {
         if let Some(warm) = warm
@@ -284,15 +289,19 @@ impl Functions {
             return Ok(ran);
         }
         let (label, limit) = (invocation.label.clone(), invocation.limits.timeout);
+        let asked = Instant::now();
         let origin = tokio::select! {
             biased;
-            origin = self.origin(invocation) => origin?,
-            () = cancelled.cancelled() => return Err(Error::Cancelled { label }),
+            origin = self.origin(invocation) => origin,
+            () = cancelled.cancelled() => Err(Error::Cancelled { label }),
             () = tokio::time::sleep_until(until.into()) => {
-                return Err(Error::TimeLimit { label, limit, importing: true, frames: Vec::new() });
+                Err(Error::TimeLimit { label, limit, importing: true, frames: Vec::new() })
             }
         };
-        self.run(origin, invocation, until, (sink, cancelled)).await
+        beside.start_ms += millis(asked);
+        let (origin, cold, cpu_us) = origin?;
+        beside.cpu_us += cpu_us;
+        self.run((origin, cold), invocation, until, (sink, cancelled)).await
     }
 
     /// Runs a function in an instance from this origin, or in a fresh one where a zygote cannot be
@@ -334,7 +343,7 @@ impl Functions {
                 }
                 (finished, Origin::Zygote(zygote)) => {
                     zygote.touch();
-                    return finished.map(|(outcome, warm)| (Outcome { cold, ..outcome }, warm));
+                    return finished.map(|(outcome, warm)| (outcome.begun(cold), warm));
                 }
                 (finished, _) => return finished,
             }
@@ -342,19 +351,21 @@ impl Functions {
         Err(Error::Spawner { reason: "started nothing".to_owned() })
     }
 
-    /// Where a call's instance comes from, and whether its packages are imported for it alone.
-    async fn origin(&self, invocation: &Invocation) -> Result<(Origin, bool)> {
+    /// Where a call's instance comes from, whether its packages are imported for it, and the processor
+    /// time of that which it is metered by.
+    async fn origin(&self, invocation: &Invocation) -> Result<(Origin, bool, u64)> {
         match (self.0.isolation, &self.0.spawner.report().sandbox_error) {
             (Isolation::Process, _) => {
-                return Ok((Origin::Folder(self.0.environments.work_folder()), true));
+                return Ok((Origin::Folder(self.0.environments.work_folder()), true, 0));
             }
             (Isolation::Sandbox, Some(reason)) => return Err(unavailable(reason)),
             (Isolation::Sandbox, None) => {}
         }
-        let found = self.zygote(invocation).await;
-        Ok(found
-            .zygote
-            .map_or((Origin::Sandbox, true), |zygote| (Origin::Zygote(zygote), found.started)))
+        let Found { zygote, started, cpu_us, .. } = self.zygote(invocation).await;
+        Ok(match zygote {
+            Some(zygote) => (Origin::Zygote(zygote), started, cpu_us),
+            None => (Origin::Sandbox, true, cpu_us),
+        })
     }
 
     /// Runs a function in a process that ran it before, where that is still there.
@@ -370,7 +381,7 @@ impl Functions {
         };
         let prompt = self.0.prompt.of(&invocation.share.owner, Instant::now());
         match instance.finish((until, prompt), cancelled.clone()).await {
-            Ok((outcome, warm)) => Ok(Some((Outcome { cold: false, ..outcome }, warm))),
+            Ok((outcome, warm)) => Ok(Some((outcome.begun(false), warm))),
             // It ended while it waited.
             Err(Error::NotCloned { .. }) => Ok(None),
             Err(error) => Err(error),
@@ -410,13 +421,17 @@ impl Functions {
         } else {
             let (zygotes, closing) = (zygotes.clone(), closing.clone());
             let environment = environment.clone();
-            let started = tokio::spawn(async move {
-                tokio::select! {
+            let (sender, found) = oneshot::channel();
+            tokio::spawn(async move {
+                let found = tokio::select! {
                     found = zygotes.get(&environment) => found,
                     () = closing.cancelled() => Found::default(),
+                };
+                if let Err(unheard) = sender.send(found) {
+                    zygotes.owe(&environment, unheard.cpu_us);
                 }
             });
-            started.await.unwrap_or_default()
+            found.await.unwrap_or_default()
         };
         if found.again {
             tokio::spawn(async move {
@@ -454,6 +469,10 @@ fn pages(isolation: Isolation, users_apart: bool) -> std::result::Result<Arc<Pag
             Pages::open().map(Arc::new).map_err(failed)
         }
     }
+}
+
+fn millis(since: Instant) -> u64 {
+    since.elapsed().as_millis() as u64
 }
 
 /// Tells whoever reads a function's lines something of the system's own.

@@ -283,7 +283,7 @@ impl Instance {
         }
         let said = (said, given, self.files);
         let returned = conclude(&self.invocation, ended, (why, &self.fed), said).await;
-        Ok((Outcome { returned, usage, queue_ms: 0, cold: true }, None))
+        Ok((Outcome { returned, usage }, None))
     }
 
     /// Waits for what the call has said and printed. Whoever reads the lines may not do so: then the
@@ -352,7 +352,7 @@ impl Instance {
         let usage = usage(elapsed, &ended, (cpu_us_before, &fed));
         let said = (heard.said, heard.given, self.files);
         let returned = conclude(&self.invocation, ended, (None, &fed), said).await;
-        Ok((Outcome { returned, usage, queue_ms: 0, cold: true }, warm))
+        Ok((Outcome { returned, usage }, warm))
     }
 
     /// Asks the process to end, and then sees to it.
@@ -387,6 +387,8 @@ fn usage(elapsed: Duration, ended: &Ended, (cpu_us_before, fed): (u64, &Fed)) ->
         cpu_us: ended.cpu_us.saturating_sub(cpu_us_before),
         memory_bytes_peak: ended.memory_bytes_peak,
         bytes_in: fed.bytes(),
+        calls: 1,
+        cold_starts: 1,
         ..Usage::default()
     }
 }

@@ -221,12 +221,21 @@ pub enum FunctionEvent {
 pub struct Outcome {
     /// What the function returned, or why it did not.
     pub returned: Result<Returned>,
-    /// What it took: wall, CPU and memory; nothing where it never began.
+    /// What it took, and what it waited for; of the first nothing where it never began.
     pub usage: Usage,
-    /// Milliseconds it waited for its turn.
-    pub queue_ms: u64,
-    /// Whether a new process was started for it.
-    pub cold: bool,
+}
+
+impl Outcome {
+    /// Whether its packages were imported for it: no process held them imported.
+    pub fn is_cold(&self) -> bool {
+        self.usage.cold_starts > 0
+    }
+
+    /// The same of a call that was cold, or was not.
+    pub(crate) fn begun(mut self, cold: bool) -> Self {
+        self.usage.cold_starts = u64::from(cold);
+        self
+    }
 }
 
 impl Returned {

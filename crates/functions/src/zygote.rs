@@ -10,6 +10,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::os::fd::AsFd;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -69,9 +70,21 @@ pub(crate) struct Zygotes {
     slots: Mutex<HashMap<Key, Arc<Slot>>>,
 }
 
-/// The place of one zygote, held while it is started.
+/// The place of one zygote.
 #[derive(Debug, Default)]
-struct Slot(tokio::sync::Mutex<State>);
+struct Slot {
+    /// Held while it is started.
+    state: tokio::sync::Mutex<State>,
+    /// Processor time of starts that no call is metered by yet, in microseconds.
+    owed_us: AtomicU64,
+}
+
+impl Slot {
+    /// What a call finds, which is metered by what starts took that nobody else waited for.
+    fn give(&self, found: Found) -> Found {
+        Found { cpu_us: found.cpu_us + self.owed_us.swap(0, Ordering::Relaxed), ..found }
+    }
+}
 
 #[derive(Debug, Default)]
 enum State {
@@ -181,6 +194,8 @@ pub(crate) struct Found {
     pub(crate) zygote: Option<Arc<Zygote>>,
     /// Whether it was started for this call.
     pub(crate) started: bool,
+    /// Processor time of starts, also of those in vain, that this call is metered by, in microseconds.
+    pub(crate) cpu_us: u64,
     /// Whether one is to be tried again, for calls to come.
     pub(crate) again: bool,
 }
@@ -210,38 +225,53 @@ impl Zygotes {
         }
         let key = Key::of(environment);
         let slot = self.slots.lock().get(&key)?.clone();
-        let mut state = slot.0.try_lock().ok()?;
-        state.found()
+        let found = slot.state.try_lock().ok()?.found()?;
+        Some(slot.give(found))
     }
 
     /// The zygote for functions of an environment, started where there is none.
     pub(crate) async fn get(&self, environment: &Environment) -> Found {
         let key = Key::of(environment);
         let slot = self.slots.lock().entry(key).or_default().clone();
-        let mut state = slot.0.lock().await;
+        let mut state = slot.state.lock().await;
         if let Some(found) = state.found() {
-            return found;
+            return slot.give(found);
         }
-        *state = self.start_or_not(environment, None).await;
+        let mut cpu_us = 0;
+        *state = self.start_or_not(environment, None, &mut cpu_us).await;
         let zygote = if let State::Alive(zygote) = &*state { Some(zygote.clone()) } else { None };
         drop(state);
         self.make_room();
-        Found { started: zygote.is_some(), zygote, again: false }
+        slot.give(Found { started: zygote.is_some(), zygote, cpu_us, again: false })
+    }
+
+    /// Has the next call of an environment be metered by a start whose own call went away.
+    pub(crate) fn owe(&self, environment: &Environment, cpu_us: u64) {
+        if let Some(slot) = self.slots.lock().get(&Key::of(environment)) {
+            slot.owed_us.fetch_add(cpu_us, Ordering::Relaxed);
+        }
     }
 
     /// Tries again to start a zygote where that failed before. Meanwhile calls do without.
     pub(crate) async fn try_again(&self, environment: &Environment) {
         let slot = self.slots.lock().get(&Key::of(environment)).cloned();
         let Some(slot) = slot else { return };
-        let State::Failed(Failure { pause, .. }) = *slot.0.lock().await else { return };
-        let state = self.start_or_not(environment, Some(pause)).await;
-        *slot.0.lock().await = state;
+        let State::Failed(Failure { pause, .. }) = *slot.state.lock().await else { return };
+        let mut cpu_us = 0;
+        let state = self.start_or_not(environment, Some(pause), &mut cpu_us).await;
+        *slot.state.lock().await = state;
+        slot.owed_us.fetch_add(cpu_us, Ordering::Relaxed);
         self.make_room();
     }
 
     /// Starts a zygote, after others were not tried for so long.
-    async fn start_or_not(&self, environment: &Environment, before: Option<Duration>) -> State {
-        match self.start(environment).await {
+    async fn start_or_not(
+        &self,
+        environment: &Environment,
+        before: Option<Duration>,
+        cpu_us: &mut u64,
+    ) -> State {
+        match self.start(environment, cpu_us).await {
             Ok(zygote) => State::Alive(Arc::new(zygote)),
             Err(error) => {
                 tracing::warn!(environment = environment.id, %error, "no zygote");
@@ -250,7 +280,8 @@ impl Zygotes {
         }
     }
 
-    async fn start(&self, environment: &Environment) -> Result<Zygote> {
+    /// Starts one, and tells the processor time that this took, whatever came of it.
+    async fn start(&self, environment: &Environment, cpu_us: &mut u64) -> Result<Zygote> {
         let (mine, theirs) = Channel::pair().map_err(Error::io("make a socket"))?;
         let files = worker::files().map(|(path, text)| (format!("headwater/{path}"), text));
         let files = serde_json::to_vec(&files.collect::<BTreeMap<_, _>>())
@@ -270,9 +301,12 @@ impl Zygotes {
         let ready = said.and_then(|said| serde_json::from_slice::<Ready>(&said.bytes).ok());
         let Some(ready) = ready else {
             running.signal(Signal::Kill);
-            let reason = running.ended().await?.exit.describe();
+            let ended = running.ended().await?;
+            *cpu_us = ended.cpu_us;
+            let reason = ended.exit.describe();
             return Err(Error::InstanceDied { label: "the zygote".to_owned(), reason });
         };
+        *cpu_us = running.meter().await;
         let (id, running) = (running.id(), Mutex::new(running));
         let (environment, used) = (environment.held_apart()?, Mutex::new(Instant::now()));
         Ok(Zygote { id, running, environment, ready, used, seats: Mutex::default() })
@@ -281,7 +315,7 @@ impl Zygotes {
     /// Ends a zygote that could not be cloned, once its last clone has ended.
     pub(crate) fn forget(&self, zygote: &Arc<Zygote>) {
         let held = |slot: &Arc<Slot>| {
-            let state = slot.0.try_lock();
+            let state = slot.state.try_lock();
             state
                 .is_ok_and(|state| matches!(&*state, State::Alive(one) if Arc::ptr_eq(one, zygote)))
         };
@@ -292,7 +326,7 @@ impl Zygotes {
     /// does.
     pub(crate) fn end_where(&self, gone: impl Fn(&Environment) -> bool) {
         self.slots.lock().retain(|_, slot| {
-            let state = slot.0.try_lock();
+            let state = slot.state.try_lock();
             let held = state.is_ok_and(
                 |state| matches!(&*state, State::Alive(zygote) if gone(&zygote.environment)),
             );
@@ -335,7 +369,7 @@ impl Zygotes {
     fn let_go(&self, mut holds: impl FnMut(&Zygote) -> bool) {
         self.slots.lock().retain(|_, slot| {
             // One that is being started, or looked at, is in use.
-            let Ok(mut state) = slot.0.try_lock() else { return true };
+            let Ok(mut state) = slot.state.try_lock() else { return true };
             match &*state {
                 State::Alive(zygote) if zygote.is_alive() => {
                     let unused = Arc::strong_count(zygote) == 1;
@@ -355,7 +389,7 @@ impl Zygotes {
     pub(crate) fn reports(&self) -> Vec<ZygoteReport> {
         self.let_go(|_| false);
         let report = |(key, slot): (&Key, &Arc<Slot>)| {
-            let state = slot.0.try_lock().ok()?;
+            let state = slot.state.try_lock().ok()?;
             let (ready, failure) = match &*state {
                 State::Alive(zygote) => (zygote.ready.clone(), None),
                 State::Failed(failure) => (Ready::default(), Some(failure.reason.clone())),

@@ -77,20 +77,11 @@ pub struct StepReport {
     pub status: StepStatus,
     /// Rows it gave.
     pub rows: Option<u64>,
-    /// What it took.
+    /// What it took, and what it waited for before it began.
     pub usage: Usage,
     /// What that costs by the rate card.
     #[serde(default)]
     pub cost: f64,
-    /// Milliseconds it waited for its environment, for Python.
-    #[serde(default)]
-    pub environment_ms: u64,
-    /// Milliseconds it waited for its turn.
-    #[serde(default)]
-    pub queue_ms: u64,
-    /// Whether a function's packages were imported for it alone; none where no function ran.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cold: Option<bool>,
     /// Why it failed or warned.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<Problem>,

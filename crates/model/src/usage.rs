@@ -25,6 +25,19 @@ pub struct Usage {
     pub bytes_in: u64,
     /// Bytes that functions returned.
     pub bytes_out: u64,
+    /// Milliseconds of waiting for a turn.
+    pub queue_ms: u64,
+    /// Milliseconds of waiting for environments, with the packages of functions.
+    pub environment_ms: u64,
+    /// Milliseconds of waiting for processes that hold those packages imported, of which each call is
+    /// a clone.
+    pub start_ms: u64,
+    /// How often functions ran.
+    pub calls: u64,
+    /// How many of those were cold: no process held their packages imported before.
+    pub cold_starts: u64,
+    /// How many of those ran once more, with more memory, since they had run out of it.
+    pub retries: u64,
 }
 
 impl Usage {
@@ -39,6 +52,18 @@ impl Usage {
         self.rows_written += other.rows_written;
         self.bytes_in += other.bytes_in;
         self.bytes_out += other.bytes_out;
+        self.queue_ms += other.queue_ms;
+        self.environment_ms += other.environment_ms;
+        self.start_ms += other.start_ms;
+        self.calls += other.calls;
+        self.cold_starts += other.cold_starts;
+        self.retries += other.retries;
+    }
+
+    /// The milliseconds in which what was to be done had not begun. They are no part of a call's or a
+    /// step's elapsed time, and cost nothing.
+    pub fn waited_ms(&self) -> u64 {
+        self.queue_ms + self.environment_ms + self.start_ms
     }
 }
 

@@ -9,7 +9,7 @@ use headwater_functions::{
     Returns, Share,
 };
 use headwater_jobs::JobContext;
-use headwater_model::{Event, LogStream};
+use headwater_model::{Event, LogStream, Usage};
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
@@ -42,29 +42,16 @@ impl Given {
     }
 }
 
-/// How a call ended.
-#[derive(Debug)]
-pub struct Called {
-    /// What the function returned, or why it did not.
-    pub returned: Result<Returned>,
-    /// Milliseconds until its environment was there.
-    pub environment_ms: u64,
-    /// Milliseconds it waited for its turn.
-    pub queue_ms: u64,
-    /// Whether a new process was started for it.
-    pub cold: bool,
-}
-
 impl Runner {
-    /// Calls a function of a project within a job. What it printed and what it took is in the job
-    /// when this returns.
+    /// Calls a function of a project within a job. What it printed, what it took and what it waited for
+    /// is in the job when this returns, whatever came of it.
     pub async fn call(
         &self,
         (project, given): (&Project, &Given),
         callable: &Callable,
         (arguments, kind): (Vec<Argument>, Returns),
         context: &JobContext,
-    ) -> Called {
+    ) -> Result<Returned> {
         let (cancelled, draining) = (context.cancelled(), context.draining());
         let (asked, label) = (Instant::now(), callable.name.clone());
         let environment = tokio::select! {
@@ -77,15 +64,9 @@ impl Runner {
             }
         };
         let environment_ms = u64::try_from(asked.elapsed().as_millis()).unwrap_or(u64::MAX);
-        let environment = match environment {
-            Ok(environment) => environment,
-            Err(error) => {
-                let (queue_ms, cold) = (0, false);
-                return Called { returned: Err(error), environment_ms, queue_ms, cold };
-            }
-        };
+        context.add_usage(&Usage { environment_ms, ..Usage::default() });
         let invocation = Invocation {
-            environment,
+            environment: environment?,
             files: project.files.clone(),
             module: callable.function.file.to_string(),
             function: callable.function.name.clone(),
@@ -117,8 +98,7 @@ impl Runner {
             Ok(Returned::Table(table)) => table.settle(&self.room).await.map(Returned::Table),
             other => other,
         };
-        let returned = settled.map_err(|error| Error::other(&error));
-        Called { returned, environment_ms, queue_ms: outcome.queue_ms, cold: outcome.cold }
+        settled.map_err(|error| Error::other(&error))
     }
 
     async fn environment_of(

@@ -26,7 +26,7 @@ mod step;
 mod suggest;
 mod units;
 
-pub use call::{Called, Given};
+pub use call::Given;
 pub use error::{Error, Result};
 pub use project::{Callable, Defaults, Parameter, ParameterKind, Project};
 pub use runner::Runner;

@@ -390,9 +390,6 @@ impl Plan {
             rows: None,
             usage: Usage::default(),
             cost: 0.0,
-            environment_ms: 0,
-            queue_ms: 0,
-            cold: None,
             error: None,
         }
     }

@@ -122,7 +122,7 @@ fn moment() -> DataType {
 }
 
 /// The columns of a usage, in the order of its fields.
-const USAGE: [&str; 9] = [
+const USAGE: [&str; 15] = [
     "wall_ms",
     "cpu_us",
     "memory_bytes_peak",
@@ -132,6 +132,12 @@ const USAGE: [&str; 9] = [
     "rows_written",
     "bytes_in",
     "bytes_out",
+    "queue_ms",
+    "environment_ms",
+    "start_ms",
+    "calls",
+    "cold_starts",
+    "retries",
 ];
 
 fn schema(before: Vec<(&str, DataType)>, after: Vec<(&str, DataType)>) -> SchemaRef {

@@ -1,6 +1,6 @@
 //! `headwater job`: everything that ran or runs.
 
-use headwater_model::{Job as JobRow, JobStatus};
+use headwater_model::{Job as JobRow, JobStatus, Usage};
 
 use crate::api::{Api, segment};
 use crate::arguments::{Job, JobLogs, JobLs, OutputFormat};
@@ -58,7 +58,7 @@ async fn list(context: &Context, api: &Api, arguments: JobLs) -> Result<()> {
         return Ok(());
     }
     let style = context.answer_style;
-    let headings = ["JOB", "KIND", "STATUS", "BEGAN", ">WALL", ">CPU", "WHAT"];
+    let headings = ["JOB", "KIND", "STATUS", "BEGAN", ">WAITED", "START", ">WALL", ">CPU", "WHAT"];
     let mut grid = Grid::new(style, &headings);
     for job in jobs {
         grid.row([
@@ -66,6 +66,8 @@ async fn list(context: &Context, api: &Api, arguments: JobLs) -> Result<()> {
             label(&job.kind),
             status(style, job.status),
             output::moment(job.started.unwrap_or(job.created)),
+            output::milliseconds(job.usage.waited_ms()),
+            output::starts(&job.usage),
             output::milliseconds(job.usage.wall_ms),
             output::milliseconds(job.usage.cpu_us.div_ceil(1000)),
             first_line(&job.summary),
@@ -118,14 +120,31 @@ fn show(context: &Context, job: &JobRow) {
         ("started", moment(job.started)),
         ("ended", moment(job.ended)),
         ("usage", output::usage(&job.usage)),
+        ("waited", output::waits(&job.usage)),
+        ("functions", functions(&job.usage)),
     ] {
-        output::line(format!("  {} {value}", style.paint(Tone::Faint, format!("{name:<10}"))));
+        if !value.is_empty() {
+            output::line(format!("  {} {value}", style.paint(Tone::Faint, format!("{name:<10}"))));
+        }
     }
     for waits in &job.waits_for {
         output::line(format!("  {waits}"));
     }
     if let Some(problem) = &job.error {
         context.style.print_problem(problem);
+    }
+}
+
+/// How often functions ran for a job and how they began; nothing where none did.
+fn functions(usage: &Usage) -> String {
+    let ran = match usage.calls {
+        0 => return String::new(),
+        1 => output::starts(usage),
+        calls => format!("{calls} calls, {}", output::starts(usage)),
+    };
+    match usage.retries {
+        0 => ran,
+        retries => format!("{ran}, {retries} once more with more memory"),
     }
 }
 

@@ -36,7 +36,7 @@ pub(super) struct Child {
     /// Processor time of its zygote's that it is metered by, in microseconds.
     pub(super) for_it_us: u64,
     /// Of a zygote: up to where its processor time is metered, and that of clones which nobody has called.
-    pub(super) metered_us: Option<u64>,
+    pub(super) metered_us: u64,
     pub(super) owed_us: u64,
 }
 
@@ -58,7 +58,7 @@ impl Child {
             seat: None,
             filled: false,
             for_it_us: 0,
-            metered_us: None,
+            metered_us: 0,
             owed_us: 0,
         }
     }
@@ -121,17 +121,13 @@ impl Child {
         self.notes.iter().any(|note| matches!(note, Note::Cloned { pid: own } if *own == pid))
     }
 
-    /// Processor time of a zygote that nobody is metered by yet, in microseconds. What it took until it
-    /// was first asked, to import its packages, is nobody's.
-    pub(super) fn grown(&mut self) -> u64 {
-        let Some(now) = self.group.measure().cpu_us else { return 0 };
-        let before = self.metered_us.replace(now);
-        before.map_or(0, |before| now.saturating_sub(before))
-    }
-
-    /// What a zygote's next clone is metered by: what that took the zygote, and what others took for nothing.
+    /// Processor time of a zygote that nobody is metered by yet, in microseconds, and that of clones which
+    /// took it for nothing: of what it took to import its packages whoever it was started for asks, and of
+    /// what it took to make a clone that clone.
     pub(super) fn due(&mut self) -> u64 {
-        self.grown() + std::mem::take(&mut self.owed_us)
+        let now = self.group.measure().cpu_us.unwrap_or(self.metered_us);
+        let before = std::mem::replace(&mut self.metered_us, now);
+        now.saturating_sub(before) + std::mem::take(&mut self.owed_us)
     }
 
     /// Whether the function, or what it started, still has any of these files, by inode: mapped or

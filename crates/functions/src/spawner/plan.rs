@@ -22,6 +22,8 @@ pub(crate) enum Request {
     /// It runs for long: from here on it gets what its memory entitles it to, and not what one gets that
     /// has just been called.
     Settle { id: u64 },
+    /// Asks what a zygote has taken that no clone of it is metered by; from here on none will be.
+    Meter { id: u64 },
     /// Asks what all have taken together.
     Total { id: u64 },
     /// Signal a process, if it is still there.

@@ -298,6 +298,11 @@ impl Serve {
                 }
             }
             Ok(Request::Signal { id, signal }) => self.signal(id, signal),
+            Ok(Request::Meter { id }) => {
+                let due = self.children.get_mut(&id).map(Child::due);
+                let taken = due.map(|cpu_us| Taken { cpu_us, memory_bytes_peak: 0 });
+                self.reply(&Reply::Measured { id, taken });
+            }
             Ok(Request::Total { id }) => {
                 self.reply(&Reply::Total { id, cpu_us: self.cgroups.total() });
             }

@@ -116,11 +116,6 @@ impl Serve {
     /// Sends a guide to make the first process of a clone's sandbox, inside its zygote's.
     fn start_clone(&mut self, id: u64, plan: Plan, copied: &Copied) -> Result<(), Ended> {
         let identity = self.identity(id, true);
-        if let Some(zygote) = self.children.get_mut(&copied.zygote)
-            && zygote.metered_us.is_none()
-        {
-            zygote.grown();
-        }
         let nest = self.children.get(&copied.zygote).and_then(|zygote| zygote.nest.as_ref());
         let nest = nest.ok_or_else(|| not_started("reach the zygote", "it has ended"))?;
         let (seat, seated) = Channel::pair().map_err(failed("make a socket"))?;

@@ -42,7 +42,7 @@ async fn a_function_answers_a_table_and_what_it_took() {
     let source = "import pyarrow as pa\ndef f():\n    return pa.table({'x': [1, 2, 3]})\n";
     let (table, outcome) = answer(&functions, call(&environment, source)).await;
     assert_eq!((table.rows(), sum(&table, 0)), (3, 6));
-    assert!(outcome.cold && outcome.usage.wall_ms > 0 && outcome.usage.cpu_us > 1000);
+    assert!(outcome.is_cold() && outcome.usage.wall_ms > 0 && outcome.usage.cpu_us > 1000);
     assert!(outcome.usage.memory_bytes_peak > 1 << 20, "{:?}", outcome.usage);
 }
 
@@ -345,6 +345,7 @@ async fn who_needs_more_memory_gets_it_once_and_is_told() {
     assert!(*stream == LogStream::System && text.contains("`memory`"), "{lines:?}");
     assert!(text.contains("256 MiB") && text.contains("512 MiB"), "{text}");
     assert!(outcome.usage.memory_bytes_peak > 300 << 20, "{outcome:?}");
+    assert_eq!((outcome.usage.calls, outcome.usage.retries), (2, 1));
 
     // The machine has no more.
     let small = FunctionsOptions { memory_bytes_total: 300 << 20, ..options() };
@@ -587,8 +588,25 @@ async fn no_more_run_at_once_than_may() {
         run_whole(&functions, ask(&environment, source)),
         run_whole(&functions, ask(&environment, source))
     );
-    let waited = one.0.queue_ms.max(other.0.queue_ms);
+    let waited = one.0.usage.queue_ms.max(other.0.usage.queue_ms);
     assert!(waited >= 300, "{waited} ms");
+
+    // And who fails, or goes away before its turn, is told how long it waited.
+    let fails = "def f():\n    raise ValueError()\n";
+    let (leaves, sink) = (CancellationToken::new(), tokio::sync::mpsc::channel(16).0);
+    let gone = functions.invoke(ask(&environment, source), sink, leaves.clone());
+    let (_, failed, gone, ()) = tokio::join!(
+        run_whole(&functions, ask(&environment, source)),
+        run_whole(&functions, ask(&environment, fails)),
+        gone,
+        async {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            leaves.cancel();
+        },
+    );
+    assert!(failed.0.returned.is_err() && failed.0.usage.queue_ms >= 250, "{failed:?}");
+    assert!(gone.returned.is_err() && gone.usage.queue_ms >= 100, "{gone:?}");
+    assert_eq!((failed.0.usage.calls, gone.usage.calls), (1, 0));
 }
 
 #[tokio::test]

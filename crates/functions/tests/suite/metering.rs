@@ -1,7 +1,9 @@
 //! Metering: what calls took, one by one, is what the kernel says they took together.
 
 use crate::support::{answer, call, environment, not_checked, options, run_whole, start};
-use headwater_functions::{Argument, ArgumentValue, Environment, Functions, Invocation, Limits};
+use headwater_functions::{
+    Argument, ArgumentValue, Environment, Error, Functions, Invocation, Limits,
+};
 use std::sync::Arc;
 
 const WORKS: &str = "
@@ -72,6 +74,68 @@ async fn what_sandboxes_took_that_nobody_called_is_in_the_sum() {
     }
     tokio::time::sleep(std::time::Duration::from_millis(300)).await;
     agrees(&functions, (0..12).map(|number| apart(&environment, number, 0.6)).collect()).await;
+}
+
+/// A server that has just begun, and an environment that it finds made.
+async fn fresh() -> (Functions, Arc<Environment>) {
+    environment(&start().await, &[]).await;
+    let functions = start().await;
+    let environment = environment(&functions, &[]).await;
+    (functions, environment)
+}
+
+/// What imports take of a processor at the very least, in microseconds.
+const IMPORTS_US: u64 = 50_000;
+
+#[tokio::test]
+async fn the_sum_over_calls_of_a_fresh_server_is_the_kernels_total() {
+    let (functions, environment) = fresh().await;
+    agrees(&functions, (0..15).map(|_| work(&environment, 0.4, false)).collect()).await;
+}
+
+#[tokio::test]
+async fn who_has_packages_imported_is_metered_by_that_and_told_how_long_it_took() {
+    let (functions, environment) = fresh().await;
+    let (first, _) = run_whole(&functions, work(&environment, 0.0, false)).await;
+    let (second, _) = run_whole(&functions, work(&environment, 0.0, false)).await;
+    let (first, second) = (first.usage, second.usage);
+    assert_eq!((first.calls, first.cold_starts, second.calls, second.cold_starts), (1, 1, 1, 0));
+    assert!(first.start_ms >= 50 && second.start_ms < first.start_ms / 2, "{first:?} {second:?}");
+    assert!(first.wall_ms < first.start_ms + second.wall_ms + 50, "{first:?} {second:?}");
+    if functions.kernel_cpu_us().await.is_some() {
+        assert!(first.cpu_us > second.cpu_us + IMPORTS_US, "{first:?} {second:?}");
+    }
+}
+
+/// A call that ends while its packages are being imported leaves what that takes to the next.
+#[tokio::test]
+async fn who_did_not_wait_for_imports_is_told_so_and_the_next_call_is_metered_by_them() {
+    let (functions, environment) = fresh().await;
+    let timeout = std::time::Duration::from_millis(20);
+    let limits = Limits { timeout, ..work(&environment, 0.0, false).limits };
+    let hasty = Invocation { limits, ..work(&environment, 0.0, false) };
+    let (hasty, _) = run_whole(&functions, hasty).await;
+    let late = matches!(hasty.returned, Err(Error::TimeLimit { importing: true, .. }));
+    assert!(late && hasty.usage.start_ms >= 20 && hasty.usage.calls == 0, "{hasty:?}");
+    let (next, _) = run_whole(&functions, work(&environment, 0.0, false)).await;
+    let (last, _) = run_whole(&functions, work(&environment, 0.0, false)).await;
+    assert!(next.usage.start_ms > last.usage.start_ms, "{next:?} {last:?}");
+    if functions.kernel_cpu_us().await.is_some() {
+        assert!(next.usage.cpu_us > last.usage.cpu_us + IMPORTS_US, "{next:?} {last:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_call_that_fails_is_told_what_it_waited_for() {
+    let (functions, environment) = fresh().await;
+    let source = "def f(until):\n    raise ValueError('no')\n";
+    let arguments = work(&environment, 0.0, false).arguments;
+    let fails = Invocation { arguments, ..call(&environment, source) };
+    let (failed, _) = run_whole(&functions, fails.clone()).await;
+    assert!(failed.returned.is_err() && failed.usage.start_ms >= 50, "{failed:?}");
+    assert_eq!((failed.usage.calls, failed.usage.cold_starts), (1, 1));
+    let (again, _) = run_whole(&functions, fails).await;
+    assert_eq!((again.usage.calls, again.usage.cold_starts), (1, 0), "{again:?}");
 }
 
 #[tokio::test]

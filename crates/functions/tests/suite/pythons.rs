@@ -74,7 +74,7 @@ def f():
     for cold in [true, false, false] {
         let (outcome, lines) = run_whole(functions, ask(environment, &source)).await;
         let answered = matches!(outcome.returned, Ok(Returned::Bool(true)));
-        assert!(answered && outcome.cold == cold, "3.{minor}: {outcome:?} {lines:?}");
+        assert!(answered && outcome.is_cold() == cold, "3.{minor}: {outcome:?} {lines:?}");
         let [(_, Some(file), Some(8), text)] = &lines[..] else { panic!("3.{minor}: {lines:?}") };
         assert_eq!((file.as_str(), text.as_str()), ("models/m.py", "said"), "3.{minor}");
     }

@@ -49,7 +49,7 @@ def f():
     let mut peaks = Vec::new();
     for number in 1..=5 {
         let (answer, outcome, lines) = answers(&functions, again(&environment, source)).await;
-        assert_eq!((answer, outcome.cold), (number > 1, number == 1), "{lines:?}");
+        assert_eq!((answer, outcome.is_cold()), (number > 1, number == 1), "{lines:?}");
         let texts: Vec<_> = lines.iter().map(|(_, _, _, text)| text.clone()).collect();
         assert!(texts.contains(&format!("call {number} True True")), "{texts:?}");
         assert!(texts.contains(&"native".to_owned()) && texts.len() == 2, "{texts:?}");
@@ -308,7 +308,7 @@ def f():
         let before = private_kib(process);
         wait_until("it holds as much as before", || private_kib(process) + 500 < before);
         let (found, outcome, lines) = answers(&functions, again(&environment, &source)).await;
-        assert!(found && !outcome.cold && own() == process, "{outcome:?} {lines:?}");
+        assert!(found && !outcome.is_cold() && own() == process, "{outcome:?} {lines:?}");
     }
 }
 

@@ -51,7 +51,7 @@ def f():
     for index in 0..5 {
         let (outcome, lines) = run_whole(&functions, ask(&environment, source)).await;
         assert!(matches!(outcome.returned, Ok(Returned::Bool(true))), "{outcome:?} {lines:?}");
-        assert_eq!((outcome.cold, lines.len()), (index == 0, 0), "{lines:?}");
+        assert_eq!((outcome.is_cold(), lines.len()), (index == 0, 0), "{lines:?}");
         assert_eq!(functions.zygotes().len(), 1);
     }
 }
@@ -177,7 +177,7 @@ async fn calls_that_are_given_up_leave_nothing() {
     });
     futures::future::join_all(given_up).await;
     let (outcome, _) = works(&functions, &environment).await;
-    assert!(!outcome.cold);
+    assert!(!outcome.is_cold());
     // The zygote and the one that waits for the next call; forks of theirs end at once.
     wait_until("a call lives on", || own_zygotes().len() <= 2);
     drop(functions);
@@ -196,7 +196,7 @@ async fn waiting_for_packages_is_part_of_a_calls_time() {
     assert!(importing && began.elapsed() < Duration::from_secs(10));
     // The packages go on being imported for those who have more time.
     wait_until("the packages are not imported", || !functions.zygotes().is_empty());
-    assert!(!works(&functions, &environment).await.0.cold);
+    assert!(!works(&functions, &environment).await.0.is_cold());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -218,7 +218,7 @@ async fn zygotes_hold_no_more_memory_than_they_may() {
     assert!(functions.zygotes().len() <= 1);
     // What was ended is started again.
     let (outcome, _) = works(&functions, &first).await;
-    assert!(outcome.cold);
+    assert!(outcome.is_cold());
 }
 
 #[tokio::test]
@@ -246,10 +246,10 @@ async fn a_zygote_that_dies_is_started_again() {
     let (outcome, ()) = tokio::join!(call, killing);
     assert!(outcome.returned.is_err(), "{outcome:?}");
     let (outcome, _) = works(&functions, &environment).await;
-    assert!(outcome.cold);
+    assert!(outcome.is_cold());
     // The first call may find it dying, and start afresh; the next starts another zygote.
     works(&functions, &environment).await;
-    assert!(!works(&functions, &environment).await.0.cold);
+    assert!(!works(&functions, &environment).await.0.is_cold());
 }
 
 #[tokio::test]
@@ -267,7 +267,7 @@ def f():
     for cold in [true, false] {
         let (outcome, lines) = run_whole(&functions, ask(&environment, source)).await;
         assert!(matches!(outcome.returned, Ok(Returned::Bool(true))), "{outcome:?} {lines:?}");
-        assert_eq!(outcome.cold, cold, "{lines:?}");
+        assert_eq!(outcome.is_cold(), cold, "{lines:?}");
     }
     let Some((service, _)) = service(own_address()) else {
         return not_checked(NO_ADDRESS);

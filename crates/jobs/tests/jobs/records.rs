@@ -142,9 +142,6 @@ fn step(name: &str, status: StepStatus, cpu_us: u64) -> Event {
         rows: None,
         usage,
         cost: 0.0,
-        environment_ms: 0,
-        queue_ms: 0,
-        cold: None,
         error: None,
     };
     Event::StepEnded { report: Box::new(report) }

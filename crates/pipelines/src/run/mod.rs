@@ -68,9 +68,6 @@ struct Done {
     queries: Vec<Arc<Metrics>>,
     /// What it reads only the new of.
     increments: Increments,
-    environment_ms: u64,
-    queue_ms: u64,
-    cold: Option<bool>,
     output: Option<Output>,
     /// What an expectation answered.
     check: Option<Check>,
@@ -208,16 +205,14 @@ impl Run {
         self.context.emit(Event::StepStarted { step: name });
         let (began, mut done) = (Instant::now(), Done::default());
         let outcome = Box::pin(self.compute(index, &mut done)).await;
+        let taken = done.taken();
         // What a step waited for, its turn and its packages, is no work of its own.
-        let wall_ms = millis(began).saturating_sub(done.environment_ms + done.queue_ms).max(1);
-        let usage = Usage { wall_ms, ..done.taken() };
+        let wall_ms = millis(began).saturating_sub(taken.waited_ms()).max(1);
+        let usage = Usage { wall_ms, queue_ms: waited + taken.queue_ms, ..taken };
         let report = StepReport {
             rows: done.rows,
             usage,
             cost: self.plan.project.rates.cost(&usage),
-            environment_ms: done.environment_ms,
-            queue_ms: waited + done.queue_ms,
-            cold: done.cold,
             ..unchanged
         };
         match outcome {

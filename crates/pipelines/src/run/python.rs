@@ -31,7 +31,7 @@ impl Run {
         let step = &self.plan.project.steps[index];
         let asked = Instant::now();
         let environment = self.unless_cancelled(self.environment(step, function)).await;
-        done.environment_ms = millis(asked);
+        done.usage.environment_ms = millis(asked);
         let environment = environment?;
         let inputs = Box::pin(self.arguments(step, done));
         let (arguments, meanwhile) = self.unless_cancelled(inputs).await?;
@@ -45,7 +45,6 @@ impl Run {
             reading.count(done);
         }
         done.usage.add(&outcome.usage);
-        (done.queue_ms, done.cold) = (outcome.queue_ms, Some(outcome.cold));
         match outcome.returned {
             Ok(Returned::Bool(true)) => done.check = Some(Check::Passed),
             Ok(Returned::Bool(false)) => done.check = Some(Check::Failed(None)),

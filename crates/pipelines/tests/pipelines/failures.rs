@@ -110,6 +110,8 @@ async fn what_a_failed_function_took_is_metered() {
         let job = world.jobs.job(ran.id).await.unwrap();
         assert_eq!(job.usage.cpu_us, step.usage.cpu_us, "{body}");
         assert!(job.cost > 0.0, "{body}");
+        assert_eq!(job.usage.calls, 1 + step.usage.retries, "{body}: {step:?}");
+        assert_eq!(job.usage.waited_ms(), step.usage.waited_ms(), "{body}");
     }
     let endless = python("m", "", "print(1)\n    while True: pass");
     let ran = world.run_and_stop_when_printed(&files("", &[("m.py", &endless)])).await;
@@ -174,5 +176,5 @@ async fn a_wait_that_is_over_is_no_work() {
     let began = std::time::Instant::now();
     let ran = world.run(&files("", &[("m.py", &python("m", "", "raise KeyError('x')"))])).await;
     let step = ran.step("m");
-    assert!(Duration::from_millis(step.usage.wall_ms + step.environment_ms) <= began.elapsed());
+    assert!(Duration::from_millis(step.usage.wall_ms + step.usage.waited_ms()) <= began.elapsed());
 }

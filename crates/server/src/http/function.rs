@@ -15,9 +15,9 @@ use headwater_jobs::NewJob;
 use headwater_model::{
     ErrorCode, Fault, FunctionSummary, InvokeRequest, JobKind, Problem, nearest,
 };
-use headwater_pipelines::{Callable, Called, Project};
+use headwater_pipelines::{Callable, Project};
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -99,15 +99,13 @@ async fn invoke(
     let call = tokio::spawn(async move {
         let Some(callable) = project.callables.get(&name) else { return Err(not_found(&name)) };
         let with = (&*project, &app.shelf.given);
-        let called = app.runner.call(with, callable, (arguments, kind), &context).await;
+        let returned = app.runner.call(with, callable, (arguments, kind), &context).await;
         drop(room);
-        let Called { returned, environment_ms, queue_ms, cold } = called;
-        let told = json!({ "cold": cold, "queue_ms": queue_ms, "environment_ms": environment_ms });
         let answer = match returned {
             Ok(returned) => answer(format, returned).await,
             Err(error) => Err(error.to_problem()),
         };
-        let outcome = answer.as_ref().map(|_| told).map_err(Clone::clone);
+        let outcome = answer.as_ref().map(|_| Value::Null).map_err(Clone::clone);
         match guard.finish_stored(outcome).await {
             Some(problem) => Err(problem),
             None => answer,

@@ -70,6 +70,12 @@ def fails():
 
 
 @headwater.function()
+@headwater.python(pip={"no-such-package-of-headwater": "1.0"})
+def unmade():
+    pass
+
+
+@headwater.function()
 def odd():
     return object()
 
@@ -119,7 +125,9 @@ async fn values() {
     let (status, answer, job) = invoke(&server, "value", json!({"given": "a", "times": 2})).await;
     assert_eq!((status, answer), (200, json!({"given": "a", "times": [2, 2]})));
     assert_eq!((&job["kind"], &job["status"]), (&json!("function"), &json!("succeeded")));
-    assert_eq!((&job["summary"], &job["result"]["cold"]), (&json!("value"), &json!(true)));
+    assert_eq!((&job["summary"], job.get("result")), (&json!("value"), None));
+    assert_eq!((&job["usage"]["calls"], &job["usage"]["cold_starts"]), (&json!(1), &json!(1)));
+    assert!(job["usage"]["start_ms"].as_u64() > Some(10), "{job}");
     assert!(job["usage"]["cpu_us"].as_u64() > Some(0), "{job}");
     assert!(job["usage"]["memory_bytes_peak"].as_u64() > Some(1 << 20), "{job}");
     let id = job["id"].as_str().expect("an id");
@@ -134,12 +142,26 @@ async fn values() {
     assert_eq!((status, &problem["code"]), (422, &json!("function_failed")), "{problem}");
     assert!(problem["message"].as_str().expect("text").contains("not today"), "{problem}");
     assert_eq!((&job["status"], &job["error"]["code"]), (&json!("failed"), &problem["code"]));
+    assert_eq!((&job["usage"]["calls"], &job["usage"]["cold_starts"]), (&json!(1), &json!(0)));
+    let (status, problem, job) = invoke(&server, "unmade", json!({})).await;
+    assert_eq!((status, &problem["code"]), (422, &json!("environment_failed")), "{problem}");
+    assert!(job["usage"]["environment_ms"].as_u64() > Some(10), "{job}");
+    assert_eq!((&job["usage"]["calls"], &job["usage"]["wall_ms"]), (&json!(0), &json!(0)));
     let (status, problem, _) = invoke(&server, "odd", json!({})).await;
     assert!(status == 422 && problem["message"].as_str().is_some(), "{problem}");
 
     let usage = server.get("/v1/usage?by=kind").await;
     let line = usage.as_array().expect("lines").iter().find(|line| line["group"] == "function");
-    assert_eq!(line.expect("a line")["jobs"], 5, "{usage}");
+    let line = line.expect("a line");
+    assert_eq!((&line["jobs"], &line["usage"]["calls"]), (&json!(6), &json!(5)), "{usage}");
+    assert_eq!(line["usage"]["cold_starts"], 1, "{usage}");
+    let sql = "SELECT summary, status, calls, cold_starts, start_ms > 0 AS began, queue_ms, \
+               environment_ms > 0 AS made FROM system.jobs WHERE kind = 'function' \
+               ORDER BY created LIMIT 1";
+    let rows = server.post("/v1/query", json!({ "sql": sql })).await;
+    let first = json!({"summary": "value", "status": "succeeded", "calls": 1, "cold_starts": 1,
+                       "began": true, "queue_ms": 0, "made": rows[0]["made"]});
+    assert_eq!(rows, json!([first]));
 }
 
 async fn tables() {
@@ -196,7 +218,8 @@ async fn reuse() {
     let server = start().await;
     for wanted in 1..4 {
         let (_, answer, job) = invoke(&server, "count", json!({})).await;
-        assert_eq!((answer, &job["result"]["cold"]), (json!(wanted), &json!(wanted == 1)));
+        let cold = u64::from(wanted == 1);
+        assert_eq!((answer, &job["usage"]["cold_starts"]), (json!(wanted), &json!(cold)));
     }
     let listed = server.get("/v1/jobs?kind=function").await;
     assert_eq!(listed.as_array().expect("jobs").len(), 3);
