@@ -43,14 +43,17 @@ impl Api {
 
     /// Sends a request; an answer that is an error becomes the problem it holds.
     pub async fn send(&self, call: Call) -> Result<Response<Incoming>> {
+        checked(self.exchange(call).await?).await
+    }
+
+    /// Sends a request that is a job of its own: which, if it became one, and what came of it.
+    pub async fn send_as_job(
+        &self,
+        call: Call,
+    ) -> Result<(Option<String>, Result<Response<Incoming>>)> {
         let response = self.exchange(call).await?;
-        if response.status().is_success() {
-            return Ok(response);
-        }
-        let status = response.status();
-        let body = collect(response).await?;
-        Err(serde_json::from_slice::<Problem>(&body)
-            .unwrap_or_else(|_| error::unexpected(format!("HTTP status {status}"))))
+        let job = response.headers().get(JOB_HEADER).and_then(|job| job.to_str().ok());
+        Ok((job.map(str::to_owned), checked(response).await))
     }
 
     async fn exchange(&self, call: Call) -> Result<Response<Incoming>> {
@@ -143,6 +146,17 @@ impl Call {
     pub fn json(self, body: &impl Serialize) -> Result<Self> {
         Ok(Call { body: serde_json::to_vec(body).map_err(error::unexpected)?, ..self })
     }
+}
+
+/// The answer, or the problem that it holds.
+async fn checked(response: Response<Incoming>) -> Result<Response<Incoming>> {
+    let status = response.status();
+    if status.is_success() {
+        return Ok(response);
+    }
+    let body = collect(response).await?;
+    Err(serde_json::from_slice::<Problem>(&body)
+        .unwrap_or_else(|_| error::unexpected(format!("HTTP status {status}"))))
 }
 
 /// The whole body of an answer.

@@ -11,6 +11,7 @@ use crate::arguments::{Function, FunctionInvoke, OutputFormat};
 use crate::commands::run;
 use crate::context::Context;
 use crate::error::{self, Result};
+use crate::events::{self, Printer};
 use crate::output::{self, Grid};
 
 /// Carries out `headwater function`.
@@ -60,7 +61,12 @@ async fn invoke(context: &Context, api: &Api, arguments: &FunctionInvoke) -> Res
     };
     let path = format!("/v1/functions/{}/invoke", segment(&arguments.name));
     let call = Call::get(path).method(Method::POST).accept(accept).json(&request)?;
-    let answer = collect(api.send(call).await?).await?;
+    let (job, answer) = api.send_as_job(call).await?;
+    if let Some(job) = job {
+        // Of what was printed the answer does not depend.
+        let _ = events::print_events(api, &job, false, &mut Printer::new(context.style)).await;
+    }
+    let answer = collect(answer?).await?;
     match context.output {
         OutputFormat::Table | OutputFormat::Json => {
             let value: Value = serde_json::from_slice(&answer).map_err(error::unexpected)?;
