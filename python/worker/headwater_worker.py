@@ -589,6 +589,15 @@ def hint_for(error, task):
     return None
 
 
+def is_unreachable(error):
+    """Whether an exception means that a host could not be reached."""
+    kinds = (socket.gaierror, ConnectionError)
+    return any(
+        isinstance(cause, kinds) or (isinstance(cause, OSError) and cause.errno in NETWORK_ERRNOS)
+        for cause in chain(error)
+    )
+
+
 def bytes_in_full_tmp(error):
     """The bytes in `/tmp` where an exception means that no more fit in."""
     if any(isinstance(cause, OSError) and cause.errno == 28 for cause in chain(error)):
@@ -788,6 +797,7 @@ def call(server, task, descriptors):
             message=message_of(error),
             frames=frames_of(error, project),
             hint=hint_for(error, task),
+            unreachable=is_unreachable(error),
             full=bytes_in_full_tmp(error),
         )
     if os.getpid() != server.pid:

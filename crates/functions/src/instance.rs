@@ -83,6 +83,8 @@ pub(crate) struct Instance {
     fed: Arc<Fed>,
     /// What earlier calls of the process have taken.
     cpu_us_before: u64,
+    /// What it may reach, where that is anything.
+    reach: Option<Reach>,
     /// The inodes of the files it was given, whose memory is the server's.
     inputs: Vec<u64>,
     /// Cancelled when the process has ended, or nobody waits for it.
@@ -200,7 +202,8 @@ impl Instance {
             listen_to_pipe(stderr, LogStream::Stderr, lines.clone(), until()),
         ]
         .map(Printed::new);
-        let (network, room) = (reach.map(|reach| (reach, sink)), invocation.room.clone());
+        let network = reach.clone().map(|reach| (reach, sink));
+        let room = invocation.room.clone();
         let said = listen(channel, lines, network, (room, pages), over.clone());
         let Sent { files, feeds } = sent;
         let (ends, inputs) = (over.clone().drop_guard(), inodes(&files));
@@ -220,6 +223,7 @@ impl Instance {
             pause,
             fed,
             cpu_us_before: cpu_us,
+            reach,
             inputs,
             over,
             _ends: ends,
@@ -282,7 +286,8 @@ impl Instance {
             return Err(Error::NotCloned { reason: ended.exit.describe() });
         }
         let said = (said, given, self.files);
-        let returned = conclude(&self.invocation, ended, (why, &self.fed), said).await;
+        let known = (why, &*self.fed, self.reach.as_ref());
+        let returned = conclude(&self.invocation, ended, known, said).await;
         Ok((Outcome { returned, usage }, None))
     }
 
@@ -351,7 +356,7 @@ impl Instance {
         };
         let usage = usage(elapsed, &ended, (cpu_us_before, &fed));
         let said = (heard.said, heard.given, self.files);
-        let returned = conclude(&self.invocation, ended, (None, &fed), said).await;
+        let returned = conclude(&self.invocation, ended, (None, &fed, None), said).await;
         Ok((Outcome { returned, usage }, warm))
     }
 
@@ -397,7 +402,7 @@ fn usage(elapsed: Duration, ended: &Ended, (cpu_us_before, fed): (u64, &Fed)) ->
 async fn conclude(
     invocation: &Invocation,
     ended: Ended,
-    (stopped, fed): (Option<Stopped>, &Fed),
+    (stopped, fed, reach): (Option<Stopped>, &Fed, Option<&Reach>),
     (said, given, files): (Said, Made, Vec<GivenFile>),
 ) -> Result<Returned> {
     let label = invocation.label.clone();
@@ -435,7 +440,9 @@ async fn conclude(
             let limit = invocation.limits.temp_bytes;
             Err(Error::TempLimit { label, limit, used, frames })
         }
-        (Said::Raised { exception, message, frames, hint, .. }, _) => {
+        (Said::Raised { exception, message, frames, hint, unreachable, .. }, _) => {
+            let unlisted = || reach?.unlisted().hint(&message, unreachable);
+            let hint = hint.or_else(unlisted);
             Err(Error::FunctionRaised { exception, message, frames, hint })
         }
         (Said::Unfit { returned, reason }, _) => Err(unfit(invocation, returned, reason)),

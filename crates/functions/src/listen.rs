@@ -118,8 +118,8 @@ pub(crate) fn listen(
                 Ok(Message::Table) => said = file.map_or(Said::Nothing, Said::Table),
                 Ok(Message::Value) => said = file.map_or(Said::Nothing, Said::Value),
                 Ok(Message::Bool { value }) => said = Said::Bool(value),
-                Ok(Message::Raised { exception, message, frames, hint, full }) => {
-                    said = Said::Raised { exception, message, frames, hint, full };
+                Ok(Message::Raised { exception, message, frames, hint, unreachable, full }) => {
+                    said = Said::Raised { exception, message, frames, hint, unreachable, full };
                 }
                 Ok(Message::Unfit { returned, reason }) => said = Said::Unfit { returned, reason },
                 // User code wrote to the worker's socket; that is its own affair.

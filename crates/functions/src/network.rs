@@ -10,6 +10,7 @@ mod allowed;
 mod gate;
 mod names;
 mod own;
+mod refused;
 mod relay;
 
 pub use allowed::{Host, Network};

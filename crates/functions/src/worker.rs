@@ -233,6 +233,9 @@ pub(crate) enum Message {
         frames: Vec<Frame>,
         #[serde(default)]
         hint: Option<String>,
+        /// Whether a host could not be reached.
+        #[serde(default)]
+        unreachable: bool,
         /// The bytes in `/tmp`, where the user's code was told that there is no room for more.
         #[serde(default)]
         full: Option<u64>,
@@ -279,6 +282,7 @@ pub(crate) enum Said {
         message: String,
         frames: Vec<Frame>,
         hint: Option<String>,
+        unreachable: bool,
         full: Option<u64>,
     },
     /// It returned something else.

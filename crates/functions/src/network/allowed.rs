@@ -7,6 +7,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use super::Gate;
+use super::refused::{Refusal, Unlisted};
 
 /// Where a sandbox asks for names; it is no address of anybody's.
 pub(crate) const NAMESERVER: SocketAddr =
@@ -64,6 +65,7 @@ impl FromStr for Host {
 impl std::fmt::Display for Host {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self.port {
+            Some(port) if self.name.contains(':') => write!(formatter, "[{}]:{port}", self.name),
             Some(port) => write!(formatter, "{}:{port}", self.name),
             None => formatter.write_str(&self.name),
         }
@@ -78,7 +80,10 @@ fn unusable(text: &str) -> String {
 #[derive(Debug, Clone)]
 pub(crate) struct Reach {
     listed: Listed,
+    /// The hosts as they were listed, those whose names nobody knows among them.
+    hosts: Vec<Host>,
     gate: Arc<Gate>,
+    unlisted: Arc<Unlisted>,
 }
 
 /// The addresses that a call may connect to, the host's own left aside.
@@ -101,7 +106,8 @@ impl Reach {
         let hosts = match network {
             Network::Off => return (None, Vec::new()),
             Network::On => {
-                return (Some(Reach { listed: Listed::Public(nameservers), gate }), Vec::new());
+                let listed = Listed::Public(nameservers);
+                return (Some(Reach::new(listed, Vec::new(), gate)), Vec::new());
             }
             Network::Hosts(hosts) => hosts,
         };
@@ -112,22 +118,41 @@ impl Reach {
                 Err(error) => unknown.push(format!("`{}` cannot be resolved: {error}", host.name)),
             }
         }
-        (Some(Reach { listed: Listed::Only(found), gate }), unknown)
+        (Some(Reach::new(Listed::Only(found), hosts.clone(), gate)), unknown)
+    }
+
+    fn new(listed: Listed, hosts: Vec<Host>, gate: Arc<Gate>) -> Reach {
+        Reach { listed, hosts, gate, unlisted: Arc::default() }
     }
 
     /// Where a connection to this address is made to, or why it may not be made.
-    pub(crate) fn targets(&self, wanted: SocketAddr) -> Result<Vec<SocketAddr>, &'static str> {
+    pub(crate) fn targets(&self, wanted: SocketAddr) -> Result<Vec<SocketAddr>, Refusal> {
         // It is reached as it was named: that may be the one way to it, through a translator.
         let address = wanted.ip().to_canonical();
         let wanted = SocketAddr::new(address, wanted.port());
         let is_own = |address| is_the_hosts(address) || self.gate.is_own(address);
         let is_nameserver = matches!(self.listed, Listed::Public(_)) && wanted == NAMESERVER;
         if !is_nameserver && (is_own(address) || is_own(embedded(address))) {
-            return Err("it is the host's own, or none that others can reach");
+            return Err(Refusal::Own);
         }
         let targets = self.listed.targets(wanted);
         let listed = !targets.is_empty() || is_nameserver;
-        listed.then_some(targets).ok_or("`network` in the function's decorator does not list it")
+        listed.then_some(targets).ok_or_else(|| Refusal::Unlisted(self.listed.as_listed(wanted)))
+    }
+
+    /// Whether names are looked up for the function; otherwise it finds those that are listed beside it.
+    pub(crate) fn resolves(&self) -> bool {
+        matches!(self.listed, Listed::Public(_))
+    }
+
+    /// Whether this name is listed.
+    pub(crate) fn lists(&self, name: &str) -> bool {
+        self.hosts.iter().any(|host| host.name.eq_ignore_ascii_case(name))
+    }
+
+    /// What the call asked for although it is not listed.
+    pub(crate) fn unlisted(&self) -> &Unlisted {
+        &self.unlisted
     }
 
     /// What this call shares with all others.
@@ -162,15 +187,21 @@ impl Listed {
         }
     }
 
+    /// An address as somebody would list it: by the name that it has here, if any.
+    fn as_listed(&self, wanted: SocketAddr) -> Host {
+        let (address, port) = (wanted.ip(), Some(wanted.port()));
+        let Listed::Only(listed) = self else { return Host { name: address.to_string(), port } };
+        let known = listed.iter().find(|(known, _)| *known == address);
+        let name = known.map_or_else(|| address.to_string(), |(_, host)| host.name.clone());
+        Host { name, port }
+    }
+
     fn files(&self) -> BTreeMap<String, String> {
         let mut hosts = "127.0.0.1 localhost headwater\n::1 localhost\n".to_owned();
-        let mut resolver = String::new();
-        match self {
-            Listed::Public(_) => resolver = format!("nameserver {}\n", NAMESERVER.ip()),
-            Listed::Only(listed) => {
-                for (address, host) in listed {
-                    let _ = writeln!(hosts, "{address} {}", host.name);
-                }
+        let resolver = format!("nameserver {}\n", NAMESERVER.ip());
+        if let Listed::Only(listed) = self {
+            for (address, host) in listed {
+                let _ = writeln!(hosts, "{address} {}", host.name);
             }
         }
         let files = [("call/hosts", hosts), ("call/resolv.conf", resolver)];
@@ -249,7 +280,7 @@ mod tests {
     }
 
     fn reach(listed: Listed) -> Reach {
-        Reach { listed, gate: Arc::new(Gate::new(Vec::new(), 16)) }
+        Reach::new(listed, Vec::new(), Arc::new(Gate::new(Vec::new(), 16)))
     }
 
     #[test]
@@ -315,6 +346,12 @@ mod tests {
         }
         assert!(listed.targets(NAMESERVER).is_err());
         assert!(listed.files()["call/hosts"].contains("10.0.0.7 db.example.com\n"));
-        assert!(listed.files()["call/resolv.conf"].is_empty());
+        let refusal = |text: &str| listed.targets(text.parse().unwrap()).unwrap_err();
+        for (text, host) in
+            [("10.0.0.7:22", "db.example.com:22"), ("[2001:db8::7]:443", "[2001:db8::7]:443")]
+        {
+            assert_eq!(refusal(text), Refusal::Unlisted(host.parse().unwrap()), "{text}");
+            assert_eq!(host.parse::<Host>().unwrap().to_string(), host);
+        }
     }
 }

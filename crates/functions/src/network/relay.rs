@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +15,8 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::{Reach, names};
+use super::refused::{Refusal, TOLD_MAX};
+use super::{Host, Reach, names};
 use crate::{Error, FunctionEvent, Result};
 
 /// How long a connection may take to come about.
@@ -26,9 +27,6 @@ const ACCEPT_AGAIN: Duration = Duration::from_millis(50);
 
 /// How long what a function has sent may take to leave after the function has ended.
 const FLUSH_MAX: Duration = Duration::from_secs(2);
-
-/// The most refusals that are told of one call.
-const TOLD_MAX: usize = 20;
 
 /// The ends of a sandbox's network that lie with the server.
 #[derive(Debug)]
@@ -59,10 +57,10 @@ impl Doors {
 
 /// What the connections of one call share.
 #[derive(Debug)]
-struct Relay {
+pub(super) struct Relay {
     reach: Reach,
     sink: mpsc::Sender<FunctionEvent>,
-    refused: Mutex<BTreeSet<SocketAddr>>,
+    told: Mutex<BTreeSet<String>>,
     places: Arc<Semaphore>,
 }
 
@@ -73,10 +71,9 @@ pub(crate) fn relay(
     sink: mpsc::Sender<FunctionEvent>,
     over: CancellationToken,
 ) {
-    let refused = Mutex::default();
     let places = Arc::new(Semaphore::new(reach.gate().of_one_call()));
-    let questions = names::serve(doors.questions, reach.clone());
-    let relay = Arc::new(Relay { reach, sink, refused, places });
+    let relay = Arc::new(Relay { reach, sink, told: Mutex::default(), places });
+    let questions = names::serve(doors.questions, relay.clone());
     let listeners = doors.listeners;
     tokio::spawn(async move {
         let mut connections = JoinSet::new();
@@ -113,11 +110,11 @@ pub(crate) fn relay(
 impl Relay {
     async fn serve(&self, mut inside: TcpStream) {
         let Ok(wanted) = meant_for(&inside) else { return };
-        let entered = self.reach.gate().enter();
-        let (targets, _place) = match (self.reach.targets(wanted), entered) {
-            (Ok(targets), Ok(place)) => (targets, place),
-            (Err(why), _) => return self.refuse(inside, wanted, why).await,
-            (_, Err(why)) => return self.refuse(inside, wanted, &why).await,
+        let entered = self.reach.gate().enter().map_err(Refusal::Full);
+        let allowed = self.reach.targets(wanted).and_then(|targets| Ok((targets, entered?)));
+        let (targets, _place) = match allowed {
+            Ok(allowed) => allowed,
+            Err(refusal) => return self.refuse(inside, wanted, &refusal).await,
         };
         let connecting = TcpStream::connect(&targets[..]);
         match tokio::time::timeout(CONNECT_MAX, connecting).await {
@@ -131,18 +128,41 @@ impl Relay {
         }
     }
 
-    async fn refuse(&self, inside: TcpStream, wanted: SocketAddr, why: &str) {
+    async fn refuse(&self, inside: TcpStream, wanted: SocketAddr, why: &Refusal) {
+        let mut whom = wanted.to_string();
+        // Before the function can fail of it.
+        if let Refusal::Unlisted(host) = why {
+            self.reach.unlisted().note(host);
+            if host.name.parse::<IpAddr>().is_err() {
+                whom = format!("{host} ({})", wanted.ip());
+            }
+        }
         let _ = inside.set_zero_linger();
         drop(inside);
+        self.tell(format!("a connection to {whom} was refused: {why}")).await;
+    }
+
+    /// What the call may reach.
+    pub(super) fn reach(&self) -> &Reach {
+        &self.reach
+    }
+
+    /// Notes that a name was asked for that is not listed.
+    pub(super) async fn refuse_name(&self, name: Host) {
+        let text = format!("the name `{name}` was not looked up: ");
+        self.reach.unlisted().note(&name);
+        self.tell(text + &Refusal::Unlisted(name).to_string()).await;
+    }
+
+    /// Says something in the function's output, once.
+    async fn tell(&self, text: String) {
         let new = {
-            let mut refused = self.refused.lock();
-            refused.len() < TOLD_MAX && refused.insert(wanted)
+            let mut told = self.told.lock();
+            told.len() < TOLD_MAX && told.insert(text.clone())
         };
         if new {
-            let text = format!("a connection to {wanted} was refused: {why}");
-            let line =
-                FunctionEvent::Line { stream: LogStream::System, file: None, line: None, text };
-            let _ = self.sink.send(line).await;
+            let (stream, file, line) = (LogStream::System, None, None);
+            let _ = self.sink.send(FunctionEvent::Line { stream, file, line, text }).await;
         }
     }
 }

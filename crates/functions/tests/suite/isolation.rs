@@ -33,6 +33,55 @@ async fn the_network_is_there_for_who_asks() {
 }
 
 #[tokio::test]
+async fn who_asks_for_a_host_that_is_not_listed_is_told_which_and_where_to_list_it() {
+    let functions = Functions::start(beside_another()).await.unwrap();
+    let environment = environment(&functions, &[]).await;
+    let listed = "listed.invalid:443 203.0.113.1:5432".split(' ').map(|host| host.parse().unwrap());
+    let limits = Limits { network: Network::Hosts(listed.collect()), ..Limits::default() };
+    let fails = async |body: &str| {
+        let source = format!("import socket, urllib.request\ndef f():\n    {body}\n");
+        let limits = limits.clone();
+        let (outcome, lines) =
+            run(&functions, Invocation { limits, ..ask(&environment, &source) }).await;
+        let Err(Error::FunctionRaised { hint, .. }) = outcome else { panic!("{outcome:?}") };
+        (hint, lines.into_iter().map(|line| line.3).collect::<Vec<_>>())
+    };
+    for (body, host, told) in [
+        (
+            "urllib.request.urlopen('http://api.example.com/x', timeout=5)",
+            "api.example.com",
+            "the name `api.example.com` was not looked up",
+        ),
+        (
+            "socket.create_connection(('203.0.113.1', 22), timeout=5).recv(1)",
+            "203.0.113.1:22",
+            "a connection to 203.0.113.1:22 was refused",
+        ),
+        (
+            "try:\n        socket.gethostbyname('db.example.com')\n    except OSError:\n        \
+             raise RuntimeError('no database at db.example.com') from None",
+            "db.example.com",
+            "the name `db.example.com` was not looked up",
+        ),
+    ] {
+        let (hint, lines) = fails(body).await;
+        let wanted = format!("Add `\"{host}\"` to `network=[...]` in the function's decorator");
+        assert!(
+            hint.as_deref().is_some_and(|hint| hint.starts_with(&wanted)),
+            "{hint:?} {lines:?}"
+        );
+        assert!(lines.iter().any(|line| line.starts_with(told)), "{lines:?}");
+    }
+    // What has another cause has another hint, or none.
+    let refused =
+        "try:\n        socket.gethostbyname('api.example.com')\n    except OSError:\n        pass";
+    assert_eq!(fails(&format!("{refused}\n    raise ValueError('no')")).await.0, None);
+    // A name that is listed is no such name, whoever does not know it.
+    let (hint, lines) = fails("socket.getaddrinfo('listed.invalid', 443, socket.AF_INET6)").await;
+    assert!(hint.is_none(), "{hint:?} {lines:?}");
+}
+
+#[tokio::test]
 async fn without_a_sandbox_functions_run_all_the_same_and_say_so() {
     let functions =
         Functions::start(FunctionsOptions { isolation: Isolation::Process, ..options() })
