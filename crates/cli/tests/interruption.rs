@@ -68,6 +68,18 @@ fn a_killed_server_leaves_main_as_before_and_the_run_interrupted() {
     main_is_as_before(&workspace);
 }
 
+/// Runs a shell script in the workspace's folder, as somebody who can mount a disk there.
+fn with_a_small_disk(workspace: &Workspace, script: &str) -> support::Answer {
+    let output = Command::new("unshare")
+        .args(["--user", "--map-root-user", "--mount", "sh", "-c", script])
+        .env("HEADWATER", env!("CARGO_BIN_EXE_headwater"))
+        .env("NO_COLOR", "1")
+        .env_remove("HEADWATER_LAKE")
+        .current_dir(workspace.path())
+        .output();
+    support::answer(output.expect("unshare runs"))
+}
+
 #[test]
 fn a_lake_on_a_full_disk_is_read_and_one_that_cannot_be_says_why() {
     let workspace = Workspace::empty();
@@ -86,14 +98,7 @@ fn a_lake_on_a_full_disk_is_read_and_one_that_cannot_be_says_why() {
         echo \"refused $?\"
         \"$HEADWATER\" stop >/dev/null 2>&1
     ";
-    let output = Command::new("unshare")
-        .args(["--user", "--map-root-user", "--mount", "sh", "-c", script])
-        .env("HEADWATER", env!("CARGO_BIN_EXE_headwater"))
-        .env("NO_COLOR", "1")
-        .env_remove("HEADWATER_LAKE")
-        .current_dir(workspace.path())
-        .output();
-    let answer = support::answer(output.expect("unshare runs"));
+    let answer = with_a_small_disk(&workspace, script);
     let told = format!("{}\n{}", answer.stdout, answer.stderr);
     assert!(answer.stdout.contains("read 0") && answer.stdout.contains("\"x\""), "{told}");
     assert!(answer.stdout.contains("refused 6"), "{told}");
@@ -118,14 +123,7 @@ fn a_full_disk_loses_nothing_and_says_so() {
         \"$HEADWATER\" table ls --output json
         \"$HEADWATER\" stop >/dev/null 2>&1
     ";
-    let output = Command::new("unshare")
-        .args(["--user", "--map-root-user", "--mount", "sh", "-c", script])
-        .env("HEADWATER", env!("CARGO_BIN_EXE_headwater"))
-        .env("NO_COLOR", "1")
-        .env_remove("HEADWATER_LAKE")
-        .current_dir(workspace.path())
-        .output();
-    let answer = support::answer(output.expect("unshare runs"));
+    let answer = with_a_small_disk(&workspace, script);
     assert!(answer.stdout.contains("exit 6"), "{}\n{}", answer.stdout, answer.stderr);
     assert!(answer.stderr.contains("no space is left"), "{}", answer.stderr);
     assert!(
