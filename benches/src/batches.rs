@@ -2,10 +2,11 @@
 //! beside a plain script that scans the same Parquet files.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::Outcome;
+use crate::commands::{headwater, python, run};
 use crate::report::{Report, duration};
 
 const PROJECT: &str = "[project]\nname = \"bench\"\n\n[defaults]\npython = \"3.11\"\n";
@@ -106,34 +107,4 @@ fn parquet(folder: &Path) -> Vec<PathBuf> {
         }
     }
     found
-}
-
-/// The interpreter of the project's environment.
-fn python(folder: &Path) -> Outcome<PathBuf> {
-    let environments = std::fs::read_dir(folder.join(".headwater/environments"))?;
-    let mut folders: Vec<PathBuf> = environments.flatten().map(|entry| entry.path()).collect();
-    while let Some(folder) = folders.pop() {
-        let python = folder.join("bin/python");
-        if python.exists() {
-            return Ok(python);
-        }
-        let inner = std::fs::read_dir(&folder).into_iter().flatten().flatten();
-        folders.extend(inner.map(|entry| entry.path()).filter(|path| path.is_dir()));
-    }
-    Err("there is no environment".into())
-}
-
-fn headwater(folder: &Path) -> Command {
-    let mut command = Command::new(crate::commands::binary());
-    command.current_dir(folder);
-    command
-}
-
-fn run(command: &mut Command) -> Outcome<()> {
-    let output = command.stdin(Stdio::null()).output()?;
-    if output.status.success() {
-        return Ok(());
-    }
-    let errors = String::from_utf8_lossy(&output.stderr);
-    Err(format!("{command:?} ended with {}\n{errors}", output.status).into())
 }

@@ -78,18 +78,34 @@ fn source(packages: &str, edit: usize) -> String {
 /// Removes installed environments, so that each is made again from uv's cache.
 fn forget_environments(project: &Path) -> Outcome<()> {
     run(headwater(project).arg("stop"))?;
-    let environments = project.join(".headwater/environments");
-    if environments.exists() {
-        std::fs::remove_dir_all(environments)?;
+    if environments().exists() {
+        std::fs::remove_dir_all(environments())?;
     }
     Ok(())
 }
 
-/// The command, in a folder.
+/// The command, in a folder, with the packages of the benchmarks.
 pub fn headwater(folder: &Path) -> Command {
     let mut command = Command::new(binary());
-    command.current_dir(folder);
+    command.current_dir(folder).env("XDG_CACHE_HOME", cache());
     command
+}
+
+/// The interpreter of the environment that a function of this folder's project has used last.
+pub fn python(folder: &Path) -> Outcome<PathBuf> {
+    let listed = headwater(folder).args(["environment", "ls", "--output", "json"]).output()?;
+    let listed: serde_json::Value = serde_json::from_slice(&listed.stdout)?;
+    let id = listed[0]["id"].as_str().ok_or("there is no environment")?;
+    Ok(environments().join(id).join("bin/python"))
+}
+
+/// Where packages are kept, from one run of a benchmark to the next, and no one else's are.
+fn cache() -> PathBuf {
+    binary().with_file_name("bench-cache")
+}
+
+fn environments() -> PathBuf {
+    cache().join("headwater").join("environments")
 }
 
 /// The command, built into the same folder as this benchmark.

@@ -22,18 +22,29 @@ const PACKAGES: [(&str, &str); 3] = [("numpy", "2.3"), ("pandas", "2.3"), ("pyar
 const IMPORTS: &str = "import numpy, pandas, pyarrow";
 const NOTHING: &str = "def f():\n    return True\n";
 
-/// Adds the figures to the report; so many starts for each, or only those of what is handed over.
-pub async fn measure(report: &mut Report, samples: Option<usize>) -> Outcome<()> {
+/// Of so many plain interpreters it is told how long as many take as there are instances in a burst, and so
+/// many run at a time.
+const PLAIN: usize = 40;
+const AT_A_TIME: usize = 2;
+
+/// Adds the figures of the parts that are wanted: so many starts for each, and what is handed over.
+pub async fn measure(
+    report: &mut Report,
+    samples: usize,
+    wanted: impl Fn(&str) -> bool,
+) -> Outcome<()> {
     let folder = tempfile::tempdir()?;
-    let bench = Bench { folder: folder.path().to_owned(), samples: samples.unwrap_or(0) };
+    let bench = Bench { folder: folder.path().to_owned(), samples };
     // Starts first: for a while after tables of a gigabyte were handed over, the kernel gives out memory
     // slower than on a machine at rest.
-    if samples.is_some() {
+    if wanted("starts") {
         bench.from_the_edit(report).await?;
         bench.package_added(report).await?;
     }
-    let times = if samples.is_none() { 20 } else { 5 };
-    bench.handed_over(report, times).await
+    if wanted("handover") {
+        bench.handed_over(report).await?;
+    }
+    Ok(())
 }
 
 /// Where functions are measured, and how often.
@@ -58,8 +69,8 @@ impl Bench {
         self.first_start(report, &packed).await
     }
 
-    /// Tables handed from function to function, so many times by the arena.
-    async fn handed_over(&self, report: &mut Report, times: usize) -> Outcome<()> {
+    /// Tables handed from function to function.
+    async fn handed_over(&self, report: &mut Report) -> Outcome<()> {
         let functions = self.runtime("lake").await?;
         let packed = self.environment(&functions, &PACKAGES).await?;
         // Not every machine has Ray's wheels.
@@ -68,7 +79,7 @@ impl Bench {
         crate::handover::measure(report, &functions, &packed, with_ray.as_ref()).await?;
         let all = [&PACKAGES[..], &[("polars", "1.38.1")]].concat();
         let all = self.environment(&functions, &all).await?;
-        crate::handover::measure_arena(report, &functions, &all, times).await
+        crate::handover::measure_arena(report, &functions, &all).await
     }
 
     async fn runtime(&self, name: &str) -> Outcome<Functions> {
@@ -141,7 +152,7 @@ impl Bench {
             }
             let beside = format!("python -c \"{plain}\" {}", duration(median(beside)));
             let millis = |bound| Duration::from_millis(bound);
-            report.spread(what, taken, &beside, (millis(bounds.0), millis(bounds.1)));
+            report.spread(what, &taken, &beside, (millis(bounds.0), millis(bounds.1)));
         }
         Ok(())
     }
@@ -181,9 +192,14 @@ impl Bench {
             call.await??;
         }
         let taken = began.elapsed();
-        let each = format!("{} each", duration(taken / u32::try_from(count)?));
+        let plain = tokio::task::block_in_place(|| plain_burst(bare, count))?;
+        let beside = format!(
+            "{} each; as many `python -c pass`, {AT_A_TIME} at a time, by {PLAIN} of them {}",
+            duration(taken / u32::try_from(count)?),
+            duration(plain)
+        );
         let bound = Duration::from_secs(10) * u32::try_from(count)? / 1_000;
-        report.time(&format!("burst to {count} instances"), taken, &each, bound);
+        report.time(&format!("burst to {count} instances"), taken, &beside, bound);
         Ok(())
     }
 
@@ -306,4 +322,15 @@ fn python(environment: &Environment, line: &str) -> Outcome<Duration> {
     let began = Instant::now();
     let status = Command::new(&environment.python).args(["-I", "-c", line]).status()?;
     if status.success() { Ok(began.elapsed()) } else { Err(format!("`{line}`: {status}").into()) }
+}
+
+/// What so many plain interpreters take that do nothing, some at a time, as a sample of them says.
+fn plain_burst(environment: &Environment, count: usize) -> Outcome<Duration> {
+    let began = Instant::now();
+    std::thread::scope(|scope| {
+        let one = || (0..PLAIN / AT_A_TIME).try_for_each(|_| python(environment, "pass").map(drop));
+        let all = [(); AT_A_TIME].map(|()| scope.spawn(one));
+        all.into_iter().try_for_each(|one| one.join().map_err(|_| "a thread failed")?)
+    })?;
+    Ok(began.elapsed() * u32::try_from(count)? / u32::try_from(PLAIN)?)
 }

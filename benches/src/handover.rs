@@ -23,6 +23,9 @@ use crate::sample::median;
 const BYTES: usize = 1 << 30;
 const TIMES: usize = 9;
 
+/// How often each function of the arena's works.
+const WORKS: usize = 20;
+
 const REFERENCES: &str = include_str!("references/handover.py");
 
 /// Says when it returns; says when it has looked at everything.
@@ -113,13 +116,12 @@ pub async fn measure_arena(
     report: &mut Report,
     functions: &Functions,
     environment: &Arc<Environment>,
-    times: usize,
 ) -> Outcome<()> {
     for which in WORKLOADS {
         let size = BYTES / 100 * 95;
         let (mut handed, mut taken, mut copied) = (Vec::new(), Vec::new(), 0.0);
         let (plain, _, _) = worked(functions, environment, (which, size, false)).await?;
-        for number in 0..times {
+        for number in 0..WORKS {
             let (table, took, ended) = worked(functions, environment, (which, size, true)).await?;
             taken.push(took);
             copied = table.bytes_copied() as f64 / table.bytes() as f64 * 100.0;
@@ -136,11 +138,11 @@ pub async fn measure_arena(
         let what = format!("handed over by the arena, {}", which.replace('_', ", "));
         report.time(&what, median(handed), &beside, Duration::from_millis(50));
         let alone = |huge: bool| {
-            tokio::task::block_in_place(|| alone(environment, (which, size), times, huge))
+            tokio::task::block_in_place(|| alone(environment, (which, size), WORKS, huge))
         };
         let (small, huge) = (alone(false)?, alone(true)?);
         let what = format!("its own time with it, {}", which.replace('_', ", "));
-        report.effect(&what, taken, &[("private", small), ("private, huge pages", huge)]);
+        report.effect(&what, &taken, &[("private", small), ("private, huge pages", huge)]);
     }
     Ok(())
 }

@@ -8,6 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::Outcome;
+use crate::commands::{headwater, run};
 use crate::report::{Report, duration};
 use crate::sample::median;
 
@@ -32,7 +33,7 @@ pub fn measure(report: &mut Report, calls: usize) -> Outcome<()> {
     let round = median(beside);
     let name = format!("GET /health {}", duration(round));
     let bounds = (Duration::from_millis(1) + round, Duration::from_millis(5) + round);
-    report.spread("warm call by HTTP, no-op, its job stored", taken, &name, bounds);
+    report.spread("warm call by HTTP, no-op, its job stored", &taken, &name, bounds);
     Ok(())
 }
 
@@ -46,8 +47,7 @@ pub struct Serving {
 impl Serving {
     /// A server of a new lake and project with these files.
     pub fn of(folder: &Path, files: &[(&str, &str)]) -> Outcome<Self> {
-        let init = Command::new(crate::commands::binary()).arg("init").arg(folder).output()?;
-        assert!(init.status.success(), "{init:?}");
+        run(headwater(folder).arg("init").arg(folder))?;
         std::fs::write(folder.join("headwater.toml"), PROJECT)?;
         for (name, text) in files {
             std::fs::write(folder.join(name), text)?;
@@ -71,8 +71,8 @@ impl Serving {
     }
 
     fn start(folder: &Path) -> Outcome<Self> {
-        let mut command = Command::new(crate::commands::binary());
-        command.args(["serve", "--http", "127.0.0.1:0"]).current_dir(folder);
+        let mut command = headwater(folder);
+        command.args(["serve", "--http", "127.0.0.1:0"]);
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn()?;
         let mut server = Serving { child, address: String::new(), token: String::new() };
         let lake = folder.join(".headwater");

@@ -26,7 +26,10 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const USAGE: &str = "Usage: cargo xtask bench first-light [tpch] [durable] [commands]
        cargo xtask bench tables [commits] [branches] [inserts] [planning] [changes] [equality]
        cargo xtask bench functions [SAMPLES] [starts] [handover] [usage] [hot] [neighbours] [local] [idle]
-       cargo xtask bench functions batches [GIGABYTES]";
+                                   [batches [GIGABYTES]]";
+
+/// The size of the table that one function reads as batches, where nothing is said.
+const GIGABYTES: u64 = 10;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -34,11 +37,6 @@ fn main() -> ExitCode {
     let outcome = match words.as_slice() {
         ["first-light", parts @ ..] => first_light(parts),
         ["tables", parts @ ..] => measure_tables(parts),
-        ["functions", "batches"] => measure_batches(10),
-        ["functions", "batches", size] => match size.parse() {
-            Ok(size) => measure_batches(size),
-            Err(_) => Err(USAGE.into()),
-        },
         ["functions", rest @ ..] => match rest.first().map(|first| first.parse()) {
             Some(Ok(samples)) => measure_functions(samples, &rest[1..]),
             _ => measure_functions(200, rest),
@@ -83,27 +81,21 @@ fn measure_tables(parts: &[&str]) -> Outcome<()> {
     Ok(())
 }
 
-/// One function over a table of so many gigabytes.
-fn measure_batches(gigabytes: u64) -> Outcome<()> {
-    let mut report = Report::new("functions");
-    batches::measure(&mut report, gigabytes)?;
-    report.print();
-    Ok(())
-}
-
 /// So many starts of each kind, and what else is wanted.
 fn measure_functions(samples: usize, parts: &[&str]) -> Outcome<()> {
     let wanted = |part: &str| parts.is_empty() || parts.contains(&part);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let mut report = Report::new("functions");
     runtime.block_on(async {
-        if wanted("starts") {
-            functions::measure(&mut report, Some(samples)).await?;
-        } else if wanted("handover") {
-            functions::measure(&mut report, None).await?;
-        }
+        functions::measure(&mut report, samples, wanted).await?;
         runtime::measure(&mut report, samples, wanted).await
     })?;
+    drop(runtime);
+    if wanted("batches") {
+        let size = parts.iter().skip_while(|part| **part != "batches").nth(1);
+        let size = size.and_then(|size| size.parse().ok());
+        batches::measure(&mut report, size.unwrap_or(GIGABYTES))?;
+    }
     report.print();
     Ok(())
 }

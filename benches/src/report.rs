@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::sample::percentile;
+
 /// One figure.
 struct Line {
     what: String,
@@ -109,12 +111,11 @@ impl Report {
     pub fn spread(
         &mut self,
         what: &str,
-        mut samples: Vec<Duration>,
+        samples: &[Duration],
         reference: &str,
         (middle, most): (Duration, Duration),
     ) {
-        samples.sort();
-        let at = |share: usize| samples[(samples.len() * share / 100).min(samples.len() - 1)];
+        let at = |share| percentile(samples, share);
         self.push(Line {
             what: what.to_owned(),
             measured: format!("{} / {}", duration(at(50)), duration(at(99))),
@@ -124,16 +125,15 @@ impl Report {
         });
     }
 
-    /// The median and the worst of samples beside those of others, held to nothing.
-    pub fn effect(&mut self, what: &str, samples: Vec<Duration>, others: &[(&str, Vec<Duration>)]) {
-        let both = |samples: &[Duration]| {
-            let worst = samples.iter().max().copied().unwrap_or_default();
-            format!("{} / {}", duration(crate::sample::median(samples.to_vec())), duration(worst))
+    /// The median, the 90th percentile and the worst of samples beside those of others, held to nothing.
+    pub fn effect(&mut self, what: &str, samples: &[Duration], others: &[(&str, Vec<Duration>)]) {
+        let figures = |samples: &[Duration]| {
+            [50, 90, 100].map(|share| duration(percentile(samples, share))).join(" / ")
         };
-        let others = others.iter().map(|(name, samples)| format!("{name} {}", both(samples)));
+        let others = others.iter().map(|(name, samples)| format!("{name} {}", figures(samples)));
         self.push(Line {
             what: what.to_owned(),
-            measured: both(&samples),
+            measured: figures(samples),
             reference: others.collect::<Vec<_>>().join(", "),
             ratio: None,
             bound: String::new(),

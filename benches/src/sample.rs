@@ -8,6 +8,14 @@ pub fn median(mut samples: Vec<Duration>) -> Duration {
     samples.get(samples.len() / 2).copied().unwrap_or_default()
 }
 
+/// The sample below which so many in a hundred of them lie; the largest where that is all.
+pub fn percentile(samples: &[Duration], share: usize) -> Duration {
+    let mut sorted = samples.to_vec();
+    sorted.sort();
+    let last = sorted.len().saturating_sub(1);
+    sorted.get((sorted.len() * share / 100).min(last)).copied().unwrap_or_default()
+}
+
 /// Appends to a file and syncs it: what one durable write costs on this disk.
 pub struct SyncProbe {
     file: std::fs::File,

@@ -1,10 +1,13 @@
 //! What it costs to wait: a pandas instance some seconds after its last call, and a server that nobody asks
 //! anything.
 
+use std::io::{BufRead, BufReader};
 use std::path::Path;
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use crate::Outcome;
+use crate::commands::python;
 use crate::invoke::Serving;
 use crate::report::Report;
 
@@ -22,6 +25,18 @@ def idle():
     return int(pandas.DataFrame({"a": [1, 2, 3]})["a"].sum())
 "#;
 
+/// The same work in a process that nobody shares.
+const PLAIN: &str = "import ctypes, pandas
+int(pandas.DataFrame({'a': [1, 2, 3]})['a'].sum())
+print('done', flush=True)
+input()";
+
+/// A server that does nothing but wait, either.
+const PLAIN_SERVER: &str = "import http.server, socketserver
+server = socketserver.ThreadingTCPServer(('127.0.0.1', 0), http.server.SimpleHTTPRequestHandler)
+print('done', flush=True)
+server.serve_forever()";
+
 const MINUTE: Duration = Duration::from_secs(60);
 
 /// After so long without a call an instance is idle, and has given back what it need not hold.
@@ -31,14 +46,20 @@ const IDLE: Duration = Duration::from_secs(10);
 pub fn measure(report: &mut Report) -> Outcome<()> {
     let folder = tempfile::tempdir()?;
     let server = Serving::of(folder.path(), &[("idle.py", FUNCTION)])?;
+    let plain = Plain::start(Path::new("python3"), PLAIN_SERVER)?;
     std::thread::sleep(Duration::from_secs(2));
-    let (resident, before) = (resident_kib(server.id())?, ticks(server.id())?);
+    let both = [server.id(), plain.id()];
+    let (resident, before) = (each(both, resident_kib)?, each(both, ticks)?);
     std::thread::sleep(MINUTE);
-    let busy = (ticks(server.id())? - before) as f64 / MINUTE.as_secs_f64();
+    let after = each(both, ticks)?;
+    drop(plain);
     let mib = |kib: u64| format!("{:.1} MB", kib as f64 * 1024.0 / 1e6);
-    report.plain("idle server: resident memory", &mib(resident), "", "under 60 MB");
-    let percent = format!("{busy:.2} %");
-    report.plain("idle server: processor time over a minute", &percent, "", "0 %");
+    let beside = |figure: String| format!("an idle HTTP server of plain Python {figure}");
+    let [resident, plain] = resident.map(mib);
+    report.plain("idle server: resident memory", &resident, &beside(plain), "under 60 MB");
+    let busy = |of: usize| (after[of] - before[of]) as f64 / MINUTE.as_secs_f64();
+    let [busy, plain] = [0, 1].map(|of| format!("{:.2} %", busy(of)));
+    report.plain("idle server: processor time over a minute", &busy, &beside(plain), "0 %");
 
     let mut connection = server.connect()?;
     for _ in 0..3 {
@@ -48,9 +69,47 @@ pub fn measure(report: &mut Report) -> Outcome<()> {
     let called = smaps(idle, &["Private_"])?;
     std::thread::sleep(IDLE);
     let (private, all) = (smaps(idle, &["Private_"])?, smaps(idle, &["Rss:"])?);
-    let beside = format!("right after a call {}, resident {}", mib(called), mib(all));
+    let plain = Plain::start(&python(folder.path())?, PLAIN)?;
+    let beside = format!(
+        "a plain Python that has done the same {}; right after a call {}, resident {}",
+        mib(smaps(plain.id(), &["Private_"])?),
+        mib(called),
+        mib(all)
+    );
     report.plain("idle pandas instance: private memory", &mib(private), &beside, "under 4 MB");
     Ok(())
+}
+
+/// A plain Python that waits; ended when dropped.
+struct Plain(Child);
+
+impl Plain {
+    /// One that has done what this script does before it says that it is done.
+    fn start(python: &Path, script: &str) -> Outcome<Self> {
+        let mut command = Command::new(python);
+        command.args(["-I", "-c", script]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut plain = Plain(command.stderr(Stdio::null()).spawn()?);
+        let mut said = String::new();
+        let stdout = plain.0.stdout.take().ok_or("no output")?;
+        BufReader::new(stdout).read_line(&mut said)?;
+        if said.trim() == "done" { Ok(plain) } else { Err(format!("{script}: it failed").into()) }
+    }
+
+    fn id(&self) -> u32 {
+        self.0.id()
+    }
+}
+
+impl Drop for Plain {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A figure of each of two processes.
+fn each(processes: [u32; 2], of: impl Fn(u32) -> Outcome<u64>) -> Outcome<[u64; 2]> {
+    Ok([of(processes[0])?, of(processes[1])?])
 }
 
 fn resident_kib(pid: u32) -> Outcome<u64> {

@@ -5,7 +5,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::Outcome;
-use crate::commands::{Timed, headwater, run};
+use crate::commands::{Timed, headwater, python, run};
 use crate::functions::walk;
 use crate::report::Report;
 use crate::sample::median;
@@ -86,15 +86,4 @@ fn rows() -> String {
 fn data_files(project: &Path) -> Vec<PathBuf> {
     let is_data = |path: &PathBuf| path.extension().is_some_and(|end| end == "parquet");
     walk(&project.join(".headwater")).into_iter().filter(is_data).collect()
-}
-
-/// The interpreter of the environment that the run has made.
-fn python(project: &Path) -> Outcome<PathBuf> {
-    let environments = std::fs::read_dir(project.join(".headwater/environments"))?;
-    let pythons = environments.flatten().map(|entry| entry.path().join("bin/python"));
-    let has_pandas = |python: &PathBuf| {
-        let output = Command::new(python).args(["-I", "-c", "import pandas"]).output();
-        output.is_ok_and(|output| output.status.success())
-    };
-    pythons.into_iter().find(has_pandas).ok_or_else(|| "no environment with pandas".into())
 }

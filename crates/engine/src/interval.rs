@@ -47,7 +47,7 @@ fn settle(expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
     let is_interval = |expr: &Expr| matches!(expr.get_type(schema), Ok(DataType::Interval(_)));
     match expr {
         Expr::BinaryExpr(BinaryExpr { left, op, right })
-            if op.is_comparison_operator() && is_interval(&left) && is_interval(&right) =>
+            if op.supports_propagation() && is_interval(&left) && is_interval(&right) =>
         {
             let [left, right] = [left, right].map(|side| Box::new(length(*side)));
             Transformed::yes(Expr::BinaryExpr(BinaryExpr { left, op, right }))
