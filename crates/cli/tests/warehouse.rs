@@ -1,7 +1,10 @@
 //! A lake whose tables lie on S3, from the command line: made once, kept, and said clearly where it cannot
 //! be had.
 
-#[path = "../../lake/tests/s3/server.rs"]
+#[path = "../../lake/tests/clouds/front.rs"]
+#[expect(dead_code, reason = "what only tests of faults use")]
+mod front;
+#[path = "../../lake/tests/clouds/s3.rs"]
 #[expect(dead_code, reason = "what only tests of faults use")]
 mod s3;
 mod support;
@@ -10,7 +13,8 @@ use std::process::Command;
 
 use serde_json::json;
 
-use self::s3::{Fault, S3};
+use self::front::Fault;
+use self::s3::S3;
 use self::support::{Workspace, answer};
 
 /// A folder with a bucket behind an S3 server in it.

@@ -7,8 +7,9 @@ use headwater_lake::{CloudSettings, Error, Lake, Patience, WarehouseOptions};
 use headwater_model::{ErrorCode, Fault as _, RefSpec};
 use tempfile::TempDir;
 
+use crate::front::Fault;
 use crate::place::{hurried, settings};
-use crate::server::{Fault, S3};
+use crate::s3::S3;
 use crate::support::{name, numbers, rows_of, schema};
 
 /// A folder with a bucket in it, and the server of that.
@@ -71,7 +72,7 @@ async fn refusal(url: &str, cloud: CloudSettings) -> (String, String) {
     let folder = tempfile::tempdir().unwrap();
     let error = open(folder.path(), Some(url), cloud).await.unwrap_err();
     let problem = error.to_problem();
-    assert!(!format!("{problem:?}").contains(crate::server::SECRET), "{problem:?}");
+    assert!(!format!("{problem:?}").contains(crate::s3::SECRET), "{problem:?}");
     (problem.message, problem.hint.unwrap_or_default())
 }
 

@@ -12,8 +12,9 @@ use object_store::memory::InMemory;
 use parquet::arrow::ArrowWriter;
 use tokio_util::sync::CancellationToken;
 
+use crate::front::Fault;
 use crate::place::{hurried, settings};
-use crate::server::{Fault, S3};
+use crate::s3::S3;
 use crate::support::{name, numbers, silent};
 
 /// A lake in memory, and a bucket to import from.

@@ -1,15 +1,18 @@
-//! The lake as its users see it, once more, with its tables on S3; and what becomes of it when S3 fails.
+//! The lake as its users see it, once more, with its tables on S3, and files that are imported from there.
 
 #[cfg(test)]
 mod cloud;
 #[cfg(test)]
-mod faults;
+#[path = "../clouds/front.rs"]
+#[expect(dead_code, reason = "what only tests of faults use")]
+mod front;
 #[cfg(test)]
 mod import;
 #[cfg(test)]
 mod place;
 #[cfg(test)]
-mod server;
+#[path = "../clouds/s3.rs"]
+mod s3;
 
 #[cfg(test)]
 #[path = "../it/changes.rs"]

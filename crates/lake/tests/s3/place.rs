@@ -9,7 +9,7 @@ use headwater_lake::{CloudSettings, Lake, Patience, WarehouseOptions};
 use headwater_tables::{CloudUrl, TablesOptions};
 use object_store::ObjectStore;
 
-use crate::server::S3;
+use crate::s3::S3;
 
 /// The bucket, which is the folder that other lakes have their files in.
 const BUCKET: &str = "s3://warehouse";

@@ -6,13 +6,18 @@
 mod api;
 mod clients;
 mod doors;
+#[path = "../../../lake/tests/clouds/emulator.rs"]
+mod emulator;
 mod emulators;
+#[path = "../../../lake/tests/clouds/front.rs"]
+#[expect(dead_code, reason = "what only tests of faults use")]
+mod front;
 mod functions;
 mod iceberg;
 mod life;
 mod objects;
 mod runs;
-#[path = "../../../lake/tests/s3/server.rs"]
+#[path = "../../../lake/tests/clouds/s3.rs"]
 #[expect(dead_code, reason = "what only tests of faults use")]
 mod s3;
 mod scans;

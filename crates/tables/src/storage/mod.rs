@@ -15,7 +15,7 @@ use bytes::Bytes;
 use futures::future::join_all;
 use futures::{StreamExt, stream};
 use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutPayload};
+use object_store::{MultipartUpload, ObjectStore, ObjectStoreExt, PutMode, PutPayload};
 
 use self::local::LocalFolder;
 pub use self::trouble::Trouble;
@@ -25,10 +25,10 @@ use crate::{Error, Result, TablesOptions};
 /// How many files are removed at once.
 const DELETES_AT_ONCE: usize = 16;
 
-/// How often a new file is sent whose answer was lost; the store's client does not ask again for that.
+/// How often something is asked for whose answer was lost, where the store's client does not ask again.
 const SENT_AT_MOST: usize = 3;
 
-/// How long to wait before a new file is sent again.
+/// How long to wait before that is asked again.
 const PAUSE: Duration = Duration::from_millis(200);
 
 /// The files of a warehouse.
@@ -93,6 +93,11 @@ impl Storage {
         let new =
             new.iter().map(|(location, content)| Ok((self.path_of(location)?, content.clone())));
         folder.write(new.collect::<Result<_>>()?, self.paths_of(written)?).await
+    }
+
+    /// Begins an upload of several parts. One whose answer was lost keeps no bytes.
+    async fn begin_parts(&self, path: &Path) -> object_store::Result<Box<dyn MultipartUpload>> {
+        self.insist(|| self.store.put_multipart(path)).await
     }
 
     /// Writes a file, in place of another where there is one, and makes it durable.
@@ -188,7 +193,7 @@ impl Storage {
         }
         let deletes = stream::iter(locations.to_vec()).map(|location| async move {
             let path = self.path_of(&location)?;
-            match self.store.delete(&path).await {
+            match self.insist(|| self.store.delete(&path)).await {
                 Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
                 Err(error) => Err(Error::storage(location, error)),
             }
@@ -204,6 +209,12 @@ impl Storage {
     async fn delete_together(&self, locations: &[String]) -> Result<()> {
         let paths = locations.iter().map(|location| self.path_of(location));
         let paths: Vec<Path> = paths.collect::<Result<_>>()?;
+        let removed = self.insist(|| self.delete_each(paths.clone())).await;
+        removed.map_err(|error| Error::storage(&self.root_url, error))
+    }
+
+    /// The same once; what stood in the way of the first that could not be removed is the error.
+    async fn delete_each(&self, paths: Vec<Path>) -> object_store::Result<()> {
         let mut removed = self.store.delete_stream(stream::iter(paths).map(Ok).boxed());
         let mut failed = None;
         while let Some(result) = removed.next().await {
@@ -212,10 +223,26 @@ impl Storage {
                 Err(error) => failed = failed.or(Some(error)),
             }
         }
-        match failed {
-            Some(error) => Err(Error::storage(&self.root_url, error)),
-            None => Ok(()),
+        failed.map_or(Ok(()), Err)
+    }
+
+    /// Asks again where the answer was lost, for what comes to the same once and twice: the clients of some
+    /// clouds do not know that of all that it holds for.
+    async fn insist<T, F>(&self, ask: impl Fn() -> F) -> object_store::Result<T>
+    where
+        F: Future<Output = object_store::Result<T>>,
+    {
+        let begun = Instant::now();
+        for _ in 1..SENT_AT_MOST {
+            let answered = ask().await;
+            let trouble = answered.as_ref().err().and_then(|error| Trouble::of(error));
+            let lost = matches!(trouble, Some(Trouble::TimedOut | Trouble::Cut));
+            if !lost || begun.elapsed() >= self.patience {
+                return answered;
+            }
+            tokio::time::sleep(PAUSE).await;
         }
+        ask().await
     }
 }
 

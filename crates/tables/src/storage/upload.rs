@@ -68,8 +68,7 @@ impl Upload {
             Some(parts) => parts,
             none => {
                 let path = self.storage.path_of(&self.location)?;
-                let begun = self.storage.object_store().put_multipart(&path).await;
-                let upload = begun.map_err(failed)?;
+                let upload = self.storage.begin_parts(&path).await.map_err(failed)?;
                 none.insert(Parts { upload, under_way: JoinSet::new() })
             }
         };

@@ -1,30 +1,28 @@
-//! An S3 server in this process, over a folder: objects are files, buckets are folders. It fails as a test
-//! asks it to.
+//! The front of an object store in this process: it fails as a test asks it to, and hands everything else
+//! on to what the store is.
 
 use std::io::Error;
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
-use futures::StreamExt;
 use futures::future::BoxFuture;
-use hyper::body::Incoming;
-use hyper::header::{ETAG, IF_MATCH};
+use futures::{Stream, StreamExt, stream};
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Full, StreamBody};
+use hyper::body::{Frame, Incoming};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto::Builder;
-use s3s::auth::SimpleAuth;
-use s3s::dto::StreamingBlob;
-use s3s::service::{S3Service, S3ServiceBuilder};
-use s3s::{Body, HttpError};
-use s3s_fs::FileSystem;
 use tokio::net::TcpListener;
 
-pub const KEY: &str = "headwater";
-pub const SECRET: &str = "a secret of this test alone";
+/// What an object store answers.
+pub type Answer = Result<Response<Bytes>, Error>;
+
+/// An object store: what it does when it is asked, one request at a time or several.
+pub type Service = Arc<dyn Fn(Request<Bytes>) -> BoxFuture<'static, Answer> + Send + Sync>;
 
 /// How the server fails.
 #[derive(Debug, Clone, Copy)]
@@ -60,64 +58,42 @@ struct State {
     failed: AtomicU64,
 }
 
-/// The server; it goes on until the process ends.
-pub struct S3 {
+/// A server on a port of its own; it goes on until the process ends.
+pub struct Front {
     address: SocketAddr,
     state: Arc<State>,
 }
 
-impl S3 {
-    /// Serves the folders in `root` as buckets.
-    pub fn start(root: &Path) -> S3 {
+impl Front {
+    /// Serves an object store.
+    pub fn start(service: Service) -> Front {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("what a test needs");
         listener.set_nonblocking(true).expect("what a test needs");
         let address = listener.local_addr().expect("what a test needs");
-        let mut builder = S3ServiceBuilder::new(FileSystem::new(root).expect("what a test needs"));
-        builder.set_auth(SimpleAuth::from_single(KEY, SECRET));
-        let (service, state) = (builder.build(), Arc::new(State::default()));
+        let state = Arc::new(State::default());
         let served = state.clone();
         // A thread of its own: a test that waits must not keep it from answering.
         std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             runtime.expect("what a test needs").block_on(serve(listener, service, served));
         });
-        S3 { address, state }
+        Front { address, state }
     }
 
-    /// The server of a folder, started where none is yet: several processes may ask.
-    pub fn of(root: &Path) -> S3 {
-        let note = root.join("s3.address");
-        if let Ok(address) = std::fs::read_to_string(&note) {
-            return S3 {
-                address: address.parse().expect("what a test needs"),
-                state: Arc::default(),
-            };
-        }
-        let s3 = S3::start(root);
-        std::fs::write(note, s3.address.to_string()).expect("what a test needs");
-        s3
+    /// The server that another part of the test started.
+    pub fn at(address: SocketAddr) -> Front {
+        Front { address, state: Arc::default() }
     }
 
-    /// What a client is told to reach it, as variables of the environment.
-    pub fn variables(&self) -> [(String, String); 5] {
-        [
-            ("AWS_ACCESS_KEY_ID".to_owned(), KEY.to_owned()),
-            ("AWS_SECRET_ACCESS_KEY".to_owned(), SECRET.to_owned()),
-            ("AWS_REGION".to_owned(), "us-east-1".to_owned()),
-            ("AWS_ENDPOINT_URL".to_owned(), format!("http://{}", self.address)),
-            ("AWS_ALLOW_HTTP".to_owned(), "true".to_owned()),
-        ]
+    pub fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// Has the next `times` requests of a method fail whose address has a part in it.
     pub fn fail(&self, method: &str, part: &str, fault: Fault, times: u64) {
         let (method, part) = (method.parse().expect("what a test needs"), part.to_owned());
-        self.state.rules.lock().expect("what a test needs").push(Rule {
-            method,
-            part,
-            fault,
-            left: times,
-        });
+        let rule = Rule { method, part, fault, left: times };
+        self.state.rules.lock().expect("what a test needs").push(rule);
     }
 
     /// Has no more requests fail.
@@ -135,7 +111,7 @@ impl S3 {
 impl State {
     fn fault_of(&self, request: &Request<Incoming>) -> Option<Fault> {
         self.requests.fetch_add(1, Ordering::SeqCst);
-        let address = request.uri().to_string();
+        let address = decoded(&request.uri().to_string());
         let mut rules = self.rules.lock().expect("what a test needs");
         let meant = |rule: &&mut Rule| {
             rule.left > 0 && rule.method == *request.method() && address.contains(&rule.part)
@@ -147,16 +123,26 @@ impl State {
     }
 }
 
-async fn serve(listener: std::net::TcpListener, service: S3Service, state: Arc<State>) {
+/// A part of an address as it was before it was written with `%`.
+pub fn decoded(text: &str) -> String {
+    let mut parts = text.split('%');
+    let mut bytes = parts.next().unwrap_or_default().as_bytes().to_vec();
+    for part in parts {
+        let (code, rest) = part.split_at(2);
+        bytes.push(u8::from_str_radix(code, 16).expect("what a test needs"));
+        bytes.extend_from_slice(rest.as_bytes());
+    }
+    String::from_utf8(bytes).expect("what a test needs")
+}
+
+async fn serve(listener: std::net::TcpListener, service: Service, state: Arc<State>) {
     let listener = TcpListener::from_std(listener).expect("what a test needs");
     loop {
         let Ok((stream, _)) = listener.accept().await else { continue };
         let (service, state) = (service.clone(), state.clone());
         let answer = service_fn(move |request: Request<Incoming>| {
             let (service, fault) = (service.clone(), state.fault_of(&request));
-            let answered: BoxFuture<'static, Result<Response<Body>, Error>> =
-                Box::pin(async move { answer(&service, request, fault).await });
-            answered
+            async move { answer(&service, request, fault).await }
         });
         tokio::spawn(async move {
             let builder = Builder::new(TokioExecutor::new());
@@ -166,57 +152,53 @@ async fn serve(listener: std::net::TcpListener, service: S3Service, state: Arc<S
     }
 }
 
+type Body = UnsyncBoxBody<Bytes, Error>;
+
 fn cut() -> Error {
     Error::other("cut by the test")
 }
 
+/// An answer that an object store gives in so many words.
+pub fn refusal(status: u16, code: &str) -> Response<Bytes> {
+    let text = format!("<?xml version=\"1.0\"?><Error><Code>{code}</Code></Error>");
+    Response::builder().status(status).body(text.into()).expect("what a test needs")
+}
+
+fn whole(answer: Response<Bytes>) -> Response<Body> {
+    answer.map(|body| Full::new(body).map_err(|never| match never {}).boxed_unsync())
+}
+
 async fn answer(
-    service: &S3Service,
+    service: &Service,
     request: Request<Incoming>,
     fault: Option<Fault>,
 ) -> Result<Response<Body>, Error> {
     match fault {
-        Some(Fault::Answer(status, code)) => {
-            let text = format!("<?xml version=\"1.0\"?><Error><Code>{code}</Code></Error>");
-            return Ok(Response::builder()
-                .status(status)
-                .body(Body::from(text))
-                .expect("what a test needs"));
-        }
+        Some(Fault::Answer(status, code)) => return Ok(whole(refusal(status, code))),
         Some(Fault::CutBefore) => return Err(cut()),
         Some(Fault::Hang) => return std::future::pending().await,
         _ => {}
     }
-    let wanted =
-        request.headers().get(IF_MATCH).filter(|_| request.method() == Method::GET).cloned();
-    let answer = service
-        .call(request.map(Body::from))
-        .await
-        .map_err(|error: HttpError| Error::other(format!("{error:?}")))?;
-    // What the server itself leaves out.
-    if wanted.is_some_and(|wanted| answer.headers().get(ETAG) != Some(&wanted)) {
-        let text = "<?xml version=\"1.0\"?><Error><Code>PreconditionFailed</Code></Error>";
-        let changed = Response::builder().status(412).body(Body::from(text.to_owned()));
-        return Ok(changed.expect("an answer"));
-    }
+    let (parts, body) = request.into_parts();
+    let body = body.collect().await.map_err(Error::other)?.to_bytes();
+    let answer = service(Request::from_parts(parts, body)).await?;
     match fault {
         Some(Fault::CutAfter) => Err(cut()),
         Some(Fault::HangAfter) => std::future::pending().await,
-        Some(Fault::CutHalf) => halve(answer, futures::stream::once(async { Err(cut()) })).await,
-        Some(Fault::HangHalf) => halve(answer, futures::stream::pending()).await,
-        _ => Ok(answer),
+        Some(Fault::CutHalf) => Ok(halve(answer, stream::once(async { Err(cut()) }))),
+        Some(Fault::HangHalf) => Ok(halve(answer, stream::pending())),
+        _ => Ok(whole(answer)),
     }
 }
 
 /// The first half of an answer's body, and what follows instead of the rest.
-async fn halve(
-    answer: Response<Body>,
-    then: impl futures::Stream<Item = Result<Bytes, Error>> + Send + Sync + 'static,
-) -> Result<Response<Body>, Error> {
-    let (parts, mut body) = answer.into_parts();
-    let bytes = body.store_all_limited(usize::MAX).await.map_err(Error::other)?;
-    let half = bytes.slice(..bytes.len() / 2);
-    let first = futures::stream::once(async move { Ok(half) });
-    let body = StreamingBlob::wrap(first.chain(then));
-    Ok(Response::from_parts(parts, Body::from(body)))
+fn halve(
+    answer: Response<Bytes>,
+    then: impl Stream<Item = Result<Bytes, Error>> + Send + 'static,
+) -> Response<Body> {
+    answer.map(|body| {
+        let half = body.slice(..body.len() / 2);
+        let first = stream::once(async move { Ok(half) });
+        StreamBody::new(first.chain(then).map(|part| part.map(Frame::data))).boxed_unsync()
+    })
 }

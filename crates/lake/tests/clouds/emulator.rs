@@ -1,0 +1,131 @@
+//! Other people's object stores, as processes that end with their test: moto's S3, and Azurite for Azure.
+//!
+//! They come from PyPI and npm into the target folder, made once.
+
+use std::fs::File;
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// The key that every Azurite has.
+pub const AZURITE_KEY: &str =
+    "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==";
+
+const PYTHON_PACKAGES: [&str; 2] = ["moto[server]==5.2.5", "azure-storage-blob==12.31.1"];
+const NODE_PACKAGE: &str = "azurite@3.37.0";
+
+/// Azurite's program, below the folder that npm puts it into.
+const AZURITE: &str = "node_modules/azurite/dist/src/blob/main.js";
+
+/// How long a program is waited for until it listens.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A process that ends with its test.
+pub struct Emulator {
+    child: Child,
+    port: u16,
+}
+
+impl Emulator {
+    /// moto's S3, with a bucket.
+    pub fn moto(bucket: &str) -> Self {
+        let programs = programs();
+        let emulator = Self::start(|port| {
+            let mut command = Command::new(programs.join("bin/moto_server"));
+            command.args(["-H", "127.0.0.1", "-p", port]);
+            command
+        });
+        let endpoint = format!("http://{}", emulator.address());
+        let make = format!(
+            "import boto3; boto3.client('s3', endpoint_url='{endpoint}', aws_access_key_id='a', \
+             aws_secret_access_key='b', region_name='us-east-1').create_bucket(Bucket='{bucket}')"
+        );
+        run(Command::new(programs.join("bin/python")).args(["-c", &make]));
+        emulator
+    }
+
+    /// Azurite, with a container.
+    pub fn azurite(container: &str) -> Self {
+        let programs = programs();
+        let emulator = Self::start(|port| {
+            let mut command = Command::new("node");
+            command.arg(programs.join(AZURITE));
+            command.args(["--blobHost", "127.0.0.1", "--inMemoryPersistence"]);
+            command.args(["--skipApiVersionCheck", "--blobPort", port]);
+            command
+        });
+        let endpoint = format!("http://{}/devstoreaccount1", emulator.address());
+        let make = format!(
+            "from azure.storage.blob import BlobServiceClient; \
+             BlobServiceClient('{endpoint}', credential='{AZURITE_KEY}')\
+             .create_container('{container}')"
+        );
+        run(Command::new(programs.join("bin/python")).args(["-c", &make]));
+        emulator
+    }
+
+    pub fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    /// Starts a program on a port that is free now, and waits until it listens.
+    fn start(command: impl FnOnce(&str) -> Command) -> Self {
+        let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let port = free.local_addr().expect("a port").port();
+        drop(free);
+        let mut command = command(&port.to_string());
+        let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("it starts");
+        let emulator = Emulator { child, port };
+        let deadline = Instant::now() + PATIENCE;
+        while TcpStream::connect(emulator.address()).is_err() {
+            assert!(Instant::now() < deadline, "{command:?} does not listen");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        emulator
+    }
+}
+
+impl Drop for Emulator {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// What a client is told to reach an Azurite at an address, as variables of the environment.
+pub fn azurite_variables(address: &str) -> [(String, String); 4] {
+    [
+        ("AZURE_STORAGE_ACCOUNT_NAME".to_owned(), "devstoreaccount1".to_owned()),
+        ("AZURE_STORAGE_ACCOUNT_KEY".to_owned(), AZURITE_KEY.to_owned()),
+        ("AZURE_STORAGE_ENDPOINT".to_owned(), format!("http://{address}/devstoreaccount1")),
+        ("AZURE_ALLOW_HTTP".to_owned(), "true".to_owned()),
+    ]
+}
+
+/// The programs, fetched where they are not there yet.
+fn programs() -> PathBuf {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("emulators-moto-5.2.5-azurite-3.37.0");
+    // Each test is a process of its own, and the first one fetches them.
+    let lock = File::create(folder.with_extension("lock")).expect("a lock file");
+    lock.lock().expect("a lock");
+    if !folder.join("ready").exists() {
+        let _ = std::fs::remove_dir_all(&folder);
+        run(Command::new("python3").args(["-m", "venv"]).arg(&folder));
+        let pip = ["-m", "pip", "--quiet", "--disable-pip-version-check", "install"];
+        run(Command::new(folder.join("bin/python")).args(pip).args(PYTHON_PACKAGES));
+        let npm = ["install", "--silent", "--no-audit", "--no-fund", NODE_PACKAGE, "--prefix"];
+        run(Command::new("npm").args(npm).arg(&folder));
+        // npm that is stopped half-way says nothing of it.
+        assert!(folder.join(AZURITE).exists(), "Azurite is not whole");
+        std::fs::write(folder.join("ready"), "").expect("a file");
+    }
+    folder
+}
+
+fn run(command: &mut Command) {
+    let output = command.output().expect("a process");
+    let (text, errors) =
+        (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{command:?} failed:\n{text}\n{errors}");
+}

@@ -1,0 +1,142 @@
+//! An object store that fails in the midst of a change: a clear error in time or none at all, nothing lost,
+//! nothing half visible, and the same change made again succeeds.
+
+use std::time::{Duration, Instant};
+
+use headwater_model::Fault as _;
+
+use crate::front::Fault;
+use crate::lake::{CloudLake, LONG, SHORT, ids};
+use crate::provider::Provider;
+
+/// The files that an append writes, by a part of their addresses.
+const WRITTEN: [&str; 4] = [".parquet", "snap-", "-m0.avro", ".metadata.json"];
+
+const BUSY: Fault = Fault::Answer(503, "SlowDown");
+const DENIED: Fault = Fault::Answer(403, "AccessDenied");
+
+/// How long any of these may take to be told.
+const IN_TIME: Duration = Duration::from_secs(15);
+
+pub async fn what_passes_is_not_noticed(cloud: Provider) {
+    let lake = CloudLake::new(cloud, LONG).await;
+    let faults = [
+        BUSY,
+        Fault::Answer(429, "TooManyRequests"),
+        Fault::Answer(500, "InternalError"),
+        // As from a server that was asked before, and did it.
+        lake.cloud.words.taken,
+        Fault::CutBefore,
+        Fault::CutAfter,
+        Fault::Hang,
+        Fault::HangAfter,
+    ];
+    let mut expected = vec![1];
+    for fault in faults {
+        for part in WRITTEN {
+            lake.front().fail("PUT", part, fault, 1);
+        }
+        let (id, (_, before)) = (expected.len() as i64 + 1, lake.front().counts());
+        lake.append([id]).await.unwrap();
+        expected.push(id);
+        assert!(lake.front().counts().1 >= before + 3, "{fault:?} was met");
+        lake.front().heal();
+        assert_eq!(lake.ids().await, expected, "{fault:?}");
+    }
+    for fault in [BUSY, Fault::CutBefore, Fault::CutHalf, Fault::Hang] {
+        lake.front().fail("GET", ".avro", fault, 2);
+        lake.front().fail("GET", ".parquet", fault, 2);
+        let (_, before) = lake.front().counts();
+        assert_eq!(lake.ids().await, expected, "{fault:?}");
+        assert!(lake.front().counts().1 > before, "{fault:?} was met");
+        lake.front().heal();
+    }
+}
+
+pub async fn what_does_not_pass_is_said_in_time_and_leaves_nothing(cloud: Provider) {
+    let lake = CloudLake::new(cloud, SHORT).await;
+    let cases = [
+        (BUSY, "went on failing"),
+        (DENIED, "does not allow"),
+        (lake.cloud.words.expired, "no credentials that the object store accepts"),
+        (Fault::CutBefore, "broke off"),
+        (Fault::Hang, "did not answer"),
+    ];
+    let (before, place) = (lake.cloud.contents().await, lake.cloud.url("a/public/t-"));
+    for (fault, expected) in cases {
+        for part in WRITTEN {
+            lake.front().fail("PUT", part, fault, 999);
+            let begun = Instant::now();
+            let problem = lake.append([2]).await.unwrap_err().to_problem();
+            assert!(problem.message.contains(expected), "{fault:?} at {part}: {problem:?}");
+            assert!(problem.message.contains(&place), "{problem:?}");
+            assert!(problem.hint.is_some(), "{problem:?}");
+            assert!(begun.elapsed() < IN_TIME, "{:?}", begun.elapsed());
+            lake.front().heal();
+            assert_eq!(lake.ids().await, [1], "{fault:?} at {part}");
+            lake.settle(&before, &format!("{fault:?} at {part}")).await;
+        }
+    }
+    lake.append([2]).await.unwrap();
+    assert_eq!(lake.ids().await, [1, 2]);
+}
+
+pub async fn reading_that_fails_is_said_in_time_and_changes_nothing(cloud: Provider) {
+    let lake = CloudLake::new(cloud, SHORT).await;
+    let cases = [
+        (BUSY, "went on failing"),
+        (Fault::Hang, "did not answer"),
+        (Fault::HangHalf, "did not answer"),
+        (Fault::CutHalf, "broke off"),
+    ];
+    for (fault, expected) in cases {
+        for part in [".metadata.json", "snap-", ".parquet"] {
+            lake.front().fail("GET", part, fault, 999);
+            let fresh = lake.reopened().await;
+            let begun = Instant::now();
+            let problem = ids(&fresh).await.unwrap_err().to_problem();
+            assert!(problem.message.contains(expected), "{fault:?} at {part}: {problem:?}");
+            assert!(problem.message.contains(part), "{problem:?}");
+            assert!(begun.elapsed() < IN_TIME, "{:?}", begun.elapsed());
+            lake.front().heal();
+            assert_eq!(ids(&fresh).await.unwrap(), [1], "{fault:?} at {part}");
+        }
+    }
+}
+
+/// Numbers enough for a file of several parts: they do not compress.
+fn many() -> impl Iterator<Item = i64> {
+    let mut state = 7_u64;
+    let next = move || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005);
+        state = state.wrapping_add(1_442_695_040_888_963_407);
+        (state >> 1).cast_signed()
+    };
+    std::iter::repeat_with(next).take(3_000_000)
+}
+
+pub async fn a_large_file_goes_in_parts_and_leaves_none_behind(cloud: Provider) {
+    let lake = CloudLake::new(cloud, LONG).await;
+    let (words, before) = (&lake.cloud.words, lake.cloud.contents().await);
+    let requests = [Some(words.part), Some(words.end_parts), words.begin_parts];
+    for (method, part) in requests.into_iter().flatten() {
+        lake.front().fail(method, part, DENIED, 999);
+        let problem = lake.append(many()).await.unwrap_err().to_problem();
+        assert!(problem.message.contains(".parquet"), "{problem:?}");
+        lake.front().heal();
+        lake.settle(&before, &format!("a refusal of {method} {part}")).await;
+    }
+    assert_eq!(lake.ids().await, [1]);
+    // What passes is not noticed, even where the answer to the last request is lost.
+    if let Some((method, part)) = words.begin_parts {
+        lake.front().fail(method, part, Fault::CutBefore, 1);
+    }
+    for fault in [Fault::CutBefore, Fault::CutAfter, BUSY] {
+        lake.front().fail(words.part.0, words.part.1, fault, 1);
+    }
+    lake.front().fail(words.end_parts.0, words.end_parts.1, Fault::CutAfter, 1);
+    lake.append(many()).await.unwrap();
+    assert_eq!(lake.ids().await.len(), 3_000_001);
+    let left = lake.cloud.contents().await;
+    assert_eq!(left.len(), before.len() + WRITTEN.len(), "no part is left: {left:?}");
+}

@@ -1,0 +1,36 @@
+//! The same scenarios over S3, Google Cloud Storage and Azure: a lake lives there, of those who make one
+//! object at once one does, and what becomes of it all when the object store fails.
+//!
+//! S3 and Google Cloud Storage are servers in this process; Azure is Azurite, behind one that can fail.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+#[expect(dead_code, reason = "moto's S3 is for tests of the server")]
+mod emulator;
+mod faults;
+mod front;
+mod google;
+mod lake;
+mod provider;
+#[expect(dead_code, reason = "what only tests of several processes use")]
+mod s3;
+mod scenarios;
+
+use std::process::ExitCode;
+
+use libtest_mimic::{Arguments, Trial};
+
+fn main() -> ExitCode {
+    let mut trials = Vec::new();
+    for (cloud, provider) in provider::ALL {
+        for (name, scenario) in scenarios::ALL {
+            let test = move || {
+                let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+                runtime.unwrap().block_on(scenario(provider()));
+                Ok(())
+            };
+            trials.push(Trial::test(format!("{cloud}::{name}"), test));
+        }
+    }
+    libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
+}

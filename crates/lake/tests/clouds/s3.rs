@@ -1,0 +1,84 @@
+//! An S3 server in this process, over a folder: objects are files, buckets are folders.
+
+use std::io::Error;
+use std::ops::Deref;
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use hyper::header::{ETAG, IF_MATCH};
+use hyper::{Method, Request};
+use s3s::auth::SimpleAuth;
+use s3s::service::{S3Service, S3ServiceBuilder};
+use s3s::{Body, HttpError};
+use s3s_fs::FileSystem;
+
+use crate::front::{Answer, Front, refusal};
+
+pub const KEY: &str = "headwater";
+pub const SECRET: &str = "a secret of this test alone";
+
+/// The server; it goes on until the process ends.
+pub struct S3 {
+    front: Front,
+}
+
+impl Deref for S3 {
+    type Target = Front;
+
+    fn deref(&self) -> &Front {
+        &self.front
+    }
+}
+
+impl S3 {
+    /// Serves the folders in `root` as buckets.
+    pub fn start(root: &Path) -> S3 {
+        let mut builder = S3ServiceBuilder::new(FileSystem::new(root).expect("what a test needs"));
+        builder.set_auth(SimpleAuth::from_single(KEY, SECRET));
+        let service = builder.build();
+        let front = Front::start(Arc::new(move |request| {
+            let service = service.clone();
+            Box::pin(async move { answer(&service, request).await })
+        }));
+        S3 { front }
+    }
+
+    /// The server of a folder, started where none is yet: several processes may ask.
+    pub fn of(root: &Path) -> S3 {
+        let note = root.join("s3.address");
+        if let Ok(address) = std::fs::read_to_string(&note) {
+            return S3 { front: Front::at(address.parse().expect("what a test needs")) };
+        }
+        let s3 = S3::start(root);
+        std::fs::write(note, s3.address().to_string()).expect("what a test needs");
+        s3
+    }
+
+    /// What a client is told to reach it, as variables of the environment.
+    pub fn variables(&self) -> [(String, String); 5] {
+        [
+            ("AWS_ACCESS_KEY_ID".to_owned(), KEY.to_owned()),
+            ("AWS_SECRET_ACCESS_KEY".to_owned(), SECRET.to_owned()),
+            ("AWS_REGION".to_owned(), "us-east-1".to_owned()),
+            ("AWS_ENDPOINT_URL".to_owned(), format!("http://{}", self.address())),
+            ("AWS_ALLOW_HTTP".to_owned(), "true".to_owned()),
+        ]
+    }
+}
+
+async fn answer(service: &S3Service, request: Request<Bytes>) -> Answer {
+    let wanted =
+        request.headers().get(IF_MATCH).filter(|_| request.method() == Method::GET).cloned();
+    let answer = service
+        .call(request.map(Body::from))
+        .await
+        .map_err(|error: HttpError| Error::other(format!("{error:?}")))?;
+    // What the server itself leaves out.
+    if wanted.is_some_and(|wanted| answer.headers().get(ETAG) != Some(&wanted)) {
+        return Ok(refusal(412, "PreconditionFailed"));
+    }
+    let (parts, mut body) = answer.into_parts();
+    let bytes = body.store_all_limited(usize::MAX).await.map_err(Error::other)?;
+    Ok(hyper::Response::from_parts(parts, bytes))
+}

@@ -1,0 +1,127 @@
+//! What holds over every object store: a lake lives there, and nothing is overwritten.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::{BoxFuture, join_all};
+use headwater_lake::{Lake, WarehouseOptions};
+use headwater_model::{CreateRef, ErrorCode, Fault as _, MaintainRequest, MergeRequest};
+use object_store::path::Path;
+use object_store::{ObjectStoreExt, PutMode};
+use tokio_util::sync::CancellationToken;
+
+use crate::faults;
+use crate::front::Fault;
+use crate::lake::{CloudLake, LONG, table};
+use crate::provider::Provider;
+
+type Scenario = fn(Provider) -> BoxFuture<'static, ()>;
+
+/// All scenarios, by their names.
+pub const ALL: [(&str, Scenario); 7] = [
+    ("a_lake_lives_there", |cloud| Box::pin(a_lake_lives_there(cloud))),
+    ("of_those_who_make_one_object_one_does", |cloud| Box::pin(one_makes_it(cloud))),
+    ("of_lakes_that_want_one_place_one_has_it", |cloud| Box::pin(one_has_the_place(cloud))),
+    ("what_passes_is_not_noticed", |cloud| Box::pin(faults::what_passes_is_not_noticed(cloud))),
+    ("what_does_not_pass_is_said_in_time_and_leaves_nothing", |cloud| {
+        Box::pin(faults::what_does_not_pass_is_said_in_time_and_leaves_nothing(cloud))
+    }),
+    ("reading_that_fails_is_said_in_time_and_changes_nothing", |cloud| {
+        Box::pin(faults::reading_that_fails_is_said_in_time_and_changes_nothing(cloud))
+    }),
+    ("a_large_file_goes_in_parts_and_leaves_none_behind", |cloud| {
+        Box::pin(faults::a_large_file_goes_in_parts_and_leaves_none_behind(cloud))
+    }),
+];
+
+async fn maintain(lake: &Lake, request: MaintainRequest) -> headwater_model::MaintainReport {
+    let (progress, cancelled) = (Arc::new(|_, _| {}), CancellationToken::new());
+    Box::pin(lake.maintain("main", Some(&table()), &request, progress, cancelled)).await.unwrap()
+}
+
+/// Writers at once, a branch and its merge, many small files that become one, a list of several pages, and
+/// the removal of what a change left that died, although removing fails at first.
+async fn a_lake_lives_there(cloud: Provider) {
+    let lake = CloudLake::new(cloud, LONG).await;
+    for id in (2..32).step_by(3) {
+        let writers = [lake.append([id]), lake.append([id + 1]), lake.append([id + 2])];
+        join_all(writers).await.into_iter().collect::<Result<Vec<_>, _>>().unwrap();
+    }
+    let dev = CreateRef { name: "dev".into(), from: None, if_not_exists: false };
+    lake.lake.catalog().create_branch(dev).await.unwrap();
+    lake.append_to("dev", [32]).await.unwrap();
+    lake.append([33]).await.unwrap();
+    Box::pin(lake.lake.merge("main", MergeRequest::new("dev".parse().unwrap()), "eva"))
+        .await
+        .unwrap();
+    let expected: Vec<i64> = (1..34).collect();
+    assert_eq!(lake.ids().await, expected);
+    let compact = MaintainRequest { compact: true, ..MaintainRequest::default() };
+    let report = maintain(&lake.lake, compact).await;
+    assert_eq!((report.tables[0].files_rewritten, report.tables[0].files_after), (33, 1));
+    // What only they needed goes in time, although the first requests of that are lost.
+    lake.lake.catalog().delete_branch("dev").await.unwrap();
+    lake.clock.advance(Duration::from_hours(24 * 7));
+    for method in ["DELETE", "POST"] {
+        lake.front().fail(method, "", Fault::CutBefore, 2);
+    }
+    let before = lake.cloud.contents().await.len();
+    let keep = MaintainRequest { keep: Some(1), orphans: true, force: true, ..Default::default() };
+    maintain(&lake.lake, keep).await;
+    lake.front().heal();
+    let after = lake.cloud.contents().await;
+    assert!(after.len() < before / 2, "{before}: {after:?}");
+    assert_eq!(lake.ids().await, expected);
+}
+
+/// Many make one object on the condition that there is none: one does, and what is there is its own.
+async fn one_makes_it(cloud: Provider) {
+    let bucket = cloud.bucket();
+    for round in 0..10 {
+        let path = Path::from(format!("race/{round}"));
+        let make = |writer: u8| {
+            let (bucket, path) = (bucket.clone(), path.clone());
+            let content = vec![writer; 100_000];
+            tokio::spawn(async move {
+                bucket.put_opts(&path, content.into(), PutMode::Create.into()).await
+            })
+        };
+        let mut first = Vec::new();
+        for (writer, made) in (0..8).zip(join_all((0..8).map(make)).await) {
+            match made.unwrap() {
+                Ok(_) => first.push(writer),
+                Err(object_store::Error::AlreadyExists { .. }) => {}
+                Err(other) => panic!("{other}"),
+            }
+        }
+        assert_eq!(first.len(), 1, "{first:?}");
+        let found = bucket.get(&path).await.unwrap().bytes().await.unwrap();
+        assert_eq!(found, vec![first[0]; 100_000]);
+    }
+}
+
+/// Lakes that are made at one place at the same moment: it becomes one's, and the others are told.
+async fn one_has_the_place(cloud: Provider) {
+    let (folder, url) = (tempfile::tempdir().unwrap(), cloud.url("shop"));
+    let open = |number: usize| {
+        let warehouse = WarehouseOptions { url: Some(url.clone()), cloud: cloud.settings() };
+        let folder = folder.path().join(number.to_string());
+        async move { Lake::open_folder(&folder, warehouse).await }
+    };
+    let mut owners = BTreeSet::new();
+    for (number, opened) in join_all((0..6).map(open)).await.into_iter().enumerate() {
+        match opened {
+            Ok(_) => drop(owners.insert(number)),
+            Err(error) => {
+                assert_eq!(error.code(), ErrorCode::AlreadyExists, "{error}");
+                let expected = format!("`{url}` is the warehouse of another lake");
+                assert_eq!(error.to_string(), expected);
+            }
+        }
+    }
+    assert_eq!(owners.len(), 1, "{owners:?}");
+    // The one that has it may come again.
+    let again = owners.into_iter().map(open);
+    assert!(join_all(again).await.iter().all(Result::is_ok));
+}
