@@ -68,8 +68,8 @@ fn a_killed_server_leaves_main_as_before_and_the_run_interrupted() {
     main_is_as_before(&workspace);
 }
 
-/// Runs a shell script in the workspace's folder, as somebody who can mount a disk there.
-fn with_a_small_disk(workspace: &Workspace, script: &str) -> support::Answer {
+/// Runs a script in a workspace's folder that may mount a small disk there, which ends with it.
+fn with_own_mounts(workspace: &Workspace, script: &str) -> support::Answer {
     let output = Command::new("unshare")
         .args(["--user", "--map-root-user", "--mount", "sh", "-c", script])
         .env("HEADWATER", env!("CARGO_BIN_EXE_headwater"))
@@ -98,7 +98,7 @@ fn a_lake_on_a_full_disk_is_read_and_one_that_cannot_be_says_why() {
         echo \"refused $?\"
         \"$HEADWATER\" stop >/dev/null 2>&1
     ";
-    let answer = with_a_small_disk(&workspace, script);
+    let answer = with_own_mounts(&workspace, script);
     let told = format!("{}\n{}", answer.stdout, answer.stderr);
     assert!(answer.stdout.contains("read 0") && answer.stdout.contains("\"x\""), "{told}");
     assert!(answer.stdout.contains("refused 6"), "{told}");
@@ -123,7 +123,7 @@ fn a_full_disk_loses_nothing_and_says_so() {
         \"$HEADWATER\" table ls --output json
         \"$HEADWATER\" stop >/dev/null 2>&1
     ";
-    let answer = with_a_small_disk(&workspace, script);
+    let answer = with_own_mounts(&workspace, script);
     assert!(answer.stdout.contains("exit 6"), "{}\n{}", answer.stdout, answer.stderr);
     assert!(answer.stderr.contains("no space is left"), "{}", answer.stderr);
     assert!(
@@ -132,4 +132,34 @@ fn a_full_disk_loses_nothing_and_says_so() {
         answer.stdout
     );
     assert!(!answer.stdout.contains("\"big\""), "{}", answer.stdout);
+}
+
+#[test]
+fn rows_that_a_full_disk_has_no_room_for_are_refused_whole_and_taken_once_there_is() {
+    let workspace = Workspace::empty();
+    let script = "
+        mkdir lake && mount -t tmpfs -o size=24m tmpfs lake && cd lake
+        \"$HEADWATER\" init --name full >/dev/null 2>&1
+        \"$HEADWATER\" query 'CREATE TABLE t AS SELECT 1 AS a, 1 AS b' >/dev/null 2>&1
+        insert='INSERT INTO t SELECT value, (value * 7919) % 1000003 FROM generate_series(1, 500000)'
+        dd if=/dev/zero of=fill bs=65536 2>/dev/null; truncate -s -1M fill
+        \"$HEADWATER\" query \"$insert\" >/dev/null
+        echo \"insert $?\"
+        \"$HEADWATER\" query 'SELECT count(*) AS before FROM t' --output json
+        find .headwater/warehouse -name '*.parquet' | sed 's/^/file /'
+        rm fill
+        \"$HEADWATER\" query \"$insert\" >/dev/null
+        echo \"again $?\"
+        \"$HEADWATER\" query 'SELECT count(*) AS after FROM t' --output json
+        \"$HEADWATER\" stop >/dev/null 2>&1
+    ";
+    let answer = with_own_mounts(&workspace, script);
+    let told = format!("{}\n{}", answer.stdout, answer.stderr);
+    let compact = answer.stdout.replace(' ', "");
+    assert!(answer.stdout.contains("insert 6"), "{told}");
+    assert!(answer.stderr.contains("no space is left"), "{told}");
+    assert!(compact.contains("\"before\":1"), "{told}");
+    assert_eq!(answer.stdout.matches("file ").count(), 1, "what was begun is gone: {told}");
+    assert!(answer.stdout.contains("again 0"), "{told}");
+    assert!(compact.contains("\"after\":500001"), "{told}");
 }

@@ -6,8 +6,8 @@ mod changes;
 #[cfg(test)]
 mod clock;
 #[cfg(test)]
-#[cfg(test)]
 mod doubtful;
+#[cfg(test)]
 mod dying;
 #[cfg(test)]
 mod groups;

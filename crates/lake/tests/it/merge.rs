@@ -492,3 +492,49 @@ async fn ids_that_another_branch_gave_are_not_taken_over() {
     assert_eq!(report.outcome, MergeOutcome::Merged, "{report:?}");
     assert_eq!(row_ids(&lake, "main").await.len(), 4);
 }
+
+/// Two sessions merge branches that conflict with each other into `main` at the same moment.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn of_conflicting_merges_at_once_one_wins_and_the_other_is_told() {
+    let lake = Fixture::new().await;
+    // As another process has it: no lock is shared.
+    let other = crate::place::open_lake(&lake.lake_folder()).await;
+    for round in 0..6 {
+        let table = name(&format!("t{round}"));
+        let create = json!({"create": {
+            "columns": [{"id": "long"}, {"x": "string"}],
+            "files": [[[1, "a"], [2, "b"]]],
+        }});
+        make(&lake, "main", "main", &table, &step(create)).await;
+        let branches = [format!("one{round}"), format!("two{round}")];
+        for branch in &branches {
+            let request = CreateRef { name: branch.clone(), from: None, if_not_exists: false };
+            lake.lake.catalog().create_branch(request).await.unwrap();
+            let update = json!({"update": {"rows": {"id": 1}, "set": {"x": branch}}});
+            make(&lake, branch, "main", &table, &step(update)).await;
+        }
+        let request = |branch: &String| MergeRequest::new(branch.parse().unwrap());
+        let merges = (
+            Box::pin(lake.lake.merge("main", request(&branches[0]), "eva")),
+            Box::pin(other.merge("main", request(&branches[1]), "adam")),
+        );
+        let reports: [MergeReport; 2] = tokio::try_join!(merges.0, merges.1).unwrap().into();
+        let lost = reports.iter().position(|report| report.outcome == MergeOutcome::Conflict);
+        let lost = lost.expect("one of them conflicts");
+        assert_ne!(reports[1 - lost].outcome, MergeOutcome::Conflict, "{reports:?}");
+        let conflict = &reports[lost].conflicts[0];
+        assert_eq!((&conflict.table, conflict.causes[0].kind), (&table, ConflictKind::Rows));
+        let expected = |value: &String| [json!({"id": 1, "x": value}), json!({"id": 2, "x": "b"})];
+        let rows = async |branch: &str| {
+            let mut rows = lake.rows_at(branch, &table.to_string()).await;
+            rows.sort_by_key(|row| row["id"].as_i64());
+            rows
+        };
+        assert_eq!(rows("main").await, expected(&branches[1 - lost]));
+        assert_eq!(rows(&branches[lost]).await, expected(&branches[lost]), "nothing is lost");
+        let choices = [(table.clone(), MergeChoice::Theirs)].into();
+        let settled = MergeRequest { choices, ..request(&branches[lost]) };
+        lake.lake.merge("main", settled, "eva").await.unwrap();
+        assert_eq!(rows("main").await, expected(&branches[lost]));
+    }
+}
