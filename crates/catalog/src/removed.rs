@@ -47,6 +47,12 @@ impl Catalog {
         found.iter().map(|entry| codec::decode("a deleted ref", &entry.value)).collect()
     }
 
+    /// The commits that branches and tags stood for which were deleted before.
+    pub async fn removed_before(&self, until: Timestamp) -> Result<Vec<CommitId>> {
+        let found = self.store.scan(REMOVED, &KeyRange::all().until(key_of(until))).await?;
+        found.iter().map(|entry| codec::decode("a deleted ref", &entry.value)).collect()
+    }
+
     /// Forgets refs that were deleted before.
     pub async fn forget_removed(&self, before: Timestamp) -> Result<()> {
         self.store.trim(REMOVED, &KeyRange::all().until(key_of(before))).await?;

@@ -28,8 +28,11 @@ pub struct MaintainRequest {
     pub keep: Option<u64>,
     /// Remove files that no branch, no tag and no commit that leads to one needs.
     pub orphans: bool,
-    /// How long ago those files were written at least, in seconds: three days where it is not said, and
-    /// no less than an hour.
+    /// Remove files that only branches and tags led to which were deleted, of whatever table. A server does so
+    /// by itself.
+    pub deleted_refs: bool,
+    /// How long ago those files were written, and those branches and tags deleted, at least, in seconds:
+    /// three days where it is not said, and no less than an hour.
     pub orphans_older_than_seconds: Option<u64>,
     /// Remove those files even where they are most of what is there, as after a loss of the lake's database.
     pub force: bool,
@@ -42,7 +45,7 @@ pub struct MaintainRequest {
 impl MaintainRequest {
     /// Whether anything is asked for by name.
     pub fn names_work(&self) -> bool {
-        self.arranges() || self.manifests || self.expires() || self.orphans
+        self.arranges() || self.manifests || self.expires() || self.orphans || self.deleted_refs
     }
 
     /// Whether data files are to be written anew.

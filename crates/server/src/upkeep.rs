@@ -86,7 +86,7 @@ impl Executor for Upkeep {
 /// token is cancelled.
 pub fn start(lake: Lake, jobs: Jobs, orphans: bool) -> CancellationToken {
     let ended = CancellationToken::new();
-    let watch = Watch { lake, jobs, orphans, expired: None, running: HashMap::new() };
+    let watch = Watch { lake, jobs, orphans, expired: None, freed: None, running: HashMap::new() };
     let token = ended.clone();
     tokio::spawn(async move { token.run_until_cancelled(watch.run()).await });
     ended
@@ -99,6 +99,8 @@ struct Watch {
     orphans: bool,
     /// When old states were expired last.
     expired: Option<tokio::time::Instant>,
+    /// When what deleted refs led to was looked for last.
+    freed: Option<tokio::time::Instant>,
     running: HashMap<(String, TableName), JobId>,
 }
 
@@ -179,6 +181,9 @@ impl Watch {
                 tracing::warn!(%error, "old requests of other engines are not forgotten");
             }
         }
+        if self.freed.is_none_or(|last| last.elapsed() >= SWEEP_EVERY) {
+            self.free().await;
+        }
         let now = self.lake.clock().now();
         match self.lake.last_sweep().await {
             _ if !self.orphans => {}
@@ -198,12 +203,26 @@ impl Watch {
         }
     }
 
+    /// Removes what only branches and tags led to that were deleted a while ago, where there are any.
+    async fn free(&mut self) {
+        match self.lake.has_freed().await {
+            Ok(true) => {
+                self.freed = Some(tokio::time::Instant::now());
+                let request = MaintainRequest { deleted_refs: true, ..MaintainRequest::default() };
+                self.submit(request).await;
+            }
+            Ok(false) => {}
+            Err(error) => tracing::warn!(%error, "upkeep cannot see which branches were deleted"),
+        }
+    }
+
     async fn remove_orphans(&self) {
-        let request = MaintainRequest {
-            orphans: true,
-            author: Some(UPKEEP_AUTHOR.to_owned()),
-            ..MaintainRequest::default()
-        };
+        self.submit(MaintainRequest { orphans: true, ..MaintainRequest::default() }).await;
+    }
+
+    /// Has all tables kept so.
+    async fn submit(&self, request: MaintainRequest) {
+        let request = MaintainRequest { author: Some(UPKEEP_AUTHOR.to_owned()), ..request };
         if let Err(error) = self.jobs.submit(new_job(MAIN_BRANCH, None, request)).await {
             tracing::debug!(%error, "upkeep has to wait");
         }

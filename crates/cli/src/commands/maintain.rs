@@ -54,6 +54,7 @@ fn request(arguments: &TableMaintain) -> Result<MaintainRequest> {
         expire_before_seconds: seconds(&arguments.expire_before, "--expire-before")?,
         keep: arguments.keep,
         orphans: arguments.orphans,
+        deleted_refs: false,
         orphans_older_than_seconds: seconds(&arguments.older_than, "--older-than")?,
         force: arguments.force,
         dry_run: arguments.dry_run,

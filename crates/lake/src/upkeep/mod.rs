@@ -7,6 +7,7 @@
 
 mod arrange;
 mod expire;
+mod freed;
 mod pins;
 mod policy;
 mod record;
@@ -98,12 +99,18 @@ impl Lake {
             force: request.force,
             automatic: request.author.as_deref() == Some(UPKEEP_AUTHOR),
             foreseen,
+            freed: None,
         };
         if removes {
             report.swept = Some(self.sweep(sweep, &cancelled).await?);
         }
+        if request.deleted_refs && !request.orphans {
+            let freed = self.free(work.orphans_after, request.dry_run, &cancelled).await?;
+            report.swept = Some(freed);
+        }
         if !request.dry_run {
-            self.record_upkeep(&report, work.author(), table.is_none()).await?;
+            let (all, orphans) = (table.is_none(), request.orphans);
+            self.record_upkeep(&report, work.author(), (all, orphans)).await?;
         }
         Ok(report)
     }

@@ -17,7 +17,7 @@ impl Lake {
         &self,
         report: &MaintainReport,
         author: &str,
-        all: bool,
+        (all, orphans): (bool, bool),
     ) -> Result<()> {
         let time = self.clock().now();
         let swept = report.swept.clone().unwrap_or_default();
@@ -48,7 +48,7 @@ impl Lake {
             let key = format!("{}/{}", report.branch, kept.table.qualified());
             entries.push(entry(key, &record)?);
         }
-        if report.swept.is_some() && all {
+        if all && orphans {
             entries.push(entry(SWEEP.to_owned(), &(time, &report.swept))?);
         }
         let relaxed = true;

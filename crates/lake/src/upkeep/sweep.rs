@@ -21,6 +21,7 @@ use headwater_model::{CommitId, Fault, SparedTable, SweptFiles, Timestamp};
 use headwater_tables::{CLAIM_FILE, Extent, FoundFile, Lead, Reached};
 use tokio_util::sync::CancellationToken;
 
+use super::freed::Freed;
 use crate::error::{Error, Result};
 use crate::lake::Lake;
 
@@ -66,6 +67,26 @@ pub(super) struct Sweep {
     pub automatic: bool,
     /// The snapshots that states at the heads of branches would list no longer, by metadata file.
     pub foreseen: HashMap<String, Vec<i64>>,
+    /// Where it is about what deleted refs led to, that: no other file is looked at.
+    pub freed: Option<Freed>,
+}
+
+impl Sweep {
+    /// Of what refs led to that were deleted so long ago.
+    pub fn of_freed(freed: Freed, age: Duration) -> Self {
+        Sweep {
+            tables: None,
+            expiring: Vec::new(),
+            retention: None,
+            orphans: Some(age),
+            dry_run: false,
+            // No file goes that is not known by its name.
+            force: true,
+            automatic: true,
+            foreseen: HashMap::new(),
+            freed: Some(freed),
+        }
+    }
 }
 
 /// Every state that is reached, and those of them that expire, by metadata file.
@@ -90,8 +111,8 @@ impl States {
 
 /// What is needed, and what is not any more.
 #[derive(Default)]
-struct Found {
-    needed: Arc<Reached>,
+pub(super) struct Found {
+    pub(super) needed: Arc<Reached>,
     /// How states were looked into, by metadata file: they never change.
     looked: HashMap<String, Look>,
     /// Metadata files of states that lose their files.
@@ -191,6 +212,10 @@ impl Lake {
         };
         let mut removed = Vec::new();
         let all = files.len();
+        let freed = sweep.freed.as_ref().map(|freed| {
+            let there = files.iter().map(|file| file.location.clone());
+            (freed, there.collect::<HashSet<String>>())
+        });
         for file in files {
             if found.needed.contains(&file.location) || found.broken.may_have(&file.location) {
                 continue;
@@ -209,7 +234,7 @@ impl Lake {
                 removed.push(file.location);
             }
         }
-        if sweep.dry_run || removed.is_empty() {
+        if sweep.dry_run || (removed.is_empty() && freed.is_none()) {
             return Ok(swept);
         }
         if !sweep.force && swept.orphans > MOST_MIN && swept.orphans * 2 > all as u64 {
@@ -217,6 +242,15 @@ impl Lake {
         }
         let removed = self.agree(&sweep, &mut found, removed, begun).await?;
         swept.spared = found.broken.spared();
+        if let Some((freed, mut left)) = freed {
+            for file in &removed {
+                left.remove(file);
+            }
+            self.note_going(&removed, begun).await?;
+            self.remove(removed, cancelled).await?;
+            self.forget_gone(freed, &left).await?;
+            return Ok(swept);
+        }
         self.remove(removed, cancelled).await?;
         if sweep.tables.is_none() && sweep.orphans.is_some() {
             let kept = deleted_refs_kept(&sweep).max(super::ORPHANS_AFTER);
@@ -347,15 +381,21 @@ impl Lake {
 
     /// The commits that everything needed leads from.
     async fn heads(&self, deleted_since: Timestamp) -> Result<Vec<CommitId>> {
+        let mut heads = self.named_commits(deleted_since).await?;
+        heads.extend(self.pins().commits());
+        heads.sort();
+        heads.dedup();
+        Ok(heads)
+    }
+
+    /// Those of them that have names, or had them lately.
+    pub(super) async fn named_commits(&self, deleted_since: Timestamp) -> Result<Vec<CommitId>> {
         let catalog = self.catalog();
         let mut heads: HashSet<CommitId> = HashSet::new();
         heads.extend(catalog.branches(None).await?.iter().map(|branch| branch.commit));
         heads.extend(catalog.tags(None).await?.iter().map(|tag| tag.commit));
         heads.extend(catalog.removed_since(deleted_since).await?);
-        heads.extend(self.pins().commits());
-        let mut heads: Vec<CommitId> = heads.into_iter().collect();
-        heads.sort();
-        Ok(heads)
+        Ok(heads.into_iter().collect())
     }
 
     /// The states that are among the last of a branch.
@@ -378,6 +418,9 @@ impl Lake {
 
     /// The files that are looked at: those of tables that history names, or all.
     async fn files_of(&self, sweep: &Sweep, found: &Found) -> Result<Vec<FoundFile>> {
+        if let Some(freed) = &sweep.freed {
+            return self.files_of_freed(freed, found).await;
+        }
         if sweep.tables.is_none() && !sweep.automatic {
             let mut files = self.tables().files_under(None).await?;
             files.retain(|file| file.path.as_ref() != CLAIM_FILE);
@@ -445,7 +488,7 @@ impl Lake {
 }
 
 /// The folder of the table whose metadata file this is, with a slash at the end.
-fn folder_of(metadata: &str) -> Option<String> {
+pub(super) fn folder_of(metadata: &str) -> Option<String> {
     let (folder, name) = metadata.rsplit_once("/metadata/")?;
     name.ends_with(".metadata.json").then(|| format!("{folder}/"))
 }

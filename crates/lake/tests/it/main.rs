@@ -10,6 +10,8 @@ mod doubtful;
 #[cfg(test)]
 mod dying;
 #[cfg(test)]
+mod freed;
+#[cfg(test)]
 mod groups;
 #[cfg(test)]
 mod import_csv;
