@@ -54,6 +54,7 @@ pub enum Step {
         #[serde(default)]
         add: Rows,
     },
+    /// A name with dots is that of a column within structs, here and below.
     AddColumns(Columns),
     /// Gives columns other names.
     Rename(BTreeMap<String, String>),
@@ -98,6 +99,10 @@ pub fn schema_of(columns: &Columns) -> SchemaRef {
 fn field_of(name: &str, text: &str) -> Field {
     let nullable = !text.ends_with('!');
     Field::new(name, parse_type(text.trim_end_matches('!')).unwrap(), nullable)
+}
+
+fn path_of(column: &str) -> Vec<String> {
+    column.split('.').map(str::to_owned).collect()
 }
 
 /// The rows as maps, without nulls.
@@ -244,24 +249,28 @@ pub async fn make(lake: &Fixture, branch: &str, other: &str, table: &TableName, 
             rewrite(lake, &mut change, table, rows, Some(set), add).await;
         }
         Step::AddColumns(columns) => {
-            let fields = schema_of(columns).fields().iter().map(|f| f.as_ref().clone()).collect();
-            change.add_columns(table, fields).await.unwrap();
+            let add = |(name, text): (&String, &String)| {
+                let mut within = path_of(name);
+                let column = field_of(&within.pop().unwrap(), text);
+                Alteration::AddColumn { within, column, place: None, if_not_exists: false }
+            };
+            change.alter(table, columns.iter().flatten().map(add).collect()).await.unwrap();
         }
         Step::Rename(columns) => {
             let rename = |(column, name): (&String, &String)| Alteration::RenameColumn {
-                column: vec![column.clone()],
+                column: path_of(column),
                 name: name.clone(),
             };
             change.alter(table, columns.iter().map(rename).collect()).await.unwrap();
         }
         Step::DropColumn(column) => {
-            let column = vec![column.clone()];
+            let column = path_of(column);
             let drop = Alteration::DropColumn { column, if_exists: false };
             change.alter(table, vec![drop]).await.unwrap();
         }
         Step::Widen(columns) => {
             let widen = |(column, text): (&String, &String)| Alteration::WidenColumn {
-                column: vec![column.clone()],
+                column: path_of(column),
                 data_type: field_of(column, text),
             };
             change.alter(table, columns.iter().map(widen).collect()).await.unwrap();

@@ -20,6 +20,8 @@ mod import_formats;
 #[cfg(test)]
 mod import_state;
 #[cfg(test)]
+mod layout;
+#[cfg(test)]
 mod machine;
 #[cfg(test)]
 mod many_tables;

@@ -369,3 +369,8 @@ async fn changes_that_were_picked_or_undone() {
 async fn layouts_merge() {
     play("layout.yaml").await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn changes_of_columns_within_columns() {
+    play("nested.yaml").await;
+}

@@ -20,7 +20,7 @@ use crate::support::{Fixture, name, numbers, rows_of};
 const DAY: Duration = Duration::from_hours(24);
 
 /// A lake with a table of a number and a text, and its time.
-async fn lake(files: &[Value]) -> (Fixture, Arc<FixedClock>) {
+pub async fn lake(files: &[Value]) -> (Fixture, Arc<FixedClock>) {
     let clock = Arc::new(FixedClock::at(SystemClock.now()));
     let lake = Fixture::at(clock.clone()).await;
     step(
@@ -37,11 +37,11 @@ async fn step(lake: &Fixture, branch: &str, step: Value) {
     make(lake, branch, "main", &name("t"), &step).await;
 }
 
-async fn append(lake: &Fixture, branch: &str, id: i64) {
+pub async fn append(lake: &Fixture, branch: &str, id: i64) {
     step(lake, branch, json!({"append": [[id, "new"]]})).await;
 }
 
-async fn maintain(lake: &Fixture, request: MaintainRequest) -> MaintainReport {
+pub async fn maintain(lake: &Fixture, request: MaintainRequest) -> MaintainReport {
     try_maintain(lake, Some(&name("t")), request).await.unwrap()
 }
 
@@ -66,7 +66,7 @@ fn expire() -> MaintainRequest {
     MaintainRequest { expire_before_seconds: Some(86_400), ..MaintainRequest::default() }
 }
 
-fn only(report: &MaintainReport) -> &MaintainedTable {
+pub fn only(report: &MaintainReport) -> &MaintainedTable {
     assert_eq!(report.tables.len(), 1);
     &report.tables[0]
 }
@@ -81,7 +81,7 @@ async fn head(lake: &Fixture, branch: &str) -> String {
     lake.lake.catalog().branch(branch).await.unwrap().commit.to_string()
 }
 
-async fn ids(lake: &Fixture, reference: &str) -> Vec<i64> {
+pub async fn ids(lake: &Fixture, reference: &str) -> Vec<i64> {
     let rows = lake.rows_at(reference, "t").await;
     let mut ids: Vec<i64> = rows.iter().map(|row| row["id"].as_i64().unwrap()).collect();
     ids.sort_unstable();
