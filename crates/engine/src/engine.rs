@@ -30,6 +30,7 @@ use crate::planning_error::Limits;
 use crate::round::Places;
 use crate::scan::ScanEnvironment;
 use crate::session::Session;
+use crate::sum::checked_sum;
 use crate::system::{SystemTable, own_tables};
 use crate::{extreme, guarded_rules};
 
@@ -107,6 +108,7 @@ impl Engine {
         for function in extreme::functions() {
             template.register_udaf(function).map_err(fail)?;
         }
+        template.register_udaf(checked_sum()).map_err(fail)?;
         let threads = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(options.threads.max(1))
             .thread_name("headwater-engine")

@@ -420,9 +420,9 @@ impl Error {
             }
             Error::SpillLimit { .. } => Some("Raise the spill limit, or read fewer rows."),
             Error::DiskFull => Some("Free some space and try again."),
-            Error::Overflow { .. } => {
-                Some("Cast a side to a wider type, such as BIGINT, DECIMAL(38, 0) or DOUBLE.")
-            }
+            Error::Overflow { .. } => Some(
+                "Cast what it is computed from to a wider type, such as DECIMAL(38, 0) or DOUBLE.",
+            ),
             _ => None,
         }
     }

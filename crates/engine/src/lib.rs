@@ -38,6 +38,7 @@ mod session;
 mod sql;
 mod stop;
 mod stored;
+mod sum;
 mod system;
 mod view;
 mod write;

@@ -2,7 +2,7 @@
 //!
 //! DataFusion computes `+`, `-` and `*` of whole numbers modulo their width, and has no setting for
 //! it. Once the types of a plan are known, these operators become functions that give the same, and
-//! fail where the result does not fit. Decimals, and the sums of aggregates, are left as they are. The
+//! fail where the result does not fit. Decimals are left as they are; what is summed up, to `sum`. The
 //! difference of dates becomes a function too: DataFusion fails where it looks for the bounds of it.
 
 use std::sync::{Arc, LazyLock};

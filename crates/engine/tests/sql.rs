@@ -205,6 +205,11 @@ async fn refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn sums() {
+    script("sums.slt").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn system() {
     script("system.slt").await;
 }
