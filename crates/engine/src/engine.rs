@@ -33,6 +33,7 @@ use crate::session::Session;
 use crate::sum::checked_sum;
 use crate::system::{SystemTable, own_tables};
 use crate::{extreme, guarded_rules};
+use crate::timestamps::{self, Microseconds};
 
 /// Bytes of Parquet footers that are kept.
 const FOOTER_CACHE_BYTES: usize = 256 << 20;
@@ -109,6 +110,10 @@ impl Engine {
             template.register_udaf(function).map_err(fail)?;
         }
         template.register_udaf(checked_sum()).map_err(fail)?;
+        template.register_function_rewrite(Arc::new(Microseconds)).map_err(fail)?;
+        for function in timestamps::functions(template.config_options()) {
+            template.register_udf(function).map_err(fail)?;
+        }
         let threads = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(options.threads.max(1))
             .thread_name("headwater-engine")

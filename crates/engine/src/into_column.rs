@@ -23,7 +23,8 @@ use headwater_tables::type_name;
 
 use crate::error::Error;
 use crate::planning_error::clean;
-use crate::sql::data_type::exact;
+use crate::sql::expression::call;
+use crate::sql::number::exact;
 
 /// The name of the mark, which nobody can type.
 const GIVEN: &str = "\0given";
@@ -126,21 +127,7 @@ pub(crate) fn marked(mut value: ast::Expr, to: &DataType) -> ast::Expr {
     if !to.is_integer() || matches!(value, ast::Expr::Value(_)) {
         return value;
     }
-    let argument = ast::FunctionArg::Unnamed(ast::FunctionArgExpr::Expr(value));
-    ast::Expr::Function(ast::Function {
-        name: ast::ObjectName::from(vec![ast::Ident::with_quote('"', GIVEN)]),
-        uses_odbc_syntax: false,
-        parameters: ast::FunctionArguments::None,
-        args: ast::FunctionArguments::List(ast::FunctionArgumentList {
-            duplicate_treatment: None,
-            args: vec![argument],
-            clauses: Vec::new(),
-        }),
-        filter: None,
-        null_treatment: None,
-        over: None,
-        within_group: Vec::new(),
-    })
+    call(GIVEN, vec![value])
 }
 
 /// Gives its argument back.

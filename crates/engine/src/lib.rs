@@ -40,6 +40,7 @@ mod stop;
 mod stored;
 mod sum;
 mod system;
+mod timestamps;
 mod view;
 mod write;
 

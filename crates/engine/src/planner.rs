@@ -4,6 +4,7 @@
 //! are known before, so that planning waits for nothing and a session is cheap.
 
 use std::collections::HashMap;
+use std::ops::ControlFlow;
 use std::sync::{Arc, LazyLock};
 
 use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema, SchemaRef};
@@ -28,6 +29,7 @@ use datafusion::sql::planner::{ParserOptions, PlannerContext, SqlToRel};
 use datafusion::sql::sqlparser::ast::{self, ColumnDef, Statement};
 
 use crate::into_column::{to_column, values_to_columns};
+use crate::sql::data_type::settle_types;
 
 /// The tables of a statement: namespace and label to what reads them.
 pub(crate) type Sources = HashMap<(String, String), Arc<dyn TableSource>>;
@@ -218,9 +220,13 @@ pub(crate) fn cast_rows(
 
 /// The value of an expression that names no table, at a time where it asks for one.
 pub(crate) fn constant(
-    expr: ast::Expr,
+    mut expr: ast::Expr,
     now: Option<chrono::DateTime<chrono::Utc>>,
 ) -> Result<ScalarValue> {
+    let _ = ast::visit_expressions_mut(&mut expr, |expr| {
+        settle_types(expr);
+        ControlFlow::<()>::Continue(())
+    });
     let (sources, empty) = (Sources::new(), DFSchema::empty());
     let context = Context { state: &STATE, sources: &sources };
     let planner = SqlToRel::new_with_options(&context, options(&STATE));

@@ -235,6 +235,26 @@ async fn version_3() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn timestamps() {
+    script("timestamps.slt").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nanoseconds() {
+    script("nanoseconds.slt").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn transforms() {
     script("transforms.slt").await;
+}
+
+#[test]
+fn every_script_is_run() {
+    let folder: PathBuf = [env!("CARGO_MANIFEST_DIR"), "..", "..", "tests", "sql"].iter().collect();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        let run = format!("script(\"{name}\")");
+        assert!(include_str!("sql.rs").contains(&run), "no test runs `{name}`");
+    }
 }

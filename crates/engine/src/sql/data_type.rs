@@ -1,11 +1,12 @@
 //! Types as SQL spells them, where the planner would take them for others or does not know them.
 
 use datafusion::sql::sqlparser::ast::{
-    ArrayElemTypeDef, DataType, Expr, TimezoneInfo, UnaryOperator, Value,
+    ArrayElemTypeDef, DataType, Expr, TimezoneInfo, TypedString,
 };
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
+use super::number::exact;
 use super::partition::is_keyword;
 
 /// Digits of a second that a timestamp has which does not say.
@@ -14,8 +15,22 @@ const MICROSECONDS: u64 = 6;
 /// Digits of a second that the finest timestamp has.
 const NANOSECONDS: u64 = 9;
 
-/// Spells the type of a column so that the planner takes it for what a table is to have: a `TIMESTAMP`
-/// has microseconds, as everywhere but with the planner, unless it says otherwise.
+/// Settles the types that an expression says itself, and the numbers that it makes decimals of.
+pub(crate) fn settle_types(expr: &mut Expr) {
+    match expr {
+        Expr::TypedString(literal) => settle_literal(literal),
+        Expr::Cast { data_type, expr, .. } => {
+            settle(data_type);
+            if let DataType::Decimal(_) | DataType::Dec(_) | DataType::Numeric(_) = data_type {
+                exact(expr);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Spells a type so that the planner takes it for what it is: a `TIMESTAMP` has microseconds, as everywhere
+/// but with the planner, unless it says otherwise.
 pub(crate) fn settle(data_type: &mut DataType) {
     respell(data_type);
     each_part(data_type, &mut settle);
@@ -24,8 +39,27 @@ pub(crate) fn settle(data_type: &mut DataType) {
     }
 }
 
+/// As [`settle`], of a literal: `TIMESTAMP '…'` with more digits of a second has nanoseconds.
+fn settle_literal(literal: &mut TypedString) {
+    let is_finer = || {
+        let text = literal.value.clone().into_string();
+        text.is_some_and(|text| is_finer_than_microseconds(&text))
+    };
+    match &mut literal.data_type {
+        DataType::Timestamp(precision @ None, _) if is_finer() => *precision = Some(NANOSECONDS),
+        data_type => settle(data_type),
+    }
+}
+
+/// Whether a time that is written has digits beyond microseconds.
+fn is_finer_than_microseconds(text: &str) -> bool {
+    let Some((_, fraction)) = text.split_once('.') else { return false };
+    let digits = fraction.split(|it: char| !it.is_ascii_digit()).next().unwrap_or_default();
+    digits.trim_end_matches('0').len() > 6
+}
+
 /// Spells `TIMESTAMP_NS` as the planner knows it, at any level.
-pub(crate) fn respell(data_type: &mut DataType) {
+fn respell(data_type: &mut DataType) {
     each_part(data_type, &mut respell);
     let DataType::Custom(name, arguments) = data_type else { return };
     let zone = match name.to_string().to_lowercase().as_str() {
@@ -115,40 +149,6 @@ fn closing(tokens: &mut Vec<TokenWithSpan>, open: usize) -> Option<usize> {
         }
         index += 1;
     }
-}
-
-/// Digits that a floating-point number keeps of any decimal one.
-const DIGITS_OF_FLOATS: usize = 15;
-
-pub(crate) fn is_decimal(data_type: &DataType) -> bool {
-    matches!(data_type, DataType::Decimal(_) | DataType::Dec(_) | DataType::Numeric(_))
-}
-
-/// Has a number of many digits that becomes a decimal be text until then: the planner takes numbers with a
-/// point for floating-point ones, which do not hold it.
-pub(crate) fn exact(expr: &mut Expr) {
-    match expr {
-        Expr::UnaryOp { op: sign @ (UnaryOperator::Minus | UnaryOperator::Plus), expr: number } => {
-            if let Some(digits) = long_number(number) {
-                let sign = if *sign == UnaryOperator::Minus { "-" } else { "" };
-                *expr = Expr::value(Value::SingleQuotedString(format!("{sign}{digits}")));
-            }
-        }
-        Expr::Nested(inner) => exact(inner),
-        _ => {
-            if let Some(digits) = long_number(expr) {
-                *expr = Expr::value(Value::SingleQuotedString(digits));
-            }
-        }
-    }
-}
-
-fn long_number(expr: &Expr) -> Option<String> {
-    let Expr::Value(value) = expr else { return None };
-    let Value::Number(text, _) = &value.value else { return None };
-    let digits = text.bytes().filter(u8::is_ascii_digit).count();
-    (digits > DIGITS_OF_FLOATS && text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.'))
-        .then(|| text.clone())
 }
 
 fn each_part(data_type: &mut DataType, visit: &mut dyn FnMut(&mut DataType)) {

@@ -5,13 +5,13 @@
 
 use datafusion::sql::sqlparser::ast::{
     AccessExpr, CastKind, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentClause,
-    FunctionArguments, OrderByExpr, Query, Subscript, WindowFrame, WindowFrameBound, WindowSpec,
-    WindowType,
+    FunctionArgumentList, FunctionArguments, Ident, ObjectName, OrderByExpr, Query, Subscript,
+    WindowFrame, WindowFrameBound, WindowSpec, WindowType,
 };
 
 use crate::error::{Error, Result};
 use crate::sql::clauses::{none, ordering};
-use crate::sql::data_type;
+use crate::sql::data_type::settle_types;
 
 /// A part of an expression.
 pub(crate) enum Node<'a> {
@@ -22,7 +22,7 @@ pub(crate) enum Node<'a> {
     /// What a function is computed over.
     Over(&'a mut WindowType),
     /// The table of `count(t.*)`.
-    Wildcard(&'a mut datafusion::sql::sqlparser::ast::ObjectName),
+    Wildcard(&'a mut ObjectName),
 }
 
 /// What is done with each part.
@@ -33,6 +33,7 @@ pub(crate) type Visit<'v> = dyn FnMut(Node<'_>) -> Result<()> + 'v;
 /// A chain of operators counts as one expression, however long: `a OR b OR c` has the parts a, b
 /// and c.
 pub(crate) fn children(expr: &mut Expr, visit: &mut Visit<'_>) -> Result<()> {
+    settle_types(expr);
     match expr {
         Expr::BinaryOp { .. } => operator_chain(expr, visit),
         Expr::Identifier(_)
@@ -93,11 +94,7 @@ pub(crate) fn children(expr: &mut Expr, visit: &mut Visit<'_>) -> Result<()> {
             visit(Node::Query(subquery))
         }
         Expr::Exists { subquery, .. } | Expr::Subquery(subquery) => visit(Node::Query(subquery)),
-        Expr::Cast { kind, expr, data_type, array, format } => {
-            data_type::respell(data_type);
-            if data_type::is_decimal(data_type) {
-                data_type::exact(expr);
-            }
+        Expr::Cast { kind, expr, data_type: _, array, format } => {
             refuse_if(*array, "CAST to an ARRAY")?;
             none(format.as_ref(), "CAST with FORMAT")?;
             match kind {
@@ -284,6 +281,25 @@ fn option(expr: Option<&mut Expr>, visit: &mut Visit<'_>) -> Result<()> {
 
 fn refuse_if(found: bool, what: &str) -> Result<()> {
     if found { Err(Error::unsupported(what)) } else { Ok(()) }
+}
+
+/// A call of a function of ours, whose name nobody types.
+pub(crate) fn call(function: &str, arguments: Vec<Expr>) -> Expr {
+    let argument = |value| FunctionArg::Unnamed(FunctionArgExpr::Expr(value));
+    Expr::Function(Function {
+        name: ObjectName::from(vec![Ident::with_quote('"', function)]),
+        uses_odbc_syntax: false,
+        parameters: FunctionArguments::None,
+        args: FunctionArguments::List(FunctionArgumentList {
+            duplicate_treatment: None,
+            args: arguments.into_iter().map(argument).collect(),
+            clauses: Vec::new(),
+        }),
+        filter: None,
+        null_treatment: None,
+        over: None,
+        within_group: Vec::new(),
+    })
 }
 
 /// What an expression that is not honoured is called.

@@ -16,6 +16,7 @@ pub(crate) mod names;
 pub(crate) mod new_rows;
 pub(crate) mod new_table;
 pub(crate) mod new_view;
+pub(crate) mod number;
 pub(crate) mod parse;
 pub(crate) mod partition;
 pub(crate) mod resolve;

@@ -24,9 +24,10 @@ pub(crate) use self::output::OutputNames;
 use self::projection::{aliases, first_columns, keys_as_places, spell_out_all};
 use crate::error::{Error, Result};
 use crate::sql::clauses::spell;
-use crate::sql::expression::{Node, argument_parts, children};
+use crate::sql::expression::{Node, argument_parts, call, children};
 use crate::sql::scope::{Columns, Path, Relation, Scope, Scopes};
 use crate::sql::table_name::{WrittenTable, position, span_start};
+use crate::timestamps::AT_TIME_ZONE;
 
 /// Takes the names in `t.list[1]` for the name that they are: the parser takes those behind the first for
 /// fields.
@@ -269,6 +270,12 @@ impl Resolver<'_> {
             Expr::Function(function) if (self.is_scalar)(&function_name(function)) => {
                 only_arguments(function)?;
                 children(expr, &mut |node| self.node(node))
+            }
+            Expr::AtTimeZone { timestamp, time_zone } => {
+                self.expr(timestamp)?;
+                self.expr(time_zone)?;
+                *expr = call(AT_TIME_ZONE, vec![(**timestamp).clone(), (**time_zone).clone()]);
+                Ok(())
             }
             other => children(other, &mut |node| self.node(node)),
         }
