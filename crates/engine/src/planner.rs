@@ -193,6 +193,14 @@ pub(crate) fn rows_of(plan: LogicalPlan, columns: &[Field], table: &str) -> Resu
     }
 }
 
+/// The rows of several plans in the same columns.
+pub(crate) fn all_of(plans: Vec<LogicalPlan>) -> Result<LogicalPlan> {
+    let together = |all: LogicalPlan, plan| LogicalPlanBuilder::from(all).union(plan)?.build();
+    let mut plans = plans.into_iter();
+    let Some(first) = plans.next() else { return plan_err!("an INSERT without rows") };
+    plans.try_fold(first, together)
+}
+
 /// The rows of a query in a table's columns and types; columns that are not listed have their defaults, or
 /// are null.
 pub(crate) fn cast_rows(

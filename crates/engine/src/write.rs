@@ -6,7 +6,8 @@ use std::sync::Arc;
 use arrow::datatypes::{Field, Fields, Schema, SchemaRef};
 use arrow::error::ArrowError;
 use datafusion::datasource::provider_as_source;
-use datafusion::logical_expr::{Expr, TableSource};
+use datafusion::execution::SessionState;
+use datafusion::logical_expr::{Expr, LogicalPlan, TableSource};
 use datafusion::sql::sqlparser::ast::{
     self as ast, Ident, Insert, ObjectName, ObjectNamePart, Query, SetExpr, Statement, TableObject,
 };
@@ -40,6 +41,7 @@ use crate::sql::scope::column;
 use crate::sql::statement::Source;
 use crate::sql::table_name::{WrittenTable, idents, position, span_start};
 use crate::sql::tables::Mention;
+use crate::sql::values::parts;
 
 /// The first error of a stream of rows, kept while it goes through the rooms below.
 pub(crate) type Kept = Arc<Mutex<Option<Error>>>;
@@ -123,7 +125,7 @@ impl Session {
 
     /// INSERT INTO.
     pub(crate) async fn insert(&self, new: NewRows) -> Result<Answer> {
-        let NewRows { table, mut columns, overwrite, source, mut statement } = new;
+        let NewRows { table, mut columns, overwrite, source, statement } = new;
         let Source { mut query, mentions } = source;
         let mut transaction = self.transaction().await?;
         let view = self.view_to_read(&transaction);
@@ -149,24 +151,13 @@ impl Session {
         let state = run.state.clone();
         let plan = self
             .compute(move || {
-                resolve(&mut query, &tables, &|name| planner::is_scalar(&state, name))?;
                 let (key, source) = into.source();
                 sources.insert(key, source);
-                let values = matches!(*query.body, SetExpr::Values(_));
-                let plan = if values {
-                    // DataFusion types bare values by the columns that they go to. It does the same
-                    // to VALUES deep inside a query, where that is wrong.
-                    into.complete(&mut statement, query);
-                    let insert = Statement::Insert(statement);
-                    let plan = plan_statement(&state, &sources, insert, limits)?;
-                    planner::rows_of(plan, &into.columns(), &into.table)
-                } else {
-                    let plan = plan_statement(&state, &sources, Statement::Query(query), limits)?;
-                    into.check_width(plan.schema().fields().len(), "the query gives")?;
-                    let to = (into.table.as_str(), into.schema.as_ref());
-                    planner::cast_rows(plan, to, &into.listed, &into.defaults)
+                let plan = |query| {
+                    into.plan(query, statement.clone(), (&tables, &sources), (&state, limits))
                 };
-                plan.map_err(|error| limits.explain(&error))
+                let plans = parts(query).into_iter().map(plan).collect::<Result<Vec<_>>>()?;
+                planner::all_of(plans).map_err(|error| limits.explain(&error))
             })
             .await?;
         let running = self.start(run, plan).await?;
@@ -481,6 +472,30 @@ impl NewRowsInto {
             }
         }
         Ok(())
+    }
+
+    /// Plans rows, with all columns of the table in its types.
+    fn plan(
+        &self,
+        mut query: Box<Query>,
+        mut insert: Insert,
+        (tables, sources): (&HashMap<WrittenTable, FoundTable>, &Sources),
+        (state, limits): (&SessionState, Limits),
+    ) -> Result<LogicalPlan> {
+        resolve(&mut query, tables, &|name| planner::is_scalar(state, name))?;
+        let plan = if matches!(*query.body, SetExpr::Values(_)) {
+            // DataFusion types bare values by the columns that they go to. It does the same to VALUES deep
+            // inside a query, where that is wrong.
+            self.complete(&mut insert, query);
+            let plan = plan_statement(state, sources, Statement::Insert(insert), limits)?;
+            planner::rows_of(plan, &self.columns(), &self.table)
+        } else {
+            let plan = plan_statement(state, sources, Statement::Query(query), limits)?;
+            self.check_width(plan.schema().fields().len(), "the query gives")?;
+            let to = (self.table.as_str(), self.schema.as_ref());
+            planner::cast_rows(plan, to, &self.listed, &self.defaults)
+        };
+        plan.map_err(|error| limits.explain(&error))
     }
 
     /// Makes a whole INSERT of bare values.

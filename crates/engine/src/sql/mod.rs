@@ -24,6 +24,7 @@ pub(crate) mod scope;
 pub(crate) mod statement;
 pub(crate) mod table_name;
 pub(crate) mod tables;
+pub(crate) mod values;
 pub(crate) mod version;
 
 pub use condition::check_condition;

@@ -27,6 +27,7 @@ use crate::sql::clauses::spell;
 use crate::sql::expression::{Node, argument_parts, call, children};
 use crate::sql::scope::{Columns, Path, Relation, Scope, Scopes};
 use crate::sql::table_name::{WrittenTable, position, span_start};
+use crate::sql::values::take_apart;
 use crate::timestamps::AT_TIME_ZONE;
 
 /// Takes the names in `t.list[1]` for the name that they are: the parser takes those behind the first for
@@ -144,6 +145,7 @@ impl Resolver<'_> {
     }
 
     fn set_expr(&mut self, body: &mut SetExpr) -> Result<Columns> {
+        take_apart(body);
         match body {
             SetExpr::Select(select) => self.select(select, None),
             SetExpr::Query(query) => self.query(query),
