@@ -21,6 +21,7 @@ use parking_lot::RwLock;
 use crate::error::{Error, Result};
 use crate::interval::CompareLengths;
 use crate::into_column::MARK;
+use crate::map_value::ReadMaps;
 use crate::memory::{QueryPool, TotalMemory};
 use crate::not_in_list::SayNotInList;
 use crate::one_row::OneRow;
@@ -110,6 +111,7 @@ impl Engine {
             template.register_udaf(function).map_err(fail)?;
         }
         template.register_udaf(checked_sum()).map_err(fail)?;
+        template.register_function_rewrite(Arc::new(ReadMaps)).map_err(fail)?;
         template.register_function_rewrite(Arc::new(Microseconds)).map_err(fail)?;
         for function in timestamps::functions(template.config_options()) {
             template.register_udf(function).map_err(fail)?;

@@ -21,6 +21,7 @@ mod guarded_rules;
 mod interval;
 mod into_column;
 mod listing;
+mod map_value;
 mod memory;
 mod not_in_list;
 mod one_row;
