@@ -22,6 +22,7 @@ use crate::error::{Error, Result};
 use crate::interval::CompareLengths;
 use crate::into_column::MARK;
 use crate::map_value::ReadMaps;
+use crate::membership::Membership;
 use crate::memory::{QueryPool, TotalMemory};
 use crate::not_in_list::SayNotInList;
 use crate::one_row::OneRow;
@@ -33,8 +34,8 @@ use crate::scan::ScanEnvironment;
 use crate::session::Session;
 use crate::sum::checked_sum;
 use crate::system::{SystemTable, own_tables};
-use crate::{extreme, guarded_rules};
 use crate::timestamps::{self, Microseconds};
+use crate::{extreme, guarded_rules};
 
 /// Bytes of Parquet footers that are kept.
 const FOOTER_CACHE_BYTES: usize = 256 << 20;
@@ -102,6 +103,7 @@ impl Engine {
             .with_optimizer_rules(guarded_rules::rules())
             .with_analyzer_rule(Arc::new(OneRow))
             .with_analyzer_rule(Arc::new(CompareLengths))
+            .with_analyzer_rule(Arc::new(Membership))
             .with_analyzer_rule(Arc::new(CheckOverflow))
             .with_analyzer_rule(Arc::new(SayNotInList))
             .build();

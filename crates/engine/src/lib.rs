@@ -22,6 +22,7 @@ mod interval;
 mod into_column;
 mod listing;
 mod map_value;
+mod membership;
 mod memory;
 mod not_in_list;
 mod one_row;

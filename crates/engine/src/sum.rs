@@ -255,7 +255,7 @@ fn total<T: Summed<W>, W: Wide>(values: &PrimitiveArray<T>) -> Result<W::Native,
     let mut total = W::Native::ZERO;
     match values.nulls().filter(|nulls| nulls.null_count() > 0) {
         None => {
-            for value in values.values() {
+            for &value in values.values() {
                 total = total.add_checked(value.widened())?;
             }
         }
@@ -441,7 +441,7 @@ impl<T: Summed<W>, W: Wide> GroupsAccumulator for Groups<T, W> {
         });
         let nulls = NullBuffer::union(values.nulls(), taken.as_ref());
         let totals =
-            values.values().iter().map(|value| value.widened()).collect::<Vec<W::Native>>();
+            values.values().iter().map(|&value| value.widened()).collect::<Vec<W::Native>>();
         let totals = PrimitiveArray::<W>::new(totals.into(), nulls);
         Ok(vec![Arc::new(totals.with_data_type(total_type::<W>(&self.sum)))])
     }

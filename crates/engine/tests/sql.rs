@@ -175,6 +175,11 @@ async fn update() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn membership() {
+    script("membership.slt").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn merge() {
     script("merge.slt").await;
 }

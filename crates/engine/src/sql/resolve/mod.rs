@@ -6,9 +6,9 @@
 //! only the planner can know the name. After this pass names match exactly.
 
 mod from;
-mod not_in;
 mod output;
 mod projection;
+mod tuple_in;
 mod using;
 mod windows;
 
@@ -177,7 +177,7 @@ impl Resolver<'_> {
         self.within(Scope::default(), |this| {
             select.from.iter_mut().try_for_each(|from| this.from(from))?;
             this.option(select.selection.as_mut())?;
-            select.selection.as_mut().map(not_in::rewrite);
+            select.selection.as_mut().map(tuple_in::rewrite);
             this.windows(std::mem::take(&mut select.named_window))?;
             this.expand(&mut select.projection)?;
             let columns = this.projection(&mut select.projection)?;
@@ -193,6 +193,7 @@ impl Resolver<'_> {
                 this.all(exprs)?;
             }
             this.option(select.having.as_mut())?;
+            select.having.as_mut().map(tuple_in::rewrite);
             this.option(select.qualify.as_mut())?;
             if let Some(order_by) = order_by {
                 spell_out_all(order_by, &select.projection);
