@@ -46,14 +46,23 @@ impl FunctionRewrite for ReadMaps {
         };
         let mut reads_map = false;
         let mut value = whole.clone();
-        for key in keys {
-            let is_map = matches!(value.get_type(schema)?, DataType::Map(..));
-            let part: &ScalarUDF = if is_map { &MAP_VALUE } else { func };
-            value = part.call(vec![value, key.clone()]);
-            reads_map |= is_map;
+        for key in keys.iter().cloned() {
+            let key_type = key_type(&value.get_type(schema)?);
+            reads_map |= key_type.is_some();
+            value = match key_type {
+                Some(of) => MAP_VALUE.call(vec![value, key.cast_to(&of, schema)?]),
+                None => func.call(vec![value, key]),
+            };
         }
         Ok(if reads_map { Transformed::yes(value) } else { Transformed::no(expr) })
     }
+}
+
+/// The type of a map's keys.
+fn key_type(map: &DataType) -> Option<DataType> {
+    let DataType::Map(entries, _) = map else { return None };
+    let DataType::Struct(parts) = entries.data_type() else { return None };
+    parts.first().map(|key| key.data_type().clone())
 }
 
 /// Gives the value of a map that a key has.

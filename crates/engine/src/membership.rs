@@ -141,6 +141,10 @@ fn is_in(within: InSubquery, schema: &DFSchema) -> Result<Expr> {
     when(some_equal, lit(!negated)).when(unknown, unset).otherwise(lit(negated))
 }
 
+fn rows() -> TableReference {
+    TableReference::bare(ROWS)
+}
+
 /// The rows of a query that a value is compared with.
 struct Rows<'a> {
     subquery: &'a Subquery,
@@ -165,10 +169,16 @@ impl<'a> Rows<'a> {
         Ok(Rows { subquery, outside: outside.data, columns, nullable })
     }
 
+    /// Whether the query depends on the row outside itself.
+    fn depends(&self) -> bool {
+        !self.subquery.outer_ref_columns.is_empty()
+    }
+
     /// The query's column.
     fn column(&self) -> Expr {
-        let name = self.subquery.subquery.schema().field(0).name();
-        Expr::Column(Column::new(Some(TableReference::bare(ROWS)), name))
+        let (qualifier, field) = self.subquery.subquery.schema().qualified_field(0);
+        let qualifier = if self.depends() { qualifier.cloned() } else { Some(rows()) };
+        Expr::Column(Column::new(qualifier, field.name()))
     }
 
     fn equal(&self) -> Expr {
@@ -188,7 +198,9 @@ impl<'a> Rows<'a> {
             outer_ref_columns.extend(self.columns.iter().cloned());
         }
         let plan = LogicalPlanBuilder::from(subquery.as_ref().clone());
-        let plan = plan.alias(TableReference::bare(ROWS))?.filter(condition)?.build()?;
+        // A query that depends on the row outside keeps its own names: DataFusion looks for them.
+        let plan = if self.depends() { plan } else { plan.alias(rows())? };
+        let plan = plan.filter(condition)?.build()?;
         Ok(Subquery { subquery: Arc::new(plan), outer_ref_columns, spans: spans.clone() })
     }
 

@@ -14,7 +14,7 @@ pub enum Branch {
     #[command(after_help = "Example:\n  headwater branch create dev --from main")]
     Create(CreateRef),
     /// Delete a branch; its commits stay reachable by their ids
-    #[command(after_help = "Example:\n  headwater branch rm dev")]
+    #[command(aliases = ["delete", "drop"], after_help = "Example:\n  headwater branch rm dev")]
     Rm(BranchRm),
     /// Rename a branch
     #[command(after_help = "Example:\n  headwater branch rename dev feature/delays")]

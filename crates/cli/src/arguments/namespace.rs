@@ -14,7 +14,7 @@ pub enum Namespace {
     #[command(after_help = "Example:\n  headwater namespace create staging")]
     Create(NamespaceName),
     /// Remove an empty namespace
-    #[command(after_help = "Example:\n  headwater namespace rm staging")]
+    #[command(aliases = ["delete", "drop"], after_help = "Example:\n  headwater namespace rm staging")]
     Rm(NamespaceName),
 }
 

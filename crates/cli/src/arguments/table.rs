@@ -37,7 +37,7 @@ Without a ref, the last commit is compared with the one before.")]
 Without an option, small files are put together, deletes folded in and manifests arranged.")]
     Maintain(TableMaintain),
     /// Drop a table from a branch
-    #[command(after_help = "Example:\n  headwater table rm flights --ref dev")]
+    #[command(aliases = ["delete", "drop"], after_help = "Example:\n  headwater table rm flights --ref dev")]
     Rm(TableRm),
 }
 

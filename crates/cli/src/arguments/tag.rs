@@ -14,7 +14,7 @@ pub enum Tag {
     #[command(after_help = "Example:\n  headwater tag create v1.0 --from main")]
     Create(CreateRef),
     /// Delete a tag
-    #[command(after_help = "Example:\n  headwater tag rm v1.0")]
+    #[command(aliases = ["delete", "drop"], after_help = "Example:\n  headwater tag rm v1.0")]
     Rm(RemoveRef),
     /// Rename a tag
     #[command(after_help = "Example:\n  headwater tag rename v1.0 first")]

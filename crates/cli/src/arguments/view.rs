@@ -14,7 +14,10 @@ pub enum View {
     #[command(after_help = "Example:\n  headwater view get late_flights")]
     Get(ViewGet),
     /// Drop a view from a branch
-    #[command(after_help = "Example:\n  headwater view rm late_flights --ref dev")]
+    #[command(
+        aliases = ["delete", "drop"],
+        after_help = "Example:\n  headwater view rm late_flights --ref dev"
+    )]
     Rm(ViewRm),
 }
 

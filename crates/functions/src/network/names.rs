@@ -70,7 +70,7 @@ async fn deny(question: &[u8], relay: &Relay) -> Option<Vec<u8>> {
     let (name, end) = name_of(question)?;
     let listed = relay.reach().lists(&name);
     // Libraries look for the names of addresses by themselves.
-    if !listed && !name.ends_with(".arpa") {
+    if !listed && !name.to_ascii_lowercase().ends_with(".arpa") {
         // What cannot be listed is told to nobody: it may be any text.
         let host = name.parse::<Host>().ok().filter(|host| host.port.is_none());
         if let Some(host) = host {

@@ -6,12 +6,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use hyper::header::{ETAG, IF_MATCH};
+use hyper::header::{ETAG, IF_MATCH, IF_NONE_MATCH};
 use hyper::{Method, Request};
 use s3s::auth::SimpleAuth;
 use s3s::service::{S3Service, S3ServiceBuilder};
 use s3s::{Body, HttpError};
 use s3s_fs::FileSystem;
+use tokio::sync::Mutex;
 
 use crate::front::{Answer, Front, refusal};
 
@@ -36,10 +37,15 @@ impl S3 {
     pub fn start(root: &Path) -> S3 {
         let mut builder = S3ServiceBuilder::new(FileSystem::new(root).expect("what a test needs"));
         builder.set_auth(SimpleAuth::from_single(KEY, SECRET));
-        let service = builder.build();
+        let (service, turn) = (builder.build(), Arc::new(Mutex::new(())));
         let front = Front::start(Arc::new(move |request| {
-            let service = service.clone();
-            Box::pin(async move { answer(&service, request).await })
+            let (service, turn) = (service.clone(), turn.clone());
+            Box::pin(async move {
+                // The server itself looks first and writes then, so that two may find nothing there.
+                let conditional = request.headers().contains_key(IF_NONE_MATCH);
+                let _turn = if conditional { Some(turn.lock().await) } else { None };
+                answer(&service, request).await
+            })
         }));
         S3 { front }
     }

@@ -121,11 +121,11 @@ pub fn maps(schema: &Schema, rows: &[Value]) -> Vec<Value> {
     rows.iter().map(map).collect()
 }
 
-/// Rows to compare: in an order of their own.
+/// Rows to compare: in an order of their own, as are their columns and those within them.
 pub fn sorted(rows: Vec<Value>) -> Vec<String> {
-    let text = |row: Value| {
-        let columns: BTreeMap<String, Value> = serde_json::from_value(row).unwrap();
-        serde_json::to_string(&columns).unwrap()
+    let text = |mut row: Value| {
+        row.sort_all_objects();
+        row.to_string()
     };
     let mut rows: Vec<String> = rows.into_iter().map(text).collect();
     rows.sort();
