@@ -23,8 +23,11 @@ use crate::front::{Answer, Fault, Front};
 use crate::google::Google;
 use crate::s3::S3;
 
+/// What starts a server.
+type Start = fn() -> Provider;
+
 /// The clouds; each test has a server of its own.
-pub const ALL: [(&str, fn() -> Provider); 3] =
+pub const ALL: [(&str, Start); 3] =
     [("s3", Provider::s3), ("google", Provider::google), ("azure", Provider::azure)];
 
 /// The object store of a cloud.

@@ -45,7 +45,7 @@ async fn maintain(lake: &Lake, request: MaintainRequest) -> headwater_model::Mai
 async fn a_lake_lives_there(cloud: Provider) {
     let lake = CloudLake::new(cloud, LONG).await;
     for id in (2..32).step_by(3) {
-        let writers = [lake.append([id]), lake.append([id + 1]), lake.append([id + 2])];
+        let writers = (id..id + 3).map(|id| lake.append([id]));
         join_all(writers).await.into_iter().collect::<Result<Vec<_>, _>>().unwrap();
     }
     let dev = CreateRef { name: "dev".into(), from: None, if_not_exists: false };
