@@ -38,7 +38,7 @@ pub async fn measure(
     // Starts first: for a while after tables of a gigabyte were handed over, the kernel gives out memory
     // slower than on a machine at rest.
     if wanted("starts") {
-        bench.from_the_edit(report).await?;
+        bench.edited_to_result(report).await?;
         bench.package_added(report).await?;
     }
     if wanted("handover") {
@@ -57,7 +57,7 @@ pub struct Bench {
 
 impl Bench {
     /// What lies between an edited function and its result.
-    async fn from_the_edit(&self, report: &mut Report) -> Outcome<()> {
+    async fn edited_to_result(&self, report: &mut Report) -> Outcome<()> {
         let functions = self.runtime("lake").await?;
         let bare = self.environment(&functions, &[]).await?;
         let packed = self.environment(&functions, &PACKAGES).await?;

@@ -158,7 +158,7 @@ fn rows_that_a_full_disk_has_no_room_for_are_refused_whole_and_taken_once_there_
     let compact = answer.stdout.replace(' ', "");
     assert!(answer.stdout.contains("insert 6"), "{told}");
     assert!(answer.stderr.contains("no space is left"), "{told}");
-    assert!(compact.contains("\"before\":1"), "{told}");
+    assert!(compact.contains("\"before\":1}"), "{told}");
     assert_eq!(answer.stdout.matches("file ").count(), 1, "what was begun is gone: {told}");
     assert!(answer.stdout.contains("again 0"), "{told}");
     assert!(compact.contains("\"after\":500001"), "{told}");

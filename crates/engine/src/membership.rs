@@ -213,6 +213,8 @@ impl<'a> Rows<'a> {
 fn count_of(query: &Subquery) -> Result<Expr> {
     let Subquery { subquery, outer_ref_columns, spans } = query.clone();
     let plan = LogicalPlanBuilder::from(Arc::unwrap_or_clone(subquery));
-    let plan = plan.aggregate(Vec::<Expr>::new(), vec![count(lit(1_i64))])?.build()?;
+    let plan = plan.aggregate(Vec::<Expr>::new(), vec![count(lit(1_i64))])?;
+    let counts = plan.schema().columns().into_iter().map(|count| Expr::Column(count).alias(ROWS));
+    let plan = plan.project(counts.collect::<Vec<_>>())?.build()?;
     Ok(Expr::ScalarSubquery(Subquery { subquery: Arc::new(plan), outer_ref_columns, spans }))
 }

@@ -153,10 +153,15 @@ impl Session {
             .compute(move || {
                 let (key, source) = into.source();
                 sources.insert(key, source);
-                let plan = |query| {
-                    into.plan(query, statement.clone(), (&tables, &sources), (&state, limits))
+                let plan = |query: Query| {
+                    into.plan(
+                        query.into(),
+                        statement.clone(),
+                        (&tables, &sources),
+                        (&state, limits),
+                    )
                 };
-                let plans = parts(query).into_iter().map(plan).collect::<Result<Vec<_>>>()?;
+                let plans = parts(*query)?.into_iter().map(plan).collect::<Result<Vec<_>>>()?;
                 planner::all_of(plans).map_err(|error| limits.explain(&error))
             })
             .await?;

@@ -428,6 +428,7 @@ async fn chains_of_operators_are_planned_up_to_a_length_and_refused_beyond() {
         ("SELECT * FROM ", "(SELECT 1)", " CROSS JOIN "),
         ("SELECT 1", "::int", ""),
         ("SELECT [1]", "[1]", ""),
+        ("VALUES ", "((SELECT 1))", ", "),
         ("SELECT 1 ", "IS NULL", " "),
         // Words that are names where they stand, and begin nothing.
         ("SELECT * FROM ", "(SELECT 1) AS where", ", "),

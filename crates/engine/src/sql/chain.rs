@@ -106,10 +106,10 @@ impl Level {
             | Keyword::NOT => self.count_operator(),
             Keyword::AS => self.place = Place::Alias,
             Keyword::OVER | Keyword::ESCAPE | Keyword::INTERVAL | Keyword::PRIOR => {
-                self.place = Place::Name
+                self.place = Place::Name;
             }
             Keyword::SELECT if self.place == Place::Alias && !self.is_from => {
-                self.take_keyword(keyword)
+                self.take_keyword(keyword);
             }
             _ if matches!(self.place, Place::Name | Place::Alias) => self.take_name(keyword),
             _ => self.take_keyword(keyword),
@@ -215,7 +215,7 @@ pub(super) fn check(tokens: &[TokenWithSpan]) -> Result<()> {
         match (levels.last(), token) {
             (Some(level), token) if says(token, Keyword::CASE) => levels.push(level.of_case()),
             (Some(level), token) if level.is_case && says(token, Keyword::END) => {
-                end_case(&mut levels)
+                end_case(&mut levels);
             }
             (_, Token::LParen | Token::LBracket | Token::LBrace) => levels.push(Level::default()),
             (_, Token::RParen | Token::RBracket | Token::RBrace) => close_bracket(&mut levels),

@@ -4,27 +4,39 @@ use datafusion::sql::sqlparser::ast::{
     Expr, Ident, Query, SelectItem, SetExpr, SetOperator, SetQuantifier, Values,
 };
 
+use crate::error::{Error, Result};
 use crate::sql::change::{Parts, query_of};
 use crate::sql::expression::{Node, children};
 
+/// Rows with a subquery in one statement: each becomes a query, and all of them a tree as deep as they are
+/// many.
+const SUBQUERIES_MAX: usize = 300;
+
 /// A query of rows as several, where it needs to be and nothing is said of all of them.
-pub(crate) fn parts(mut query: Box<Query>) -> Vec<Box<Query>> {
+pub(crate) fn parts(mut query: Query) -> Result<Vec<Query>> {
     if query.order_by.is_some() || query.limit_clause.is_some() {
-        return vec![query];
+        return Ok(vec![query]);
     }
-    let SetExpr::Values(values) = &mut *query.body else { return vec![query] };
-    let Some(parts) = rows(values) else { return vec![query] };
-    let part = |body| Box::new(Query { body: Box::new(body), ..(*query).clone() });
-    parts.into_iter().map(part).collect()
+    let SetExpr::Values(values) = &mut *query.body else { return Ok(vec![query]) };
+    let Some(parts) = rows(values)? else { return Ok(vec![query]) };
+    let part = |body| Query { body: Box::new(body), ..query.clone() };
+    Ok(parts.into_iter().map(part).collect())
 }
 
 /// The rows in their order: those without a subquery together, each other one as a SELECT. None where no
 /// row has one.
-fn rows(values: &mut Values) -> Option<Vec<SetExpr>> {
+fn rows(values: &mut Values) -> Result<Option<Vec<SetExpr>>> {
     let held = values.rows.iter_mut().map(|row| row.content.iter_mut().any(holds_subquery));
     let held: Vec<bool> = held.collect();
     if !held.contains(&true) {
-        return None;
+        return Ok(None);
+    }
+    if held.iter().filter(|holds| **holds).count() > SUBQUERIES_MAX {
+        return Err(Error::Invalid {
+            message: format!("more than {SUBQUERIES_MAX} rows of VALUES have a subquery"),
+            hint: Some("Write them as a SELECT of what the subqueries read.".to_owned()),
+            position: None,
+        });
     }
     let mut parts = Vec::new();
     for (row, holds) in std::iter::zip(std::mem::take(&mut values.rows), held) {
@@ -34,13 +46,13 @@ fn rows(values: &mut Values) -> Option<Vec<SetExpr>> {
             _ => parts.push(SetExpr::Values(Values { rows: vec![row], ..values.clone() })),
         }
     }
-    Some(parts)
+    Ok(Some(parts))
 }
 
 /// Makes a UNION of rows that hold a subquery.
-pub(crate) fn take_apart(body: &mut SetExpr) {
-    let SetExpr::Values(values) = body else { return };
-    let Some(parts) = rows(values) else { return };
+pub(crate) fn take_apart(body: &mut SetExpr) -> Result<()> {
+    let SetExpr::Values(values) = body else { return Ok(()) };
+    let Some(parts) = rows(values)? else { return Ok(()) };
     let union = parts.into_iter().reduce(|left, right| SetExpr::SetOperation {
         op: SetOperator::Union,
         set_quantifier: SetQuantifier::All,
@@ -50,6 +62,7 @@ pub(crate) fn take_apart(body: &mut SetExpr) {
     if let Some(union) = union {
         *body = union;
     }
+    Ok(())
 }
 
 /// `SELECT … AS column1, …`

@@ -8,7 +8,7 @@ use datafusion::common::config::ConfigOptions;
 use datafusion::common::types::{NativeType, logical_date, logical_string};
 use datafusion::common::{Result, ScalarValue, internal_err};
 use datafusion::functions::datetime::date_trunc::DateTruncFunc;
-use datafusion::functions::datetime::to_timestamp::{ToTimestampFunc, ToTimestampMicrosFunc};
+use datafusion::functions::datetime::to_timestamp::ToTimestampFunc;
 use datafusion::logical_expr::simplify::{ExprSimplifyResult, SimplifyContext};
 use datafusion::logical_expr::sort_properties::{ExprProperties, SortProperties};
 use datafusion::logical_expr::{
@@ -28,11 +28,7 @@ const NEAR: i64 = i64::MAX / 1_000 - 366 * 86_400 * 1_000_000;
 pub(crate) fn functions(config: &ConfigOptions) -> [Arc<ScalarUDF>; 4] {
     let zone: Option<Arc<str>> = config.execution.time_zone.as_deref().map(Arc::from);
     let now = Now { zone: zone.clone(), signature: Signature::nullary(Volatility::Stable) };
-    let to_timestamp = ToTimestamp {
-        any: ToTimestampFunc::new_with_config(config),
-        texts: ToTimestampMicrosFunc::new_with_config(config),
-        zone,
-    };
+    let to_timestamp = ToTimestamp { any: ToTimestampFunc::new_with_config(config), zone };
     let (date_trunc, at_time_zone) = (DateTrunc::new().into(), AtTimeZone::new().into());
     [ScalarUDF::from(now), to_timestamp.into(), date_trunc, at_time_zone].map(Arc::new)
 }
@@ -85,11 +81,11 @@ impl ScalarUDFImpl for Now {
     }
 }
 
-/// `to_timestamp`: of texts in DataFusion's formats, of seconds as any number, of dates and timestamps.
+/// `to_timestamp`: of texts, of seconds as any number, of dates and timestamps. Texts with formats, and
+/// numbers with a fraction, are DataFusion's, and go through its nanoseconds.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct ToTimestamp {
     any: ToTimestampFunc,
-    texts: ToTimestampMicrosFunc,
     zone: Option<Arc<str>>,
 }
 
@@ -112,7 +108,7 @@ impl ScalarUDFImpl for ToTimestamp {
             return self.any.invoke_with_args(arguments);
         };
         match value.data_type() {
-            from if from.is_string() => self.texts.invoke_with_args(arguments),
+            from if from.is_string() && arguments.args.len() == 1 => value.cast_to(&to, None),
             from if from.is_integer() => {
                 let seconds = DataType::Timestamp(TimeUnit::Second, None);
                 value.cast_to(&DataType::Int64, None)?.cast_to(&seconds, None)?.cast_to(&to, None)

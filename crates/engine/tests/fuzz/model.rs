@@ -81,7 +81,7 @@ impl Names {
     }
 
     pub fn rename(&mut self, column: usize, name: &str) {
-        self.0[column] = name.to_owned();
+        name.clone_into(&mut self.0[column]);
     }
 
     /// Whether a column, or one beside it, is called so.

@@ -77,11 +77,12 @@ impl Program {
         let mut random = Random::new(seed);
         // A third of the programs have a struct, and columns that are renamed and widened.
         let nested = seed % 3 == 2;
-        let columns = |n: &str| match nested {
-            true => {
+        let columns = |n: &str| {
+            if nested {
                 format!("(id BIGINT, n {n}, w VARCHAR, p BIGINT, d STRUCT<q BIGINT, v VARCHAR>)")
+            } else {
+                "(id BIGINT, n BIGINT, w VARCHAR, p BIGINT)".to_owned()
             }
-            false => "(id BIGINT, n BIGINT, w VARCHAR, p BIGINT)".to_owned(),
         };
         let (name, partition, mut shape) = if random.one_in(2) {
             ("t/p", " PARTITIONED BY (p)", Shape::partitioned(3))
@@ -173,10 +174,9 @@ fn inserted(random: &mut Random, soil: Soil, table: &'static str, overwrite: boo
             row[1] = Value::Number(5_000_000_000 + random.below(3) as i64);
         }
         if soil.nested {
-            row.push(match random.one_in(6) {
-                true => Value::Null,
-                false => Value::Struct(vec![number(random), word(random)]),
-            });
+            let is_null = random.one_in(6);
+            let whole = (!is_null).then(|| Value::Struct(vec![number(random), word(random)]));
+            row.push(whole.unwrap_or(Value::Null));
         }
         row
     });

@@ -102,9 +102,9 @@ async fn at_once_each_has_a_process_of_its_own() {
         let call = || answers(&functions, again(&environment, source));
         futures::future::join(call(), call())
     };
-    let (one, other) = both().await;
+    let (one, other) = Box::pin(both()).await;
     assert!(!one.0 && !other.0);
-    let (one, other) = both().await;
+    let (one, other) = Box::pin(both()).await;
     assert!(one.0 && other.0);
 }
 

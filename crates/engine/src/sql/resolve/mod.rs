@@ -145,7 +145,7 @@ impl Resolver<'_> {
     }
 
     fn set_expr(&mut self, body: &mut SetExpr) -> Result<Columns> {
-        take_apart(body);
+        take_apart(body)?;
         match body {
             SetExpr::Select(select) => self.select(select, None),
             SetExpr::Query(query) => self.query(query),
@@ -193,7 +193,6 @@ impl Resolver<'_> {
                 this.all(exprs)?;
             }
             this.option(select.having.as_mut())?;
-            select.having.as_mut().map(tuple_in::rewrite);
             this.option(select.qualify.as_mut())?;
             if let Some(order_by) = order_by {
                 spell_out_all(order_by, &select.projection);

@@ -201,11 +201,11 @@ async fn nothing_is_found(one: &Functions, other: &Functions, fresh: bool) {
 #[tokio::test]
 async fn nothing_of_another_lakes_running_call_is_found() {
     let (one, other) = (start().await, start().await);
-    nothing_is_found(&one, &other, false).await;
+    Box::pin(nothing_is_found(&one, &other, false)).await;
 }
 
 #[tokio::test]
 async fn nothing_of_another_running_call_of_the_lake_is_found() {
     let functions = start().await;
-    nothing_is_found(&functions, &functions, true).await;
+    Box::pin(nothing_is_found(&functions, &functions, true)).await;
 }
