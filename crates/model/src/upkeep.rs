@@ -28,8 +28,8 @@ pub struct MaintainRequest {
     pub keep: Option<u64>,
     /// Remove files that no branch, no tag and no commit that leads to one needs.
     pub orphans: bool,
-    /// Remove files that only branches and tags led to which were deleted, of whatever table. A server does so
-    /// by itself.
+    /// Remove files that only branches and tags led to which were deleted, of whatever table. A server
+    /// does so by itself.
     pub deleted_refs: bool,
     /// How long ago those files were written, and those branches and tags deleted, at least, in seconds:
     /// three days where it is not said, and no less than an hour.

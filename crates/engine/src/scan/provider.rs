@@ -207,7 +207,10 @@ impl LakeTable {
         let (total, files) = of_scan(plan, table.table_schema(), &columns)?;
         let partitions = session.config().target_partitions();
         let options = session.config_options();
-        let changes = self.places && columns.len() >= CHANGED_COLUMNS_MIN;
+        // The Parquet reader passes over conditions on structs whose files have other columns in them.
+        let fields = table.table_schema().fields();
+        let has_nested = columns.iter().any(|&column| fields[column].data_type().is_nested());
+        let changes = self.places && columns.len() >= CHANGED_COLUMNS_MIN && !has_nested;
         let numbers = places.then(|| self.numbers(plan));
         let mut parquet = session.default_table_options().parquet;
         if may_hold_nan(plan, table.table_schema(), &columns) {
