@@ -255,8 +255,8 @@ fn config(options: &EngineOptions) -> SessionConfig {
     settings.execution.parquet.pushdown_filters = false;
     // What differs are properties of fields, which DataFusion itself loses on the way, as in a UNION.
     settings.execution.skip_physical_aggregate_schema_check = true;
-    // Parts of structs are read where they are asked for. DataFusion would read them further down, under names
-    // that two tables of one statement share.
+    // Parts of structs are read where they are asked for. DataFusion would read them further down, under
+    // names that two tables of one statement share.
     settings.optimizer.enable_leaf_expression_pushdown = false;
     // A side that is small is hashed once for all threads: the other need not be dealt out by its keys,
     // row by row, and a filter made of the small side has one part.
