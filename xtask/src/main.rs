@@ -14,7 +14,7 @@ const USAGE: &str = "Usage: cargo xtask TASK
 
   test                 everything that CI runs: format, lints, generated files, every test
   bench SUITE          measure beside a reference, in release: first-light, tables, functions
-  soak                 the long tests with their full counts, in release
+  soak [--seed N]      the long tests with their full counts, in release, on programs of new seeds
   codegen [--check]    write the generated docs and lists, or say which are stale
   tidy                 the style rules that no lint knows
 ";

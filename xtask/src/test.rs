@@ -64,8 +64,13 @@ pub fn bench(suite: &str, rest: &[&str]) -> Outcome {
     process::run(cargo(&[&run, rest].concat()))
 }
 
-/// The long tests with their full counts: the same scenarios, more of everything.
+/// The long tests with their full counts: the same scenarios, more of everything. Random programs come from
+/// seeds that no soak had before, or from those that are asked for.
 pub fn soak(rest: &[&str]) -> Outcome {
+    let (seed, rest) = match rest {
+        ["--seed", seed, rest @ ..] => ((*seed).to_owned(), rest),
+        _ => (new_seed(), rest),
+    };
     let names = if rest.is_empty() { &["soak"][..] } else { rest };
     let suites = [
         &["--package", "headwater-lake", "--test", "it", "--"][..],
@@ -79,8 +84,15 @@ pub fn soak(rest: &[&str]) -> Outcome {
     if rest.is_empty() {
         let fuzz = ["test", "--release", "--package", "headwater-engine", "--test", "fuzz"];
         let mut test = cargo(&fuzz);
-        test.env("HEADWATER_SOAK", "1");
+        test.env("HEADWATER_SOAK", "1").env("HEADWATER_SEEDS_FROM", &seed);
+        eprintln!("the same programs again: cargo xtask soak --seed {seed}");
         process::run(test)?;
     }
     Ok(())
+}
+
+/// The seconds since 1970, each with room for the programs of a soak.
+fn new_seed() -> String {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    (now.unwrap_or_default().as_secs() * 10_000).to_string()
 }

@@ -23,6 +23,16 @@ fn the_active_branch_is_not_lost_by_accident() {
 }
 
 #[test]
+fn a_tag_is_no_branch_to_be_on() {
+    let workspace = Workspace::new();
+    workspace.ok(&["tag", "create", "v1"]);
+    let text = workspace.fails(2, &["checkout", "v1"]);
+    contains(&text, &["`v1` is a tag", "`--ref v1`", "`headwater checkout -b NAME --from v1`"]);
+    workspace.ok(&["checkout", "-b", "later", "--from", "v1"]);
+    contains(&workspace.fails(3, &["checkout", "nope"]), &["no branch `nope`"]);
+}
+
+#[test]
 fn an_active_branch_that_is_gone_is_said_to_be() {
     let workspace = Workspace::new();
     workspace.ok(&["checkout", "-b", "dev"]);

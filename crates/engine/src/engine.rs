@@ -19,23 +19,14 @@ use headwater_lake::Lake;
 use parking_lot::RwLock;
 
 use crate::error::{Error, Result};
-use crate::interval::CompareLengths;
 use crate::into_column::MARK;
-use crate::map_value::ReadMaps;
-use crate::membership::Membership;
 use crate::memory::{QueryPool, TotalMemory};
-use crate::not_in_list::SayNotInList;
-use crate::one_row::OneRow;
 use crate::options::{EngineOptions, SessionOptions};
-use crate::overflow::CheckOverflow;
 use crate::planning_error::Limits;
-use crate::round::Places;
 use crate::scan::ScanEnvironment;
 use crate::session::Session;
-use crate::sum::checked_sum;
 use crate::system::{SystemTable, own_tables};
-use crate::timestamps::{self, Microseconds};
-use crate::{extreme, guarded_rules};
+use crate::{aggregates, rules, timestamps};
 
 /// Bytes of Parquet footers that are kept.
 const FOOTER_CACHE_BYTES: usize = 256 << 20;
@@ -100,21 +91,18 @@ impl Engine {
         let mut template = SessionStateBuilder::new()
             .with_config(config(&options))
             .with_default_features()
-            .with_optimizer_rules(guarded_rules::rules())
-            .with_analyzer_rule(Arc::new(OneRow))
-            .with_analyzer_rule(Arc::new(CompareLengths))
-            .with_analyzer_rule(Arc::new(Membership))
-            .with_analyzer_rule(Arc::new(CheckOverflow))
-            .with_analyzer_rule(Arc::new(SayNotInList))
+            .with_optimizer_rules(rules::optimizer())
             .build();
-        template.register_udf(Arc::clone(&MARK)).map_err(fail)?;
-        template.register_function_rewrite(Arc::new(Places)).map_err(fail)?;
-        for function in extreme::functions() {
+        for rule in rules::analyzer() {
+            template.add_analyzer_rule(rule);
+        }
+        for rewrite in rules::functions() {
+            template.register_function_rewrite(rewrite).map_err(fail)?;
+        }
+        for function in aggregates::functions() {
             template.register_udaf(function).map_err(fail)?;
         }
-        template.register_udaf(checked_sum()).map_err(fail)?;
-        template.register_function_rewrite(Arc::new(ReadMaps)).map_err(fail)?;
-        template.register_function_rewrite(Arc::new(Microseconds)).map_err(fail)?;
+        template.register_udf(Arc::clone(&MARK)).map_err(fail)?;
         for function in timestamps::functions(template.config_options()) {
             template.register_udf(function).map_err(fail)?;
         }

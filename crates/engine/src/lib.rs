@@ -7,6 +7,7 @@
 //!
 //! Names match as written first, then without case. `"flights@dev"` reads one table at another ref.
 
+mod aggregates;
 mod alter;
 mod answer;
 mod change;
@@ -16,31 +17,22 @@ mod diff;
 mod drive;
 mod engine;
 mod error;
-mod extreme;
-mod guarded_rules;
-mod interval;
 mod into_column;
 mod listing;
-mod map_value;
-mod membership;
 mod memory;
-mod not_in_list;
-mod one_row;
 mod options;
 mod output;
-mod overflow;
 mod parameters;
 mod parents;
 mod planner;
 mod planning_error;
 mod relations;
-mod round;
+mod rules;
 mod scan;
 mod session;
 mod sql;
 mod stop;
 mod stored;
-mod sum;
 mod system;
 mod timestamps;
 mod view;

@@ -9,6 +9,8 @@ use headwater_model::{ErrorCode, Fault};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::Returns;
+
 /// A result of this room.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -64,21 +66,22 @@ pub enum Error {
         hint: Option<String>,
     },
     /// The function returned what cannot be a table, or is not true or false.
-    #[error("{}", not_a_table(.function, .returned, .reason.as_deref(), .wanted))]
+    #[error("{}", unfit(.function, .returned, .reason.as_deref(), *.wanted))]
     NotATable {
         /// The function.
         function: String,
         /// The type it returned.
         returned: String,
-        /// Why that cannot become a table, though others of its type can.
+        /// Why that will not do, though others of its type may.
         reason: Option<String>,
         /// What it should have returned.
-        wanted: &'static str,
+        wanted: Returns,
     },
     /// The instance used more memory than it may.
     #[error(
-        "`{label}` needs more memory than its limit of {}; it had used {}",
+        "`{label}` needs more memory than its limit of {}{}; it had used {}",
         size(*.limit),
+        retried(*.retried_with),
         size(*.used)
     )]
     MemoryLimit {
@@ -86,6 +89,8 @@ pub enum Error {
         label: String,
         /// Its limit, in bytes.
         limit: u64,
+        /// What it had when it ran once more, in bytes, where it did.
+        retried_with: Option<u64>,
         /// The most it held, in bytes.
         used: u64,
     },
@@ -245,10 +250,10 @@ impl Fault for Error {
                 "Install that version (with pyenv, or `uv python install`), or ask for one of those."
                     .to_owned(),
             ),
-            Error::NotATable { reason: Some(_), .. } => {
+            Error::NotATable { reason: Some(_), wanted: Returns::Table, .. } => {
                 Some("Give each column values of one type.".to_owned())
             }
-            Error::NotATable { wanted, .. } => Some(format!("Return {wanted}.")),
+            Error::NotATable { wanted, .. } => Some(format!("Return {}.", words(*wanted))),
             Error::MemoryLimit { .. } => Some(
                 "Raise `memory` in the function's decorator or in `[defaults]` of headwater.toml."
                     .to_owned(),
@@ -310,11 +315,28 @@ impl Fault for Error {
     }
 }
 
-fn not_a_table(function: &str, returned: &str, reason: Option<&str>, wanted: &str) -> String {
-    match reason {
-        Some(reason) => format!("`{function}` returned a `{returned}` that is no table: {reason}"),
-        None => format!("`{function}` returned `{returned}`, which is not {wanted}"),
+fn unfit(function: &str, returned: &str, reason: Option<&str>, wanted: Returns) -> String {
+    let Some(reason) = reason else {
+        return format!("`{function}` returned `{returned}`, which is not {}", words(wanted));
+    };
+    let what = if wanted == Returns::Any { "cannot be answered with" } else { "is no table" };
+    format!("`{function}` returned a `{returned}` that {what}: {reason}")
+}
+
+fn words(wanted: Returns) -> &'static str {
+    match wanted {
+        Returns::Table => {
+            "a table: a `pyarrow.Table`, a pandas or polars data frame, or a list of dicts"
+        }
+        Returns::Bool => "`True` or `False`",
+        Returns::Any => "a table, or what JSON can say: text, numbers, lists and dicts of those",
     }
+}
+
+/// ` and than the 512 MiB that it ran once more with`.
+fn retried(with: Option<u64>) -> String {
+    with.map(|bytes| format!(" and than the {} that it ran once more with", size(bytes)))
+        .unwrap_or_default()
 }
 
 fn raised(exception: &str, message: &str, frames: &[Frame]) -> String {

@@ -25,7 +25,7 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc;
-use tokio::task::AbortHandle;
+use tokio::task::{AbortHandle, JoinHandle};
 use tokio_util::sync::CancellationToken;
 
 use crate::listen::receive;
@@ -45,6 +45,9 @@ const FREE_MAX: usize = 4;
 
 /// The most files that it may have rows in at once: each takes the server a descriptor.
 const GIVEN_MAX: usize = 1024;
+
+/// Messages that are heard after a call's end.
+const LATE_MAX: usize = 1_000;
 
 /// Numbers of files in one answer that the function need not remember any more.
 const GONE_AT_ONCE: usize = 1_000;
@@ -117,24 +120,23 @@ impl Feed {
         [self.theirs.as_fd(), self.columns.descriptor()]
     }
 
-    /// Feeds the worker until the call is over.
+    /// Feeds the worker until the call is over. What it had said by then is known when the task has ended.
     pub(crate) fn start(
         self,
         room: Option<Room>,
         fed: Arc<Fed>,
         over: CancellationToken,
-    ) -> Result<()> {
+    ) -> Result<JoinHandle<()>> {
         let channel = watch(self.ours).map_err(Error::io("listen to a worker"))?;
         let files = Arc::new(Files { room, known: Mutex::default() });
-        let feeding = Feeding { channel, streamed: self.streamed, files, fed, scan: None };
-        tokio::spawn(async move {
+        let mut feeding = Feeding { channel, streamed: self.streamed, files, fed, scan: None };
+        Ok(tokio::spawn(async move {
             tokio::select! {
                 biased;
-                () = over.cancelled() => {}
+                () = over.cancelled() => feeding.hear_the_rest(),
                 () = feeding.serve() => {}
             }
-        });
-        Ok(())
+        }))
     }
 }
 
@@ -191,13 +193,11 @@ struct Feeding {
 }
 
 impl Feeding {
-    async fn serve(mut self) {
+    async fn serve(&mut self) {
         while let Some(received) = receive(&self.channel).await {
             let Ok(asked) = serde_json::from_slice::<Asked>(&received.bytes) else { return };
             self.files.returned(&asked);
-            if asked.broken {
-                self.fails("the function lost a batch to what was raised while it was read");
-            }
+            self.hear(&asked);
             if asked.end {
                 self.scan = None;
                 self.files.clear();
@@ -208,6 +208,21 @@ impl Feeding {
             {
                 return;
             }
+        }
+    }
+
+    /// Hears what the worker said just before it ended. A process that lives on may not talk for ever.
+    fn hear_the_rest(&self) {
+        for _ in 0..LATE_MAX {
+            let Ok(Some(received)) = self.channel.get_ref().receive() else { return };
+            let Ok(asked) = serde_json::from_slice(&received.bytes) else { return };
+            self.hear(&asked);
+        }
+    }
+
+    fn hear(&self, asked: &Asked) {
+        if asked.broken {
+            self.fails("the function lost a batch to what was raised while it was read");
         }
     }
 

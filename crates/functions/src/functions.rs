@@ -268,8 +268,8 @@ impl Functions {
             // What the first took is metered whatever became of the second.
             Err(error) => return Ok((Outcome { returned: Err(error), ..first }, None)),
         };
-        if let Err(Error::MemoryLimit { limit, .. }) = &mut second.returned {
-            *limit = memory_bytes;
+        if let Err(Error::MemoryLimit { limit, retried_with, .. }) = &mut second.returned {
+            *retried_with = Some(std::mem::replace(limit, memory_bytes));
         }
         let mut usage = first.usage;
         usage.add(&second.usage);

@@ -16,7 +16,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use crate::arena::Arena;
 use crate::environment::prefix_of;
 use crate::error::size;
-use crate::feed::Fed;
+use crate::feed::{Fed, Feed};
 use crate::listen::{Lines, listen, listen_to_pipe, receiver};
 use crate::memory::{GivenFile, Made, MemoryFile, Pages, aside};
 use crate::network::Reach;
@@ -81,6 +81,7 @@ pub(crate) struct Instance {
     pause: CancellationToken,
     /// What it was fed while it ran.
     fed: Arc<Fed>,
+    feeding: Vec<JoinHandle<()>>,
     /// What earlier calls of the process have taken.
     cpu_us_before: u64,
     /// What it may reach, where that is anything.
@@ -208,9 +209,8 @@ impl Instance {
         let Sent { files, feeds } = sent;
         let (ends, inputs) = (over.clone().drop_guard(), inodes(&files));
         let fed = Arc::new(Fed::default());
-        for feed in feeds {
-            feed.start(invocation.room.clone(), fed.clone(), over.clone())?;
-        }
+        let start = |feed: Feed| feed.start(invocation.room.clone(), fed.clone(), over.clone());
+        let feeding = feeds.into_iter().map(start).collect::<Result<_>>()?;
         Ok(Instance {
             invocation,
             files,
@@ -222,6 +222,7 @@ impl Instance {
             printed,
             pause,
             fed,
+            feeding,
             cpu_us_before: cpu_us,
             reach,
             inputs,
@@ -279,6 +280,9 @@ impl Instance {
         self.over.cancel();
         if let Err(late) = self.hear_the_rest(&mut heard, why, stopped).await {
             why = Some(late);
+        }
+        for feeding in self.feeding.drain(..) {
+            let _ = feeding.await;
         }
         let Heard { begun, said, given, .. } = heard.unwrap_or_default();
         let usage = usage(elapsed, &ended, (self.cpu_us_before, &self.fed));
@@ -407,8 +411,10 @@ async fn conclude(
 ) -> Result<Returned> {
     let label = invocation.label.clone();
     let limit = invocation.limits.memory_bytes;
-    let memory_limit =
-        || Error::MemoryLimit { label: label.clone(), limit, used: ended.memory_bytes_peak };
+    let memory_limit = || {
+        let (label, used) = (label.clone(), ended.memory_bytes_peak);
+        Error::MemoryLimit { label, limit, retried_with: None, used }
+    };
     if stopped != Some(Stopped::Cancelled)
         && let Some(error) = fed.take_failure()
     {
@@ -481,14 +487,8 @@ fn bad_output(invocation: &Invocation, reason: String) -> Error {
 }
 
 fn unfit(invocation: &Invocation, returned: String, reason: Option<String>) -> Error {
-    let wanted = match invocation.kind {
-        Returns::Table => {
-            "a table: a `pyarrow.Table`, a pandas or polars data frame, or a list of dicts"
-        }
-        Returns::Bool => "`True` or `False`",
-        Returns::Any => "a table, or what JSON can say: text, numbers, lists and dicts of those",
-    };
-    Error::NotATable { function: invocation.function.clone(), returned, reason, wanted }
+    let (function, wanted) = (invocation.function.clone(), invocation.kind);
+    Error::NotATable { function, returned, reason, wanted }
 }
 
 /// What the spawner is to start where there is no zygote.

@@ -428,6 +428,9 @@ impl Error {
             Error::FileChanged { .. } => {
                 Some("Import the file again when nothing writes to it any more.")
             }
+            Error::BrokenFile { what: "ndjson", .. } => {
+                Some("Write each object on a line of its own, as `jq -c '.[]' FILE` does.")
+            }
             Error::BrokenFile { .. } => {
                 Some("Get the file again, or leave it out: it may be cut short.")
             }

@@ -1,6 +1,6 @@
 //! `headwater checkout`: which branch `run`, `query` and `import` use.
 
-use headwater_model::{Branch, CreateRef};
+use headwater_model::{Branch, CreateRef, Problem, Tag};
 
 use crate::api::{Api, segment};
 use crate::arguments::{Checkout, OutputFormat};
@@ -18,8 +18,11 @@ pub async fn checkout(context: &Context, api: &Api, arguments: &Checkout) -> Res
         let request = CreateRef { name: arguments.branch.clone(), from, if_not_exists: false };
         let _: Branch = api.post("/v1/branches", &request).await?;
     }
-    let path = format!("/v1/branches/{}", segment(&arguments.branch));
-    let branch: Branch = api.get(path).await?;
+    let branch = api.get(format!("/v1/branches/{}", segment(&arguments.branch))).await;
+    let branch: Branch = match branch {
+        Ok(branch) => branch,
+        Err(problem) => return Err(if_tag(problem, api, &arguments.branch).await),
+    };
     context.lake_folder()?.set_active_branch(&branch.name)?;
     if context.output == OutputFormat::Json {
         output::print_json(&branch);
@@ -28,4 +31,15 @@ pub async fn checkout(context: &Context, api: &Api, arguments: &Checkout) -> Res
         context.style.say(format!("on branch {name}, at @{}", branch.commit.short()));
     }
     Ok(())
+}
+
+/// Says of a name that no branch has whether it is a tag's.
+async fn if_tag(problem: Problem, api: &Api, name: &str) -> Problem {
+    let tag: Result<Tag> = api.get(format!("/v1/tags/{}", segment(name))).await;
+    if tag.is_err() {
+        return problem;
+    }
+    error::invalid(format!("`{name}` is a tag, and nothing is written to a tag")).with_hint(format!(
+        "Read it with `--ref {name}`, or begin a branch there: `headwater checkout -b NAME --from {name}`."
+    ))
 }

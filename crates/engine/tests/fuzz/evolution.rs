@@ -1,6 +1,6 @@
 //! Changes of the table itself: of its partition fields, order, columns and version of the format.
 
-use crate::model::{COLUMNS, Row, Value};
+use crate::model::{COLUMNS, FIELDS, Names, Row, Value};
 use crate::random::Random;
 
 /// A partition field.
@@ -24,7 +24,19 @@ pub enum Evolution {
         default: Option<Value>,
     },
     Upgrade,
+    /// A column of both tables is called otherwise; those within the struct come last.
+    Rename {
+        column: usize,
+        name: &'static str,
+    },
+    /// `n`, an INT until then, becomes a BIGINT.
+    Widen,
+    /// A column within the structs of both tables goes and comes again with nothing in it.
+    AnewField(usize),
 }
+
+/// What columns may be called; a name that one had may become another's.
+const NAMES: [&str; 8] = ["id", "n", "w", "p", "q", "v", "x", "y"];
 
 impl Part {
     pub fn column(self) -> usize {
@@ -56,13 +68,20 @@ pub struct Shape {
     parts: Vec<Part>,
     /// Columns that it is or was partitioned by.
     used: Vec<usize>,
+    /// What those were called when it was: names of its partition fields, which no other column may have.
+    taken: Vec<String>,
     order: Vec<usize>,
     upgraded: bool,
+    names: Names,
+    /// Whether `n` is a BIGINT.
+    pub widened: bool,
 }
 
 impl Shape {
     pub fn partitioned(column: usize) -> Self {
-        Shape { parts: vec![Part::Same(column)], used: vec![column], ..Shape::default() }
+        let mut shape = Shape { parts: vec![Part::Same(column)], ..Shape::default() };
+        shape.uses(column);
+        shape
     }
 
     pub fn evolve(&mut self, random: &mut Random) -> Evolution {
@@ -93,14 +112,44 @@ impl Shape {
         }
     }
 
+    /// The same, and what only tables with a struct may become.
+    pub fn evolve_more(&mut self, random: &mut Random) -> Evolution {
+        match random.below(5) {
+            0 | 1 => self.rename(random),
+            2 if !self.widened && !self.used.contains(&1) => {
+                self.widened = true;
+                Evolution::Widen
+            }
+            3 => Evolution::AnewField(random.below(FIELDS.len())),
+            _ => self.evolve(random),
+        }
+    }
+
+    fn rename(&mut self, random: &mut Random) -> Evolution {
+        let is_free =
+            |name: &&str| !self.names.has(name) && !self.taken.iter().any(|taken| taken == name);
+        let free: Vec<&str> = NAMES.into_iter().filter(is_free).collect();
+        if free.is_empty() {
+            return self.order(random);
+        }
+        let (column, name) = (random.below(COLUMNS.len() + FIELDS.len()), random.pick(&free));
+        self.names.rename(column, name);
+        Evolution::Rename { column, name }
+    }
+
     fn new_part(&mut self, random: &mut Random) -> Option<Part> {
         let all = [Part::Same(3), Part::Same(2), Part::Cut(0), Part::Cut(1), Part::Cut(2)];
         let part = random.pick(&all);
         if self.parts.contains(&part) {
             return None;
         }
-        self.used.push(part.column());
+        self.uses(part.column());
         Some(part)
+    }
+
+    fn uses(&mut self, column: usize) {
+        self.used.push(column);
+        self.taken.push(self.names.of(column).to_owned());
     }
 
     fn order(&mut self, random: &mut Random) -> Evolution {
@@ -115,6 +164,7 @@ impl Shape {
             return self.order(random);
         }
         let column = random.pick(&columns);
+        self.widened |= column == 1;
         let default = (self.upgraded && random.one_in(2)).then(|| match column {
             2 => Value::Text("new".to_owned()),
             _ => Value::Number(random.below(5) as i64),
@@ -124,8 +174,34 @@ impl Shape {
 }
 
 impl Evolution {
-    pub fn to_sql(&self) -> String {
+    /// The statements that make it, one for each table that it concerns.
+    pub fn statements(&self) -> Vec<String> {
+        let both = |change: &dyn Fn(&str) -> String| ["t", "s"].map(change).to_vec();
         match self {
+            Evolution::Rename { column, name } => {
+                let old = column_name(*column);
+                both(&|table| format!("ALTER TABLE {table} RENAME COLUMN {old} TO {name}"))
+            }
+            Evolution::AnewField(field) => {
+                let (name, data_type) = (FIELDS[*field], ["BIGINT", "VARCHAR"][*field]);
+                let place = if *field == 0 { "FIRST" } else { "AFTER {q}" };
+                both(&|table| {
+                    format!(
+                        "ALTER TABLE {table} DROP COLUMN d.{name}, \
+                         ADD COLUMN d.{name} {data_type} {place}"
+                    )
+                })
+            }
+            _ => vec![self.to_sql()],
+        }
+    }
+
+    fn to_sql(&self) -> String {
+        match self {
+            Evolution::Widen => {
+                format!("ALTER TABLE t ALTER COLUMN {} TYPE BIGINT", COLUMNS[1])
+            }
+            Evolution::Rename { .. } | Evolution::AnewField(_) => unreachable!("made above"),
             Evolution::AddPart(part) => {
                 format!("ALTER TABLE t ADD PARTITION FIELD {}", part.to_sql())
             }
@@ -157,5 +233,13 @@ impl Evolution {
                 "ALTER TABLE t SET TBLPROPERTIES ('format-version' = '3')".to_owned()
             }
         }
+    }
+}
+
+/// A column's name, with what it lies in.
+fn column_name(column: usize) -> String {
+    match column.checked_sub(COLUMNS.len()) {
+        None => COLUMNS[column].to_owned(),
+        Some(field) => format!("d.{}", FIELDS[field]),
     }
 }

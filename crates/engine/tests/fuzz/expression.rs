@@ -1,6 +1,6 @@
 //! Expressions as text and as the model understands them, with SQL's three truth values.
 
-use crate::model::{COLUMNS, Scope, Value};
+use crate::model::{COLUMNS, FIELDS, STRUCT, Scope, Value};
 use crate::random::Random;
 
 /// A table that an expression may speak of.
@@ -20,6 +20,12 @@ pub enum Expr {
     Case(Box<Test>, Box<Expr>, Box<Expr>),
     /// `(SELECT max(column) FROM s)`
     MaxOfSource(usize),
+    /// A column within the struct.
+    Field(Side, usize),
+    /// The struct itself.
+    Whole(Side),
+    /// A struct of a number and a text.
+    Struct(Box<Expr>, Box<Expr>),
 }
 
 #[derive(Debug, Clone)]
@@ -44,6 +50,8 @@ pub struct Ground {
     pub source: bool,
     pub target: bool,
     pub subqueries: bool,
+    /// Whether the tables have a struct.
+    pub fields: bool,
 }
 
 pub const NUMBERS: [usize; 3] = [0, 1, 3];
@@ -69,6 +77,7 @@ impl Ground {
 
     pub fn number(self, random: &mut Random, depth: usize) -> Expr {
         match random.below(if depth == 0 { 4 } else { 8 }) {
+            0..3 if self.fields && random.one_in(4) => Expr::Field(self.side(random), 0),
             0..3 => Expr::Column(self.side(random), random.pick(&NUMBERS)),
             3 => Expr::Literal(number(random)),
             4 | 5 => Expr::Add(self.number(random, depth - 1).into(), random.below(5) as i64 - 2),
@@ -87,6 +96,7 @@ impl Ground {
 
     pub fn word(self, random: &mut Random, depth: usize) -> Expr {
         match random.below(if depth == 0 { 3 } else { 5 }) {
+            0 | 1 if self.fields && random.one_in(3) => Expr::Field(self.side(random), 1),
             0 | 1 => Expr::Column(self.side(random), WORD),
             2 => Expr::Literal(word(random)),
             3 => Expr::Concat(self.word(random, depth - 1).into(), "x"),
@@ -96,6 +106,14 @@ impl Ground {
                 self.word(random, depth - 1).into(),
             ),
         }
+    }
+
+    /// A struct, as one side has it or of its own.
+    pub fn whole(self, random: &mut Random) -> Expr {
+        if random.one_in(3) {
+            return Expr::Whole(self.side(random));
+        }
+        Expr::Struct(self.number(random, 0).into(), self.word(random, 0).into())
     }
 
     /// The same without subqueries, for where they cannot stand.
@@ -147,6 +165,20 @@ impl Value {
             Value::Null => "NULL".to_owned(),
             Value::Number(number) => number.to_string(),
             Value::Text(text) => format!("'{text}'"),
+            Value::Struct(fields) => struct_of(&fields[0].to_sql(), &fields[1].to_sql()),
+        }
+    }
+}
+
+fn struct_of(number: &str, word: &str) -> String {
+    format!("named_struct('{}', {number}, '{}', {word})", FIELDS[0], FIELDS[1])
+}
+
+impl Side {
+    fn to_sql(self) -> &'static str {
+        match self {
+            Side::Target => "t",
+            Side::Source => "s",
         }
     }
 }
@@ -154,8 +186,7 @@ impl Value {
 impl Expr {
     pub fn to_sql(&self) -> String {
         match self {
-            Expr::Column(Side::Target, column) => format!("t.{}", COLUMNS[*column]),
-            Expr::Column(Side::Source, column) => format!("s.{}", COLUMNS[*column]),
+            Expr::Column(side, column) => format!("{}.{}", side.to_sql(), COLUMNS[*column]),
             Expr::Literal(value) => value.to_sql(),
             Expr::Add(expr, by) => format!("({} + ({by}))", expr.to_sql()),
             Expr::Concat(expr, with) => format!("({} || '{with}')", expr.to_sql()),
@@ -169,13 +200,20 @@ impl Expr {
                 otherwise.to_sql()
             ),
             Expr::MaxOfSource(column) => format!("(SELECT max({}) FROM s)", COLUMNS[*column]),
+            Expr::Field(side, field) => format!("{}.d.{}", side.to_sql(), FIELDS[*field]),
+            Expr::Whole(side) => format!("{}.d", side.to_sql()),
+            Expr::Struct(number, word) => struct_of(&number.to_sql(), &word.to_sql()),
         }
     }
 
     pub fn value(&self, scope: &Scope<'_>) -> Value {
         match self {
-            Expr::Column(Side::Target, column) => scope.target(*column),
-            Expr::Column(Side::Source, column) => scope.source(*column),
+            Expr::Column(side, column) => scope.of(*side, *column),
+            Expr::Field(side, field) => scope.of(*side, STRUCT).field(*field),
+            Expr::Whole(side) => scope.of(*side, STRUCT),
+            Expr::Struct(number, word) => {
+                Value::Struct(vec![number.value(scope), word.value(scope)])
+            }
             Expr::Literal(value) => value.clone(),
             Expr::Add(expr, by) => match expr.value(scope) {
                 Value::Number(number) => Value::Number(number + by),

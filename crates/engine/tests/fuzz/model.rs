@@ -6,13 +6,31 @@ use crate::evolution::{Evolution, Part};
 use crate::expression::{Expr, Side, Test};
 use crate::program::{Change, Clause, Statement, When};
 
-pub const COLUMNS: [&str; 4] = ["id", "n", "w", "p"];
+/// The columns as statements have them before [`Names::fill`] gives them the names that they have then.
+pub const COLUMNS: [&str; 4] = ["{id}", "{n}", "{w}", "{p}"];
+
+/// The columns within the struct that some programs have as a fifth: a number and a text.
+pub const FIELDS: [&str; 2] = ["{q}", "{v}"];
+
+/// Where that lies in a row.
+pub const STRUCT: usize = 4;
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Value {
     Null,
     Number(i64),
     Text(String),
+    Struct(Vec<Value>),
+}
+
+impl Value {
+    /// What a struct has in a column; null where there is no struct.
+    pub fn field(&self, field: usize) -> Value {
+        match self {
+            Value::Struct(fields) => fields[field].clone(),
+            _ => Value::Null,
+        }
+    }
 }
 
 pub type Row = Vec<Value>;
@@ -36,13 +54,49 @@ impl Scope<'_> {
         self.target.map_or(Value::Null, |row| row[column].clone())
     }
 
-    pub fn source(&self, column: usize) -> Value {
-        self.source.map_or(Value::Null, |row| row[column].clone())
+    pub fn of(&self, side: Side, column: usize) -> Value {
+        let row = match side {
+            Side::Target => self.target,
+            Side::Source => self.source,
+        };
+        row.map_or(Value::Null, |row| row[column].clone())
+    }
+}
+
+/// The names that columns have, those within the struct last; both tables have the same.
+#[derive(Debug, Clone)]
+pub struct Names([String; 6]);
+
+impl Default for Names {
+    fn default() -> Self {
+        Names(["id", "n", "w", "p", "q", "v"].map(str::to_owned))
+    }
+}
+
+impl Names {
+    /// A statement with the names that columns have.
+    pub fn fill(&self, sql: &str) -> String {
+        let places = COLUMNS.iter().chain(&FIELDS);
+        places.zip(&self.0).fold(sql.to_owned(), |sql, (place, name)| sql.replace(place, name))
+    }
+
+    pub fn rename(&mut self, column: usize, name: &str) {
+        name.clone_into(&mut self.0[column]);
+    }
+
+    pub fn of(&self, column: usize) -> &str {
+        &self.0[column]
+    }
+
+    /// Whether a column, or one beside it, is called so.
+    pub fn has(&self, name: &str) -> bool {
+        self.0.iter().any(|known| known == name)
     }
 }
 
 #[derive(Debug, Clone, Default)]
 pub struct Model {
+    pub names: Names,
     tables: BTreeMap<String, Vec<Row>>,
     parts: Vec<Part>,
     /// What the columns of `t` are in rows that say nothing of them.
@@ -78,7 +132,7 @@ impl Model {
                 let rows = kept.cloned().collect();
                 self.insert("t", rows, *overwrite)
             }
-            Statement::Delete { test, limit } => self.delete(test, *limit),
+            Statement::Delete { test, limit, .. } => self.delete(test, *limit),
             Statement::DeleteUsing { on } => self.delete_using(on),
             Statement::Update { set, test } => self.update(set, test),
             Statement::UpdateFrom { set, on } => self.update_from(set, on),
@@ -106,7 +160,15 @@ impl Model {
                 self.defaults.remove(column);
                 self.defaults.extend(default.clone().map(|value| (*column, value)));
             }
-            Evolution::Order(_) | Evolution::Upgrade => {}
+            Evolution::Rename { column, name } => self.names.rename(*column, name),
+            Evolution::AnewField(field) => {
+                for row in self.tables.values_mut().flatten() {
+                    if let Value::Struct(fields) = &mut row[STRUCT] {
+                        fields[*field] = Value::Null;
+                    }
+                }
+            }
+            Evolution::Order(_) | Evolution::Upgrade | Evolution::Widen => {}
         }
         Outcome::Rows(0)
     }
@@ -249,7 +311,7 @@ impl Model {
                     Change::Insert(set) => {
                         let default =
                             |column| self.defaults.get(&column).cloned().unwrap_or(Value::Null);
-                        let unsaid = (0..COLUMNS.len()).map(default).collect();
+                        let unsaid = (0..source.len()).map(default).collect();
                         rows.push(assigned(&unsaid, set, &scope));
                     }
                     _ => rows.push(source.clone()),

@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::evolution::{Evolution, Shape};
 use crate::expression::{Expr, Ground, Side, Test, number, word};
-use crate::model::{COLUMNS, Row, Value, sides};
+use crate::model::{COLUMNS, FIELDS, Names, Row, STRUCT, Value, sides};
 use crate::random::Random;
 
 pub struct Program {
@@ -14,13 +14,15 @@ pub struct Program {
     pub statements: Vec<Statement>,
     /// Whether rows are changed by delete files.
     pub on_read: bool,
+    /// Whether the tables have a struct.
+    pub nested: bool,
 }
 
 #[derive(Debug, Clone)]
 pub enum Statement {
     Insert { table: &'static str, rows: Vec<Row>, overwrite: bool },
     InsertFrom { test: Test, overwrite: bool },
-    Delete { test: Test, limit: Option<usize> },
+    Delete { test: Test, limit: Option<usize>, nested: bool },
     DeleteUsing { on: Test },
     Update { set: Vec<(usize, Expr)>, test: Test },
     UpdateFrom { set: Vec<(usize, Expr)>, on: Test },
@@ -52,37 +54,66 @@ pub enum Change {
     InsertAll,
 }
 
-const TARGET: Ground = Ground { source: false, target: true, subqueries: true };
-const BOTH: Ground = Ground { source: true, target: true, subqueries: false };
-const SOURCE: Ground = Ground { source: true, target: false, subqueries: false };
+const TARGET: Ground = Ground { source: false, target: true, subqueries: true, fields: false };
+const BOTH: Ground = Ground { source: true, target: true, subqueries: false, fields: false };
+const SOURCE: Ground = Ground { source: true, target: false, subqueries: false, fields: false };
+
+/// What the rows of a program are made of.
+#[derive(Clone, Copy)]
+struct Soil {
+    nested: bool,
+    /// Whether `n` takes numbers that no INT takes.
+    wide: bool,
+}
+
+impl Soil {
+    fn on(self, ground: Ground) -> Ground {
+        Ground { fields: self.nested, ..ground }
+    }
+}
 
 impl Program {
     pub fn random(seed: u64) -> Self {
         let mut random = Random::new(seed);
-        let columns = "(id BIGINT, n BIGINT, w VARCHAR, p BIGINT)";
+        // A third of the programs have a struct, and columns that are renamed and widened.
+        let nested = seed % 3 == 2;
+        let columns = |n: &str| {
+            if nested {
+                format!("(id BIGINT, n {n}, w VARCHAR, p BIGINT, d STRUCT<q BIGINT, v VARCHAR>)")
+            } else {
+                "(id BIGINT, n BIGINT, w VARCHAR, p BIGINT)".to_owned()
+            }
+        };
         let (name, partition, mut shape) = if random.one_in(2) {
             ("t/p", " PARTITIONED BY (p)", Shape::partitioned(3))
         } else {
             ("t", "", Shape::default())
         };
         let tables = vec![
-            (name.to_owned(), format!("CREATE TABLE t {columns}{partition}")),
-            ("s".to_owned(), format!("CREATE TABLE s {columns}")),
+            (name.to_owned(), format!("CREATE TABLE t {}{partition}", columns("INT"))),
+            ("s".to_owned(), format!("CREATE TABLE s {}", columns("BIGINT"))),
         ];
         let mut statements = Vec::new();
         for table in ["t", "t", "s"] {
-            statements.push(inserted(&mut random, table, false));
+            statements.push(inserted(&mut random, Soil { nested, wide: false }, table, false));
         }
         for _ in 0..3 + random.below(8) {
             // Half of the programs leave the table as it is.
             let evolves = seed % 4 > 1 && random.one_in(3);
-            statements.push(if evolves {
-                Statement::Evolve(shape.evolve(&mut random))
-            } else {
-                statement(&mut random)
+            let soil = Soil { nested, wide: nested && shape.widened };
+            statements.push(match evolves {
+                true if nested => Statement::Evolve(shape.evolve_more(&mut random)),
+                true => Statement::Evolve(shape.evolve(&mut random)),
+                false => statement(&mut random, soil),
             });
         }
-        Program { on_read: seed % 2 == 1, seed, tables, statements }
+        Program { on_read: seed % 2 == 1, nested, seed, tables, statements }
+    }
+
+    /// The columns of a table, in order.
+    pub fn columns(&self) -> String {
+        let d = self.nested.then_some("d");
+        COLUMNS.into_iter().chain(d).collect::<Vec<_>>().join(", ")
     }
 }
 
@@ -90,51 +121,76 @@ impl fmt::Display for Program {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "-- seed {}", self.seed)?;
         self.tables.iter().try_for_each(|(_, sql)| writeln!(f, "{sql};"))?;
-        self.statements.iter().try_for_each(|statement| writeln!(f, "{};", statement.to_sql()))
+        let mut names = Names::default();
+        self.statements.iter().try_for_each(|statement| {
+            for sql in statement.statements() {
+                writeln!(f, "{};", names.fill(&sql))?;
+            }
+            if let Statement::Evolve(Evolution::Rename { column, name }) = statement {
+                names.rename(*column, name);
+            }
+            Ok(())
+        })
     }
 }
 
-fn statement(random: &mut Random) -> Statement {
+fn statement(random: &mut Random, soil: Soil) -> Statement {
+    let (target, both, source) = (soil.on(TARGET), soil.on(BOTH), soil.on(SOURCE));
     match random.below(20) {
-        0 | 1 => inserted(random, "t", false),
-        2 => inserted(random, "s", false),
-        3 if random.one_in(2) => inserted(random, "t", true),
-        3 | 4 => Statement::InsertFrom { test: SOURCE.test(random, 1), overwrite: false },
-        5 => Statement::InsertFrom { test: SOURCE.test(random, 1), overwrite: true },
-        6..10 => Statement::Delete { test: TARGET.test(random, 2), limit: None },
-        10 => Statement::Delete { test: TARGET.test(random, 1), limit: Some(random.below(5)) },
-        11 => Statement::DeleteUsing { on: joined(random) },
-        12..15 => {
-            Statement::Update { set: set(random, TARGET, true), test: TARGET.test(random, 2) }
+        0 | 1 => inserted(random, soil, "t", false),
+        2 => inserted(random, soil, "s", false),
+        3 if random.one_in(2) => inserted(random, soil, "t", true),
+        3 | 4 => Statement::InsertFrom { test: source.test(random, 1), overwrite: false },
+        5 => Statement::InsertFrom { test: source.test(random, 1), overwrite: true },
+        6..10 => {
+            let test = target.test(random, 2);
+            Statement::Delete { test, limit: None, nested: soil.nested }
         }
-        15 => Statement::UpdateFrom { set: set(random, BOTH, true), on: joined(random) },
-        16..19 => merged(random),
+        10 => {
+            let (test, limit) = (target.test(random, 1), Some(random.below(5)));
+            Statement::Delete { test, limit, nested: soil.nested }
+        }
+        11 => Statement::DeleteUsing { on: joined(random, both) },
+        12..15 => {
+            Statement::Update { set: set(random, target, true), test: target.test(random, 2) }
+        }
+        15 => Statement::UpdateFrom { set: set(random, both, true), on: joined(random, both) },
+        16..19 => merged(random, soil),
         _ if random.one_in(3) => {
             Statement::Truncate { table: if random.one_in(2) { "t" } else { "s" } }
         }
-        _ => inserted(random, "s", true),
+        _ => inserted(random, soil, "s", true),
     }
 }
 
-fn inserted(random: &mut Random, table: &'static str, overwrite: bool) -> Statement {
+fn inserted(random: &mut Random, soil: Soil, table: &'static str, overwrite: bool) -> Statement {
     let most = if random.one_in(4) { 30 } else { 7 };
     let count = 1 + random.below(most);
     let rows = (0..count).map(|_| {
         let partition =
             if random.one_in(9) { Value::Null } else { Value::Number(random.below(3) as i64) };
-        vec![number(random), number(random), word(random), partition]
+        let mut row = vec![number(random), number(random), word(random), partition];
+        if soil.wide && table == "t" && random.one_in(4) {
+            row[1] = Value::Number(5_000_000_000 + random.below(3) as i64);
+        }
+        if soil.nested {
+            let is_null = random.one_in(6);
+            let whole = (!is_null).then(|| Value::Struct(vec![number(random), word(random)]));
+            row.push(whole.unwrap_or(Value::Null));
+        }
+        row
     });
     Statement::Insert { table, rows: rows.collect(), overwrite }
 }
 
 /// A condition that joins the two tables, most often by equality.
-fn joined(random: &mut Random) -> Test {
+fn joined(random: &mut Random, both: Ground) -> Test {
     if random.one_in(4) {
-        return BOTH.test(random, 1);
+        return both.test(random, 1);
     }
     let column = |side, random: &mut Random| Expr::Column(side, random.pick(&[0, 0, 1, 3]));
     let on = Test::Compare(column(Side::Target, random), "=", column(Side::Source, random));
-    if random.one_in(2) { on } else { Test::And(on.into(), BOTH.test(random, 1).into()) }
+    if random.one_in(2) { on } else { Test::And(on.into(), both.test(random, 1).into()) }
 }
 
 fn set(random: &mut Random, ground: Ground, subqueries: bool) -> Vec<(usize, Expr)> {
@@ -146,11 +202,16 @@ fn set(random: &mut Random, ground: Ground, subqueries: bool) -> Vec<(usize, Exp
     let value = |column: usize, random: &mut Random| {
         if column == 2 { ground.word(random, 1) } else { ground.number(random, 1) }
     };
-    columns.into_iter().map(|column| (column, value(column, random))).collect()
+    let mut set: Vec<(usize, Expr)> =
+        columns.into_iter().map(|column| (column, value(column, random))).collect();
+    if ground.fields && random.one_in(3) {
+        set.push((STRUCT, ground.whole(random)));
+    }
+    set
 }
 
-fn merged(random: &mut Random) -> Statement {
-    let on = joined(random);
+fn merged(random: &mut Random, soil: Soil) -> Statement {
+    let on = joined(random, soil.on(BOTH));
     let mut clauses: Vec<Clause> = Vec::new();
     for _ in 0..=random.below(4) {
         let when = random.pick(&[
@@ -167,6 +228,7 @@ fn merged(random: &mut Random) -> Statement {
             target: sides.contains(&Side::Target),
             source: sides.contains(&Side::Source),
             subqueries: false,
+            fields: soil.nested,
         };
         let test = (!random.one_in(3)).then(|| ground.test(random, 1));
         let change = match (when, random.below(4)) {
@@ -189,9 +251,12 @@ fn values(rows: &[Row]) -> String {
     rows.iter().map(row).collect::<Vec<_>>().join(", ")
 }
 
+fn name(column: usize) -> &'static str {
+    COLUMNS.get(column).copied().unwrap_or("d")
+}
+
 fn assignments(set: &[(usize, Expr)]) -> String {
-    let one =
-        |(column, value): &(usize, Expr)| format!("{} = {}", COLUMNS[*column], value.to_sql());
+    let one = |(column, value): &(usize, Expr)| format!("{} = {}", name(*column), value.to_sql());
     set.iter().map(one).collect::<Vec<_>>().join(", ")
 }
 
@@ -209,7 +274,7 @@ impl Clause {
             Change::SetAll => "UPDATE SET *".to_owned(),
             Change::InsertAll => "INSERT *".to_owned(),
             Change::Insert(set) => {
-                let names: Vec<&str> = set.iter().map(|(column, _)| COLUMNS[*column]).collect();
+                let names: Vec<&str> = set.iter().map(|(column, _)| name(*column)).collect();
                 let values: Vec<String> = set.iter().map(|(_, value)| value.to_sql()).collect();
                 format!("INSERT ({}) VALUES ({})", names.join(", "), values.join(", "))
             }
@@ -219,6 +284,14 @@ impl Clause {
 }
 
 impl Statement {
+    /// What is executed for it, in order.
+    pub fn statements(&self) -> Vec<String> {
+        match self {
+            Statement::Evolve(evolution) => evolution.statements(),
+            other => vec![other.to_sql()],
+        }
+    }
+
     pub fn to_sql(&self) -> String {
         let into = |overwrite: &bool| if *overwrite { "OVERWRITE" } else { "INTO" };
         match self {
@@ -228,9 +301,13 @@ impl Statement {
             Statement::InsertFrom { test, overwrite } => {
                 format!("INSERT {} t SELECT * FROM s WHERE {}", into(overwrite), test.to_sql())
             }
-            Statement::Delete { test, limit } => {
+            Statement::Delete { test, limit, nested } => {
                 let limit = limit.map(|limit| {
-                    let keys = COLUMNS.map(|column| format!("{column} NULLS FIRST"));
+                    let mut keys = COLUMNS.map(|column| format!("{column} NULLS FIRST")).to_vec();
+                    if *nested {
+                        keys.push("d IS NOT NULL".to_owned());
+                        keys.extend(FIELDS.map(|field| format!("t.d.{field} NULLS FIRST")));
+                    }
                     format!(" ORDER BY {} LIMIT {limit}", keys.join(", "))
                 });
                 format!("DELETE FROM t WHERE {}{}", test.to_sql(), limit.unwrap_or_default())
@@ -249,7 +326,7 @@ impl Statement {
                 format!("MERGE INTO t USING s ON {} {}", on.to_sql(), clauses.join(" "))
             }
             Statement::Truncate { table } => format!("TRUNCATE {table}"),
-            Statement::Evolve(evolution) => evolution.to_sql(),
+            Statement::Evolve(evolution) => evolution.statements().join("; "),
         }
     }
 

@@ -10,9 +10,9 @@ use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::Int64Type;
 use headwater_functions::{
     Argument, ArgumentValue, Error, Functions, FunctionsOptions, Invocation, Limits, Returned,
-    Room, SharedTable,
+    Returns, Room, SharedTable,
 };
-use headwater_model::LogStream;
+use headwater_model::{Fault, LogStream};
 use tokio_util::sync::CancellationToken;
 
 fn numbers(count: i64) -> SharedTable {
@@ -129,6 +129,23 @@ async fn what_is_no_table_is_named() {
         outcome.unwrap_err().to_string(),
         "`f` returned `str`, which is not `True` or `False`"
     );
+}
+
+#[tokio::test]
+async fn what_cannot_be_answered_with_is_named() {
+    let functions = start().await;
+    let environment = environment(&functions, &[]).await;
+    for (body, named) in [
+        ("float('nan')", "`f` returned a `float` that cannot be answered with: Out of range float"),
+        ("{'a': {1, 2}}", "`f` returned a `set` that cannot be answered with: JSON has no form"),
+        ("b'x'", "`f` returned a `bytes` that cannot be answered with: JSON has no form for it"),
+    ] {
+        let source = format!("def f():\n    return {body}\n");
+        let invocation = Invocation { kind: Returns::Any, ..call(&environment, &source) };
+        let error = run(&functions, invocation).await.0.unwrap_err();
+        assert!(error.to_string().starts_with(named), "{error}");
+        assert!(error.hint().is_some_and(|hint| hint.contains("JSON")), "{:?}", error.hint());
+    }
 }
 
 #[tokio::test]
@@ -322,9 +339,13 @@ def f():
 ";
     let invocation = Invocation { limits: limits.clone(), ..call(&environment, eater) };
     let (outcome, _) = run(&functions, invocation).await;
-    let Err(Error::MemoryLimit { limit, used, .. }) = outcome else { panic!("{outcome:?}") };
-    assert_eq!(limit, 256 << 20);
-    assert!(used > 100 << 20, "{used}");
+    let Err(Error::MemoryLimit { limit, retried_with, used, .. }) = &outcome else {
+        panic!("{outcome:?}")
+    };
+    assert_eq!((*limit, *retried_with, *used > 100 << 20), (256 << 20, Some(512 << 20), true));
+    let told = outcome.unwrap_err().to_string();
+    let both = "its limit of 256 MiB and than the 512 MiB that it ran once more with; it had used";
+    assert!(told.contains(both), "{told}");
 
     let greedy = "def f():\n    return bytearray(1 << 50)\n";
     let invocation = Invocation { limits, ..call(&environment, greedy) };

@@ -71,6 +71,7 @@ async fn bad_lines_are_named_or_rejected() {
     lake.file("array.json", "[{\"id\": 1}]");
     let error = lake.import(&lake.request("u", &["array.json"])).await.unwrap_err();
     assert!(error.to_string().contains("a JSON array"), "{error}");
+    assert!(error.hint().is_some_and(|hint| hint.contains("a line of its own")), "{error:?}");
 }
 
 #[tokio::test]

@@ -11,13 +11,14 @@ use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{DFSchema, Result};
 use datafusion::logical_expr::expr::Between;
-use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{
     BinaryExpr, ColumnarValue, Expr, ExprSchemable, LogicalPlan, ScalarFunctionArgs, ScalarUDF,
     ScalarUDFImpl, Signature, Volatility,
 };
 use datafusion::optimizer::AnalyzerRule;
+
+use super::rewrite_values;
 
 /// The rule, which comes once all types are known.
 #[derive(Debug)]
@@ -35,12 +36,7 @@ impl AnalyzerRule for CompareLengths {
 
 fn settle_plan(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
     let schema = merge_schema(&plan.inputs());
-    let names = NamePreserver::new(&plan);
-    plan.map_expressions(|expr| {
-        let name = names.save(&expr);
-        let settled = expr.transform_up(|expr| Ok(settle(expr, &schema)))?;
-        Ok(settled.update_data(|expr| name.restore(expr)))
-    })
+    rewrite_values(plan, |value| value.transform_up(|part| Ok(settle(part, &schema))))
 }
 
 fn settle(expr: Expr, schema: &DFSchema) -> Transformed<Expr> {

@@ -2,8 +2,7 @@
 //!
 //! DataFusion computes `+`, `-` and `*` of whole numbers modulo their width, and has no setting for
 //! it. Once the types of a plan are known, these operators become functions that give the same, and
-//! fail where the result does not fit. Decimals are left as they are; what is summed up, to `sum`. The
-//! difference of dates becomes a function too: DataFusion fails where it looks for the bounds of it.
+//! fail where the result does not fit. Decimals are left as they are; what is summed up, to `sum`.
 
 use std::sync::{Arc, LazyLock};
 
@@ -14,7 +13,6 @@ use arrow::error::ArrowError;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{DFSchema, Result, ScalarValue};
-use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{
     BinaryExpr, ColumnarValue, Expr, ExprSchemable, LogicalPlan, Operator, ReturnFieldArgs,
@@ -22,6 +20,8 @@ use datafusion::logical_expr::{
 };
 use datafusion::optimizer::AnalyzerRule;
 use datafusion::physical_expr_common::datum::apply;
+
+use super::rewrite_values;
 
 /// The rule that puts the functions in place of the operators.
 #[derive(Debug)]
@@ -39,22 +39,13 @@ impl AnalyzerRule for CheckOverflow {
 
 fn check_plan(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
     let schema = merge_schema(&plan.inputs());
-    let names = NamePreserver::new(&plan);
-    plan.map_expressions(|expr| {
-        let name = names.save(&expr);
-        let checked = expr.transform_up(|expr| Ok(check(expr, &schema)))?;
-        Ok(checked.update_data(|expr| name.restore(expr)))
-    })
+    rewrite_values(plan, |value| value.transform_up(|part| Ok(check(part, &schema))))
 }
 
 fn check(expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
-    let is_date = |expr: &Expr| expr.get_type(schema).is_ok_and(|of| of == DataType::Date32);
     let whole = |expr: &Expr| expr.get_type(schema).ok().filter(DataType::is_integer);
     match expr {
         Expr::BinaryExpr(BinaryExpr { left, op, right }) => {
-            if op == Operator::Minus && is_date(&left) && is_date(&right) {
-                return Transformed::yes(DAYS.call(vec![*left, *right]));
-            }
             let types = whole(&left).filter(|left| whole(&right).as_ref() == Some(left));
             match types.and_then(|_| function(op)) {
                 Some(function) => Transformed::yes(function.call(vec![*left, *right])),
@@ -85,40 +76,6 @@ fn function(operator: Operator) -> Option<&'static ScalarUDF> {
         Operator::Minus => Some(&FUNCTIONS[1]),
         Operator::Multiply => Some(&FUNCTIONS[2]),
         _ => None,
-    }
-}
-
-/// The days from one date to another.
-static DAYS: LazyLock<ScalarUDF> = LazyLock::new(|| {
-    ScalarUDF::new_from_impl(Days { signature: Signature::any(2, Volatility::Immutable) })
-});
-
-#[derive(Debug, PartialEq, Eq, Hash)]
-struct Days {
-    signature: Signature,
-}
-
-impl ScalarUDFImpl for Days {
-    fn name(&self) -> &'static str {
-        "days"
-    }
-
-    fn signature(&self) -> &Signature {
-        &self.signature
-    }
-
-    fn return_type(&self, _: &[DataType]) -> Result<DataType> {
-        Ok(DataType::Int64)
-    }
-
-    fn invoke_with_args(&self, arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        let days = |value: &ColumnarValue| {
-            value.cast_to(&DataType::Int32, None)?.cast_to(&DataType::Int64, None)
-        };
-        let [later, earlier] = &arguments.args[..] else {
-            return datafusion::common::internal_err!("`days` takes two dates");
-        };
-        apply(&days(later)?, &days(earlier)?, |later, earlier| sub(later, earlier))
     }
 }
 

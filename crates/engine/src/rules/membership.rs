@@ -14,13 +14,14 @@ use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Column, DFSchema, ExprSchema, Result, ScalarValue, TableReference};
 use datafusion::functions_aggregate::expr_fn::count;
 use datafusion::logical_expr::expr::{Exists, InSubquery};
-use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::{conjunction, merge_schema};
 use datafusion::logical_expr::{
     BinaryExpr, Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, Operator, Subquery, lit, not,
     when,
 };
 use datafusion::optimizer::AnalyzerRule;
+
+use super::rewrite_values;
 
 /// The name under which a query's rows are compared with the row outside, which nobody can type.
 const ROWS: &str = "\0in";
@@ -44,19 +45,18 @@ fn settle_plan(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
         return Ok(Transformed::no(plan));
     }
     let is_condition = matches!(plan, LogicalPlan::Filter(_));
-    let (names, schema) = (NamePreserver::new(&plan), merge_schema(&plan.inputs()));
-    plan.map_expressions(|expr| {
+    let schema = merge_schema(&plan.inputs());
+    rewrite_values(plan, |expr| {
         let holds = |part: &Expr| Ok(matches!(part, Expr::InSubquery(_) | Expr::Exists(_)));
         if !expr.exists(holds)? {
             return Ok(Transformed::no(expr));
         }
-        let name = names.save(&expr);
         let settled = if is_condition {
             condition(expr, Place { alone: true, negated: false }, &schema)?
         } else {
             value(expr, false, &schema)?
         };
-        Ok(Transformed::yes(name.restore(settled)))
+        Ok(Transformed::yes(settled))
     })
 }
 

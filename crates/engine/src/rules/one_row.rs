@@ -7,9 +7,10 @@ use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Result, not_impl_err};
 use datafusion::logical_expr::expr::{Exists, InSubquery};
-use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::{Expr, LogicalPlan, Operator, binary_expr, lit};
 use datafusion::optimizer::AnalyzerRule;
+
+use super::rewrite_values;
 
 /// The rule that takes them for what they are.
 #[derive(Debug)]
@@ -26,11 +27,7 @@ impl AnalyzerRule for OneRow {
 }
 
 fn settle_plan(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
-    let names = NamePreserver::new(&plan);
-    plan.map_expressions(|expr| {
-        let name = names.save(&expr);
-        Ok(expr.transform_up(settle)?.update_data(|expr| name.restore(expr)))
-    })
+    rewrite_values(plan, |value| value.transform_up(settle))
 }
 
 fn settle(expr: Expr) -> Result<Transformed<Expr>> {

@@ -16,12 +16,13 @@ use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Result, internal_err};
 use datafusion::logical_expr::expr::{AggregateFunction, Case, InList};
-use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::{
     BinaryExpr, ColumnarValue, Expr, LogicalPlan, Operator, ScalarFunctionArgs, ScalarUDF,
     ScalarUDFImpl, Signature, Volatility,
 };
 use datafusion::optimizer::AnalyzerRule;
+
+use super::rewrite_values;
 
 /// The rule that says so.
 #[derive(Debug)]
@@ -38,16 +39,13 @@ impl AnalyzerRule for SayNotInList {
 }
 
 fn say_in_plan(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
-    let names = NamePreserver::new(&plan);
     if let LogicalPlan::Join(mut join) = plan {
         join.filter = join.filter.map(|filter| hold(filter, false)).transpose()?;
         return Ok(Transformed::yes(LogicalPlan::Join(join)));
     }
     let is_condition = matches!(plan, LogicalPlan::Filter(_));
-    plan.map_expressions(|expr| {
-        let name = names.save(&expr);
-        let said = if is_condition { hold(expr, false)? } else { apart(expr)? };
-        Ok(Transformed::yes(name.restore(said)))
+    rewrite_values(plan, |value| {
+        Ok(Transformed::yes(if is_condition { hold(value, false)? } else { apart(value)? }))
     })
 }
 
