@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::Outcome;
 use crate::report::{Report, duration};
-use crate::sample::median;
+use crate::sample::{median, wait_until_quiet};
 
 const PACKAGES: [(&str, &str); 3] = [("numpy", "2.3"), ("pandas", "2.3"), ("pyarrow", "21.0.0")];
 const IMPORTS: &str = "import numpy, pandas, pyarrow";
@@ -143,6 +143,7 @@ impl Bench {
             ("new sandbox, numpy, pandas, pyarrow", packed, imports.as_str(), IMPORTS, (20, 80)),
         ] {
             call(functions, environment, source).await?;
+            tokio::task::block_in_place(wait_until_quiet)?;
             let (mut taken, mut beside) = (Vec::new(), Vec::new());
             for index in 0..self.samples {
                 taken.push(call(functions, environment, source).await?);
@@ -183,6 +184,7 @@ impl Bench {
         bare: &Arc<Environment>,
     ) -> Outcome<()> {
         let count = 5 * self.samples;
+        tokio::task::block_in_place(wait_until_quiet)?;
         let began = Instant::now();
         let calls = (0..count).map(|_| {
             let (functions, bare) = (functions.clone(), bare.clone());

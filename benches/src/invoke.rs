@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use crate::Outcome;
 use crate::commands::{headwater, run};
 use crate::report::{Report, duration};
-use crate::sample::median;
+use crate::sample::{median, wait_until_quiet};
 
 const INVOKE: &str = "/v1/functions/nothing/invoke";
 const PROJECT: &str = "[project]\nname = \"bench\"\n";
@@ -25,6 +25,7 @@ pub fn measure(report: &mut Report, calls: usize) -> Outcome<()> {
     for _ in 0..10 {
         connection.ask("POST", INVOKE, "{}")?;
     }
+    wait_until_quiet()?;
     let (mut taken, mut beside) = (Vec::new(), Vec::new());
     for _ in 0..calls {
         taken.push(connection.ask("POST", INVOKE, "{}")?);

@@ -16,6 +16,37 @@ pub fn percentile(samples: &[Duration], share: usize) -> Duration {
     sorted.get((sorted.len() * share / 100).min(last)).copied().unwrap_or_default()
 }
 
+/// How long a look at the processors takes, how idle they must be in it, and how often it is looked.
+const LOOK: Duration = Duration::from_millis(500);
+const IDLE_SHARE_MIN: f64 = 0.95;
+const LOOKS_MAX: usize = 240;
+
+/// Waits until the processors have little to do, and says where that never comes: what an environment's making
+/// leaves to be done in the background, bytecode above all, is no part of what is measured next.
+pub fn wait_until_quiet() -> std::io::Result<()> {
+    let mut before = processor_ticks()?;
+    for _ in 0..LOOKS_MAX {
+        std::thread::sleep(LOOK);
+        let now = processor_ticks()?;
+        let idle = (now.0 - before.0) as f64 / (now.1 - before.1).max(1) as f64;
+        if idle >= IDLE_SHARE_MIN {
+            return Ok(());
+        }
+        before = now;
+    }
+    eprintln!("the machine does not become quiet: something else runs on it");
+    Ok(())
+}
+
+/// The ticks in which the processors were idle, and all of them, since the machine started.
+fn processor_ticks() -> std::io::Result<(u64, u64)> {
+    let text = std::fs::read_to_string("/proc/stat")?;
+    let first = text.lines().next().unwrap_or_default();
+    let ticks = first.split_whitespace().skip(1).map(|word| word.parse().unwrap_or(0));
+    let ticks: Vec<u64> = ticks.collect();
+    Ok((ticks.iter().skip(3).take(2).sum(), ticks.iter().take(8).sum()))
+}
+
 /// Appends to a file and syncs it: what one durable write costs on this disk.
 pub struct SyncProbe {
     file: std::fs::File,

@@ -2,9 +2,9 @@
 
 It has one thread and runs nobody's code but that of the packages. Descriptor 3 is a socket to the
 server, descriptor 4 one on which orders come. An order carries the namespaces of a sandbox that was
-made for one function: the zygote forks, the fork enters them and forks again, and the second fork,
-which is the first process of that sandbox to run anything, gives up what it gained, puts up the last
-walls, draws its random state anew, waits for its call and becomes the function's worker.
+made for one function: the zygote forks into them (by a small library that it has preloaded), and the
+fork, which is the first process of that sandbox to run anything, gives up what it gained, puts up the
+last walls, draws its random state anew, waits for its call and becomes the function's worker.
 
 A package that starts a thread when it is imported, or holds a socket or a pipe open, cannot be
 forked: the zygote starts itself again without it, and each function imports it by itself.
@@ -45,6 +45,12 @@ SYS_CAPSET = {"x86_64": 126, "aarch64": 91}
 CAPABILITY_VERSION_3 = 0x20080522
 
 LIBC = ctypes.CDLL(None, use_errno=True)
+# What is called with Python's lock held, looked up before the first fork.
+SNAPSHOT = ctypes.PyDLL(None).headwater_snapshot
+FORK = ctypes.PyDLL(None).headwater_fork
+BEFORE_FORK = ctypes.pythonapi.PyOS_BeforeFork
+AFTER_FORK = ctypes.pythonapi.PyOS_AfterFork_Parent
+AFTER_FORK_IN_CHILD = ctypes.pythonapi.PyOS_AfterFork_Child
 
 
 class Failed(Exception):
@@ -146,14 +152,6 @@ def rehearse(skipped):
         restart({**skipped, REHEARSAL: ""})
 
 
-def snapshot():
-    """Has clones share what they have not changed, also after they have written to it."""
-    try:
-        LIBC.headwater_snapshot()
-    except AttributeError:
-        pass  # Not preloaded.
-
-
 def restart(skipped):
     for descriptor in (SERVER, ORDERS):
         os.set_inheritable(descriptor, True)
@@ -174,27 +172,13 @@ def folders_of(root):
 def fork(order, descriptors, folders):
     """Forks for one order; returns in the zygote alone."""
     seat, status = descriptors[:2]
-    try:
-        if os.fork() != 0:
-            return
-    except OSError as error:
-        # The clones that run need the zygote to live.
-        tell(status, {"Failed": {"step": "fork the zygote", "error": str(error)}})
-        return
     rest = descriptors[2:]
     rules = rest.pop(0) if order["rules"] else None
     namespaces, doors = rest[: order["namespaces"]], rest[order["namespaces"]:]
+    if not fork_inside(doors, namespaces, status):
+        return
     try:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        # First, so that what this process touches is its function's.
-        for door in doors:
-            os.write(door, b"0")
-        for namespace in namespaces:
-            check("enter a namespace", LIBC.setns(namespace, 0))
-        pid = os.fork()
-        if pid != 0:
-            tell(status, {"Cloned": {"pid": pid}})
-            os._exit(0)
         os.setsid()
         give_up(order, rules)
         refresh(order, folders)
@@ -207,6 +191,18 @@ def fork(order, descriptors, folders):
         worker.main()
     finally:
         os._exit(1)
+
+
+def fork_inside(doors, namespaces, status):
+    """Forks through the doors of control groups into namespaces; true in the fork. The library tells what
+    failed: the clones that run need the zygote to live."""
+    of = [(ctypes.c_int * len(numbers))(*numbers) for numbers in (doors, namespaces)]
+    BEFORE_FORK()
+    if FORK(of[0], len(doors), of[1], len(namespaces), status):
+        AFTER_FORK_IN_CHILD()
+        return True
+    AFTER_FORK()
+    return False
 
 
 CONTROL_NEXT = worker.CONTROL + 1
@@ -300,7 +296,8 @@ def main():
         "took_ms": int((time.monotonic() - began) * 1000),
         "memory_bytes": memory_bytes(),
     }
-    snapshot()
+    # Clones share what they have not changed, also after they have written to it.
+    SNAPSHOT()
     server.send(json.dumps(ready).encode())
     server.close()
     while True:

@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::Outcome;
 use crate::invoke::{Connection, Serving};
 use crate::report::{Report, duration};
+use crate::sample::wait_until_quiet;
 
 const FUNCTIONS: &str = r#"import os
 import headwater
@@ -71,6 +72,7 @@ pub fn measure(report: &mut Report, calls: usize) -> Outcome<()> {
     for _ in 0..20 {
         connection.ask("POST", VICTIM, "{}")?;
     }
+    wait_until_quiet()?;
     for hog in HOGS {
         let (mut alone, mut beside) = (Vec::new(), Vec::new());
         // What else this machine is at changes by the second: by turns, both have the same of it.

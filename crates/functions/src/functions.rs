@@ -72,7 +72,7 @@ impl Functions {
         let environments = Arc::new(Environments::open(&options, spawner.clone())?);
         let arena = options.arena.then(|| Arena::install(&options.tools_dir)).transpose()?;
         let has_arena = arena.is_some();
-        let libraries = (Preload::snapshot(&options.tools_dir)?, arena);
+        let libraries = (Preload::zygote(&options.tools_dir)?, arena);
         let zygotes = Zygotes::new(spawner.clone(), options.zygotes.clone(), libraries);
         let pages = pages(options.isolation, spawner.report().users_apart);
         let (places, memory) = (options.concurrency, options.memory_bytes_total);

@@ -6,8 +6,8 @@ use sha2::{Digest, Sha256};
 
 use crate::{Error, Result};
 
-/// Has clones share what they have not changed, also after they have written to it.
-const SNAPSHOT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/snapshot.so"));
+/// Has clones share what they have not changed, also after they have written to it, and forks them.
+const ZYGOTE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/zygote.so"));
 
 /// A library in a folder of the server's.
 #[derive(Debug, Clone)]
@@ -31,9 +31,9 @@ impl Preload {
         Ok(Preload { file, shown: format!("/headwater-{name}.so") })
     }
 
-    /// What keeps the memory of clones small; every zygote has it.
-    pub(crate) fn snapshot(folder: &Path) -> Result<Preload> {
-        Self::install(folder, "snapshot", SNAPSHOT)
+    /// What forks clones and keeps their memory small; every zygote has it.
+    pub(crate) fn zygote(folder: &Path) -> Result<Preload> {
+        Self::install(folder, "zygote", ZYGOTE)
     }
 
     /// What a sandbox shows, and where.

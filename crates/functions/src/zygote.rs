@@ -65,7 +65,7 @@ impl Key {
 pub(crate) struct Zygotes {
     spawner: Arc<Spawner>,
     options: ZygoteOptions,
-    snapshot: Preload,
+    library: Preload,
     arena: Option<Arena>,
     slots: Mutex<HashMap<Key, Arc<Slot>>>,
 }
@@ -213,9 +213,9 @@ impl Zygotes {
     pub(crate) fn new(
         spawner: Arc<Spawner>,
         options: ZygoteOptions,
-        (snapshot, arena): (Preload, Option<Arena>),
+        (library, arena): (Preload, Option<Arena>),
     ) -> Self {
-        Zygotes { spawner, options, snapshot, arena, slots: Mutex::default() }
+        Zygotes { spawner, options, library, arena, slots: Mutex::default() }
     }
 
     /// What there is for functions of an environment without waiting, if that is known.
@@ -289,7 +289,7 @@ impl Zygotes {
         let files = MemoryFile::with("headwater-files", &files)?;
         let silent = std::fs::File::options().write(true).open("/dev/null");
         let silent = silent.map_err(Error::io("open /dev/null"))?;
-        let plan = plan(environment, &self.snapshot, self.arena.as_ref())?;
+        let plan = plan(environment, &self.library, self.arena.as_ref())?;
         let descriptors = [silent.as_fd(), silent.as_fd(), theirs.as_fd(), files.descriptor()];
         let mut running = self.spawner.run(plan, &descriptors)?;
         drop(theirs);
@@ -471,7 +471,7 @@ impl Zygote {
 }
 
 /// What the spawner is to start.
-fn plan(environment: &Environment, snapshot: &Preload, arena: Option<&Arena>) -> Result<Plan> {
+fn plan(environment: &Environment, library: &Preload, arena: Option<&Arena>) -> Result<Plan> {
     let mut sandbox = environment_sandbox(environment, 256 << 20, false)?;
     let script = format!("{}/{}", crate::instance::WORKER, worker::ZYGOTE);
     let python = format!("{}/bin/python", crate::instance::ENVIRONMENT);
@@ -480,7 +480,7 @@ fn plan(environment: &Environment, snapshot: &Preload, arena: Option<&Arena>) ->
     variables.push(("HEADWATER_PACKAGES".to_owned(), packages));
     // jemalloc in pyarrow would start a thread, which no clone would have.
     variables.push(("JE_ARROW_MALLOC_CONF".to_owned(), "background_thread:false".to_owned()));
-    let mut libraries = vec![snapshot.clone()];
+    let mut libraries = vec![library.clone()];
     if let Some(arena) = arena.filter(|_| Arena::suits(environment)) {
         libraries.push(arena.library());
         variables.push(Arena::variable());
