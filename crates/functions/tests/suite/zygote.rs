@@ -283,6 +283,37 @@ def f():
 }
 
 #[tokio::test]
+async fn none_of_many_short_calls_is_lost() {
+    let functions = start().await;
+    let environment = environment(&functions, &[]).await;
+    let limits = Limits { timeout: Duration::from_secs(60), ..Limits::default() };
+    let source = "def f():\n    return True\n";
+    let caller = |_| async {
+        for _ in 0..100 {
+            let invocation = Invocation { limits: limits.clone(), ..ask(&environment, source) };
+            holds(&functions, invocation).await;
+        }
+    };
+    futures::future::join_all((0..3).map(caller)).await;
+}
+
+#[tokio::test]
+async fn a_call_knows_its_processor() {
+    let functions = start().await;
+    let environment = environment(&functions, &[]).await;
+    let source = "
+import ctypes, os
+def f():
+    for processor in os.sched_getaffinity(0):
+        os.sched_setaffinity(0, {processor})
+        if ctypes.CDLL(None).sched_getcpu() != processor:
+            return False
+    return True
+";
+    holds(&functions, ask(&environment, source)).await;
+}
+
+#[tokio::test]
 async fn many_at_once_are_kept_apart() {
     let functions = start().await;
     let environment = environment(&functions, &[]).await;
