@@ -27,10 +27,12 @@ struct sandbox {
 extern const ptrdiff_t __rseq_offset __attribute__((weak));
 extern const unsigned int __rseq_size __attribute__((weak));
 #define RSEQ_BYTES_MIN 32
+#if defined(SYS_rseq) && __has_builtin(__builtin_thread_pointer) /* As wherever the C library registers. */
 #if defined(__x86_64__)
 #define RSEQ_SIGNATURE 0x53053053
 #elif defined(__aarch64__)
 #define RSEQ_SIGNATURE 0xd428bc00
+#endif
 #endif
 
 static void tell(int status, const char *note, int bytes) {

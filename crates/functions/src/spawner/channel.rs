@@ -1,5 +1,6 @@
 //! One end of a Unix socket that carries whole messages and file descriptors.
 
+use std::cell::RefCell;
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -14,6 +15,11 @@ pub(crate) const MESSAGE_BYTES_MAX: usize = 128 << 10;
 
 /// The most descriptors in one message; the kernel's limit is 253.
 pub(crate) const DESCRIPTORS_MAX: usize = 128;
+
+thread_local! {
+    /// What a message is received into: to make that anew takes longer than to receive most.
+    static BUFFER: RefCell<Vec<u8>> = RefCell::new(vec![0; MESSAGE_BYTES_MAX]);
+}
 
 /// One end of the socket.
 #[derive(Debug)]
@@ -61,12 +67,15 @@ impl Channel {
 
     /// Takes one message; none when the other end is closed.
     pub(crate) fn receive(&self) -> std::io::Result<Option<Received>> {
-        let mut bytes = vec![0; MESSAGE_BYTES_MAX];
+        BUFFER.with_borrow_mut(|buffer| self.receive_into(buffer))
+    }
+
+    fn receive_into(&self, buffer: &mut [u8]) -> std::io::Result<Option<Received>> {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
         let flags = RecvFlags::CMSG_CLOEXEC;
         let received = rustix::io::retry_on_intr(|| {
-            let mut parts = [IoSliceMut::new(&mut bytes)];
+            let mut parts = [IoSliceMut::new(buffer)];
             rustix::net::recvmsg(&self.0, &mut parts, &mut control, flags)
         })?;
         let mut descriptors = Vec::new();
@@ -81,13 +90,12 @@ impl Channel {
         if received.flags.contains(ReturnFlags::TRUNC) {
             return Err(std::io::Error::other("a message was cut off"));
         }
-        bytes.truncate(received.bytes);
         let cut = received.flags.contains(ReturnFlags::CTRUNC);
         if cut {
             // Some of them would stand in the others' places.
             descriptors.clear();
         }
-        Ok(Some(Received { bytes, descriptors, cut }))
+        Ok(Some(Received { bytes: buffer[..received.bytes].to_vec(), descriptors, cut }))
     }
 
     /// Makes sending and receiving answer `WouldBlock` instead of waiting.
