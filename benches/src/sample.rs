@@ -21,8 +21,8 @@ const LOOK: Duration = Duration::from_millis(500);
 const IDLE_SHARE_MIN: f64 = 0.95;
 const LOOKS_MAX: usize = 240;
 
-/// Waits until the processors have little to do, and says where that never comes: what an environment's making
-/// leaves to be done in the background, bytecode above all, is no part of what is measured next.
+/// Waits until the processors have little to do, and says where that never comes: what the making of an
+/// environment leaves to be done in the background, bytecode above all, is no part of what is measured next.
 pub fn wait_until_quiet() -> std::io::Result<()> {
     let mut before = processor_ticks()?;
     for _ in 0..LOOKS_MAX {
