@@ -35,8 +35,11 @@ pub async fn measure(
 ) -> Outcome<()> {
     let folder = tempfile::tempdir()?;
     let bench = Bench { folder: folder.path().to_owned(), samples };
-    // Starts first: for a while after tables of a gigabyte were handed over, the kernel gives out memory
-    // slower than on a machine at rest.
+    if wanted("warm") {
+        tokio::task::block_in_place(|| crate::invoke::measure(report, 5 * samples))?;
+    }
+    // Starts before tables: for a while after some of a gigabyte were handed over, the kernel gives out
+    // memory slower than on a machine at rest.
     if wanted("starts") {
         bench.edited_to_result(report).await?;
         bench.package_added(report).await?;
@@ -62,7 +65,6 @@ impl Bench {
         let bare = self.environment(&functions, &[]).await?;
         let packed = self.environment(&functions, &PACKAGES).await?;
         self.starts(report, &functions, &bare, &packed).await?;
-        tokio::task::block_in_place(|| crate::invoke::measure(report, 5 * self.samples))?;
         self.edits(report, &functions, &packed).await?;
         self.burst(report, &functions, &bare).await?;
         drop(functions);

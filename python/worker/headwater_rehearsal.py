@@ -56,6 +56,7 @@ def rehearse(worker, refresh):
             Play(worker, server, mine, refresh).run()
     finally:
         worker.FOUND.clear()
+        worker.NOTHING.clear()
         server.socket.close()
         sys.stdin, sys.stdout, sys.stderr, sys.argv, sys.path[:] = kept[:5]
         signal.signal(signal.SIGTERM, kept[5])
@@ -110,11 +111,7 @@ class Play:
         """Has the worker run a function, and takes what it says."""
         worker = self._worker
         worker.FOUND[:] = [function]
-        task = worker.memory_file("headwater-task")
-        with open(task, "wb", closefd=False) as file:
-            file.write(json.dumps({**TASK, **fields}).encode())
-        socket.send_fds(self._mine, [b"task"], [task, *given])
-        os.close(task)
+        socket.send_fds(self._mine, [json.dumps({**TASK, **fields}).encode()], given)
         worker.call(self._server, *self._server.receive_task())
         while True:
             try:

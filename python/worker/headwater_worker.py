@@ -1,15 +1,17 @@
 """Runs one function of a user's project inside an instance: once, or again and again where its calls say
 that they may share a process.
 
-Descriptor 3 is a socket of whole messages. On it lies the task: a memory file of JSON, and the files
-that the tables lie in, which nobody can write. The tables are mapped and never copied. What the
-function prints goes back line by line, with the line of code that printed it; what it returns goes
-back in a file of memory, written once; what it raises goes back with the user's own frames.
+Descriptor 3 is a socket of whole messages. On it lies the task: JSON, in a memory file where it is
+long, and the files that the tables lie in, which nobody can write. The tables are mapped and never
+copied. What the function prints goes back line by line, with the line of code that printed it; what it
+returns goes back in a file of memory, written once, or in a message where it is no table and short;
+what it raises goes back with the user's own frames.
 
 It imports little of its own and nothing that a project could shadow.
 """
 
 import fcntl
+import functools
 import io
 import json
 import linecache
@@ -28,6 +30,7 @@ import headwater_tables as tables  # noqa: E402
 CONTROL = 3
 DESCRIPTORS_MAX = 100
 MESSAGE_BYTES_MAX = 64 << 10
+SHORT_BYTES_MAX = 8 << 10  # A task or a value that is longer comes in a memory file.
 LINE_CHARS_MAX = 8 << 10
 TEXT_CHARS_MAX = 8 << 10
 FRAMES_MAX = 50
@@ -103,7 +106,7 @@ class Server:
         descriptors = []
         task = None
         while task is None or len(descriptors) < len(task["files"]) + 2 * task["feeds"]:
-            data, received, _, _ = socket.recv_fds(self.socket, 64, DESCRIPTORS_MAX)
+            data, received, _, _ = socket.recv_fds(self.socket, SHORT_BYTES_MAX, DESCRIPTORS_MAX)
             if not data:
                 os._exit(1)
             if data == b"rest":
@@ -111,11 +114,15 @@ class Server:
                 self.send("rested")
                 continue
             if task is None:
-                with open(received.pop(0), "rb") as file:
-                    file.seek(0)
-                    task = json.load(file)
+                task = json.loads(data) if data != b"task" else read_task(received.pop(0))
             descriptors.extend(received)
         return task, descriptors
+
+
+def read_task(descriptor):
+    with open(descriptor, "rb") as file:
+        file.seek(0)
+        return json.load(file)
 
 
 def shorten(value):
@@ -141,7 +148,10 @@ class Printer(io.TextIOBase):
         self._pending = ""
         self._where = (None, None)
         self._lock = threading.RLock()
-        self.buffer = io.FileIO(descriptor, "wb", closefd=False)
+
+    @functools.cached_property
+    def buffer(self):
+        return io.FileIO(self._descriptor, "wb", closefd=False)
 
     def writable(self):
         return True
@@ -529,6 +539,9 @@ def send_value(server, value):
         text = json.dumps(value, default=plain_value, allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:
         raise Unfit(type_name(value), message_of(error)) from error
+    if len(text) <= SHORT_BYTES_MAX:
+        server.send("value", text=text)
+        return
     descriptor = memory_file("headwater-value")
     with open(descriptor, "wb", closefd=False) as file:
         file.write(text.encode())
@@ -762,19 +775,29 @@ def main():
     os._exit(0)
 
 
+NOTHING = []  # What no input is read from, once it was opened.
+
+
+def no_input():
+    if not NOTHING or NOTHING[0].closed:
+        NOTHING[:] = [open(os.devnull, encoding="utf-8")]
+    return NOTHING[0]
+
+
 def call(server, task, descriptors):
     """Runs one call to its end; whether there may be another."""
     for descriptor in [CONTROL, *descriptors]:
         os.set_inheritable(descriptor, False)
     project = task["project"]
-    import faulthandler
+    if not FOUND:
+        import faulthandler
 
-    faulthandler.enable(file=2)
+        faulthandler.enable(file=2)
     printers = [Printer(server, name, fd, project) for name, fd in (("stdout", 1), ("stderr", 2))]
     sys.stdout, sys.stderr = printers
     sys.argv = [task["module"]]
     os.environ.update(task["variables"])
-    sys.stdin = open(os.devnull, encoding="utf-8")
+    sys.stdin = no_input()
     enter(project)
     signal.signal(signal.SIGTERM, stop)
     if not FOUND:

@@ -68,10 +68,15 @@ fn a_killed_server_leaves_main_as_before_and_the_run_interrupted() {
     main_is_as_before(&workspace);
 }
 
-/// Runs a script in a workspace's folder that may mount a small disk there, which ends with it.
-fn with_own_mounts(workspace: &Workspace, script: &str) -> support::Answer {
+/// Runs a script in a new lake that lies on a disk of so many megabytes, which ends with it.
+fn on_a_disk_of(megabytes: u32, workspace: &Workspace, script: &str) -> support::Answer {
+    let made = format!(
+        "mkdir lake && mount -t tmpfs -o size={megabytes}m tmpfs lake && cd lake
+        \"$HEADWATER\" init --name full >/dev/null 2>&1
+        {script}"
+    );
     let output = Command::new("unshare")
-        .args(["--user", "--map-root-user", "--mount", "sh", "-c", script])
+        .args(["--user", "--map-root-user", "--mount", "sh", "-c", &made])
         .env("HEADWATER", env!("CARGO_BIN_EXE_headwater"))
         .env("NO_COLOR", "1")
         .env_remove("HEADWATER_LAKE")
@@ -84,8 +89,6 @@ fn with_own_mounts(workspace: &Workspace, script: &str) -> support::Answer {
 fn a_lake_on_a_full_disk_is_read_and_one_that_cannot_be_says_why() {
     let workspace = Workspace::empty();
     let script = "
-        mkdir lake && mount -t tmpfs -o size=6m tmpfs lake && cd lake
-        \"$HEADWATER\" init --name full >/dev/null 2>&1
         \"$HEADWATER\" query 'CREATE TABLE t AS SELECT 1 AS x' >/dev/null 2>&1
         \"$HEADWATER\" stop >/dev/null 2>&1
         dd if=/dev/zero of=fill bs=4096 2>/dev/null
@@ -98,7 +101,7 @@ fn a_lake_on_a_full_disk_is_read_and_one_that_cannot_be_says_why() {
         echo \"refused $?\"
         \"$HEADWATER\" stop >/dev/null 2>&1
     ";
-    let answer = with_own_mounts(&workspace, script);
+    let answer = on_a_disk_of(6, &workspace, script);
     let told = format!("{}\n{}", answer.stdout, answer.stderr);
     assert!(answer.stdout.contains("read 0") && answer.stdout.contains("\"x\""), "{told}");
     assert!(answer.stdout.contains("refused 6"), "{told}");
@@ -112,18 +115,14 @@ fn a_full_disk_loses_nothing_and_says_so() {
     workspace.write("big.csv", format!("a,b\n{}\n", rows.join("\n")));
     workspace.write("small.csv", "x\n1\n");
     let script = "
-        set -e
-        mkdir lake && mount -t tmpfs -o size=6m tmpfs lake && cd lake
-        \"$HEADWATER\" init --name full >/dev/null 2>&1
         \"$HEADWATER\" table import small ../small.csv 2>/dev/null
-        set +e
         \"$HEADWATER\" table import big ../big.csv
         echo \"exit $?\"
         \"$HEADWATER\" query 'SELECT x FROM small' --output json
         \"$HEADWATER\" table ls --output json
         \"$HEADWATER\" stop >/dev/null 2>&1
     ";
-    let answer = with_own_mounts(&workspace, script);
+    let answer = on_a_disk_of(6, &workspace, script);
     assert!(answer.stdout.contains("exit 6"), "{}\n{}", answer.stdout, answer.stderr);
     assert!(answer.stderr.contains("no space is left"), "{}", answer.stderr);
     assert!(
@@ -138,8 +137,6 @@ fn a_full_disk_loses_nothing_and_says_so() {
 fn rows_that_a_full_disk_has_no_room_for_are_refused_whole_and_taken_once_there_is() {
     let workspace = Workspace::empty();
     let script = "
-        mkdir lake && mount -t tmpfs -o size=24m tmpfs lake && cd lake
-        \"$HEADWATER\" init --name full >/dev/null 2>&1
         \"$HEADWATER\" query 'CREATE TABLE t AS SELECT 1 AS a, 1 AS b' >/dev/null 2>&1
         insert='INSERT INTO t SELECT value, (value * 7919) % 1000003 FROM generate_series(1, 500000)'
         dd if=/dev/zero of=fill bs=65536 2>/dev/null; truncate -s -1M fill
@@ -153,7 +150,7 @@ fn rows_that_a_full_disk_has_no_room_for_are_refused_whole_and_taken_once_there_
         \"$HEADWATER\" query 'SELECT count(*) AS after FROM t' --output json
         \"$HEADWATER\" stop >/dev/null 2>&1
     ";
-    let answer = with_own_mounts(&workspace, script);
+    let answer = on_a_disk_of(24, &workspace, script);
     let told = format!("{}\n{}", answer.stdout, answer.stderr);
     let compact = answer.stdout.replace(' ', "");
     assert!(answer.stdout.contains("insert 6"), "{told}");

@@ -9,15 +9,15 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use headwater_model::{ErrorCode, Fault, LogStream, Usage};
 use tokio::net::unix::pipe::Receiver;
-use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::{AbortHandle, JoinHandle};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::arena::Arena;
 use crate::environment::prefix_of;
 use crate::error::size;
 use crate::feed::{Fed, Feed};
-use crate::listen::{Lines, listen, listen_to_pipe, receiver};
+use crate::listen::{Lines, Listening, listen, listen_to_pipe, receiver};
 use crate::memory::{GivenFile, Made, MemoryFile, Pages, aside};
 use crate::network::Reach;
 use crate::spawner::{
@@ -75,8 +75,10 @@ pub(crate) struct Instance {
     /// Whether it may turn out that there is nobody to run the call.
     cloned: bool,
     started: Instant,
-    said: JoinHandle<Heard>,
+    said: oneshot::Receiver<Heard>,
     printed: [Printed; 2],
+    /// Ends all listening.
+    listening: AbortHandle,
     /// Cancelled when the call has ended and its process goes on.
     pause: CancellationToken,
     /// What it was fed while it ran.
@@ -95,12 +97,12 @@ pub(crate) struct Instance {
 
 /// What native code prints, until it is heard to its end.
 struct Printed {
-    listening: Option<JoinHandle<Option<Receiver>>>,
+    listening: Option<oneshot::Receiver<Option<Receiver>>>,
     pipe: Option<Receiver>,
 }
 
 impl Printed {
-    fn new(listening: JoinHandle<Option<Receiver>>) -> Self {
+    fn new(listening: oneshot::Receiver<Option<Receiver>>) -> Self {
         Printed { listening: Some(listening), pipe: None }
     }
 
@@ -175,7 +177,7 @@ impl Instance {
 
     /// Has a process that ran the same function before run it again.
     pub(crate) fn resume(
-        warm: Warm,
+        mut warm: Warm,
         invocation: &Invocation,
         sink: mpsc::Sender<FunctionEvent>,
     ) -> Result<Self> {
@@ -198,14 +200,14 @@ impl Instance {
         let lines = Lines::new(sink.clone());
         let (over, pause) = (CancellationToken::new(), CancellationToken::new());
         let until = || (over.clone(), pause.clone());
-        let printed = [
+        let pipes = [
             listen_to_pipe(stdout, LogStream::Stdout, lines.clone(), until()),
             listen_to_pipe(stderr, LogStream::Stderr, lines.clone(), until()),
-        ]
-        .map(Printed::new);
+        ];
         let network = reach.clone().map(|reach| (reach, sink));
         let room = invocation.room.clone();
-        let said = listen(channel, lines, network, (room, pages), over.clone());
+        let worker = listen(channel, lines, network, (room, pages), over.clone());
+        let Listening { said, printed, end } = Listening::start(worker, pipes);
         let Sent { files, feeds } = sent;
         let (ends, inputs) = (over.clone().drop_guard(), inodes(&files));
         let fed = Arc::new(Fed::default());
@@ -219,7 +221,8 @@ impl Instance {
             cloned,
             started,
             said,
-            printed,
+            printed: printed.map(Printed::new),
+            listening: end,
             pause,
             fed,
             feeding,
@@ -324,7 +327,7 @@ impl Instance {
             () = all => return Ok(()),
             late = patience => late,
         };
-        self.said.abort();
+        self.listening.abort();
         Err(late)
     }
 
@@ -432,6 +435,9 @@ async fn conclude(
         }
         (Said::Parts(table), _) => read_table(invocation, table),
         (Said::Value(file), _) if invocation.kind == Returns::Any => read_value(invocation, file),
+        (Said::Text(text), _) if invocation.kind == Returns::Any => {
+            Ok(Returned::Json(Bytes::from(text)))
+        }
         (Said::Bool(value), _) if invocation.kind == Returns::Bool => Ok(Returned::Bool(value)),
         (said, Some(Stopped::TimeLimit)) => {
             let frames = if let Said::Raised { frames, .. } = said { frames } else { Vec::new() };
@@ -452,7 +458,9 @@ async fn conclude(
             Err(Error::FunctionRaised { exception, message, frames, hint })
         }
         (Said::Unfit { returned, reason }, _) => Err(unfit(invocation, returned, reason)),
-        (Said::Bool(_) | Said::Value(_), _) => Err(unfit(invocation, "bool".to_owned(), None)),
+        (Said::Bool(_) | Said::Value(_) | Said::Text(_), _) => {
+            Err(unfit(invocation, "bool".to_owned(), None))
+        }
         (Said::Nothing, _) => Err(Error::InstanceDied { label, reason: ended.exit.describe() }),
     }
 }

@@ -16,8 +16,8 @@ use headwater_model::LogStream;
 use tokio::io::AsyncReadExt;
 use tokio::io::unix::AsyncFd;
 use tokio::net::unix::pipe::Receiver;
-use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::AbortHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::memory::{Made, Pages, Parts};
@@ -65,72 +65,107 @@ impl Lines {
     }
 }
 
+/// What is heard of an instance, until each of its ends is: by one task, so that hardly a thread has to be
+/// woken for a brief call.
+pub(crate) struct Listening {
+    pub(crate) said: oneshot::Receiver<Heard>,
+    pub(crate) printed: [oneshot::Receiver<Option<Receiver>>; 2],
+    /// Ends it, whatever may still come.
+    pub(crate) end: AbortHandle,
+}
+
+impl Listening {
+    /// Listens to a worker and to two pipes.
+    pub(crate) fn start(
+        worker: impl Future<Output = Heard> + Send + 'static,
+        [stdout, stderr]: [impl Future<Output = Option<Receiver>> + Send + 'static; 2],
+    ) -> Self {
+        let (worker, said) = told(worker);
+        let ((stdout, out), (stderr, err)) = (told(stdout), told(stderr));
+        let task = tokio::spawn(async move {
+            tokio::join!(worker, stdout, stderr);
+        });
+        Listening { said, printed: [out, err], end: task.abort_handle() }
+    }
+}
+
+/// What something comes to, told as soon as it does.
+fn told<T>(coming: impl Future<Output = T>) -> (impl Future<Output = ()>, oneshot::Receiver<T>) {
+    let (sender, told) = oneshot::channel();
+    let tell = async {
+        // Whoever waited may have gone.
+        let _ = sender.send(coming.await);
+    };
+    (tell, told)
+}
+
 /// Listens to a worker, and tells what it said.
-pub(crate) fn listen(
+pub(crate) async fn listen(
     channel: AsyncFd<Channel>,
     lines: Lines,
     network: Option<(Reach, mpsc::Sender<FunctionEvent>)>,
     (room, pages): (Option<Room>, Option<Arc<Pages>>),
     over: CancellationToken,
-) -> JoinHandle<Heard> {
-    tokio::spawn(async move {
-        let (mut begun, mut network, mut given) = (false, network, Made::default());
-        let (mut said, mut parts) = (Said::Nothing, Parts::new(room.clone()));
-        while let Some(Some(received)) = unless_over(receive(&channel), &over).await {
-            let Received { bytes, descriptors, .. } = received;
-            let message = serde_json::from_slice(&bytes);
-            // Said by the sandbox before anything of the function's can speak.
-            if let (Ok(Message::Network), Some((reach, sink))) = (&message, network.take()) {
-                match Doors::open(descriptors) {
-                    Ok(doors) => relay(doors, reach, sink, over.clone()),
-                    Err(error) => tracing::warn!(%error, "no network for a function"),
-                }
-                continue;
+) -> Heard {
+    let (mut begun, mut network, mut given) = (false, network, Made::default());
+    let (mut said, mut parts) = (Said::Nothing, Parts::new(room.clone()));
+    while let Some(Some(received)) = unless_over(receive(&channel), &over).await {
+        let Received { bytes, descriptors, .. } = received;
+        let message = serde_json::from_slice(&bytes);
+        // Said by the sandbox before anything of the function's can speak.
+        if let (Ok(Message::Network), Some((reach, sink))) = (&message, network.take()) {
+            match Doors::open(descriptors) {
+                Ok(doors) => relay(doors, reach, sink, over.clone()),
+                Err(error) => tracing::warn!(%error, "no network for a function"),
             }
-            let mut descriptors = descriptors.into_iter();
-            let file = descriptors.next();
-            match message {
-                Ok(Message::Line { stream, file, line, text }) => {
-                    lines.send(stream, file, line, text).await;
-                }
-                Ok(Message::Begun) => begun = true,
-                Ok(Message::Kept) => return Heard { begun, said, given, kept: Some(channel) },
-                Ok(Message::File { arena }) => {
-                    give(&channel, pages.as_deref(), (&mut given, arena));
-                }
-                Ok(Message::Laid) => {
-                    said = file.map_or(Said::Nothing, |file| Said::Laid(file, descriptors.next()));
-                }
-                Ok(message @ (Message::Network | Message::Rested)) => {
-                    tracing::debug!(?message, "an instance said what it was not asked");
-                }
-                Ok(Message::Part) => {
-                    let answer: &[u8] = if parts.add(file).await { b"next" } else { b"stop" };
-                    // The socket holds the few answers that an honest worker has not read yet.
-                    let _ = channel.get_ref().send(answer, &[]);
-                }
-                Ok(Message::Table) if parts.any() => {
-                    parts.add(file).await;
-                    // What may still come has the same room, and no more.
-                    let whole = std::mem::replace(&mut parts, Parts::new(room.clone()));
-                    said = Said::Parts(whole.finish().await);
-                }
-                Ok(Message::Table) => said = file.map_or(Said::Nothing, Said::Table),
-                Ok(Message::Value) => said = file.map_or(Said::Nothing, Said::Value),
-                Ok(Message::Bool { value }) => said = Said::Bool(value),
-                Ok(Message::Raised { exception, message, frames, hint, unreachable, full }) => {
-                    said = Said::Raised { exception, message, frames, hint, unreachable, full };
-                }
-                Ok(Message::Unfit { returned, reason }) => said = Said::Unfit { returned, reason },
-                // User code wrote to the worker's socket; that is its own affair.
-                Err(error) => tracing::debug!(%error, "an instance said what cannot be read"),
+            continue;
+        }
+        let mut descriptors = descriptors.into_iter();
+        let file = descriptors.next();
+        match message {
+            Ok(Message::Line { stream, file, line, text }) => {
+                lines.send(stream, file, line, text).await;
             }
+            Ok(Message::Begun) => begun = true,
+            Ok(Message::Kept) => return Heard { begun, said, given, kept: Some(channel) },
+            Ok(Message::File { arena }) => {
+                give(&channel, pages.as_deref(), (&mut given, arena));
+            }
+            Ok(Message::Laid) => {
+                said = file.map_or(Said::Nothing, |file| Said::Laid(file, descriptors.next()));
+            }
+            Ok(message @ (Message::Network | Message::Rested)) => {
+                tracing::debug!(?message, "an instance said what it was not asked");
+            }
+            Ok(Message::Part) => {
+                let answer: &[u8] = if parts.add(file).await { b"next" } else { b"stop" };
+                // The socket holds the few answers that an honest worker has not read yet.
+                let _ = channel.get_ref().send(answer, &[]);
+            }
+            Ok(Message::Table) if parts.any() => {
+                parts.add(file).await;
+                // What may still come has the same room, and no more.
+                let whole = std::mem::replace(&mut parts, Parts::new(room.clone()));
+                said = Said::Parts(whole.finish().await);
+            }
+            Ok(Message::Table) => said = file.map_or(Said::Nothing, Said::Table),
+            Ok(Message::Value { text: Some(text) }) => said = Said::Text(text),
+            Ok(Message::Value { text: None }) => {
+                said = file.map_or(Said::Nothing, Said::Value);
+            }
+            Ok(Message::Bool { value }) => said = Said::Bool(value),
+            Ok(Message::Raised { exception, message, frames, hint, unreachable, full }) => {
+                said = Said::Raised { exception, message, frames, hint, unreachable, full };
+            }
+            Ok(Message::Unfit { returned, reason }) => said = Said::Unfit { returned, reason },
+            // User code wrote to the worker's socket; that is its own affair.
+            Err(error) => tracing::debug!(%error, "an instance said what cannot be read"),
         }
-        if let (Said::Nothing, Some(error)) = (&said, parts.failure()) {
-            said = Said::Parts(Err(error));
-        }
-        Heard { begun, said, given, kept: None }
-    })
+    }
+    if let (Said::Nothing, Some(error)) = (&said, parts.failure()) {
+        said = Said::Parts(Err(error));
+    }
+    Heard { begun, said, given, kept: None }
 }
 
 /// Gives a worker a file to write a table to, or to have its large allocations in: one of each for a call.
@@ -178,39 +213,37 @@ pub(crate) fn receiver(pipe: OwnedFd) -> Result<Receiver> {
 
 /// Listens to a pipe until everybody has closed it, or until `pause` and what lies in it then: then it
 /// is given back.
-pub(crate) fn listen_to_pipe(
+pub(crate) async fn listen_to_pipe(
     mut pipe: Receiver,
     stream: LogStream,
     lines: Lines,
     (over, pause): (CancellationToken, CancellationToken),
-) -> JoinHandle<Option<Receiver>> {
-    tokio::spawn(async move {
-        let mut pending: Vec<u8> = Vec::new();
-        let mut buffer = vec![0; 8192];
-        let open = loop {
-            let length = tokio::select! {
-                biased;
-                read = unless_over(pipe.read(&mut buffer), &over) => {
-                    read.and_then(Result::ok).unwrap_or_default()
-                }
-                () = pause.cancelled() => match rustix::io::read(&pipe, &mut buffer) {
-                    Err(rustix::io::Errno::AGAIN) => break true,
-                    read => read.unwrap_or_default(),
-                }
-            };
-            if length == 0 {
-                break false;
+) -> Option<Receiver> {
+    let mut pending: Vec<u8> = Vec::new();
+    let mut buffer = vec![0; 8192];
+    let open = loop {
+        let length = tokio::select! {
+            biased;
+            read = unless_over(pipe.read(&mut buffer), &over) => {
+                read.and_then(Result::ok).unwrap_or_default()
             }
-            pending.extend_from_slice(&buffer[..length]);
-            for text in take_lines(&mut pending) {
-                lines.send(stream, None, None, text).await;
+            () = pause.cancelled() => match rustix::io::read(&pipe, &mut buffer) {
+                Err(rustix::io::Errno::AGAIN) => break true,
+                read => read.unwrap_or_default(),
             }
         };
-        if !pending.is_empty() {
-            lines.send(stream, None, None, shown(&pending)).await;
+        if length == 0 {
+            break false;
         }
-        open.then_some(pipe)
-    })
+        pending.extend_from_slice(&buffer[..length]);
+        for text in take_lines(&mut pending) {
+            lines.send(stream, None, None, text).await;
+        }
+    };
+    if !pending.is_empty() {
+        lines.send(stream, None, None, shown(&pending)).await;
+    }
+    open.then_some(pipe)
 }
 
 /// Takes the whole lines out of what was read so far, and cuts one that grows too long.

@@ -45,7 +45,7 @@ impl Rest {
     }
 
     /// What comes next, if it is time for that; none where the process cannot go on.
-    pub(crate) fn next(self, warm: &Warm) -> Option<Rest> {
+    pub(crate) fn next(self, warm: &mut Warm) -> Option<Rest> {
         match self {
             Rest::Awake(since, tries) if since.elapsed() >= REST_AFTER => {
                 warm.running.resume().ok()?;

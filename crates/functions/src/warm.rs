@@ -86,7 +86,7 @@ impl Waiting {
         let mut waiting = self.0.lock();
         for index in (0..waiting.len()).rev() {
             let idle = &mut waiting[index];
-            match std::mem::replace(&mut idle.rest, Rest::Done).next(&idle.warm) {
+            match std::mem::replace(&mut idle.rest, Rest::Done).next(&mut idle.warm) {
                 Some(rest) => idle.rest = rest,
                 None => gone.push(waiting.remove(index)),
             }

@@ -58,6 +58,9 @@ pub(crate) fn files() -> impl Iterator<Item = (String, &'static str)> {
     sdk.chain(own.map(|(path, text)| (path.to_owned(), text)))
 }
 
+/// The most bytes of a task that is sent as it is; the worker knows it, too.
+const SHORT_BYTES_MAX: usize = 8 << 10;
+
 /// The most descriptors in one message to the worker.
 const DESCRIPTORS_AT_ONCE: usize = 100;
 
@@ -176,12 +179,20 @@ pub(crate) fn send_task(
     };
     let task =
         serde_json::to_vec(&task).map_err(|error| Error::io("write a task")(error.into()))?;
-    let task = MemoryFile::with("headwater-task", &task)?;
-    let mut descriptors: Vec<BorrowedFd<'_>> = vec![task.descriptor()];
+    let long = task.len() > SHORT_BYTES_MAX;
+    let file = long.then(|| MemoryFile::with("headwater-task", &task)).transpose()?;
+    let mut message: &[u8] = if long { b"task" } else { &task };
+    let mut descriptors: Vec<BorrowedFd<'_>> = file.iter().map(MemoryFile::descriptor).collect();
     descriptors.extend(files.iter().map(GivenFile::descriptor));
     descriptors.extend(feeds.iter().flat_map(Feed::descriptors));
-    for some in descriptors.chunks(DESCRIPTORS_AT_ONCE) {
-        channel.send(b"task", some).map_err(Error::io("send a task"))?;
+    let mut rest = descriptors.as_slice();
+    loop {
+        let some = rest.split_off(..rest.len().min(DESCRIPTORS_AT_ONCE)).unwrap_or_default();
+        channel.send(message, some).map_err(Error::io("send a task"))?;
+        message = b"task";
+        if rest.is_empty() {
+            break;
+        }
     }
     drop(descriptors);
     Ok(Sent { files, feeds })
@@ -222,9 +233,12 @@ pub(crate) enum Message {
     Table,
     /// The function returned true or false.
     Bool { value: bool },
-    /// The function returned something else that JSON can say, in a memory file that comes with the
-    /// message.
-    Value,
+    /// The function returned something else that JSON can say: here, or in a memory file that comes with
+    /// the message.
+    Value {
+        #[serde(default)]
+        text: Option<String>,
+    },
     /// The user's code raised.
     Raised {
         exception: String,
@@ -276,6 +290,8 @@ pub(crate) enum Said {
     Bool(bool),
     /// It returned what this memory file says in JSON.
     Value(OwnedFd),
+    /// It returned what this says in JSON.
+    Text(String),
     /// The user's code raised.
     Raised {
         exception: String,

@@ -4,36 +4,19 @@ use std::sync::LazyLock;
 
 use arrow::compute::kernels::numeric::sub;
 use arrow::datatypes::DataType;
-use datafusion::common::config::ConfigOptions;
-use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::tree_node::Transformed;
 use datafusion::common::{DFSchema, Result, internal_err};
-use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{
     BinaryExpr, ColumnarValue, Expr, ExprSchemable, LogicalPlan, Operator, ScalarFunctionArgs,
     ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
-use datafusion::optimizer::AnalyzerRule;
 use datafusion::physical_expr_common::datum::apply;
 
-use super::rewrite_values;
+use super::rewrite_parts;
 
-/// The rule that puts the function in place of the operator.
-#[derive(Debug)]
-pub(crate) struct CountDays;
-
-impl AnalyzerRule for CountDays {
-    fn name(&self) -> &'static str {
-        "count_days"
-    }
-
-    fn analyze(&self, plan: LogicalPlan, _config: &ConfigOptions) -> Result<LogicalPlan> {
-        Ok(plan.transform_up_with_subqueries(count_in_plan)?.data)
-    }
-}
-
-fn count_in_plan(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
-    let schema = merge_schema(&plan.inputs());
-    rewrite_values(plan, |value| value.transform_up(|part| Ok(count(part, &schema))))
+/// The plan with the function in place of the operator.
+pub(super) fn rewrite(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
+    rewrite_parts(plan, count)
 }
 
 fn count(expr: Expr, schema: &DFSchema) -> Transformed<Expr> {

@@ -7,36 +7,19 @@ use std::sync::{Arc, LazyLock};
 use arrow::array::{ArrayRef, AsArray, Decimal128Array};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, IntervalMonthDayNano, IntervalMonthDayNanoType, IntervalUnit};
-use datafusion::common::config::ConfigOptions;
-use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::tree_node::Transformed;
 use datafusion::common::{DFSchema, Result};
 use datafusion::logical_expr::expr::Between;
-use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{
     BinaryExpr, ColumnarValue, Expr, ExprSchemable, LogicalPlan, ScalarFunctionArgs, ScalarUDF,
     ScalarUDFImpl, Signature, Volatility,
 };
-use datafusion::optimizer::AnalyzerRule;
 
-use super::rewrite_values;
+use super::rewrite_parts;
 
-/// The rule, which comes once all types are known.
-#[derive(Debug)]
-pub(crate) struct CompareLengths;
-
-impl AnalyzerRule for CompareLengths {
-    fn name(&self) -> &'static str {
-        "compare_lengths"
-    }
-
-    fn analyze(&self, plan: LogicalPlan, _config: &ConfigOptions) -> Result<LogicalPlan> {
-        Ok(plan.transform_up_with_subqueries(settle_plan)?.data)
-    }
-}
-
-fn settle_plan(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
-    let schema = merge_schema(&plan.inputs());
-    rewrite_values(plan, |value| value.transform_up(|part| Ok(settle(part, &schema))))
+/// The plan with lengths compared.
+pub(super) fn rewrite(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
+    rewrite_parts(plan, settle)
 }
 
 fn settle(expr: Expr, schema: &DFSchema) -> Transformed<Expr> {

@@ -9,7 +9,6 @@
 
 use std::sync::Arc;
 
-use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Column, DFSchema, ExprSchema, Result, ScalarValue, TableReference};
 use datafusion::functions_aggregate::expr_fn::count;
@@ -19,28 +18,14 @@ use datafusion::logical_expr::{
     BinaryExpr, Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, Operator, Subquery, lit, not,
     when,
 };
-use datafusion::optimizer::AnalyzerRule;
 
 use super::rewrite_values;
 
 /// The name under which a query's rows are compared with the row outside, which nobody can type.
 const ROWS: &str = "\0in";
 
-/// The rule, which comes once all types are known.
-#[derive(Debug)]
-pub(crate) struct Membership;
-
-impl AnalyzerRule for Membership {
-    fn name(&self) -> &'static str {
-        "membership"
-    }
-
-    fn analyze(&self, plan: LogicalPlan, _config: &ConfigOptions) -> Result<LogicalPlan> {
-        Ok(plan.transform_up_with_subqueries(settle_plan)?.data)
-    }
-}
-
-fn settle_plan(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
+/// The plan with all of them settled, once the types are known.
+pub(super) fn rewrite(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
     if matches!(plan, LogicalPlan::Join(_)) {
         return Ok(Transformed::no(plan));
     }

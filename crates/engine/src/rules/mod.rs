@@ -15,9 +15,11 @@ mod round;
 
 use std::sync::Arc;
 
-use datafusion::common::Result;
+use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::{DFSchema, Result};
 use datafusion::logical_expr::expr_rewriter::{FunctionRewrite, NamePreserver};
+use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::optimizer::AnalyzerRule;
 
@@ -31,14 +33,44 @@ pub(crate) fn functions() -> [Arc<dyn FunctionRewrite + Send + Sync>; 3] {
 
 /// The analyzer's rules, in their order.
 pub(crate) fn analyzer() -> [Arc<dyn AnalyzerRule + Send + Sync>; 6] {
-    [
-        Arc::new(one_row::OneRow),
-        Arc::new(interval::CompareLengths),
-        Arc::new(membership::Membership),
-        Arc::new(days::CountDays),
-        Arc::new(overflow::CheckOverflow),
-        Arc::new(not_in_list::SayNotInList),
-    ]
+    let rules: [(_, Rewrite); 6] = [
+        ("one_row", one_row::rewrite),
+        ("compare_lengths", interval::rewrite),
+        ("membership", membership::rewrite),
+        ("count_days", days::rewrite),
+        ("check_overflow", overflow::rewrite),
+        ("say_not_in_list", not_in_list::rewrite),
+    ];
+    rules.map(|(name, rewrite)| Arc::new(EachPart { name, rewrite }) as _)
+}
+
+type Rewrite = fn(LogicalPlan) -> Result<Transformed<LogicalPlan>>;
+
+/// A rule of the analyzer for each part of a plan, those of its subqueries as well.
+#[derive(Debug)]
+struct EachPart {
+    name: &'static str,
+    rewrite: Rewrite,
+}
+
+impl AnalyzerRule for EachPart {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn analyze(&self, plan: LogicalPlan, _config: &ConfigOptions) -> Result<LogicalPlan> {
+        Ok(plan.transform_up_with_subqueries(self.rewrite)?.data)
+    }
+}
+
+/// The plan with every part of its values as `rewrite` makes it of the columns that there are, each value
+/// under the name that it had.
+fn rewrite_parts(
+    plan: LogicalPlan,
+    rewrite: impl Fn(Expr, &DFSchema) -> Transformed<Expr>,
+) -> Result<Transformed<LogicalPlan>> {
+    let schema = merge_schema(&plan.inputs());
+    rewrite_values(plan, |value| value.transform_up(|part| Ok(rewrite(part, &schema))))
 }
 
 /// The plan with each of its values as `rewrite` makes it, under the name that it had.

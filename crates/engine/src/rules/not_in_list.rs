@@ -12,7 +12,6 @@
 use std::sync::LazyLock;
 
 use arrow::datatypes::DataType;
-use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Result, internal_err};
 use datafusion::logical_expr::expr::{AggregateFunction, Case, InList};
@@ -20,25 +19,11 @@ use datafusion::logical_expr::{
     BinaryExpr, ColumnarValue, Expr, LogicalPlan, Operator, ScalarFunctionArgs, ScalarUDF,
     ScalarUDFImpl, Signature, Volatility,
 };
-use datafusion::optimizer::AnalyzerRule;
 
 use super::rewrite_values;
 
-/// The rule that says so.
-#[derive(Debug)]
-pub(crate) struct SayNotInList;
-
-impl AnalyzerRule for SayNotInList {
-    fn name(&self) -> &'static str {
-        "say_not_in_list"
-    }
-
-    fn analyze(&self, plan: LogicalPlan, _config: &ConfigOptions) -> Result<LogicalPlan> {
-        Ok(plan.transform_up_with_subqueries(say_in_plan)?.data)
-    }
-}
-
-fn say_in_plan(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
+/// The plan that says so.
+pub(super) fn rewrite(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
     if let LogicalPlan::Join(mut join) = plan {
         join.filter = join.filter.map(|filter| hold(filter, false)).transpose()?;
         return Ok(Transformed::yes(LogicalPlan::Join(join)));

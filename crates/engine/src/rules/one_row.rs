@@ -3,30 +3,15 @@
 //! DataFusion makes semi joins of EXISTS and IN, which find no row where the subquery reads none. So,
 //! before it does, EXISTS of such a subquery is what it always is, and IN compares with its one row.
 
-use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Result, not_impl_err};
 use datafusion::logical_expr::expr::{Exists, InSubquery};
 use datafusion::logical_expr::{Expr, LogicalPlan, Operator, binary_expr, lit};
-use datafusion::optimizer::AnalyzerRule;
 
 use super::rewrite_values;
 
-/// The rule that takes them for what they are.
-#[derive(Debug)]
-pub(crate) struct OneRow;
-
-impl AnalyzerRule for OneRow {
-    fn name(&self) -> &'static str {
-        "one_row"
-    }
-
-    fn analyze(&self, plan: LogicalPlan, _config: &ConfigOptions) -> Result<LogicalPlan> {
-        Ok(plan.transform_up_with_subqueries(settle_plan)?.data)
-    }
-}
-
-fn settle_plan(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
+/// The plan that takes them for what they are.
+pub(super) fn rewrite(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
     rewrite_values(plan, |value| value.transform_up(settle))
 }
 

@@ -10,36 +10,19 @@ use arrow::array::{ArrayRef, Datum};
 use arrow::compute::kernels::numeric::{add, mul, sub};
 use arrow::datatypes::{DataType, Field, FieldRef};
 use arrow::error::ArrowError;
-use datafusion::common::config::ConfigOptions;
-use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::tree_node::Transformed;
 use datafusion::common::{DFSchema, Result, ScalarValue};
-use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{
     BinaryExpr, ColumnarValue, Expr, ExprSchemable, LogicalPlan, Operator, ReturnFieldArgs,
     ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility, lit,
 };
-use datafusion::optimizer::AnalyzerRule;
 use datafusion::physical_expr_common::datum::apply;
 
-use super::rewrite_values;
+use super::rewrite_parts;
 
-/// The rule that puts the functions in place of the operators.
-#[derive(Debug)]
-pub(crate) struct CheckOverflow;
-
-impl AnalyzerRule for CheckOverflow {
-    fn name(&self) -> &'static str {
-        "check_overflow"
-    }
-
-    fn analyze(&self, plan: LogicalPlan, _config: &ConfigOptions) -> Result<LogicalPlan> {
-        Ok(plan.transform_up_with_subqueries(check_plan)?.data)
-    }
-}
-
-fn check_plan(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
-    let schema = merge_schema(&plan.inputs());
-    rewrite_values(plan, |value| value.transform_up(|part| Ok(check(part, &schema))))
+/// The plan with the functions in place of the operators.
+pub(super) fn rewrite(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
+    rewrite_parts(plan, check)
 }
 
 fn check(expr: Expr, schema: &DFSchema) -> Transformed<Expr> {

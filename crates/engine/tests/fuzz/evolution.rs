@@ -116,7 +116,7 @@ impl Shape {
     pub fn evolve_more(&mut self, random: &mut Random) -> Evolution {
         match random.below(5) {
             0 | 1 => self.rename(random),
-            2 if !self.widened && !self.used.contains(&1) && !self.order.contains(&1) => {
+            2 if !self.widened && !self.used.contains(&1) => {
                 self.widened = true;
                 Evolution::Widen
             }

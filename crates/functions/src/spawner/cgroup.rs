@@ -5,17 +5,19 @@
 //! which is what an ordinary user without delegation meets, [`Cgroups::memory`] says so.
 
 use std::fs;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
+use serde::{Deserialize, Serialize};
+
 use super::identity;
 use super::plan::{Plan, Taken};
 
 /// What one hierarchy is good for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 enum Kind {
     /// Version 1, limits memory.
     Memory,
@@ -29,14 +31,14 @@ enum Kind {
     Unified { limits: bool },
 }
 
-/// The groups this spawner may make.
-#[derive(Debug, Default)]
-pub(super) struct Cgroups {
+/// The groups this spawner may make. The server is told of them.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(crate) struct Cgroups {
     hierarchies: Vec<(Kind, PathBuf)>,
 }
 
 /// The groups of one process.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Group {
     folders: Vec<(Kind, PathBuf)>,
     /// Version 2's file of the most memory, once it was made to forget.
@@ -47,11 +49,12 @@ pub(super) struct Group {
 }
 
 /// What a group weighs against others that want the same processors.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) enum Weight {
     /// That of one that has just been called: more than any that runs for long.
     Prompt,
     /// By the memory it may hold.
+    #[default]
     Settled,
 }
 
@@ -151,14 +154,22 @@ impl Cgroups {
         self.hierarchies.iter().any(|(kind, _)| *kind == wanted || *kind == full)
     }
 
+    /// The groups of a process that has been started, for whoever only stops and measures it.
+    pub(super) fn of(&self, id: u64) -> Group {
+        let folder = |(kind, base): &(Kind, PathBuf)| (*kind, base.join(id.to_string()));
+        Group { folders: self.hierarchies.iter().map(folder).collect(), ..Group::default() }
+    }
+
+    /// Groups that can kill and nothing else.
+    #[cfg(test)]
+    pub(super) fn killing(folders: Vec<PathBuf>) -> Self {
+        let of = |folder| (Kind::Unified { limits: false }, folder);
+        Cgroups { hierarchies: folders.into_iter().map(of).collect() }
+    }
+
     /// Makes the groups for one process.
     pub(super) fn create(&self, id: u64, plan: &Plan) -> io::Result<Group> {
-        let mut group = Group {
-            folders: Vec::new(),
-            peak: OnceLock::new(),
-            weight: Weight::Settled,
-            share: None,
-        };
+        let mut group = Group::default();
         match self.fill(&mut group, &id.to_string(), plan) {
             Ok(()) => Ok(group),
             Err(error) => {
@@ -243,26 +254,27 @@ impl Group {
     /// What was measured so far.
     pub(super) fn measure(&self) -> Measured {
         let mut measured = Measured::default();
-        for (kind, folder) in &self.folders {
+        // Version 2 is the last, and counts processor time more finely than version 1 does.
+        for (kind, folder) in self.folders.iter().rev() {
             match kind {
                 Kind::Memory => {
                     measured.memory_bytes_peak = number(folder, "memory.max_usage_in_bytes");
                     measured.out_of_memory |=
                         keyed(folder, "memory.oom_control", "oom_kill") > Some(0);
                 }
-                Kind::Processor => {
+                Kind::Processor if measured.cpu_us.is_none() => {
                     let nanos = number(folder, "cpuacct.usage");
-                    measured.cpu_us = measured.cpu_us.or(nanos.map(|nanos| nanos / 1000));
+                    measured.cpu_us = nanos.map(|nanos| nanos / 1000);
                 }
                 Kind::Unified { limits } => {
-                    measured.cpu_us = keyed(folder, "cpu.stat", "usage_usec").or(measured.cpu_us);
+                    measured.cpu_us = keyed(folder, "cpu.stat", "usage_usec");
                     if *limits {
                         measured.memory_bytes_peak = self.peak(folder);
                         measured.out_of_memory |=
                             keyed(folder, "memory.events", "oom_kill") > Some(0);
                     }
                 }
-                Kind::Processes | Kind::Shares => {}
+                Kind::Processor | Kind::Processes | Kind::Shares => {}
             }
         }
         measured
@@ -315,7 +327,7 @@ impl Group {
                 _ => Ok(()),
             };
         }
-        Some(Taken { cpu_us: cpu_us?, memory_bytes_peak: memory_bytes_peak? })
+        Some(Taken { cpu_us: cpu_us?, for_it_us: 0, memory_bytes_peak: memory_bytes_peak? })
     }
 
     /// Removes the groups; false where something is still in one.
@@ -438,11 +450,19 @@ fn set(path: impl AsRef<Path>, text: impl AsRef<str>) -> io::Result<()> {
 }
 
 fn number(folder: &Path, file: &str) -> Option<u64> {
-    fs::read_to_string(folder.join(file)).ok()?.trim().parse().ok()
+    text(folder, file)?.trim().parse().ok()
+}
+
+/// What a control file with a few numbers says. The kernel gives it whole to a single read, and each call
+/// to it that can be done without is one that no answer waits for.
+fn text(folder: &Path, file: &str) -> Option<String> {
+    let mut bytes = [0; 4096];
+    let length = fs::File::open(folder.join(file)).ok()?.read(&mut bytes).ok()?;
+    String::from_utf8(bytes[..length].to_vec()).ok()
 }
 
 fn keyed(folder: &Path, file: &str, key: &str) -> Option<u64> {
-    let text = fs::read_to_string(folder.join(file)).ok()?;
+    let text = text(folder, file)?;
     let line = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(' '))?;
     line.trim().parse().ok()
 }

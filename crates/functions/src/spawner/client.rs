@@ -4,13 +4,14 @@ use std::collections::{HashMap, VecDeque};
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use super::Channel;
+use super::cgroup::{Cgroups, Group};
 use super::ledger::{self, Note};
 use super::plan::{Ended, Plan, Reply, Report, Request, Signal, Taken};
 use crate::{Error, Result, SpawnCommand};
@@ -32,6 +33,7 @@ struct Connection {
     waiting: Mutex<Option<HashMap<u64, oneshot::Sender<Ended>>>>,
     measuring: Mutex<HashMap<u64, VecDeque<oneshot::Sender<Option<Taken>>>>>,
     adding: Mutex<HashMap<u64, oneshot::Sender<Option<u64>>>>,
+    groups: OnceLock<Cgroups>,
 }
 
 /// A process that was asked for.
@@ -41,6 +43,25 @@ pub(crate) struct Running {
     connection: Arc<Connection>,
     ended: oneshot::Receiver<Ended>,
     over: bool,
+    /// Its groups, once the spawner has stopped it: brief calls that follow need not wait for the spawner.
+    /// None while there may be something that the spawner is still asked for: it would come too late.
+    held: Option<Held>,
+    /// Whether it weighs less than one that has just been called.
+    settled: bool,
+}
+
+/// The groups of a process, and what its zygote took to fork it.
+#[derive(Debug)]
+struct Held {
+    group: Group,
+    for_it_us: u64,
+}
+
+impl Held {
+    fn pause(&self) -> Option<Taken> {
+        self.group.freeze(true).ok()?;
+        Some(self.group.taken()?.with(self.for_it_us))
+    }
 }
 
 impl Spawner {
@@ -68,7 +89,7 @@ impl Spawner {
             None => return Err(died()),
         };
         connection.send(&Request::Start { id, plan }, descriptors)?;
-        Ok(Running { id, connection, ended, over: false })
+        Ok(Running { id, connection, ended, over: false, held: None, settled: false })
     }
 
     /// What all that this spawner started has taken of the processors, in microseconds.
@@ -122,12 +143,30 @@ impl Running {
 
     /// Stops the process where it is, whatever it is at, and tells what it has taken so far; nothing
     /// where it cannot be stopped, where that is not known, or where it still has any of these files.
-    pub(crate) async fn pause(&self, inputs: &[u64]) -> Option<Taken> {
-        self.ask_to_pause(inputs)?.await.ok()?
+    pub(crate) async fn pause(&mut self, inputs: &[u64]) -> Option<Taken> {
+        if inputs.is_empty()
+            && let Some(held) = &self.held
+        {
+            return held.pause();
+        }
+        let taken = self.ask_to_pause(inputs)?.await.ok()??;
+        if self.settled {
+            // The spawner has it weigh more again when it is called.
+            return Some(taken);
+        }
+        let group = self.connection.groups.get()?.of(self.id);
+        // From here on the most memory is that of the next call.
+        let _ = group.taken();
+        self.held = Some(Held { group, for_it_us: taken.for_it_us });
+        Some(taken)
     }
 
     /// Asks for the same, whose answer may be waited for; nothing where nobody can be asked.
-    pub(crate) fn ask_to_pause(&self, inputs: &[u64]) -> Option<oneshot::Receiver<Option<Taken>>> {
+    pub(crate) fn ask_to_pause(
+        &mut self,
+        inputs: &[u64],
+    ) -> Option<oneshot::Receiver<Option<Taken>>> {
+        self.held = None;
         self.ask(&Request::Pause { id: self.id, inputs: inputs.to_vec() })
     }
 
@@ -148,12 +187,17 @@ impl Running {
     }
 
     /// Has a process that was stopped go on.
-    pub(crate) fn resume(&self) -> Result<()> {
+    pub(crate) fn resume(&mut self) -> Result<()> {
+        if let Some(held) = &self.held {
+            return held.group.freeze(false).map_err(Error::io("resume a process"));
+        }
+        self.settled = false;
         self.connection.send(&Request::Resume { id: self.id }, &[])
     }
 
     /// Says that it runs for long.
-    pub(crate) fn settle(&self) {
+    pub(crate) fn settle(&mut self) {
+        (self.held, self.settled) = (None, true);
         // Where this fails the spawner is gone, and the process with it.
         let _ = self.connection.send(&Request::Settle { id: self.id }, &[]);
     }
@@ -211,6 +255,7 @@ impl Connection {
                 Ok(Reply::Ready(report)) => {
                     let written = Note::write(notes, &report);
                     note = written.inspect_err(|error| tracing::warn!(%error, "no note")).ok();
+                    let _ = self.groups.set(report.groups.clone());
                     let _ = ready.take().map(|ready| ready.send(report));
                 }
                 Ok(Reply::Measured { id, taken }) => {
@@ -255,6 +300,7 @@ fn connect(
         waiting: Mutex::new(Some(HashMap::new())),
         measuring: Mutex::default(),
         adding: Mutex::default(),
+        groups: OnceLock::new(),
     });
     let (sender, ready) = oneshot::channel();
     let (listener, notes) = (connection.clone(), notes.to_owned());

@@ -22,7 +22,8 @@ pub(super) struct Note(PathBuf);
 impl Note {
     /// Notes the groups of a spawner that has just started.
     pub(super) fn write(folder: &Path, report: &Report) -> io::Result<Self> {
-        let lines: Vec<_> = report.groups.iter().map(|group| group.to_string_lossy()).collect();
+        let folders = report.groups.folders();
+        let lines: Vec<_> = folders.iter().map(|group| group.to_string_lossy()).collect();
         let file = folder.join(format!("{NAME}{}", report.identity));
         fs::write(&file, lines.join("\n"))?;
         Ok(Note(file))
@@ -56,6 +57,7 @@ fn settle(file: &Path) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::cgroup::Cgroups;
     use super::*;
 
     #[test]
@@ -68,6 +70,7 @@ mod tests {
         };
         let (dead, alive, other) = (group("headwater-1-1"), group("headwater-2-2"), group("other"));
         let note = |identity: String, groups: Vec<PathBuf>| {
+            let groups = Cgroups::killing(groups);
             let report = Report { identity, groups, ..Report::default() };
             Note::write(folder.path(), &report).unwrap()
         };

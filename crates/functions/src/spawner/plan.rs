@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::cgroup::Cgroups;
+
 /// What the server asks for.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Request {
@@ -137,8 +139,8 @@ pub(crate) struct Report {
     pub(crate) cpu_limits: bool,
     /// The spawner, as a name begins that belongs to it.
     pub(crate) identity: String,
-    /// The control groups that must be removed should it be killed.
-    pub(crate) groups: Vec<PathBuf>,
+    /// The control groups: what stops and measures a process, and must be removed should it be killed.
+    pub(super) groups: Cgroups,
 }
 
 /// What became of a process.
@@ -155,12 +157,21 @@ pub(crate) struct Ended {
 }
 
 /// What a process that goes on has taken.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
 pub(crate) struct Taken {
     /// Processor time since it began, in microseconds.
     pub(crate) cpu_us: u64,
+    /// Of which its zygote took to fork it.
+    pub(super) for_it_us: u64,
     /// The most memory it held since it was last asked, in bytes, where the kernel forgets that.
     pub(crate) memory_bytes_peak: u64,
+}
+
+impl Taken {
+    /// The same with what its zygote took to fork it.
+    pub(super) fn with(self, for_it_us: u64) -> Self {
+        Taken { cpu_us: self.cpu_us + for_it_us, for_it_us, ..self }
+    }
 }
 
 /// How a process ended.

@@ -136,7 +136,7 @@ impl Serve {
             process_limits: self.cgroups.processes(),
             cpu_limits: self.cgroups.processor_shares(),
             identity: identity::own(),
-            groups: self.cgroups.folders(),
+            groups: self.cgroups.clone(),
         };
         self.reply(&Reply::Ready(report));
     }
@@ -274,12 +274,14 @@ impl Serve {
             }
             Ok(Request::Fill { id }) => self.fill(id, &received.descriptors),
             Ok(Request::Pause { id, inputs }) => {
+                // What it took to fork it is known from then on.
+                self.listen(id);
                 let paused =
                     self.children.get(&id).filter(|child| child.group.freeze(true).is_ok());
                 let clean = paused.filter(|child| inputs.is_empty() || !child.has_any(&inputs));
                 let taken = clean.and_then(|child| {
                     let taken = child.group.taken()?;
-                    Some(Taken { cpu_us: taken.cpu_us + child.for_it_us, ..taken })
+                    Some(taken.with(child.for_it_us))
                 });
                 self.reply(&Reply::Measured { id, taken });
             }
@@ -300,7 +302,7 @@ impl Serve {
             Ok(Request::Signal { id, signal }) => self.signal(id, signal),
             Ok(Request::Meter { id }) => {
                 let due = self.children.get_mut(&id).map(Child::due);
-                let taken = due.map(|cpu_us| Taken { cpu_us, memory_bytes_peak: 0 });
+                let taken = due.map(|cpu_us| Taken { cpu_us, ..Taken::default() });
                 self.reply(&Reply::Measured { id, taken });
             }
             Ok(Request::Total { id }) => {

@@ -432,7 +432,7 @@ impl Columns<'_> {
                 );
                 return Err(Error::InvalidColumn { column: path, reason });
             }
-            check_unused(metadata, layout, field, &path)?;
+            check_unpartitioned(metadata, layout, &ids_of(field), &path)?;
             field.field_type.clone_from(&new.field_type);
             promote_defaults(field);
             Ok(())
@@ -602,22 +602,17 @@ fn index_of(fields: &[NestedFieldRef], place: &Place, within: &[String]) -> Resu
     }
 }
 
-/// Refuses to touch a column that a partition spec, the sort order or the identifier of rows uses.
+/// Refuses to remove a column that a partition spec, the sort order or the identifier of rows uses.
 fn check_unused(
     metadata: &TableMetadata,
     layout: &Layout,
     field: &NestedField,
     column: &str,
 ) -> Result<()> {
-    let mut ids = HashSet::from([field.id]);
-    each_part(&field.field_type, &mut |part| {
-        ids.insert(part.id);
-    });
-    let mut parts = metadata.partition_specs_iter().flat_map(|spec| spec.fields());
+    let ids = ids_of(field);
+    check_unpartitioned(metadata, layout, &ids, column)?;
     let mut identifier = metadata.current_schema().identifier_field_ids();
-    let reason = if parts.any(|part| ids.contains(&part.source_id)) || layout.splits_by(&ids) {
-        "the table is or was partitioned by it"
-    } else if layout.sorts_by(&ids) {
+    let reason = if layout.sorts_by(&ids) {
         "the table is sorted by it"
     } else if identifier.any(|id| ids.contains(&id)) {
         "it identifies rows"
@@ -625,6 +620,31 @@ fn check_unused(
         return Ok(());
     };
     Err(Error::InvalidColumn { column: column.to_owned(), reason: reason.to_owned() })
+}
+
+/// Refuses to touch columns that a partition spec uses: what files are filed under would not be what they
+/// are looked for by.
+fn check_unpartitioned(
+    metadata: &TableMetadata,
+    layout: &Layout,
+    ids: &HashSet<i32>,
+    column: &str,
+) -> Result<()> {
+    let mut parts = metadata.partition_specs_iter().flat_map(|spec| spec.fields());
+    if !parts.any(|part| ids.contains(&part.source_id)) && !layout.splits_by(ids) {
+        return Ok(());
+    }
+    let reason = "the table is or was partitioned by it".to_owned();
+    Err(Error::InvalidColumn { column: column.to_owned(), reason })
+}
+
+/// The ids of a column and of all within it.
+fn ids_of(field: &NestedField) -> HashSet<i32> {
+    let mut ids = HashSet::from([field.id]);
+    each_part(&field.field_type, &mut |part| {
+        ids.insert(part.id);
+    });
+    ids
 }
 
 /// Visits a column and all within it.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::{AsArray, Int64Array, RecordBatch};
-use arrow::datatypes::Int64Type;
+use arrow::datatypes::{DataType, Field, Int64Type};
 use futures::TryStreamExt;
 use headwater_model::{ErrorCode, Fault};
 use headwater_tables::{
@@ -255,9 +255,9 @@ async fn a_default_that_is_not_understood_is_not_lost() {
 }
 
 #[tokio::test]
-async fn a_column_that_identifies_rows_takes_no_nulls() {
+async fn a_column_that_identifies_rows_takes_no_nulls_and_may_become_wider() {
     let warehouse = Warehouse::new();
-    let field = json!({"id": 1, "name": "id", "required": true, "type": "long"});
+    let field = json!({"id": 1, "name": "id", "required": true, "type": "int"});
     let mut schema = schema(&json!([field]));
     schema["identifier-field-ids"] = json!([1]);
     let new = serde_json::from_value(json!({"name": "t", "schema": schema})).unwrap();
@@ -267,4 +267,10 @@ async fn a_column_that_identifies_rows_takes_no_nulls() {
     let refused = warehouse.tables.commit(&table, alter, BTreeMap::new()).await.unwrap_err();
     assert_eq!(refused.code(), ErrorCode::InvalidArgument);
     assert!(refused.to_string().contains("it identifies rows"), "{refused}");
+    let wide = Field::new("id", DataType::Int64, false);
+    let alterations =
+        vec![Alteration::WidenColumn { column: vec!["id".to_owned()], data_type: wide }];
+    let alter = Operation::Alter { alterations, after: None };
+    let table = warehouse.commit(&table, alter).await;
+    assert_eq!(table.schema().field(0).data_type(), &DataType::Int64);
 }
