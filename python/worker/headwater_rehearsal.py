@@ -56,7 +56,6 @@ def rehearse(worker, refresh):
             Play(worker, server, mine, refresh).run()
     finally:
         worker.FOUND.clear()
-        worker.NOTHING.clear()
         server.socket.close()
         sys.stdin, sys.stdout, sys.stderr, sys.argv, sys.path[:] = kept[:5]
         signal.signal(signal.SIGTERM, kept[5])

@@ -775,15 +775,6 @@ def main():
     os._exit(0)
 
 
-NOTHING = []  # What no input is read from, once it was opened.
-
-
-def no_input():
-    if not NOTHING or NOTHING[0].closed:
-        NOTHING[:] = [open(os.devnull, encoding="utf-8")]
-    return NOTHING[0]
-
-
 def call(server, task, descriptors):
     """Runs one call to its end; whether there may be another."""
     for descriptor in [CONTROL, *descriptors]:
@@ -797,7 +788,7 @@ def call(server, task, descriptors):
     sys.stdout, sys.stderr = printers
     sys.argv = [task["module"]]
     os.environ.update(task["variables"])
-    sys.stdin = no_input()
+    sys.stdin = open(os.devnull, encoding="utf-8")
     enter(project)
     signal.signal(signal.SIGTERM, stop)
     if not FOUND:

@@ -43,23 +43,31 @@ pub(crate) struct Running {
     connection: Arc<Connection>,
     ended: oneshot::Receiver<Ended>,
     over: bool,
-    /// Its groups, once the spawner has stopped it: brief calls that follow need not wait for the spawner.
-    /// None while there may be something that the spawner is still asked for: it would come too late.
-    held: Option<Held>,
-    /// Whether it weighs less than one that has just been called.
-    settled: bool,
+    /// What measures it, once the spawner has stopped it and said that this is known.
+    meter: Option<OwnMeter>,
+    /// What the spawner says of having stopped it, where nobody waited for that.
+    stopping: Option<oneshot::Receiver<Option<Taken>>>,
 }
 
-/// The groups of a process, and what its zygote took to fork it.
+/// Reads what a process has taken from its groups, which takes a small part of the time that it takes to
+/// ask the spawner. Stopping it is left to that: a write to a group may have to wait for others, and
+/// here everybody would.
 #[derive(Debug)]
-struct Held {
+struct OwnMeter {
     group: Group,
+    /// What its zygote took to fork it.
     for_it_us: u64,
 }
 
-impl Held {
-    fn pause(&self) -> Option<Taken> {
-        self.group.freeze(true).ok()?;
+impl OwnMeter {
+    /// The meter of a process that is stopped; nothing where the groups are not to be read.
+    fn of(group: Group, taken: &Taken) -> Option<Self> {
+        // From here on the most memory is that of the next call.
+        group.taken()?;
+        Some(OwnMeter { group, for_it_us: taken.for_it_us })
+    }
+
+    fn read(&self) -> Option<Taken> {
         Some(self.group.taken()?.with(self.for_it_us))
     }
 }
@@ -89,7 +97,7 @@ impl Spawner {
             None => return Err(died()),
         };
         connection.send(&Request::Start { id, plan }, descriptors)?;
-        Ok(Running { id, connection, ended, over: false, held: None, settled: false })
+        Ok(Running { id, connection, ended, over: false, meter: None, stopping: None })
     }
 
     /// What all that this spawner started has taken of the processors, in microseconds.
@@ -143,30 +151,22 @@ impl Running {
 
     /// Stops the process where it is, whatever it is at, and tells what it has taken so far; nothing
     /// where it cannot be stopped, where that is not known, or where it still has any of these files.
+    /// What is known to be possible is not waited for: what it takes until then is the next call's.
     pub(crate) async fn pause(&mut self, inputs: &[u64]) -> Option<Taken> {
-        if inputs.is_empty()
-            && let Some(held) = &self.held
-        {
-            return held.pause();
-        }
-        let taken = self.ask_to_pause(inputs)?.await.ok()??;
-        if self.settled {
-            // The spawner has it weigh more again when it is called.
+        if let (Some(meter), true) = (&self.meter, inputs.is_empty()) {
+            // Before the spawner does, which has the kernel forget how much memory it was.
+            let taken = meter.read()?;
+            self.stopping = Some(self.ask_to_pause(inputs)?);
             return Some(taken);
         }
-        let group = self.connection.groups.get()?.of(self.id);
-        // From here on the most memory is that of the next call.
-        let _ = group.taken();
-        self.held = Some(Held { group, for_it_us: taken.for_it_us });
+        let taken = self.ask_to_pause(inputs)?.await.ok()??;
+        let groups = self.connection.groups.get();
+        self.meter = groups.and_then(|groups| OwnMeter::of(groups.of(self.id), &taken));
         Some(taken)
     }
 
     /// Asks for the same, whose answer may be waited for; nothing where nobody can be asked.
-    pub(crate) fn ask_to_pause(
-        &mut self,
-        inputs: &[u64],
-    ) -> Option<oneshot::Receiver<Option<Taken>>> {
-        self.held = None;
+    pub(crate) fn ask_to_pause(&self, inputs: &[u64]) -> Option<oneshot::Receiver<Option<Taken>>> {
         self.ask(&Request::Pause { id: self.id, inputs: inputs.to_vec() })
     }
 
@@ -186,18 +186,24 @@ impl Running {
         Some(taken)
     }
 
-    /// Has a process that was stopped go on.
+    /// Has a process that was stopped go on. Fails where it could not be stopped.
     pub(crate) fn resume(&mut self) -> Result<()> {
-        if let Some(held) = &self.held {
-            return held.group.freeze(false).map_err(Error::io("resume a process"));
+        if let Some(stopping) = &mut self.stopping {
+            match stopping.try_recv() {
+                Ok(Some(taken)) => {
+                    self.meter.iter_mut().for_each(|meter| meter.for_it_us = taken.for_it_us);
+                    self.stopping = None;
+                }
+                // The spawner does what it is asked in its order.
+                Err(oneshot::error::TryRecvError::Empty) => {}
+                Ok(None) | Err(oneshot::error::TryRecvError::Closed) => return Err(died()),
+            }
         }
-        self.settled = false;
         self.connection.send(&Request::Resume { id: self.id }, &[])
     }
 
     /// Says that it runs for long.
-    pub(crate) fn settle(&mut self) {
-        (self.held, self.settled) = (None, true);
+    pub(crate) fn settle(&self) {
         // Where this fails the spawner is gone, and the process with it.
         let _ = self.connection.send(&Request::Settle { id: self.id }, &[]);
     }

@@ -61,6 +61,28 @@ def f():
 }
 
 #[tokio::test]
+async fn each_call_has_standard_streams_whatever_the_last_has_done_to_them() {
+    let functions = start().await;
+    let environment = environment(&functions, &[]).await;
+    let source = "
+import io, sys
+calls = []
+def f():
+    calls.append(1)
+    empty = sys.stdin.read() == ''
+    print('call', len(calls))
+    sys.stdin.detach().close()
+    sys.stdout = None
+    return empty and len(calls) > 1
+";
+    for number in 1..=3 {
+        let (answer, outcome, lines) = answers(&functions, again(&environment, source)).await;
+        assert_eq!((answer, outcome.is_cold()), (number > 1, number == 1), "{lines:?}");
+        assert!(lines.iter().any(|(_, _, _, text)| *text == format!("call {number}")), "{lines:?}");
+    }
+}
+
+#[tokio::test]
 async fn nobody_else_finds_what_a_call_has_left() {
     // Each that waits holds the memory it was promised.
     let options = FunctionsOptions { memory_bytes_total: 64 << 30, ..options() };
