@@ -763,6 +763,8 @@ def enter(project):
 
 
 def main():
+    # What `multiprocessing` spawns begins with the program of its parent, which is none of the project's.
+    vars(sys.modules["__main__"]).pop("__file__", None)
     server = Server()
     server.send("begun")
     FOLDERS.extend(folder for folder, _, _ in os.walk("/tmp") if folder != "/tmp")
@@ -800,25 +802,47 @@ def call(server, task, descriptors):
     raised = None
     try:
         run(server, task, descriptors)
-    except Unfit as unfit:
-        reason = unfit.reason and unfit.reason[:TEXT_CHARS_MAX]
-        server.send("unfit", returned=str(unfit)[:TEXT_CHARS_MAX], reason=reason)
     except BaseException as error:
-        raised = error
-        server.send(
-            "raised",
-            exception=exception_name(error),
-            message=message_of(error),
-            frames=frames_of(error, project),
-            hint=hint_for(error, task),
-            unreachable=is_unreachable(error),
-            full=bytes_in_full_tmp(error),
-        )
+        if os.getpid() != server.pid:
+            end_child(error, printers)
+        raised = report(server, task, error)
     if os.getpid() != server.pid:
         os._exit(0)  # A child that the user's code forked and that came back here.
     for printer in printers:
         printer.finish()
     return not server.unanswered and can_go_on(task, raised)
+
+
+def report(server, task, error):
+    """Says what a call raised, and gives it back where the process may not be as it was."""
+    if isinstance(error, Unfit):
+        reason = error.reason and error.reason[:TEXT_CHARS_MAX]
+        server.send("unfit", returned=str(error)[:TEXT_CHARS_MAX], reason=reason)
+        return None
+    server.send(
+        "raised",
+        exception=exception_name(error),
+        message=message_of(error),
+        frames=frames_of(error, task["project"]),
+        hint=hint_for(error, task),
+        unreachable=is_unreachable(error),
+        full=bytes_in_full_tmp(error),
+    )
+    return error
+
+
+def end_child(error, printers):
+    """Ends a child that the user's code forked as Python would: what it raised is printed."""
+    status = 1
+    if not isinstance(error, SystemExit):
+        traceback.print_exception(error, file=printers[1])
+    elif error.code is None or isinstance(error.code, int):
+        status = (error.code or 0) & 0xFF
+    else:
+        print(error.code, file=printers[1])
+    for printer in printers:
+        printer.finish()
+    os._exit(status)
 
 
 if __name__ == "__main__":

@@ -11,8 +11,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use headwater_model::{
-    Commit, CommitId, MergeConflict, MergeOutcome, MergeReport, Namespace, ObjectId, RefSpec,
-    TableName,
+    Commit, CommitId, MAIN_BRANCH, MergeConflict, MergeOutcome, MergeReport, Namespace, ObjectId,
+    RefSpec, TableName,
 };
 use headwater_store::Batch;
 
@@ -120,22 +120,18 @@ impl Contested {
 impl Catalog {
     /// Says what merging a ref into a branch would do.
     ///
-    /// Fails with `branch_protected` for what a failed run left, unless `unchecked`.
+    /// Fails with `branch_protected` for what a failed run left, unless `unchecked`: then the branch is as
+    /// little checked as that, unless it is `main` or protected, of which somebody has just said so.
     pub async fn plan_merge(
         &self,
         target: &str,
         source: &RefSpec,
         unchecked: bool,
     ) -> Result<MergePlan> {
-        let (record, bytes) = self.branch_record(target).await?;
+        let (mut record, bytes) = self.branch_record(target).await?;
         let head = record.commit;
         let commit = self.resolve(source).await?.commit;
-        if !unchecked
-            && record.quarantine.is_none()
-            && let Some(run) = self.quarantine_of(source, commit).await?
-        {
-            return Err(Error::Quarantined { reference: source.to_string(), run });
-        }
+        self.check_sound((target, &mut record), (source, commit), unchecked).await?;
         let bases = self.merge_bases(head, commit).await?;
         let (taken, contested) = match bases.as_slice() {
             [base] if *base == commit => (Vec::new(), Vec::new()),
@@ -176,20 +172,34 @@ impl Catalog {
         })
     }
 
-    /// Refuses to put onto a branch what a failed run left.
-    pub async fn check_sound(
+    /// Refuses to put onto a branch what a failed run left, unless `unchecked`: see
+    /// [`Catalog::plan_merge`].
+    pub async fn check_stack(
         &self,
-        stack: &Stack,
-        source: &RefSpec,
-        commit: CommitId,
+        stack: &mut Stack,
+        from: (&RefSpec, CommitId),
+        unchecked: bool,
     ) -> Result<()> {
-        if stack.record.quarantine.is_some() {
+        self.check_sound((&stack.target, &mut stack.record), from, unchecked).await
+    }
+
+    async fn check_sound(
+        &self,
+        (target, record): (&str, &mut BranchRecord),
+        (source, commit): (&RefSpec, CommitId),
+        unchecked: bool,
+    ) -> Result<()> {
+        if record.quarantine.is_some() {
             return Ok(());
         }
         match self.quarantine_of(source, commit).await? {
-            Some(run) => Err(Error::Quarantined { reference: source.to_string(), run }),
-            None => Ok(()),
+            Some(run) if !unchecked => {
+                return Err(Error::Quarantined { reference: source.to_string(), run });
+            }
+            run if target != MAIN_BRANCH && !record.protected => record.quarantine = run,
+            _ => {}
         }
+        Ok(())
     }
 
     /// Makes a commit of a plan without moving the branch.

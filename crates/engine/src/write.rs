@@ -15,7 +15,7 @@ use futures::StreamExt;
 use headwater_catalog::TableEntry;
 use headwater_lake::{Transaction, View};
 use headwater_model::{Commit, Fault, RefSpec, SYSTEM_NAMESPACE, TableName, nearest};
-use headwater_tables::{Alteration, OWN, without_nanoseconds};
+use headwater_tables::{Alteration, OWN, unsaying, without_nanoseconds};
 use parking_lot::Mutex;
 
 use crate::answer::{Answer, Metrics};
@@ -562,7 +562,8 @@ fn spell_columns(columns: &mut [Ident], table: &FoundTable) -> Result<()> {
 /// The columns of CREATE TABLE AS take nulls, even where this query gives none: the next may.
 pub(crate) fn nullable(schema: &SchemaRef) -> SchemaRef {
     let fields = schema.fields().iter();
-    let fields: Fields = fields.map(|field| bare(field).with_nullable(true)).collect();
+    // What is said of a column is said of the one that it was selected from.
+    let fields: Fields = fields.map(|field| unsaying(field, &OWN).with_nullable(true)).collect();
     Arc::new(Schema::new(fields))
 }
 
@@ -586,13 +587,6 @@ async fn lay_out(
     layout: Vec<Alteration>,
 ) -> headwater_lake::Result<()> {
     if layout.is_empty() { Ok(()) } else { transaction.alter(table, layout).await }
-}
-
-/// A column without what is said of the one that it was selected from.
-fn bare(field: &Field) -> Field {
-    let mut metadata = field.metadata().clone();
-    metadata.retain(|key, _| !OWN.contains(&key.as_str()));
-    field.clone().with_metadata(metadata)
 }
 
 /// Refuses columns that a table could not tell apart.

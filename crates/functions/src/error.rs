@@ -250,8 +250,13 @@ impl Fault for Error {
                 "Install that version (with pyenv, or `uv python install`), or ask for one of those."
                     .to_owned(),
             ),
-            Error::NotATable { reason: Some(_), wanted: Returns::Table, .. } => {
-                Some("Give each column values of one type.".to_owned())
+            Error::NotATable { reason: Some(_), returned, wanted: Returns::Table, .. } => {
+                let each = if returned == "generator" {
+                    "Yield at least one table, and each with the columns of the first."
+                } else {
+                    "Give each column values of one type."
+                };
+                Some(each.to_owned())
             }
             Error::NotATable { wanted, .. } => Some(format!("Return {}.", words(*wanted))),
             Error::MemoryLimit { .. } => Some(

@@ -485,7 +485,8 @@ fn read_value(invocation: &Invocation, file: OwnedFd) -> Result<Returned> {
     let bad = |reason: String| bad_output(invocation, reason);
     let file = MemoryFile::seal(file).map_err(|error| bad(error.to_string()))?;
     if file.bytes() > VALUE_BYTES_MAX {
-        return Err(bad(format!("it is larger than {}", size(VALUE_BYTES_MAX))));
+        let most = size(VALUE_BYTES_MAX);
+        return Err(bad(format!("as JSON it is larger than {most}; only a table may be")));
     }
     Ok(Returned::Json(Bytes::copy_from_slice(&file.buffer()?)))
 }

@@ -11,8 +11,8 @@ use arrow::datatypes::{DataType, Field};
 use iceberg::spec::PrimitiveType::{TimestampNs, TimestamptzNs};
 use iceberg::spec::{Literal, PrimitiveLiteral, PrimitiveType, Type};
 
-use crate::types::join;
 use crate::types::schema::{arrow_type, primitive_type};
+use crate::types::{join, map_within};
 use crate::values::{literal_at, to_array};
 use crate::{Error, Result};
 
@@ -34,9 +34,15 @@ pub(crate) fn unsaid(field: &Field, rows: usize) -> ArrayRef {
 
 /// A column without what it is where nothing is said of it, as one that rows of it are written to.
 pub fn without_defaults(field: &Field) -> Field {
+    unsaying(field, &[INITIAL, WRITE])
+}
+
+/// A column of which, and of the columns within it, nothing is said under these keys.
+pub fn unsaying(field: &Field, keys: &[&str]) -> Field {
     let mut metadata = field.metadata().clone();
-    metadata.retain(|key, _| ![INITIAL, WRITE].contains(&key.as_str()));
-    field.clone().with_metadata(metadata)
+    metadata.retain(|key, _| !keys.contains(&key.as_str()));
+    let within = map_within(field.data_type(), &|part| Arc::new(unsaying(part, keys)));
+    field.clone().with_data_type(within).with_metadata(metadata)
 }
 
 /// Whether rows need not say anything of a column that takes no nulls.

@@ -47,7 +47,7 @@ use arrow::error::ArrowError;
 pub use commit::alter::{Alteration, ColumnPath, Place};
 pub use commit::layout::PartName;
 pub use defaults::{
-    INITIAL as INITIAL_DEFAULT, WRITE as WRITE_DEFAULT, initial_default, with_default,
+    INITIAL as INITIAL_DEFAULT, WRITE as WRITE_DEFAULT, initial_default, unsaying, with_default,
     without_defaults, write_default,
 };
 pub use deletes::DeleteKey;
@@ -73,8 +73,8 @@ pub use table::Table;
 pub use tables::Tables;
 pub use types::schema::names_of;
 pub use types::{
-    OWN, field_type_name, has_nanoseconds, in_microseconds, normalise_schema, parse_type,
-    type_name, without_nanoseconds,
+    OWN, field_type_name, has_nanoseconds, in_microseconds, map_within, normalise_schema,
+    parse_type, type_name, without_nanoseconds,
 };
 pub use upkeep::{Bin, Extent, FoundFile, Lead, Order, Packing, Reached, SortColumn};
 pub use view::{MergedView, SqlView, ViewDefinition, ViewMerge};

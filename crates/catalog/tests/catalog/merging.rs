@@ -75,9 +75,18 @@ async fn a_failed_runs_branch_and_its_children_cannot_be_merged_unchecked() {
         let error = merge(&catalog, source, "main").await.expect_err("a refusal");
         assert!(matches!(error, Error::Quarantined { .. }), "{source}: {error}");
     }
-    let source = "child".parse().expect("a ref");
-    let request = MergeRequest { unchecked: true, ..MergeRequest::new(source) };
-    merge_with(&catalog, "main", request, BTreeMap::new()).await.expect("a merge all the same");
+    // Nor by a branch that took it all the same.
+    fork(&catalog, "between").await;
+    set(&catalog, "between", &[("b", 1)]).await.expect("a commit");
+    let unchecked = |source: &str| {
+        let source = source.parse().expect("a ref");
+        MergeRequest { unchecked: true, ..MergeRequest::new(source) }
+    };
+    merge_with(&catalog, "between", unchecked("child"), BTreeMap::new()).await.expect("a merge");
+    let error = merge(&catalog, "between", "main").await.expect_err("a refusal");
+    assert!(matches!(&error, Error::Quarantined { run, .. } if run == "job"), "{error}");
+    merge_with(&catalog, "main", unchecked("child"), BTreeMap::new()).await.expect("a merge");
+    assert_eq!(catalog.branch("main").await.expect("main").quarantine, None);
 }
 
 #[tokio::test]

@@ -26,6 +26,7 @@ pub enum Branch {
     #[command(after_help = "Example:\n  headwater branch merge dev --into main")]
     Merge(BranchMerge),
     /// Make the change of one commit again on a branch
+    #[command(visible_alias = "transplant")]
     #[command(after_help = "Example:\n  headwater branch cherry-pick dev~1 --onto main")]
     CherryPick(BranchCherryPick),
     /// Undo a commit of a branch, or all that a run wrote there

@@ -3,6 +3,7 @@
 //! Functions are rewritten while the types of a plan are found, the analyzer's rules come once they are
 //! known, and the optimizer's are DataFusion's own, some of them guarded.
 
+mod columns_first;
 mod days;
 mod guarded;
 mod interval;
@@ -32,14 +33,15 @@ pub(crate) fn functions() -> [Arc<dyn FunctionRewrite + Send + Sync>; 3] {
 }
 
 /// The analyzer's rules, in their order.
-pub(crate) fn analyzer() -> [Arc<dyn AnalyzerRule + Send + Sync>; 6] {
-    let rules: [(_, Rewrite); 6] = [
+pub(crate) fn analyzer() -> [Arc<dyn AnalyzerRule + Send + Sync>; 7] {
+    let rules: [(_, Rewrite); 7] = [
         ("one_row", one_row::rewrite),
         ("compare_lengths", interval::rewrite),
         ("membership", membership::rewrite),
         ("count_days", days::rewrite),
         ("check_overflow", overflow::rewrite),
         ("say_not_in_list", not_in_list::rewrite),
+        ("columns_first", columns_first::rewrite),
     ];
     rules.map(|(name, rewrite)| Arc::new(EachPart { name, rewrite }) as _)
 }

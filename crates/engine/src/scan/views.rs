@@ -7,6 +7,7 @@ use arrow::array::RecordBatch;
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema, SchemaRef};
 use arrow::error::ArrowError;
+use headwater_tables::map_within;
 
 /// The schema with views for its strings and bytes at the top level.
 pub(crate) fn view_schema(schema: &Schema) -> SchemaRef {
@@ -33,14 +34,7 @@ pub(crate) fn bare_schema(schema: &Schema) -> SchemaRef {
 }
 
 fn bare_field(field: &FieldRef) -> FieldRef {
-    let data_type = match field.data_type() {
-        DataType::List(item) => DataType::List(bare_field(item)),
-        DataType::LargeList(item) => DataType::LargeList(bare_field(item)),
-        DataType::FixedSizeList(item, size) => DataType::FixedSizeList(bare_field(item), *size),
-        DataType::Struct(fields) => DataType::Struct(fields.iter().map(bare_field).collect()),
-        DataType::Map(entries, sorted) => DataType::Map(bare_field(entries), *sorted),
-        other => other.clone(),
-    };
+    let data_type = map_within(field.data_type(), &bare_field);
     Arc::new(Field::new(field.name(), data_type, field.is_nullable()))
 }
 
@@ -74,12 +68,7 @@ fn plain_type(data_type: &DataType) -> DataType {
     match data_type {
         DataType::Utf8View => DataType::Utf8,
         DataType::BinaryView => DataType::Binary,
-        DataType::List(item) => DataType::List(plain_field(item)),
-        DataType::LargeList(item) => DataType::LargeList(plain_field(item)),
-        DataType::FixedSizeList(item, size) => DataType::FixedSizeList(plain_field(item), *size),
-        DataType::Struct(fields) => DataType::Struct(fields.iter().map(plain_field).collect()),
-        DataType::Map(entries, sorted) => DataType::Map(plain_field(entries), *sorted),
-        other => other.clone(),
+        other => map_within(other, &plain_field),
     }
 }
 

@@ -204,9 +204,9 @@ fn trim(text: &str) -> String {
             continue;
         }
         if !message.is_empty() {
-            message.push(' ');
+            message.push_str(if line.starts_with("cause: ") { ": " } else { " " });
         }
-        message.push_str(line);
+        message.push_str(line.strip_prefix("cause: ").unwrap_or(line));
         if message.len() > 2000 {
             break;
         }
@@ -262,6 +262,11 @@ mod tests {
              conclude that your requirements are unsatisfiable"
         );
         assert_eq!(hint(&message), "Check the spelling of the package's name.");
+        let text = "error: No solution found when resolving dependencies\n  cause: Because only \
+                    numpy<=2.5 is available and you require\n      numpy==99, we can conclude.\n";
+        let message =
+            "because only numpy<=2.5 is available and you require numpy==99, we can conclude";
+        assert_eq!(trim(text), message);
     }
 
     #[test]

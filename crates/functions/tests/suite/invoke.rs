@@ -641,3 +641,36 @@ async fn numpys_and_arrows_booleans_are_booleans() {
         }
     }
 }
+
+#[tokio::test]
+async fn processes_that_a_function_starts_are_what_they_are_elsewhere() {
+    let functions = start().await;
+    let environment = environment(&functions, &[]).await;
+    let spawned = |kind: &str| {
+        format!(
+            "
+import concurrent.futures, multiprocessing
+def double(n):
+    return 2 * n
+def f():
+    context = multiprocessing.get_context('{kind}')
+    with concurrent.futures.ProcessPoolExecutor(1, mp_context=context) as pool:
+        return list(pool.map(double, [1, 2])) == [2, 4]
+"
+        )
+    };
+    let forked = "
+import os
+def f():
+    pid = os.fork()
+    if pid == 0:
+        raise ValueError('of the child')
+    return os.waitpid(pid, 0)[1] == 256
+";
+    for source in [spawned("spawn"), spawned("forkserver"), forked.to_owned()] {
+        let (outcome, lines) = run_whole(&functions, ask(&environment, &source)).await;
+        assert!(matches!(outcome.returned, Ok(Returned::Bool(true))), "{outcome:?} {lines:?}");
+        let told = |text: &str| lines.iter().any(|(_, _, _, line)| line.contains(text));
+        assert_eq!(told("ValueError: of the child"), source == forked, "{lines:?}");
+    }
+}

@@ -327,10 +327,10 @@ impl<'a> Merging<'a> {
             let plan = catalog.plan_merge(target, &request.source, request.unchecked).await?;
             return Ok((plan, None));
         };
-        let stack = catalog.begin_stack(target).await?;
+        let mut stack = catalog.begin_stack(target).await?;
         let to = catalog.resolve(&request.source).await?.commit;
-        if !request.unchecked && !undoes {
-            catalog.check_sound(&stack, &request.source, to).await?;
+        if !undoes {
+            catalog.check_stack(&mut stack, (&request.source, to), request.unchecked).await?;
         }
         let mut plan = catalog.plan_onto(&stack, *from, to).await?;
         if let Some(only) = only {

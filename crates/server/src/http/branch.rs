@@ -232,13 +232,22 @@ fn conflict(target: &str, source: &str, report: &MergeReport) -> Failure {
     Failure(problem)
 }
 
-/// `planes: both changed the same rows: 3 rows in 2 files, such as {"id":1}`
+/// The most data files that a conflict names in words.
+const FILES_NAMED: usize = 3;
+
+/// `planes: both changed the same rows: 3 rows in 2 files (a.parquet, b.parquet), such as {"id":1}`
 fn clash(table: &TableName, cause: &ConflictCause) -> String {
     let count = |count: u64, what: &str| match count {
         1 => format!("1 {what}"),
         count => format!("{count} {what}s"),
     };
-    let files = (cause.files_total > 0).then(|| count(cause.files_total, "file"));
+    let names = cause.files.iter().take(FILES_NAMED);
+    let mut names: Vec<_> = names.map(|file| file.rsplit('/').next().unwrap_or(file)).collect();
+    if cause.files_total > names.len() as u64 {
+        names.push("…");
+    }
+    let files = (cause.files_total > 0)
+        .then(|| format!("{} ({})", count(cause.files_total, "file"), names.join(", ")));
     let about = match (cause.rows_total, files) {
         (Some(rows), Some(files)) => format!(": {} in {files}", count(rows, "row")),
         (None, Some(files)) => format!(": {files}"),
@@ -262,4 +271,31 @@ fn describe(target: &str, source: &str, conflict: &MergeConflict) -> String {
     let ours = side(&conflict.target_change, target, conflict.target.as_ref());
     let theirs = side(&conflict.source_change, source, conflict.source.as_ref());
     format!("{}: {ours}, {theirs}", conflict.table)
+}
+
+#[cfg(test)]
+mod tests {
+    use headwater_model::ConflictKind;
+
+    use super::*;
+
+    #[test]
+    fn a_conflict_names_its_files_and_a_row() {
+        let files = ["a", "b", "c", "d"].map(|name| format!("file:///lake/t/data/{name}.parquet"));
+        let mut cause = ConflictCause {
+            kind: ConflictKind::Rows,
+            message: "both changed the same rows".to_owned(),
+            files: files[..1].to_vec(),
+            files_total: 1,
+            rows: vec![json!({"id": 7})],
+            rows_total: Some(1),
+        };
+        let table = TableName::new("public", "t").unwrap();
+        assert_eq!(
+            clash(&table, &cause),
+            "t: both changed the same rows: 1 row in 1 file (a.parquet), such as {\"id\":7}"
+        );
+        (cause.files, cause.files_total) = (files.to_vec(), 9);
+        assert!(clash(&table, &cause).contains("9 files (a.parquet, b.parquet, c.parquet, …)"));
+    }
 }

@@ -11,7 +11,9 @@ pub(crate) mod schema;
 pub use name::field_type_name;
 pub use name::{parse_type, type_name};
 pub(crate) use normalise::join;
-pub use normalise::{OWN, has_nanoseconds, in_microseconds, normalise_schema, without_nanoseconds};
+pub use normalise::{
+    OWN, has_nanoseconds, in_microseconds, map_within, normalise_schema, without_nanoseconds,
+};
 
 use arrow::datatypes::{DataType, Field};
 

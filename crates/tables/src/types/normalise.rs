@@ -119,16 +119,21 @@ pub fn in_microseconds(field: &FieldRef) -> FieldRef {
         DataType::Timestamp(TimeUnit::Nanosecond, zone) => {
             DataType::Timestamp(TimeUnit::Microsecond, zone.clone())
         }
-        DataType::Struct(fields) => DataType::Struct(fields.iter().map(in_microseconds).collect()),
-        DataType::List(element) => DataType::List(in_microseconds(element)),
-        DataType::LargeList(element) => DataType::LargeList(in_microseconds(element)),
-        DataType::FixedSizeList(element, size) => {
-            DataType::FixedSizeList(in_microseconds(element), *size)
-        }
-        DataType::Map(entries, sorted) => DataType::Map(in_microseconds(entries), *sorted),
-        _ => return Arc::clone(field),
+        other => map_within(other, &in_microseconds),
     };
     Arc::new(field.as_ref().clone().with_data_type(data_type))
+}
+
+/// A type with each column right within it as `change` makes it.
+pub fn map_within(data_type: &DataType, change: &dyn Fn(&FieldRef) -> FieldRef) -> DataType {
+    match data_type {
+        DataType::Struct(fields) => DataType::Struct(fields.iter().map(change).collect()),
+        DataType::List(element) => DataType::List(change(element)),
+        DataType::LargeList(element) => DataType::LargeList(change(element)),
+        DataType::FixedSizeList(element, size) => DataType::FixedSizeList(change(element), *size),
+        DataType::Map(entries, sorted) => DataType::Map(change(entries), *sorted),
+        other => other.clone(),
+    }
 }
 
 /// Whether a type has nanoseconds, at any level.
