@@ -28,7 +28,7 @@ pub use branch::NewBranch;
 pub use catalog::Catalog;
 pub use change::{CommitRequest, EntryKind, NamespaceChange, TableChange, TableEntry, operation};
 pub use error::{Error, Result};
-pub use merge::{Contested, MergeCommit, MergePlan, Stack};
+pub use merge::{Checks, Contested, MergeCommit, MergePlan, Stack};
 pub use reach::{Reach, ReachedState};
 pub use reference::Resolved;
 pub use state::State;

@@ -110,6 +110,24 @@ impl MergePlan {
     }
 }
 
+/// What is known of the checks that should have passed on what comes into a branch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Checks {
+    /// They must have passed.
+    Required,
+    /// Somebody takes it all the same.
+    Waived,
+    /// They have passed just now: a run brings what it made.
+    Passed,
+}
+
+impl Checks {
+    /// What somebody says who may waive them.
+    pub fn unless(unchecked: bool) -> Self {
+        if unchecked { Checks::Waived } else { Checks::Required }
+    }
+}
+
 impl Contested {
     fn change(&self, to: Option<&TableEntry>) -> TableChange {
         let from = self.base.first().clone();
@@ -120,18 +138,19 @@ impl Contested {
 impl Catalog {
     /// Says what merging a ref into a branch would do.
     ///
-    /// Fails with `branch_protected` for what a failed run left, unless `unchecked`: then the branch is as
-    /// little checked as that, unless it is `main` or protected, of which somebody has just said so.
+    /// Fails with `branch_protected` for what a failed run left, unless that is [`Checks::Waived`]: then the
+    /// branch is as little checked as that, unless it is `main` or protected, of which somebody has just
+    /// said so.
     pub async fn plan_merge(
         &self,
         target: &str,
         source: &RefSpec,
-        unchecked: bool,
+        checks: Checks,
     ) -> Result<MergePlan> {
         let (mut record, bytes) = self.branch_record(target).await?;
         let head = record.commit;
         let commit = self.resolve(source).await?.commit;
-        self.check_sound((target, &mut record), (source, commit), unchecked).await?;
+        self.check_sound((target, &mut record), (source, commit), checks).await?;
         let bases = self.merge_bases(head, commit).await?;
         let (taken, contested) = match bases.as_slice() {
             [base] if *base == commit => (Vec::new(), Vec::new()),
@@ -172,28 +191,27 @@ impl Catalog {
         })
     }
 
-    /// Refuses to put onto a branch what a failed run left, unless `unchecked`: see
-    /// [`Catalog::plan_merge`].
+    /// Refuses to put onto a branch what a failed run left, as [`Catalog::plan_merge`] does.
     pub async fn check_stack(
         &self,
         stack: &mut Stack,
         from: (&RefSpec, CommitId),
-        unchecked: bool,
+        checks: Checks,
     ) -> Result<()> {
-        self.check_sound((&stack.target, &mut stack.record), from, unchecked).await
+        self.check_sound((&stack.target, &mut stack.record), from, checks).await
     }
 
     async fn check_sound(
         &self,
         (target, record): (&str, &mut BranchRecord),
         (source, commit): (&RefSpec, CommitId),
-        unchecked: bool,
+        checks: Checks,
     ) -> Result<()> {
-        if record.quarantine.is_some() {
+        if record.quarantine.is_some() || checks == Checks::Passed {
             return Ok(());
         }
         match self.quarantine_of(source, commit).await? {
-            Some(run) if !unchecked => {
+            Some(run) if checks == Checks::Required => {
                 return Err(Error::Quarantined { reference: source.to_string(), run });
             }
             run if target != MAIN_BRANCH && !record.protected => record.quarantine = run,

@@ -213,7 +213,6 @@ impl Runner {
         }
         let request = MergeRequest {
             message: Some(format!("Run {}", plan.project.name)),
-            unchecked: true,
             ..MergeRequest::new(RefSpec::Commit(head.to_string()))
         };
         let view = self.lake().view(&request.source).await.map_err(|error| Error::other(&error))?;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use headwater_catalog::{CommitRequest, Error, NewBranch, TableChange};
+use headwater_catalog::{Checks, CommitRequest, Error, NewBranch, TableChange};
 use headwater_model::{CommitId, CreateRef, MergeOutcome, MergeRequest, Namespace, RefSpec};
 use headwater_store::{Batch, Unique};
 
@@ -123,7 +123,7 @@ async fn of_many_failed_runs_each_commit_is_known_for_what_it_is() {
             }
         }
         let source = format!("@{commit}").parse().expect("a ref");
-        let planned = catalog.plan_merge("main", &source, false).await;
+        let planned = catalog.plan_merge("main", &source, Checks::Required).await;
         let is_refused = matches!(planned, Err(Error::Quarantined { .. }));
         assert_eq!(is_refused, failed && !sound, "{commit}: {planned:?}");
         refused += usize::from(is_refused);

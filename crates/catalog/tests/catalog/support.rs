@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use headwater_catalog::{
-    Catalog, CommitRequest, EntryKind, Error, MergeCommit, TableChange, TableEntry,
+    Catalog, Checks, CommitRequest, EntryKind, Error, MergeCommit, TableChange, TableEntry,
 };
 use headwater_model::{
     Branch, Clock, Commit, CreateRef, FixedClock, MergeOutcome, MergeReport, MergeRequest,
@@ -91,7 +91,8 @@ pub async fn merge_with(
     let commit =
         MergeCommit { author: "eva".into(), message, properties, ..MergeCommit::default() };
     loop {
-        let plan = catalog.plan_merge(target, &request.source, request.unchecked).await?;
+        let plan =
+            catalog.plan_merge(target, &request.source, Checks::unless(request.unchecked)).await?;
         if plan.is_up_to_date() {
             return Ok(plan.report(MergeOutcome::UpToDate, plan.head));
         }

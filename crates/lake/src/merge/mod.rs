@@ -14,7 +14,7 @@ mod view;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use headwater_catalog::{Base, Contested, MergeCommit, MergePlan, Stack, TableChange};
+use headwater_catalog::{Base, Checks, Contested, MergeCommit, MergePlan, Stack, TableChange};
 use headwater_model::{
     CommitId, ConflictCause, Fault, MergeChoice, MergeConflict, MergeOutcome, MergeReport,
     MergeRequest, MergedHow, MergedTable, PROPERTY_PICKED, RefSpec, TableName,
@@ -321,16 +321,24 @@ impl<'a> Merging<'a> {
         Ok(())
     }
 
+    fn checks(&self) -> Checks {
+        if self.options.passed.is_some() {
+            Checks::Passed
+        } else {
+            Checks::unless(self.request.unchecked)
+        }
+    }
+
     async fn plan(&self, target: &str) -> Result<(MergePlan, Option<Stack>)> {
         let (catalog, request) = (self.lake.catalog(), self.request);
         let Change::From { commit: from, only, undoes } = &self.change else {
-            let plan = catalog.plan_merge(target, &request.source, request.unchecked).await?;
+            let plan = catalog.plan_merge(target, &request.source, self.checks()).await?;
             return Ok((plan, None));
         };
         let mut stack = catalog.begin_stack(target).await?;
         let to = catalog.resolve(&request.source).await?.commit;
         if !undoes {
-            catalog.check_stack(&mut stack, (&request.source, to), request.unchecked).await?;
+            catalog.check_stack(&mut stack, (&request.source, to), self.checks()).await?;
         }
         let mut plan = catalog.plan_onto(&stack, *from, to).await?;
         if let Some(only) = only {
