@@ -126,7 +126,7 @@ async fn links_in_a_wheel_lead_nowhere() {
 for folder, _, names in os.walk(folder + '/headwater_linker'):
     for name in names:
         path = os.path.join(folder, name)
-        if os.path.islink(path) or 'the host' in open(path).read():
+        if os.path.islink(path) or b'the host' in open(path, 'rb').read():
             return False
 return not os.path.exists(folder + '/root/etc')";
         holds(&functions, probe(&made, body)).await;
