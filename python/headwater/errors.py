@@ -41,6 +41,7 @@ CODES = (
     "run_failed",
     "environment_failed",
     "memory_limit",
+    "temp_limit",
     "time_limit",
     "too_busy",
     "disk_full",

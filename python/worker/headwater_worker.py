@@ -597,9 +597,21 @@ def hint_for(error, task):
                 return "Set `network=True` in the function's decorator: there is no network otherwise."
             if cause.errno in (13, 30):
                 return "Write to `/tmp`: a function can write nowhere else."
-            if cause.errno == 11:
-                return "Start fewer processes and threads: a function may have some thousand."
+            if cause.errno == 24:
+                import resource
+
+                most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+                return f"Close files that are done with: a function has at most {most:,} open at a time."
+        if is_without_processes(cause):
+            return "Start fewer processes and threads: a function has at most 4,096 at a time."
     return None
+
+
+def is_without_processes(error):
+    """Whether an exception means that no process or thread could be started."""
+    if isinstance(error, RuntimeError):
+        return str(error) == "can't start new thread"
+    return isinstance(error, OSError) and error.errno == 11
 
 
 def is_unreachable(error):

@@ -19,6 +19,7 @@ use headwater_store::Batch;
 use crate::base::{Look, Side, side};
 use crate::codec::{BranchRecord, CommitObject};
 use crate::commit::{NewCommit, Swap};
+use crate::compared::{Compared, Renamed};
 use crate::objects::Pending;
 use crate::trie::{self, Changes};
 use crate::{Base, Catalog, Error, Result, TableChange, TableEntry};
@@ -55,6 +56,8 @@ pub struct Contested {
     pub ours: Option<TableEntry>,
     /// What the source has; none where it has no such table.
     pub theirs: Option<TableEntry>,
+    /// The name that it has with one side; none where both call it the same.
+    pub renamed: Option<Renamed>,
 }
 
 /// Changes put onto a branch one after the other, none of which is on it before all are.
@@ -129,6 +132,34 @@ impl Checks {
 }
 
 impl Contested {
+    /// The names that the target and the source have it by.
+    pub fn names(&self) -> [&TableName; 2] {
+        match &self.renamed {
+            Some(Renamed { from, by_source: true }) => [from, &self.table],
+            Some(Renamed { from, by_source: false }) => [&self.table, from],
+            None => [&self.table, &self.table],
+        }
+    }
+
+    /// Whether the target is to have it by another name.
+    pub fn renames(&self) -> bool {
+        self.renamed.as_ref().is_some_and(|renamed| renamed.by_source)
+    }
+
+    /// What is to change of the target for it to have the table so, and by no other name.
+    pub fn settle(&self, to: Option<TableEntry>) -> Vec<TableChange> {
+        let [ours, _] = self.names();
+        let change = |table: &TableName, from: Option<&TableEntry>, to| TableChange {
+            table: table.clone(),
+            from: from.cloned(),
+            to,
+        };
+        if *ours == self.table {
+            return vec![change(ours, self.ours.as_ref(), to)];
+        }
+        vec![change(ours, self.ours.as_ref(), None), change(&self.table, None, to)]
+    }
+
     fn change(&self, to: Option<&TableEntry>) -> TableChange {
         let from = self.base.first().clone();
         TableChange { table: self.table.clone(), from, to: to.cloned() }
@@ -259,13 +290,21 @@ impl Catalog {
         head: CommitId,
         source: CommitId,
     ) -> Result<(Vec<TableChange>, Vec<Contested>)> {
+        if let [base] = bases {
+            let ours = self.diff(*base, head).await?;
+            let theirs = self.diff(*base, source).await?;
+            let Compared { taken, contested, .. } = Compared::of(ours, theirs);
+            return Ok((taken, contested));
+        }
         let (mut taken, mut contested) = (Vec::new(), Vec::new());
         for TableChange { table, from: ours, to: theirs } in self.diff(head, source).await? {
             let base = self.base_of_table(bases, &table).await?;
             match side(&base, &ours, &theirs) {
                 Side::Ours => {}
                 Side::Theirs => taken.push(TableChange { table, from: ours, to: theirs }),
-                Side::Neither => contested.push(Contested { table, base, ours, theirs }),
+                Side::Neither => {
+                    contested.push(Contested { table, base, ours, theirs, renamed: None });
+                }
             }
         }
         Ok((taken, contested))
@@ -398,13 +437,13 @@ impl Catalog {
 
     /// A contested table as a conflict, with the commits behind both changes.
     pub async fn conflict(&self, plan: &MergePlan, contested: &Contested) -> Result<MergeConflict> {
-        let (table, bases) = (&contested.table, plan.bases.as_slice());
+        let ([ours, theirs], bases) = (contested.names(), plan.bases.as_slice());
         Ok(MergeConflict {
-            target: self.last_change(plan.head, bases, table).await?,
+            target: self.last_change(plan.head, bases, ours).await?,
             target_change: contested.change(contested.ours.as_ref()).word().to_owned(),
-            source: self.last_change(plan.source, bases, table).await?,
+            source: self.last_change(plan.source, bases, theirs).await?,
             source_change: contested.change(contested.theirs.as_ref()).word().to_owned(),
-            table: table.clone(),
+            table: contested.table.clone(),
             causes: Vec::new(),
         })
     }

@@ -64,14 +64,15 @@ impl Functions {
             self.0.warm.end_where(of_this);
             self.0.zygotes.end_unused(of_this);
             match self.0.environments.remove(&environment.id, unused_for).await? {
-                Removed::Gone(environment) => {
-                    pruned.bytes += environment.bytes_own;
+                Removed::Gone { environment, made } => {
+                    pruned.bytes += made;
                     pruned.removed.push(environment);
                 }
                 Removed::Busy => pruned.busy.push(environment.id),
                 Removed::Wanted => {}
             }
         }
+        pruned.bytes += self.0.environments.sweep_packages().await;
         Ok(pruned)
     }
 

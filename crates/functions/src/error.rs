@@ -220,10 +220,10 @@ impl Fault for Error {
             Error::EnvironmentNotFound { .. } => ErrorCode::EnvironmentNotFound,
             Error::FunctionRaised { .. }
             | Error::NotATable { .. }
-            | Error::TempLimit { .. }
             | Error::InstanceDied { .. }
             | Error::BadOutput { .. } => ErrorCode::FunctionFailed,
             Error::MemoryLimit { .. } => ErrorCode::MemoryLimit,
+            Error::TempLimit { .. } => ErrorCode::TempLimit,
             Error::TimeLimit { .. } => ErrorCode::TimeLimit,
             Error::Cancelled { .. } => ErrorCode::Cancelled,
             Error::Stopping { .. } => ErrorCode::Unavailable,

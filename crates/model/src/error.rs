@@ -68,6 +68,8 @@ pub enum ErrorCode {
     EnvironmentFailed,
     /// A memory limit was reached.
     MemoryLimit,
+    /// A limit on what is kept in `/tmp` was reached.
+    TempLimit,
     /// A time limit was reached.
     TimeLimit,
     /// A queue or another bounded resource is full.
@@ -94,7 +96,7 @@ pub enum ErrorCode {
 type Row = (ErrorCode, &'static str, u16, &'static str, u8);
 
 /// The table, in the order of the enum.
-const TABLE: [Row; 38] = [
+const TABLE: [Row; 39] = [
     (ErrorCode::InvalidArgument, "invalid_argument", 400, "22023", 2),
     (ErrorCode::InvalidName, "invalid_name", 400, "42602", 2),
     (ErrorCode::InvalidSql, "invalid_sql", 400, "42601", 2),
@@ -123,6 +125,7 @@ const TABLE: [Row; 38] = [
     (ErrorCode::RunFailed, "run_failed", 422, "39000", 5),
     (ErrorCode::EnvironmentFailed, "environment_failed", 422, "39000", 5),
     (ErrorCode::MemoryLimit, "memory_limit", 422, "53200", 6),
+    (ErrorCode::TempLimit, "temp_limit", 422, "53100", 6),
     (ErrorCode::TimeLimit, "time_limit", 422, "57014", 6),
     (ErrorCode::TooBusy, "too_busy", 429, "53300", 7),
     (ErrorCode::DiskFull, "disk_full", 507, "53100", 6),

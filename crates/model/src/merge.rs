@@ -44,9 +44,10 @@ impl MergeRequest {
         }
     }
 
-    /// What to do about a table in conflict.
-    pub fn choice(&self, table: &TableName) -> MergeChoice {
-        self.choices.get(table).copied().unwrap_or(self.on_conflict)
+    /// What to do about a table in conflict, which has one of these names.
+    pub fn choice<'a>(&self, names: impl IntoIterator<Item = &'a TableName>) -> MergeChoice {
+        let chosen = names.into_iter().find_map(|name| self.choices.get(name));
+        chosen.copied().unwrap_or(self.on_conflict)
     }
 }
 

@@ -147,7 +147,7 @@ async fn one_event_commits_once() {
     let catalog = catalog().await;
     let request = |table: &str| CommitRequest {
         branch: "main".into(),
-        changes: vec![TableChange { table: name(table), from: None, to: Some(entry(1)) }],
+        changes: vec![TableChange { table: name(table), from: None, to: Some(entry(table, 1)) }],
         with: Batch {
             unique: vec![Unique { scope: headwater_catalog::EVENT_SCOPE.into(), key: "e1".into() }],
             ..Batch::default()

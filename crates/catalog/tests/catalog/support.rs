@@ -28,10 +28,11 @@ pub fn name(table: &str) -> TableName {
     table.parse().expect("a name")
 }
 
-pub fn entry(version: u32) -> TableEntry {
+/// A version of a table, whose id is that of no other.
+pub fn entry(table: &str, version: u32) -> TableEntry {
     TableEntry {
         kind: EntryKind::Table,
-        id: "one".into(),
+        id: table.into(),
         metadata_location: format!("v{version}"),
         snapshot: Some(i64::from(version)),
         operation: "appended".into(),
@@ -42,8 +43,8 @@ pub fn entry(version: u32) -> TableEntry {
 pub fn request(branch: &str, tables: &[(&str, Option<u32>, Option<u32>)]) -> CommitRequest {
     let changes = tables.iter().map(|(table, from, to)| TableChange {
         table: name(table),
-        from: from.map(entry),
-        to: to.map(entry),
+        from: from.map(|version| entry(table, version)),
+        to: to.map(|version| entry(table, version)),
     });
     CommitRequest {
         branch: branch.into(),
@@ -62,7 +63,7 @@ pub async fn set(catalog: &Catalog, branch: &str, tables: &[(&str, u32)]) -> Res
     for (table, version) in tables {
         let table = name(table);
         let from = state.table(&table).await?;
-        let to = (*version > 0).then(|| entry(*version));
+        let to = (*version > 0).then(|| entry(&table.name, *version));
         changes.push(TableChange { table, from, to });
     }
     let message = format!("{tables:?}");

@@ -45,7 +45,7 @@ type Progress<'a> = &'a (dyn Fn(EnvironmentEvent) + Send + Sync);
 pub(crate) struct Environments {
     pub(super) folder: PathBuf,
     tools: PathBuf,
-    cache: PathBuf,
+    pub(super) cache: PathBuf,
     pub(super) search: Vec<PathBuf>,
     spawner: Arc<Spawner>,
     /// The environments known to be there, so that a warm request opens one folder and no file.

@@ -17,12 +17,16 @@ use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_NOW};
 
 use super::build::{BUILDING, DESCRIPTION, Description, Environments, lock, name, owned, try_lock};
 use super::hold::Sole;
-use super::{EnvironmentEvent, python};
+use super::{EnvironmentEvent, python, store};
 use crate::{Environment, Error, Result};
 
 /// What became of an environment that was to be removed.
 pub(crate) enum Removed {
-    Gone(EnvironmentSummary),
+    Gone {
+        environment: EnvironmentSummary,
+        /// Bytes of files that were made for it, and are no links.
+        made: u64,
+    },
     Busy,
     Wanted,
 }
@@ -104,8 +108,7 @@ impl Environments {
         let text = fs::read(folder.join(DESCRIPTION)).ok()?;
         let used = fs::metadata(folder.join(DESCRIPTION)).ok()?.modified().ok()?;
         let Description { python, requirements, packages } = serde_json::from_slice(&text).ok()?;
-        let mut size = Size::default();
-        size.add(&folder);
+        let size = Size::of(&folder);
         Some(EnvironmentSummary {
             id: id.to_owned(),
             python,
@@ -163,11 +166,32 @@ impl Environments {
         fs::rename(&place, &aside).map_err(Error::io("move an environment aside"))?;
         let _ = fs::remove_file(link);
         drop(sole);
-        let removed = tokio::task::spawn_blocking(move || fs::remove_dir_all(aside)).await;
-        if !matches!(removed, Ok(Ok(()))) {
+        let removing = tokio::task::spawn_blocking(move || {
+            let made = Size::of(&aside).made;
+            fs::remove_dir_all(aside).map(|()| made)
+        });
+        let made = if let Ok(Ok(made)) = removing.await {
+            made
+        } else {
             tracing::warn!(id, "files of an environment are left");
+            0
+        };
+        Ok(Removed::Gone { environment: summary, made })
+    }
+
+    /// Removes the unpacked packages that no environment is made of any more; gives the bytes that this
+    /// frees.
+    pub(crate) async fn sweep_packages(self: &Arc<Self>) -> u64 {
+        let this = self.clone();
+        let swept = tokio::task::spawn_blocking(move || store::sweep(&this.cache)).await;
+        match swept {
+            Ok(Ok(bytes)) => bytes,
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "unused packages are left");
+                0
+            }
+            Err(_) => 0,
         }
-        Ok(Removed::Gone(summary))
     }
 
     /// Chooses an environment's packages anew, within what was asked for. Calls that have begun go on
@@ -212,10 +236,19 @@ fn changes(
 #[derive(Debug, Default)]
 struct Size {
     bytes: u64,
+    /// Of files that nothing else is made of.
     own: u64,
+    /// Of files that are no links.
+    made: u64,
 }
 
 impl Size {
+    fn of(folder: &Path) -> Size {
+        let mut size = Size::default();
+        size.add(folder);
+        size
+    }
+
     fn add(&mut self, folder: &Path) {
         for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
             let Ok(metadata) = entry.metadata() else { continue };
@@ -224,8 +257,12 @@ impl Size {
                 continue;
             }
             self.bytes += metadata.len();
-            if metadata.nlink() == 1 {
+            // One link is uv's, whose packages go with the last environment that is made of them.
+            if metadata.nlink() <= 2 {
                 self.own += metadata.len();
+            }
+            if metadata.nlink() == 1 {
+                self.made += metadata.len();
             }
         }
     }

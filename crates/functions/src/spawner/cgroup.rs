@@ -13,8 +13,9 @@ use std::sync::OnceLock;
 
 use serde::{Deserialize, Serialize};
 
-use super::identity;
 use super::plan::{Plan, Taken};
+use super::serve::PROMPT_SLICE;
+use super::{identity, system};
 
 /// What one hierarchy is good for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -287,6 +288,26 @@ impl Group {
         // A host whose controller is somebody else's has no such file.
         let _ = set(&share.file, number.to_string());
         self.weight = weight;
+        self.take_turns();
+    }
+
+    /// Has what came into it, of a zygote whose turns are short, do as its weight says.
+    pub(super) fn came(&self) {
+        if self.weight == Weight::Settled {
+            self.take_turns();
+        }
+    }
+
+    /// Has its threads, and what they start, take turns as its weight says: what answers shortly need not
+    /// wait until another's turn is over, and what calculates for long has turns that end for it.
+    fn take_turns(&self) {
+        let slice = (self.weight == Weight::Prompt).then_some(PROMPT_SLICE);
+        let Some((kind, folder)) = self.folders.first() else { return };
+        let list = if matches!(kind, Kind::Unified { .. }) { "cgroup.threads" } else { "tasks" };
+        let threads = fs::read_to_string(folder.join(list)).unwrap_or_default();
+        for thread in threads.lines().filter_map(|line| line.parse().ok()) {
+            system::have_turns_of(thread, slice);
+        }
     }
 
     /// Stops every process in the groups where it is, or has it go on.

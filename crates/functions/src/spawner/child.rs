@@ -112,7 +112,10 @@ pub(super) fn run_until_done(birth: Birth, live: impl FnOnce(Birth) -> StepResul
 /// Closes the spawner's own descriptors but these, above all its socket to the server, and those of
 /// the other children.
 pub(super) fn leave_the_spawner_behind(birth: &Birth, more: &[BorrowedFd<'_>]) {
-    work_steadily();
+    // What a zygote does is short, and its clones do as it does.
+    if matches!(birth.plan.walls, Work::Tool) {
+        work_steadily();
+    }
     let mut kept = vec![&birth.stdout, &birth.stderr, &birth.go, &birth.status];
     kept.extend(&birth.control);
     kept.extend(&birth.files);

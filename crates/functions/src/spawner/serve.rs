@@ -29,7 +29,7 @@ const LEFTOVERS_MAX: usize = 64;
 const END_MAX: Duration = Duration::from_secs(10);
 
 /// How long a thread that answers somebody uses a processor at a time.
-const PROMPT_SLICE: Duration = Duration::from_micros(100);
+pub(super) const PROMPT_SLICE: Duration = Duration::from_micros(100);
 
 /// Has this thread, and those it starts, get a processor soon after they wake: for those that hand calls
 /// and answers on.
@@ -243,6 +243,9 @@ impl Serve {
         let due = self.due(&told, zygote);
         if let Some(child) = self.children.get_mut(&id) {
             child.for_it_us += due;
+            if told.iter().any(|note| matches!(note, Note::Cloned { .. })) {
+                child.group.came();
+            }
         }
         told
     }

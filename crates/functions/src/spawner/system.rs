@@ -289,6 +289,11 @@ pub(super) fn loopback_up(socket: BorrowedFd<'_>) -> Result<()> {
 /// How long this thread, and those it starts, use a processor at a time. One that asks for less gets it
 /// sooner when it wakes, and no more of it. Kernels before 6.12 do not look.
 pub(super) fn take_turns_of(slice: Option<Duration>) {
+    have_turns_of(0, slice);
+}
+
+/// The same for another thread, where that is still there.
+pub(super) fn have_turns_of(thread: i32, slice: Option<Duration>) {
     #[repr(C)]
     struct Attributes {
         size: u32,
@@ -302,10 +307,10 @@ pub(super) fn take_turns_of(slice: Option<Duration>) {
     }
     let attributes = Attributes {
         size: size_of::<Attributes>() as u32,
-        policy: libc::SCHED_OTHER as u32,
-        flags: 0,
+        policy: 0,
+        flags: libc::SCHED_FLAG_KEEP_POLICY as u64,
         // SAFETY: it touches no memory.
-        nice: unsafe { libc::getpriority(libc::PRIO_PROCESS, 0) },
+        nice: unsafe { libc::getpriority(libc::PRIO_PROCESS, thread.cast_unsigned()) },
         priority: 0,
         // Nothing is the kernel's own.
         runtime: slice.map_or(0, |slice| slice.as_nanos() as u64),
@@ -313,7 +318,7 @@ pub(super) fn take_turns_of(slice: Option<Duration>) {
         period: 0,
     };
     // SAFETY: the kernel reads as many bytes as the structure says it has.
-    unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const attributes, 0) };
+    unsafe { libc::syscall(libc::SYS_sched_setattr, thread, &raw const attributes, 0) };
 }
 
 /// Gives way to everything else that wants the processor.

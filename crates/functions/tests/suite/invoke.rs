@@ -503,6 +503,22 @@ async fn a_full_tmp_is_told_by_limit_and_use() {
     let Error::TempLimit { limit, used, ref frames, .. } = error else { panic!("{error:?}") };
     assert_eq!((limit, used > 7 << 20, frames[0].line), (8 << 20, true, 2));
     assert!(headwater_model::Fault::hint(&error).unwrap().contains("`tmp`"), "{error}");
+    assert_eq!(headwater_model::Fault::code(&error).exit_code(), 6, "as every limit");
+}
+
+#[tokio::test]
+async fn too_many_open_files_and_threads_are_told_by_their_limits() {
+    let functions = start().await;
+    let environment = environment(&functions, &[]).await;
+    let files =
+        "def f():\n    held = []\n    while True:\n        held.append(open('/dev/null'))\n";
+    let (outcome, _) = run(&functions, call(&environment, files)).await;
+    let hint = headwater_model::Fault::hint(&outcome.unwrap_err()).unwrap();
+    assert!(hint.starts_with("Close files") && hint.contains(" open at a time"), "{hint}");
+    let threads = "def f():\n    raise RuntimeError(\"can't start new thread\")\n";
+    let (outcome, _) = run(&functions, call(&environment, threads)).await;
+    let hint = headwater_model::Fault::hint(&outcome.unwrap_err()).unwrap();
+    assert!(hint.contains("at most 4,096"), "{hint}");
 }
 
 #[tokio::test]

@@ -1,8 +1,10 @@
 //! Conflicts as they are told: what two changes cannot have together, with files and rows.
 
+use headwater_catalog::Contested;
 use headwater_model::{ConflictCause, ConflictKind};
 use headwater_tables::{Cause, Clash};
 
+use super::view::concerns_view;
 use crate::error::Result;
 use crate::sample::json_rows;
 
@@ -30,7 +32,7 @@ pub(super) fn of(clash: &Clash) -> Result<ConflictCause> {
 fn kind(cause: &Cause) -> ConflictKind {
     match cause {
         Cause::Identity => ConflictKind::Identity,
-        Cause::Column { .. } => ConflictKind::Column,
+        Cause::Column { .. } | Cause::Dropped { .. } => ConflictKind::Column,
         Cause::FieldId { .. } => ConflictKind::FieldId,
         Cause::Nulls { .. } => ConflictKind::Nulls,
         Cause::Shape { .. } => ConflictKind::Shape,
@@ -46,24 +48,17 @@ fn kind(cause: &Cause) -> ConflictKind {
     }
 }
 
-/// One side dropped the table that the other changed.
-pub(super) fn dropped(ours: bool) -> ConflictCause {
-    let message = if ours {
-        "the target dropped the table, and the source changed it"
-    } else {
-        "the source dropped the table, and the target changed it"
+/// One side dropped the table, or view, that the other changed or renamed.
+pub(super) fn dropped(contested: &Contested) -> ConflictCause {
+    let sides = ["target", "source"];
+    let [drops, other] = if contested.ours.is_none() { sides } else { [sides[1], sides[0]] };
+    let what = if concerns_view(contested) { "view" } else { "table" };
+    let did = match &contested.renamed {
+        Some(renamed) => format!("renamed `{}` to this", renamed.from),
+        None => "changed it".to_owned(),
     };
-    plain(ConflictKind::Dropped, message.to_owned())
-}
-
-/// One side dropped the view that the other changed.
-pub(super) fn view_dropped(ours: bool) -> ConflictCause {
-    let message = if ours {
-        "the target dropped the view, and the source changed it"
-    } else {
-        "the source dropped the view, and the target changed it"
-    };
-    plain(ConflictKind::Dropped, message.to_owned())
+    let message = format!("the {drops} dropped the {what}, and the {other} {did}");
+    plain(ConflictKind::Dropped, message)
 }
 
 /// One side made a view of a name that the other gave a table.

@@ -67,8 +67,7 @@ impl Lake {
     ) -> Result<Verdict> {
         let name = &contested.table;
         let (Some(ours), Some(theirs)) = (&contested.ours, &contested.theirs) else {
-            let ours_dropped = contested.ours.is_none();
-            return Ok(Verdict::Conflict(vec![cause::dropped(ours_dropped)]));
+            return Ok(Verdict::Conflict(vec![cause::dropped(contested)]));
         };
         let ours = self.tables().load(&ours.metadata_location).await?;
         let theirs = self.tables().load(&theirs.metadata_location).await?;

@@ -297,7 +297,7 @@ impl<'a> Merging<'a> {
         let chosen = plan.contested.iter().filter(|contested| {
             let looked = self.verdicts.get(&contested.table).map(|looked| &looked.verdict);
             matches!(looked, Some(Verdict::Conflict(_)))
-                && self.request.choice(&contested.table) == MergeChoice::Theirs
+                && self.request.choice(contested.names()) == MergeChoice::Theirs
         });
         let chosen = chosen.map(|one| (&one.table, (one.ours.as_ref(), one.theirs.as_ref())));
         let taken = plan.taken.iter();
@@ -343,16 +343,19 @@ impl<'a> Merging<'a> {
         let mut plan = catalog.plan_onto(&stack, *from, to).await?;
         if let Some(only) = only {
             plan.taken.retain(|change| only.contains(&change.table));
-            plan.contested.retain(|contested| only.contains(&contested.table));
+            plan.contested
+                .retain(|contested| contested.names().into_iter().any(|name| only.contains(name)));
         }
         Ok((plan, Some(stack)))
     }
 
     /// Whether anything of the target changes.
     fn changes(&self, plan: &MergePlan) -> bool {
-        let contested = self.verdicts.iter().any(|(table, looked)| match &looked.verdict {
-            Verdict::Conflict(_) => self.request.choice(table) == MergeChoice::Theirs,
-            verdict => verdict.changes(),
+        let contested = self.verdicts.values().any(|looked| match &looked.verdict {
+            Verdict::Conflict(_) => {
+                self.request.choice(looked.contested.names()) == MergeChoice::Theirs
+            }
+            verdict => looked.contested.renames() || verdict.changes(),
         });
         contested || !plan.taken.is_empty()
     }
@@ -450,7 +453,8 @@ impl<'a> Merging<'a> {
     }
 
     async fn verdict(&mut self, contested: &Contested, budget: &mut RowBudget) -> Result<Verdict> {
-        if self.options.whole.contains(&contested.table) && !self.only_kept(contested).await? {
+        let whole = contested.names().into_iter().any(|name| self.options.whole.contains(name));
+        if whole && !self.only_kept(contested).await? {
             return Ok(Verdict::Conflict(vec![cause::checked()]));
         }
         if concerns_view(contested) {
@@ -471,7 +475,7 @@ impl<'a> Merging<'a> {
         for contested in &plan.contested {
             let looked = self.verdicts.get(&contested.table).map(|looked| &looked.verdict);
             let Some(Verdict::Conflict(causes)) = looked else { continue };
-            if self.request.choice(&contested.table) == MergeChoice::Fail {
+            if self.request.choice(contested.names()) == MergeChoice::Fail {
                 let conflict = self.lake.catalog().conflict(plan, contested).await?;
                 conflicts.push(MergeConflict { causes: causes.clone(), ..conflict });
             }
@@ -484,13 +488,14 @@ impl<'a> Merging<'a> {
         let tables = self.verdicts.iter().map(|(table, looked)| match &looked.verdict {
             Verdict::Content(content) => content.report(table),
             Verdict::View(content) => content.report(table),
-            Verdict::Conflict(causes) => self.chosen(table, causes),
+            Verdict::Conflict(causes) => self.chosen(&looked.contested, causes),
         });
         tables.collect()
     }
 
-    fn chosen(&self, table: &TableName, causes: &[ConflictCause]) -> MergedTable {
-        let how = match self.request.choice(table) {
+    fn chosen(&self, contested: &Contested, causes: &[ConflictCause]) -> MergedTable {
+        let table = &contested.table;
+        let how = match self.request.choice(contested.names()) {
             MergeChoice::Theirs => MergedHow::Theirs,
             MergeChoice::Ours | MergeChoice::Fail => MergedHow::Ours,
         };
@@ -511,24 +516,23 @@ impl<'a> Merging<'a> {
     async fn settle(&self, plan: &MergePlan, made: &mut Scratch) -> Result<Settled> {
         let mut settled =
             Settled { changes: plan.taken.clone(), merged: self.foreseen(), ..Settled::default() };
-        for (table, Looked { contested, verdict, .. }) in &self.verdicts {
-            let to = match verdict {
+        for Looked { contested, verdict, .. } in self.verdicts.values() {
+            let made = match verdict {
                 Verdict::Content(content) => {
-                    let entry = self.lake.make(content, &mut settled.objects, made).await?;
-                    let Some(entry) = entry else { continue };
-                    Some(entry)
+                    self.lake.make(content, &mut settled.objects, made).await?
                 }
-                Verdict::View(content) => {
-                    let Some(entry) = self.lake.make_view(content, made).await? else { continue };
-                    Some(entry)
-                }
-                Verdict::Conflict(_) if self.request.choice(table) == MergeChoice::Theirs => {
-                    contested.theirs.clone()
+                Verdict::View(content) => self.lake.make_view(content, made).await?,
+                Verdict::Conflict(_)
+                    if self.request.choice(contested.names()) == MergeChoice::Theirs =>
+                {
+                    settled.changes.extend(contested.settle(contested.theirs.clone()));
+                    continue;
                 }
                 Verdict::Conflict(_) => continue,
             };
-            let (table, from) = (table.clone(), contested.ours.clone());
-            settled.changes.push(TableChange { table, from, to });
+            let changes = made.is_some() || contested.renames();
+            let to = made.or_else(|| contested.ours.clone()).filter(|_| changes);
+            settled.changes.extend(to.into_iter().flat_map(|to| contested.settle(Some(to))));
         }
         settled.changes.sort_by(|a, b| a.table.cmp(&b.table));
         Ok(settled)
@@ -543,15 +547,18 @@ impl<'a> Merging<'a> {
     ) -> MergeReport {
         let mut tables: Vec<TableName> =
             plan.taken.iter().map(|change| change.table.clone()).collect();
-        let changes = |merged: &&MergedTable| match merged.how {
-            MergedHow::Ours => false,
-            MergedHow::Theirs => true,
-            MergedHow::ByContent => {
-                let looked = self.verdicts.get(&merged.table);
-                looked.is_some_and(|looked| looked.verdict.changes())
+        for merged in merged {
+            let Some(looked) = self.verdicts.get(&merged.table) else { continue };
+            let changes = match merged.how {
+                MergedHow::Ours => false,
+                MergedHow::Theirs => true,
+                MergedHow::ByContent => looked.contested.renames() || looked.verdict.changes(),
+            };
+            if changes {
+                let names = looked.contested.settle(None).into_iter().map(|change| change.table);
+                tables.extend(names);
             }
-        };
-        tables.extend(merged.iter().filter(changes).map(|merged| merged.table.clone()));
+        }
         tables.sort();
         MergeReport { tables, merged: merged.to_vec(), ..plan.report(outcome, commit) }
     }

@@ -51,7 +51,7 @@ impl Lake {
     /// Looks into a view that both sides changed.
     pub(super) async fn view_content(&self, contested: &Contested) -> Result<Verdict> {
         let (Some(ours), Some(theirs)) = (&contested.ours, &contested.theirs) else {
-            return Ok(Verdict::Conflict(vec![cause::view_dropped(contested.ours.is_none())]));
+            return Ok(Verdict::Conflict(vec![cause::dropped(contested)]));
         };
         if !ours.is_view() || !theirs.is_view() {
             return Ok(Verdict::Conflict(vec![cause::view_and_table(ours.is_view())]));

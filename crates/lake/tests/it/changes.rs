@@ -10,12 +10,13 @@ use futures::TryStreamExt;
 use headwater_lake::{Transaction, json_rows};
 use headwater_model::{MergeChoice, MergeRequest, RevertRequest, TableName};
 use headwater_tables::{
-    Alteration, DataFile, PartName, Positions, Rewrite, SortColumn, Table, parse_type,
+    Alteration, DataFile, INITIAL_DEFAULT, PartName, Positions, Rewrite, SortColumn, Table,
+    WRITE_DEFAULT, parse_type,
 };
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use crate::support::{Fixture, rows_of};
+use crate::support::{Fixture, name, rows_of};
 
 /// The columns of a table, in order, with their types.
 pub type Columns = Vec<BTreeMap<String, String>>;
@@ -70,6 +71,8 @@ pub enum Step {
     Compact,
     Replace(NewTable),
     Drop,
+    /// Gives the table another name.
+    RenameTable(String),
     /// Imports a file of this name and content.
     Import {
         file: String,
@@ -96,9 +99,17 @@ pub fn schema_of(columns: &Columns) -> SchemaRef {
     Arc::new(Schema::new(fields.collect::<Vec<_>>()))
 }
 
+/// A column by its type, with a `!` where it takes no nulls, and its default as JSON after a `=`.
 fn field_of(name: &str, text: &str) -> Field {
+    let (text, default) = match text.split_once(" = ") {
+        Some((text, default)) => (text, Some(default.to_owned())),
+        None => (text, None),
+    };
     let nullable = !text.ends_with('!');
-    Field::new(name, parse_type(text.trim_end_matches('!')).unwrap(), nullable)
+    let field = Field::new(name, parse_type(text.trim_end_matches('!')).unwrap(), nullable);
+    let keys = [INITIAL_DEFAULT, WRITE_DEFAULT].into_iter().zip(default.iter().cycle());
+    let metadata = keys.map(|(key, default)| (key.to_owned(), default.clone())).collect();
+    field.with_metadata(metadata)
 }
 
 fn path_of(column: &str) -> Vec<String> {
@@ -295,6 +306,7 @@ pub async fn make(lake: &Fixture, branch: &str, other: &str, table: &TableName, 
         }
         Step::Compact => compact(lake, &mut change, table).await,
         Step::Drop => change.drop(table, false).await.unwrap(),
+        Step::RenameTable(to) => change.rename(table, &name(to)).await.unwrap(),
         _ => unreachable!("made above"),
     }
     change.commit("a step").await.unwrap();

@@ -58,6 +58,9 @@ struct Expected {
     /// Whether there is no table any more.
     #[serde(default)]
     dropped: bool,
+    /// The name that the table has then; `t` where none is said.
+    #[serde(default)]
+    name: Option<String>,
     /// The number of rows of the target that the report says came and went, merging into `ours`.
     #[serde(default)]
     counted: Option<[u64; 2]>,
@@ -144,6 +147,7 @@ async fn play_one(
         [("main", "dev", &scenario.ours), ("dev", "main", &scenario.theirs)]
     {
         for step in steps {
+            let table = named(&lake, branch).await;
             make(&lake, branch, other, &table, step).await;
         }
     }
@@ -159,9 +163,11 @@ async fn play_one(
         "a dry run foresees what comes"
     );
     if let Some(expected) = &scenario.merged {
+        let table = name(expected.name.as_deref().unwrap_or("t"));
         return check_merged(&lake, &table, expected, direction, &report).await;
     }
-    check_conflict(&lake, &table, &scenario.conflict, &report).await;
+    check_conflict(&lake, &scenario.conflict, &report).await;
+    let table = report.conflicts[0].table.clone();
     assert_eq!(state(&lake, direction.target).await, before, "nothing changed");
     assert_eq!((lake.metadata_files(), lake.data_files()), files, "nothing is left");
     check_choices(&lake, &table, direction).await;
@@ -178,12 +184,20 @@ async fn state(lake: &Fixture, branch: &str) -> Value {
     serde_json::json!([head.to_string(), rows(lake, branch).await])
 }
 
+/// The name of the table on a branch, where a scenario may have renamed it.
+async fn named(lake: &Fixture, branch: &str) -> TableName {
+    let view = lake.lake.view(&branch.parse().unwrap()).await.unwrap();
+    let renamed = view.find("public", "u").await.unwrap().is_some();
+    name(if renamed { "u" } else { "t" })
+}
+
 /// The rows of the table on a branch; none where it is not there.
 async fn rows(lake: &Fixture, branch: &str) -> Option<Vec<String>> {
     let view = lake.lake.view(&branch.parse().unwrap()).await.unwrap();
-    let (_, table) = view.find("public", "t").await.unwrap()?;
-    let rows = lake.rows_at(branch, "t").await;
-    Some(sorted(maps(&table.schema(), &rows)))
+    let table = named(lake, branch).await;
+    let (_, found) = view.find("public", &table.name).await.unwrap()?;
+    let rows = lake.rows_at(branch, &table.name).await;
+    Some(sorted(maps(&found.schema(), &rows)))
 }
 
 async fn check_merged(
@@ -275,16 +289,10 @@ async fn check_ids(lake: &Fixture, branch: &str, name: &TableName) {
     }
 }
 
-async fn check_conflict(
-    lake: &Fixture,
-    table: &TableName,
-    expected: &[Conflict],
-    report: &MergeReport,
-) {
+async fn check_conflict(lake: &Fixture, expected: &[Conflict], report: &MergeReport) {
     assert_eq!(report.outcome, MergeOutcome::Conflict, "{report:?}");
     assert_eq!(report.conflicts.len(), 1);
     let conflict = &report.conflicts[0];
-    assert_eq!(&conflict.table, table);
     assert!(conflict.target.is_some() && conflict.source.is_some(), "both commits are named");
     let kinds: Vec<String> = conflict
         .causes
@@ -302,7 +310,8 @@ async fn check_conflict(
         }
         if let Some(rows) = &expected.rows {
             let view = lake.lake.view(&RefSpec::main()).await.unwrap();
-            let schema = view.table(table).await.unwrap().schema();
+            let table = named(lake, "main").await;
+            let schema = view.table(&table).await.unwrap().schema();
             let found = sorted(maps(&schema, &cause.rows));
             assert_eq!(found, sorted(maps(&schema, rows)));
         }
@@ -363,6 +372,11 @@ async fn files_arranged_otherwise() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn changes_that_were_picked_or_undone() {
     play("picks.yaml").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tables_with_other_names() {
+    play("renames.yaml").await;
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 use sqlx::{ConnectOptions, Connection, Row, SqliteConnection};
 
 use super::SqliteOptions;
+use super::checkpoint::PAGES_MAX;
 use super::fault::{self, Kind};
 use crate::{Error, Result};
 
@@ -95,6 +96,7 @@ impl Connector {
             .thread_name(|id| format!("store-{id}"))
             .pragma("temp_store", "memory")
             .pragma("journal_size_limit", "67108864")
+            .pragma("wal_autocheckpoint", PAGES_MAX)
             .disable_statement_logging();
         if role == Role::Reader {
             options = options.pragma("query_only", "on");

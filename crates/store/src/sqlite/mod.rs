@@ -3,6 +3,7 @@
 //! Writes go through one connection ([`writer`]), reads through a few others
 //! ([`readers`]). A commit costs one fsync of the log, shared by those that waited for it together.
 
+mod checkpoint;
 mod connect;
 mod fault;
 mod program;

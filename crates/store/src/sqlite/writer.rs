@@ -15,6 +15,7 @@ use futures::TryStreamExt;
 use sqlx::{Either, Row, SqliteConnection};
 use tokio::sync::oneshot;
 
+use super::checkpoint::Checkpoints;
 use super::connect::{Connector, Patience, Role};
 use super::fault::{self, Kind};
 use super::program::{Layout, Program};
@@ -47,7 +48,8 @@ impl std::fmt::Debug for Writer {
 
 impl Writer {
     pub(super) fn new(connector: Connector, first: SqliteConnection) -> Self {
-        let desk = Desk { connector, strict: Some(first), relaxed: None };
+        let checkpoints = Checkpoints::new(connector.clone());
+        let desk = Desk { connector, strict: Some(first), relaxed: None, checkpoints };
         Writer(Arc::new(Shared { queue: parking_lot::Mutex::default(), desk: desk.into() }))
     }
 
@@ -114,6 +116,7 @@ struct Desk {
     connector: Connector,
     strict: Option<SqliteConnection>,
     relaxed: Option<SqliteConnection>,
+    checkpoints: Checkpoints,
 }
 
 impl Desk {
@@ -183,6 +186,7 @@ impl Desk {
     fn give_back(&mut self, role: Role, connection: SqliteConnection) {
         let kept = if role == Role::Writer { &mut self.strict } else { &mut self.relaxed };
         *kept = Some(connection);
+        self.checkpoints.note_commit();
     }
 }
 

@@ -54,6 +54,13 @@ pub enum Cause {
         /// What it is with them.
         theirs: String,
     },
+    /// One side dropped columns in which the other changed values.
+    Dropped {
+        /// The columns, with those that they lie in.
+        columns: Vec<String>,
+        /// Who dropped them.
+        side: Side,
+    },
     /// Both gave one field id to different new columns, so that their files cannot be told apart.
     FieldId {
         /// The id.
@@ -135,6 +142,19 @@ impl fmt::Display for Cause {
             Cause::Identity => f.write_str("the table was made anew"),
             Cause::Column { column, ours, theirs } => {
                 write!(f, "column `{column}` is {ours} in the target and {theirs} in the source")
+            }
+            Cause::Dropped { columns, side } => {
+                let (dropped, changed) = who(side);
+                let named: Vec<String> = columns.iter().map(|one| format!("`{one}`")).collect();
+                let (word, where_) = match named.len() {
+                    1 => ("column", "it"),
+                    _ => ("columns", "them"),
+                };
+                let named = named.join(", ");
+                write!(
+                    f,
+                    "{dropped} dropped {word} {named}, and {changed} changed values in {where_}"
+                )
             }
             Cause::FieldId { id, ours, theirs } => write!(
                 f,

@@ -14,6 +14,7 @@ use iceberg::spec::{ListType, MapType, NestedField, NestedFieldRef, StructType, 
 use super::clash::{Cause, Clash, Side};
 use super::shape::Three;
 use crate::FIELD_ID;
+use crate::defaults::text_of;
 use crate::promotion::{promote_defaults, promoted_default};
 use crate::types::schema::field_id;
 
@@ -206,14 +207,22 @@ impl Merging<'_> {
             let both_new = new(mine, Side::Theirs) && new(yours, Side::Ours);
             let alike = (&mine.initial_default, &mine.write_default)
                 == (&yours.initial_default, &yours.write_default);
-            if both_new && alike && pair(&mine.field_type, &yours.field_type, &mut HashMap::new()) {
+            let one_type = pair(&mine.field_type, &yours.field_type, &mut HashMap::new());
+            if both_new && alike && one_type {
                 self.theirs.insert(mine.id, yours.id);
                 pair(&mine.field_type, &yours.field_type, &mut self.theirs);
                 dropped.push(yours.id);
-            } else {
-                let word = |field: &NestedFieldRef| format!("`{}`", field.field_type);
-                self.column(path, &name, &word(mine), &word(yours));
+                continue;
             }
+            let word = |field: &NestedField| {
+                let data_type = &field.field_type;
+                if one_type && !alike {
+                    format!("`{data_type}` {}", default_of(field))
+                } else {
+                    format!("`{data_type}`")
+                }
+            };
+            self.column(path, &name, &word(mine), &word(yours));
         }
         merged.into_iter().filter(|field| !dropped.contains(&field.id)).collect()
     }
@@ -241,6 +250,13 @@ fn order([base, ours, theirs]: [&[NestedFieldRef]; 3]) -> Vec<i32> {
     let (first, second) = if theirs_only { (&theirs, &ours) } else { (&ours, &theirs) };
     let rest = second.iter().filter(|id| !first.contains(id));
     first.iter().chain(rest).copied().collect()
+}
+
+/// The default of a column in words: that of rows to come, or else of those before it.
+fn default_of(field: &NestedField) -> String {
+    let default = field.write_default.as_ref().or(field.initial_default.as_ref());
+    let text = default.and_then(|one| text_of(one, &field.field_type));
+    text.map_or_else(|| "without a default".to_owned(), |text| format!("with the default `{text}`"))
 }
 
 fn join(path: &str, name: &str) -> String {

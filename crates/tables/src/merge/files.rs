@@ -78,6 +78,8 @@ pub(super) struct FilePlan {
     pub groups: Vec<Group>,
     /// What each side did to files beside those.
     pub elsewhere: [Replaced; 2],
+    /// What each side did to files, where it did more than to add rows and arrange them.
+    pub replaced: [Replaced; 2],
     /// Whether files of ours go for theirs that hold what rows come to.
     pub settles: bool,
     /// How far their changes reach.
@@ -155,6 +157,12 @@ impl<'a> Change<'a> {
     /// Whether the file holds rows that were not there before, and no other.
     fn appended(&self, file: &File) -> bool {
         file.entry.snapshot_id.is_some_and(|id| self.history.appends.contains(&id))
+    }
+
+    /// The files that the side has others for, and those, as far as they are wanted.
+    fn replaced(&self, wanted: impl Fn(&&&File) -> bool) -> Replaced {
+        let come = self.added.iter().filter(&wanted).filter(|file| !self.appended(file));
+        Replaced { gone: owned(self.removed.iter().filter(&wanted)), come: owned(come) }
     }
 
     /// The files whose rows are not just arranged otherwise.
@@ -257,9 +265,9 @@ impl FilePlan {
             return Err(Box::new(Clash::about(Cause::Picked, doubtful)));
         }
         plan.dropped = owned(theirs.removed.iter().filter(free).filter(|file| is_here(file)));
-        plan.elsewhere = [&ours, &theirs].map(|change| Replaced {
-            gone: owned(change.removed.iter().filter(free)),
-            come: owned(change.added.iter().filter(free).filter(|file| !change.appended(file))),
+        plan.elsewhere = [&ours, &theirs].map(|change| change.replaced(free));
+        plan.replaced = [&ours, &theirs].map(|change| {
+            if change.history.tidies { Replaced::default() } else { change.replaced(|_| true) }
         });
         for mut group in std::mem::take(&mut groups).into_values() {
             group.unclear = !files.unclear.is_empty();

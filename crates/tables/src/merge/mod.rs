@@ -11,6 +11,7 @@ mod common;
 mod files;
 pub(crate) mod history;
 pub(crate) mod lineage;
+mod lost;
 mod record;
 mod rows;
 mod shape;
@@ -198,6 +199,11 @@ impl Tables {
             Err(clash) => return Ok(Merged::Clashes(vec![*clash])),
         };
         clashes.extend(check_nulls(&shape, &files));
+        let sides = [(Side::Ours, ours), (Side::Theirs, theirs)];
+        for (side, replaced) in sides.into_iter().zip(&plan.replaced) {
+            let states = (three.base, shaped.metadata());
+            clashes.extend(lost::check(self, states, side, replaced, budget).boxed().await?);
+        }
         if shaped.metadata().format_version() == FormatVersion::V1 {
             let reason = Error::OldFormat { version: "1" }.to_string();
             clashes.push(Clash::new(Cause::Shape { reason }));

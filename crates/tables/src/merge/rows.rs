@@ -25,10 +25,10 @@ use crate::row_ids::{own, own_columns, with_row_ids, without_ids, without_later}
 use crate::{BatchStream, DataFile, Error, Result, Tables};
 
 /// How many rows of a clash are shown.
-const ROWS_SHOWN: usize = 10;
+pub(super) const ROWS_SHOWN: usize = 10;
 
 /// A row by its values: half of their SHA-256, which nobody can make two rows share.
-type RowKey = [u8; 16];
+pub(super) type RowKey = [u8; 16];
 
 /// How often each row is there: in the base, with us, with them.
 type Counts = HashMap<RowKey, [u32; 3]>;
@@ -87,7 +87,13 @@ impl RowBudget {
         self.max - self.left
     }
 
-    fn spend(&mut self, rows: u64) -> bool {
+    /// How much there was of it.
+    pub(super) fn max(&self) -> u64 {
+        self.max
+    }
+
+    /// Spends some of it; not where that is more than is left.
+    pub(super) fn spend(&mut self, rows: u64) -> bool {
         match self.left.checked_sub(rows) {
             Some(left) => {
                 self.left = left;
@@ -103,7 +109,7 @@ impl Reading<'_> {
     pub async fn settle(&self, group: &Group, budget: &mut RowBudget) -> Result<Settled> {
         let all = group.base.iter().chain(&group.ours).chain(&group.theirs);
         if !budget.spend(all.map(|file| file.rows).sum()) {
-            let cause = Cause::TooManyRows { limit: budget.max };
+            let cause = Cause::TooManyRows { limit: budget.max() };
             return Ok(Settled::Clash(Clash::about(cause, group.base.clone())));
         }
         if let Err(error) = converter(&self.schemas[0]) {
@@ -293,12 +299,13 @@ impl Picking {
     }
 }
 
-fn converter(schema: &Schema) -> Result<RowConverter, ArrowError> {
+pub(super) fn converter(schema: &Schema) -> Result<RowConverter, ArrowError> {
     let fields = schema.fields().iter().map(|field| SortField::new(field.data_type().clone()));
     RowConverter::new(fields.collect())
 }
 
-fn keys(batch: &RecordBatch) -> Result<Vec<RowKey>, ArrowError> {
+/// What rows are known by.
+pub(super) fn keys(batch: &RecordBatch) -> Result<Vec<RowKey>, ArrowError> {
     let rows = converter(&batch.schema())?.convert_columns(batch.columns())?;
     let key = |row: arrow::row::Row<'_>| {
         let mut key = RowKey::default();
