@@ -228,11 +228,16 @@ impl Jobs {
         self.inner.shared.flush().await
     }
 
+    /// Takes no more jobs from now on, and begins none of those that wait.
+    pub fn close(&self) {
+        self.inner.shared.draining.cancel();
+    }
+
     /// Takes no more jobs, begins none of those that wait, and lets those under way end; after
     /// `timeout` they are asked to stop and become `interrupted`. Everything is stored when this
     /// returns. Jobs that wait go on waiting in the next process.
     pub async fn drain(&self, timeout: Duration) {
-        self.inner.shared.draining.cancel();
+        self.close();
         let shared = &self.inner.shared;
         if tokio::time::timeout(timeout, shared.all_ended()).await.is_err() {
             for live in shared.under_way() {

@@ -99,6 +99,13 @@ impl Parts {
         })
     }
 
+    /// Ends the server, once jobs have ended or this much time is over. It takes no more of them before it
+    /// says that it stops.
+    pub fn end(&self, patience: Duration) {
+        self.jobs.close();
+        self.ending.request(patience);
+    }
+
     /// What the server says of itself.
     pub fn health(&self) -> Health {
         let stopping = self.ending.is_requested();

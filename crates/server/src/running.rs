@@ -63,7 +63,7 @@ impl Running {
     /// Takes no more jobs, lets those under way end for as long as [`crate::ServerConfig::grace`]
     /// says, interrupts what is left, and returns when all is put away.
     pub async fn shutdown(&self) {
-        self.parts.ending.request(self.parts.config.grace);
+        self.parts.end(self.parts.config.grace);
         self.wait().await;
     }
 }

@@ -58,7 +58,7 @@ async fn live(parts: Arc<Parts>, doors: Doors, lock: LakeLock) {
     let finish = Finish(parts.clone());
     tokio::select! {
         _ = parts.ending.requested(None) => {}
-        () = parts.idle() => parts.ending.request(parts.config.grace),
+        () = parts.idle() => parts.end(parts.config.grace),
         () = parts.settings.watch() => {}
     }
     tracing::info!("ending");

@@ -52,6 +52,6 @@ async fn shutdown(
     Parameters(patience): Parameters<Patience>,
 ) -> Answer<(StatusCode, Json<Health>)> {
     let drain = patience.drain_ms.map_or(app.config.drain, Duration::from_millis);
-    app.ending.request(drain);
+    app.end(drain);
     Ok((StatusCode::ACCEPTED, Json(app.health())))
 }

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use headwater_model::{ErrorCode, Fault, ObjectId};
@@ -57,6 +58,27 @@ async fn two_stores_on_one_file_see_each_other_at_once() {
         writer.await.expect("the writer ends well");
     }
     assert_eq!(one.reference("shared").await.expect("read"), Some(text("100")));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_database_takes_the_log_over_while_it_is_open() {
+    let (_folder, path) = lake();
+    let store = open(&path).await;
+    let bytes = || std::fs::metadata(&path).expect("the file is there").len();
+    let before = bytes();
+    for index in 0..200 {
+        let name = format!("ref/{index}/{}", "x".repeat(200));
+        store.apply(set(&name, Expected::Absent, "1")).await.expect("applied");
+    }
+    let taken_over = async {
+        while bytes() < before + 20 * 1024 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), taken_over).await.expect("it is taken over");
+    store.apply(set("main", Expected::Absent, "1")).await.expect("applied");
+    let (last, other) = (format!("ref/199/{}", "x".repeat(200)), open(&path).await);
+    assert_eq!(other.reference(&last).await.expect("read"), Some(text("1")));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
