@@ -68,7 +68,7 @@ impl Bench {
         self.edits(report, &functions, &packed).await?;
         self.burst(report, &functions, &bare).await?;
         drop(functions);
-        self.first_start(report, &packed).await
+        self.first_start(report).await
     }
 
     /// Tables handed from function to function.
@@ -207,15 +207,19 @@ impl Bench {
         Ok(())
     }
 
-    /// A function of an environment that no process holds imported yet.
-    async fn first_start(&self, report: &mut Report, packed: &Arc<Environment>) -> Outcome<()> {
+    /// A function of an environment that was never put together here, of packages that are in the store.
+    async fn first_start(&self, report: &mut Report) -> Outcome<()> {
         let source = format!("{IMPORTS}\n{NOTHING}");
         let (mut taken, mut beside) = (Vec::new(), Vec::new());
         for _ in 0..(self.samples / 20).max(3) {
-            let functions = Functions::start(self.options("lake")).await?;
+            let options = self.options("lake");
+            forget(&options.environments_dir)?;
+            let functions = Functions::start(options).await?;
+            let began = Instant::now();
             let environment = self.environment(&functions, &PACKAGES).await?;
-            beside.push(python(packed, IMPORTS)?);
-            taken.push(call(&functions, &environment, &source).await?);
+            call(&functions, &environment, &source).await?;
+            taken.push(began.elapsed());
+            beside.push(python(&environment, IMPORTS)?);
         }
         let name = format!("python -c \"{IMPORTS}\"");
         report.ratio("first start of an environment", median(taken), (&name, median(beside)), 1.2);
@@ -270,6 +274,22 @@ impl Bench {
         let output = command.output()?;
         Ok(output.status.success().then(|| began.elapsed()))
     }
+}
+
+/// Removes environments; the store of what they are made of stays.
+fn forget(environments: &Path) -> Outcome<()> {
+    for entry in std::fs::read_dir(environments)? {
+        let entry = entry?;
+        if entry.file_name().to_string_lossy().starts_with('.') {
+            continue;
+        }
+        if entry.file_type()?.is_dir() {
+            std::fs::remove_dir_all(entry.path())?;
+        } else {
+            std::fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 fn find_uv(folder: &Path) -> Option<PathBuf> {

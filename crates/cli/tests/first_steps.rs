@@ -156,3 +156,28 @@ fn the_server_can_live_inside_one_command() {
     assert_eq!(rows, json!([{"n": 3}]));
     assert!(workspace.server().is_none(), "the server ended with its command");
 }
+
+#[test]
+fn a_table_is_shown_with_all_that_it_is_made_of() {
+    let workspace = Workspace::new();
+    let create = "CREATE TABLE orders (id BIGINT NOT NULL, state VARCHAR DEFAULT 'new') \
+                  TBLPROPERTIES ('format-version' = '3', 'owner' = 'sales')";
+    workspace.ok(&["query", create]);
+    workspace.ok(&["query", "ALTER TABLE orders WRITE ORDERED BY state, id DESC NULLS LAST"]);
+    workspace.ok(&["query", "ALTER TABLE orders ALTER COLUMN id COMMENT 'counts up'"]);
+    let shown = workspace.ok(&["table", "get", "orders"]);
+    let words = shown.split_whitespace().collect::<Vec<_>>().join(" ");
+    for told in [
+        "sorted by state NULLS FIRST, id DESC NULLS LAST",
+        "format Iceberg v3",
+        "owner = sales",
+        "DEFAULT COMMENT",
+        "id long no counts up",
+        "state string yes 'new'",
+    ] {
+        assert!(words.contains(told), "`{told}` is not in {shown}");
+    }
+    let table = workspace.json(&["table", "get", "orders"]);
+    assert_eq!(table["sort"][1]["descending"], true);
+    assert_eq!(table["columns"][1]["default"], "'new'");
+}

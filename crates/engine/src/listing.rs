@@ -6,7 +6,7 @@ use arrow::array::{BooleanArray, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema};
 use datafusion::sql::sqlparser::ast::ObjectName;
 use headwater_model::SYSTEM_NAMESPACE;
-use headwater_tables::{COMMENT, type_name};
+use headwater_tables::{COMMENT, default_text, field_type_name};
 
 use crate::answer::Answer;
 use crate::error::Result;
@@ -71,7 +71,8 @@ impl Session {
         let fields: Vec<_> = schemas.flat_map(|schema| schema.fields().to_vec()).collect();
         let names = StringArray::from_iter_values(fields.iter().map(|field| field.name()));
         let types =
-            StringArray::from_iter_values(fields.iter().map(|field| type_name(field.data_type())));
+            StringArray::from_iter_values(fields.iter().map(|field| field_type_name(field)));
+        let defaults: StringArray = fields.iter().map(|field| default_text(field)).collect();
         let comment = |field: &Arc<Field>| field.metadata().get(COMMENT).cloned();
         let comments: StringArray = fields.iter().map(comment).collect();
         let nullable: BooleanArray = fields.iter().map(|field| Some(field.is_nullable())).collect();
@@ -79,10 +80,16 @@ impl Session {
             Field::new("column", DataType::Utf8, false),
             Field::new("type", DataType::Utf8, false),
             Field::new("nullable", DataType::Boolean, false),
+            Field::new("default", DataType::Utf8, true),
             Field::new("comment", DataType::Utf8, true),
         ]);
-        let columns: Vec<arrow::array::ArrayRef> =
-            vec![Arc::new(names), Arc::new(types), Arc::new(nullable), Arc::new(comments)];
+        let columns: Vec<arrow::array::ArrayRef> = vec![
+            Arc::new(names),
+            Arc::new(types),
+            Arc::new(nullable),
+            Arc::new(defaults),
+            Arc::new(comments),
+        ];
         let batch = RecordBatch::try_new(Arc::new(schema), columns);
         let batch = batch.map_err(headwater_lake::Error::from)?;
         Ok(output::of_batch(batch, self.run().metrics))

@@ -179,6 +179,14 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
+    /// A function returned a value that is no table, and larger than one may be.
+    #[error("`{function}` returned a value that takes more than {} as JSON", size(*.most))]
+    LargeValue {
+        /// The function's name.
+        function: String,
+        /// The most bytes.
+        most: u64,
+    },
     /// The spawner could not be started, or ended.
     #[error("the spawner {reason}")]
     Spawner {
@@ -221,6 +229,7 @@ impl Fault for Error {
             Error::FunctionRaised { .. }
             | Error::NotATable { .. }
             | Error::InstanceDied { .. }
+            | Error::LargeValue { .. }
             | Error::BadOutput { .. } => ErrorCode::FunctionFailed,
             Error::MemoryLimit { .. } => ErrorCode::MemoryLimit,
             Error::TempLimit { .. } => ErrorCode::TempLimit,
@@ -259,6 +268,7 @@ impl Fault for Error {
                 Some(each.to_owned())
             }
             Error::NotATable { wanted, .. } => Some(format!("Return {}.", words(*wanted))),
+            Error::LargeValue { .. } => Some("Return a table: it may be larger.".to_owned()),
             Error::MemoryLimit { .. } => Some(
                 "Raise `memory` in the function's decorator or in `[defaults]` of headwater.toml."
                     .to_owned(),

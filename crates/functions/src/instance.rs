@@ -15,7 +15,6 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::arena::Arena;
 use crate::environment::prefix_of;
-use crate::error::size;
 use crate::feed::{Fed, Feed};
 use crate::listen::{Lines, Listening, listen, listen_to_pipe, receiver};
 use crate::memory::{GivenFile, Made, MemoryFile, Pages, aside};
@@ -485,8 +484,8 @@ fn read_value(invocation: &Invocation, file: OwnedFd) -> Result<Returned> {
     let bad = |reason: String| bad_output(invocation, reason);
     let file = MemoryFile::seal(file).map_err(|error| bad(error.to_string()))?;
     if file.bytes() > VALUE_BYTES_MAX {
-        let most = size(VALUE_BYTES_MAX);
-        return Err(bad(format!("as JSON it is larger than {most}; only a table may be")));
+        let function = invocation.function.clone();
+        return Err(Error::LargeValue { function, most: VALUE_BYTES_MAX });
     }
     Ok(Returned::Json(Bytes::copy_from_slice(&file.buffer()?)))
 }

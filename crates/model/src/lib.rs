@@ -56,7 +56,7 @@ pub use object::{CommitId, ObjectId};
 pub use query::QueryRequest;
 pub use reference::{Back, MAIN_BRANCH, RefSpec, ResolvedRef, parse_moment};
 pub use run::{PlannedStep, RunPlan, RunReport, RunRequest, StepReport};
-pub use table::{Column, CreateNamespace, Namespace, PartitionField, Table, Transform};
+pub use table::{Column, CreateNamespace, Namespace, PartitionField, SortField, Table, Transform};
 pub use transplant::{CherryPickRequest, RevertRequest};
 pub use trigger::{
     FilesTrigger, MissedPolicy, ScheduleTrigger, TablesTrigger, Trigger, TriggerEvent,

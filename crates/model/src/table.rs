@@ -21,6 +21,16 @@ pub struct Table {
     pub columns: Vec<Column>,
     /// Its partition fields, in order.
     pub partition: Vec<PartitionField>,
+    /// What rows that are written are sorted by, in order; empty where they are not, or in an order that
+    /// Headwater does not make.
+    #[serde(default)]
+    pub sort: Vec<SortField>,
+    /// The columns that tell its rows apart, as Iceberg's identifier fields say.
+    #[serde(default)]
+    pub identifier: Vec<String>,
+    /// The version of Iceberg's table format that it is written in: 1, 2 or 3.
+    #[serde(default)]
+    pub format_version: u8,
     /// Rows in the current snapshot.
     pub rows: u64,
     /// Data files in the current snapshot.
@@ -54,6 +64,31 @@ pub struct Column {
     pub nullable: bool,
     /// Iceberg's field id.
     pub field_id: i32,
+    /// What it becomes in rows that say nothing of it, as SQL writes it: `1`, `'open'`; none for null.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub default: Option<String>,
+    /// What it is for, in somebody's words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub comment: Option<String>,
+}
+
+/// A column that rows are sorted by.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct SortField {
+    /// The column.
+    pub column: String,
+    /// Whether large values come first.
+    pub descending: bool,
+    /// Whether nulls come before all values.
+    pub nulls_first: bool,
+}
+
+impl std::fmt::Display for SortField {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let direction = if self.descending { " DESC" } else { "" };
+        let nulls = if self.nulls_first { "FIRST" } else { "LAST" };
+        write!(f, "{}{direction} NULLS {nulls}", self.column)
+    }
 }
 
 /// A partition field: a column and how it is transformed.

@@ -50,6 +50,18 @@ pub(crate) fn has_write_default(field: &Field) -> bool {
     field.metadata().contains_key(WRITE)
 }
 
+/// What a column becomes in rows that say nothing of it, as SQL writes it; none where that is null.
+pub fn default_text(field: &Field) -> Option<String> {
+    let value: serde_json::Value = serde_json::from_str(field.metadata().get(WRITE)?).ok()?;
+    let is_number = field.data_type().is_numeric();
+    Some(match value.as_str() {
+        // A decimal keeps its digits as text.
+        Some(text) if is_number => text.to_owned(),
+        Some(text) => format!("'{}'", text.replace('\'', "''")),
+        None => value.to_string(),
+    })
+}
+
 fn filled(field: &Field, key: &str, rows: usize) -> Option<ArrayRef> {
     let literal = literal_of(field, key)?;
     let plain = plain_type(field.data_type());

@@ -47,8 +47,8 @@ use arrow::error::ArrowError;
 pub use commit::alter::{Alteration, ColumnPath, Place};
 pub use commit::layout::PartName;
 pub use defaults::{
-    INITIAL as INITIAL_DEFAULT, WRITE as WRITE_DEFAULT, initial_default, unsaying, with_default,
-    without_defaults, write_default,
+    INITIAL as INITIAL_DEFAULT, WRITE as WRITE_DEFAULT, default_text, initial_default, unsaying,
+    with_default, without_defaults, write_default,
 };
 pub use deletes::DeleteKey;
 pub use error::{Error, Result};

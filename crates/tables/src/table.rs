@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use arrow::datatypes::{Schema, SchemaRef};
 use chrono::DateTime;
-use headwater_model::{Column, PartitionField, TableName, Timestamp};
+use headwater_model::{Column, PartitionField, SortField, TableName, Timestamp};
 use iceberg::spec::{DataContentType, NullOrder, Snapshot, SortDirection, TableMetadata};
 
-use crate::SortColumn;
+use crate::defaults::default_text;
 use crate::partition::known_transform;
 use crate::types::field_type_name;
 use crate::types::schema::{arrow_schema, field_id, with_names};
+use crate::{COMMENT, SortColumn};
 
 /// One immutable state of one table, as a metadata file holds it; cheap to clone.
 #[derive(Debug, Clone)]
@@ -280,6 +281,9 @@ impl Table {
             id: self.id(),
             columns: described(&self.0.schema),
             partition: self.partition(),
+            sort: self.sort_order().into_iter().flatten().map(sort_field).collect(),
+            identifier: self.identifier(),
+            format_version: self.format_version(),
             rows: self.rows(),
             files: self.files(),
             bytes: self.bytes(),
@@ -299,8 +303,14 @@ pub(crate) fn described(schema: &Schema) -> Vec<Column> {
         data_type: field_type_name(field),
         nullable: field.is_nullable(),
         field_id: field_id(field).unwrap_or_default(),
+        default: default_text(field),
+        comment: field.metadata().get(COMMENT).cloned(),
     });
     columns.collect()
+}
+
+fn sort_field(by: SortColumn) -> SortField {
+    SortField { column: by.name, descending: by.descending, nulls_first: by.nulls_first }
 }
 
 /// What the table says of files without field ids.

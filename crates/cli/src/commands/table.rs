@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use headwater_model::{
-    FileFormat, ImportPlan, ImportReport, ImportRequest, Job, OnError, PartitionField,
+    Column, FileFormat, ImportPlan, ImportReport, ImportRequest, Job, OnError, PartitionField,
     Table as TableRow,
 };
 
@@ -64,35 +64,62 @@ async fn get(context: &Context, api: &Api, arguments: TableGet) -> Result<()> {
         output::print_json(&table);
         return Ok(());
     }
+    output::line(context.answer_style.paint(Tone::Strong, &table.name));
+    print_facts(context, &table);
+    print_columns(context, &table);
+    Ok(())
+}
+
+/// What there is to say of a table beside its columns.
+fn print_facts(context: &Context, table: &TableRow) {
     let style = context.answer_style;
-    let partition: Vec<_> = table.partition.iter().map(ToString::to_string).collect();
-    output::line(style.paint(Tone::Strong, &table.name));
-    for (label, value) in [
-        ("rows", output::count(table.rows)),
-        ("files", format!("{}, {}", output::count(table.files), output::bytes(table.bytes))),
-        ("partition", if partition.is_empty() { "none".into() } else { partition.join(", ") }),
-        ("updated", table.updated.map_or("never".into(), output::moment)),
-        ("metadata", table.metadata_location.clone()),
-    ] {
+    let fact = |label: &str, value: String| {
         output::line(format!("  {} {value}", style.paint(Tone::Faint, format!("{label:<10}"))));
+    };
+    fact("rows", output::count(table.rows));
+    fact("files", format!("{}, {}", output::count(table.files), output::bytes(table.bytes)));
+    fact("partition", listed(&table.partition).unwrap_or("none".into()));
+    if let Some(sort) = listed(&table.sort) {
+        fact("sorted by", sort);
     }
+    if let Some(identifier) = listed(&table.identifier) {
+        fact("key", identifier);
+    }
+    fact("updated", table.updated.map_or("never".into(), output::moment));
+    fact("format", format!("Iceberg v{}", table.format_version));
+    fact("metadata", table.metadata_location.clone());
     if let Some(upkeep) = &table.upkeep {
-        let text = format!(
-            "{}, {} → {}, {} freed",
-            output::moment(upkeep.time),
-            output::plural(upkeep.files_rewritten, "file"),
-            upkeep.files_written,
-            output::bytes(upkeep.bytes_freed)
-        );
-        output::line(format!("  {} {text}", style.paint(Tone::Faint, format!("{:<10}", "upkeep"))));
+        let (time, files) = (output::moment(upkeep.time), upkeep.files_rewritten);
+        let (files, freed) = (output::plural(files, "file"), output::bytes(upkeep.bytes_freed));
+        fact("upkeep", format!("{time}, {files} → {}, {freed} freed", upkeep.files_written));
     }
-    let mut grid = Grid::new(style, &["COLUMN", "TYPE", "NULLS"]);
+    for (at, (name, value)) in table.properties.iter().enumerate() {
+        fact(if at == 0 { "properties" } else { "" }, format!("{name} = {value}"));
+    }
+}
+
+fn print_columns(context: &Context, table: &TableRow) {
+    let any = |of: fn(&Column) -> bool| table.columns.iter().any(of);
+    let (defaults, comments) =
+        (any(|column| column.default.is_some()), any(|column| column.comment.is_some()));
+    let mut titles = vec!["COLUMN", "TYPE", "NULLS"];
+    titles.extend(defaults.then_some("DEFAULT"));
+    titles.extend(comments.then_some("COMMENT"));
+    let mut grid = Grid::new(context.answer_style, &titles);
     for column in &table.columns {
         let nulls = if column.nullable { "yes" } else { "no" };
-        grid.row([column.name.as_str(), &column.data_type, nulls]);
+        let mut row = vec![column.name.as_str(), &column.data_type, nulls];
+        row.extend(defaults.then(|| column.default.as_deref().unwrap_or_default()));
+        row.extend(comments.then(|| column.comment.as_deref().unwrap_or_default()));
+        grid.row(row);
     }
     grid.print("no columns");
-    Ok(())
+}
+
+/// Several, with commas between; none where there are none.
+fn listed(all: &[impl ToString]) -> Option<String> {
+    let all: Vec<_> = all.iter().map(ToString::to_string).collect();
+    (!all.is_empty()).then(|| all.join(", "))
 }
 
 async fn remove(context: &Context, api: &Api, arguments: TableRm) -> Result<()> {

@@ -221,7 +221,7 @@ impl Environments {
         let for_this = interpreter.clone();
         let link = move || bytecode::link(&into, &store, &for_this);
         let missing = tokio::task::spawn_blocking(link).await.unwrap_or_default();
-        let description = Description { python: interpreter.short(), requirements, packages };
+        let description = Description { python: interpreter.wanted(), requirements, packages };
         Ok(Made { building, description, missing })
     }
 
@@ -332,7 +332,7 @@ fn too_new(packages: &BTreeMap<String, String>) -> bool {
 
 fn identity(interpreter: &Interpreter, requirements: &[String]) -> String {
     let platform = std::env::consts::ARCH;
-    let content = serde_json::json!([FORMAT, platform, interpreter.short(), requirements]);
+    let content = serde_json::json!([FORMAT, platform, interpreter.wanted(), requirements]);
     hex::encode(Sha256::digest(content.to_string()))[..20].to_owned()
 }
 

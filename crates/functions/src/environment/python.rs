@@ -1,8 +1,13 @@
 //! Interpreters: which Pythons the machine has, found by looking at folders, without starting any.
 
 use std::cmp::Reverse;
+use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
+use std::time::SystemTime;
+
+use parking_lot::Mutex;
 
 use crate::{Error, Result};
 
@@ -17,7 +22,9 @@ pub(super) struct Interpreter {
     /// Its minor version.
     pub(super) minor: u32,
     /// Its patch version, where its folder's name tells.
-    pub(super) patch: Option<u32>,
+    patch: Option<u32>,
+    /// The patch version that was asked for, which it has.
+    asked: Option<u32>,
 }
 
 impl Interpreter {
@@ -26,12 +33,55 @@ impl Interpreter {
         format!("3.{}", self.minor)
     }
 
-    fn version(&self) -> String {
-        match self.patch {
-            Some(patch) => format!("3.{}.{patch}", self.minor),
-            None => self.short(),
-        }
+    /// What of its version an environment depends on: `3.11`, or `3.11.7` where just that was asked for.
+    pub(super) fn wanted(&self) -> String {
+        self.with(self.asked)
     }
+
+    fn version(&self) -> String {
+        self.with(self.patch_version())
+    }
+
+    fn with(&self, patch: Option<u32>) -> String {
+        patch.map_or_else(|| self.short(), |patch| format!("3.{}.{patch}", self.minor))
+    }
+
+    /// Its patch version, from what it is made of where its folder does not tell.
+    fn patch_version(&self) -> Option<u32> {
+        let library = || {
+            let name = format!("libpython3.{}.so.1.0", self.minor);
+            prefix_of(&self.path).map(|prefix| prefix.join("lib").join(name))
+        };
+        let within = |file: &Path| patch_of(file, self.minor);
+        self.patch.or_else(|| within(&self.path)).or_else(|| within(&library()?))
+    }
+}
+
+/// The same as [`patch_within`], of a file. It has megabytes, and is read once for as long as it stays as
+/// it is.
+fn patch_of(program: &Path, minor: u32) -> Option<u32> {
+    type Known = HashMap<PathBuf, (SystemTime, Option<u32>)>;
+    static KNOWN: LazyLock<Mutex<Known>> = LazyLock::new(Mutex::default);
+    let changed = fs::metadata(program).ok()?.modified().ok()?;
+    let known = KNOWN.lock().get(program).copied();
+    if let Some((_, patch)) = known.filter(|(of, _)| *of == changed) {
+        return patch;
+    }
+    let patch = patch_within(&fs::read(program).ok()?, minor);
+    KNOWN.lock().insert(program.to_owned(), (changed, patch));
+    patch
+}
+
+/// The patch version that a program of Python, or its library, says it is of: it holds the text `3.11.7`.
+fn patch_within(program: &[u8], minor: u32) -> Option<u32> {
+    let before = format!("\x003.{minor}.");
+    memchr::memmem::find_iter(program, &before).find_map(|at| {
+        let text = &program[at + before.len()..];
+        let end = text.iter().position(|byte| !byte.is_ascii_digit())?;
+        let is_whole = matches!(text[end], 0 | b'+');
+        let patch = std::str::from_utf8(&text[..end]).ok()?.parse().ok()?;
+        is_whole.then_some(patch)
+    })
 }
 
 /// The interpreter for a version such as `3`, `3.11` or `3.11.7`, or the first from 3.10 on.
@@ -56,12 +106,13 @@ pub(super) fn find(search: &[PathBuf], wanted: Option<&str>) -> Result<Interpret
     let fits = |one: &&Interpreter| {
         one.minor >= MINOR_MIN
             && minor.is_none_or(|minor| one.minor == minor)
-            && patch.is_none_or(|patch| one.patch.is_none_or(|own| own == patch))
+            && patch.is_none_or(|patch| one.patch_version() == Some(patch))
     };
-    found.iter().find(fits).cloned().ok_or_else(|| {
+    let fitting = found.iter().find(fits);
+    fitting.map(|one| Interpreter { asked: patch, ..one.clone() }).ok_or_else(|| {
         let usable = found.iter().filter(|one| one.minor >= MINOR_MIN);
         let mut versions: Vec<_> =
-            usable.map(|one| (one.minor, one.patch, one.version())).collect();
+            usable.map(|one| (one.minor, one.patch_version(), one.version())).collect();
         versions.sort();
         versions.dedup();
         Error::PythonNotFound {
@@ -140,7 +191,7 @@ fn interpreter(file: &Path) -> Option<Interpreter> {
     let name = prefix.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     let patch = name.rsplit('.').next().filter(|_| name.starts_with(&format!("3.{minor}.")));
     let patch = patch.and_then(|patch| patch.parse().ok());
-    Some(Interpreter { path, minor, patch })
+    Some(Interpreter { path, minor, patch, asked: None })
 }
 
 /// The folder that an interpreter was installed into.
@@ -199,5 +250,18 @@ mod tests {
         assert!(find(&search, Some("3.9")).unwrap_err().to_string().contains("too old"));
         assert!(find(&search, Some("eleven")).unwrap_err().to_string().contains("`eleven`"));
         assert!(find(&search, Some("3.11.2")).is_err());
+    }
+
+    #[test]
+    fn a_patch_version_is_just_that_one_whatever_the_folder_is_called() {
+        let (root, search) = machine();
+        let program = root.path().join("usr/bin/python3.13");
+        fs::write(&program, b"\x7fELF\x003.13.x\x003.13.4rc1\x003.13.5\0").unwrap();
+        let found = |wanted: &str| find(&search, Some(wanted)).map(|one| one.wanted());
+        assert_eq!(found("3.13.5").unwrap(), "3.13.5");
+        assert_eq!(found("3.11.7").unwrap(), "3.11.7");
+        assert_eq!(found("3.13").unwrap(), "3.13");
+        let error = found("3.13.4").unwrap_err().to_string();
+        assert!(error.ends_with("it has 3.11.7, 3.12.1, 3.13.5"), "{error}");
     }
 }

@@ -146,6 +146,11 @@ async fn what_cannot_be_answered_with_is_named() {
         assert!(error.to_string().starts_with(named), "{error}");
         assert!(error.hint().is_some_and(|hint| hint.contains("JSON")), "{:?}", error.hint());
     }
+    let large = call(&environment, "def f():\n    return 'x' * (16 << 20)\n");
+    let large = Invocation { kind: Returns::Any, ..large };
+    let error = run(&functions, large).await.0.unwrap_err();
+    assert_eq!(error.to_string(), "`f` returned a value that takes more than 16 MiB as JSON");
+    assert_eq!(error.hint().as_deref(), Some("Return a table: it may be larger."));
 }
 
 #[tokio::test]
