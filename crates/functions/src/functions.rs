@@ -19,6 +19,7 @@ use crate::preload::Preload;
 use crate::prompt::Prompt;
 use crate::queue::{Queue, Turn};
 use crate::spawner::Spawner;
+use crate::turns::Turns;
 use crate::warm::{KeptFor, Waiting, Warm};
 use crate::zygote::{Found, Zygotes};
 use crate::{
@@ -50,6 +51,7 @@ pub(crate) struct Inner {
     pub(crate) warm: Waiting,
     pub(crate) calls: Calls,
     prompt: Prompt,
+    turns: Turns,
     /// Cancelled when nobody is left who calls.
     closing: DropGuard,
     isolation: Isolation,
@@ -83,6 +85,7 @@ impl Functions {
             warm: Waiting::default(),
             calls: Calls::default(),
             prompt: Prompt::default(),
+            turns: Turns::default(),
             closing: CancellationToken::new().drop_guard(),
             isolation: options.isolation,
             pages,
@@ -331,9 +334,10 @@ impl Functions {
             let (spawner, lines) = (&self.0.spawner, sink.clone());
             let pages = self.0.pages.clone().ok();
             let means = (reach.clone(), pages, self.0.has_arena);
+            let turn = self.0.turns.begin();
             let instance = Instance::start(spawner, invocation, &from, means, lines)?;
             let prompt = self.0.prompt.of(&invocation.share.owner, Instant::now());
-            let finished = instance.finish((until, prompt), cancelled.clone()).await;
+            let finished = instance.finish((until, prompt, turn), cancelled.clone()).await;
             match (finished, &from) {
                 (Err(Error::NotCloned { reason }), Origin::Zygote(zygote)) => {
                     let text = format!("this call imports its packages by itself: {reason}");
@@ -376,11 +380,12 @@ impl Functions {
         until: Instant,
         (sink, cancelled): (&mpsc::Sender<FunctionEvent>, &CancellationToken),
     ) -> Result<Option<(Outcome, Option<Warm>)>> {
+        let turn = self.0.turns.begin();
         let Ok(instance) = Instance::resume(warm, invocation, sink.clone()) else {
             return Ok(None);
         };
         let prompt = self.0.prompt.of(&invocation.share.owner, Instant::now());
-        match instance.finish((until, prompt), cancelled.clone()).await {
+        match instance.finish((until, prompt, turn), cancelled.clone()).await {
             Ok((outcome, warm)) => Ok(Some((outcome.begun(false), warm))),
             // It ended while it waited.
             Err(Error::NotCloned { .. }) => Ok(None),

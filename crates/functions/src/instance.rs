@@ -22,6 +22,7 @@ use crate::network::Reach;
 use crate::spawner::{
     Channel, Copied, Ended, Exit, Plan, Running, Sandbox, Signal, Spawner, Taken, Work, watch,
 };
+use crate::turns::Turn;
 use crate::warm::Warm;
 use crate::worker::{self, Heard, Said, Sent};
 use crate::zygote::Zygote;
@@ -238,7 +239,7 @@ impl Instance {
     /// call, it is given back. After `prompt` it has no better claim to a processor than any other.
     pub(crate) async fn finish(
         mut self,
-        (until, prompt): (Instant, Duration),
+        (until, prompt, mut turn): (Instant, Duration, Turn),
         cancelled: CancellationToken,
     ) -> Result<(Outcome, Option<Warm>)> {
         let limit = || tokio::time::sleep_until(until.into());
@@ -257,6 +258,7 @@ impl Instance {
                 ended = self.running.ended() => break Ok(ended?),
                 () = &mut long, if !settled => {
                     self.running.settle();
+                    turn.settle();
                     settled = true;
                 }
                 said = &mut self.said, if heard.is_none() => {

@@ -27,6 +27,7 @@ mod prompt;
 mod queue;
 mod rest;
 mod spawner;
+mod turns;
 mod warm;
 mod worker;
 mod zygote;

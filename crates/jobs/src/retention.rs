@@ -6,6 +6,7 @@
 //! the two counts nothing twice.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use headwater_model::JobKind;
 use headwater_store::{Batch, KeyRange};
@@ -22,6 +23,11 @@ const THROUGH: &str = "through";
 /// The beginning of the keys of each kind's sums.
 const DAYS: [(JobKind, &str); 2] = [(JobKind::Query, "day/"), (JobKind::Function, "function-day/")];
 const PAGE: usize = 1_000;
+
+/// So many records are removed at a time, and then none for a while: what is to be stored meanwhile waits for
+/// no more than that.
+const TRIMMED: usize = 16;
+const PAUSE: Duration = Duration::from_millis(5);
 
 impl Shared {
     /// Reads up to where queries are summed up.
@@ -46,56 +52,65 @@ impl Shared {
         Ok(days)
     }
 
-    /// Sums up and removes all but the newest records of queries.
-    pub(crate) async fn retire_queries(&self) -> Result<()> {
-        let Some(keep_from) = self.oldest_kept().await? else { return Ok(()) };
-        let from = self.queries_from.read().clone();
+    /// Sums up and removes all but the newest records of queries, of which so many have come since this was
+    /// asked for last.
+    pub(crate) async fn retire_queries(&self, more: usize) -> Result<()> {
+        // What is not seen to its end is counted anew.
+        let known = self.queries_stored.lock().take();
+        let stored = match known {
+            Some(known) => known + more,
+            None => self.count_queries().await?,
+        };
+        let retired = self.retire_oldest(stored.saturating_sub(self.options.queries_kept)).await?;
+        *self.queries_stored.lock() = Some(stored - retired);
+        Ok(())
+    }
+
+    async fn count_queries(&self) -> Result<usize> {
+        let mut queries = Backwards::new(QUERIES, Some(self.queries_from.read().clone()), None);
+        let mut found = 0;
+        while queries.head(&*self.store).await?.is_some() {
+            queries.pop();
+            found += 1;
+        }
+        Ok(found)
+    }
+
+    /// Sums up and removes so many of the oldest records, or as many as are not in memory; gives how many.
+    async fn retire_oldest(&self, count: usize) -> Result<usize> {
+        let living = {
+            let live = self.live.lock();
+            live.values().find(|live| live.kind.is_brief()).map(|live| live.id)
+        };
         let mut sums: BTreeMap<(JobKind, String), Sum> = BTreeMap::new();
-        let mut next = from.clone();
-        loop {
-            let page = self.queries(&next, &keep_from).await?;
+        let (mut retired, mut through) = (0, self.queries_from.read().clone());
+        let mut steps = Vec::new();
+        while retired < count {
+            let mut page = self.queries(&through, PAGE.min(count - retired)).await?;
+            page.retain(|record| living.is_none_or(|living| record.job.id < living));
             let Some(last) = page.last() else { break };
-            next = format!("{}\0", last.job.id);
+            through = after(last);
+            retired += page.len();
+            steps.extend(page.chunks(TRIMMED).filter_map(|chunk| chunk.last().map(after)));
             for record in &page {
                 let key = (record.job.kind, day_of(record.job.created));
                 sums.entry(key).or_default().add(&Sum::of(record));
             }
         }
-        if !sums.is_empty() {
-            self.store_sums(sums, &keep_from).await?;
+        if retired > 0 {
+            self.store_sums(sums, &through).await?;
         }
-        let range = KeyRange { until: Some(keep_from), ..KeyRange::default() };
-        self.store.trim(QUERIES, &range).await?;
-        self.store.trim(events_journal(JobKind::Query), &range).await?;
-        Ok(())
+        for until in steps {
+            let range = KeyRange::all().until(until);
+            self.store.trim(QUERIES, &range).await?;
+            self.store.trim(events_journal(JobKind::Query), &range).await?;
+            tokio::time::sleep(PAUSE).await;
+        }
+        Ok(retired)
     }
 
-    /// The key of the oldest query to keep; none where all can stay. What is in memory stays.
-    async fn oldest_kept(&self) -> Result<Option<String>> {
-        let mut queries = Backwards::new(QUERIES, Some(self.queries_from.read().clone()), None);
-        let mut oldest = String::new();
-        for _ in 0..self.options.queries_kept {
-            if queries.head(&*self.store).await?.is_none() {
-                return Ok(None);
-            }
-            oldest = queries.pop().map_or(oldest, |entry| entry.key);
-        }
-        let living = {
-            let live = self.live.lock();
-            let query = live.values().find(|live| live.kind.is_brief());
-            query.map(|query| query.id.to_string())
-        };
-        let oldest = living.map_or(oldest.clone(), |living| living.min(oldest));
-        Ok((oldest > *self.queries_from.read()).then_some(oldest))
-    }
-
-    async fn queries(&self, from: &str, until: &str) -> Result<Vec<Record>> {
-        let range = KeyRange {
-            from: Some(from.to_owned()),
-            until: Some(until.to_owned()),
-            limit: PAGE,
-            ..KeyRange::default()
-        };
+    async fn queries(&self, from: &str, limit: usize) -> Result<Vec<Record>> {
+        let range = KeyRange::all().from(from).limit(limit);
         let entries = self.store.scan(QUERIES, &range).await?;
         let decode =
             |entry: &headwater_store::Entry| record::decode(QUERIES, &entry.key, &entry.value);
@@ -118,4 +133,9 @@ impl Shared {
         *self.queries_from.write() = through;
         Ok(())
     }
+}
+
+/// The first key behind a record's.
+fn after(record: &Record) -> String {
+    format!("{}\0", record.job.id)
 }

@@ -58,6 +58,10 @@ pub(crate) struct Shared {
     pub unstored: AtomicUsize,
     queries_since: AtomicUsize,
     jobs_since: AtomicUsize,
+    /// How many records of queries and calls there are, as far as that was counted.
+    pub queries_stored: Mutex<Option<usize>>,
+    /// Held while old records of queries are summed up.
+    retiring: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Shared {
@@ -84,6 +88,8 @@ impl Shared {
             // The first query of a process looks after the old ones, for processes may be short.
             queries_since: AtomicUsize::new(options.queries_kept),
             jobs_since: AtomicUsize::new(0),
+            queries_stored: Mutex::default(),
+            retiring: Arc::default(),
             options,
         })
     }
@@ -262,13 +268,21 @@ impl Shared {
     }
 
     /// Trims what is no longer needed, every so often.
-    async fn look_after_records(&self) {
+    async fn look_after_records(self: &Arc<Self>) {
         let enough = (self.options.queries_kept / 10).max(1);
-        if self.queries_since.load(Ordering::Relaxed) > enough {
-            self.queries_since.store(0, Ordering::Relaxed);
-            if let Err(error) = self.retire_queries().await {
-                tracing::warn!(%error, "old records of queries cannot be summed up");
-            }
+        if self.queries_since.load(Ordering::Relaxed) > enough
+            && let Ok(turn) = self.retiring.clone().try_lock_owned()
+        {
+            let more = self.queries_since.swap(0, Ordering::Relaxed);
+            let shared = self.clone();
+            // What is to be written meanwhile does not wait for it.
+            tokio::spawn(async move {
+                let retired = shared.closing.run_until_cancelled(shared.retire_queries(more));
+                if let Some(Err(error)) = retired.await {
+                    tracing::warn!(%error, "old records of queries cannot be summed up");
+                }
+                drop(turn);
+            });
         }
         if self.jobs_since.load(Ordering::Relaxed) >= 100 {
             self.jobs_since.store(0, Ordering::Relaxed);

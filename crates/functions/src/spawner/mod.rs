@@ -31,4 +31,5 @@ pub(crate) use channel::{Channel, Received};
 pub(crate) use client::{Running, Spawner};
 pub(crate) use plan::{Copied, Ended, Exit, Plan, Sandbox, Signal, Taken, Work};
 pub use serve::{answer_promptly, spawner_main, work_steadily};
+pub(crate) use system::come_first;
 pub(crate) use watch::watch;

@@ -321,6 +321,17 @@ pub(super) fn have_turns_of(thread: i32, slice: Option<Duration>) {
     unsafe { libc::syscall(libc::SYS_sched_setattr, thread, &raw const attributes, 0) };
 }
 
+/// Has this thread come before all that share processors by weight, where this process may: for one that
+/// never calculates.
+pub(crate) fn come_first() {
+    // SAFETY: all-zero is a valid `sched_param`, and the pointer is valid for the call.
+    unsafe {
+        let mut parameters: libc::sched_param = std::mem::zeroed();
+        parameters.sched_priority = 1;
+        libc::sched_setscheduler(0, libc::SCHED_FIFO, &raw const parameters);
+    }
+}
+
 /// Gives way to everything else that wants the processor.
 pub(super) fn run_in_background() {
     // SAFETY: all-zero is a valid `sched_param`, and the pointer is valid for the call.

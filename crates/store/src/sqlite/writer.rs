@@ -168,10 +168,11 @@ impl Desk {
     }
 
     async fn trim(&mut self, journal: &str, range: &KeyRange) -> Result<u64> {
-        let mut connection = self.take(Role::Writer).await?;
+        // What comes back for a loss of power is trimmed again.
+        let mut connection = self.take(Role::RelaxedWriter).await?;
         let trimmed = trim(&mut connection, journal, range).await;
         let trimmed = trimmed.map_err(|error| fault::error("trim a journal", error))?;
-        self.give_back(Role::Writer, connection);
+        self.give_back(Role::RelaxedWriter, connection);
         Ok(trimmed)
     }
 
