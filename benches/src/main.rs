@@ -25,8 +25,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const USAGE: &str = "Usage: cargo xtask bench first-light [tpch] [durable] [commands]
        cargo xtask bench tables [commits] [branches] [inserts] [planning] [changes] [equality]
-       cargo xtask bench functions [SAMPLES] [warm] [starts] [handover] [usage] [hot] [neighbours] [local]
-                                   [idle] [batches [GIGABYTES]]";
+       cargo xtask bench functions [SAMPLES] [warm] [starts] [first] [handover] [usage] [hot] [neighbours]
+                                   [local] [idle] [batches [GIGABYTES]]";
 
 /// The size of the table that one function reads as batches, where nothing is said.
 const GIGABYTES: u64 = 10;

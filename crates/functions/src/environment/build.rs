@@ -18,6 +18,7 @@ use super::bytecode::{self, Missing};
 use super::hold::Hold;
 use super::python::{self, Interpreter};
 use super::requirement::{name_of, requirements};
+use super::scripts;
 use super::system;
 use super::uv::{self, Uv};
 use super::{Environment, EnvironmentEvent, EnvironmentSpec};
@@ -29,6 +30,12 @@ const FORMAT: u32 = 1;
 
 /// Written last; a folder without it is not an environment.
 pub(super) const DESCRIPTION: &str = "headwater-environment.json";
+
+/// Beside it for as long as packages wait for being compiled, however often servers end meanwhile.
+const UNCOMPILED: &str = "headwater-uncompiled";
+
+/// The folder of what was compiled, for environments to come.
+const BYTECODE: &str = ".bytecode";
 
 /// Folders in the making, and folders of processes without a sandbox. The names go on with the
 /// identity of the server they belong to.
@@ -139,12 +146,12 @@ impl Environments {
         system::check(&spec.system)?;
         let interpreter = python::find(&self.search, spec.python.as_deref())?;
         let id = identity(&interpreter, &requirements);
-        if let Some(found) = self.found(&id) {
+        if let Some(found) = self.found(&id, &interpreter) {
             self.touch(&id);
             return Ok(found);
         }
         let _lock = lock(&self.folder.join(format!("{id}.lock"))).await?;
-        if let Some(found) = self.found(&id) {
+        if let Some(found) = self.found(&id, &interpreter) {
             return Ok(found);
         }
         let started = Instant::now();
@@ -157,7 +164,7 @@ impl Environments {
         Ok(Arc::new(built))
     }
 
-    fn found(&self, id: &str) -> Option<Arc<Environment>> {
+    fn found(&self, id: &str, interpreter: &Interpreter) -> Option<Arc<Environment>> {
         let folder = self.place(id)?;
         // The link leads to the interpreter, which may have been removed since.
         if !folder.join("bin").join("python").exists() {
@@ -168,7 +175,11 @@ impl Environments {
         {
             return Some(known.clone());
         }
-        Some(self.remember(read(id, &folder)?))
+        let found = self.remember(read(id, &folder)?);
+        if folder.join(UNCOMPILED).exists() {
+            self.go_on_compiling(interpreter, folder);
+        }
+        Some(found)
     }
 
     /// The folder of the making that counts.
@@ -209,18 +220,24 @@ impl Environments {
         on_progress(EnvironmentEvent::Resolving { requirements: requirements.clone() });
         let spawner = &*self.spawner;
         let created = uv.create(spawner, interpreter, folder);
-        let resolved = self.resolve(&uv, interpreter, &building, &requirements);
-        let (created, packages) = tokio::join!(created, resolved);
+        let filled = self.fill(&uv, interpreter, &building, &requirements, on_progress);
+        let (created, packages) = tokio::join!(created, filled);
         let packages = packages?;
         created?;
-        let lock = building.aside("txt");
-        on_progress(EnvironmentEvent::Installing { packages: packages.len() });
-        uv.install(spawner, folder, &lock).await?;
-        fs::rename(&lock, folder.join("requirements.txt")).map_err(Error::io("keep the lock"))?;
-        let (into, store) = (folder.to_owned(), self.folder.join(".bytecode"));
+        let lines: Vec<_> =
+            packages.iter().map(|(name, version)| format!("{name}=={version}")).collect();
+        let lock = folder.join("requirements.txt");
+        fs::write(lock, lines.join("\n") + "\n").map_err(Error::io("keep the lock"))?;
+        let (into, store) = (folder.to_owned(), self.folder.join(BYTECODE));
         let for_this = interpreter.clone();
-        let link = move || bytecode::link(&into, &store, &for_this);
-        let missing = tokio::task::spawn_blocking(link).await.unwrap_or_default();
+        let finish = move || {
+            scripts::point_beside(&into, &for_this)
+                .map_err(Error::io("turn the scripts of packages"))?;
+            Ok(bytecode::link(&into, &store, &for_this))
+        };
+        let finished = tokio::task::spawn_blocking(finish).await;
+        let missing =
+            finished.unwrap_or_else(|died| Err(Error::io("link bytecode")(died.into())))?;
         let description = Description { python: interpreter.wanted(), requirements, packages };
         Ok(Made { building, description, missing })
     }
@@ -233,13 +250,18 @@ impl Environments {
         made: Made,
     ) -> Result<Environment> {
         let Made { building, description, missing } = made;
+        if !missing.is_empty() {
+            let marked = fs::write(building.0.join(UNCOMPILED), "");
+            marked.map_err(Error::io("describe an environment"))?;
+        }
         let place = self.folder.join(format!("{id}.{}", Uuid::new_v4().simple()));
         building.finish(&description, &place)?;
         let gone = || Error::io("find the environment")(std::io::ErrorKind::NotFound.into());
         let environment = read(id, &place).ok_or_else(gone)?;
         self.point(id, &place)?;
         let missing = bytecode::moved(missing, &building.0, &place);
-        self.compile(interpreter, missing);
+        let (spawner, interpreter) = (self.spawner.clone(), interpreter.clone());
+        self.in_background(async move { compile(&spawner, &interpreter, &missing, &place).await });
         Ok(environment)
     }
 
@@ -268,6 +290,31 @@ impl Environments {
         Ok(uv)
     }
 
+    /// Chooses versions and installs them: at once where uv's cache has all.
+    async fn fill(
+        &self,
+        uv: &Uv,
+        interpreter: &Interpreter,
+        building: &Building,
+        requirements: &[String],
+        on_progress: Progress<'_>,
+    ) -> Result<BTreeMap<String, String>> {
+        let (folder, input) = (building.0.as_path(), building.aside("in"));
+        let own = has_own_pyarrow(requirements);
+        let pyarrow = (!own).then_some("pyarrow");
+        write_lines(&input, requirements, pyarrow)?;
+        if uv.gather(&self.spawner, interpreter, folder, &input).await? {
+            let packages = uv::installed(&bytecode::packages_of(folder, interpreter));
+            if own || !too_new(&packages) {
+                return Ok(packages);
+            }
+        }
+        let packages = self.resolve(uv, interpreter, building, requirements).await?;
+        on_progress(EnvironmentEvent::Installing { packages: packages.len() });
+        uv.install(&self.spawner, interpreter, folder, &building.aside("txt")).await?;
+        Ok(packages)
+    }
+
     /// Chooses versions of what was asked for and of pyarrow, which carries the data in and out.
     async fn resolve(
         &self,
@@ -277,12 +324,9 @@ impl Environments {
         requirements: &[String],
     ) -> Result<BTreeMap<String, String>> {
         let (input, output) = (building.aside("in"), building.aside("txt"));
-        let own = requirements.iter().any(|line| name_of(line) == "pyarrow");
-        let mut pyarrow = (!own).then(|| "pyarrow".to_owned());
+        let mut pyarrow = (!has_own_pyarrow(requirements)).then(|| "pyarrow".to_owned());
         loop {
-            let lines: Vec<&str> =
-                requirements.iter().chain(&pyarrow).map(String::as_str).collect();
-            fs::write(&input, lines.join("\n")).map_err(Error::io("write requirements"))?;
+            write_lines(&input, requirements, pyarrow.as_deref())?;
             uv.resolve(&self.spawner, interpreter, &input, &output).await?;
             let lock = fs::read_to_string(&output).map_err(Error::io("read the lock"))?;
             let packages = uv::resolved(&lock);
@@ -296,19 +340,32 @@ impl Environments {
         }
     }
 
-    /// Compiles in the background what no environment had before.
-    fn compile(&self, interpreter: &Interpreter, missing: Vec<Missing>) {
-        if missing.is_empty() {
-            return;
-        }
+    /// Compiles what an earlier server had no time for.
+    fn go_on_compiling(&self, interpreter: &Interpreter, place: PathBuf) {
         let (spawner, interpreter) = (self.spawner.clone(), interpreter.clone());
-        let task = tokio::spawn(async move {
-            bytecode::compile(&spawner, &interpreter, &missing).await;
+        let store = self.folder.join(BYTECODE);
+        self.in_background(async move {
+            let (into, of) = (place.clone(), interpreter.clone());
+            let linked = tokio::task::spawn_blocking(move || bytecode::link(&into, &store, &of));
+            if let Ok(missing) = linked.await {
+                compile(&spawner, &interpreter, &missing, &place).await;
+            }
         });
-        let mut compiling = self.compiling.lock();
-        compiling.retain(|task| !task.is_finished());
-        compiling.push(task);
     }
+
+    fn in_background(&self, compiling: impl Future<Output = ()> + Send + 'static) {
+        let mut all = self.compiling.lock();
+        all.retain(|task| !task.is_finished());
+        all.push(tokio::spawn(compiling));
+    }
+}
+
+/// Compiles what no environment had before.
+async fn compile(spawner: &Spawner, interpreter: &Interpreter, missing: &[Missing], place: &Path) {
+    if !missing.is_empty() {
+        bytecode::compile(spawner, interpreter, missing).await;
+    }
+    let _ = fs::remove_file(place.join(UNCOMPILED));
 }
 
 impl Drop for Environments {
@@ -322,6 +379,15 @@ impl Drop for Environments {
 /// A new name that says whose it is.
 pub(super) fn owned(prefix: &str) -> String {
     format!("{prefix}{}-{}", identity::own(), Uuid::new_v4().simple())
+}
+
+fn has_own_pyarrow(requirements: &[String]) -> bool {
+    requirements.iter().any(|line| name_of(line) == "pyarrow")
+}
+
+fn write_lines(file: &Path, requirements: &[String], more: Option<&str>) -> Result<()> {
+    let lines: Vec<&str> = requirements.iter().map(String::as_str).chain(more).collect();
+    fs::write(file, lines.join("\n")).map_err(Error::io("write requirements"))
 }
 
 fn too_new(packages: &BTreeMap<String, String>) -> bool {

@@ -70,7 +70,8 @@ pub(super) fn moved(missing: Vec<Missing>, from: &Path, to: &Path) -> Vec<Missin
     missing.into_iter().map(moved).collect()
 }
 
-fn packages_of(environment: &Path, interpreter: &Interpreter) -> PathBuf {
+/// Where an environment has its packages.
+pub(super) fn packages_of(environment: &Path, interpreter: &Interpreter) -> PathBuf {
     environment.join("lib").join(format!("python{}", interpreter.short())).join("site-packages")
 }
 

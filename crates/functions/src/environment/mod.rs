@@ -12,6 +12,7 @@ mod bytecode;
 mod hold;
 mod python;
 mod requirement;
+mod scripts;
 mod store;
 mod system;
 mod tool;

@@ -77,7 +77,7 @@ impl Uv {
         self.cached_first(spawner, &arguments).await
     }
 
-    /// Makes a bare environment.
+    /// Makes a bare environment, while others install into its folder.
     pub(super) async fn create(
         &self,
         spawner: &Spawner,
@@ -85,33 +85,49 @@ impl Uv {
         folder: &Path,
     ) -> Result<()> {
         let (python, folder) = (interpreter.path.to_string_lossy(), folder.to_string_lossy());
-        let arguments = ["venv", "--relocatable", "--no-project", "--python", &*python, &*folder];
+        let arguments = [
+            "venv",
+            "--relocatable",
+            "--allow-existing",
+            "--no-project",
+            "--python",
+            &*python,
+            &*folder,
+        ];
         let said = self.ask(spawner, &arguments, true).await?;
         if said.success { Ok(()) } else { Err(failed(&said)) }
     }
 
-    /// Installs what a resolved requirements file lists, by links into the cache.
+    /// Chooses versions for a requirements file and installs them, of what the cache has; false where it
+    /// has not all, or is not to be asked. It takes as long as to install what was chosen.
+    pub(super) async fn gather(
+        &self,
+        spawner: &Spawner,
+        interpreter: &Interpreter,
+        folder: &Path,
+        requirements: &Path,
+    ) -> Result<bool> {
+        if self.newest {
+            return Ok(false);
+        }
+        let file = requirements.to_string_lossy();
+        let place = Place::of(interpreter, folder);
+        let arguments = [&["pip", "install", "-r", &*file], &place.arguments()[..]];
+        Ok(self.ask(spawner, &arguments.concat(), true).await?.success)
+    }
+
+    /// Installs what a resolved requirements file lists.
     pub(super) async fn install(
         &self,
         spawner: &Spawner,
+        interpreter: &Interpreter,
         folder: &Path,
         requirements: &Path,
     ) -> Result<()> {
-        let python = folder.join("bin").join("python");
-        let (python, file) = (python.to_string_lossy(), requirements.to_string_lossy());
-        let arguments = [
-            "pip",
-            "sync",
-            &*file,
-            "--python",
-            &*python,
-            "--link-mode",
-            "hardlink",
-            "--only-binary",
-            ":all:",
-            "--allow-empty-requirements",
-        ];
-        self.cached_first(spawner, &arguments).await
+        let file = requirements.to_string_lossy();
+        let place = Place::of(interpreter, folder);
+        let arguments = ["pip", "sync", &*file, "--allow-empty-requirements"];
+        self.cached_first(spawner, &[&arguments, &place.arguments()[..]].concat()).await
     }
 
     /// Asks without the network first: what is in the cache is answered in milliseconds.
@@ -134,6 +150,34 @@ impl Uv {
         let variables = [("UV_CACHE_DIR", cache.as_str()), ("UV_PYTHON_DOWNLOADS", "never")];
         let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned()));
         tool::run(spawner, command, variables.to_vec(), false).await
+    }
+}
+
+/// Where packages are installed, by links into the cache. To uv the folder is no environment but a place for
+/// an interpreter's packages: it knows the interpreter, and would run the one in a new folder first.
+struct Place {
+    python: String,
+    folder: String,
+}
+
+impl Place {
+    fn of(interpreter: &Interpreter, folder: &Path) -> Self {
+        let text = |path: &Path| path.to_string_lossy().into_owned();
+        Place { python: text(&interpreter.path), folder: text(folder) }
+    }
+
+    fn arguments(&self) -> [&str; 8] {
+        let Place { python, folder } = self;
+        [
+            "--prefix",
+            folder,
+            "--python",
+            python,
+            "--link-mode",
+            "hardlink",
+            "--only-binary",
+            ":all:",
+        ]
     }
 }
 
@@ -244,6 +288,17 @@ fn hint(message: &str) -> &'static str {
 pub(super) fn resolved(lock: &str) -> std::collections::BTreeMap<String, String> {
     let lines = lock.lines().filter_map(|line| line.split(';').next()?.trim().split_once("=="));
     lines.map(|(name, version)| (normalise(name.trim()), version.trim().to_owned())).collect()
+}
+
+/// Version by package, of what is installed in a folder.
+pub(super) fn installed(packages: &Path) -> std::collections::BTreeMap<String, String> {
+    let entries = std::fs::read_dir(packages).into_iter().flatten().flatten();
+    let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+    let version = |name: String| {
+        let (name, version) = name.strip_suffix(".dist-info")?.split_once('-')?;
+        Some((normalise(name), version.to_owned()))
+    };
+    names.filter_map(version).collect()
 }
 
 #[cfg(test)]

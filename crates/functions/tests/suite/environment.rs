@@ -88,6 +88,22 @@ async fn adding_a_package_whose_wheel_is_known_takes_little() {
 }
 
 #[tokio::test]
+async fn scripts_of_packages_run_with_the_packages_beside_them() {
+    let folder = tempfile::tempdir_in(options().tools_dir).unwrap();
+    let functions = Functions::start(fresh(&folder)).await.unwrap();
+    let environment = environment(&functions, &[("pandas", "2.3")]).await;
+    let source = "
+import os, subprocess, sys, numpy
+def f():
+    script = os.path.join(sys.prefix, 'bin', 'numpy-config')
+    said = subprocess.run([script, '--version'], capture_output=True, text=True, env={'PATH': '/usr/bin:/bin'})
+    print(said)
+    return said.stdout.strip() == numpy.__version__
+";
+    holds(&functions, ask(&environment, source)).await;
+}
+
+#[tokio::test]
 async fn old_numpy_gets_a_pyarrow_that_works_with_it() {
     let functions = start().await;
     let environment = environment(&functions, &[("numpy", "1.26")]).await;
@@ -118,6 +134,19 @@ async fn what_cannot_be_is_said_with_a_hint() {
     check(old.clone(), "3.11", "Install that version").await;
     let error = functions.environment(&old, &|_| ()).await.unwrap_err();
     assert!(matches!(error, Error::PythonNotFound { .. }));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_server_had_no_time_to_compile_is_compiled_by_the_next() {
+    let (folder, functions) = alone().await;
+    let made = environment(&functions, &[]).await;
+    let packages = made.python.ancestors().nth(2).unwrap().join("lib/python3.11/site-packages");
+    drop((made, functions));
+    let compiled = || packages.join("pyarrow/__pycache__/compute.cpython-311.pyc").exists();
+    let functions = Functions::start(fresh(&folder)).await.unwrap();
+    let again = environment(&functions, &[]).await;
+    assert!(again.warm);
+    wait_until("pyarrow is not compiled", compiled);
 }
 
 /// A runtime with environments of its own.
