@@ -9,6 +9,7 @@ mod environment;
 mod function;
 mod job;
 mod namespace;
+mod parse;
 mod query;
 mod reference;
 mod run;
@@ -25,14 +26,15 @@ use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use self::branch::{
-    Branch, BranchCherryPick, BranchMerge, BranchRevert, BranchRm, Choice, Choices, CreateRef,
-    RemoveRef, RenameRef,
+    Branch, BranchCherryPick, BranchLs, BranchMerge, BranchRevert, BranchRm, Choice, Choices,
+    CreateRef, RemoveRef, RenameRef,
 };
 pub use self::diff::{BranchDiff, CompareArgument, HowToCompare, TableDiff};
 pub use self::environment::{Environment, EnvironmentPrune, EnvironmentRebuild};
 pub use self::function::{Function, FunctionInvoke};
 pub use self::job::{Job, JobLogs, JobLs};
 pub use self::namespace::Namespace;
+pub use self::parse::parse;
 pub use self::query::Query;
 pub use self::reference::{BranchArgument, RefArgument};
 pub use self::run::Run;
@@ -57,6 +59,18 @@ pub enum OutputFormat {
     Csv,
     /// One JSON object a line; for rows only.
     Ndjson,
+}
+
+/// `--color`
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum ColorArgument {
+    /// On a terminal, unless `NO_COLOR` is set or `TERM` is `dumb`
+    #[default]
+    Auto,
+    /// Everywhere
+    Always,
+    /// Nowhere
+    Never,
 }
 
 /// The most days that a command looks back: a hundred years.
@@ -87,6 +101,14 @@ pub struct Arguments {
     /// How answers are printed; with `json`, standard output holds one JSON document and nothing else
     #[arg(long, short, global = true, value_enum, default_value_t)]
     pub output: OutputFormat,
+
+    /// When to colour what is printed; `auto` does on a terminal, unless `NO_COLOR` is set
+    #[arg(long, global = true, value_enum, value_name = "WHEN", default_value_t)]
+    pub color: ColorArgument,
+
+    /// Print each row of a table as a list, with one line per column
+    #[arg(long, short = 'x', global = true)]
+    pub expanded: bool,
 
     /// Run the server inside this command instead of in the background
     #[arg(long, global = true)]
@@ -237,7 +259,10 @@ pub struct Checkout {
 #[derive(Debug, Args)]
 pub struct Log {
     /// Branch, tag or commit [default: the active branch]
-    pub reference: Option<String>,
+    #[arg(value_name = "REF", conflicts_with = "reference")]
+    pub start: Option<String>,
+    #[command(flatten)]
+    pub at: RefArgument,
     /// The most commits to show
     #[arg(long, short = 'n', default_value_t = 20)]
     pub limit: usize,

@@ -1,6 +1,5 @@
 //! What a command knows of its surroundings, read once: environment, terminal, working folder.
 
-use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -10,7 +9,7 @@ use headwater_server::CloudSettings;
 use crate::arguments::{Arguments, Command, OutputFormat};
 use crate::error::{self, Result};
 use crate::lake_folder::{self, LakeFolder};
-use crate::terminal::Style;
+use crate::terminal::{Appearance, Style};
 
 /// Everything a command needs besides its own arguments.
 pub struct Context {
@@ -42,7 +41,7 @@ impl Context {
     /// Reads the environment; nothing else in Headwater does.
     pub fn from_environment(arguments: &Arguments) -> Self {
         let home = std::env::var_os("HOME").map(PathBuf::from);
-        let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        let appearance = appearance(arguments);
         let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
         let cache = cache.or_else(|| home.as_ref().map(|home| home.join(".cache")));
         let path = std::env::var_os("PATH").unwrap_or_default();
@@ -52,8 +51,8 @@ impl Context {
             cloud: CloudSettings::new(variables()),
             output: arguments.output,
             in_process: arguments.in_process,
-            style: Style::new(std::io::stderr().is_terminal(), no_color),
-            answer_style: Style::new(std::io::stdout().is_terminal(), no_color),
+            style: appearance.style(&std::io::stderr()),
+            answer_style: appearance.style(&std::io::stdout()),
             author: author(),
             cache_folder: cache.unwrap_or_else(std::env::temp_dir).join("headwater"),
             program_folders: std::env::split_paths(&path).collect(),
@@ -125,6 +124,16 @@ impl Context {
             crate::output::print_json(&serde_json::json!({ "error": problem }));
         }
         ExitCode::from(problem.code.exit_code())
+    }
+}
+
+/// How output looks, by arguments and environment.
+fn appearance(arguments: &Arguments) -> Appearance {
+    Appearance {
+        color: arguments.color,
+        no_color: std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty()),
+        is_dumb: std::env::var_os("TERM").is_some_and(|terminal| terminal == "dumb"),
+        expanded: arguments.expanded,
     }
 }
 

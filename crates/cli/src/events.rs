@@ -12,7 +12,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::api::{Api, Call, segment};
 use crate::error::{self, Result};
-use crate::output;
+use crate::output::{self, Cell};
 use crate::terminal::{Style, Tone};
 
 /// Work shorter than this shows no bar.
@@ -133,7 +133,7 @@ impl Printer {
     }
 
     fn silent() -> Self {
-        Printer { silent: true, ..Printer::new(Style::new(false, true)) }
+        Printer { silent: true, ..Printer::new(Style::plain()) }
     }
 
     /// Takes the bar away.
@@ -194,16 +194,17 @@ impl Printer {
             StepStatus::Warned => ("!", Tone::Warn, "false, not strict"),
             StepStatus::Skipped => ("-", Tone::Faint, "skipped"),
         };
-        let mut text = format!("{} {:<32}  ", self.style.paint(tone, sign), report.step);
-        text.push_str(&self.style.paint(Tone::Faint, format!("{:<12}", report.kind)));
+        let mut line = Cell::toned(tone, sign).then(format!(" {:<32}  ", report.step));
+        line = line.then(Cell::toned(Tone::Faint, format!("{:<12}", report.kind)));
         if word.is_empty() {
-            text.push_str(&format!("{:>9}", output::milliseconds(report.usage.wall_ms)));
+            line = line.then(format!("{:>9}", output::milliseconds(report.usage.wall_ms)));
             if let Some(rows) = report.rows {
-                text.push_str(&format!("  {:>14}", output::plural(rows, "row")));
+                line = line.then(format!("  {:>14}", output::plural(rows, "row")));
             }
         } else {
-            text.push_str(&self.style.paint(tone, word));
+            line = line.then(Cell::toned(tone, word));
         }
+        let width = self.style.width().unwrap_or(usize::MAX);
         let usage = &report.usage;
         let waits = [
             ("queue", usage.queue_ms),
@@ -212,13 +213,17 @@ impl Printer {
         ];
         for (name, time) in waits.into_iter().filter(|(_, time)| *time >= 100) {
             let waited = format!("  {name} {}", output::milliseconds(time));
-            text.push_str(&self.style.paint(Tone::Faint, waited));
+            let longer = line.clone().then(Cell::toned(Tone::Faint, waited));
+            // What does not fit is in `headwater job get`.
+            if longer.width() <= width {
+                line = longer;
+            }
         }
-        text.trim_end().to_owned()
+        line.paint(self.style, width).0.trim_end().to_owned()
     }
 
     fn progress(&mut self, stage: &str, done: u64, total: Option<u64>, unit: &str) {
-        if !self.style.is_terminal() || self.began.elapsed() < BAR_DELAY {
+        if !self.style.is_animated() || self.began.elapsed() < BAR_DELAY {
             return;
         }
         let bar = self.bar.get_or_insert_with(new_bar);

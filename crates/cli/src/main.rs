@@ -6,6 +6,7 @@
 
 mod api;
 mod arguments;
+mod cell;
 mod commands;
 mod connect;
 mod context;
@@ -14,6 +15,7 @@ mod events;
 #[cfg(test)]
 mod generated;
 mod graph;
+mod grid;
 mod lake_folder;
 mod output;
 mod project;
@@ -22,9 +24,7 @@ mod terminal;
 
 use std::process::ExitCode;
 
-use clap::Parser;
-
-use crate::arguments::{Arguments, Command};
+use crate::arguments::Command;
 use crate::context::Context;
 
 #[global_allocator]
@@ -35,7 +35,7 @@ fn main() -> ExitCode {
     if std::env::args_os().nth(1).is_some_and(|first| first == connect::SPAWNER_ARGUMENT) {
         return headwater_server::spawner_main();
     }
-    let arguments = Arguments::parse();
+    let arguments = arguments::parse();
     let context = Context::from_environment(&arguments);
     let command = arguments.command;
     match context.check_output(&command).and_then(|()| execute(&context, command)) {

@@ -3,11 +3,12 @@
 use std::io::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use comfy_table::{Cell, CellAlignment, ContentArrangement, Table};
+use chrono::Datelike;
 use headwater_model::Usage;
 use serde::Serialize;
 
-use crate::terminal::{self, Style, Tone};
+pub use crate::cell::Cell;
+pub use crate::grid::Grid;
 
 static BEGAN: AtomicBool = AtomicBool::new(false);
 
@@ -35,58 +36,6 @@ pub fn print_json(value: &impl Serialize) {
     if let Ok(text) = serde_json::to_string_pretty(value) {
         line(text);
     }
-}
-
-/// A table for people: a heading and aligned columns, no frame.
-pub struct Grid {
-    table: Table,
-    style: Style,
-    rows: usize,
-}
-
-impl Grid {
-    /// An empty table with these headings; one that begins with `>` is aligned to the right.
-    pub fn new(style: Style, headings: &[&str]) -> Self {
-        let mut table = Table::new();
-        table.load_preset(comfy_table::presets::NOTHING);
-        if let Some(width) = terminal::width() {
-            table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width);
-        }
-        let cells = headings.iter().map(|heading| style.paint(Tone::Faint, trim(heading)));
-        table.set_header(cells);
-        for (index, heading) in headings.iter().enumerate() {
-            let Some(column) = table.column_mut(index) else { continue };
-            column.set_padding((0, 2));
-            if heading.starts_with('>') {
-                column.set_cell_alignment(CellAlignment::Right);
-            }
-        }
-        Grid { table, style, rows: 0 }
-    }
-
-    /// Adds a row.
-    pub fn row<T: ToString>(&mut self, cells: impl IntoIterator<Item = T>) {
-        self.rows += 1;
-        self.table.add_row(cells.into_iter().map(|cell| Cell::new(cell.to_string())));
-    }
-
-    /// Prints the table, or the remark where it has no row.
-    pub fn print(self, empty: &str) {
-        if self.rows == 0 {
-            return self.style.say(empty);
-        }
-        line(self.text());
-    }
-
-    /// The table as text, without blanks at line ends.
-    pub fn text(&self) -> String {
-        let lines: Vec<_> = self.table.lines().map(|line| line.trim_end().to_owned()).collect();
-        lines.join("\n")
-    }
-}
-
-fn trim(heading: &str) -> &str {
-    heading.trim_start_matches('>')
 }
 
 /// A count with separators: `336,776`.
@@ -177,6 +126,12 @@ pub fn waits(usage: &Usage) -> String {
 /// A moment as people read it, in UTC.
 pub fn moment(time: chrono::DateTime<chrono::Utc>) -> String {
     time.format("%Y-%m-%d %H:%M:%S").to_string()
+}
+
+/// A moment of a list, in UTC: without its year where that is the present one.
+pub fn recent(time: chrono::DateTime<chrono::Utc>, now: chrono::DateTime<chrono::Utc>) -> String {
+    let format = if time.year() == now.year() { "%m-%d %H:%M:%S" } else { "%Y-%m-%d %H:%M" };
+    time.format(format).to_string()
 }
 
 /// A number with its noun: `1 file`, `3 files`.

@@ -7,6 +7,7 @@ use arrow::ipc::reader::StreamDecoder;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use bytes::Bytes;
 
+use crate::cell::clean;
 use crate::error::{self, Result};
 use crate::output::Grid;
 use crate::terminal::Style;
@@ -72,17 +73,24 @@ pub fn grid(style: Style, schema: &SchemaRef, batches: &[RecordBatch], limit: u6
         .collect();
     let headings: Vec<&str> = headings.iter().map(String::as_str).collect();
     let mut grid = Grid::new(style, &headings);
+    // An expanded row has a line for each value.
+    let whole = style.is_expanded();
     let mut left = limit;
     for batch in batches {
         let rows =
             batch.slice(0, batch.num_rows().min(usize::try_from(left).unwrap_or(usize::MAX)));
-        add_rows(&mut grid, &rows).map_err(error::unexpected)?;
+        add_rows(&mut grid, &rows, whole).map_err(error::unexpected)?;
         left -= rows.num_rows() as u64;
     }
     Ok(grid)
 }
 
-fn add_rows(grid: &mut Grid, batch: &RecordBatch) -> std::result::Result<(), ArrowError> {
+fn add_rows(
+    grid: &mut Grid,
+    batch: &RecordBatch,
+    whole: bool,
+) -> std::result::Result<(), ArrowError> {
+    let shown = |text: &str| if whole { text.to_owned() } else { cell(text) };
     let options = FormatOptions::new().with_null("∅").with_display_error(true);
     let columns = batch
         .columns()
@@ -90,7 +98,7 @@ fn add_rows(grid: &mut Grid, batch: &RecordBatch) -> std::result::Result<(), Arr
         .map(|column| ArrayFormatter::try_new(column, &options))
         .collect::<std::result::Result<Vec<_>, _>>()?;
     for row in 0..batch.num_rows() {
-        grid.row(columns.iter().map(|column| cell(&column.value(row).to_string())));
+        grid.row(columns.iter().map(|column| shown(&column.value(row).to_string())));
     }
     Ok(())
 }
@@ -98,13 +106,13 @@ fn add_rows(grid: &mut Grid, batch: &RecordBatch) -> std::result::Result<(), Arr
 /// The longest text of a cell; the rest is cut, and JSON output has it whole.
 const CELL_CHARACTERS_MAX: usize = 120;
 
-/// Text without what could move a terminal's cursor.
+/// Text without what could move a terminal's cursor, cut where it is very long.
 pub fn cell(text: &str) -> String {
-    let clean = text.chars().map(|c| if c.is_control() { ' ' } else { c });
     if text.chars().count() <= CELL_CHARACTERS_MAX {
-        return clean.collect();
+        return clean(text);
     }
-    clean.take(CELL_CHARACTERS_MAX - 1).chain(['…']).collect()
+    let short: String = text.chars().take(CELL_CHARACTERS_MAX - 1).chain(['…']).collect();
+    clean(&short)
 }
 
 fn is_number(data_type: &DataType) -> bool {

@@ -1,12 +1,49 @@
-//! How messages look: colours where a person reads them, plain text where a program does.
+//! How text looks: colours, width and progress where a person reads it, plain text where a program does.
+
+use std::io::IsTerminal;
+use std::os::fd::AsFd;
 
 use headwater_model::Problem;
 
-/// Whether and how to colour.
+use crate::arguments::ColorArgument;
+
+/// What the user and the environment say about the look of all output.
+#[derive(Debug, Clone, Copy)]
+pub struct Appearance {
+    /// `--color`.
+    pub color: ColorArgument,
+    /// Whether `NO_COLOR` is set.
+    pub no_color: bool,
+    /// Whether the terminal knows no escape codes: `TERM=dumb`.
+    pub is_dumb: bool,
+    /// Whether rows are printed as lists.
+    pub expanded: bool,
+}
+
+impl Appearance {
+    /// The style of text on this stream.
+    pub fn style(self, stream: &(impl IsTerminal + AsFd)) -> Style {
+        let terminal = stream.is_terminal();
+        let colors = match self.color {
+            ColorArgument::Auto => terminal && !self.no_color && !self.is_dumb,
+            ColorArgument::Always => true,
+            ColorArgument::Never => false,
+        };
+        let size = rustix::termios::tcgetwinsize(stream).ok();
+        let width = size.map(|size| size.ws_col).filter(|width| terminal && *width > 0);
+        let animated = terminal && !self.is_dumb;
+        Style { terminal, colors, animated, width, expanded: self.expanded }
+    }
+}
+
+/// How text looks on one stream.
 #[derive(Debug, Clone, Copy)]
 pub struct Style {
     terminal: bool,
     colors: bool,
+    animated: bool,
+    width: Option<u16>,
+    expanded: bool,
 }
 
 /// What a piece of text is, which decides its colour.
@@ -27,14 +64,29 @@ pub enum Tone {
 }
 
 impl Style {
-    /// Colours only on a terminal whose owner did not refuse them.
-    pub fn new(terminal: bool, no_color: bool) -> Self {
-        Style { terminal, colors: terminal && !no_color }
+    /// Plain text of any width.
+    pub const fn plain() -> Self {
+        Style { terminal: false, colors: false, animated: false, width: None, expanded: false }
     }
 
     /// Whether a person is likely to be looking.
     pub fn is_terminal(self) -> bool {
         self.terminal
+    }
+
+    /// Whether a line may be drawn again and again, as a progress bar is.
+    pub fn is_animated(self) -> bool {
+        self.animated
+    }
+
+    /// Whether rows are printed as lists, one line per column.
+    pub fn is_expanded(self) -> bool {
+        self.expanded
+    }
+
+    /// The columns of the terminal; none where the stream is no terminal.
+    pub fn width(self) -> Option<usize> {
+        self.width.map(usize::from)
     }
 
     /// The text in its tone.
@@ -73,7 +125,17 @@ impl Style {
     }
 }
 
-/// The width of the terminal behind standard output, where it is one.
-pub fn width() -> Option<u16> {
-    rustix::termios::tcgetwinsize(rustix::stdio::stdout()).ok().map(|size| size.ws_col)
+#[cfg(test)]
+impl Style {
+    pub const fn colored() -> Self {
+        Style { colors: true, ..Style::plain() }
+    }
+
+    pub const fn with_width(self, width: u16) -> Self {
+        Style { width: Some(width), ..self }
+    }
+
+    pub const fn expanded(self, expanded: bool) -> Self {
+        Style { expanded, ..self }
+    }
 }

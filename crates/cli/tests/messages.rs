@@ -131,8 +131,12 @@ fn a_run_that_was_stopped_is_no_failed_run() {
     });
     workspace.ok(&["job", "stop", id]);
     workspace.job_until("run", "cancelled");
-    let branches = workspace.ok(&["branch", "ls"]);
+    let branches = workspace.ok(&["branch", "ls", "--all"]);
     assert!(branches.contains("stopped run") && !branches.contains("failed"), "{branches}");
+    let shown = workspace.run(&["branch", "ls"]);
+    assert!(!shown.stdout.contains("run/"), "{}", shown.stdout);
+    contains(&shown.stderr, &["1 branch of a run not shown", "`headwater branch ls --all`"]);
+    assert_eq!(workspace.json(&["branch", "ls"]).as_array().expect("branches").len(), 2);
 }
 
 #[test]
@@ -246,4 +250,24 @@ fn a_python_that_is_missing_names_those_that_uv_and_pyenv_keep() {
         contains(&told, &["there is no Python `3.99` on this machine", found]);
         assert!(!told.contains(not_found), "{told}");
     }
+}
+
+#[test]
+fn a_verb_without_its_noun_names_the_whole_command() {
+    let workspace = Workspace::empty();
+    let text = workspace.fails(2, &["merge", "dev"]);
+    contains(&text, &["did you mean `headwater branch merge`?"]);
+    assert!(!text.contains("serve"), "{text}");
+}
+
+#[test]
+fn the_log_takes_a_ref_as_other_commands_do() {
+    let workspace = Workspace::new();
+    workspace.ok(&["query", "CREATE TABLE t AS SELECT 1 AS n"]);
+    workspace.ok(&["branch", "create", "dev"]);
+    workspace.ok(&["query", "DROP TABLE t"]);
+    let named = workspace.json(&["log", "dev"]);
+    assert_eq!(workspace.json(&["log", "--ref", "dev"]), named);
+    assert_eq!(workspace.json(&["log", "--branch", "dev"]), named);
+    workspace.fails(2, &["log", "dev", "--ref", "main"]);
 }

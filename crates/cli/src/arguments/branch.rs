@@ -7,9 +7,9 @@ use super::BranchDiff;
 /// `headwater branch`
 #[derive(Debug, Subcommand)]
 pub enum Branch {
-    /// List the branches
-    #[command(after_help = "Example:\n  headwater branch ls")]
-    Ls,
+    /// List the branches, without those of runs that did not succeed
+    #[command(after_help = "Examples:\n  headwater branch ls\n  headwater branch ls --all")]
+    Ls(BranchLs),
     /// Make a branch; nothing is copied
     #[command(after_help = "Example:\n  headwater branch create dev --from main")]
     Create(CreateRef),
@@ -40,6 +40,14 @@ pub enum Branch {
     /// Take direct writes again
     #[command(after_help = "Example:\n  headwater branch unprotect main")]
     Unprotect(BranchName),
+}
+
+/// `headwater branch ls`
+#[derive(Debug, Args)]
+pub struct BranchLs {
+    /// List the branches of runs, too; JSON has them always
+    #[arg(long)]
+    pub all: bool,
 }
 
 /// A new branch or tag.

@@ -14,7 +14,8 @@ use serde_json::json;
 
 use crate::api::{Api, segment};
 use crate::arguments::{
-    Branch, BranchCherryPick, BranchMerge, BranchRevert, BranchRm, Choice, Choices, OutputFormat,
+    Branch, BranchCherryPick, BranchLs, BranchMerge, BranchRevert, BranchRm, Choice, Choices,
+    OutputFormat,
 };
 use crate::commands::{diff, reference};
 use crate::context::Context;
@@ -22,10 +23,13 @@ use crate::error::{self, Result};
 use crate::output::{self, Grid};
 use crate::terminal::Tone;
 
+/// What the names of branches begin with that runs make for themselves.
+const RUN_PREFIX: &str = "run/";
+
 /// Carries out `headwater branch`.
 pub async fn branch(context: &Context, api: &Api, arguments: Branch) -> Result<()> {
     match arguments {
-        Branch::Ls => list(context, api).await,
+        Branch::Ls(arguments) => list(context, api, &arguments).await,
         Branch::Create(arguments) => {
             let from = reference(context, arguments.from)?;
             let request = CreateRef {
@@ -107,15 +111,19 @@ pub fn removed(context: &Context, what: &str, name: &str) {
     }
 }
 
-async fn list(context: &Context, api: &Api) -> Result<()> {
-    let branches: Vec<BranchRow> = api.get("/v1/branches").await?;
+async fn list(context: &Context, api: &Api, arguments: &BranchLs) -> Result<()> {
+    let mut branches: Vec<BranchRow> = api.get("/v1/branches").await?;
     if context.output == OutputFormat::Json {
         output::print_json(&branches);
         return Ok(());
     }
     let active = context.lake_folder()?.active_branch();
+    let found = branches.len();
+    branches.retain(|branch| arguments.all || branch.name == active || !is_of_run(branch));
+    let hidden = (found - branches.len()) as u64;
     let unfinished = unfinished_runs(api, &branches).await?;
-    let mut grid = Grid::new(context.answer_style, &["", "BRANCH", "COMMIT", "CREATED", "STATE"]);
+    let headings = ["", "BRANCH", "COMMIT", "CREATED", "STATE"];
+    let mut grid = Grid::new(context.answer_style, &headings).leave_out_first(&["CREATED"]);
     for branch in branches {
         let mark = if branch.name == active { "*" } else { "" };
         let state = match (&branch.quarantine, branch.protected) {
@@ -131,7 +139,21 @@ async fn list(context: &Context, api: &Api) -> Result<()> {
         grid.row([mark, &branch.name, &commit, &created, &state]);
     }
     grid.print("no branches");
+    if hidden > 0 {
+        let branches = if hidden == 1 {
+            "1 branch of a run".to_owned()
+        } else {
+            format!("{} branches of runs", output::count(hidden))
+        };
+        let remark = format!("{branches} not shown; `headwater branch ls --all` shows all");
+        context.style.say(context.style.paint(Tone::Faint, remark));
+    }
     Ok(())
+}
+
+/// Whether a run made the branch for itself: it is under way, or it did not succeed.
+fn is_of_run(branch: &BranchRow) -> bool {
+    branch.quarantine.is_some() || branch.name.starts_with(RUN_PREFIX)
 }
 
 /// The runs that neither succeeded nor failed, where any branch is one's that did not succeed.

@@ -1,8 +1,7 @@
 //! `headwater branch diff` and `headwater table diff`: what differs, and how it is printed.
 
 use headwater_model::{
-    ChangeKind, Diff, PropertyDiff, RowDiff, RowsDiff, RowsKnown, StatisticsDiff, TableComparison,
-    TableDiff, ViewDiff,
+    ChangeKind, Diff, PropertyDiff, StatisticsDiff, TableComparison, TableDiff, ViewDiff,
 };
 use serde_json::Value;
 
@@ -10,15 +9,12 @@ use crate::api::{Api, segment};
 use crate::arguments::{
     BranchDiff, CompareArgument, HowToCompare, OutputFormat, TableDiff as TableDiffArguments,
 };
+use crate::commands::diff_rows::{csv, print_rows, shown};
 use crate::commands::reference;
 use crate::context::Context;
 use crate::error::Result;
-use crate::output::{self, Grid};
-use crate::rows::cell;
+use crate::output;
 use crate::terminal::{Style, Tone};
-
-/// What a null looks like.
-const NULL: &str = "∅";
 
 /// Carries out `headwater branch diff`.
 pub async fn branch(context: &Context, api: &Api, arguments: BranchDiff) -> Result<()> {
@@ -189,9 +185,14 @@ fn print_table(style: Style, table: &TableDiff) {
     }
     print_columns(style, table);
     for (what, values) in [("", &table.layout), ("property ", &table.properties)] {
-        for value in values {
-            let text = format!("~ {what}{} {}", value.key, from_to(value));
-            output::line(format!("    {}", style.paint(Tone::Warn, text)));
+        for value in values.iter().filter(|value| !is_of_every_new_table(table.kind, value)) {
+            let (sign, tone) = signed(value_kind(value));
+            let values = match (&value.before, &value.after) {
+                (None, Some(value)) | (Some(value), None) => format!("= {value}"),
+                _ => from_to(value),
+            };
+            let text = format!("{sign} {what}{} {values}", value.key);
+            output::line(format!("    {}", style.paint(tone, text)));
         }
     }
     for statistics in &table.statistics {
@@ -204,7 +205,29 @@ fn print_table(style: Style, table: &TableDiff) {
     }
 }
 
-fn signed(kind: ChangeKind) -> (&'static str, Tone) {
+/// The version of Iceberg's format that new tables have.
+const FORMAT_VERSION: &str = "2";
+
+/// What the names of properties begin with that Headwater keeps for itself.
+const OWN_PROPERTY: &str = "headwater.";
+
+/// Whether a property says nothing of a new table, since each has it.
+fn is_of_every_new_table(kind: ChangeKind, value: &PropertyDiff) -> bool {
+    let is_default =
+        value.key == "format-version" && value.after.as_deref() == Some(FORMAT_VERSION);
+    kind == ChangeKind::Added && (is_default || value.key.starts_with(OWN_PROPERTY))
+}
+
+fn value_kind(value: &PropertyDiff) -> ChangeKind {
+    match (&value.before, &value.after) {
+        (None, Some(_)) => ChangeKind::Added,
+        (Some(_), None) => ChangeKind::Removed,
+        _ => ChangeKind::Changed,
+    }
+}
+
+/// The sign and the tone of a change.
+pub fn signed(kind: ChangeKind) -> (&'static str, Tone) {
     match kind {
         ChangeKind::Added => ("+", Tone::Good),
         ChangeKind::Removed => ("-", Tone::Bad),
@@ -299,129 +322,8 @@ fn statistics_text(statistics: &StatisticsDiff) -> Option<String> {
     (!texts.is_empty()).then(|| format!("{}: {}{bounds}", statistics.column, texts.join(", ")))
 }
 
-fn print_rows(style: Style, rows: &RowsDiff) {
-    let remark = |text: String| output::line(format!("    {}", style.paint(Tone::Faint, text)));
-    if rows.how == RowsKnown::NotCompared {
-        let reason = rows.reason.as_deref().unwrap_or("rows were not compared");
-        remark(format!("rows were not compared: {reason}"));
-    } else if let Some(reason) = &rows.reason {
-        remark(format!("rows are not shown: {reason}"));
-    }
-    if !rows.changed_columns.is_empty() {
-        let columns = rows.changed_columns.iter();
-        let columns: Vec<String> =
-            columns.map(|one| format!("{} in {}", one.column, output::count(one.rows))).collect();
-        remark(format!("changed by {}: {}", rows.key.join(", "), columns.join(", ")));
-    }
-    if !rows.not_compared.is_empty() && rows.how == RowsKnown::Compared {
-        remark(format!("not compared: {}", rows.not_compared.join(", ")));
-    }
-    if rows.duplicate_keys > 0 {
-        let keys = output::plural(rows.duplicate_keys, "key");
-        remark(format!("{keys} with several rows: those count as removed and added"));
-    }
-    if rows.null_keys > 0 {
-        let count = output::plural(rows.null_keys, "row");
-        remark(format!("{count} with a null in the key: those count as removed and added"));
-    }
-    if let Some(grid) = grid(style, &rows.rows) {
-        for line in grid.text().lines() {
-            output::line(format!("    {line}"));
-        }
-    }
-}
-
-/// The rows with the old and the new value of what changed side by side.
-fn grid(style: Style, rows: &[RowDiff]) -> Option<Grid> {
-    let columns = columns(rows);
-    let repeated = rows.iter().any(|row| row.times > 1);
-    let mut headings = vec![""];
-    headings.extend(columns.iter().map(String::as_str));
-    headings.extend(repeated.then_some("TIMES"));
-    let mut grid = Grid::new(style, &headings);
-    for row in rows {
-        let (sign, tone) = signed(row.kind);
-        let value = |column: &String| {
-            let of = |side: &Option<Value>| side.as_ref().map(|side| shown(&side[column.as_str()]));
-            match (of(&row.before), of(&row.after)) {
-                (Some(before), Some(after)) if row.changed.contains(column) => {
-                    let (before, after) =
-                        (style.paint(Tone::Bad, before), style.paint(Tone::Good, after));
-                    format!("{before} → {after}")
-                }
-                (Some(value), Some(_)) => value,
-                (Some(value), None) | (None, Some(value)) => style.paint(tone, value),
-                (None, None) => String::new(),
-            }
-        };
-        let mut cells = vec![style.paint(tone, sign)];
-        cells.extend(columns.iter().map(value));
-        cells.extend(repeated.then(|| output::count(row.times)));
-        grid.row(cells);
-    }
-    (!rows.is_empty()).then_some(grid)
-}
-
-/// The columns of some rows, in order.
-fn columns(rows: &[RowDiff]) -> Vec<String> {
-    let sides = rows.iter().find_map(|row| row.after.as_ref().or(row.before.as_ref()));
-    let object = sides.and_then(Value::as_object);
-    object.map(|object| object.keys().cloned().collect()).unwrap_or_default()
-}
-
-fn shown(value: &Value) -> String {
-    match value {
-        Value::Null => NULL.to_owned(),
-        Value::String(text) => cell(text),
-        other => cell(&other.to_string()),
-    }
-}
-
-/// The rows as CSV: what became of each, and its values on both sides.
-fn csv(rows: &[RowDiff]) -> String {
-    let columns = columns(rows);
-    let mut headings = vec!["change".to_owned(), "times".to_owned()];
-    for side in ["from", "to"] {
-        headings.extend(columns.iter().map(|column| format!("{side}_{column}")));
-    }
-    let mut text = csv_line(headings);
-    for row in rows {
-        let kind = match row.kind {
-            ChangeKind::Added => "added",
-            ChangeKind::Removed => "removed",
-            ChangeKind::Changed => "changed",
-            ChangeKind::Same => "same",
-        };
-        let mut cells = vec![kind.to_owned(), row.times.to_string()];
-        for side in [&row.before, &row.after] {
-            cells.extend(columns.iter().map(
-                |column| match side.as_ref().map(|row| &row[column]) {
-                    None | Some(Value::Null) => String::new(),
-                    Some(Value::String(text)) => text.clone(),
-                    Some(other) => other.to_string(),
-                },
-            ));
-        }
-        text.push_str(&csv_line(cells));
-    }
-    text
-}
-
-fn csv_line(cells: Vec<String>) -> String {
-    let quoted = cells.into_iter().map(|cell| {
-        if cell.contains([',', '"', '\n', '\r']) {
-            format!("\"{}\"", cell.replace('"', "\"\""))
-        } else {
-            cell
-        }
-    });
-    format!("{}\n", quoted.collect::<Vec<_>>().join(","))
-}
-
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     fn check(written: &[&str], expected: &str) {
@@ -452,18 +354,5 @@ mod tests {
         check(&["t", "table"], "t@table t@dev");
         check(&["ns.t#7", "ns.t@main#8"], "ns.t#7 ns.t#8");
         check(&["t@@3fa9c1d2", "t*2026-11-01"], "t@@3fa9c1d2 t@dev*2026-11-01");
-    }
-
-    #[test]
-    fn rows_as_csv_have_both_sides() {
-        let changed = RowDiff {
-            kind: ChangeKind::Changed,
-            before: Some(json!({"id": 1, "name": "a,b"})),
-            after: Some(json!({"id": 1, "name": null})),
-            changed: vec!["name".to_owned()],
-            times: 1,
-        };
-        let expected = "change,times,from_id,from_name,to_id,to_name\nchanged,1,1,\"a,b\",1,\n";
-        assert_eq!(csv(&[changed]), expected);
     }
 }

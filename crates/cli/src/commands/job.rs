@@ -7,8 +7,8 @@ use crate::arguments::{Job, JobLogs, JobLs, OutputFormat};
 use crate::context::Context;
 use crate::error::{self, Result};
 use crate::events::{self, Printer};
-use crate::output::{self, Grid};
-use crate::terminal::{Style, Tone};
+use crate::output::{self, Cell, Grid};
+use crate::terminal::Tone;
 
 /// Carries out `headwater job`.
 pub async fn job(context: &Context, api: &Api, arguments: Job) -> Result<()> {
@@ -59,32 +59,33 @@ async fn list(context: &Context, api: &Api, arguments: JobLs) -> Result<()> {
     }
     let style = context.answer_style;
     let headings = ["JOB", "KIND", "STATUS", "BEGAN", ">WAITED", "START", ">WALL", ">CPU", "WHAT"];
-    let mut grid = Grid::new(style, &headings);
+    let mut grid = Grid::new(style, &headings).leave_out_first(&["CPU", "START", "WAITED", "WALL"]);
+    let now = chrono::Utc::now();
     for job in jobs {
         grid.row([
-            job.id.short(),
-            label(&job.kind),
-            status(style, job.status),
-            output::moment(job.started.unwrap_or(job.created)),
-            output::milliseconds(job.usage.waited_ms()),
-            output::starts(&job.usage),
-            output::milliseconds(job.usage.wall_ms),
-            output::milliseconds(job.usage.cpu_us.div_ceil(1000)),
-            first_line(&job.summary),
+            Cell::from(job.id.short()),
+            label(&job.kind).into(),
+            status(job.status),
+            output::recent(job.started.unwrap_or(job.created), now).into(),
+            output::milliseconds(job.usage.waited_ms()).into(),
+            output::starts(&job.usage).into(),
+            output::milliseconds(job.usage.wall_ms).into(),
+            output::milliseconds(job.usage.cpu_us.div_ceil(1000)).into(),
+            first_line(&job.summary).into(),
         ]);
     }
     grid.print("no jobs");
     Ok(())
 }
 
-fn status(style: Style, status: JobStatus) -> String {
+fn status(status: JobStatus) -> Cell {
     let tone = match status {
         JobStatus::Succeeded => Tone::Good,
         JobStatus::Failed => Tone::Bad,
         JobStatus::Cancelled | JobStatus::Interrupted => Tone::Warn,
         JobStatus::Queued | JobStatus::Running => Tone::Strong,
     };
-    style.paint(tone, label(&status))
+    Cell::toned(tone, label(&status))
 }
 
 /// A value as JSON names it, without the quotes.
@@ -113,7 +114,7 @@ fn show(context: &Context, job: &JobRow) {
     output::line(format!("{} {kind} {}", style.paint(Tone::Strong, job.id), job.summary));
     let moment = |time: Option<_>| time.map_or("-".to_owned(), output::moment);
     for (name, value) in [
-        ("status", status(style, job.status)),
+        ("status", status(job.status).paint(style, usize::MAX).0),
         ("author", job.author.clone()),
         ("ref", job.reference.clone().unwrap_or_else(|| "-".into())),
         ("created", output::moment(job.created)),

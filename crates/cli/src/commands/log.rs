@@ -10,12 +10,12 @@ use crate::commands::reference;
 use crate::context::Context;
 use crate::error::Result;
 use crate::graph;
-use crate::output;
+use crate::output::{self, Cell};
 use crate::terminal::{Style, Tone};
 
 /// Carries out `headwater log`.
 pub async fn log(context: &Context, api: &Api, arguments: &Log) -> Result<()> {
-    let at = reference(context, arguments.reference.clone())?;
+    let at = reference(context, arguments.start.clone().or(arguments.at.reference.clone()))?;
     let commits = commits(api, &at, arguments.limit).await?;
     if context.output == OutputFormat::Json {
         output::print_json(&commits);
@@ -26,7 +26,7 @@ pub async fn log(context: &Context, api: &Api, arguments: &Log) -> Result<()> {
         print_graph(context.answer_style, &commits, &names);
     } else {
         for commit in &commits {
-            output::line(summary(context.answer_style, commit, &names));
+            print_line(context.answer_style, Cell::default(), Some(commit), &names);
         }
     }
     Ok(())
@@ -54,21 +54,41 @@ pub async fn names(api: &Api) -> Result<HashMap<CommitId, Vec<String>>> {
 /// Prints the commits in lanes.
 pub fn print_graph(style: Style, commits: &[Commit], names: &HashMap<CommitId, Vec<String>>) {
     for line in graph::draw(commits) {
-        let text = line.commit.map(|commit| summary(style, commit, names)).unwrap_or_default();
-        let lanes = style.paint(Tone::Faint, &line.lanes);
-        output::line(format!("{lanes} {text}").trim_end());
+        let lanes = Cell::toned(Tone::Faint, format!("{} ", line.lanes));
+        print_line(style, lanes, line.commit, names);
     }
 }
 
-fn summary(style: Style, commit: &Commit, names: &HashMap<CommitId, Vec<String>>) -> String {
-    let subject = commit.message.lines().next().unwrap_or_default();
-    let id = style.paint(Tone::Id, commit.id.short());
-    let mut text = format!("{id} ");
+/// The columns that a commit's subject keeps, however long what stands beside it.
+const SUBJECT_WIDTH_MIN: usize = 24;
+
+/// The columns that the names of refs take at most.
+const NAMES_WIDTH_MAX: usize = 30;
+
+/// Prints a line of a log; on a terminal it is cut to its width, the subject first.
+fn print_line(
+    style: Style,
+    lanes: Cell,
+    commit: Option<&Commit>,
+    names: &HashMap<CommitId, Vec<String>>,
+) {
+    let width = style.width().unwrap_or(usize::MAX);
+    let Some(commit) = commit else {
+        return output::line(lanes.paint(style, width).0.trim_end());
+    };
+    let mut line = lanes.then(Cell::toned(Tone::Id, commit.id.short())).then(" ");
     if let Some(names) = names.get(&commit.id) {
-        text.push_str(&style.paint(Tone::Strong, format!("({}) ", names.join(", "))));
+        let names = Cell::toned(Tone::Strong, names.join(", "));
+        let names = if style.width().is_some() { names.cut(NAMES_WIDTH_MAX) } else { names };
+        line = line
+            .then(Cell::toned(Tone::Strong, "("))
+            .then(names)
+            .then(Cell::toned(Tone::Strong, ") "));
     }
-    text.push_str(subject);
+    let subject = Cell::from(commit.message.lines().next().unwrap_or_default());
     let by = format!("  {} {}", commit.author, output::moment(commit.time));
-    text.push_str(&style.paint(Tone::Faint, by));
-    text
+    let by = Cell::toned(Tone::Faint, by);
+    let left = width.saturating_sub(line.width() + by.width());
+    let subject = subject.cut(left.max(SUBJECT_WIDTH_MIN));
+    output::line(line.then(subject).then(by).paint(style, width).0);
 }

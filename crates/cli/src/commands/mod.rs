@@ -5,6 +5,7 @@ mod checkout;
 mod completions;
 mod demo;
 mod diff;
+mod diff_rows;
 mod environment;
 mod function;
 mod init;

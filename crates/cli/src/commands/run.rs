@@ -91,7 +91,12 @@ fn print_plan(context: &Context, plan: &RunPlan) {
         return output::print_json(plan);
     }
     let headings = ["STEP", "KIND", "READS", "WRITES", "ENVIRONMENT", "FROM", "RUNS"];
-    let mut grid = Grid::new(context.answer_style, &headings);
+    let mut grid = Grid::new(context.answer_style, &headings).leave_out_first(&[
+        "ENVIRONMENT",
+        "KIND",
+        "FROM",
+        "WRITES",
+    ]);
     for step in &plan.steps {
         let writes = step.materialization.as_deref().unwrap_or("");
         let environment = step.environment.as_deref().unwrap_or("");
@@ -114,12 +119,9 @@ fn print_report(context: &Context, report: &RunReport) {
     };
     let cost = output::money(report.cost, &report.currency);
     let sum = output::milliseconds(report.usage.wall_ms);
-    style.say(format!(
-        "{} {outcome}  {}",
-        style.paint(Tone::Good, "✓"),
-        style
-            .paint(Tone::Faint, format!("{ran} ran, {unchanged} unchanged, {sum} of work, {cost}")),
-    ));
+    let figures = format!("{ran} ran, {unchanged} unchanged, {sum} of work, {cost}");
+    style.say(format!("{} {outcome}", style.paint(Tone::Good, "✓")));
+    style.say(format!("  {}", style.paint(Tone::Faint, figures)));
     let is_model = |step: &StepReport| step.kind != EXPECTATION;
     let modelled =
         report.steps.iter().any(|step| is_model(step) && step.status != StepStatus::Unchanged);

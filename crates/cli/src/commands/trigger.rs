@@ -6,7 +6,7 @@ use crate::api::{Api, segment};
 use crate::arguments::{OutputFormat, Trigger, TriggerEvents};
 use crate::context::Context;
 use crate::error::Result;
-use crate::output::{self, Grid};
+use crate::output::{self, Cell, Grid};
 use crate::terminal::Tone;
 
 /// Carries out `headwater trigger`.
@@ -32,7 +32,8 @@ fn list(context: &Context, triggers: &[TriggerStatus]) {
         return output::print_json(&triggers);
     }
     let headings = ["TRIGGER", "WHEN", "DOES", "BRANCH", "NEXT", ">PENDING", ">DONE", ">FAILED"];
-    let mut grid = Grid::new(context.answer_style, &headings);
+    let mut grid = Grid::new(context.answer_style, &headings)
+        .leave_out_first(&["PENDING", "DONE", "FAILED", "NEXT"]);
     for status in triggers {
         let trigger = &status.trigger;
         let when = match (&trigger.files, &trigger.schedule, &trigger.tables) {
@@ -95,7 +96,8 @@ async fn events(context: &Context, api: &Api, arguments: TriggerEvents) -> Resul
     }
     let style = context.answer_style;
     let headings = ["EVENT", "TRIGGER", "STATUS", "RECORDED", "WHAT", ">TRIES", "JOB", "ERROR"];
-    let mut grid = Grid::new(style, &headings);
+    let mut grid =
+        Grid::new(style, &headings).leave_out_first(&["TRIES", "JOB", "RECORDED", "EVENT"]);
     for event in events {
         let (word, tone) = match event.status {
             TriggerEventStatus::Pending => ("pending", Tone::Strong),
@@ -105,14 +107,14 @@ async fn events(context: &Context, api: &Api, arguments: TriggerEvents) -> Resul
         };
         let what = what_happened(&event);
         grid.row([
-            event.id,
-            event.trigger,
-            style.paint(tone, word),
-            output::moment(event.created),
-            what,
-            event.attempts.to_string(),
-            event.job.map_or(String::new(), |job| job.to_string()),
-            event.error.map_or(String::new(), |problem| problem.message),
+            Cell::from(event.id),
+            event.trigger.into(),
+            Cell::toned(tone, word),
+            output::moment(event.created).into(),
+            what.into(),
+            event.attempts.to_string().into(),
+            event.job.map_or(String::new(), |job| job.to_string()).into(),
+            event.error.map_or(String::new(), |problem| problem.message).into(),
         ]);
     }
     grid.print("no events");

@@ -29,7 +29,13 @@ pub async fn usage(context: &Context, api: &Api, arguments: &Usage) -> Result<()
     let heading = by.to_uppercase();
     let headings =
         [heading.as_str(), ">JOBS", ">WALL", ">CPU", ">PEAK MEMORY", ">READ", ">WRITTEN", ">COST"];
-    let mut grid = Grid::new(context.answer_style, &headings);
+    let mut grid = Grid::new(context.answer_style, &headings).leave_out_first(&[
+        "WRITTEN",
+        "READ",
+        "PEAK MEMORY",
+        "CPU",
+        "JOBS",
+    ]);
     for line in lines {
         grid.row([
             line.group,

@@ -1,0 +1,108 @@
+//! From the words of the command line to arguments, or to a message that says how to write them.
+
+use clap::builder::StyledStr;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{ColorChoice, Command, CommandFactory, Error, FromArgMatches};
+
+use super::Arguments;
+
+/// The arguments of this process; ends it where they are no command.
+pub fn parse() -> Arguments {
+    let words: Vec<String> =
+        std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect();
+    let parsed = command(&words).try_get_matches_from_mut(std::env::args_os());
+    parsed
+        .and_then(|mut matches| Arguments::from_arg_matches_mut(&mut matches))
+        .unwrap_or_else(|error| suggest(error, &words).exit())
+}
+
+fn command(words: &[String]) -> Command {
+    Arguments::command().color(color(words))
+}
+
+/// What `--color` says, which counts for messages about the other arguments, too.
+fn color(words: &[String]) -> ColorChoice {
+    let mut values = words.iter().enumerate().filter_map(|(at, word)| match word.as_str() {
+        "--color" => words.get(at + 1).map(String::as_str),
+        word => word.strip_prefix("--color="),
+    });
+    match values.next_back() {
+        Some("always") => ColorChoice::Always,
+        Some("never") => ColorChoice::Never,
+        _ => ColorChoice::Auto,
+    }
+}
+
+/// Names the whole command where a word is a noun's verb: `headwater merge` is `headwater branch merge`.
+fn suggest(mut error: Error, words: &[String]) -> Error {
+    if error.kind() != ErrorKind::InvalidSubcommand {
+        return error;
+    }
+    let Some(ContextValue::String(verb)) = error.get(ContextKind::InvalidSubcommand) else {
+        return error;
+    };
+    let commands = commands_with(&verb.clone());
+    if !is_first_command(words, verb) {
+        return error;
+    }
+    let names: Vec<String> = commands.iter().map(|name| format!("`headwater {name}`")).collect();
+    let tip = match names.as_slice() {
+        [one] => format!("did you mean {one}?"),
+        [all @ .., last] => format!("did you mean {} or {last}?", all.join(", ")),
+        [] => return error,
+    };
+    error.remove(ContextKind::SuggestedSubcommand);
+    error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![StyledStr::from(tip)]));
+    error
+}
+
+/// Whether the word is the first that names a command, not a wrong verb after a noun.
+fn is_first_command(words: &[String], verb: &str) -> bool {
+    let root = Arguments::command();
+    let is_noun = |word: &&String| root.find_subcommand(word.as_str()).is_some();
+    words.iter().skip(1).take_while(|word| *word != verb).find(is_noun).is_none()
+}
+
+/// The commands with this verb: `branch merge`.
+fn commands_with(verb: &str) -> Vec<String> {
+    let root = Arguments::command();
+    let nouns = root.get_subcommands();
+    let found = nouns.filter_map(|noun| {
+        let command = noun.find_subcommand(verb)?;
+        Some(format!("{} {}", noun.get_name(), command.get_name()))
+    });
+    found.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(line: &str, expected: &[&str]) {
+        let words: Vec<String> = line.split(' ').map(str::to_owned).collect();
+        let error = command(&words).try_get_matches_from(&words).expect_err("no command");
+        let text = suggest(error, &words).to_string();
+        for part in expected {
+            assert!(text.contains(part), "no {part} in:\n{text}");
+        }
+        assert!(!text.contains("serve"), "{text}");
+    }
+
+    #[test]
+    fn a_verb_without_its_noun_names_the_whole_command() {
+        check("headwater merge dev", &["did you mean `headwater branch merge`?"]);
+        check("headwater import t a.csv", &["did you mean `headwater table import`?"]);
+        check("headwater diff", &["`headwater table diff` or `headwater branch diff`?"]);
+        check("headwater invoke f", &["`headwater function invoke`"]);
+        check("headwater protect main", &["`headwater branch protect`"]);
+        check("headwater transplant x", &["`headwater branch cherry-pick`"]);
+        check("headwater create x", &["`headwater branch create`", "`headwater namespace create`"]);
+        check(
+            "headwater ls",
+            &["unrecognized subcommand 'ls'", "`headwater table ls`", "`headwater job ls`"],
+        );
+        check("headwater table merge", &["unrecognized subcommand 'merge'"]);
+        check("headwater --lake . delete x", &["`headwater table rm`", "`headwater branch rm`"]);
+    }
+}

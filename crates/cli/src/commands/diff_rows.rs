@@ -1,0 +1,156 @@
+//! The rows of a diff: printed with the old and the new value side by side, or as CSV.
+
+use headwater_model::{ChangeKind, RowDiff, RowsDiff, RowsKnown};
+use serde_json::Value;
+
+use crate::commands::diff::signed;
+use crate::output::{self, Cell, Grid};
+use crate::rows::cell;
+use crate::terminal::{Style, Tone};
+
+/// What a null looks like.
+const NULL: &str = "∅";
+
+/// Prints the rows that differ, and what else is known of them.
+pub fn print_rows(style: Style, rows: &RowsDiff) {
+    let remark = |text: String| output::line(format!("    {}", style.paint(Tone::Faint, text)));
+    if rows.how == RowsKnown::NotCompared {
+        let reason = rows.reason.as_deref().unwrap_or("rows were not compared");
+        remark(format!("rows were not compared: {reason}"));
+    } else if let Some(reason) = &rows.reason {
+        remark(format!("rows are not shown: {reason}"));
+    }
+    if !rows.changed_columns.is_empty() {
+        let columns = rows.changed_columns.iter();
+        let columns: Vec<String> =
+            columns.map(|one| format!("{} in {}", one.column, output::count(one.rows))).collect();
+        remark(format!("changed by {}: {}", rows.key.join(", "), columns.join(", ")));
+    }
+    if !rows.not_compared.is_empty() && rows.how == RowsKnown::Compared {
+        remark(format!("not compared: {}", rows.not_compared.join(", ")));
+    }
+    if rows.duplicate_keys > 0 {
+        let keys = output::plural(rows.duplicate_keys, "key");
+        remark(format!("{keys} with several rows: those count as removed and added"));
+    }
+    if rows.null_keys > 0 {
+        let count = output::plural(rows.null_keys, "row");
+        remark(format!("{count} with a null in the key: those count as removed and added"));
+    }
+    if let Some(grid) = grid(style, &rows.rows) {
+        output::line(grid.indented(4).text());
+    }
+}
+
+/// The rows with the old and the new value of what changed side by side.
+fn grid(style: Style, rows: &[RowDiff]) -> Option<Grid> {
+    let columns = columns(rows);
+    let repeated = rows.iter().any(|row| row.times > 1);
+    let mut headings = vec![""];
+    headings.extend(columns.iter().map(String::as_str));
+    headings.extend(repeated.then_some("TIMES"));
+    // What changed matters most where not all columns fit.
+    let same = columns.iter().map(String::as_str);
+    let same =
+        same.filter(|name| !rows.iter().any(|row| row.changed.iter().any(|one| one == name)));
+    let same: Vec<&str> = same.rev().collect();
+    let any_changed = same.len() < columns.len();
+    let mut grid =
+        Grid::new(style, &headings).leave_out_first(if any_changed { &same[..] } else { &[] });
+    for row in rows {
+        let (sign, tone) = signed(row.kind);
+        let value = |column: &String| {
+            let of = |side: &Option<Value>| side.as_ref().map(|side| shown(&side[column.as_str()]));
+            match (of(&row.before), of(&row.after)) {
+                (Some(before), Some(after)) if row.changed.contains(column) => {
+                    Cell::toned(Tone::Bad, before).then(" → ").then(Cell::toned(Tone::Good, after))
+                }
+                (Some(value), Some(_)) => value.into(),
+                (Some(value), None) | (None, Some(value)) => Cell::toned(tone, value),
+                (None, None) => Cell::default(),
+            }
+        };
+        let mut cells = vec![Cell::toned(tone, sign)];
+        cells.extend(columns.iter().map(value));
+        cells.extend(repeated.then(|| output::count(row.times).into()));
+        grid.row(cells);
+    }
+    (!rows.is_empty()).then_some(grid)
+}
+
+/// The columns of some rows, in order.
+fn columns(rows: &[RowDiff]) -> Vec<String> {
+    let sides = rows.iter().find_map(|row| row.after.as_ref().or(row.before.as_ref()));
+    let object = sides.and_then(Value::as_object);
+    object.map(|object| object.keys().cloned().collect()).unwrap_or_default()
+}
+
+/// A value as a cell shows it.
+pub fn shown(value: &Value) -> String {
+    match value {
+        Value::Null => NULL.to_owned(),
+        Value::String(text) => cell(text),
+        other => cell(&other.to_string()),
+    }
+}
+
+/// The rows as CSV: what became of each, and its values on both sides.
+pub fn csv(rows: &[RowDiff]) -> String {
+    let columns = columns(rows);
+    let mut headings = vec!["change".to_owned(), "times".to_owned()];
+    for side in ["from", "to"] {
+        headings.extend(columns.iter().map(|column| format!("{side}_{column}")));
+    }
+    let mut text = csv_line(headings);
+    for row in rows {
+        let kind = match row.kind {
+            ChangeKind::Added => "added",
+            ChangeKind::Removed => "removed",
+            ChangeKind::Changed => "changed",
+            ChangeKind::Same => "same",
+        };
+        let mut cells = vec![kind.to_owned(), row.times.to_string()];
+        for side in [&row.before, &row.after] {
+            cells.extend(columns.iter().map(
+                |column| match side.as_ref().map(|row| &row[column]) {
+                    None | Some(Value::Null) => String::new(),
+                    Some(Value::String(text)) => text.clone(),
+                    Some(other) => other.to_string(),
+                },
+            ));
+        }
+        text.push_str(&csv_line(cells));
+    }
+    text
+}
+
+fn csv_line(cells: Vec<String>) -> String {
+    let quoted = cells.into_iter().map(|cell| {
+        if cell.contains([',', '"', '\n', '\r']) {
+            format!("\"{}\"", cell.replace('"', "\"\""))
+        } else {
+            cell
+        }
+    });
+    format!("{}\n", quoted.collect::<Vec<_>>().join(","))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn rows_as_csv_have_both_sides() {
+        let changed = RowDiff {
+            kind: ChangeKind::Changed,
+            before: Some(json!({"id": 1, "name": "a,b"})),
+            after: Some(json!({"id": 1, "name": null})),
+            changed: vec!["name".to_owned()],
+            times: 1,
+        };
+        let expected = "change,times,from_id,from_name,to_id,to_name\nchanged,1,1,\"a,b\",1,\n";
+        assert_eq!(csv(&[changed]), expected);
+    }
+}

@@ -1,0 +1,326 @@
+//! Tables for people: aligned columns without a frame, as wide as the terminal and never wider.
+//!
+//! Where a table is too wide, the widest texts are cut with `…` first, then columns are left out, and a
+//! line below the table says so. Expanded, each row is a list with one line per column.
+
+use crate::cell::{Cell, ELLIPSIS};
+use crate::output;
+use crate::terminal::{Style, Tone};
+
+/// Columns of space between two columns of a table.
+const GAP: usize = 2;
+
+/// Text is cut to no less than this before a column is left out.
+const TEXT_WIDTH_MIN: usize = 20;
+
+/// A table that is printed when it is complete.
+pub struct Grid {
+    style: Style,
+    columns: Vec<Column>,
+    rows: Vec<Vec<Cell>>,
+    indent: usize,
+}
+
+/// A column's heading, and what happens to it where space is short.
+struct Column {
+    title: Cell,
+    is_number: bool,
+    /// Columns of a lower rank are kept longer.
+    rank: usize,
+}
+
+impl Grid {
+    /// An empty table with these headings; one that begins with `>` is a number, aligned to the right.
+    pub fn new(style: Style, headings: &[&str]) -> Self {
+        let columns = headings.iter().map(|heading| Column {
+            title: Cell::toned(Tone::Faint, heading.strip_prefix('>').unwrap_or(heading)),
+            is_number: heading.starts_with('>'),
+            rank: 0,
+        });
+        Grid { style, columns: columns.collect(), rows: Vec::new(), indent: 0 }
+    }
+
+    /// Leaves out these columns first where not all fit, in this order.
+    #[must_use]
+    pub fn leave_out_first(mut self, headings: &[&str]) -> Self {
+        for (index, heading) in headings.iter().enumerate() {
+            let title = Cell::toned(Tone::Faint, heading);
+            for column in self.columns.iter_mut().filter(|column| column.title == title) {
+                column.rank = headings.len() - index;
+            }
+        }
+        self
+    }
+
+    /// Begins each line with so many spaces.
+    #[must_use]
+    pub fn indented(self, indent: usize) -> Self {
+        Grid { indent, ..self }
+    }
+
+    /// Adds a row.
+    pub fn row<T: Into<Cell>>(&mut self, cells: impl IntoIterator<Item = T>) {
+        self.rows.push(cells.into_iter().map(Into::into).collect());
+    }
+
+    /// Prints the table, or the remark where it has no row.
+    pub fn print(self, empty: &str) {
+        if self.rows.is_empty() {
+            return self.style.say(empty);
+        }
+        output::line(self.text());
+    }
+
+    /// The table as text, without spaces at line ends and without a last line end.
+    pub fn text(&self) -> String {
+        let lines = if self.style.is_expanded() { self.expanded() } else { self.aligned() };
+        let indent = " ".repeat(self.indent);
+        let lines = lines.iter().map(|line| match line.trim_end() {
+            "" => String::new(),
+            line => format!("{indent}{line}"),
+        });
+        lines.collect::<Vec<_>>().join("\n")
+    }
+
+    fn width(&self) -> Option<usize> {
+        Some(self.style.width()?.saturating_sub(self.indent).max(1))
+    }
+
+    fn aligned(&self) -> Vec<String> {
+        let extents: Vec<Extent> =
+            (0..self.columns.len()).map(|index| self.extent(index)).collect();
+        let layout = Layout::new(&extents, self.width());
+        let titles: Vec<Cell> = self.columns.iter().map(|column| column.title.clone()).collect();
+        let mut lines = vec![self.line(&layout, &titles)];
+        lines.extend(self.rows.iter().map(|row| self.line(&layout, row)));
+        let (all, shown) = (self.columns.len(), layout.widths.len());
+        if shown < all {
+            let notice = format!("{all} columns ({shown} shown); `--expanded` shows all");
+            lines.push(Cell::toned(Tone::Faint, notice).paint(self.style, self.fitting()).0);
+        }
+        lines
+    }
+
+    /// The width that a line may have.
+    fn fitting(&self) -> usize {
+        self.width().unwrap_or(usize::MAX)
+    }
+
+    fn extent(&self, index: usize) -> Extent {
+        let column = &self.columns[index];
+        let cells = self.rows.iter().filter_map(|row| row.get(index)).map(Cell::width);
+        let natural = cells.chain([column.title.width()]).max().unwrap_or_default();
+        let least = if column.is_number { natural } else { natural.min(TEXT_WIDTH_MIN) };
+        Extent { natural, least, rank: column.rank }
+    }
+
+    fn line(&self, layout: &Layout, cells: &[Cell]) -> String {
+        let mut line = String::new();
+        // Spaces that are written only before more text.
+        let mut pending = 0;
+        for (place, (index, width)) in layout.widths.iter().enumerate() {
+            if place == layout.marker {
+                line.push_str(&" ".repeat(std::mem::take(&mut pending)));
+                line.push_str(&self.style.paint(Tone::Faint, ELLIPSIS));
+                pending = GAP;
+            }
+            let empty = Cell::default();
+            let cell = cells.get(*index).unwrap_or(&empty);
+            let (text, taken) = cell.paint(self.style, *width);
+            let free = width - taken;
+            let (before, after) =
+                if self.columns[*index].is_number { (free, 0) } else { (0, free) };
+            pending += before;
+            if taken > 0 {
+                line.push_str(&" ".repeat(std::mem::take(&mut pending)));
+                line.push_str(&text);
+            }
+            pending += after + GAP;
+        }
+        line
+    }
+
+    fn expanded(&self) -> Vec<String> {
+        let titles = self.columns.iter().map(|column| column.title.width());
+        let title_width = titles.max().unwrap_or_default().min(self.fitting() / 2);
+        let value_width = self.fitting().saturating_sub(title_width + 2 * GAP).max(1);
+        let mut lines = Vec::new();
+        for (number, row) in self.rows.iter().enumerate() {
+            if number > 0 {
+                lines.push(String::new());
+            }
+            lines.push(self.style.paint(Tone::Strong, format!("row {}", number + 1)));
+            for (column, cell) in self.columns.iter().zip(row) {
+                let (title, taken) = column.title.paint(self.style, title_width);
+                let pad = " ".repeat(title_width - taken + GAP);
+                lines.push(format!("  {title}{pad}{}", cell.paint(self.style, value_width).0));
+            }
+        }
+        lines
+    }
+}
+
+/// What a column needs.
+struct Extent {
+    /// The width of its widest cell.
+    natural: usize,
+    /// The width below which it is left out.
+    least: usize,
+    rank: usize,
+}
+
+/// The columns that are shown.
+struct Layout {
+    /// Index and width of each, in order.
+    widths: Vec<(usize, usize)>,
+    /// The place before which a mark stands for the columns left out; past the end where there is none.
+    marker: usize,
+}
+
+impl Layout {
+    fn new(extents: &[Extent], width: Option<usize>) -> Self {
+        let all: Vec<usize> = (0..extents.len()).collect();
+        let Some(width) = width else {
+            let widths = all.iter().map(|index| (*index, extents[*index].natural)).collect();
+            return Layout { widths, marker: usize::MAX };
+        };
+        let least = |index: &usize| extents[*index].least;
+        let mut shown = all;
+        let mut reserved = 0;
+        let mut marker = usize::MAX;
+        if needed(shown.iter().map(least)) > width {
+            // Columns of one rank go from the middle, where a mark stands for them.
+            let is_ranked = extents.iter().any(|extent| extent.rank > 0);
+            reserved = if is_ranked { 0 } else { 1 + GAP };
+            shown = kept(extents, width.saturating_sub(reserved));
+            let gap = shown.iter().enumerate().find(|(place, index)| place != *index);
+            if !is_ranked && shown.len() > 1 {
+                marker = gap.map_or(usize::MAX, |(place, _)| place);
+            }
+        }
+        let gaps = GAP * shown.len().saturating_sub(1) + reserved;
+        let budget = width.saturating_sub(gaps).max(1);
+        let cap = cap(&shown.iter().map(|index| &extents[*index]).collect::<Vec<_>>(), budget);
+        let fit = |index: usize| (index, extents[index].fit(cap).min(budget));
+        Layout { widths: shown.into_iter().map(fit).collect(), marker }
+    }
+}
+
+impl Extent {
+    fn fit(&self, cap: usize) -> usize {
+        self.natural.min(cap).max(self.least)
+    }
+}
+
+fn needed(widths: impl Iterator<Item = usize>) -> usize {
+    widths.map(|width| width + GAP).sum::<usize>().saturating_sub(GAP)
+}
+
+/// The columns that fit at their least widths: those of the lowest rank first, and within a rank those at
+/// both ends first; one at least.
+fn kept(extents: &[Extent], width: usize) -> Vec<usize> {
+    let last = extents.len().saturating_sub(1);
+    let from_end = |index: usize| (2 * index).min(2 * (last - index) + 1);
+    let mut order: Vec<usize> = (0..extents.len()).collect();
+    order.sort_by_key(|index| (extents[*index].rank, from_end(*index)));
+    let mut shown: Vec<usize> = Vec::new();
+    for index in order {
+        let with = shown.iter().chain([&index]).map(|index| extents[*index].least);
+        if needed(with) > width && !shown.is_empty() {
+            break;
+        }
+        shown.push(index);
+    }
+    shown.sort_unstable();
+    shown
+}
+
+/// The greatest width to which columns can be cut so that all fit.
+fn cap(extents: &[&Extent], budget: usize) -> usize {
+    let widest = extents.iter().map(|extent| extent.natural).max().unwrap_or_default();
+    let fits = |cap: usize| extents.iter().map(|extent| extent.fit(cap)).sum::<usize>() <= budget;
+    let (mut low, mut high) = (0, widest);
+    while low < high {
+        let middle = (low + high).div_ceil(2);
+        if fits(middle) {
+            low = middle;
+        } else {
+            high = middle - 1;
+        }
+    }
+    low
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn table(style: Style, headings: &[&str], rows: &[&[&str]]) -> Grid {
+        let mut grid = Grid::new(style, headings);
+        for row in rows {
+            grid.row(row.iter().copied());
+        }
+        grid
+    }
+
+    #[test]
+    fn columns_are_aligned_by_visible_width() {
+        let rows: [&[&str]; 2] = [&["東京", "3", "x"], &["Oslo", "12", ""]];
+        let text = table(Style::plain(), &["CITY", ">N", "NOTE"], &rows).text();
+        assert_eq!(text, "CITY   N  NOTE\n東京   3  x\nOslo  12");
+    }
+
+    #[test]
+    fn the_widest_text_is_cut_first() {
+        let rows: [&[&str]; 1] = [&["a1", &"w".repeat(50), &"v".repeat(22)]];
+        let text = table(Style::plain().with_width(60), &["ID", "WHAT", "WHY"], &rows).text();
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines[1], format!("a1  {}…  {}", "w".repeat(31), "v".repeat(22)));
+    }
+
+    #[test]
+    fn columns_in_the_middle_are_left_out_with_a_mark_and_a_notice() {
+        let headings: Vec<String> = (0..12).map(|n| format!(">column_{n:02}")).collect();
+        let headings: Vec<&str> = headings.iter().map(String::as_str).collect();
+        let text = table(Style::plain().with_width(60), &headings, &[&["1"; 12]]).text();
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines[0], "column_00  column_01  column_02  …  column_10  column_11");
+        assert_eq!(lines[1].replace(' ', ""), "111…11");
+        assert_eq!(lines[2], "12 columns (5 shown); `--expanded` shows all");
+    }
+
+    #[test]
+    fn columns_that_matter_less_are_left_out_first() {
+        let headings = ["JOB", ">WAITED", ">CPU", "WHAT"];
+        let rows: [&[&str]; 1] = [&["3fa9c1", "12 ms", "3 ms", "SELECT something from somewhere"]];
+        let grid = table(Style::plain().with_width(36), &headings, &rows);
+        let text = grid.leave_out_first(&["CPU", "WAITED"]).text();
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines[0], "JOB     WAITED  WHAT");
+        assert_eq!(lines[1], "3fa9c1   12 ms  SELECT something fr…");
+    }
+
+    #[test]
+    fn a_terminal_of_any_width_has_no_line_that_is_wider() {
+        let long = "x".repeat(300);
+        let row = ["1", "two", &long, "東京東京東京東京東京東京東京", ""];
+        let headings = [">N", "B", "LONG", "CITY", "EMPTY"];
+        for width in 1..200 {
+            for expanded in [false, true] {
+                let style = Style::plain().with_width(width).expanded(expanded);
+                for line in table(style, &headings, &[&row]).text().lines() {
+                    let taken = Cell::from(line).width();
+                    // A wide character cannot be cut in half, nor a list's indent.
+                    assert!(taken <= usize::from(width).max(9), "{width}: `{line}`");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn an_expanded_row_has_a_line_for_each_column() {
+        let style = Style::plain().with_width(20).expanded(true);
+        let text = table(style, &["name", ">n"], &[&["a long text that is cut", "1"]]).text();
+        assert_eq!(text, "row 1\n  name  a long text…\n  n     1");
+    }
+}

@@ -1,0 +1,64 @@
+//! Commands in a pseudo-terminal, and what a person sees there.
+
+use std::process::Command;
+
+use unicode_width::UnicodeWidthStr;
+
+use super::{Answer, Workspace, answer};
+
+const PROGRAM: &str = include_str!("terminal.py");
+
+impl Workspace {
+    /// Runs a command in a pseudo-terminal; `stdout` holds all that it wrote.
+    pub fn in_terminal(&self, columns: u16, arguments: &[&str]) -> Answer {
+        self.in_terminal_with(columns, "TERM=xterm-256color", arguments)
+    }
+
+    /// The same with a variable of the environment, as `NAME=VALUE`.
+    pub fn in_terminal_with(&self, columns: u16, variable: &str, arguments: &[&str]) -> Answer {
+        let (name, value) = variable.split_once('=').expect("NAME=VALUE");
+        let inside = self.command(arguments);
+        let mut command = Command::new("python3");
+        command.args(["-c", PROGRAM, &columns.to_string()]);
+        command.arg(inside.get_program()).args(inside.get_args()).current_dir(self.path());
+        for (name, value) in inside.get_envs() {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+        command.env_remove("NO_COLOR").env("TERM", "xterm-256color").env(name, value);
+        answer(command.output().expect("python3 runs"))
+    }
+
+    /// Runs a command in a pseudo-terminal; answers the lines on the screen, none of which is too wide.
+    pub fn screen(&self, columns: u16, arguments: &[&str]) -> Vec<String> {
+        let answer = self.in_terminal(columns, arguments);
+        assert_eq!(answer.code, 0, "{arguments:?}\n{}", answer.stdout);
+        let lines = lines(&answer.stdout);
+        for line in &lines {
+            let taken = line.width();
+            assert!(taken <= usize::from(columns), "{taken} of {columns}: `{line}`\n{arguments:?}");
+        }
+        lines
+    }
+}
+
+/// The lines that are left on the screen: without colours, and of what was drawn over the last.
+pub fn lines(text: &str) -> Vec<String> {
+    let plain = without_escapes(text);
+    let last = |line: &str| line.rsplit('\r').next().unwrap_or_default().trim_end().to_owned();
+    plain.replace("\r\n", "\n").lines().map(last).collect()
+}
+
+/// The text without escape sequences: `ESC [ parameters letter`.
+fn without_escapes(text: &str) -> String {
+    let mut plain = String::new();
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once("\x1b[") {
+        plain.push_str(before);
+        let end = after.find(|c: char| c.is_ascii_alphabetic()).map_or(after.len(), |at| at + 1);
+        rest = &after[end..];
+    }
+    plain + rest
+}

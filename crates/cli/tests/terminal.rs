@@ -1,0 +1,138 @@
+//! What a person sees in a terminal: tables that fit, in colours that move nothing.
+
+mod support;
+
+use support::Workspace;
+use support::terminal::lines;
+
+const WIDTHS: [u16; 3] = [80, 120, 200];
+
+/// A lake with a wide table, a branch, a model, a trigger and some jobs.
+fn lake() -> Workspace {
+    let workspace = Workspace::new();
+    let columns: Vec<String> = (1..20).map(|n| format!("{n} AS measure_{n:02}")).collect();
+    workspace.ok(&["query", &format!("CREATE TABLE wide AS SELECT {}", columns.join(", "))]);
+    let long = "a text of many words ".repeat(10);
+    let sql = format!("CREATE TABLE notes AS SELECT 1 AS id, '{long}' AS note, 'x' AS carrier");
+    workspace.ok(&["query", &sql]);
+    workspace.ok(&["branch", "create", "a-branch-with-a-name-of-forty-characters"]);
+    workspace.ok(&["checkout", "-b", "dev"]);
+    workspace.ok(&["query", "UPDATE notes SET carrier = 'y', note = note || 'more'"]);
+    workspace.write(
+        "models/by_carrier.sql",
+        "-- headwater: materialization = replace\nSELECT carrier, count(*) AS n FROM notes GROUP BY 1\n",
+    );
+    let trigger = "\n[[trigger]]\nname = \"nightly\"\nschedule = { cron = \"0 3 * * *\", timezone = \
+                   \"Europe/Berlin\" }\nbranch = \"dev\"\nrun = true\n";
+    let project =
+        std::fs::read_to_string(workspace.path().join("headwater.toml")).expect("a project");
+    workspace.write("headwater.toml", project + trigger);
+    workspace
+}
+
+/// The place of a word in a line, in characters.
+fn place(line: &str, word: &str) -> usize {
+    let at = line.find(word).unwrap_or_else(|| panic!("no {word} in `{line}`"));
+    line[..at].chars().count()
+}
+
+fn line<'a>(lines: &'a [String], word: &str) -> &'a str {
+    lines
+        .iter()
+        .find(|line| line.contains(word))
+        .unwrap_or_else(|| panic!("no {word} in {lines:#?}"))
+}
+
+#[test]
+fn every_table_fits_the_terminal_and_stands_under_its_headings() {
+    let workspace = lake();
+    for columns in WIDTHS {
+        let screen = |arguments: &[&str]| workspace.screen(columns, arguments);
+        let run = screen(&["run", "--no-cache"]);
+        assert!(line(&run, "by_carrier").contains("1 row"), "{run:#?}");
+
+        let branches = screen(&["branch", "ls"]);
+        let heading = line(&branches, "BRANCH");
+        assert_eq!(place(heading, "BRANCH"), place(line(&branches, "main"), "main"));
+        assert_eq!(place(heading, "BRANCH"), place(line(&branches, "* "), "dev"));
+
+        let jobs = screen(&["job", "ls"]);
+        let (heading, job) = (line(&jobs, "STATUS"), line(&jobs, "CREATE TABLE wide"));
+        assert_eq!(place(heading, "STATUS"), place(job, "succeeded"));
+        assert_eq!(place(heading, "WHAT"), place(job, "CREATE TABLE"));
+
+        let diff = screen(&["table", "diff", "notes", "main", "dev", "--key", "id"]);
+        let row = diff.iter().rfind(|line| line.contains("x → y")).expect("the changed row");
+        assert_eq!(place(line(&diff, "   id  "), "carrier"), place(row, "x → y"), "{diff:#?}");
+        let diff = screen(&["branch", "diff", "main", "dev"]);
+        assert!(!diff.iter().any(|line| line.contains("format-version")), "{diff:#?}");
+
+        let tables = screen(&["table", "ls"]);
+        assert_eq!(place(line(&tables, "TABLE"), "TABLE"), place(line(&tables, "notes"), "notes"));
+        for arguments in [
+            &["log"][..],
+            &["log", "--graph", "--ref", "dev"],
+            &["usage"],
+            &["usage", "--by", "job"],
+            &["trigger", "ls"],
+            &["query", "SELECT * FROM notes"],
+            &["query", "SELECT * FROM wide"],
+            &["query", "SELECT * FROM wide", "--expanded"],
+            &["run", "--dry-run"],
+            &["job", "ls", "-x"],
+        ] {
+            screen(arguments);
+        }
+    }
+}
+
+#[test]
+fn columns_that_do_not_fit_are_left_out_and_counted() {
+    let workspace = lake();
+    let narrow = workspace.screen(80, &["query", "SELECT * FROM wide"]);
+    let heading = line(&narrow, "measure_01");
+    assert!(heading.contains("  …  ") && heading.ends_with("measure_19"), "{narrow:#?}");
+    let shown = heading.split_whitespace().filter(|word| *word != "…").count();
+    line(&narrow, &format!("19 columns ({shown} shown); `--expanded` shows all"));
+    assert!(narrow.iter().any(|line| line.split_whitespace().any(|word| word == "19")));
+    let expanded = workspace.screen(80, &["query", "SELECT * FROM wide", "-x"]);
+    assert_eq!(
+        expanded.iter().filter(|line| line.contains("measure_")).count(),
+        19,
+        "{expanded:#?}"
+    );
+    let cut = workspace.screen(80, &["query", "SELECT * FROM notes"]);
+    assert!(line(&cut, "a text").contains('…'), "{cut:#?}");
+    let piped = workspace.ok(&["query", "SELECT * FROM wide"]);
+    assert!(piped.contains("measure_10") && !piped.contains("shown"), "{piped}");
+}
+
+#[test]
+fn colours_are_for_terminals_that_know_them_or_as_asked() {
+    let workspace = Workspace::new();
+    let list = ["branch", "ls"];
+    assert!(workspace.in_terminal(80, &list).stdout.contains("\x1b[2m"));
+    assert!(
+        !workspace.in_terminal(80, &["branch", "ls", "--color", "never"]).stdout.contains('\x1b')
+    );
+    assert!(!workspace.ok(&list).contains('\x1b'));
+    assert!(workspace.ok(&["branch", "ls", "--color", "always"]).contains("\x1b[2m"));
+    for (variable, value) in [("TERM", "dumb"), ("NO_COLOR", "1")] {
+        let assignment = format!("{variable}={value}");
+        let text = workspace.in_terminal_with(80, &assignment, &list).stdout;
+        assert!(!text.contains('\x1b') && text.contains("BRANCH"), "{assignment}: {text}");
+    }
+    let help = workspace.in_terminal(80, &["--color", "never", "query", "--nope"]);
+    assert_eq!((help.code, help.stdout.contains('\x1b')), (2, false), "{}", help.stdout);
+}
+
+#[test]
+fn nothing_that_a_table_holds_moves_the_cursor() {
+    let workspace = Workspace::new();
+    let sql = "SELECT 'a' || chr(27) || '[31mred' AS text, 'two' || chr(10) || 'lines' AS more";
+    let answer = workspace.in_terminal(80, &["query", sql, "--color", "never"]);
+    assert!(!answer.stdout.contains('\x1b'), "{}", answer.stdout);
+    line(&lines(&answer.stdout), "two lines");
+    let answer = workspace.in_terminal(80, &["job", "ls", "--color", "never"]);
+    assert!(!answer.stdout.contains('\x1b'), "{}", answer.stdout);
+}
