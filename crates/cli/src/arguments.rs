@@ -126,7 +126,9 @@ pub enum Command {
     #[command(after_help = "Example:\n  headwater demo")]
     Demo(Demo),
     /// Make a project with a lake in it
-    #[command(after_help = "Example:\n  headwater init my-lake && cd my-lake")]
+    #[command(after_help = "Examples:
+  headwater init my-lake && cd my-lake
+  headwater init --example flights")]
     Init(Init),
     /// Answer one SQL statement
     #[command(after_help = "Examples:
@@ -237,9 +239,19 @@ pub struct Init {
     /// The project's name [default: the folder's]
     #[arg(long, value_parser = NonEmptyStringValueParser::new())]
     pub name: Option<String>,
+    /// Begin with the files of an example project, data included
+    #[arg(long, value_enum, value_name = "EXAMPLE", conflicts_with = "name")]
+    pub example: Option<ExampleArgument>,
     /// Keep tables in a bucket, as `s3://bucket/prefix` [default: beside the lake's database]
     #[arg(long, value_name = "URL")]
     pub warehouse: Option<String>,
+}
+
+/// `--example`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ExampleArgument {
+    /// The departures from New York in 2013: what `headwater demo` runs
+    Flights,
 }
 
 /// `headwater checkout`

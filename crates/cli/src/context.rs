@@ -65,6 +65,10 @@ impl Context {
         let form = match self.output {
             OutputFormat::Csv => "csv",
             OutputFormat::Ndjson => "ndjson",
+            OutputFormat::Json if matches!(command, Command::Demo(_)) => {
+                return Err(error::invalid("`--output json` is not for `headwater demo`")
+                    .with_hint("Give `--output json` to the commands that the demo prints."));
+            }
             OutputFormat::Table | OutputFormat::Json => return Ok(()),
         };
         if command.answers_rows() {

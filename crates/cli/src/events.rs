@@ -175,10 +175,14 @@ impl Printer {
     }
 
     fn log_line(&self, stream: LogStream, origin: &str, text: &str) -> String {
+        if stream == LogStream::System {
+            let origin = if origin.is_empty() { String::new() } else { format!("{origin} ") };
+            let line = Cell::from("  ").then(Cell::toned(Tone::Faint, format!("· {origin}")));
+            return line.then(text).paint(self.style, self.style.width().unwrap_or(usize::MAX)).0;
+        }
         let mark = match stream {
-            LogStream::Stdout => self.style.paint(Tone::Faint, "│"),
             LogStream::Stderr => self.style.paint(Tone::Warn, "│"),
-            LogStream::System => self.style.paint(Tone::Faint, "·"),
+            LogStream::Stdout | LogStream::System => self.style.paint(Tone::Faint, "│"),
         };
         if origin.is_empty() {
             return format!("  {mark} {text}");

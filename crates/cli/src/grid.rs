@@ -93,7 +93,9 @@ impl Grid {
         let titles: Vec<Cell> = self.columns.iter().map(|column| column.title.clone()).collect();
         let mut lines = vec![self.line(&layout, &titles)];
         lines.extend(self.rows.iter().map(|row| self.line(&layout, row)));
-        let (all, shown) = (self.columns.len(), layout.widths.len());
+        let named = |index: &usize| self.columns[*index].title.width() > 0;
+        let all = (0..self.columns.len()).filter(named).count();
+        let shown = layout.widths.iter().filter(|(index, _)| named(index)).count();
         if shown < all {
             let notice = format!("{all} columns ({shown} shown); `--expanded` shows all");
             lines.push(Cell::toned(Tone::Faint, notice).paint(self.style, self.fitting()).0);

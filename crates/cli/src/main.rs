@@ -12,6 +12,7 @@ mod connect;
 mod context;
 mod error;
 mod events;
+mod example;
 #[cfg(test)]
 mod generated;
 mod graph;

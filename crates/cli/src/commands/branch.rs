@@ -295,13 +295,7 @@ pub fn choices(arguments: Choices) -> Result<(MergeChoice, BTreeMap<TableName, M
 }
 
 /// Prints what a merge did.
-pub fn print_merge(
-    context: &Context,
-    source: &str,
-    target: &str,
-    dry_run: bool,
-    report: &MergeReport,
-) {
+fn print_merge(context: &Context, source: &str, target: &str, dry_run: bool, report: &MergeReport) {
     let would = if dry_run { "would be " } else { "" };
     let text = match report.outcome {
         MergeOutcome::UpToDate => format!("{target} has everything of {source} already"),

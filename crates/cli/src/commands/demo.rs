@@ -1,169 +1,157 @@
-//! `headwater demo`: everything once, on real data. Each step is an ordinary command's work, so that
-//! what a person sees is what they can type.
+//! `headwater demo`: everything once, on real data.
+//!
+//! Each command is printed from the words that are executed, so that typing what was printed does the
+//! same. A second demo in the same folder leaves out what was done before, and says so.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use headwater_model::{
-    Branch, CreateRef, Diff, ImportReport, ImportRequest, Job, MergeReport, MergeRequest, RefSpec,
-    RunRequest, Table, UpdateRef,
-};
-use hyper::Method;
-use include_dir::{Dir, include_dir};
+use clap::Parser;
+use headwater_model::{Branch, Table};
 
-use crate::api::Api;
-use crate::arguments::{Demo, Query, RefArgument};
-use crate::commands::{branch, diff, init, log, query, run, table};
+use crate::api::{Api, segment};
+use crate::arguments::{Arguments, Command, Demo};
+use crate::commands::{dispatch, init};
 use crate::connect;
 use crate::context::Context;
 use crate::error::{self, Result};
-use crate::events;
-use crate::lake_folder::{self, LAKE_FOLDER};
-use crate::output;
+use crate::example::FLIGHTS_NAME;
+use crate::lake_folder::LAKE_FOLDER;
 use crate::terminal::Tone;
 
-/// The example project, data included.
-static FLIGHTS: Dir = include_dir!("$CARGO_MANIFEST_DIR/../../examples/flights");
-
+/// The branch that the demo works on.
 const BRANCH: &str = "demo";
 
-/// Carries out the demo; a second time finds everything done and says so.
+/// Carries out the demo.
 pub async fn demo(context: &Context, arguments: &Demo) -> Result<()> {
     let folder = &arguments.folder;
-    step(context, &format!("headwater init {}", folder.display()));
-    let folder = write_project(folder)?;
-    let lake = folder.join(LAKE_FOLDER);
-    let context = context.for_lake(lake.clone());
-    init::make_lake(&context, &lake).await?;
+    let named = folder.to_string_lossy();
+    heading(context, "A project with a lake in it, and real data");
+    if folder.join(LAKE_FOLDER).exists() {
+        note(context, &format!("{named} has a lake already"));
+    } else {
+        let command = announce(context, &["init", &named, "--example", FLIGHTS_NAME])?;
+        if let Command::Init(arguments) = command {
+            init::init(context, &arguments).await?;
+        }
+    }
+    print_command(context, &["cd", &named]);
+    let folder = folder.canonicalize().map_err(error::from_io("open the project's folder"))?;
+    std::env::set_current_dir(&folder).map_err(error::from_io("enter the project's folder"))?;
+    let context = context.for_lake(folder.join(LAKE_FOLDER));
     let api = connect::connect(&context).await?;
     let outcome = steps(&context, &api, &folder).await;
     api.close().await;
     outcome?;
-    step(&context, "your turn");
-    context.style.say(format!(
-        "  cd {}\n  headwater query \"SELECT * FROM airline_scorecard\"\n  headwater branch ls",
-        arguments.folder.display()
-    ));
+    heading(&context, "Your turn");
+    for words in [
+        &["cd", &named][..],
+        &["headwater", "query", "SELECT * FROM airline_scorecard"],
+        &["headwater", "branch", "ls"],
+        &["headwater", "--help"],
+    ] {
+        context.style.say(format!("  {}", shell_line(words)));
+    }
     Ok(())
-}
-
-fn step(context: &Context, text: &str) {
-    context.style.say(format!("\n{}", context.style.paint(Tone::Strong, format!("$ {text}"))));
-}
-
-fn write_project(folder: &Path) -> Result<PathBuf> {
-    std::fs::create_dir_all(folder)
-        .and_then(|()| FLIGHTS.extract(folder))
-        .and_then(|()| folder.canonicalize())
-        .map_err(error::from_io(&format!("write the example to `{}`", folder.display())))
 }
 
 async fn steps(context: &Context, api: &Api, folder: &Path) -> Result<()> {
-    import_all(context, api, folder).await?;
-    step(context, "headwater branch protect main");
-    let change = UpdateRef { protected: Some(true), ..UpdateRef::default() };
-    let _: Branch = api.call(Method::PATCH, "/v1/branches/main", &change).await?;
-
-    step(context, &format!("headwater checkout -b {BRANCH}"));
-    let from = Some(RefSpec::main());
-    let request = CreateRef { name: BRANCH.to_owned(), from, if_not_exists: true };
-    let _: Branch = api.post("/v1/branches", &request).await?;
-    lake_folder::at(folder)?.set_active_branch(BRANCH)?;
-
-    step(context, "headwater run");
-    let report = run_project(context, api, folder).await?;
-
-    step(context, &format!("headwater branch diff main {BRANCH}"));
-    let diff: Diff = api.get(format!("/v1/refs/main/diff/{BRANCH}?rows=1")).await?;
-    diff::print_diff(context.answer_style, "main", BRANCH, &diff);
-
-    step(context, &format!("headwater branch merge {BRANCH} --into main"));
-    let request = MergeRequest::new(RefSpec::Name(BRANCH.to_owned()));
-    let merged: MergeReport = api.post("/v1/branches/main/merge", &request).await?;
-    branch::print_merge(context, BRANCH, "main", false, &merged);
-
-    let sql = "SELECT * FROM airline_scorecard ORDER BY 1 LIMIT 20";
-    step(context, &format!("headwater query \"{sql}\" --ref main"));
-    query::query(context, api, scorecard(sql)).await?;
-
-    step(context, "headwater log main --graph");
-    let commits = log::commits(api, "main", 20).await?;
-    log::print_graph(context.answer_style, &commits, &log::names(api).await?);
-
-    step(context, "what each function took and cost");
-    run::print_costs(context, &report);
-    Ok(())
-}
-
-fn scorecard(sql: &str) -> Query {
-    Query {
-        sql: Some(sql.to_owned()),
-        file: None,
-        at: RefArgument { reference: Some("main".to_owned()) },
-        parameters: Vec::new(),
-        namespace: None,
-        limit: None,
-        memory: None,
-    }
-}
-
-async fn import_all(context: &Context, api: &Api, folder: &Path) -> Result<()> {
+    heading(context, "Files become tables");
     let present: Vec<Table> = api.get("/v1/refs/main/tables").await?;
-    for (name, file) in data_files(folder)? {
-        step(context, &format!("headwater table import {name} data/{}", file_name(&file)));
-        if present.iter().any(|table| table.name.name == name) {
-            context.style.say("  imported before");
-            continue;
+    for (table, file) in data_files(folder)? {
+        if present.iter().any(|present| present.name.name == table) {
+            note(context, &format!("{table} was imported before"));
+        } else {
+            run(context, api, &["table", "import", &table, &file, "--null", "NA"]).await?;
         }
-        let request = ImportRequest {
-            table: name,
-            sources: vec![file.to_string_lossy().into_owned()],
-            reference: Some(RefSpec::main()),
-            nulls: vec!["NA".to_owned()],
-            ..ImportRequest::default()
-        };
-        let job: Job = api.post("/v1/imports", &request).await?;
-        let job = events::follow(api, context.style, &job).await?;
-        let report: ImportReport = serde_json::from_value(job.result).map_err(error::unexpected)?;
-        table::print_report(context, &report);
+    }
+    heading(context, "Work happens on a branch; main only takes merges");
+    run(context, api, &["branch", "protect", "main"]).await?;
+    let branch: Result<Branch> = api.get(format!("/v1/branches/{}", segment(BRANCH))).await;
+    match branch {
+        Ok(_) => run(context, api, &["checkout", BRANCH]).await?,
+        Err(_) => run(context, api, &["checkout", "-b", BRANCH]).await?,
+    }
+    let read = "SELECT * FROM airline_scorecard ORDER BY 1";
+    for (title, words) in [
+        ("SQL and Python models make tables of tables, and checks pass", &["run"][..]),
+        ("What is different on the branch", &["branch", "diff", "main", BRANCH, "--rows", "1"]),
+        ("All of it arrives on main at once", &["branch", "merge", BRANCH, "--into", "main"]),
+        ("The result", &["query", read, "--ref", "main"]),
+        ("Each change is a commit", &["log", "main", "--graph"]),
+        ("What each model took and cost", &["usage", "--by", "model"]),
+    ] {
+        heading(context, title);
+        run(context, api, words).await?;
     }
     Ok(())
+}
+
+fn heading(context: &Context, text: &str) {
+    context.style.say(format!("\n{}", context.style.paint(Tone::Strong, format!("── {text}"))));
+}
+
+fn note(context: &Context, text: &str) {
+    context.style.say(context.style.paint(Tone::Faint, format!("  {text}")));
+}
+
+/// Prints a command as a person types it.
+fn print_command(context: &Context, words: &[&str]) {
+    let line = format!("$ {}", shell_line(words));
+    context.style.say(context.style.paint(Tone::Id, line));
+}
+
+/// Prints the command that these words after `headwater` are, and reads it.
+fn announce(context: &Context, words: &[&str]) -> Result<Command> {
+    let words = [&["headwater"], words].concat();
+    print_command(context, &words);
+    let arguments = Arguments::try_parse_from(words).map_err(error::unexpected)?;
+    Ok(arguments.command)
+}
+
+/// Prints and executes a command.
+async fn run(context: &Context, api: &Api, words: &[&str]) -> Result<()> {
+    let command = announce(context, words)?;
+    dispatch(context, api, command).await
+}
+
+/// Words as a line of a shell.
+fn shell_line(words: &[&str]) -> String {
+    let quoted = words.iter().map(|word| {
+        let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@~".contains(c);
+        if !word.is_empty() && word.chars().all(is_plain) {
+            (*word).to_owned()
+        } else if word.contains(['$', '`', '"', '\\', '!']) {
+            format!("'{}'", word.replace('\'', "'\\''"))
+        } else {
+            format!("\"{word}\"")
+        }
+    });
+    quoted.collect::<Vec<_>>().join(" ")
 }
 
 /// The example's data files by the name of their table.
-fn data_files(folder: &Path) -> Result<Vec<(String, PathBuf)>> {
+fn data_files(folder: &Path) -> Result<Vec<(String, String)>> {
     let entries = std::fs::read_dir(folder.join("data"))
         .map_err(error::from_io("read the example's data"))?;
     let mut files: Vec<_> = entries
         .flatten()
         .filter_map(|entry| {
-            let path = entry.path();
-            let name = file_name(&path);
+            let name = entry.file_name().into_string().ok()?;
             let (table, ending) = name.split_once('.')?;
-            ending.starts_with("csv").then(|| (table.to_owned(), path.clone()))
+            ending.starts_with("csv").then(|| (table.to_owned(), format!("data/{name}")))
         })
         .collect();
     files.sort();
     Ok(files)
 }
 
-fn file_name(path: &Path) -> String {
-    path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
-}
+#[cfg(test)]
+mod tests {
+    use super::shell_line;
 
-async fn run_project(
-    context: &Context,
-    api: &Api,
-    folder: &Path,
-) -> Result<headwater_model::RunReport> {
-    let request = RunRequest {
-        files: headwater_server::read_project(folder)?,
-        reference: Some(RefSpec::Name(BRANCH.to_owned())),
-        ..RunRequest::default()
-    };
-    let job: Job = api.post("/v1/runs", &request).await?;
-    let job = events::follow(api, context.style, &job).await?;
-    let report = run::report(&job)?;
-    let sum = output::milliseconds(report.usage.wall_ms);
-    context.style.say(context.style.paint(Tone::Faint, format!("  {sum} of work")));
-    Ok(report)
+    #[test]
+    fn words_are_quoted_as_a_shell_reads_them() {
+        let line = shell_line(&["headwater", "query", "SELECT * FROM t", "it's $5", "a-b/c.d", ""]);
+        assert_eq!(line, r#"headwater query "SELECT * FROM t" 'it'\''s $5' a-b/c.d """#);
+    }
 }

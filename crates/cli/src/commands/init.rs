@@ -4,10 +4,11 @@ use std::path::{Path, PathBuf};
 
 use headwater_model::{ErrorCode, Problem};
 
-use crate::arguments::{Init, OutputFormat};
+use crate::arguments::{ExampleArgument, Init, OutputFormat};
 use crate::connect;
 use crate::context::Context;
 use crate::error::{self, Result};
+use crate::example;
 use crate::lake_folder::{LAKE_FOLDER, PROJECT_FILE};
 use crate::output;
 
@@ -25,7 +26,11 @@ pub async fn init(context: &Context, arguments: &Init) -> Result<()> {
             .with_hint("Use it as it is, or choose another folder."));
     }
     let name = project_name(arguments, &folder);
-    let is_made = make_project(&folder, &name)?;
+    let mut is_made = match arguments.example {
+        Some(ExampleArgument::Flights) => example::write_flights(&folder)?,
+        None => Vec::new(),
+    };
+    is_made.extend(make_project(&folder, &name)?);
     if let Err(problem) = make_lake(context, &lake).await {
         // Nothing is left, so that the same command finds room once what is wrong is put right.
         let _ = std::fs::remove_dir_all(&lake);
@@ -39,6 +44,9 @@ pub async fn init(context: &Context, arguments: &Init) -> Result<()> {
         output::print_json(&serde_json::json!({ "project": folder, "name": name, "lake": lake }));
     } else {
         context.style.say(format!("made the project {name} in {}", folder.display()));
+        if arguments.example.is_some() {
+            return Ok(());
+        }
         context.style.say("next: bring files in with `headwater table import NAME FILES`,");
         context.style.say("      write models/NAME.sql or models/NAME.py, then `headwater run`");
     }
@@ -46,7 +54,7 @@ pub async fn init(context: &Context, arguments: &Init) -> Result<()> {
 }
 
 /// Makes the lake's folder and starts its server once, so that the lake is whole.
-pub async fn make_lake(context: &Context, lake: &Path) -> Result<()> {
+async fn make_lake(context: &Context, lake: &Path) -> Result<()> {
     std::fs::create_dir_all(lake).map_err(error::from_io("make the lake's folder"))?;
     let inside = context.for_lake(lake.to_owned());
     connect::connect(&inside).await?.close().await;
@@ -80,6 +88,9 @@ fn remove(path: &PathBuf) {
 }
 
 fn project_name(arguments: &Init, folder: &Path) -> String {
+    if arguments.example.is_some() {
+        return example::FLIGHTS_NAME.to_owned();
+    }
     let folder_name = folder.file_name().map(|name| name.to_string_lossy().into_owned());
     arguments.name.clone().or(folder_name).unwrap_or_else(|| "project".to_owned())
 }

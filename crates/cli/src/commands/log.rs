@@ -33,12 +33,12 @@ pub async fn log(context: &Context, api: &Api, arguments: &Log) -> Result<()> {
 }
 
 /// The commits of a ref, newest first.
-pub async fn commits(api: &Api, at: &str, limit: usize) -> Result<Vec<Commit>> {
+async fn commits(api: &Api, at: &str, limit: usize) -> Result<Vec<Commit>> {
     api.get(format!("/v1/refs/{}/commits?limit={limit}", segment(at))).await
 }
 
 /// The branches and tags that stand at each commit.
-pub async fn names(api: &Api) -> Result<HashMap<CommitId, Vec<String>>> {
+async fn names(api: &Api) -> Result<HashMap<CommitId, Vec<String>>> {
     let branches: Vec<Branch> = api.get("/v1/branches").await?;
     let tags: Vec<Tag> = api.get("/v1/tags").await?;
     let mut names: HashMap<CommitId, Vec<String>> = HashMap::new();
@@ -52,7 +52,7 @@ pub async fn names(api: &Api) -> Result<HashMap<CommitId, Vec<String>>> {
 }
 
 /// Prints the commits in lanes.
-pub fn print_graph(style: Style, commits: &[Commit], names: &HashMap<CommitId, Vec<String>>) {
+fn print_graph(style: Style, commits: &[Commit], names: &HashMap<CommitId, Vec<String>>) {
     for line in graph::draw(commits) {
         let lanes = Cell::toned(Tone::Faint, format!("{} ", line.lanes));
         print_line(style, lanes, line.commit, names);

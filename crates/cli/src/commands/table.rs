@@ -215,7 +215,7 @@ fn print_plan(context: &Context, plan: &ImportPlan) {
 }
 
 /// Prints what an import did.
-pub fn print_report(context: &Context, report: &ImportReport) {
+fn print_report(context: &Context, report: &ImportReport) {
     let style = context.style;
     if report.commit.is_none() {
         let files = output::plural(report.files_skipped, "file");

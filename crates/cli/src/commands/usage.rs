@@ -8,6 +8,9 @@ use crate::context::Context;
 use crate::error::Result;
 use crate::output::{self, Grid};
 
+/// The name of the last line.
+const TOTAL: &str = "total";
+
 /// Carries out `headwater usage`.
 pub async fn usage(context: &Context, api: &Api, arguments: &Usage) -> Result<()> {
     let by = match arguments.by {
@@ -36,10 +39,14 @@ pub async fn usage(context: &Context, api: &Api, arguments: &Usage) -> Result<()
         "CPU",
         "JOBS",
     ]);
-    for line in lines {
+    let total = total(&lines);
+    for line in lines.into_iter().chain(total) {
+        // One run counts for each of its models.
+        let is_counted = by != "model" || line.group != TOTAL;
+        let jobs = if is_counted { output::count(line.jobs) } else { String::new() };
         grid.row([
             line.group,
-            output::count(line.jobs),
+            jobs,
             output::milliseconds(line.usage.wall_ms),
             output::milliseconds(line.usage.cpu_us.div_ceil(1000)),
             output::bytes(line.usage.memory_bytes_peak),
@@ -50,4 +57,19 @@ pub async fn usage(context: &Context, api: &Api, arguments: &Usage) -> Result<()
     }
     grid.print("nothing ran yet");
     Ok(())
+}
+
+/// The sum of several lines.
+fn total(lines: &[UsageLine]) -> Option<UsageLine> {
+    let (first, rest) = lines.split_first()?;
+    if rest.is_empty() || rest.iter().any(|line| line.currency != first.currency) {
+        return None;
+    }
+    let mut total = UsageLine { group: TOTAL.to_owned(), ..first.clone() };
+    for line in rest {
+        total.jobs += line.jobs;
+        total.usage.add(&line.usage);
+        total.cost += line.cost;
+    }
+    Some(total)
 }
