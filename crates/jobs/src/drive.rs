@@ -11,18 +11,28 @@ use serde_json::Value;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::jobs::{Inner, record_batch};
+use crate::event_log::remark;
+use crate::jobs::{Inner, record_batch, waits_for};
 use crate::lane::Place;
 use crate::live::Live;
 use crate::outcome::lost;
+use crate::queue::Turn;
 use crate::record::{self, PAYLOADS};
 use crate::{Error, Executor, JobContext, Result};
 
 impl Inner {
     /// Takes a job through its life; false where it is not begun because the server stops.
-    pub(crate) async fn drive(&self, live: &Arc<Live>, place: Place) -> bool {
+    pub(crate) async fn drive(&self, live: &Arc<Live>, place: Place, queued: Option<Turn>) -> bool {
         let lane = self.lane(live.kind);
-        let turn = async { Ok::<_, Error>((lane.executor().await?, lane.slot().await?)) };
+        if let Some(first) = queued.as_ref().and_then(Turn::waits_for) {
+            self.shared.emit(live, remark(waits_for(first)));
+        }
+        let turn = async {
+            if let Some(queued) = &queued {
+                queued.come().await;
+            }
+            Ok::<_, Error>((lane.executor().await?, lane.slot().await?))
+        };
         let turn = tokio::select! {
             biased;
             () = self.shared.draining.cancelled() => return false,
@@ -35,6 +45,7 @@ impl Inner {
             Ok((executor, _slot)) => self.execute(live, executor).await,
         };
         self.end(live, result, Vec::new());
+        drop(queued);
         true
     }
 

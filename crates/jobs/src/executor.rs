@@ -33,6 +33,9 @@ pub struct NewJob {
     pub reference: Option<String>,
     /// The trigger event that causes it.
     pub event: Option<String>,
+    /// The queue in which it waits: jobs of one queue run one after the other, in order. None waits
+    /// for no other job.
+    pub queue: Option<String>,
     /// What the executor is given; not kept once the job has ended.
     pub payload: Value,
 }
@@ -46,6 +49,7 @@ impl NewJob {
             author: author.into(),
             reference: None,
             event: None,
+            queue: None,
             payload: Value::Null,
         }
     }

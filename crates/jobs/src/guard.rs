@@ -11,6 +11,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use crate::jobs::Inner;
 use crate::lane::Share;
 use crate::live::Live;
+use crate::queue::Turn;
 
 /// Stands for the work while it is under way.
 ///
@@ -20,13 +21,15 @@ pub struct JobGuard {
     inner: Arc<Inner>,
     live: Arc<Live>,
     pub(crate) slot: Option<OwnedSemaphorePermit>,
+    /// The job's place in its queue, until its end is stored.
+    pub(crate) turn: Option<Turn>,
     _share: Option<Share>,
     finished: bool,
 }
 
 impl JobGuard {
     pub(crate) fn new(inner: Arc<Inner>, live: Arc<Live>, share: Option<Share>) -> Self {
-        JobGuard { inner, live, slot: None, _share: share, finished: false }
+        JobGuard { inner, live, slot: None, turn: None, _share: share, finished: false }
     }
 
     /// The job's id.

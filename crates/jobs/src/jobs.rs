@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use crate::lane::{Lane, Place};
 use crate::live::{Live, Stop};
+use crate::queue::{Queues, Turn};
 use crate::record::{self, PAYLOADS};
 use crate::writer::Shared;
 use crate::{Error, Executor, JobContext, JobGuard, JobsOptions, NewJob, Result};
@@ -27,6 +28,7 @@ pub(crate) struct Inner {
     pub shared: Arc<Shared>,
     pub interrupted: Vec<JobId>,
     lanes: [Lane; 6],
+    queues: Queues,
 }
 
 impl Jobs {
@@ -51,8 +53,8 @@ impl Jobs {
             JobKind::Function,
         ];
         let lanes = kinds.map(lane);
-        let inner =
-            Arc::new(Inner { lanes, interrupted: reopened.interrupted, shared: shared.clone() });
+        let (interrupted, queues) = (reopened.interrupted, Queues::default());
+        let inner = Arc::new(Inner { lanes, interrupted, shared: shared.clone(), queues });
         tokio::spawn(shared.run());
         let jobs = Jobs { inner };
         for live in reopened.queued {
@@ -135,13 +137,21 @@ impl Jobs {
         let live = inner.new_live(id, new);
         inner.shared.live.lock().insert(id, live.clone());
         let mut guard = JobGuard::new(inner.clone(), live.clone(), share);
+        let turn = inner.enter_queue(&live);
+        let slot = async {
+            if let Some(turn) = &turn {
+                turn.come().await;
+            }
+            inner.lane(new.kind).slot().await
+        };
         let slot = tokio::select! {
             biased;
             () = inner.shared.draining.cancelled() => Err(Error::Stopping),
             () = live.cancel.cancelled() => Err(Error::Stopped { id }),
-            slot = inner.lane(new.kind).slot() => slot,
+            slot = slot => slot,
         };
         guard.slot = Some(slot?);
+        guard.turn = turn;
         drop(place);
         live.begin(inner.shared.clock.now());
         Ok((live, guard))
@@ -154,8 +164,10 @@ impl Jobs {
 
     fn enqueue(&self, live: Arc<Live>, place: Place) {
         let inner = self.inner.clone();
+        // Before anything waits, so that the queue has the order of the jobs.
+        let turn = inner.enter_queue(&live);
         tokio::spawn(async move {
-            if inner.drive(&live, place).await {
+            if inner.drive(&live, place, turn).await {
                 return;
             }
             // It goes on waiting in the next process, unless somebody stops it before this one ends.
@@ -171,11 +183,23 @@ impl Jobs {
     /// A job as it stands.
     pub async fn job(&self, id: JobId) -> Result<Job> {
         if let Some(live) = self.live(id) {
-            return Ok(live.job(self.inner.shared.clock.now()));
+            return Ok(self.with_wait(live.job(self.inner.shared.clock.now())));
         }
         let stored = self.inner.shared.stored(id).await?;
         let stored = stored.map(|record| record.job);
         stored.ok_or_else(|| Error::JobNotFound { id: id.to_string(), near: None })
+    }
+
+    /// The job with the job of its queue that it waits for, where it does.
+    pub(crate) fn with_wait(&self, mut job: Job) -> Job {
+        if job.status == JobStatus::Queued
+            && let Some(live) = self.live(job.id)
+            && let Some(first) = live.queue.as_ref().and_then(|name| self.inner.queues.first(name))
+            && first != job.id
+        {
+            job.waits_for.push(waits_for(first));
+        }
+        job
     }
 
     pub(crate) fn live(&self, id: JobId) -> Option<Arc<Live>> {
@@ -266,6 +290,11 @@ impl Inner {
         }
     }
 
+    /// Enters the queue of a job, where it has one.
+    fn enter_queue(&self, live: &Live) -> Option<Turn> {
+        live.queue.as_ref().map(|name| self.queues.enter(name, live.id))
+    }
+
     fn admit(&self, kind: JobKind) -> Result<Place> {
         if self.shared.draining.is_cancelled() {
             return Err(Error::Stopping);
@@ -286,6 +315,11 @@ impl Inner {
     pub(crate) fn end(&self, live: &Arc<Live>, result: Result<Value, Problem>, with: Vec<Append>) {
         self.shared.end(live, self.shared.clock.now(), result, with);
     }
+}
+
+/// The reason why a job has not begun.
+pub(crate) fn waits_for(first: JobId) -> String {
+    format!("waits for job {}", first.short())
 }
 
 /// A batch that holds a job's record as it stands, and puts it among the open ones.

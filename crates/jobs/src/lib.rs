@@ -22,6 +22,7 @@ mod lookup;
 mod open;
 mod options;
 mod outcome;
+mod queue;
 mod record;
 mod retention;
 mod trigger;

@@ -57,7 +57,7 @@ impl Jobs {
         let mut records = self.inner.shared.records(filter);
         while jobs.len() < filter.limit {
             let Some(record) = records.next().await? else { break };
-            jobs.push(record.job);
+            jobs.push(self.with_wait(record.job));
         }
         Ok(jobs)
     }
@@ -134,8 +134,8 @@ impl Records<'_> {
             }
         }
         if let Some(live) = self.live.pop_if(|live| live.id.to_string() == key) {
-            let steps = live.record().steps;
-            record = Some(Record { job: live.job(self.shared.clock.now()), steps });
+            let job = live.job(self.shared.clock.now());
+            record = Some(Record { job, ..live.record() });
         }
         record
     }

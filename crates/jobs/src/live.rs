@@ -37,6 +37,7 @@ pub(crate) struct Live {
     pub kind: JobKind,
     pub author: String,
     pub event: Option<String>,
+    pub queue: Option<String>,
     pub cancel: CancellationToken,
     state: Mutex<State>,
     seen: watch::Sender<Seen>,
@@ -96,7 +97,8 @@ impl Live {
             waits_for: Vec::new(),
             result: Value::Null,
         };
-        Live::of(Record { job, steps: Vec::new() }, EventLog::new(log_bytes_max))
+        let record = Record { job, steps: Vec::new(), queue: new.queue.clone() };
+        Live::of(record, EventLog::new(log_bytes_max))
     }
 
     /// A job as the store has it after a restart; `last` is the last sequence stored.
@@ -128,6 +130,7 @@ impl Live {
             kind: state.record.job.kind,
             author: state.record.job.author.clone(),
             event: state.record.job.event.clone(),
+            queue: state.record.queue.clone(),
             cancel: CancellationToken::new(),
             state: Mutex::new(state),
             seen: watch::Sender::new(seen),
@@ -264,7 +267,7 @@ impl Live {
 
     fn collect_record(&self, state: &mut State, batch: &mut Batch) -> Result<()> {
         let record = match &state.end {
-            Some(job) => Record { job: job.clone(), steps: state.record.steps.clone() },
+            Some(job) => Record { job: job.clone(), ..state.record.clone() },
             None => state.record.clone(),
         };
         batch.entries.push(record_entry(&record)?);

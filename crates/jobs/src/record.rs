@@ -39,6 +39,9 @@ pub(crate) struct Record {
     /// What each of its steps took, for sums by model.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub steps: Vec<StepUsage>,
+    /// The queue in which it waits for its turn.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queue: Option<String>,
 }
 
 /// What a step took.

@@ -129,7 +129,7 @@ pub struct Job {
     /// Why it failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<Problem>,
-    /// What calls of functions wait for that it has made; only where one job is asked for.
+    /// Why it has not begun, for a queued job; for one job alone, also what its function calls wait for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub waits_for: Vec<String>,
     /// What it answered: `ImportReport`, `RunReport`, `MaintainReport`, or nothing.

@@ -134,6 +134,7 @@ impl Watch {
         NewJob {
             reference: Some(trigger.branch.clone().unwrap_or_else(|| MAIN_BRANCH.to_owned())),
             event: Some(event.id.clone()),
+            queue: self.context.actions.queue(trigger),
             ..NewJob::new(
                 JobKind::Trigger,
                 format!("{}: {what}", trigger.name),

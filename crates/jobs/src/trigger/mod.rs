@@ -56,6 +56,12 @@ pub trait TriggerActions: Send + Sync {
         event: &TriggerEvent,
         context: JobContext,
     ) -> Result<Value, Problem>;
+
+    /// The queue in which jobs of this trigger's events wait; see [`crate::NewJob::queue`]. None by
+    /// default.
+    fn queue(&self, _trigger: &Trigger) -> Option<String> {
+        None
+    }
 }
 
 /// The id of one commit of an event that causes several: `<event>/import`, `<event>/run`.

@@ -119,6 +119,43 @@ async fn a_failure_and_a_panic_end_the_job_and_nothing_else() {
 }
 
 #[tokio::test]
+async fn jobs_of_one_queue_run_in_order_and_say_which_they_wait_for() {
+    let (store, clock) = (memory(), clock());
+    let queued = |what: &str, queue: &str| NewJob { queue: Some(queue.into()), ..run(what) };
+    let jobs = jobs_with(&store, &clock, JobsOptions::default()).await;
+    let work = Work::new();
+    jobs.register(JobKind::Run, work.clone());
+    let mut ids = Vec::new();
+    for _ in 0..3 {
+        ids.push(jobs.submit(queued("wait", "main")).await.expect("a job"));
+    }
+    let other = jobs.submit(queued("wait", "dev")).await.expect("a job");
+    until("one of each queue runs", async || work.running.load(Ordering::SeqCst) == 2).await;
+    let waits = vec![format!("waits for job {}", ids[0].short())];
+    let listed = jobs.list(&JobFilter::default()).await.expect("jobs");
+    let found: Vec<_> = listed.iter().map(|job| (job.id, &job.waits_for)).collect();
+    let none = Vec::new();
+    assert_eq!(found, [(other, &none), (ids[2], &waits), (ids[1], &waits), (ids[0], &none)]);
+    let texts = jobs.events(ids[2], 0).await.expect("events");
+    assert!(format!("{texts:?}").contains(&waits[0]), "{texts:?}");
+
+    // One that is stopped is passed over, and one that waits does so in the next process as well.
+    assert_eq!(jobs.stop(ids[1]).await.expect("a job").status, JobStatus::Cancelled);
+    jobs.drain(Duration::from_millis(1)).await;
+    let next = jobs_with(&store, &clock, JobsOptions::default()).await;
+    let last = next.submit(queued("wait", "main")).await.expect("a job");
+    let waits = vec![format!("waits for job {}", ids[2].short())];
+    assert_eq!(next.job(last).await.expect("a job").waits_for, waits);
+    let work = Work::new();
+    next.register(JobKind::Run, work.clone());
+    work.gate.add_permits(2);
+    for id in [ids[2], last] {
+        assert_eq!(next.wait(id).await.expect("a job").status, JobStatus::Succeeded);
+    }
+    assert_eq!(work.running_most.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
 async fn jobs_wait_for_a_slot_and_too_many_are_refused() {
     let (store, clock) = (memory(), clock());
     let limits = [(JobKind::Run, KindLimits { concurrency: 2, queue: 3 })].into();

@@ -1,0 +1,92 @@
+//! Named queues: jobs of one queue run one after the other, in the order in which they entered it.
+//!
+//! Runs of a project on one branch share a queue, since the second of two that run together would
+//! conflict with the first and lose its work. Jobs of different queues do not wait for one another.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use headwater_model::JobId;
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+/// The queues that have jobs, by name.
+#[derive(Default)]
+pub(crate) struct Queues(Arc<Mutex<HashMap<String, VecDeque<Waiter>>>>);
+
+struct Waiter {
+    job: JobId,
+    turn: Arc<Notify>,
+}
+
+/// A job's place in a queue; the next job's turn comes when it is dropped.
+pub(crate) struct Turn {
+    queues: Queues,
+    name: String,
+    job: JobId,
+    ready: Arc<Notify>,
+}
+
+impl Queues {
+    /// Enters a queue at its end.
+    pub(crate) fn enter(&self, name: &str, job: JobId) -> Turn {
+        let ready = Arc::new(Notify::new());
+        let waiter = Waiter { job, turn: ready.clone() };
+        self.0.lock().entry(name.to_owned()).or_default().push_back(waiter);
+        Turn { queues: Queues(self.0.clone()), name: name.to_owned(), job, ready }
+    }
+
+    /// The job whose turn it is.
+    pub(crate) fn first(&self, name: &str) -> Option<JobId> {
+        self.0.lock().get(name)?.front().map(|waiter| waiter.job)
+    }
+}
+
+impl Turn {
+    /// The job that goes before this one and has its turn; none where it is this one's.
+    pub(crate) fn waits_for(&self) -> Option<JobId> {
+        self.queues.first(&self.name).filter(|first| *first != self.job)
+    }
+
+    /// Waits until every job that entered before has left.
+    pub(crate) async fn come(&self) {
+        while self.waits_for().is_some() {
+            self.ready.notified().await;
+        }
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        let mut queues = self.queues.0.lock();
+        let Some(queue) = queues.get_mut(&self.name) else { return };
+        queue.retain(|waiter| waiter.job != self.job);
+        match queue.front() {
+            Some(first) => first.turn.notify_one(),
+            None => {
+                queues.remove(&self.name);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn turns_come_in_order_and_pass_over_jobs_that_left() {
+        let queues = Queues::default();
+        let ids = [JobId::generate(), JobId::generate(), JobId::generate()];
+        let [first, second, third] = ids.map(|id| queues.enter("a", id));
+        let other = queues.enter("b", ids[2]);
+        other.come().await;
+        first.come().await;
+        assert_eq!((second.waits_for(), third.waits_for()), (Some(ids[0]), Some(ids[0])));
+        drop(second);
+        drop(first);
+        third.come().await;
+        drop((third, other));
+        assert!(queues.0.lock().is_empty());
+    }
+}
