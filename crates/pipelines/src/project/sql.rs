@@ -52,7 +52,8 @@ pub(super) fn parse(source: &SourceText<'_>, namespace: &str) -> Result<Step> {
         at: located(source, &error),
         problem: Box::new(error.to_problem()),
     };
-    let parents = headwater_engine::parents(source.text).map_err(sql)?;
+    let parents = headwater_engine::parents(source.text);
+    let parents = parents.map_err(|error| jinja(source).unwrap_or_else(|| sql(error)))?;
     let placeholders = headwater_engine::placeholders(source.text).map_err(sql)?;
     for parent in parents {
         step.inputs.push(input(source, namespace, parent)?);
@@ -69,6 +70,23 @@ pub(super) fn parse(source: &SourceText<'_>, namespace: &str) -> Result<Step> {
         })
         .collect();
     Ok(step)
+}
+
+/// The error of a query that is written for dbt, where it is one.
+fn jinja(source: &SourceText<'_>) -> Option<Error> {
+    let start = source.text.find("{{").or_else(|| source.text.find("{%"))?;
+    let rest = &source.text[start..];
+    let end = rest.find("}}").or_else(|| rest.find("%}")).map_or(2, |end| end + 2);
+    let written = rest[..end].lines().next().unwrap_or_default();
+    let message = format!("`{written}` is Jinja, which is not read");
+    let inner = written.trim_matches(['{', '}', ' ']);
+    let name = inner.strip_prefix("ref(").and_then(|inner| inner.strip_suffix(')'));
+    let name = name.map(|name| name.trim().trim_matches(['"', '\'']));
+    let hint = match name {
+        Some(name) => format!("Write the table's name: `{name}`."),
+        None => "Write SQL: a table's name, or `$NAME` for a parameter.".to_owned(),
+    };
+    Some(Error::invalid(source.at(start), message, hint))
 }
 
 /// Where the engine says a statement is wrong, or else the file's first line.
@@ -131,9 +149,12 @@ fn settings(source: &SourceText<'_>) -> Result<Vec<(Location, String)>> {
         let line = line.trim();
         let comment = line.strip_prefix("--");
         begun |= comment.is_none() && !line.is_empty();
-        let setting = comment.and_then(|comment| comment.trim_start().strip_prefix("headwater:"));
-        let Some(setting) = setting else { continue };
         let at = source.line(u32::try_from(index).unwrap_or(u32::MAX - 1) + 1);
+        let written = comment.and_then(|comment| comment.trim_start().strip_prefix("headwater"));
+        let Some(setting) = written.and_then(|written| written.strip_prefix(':')) else {
+            written.map_or(Ok(()), |written| refuse_without_colon(written.trim(), &at))?;
+            continue;
+        };
         if begun {
             let hint = "Move it above the query.";
             return Err(Error::invalid(at, "a setting stands below the query's begin", hint));
@@ -141,6 +162,17 @@ fn settings(source: &SourceText<'_>) -> Result<Vec<(Location, String)>> {
         found.push((at, setting.trim().to_owned()));
     }
     Ok(found)
+}
+
+/// Refuses what would be a setting if a colon stood before it.
+fn refuse_without_colon(written: &str, at: &Location) -> Result<()> {
+    let key = written.split_once('=').map(|(key, _)| key.trim().replace('-', "_"));
+    if !key.is_some_and(|key| SETTINGS.contains(&&*key)) {
+        return Ok(());
+    }
+    let message = format!("the setting `{written}` has no colon after `headwater`");
+    let hint = format!("Write `-- headwater: {written}`.");
+    Err(Error::invalid(at.clone(), message, hint))
 }
 
 fn apply(

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::{Field, FieldRef, Fields, Schema, SchemaRef};
 use headwater_lake::{BatchStream, Transaction};
-use headwater_model::{PROPERTY_JOB, Usage};
+use headwater_model::{Event, LogStream, PROPERTY_JOB, Usage};
 use headwater_tables::{has_nanoseconds, in_microseconds, without_defaults};
 
 use super::Run;
@@ -15,6 +15,25 @@ use crate::step::{Materialization, Step};
 use headwater_engine::KEYS_PROPERTY;
 
 impl Run {
+    /// Hints that a model adds the same rows again at each run.
+    fn hint_at_repetition(&self, step: &Step) {
+        if step.is_incremental() || step.inputs.is_empty() {
+            return;
+        }
+        let text = format!(
+            "hint: `{}` appends all of its rows again at each run; read only what is new by \
+             `incremental`, or use `materialization = replace`",
+            step.name
+        );
+        self.context.emit(Event::Log {
+            stream: LogStream::System,
+            model: Some(step.name.clone()),
+            file: Some(step.at.file.to_string()),
+            line: Some(step.at.line),
+            text,
+        });
+    }
+
     /// Whether a model's rows go to its table as they come. Those that are merged are put aside
     /// first, unless there is nothing to merge them with.
     pub(super) fn writes_as_it_comes(&self, index: usize) -> bool {
@@ -48,6 +67,7 @@ impl Run {
                 transaction.append(table, rows).await.map_err(failed)?;
             }
             Some((name, table)) if adds => {
+                self.hint_at_repetition(step);
                 let new = new_columns(&schema, &table.schema());
                 if !new.is_empty() {
                     transaction.add_columns(&name, new).await.map_err(failed)?;

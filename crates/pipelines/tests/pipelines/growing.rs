@@ -1,6 +1,6 @@
 //! Tables that grow: rows merged by keys, and models that read only what is new.
 
-use headwater_model::{ErrorCode, MergeRequest, RevertRequest, StepStatus};
+use headwater_model::{ErrorCode, Event, LogStream, MergeRequest, RevertRequest, StepStatus};
 
 use crate::support::{World, files, refusal};
 
@@ -165,6 +165,33 @@ async fn only_what_is_new_is_read() {
     world.run_with(&lower, |request| request.no_cache = true).await.report();
     assert_eq!(table(&world, names).await, ["a", "b", "c", "d", "e"]);
     assert!(world.run(&lower).await.all(StepStatus::Unchanged));
+}
+
+#[tokio::test]
+async fn a_model_that_appends_everything_again_is_hinted_at() {
+    let world = world().await;
+    let whole = "-- headwater: materialization = append\nSELECT id FROM events";
+    let project = files("", &[("log.sql", whole)]);
+    let hints = |ran: &crate::support::Ran| {
+        let texts = ran.events.iter().filter_map(|event| match event {
+            Event::Log { stream: LogStream::System, model: Some(model), text, .. } => {
+                Some(format!("{model}: {text}"))
+            }
+            _ => None,
+        });
+        texts.collect::<Vec<_>>()
+    };
+    let again = |request: &mut headwater_model::RunRequest| request.no_cache = true;
+    assert_eq!(hints(&world.run(&project).await), Vec::<String>::new());
+    world.sql("main", &["INSERT INTO events VALUES (3, 'c', 30)"]).await;
+    let hinted = hints(&world.run(&project).await);
+    assert_eq!(hinted.len(), 1, "{hinted:?}");
+    assert!(hinted[0].starts_with("log: hint: `log` appends all of its rows again"), "{hinted:?}");
+    assert_eq!(table(&world, "SELECT count(*) FROM log").await, ["5"]);
+    let project = files("", &[("log.sql", &format!("{APPENDED}SELECT id FROM events"))]);
+    world.run_with(&project, again).await.report();
+    world.sql("main", &["INSERT INTO events VALUES (4, 'd', 40)"]).await;
+    assert_eq!(hints(&world.run(&project).await), Vec::<String>::new());
 }
 
 #[tokio::test]

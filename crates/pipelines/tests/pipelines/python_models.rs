@@ -133,6 +133,27 @@ fn a_file_that_does_not_use_the_sdk_has_no_steps() {
 }
 
 #[test]
+fn decorators_of_other_packages_are_refused_by_name() {
+    let code = "import bauplan\n\n\n@bauplan.model()\n@bauplan.python('3.11')\ndef clean(data):\n    return data\n";
+    insta::assert_snapshot!(refusal(&files("", &[("models/m.py", code)])), @r"
+    invalid_project: `@bauplan.model` of `clean` belongs to the package `bauplan`, whose projects are not supported (models/m.py:4)
+      hint: Write `import headwater` and `@headwater.model()`.
+    ");
+    let aliased =
+        "from other.dsl import expectation as check\n\n@check\ndef whole(data):\n    return True\n";
+    insta::assert_snapshot!(refusal(&files("", &[("models/m.py", aliased)])), @r"
+    invalid_project: `@check` of `whole` belongs to the package `other.dsl`, whose projects are not supported (models/m.py:3)
+      hint: Write `import headwater` and `@headwater.expectation()`.
+    ");
+    // What other decorators do, and the project's own modules, is nobody's concern.
+    let fixture = "import pytest\n\n@pytest.fixture\ndef model():\n    return 1\n";
+    let own = "import kit\n\n@kit.model\ndef f():\n    return 1\n";
+    let all =
+        [("t.py", fixture), ("models/own.py", own), ("kit.py", "def model(f):\n    return f\n")];
+    assert!(parse(&all).steps.is_empty());
+}
+
+#[test]
 fn what_is_wrong_is_refused_with_its_line() {
     insta::assert_snapshot!(refused("def f(:\n"), @r"
     invalid_project: this is no Python: expected a parameter or the end of the parameter list (models/m.py:2)

@@ -62,6 +62,19 @@ fn what_is_wrong_is_refused_with_its_line() {
     invalid_project: `replace` is no setting (models/m.sql:1)
       hint: Write `-- headwater: key = value`.
     ");
+    insta::assert_snapshot!(refused("-- headwater materialization = replace\nSELECT 1"), @r"
+    invalid_project: the setting `materialization = replace` has no colon after `headwater` (models/m.sql:1)
+      hint: Write `-- headwater: materialization = replace`.
+    ");
+    insta::assert_snapshot!(refused("-- headwater reads a = b\nSELECT 1"), @"nothing is wrong");
+    insta::assert_snapshot!(refused("SELECT *\nFROM {{ ref('orders') }}"), @r"
+    invalid_project: `{{ ref('orders') }}` is Jinja, which is not read (models/m.sql:2)
+      hint: Write the table's name: `orders`.
+    ");
+    insta::assert_snapshot!(refused("{% set a = 1 %}\nSELECT 1"), @r"
+    invalid_project: `{% set a = 1 %}` is Jinja, which is not read (models/m.sql:1)
+      hint: Write SQL: a table's name, or `$NAME` for a parameter.
+    ");
     insta::assert_snapshot!(refused("-- x\n-- headwater: partition_by = week(d)\nSELECT 1"), @r"
     invalid_project: `week(d)` is not a usable partition: a partition is `column`, `day(column)` or `bucket(16, column)` (models/m.sql:2)
       hint: Write `column`, `year(column)`, `month(column)`, `day(column)`, `hour(column)`, `bucket(16, column)` or `truncate(4, column)`.

@@ -6,6 +6,7 @@
 
 mod arguments;
 mod code;
+mod foreign;
 mod function;
 mod literal;
 mod names;
@@ -35,6 +36,7 @@ pub(super) fn parse(
     files: &BTreeMap<String, String>,
 ) -> Result<Found> {
     let module = module(source)?;
+    foreign::refuse(source, &module, files)?;
     let names = Names::of(&module, source)?;
     if names.is_empty() {
         return Ok(Found::default());

@@ -9,7 +9,8 @@ use ruff_text_size::Ranged;
 use crate::source::SourceText;
 use crate::{Error, Result};
 
-const PACKAGE: &str = "headwater";
+/// The package whose decorators make a project.
+pub(super) const PACKAGE: &str = "headwater";
 
 /// The names a file imported from `headwater`.
 #[derive(Default)]
