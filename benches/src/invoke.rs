@@ -53,6 +53,7 @@ impl Serving {
         for (name, text) in files {
             std::fs::write(folder.join(name), text)?;
         }
+        run(headwater(folder).arg("deploy"))?;
         Serving::start(folder)
     }
 

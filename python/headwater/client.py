@@ -194,12 +194,12 @@ class Client:
     # Functions.
 
     def functions(self) -> list[dict[str, Any]]:
-        """The project's functions that can be called, by name."""
+        """The functions of the deployed version, by name."""
         found: list[dict[str, Any]] = self._connection.json("GET", "/v1/functions")
         return found
 
     def invoke(self, function: str, /, **arguments: Any) -> Any:
-        """Calls a function of the project and answers what it returns, a table as a list of dicts.
+        """Calls a function of the deployed version and answers what it returns, a table as a list of dicts.
 
         The arguments are what JSON can say; one of them may be a `pyarrow.Table`, or a pandas or polars
         frame. Ctrl-C stops the function. Raises its error where it fails.
@@ -230,6 +230,27 @@ class Client:
         others = {key: value for key, value in arguments.items() if key != name}
         beside = {"table": name, "arguments": json.dumps(others)}
         return self._connection.send("POST", path, _arrow(table), beside, accept)
+
+    # Deployments.
+
+    def deploy(
+        self, project: str | os.PathLike[str] = ".", *, dry_run: bool = False
+    ) -> dict[str, Any]:
+        """Validates the project in a folder and puts it in force as a version.
+
+        Answers the version, what it holds and what changed. With `dry_run` nothing is deployed. Raises
+        `InvalidProjectError` with the errors of all files; the version before stays in force then.
+        """
+        request = {"files": read_project(project), "dry_run": dry_run}
+        return self._dict("POST", "/v1/deployments", request)
+
+    def deployments(self) -> list[dict[str, Any]]:
+        """The deployed versions, the last deployed first."""
+        return self._list("/v1/deployments")
+
+    def rollback(self, version: str) -> dict[str, Any]:
+        """Puts a version in force that was deployed before; the first digits of it are enough."""
+        return self._dict("POST", segments("v1", "deployments", version, "activate"), {})
 
     # Runs and imports.
 

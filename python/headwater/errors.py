@@ -26,6 +26,7 @@ CODES = (
     "environment_not_found",
     "function_not_found",
     "trigger_not_found",
+    "deployment_not_found",
     "file_not_found",
     "route_not_found",
     "already_exists",

@@ -141,6 +141,18 @@ class Functions(WithServer):
         self.server.on("GET", "/v1/functions", Answer([{"name": "greet"}]))
         self.assertEqual(self.client.functions(), [{"name": "greet"}])
 
+    def test_a_folder_is_deployed_and_a_version_put_in_force_again(self):
+        root = self.folder()
+        (root / "headwater.toml").write_text("[project]\n")
+        self.server.on("POST", "/v1/deployments", Answer({"dry_run": True}))
+        self.assertEqual(self.client.deploy(root, dry_run=True), {"dry_run": True})
+        sent = {"files": {"headwater.toml": "[project]\n"}, "dry_run": True}
+        self.assertEqual(self.server.last().body, sent)
+        self.server.on("GET", "/v1/deployments", Answer([{"version": "3fa9"}]))
+        self.assertEqual(self.client.deployments(), [{"version": "3fa9"}])
+        self.server.on("POST", "/v1/deployments/3fa9/activate", Answer({"dry_run": False}))
+        self.assertEqual(self.client.rollback("3fa9"), {"dry_run": False})
+
     def test_a_table_goes_in_arrows_form_beside_the_values(self):
         Table = type("Table", (), {"__module__": "pyarrow.lib"})
         self.server.on("POST", self.PATH, Answer(3))

@@ -4,6 +4,7 @@
 //! out. Here are the whole, and commands without a noun.
 
 mod branch;
+mod deployment;
 mod diff;
 mod environment;
 mod function;
@@ -29,6 +30,7 @@ pub use self::branch::{
     Branch, BranchCherryPick, BranchLs, BranchMerge, BranchRevert, BranchRm, Choice, Choices,
     CreateRef, RemoveRef, RenameRef,
 };
+pub use self::deployment::{Deploy, Deployment};
 pub use self::diff::{BranchDiff, CompareArgument, HowToCompare, TableDiff};
 pub use self::environment::{Environment, EnvironmentPrune, EnvironmentRebuild};
 pub use self::function::{Function, FunctionInvoke};
@@ -144,6 +146,12 @@ pub enum Command {
   headwater run --dry-run
   headwater run --ref dev --param minimum_flights=1000 --no-strict")]
     Run(Run),
+    /// Put the working folder's functions and triggers in force, as a version
+    #[command(after_help = "Examples:\n  headwater deploy\n  headwater deploy --dry-run")]
+    Deploy(Deploy),
+    /// Deployed versions: list, look at, roll back
+    #[command(subcommand)]
+    Deployment(Deployment),
     /// Tables: list, look at, compare, import, drop
     #[command(subcommand)]
     Table(Table),

@@ -36,6 +36,7 @@ def fails():
 fn workspace() -> Workspace {
     let workspace = Workspace::new();
     workspace.write("models/needy.py", NEEDY);
+    workspace.ok(&["deploy"]);
     workspace
 }
 

@@ -226,6 +226,7 @@ fn soak_whoever_is_killed_nothing_is_left_and_no_job_is_stuck() {
     let workspace = Workspace::new();
     let _ = std::fs::remove_dir_all(workspace.path().join("models"));
     workspace.write("models/chain.py", MODELS);
+    workspace.ok(&["deploy"]);
     workspace.ok(&["stop"]);
     let (mounted, shared) = (mounts(workspace.path()), shared_bytes());
     let mut server = serve(&workspace);

@@ -189,6 +189,7 @@ def seven():
 fn a_host_that_forbids_sandboxes_says_what_to_change() {
     let workspace = Workspace::new();
     workspace.write("models/seven.py", SEVEN);
+    workspace.ok(&["deploy"]);
     workspace.ok(&["stop"]);
     let within = |arguments: &[&str]| {
         let forbid = "echo 0 > /proc/sys/user/max_user_namespaces && \\

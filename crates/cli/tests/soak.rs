@@ -49,6 +49,7 @@ fn soak_files_that_land_while_the_server_is_killed_are_imported_exactly_once() {
     let workspace = Workspace::empty();
     workspace.write("headwater.toml", TRIGGER);
     workspace.ok(&["init"]);
+    workspace.ok(&["deploy"]);
     workspace.ok(&["stop"]);
     std::fs::create_dir_all(workspace.path().join("landing")).expect("a folder");
     std::fs::create_dir_all(workspace.path().join("staging")).expect("a folder");

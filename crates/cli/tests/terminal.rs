@@ -27,6 +27,7 @@ fn lake() -> Workspace {
     let project =
         std::fs::read_to_string(workspace.path().join("headwater.toml")).expect("a project");
     workspace.write("headwater.toml", project + trigger);
+    workspace.ok(&["deploy"]);
     workspace
 }
 

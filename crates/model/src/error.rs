@@ -38,6 +38,8 @@ pub enum ErrorCode {
     FunctionNotFound,
     /// No trigger, or no event, with that name or id.
     TriggerNotFound,
+    /// No deployed version of the project, or none with this id.
+    DeploymentNotFound,
     /// A file, folder, lake or project that is not there.
     FileNotFound,
     /// No such address in the API.
@@ -96,7 +98,7 @@ pub enum ErrorCode {
 type Row = (ErrorCode, &'static str, u16, &'static str, u8);
 
 /// The table, in the order of the enum.
-const TABLE: [Row; 39] = [
+const TABLE: [Row; 40] = [
     (ErrorCode::InvalidArgument, "invalid_argument", 400, "22023", 2),
     (ErrorCode::InvalidName, "invalid_name", 400, "42602", 2),
     (ErrorCode::InvalidSql, "invalid_sql", 400, "42601", 2),
@@ -110,6 +112,7 @@ const TABLE: [Row; 39] = [
     (ErrorCode::EnvironmentNotFound, "environment_not_found", 404, "02000", 3),
     (ErrorCode::FunctionNotFound, "function_not_found", 404, "02000", 3),
     (ErrorCode::TriggerNotFound, "trigger_not_found", 404, "02000", 3),
+    (ErrorCode::DeploymentNotFound, "deployment_not_found", 404, "02000", 3),
     (ErrorCode::FileNotFound, "file_not_found", 404, "58P01", 3),
     (ErrorCode::RouteNotFound, "route_not_found", 404, "02000", 3),
     (ErrorCode::AlreadyExists, "already_exists", 409, "42P07", 4),

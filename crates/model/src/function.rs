@@ -87,6 +87,10 @@ pub struct InvokeRequest {
     /// What it is given, by name.
     #[serde(default)]
     pub arguments: BTreeMap<String, Value>,
+    /// The files of a project by path, for a call of a function as these files define it; the
+    /// deployed version by default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub files: Option<BTreeMap<String, String>>,
     /// Who calls; the header `x-headwater-author` where nothing is said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub author: Option<String>,

@@ -7,6 +7,7 @@
 mod branch;
 mod clock;
 mod commit;
+mod deployment;
 mod diff;
 mod environment;
 mod error;
@@ -31,6 +32,7 @@ mod view;
 pub use branch::{Branch, CreateRef, Tag, UpdateRef};
 pub use clock::{Clock, FixedClock, SystemClock, Timestamp};
 pub use commit::{Commit, PROPERTY_EVENT, PROPERTY_JOB, PROPERTY_PICKED, PROPERTY_REVERTED};
+pub use deployment::{DeployChange, DeployReport, DeployRequest, DeployedKind, Deployment};
 pub use diff::{
     ChangeKind, ChangedColumn, ColumnDiff, ColumnStatistics, CompareRows, Diff, PropertyDiff,
     RowDiff, RowsDiff, RowsKnown, StatisticsDiff, TableComparison, TableDiff, ViewDiff,

@@ -32,6 +32,13 @@ pub enum Error {
         hint: Option<String>,
     },
 
+    /// Several errors in the files of a project.
+    #[error("the project has {} errors", errors.len())]
+    Several {
+        /// The errors, those of `headwater.toml` first.
+        errors: Vec<Error>,
+    },
+
     /// Two steps of one name.
     #[error("duplicate definition of `{name}` in {first} and {second}")]
     Duplicate {
@@ -166,6 +173,15 @@ pub enum Error {
         hint: String,
     },
 
+    /// No deployed version of the project, or none with this id.
+    #[error("{}", deployment_text(text, *several))]
+    NoDeployment {
+        /// The id that was asked for, or its beginning.
+        text: String,
+        /// Whether several ids begin with it.
+        several: bool,
+    },
+
     /// A run was asked for on something that is no branch.
     #[error("`{reference}` is not a branch, so nothing can be run on it")]
     NotABranch {
@@ -293,6 +309,15 @@ impl Error {
         Problem::new(ErrorCode::InvalidArgument, message).with_hint(hint).into()
     }
 
+    /// The project file that the error is in, as far as it is in one.
+    pub(crate) fn file(&self) -> Option<&str> {
+        match self {
+            Error::Invalid { at, .. } | Error::Sql { at, .. } => Some(&at.file),
+            Error::Duplicate { second, .. } => Some(&second.file),
+            _ => None,
+        }
+    }
+
     /// Another room's error, as it stands.
     pub(crate) fn other(fault: &dyn Fault) -> Self {
         Error::Other(Box::new(fault.to_problem()))
@@ -309,6 +334,7 @@ impl Fault for Error {
     fn code(&self) -> ErrorCode {
         match self {
             Error::NoManifest
+            | Error::Several { .. }
             | Error::Invalid { .. }
             | Error::Duplicate { .. }
             | Error::Cycle { .. }
@@ -319,6 +345,7 @@ impl Fault for Error {
             | Error::Other(problem) => problem.code,
             Error::NotOwned { .. } => ErrorCode::AlreadyExists,
             Error::Keys { .. } => ErrorCode::BadRow,
+            Error::NoDeployment { .. } => ErrorCode::DeploymentNotFound,
             Error::TableMissing { .. } => ErrorCode::TableNotFound,
             Error::ColumnMissing { .. } => ErrorCode::ColumnNotFound,
             Error::Parameter { .. } | Error::NotABranch { .. } => ErrorCode::InvalidArgument,
@@ -337,6 +364,7 @@ impl Fault for Error {
     fn hint(&self) -> Option<String> {
         match self {
             Error::NoManifest => Some("Run `headwater init` to make one.".into()),
+            Error::Several { .. } => Some("Correct the files that are listed.".into()),
             Error::Invalid { hint, .. } => hint.clone(),
             Error::Duplicate { .. } => Some("Rename one of them.".into()),
             Error::Cycle { .. } => {
@@ -368,6 +396,9 @@ impl Fault for Error {
                 Some("Give one row for each key, or add the column to `keys` that differs.".into())
             }
             Error::ColumnMissing { hint, .. } | Error::Parameter { hint, .. } => Some(hint.clone()),
+            Error::NoDeployment { .. } => {
+                Some("List the versions with `headwater deployment ls`.".into())
+            }
             Error::NotABranch { .. } => Some("Make a branch from it and run there.".into()),
             Error::DeclaredColumns { .. } => Some("Change `columns=` or what it returns.".into()),
             Error::ExpectationFailed { .. } => {
@@ -392,6 +423,10 @@ impl Fault for Error {
             Error::Invalid { at, .. } => {
                 put("file", json!(&*at.file));
                 put("line", json!(at.line));
+            }
+            Error::Several { errors } => {
+                let errors = errors.iter().map(Fault::to_problem);
+                put("errors", json!(errors.collect::<Vec<Problem>>()));
             }
             Error::Sql { step, at, .. }
             | Error::TableMissing { step, at, .. }
@@ -443,6 +478,7 @@ impl Fault for Error {
     fn to_problem(&self) -> Problem {
         let causes = match self {
             Error::Run { failures, .. } => run_causes(failures),
+            Error::Several { errors } => errors.iter().map(listed).collect(),
             Error::Sql { problem, .. }
             | Error::Environment { problem, .. }
             | Error::StepFailed { problem, .. }
@@ -457,11 +493,29 @@ impl Fault for Error {
     }
 }
 
+fn deployment_text(text: &str, several: bool) -> String {
+    if several {
+        format!("several deployed versions begin with `{text}`")
+    } else {
+        format!("no deployed version `{text}`")
+    }
+}
+
 fn owner_text(project: Option<&str>, reference: &str) -> String {
     match project {
         Some(project) => format!("project `{project}` made at `{reference}`"),
         None => format!("no model made, and that is there at `{reference}` already"),
     }
+}
+
+/// One line for an error among several: its message, its causes and its hint.
+fn listed(error: &Error) -> String {
+    let problem = error.to_problem();
+    let mut line = with_causes(&problem).join(": ");
+    if let Some(hint) = problem.hint {
+        line = format!("{line}; {hint}");
+    }
+    line
 }
 
 fn with_causes(problem: &Problem) -> Vec<String> {

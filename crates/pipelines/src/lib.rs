@@ -13,6 +13,7 @@ mod call;
 mod checks;
 mod columns;
 mod decide;
+mod deployment;
 mod error;
 mod fingerprint;
 mod graph;
@@ -27,8 +28,9 @@ mod suggest;
 mod units;
 
 pub use call::Given;
+pub use deployment::{Deployments, deploy_changes};
 pub use error::{Error, Result};
-pub use project::{Callable, Defaults, Parameter, ParameterKind, Project};
+pub use project::{Callable, Defaults, Parameter, ParameterKind, Parsed, Project};
 pub use runner::Runner;
 pub use source::Location;
 pub use step::{Body, Function, Input, Materialization, ParameterInput, Step, StepKind};

@@ -17,7 +17,7 @@ use headwater_store::{Batch, RefChange, Unique};
 
 use crate::plan::{self, Plan, PlanOptions};
 use crate::run::{Finished, Run};
-use crate::{Error, Project, Result, Step, checks};
+use crate::{Error, Parsed, Result, Step, checks};
 
 /// Plans and runs projects. Cheap to clone.
 #[derive(Clone)]
@@ -62,7 +62,7 @@ impl Runner {
     }
 
     async fn make_plan(&self, request: &RunRequest) -> Result<Plan> {
-        let project = Project::parse(&request.files)?;
+        let project = Parsed::read(&request.files)?.into_runnable()?;
         let values = project.parameter_values(&request.parameters)?;
         let reference = request.reference.clone().unwrap_or_else(RefSpec::main);
         let view = self.lake().view(&reference).await.map_err(|error| Error::other(&error))?;

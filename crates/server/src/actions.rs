@@ -5,18 +5,20 @@
 //! that did not live to say so, is left out; so tables see every event once.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use headwater_jobs::{JobContext, TriggerActions, event_part};
 use headwater_model::{
-    ErrorCode, ImportRequest, Problem, RefSpec, RunRequest, Trigger, TriggerEvent, TriggerImport,
+    ErrorCode, ImportRequest, MAIN_BRANCH, Problem, RefSpec, RunRequest, Trigger, TriggerEvent,
+    TriggerImport,
 };
 use headwater_pipelines::Runner;
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::ServerConfig;
-use crate::project::read_project;
+use crate::deployment::Deployed;
 use crate::work::Imports;
 use crate::{fill, work};
 
@@ -26,8 +28,10 @@ pub struct Actions {
     pub imports: Imports,
     /// What runs the project.
     pub runner: Runner,
-    /// The project's folder.
+    /// The folder that paths of triggers are relative to.
     pub project: PathBuf,
+    /// The version of the project that runs.
+    pub deployed: Arc<Deployed>,
 }
 
 #[async_trait]
@@ -46,20 +50,32 @@ impl TriggerActions for Actions {
             result.insert("import".into(), once(report, part.as_deref(), &context)?);
         }
         if trigger.run {
-            let request = self.run_request(trigger, event, &context).await?;
+            let request = self.run_request(trigger, event, &context)?;
             let part = request.event.clone();
             let report = work::run(&self.runner, request, &context).await;
             result.insert("run".into(), once(report, part.as_deref(), &context)?);
         }
         Ok(Value::Object(result))
     }
+
+    fn queue(&self, trigger: &Trigger) -> Option<String> {
+        let version = self.deployed.version().ok().flatten().filter(|_| trigger.run)?;
+        let branch = trigger.branch.as_deref().unwrap_or(MAIN_BRANCH);
+        Some(work::run_queue(&version.project.name, branch))
+    }
 }
 
 impl Actions {
-    /// What is to act, where the project's triggers are to be acted on at all.
-    pub fn new(config: &ServerConfig, imports: Imports, runner: Runner) -> Option<Self> {
-        let project = config.project_dir.clone().filter(|_| config.triggers)?;
-        Some(Actions { imports, runner, project })
+    /// The actions of a server; none where triggers are to be left alone.
+    pub fn new(
+        config: &ServerConfig,
+        imports: Imports,
+        runner: Runner,
+        deployed: Arc<Deployed>,
+    ) -> Option<Self> {
+        let around = || config.lake_dir.parent().map(Path::to_owned);
+        let project = config.project_dir.clone().or_else(around).filter(|_| config.triggers)?;
+        Some(Actions { imports, runner, project, deployed })
     }
 
     fn import_request(
@@ -86,19 +102,14 @@ impl Actions {
         })
     }
 
-    async fn run_request(
+    fn run_request(
         &self,
         trigger: &Trigger,
         event: &TriggerEvent,
         context: &JobContext,
     ) -> Result<RunRequest, Problem> {
-        let project = self.project.clone();
-        let files = tokio::task::spawn_blocking(move || read_project(&project)).await;
-        let files = files.map_err(|error| {
-            Problem::new(ErrorCode::Internal, format!("the project was not read: {error}"))
-        })??;
         Ok(RunRequest {
-            files,
+            files: (*self.deployed.require()?.project.files).clone(),
             reference: reference(trigger)?,
             parameters: fill::parameters(trigger, event),
             author: Some(context.author().to_owned()),

@@ -34,7 +34,7 @@ pub struct ServerConfig {
     /// The Unix socket to listen on. `None` opens no such door.
     pub socket: Option<PathBuf>,
     /// End after so long without a request and without a job; never where nothing is said, nor
-    /// while the project declares triggers.
+    /// while the deployed version has triggers.
     pub idle: Option<Duration>,
     /// How long to wait for another holder of the lake to end before giving up.
     pub lock_wait: Duration,

@@ -13,6 +13,7 @@ mod actions;
 mod activity;
 mod answer;
 mod config;
+mod deployment;
 mod doors;
 mod ending;
 mod error;
@@ -27,7 +28,6 @@ mod project;
 mod running;
 mod server;
 mod settings;
-mod shelf;
 mod socket;
 #[cfg(target_os = "linux")]
 mod startup;

@@ -9,17 +9,17 @@ use headwater_functions::{Functions, FunctionsOptions, Room, ZygoteOptions};
 use headwater_jobs::{Commits, Jobs, JobsOptions, Triggers, TriggersOptions};
 use headwater_lake::Lake;
 use headwater_model::{ErrorCode, Health, JobKind, Problem, RefSpec};
-use headwater_pipelines::Runner;
+use headwater_pipelines::{Given, Runner};
 use tokio_util::sync::CancellationToken;
 
 use crate::actions::Actions;
 use crate::activity::Activity;
+use crate::deployment::{Deployed, Deployer};
 use crate::ending::Ending;
 use crate::history::History;
 use crate::http::body::Bodies;
 use crate::iceberg::Plans;
 use crate::settings::Settings;
-use crate::shelf::Shelf;
 use crate::upkeep::{self, Upkeep};
 use crate::work::{Imports, Runs};
 use crate::workshop::Workshop;
@@ -27,6 +27,9 @@ use crate::{Error, Result, ServerConfig, system};
 
 /// How many calls of functions may wait for their turn.
 const CALLS_WAITING_MAX: usize = 10_000;
+
+/// How often settings are read.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
 
 /// The parts of a running server.
 pub struct Parts {
@@ -36,13 +39,15 @@ pub struct Parts {
     pub jobs: Jobs,
     pub runner: Runner,
     pub functions: Functions,
-    /// None for a lake without a project, and for a server that is to leave triggers alone.
+    /// None for a server that is to leave triggers alone.
     pub triggers: Option<Triggers>,
     pub settings: Settings,
     /// Ends what watches over tables; none where they are left alone.
     pub upkeep: Option<CancellationToken>,
-    /// The project whose functions are called.
-    pub shelf: Shelf,
+    /// The version of the project that is in force.
+    pub deployer: Deployer,
+    /// The environments that calls were given.
+    pub given: Given,
     /// Room for what calls bring.
     pub bodies: Bodies,
     /// Scans that were planned for other engines.
@@ -68,9 +73,12 @@ impl Parts {
         let runner = Runner::new(engine.clone(), functions.clone(), jobs.clone(), room(&config));
         quarantine_interrupted(&runner, &jobs).await;
         let imports = Imports { lake: lake.clone(), workshop: Workshop::default() };
-        let actions = Actions::new(&config, imports.clone(), runner.clone());
+        let deployed = Arc::new(Deployed::default());
+        let actions = Actions::new(&config, imports.clone(), runner.clone(), deployed.clone());
         let triggers = start_triggers(&lake, &jobs, actions).await?;
-        let settings = Settings::new(config.project_dir.clone(), jobs.clone(), triggers.clone());
+        let deployer = Deployer::new(lake.clone(), deployed, triggers.clone());
+        deployer.load().await;
+        let settings = Settings::new(config.project_dir.clone(), jobs.clone());
         settings.refresh().await;
         jobs.register(JobKind::Import, Arc::new(imports));
         jobs.register(JobKind::Run, Arc::new(Runs(runner.clone())));
@@ -78,7 +86,6 @@ impl Parts {
         jobs.register(JobKind::Upkeep, Arc::new(keeper));
         let upkeep =
             config.upkeep.then(|| upkeep::start(lake.clone(), jobs.clone(), config.remove_orphans));
-        let shelf = Shelf::new(config.project_dir.clone());
         let bodies = Bodies::new(config.memory_bytes / 8, config.stall);
         let (activity, ending) = (Activity::default(), Ending::default());
         Ok(Parts {
@@ -91,7 +98,8 @@ impl Parts {
             triggers,
             settings,
             upkeep,
-            shelf,
+            deployer,
+            given: Given::default(),
             bodies,
             scans: Plans::default(),
             activity,
@@ -131,13 +139,22 @@ impl Parts {
         })
     }
 
+    /// Looks periodically whether settings have changed, or can be put in force by now.
+    pub async fn watch(&self) {
+        loop {
+            tokio::time::sleep(LOOK_EVERY).await;
+            self.settings.refresh().await;
+            self.deployer.retry().await;
+        }
+    }
+
     /// Waits until nothing has happened for as long as the configuration says.
     pub async fn idle(&self) {
         let Some(patience) = self.config.idle else { return std::future::pending().await };
         let pause = (patience / 4).clamp(Duration::from_millis(10), Duration::from_secs(5));
         loop {
             tokio::time::sleep(pause).await;
-            let busy = self.jobs.running() > 0 || self.settings.has_triggers();
+            let busy = self.jobs.running() > 0 || self.deployer.has_triggers();
             if !busy && self.activity.idle() >= patience {
                 return;
             }

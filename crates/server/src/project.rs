@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use headwater_model::{ErrorCode, Problem};
 
@@ -45,35 +45,6 @@ pub fn read_project(root: &Path) -> Result<BTreeMap<String, String>, Problem> {
         }
     }
     Ok(files)
-}
-
-/// What tells whether a project's files are as they were: where each is, how large, and when it was
-/// last changed, in whichever way.
-pub type Seen = Vec<(PathBuf, u64, (i64, i64))>;
-
-/// How a project's files stand. What cannot be looked at is left out. Each folder is told of before it
-/// is looked at.
-pub fn seen(root: &Path, mut on_folder: impl FnMut(&Path)) -> Seen {
-    use std::os::unix::fs::MetadataExt;
-    let mut seen = Seen::new();
-    let mut folders = vec![(root.to_owned(), 0)];
-    while let Some((folder, depth)) = folders.pop() {
-        on_folder(&folder);
-        for entry in std::fs::read_dir(&folder).into_iter().flatten().flatten() {
-            let path = entry.path();
-            let Ok(kind) = entry.file_type() else { continue };
-            if kind.is_dir() && depth < DEPTH_MAX && is_code_folder(&path) {
-                folders.push((path, depth + 1));
-            } else if kind.is_file()
-                && is_code_file(root, &path)
-                && let Ok(metadata) = entry.metadata()
-            {
-                seen.push((path, metadata.size(), (metadata.ctime(), metadata.ctime_nsec())));
-            }
-        }
-    }
-    seen.sort();
-    seen
 }
 
 fn check_size(root: &Path, bytes: u64) -> Result<(), Problem> {

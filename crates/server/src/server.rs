@@ -59,7 +59,7 @@ async fn live(parts: Arc<Parts>, doors: Doors, lock: LakeLock) {
     tokio::select! {
         _ = parts.ending.requested(None) => {}
         () = parts.idle() => parts.end(parts.config.grace),
-        () = parts.settings.watch() => {}
+        () = parts.watch() => {}
     }
     tracing::info!("ending");
     if let Some(triggers) = &parts.triggers {

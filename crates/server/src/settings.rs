@@ -1,34 +1,26 @@
-//! What the project's `headwater.toml` says to the server: the rate card and the triggers.
+//! Settings that apply without a deployment: the project's name and its rate card, as `headwater.toml`
+//! in the working folder has them.
 //!
-//! The file is read when the server starts, before it matters, and every two seconds; what it says
-//! counts from then on. A file that cannot be used changes nothing, and [`Settings::problem`] says
-//! why. While there is no file nothing triggers, and nothing is forgotten: it may be about to be written
-//! anew, or its folder about to be mounted.
+//! The file is read when the server starts, before it matters, and every two seconds. A file that
+//! cannot be read changes nothing.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
-use headwater_jobs::{Jobs, Triggers};
+use headwater_jobs::Jobs;
 use headwater_model::{ErrorCode, Fault, Problem, RateCard};
 use headwater_pipelines::Project;
 use parking_lot::Mutex;
 
 use crate::project::PROJECT_FILE;
 
-/// How often the file is read.
-const READ_EVERY: Duration = Duration::from_secs(2);
-
 /// What the project's file says.
 pub struct Settings {
     project: Option<PathBuf>,
     jobs: Jobs,
-    triggers: Option<Triggers>,
     /// What was read last.
     seen: tokio::sync::Mutex<Option<Reading>>,
     problem: Mutex<Option<Problem>>,
-    has_triggers: AtomicBool,
     /// What the project is called.
     name: Mutex<Option<String>>,
 }
@@ -39,42 +31,19 @@ struct Reading(Option<String>);
 
 impl Settings {
     /// The settings of a project; without one, the defaults.
-    pub fn new(project: Option<PathBuf>, jobs: Jobs, triggers: Option<Triggers>) -> Self {
+    pub fn new(project: Option<PathBuf>, jobs: Jobs) -> Self {
         Settings {
             project,
             jobs,
-            triggers,
             seen: tokio::sync::Mutex::default(),
             problem: Mutex::default(),
-            has_triggers: AtomicBool::new(false),
             name: Mutex::default(),
         }
-    }
-
-    /// Why the file as it is now cannot be used.
-    pub fn problem(&self) -> Option<Problem> {
-        self.problem.lock().clone()
-    }
-
-    /// Whether the project declares triggers.
-    pub fn has_triggers(&self) -> bool {
-        self.has_triggers.load(Ordering::Relaxed)
     }
 
     /// What the project is called, where there is one whose file can be used.
     pub fn name(&self) -> Option<String> {
         self.name.lock().clone()
-    }
-
-    /// Reads the file over and over.
-    pub async fn watch(&self) {
-        if self.project.is_none() {
-            std::future::pending::<()>().await;
-        }
-        loop {
-            tokio::time::sleep(READ_EVERY).await;
-            self.refresh().await;
-        }
     }
 
     /// Reads the file, and puts what it says into force where it has changed.
@@ -89,29 +58,17 @@ impl Settings {
         if seen.as_ref() == Some(&reading) {
             return;
         }
-        let outcome = self.apply(reading.0.as_deref()).await;
-        self.note(outcome.err());
+        self.note(self.apply(reading.0.as_deref()).err());
         *seen = Some(reading);
     }
 
-    async fn apply(&self, text: Option<&str>) -> Result<(), Problem> {
-        let Some(text) = text else {
-            *self.name.lock() = None;
-            self.jobs.set_rate_card(RateCard::default());
-            self.has_triggers.store(false, Ordering::Relaxed);
-            if let Some(handle) = &self.triggers {
-                handle.suspend().await;
-            }
-            return Ok(());
+    fn apply(&self, text: Option<&str>) -> Result<(), Problem> {
+        let (name, rates) = match text.map(parse).transpose()? {
+            Some(Project { name, rates, .. }) => (Some(name), rates),
+            None => (None, RateCard::default()),
         };
-        let Project { name, rates, triggers, .. } = parse(text)?;
-        *self.name.lock() = Some(name);
+        *self.name.lock() = name;
         self.jobs.set_rate_card(rates);
-        if let Some(handle) = &self.triggers {
-            let declared = !triggers.is_empty();
-            handle.reload(triggers).await.map_err(|error| error.to_problem())?;
-            self.has_triggers.store(declared, Ordering::Relaxed);
-        }
         Ok(())
     }
 

@@ -9,7 +9,7 @@ use headwater_lake::{ImportProgress, Lake};
 use headwater_model::{
     ErrorCode, Event, Fault, ImportReport, ImportRequest, Problem, RunReport, RunRequest, Usage,
 };
-use headwater_pipelines::{Project, Runner};
+use headwater_pipelines::{Parsed, Runner};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
@@ -95,8 +95,14 @@ pub async fn run(
     runner.run(request, context.clone()).await.map_err(|error| error.to_problem())
 }
 
+/// The queue of a project's runs on a branch: the second of two that run together would conflict with
+/// the first.
+pub fn run_queue(project: &str, branch: &str) -> String {
+    format!("run of {project} on {branch}")
+}
+
 /// One line that says what a run is: the project's name, as far as it can be read.
 pub fn run_summary(request: &RunRequest) -> String {
-    let project = Project::parse(&request.files);
+    let project = Parsed::read(&request.files).and_then(Parsed::into_runnable);
     project.map_or_else(|_| "a project with errors".to_owned(), |project| project.name)
 }

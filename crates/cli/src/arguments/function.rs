@@ -5,12 +5,12 @@ use clap::{Args, Subcommand};
 /// `headwater function`
 #[derive(Debug, Subcommand)]
 pub enum Function {
-    /// List the project's functions that can be called
+    /// List the functions of the deployed version
     #[command(after_help = "Example:\n  headwater function ls")]
     Ls,
-    /// Call a function of the project and print what it returns
+    /// Call a function of the deployed version and print what it returns
     #[command(
-        after_help = "Examples:\n  headwater function invoke score --arg flight=UA17 --arg delay=12\n  headwater function invoke score --arguments '{\"delay\": 12}'"
+        after_help = "Examples:\n  headwater function invoke score --arg flight=UA17 --arg delay=12\n  headwater function invoke score --arguments '{\"delay\": 12}'\n  headwater function invoke score --arg flight=UA17 --working-folder"
     )]
     Invoke(FunctionInvoke),
 }
@@ -26,4 +26,7 @@ pub struct FunctionInvoke {
     /// All arguments, as one JSON object
     #[arg(long, value_name = "JSON", conflicts_with = "given")]
     pub arguments: Option<String>,
+    /// Call it as the working folder's files define it, without deploying them
+    #[arg(long, short = 'w')]
+    pub working_folder: bool,
 }

@@ -5,7 +5,7 @@ use clap::{Args, Subcommand};
 /// `headwater trigger`
 #[derive(Debug, Subcommand)]
 pub enum Trigger {
-    /// List the triggers of `headwater.toml`
+    /// List the triggers of the deployed version
     #[command(after_help = "Example:\n  headwater trigger ls")]
     Ls,
     /// What happened, newest first

@@ -2,13 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use headwater_model::{ErrorCode, FunctionArgument, FunctionSummary, InvokeRequest, Problem};
+use headwater_model::{
+    DeployedKind, ErrorCode, FunctionArgument, FunctionSummary, InvokeRequest, Problem,
+};
 use hyper::Method;
 use serde_json::Value;
 
 use crate::api::{Api, Call, collect, segment};
 use crate::arguments::{Function, FunctionInvoke, OutputFormat};
-use crate::commands::run;
+use crate::commands::{deployment, run};
 use crate::context::Context;
 use crate::error::{self, Result};
 use crate::events::{self, Printer};
@@ -48,12 +50,14 @@ async fn list(context: &Context, api: &Api) -> Result<()> {
             function.defined_at,
         ]);
     }
-    grid.print("no functions yet; `@headwater.function()` makes one");
+    grid.print("no functions are deployed; `@headwater.function()` defines one");
+    deployment::note_differences(context, api, DeployedKind::Function).await;
     Ok(())
 }
 
 async fn invoke(context: &Context, api: &Api, arguments: &FunctionInvoke) -> Result<()> {
-    let request = InvokeRequest { arguments: given(arguments)?, author: None };
+    let files = arguments.working_folder.then(|| deployment::working_files(context)).transpose()?;
+    let request = InvokeRequest { arguments: given(arguments)?, files, author: None };
     let accept = match context.output {
         OutputFormat::Table | OutputFormat::Json => "application/json",
         OutputFormat::Ndjson => "application/x-ndjson",

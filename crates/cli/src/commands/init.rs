@@ -121,7 +121,7 @@ name = {name}
 # type = "int"
 # default = 10
 
-# [[trigger]]                # fires while a server runs; `schedule` and `tables` start work, too
+# [[trigger]]                # counts once deployed: `headwater deploy`; see docs/triggers.md
 # name = "landing"
 # files = {{ folder = "landing", pattern = "*.csv" }}
 # import = {{ table = "events" }}

@@ -71,7 +71,7 @@ async fn list(context: &Context, api: &Api, arguments: JobLs) -> Result<()> {
             output::starts(&job.usage).into(),
             output::milliseconds(job.usage.wall_ms).into(),
             output::milliseconds(job.usage.cpu_us.div_ceil(1000)).into(),
-            first_line(&job.summary).into(),
+            what(&job).into(),
         ]);
     }
     grid.print("no jobs");
@@ -94,6 +94,15 @@ fn label(value: &impl serde::Serialize) -> String {
         .ok()
         .and_then(|value| value.as_str().map(str::to_owned))
         .unwrap_or_default()
+}
+
+/// What a job does, and why it has not begun.
+fn what(job: &JobRow) -> String {
+    let mut what = first_line(&job.summary);
+    if !job.waits_for.is_empty() {
+        what = format!("{what} ({})", job.waits_for.join(", "));
+    }
+    what
 }
 
 fn first_line(text: &str) -> String {

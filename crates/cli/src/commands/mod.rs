@@ -4,6 +4,7 @@ mod branch;
 mod checkout;
 mod completions;
 mod demo;
+mod deployment;
 mod diff;
 mod diff_rows;
 mod environment;
@@ -57,6 +58,8 @@ async fn dispatch(context: &Context, api: &Api, command: Command) -> Result<()> 
     match command {
         Command::Query(arguments) => query::query(context, api, arguments).await,
         Command::Run(arguments) => run::run(context, api, &arguments).await,
+        Command::Deploy(arguments) => deployment::deploy(context, api, &arguments).await,
+        Command::Deployment(arguments) => deployment::deployment(context, api, arguments).await,
         Command::Table(arguments) => table::table(context, api, arguments).await,
         Command::View(arguments) => view::view(context, api, arguments).await,
         Command::Branch(arguments) => branch::branch(context, api, arguments).await,

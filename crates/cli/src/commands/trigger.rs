@@ -1,9 +1,10 @@
 //! `headwater trigger`: what starts work by itself, and what became of it.
 
-use headwater_model::{ErrorCode, TriggerEvent, TriggerEventStatus, TriggerStatus};
+use headwater_model::{DeployedKind, ErrorCode, TriggerEvent, TriggerEventStatus, TriggerStatus};
 
 use crate::api::{Api, segment};
 use crate::arguments::{OutputFormat, Trigger, TriggerEvents};
+use crate::commands::deployment;
 use crate::context::Context;
 use crate::error::Result;
 use crate::output::{self, Cell, Grid};
@@ -12,7 +13,12 @@ use crate::terminal::Tone;
 /// Carries out `headwater trigger`.
 pub async fn trigger(context: &Context, api: &Api, arguments: Trigger) -> Result<()> {
     match arguments {
-        Trigger::Ls => list(context, &api.get::<Vec<TriggerStatus>>("/v1/triggers").await?),
+        Trigger::Ls => {
+            list(context, &api.get::<Vec<TriggerStatus>>("/v1/triggers").await?);
+            if context.output != OutputFormat::Json {
+                deployment::note_differences(context, api, DeployedKind::Trigger).await;
+            }
+        }
         Trigger::Events(arguments) => events(context, api, arguments).await?,
         Trigger::Replay(arguments) => {
             let path = format!("/v1/trigger-events/{}/replay", segment(&arguments.event));
@@ -60,11 +66,14 @@ fn list(context: &Context, triggers: &[TriggerStatus]) {
             output::count(status.failed),
         ]);
     }
-    grid.print("no triggers; declare one as `[[trigger]]` in headwater.toml");
+    grid.print("no triggers are deployed; declare one as `[[trigger]]` in headwater.toml");
     for status in triggers {
         if let Some(problem) = &status.error {
-            let how =
-                if problem.code == ErrorCode::TooBusy { "is held back" } else { "sees nothing" };
+            let how = match problem.code {
+                ErrorCode::TooBusy => "is held back",
+                ErrorCode::RefNotFound => "cannot work",
+                _ => "sees nothing",
+            };
             context.style.say(format!("trigger `{}` {how}:", status.trigger.name));
             context.style.print_problem(problem);
         }

@@ -11,6 +11,7 @@ use crate::source::SourceText;
 use crate::{Error, Location, Result, suggest, units};
 
 /// The settings of a project.
+#[derive(Default)]
 pub(super) struct Manifest {
     pub name: String,
     pub defaults: Defaults,
@@ -200,8 +201,16 @@ fn wrong(source: &SourceText<'_>, error: &toml::de::Error) -> Error {
     } else if message.starts_with("unknown variant") {
         let message = format!("`{first}` is none of the values here: `{}`", rest.join("`, `"));
         (message, suggest::hint(first, rest, "values"))
+    } else if message == "missing field `project`" {
+        let hint = "Add `[project]`, and `name = \"NAME\"` below it.";
+        ("the table `[project]` is missing".to_owned(), hint.to_owned())
     } else if message.starts_with("missing field") {
-        (format!("the key `{first}` is missing here"), format!("Add `{first} = …`."))
+        (format!("the key `{first}` is missing here"), format!("Add `{first} = \"…\"`."))
+    } else if message.starts_with("invalid type: ") && message.ends_with("expected a string") {
+        // The text as it is written: the parser takes `3.10` for `3.1`.
+        let written = error.span().and_then(|span| source.text.get(span)).unwrap_or(first).trim();
+        let message = format!("`{written}` is not text, which is expected here");
+        (message, format!("Write `\"{written}\"`."))
     } else {
         let hint = "Mend the file; docs/projects.md shows what it may say.";
         (message.replace("invalid type: ", "another type is wanted: "), hint.to_owned())

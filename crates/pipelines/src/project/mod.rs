@@ -4,6 +4,7 @@
 mod callable;
 mod manifest;
 mod parameter;
+mod parsed;
 mod python;
 mod sql;
 
@@ -11,12 +12,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use headwater_model::{Priority, RateCard, SYSTEM_NAMESPACE, Trigger};
+use headwater_model::{DEFAULT_NAMESPACE, Priority, RateCard, SYSTEM_NAMESPACE, Trigger};
 
-use crate::source::SourceText;
 use crate::{Error, Location, Materialization, Result, Step};
 pub use callable::Callable;
 pub use parameter::{Parameter, ParameterKind};
+pub use parsed::Parsed;
 pub(crate) use sql::located;
 
 /// The file that makes a folder a project.
@@ -66,35 +67,29 @@ pub struct Defaults {
     pub arena: bool,
 }
 
-impl Project {
-    /// Parses a project's files, given by path relative to its root. The first mistake is the
-    /// error.
-    pub fn parse(files: &BTreeMap<String, String>) -> Result<Project> {
-        let text = files.get(MANIFEST).ok_or(Error::NoManifest)?;
-        let manifest = manifest::parse(&SourceText::new(MANIFEST, text))?;
-        let (mut steps, mut callables): (Vec<Step>, Vec<Callable>) = Default::default();
-        for (path, text) in files {
-            let source = SourceText::new(path, text);
-            let namespace = &manifest.defaults.namespace;
-            match path.rsplit_once('.').map(|(_, ending)| ending) {
-                Some("sql") => steps.push(sql::parse(&source, namespace)?),
-                Some("py") => {
-                    let found = deeply(|| python::parse(&source, namespace, files))?;
-                    steps.extend(found.steps);
-                    callables.extend(found.callables);
-                }
-                _ => {}
-            }
+impl Default for Defaults {
+    fn default() -> Self {
+        Defaults {
+            python: None,
+            python_at: None,
+            packages: BTreeMap::new(),
+            system: Vec::new(),
+            namespace: DEFAULT_NAMESPACE.to_owned(),
+            memory_bytes: None,
+            timeout: None,
+            priority: None,
+            arena: false,
         }
-        check_names(&steps)?;
-        let callables = by_name(callables)?;
-        steps.iter().try_for_each(check_growing)?;
-        let files = Arc::new(files.clone());
-        let manifest::Manifest { name, defaults, parameters, rates, triggers } = manifest;
-        let project =
-            Project { name, defaults, parameters, rates, triggers, steps, callables, files };
-        parameter::check_uses(&project.parameters, &project.steps)?;
-        Ok(project)
+    }
+}
+
+impl Project {
+    /// Parses a project's files, given by path relative to its root. The first error counts.
+    pub fn parse(files: &BTreeMap<String, String>) -> Result<Project> {
+        match Parsed::read(files)?.into_whole() {
+            Err(Error::Several { mut errors }) => Err(errors.swap_remove(0)),
+            other => other,
+        }
     }
 
     /// The models, SQL and Python.
@@ -116,17 +111,21 @@ impl Project {
     }
 }
 
-/// Functions by their names, of which there must be one each.
-fn by_name(callables: Vec<Callable>) -> Result<BTreeMap<String, Callable>> {
+/// Functions by their names; an error for each further one of a name.
+fn by_name(callables: Vec<Callable>, errors: &mut Vec<Error>) -> BTreeMap<String, Callable> {
     let mut named: BTreeMap<String, Callable> = BTreeMap::new();
     for callable in callables {
-        if let Some(first) = named.get(&callable.name) {
-            let (first, second) = (first.at.clone(), callable.at.clone());
-            return Err(Error::Duplicate { name: callable.name, first, second });
+        match named.get(&callable.name) {
+            Some(first) => {
+                let (first, second) = (first.at.clone(), callable.at.clone());
+                errors.push(Error::Duplicate { name: callable.name, first, second });
+            }
+            None => {
+                named.insert(callable.name.clone(), callable);
+            }
         }
-        named.insert(callable.name.clone(), callable);
     }
-    Ok(named)
+    named
 }
 
 /// Names that differ by case alone are the same to a query.

@@ -21,10 +21,23 @@ fn a_project_without_its_file_or_name_is_none() {
          hint: Run `headwater init` to make one."
     );
     let nameless = BTreeMap::from([("headwater.toml".to_owned(), "[project]\n".to_owned())]);
-    insta::assert_snapshot!(refusal(&nameless), @r"
+    insta::assert_snapshot!(refusal(&nameless), @r#"
     invalid_project: the key `name` is missing here (headwater.toml:1)
-      hint: Add `name = …`.
-    ");
+      hint: Add `name = "…"`.
+    "#);
+    let empty = BTreeMap::from([("headwater.toml".to_owned(), "# later\n".to_owned())]);
+    insta::assert_snapshot!(refusal(&empty), @r#"
+    invalid_project: the table `[project]` is missing (headwater.toml:1)
+      hint: Add `[project]`, and `name = "NAME"` below it.
+    "#);
+}
+
+#[test]
+fn a_number_in_place_of_text_is_refused_as_it_is_written() {
+    insta::assert_snapshot!(refused("[defaults]\npython = 3.10\n"), @r#"
+    invalid_project: `3.10` is not text, which is expected here (headwater.toml:4)
+      hint: Write `"3.10"`.
+    "#);
 }
 
 #[test]

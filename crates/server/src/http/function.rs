@@ -1,6 +1,7 @@
 //! Functions of the project: list them, and call one by its name and wait for what it returns.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use axum::Json;
 use axum::body::Body as AnswerBody;
@@ -15,7 +16,7 @@ use headwater_jobs::NewJob;
 use headwater_model::{
     ErrorCode, Fault, FunctionSummary, InvokeRequest, JobKind, Problem, nearest,
 };
-use headwater_pipelines::{Callable, Project};
+use headwater_pipelines::{Callable, Parsed, Project};
 use serde::Deserialize;
 use serde_json::Value;
 use utoipa::IntoParams;
@@ -28,6 +29,7 @@ use super::extract::{Author, Parameters, Segments, check_content_type};
 use super::failure::{Answer, Failure};
 use super::query::JOB_HEADER;
 use crate::answer::{Encoder, Format};
+use crate::deployment::{nothing_deployed, parse_folder};
 
 /// The longest answer in JSON that is looked through where others are served.
 const SHORT: usize = 64 << 10;
@@ -38,12 +40,13 @@ pub(super) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(list)).merge(invoke)
 }
 
-/// Lists the project's functions that can be called: those with `@headwater.function()`.
+/// Lists the functions of the deployed version, by name: those with `@headwater.function()`.
 #[utoipa::path(get, path = "/v1/functions",
     operation_id = "list_functions", tag = "function",
     responses((status = 200, body = [FunctionSummary]), (status = "default", body = Problem)))]
 async fn list(State(app): State<App>) -> Answer<Json<Vec<FunctionSummary>>> {
-    let project = app.shelf.project().await.map_err(Failure)?;
+    let Some(version) = app.deployer.deployed().version()? else { return Ok(Json(Vec::new())) };
+    let project = version.project;
     let summary = |callable: &Callable| callable.summary(&project.defaults);
     Ok(Json(project.callables.values().map(summary).collect()))
 }
@@ -60,8 +63,9 @@ struct Beside {
     arguments: Option<String>,
 }
 
-/// Calls a function of the project and waits for what it returns. The body is JSON, or one table as
-/// `application/vnd.apache.arrow.stream`.
+/// Calls a function of the deployed version and waits for what it returns. The body is JSON, or one
+/// table as `application/vnd.apache.arrow.stream`. With `files` in the JSON the function is called as
+/// these files define it.
 ///
 /// The answer is what the function returned: a table in the form that `Accept` names (see `query`),
 /// and whatever else as JSON. The header `x-headwater-job` names the job; its record is stored, so
@@ -87,9 +91,8 @@ async fn invoke(
     request: Request,
 ) -> Answer<Response> {
     let format = Format::accepted(&headers)?;
-    let project = app.shelf.project().await.map_err(Failure)?;
-    let callable = find(&project, &name)?;
-    let (arguments, named, room) = arguments(&app, callable, beside, request).await?;
+    let call = prepare(&app, &name, beside, request).await?;
+    let PreparedCall { project, callable, arguments, author: named, permit } = call;
     let kind = if format == Format::Json { Returns::Any } else { Returns::Table };
     let new = NewJob::new(JobKind::Function, callable.name.clone(), author.or(named));
     let (context, guard) = app.jobs.record(new).await?;
@@ -97,10 +100,9 @@ async fn invoke(
     // Whoever goes away stops the function, and what it took until then is recorded all the same.
     let leaving = context.cancelled().drop_guard();
     let call = tokio::spawn(async move {
-        let Some(callable) = project.callables.get(&name) else { return Err(not_found(&name)) };
-        let with = (&*project, &app.shelf.given);
-        let returned = app.runner.call(with, callable, (arguments, kind), &context).await;
-        drop(room);
+        let with = (&*project, &app.given);
+        let returned = app.runner.call(with, &callable, (arguments, kind), &context).await;
+        drop(permit);
         let answer = match returned {
             Ok(returned) => answer(format, returned).await,
             Err(error) => Err(error.to_problem()),
@@ -125,48 +127,101 @@ async fn invoke(
     Ok(response)
 }
 
-fn not_found(name: &str) -> Problem {
-    Problem::new(ErrorCode::FunctionNotFound, format!("the project has no function `{name}`"))
+/// A call whose function and arguments are known.
+struct PreparedCall {
+    project: Arc<Project>,
+    callable: Callable,
+    arguments: Vec<Argument>,
+    /// The author that the body names.
+    author: Option<String>,
+    /// The memory that the body takes until the call has ended.
+    permit: Option<Held>,
 }
 
-fn find<'a>(project: &'a Project, name: &str) -> Answer<&'a Callable> {
-    project.callables.get(name).ok_or_else(|| {
-        let message = format!("the project `{}` has no function `{name}`", project.name);
-        let hint = if project.steps.iter().any(|step| step.table.name == name) {
-            "It is a model, which a run computes; only what has `@headwater.function()` is called."
-                .to_owned()
-        } else if let Some(near) = nearest(name, project.callables.keys().map(String::as_str)) {
-            format!("Did you mean `{near}`?")
-        } else {
-            "See `headwater function ls`; only what has `@headwater.function()` is called."
-                .to_owned()
-        };
-        Failure(Problem::new(ErrorCode::FunctionNotFound, message).with_hint(hint))
-    })
+async fn prepare(app: &App, name: &str, beside: Beside, request: Request) -> Answer<PreparedCall> {
+    let media_type = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    if media_type == Some(Format::Arrow.media_type()) {
+        return prepare_table(app, name, beside, request).await;
+    }
+    if beside.table.is_some() || beside.arguments.is_some() {
+        let message = "`table` and `arguments` go with a body of Arrow";
+        return Err(Failure::invalid(message, "Put the arguments into the body."));
+    }
+    check_content_type(request.headers())?;
+    let (bytes, permit) = app.bodies.read(request, Kind::Values).await?;
+    let request: InvokeRequest = serde_json::from_slice(&bytes).map_err(|error| {
+        let hint = "Send `{\"arguments\": {\"NAME\": VALUE}}`.";
+        Failure::invalid(format!("the body cannot be read: {error}"), hint)
+    })?;
+    let (project, callable) = match request.files {
+        Some(files) => of_files(files, name).await?,
+        None => deployed(app, name).await?,
+    };
+    callable.check(&request.arguments, None)?;
+    let (arguments, author) = (values(request.arguments), request.author);
+    Ok(PreparedCall { project, callable, arguments, author, permit: Some(permit) })
 }
 
-/// What the function is given, who calls where the body says so, and the room that it takes meanwhile.
-async fn arguments(
+/// The function of the deployed version.
+async fn deployed(app: &App, name: &str) -> Answer<(Arc<Project>, Callable)> {
+    let version = app.deployer.deployed().version()?;
+    if let Some(version) = &version
+        && let Some(callable) = version.project.callables.get(name)
+    {
+        return Ok((version.project.clone(), callable.clone()));
+    }
+    if is_in_folder(app, name).await {
+        let message = format!("function `{name}` is in the working folder, but not deployed");
+        let hint = "Run `headwater deploy`, or call it with `--working-folder`.";
+        return Err(Failure(Problem::new(ErrorCode::FunctionNotFound, message).with_hint(hint)));
+    }
+    Err(version
+        .map_or_else(|| Failure(nothing_deployed()), |version| not_found(&version.project, name)))
+}
+
+/// Whether the working folder defines a function.
+async fn is_in_folder(app: &App, name: &str) -> bool {
+    let Some(folder) = app.config.project_dir.clone() else { return false };
+    let parsed = parse_folder(folder).await.ok();
+    parsed.is_some_and(|parsed| matches!(parsed.into_callable(name), Ok((_, Some(_)))))
+}
+
+/// The function that files define.
+async fn of_files(files: BTreeMap<String, String>, name: &str) -> Answer<(Arc<Project>, Callable)> {
+    let wanted = name.to_owned();
+    let read = move || {
+        let parsed = Parsed::read(&files).map_err(|error| error.to_problem())?;
+        parsed.into_callable(&wanted).map_err(|error| error.to_problem())
+    };
+    let read = tokio::task::spawn_blocking(read).await.map_err(|error| {
+        Failure(Problem::new(ErrorCode::Internal, format!("the files were not read: {error}")))
+    })?;
+    let (project, callable) = read?;
+    let callable = callable.ok_or_else(|| not_found(&project, name))?;
+    Ok((Arc::new(project), callable))
+}
+
+fn not_found(project: &Project, name: &str) -> Failure {
+    let message = format!("the project `{}` has no function `{name}`", project.name);
+    let hint = if project.steps.iter().any(|step| step.table.name == name) {
+        "It is a model, which a run computes; only what has `@headwater.function()` is called."
+            .to_owned()
+    } else if let Some(near) = nearest(name, project.callables.keys().map(String::as_str)) {
+        format!("Did you mean `{near}`?")
+    } else {
+        "See `headwater function ls`; only what has `@headwater.function()` is called.".to_owned()
+    };
+    Failure(Problem::new(ErrorCode::FunctionNotFound, message).with_hint(hint))
+}
+
+/// A call whose body is a table.
+async fn prepare_table(
     app: &App,
-    callable: &Callable,
+    name: &str,
     beside: Beside,
     request: Request,
-) -> Answer<(Vec<Argument>, Option<String>, Option<Held>)> {
-    let media_type = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    if media_type != Some(Format::Arrow.media_type()) {
-        if beside.table.is_some() || beside.arguments.is_some() {
-            let message = "`table` and `arguments` go with a body of Arrow";
-            return Err(Failure::invalid(message, "Put the arguments into the body."));
-        }
-        check_content_type(request.headers())?;
-        let (bytes, room) = app.bodies.read(request, Kind::Values).await?;
-        let request: InvokeRequest = serde_json::from_slice(&bytes).map_err(|error| {
-            let hint = "Send `{\"arguments\": {\"NAME\": VALUE}}`.";
-            Failure::invalid(format!("the body cannot be read: {error}"), hint)
-        })?;
-        callable.check(&request.arguments, None)?;
-        return Ok((values(request.arguments), request.author, Some(room)));
-    }
+) -> Answer<PreparedCall> {
+    let (project, callable) = deployed(app, name).await?;
     let unreadable = |error: &dyn std::fmt::Display| {
         let hint = "Send an Arrow IPC stream that is not compressed.";
         Failure::invalid(format!("the table cannot be read: {error}"), hint)
@@ -190,10 +245,10 @@ async fn arguments(
         ErrorCode::DiskFull => Failure(error.to_problem()),
         _ => unreadable(&error),
     })?;
-    let mut all = values(others);
-    all.push(Argument { name: table.to_owned(), value: ArgumentValue::Table(read) });
-    // The table itself counts towards the room for rows.
-    Ok((all, None, None))
+    let mut arguments = values(others);
+    arguments.push(Argument { name: table.to_owned(), value: ArgumentValue::Table(read) });
+    // The table itself counts towards the memory for rows.
+    Ok(PreparedCall { project, callable, arguments, author: None, permit: None })
 }
 
 fn values(given: BTreeMap<String, Value>) -> Vec<Argument> {

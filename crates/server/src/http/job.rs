@@ -80,7 +80,7 @@ async fn show(State(app): State<App>, Segments(id): Segments<String>) -> Answer<
         let calls = calls.unwrap_or_default().into_iter();
         let told =
             |call: FunctionCall| Some(format!("`{}` waits for {}", call.label, call.waits_for?));
-        job.waits_for = calls.filter_map(told).collect();
+        job.waits_for.extend(calls.filter_map(told));
     }
     Ok(Json(job))
 }

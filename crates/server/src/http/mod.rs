@@ -6,6 +6,7 @@
 
 pub(crate) mod body;
 mod branch;
+mod deployment;
 mod diff;
 mod environment;
 pub(crate) mod extract;
@@ -75,6 +76,7 @@ pub(crate) fn router(app: &App) -> Router {
 fn api() -> OpenApiRouter<App> {
     OpenApiRouter::with_openapi(head())
         .merge(branch::routes())
+        .merge(deployment::routes())
         .merge(diff::routes())
         .merge(environment::routes())
         .merge(function::routes())
@@ -155,7 +157,7 @@ mod tests {
                 assert_eq!(named, given, "{method} {path}");
             }
         }
-        assert_eq!(ids.len(), 47);
+        assert_eq!(ids.len(), 51);
         check_references(&description, &description);
     }
 

@@ -13,9 +13,10 @@ use utoipa_axum::routes;
 use super::App;
 use super::extract::{Author, Body};
 use super::failure::{Answer, Failure};
+use crate::work;
 
 /// The longest project, as JSON.
-const BODY_BYTES_MAX: usize = 64 << 20;
+pub(super) const BODY_BYTES_MAX: usize = 64 << 20;
 
 pub(super) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(run)).layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
@@ -43,11 +44,13 @@ async fn run(
     let author = author.or(request.author.take());
     let branch = app.branch_to_write(request.reference.as_ref()).await?;
     request.author = Some(author.clone());
+    let project = work::run_summary(&request);
     let new = NewJob {
-        reference: Some(branch),
         event: request.event.clone(),
+        queue: Some(work::run_queue(&project, &branch)),
+        reference: Some(branch),
         payload: json!(request),
-        ..NewJob::new(JobKind::Run, crate::work::run_summary(&request), author)
+        ..NewJob::new(JobKind::Run, project, author)
     };
     let id = app.jobs.submit(new).await?;
     Ok((StatusCode::ACCEPTED, Json(app.jobs.job(id).await?)).into_response())

@@ -1,4 +1,4 @@
-//! Triggers, which `headwater.toml` declares, and their events.
+//! Triggers of the deployed version, and their events.
 
 use axum::Json;
 use axum::extract::State;
@@ -12,6 +12,7 @@ use utoipa_axum::routes;
 use super::App;
 use super::extract::{Parameters, Segments, parse_words};
 use super::failure::{Answer, Failure};
+use crate::deployment::missing_branch;
 
 /// The most events in one answer.
 const EVENTS_MAX: usize = 10_000;
@@ -20,18 +21,18 @@ pub(super) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(list)).routes(routes!(events)).routes(routes!(replay))
 }
 
-/// Lists triggers by name, as `headwater.toml` has them now; where that cannot be read, the error
-/// says why.
+/// Lists the triggers of the deployed version, by name.
 #[utoipa::path(get, path = "/v1/triggers",
     operation_id = "list_triggers", tag = "trigger",
     responses(
     (status = 200, body = [TriggerStatus]), (status = "default", body = Problem)))]
 async fn list(State(app): State<App>) -> Answer<Json<Vec<TriggerStatus>>> {
-    app.settings.refresh().await;
-    if let Some(problem) = app.settings.problem() {
-        return Err(Failure(problem));
+    app.deployer.deployed().version()?;
+    let mut listed = app.triggers.as_ref().map(Triggers::list).unwrap_or_default();
+    for status in listed.iter_mut().filter(|status| status.error.is_none()) {
+        status.error = missing_branch(&app.lake, &status.trigger).await?;
     }
-    Ok(Json(app.triggers.as_ref().map(Triggers::list).unwrap_or_default()))
+    Ok(Json(listed))
 }
 
 /// Which events to list.
@@ -64,7 +65,7 @@ async fn events(
     match (&app.triggers, &filter.trigger) {
         (Some(triggers), _) => Ok(Json(triggers.events(&filter).await?)),
         (None, None) => Ok(Json(Vec::new())),
-        (None, Some(name)) => Err(no_project(&format!("trigger `{name}`"))),
+        (None, Some(name)) => Err(no_triggers(&format!("trigger `{name}`"))),
     }
 }
 
@@ -78,14 +79,11 @@ async fn replay(
     Segments(event): Segments<String>,
 ) -> Answer<Json<TriggerEvent>> {
     let triggers = app.triggers.as_ref();
-    let triggers = triggers.ok_or_else(|| no_project(&format!("trigger event `{event}`")))?;
+    let triggers = triggers.ok_or_else(|| no_triggers(&format!("trigger event `{event}`")))?;
     Ok(Json(triggers.replay(&event).await?))
 }
 
-fn no_project(what: &str) -> Failure {
-    let message = format!("there is no {what}: the lake has no project");
-    Failure(
-        Problem::new(ErrorCode::TriggerNotFound, message)
-            .with_hint("Declare triggers in the `headwater.toml` beside the lake."),
-    )
+fn no_triggers(what: &str) -> Failure {
+    let message = format!("there is no {what}: this server acts on no triggers");
+    Failure(Problem::new(ErrorCode::TriggerNotFound, message))
 }

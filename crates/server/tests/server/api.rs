@@ -23,6 +23,9 @@ struct Case {
     /// Whether what is fetched and put together is shared with no other test.
     #[serde(default)]
     own_cache: bool,
+    /// Whether the project is deployed before the first step.
+    #[serde(default)]
+    deploy: bool,
     steps: Vec<Step>,
 }
 
@@ -75,6 +78,10 @@ pub async fn play(noun: String, path: PathBuf) {
     }
     let running = support::start(config).await;
     let server = TestServer { running, folder };
+    if case.deploy {
+        let deployed = server.deploy().await;
+        assert!(deployed.get("code").is_none(), "{noun}: {deployed}");
+    }
     let dir = server.folder.path().canonicalize().expect("a path").display().to_string();
     let mut saved = BTreeMap::from([("dir".to_owned(), dir)]);
     for step in &case.steps {

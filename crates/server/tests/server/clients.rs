@@ -143,7 +143,7 @@ async fn trigger() {
     let project = "[project]\nname = \"p\"\n\n[[trigger]]\nname = \"summed\"\nbranch = \"dev\"\n\
         tables = { names = [\"orders\"], settle_ms = 0 }\nrun = true\n";
     std::fs::write(server.folder.path().join("headwater.toml"), project).expect("a file");
-    server.until("/v1/triggers", |found| found[0]["name"] == "summed").await;
+    server.deploy().await;
     script("iceberg_append.py", &server, Vec::new(), Vec::new()).await;
     let events = server.until("/v1/trigger-events?status=done", |found| found[0].is_object()).await;
     assert_eq!(events[0]["tables"], json!(["public.orders"]));

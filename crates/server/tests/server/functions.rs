@@ -22,7 +22,7 @@ pub fn trials() -> Vec<Trial> {
         trial("functions::a_call_answers_what_the_function_returns_and_is_a_job", values),
         trial("functions::a_table_goes_in_and_comes_out_as_arrow", tables),
         trial("functions::a_process_is_used_again_where_the_function_allows_it", reuse),
-        trial("functions::an_edit_counts_from_the_next_call_on", edits),
+        trial("functions::an_edit_counts_once_it_is_deployed", edits),
         trial("functions::who_goes_away_stops_the_function", gone),
         trial("functions::the_record_of_a_call_outlives_its_server", outlives),
     ]
@@ -95,7 +95,9 @@ async fn start() -> TestServer {
     let folder = tempfile::tempdir().expect("a temporary folder");
     write(&folder, CALLS);
     let running = support::start(support::config(folder.path())).await;
-    TestServer { running, folder }
+    let server = TestServer { running, folder };
+    server.deploy().await;
+    server
 }
 
 fn write(folder: &tempfile::TempDir, source: &str) {
@@ -232,11 +234,15 @@ async fn edits() {
     let edited = CALLS.replace("return len(calls)", "return -len(calls)");
     write(&server.folder, &edited);
     let (_, answer, _) = invoke(&server, "count", json!({})).await;
+    assert_eq!(answer, json!(2), "the deployed code runs, and not the edited one");
+    server.deploy().await;
+    let (_, answer, _) = invoke(&server, "count", json!({})).await;
     assert_eq!(answer, json!(-1), "new code runs in a new process");
     write(&server.folder, &edited.replace("def fails", "def fails("));
-    let path = "/v1/functions/count/invoke";
-    let problem = server.post(path, json!({})).await;
+    let problem = server.deploy().await;
     assert_eq!(problem["code"], "invalid_project", "{problem}");
+    let (_, answer, _) = invoke(&server, "count", json!({})).await;
+    assert_eq!(answer, json!(-2), "a refused deployment changes nothing");
 }
 
 async fn gone() {
@@ -276,6 +282,8 @@ async fn outlives() {
     write(&folder, CALLS);
     let mut child = crate::life::Killable::start(folder.path()).await;
     let path = "/v1/functions/value/invoke";
+    let deployment = support::deployment(folder.path());
+    child.ask(Method::POST, "/v1/deployments", Some(&deployment)).await;
     let answer = child.ask(Method::POST, path, Some(&json!({}))).await;
     assert_eq!(answer["times"], json!([1]), "{answer}");
     child.kill();

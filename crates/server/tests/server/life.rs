@@ -161,6 +161,12 @@ impl Killable {
         }
     }
 
+    /// SIGKILL, without waiting for the end.
+    pub fn signal(&self) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::KILL).expect("a signal");
+    }
+
     /// SIGKILL: nothing of it gets to put anything away.
     pub fn kill(&mut self) {
         self.child.kill().expect("a signal");

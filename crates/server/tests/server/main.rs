@@ -5,6 +5,7 @@
 
 mod api;
 mod clients;
+mod deployments;
 mod doors;
 #[path = "../../../lake/tests/clouds/emulator.rs"]
 mod emulator;
@@ -57,6 +58,7 @@ fn trials() -> Vec<Trial> {
     trials.extend(clients::trials());
     trials.extend(doors::trials());
     trials.extend(emulators::trials());
+    trials.extend(deployments::trials());
     trials.extend(functions::trials());
     trials.extend(iceberg::trials());
     trials.extend(life::trials());

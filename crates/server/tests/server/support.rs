@@ -56,6 +56,11 @@ impl TestServer {
         json(self.send(request(Method::POST, path, Some(&body))).await).await
     }
 
+    /// Deploys the project in the folder as its files are now.
+    pub async fn deploy(&self) -> Value {
+        self.post("/v1/deployments", deployment(self.folder.path())).await
+    }
+
     /// The rows of a query.
     pub async fn rows(&self, sql: &str) -> Value {
         self.post("/v1/query", serde_json::json!({ "sql": sql })).await
@@ -73,6 +78,12 @@ impl TestServer {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
+}
+
+/// A request that deploys the project in a folder.
+pub fn deployment(folder: &Path) -> Value {
+    let files = headwater_server::read_project(folder).expect("a project");
+    serde_json::json!({ "files": files })
 }
 
 /// A configuration for the lake in a project's folder.

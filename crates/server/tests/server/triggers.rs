@@ -1,4 +1,4 @@
-//! The project's file while the server runs: triggers that act, and rates that count.
+//! Triggers of the deployed version that act, and rates of the project's file that count.
 
 use std::collections::BTreeSet;
 
@@ -17,7 +17,11 @@ pub fn trials() -> Vec<Trial> {
         trial("triggers::tables_that_change_are_acted_on_whoever_changed_them", tables_change),
         trial("triggers::what_is_made_again_or_undone_is_a_change", made_again),
         trial("triggers::what_changed_before_a_kill_is_acted_on_once_after_it", tables_and_kills),
-        trial("triggers::the_project_file_counts_from_when_it_is_written", project_file),
+        trial("triggers::runs_that_are_started_together_run_one_after_the_other", together),
+        trial(
+            "triggers::a_trigger_counts_from_its_deployment_and_rates_from_the_file",
+            project_file,
+        ),
     ]
 }
 
@@ -72,6 +76,8 @@ async fn files_land() {
     write_project(folder.path());
     let running = support::start(support::config(folder.path())).await;
     let server = TestServer { running, folder };
+    assert_eq!(server.get("/v1/triggers").await, json!([]));
+    server.deploy().await;
     let triggers = server.get("/v1/triggers").await;
     assert_eq!(triggers[0]["name"], "landing");
     let new = server.folder.path().join("one.csv.part");
@@ -84,12 +90,17 @@ async fn files_land() {
 async fn landed_before() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     write_project(folder.path());
+    let running = support::start(support::config(folder.path())).await;
+    let server = TestServer { running, folder };
+    server.deploy().await;
+    server.running.shutdown().await;
+    let TestServer { folder, .. } = server;
     std::fs::write(folder.path().join("landing/one.csv"), READINGS).expect("a file");
     let mut config = support::config(folder.path());
     config.idle = Some(std::time::Duration::from_millis(10));
     let running = support::start(config).await;
     let server = TestServer { running, folder };
-    // With a trigger declared the server is never idle.
+    // With a trigger deployed the server is never idle.
     check_rows(&server).await;
     server.running.shutdown().await;
 }
@@ -101,16 +112,24 @@ async fn project_file() {
     let text = "[project]\nname = \"p\"\n\n[rates]\ncurrency = \"EUR\"\n\n\
         [[trigger]]\nname = \"nightly\"\nschedule = { cron = \"0 2 * * *\" }\nrun = true\n";
     std::fs::write(&file, text).expect("a file");
-    let triggers = server.get("/v1/triggers").await;
-    assert_eq!(triggers[0]["name"], "nightly");
+    assert_eq!(server.get("/v1/triggers").await, json!([]));
     server.rows("SELECT 1").await;
     let usage = server.get("/v1/usage?by=kind").await;
     assert_eq!(usage[0]["currency"], "EUR");
 
+    server.deploy().await;
+    assert_eq!(server.get("/v1/triggers").await[0]["name"], "nightly");
     std::fs::write(&file, text.replace("0 2 * * *", "61 * * * *")).expect("a file");
-    assert_eq!(server.get("/v1/triggers").await["code"], "invalid_project");
+    assert_eq!(server.deploy().await["code"], "invalid_project");
+    assert_eq!(server.get("/v1/triggers").await[0]["schedule"]["cron"], "0 2 * * *");
     std::fs::write(&file, text.replace("nightly", "daily")).expect("a file");
+    server.deploy().await;
     assert_eq!(server.get("/v1/triggers").await[0]["name"], "daily");
+    std::fs::write(&file, text.replace("run = true", "run = true\nbranch = \"dev\""))
+        .expect("a file");
+    let warnings = &server.deploy().await["warnings"];
+    assert_eq!(warnings, &json!(["trigger `nightly` works on branch `dev`, which does not exist"]));
+    assert_eq!(server.get("/v1/triggers").await[0]["error"]["code"], "ref_not_found");
 }
 
 const FOLLOWING: &str = r#"
@@ -151,7 +170,7 @@ async fn following() -> TestServer {
     let sql_text = format!("CREATE TABLE orders (id INT) TBLPROPERTIES ({properties})");
     sql(&server, "dev", &sql_text).await;
     write_following(server.folder.path());
-    server.until("/v1/triggers", |found| found[0]["name"] == "changed").await;
+    server.deploy().await;
     server
 }
 
@@ -238,15 +257,9 @@ async fn made_again() {
     let events = server.get("/v1/trigger-events?status=done").await;
     post("revert", json!({"run": events[0]["job"]})).await;
     assert_eq!(done(&server, 3).await, (json!(0), json!(["public.seen"])));
-    // A project that is away for a moment has missed nothing.
-    let file = server.folder.path().join("headwater.toml");
-    std::fs::remove_file(&file).expect("a file");
-    assert_eq!(server.get("/v1/triggers").await, json!([]));
+    // Without the working folder's files the deployed ones count.
+    std::fs::remove_file(server.folder.path().join("headwater.toml")).expect("a file");
     sql(&server, "dev", "INSERT INTO orders VALUES (2)").await;
-    std::fs::write(&file, "").expect("a file");
-    assert_eq!(server.get("/v1/triggers").await, json!([]));
-    std::fs::write(&file, FOLLOWING).expect("a file");
-    assert_eq!(server.get("/v1/triggers").await[0]["name"], "changed");
     assert_eq!(done(&server, 4).await, (json!(1), orders));
     server.running.shutdown().await;
 }
@@ -261,6 +274,8 @@ async fn tables_and_kills() {
         assert!(answer.get("code").is_none(), "{text}: {answer}");
         answer
     };
+    let deployment = support::deployment(folder.path());
+    child.ask(Method::POST, "/v1/deployments", Some(&deployment)).await;
     child.ask(Method::POST, "/v1/branches", Some(&json!({"name": "dev"}))).await;
     child.until("/v1/triggers", |found| !found.contains("ref_not_found")).await;
     sql(&child, "CREATE TABLE orders (id INT)").await;
@@ -290,4 +305,67 @@ async fn tables_and_kills() {
         log.as_array().expect("commits").iter().map(|commit| commit["id"].to_string()).collect();
     assert!(noted.is_subset(&made));
     child.kill();
+}
+
+/// Two triggers that fire for the same commit, and a model that grows with each run.
+const TOGETHER: &str = r#"
+[project]
+name = "together"
+
+[parameters.who]
+default = ""
+
+[[trigger]]
+name = "one"
+tables = { names = ["orders"], settle_ms = 0 }
+run = true
+parameters = { who = "one" }
+retries = 0
+
+[[trigger]]
+name = "two"
+tables = { names = ["orders"], settle_ms = 0 }
+run = true
+parameters = { who = "two" }
+retries = 0
+"#;
+
+/// It takes long enough that runs which are not queued overlap.
+const GROWING: &str = "-- headwater: materialization = append\n\
+     SELECT $who AS who, count(*) AS n FROM orders, \
+     generate_series(1, 3000) a, generate_series(1, 3000) b\n";
+
+async fn together() {
+    let server = TestServer::start().await;
+    sql(&server, "main", "CREATE TABLE orders (id INT)").await;
+    std::fs::create_dir_all(server.folder.path().join("models")).expect("a folder");
+    std::fs::write(server.folder.path().join("headwater.toml"), TOGETHER).expect("a file");
+    std::fs::write(server.folder.path().join("models/growing.sql"), GROWING).expect("a file");
+    server.deploy().await;
+    sql(&server, "main", "INSERT INTO orders VALUES (1)").await;
+    let waits = |jobs: &Value| jobs[0]["waits_for"][0].is_string();
+    let queued = server.until("/v1/jobs?kind=trigger&status=queued", waits).await;
+    let running = server.get("/v1/jobs?kind=trigger&status=running").await;
+    let first = running[0]["id"].as_str().expect("an id").replace('-', "");
+    assert_eq!(queued[0]["waits_for"], json!([format!("waits for job {}", &first[20..])]));
+
+    let ended = |events: &Value| {
+        let events = events.as_array().expect("events");
+        events.len() == 2
+            && events.iter().all(|event| event["status"] != "running")
+            && events.iter().all(|event| event["status"] != "pending")
+    };
+    let events = server.until("/v1/trigger-events", ended).await;
+    assert!(
+        events.as_array().expect("events").iter().all(|event| event["status"] == "done"),
+        "{events}"
+    );
+    let jobs = server.get("/v1/jobs?kind=trigger").await;
+    assert_eq!(
+        (&jobs[0]["status"], &jobs[1]["status"]),
+        (&json!("succeeded"), &json!("succeeded"))
+    );
+    let rows = server.rows("SELECT who FROM growing ORDER BY who").await;
+    assert_eq!(rows, json!([{"who": "one"}, {"who": "two"}]));
+    server.running.shutdown().await;
 }

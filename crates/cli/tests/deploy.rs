@@ -1,0 +1,120 @@
+//! Deployments by hand: what is in force is what was deployed, and not what is in the folder.
+
+mod support;
+
+use serde_json::json;
+use support::Workspace;
+
+const PROJECT: &str = "\
+[project]
+name = \"shop\"
+
+[[trigger]]
+name = \"nightly\"
+schedule = { cron = \"0 2 * * *\" }
+branch = \"dev\"
+run = true
+";
+
+fn function(name: &str, answer: u32) -> String {
+    format!(
+        "import headwater\n\n\n@headwater.function()\n@headwater.python(pip={{}})\n\
+         def {name}():\n    return {answer}\n"
+    )
+}
+
+fn workspace() -> Workspace {
+    let workspace = Workspace::empty();
+    workspace.write("headwater.toml", PROJECT);
+    workspace.write("functions/seven.py", function("seven", 7));
+    workspace.ok(&["init"]);
+    workspace
+}
+
+/// What a command that succeeds says to people, without the digits of versions.
+fn said(workspace: &Workspace, arguments: &[&str]) -> String {
+    let answer = workspace.run(arguments);
+    assert_eq!(answer.code, 0, "{}{}", answer.stdout, answer.stderr);
+    let text = answer.stdout + &answer.stderr;
+    let is_version = |word: &str| word.len() == 12 && word.chars().all(|c| c.is_ascii_hexdigit());
+    let lines = text.lines().map(|line| {
+        let words = line.split(' ').map(|word| if is_version(word) { "VERSION" } else { word });
+        words.collect::<Vec<_>>().join(" ")
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn a_deployment_says_what_it_holds_and_what_changed() {
+    let workspace = workspace();
+    insta::assert_snapshot!(said(&workspace, &["deploy", "--dry-run"]), @r"
+    ✓ VERSION of shop can be deployed
+      functions: seven
+      triggers: nightly
+      + trigger nightly
+      + function seven
+      + file functions/seven.py
+      + file headwater.toml
+      warning: trigger `nightly` works on branch `dev`, which does not exist
+    ");
+    assert_eq!(workspace.json(&["deployment", "ls"]), json!([]));
+    workspace.ok(&["branch", "create", "dev"]);
+    workspace.ok(&["deploy"]);
+    workspace.write("functions/seven.py", function("eight", 8));
+    insta::assert_snapshot!(said(&workspace, &["deploy"]), @r"
+    ✓ VERSION of shop is in force
+      functions: eight
+      triggers: nightly
+      + function eight
+      - function seven
+      ~ file functions/seven.py
+    ");
+    insta::assert_snapshot!(said(&workspace, &["deploy"]), @r"
+    ✓ VERSION of shop was in force already
+      functions: eight
+      triggers: nightly
+    ");
+    insta::assert_snapshot!(said(&workspace, &["deployment", "rollback"]), @r"
+    ✓ VERSION of shop is in force
+      functions: seven
+      triggers: nightly
+      - function eight
+      + function seven
+      ~ file functions/seven.py
+    ");
+    insta::assert_snapshot!(workspace.fails(3, &["deployment", "rollback", "00"]), @r"
+    error: no deployed version `00`
+      hint: List the versions with `headwater deployment ls`.
+    ");
+    let listed = workspace.json(&["deployment", "ls"]);
+    assert_eq!((&listed[0]["functions"], &listed[0]["author"]), (&json!(["eight"]), &json!("eva")));
+    assert_eq!((&listed[1]["active"], listed.as_array().map(Vec::len)), (&json!(true), Some(2)));
+    assert_eq!(workspace.json(&["deployment", "get"])["functions"], json!(["seven"]));
+}
+
+#[test]
+fn a_draft_in_the_folder_affects_no_call_and_is_called_by_a_flag() {
+    let workspace = workspace();
+    insta::assert_snapshot!(workspace.fails(3, &["function", "invoke", "seven"]), @r"
+    error: function `seven` is in the working folder, but not deployed
+      hint: Run `headwater deploy`, or call it with `--working-folder`.
+    ");
+    let draft = ["function", "invoke", "seven", "--working-folder"];
+    assert_eq!(workspace.ok(&draft).trim(), "7");
+    workspace.ok(&["deploy"]);
+    workspace.write("functions/seven.py", function("seven", 77));
+    workspace.write("functions/broken.py", "def broken(:\n");
+    assert_eq!(workspace.ok(&["function", "invoke", "seven"]).trim(), "7");
+    assert_eq!(workspace.ok(&draft).trim(), "77");
+    let told = workspace.fails(2, &["deploy"]);
+    assert!(told.contains("functions/broken.py:1"), "{told}");
+    let listed = workspace.run(&["function", "ls"]);
+    assert!(listed.stderr.contains("the working folder cannot be deployed"), "{}", listed.stderr);
+    std::fs::remove_file(workspace.path().join("functions/broken.py")).expect("a file");
+    let listed = workspace.run(&["function", "ls"]);
+    let note = "the working folder differs: ~ seven; `headwater deploy` puts it in force";
+    assert!(listed.stderr.contains(note), "{}", listed.stderr);
+    let listed = workspace.run(&["trigger", "ls"]);
+    assert!(!listed.stderr.contains("differs"), "{}", listed.stderr);
+    assert!(listed.stderr.contains("`dev`, which does not exist"), "{}", listed.stderr);
+}

@@ -1,0 +1,314 @@
+//! Deployments: versions of a project in the store, and which of them is in force.
+//!
+//! | kind | name | value |
+//! |---|---|---|
+//! | object | its hash | one file of a project |
+//! | object | the version | a manifest: JSON of `{path: hash of the file}` |
+//! | journal `deployments` | version | the [`Record`] of its last deployment |
+//! | ref `deployments/active` | | the version in force |
+//!
+//! A version is the hash of its manifest, so that the same files have the same version. Objects,
+//! record and ref of a deployment are one batch: after a crash either all of it counts, or nothing.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use headwater_model::{
+    ChangeKind, Clock, DeployChange, DeployedKind, Deployment, ObjectId, Timestamp,
+};
+use headwater_store::{Append, Batch, Expected, KeyRange, RefChange, Store};
+use serde::{Deserialize, Serialize};
+
+use crate::{Error, Project, Result};
+
+const JOURNAL: &str = "deployments";
+const ACTIVE: &str = "deployments/active";
+
+/// The deployed versions of a lake's project. Cheap to clone.
+#[derive(Clone)]
+pub struct Deployments {
+    store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
+}
+
+impl std::fmt::Debug for Deployments {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Deployments").finish_non_exhaustive()
+    }
+}
+
+/// What the journal keeps of a version.
+#[derive(Debug, Serialize, Deserialize)]
+struct Record {
+    project: String,
+    deployed: Timestamp,
+    author: String,
+    functions: Vec<String>,
+    triggers: Vec<String>,
+    models: u64,
+    files: Vec<String>,
+}
+
+impl Record {
+    fn deployment(self, version: ObjectId, active: Option<ObjectId>) -> Deployment {
+        let Record { project, deployed, author, functions, triggers, models, files } = self;
+        let active = active == Some(version);
+        Deployment {
+            version,
+            project,
+            deployed,
+            author,
+            active,
+            functions,
+            triggers,
+            models,
+            files,
+        }
+    }
+}
+
+impl Deployments {
+    /// The deployments in a store.
+    pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Self {
+        Deployments { store, clock }
+    }
+
+    /// The version in force; none before the first deployment.
+    pub async fn active(&self) -> Result<Option<ObjectId>> {
+        Ok(self.active_text().await?.and_then(|text| read_id(&text)))
+    }
+
+    async fn active_text(&self) -> Result<Option<Bytes>> {
+        self.store.reference(ACTIVE).await.map_err(|error| Error::other(&error))
+    }
+
+    /// The files of a version, by path. Error: `corrupt` where one is missing.
+    pub async fn files(&self, version: ObjectId) -> Result<BTreeMap<String, String>> {
+        let manifest = self.objects(version, &[version]).await?.remove(0);
+        let manifest: BTreeMap<String, ObjectId> =
+            serde_json::from_slice(&manifest).map_err(|_| corrupt(version))?;
+        let ids: Vec<ObjectId> = manifest.values().copied().collect();
+        let texts = self.objects(version, &ids).await?;
+        let text = |bytes: Bytes| String::from_utf8(bytes.into()).map_err(|_| corrupt(version));
+        let files = manifest.into_keys().zip(texts);
+        files.map(|(path, bytes)| Ok((path, text(bytes)?))).collect()
+    }
+
+    async fn objects(&self, version: ObjectId, ids: &[ObjectId]) -> Result<Vec<Bytes>> {
+        let found = self.store.objects(ids).await.map_err(|error| Error::other(&error))?;
+        let found: Option<Vec<Bytes>> = found.into_iter().collect();
+        found.filter(|found| found.len() == ids.len()).ok_or_else(|| corrupt(version))
+    }
+
+    /// The deployment that a project would become.
+    pub fn preview(&self, project: &Project, author: &str) -> Deployment {
+        let (manifest, _) = objects(project);
+        self.record(project, author).deployment(ObjectId::of(&manifest), None)
+    }
+
+    fn record(&self, project: &Project, author: &str) -> Record {
+        Record {
+            project: project.name.clone(),
+            deployed: self.clock.now(),
+            author: author.to_owned(),
+            functions: project.callables.keys().cloned().collect(),
+            triggers: project.triggers.iter().map(|trigger| trigger.name.clone()).collect(),
+            models: project.models().count() as u64,
+            files: project.files.keys().cloned().collect(),
+        }
+    }
+
+    /// Stores a project as a version and puts it in force; durable when it returns.
+    ///
+    /// Error: `commit_conflict` where another version was put in force meanwhile.
+    pub async fn deploy(&self, project: &Project, author: &str) -> Result<Deployment> {
+        let (manifest, mut objects) = objects(project);
+        let version = ObjectId::of(&manifest);
+        objects.push(manifest);
+        let record = self.record(project, author);
+        let value = serde_json::to_vec(&record).map_err(|_| corrupt(version))?;
+        let entry = Append {
+            journal: JOURNAL.to_owned(),
+            key: version.to_string(),
+            value: Some(value.into()),
+        };
+        self.switch(version, Batch { objects, entries: vec![entry], ..Batch::default() }).await?;
+        Ok(record.deployment(version, Some(version)))
+    }
+
+    /// Puts a version in force that was deployed before; durable when it returns.
+    ///
+    /// Error: `commit_conflict` where another version was put in force meanwhile.
+    pub async fn activate(&self, version: ObjectId) -> Result<()> {
+        self.switch(version, Batch::default()).await
+    }
+
+    async fn switch(&self, version: ObjectId, mut batch: Batch) -> Result<()> {
+        let expected = self.active_text().await?.map_or(Expected::Absent, Expected::Value);
+        let value = Some(Bytes::from(version.to_string()));
+        batch.refs.push(RefChange { name: ACTIVE.to_owned(), expected, value });
+        self.store.apply(batch).await.map_err(|error| Error::other(&error))?;
+        Ok(())
+    }
+
+    /// The versions, the last deployed first.
+    pub async fn list(&self) -> Result<Vec<Deployment>> {
+        let active = self.active().await?;
+        let range = KeyRange::default();
+        let entries = self.store.scan(JOURNAL, &range).await;
+        let mut found = Vec::new();
+        for entry in entries.map_err(|error| Error::other(&error))? {
+            let Some(version) = read_id(entry.key.as_bytes()) else { continue };
+            let record: Record =
+                serde_json::from_slice(&entry.value).map_err(|_| corrupt(version))?;
+            found.push(record.deployment(version, active));
+        }
+        found.sort_by_key(|one| std::cmp::Reverse((one.deployed, one.active)));
+        Ok(found)
+    }
+
+    /// The version with this id, or the only one whose id begins with this text.
+    ///
+    /// Error: `deployment_not_found`.
+    pub async fn get(&self, text: &str) -> Result<Deployment> {
+        let wanted = text.to_ascii_lowercase();
+        let all = self.list().await?;
+        let is_found = |one: &Deployment| one.version.to_string().starts_with(&wanted);
+        let mut found = all.into_iter().filter(is_found);
+        match (found.next(), found.next()) {
+            (Some(only), None) if !wanted.is_empty() => Ok(only),
+            (first, _) => {
+                Err(Error::NoDeployment { text: text.to_owned(), several: first.is_some() })
+            }
+        }
+    }
+}
+
+/// The manifest of a project, and its files.
+fn objects(project: &Project) -> (Bytes, Vec<Bytes>) {
+    let files: Vec<Bytes> =
+        project.files.values().map(|text| Bytes::from(text.clone().into_bytes())).collect();
+    let ids = files.iter().map(|text| ObjectId::of(text));
+    let manifest: BTreeMap<&String, ObjectId> = project.files.keys().zip(ids).collect();
+    let manifest = serde_json::json!(manifest).to_string();
+    (Bytes::from(manifest.into_bytes()), files)
+}
+
+fn read_id(text: &[u8]) -> Option<ObjectId> {
+    std::str::from_utf8(text).ok()?.parse().ok()
+}
+
+fn corrupt(version: ObjectId) -> Error {
+    let message = format!("the deployed version `{}` cannot be read", version.short());
+    headwater_model::Problem::new(headwater_model::ErrorCode::Corrupt, message)
+        .with_hint("Deploy the project again with `headwater deploy`.")
+        .into()
+}
+
+/// The differences between two versions of a project, sorted by kind and name.
+pub fn deploy_changes(before: Option<&Project>, after: &Project) -> Vec<DeployChange> {
+    let mut changes = Vec::new();
+    changes.extend(compare(DeployedKind::Trigger, before.map(triggers), &triggers(after)));
+    changes.extend(compare(DeployedKind::Function, before.map(functions), &functions(after)));
+    let files = |project: &Project| (*project.files).clone();
+    changes.extend(compare(DeployedKind::File, before.map(files), &files(after)));
+    changes
+}
+
+fn triggers(project: &Project) -> BTreeMap<String, String> {
+    let described = project
+        .triggers
+        .iter()
+        .map(|trigger| (trigger.name.clone(), serde_json::json!(trigger).to_string()));
+    described.collect()
+}
+
+/// Each function with its limits and the text of its file.
+fn functions(project: &Project) -> BTreeMap<String, String> {
+    let described = project.callables.iter().map(|(name, callable)| {
+        let text = project.files.get(&*callable.at.file).map_or("", String::as_str);
+        let summary = serde_json::json!(callable.summary(&project.defaults));
+        (name.clone(), format!("{summary}\n{text}"))
+    });
+    described.collect()
+}
+
+fn compare(
+    kind: DeployedKind,
+    before: Option<BTreeMap<String, String>>,
+    after: &BTreeMap<String, String>,
+) -> Vec<DeployChange> {
+    let before = before.unwrap_or_default();
+    let change = |name: &String, change| DeployChange { kind, name: name.clone(), change };
+    let removed = before.keys().filter(|name| !after.contains_key(*name));
+    let mut changes: Vec<_> = removed.map(|name| change(name, ChangeKind::Removed)).collect();
+    for (name, text) in after {
+        match before.get(name) {
+            None => changes.push(change(name, ChangeKind::Added)),
+            Some(other) if other != text => changes.push(change(name, ChangeKind::Changed)),
+            Some(_) => {}
+        }
+    }
+    changes.sort_by(|one, other| one.name.cmp(&other.name));
+    changes
+}
+
+#[cfg(test)]
+mod tests {
+    use headwater_model::FixedClock;
+    use headwater_store::MemoryStore;
+
+    use super::*;
+
+    fn project(function: &str) -> Project {
+        let manifest = "[project]\nname = \"p\"\n[[trigger]]\nname = \"nightly\"\n\
+                        schedule = { cron = \"0 2 * * *\" }\nrun = true\n";
+        let code = format!("import headwater\n@headwater.function()\ndef {function}(): pass\n");
+        let files = [("headwater.toml", manifest), ("a.py", &code)];
+        let files = files.map(|(path, text)| (path.to_owned(), text.to_owned()));
+        Project::parse(&BTreeMap::from(files)).expect("a project")
+    }
+
+    #[tokio::test]
+    async fn a_version_is_named_by_its_files_and_read_back_whole() {
+        let clock = Arc::new(FixedClock::at("2026-03-01T00:00:00Z".parse().expect("a time")));
+        let deployments = Deployments::new(Arc::new(MemoryStore::new()), clock.clone());
+        assert_eq!(deployments.active().await.expect("none"), None);
+        let (one, two) = (project("one"), project("two"));
+        let first = deployments.deploy(&one, "ada").await.expect("a version");
+        clock.advance(std::time::Duration::from_secs(1));
+        let second = deployments.deploy(&two, "bob").await.expect("a version");
+        assert_ne!(first.version, second.version);
+        assert_eq!(deployments.active().await.expect("a ref"), Some(second.version));
+        assert_eq!(deployments.files(first.version).await.expect("files"), *one.files);
+        assert_eq!(deployments.preview(&one, "eve").version, first.version);
+
+        deployments.activate(first.version).await.expect("a rollback");
+        let listed = deployments.list().await.expect("a list");
+        let seen: Vec<_> =
+            listed.iter().map(|one| (&*one.functions[0], &*one.author, one.active)).collect();
+        assert_eq!(seen, [("two", "bob", false), ("one", "ada", true)]);
+        let short = &second.version.to_string()[..12];
+        assert_eq!(deployments.get(short).await.expect("a version").author, "bob");
+        for unknown in ["", "zz"] {
+            let error = deployments.get(unknown).await.expect_err("no version");
+            let code = headwater_model::Fault::code(&error);
+            assert_eq!(code, headwater_model::ErrorCode::DeploymentNotFound);
+        }
+    }
+
+    #[test]
+    fn changes_name_files_functions_and_triggers() {
+        let changes = deploy_changes(Some(&project("one")), &project("two"));
+        let named: Vec<_> = changes.iter().map(|one| (one.kind, &*one.name, one.change)).collect();
+        let expected = [
+            (DeployedKind::Function, "one", ChangeKind::Removed),
+            (DeployedKind::Function, "two", ChangeKind::Added),
+            (DeployedKind::File, "a.py", ChangeKind::Changed),
+        ];
+        assert_eq!(named, expected);
+        assert_eq!(deploy_changes(Some(&project("one")), &project("one")), []);
+        assert_eq!(deploy_changes(None, &project("one")).len(), 4);
+    }
+}

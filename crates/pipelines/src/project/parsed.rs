@@ -1,0 +1,117 @@
+//! A project as far as its files can be read, with the errors of the files that cannot.
+//!
+//! A file with an error breaks only what it defines. Each use of a project decides which errors
+//! matter: a deployment takes none, a run takes errors of files without models and expectations, and
+//! a call of a function takes errors of other files.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::{MANIFEST, Project, by_name, check_growing, check_names, deeply, manifest, parameter};
+use super::{python, sql};
+use crate::source::SourceText;
+use crate::{Callable, Error, Result, Step};
+
+/// A project as far as its files can be read.
+#[derive(Debug)]
+pub struct Parsed {
+    project: Project,
+    /// The errors, those of `headwater.toml` first.
+    errors: Vec<Error>,
+}
+
+impl Parsed {
+    /// Parses a project's files, given by path relative to its root.
+    ///
+    /// Error: `invalid_project` where there is no `headwater.toml`.
+    pub fn read(files: &BTreeMap<String, String>) -> Result<Parsed> {
+        let text = files.get(MANIFEST).ok_or(Error::NoManifest)?;
+        let mut errors = Vec::new();
+        let manifest = manifest::parse(&SourceText::new(MANIFEST, text)).unwrap_or_else(|error| {
+            errors.push(error);
+            manifest::Manifest::default()
+        });
+        let (mut steps, mut callables): (Vec<Step>, Vec<Callable>) = Default::default();
+        for (path, text) in files {
+            match read_file(path, text, &manifest.defaults.namespace, files) {
+                Ok(found) => {
+                    steps.extend(found.steps);
+                    callables.extend(found.callables);
+                }
+                Err(error) => errors.push(error),
+            }
+        }
+        errors.extend(check_names(&steps).err());
+        let callables = by_name(callables, &mut errors);
+        errors.extend(steps.iter().filter_map(|step| check_growing(step).err()));
+        let files = Arc::new(files.clone());
+        let manifest::Manifest { name, defaults, parameters, rates, triggers } = manifest;
+        let project =
+            Project { name, defaults, parameters, rates, triggers, steps, callables, files };
+        errors.extend(parameter::check_uses(&project.parameters, &project.steps).err());
+        Ok(Parsed { project, errors })
+    }
+
+    /// The project, where every file can be read; else an error that lists all errors.
+    pub fn into_whole(self) -> Result<Project> {
+        let mut errors = self.errors;
+        match errors.len() {
+            0 => Ok(self.project),
+            1 => Err(errors.remove(0)),
+            _ => Err(Error::Several { errors }),
+        }
+    }
+
+    /// The project, where every file can be read that a run needs; else the first of its errors.
+    pub fn into_runnable(self) -> Result<Project> {
+        let Parsed { project, errors } = self;
+        let needed = errors.into_iter().find(|error| is_needed_by_run(error, &project));
+        needed.map_or(Ok(project), Err)
+    }
+
+    /// The project with its function of this name; none where no file defines it. Error: where the
+    /// file that defines it cannot be read.
+    pub fn into_callable(self, name: &str) -> Result<(Project, Option<Callable>)> {
+        let Parsed { project, errors } = self;
+        let found = project.callables.get(name).cloned();
+        let concerns = |error: &Error| match (error, error.file()) {
+            (Error::Duplicate { name: duplicate, .. }, _) => duplicate == name,
+            (_, Some(MANIFEST)) => true,
+            // A file that cannot be read may define whatever it mentions.
+            (_, Some(file)) => {
+                found.is_none() && project.files.get(file).is_some_and(|text| text.contains(name))
+            }
+            (_, None) => false,
+        };
+        match errors.into_iter().find(concerns) {
+            Some(error) => Err(error),
+            None => Ok((project, found)),
+        }
+    }
+}
+
+/// Whether an error leaves models, expectations or settings of a run unknown. A Python file that
+/// mentions neither models nor expectations defines none.
+fn is_needed_by_run(error: &Error, project: &Project) -> bool {
+    let Some(file) = error.file() else { return true };
+    let text = project.files.get(file).map_or("", String::as_str);
+    let is_python = file.rsplit_once('.').is_some_and(|(_, ending)| ending == "py");
+    !is_python || text.contains("model") || text.contains("expectation")
+}
+
+fn read_file(
+    path: &str,
+    text: &str,
+    namespace: &str,
+    files: &BTreeMap<String, String>,
+) -> Result<python::Found> {
+    let source = SourceText::new(path, text);
+    match path.rsplit_once('.').map(|(_, ending)| ending) {
+        Some("sql") => {
+            let steps = vec![sql::parse(&source, namespace)?];
+            Ok(python::Found { steps, ..python::Found::default() })
+        }
+        Some("py") => deeply(|| python::parse(&source, namespace, files)),
+        _ => Ok(python::Found::default()),
+    }
+}
