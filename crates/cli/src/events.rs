@@ -1,22 +1,19 @@
-//! Following a job: its event stream as lines on standard error, a bar for what takes over a second,
+//! Following a job: its event stream as lines on standard error, a line for what takes over a second,
 //! and Ctrl-C as a request to stop.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use headwater_model::{
     ErrorCode, Event, Job, JobEvent, JobStatus, LogStream, Problem, StepReport, StepStatus,
 };
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::api::{Api, Call, segment};
 use crate::error::{self, Result};
 use crate::output::{self, Cell};
+use crate::progress::{Progress, ProgressLine, TICK};
 use crate::terminal::{Style, Tone};
-
-/// Work shorter than this shows no bar.
-const BAR_DELAY: Duration = Duration::from_secs(1);
 
 /// Prints a job's events until it ends; then answers the job, or its problem.
 pub async fn follow(api: &Api, style: Style, job: &Job) -> Result<Job> {
@@ -71,11 +68,16 @@ pub async fn print_events(api: &Api, id: &str, follow: bool, printer: &mut Print
     let path = format!("/v1/jobs/{}/events?follow={follow}", segment(id));
     let response = api.send(Call::get(path).accept("application/x-ndjson")).await?;
     let mut lines = Lines::new(response.into_body());
-    while let Some(line) = lines.next().await? {
-        let event: JobEvent = serde_json::from_slice(&line).map_err(error::unexpected)?;
-        printer.print(&event);
+    let mut ticks = tokio::time::interval(TICK);
+    loop {
+        tokio::select! {
+            line = lines.next() => {
+                let Some(line) = line? else { return Ok(()) };
+                printer.print(&serde_json::from_slice(&line).map_err(error::unexpected)?);
+            }
+            _ = ticks.tick(), if printer.line.is_possible() => printer.tick(),
+        }
     }
-    Ok(())
 }
 
 /// Lines out of an answer's body, as they come.
@@ -122,25 +124,38 @@ impl Lines {
 pub struct Printer {
     style: Style,
     silent: bool,
-    began: Instant,
-    bar: Option<ProgressBar>,
+    line: ProgressLine,
+    /// The steps that are under way, and since when.
+    steps: Vec<(String, Instant)>,
+    progress: Progress,
 }
 
 impl Printer {
     /// A printer to standard error.
     pub fn new(style: Style) -> Self {
-        Printer { style, silent: false, began: Instant::now(), bar: None }
+        let progress = Progress { text: "waiting".to_owned(), ..Progress::default() };
+        let line = ProgressLine::new(style);
+        Printer { style, silent: false, line, steps: Vec::new(), progress }
     }
 
     fn silent() -> Self {
         Printer { silent: true, ..Printer::new(Style::plain()) }
     }
 
-    /// Takes the bar away.
+    /// Takes the progress line away.
     pub fn clear(&mut self) {
-        if let Some(bar) = self.bar.take() {
-            bar.finish_and_clear();
+        self.line.clear();
+    }
+
+    /// Draws what is under way.
+    fn tick(&mut self) {
+        let mut progress = self.progress.clone();
+        if let Some((_, since)) = self.steps.first() {
+            let names: Vec<&str> = self.steps.iter().map(|(name, _)| name.as_str()).collect();
+            progress.text = names.join(", ");
+            progress.since = Some(*since);
         }
+        self.line.draw(&progress);
     }
 
     /// Prints one event.
@@ -149,7 +164,8 @@ impl Printer {
             return;
         }
         match &event.event {
-            Event::Started | Event::StepStarted { .. } => {}
+            Event::Started => {}
+            Event::StepStarted { step } => self.steps.push((step.clone(), Instant::now())),
             Event::Progress { stage, done, total, unit } => {
                 self.progress(stage, *done, *total, unit);
             }
@@ -157,7 +173,10 @@ impl Printer {
                 let origin = origin(model.as_deref(), file.as_deref(), *line);
                 self.say(&self.log_line(*stream, &origin, text));
             }
-            Event::StepEnded { report } => self.say(&self.step_line(report)),
+            Event::StepEnded { report } => {
+                self.steps.retain(|(step, _)| *step != report.step);
+                self.say(&self.step_line(report));
+            }
             Event::Ended { status, .. } => {
                 self.clear();
                 if *status == JobStatus::Cancelled {
@@ -168,10 +187,7 @@ impl Printer {
     }
 
     fn say(&self, text: &str) {
-        match &self.bar {
-            Some(bar) => bar.suspend(|| self.style.say(text)),
-            None => self.style.say(text),
-        }
+        self.line.above(|| self.style.say(text));
     }
 
     fn log_line(&self, stream: LogStream, origin: &str, text: &str) -> String {
@@ -227,30 +243,16 @@ impl Printer {
     }
 
     fn progress(&mut self, stage: &str, done: u64, total: Option<u64>, unit: &str) {
-        if !self.style.is_animated() || self.began.elapsed() < BAR_DELAY {
-            return;
-        }
-        let bar = self.bar.get_or_insert_with(new_bar);
-        match total {
-            Some(total) => bar.set_length(total),
-            None => bar.unset_length(),
-        }
-        bar.set_position(done);
+        let of = |amount: String| total.map_or(String::new(), |_| format!(" of {amount}"));
+        let all = total.unwrap_or_default();
         let amount = if unit == "bytes" {
-            format!("{} of {}", output::bytes(done), total.map_or("?".into(), output::bytes))
+            format!("{}{}", output::bytes(done), of(output::bytes(all)))
         } else {
-            format!("{} of {} {unit}", output::count(done), total.map_or("?".into(), output::count))
+            format!("{}{} {unit}", output::count(done), of(output::count(all)))
         };
-        bar.set_message(format!("{stage}  {amount}"));
+        self.progress.text = format!("{stage}  {amount}");
+        self.progress.amount = total.filter(|total| *total > 0).map(|total| (done, total));
     }
-}
-
-fn new_bar() -> ProgressBar {
-    let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
-    let style = ProgressStyle::with_template("  {bar:30} {msg}")
-        .unwrap_or_else(|_| ProgressStyle::default_bar());
-    bar.set_style(style);
-    bar
 }
 
 fn origin(model: Option<&str>, file: Option<&str>, line: Option<u32>) -> String {

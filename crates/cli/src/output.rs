@@ -72,6 +72,14 @@ pub fn milliseconds(value: u64) -> String {
     }
 }
 
+/// Time that passes, in whole seconds: `12 s`, `3 min 20 s`.
+pub fn elapsed(time: std::time::Duration) -> String {
+    match time.as_secs() {
+        seconds @ 0..=59 => format!("{seconds} s"),
+        seconds => format!("{} min {} s", seconds / 60, seconds % 60),
+    }
+}
+
 /// Digits after the point of an amount of money, as a rule.
 const MONEY_DIGITS: usize = 6;
 

@@ -18,6 +18,8 @@ pub struct RowReader {
     decoder: StreamDecoder,
     /// The batches read so far.
     pub batches: Vec<RecordBatch>,
+    /// The number of their rows.
+    pub rows: u64,
 }
 
 impl RowReader {
@@ -26,6 +28,7 @@ impl RowReader {
         let mut buffer = arrow::buffer::Buffer::from(bytes);
         while !buffer.is_empty() {
             if let Some(batch) = self.decoder.decode(&mut buffer).map_err(error::unexpected)? {
+                self.rows += batch.num_rows() as u64;
                 self.batches.push(batch);
             }
         }

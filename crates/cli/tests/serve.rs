@@ -231,3 +231,46 @@ fn a_host_that_forbids_sandboxes_says_what_to_change() {
     assert_eq!(workspace.ok(&["function", "invoke", "seven"]).trim(), "7");
     drop(serving);
 }
+
+#[test]
+fn a_server_in_the_foreground_logs_jobs_failures_and_trigger_events() {
+    let workspace = Workspace::new();
+    workspace.write("models/one.sql", "-- headwater: materialization = replace\nSELECT 1 AS n\n");
+    workspace.write("landing/a.csv", "n\n1\n");
+    workspace.write(
+        "headwater.toml",
+        "[project]\nname = \"test\"\n[[trigger]]\nname = \"landed\"\n\
+         files = { folder = \"landing\", pattern = \"*.csv\" }\nimport = { table = \"events\" }\n",
+    );
+    workspace.ok(&["stop"]);
+    let serving = workspace.start(&["serve", "--http", "127.0.0.1:0"]);
+    until("the server listens", || workspace.server().is_some_and(|it| it["http"].is_string()));
+    workspace.ok(&["run"]);
+    workspace.ok(&["query", "SELECT 1 AS good"]);
+    workspace.run(&["query", "SELECT 1 / (n - 1) AS bad FROM one"]);
+    // Files are taken once they are left alone.
+    until("the trigger has fired", || {
+        let done = workspace.json(&["trigger", "events", "--status", "done"]);
+        done.as_array().is_some_and(|events| !events.is_empty())
+    });
+    workspace.ok(&["stop"]);
+    let output = serving.wait_with_output().expect("it ends");
+    let said = String::from_utf8(output.stderr).expect("text");
+    for part in [
+        "INFO run ",
+        " began: ",
+        " succeeded after ",
+        "SELECT 1 AS good",
+        "WARN query ",
+        " failed after ",
+        "zero",
+        "trigger landed recorded event ",
+        "INFO trigger ",
+    ] {
+        assert!(said.contains(part), "no `{part}` in:\n{said}");
+    }
+    workspace.ok(&["query", "SELECT 2 AS quiet"]);
+    let log = workspace.path().join(".headwater/server.log");
+    let quiet = std::fs::read_to_string(log).unwrap_or_default();
+    assert!(!quiet.contains("quiet"), "{quiet}");
+}

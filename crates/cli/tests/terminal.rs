@@ -3,7 +3,7 @@
 mod support;
 
 use support::Workspace;
-use support::terminal::lines;
+use support::terminal::{Terminal, lines};
 
 const WIDTHS: [u16; 3] = [80, 120, 200];
 
@@ -118,10 +118,10 @@ fn colours_are_for_terminals_that_know_them_or_as_asked() {
     );
     assert!(!workspace.ok(&list).contains('\x1b'));
     assert!(workspace.ok(&["branch", "ls", "--color", "always"]).contains("\x1b[2m"));
-    for (variable, value) in [("TERM", "dumb"), ("NO_COLOR", "1")] {
-        let assignment = format!("{variable}={value}");
-        let text = workspace.in_terminal_with(80, &assignment, &list).stdout;
-        assert!(!text.contains('\x1b') && text.contains("BRANCH"), "{assignment}: {text}");
+    for variable in ["TERM=dumb", "NO_COLOR=1"] {
+        let terminal = Terminal { variable, ..Terminal::default() };
+        let text = workspace.with_terminal(terminal, &list).stdout;
+        assert!(!text.contains('\x1b') && text.contains("BRANCH"), "{variable}: {text}");
     }
     let help = workspace.in_terminal(80, &["--color", "never", "query", "--nope"]);
     assert_eq!((help.code, help.stdout.contains('\x1b')), (2, false), "{}", help.stdout);
@@ -136,4 +136,42 @@ fn nothing_that_a_table_holds_moves_the_cursor() {
     line(&lines(&answer.stdout), "two lines");
     let answer = workspace.in_terminal(80, &["job", "ls", "--color", "never"]);
     assert!(!answer.stdout.contains('\x1b'), "{}", answer.stdout);
+}
+
+const SLOW: &str = "\
+import time
+
+import headwater
+
+
+@headwater.model(materialization=\"replace\")
+@headwater.python(pip={})
+def silent():
+    time.sleep(3)
+    return [{\"n\": 1}]
+";
+
+#[test]
+fn what_takes_long_is_named_with_the_time_it_takes() {
+    let workspace = Workspace::new();
+    workspace.write("models/silent.py", SLOW);
+    let text = workspace.in_terminal(80, &["run"]).stdout;
+    let drawn: Vec<&str> = text.split(['\r', '\n']).collect();
+    let bar = drawn.iter().find(|line| line.contains("silent  2 s"));
+    assert!(bar.is_some(), "{drawn:#?}");
+    let empty = drawn.iter().find(|line| line.ends_with('░'));
+    assert!(empty.is_none(), "{drawn:#?}");
+    assert!(!lines(&text).iter().any(|line| line.contains("silent  2 s")), "{text}");
+
+    for output in ["table", "csv"] {
+        let terminal = Terminal { stop_at: "querying  1 s", ..Terminal::default() };
+        let query = ["query", support::ENDLESS, "--output", output];
+        let stopped = workspace.with_terminal(terminal, &query);
+        assert_eq!(stopped.code, 130, "{}", stopped.stdout);
+        let left = lines(&stopped.stdout);
+        assert!(!left.iter().any(|line| line.contains("querying")), "{left:#?}");
+    }
+    let terminal = Terminal { variable: "TERM=dumb", ..Terminal::default() };
+    let dumb = workspace.with_terminal(terminal, &["run", "--no-cache"]).stdout;
+    assert!(dumb.contains("silent") && !dumb.contains("silent  2 s"), "{dumb}");
 }

@@ -24,6 +24,7 @@ mod options;
 mod outcome;
 mod queue;
 mod record;
+mod report;
 mod retention;
 mod trigger;
 mod usage;

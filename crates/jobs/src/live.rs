@@ -18,6 +18,7 @@ use crate::event_log::{EventLog, Found};
 use crate::executor::NewJob;
 use crate::outcome::{elapsed_ms, end_not_stored, settle};
 use crate::record::{Record, StepUsage, event_entries, open_ref, record_entry};
+use crate::report;
 
 /// How often the store must refuse an end before it shows nevertheless.
 const REFUSALS: u32 = 4;
@@ -162,6 +163,10 @@ impl Live {
         state.changed = true;
         state.log.push(now, Event::Started);
         self.show(&state);
+        let job = report::is_enabled().then(|| state.record.job.clone());
+        // A log that is slow must hold up nobody who looks at the job.
+        drop(state);
+        job.iter().for_each(report::began);
     }
 
     /// Adds an event; answers how many wait to be stored, or none where the job is over.
@@ -227,11 +232,14 @@ impl Live {
         state.ended = true;
         state.changed = true;
         state.with = with;
+        let reported = report::is_enabled().then(|| job.clone());
         state.end = Some(job);
         if self.kind == JobKind::Query {
             show_end(&mut state);
         }
         self.show(&state);
+        drop(state);
+        reported.iter().for_each(report::ended);
         true
     }
 

@@ -15,6 +15,7 @@ use crate::commands::{reference, run};
 use crate::context::Context;
 use crate::error::{self, Result};
 use crate::output;
+use crate::progress::Watch;
 use crate::rows::{self, RowReader};
 use crate::terminal::Tone;
 
@@ -44,9 +45,10 @@ pub async fn query(context: &Context, api: &Api, arguments: Query) -> Result<()>
         OutputFormat::Csv => "text/csv",
     };
     let call = Call::get("/v1/query").method(hyper::Method::POST).accept(accept).json(&request)?;
-    let work = answer(context, api, call, shown);
+    let watch = Watch::new(context.style, "querying");
+    let work = answer(context, api, call, Output { shown, watch: &watch });
     tokio::select! {
-        outcome = work => outcome,
+        outcome = watch.until_done(work) => outcome,
         // Going away cancels the statement.
         _ = tokio::signal::ctrl_c() => Err(cancelled()),
     }
@@ -91,14 +93,22 @@ fn statement(arguments: &Query) -> Result<String> {
     }
 }
 
-async fn answer(context: &Context, api: &Api, call: Call, shown: Option<u64>) -> Result<()> {
+/// How the rows are printed.
+#[derive(Clone, Copy)]
+struct Output<'a> {
+    /// The most rows of a table.
+    shown: Option<u64>,
+    watch: &'a Watch,
+}
+
+async fn answer(context: &Context, api: &Api, call: Call, to: Output<'_>) -> Result<()> {
     let response = api.send(call).await?;
     let job = response.headers().get(JOB_HEADER).and_then(|id| id.to_str().ok());
     let job = job.unwrap_or_default().to_owned();
     let outcome = if is_table(context) {
-        print_table(context, response, shown).await
+        print_table(context, response, to).await
     } else {
-        copy(response).await
+        copy(context, response, to.watch).await
     };
     if let Err(cut) = outcome {
         // The stream was cut because the statement failed; the job knows why.
@@ -107,11 +117,17 @@ async fn answer(context: &Context, api: &Api, call: Call, shown: Option<u64>) ->
     Ok(())
 }
 
-async fn copy(response: Response<Incoming>) -> Result<()> {
+async fn copy(context: &Context, response: Response<Incoming>, watch: &Watch) -> Result<()> {
     let mut body = response.into_body();
+    let mut copied = 0;
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(error::unexpected)?;
         if let Some(bytes) = frame.data_ref() {
+            if context.answer_style.is_terminal() {
+                watch.end();
+            }
+            copied += bytes.len() as u64;
+            watch.set(format!("{} copied", output::bytes(copied)));
             output::write(bytes);
         }
     }
@@ -121,7 +137,7 @@ async fn copy(response: Response<Incoming>) -> Result<()> {
 async fn print_table(
     context: &Context,
     response: Response<Incoming>,
-    shown: Option<u64>,
+    to: Output<'_>,
 ) -> Result<()> {
     let mut reader = RowReader::default();
     let mut body = response.into_body();
@@ -129,12 +145,14 @@ async fn print_table(
         let frame = frame.map_err(error::unexpected)?;
         if let Ok(bytes) = frame.into_data() {
             reader.push(bytes)?;
+            to.watch.set(format!("{} received", output::plural(reader.rows, "row")));
         }
     }
     reader.finish().map_err(error::unexpected)?;
+    to.watch.end();
     let Some(schema) = reader.schema() else { return Ok(()) };
-    let total: usize = reader.batches.iter().map(arrow::array::RecordBatch::num_rows).sum();
-    let limit = shown.unwrap_or(u64::MAX);
+    let total = reader.rows;
+    let limit = to.shown.unwrap_or(u64::MAX);
     if let Some(plans) = rows::plans(&schema, &reader.batches) {
         plans.iter().for_each(output::line);
         return Ok(());
@@ -143,11 +161,11 @@ async fn print_table(
         let grid = rows::grid(context.answer_style, &schema, &reader.batches, limit)?;
         output::line(grid.text());
     }
-    if total as u64 > limit {
+    if total > limit {
         let remark = format!("the first {}; `--limit 0` prints all", output::plural(limit, "row"));
         context.style.say(context.style.paint(Tone::Faint, remark));
     } else if context.style.is_terminal() {
-        let remark = output::plural(total as u64, "row");
+        let remark = output::plural(total, "row");
         context.style.say(context.style.paint(Tone::Faint, remark));
     }
     Ok(())

@@ -11,13 +11,15 @@ use crate::connect;
 use crate::context::Context;
 use crate::error::{self, Result};
 use crate::lake_folder::LakeFolder;
+use crate::log_writer::LogWriter;
 use crate::output;
 
 /// Serves until a signal, a request or, in the background, idleness ends it.
 pub async fn serve(context: &Context, arguments: &Serve) -> Result<()> {
-    start_log();
+    let log = start_log(arguments.background);
     let lake = context.lake_folder()?;
     let outcome = serve_lake(context, arguments, &lake).await;
+    log.flush();
     if let (true, Err(problem)) = (arguments.background, &outcome) {
         leave_word(&lake, problem);
     }
@@ -111,15 +113,24 @@ fn announce(context: &Context, lake: &LakeFolder, server: &headwater_server::Run
     }
 }
 
-fn start_log() {
-    let filter = EnvFilter::try_from_env("HEADWATER_LOG")
-        .unwrap_or_else(|_| EnvFilter::new("warn,headwater=info"));
+/// Logs to standard error: in the foreground a line per job and trigger event, too.
+fn start_log(background: bool) -> LogWriter {
+    let levels = if background {
+        // The jobs of a background server are recorded, and its log is a file that grows.
+        "warn,headwater=info,headwater_jobs::report=off"
+    } else {
+        "warn,headwater=info"
+    };
+    let filter =
+        EnvFilter::try_from_env("HEADWATER_LOG").unwrap_or_else(|_| EnvFilter::new(levels));
+    let writer = LogWriter::start();
     // A second subscriber in one process is refused, and the first serves as well.
     let _ = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
+        .with_writer(writer.clone())
         .with_target(false)
         .try_init();
+    writer
 }
 
 /// Ends the lake's server after its jobs.

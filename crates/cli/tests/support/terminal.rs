@@ -8,18 +8,33 @@ use super::{Answer, Workspace, answer};
 
 const PROGRAM: &str = include_str!("terminal.py");
 
+/// A pseudo-terminal.
+pub struct Terminal {
+    pub columns: u16,
+    /// A variable of the environment, as `NAME=VALUE`.
+    pub variable: &'static str,
+    /// Text at which Ctrl-C is pressed.
+    pub stop_at: &'static str,
+}
+
+impl Default for Terminal {
+    fn default() -> Self {
+        Terminal { columns: 80, variable: "TERM=xterm-256color", stop_at: "" }
+    }
+}
+
 impl Workspace {
     /// Runs a command in a pseudo-terminal; `stdout` holds all that it wrote.
     pub fn in_terminal(&self, columns: u16, arguments: &[&str]) -> Answer {
-        self.in_terminal_with(columns, "TERM=xterm-256color", arguments)
+        self.with_terminal(Terminal { columns, ..Terminal::default() }, arguments)
     }
 
-    /// The same with a variable of the environment, as `NAME=VALUE`.
-    pub fn in_terminal_with(&self, columns: u16, variable: &str, arguments: &[&str]) -> Answer {
-        let (name, value) = variable.split_once('=').expect("NAME=VALUE");
+    /// The same in a terminal of any kind.
+    pub fn with_terminal(&self, terminal: Terminal, arguments: &[&str]) -> Answer {
+        let (name, value) = terminal.variable.split_once('=').expect("NAME=VALUE");
         let inside = self.command(arguments);
         let mut command = Command::new("python3");
-        command.args(["-c", PROGRAM, &columns.to_string()]);
+        command.args(["-c", PROGRAM, &terminal.columns.to_string(), terminal.stop_at]);
         command.arg(inside.get_program()).args(inside.get_args()).current_dir(self.path());
         for (name, value) in inside.get_envs() {
             match value {

@@ -26,6 +26,7 @@ use super::commits::Changes;
 use super::files::Version;
 use crate::Result;
 use crate::record::{decode, encode, entry, tombstone};
+use crate::report;
 use crate::writer::Shared;
 
 pub(crate) const EVENTS: &str = "trigger_events";
@@ -118,6 +119,7 @@ impl Ledger {
             taken.push((path.clone(), now_seen));
         }
         self.store.apply(batch).await?;
+        report::recorded(&event, files.len());
         Ok((event, taken))
     }
 
@@ -142,6 +144,9 @@ impl Ledger {
         }
         batch.entries.push(entry(MARKS, trigger.to_owned(), encode(mark)?));
         self.store.apply(batch).await?;
+        for event in &events {
+            report::recorded(event, 0);
+        }
         Ok(events)
     }
 
@@ -173,6 +178,9 @@ impl Ledger {
             batch.entries.push(open_entry(event)?);
         }
         self.store.apply(batch).await?;
+        if let Some(event) = &event {
+            report::recorded(event, 0);
+        }
         Ok(event)
     }
 

@@ -1,0 +1,71 @@
+//! The lines of the server's log about jobs and trigger events.
+//!
+//! Their target is this module, so that a server in the background can leave them out: its jobs are
+//! recorded anyway. A brief job has one line, at its end.
+
+use headwater_model::{Job, JobStatus, TriggerEvent};
+
+/// Whether any of these lines is written.
+pub(crate) fn is_enabled() -> bool {
+    tracing::enabled!(tracing::Level::WARN)
+}
+
+/// Logs that a job begins.
+pub(crate) fn began(job: &Job) {
+    if !job.kind.is_brief() {
+        let (kind, id, summary) = (name(&job.kind), job.id.short(), line(&job.summary));
+        tracing::info!("{kind} {id} began: {summary}");
+    }
+}
+
+/// Logs how a job ended.
+pub(crate) fn ended(job: &Job) {
+    let (kind, id, summary) = (name(&job.kind), job.id.short(), line(&job.summary));
+    let (status, wall_ms) = (name(&job.status), job.usage.wall_ms);
+    match &job.error {
+        Some(problem) if job.status == JobStatus::Failed => {
+            let message = line(&problem.message);
+            tracing::warn!("{kind} {id} {status} after {wall_ms} ms: {summary}: {message}");
+        }
+        _ => tracing::info!("{kind} {id} {status} after {wall_ms} ms: {summary}"),
+    }
+}
+
+/// Logs that a trigger's event is recorded.
+pub(crate) fn recorded(event: &TriggerEvent, files: usize) {
+    let (trigger, id) = (&event.trigger, &event.id);
+    let what = match (files, event.tables.as_slice(), event.scheduled) {
+        (1.., ..) => format!("{files} files"),
+        (0, [_, ..], _) => event.tables.join(", "),
+        (0, [], Some(time)) => time.to_rfc3339(),
+        (0, [], None) => String::new(),
+    };
+    tracing::info!("trigger {trigger} recorded event {id}: {}", line(&what));
+}
+
+/// A value as JSON names it, without the quotes.
+fn name(value: &impl serde::Serialize) -> String {
+    let value = serde_json::to_value(value).unwrap_or_default();
+    value.as_str().unwrap_or_default().to_owned()
+}
+
+/// The longest text of a line.
+const CHARACTERS_MAX: usize = 200;
+
+/// The first line of a text, without what could move a terminal's cursor.
+fn line(text: &str) -> String {
+    let first = text.lines().next().unwrap_or_default();
+    let clean = first.chars().map(|c| if c.is_control() { ' ' } else { c });
+    clean.take(CHARACTERS_MAX).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::line;
+
+    #[test]
+    fn a_text_is_one_line_that_moves_no_cursor() {
+        assert_eq!(line("SELECT \u{1b}[31m1\nFROM t"), "SELECT  [31m1");
+        assert_eq!(line(&"x".repeat(1000)).len(), 200);
+    }
+}
