@@ -68,7 +68,7 @@ impl ProgressLine {
             bar.set_style(look("  {spinner} {msg}"));
         }
         bar.set_message(message);
-        // Shown only now: the first drawing has its text.
+        // Shown only now, so that the first drawing has its text.
         if bar.is_hidden() {
             bar.set_draw_target(ProgressDrawTarget::stderr());
         }
@@ -107,7 +107,7 @@ impl Drop for ProgressLine {
 
 fn look(template: &str) -> ProgressStyle {
     let style = ProgressStyle::with_template(template);
-    style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("█░ ")
+    style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("█░")
 }
 
 /// The line of work that is awaited.

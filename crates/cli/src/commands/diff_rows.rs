@@ -50,13 +50,13 @@ fn grid(style: Style, rows: &[RowDiff]) -> Option<Grid> {
     headings.extend(columns.iter().map(String::as_str));
     headings.extend(repeated.then_some("TIMES"));
     // What changed matters most where not all columns fit.
-    let same = columns.iter().map(String::as_str);
-    let same =
-        same.filter(|name| !rows.iter().any(|row| row.changed.iter().any(|one| one == name)));
-    let same: Vec<&str> = same.rev().collect();
+    let same = columns.iter().rev().filter(|column| !is_changed(rows, column));
+    let same: Vec<&str> = same.map(String::as_str).collect();
     let any_changed = same.len() < columns.len();
-    let mut grid =
-        Grid::new(style, &headings).leave_out_first(if any_changed { &same[..] } else { &[] });
+    let mut grid = Grid::new(style, &headings);
+    if any_changed {
+        grid = grid.leave_out_first(&same);
+    }
     for row in rows {
         let (sign, tone) = signed(row.kind);
         let value = |column: &String| {
@@ -76,6 +76,18 @@ fn grid(style: Style, rows: &[RowDiff]) -> Option<Grid> {
         grid.row(cells);
     }
     (!rows.is_empty()).then_some(grid)
+}
+
+/// Whether the rows before have other values of a column than the rows after.
+fn is_changed(rows: &[RowDiff], column: &str) -> bool {
+    let values = |side: fn(&RowDiff) -> Option<&Value>| {
+        let mut values: Vec<String> =
+            rows.iter().filter_map(side).map(|row| row[column].to_string()).collect();
+        values.sort_unstable();
+        values
+    };
+    let (before, after) = (values(|row| row.before.as_ref()), values(|row| row.after.as_ref()));
+    !before.is_empty() && !after.is_empty() && before != after
 }
 
 /// The columns of some rows, in order.
@@ -140,6 +152,28 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn columns_that_changed_are_kept_in_a_narrow_terminal() {
+        let row = |n: usize, delay: i64| {
+            let mut row: serde_json::Map<_, _> =
+                (0..n).map(|at| (format!("column_{at:02}"), json!(1))).collect();
+            row.insert("column_05".to_owned(), json!(delay));
+            Some(Value::Object(row))
+        };
+        let diff =
+            |before, after, kind| RowDiff { kind, before, after, changed: Vec::new(), times: 1 };
+        let rows = [
+            diff(row(12, 7), None, ChangeKind::Removed),
+            diff(None, row(12, 8), ChangeKind::Added),
+        ];
+        let text = grid(Style::plain().with_width(60), &rows).expect("rows").text();
+        assert!(
+            text.starts_with("   column_00  column_01  column_02  column_03  column_05\n"),
+            "{text}"
+        );
+        assert!(text.ends_with("12 columns (5 shown); `--expanded` shows all"), "{text}");
+    }
 
     #[test]
     fn rows_as_csv_have_both_sides() {

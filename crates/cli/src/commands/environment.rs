@@ -30,7 +30,8 @@ async fn list(context: &Context, api: &Api) -> Result<()> {
         return Ok(());
     }
     let headings = ["ENVIRONMENT", "PYTHON", "ASKED FOR", ">PACKAGES", ">SIZE", "LAST USED"];
-    let mut grid = Grid::new(context.answer_style, &headings);
+    let mut grid =
+        Grid::new(context.answer_style, &headings).leave_out_first(&["PACKAGES", "SIZE"]);
     for environment in environments {
         grid.row([
             environment.id,
