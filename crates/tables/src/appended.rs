@@ -54,7 +54,7 @@ impl Tables {
     ) -> Result<Vec<Arc<DataFile>>> {
         let id = snapshot.snapshot_id();
         let mut files = Vec::new();
-        for manifest in self.manifests(metadata, snapshot).await?.iter() {
+        for manifest in self.manifests(snapshot).await?.iter() {
             if manifest.content != ManifestContentType::Data || manifest.added_snapshot_id != id {
                 continue;
             }

@@ -9,6 +9,7 @@
 //! here is only a new file that nobody names yet.
 
 mod appended;
+mod avro;
 mod beside;
 mod cache;
 mod commit;
@@ -34,6 +35,7 @@ mod staged;
 mod storage;
 mod table;
 mod tables;
+mod time_parts;
 mod transform;
 mod types;
 mod upkeep;

@@ -100,7 +100,7 @@ impl Tables {
     pub async fn list_manifests(&self, table: &Table) -> Result<Vec<ListedManifest>> {
         let metadata = table.metadata();
         let Some(snapshot) = metadata.current_snapshot() else { return Ok(Vec::new()) };
-        let listed = self.manifests(metadata, snapshot).await?;
+        let listed = self.manifests(snapshot).await?;
         let listed = listed.iter().map(|manifest| ListedManifest {
             location: manifest.manifest_path.clone(),
             holds_deletes: manifest.content == ManifestContentType::Deletes,
@@ -120,7 +120,7 @@ impl Tables {
         let metadata = table.metadata();
         let Some(snapshot) = metadata.current_snapshot() else { return Ok(Vec::new()) };
         let mut files = Vec::new();
-        for manifest in self.manifests(metadata, snapshot).await?.iter() {
+        for manifest in self.manifests(snapshot).await?.iter() {
             if !manifest.has_added_files() && !manifest.has_existing_files() {
                 continue;
             }
@@ -128,8 +128,7 @@ impl Tables {
             let corrupt = |reason: String| Error::corrupt(&manifest.manifest_path, reason);
             let spec = metadata.partition_spec_by_id(manifest.partition_spec_id);
             let spec = spec.ok_or_else(|| corrupt("its partition spec is unknown".to_owned()))?;
-            let types = spec.partition_type(&decoded.schema);
-            let types = types.map_err(|error| corrupt(error.to_string()))?;
+            let types = &decoded.partition_type;
             files.extend(decoded.live.iter().map(|entry| {
                 let file = entry.data_file();
                 ListedFile {
@@ -140,7 +139,7 @@ impl Tables {
                     },
                     location: file.file_path().to_owned(),
                     format: file.file_format().to_string(),
-                    partition: partition::describe(spec, &types, file.partition()),
+                    partition: partition::describe(spec, types, file.partition()),
                     rows: file.record_count(),
                     bytes: file.file_size_in_bytes(),
                     sequence_number: entry.sequence_number.unwrap_or_default(),

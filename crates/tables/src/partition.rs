@@ -12,7 +12,7 @@ use iceberg::spec::{
 
 use crate::promotion::comparable;
 use crate::transform::transformed;
-use crate::{Error, Result};
+use crate::{Error, Result, time_parts};
 
 /// The longest that a partition's value is in a folder's name, in bytes.
 const FOLDER_VALUE_BYTES_MAX: usize = 64;
@@ -41,17 +41,10 @@ pub(crate) fn spec_for(
     spec_of(&parts)
 }
 
-/// The spec of some fields.
+/// The spec of some fields, as the builder is asked for it.
 pub(crate) fn spec_of(parts: &[Part]) -> Result<UnboundPartitionSpec> {
-    let mut builder = UnboundPartitionSpec::builder();
-    for part in parts {
-        let added = builder.add_partition_field(part.source_id, &part.name, part.transform);
-        builder = added.map_err(|error| Error::InvalidPartition {
-            field: part.name.clone(),
-            reason: error.message().to_lowercase(),
-        })?;
-    }
-    Ok(builder.build())
+    let parts = parts.iter().map(|part| (part.source_id, part.name.as_str(), part.transform));
+    time_parts::unbound(parts)
 }
 
 /// One field of a spec, of a column of the table itself; under the name that is `wanted`, or else under
@@ -192,18 +185,14 @@ fn is_column(name: &str, columns: &[NestedFieldRef], previous: Option<&TableMeta
 /// Which types each transform takes.
 fn check(field_type: &Type, transform: Transform) -> Result<(), &'static str> {
     use PrimitiveType::{Binary, Date, Decimal, Int, Long, String, Timestamp, TimestampNs};
-    use PrimitiveType::{Boolean, Double, Float, Timestamptz, TimestamptzNs, Uuid};
+    use PrimitiveType::{Boolean, Double, Float, Timestamptz, TimestamptzNs};
     let Type::Primitive(primitive) = field_type else {
         return Err("a column of nested values is no partition");
     };
     let is_time = matches!(primitive, Timestamp | Timestamptz | TimestampNs | TimestamptzNs);
     match transform {
         Transform::Identity => match primitive {
-            // The `iceberg` crate cannot write them into a manifest.
-            Uuid => Err("UUIDs are no partition; their `bucket` is"),
             Float | Double => Err("floating-point numbers are no partition"),
-            // Nor read these.
-            TimestampNs | TimestamptzNs => Err("nanoseconds are no partition; their `hour` is"),
             _ => Ok(()),
         },
         Transform::Year if !is_time && *primitive != Date => {
@@ -292,6 +281,10 @@ fn shown(transform: IcebergTransform, field_type: &Type, value: Option<&Literal>
         (PrimitiveLiteral::Int(number), _) => i64::from(*number),
         (PrimitiveLiteral::Long(number), _) => *number,
         (PrimitiveLiteral::UInt128(bits), _) => return uuid::Uuid::from_u128(*bits).to_string(),
+        (PrimitiveLiteral::Binary(bytes), Type::Primitive(PrimitiveType::Uuid)) => {
+            let shown = uuid::Uuid::from_slice(bytes).map(|uuid| uuid.to_string());
+            return shown.unwrap_or_else(|_| NULL.to_owned());
+        }
         (PrimitiveLiteral::Int128(_), Type::Primitive(PrimitiveType::Decimal { .. })) => {
             return transform.to_human_string(field_type, Some(&Literal::Primitive(value)));
         }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, BooleanArray, UInt64Array};
 use arrow::datatypes::{DataType, SchemaRef};
-use iceberg::spec::{Datum, ManifestEntryRef, PrimitiveLiteral, TableMetadata, Transform};
+use iceberg::spec::{ManifestEntryRef, PrimitiveLiteral, PrimitiveType, TableMetadata, Transform};
 use object_store::path::Path;
 
 use crate::deletes::Deletes;
@@ -17,6 +17,7 @@ use crate::promotion::comparable;
 use crate::transform::transformed;
 use crate::types::schema::field_id;
 use crate::values::{literal_at, to_array};
+use crate::write::FILE_PREFIX;
 
 /// One data file of a table.
 #[derive(Debug)]
@@ -83,6 +84,13 @@ impl DataFile {
     /// The id of its first row; none where its rows have none.
     pub fn first_row_id(&self) -> Option<i64> {
         self.entry.data_file.first_row_id()
+    }
+
+    /// Whether its bounds of numbers and times are values that occur in it. Only of a file that was written
+    /// here: others may give bounds that are wider than the values, and some do.
+    pub fn has_exact_bounds(&self) -> bool {
+        let name = self.location.rsplit('/').next().unwrap_or(&self.location);
+        name.starts_with(FILE_PREFIX)
     }
 
     /// Where the file's row groups begin, in bytes; empty where unknown.
@@ -251,9 +259,9 @@ impl ScanPlan {
         Arc::new(UInt64Array::from_iter_values(self.files.iter().map(|file| file.rows)))
     }
 
-    /// Whether [`ScanPlan::min`] and [`ScanPlan::max`] of a column are values that occur, where
-    /// they are known: not so for strings and bytes, whose bounds are shortened, nor for floats,
-    /// whose zeros have a sign.
+    /// Whether [`ScanPlan::min`] and [`ScanPlan::max`] of a column are values that occur in the files for
+    /// which [`DataFile::has_exact_bounds`] holds, where they are known. Not so for strings and bytes,
+    /// whose bounds are shortened, nor for floats, whose zeros have a sign.
     pub fn is_exact(&self, column: &str) -> bool {
         self.column(column).is_some_and(|(_, data_type)| match data_type {
             DataType::Boolean | DataType::Decimal128(..) => true,
@@ -318,11 +326,16 @@ fn bound_of(file: &DataFile, id: i32, bound: Fact) -> Option<&PrimitiveLiteral> 
     if let Some(value) = file.same_value(id) {
         return value.as_ref();
     }
+    let trusted = file.has_exact_bounds();
     let file = &file.entry.data_file;
     let bounds = match bound {
         Fact::Lower => file.lower_bounds(),
         Fact::Upper => file.upper_bounds(),
         Fact::Nulls => return None,
     };
-    bounds.get(&id).map(Datum::literal)
+    let bound = bounds.get(&id)?;
+    // DuckDB 1.5.5 writes bounds of nanoseconds that are above all values.
+    let nanoseconds =
+        matches!(bound.data_type(), PrimitiveType::TimestampNs | PrimitiveType::TimestamptzNs);
+    (trusted || !nanoseconds).then(|| bound.literal())
 }

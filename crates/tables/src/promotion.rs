@@ -39,6 +39,11 @@ fn promoted(value: &Literal, data_type: &Type) -> Option<Literal> {
             Literal::Primitive(PrimitiveLiteral::Float(value)),
             Type::Primitive(PrimitiveType::Double),
         ) => Some(Literal::double(value.0)),
+        // A UUID is written as its bytes, see `manifest::uuid`.
+        (
+            Literal::Primitive(PrimitiveLiteral::UInt128(value)),
+            Type::Primitive(PrimitiveType::Fixed(_)),
+        ) => Some(Literal::Primitive(PrimitiveLiteral::Binary(value.to_be_bytes().to_vec()))),
         _ => None,
     }
 }

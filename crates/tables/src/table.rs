@@ -8,6 +8,7 @@ use chrono::DateTime;
 use headwater_model::{Column, PartitionField, SortField, TableName, Timestamp};
 use iceberg::spec::{DataContentType, NullOrder, Snapshot, SortDirection, TableMetadata};
 
+use crate::commit::snapshots_listed;
 use crate::defaults::default_text;
 use crate::partition::known_transform;
 use crate::types::field_type_name;
@@ -167,7 +168,8 @@ impl Table {
         let metadata = self.metadata();
         let mut snapshots: Vec<_> = metadata.snapshots().collect();
         snapshots.sort_by_key(|snapshot| snapshot.sequence_number());
-        snapshots.truncate(snapshots.len().saturating_sub(keep.max(1)));
+        let keep = snapshots_listed(metadata, keep.max(1));
+        snapshots.truncate(snapshots.len().saturating_sub(keep));
         // The crate tells them in no other way.
         let refs = serde_json::to_value(metadata).map(|mut value| value["refs"].take());
         let refs = refs.ok().and_then(|refs| refs.as_object().cloned()).unwrap_or_default();

@@ -153,7 +153,7 @@ impl Tables {
             bytes: files.iter().map(|file| file.bytes).sum(),
             ..Totals::default()
         };
-        for manifest in self.manifests(metadata, snapshot).await?.iter() {
+        for manifest in self.manifests(snapshot).await?.iter() {
             if manifest.content == ManifestContentType::Deletes {
                 for entry in &self.manifest(manifest).await?.live {
                     totals.deletes.add(entry.data_file());
@@ -267,7 +267,7 @@ impl Tables {
         if let Some(snapshot) = metadata.current_snapshot()
             && before.and_then(Table::snapshot_id) != Some(snapshot.snapshot_id())
         {
-            let listed = self.manifests(metadata, snapshot).await?;
+            let listed = self.manifests(snapshot).await?;
             let own = listed.iter().filter(|m| m.added_snapshot_id == snapshot.snapshot_id());
             locations.extend(own.map(|manifest| manifest.manifest_path.clone()));
             locations.push(snapshot.manifest_list().to_owned());
@@ -303,21 +303,21 @@ impl Tables {
     }
 
     /// A snapshot's manifests, from the cache where they were read before.
-    pub(crate) async fn manifests(
-        &self,
-        metadata: &TableMetadata,
-        snapshot: &SnapshotRef,
-    ) -> Result<Manifests> {
+    pub(crate) async fn manifests(&self, snapshot: &SnapshotRef) -> Result<Manifests> {
         let location = snapshot.manifest_list();
         if let Some(found) = self.0.caches.lists.get(location) {
             return Ok(found);
         }
-        let content = self.storage().read(location).await?;
-        let (list, version) = (location.to_owned(), metadata.format_version());
-        let listed = off_thread(location, move || decode_list(&list, &content, version)).await?;
-        let listed: Manifests = listed.into();
+        let listed: Manifests = self.read_list(location).await?.into();
         self.0.caches.lists.insert(location.to_owned(), listed.clone());
         Ok(listed)
+    }
+
+    /// The manifests that a list has, read now.
+    pub(crate) async fn read_list(&self, location: &str) -> Result<Vec<ManifestFile>> {
+        let content = self.storage().read(location).await?;
+        let list = location.to_owned();
+        off_thread(location, move || decode_list(&list, &content)).await
     }
 
     /// A snapshot's data files, from the cache where they were read before.
@@ -338,7 +338,7 @@ impl Tables {
         if let Some(found) = self.0.caches.files.get(location) {
             return Ok(found);
         }
-        let listed = self.manifests(metadata, snapshot).await?;
+        let listed = self.manifests(snapshot).await?;
         let live =
             |manifest: &&ManifestFile| manifest.has_added_files() || manifest.has_existing_files();
         let live: Vec<ManifestFile> = listed.iter().filter(live).cloned().collect();
@@ -391,8 +391,7 @@ impl Tables {
         let corrupt = |reason: String| Error::corrupt(&manifest.manifest_path, reason);
         let spec = metadata.partition_spec_by_id(manifest.partition_spec_id);
         let spec = spec.ok_or_else(|| corrupt("its partition spec is unknown".to_owned()))?;
-        let partition_type =
-            spec.partition_type(&decoded.schema).map_err(|error| corrupt(error.to_string()))?;
+        let types = &decoded.partition_type;
         let written = written(metadata);
         let files = decoded.live.iter().map(|entry| {
             let file = entry.data_file();
@@ -401,7 +400,7 @@ impl Tables {
                 path: self.path_of(file.file_path())?,
                 bytes: file.file_size_in_bytes(),
                 rows: file.record_count(),
-                partition: partition::describe(spec, &partition_type, file.partition()),
+                partition: partition::describe(spec, types, file.partition()),
                 entry: entry.clone(),
                 spec_id: manifest.partition_spec_id,
                 deletes: None,

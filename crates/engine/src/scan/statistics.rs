@@ -88,13 +88,15 @@ struct Known {
     min: Option<ArrayRef>,
     max: Option<ArrayRef>,
     nulls: Option<ArrayRef>,
-    exact: bool,
+    /// For each file, whether its bounds are values that occur.
+    exact: Vec<bool>,
 }
 
 impl Known {
     fn of(plan: &ScanPlan, column: &str, data_type: &DataType) -> Self {
         // Iceberg leaves NaN out of bounds, and DataFusion takes it for the largest number.
         let exact = plan.is_exact(column) && !data_type.is_floating();
+        let exact = plan.files().iter().map(|file| exact && file.has_exact_bounds()).collect();
         // Nested types have no order that all agree on, and maps none at all.
         let bounded = !data_type.is_nested();
         Known {
@@ -130,12 +132,14 @@ impl Known {
         if let Some(min) = &self.min {
             let mut least = MinAccumulator::try_new(min.data_type())?;
             least.update_batch(std::slice::from_ref(min))?;
-            column.min_value = self.bound(least.evaluate()?, self.covers_every_file(min, rows))?;
+            column.min_value =
+                self.bound_of_all(least.evaluate()?, self.covers_every_file(min, rows))?;
         }
         if let Some(max) = &self.max {
             let mut most = MaxAccumulator::try_new(max.data_type())?;
             most.update_batch(std::slice::from_ref(max))?;
-            column.max_value = self.bound(most.evaluate()?, self.covers_every_file(max, rows))?;
+            column.max_value =
+                self.bound_of_all(most.evaluate()?, self.covers_every_file(max, rows))?;
         }
         Ok(())
     }
@@ -146,19 +150,28 @@ impl Known {
             column.null_count = Precision::Exact(count as usize);
         }
         if let Some(min) = self.min.as_ref().filter(|min| min.is_valid(file)) {
-            column.min_value = self.bound(ScalarValue::try_from_array(min, file)?, true)?;
+            column.min_value =
+                self.bound(ScalarValue::try_from_array(min, file)?, self.exact[file])?;
         }
         if let Some(max) = self.max.as_ref().filter(|max| max.is_valid(file)) {
-            column.max_value = self.bound(ScalarValue::try_from_array(max, file)?, true)?;
+            column.max_value =
+                self.bound(ScalarValue::try_from_array(max, file)?, self.exact[file])?;
         }
         Ok(())
     }
 
-    fn bound(&self, value: ScalarValue, complete: bool) -> Result<Precision<ScalarValue>> {
-        if value.is_null() || !complete {
+    fn bound_of_all(&self, value: ScalarValue, complete: bool) -> Result<Precision<ScalarValue>> {
+        if !complete {
+            return Ok(Precision::Absent);
+        }
+        self.bound(value, self.exact.iter().all(|exact| *exact))
+    }
+
+    fn bound(&self, value: ScalarValue, exact: bool) -> Result<Precision<ScalarValue>> {
+        if value.is_null() {
             return Ok(Precision::Absent);
         }
         let value = value.cast_to(&self.data_type)?;
-        Ok(if self.exact { Precision::Exact(value) } else { Precision::Inexact(value) })
+        Ok(if exact { Precision::Exact(value) } else { Precision::Inexact(value) })
     }
 }

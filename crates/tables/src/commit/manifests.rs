@@ -150,7 +150,27 @@ pub(crate) async fn plan(
         planned.push(Planned::New(NewManifest { content, schema, spec, changes: added }));
     }
     merge_small(tables, metadata, &mut planned).await?;
+    with_sources(metadata, &mut planned);
     Ok((planned, changes))
+}
+
+/// Gives each new manifest a schema that has the columns which its files are partitioned by: one that was
+/// dropped since is no longer in the schema of files that were written last.
+fn with_sources(metadata: &TableMetadata, planned: &mut [Planned]) {
+    for one in planned {
+        let Planned::New(new) = one else { continue };
+        let fields = new.spec.fields();
+        let has_all = |schema: &SchemaRef| {
+            fields.iter().all(|field| schema.field_by_id(field.source_id).is_some())
+        };
+        if has_all(&new.schema) {
+            continue;
+        }
+        let others = metadata.schemas_iter().filter(|schema| has_all(schema));
+        if let Some(latest) = others.max_by_key(|schema| schema.schema_id()) {
+            new.schema = latest.clone();
+        }
+    }
 }
 
 /// Which files go, and which delete files besides, because others take their place.
@@ -283,6 +303,7 @@ pub(crate) async fn consolidate(
             planned.push(Planned::New(NewManifest { content, schema, spec, changes }));
         }
     }
+    with_sources(metadata, &mut planned);
     Ok(planned)
 }
 

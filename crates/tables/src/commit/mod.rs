@@ -8,6 +8,7 @@ pub(crate) mod alter;
 pub(crate) mod evolve;
 pub(crate) mod layout;
 pub(crate) mod manifests;
+mod snapshots;
 pub(crate) mod stamp;
 mod summary;
 mod values;
@@ -25,6 +26,8 @@ use uuid::Uuid;
 use self::alter::{Alteration, Altered, FORMAT_VERSION};
 use self::evolve::{check_same_version, check_staged, refused};
 use self::manifests::{Addition, Planned, Removal, Removals, spec_by_id};
+use self::snapshots::superfluous;
+pub(crate) use self::snapshots::{named_snapshots, snapshots_listed};
 use self::summary::Changes;
 pub(crate) use self::summary::Kind;
 use self::values::check_values;
@@ -38,6 +41,7 @@ use crate::table::Totals;
 use crate::tables::Tables;
 use crate::{
     Beside, DataFile, Error, Operation, Result, Rewrite, ScanPlan, Staged, Table, metadata, rest,
+    time_parts,
 };
 
 /// Entries up to which a commit's manifests are made without a thread of their own.
@@ -88,25 +92,25 @@ pub(crate) async fn commit(
         Operation::Append(staged) => {
             check_staged(before, &staged)?;
             let change = Change::new(Removal::Nothing, staged, Kind::Adds, summary);
-            change.commit(tables, table, before, builder_of(table)).await
+            change.commit(tables, table, before, builder_of(table)?).await
         }
         Operation::Overwrite(staged) => {
             check_staged(before, &staged)?;
             let change = Change::new(Removal::Everything, staged, Kind::Changes, summary);
             let change = change.reaching(Reach::All);
-            change.commit(tables, table, before, builder_of(table)).await
+            change.commit(tables, table, before, builder_of(table)?).await
         }
         Operation::OverwritePartitions { staged, beside } => {
             let change = overwriting(tables, table, (staged, beside), summary).await?;
-            change.commit(tables, table, before, builder_of(table)).await
+            change.commit(tables, table, before, builder_of(table)?).await
         }
         Operation::Rewrite(rewrite) => {
             let change = Box::pin(rewriting(tables, table, rewrite, summary)).await?;
-            change.commit(tables, table, before, builder_of(table)).await
+            change.commit(tables, table, before, builder_of(table)?).await
         }
         Operation::Compact { removed, staged } => {
             let change = Box::pin(compacting(tables, table, (removed, staged), summary)).await?;
-            change.commit(tables, table, before, builder_of(table)).await
+            change.commit(tables, table, before, builder_of(table)?).await
         }
         Operation::ArrangeManifests => arrange_manifests(tables, table, summary).await,
         Operation::ExpireSnapshots(ids) => {
@@ -115,7 +119,7 @@ pub(crate) async fn commit(
             store(tables, table, left, table.totals(), Unwritten::default()).await
         }
         Operation::Replace { schema, partition, after, staged } => {
-            let builder = evolve::replace(before, builder_of(table), &schema, &partition, after)?;
+            let builder = evolve::replace(before, builder_of(table)?, &schema, &partition, after)?;
             let after = evolve::replaced(before, &schema, &partition, after)?;
             check_staged(&after, &staged)?;
             let change = Change::new(Removal::Everything, staged, Kind::Changes, summary);
@@ -194,7 +198,7 @@ async fn arrange_manifests(
 ) -> Result<Table> {
     let metadata = table.metadata();
     let Some(snapshot) = metadata.current_snapshot() else { return Ok(table.clone()) };
-    let old = tables.manifests(metadata, snapshot).await?;
+    let old = tables.manifests(snapshot).await?;
     let planned = manifests::consolidate(tables, metadata, &old).await?;
     if planned.len() >= old.len() {
         return Ok(table.clone());
@@ -209,7 +213,7 @@ async fn arrange_manifests(
         summary,
     };
     let changes = Changes::default();
-    change.finish(tables, table, (planned, &changes), (metadata, builder_of(table))).await
+    change.finish(tables, table, (planned, &changes), (metadata, builder_of(table)?)).await
 }
 
 /// The files that come in place of others hold as many rows.
@@ -295,8 +299,9 @@ async fn check_states(
     if same.all(|same| same) { Ok(()) } else { Err(Error::TableChanged { what: "data" }) }
 }
 
-pub(crate) fn builder_of(table: &Table) -> TableMetadataBuilder {
-    table.metadata().clone().into_builder(Some(table.metadata_location().to_owned()))
+pub(crate) fn builder_of(table: &Table) -> Result<TableMetadataBuilder> {
+    let metadata = time_parts::hidden_metadata(table.metadata())?.into_owned();
+    Ok(metadata.into_builder(Some(table.metadata_location().to_owned())))
 }
 
 /// Makes a change that touches no row.
@@ -328,6 +333,7 @@ fn partitions_of(metadata: &TableMetadata, staged: &Staged) -> (Removal, Reach) 
 
 pub(crate) fn build(builder: TableMetadataBuilder) -> Result<TableMetadata> {
     let built = builder.build().map_err(|error| refused("committed", &error))?.metadata;
+    let built = time_parts::revealed(built)?;
     evolve::check_table(&built)?;
     Ok(built)
 }
@@ -381,7 +387,7 @@ impl Change {
     ) -> Result<Table> {
         let before = table.metadata();
         let old = match before.current_snapshot() {
-            Some(snapshot) => tables.manifests(before, snapshot).await?,
+            Some(snapshot) => tables.manifests(snapshot).await?,
             None => Arc::new([]),
         };
         if let Some(staged) = self.staged.as_ref().filter(|staged| !staged.is_empty()) {
@@ -415,12 +421,13 @@ impl Change {
         let new = NewSnapshot::after(tables, before, after);
         self.summary.extend(self.reach.to_value().map(|value| (REACH.to_owned(), value)));
         let summary = changes.summarise(table.totals(), self.kind, self.summary);
+        let listed_max = tables.options().snapshots_listed_max;
         let made = new.make(planned).await?;
         let snapshot = new.snapshot(&made, summary, after.current_schema_id());
         let builder = builder
             .set_branch_snapshot(snapshot, MAIN_BRANCH)
             .map_err(|error| refused("committed", &error))?
-            .remove_snapshots(&superfluous(before, tables.options().snapshots_listed_max));
+            .remove_snapshots(&superfluous(before, snapshots_listed(before, listed_max)));
         let unwritten = Unwritten { files: made.files, staged: self.staged };
         let totals = changes.totals(table.totals());
         let stored = store(tables, table, build(builder)?, totals, unwritten).await?;
@@ -541,29 +548,6 @@ fn snapshot_id(metadata: &TableMetadata) -> i64 {
     let ids = std::iter::repeat_with(|| (Uuid::new_v4().as_u64_pair().0 & i64::MAX as u64) as i64);
     let mut free = ids.filter(|id| *id > 0 && metadata.snapshot_by_id(*id).is_none());
     free.next().unwrap_or(1)
-}
-
-/// The snapshots that a table's own branches and tags name; other engines make these.
-pub(crate) fn named_snapshots(metadata: &TableMetadata) -> HashSet<i64> {
-    // The builder's type keeps its refs to itself; its JSON form does not.
-    let value = serde_json::to_value(metadata).unwrap_or_default();
-    let refs = value.get("refs").and_then(serde_json::Value::as_object);
-    let refs = refs.into_iter().flat_map(|refs| refs.values());
-    refs.filter_map(|reference| reference["snapshot-id"].as_i64()).collect()
-}
-
-/// The oldest snapshots beyond the number that a metadata file lists, once one more is added; those apart
-/// that have a name.
-fn superfluous(metadata: &TableMetadata, listed_max: usize) -> Vec<i64> {
-    let count = metadata.snapshots().len() + 1;
-    let Some(excess) = count.checked_sub(listed_max.max(1)).filter(|excess| *excess > 0) else {
-        return Vec::new();
-    };
-    let named = named_snapshots(metadata);
-    let mut snapshots: Vec<_> = metadata.snapshots().collect();
-    snapshots.sort_by_key(|snapshot| snapshot.sequence_number());
-    let ids = snapshots.into_iter().take(excess).map(|snapshot| snapshot.snapshot_id());
-    ids.filter(|id| !named.contains(id)).collect()
 }
 
 /// Writes a commit's files, with the metadata file that names them, and gives the new state.

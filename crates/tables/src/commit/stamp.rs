@@ -7,7 +7,7 @@
 use iceberg::spec::{TableMetadata, TableProperties};
 use serde_json::{Value, json};
 
-use crate::{Error, Result};
+use crate::{Error, Result, time_parts};
 
 /// The logs of a table's metadata while they are put aside.
 #[derive(Debug)]
@@ -38,6 +38,9 @@ pub(crate) fn put_aside(metadata: &TableMetadata) -> Result<(TableMetadata, Logs
         last_updated_ms: metadata.last_updated_ms(),
         kept: kept.unwrap_or(TableProperties::PROPERTY_METADATA_PREVIOUS_VERSIONS_MAX_DEFAULT),
     };
+    for spec in time_parts::specs(&mut value) {
+        time_parts::hide(spec)?;
+    }
     Ok((serde_json::from_value(value).map_err(failed)?, logs))
 }
 
@@ -64,6 +67,7 @@ pub(crate) fn put_back(
         value[SNAPSHOT_LOG] = snapshots;
     }
     value[LAST_UPDATED] = json!(now_ms.max(logs.last_updated_ms));
+    time_parts::specs(&mut value).for_each(time_parts::reveal);
     serde_json::from_value(value).map_err(failed)
 }
 

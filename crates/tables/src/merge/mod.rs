@@ -557,7 +557,7 @@ impl TableMerge {
             }
             Ok::<_, Error>(builder)
         };
-        let builder = self.shape.apply(commit::builder_of(&self.ours)).map_err(refused)?;
+        let builder = self.shape.apply(commit::builder_of(&self.ours)?).map_err(refused)?;
         let (bare, _) = stamp::put_aside(self.ours.metadata())?;
         let bare = self.shape.apply(bare.into_builder(None)).map_err(refused)?;
         Ok((with_specs(builder)?, commit::build(with_specs(bare)?)?))

@@ -12,7 +12,7 @@ use super::clash::{Cause, Clash, Side};
 use super::columns::{self, Columns, three_way};
 use super::common::Common;
 use crate::commit::evolve::refused;
-use crate::{DataFile, Result};
+use crate::{DataFile, Result, time_parts};
 
 /// The three states that are merged.
 #[derive(Debug, Clone, Copy)]
@@ -196,15 +196,14 @@ fn unpartitionable(
     })
 }
 
-/// A partition spec as it is asked for, without ids.
+/// A partition spec as the builder is asked for it, without ids.
 pub(super) fn unbound(
     spec: &PartitionSpec,
 ) -> std::result::Result<UnboundPartitionSpec, iceberg::Error> {
-    let mut builder = UnboundPartitionSpec::builder();
-    for field in spec.fields() {
-        builder = builder.add_partition_field(field.source_id, &field.name, field.transform)?;
-    }
-    Ok(builder.build())
+    let fields = spec.fields().iter();
+    let fields = fields.map(|field| (field.source_id, field.name.as_str(), field.transform));
+    time_parts::unbound(fields)
+        .map_err(|error| iceberg::Error::new(iceberg::ErrorKind::DataInvalid, error.to_string()))
 }
 
 fn identifiers_of(schema: &Schema) -> BTreeSet<i32> {

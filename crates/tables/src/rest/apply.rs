@@ -17,7 +17,7 @@ use super::show::GC_ENABLED;
 use super::{TableCommit, check_table, create, decapitalised, refused, take_version};
 use crate::commit::{Unwritten, store_as};
 use crate::merge::history::Reach;
-use crate::{Error, Result, Table, Tables, metadata};
+use crate::{Error, Result, Table, Tables, metadata, time_parts};
 
 /// The keys of the logs in a metadata file.
 const SNAPSHOT_LOG: &str = "snapshot-log";
@@ -75,8 +75,8 @@ impl Tables {
         }
         let now = self.options().clock.now().timestamp_millis();
         let metadata = put_back(&built, before, times, location, now)?;
-        self.take_files(before, &metadata, commit).await?;
-        Ok(metadata)
+        let next_row_id = self.take_files(before, &metadata, commit).await?;
+        with_next_row_id(metadata, next_row_id)
     }
 
     /// An update as the builder takes it; two where one says two things.
@@ -109,6 +109,9 @@ impl Tables {
                     .map(|format_version| TableUpdate::UpgradeFormatVersion { format_version });
                 let set = TableUpdate::SetProperties { updates };
                 return Ok(upgrade.into_iter().chain([set]).collect());
+            }
+            TableUpdate::AddSpec { spec } => {
+                return Ok(vec![TableUpdate::AddSpec { spec: time_parts::hidden(spec.clone())? }]);
             }
             TableUpdate::AddSnapshot { snapshot } => {
                 self.check_location(snapshot.manifest_list())?;
@@ -279,6 +282,16 @@ fn failed(error: impl std::fmt::Display) -> Error {
     Error::internal("committed", error)
 }
 
+/// The metadata with another first id that no row has, where that is larger.
+fn with_next_row_id(metadata: TableMetadata, next_row_id: u64) -> Result<TableMetadata> {
+    if next_row_id <= metadata.next_row_id() {
+        return Ok(metadata);
+    }
+    let mut value = serde_json::to_value(&metadata).map_err(failed)?;
+    value["next-row-id"] = json!(next_row_id);
+    serde_json::from_value(value).map_err(failed)
+}
+
 /// The metadata with the places of its snapshots in their log as their times, and the times.
 fn put_aside(metadata: &TableMetadata) -> Result<(TableMetadata, Vec<Value>)> {
     let mut value = serde_json::to_value(metadata).map_err(failed)?;
@@ -290,6 +303,9 @@ fn put_aside(metadata: &TableMetadata) -> Result<(TableMetadata, Vec<Value>)> {
     }
     if let Some(fields) = value.as_object_mut() {
         fields.remove(METADATA_LOG);
+    }
+    for spec in time_parts::specs(&mut value) {
+        time_parts::hide(spec)?;
     }
     Ok((serde_json::from_value(value).map_err(failed)?, times))
 }
@@ -304,6 +320,7 @@ fn put_back(
     now_ms: i64,
 ) -> Result<TableMetadata> {
     let mut value = serde_json::to_value(built).map_err(failed)?;
+    time_parts::specs(&mut value).for_each(time_parts::reveal);
     let mut latest = now_ms.max(before.last_updated_ms());
     if let Some(Value::Array(log)) = value.get_mut(SNAPSHOT_LOG) {
         for entry in log {

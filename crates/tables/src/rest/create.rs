@@ -14,7 +14,7 @@ use super::{NewTable, TableCommit, check_table, refused, take_version};
 use crate::commit::stamp::stamp;
 use crate::commit::{Unwritten, store_as};
 use crate::table::Totals;
-use crate::{Error, Result, Table, Tables, metadata};
+use crate::{Error, Result, Table, Tables, metadata, time_parts};
 
 /// The largest field id that a new table may have.
 const FIELD_ID_MAX: i32 = 1_000_000;
@@ -46,14 +46,14 @@ impl Tables {
         let mut properties = new.properties;
         properties.remove(GC_ENABLED);
         let version = take_version(&mut properties)?.unwrap_or(FormatVersion::V2);
-        let spec = new.partition_spec.unwrap_or_default();
+        let spec = time_parts::hidden(new.partition_spec.unwrap_or_default())?;
         let order = new.write_order.unwrap_or_else(SortOrder::unsorted_order);
         let built =
             TableMetadataBuilder::new(new.schema, spec, order, location, version, properties);
         let built = built.and_then(|builder| builder.assign_uuid(Uuid::new_v4()).build());
         let metadata = built.map_err(|error| refused(&error))?.metadata;
         check_table(&metadata)?;
-        stamp(&metadata, self.options().clock.now().timestamp_millis())
+        stamp(&time_parts::revealed(metadata)?, self.options().clock.now().timestamp_millis())
     }
 }
 
@@ -82,14 +82,15 @@ pub(super) async fn begin(
         let reason = format!("field id {} is too large", schema.highest_field_id());
         return Err(Error::Refused { reason });
     }
-    let spec = bind(spec.cloned().unwrap_or_default(), schema)?;
+    let spec = bind(time_parts::hidden(spec.cloned().unwrap_or_default())?, schema)?;
     let location = match location {
         Some(location) => tables.free_location(location).await?,
         None => tables.new_location(name),
     };
     let uuid = uuid.unwrap_or_else(Uuid::new_v4);
     let now = tables.options().clock.now().timestamp_millis();
-    let value = first(version, uuid, (schema, &spec), &location, now);
+    let mut value = first(version, uuid, (schema, &spec), &location, now);
+    time_parts::specs(&mut value).for_each(time_parts::reveal);
     serde_json::from_value(value).map_err(|error| Error::Refused { reason: error.to_string() })
 }
 

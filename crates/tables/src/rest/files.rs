@@ -1,22 +1,15 @@
-//! Files that another engine wrote: where they may lie, that the table can be read from them, and that
-//! they stay.
-
-use std::collections::HashSet;
+//! Checks of files that clients name: location and format.
 
 use bytes::Bytes;
-use futures::{StreamExt, TryStreamExt};
+use futures::StreamExt;
 use headwater_model::Fault;
-use iceberg::spec::{
-    DataContentType, DataFile, DataFileFormat, ManifestContentType, ManifestEntryRef, ManifestFile,
-    SnapshotRef, TableMetadata,
-};
+use iceberg::spec::{DataContentType, DataFile, DataFileFormat};
 use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStoreExt};
 use serde::Deserialize;
 use tokio::sync::MutexGuard;
 use uuid::Uuid;
 
-use super::TableCommit;
 use crate::storage::as_we_write;
 use crate::{Error, Result, Tables};
 
@@ -31,15 +24,6 @@ pub(super) const METADATA_BYTES_MAX: u64 = 256 << 20;
 struct Named {
     #[serde(rename = "table-uuid")]
     uuid: Uuid,
-}
-
-/// What a table has already.
-#[derive(Debug, Default)]
-pub(super) struct Known {
-    manifests: HashSet<String>,
-    files: HashSet<String>,
-    /// The first id that no row has.
-    next_row_id: u64,
 }
 
 impl Tables {
@@ -156,67 +140,8 @@ impl Tables {
         Ok(false)
     }
 
-    /// Checks what the snapshots of a commit bring, and makes it durable.
-    pub(super) async fn take_files(
-        &self,
-        before: &TableMetadata,
-        after: &TableMetadata,
-        commit: &TableCommit,
-    ) -> Result<()> {
-        let mut known = Known { next_row_id: before.next_row_id(), ..Known::default() };
-        if let Some(snapshot) = before.current_snapshot() {
-            let listed = self.manifests(before, snapshot).await?;
-            known.manifests.extend(listed.iter().map(|manifest| manifest.manifest_path.clone()));
-            let files = self.files(before, snapshot).await?;
-            known.files.extend(files.iter().map(|file| file.location.clone()));
-        }
-        for added in commit.added() {
-            if let Some(snapshot) = after.snapshot_by_id(added.snapshot_id()) {
-                self.take_snapshot(after, snapshot, &known).await?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Reads a snapshot's manifests, and makes them and the files that they bring durable. Fails where the
-    /// table could not be read from them.
-    pub(super) async fn take_snapshot(
-        &self,
-        metadata: &TableMetadata,
-        snapshot: &SnapshotRef,
-        known: &Known,
-    ) -> Result<()> {
-        self.check_location(snapshot.manifest_list())?;
-        self.check_kept(snapshot.manifest_list()).map_err(refuse)?;
-        let listed = self.manifests(metadata, snapshot).await.map_err(refuse)?;
-        let mut files = vec![snapshot.manifest_list().to_owned()];
-        for manifest in listed.iter().filter(|file| !known.manifests.contains(&file.manifest_path))
-        {
-            self.check_location(&manifest.manifest_path)?;
-            self.check_kept(&manifest.manifest_path).map_err(refuse)?;
-            if metadata.partition_spec_by_id(manifest.partition_spec_id).is_none() {
-                let location = &manifest.manifest_path;
-                let reason = format!("`{location}` is of a partition spec that the table lacks");
-                return Err(Error::Refused { reason });
-            }
-            let decoded = self.manifest(manifest).await.map_err(refuse)?;
-            check_row_ids(metadata, manifest, &decoded.live, known)?;
-            files.push(manifest.manifest_path.clone());
-            for entry in &decoded.live {
-                self.check_file(entry.data_file())?;
-                let location = entry.data_file().file_path();
-                self.check_kept(location).map_err(refuse)?;
-                if !known.files.contains(location) {
-                    files.push(location.to_owned());
-                }
-            }
-        }
-        self.check_there(&files).await?;
-        self.storage().sync(files.iter().map(String::as_str)).await.map_err(refuse)?;
-        self.files(metadata, snapshot).await.map(drop).map_err(refuse)
-    }
-
-    fn check_file(&self, file: &DataFile) -> Result<()> {
+    /// Fails for a file that the table could not be read from.
+    pub(super) fn check_file(&self, file: &DataFile) -> Result<()> {
         self.check_location(file.file_path())?;
         let (content, format) = (file.content_type(), file.file_format());
         let readable = match content {
@@ -232,51 +157,10 @@ impl Tables {
         let reason = format!("`{location}` is a file of format `{format}`, which is not read here");
         Err(Error::Refused { reason })
     }
-
-    /// Files that are not there are nobody's table. A local folder says so when they are synced.
-    async fn check_there(&self, files: &[String]) -> Result<()> {
-        if self.options().local_root.is_some() {
-            return Ok(());
-        }
-        let checks = futures::stream::iter(files.to_vec()).map(|location| async move {
-            let found = self.object_store().head(&self.path_of(&location)?).await;
-            found.map(drop).map_err(|error| refuse(Error::storage(location, error)))
-        });
-        checks.buffer_unordered(16).try_collect::<Vec<()>>().await.map(drop)
-    }
 }
 
 fn taken(location: &str) -> Error {
     Error::Refused { reason: format!("`{location}` holds, or lies in, another table") }
-}
-
-/// Fails where rows that a snapshot brings have ids that others have, or may come to have.
-fn check_row_ids(
-    metadata: &TableMetadata,
-    manifest: &ManifestFile,
-    entries: &[ManifestEntryRef],
-    known: &Known,
-) -> Result<()> {
-    if manifest.content != ManifestContentType::Data {
-        return Ok(());
-    }
-    let rows = manifest.existing_rows_count.zip(manifest.added_rows_count);
-    let rows = rows.map_or(0, |(existing, added)| existing.saturating_add(added));
-    let all = manifest.first_row_id.map(|first| (first, rows));
-    let of_entry = |entry: &ManifestEntryRef| {
-        let first = u64::try_from(entry.data_file().first_row_id()?).ok();
-        Some((first.unwrap_or(u64::MAX), entry.data_file().record_count()))
-    };
-    let given = metadata.next_row_id();
-    let mut ranges = all.into_iter().chain(entries.iter().filter_map(of_entry));
-    let beyond = ranges.any(|(first, rows)| first.saturating_add(rows) > given);
-    let again = all.is_some_and(|(first, _)| first < known.next_row_id);
-    if !beyond && !again {
-        return Ok(());
-    }
-    let what = if beyond { "that the table does not count as given" } else { "that others have" };
-    let reason = format!("`{}` has rows with ids {what}", manifest.manifest_path);
-    Err(Error::Refused { reason })
 }
 
 /// An error about a file that somebody else wrote, or named, is theirs; one of the disk is not.

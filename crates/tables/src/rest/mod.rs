@@ -11,6 +11,7 @@ mod files;
 mod register;
 mod scan;
 mod show;
+mod taken;
 mod view;
 
 use std::collections::HashMap;

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::apply::FIELD_ID_END;
 use super::check_table;
-use super::files::{Known, METADATA_BYTES_MAX, refuse};
+use super::files::{METADATA_BYTES_MAX, refuse};
 use crate::commit::named_snapshots;
 use crate::{Error, Result, Table, Tables, metadata};
 
@@ -24,9 +24,10 @@ impl Tables {
         let metadata = metadata::decode(location, &content).map_err(refuse)?;
         self.check_given(&metadata).await?;
         let named = named_snapshots(&metadata);
-        for snapshot in metadata.snapshots().filter(|it| named.contains(&it.snapshot_id())) {
-            self.take_snapshot(&metadata, snapshot, &Known::default()).await?;
-        }
+        let named = metadata.snapshots().filter(|it| named.contains(&it.snapshot_id()));
+        let mut named: Vec<_> = named.cloned().collect();
+        named.sort_by_key(|snapshot| snapshot.sequence_number());
+        self.take_all(&metadata, &named).await?;
         self.storage().sync(std::iter::once(location)).await?;
         self.load(location).await
     }

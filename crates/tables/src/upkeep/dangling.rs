@@ -29,7 +29,7 @@ impl Tables {
             needed.extend(deletes.files());
         }
         let mut dangling = Vec::new();
-        for manifest in self.manifests(metadata, snapshot).await?.iter() {
+        for manifest in self.manifests(snapshot).await?.iter() {
             if manifest.content != ManifestContentType::Deletes {
                 continue;
             }

@@ -13,7 +13,7 @@ impl Tables {
     /// Manifests of a table's current snapshot.
     pub async fn manifest_count(&self, table: &Table) -> Result<usize> {
         match table.metadata().current_snapshot() {
-            Some(snapshot) => Ok(self.manifests(table.metadata(), snapshot).await?.len()),
+            Some(snapshot) => Ok(self.manifests(snapshot).await?.len()),
             None => Ok(0),
         }
     }
@@ -21,7 +21,7 @@ impl Tables {
     /// Whether a table has at least twice the manifests that it needs.
     pub async fn has_scattered_manifests(&self, table: &Table) -> Result<bool> {
         let Some(snapshot) = table.metadata().current_snapshot() else { return Ok(false) };
-        let manifests = self.manifests(table.metadata(), snapshot).await?;
+        let manifests = self.manifests(snapshot).await?;
         let mut entries: BTreeMap<(bool, i32), usize> = BTreeMap::new();
         for manifest in manifests.iter() {
             let deletes = manifest.content == ManifestContentType::Deletes;

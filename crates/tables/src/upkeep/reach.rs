@@ -10,7 +10,7 @@ use object_store::path::Path;
 use parking_lot::Mutex;
 use tokio::sync::{OnceCell, Semaphore};
 
-use crate::{Error, Result, Table, Tables};
+use crate::{Error, Result, Tables};
 
 /// How many files are read at once, however many states are looked into.
 const READ_AT_ONCE: usize = 16;
@@ -167,13 +167,10 @@ impl Tables {
             Extent::Current => Some(snapshot.snapshot_id()) == current,
         };
         let snapshots: Vec<SnapshotRef> = metadata.snapshots().filter(counts).cloned().collect();
-        let lists = stream::iter(snapshots).map(|snapshot| {
-            let table = &table;
-            async move {
-                let cell = cell(&reached.lists, snapshot.manifest_list());
-                let looking = || self.look_into_list(table, &snapshot, reached);
-                cell.get_or_try_init(looking).await.cloned()
-            }
+        let lists = stream::iter(snapshots).map(|snapshot| async move {
+            let cell = cell(&reached.lists, snapshot.manifest_list());
+            let looking = || self.look_into_list(&snapshot, reached);
+            cell.get_or_try_init(looking).await.cloned()
         });
         // Nothing is waited for in between: others may wait for what is under way here.
         let mut lists = lists.buffer_unordered(LISTS_AT_ONCE);
@@ -183,13 +180,8 @@ impl Tables {
         Ok(self.lead(found, metadata_location, Some(metadata)))
     }
 
-    async fn look_into_list(
-        &self,
-        table: &Table,
-        snapshot: &SnapshotRef,
-        reached: &Reached,
-    ) -> Result<Found> {
-        let manifests = match reached.read(self.manifests(table.metadata(), snapshot)).await {
+    async fn look_into_list(&self, snapshot: &SnapshotRef, reached: &Reached) -> Result<Found> {
+        let manifests = match reached.read(self.manifests(snapshot)).await {
             Ok(manifests) => manifests,
             Err(error) => return Found::unreadable(error),
         };

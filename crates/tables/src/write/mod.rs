@@ -31,6 +31,10 @@ use crate::storage::{Storage, Undo};
 use crate::upkeep::target_file_bytes;
 use crate::{BatchStream, Error, Result, Staged, Table, TablesOptions, row_ids};
 
+/// What the names of data files begin with that are written here. The bounds of their numbers and times are
+/// values that occur; see [`crate::DataFile::has_exact_bounds`].
+pub(crate) const FILE_PREFIX: &str = "headwater-";
+
 /// How many partitions may have a file open; beyond, the one that took no row for longest is
 /// closed.
 const OPEN_FILES_MAX: usize = 128;
@@ -252,7 +256,7 @@ impl<'a> Writer<'a> {
             location.push_str(&folder(&self.spec, &self.partition_type, &partition));
         }
         let number = self.begun;
-        location = format!("{location}/{}-{number:05}.parquet", self.name);
+        location = format!("{location}/{FILE_PREFIX}{}-{number:05}.parquet", self.name);
         self.begun += 1;
         self.undo.add(location.clone());
         let storage = self.storage.clone();

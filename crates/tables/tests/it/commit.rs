@@ -151,6 +151,26 @@ async fn a_metadata_file_lists_so_many_snapshots() {
 }
 
 #[tokio::test]
+async fn a_table_says_how_many_snapshots_it_lists() {
+    let warehouse = Warehouse::with(|options| options.snapshots_listed_max = 3);
+    let mut request = crate::fixture::request(&COLUMNS, &[]);
+    let property = ("history.expire.min-snapshots-to-keep".to_owned(), "5".to_owned());
+    request.properties.extend([property]);
+    let mut table = warehouse.tables.create(request).await.unwrap();
+    let mut snapshots = Vec::new();
+    for id in 0..7 {
+        table = warehouse.append(&table, json!([{"id": id}])).await;
+        snapshots.push(table.snapshot_id());
+    }
+    assert_eq!(table.snapshots().len(), 5);
+    for snapshot in &snapshots[2..] {
+        assert!(warehouse.tables.plan(&table, *snapshot).await.is_ok());
+    }
+    assert!(warehouse.tables.plan(&table, snapshots[1]).await.is_err());
+    assert_eq!(table.snapshots_before(crate::fixture::now(), 1), Vec::<i64>::new());
+}
+
+#[tokio::test]
 async fn a_state_that_nothing_names_can_be_removed() {
     let warehouse = Warehouse::new();
     let table = warehouse.create(&COLUMNS, &[]).await;

@@ -8,6 +8,7 @@ mod deletes;
 mod evolve;
 mod fixture;
 mod foreign;
+mod manifests;
 mod partition;
 mod place;
 mod plan;

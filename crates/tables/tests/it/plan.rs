@@ -7,9 +7,11 @@ use arrow::array::{
     StringArray, TimestampMicrosecondArray, UInt64Array,
 };
 use headwater_tables::{Operation, ScanPlan, Table};
+use iceberg::spec::FormatVersion;
 use serde_json::json;
 
 use crate::fixture::{Warehouse, stream_of};
+use crate::foreign::{self, Foreign};
 
 async fn plan_of(warehouse: &Warehouse, table: &Table) -> ScanPlan {
     let reopened = warehouse.reopened();
@@ -69,6 +71,18 @@ async fn bounds_and_counts_are_typed_as_the_table() {
     let kept = plan.retain(&[false, true]);
     assert_eq!((kept.rows(), kept.files().len()), (1, 1));
     same(kept.min("id"), Int64Array::from(vec![7]));
+}
+
+#[tokio::test]
+async fn bounds_of_another_engine_are_not_taken_for_values() {
+    let warehouse = Warehouse::new();
+    let table = warehouse.create(&[("a", "long")], &[]).await;
+    let table = warehouse.append(&table, json!([{"a": 1}])).await;
+    let theirs = vec![Foreign::data(&table, &[("a", &[5])])];
+    let table = foreign::commit(&warehouse, &table, theirs, FormatVersion::V2).await;
+    let plan = plan_of(&warehouse, &table).await;
+    let exact: Vec<bool> = plan.files().iter().map(|file| file.has_exact_bounds()).collect();
+    assert_eq!(exact, [true, false]);
 }
 
 #[tokio::test]

@@ -1,19 +1,25 @@
 //! Manifests and manifest lists to bytes and back.
 //!
-//! The `iceberg` crate reads and writes them through its own files; here they pass through its
-//! memory files, so that all real I/O stays with our object store. All of it is work for the
-//! processor, and runs off the network runtime's threads.
+//! They are read by [`crate::avro`]. The `iceberg` crate writes them, through its memory files, so that all
+//! real I/O stays with our object store. All of it is CPU work, and runs off the network runtime's threads.
+
+mod bounds;
+mod entries;
+mod list;
+mod partition;
+mod uuids;
 
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use iceberg::io::FileIO;
 use iceberg::spec::{
-    FormatVersion, Manifest, ManifestContentType, ManifestEntry, ManifestEntryRef, ManifestFile,
-    ManifestList, ManifestListWriter, ManifestStatus, ManifestWriterBuilder, PartitionSpecRef,
-    SchemaRef, StructType, UNASSIGNED_SEQUENCE_NUMBER,
+    FormatVersion, ManifestContentType, ManifestEntry, ManifestEntryRef, ManifestFile,
+    ManifestListWriter, ManifestStatus, ManifestWriterBuilder, PartitionSpecRef, SchemaRef,
+    StructType, UNASSIGNED_SEQUENCE_NUMBER,
 };
 
+use self::uuids::Uuids;
 use crate::entry::builder_of;
 use crate::promotion::promoted_file;
 use crate::{DataFile, Error, Result};
@@ -29,6 +35,8 @@ pub(crate) struct Decoded {
     pub(crate) live: Vec<ManifestEntryRef>,
     /// The schema the manifest was written with.
     pub(crate) schema: SchemaRef,
+    /// The types of the files' partitions.
+    pub(crate) partition_type: StructType,
     /// The same files as a scan plan has them, once one was made.
     pub(crate) files: OnceLock<Vec<Arc<DataFile>>>,
     /// Its size in the cache, in bytes, roughly.
@@ -36,23 +44,25 @@ pub(crate) struct Decoded {
 }
 
 impl Decoded {
-    fn new(live: Vec<ManifestEntryRef>, schema: SchemaRef, encoded_bytes: usize) -> Self {
+    fn new(
+        live: Vec<ManifestEntryRef>,
+        schema: SchemaRef,
+        partition_type: StructType,
+        encoded_bytes: usize,
+    ) -> Self {
         // Decoded entries take a few times the bytes that they take in the file.
         let weight = u32::try_from(encoded_bytes.saturating_mul(4)).unwrap_or(u32::MAX);
-        Decoded { live, schema, files: OnceLock::new(), weight }
+        Decoded { live, schema, partition_type, files: OnceLock::new(), weight }
     }
 }
 
 /// Reads a manifest.
 pub(crate) fn decode(file: &ManifestFile, content: &[u8]) -> Result<Decoded> {
     let corrupt = |error| Error::corrupt(&file.manifest_path, error);
-    let manifest = Manifest::parse_avro(content).map_err(corrupt)?;
-    let (entries, metadata) = manifest.into_parts();
-    let live = entries.into_iter().filter(|entry| entry.is_alive());
-    let live: Vec<ManifestEntryRef> =
-        live.map(|entry| Arc::new(inherit(Arc::unwrap_or_clone(entry), file))).collect();
+    let parsed = entries::parse(content).map_err(corrupt)?;
+    let live = parsed.live.into_iter().map(|entry| Arc::new(inherit(entry, file))).collect();
     let live = with_row_ids(live, file)?;
-    Ok(Decoded::new(live, metadata.schema, content.len()))
+    Ok(Decoded::new(live, parsed.schema, parsed.partition_type, content.len()))
 }
 
 /// Entries of data files with the ids of their first rows, which they inherit one after the other from
@@ -116,26 +126,8 @@ fn inherit(mut entry: ManifestEntry, file: &ManifestFile) -> ManifestEntry {
 }
 
 /// Reads a manifest list.
-pub(crate) fn decode_list(
-    location: &str,
-    content: &[u8],
-    version: FormatVersion,
-) -> Result<Vec<ManifestFile>> {
-    // A table that was upgraded has lists of the version that it had before.
-    let earlier = match version {
-        FormatVersion::V3 => &[FormatVersion::V3, FormatVersion::V2, FormatVersion::V1][..],
-        FormatVersion::V2 => &[FormatVersion::V2, FormatVersion::V1],
-        FormatVersion::V1 => &[FormatVersion::V1],
-    };
-    let mut first = None;
-    for version in earlier {
-        match ManifestList::parse_with_version(content, *version) {
-            Ok(list) => return Ok(list.consume_entries().into_iter().collect()),
-            Err(error) => first = first.or(Some(error)),
-        }
-    }
-    let reason = first.map_or_else(String::new, |error| error.to_string());
-    Err(Error::corrupt(location, reason))
+pub(crate) fn decode_list(location: &str, content: &[u8]) -> Result<Vec<ManifestFile>> {
+    list::parse(content).map_err(|error| Error::corrupt(location, error))
 }
 
 /// What becomes of a file in a new manifest.
@@ -211,7 +203,9 @@ pub(crate) async fn encode(
     let output = memory.new_output(MEMORY_FILE)?;
     let (spec, schema) = ((*manifest.spec).clone(), manifest.schema);
     let types = spec.partition_type(&schema)?;
-    let builder = ManifestWriterBuilder::new(output, Some(snapshot.id), schema.clone(), spec);
+    let uuids = Uuids::new(&types);
+    let (written_schema, written_types) = uuids.as_bytes(&spec, &schema)?;
+    let builder = ManifestWriterBuilder::new(output, Some(snapshot.id), written_schema, spec);
     let mut writer = match (manifest.content, snapshot.version) {
         (ManifestContentType::Data, FormatVersion::V3) => builder.build_v3_data(),
         (ManifestContentType::Deletes, FormatVersion::V3) => builder.build_v3_deletes(),
@@ -220,7 +214,7 @@ pub(crate) async fn encode(
     };
     let mut live = Vec::with_capacity(manifest.changes.len());
     for change in manifest.changes {
-        match change.promoted(&types)? {
+        match change.promoted(&written_types)? {
             Change::Added(file) => {
                 live.push(added((*file).clone(), snapshot));
                 writer.add_file(*file, UNASSIGNED_SEQUENCE_NUMBER)?;
@@ -248,7 +242,9 @@ pub(crate) async fn encode(
         file.min_sequence_number = snapshot.sequence_number;
     }
     let content = memory.new_input(MEMORY_FILE)?.read().await?;
-    let decoded = Decoded::new(live, schema, content.len());
+    let content = uuids.name_them(content, &schema)?;
+    file.manifest_length = content.len() as i64;
+    let decoded = Decoded::new(live, schema, types, content.len());
     Ok(Encoded { content, file, decoded })
 }
 
@@ -293,3 +289,6 @@ pub(crate) async fn off_thread<T: Send + 'static>(
         Err(error) => Err(Error::corrupt(location, error)),
     }
 }
+
+#[cfg(test)]
+mod tests;

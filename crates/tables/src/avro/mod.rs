@@ -1,0 +1,182 @@
+//! A reader for Avro files: manifests and manifest lists of any engine.
+//!
+//! [`AvroFile::for_each`] decodes a file. Fields are matched by Iceberg field id. Every length is checked
+//! against the remaining bytes before memory is allocated, and decompressed bytes are limited.
+//!
+//! The `iceberg` crate reads manifests by the `apache-avro` crate. That crate allocates by unchecked lengths,
+//! decompresses without a limit, and reads a `fixed(16)` with logical type `uuid` as length-prefixed text.
+//! So neither is used to read.
+
+mod codec;
+mod schema;
+mod value;
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+
+use self::codec::Codec;
+use self::schema::Schema;
+pub(crate) use self::schema::{Field, Kind, Logical};
+use self::value::{Reader, decode_row};
+pub(crate) use self::value::{Record, Value};
+
+/// The first bytes of an Avro file.
+const MAGIC: &[u8] = b"Obj\x01";
+
+/// Bytes of the marker after each block.
+const MARKER_BYTES: usize = 16;
+
+/// The most bytes that the blocks of one file decompress to.
+const DECODED_BYTES_MAX: usize = 512 << 20;
+
+/// Why a file is no Avro file that can be read.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum AvroError {
+    /// The file ends within a value.
+    #[error("the file ends within a value")]
+    Ended,
+    /// Bytes that are no value of the schema.
+    #[error("{0}")]
+    Invalid(String),
+    /// A compression that is not read.
+    #[error("codec `{0}` is not supported")]
+    Codec(String),
+    /// More bytes than a manifest may have.
+    #[error("its blocks decompress to more than {DECODED_BYTES_MAX} bytes")]
+    TooLong,
+}
+
+/// What a step of reading gives.
+pub(crate) type Result<T, E = AvroError> = std::result::Result<T, E>;
+
+fn invalid<T>(reason: impl Into<String>) -> Result<T> {
+    Err(AvroError::Invalid(reason.into()))
+}
+
+/// An Avro file of records, its blocks not yet decoded.
+#[derive(Debug)]
+pub(crate) struct AvroFile<'a> {
+    metadata: HashMap<String, &'a [u8]>,
+    schema: Schema,
+    codec: Codec,
+    marker: &'a [u8],
+    blocks: &'a [u8],
+}
+
+impl<'a> AvroFile<'a> {
+    /// Reads the header of a file.
+    pub(crate) fn open(content: &'a [u8]) -> Result<Self> {
+        let Some(rest) = content.strip_prefix(MAGIC) else {
+            return invalid("the file does not begin as an Avro file");
+        };
+        let mut reader = Reader::new(rest);
+        let metadata = header(&mut reader)?;
+        let marker = reader.take(MARKER_BYTES)?;
+        let Some(schema) = metadata.get("avro.schema") else {
+            return invalid("the header has no schema");
+        };
+        let schema = schema::parse(schema)?;
+        let codec = Codec::named(metadata.get("avro.codec").copied().unwrap_or_default())?;
+        Ok(AvroFile { metadata, schema, codec, marker, blocks: reader.rest() })
+    }
+
+    /// A value of the header, such as `partition-spec`.
+    pub(crate) fn metadata(&self, key: &str) -> Option<&'a [u8]> {
+        self.metadata.get(key).copied()
+    }
+
+    /// The fields of its records.
+    pub(crate) fn fields(&self) -> Result<&[Field]> {
+        match &self.schema.kind {
+            Kind::Record(fields) => Ok(fields),
+            _ => invalid("the file does not hold records"),
+        }
+    }
+
+    /// Calls `each` with every record, in order.
+    pub(crate) fn for_each<E: From<AvroError>>(
+        &self,
+        mut each: impl FnMut(&Record<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let fields = self.fields()?;
+        if self.schema.bytes_min() == 0 {
+            return Err(AvroError::Invalid("its records take no bytes".to_owned()).into());
+        }
+        let mut reader = Reader::new(self.blocks);
+        let mut left = DECODED_BYTES_MAX;
+        while !reader.is_empty() {
+            let count = reader.length()?;
+            let block = reader.bytes()?;
+            let block = self.codec.decompress(block, left)?;
+            left -= block.len();
+            if reader.take(MARKER_BYTES)? != self.marker {
+                return Err(
+                    AvroError::Invalid("a block does not end with the marker".into()).into()
+                );
+            }
+            let mut values = Reader::new(&block);
+            for _ in 0..count {
+                if values.is_empty() {
+                    return Err(AvroError::Ended.into());
+                }
+                each(&decode_row(fields, &mut values)?)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The map of a header.
+fn header<'a>(reader: &mut Reader<'a>) -> Result<HashMap<String, &'a [u8]>> {
+    let mut metadata = HashMap::new();
+    loop {
+        let count = reader.block_count()?;
+        if count == 0 {
+            return Ok(metadata);
+        }
+        for _ in 0..count {
+            let key = String::from_utf8_lossy(reader.bytes()?).into_owned();
+            metadata.insert(key, reader.bytes()?);
+        }
+    }
+}
+
+/// A file with other values in its header, where `change` gives one for a key and its value.
+pub(crate) fn with_header(
+    content: &[u8],
+    change: impl Fn(&str, &[u8]) -> Option<Vec<u8>>,
+) -> Result<Vec<u8>> {
+    let Some(rest) = content.strip_prefix(MAGIC) else {
+        return invalid("the file does not begin as an Avro file");
+    };
+    let mut reader = Reader::new(rest);
+    let metadata = header(&mut reader)?;
+    let mut changed = MAGIC.to_vec();
+    write_long(&mut changed, metadata.len());
+    for (key, value) in metadata {
+        let value = change(&key, value).map_or(Cow::Borrowed(value), Cow::Owned);
+        write_bytes(&mut changed, key.as_bytes());
+        write_bytes(&mut changed, &value);
+    }
+    changed.push(0);
+    changed.extend(reader.rest());
+    Ok(changed)
+}
+
+fn write_bytes(to: &mut Vec<u8>, bytes: &[u8]) {
+    write_long(to, bytes.len());
+    to.extend(bytes);
+}
+
+/// Writes a number that is not negative.
+fn write_long(to: &mut Vec<u8>, number: usize) {
+    let mut bits = (number as u64) << 1;
+    while bits >= 0x80 {
+        to.push((bits as u8 & 0x7F) | 0x80);
+        bits >>= 7;
+    }
+    to.push(bits as u8);
+}
+
+#[cfg(test)]
+mod tests;

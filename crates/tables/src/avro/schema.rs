@@ -1,0 +1,203 @@
+//! The writer schema of an Avro file, as far as decoding needs it.
+
+use std::collections::HashMap;
+
+use serde_json::Value as Json;
+
+use super::{AvroError, Result, invalid};
+
+/// Maximum nesting depth of types; manifests use four levels.
+const DEPTH_MAX: usize = 16;
+
+/// Maximum number of types in a schema; a named type counts each time it is used.
+const NODES_MAX: usize = 100_000;
+
+/// A type, and what its bytes mean.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Schema {
+    pub(crate) kind: Kind,
+    pub(crate) logical: Logical,
+}
+
+/// How values are written.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Kind {
+    Null,
+    Boolean,
+    Int,
+    Long,
+    Float,
+    Double,
+    Bytes,
+    Text,
+    Fixed(usize),
+    Enum,
+    Array(Box<Schema>),
+    Map(Box<Schema>),
+    Union(Vec<Schema>),
+    Record(Vec<Field>),
+}
+
+/// What the bytes of a type mean beyond it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Logical {
+    Plain,
+    Date,
+    Time,
+    Timestamp { nanoseconds: bool, zone: bool },
+    Uuid,
+    Decimal { precision: u32, scale: u32 },
+}
+
+/// A field of a record.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Field {
+    /// Its Iceberg field id; none where the writer gave none.
+    pub(crate) id: Option<i32>,
+    pub(crate) name: String,
+    pub(crate) schema: Schema,
+}
+
+impl Schema {
+    /// The type without null, where it may be null.
+    pub(crate) fn not_null(&self) -> &Schema {
+        match &self.kind {
+            Kind::Union(variants) => {
+                variants.iter().find(|one| one.kind != Kind::Null).unwrap_or(self)
+            }
+            _ => self,
+        }
+    }
+
+    /// The fewest bytes that a value takes.
+    pub(super) fn bytes_min(&self) -> usize {
+        match &self.kind {
+            Kind::Null => 0,
+            Kind::Fixed(bytes) => *bytes,
+            Kind::Float => 4,
+            Kind::Double => 8,
+            Kind::Record(fields) => fields.iter().map(|field| field.schema.bytes_min()).sum(),
+            _ => 1,
+        }
+    }
+}
+
+/// Parses a schema.
+pub(super) fn parse(content: &[u8]) -> Result<Schema> {
+    let json: Json = serde_json::from_slice(content)
+        .map_err(|error| AvroError::Invalid(format!("the schema is no JSON: {error}")))?;
+    Parser { named: HashMap::new(), nodes: 0 }.parse(&json, DEPTH_MAX)
+}
+
+/// The named types that were parsed so far.
+struct Parser {
+    named: HashMap<String, Schema>,
+    nodes: usize,
+}
+
+impl Parser {
+    fn parse(&mut self, json: &Json, depth: usize) -> Result<Schema> {
+        self.nodes += 1;
+        let Some(depth) = depth.checked_sub(1).filter(|_| self.nodes <= NODES_MAX) else {
+            return invalid("the schema is nested too deep, or too large");
+        };
+        let plain = |kind| Ok(Schema { kind, logical: Logical::Plain });
+        match json {
+            Json::String(name) => self.by_name(name),
+            Json::Array(variants) => {
+                let variants = variants.iter().map(|one| self.parse(one, depth));
+                plain(Kind::Union(variants.collect::<Result<_>>()?))
+            }
+            Json::Object(_) => self.parse_object(json, depth),
+            _ => invalid("the schema has a type that is none"),
+        }
+    }
+
+    fn by_name(&mut self, name: &str) -> Result<Schema> {
+        let kind = match name {
+            "null" => Kind::Null,
+            "boolean" => Kind::Boolean,
+            "int" => Kind::Int,
+            "long" => Kind::Long,
+            "float" => Kind::Float,
+            "double" => Kind::Double,
+            "bytes" => Kind::Bytes,
+            "string" => Kind::Text,
+            other => {
+                let found = self.named.get(short(other)).cloned();
+                let Some(found) = found else {
+                    return invalid(format!("the schema has no type `{other}`"));
+                };
+                self.nodes += size(&found);
+                return Ok(found);
+            }
+        };
+        Ok(Schema { kind, logical: Logical::Plain })
+    }
+
+    fn parse_object(&mut self, json: &Json, depth: usize) -> Result<Schema> {
+        let name = json["name"].as_str().map(short);
+        let kind = match json["type"].as_str() {
+            Some("record" | "error") => {
+                let fields = json["fields"].as_array().map(Vec::as_slice).unwrap_or_default();
+                let fields = fields.iter().map(|field| self.parse_field(field, depth));
+                Kind::Record(fields.collect::<Result<_>>()?)
+            }
+            Some("enum") => Kind::Enum,
+            Some("fixed") => match json["size"].as_u64().and_then(|n| usize::try_from(n).ok()) {
+                Some(bytes) => Kind::Fixed(bytes),
+                None => return invalid("the schema has a `fixed` without a size"),
+            },
+            Some("array") => Kind::Array(Box::new(self.parse(&json["items"], depth)?)),
+            Some("map") => Kind::Map(Box::new(self.parse(&json["values"], depth)?)),
+            Some(other) => self.by_name(other)?.kind,
+            None => self.parse(&json["type"], depth)?.kind,
+        };
+        let schema = Schema { kind, logical: logical(json) };
+        if let (Some(name), Kind::Record(_) | Kind::Enum | Kind::Fixed(_)) = (name, &schema.kind) {
+            self.named.insert(name.to_owned(), schema.clone());
+        }
+        Ok(schema)
+    }
+
+    fn parse_field(&mut self, json: &Json, depth: usize) -> Result<Field> {
+        let id = json["field-id"].as_i64().and_then(|id| i32::try_from(id).ok());
+        let name = json["name"].as_str().unwrap_or_default().to_owned();
+        Ok(Field { id, name, schema: self.parse(&json["type"], depth)? })
+    }
+}
+
+/// A name without its namespace.
+fn short(name: &str) -> &str {
+    name.rsplit('.').next().unwrap_or(name)
+}
+
+/// How many types a type has within it.
+fn size(schema: &Schema) -> usize {
+    1 + match &schema.kind {
+        Kind::Array(inner) | Kind::Map(inner) => size(inner),
+        Kind::Union(variants) => variants.iter().map(size).sum(),
+        Kind::Record(fields) => fields.iter().map(|field| size(&field.schema)).sum(),
+        _ => 0,
+    }
+}
+
+fn logical(json: &Json) -> Logical {
+    let number = |key: &str| json[key].as_u64().and_then(|n| u32::try_from(n).ok());
+    // Iceberg says by a property of its own whether a timestamp has a zone.
+    let zone = json["adjust-to-utc"].as_bool().unwrap_or_default();
+    match json["logicalType"].as_str() {
+        Some("date") => Logical::Date,
+        Some("time-micros") => Logical::Time,
+        Some("timestamp-micros") => Logical::Timestamp { nanoseconds: false, zone },
+        Some("local-timestamp-micros") => Logical::Timestamp { nanoseconds: false, zone: false },
+        Some("timestamp-nanos") => Logical::Timestamp { nanoseconds: true, zone },
+        Some("local-timestamp-nanos") => Logical::Timestamp { nanoseconds: true, zone: false },
+        Some("uuid") => Logical::Uuid,
+        Some("decimal") => Logical::Decimal {
+            precision: number("precision").unwrap_or_default(),
+            scale: number("scale").unwrap_or_default(),
+        },
+        _ => Logical::Plain,
+    }
+}

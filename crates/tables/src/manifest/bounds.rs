@@ -1,0 +1,132 @@
+//! Bounds of columns, from their bytes.
+//!
+//! Writers shorten bounds, change the types of columns in between, and make mistakes. A bound that cannot
+//! be read, or that bounds nothing, is left out: a file without bounds is read, and one with a wrong bound
+//! would not be.
+
+use iceberg::metadata_columns::get_metadata_field;
+use iceberg::spec::{Datum, PrimitiveLiteral, PrimitiveType, Schema};
+
+use crate::avro::{Result, Value};
+
+/// Microseconds, and nanoseconds, of a day.
+const DAY_MICROS: i64 = 86_400_000_000;
+const DAY_NANOS: i64 = DAY_MICROS * 1000;
+
+/// The most bytes of a decimal's digits.
+const DECIMAL_BYTES_MAX: usize = 16;
+
+/// Which end of a column's values a bound is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Side {
+    Lower,
+    Upper,
+}
+
+/// The bounds of a file: pairs of a field id and bytes. Columns that the schema does not have are left out.
+pub(super) fn decode_bounds(
+    entries: &[Value<'_>],
+    schema: &Schema,
+    side: Side,
+) -> Result<Vec<(i32, Datum)>> {
+    let mut bounds = Vec::with_capacity(entries.len());
+    for (id, value) in super::entries::pairs(entries)? {
+        let Value::Bytes(bytes) = value else { continue };
+        let own = schema.field_by_id(id).or_else(|| get_metadata_field(id).ok());
+        let Some(data_type) = own.and_then(|field| field.field_type.as_primitive_type()) else {
+            continue;
+        };
+        bounds.extend(decode_bound(bytes, data_type, side).map(|bound| (id, bound)));
+    }
+    Ok(bounds)
+}
+
+/// One bound; none where the bytes bound no values of the type.
+pub(super) fn decode_bound(bytes: &[u8], data_type: &PrimitiveType, side: Side) -> Option<Datum> {
+    use PrimitiveType::{Boolean, Date, Decimal, String, Time, Timestamp, Uuid};
+    use PrimitiveType::{Double, Float, Int, Long, TimestampNs, Timestamptz, TimestamptzNs};
+    let widened;
+    let bytes = match (data_type, bytes.len()) {
+        // Four bytes where eight are expected are from before the column was widened.
+        (Boolean, 1)
+        | (Int | Float | Date, 4)
+        | (Long | Double, 4 | 8)
+        | (Time | Timestamp | Timestamptz | TimestampNs | TimestamptzNs, 8)
+        | (Uuid, 16)
+        | (Decimal { .. }, 1..=DECIMAL_BYTES_MAX)
+        | (PrimitiveType::Fixed(_) | PrimitiveType::Binary, _) => bytes,
+        (Timestamp | Timestamptz | TimestampNs | TimestamptzNs, 4) => {
+            let days = i64::from(i32::from_le_bytes(bytes.try_into().ok()?));
+            let micros = matches!(data_type, Timestamp | Timestamptz);
+            let of_day = if micros { DAY_MICROS } else { DAY_NANOS };
+            widened = days.checked_mul(of_day)?.to_le_bytes();
+            &widened
+        }
+        (String, _) => text(bytes, side)?.as_bytes(),
+        _ => return None,
+    };
+    let bound = Datum::try_from_bytes(bytes, data_type.clone()).ok()?;
+    match bound.literal() {
+        PrimitiveLiteral::Float(number) if number.is_nan() => None,
+        PrimitiveLiteral::Double(number) if number.is_nan() => None,
+        _ => Some(bound),
+    }
+}
+
+/// Decodes a text that may be cut within a character. A shortened lower bound is still a lower bound; a
+/// shortened upper bound is not an upper bound.
+fn text(bytes: &[u8], side: Side) -> Option<&str> {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => Some(text),
+        Err(error) if side == Side::Lower => {
+            bytes.get(..error.valid_up_to()).and_then(|whole| std::str::from_utf8(whole).ok())
+        }
+        Err(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(bytes: &[u8], data_type: PrimitiveType, lower: Option<Datum>, upper: Option<Datum>) {
+        assert_eq!(decode_bound(bytes, &data_type, Side::Lower), lower, "lower {bytes:?}");
+        assert_eq!(decode_bound(bytes, &data_type, Side::Upper), upper, "upper {bytes:?}");
+    }
+
+    fn both(bytes: &[u8], data_type: PrimitiveType, bound: Option<Datum>) {
+        check(bytes, data_type, bound.clone(), bound);
+    }
+
+    #[test]
+    fn a_text_that_is_cut_within_a_character_is_a_lower_bound_only() {
+        let whole = "日本語のテキスト";
+        both(whole.as_bytes(), PrimitiveType::String, Some(Datum::string(whole)));
+        let cut = &whole.as_bytes()[..16];
+        check(cut, PrimitiveType::String, Some(Datum::string("日本語のテ")), None);
+        check(b"a\xFFb", PrimitiveType::String, Some(Datum::string("a")), None);
+    }
+
+    #[test]
+    fn bounds_from_before_a_column_was_widened_are_read() {
+        both(&7_i32.to_le_bytes(), PrimitiveType::Long, Some(Datum::long(7)));
+        both(&0.5_f32.to_le_bytes(), PrimitiveType::Double, Some(Datum::double(0.5)));
+        let day = Datum::timestamp_micros(2 * 86_400_000_000);
+        both(&2_i32.to_le_bytes(), PrimitiveType::Timestamp, Some(day));
+        let day = Datum::timestamp_nanos(-86_400_000_000_000);
+        both(&(-1_i32).to_le_bytes(), PrimitiveType::TimestampNs, Some(day));
+        both(&i32::MAX.to_le_bytes(), PrimitiveType::TimestampNs, None);
+    }
+
+    #[test]
+    fn bounds_of_a_wrong_length_are_left_out() {
+        both(&[1, 2, 3], PrimitiveType::Int, None);
+        both(&[0; 8], PrimitiveType::Date, None);
+        both(&[0; 5], PrimitiveType::Timestamp, None);
+        both(&[0; 15], PrimitiveType::Uuid, None);
+        both(&[], PrimitiveType::Boolean, None);
+        both(&[], PrimitiveType::Decimal { precision: 9, scale: 2 }, None);
+        both(&[1; 17], PrimitiveType::Decimal { precision: 38, scale: 2 }, None);
+        both(&f64::NAN.to_le_bytes(), PrimitiveType::Double, None);
+    }
+}

@@ -1,0 +1,184 @@
+//! Partition values of a manifest's files: their types, and the values from Avro.
+//!
+//! The types follow from the manifest's own schema and partition spec. Where the schema lacks a column that
+//! the spec is of, as one that was dropped since, the types are those that the values are written in.
+
+use std::sync::Arc;
+
+use iceberg::spec::{
+    Literal, NestedField, PrimitiveLiteral, PrimitiveType, Schema, Struct, StructType, Transform,
+    Type,
+};
+use serde::Deserialize;
+
+use crate::avro::{AvroError, Field, Kind, Logical, Record, Result, Value};
+
+const DAY_MICROS: i64 = 86_400_000_000;
+const DAY_NANOS: i64 = DAY_MICROS * 1000;
+
+/// The id that the fields of the first spec of a table begin with.
+const FIRST_ID: i32 = 1000;
+
+/// A field of the partition spec in a manifest's header.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+struct SpecField {
+    source_id: i32,
+    field_id: Option<i32>,
+    name: String,
+    transform: Transform,
+}
+
+/// The partition fields of a manifest, each with the field of the file that holds its values.
+#[derive(Debug)]
+pub(super) struct Partitions {
+    /// The types of the values.
+    pub(super) types: StructType,
+    /// Where in the record of a partition each value is.
+    places: Vec<Place>,
+}
+
+/// Where a partition value is in the record of a partition.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    position: Option<usize>,
+    /// Whether it is written as a number of 32 bits.
+    is_int: bool,
+}
+
+impl Partitions {
+    /// The partition fields that a header says, as the record of a file's partition has them.
+    pub(super) fn new(spec: &[u8], schema: &Schema, written: &[Field]) -> Result<Self> {
+        let spec: Vec<SpecField> = serde_json::from_slice(spec).map_err(|error| {
+            AvroError::Invalid(format!("the partition spec cannot be read: {error}"))
+        })?;
+        let mut places = Vec::with_capacity(spec.len());
+        let mut fields = Vec::with_capacity(spec.len());
+        for ((number, field), default_id) in spec.iter().enumerate().zip(FIRST_ID..) {
+            let id = field.field_id.unwrap_or(default_id);
+            let by_id = written.iter().position(|one| one.id == Some(id));
+            let by_name = || written.iter().position(|one| one.name == field.name);
+            let by_place = || (number < written.len()).then_some(number);
+            let position = by_id.or_else(by_name).or_else(by_place);
+            let found = position.and_then(|position| written.get(position));
+            let data_type = type_of(field, schema, found)?;
+            fields.push(Arc::new(NestedField::optional(id, &field.name, data_type)));
+            let is_int = found.is_some_and(|found| found.schema.not_null().kind == Kind::Int);
+            places.push(Place { position, is_int });
+        }
+        Ok(Partitions { types: StructType::new(fields), places })
+    }
+
+    /// A file's partition.
+    pub(super) fn decode(&self, record: Option<&Record<'_>>) -> Result<Struct> {
+        let values = record.map(Record::values).unwrap_or_default();
+        let literals = self.types.fields().iter().zip(&self.places).map(|(field, place)| {
+            let value = place.position.and_then(|position| values.get(position));
+            let value = value.filter(|value| **value != Value::Null);
+            let data_type = field.field_type.as_primitive_type();
+            let Some((value, data_type)) = value.zip(data_type) else { return Ok(None) };
+            let literal = match value {
+                Value::Long(days) if place.is_int && is_moment(data_type) => {
+                    moment(*days, data_type).map(PrimitiveLiteral::Long)
+                }
+                _ => literal(value, data_type),
+            };
+            let invalid = || {
+                let name = &field.name;
+                AvroError::Invalid(format!("partition value `{name}` is no `{data_type}`"))
+            };
+            Ok(Some(Literal::Primitive(literal.ok_or_else(invalid)?)))
+        });
+        literals.collect()
+    }
+}
+
+/// The type of a partition field.
+fn type_of(field: &SpecField, schema: &Schema, written: Option<&Field>) -> Result<Type> {
+    if let Some(column) = schema.field_by_id(field.source_id) {
+        return field.transform.result_type(&column.field_type).map_err(|error| {
+            AvroError::Invalid(format!("partition field `{}`: {}", field.name, error.message()))
+        });
+    }
+    Ok(Type::Primitive(written.map_or(PrimitiveType::String, type_as_written)))
+}
+
+/// The type that values are written in.
+fn type_as_written(field: &Field) -> PrimitiveType {
+    use Logical::{Date, Decimal, Time, Timestamp};
+    let schema = field.schema.not_null();
+    match (&schema.kind, schema.logical) {
+        (Kind::Boolean, _) => PrimitiveType::Boolean,
+        (Kind::Int, Date) => PrimitiveType::Date,
+        (Kind::Int, _) => PrimitiveType::Int,
+        (Kind::Long, Time) => PrimitiveType::Time,
+        (Kind::Long, Timestamp { nanoseconds: false, zone: false }) => PrimitiveType::Timestamp,
+        (Kind::Long, Timestamp { nanoseconds: false, zone: true }) => PrimitiveType::Timestamptz,
+        (Kind::Long, Timestamp { nanoseconds: true, zone: false }) => PrimitiveType::TimestampNs,
+        (Kind::Long, Timestamp { nanoseconds: true, zone: true }) => PrimitiveType::TimestamptzNs,
+        (Kind::Long, _) => PrimitiveType::Long,
+        (Kind::Float, _) => PrimitiveType::Float,
+        (Kind::Double, _) => PrimitiveType::Double,
+        (Kind::Fixed(_) | Kind::Bytes, Decimal { precision, scale }) => {
+            PrimitiveType::Decimal { precision, scale }
+        }
+        (Kind::Fixed(16), Logical::Uuid) => PrimitiveType::Uuid,
+        (Kind::Fixed(bytes), _) => PrimitiveType::Fixed(*bytes as u64),
+        (Kind::Bytes, _) => PrimitiveType::Binary,
+        _ => PrimitiveType::String,
+    }
+}
+
+/// A value as one of a type; none where it is none.
+fn literal(value: &Value<'_>, data_type: &PrimitiveType) -> Option<PrimitiveLiteral> {
+    use PrimitiveType::{Binary, Boolean, Date, Decimal, Double, Fixed, Float, Int, Long, Time};
+    use PrimitiveType::{String, Timestamp, TimestampNs, Timestamptz, TimestamptzNs, Uuid};
+    Some(match (value, data_type) {
+        (Value::Boolean(value), Boolean) => PrimitiveLiteral::Boolean(*value),
+        (Value::Long(number), Int | Date) => PrimitiveLiteral::Int(i32::try_from(*number).ok()?),
+        (
+            Value::Long(number),
+            Long | Time | Timestamp | Timestamptz | TimestampNs | TimestamptzNs,
+        ) => PrimitiveLiteral::Long(*number),
+        (Value::Float(number), Float) => PrimitiveLiteral::Float((*number).into()),
+        (Value::Float(number), Double) => PrimitiveLiteral::Double(f64::from(*number).into()),
+        (Value::Double(number), Double) => PrimitiveLiteral::Double((*number).into()),
+        (Value::Text(text), String) => PrimitiveLiteral::String((*text).to_owned()),
+        (Value::Bytes(bytes), String) => {
+            PrimitiveLiteral::String(std::str::from_utf8(bytes).ok()?.to_owned())
+        }
+        (Value::Bytes(bytes), Binary | Fixed(_)) => PrimitiveLiteral::Binary(bytes.to_vec()),
+        (Value::Bytes(bytes), Decimal { .. }) => PrimitiveLiteral::Int128(unscaled(bytes)?),
+        (Value::Bytes(bytes), Uuid) => {
+            PrimitiveLiteral::UInt128(u128::from_be_bytes((*bytes).try_into().ok()?))
+        }
+        (Value::Text(text), Uuid) => {
+            PrimitiveLiteral::UInt128(uuid::Uuid::parse_str(text).ok()?.as_u128())
+        }
+        _ => return None,
+    })
+}
+
+/// The digits of a decimal, from two's complement.
+fn unscaled(bytes: &[u8]) -> Option<i128> {
+    let first = *bytes.first()?;
+    let mut whole = if first & 0x80 == 0 { [0x00; 16] } else { [0xFF; 16] };
+    let from = whole.len().checked_sub(bytes.len())?;
+    whole[from..].copy_from_slice(bytes);
+    Some(i128::from_be_bytes(whole))
+}
+
+fn is_moment(data_type: &PrimitiveType) -> bool {
+    use PrimitiveType::{Timestamp, TimestampNs, Timestamptz, TimestamptzNs};
+    matches!(data_type, Timestamp | Timestamptz | TimestampNs | TimestamptzNs)
+}
+
+/// Days, from before a column was widened, as a moment of its type.
+fn moment(days: i64, data_type: &PrimitiveType) -> Option<i64> {
+    use PrimitiveType::{Timestamp, TimestampNs, Timestamptz, TimestamptzNs};
+    match data_type {
+        Timestamp | Timestamptz => days.checked_mul(DAY_MICROS),
+        TimestampNs | TimestamptzNs => days.checked_mul(DAY_NANOS),
+        _ => None,
+    }
+}

@@ -1,0 +1,104 @@
+//! Partitions by UUID, as manifests have them: sixteen bytes that are said to be a UUID.
+//!
+//! The `iceberg` crate writes such values as text, which no other engine reads. So the manifest is written
+//! as if the column were of sixteen bytes, and its header says afterwards what they are.
+
+use std::collections::BTreeSet;
+
+use bytes::Bytes;
+use iceberg::spec::{PartitionSpec, PrimitiveType, Schema, SchemaRef, StructType, Type};
+use iceberg::{Error, ErrorKind, Result};
+use serde_json::{Value, json};
+
+use crate::avro::with_header;
+
+/// The partition fields of a manifest that are UUIDs.
+#[derive(Debug)]
+pub(super) struct Uuids(BTreeSet<i32>);
+
+impl Uuids {
+    pub(super) fn new(types: &StructType) -> Self {
+        let is_uuid = |data_type: &Type| *data_type == Type::Primitive(PrimitiveType::Uuid);
+        let fields = types.fields().iter().filter(|field| is_uuid(&field.field_type));
+        Uuids(fields.map(|field| field.id).collect())
+    }
+
+    /// The schema and the partition types to write a manifest with.
+    pub(super) fn as_bytes(
+        &self,
+        spec: &PartitionSpec,
+        schema: &SchemaRef,
+    ) -> Result<(SchemaRef, StructType)> {
+        if self.0.is_empty() {
+            return Ok((schema.clone(), spec.partition_type(schema)?));
+        }
+        let fields = spec.fields().iter().filter(|field| self.0.contains(&field.field_id));
+        let sources: BTreeSet<i32> = fields.map(|field| field.source_id).collect();
+        let mut value = serde_json::to_value(&**schema).map_err(failed)?;
+        replace_types(&mut value, &sources);
+        let schema: Schema = serde_json::from_value(value).map_err(failed)?;
+        let types = spec.partition_type(&schema)?;
+        Ok((schema.into(), types))
+    }
+
+    /// A manifest that was written so, with a header that says what the values are.
+    pub(super) fn name_them(&self, content: Bytes, schema: &Schema) -> Result<Bytes> {
+        if self.0.is_empty() {
+            return Ok(content);
+        }
+        let own = serde_json::to_vec(schema).map_err(failed)?;
+        let named = with_header(&content, |key, value| match key {
+            "schema" => Some(own.clone()),
+            "avro.schema" => {
+                let mut written: Value = serde_json::from_slice(value).ok()?;
+                add_logical_types(&mut written, &self.0);
+                serde_json::to_vec(&written).ok()
+            }
+            _ => None,
+        });
+        named.map(Bytes::from).map_err(failed)
+    }
+}
+
+fn failed(error: impl std::fmt::Display) -> Error {
+    Error::new(ErrorKind::DataInvalid, error.to_string())
+}
+
+/// Gives the columns with these ids the type of sixteen bytes.
+fn replace_types(value: &mut Value, ids: &BTreeSet<i32>) {
+    let is_one = value["id"].as_i64().is_some_and(|id| ids.iter().any(|one| i64::from(*one) == id));
+    if is_one {
+        value["type"] = json!("fixed[16]");
+        return;
+    }
+    match value {
+        Value::Array(items) => items.iter_mut().for_each(|item| replace_types(item, ids)),
+        Value::Object(items) => items.values_mut().for_each(|item| replace_types(item, ids)),
+        _ => {}
+    }
+}
+
+/// Gives the `fixed` types of the fields with these ids, in an Avro schema, the logical type of a UUID.
+fn add_logical_types(value: &mut Value, ids: &BTreeSet<i32>) {
+    let id = value["field-id"].as_i64();
+    if id.is_some_and(|id| ids.iter().any(|one| i64::from(*one) == id)) {
+        name_fixed(&mut value["type"]);
+        return;
+    }
+    match value {
+        Value::Array(items) => items.iter_mut().for_each(|item| add_logical_types(item, ids)),
+        Value::Object(items) => items.values_mut().for_each(|item| add_logical_types(item, ids)),
+        _ => {}
+    }
+}
+
+fn name_fixed(data_type: &mut Value) {
+    match data_type {
+        Value::Array(variants) => variants.iter_mut().for_each(name_fixed),
+        Value::Object(_) if data_type["type"] == "fixed" => {
+            data_type["logicalType"] = json!("uuid");
+            data_type["name"] = json!("uuid_fixed");
+        }
+        _ => {}
+    }
+}

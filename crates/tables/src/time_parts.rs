@@ -1,0 +1,124 @@
+//! Partition specs with several time transforms of one column, such as `year(ts)` and `month(ts)`.
+//!
+//! Iceberg allows them, and the `iceberg` crate reads and writes them, but its builder refuses them. So the
+//! builder sees all but the first as buckets of a number that no table has, and the metadata that it makes
+//! says again what they are. [`hidden_metadata`] and [`hidden`] come before a builder, [`revealed`] after.
+
+use std::borrow::Cow;
+
+use iceberg::spec::{TableMetadata, Transform, UnboundPartitionSpec};
+use serde_json::{Value, json};
+
+use crate::{Error, Result};
+
+/// The time transforms, and what each is to the builder.
+const STAND_INS: [(&str, &str); 4] = [
+    ("year", "bucket[2147483644]"),
+    ("month", "bucket[2147483645]"),
+    ("day", "bucket[2147483646]"),
+    ("hour", "bucket[2147483647]"),
+];
+
+/// The fewest buckets of a stand-in.
+const STAND_IN_MIN: u32 = 2_147_483_644;
+
+/// Hides time transforms after the first of a column, in the fields of a partition spec.
+pub(crate) fn hide(spec: &mut Value) -> Result<bool> {
+    let mut seen = Vec::new();
+    let mut hidden = false;
+    let fields = spec.get_mut("fields").and_then(Value::as_array_mut);
+    for field in fields.into_iter().flatten() {
+        let source = field["source-id"].as_i64();
+        let transform = field["transform"].as_str().unwrap_or_default();
+        if STAND_INS.iter().any(|(_, stand_in)| *stand_in == transform) {
+            let reason = format!("partition transform `{transform}` has too many buckets");
+            return Err(Error::Refused { reason });
+        }
+        let Some((_, stand_in)) = STAND_INS.iter().find(|(known, _)| *known == transform) else {
+            continue;
+        };
+        if seen.contains(&source) {
+            field["transform"] = (*stand_in).into();
+            hidden = true;
+        }
+        seen.push(source);
+    }
+    Ok(hidden)
+}
+
+/// Says again what was hidden in a partition spec.
+pub(crate) fn reveal(spec: &mut Value) {
+    let fields = spec.get_mut("fields").and_then(Value::as_array_mut);
+    for field in fields.into_iter().flatten() {
+        let transform = field["transform"].as_str().unwrap_or_default();
+        let found = STAND_INS.iter().find(|(_, stand_in)| *stand_in == transform);
+        if let Some((transform, _)) = found {
+            field["transform"] = (*transform).into();
+        }
+    }
+}
+
+/// The partition specs of a table's metadata.
+pub(crate) fn specs(metadata: &mut Value) -> impl Iterator<Item = &mut Value> {
+    metadata.get_mut("partition-specs").and_then(Value::as_array_mut).into_iter().flatten()
+}
+
+/// A spec as the builder takes it.
+pub(crate) fn hidden(spec: UnboundPartitionSpec) -> Result<UnboundPartitionSpec> {
+    let mut value = serde_json::to_value(&spec).map_err(failed)?;
+    if !hide(&mut value)? {
+        return Ok(spec);
+    }
+    serde_json::from_value(value).map_err(failed)
+}
+
+/// A spec of fields without ids, each a column's id, a name and a transform, as the builder takes it.
+pub(crate) fn unbound<'a>(
+    fields: impl Iterator<Item = (i32, &'a str, Transform)>,
+) -> Result<UnboundPartitionSpec> {
+    let fields = fields.map(|(source_id, name, transform)| {
+        json!({"source-id": source_id, "name": name, "transform": transform})
+    });
+    let mut spec = json!({"fields": fields.collect::<Vec<_>>()});
+    hide(&mut spec)?;
+    serde_json::from_value(spec).map_err(failed)
+}
+
+/// The metadata as the builder takes it.
+pub(crate) fn hidden_metadata(metadata: &TableMetadata) -> Result<Cow<'_, TableMetadata>> {
+    let is_time = |transform| {
+        matches!(transform, Transform::Year | Transform::Month | Transform::Day | Transform::Hour)
+    };
+    let mut specs = metadata.partition_specs_iter();
+    let has_some = specs.any(|spec| {
+        let fields = spec.fields().iter().filter(|field| is_time(field.transform));
+        let mut sources: Vec<i32> = fields.map(|field| field.source_id).collect();
+        sources.sort_unstable();
+        sources.windows(2).any(|pair| pair[0] == pair[1])
+    });
+    if !has_some {
+        return Ok(Cow::Borrowed(metadata));
+    }
+    let mut value = serde_json::to_value(metadata).map_err(failed)?;
+    for spec in self::specs(&mut value) {
+        hide(spec)?;
+    }
+    serde_json::from_value(value).map(Cow::Owned).map_err(failed)
+}
+
+/// The metadata that a builder made, with the time transforms that it did not see.
+pub(crate) fn revealed(metadata: TableMetadata) -> Result<TableMetadata> {
+    let is_stand_in = |transform| matches!(transform, Transform::Bucket(n) if n >= STAND_IN_MIN);
+    let mut fields = metadata.partition_specs_iter().flat_map(|spec| spec.fields());
+    if !fields.any(|field| is_stand_in(field.transform)) {
+        drop(fields);
+        return Ok(metadata);
+    }
+    let mut value = serde_json::to_value(&metadata).map_err(failed)?;
+    self::specs(&mut value).for_each(reveal);
+    serde_json::from_value(value).map_err(failed)
+}
+
+fn failed(error: serde_json::Error) -> Error {
+    Error::internal("partitioned", error)
+}
