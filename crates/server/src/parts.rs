@@ -18,7 +18,7 @@ use crate::deployment::{Deployed, Deployer};
 use crate::ending::Ending;
 use crate::history::History;
 use crate::http::body::Bodies;
-use crate::iceberg::Plans;
+use crate::iceberg::{Plans, Requests};
 use crate::settings::Settings;
 use crate::upkeep::{self, Upkeep};
 use crate::work::{Imports, Runs};
@@ -52,6 +52,8 @@ pub struct Parts {
     pub bodies: Bodies,
     /// Scans that were planned for other engines.
     pub scans: Plans,
+    /// Changes that other engines ask for, while they are made.
+    pub requests: Requests,
     pub activity: Activity,
     pub ending: Ending,
 }
@@ -102,6 +104,7 @@ impl Parts {
             given: Given::default(),
             bodies,
             scans: Plans::default(),
+            requests: Requests::default(),
             activity,
             ending,
         })

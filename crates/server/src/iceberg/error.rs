@@ -166,10 +166,12 @@ impl IntoResponse for Refusal {
         if status.is_server_error() {
             tracing::error!(code = %problem.code, causes = ?problem.causes, "{}", problem.message);
         }
-        let mut message = problem.message.clone();
-        if let Some(sentence) = sentence(&problem, kind) {
-            message = format!("{sentence}: {message}");
-        }
+        let mut message = match sentence(&problem, kind) {
+            // The sentence has all that the message says.
+            Some(sentence) if problem.code == ErrorCode::CommitConflict => sentence,
+            Some(sentence) => format!("{sentence}: {}", problem.message),
+            None => problem.message.clone(),
+        };
         for more in problem.causes.iter().chain(&problem.hint) {
             message = format!("{}: {more}", message.trim_end_matches('.'));
         }

@@ -29,6 +29,7 @@ pub use error::Refusal;
 pub(crate) use error::is_iceberg;
 pub(crate) use scan::Plans;
 pub(crate) use token::is_token_path;
+pub(crate) use write::Requests;
 
 use crate::http::App;
 

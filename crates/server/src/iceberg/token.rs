@@ -1,13 +1,15 @@
 //! Tokens: what clients that speak OAuth ask for before anything else.
 //!
-//! The secret of a client is the server's token, and so is what it gets for it: the file in the lake's
-//! folder that holds the token says who may come in, here as everywhere.
+//! The client's secret is the server's token, and so is the access token that it gets. Clients send the
+//! secret in the body or in an HTTP Basic header.
 
 use axum::Json;
 use axum::extract::{Extension, Query};
-use axum::http::StatusCode;
-use axum::http::Uri;
+use axum::http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD as BASE64;
 use serde::Deserialize;
 use serde_json::json;
 
@@ -34,8 +36,13 @@ pub struct Asked {
     subject_token: Option<String>,
 }
 
-/// Hands out the server's token to a client that knows it.
-pub async fn exchange(over: Option<Extension<OverTcp>>, body: String) -> Response {
+/// Returns the server's token to a client that sends it as its secret, in the body or in an HTTP Basic
+/// header (RFC 6749, 2.3.1).
+pub async fn exchange(
+    over: Option<Extension<OverTcp>>,
+    headers: HeaderMap,
+    body: String,
+) -> Response {
     // A form has the shape of a query.
     let form = format!("/?{}", body.trim()).parse::<Uri>().ok();
     let asked = form.and_then(|form| Query::<Asked>::try_from_uri(&form).ok());
@@ -43,7 +50,7 @@ pub async fn exchange(over: Option<Extension<OverTcp>>, body: String) -> Respons
         return refuse("invalid_request", "the body is no form with a `grant_type`");
     };
     let shown = match asked.grant_type.as_str() {
-        "client_credentials" => asked.client_secret,
+        "client_credentials" => asked.client_secret.or_else(|| basic_secret(&headers)),
         "urn:ietf:params:oauth:grant-type:token-exchange" => asked.subject_token,
         _ => return refuse("unsupported_grant_type", "the grant is `client_credentials`"),
     };
@@ -61,18 +68,65 @@ pub async fn exchange(over: Option<Extension<OverTcp>>, body: String) -> Respons
     .into_response()
 }
 
+/// Reads the client's secret from an HTTP Basic header: id and secret, each form-encoded, joined by a colon,
+/// in base64.
+fn basic_secret(headers: &HeaderMap) -> Option<String> {
+    let shown = headers.get(AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, encoded) = shown.split_once(' ')?;
+    if !scheme.eq_ignore_ascii_case("basic") {
+        return None;
+    }
+    let pair = BASE64.decode(encoded.trim()).ok()?;
+    let pair = String::from_utf8(pair).ok()?;
+    let (_, secret) = pair.split_once(':')?;
+    Some(decode_form(secret))
+}
+
+/// Decodes a form value. A value that is not encoded is returned as it is.
+fn decode_form(value: &str) -> String {
+    #[derive(Deserialize)]
+    struct Form {
+        value: String,
+    }
+    let form = format!("/?value={value}").parse::<Uri>().ok();
+    let form = form.and_then(|form| Query::<Form>::try_from_uri(&form).ok());
+    form.map_or_else(|| value.to_owned(), |Query(form)| form.value)
+}
+
 fn refuse(error: &str, description: &str) -> Response {
     let status = match error {
         "invalid_client" => StatusCode::UNAUTHORIZED,
         _ => StatusCode::BAD_REQUEST,
     };
     let body = Json(json!({"error": error, "error_description": description}));
-    (status, body).into_response()
+    let mut response = (status, body).into_response();
+    if status == StatusCode::UNAUTHORIZED {
+        let scheme = HeaderValue::from_static("Basic realm=\"headwater\"");
+        response.headers_mut().insert(WWW_AUTHENTICATE, scheme);
+    }
+    response
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_secret_is_read_from_basic_authentication() {
+        for (shown, secret) in [
+            ("Basic eDpzM2NyZXQ=", Some("s3cret")),
+            ("basic eDpzM2NyZXQ=", Some("s3cret")),
+            // Encoded as in a form: `a%2Fb+c:d%3Ae`.
+            ("Basic YSUyRmIrYzpkJTNBZQ==", Some("d:e")),
+            ("Basic eA==", None),
+            ("Basic !", None),
+            ("Bearer eDpzM2NyZXQ=", None),
+        ] {
+            let headers = HeaderMap::from_iter([(AUTHORIZATION, HeaderValue::from_static(shown))]);
+            assert_eq!(basic_secret(&headers).as_deref(), secret, "{shown}");
+        }
+        assert_eq!(basic_secret(&HeaderMap::new()), None);
+    }
 
     #[test]
     fn only_the_addresses_of_tokens_are_open() {

@@ -3,7 +3,8 @@
 //! A client that did not hear an answer asks again, with the key it gave the request. What was done then is
 //! not done again.
 
-use std::sync::OnceLock;
+use std::collections::HashMap;
+use std::sync::{Arc, OnceLock, Weak};
 
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::{HeaderMap, Method};
@@ -11,6 +12,7 @@ use bytes::Bytes;
 use headwater_jobs::NewJob;
 use headwater_lake::Transaction;
 use headwater_model::{JobId, JobKind, PROPERTY_JOB};
+use parking_lot::Mutex;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
@@ -29,6 +31,27 @@ const MESSAGE_HEADER: &str = "x-headwater-message";
 
 /// The longest message, in bytes.
 const MESSAGE_BYTES_MAX: usize = 4_096;
+
+/// The requests for changes that are under way, by what tells them apart.
+#[derive(Debug, Default)]
+pub struct Requests(Mutex<HashMap<String, Weak<tokio::sync::Mutex<()>>>>);
+
+impl Requests {
+    /// Waits until the same request is no longer under way. It is, until the guard is dropped.
+    async fn wait_for(&self, digest: String) -> tokio::sync::OwnedMutexGuard<()> {
+        let own = {
+            let mut known = self.0.lock();
+            known.retain(|_, request| request.strong_count() > 0);
+            let found = known.get(&digest).and_then(Weak::upgrade);
+            found.unwrap_or_else(|| {
+                let new = Arc::default();
+                known.insert(digest, Arc::downgrade(&new));
+                new
+            })
+        };
+        own.lock_owned().await
+    }
+}
 
 /// A request for a change.
 pub struct Write {
@@ -74,7 +97,8 @@ impl Write {
     }
 
     /// Makes a change, in words such as `append to flights`, as a job, unless the same request made it
-    /// before; none is answered then.
+    /// before; none is answered then. The same request waits while it is under way, as where a client gave
+    /// up waiting and asks again.
     pub async fn once<T>(
         &self,
         app: &App,
@@ -82,6 +106,7 @@ impl Write {
         work: impl Future<Output = Answer<T>>,
     ) -> Answer<Option<T>> {
         let name = self.name();
+        let _alone = app.requests.wait_for(self.digest()).await;
         if is_done(app, name.as_deref()).await? {
             return Ok(None);
         }
@@ -139,7 +164,13 @@ impl Write {
 
     /// What names the request, where it has a key. The same key with another change is another request.
     fn name(&self) -> Option<String> {
-        let key = text(&self.headers, KEY_HEADER).filter(|key| !key.is_empty())?;
+        text(&self.headers, KEY_HEADER).filter(|key| !key.is_empty())?;
+        Some(self.digest())
+    }
+
+    /// What tells the request from others: its key, where it has one, and all that it asks for.
+    fn digest(&self) -> String {
+        let key = text(&self.headers, KEY_HEADER).unwrap_or_default();
         let reference = self.place.reference.to_string();
         let mut digest = Sha256::new();
         let path = self.place.path.as_str();
@@ -150,7 +181,7 @@ impl Write {
             digest.update(part.len().to_le_bytes());
             digest.update(part);
         }
-        Some(hex::encode(digest.finalize()))
+        hex::encode(digest.finalize())
     }
 }
 

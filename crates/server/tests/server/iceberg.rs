@@ -123,6 +123,20 @@ async fn tokens() {
         let (status, answer) = ask(path, form).await;
         assert_eq!((status, answer["access_token"].as_str()), (200, Some(&*own)));
     }
+    let basic = async |secret: &str| {
+        use base64::Engine as _;
+        let pair = base64::prelude::BASE64_STANDARD.encode(format!("me:{secret}"));
+        let sent = Request::post("/iceberg/v1/oauth/tokens")
+            .header("host", "localhost")
+            .header(AUTHORIZATION, format!("Basic {pair}"))
+            .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
+            .body(http_body_util::Full::new("grant_type=client_credentials".into()));
+        let response = server.send(sent.expect("a request")).await;
+        (response.status().as_u16(), json(response).await)
+    };
+    let (status, answer) = basic(&own).await;
+    assert_eq!((status, answer["access_token"].as_str()), (200, Some(&*own)));
+    assert_eq!(basic("guess").await.0, 401);
     let path = "/iceberg/v1/oauth/tokens";
     let form = "grant_type=client_credentials&client_secret=guess".to_owned();
     assert_eq!(ask(path, form).await.0, 401);
