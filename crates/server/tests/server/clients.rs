@@ -16,6 +16,7 @@ use crate::trial;
 pub fn trials() -> Vec<Trial> {
     vec![
         trial("clients::pyiceberg_duckdb_and_polars_work_on_a_branch", work_on_a_branch),
+        trial("clients::duckdb_writes_what_once_failed", duckdb),
         trial("clients::spark_works_on_a_branch", spark),
         trial("clients::what_pyiceberg_commits_fires_a_trigger", trigger),
         trial("clients::pyiceberg_finds_what_it_expects_of_a_catalog", behaviours),
@@ -128,6 +129,11 @@ async fn script(name: &str, server: &TestServer, before: Vec<PathBuf>, after: Ve
 async fn work_on_a_branch() {
     let server = TestServer::start().await;
     script("iceberg_rest.py", &server, Vec::new(), Vec::new()).await;
+}
+
+async fn duckdb() {
+    let server = TestServer::start().await;
+    script("duckdb_iceberg.py", &server, Vec::new(), Vec::new()).await;
 }
 
 async fn trigger() {

@@ -1,0 +1,248 @@
+"""Works on tables with DuckDB and its Iceberg extension, in ways that once failed.
+
+    duckdb_iceberg.py URL TOKEN
+
+Each step has a table of its own, on the branch `main`. DuckDB writes it, and both DuckDB and Headwater read
+the same rows. DuckDB gets its token by OAuth, with the client's secret in an HTTP Basic header.
+
+Needs: duckdb, pytz, duckdb-extension-iceberg, duckdb-extension-avro, duckdb-extension-httpfs,
+pyiceberg[pyarrow].
+"""
+
+import datetime
+import json
+import pathlib
+import sys
+import traceback
+import urllib.error
+import urllib.request
+import uuid
+
+import duckdb
+import duckdb_extension_avro
+import duckdb_extension_httpfs
+import duckdb_extension_iceberg
+from pyiceberg.catalog import load_catalog
+
+
+class Clients:
+    """DuckDB with the catalog attached, PyIceberg, and Headwater's own API."""
+
+    def __init__(self, url, token):
+        self.url, self.token = url, token
+        options = {"uri": f"{url}/iceberg", "token": token}
+        self.pyiceberg = load_catalog("lake", type="rest", **options)
+        self.connection = duckdb.connect(config={"allow_unsigned_extensions": "true"})
+        extensions = {
+            "avro": duckdb_extension_avro,
+            "httpfs": duckdb_extension_httpfs,
+            "iceberg": duckdb_extension_iceberg,
+        }
+        for name, module in extensions.items():
+            folder = pathlib.Path(module.__file__).parent / "extensions"
+            file = next(folder.glob(f"v{duckdb.__version__}/**/{name}.duckdb_extension"))
+            self.connection.execute(f"LOAD '{file}'")
+        self.duck("SET TimeZone = 'UTC'")
+        self.duck(
+            f"CREATE SECRET lake (TYPE iceberg, CLIENT_ID 'duck', CLIENT_SECRET '{token}', "
+            f"OAUTH2_SERVER_URI '{url}/iceberg/v1/oauth/tokens')"
+        )
+        self.duck(f"ATTACH 'main' AS l (TYPE iceberg, ENDPOINT '{url}/iceberg', SECRET lake)")
+
+    def duck(self, *statements):
+        """What the last of some statements answers in DuckDB."""
+        for sql in statements:
+            found = self.connection.execute(sql)
+        return found.fetchall()
+
+    def own(self, sql):
+        """What a statement answers in Headwater: rows of values."""
+        body = json.dumps({"sql": sql}).encode()
+        headers = {"authorization": f"Bearer {self.token}", "content-type": "application/json"}
+        request = urllib.request.Request(f"{self.url}/v1/query", data=body, headers=headers)
+        try:
+            with urllib.request.urlopen(request) as response:
+                return [tuple(row.values()) for row in json.load(response) or []]
+        except urllib.error.HTTPError as error:
+            raise AssertionError(f"{sql}: {error.read().decode()}") from error
+
+    def check(self, table, rows, columns="*"):
+        """Whether both read the same rows, which are in the order of the first column."""
+        sql = f"SELECT {columns} FROM {{}} ORDER BY 1"
+        found = {
+            "DuckDB": [tuple(map(plain, row)) for row in self.duck(sql.format(f"l.public.{table}"))],
+            "Headwater": self.own(sql.format(table)),
+        }
+        for reader, read in found.items():
+            assert read == rows, f"{table} as {reader} reads it: {read} instead of {rows}"
+
+
+def plain(value):
+    """A value as JSON has it."""
+    match value:
+        case datetime.datetime() | datetime.date():
+            return value.isoformat()
+        case uuid.UUID():
+            return str(value)
+    return value
+
+
+def texts_of_every_language(clients):
+    """DuckDB cuts bounds of texts at 16 bytes, within a character, too."""
+    words = ["日本語のテキストです、長い文章", "Ελληνικά κείμενα", "👩‍👩‍👧‍👦👩‍👩‍👧‍👦", "plain and long enough to cut"]
+    clients.duck("CREATE TABLE l.public.words (id INTEGER, word VARCHAR)")
+    for number, word in enumerate(words):
+        clients.duck(f"INSERT INTO l.public.words VALUES ({number}, '{word}')")
+    clients.check("words", list(enumerate(words)))
+    for number, word in enumerate(words):
+        assert clients.own(f"SELECT id FROM words WHERE word = '{word}'") == [(number,)], word
+
+
+def bounds_are_no_values(clients):
+    """DuckDB's bounds of nanoseconds are other than the values."""
+    clients.duck(
+        "CREATE TABLE l.public.nanos (id INTEGER, t TIMESTAMP_NS) WITH ('format-version' = '3')",
+        "INSERT INTO l.public.nanos VALUES (1, '2021-06-20 14:45:00')",
+    )
+    at = "2021-06-20T14:45:00"
+    assert clients.own("SELECT id, t FROM nanos") == [(1, at)]
+    assert clients.own("SELECT min(t) AS t FROM nanos") == [(at,)]
+    assert clients.own("SELECT max(t) AS t FROM nanos") == [(at,)]
+    assert clients.own("SELECT count(*) AS n FROM nanos WHERE t = '2021-06-20 14:45:00'") == [(1,)]
+
+
+def partitions_by_uuid(clients):
+    """A UUID in a manifest is sixteen bytes."""
+    one, other = str(uuid.UUID(int=7)), str(uuid.UUID(int=2**127 + 5))
+    clients.duck(
+        "CREATE TABLE l.public.uuids (id INTEGER, v UUID) PARTITIONED BY (v)",
+        f"INSERT INTO l.public.uuids VALUES (1, '{one}'), (2, '{other}'), (3, NULL)",
+    )
+    clients.own("INSERT INTO uuids SELECT id + 3, v FROM uuids")
+    rows = [(1, one), (2, other), (3, None), (4, one), (5, other), (6, None)]
+    clients.check("uuids", rows)
+    assert clients.duck(f"SELECT count(*) FROM l.public.uuids WHERE v = '{one}'") == [(2,)]
+    read = clients.pyiceberg.load_table("public.uuids").scan().to_arrow().to_pylist()
+    assert sorted((row["id"], row["v"] and str(row["v"])) for row in read) == rows, read
+
+
+def partitions_by_nanoseconds(clients):
+    """So are nanoseconds numbers."""
+    clients.duck(
+        "CREATE TABLE l.public.moments (id INTEGER, t TIMESTAMP_NS) PARTITIONED BY (t) "
+        "WITH ('format-version' = '3')",
+        "INSERT INTO l.public.moments VALUES (1, '2021-06-20 14:45:00'), (2, NULL)",
+    )
+    clients.own("INSERT INTO moments VALUES (3, '2021-06-20 14:45:00')")
+    clients.check("moments", [(1,), (2,), (3,)], "id")
+    same = clients.own("SELECT count(*) AS n FROM moments WHERE t = '2021-06-20 14:45:00'")
+    assert same == [(2,)]
+
+
+def two_times_of_one_column(clients):
+    """A table may be partitioned by the year and the month of one column."""
+    clients.duck(
+        "CREATE TABLE l.public.times (id INTEGER, ts TIMESTAMP)",
+        "INSERT INTO l.public.times VALUES (1, '2021-06-20 14:45:00')",
+        "ALTER TABLE l.public.times SET PARTITIONED BY (year(ts), month(ts))",
+        "INSERT INTO l.public.times VALUES (2, '2022-07-20 14:45:00')",
+    )
+    clients.own("INSERT INTO times VALUES (3, '2023-08-20 14:45:00')")
+    clients.own("ALTER TABLE times ADD COLUMN more INT")
+    clients.duck("INSERT INTO l.public.times VALUES (4, '2023-08-20 14:45:00', 4)")
+    clients.check("times", [(1, None), (2, None), (3, None), (4, 4)], "id, more")
+    spec = clients.pyiceberg.load_table("public.times").spec()
+    assert [str(field.transform) for field in spec.fields] == ["year", "month"], spec
+    clients.duck(
+        "CREATE TABLE l.public.days (id INTEGER, ts TIMESTAMP) "
+        "PARTITIONED BY (month(ts), day(ts))",
+        "INSERT INTO l.public.days VALUES (1, '2021-06-20 14:45:00')",
+    )
+    clients.check("days", [(1,)], "id")
+
+
+def upgrades_with_rows(clients):
+    """Rows of a table that is upgraded get ids, which the next ones do not have."""
+    clients.duck(
+        "CREATE TABLE l.public.upgraded (id INTEGER)",
+        "INSERT INTO l.public.upgraded SELECT range FROM range(10)",
+        "ALTER TABLE l.public.upgraded SET ('format-version' = '3')",
+        "INSERT INTO l.public.upgraded SELECT range FROM range(10, 15)",
+        "INSERT INTO l.public.upgraded SELECT range FROM range(15, 20)",
+    )
+    clients.own("INSERT INTO upgraded VALUES (20), (21)")
+    clients.duck("INSERT INTO l.public.upgraded VALUES (22)")
+    clients.check("upgraded", [(number,) for number in range(23)])
+    ids = clients.own("SELECT count(*) AS n, count(DISTINCT _row_id) AS ids FROM upgraded")
+    assert ids == [(23, 23)], ids
+
+
+def many_snapshots_in_one_commit(clients):
+    """A transaction of many statements is as many snapshots."""
+    clients.duck("CREATE TABLE l.public.many (id INTEGER)", "BEGIN")
+    for number in range(60):
+        clients.duck(f"INSERT INTO l.public.many VALUES ({number})")
+    clients.duck("COMMIT")
+    clients.check("many", [(number,) for number in range(60)])
+
+
+def drops_a_former_partition(clients):
+    """The manifests of a transaction have the schema of its end."""
+    clients.duck(
+        "CREATE TABLE l.public.dropped (id INTEGER, a INTEGER, b INTEGER) PARTITIONED BY (b)",
+        "INSERT INTO l.public.dropped VALUES (1, 1, 1)",
+        "ALTER TABLE l.public.dropped SET PARTITIONED BY (a)",
+        "BEGIN",
+        "INSERT INTO l.public.dropped VALUES (2, 2, 2)",
+        "ALTER TABLE l.public.dropped DROP COLUMN b",
+        "COMMIT",
+    )
+    clients.check("dropped", [(1, 1), (2, 2)])
+    clients.own("INSERT INTO dropped VALUES (3, 3)")
+    clients.own("DELETE FROM dropped WHERE id = 1")
+    clients.check("dropped", [(2, 2), (3, 3)])
+
+
+def dates_become_timestamps(clients):
+    """Bounds from before a column was widened are those of its earlier type."""
+    clients.duck(
+        "CREATE TABLE l.public.widened (id INTEGER, d DATE) WITH ('format-version' = '3')",
+        "BEGIN",
+        "INSERT INTO l.public.widened VALUES (1, '2021-06-20')",
+        "ALTER TABLE l.public.widened ALTER COLUMN d TYPE TIMESTAMP",
+        "INSERT INTO l.public.widened VALUES (2, '2021-06-21 14:45:00')",
+        "COMMIT",
+    )
+    clients.check("widened", [(1, "2021-06-20T00:00:00"), (2, "2021-06-21T14:45:00")])
+
+
+STEPS = [
+    texts_of_every_language,
+    bounds_are_no_values,
+    partitions_by_uuid,
+    partitions_by_nanoseconds,
+    two_times_of_one_column,
+    upgrades_with_rows,
+    many_snapshots_in_one_commit,
+    drops_a_former_partition,
+    dates_become_timestamps,
+]
+
+
+def main():
+    clients = Clients(*sys.argv[1:3])
+    failed = []
+    for step in STEPS:
+        try:
+            step(clients)
+        except Exception:  # Each step tells of itself, whatever the others do.
+            failed.append(f"{step.__name__}:\n{traceback.format_exc()}")
+            try:
+                clients.duck("ROLLBACK")
+            except duckdb.Error:
+                pass
+    sys.exit("\n".join(failed) if failed else 0)
+
+
+if __name__ == "__main__":
+    main()
