@@ -21,7 +21,7 @@ name = \"landing\"
 
 [[trigger]]
 name = \"landing\"
-files = { folder = \"landing\", pattern = \"*.csv\", settle_ms = 100, batch = 100 }
+files = { folder = \"landing\", pattern = \"*.csv\", debounce = \"100ms\", batch = 100 }
 import = { table = \"readings\" }
 retries = 20
 ";

@@ -61,7 +61,7 @@ pub use run::{PlannedStep, RunPlan, RunReport, RunRequest, StepReport};
 pub use table::{Column, CreateNamespace, Namespace, PartitionField, SortField, Table, Transform};
 pub use transplant::{CherryPickRequest, RevertRequest};
 pub use trigger::{
-    FilesTrigger, MissedPolicy, ScheduleTrigger, TablesTrigger, Trigger, TriggerEvent,
+    CatchupPolicy, FilesTrigger, ScheduleTrigger, TablesTrigger, Trigger, TriggerEvent,
     TriggerEventStatus, TriggerImport, TriggerStatus,
 };
 pub use upkeep::{

@@ -1,6 +1,7 @@
 //! Triggers and their events: files that land, clocks that strike, and tables that change.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -56,16 +57,17 @@ pub struct FilesTrigger {
     /// Whether folders below are watched too.
     #[serde(default)]
     pub recursive: bool,
-    /// Milliseconds a file must not have changed before it is taken; 1,000 where nothing is said.
-    #[serde(default = "settle_default")]
-    pub settle_ms: u64,
+    /// How long a file must not have changed before it is taken, such as `500ms`; `1s` by default.
+    #[serde(default = "debounce_default", with = "duration_text")]
+    #[schema(value_type = String)]
+    pub debounce: Duration,
     /// The most files in one event; 500 where nothing is said.
     #[serde(default = "batch_default")]
     pub batch: usize,
 }
 
-fn settle_default() -> u64 {
-    1_000
+fn debounce_default() -> Duration {
+    Duration::from_secs(1)
 }
 
 fn batch_default() -> usize {
@@ -81,15 +83,15 @@ pub struct ScheduleTrigger {
     /// An IANA time zone; UTC where nothing is said.
     #[serde(default)]
     pub timezone: Option<String>,
-    /// What to do about strikes missed while no server ran; `once` where nothing is said.
+    /// What to do about scheduled times missed while no server ran; `once` by default.
     #[serde(default)]
-    pub missed: MissedPolicy,
+    pub catchup: CatchupPolicy,
 }
 
-/// What to do about strikes missed while no server ran.
+/// What to do about scheduled times missed while no server ran.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum MissedPolicy {
+pub enum CatchupPolicy {
     /// Forget them.
     Skip,
     /// Make up for all of them by one.
@@ -105,21 +107,22 @@ pub enum MissedPolicy {
 pub struct TablesTrigger {
     /// Which tables: names, and patterns such as `raw.*`; without a namespace, those of `public`.
     pub names: Vec<String>,
-    /// Milliseconds in which no further commit may come before those that came are taken; 1,000 where nothing
-    /// is said. They are taken after ten times as long in any case.
-    #[serde(default = "settle_default")]
-    pub settle_ms: u64,
+    /// How long no further commit may come before those that came are taken, such as `500ms`; `1s` by
+    /// default. They are taken after ten times as long in any case.
+    #[serde(default = "debounce_default", with = "duration_text")]
+    #[schema(value_type = String)]
+    pub debounce: Duration,
     /// The most commits in one event; 500 where nothing is said. With 1, each commit is an event.
     #[serde(default = "batch_default")]
     pub batch: usize,
-    /// How many events a minute there are at most, after a burst of 60, for changes of which nobody knows
-    /// what led to them; 10 where nothing is said. What changes meanwhile waits.
-    #[serde(default = "per_minute_default")]
+    /// The most events a minute, after a burst of 60, for changes of unknown cause; 10 by default.
+    /// Further changes wait.
+    #[serde(default = "max_events_per_minute_default")]
     #[schema(minimum = 1)]
-    pub per_minute: u32,
+    pub max_events_per_minute: u32,
 }
 
-fn per_minute_default() -> u32 {
+fn max_events_per_minute_default() -> u32 {
     10
 }
 
@@ -135,6 +138,62 @@ pub struct TriggerImport {
     /// What to do with a row that cannot be read.
     #[serde(default)]
     pub on_error: crate::OnError,
+}
+
+/// Durations as text: `500ms`, `2s`, `5m`.
+mod duration_text {
+    use std::borrow::Cow;
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(
+        duration: &Duration,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        let milliseconds = duration.as_millis();
+        if milliseconds.is_multiple_of(1000) {
+            serializer.collect_str(&format_args!("{}s", milliseconds / 1000))
+        } else {
+            serializer.collect_str(&format_args!("{milliseconds}ms"))
+        }
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Duration, D::Error> {
+        let text = Cow::<'de, str>::deserialize(deserializer)?;
+        parse(&text).ok_or_else(|| {
+            let message = format!("`{text}` is not a duration such as `500ms` or `2s`");
+            serde::de::Error::custom(message)
+        })
+    }
+
+    fn parse(text: &str) -> Option<Duration> {
+        match text.trim().strip_suffix("ms") {
+            Some(number) => number.trim().parse().ok().map(Duration::from_millis),
+            None => crate::parse_duration(text).ok(),
+        }
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use super::*;
+
+        #[test]
+        fn durations_are_read_and_written_as_text() {
+            for (text, milliseconds) in [("500ms", 500), ("0s", 0), ("2s", 2_000)] {
+                let duration = parse(text).expect("a duration");
+                assert_eq!(duration, Duration::from_millis(milliseconds));
+                let written = serialize(&duration, serde_json::value::Serializer);
+                assert_eq!(written.expect("text"), text);
+            }
+            assert_eq!(parse("5m"), Some(Duration::from_secs(300)));
+            for wrong in ["", "ms", "1000", "soon", "-1s"] {
+                assert_eq!(parse(wrong), None, "{wrong}");
+            }
+        }
+    }
 }
 
 /// A trigger, as it is listed.

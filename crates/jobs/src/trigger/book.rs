@@ -24,7 +24,7 @@ const ENDED: usize = 100;
 pub(crate) struct Book {
     events: Mutex<Events>,
     done: AtomicU64,
-    /// The schedule has not been looked at since the process began, or watches again.
+    /// The schedule has not been looked at since the process began.
     fresh: AtomicBool,
     /// Held while an event is acted on.
     pub acting: tokio::sync::Mutex<Throttle>,
@@ -141,16 +141,12 @@ impl Book {
         self.done.load(Ordering::Relaxed)
     }
 
-    /// Whether the schedule has not been looked at since the process began, or watches again.
+    /// Whether the schedule has not been looked at since the process began.
     pub(crate) fn is_fresh(&self) -> bool {
         self.fresh.load(Ordering::Relaxed)
     }
 
     pub(crate) fn set_looked_at(&self) {
         self.fresh.store(false, Ordering::Relaxed);
-    }
-
-    pub(crate) fn set_fresh(&self) {
-        self.fresh.store(true, Ordering::Relaxed);
     }
 }

@@ -1,6 +1,7 @@
 //! A trigger's definition, checked and ready for use.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use globset::{GlobBuilder, GlobMatcher};
 use headwater_model::{
@@ -31,10 +32,10 @@ pub(crate) struct Tables {
     pub branch: String,
     /// For the names with their namespaces.
     patterns: Vec<GlobMatcher>,
-    pub settle_ms: u64,
+    pub debounce: Duration,
     pub batch: usize,
     /// Events of which nobody knows what led to them.
-    pub per_minute: u32,
+    pub max_events_per_minute: u32,
 }
 
 /// A folder that is watched.
@@ -45,7 +46,7 @@ pub(crate) struct Folder {
     /// Whether the pattern is for the path below the folder, rather than for the file's name.
     pub whole_path: bool,
     pub pattern: Option<GlobMatcher>,
-    pub settle_ms: u64,
+    pub debounce: Duration,
     pub batch: usize,
     /// Whether files with nothing in them are left alone: there is nothing to import.
     pub skip_empty: bool,
@@ -102,7 +103,7 @@ impl Folder {
             recursive: files.recursive,
             whole_path: files.pattern.as_ref().is_some_and(|pattern| pattern.contains('/')),
             pattern: files.pattern.as_ref().map(matcher).transpose()?,
-            settle_ms: files.settle_ms,
+            debounce: files.debounce,
             batch: files.batch.max(1),
             skip_empty: trigger.import.is_some(),
         })
@@ -115,8 +116,8 @@ impl Tables {
         if tables.names.is_empty() {
             return Err(invalid(trigger, "it names no tables", hint));
         }
-        if tables.per_minute == 0 {
-            let hint = "Give `per_minute` a number above 0, or leave it out.";
+        if tables.max_events_per_minute == 0 {
+            let hint = "Give `max_events_per_minute` a number above 0, or leave it out.";
             return Err(invalid(trigger, "it may fire 0 times a minute", hint));
         }
         let matcher = |name: &String| {
@@ -140,9 +141,9 @@ impl Tables {
         Ok(Tables {
             branch: trigger.branch.clone().unwrap_or_else(|| MAIN_BRANCH.to_owned()),
             patterns: tables.names.iter().map(matcher).collect::<Result<_>>()?,
-            settle_ms: tables.settle_ms,
+            debounce: tables.debounce,
             batch: tables.batch.max(1),
-            per_minute: tables.per_minute,
+            max_events_per_minute: tables.max_events_per_minute,
         })
     }
 
@@ -211,7 +212,7 @@ mod tests {
         ] {
             check(json!({"name": "a", "run": true, "tables": {"names": names}}), expected);
         }
-        let never = json!({"names": ["t"], "per_minute": 0});
+        let never = json!({"names": ["t"], "max_events_per_minute": 0});
         check(json!({"name": "a", "run": true, "tables": never}), "0 times a minute");
         let both = json!({"cron": "* * * * *"});
         let tables = json!({"names": ["t"]});

@@ -75,7 +75,7 @@ impl Observer {
             Err(Stop::Error(error)) => Err(error),
             Ok(wait) => {
                 let now = options.clock.now();
-                self.remark = watch.book.pace.lock().remark(tables.per_minute, now);
+                self.remark = watch.book.pace.lock().remark(tables.max_events_per_minute, now);
                 Ok(wait)
             }
         }
@@ -227,7 +227,7 @@ impl Follower {
             None => (now, now),
         };
         self.waiting = Some((newest, since, first));
-        let settle = Duration::from_millis(tables.settle_ms);
+        let settle = tables.debounce;
         let age = |since: Timestamp| (now - since).to_std().unwrap_or_default();
         let whole = self.matches.len() >= batch(tables) || age(first) >= settle * SETTLE_TIMES;
         settle.checked_sub(age(since)).filter(|left| !whole && !left.is_zero())
@@ -238,7 +238,7 @@ impl Follower {
     fn held_back(&self, watch: &Watch, tables: &Tables) -> Option<Duration> {
         let first = self.matches.front()?;
         let now = watch.context.options.clock.now();
-        let wait = || watch.book.pace.lock().wait(tables.per_minute, now);
+        let wait = || watch.book.pace.lock().wait(tables.max_events_per_minute, now);
         if first.led_by.is_empty() { wait().map(|wait| wait.max(LOOK_LEAST)) } else { None }
     }
 

@@ -129,16 +129,6 @@ impl Triggers {
         Ok(())
     }
 
-    /// Watches nothing until the next [`Triggers::reload`], which takes up what happens until then as what
-    /// happens while no process runs.
-    pub async fn suspend(&self) {
-        let _turn = self.inner.reload.lock().await;
-        self.replace(BTreeMap::new(), &BTreeMap::new());
-        for book in self.inner.books.lock().values() {
-            book.set_fresh();
-        }
-    }
-
     /// Answers those that were not there before, or not so.
     fn replace(
         &self,

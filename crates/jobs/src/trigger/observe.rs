@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
 
-use headwater_model::{MissedPolicy, Problem, Timestamp};
+use headwater_model::{CatchupPolicy, Problem, Timestamp};
 
 use super::book::OPEN_MAX;
 use super::definition::Folder;
@@ -66,7 +66,7 @@ impl Observer {
         let mut new: BTreeMap<String, Version> = listing.files;
         new.retain(|path, version| is_new(path, version));
         let options = &watch.context.options;
-        let settle = Duration::from_millis(folder.settle_ms);
+        let settle = folder.debounce;
         let whole = self.settling.watch(new, &renamed, options.clock.now(), settle);
         for files in whole.chunks(folder.batch) {
             if watch.book.open_count() >= OPEN_MAX {
@@ -136,14 +136,14 @@ impl Observer {
         let stored = watch.context.ledger.mark(watch.name()).await?;
         let stored = stored.filter(|mark| mark.schedule == schedule.identity());
         let missed = |mark: &Mark| schedule.last_until(now).filter(|strike| *strike > mark.at);
-        let at = match (stored, schedule.definition().missed) {
+        let at = match (stored, schedule.definition().catchup) {
             (None, _) => self.record(watch, schedule, &[], now).await?,
-            (Some(mark), MissedPolicy::Skip)
+            (Some(mark), CatchupPolicy::Skip)
                 if watch.book.is_fresh() && missed(&mark).is_some() =>
             {
                 self.record(watch, schedule, &[], now).await?
             }
-            (Some(mark), MissedPolicy::Once) if watch.book.is_fresh() => match missed(&mark) {
+            (Some(mark), CatchupPolicy::Once) if watch.book.is_fresh() => match missed(&mark) {
                 Some(strike) => self.record(watch, schedule, &[strike], strike).await?,
                 None => mark.at,
             },

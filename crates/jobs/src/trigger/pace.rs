@@ -49,7 +49,7 @@ impl Pace {
         self.is_slowed.then(|| {
             Problem::new(ErrorCode::TooBusy, message).with_hint(
                 "Look whether what it runs changes a table that it watches, as by a request to a \
-                 server; or allow more with `per_minute` in its `tables`.",
+                 server; or allow more with `max_events_per_minute` in its `tables`.",
             )
         })
     }

@@ -68,7 +68,7 @@ impl Schedule {
 
 #[cfg(test)]
 mod tests {
-    use headwater_model::MissedPolicy;
+    use headwater_model::CatchupPolicy;
 
     use super::*;
 
@@ -76,7 +76,7 @@ mod tests {
         let definition = ScheduleTrigger {
             cron: cron.into(),
             timezone: Some(zone.into()),
-            missed: MissedPolicy::Once,
+            catchup: CatchupPolicy::Once,
         };
         Schedule::new(&definition).expect("a schedule")
     }

@@ -71,7 +71,7 @@ async fn open(folder: &Path) -> (Arc<dyn Store>, Jobs, Triggers) {
     let options = TriggersOptions::new(store.clone(), clock, jobs.clone(), folder);
     let actions = Arc::new(Commits(store.clone()));
     let triggers = Triggers::start(options, actions).await.expect("triggers");
-    let files = json!({"folder": "in", "batch": 7, "settle_ms": 50});
+    let files = json!({"folder": "in", "batch": 7, "debounce": "50ms"});
     triggers.reload(vec![trigger(json!({"name": "landing", "files": files}))]).await.expect("one");
     (store, jobs, triggers)
 }

@@ -181,7 +181,7 @@ fn follows(name: &str, tables: &[&str], batch: usize) -> Trigger {
 
 /// One that fires so many times a minute at most.
 fn paced(name: &str, tables: &[&str], batch: usize, per_minute: u32) -> Trigger {
-    let tables = json!({"names": tables, "batch": batch, "per_minute": per_minute});
+    let tables = json!({"names": tables, "batch": batch, "max_events_per_minute": per_minute});
     trigger(json!({"name": name, "tables": tables}))
 }
 
@@ -461,30 +461,6 @@ async fn whoever_is_late_records_nothing_and_is_in_nobodys_way() {
     stage.settle().await;
     let status = stage.triggers.list().remove(0);
     assert_eq!((status.done, status.error), (151, None));
-}
-
-#[tokio::test]
-async fn while_nothing_is_watched_nothing_is_forgotten() {
-    let strikes = |name: &str, missed: &str| {
-        let schedule = json!({"cron": "* * * * *", "missed": missed});
-        trigger(json!({"name": name, "schedule": schedule}))
-    };
-    let definitions =
-        || vec![follows("t", &["orders"], 1), strikes("once", "once"), strikes("skip", "skip")];
-    let stage = Stage::new(definitions()).await;
-    stage.triggers.suspend().await;
-    assert!(stage.triggers.list().is_empty());
-    let made = stage.branch.commit(&["orders"], None);
-    stage.clock.advance(Duration::from_mins(5));
-    stage.tick().await;
-    assert!(stage.events().await.is_empty());
-    stage.triggers.reload(definitions()).await.expect("definitions");
-    stage.tick().await;
-    let events = stage.events().await;
-    let found: BTreeSet<_> =
-        events.iter().map(|event| (event.trigger.as_str(), event.commit)).collect();
-    assert_eq!(found, BTreeSet::from([("t", Some(made)), ("once", None)]));
-    assert_eq!(events.len(), 2);
 }
 
 const COMMITS: usize = 40;

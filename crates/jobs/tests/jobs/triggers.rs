@@ -72,8 +72,8 @@ fn watched() -> Trigger {
     trigger(json!({"name": "landing", "files": {"folder": "in"}, "retries": 2}))
 }
 
-fn scheduled(cron: &str, missed: &str) -> Trigger {
-    let schedule = json!({"cron": cron, "timezone": "Europe/Berlin", "missed": missed});
+fn scheduled(cron: &str, catchup: &str) -> Trigger {
+    let schedule = json!({"cron": cron, "timezone": "Europe/Berlin", "catchup": catchup});
     trigger(json!({"name": "nightly", "schedule": schedule}))
 }
 
@@ -328,7 +328,7 @@ async fn what_lands_is_noticed_whole_renamed_or_written_slowly() {
     let folder = dir.path().join("in");
     std::fs::create_dir(&folder).expect("a folder");
     let (jobs, triggers) = alive(dir.path(), &store, &tables).await;
-    let files = json!({"folder": "in", "settle_ms": 2_000});
+    let files = json!({"folder": "in", "debounce": "2s"});
     let definition = trigger(json!({"name": "landing", "files": files}));
     triggers.reload(vec![definition]).await.expect("a trigger");
 
@@ -379,7 +379,7 @@ async fn stopping_in_the_middle_gives_the_event_back_and_a_person_who_stops_it_k
         let jobs = jobs.await.expect("jobs");
         let options = TriggersOptions::new(store.clone(), clock, jobs.clone(), dir.path());
         let triggers = Triggers::start(options, Arc::new(Hangs)).await.expect("triggers");
-        let files = json!({"folder": "in", "settle_ms": 0});
+        let files = json!({"folder": "in", "debounce": "0s"});
         triggers
             .reload(vec![trigger(json!({"name": "t", "files": files}))])
             .await

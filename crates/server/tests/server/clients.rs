@@ -147,7 +147,7 @@ async fn trigger() {
     let model = "-- headwater: materialization = replace\nSELECT sum(id) AS ids FROM orders\n";
     std::fs::write(models.join("sums.sql"), model).expect("a file");
     let project = "[project]\nname = \"p\"\n\n[[trigger]]\nname = \"summed\"\nbranch = \"dev\"\n\
-        tables = { names = [\"orders\"], settle_ms = 0 }\nrun = true\n";
+        tables = { names = [\"orders\"], debounce = \"0s\" }\nrun = true\n";
     std::fs::write(server.folder.path().join("headwater.toml"), project).expect("a file");
     server.deploy().await;
     script("iceberg_append.py", &server, Vec::new(), Vec::new()).await;

@@ -35,7 +35,7 @@ default = "none"
 
 [[trigger]]
 name = "landing"
-files = { folder = "landing", pattern = "*.csv", settle_ms = 50 }
+files = { folder = "landing", pattern = "*.csv", debounce = "50ms" }
 import = { table = "readings" }
 run = true
 parameters = { files = "{files}" }
@@ -147,7 +147,7 @@ default = "none"
 [[trigger]]
 name = "changed"
 branch = "dev"
-tables = { names = ["orders", "raw.*", "seen"], settle_ms = 0, batch = 1 }
+tables = { names = ["orders", "raw.*", "seen"], debounce = "0s", batch = 1 }
 run = true
 parameters = { tables = "{tables}", commit = "{commit}" }
 "#;
@@ -317,14 +317,14 @@ default = ""
 
 [[trigger]]
 name = "one"
-tables = { names = ["orders"], settle_ms = 0 }
+tables = { names = ["orders"], debounce = "0s" }
 run = true
 parameters = { who = "one" }
 retries = 0
 
 [[trigger]]
 name = "two"
-tables = { names = ["orders"], settle_ms = 0 }
+tables = { names = ["orders"], debounce = "0s" }
 run = true
 parameters = { who = "two" }
 retries = 0
