@@ -212,7 +212,7 @@ pub fn config(context: &Context, lake: &LakeFolder) -> Result<ServerConfig> {
     config.project_dir = lake.project();
     config.warehouse.url.clone_from(&context.warehouse);
     config.warehouse.cloud = context.cloud.clone();
-    config.cache_dir.clone_from(&context.cache_folder);
+    config.cache_dir = context.cache.choose(&lake.path);
     config.python_search = python_folders(context);
     config.memory_bytes = machine_memory_bytes() / 4 * 3;
     config.isolation = Isolation::Sandbox;

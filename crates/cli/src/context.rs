@@ -29,8 +29,8 @@ pub struct Context {
     pub answer_style: Style,
     /// Who acts.
     pub author: String,
-    /// Where packages are kept for all lakes of this person.
-    pub cache_folder: PathBuf,
+    /// The cache folders of this user to choose from, by preference.
+    pub cache: CacheFolders,
     /// Folders that hold programs, from `PATH`.
     pub program_folders: Vec<PathBuf>,
     /// Folders in which pyenv and uv keep interpreters, each in a folder of its own.
@@ -42,8 +42,6 @@ impl Context {
     pub fn from_environment(arguments: &Arguments) -> Self {
         let home = std::env::var_os("HOME").map(PathBuf::from);
         let appearance = appearance(arguments);
-        let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
-        let cache = cache.or_else(|| home.as_ref().map(|home| home.join(".cache")));
         let path = std::env::var_os("PATH").unwrap_or_default();
         Context {
             lake: arguments.lake.clone(),
@@ -54,7 +52,7 @@ impl Context {
             style: appearance.style(&std::io::stderr()),
             answer_style: appearance.style(&std::io::stdout()),
             author: author(),
-            cache_folder: cache.unwrap_or_else(std::env::temp_dir).join("headwater"),
+            cache: CacheFolders::from_environment(home.as_deref()),
             program_folders: std::env::split_paths(&path).collect(),
             interpreter_folders: interpreter_folders(home.as_deref()),
         }
@@ -115,7 +113,7 @@ impl Context {
             style: self.style,
             answer_style: self.answer_style,
             author: self.author.clone(),
-            cache_folder: self.cache_folder.clone(),
+            cache: self.cache.clone(),
             program_folders: self.program_folders.clone(),
             interpreter_folders: self.interpreter_folders.clone(),
         }
@@ -138,6 +136,37 @@ fn appearance(arguments: &Arguments) -> Appearance {
         no_color: std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty()),
         is_dumb: std::env::var_os("TERM").is_some_and(|terminal| terminal == "dumb"),
         expanded: arguments.expanded,
+    }
+}
+
+/// Where packages are kept for all lakes of a user.
+#[derive(Debug, Clone)]
+pub struct CacheFolders {
+    /// From `XDG_CACHE_HOME`: used, or the server does not start.
+    named: Option<PathBuf>,
+    /// Below the home folder.
+    home: Option<PathBuf>,
+}
+
+impl CacheFolders {
+    fn from_environment(home: Option<&Path>) -> Self {
+        // A relative path is ignored, as the XDG specification says.
+        let named = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
+        let named = named.filter(|folder| folder.is_absolute());
+        let home = home.filter(|home| home.is_absolute() && home.is_dir());
+        let home = home.map(|home| home.join(".cache"));
+        CacheFolders { named, home }
+    }
+
+    /// Returns the folder for a lake's server: below the lake where this user has none that only this user
+    /// can write to.
+    pub fn choose(&self, lake: &Path) -> PathBuf {
+        let named = self.named.as_ref().map(|folder| folder.join("headwater"));
+        let of_home = || {
+            let folder = self.home.as_ref()?.join("headwater");
+            headwater_server::make_folder(&folder).ok()
+        };
+        named.or_else(of_home).unwrap_or_else(|| lake.join("cache"))
     }
 }
 

@@ -1,5 +1,6 @@
 //! Finding the lake: the nearest `.headwater` folder upwards, or the one that is named.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use headwater_model::{ErrorCode, MAIN_BRANCH, Problem};
@@ -58,17 +59,25 @@ fn is_lake_folder(folder: &Path) -> bool {
     folder.join("lake.db").is_file()
 }
 
-/// The nearest lake at or above `start`.
+/// The nearest lake at or above `start`. One above that belongs to another user is passed over: its
+/// project's code would run in this user's name.
 pub fn nearest(start: &Path) -> Result<LakeFolder> {
     for folder in start.ancestors() {
         let candidate = folder.join(LAKE_FOLDER);
-        if candidate.is_dir() {
+        if candidate.is_dir() && (folder == start || is_trusted(&candidate, start)) {
             let path =
                 candidate.canonicalize().map_err(error::from_io("open the lake's folder"))?;
             return Ok(LakeFolder { path });
         }
     }
     Err(missing("no lake here or in any folder above"))
+}
+
+/// Whether a folder belongs to root, to this user, or to the owner of the folder that the user is in.
+fn is_trusted(folder: &Path, start: &Path) -> bool {
+    let owner = |path: &Path| path.metadata().ok().map(|found| found.uid());
+    let own = rustix::process::geteuid().as_raw();
+    owner(folder).is_some_and(|id| id == 0 || id == own || Some(id) == owner(start))
 }
 
 fn missing(message: &str) -> Problem {
@@ -91,5 +100,20 @@ mod tests {
         assert_eq!(found.active_branch(), "main");
         found.set_active_branch("dev").expect("a branch");
         assert_eq!(at(folder.path()).expect("the same lake").active_branch(), "dev");
+    }
+
+    #[test]
+    fn a_lake_above_that_belongs_to_another_user_is_passed_over() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let (lake, below) = (folder.path().join(LAKE_FOLDER), folder.path().join("below"));
+        std::fs::create_dir(&lake).expect("a lake");
+        std::fs::create_dir(&below).expect("a folder");
+        // Only root can give a folder away.
+        if std::os::unix::fs::chown(&lake, Some(12_345), None).is_ok() {
+            assert!(nearest(&below).is_err());
+            assert!(nearest(folder.path()).is_ok(), "the user is there");
+            std::os::unix::fs::chown(&below, Some(12_345), None).expect("the other's folder");
+            assert!(nearest(&below).is_ok());
+        }
     }
 }

@@ -22,6 +22,7 @@ mod memory;
 mod netlink;
 mod network;
 mod options;
+mod ownership;
 mod preload;
 mod prompt;
 mod queue;
@@ -43,5 +44,6 @@ pub use invocation::{
 pub use memory::{Room, SharedTable};
 pub use network::{Host, Network};
 pub use options::{FunctionsOptions, Isolation, SpawnCommand, ZygoteOptions};
+pub use ownership::make_folder;
 pub use spawner::{answer_promptly, spawner_main, work_steadily};
 pub use zygote::ZygoteReport;

@@ -42,7 +42,9 @@ pub use axum::body::Body;
 pub use config::ServerConfig;
 pub use doors::HttpDoor;
 pub use error::{Error, Result};
-pub use headwater_functions::{Isolation, SpawnCommand, answer_promptly, spawner_main};
+pub use headwater_functions::{
+    Isolation, SpawnCommand, answer_promptly, make_folder, spawner_main,
+};
 pub use headwater_lake::{CloudSettings, WarehouseOptions};
 pub use http::openapi;
 pub use lock::ServerInfo;

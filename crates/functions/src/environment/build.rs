@@ -22,6 +22,7 @@ use super::scripts;
 use super::system;
 use super::uv::{self, Uv};
 use super::{Environment, EnvironmentEvent, EnvironmentSpec};
+use crate::ownership::{self, make_folder};
 use crate::spawner::{Spawner, identity};
 use crate::{Error, FunctionsOptions, Result};
 
@@ -73,6 +74,8 @@ pub(super) struct Description {
 
 /// What lies in a folder, for as long as somebody has it.
 fn read(id: &str, folder: &Path) -> Option<Environment> {
+    // The folder of environments may have been open to others once.
+    ownership::resolve(folder).ok()?;
     let hold = Arc::new(Hold::take(folder)?);
     let description: Description = serde_json::from_str(&hold.description().ok()?).ok()?;
     let requested = description.requirements.iter().map(|line| name_of(line).to_owned());
@@ -96,12 +99,7 @@ pub(super) fn name(folder: &Path) -> String {
 impl Environments {
     /// Opens the folder and throws away what an earlier server left half-built.
     pub(crate) fn open(options: &FunctionsOptions, spawner: Arc<Spawner>) -> Result<Self> {
-        let make = |folder: &Path| {
-            fs::create_dir_all(folder)
-                .and_then(|()| fs::canonicalize(folder))
-                .map_err(Error::io(format!("make the folder `{}`", folder.display())))
-        };
-        let folder = make(&options.environments_dir)?;
+        let folder = make_folder(&options.environments_dir)?;
         for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
             let name = entry.file_name().to_string_lossy().into_owned();
             let owner = name.strip_prefix(BUILDING).or(name.strip_prefix(WORK));
@@ -112,8 +110,8 @@ impl Environments {
         }
         Ok(Environments {
             folder,
-            tools: make(&options.tools_dir)?,
-            cache: make(&options.cache_dir)?,
+            tools: make_folder(&options.tools_dir)?,
+            cache: make_folder(&options.cache_dir)?,
             search: options.python_search.clone(),
             spawner,
             known: Mutex::new(HashMap::new()),

@@ -9,6 +9,7 @@ use std::time::SystemTime;
 
 use parking_lot::Mutex;
 
+use crate::ownership::{self, Refused};
 use crate::{Error, Result};
 
 /// The oldest minor version of Python 3 that the worker and the SDK run on.
@@ -28,6 +29,20 @@ pub(super) struct Interpreter {
 }
 
 impl Interpreter {
+    /// Checks that no other user can replace the interpreter or its standard library.
+    pub(super) fn check(&self) -> Result<(), Refused> {
+        ownership::resolve(&self.path)?;
+        let Some(prefix) = prefix_of(&self.path) else { return Ok(()) };
+        let libraries = ["lib", "lib64"].map(|part| prefix.join(part).join(self.folder()));
+        let libraries = libraries.iter().filter(|library| library.exists());
+        libraries.into_iter().try_for_each(|library| ownership::resolve(library).map(drop))
+    }
+
+    /// `python3.11`.
+    fn folder(&self) -> String {
+        format!("python3.{}", self.minor)
+    }
+
     /// `3.11`.
     pub(super) fn short(&self) -> String {
         format!("3.{}", self.minor)
@@ -108,18 +123,34 @@ pub(super) fn find(search: &[PathBuf], wanted: Option<&str>) -> Result<Interpret
             && minor.is_none_or(|minor| one.minor == minor)
             && patch.is_none_or(|patch| one.patch_version() == Some(patch))
     };
-    let fitting = found.iter().find(fits);
-    fitting.map(|one| Interpreter { asked: patch, ..one.clone() }).ok_or_else(|| {
-        let usable = found.iter().filter(|one| one.minor >= MINOR_MIN);
-        let mut versions: Vec<_> =
-            usable.map(|one| (one.minor, one.patch_version(), one.version())).collect();
-        versions.sort();
-        versions.dedup();
-        Error::PythonNotFound {
-            wanted: wanted.unwrap_or("3.10 or newer").to_owned(),
-            found: versions.into_iter().map(|(_, _, version)| version).collect(),
+    let mut refused = None;
+    for one in found.iter().filter(fits) {
+        match one.check() {
+            Ok(()) => return Ok(Interpreter { asked: patch, ..one.clone() }),
+            Err(why) => refused = refused.or(Some((&one.path, why))),
         }
-    })
+    }
+    Err(refused.map_or_else(
+        || not_found(wanted, &found),
+        |(path, why)| {
+            Error::environment(
+                format!("the Python `{}` is not run: {why}", path.display()),
+                "Install Python where only root and you can write.",
+            )
+        },
+    ))
+}
+
+fn not_found(wanted: Option<&str>, found: &[Interpreter]) -> Error {
+    let usable = found.iter().filter(|one| one.minor >= MINOR_MIN);
+    let mut versions: Vec<_> =
+        usable.map(|one| (one.minor, one.patch_version(), one.version())).collect();
+    versions.sort();
+    versions.dedup();
+    Error::PythonNotFound {
+        wanted: wanted.unwrap_or("3.10 or newer").to_owned(),
+        found: versions.into_iter().map(|(_, _, version)| version).collect(),
+    }
 }
 
 /// `3.11.7` becomes (11, 7); what is not said is none.
@@ -250,6 +281,24 @@ mod tests {
         assert!(find(&search, Some("3.9")).unwrap_err().to_string().contains("too old"));
         assert!(find(&search, Some("eleven")).unwrap_err().to_string().contains("`eleven`"));
         assert!(find(&search, Some("3.11.2")).is_err());
+    }
+
+    #[test]
+    fn an_interpreter_that_others_can_replace_is_not_run() {
+        let (root, search) = machine();
+        let set = |path: &str, mode| {
+            let mode = std::os::unix::fs::PermissionsExt::from_mode(mode);
+            fs::set_permissions(root.path().join(path), mode).unwrap();
+        };
+        set("usr/lib/python3.13", 0o777);
+        let error = find(&search, Some("3.13")).unwrap_err();
+        assert!(error.to_string().contains("usr/bin/python3.13` is not run: `"), "{error}");
+        set("usr/lib/python3.13", 0o755);
+        assert!(find(&search, Some("3.13")).is_ok());
+        set("pyenv/versions/3.11.7/bin", 0o777);
+        assert_eq!(find(&search, None).unwrap().version(), "3.12.1");
+        set("pyenv/versions/3.11.7/bin", 0o1777);
+        assert!(find(&search, Some("3.11")).is_err());
     }
 
     #[test]

@@ -9,6 +9,7 @@ use uuid::Uuid;
 use super::python::{self, Interpreter};
 use super::requirement::normalise;
 use super::tool::{self, Said};
+use crate::ownership;
 use crate::spawner::Spawner;
 use crate::{EnvironmentEvent, Error, Result};
 
@@ -33,7 +34,8 @@ impl Uv {
         let fetched = tools.join("uv").join("bin").join("uv");
         let own = search.iter().filter(|folder| !folder.ends_with("shims"));
         let mut places = own.map(|folder| folder.join("uv")).chain([fetched.clone()]);
-        if let Some(program) = places.find(|path| executable(path)) {
+        let usable = |path: &PathBuf| executable(path) && is_safe(path);
+        if let Some(program) = places.find(usable) {
             return Ok(Uv { program, cache, newest: false });
         }
         on_progress(EnvironmentEvent::FetchingUv);
@@ -186,11 +188,19 @@ pub(super) fn executable(path: &Path) -> bool {
     mode.is_some_and(|metadata| metadata.permissions().mode() & 0o111 != 0)
 }
 
+/// Whether no other user can replace a program.
+fn is_safe(program: &Path) -> bool {
+    let resolved = ownership::resolve(program);
+    let warn = |refused: &ownership::Refused| tracing::warn!("uv is not run: {refused}");
+    resolved.inspect_err(warn).is_ok()
+}
+
 /// Fetches `uv` with the first interpreter whose pip can.
 async fn fetch(spawner: &Spawner, interpreters: &[Interpreter], tools: &Path) -> Result<()> {
     std::fs::create_dir_all(tools).map_err(Error::io("make the tools folder"))?;
     let mut last = "there is no Python to fetch it with".to_owned();
-    for interpreter in interpreters.iter().filter(|one| one.minor >= 8) {
+    let usable = |one: &&Interpreter| one.minor >= 8 && one.check().is_ok();
+    for interpreter in interpreters.iter().filter(usable) {
         let folder = tools.join(format!(".uv-{}", Uuid::new_v4().simple()));
         let python = interpreter.path.to_string_lossy().into_owned();
         let target = folder.to_string_lossy().into_owned();
@@ -214,7 +224,7 @@ async fn fetch(spawner: &Spawner, interpreters: &[Interpreter], tools: &Path) ->
         let placed = said.success
             && executable(&program)
             && (std::fs::rename(&folder, tools.join("uv")).is_ok()
-                || executable(&tools.join("uv/bin/uv")));
+                || is_safe(&tools.join("uv/bin/uv")));
         let _ = std::fs::remove_dir_all(&folder);
         if placed {
             return Ok(());

@@ -6,7 +6,8 @@
 //! them, so the paths are written down.
 
 use std::fs;
-use std::io;
+use std::io::{self, Write as _};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use super::cgroup::{self, PREFIX};
@@ -25,7 +26,10 @@ impl Note {
         let folders = report.groups.folders();
         let lines: Vec<_> = folders.iter().map(|group| group.to_string_lossy()).collect();
         let file = folder.join(format!("{NAME}{}", report.identity));
-        fs::write(&file, lines.join("\n"))?;
+        // What lies there already, a link above all, is somebody else's.
+        let mut note =
+            fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&file)?;
+        note.write_all(lines.join("\n").as_bytes())?;
         Ok(Note(file))
     }
 
@@ -46,6 +50,9 @@ pub(super) fn settle_stale(folder: &Path) {
 }
 
 fn settle(file: &Path) {
+    if !is_own(file) {
+        return;
+    }
     for group in fs::read_to_string(file).unwrap_or_default().lines().map(Path::new) {
         let name = group.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         if name.starts_with(PREFIX) && group.exists() {
@@ -55,8 +62,18 @@ fn settle(file: &Path) {
     let _ = fs::remove_file(file);
 }
 
+/// Whether only this user can have written a note: its groups are killed.
+fn is_own(file: &Path) -> bool {
+    fs::symlink_metadata(file).is_ok_and(|found| {
+        let user = rustix::process::geteuid().as_raw();
+        found.is_file() && found.uid() == user && found.mode() & 0o022 == 0
+    })
+}
+
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::super::cgroup::Cgroups;
     use super::*;
 
@@ -80,5 +97,20 @@ mod tests {
         assert!(!dead.exists() && alive.exists() && other.exists());
         mine.settle();
         assert!(!alive.exists());
+    }
+
+    #[test]
+    fn a_note_that_others_can_write_is_ignored() {
+        let folder = tempfile::tempdir().unwrap();
+        let group = folder.path().join("headwater-1-1");
+        fs::create_dir_all(&group).unwrap();
+        let note = folder.path().join(format!("{NAME}{}-1", std::process::id()));
+        fs::write(&note, group.to_string_lossy().as_bytes()).unwrap();
+        fs::set_permissions(&note, fs::Permissions::from_mode(0o666)).unwrap();
+        settle_stale(folder.path());
+        assert!(group.exists());
+        fs::set_permissions(&note, fs::Permissions::from_mode(0o600)).unwrap();
+        settle_stale(folder.path());
+        assert!(!group.exists());
     }
 }

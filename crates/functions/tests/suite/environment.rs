@@ -1,5 +1,8 @@
 //! Environments: shared, content-addressed, and clear about what cannot be.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -361,5 +364,52 @@ def f():
     ] {
         assert!(refused.to_string().contains("`headwater-no-such-program` is not on"), "{refused}");
         assert!(refused.hint().unwrap().contains("Install it"), "{refused}");
+    }
+}
+
+/// A `uv` where other users can write is theirs, however early it is on the path.
+#[tokio::test]
+async fn a_planted_program_is_not_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let set = |path: &Path, mode| {
+        std::fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+    };
+    let (planted, marker) = (folder.path().join("bin"), folder.path().join("ran"));
+    std::fs::create_dir(&planted).unwrap();
+    let script = format!("#!/bin/sh\ntouch {}\nexit 1\n", marker.display());
+    std::fs::write(planted.join("uv"), script).unwrap();
+    set(&planted.join("uv"), 0o755);
+    let mut options = options();
+    options.environments_dir = folder.path().join("environments");
+    options.python_search.insert(0, planted.clone());
+    set(&planted, 0o1777);
+    let functions = Functions::start(options.clone()).await.unwrap();
+    functions.environment(&spec(&[]), &|_| ()).await.unwrap();
+    assert!(!marker.exists());
+    drop(functions);
+    // One that only this user can write to is.
+    set(&planted, 0o755);
+    options.environments_dir = folder.path().join("others");
+    let functions = Functions::start(options).await.unwrap();
+    functions.environment(&spec(&[]), &|_| ()).await.unwrap_err();
+    assert!(marker.exists());
+}
+
+#[tokio::test]
+async fn a_store_that_other_users_can_write_to_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["environments", "tools", "cache"] {
+        let mut options = options();
+        let open = folder.path().join(name);
+        std::fs::create_dir(&open).unwrap();
+        std::fs::set_permissions(&open, Permissions::from_mode(0o1777)).unwrap();
+        match name {
+            "environments" => options.environments_dir = open,
+            "tools" => options.tools_dir = open,
+            _ => options.cache_dir = open,
+        }
+        let error = Functions::start(options).await.unwrap_err();
+        assert!(error.to_string().contains("can be written by other users"), "{error}");
+        assert!(error.hint().unwrap().contains("XDG_CACHE_HOME"));
     }
 }

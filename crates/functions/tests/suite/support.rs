@@ -68,6 +68,10 @@ pub async fn ordinary() -> Option<(tempfile::TempDir, FunctionsOptions, Arc<Envi
     std::fs::set_permissions(open.path(), Permissions::from_mode(0o755)).unwrap();
     options.environments_dir = open.path().join("environments");
     options.tools_dir = open.path().join("tools");
+    // Folders that a server creates are its user's alone.
+    for folder in [&options.environments_dir, &options.tools_dir] {
+        std::fs::create_dir(folder).unwrap();
+    }
     let python = EnvironmentSpec { python: None, ..spec(&[]) };
     let root = Functions::start(options.clone()).await.unwrap();
     let Ok(environment) = root.environment(&python, &|_| ()).await else {
