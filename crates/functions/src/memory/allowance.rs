@@ -27,7 +27,8 @@ pub(super) fn rows(metadata: &[u8]) -> Result<u64, ArrowError> {
     batch.map_or(Ok(0), |batch| u64::try_from(batch.length()).map_err(|_| malformed()))
 }
 
-fn message(metadata: &[u8]) -> Result<Message<'_>, ArrowError> {
+/// A message with its prefix.
+pub(super) fn message(metadata: &[u8]) -> Result<Message<'_>, ArrowError> {
     let prefix = if metadata.starts_with(&MARKER) { 8 } else { 4 };
     let message = metadata.get(prefix..).ok_or_else(malformed)?;
     root_as_message(message).map_err(|_| malformed())

@@ -7,13 +7,13 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::buffer::Buffer;
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::datatypes::SchemaRef;
 use arrow::error::ArrowError;
-use arrow::ipc::convert::fb_to_schema;
 use arrow::ipc::reader::{FileDecoder, read_footer_length};
 use arrow::ipc::{Block, MetadataVersion, root_as_footer};
 
-use super::allowance::Allowance;
+use super::allowance::{self, Allowance};
+use super::shape::Shape;
 
 /// The footer's length and the closing magic.
 const TRAILER_BYTES: usize = 10;
@@ -40,7 +40,7 @@ impl Source for Buffer {
 /// What a file's footer says of it.
 #[derive(Debug, Clone)]
 pub(super) struct Layout {
-    schema: SchemaRef,
+    shape: Shape,
     version: MetadataVersion,
     dictionaries: Vec<Block>,
     batches: Vec<Block>,
@@ -54,7 +54,7 @@ impl Layout {
 
     /// The columns.
     pub(super) fn schema(&self) -> SchemaRef {
-        Arc::clone(&self.schema)
+        Arc::clone(&self.shape.schema)
     }
 
     /// How many record batches there are.
@@ -77,7 +77,7 @@ impl Layout {
         guarded(|| {
             let mut decoder = FileDecoder::new(self.schema(), self.version);
             for block in &self.dictionaries {
-                let bytes = bytes_of((source, &self.schema), block, allowance)?;
+                let bytes = bytes_of((source, &self.shape), block, allowance)?;
                 decoder.read_dictionary(block, &bytes)?;
             }
             Ok(decoder)
@@ -93,7 +93,7 @@ impl Layout {
     ) -> Result<Option<RecordBatch>, ArrowError> {
         guarded(|| {
             let block = &self.batches[index];
-            let bytes = bytes_of((source, &self.schema), block, allowance)?;
+            let bytes = bytes_of((source, &self.shape), block, allowance)?;
             decoder.read_record_batch(block, &bytes)
         })
     }
@@ -106,11 +106,11 @@ impl Layout {
     ) -> Result<Vec<u64>, ArrowError> {
         guarded(|| {
             for block in &self.dictionaries {
-                bytes_of((source, &self.schema), block, allowance)?;
+                bytes_of((source, &self.shape), block, allowance)?;
             }
             let rows = self.batches.iter().map(|block| {
-                let bytes = bytes_of((source, &self.schema), block, allowance)?;
-                super::allowance::rows(&bytes)
+                let bytes = bytes_of((source, &self.shape), block, allowance)?;
+                allowance::rows(&bytes)
             });
             rows.collect()
         })
@@ -129,7 +129,8 @@ impl Layout {
     }
 }
 
-/// Turns the panics that Arrow keeps for some malformed files into errors.
+/// Turns a panic of Arrow's into an error. The checks before leave none that is known; one that is not must
+/// not end whoever reads another process's file.
 fn guarded<T>(read: impl FnOnce() -> Result<T, ArrowError>) -> Result<T, ArrowError> {
     std::panic::catch_unwind(AssertUnwindSafe(read))
         .unwrap_or_else(|_| Err(ArrowError::IpcError("the file is malformed".to_owned())))
@@ -150,11 +151,14 @@ fn layout(source: &impl Source) -> Result<Layout, ArrowError> {
         .map_err(|error| ArrowError::IpcError(format!("the footer is malformed: {error}")))?;
     let schema = footer.schema().ok_or_else(|| malformed("schema"))?;
     let layout = Layout {
-        schema: Arc::new(fb_to_schema(schema)),
+        shape: Shape::of(schema)?,
         version: footer.version(),
         dictionaries: footer.dictionaries().into_iter().flatten().copied().collect(),
         batches: footer.recordBatches().into_iter().flatten().copied().collect(),
     };
+    if !matches!(layout.version, MetadataVersion::V4 | MetadataVersion::V5) {
+        return Err(malformed("version that is read"));
+    }
     in_order(&layout.dictionaries)?;
     in_order(&layout.batches)?;
     Ok(layout)
@@ -162,7 +166,7 @@ fn layout(source: &impl Source) -> Result<Layout, ArrowError> {
 
 /// The bytes of a block, its metadata and its body, looked at before anybody decodes them.
 fn bytes_of(
-    (source, schema): (&impl Source, &Schema),
+    (source, shape): (&impl Source, &Shape),
     block: &Block,
     allowance: &mut Allowance,
 ) -> Result<Buffer, ArrowError> {
@@ -170,6 +174,9 @@ fn bytes_of(
     let start = usize::try_from(block.offset()).map_err(|_| outside())?;
     let metadata = usize::try_from(block.metaDataLength()).map_err(|_| outside())?;
     let body = usize::try_from(block.bodyLength()).map_err(|_| outside())?;
+    if !start.is_multiple_of(8) || !metadata.is_multiple_of(8) {
+        return Err(ArrowError::IpcError("a block does not begin at a whole word".to_owned()));
+    }
     let bytes = metadata.checked_add(body).ok_or_else(outside)?;
     let end = start.checked_add(bytes).ok_or_else(outside)?;
     if end > source.len() {
@@ -177,7 +184,8 @@ fn bytes_of(
     }
     let bytes = source.read(start, bytes)?;
     let (head, body) = bytes.split_at(metadata);
-    allowance.look_at(head, body, Some(schema))?;
+    allowance.look_at(head, body, Some(&shape.schema))?;
+    shape.check(&allowance::message(head)?)?;
     Ok(bytes)
 }
 

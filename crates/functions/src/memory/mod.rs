@@ -26,6 +26,7 @@ mod pages;
 mod parts;
 mod pieces;
 mod room;
+mod shape;
 mod stream;
 mod table;
 

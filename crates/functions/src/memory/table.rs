@@ -393,6 +393,7 @@ mod tests {
     use arrow::buffer::OffsetBuffer;
     use arrow::datatypes::{DataType, Field, Int32Type};
 
+    use super::super::shape::tests::{assert_none, note_panics};
     use super::*;
 
     fn sample() -> RecordBatch {
@@ -453,7 +454,7 @@ mod tests {
     fn hostile_bytes_give_an_error_and_nothing_else() {
         let batch = sample();
         let whole = bytes_of(&SharedTable::write(batch.schema(), [Ok(batch)]).unwrap());
-        std::panic::set_hook(Box::new(|_| {}));
+        let panics = note_panics();
         let mut accepted = 0;
         for at in 0..whole.len() {
             for change in [0x01, 0x80, 0xff] {
@@ -469,7 +470,7 @@ mod tests {
                 }
             }
         }
-        let _ = std::panic::take_hook();
+        assert_none(&panics);
         assert!(accepted > 0, "padding and values may change freely");
         for end in [0, 5, 12, whole.len() / 2] {
             let file = MemoryFile::create("short").unwrap();
@@ -607,7 +608,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let batch = sample();
         let whole = bytes_of(&SharedTable::write(batch.schema(), [Ok(batch)]).unwrap());
-        std::panic::set_hook(Box::new(|_| {}));
+        let panics = note_panics();
         for at in 0..whole.len() {
             let mut bytes = whole.clone();
             bytes[at] ^= 0x81;
@@ -623,6 +624,6 @@ mod tests {
                 let _ = arrow::util::pretty::pretty_format_batches(&[batch]).map(|t| t.to_string());
             }
         }
-        let _ = std::panic::take_hook();
+        assert_none(&panics);
     }
 }
