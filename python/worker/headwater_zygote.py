@@ -183,6 +183,12 @@ def memory_bytes():
     return 1024 * sum(map(int, private))
 
 
+def reserved_bytes():
+    """Private memory that this process may write, whether or not it has touched it, in bytes."""
+    with open("/proc/self/status") as lines:
+        return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("VmData:"))
+
+
 def folders_of(root):
     return [folder for folder, _, _ in os.walk(root)][1:]
 
@@ -247,8 +253,9 @@ def give_up(order, rules):
     user = order["user"]
     os.setresgid(user, user, user)
     os.setresuid(user, user, user)
-    if order["memory_bytes"] is not None:
-        most = order["memory_bytes"]
+    if order["data_bytes_max"] is not None:
+        # What the packages have reserved is inherited, and most of it never touched.
+        most = order["data_bytes_max"] + reserved_bytes()
         resource.setrlimit(resource.RLIMIT_DATA, (most, most))
     header = (ctypes.c_uint32 * 2)(CAPABILITY_VERSION_3, 0)
     nothing = (ctypes.c_uint32 * 6)()

@@ -117,8 +117,8 @@ impl Functions {
         }
         if !report.memory_limits {
             warnings.push(
-                "no control group can limit memory here: the limit holds for each process of a \
-                 function by itself, not for all of them together"
+                "no control group can limit memory here: functions are sampled, and may pass their \
+                 limit for a moment; shared memory is not counted"
                     .to_owned(),
             );
         }

@@ -22,6 +22,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Channel;
 use super::clone::USER_SHOWN;
+use super::memory::data_bytes_max;
 use super::network::Network;
 use super::plan::{Plan, Sandbox, Work};
 use super::root::{self, StepError, StepResult, step};
@@ -69,7 +70,7 @@ pub(super) enum Identity {
 pub(super) struct Birth {
     pub(super) plan: Plan,
     pub(super) identity: Identity,
-    /// Whether memory must be limited per process, because no cgroup can.
+    /// Whether the spawner samples its memory, because no control group limits it.
     pub(super) limit_process: bool,
     pub(super) stdout: OwnedFd,
     pub(super) stderr: OwnedFd,
@@ -271,7 +272,8 @@ pub(super) fn give_up(birth: &Birth) -> StepResult {
         system::exit(1);
     }
     if let (true, Some(bytes)) = (birth.limit_process, birth.plan.memory_bytes) {
-        let limit = Rlimit { current: Some(bytes), maximum: Some(bytes) };
+        let most = Some(data_bytes_max(bytes));
+        let limit = Rlimit { current: most, maximum: most };
         step("limit memory", rustix::process::setrlimit(Resource::Data, limit))?;
     }
     Ok(())

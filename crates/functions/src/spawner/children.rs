@@ -9,6 +9,7 @@ use super::Channel;
 use super::cgroup::{Group, Measured};
 use super::child::{self, Identity, Note};
 use super::clone::{Nest, USER_SHOWN};
+use super::memory::Watch;
 use super::plan::{Ended, Exit};
 use super::system::{self, Waited};
 
@@ -38,6 +39,8 @@ pub(super) struct Child {
     /// Of a zygote: up to where its processor time is metered, and that of clones which nobody has called.
     pub(super) metered_us: u64,
     pub(super) owed_us: u64,
+    /// Its memory, where no control group limits it.
+    pub(super) watch: Watch,
 }
 
 impl Child {
@@ -60,6 +63,7 @@ impl Child {
             for_it_us: 0,
             metered_us: 0,
             owed_us: 0,
+            watch: Watch::default(),
         }
     }
 
@@ -114,6 +118,14 @@ impl Child {
     /// Whether what it was to run never began.
     pub(super) fn failed(&self) -> bool {
         self.notes.iter().any(|note| matches!(note, Note::Failed { .. }))
+    }
+
+    /// The id, in its zygote's namespace, of what a clone became.
+    pub(super) fn cloned(&self) -> Option<i32> {
+        self.notes.iter().find_map(|note| match note {
+            Note::Cloned { pid } => Some(*pid),
+            _ => None,
+        })
     }
 
     /// Whether this is the id, in its zygote's namespace, of what a clone became.

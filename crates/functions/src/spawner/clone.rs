@@ -25,6 +25,7 @@ use serde::Serialize;
 
 use super::Channel;
 use super::child::{self, Birth, Identity};
+use super::memory::data_bytes_max;
 use super::plan::Copied;
 use super::root::{self, StepResult, step};
 use super::system::Cloned;
@@ -207,7 +208,7 @@ struct Order<'a> {
     namespaces: usize,
     groups: usize,
     user: u32,
-    memory_bytes: Option<u64>,
+    data_bytes_max: Option<u64>,
     variables: BTreeMap<&'a str, &'a str>,
     filter: String,
 }
@@ -224,7 +225,7 @@ fn send_order(
         namespaces: namespaces.len(),
         groups: birth.doors.len(),
         user: USER_SHOWN,
-        memory_bytes: birth.plan.memory_bytes.filter(|_| birth.limit_process),
+        data_bytes_max: birth.plan.memory_bytes.filter(|_| birth.limit_process).map(data_bytes_max),
         variables: birth.plan.variables.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect(),
         filter: seccomp::digits(),
     };

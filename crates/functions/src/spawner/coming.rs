@@ -111,9 +111,10 @@ impl Serve {
     fn arrived(&mut self, id: u64, coming: Coming, first: (i32, OwnedFd)) {
         let Coming { guides, held, identity, zygote, seat, unwanted, filled, .. } = coming;
         self.guides.extend(guides);
-        let Held { group, start, status } = held;
+        let Held { group, start, status, watch } = held;
         let mut child = children::Child::new(first, status, group);
         (child.zygote, child.seat, child.filled) = (Some(zygote), Some(seat), filled);
+        child.watch = watch;
         match self.place(id, child, &start, clone::identity(identity)) {
             Ok(()) if unwanted => self.children[&id].kill(),
             Ok(()) => {}

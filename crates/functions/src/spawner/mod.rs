@@ -17,6 +17,7 @@ mod coming;
 pub(crate) mod identity;
 mod landlock;
 mod ledger;
+mod memory;
 pub(crate) mod mounts;
 mod network;
 mod plan;

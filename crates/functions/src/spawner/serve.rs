@@ -12,6 +12,7 @@ use super::cgroup::{Cgroups, Group, Weight};
 use super::child::Note;
 use super::children::{self, Child};
 use super::coming::Coming;
+use super::memory::SAMPLE_EVERY;
 use super::plan::{Ended, Exit, Plan, Reply, Report, Request, Sandbox, Signal, Taken, Work};
 use super::start::users_first;
 use super::{Channel, Received, identity, system};
@@ -89,6 +90,8 @@ pub(super) struct Serve {
     pub(super) leftovers: Vec<Group>,
     /// Whether there are some among them that nobody has tried to remove yet.
     fresh: bool,
+    /// When the memory of functions was sampled last.
+    pub(super) sampled: Option<Instant>,
 }
 
 /// What a wait ended with.
@@ -119,6 +122,7 @@ impl Serve {
             strays: false,
             leftovers: Vec::new(),
             fresh: false,
+            sampled: None,
         }
     }
 
@@ -178,6 +182,9 @@ impl Serve {
                 self.leftovers.retain_mut(|group| !group.remove());
                 self.fresh = false;
             }
+            if self.samples_memory() {
+                self.limit_memory();
+            }
             self.give_up_late();
             self.end_strays();
         }
@@ -199,7 +206,11 @@ impl Serve {
             all.map(|(one, from)| (one, PollFd::from_borrowed_fd(from, PollFlags::IN))).unzip();
         let again = self.strays || !self.leftovers.is_empty() || !self.coming.is_empty();
         let soon = if self.fresh { AT_ONCE } else { SOON };
-        let timeout = (at_the_end || again).then(|| timespec(soon));
+        let timeout = if self.samples_memory() {
+            Some(timespec(soon.min(SAMPLE_EVERY)))
+        } else {
+            (at_the_end || again).then(|| timespec(soon))
+        };
         rustix::io::retry_on_intr(|| rustix::event::poll(&mut polled, timeout.as_ref()))?;
         let ready =
             woken.into_iter().zip(&polled).filter(|(_, polled)| !polled.revents().is_empty());
@@ -245,6 +256,8 @@ impl Serve {
             child.for_it_us += due;
             if told.iter().any(|note| matches!(note, Note::Cloned { .. })) {
                 child.group.came();
+                // Before it runs anything of its own.
+                self.find_clones();
             }
         }
         told
@@ -357,6 +370,11 @@ impl Serve {
         child.kill_the_rest();
         let waited = system::wait_child(child.pid);
         let mut measured = child.group.measure();
+        measured.out_of_memory |= child.watch.exceeded;
+        if child.watch.peak_bytes > 0 {
+            measured.memory_bytes_peak =
+                measured.memory_bytes_peak.or(Some(child.watch.peak_bytes));
+        }
         let told = child.hear();
         child.for_it_us += self.due(&told, child.zygote);
         measured.cpu_us = measured.cpu_us.map(|cpu_us| cpu_us + child.for_it_us);

@@ -12,6 +12,7 @@ use super::child::{self, Birth, Identity};
 use super::children::{Child, not_started};
 use super::clone::{self, Nest, USER_SHOWN};
 use super::coming::Coming;
+use super::memory::Watch;
 use super::plan::{Copied, Ended, Plan, Work};
 use super::serve::{Means, Serve, wait_until};
 use super::system::{self, Cloned};
@@ -27,6 +28,8 @@ pub(super) struct Held {
     pub(super) start: OwnedFd,
     /// Where it tells.
     pub(super) status: OwnedFd,
+    /// Its memory, where no control group limits it.
+    pub(super) watch: Watch,
 }
 
 /// The other ends, which the process is born with.
@@ -59,7 +62,8 @@ impl Serve {
         let (go, start) = pipe().map_err(failed("make a pipe"))?;
         let (status, report) = pipe().map_err(failed("make a pipe"))?;
         let group = self.cgroups.create(id, plan).map_err(failed("make a control group"))?;
-        Ok((Held { group, start, status }, Given { go, report }))
+        let watch = Watch::new(plan.memory_bytes.filter(|_| !self.cgroups.memory()));
+        Ok((Held { group, start, status, watch }, Given { go, report }))
     }
 
     /// Starts a process that is a clone of nobody.
@@ -103,9 +107,9 @@ impl Serve {
         };
         drop(birth);
         let nest = orders.map(|orders| Nest::open(process.0, identity, orders)).transpose();
-        let Held { group, start, status } = held;
+        let Held { group, start, status, watch } = held;
         let mut child = Child::new(process, status, group);
-        (child.folder, child.sandboxed) = (folder, sandboxed);
+        (child.folder, child.sandboxed, child.watch) = (folder, sandboxed, watch);
         match nest {
             Ok(nest) => child.nest = nest,
             Err(error) => return Err(self.misplaced(child, &error)),
