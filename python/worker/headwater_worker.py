@@ -63,11 +63,18 @@ class Stopped(BaseException):
 
 class Unfit(Exception):
     """What the function returned will not do; the text says what it is, and the reason, where there is
-    one, why it cannot become a table."""
+    one, why it cannot become a table. The hint says what to return instead."""
 
-    def __init__(self, returned, reason=None):
+    def __init__(self, returned, reason=None, hint=None):
         super().__init__(returned)
         self.reason = reason
+        self.hint = hint
+
+
+DECIMAL_DIGITS_MAX = 38
+EMPTY_TABLE = 'pyarrow.schema([("id", pyarrow.int64())]).empty_table()'
+EMPTY_HINT = f"Return an empty table that has its columns, such as `{EMPTY_TABLE}`."
+PIECES_HINT = "Yield at least one table, and each with the columns of the first."
 
 
 class Server:
@@ -305,7 +312,10 @@ def to_arrow(value):
     except (pyarrow.ArrowException, TypeError, ValueError) as error:
         raise Unfit(name, message_of(error)) from error
     if isinstance(value, list):
-        raise Unfit("list", why_no_rows(value))
+        if not value:
+            raise Unfit("list", "an empty list has no columns", EMPTY_HINT)
+        hint = "Return a list of dicts, each with the values of one row by column."
+        raise Unfit("list", why_no_rows(value), hint)
     raise Unfit("None" if value is None else name)
 
 
@@ -321,7 +331,8 @@ class Pieces:
         self._pieces = iter(pieces)
         first = next(self._pieces, END)
         if first is END:
-            raise Unfit("generator", "it yields nothing, so that its columns are not known")
+            reason = "it yields nothing, so that its columns are not known"
+            raise Unfit("generator", reason, PIECES_HINT)
         self._first = as_table(first)
         self.schema = self._first.schema
 
@@ -337,19 +348,20 @@ class Pieces:
 
         more = [name for name in table.schema.names if name not in self.schema.names]
         if more:
-            raise Unfit("generator", f"a piece has the column `{more[0]}`, which the first has not")
+            reason = f"a piece has the column `{more[0]}`, which the first has not"
+            raise Unfit("generator", reason, PIECES_HINT)
         try:
             return table.select(self.schema.names).cast(self.schema)
         except (pyarrow.ArrowException, KeyError, ValueError) as error:
             reason = f"a piece does not have the columns of the first: {message_of(error)}"
-            raise Unfit("generator", reason) from error
+            raise Unfit("generator", reason, PIECES_HINT) from error
 
 
 def as_table(piece):
     """A piece as a table of its own."""
     table = to_arrow(piece)
     if isinstance(table, Pieces):
-        raise Unfit("generator", "it yields a generator")
+        raise Unfit("generator", "it yields a generator", PIECES_HINT)
     return table if hasattr(table, "to_batches") else table.read_all()
 
 
@@ -359,10 +371,11 @@ def from_rows(pyarrow, rows):
     columns = {}
     for name in names:
         if not isinstance(name, str):
-            raise Unfit("list", f"it has the key {shown(name)}, and columns are named by text")
+            reason = f"it has the key {shown(name)}, and columns are named by text"
+            raise Unfit("list", reason, "Name the columns by text: the keys of each dict.")
         values = [row.get(name) for row in rows]
         try:
-            columns[name] = pyarrow.array(values)
+            columns[name] = widened(pyarrow, pyarrow.array(values))
         except (pyarrow.ArrowException, TypeError, ValueError, OverflowError) as error:
             raise Unfit("list", why_no_column(name, values, error)) from error
     return pyarrow.table(columns)
@@ -370,8 +383,6 @@ def from_rows(pyarrow, rows):
 
 def why_no_rows(rows):
     """Why a list is no list of dicts."""
-    if not rows:
-        return "it is empty, so that its columns are not known"
     number, row = next((n, row) for n, row in enumerate(rows, 1) if not isinstance(row, dict))
     return f"its item {number} is {shown(row)}, and each has to be a dict"
 
@@ -409,7 +420,35 @@ def from_pandas(pyarrow, frame):
         frame = frame.reset_index(drop=bool(clash))
     frame.columns = [str(name) for name in frame.columns]
     table = pyarrow.Table.from_pandas(frame, preserve_index=False)
+    # Of a column of Python objects Arrow chooses the type by their values.
+    for index, kind in enumerate(frame.dtypes):
+        if kind == object and holds_decimals(pyarrow, table.schema.field(index).type):
+            column = widened(pyarrow, table.column(index))
+            table = table.set_column(index, table.schema.names[index], column)
     return table.replace_schema_metadata(None)
+
+
+def holds_decimals(pyarrow, kind):
+    return widened_type(pyarrow, kind) != kind
+
+
+def widened(pyarrow, column):
+    """A column of Python objects, its decimals with all the digits that a table can have: a type by the
+    largest value would change with the values."""
+    kind = widened_type(pyarrow, column.type)
+    return column if kind == column.type else column.cast(kind)
+
+
+def widened_type(pyarrow, kind):
+    types = pyarrow.types
+    if types.is_decimal(kind) and kind.precision <= DECIMAL_DIGITS_MAX:
+        return pyarrow.decimal128(DECIMAL_DIGITS_MAX, kind.scale)
+    if types.is_list(kind):
+        return pyarrow.list_(kind.value_field.with_type(widened_type(pyarrow, kind.value_type)))
+    if types.is_struct(kind):
+        fields = [kind.field(index) for index in range(kind.num_fields)]
+        return pyarrow.struct([field.with_type(widened_type(pyarrow, field.type)) for field in fields])
+    return kind
 
 
 def to_bool(value):
@@ -829,7 +868,8 @@ def report(server, task, error):
     """Says what a call raised, and gives it back where the process may not be as it was."""
     if isinstance(error, Unfit):
         reason = error.reason and error.reason[:TEXT_CHARS_MAX]
-        server.send("unfit", returned=str(error)[:TEXT_CHARS_MAX], reason=reason)
+        returned = str(error)[:TEXT_CHARS_MAX]
+        server.send("unfit", returned=returned, reason=reason, hint=error.hint)
         return None
     server.send(
         "raised",

@@ -74,6 +74,8 @@ pub enum Error {
         returned: String,
         /// Why that will not do, though others of its type may.
         reason: Option<String>,
+        /// What to return instead, where that is known.
+        hint: Option<String>,
         /// What it should have returned.
         wanted: Returns,
     },
@@ -259,13 +261,10 @@ impl Fault for Error {
                 "Install that version (with pyenv, or `uv python install`), or ask for one of those."
                     .to_owned(),
             ),
-            Error::NotATable { reason: Some(_), returned, wanted: Returns::Table, .. } => {
-                let each = if returned == "generator" {
-                    "Yield at least one table, and each with the columns of the first."
-                } else {
-                    "Give each column values of one type."
-                };
-                Some(each.to_owned())
+            Error::NotATable { hint: Some(hint), wanted: Returns::Table, .. }
+            | Error::IsolationUnavailable { hint, .. } => Some(hint.clone()),
+            Error::NotATable { reason: Some(_), wanted: Returns::Table, .. } => {
+                Some("Give each column values of one type.".to_owned())
             }
             Error::NotATable { wanted, .. } => Some(format!("Return {}.", words(*wanted))),
             Error::LargeValue { .. } => Some("Return a table: it may be larger.".to_owned()),
@@ -284,7 +283,7 @@ impl Fault for Error {
                 "Raise `tmp` in the function's decorator; what lies in `/tmp` counts as memory, too."
                     .to_owned(),
             ),
-            Error::IsolationUnavailable { hint, .. } => Some(hint.clone()),
+
             Error::TooBusy { .. } => Some(
                 "Try again when some have ended, or have fewer wait at a time; `headwater job get` \
                  says what a call waits for."

@@ -458,9 +458,11 @@ async fn conclude(
             let hint = hint.or_else(unlisted);
             Err(Error::FunctionRaised { exception, message, frames, hint })
         }
-        (Said::Unfit { returned, reason }, _) => Err(unfit(invocation, returned, reason)),
+        (Said::Unfit { returned, reason, hint }, _) => {
+            Err(unfit(invocation, returned, (reason, hint)))
+        }
         (Said::Bool(_) | Said::Value(_) | Said::Text(_), _) => {
-            Err(unfit(invocation, "bool".to_owned(), None))
+            Err(unfit(invocation, "bool".to_owned(), (None, None)))
         }
         (Said::Nothing, _) => Err(Error::InstanceDied { label, reason: ended.exit.describe() }),
     }
@@ -468,7 +470,7 @@ async fn conclude(
 
 fn read_table(invocation: &Invocation, table: Result<SharedTable>) -> Result<Returned> {
     if invocation.kind == Returns::Bool {
-        return Err(unfit(invocation, "a table".to_owned(), None));
+        return Err(unfit(invocation, "a table".to_owned(), (None, None)));
     }
     table.map(Returned::Table).map_err(|error| match error {
         full if full.code() == ErrorCode::DiskFull => full,
@@ -496,9 +498,14 @@ fn bad_output(invocation: &Invocation, reason: String) -> Error {
     Error::BadOutput { label: invocation.label.clone(), reason }
 }
 
-fn unfit(invocation: &Invocation, returned: String, reason: Option<String>) -> Error {
+/// What a function returned that will not do, with the reason and a hint where the worker knows them.
+fn unfit(
+    invocation: &Invocation,
+    returned: String,
+    (reason, hint): (Option<String>, Option<String>),
+) -> Error {
     let (function, wanted) = (invocation.function.clone(), invocation.kind);
-    Error::NotATable { function, returned, reason, wanted }
+    Error::NotATable { function, returned, reason, hint, wanted }
 }
 
 /// What the spawner is to start where there is no zygote.
@@ -518,7 +525,7 @@ fn plan(invocation: &Invocation, origin: &Origin) -> Result<Plan> {
     let command = [text(&python), "-I".into(), "-B".into(), text(&worker.join(worker::FILE))];
     Ok(Plan {
         command: command.to_vec(),
-        variables: variables(&text(&programs), &text(&temp)),
+        variables: variables(&text(&programs), &text(&temp), limits.cpu_millis),
         control: true,
         walls,
         memory_bytes: Some(limits.memory_bytes),
@@ -532,7 +539,7 @@ fn plan(invocation: &Invocation, origin: &Origin) -> Result<Plan> {
 pub(crate) fn clone_plan(zygote: u64, limits: &Limits) -> Plan {
     let (temp_bytes, network) = (limits.temp_bytes, !limits.network.is_off());
     Plan {
-        variables: variables("/environment/bin", "/tmp"),
+        variables: variables("/environment/bin", "/tmp", limits.cpu_millis),
         walls: Work::Clone(Copied { zygote, temp_bytes, network }),
         memory_bytes: Some(limits.memory_bytes),
         processes_max: Some(PROCESSES_MAX),
@@ -542,13 +549,23 @@ pub(crate) fn clone_plan(zygote: u64, limits: &Limits) -> Plan {
 }
 
 /// The environment variables of an instance, and no others.
-pub(crate) fn variables(programs: &str, temp: &str) -> Vec<(String, String)> {
+pub(crate) fn variables(
+    programs: &str,
+    temp: &str,
+    cpu_millis: Option<u32>,
+) -> Vec<(String, String)> {
+    // Without `/sys` a library cannot count processors, and some warn about that at each call.
+    let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let limit = cpu_millis.map_or(processors, |millis| millis.div_ceil(1000).max(1) as usize);
+    let threads = processors.min(limit).to_string();
     let variables = [
         ("PATH", format!("{programs}:/usr/local/bin:/usr/bin:/bin")),
         ("HOME", temp.to_owned()),
         ("TMPDIR", temp.to_owned()),
         ("USER", "function".to_owned()),
         ("LANG", "C.UTF-8".to_owned()),
+        ("OMP_NUM_THREADS", threads.clone()),
+        ("LOKY_MAX_CPU_COUNT", threads),
     ];
     variables.map(|(name, value)| (name.to_owned(), value)).to_vec()
 }

@@ -157,7 +157,9 @@ pub(crate) async fn listen(
             Ok(Message::Raised { exception, message, frames, hint, unreachable, full }) => {
                 said = Said::Raised { exception, message, frames, hint, unreachable, full };
             }
-            Ok(Message::Unfit { returned, reason }) => said = Said::Unfit { returned, reason },
+            Ok(Message::Unfit { returned, reason, hint }) => {
+                said = Said::Unfit { returned, reason, hint };
+            }
             // User code wrote to the worker's socket; that is its own affair.
             Err(error) => tracing::debug!(%error, "an instance said what cannot be read"),
         }

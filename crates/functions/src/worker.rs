@@ -259,6 +259,8 @@ pub(crate) enum Message {
         returned: String,
         #[serde(default)]
         reason: Option<String>,
+        #[serde(default)]
+        hint: Option<String>,
     },
 }
 
@@ -302,5 +304,5 @@ pub(crate) enum Said {
         full: Option<u64>,
     },
     /// It returned something else.
-    Unfit { returned: String, reason: Option<String> },
+    Unfit { returned: String, reason: Option<String>, hint: Option<String> },
 }

@@ -475,7 +475,7 @@ fn plan(environment: &Environment, library: &Preload, arena: Option<&Arena>) -> 
     let mut sandbox = environment_sandbox(environment, 256 << 20, false)?;
     let script = format!("{}/{}", crate::instance::WORKER, worker::ZYGOTE);
     let python = format!("{}/bin/python", crate::instance::ENVIRONMENT);
-    let mut variables = variables("/environment/bin", "/tmp");
+    let mut variables = variables("/environment/bin", "/tmp", None);
     let packages = serde_json::to_string(&environment.requested).unwrap_or_default();
     variables.push(("HEADWATER_PACKAGES".to_owned(), packages));
     // jemalloc in pyarrow would start a thread, which no clone would have.

@@ -106,7 +106,7 @@ async fn what_is_no_table_is_named() {
     for (body, named) in [
         ("None", "`None`"),
         ("{'a': 1}", "`dict`"),
-        ("[]", "a `list` that is no table: it is empty, so that its columns are not known"),
+        ("[]", "`f` returned a `list` that is no table: an empty list has no columns"),
         ("[1]", "its item 1 is `1` (int), and each has to be a dict"),
         ("[{'a': 1}, None]", "its item 2 is `None` (NoneType), and each has to be a dict"),
         ("[{1: 1}]", "it has the key `1` (int), and columns are named by text"),
@@ -129,6 +129,64 @@ async fn what_is_no_table_is_named() {
         outcome.unwrap_err().to_string(),
         "`f` returned `str`, which is not `True` or `False`"
     );
+}
+
+#[tokio::test]
+async fn an_empty_list_is_answered_with_what_works_instead() {
+    let functions = start().await;
+    let environment = environment(&functions, &[]).await;
+    let returned = |value: &str| format!("import pyarrow\n\ndef f():\n    return {value}\n");
+    let (outcome, _) = run(&functions, call(&environment, &returned("[]"))).await;
+    let hint = outcome.unwrap_err().hint().unwrap();
+    let (_, works) = hint.split_once('`').unwrap();
+    let works = works.trim_end_matches("`.");
+    let (table, _) = answer(&functions, call(&environment, &returned(works))).await;
+    assert_eq!((table.rows(), table.schema().fields().len()), (0, 1), "{works}");
+}
+
+#[tokio::test]
+async fn decimals_of_python_have_a_type_that_no_value_changes() {
+    let functions = start().await;
+    let environment = environment(&functions, &[("pandas", "2.3")]).await;
+    for (made, column) in [
+        ("[{'a': Decimal('1.50')}, {'a': None}]", "Decimal128(38, 2)"),
+        ("[{'a': Decimal('1234567.89')}]", "Decimal128(38, 2)"),
+        ("pandas.DataFrame({'a': [Decimal('7'), None]})", "Decimal128(38, 0)"),
+        ("pandas.DataFrame({'a': [Decimal('123456789.25')]})", "Decimal128(38, 2)"),
+        ("pandas.DataFrame({'a': [[Decimal('1.5')], []]})", "List(Decimal128(38, 1))"),
+        ("pandas.DataFrame({'a': [{'b': Decimal('1.5')}]})", "Struct(\"b\": Decimal128(38, 1))"),
+        ("pyarrow.table({'a': pyarrow.array([1], pyarrow.decimal128(5, 2))})", "Decimal128(5, 2)"),
+    ] {
+        let source = format!(
+            "from decimal import Decimal\nimport pandas, pyarrow\n\ndef f():\n    return {made}\n"
+        );
+        let (table, _) = answer(&functions, call(&environment, &source)).await;
+        assert_eq!(table.schema().field(0).data_type().to_string(), column, "{made}");
+    }
+}
+
+#[tokio::test]
+async fn counting_processors_prints_nothing() {
+    let functions = start().await;
+    let environment = environment(&functions, &[("scikit-learn", "1.7")]).await;
+    let source = "
+import os
+
+def f():
+    from sklearn.cluster import KMeans
+    from sklearn.neighbors import KNeighborsClassifier
+    assert os.environ['OMP_NUM_THREADS'] == os.environ['LOKY_MAX_CPU_COUNT']
+    rows = [[n, n % 3] for n in range(60)]
+    kinds = [n % 2 for n in range(60)]
+    KMeans(2, n_init=1).fit(rows)
+    KNeighborsClassifier().fit(rows, kinds).predict(rows)
+    return True
+";
+    for _ in 0..2 {
+        let (outcome, lines) = run(&functions, ask(&environment, source)).await;
+        assert!(matches!(outcome, Ok(Returned::Bool(true))), "{outcome:?} {lines:?}");
+        assert!(lines.is_empty(), "{lines:?}");
+    }
 }
 
 #[tokio::test]
