@@ -73,6 +73,11 @@ impl Metrics {
         }
     }
 
+    /// The statement's memory.
+    pub(crate) fn pool(&self) -> &Arc<QueryPool> {
+        &self.pool
+    }
+
     /// Holds the commits that the statement reads.
     pub(crate) fn reads(&self, views: Vec<View>) {
         self.reads.lock().extend(views);

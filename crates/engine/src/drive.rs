@@ -4,6 +4,7 @@
 //! memory, until its first batch is asked for. Dropping the reader stops the plan. Where a hash join runs
 //! out of memory before the first batch, the plan is made again with sort-merge joins, which can spill.
 
+use std::any::Any;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
@@ -18,11 +19,15 @@ use futures::StreamExt;
 use futures::stream::{self, BoxStream};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::JoinHandle;
+use tokio::task::{JoinError, JoinHandle};
 
 use crate::answer::Metrics;
+use crate::bounds::StatementBudget;
+use crate::error::Error;
 use crate::planning_error::is_out_of_memory;
+use crate::resident::{ResidentWatch, Watched};
 use crate::stop::{Stop, stoppable};
+use crate::timestamps::check_zones;
 
 /// Batches that may wait for the reader.
 const QUEUE: usize = 2;
@@ -48,12 +53,17 @@ pub(crate) struct Statement {
 }
 
 /// Makes a statement's plan physical and starts it, at once or when its first batch is asked for.
-pub(crate) async fn start(threads: &Handle, statement: Statement) -> Result<Running> {
+pub(crate) async fn start(
+    threads: &Handle,
+    statement: Statement,
+    resident: Option<&ResidentWatch>,
+) -> Result<Running> {
     let (ready, planned) = oneshot::channel();
     let (begin, begun) = oneshot::channel();
     let (sender, receiver) = mpsc::channel(QUEUE);
     let stop = Stop::default();
     let (reader_stop, waits) = (stop.clone(), statement.waits);
+    let pool = Arc::clone(statement.metrics.pool());
     let task = threads.spawn(async move {
         match statement.physical(&stop).await {
             Ok(physical) => {
@@ -64,12 +74,16 @@ pub(crate) async fn start(threads: &Handle, statement: Statement) -> Result<Runn
             Err(error) => drop(ready.send(Err(error))),
         }
     });
-    let mut reader = Reader { begin: Some(begin), receiver, task: Some(task), stop: reader_stop };
+    let watched = resident.map(|resident| resident.watch(pool, task.abort_handle()));
+    let (begin, task) = (Some(begin), Some(task));
+    let mut reader = Reader { begin, receiver, task, watched, stop: reader_stop };
     if !waits {
         reader.begin();
     }
-    let panicked = || DataFusionError::Internal("planning panicked".to_owned());
-    let schema = planned.await.map_err(|_| panicked())??;
+    let schema = match planned.await {
+        Ok(planned) => planned?,
+        Err(_) => return Err(reader.failure().await),
+    };
     let stream = stream::unfold(reader, |mut reader| async move {
         let item = reader.next().await?;
         Some((item, reader))
@@ -79,7 +93,14 @@ pub(crate) async fn start(threads: &Handle, statement: Statement) -> Result<Runn
 
 impl Statement {
     async fn physical(&self, stop: &Stop) -> Result<Arc<dyn ExecutionPlan>> {
-        let physical = stoppable(self.state.create_physical_plan(&self.plan).await?, stop)?;
+        let functions = StatementBudget::of(self.state.config_options());
+        functions.set_planning(true);
+        let plan = self.state.optimize(&self.plan);
+        functions.set_planning(false);
+        let planner = self.state.query_planner();
+        let physical = planner.create_physical_plan(&plan?, self.state.as_ref()).await?;
+        let physical = stoppable(physical, stop)?;
+        check_zones(physical.schema().fields())?;
         self.metrics.watch(Arc::clone(&physical));
         Ok(physical)
     }
@@ -142,6 +163,22 @@ fn joins_by_hash(plan: &Arc<dyn ExecutionPlan>) -> bool {
     plan.downcast_ref::<HashJoinExec>().is_some() || plan.children().into_iter().any(joins_by_hash)
 }
 
+/// Panics of Arrow where a column of a batch has more than its offsets can say.
+const TOO_LARGE: [&str; 4] =
+    ["offset overflow", "capacity overflow", "failed to create layout", "failed to round"];
+
+/// A panic as an error. A batch that is too large is an error of the statement, not a fault.
+fn panic_error(panic: &(dyn Any + Send)) -> DataFusionError {
+    let text = panic.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("");
+    let lower = text.to_lowercase();
+    if TOO_LARGE.iter().any(|known| lower.contains(known)) {
+        let message = "one batch of rows has more than 2 GiB in a column".to_owned();
+        return DataFusionError::External(Box::new(Error::BatchTooLarge { message }));
+    }
+    DataFusionError::Internal("a part of the statement panicked".to_owned())
+}
+
 /// The reading end. Dropping it stops the plan.
 struct Reader {
     /// What the plan waits for.
@@ -149,6 +186,7 @@ struct Reader {
     receiver: mpsc::Receiver<Result<RecordBatch>>,
     task: Option<JoinHandle<()>>,
     stop: Stop,
+    watched: Option<Watched>,
 }
 
 impl Reader {
@@ -167,7 +205,30 @@ impl Reader {
         // A panic is an error, not an end.
         match self.task.take()?.await {
             Ok(()) => None,
-            Err(error) => Some(Err(DataFusionError::ExecutionJoin(Box::new(error)))),
+            Err(error) => Some(Err(self.join_error(error))),
+        }
+    }
+
+    /// Why the task ended before it planned.
+    async fn failure(&mut self) -> DataFusionError {
+        let ended = match self.task.take() {
+            Some(task) => task.await.err(),
+            None => None,
+        };
+        match ended {
+            Some(error) => self.join_error(error),
+            None => DataFusionError::Internal("planning gave no plan".to_owned()),
+        }
+    }
+
+    /// Why the task was aborted, or its panic.
+    fn join_error(&self, error: JoinError) -> DataFusionError {
+        if let Some(limit) = self.watched.as_ref().and_then(Watched::limit_reached) {
+            return DataFusionError::External(Box::new(Error::ServerMemory { limit }));
+        }
+        match error.try_into_panic() {
+            Ok(panic) => panic_error(panic.as_ref()),
+            Err(error) => DataFusionError::ExecutionJoin(Box::new(error)),
         }
     }
 }

@@ -18,11 +18,13 @@ use datafusion::prelude::SessionConfig;
 use headwater_lake::Lake;
 use parking_lot::RwLock;
 
+use crate::bounds::{self, BoundResults, FunctionMemory, StatementBudget};
 use crate::error::{Error, Result};
 use crate::into_column::MARK;
 use crate::memory::{QueryPool, TotalMemory};
 use crate::options::{EngineOptions, SessionOptions};
 use crate::planning_error::Limits;
+use crate::resident::ResidentWatch;
 use crate::scan::ScanEnvironment;
 use crate::session::Session;
 use crate::system::{SystemTable, own_tables};
@@ -55,8 +57,11 @@ struct Inner {
     runtime: RuntimeEnv,
     scans: ScanEnvironment,
     total: Arc<TotalMemory>,
+    /// What the results of functions take, of all statements.
+    functions: Arc<TotalMemory>,
     system: RwLock<BTreeMap<String, Arc<dyn SystemTable>>>,
     threads: Threads,
+    resident: Option<ResidentWatch>,
 }
 
 /// The threads that compute. They are let go without waiting, since the last engine may go inside
@@ -106,6 +111,8 @@ impl Engine {
         for function in timestamps::functions(template.config_options()) {
             template.register_udf(function).map_err(fail)?;
         }
+        bounds::register(&mut template).map_err(fail)?;
+        template.add_analyzer_rule(Arc::new(BoundResults));
         let threads = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(options.threads.max(1))
             .thread_name("headwater-engine")
@@ -114,14 +121,20 @@ impl Engine {
             .build()
             .map_err(|error| Error::Internal { message: error.to_string() })?;
         let total = Arc::new(TotalMemory::new(options.memory_bytes));
+        let functions = Arc::new(TotalMemory::new(options.memory_bytes));
+        let watch = |limit| ResidentWatch::start(limit, options.memory_bytes);
+        let resident = options.resident_bytes_max.map(watch).transpose();
+        let resident = resident.map_err(|error| Error::Internal { message: error.to_string() })?;
         let engine = Engine(Arc::new(Inner {
             lake,
             template,
             runtime,
             scans: ScanEnvironment { url, reader, tables },
             total,
+            functions,
             system: RwLock::default(),
             threads: Threads(Some(threads)),
+            resident,
             options,
         }));
         for table in own_tables() {
@@ -165,10 +178,13 @@ impl Engine {
         memory_bytes: Option<u64>,
     ) -> (Arc<SessionState>, Arc<RuntimeEnv>, Arc<QueryPool>) {
         let limit = self.memory_limit(memory_bytes);
-        let pool = Arc::new(QueryPool::new(limit, Arc::clone(&self.0.total)));
+        let functions = Arc::new(FunctionMemory::new(limit, Arc::clone(&self.0.functions)));
+        let budget = StatementBudget(Arc::clone(&functions));
+        let pool = Arc::new(QueryPool::new(limit, Arc::clone(&self.0.total), functions));
         let mut runtime = self.0.runtime.clone();
         runtime.memory_pool = Arc::clone(&pool) as _;
         let mut state = self.0.template.clone();
+        state.config_mut().options_mut().extensions.insert(budget);
         state.mark_start_execution();
         (Arc::new(state), Arc::new(runtime), pool)
     }
@@ -182,6 +198,11 @@ impl Engine {
     fn memory_limit(&self, memory_bytes: Option<u64>) -> u64 {
         let own = memory_bytes.unwrap_or(self.0.options.query_memory_bytes);
         own.min(self.0.options.memory_bytes)
+    }
+
+    /// The watch on resident memory.
+    pub(crate) fn resident(&self) -> Option<&ResidentWatch> {
+        self.0.resident.as_ref()
     }
 
     /// The threads that compute.

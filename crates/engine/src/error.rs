@@ -226,6 +226,30 @@ pub enum Error {
         /// The limit in bytes.
         limit: u64,
     },
+    /// A function's result is larger than a value, or all results of a statement, may be.
+    #[error("`{function}` asks for {} {scope}, and the limit is {}", bytes(*size), bytes(*limit))]
+    FunctionMemory {
+        /// The function, or the operator.
+        function: String,
+        /// What it asks for, in bytes.
+        size: u64,
+        /// `in one value`, `in one batch`, or `in all batches` that the statement holds.
+        scope: &'static str,
+        /// The limit in bytes.
+        limit: u64,
+    },
+    /// A batch is larger than the formats of its columns can hold.
+    #[error("{message}")]
+    BatchTooLarge {
+        /// What did not fit.
+        message: String,
+    },
+    /// The statement was ended because the server's memory was used up.
+    #[error("the server's memory of {} is used up, and this statement held most", bytes(*limit))]
+    ServerMemory {
+        /// The limit in bytes.
+        limit: u64,
+    },
     /// What was spilled reached its limit.
     #[error("the statement spilled more than the limit of {} to disk", bytes(*limit))]
     SpillLimit {
@@ -330,7 +354,11 @@ impl Fault for Error {
             Error::Value { .. } | Error::Overflow { .. } | Error::MatchedTwice { .. } => {
                 ErrorCode::BadRow
             }
-            Error::MemoryLimit { .. } | Error::EngineMemory { .. } => ErrorCode::MemoryLimit,
+            Error::MemoryLimit { .. }
+            | Error::EngineMemory { .. }
+            | Error::FunctionMemory { .. }
+            | Error::BatchTooLarge { .. }
+            | Error::ServerMemory { .. } => ErrorCode::MemoryLimit,
             Error::SpillLimit { .. } | Error::DiskFull => ErrorCode::DiskFull,
             Error::Cancelled => ErrorCode::Cancelled,
             Error::Storage { .. } => ErrorCode::Storage,
@@ -415,7 +443,11 @@ impl Error {
             Error::MemoryLimit { .. } => {
                 Some("Raise the limit, read fewer columns or rows, or join smaller tables.")
             }
-            Error::EngineMemory { .. } => {
+            Error::FunctionMemory { .. } => {
+                Some("Ask for shorter values or fewer rows, or raise the memory limit.")
+            }
+            Error::BatchTooLarge { .. } => Some("Ask for shorter values or fewer rows."),
+            Error::EngineMemory { .. } | Error::ServerMemory { .. } => {
                 Some("Run fewer statements at once, or give the server more memory.")
             }
             Error::SpillLimit { .. } => Some("Raise the spill limit, or read fewer rows."),

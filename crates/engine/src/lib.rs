@@ -10,6 +10,7 @@
 mod aggregates;
 mod alter;
 mod answer;
+mod bounds;
 mod change;
 mod create;
 mod defaults;
@@ -27,6 +28,7 @@ mod parents;
 mod planner;
 mod planning_error;
 mod relations;
+mod resident;
 mod rules;
 mod scan;
 mod session;

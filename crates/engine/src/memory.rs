@@ -9,6 +9,8 @@ use datafusion::execution::memory_pool::{
     FairSpillPool, MemoryConsumer, MemoryLimit, MemoryPool, MemoryReservation,
 };
 
+use crate::bounds::FunctionMemory;
+
 /// The message by which the engine's own limit is told from a statement's.
 pub(crate) const ENGINE_LIMIT_REACHED: &str = "the engine's memory limit is reached";
 
@@ -26,7 +28,7 @@ impl TotalMemory {
         TotalMemory { limit, used: AtomicUsize::new(0) }
     }
 
-    fn try_grow(&self, additional: usize) -> bool {
+    pub(crate) fn try_grow(&self, additional: usize) -> bool {
         let fits = |used: usize| used.checked_add(additional).filter(|sum| *sum <= self.limit);
         self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).is_ok()
     }
@@ -35,7 +37,7 @@ impl TotalMemory {
         self.used.fetch_add(additional, Ordering::Relaxed);
     }
 
-    fn shrink(&self, by: usize) {
+    pub(crate) fn shrink(&self, by: usize) {
         self.used.fetch_sub(by, Ordering::Relaxed);
     }
 }
@@ -49,11 +51,12 @@ pub(crate) struct QueryPool {
     total: Arc<TotalMemory>,
     used: AtomicUsize,
     peak: AtomicUsize,
+    functions: Arc<FunctionMemory>,
 }
 
 impl QueryPool {
     /// A pool of that many bytes under a total.
-    pub(crate) fn new(limit: u64, total: Arc<TotalMemory>) -> Self {
+    pub(crate) fn new(limit: u64, total: Arc<TotalMemory>, functions: Arc<FunctionMemory>) -> Self {
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
         QueryPool {
             fair: FairSpillPool::new(limit),
@@ -61,12 +64,23 @@ impl QueryPool {
             total,
             used: AtomicUsize::new(0),
             peak: AtomicUsize::new(0),
+            functions,
         }
     }
 
     /// The most bytes that were held at once.
     pub(crate) fn peak(&self) -> u64 {
         self.peak.load(Ordering::Relaxed) as u64
+    }
+
+    /// The bytes that are held now, by operators and in the results of functions.
+    pub(crate) fn held(&self) -> usize {
+        self.used.load(Ordering::Relaxed).saturating_add(self.functions.used())
+    }
+
+    /// The budget of the statement's function results.
+    pub(crate) fn functions(&self) -> &Arc<FunctionMemory> {
+        &self.functions
     }
 
     fn note_growth(&self, additional: usize) {
@@ -132,8 +146,10 @@ mod tests {
     #[test]
     fn a_statement_is_held_to_its_own_limit_and_to_the_total() {
         let total = Arc::new(TotalMemory::new(100));
-        let pool =
-            |limit| -> Arc<dyn MemoryPool> { Arc::new(QueryPool::new(limit, Arc::clone(&total))) };
+        let pool = |limit| -> Arc<dyn MemoryPool> {
+            let functions = Arc::new(FunctionMemory::new(limit, Arc::clone(&total)));
+            Arc::new(QueryPool::new(limit, Arc::clone(&total), functions))
+        };
         let (one, other) = (pool(80), pool(80));
         let mine = MemoryConsumer::new("mine").register(&one);
         let theirs = MemoryConsumer::new("theirs").register(&other);

@@ -13,6 +13,9 @@ pub struct EngineOptions {
     pub memory_bytes: u64,
     /// Memory that one statement may hold before it spills, in bytes, where it says nothing itself.
     pub query_memory_bytes: u64,
+    /// Resident memory of the process at which a statement is ended, in bytes; none watches
+    /// nothing.
+    pub resident_bytes_max: Option<u64>,
     /// The folder to spill to, made when it is first needed; without one nothing is spilled.
     pub spill_dir: PathBuf,
     /// Bytes that may lie in the spill folder at once.
@@ -26,6 +29,7 @@ impl Default for EngineOptions {
         EngineOptions {
             memory_bytes: 8 << 30,
             query_memory_bytes: 4 << 30,
+            resident_bytes_max: None,
             spill_dir: PathBuf::new(),
             spill_bytes_max: 64 << 30,
             threads: std::thread::available_parallelism().map_or(2, usize::from),

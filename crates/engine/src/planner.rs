@@ -28,6 +28,7 @@ use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 use datafusion::sql::planner::{ParserOptions, PlannerContext, SqlToRel};
 use datafusion::sql::sqlparser::ast::{self, ColumnDef, Statement};
 
+use crate::bounds;
 use crate::into_column::{to_column, values_to_columns};
 use crate::sql::data_type::settle_types;
 
@@ -56,8 +57,13 @@ fn options(state: &SessionState) -> ParserOptions {
 }
 
 /// What types and constants are planned with, which no session says anything about.
-static STATE: LazyLock<SessionState> =
-    LazyLock::new(|| SessionStateBuilder::new().with_default_features().build());
+static STATE: LazyLock<SessionState> = LazyLock::new(|| {
+    let mut state = SessionStateBuilder::new().with_default_features().build();
+    if let Err(error) = bounds::register(&mut state) {
+        tracing::error!(%error, "functions are not limited");
+    }
+    state
+});
 
 /// Plans maps, which DataFusion's planner knows as values but not as types.
 #[derive(Debug)]

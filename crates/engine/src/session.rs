@@ -223,7 +223,9 @@ impl Session {
         let Run { state, runtime, metrics, limits, waits } = run;
         let statement = drive::Statement { state, runtime, plan, metrics, waits };
         let threads = self.engine.threads()?;
-        drive::start(threads, statement).await.map_err(|error| limits.explain(&error))
+        drive::start(threads, statement, self.engine.resident())
+            .await
+            .map_err(|error| limits.explain(&error))
     }
 }
 

@@ -36,6 +36,7 @@ impl Fixture {
             spill_dir: folder.path().join("spill"),
             spill_bytes_max: 1 << 30,
             threads: 2,
+            ..EngineOptions::default()
         };
         change(&mut options);
         Fixture { engine: Engine::new(lake, options).unwrap(), _folder: folder }

@@ -48,6 +48,7 @@ impl Database {
             spill_dir: folder.join("spill"),
             spill_bytes_max: 1 << 30,
             threads: 2,
+            ..EngineOptions::default()
         };
         let engine = Engine::new(lake, options).unwrap();
         Database { engine, options: SessionOptions::default() }

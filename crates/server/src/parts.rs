@@ -196,6 +196,7 @@ fn start_engine(config: &ServerConfig, lake: &Lake) -> Result<Engine> {
     let options = EngineOptions {
         memory_bytes,
         query_memory_bytes: memory_bytes,
+        resident_bytes_max: Some(config.memory_bytes),
         spill_dir: config.lake_dir.join("spill"),
         threads: config.threads,
         ..EngineOptions::default()

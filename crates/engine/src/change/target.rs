@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use crate::bounds::StatementBudget;
 use crate::defaults::defaults_of;
 use crate::error::{Error, Result};
 use crate::planner;
@@ -92,7 +93,10 @@ impl Session {
         self.compute(move || {
             resolve(&mut query, &tables, &|name| planner::is_scalar(&state, name))?;
             let plan = plan_statement(&state, &sources, Statement::Query(query), limits)?;
+            let functions = StatementBudget::of(state.config_options());
+            functions.set_planning(true);
             let plan = shape(plan).and_then(|plan| state.optimize(&plan));
+            functions.set_planning(false);
             let plan = plan.map_err(|error| limits.explain(&error))?;
             Ok(FoundRows { plan, reads_itself })
         })

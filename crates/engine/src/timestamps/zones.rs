@@ -9,12 +9,14 @@ use std::sync::Arc;
 
 use arrow::array::timezone::Tz;
 use arrow::array::{AsArray, TimestampMicrosecondArray};
-use arrow::datatypes::{DataType, TimeUnit, TimestampMicrosecondType};
+use arrow::datatypes::{DataType, Fields, TimeUnit, TimestampMicrosecondType};
 use chrono::{DateTime, MappedLocalTime, NaiveDateTime, Offset, TimeDelta, TimeZone};
 use datafusion::common::{DataFusionError, Result, ScalarValue, exec_err, plan_err};
 use datafusion::logical_expr::{
     ColumnarValue, ScalarFunctionArgs, ScalarUDFImpl, Signature, Volatility,
 };
+
+use crate::error::Error;
 
 /// The name of the function, which nobody can type.
 pub(crate) const AT_TIME_ZONE: &str = "\0at time zone";
@@ -83,6 +85,35 @@ impl ScalarUDFImpl for AtTimeZone {
             }
             ColumnarValue::Array(_) => ColumnarValue::Array(Arc::new(moved)),
         })
+    }
+}
+
+/// Checks that the zones of all columns are known: a time in a zone that is not cannot be written.
+pub(crate) fn check_zones(fields: &Fields) -> Result<()> {
+    fields.iter().try_for_each(|field| check_zone(field.data_type()))
+}
+
+fn check_zone(data_type: &DataType) -> Result<()> {
+    match data_type {
+        DataType::Timestamp(_, Some(zone)) if Tz::from_str(zone).is_err() => {
+            let message = format!("`{zone}` is no time zone");
+            let hint = "Write a zone such as `UTC`, `+01:00` or `Europe/Berlin`.".to_owned();
+            let error = Error::Invalid { message, hint: Some(hint), position: None };
+            Err(DataFusionError::External(Box::new(error)))
+        }
+        DataType::Struct(fields) => check_zones(fields),
+        DataType::List(field)
+        | DataType::LargeList(field)
+        | DataType::ListView(field)
+        | DataType::LargeListView(field)
+        | DataType::FixedSizeList(field, _)
+        | DataType::Map(field, _) => check_zone(field.data_type()),
+        DataType::Dictionary(_, value) => check_zone(value),
+        DataType::RunEndEncoded(_, value) => check_zone(value.data_type()),
+        DataType::Union(fields, _) => {
+            fields.iter().try_for_each(|(_, field)| check_zone(field.data_type()))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -1,0 +1,64 @@
+//! One call of a function: its arguments and the estimate of its result.
+
+use std::ops::Range;
+
+use arrow::datatypes::DataType;
+use datafusion::logical_expr::ColumnarValue;
+
+use super::argument::{Argument, Integers};
+
+/// The arguments of a call.
+pub(super) struct Call<'a> {
+    arguments: Vec<Argument<'a>>,
+    /// The type of the result.
+    pub to: &'a DataType,
+}
+
+impl<'a> Call<'a> {
+    pub(super) fn new(arguments: &'a [ColumnarValue], to: &'a DataType) -> Self {
+        Call { arguments: arguments.iter().map(Argument::new).collect(), to }
+    }
+
+    pub(super) fn is_constant(&self) -> bool {
+        self.arguments.iter().all(Argument::is_constant)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.arguments.len()
+    }
+
+    pub(super) fn argument(&self, index: usize) -> Option<&Argument<'a>> {
+        self.arguments.get(index)
+    }
+
+    /// Bytes of an argument in a row; zero where there is no such argument.
+    pub(super) fn bytes(&self, index: usize, row: usize) -> u64 {
+        self.arguments.get(index).map_or(0, |argument| argument.bytes(row))
+    }
+
+    /// Elements of a list in a row; zero where there is no such argument.
+    pub(super) fn elements(&self, index: usize, row: usize) -> u64 {
+        self.arguments.get(index).map_or(0, |argument| argument.elements(row))
+    }
+
+    pub(super) fn text(&self, index: usize, row: usize) -> Option<&str> {
+        self.arguments.get(index).and_then(|argument| argument.text(row))
+    }
+
+    pub(super) fn integers(&self, index: usize) -> Integers {
+        self.arguments.get(index).map_or(Integers::Constant(None), Argument::integers)
+    }
+
+    /// Bytes of all arguments in a row.
+    pub(super) fn all_bytes(&self, row: usize) -> u64 {
+        self.arguments.iter().map(|one| one.bytes(row)).fold(0, u64::saturating_add)
+    }
+
+    /// Bytes of all arguments in some rows.
+    pub(super) fn total(&self, rows: &Range<usize>) -> u64 {
+        self.arguments.iter().map(|one| one.total(rows.clone())).fold(0, u64::saturating_add)
+    }
+}
+
+/// The bytes of the result in a row, at most.
+pub(super) type Estimate<'a> = Box<dyn Fn(usize) -> u64 + 'a>;

@@ -1,0 +1,117 @@
+//! Estimates of functions that give lists.
+
+use arrow::datatypes::{DataType, TimeUnit};
+
+use super::argument::{Argument, Integers, fixed_width};
+use super::call::{Call, Estimate};
+
+/// Bytes of an element that a list holds beside the element's own value.
+const ELEMENT_BYTES: u64 = 8;
+
+const DAY_NANOSECONDS: i128 = 86_400_000_000_000;
+
+/// `range` and `generate_series`.
+pub(super) fn range<'a>(call: &'a Call<'_>) -> Estimate<'a> {
+    let unit = call.argument(0).map_or(DataType::Null, Argument::data_type);
+    let nanoseconds = match unit {
+        DataType::Timestamp(TimeUnit::Second, _) => 1_000_000_000,
+        DataType::Timestamp(TimeUnit::Millisecond, _) | DataType::Date64 => 1_000_000,
+        DataType::Timestamp(TimeUnit::Microsecond, _) => 1_000,
+        DataType::Timestamp(TimeUnit::Nanosecond, _) => 1,
+        DataType::Date32 => DAY_NANOSECONDS,
+        _ => 0,
+    };
+    let numbers: Vec<Integers> = (0..call.len().min(3)).map(|index| call.integers(index)).collect();
+    Box::new(move |row| {
+        let number = |index: usize| numbers[index].get(row).map(i128::from);
+        let count = match (numbers.len(), nanoseconds) {
+            (1, _) => number(0).map(|stop| steps(stop, 1)),
+            (2, _) => number(0).zip(number(1)).map(|(start, stop)| steps(stop - start, 1)),
+            (3, 0) => match (number(0), number(1), number(2)) {
+                (Some(start), Some(stop), Some(step)) => Some(steps(stop - start, step)),
+                _ => None,
+            },
+            (3, unit) => number(0).zip(number(1)).and_then(|(start, stop)| {
+                let distance = (stop - start).saturating_mul(unit);
+                Some(interval_steps(distance, call.argument(2)?.interval(row)?))
+            }),
+            _ => None,
+        };
+        count.unwrap_or(0).saturating_mul(8)
+    })
+}
+
+fn steps(distance: i128, step: i128) -> u64 {
+    if step == 0 || (distance < 0) != (step < 0) && distance != 0 {
+        return 1;
+    }
+    u64::try_from(distance.unsigned_abs() / step.unsigned_abs() + 1).unwrap_or(u64::MAX)
+}
+
+/// Steps of an interval, whose months have 28 days at least. An interval whose parts have different
+/// signs can go on forever.
+fn interval_steps(distance: i128, step: arrow::datatypes::IntervalMonthDayNano) -> u64 {
+    let parts = [i128::from(step.months), i128::from(step.days), i128::from(step.nanoseconds)];
+    if parts.iter().any(|part| *part < 0) && parts.iter().any(|part| *part > 0) {
+        return u64::MAX;
+    }
+    let [months, days, nanoseconds] = parts;
+    let step = (months * 28 + days) * DAY_NANOSECONDS + nanoseconds;
+    // Days before the first are taken from the end, which may move it past the other side.
+    steps(distance, step).saturating_add(1)
+}
+
+pub(super) fn array_repeat<'a>(call: &'a Call<'_>) -> Estimate<'a> {
+    let counts = call.integers(1);
+    Box::new(move |row| {
+        let each = call.bytes(0, row).saturating_add(ELEMENT_BYTES);
+        each.saturating_mul(counts.count(row))
+    })
+}
+
+pub(super) fn array_resize<'a>(call: &'a Call<'_>) -> Estimate<'a> {
+    let lengths = call.integers(1);
+    let element = element_width(call.to);
+    Box::new(move |row| {
+        let each = call.bytes(2, row).saturating_add(element).saturating_add(ELEMENT_BYTES);
+        each.saturating_mul(lengths.count(row)).saturating_add(call.bytes(0, row))
+    })
+}
+
+/// `array_replace_all` and its like: each element may become the new one.
+pub(super) fn array_replace<'a>(call: &'a Call<'_>) -> Estimate<'a> {
+    Box::new(move |row| {
+        let new = call.elements(0, row).saturating_mul(call.bytes(2, row));
+        new.saturating_add(call.bytes(0, row).saturating_mul(2))
+    })
+}
+
+/// Positions of elements.
+pub(super) fn positions<'a>(call: &'a Call<'_>) -> Estimate<'a> {
+    Box::new(move |row| call.elements(0, row).saturating_mul(8).saturating_add(8))
+}
+
+/// `arrays_zip`: the shorter lists are filled with nulls.
+pub(super) fn arrays_zip<'a>(call: &'a Call<'_>) -> Estimate<'a> {
+    let element = element_width(call.to);
+    Box::new(move |row| {
+        let longest = (0..call.len()).map(|index| call.elements(index, row)).max().unwrap_or(0);
+        longest.saturating_mul(element + ELEMENT_BYTES).saturating_add(call.all_bytes(row))
+    })
+}
+
+/// A lambda's columns are repeated for each element of its list, the first argument.
+pub(super) fn captures<'a>(call: &'a Call<'_>) -> Estimate<'a> {
+    Box::new(move |row| {
+        let own = call.bytes(0, row);
+        let captured = call.all_bytes(row).saturating_sub(own);
+        call.elements(0, row).saturating_mul(captured).saturating_add(own)
+    })
+}
+
+fn element_width(list: &DataType) -> u64 {
+    match list {
+        DataType::List(field) | DataType::LargeList(field) => fixed_width(field.data_type()),
+        _ => ELEMENT_BYTES,
+    }
+}

@@ -1,0 +1,265 @@
+//! The estimate of each function, by its name.
+//!
+//! Every function that DataFusion 55 and this crate register is listed. A function that is missing
+//! here is taken to give eight times its arguments; a test names it.
+
+use super::call::{Call, Estimate};
+use super::{lists, text};
+
+/// How large a function's result is.
+#[derive(Clone, Copy)]
+pub(super) enum Rule {
+    /// A number, a time or another value of fixed size.
+    Fixed,
+    /// At most this many times its arguments.
+    Within(u64),
+    /// Computed from the arguments of each row.
+    Each(for<'a, 'b> fn(&'a Call<'b>) -> Estimate<'a>),
+}
+
+/// The rule of functions that are not listed.
+const OTHERS: Rule = Rule::Within(8);
+
+/// The rule of a function.
+pub(super) fn rule(name: &str) -> Rule {
+    listed(name).unwrap_or(OTHERS)
+}
+
+/// Functions whose values have a fixed size. Casts that can give more are rewritten. `get_field`,
+/// `struct` and `named_struct` give parts of their arguments or put them together without copying
+/// them; the optimizer looks for these three.
+const FIXED: &[&str] = &[
+    "\0at time zone",
+    "abs",
+    "acos",
+    "acosh",
+    "add",
+    "array_any_match",
+    "array_avg",
+    "array_distance",
+    "array_dims",
+    "array_has",
+    "array_has_all",
+    "array_has_any",
+    "array_length",
+    "array_ndims",
+    "array_position",
+    "array_product",
+    "array_sum",
+    "arrow_cast",
+    "arrow_field",
+    "arrow_metadata",
+    "arrow_try_cast",
+    "arrow_typeof",
+    "ascii",
+    "asin",
+    "asinh",
+    "atan",
+    "atan2",
+    "atanh",
+    "bit_length",
+    "cardinality",
+    "cast_to_type",
+    "cbrt",
+    "ceil",
+    "character_length",
+    "chr",
+    "contains",
+    "cos",
+    "cosh",
+    "cosine_distance",
+    "cot",
+    "current_date",
+    "current_time",
+    "date_bin",
+    "date_part",
+    "date_trunc",
+    "days",
+    "degrees",
+    "digest",
+    "empty",
+    "ends_with",
+    "exp",
+    "factorial",
+    "file_row_index",
+    "find_in_set",
+    "floor",
+    "from_unixtime",
+    "gcd",
+    "get_field",
+    "inner_product",
+    "input_file_name",
+    "isnan",
+    "iszero",
+    "lcm",
+    "ln",
+    "log",
+    "log10",
+    "log2",
+    "make_date",
+    "make_time",
+    "md5",
+    "multiply",
+    "named_struct",
+    "nanvl",
+    "now",
+    "octet_length",
+    "pi",
+    "power",
+    "radians",
+    "random",
+    "round",
+    "sha224",
+    "sha256",
+    "sha384",
+    "sha512",
+    "signum",
+    "sin",
+    "sinh",
+    "sqrt",
+    "starts_with",
+    "strpos",
+    "struct",
+    "subtract",
+    "tan",
+    "tanh",
+    "to_date",
+    "to_hex",
+    "to_local_time",
+    "to_time",
+    "to_timestamp",
+    "to_timestamp_micros",
+    "to_timestamp_millis",
+    "to_timestamp_nanos",
+    "to_timestamp_seconds",
+    "to_unixtime",
+    "trunc",
+    "try_cast_to_type",
+    "union_tag",
+    "uuid",
+    "version",
+];
+
+fn listed(name: &str) -> Option<Rule> {
+    if FIXED.contains(&name) {
+        return Some(Rule::Fixed);
+    }
+    growing(name).or_else(|| within(name))
+}
+
+fn within(name: &str) -> Option<Rule> {
+    let factor = match name {
+        "array_any_value" | "array_compact" | "array_element" | "array_except" | "array_filter"
+        | "array_first" | "array_max" | "array_min" | "array_pop_back" | "array_pop_front"
+        | "array_remove" | "array_remove_all" | "array_remove_n" | "array_reverse"
+        | "array_slice" | "array_sort" | "array_append" | "array_prepend" | "btrim"
+        | "coalesce" | "concat" | "flatten" | "greatest" | "least" | "left" | "ltrim"
+        | "make_array" | "map_entries" | "map_extract" | "map_keys" | "map_values" | "nullif"
+        | "nvl" | "nvl2" | "reverse" | "right" | "rtrim" | "split_part" | "substr"
+        | "substr_index" | "union_extract" | "with_metadata" => 1,
+        "array_concat" | "array_distinct" | "array_intersect" | "array_union" | "decode"
+        | "encode" | "map" | "overlay" => 2,
+        "initcap" | "lower" | "upper" => 3,
+        "translate" => 4,
+        "array_add" | "array_normalize" | "array_scale" | "array_subtract" => 8,
+        _ => return None,
+    };
+    Some(Rule::Within(factor))
+}
+
+fn growing(name: &str) -> Option<Rule> {
+    Some(match name {
+        "repeat" => Rule::Each(text::repeat),
+        "lpad" | "rpad" => Rule::Each(text::pad),
+        "replace" => Rule::Each(text::replace),
+        "concat_ws" => Rule::Each(text::concat_ws),
+        "to_char" => Rule::Each(text::to_char),
+        "array_to_string" => Rule::Each(text::array_to_string),
+        "string_to_array" => Rule::Each(text::string_to_array),
+        "regexp_match" => Rule::Each(text::regexp_match),
+        "regexp_replace" => Rule::Each(text::regexp_replace),
+        "regexp_count" | "regexp_instr" | "regexp_like" => Rule::Each(text::regexp),
+        "levenshtein" => Rule::Each(text::levenshtein),
+        "generate_series" | "range" => Rule::Each(lists::range),
+        "array_repeat" => Rule::Each(lists::array_repeat),
+        "array_resize" => Rule::Each(lists::array_resize),
+        "array_replace" | "array_replace_all" | "array_replace_n" => {
+            Rule::Each(lists::array_replace)
+        }
+        "array_positions" => Rule::Each(lists::positions),
+        "arrays_zip" => Rule::Each(lists::arrays_zip),
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::datatypes::DataType;
+    use datafusion::execution::SessionStateBuilder;
+    use datafusion::logical_expr::Signature;
+
+    use super::*;
+
+    /// The functions and examples of their argument types, a line each.
+    fn listing() -> String {
+        let state = SessionStateBuilder::new().with_default_features().build();
+        let mut lines = Vec::new();
+        let mut add = |kind: &str, name: &str, signature: &Signature| {
+            let examples = signature.type_signature.get_example_types();
+            let types = |types: &Vec<DataType>| types.iter().map(kind_of).collect::<Vec<_>>();
+            let mut examples: Vec<String> =
+                examples.iter().map(|example| types(example).join(" ")).collect();
+            examples.sort();
+            examples.dedup();
+            lines.push(format!("{kind} {name}: {}", examples.join(", ")).trim_end().to_owned());
+        };
+        for (name, function) in state.scalar_functions() {
+            add("scalar", name, function.signature());
+        }
+        for (name, function) in state.aggregate_functions() {
+            add("aggregate", name, function.signature());
+        }
+        for (name, function) in state.window_functions() {
+            add("window", name, function.signature());
+        }
+        lines.sort();
+        lines.join("\n") + "\n"
+    }
+
+    fn kind_of(data_type: &DataType) -> &'static str {
+        match data_type {
+            DataType::Boolean => "bool",
+            it if it.is_integer() => "int",
+            it if it.is_numeric() => "number",
+            it if it.is_string() => "text",
+            DataType::Binary | DataType::LargeBinary | DataType::BinaryView => "bytes",
+            DataType::Date32 | DataType::Date64 => "date",
+            DataType::Timestamp(_, _) => "timestamp",
+            DataType::Time32(_) | DataType::Time64(_) => "time",
+            DataType::Interval(_) | DataType::Duration(_) => "interval",
+            it if it.is_nested() => "list",
+            _ => "any",
+        }
+    }
+
+    /// The fuzz of function calls reads this list. `HEADWATER_UPDATE=1` writes it.
+    #[test]
+    fn the_list_of_functions_is_complete() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/functions.txt");
+        if std::env::var_os("HEADWATER_UPDATE").is_some() {
+            std::fs::write(path, listing()).unwrap();
+        }
+        assert_eq!(std::fs::read_to_string(path).unwrap_or_default(), listing());
+    }
+
+    #[test]
+    fn every_registered_function_has_a_rule() {
+        let state = SessionStateBuilder::new().with_default_features().build();
+        let functions = state.scalar_functions().values();
+        let mut missing: Vec<&str> = functions.map(|function| function.name()).collect();
+        missing.retain(|name| listed(name).is_none());
+        missing.sort_unstable();
+        missing.dedup();
+        assert!(missing.is_empty(), "{missing:?}");
+    }
+}

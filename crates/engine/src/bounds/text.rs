@@ -1,0 +1,157 @@
+//! Estimates of functions that give text.
+
+use super::call::{Call, Estimate};
+
+/// Digits and signs of a number as text, at most; a double has up to 327.
+const NUMBER_TEXT_BYTES: u64 = 330;
+
+/// Bytes of a compiled regular expression, at most.
+const PATTERN_BYTES_MAX: u64 = 10 << 20;
+
+pub(super) fn repeat<'a>(call: &'a Call<'_>) -> Estimate<'a> {
+    let counts = call.integers(1);
+    Box::new(move |row| call.bytes(0, row).saturating_mul(counts.count(row)))
+}
+
+/// `lpad` and `rpad`.
+pub(super) fn pad<'a>(call: &'a Call<'_>) -> Estimate<'a> {
+    let lengths = call.integers(1);
+    Box::new(move |row| {
+        let own = call.bytes(0, row);
+        let fill = if call.len() < 3 { Some(" ") } else { call.text(2, row) };
+        let width = match fill {
+            None | Some("") => 0,
+            Some(fill) if fill.is_ascii() => 1,
+            Some(_) => 4,
+        };
+        lengths.count(row).saturating_mul(width).saturating_add(own)
+    })
+}
+
+pub(super) fn replace<'a>(call: &'a Call<'_>) -> Estimate<'a> {
+    Box::new(move |row| {
+        let own = call.bytes(0, row);
+        let to = call.bytes(2, row);
+        let (Some(text), Some(from)) = (call.text(0, row), call.text(1, row)) else { return own };
+        if to <= from.len() as u64 {
+            return own;
+        }
+        let matches = text.matches(from).count() as u64;
+        matches.saturating_mul(to).saturating_add(own)
+    })
+}
+
+pub(super) fn concat_ws<'a>(call: &'a Call<'_>) -> Estimate<'a> {
+    let separators = call.len().saturating_sub(2) as u64;
+    Box::new(move |row| {
+        let all = call.all_bytes(row);
+        call.bytes(0, row).saturating_mul(separators).saturating_add(all)
+    })
+}
+
+/// `to_char`: a letter of the format becomes a date and time at most.
+pub(super) fn to_char<'a>(call: &'a Call<'_>) -> Estimate<'a> {
+    Box::new(move |row| call.bytes(1, row).saturating_mul(40).saturating_add(64))
+}
+
+/// A cast: a byte of a list's numbers becomes a number of eight bytes, or its text.
+pub(super) fn cast<'a>(call: &'a Call<'_>) -> Estimate<'a> {
+    let factor = if leaf(call).is_some_and(|leaf| leaf.is_floating()) { 64 } else { 16 };
+    Box::new(move |row| call.bytes(0, row).saturating_mul(factor))
+}
+
+pub(super) fn array_to_string<'a>(call: &'a Call<'_>) -> Estimate<'a> {
+    let separator = 1;
+    Box::new(move |row| {
+        let own = call.bytes(0, row);
+        // A number of the list has at least one byte; most of them have eight.
+        let cells = leaf_cells(own, call);
+        let each = call.bytes(separator, row).saturating_add(call.bytes(2, row));
+        cells.saturating_mul(each.saturating_add(leaf_text(call))).saturating_add(own)
+    })
+}
+
+/// The most values that a list of so many bytes has.
+fn leaf_cells(bytes: u64, call: &Call<'_>) -> u64 {
+    bytes / leaf(call).map_or(1, |leaf| leaf.primitive_width().unwrap_or(1) as u64)
+}
+
+/// The most text that one value of the list becomes, beside its own bytes.
+fn leaf_text(call: &Call<'_>) -> u64 {
+    match leaf(call) {
+        Some(leaf) if leaf.is_floating() => NUMBER_TEXT_BYTES,
+        Some(leaf) if leaf.is_string() => 0,
+        _ => 80,
+    }
+}
+
+fn leaf(call: &Call<'_>) -> Option<arrow::datatypes::DataType> {
+    use arrow::datatypes::DataType;
+    let mut current = call.argument(0)?.data_type();
+    while let DataType::List(field)
+    | DataType::LargeList(field)
+    | DataType::FixedSizeList(field, _) = &current
+    {
+        current = field.data_type().clone();
+    }
+    Some(current)
+}
+
+pub(super) fn string_to_array<'a>(call: &'a Call<'_>) -> Estimate<'a> {
+    Box::new(move |row| {
+        let own = call.bytes(0, row);
+        let Some(text) = call.text(0, row) else { return 0 };
+        let parts = match call.text(1, row) {
+            None => own,
+            Some("") => 1,
+            Some(separator) => text.matches(separator).count() as u64 + 1,
+        };
+        parts.saturating_mul(16).saturating_add(own)
+    })
+}
+
+/// `regexp_match`: each group of the pattern is a part of the text.
+pub(super) fn regexp_match<'a>(call: &'a Call<'_>) -> Estimate<'a> {
+    Box::new(move |row| {
+        let groups = call.text(1, row).map_or(0, |pattern| pattern.matches('(').count() as u64);
+        let own = call.bytes(0, row).saturating_add(16);
+        own.saturating_mul(groups + 1).saturating_add(pattern_bytes(call, row))
+    })
+}
+
+/// `regexp_replace`: with the flag `g` as many matches as bytes, at most.
+pub(super) fn regexp_replace<'a>(call: &'a Call<'_>) -> Estimate<'a> {
+    Box::new(move |row| {
+        let own = call.bytes(0, row);
+        let references =
+            call.text(2, row).map_or(0, |text| text.matches(['\\', '$']).count() as u64);
+        let all = call.text(3, row).is_some_and(|flags| flags.contains('g'));
+        let matches = if all { own.saturating_add(1) } else { 1 };
+        matches
+            .saturating_mul(call.bytes(2, row))
+            .saturating_add(own.saturating_mul(references + 1))
+            .saturating_add(pattern_bytes(call, row))
+    })
+}
+
+/// Functions with a regular expression whose result is a number.
+pub(super) fn regexp<'a>(call: &'a Call<'_>) -> Estimate<'a> {
+    Box::new(move |row| pattern_bytes(call, row))
+}
+
+/// Compiled patterns are kept for a batch, one for each pattern that differs.
+fn pattern_bytes(call: &Call<'_>, row: usize) -> u64 {
+    let Some(pattern) = call.argument(1).filter(|pattern| !pattern.is_constant()) else { return 0 };
+    match pattern.text(row) {
+        None => 0,
+        Some(text) if text.contains(['{', '\\', '[', '.']) => {
+            (text.len() as u64).saturating_mul(64 << 10).min(PATTERN_BYTES_MAX)
+        }
+        Some(text) => text.len() as u64 * 256,
+    }
+}
+
+/// `levenshtein` keeps a row of its matrix.
+pub(super) fn levenshtein<'a>(call: &'a Call<'_>) -> Estimate<'a> {
+    Box::new(move |row| call.all_bytes(row).saturating_mul(16))
+}

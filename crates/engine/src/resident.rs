@@ -1,0 +1,170 @@
+//! The limit on the server's resident memory, the last line of defence.
+//!
+//! Estimates and reservations do not see every allocation. A [`ResidentWatch`] therefore compares
+//! the process's own resident memory with the limit every few milliseconds and ends the statement
+//! that holds most, the newest among equals. Its thread sleeps while no statement runs. Files that
+//! are mapped and memory shared with other processes do not count.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex};
+use tokio::task::AbortHandle;
+
+use crate::memory::QueryPool;
+
+/// Time between two looks while statements run.
+const INTERVAL: Duration = Duration::from_millis(5);
+
+/// Time after the last statement in which the thread stays awake for the next.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// Time in which an ended statement gives its memory back, before another one is ended.
+const GRACE: Duration = Duration::from_millis(250);
+
+const PAGE_BYTES: u64 = 4096;
+
+/// Ends statements when resident memory passes a limit.
+#[derive(Debug)]
+pub(crate) struct ResidentWatch(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    limit: u64,
+    /// Growth that is allowed where memory is large before the first statement begins.
+    growth: u64,
+    state: Mutex<State>,
+    wake: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    statements: BTreeMap<u64, Entry>,
+    next: u64,
+    asleep: bool,
+    closed: bool,
+}
+
+#[derive(Debug)]
+struct Entry {
+    pool: Arc<QueryPool>,
+    task: AbortHandle,
+    ended: Arc<AtomicBool>,
+}
+
+/// A statement that is watched until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Watched {
+    shared: Arc<Shared>,
+    id: u64,
+    ended: Arc<AtomicBool>,
+}
+
+impl ResidentWatch {
+    /// Starts the thread.
+    pub(crate) fn start(limit: u64, growth: u64) -> std::io::Result<Self> {
+        let state = Mutex::new(State::default());
+        let shared = Arc::new(Shared { limit, growth, state, wake: Condvar::new() });
+        let watched = Arc::clone(&shared);
+        let thread = std::thread::Builder::new().name("headwater-memory".to_owned());
+        thread.spawn(move || watched.run())?;
+        Ok(ResidentWatch(shared))
+    }
+
+    /// Watches a statement.
+    pub(crate) fn watch(&self, pool: Arc<QueryPool>, task: AbortHandle) -> Watched {
+        let ended = Arc::new(AtomicBool::new(false));
+        let mut state = self.0.state.lock();
+        let id = state.next;
+        state.next += 1;
+        state.statements.insert(id, Entry { pool, task, ended: Arc::clone(&ended) });
+        if state.asleep {
+            self.0.wake.notify_one();
+        }
+        Watched { shared: Arc::clone(&self.0), id, ended }
+    }
+}
+
+impl Drop for ResidentWatch {
+    fn drop(&mut self) {
+        self.0.state.lock().closed = true;
+        self.0.wake.notify_one();
+    }
+}
+
+impl Watched {
+    /// The limit, where the statement was ended because of it.
+    pub(crate) fn limit_reached(&self) -> Option<u64> {
+        self.ended.load(Ordering::Relaxed).then_some(self.shared.limit)
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        self.shared.state.lock().statements.remove(&self.id);
+    }
+}
+
+impl Shared {
+    fn run(&self) {
+        while let Some(limit) = self.begin() {
+            self.watch_until_idle(limit);
+        }
+    }
+
+    /// Waits for a statement; gives the limit that is in force while statements run.
+    fn begin(&self) -> Option<u64> {
+        let mut state = self.state.lock();
+        while state.statements.is_empty() && !state.closed {
+            state.asleep = true;
+            self.wake.wait(&mut state);
+            state.asleep = false;
+        }
+        let before = resident_bytes().unwrap_or(0);
+        (!state.closed).then(|| self.limit.max(before.saturating_add(self.growth)))
+    }
+
+    fn watch_until_idle(&self, limit: u64) {
+        let (mut idle_since, mut ended_at) = (Instant::now(), None::<Instant>);
+        loop {
+            let mut state = self.state.lock();
+            self.wake.wait_for(&mut state, INTERVAL);
+            if state.closed || state.statements.is_empty() && idle_since.elapsed() > LINGER {
+                return;
+            }
+            if state.statements.is_empty() {
+                continue;
+            }
+            idle_since = Instant::now();
+            let in_grace = ended_at.is_some_and(|at| at.elapsed() < GRACE);
+            if !in_grace && resident_bytes().is_some_and(|resident| resident > limit) {
+                state.end_one();
+                ended_at = Some(Instant::now());
+            }
+        }
+    }
+}
+
+impl State {
+    /// Ends the statement that holds most.
+    fn end_one(&mut self) {
+        let running = self.statements.iter().filter(|(_, it)| !it.ended.load(Ordering::Relaxed));
+        let Some((id, entry)) = running.max_by_key(|(id, it)| (it.pool.held(), **id)) else {
+            return;
+        };
+        tracing::warn!(statement = id, held = entry.pool.held(), "memory used up: statement ended");
+        entry.ended.store(true, Ordering::Relaxed);
+        entry.pool.functions().stop();
+        entry.task.abort();
+    }
+}
+
+/// The resident memory of this process that no file and no other process holds, in bytes.
+fn resident_bytes() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/self/statm").ok()?;
+    let mut pages = text.split(' ').skip(1).map(|field| field.trim().parse::<u64>().ok());
+    let (resident, shared) = (pages.next()??, pages.next()??);
+    Some(resident.saturating_sub(shared) * PAGE_BYTES)
+}
