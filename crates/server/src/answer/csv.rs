@@ -10,6 +10,8 @@ use arrow::error::ArrowError;
 use arrow::json::writer::make_encoder;
 use bytes::Bytes;
 
+use super::calendar;
+
 /// A writer of CSV.
 pub struct CsvWriter {
     schema: SchemaRef,
@@ -33,8 +35,20 @@ impl CsvWriter {
         let fields = batch.schema_ref().fields();
         let columns = fields.iter().zip(batch.columns());
         let columns: Result<Vec<_>, _> = columns.map(|(field, array)| flat(field, array)).collect();
-        self.writer.write(&RecordBatch::try_new(self.schema.clone(), columns?)?)?;
+        let columns = columns?;
+        self.writer.write(&RecordBatch::try_new(self.schema_of(&columns), columns)?)?;
         Ok(self.output.take())
+    }
+
+    /// The schema of columns, of which those with times beyond the calendar are text.
+    fn schema_of(&self, columns: &[ArrayRef]) -> SchemaRef {
+        let fields = self.schema.fields().iter().zip(columns);
+        if fields.clone().all(|(field, column)| field.data_type() == column.data_type()) {
+            return self.schema.clone();
+        }
+        let fields = fields
+            .map(|(field, column)| Field::new(field.name(), column.data_type().clone(), true));
+        Arc::new(Schema::new(fields.collect::<Vec<_>>()))
     }
 
     /// What is left: the names, where no batch came.
@@ -56,7 +70,8 @@ fn flat_field(field: &FieldRef) -> FieldRef {
 }
 
 fn flat(field: &FieldRef, array: &ArrayRef) -> Result<ArrayRef, ArrowError> {
-    if !has_parts(field.data_type()) {
+    let has_parts = has_parts(field.data_type());
+    if !has_parts && !calendar::has_far_times(array) {
         return Ok(array.clone());
     }
     let options = super::json::options();
@@ -70,7 +85,8 @@ fn flat(field: &FieldRef, array: &ArrayRef) -> Result<ArrayRef, ArrowError> {
         }
         text.clear();
         encoder.encode(row, &mut text);
-        texts.append_value(String::from_utf8_lossy(&text));
+        let text = String::from_utf8_lossy(&text);
+        texts.append_value(if has_parts { &text } else { text.trim_matches('"') });
     }
     Ok(Arc::new(texts.finish()))
 }

@@ -6,16 +6,18 @@
 //! not.
 
 use std::io::Write;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use arrow::array::{Array, AsArray, FixedSizeBinaryArray};
 use arrow::datatypes::{DataType, FieldRef};
 use arrow::error::ArrowError;
 use arrow::json::writer::{
     Encoder, EncoderFactory, EncoderOptions, JsonFormat, LineDelimited, NullableEncoder, Writer,
-    WriterBuilder,
+    WriterBuilder, make_encoder,
 };
 use arrow::util::display::{ArrayFormatter, FormatOptions};
+
+use super::calendar;
 
 /// A writer of one array.
 pub type ArrayWriter = Writer<Vec<u8>, Rows>;
@@ -86,9 +88,33 @@ impl EncoderFactory for Values {
             DataType::FixedSizeBinary(16) if is_uuid(field) => {
                 Box::new(Uuids(array.as_fixed_size_binary()))
             }
+            _ if calendar::has_far_times(array) => {
+                Box::new(FarTimes { usual: make_encoder(field, array, &PLAIN)?, array })
+            }
             _ => return Ok(None),
         };
         Ok(Some(NullableEncoder::new(encoder, array.nulls().cloned())))
+    }
+}
+
+/// How Arrow writes values by itself.
+static PLAIN: LazyLock<EncoderOptions> = LazyLock::new(EncoderOptions::default);
+
+/// Times of which some are beyond the calendar of the usual encoder.
+struct FarTimes<'a> {
+    usual: NullableEncoder<'a>,
+    array: &'a dyn Array,
+}
+
+impl Encoder for FarTimes<'_> {
+    fn encode(&mut self, row: usize, out: &mut Vec<u8>) {
+        match calendar::far_time(self.array, row) {
+            Some(text) => {
+                // Writing to memory cannot fail.
+                let _ = write!(out, "\"{text}\"");
+            }
+            None => self.usual.encode(row, out),
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 //!
 //! An [`Encoder`] gives bytes batch by batch, so that no answer is ever whole in memory.
 
+mod calendar;
 mod csv;
 mod json;
 mod names;
