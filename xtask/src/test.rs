@@ -74,11 +74,21 @@ pub fn soak(rest: &[&str]) -> Outcome {
     let names = if rest.is_empty() { &["soak"][..] } else { rest };
     let suites = [
         &["--package", "headwater-lake", "--test", "it", "--"][..],
-        &["--package", "headwater-cli", "--test", "soak", "--test", "killing", "--"],
+        &[
+            "--package",
+            "headwater-cli",
+            "--test",
+            "soak",
+            "--test",
+            "killing",
+            "--test",
+            "hostile",
+            "--",
+        ],
     ];
     for suite in suites {
         let mut test = cargo(&[&["test", "--release"], suite, names].concat());
-        test.env("HEADWATER_SOAK", "1");
+        test.env("HEADWATER_SOAK", "1").env("HEADWATER_SEEDS_FROM", &seed);
         process::run(test)?;
     }
     if rest.is_empty() {

@@ -1,0 +1,144 @@
+//! Hostile statements against a real server: its resident memory is watched, it stays alive, no answer
+//! is `internal`, and each answer is complete.
+//!
+//! A few hundred random calls run with the tests, the same each time; thousands with `cargo xtask
+//! soak`. `HEADWATER_SEED` runs the calls of one seed.
+
+#![expect(clippy::print_stderr, reason = "a soak says what it did")]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod calls;
+mod server;
+
+use calls::Calls;
+use server::{Format, MEMORY_BYTES_MAX, Reply, Server};
+use support::Workspace;
+
+/// Statements whose results would take more than a server of 1 GiB has.
+const LARGE: &[&str] = &[
+    "SELECT range(1000000000)",
+    "SELECT generate_series(1, 9000000000)",
+    "SELECT length(repeat('x', 2000000000))",
+    "SELECT length(repeat(t.s, 100000000)) FROM rows AS t",
+    "SELECT length(lpad(t.s, 2000000000, 'ab')) FROM rows AS t",
+    "SELECT length(rpad(t.s, 2000000000)) FROM rows AS t",
+    "SELECT length(replace(repeat(t.s, 100000), 'x', repeat('y', 100000))) FROM rows AS t",
+    "SELECT array_length(array_repeat(1, 2000000000))",
+    "SELECT array_length(array_repeat(array_repeat(t.id, 100000), 100000)) FROM rows AS t",
+    "SELECT array_resize([1], 2000000000)",
+    "SELECT length(concat_ws(repeat('x', 50000000), t.s, t.s, t.s, t.s)) FROM rows AS t",
+    "SELECT encode(repeat(t.s, 90000000), 'hex') FROM rows AS t",
+    "SELECT digest(repeat(t.s, 90000000), 'sha256') FROM rows AS t",
+    "SELECT length(repeat(t.s, 90000000) || repeat(t.s, 90000000)) FROM rows AS t",
+    "SELECT repeat('x', 90000000) FROM rows AS t",
+    "SELECT arrow_cast(NULL, 'FixedSizeBinary(1000000000)') FROM rows AS t",
+    "SELECT array_transform(range(50000), x -> concat(t.s, repeat('x', 50000))) FROM rows AS t",
+    "SELECT range(DATE '2000-01-31', DATE '2000-01-01', INTERVAL '1' MONTH - INTERVAL '30' DAY)",
+];
+
+/// A server of 1 GiB with a table of a thousand rows, and others of hostile values.
+fn served() -> (Workspace, Server) {
+    let workspace = Workspace::new();
+    workspace.ok(&["stop"]);
+    let server = Server::start(&workspace, "1GiB");
+    server.ok("CREATE TABLE rows AS SELECT value AS id, 'xy' AS s FROM range(1, 1001)");
+    (workspace, server)
+}
+
+#[test]
+fn a_statement_that_asks_for_more_than_the_memory_is_refused_and_the_server_lives() {
+    let (_workspace, server) = served();
+    for sql in LARGE {
+        let reply = server.query(sql, Format::Json);
+        assert_eq!(reply.code(), Some("memory_limit"), "{sql}\n{}", reply.shown());
+        let peak = server.peak_bytes();
+        assert!(peak < MEMORY_BYTES_MAX, "{sql}\ntook {} MiB", peak >> 20);
+    }
+    let reply = server.query("SELECT count(*) AS n FROM rows", Format::Json);
+    assert_eq!(reply.body.trim(), "[{\"n\":1000}]");
+}
+
+#[test]
+fn large_results_within_the_limit_are_given() {
+    let (_workspace, server) = served();
+    let length = |sql: &str| server.query(sql, Format::Json).body.trim().to_owned();
+    assert_eq!(length("SELECT length(repeat('xy', 1000000)) AS n"), "[{\"n\":2000000}]");
+    let sql = "SELECT sum(length(repeat(s, 10000))) AS n FROM rows";
+    assert_eq!(length(sql), "[{\"n\":20000000}]");
+    let sql = "SELECT sum(array_length(range(id * 10))) AS n FROM rows";
+    assert_eq!(length(sql), "[{\"n\":5005000}]");
+    let sql = "SELECT sum(length(s || repeat('z', 1000))) AS n FROM rows";
+    assert_eq!(length(sql), "[{\"n\":1002000}]");
+}
+
+#[test]
+fn times_beyond_the_calendar_are_written_whole_in_every_format() {
+    let (_workspace, server) = served();
+    let far = "SELECT arrow_cast(arrow_cast(2147483647, 'Int32'), 'Date32') AS d, \
+               arrow_cast(9223372036854775807, 'Timestamp(s)') AS t";
+    let json = "{\"d\":\"+5881580-07-11\",\"t\":\"+292277026596-12-04T15:30:07\"}";
+    let reply = |format| server.query(far, format);
+    assert_eq!(reply(Format::Json).body, format!("[{json}]\n"), "{}", reply(Format::Json).shown());
+    assert_eq!(reply(Format::Ndjson).body, format!("{json}\n"));
+    let csv = "d,t\n+5881580-07-11,+292277026596-12-04T15:30:07\n";
+    assert_eq!(reply(Format::Csv).body, csv);
+    assert!(reply(Format::Arrow).is_complete());
+    let list = server
+        .query("SELECT [arrow_cast(arrow_cast(-2147483648, 'Int32'), 'Date32')] AS l", Format::Csv);
+    assert_eq!(list.body, "l\n\"[\"\"-5877641-06-23\"\"]\"\n");
+}
+
+#[test]
+fn a_zone_that_is_none_is_refused_before_the_answer_begins() {
+    let (_workspace, server) = served();
+    for format in Format::ALL {
+        let sql = "SELECT arrow_cast(0, 'Timestamp(us, \"../../../etc/passwd\")') AS t";
+        let reply = server.query(sql, format);
+        assert_eq!(reply.code(), Some("invalid_sql"), "{}", reply.shown());
+        assert!(reply.body.contains("is no time zone"), "{}", reply.shown());
+    }
+}
+
+/// Runs calls until one shows a fault; gives how many there were of each kind of answer.
+fn fuzz(server: &Server, calls: &mut Calls, count: usize) -> (usize, usize) {
+    let (mut answered, mut refused) = (0, 0);
+    for number in 0..count {
+        let sql = calls.next();
+        let format = Format::ALL[number % Format::ALL.len()];
+        let reply = server.query(&sql, format);
+        check(server, &sql, &reply);
+        if reply.code().is_some() {
+            refused += 1;
+        } else {
+            answered += 1;
+        }
+    }
+    (answered, refused)
+}
+
+fn check(server: &Server, sql: &str, reply: &Reply) {
+    let code = reply.code();
+    assert!(reply.is_complete(), "an answer ends in the middle\n{sql}\n{}", reply.shown());
+    assert_ne!(code, Some("internal"), "{sql}\n{}", reply.shown());
+    let peak = server.peak_bytes();
+    assert!(peak < MEMORY_BYTES_MAX, "{} MiB\n{sql}", peak >> 20);
+}
+
+#[test]
+fn soak_calls_with_extreme_arguments_end_well() {
+    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
+    let soak = std::env::var_os("HEADWATER_SOAK").is_some();
+    let first = number("HEADWATER_SEED").or(number("HEADWATER_SEEDS_FROM")).unwrap_or_default();
+    let each = if soak { 12 } else { 1 };
+    let (_workspace, server) = served();
+    for table in calls::TABLES {
+        server.ok(table);
+    }
+    let mut calls = Calls::new(first);
+    let count = calls.functions() * each;
+    let (answered, refused) = fuzz(&server, &mut calls, count);
+    eprintln!("{count} calls of seed {first}: {answered} answered, {refused} refused");
+    assert_eq!(server.query("SELECT 1 AS one", Format::Json).body, "[{\"one\":1}]\n");
+}
