@@ -11,13 +11,17 @@ import http.client
 import json
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from . import partition
 from .connection import ARROW, JSON, Connection, segments
 from .errors import HeadwaterError, from_problem, make
+from .frames import import_package, is_table, to_stream
 from .project import read_project
+from .refs import Refs
+from .requests import OnEvent, without_none
+from .tables import Tables
 
 if TYPE_CHECKING:
     import pandas
@@ -36,10 +40,8 @@ FOLLOW_RETRIES = 5
 
 FINAL = ("succeeded", "failed", "cancelled", "interrupted")
 
-OnEvent = Callable[[dict[str, Any]], object]
 
-
-class Client:
+class Client(Refs, Tables):
     """A client of one lake.
 
     `url` is the address of a server, such as `http://127.0.0.1:4280`. Without it, the lake is one on
@@ -48,9 +50,10 @@ class Client:
     in commits and jobs, by default the user's name. A server asks for its `token` over HTTP, which its
     lake's `.headwater/server.token` holds; below the lake's folder it is found without being named.
 
-    Wherever a method takes a `ref`, it is a branch, a tag, `branch@commit` or `@commit`, and `main` is
-    meant where nothing is said. Every method raises `HeadwaterError`s: `UnavailableError` where the
-    server cannot be reached, and those of the errors that the server answers.
+    Wherever a method takes a `ref`, it is a branch, a tag, `branch@commit` or `@commit`. Without one, the
+    lake's active branch is meant, which `headwater checkout` chooses; by `url` it is `main`. Every method
+    raises `HeadwaterError`s: `UnavailableError` where the server cannot be reached, and those of the errors
+    that the server answers.
     """
 
     def __init__(
@@ -89,7 +92,7 @@ class Client:
         answer. Needs pyarrow. A statement that fails after its first rows raises its error, and answers
         no rows.
         """
-        _import("pyarrow")
+        import_package("pyarrow")
         with self._query(sql, ref, parameters, namespace, limit, ARROW) as response:
             return self._table(response)
 
@@ -103,7 +106,7 @@ class Client:
         limit: int | None = None,
     ) -> pandas.DataFrame:
         """As `query`, with the rows as a pandas frame. Needs pyarrow and pandas."""
-        _import("pandas")
+        import_package("pandas")
         table = self.query(
             sql, ref=ref, parameters=parameters, namespace=namespace, limit=limit
         )
@@ -120,11 +123,11 @@ class Client:
         limit: int | None = None,
     ) -> polars.DataFrame:
         """As `query`, with the rows as a polars frame. Needs pyarrow and polars."""
-        from_arrow = _import("polars").from_arrow
+        from_arrow = import_package("polars").from_arrow
         table = self.query(
             sql, ref=ref, parameters=parameters, namespace=namespace, limit=limit
         )
-        frame: polars.DataFrame = from_arrow(table)
+        frame: polars.DataFrame = fromto_stream(table)
         return frame
 
     def query_rows(
@@ -157,13 +160,14 @@ class Client:
         accept: str,
     ) -> http.client.HTTPResponse:
         given = dict(parameters) if parameters else None
-        body = {"sql": sql, "ref": ref, "parameters": given, "namespace": namespace, "limit": limit}
-        body = _without_none(body)
+        at = self._at_if_known(ref)
+        body = {"sql": sql, "ref": at, "parameters": given, "namespace": namespace, "limit": limit}
+        body = without_none(body)
         return self._connection.send("POST", "/v1/query", body, accept=accept)
 
     def _table(self, response: http.client.HTTPResponse) -> pyarrow.Table:
         """The rows of an answer in Arrow, which is never taken for whole where it was cut off."""
-        pyarrow = _import("pyarrow")
+        pyarrow = import_package("pyarrow")
         body = ArrowBody(response)
         try:
             with pyarrow.ipc.open_stream(body) as reader:
@@ -212,7 +216,7 @@ class Client:
 
     def invoke_table(self, function: str, /, **arguments: Any) -> pyarrow.Table:
         """As `invoke`, for a function that returns a table, which is answered as a `pyarrow.Table`."""
-        _import("pyarrow")
+        import_package("pyarrow")
         with self._invoke(function, arguments, ARROW) as response:
             return self._table(response)
 
@@ -220,7 +224,7 @@ class Client:
         self, function: str, arguments: Mapping[str, Any], accept: str
     ) -> http.client.HTTPResponse:
         path = segments("v1", "functions", function, "invoke")
-        tables = {name: value for name, value in arguments.items() if _is_table(value)}
+        tables = {name: value for name, value in arguments.items() if is_table(value)}
         if not tables:
             return self._connection.send("POST", path, {"arguments": arguments}, accept=accept)
         if len(tables) > 1:
@@ -229,7 +233,7 @@ class Client:
         (name, table), = tables.items()
         others = {key: value for key, value in arguments.items() if key != name}
         beside = {"table": name, "arguments": json.dumps(others)}
-        return self._connection.send("POST", path, _arrow(table), beside, accept)
+        return self._connection.send("POST", path, to_stream(table), beside, accept)
 
     # Deployments.
 
@@ -286,7 +290,8 @@ class Client:
             "no_cache": no_cache,
             "dry_run": dry_run,
         }
-        asked = _without_none({**request, "ref": ref, "priority": priority})
+        at = self._at_if_known(ref)
+        asked = without_none({**request, "ref": at, "priority": priority})
         return self._work("/v1/runs", asked, on_event)
 
     def import_files(
@@ -325,7 +330,7 @@ class Client:
         request = {
             "table": table,
             "sources": [_absolute(source) for source in listed],
-            "ref": ref,
+            "ref": self._at_if_known(ref),
             "nulls": [nulls] if isinstance(nulls, str) else list(nulls),
             "types": dict(types or {}),
             "partition": [
@@ -339,7 +344,7 @@ class Client:
             "header": header,
             "encoding": encoding,
         }
-        return self._work("/v1/imports", _without_none(request), on_event)
+        return self._work("/v1/imports", without_none(request), on_event)
 
     def _work(self, path: str, request: dict[str, Any], on_event: OnEvent | None) -> dict[str, Any]:
         """Starts a job and follows it to its end; answers its result, or the plan of a dry run."""
@@ -358,134 +363,6 @@ class Client:
             raise _job_error(job)
         result: dict[str, Any] = job.get("result") or {}
         return result
-
-    # Branches.
-
-    def branches(self, *, prefix: str | None = None) -> list[dict[str, Any]]:
-        """Lists the branches, by name; only those whose names begin with `prefix`, if given."""
-        return self._list("/v1/branches", {"prefix": prefix})
-
-    def create_branch(
-        self, name: str, *, from_ref: str = "main", if_not_exists: bool = False
-    ) -> dict[str, Any]:
-        """Makes a branch at a ref, whatever its size at no cost. Raises `AlreadyExistsError`."""
-        body = {"name": name, "from": from_ref, "if_not_exists": if_not_exists}
-        return self._dict("POST", "/v1/branches", body)
-
-    def delete_branch(self, name: str, *, if_exists: bool = False) -> None:
-        """Removes a branch; its commits stay as long as another ref reaches them."""
-        path = segments("v1", "branches", name)
-        self._connection.json("DELETE", path, parameters={"if_exists": if_exists or None})
-
-    def merge(
-        self,
-        source: str,
-        *,
-        into: str,
-        message: str | None = None,
-        dry_run: bool = False,
-        unchecked: bool = False,
-    ) -> dict[str, Any]:
-        """Merges a ref into the branch `into`.
-
-        Answers what came of it: `outcome` (`up_to_date`, `fast_forward`, `merged`), `commit`, `tables`.
-        With `dry_run` nothing is changed. `unchecked` merges even the branch of a failed run. Where both
-        sides changed a table, nothing is changed and `MergeConflictError` is raised, whose
-        `context["report"]` names every table and both changes.
-        """
-        body = {"source": source, "message": message, "dry_run": dry_run, "unchecked": unchecked}
-        path = segments("v1", "branches", into, "merge")
-        return self._dict("POST", path, _without_none(body))
-
-    # Tags.
-
-    def tags(self) -> list[dict[str, Any]]:
-        """Lists the tags, by name."""
-        return self._list("/v1/tags")
-
-    def create_tag(
-        self, name: str, *, from_ref: str = "main", if_not_exists: bool = False
-    ) -> dict[str, Any]:
-        """Names the commit that a ref stands at. Raises `AlreadyExistsError`."""
-        body = {"name": name, "from": from_ref, "if_not_exists": if_not_exists}
-        return self._dict("POST", "/v1/tags", body)
-
-    def delete_tag(self, name: str, *, if_exists: bool = False) -> None:
-        """Removes a tag."""
-        path = segments("v1", "tags", name)
-        self._connection.json("DELETE", path, parameters={"if_exists": if_exists or None})
-
-    # Refs.
-
-    def diff(
-        self,
-        from_ref: str,
-        to_ref: str,
-        *,
-        rows: int = 5,
-        compare: str | None = None,
-        stats: bool = False,
-    ) -> dict[str, Any]:
-        """What differs between two refs: `tables`, each with columns, files, statistics and rows.
-
-        `rows` is the number of rows of each table, 100 at the most. `compare` says whether rows are
-        compared: `auto`, where little has to be read, `always` or `never`. With `stats`, columns
-        are read for their statistics, which are bounds otherwise.
-        """
-        path = segments("v1", "refs", from_ref, "diff", to_ref)
-        parameters = {"rows": rows, "compare": compare, "stats": stats or None}
-        return self._dict("GET", path, parameters=parameters)
-
-    def diff_table(
-        self,
-        name: str,
-        from_ref: str,
-        to_ref: str = "main",
-        *,
-        to_table: str | None = None,
-        from_snapshot: int | None = None,
-        to_snapshot: int | None = None,
-        key: Sequence[str] = (),
-        limit: int = 100,
-        page_token: str | None = None,
-        compare: str | None = None,
-        stats: bool = False,
-    ) -> dict[str, Any]:
-        """What differs between two states of a table, down to the rows under `rows`.
-
-        `key` are the columns that tell rows apart; those that the table says where none are given.
-        Where more rows differ than `limit`, the `next_page_token` beside them is the `page_token`
-        of the next page, with all else as it was. Raises `TableNotFoundError`.
-        """
-        path = segments("v1", "refs", from_ref, "diff", to_ref, "tables", name)
-        parameters = {
-            "to_table": to_table,
-            "from_snapshot": from_snapshot,
-            "to_snapshot": to_snapshot,
-            "key": ",".join(key) or None,
-            "limit": limit,
-            "page_token": page_token,
-            "compare": compare,
-            "stats": stats or None,
-        }
-        return self._dict("GET", path, parameters=parameters)
-
-    def log(
-        self, *, ref: str = "main", limit: int = 20, after: str | None = None
-    ) -> list[dict[str, Any]]:
-        """Lists the commits of a ref, newest first; those after the commit `after`, if given."""
-        path = segments("v1", "refs", ref, "commits")
-        return self._list(path, {"limit": limit, "after": after})
-
-    # Tables.
-
-    def tables(self, *, ref: str = "main", namespace: str | None = None) -> list[dict[str, Any]]:
-        """Lists the tables at a ref, by name, with their columns, rows, files and bytes."""
-        return self._list(segments("v1", "refs", ref, "tables"), {"namespace": namespace})
-
-    def table(self, name: str, *, ref: str = "main") -> dict[str, Any]:
-        """Describes a table at a ref. Raises `TableNotFoundError`."""
-        return self._dict("GET", segments("v1", "refs", ref, "tables", name))
 
     # Jobs and usage.
 
@@ -564,20 +441,6 @@ class Client:
         """What the server says of itself: `status`, `version`, `pid`, `lake`, `jobs_running`."""
         return self._dict("GET", "/health")
 
-    def _list(self, path: str, parameters: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
-        answer: list[dict[str, Any]] = self._connection.json("GET", path, parameters=parameters)
-        return answer
-
-    def _dict(
-        self,
-        method: str,
-        path: str,
-        body: Mapping[str, Any] | None = None,
-        parameters: Mapping[str, Any] | None = None,
-    ) -> dict[str, Any]:
-        answer: dict[str, Any] = self._connection.json(method, path, body, parameters)
-        return answer
-
 
 class ArrowBody:
     """The body of an answer as the file that Arrow reads, which knows whether it came whole.
@@ -623,22 +486,6 @@ def _job_error(job: Mapping[str, Any]) -> HeadwaterError:
     return error
 
 
-def _import(name: str) -> Any:
-    from importlib import import_module
-
-    try:
-        if name == "pyarrow":
-            import_module("pyarrow.ipc")
-        return import_module(name)
-    except ImportError as error:
-        message = f"{name} is not installed; `Client.query_rows` works without it"
-        raise ImportError(message, name=name) from error
-
-
-def _without_none(fields: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in fields.items() if value is not None}
-
-
 def _text(name: str, value: object) -> str:
     """A parameter's value as the command line would say it."""
     if isinstance(value, bool):
@@ -669,28 +516,3 @@ def _user() -> str:
         return getuser()
     except (KeyError, OSError):
         return f"uid-{os.getuid()}"
-
-
-def _is_table(value: object) -> bool:
-    """Whether an argument is a table of pyarrow, pandas or polars."""
-    kind = type(value)
-    package = kind.__module__.partition(".")[0]
-    return package in ("pyarrow", "pandas", "polars") and kind.__name__ in (
-        "Table",
-        "RecordBatch",
-        "DataFrame",
-    )
-
-
-def _arrow(value: Any) -> bytes:
-    """A table in Arrow's form."""
-    pyarrow = _import("pyarrow")
-    if type(value).__module__.startswith("pandas"):
-        value = pyarrow.Table.from_pandas(value, preserve_index=False)
-    elif type(value).__module__.startswith("polars"):
-        value = value.to_arrow()
-    sink = pyarrow.BufferOutputStream()
-    with pyarrow.ipc.new_stream(sink, value.schema) as writer:
-        writer.write(value)
-    content: bytes = sink.getvalue().to_pybytes()
-    return content

@@ -25,6 +25,9 @@ ARROW = "application/vnd.apache.arrow.stream"
 # The file in a lake's folder in which its server writes where it listens.
 RECORD = "server.json"
 
+# The file in a lake's folder that names its active branch.
+HEAD = "HEAD"
+
 # The kernel takes no longer path for a socket, in bytes.
 SOCKET_PATH_BYTES_MAX = 107
 
@@ -112,6 +115,16 @@ class Connection:
         self.url = None if url is None else _check_url(url)
         self.lake = None if url is not None else find_lake(lake)
 
+    def active_branch(self) -> str | None:
+        """The branch that `headwater checkout` chose for the lake; none by `url`, or where none was."""
+        if self.lake is None:
+            return None
+        try:
+            with open(os.path.join(self.lake, HEAD), encoding="utf-8") as file:
+                return file.read().strip() or None
+        except (OSError, ValueError):
+            return None
+
     def send(
         self,
         method: str,
@@ -144,7 +157,7 @@ class Connection:
         self,
         method: str,
         path: str,
-        body: Mapping[str, Any] | None = None,
+        body: Mapping[str, Any] | bytes | None = None,
         parameters: Mapping[str, Any] | None = None,
     ) -> Any:
         """Sends a request and answers the JSON of the response; None for an empty one."""

@@ -156,7 +156,7 @@ class Functions(WithServer):
     def test_a_table_goes_in_arrows_form_beside_the_values(self):
         Table = type("Table", (), {"__module__": "pyarrow.lib"})
         self.server.on("POST", self.PATH, Answer(3))
-        with mock.patch("headwater.client._arrow", return_value=b"rows"):
+        with mock.patch("headwater.client.to_stream", return_value=b"rows"):
             self.assertEqual(self.client.invoke("greet", rows=Table(), times=2), 3)
             with self.assertRaisesRegex(errors.InvalidArgumentError, "one table"):
                 self.client.invoke("greet", rows=Table(), others=Table())

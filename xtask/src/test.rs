@@ -52,6 +52,7 @@ fn python() -> Outcome {
         let mut tests = command(&interpreter, &arguments);
         tests.current_dir(&folder);
         tests.env("PYTHONPATH", &folder).env("PYTHONDONTWRITEBYTECODE", "1");
+        tests.env("HEADWATER_COMMAND", process::target().join("debug/headwater"));
         process::run(tests)?;
     }
     Ok(())

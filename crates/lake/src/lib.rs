@@ -19,6 +19,7 @@ mod transaction;
 mod upkeep;
 mod view;
 mod warehouse;
+mod write;
 
 pub use diff::{DiffSide, SameColumn, diff_tables};
 pub use error::{Error, Result};
@@ -30,6 +31,7 @@ pub use transaction::Transaction;
 pub use upkeep::{UPKEEP_AUTHOR, UpkeepProgress, check_maintain};
 pub use view::View;
 pub use warehouse::WarehouseOptions;
+pub use write::{WriteRows, new_columns, nullable};
 
 /// Rows on their way into a table or out of one.
 pub use headwater_catalog::TableChange;

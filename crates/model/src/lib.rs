@@ -28,6 +28,7 @@ mod trigger;
 mod upkeep;
 mod usage;
 mod view;
+mod write;
 
 pub use branch::{Branch, CreateRef, Tag, UpdateRef};
 pub use clock::{Clock, FixedClock, SystemClock, Timestamp};
@@ -70,3 +71,4 @@ pub use upkeep::{
 };
 pub use usage::{RateCard, Usage, UsageLine};
 pub use view::{SqlView, ViewQuery};
+pub use write::{WriteMode, WriteReport};

@@ -6,9 +6,9 @@ use arrow::util::display::{ArrayFormatter, FormatOptions};
 use futures::{StreamExt, TryStreamExt};
 use headwater_engine::Session;
 use headwater_functions::SharedTable;
+use headwater_lake::{new_columns, nullable};
 use headwater_model::TableName;
 
-use super::write::{new_columns, nullable};
 use super::{Done, Run, output};
 use crate::plan::FINGERPRINT;
 use crate::step::Step;

@@ -1,12 +1,10 @@
 //! Writing a model's rows to its table, as one commit on the run's branch.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
-use arrow::datatypes::{Field, FieldRef, Fields, Schema, SchemaRef};
-use headwater_lake::{BatchStream, Transaction};
+use arrow::datatypes::SchemaRef;
+use headwater_lake::{BatchStream, Transaction, new_columns, nullable};
 use headwater_model::{Event, LogStream, PROPERTY_JOB, Usage};
-use headwater_tables::{has_nanoseconds, in_microseconds, without_defaults};
 
 use super::Run;
 use crate::Result;
@@ -124,27 +122,4 @@ impl Run {
         self.note_commit(commit.map(|commit| commit.id));
         Ok(())
     }
-}
-
-/// The columns that a table does not have yet; older rows are null there.
-pub(super) fn new_columns(schema: &SchemaRef, table: &SchemaRef) -> Vec<Field> {
-    let known = |name: &str| table.fields().iter().any(|field| field.name() == name);
-    let new = schema.fields().iter().filter(|field| !known(field.name()));
-    new.map(|field| without_defaults(field)).collect()
-}
-
-/// A model's columns take nulls, even where these rows have none: the next may. What a column is by default
-/// stays with the table that it was read from. They have nanoseconds, as which functions and packages give
-/// all timestamps, only where the table has them.
-pub(super) fn nullable(schema: &SchemaRef, table: Option<&Schema>) -> SchemaRef {
-    let fine = |name: &str| {
-        let known = table.and_then(|table| table.field_with_name(name).ok());
-        known.is_some_and(|field| has_nanoseconds(field.data_type()))
-    };
-    let column = |field: &FieldRef| {
-        let field = if fine(field.name()) { Arc::clone(field) } else { in_microseconds(field) };
-        without_defaults(&field).with_nullable(true)
-    };
-    let fields: Fields = schema.fields().iter().map(column).collect();
-    Arc::new(Schema::new(fields))
 }

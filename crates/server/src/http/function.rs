@@ -11,7 +11,7 @@ use axum::http::{HeaderMap, HeaderValue};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures::StreamExt;
-use headwater_functions::{Argument, ArgumentValue, Returned, Returns, SharedTable};
+use headwater_functions::{Argument, ArgumentValue, Returned, Returns};
 use headwater_jobs::NewJob;
 use headwater_model::{
     ErrorCode, Fault, FunctionSummary, InvokeRequest, JobKind, Problem, nearest,
@@ -222,10 +222,6 @@ async fn prepare_table(
     request: Request,
 ) -> Answer<PreparedCall> {
     let (project, callable) = deployed(app, name).await?;
-    let unreadable = |error: &dyn std::fmt::Display| {
-        let hint = "Send an Arrow IPC stream that is not compressed.";
-        Failure::invalid(format!("the table cannot be read: {error}"), hint)
-    };
     let table = match beside.table.as_deref() {
         Some(table) => table,
         None => callable.table_argument()?,
@@ -238,13 +234,7 @@ async fn prepare_table(
         None => BTreeMap::new(),
     };
     callable.check(&others, Some(table))?;
-    let (bytes, _permit) = app.bodies.read(request, Kind::Table).await?;
-    let room = app.runner.room().clone();
-    let read = tokio::task::spawn_blocking(move || SharedTable::read_stream(bytes, &room)).await;
-    let read = read.map_err(|error| unreadable(&error))?.map_err(|error| match error.code() {
-        ErrorCode::DiskFull => Failure(error.to_problem()),
-        _ => unreadable(&error),
-    })?;
+    let read = super::rows::read_table(app, request).await?;
     let mut arguments = values(others);
     arguments.push(Argument { name: table.to_owned(), value: ArgumentValue::Table(read) });
     // The table itself counts towards the memory for rows.

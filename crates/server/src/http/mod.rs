@@ -20,6 +20,7 @@ pub(crate) mod origin;
 mod panic;
 mod query;
 mod reference;
+mod rows;
 mod run;
 pub(crate) mod stall;
 mod table;
@@ -86,6 +87,7 @@ fn api() -> OpenApiRouter<App> {
         .merge(namespace::routes())
         .merge(query::routes())
         .merge(reference::routes())
+        .merge(rows::routes())
         .merge(run::routes())
         .merge(table::routes())
         .merge(tag::routes())

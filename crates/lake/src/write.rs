@@ -1,0 +1,125 @@
+//! Writing record batches into a table, as one commit.
+//!
+//! [`Lake::write`] creates the table where it does not exist, adds new columns, and appends or replaces.
+//! [`nullable`] and [`new_columns`] say which columns a table gets of rows that a program gives.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::datatypes::{Field, FieldRef, Fields, Schema, SchemaRef};
+use headwater_model::{PROPERTY_JOB, TableName, WriteMode, WriteReport};
+use headwater_tables::{BatchStream, has_nanoseconds, in_microseconds, without_defaults};
+
+use crate::error::Result;
+use crate::lake::Lake;
+
+/// How often a write is planned again because another commit changed the table.
+const ATTEMPTS_MAX: usize = 10;
+
+/// Rows to write.
+#[derive(Debug, Clone)]
+pub struct WriteRows {
+    /// The branch.
+    pub branch: String,
+    /// The table.
+    pub table: TableName,
+    /// What happens to a table that exists.
+    pub mode: WriteMode,
+    /// The columns of the rows.
+    pub schema: SchemaRef,
+    /// The commit's author.
+    pub author: String,
+    /// The job, noted in the commit.
+    pub job: String,
+}
+
+impl Lake {
+    /// Writes rows, durably. `rows` gives them from the first one on, once per attempt. Nothing is changed
+    /// where it fails.
+    pub async fn write(
+        &self,
+        request: &WriteRows,
+        rows: impl Fn() -> BatchStream + Send + Sync,
+    ) -> Result<WriteReport> {
+        let mut attempt = 1;
+        loop {
+            // Another commit that created the table or changed its columns changes the plan.
+            match Box::pin(self.write_once(request, rows())).await {
+                Err(error) if error.is_stale() && attempt < ATTEMPTS_MAX => attempt += 1,
+                other => return other,
+            }
+        }
+    }
+
+    async fn write_once(&self, request: &WriteRows, rows: BatchStream) -> Result<WriteReport> {
+        let mut transaction = self.transaction(&request.branch, &request.author).await?;
+        transaction.property(PROPERTY_JOB, request.job.clone());
+        let wanted = &request.table;
+        let existing = transaction.view().find(&wanted.namespace, &wanted.name).await?;
+        let known = existing.as_ref().map(|(_, table)| table.schema());
+        let schema = nullable(&request.schema, known.as_deref());
+        let created_table = existing.is_none();
+        let mut columns_added = Vec::new();
+        let name = match existing {
+            None => {
+                transaction.create(wanted, schema, Vec::new(), BTreeMap::new()).await?;
+                transaction.append(wanted, rows).await?;
+                wanted.clone()
+            }
+            Some((name, table)) if request.mode == WriteMode::Append => {
+                let new = new_columns(&schema, &table.schema());
+                columns_added.extend(new.iter().map(|field| field.name().clone()));
+                if new.is_empty() {
+                    transaction.append_rows(&name, rows).await?;
+                } else {
+                    transaction.add_columns(&name, new).await?;
+                    transaction.append(&name, rows).await?;
+                }
+                name
+            }
+            Some((name, table)) => {
+                let keeps = |column: &str| schema.field_with_name(column).is_ok();
+                let partition = table.partition();
+                let partition = partition.into_iter().filter(|field| keeps(&field.column));
+                let partition = partition.collect();
+                transaction.replace(&name, schema, partition, rows).await?;
+                name
+            }
+        };
+        let written = transaction.written();
+        let verb = if request.mode == WriteMode::Append { "append to" } else { "replace" };
+        let commit = transaction.commit(&format!("{verb} {name}")).await?;
+        Ok(WriteReport {
+            table: name,
+            branch: request.branch.clone(),
+            created_table,
+            commit: commit.map(|commit| commit.id),
+            rows: written.rows_written,
+            columns_added,
+            bytes_written: written.bytes_written,
+        })
+    }
+}
+
+/// Returns the columns that a table does not have yet; older rows are null there.
+pub fn new_columns(schema: &SchemaRef, table: &SchemaRef) -> Vec<Field> {
+    let known = |name: &str| table.fields().iter().any(|field| field.name() == name);
+    let new = schema.fields().iter().filter(|field| !known(field.name()));
+    new.map(|field| without_defaults(field)).collect()
+}
+
+/// Returns the columns that a table gets. They are nullable, since later rows may have nulls. Defaults stay
+/// with the table that they were read from. Timestamps have microseconds unless the table has nanoseconds:
+/// functions and packages give nanoseconds whatever the values are.
+pub fn nullable(schema: &SchemaRef, table: Option<&Schema>) -> SchemaRef {
+    let fine = |name: &str| {
+        let known = table.and_then(|table| table.field_with_name(name).ok());
+        known.is_some_and(|field| has_nanoseconds(field.data_type()))
+    };
+    let column = |field: &FieldRef| {
+        let field = if fine(field.name()) { Arc::clone(field) } else { in_microseconds(field) };
+        without_defaults(&field).with_nullable(true)
+    };
+    let fields: Fields = schema.fields().iter().map(column).collect();
+    Arc::new(Schema::new(fields))
+}

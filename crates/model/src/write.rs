@@ -1,0 +1,38 @@
+//! Writing rows into a table, and the report afterwards.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::{CommitId, TableName};
+
+/// What rows that are written do to a table that exists.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum WriteMode {
+    /// Adds the rows. Columns are matched by name; new ones are added, missing ones are null.
+    #[default]
+    Append,
+    /// Replaces the table's rows and columns.
+    Replace,
+}
+
+/// The result of writing rows.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct WriteReport {
+    /// The table.
+    #[schema(value_type = String)]
+    pub table: TableName,
+    /// The branch.
+    pub branch: String,
+    /// Whether the table was created.
+    pub created_table: bool,
+    /// The commit; none where there was nothing to write.
+    #[schema(value_type = Option<String>)]
+    pub commit: Option<CommitId>,
+    /// Rows written.
+    pub rows: u64,
+    /// Columns added to the table.
+    pub columns_added: Vec<String>,
+    /// Bytes of the data files written.
+    pub bytes_written: u64,
+}

@@ -1,0 +1,90 @@
+"""Tables of pyarrow, pandas and polars as Arrow streams."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .errors import make
+
+# The most digits of a decimal in a table.
+DECIMAL_DIGITS_MAX = 38
+
+
+def is_table(value: object) -> bool:
+    """Whether a value is a table of pyarrow, pandas or polars."""
+    kind = type(value)
+    package = kind.__module__.partition(".")[0]
+    return package in ("pyarrow", "pandas", "polars") and kind.__name__ in (
+        "Table",
+        "RecordBatch",
+        "RecordBatchReader",
+        "DataFrame",
+        "LazyFrame",
+    )
+
+
+def import_package(name: str) -> Any:
+    """Imports a package that is not required; the error names what works without it."""
+    from importlib import import_module
+
+    try:
+        if name == "pyarrow":
+            import_module("pyarrow.ipc")
+        return import_module(name)
+    except ImportError as error:
+        message = f"{name} is not installed; `Client.query_rows` works without it"
+        raise ImportError(message, name=name) from error
+
+
+def to_stream(value: Any) -> bytes:
+    """A table as an Arrow stream."""
+    pyarrow = import_package("pyarrow")
+    table = _to_arrow(pyarrow, value)
+    sink = pyarrow.BufferOutputStream()
+    with pyarrow.ipc.new_stream(sink, table.schema) as writer:
+        writer.write(table)
+    content: bytes = sink.getvalue().to_pybytes()
+    return content
+
+
+def _to_arrow(pyarrow: Any, value: Any) -> Any:
+    name = f"{type(value).__module__.partition('.')[0]}.{type(value).__name__}"
+    if isinstance(value, list) and value and all(isinstance(row, dict) for row in value):
+        return _widened(pyarrow, pyarrow.Table.from_pylist(_filled(value)))
+    if not is_table(value):
+        hint = "Give a pyarrow table, a pandas or polars frame, or a list of dicts with the rows."
+        raise make("invalid_argument", f"`{type(value).__name__}` is not a table", hint)
+    if name == "pandas.DataFrame":
+        return _from_pandas(pyarrow, value)
+    if name == "polars.LazyFrame":
+        value = value.collect()
+    if name.startswith("polars."):
+        return value.to_arrow()
+    return value.read_all() if name.endswith("RecordBatchReader") else value
+
+
+def _filled(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The first row with every column that any row has: Arrow takes the columns from there."""
+    names = dict.fromkeys(name for row in rows for name in row)
+    return [{name: rows[0].get(name) for name in names}, *rows[1:]]
+
+
+def _from_pandas(pyarrow: Any, frame: Any) -> Any:
+    """A frame; its index becomes columns where it has names, as after `groupby`."""
+    if any(name is not None for name in frame.index.names):
+        clash = [name for name in frame.index.names if name in frame.columns]
+        frame = frame.reset_index(drop=bool(clash))
+    table = pyarrow.Table.from_pandas(frame, preserve_index=False)
+    objects = [index for index, kind in enumerate(frame.dtypes) if kind == object]
+    return _widened(pyarrow, table, objects).replace_schema_metadata(None)
+
+
+def _widened(pyarrow: Any, table: Any, columns: list[int] | None = None) -> Any:
+    """Decimals of Python objects with all the digits that a table can have: Arrow chooses their type by
+    the largest value, which changes with the values."""
+    for index in range(table.num_columns) if columns is None else columns:
+        kind = table.schema.field(index).type
+        if pyarrow.types.is_decimal(kind) and kind.precision <= DECIMAL_DIGITS_MAX:
+            column = table.column(index).cast(pyarrow.decimal128(DECIMAL_DIGITS_MAX, kind.scale))
+            table = table.set_column(index, table.schema.names[index], column)
+    return table

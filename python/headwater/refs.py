@@ -1,0 +1,202 @@
+"""Branches, tags and commits: the methods of `Client` for refs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from .connection import segments
+from .requests import Requests, without_none
+
+
+class Refs(Requests):
+    """What a client does with branches, tags and commits."""
+
+    def branches(self, *, prefix: str | None = None) -> list[dict[str, Any]]:
+        """Lists the branches, by name; only those whose names begin with `prefix`, if given."""
+        return self._list("/v1/branches", {"prefix": prefix})
+
+    def create_branch(
+        self, name: str, *, from_ref: str | None = None, if_not_exists: bool = False
+    ) -> dict[str, Any]:
+        """Makes a branch at a ref, whatever its size at no cost. Raises `AlreadyExistsError`."""
+        body = {"name": name, "from": self._at(from_ref), "if_not_exists": if_not_exists}
+        return self._dict("POST", "/v1/branches", body)
+
+    def delete_branch(self, name: str, *, if_exists: bool = False) -> None:
+        """Removes a branch; its commits stay as long as another ref reaches them."""
+        path = segments("v1", "branches", name)
+        self._connection.json("DELETE", path, parameters={"if_exists": if_exists or None})
+
+    def merge(
+        self,
+        source: str,
+        *,
+        into: str | None = None,
+        message: str | None = None,
+        dry_run: bool = False,
+        unchecked: bool = False,
+        on_conflict: str | None = None,
+        choices: Mapping[str, str] | None = None,
+    ) -> dict[str, Any]:
+        """Merges a ref into the branch `into`.
+
+        `on_conflict` decides tables in conflict: `fail`, `ours` (the branch `into`) or `theirs` (the
+        source); `choices` decides single tables by name.
+
+        Answers what came of it: `outcome` (`up_to_date`, `fast_forward`, `merged`), `commit`, `tables`.
+        With `dry_run` nothing is changed. `unchecked` merges even the branch of a failed run. Where both
+        sides changed a table, nothing is changed and `MergeConflictError` is raised, whose
+        `context["report"]` names every table and both changes.
+        """
+        body = {"source": source, "message": message, "dry_run": dry_run, "unchecked": unchecked}
+        body.update(on_conflict=on_conflict, choices=dict(choices) if choices else None)
+        path = segments("v1", "branches", self._at(into), "merge")
+        return self._dict("POST", path, without_none(body))
+
+    def cherry_pick(
+        self,
+        commit: str,
+        *,
+        onto: str | None = None,
+        message: str | None = None,
+        dry_run: bool = False,
+        unchecked: bool = False,
+        on_conflict: str | None = None,
+        choices: Mapping[str, str] | None = None,
+    ) -> dict[str, Any]:
+        """Makes the change of one commit, a ref such as `dev` or `@3fa9c1d2`, again on the branch `onto`.
+
+        Conflicts are decided as in `merge`. Returns the same report; raises `MergeConflictError`.
+        """
+        body = {"commit": commit, "message": message, "dry_run": dry_run, "unchecked": unchecked}
+        body.update(on_conflict=on_conflict, choices=dict(choices) if choices else None)
+        path = segments("v1", "branches", self._at(onto), "cherry-pick")
+        return self._dict("POST", path, without_none(body))
+
+    def revert(
+        self,
+        commit: str | None = None,
+        *,
+        run: str | None = None,
+        on: str | None = None,
+        only: Iterable[str] = (),
+        partial: bool = False,
+        message: str | None = None,
+        dry_run: bool = False,
+        unchecked: bool = False,
+        on_conflict: str | None = None,
+        choices: Mapping[str, str] | None = None,
+    ) -> dict[str, Any]:
+        """Undoes a commit on the branch `on`, or with `run` all that a run wrote; later changes stay.
+
+        `only` names the tables to undo; with `partial` some of the tables of one commit. Conflicts are
+        decided as in `merge`. Returns the same report; raises `MergeConflictError`.
+        """
+        body = {
+            "commit": commit,
+            "run": run,
+            "tables": [only] if isinstance(only, str) else list(only),
+            "partial": partial,
+            "message": message,
+            "dry_run": dry_run,
+            "unchecked": unchecked,
+            "on_conflict": on_conflict,
+            "choices": dict(choices) if choices else None,
+        }
+        path = segments("v1", "branches", self._at(on), "revert")
+        return self._dict("POST", path, without_none(body))
+
+    def rename_branch(self, name: str, new_name: str) -> dict[str, Any]:
+        """Renames a branch. Raises `AlreadyExistsError`."""
+        return self._dict("PATCH", segments("v1", "branches", name), {"name": new_name})
+
+    def protect_branch(self, name: str, *, require: str | None = None) -> dict[str, Any]:
+        """Refuses direct writes to a branch; with `require` it takes only what that project's
+        expectations have passed on."""
+        body = without_none({"protected": True, "requires": require})
+        return self._dict("PATCH", segments("v1", "branches", name), body)
+
+    def unprotect_branch(self, name: str) -> dict[str, Any]:
+        """Lets a branch take direct writes again."""
+        return self._dict("PATCH", segments("v1", "branches", name), {"protected": False})
+
+    # Tags.
+
+    def tags(self) -> list[dict[str, Any]]:
+        """Lists the tags, by name."""
+        return self._list("/v1/tags")
+
+    def create_tag(
+        self, name: str, *, from_ref: str | None = None, if_not_exists: bool = False
+    ) -> dict[str, Any]:
+        """Names the commit that a ref stands at. Raises `AlreadyExistsError`."""
+        body = {"name": name, "from": self._at(from_ref), "if_not_exists": if_not_exists}
+        return self._dict("POST", "/v1/tags", body)
+
+    def delete_tag(self, name: str, *, if_exists: bool = False) -> None:
+        """Removes a tag."""
+        path = segments("v1", "tags", name)
+        self._connection.json("DELETE", path, parameters={"if_exists": if_exists or None})
+
+    # Refs.
+
+    def diff(
+        self,
+        from_ref: str,
+        to_ref: str,
+        *,
+        rows: int = 5,
+        compare: str | None = None,
+        stats: bool = False,
+    ) -> dict[str, Any]:
+        """What differs between two refs: `tables`, each with columns, files, statistics and rows.
+
+        `rows` is the number of rows of each table, 100 at the most. `compare` says whether rows are
+        compared: `auto`, where little has to be read, `always` or `never`. With `stats`, columns
+        are read for their statistics, which are bounds otherwise.
+        """
+        path = segments("v1", "refs", from_ref, "diff", to_ref)
+        parameters = {"rows": rows, "compare": compare, "stats": stats or None}
+        return self._dict("GET", path, parameters=parameters)
+
+    def diff_table(
+        self,
+        name: str,
+        from_ref: str,
+        to_ref: str | None = None,
+        *,
+        to_table: str | None = None,
+        from_snapshot: int | None = None,
+        to_snapshot: int | None = None,
+        key: Sequence[str] = (),
+        limit: int = 100,
+        page_token: str | None = None,
+        compare: str | None = None,
+        stats: bool = False,
+    ) -> dict[str, Any]:
+        """What differs between two states of a table, down to the rows under `rows`.
+
+        `key` are the columns that tell rows apart; those that the table says where none are given.
+        Where more rows differ than `limit`, the `next_page_token` beside them is the `page_token`
+        of the next page, with all else as it was. Raises `TableNotFoundError`.
+        """
+        path = segments("v1", "refs", from_ref, "diff", self._at(to_ref), "tables", name)
+        parameters = {
+            "to_table": to_table,
+            "from_snapshot": from_snapshot,
+            "to_snapshot": to_snapshot,
+            "key": ",".join(key) or None,
+            "limit": limit,
+            "page_token": page_token,
+            "compare": compare,
+            "stats": stats or None,
+        }
+        return self._dict("GET", path, parameters=parameters)
+
+    def log(
+        self, *, ref: str | None = None, limit: int = 20, after: str | None = None
+    ) -> list[dict[str, Any]]:
+        """Lists the commits of a ref, newest first; those after the commit `after`, if given."""
+        path = segments("v1", "refs", self._at(ref), "commits")
+        return self._list(path, {"limit": limit, "after": after})
