@@ -167,6 +167,10 @@ def _attach(kind: str, settings: Mapping[str, object]) -> Callable[[Function], F
     return decorate
 
 
+# Characters that no name of a namespace or table has.
+RESERVED = frozenset("/\\\"`@#~*")
+
+
 def _title(function: object) -> str:
     return str(getattr(function, "__name__", repr(function)))
 
@@ -176,9 +180,9 @@ def _check_name(name: object, kind: str) -> str:
         hint = f"Write `@headwater.{kind}()`."
         refuse(f"`@headwater.{kind}` is used without parentheses on `{_title(name)}`", hint)
     text = check_text(name, f"the name of the {kind}")
-    parts = text.split(".")
-    if len(parts) > 2 or not all(part.isidentifier() for part in parts):
-        hint = "Use letters, digits and underscores, beginning with a letter or an underscore."
+    # The server checks the rest of the rules.
+    if not all(part and part == part.strip() and RESERVED.isdisjoint(part) for part in text.split(".")):
+        hint = "Choose a name without these, as in `orders`, `my-orders` or `sales.orders`."
         refuse(f"`{text}` is not a usable {kind} name", hint)
     return text
 

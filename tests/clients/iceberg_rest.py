@@ -26,7 +26,7 @@ import polars
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pyiceberg.catalog import load_catalog
-from pyiceberg.exceptions import CommitFailedException, NoSuchTableError
+from pyiceberg.exceptions import CommitFailedException, NamespaceNotEmptyError, NoSuchTableError
 from pyiceberg.expressions import (
     AlwaysFalse,
     AlwaysTrue,
@@ -389,6 +389,33 @@ def plans_are_made_here(clients):
         assert ours.scan(snapshot_id=first).to_arrow().num_rows == 4
 
 
+def namespaces_are_nested(clients):
+    """A namespace of three levels, and names that SQL quotes, are the same to all."""
+    catalog, headwater = clients.pyiceberg, clients.headwater
+    catalog.create_namespace(("deep", "my-eu", "2024 1"), {"owner": "ada"})
+    assert catalog.list_namespaces("deep") == [("deep", "my-eu")]
+    assert catalog.list_namespaces(("deep", "my-eu")) == [("deep", "my-eu", "2024 1")]
+    assert ("deep",) in catalog.list_namespaces() and ("deep", "my-eu") not in catalog.list_namespaces()
+    assert catalog.load_namespace_properties(("deep", "my-eu", "2024 1")) == {"owner": "ada"}
+    name = ("deep", "my-eu", "2024 1", "day 日")
+    rows = pa.table({"id": [1, 2]})
+    catalog.create_table(name, schema=rows.schema).append(rows)
+    assert catalog.list_tables(name[:-1]) == [name]
+    sql = '"deep"."my-eu"."2024 1"."day 日"'
+    headwater.sql(f"INSERT INTO {sql} VALUES (3)")
+    assert sorted(clients.table(name).scan().to_arrow()["id"].to_pylist()) == [1, 2, 3]
+    assert clients.duck.sql('SELECT id FROM lake."deep.my-eu.2024 1"."day 日" ORDER BY id') == [(1,), (2,), (3,)]
+    catalog.rename_table(name, ("deep", "moved-here"))
+    assert headwater.rows('deep."moved-here"') == [{"id": 1}, {"id": 2}, {"id": 3}]
+    try:
+        catalog.drop_namespace("deep")
+        raise AssertionError("it holds a table and a namespace")
+    except NamespaceNotEmptyError:
+        pass
+    catalog.drop_namespace(("deep", "my-eu", "2024 1"))
+    catalog.drop_namespace(("deep", "my-eu"))
+
+
 def the_branch_merges(clients):
     """`main` has nothing of it until the branch is merged, and all of it then."""
     headwater = clients.headwater
@@ -409,6 +436,7 @@ def main():
         duckdb_writes,
         each_changes_the_others,
         plans_are_made_here,
+        namespaces_are_nested,
         the_branch_merges,
     ]
     for step in steps:

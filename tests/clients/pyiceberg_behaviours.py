@@ -5,8 +5,8 @@
 SDIST is PyIceberg's source archive, whose `tests/catalog/test_catalog_behaviors.py` is run as it is; only
 where its catalogs, its folders and its names come from is put in place of what its `conftest.py` says.
 So are its tests of views, which are among those that ask for servers of their own
-(`tests/integration/test_catalog.py` and `test_rest_catalog.py`). Each test works on a branch of its own, without the namespace `public`. Namespaces have one level, and names
-no hyphens. Tests that cannot pass are listed in `DIFFERENT` with the reason; one of them that passes, and any
+(`tests/integration/test_catalog.py` and `test_rest_catalog.py`). Each test works on a
+branch of its own, without the namespace `public`. Tests that cannot pass are listed in `DIFFERENT` with the reason; one of them that passes, and any
 other that fails, is an error.
 
 Needs: pyiceberg[pyarrow], pyiceberg-core, pytest, pytest-lazy-fixtures, sqlalchemy, boto3, moto, fsspec.
@@ -28,7 +28,6 @@ from pyiceberg.schema import Schema
 from pyiceberg.types import LongType, NestedField
 
 OTHER_CATALOG = "asks PyIceberg's SQL catalog for something that no REST catalog has"
-LEVELS = "makes a namespace within another, and namespaces have one level"
 NO_NAME = "a name that is none is a bad request, and not a namespace that is missing"
 
 BEHAVIOURS = "/tests/catalog/test_catalog_behaviors.py"
@@ -51,10 +50,6 @@ DIFFERENT = {
     "test_create_namespace_with_empty_identifier[ ": NO_NAME,
     "test_create_namespace_with_empty_identifier[empty_namespace3]": NO_NAME,
     "test_register_table": "all but its last line: it takes a location for a path, and locations are URLs",
-    "test_list_tables_under_a_namespace": LEVELS,
-    "test_create_namespaces_sharing_same_prefix": LEVELS,
-    "test_namespace_exists": LEVELS,
-    "test_list_namespaces": LEVELS,
     "test_catalog_commit_table_applies_schema_updates": "a schema with the id of another gets the next id",
     "test_table_writes_metadata_to_custom_location": "metadata files lie with their table",
 }
@@ -146,42 +141,6 @@ def metadata_location():
     other.create_namespace("left")
     schema = Schema(NestedField(1, "id", LongType(), required=False))
     return other.create_table("left.behind", schema).metadata_location
-
-
-@pytest.fixture
-def table_name():
-    """A table's name."""
-    return new_name("my_iceberg_table")
-
-
-@pytest.fixture
-def database_name():
-    """A namespace's name."""
-    return new_name("my_iceberg_database")
-
-
-@pytest.fixture
-def hierarchical_namespace_name():
-    """A namespace's name, of one level."""
-    return new_name("my_iceberg_ns")
-
-
-@pytest.fixture
-def fixed_test_table_identifier():
-    """A table's whole name."""
-    return "com_organization_department", "my_table"
-
-
-@pytest.fixture
-def another_fixed_test_table_identifier():
-    """Another table's whole name."""
-    return "com_organization_department_alt", "my_another_table"
-
-
-@pytest.fixture
-def fixed_test_table_namespace():
-    """A namespace."""
-    return ("com_organization_department",)
 
 
 def pytest_collection_modifyitems(items):

@@ -97,7 +97,7 @@ impl TableChange {
 /// A namespace to make or to remove.
 #[derive(Debug, Clone, PartialEq)]
 pub enum NamespaceChange {
-    /// Make it; an error where it exists.
+    /// Make it, and the outer namespaces that are missing; an error where it exists.
     Create(Namespace),
     /// Set some of its properties, and remove others; an error where it is not there.
     Update {
@@ -108,7 +108,8 @@ pub enum NamespaceChange {
         /// The properties to remove.
         removals: Vec<String>,
     },
-    /// Remove it; an error where it is not there, or holds tables once the commit's changes are made.
+    /// Remove it; an error where it is not there, or holds tables or namespaces once the commit's changes
+    /// are made.
     Drop(String),
 }
 

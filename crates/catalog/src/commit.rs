@@ -1,12 +1,11 @@
 //! Committing: many tables at once, each compared with what the branch holds, then one swap of a ref.
 
 use std::collections::BTreeMap;
+use std::iter;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use headwater_model::{
-    Commit, CommitId, Namespace, ObjectId, SYSTEM_NAMESPACE, TableName, name, nearest,
-};
+use headwater_model::{Commit, CommitId, Namespace, ObjectId, TableName, name, nearest};
 use headwater_store::{Batch, Expected, RefChange};
 
 use crate::catalog::{ATTEMPTS_MAX, branch_ref};
@@ -138,6 +137,15 @@ impl Catalog {
                 return Err(Error::NamespaceNotEmpty { name: name.clone(), tables });
             }
         }
+        // Once all are dropped, so that outer and inner ones can go together in any order.
+        for change in &request.namespaces {
+            let NamespaceChange::Drop(outer) = change else { continue };
+            let within = namespaces.keys().filter(|name| name::lies_within(name, outer));
+            let inner: Vec<String> = within.cloned().collect();
+            if !inner.is_empty() {
+                return Err(Error::NamespaceHasInner { name: outer.clone(), inner });
+            }
+        }
         Ok(())
     }
 
@@ -148,8 +156,7 @@ impl Catalog {
         request: &CommitRequest,
         head: &CommitObject,
     ) -> Result<u64> {
-        let prefix = format!("{namespace}.");
-        let inside = |key: &str| key.starts_with(&prefix);
+        let inside = |key: &str| trie::split(key).0 == namespace;
         let mut entries = trie::list(&self.objects, head.tables, inside).await?;
         for change in request.changes.iter().filter(|change| change.table.namespace == namespace) {
             let key = trie::key(&change.table);
@@ -233,15 +240,19 @@ fn create_namespaces(mut namespaces: Namespaces, request: &CommitRequest) -> Res
             NamespaceChange::Drop(_) => continue,
         };
         let name = &namespace.name;
-        name::check_identifier(name, "namespace")?;
-        if name == SYSTEM_NAMESPACE {
+        name::check_namespace(name)?;
+        if name::is_system(name) {
             return Err(Error::ReservedNamespace { name: name.clone() });
         }
         if namespaces.contains_key(name) {
             return Err(Error::NamespaceExists { name: name.clone() });
         }
-        let Namespace { name, properties } = namespace.clone();
-        namespaces.insert(name.clone(), Namespace { name, properties });
+        let outer = iter::successors(name::parent(name), |outer| name::parent(outer));
+        for outer in outer {
+            let new = || Namespace { name: outer.to_owned(), properties: BTreeMap::new() };
+            namespaces.entry(outer.to_owned()).or_insert_with(new);
+        }
+        namespaces.insert(name.clone(), namespace.clone());
     }
     Ok(namespaces)
 }
@@ -249,7 +260,7 @@ fn create_namespaces(mut namespaces: Namespaces, request: &CommitRequest) -> Res
 /// A table can only lie in a namespace that is there.
 fn check_namespaces(namespaces: &Namespaces, changes: &[TableChange]) -> Result<()> {
     for TableChange { table: TableName { namespace, .. }, to, .. } in changes {
-        if to.is_some() && namespace == SYSTEM_NAMESPACE {
+        if to.is_some() && name::is_system(namespace) {
             return Err(Error::ReservedNamespace { name: namespace.clone() });
         }
         if to.is_some() && !namespaces.contains_key(namespace) {

@@ -70,6 +70,19 @@ pub enum Error {
         /// The namespace.
         name: String,
     },
+    /// A namespace that is to be removed holds other namespaces.
+    #[error(
+        "namespace `{name}` holds {} namespace{}, such as `{}`",
+        inner.len(),
+        if inner.len() == 1 { "" } else { "s" },
+        inner.first().map_or("", String::as_str)
+    )]
+    NamespaceHasInner {
+        /// The namespace.
+        name: String,
+        /// The namespaces in it, by name.
+        inner: Vec<String>,
+    },
     /// A namespace that is to be removed holds tables.
     #[error("namespace `{name}` holds {tables} table{}", if *tables == 1 { "" } else { "s" })]
     NamespaceNotEmpty {
@@ -172,7 +185,9 @@ impl Fault for Error {
             Error::Name(error) => error.code(),
             Error::ReservedNamespace { .. } => ErrorCode::InvalidName,
             Error::NamespaceNotFound { .. } => ErrorCode::NamespaceNotFound,
-            Error::NamespaceNotEmpty { .. } => ErrorCode::NotEmpty,
+            Error::NamespaceNotEmpty { .. } | Error::NamespaceHasInner { .. } => {
+                ErrorCode::NotEmpty
+            }
             Error::TableChanged { .. } | Error::Contended { .. } => ErrorCode::CommitConflict,
             Error::Protected { .. } | Error::Quarantined { .. } => ErrorCode::BranchProtected,
             Error::MainBranch { .. } => ErrorCode::Forbidden,
@@ -200,6 +215,10 @@ impl Fault for Error {
                  `headwater namespace ls`."
             }
             Error::NamespaceNotEmpty { .. } => "Drop its tables first.",
+            Error::NamespaceHasInner { inner, .. } => {
+                let first = inner.first().map_or("", String::as_str);
+                return Some(format!("Drop namespace `{first}` first."));
+            }
             Error::AmbiguousTable { .. } => "Write the name in the case it has.",
             Error::TableChanged { .. } | Error::Contended { .. } => {
                 "Repeat what you did; it will start from the new state."
@@ -232,7 +251,9 @@ impl Fault for Error {
             Error::TableChanged { table, branch, change, .. } => {
                 vec![("table", json!(table)), ("branch", json!(branch)), ("change", json!(change))]
             }
-            Error::NamespaceNotFound { name, .. } | Error::NamespaceNotEmpty { name, .. } => {
+            Error::NamespaceNotFound { name, .. }
+            | Error::NamespaceHasInner { name, .. }
+            | Error::NamespaceNotEmpty { name, .. } => {
                 vec![("namespace", json!(name))]
             }
             Error::Protected { branch } => vec![("branch", json!(branch))],

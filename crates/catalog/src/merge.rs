@@ -7,17 +7,18 @@
 //! made them.
 
 use std::collections::BTreeMap;
+use std::iter;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use headwater_model::{
     Commit, CommitId, MAIN_BRANCH, MergeConflict, MergeOutcome, MergeReport, Namespace, ObjectId,
-    RefSpec, TableName,
+    RefSpec, TableName, name,
 };
 use headwater_store::Batch;
 
 use crate::base::{Look, Side, side};
-use crate::codec::{BranchRecord, CommitObject};
+use crate::codec::{BranchRecord, CommitObject, Namespaces};
 use crate::commit::{NewCommit, Swap};
 use crate::compared::{Compared, Renamed};
 use crate::objects::Pending;
@@ -367,8 +368,8 @@ impl Catalog {
         Ok(self.make_commit(pending, new, parents, (tables, namespaces))?.0)
     }
 
-    /// The namespaces that both sides come to. One stays, or comes back, as long as a table of the merged
-    /// state lies in it.
+    /// The namespaces that both sides come to. One stays, or comes back, as long as a table or a namespace
+    /// of the merged state lies in it.
     async fn merge_namespaces(
         &self,
         plan: &MergePlan,
@@ -399,6 +400,7 @@ impl Catalog {
                 None => merged.remove(name),
             };
         }
+        restore_parents(&mut merged, [&ours, &theirs]);
         pending.namespaces(Arc::new(merged))
     }
 
@@ -422,8 +424,7 @@ impl Catalog {
         target: &CommitObject,
         changes: &[TableChange],
     ) -> Result<bool> {
-        let prefix = format!("{namespace}.");
-        let inside = |key: &str| key.starts_with(&prefix);
+        let inside = |key: &str| trie::split(key).0 == namespace;
         let mut tables = trie::list(&self.objects, target.tables, inside).await?;
         for change in changes.iter().filter(|change| change.table.namespace == namespace) {
             let key = trie::key(&change.table);
@@ -477,5 +478,18 @@ impl Catalog {
             }
         }
         Ok(None)
+    }
+}
+
+/// Adds the outer namespaces that one side dropped and the other side still needs, as they were there.
+fn restore_parents(merged: &mut Namespaces, sides: [&Namespaces; 2]) {
+    let names: Vec<String> = merged.keys().cloned().collect();
+    for name in &names {
+        for outer in iter::successors(name::parent(name), |outer| name::parent(outer)) {
+            let known = sides.iter().find_map(|side| side.get(outer));
+            if let (false, Some(known)) = (merged.contains_key(outer), known) {
+                merged.insert(outer.to_owned(), known.clone());
+            }
+        }
     }
 }

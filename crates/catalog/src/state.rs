@@ -72,7 +72,10 @@ impl State {
         &self,
         wanted: impl Fn(&str, &str) -> bool,
     ) -> Result<Vec<(TableName, TableEntry)>> {
-        let wanted = |key: &str| key.split_once('.').is_none_or(|(of, name)| wanted(of, name));
+        let wanted = |key: &str| {
+            let (namespace, name) = trie::split(key);
+            wanted(namespace, name)
+        };
         let found = trie::list(&self.objects, self.commit.tables, wanted).await?;
         let tables = found.into_iter().map(|(key, entry)| Ok((trie::table_of(&key)?, entry)));
         let mut tables = tables.collect::<Result<Vec<_>>>()?;

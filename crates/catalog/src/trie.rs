@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::pin::Pin;
 use std::sync::Arc;
 
+use headwater_model::name::LEVEL_SEPARATOR;
 use headwater_model::{ObjectId, TableName};
 use sha2::{Digest, Sha256};
 
@@ -21,14 +22,19 @@ const LEAF_TABLES_MAX: u64 = 32;
 
 /// A table's key in the trie.
 pub(crate) fn key(table: &TableName) -> String {
-    format!("{}.{}", table.namespace, table.name)
+    table.qualified()
 }
 
 /// The table that a key names.
 pub(crate) fn table_of(key: &str) -> Result<TableName> {
-    let split =
-        key.split_once('.').and_then(|(namespace, name)| TableName::new(namespace, name).ok());
-    split.ok_or_else(|| codec::corrupt("a table's key", format!("`{key}` is no name")))
+    let (namespace, name) = split(key);
+    let table = TableName::new(namespace, name);
+    table.map_err(|_| codec::corrupt("a table's key", format!("`{key}` is no name")))
+}
+
+/// The namespace and the name in a key.
+pub(crate) fn split(key: &str) -> (&str, &str) {
+    key.rsplit_once(LEVEL_SEPARATOR).unwrap_or(("", key))
 }
 
 /// Changes by key; none removes the table.

@@ -12,6 +12,7 @@ use datafusion::sql::sqlparser::ast::Query;
 use headwater_catalog::Error::NoCommitBefore;
 use headwater_catalog::TableEntry;
 use headwater_lake::View;
+use headwater_model::name::quoted;
 use headwater_model::{RefSpec, SYSTEM_NAMESPACE, TableName, nearest};
 use headwater_tables::LINEAGE;
 
@@ -314,9 +315,9 @@ impl<'s> Lookup<'s> {
         let default = &self.namespace;
         let spelled = |namespace: &str, name: &str| {
             if same_but_case(namespace, default) {
-                name.to_owned()
+                quoted(name)
             } else {
-                format!("{namespace}.{name}")
+                quoted(&format!("{namespace}.{name}"))
             }
         };
         let elsewhere = || {

@@ -162,7 +162,7 @@ pub(crate) async fn provider(
     let sql = sql_of(name, &found)?;
     let mut chain = chain.clone();
     chain.push((view.commit(), name.clone()));
-    let namespace = namespace_of(name, &found)?;
+    let namespace = namespace_of(&found)?;
     let within = Within { session, view, namespace, chain };
     let (plan, schema, held) = within.plan(&sql).await.map_err(|error| broken(name, error))?;
     let plan = fixed(name, plan, &schema, &found.schema())?;
@@ -219,14 +219,10 @@ fn sql_of(name: &TableName, view: &SqlView) -> Result<String> {
 }
 
 /// Where the tables lie that a view's query names without a namespace.
-fn namespace_of(name: &TableName, view: &SqlView) -> Result<String> {
+fn namespace_of(view: &SqlView) -> Result<String> {
     match view.default_namespace().as_slice() {
         [] => Ok(DEFAULT_NAMESPACE.to_owned()),
-        [one] => Ok(one.clone()),
-        levels => Err(Error::unsupported(format!(
-            "the namespace `{}` of view `{name}`, which has several levels,",
-            levels.join(".")
-        ))),
+        levels => Ok(headwater_model::name::namespace_of(levels)?),
     }
 }
 
@@ -304,7 +300,7 @@ pub async fn tables_below(view: &View, name: &TableName) -> Result<Below> {
             continue;
         }
         let sql_view = view.load_view(&entry).await?;
-        let namespace = namespace_of(&name, &sql_view)?;
+        let namespace = namespace_of(&sql_view)?;
         for table in crate::parents::parents(&sql_of(&name, &sql_view)?)? {
             let namespace = table.namespace.unwrap_or_else(|| namespace.clone());
             match view.state().find(&namespace, &table.name).await? {

@@ -14,7 +14,7 @@ use datafusion::sql::sqlparser::ast::{
 use futures::StreamExt;
 use headwater_catalog::TableEntry;
 use headwater_lake::{Transaction, View};
-use headwater_model::{Commit, Fault, RefSpec, SYSTEM_NAMESPACE, TableName, nearest};
+use headwater_model::{Commit, Fault, RefSpec, SYSTEM_NAMESPACE, TableName, name, nearest};
 use headwater_tables::{Alteration, OWN, unsaying, without_nanoseconds};
 use parking_lot::Mutex;
 
@@ -33,13 +33,13 @@ use crate::session::{Session, plan_statement};
 use crate::sql::alter::WrittenKey;
 use crate::sql::change::is_default;
 use crate::sql::clauses::spell;
-use crate::sql::names::{Match, find, same_but_case};
+use crate::sql::names::{Match, find};
 use crate::sql::new_rows::NewRows;
 use crate::sql::new_table::NewTable;
 use crate::sql::resolve::{FoundTable, resolve};
 use crate::sql::scope::column;
 use crate::sql::statement::Source;
-use crate::sql::table_name::{WrittenTable, idents, position, span_start};
+use crate::sql::table_name::{WrittenTable, namespace_of, position, span_start};
 use crate::sql::tables::Mention;
 use crate::sql::values::parts;
 
@@ -214,13 +214,13 @@ impl Session {
     ) -> Result<Answer> {
         let mut transaction = self.transaction().await?;
         let metrics = self.run().metrics;
-        let name = single(name)?;
+        let name = namespace_of(name)?;
         let known = spelled_namespace(transaction.view(), &name).await?;
         match known {
             Some(_) if if_not_exists => return output::of_write(0, None, metrics),
             Some(name) => return Err(Error::AlreadyExists { what: "namespace", name }),
             None => {
-                headwater_model::name::check_identifier(&name, "namespace")?;
+                let name = new_namespace(transaction.view(), name.clone()).await?;
                 transaction.create_namespace(&name, BTreeMap::new());
             }
         }
@@ -236,7 +236,7 @@ impl Session {
         let mut transaction = self.transaction().await?;
         let mut dropped = Vec::new();
         for written in names {
-            let name = single(written)?;
+            let name = namespace_of(written)?;
             match spelled_namespace(transaction.view(), &name).await? {
                 Some(spelled) => {
                     transaction.drop_namespace(&spelled);
@@ -322,7 +322,7 @@ impl Session {
         }
         let namespace = written.namespace.take();
         let namespace = namespace.unwrap_or_else(|| self.options.namespace.clone());
-        if same_but_case(&namespace, SYSTEM_NAMESPACE) {
+        if name::is_system(&namespace) {
             return Err(Error::Unsupported {
                 what: format!("writing to the namespace `{SYSTEM_NAMESPACE}`"),
                 hint: None,
@@ -538,15 +538,17 @@ async fn spelled_namespace(view: &View, written: &str) -> Result<Option<String>>
     }
 }
 
-fn single(name: &ObjectName) -> Result<String> {
-    match idents(name)?.as_slice() {
-        [one] => Ok(one.value.clone()),
-        _ => Err(Error::Invalid {
-            message: format!("`{name}` is not a namespace"),
-            hint: Some("A namespace is one word.".to_owned()),
-            position: position(name),
-        }),
+/// A new namespace, with its outer ones spelled as they are where they exist.
+async fn new_namespace(view: &View, written: String) -> Result<String> {
+    name::check_namespace(&written)?;
+    let mut outer = name::parent(&written);
+    while let Some(known) = outer {
+        if let Some(spelled) = spelled_namespace(view, known).await? {
+            return Ok(format!("{spelled}{}", &written[known.len()..]));
+        }
+        outer = name::parent(known);
     }
+    Ok(written)
 }
 
 fn spell_columns(columns: &mut [Ident], table: &FoundTable) -> Result<()> {

@@ -1,7 +1,9 @@
 //! Names of namespaces and tables, and the rules both obey.
 //!
-//! A table is `namespace.table`; a bare name lies in [`DEFAULT_NAMESPACE`]. Case is kept and matched as
-//! written first; matching without case is the reader's affair, not the name's.
+//! A namespace has one level or several, separated by `.`: `sales`, `sales.eu`. A table is
+//! `namespace.table`; a bare name lies in [`DEFAULT_NAMESPACE`]. No level and no table name contains
+//! [`LEVEL_SEPARATOR`], so that the text of a name is its only form: catalog keys, the HTTP API and SQL
+//! use the same one. Case is kept. Lookups match as written first, then without case.
 
 use std::fmt;
 use std::str::FromStr;
@@ -16,8 +18,17 @@ pub const DEFAULT_NAMESPACE: &str = "public";
 /// The namespace that holds Headwater's own tables; nobody writes there.
 pub const SYSTEM_NAMESPACE: &str = "system";
 
-/// The longest name, in bytes.
+/// The longest name, in bytes; also of one level of a namespace.
 pub const NAME_BYTES_MAX: usize = 255;
+
+/// The separator between the levels of a namespace, and between namespace and table.
+pub const LEVEL_SEPARATOR: char = '.';
+
+/// The most levels of a namespace.
+pub const NAMESPACE_LEVELS_MAX: usize = 16;
+
+/// The longest namespace with all its levels, in bytes.
+pub const NAMESPACE_BYTES_MAX: usize = 1024;
 
 /// `table name`, and `ref`, which has a form of its own.
 fn thing(what: &str) -> String {
@@ -52,32 +63,111 @@ impl Fault for NameError {
                  in `@3fa9c1d2`."
             }
             "partition" => "Name a column, as in `origin`, or the day of one, as in `day(time)`.",
-            _ => "Use letters, digits and underscores, beginning with a letter or an underscore.",
+            _ => "Choose a name without these, as in `orders`, `my-orders` or `sales.orders`.",
         };
         Some(hint.into())
     }
 }
 
-/// Checks one part of a table's name: letters (any script), digits and `_`, no digit first.
-pub fn check_identifier(name: &str, what: &'static str) -> Result<(), NameError> {
-    let fail = |reason| Err(NameError { name: name.to_owned(), what, reason });
-    let Some(first) = name.chars().next() else { return fail("it is empty") };
+/// Characters with a meaning around names: paths, quotes, refs as in `t@dev`, `t~2`, `t#7`, `t*2026-11-01`.
+const RESERVED: &[char] = &['/', '\\', '"', '`', '@', '#', '~', '*'];
+
+/// Checks a table's name, or one level of a namespace: any text of 1 to 255 bytes without control
+/// characters, `.`, [`RESERVED`] characters, and blanks at either end.
+pub fn check_name(name: &str, what: &'static str) -> Result<(), NameError> {
+    match broken_rule(name) {
+        Some(reason) => Err(NameError { name: name.to_owned(), what, reason }),
+        None => Ok(()),
+    }
+}
+
+fn broken_rule(name: &str) -> Option<&'static str> {
+    if name.is_empty() {
+        return Some("it is empty");
+    }
     if name.len() > NAME_BYTES_MAX {
-        return fail("it is longer than 255 bytes");
+        return Some("it is longer than 255 bytes");
     }
-    if !(first.is_alphabetic() || first == '_') {
-        return fail("it does not begin with a letter or an underscore");
+    if name.trim() != name {
+        return Some("it begins or ends with a blank");
     }
-    if !name.chars().all(|c| c.is_alphanumeric() || c == '_') {
-        return fail("it has a character that is no letter, digit or underscore");
+    if name.contains(LEVEL_SEPARATOR) {
+        return Some("it contains `.`, which separates the levels of a namespace");
     }
-    Ok(())
+    if name.contains(RESERVED) {
+        return Some("it contains one of the characters / \\ \" ` @ # ~ *");
+    }
+    name.chars().any(is_invisible).then_some("it contains a control character")
+}
+
+/// Control characters, line separators, and marks that change the direction of the text around them.
+fn is_invisible(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}')
+        || matches!(c, '\u{2066}'..='\u{2069}' | '\u{feff}')
+}
+
+/// Checks a namespace: each of its levels, their number, and the length of them all.
+pub fn check_namespace(namespace: &str) -> Result<(), NameError> {
+    let fail = |reason| NameError { name: namespace.to_owned(), what: "namespace", reason };
+    if namespace.len() > NAMESPACE_BYTES_MAX {
+        return Err(fail("it is longer than 1,024 bytes"));
+    }
+    if levels(namespace).count() > NAMESPACE_LEVELS_MAX {
+        return Err(fail("it has more than 16 levels"));
+    }
+    match levels(namespace).find_map(broken_rule) {
+        Some("it is empty") if !namespace.is_empty() => Err(fail("it has an empty level")),
+        Some(reason) => Err(fail(reason)),
+        None => Ok(()),
+    }
+}
+
+/// The levels of a namespace, the outermost first.
+pub fn levels(namespace: &str) -> impl Iterator<Item = &str> + Clone {
+    namespace.split(LEVEL_SEPARATOR)
+}
+
+/// The namespace with these levels. Fails where a level is not a usable name.
+pub fn namespace_of(levels: &[impl AsRef<str>]) -> Result<String, NameError> {
+    for level in levels {
+        check_name(level.as_ref(), "namespace")?;
+    }
+    let levels: Vec<&str> = levels.iter().map(AsRef::as_ref).collect();
+    let namespace = levels.join(".");
+    check_namespace(&namespace)?;
+    Ok(namespace)
+}
+
+/// The namespace that directly holds another; none for one of a single level.
+pub fn parent(namespace: &str) -> Option<&str> {
+    namespace.rsplit_once(LEVEL_SEPARATOR).map(|(parent, _)| parent)
+}
+
+/// Whether a namespace lies in another, at any depth.
+pub fn lies_within(namespace: &str, outer: &str) -> bool {
+    namespace.strip_prefix(outer).is_some_and(|rest| rest.starts_with(LEVEL_SEPARATOR))
+}
+
+/// Whether a namespace is [`SYSTEM_NAMESPACE`] or lies in it.
+pub fn is_system(namespace: &str) -> bool {
+    levels(namespace).next().is_some_and(|first| first.eq_ignore_ascii_case(SYSTEM_NAMESPACE))
+}
+
+/// A dotted name as SQL reads it: each part in double quotes unless it is a plain identifier.
+pub fn quoted(name: &str) -> String {
+    let part = |part: &str| {
+        let first = part.starts_with(|c: char| c.is_alphabetic() || c == '_');
+        let plain = first && part.chars().all(|c| c.is_alphanumeric() || c == '_');
+        if plain { part.to_owned() } else { format!("\"{}\"", part.replace('"', "\"\"")) }
+    };
+    levels(name).map(part).collect::<Vec<_>>().join(".")
 }
 
 /// A table's name within a ref: `namespace.name`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TableName {
-    /// The namespace, `public` where none was written.
+    /// The namespace with all its levels, `public` where none was written.
     pub namespace: String,
     /// The table.
     pub name: String,
@@ -87,8 +177,8 @@ impl TableName {
     /// A checked name.
     pub fn new(namespace: impl Into<String>, name: impl Into<String>) -> Result<Self, NameError> {
         let table = TableName { namespace: namespace.into(), name: name.into() };
-        check_identifier(&table.namespace, "namespace")?;
-        check_identifier(&table.name, "table")?;
+        check_namespace(&table.namespace)?;
+        check_name(&table.name, "table")?;
         Ok(table)
     }
 
@@ -97,9 +187,10 @@ impl TableName {
         format!("{}.{}", self.namespace, self.name)
     }
 
-    /// A name as written, in `namespace` where it carries none of its own.
+    /// A name as written, in `namespace` where it carries none of its own. What follows the last `.` is
+    /// the table, what comes before it the whole namespace.
     pub fn parse_in(namespace: &str, text: &str) -> Result<Self, NameError> {
-        match text.split_once('.') {
+        match text.rsplit_once(LEVEL_SEPARATOR) {
             Some((namespace, name)) => Self::new(namespace, name),
             None => Self::new(namespace, text),
         }
@@ -150,10 +241,69 @@ mod tests {
 
     #[test]
     fn every_kind_of_name_has_a_hint_of_its_own() {
-        check::<TableName>("x y", "usable table name", "letters, digits and underscores");
+        check::<TableName>("x@y", "usable table name", "`my-orders`");
         check::<RefSpec>("main@beef", "usable ref:", "`main@3fa9c1d2`");
         check::<PartitionField>("week(a)", "usable partition:", "`day(time)`");
         let branch = crate::reference::check_ref_name("a b", "branch").expect_err("a blank");
         assert!(branch.hint().is_some_and(|hint| hint.contains("`feature/prices`")));
+    }
+
+    #[test]
+    fn names_may_have_blanks_hyphens_and_any_script() {
+        for name in ["my-orders", "a b", "2024", "日本語", "Ünï", "it's", "50%", "a:b", "-", "👩‍🚀"]
+        {
+            let table = TableName::new("my-shop.2024.日本", name).expect(name);
+            assert_eq!(table.to_string().parse(), Ok(table.clone()), "{name}");
+            assert_eq!(table.qualified(), format!("my-shop.2024.日本.{name}"));
+        }
+    }
+
+    #[test]
+    fn names_that_could_be_mistaken_are_refused() {
+        let long = "x".repeat(256);
+        let bad = [
+            "",
+            " ",
+            " a",
+            "a ",
+            ".",
+            "..",
+            "a.b",
+            "a/b",
+            "a\\b",
+            "t@dev",
+            "t~2",
+            "t#7",
+            "t*2026",
+            "a\"b",
+            "a`b",
+            "a\0b",
+            "a\nb",
+            "a\u{1f}b",
+            "a\u{202e}b",
+            "\u{feff}a",
+            &long,
+        ];
+        for name in bad {
+            check_name(name, "table").expect_err(name);
+            assert!(TableName::new("public", name).is_err() && namespace_of(&[name]).is_err());
+        }
+        for namespace in ["", ".", "a.", ".a", "a..b", &vec!["a"; 17].join(".")] {
+            check_namespace(namespace).expect_err(namespace);
+        }
+        assert!(namespace_of(&[""; 0]).is_err());
+        check_namespace(&vec!["a"; 16].join(".")).expect("sixteen levels");
+    }
+
+    #[test]
+    fn a_name_is_what_follows_the_last_dot() {
+        let table: TableName = "a.b.t".parse().expect("a name");
+        assert_eq!((&*table.namespace, &*table.name), ("a.b", "t"));
+        assert_eq!(levels("a.b").collect::<Vec<_>>(), ["a", "b"]);
+        assert_eq!((parent("a.b.c"), parent("a")), (Some("a.b"), None));
+        assert!(lies_within("a.b.c", "a.b") && !lies_within("a.bc", "a.b"));
+        assert!(!lies_within("a", "a"));
+        assert!(is_system("system") && is_system("System.x") && !is_system("systems"));
+        assert_eq!(quoted("my-ns.a b.t_1.2x"), "\"my-ns\".\"a b\".t_1.\"2x\"");
     }
 }

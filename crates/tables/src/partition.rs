@@ -17,6 +17,9 @@ use crate::{Error, Result, time_parts};
 /// The longest that a partition's value is in a folder's name, in bytes.
 const FOLDER_VALUE_BYTES_MAX: usize = 64;
 
+/// The longest folder of a namespace or table, in bytes, before what makes a table's unique.
+const FOLDER_NAME_BYTES_MAX: usize = 128;
+
 /// A field of a partition spec, without its id.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Part {
@@ -382,9 +385,24 @@ pub(crate) fn file_name(text: &str) -> String {
     text.chars().map(|c| if safe(c) { c } else { '_' }).collect()
 }
 
+/// The folder of a namespace or table: [`file_name`], cut so that a store takes it with what follows.
+pub(crate) fn folder_name(name: &str) -> String {
+    let mut folder = file_name(name);
+    folder.truncate(FOLDER_NAME_BYTES_MAX);
+    folder
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn folders_of_names_are_bounded_and_stay_in_their_folder() {
+        assert_eq!(folder_name("my-ns.a b.2024"), "my-ns.a_b.2024");
+        assert_eq!(folder_name(&"日".repeat(300)).len(), FOLDER_NAME_BYTES_MAX);
+        assert_eq!(folder_name("%2e%2e"), "_2e_2e");
+    }
+
     #[test]
     fn folders_have_no_odd_characters() {
         assert_eq!(file_name("a/b c=ü?"), "a_b_c___");

@@ -113,10 +113,12 @@ impl Tables {
         commit::store_as(self, location, metadata, Totals::default(), Unwritten::default()).await
     }
 
+    /// A location of its own for a new table: a folder in that of its namespace. A nested namespace is one
+    /// folder, `a.b`, so that no namespace's folder is ever that of a table.
     pub(crate) fn new_location(&self, name: &TableName) -> String {
         let unique = Uuid::new_v4().simple().to_string();
         let (namespace, table) =
-            (partition::file_name(&name.namespace), partition::file_name(&name.name));
+            (partition::folder_name(&name.namespace), partition::folder_name(&name.name));
         format!("{}/{namespace}/{table}-{}", self.root_url(), &unique[..8])
     }
 

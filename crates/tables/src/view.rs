@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 use bytes::Bytes;
-use headwater_model::{TableName, Timestamp, ViewQuery};
+use headwater_model::{TableName, Timestamp, ViewQuery, name};
 use iceberg::NamespaceIdent;
 use iceberg::spec::{
     Schema, ViewFormatVersion, ViewMetadata, ViewMetadataBuilder, ViewRepresentation,
@@ -275,9 +275,15 @@ impl ViewDefinition {
             .with_timestamp_ms(now_ms)
             .with_summary(HashMap::from(summary))
             .with_representations(sql)
-            .with_default_namespace(NamespaceIdent::new(self.namespace.clone()))
+            .with_default_namespace(levels_of(&self.namespace)?)
             .build())
     }
+}
+
+/// A namespace as metadata files hold it.
+fn levels_of(namespace: &str) -> Result<NamespaceIdent> {
+    let levels = name::levels(namespace).map(str::to_owned).collect();
+    NamespaceIdent::from_vec(levels).map_err(|error| refused(&error))
 }
 
 impl Tables {

@@ -227,6 +227,24 @@ async fn a_namespace_comes_back_with_a_table_that_a_merge_brings() {
 }
 
 #[tokio::test]
+async fn an_outer_namespace_comes_back_with_one_that_a_merge_brings() {
+    let catalog = catalog().await;
+    let change = async |branch: &str, change: NamespaceChange| {
+        let namespaces = vec![change];
+        catalog.commit(CommitRequest { namespaces, ..request(branch, &[]) }).await
+    };
+    change("main", NamespaceChange::Create(namespace("shop"))).await.expect("made");
+    fork(&catalog, "dev").await;
+    change("dev", NamespaceChange::Create(namespace("shop.eu"))).await.expect("made");
+    change("main", NamespaceChange::Drop("shop".into())).await.expect("dropped");
+    merge(&catalog, "dev", "main").await.expect("a merge");
+    let head = catalog.branch("main").await.expect("main").commit;
+    let found = catalog.state(head).await.expect("a state").namespaces().await.expect("namespaces");
+    let names: Vec<&str> = found.iter().map(|namespace| &*namespace.name).collect();
+    assert_eq!(names, ["public", "shop", "shop.eu"]);
+}
+
+#[tokio::test]
 async fn a_namespace_goes_by_a_merge_once_its_tables_are_gone() {
     let catalog = catalog().await;
     let make = CommitRequest {

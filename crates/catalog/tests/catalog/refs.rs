@@ -214,7 +214,7 @@ async fn namespaces_are_made_and_removed_with_commits() {
     set(&catalog, "main", &[("raw.a", 1), ("b", 1)]).await.expect("a commit");
     assert!(matches!(change(make("raw")).await, Err(Error::NamespaceExists { .. })));
     assert!(matches!(change(make("system")).await, Err(Error::ReservedNamespace { .. })));
-    assert!(matches!(change(make("a-b")).await, Err(Error::Name(_))));
+    assert!(matches!(change(make("a/b")).await, Err(Error::Name(_))));
     let full = change(remove("raw")).await.expect_err("it holds a table");
     assert!(matches!(full, Error::NamespaceNotEmpty { tables: 1, .. }));
     let error = change(remove("rwa")).await.expect_err("no such namespace");
@@ -226,6 +226,37 @@ async fn namespaces_are_made_and_removed_with_commits() {
     assert_eq!(listed[0].0, TableName::new("raw", "a").expect("a name"));
     set(&catalog, "main", &[("raw.a", 0)]).await.expect("dropped");
     change(remove("raw")).await.expect("it is empty");
+}
+
+#[tokio::test]
+async fn a_nested_namespace_keeps_its_outer_ones_and_holds_tables_of_its_own() {
+    let catalog = catalog().await;
+    let change = async |changes: Vec<NamespaceChange>| {
+        catalog.commit(CommitRequest { namespaces: changes, ..request("main", &[]) }).await
+    };
+    let make = |name: &str| {
+        NamespaceChange::Create(Namespace { name: name.into(), properties: [].into() })
+    };
+    let remove = |name: &str| NamespaceChange::Drop(name.into());
+    change(vec![make("shop.my-eu.2024")]).await.expect("made with its outer ones");
+    set(&catalog, "main", &[("shop.t", 1), ("shop.my-eu.2024.a b", 2)]).await.expect("a commit");
+    let head = catalog.branch("main").await.expect("main").commit;
+    let state = catalog.state(head).await.expect("a state");
+    let namespaces = state.namespaces().await.expect("namespaces").into_iter();
+    let names: Vec<String> = namespaces.map(|namespace| namespace.name).collect();
+    assert_eq!(names, ["public", "shop", "shop.my-eu", "shop.my-eu.2024"]);
+    let own = state.tables(Some("shop")).await.expect("tables");
+    assert_eq!(own.iter().map(|(name, _)| name.to_string()).collect::<Vec<_>>(), ["shop.t"]);
+    let found = state.find("SHOP.My-EU.2024", "A B").await.expect("a search").expect("a table");
+    assert_eq!(found.0, TableName::new("shop.my-eu.2024", "a b").expect("a name"));
+    set(&catalog, "main", &[("shop.t", 0)]).await.expect("dropped");
+    let error = change(vec![remove("shop")]).await.expect_err("it holds namespaces");
+    assert_eq!(error.code(), ErrorCode::NotEmpty);
+    assert_eq!(error.hint().as_deref(), Some("Drop namespace `shop.my-eu` first."));
+    assert!(matches!(change(vec![make("system.x")]).await, Err(Error::ReservedNamespace { .. })));
+    set(&catalog, "main", &[("shop.my-eu.2024.a b", 0)]).await.expect("dropped");
+    let all = ["shop", "shop.my-eu", "shop.my-eu.2024"].map(remove);
+    change(all.into()).await.expect("together, in any order");
 }
 
 #[tokio::test]

@@ -240,7 +240,7 @@ impl Scopes {
     /// What a dotted name means: a column of a relation first, then a field of a column.
     pub(crate) fn path(&self, parts: &[&str], at: Option<Position>) -> Result<Path> {
         for scope in self.outward() {
-            for length in (1..parts.len().min(4)).rev() {
+            for length in (1..parts.len()).rev() {
                 let Some(relation) = scope.relation(&parts[..length], at)? else { continue };
                 return column_of(relation, parts[length], length, at);
             }

@@ -274,10 +274,7 @@ fn show_namespace(options: ShowStatementOptions) -> Result<Option<String>> {
     };
     none(parent_type.as_ref(), "a kind of object in SHOW")?;
     let Some(name) = parent_name else { return Ok(None) };
-    match super::table_name::idents(&name)?.as_slice() {
-        [one] => Ok(Some(one.value.clone())),
-        _ => Err(Error::unsupported(format!("`{name}` in SHOW"))),
-    }
+    super::table_name::namespace_of(&name).map(Some)
 }
 
 fn commented(

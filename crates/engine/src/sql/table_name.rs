@@ -1,9 +1,11 @@
 //! A table as a statement names it: `flights`, `ns.flights`, `"flights@dev"`,
-//! `"ns.flights@main@3fa9c1d2"`, `"flights@dev~1"`, and relative to where the statement runs:
+//! `outer.inner.flights` in a nested namespace, `"ns.flights@main@3fa9c1d2"`, `"flights@dev~1"`, and
+//! relative to where the statement runs:
 //! `"flights~1"`, `"flights*2026-11-01"`, `"flights#7312"` for an Iceberg snapshot.
 
 use datafusion::sql::sqlparser::ast::{Ident, ObjectName, ObjectNamePart};
 use datafusion::sql::sqlparser::tokenizer::Span;
+use headwater_model::name::{self, LEVEL_SEPARATOR};
 use headwater_model::{Back, RefSpec};
 
 use crate::error::{Error, Position, Result};
@@ -46,18 +48,17 @@ impl RefKind {
 
 impl WrittenTable {
     /// Reads a table's name out of the tree.
-    pub(crate) fn of(name: &ObjectName) -> Result<Self> {
-        let idents = idents(name)?;
+    pub(crate) fn of(written: &ObjectName) -> Result<Self> {
+        let idents = idents(written)?;
         let wrong = |message: String| Error::Invalid {
             message,
             hint: Some("Write `table`, `namespace.table` or `\"table@ref\"`.".to_owned()),
-            position: position(name),
+            position: position(written),
         };
-        let (last, before) = match idents.as_slice() {
-            [table] => (table.value.as_str(), None),
-            [namespace, table] => (table.value.as_str(), Some(namespace.value.clone())),
-            _ => return Err(wrong(format!("`{name}` has more than a namespace and a table"))),
+        let Some((last, before)) = idents.split_last() else {
+            return Err(wrong(format!("`{written}` names no table")));
         };
+        let last = last.value.as_str();
         let kinds = [RefKind::Branch, RefKind::Tag];
         let expected = kinds.into_iter().find(|kind| last.ends_with(kind.mark()));
         let last = expected.map_or(last, |kind| last.trim_end_matches(kind.mark()));
@@ -75,17 +76,16 @@ impl WrittenTable {
                 None => (last, None, None),
             },
         };
-        let (namespace, table) = match (before, path.split_once('.')) {
-            (Some(namespace), None) => (Some(namespace), path),
-            (None, Some((namespace, table))) => (Some(namespace.to_owned()), table),
-            (None, None) => (None, path),
-            (Some(_), Some(_)) => {
-                return Err(wrong(format!("`{name}` has more than a namespace and a table")));
-            }
-        };
-        if table.is_empty() || namespace.as_ref().is_some_and(String::is_empty) {
-            return Err(wrong(format!("`{name}` names no table")));
+        // Quoted parts may hold several levels, as `"a.b".t` and `"a.b.t@dev"` do.
+        let mut levels: Vec<&str> =
+            before.iter().flat_map(|ident| name::levels(&ident.value)).collect();
+        let (within, table) = path.rsplit_once(LEVEL_SEPARATOR).unzip();
+        levels.extend(within.into_iter().flat_map(name::levels));
+        let table = table.unwrap_or(path);
+        if table.is_empty() || levels.iter().any(|level| level.is_empty()) {
+            return Err(wrong(format!("`{written}` names no table")));
         }
+        let namespace = (!levels.is_empty()).then(|| levels.join("."));
         let name = table.to_owned();
         Ok(WrittenTable { namespace, name, reference, back, snapshot, expected })
     }
@@ -135,6 +135,12 @@ impl std::fmt::Display for WrittenTable {
 pub(crate) fn idents(name: &ObjectName) -> Result<Vec<&Ident>> {
     let function = || Error::unsupported("a function in the place of a name");
     name.0.iter().map(|part| part.as_ident().ok_or_else(function)).collect()
+}
+
+/// The namespace that a dotted name means, with all its levels.
+pub(crate) fn namespace_of(name: &ObjectName) -> Result<String> {
+    let levels: Vec<&str> = idents(name)?.into_iter().map(|ident| ident.value.as_str()).collect();
+    Ok(levels.join("."))
 }
 
 /// Where a dotted name begins.
@@ -192,6 +198,10 @@ mod tests {
             &["flights~x"],
             "`flights~x` is not a usable ref: a number of commits comes after `~`",
         );
-        check(&["a", "b", "c"], "`a.b.c` has more than a namespace and a table");
+        check(&["a", "b", "c"], r#"Some("a.b") c None"#);
+        check(&["a.b", "c"], r#"Some("a.b") c None"#);
+        check(&["a", "b.c@v1.0"], r#"Some("a.b") c Some(Name("v1.0"))"#);
+        check(&["a", ".c"], "`a..c` names no table");
+        check(&["a", "b", ""], "`a.b.` names no table");
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use arrow::datatypes::DataType;
-use headwater_model::{ImportRequest, OnError, RefSpec, SYSTEM_NAMESPACE, TableName};
+use headwater_model::{ImportRequest, OnError, RefSpec, TableName, name};
 use headwater_tables::parse_type;
 
 use super::csv::CsvOptions;
@@ -31,7 +31,7 @@ pub(crate) struct Checked {
 
 pub(crate) fn check(request: &ImportRequest) -> Result<Checked> {
     let table: TableName = request.table.parse()?;
-    if table.namespace == SYSTEM_NAMESPACE {
+    if name::is_system(&table.namespace) {
         let name = table.namespace;
         return Err(headwater_catalog::Error::ReservedNamespace { name }.into());
     }

@@ -124,7 +124,7 @@ fn defaults(source: &SourceText<'_>, table: DefaultsTable) -> Result<Defaults> {
         Some(namespace) => {
             let at = source.at(namespace.span().start);
             let namespace = namespace.into_inner();
-            name::check_identifier(&namespace, "namespace").map_err(|error| {
+            name::check_namespace(&namespace).map_err(|error| {
                 let hint = error.hint();
                 Error::Invalid { at, message: error.to_string(), hint }
             })?;

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use headwater_model::{DEFAULT_NAMESPACE, Priority, RateCard, SYSTEM_NAMESPACE, Trigger};
+use headwater_model::{DEFAULT_NAMESPACE, Priority, RateCard, Trigger, name};
 
 use crate::{Error, Location, Materialization, Result, Step};
 pub use callable::Callable;
@@ -132,7 +132,7 @@ fn by_name(callables: Vec<Callable>, errors: &mut Vec<Error>) -> BTreeMap<String
 fn check_names(steps: &[Step]) -> Result<()> {
     let mut seen: BTreeMap<String, &Step> = BTreeMap::new();
     for step in steps {
-        if step.table.namespace.eq_ignore_ascii_case(SYSTEM_NAMESPACE) {
+        if name::is_system(&step.table.namespace) {
             let message = format!("`{}` lies in Headwater's own namespace", step.name);
             return Err(Error::invalid(step.at.clone(), message, "Choose another namespace."));
         }

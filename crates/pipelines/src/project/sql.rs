@@ -44,7 +44,7 @@ pub(super) fn parse(source: &SourceText<'_>, namespace: &str) -> Result<Step> {
         apply(&mut step, &mut incremental, &setting, &line)?;
     }
     step.table = TableName::parse_in(namespace, &step.name).map_err(|error| {
-        let hint = "Name the file by letters, digits and `_`, or set `-- headwater: name = …`.";
+        let hint = "Rename the file, or set `-- headwater: name = …`.";
         Error::invalid(at.clone(), error.to_string(), hint)
     })?;
     let sql = |error: headwater_engine::Error| Error::Sql {

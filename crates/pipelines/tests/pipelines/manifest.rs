@@ -110,9 +110,9 @@ fn what_it_may_not_say_is_refused_with_its_line() {
     invalid_project: `soon` is not a time (headwater.toml:4)
       hint: Write a number with a unit, such as `30s` or `10min`.
     ");
-    insta::assert_snapshot!(refused("[defaults]\nnamespace = \"a b\"\n"), @r"
-    invalid_project: `a b` is not a usable namespace name: it has a character that is no letter, digit or underscore (headwater.toml:4)
-      hint: Use letters, digits and underscores, beginning with a letter or an underscore.
+    insta::assert_snapshot!(refused("[defaults]\nnamespace = \"a..b\"\n"), @r"
+    invalid_project: `a..b` is not a usable namespace name: it has an empty level (headwater.toml:4)
+      hint: Choose a name without these, as in `orders`, `my-orders` or `sales.orders`.
     ");
     insta::assert_snapshot!(refused("[parameters.p]\ntype = \"integer\"\n"), @r"
     invalid_project: `integer` is none of the values here: `str`, `int`, `float`, `bool` (headwater.toml:4)

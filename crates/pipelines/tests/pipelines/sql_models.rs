@@ -83,10 +83,10 @@ fn what_is_wrong_is_refused_with_its_line() {
     invalid_project: a setting stands below the query's begin (models/m.sql:2)
       hint: Move it above the query.
     ");
-    insta::assert_snapshot!(refused("-- headwater: name = 1st\nSELECT 1"), @r"
-    invalid_project: `1st` is not a usable table name: it does not begin with a letter or an underscore (models/m.sql:1)
-      hint: Name the file by letters, digits and `_`, or set `-- headwater: name = …`.
-    ");
+    insta::assert_snapshot!(refused("-- headwater: name = t@dev\nSELECT 1"), @r#"
+    invalid_project: `t@dev` is not a usable table name: it contains one of the characters / \ " ` @ # ~ * (models/m.sql:1)
+      hint: Rename the file, or set `-- headwater: name = …`.
+    "#);
     insta::assert_snapshot!(refused("-- headwater: timeout = soon\nSELECT 1"), @r"
     invalid_project: `soon` is no timeout (models/m.sql:1)
       hint: Write a number with a unit: `512MiB`, `30s`.

@@ -1,4 +1,4 @@
-//! Namespaces: list, make, look at, change, remove. They have one level.
+//! Namespaces: list, make, look at, change, remove.
 
 use std::collections::BTreeMap;
 
@@ -6,26 +6,32 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use headwater_model::Namespace;
+use headwater_model::name::{self, namespace_of};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::Refusal;
 use super::error::Answer;
 use super::page::Page;
-use super::place::{Place, namespace_of};
+use super::place::{Place, levels_of, namespace_at, no_namespace};
 use super::write::Write;
 use crate::http::App;
 
-/// Lists namespaces by name: all, or those within another, of which there are none.
+/// Lists namespaces by name: the outermost, or those directly within another.
 pub async fn list(State(app): State<App>, place: Place, page: Page) -> Answer<Json<Value>> {
     let view = place.view(&app).await?;
-    let mut names: Vec<String> = Vec::new();
-    match page.parent.as_deref().filter(|parent| !parent.is_empty()) {
-        Some(parent) => view.check_namespace(parent).await?,
-        None => names.extend(view.namespaces().await?.into_iter().map(|found| found.name)),
-    }
-    let (names, next) = page.of(names);
-    let names: Vec<[String; 1]> = names.into_iter().map(|name| [name]).collect();
+    let parent = match page.parent.as_deref().filter(|parent| !parent.is_empty()) {
+        Some(written) => {
+            let parent = namespace_at(written).ok_or_else(|| no_namespace(written))?;
+            view.check_namespace(&parent).await?;
+            Some(parent)
+        }
+        None => None,
+    };
+    let names = view.namespaces().await?.into_iter().map(|found| found.name);
+    let names = names.filter(|found| name::parent(found) == parent.as_deref());
+    let (names, next) = page.of(names.collect());
+    let names: Vec<_> = names.iter().map(|name| levels_of(name)).collect();
     Ok(Json(json!({"namespaces": names, "next-page-token": next})))
 }
 
@@ -45,20 +51,20 @@ pub async fn create(State(app): State<App>, write: Write) -> Answer<Json<Value>>
     let what = format!("create namespace {name}");
     let work = async {
         let mut transaction = write.transaction(&app).await?;
-        transaction.create_namespace(name, properties.clone());
+        transaction.create_namespace(&name, properties.clone());
         transaction.commit(&write.message(&what)).await?;
         Ok(())
     };
     Box::pin(write.once(&app, &what, work)).await?;
-    Ok(Json(json!({"namespace": [name], "properties": properties})))
+    Ok(Json(json!({"namespace": new.namespace, "properties": properties})))
 }
 
 async fn find(app: &App, place: &Place) -> Answer<Namespace> {
     let name = place.namespace()?;
     let view = place.view(app).await?;
-    let Some(found) = view.state().namespace(name).await? else {
-        view.check_namespace(name).await?;
-        return Err(Refusal::no_namespace(name));
+    let Some(found) = view.state().namespace(&name).await? else {
+        view.check_namespace(&name).await?;
+        return Err(Refusal::no_namespace(&name));
     };
     Ok(found)
 }
@@ -66,7 +72,7 @@ async fn find(app: &App, place: &Place) -> Answer<Namespace> {
 /// Answers a namespace's properties.
 pub async fn show(State(app): State<App>, place: Place) -> Answer<Json<Value>> {
     let found = find(&app, &place).await?;
-    Ok(Json(json!({"namespace": [found.name], "properties": found.properties})))
+    Ok(Json(json!({"namespace": levels_of(&found.name), "properties": found.properties})))
 }
 
 /// Answers whether a namespace is there.
@@ -80,7 +86,7 @@ pub async fn remove(State(app): State<App>, write: Write) -> Answer<StatusCode> 
     let what = format!("drop namespace {name}");
     let work = async {
         let mut transaction = write.transaction(&app).await?;
-        transaction.drop_namespace(name);
+        transaction.drop_namespace(&name);
         transaction.commit(&write.message(&what)).await?;
         Ok(())
     };

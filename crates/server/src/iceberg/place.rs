@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 use axum::extract::{FromRequestParts, Path};
 use axum::http::request::Parts;
 use headwater_lake::{Lake, View};
-use headwater_model::{ErrorCode, Problem, RefSpec, TableName};
+use headwater_model::{ErrorCode, Problem, RefSpec, TableName, name};
 
 use super::Refusal;
 use super::error::Answer;
 use crate::http::App;
 
-/// What parts the levels of a namespace in an address.
+/// The separator between the levels of a namespace in an address.
 const LEVELS: char = '\u{1f}';
 
 /// The parts of the address.
@@ -61,55 +61,54 @@ impl Place {
         Ok(app.branch_to_write(Some(&self.reference)).await?)
     }
 
-    /// The namespace in the address.
-    pub fn namespace(&self) -> Answer<&str> {
-        let name = self.names.get("namespace").map_or("", String::as_str);
-        if name.is_empty() || name.contains(LEVELS) {
-            return Err(Refusal::no_namespace(&name.replace(LEVELS, ".")));
-        }
-        Ok(name)
+    /// The namespace in the address. A name that no namespace can have is that of none.
+    pub fn namespace(&self) -> Answer<String> {
+        let written = self.names.get("namespace").map_or("", String::as_str);
+        namespace_at(written).ok_or_else(|| no_namespace(written))
     }
 
     /// The table in the address. A name that no table can have is that of none.
     pub fn table(&self) -> Answer<TableName> {
-        let (namespace, name) = (self.namespace(), self.names.get("table"));
-        let name = name.map_or("", String::as_str);
-        let Ok(namespace) = namespace else { return Err(Refusal::no_table(name)) };
-        TableName::new(namespace, name)
-            .map_err(|_| Refusal::no_table(&format!("{namespace}.{name}")))
+        self.entry("table").map_err(|name| Refusal::no_table(&name))
     }
-}
 
-impl Place {
     /// The view in the address. A name that no view can have is that of none.
     pub fn view_name(&self) -> Answer<TableName> {
-        let name = self.names.get("view").map_or("", String::as_str);
-        let missing = |name: &str| {
+        let missing = |name: String| {
             let problem =
                 Problem::new(ErrorCode::TableNotFound, format!("there is no view `{name}`"));
             Refusal::from(problem).of_view()
         };
-        let Ok(namespace) = self.namespace() else { return Err(missing(name)) };
-        TableName::new(namespace, name).map_err(|_| missing(&format!("{namespace}.{name}")))
+        self.entry("view").map_err(missing)
+    }
+
+    /// The table or view in the address, or else its name as written.
+    fn entry(&self, part: &str) -> Result<TableName, String> {
+        let name = self.name(part);
+        let Ok(namespace) = self.namespace() else { return Err(name.to_owned()) };
+        TableName::new(&*namespace, name).map_err(|_| format!("{namespace}.{name}"))
     }
 
     /// The table in the address, which is to be made.
     pub fn new_table(&self) -> Answer<TableName> {
-        let name = self.names.get("table").map_or("", String::as_str);
-        Ok(TableName::new(self.namespace()?, name)?)
+        Ok(TableName::new(self.namespace()?, self.name("table"))?)
     }
 }
 
-/// The namespace that levels name. Headwater's have one.
-pub fn namespace_of(levels: &[String]) -> Answer<&str> {
-    match levels {
-        [name] => Ok(name),
-        levels => {
-            let name = levels.join(".");
-            let message = format!("namespace `{name}` has {} levels", levels.len());
-            Err(Refusal::invalid(format!("{message}, and namespaces here have one")))
-        }
-    }
+/// The namespace whose levels are separated as in addresses; none where no namespace can have the name.
+pub fn namespace_at(written: &str) -> Option<String> {
+    let levels: Vec<&str> = written.split(LEVELS).collect();
+    name::namespace_of(&levels).ok()
+}
+
+/// The error for a namespace that is not there, as it is written in an address.
+pub fn no_namespace(written: &str) -> Refusal {
+    Refusal::no_namespace(&written.replace(LEVELS, "."))
+}
+
+/// A namespace as clients read it: its levels.
+pub fn levels_of(namespace: &str) -> Vec<&str> {
+    name::levels(namespace).collect()
 }
 
 /// Fails where a branch, tag or commit is not there.

@@ -8,6 +8,7 @@ use axum::http::header::{ETAG, IF_NONE_MATCH};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use headwater_lake::NewTable;
+use headwater_model::name::namespace_of;
 use headwater_model::{ErrorCode, Fault, TableName};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -17,7 +18,7 @@ use super::Refusal;
 use super::access::Access;
 use super::error::Answer;
 use super::page::Page;
-use super::place::{Place, namespace_of};
+use super::place::{Place, levels_of};
 use super::write::Write;
 use crate::http::App;
 
@@ -28,10 +29,11 @@ type Table = headwater_tables::Table;
 pub async fn list(State(app): State<App>, place: Place, page: Page) -> Answer<Json<Value>> {
     let view = place.view(&app).await?;
     let namespace = place.namespace()?;
-    view.check_namespace(namespace).await?;
-    let tables = view.list(Some(namespace)).await?;
+    view.check_namespace(&namespace).await?;
+    let tables = view.list(Some(&namespace)).await?;
     let (names, next) = page.of(tables.into_iter().map(|(name, _)| name.name).collect());
-    let identifiers = names.iter().map(|name| json!({"namespace": [namespace], "name": name}));
+    let levels = levels_of(&namespace);
+    let identifiers = names.iter().map(|name| json!({"namespace": levels, "name": name}));
     let identifiers: Vec<Value> = identifiers.collect();
     Ok(Json(json!({"identifiers": identifiers, "next-page-token": next})))
 }
@@ -239,8 +241,7 @@ impl Identifier {
     pub fn existing(&self) -> Answer<TableName> {
         let missing = |_| Refusal::no_table(&format!("{}.{}", self.namespace.join("."), self.name));
         let namespace = namespace_of(&self.namespace).map_err(missing)?;
-        TableName::new(namespace, &*self.name)
-            .map_err(|_| Refusal::no_table(&format!("{namespace}.{}", self.name)))
+        TableName::new(namespace, &*self.name).map_err(missing)
     }
 
     /// The table that is to be made.

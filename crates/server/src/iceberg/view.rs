@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::Refusal;
 use super::error::Answer;
 use super::page::Page;
-use super::place::Place;
+use super::place::{Place, levels_of};
 use super::table::Rename;
 use super::write::Write;
 use crate::http::App;
@@ -21,10 +21,11 @@ use crate::http::App;
 pub async fn list(State(app): State<App>, place: Place, page: Page) -> Answer<Json<Value>> {
     let view = place.view(&app).await?;
     let namespace = place.namespace()?;
-    view.check_namespace(namespace).await?;
-    let views = view.state().views(Some(namespace)).await?;
+    view.check_namespace(&namespace).await?;
+    let views = view.state().views(Some(&namespace)).await?;
     let (names, next) = page.of(views.into_iter().map(|(name, _)| name.name).collect());
-    let identifiers = names.iter().map(|name| json!({"namespace": [namespace], "name": name}));
+    let levels = levels_of(&namespace);
+    let identifiers = names.iter().map(|name| json!({"namespace": levels, "name": name}));
     let identifiers: Vec<Value> = identifiers.collect();
     Ok(Json(json!({"identifiers": identifiers, "next-page-token": next})))
 }

@@ -16,6 +16,7 @@ mod front;
 mod functions;
 mod iceberg;
 mod life;
+mod names;
 mod objects;
 mod runs;
 #[path = "../../../lake/tests/clouds/s3.rs"]
@@ -62,6 +63,7 @@ fn trials() -> Vec<Trial> {
     trials.extend(functions::trials());
     trials.extend(iceberg::trials());
     trials.extend(life::trials());
+    trials.extend(names::trials());
     trials.extend(objects::trials());
     trials.extend(runs::trials());
     trials.extend(scans::trials());

@@ -210,12 +210,16 @@ impl Resolver<'_> {
             columns: Vec::new(),
             at: None,
         });
-        let path = |parts: &[&String]| parts.iter().map(|part| (*part).clone()).collect();
+        let path = |namespace: Option<&str>, name: &str| {
+            let levels = namespace.into_iter().flat_map(headwater_model::name::levels);
+            levels.chain([name]).map(str::to_owned).collect()
+        };
+        let namespace = Some(&*found.namespace);
         let paths = vec![
-            path(&[&found.namespace, &found.label]),
-            path(&[&found.label]),
-            path(&[&found.name]),
-            path(&[&found.namespace, &found.name]),
+            path(namespace, &found.label),
+            path(None, &found.label),
+            path(None, &found.name),
+            path(namespace, &found.name),
         ];
         scope.relations.push(Relation { label, paths, columns });
         Ok(())
