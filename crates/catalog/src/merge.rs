@@ -445,6 +445,7 @@ impl Catalog {
             source: self.last_change(plan.source, bases, theirs).await?,
             source_change: contested.change(contested.theirs.as_ref()).word().to_owned(),
             table: contested.table.clone(),
+            project: None,
             causes: Vec::new(),
         })
     }

@@ -157,6 +157,9 @@ pub struct MergeConflict {
     pub source: Option<Commit>,
     /// What the source did.
     pub source_change: String,
+    /// The project whose model makes the table; none for other tables.
+    #[serde(default)]
+    pub project: Option<String>,
     /// What the two changes cannot have together.
     #[serde(default)]
     pub causes: Vec<ConflictCause>,

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{CommitId, Priority, Problem, RefSpec, StepStatus, Usage};
+use crate::{
+    CommitId, MergeReport, MergeRequest, Priority, Problem, RefSpec, StepStatus, Usage,
+};
 
 /// Asks for a run. The project travels with the request, so that what ran is what was sent.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
@@ -28,6 +30,9 @@ pub struct RunRequest {
     /// How much its functions matter where more wait than can run; what each model says, or else the
     /// project, where nothing is said.
     pub priority: Option<Priority>,
+    /// A ref to merge first: the models run on the merged state, and one commit on the branch has the
+    /// merge and what they wrote. Tables of `replace` models are computed again and never conflict.
+    pub merge: Option<MergeRequest>,
     /// Who asks.
     pub author: Option<String>,
     /// The trigger event that asks; the same event never commits twice.
@@ -101,6 +106,9 @@ pub struct RunReport {
     pub commit: Option<CommitId>,
     /// The tables that the commit changed.
     pub tables: Vec<String>,
+    /// The merge that the models ran on, for a run that was asked to merge.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub merge: Option<MergeReport>,
     /// Every step, in the order they ended.
     pub steps: Vec<StepReport>,
     /// The sum over the steps.

@@ -20,6 +20,7 @@ mod graph;
 mod increments;
 mod plan;
 mod project;
+mod rerun;
 mod run;
 mod runner;
 mod source;

@@ -23,9 +23,6 @@ pub(crate) const FINGERPRINT: &str = "headwater.fingerprint";
 /// The snapshot property that holds the fingerprint of the model's code alone.
 pub(crate) const FINGERPRINT_CODE: &str = "headwater.fingerprint.code";
 
-/// The snapshot and table property that holds the name of the project whose model made the table.
-pub(crate) const PROJECT: &str = "headwater.project";
-
 /// Everything a run needs to know before it begins.
 pub(crate) struct Plan {
     pub project: Project,
@@ -133,11 +130,8 @@ impl Plan {
     /// the one that made it; before projects left their name there, models only left a fingerprint.
     async fn owner(&self, table: &Table) -> Option<Owner> {
         let tables = self.view.lake().tables();
-        if let Some(project) = tables.find_in_history(table, PROJECT, |_| true).await {
+        if let Some(project) = self.view.lake().project_of(table).await {
             return Some(Owner(Some(project)));
-        }
-        if let Some(project) = table.properties().get(PROJECT) {
-            return Some(Owner(Some(project.clone())));
         }
         let written = tables.find_in_history(table, FINGERPRINT, |_| true).await;
         written.map(|_| Owner(None))

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use headwater_catalog::{EVENT_SCOPE, NewBranch};
+use headwater_catalog::EVENT_SCOPE;
 use headwater_engine::Engine;
 use headwater_functions::{Functions, Room};
 use headwater_jobs::{JobContext, Jobs};
@@ -17,7 +17,7 @@ use headwater_store::{Batch, RefChange, Unique};
 
 use crate::plan::{self, Plan, PlanOptions};
 use crate::run::{Finished, Run};
-use crate::{Error, Parsed, Result, Step, checks};
+use crate::{Error, Parsed, Result, Step, checks, rerun};
 
 /// Plans and runs projects. Cheap to clone.
 #[derive(Clone)]
@@ -52,21 +52,35 @@ impl Runner {
         &self.room
     }
 
-    fn lake(&self) -> &Lake {
+    pub(crate) fn lake(&self) -> &Lake {
         self.engine.lake()
     }
 
     /// What a run would do; every mistake that can be known is found.
     pub async fn plan(&self, request: &RunRequest) -> Result<RunPlan> {
-        Ok(self.make_plan(request).await?.listed())
+        let reference = request.reference.clone().unwrap_or_else(RefSpec::main);
+        if request.merge.is_some() {
+            let target = self.target(&reference).await?;
+            return Box::pin(self.plan_merged(&target, request)).await;
+        }
+        Ok(self.make_plan(request, &reference).await?.listed())
     }
 
-    async fn make_plan(&self, request: &RunRequest) -> Result<Plan> {
+    /// The branch that a run is asked for on.
+    async fn target(&self, reference: &RefSpec) -> Result<String> {
+        let view = self.lake().view(reference).await.map_err(|error| Error::other(&error))?;
+        plan::branch_of(&view, reference)
+    }
+
+    pub(crate) async fn make_plan(
+        &self,
+        request: &RunRequest,
+        reference: &RefSpec,
+    ) -> Result<Plan> {
         let project = Parsed::read(&request.files)?.into_runnable()?;
         let values = project.parameter_values(&request.parameters)?;
-        let reference = request.reference.clone().unwrap_or_else(RefSpec::main);
-        let view = self.lake().view(&reference).await.map_err(|error| Error::other(&error))?;
-        plan::branch_of(&view, &reference)?;
+        let view = self.lake().view(reference).await.map_err(|error| Error::other(&error))?;
+        plan::branch_of(&view, reference)?;
         let options = PlanOptions { no_cache: request.no_cache, priority: request.priority };
         Plan::new(self, project, view, values, options).await
     }
@@ -75,15 +89,21 @@ impl Runner {
     /// for reading, marked so that it cannot be merged unchecked.
     pub async fn run(&self, request: RunRequest, context: JobContext) -> Result<RunReport> {
         let reference = request.reference.clone().unwrap_or_else(RefSpec::main);
+        let branch = run_branch(context.id());
+        if request.merge.is_some() {
+            let target = self.target(&reference).await?;
+            return Box::pin(self.merge_and_run(target, branch, request, context)).await;
+        }
         let stopped = context.cancelled();
         let plan = tokio::select! {
-            plan = Box::pin(self.make_plan(&request)) => Arc::new(plan?),
+            plan = Box::pin(self.make_plan(&request, &reference)) => Arc::new(plan?),
             () = stopped.cancelled() => {
                 return Err(Error::Cancelled { target: reference.to_string(), branch: None });
             }
         };
         let target = plan::branch_of(&plan.view, &reference)?;
-        let work = Work { target, branch: run_branch(context.id()), request, context };
+        let start = plan.view.commit();
+        let work = Work { target, branch, start, request, context };
         if plan.has_work() {
             self.run_on_branch(&plan, &work).await
         } else {
@@ -107,28 +127,21 @@ impl Runner {
     }
 
     async fn run_on_branch(&self, plan: &Arc<Plan>, work: &Work) -> Result<RunReport> {
-        let options =
-            NewBranch { quarantine: Some(work.context.id().to_string()), ..NewBranch::default() };
-        let from = RefSpec::Commit(plan.view.commit().to_string());
-        let catalog = self.lake().catalog();
-        // In quarantine from the start: a run that is killed leaves its branch as a failed one's.
-        catalog
-            .create_branch_with(&work.branch, &from, options)
-            .await
-            .map_err(|error| Error::other(&error))?;
+        let start = work.start;
+        self.branch_in_quarantine(&work.branch, start, work.context.id().to_string()).await?;
         let ran = Box::pin(self.run_there(plan, work)).await;
         if ran.is_err() {
-            self.forget_empty(plan.view.commit(), &work.branch).await;
+            self.forget_empty(start, &work.branch).await;
         }
         ran
     }
 
-    async fn run_there(&self, plan: &Arc<Plan>, work: &Work) -> Result<RunReport> {
+    pub(crate) async fn run_there(&self, plan: &Arc<Plan>, work: &Work) -> Result<RunReport> {
         let strict = work.is_strict();
         let run = Run::new(self, Arc::clone(plan), &work.branch, strict, &work.context);
         run.note_commit(self.create_namespaces(plan, work).await?);
         let finished = run.execute().await;
-        let (target, start) = (work.target.clone(), plan.view.commit());
+        let (target, start) = (work.target.clone(), work.start);
         if work.context.cancelled().is_cancelled() {
             let branch = self.wrote(start, &work.branch).await?;
             return Err(Error::Cancelled { target, branch });
@@ -153,7 +166,7 @@ impl Runner {
     }
 
     /// The run's branch, where its tables are not those it began with.
-    async fn wrote(&self, start: CommitId, branch: &str) -> Result<Option<String>> {
+    pub(crate) async fn wrote(&self, start: CommitId, branch: &str) -> Result<Option<String>> {
         let catalog = self.lake().catalog();
         let head = catalog.branch(branch).await.map_err(|error| Error::other(&error))?.commit;
         let changes = catalog.diff(start, head).await.map_err(|error| Error::other(&error))?;
@@ -161,7 +174,7 @@ impl Runner {
     }
 
     /// Deletes the branch of a run that wrote nothing: there is nothing to read on it.
-    async fn forget_empty(&self, start: CommitId, branch: &str) {
+    pub(crate) async fn forget_empty(&self, start: CommitId, branch: &str) {
         if matches!(self.wrote(start, branch).await, Ok(None))
             && let Err(error) = self.lake().catalog().delete_branch(branch).await
         {
@@ -212,7 +225,10 @@ impl Runner {
             with.unique.push(Unique { scope: EVENT_SCOPE.to_owned(), key: event.clone() });
         }
         let request = MergeRequest {
-            message: Some(format!("Run {}", plan.project.name)),
+            message: Some(match &work.request.merge {
+                Some(merge) => rerun::message(merge, &work.target),
+                None => format!("Run {}", plan.project.name),
+            }),
             ..MergeRequest::new(RefSpec::Commit(head.to_string()))
         };
         let view = self.lake().view(&request.source).await.map_err(|error| Error::other(&error))?;
@@ -303,15 +319,17 @@ impl Runner {
 }
 
 /// One run: what was asked for, and where it works.
-struct Work {
-    target: String,
-    branch: String,
-    request: RunRequest,
-    context: JobContext,
+pub(crate) struct Work {
+    pub target: String,
+    pub branch: String,
+    /// The target's head when the run began.
+    pub start: CommitId,
+    pub request: RunRequest,
+    pub context: JobContext,
 }
 
 impl Work {
-    fn author(&self) -> String {
+    pub fn author(&self) -> String {
         let named = self.request.author.clone();
         named.unwrap_or_else(|| self.context.author().to_owned())
     }
@@ -369,6 +387,7 @@ impl Work {
             run_branch: self.branch.clone(),
             commit,
             tables,
+            merge: None,
             // An empty sum of floats would be `-0.0`.
             cost: steps.iter().fold(0.0, |sum, step| sum + step.cost),
             currency: plan.project.rates.currency.clone(),

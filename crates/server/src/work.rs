@@ -101,8 +101,16 @@ pub fn run_queue(project: &str, branch: &str) -> String {
     format!("run of {project} on {branch}")
 }
 
-/// One line that says what a run is: the project's name, as far as it can be read.
-pub fn run_summary(request: &RunRequest) -> String {
+/// The name of a run's project, as far as it can be read.
+pub fn project_name(request: &RunRequest) -> String {
     let project = Parsed::read(&request.files).and_then(Parsed::into_runnable);
     project.map_or_else(|_| "a project with errors".to_owned(), |project| project.name)
+}
+
+/// One line that says what a run is: its project, and what it merges.
+pub fn run_summary(project: &str, request: &RunRequest) -> String {
+    match &request.merge {
+        Some(merge) => format!("{project}, merging {}", merge.source),
+        None => project.to_owned(),
+    }
 }

@@ -26,8 +26,7 @@ pub async fn run(context: &Context, api: &Api, arguments: &Run) -> Result<()> {
         no_cache: arguments.no_cache,
         dry_run: arguments.dry_run,
         priority: arguments.priority.as_deref().map(priority).transpose()?,
-        author: None,
-        event: None,
+        ..RunRequest::default()
     };
     if arguments.dry_run {
         let plan: RunPlan = api.post("/v1/runs", &request).await?;

@@ -8,6 +8,7 @@
 mod cause;
 mod content;
 mod imports;
+mod problem;
 mod scratch;
 mod transplant;
 mod view;
@@ -23,6 +24,7 @@ use headwater_store::Batch;
 use headwater_tables::RowBudget;
 
 use self::content::Content;
+pub use self::problem::{conflict_problem, with_rerun_hint};
 use self::scratch::Scratch;
 use self::view::{ViewContent, concerns_view};
 use crate::error::{Error, Result};
@@ -477,10 +479,19 @@ impl<'a> Merging<'a> {
             let Some(Verdict::Conflict(causes)) = looked else { continue };
             if self.request.choice(contested.names()) == MergeChoice::Fail {
                 let conflict = self.lake.catalog().conflict(plan, contested).await?;
-                conflicts.push(MergeConflict { causes: causes.clone(), ..conflict });
+                let project = self.project(contested).await?;
+                conflicts.push(MergeConflict { causes: causes.clone(), project, ..conflict });
             }
         }
         Ok(conflicts)
+    }
+
+    /// The project whose model makes a contested table.
+    async fn project(&self, contested: &Contested) -> Result<Option<String>> {
+        let entry = contested.ours.as_ref().or(contested.theirs.as_ref());
+        let Some(entry) = entry.filter(|entry| !entry.is_view()) else { return Ok(None) };
+        let table = self.lake.tables().load(&entry.metadata_location).await?;
+        Ok(self.lake.project_of(&table).await)
     }
 
     /// What is to become of the contested tables, without making it.

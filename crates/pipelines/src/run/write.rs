@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 
 use arrow::datatypes::SchemaRef;
-use headwater_lake::{BatchStream, Transaction, new_columns, nullable};
+use headwater_lake::{BatchStream, PROPERTY_PROJECT, Transaction, new_columns, nullable};
 use headwater_model::{Event, LogStream, PROPERTY_JOB, Usage};
 
 use super::Run;
 use crate::Result;
-use crate::plan::{FINGERPRINT, FINGERPRINT_CODE, PROJECT};
+use crate::plan::{FINGERPRINT, FINGERPRINT_CODE};
 use crate::step::{Materialization, Step};
 use headwater_engine::KEYS_PROPERTY;
 
@@ -58,7 +58,7 @@ impl Run {
         let adds = step.materialization == Materialization::Append && !self.plan.begins_anew(index);
         match existing {
             None => {
-                let properties = [(PROJECT.to_owned(), self.plan.project.name.clone())].into();
+                let properties = [(PROPERTY_PROJECT.to_owned(), self.plan.project.name.clone())].into();
                 let table = &step.table;
                 let made = transaction.create(table, schema, partition, properties).await;
                 made.map_err(failed)?;
@@ -108,7 +108,7 @@ impl Run {
         let mut properties = read.clone();
         properties.insert(FINGERPRINT.to_owned(), plan.fingerprint.clone());
         properties.insert(FINGERPRINT_CODE.to_owned(), plan.code.clone());
-        properties.insert(PROJECT.to_owned(), self.plan.project.name.clone());
+        properties.insert(PROPERTY_PROJECT.to_owned(), self.plan.project.name.clone());
         let keys = &self.plan.project.steps[index].keys;
         if !keys.is_empty() {
             properties.insert(KEYS_PROPERTY.to_owned(), serde_json::json!(keys).to_string());

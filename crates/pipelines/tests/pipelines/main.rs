@@ -15,6 +15,7 @@ mod owners;
 mod planning;
 mod python_models;
 mod python_runs;
+mod rerun;
 mod runs;
 mod sql_models;
 mod support;

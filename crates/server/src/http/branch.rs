@@ -3,12 +3,12 @@
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
+use headwater_lake::{conflict_problem, with_rerun_hint};
 use headwater_model::{
-    Branch, CherryPickRequest, Commit, ConflictCause, CreateRef, ErrorCode, Fault, MergeConflict,
-    MergeOutcome, MergeReport, MergeRequest, Problem, RevertRequest, TableName, UpdateRef, nearest,
+    Branch, CherryPickRequest, CreateRef, ErrorCode, Fault, MergeOutcome, MergeReport,
+    MergeRequest, Problem, RevertRequest, UpdateRef, nearest,
 };
 use serde::Deserialize;
-use serde_json::json;
 use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -166,7 +166,9 @@ async fn merge(
     let source = request.source.clone();
     let report = app.lake.merge(&target, request, &author.or(None)).await?;
     if report.outcome == MergeOutcome::Conflict {
-        return Err(conflict(&target, &source.to_string(), &report));
+        let source = source.to_string();
+        let problem = conflict_problem(&target, &source, &report);
+        return Err(Failure(with_rerun_hint(problem, &target, &source, &report)));
     }
     Ok(Json(report))
 }
@@ -186,7 +188,7 @@ async fn cherry_pick(
     let source = request.commit.to_string();
     let report = app.lake.cherry_pick(&target, request, &author.or(None)).await?;
     if report.outcome == MergeOutcome::Conflict {
-        return Err(conflict(&target, &source, &report));
+        return Err(Failure(conflict_problem(&target, &source, &report)));
     }
     Ok(Json(report))
 }
@@ -206,96 +208,8 @@ async fn revert(
     let report = app.lake.revert(&target, request, &author.or(None)).await?;
     if report.outcome == MergeOutcome::Conflict {
         let undone = report.base.map(|base| format!("the undoing of @{}", base.short()));
-        return Err(conflict(&target, &undone.unwrap_or_default(), &report));
+        let undone = undone.unwrap_or_default();
+        return Err(Failure(conflict_problem(&target, &undone, &report)));
     }
     Ok(Json(report))
-}
-
-fn conflict(target: &str, source: &str, report: &MergeReport) -> Failure {
-    let tables: Vec<_> =
-        report.conflicts.iter().map(|conflict| format!("`{}`", conflict.table)).collect();
-    let message = format!("`{target}` and `{source}` both changed {}", tables.join(", "));
-    let base = report.base.map(|base| base.short());
-    let look = base.as_ref().map_or_else(String::new, |base| {
-        format!(" `headwater branch diff @{base} {target}` shows what one side did.")
-    });
-    let mut problem = Problem::new(ErrorCode::MergeConflict, message).with_hint(format!(
-        "Make the change of one side again on the other, then merge; or choose a side with \
-             `--ours TABLE` or `--theirs TABLE`.{look}"
-    ));
-    for conflict in &report.conflicts {
-        problem.causes.push(describe(target, source, conflict));
-        problem.causes.extend(conflict.causes.iter().map(|cause| clash(&conflict.table, cause)));
-    }
-    problem.causes.extend(base.map(|base| format!("the merge base is @{base}")));
-    problem.context.insert("report".to_owned(), json!(report));
-    Failure(problem)
-}
-
-/// The most data files that a conflict names in words.
-const FILES_NAMED: usize = 3;
-
-/// `planes: both changed the same rows: 3 rows in 2 files (a.parquet, b.parquet), such as {"id":1}`
-fn clash(table: &TableName, cause: &ConflictCause) -> String {
-    let count = |count: u64, what: &str| match count {
-        1 => format!("1 {what}"),
-        count => format!("{count} {what}s"),
-    };
-    let names = cause.files.iter().take(FILES_NAMED);
-    let mut names: Vec<_> = names.map(|file| file.rsplit('/').next().unwrap_or(file)).collect();
-    if cause.files_total > names.len() as u64 {
-        names.push("…");
-    }
-    let files = (cause.files_total > 0)
-        .then(|| format!("{} ({})", count(cause.files_total, "file"), names.join(", ")));
-    let about = match (cause.rows_total, files) {
-        (Some(rows), Some(files)) => format!(": {} in {files}", count(rows, "row")),
-        (None, Some(files)) => format!(": {files}"),
-        (Some(rows), None) => format!(": {}", count(rows, "row")),
-        (None, None) => String::new(),
-    };
-    let row = cause.rows.first().map(|row| format!(", such as {row}")).unwrap_or_default();
-    format!("{table}: {}{about}{row}", cause.message)
-}
-
-/// `planes: appended on main by @3fa9c1d2abcd (ada: INSERT INTO planes), dropped on dev by …`
-fn describe(target: &str, source: &str, conflict: &MergeConflict) -> String {
-    let side = |change: &str, reference: &str, commit: Option<&Commit>| {
-        let commit = commit.map(|commit| {
-            let subject: String =
-                commit.message.lines().next().unwrap_or_default().chars().take(60).collect();
-            format!(" by @{} ({}: {subject})", commit.id.short(), commit.author)
-        });
-        format!("{change} on {reference}{}", commit.unwrap_or_default())
-    };
-    let ours = side(&conflict.target_change, target, conflict.target.as_ref());
-    let theirs = side(&conflict.source_change, source, conflict.source.as_ref());
-    format!("{}: {ours}, {theirs}", conflict.table)
-}
-
-#[cfg(test)]
-mod tests {
-    use headwater_model::ConflictKind;
-
-    use super::*;
-
-    #[test]
-    fn a_conflict_names_its_files_and_a_row() {
-        let files = ["a", "b", "c", "d"].map(|name| format!("file:///lake/t/data/{name}.parquet"));
-        let mut cause = ConflictCause {
-            kind: ConflictKind::Rows,
-            message: "both changed the same rows".to_owned(),
-            files: files[..1].to_vec(),
-            files_total: 1,
-            rows: vec![json!({"id": 7})],
-            rows_total: Some(1),
-        };
-        let table = TableName::new("public", "t").unwrap();
-        assert_eq!(
-            clash(&table, &cause),
-            "t: both changed the same rows: 1 row in 1 file (a.parquet), such as {\"id\":7}"
-        );
-        (cause.files, cause.files_total) = (files.to_vec(), 9);
-        assert!(clash(&table, &cause).contains("9 files (a.parquet, b.parquet, c.parquet, …)"));
-    }
 }

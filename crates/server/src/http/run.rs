@@ -22,7 +22,8 @@ pub(super) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(run)).layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
 }
 
-/// Runs a project on a branch. With `dry_run` it answers the plan, and nothing runs.
+/// Runs a project on a branch. With `dry_run` it answers the plan, and nothing runs. With `merge` the
+/// run merges a ref first, and lands both as one commit.
 #[utoipa::path(post, path = "/v1/runs",
     operation_id = "run_project", tag = "run",
     request_body = RunRequest, responses(
@@ -37,20 +38,21 @@ async fn run(
     if request.files.is_empty() {
         return Err(Failure::invalid("the project has no files", "Send its files in `files`."));
     }
-    if request.dry_run {
+    if request.dry_run || request.merge.as_ref().is_some_and(|merge| merge.dry_run) {
         return Ok(Json(app.runner.plan(&request).await?).into_response());
     }
     app.settings.refresh().await;
     let author = author.or(request.author.take());
     let branch = app.branch_to_write(request.reference.as_ref()).await?;
     request.author = Some(author.clone());
-    let project = work::run_summary(&request);
+    let project = work::project_name(&request);
+    let summary = work::run_summary(&project, &request);
     let new = NewJob {
         event: request.event.clone(),
         queue: Some(work::run_queue(&project, &branch)),
         reference: Some(branch),
         payload: json!(request),
-        ..NewJob::new(JobKind::Run, project, author)
+        ..NewJob::new(JobKind::Run, summary, author)
     };
     let id = app.jobs.submit(new).await?;
     Ok((StatusCode::ACCEPTED, Json(app.jobs.job(id).await?)).into_response())

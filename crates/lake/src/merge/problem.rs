@@ -1,0 +1,125 @@
+//! Merge conflicts as errors: the message, its causes and the command that resolves them.
+
+use headwater_model::{
+    Commit, ConflictCause, ErrorCode, MergeConflict, MergeReport, Problem, TableName,
+};
+use serde_json::json;
+
+/// The most data files that a conflict names in words.
+const FILES_NAMED: usize = 3;
+
+/// Returns the error for a merge that found conflicts, with the report in its context.
+pub fn conflict_problem(target: &str, source: &str, report: &MergeReport) -> Problem {
+    let tables: Vec<_> =
+        report.conflicts.iter().map(|conflict| format!("`{}`", conflict.table)).collect();
+    let message = format!("`{target}` and `{source}` both changed {}", tables.join(", "));
+    let base = report.base.map(|base| base.short());
+    let look = base.as_ref().map_or_else(String::new, |base| {
+        format!(" `headwater branch diff @{base} {target}` shows what one side did.")
+    });
+    let mut problem = Problem::new(ErrorCode::MergeConflict, message).with_hint(format!(
+        "Make the change of one side again on the other, then merge; or choose a side with \
+             `--ours TABLE` or `--theirs TABLE`.{look}"
+    ));
+    for conflict in &report.conflicts {
+        problem.causes.push(describe(target, source, conflict));
+        problem.causes.extend(conflict.causes.iter().map(|cause| clash(&conflict.table, cause)));
+    }
+    problem.causes.extend(base.map(|base| format!("the merge base is @{base}")));
+    problem.context.insert("report".to_owned(), json!(report));
+    problem
+}
+
+/// Adds the command that computes tables again, where models of a project make tables in conflict.
+#[must_use]
+pub fn with_rerun_hint(
+    problem: Problem,
+    target: &str,
+    source: &str,
+    report: &MergeReport,
+) -> Problem {
+    let derived = report.conflicts.iter().filter(|conflict| conflict.project.is_some());
+    let names: Vec<String> = derived.clone().map(|one| format!("`{}`", one.table)).collect();
+    let Some(project) = derived.clone().find_map(|one| one.project.as_deref()) else {
+        return problem;
+    };
+    let command = format!("headwater branch merge {source} --into {target} --rerun");
+    let names = names.join(", ");
+    let hint = if derived.count() == report.conflicts.len() {
+        format!(
+            "`{command}` merges the other tables and computes {names} again with the models of \
+             project `{project}`."
+        )
+    } else {
+        let others = problem.hint.clone().unwrap_or_default();
+        format!(
+            "{others} Models of project `{project}` make {names}: `{command}` computes them again."
+        )
+    };
+    problem.with_hint(hint)
+}
+
+/// `planes: both changed the same rows: 3 rows in 2 files (a.parquet, b.parquet), such as {"id":1}`
+fn clash(table: &TableName, cause: &ConflictCause) -> String {
+    let count = |count: u64, what: &str| match count {
+        1 => format!("1 {what}"),
+        count => format!("{count} {what}s"),
+    };
+    let names = cause.files.iter().take(FILES_NAMED);
+    let mut names: Vec<_> = names.map(|file| file.rsplit('/').next().unwrap_or(file)).collect();
+    if cause.files_total > names.len() as u64 {
+        names.push("…");
+    }
+    let files = (cause.files_total > 0)
+        .then(|| format!("{} ({})", count(cause.files_total, "file"), names.join(", ")));
+    let about = match (cause.rows_total, files) {
+        (Some(rows), Some(files)) => format!(": {} in {files}", count(rows, "row")),
+        (None, Some(files)) => format!(": {files}"),
+        (Some(rows), None) => format!(": {}", count(rows, "row")),
+        (None, None) => String::new(),
+    };
+    let row = cause.rows.first().map(|row| format!(", such as {row}")).unwrap_or_default();
+    format!("{table}: {}{about}{row}", cause.message)
+}
+
+/// `planes: appended on main by @3fa9c1d2abcd (ada: INSERT INTO planes), dropped on dev by …`
+fn describe(target: &str, source: &str, conflict: &MergeConflict) -> String {
+    let side = |change: &str, reference: &str, commit: Option<&Commit>| {
+        let commit = commit.map(|commit| {
+            let subject: String =
+                commit.message.lines().next().unwrap_or_default().chars().take(60).collect();
+            format!(" by @{} ({}: {subject})", commit.id.short(), commit.author)
+        });
+        format!("{change} on {reference}{}", commit.unwrap_or_default())
+    };
+    let ours = side(&conflict.target_change, target, conflict.target.as_ref());
+    let theirs = side(&conflict.source_change, source, conflict.source.as_ref());
+    format!("{}: {ours}, {theirs}", conflict.table)
+}
+
+#[cfg(test)]
+mod tests {
+    use headwater_model::ConflictKind;
+
+    use super::*;
+
+    #[test]
+    fn a_conflict_names_its_files_and_a_row() {
+        let files = ["a", "b", "c", "d"].map(|name| format!("file:///lake/t/data/{name}.parquet"));
+        let mut cause = ConflictCause {
+            kind: ConflictKind::Rows,
+            message: "both changed the same rows".to_owned(),
+            files: files[..1].to_vec(),
+            files_total: 1,
+            rows: vec![json!({"id": 7})],
+            rows_total: Some(1),
+        };
+        let table = TableName::new("public", "t").unwrap();
+        assert_eq!(
+            clash(&table, &cause),
+            "t: both changed the same rows: 1 row in 1 file (a.parquet), such as {\"id\":7}"
+        );
+        (cause.files, cause.files_total) = (files.to_vec(), 9);
+        assert!(clash(&table, &cause).contains("9 files (a.parquet, b.parquet, c.parquet, …)"));
+    }
+}

@@ -1,0 +1,211 @@
+//! Merges that compute derived tables again: a ref is merged on the run's branch, the project's models
+//! run on the merged state, and both land on the target as one commit.
+//!
+//! A table is derived where a `replace` model of the project writes it: its rows are a function of the
+//! model's inputs. Tables of `append` and `merge` models hold rows of earlier runs, which no later run
+//! can compute; they are merged by content, as all other tables are.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use headwater_catalog::{Checks, Contested, MergePlan, NewBranch};
+use headwater_jobs::JobContext;
+use headwater_lake::{MergeOptions, conflict_problem};
+use headwater_model::{
+    Fault, MergeChoice, MergeOutcome, MergeReport, MergeRequest, RefSpec, RunPlan, RunReport,
+    RunRequest, TableName,
+};
+use headwater_tables::Table;
+
+use crate::runner::{Runner, Work};
+use crate::{Error, Materialization, Parsed, Project, Result};
+
+/// A merge that a run lands.
+struct Merge {
+    request: MergeRequest,
+    /// The merge as planned when the run began; the run's branch starts at its head.
+    plan: MergePlan,
+    /// Tables that are taken whole from one side, and computed again where they do not fit.
+    whole: BTreeSet<TableName>,
+}
+
+impl Runner {
+    /// Merges a ref into the run's target and runs the project on the merged state. On failure the
+    /// target stays as it was, and the run's branch holds the merged state for reading.
+    pub(crate) async fn merge_and_run(
+        &self,
+        target: String,
+        branch: String,
+        request: RunRequest,
+        context: JobContext,
+    ) -> Result<RunReport> {
+        let merge = self.plan_merge(&target, &request).await?;
+        let start = merge.plan.head;
+        self.branch_in_quarantine(&branch, start, context.id().to_string()).await?;
+        let work = Work { target, branch, start, request, context };
+        let ran = Box::pin(self.merge_and_run_there(&merge, &work)).await;
+        if ran.is_err() {
+            self.forget_empty(start, &work.branch).await;
+        }
+        ran
+    }
+
+    async fn merge_and_run_there(&self, merge: &Merge, work: &Work) -> Result<RunReport> {
+        let stopped = work.context.cancelled();
+        let author = work.author();
+        let prepared = async {
+            let merged = self.merge_on(&work.branch, merge, (&work.target, &author)).await?;
+            let plan = self.make_plan(&work.request, &RefSpec::Name(work.branch.clone())).await;
+            Ok::<_, Error>((merged, plan))
+        };
+        let (merged, plan) = tokio::select! {
+            prepared = Box::pin(prepared) => prepared?,
+            () = stopped.cancelled() => {
+                let branch = self.wrote(work.start, &work.branch).await?;
+                return Err(Error::Cancelled { target: work.target.clone(), branch });
+            }
+        };
+        let plan = match plan {
+            Ok(plan) => Arc::new(plan),
+            Err(error) => {
+                let branch = self.wrote(work.start, &work.branch).await?;
+                let failures = vec![error.to_problem()];
+                return Err(Error::Run { target: work.target.clone(), branch, failures });
+            }
+        };
+        let mut report = Box::pin(self.run_there(&plan, work)).await?;
+        report.merge = Some(merged);
+        Ok(report)
+    }
+
+    /// Plans the models of a run that merges, on a branch that exists for the planning alone.
+    pub(crate) async fn plan_merged(&self, target: &str, request: &RunRequest) -> Result<RunPlan> {
+        let merge = self.plan_merge(target, request).await?;
+        let id = uuid::Uuid::now_v7().to_string();
+        let branch = format!("run/plan-{id}");
+        self.branch_in_quarantine(&branch, merge.plan.head, id).await?;
+        let planned = async {
+            self.merge_on(&branch, &merge, (target, "")).await?;
+            self.make_plan(request, &RefSpec::Name(branch.clone())).await
+        };
+        let planned = Box::pin(planned).await;
+        let deleted = self.lake().catalog().delete_branch(&branch).await;
+        deleted.map_err(|error| Error::other(&error))?;
+        Ok(planned?.listed())
+    }
+
+    /// Plans the merge and chooses a side for each derived table in conflict.
+    async fn plan_merge(&self, target: &str, request: &RunRequest) -> Result<Merge> {
+        let project = Parsed::read(&request.files)?.into_runnable()?;
+        let mut merge = request.merge.clone().unwrap_or_else(|| MergeRequest::new(RefSpec::main()));
+        let checks = Checks::unless(merge.unchecked);
+        let plan = self.lake().catalog().plan_merge(target, &merge.source, checks).await;
+        let plan = plan.map_err(|error| Error::other(&error))?;
+        let mut whole = BTreeSet::new();
+        for contested in &plan.contested {
+            let Some(choice) = self.choice(&project, contested).await? else { continue };
+            let [ours, theirs] = contested.names();
+            let name = if contested.ours.is_some() { ours } else { theirs };
+            if !merge.choices.keys().any(|chosen| is_same(chosen, name)) {
+                merge.choices.insert(name.clone(), choice);
+            }
+            whole.extend([ours.clone(), theirs.clone()]);
+        }
+        Ok(Merge { request: merge, plan, whole })
+    }
+
+    /// The side of a contested table that the merged state takes: for a table that a model computes, the
+    /// one that has it; for a table whose model the project dropped, the one that dropped the table too.
+    async fn choice(
+        &self,
+        project: &Project,
+        contested: &Contested,
+    ) -> Result<Option<MergeChoice>> {
+        let has_model = contested.names().into_iter().any(|name| is_derived(project, name));
+        let (present, absent) = match (&contested.ours, &contested.theirs) {
+            (Some(_), Some(_)) => return Ok(has_model.then_some(MergeChoice::Ours)),
+            (Some(ours), None) => (ours, MergeChoice::Theirs),
+            (None, Some(theirs)) => (theirs, MergeChoice::Ours),
+            (None, None) => return Ok(None),
+        };
+        if has_model {
+            let other = match absent {
+                MergeChoice::Ours => MergeChoice::Theirs,
+                _ => MergeChoice::Ours,
+            };
+            return Ok(Some(other));
+        }
+        if present.is_view() {
+            return Ok(None);
+        }
+        let table: Table = self
+            .lake()
+            .tables()
+            .load(&present.metadata_location)
+            .await
+            .map_err(|error| Error::other(&error))?;
+        let owner = self.lake().project_of(&table).await;
+        Ok((owner.as_deref() == Some(project.name.as_str())).then_some(absent))
+    }
+
+    /// Merges on a branch; `Other` with every conflict where tables that no model computes conflict.
+    async fn merge_on(
+        &self,
+        branch: &str,
+        merge: &Merge,
+        (target, author): (&str, &str),
+    ) -> Result<MergeReport> {
+        let named = merge.request.source.to_string();
+        let request = MergeRequest {
+            // The very commit that was planned, whatever the source has become since.
+            source: RefSpec::Commit(merge.plan.source.to_string()),
+            message: Some(message(&merge.request, target)),
+            dry_run: false,
+            unchecked: true,
+            ..merge.request.clone()
+        };
+        let options = MergeOptions {
+            author: author.to_owned(),
+            whole: merge.whole.clone(),
+            ..MergeOptions::default()
+        };
+        let report = self.lake().merge_with(branch, request, options).await;
+        let report = report.map_err(|error| Error::other(&error))?;
+        if report.outcome == MergeOutcome::Conflict {
+            return Err(Error::Other(Box::new(conflict_problem(target, &named, &report))));
+        }
+        Ok(report)
+    }
+
+    /// Creates a branch in quarantine from the start: a run that is killed leaves it as a failed one's.
+    pub(crate) async fn branch_in_quarantine(
+        &self,
+        branch: &str,
+        from: headwater_model::CommitId,
+        run: String,
+    ) -> Result<()> {
+        let options = NewBranch { quarantine: Some(run), ..NewBranch::default() };
+        let from = RefSpec::Commit(from.to_string());
+        let created = self.lake().catalog().create_branch_with(branch, &from, options).await;
+        created.map(drop).map_err(|error| Error::other(&error))
+    }
+}
+
+/// The message of the commit that lands a merge.
+pub(crate) fn message(merge: &MergeRequest, target: &str) -> String {
+    let given = merge.message.clone();
+    given.unwrap_or_else(|| format!("Merge {} into {target}", merge.source))
+}
+
+/// Whether a model of the project computes all rows of a table.
+fn is_derived(project: &Project, table: &TableName) -> bool {
+    let mut models = project.steps.iter().filter(|step| {
+        step.is_materialized() && step.materialization == Materialization::Replace
+    });
+    models.any(|step| is_same(&step.table, table))
+}
+
+fn is_same(one: &TableName, other: &TableName) -> bool {
+    one.namespace.eq_ignore_ascii_case(&other.namespace)
+        && one.name.eq_ignore_ascii_case(&other.name)
+}
