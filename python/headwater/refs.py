@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from .connection import segments
-from .requests import Requests, without_none
+from .project import read_project
+from .requests import OnEvent, Requests, without_none
 
 
 class Refs(Requests):
@@ -38,6 +40,8 @@ class Refs(Requests):
         unchecked: bool = False,
         on_conflict: str | None = None,
         choices: Mapping[str, str] | None = None,
+        rerun: str | os.PathLike[str] | None = None,
+        on_event: OnEvent | None = None,
     ) -> dict[str, Any]:
         """Merges a ref into the branch `into`.
 
@@ -48,9 +52,18 @@ class Refs(Requests):
         With `dry_run` nothing is changed. `unchecked` merges even the branch of a failed run. Where both
         sides changed a table, nothing is changed and `MergeConflictError` is raised, whose
         `context["report"]` names every table and both changes.
+
+        `rerun` is the folder of a project: its models run on the merged state and compute their tables
+        again, and the merge and what they wrote are one commit. The answer is then the run's report,
+        with the merge's in `merge`, or the plan with `dry_run`; `on_event` is called with each event.
         """
         body = {"source": source, "message": message, "dry_run": dry_run, "unchecked": unchecked}
         body.update(on_conflict=on_conflict, choices=dict(choices) if choices else None)
+        if rerun is not None:
+            merge = without_none(body)
+            files = read_project(rerun)
+            run = {"files": files, "ref": self._at(into), "dry_run": dry_run, "merge": merge}
+            return self._work("/v1/runs", run, on_event)
         path = segments("v1", "branches", self._at(into), "merge")
         return self._dict("POST", path, without_none(body))
 

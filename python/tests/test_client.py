@@ -99,6 +99,20 @@ class Requests(WithServer):
             "/v1/branches/team%2Fmain/merge",
             body={"source": "dev", "message": "all of it", "dry_run": False, "unchecked": False},
         )
+        project = self.folder()
+        (project / "headwater.toml").write_text("[project]\nname = \"x\"\n")
+        merge = {"source": "dev", "dry_run": True, "unchecked": False}
+        self.check(
+            lambda: client.merge("dev", into="main", dry_run=True, rerun=project),
+            "POST",
+            "/v1/runs",
+            body={
+                "files": {"headwater.toml": "[project]\nname = \"x\"\n"},
+                "ref": "main",
+                "dry_run": True,
+                "merge": merge,
+            },
+        )
         self.server.on("DELETE", "/v1/branches/team%2Fdev", Answer(b"", 204))
         self.assertIsNone(client.delete_branch("team/dev", if_exists=True))
         self.assertEqual(self.server.last().parameters, {"if_exists": "true"})

@@ -21,6 +21,7 @@ mod reach;
 mod reference;
 mod removed;
 mod state;
+mod table_history;
 mod tag;
 mod trie;
 
@@ -34,6 +35,7 @@ pub use merge::{Checks, Contested, MergeCommit, MergePlan, Stack};
 pub use reach::{Reach, ReachedState};
 pub use reference::Resolved;
 pub use state::State;
+pub use table_history::TableState;
 
 /// The scope of unique keys under which the ids of events are kept.
 pub const EVENT_SCOPE: &str = "event";

@@ -12,8 +12,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use headwater_model::{
-    Commit, CommitId, MAIN_BRANCH, MergeConflict, MergeOutcome, MergeReport, Namespace, ObjectId,
-    RefSpec, TableName, name,
+    CommitId, MAIN_BRANCH, MergeConflict, MergeOutcome, MergeReport, Namespace, ObjectId, RefSpec,
+    TableName, name,
 };
 use headwater_store::Batch;
 
@@ -110,6 +110,7 @@ impl MergePlan {
             tables: Vec::new(),
             merged: Vec::new(),
             conflicts: Vec::new(),
+            undone_by: None,
         }
     }
 }
@@ -443,42 +444,13 @@ impl Catalog {
             target: self.last_change(plan.head, bases, ours).await?,
             target_change: contested.change(contested.ours.as_ref()).word().to_owned(),
             source: self.last_change(plan.source, bases, theirs).await?,
+            target_after: None,
+            source_after: None,
             source_change: contested.change(contested.theirs.as_ref()).word().to_owned(),
             table: contested.table.clone(),
             project: None,
             causes: Vec::new(),
         })
-    }
-
-    /// The commit that made the table what it is at `head`: back along the parents that have it alike.
-    async fn last_change(
-        &self,
-        head: CommitId,
-        bases: &[CommitId],
-        table: &TableName,
-    ) -> Result<Option<Commit>> {
-        let key = trie::key(table);
-        let mut id = head;
-        while !bases.contains(&id) {
-            let commit = self.objects.commit(id).await?;
-            match self.parent_alike(&commit, &key).await? {
-                Some(parent) => id = parent,
-                None => return Ok(Some(commit.listed(id))),
-            }
-        }
-        Ok(None)
-    }
-
-    /// The first parent in which the table is what it is in the commit.
-    async fn parent_alike(&self, commit: &CommitObject, key: &str) -> Result<Option<CommitId>> {
-        let here = trie::get(&self.objects, commit.tables, key).await?;
-        for id in &commit.parents {
-            let parent = self.objects.commit(*id).await?;
-            if trie::get(&self.objects, parent.tables, key).await? == here {
-                return Ok(Some(*id));
-            }
-        }
-        Ok(None)
     }
 }
 

@@ -80,6 +80,103 @@ fn a_conflict_names_tables_changes_commits_and_the_base() {
     assert_eq!(conflict["table"], "cities");
 }
 
+/// The newest commit of a branch, as twelve digits.
+fn head(workspace: &Workspace, branch: &str) -> String {
+    workspace.json(&["log", branch])[0]["id"].as_str().expect("a commit")[..12].to_owned()
+}
+
+#[test]
+fn a_conflict_about_a_row_blames_its_commits_and_shows_its_values() {
+    let workspace = Workspace::new();
+    let rows = "CREATE TABLE cities AS SELECT * FROM (VALUES ('Oslo', 1, 10), ('Rome', 2, 20)) \
+                AS v(name, people, area)";
+    workspace.ok(&["query", rows]);
+    workspace.ok(&["branch", "create", "dev"]);
+    let mut changed = Vec::new();
+    for (branch, people) in [("main", 3), ("dev", 4)] {
+        workspace.ok(&["query", "INSERT INTO cities VALUES ('Bern', 5, 5)", "--ref", branch]);
+        let sql = format!("UPDATE cities SET people = {people} WHERE name = 'Oslo'");
+        workspace.ok(&["query", &sql, "--ref", branch]);
+        changed.push(head(&workspace, branch));
+        for name in ["Lund", "Pisa"] {
+            let sql = format!("INSERT INTO cities VALUES ('{name}', 6, 6)");
+            workspace.ok(&["query", &sql, "--ref", branch]);
+        }
+    }
+    let merge = ["branch", "merge", "dev", "--into", "main"];
+    let text = workspace.fails(4, &merge);
+    let row = "row {\"name\":\"Oslo\",\"area\":10}: people 1 before, 3 on main, 4 on dev";
+    contains(&text, &[row, &format!("by @{}", changed[0]), &format!("by @{}", changed[1])]);
+    let json = workspace.run(&[&merge[..], &["-o", "json"]].concat()).stdout;
+    let document: serde_json::Value = serde_json::from_str(&json).expect("JSON");
+    let conflict = &document["error"]["context"]["report"]["conflicts"][0];
+    let column = &conflict["causes"][0]["changed"][0]["columns"][0];
+    let expected =
+        json!({"column": "people", "changed": true, "base": 1, "target": 3, "source": 4});
+    assert_eq!(*column, expected);
+    let id = |side: &str| conflict[side]["id"].as_str().expect("a commit")[..12].to_owned();
+    assert_eq!([id("target"), id("source")], [changed[0].clone(), changed[1].clone()]);
+}
+
+#[test]
+fn a_conflict_about_a_removed_row_says_which_side_removed_it() {
+    let workspace = Workspace::new();
+    let rows =
+        "CREATE TABLE cities AS SELECT * FROM (VALUES ('Oslo', 1), ('Rome', 2)) AS v(name, n)";
+    workspace.ok(&["query", rows]);
+    workspace.ok(&["branch", "create", "dev"]);
+    workspace.ok(&["query", "DELETE FROM cities WHERE name = 'Oslo'"]);
+    workspace.ok(&["query", "UPDATE cities SET n = 7 WHERE name = 'Oslo'", "--ref", "dev"]);
+    let text = workspace.fails(4, &["branch", "merge", "dev", "--into", "main"]);
+    contains(&text, &["row {\"name\":\"Oslo\"}: removed on main; n 1 before, 7 on dev"]);
+}
+
+#[test]
+fn a_merge_after_its_revert_names_the_revert_and_what_brings_it_back() {
+    let workspace = Workspace::new();
+    workspace.ok(&["query", "CREATE TABLE cities AS SELECT 'Oslo' AS name"]);
+    workspace.ok(&["branch", "create", "dev"]);
+    workspace.ok(&["query", "INSERT INTO cities VALUES ('Bern')", "--ref", "dev"]);
+    workspace.ok(&["query", "INSERT INTO cities VALUES ('Rome')"]);
+    let merge = ["branch", "merge", "dev", "--into", "main"];
+    workspace.ok(&merge);
+    workspace.ok(&["branch", "revert", "main", "--on", "main"]);
+    let revert = head(&workspace, "main");
+    let again = workspace.run(&merge);
+    assert_eq!(again.code, 0, "{}", again.stderr);
+    let command = format!("headwater branch revert @{revert} --on main");
+    contains(&again.stderr, &["has everything of dev already", &format!("@{revert}"), &command]);
+    let words: Vec<&str> = command.split(' ').skip(1).collect();
+    workspace.ok(&words);
+    let names = workspace.rows("SELECT name FROM cities ORDER BY name");
+    assert_eq!(names, json!([{"name": "Bern"}, {"name": "Oslo"}, {"name": "Rome"}]));
+    let again = workspace.run(&merge);
+    assert!(!again.stderr.contains("undid"), "{}", again.stderr);
+}
+
+#[test]
+fn a_conflict_of_a_models_table_names_the_command_that_computes_it_again() {
+    let workspace = Workspace::new();
+    workspace.ok(&["query", "CREATE TABLE t AS SELECT 1 AS id"]);
+    let model = "-- headwater: materialization = replace\nSELECT count(*) AS n FROM t\n";
+    workspace.write("models/agg.sql", model);
+    workspace.ok(&["run"]);
+    workspace.ok(&["branch", "create", "dev"]);
+    for branch in ["main", "dev"] {
+        workspace.ok(&["query", "INSERT INTO t VALUES (2)", "--ref", branch]);
+        workspace.ok(&["run", "--ref", branch]);
+    }
+    let text = workspace.fails(4, &["branch", "merge", "dev", "--into", "main"]);
+    contains(&text, &["headwater branch merge dev --into main --rerun", "computes `agg` again"]);
+    let merge = ["branch", "merge", "dev", "--into", "main", "--rerun"];
+    let plan = workspace.ok(&[&merge[..], &["--dry-run"]].concat());
+    contains(&plan, &["agg", "changed input"]);
+    let merged = workspace.run(&merge);
+    assert_eq!(merged.code, 0, "{}", merged.stderr);
+    contains(&merged.stderr, &["merged into main", "agg computed again", "t merged by content"]);
+    assert_eq!(workspace.rows("SELECT n FROM agg"), json!([{"n": 3}]));
+}
+
 #[test]
 fn a_form_that_an_answer_does_not_have_is_refused() {
     let workspace = Workspace::new();

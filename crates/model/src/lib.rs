@@ -50,8 +50,8 @@ pub use import::{
 };
 pub use job::{Event, Job, JobEvent, JobId, JobKind, JobStatus, LogStream, StepStatus};
 pub use merge::{
-    ConflictCause, ConflictKind, MergeChoice, MergeConflict, MergeOutcome, MergeReport,
-    MergeRequest, MergedHow, MergedTable,
+    ColumnConflict, ConflictCause, ConflictKind, MergeChoice, MergeConflict, MergeOutcome,
+    MergeReport, MergeRequest, MergedHow, MergedTable, RowConflict,
 };
 pub use name::{DEFAULT_NAMESPACE, NameError, SYSTEM_NAMESPACE, TableName};
 pub use near::nearest;

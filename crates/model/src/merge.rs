@@ -84,6 +84,10 @@ pub struct MergeReport {
     /// The conflicts, where there are any; then nothing was changed.
     #[serde(default)]
     pub conflicts: Vec<MergeConflict>,
+    /// Where the target is up to date: the newest commit of the target that undid changes of the source.
+    /// Undoing that commit brings them back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub undone_by: Option<Commit>,
 }
 
 /// What a merge did to its target.
@@ -149,12 +153,20 @@ pub struct MergeConflict {
     /// The table.
     #[schema(value_type = String)]
     pub table: TableName,
-    /// The commit of the target that last changed it, since the base.
+    /// The commit of the target that made the conflicting change, or else the last one that changed the
+    /// table since the base.
     pub target: Option<Commit>,
+    /// Where it took too long to find that commit: the change was made after this commit, and up to
+    /// `target`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target_after: Option<Commit>,
     /// What the target did, in words: `appended`, `replaced`, `created`, `dropped`, `changed`.
     pub target_change: String,
-    /// The commit of the source that last changed it, since the base.
+    /// The same for the source.
     pub source: Option<Commit>,
+    /// The same for the source.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source_after: Option<Commit>,
     /// What the source did.
     pub source_change: String,
     /// The project whose model makes the table; none for other tables.
@@ -185,6 +197,38 @@ pub struct ConflictCause {
     /// How many rows it is about, where they were counted.
     #[serde(default)]
     pub rows_total: Option<u64>,
+    /// The same rows with what both sides have in their place, where both changed rows.
+    #[serde(default)]
+    pub changed: Vec<RowConflict>,
+}
+
+/// A row that both sides of a merge changed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct RowConflict {
+    /// Its columns; first those that a side changed.
+    pub columns: Vec<ColumnConflict>,
+    /// Whether the target removed the row.
+    pub target_removed: bool,
+    /// Whether the source removed the row.
+    pub source_removed: bool,
+}
+
+/// A column of a row that both sides of a merge changed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ColumnConflict {
+    /// The column.
+    pub column: String,
+    /// Whether either side has another value than the base.
+    pub changed: bool,
+    /// Its value at the merge base.
+    #[schema(value_type = Object)]
+    pub base: serde_json::Value,
+    /// Its value in the target; null where the target removed the row.
+    #[schema(value_type = Object)]
+    pub target: serde_json::Value,
+    /// Its value in the source; null where the source removed the row.
+    #[schema(value_type = Object)]
+    pub source: serde_json::Value,
 }
 
 /// What changes of a table cannot have together.

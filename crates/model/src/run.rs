@@ -5,9 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{
-    CommitId, MergeReport, MergeRequest, Priority, Problem, RefSpec, StepStatus, Usage,
-};
+use crate::{CommitId, MergeReport, MergeRequest, Priority, Problem, RefSpec, StepStatus, Usage};
 
 /// Asks for a run. The project travels with the request, so that what ran is what was sent.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]

@@ -199,9 +199,10 @@ pub(crate) fn message(merge: &MergeRequest, target: &str) -> String {
 
 /// Whether a model of the project computes all rows of a table.
 fn is_derived(project: &Project, table: &TableName) -> bool {
-    let mut models = project.steps.iter().filter(|step| {
-        step.is_materialized() && step.materialization == Materialization::Replace
-    });
+    let mut models = project
+        .steps
+        .iter()
+        .filter(|step| step.is_materialized() && step.materialization == Materialization::Replace);
     models.any(|step| is_same(&step.table, table))
 }
 

@@ -56,7 +56,8 @@ pub use deletes::DeleteKey;
 pub use error::{Error, Result};
 pub use listing::{ListedFile, ListedManifest, ListedSnapshot};
 pub use merge::{
-    Cause, Clash, MadeMerge, Merged, MergedRows, READ_UP_TO, RowBudget, Side, TableMerge,
+    Cause, ChangedRow, Clash, MadeMerge, Merged, MergedRows, READ_UP_TO, RowBudget, Side,
+    TableMerge,
 };
 pub use operation::{Beside, CreateTable, Operation, Rewrite, Unseen};
 pub use options::TablesOptions;

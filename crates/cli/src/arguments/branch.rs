@@ -1,5 +1,7 @@
 //! `headwater branch`: its commands, and what branches have in common with tags.
 
+use std::path::PathBuf;
+
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::BranchDiff;
@@ -23,7 +25,8 @@ pub enum Branch {
     #[command(after_help = "Example:\n  headwater branch diff main dev --rows 3")]
     Diff(BranchDiff),
     /// Merge a ref into a branch
-    #[command(after_help = "Example:\n  headwater branch merge dev --into main")]
+    #[command(after_help = "Examples:\n  headwater branch merge dev --into main\n  \
+                            headwater branch merge dev --into main --rerun")]
     Merge(BranchMerge),
     /// Make the change of one commit again on a branch
     #[command(visible_alias = "transplant")]
@@ -129,6 +132,15 @@ pub struct BranchMerge {
     /// Merge the branch of a failed run all the same
     #[arg(long)]
     pub unchecked: bool,
+    /// Run the project on the merged state: its models compute their tables again
+    #[arg(long)]
+    pub rerun: bool,
+    /// The project of `--rerun` [default: the one around the lake, or the nearest `headwater.toml` upwards]
+    #[arg(long, short, value_name = "DIR", requires = "rerun")]
+    pub project: Option<PathBuf>,
+    /// A parameter of the project
+    #[arg(long = "param", value_name = "NAME=VALUE", requires = "rerun")]
+    pub parameters: Vec<String>,
     #[command(flatten)]
     pub choices: Choices,
 }

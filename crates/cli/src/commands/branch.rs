@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use headwater_model::{
     Branch as BranchRow, CherryPickRequest, Commit, CreateRef, ErrorCode, Job, JobStatus,
     MAIN_BRANCH, MergeChoice, MergeOutcome, MergeReport, MergeRequest, MergedHow, MergedTable,
-    Problem, RevertRequest, TableName, UpdateRef,
+    Problem, RevertRequest, RunRequest, TableName, UpdateRef,
 };
 use hyper::Method;
 use serde_json::json;
@@ -17,10 +17,11 @@ use crate::arguments::{
     Branch, BranchCherryPick, BranchLs, BranchMerge, BranchRevert, BranchRm, Choice, Choices,
     OutputFormat,
 };
-use crate::commands::{diff, reference};
+use crate::commands::{diff, reference, run};
 use crate::context::Context;
 use crate::error::{self, Result};
 use crate::output::{self, Grid};
+use crate::project;
 use crate::terminal::Tone;
 
 /// What the names of branches begin with that runs make for themselves.
@@ -185,6 +186,18 @@ async fn merge(context: &Context, api: &Api, arguments: BranchMerge) -> Result<(
         on_conflict,
         choices,
     };
+    if arguments.rerun {
+        let root = project::locate(arguments.project.as_ref(), &context.lake_folder()?)?;
+        let request = RunRequest {
+            files: headwater_server::read_project(&root)?,
+            reference: Some(target.parse().map_err(error::from_fault)?),
+            parameters: run::pairs(&arguments.parameters, "param")?,
+            dry_run: request.dry_run,
+            merge: Some(request),
+            ..RunRequest::default()
+        };
+        return run::send(context, api, &request, false).await;
+    }
     let report: MergeReport =
         api.post(format!("/v1/branches/{}/merge", segment(&target)), &request).await?;
     if context.output == OutputFormat::Json {
@@ -306,7 +319,18 @@ fn print_merge(context: &Context, source: &str, target: &str, dry_run: bool, rep
         MergeOutcome::Conflict => format!("{source} and {target} changed the same tables"),
     };
     context.style.say(text);
+    print_undone(context, target, report);
     print_tables(context, source, report);
+}
+
+/// Names the revert because of which a merge brings nothing, and the command that brings it back.
+pub fn print_undone(context: &Context, target: &str, report: &MergeReport) {
+    let Some(commit) = &report.undone_by else { return };
+    let (style, id) = (context.style, commit.id.short());
+    let subject = commit.message.lines().next().unwrap_or_default();
+    style.say(format!("  but @{id} ({subject}) undid it on {target}"));
+    let hint = format!("`headwater branch revert @{id} --on {target}` brings it back");
+    style.say(format!("  {}: {hint}", style.paint(Tone::Good, "hint")));
 }
 
 fn print_tables(context: &Context, source: &str, report: &MergeReport) {
@@ -325,7 +349,7 @@ fn print_tables(context: &Context, source: &str, report: &MergeReport) {
 }
 
 /// How a table that both sides changed was merged.
-fn merged_how(merged: &MergedTable, source: &str) -> String {
+pub fn merged_how(merged: &MergedTable, source: &str) -> String {
     if merged.how == MergedHow::Theirs {
         return format!("taken from {source}");
     }

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use headwater_model::{Job, Priority, RunPlan, RunReport, RunRequest, StepReport, StepStatus};
+use headwater_model::{
+    Job, MergeReport, Priority, RunPlan, RunReport, RunRequest, StepReport, StepStatus,
+};
 
 use crate::api::Api;
 use crate::arguments::{OutputFormat, Run};
-use crate::commands::reference;
+use crate::commands::{branch, reference};
 use crate::context::Context;
 use crate::error::{self, Result};
 use crate::events;
@@ -28,13 +30,18 @@ pub async fn run(context: &Context, api: &Api, arguments: &Run) -> Result<()> {
         priority: arguments.priority.as_deref().map(priority).transpose()?,
         ..RunRequest::default()
     };
-    if arguments.dry_run {
-        let plan: RunPlan = api.post("/v1/runs", &request).await?;
+    send(context, api, &request, arguments.detach).await
+}
+
+/// Sends a run, follows it to its end and prints what it did.
+pub async fn send(context: &Context, api: &Api, request: &RunRequest, detach: bool) -> Result<()> {
+    if request.dry_run {
+        let plan: RunPlan = api.post("/v1/runs", request).await?;
         print_plan(context, &plan);
         return Ok(());
     }
-    let job: Job = api.post("/v1/runs", &request).await?;
-    if arguments.detach {
+    let job: Job = api.post("/v1/runs", request).await?;
+    if detach {
         started(context, &job);
         return Ok(());
     }
@@ -121,6 +128,10 @@ fn print_report(context: &Context, report: &RunReport) {
     let figures = format!("{ran} ran, {unchanged} unchanged, {sum} of work, {cost}");
     style.say(format!("{} {outcome}", style.paint(Tone::Good, "✓")));
     style.say(format!("  {}", style.paint(Tone::Faint, figures)));
+    if let Some(merge) = &report.merge {
+        branch::print_undone(context, &report.branch, merge);
+        return print_merged(context, report, merge);
+    }
     let is_model = |step: &StepReport| step.kind != EXPECTATION;
     let modelled =
         report.steps.iter().any(|step| is_model(step) && step.status != StepStatus::Unchanged);
@@ -134,4 +145,21 @@ fn print_report(context: &Context, report: &RunReport) {
         _ => return,
     };
     style.say(format!("  {}: {hint}", style.paint(Tone::Good, "hint")));
+}
+
+/// Prints how each table of a run that merged came to be.
+fn print_merged(context: &Context, report: &RunReport, merge: &MergeReport) {
+    for table in &report.tables {
+        let name = table.rsplit('.').next().unwrap_or(table);
+        let computed = |step: &StepReport| {
+            step.step.eq_ignore_ascii_case(name) && step.status == StepStatus::Succeeded
+        };
+        let merged = merge.merged.iter().find(|merged| merged.table.to_string() == *table);
+        let how = match merged {
+            _ if report.steps.iter().any(computed) => " computed again".to_owned(),
+            Some(merged) => format!(" {}", branch::merged_how(merged, "the source")),
+            None => String::new(),
+        };
+        context.style.say(format!("  {}{how}", context.style.paint(Tone::Good, table)));
+    }
 }

@@ -1,8 +1,10 @@
 //! Conflicts as they are told: what two changes cannot have together, with files and rows.
 
+use arrow::array::RecordBatch;
 use headwater_catalog::Contested;
-use headwater_model::{ConflictCause, ConflictKind};
-use headwater_tables::{Cause, Clash};
+use headwater_model::{ColumnConflict, ConflictCause, ConflictKind, RowConflict};
+use headwater_tables::{Cause, ChangedRow, Clash};
+use serde_json::Value;
 
 use super::view::concerns_view;
 use crate::error::Result;
@@ -26,7 +28,36 @@ pub(super) fn of(clash: &Clash) -> Result<ConflictCause> {
         files_total: clash.files.len() as u64,
         rows,
         rows_total: clash.rows_total,
+        changed: clash.changed.iter().take(ROWS_SHOWN).map(row).collect::<Result<_>>()?,
     })
+}
+
+/// A row that both sides changed, column by column.
+fn row(changed: &ChangedRow) -> Result<RowConflict> {
+    let object = |row: Option<&RecordBatch>| -> Result<Option<Value>> {
+        let Some(row) = row else { return Ok(None) };
+        Ok(json_rows(std::slice::from_ref(row))?.pop())
+    };
+    let base = object(Some(&changed.base))?.unwrap_or_default();
+    let target = object(changed.ours.as_ref())?;
+    let source = object(changed.theirs.as_ref())?;
+    let value = |row: &Option<Value>, column: &str| {
+        row.as_ref().and_then(|row| row.get(column)).cloned().unwrap_or_default()
+    };
+    let differs = |row: &Option<Value>, column: &str| {
+        row.as_ref().is_some_and(|row| row.get(column) != base.get(column))
+    };
+    let columns = base.as_object().into_iter().flatten().map(|(column, base)| ColumnConflict {
+        column: column.clone(),
+        changed: differs(&target, column) || differs(&source, column),
+        base: base.clone(),
+        target: value(&target, column),
+        source: value(&source, column),
+    });
+    let mut columns: Vec<ColumnConflict> = columns.collect();
+    columns.sort_by_key(|column| !column.changed);
+    let (target_removed, source_removed) = (target.is_none(), source.is_none());
+    Ok(RowConflict { columns, target_removed, source_removed })
 }
 
 fn kind(cause: &Cause) -> ConflictKind {
@@ -116,5 +147,6 @@ pub(super) fn plain(kind: ConflictKind, message: String) -> ConflictCause {
         files_total: 0,
         rows: Vec::new(),
         rows_total: None,
+        changed: Vec::new(),
     }
 }

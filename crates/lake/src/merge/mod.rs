@@ -6,19 +6,21 @@
 //! meanwhile is looked at again, and what was worked out for tables that stayed as they were is kept.
 
 mod cause;
+mod conflicts;
 mod content;
 mod imports;
 mod problem;
 mod scratch;
 mod transplant;
+mod undone;
 mod view;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use headwater_catalog::{Base, Checks, Contested, MergeCommit, MergePlan, Stack, TableChange};
 use headwater_model::{
-    CommitId, ConflictCause, Fault, MergeChoice, MergeConflict, MergeOutcome, MergeReport,
-    MergeRequest, MergedHow, MergedTable, PROPERTY_PICKED, RefSpec, TableName,
+    CommitId, ConflictCause, Fault, MergeChoice, MergeOutcome, MergeReport, MergeRequest,
+    MergedHow, MergedTable, PROPERTY_PICKED, RefSpec, TableName,
 };
 use headwater_store::Batch;
 use headwater_tables::RowBudget;
@@ -222,7 +224,10 @@ impl<'a> Merging<'a> {
     async fn attempt(&mut self, target: &str) -> Result<Option<MergeReport>> {
         let (plan, stack) = self.plan(target).await?;
         if stack.is_none() && plan.is_up_to_date() {
-            return Ok(Some(plan.report(MergeOutcome::UpToDate, plan.head)));
+            let report = plan.report(MergeOutcome::UpToDate, plan.head);
+            let asked = self.options.passed.is_none();
+            let undone_by = if asked { self.lake.undone_by(&plan).await? } else { None };
+            return Ok(Some(MergeReport { undone_by, ..report }));
         }
         self.check_required(&plan).await?;
         self.look_into(&plan).await?;
@@ -469,29 +474,6 @@ impl<'a> Merging<'a> {
             }
             (verdict, _) => verdict,
         })
-    }
-
-    /// The conflicts about which nothing was chosen.
-    async fn conflicts(&self, plan: &MergePlan) -> Result<Vec<MergeConflict>> {
-        let mut conflicts = Vec::new();
-        for contested in &plan.contested {
-            let looked = self.verdicts.get(&contested.table).map(|looked| &looked.verdict);
-            let Some(Verdict::Conflict(causes)) = looked else { continue };
-            if self.request.choice(contested.names()) == MergeChoice::Fail {
-                let conflict = self.lake.catalog().conflict(plan, contested).await?;
-                let project = self.project(contested).await?;
-                conflicts.push(MergeConflict { causes: causes.clone(), project, ..conflict });
-            }
-        }
-        Ok(conflicts)
-    }
-
-    /// The project whose model makes a contested table.
-    async fn project(&self, contested: &Contested) -> Result<Option<String>> {
-        let entry = contested.ours.as_ref().or(contested.theirs.as_ref());
-        let Some(entry) = entry.filter(|entry| !entry.is_view()) else { return Ok(None) };
-        let table = self.lake.tables().load(&entry.metadata_location).await?;
-        Ok(self.lake.project_of(&table).await)
     }
 
     /// What is to become of the contested tables, without making it.

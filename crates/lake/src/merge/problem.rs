@@ -1,12 +1,16 @@
 //! Merge conflicts as errors: the message, its causes and the command that resolves them.
 
 use headwater_model::{
-    Commit, ConflictCause, ErrorCode, MergeConflict, MergeReport, Problem, TableName,
+    Commit, ConflictCause, ErrorCode, MergeConflict, MergeReport, Problem, RowConflict, TableName,
 };
 use serde_json::json;
 
 /// The most data files that a conflict names in words.
 const FILES_NAMED: usize = 3;
+
+/// The most rows that a conflict shows in words, and the most columns of each that no side changed.
+const ROWS_SHOWN: usize = 3;
+const COLUMNS_SHOWN: usize = 4;
 
 /// Returns the error for a merge that found conflicts, with the report in its context.
 pub fn conflict_problem(target: &str, source: &str, report: &MergeReport) -> Problem {
@@ -23,7 +27,11 @@ pub fn conflict_problem(target: &str, source: &str, report: &MergeReport) -> Pro
     ));
     for conflict in &report.conflicts {
         problem.causes.push(describe(target, source, conflict));
-        problem.causes.extend(conflict.causes.iter().map(|cause| clash(&conflict.table, cause)));
+        for cause in &conflict.causes {
+            problem.causes.push(clash(&conflict.table, cause));
+            let rows = cause.changed.iter().take(ROWS_SHOWN);
+            problem.causes.extend(rows.map(|row| changed(target, source, &conflict.table, row)));
+        }
     }
     problem.causes.extend(base.map(|base| format!("the merge base is @{base}")));
     problem.context.insert("report".to_owned(), json!(report));
@@ -78,23 +86,52 @@ fn clash(table: &TableName, cause: &ConflictCause) -> String {
         (Some(rows), None) => format!(": {}", count(rows, "row")),
         (None, None) => String::new(),
     };
-    let row = cause.rows.first().map(|row| format!(", such as {row}")).unwrap_or_default();
+    let first = cause.rows.first().filter(|_| cause.changed.is_empty());
+    let row = first.map(|row| format!(", such as {row}")).unwrap_or_default();
     format!("{table}: {}{about}{row}", cause.message)
+}
+
+/// `planes: row {"id":1}: seats 4 before, 5 on main, 6 on dev`
+fn changed(target: &str, source: &str, table: &TableName, row: &RowConflict) -> String {
+    let same = row.columns.iter().filter(|column| !column.changed).take(COLUMNS_SHOWN);
+    let same: serde_json::Map<_, _> =
+        same.map(|column| (column.column.clone(), column.base.clone())).collect();
+    let mut parts = Vec::new();
+    let removed = [(row.target_removed, target), (row.source_removed, source)];
+    parts
+        .extend(removed.iter().filter(|(is, _)| *is).map(|(_, side)| format!("removed on {side}")));
+    for column in row.columns.iter().filter(|column| column.changed) {
+        let mut values = vec![format!("{} before", column.base)];
+        if !row.target_removed {
+            values.push(format!("{} on {target}", column.target));
+        }
+        if !row.source_removed {
+            values.push(format!("{} on {source}", column.source));
+        }
+        parts.push(format!("{} {}", column.column, values.join(", ")));
+    }
+    format!("{table}: row {}: {}", serde_json::Value::Object(same), parts.join("; "))
 }
 
 /// `planes: appended on main by @3fa9c1d2abcd (ada: INSERT INTO planes), dropped on dev by …`
 fn describe(target: &str, source: &str, conflict: &MergeConflict) -> String {
-    let side = |change: &str, reference: &str, commit: Option<&Commit>| {
-        let commit = commit.map(|commit| {
-            let subject: String =
-                commit.message.lines().next().unwrap_or_default().chars().take(60).collect();
-            format!(" by @{} ({}: {subject})", commit.id.short(), commit.author)
-        });
-        format!("{change} on {reference}{}", commit.unwrap_or_default())
-    };
-    let ours = side(&conflict.target_change, target, conflict.target.as_ref());
-    let theirs = side(&conflict.source_change, source, conflict.source.as_ref());
+    let ours = by(conflict.target.as_ref(), conflict.target_after.as_ref());
+    let theirs = by(conflict.source.as_ref(), conflict.source_after.as_ref());
+    let ours = format!("{} on {target}{ours}", conflict.target_change);
+    let theirs = format!("{} on {source}{theirs}", conflict.source_change);
     format!("{}: {ours}, {theirs}", conflict.table)
+}
+
+/// ` by @3fa9c1d2abcd (ada: INSERT INTO planes)`, or ` between @1c0f77aa90e1 and @3fa9c1d2abcd (ada: …)`
+fn by(commit: Option<&Commit>, after: Option<&Commit>) -> String {
+    let Some(commit) = commit else { return String::new() };
+    let subject: String =
+        commit.message.lines().next().unwrap_or_default().chars().take(60).collect();
+    let which = match after {
+        Some(after) => format!("between @{} and @{}", after.id.short(), commit.id.short()),
+        None => format!("by @{}", commit.id.short()),
+    };
+    format!(" {which} ({}: {subject})", commit.author)
 }
 
 #[cfg(test)]
@@ -113,6 +150,7 @@ mod tests {
             files_total: 1,
             rows: vec![json!({"id": 7})],
             rows_total: Some(1),
+            changed: Vec::new(),
         };
         let table = TableName::new("public", "t").unwrap();
         assert_eq!(

@@ -538,3 +538,24 @@ async fn of_conflicting_merges_at_once_one_wins_and_the_other_is_told() {
         assert_eq!(rows("main").await, expected(&branches[lost]));
     }
 }
+
+#[tokio::test]
+async fn a_search_for_a_commit_that_ends_early_names_a_range() {
+    // The merge compares three rows of each state, and the search reads as many at each step.
+    for (rows_max, exact) in [(1_000, true), (20, false)] {
+        let lake = Fixture::with(|tables| tables.merge_rows_max = rows_max).await;
+        let update = |id: i64, to: i64| json!({"update": {"rows": {"id": id}, "set": {"id": to}}});
+        parted(&lake, &step(update(2, 20)), &step(update(2, 30))).await;
+        let blamed = lake.lake.catalog().branch("main").await.unwrap().commit;
+        for id in 0..8 {
+            let more = step(json!({"append": [[100 + id]]}));
+            make(&lake, "main", "dev", &name("u"), &more).await;
+        }
+        let report = lake.lake.merge("main", dev(), "eva").await.unwrap();
+        let conflict = &report.conflicts[0];
+        assert_eq!(conflict.causes[0].kind, ConflictKind::Rows);
+        let target = conflict.target.as_ref().unwrap();
+        assert_eq!(conflict.target_after.is_none(), exact);
+        assert_eq!(target.id == blamed, exact);
+    }
+}

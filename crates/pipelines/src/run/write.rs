@@ -58,7 +58,8 @@ impl Run {
         let adds = step.materialization == Materialization::Append && !self.plan.begins_anew(index);
         match existing {
             None => {
-                let properties = [(PROPERTY_PROJECT.to_owned(), self.plan.project.name.clone())].into();
+                let properties =
+                    [(PROPERTY_PROJECT.to_owned(), self.plan.project.name.clone())].into();
                 let table = &step.table;
                 let made = transaction.create(table, schema, partition, properties).await;
                 made.map_err(failed)?;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 
+use super::paired::ChangedRow;
 use crate::DataFile;
 
 /// A side of a merge.
@@ -36,6 +37,8 @@ pub struct Clash {
     pub files: Vec<Arc<DataFile>>,
     /// Some of the rows that it is about.
     pub rows: Vec<RecordBatch>,
+    /// The same rows with what both sides have in their place, where both changed rows.
+    pub changed: Vec<ChangedRow>,
     /// How many rows it is about, where they were counted.
     pub rows_total: Option<u64>,
 }
@@ -123,7 +126,7 @@ pub enum Cause {
 
 impl Clash {
     pub(crate) fn new(cause: Cause) -> Self {
-        Clash { cause, files: Vec::new(), rows: Vec::new(), rows_total: None }
+        Clash { cause, files: Vec::new(), rows: Vec::new(), changed: Vec::new(), rows_total: None }
     }
 
     pub(crate) fn about(cause: Cause, files: Vec<Arc<DataFile>>) -> Self {

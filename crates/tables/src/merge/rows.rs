@@ -31,7 +31,7 @@ pub(super) const ROWS_SHOWN: usize = 10;
 pub(super) type RowKey = [u8; 16];
 
 /// How often each row is there: in the base, with us, with them.
-type Counts = HashMap<RowKey, [u32; 3]>;
+pub(super) type Counts = HashMap<RowKey, [u32; 3]>;
 
 /// What becomes of a group.
 #[derive(Debug)]
@@ -141,7 +141,7 @@ impl Reading<'_> {
             }
             Decision::Clash(rows) => {
                 let total = rows.iter().map(|key| u64::from(counts[key][0])).sum();
-                self.clash(group, &rows, total).await.map(Settled::Clash)
+                self.clash(group, &rows, &counts, total).await.map(Settled::Clash)
             }
         }
     }
@@ -195,7 +195,13 @@ impl Reading<'_> {
     }
 
     /// A clash about some rows of a group's base, a few of which are read to be shown.
-    async fn clash(&self, group: &Group, rows: &HashSet<RowKey>, total: u64) -> Result<Clash> {
+    async fn clash(
+        &self,
+        group: &Group,
+        rows: &HashSet<RowKey>,
+        counts: &Counts,
+        total: u64,
+    ) -> Result<Clash> {
         let mut clash = Clash::about(Cause::Rows, group.base.clone());
         clash.rows_total = Some(total);
         let mut batches = read(self.tables, &self.schemas[0], &group.base, None, None)?;
@@ -213,6 +219,8 @@ impl Reading<'_> {
                 clash.rows.push(found);
             }
         }
+        let files = [group.ours.as_slice(), group.theirs.as_slice()];
+        clash.changed = self.pair(&clash.rows, files, counts).await?;
         Ok(clash)
     }
 

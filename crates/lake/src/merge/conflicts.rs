@@ -1,0 +1,230 @@
+//! The conflicts of a merge as they are reported: with the commits that made the conflicting changes.
+//!
+//! A branch may have changed a table many times, of which one commit conflicts. The merge itself tells
+//! which: the states of the table on one side are merged with the other side until the first one that
+//! conflicts is found. The search is bounded, and reports the range that is left where it ends early.
+
+use headwater_catalog::{Base, Contested, MergePlan, TableChange, TableState};
+use headwater_model::{
+    Commit, CommitId, ConflictCause, ConflictKind, MergeChoice, MergeConflict, TableName,
+};
+use headwater_tables::{Cause, Clash, Merged, RowBudget, Table};
+
+use super::{Change, Merging, Verdict, cause};
+use crate::error::Result;
+use crate::lake::Lake;
+
+/// The most commits of one side, and of one table, among which the change is looked for.
+const COMMITS_MAX: usize = 1_000;
+
+/// The most states of a table that are merged to find a change.
+const TRIALS_MAX: usize = 24;
+
+/// The most merged branches that a change is followed into.
+const DEPTH_MAX: usize = 4;
+
+/// The commit of a side that made a conflicting change.
+struct Blame {
+    state: TableState,
+    /// The commit after which the change was made, where the search ended early.
+    after: Option<Commit>,
+}
+
+/// A side of a merge whose change is looked for.
+struct Search<'a> {
+    lake: &'a Lake,
+    bases: &'a [CommitId],
+    /// The name that the side has the table by.
+    table: &'a TableName,
+    base: &'a Table,
+    /// The other side, and whether that is ours.
+    other: &'a Table,
+    other_is_ours: bool,
+    causes: &'a [ConflictCause],
+    budget: RowBudget,
+    trials: usize,
+}
+
+impl Merging<'_> {
+    /// The conflicts about which nothing was chosen.
+    pub(super) async fn conflicts(&self, plan: &MergePlan) -> Result<Vec<MergeConflict>> {
+        let mut conflicts = Vec::new();
+        for contested in &plan.contested {
+            let looked = self.verdicts.get(&contested.table).map(|looked| &looked.verdict);
+            let Some(Verdict::Conflict(causes)) = looked else { continue };
+            if self.request.choice(contested.names()) != MergeChoice::Fail {
+                continue;
+            }
+            let conflict = self.lake.catalog().conflict(plan, contested).await?;
+            let project = self.project(contested).await?;
+            let mut conflict = MergeConflict { causes: causes.clone(), project, ..conflict };
+            if let Err(error) = Box::pin(self.blame(plan, contested, &mut conflict)).await {
+                // The conflict stands; only the commits behind it are told less exactly.
+                tracing::debug!(%error, "the commits of a conflict were not found");
+            }
+            conflicts.push(conflict);
+        }
+        Ok(conflicts)
+    }
+
+    /// The project whose model makes a contested table.
+    async fn project(&self, contested: &Contested) -> Result<Option<String>> {
+        let entry = contested.ours.as_ref().or(contested.theirs.as_ref());
+        let Some(entry) = entry.filter(|entry| !entry.is_view()) else { return Ok(None) };
+        let table = self.lake.tables().load(&entry.metadata_location).await?;
+        Ok(self.lake.project_of(&table).await)
+    }
+
+    /// Names the commits that made the conflicting changes instead of the last ones of both sides.
+    async fn blame(
+        &self,
+        plan: &MergePlan,
+        contested: &Contested,
+        conflict: &mut MergeConflict,
+    ) -> Result<()> {
+        let (Base::Known(Some(entry)), Some(ours), Some(theirs)) =
+            (&contested.base, &contested.ours, &contested.theirs)
+        else {
+            return Ok(());
+        };
+        // The commits between the base and the heads are known for branches alone.
+        if !matches!(self.change, Change::Branch) || entry.is_view() {
+            return Ok(());
+        }
+        if !conflict.causes.iter().any(|cause| can_blame(cause.kind)) {
+            return Ok(());
+        }
+        let causes = conflict.causes.clone();
+        let tables = self.lake.tables();
+        let base = tables.load(&entry.metadata_location).await?;
+        let ours = tables.load(&ours.metadata_location).await?;
+        let theirs = tables.load(&theirs.metadata_location).await?;
+        let [our_name, their_name] = contested.names();
+        let search = |table, other, other_is_ours| Search {
+            lake: self.lake,
+            bases: &plan.bases,
+            table,
+            base: &base,
+            other,
+            other_is_ours,
+            causes: &causes,
+            budget: tables.row_budget(0),
+            trials: TRIALS_MAX,
+        };
+        let change = |state: &TableState| {
+            let (table, from) = (conflict.table.clone(), Some(entry.clone()));
+            TableChange { table, from, to: state.entry.clone() }.word().to_owned()
+        };
+        let our_blame = search(our_name, &theirs, false).find(plan.head).await?;
+        let their_blame = search(their_name, &ours, true).find(plan.source).await?;
+        let our_change = our_blame.as_ref().map(|blame| change(&blame.state));
+        let their_change = their_blame.as_ref().map(|blame| change(&blame.state));
+        if let (Some(blame), Some(change)) = (our_blame, our_change) {
+            conflict.target = Some(blame.state.commit);
+            conflict.target_after = blame.after;
+            conflict.target_change = change;
+        }
+        if let (Some(blame), Some(change)) = (their_blame, their_change) {
+            conflict.source = Some(blame.state.commit);
+            conflict.source_after = blame.after;
+            conflict.source_change = change;
+        }
+        Ok(())
+    }
+}
+
+impl Search<'_> {
+    /// Finds the commit since which the table conflicts, on the way from the base to a head; none where
+    /// the table of the head does not.
+    async fn find(mut self, head: CommitId) -> Result<Option<Blame>> {
+        let mut next = Some(head);
+        let mut found = None;
+        for depth in 0..DEPTH_MAX {
+            let Some(head) = next else { break };
+            let catalog = self.lake.catalog();
+            let states = catalog.table_history(head, self.bases, self.table, COMMITS_MAX).await?;
+            let Some(newest) = states.first() else { break };
+            if depth > 0 && self.conflicts(newest).await? != Some(true) {
+                break;
+            }
+            let blame = self.first(&states).await?;
+            // A merge brought the change with its other parent, if the table conflicts there as well.
+            let parents = &blame.state.commit.parents;
+            next = parents.get(1).copied().filter(|_| blame.after.is_none());
+            found = Some(blame);
+        }
+        Ok(found)
+    }
+
+    /// Finds the oldest of some states that conflicts, by halves. The newest does.
+    async fn first(&mut self, states: &[TableState]) -> Result<Blame> {
+        let (mut conflicts, mut fits) = (0, states.len());
+        while fits - conflicts > 1 {
+            let middle = conflicts + (fits - conflicts) / 2;
+            match self.conflicts(&states[middle]).await? {
+                Some(true) => conflicts = middle,
+                Some(false) => fits = middle,
+                None => break,
+            }
+        }
+        let is_exact = fits - conflicts == 1 && (fits < states.len() || fits < COMMITS_MAX);
+        let after = match (is_exact, states.get(fits), self.bases.first()) {
+            (true, _, _) | (false, None, None) => None,
+            (false, Some(state), _) => Some(state.commit.clone()),
+            (false, None, Some(base)) => Some(self.lake.catalog().read_commit(*base).await?),
+        };
+        Ok(Blame { state: states[conflicts].clone(), after })
+    }
+
+    /// Whether a state of the table conflicts with the other side as its head does; none where the
+    /// search has used what it may.
+    async fn conflicts(&mut self, state: &TableState) -> Result<Option<bool>> {
+        let Some(entry) = &state.entry else { return Ok(Some(false)) };
+        if self.trials == 0 {
+            return Ok(None);
+        }
+        self.trials -= 1;
+        let tables = self.lake.tables();
+        let table = tables.load(&entry.metadata_location).await?;
+        let (ours, theirs) =
+            if self.other_is_ours { (self.other, &table) } else { (&table, self.other) };
+        let merged = Box::pin(tables.merge(self.base, ours, theirs, &mut self.budget)).await?;
+        let Merged::Clashes(clashes) = merged else { return Ok(Some(false)) };
+        let spent = |clash: &Clash| matches!(clash.cause, Cause::TooManyRows { .. });
+        if clashes.iter().any(spent) {
+            return Ok(None);
+        }
+        for clash in &clashes {
+            let cause = cause::of(clash)?;
+            if self.causes.iter().any(|known| is_same(known, &cause)) {
+                return Ok(Some(true));
+            }
+        }
+        Ok(Some(false))
+    }
+}
+
+/// Whether the states of a table on the way tell which commit made a conflict of this kind.
+fn can_blame(kind: ConflictKind) -> bool {
+    matches!(
+        kind,
+        ConflictKind::Column
+            | ConflictKind::FieldId
+            | ConflictKind::Nulls
+            | ConflictKind::Partitioning
+            | ConflictKind::Order
+            | ConflictKind::Identifier
+            | ConflictKind::Property
+            | ConflictKind::Replaced
+            | ConflictKind::Rows
+    )
+}
+
+/// Whether two conflicts are about the same: those of rows share one, as far as both are listed.
+fn is_same(one: &ConflictCause, other: &ConflictCause) -> bool {
+    let is_listed = |cause: &ConflictCause| cause.rows_total == Some(cause.rows.len() as u64);
+    one.kind == other.kind
+        && (one.kind != ConflictKind::Rows
+            || !(is_listed(one) && is_listed(other))
+            || one.rows.iter().any(|row| other.rows.contains(row)))
+}
