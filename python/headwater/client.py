@@ -310,6 +310,8 @@ class Client(Refs, Tables):
         delimiter: str | None = None,
         header: bool | None = None,
         encoding: str | None = None,
+        date_format: str | None = None,
+        decimal_comma: bool = False,
         on_event: OnEvent | None = None,
     ) -> dict[str, Any]:
         """Brings files into a table on the branch `ref`, and waits until they are there.
@@ -319,8 +321,10 @@ class Client(Refs, Tables):
         `types` Iceberg types by column, `partition_by` the partition fields of a new table: `column`,
         `day(column)` (or `year`, `month`, `hour`), `bucket(16, column)` or `truncate(4, column)`. A row
         that cannot be read ends the import with `BadRowError`, or with `on_error="reject"` goes to
-        `<table>__rejected`. Files that were imported before are skipped, unless `again`. Format (`csv`, `ndjson`, `parquet`), delimiter, header and encoding are found
-        from the files where nothing is said.
+        `<table>__rejected`. Files that were imported before are skipped, unless `again`. Format (`csv`,
+        `ndjson`, `parquet`, `arrow`), delimiter, header and encoding are found from the files where nothing
+        is said. `date_format`, such as `DD.MM.YYYY`, and `decimal_comma` say how CSV files write dates and
+        numbers.
 
         Answers the import's report: `commit`, `files`, `files_skipped`, `rows`, `rows_rejected`, ..;
         with `dry_run` the plan, with every column and its type, and nothing is changed.
@@ -343,6 +347,8 @@ class Client(Refs, Tables):
             "delimiter": delimiter,
             "header": header,
             "encoding": encoding,
+            "date_format": date_format,
+            "decimal_comma": decimal_comma or None,
         }
         return self._work("/v1/imports", without_none(request), on_event)
 

@@ -229,7 +229,7 @@ pub enum Error {
     BrokenFile {
         /// The file.
         file: String,
-        /// What it was read as: `gzip`, `zstd`, `parquet`, `ndjson`.
+        /// What it was read as: `gzip`, `zstd`, `parquet`, `arrow`, `a JSON array`.
         what: &'static str,
         /// What is wrong with it.
         reason: String,
@@ -417,7 +417,9 @@ impl Error {
             Error::NotPacked { .. } => Some(
                 "Get the file again; or, if it was never packed, take the ending off its name.",
             ),
-            Error::UnknownFormat { .. } => Some("Say the format: `csv`, `ndjson` or `parquet`."),
+            Error::UnknownFormat { .. } => {
+                Some("Name the format with `--format csv`, `ndjson`, `parquet` or `arrow`.")
+            }
             Error::UnknownEncoding { .. } => {
                 Some("Use a label such as `utf-8`, `utf-16le`, `windows-1252` or `shift_jis`.")
             }
@@ -427,9 +429,6 @@ impl Error {
             Error::TypeFixed { .. } => Some("Leave the type out, or import into another table."),
             Error::FileChanged { .. } => {
                 Some("Import the file again when nothing writes to it any more.")
-            }
-            Error::BrokenFile { what: "ndjson", .. } => {
-                Some("Write each object on a line of its own, as `jq -c '.[]' FILE` does.")
             }
             Error::BrokenFile { .. } => {
                 Some("Get the file again, or leave it out: it may be cut short.")

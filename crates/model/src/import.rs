@@ -29,6 +29,10 @@ pub struct ImportRequest {
     pub encoding: Option<String>,
     /// Text that means null, besides the empty field; CSV only.
     pub nulls: Vec<String>,
+    /// CSV only: how dates are written, such as `DD.MM.YYYY`; `YYYY-MM-DD` where nothing is said.
+    pub date_format: Option<String>,
+    /// CSV only: numbers have a comma before their fraction, and points between thousands.
+    pub decimal_comma: bool,
     /// Types by column, as Iceberg writes them; they override inference.
     pub types: BTreeMap<String, String>,
     /// Partition fields, for a new table.
@@ -45,16 +49,18 @@ pub struct ImportRequest {
     pub event: Option<String>,
 }
 
-/// The formats that can be imported; each may be compressed by gzip or zstd, except Parquet.
+/// The formats that can be imported; CSV and JSON may be compressed by gzip or zstd.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum FileFormat {
     /// Comma-separated values, RFC 4180 and its relatives.
     Csv,
-    /// One JSON object a line.
+    /// One JSON object a line, or a JSON array of objects.
     Ndjson,
     /// Apache Parquet.
     Parquet,
+    /// Arrow IPC, a file or a stream.
+    Arrow,
 }
 
 /// What to do with a row that cannot be read as the table's types.
@@ -107,6 +113,9 @@ pub struct ImportColumn {
     pub exists: bool,
     /// Why this type: `declared`, `table`, `inferred`, or the value that ruled a narrower one out.
     pub reason: String,
+    /// What to do where the type is probably not the one that was meant.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
 }
 
 /// What an import did.
@@ -130,6 +139,9 @@ pub struct ImportReport {
     pub rows_rejected: u64,
     /// Columns that the table gained.
     pub columns_added: Vec<String>,
+    /// New columns that became text although most of their values are numbers, dates or the like.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub columns_as_text: Vec<ImportColumn>,
     /// Bytes read from the files.
     pub bytes_read: u64,
     /// Bytes of the data files written.

@@ -136,6 +136,12 @@ pub struct TableImport {
     /// The type of a column, as Iceberg writes it
     #[arg(long = "type", value_name = "COLUMN=TYPE")]
     pub types: Vec<String>,
+    /// How CSV files write dates, such as `DD.MM.YYYY` or `MM/DD/YYYY`
+    #[arg(long, value_name = "FORMAT")]
+    pub date_format: Option<String>,
+    /// CSV numbers have a comma before their fraction, as in `1.234,5`
+    #[arg(long)]
+    pub decimal_comma: bool,
     /// Text that means null, besides the empty field
     #[arg(long = "null", value_name = "TEXT")]
     pub nulls: Vec<String>,
@@ -174,8 +180,10 @@ pub enum OnErrorArgument {
 pub enum FormatArgument {
     /// Comma-separated values
     Csv,
-    /// One JSON object a line
+    /// One JSON object a line, or a JSON array of objects
     Ndjson,
     /// Apache Parquet
     Parquet,
+    /// Arrow IPC: a file, also of Feather version 2, or a stream
+    Arrow,
 }

@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use headwater_model::{
-    Column, FileFormat, ImportPlan, ImportReport, ImportRequest, Job, OnError, PartitionField,
-    Table as TableRow,
+    Column, FileFormat, ImportColumn, ImportPlan, ImportReport, ImportRequest, Job, OnError,
+    PartitionField, Table as TableRow,
 };
 
 use crate::api::{Api, segment};
@@ -166,11 +166,14 @@ fn import_request(context: &Context, arguments: &TableImport) -> Result<ImportRe
             FormatArgument::Csv => FileFormat::Csv,
             FormatArgument::Ndjson => FileFormat::Ndjson,
             FormatArgument::Parquet => FileFormat::Parquet,
+            FormatArgument::Arrow => FileFormat::Arrow,
         }),
         delimiter: arguments.delimiter,
         header: arguments.no_header.then_some(false),
         encoding: arguments.encoding.clone(),
         nulls: arguments.nulls.clone(),
+        date_format: arguments.date_format.clone(),
+        decimal_comma: arguments.decimal_comma,
         types: run::pairs(&arguments.types, "type")?,
         partition: partition.collect::<std::result::Result<_, _>>().map_err(error::from_fault)?,
         on_error: match arguments.on_error {
@@ -212,6 +215,17 @@ fn print_plan(context: &Context, plan: &ImportPlan) {
         grid.row([column.name.as_str(), &column.data_type, state, &column.reason]);
     }
     grid.print("no columns");
+    for column in &plan.columns {
+        print_hint(column, output::line);
+    }
+}
+
+/// Prints what to do about a column that became text.
+fn print_hint(column: &ImportColumn, print: impl Fn(String)) {
+    if let Some(hint) = &column.hint {
+        print(format!("column `{}` is {}: {}", column.name, column.data_type, column.reason));
+        print(format!("  hint: {hint}"));
+    }
 }
 
 /// Prints what an import did.
@@ -238,6 +252,9 @@ fn print_report(context: &Context, report: &ImportReport) {
     }
     if !report.columns_added.is_empty() {
         style.say(format!("  new columns: {}", report.columns_added.join(", ")));
+    }
+    for column in &report.columns_as_text {
+        print_hint(column, |line| style.say(style.paint(Tone::Warn, format!("  {line}"))));
     }
     if report.rows_rejected > 0 {
         let rows = output::plural(report.rows_rejected, "row");

@@ -129,7 +129,8 @@ impl BadRow {
                 format!("If `{value}` means null, say so with `--null {value}`.")
             }
             (None, Some(column)) => format!(
-                "Correct the value, declare `{column}` as string, or use `--on-error reject`."
+                "Correct the value, or put such rows aside with `--on-error reject`; a new column is \
+                 text with `--type {column}=string`."
             ),
             (None, None) => "Correct the line, or import with `--on-error reject`.".to_owned(),
         }

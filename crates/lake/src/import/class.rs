@@ -78,6 +78,12 @@ impl Classes {
         self.0 != before
     }
 
+    /// The set without a class.
+    #[must_use]
+    pub fn without(self, class: Class) -> Self {
+        Classes(self.0 & !(class as u16))
+    }
+
     pub fn contains(self, class: Class) -> bool {
         self.0 & class as u16 != 0
     }

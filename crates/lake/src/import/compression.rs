@@ -9,6 +9,8 @@ use std::io::{BufReader, Read, Result};
 use flate2::bufread::MultiGzDecoder;
 use headwater_model::FileFormat;
 
+use super::arrow_file::is_arrow;
+
 /// How a file is packed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Compression {
@@ -89,21 +91,25 @@ pub(crate) fn read_up_to(reader: &mut impl Read, buffer: &mut [u8]) -> Result<us
     Ok(filled)
 }
 
-/// The format that a file's content gives away: Parquet by its magic number, NDJSON by a brace.
+/// The format that a file's content gives away: Parquet and Arrow by their magic
+/// numbers, JSON by a brace or a bracket.
 pub(crate) fn sniff_format<R: Read + Send>(
     open: impl Fn() -> Result<R>,
 ) -> Result<Option<FileFormat>> {
-    let mut first = [0; 4];
+    let mut first = [0; 8];
     let count = read_up_to(&mut open()?, &mut first)?;
-    if &first[..count] == b"PAR1" {
+    if first[..count].starts_with(b"PAR1") {
         return Ok(Some(FileFormat::Parquet));
+    }
+    if is_arrow(&first[..count]) {
+        return Ok(Some(FileFormat::Arrow));
     }
     let mut text = Compression::detect(&first[..count]).unpack(open()?)?;
     let mut start = [0; 256];
     // A broken archive is no format; the error belongs to whoever insists on reading it.
     let count = read_up_to(&mut text, &mut start).unwrap_or(0);
     let first = start[..count].iter().find(|byte| !byte.is_ascii_whitespace());
-    Ok((first == Some(&b'{')).then_some(FileFormat::Ndjson))
+    Ok(matches!(first, Some(b'{' | b'[')).then_some(FileFormat::Ndjson))
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use super::delimiter;
 use super::header;
 use super::json_value::append_json;
 use super::meter::{Meter, Tap};
+use super::reading::Reading;
 use super::records::{Next, Record, Records, field};
 use super::rows::{Output, Rows};
 use super::source::SourceFile;
@@ -26,6 +27,8 @@ pub(crate) struct CsvOptions {
     pub encoding: Option<&'static Encoding>,
     /// Texts that mean null.
     pub nulls: Vec<String>,
+    /// How dates and numbers are written.
+    pub reading: Reading,
 }
 
 /// An open CSV file.
@@ -215,8 +218,11 @@ fn append(
         if append_json(column, value).is_ok() {
             return None;
         }
-    } else if column.append_text(value).is_ok() {
-        return None;
+    } else {
+        let plain = if column.is_text() { None } else { options.reading.plain(value) };
+        if column.append_text(plain.as_deref().unwrap_or(value)).is_ok() {
+            return None;
+        }
     }
     Some(misfit(record, at, target, value, rows))
 }

@@ -7,10 +7,12 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, TimeUnit};
+use headwater_tables::type_name;
 
 use super::bad_row::{looks_null, quoted};
 use super::class::{Class, Classes, classify};
 use super::header::COLUMNS_MAX;
+use super::reading::Looks;
 use super::widen::widen;
 
 /// The most fields of one nested object; one with more is a map, and kept as text.
@@ -35,27 +37,49 @@ pub(crate) struct Evidence {
     pub element: Option<Box<Evidence>>,
     /// The type of the column in the Parquet files that have it.
     stored: Option<DataType>,
-    /// Whether nothing that follows can change the type.
+    /// Whether nothing that follows can change the type, but for how many values are text.
     settled: bool,
+    /// Whether the type is known from elsewhere.
+    known: bool,
     touched: bool,
+    /// Values of a CSV file that are text, and that are something else.
+    texts: u64,
+    others: u64,
+    /// Whether there are texts that were not counted, of files that tell texts from numbers.
+    uncounted: bool,
+    /// What those texts look like.
+    looks: Looks,
 }
+
+/// The fewest values of a column whose type a few texts do not change.
+const VALUES_MIN: u64 = 1_000;
+
+/// The values among which one text is a bad value, and no reason for a column of text.
+const VALUES_PER_TEXT: u64 = 1_000;
 
 /// A column's type, and why it is that.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Resolved {
     pub data_type: DataType,
     pub reason: String,
+    /// What to do where text was probably not meant.
+    pub hint: Option<String>,
 }
 
 impl Evidence {
     /// Evidence that a type is known from elsewhere, so that no value needs a look.
     pub fn known() -> Self {
-        Evidence { settled: true, ..Evidence::default() }
+        Evidence { settled: true, known: true, ..Evidence::default() }
     }
 
     /// Evidence from a file that says its types.
     pub fn stored(data_type: DataType) -> Self {
         Evidence { stored: Some(data_type), ..Evidence::default() }
+    }
+
+    /// Whether values need no look.
+    pub fn is_known(&self) -> bool {
+        self.known
     }
 
     /// Whether no further value can change the type.
@@ -73,8 +97,13 @@ impl Evidence {
         self.touched = true;
     }
 
-    /// Takes a text that is nothing but text into account.
+    /// Takes a text into account of a file that tells texts from numbers.
     pub fn see_word(&mut self, text: &str, line: u64, file: &Arc<str>) {
+        self.uncounted = true;
+        self.word(text, line, file);
+    }
+
+    fn word(&mut self, text: &str, line: u64, file: &Arc<str>) {
         self.see(Class::Text, || text.to_owned(), line, file);
         if !looks_null(text.trim()) {
             self.settle_with(text, line, file);
@@ -83,13 +112,19 @@ impl Evidence {
 
     /// Takes a text value into account.
     pub fn see_text(&mut self, text: &str, line: u64, file: &Arc<str>) {
-        if self.settled {
-            return;
-        }
         match classify(text) {
             None => {}
-            Some(Class::Text) => self.see_word(text, line, file),
-            Some(class) => self.see(class, || text.to_owned(), line, file),
+            Some(Class::Text) => {
+                self.texts += 1;
+                self.looks.see(text);
+                if !self.settled {
+                    self.word(text, line, file);
+                }
+            }
+            Some(class) => {
+                self.others += 1;
+                self.see(class, || text.to_owned(), line, file);
+            }
         }
     }
 
@@ -126,6 +161,11 @@ impl Evidence {
             }
         }
         self.settled |= other.settled;
+        self.known |= other.known;
+        self.texts += other.texts;
+        self.others += other.others;
+        self.uncounted |= other.uncounted;
+        self.looks.merge(&other.looks);
         match (&mut self.fields, other.fields) {
             (Some(fields), Some(more)) => fields.merge(*more),
             (fields @ None, Some(more)) => *fields = Some(more),
@@ -158,21 +198,61 @@ impl Evidence {
             return Some(self.resolve_values());
         };
         if self.classes.is_empty() {
-            return Some(Resolved { data_type: stored.clone(), reason: inferred() });
+            return Some(Resolved { data_type: stored.clone(), reason: inferred(), hint: None });
         }
         let values = self.resolve_values();
         let data_type = widen(stored, &values.data_type)?;
-        Some(Resolved { data_type, reason: values.reason })
+        Some(Resolved { data_type, ..values })
     }
 
     fn resolve_values(&self) -> Resolved {
+        let seen = self.classes;
+        if seen.is_empty() {
+            let reason = "inferred: no values".to_owned();
+            return Resolved { data_type: DataType::Utf8, reason, hint: None };
+        }
+        let data_type = self.type_of(seen);
+        let others = self.type_of(seen.without(Class::Text));
+        let values = self.texts + self.others;
+        let reason = self.reason(&data_type);
+        let counted = self.texts > 0 && !self.uncounted;
+        if data_type != DataType::Utf8 || !seen.contains(Class::Text) || !counted {
+            return Resolved { data_type, reason, hint: None };
+        }
+        if others == DataType::Utf8 || self.others < self.texts {
+            return Resolved { data_type, reason, hint: self.looks.option(self.texts) };
+        }
+        let (texts, is) = (self.texts, if self.texts == 1 { "is" } else { "are" });
+        let reason = format!("{reason}; {texts} of {values} values {is} text");
+        if values >= VALUES_MIN && texts * VALUES_PER_TEXT <= values {
+            return Resolved { data_type: others, reason, hint: None };
+        }
+        let hint = self.looks.option(texts).or_else(|| self.null_hint()).unwrap_or_else(|| {
+            let wanted = type_name(&others);
+            format!(
+                "`--type COLUMN={wanted} --on-error reject` keeps the values of type {wanted}, and \
+                 puts the other rows aside."
+            )
+        });
+        Resolved { data_type, reason, hint: Some(hint) }
+    }
+
+    /// The option that takes a text for null, where all texts look like one.
+    fn null_hint(&self) -> Option<String> {
+        let mut examples = self.examples.iter().filter(|_| !self.settled);
+        let (_, example) = examples.find(|(class, _)| *class == Class::Text)?;
+        let null = quoted(example.value.trim());
+        Some(format!("If `{null}` means null, import with `--null {null}`."))
+    }
+
+    /// The narrowest type that holds values of these classes.
+    fn type_of(&self, seen: Classes) -> DataType {
         use Class::{
             BigInteger, Boolean, Date, Integer, List, NotFinite, Object, Real, Timestamp,
             ZonedTimestamp,
         };
-        let seen = self.classes;
-        let data_type = if seen.is_empty() {
-            return Resolved { data_type: DataType::Utf8, reason: "inferred: no values".into() };
+        if seen.is_empty() {
+            DataType::Utf8
         } else if seen.only(&[Boolean]) {
             DataType::Boolean
         } else if seen.only(&[Integer]) {
@@ -193,9 +273,7 @@ impl Evidence {
             self.list_type()
         } else {
             DataType::Utf8
-        };
-        let reason = self.reason(&data_type);
-        Resolved { data_type, reason }
+        }
     }
 
     fn list_type(&self) -> DataType {
@@ -361,12 +439,35 @@ mod tests {
     fn the_reason_is_the_value_that_ruled_a_narrower_type_out() {
         let reason = |values: &[&str]| seen(values).resolve().unwrap().reason;
         assert_eq!(reason(&["1", "2"]), "inferred");
-        assert_eq!(reason(&["a", "2"]), "inferred");
+        assert_eq!(reason(&["a", "b"]), "inferred");
+        assert_eq!(reason(&["a", "2", "b"]), "`a` in line 2 of `a.csv` is text");
         assert_eq!(reason(&["1", "x", "y"]), "`x` in line 3 of `a.csv` is text");
         assert_eq!(reason(&["1", "NA", "x"]), "`x` in line 4 of `a.csv` is text");
-        assert!(reason(&["NA", "1"]).ends_with("if it means null, say so with `--null NA`"));
+        let null = "if it means null, say so with `--null NA`; 1 of 2 values is text";
+        assert!(reason(&["NA", "1"]).ends_with(null));
         assert!(reason(&["007"]).contains("a zero in front"));
         assert!(reason(&["1", "2.5"]).contains("`2.5` in line 3"));
+    }
+
+    #[test]
+    fn a_text_among_a_thousand_values_is_a_bad_value_and_changes_no_type() {
+        let check = |texts: usize, numbers: usize, expected: DataType| {
+            let values = [vec!["x"; texts], vec!["1"; numbers]].concat();
+            let resolved = seen(&values).resolve().unwrap();
+            assert_eq!(resolved.data_type, expected, "{texts} of {}", texts + numbers);
+            let mut halves = seen(&values[values.len() / 2..]);
+            halves.merge(seen(&values[..values.len() / 2]));
+            assert_eq!(halves.resolve().unwrap().data_type, expected, "in another order");
+            resolved
+        };
+        let rare = check(1, 999, DataType::Int64);
+        assert_eq!(rare.reason, "`x` in line 2 of `a.csv` is text; 1 of 1000 values is text");
+        check(1, 998, DataType::Utf8);
+        check(2, 1_998, DataType::Int64);
+        let more = check(3, 1_998, DataType::Utf8);
+        assert!(more.reason.ends_with("3 of 2001 values are text"), "{}", more.reason);
+        assert!(more.hint.unwrap().starts_with("`--type COLUMN=long --on-error reject`"));
+        assert_eq!(check(2, 1, DataType::Utf8).hint, None);
     }
 
     proptest::proptest! {

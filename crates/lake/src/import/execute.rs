@@ -20,7 +20,7 @@ use super::request::{Checked, check};
 use super::rows::{Output, Rows};
 use super::source::SourceFile;
 use super::state::{ImportedFile, ImportedFiles};
-use super::{csv, ndjson, parquet};
+use super::{arrow_file, csv, ndjson, parquet};
 use crate::error::Result;
 use crate::lake::Lake;
 use crate::transaction::Transaction;
@@ -172,6 +172,7 @@ fn report_of(plan: &Plan) -> ImportReport {
         rows: 0,
         rows_rejected: 0,
         columns_added: added.iter().map(|field| field.name().clone()).collect(),
+        columns_as_text: plan.columns_as_text(),
         bytes_read: 0,
         bytes_written: 0,
         memory_bytes_peak: 0,
@@ -288,6 +289,8 @@ impl Reader {
         let (options, meter) = (&self.options, &self.meter);
         if file.format == FileFormat::Parquet {
             parquet::read_rows(file, &self.schema, output, meter)?;
+        } else if file.format == FileFormat::Arrow {
+            arrow_file::read_rows(file, &mut tap, &self.schema, output, meter)?;
         } else {
             // Small files share a batch.
             let rows = match rows {

@@ -18,6 +18,20 @@ use super::request::Checked;
 use super::source::SourceFile;
 use crate::error::{Error, Result};
 
+/// Why a column has its type.
+#[derive(Debug, Clone)]
+pub(crate) struct Because {
+    pub reason: String,
+    /// What to do where another type was probably meant.
+    pub hint: Option<String>,
+}
+
+impl Because {
+    fn plain(reason: &str) -> Self {
+        Because { reason: reason.to_owned(), hint: None }
+    }
+}
+
 /// The columns of the table and of all files, as they are gathered.
 pub(crate) struct Columns<'a> {
     request: &'a Checked,
@@ -135,7 +149,7 @@ impl<'a> Columns<'a> {
     }
 
     /// The schema, and why each column has its type.
-    pub fn resolve(self, files: &[SourceFile]) -> Result<(SchemaRef, Vec<String>)> {
+    pub fn resolve(self, files: &[SourceFile]) -> Result<(SchemaRef, Vec<Because>)> {
         let used: HashSet<usize> =
             self.names.iter().filter_map(|name| self.request.type_index.get(name)).collect();
         for (place, (name, _)) in self.request.types.iter().enumerate() {
@@ -163,7 +177,7 @@ impl<'a> Columns<'a> {
         place: usize,
         name: &str,
         files: &[SourceFile],
-    ) -> Result<(Arc<Field>, String)> {
+    ) -> Result<(Arc<Field>, Because)> {
         let declared = self.declared(name);
         if let Some(field) = self.fields.get(place) {
             return match declared {
@@ -172,17 +186,20 @@ impl<'a> Columns<'a> {
                     existing: type_name(field.data_type()),
                     declared: type_name(declared),
                 }),
-                _ => Ok((field.clone(), "table".to_owned())),
+                _ => Ok((field.clone(), Because::plain("table"))),
             };
         }
         if let Some(declared) = declared {
-            return Ok((Arc::new(Field::new(name, declared.clone(), true)), "declared".to_owned()));
+            let field = Arc::new(Field::new(name, declared.clone(), true));
+            return Ok((field, Because::plain("declared")));
         }
         let resolved = match (self.evidence[place].resolve(), files.first()) {
             (Some(resolved), _) => resolved,
             (None, Some(file)) => return Err(self.conflict(place, file)),
             (None, None) => return Err(self.not_found(name)),
         };
-        Ok((Arc::new(Field::new(name, resolved.data_type, true)), resolved.reason))
+        let hint = resolved.hint.map(|hint| hint.replace("COLUMN", name));
+        let because = Because { reason: resolved.reason, hint };
+        Ok((Arc::new(Field::new(name, resolved.data_type, true)), because))
     }
 }

@@ -10,14 +10,15 @@ use super::bad_row::RowFault;
 use super::csv::{CsvFile, CsvOptions};
 use super::evidence::{Evidence, Fields};
 use super::header::{COLUMNS_MAX, NameIndex, places};
+use super::json_array::json_lines;
 use super::json_evidence::{Place, see_object};
 use super::lines::{Lines, NextLine, too_long};
 use super::meter::{Meter, Tap};
-use super::ndjson::{line_text, refuse_array};
-use super::parquet;
+use super::ndjson::line_text;
 use super::records::field;
 use super::source::SourceFile;
 use super::text::open_text;
+use super::{arrow_file, parquet};
 use crate::error::{Error, Result};
 
 /// What inference is told.
@@ -61,8 +62,11 @@ pub(crate) fn infer_file(
     let columns = match source.format {
         FileFormat::Csv => infer_csv(source, options, meter),
         FileFormat::Ndjson => infer_ndjson(source, options, meter),
-        FileFormat::Parquet => {
-            let schema = parquet::schema_of(source)?;
+        FileFormat::Parquet | FileFormat::Arrow => {
+            let schema = match source.format {
+                FileFormat::Arrow => arrow_file::schema_of(source, &mut Tap::open(source, meter)?)?,
+                _ => parquet::schema_of(source)?,
+            };
             let fields: Vec<Field> = schema.fields().iter().map(|f| f.as_ref().clone()).collect();
             // New columns have no nanoseconds unless that is declared: few who write them mean them.
             let coarse = without_nanoseconds(&schema);
@@ -98,7 +102,7 @@ fn infer_csv(
         })
         .collect();
     let names = file.names.clone();
-    if !columns.iter().all(Evidence::is_settled) {
+    if !columns.iter().all(Evidence::is_known) {
         see_rows(source, &mut file, options, &mut columns)?;
     }
     Ok(FileColumns { columns: names.into_iter().zip(columns).collect(), stored: None })
@@ -121,11 +125,13 @@ fn see_rows(
             }
         };
         for (at, evidence) in columns.iter_mut().enumerate() {
-            let Some(span) = record.span(at).filter(|_| !evidence.is_settled()) else { continue };
+            let Some(span) = record.span(at).filter(|_| !evidence.is_known()) else { continue };
             let value = field(text, span, &mut scratch);
-            if !options.csv.nulls.iter().any(|null| null == value) {
-                evidence.see_text(value, record.line, &name);
+            if options.csv.nulls.iter().any(|null| null == value) {
+                continue;
             }
+            let plain = options.csv.reading.plain(value);
+            evidence.see_text(plain.as_deref().unwrap_or(value), record.line, &name);
         }
     }
     Ok(())
@@ -139,7 +145,8 @@ fn infer_ndjson(
     let mut tap = Tap::open(source, meter)?;
     let text = open_text(source, &mut tap, options.csv.encoding)?;
     let trouble = text.trouble;
-    let mut lines = Lines::new(text.reader);
+    let reader = json_lines(text.reader).map_err(|error| trouble.read(error))?;
+    let mut lines = Lines::new(reader);
     let file: Arc<str> = Arc::from(source.name.as_str());
     let mut fields = Fields::default();
     loop {
@@ -150,7 +157,6 @@ fn infer_ndjson(
                 Err(fault) => Some(fault),
                 Ok("") => None,
                 Ok(text) => {
-                    refuse_array(text, lines.number, source)?;
                     let place = Place { line: lines.number, file: &file };
                     let seen = see_object(text, &mut fields, &|name| options.knows(name), place);
                     seen.err().map(|error| {

@@ -1,4 +1,4 @@
-//! Brings files into tables: CSV, NDJSON and Parquet, plain or packed, from folders and from buckets.
+//! Brings files into tables: CSV, JSON, Parquet and Arrow, plain or packed, from folders and from buckets.
 //!
 //! An import reads every file twice, streaming: once for columns and types, which hold for all
 //! files, and once for rows. The first reading is left out where the types are known. One thread
@@ -8,6 +8,7 @@
 //! Memory is bounded by the longest row that is allowed and a few batches, whatever the files'
 //! size.
 
+mod arrow_file;
 mod bad_row;
 mod class;
 mod column;
@@ -20,6 +21,7 @@ mod execute;
 mod gather;
 mod header;
 mod infer;
+mod json_array;
 mod json_evidence;
 mod json_value;
 mod lines;
@@ -29,6 +31,7 @@ mod ndjson;
 mod object;
 mod parquet;
 mod plan;
+mod reading;
 mod records;
 mod rejected;
 mod request;

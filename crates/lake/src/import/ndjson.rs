@@ -1,17 +1,18 @@
-//! NDJSON: one object a line, each field into its column.
+//! JSON: one object a line, or an array of objects; each field goes into its column.
 //!
 //! Values are taken as they are written: a column of text keeps the digits of a number and the text
 //! of an object, a decimal loses nothing to floating point. Objects become structs, arrays lists.
 
 use super::bad_row::RowFault;
 use super::header::NameIndex;
+use super::json_array::json_lines;
 use super::json_value::{JsonFault, put, read_object};
 use super::lines::{Lines, NextLine, too_long};
 use super::meter::{Meter, Tap};
 use super::rows::{Output, Rows};
 use super::source::SourceFile;
 use super::text::{Trouble, open_text};
-use crate::error::{Error, Result};
+use crate::error::Result;
 
 /// The text of a line, without the blanks around it; a fault where it is not valid text.
 pub(crate) fn line_text<'a>(
@@ -26,15 +27,6 @@ pub(crate) fn line_text<'a>(
     })
 }
 
-/// Whether a file's first line shows that it holds one JSON array, and not one object a line.
-pub(crate) fn refuse_array(text: &str, number: u64, source: &SourceFile) -> Result<()> {
-    if number > 1 || !text.starts_with('[') {
-        return Ok(());
-    }
-    let reason = "it begins with `[`: it is a JSON array, not one object a line".to_owned();
-    Err(Error::BrokenFile { file: source.name.clone(), what: "ndjson", reason })
-}
-
 /// Reads the rows of a file into the table's columns.
 pub(crate) fn read_rows(
     source: &SourceFile,
@@ -46,7 +38,8 @@ pub(crate) fn read_rows(
 ) -> Result<()> {
     let text = open_text(source, tap, encoding)?;
     let trouble = text.trouble;
-    let mut lines = Lines::new(text.reader);
+    let reader = json_lines(text.reader).map_err(|error| trouble.read(error))?;
+    let mut lines = Lines::new(reader);
     let schema = rows.schema().clone();
     let index = NameIndex::new(schema.fields().iter().map(|field| field.name().as_str()));
     loop {
@@ -56,13 +49,10 @@ pub(crate) fn read_rows(
             NextLine::Line => match line_text(lines.line(), lines.number, &trouble) {
                 Err(fault) => Some(fault),
                 Ok("") => None,
-                Ok(text) => {
-                    refuse_array(text, lines.number, source)?;
-                    append_row(text, rows, &index).err().map(|fault| {
-                        rows.end_bad_row();
-                        to_row_fault(fault, lines.number, lines.line())
-                    })
-                }
+                Ok(text) => append_row(text, rows, &index).err().map(|fault| {
+                    rows.end_bad_row();
+                    to_row_fault(fault, lines.number, lines.line())
+                }),
             },
         };
         if let Some(fault) = fault {

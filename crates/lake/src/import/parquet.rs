@@ -113,25 +113,46 @@ pub(crate) fn read_rows(
 ) -> Result<()> {
     let opened = open(source)?;
     let names: Vec<String> = opened.schema().fields().iter().map(|f| f.name().clone()).collect();
-    let index = NameIndex::new(schema.fields().iter().map(|field| field.name().as_str()));
-    let mut columns = vec![None; schema.fields().len()];
-    for (at, place) in places(&names, &index).into_iter().enumerate() {
-        let changed = || Error::FileChanged { file: source.name.clone() };
-        columns[place.ok_or_else(changed)?] = Some(at);
-    }
-    let mut before = 0;
+    let mut conversion = Conversion::new(source, &names, schema)?;
     for batch in opened.rows().map_err(|error| broken(source, &error))? {
         meter.check()?;
-        let batch = batch.map_err(|error| broken(source, &error))?;
-        let (rows, faults) = convert(&batch, schema, &columns)?;
-        for fault in faults {
-            let fault = RowFault { line: before + fault.line, ..fault };
-            output.reject(&source.name, fault)?;
-        }
-        before += batch.num_rows() as u64;
-        output.send(rows)?;
+        conversion.take(&batch.map_err(|error| broken(source, &error))?, output)?;
     }
     Ok(())
+}
+
+/// The rows of a file that has types, on their way into the table's columns.
+pub(super) struct Conversion<'a> {
+    source: &'a SourceFile,
+    schema: &'a SchemaRef,
+    /// The column of the file for each column of the table.
+    columns: Vec<Option<usize>>,
+    /// Rows taken so far.
+    rows: u64,
+}
+
+impl<'a> Conversion<'a> {
+    /// A conversion of a file with these columns; `FileChanged` for one that the table lacks.
+    pub fn new(source: &'a SourceFile, names: &[String], schema: &'a SchemaRef) -> Result<Self> {
+        let index = NameIndex::new(schema.fields().iter().map(|field| field.name().as_str()));
+        let mut columns = vec![None; schema.fields().len()];
+        for (at, place) in places(names, &index).into_iter().enumerate() {
+            let changed = || Error::FileChanged { file: source.name.clone() };
+            columns[place.ok_or_else(changed)?] = Some(at);
+        }
+        Ok(Conversion { source, schema, columns, rows: 0 })
+    }
+
+    /// Sends the rows of a batch on, and rejects those that the table cannot hold.
+    pub fn take(&mut self, batch: &RecordBatch, output: &mut Output) -> Result<()> {
+        let (rows, faults) = convert(batch, self.schema, &self.columns)?;
+        for fault in faults {
+            let fault = RowFault { line: self.rows + fault.line, ..fault };
+            output.reject(&self.source.name, fault)?;
+        }
+        self.rows += batch.num_rows() as u64;
+        output.send(rows)
+    }
 }
 
 /// A file's rows as the table's, without those that have a value the table cannot hold.

@@ -11,7 +11,7 @@ use headwater_model::{
 use headwater_tables::{Table, type_name};
 use tokio_util::sync::CancellationToken;
 
-use super::gather::Columns;
+use super::gather::{Because, Columns};
 use super::infer::{InferOptions, infer_file};
 use super::meter::{ImportStage, Meter, Progress, Tap};
 use super::request::Checked;
@@ -36,7 +36,7 @@ pub(crate) struct Plan {
     /// How many of them it has already.
     pub columns_existing: usize,
     pub partition: Vec<PartitionField>,
-    reasons: Vec<String>,
+    reasons: Vec<Because>,
 }
 
 impl Plan {
@@ -47,20 +47,30 @@ impl Plan {
             bytes: file.stamp.bytes,
             format: file.format,
         };
-        let column = |(at, (field, reason)): (usize, (&Arc<Field>, &String))| ImportColumn {
-            name: field.name().clone(),
-            data_type: type_name(field.data_type()),
-            exists: at < self.columns_existing,
-            reason: reason.clone(),
-        };
-        let columns = self.schema.fields().iter().zip(&self.reasons).enumerate();
         ImportPlan {
             table: self.table.clone(),
             creates_table: self.existing.is_none(),
             files: self.files.iter().map(file).collect(),
             skipped: self.skipped.clone(),
-            columns: columns.map(column).collect(),
+            columns: self.columns().collect(),
         }
+    }
+
+    /// The columns as they are shown.
+    fn columns(&self) -> impl Iterator<Item = ImportColumn> {
+        let columns = self.schema.fields().iter().zip(&self.reasons).enumerate();
+        columns.map(|(at, (field, because))| ImportColumn {
+            name: field.name().clone(),
+            data_type: type_name(field.data_type()),
+            exists: at < self.columns_existing,
+            reason: because.reason.clone(),
+            hint: because.hint.clone(),
+        })
+    }
+
+    /// The new columns that became text where another type was probably meant.
+    pub fn columns_as_text(&self) -> Vec<ImportColumn> {
+        self.columns().filter(|column| column.hint.is_some()).collect()
     }
 
     /// The columns that the table does not have yet.

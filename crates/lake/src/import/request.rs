@@ -9,6 +9,7 @@ use headwater_tables::parse_type;
 use super::csv::CsvOptions;
 use super::encoding::encoding_of;
 use super::header::NameIndex;
+use super::reading::{DateFormat, Reading};
 use crate::error::{Error, Result};
 use crate::lake::Lake;
 use crate::view::View;
@@ -48,6 +49,10 @@ pub(crate) fn check(request: &ImportRequest) -> Result<Checked> {
         header: request.header.unwrap_or(true),
         encoding: request.encoding.as_deref().map(encoding_of).transpose()?,
         nulls: request.nulls.clone(),
+        reading: Reading {
+            dates: request.date_format.as_deref().map(DateFormat::parse).transpose()?,
+            decimal_comma: request.decimal_comma,
+        },
     };
     Ok(Checked {
         table,

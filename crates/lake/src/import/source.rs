@@ -129,6 +129,9 @@ impl Discovery {
         if CloudUrl::is_meant(source) {
             return self.add_objects(source);
         }
+        if let Some((scheme, _)) = source.split_once("://") {
+            return Err(not_readable(source, scheme));
+        }
         let path = Path::new(source);
         if !path.is_absolute() {
             return Err(Error::RelativeSource { path: source.to_owned() });
@@ -281,6 +284,22 @@ impl Discovery {
     }
 }
 
+/// The error for a URL of no object store.
+fn not_readable(source: &str, scheme: &str) -> Error {
+    let (what, hint) = match scheme.to_ascii_lowercase().as_str() {
+        "http" | "https" => (
+            "imports read no web addresses",
+            "Download the file with `curl --location --remote-name URL`, and import what it saves.",
+        ),
+        "file" => ("imports take paths", "Leave `file://` out."),
+        _ => (
+            "there is no such object store",
+            "Use a path, or a URL with `s3://`, `gs://`, `az://` or `abfss://`.",
+        ),
+    };
+    Error::InvalidRequest { message: format!("`{source}` cannot be imported: {what}"), hint }
+}
+
 fn not_found(error: &std::io::Error) -> bool {
     error.kind() == std::io::ErrorKind::NotFound
 }
@@ -316,6 +335,7 @@ fn format_by_name(name: &str) -> Option<FileFormat> {
         "csv" | "tsv" | "psv" | "tab" => Some(FileFormat::Csv),
         "ndjson" | "jsonl" | "json" => Some(FileFormat::Ndjson),
         "parquet" | "pq" => Some(FileFormat::Parquet),
+        "arrow" | "arrows" | "feather" | "ipc" => Some(FileFormat::Arrow),
         _ => None,
     }
 }

@@ -6,6 +6,7 @@ use encoding_rs::Encoding;
 
 use super::compression::{Compression, claimed, read_up_to};
 use super::encoding::decode;
+use super::json_array::NotAnArray;
 use super::meter::Tap;
 use super::source::SourceFile;
 use crate::error::{Error, Result};
@@ -49,6 +50,10 @@ impl Trouble<'_> {
     /// An error of the file itself, or of what it is packed with.
     pub fn read(&self, error: std::io::Error) -> Error {
         let file = self.source.name.clone();
+        if matches!(error.get_ref(), Some(source) if source.is::<NotAnArray>()) {
+            let (what, reason) = ("a JSON array", error.to_string());
+            return Error::BrokenFile { file, what, reason };
+        }
         if self.compression == Compression::None || error.raw_os_error().is_some() {
             return Error::File { file, source: error };
         }

@@ -67,11 +67,175 @@ async fn bad_lines_are_named_or_rejected() {
     assert_eq!((report.rows, report.rows_rejected), (2, 2));
     let rejected = lake.rows("t__rejected").await;
     assert_eq!((&rejected[0]["line"], &rejected[1]["line"]), (&json!(3), &json!(5)));
+}
 
-    lake.file("array.json", "[{\"id\": 1}]");
-    let error = lake.import(&lake.request("u", &["array.json"])).await.unwrap_err();
-    assert!(error.to_string().contains("a JSON array"), "{error}");
-    assert!(error.hint().is_some_and(|hint| hint.contains("a line of its own")), "{error:?}");
+#[tokio::test]
+async fn a_json_array_is_read_as_its_elements() {
+    let lake = Fixture::new().await;
+    lake.file(
+        "a.json",
+        "[\n  {\"id\": 1, \"tags\": [\"x\"]},\n  {\"id\": 2, \"name\": \"]\"}\n]\n",
+    );
+    let report = lake.import(&lake.request("t", &["a.json"])).await.unwrap();
+    assert_eq!(report.rows, 2);
+    assert_eq!(lake.columns("t").await, ["id long", "tags list<string>", "name string"]);
+    assert_eq!(lake.rows("t").await[1]["name"], "]");
+
+    lake.file("bad.json", "[{\"id\": 1}, {\"id\": \"x\"}, 7]");
+    let mut request = lake.request("t", &["bad.json"]);
+    request.on_error = OnError::Reject;
+    let report = lake.import(&request).await.unwrap();
+    assert_eq!((report.rows, report.rows_rejected), (1, 2));
+    assert_eq!(lake.rows("t__rejected").await[0]["line"], 2, "the second element");
+
+    lake.file("torn.json", "[{\"id\": 1}, {\"id\": 2}");
+    let error = lake.import(&lake.request("t", &["torn.json"])).await.unwrap_err();
+    assert!(error.to_string().ends_with("as a JSON array: the array does not end"), "{error}");
+    assert_eq!(error.code(), ErrorCode::BadRow);
+}
+
+/// Three rows as an Arrow file or stream, in two batches.
+fn arrow_bytes(as_file: bool, compressed: bool) -> Vec<u8> {
+    use arrow::ipc::CompressionType;
+    use arrow::ipc::writer::{FileWriter, IpcWriteOptions, StreamWriter};
+    let names: DictionaryArray<Int8Type> = vec!["x", "y", "x"].into_iter().collect();
+    let id: ArrayRef = Arc::new(UInt32Array::from(vec![1, 2, 3]));
+    let batch =
+        RecordBatch::try_from_iter([("id", id), ("name", Arc::new(names) as ArrayRef)]).unwrap();
+    let compression = compressed.then_some(CompressionType::ZSTD);
+    let options = IpcWriteOptions::default().try_with_compression(compression).unwrap();
+    let batches = [batch.slice(0, 2), batch.slice(2, 1)];
+    let mut bytes = Vec::new();
+    if as_file {
+        let mut writer =
+            FileWriter::try_new_with_options(&mut bytes, &batch.schema(), options).unwrap();
+        for batch in &batches {
+            writer.write(batch).unwrap();
+        }
+        writer.finish().unwrap();
+    } else {
+        let mut writer =
+            StreamWriter::try_new_with_options(&mut bytes, &batch.schema(), options).unwrap();
+        for batch in &batches {
+            writer.write(batch).unwrap();
+        }
+        writer.finish().unwrap();
+    }
+    bytes
+}
+
+#[tokio::test]
+async fn arrow_files_and_streams_are_read() {
+    for (name, as_file, compressed) in [
+        ("a.arrow", true, false),
+        ("a.feather", true, true),
+        ("a.arrows", false, false),
+        ("a.bin", true, false),
+        ("stream.bin", false, true),
+    ] {
+        let lake = Fixture::new().await;
+        lake.file(name, arrow_bytes(as_file, compressed));
+        let report = lake.import(&lake.request("t", &[name])).await.unwrap();
+        assert_eq!(report.rows, 3, "{name}");
+        assert_eq!(lake.columns("t").await, ["id long", "name string"], "{name}");
+        let rows = lake.rows("t").await;
+        assert_eq!(rows[2], json!({"id": 3, "name": "x"}), "{name}");
+        let again = lake.import(&lake.request("t", &[name])).await.unwrap();
+        assert_eq!(again.files_skipped, 1, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_damaged_arrow_file_is_an_error_and_takes_no_memory() {
+    let lake = Fixture::new().await;
+    let whole = arrow_bytes(false, true);
+    let read = async |name: &str, bytes: &[u8]| {
+        lake.file(name, bytes);
+        lake.plan(&lake.request("t", &[name])).await
+    };
+    for length in (0..whole.len()).step_by(13) {
+        let _ = read("short.arrows", &whole[..length]).await;
+    }
+    // Every byte in turn as a large one: sizes, offsets, counts and types.
+    for at in 0..whole.len() {
+        let mut bytes = whole.clone();
+        bytes[at] = 0x7f;
+        let _ = read("damaged.arrows", &bytes).await;
+    }
+    let error = read("short.arrows", &whole[..whole.len() / 2]).await.unwrap_err();
+    assert!(error.to_string().contains("it ends within a message"), "{error}");
+    let error = read("old.feather", b"FEA1 and more").await.unwrap_err();
+    assert!(error.to_string().contains("Feather version 1"), "{error}");
+    let error = read("text.arrow", b"id,name\n1,x\n").await.unwrap_err();
+    assert!(error.to_string().contains("no Arrow file or stream"), "{error}");
+}
+
+#[tokio::test]
+async fn a_web_address_names_what_to_do() {
+    let lake = Fixture::new().await;
+    for (source, what, command) in [
+        ("https://example.org/a.csv", "no web addresses", "curl"),
+        ("file:///tmp/a.csv", "paths", "file://"),
+        ("ftp://example.org/a.csv", "no such object store", "s3://"),
+    ] {
+        let mut request = lake.request("t", &[]);
+        request.sources = vec![source.to_owned()];
+        let error = lake.import(&request).await.unwrap_err();
+        assert!(error.to_string().contains(what), "{error}");
+        assert!(error.hint().is_some_and(|hint| hint.contains(command)), "{error:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_rare_text_among_numbers_is_a_bad_row() {
+    let lake = Fixture::new().await;
+    let numbers: Vec<String> = (0..50_000).map(|n: i64| n.to_string()).collect();
+    lake.file("a.csv", format!("n\n{}\nabc\n", numbers.join("\n")));
+    let mut request = lake.request("t", &["a.csv"]);
+    let error = lake.import(&request).await.unwrap_err();
+    assert!(error.to_string().contains("line 50002, column `n`: `abc` is not a long"), "{error}");
+    assert!(error.hint().is_some_and(|hint| hint.contains("`--on-error reject`")), "{error:?}");
+    request.on_error = OnError::Reject;
+    let report = lake.import(&request).await.unwrap();
+    assert_eq!((report.rows, report.rows_rejected), (50_000, 1));
+    assert_eq!(lake.columns("t").await, ["n long"]);
+    let mut request = lake.request("u", &["a.csv"]);
+    request.types = [("n".to_owned(), "string".to_owned())].into();
+    assert_eq!(lake.import(&request).await.unwrap().rows, 50_001);
+}
+
+#[tokio::test]
+async fn a_column_that_became_text_is_told() {
+    let lake = Fixture::new().await;
+    lake.file("a.csv", "n,word\n1,a\nabc,b\n3,7\n");
+    let report = lake.import(&lake.request("t", &["a.csv"])).await.unwrap();
+    let [column] = &report.columns_as_text[..] else { panic!("{report:?}") };
+    assert_eq!((column.name.as_str(), column.data_type.as_str()), ("n", "string"));
+    assert!(column.reason.starts_with("`abc` in line 3 of `"), "{}", column.reason);
+    assert!(column.reason.ends_with("1 of 3 values is text"), "{}", column.reason);
+    let hint = column.hint.as_deref().unwrap();
+    assert!(hint.starts_with("`--type n=long --on-error reject`"), "{hint}");
+}
+
+#[tokio::test]
+async fn dates_and_numbers_of_other_countries_are_read_by_an_option() {
+    let lake = Fixture::new().await;
+    lake.file("a.csv", "day;amount;note\n31.01.2026;1.234,5;1,5 l\n01.02.2026;2;\n");
+    let plan = lake.plan(&lake.request("t", &["a.csv"])).await.unwrap();
+    let hint = |at: usize| plan.columns[at].hint.clone().unwrap_or_default();
+    assert!(hint(0).contains("`--date-format DD.MM.YYYY`"), "{plan:?}");
+    assert!(hint(1).contains("`--decimal-comma`"), "{plan:?}");
+    let mut request = lake.request("t", &["a.csv"]);
+    request.date_format = Some("DD.MM.YYYY".to_owned());
+    request.decimal_comma = true;
+    let report = lake.import(&request).await.unwrap();
+    assert_eq!(report.columns_as_text, []);
+    assert_eq!(lake.columns("t").await, ["day date", "amount double", "note string"]);
+    let rows = lake.rows("t").await;
+    assert_eq!(rows[0], json!({"day": "2026-01-31", "amount": 1234.5, "note": "1,5 l"}));
+    request.date_format = Some("DD.MM".to_owned());
+    let error = lake.import(&request).await.unwrap_err();
+    assert_eq!(error.to_string(), "`DD.MM` is not a date format");
 }
 
 #[tokio::test]

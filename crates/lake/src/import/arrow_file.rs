@@ -1,0 +1,244 @@
+//! Arrow IPC: files (`.arrow`, Feather version 2) and streams (`.arrows`), compressed or not.
+//!
+//! A file is a stream between two magic numbers and is read as one, so that it needs no seeking.
+//! Sizes that a file claims are checked before memory is taken for them.
+
+use std::io::Read;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use arrow::array::RecordBatch;
+use arrow::buffer::Buffer;
+use arrow::datatypes::{Schema, SchemaRef};
+use arrow::error::ArrowError;
+use arrow::ipc::convert::fb_to_schema;
+use arrow::ipc::reader::StreamDecoder;
+use arrow::ipc::{Message, MessageHeader, RecordBatch as BatchHeader, root_as_message};
+use headwater_tables::normalise_schema;
+
+use super::compression::read_up_to;
+use super::meter::{Meter, Tap};
+use super::parquet::Conversion;
+use super::rows::Output;
+use super::source::SourceFile;
+use crate::error::{Error, Result};
+
+/// The most bytes of a batch, and of what it unpacks to.
+const BATCH_BYTES_MAX: u64 = 1 << 30;
+
+/// The most rows of a batch.
+const BATCH_ROWS_MAX: usize = 1 << 27;
+
+/// The most bytes of the description of a message.
+const METADATA_BYTES_MAX: u32 = 64 << 20;
+
+/// Rows that are converted at once.
+const ROWS_AT_ONCE: usize = 8 * 1024;
+
+/// What a file begins with.
+const MAGIC: &[u8] = b"ARROW1\0\0";
+
+/// The most words of four bytes that follow it as padding: writers align the first message.
+const PADDING_WORDS_MAX: usize = 64;
+
+/// What a file of Feather version 1 begins with, which is another format.
+const FEATHER_1: &[u8] = b"FEA1";
+
+const CONTINUATION: [u8; 4] = [0xff; 4];
+
+/// The end of a stream.
+const END: [u8; 8] = [0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0];
+
+/// Whether the first bytes of a file are those of an Arrow file.
+pub(crate) fn is_arrow(first: &[u8]) -> bool {
+    first.starts_with(b"ARROW1") || first.starts_with(&CONTINUATION)
+}
+
+fn broken(source: &SourceFile, reason: &dyn std::fmt::Display) -> Error {
+    let file = source.name.clone();
+    Error::BrokenFile { file, what: "arrow", reason: reason.to_string() }
+}
+
+/// Returns the columns of a file, as a table can hold them.
+pub(crate) fn schema_of(source: &SourceFile, tap: &mut Tap) -> Result<Schema> {
+    let messages = Messages::open(tap).map_err(|error| broken(source, &error))?;
+    let schema = messages.schema().map_err(|error| broken(source, &error))?;
+    Ok(normalise_schema(&schema)?)
+}
+
+/// Reads the rows of a file as the table's.
+pub(crate) fn read_rows(
+    source: &SourceFile,
+    tap: &mut Tap,
+    schema: &SchemaRef,
+    output: &mut Output,
+    meter: &Meter,
+) -> Result<()> {
+    let failed = |error: ArrowError| broken(source, &error);
+    let mut messages = Messages::open(tap).map_err(failed)?;
+    let found = messages.schema().map_err(failed)?;
+    let names: Vec<String> = found.fields().iter().map(|field| field.name().clone()).collect();
+    let mut conversion = Conversion::new(source, &names, schema)?;
+    while let Some(batch) = messages.next_batch().map_err(failed)? {
+        let mut at = 0;
+        while at < batch.num_rows() {
+            meter.check()?;
+            let count = ROWS_AT_ONCE.min(batch.num_rows() - at);
+            conversion.take(&batch.slice(at, count), output)?;
+            at += count;
+        }
+    }
+    Ok(())
+}
+
+/// The messages of a stream.
+struct Messages<'a> {
+    reader: &'a mut Tap,
+    decoder: StreamDecoder,
+    pending: Buffer,
+    /// The schema, once its message was read.
+    schema: Option<Schema>,
+    ended: bool,
+}
+
+impl<'a> Messages<'a> {
+    fn open(reader: &'a mut Tap) -> Result<Self, ArrowError> {
+        let mut first = [0; 8];
+        let count = read_up_to(reader, &mut first)?;
+        if first.starts_with(FEATHER_1) {
+            let reason = "it is Feather version 1; write it as version 2 or as Parquet";
+            return Err(ArrowError::IpcError(reason.to_owned()));
+        }
+        let decoder = StreamDecoder::new();
+        let pending = Buffer::from_vec(Vec::<u8>::new());
+        let mut messages = Messages { reader, decoder, pending, schema: None, ended: false };
+        let message = if &first[..count] == MAGIC {
+            let start = messages.after_padding()?;
+            messages.read_message(start)?
+        } else {
+            messages.read_message(first[..count].to_vec())?
+        };
+        messages.pending = Buffer::from_vec(message.unwrap_or_default());
+        Ok(messages)
+    }
+
+    /// Skips the padding after the magic number, and returns the first bytes after it.
+    fn after_padding(&mut self) -> Result<Vec<u8>, ArrowError> {
+        let mut bytes: Vec<u8> = Vec::new();
+        for _ in 0..PADDING_WORDS_MAX {
+            self.fill(&mut bytes, 4)?;
+            if bytes != [0; 4] {
+                break;
+            }
+            bytes.clear();
+        }
+        Ok(bytes)
+    }
+
+    fn schema(&self) -> Result<Schema, ArrowError> {
+        let missing = || ArrowError::IpcError("it does not begin with a schema".to_owned());
+        self.schema.clone().ok_or_else(missing)
+    }
+
+    fn next_batch(&mut self) -> Result<Option<RecordBatch>, ArrowError> {
+        loop {
+            while !self.pending.is_empty() {
+                let (decoder, pending) = (&mut self.decoder, &mut self.pending);
+                if let Some(batch) = guarded(|| decoder.decode(pending))? {
+                    if batch.num_rows() > BATCH_ROWS_MAX {
+                        return Err(too_large());
+                    }
+                    return Ok(Some(batch));
+                }
+            }
+            if self.ended {
+                return Ok(None);
+            }
+            let message = self.read_message(Vec::new())?;
+            self.ended = message.is_none();
+            self.pending = Buffer::from_vec(message.unwrap_or_else(|| END.to_vec()));
+        }
+    }
+
+    /// Reads a message whose first bytes may have been read already; none at the end.
+    fn read_message(&mut self, mut bytes: Vec<u8>) -> Result<Option<Vec<u8>>, ArrowError> {
+        self.fill(&mut bytes, 4)?;
+        if bytes.is_empty() {
+            return Ok(None);
+        }
+        let start = if bytes.starts_with(&CONTINUATION) { 8 } else { 4 };
+        self.fill(&mut bytes, start)?;
+        let size = bytes.get(start - 4..start).and_then(|size| <[u8; 4]>::try_from(size).ok());
+        let size = u32::from_le_bytes(size.ok_or_else(cut_short)?);
+        if size == 0 {
+            return Ok(None);
+        }
+        if size > METADATA_BYTES_MAX {
+            return Err(ArrowError::IpcError("it is no Arrow file or stream".to_owned()));
+        }
+        let metadata_end = start + size as usize;
+        self.fill(&mut bytes, metadata_end)?;
+        let metadata = bytes.get(start..metadata_end).ok_or_else(cut_short)?.to_vec();
+        let message = root_as_message(&metadata)
+            .map_err(|error| ArrowError::IpcError(format!("a message is damaged: {error}")))?;
+        let body = u64::try_from(message.bodyLength()).map_err(|_| cut_short())?;
+        if body > BATCH_BYTES_MAX {
+            return Err(too_large());
+        }
+        let end = metadata_end + body as usize;
+        self.fill(&mut bytes, end)?;
+        let body = bytes.get(metadata_end..end).ok_or_else(cut_short)?;
+        check_unpacked(&message, body)?;
+        if self.schema.is_none()
+            && let Some(schema) = message.header_as_schema()
+        {
+            self.schema = Some(guarded(|| Ok(fb_to_schema(schema)))?);
+        }
+        Ok(Some(bytes))
+    }
+
+    /// Reads until there are so many bytes, or no more.
+    fn fill(&mut self, bytes: &mut Vec<u8>, length: usize) -> Result<(), ArrowError> {
+        let missing = length.saturating_sub(bytes.len()) as u64;
+        (&mut *self.reader).take(missing).read_to_end(bytes)?;
+        Ok(())
+    }
+}
+
+fn cut_short() -> ArrowError {
+    ArrowError::IpcError("it ends within a message".to_owned())
+}
+
+fn too_large() -> ArrowError {
+    let reason = "a batch is larger than 1 GiB or 134217728 rows; write it in smaller batches";
+    ArrowError::IpcError(reason.to_owned())
+}
+
+/// Checks what the buffers of a batch claim to unpack to.
+fn check_unpacked(message: &Message<'_>, body: &[u8]) -> Result<(), ArrowError> {
+    let batch: Option<BatchHeader<'_>> = match message.header_type() {
+        MessageHeader::RecordBatch => message.header_as_record_batch(),
+        MessageHeader::DictionaryBatch => {
+            message.header_as_dictionary_batch().and_then(|dictionary| dictionary.data())
+        }
+        _ => None,
+    };
+    let Some(batch) = batch.filter(|batch| batch.compression().is_some()) else { return Ok(()) };
+    let mut total: u64 = 0;
+    for buffer in batch.buffers().into_iter().flatten() {
+        let start = usize::try_from(buffer.offset()).map_err(|_| cut_short())?;
+        let length = usize::try_from(buffer.length()).map_err(|_| cut_short())?;
+        let end = start.checked_add(length).ok_or_else(cut_short)?;
+        let bytes = body.get(start..end).ok_or_else(cut_short)?;
+        let Some(claimed) = bytes.first_chunk::<8>() else { continue };
+        // -1 says that the buffer is not compressed.
+        let claimed = i64::from_le_bytes(*claimed).max(0);
+        total = total.saturating_add(claimed.unsigned_abs());
+    }
+    if total > BATCH_BYTES_MAX { Err(too_large()) } else { Ok(()) }
+}
+
+/// Work of the decoder, which ends a thread for some files that are damaged.
+fn guarded<T>(work: impl FnOnce() -> Result<T, ArrowError>) -> Result<T, ArrowError> {
+    let damaged = |_| Err(ArrowError::IpcError("a message is damaged".to_owned()));
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(damaged)
+}

@@ -1,0 +1,193 @@
+//! A JSON array of objects, read as one object a line.
+//!
+//! The array is never held as a whole: each element becomes a line as its bytes pass. Numbers of
+//! lines are then numbers of elements, from 1.
+
+use std::fmt;
+use std::io::{Cursor, Error, ErrorKind, Read, Result};
+
+use super::compression::read_up_to;
+
+/// The most blanks in front of a file's first character.
+const BLANKS_MAX: usize = 64 * 1024;
+
+const BUFFER_BYTES: usize = 64 * 1024;
+
+/// Why a file that begins as an array is none.
+#[derive(Debug)]
+pub(crate) struct NotAnArray(&'static str);
+
+impl fmt::Display for NotAnArray {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
+    }
+}
+
+impl std::error::Error for NotAnArray {}
+
+fn broken(reason: &'static str) -> Error {
+    Error::new(ErrorKind::InvalidData, NotAnArray(reason))
+}
+
+/// Returns the lines of a JSON text: its own, or the elements of the array that it is.
+pub(crate) fn json_lines<'a>(
+    mut reader: Box<dyn Read + Send + 'a>,
+) -> Result<Box<dyn Read + Send + 'a>> {
+    let mut first = Vec::new();
+    let mut byte = [0];
+    while first.len() < BLANKS_MAX && read_up_to(&mut reader, &mut byte)? == 1 {
+        if byte == *b"[" {
+            return Ok(Box::new(ArrayLines::new(reader)));
+        }
+        first.push(byte[0]);
+        if !byte[0].is_ascii_whitespace() {
+            break;
+        }
+    }
+    Ok(Box::new(Cursor::new(first).chain(reader)))
+}
+
+/// Where in the array the next byte stands.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// Before the first element.
+    Start,
+    /// After a comma.
+    Next,
+    /// In an element, or in blanks after it.
+    Element,
+    /// In a string of an element; after a backslash where `escaped`.
+    Text { escaped: bool },
+    /// After the array.
+    Done,
+}
+
+/// The elements of an array, each on a line.
+struct ArrayLines<R> {
+    reader: R,
+    input: Vec<u8>,
+    at: usize,
+    state: State,
+    depth: usize,
+}
+
+impl<R: Read> ArrayLines<R> {
+    fn new(reader: R) -> Self {
+        ArrayLines { reader, input: Vec::new(), at: 0, state: State::Start, depth: 0 }
+    }
+
+    /// What becomes of a byte; none where it is left out.
+    fn step(&mut self, byte: u8) -> Result<Option<u8>> {
+        let blank = byte.is_ascii_whitespace();
+        match (self.state, byte) {
+            (State::Text { escaped: true }, _) => self.state = State::Text { escaped: false },
+            (State::Text { .. }, b'"') => self.state = State::Element,
+            (State::Text { .. }, b'\\') => self.state = State::Text { escaped: true },
+            (State::Text { .. }, b'\n' | b'\r') => {
+                return Err(broken("a string has a line break in it"));
+            }
+            (State::Text { .. }, _) => {}
+            (State::Done | State::Start | State::Next, _) if blank => return Ok(None),
+            (State::Done, _) => return Err(broken("text follows the end of the array")),
+            (State::Start, b']') => {
+                self.state = State::Done;
+                return Ok(None);
+            }
+            (State::Start | State::Next, b',' | b']') => {
+                return Err(broken("an element is missing before or after a comma"));
+            }
+            (State::Element, b',') if self.depth == 0 => {
+                self.state = State::Next;
+                return Ok(Some(b'\n'));
+            }
+            (State::Element, b']') if self.depth == 0 => {
+                self.state = State::Done;
+                return Ok(Some(b'\n'));
+            }
+            (State::Element, _) if blank => return Ok(Some(b' ')),
+            (State::Start | State::Next | State::Element, _) => self.enter(byte),
+        }
+        Ok(Some(byte))
+    }
+
+    fn enter(&mut self, byte: u8) {
+        self.state = State::Element;
+        match byte {
+            b'"' => self.state = State::Text { escaped: false },
+            b'{' | b'[' => self.depth += 1,
+            b'}' | b']' => self.depth = self.depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+}
+
+impl<R: Read> Read for ArrayLines<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> Result<usize> {
+        let mut written = 0;
+        while written < buffer.len() {
+            if self.at == self.input.len() {
+                if written > 0 {
+                    break;
+                }
+                self.input.resize(BUFFER_BYTES, 0);
+                let count = self.reader.read(&mut self.input)?;
+                self.input.truncate(count);
+                self.at = 0;
+                if count == 0 {
+                    return match self.state {
+                        State::Done => Ok(0),
+                        _ => Err(broken("the array does not end")),
+                    };
+                }
+            }
+            let byte = self.input[self.at];
+            self.at += 1;
+            if let Some(byte) = self.step(byte)? {
+                buffer[written] = byte;
+                written += 1;
+            }
+        }
+        Ok(written)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lines(text: &str) -> std::result::Result<String, String> {
+        let read = |size: usize| {
+            let mut reader = json_lines(Box::new(Cursor::new(text.as_bytes().to_vec())))?;
+            let (mut lines, mut buffer) = (Vec::new(), vec![0; size]);
+            loop {
+                match reader.read(&mut buffer)? {
+                    0 => return Ok::<_, Error>(lines),
+                    count => lines.extend_from_slice(&buffer[..count]),
+                }
+            }
+        };
+        let whole = read(4096).map_err(|error| error.to_string());
+        assert_eq!(read(1).map_err(|error| error.to_string()), whole, "{text}");
+        whole.map(|lines| String::from_utf8(lines).unwrap())
+    }
+
+    #[test]
+    fn elements_become_lines() {
+        let check = |text: &str, expected: &str| {
+            assert_eq!(lines(text).as_deref(), Ok(expected), "{text}");
+        };
+        check("[]", "");
+        check(" \n[{\"a\":1},{\"a\":2}]\n", "{\"a\":1}\n{\"a\":2}\n");
+        check("[\n  {\n \"a\": [1,\n2]},{}]", "{  \"a\": [1, 2]}\n{}\n");
+        check(r#"[{"a":"]},\"\\"},1]"#, "{\"a\":\"]},\\\"\\\\\"}\n1\n");
+        check("{\"a\":1}\n{\"a\":2}", "{\"a\":1}\n{\"a\":2}");
+        check("", "");
+    }
+
+    #[test]
+    fn what_is_no_array_is_an_error() {
+        for text in ["[", "[{\"a\":1}", "[{\"a\":1},]", "[,1]", "[1] 2", "[\"a\nb\"]", "[{\"a"] {
+            assert!(lines(text).is_err(), "{text}");
+        }
+    }
+}
