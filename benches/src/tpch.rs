@@ -71,6 +71,7 @@ fn options(spill_dir: PathBuf, threads: usize) -> EngineOptions {
         spill_dir,
         spill_bytes_max: 32 << 30,
         threads,
+        resident_bytes_max: None,
     }
 }
 
