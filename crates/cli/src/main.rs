@@ -13,6 +13,7 @@ mod context;
 mod error;
 mod events;
 mod example;
+mod excerpt;
 #[cfg(test)]
 mod generated;
 mod graph;

@@ -116,6 +116,9 @@ impl Style {
     /// Prints error, causes and hint.
     pub fn print_problem(self, problem: &Problem) {
         self.say(format!("{}: {}", self.paint(Tone::Bad, "error"), problem.message));
+        if let Some(excerpt) = crate::excerpt::of(problem) {
+            self.say(excerpt);
+        }
         for cause in &problem.causes {
             self.say(format!("  {}: {cause}", self.paint(Tone::Faint, "caused by")));
         }

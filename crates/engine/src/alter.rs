@@ -1,7 +1,8 @@
 //! ALTER TABLE: columns and properties of a table change, and no row does.
 
+use arrow::datatypes::Schema;
 use datafusion::sql::sqlparser::ast::{ColumnDef, Ident, ObjectName};
-use headwater_model::TableName;
+use headwater_model::{ErrorCode, Fault, TableName};
 use headwater_tables::{Alteration, PartName, Place};
 
 use crate::answer::Answer;
@@ -36,13 +37,29 @@ impl Session {
         let alterations =
             alterations.into_iter().map(|one| alteration(&run, one)).collect::<Result<_>>()?;
         let before = transaction.table(&table).await?;
-        transaction.alter(&table, alterations).await?;
+        let altered = transaction.alter(&table, alterations).await;
+        altered.map_err(|error| list_columns(error, &before.schema()))?;
         let after = transaction.table(&table).await?;
         if after.metadata_location() == before.metadata_location() {
             return output::of_write(0, None, run.metrics);
         }
         self.finish_with(transaction, &format!("alter table {table}"), 0, &run.metrics).await
     }
+}
+
+/// Lists the columns of the table in the hint for a column that is like none of them.
+fn list_columns(error: headwater_lake::Error, schema: &Schema) -> Error {
+    const LISTED: usize = 20;
+    let mut problem = error.to_problem();
+    let is_near = problem.hint.as_ref().is_some_and(|hint| hint.starts_with("Did you mean"));
+    if problem.code != ErrorCode::ColumnNotFound || is_near {
+        return error.into();
+    }
+    let names = schema.fields().iter().take(LISTED).map(|field| format!("`{}`", field.name()));
+    let names = names.collect::<Vec<_>>().join(", ");
+    let more = if schema.fields().len() > LISTED { ", …" } else { "" };
+    problem.hint = Some(format!("The columns are {names}{more}."));
+    Error::Problem(problem)
 }
 
 impl Session {

@@ -22,7 +22,7 @@ use crate::planner;
 use crate::planning_error::Limits;
 use crate::scan::plain_schema;
 use crate::sql::alter::{WrittenKey, comment_of, default_of};
-use crate::sql::data_type::{says_nanoseconds, settle};
+use crate::sql::data_type::{Unkept, find_unkept, says_nanoseconds, settle};
 use crate::sql::scope;
 use crate::sql::table_name::span_start;
 
@@ -77,6 +77,15 @@ fn typed(state: &SessionState, mut column: ColumnDef, limits: Limits) -> Result<
     let name = column.name.value.clone();
     let position = span_start(column.name.span);
     let written = column.data_type.to_string();
+    if let Some(Unkept { written, instead }) = find_unkept(&mut column.data_type) {
+        return Err(Error::Unsupported {
+            what: format!("the type `{written}` of column `{name}`"),
+            hint: Some(format!(
+                "Write `{instead}`; Iceberg tables keep no smaller type or length."
+            )),
+            position,
+        });
+    }
     settle(&mut column.data_type);
     if let Some(data_type) = icebergs_own(&column.data_type) {
         return Ok(Field::new(name, data_type, !required));

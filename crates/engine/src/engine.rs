@@ -28,7 +28,7 @@ use crate::resident::ResidentWatch;
 use crate::scan::ScanEnvironment;
 use crate::session::Session;
 use crate::system::{SystemTable, own_tables};
-use crate::{aggregates, rules, timestamps};
+use crate::{aggregates, formats, rules, signed, similar, timestamps};
 
 /// Bytes of Parquet footers that are kept.
 const FOOTER_CACHE_BYTES: usize = 256 << 20;
@@ -107,7 +107,12 @@ impl Engine {
         for function in aggregates::functions() {
             template.register_udaf(function).map_err(fail)?;
         }
+        signed::register(&mut template).map_err(fail)?;
         template.register_udf(Arc::clone(&MARK)).map_err(fail)?;
+        template.register_udf(similar::function()).map_err(fail)?;
+        for function in formats::functions() {
+            template.register_udf(function).map_err(fail)?;
+        }
         for function in timestamps::functions(template.config_options()) {
             template.register_udf(function).map_err(fail)?;
         }

@@ -67,6 +67,8 @@ pub enum Error {
     Syntax {
         /// What was expected, and what was found.
         message: String,
+        /// What to do.
+        hint: Option<String>,
         /// Where.
         position: Option<Position>,
     },
@@ -125,6 +127,16 @@ pub enum Error {
         relations: Vec<String>,
         /// A column with a similar name.
         near: Option<String>,
+        /// Where.
+        position: Option<Position>,
+    },
+    /// A name in double quotes that is no column, and may be meant as text.
+    #[error("column `{name}` is not in {}{}", sources(relations), At(position))]
+    TextInDoubleQuotes {
+        /// The name as written.
+        name: String,
+        /// What was searched.
+        relations: Vec<String>,
         /// Where.
         position: Option<Position>,
     },
@@ -203,10 +215,12 @@ pub enum Error {
         position: Option<Position>,
     },
     /// A value that an operation could not take, met while rows were computed.
-    #[error("{message}")]
+    #[error("{message}{}", At(position))]
     Value {
         /// What happened.
         message: String,
+        /// The place of a constant that is such a value.
+        position: Option<Position>,
     },
     /// A number that does not fit its type.
     #[error("{message}")]
@@ -323,6 +337,8 @@ impl Error {
             | Error::ColumnNotFound { position, .. }
             | Error::Ambiguous { position, .. }
             | Error::Invalid { position, .. }
+            | Error::TextInDoubleQuotes { position, .. }
+            | Error::Value { position, .. }
             | Error::Parameter { position, .. } => *position,
             _ => None,
         }
@@ -347,7 +363,9 @@ impl Fault for Error {
                 ErrorCode::TableNotFound
             }
             Error::NamespaceNotFound { .. } => ErrorCode::NamespaceNotFound,
-            Error::ColumnNotFound { .. } => ErrorCode::ColumnNotFound,
+            Error::ColumnNotFound { .. } | Error::TextInDoubleQuotes { .. } => {
+                ErrorCode::ColumnNotFound
+            }
             Error::AlreadyExists { .. } => ErrorCode::AlreadyExists,
             Error::NotABranch { .. } | Error::Parameter { .. } => ErrorCode::InvalidArgument,
             Error::Protected { .. } => ErrorCode::BranchProtected,
@@ -375,6 +393,7 @@ impl Fault for Error {
             Error::Problem(problem) => problem.hint.clone(),
             Error::Unsupported { hint, .. }
             | Error::Invalid { hint, .. }
+            | Error::Syntax { hint, .. }
             | Error::View { hint, .. } => hint.clone(),
             Error::TableNotFound { near: Some(near), .. }
             | Error::SystemTableNotFound { near: Some(near), .. }
@@ -389,6 +408,10 @@ impl Fault for Error {
                     }
                     _ => "There are no system tables here.".to_owned(),
                 })
+            }
+            Error::TextInDoubleQuotes { name, .. } => {
+                let text = name.replace('\'', "''");
+                Some(format!("Text stands in single quotes: `'{text}'`."))
             }
             Error::Parameter { name, reason: NO_VALUE, .. } if name == "?" => {
                 Some("Give the parameter a name, as in `$minimum`, and a value.".to_owned())

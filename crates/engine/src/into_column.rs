@@ -1,6 +1,6 @@
 //! Values on their way into a column: in its type, or an error that names the column.
 //!
-//! A cast that a user writes cuts fractions off, as casts do. The casts that a statement needs for its rows
+//! A cast that a user writes rounds fractions (`rules::whole`). The casts that a statement needs for its rows
 //! to have the columns' types are made here, behind a function that knows the column: numbers with a
 //! fraction do not go into columns of whole numbers, and what cannot be cast says where it was to go.
 
@@ -22,7 +22,7 @@ use datafusion::sql::sqlparser::ast;
 use headwater_tables::type_name;
 
 use crate::error::Error;
-use crate::planning_error::clean;
+use crate::plain_words::clean;
 use crate::sql::expression::call;
 use crate::sql::number::exact;
 
@@ -171,7 +171,7 @@ impl IntoColumn {
     fn refuses(&self, reason: &str) -> DataFusionError {
         let IntoColumn { column, table, .. } = self;
         let message = format!("column `{column}` of `{table}`: {reason}");
-        DataFusionError::External(Box::new(Error::Value { message }))
+        DataFusionError::External(Box::new(Error::Value { message, position: None }))
     }
 
     fn given(&self, value: &ColumnarValue) -> Result<ColumnarValue> {
@@ -183,7 +183,7 @@ impl IntoColumn {
             if let Some(value) = cut {
                 return Err(self.refuses(&format!(
                     "`{value}` has a fraction, and the column holds whole numbers; round it with \
-                     `round`, or cut it off with `CAST`"
+                     `CAST`, or cut it off with `trunc`"
                 )));
             }
         }

@@ -11,6 +11,7 @@ use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema, SchemaRef};
 use datafusion::catalog::TableFunctionArgs;
 use datafusion::catalog::cte_worktable::CteWorkTable;
 use datafusion::common::config::ConfigOptions;
+use datafusion::common::tree_node::TreeNode;
 use datafusion::common::{
     DFSchema, DataFusionError, Result, ScalarValue, TableReference, plan_datafusion_err, plan_err,
 };
@@ -19,6 +20,7 @@ use datafusion::execution::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::planner::{
     ContextProvider, ExprPlanner, RelationPlanner, TypePlanner,
 };
+use datafusion::logical_expr::registry::FunctionRegistry;
 use datafusion::logical_expr::simplify::SimplifyContext;
 use datafusion::logical_expr::{
     AggregateUDF, Expr, HigherOrderUDF, LogicalPlan, LogicalPlanBuilder, ScalarUDF, TableSource,
@@ -30,7 +32,10 @@ use datafusion::sql::sqlparser::ast::{self, ColumnDef, Statement};
 
 use crate::bounds;
 use crate::into_column::{to_column, values_to_columns};
+use crate::rules::round_cast;
 use crate::sql::data_type::settle_types;
+use crate::sql::respell::respell;
+use crate::{formats, similar};
 
 /// The tables of a statement: namespace and label to what reads them.
 pub(crate) type Sources = HashMap<(String, String), Arc<dyn TableSource>>;
@@ -59,7 +64,11 @@ fn options(state: &SessionState) -> ParserOptions {
 /// What types and constants are planned with, which no session says anything about.
 static STATE: LazyLock<SessionState> = LazyLock::new(|| {
     let mut state = SessionStateBuilder::new().with_default_features().build();
-    if let Err(error) = bounds::register(&mut state) {
+    let mut functions = std::iter::once(similar::function()).chain(formats::functions());
+    let registered = functions
+        .try_for_each(|function| state.register_udf(function).map(drop))
+        .and_then(|()| bounds::register(&mut state));
+    if let Err(error) = registered {
         tracing::error!(%error, "functions are not limited");
     }
     state
@@ -84,6 +93,11 @@ impl TypePlanner for Maps {
         let map = DataType::Map(Arc::new(entries), false);
         Ok(Some(Arc::new(Field::new("", map, true))))
     }
+}
+
+/// A state with every function and no session, for types, constants and hints.
+pub(crate) fn template() -> &'static SessionState {
+    &STATE
 }
 
 struct Context<'a> {
@@ -239,12 +253,14 @@ pub(crate) fn constant(
 ) -> Result<ScalarValue> {
     let _ = ast::visit_expressions_mut(&mut expr, |expr| {
         settle_types(expr);
+        respell(expr);
         ControlFlow::<()>::Continue(())
     });
     let (sources, empty) = (Sources::new(), DFSchema::empty());
     let context = Context { state: &STATE, sources: &sources };
     let planner = SqlToRel::new_with_options(&context, options(&STATE));
     let expr = planner.sql_to_expr(expr, &empty, &mut PlannerContext::new())?;
+    let expr = expr.transform_up(|expr| round_cast(expr, &empty))?.data;
     let context = SimplifyContext::builder()
         .with_query_execution_start_time(now)
         .with_config_options(Arc::clone(STATE.config_options()))

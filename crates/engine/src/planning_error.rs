@@ -9,8 +9,9 @@ use datafusion::common::{Column, DataFusionError, SchemaError, Span};
 use headwater_model::{Fault, Problem, nearest};
 
 use crate::error::{Error, Position};
+use crate::functions_hint;
 use crate::memory::ENGINE_LIMIT_REACHED;
-use crate::sql::parse::lower_first;
+use crate::plain_words::{clean, debug_position, shows_debug, sql_words};
 
 /// The limits that a statement ran under, for the errors that name them.
 #[derive(Debug, Clone, Copy)]
@@ -37,12 +38,10 @@ impl Limits {
                 placed(self.explain(inner), diagnostic.span)
             }
             DataFusionError::SchemaError(schema, _) => schema_error(schema),
-            DataFusionError::SQL(parser, _) => {
-                Error::Syntax { message: lower_first(&parser.to_string()), position: None }
-            }
+            DataFusionError::SQL(parser, _) => crate::sql::parse::syntax(parser.as_ref().clone()),
             DataFusionError::Plan(message) => plan_error(message),
             DataFusionError::NotImplemented(message) => not_implemented(message),
-            DataFusionError::Execution(message) => Error::Value { message: clean(message) },
+            DataFusionError::Execution(message) => value(message),
             DataFusionError::ArrowError(arrow, _) => self.arrow_error(arrow),
             DataFusionError::ParquetError(parquet) => self.storage(parquet.as_ref()),
             DataFusionError::ObjectStore(store) => self.storage(store.as_ref()),
@@ -60,14 +59,14 @@ impl Limits {
 
     fn arrow_error(&self, error: &ArrowError) -> Error {
         match error {
-            ArrowError::DivideByZero => Error::Value { message: "division by zero".to_owned() },
+            ArrowError::DivideByZero => value("division by zero"),
             ArrowError::ArithmeticOverflow(message) => Error::Overflow { message: clean(message) },
             ArrowError::CastError(message)
             | ArrowError::ComputeError(message)
             | ArrowError::ParseError(message)
             | ArrowError::CsvError(message)
             | ArrowError::JsonError(message)
-            | ArrowError::InvalidArgumentError(message) => Error::Value { message: clean(message) },
+            | ArrowError::InvalidArgumentError(message) => value(message),
             ArrowError::SchemaError(message) | ArrowError::NotYetImplemented(message) => {
                 Error::invalid(clean(message))
             }
@@ -156,6 +155,10 @@ pub(crate) fn is_out_of_memory(error: &DataFusionError) -> bool {
     }
 }
 
+fn value(message: &str) -> Error {
+    Error::Value { message: clean(message), position: None }
+}
+
 fn internal(message: &str) -> Error {
     Error::Internal { message: message.to_owned() }
 }
@@ -219,9 +222,7 @@ fn plan_error(message: &str) -> Error {
         Some(rest.split_once(['\'', '"'])?.0.to_owned())
     };
     if let Some(function) = quoted("Invalid function '") {
-        // DataFusion always finds some function, however unlike.
-        let like = quoted("Did you mean '").and_then(|like| nearest(&function, [like.as_str()]));
-        let hint = like.map(|near| format!("Did you mean `{near}`?"));
+        let hint = functions_hint::hint(&function);
         let message = format!("there is no function `{function}`");
         return Error::Invalid { message, hint, position: None };
     }
@@ -252,7 +253,32 @@ fn plan_error(message: &str) -> Error {
             position: None,
         };
     }
+    if let Some(error) = debug_error(message) {
+        return error;
+    }
     Error::invalid(clean(message))
+}
+
+/// The error for a message that holds debug text of a tree: all that it tells is a place.
+fn debug_error(message: &str) -> Option<Error> {
+    if !shows_debug(message) {
+        return None;
+    }
+    let position = debug_position(message);
+    if message.contains("INTERVAL") {
+        return Some(Error::Invalid {
+            message: "INTERVAL takes a text that is written there".to_owned(),
+            hint: Some("Write `INTERVAL '1 day'`, or `n * INTERVAL '1 day'`.".to_owned()),
+            position,
+        });
+    }
+    let what = if message.contains("Lambda") {
+        "the operator `->` outside the arguments of a function"
+    } else {
+        "this part of the statement"
+    };
+    let what = what.to_owned();
+    Some(Error::Unsupported { what, hint: None, position })
 }
 
 /// Two columns of one name, which DataFusion writes as expressions: `t.a`, `Int64(1) AS a`.
@@ -261,21 +287,17 @@ fn same_names(message: &str) -> Error {
     let second = second.and_then(|text| Some(text.split_once("and \"")?.1));
     let named = second.map(|text| text.rsplit_once(" AS ").map_or(text, |(_, name)| name));
     let is_path = |name: &&str| !name.is_empty() && !name.contains(['(', ')', ' ', '"']);
-    let name = named.filter(is_path).map(|name| name.rsplit('.').next().unwrap_or(name));
-    let message = name.map_or_else(
-        || "two columns have the same name".to_owned(),
-        |name| format!("there are two columns named `{name}`"),
-    );
+    let name = match named.filter(is_path) {
+        Some(path) => path.rsplit('.').next().unwrap_or(path).to_owned(),
+        None => sql_words(second.unwrap_or_default()),
+    };
+    let message = format!("there are two columns named `{name}`");
     let hint = Some("Give one of them another name with AS.".to_owned());
     Error::Invalid { message, hint, position: None }
 }
 
 fn not_implemented(message: &str) -> Error {
     let text = clean(message);
-    // What DataFusion prints there is its own tree.
-    if text.contains("ast node") {
-        return Error::unsupported("this expression");
-    }
     if text.contains("physical plan does not support logical expression") {
         if text.contains("ScalarSubquery(") || text.contains("OuterReferenceColumn(") {
             return Error::Unsupported {
@@ -284,6 +306,13 @@ fn not_implemented(message: &str) -> Error {
                     "Compare columns of both with `=`, or join with the subquery.".to_owned(),
                 ),
                 position: None,
+            };
+        }
+        if text.contains("WindowFunction(") {
+            return Error::Unsupported {
+                what: "a window function outside SELECT, QUALIFY and ORDER BY".to_owned(),
+                hint: Some("Write QUALIFY in place of WHERE.".to_owned()),
+                position: debug_position(message),
             };
         }
         let what = if text.contains("Exists(") {
@@ -295,112 +324,24 @@ fn not_implemented(message: &str) -> Error {
         };
         return Error::unsupported(what);
     }
+    if let Some(error) = debug_error(message) {
+        return error;
+    }
+    if let Some((_, named)) = text.split_once("perator '") {
+        let sign = match named.split('\'').next().unwrap_or_default() {
+            "AtArrow" => "@>",
+            "ArrowAt" => "<@",
+            other => other,
+        };
+        return Error::unsupported(format!("the operator `{sign}` between values of these types"));
+    }
+    // `Unsupported SQL type JSON` says once already what is said at the end.
+    let text = text.strip_prefix("unsupported ").unwrap_or(&text);
     let endings = [" is not supported", " not supported", " not implemented", " are not"];
     let end = endings.iter().filter_map(|ending| text.find(ending)).min().unwrap_or(text.len());
     let what = text[..end].trim();
     Error::unsupported(if what.is_empty() { "this" } else { what })
 }
-
-/// A message without prefixes, backtraces and advice about DataFusion's settings, on one line.
-pub(crate) fn clean(message: &str) -> String {
-    const PREFIXES: [&str; 9] = [
-        "Error during planning: ",
-        "Execution error: ",
-        "Arrow error: ",
-        "Internal error: ",
-        "Parquet error: ",
-        "External error: ",
-        "Cast error: ",
-        "Compute error: ",
-        "Invalid argument error: ",
-    ];
-    const ENDINGS: [&str; 4] = [
-        "\n\nbacktrace",
-        "\nThis issue was likely caused by",
-        "\n\tCandidate functions",
-        "\nThis was likely caused by",
-    ];
-    let mut text = message.trim();
-    while let Some(rest) = PREFIXES.iter().find_map(|prefix| text.strip_prefix(prefix)) {
-        text = rest.trim_start();
-    }
-    for ending in ENDINGS {
-        text = text.split_once(ending).map_or(text, |(before, _)| before);
-    }
-    let line: Vec<&str> = text.split_whitespace().collect();
-    lower_first(sql_words(&line.join(" ")).trim_end_matches('.'))
-}
-
-/// Arrow's names for types and literals as SQL writes them: `Int64(5)` as `5`, `Utf8View` as
-/// `VARCHAR`.
-fn sql_words(text: &str) -> String {
-    let mut words = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(begin) = rest.find(|c: char| c.is_ascii_alphanumeric()) {
-        words.push_str(&rest[..begin]);
-        rest = &rest[begin..];
-        let end =
-            rest.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).unwrap_or(rest.len());
-        let (word, after) = rest.split_at(end);
-        rest = after;
-        let Some((_, name)) = TYPES.iter().find(|(arrow, _)| *arrow == word) else {
-            words.push_str(word);
-            continue;
-        };
-        match rest.strip_prefix('(').and_then(|inner| inner.split_once(')')) {
-            // `Decimal128(10, 2)` is a type, and `Timestamp(ns)` one with a unit that SQL does not
-            // write.
-            Some((arguments, after)) if word.starts_with("Decimal") => {
-                words.push_str(&format!("{name}({arguments})"));
-                rest = after;
-            }
-            Some((_, after))
-                if matches!(word, "Timestamp" | "Interval" | "Duration" | "Time64") =>
-            {
-                words.push_str(name);
-                rest = after;
-            }
-            Some((value, after)) => {
-                words.push_str(&value.replace('"', "'"));
-                rest = after;
-            }
-            None => words.push_str(name),
-        }
-    }
-    words.push_str(rest);
-    words
-}
-
-/// Arrow's types and SQL's.
-const TYPES: [(&str, &str); 27] = [
-    ("Boolean", "BOOLEAN"),
-    ("Int8", "TINYINT"),
-    ("Int16", "SMALLINT"),
-    ("Int32", "INT"),
-    ("Int64", "BIGINT"),
-    ("UInt8", "TINYINT UNSIGNED"),
-    ("UInt16", "SMALLINT UNSIGNED"),
-    ("UInt32", "INT UNSIGNED"),
-    ("UInt64", "BIGINT UNSIGNED"),
-    ("Float16", "FLOAT"),
-    ("Float32", "FLOAT"),
-    ("Float64", "DOUBLE"),
-    ("Utf8", "VARCHAR"),
-    ("LargeUtf8", "VARCHAR"),
-    ("Utf8View", "VARCHAR"),
-    ("Binary", "BINARY"),
-    ("LargeBinary", "BINARY"),
-    ("BinaryView", "BINARY"),
-    ("Date32", "DATE"),
-    ("Date64", "DATE"),
-    ("Time64", "TIME"),
-    ("Timestamp", "TIMESTAMP"),
-    ("Interval", "INTERVAL"),
-    ("IntervalMonthDayNano", "INTERVAL"),
-    ("Duration", "INTERVAL"),
-    ("Decimal128", "DECIMAL"),
-    ("Decimal256", "DECIMAL"),
-];
 
 #[cfg(test)]
 mod tests {

@@ -12,6 +12,7 @@ use datafusion::execution::SessionState;
 use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder};
 use datafusion::sql::sqlparser::ast::Statement;
+use futures::{StreamExt, TryStreamExt};
 use headwater_lake::View;
 use headwater_tables::ScanPlan;
 use parking_lot::RwLock;
@@ -26,6 +27,7 @@ use crate::planner::{self, Sources};
 use crate::planning_error::Limits;
 use crate::relations::{Lookup, registered};
 use crate::scan::{LakeTable, plain_schema};
+use crate::sql::constants::locate;
 use crate::sql::parse::parse;
 use crate::sql::resolve::{OutputNames, resolve};
 use crate::sql::statement::{Command, Source};
@@ -91,13 +93,13 @@ impl Session {
 
     /// Answers a statement. A write is committed when this returns.
     pub async fn execute(&self, sql: &str) -> Result<Answer> {
-        Box::pin(self.run_command(parse(sql)?)).await
+        located(Box::pin(self.run_command(parse(sql)?)).await, sql)
     }
 
     /// As [`Session::execute`], for queries only: whatever writes is refused.
     pub async fn select(&self, sql: &str) -> Result<Answer> {
         match parse(sql)? {
-            command @ Command::Query(_) => Box::pin(self.run_command(command)).await,
+            command @ Command::Query(_) => located(Box::pin(self.run_command(command)).await, sql),
             other => Err(only_queries(other.name())),
         }
     }
@@ -108,7 +110,7 @@ impl Session {
         let run = Run { waits: true, ..self.run() };
         let view = self.view().await?;
         let (plan, names) = self.plan(&run, query(sql)?, &view).await?;
-        self.answer(run, plan, &names).await
+        located(self.answer(run, plan, &names).await, sql)
     }
 
     /// The columns that a query answers, found by planning it. Nothing is run.
@@ -237,6 +239,14 @@ pub(crate) fn plan_statement(
     limits: Limits,
 ) -> Result<LogicalPlan> {
     planner::plan(state, sources, statement).map_err(|error| limits.explain(&error))
+}
+
+/// The answer with the places of constants in its errors.
+fn located(answer: Result<Answer>, sql: &str) -> Result<Answer> {
+    let answer = answer.map_err(|error| locate(error, sql))?;
+    let sql: Arc<str> = Arc::from(sql);
+    let stream = answer.stream.map_err(move |error| locate(error, &sql));
+    Ok(Answer { stream: stream.boxed(), ..answer })
 }
 
 /// A statement that is a query.

@@ -161,6 +161,11 @@ async fn insert() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn answers() {
+    script("answers.slt").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn assigned() {
     script("assigned.slt").await;
 }
@@ -228,6 +233,11 @@ async fn views() {
 #[tokio::test(flavor = "multi_thread")]
 async fn errors() {
     script("errors.slt").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn messages() {
+    script("messages.slt").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -13,6 +13,7 @@ mod not_in_list;
 mod one_row;
 mod overflow;
 mod round;
+mod whole;
 
 use std::sync::Arc;
 
@@ -25,11 +26,17 @@ use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::optimizer::AnalyzerRule;
 
 pub(crate) use self::guarded::rules as optimizer;
+pub(crate) use self::whole::round_cast;
 use crate::timestamps::Microseconds;
 
 /// The rewrites of functions.
-pub(crate) fn functions() -> [Arc<dyn FunctionRewrite + Send + Sync>; 3] {
-    [Arc::new(round::Places), Arc::new(map_value::ReadMaps), Arc::new(Microseconds)]
+pub(crate) fn functions() -> [Arc<dyn FunctionRewrite + Send + Sync>; 4] {
+    [
+        Arc::new(round::Places),
+        Arc::new(map_value::ReadMaps),
+        Arc::new(Microseconds),
+        Arc::new(whole::RoundCasts),
+    ]
 }
 
 /// The analyzer's rules, in their order.

@@ -378,7 +378,7 @@ pub(crate) fn no_clause_word(ident: &Ident) -> Result<()> {
     let bare = ident.quote_style.is_none();
     if bare && WORDS.iter().any(|word| ident.value.eq_ignore_ascii_case(word)) {
         let message = format!("expected an expression, found `{}`", ident.value);
-        return Err(Error::Syntax { message, position: span_start(ident.span) });
+        return Err(Error::Syntax { message, hint: None, position: span_start(ident.span) });
     }
     Ok(())
 }

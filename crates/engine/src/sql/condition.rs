@@ -7,6 +7,7 @@ use datafusion::sql::sqlparser::tokenizer::Token;
 use crate::error::{Error, Result};
 use crate::sql::dialect::HeadwaterDialect;
 use crate::sql::expression::{Node, children};
+use crate::sql::integer;
 use crate::sql::parse::{DEPTH_MAX, syntax, tokens};
 use crate::sql::table_name::span_start;
 
@@ -17,12 +18,13 @@ pub fn check_condition(sql: &str) -> Result<()> {
     let mut parser = Parser::new(&HeadwaterDialect)
         .with_options(options)
         .with_recursion_limit(DEPTH_MAX)
-        .with_tokens_with_locations(tokens(sql)?);
+        .with_tokens_with_locations(integer::read(tokens(sql)?, sql)?);
     let mut condition = parser.parse_expr().map_err(syntax)?;
     let rest = parser.next_token();
     if rest.token != Token::EOF {
         return Err(Error::Syntax {
             message: format!("a condition ends before `{}`", rest.token),
+            hint: None,
             position: span_start(rest.span),
         });
     }

@@ -151,6 +151,52 @@ fn closing(tokens: &mut Vec<TokenWithSpan>, open: usize) -> Option<usize> {
     }
 }
 
+/// A type that a table cannot keep: Iceberg has no such range or length, and no other engine would check
+/// it.
+pub(crate) struct Unkept {
+    /// The type as it is written.
+    pub written: String,
+    /// The type to write instead.
+    pub instead: &'static str,
+}
+
+/// Finds such a type in another, or in its parts.
+pub(crate) fn find_unkept(data_type: &mut DataType) -> Option<Unkept> {
+    let instead = match data_type {
+        DataType::TinyInt(_)
+        | DataType::SmallInt(_)
+        | DataType::Int2(_)
+        | DataType::MediumInt(_)
+        | DataType::TinyIntUnsigned(_)
+        | DataType::SmallIntUnsigned(_)
+        | DataType::MediumIntUnsigned(_)
+        | DataType::Int2Unsigned(_)
+        | DataType::UTinyInt
+        | DataType::USmallInt => Some("INT"),
+        DataType::IntUnsigned(_)
+        | DataType::IntegerUnsigned(_)
+        | DataType::Int4Unsigned(_)
+        | DataType::BigIntUnsigned(_)
+        | DataType::Int8Unsigned(_)
+        | DataType::Unsigned
+        | DataType::UnsignedInteger => Some("BIGINT"),
+        DataType::Varchar(Some(_))
+        | DataType::Char(_)
+        | DataType::Character(_)
+        | DataType::CharVarying(_)
+        | DataType::CharacterVarying(_)
+        | DataType::Nvarchar(_)
+        | DataType::String(Some(_)) => Some("VARCHAR"),
+        _ => None,
+    };
+    if let Some(instead) = instead {
+        return Some(Unkept { written: data_type.to_string(), instead });
+    }
+    let mut found = None;
+    each_part(data_type, &mut |part| found = found.take().or_else(|| find_unkept(part)));
+    found
+}
+
 fn each_part(data_type: &mut DataType, visit: &mut dyn FnMut(&mut DataType)) {
     match data_type {
         DataType::Array(

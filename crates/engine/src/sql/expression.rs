@@ -4,14 +4,15 @@
 //! tree.
 
 use datafusion::sql::sqlparser::ast::{
-    AccessExpr, CastKind, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentClause,
-    FunctionArgumentList, FunctionArguments, Ident, ObjectName, OrderByExpr, Query, Subscript,
-    WindowFrame, WindowFrameBound, WindowSpec, WindowType,
+    AccessExpr, BinaryOperator, CastKind, DataType, Expr, Function, FunctionArg, FunctionArgExpr,
+    FunctionArgumentClause, FunctionArgumentList, FunctionArguments, Ident, ObjectName,
+    OrderByExpr, Query, Spanned, Subscript, WindowFrame, WindowFrameBound, WindowSpec, WindowType,
 };
 
 use crate::error::{Error, Result};
 use crate::sql::clauses::{none, ordering};
-use crate::sql::data_type::settle_types;
+use crate::sql::data_type::{Unkept, find_unkept, settle_types};
+use crate::sql::table_name::span_start;
 
 /// A part of an expression.
 pub(crate) enum Node<'a> {
@@ -94,7 +95,8 @@ pub(crate) fn children(expr: &mut Expr, visit: &mut Visit<'_>) -> Result<()> {
             visit(Node::Query(subquery))
         }
         Expr::Exists { subquery, .. } | Expr::Subquery(subquery) => visit(Node::Query(subquery)),
-        Expr::Cast { kind, expr, data_type: _, array, format } => {
+        Expr::Cast { kind, expr, data_type, array, format } => {
+            refuse_char(data_type)?;
             refuse_if(*array, "CAST to an ARRAY")?;
             none(format.as_ref(), "CAST with FORMAT")?;
             match kind {
@@ -164,11 +166,42 @@ fn compound_children(expr: &mut Expr, visit: &mut Visit<'_>) -> Result<()> {
 /// The operands of a chain of binary operators, without a call per operator.
 fn operator_chain(expr: &mut Expr, visit: &mut Visit<'_>) -> Result<()> {
     let mut current = expr;
-    while let Expr::BinaryOp { left, right, .. } = current {
+    while let Expr::BinaryOp { left, op, right } = current {
+        operator(op, left)?;
         visit(Node::Expr(right))?;
         current = left;
     }
     visit(Node::Expr(current))
+}
+
+/// Refuses an operator that nothing computes.
+fn operator(op: &BinaryOperator, left: &Expr) -> Result<()> {
+    use BinaryOperator as Op;
+    let hint = match op {
+        Op::Plus | Op::Minus | Op::Multiply | Op::Divide | Op::Modulo | Op::PGExp => return Ok(()),
+        Op::Gt | Op::GtEq | Op::Lt | Op::LtEq | Op::Eq | Op::NotEq | Op::Spaceship => return Ok(()),
+        Op::And | Op::Or | Op::StringConcat | Op::ArrowAt | Op::AtArrow => return Ok(()),
+        Op::BitwiseAnd | Op::BitwiseOr | Op::BitwiseXor | Op::Xor | Op::PGBitwiseXor => {
+            return Ok(());
+        }
+        Op::PGBitwiseShiftLeft | Op::PGBitwiseShiftRight => return Ok(()),
+        Op::PGRegexMatch | Op::PGRegexIMatch | Op::PGRegexNotMatch | Op::PGRegexNotIMatch => {
+            return Ok(());
+        }
+        Op::PGLikeMatch | Op::PGILikeMatch | Op::PGNotLikeMatch | Op::PGNotILikeMatch => {
+            return Ok(());
+        }
+        Op::Arrow | Op::LongArrow | Op::HashArrow | Op::HashLongArrow => {
+            Some("A field of a struct is `a.b` or `a['b']`; there are no JSON functions.")
+        }
+        Op::DuckIntegerDivide | Op::MyIntegerDivide => Some("Write `/` between whole numbers."),
+        _ => None,
+    };
+    Err(Error::Unsupported {
+        what: format!("the operator `{op}`"),
+        hint: hint.map(str::to_owned),
+        position: span_start(left.span()),
+    })
 }
 
 fn field_access(access: &mut AccessExpr, visit: &mut Visit<'_>) -> Result<()> {
@@ -281,6 +314,21 @@ fn option(expr: Option<&mut Expr>, visit: &mut Visit<'_>) -> Result<()> {
 
 fn refuse_if(found: bool, what: &str) -> Result<()> {
     if found { Err(Error::unsupported(what)) } else { Ok(()) }
+}
+
+/// Refuses a cast to text of a fixed length, and to text of a length within another type.
+fn refuse_char(data_type: &mut DataType) -> Result<()> {
+    if let DataType::Varchar(_) | DataType::String(_) = data_type {
+        return Ok(());
+    }
+    match find_unkept(data_type) {
+        Some(Unkept { written, instead: "VARCHAR" }) => Err(Error::Unsupported {
+            what: format!("a cast to `{written}`"),
+            hint: Some("Write `VARCHAR`, or cut the text off with `left(text, n)`.".to_owned()),
+            position: None,
+        }),
+        _ => Ok(()),
+    }
 }
 
 /// A call of a function of ours, whose name nobody types.

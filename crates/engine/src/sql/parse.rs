@@ -5,16 +5,21 @@ use datafusion::sql::sqlparser::parser::{Parser, ParserError, ParserOptions};
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer, TokenizerError};
 
 use crate::error::{Error, Position, Result};
+use crate::plain_words::{debug_position, shows_debug};
 use crate::sql::dialect::HeadwaterDialect;
 use crate::sql::partition::{self, is_keyword};
 use crate::sql::statement::{Command, command};
-use crate::sql::{alter, chain, data_type, layout, new_view, version};
+use crate::sql::{alter, chain, data_type, integer, layout, new_view, slip, version};
 
 /// How deep a statement may nest.
 pub(crate) const DEPTH_MAX: usize = 100;
 
 /// Parses one statement and refuses what is not honoured.
 pub(crate) fn parse(sql: &str) -> Result<Command> {
+    parse_one(sql).map_err(|error| slip::explain(error, sql))
+}
+
+fn parse_one(sql: &str) -> Result<Command> {
     let tokens = tokens(sql)?;
     chain::check(&tokens)?;
     let foreign = foreign_clause(&tokens);
@@ -25,6 +30,7 @@ pub(crate) fn parse(sql: &str) -> Result<Command> {
     spell_out_stars(&mut tokens);
     version::rewrite(&mut tokens);
     alter::join_paths(&mut tokens);
+    let tokens = integer::read(tokens, sql)?;
     let options = ParserOptions::new().with_trailing_commas(true).with_unescape(true);
     let own = layout::is_own(&tokens);
     let mut parser = Parser::new(&HeadwaterDialect)
@@ -39,7 +45,7 @@ pub(crate) fn parse(sql: &str) -> Result<Command> {
     let mut statements = statements.into_iter();
     let Some(statement) = statements.next() else {
         let message = "there is no statement".to_owned();
-        return Err(Error::Syntax { message, position: None });
+        return Err(Error::Syntax { message, hint: None, position: None });
     };
     if statements.next().is_some() {
         return Err(Error::Unsupported {
@@ -113,10 +119,11 @@ fn spell_out_stars(tokens: &mut Vec<TokenWithSpan>) {
 
 /// The words of a statement, with their places.
 pub(crate) fn tokens(sql: &str) -> Result<Vec<TokenWithSpan>> {
-    Tokenizer::new(&HeadwaterDialect, sql).tokenize_with_location().map_err(|error| {
+    let tokens = Tokenizer::new(&HeadwaterDialect, sql).tokenize_with_location();
+    tokens.map_err(|error| {
         let TokenizerError { message, location } = error;
         let position = Position { line: location.line, column: location.column };
-        Error::Syntax { message: lower_first(&message), position: Some(position) }
+        Error::Syntax { message: lower_first(&message), hint: None, position: Some(position) }
     })
 }
 
@@ -151,10 +158,14 @@ pub(crate) fn syntax(error: ParserError) -> Error {
     match error {
         ParserError::RecursionLimitExceeded => {
             let message = format!("the statement nests more than {DEPTH_MAX} levels deep");
-            Error::Syntax { message, position: None }
+            Error::Syntax { message, hint: None, position: None }
         }
         ParserError::ParserError(text) | ParserError::TokenizerError(text) => {
             let (text, position) = split_position(&text);
+            if shows_debug(&text) {
+                let position = position.or_else(|| debug_position(&text));
+                return Error::Syntax { message: stray(&text), hint: None, position };
+            }
             let message = match text.split_once(", found: ") {
                 Some((expected, found)) => {
                     let expected = expected.trim_start_matches("Expected: ");
@@ -167,8 +178,17 @@ pub(crate) fn syntax(error: ParserError) -> Error {
                 }
                 None => lower_first(&text),
             };
-            Error::Syntax { message, position }
+            Error::Syntax { message, hint: None, position }
         }
+    }
+}
+
+/// The message for a word after which the parser writes its own tree.
+fn stray(text: &str) -> String {
+    let word = text.split_once("value: \"").and_then(|(_, rest)| rest.split_once('"'));
+    match word {
+        Some((word, _)) => format!("`{word}` cannot stand here"),
+        None => "a word or a sign cannot stand here".to_owned(),
     }
 }
 

@@ -16,12 +16,12 @@ pub(crate) fn take(
     let position = span_start(tokens[begin].span);
     let Some(close) = closing(&tokens, open) else {
         let message = "the list after PARTITIONED BY is not closed".to_owned();
-        return Err(Error::Syntax { message, position });
+        return Err(Error::Syntax { message, hint: None, position });
     };
     let fields = fields(&tokens[open + 1..close])?;
     if fields.is_empty() {
         let message = "the list after PARTITIONED BY is empty".to_owned();
-        return Err(Error::Syntax { message, position });
+        return Err(Error::Syntax { message, hint: None, position });
     }
     tokens.drain(begin..=close);
     Ok((tokens, fields))

@@ -25,6 +25,7 @@ use self::projection::{aliases, first_columns, keys_as_places, spell_out_all};
 use crate::error::{Error, Result};
 use crate::sql::clauses::spell;
 use crate::sql::expression::{Node, argument_parts, call, children};
+use crate::sql::respell::respell;
 use crate::sql::scope::{Columns, Path, Relation, Scope, Scopes};
 use crate::sql::table_name::{WrittenTable, position, span_start};
 use crate::sql::values::take_apart;
@@ -250,9 +251,11 @@ impl Resolver<'_> {
 
     fn expr(&mut self, expr: &mut Expr) -> Result<()> {
         join_names(expr);
+        respell(expr);
         match expr {
             Expr::Identifier(ident) => {
-                if let Some(spelling) = self.scopes.column(&ident.value, span_start(ident.span))? {
+                let found = self.scopes.column(&ident.value, span_start(ident.span));
+                if let Some(spelling) = found.map_err(|error| text_in_quotes(ident, error))? {
                     match self.scopes.merged(&spelling) {
                         Some(merged) => *expr = merged,
                         None => spell(ident, &spelling),
@@ -308,6 +311,18 @@ impl Resolver<'_> {
         };
         let body = &mut lambda.body;
         self.within(Scope { parameters, ..Scope::default() }, |this| this.expr(body))
+    }
+}
+
+/// The error for a name in double quotes that is like no column: it may be meant as text.
+fn text_in_quotes(ident: &Ident, error: Error) -> Error {
+    match error {
+        Error::ColumnNotFound { column: name, relations, near: None, position }
+            if ident.quote_style == Some('"') =>
+        {
+            Error::TextInDoubleQuotes { name, relations, position }
+        }
+        other => other,
     }
 }
 

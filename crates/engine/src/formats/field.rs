@@ -1,0 +1,224 @@
+//! The parts of a time that formats ask for, and how each is written.
+
+use std::fmt::Write as _;
+
+use chrono::{Datelike, FixedOffset, NaiveDate, Timelike};
+
+use super::{Moment, cased};
+
+/// The case of the letters of a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Case {
+    Upper,
+    Lower,
+    Title,
+}
+
+/// What a field shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// The last digits of the year, or all of it.
+    Year(Option<u32>),
+    IsoYear(Option<u32>),
+    Era,
+    Century,
+    Quarter,
+    Month,
+    MonthName,
+    MonthShort,
+    MonthRoman,
+    WeekOfMonth,
+    Week,
+    IsoWeek,
+    Day,
+    DayOfYear,
+    IsoDayOfYear,
+    DayName,
+    DayShort,
+    /// From 1 for Sunday.
+    DayOfWeek,
+    IsoDayOfWeek,
+    JulianDay,
+    Hour24,
+    Hour12,
+    /// From 1 to 24.
+    HourFrom1,
+    /// From 0 to 11.
+    HourOfHalf,
+    Minute,
+    Second,
+    SecondOfDay,
+    /// The first digits of the fraction of the second.
+    Fraction(u32),
+    /// `AM`, or `A.M.` with dots.
+    Half {
+        dots: bool,
+    },
+    /// The offset from UTC: `-0230`, or `-02:30` with a colon.
+    Offset {
+        colon: bool,
+        zulu: bool,
+    },
+    OffsetHours,
+    OffsetMinutes,
+    /// `UTC`, or the offset.
+    Zone,
+}
+
+/// One part of a time, as text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Field {
+    pub kind: Kind,
+    /// The least width: digits are padded with zeros on the left, names with blanks on the right.
+    pub width: usize,
+    pub case: Case,
+    /// `th` after a number, in its case.
+    pub ordinal: Option<Case>,
+}
+
+impl Field {
+    pub(super) fn new(kind: Kind, width: usize) -> Self {
+        Field { kind, width, case: Case::Title, ordinal: None }
+    }
+
+    /// Appends this part of a moment; the error names what the moment does not have.
+    pub(super) fn write(&self, moment: &Moment, to: &mut String) -> Result<(), String> {
+        if let Some(number) = self.number(moment)? {
+            let sign = if number < 0 { "-" } else { "" };
+            let digits = number.unsigned_abs();
+            let _ = write!(to, "{sign}{digits:0width$}", width = self.width);
+            if let Some(case) = self.ordinal {
+                to.push_str(&cased(ordinal(digits), case));
+            }
+            return Ok(());
+        }
+        let text = cased(&self.text(moment)?, self.case);
+        let _ = write!(to, "{text:<width$}", width = self.width);
+        Ok(())
+    }
+
+    /// The part as a number, if it is one.
+    fn number(&self, moment: &Moment) -> Result<Option<i64>, String> {
+        let time = moment.time;
+        let number = match self.kind {
+            Kind::Hour24 => time.hour().into(),
+            Kind::Hour12 => time.hour12().1.into(),
+            Kind::HourFrom1 => i64::from((time.hour() + 23) % 24 + 1),
+            Kind::HourOfHalf => i64::from(time.hour() % 12),
+            Kind::Minute => time.minute().into(),
+            Kind::Second => time.second().into(),
+            Kind::SecondOfDay => time.num_seconds_from_midnight().into(),
+            Kind::Fraction(digits) => {
+                i64::from(time.nanosecond() % 1_000_000_000 / 10_u32.pow(9 - digits.min(9)))
+            }
+            _ => return self.number_of_date(moment),
+        };
+        Ok(Some(number))
+    }
+
+    fn number_of_date(&self, moment: &Moment) -> Result<Option<i64>, String> {
+        if self.is_text() {
+            return Ok(None);
+        }
+        let date = date(moment)?;
+        let year = |year: i32, digits: Option<u32>| match digits {
+            Some(digits) => i64::from(year).rem_euclid(10_i64.pow(digits)),
+            None => i64::from(year),
+        };
+        let number = match self.kind {
+            Kind::Year(digits) => year(date.year(), digits),
+            Kind::IsoYear(digits) => year(date.iso_week().year(), digits),
+            Kind::Century => i64::from((date.year() - 1).div_euclid(100) + 1),
+            Kind::Quarter => i64::from(date.month0() / 3 + 1),
+            Kind::Month => date.month().into(),
+            Kind::WeekOfMonth => i64::from(date.day0() / 7 + 1),
+            Kind::Week => i64::from(date.ordinal0() / 7 + 1),
+            Kind::IsoWeek => date.iso_week().week().into(),
+            Kind::Day => date.day().into(),
+            Kind::DayOfYear => date.ordinal().into(),
+            Kind::IsoDayOfYear => {
+                let week = i64::from(date.iso_week().week0());
+                week * 7 + i64::from(date.weekday().number_from_monday())
+            }
+            Kind::DayOfWeek => date.weekday().number_from_sunday().into(),
+            Kind::IsoDayOfWeek => date.weekday().number_from_monday().into(),
+            // Day 1 of the common era is the Julian day 1721426.
+            Kind::JulianDay => i64::from(date.num_days_from_ce()) + 1_721_425,
+            _ => return Ok(None),
+        };
+        Ok(Some(number))
+    }
+
+    fn is_text(&self) -> bool {
+        matches!(
+            self.kind,
+            Kind::Half { .. }
+                | Kind::Offset { .. }
+                | Kind::OffsetHours
+                | Kind::OffsetMinutes
+                | Kind::Zone
+        )
+    }
+
+    /// The part as text.
+    fn text(&self, moment: &Moment) -> Result<String, String> {
+        const ROMAN: [&str; 12] =
+            ["I", "II", "III", "IV", "V", "VI", "VII", "VIII", "IX", "X", "XI", "XII"];
+        Ok(match self.kind {
+            Kind::Half { dots } => match (moment.time.hour() < 12, dots) {
+                (true, false) => "AM".to_owned(),
+                (false, false) => "PM".to_owned(),
+                (true, true) => "A.M.".to_owned(),
+                (false, true) => "P.M.".to_owned(),
+            },
+            Kind::Offset { colon, zulu } => match offset(moment)?.local_minus_utc() {
+                0 if zulu => "Z".to_owned(),
+                seconds => signed_offset(seconds, colon),
+            },
+            Kind::OffsetHours => {
+                signed_offset(offset(moment)?.local_minus_utc(), false)[..3].to_owned()
+            }
+            Kind::OffsetMinutes => {
+                format!("{:02}", offset(moment)?.local_minus_utc().abs() / 60 % 60)
+            }
+            Kind::Zone => match offset(moment)?.local_minus_utc() {
+                0 => "UTC".to_owned(),
+                seconds => signed_offset(seconds, true),
+            },
+            Kind::Era => if date(moment)?.year() > 0 { "AD" } else { "BC" }.to_owned(),
+            Kind::MonthName => date(moment)?.format("%B").to_string(),
+            Kind::MonthShort => date(moment)?.format("%b").to_string(),
+            Kind::DayName => date(moment)?.format("%A").to_string(),
+            Kind::DayShort => date(moment)?.format("%a").to_string(),
+            Kind::MonthRoman => {
+                ROMAN.get(date(moment)?.month0() as usize).copied().unwrap_or_default().to_owned()
+            }
+            _ => String::new(),
+        })
+    }
+}
+
+fn signed_offset(seconds: i32, colon: bool) -> String {
+    let sign = if seconds < 0 { '-' } else { '+' };
+    let minutes = seconds.abs() / 60;
+    let colon = if colon { ":" } else { "" };
+    format!("{sign}{:02}{colon}{:02}", minutes / 60, minutes % 60)
+}
+
+fn ordinal(number: u64) -> &'static str {
+    match (number % 100, number % 10) {
+        (11..=13, _) => "th",
+        (_, 1) => "st",
+        (_, 2) => "nd",
+        (_, 3) => "rd",
+        _ => "th",
+    }
+}
+
+fn date(moment: &Moment) -> Result<NaiveDate, String> {
+    moment.date.ok_or_else(|| "it asks for a date, and the value is a time of day".to_owned())
+}
+
+fn offset(moment: &Moment) -> Result<FixedOffset, String> {
+    moment.offset.ok_or_else(|| "it asks for a time zone, and the value has none".to_owned())
+}

@@ -1,0 +1,147 @@
+//! The template patterns of PostgreSQL's `to_char`.
+
+use super::Part;
+use super::field::{Case, Field, Kind};
+
+/// Patterns whose case does not matter, the longer before those that they begin with.
+const PATTERNS: [(&str, Kind, usize); 41] = [
+    ("HH24", Kind::Hour24, 2),
+    ("HH12", Kind::Hour12, 2),
+    ("HH", Kind::Hour12, 2),
+    ("MI", Kind::Minute, 2),
+    ("SSSSS", Kind::SecondOfDay, 0),
+    ("SSSS", Kind::SecondOfDay, 0),
+    ("SS", Kind::Second, 2),
+    ("MS", Kind::Fraction(3), 3),
+    ("US", Kind::Fraction(6), 6),
+    ("FF1", Kind::Fraction(1), 1),
+    ("FF2", Kind::Fraction(2), 2),
+    ("FF3", Kind::Fraction(3), 3),
+    ("FF4", Kind::Fraction(4), 4),
+    ("FF5", Kind::Fraction(5), 5),
+    ("FF6", Kind::Fraction(6), 6),
+    ("IYYY", Kind::IsoYear(None), 4),
+    ("IYY", Kind::IsoYear(Some(3)), 3),
+    ("IY", Kind::IsoYear(Some(2)), 2),
+    ("IDDD", Kind::IsoDayOfYear, 3),
+    ("ID", Kind::IsoDayOfWeek, 1),
+    ("IW", Kind::IsoWeek, 2),
+    ("I", Kind::IsoYear(Some(1)), 1),
+    ("YYYY", Kind::Year(None), 4),
+    ("YYY", Kind::Year(Some(3)), 3),
+    ("YY", Kind::Year(Some(2)), 2),
+    ("Y", Kind::Year(Some(1)), 1),
+    ("DDD", Kind::DayOfYear, 3),
+    ("DD", Kind::Day, 2),
+    ("D", Kind::DayOfWeek, 1),
+    ("WW", Kind::Week, 2),
+    ("W", Kind::WeekOfMonth, 1),
+    ("CC", Kind::Century, 2),
+    ("J", Kind::JulianDay, 0),
+    ("Q", Kind::Quarter, 1),
+    ("MM", Kind::Month, 2),
+    ("TZH", Kind::OffsetHours, 0),
+    ("TZM", Kind::OffsetMinutes, 0),
+    ("TZ", Kind::Zone, 0),
+    ("OF", Kind::Offset { colon: true, zulu: false }, 0),
+    ("RM", Kind::MonthRoman, 4),
+    ("AD", Kind::Era, 0),
+];
+
+/// Patterns of names, which are written in the case of the pattern.
+const NAMES: [(&str, Kind, usize); 10] = [
+    ("MONTH", Kind::MonthName, 9),
+    ("MON", Kind::MonthShort, 0),
+    ("DAY", Kind::DayName, 9),
+    ("DY", Kind::DayShort, 0),
+    ("A.M.", Kind::Half { dots: true }, 0),
+    ("P.M.", Kind::Half { dots: true }, 0),
+    ("AM", Kind::Half { dots: false }, 0),
+    ("PM", Kind::Half { dots: false }, 0),
+    ("BC", Kind::Era, 0),
+    ("AD", Kind::Era, 0),
+];
+
+/// Returns the parts of a template; the error names a letter that is no pattern.
+pub(super) fn parse(template: &str) -> Result<Vec<Part>, String> {
+    let mut parts = Vec::new();
+    let mut rest = template;
+    while let Some(letter) = rest.chars().next() {
+        if let Some((field, after)) = field(rest) {
+            parts.push(Part::Field(field));
+            rest = after;
+            continue;
+        }
+        let after = &rest[letter.len_utf8()..];
+        let (text, after) = match letter {
+            '"' => quoted(after)?,
+            '\\' if after.starts_with('"') => ("\"".to_owned(), &after[1..]),
+            letter if letter.is_ascii_alphabetic() => {
+                return Err(format!("`{letter}` is no pattern of `to_char`"));
+            }
+            letter => (letter.to_string(), after),
+        };
+        parts.push(Part::Text(text));
+        rest = after;
+    }
+    Ok(parts)
+}
+
+/// Takes what stands between double quotes.
+fn quoted(rest: &str) -> Result<(String, &str), String> {
+    let mut text = String::new();
+    let mut letters = rest.char_indices();
+    while let Some((at, letter)) = letters.next() {
+        match letter {
+            '"' => return Ok((text, &rest[at + 1..])),
+            '\\' => text.extend(letters.next().map(|(_, letter)| letter)),
+            letter => text.push(letter),
+        }
+    }
+    Err("a double quote is not closed".to_owned())
+}
+
+/// Takes the pattern that a text begins with.
+fn field(text: &str) -> Option<(Field, &str)> {
+    let (padded, text) = match strip(text, "FM") {
+        Some(rest) => (false, rest),
+        None => (true, text),
+    };
+    let all = NAMES.iter().chain(&PATTERNS);
+    let (pattern, kind, width) =
+        all.into_iter().find(|(pattern, ..)| strip(text, pattern).is_some())?;
+    let (written, mut rest) = text.split_at(pattern.len());
+    let mut field = Field::new(*kind, if padded || is_fraction(*kind) { *width } else { 0 });
+    field.case = case_of(written);
+    if !field.shows_name()
+        && let Some(after) = strip(rest, "TH")
+    {
+        field.ordinal = Some(if rest.starts_with("TH") { Case::Upper } else { Case::Lower });
+        rest = after;
+    }
+    Some((field, rest))
+}
+
+impl Field {
+    fn shows_name(&self) -> bool {
+        NAMES.iter().any(|(_, kind, _)| *kind == self.kind)
+    }
+}
+
+fn is_fraction(kind: Kind) -> bool {
+    matches!(kind, Kind::Fraction(_))
+}
+
+fn strip<'a>(text: &'a str, pattern: &str) -> Option<&'a str> {
+    let begin = text.get(..pattern.len())?;
+    begin.eq_ignore_ascii_case(pattern).then(|| &text[pattern.len()..])
+}
+
+fn case_of(written: &str) -> Case {
+    let mut letters = written.chars().filter(char::is_ascii_alphabetic);
+    match (letters.next().is_some_and(char::is_uppercase), letters.next()) {
+        (false, _) => Case::Lower,
+        (true, Some(second)) if second.is_lowercase() => Case::Title,
+        _ => Case::Upper,
+    }
+}

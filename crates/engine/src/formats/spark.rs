@@ -1,0 +1,96 @@
+//! The pattern letters of Spark's `date_format`.
+
+use super::Part;
+use super::field::{Field, Kind};
+
+/// Returns the parts of a pattern; the error names a letter that is none of Spark's.
+pub(super) fn parse(pattern: &str) -> Result<Vec<Part>, String> {
+    let mut parts = Vec::new();
+    let mut rest = pattern;
+    while let Some(letter) = rest.chars().next() {
+        if letter == '\'' {
+            let (text, after) = quoted(&rest[1..])?;
+            parts.push(Part::Text(text));
+            rest = after;
+            continue;
+        }
+        let count = rest.chars().take_while(|next| *next == letter).count();
+        let (run, after) = rest.split_at(count * letter.len_utf8());
+        if letter.is_ascii_alphabetic() {
+            letters(letter, count, &mut parts)?;
+        } else {
+            parts.push(Part::Text(run.to_owned()));
+        }
+        rest = after;
+    }
+    Ok(parts)
+}
+
+/// Takes what stands between single quotes; two of them are one.
+fn quoted(rest: &str) -> Result<(String, &str), String> {
+    if let Some(after) = rest.strip_prefix('\'') {
+        return Ok(("'".to_owned(), after));
+    }
+    let mut text = String::new();
+    let mut rest = rest;
+    loop {
+        let (before, after) =
+            rest.split_once('\'').ok_or_else(|| "a single quote is not closed".to_owned())?;
+        text.push_str(before);
+        match after.strip_prefix('\'') {
+            Some(after) => {
+                text.push('\'');
+                rest = after;
+            }
+            None => return Ok((text, after)),
+        }
+    }
+}
+
+/// Appends what a run of one letter stands for.
+fn letters(letter: char, count: usize, parts: &mut Vec<Part>) -> Result<(), String> {
+    let number = |kind| Ok::<_, String>(Field::new(kind, count));
+    let field = match (letter, count) {
+        ('y' | 'u', 2) => Field::new(Kind::Year(Some(2)), 2),
+        ('y' | 'u', 1..=6) => number(Kind::Year(None))?,
+        ('M' | 'L', 1 | 2) => number(Kind::Month)?,
+        ('M' | 'L', 3) => Field::new(Kind::MonthShort, 0),
+        ('M' | 'L', 4) => Field::new(Kind::MonthName, 0),
+        ('d', 1 | 2) => number(Kind::Day)?,
+        ('D', 1..=3) => number(Kind::DayOfYear)?,
+        ('E', 1..=3) => Field::new(Kind::DayShort, 0),
+        ('E', 4) => Field::new(Kind::DayName, 0),
+        ('F', 1) => number(Kind::WeekOfMonth)?,
+        ('q' | 'Q', 1 | 2) => number(Kind::Quarter)?,
+        ('q' | 'Q', 3) => {
+            parts.push(Part::Text("Q".to_owned()));
+            Field::new(Kind::Quarter, 1)
+        }
+        ('G', 1..=3) => Field::new(Kind::Era, 0),
+        ('a', 1) => Field::new(Kind::Half { dots: false }, 0),
+        ('H', 1 | 2) => number(Kind::Hour24)?,
+        ('h', 1 | 2) => number(Kind::Hour12)?,
+        ('k', 1 | 2) => number(Kind::HourFrom1)?,
+        ('K', 1 | 2) => number(Kind::HourOfHalf)?,
+        ('m', 1 | 2) => number(Kind::Minute)?,
+        ('s', 1 | 2) => number(Kind::Second)?,
+        ('S', 1..=9) => number(Kind::Fraction(count as u32))?,
+        ('V', 2) | ('z', 1..=4) => Field::new(Kind::Zone, 0),
+        ('X', 3) => Field::new(Kind::Offset { colon: true, zulu: true }, 0),
+        ('X', 1 | 2) => Field::new(Kind::Offset { colon: false, zulu: true }, 0),
+        ('x', 3) => Field::new(Kind::Offset { colon: true, zulu: false }, 0),
+        ('x', 1 | 2) | ('Z', 1..=3) => Field::new(Kind::Offset { colon: false, zulu: false }, 0),
+        ('Y', _) => {
+            return Err(
+                "`Y` is no pattern letter of `date_format`; write `yyyy` for the year".to_owned()
+            );
+        }
+        ('y' | 'u' | 'M' | 'L' | 'd' | 'D' | 'E' | 'F' | 'q' | 'Q' | 'G' | 'a', _)
+        | ('H' | 'h' | 'k' | 'K' | 'm' | 's' | 'S' | 'V' | 'z' | 'X' | 'x' | 'Z', _) => {
+            return Err(format!("`{letter}` stands {count} times in a row, which means nothing"));
+        }
+        _ => return Err(format!("`{letter}` is no pattern letter of `date_format`")),
+    };
+    parts.push(Part::Field(field));
+    Ok(())
+}
