@@ -10,7 +10,7 @@ use arrow::compute::concat;
 use arrow::datatypes::{DataType, FieldRef};
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
-use datafusion::common::{Result, ScalarValue};
+use datafusion::common::{DataFusionError, Result, ScalarValue, exec_datafusion_err};
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::interval_arithmetic::Interval;
@@ -24,6 +24,8 @@ use datafusion::logical_expr::{
 };
 
 use super::argument::fixed_width;
+use crate::planning_error::clean;
+
 use super::budget::{Charge, FunctionMemory, StatementBudget, too_large};
 use super::call::Call;
 use super::hold::{UNCHARGED_BYTES, hold, memory_bytes, total_bytes};
@@ -47,10 +49,14 @@ pub(crate) fn register(state: &mut SessionState) -> Result<()> {
     Ok(())
 }
 
-/// The function with its results limited, or nothing where it cannot give large ones.
+/// Functions that the optimizer and the rules of this crate look for by their type. Their values
+/// have a fixed size, or put arguments together without copying them.
+const KNOWN_BY_TYPE: [&str; 6] = ["get_field", "log", "named_struct", "power", "round", "struct"];
+
+/// The function with its results limited, or nothing where it is limited already or known by its type.
 pub(super) fn bounded(function: &Arc<ScalarUDF>) -> Option<Arc<ScalarUDF>> {
     let rule = rule(function.name());
-    if matches!(rule, Rule::Fixed) || function.inner().is::<Bounded>() {
+    if KNOWN_BY_TYPE.contains(&function.name()) || function.inner().is::<Bounded>() {
         return None;
     }
     Some(with_rule(Arc::clone(function.inner()), rule))
@@ -139,12 +145,7 @@ impl Invocation<'_> {
         self.in_slices(&estimates, most.min(OFFSETS_MAX), &to)
     }
 
-    fn refuse(
-        &self,
-        size: u64,
-        scope: &'static str,
-        limit: u64,
-    ) -> datafusion::common::DataFusionError {
+    fn refuse(&self, size: u64, scope: &'static str, limit: u64) -> DataFusionError {
         too_large(self.inner.name(), size, scope, limit)
     }
 
@@ -241,6 +242,19 @@ fn held(
             charge.resize(function, all)?;
             Ok(ColumnarValue::Array(hold(value.into_array(rows)?, charge)))
         }
+    }
+}
+
+/// The error of a call. Where a function meets arguments that its signature lets through and its
+/// implementation does not take, the arguments are at fault.
+fn of_arguments(function: &str, error: DataFusionError) -> DataFusionError {
+    match error {
+        DataFusionError::Internal(message) => {
+            let function = function.trim_start_matches('\0');
+            let message = clean(&message);
+            exec_datafusion_err!("`{function}` does not take these arguments: {message}")
+        }
+        other => other,
     }
 }
 
@@ -349,9 +363,14 @@ impl ScalarUDFImpl for Bounded {
     }
 
     fn invoke_with_args(&self, arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        let memory = &StatementBudget::of(&arguments.config_options);
         let inner = self.inner.as_ref();
-        Invocation { inner, rule: self.rule, memory, arguments }.run()
+        let result = if matches!(self.rule, Rule::Fixed) {
+            inner.invoke_with_args(arguments)
+        } else {
+            let memory = &StatementBudget::of(&arguments.config_options);
+            Invocation { inner, rule: self.rule, memory, arguments }.run()
+        };
+        result.map_err(|error| of_arguments(self.name(), error))
     }
 
     fn simplify(&self, args: Vec<Expr>, info: &SimplifyContext) -> Result<ExprSimplifyResult> {
