@@ -9,6 +9,7 @@ it; what they check here, they check again for whoever imports the file.
 from __future__ import annotations
 
 from .markers import check_columns, check_flag, check_text, refuse
+from .quantity import parse_duration, parse_size
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,9 +20,6 @@ if TYPE_CHECKING:
 
 PRIORITIES = ("low", "normal", "high")
 MATERIALIZATIONS = ("none", "replace", "append", "merge")
-
-BYTE_UNITS = ("", "b", "k", "m", "g", "kb", "mb", "gb", "kib", "mib", "gib")
-TIME_UNITS = ("", "ms", "s", "m", "min", "h")
 
 
 def model(
@@ -66,10 +64,10 @@ def model(
         "partition_by": None if partition_by is None else _check_partition(partition_by),
         "adopt": check_flag(adopt, "adopt"),
         "network": _check_network(network),
-        "memory": _check_measure(memory, "memory", BYTE_UNITS, "512MiB"),
-        "timeout": _check_measure(timeout, "timeout", TIME_UNITS, "1min"),
+        "memory": _check_measure(memory, "memory", parse_size, "512MiB"),
+        "timeout": _check_measure(timeout, "timeout", parse_duration, "1min"),
         "cpus": _check_cpus(cpus),
-        "tmp": _check_measure(tmp, "tmp", BYTE_UNITS, "2GiB"),
+        "tmp": _check_measure(tmp, "tmp", parse_size, "2GiB"),
         "env": None if env is None else _check_variables(env),
         "priority": _check_priority(priority),
     }
@@ -136,10 +134,10 @@ def function(
         "name": name if name is None else _check_callable_name(name),
         "reuse": check_flag(reuse, "reuse"),
         "network": _check_network(network),
-        "memory": _check_measure(memory, "memory", BYTE_UNITS, "512MiB"),
-        "timeout": _check_measure(timeout, "timeout", TIME_UNITS, "1min"),
+        "memory": _check_measure(memory, "memory", parse_size, "512MiB"),
+        "timeout": _check_measure(timeout, "timeout", parse_duration, "1min"),
         "cpus": _check_cpus(cpus),
-        "tmp": _check_measure(tmp, "tmp", BYTE_UNITS, "2GiB"),
+        "tmp": _check_measure(tmp, "tmp", parse_size, "2GiB"),
         "env": None if env is None else _check_variables(env),
         "priority": _check_priority(priority),
     }
@@ -223,7 +221,7 @@ def _check_partition(value: object) -> tuple[str, ...]:
 
 
 def _check_measure(
-    value: object, what: str, units: tuple[str, ...], example: str
+    value: object, what: str, parse: Callable[[str], float | None], example: str
 ) -> str | float | None:
     if value is None:
         return None
@@ -232,11 +230,7 @@ def _check_measure(
         return value
     if not isinstance(value, str):
         refuse(f"{what} `{value!r}` is not usable", hint)
-    text = value.strip()
-    number = text.rstrip("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
-    unit = text[len(number) :].lower()
-    digits = number.strip().replace(".", "", 1)
-    if not (digits.isdecimal() and float(number) > 0 and unit in units):
+    if parse(value) is None:
         refuse(f"{what} `{value}` is not usable", hint)
     return value
 

@@ -106,12 +106,21 @@ class Decorators(unittest.TestCase):
             ({"memory": "12 parsecs"}, "`12 parsecs`"),
             ({"memory": 0}, "`0`"),
             ({"memory": True}, "`True`"),
+            ({"memory": "1GiB 2MiB"}, "`1GiB 2MiB`"),
             ({"timeout": "soon"}, "`soon`"),
+            ({"timeout": "30m1h"}, "`30m1h`"),
+            ({"timeout": "1H"}, "`1H`"),
             ({"timeout": -1}, "`-1`"),
         ):
             with self.subTest(arguments), self.assertRaises(InvalidProjectError) as raised:
                 headwater.model(**arguments)
             self.assertIn(value, raised.exception.message)
+
+    def test_sizes_and_durations_are_those_of_the_server(self):
+        for size in ("512MiB", "1.5GiB", "1.5g", "2 kB", "1TB", " 12 ", "7b"):
+            headwater.model(memory=size, tmp=size)
+        for duration in ("90s", "250ms", " 15 m", "10min", "1h30m", "1h 30min 5s", "1.5h", "2d", "60"):
+            headwater.model(timeout=duration)
 
     def test_environments_that_cannot_be_meant_are_refused(self):
         for arguments, value in (
@@ -201,7 +210,7 @@ class Import(unittest.TestCase):
         )
         self.assertEqual(
             ended.stdout.split(),
-            ["__future__", "headwater", "headwater.decorators", "headwater.markers"],
+            ["__future__", "headwater", "headwater.decorators", "headwater.markers", "headwater.quantity"],
         )
 
     def test_what_is_loaded_late_is_there(self):

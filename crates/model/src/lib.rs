@@ -19,6 +19,7 @@ mod merge;
 pub mod name;
 mod near;
 mod object;
+mod quantity;
 mod query;
 pub mod reference;
 mod run;
@@ -56,6 +57,7 @@ pub use merge::{
 pub use name::{DEFAULT_NAMESPACE, NameError, SYSTEM_NAMESPACE, TableName};
 pub use near::nearest;
 pub use object::{CommitId, ObjectId};
+pub use quantity::{parse_duration, parse_size};
 pub use query::QueryRequest;
 pub use reference::{Back, MAIN_BRANCH, RefSpec, ResolvedRef, parse_moment};
 pub use run::{PlannedStep, RunPlan, RunReport, RunRequest, StepReport};
@@ -67,7 +69,6 @@ pub use trigger::{
 };
 pub use upkeep::{
     MaintainReport, MaintainRequest, MaintainedTable, SparedTable, SweptFiles, TableUpkeep,
-    parse_duration,
 };
 pub use usage::{RateCard, Usage, UsageLine};
 pub use view::{SqlView, ViewQuery};

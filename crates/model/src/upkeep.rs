@@ -1,7 +1,5 @@
 //! Upkeep: keeping tables small and clean, and what it did.
 
-use std::time::Duration;
-
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -161,39 +159,4 @@ pub struct TableUpkeep {
     /// Why some of it was left for the next time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gave_up: Option<String>,
-}
-
-/// A duration as people write it: `90s`, `15m`, `12h`, `30d`, `2w`. The error says what is wrong.
-pub fn parse_duration(text: &str) -> Result<Duration, &'static str> {
-    let text = text.trim();
-    let unit = text.chars().last().ok_or("it is empty")?;
-    let seconds: u64 = match unit {
-        's' => 1,
-        'm' => 60,
-        'h' => 3_600,
-        'd' => 86_400,
-        'w' => 604_800,
-        _ => return Err("its unit is none of s, m, h, d, w"),
-    };
-    let number = text[..text.len() - 1].trim();
-    let number: u64 = number.parse().map_err(|_| "it begins with no whole number")?;
-    let seconds = number.checked_mul(seconds).filter(|seconds| *seconds <= 100 * 365 * 86_400);
-    seconds.map(Duration::from_secs).ok_or("it is longer than a hundred years")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn durations_are_read() {
-        let seconds = |text: &str| parse_duration(text).map(|duration| duration.as_secs());
-        assert_eq!(seconds("90s"), Ok(90));
-        assert_eq!(seconds(" 15 m"), Ok(900));
-        assert_eq!(seconds("30d"), Ok(2_592_000));
-        assert_eq!(seconds("2w"), Ok(1_209_600));
-        for text in ["", "d", "3", "3y", "-1d", "1.5h", "9999999999w", "3é"] {
-            assert!(parse_duration(text).is_err(), "{text}");
-        }
-    }
 }

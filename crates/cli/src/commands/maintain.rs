@@ -42,9 +42,9 @@ fn request(arguments: &TableMaintain) -> Result<MaintainRequest> {
         let Some(text) = text else { return Ok(None) };
         let duration = parse_duration(text).map_err(|reason| {
             error::invalid(format!("`{text}` is no duration for `{name}`: {reason}"))
-                .with_hint("Write a number and a unit: `90s`, `15m`, `12h`, `30d`, `2w`.")
+                .with_hint("Write numbers with units: `90s`, `12h`, `1h30m`, `30d`, `2w`.")
         })?;
-        Ok(Some(duration.as_secs()))
+        Ok(Some(duration.as_secs_f64().ceil() as u64))
     };
     Ok(MaintainRequest {
         compact: arguments.compact,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::Read;
 
-use headwater_model::QueryRequest;
+use headwater_model::{QueryRequest, parse_size};
 use http_body_util::BodyExt;
 use hyper::Response;
 use hyper::body::Incoming;
@@ -179,43 +179,8 @@ async fn print_table(
 
 /// A size such as `512MiB`, in bytes.
 pub fn parse_bytes(text: &str) -> Result<u64> {
-    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
-    let (number, unit) = text.split_at(digits);
-    let factor: u64 = match unit.trim().to_ascii_lowercase().as_str() {
-        "" | "b" => 1,
-        "k" | "kib" => 1 << 10,
-        "m" | "mib" => 1 << 20,
-        "g" | "gib" => 1 << 30,
-        "t" | "tib" => 1 << 40,
-        "kb" => 1_000,
-        "mb" => 1_000_000,
-        "gb" => 1_000_000_000,
-        _ => return Err(bad_size(text)),
-    };
-    let number: f64 = number.parse().map_err(|_| bad_size(text))?;
-    let bytes = number * factor as f64;
-    if !(1.0..=1e18).contains(&bytes) {
-        return Err(bad_size(text));
-    }
-    Ok(bytes as u64)
-}
-
-fn bad_size(text: &str) -> headwater_model::Problem {
-    error::invalid(format!("`{text}` is not a size"))
-        .with_hint("Write a number with a unit, such as `512MiB` or `2GiB`.")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::parse_bytes;
-
-    #[test]
-    fn sizes_are_read_with_their_units() {
-        assert_eq!(parse_bytes("512MiB").ok(), Some(512 << 20));
-        assert_eq!(parse_bytes("1.5g").ok(), Some(3 << 29));
-        assert_eq!(parse_bytes("2 kB").ok(), Some(2000));
-        for bad in ["", "MiB", "-1GiB", "1 potato", "0"] {
-            assert!(parse_bytes(bad).is_err(), "`{bad}` is no size");
-        }
-    }
+    parse_size(text).map_err(|reason| {
+        error::invalid(format!("`{text}` is not a size: {reason}"))
+            .with_hint("Write a number with a unit, such as `512MiB` or `2GiB`.")
+    })
 }

@@ -153,7 +153,7 @@ impl Lake {
             let after = properties.get(EXPIRE_AFTER).and_then(|text| parse_duration(text).ok());
             let (Some(after), Some(_)) = (after, Policy::of(&properties)) else { continue };
             let request = MaintainRequest {
-                expire_before_seconds: Some(after.as_secs()),
+                expire_before_seconds: Some(after.as_secs_f64().ceil() as u64),
                 author: Some(UPKEEP_AUTHOR.to_owned()),
                 ..MaintainRequest::default()
             };
