@@ -70,7 +70,7 @@ fn a_decorator_without_parentheses_is_found_before_anything_runs() {
     let workspace = Workspace::new();
     workspace
         .write("models/m.py", "import headwater\n\n\n@headwater.model\ndef m():\n    return []\n");
-    for command in [&["run", "--dry-run"][..], &["function", "ls"]] {
+    for command in [&["run", "--dry-run"][..], &["deploy", "--dry-run"]] {
         let text = workspace.fails(2, command);
         for part in ["models/m.py:4", "Write `@headwater.model()`."] {
             assert!(text.contains(part), "no {part} in:\n{text}");

@@ -149,6 +149,8 @@ fn a_function_that_takes_too_much_memory_ends_with_the_memory_limit() {
     assert_eq!(user.run(&["init", "--name", "test"]).code, 0);
     let models = user.workspace.write("models/greedy.py", GREEDY);
     chown(models, Some(NOBODY), None).ok();
+    let deployed = user.run(&["deploy"]);
+    assert_eq!(deployed.code, 0, "{}", deployed.stderr);
     let modest = user.run(&["function", "invoke", "modest"]);
     assert_eq!((modest.code, modest.stdout.trim()), (0, "104857600"), "{}", modest.stderr);
     for name in ["greedy", "forking"] {

@@ -245,6 +245,7 @@ fn a_server_in_the_foreground_logs_jobs_failures_and_trigger_events() {
     workspace.ok(&["stop"]);
     let serving = workspace.start(&["serve", "--http", "127.0.0.1:0"]);
     until("the server listens", || workspace.server().is_some_and(|it| it["http"].is_string()));
+    workspace.ok(&["deploy"]);
     workspace.ok(&["run"]);
     workspace.ok(&["query", "SELECT 1 AS good"]);
     workspace.run(&["query", "SELECT 1 / (n - 1) AS bad FROM one"]);

@@ -24,7 +24,7 @@ use datafusion::logical_expr::{
 };
 
 use super::argument::fixed_width;
-use crate::planning_error::clean;
+use crate::plain_words::clean;
 
 use super::budget::{Charge, FunctionMemory, StatementBudget, too_large};
 use super::call::Call;

@@ -69,6 +69,7 @@ async fn no_message_shows_debug_text() {
         spill_dir: folder.path().join("spill"),
         spill_bytes_max: 1 << 30,
         threads: 2,
+        ..EngineOptions::default()
     };
     let engine = Engine::new(lake, options).unwrap();
     let session = engine.session(SessionOptions::default()).unwrap();
