@@ -45,15 +45,12 @@ fn short_types(text: &str) -> String {
         let nested = NESTED.iter().find(|(arrow, _)| !follows_letter && rest.starts_with(arrow));
         let end =
             nested.and_then(|(arrow, _)| closing(&rest[arrow.len()..]).map(|at| at + arrow.len()));
-        match (nested, end) {
-            (Some((_, name)), Some(end)) => {
-                short.push_str(name);
-                rest = &rest[end..];
-            }
-            _ => {
-                short.push(letter);
-                rest = &rest[letter.len_utf8()..];
-            }
+        if let (Some((_, name)), Some(end)) = (nested, end) {
+            short.push_str(name);
+            rest = &rest[end..];
+        } else {
+            short.push(letter);
+            rest = &rest[letter.len_utf8()..];
         }
     }
     short

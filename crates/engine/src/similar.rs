@@ -121,10 +121,10 @@ fn invalid(pattern: &str, reason: &str) -> DataFusionError {
 fn escape_of(escape: &ScalarValue) -> Result<Option<char>> {
     let ScalarValue::Utf8(Some(text)) = escape else { return Ok(Some('\\')) };
     let mut letters = text.chars();
-    match (letters.next(), letters.next()) {
-        (first, None) => Ok(first),
-        _ => plan_err!("ESCAPE takes one character, and `{text}` has more"),
-    }
+    let (first, None) = (letters.next(), letters.next()) else {
+        return plan_err!("ESCAPE takes one character, and `{text}` has more");
+    };
+    Ok(first)
 }
 
 /// Returns the regular expression for the whole text that a pattern stands for.

@@ -3,6 +3,9 @@
 use super::Part;
 use super::field::{Field, Kind};
 
+/// The pattern letters, each of which takes some counts of repetition.
+const LETTERS: &str = "yuMLdDEFqQGaHhkKmsSVzXxZ";
+
 /// Returns the parts of a pattern; the error names a letter that is none of Spark's.
 pub(super) fn parse(pattern: &str) -> Result<Vec<Part>, String> {
     let mut parts = Vec::new();
@@ -85,9 +88,8 @@ fn letters(letter: char, count: usize, parts: &mut Vec<Part>) -> Result<(), Stri
                 "`Y` is no pattern letter of `date_format`; write `yyyy` for the year".to_owned()
             );
         }
-        ('y' | 'u' | 'M' | 'L' | 'd' | 'D' | 'E' | 'F' | 'q' | 'Q' | 'G' | 'a', _)
-        | ('H' | 'h' | 'k' | 'K' | 'm' | 's' | 'S' | 'V' | 'z' | 'X' | 'x' | 'Z', _) => {
-            return Err(format!("`{letter}` stands {count} times in a row, which means nothing"));
+        (letter, _) if LETTERS.contains(letter) => {
+            return Err(format!("`{letter}` is repeated {count} times, which has no meaning"));
         }
         _ => return Err(format!("`{letter}` is no pattern letter of `date_format`")),
     };

@@ -122,10 +122,10 @@ impl ScalarUDFImpl for Rounded {
     }
 
     fn return_field_from_args(&self, arguments: ReturnFieldArgs<'_>) -> Result<FieldRef> {
-        match arguments.arg_fields {
-            [field] => Ok(Arc::new(field.as_ref().clone().with_name(self.name()))),
-            _ => internal_err!("a number is rounded alone"),
-        }
+        let [field] = arguments.arg_fields else {
+            return internal_err!("a cast rounds exactly one number");
+        };
+        Ok(Arc::new(field.as_ref().clone().with_name(self.name())))
     }
 
     fn invoke_with_args(&self, arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {

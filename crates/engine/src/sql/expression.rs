@@ -178,19 +178,39 @@ fn operator_chain(expr: &mut Expr, visit: &mut Visit<'_>) -> Result<()> {
 fn operator(op: &BinaryOperator, left: &Expr) -> Result<()> {
     use BinaryOperator as Op;
     let hint = match op {
-        Op::Plus | Op::Minus | Op::Multiply | Op::Divide | Op::Modulo | Op::PGExp => return Ok(()),
-        Op::Gt | Op::GtEq | Op::Lt | Op::LtEq | Op::Eq | Op::NotEq | Op::Spaceship => return Ok(()),
-        Op::And | Op::Or | Op::StringConcat | Op::ArrowAt | Op::AtArrow => return Ok(()),
-        Op::BitwiseAnd | Op::BitwiseOr | Op::BitwiseXor | Op::Xor | Op::PGBitwiseXor => {
-            return Ok(());
-        }
-        Op::PGBitwiseShiftLeft | Op::PGBitwiseShiftRight => return Ok(()),
-        Op::PGRegexMatch | Op::PGRegexIMatch | Op::PGRegexNotMatch | Op::PGRegexNotIMatch => {
-            return Ok(());
-        }
-        Op::PGLikeMatch | Op::PGILikeMatch | Op::PGNotLikeMatch | Op::PGNotILikeMatch => {
-            return Ok(());
-        }
+        Op::Plus
+        | Op::Minus
+        | Op::Multiply
+        | Op::Divide
+        | Op::Modulo
+        | Op::PGExp
+        | Op::Gt
+        | Op::GtEq
+        | Op::Lt
+        | Op::LtEq
+        | Op::Eq
+        | Op::NotEq
+        | Op::Spaceship
+        | Op::And
+        | Op::Or
+        | Op::StringConcat
+        | Op::ArrowAt
+        | Op::AtArrow
+        | Op::BitwiseAnd
+        | Op::BitwiseOr
+        | Op::BitwiseXor
+        | Op::Xor
+        | Op::PGBitwiseXor
+        | Op::PGBitwiseShiftLeft
+        | Op::PGBitwiseShiftRight
+        | Op::PGRegexMatch
+        | Op::PGRegexIMatch
+        | Op::PGRegexNotMatch
+        | Op::PGRegexNotIMatch
+        | Op::PGLikeMatch
+        | Op::PGILikeMatch
+        | Op::PGNotLikeMatch
+        | Op::PGNotILikeMatch => return Ok(()),
         Op::Arrow | Op::LongArrow | Op::HashArrow | Op::HashLongArrow => {
             Some("A field of a struct is `a.b` or `a['b']`; there are no JSON functions.")
         }

@@ -3,8 +3,6 @@
 //! `statements.sql` holds statements that are wrong, or nearly. Each is tried as it stands, and without
 //! each of its words in turn.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use futures::TryStreamExt;
 use headwater_engine::{Engine, EngineOptions, Session, SessionOptions};
 use headwater_lake::Lake;

@@ -206,7 +206,7 @@ mod tests {
         check(json!({"name": "a", "run": true, "files": pattern}), "pattern");
         for (names, expected) in [
             (json!([]), "no tables"),
-            (json!(["a b"]), "`a b`"),
+            (json!(["a/b"]), "`a/b`"),
             (json!(["raw.{a"]), "`raw.{a` is no pattern"),
             (json!([""]), "no name"),
         ] {
