@@ -21,7 +21,9 @@ use datafusion::sql::sqlparser::ast::{
 };
 
 pub(crate) use self::output::OutputNames;
-use self::projection::{aliases, first_columns, keys_as_places, spell_out_all};
+use self::projection::{
+    aliases, first_columns, is_grouped, keys_as_places, places_as_keys, spell_out_all,
+};
 use crate::error::{Error, Result};
 use crate::sql::clauses::spell;
 use crate::sql::expression::{Node, argument_parts, call, children};
@@ -200,6 +202,8 @@ impl Resolver<'_> {
                 this.order_by(order_by)?;
                 if matches!(select.distinct, Some(Distinct::Distinct)) {
                     keys_as_places(order_by, &select.projection);
+                } else if is_grouped(&select.group_by) {
+                    places_as_keys(order_by, &select.projection);
                 }
             }
             Ok(columns)

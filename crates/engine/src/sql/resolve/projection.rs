@@ -1,8 +1,9 @@
 //! The select list: what it reads, and the names under which it answers.
 
 use datafusion::sql::sqlparser::ast::{
-    ExcludeSelectItem, Expr, Ident, ObjectName, ObjectNamePart, OrderBy, OrderByExpr, OrderByKind,
-    SelectItem, SelectItemQualifiedWildcardKind, SetExpr, Value, WildcardAdditionalOptions,
+    ExcludeSelectItem, Expr, GroupByExpr, Ident, ObjectName, ObjectNamePart, OrderBy, OrderByExpr,
+    OrderByKind, SelectItem, SelectItemQualifiedWildcardKind, SetExpr, Value, ValueWithSpan,
+    WildcardAdditionalOptions,
 };
 
 use super::{Resolver, function_name};
@@ -162,6 +163,43 @@ pub(super) fn keys_as_places(order_by: &mut OrderBy, items: &[SelectItem]) {
                 _ => break,
             }
         }
+    }
+}
+
+/// Writes the places in an ORDER BY of a grouped query as the computed columns that they refer to.
+///
+/// DataFusion refuses a place of a computed column without an alias there. The regression came with
+/// apache/datafusion#18831; #19412 mends it for columns with an alias only.
+pub(super) fn places_as_keys(order_by: &mut OrderBy, items: &[SelectItem]) {
+    let is_wildcard = |item: &SelectItem| {
+        matches!(item, SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..))
+    };
+    let OrderByKind::Expressions(keys) = &mut order_by.kind else { return };
+    for key in keys {
+        let Expr::Value(ValueWithSpan { value: Value::Number(place, _), .. }) = &key.expr else {
+            continue;
+        };
+        let place = place.parse::<usize>().ok().and_then(|place| place.checked_sub(1));
+        let Some(place) = place.filter(|place| *place < items.len()) else { continue };
+        // After a wildcard the place of an item is not known.
+        if items[..place].iter().any(is_wildcard) {
+            continue;
+        }
+        match &items[place] {
+            SelectItem::UnnamedExpr(
+                Expr::Identifier(_) | Expr::CompoundIdentifier(_) | Expr::Value(_),
+            ) => {}
+            SelectItem::UnnamedExpr(expr) => key.expr = expr.clone(),
+            _ => {}
+        }
+    }
+}
+
+/// Whether a query has a GROUP BY.
+pub(super) fn is_grouped(group_by: &GroupByExpr) -> bool {
+    match group_by {
+        GroupByExpr::All(_) => true,
+        GroupByExpr::Expressions(exprs, _) => !exprs.is_empty(),
     }
 }
 
