@@ -93,8 +93,8 @@ fn what_is_wrong_is_refused_with_its_line() {
     ");
     insta::assert_snapshot!(refused("SELECT a\nFORM t"), @r"
     invalid_sql: model `m` cannot be planned (models/m.sql:2)
-      caused by: expected end of statement, found `t` (line 2, column 6)
-      hint: Mend the query; `headwater table get TABLE` lists a table's columns.
+      caused by: expected end of statement, found `t` (line 2, column 1)
+      hint: Did you mean `FROM`?
     ");
     insta::assert_snapshot!(refused("SELECT 1;\nSELECT 2"), @r"
     unsupported_statement: model `m` cannot be planned (models/m.sql:1)

@@ -35,6 +35,7 @@ pub(super) fn routes() -> OpenApiRouter<App> {
 struct Options {
     /// `append`, the default, or `replace`.
     #[serde(default)]
+    #[param(inline)]
     mode: WriteMode,
 }
 
