@@ -246,6 +246,9 @@ fn plan_error(message: &str) -> Error {
     if message.contains("require unique expression names") {
         return same_names(message);
     }
+    if let Some(error) = operand_types(message) {
+        return error;
+    }
     if message.contains("Inconsistent data length across values") {
         return Error::Invalid {
             message: "the rows of VALUES do not all have the same number of values".to_owned(),
@@ -257,6 +260,20 @@ fn plan_error(message: &str) -> Error {
         return error;
     }
     Error::invalid(clean(message))
+}
+
+/// The error for operands that an arithmetic operator does not take: `Utf8 + Int64`.
+fn operand_types(message: &str) -> Option<Error> {
+    let rest = message.split_once("Cannot coerce arithmetic expression ")?.1;
+    let operands = rest.split_once(" to valid types")?.0;
+    let mut words = operands.split(' ');
+    let (left, operator, right) = (words.next()?, words.next()?, words.next()?);
+    let is_text = |name: &str| matches!(name, "Utf8" | "LargeUtf8" | "Utf8View");
+    let hint = (is_text(left) || is_text(right))
+        .then(|| "Cast the text to a number, as in `CAST(name AS DOUBLE)`.".to_owned());
+    let (left, right) = (sql_words(left), sql_words(right));
+    let message = format!("`{operator}` does not take {left} and {right}");
+    words.next().is_none().then_some(Error::Invalid { message, hint, position: None })
 }
 
 /// The error for a message that holds debug text of a tree: all that it tells is a place.

@@ -135,6 +135,8 @@ pub enum Error {
         at: Location,
         /// Which rows.
         what: String,
+        /// The key column that is null, unless the rows repeat a key.
+        null_column: Option<String>,
     },
 
     /// The environment that a function asks for cannot be made here.
@@ -392,6 +394,9 @@ impl Fault for Error {
                 "Run with `--no-cache`: the model's table is then made anew from all of its inputs."
                     .into(),
             ),
+            Error::Keys { null_column: Some(column), .. } => Some(format!(
+                "Leave out rows without a key with `WHERE {column} IS NOT NULL`, or name other `keys`."
+            )),
             Error::Keys { .. } => {
                 Some("Give one row for each key, or add the column to `keys` that differs.".into())
             }

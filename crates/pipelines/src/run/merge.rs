@@ -81,8 +81,12 @@ impl Run {
         done.queries.push(answer.metrics.clone());
         let found: Vec<RecordBatch> = answer.stream.try_collect().await.map_err(failed)?;
         let Some(row) = found.iter().find(|batch| batch.num_rows() > 0) else { return Ok(()) };
-        let what = repeated(row).unwrap_or_else(|| "rows of one key".to_owned());
-        Err(Error::Keys { step: step.name.clone(), at: step.at.clone(), what })
+        let null_column = null_key(row);
+        let what = match &null_column {
+            Some(column) => format!("a row whose key `{column}` is null"),
+            None => repeated(row).unwrap_or_else(|| "rows of one key".to_owned()),
+        };
+        Err(Error::Keys { step: step.name.clone(), at: step.at.clone(), what, null_column })
     }
 
     /// Notes in the table that the model ran, where no row of it changed.
@@ -153,6 +157,13 @@ fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
+/// Returns the first key column that is null, from a batch of keys with their counts.
+fn null_key(found: &RecordBatch) -> Option<String> {
+    let keys = found.num_columns().checked_sub(1)?;
+    let null = found.columns()[..keys].iter().position(|column| column.is_null(0))?;
+    Some(found.schema().field(null).name().clone())
+}
+
 /// Which rows have one key: the first of a batch of keys with their counts.
 fn repeated(found: &RecordBatch) -> Option<String> {
     let options = FormatOptions::default().with_null("null");
@@ -163,9 +174,6 @@ fn repeated(found: &RecordBatch) -> Option<String> {
     let schema = found.schema();
     let mut shown = Vec::new();
     for (field, column) in schema.fields().iter().zip(keys) {
-        if column.is_null(0) {
-            return Some(format!("a row whose key `{}` is null", field.name()));
-        }
         shown.push(format!("`{}` {}", field.name(), value(column)?));
     }
     Some(format!("{} rows with {}", value(&count.first()?)?, shown.join(", ")))

@@ -88,7 +88,7 @@ async fn rows_that_keys_cannot_tell_apart_are_refused() {
     ");
     insta::assert_snapshot!(ran("SELECT CASE WHEN n = 10 THEN id END AS id FROM events").await.refusal(), @"
     bad_row: model `m` gave a row whose key `id` is null (m.sql:1); `main` is unchanged
-      hint: Give one row for each key, or add the column to `keys` that differs.
+      hint: Leave out rows without a key with `WHERE id IS NOT NULL`, or name other `keys`.
     ");
     insta::assert_snapshot!(ran("SELECT n FROM events").await.refusal(), @"
     invalid_project: `m` gives no column `id`, which is a key (m.sql:1)
