@@ -167,8 +167,11 @@ fn joins_by_hash(plan: &Arc<dyn ExecutionPlan>) -> bool {
 const TOO_LARGE: [&str; 4] =
     ["offset overflow", "capacity overflow", "failed to create layout", "failed to round"];
 
+/// Message of a panic that is no fault of the statement.
+pub(crate) const PANICKED: &str = "a part of the statement panicked";
+
 /// A panic as an error. A batch that is too large is an error of the statement, not a fault.
-fn panic_error(panic: &(dyn Any + Send)) -> DataFusionError {
+pub(crate) fn panic_error(panic: &(dyn Any + Send)) -> DataFusionError {
     let text = panic.downcast_ref::<&str>().copied();
     let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("");
     let lower = text.to_lowercase();
@@ -176,7 +179,7 @@ fn panic_error(panic: &(dyn Any + Send)) -> DataFusionError {
         let message = "one batch of rows has more than 2 GiB in a column".to_owned();
         return DataFusionError::External(Box::new(Error::BatchTooLarge { message }));
     }
-    DataFusionError::Internal("a part of the statement panicked".to_owned())
+    DataFusionError::Internal(PANICKED.to_owned())
 }
 
 /// The reading end. Dropping it stops the plan.

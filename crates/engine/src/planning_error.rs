@@ -50,6 +50,10 @@ impl Limits {
             DataFusionError::External(inner) => self.external(inner.as_ref()),
             DataFusionError::ExecutionJoin(join) if join.is_cancelled() => Error::Cancelled,
             DataFusionError::ExecutionJoin(_) => internal("a part of the statement panicked"),
+            // DataFusion reports arguments of no signature as an internal error.
+            DataFusionError::Internal(message) if message.contains("match any signature") => {
+                no_signature(message)
+            }
             DataFusionError::Internal(message)
             | DataFusionError::Configuration(message)
             | DataFusionError::Substrait(message)
@@ -214,6 +218,16 @@ fn placed(mut error: Error, span: Option<Span>) -> Error {
         _ => {}
     }
     error
+}
+
+/// Arguments that fit none of a function's signatures.
+fn no_signature(message: &str) -> Error {
+    let name = message.split(['\'', '`', '"']).nth(1).unwrap_or_default().trim_start_matches('\0');
+    Error::Invalid {
+        message: format!("there is no form of the function `{name}` that takes these arguments"),
+        hint: Some("Cast the arguments to the types that the function takes.".to_owned()),
+        position: None,
+    }
 }
 
 fn plan_error(message: &str) -> Error {

@@ -91,6 +91,31 @@ fn times_beyond_the_calendar_are_written_whole_in_every_format() {
 }
 
 #[test]
+fn keys_of_maps_that_are_not_text_become_text() {
+    let (_workspace, server) = served();
+    let sql = "SELECT map([1, 2], ['one', NULL]) AS m, map([[1, 2]], [true]) AS l";
+    let row = r#"{"m":{"1":"one","2":null},"l":{"[1,2]":true}}"#;
+    assert_eq!(server.query(sql, Format::Json).body, format!("[{row}]\n"));
+    assert_eq!(server.query(sql, Format::Ndjson).body, format!("{row}\n"));
+    let csv = "m,l\n\"{\"\"1\"\":\"\"one\"\",\"\"2\"\":null}\",\"{\"\"[1,2]\"\":true}\"\n";
+    assert_eq!(server.query(sql, Format::Csv).body, csv);
+}
+
+#[test]
+fn arguments_that_a_function_fails_on_are_the_statements_fault() {
+    let (_workspace, server) = served();
+    for sql in [
+        "SELECT id FROM rows ORDER BY md5(NULL, 1e-320)",
+        "SELECT id FROM rows WHERE sha384(DATE '9999-12-31') IS NOT NULL",
+        "SELECT to_char(arrow_cast(9223372036854775807, 'Date64'), 'UTC')",
+    ] {
+        let reply = server.query(sql, Format::Json);
+        let code = reply.code().unwrap_or_default();
+        assert!(matches!(code, "invalid_sql" | "bad_row"), "{sql}\n{}", reply.shown());
+    }
+}
+
+#[test]
 fn a_zone_that_is_none_is_refused_before_the_answer_begins() {
     let (_workspace, server) = served();
     for format in Format::ALL {

@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
-use std::process::Child;
+use std::process::{Child, Stdio};
 use std::time::Duration;
 
 use crate::support::{Workspace, until};
@@ -49,7 +49,11 @@ pub struct Reply {
 
 impl Server {
     pub fn start(workspace: &Workspace, memory: &str) -> Self {
-        let child = workspace.start(&["serve", "--http", "127.0.0.1:0", "--memory", memory]);
+        // The log goes nowhere: a pipe that the test does not read would block the server.
+        let mut command =
+            workspace.command(&["serve", "--http", "127.0.0.1:0", "--memory", memory]);
+        let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+        let child = child.expect("the command starts");
         let pid = i64::from(child.id());
         let mut socket = None;
         until("the server listens", || {

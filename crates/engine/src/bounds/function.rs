@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::hash::{Hash, Hasher};
 use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef};
@@ -24,6 +25,7 @@ use datafusion::logical_expr::{
 };
 
 use super::argument::fixed_width;
+use crate::drive::{PANICKED, panic_error};
 use crate::plain_words::clean;
 
 use super::budget::{Charge, FunctionMemory, StatementBudget, too_large};
@@ -251,6 +253,9 @@ fn of_arguments(function: &str, error: DataFusionError) -> DataFusionError {
     match error {
         DataFusionError::Internal(message) => {
             let function = function.trim_start_matches('\0');
+            if message == PANICKED {
+                return exec_datafusion_err!("`{function}` does not take these arguments");
+            }
             let message = clean(&message);
             exec_datafusion_err!("`{function}` does not take these arguments: {message}")
         }
@@ -364,12 +369,16 @@ impl ScalarUDFImpl for Bounded {
 
     fn invoke_with_args(&self, arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
         let inner = self.inner.as_ref();
-        let result = if matches!(self.rule, Rule::Fixed) {
-            inner.invoke_with_args(arguments)
-        } else {
+        let call = || {
+            if matches!(self.rule, Rule::Fixed) {
+                return inner.invoke_with_args(arguments);
+            }
             let memory = &StatementBudget::of(&arguments.config_options);
             Invocation { inner, rule: self.rule, memory, arguments }.run()
         };
+        // Some functions panic on extreme values, such as dates beyond chrono's calendar.
+        let result = catch_unwind(AssertUnwindSafe(call));
+        let result = result.unwrap_or_else(|panic| Err(panic_error(panic.as_ref())));
         result.map_err(|error| of_arguments(self.name(), error))
     }
 

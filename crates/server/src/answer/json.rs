@@ -18,6 +18,7 @@ use arrow::json::writer::{
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 
 use super::calendar;
+use super::map::{self, Maps};
 
 /// A writer of one array.
 pub type ArrayWriter = Writer<Vec<u8>, Rows>;
@@ -73,7 +74,7 @@ impl EncoderFactory for Values {
         &self,
         field: &'a FieldRef,
         array: &'a dyn Array,
-        _: &'a EncoderOptions,
+        options: &'a EncoderOptions,
     ) -> Result<Option<NullableEncoder<'a>>, ArrowError> {
         let encoder: Box<dyn Encoder + 'a> = match array.data_type() {
             DataType::Decimal32(digits, _)
@@ -82,11 +83,14 @@ impl EncoderFactory for Values {
             | DataType::Decimal256(digits, _)
                 if *digits > DOUBLE_DIGITS =>
             {
-                let options = FormatOptions::new().with_display_error(true);
-                Box::new(Text(ArrayFormatter::try_new(array, &options)?))
+                let format = FormatOptions::new().with_display_error(true);
+                Box::new(Text(ArrayFormatter::try_new(array, &format)?))
             }
             DataType::FixedSizeBinary(16) if is_uuid(field) => {
                 Box::new(Uuids(array.as_fixed_size_binary()))
+            }
+            DataType::Map(..) if !map::has_text_keys(array.as_map()) => {
+                Box::new(Maps::new(array.as_map(), options)?)
             }
             _ if calendar::has_far_times(array) => {
                 Box::new(FarTimes { usual: make_encoder(field, array, &PLAIN)?, array })

@@ -6,6 +6,7 @@
 mod calendar;
 mod csv;
 mod json;
+mod map;
 mod names;
 
 use std::sync::Arc;
