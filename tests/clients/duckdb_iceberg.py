@@ -57,14 +57,26 @@ class Clients:
 
     def own(self, sql):
         """What a statement answers in Headwater: rows of values."""
+        try:
+            return self.send(sql)
+        except urllib.error.HTTPError as error:
+            raise AssertionError(f"{sql}: {error.read().decode()}") from error
+
+    def refused(self, sql):
+        """The error that Headwater answers to a statement."""
+        try:
+            rows = self.send(sql)
+        except urllib.error.HTTPError as error:
+            return json.load(error)
+        raise AssertionError(f"{sql}: {rows}")
+
+    def send(self, sql):
+        """Sends a statement to Headwater's own API; returns the rows as tuples."""
         body = json.dumps({"sql": sql}).encode()
         headers = {"authorization": f"Bearer {self.token}", "content-type": "application/json"}
         request = urllib.request.Request(f"{self.url}/v1/query", data=body, headers=headers)
-        try:
-            with urllib.request.urlopen(request) as response:
-                return [tuple(row.values()) for row in json.load(response) or []]
-        except urllib.error.HTTPError as error:
-            raise AssertionError(f"{sql}: {error.read().decode()}") from error
+        with urllib.request.urlopen(request) as response:
+            return [tuple(row.values()) for row in json.load(response) or []]
 
     def check(self, table, rows, columns="*"):
         """Whether both read the same rows, which are in the order of the first column."""
@@ -216,6 +228,38 @@ def dates_become_timestamps(clients):
     clients.check("widened", [(1, "2021-06-20T00:00:00"), (2, "2021-06-21T14:45:00")])
 
 
+def types_of_other_engines(clients):
+    """Headwater keeps columns whose types it does not read, and refuses them by name."""
+    clients.duck(
+        "CREATE TABLE l.public.foreign_types (id INTEGER, v VARIANT) "
+        "WITH ('format-version' = '3')",
+        "INSERT INTO l.public.foreign_types VALUES (1, 42::VARIANT), (2, [1, 2]::VARIANT)",
+    )
+    assert clients.own("SELECT id FROM foreign_types ORDER BY id") == [(1,), (2,)]
+    assert clients.own("SELECT count(*) AS n FROM foreign_types") == [(2,)]
+    for sql, words in (
+        ("SELECT v FROM foreign_types", "column `v` has the type `variant`"),
+        ("SELECT * FROM foreign_types", "column `v` has the type `variant`"),
+        ("INSERT INTO foreign_types (id) VALUES (3)", "cannot write the table"),
+        ("UPDATE foreign_types SET id = 5", "variant"),
+        ("DELETE FROM foreign_types WHERE id = 1", "cannot write the table"),
+    ):
+        refused = clients.refused(sql)
+        assert words in refused["message"] and refused["code"] == "unsupported_statement", (sql, refused)
+    clients.own("ALTER TABLE foreign_types RENAME COLUMN id TO number")
+    found = clients.duck("SELECT number, v::VARCHAR FROM l.public.foreign_types ORDER BY number")
+    assert found == [(1, "42"), (2, "[1, 2]")], found
+    clients.duck("INSERT INTO l.public.foreign_types VALUES (3, 'x'::VARIANT)")
+    assert clients.own("SELECT number FROM foreign_types ORDER BY number") == [(1,), (2,), (3,)]
+    clients.duck(
+        "CREATE TABLE l.public.places (id INTEGER, g GEOMETRY) WITH ('format-version' = '3')",
+        "INSERT INTO l.public.places VALUES (1, 'POINT (1 2)'::GEOMETRY)",
+    )
+    assert clients.own("SELECT id FROM places") == [(1,)]
+    found = clients.duck("SELECT g::VARCHAR FROM l.public.places")
+    assert found == [("POINT (1 2)",)], found
+
+
 STEPS = [
     texts_of_every_language,
     bounds_are_no_values,
@@ -226,6 +270,7 @@ STEPS = [
     many_snapshots_in_one_commit,
     drops_a_former_partition,
     dates_become_timestamps,
+    types_of_other_engines,
 ]
 
 

@@ -26,6 +26,22 @@ pub enum Error {
         /// Its Arrow type.
         data_type: String,
     },
+    /// Read of a column whose type only other engines read.
+    #[error("column `{column}` has the type `{data_type}`, which Headwater does not read")]
+    Unread {
+        /// The column.
+        column: String,
+        /// Its type, as Iceberg names it.
+        data_type: String,
+    },
+    /// Write to a table with a column whose type only other engines write.
+    #[error("Headwater cannot write the table: column `{column}` has the type `{data_type}`")]
+    Unwritten {
+        /// The column.
+        column: String,
+        /// Its type, as Iceberg names it.
+        data_type: String,
+    },
     /// A text that names no type.
     #[error("`{text}` is not a column type")]
     InvalidType {
@@ -454,7 +470,10 @@ impl Fault for Error {
             | Error::BadValue { .. } => ErrorCode::BadRow,
             Error::Input(source) => input_code(source),
             Error::TableChanged { .. } | Error::Unmet { .. } => ErrorCode::CommitConflict,
-            Error::Unsupported { .. } | Error::OldFormat { .. } => ErrorCode::UnsupportedStatement,
+            Error::Unsupported { .. }
+            | Error::OldFormat { .. }
+            | Error::Unread { .. }
+            | Error::Unwritten { .. } => ErrorCode::UnsupportedStatement,
             Error::Corrupt { .. } => ErrorCode::Corrupt,
             Error::DiskFull { .. } => ErrorCode::DiskFull,
             Error::Missing { .. } | Error::Storage { .. } | Error::Cloud { .. } => {
@@ -498,6 +517,8 @@ impl Fault for Error {
                 "Drop the view and make it anew, or set its property \
                  `replace.drop-dialect.allowed` to `true` first."
             }
+            Error::Unread { .. } => "Select the other columns by name.",
+            Error::Unwritten { .. } => "Write with the engine that created the column.",
             Error::Unmet { .. } => "Load the table again, and make the change anew.",
             Error::DiskFull { .. } => "Free some space and try again.",
             Error::InvalidWarehouse { .. } => {

@@ -18,6 +18,7 @@ mod deletes;
 mod entry;
 mod error;
 mod facts;
+mod foreign_types;
 mod listing;
 mod manifest;
 mod merge;
@@ -54,6 +55,7 @@ pub use defaults::{
 };
 pub use deletes::DeleteKey;
 pub use error::{Error, Result};
+pub use foreign_types::{FOREIGN_TYPE, foreign_column};
 pub use listing::{ListedFile, ListedManifest, ListedSnapshot};
 pub use merge::{
     Cause, ChangedRow, Clash, MadeMerge, Merged, MergedRows, READ_UP_TO, RowBudget, Side,

@@ -5,7 +5,7 @@ use iceberg::spec::{Schema, TableMetadata};
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::{Error, Result};
+use crate::{Error, Result, foreign_types};
 
 /// The location of a table's next metadata file: numbered, and unique, since two branches may both
 /// make the same next number.
@@ -21,14 +21,30 @@ fn version_of(location: &str) -> Option<u32> {
 
 /// The bytes of a metadata file.
 pub(crate) fn encode(metadata: &TableMetadata) -> Result<Bytes> {
-    let content = serde_json::to_vec(metadata);
-    Ok(content.map_err(|error| Error::internal("written", error))?.into())
+    let failed = |error| Error::internal("written", error);
+    if !foreign_types::has_any(metadata) {
+        return Ok(serde_json::to_vec(metadata).map_err(failed)?.into());
+    }
+    Ok(serde_json::to_vec(&to_value(metadata).map_err(failed)?).map_err(failed)?.into())
+}
+
+/// The metadata as JSON that others may see.
+pub(crate) fn to_value(metadata: &TableMetadata) -> serde_json::Result<Value> {
+    let mut value = serde_json::to_value(metadata)?;
+    foreign_types::reveal(&mut value);
+    Ok(value)
 }
 
 /// The metadata that a file holds.
 pub(crate) fn decode(location: &str, content: &[u8]) -> Result<TableMetadata> {
-    let metadata: TableMetadata =
-        serde_json::from_slice(content).map_err(|error| Error::corrupt(location, error))?;
+    let metadata: TableMetadata = if foreign_types::may_name_some(content) {
+        let mut value: Value =
+            serde_json::from_slice(content).map_err(|error| Error::corrupt(location, error))?;
+        foreign_types::hide(&mut value).map_err(|reason| Error::corrupt(location, reason))?;
+        serde_json::from_value(value).map_err(|error| Error::corrupt(location, error))?
+    } else {
+        serde_json::from_slice(content).map_err(|error| Error::corrupt(location, error))?
+    };
     if has_defaults(content) {
         let value: Value =
             serde_json::from_slice(content).map_err(|error| Error::corrupt(location, error))?;

@@ -13,7 +13,7 @@ use crate::defaults::default_text;
 use crate::partition::known_transform;
 use crate::types::field_type_name;
 use crate::types::schema::{arrow_schema, field_id, with_names};
-use crate::{COMMENT, SortColumn};
+use crate::{COMMENT, SortColumn, foreign_column};
 
 /// One immutable state of one table, as a metadata file holds it; cheap to clone.
 #[derive(Debug, Clone)]
@@ -180,6 +180,11 @@ impl Table {
                 && !named.contains(&snapshot.snapshot_id())
         });
         old.map(|snapshot| snapshot.snapshot_id()).collect()
+    }
+
+    /// A column whose type only other engines read and write, with the type; none where there is none.
+    pub fn foreign_column(&self) -> Option<(String, String)> {
+        self.schema().fields().iter().find_map(|field| foreign_column(field))
     }
 
     /// Data files in the current snapshot.

@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use arrow::datatypes::{Fields, Schema, SchemaRef};
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
-use datafusion::common::{Result, project_schema};
+use datafusion::common::{DataFusionError, Result, project_schema};
 use datafusion::datasource::physical_plan::{
     FileScanConfigBuilder, ParquetFileReaderFactory, ParquetSource,
 };
@@ -16,7 +16,7 @@ use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
-use headwater_tables::{ScanPlan, Tables};
+use headwater_tables::{ScanPlan, Tables, foreign_column};
 
 use super::fields::FieldIdAdapterFactory;
 use super::groups::balance;
@@ -151,6 +151,7 @@ impl TableProvider for LakeTable {
         filters: &[Expr],
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
+        check_columns(&self.schema, projection)?;
         let mut plan = match self.settled.get() {
             Some(settled) => {
                 self.plan.retain(&settled.iter().map(|done| !done).collect::<Vec<_>>())
@@ -238,4 +239,17 @@ fn may_hold_nan(plan: &ScanPlan, schema: &Schema, columns: &[usize]) -> bool {
     let fields = columns.iter().filter_map(|&column| schema.fields().get(column));
     let floats = fields.filter(|field| field.data_type().is_floating());
     floats.into_iter().any(|field| plan.may_hold_nan(field.name()))
+}
+
+/// Refuses columns that only other engines read.
+fn check_columns(schema: &SchemaRef, projection: Option<&Vec<usize>>) -> Result<()> {
+    let wanted = |place: usize| projection.is_none_or(|columns| columns.contains(&place));
+    let fields = schema.fields().iter().enumerate().filter(|(place, _)| wanted(*place));
+    match fields.map(|(_, field)| foreign_column(field)).find_map(|found| found) {
+        None => Ok(()),
+        Some((column, data_type)) => {
+            let error = headwater_tables::Error::Unread { column, data_type };
+            Err(DataFusionError::External(Box::new(error)))
+        }
+    }
 }

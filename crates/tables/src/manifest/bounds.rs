@@ -8,6 +8,7 @@ use iceberg::metadata_columns::get_metadata_field;
 use iceberg::spec::{Datum, PrimitiveLiteral, PrimitiveType, Schema};
 
 use crate::avro::{Result, Value};
+use crate::foreign_types::foreign;
 
 /// Microseconds, and nanoseconds, of a day.
 const DAY_MICROS: i64 = 86_400_000_000;
@@ -33,9 +34,8 @@ pub(super) fn decode_bounds(
     for (id, value) in super::entries::pairs(entries)? {
         let Value::Bytes(bytes) = value else { continue };
         let own = schema.field_by_id(id).or_else(|| get_metadata_field(id).ok());
-        let Some(data_type) = own.and_then(|field| field.field_type.as_primitive_type()) else {
-            continue;
-        };
+        let data_type = own.and_then(|field| field.field_type.as_primitive_type());
+        let Some(data_type) = data_type.filter(|one| foreign(one).is_none()) else { continue };
         bounds.extend(decode_bound(bytes, data_type, side).map(|bound| (id, bound)));
     }
     Ok(bounds)

@@ -8,6 +8,7 @@ use iceberg::spec::{
 use super::bounds::{Side, decode_bounds};
 use super::partition::Partitions;
 use crate::avro::{AvroError, AvroFile, Field, Kind, Record, Result, Value};
+use crate::foreign_types;
 
 /// The field id, and the name, of the record that says what a file is.
 const DATA_FILE: (i32, &str) = (2, "data_file");
@@ -48,9 +49,16 @@ fn schema_of(file: &AvroFile<'_>) -> Result<SchemaRef> {
     let Some(written) = file.metadata("schema") else {
         return Err(AvroError::Invalid("the header has no table schema".to_owned()));
     };
-    let read: Schema = serde_json::from_slice(written).map_err(|error| {
+    let broken = |error: &dyn std::fmt::Display| {
         AvroError::Invalid(format!("the table schema in the header cannot be read: {error}"))
-    })?;
+    };
+    let read: Schema = if foreign_types::may_name_some(written) {
+        let mut value = serde_json::from_slice(written).map_err(|error| broken(&error))?;
+        foreign_types::hide(&mut value).map_err(|reason| broken(&reason))?;
+        serde_json::from_value(value).map_err(|error| broken(&error))?
+    } else {
+        serde_json::from_slice(written).map_err(|error| broken(&error))?
+    };
     Ok(read.into())
 }
 

@@ -11,6 +11,7 @@ use iceberg::{Error, ErrorKind, Result};
 use serde_json::{Value, json};
 
 use crate::avro::with_header;
+use crate::foreign_types;
 
 /// The partition fields of a manifest that are UUIDs.
 #[derive(Debug)]
@@ -43,10 +44,12 @@ impl Uuids {
 
     /// A manifest that was written so, with a header that says what the values are.
     pub(super) fn name_them(&self, content: Bytes, schema: &Schema) -> Result<Bytes> {
-        if self.0.is_empty() {
+        if self.0.is_empty() && !foreign_types::has_some(schema) {
             return Ok(content);
         }
-        let own = serde_json::to_vec(schema).map_err(failed)?;
+        let mut own = serde_json::to_value(schema).map_err(failed)?;
+        foreign_types::reveal(&mut own);
+        let own = serde_json::to_vec(&own).map_err(failed)?;
         let named = with_header(&content, |key, value| match key {
             "schema" => Some(own.clone()),
             "avro.schema" => {

@@ -25,7 +25,7 @@ use self::source::Source;
 use crate::defaults::absent;
 use crate::row_ids::{CHANGED, Origin, ROW_ID, own_columns};
 use crate::types::schema::field_id;
-use crate::{BatchStream, DataFile, Error, Positions, Result, Tables};
+use crate::{BatchStream, DataFile, Error, Positions, Result, Tables, foreign_column};
 
 /// Rows in a batch.
 const BATCH_ROWS: usize = 8192;
@@ -176,6 +176,9 @@ pub(crate) async fn open(
     reading: Reading,
 ) -> Result<BoxStream<'static, Result<RecordBatch, ArrowError>>, ArrowError> {
     let Reading { wanted, without, limit, complete, batch_rows, origin } = reading;
+    if let Some((column, data_type)) = wanted.fields().iter().find_map(|one| foreign_column(one)) {
+        return Err(Error::Unread { column, data_type }.into());
+    }
     let origin = origin.filter(|_| own_columns(&wanted) < wanted.fields().len());
     let failed = {
         let file = file.clone();

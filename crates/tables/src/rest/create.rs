@@ -27,7 +27,7 @@ impl Tables {
     pub async fn describe_new(&self, name: &TableName, new: NewTable) -> Result<Value> {
         let metadata = self.new_metadata(name, new).await?;
         self.storage().make_folders(metadata.location()).await?;
-        serde_json::to_value(&metadata).map_err(|error| Error::internal("described", error))
+        metadata::to_value(&metadata).map_err(|error| Error::internal("described", error))
     }
 
     /// Makes the table that is asked for, without rows.

@@ -27,7 +27,7 @@ use serde_json::Value;
 use crate::commit::evolve;
 use crate::defaults::is_writable;
 use crate::metadata::unread_default;
-use crate::{Error, Result, Table};
+use crate::{Error, Result, Table, foreign_types};
 
 pub(crate) use apply::apply;
 pub use scan::{Condition, Filter, Scan, ScanPage, ScanRequest, Test};
@@ -62,7 +62,8 @@ pub struct TableCommit {
 
 /// A schema of which nothing was lost when it was read.
 fn whole_schema<'de, D: Deserializer<'de>>(from: D) -> std::result::Result<Schema, D::Error> {
-    let written = Value::deserialize(from)?;
+    let mut written = Value::deserialize(from)?;
+    foreign_types::hide(&mut written).map_err(D::Error::custom)?;
     let read = Schema::deserialize(&written).map_err(D::Error::custom)?;
     check_read(&written, &read)?;
     Ok(read)
@@ -73,7 +74,10 @@ fn whole_updates<'de, D: Deserializer<'de>>(
     from: D,
 ) -> std::result::Result<Vec<TableUpdate>, D::Error> {
     let written = Vec::<Value>::deserialize(from)?;
-    let read = |written: Value| {
+    let read = |mut written: Value| {
+        if let Some(schema) = written.get_mut("schema") {
+            foreign_types::hide(schema).map_err(D::Error::custom)?;
+        }
         let read = TableUpdate::deserialize(&written).map_err(D::Error::custom)?;
         if let TableUpdate::AddSchema { schema } = &read {
             check_read(&written["schema"], schema)?;

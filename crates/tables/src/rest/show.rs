@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::commit::named_snapshots;
-use crate::{Error, Result, Table};
+use crate::{Error, Result, Table, metadata};
 
 /// The table property that says whether engines may remove files by themselves.
 pub(super) const GC_ENABLED: &str = "gc.enabled";
@@ -23,7 +23,7 @@ impl Table {
     /// `last_column_id` is the largest field id that any branch's state of the table has, so that new
     /// columns have ids of their own.
     pub fn metadata_json(&self, only_named: bool, last_column_id: Option<i32>) -> Result<Value> {
-        let mut value = serde_json::to_value(self.metadata())
+        let mut value = metadata::to_value(self.metadata())
             .map_err(|error| Error::internal("described", error))?;
         // Nobody may remove files by what one state of one branch needs. Clients that would ask this.
         value["properties"][GC_ENABLED] = "false".into();

@@ -48,6 +48,9 @@ pub fn type_name(data_type: &DataType) -> String {
 
 /// The name of a field's type; unlike [`type_name`], it can tell a UUID from sixteen bytes.
 pub fn field_type_name(field: &Field) -> String {
+    if let Some(foreign) = field.metadata().get(crate::FOREIGN_TYPE) {
+        return foreign.clone();
+    }
     if is_uuid(field) { "uuid".to_owned() } else { type_name(field.data_type()) }
 }
 

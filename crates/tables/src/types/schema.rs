@@ -15,7 +15,7 @@ use iceberg::spec::{
 use super::name::{map_of, timestamptz, timestamptz_ns};
 use super::{EXTENSION_NAME, UUID_EXTENSION, is_uuid};
 use crate::defaults::{INITIAL, WRITE, literal_of_text, text_of};
-use crate::{COMMENT, Error, FIELD_ID, NAMES, Result};
+use crate::{COMMENT, Error, FIELD_ID, NAMES, Result, foreign_types};
 
 /// Gives field ids to Arrow columns, level by level, so that top-level columns have the lowest.
 pub(crate) struct FieldIds {
@@ -132,6 +132,9 @@ pub(crate) fn entry_fields(entries: &Field) -> Result<(&FieldRef, &FieldRef)> {
 }
 
 pub(crate) fn primitive_type(field: &Field) -> Result<PrimitiveType> {
+    if let Some(foreign) = foreign_types::primitive_of(field) {
+        return Ok(foreign);
+    }
     Ok(match field.data_type() {
         DataType::Boolean => PrimitiveType::Boolean,
         DataType::Int32 => PrimitiveType::Int,
@@ -218,6 +221,7 @@ pub(crate) fn arrow_field(field: &NestedField) -> Field {
         metadata.extend(text.map(|text| (key.to_owned(), text)));
     }
     metadata.extend(field.doc.clone().map(|comment| (COMMENT.to_owned(), comment)));
+    metadata.extend(foreign_types::metadata_of(field));
     Field::new(&field.name, arrow_type(&field.field_type), !field.required).with_metadata(metadata)
 }
 
@@ -242,6 +246,8 @@ pub(crate) fn arrow_type(field_type: &Type) -> DataType {
 /// The Arrow type of an Iceberg primitive.
 pub(crate) fn arrow_primitive(primitive: &PrimitiveType) -> DataType {
     match primitive {
+        // Its bytes are not read; the field says what it is.
+        foreign if foreign_types::foreign(foreign).is_some() => DataType::Binary,
         PrimitiveType::Boolean => DataType::Boolean,
         PrimitiveType::Int => DataType::Int32,
         PrimitiveType::Long => DataType::Int64,

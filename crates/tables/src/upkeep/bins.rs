@@ -65,6 +65,10 @@ impl Tables {
 
     /// The files of a table's current snapshot that are worth to be put together.
     pub async fn bins(&self, table: &Table, packing: &Packing) -> Result<Vec<Bin>> {
+        // Rows of which something is not read are not written again.
+        if table.foreign_column().is_some() {
+            return Ok(Vec::new());
+        }
         let plan = self.plan(table, None).await?;
         let target = self.target_file_bytes(table);
         let small = (target as f64 * packing.small_share) as u64;

@@ -47,6 +47,7 @@ pub(crate) async fn write(
     rows: BatchStream,
     ordered: bool,
 ) -> Result<Staged> {
+    check_columns(table)?;
     let mut writer = Writer::new(storage, options, table, ordered)?;
     match writer.run(table, rows).await {
         Ok(()) => Ok(writer.finish()),
@@ -58,6 +59,14 @@ pub(crate) async fn write(
             writer.undo.run().await;
             Err(error)
         }
+    }
+}
+
+/// Refuses a table with a column that only other engines write.
+fn check_columns(table: &Table) -> Result<()> {
+    match table.foreign_column() {
+        None => Ok(()),
+        Some((column, data_type)) => Err(Error::Unwritten { column, data_type }),
     }
 }
 
