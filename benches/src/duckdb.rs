@@ -14,8 +14,10 @@ connection.execute(f'SET threads = {sys.argv[1]}')
 for line in sys.stdin:
     request = json.loads(line)
     began = time.perf_counter()
-    rows = len(connection.execute(request).fetchall())
-    print(json.dumps([time.perf_counter() - began, rows]), flush=True)
+    rows = connection.execute(request['sql']).fetchall()
+    took = time.perf_counter() - began
+    texts = [str(row[0]) for row in rows] if request['texts'] else []
+    print(json.dumps([took, len(rows), texts]), flush=True)
 ";
 
 /// A DuckDB that waits for queries.
@@ -43,10 +45,15 @@ impl DuckDb {
         Ok(DuckDb { environment, child, input, output })
     }
 
-    /// Installs and loads what speaks to an Iceberg REST catalog.
+    /// Installs and loads the extensions for an Iceberg REST catalog.
     pub fn load_iceberg(&mut self) -> Outcome<()> {
+        self.load_extensions(&["avro", "httpfs", "iceberg"])
+    }
+
+    /// Installs extensions from PyPI and loads them.
+    pub fn load_extensions(&mut self, names: &[&str]) -> Outcome<()> {
         let python = self.environment.join("bin/python");
-        for name in ["avro", "httpfs", "iceberg"] {
+        for name in names {
             let package = format!("duckdb-extension-{name}==1.5.5");
             run(Command::new(&python).args(["-m", "pip", "install", "--quiet", &package]))?;
             let code = format!(
@@ -60,13 +67,25 @@ impl DuckDb {
         Ok(())
     }
 
-    /// Runs one statement; its time within DuckDB, and its rows.
+    /// Runs one statement. Returns its time within DuckDB and the number of its rows.
     pub fn query(&mut self, sql: &str) -> Outcome<(Duration, usize)> {
-        writeln!(self.input, "{}", serde_json::to_string(sql)?)?;
+        let (seconds, rows, _) = self.send(sql, false)?;
+        Ok((Duration::from_secs_f64(seconds), rows))
+    }
+
+    /// Runs one statement. Returns the values of its first column as text.
+    pub fn texts(&mut self, sql: &str) -> Outcome<Vec<String>> {
+        Ok(self.send(sql, true)?.2)
+    }
+
+    fn send(&mut self, sql: &str, texts: bool) -> Outcome<(f64, usize, Vec<String>)> {
+        writeln!(self.input, "{}", serde_json::json!({"sql": sql, "texts": texts}))?;
         let mut line = String::new();
         self.output.read_line(&mut line)?;
-        let (seconds, rows): (f64, usize) = serde_json::from_str(&line)?;
-        Ok((Duration::from_secs_f64(seconds), rows))
+        if line.is_empty() {
+            return Err(format!("DuckDB failed at: {sql}").into());
+        }
+        Ok(serde_json::from_str(&line)?)
     }
 }
 

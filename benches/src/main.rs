@@ -10,10 +10,12 @@ mod durable;
 mod functions;
 mod handover;
 mod invoke;
+mod queries;
 mod report;
 mod runtime;
 mod sample;
 mod tables;
+mod tpcds;
 mod tpch;
 
 use std::process::ExitCode;
@@ -24,6 +26,7 @@ use report::Report;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const USAGE: &str = "Usage: cargo xtask bench first-light [tpch] [durable] [commands]
+       cargo xtask bench tpcds
        cargo xtask bench tables [commits] [branches] [inserts] [planning] [changes] [equality]
        cargo xtask bench functions [SAMPLES] [warm] [starts] [first] [handover] [usage] [hot] [neighbours]
                                    [local] [idle] [batches [GIGABYTES]]";
@@ -36,6 +39,7 @@ fn main() -> ExitCode {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let outcome = match words.as_slice() {
         ["first-light", parts @ ..] => first_light(parts),
+        ["tpcds"] => measure_tpcds(),
         ["tables", parts @ ..] => measure_tables(parts),
         ["functions", rest @ ..] => match rest.first().map(|first| first.parse()) {
             Some(Ok(samples)) => measure_functions(samples, &rest[1..]),
@@ -68,6 +72,14 @@ fn first_light(parts: &[&str]) -> Outcome<()> {
     if wanted("tpch") {
         runtime.block_on(tpch::measure(&mut report))?;
     }
+    report.print();
+    Ok(())
+}
+
+fn measure_tpcds() -> Outcome<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let mut report = Report::new("tpcds");
+    runtime.block_on(tpcds::measure(&mut report))?;
     report.print();
     Ok(())
 }
