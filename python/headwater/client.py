@@ -46,7 +46,8 @@ class Client(Refs, Tables):
 
     `url` is the address of a server, such as `http://127.0.0.1:4280`. Without it, the lake is one on
     this machine: the folder `lake`, or the nearest `.headwater` upwards from the working folder; its
-    server is reached over its Unix socket, and started by `command` where none runs. `author` is noted
+    server is reached over its Unix socket. `command`, by default the `headwater` that was installed with
+    this package, starts it if none runs. `author` is noted
     in commits and jobs, by default the user's name. A server asks for its `token` over HTTP, which its
     lake's `.headwater/server.token` holds; below the lake's folder it is found without being named.
 
@@ -60,7 +61,7 @@ class Client(Refs, Tables):
         self,
         lake: str | os.PathLike[str] | None = None,
         url: str | None = None,
-        command: str = "headwater",
+        command: str | None = None,
         author: str | None = None,
         token: str | None = None,
     ) -> None:

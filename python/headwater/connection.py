@@ -12,6 +12,7 @@ import json
 import os
 import socket
 import subprocess
+import sysconfig
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
@@ -103,7 +104,7 @@ class Connection:
         self,
         lake: str | os.PathLike[str] | None,
         url: str | None,
-        command: str,
+        command: str | None,
         author: str,
         token: str | None = None,
     ) -> None:
@@ -111,7 +112,7 @@ class Connection:
             raise make("invalid_argument", "both `lake` and `url` are given", "Give one of them.")
         self.author = author
         self.token = None if token is None else _check_token(token)
-        self.command = command
+        self.command = command or _installed_command()
         self.url = None if url is None else _check_url(url)
         self.lake = None if url is not None else find_lake(lake)
 
@@ -242,6 +243,12 @@ class Connection:
         if ended.returncode != 0:
             said = ended.stderr.decode(errors="replace").strip()
             raise make("unavailable", message, causes=[said] if said else [])
+
+
+def _installed_command() -> str:
+    """Returns the command that the wheel installed beside this interpreter, or its name for `PATH`."""
+    installed = os.path.join(sysconfig.get_path("scripts"), "headwater")
+    return installed if os.path.isfile(installed) else "headwater"
 
 
 def _read_record(lake: str) -> dict[str, Any]:

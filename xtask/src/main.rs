@@ -1,8 +1,9 @@
-//! Development tasks: `cargo xtask test | bench | soak | codegen | tidy`.
+//! Development tasks: `cargo xtask test | bench | soak | dist | codegen | tidy`.
 //!
-//! It has no dependency, so that it is built in a second on a new machine.
+//! It has no dependencies, so that it builds in a second.
 
 mod codegen;
+mod dist;
 mod features;
 mod process;
 mod test;
@@ -12,11 +13,12 @@ use std::process::ExitCode;
 
 const USAGE: &str = "Usage: cargo xtask TASK
 
-  test                 everything that CI runs: format, lints, generated files, every test
-  bench SUITE          measure beside a reference, in release: first-light, tables, functions
-  soak [--seed N]      the long tests with their full counts, in release, on programs of new seeds
-  codegen [--check]    write the generated docs and lists, or say which are stale
-  tidy                 the style rules that no lint knows
+  test                    run what CI runs: format, lints, generated files, all tests
+  bench SUITE             measure against a reference, in release: first-light, tables, functions
+  soak [--seed N]         run the long tests with full counts, in release, with new seeds
+  dist [--profile NAME]   build, check and test the published wheel
+  codegen [--check]       write the generated docs and lists, or list the stale ones
+  tidy                    check the style rules that no lint covers
 ";
 
 fn main() -> ExitCode {
@@ -26,6 +28,7 @@ fn main() -> ExitCode {
         ["test"] => test::all(),
         ["bench", suite, rest @ ..] => test::bench(suite, rest),
         ["soak", rest @ ..] => test::soak(rest),
+        ["dist", rest @ ..] => dist::dist(rest),
         ["codegen"] => codegen::write(),
         ["codegen", "--check"] => codegen::check(),
         ["tidy"] => tidy::check(),

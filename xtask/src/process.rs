@@ -1,47 +1,52 @@
-//! Running other programs, each named before it runs and timed after.
+//! Runs other programs; prints each command line before and its time after.
 
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Instant;
 
-/// The outcome of a task; the error is for the person who ran it.
+/// The result of a task; the error is the message for the user.
 pub type Outcome = Result<(), String>;
 
-/// The repository's root, as cargo tells it now: this program may have been built in another clone
-/// that shares the target folder.
+/// Returns the repository's root from the environment: this program may have been built in another
+/// clone that shares the target folder.
 pub fn root() -> PathBuf {
     let manifest = std::env::var_os("CARGO_MANIFEST_DIR");
     let manifest = manifest.map_or_else(|| env!("CARGO_MANIFEST_DIR").into(), PathBuf::from);
     manifest.parent().map_or(manifest.clone(), PathBuf::from)
 }
 
-/// Where builds go, and what tests install.
+/// Returns the target folder: builds, and what tests install.
 pub fn target() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
 }
 
-/// A program that runs in the repository's root.
+/// Returns a command that runs in the repository's root.
 pub fn command(program: &str, arguments: &[&str]) -> Command {
     let mut command = Command::new(program);
     command.args(arguments).current_dir(root());
     command
 }
 
-/// This cargo, as if a person had called it: build scripts watch what cargo tells this program of its
-/// own package, and half of the dependencies would be built again.
+/// Returns a command that runs this cargo, with the environment of a shell.
 pub fn cargo(arguments: &[&str]) -> Command {
     let mut cargo =
         command(&std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned()), arguments);
-    for (name, _) in std::env::vars_os() {
-        let own = name.to_string_lossy();
-        if own.starts_with("CARGO_PKG_") || own.starts_with("CARGO_MANIFEST_") {
-            cargo.env_remove(&name);
-        }
-    }
+    clear_cargo(&mut cargo);
     cargo
 }
 
-/// Runs a program to its end; failure is an error that names it.
+/// Removes what cargo tells this program about its own package. Build scripts watch these variables,
+/// so half of the dependencies would be rebuilt.
+pub fn clear_cargo(command: &mut Command) {
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
+            command.env_remove(&name);
+        }
+    }
+}
+
+/// Runs a program to its end; a failure names the command line.
 pub fn run(mut command: Command) -> Outcome {
     let line = line(&command);
     eprintln!("$ {line}");
@@ -51,7 +56,7 @@ pub fn run(mut command: Command) -> Outcome {
     if status.success() { Ok(()) } else { Err(format!("`{line}` ended with {status}")) }
 }
 
-/// Runs a program and answers what it printed.
+/// Runs a program and returns its standard output.
 pub fn output(mut command: Command) -> Result<String, String> {
     let line = line(&command);
     let output = command.output().map_err(|error| format!("cannot start `{line}`: {error}"))?;

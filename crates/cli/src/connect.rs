@@ -224,7 +224,8 @@ pub async fn start(config: ServerConfig, door: Option<HttpDoor>) -> Result<Runni
     Server::start_behind(config, door).await.map_err(error::from_fault)
 }
 
-/// Where interpreters and tools are looked for: `PATH`, and where pyenv and uv put theirs.
+/// Folders to search for interpreters and uv: `PATH`, the installs of pyenv and uv, and the folder of
+/// this binary, to which a wheel's installer adds uv.
 fn python_folders(context: &Context) -> Vec<PathBuf> {
     let mut folders = context.program_folders.clone();
     for root in &context.interpreter_folders {
@@ -233,6 +234,7 @@ fn python_folders(context: &Context) -> Vec<PathBuf> {
         found.sort();
         folders.extend(found.into_iter().rev());
     }
+    folders.extend(context.binary_folder.clone());
     folders
 }
 

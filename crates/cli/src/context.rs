@@ -35,6 +35,8 @@ pub struct Context {
     pub program_folders: Vec<PathBuf>,
     /// Folders in which pyenv and uv keep interpreters, each in a folder of its own.
     pub interpreter_folders: Vec<PathBuf>,
+    /// The folder of this binary.
+    pub binary_folder: Option<PathBuf>,
 }
 
 impl Context {
@@ -55,6 +57,7 @@ impl Context {
             cache: CacheFolders::from_environment(home.as_deref()),
             program_folders: std::env::split_paths(&path).collect(),
             interpreter_folders: interpreter_folders(home.as_deref()),
+            binary_folder: binary_folder(),
         }
     }
 
@@ -116,6 +119,7 @@ impl Context {
             cache: self.cache.clone(),
             program_folders: self.program_folders.clone(),
             interpreter_folders: self.interpreter_folders.clone(),
+            binary_folder: self.binary_folder.clone(),
         }
     }
 
@@ -180,6 +184,10 @@ fn interpreter_folders(home: Option<&Path>) -> Vec<PathBuf> {
     let shared = || named("XDG_DATA_HOME").or_else(|| below(".local/share"));
     let uv = named("UV_PYTHON_INSTALL_DIR").or_else(|| Some(shared()?.join("uv").join("python")));
     pyenv.into_iter().chain(uv).collect()
+}
+
+fn binary_folder() -> Option<PathBuf> {
+    Some(std::env::current_exe().ok()?.parent()?.to_owned())
 }
 
 /// The folder the command was started in.

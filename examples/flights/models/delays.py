@@ -4,7 +4,7 @@ import headwater
 
 
 @headwater.model(materialization="replace")
-@headwater.python("3.11", pip={"polars": "1.38.1"})
+@headwater.python(pip={"polars": "1.38.1"})
 def route_delays(
     flights=headwater.Model("flights_clean", columns=["origin", "dest", "arr_delay", "distance"]),
     airports=headwater.Model("airports", columns=["faa", "name"]),
@@ -25,7 +25,7 @@ def route_delays(
 
 
 @headwater.model(memory="1GiB")
-@headwater.python("3.11", pip={"pandas": "2.2.3"})
+@headwater.python(pip={"pandas": "2.2.3"})
 def airline_delays(
     flights=headwater.Model(
         "flights_clean", columns=["carrier", "dep_delay", "arr_delay", "precipitation"]
@@ -52,7 +52,7 @@ def airline_delays(
 
 
 @headwater.model(materialization="replace")
-@headwater.python("3.11", pip={"pandas": "2.3.3"})
+@headwater.python(pip={"pandas": "2.3.3"})
 def plane_ages(
     flights=headwater.Model("flights_clean", columns=["tailnum", "arr_delay"]),
     planes=headwater.Model("planes", columns=["tailnum", "year"], filter="year IS NOT NULL"),
