@@ -144,6 +144,11 @@ fn upkeep() {
 }
 
 #[test]
+fn iceberg_rest() {
+    play(&root().join("docs/iceberg-rest.md"));
+}
+
+#[test]
 fn triggers() {
     play(&root().join("docs/triggers.md"));
 }
