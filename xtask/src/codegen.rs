@@ -1,7 +1,7 @@
-//! Generated files: who writes each, and the check that none is stale.
+//! Generated files: writes them, and checks that none is stale.
 //!
-//! The docs are written by tests of the command line, told by `HEADWATER_CODEGEN` whether to write or to
-//! compare; the workspace's feature lists are written here.
+//! Tests of the command line write the docs; `HEADWATER_CODEGEN` tells them to write or to compare.
+//! The feature lists of the workspace are written here.
 
 use crate::features;
 use crate::process::{self, Outcome, cargo};
@@ -12,7 +12,7 @@ pub fn write() -> Outcome {
     docs("write")
 }
 
-/// Says which generated files are stale.
+/// Fails if a generated file is stale.
 pub fn check() -> Outcome {
     features::check()?;
     docs("check")

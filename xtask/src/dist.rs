@@ -1,8 +1,8 @@
 //! `cargo xtask dist`: builds the published wheel, checks its platform tag, and tests it.
 //!
 //! The wheel holds the SDK and the `headwater` binary. The tests install it into new virtual
-//! environments, one of them with the oldest supported Python, and run `headwater demo` and a script
-//! there. Their `PATH` holds the environment alone, so that nothing comes from the source tree.
+//! environments, one with the oldest supported Python, and run `headwater demo` and a script there.
+//! Their `PATH` is the environment alone, so nothing comes from the source tree.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

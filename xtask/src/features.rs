@@ -1,5 +1,5 @@
-//! The lists of `workspace-hack`: for every shared dependency that some package alone would build with
-//! other features, the features it has in the whole workspace.
+//! The lists of `workspace-hack`: the features that each shared dependency has in the whole
+//! workspace, if a package alone would build it with other features.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
@@ -9,13 +9,13 @@ use crate::process::{self, Outcome, cargo};
 /// A dependency: its name and version.
 type Dependency = (String, String);
 
-/// The features each dependency is built with; a proc macro's may differ from the program's.
+/// The feature sets of each dependency; those of a proc macro may differ.
 type Features = BTreeMap<Dependency, BTreeSet<String>>;
 
-/// Proc macros and build scripts only, which count as build dependencies.
+/// Dependencies of proc macros and build scripts only.
 const BUILD_ONLY: [&str; 2] = ["cc", "syn"];
 
-/// Features for other platforms, which would add their dependencies to the lock file.
+/// Features for other platforms; they would add dependencies to the lock file.
 const FOREIGN: [&str; 5] = ["js-sys", "wasm-bindgen", "wasmbind", "winapi", "windows-link"];
 
 const MANIFEST: &str = "workspace-hack/Cargo.toml";
@@ -28,7 +28,7 @@ pub fn write() -> Outcome {
     let text = std::fs::read_to_string(&path).map_err(|error| format!("{MANIFEST}: {error}"))?;
     let head = text.split(START).next().unwrap_or_default();
     let mut listed = listed(&text);
-    // A list changes what remains to be listed, so that a few rounds are needed.
+    // Each round changes the result of the next, so a few rounds are needed.
     for _ in 0..5 {
         let missing = missing()?;
         let before = listed.len();
@@ -44,7 +44,7 @@ pub fn write() -> Outcome {
     Ok(())
 }
 
-/// Says whether a package alone would build a dependency another time.
+/// Fails if a package alone would rebuild a dependency.
 pub fn check() -> Outcome {
     let text = std::fs::read_to_string(process::root().join(MANIFEST))
         .map_err(|error| format!("{MANIFEST}: {error}"))?;
@@ -96,7 +96,7 @@ fn packages() -> Result<Vec<String>, String> {
     Ok(names)
 }
 
-/// The target's dependencies of a selection, with the feature sets each is built with.
+/// Returns the dependencies of a selection with their feature sets.
 fn tree(selection: &[&str]) -> Result<Features, String> {
     let format = ["--edges", "normal,dev", "--format", "{p}|{f}", "--prefix", "none"];
     let text = process::output(cargo(&[&["tree"], selection, &format].concat()))?;

@@ -18,7 +18,7 @@ const USAGE: &str = "Usage: cargo xtask TASK
   soak [--seed N]         run the long tests with full counts, in release, with new seeds
   dist [--profile NAME]   build, check and test the published wheel
   codegen [--check]       write the generated docs and lists, or list the stale ones
-  tidy                    check the style rules that no lint covers
+  tidy [--update]         check the style rules that no lint covers, or update their exceptions
 ";
 
 fn main() -> ExitCode {
@@ -32,6 +32,7 @@ fn main() -> ExitCode {
         ["codegen"] => codegen::write(),
         ["codegen", "--check"] => codegen::check(),
         ["tidy"] => tidy::check(),
+        ["tidy", "--update"] => tidy::update(),
         _ => Err(USAGE.to_owned()),
     };
     match outcome {

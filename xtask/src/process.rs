@@ -35,8 +35,8 @@ pub fn cargo(arguments: &[&str]) -> Command {
     cargo
 }
 
-/// Removes what cargo tells this program about its own package. Build scripts watch these variables,
-/// so half of the dependencies would be rebuilt.
+/// Removes the variables that describe this package. Build scripts watch them, and half
+/// of the dependencies would be rebuilt.
 pub fn clear_cargo(command: &mut Command) {
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy();

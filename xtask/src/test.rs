@@ -1,12 +1,12 @@
-//! What `test`, `bench` and `soak` run, in an order that fails early.
+//! The tasks `test`, `bench` and `soak`; the fastest checks run first.
 
 use crate::process::{self, Outcome, cargo, command};
 use crate::{codegen, tidy};
 
-/// The release of nextest that is installed where there is none.
+/// The release of nextest to install if there is none.
 const NEXTEST: &str = "0.9.143";
 
-/// Everything that CI runs.
+/// Runs everything that CI runs.
 pub fn all() -> Outcome {
     tidy::check()?;
     process::run(cargo(&["fmt", "--all", "--check"]))?;
@@ -16,7 +16,7 @@ pub fn all() -> Outcome {
     python()
 }
 
-/// The Rust tests, each in a process of its own, which those of the function runtime need.
+/// Runs the Rust tests, each in its own process, as the function runtime's tests need.
 fn tests() -> Outcome {
     let mut run = cargo(&["nextest", "run", "--workspace"]);
     if process::output(cargo(&["nextest", "--version"])).is_err() {
@@ -25,7 +25,7 @@ fn tests() -> Outcome {
     process::run(run)
 }
 
-/// Installs nextest beside the builds, once; answers the path that finds it.
+/// Installs nextest in the target folder, once; returns a `PATH` that has it.
 fn nextest() -> Result<String, String> {
     let tools = process::target().join("tools");
     if !tools.join("bin/cargo-nextest").exists() {
@@ -37,7 +37,7 @@ fn nextest() -> Result<String, String> {
     Ok(format!("{}:{path}", tools.join("bin").display()))
 }
 
-/// The SDK's tests: those that need nothing but Python, and those that need Arrow from PyPI.
+/// Runs the SDK's tests: those that need only Python, and those that need pyarrow.
 fn python() -> Outcome {
     let environment = process::target().join("python-tests");
     let interpreter = environment.join("bin/python");
@@ -58,15 +58,14 @@ fn python() -> Outcome {
     Ok(())
 }
 
-/// Measures a suite beside its reference.
+/// Measures a suite against its reference.
 pub fn bench(suite: &str, rest: &[&str]) -> Outcome {
     process::run(cargo(&["build", "--release", "--package", "headwater-cli"]))?;
     let run = ["run", "--release", "--package", "headwater-benches", "--", suite];
     process::run(cargo(&[&run, rest].concat()))
 }
 
-/// The long tests with their full counts: the same scenarios, more of everything. Random programs come from
-/// seeds that no soak had before, or from those that are asked for.
+/// Runs the long tests with full counts. The seed of random programs is new, or the one given.
 pub fn soak(rest: &[&str]) -> Outcome {
     let (seed, rest) = match rest {
         ["--seed", seed, rest @ ..] => ((*seed).to_owned(), rest),
@@ -102,7 +101,7 @@ pub fn soak(rest: &[&str]) -> Outcome {
     Ok(())
 }
 
-/// The seconds since 1970, each with room for the programs of a soak.
+/// Returns a seed from the clock; two soaks do not share programs.
 fn new_seed() -> String {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     (now.unwrap_or_default().as_secs() * 10_000).to_string()
