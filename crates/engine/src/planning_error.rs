@@ -65,6 +65,9 @@ impl Limits {
         match error {
             ArrowError::DivideByZero => value("division by zero"),
             ArrowError::ArithmeticOverflow(message) => Error::Overflow { message: clean(message) },
+            ArrowError::ComputeError(message) if regular_expression(message).is_some() => {
+                value(&regular_expression(message).unwrap_or_default())
+            }
             ArrowError::CastError(message)
             | ArrowError::ComputeError(message)
             | ArrowError::ParseError(message)
@@ -118,6 +121,9 @@ impl Limits {
             cause = current.source();
         }
         let message = error.to_string();
+        if let Some(message) = regular_expression(&message) {
+            return Error::invalid(message);
+        }
         if says_spill_limit(&message) {
             return Error::SpillLimit { limit: self.spill_bytes };
         }
@@ -143,6 +149,20 @@ impl Limits {
 fn missing_file(message: &str) -> Option<&str> {
     let (_, rest) = message.split_once("Object at location ")?;
     rest.split_once(" not found").map(|(file, _)| file)
+}
+
+/// The message for a regular expression that does not compile, from the one of the `regex` crate:
+/// `regex parse error:`, the pattern, a caret under the fault, `error: unclosed group`.
+fn regular_expression(message: &str) -> Option<String> {
+    let (_, rest) = message.split_once("regex parse error:")?;
+    let (shown, reason) = rest.split_once("error: ")?;
+    let reason = reason.lines().next().unwrap_or(reason);
+    let pattern = shown.lines().map(str::trim).find(|line| !line.is_empty())?;
+    Some(if pattern.starts_with("~~~") {
+        format!("the regular expression does not compile: {reason}")
+    } else {
+        format!("the regular expression `{pattern}` does not compile: {reason}")
+    })
 }
 
 fn says_spill_limit(message: &str) -> bool {

@@ -32,6 +32,7 @@ use super::budget::{Charge, FunctionMemory, StatementBudget, too_large};
 use super::call::Call;
 use super::hold::{UNCHARGED_BYTES, hold, memory_bytes, total_bytes};
 use super::rules::{Rule, rule};
+use super::text;
 
 /// Bytes that the text or elements of one array can have, where its offsets have 32 bits.
 const OFFSETS_MAX: u64 = i32::MAX as u64;
@@ -367,8 +368,11 @@ impl ScalarUDFImpl for Bounded {
         self.inner.is_strict()
     }
 
-    fn invoke_with_args(&self, arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
+    fn invoke_with_args(&self, mut arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
         let inner = self.inner.as_ref();
+        if matches!(self.name(), "lpad" | "rpad") {
+            text::clamp_length(&mut arguments.args);
+        }
         let call = || {
             if matches!(self.rule, Rule::Fixed) {
                 return inner.invoke_with_args(arguments);

@@ -1,5 +1,12 @@
 //! Estimates of functions that give text.
 
+use std::sync::Arc;
+
+use arrow::array::AsArray;
+use arrow::datatypes::Int64Type;
+use datafusion::common::ScalarValue;
+use datafusion::logical_expr::ColumnarValue;
+
 use super::call::{Call, Estimate};
 
 /// Digits and signs of a number as text, at most; a double has up to 327.
@@ -26,6 +33,22 @@ pub(super) fn pad<'a>(call: &'a Call<'_>) -> Estimate<'a> {
         };
         lengths.count(row).saturating_mul(width).saturating_add(own)
     })
+}
+
+/// Replaces negative lengths of `lpad` and `rpad` by zero. DataFusion does so only if the fill is a
+/// constant, and otherwise reserves memory for the negative length read as an unsigned number.
+///
+/// Upstream: not reported
+pub(super) fn clamp_length(arguments: &mut [ColumnarValue]) {
+    match arguments.get_mut(1) {
+        Some(ColumnarValue::Scalar(ScalarValue::Int64(Some(length)))) => *length = (*length).max(0),
+        Some(ColumnarValue::Array(lengths)) => {
+            if let Some(values) = lengths.as_primitive_opt::<Int64Type>() {
+                *lengths = Arc::new(values.unary::<_, Int64Type>(|length| length.max(0)));
+            }
+        }
+        _ => {}
+    }
 }
 
 pub(super) fn replace<'a>(call: &'a Call<'_>) -> Estimate<'a> {
