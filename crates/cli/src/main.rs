@@ -13,7 +13,6 @@ mod context;
 mod error;
 mod events;
 mod example;
-mod excerpt;
 #[cfg(test)]
 mod generated;
 mod graph;

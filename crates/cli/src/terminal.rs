@@ -116,7 +116,7 @@ impl Style {
     /// Prints error, causes and hint.
     pub fn print_problem(self, problem: &Problem) {
         self.say(format!("{}: {}", self.paint(Tone::Bad, "error"), problem.message));
-        if let Some(excerpt) = crate::excerpt::of(problem) {
+        for excerpt in problem.excerpts() {
             self.say(excerpt);
         }
         for cause in &problem.causes {

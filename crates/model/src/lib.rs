@@ -11,6 +11,7 @@ mod deployment;
 mod diff;
 mod environment;
 mod error;
+mod excerpt;
 mod function;
 mod health;
 mod import;

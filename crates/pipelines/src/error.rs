@@ -433,8 +433,14 @@ impl Fault for Error {
                 let errors = errors.iter().map(Fault::to_problem);
                 put("errors", json!(errors.collect::<Vec<Problem>>()));
             }
-            Error::Sql { step, at, .. }
-            | Error::TableMissing { step, at, .. }
+            Error::Sql { step, at, problem } => {
+                context.clone_from(&problem.context);
+                let mut put = |key: &str, value| context.insert(key.to_owned(), value);
+                put("step", json!(step));
+                put("file", json!(&*at.file));
+                put("line", json!(at.line));
+            }
+            Error::TableMissing { step, at, .. }
             | Error::ViewOfModel { step, at, .. }
             | Error::NotOwned { step, at, .. }
             | Error::NotIncremental { step, at, .. }

@@ -318,7 +318,8 @@ impl Owner {
 pub(crate) fn sql_error(step: &Step, sql: &str, error: &headwater_engine::Error) -> Error {
     let source = SourceText::new(&step.at.file, sql);
     let at = crate::project::located(&source, error);
-    Error::Sql { step: step.name.clone(), at, problem: Box::new(error.to_problem()) }
+    let problem = error.to_problem().with_file_excerpt(&step.at.file, sql);
+    Error::Sql { step: step.name.clone(), at, problem: Box::new(problem) }
 }
 
 /// The branch that a request means.

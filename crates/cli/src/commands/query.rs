@@ -14,7 +14,6 @@ use crate::arguments::{OutputFormat, Query};
 use crate::commands::{reference, run};
 use crate::context::Context;
 use crate::error::{self, Result};
-use crate::excerpt;
 use crate::output;
 use crate::progress::Watch;
 use crate::rows::{self, RowReader};
@@ -39,8 +38,7 @@ pub async fn query(context: &Context, api: &Api, arguments: Query) -> Result<()>
         memory_bytes_max: memory,
         author: None,
     };
-    // Values that take the place of parameters move what comes after them.
-    let sql = request.parameters.is_empty().then(|| request.sql.clone());
+    let sql = request.sql.clone();
     let accept = match context.output {
         OutputFormat::Table => "application/vnd.apache.arrow.stream",
         OutputFormat::Json => "application/json",
@@ -51,10 +49,7 @@ pub async fn query(context: &Context, api: &Api, arguments: Query) -> Result<()>
     let watch = Watch::new(context.style, "querying");
     let work = answer(context, api, call, Output { shown, watch: &watch });
     tokio::select! {
-        outcome = watch.until_done(work) => outcome.map_err(|problem| match &sql {
-            Some(sql) => excerpt::add(problem, sql),
-            None => problem,
-        }),
+        outcome = watch.until_done(work) => outcome.map_err(|problem| problem.with_excerpt(&sql)),
         // Going away cancels the statement.
         _ = tokio::signal::ctrl_c() => Err(cancelled()),
     }

@@ -50,7 +50,7 @@ pub(super) fn parse(source: &SourceText<'_>, namespace: &str) -> Result<Step> {
     let sql = |error: headwater_engine::Error| Error::Sql {
         step: step.name.clone(),
         at: located(source, &error),
-        problem: Box::new(error.to_problem()),
+        problem: Box::new(error.to_problem().with_file_excerpt(&source.path, source.text)),
     };
     let parents = headwater_engine::parents(source.text);
     let parents = parents.map_err(|error| jinja(source).unwrap_or_else(|| sql(error)))?;

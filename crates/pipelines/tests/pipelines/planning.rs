@@ -75,12 +75,18 @@ async fn tables_and_columns_that_are_not_there_are_refused_before_anything_runs(
     ");
     insta::assert_snapshot!(plan(vec![("m.sql", "SELECT id,\n  orign FROM flights")]).await, @r"
     column_not_found: model `m` cannot be planned (m.sql:2)
+      m.sql:2:3
+      2 |   orign FROM flights
+        |   ^
       caused by: column `orign` is not in `flights` (line 2, column 3)
       hint: Did you mean `origin`?
     ");
     insta::assert_snapshot!(
         plan(vec![("a.sql", "SELECT id AS x FROM flights"), ("b.sql", "SELECT\n y FROM a")]).await, @r"
     column_not_found: model `b` cannot be planned (b.sql:2)
+      b.sql:2:2
+      2 |  y FROM a
+        |  ^
       caused by: column `y` is not in `a` (line 2, column 2)
       hint: Mend the query; `headwater table get TABLE` lists a table's columns.
     ");
@@ -108,6 +114,9 @@ async fn tables_and_columns_that_are_not_there_are_refused_before_anything_runs(
     let python = "import headwater\n@headwater.model(columns=[\"x\"])\ndef a(): pass\n";
     insta::assert_snapshot!(plan(vec![("a.py", python), ("b.sql", "SELECT z FROM a")]).await, @r"
     column_not_found: model `b` cannot be planned (b.sql:1)
+      b.sql:1:8
+      1 | SELECT z FROM a
+        |        ^
       caused by: column `z` is not in `a` (line 1, column 8)
       hint: Mend the query; `headwater table get TABLE` lists a table's columns.
     ");

@@ -93,6 +93,9 @@ fn what_is_wrong_is_refused_with_its_line() {
     ");
     insta::assert_snapshot!(refused("SELECT a\nFORM t"), @r"
     invalid_sql: model `m` cannot be planned (models/m.sql:2)
+      models/m.sql:2:1
+      2 | FORM t
+        | ^
       caused by: expected end of statement, found `t` (line 2, column 1)
       hint: Did you mean `FROM`?
     ");

@@ -31,6 +31,9 @@ pub fn files(manifest: &str, others: &[(&str, &str)]) -> BTreeMap<String, String
 /// An error as a person reads it.
 pub fn shown(problem: &Problem) -> String {
     let mut text = format!("{}: {}", problem.code, problem.message);
+    for excerpt in problem.excerpts() {
+        text.push_str(&format!("\n{excerpt}"));
+    }
     for cause in &problem.causes {
         text.push_str(&format!("\n  caused by: {cause}"));
     }
@@ -104,7 +107,7 @@ impl World {
         let session = self.engine.session(options).unwrap();
         let mut shown = String::new();
         for statement in statements {
-            let answer = match session.execute(statement).await {
+            let answer = match session.execute(*statement).await {
                 Ok(answer) => answer,
                 Err(error) => return error.to_string(),
             };
