@@ -205,7 +205,7 @@ pub enum Error {
         branch: String,
     },
     /// A parameter without a value, or a value without a literal.
-    #[error("parameter `{}{name}` {reason}{}", if name == "?" { "" } else { "$" }, At(position))]
+    #[error("parameter `${name}` {reason}{}", At(position))]
     Parameter {
         /// The parameter, without the dollar sign.
         name: String,
@@ -412,9 +412,6 @@ impl Fault for Error {
             Error::TextInDoubleQuotes { name, .. } => {
                 let text = name.replace('\'', "''");
                 Some(format!("Text stands in single quotes: `'{text}'`."))
-            }
-            Error::Parameter { name, reason: NO_VALUE, .. } if name == "?" => {
-                Some("Give the parameter a name, as in `$minimum`, and a value.".to_owned())
             }
             Error::Parameter { name, reason: NO_VALUE, .. } => Some(format!(
                 "Give it with `headwater query --param {name}=VALUE`, or as `parameters` of the \

@@ -61,7 +61,7 @@ impl Session {
     }
 
     /// The columns of a table.
-    pub(crate) async fn describe(&self, name: &ObjectName) -> Result<Answer> {
+    pub(crate) async fn describe_table(&self, name: &ObjectName) -> Result<Answer> {
         let view = self.view().await?;
         let table = WrittenTable::of(name)?;
         let mut lookup = Lookup::new(self, &view);

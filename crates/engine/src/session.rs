@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{DataType, SchemaRef};
 use datafusion::catalog::TableProvider;
 use datafusion::execution::SessionState;
 use datafusion::execution::runtime_env::RuntimeEnv;
@@ -28,7 +28,8 @@ use crate::planning_error::Limits;
 use crate::relations::{Lookup, registered};
 use crate::scan::{LakeTable, plain_schema};
 use crate::sql::constants::locate;
-use crate::sql::parse::parse;
+use crate::sql::parameters::Parameter;
+use crate::sql::prepared::{IntoStatement, Prepared};
 use crate::sql::resolve::{OutputNames, resolve};
 use crate::sql::statement::{Command, Source};
 use crate::stored::{self, StoredRows};
@@ -44,6 +45,24 @@ impl std::fmt::Debug for Session {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Session").field("options", &self.options).finish_non_exhaustive()
     }
+}
+
+/// Types of a statement's parameters and result.
+#[derive(Debug, Clone)]
+pub struct Description {
+    /// The parameters, in the order of the text.
+    pub parameters: Vec<ParameterType>,
+    /// The columns of the result; none for a statement that is no query.
+    pub columns: Option<SchemaRef>,
+}
+
+/// A parameter and its type.
+#[derive(Debug, Clone)]
+pub struct ParameterType {
+    /// The parameter.
+    pub parameter: Parameter,
+    /// Its type, if the statement determines it.
+    pub data_type: Option<DataType>,
 }
 
 /// What one statement is planned and run with.
@@ -91,31 +110,54 @@ impl Session {
         self.register(name, &Batches { schema, batches: Vec::new() })
     }
 
-    /// Answers a statement. A write is committed when this returns.
-    pub async fn execute(&self, sql: &str) -> Result<Answer> {
-        located(Box::pin(self.run_command(parse(sql)?)).await, sql)
+    /// Runs a statement. A write is committed when this returns.
+    pub async fn execute(&self, statement: impl IntoStatement) -> Result<Answer> {
+        let statement = statement.into_statement()?;
+        let text = Arc::clone(statement.text());
+        located(Box::pin(self.run_command(statement.command()?)).await, &text)
     }
 
-    /// As [`Session::execute`], for queries only: whatever writes is refused.
-    pub async fn select(&self, sql: &str) -> Result<Answer> {
-        match parse(sql)? {
-            command @ Command::Query(_) => located(Box::pin(self.run_command(command)).await, sql),
-            other => Err(only_queries(other.name())),
-        }
+    /// As [`Session::execute`], for queries only.
+    pub async fn select(&self, statement: impl IntoStatement) -> Result<Answer> {
+        let statement = statement.into_statement()?;
+        let text = Arc::clone(statement.text());
+        let command = Command::Query(query(statement)?);
+        located(Box::pin(self.run_command(command)).await, &text)
     }
 
-    /// As [`Session::select`], but only planned: it is run once its first rows are asked for, and takes no
-    /// memory before.
-    pub async fn prepare(&self, sql: &str) -> Result<Answer> {
+    /// As [`Session::select`], but only plans the query. It starts when its first rows are requested,
+    /// and takes no memory before.
+    pub async fn select_lazy(&self, statement: impl IntoStatement) -> Result<Answer> {
+        let statement = statement.into_statement()?;
+        let text = Arc::clone(statement.text());
         let run = Run { waits: true, ..self.run() };
         let view = self.view().await?;
-        let (plan, names) = self.plan(&run, query(sql)?, &view).await?;
-        located(self.answer(run, plan, &names).await, sql)
+        let (plan, names) = self.plan(&run, query(statement)?, &view).await?;
+        located(self.answer(run, plan, &names).await, &text)
     }
 
-    /// The columns that a query answers, found by planning it. Nothing is run.
-    pub async fn schema_of(&self, sql: &str) -> Result<SchemaRef> {
-        let source = query(sql)?;
+    /// Plans a statement and returns the types of its parameters and of its result. Runs nothing.
+    pub async fn describe(&self, statement: &Prepared) -> Result<Description> {
+        let parameter =
+            |parameter: &Parameter| ParameterType { parameter: parameter.clone(), data_type: None };
+        let mut parameters: Vec<_> = statement.parameters().iter().map(parameter).collect();
+        let Command::Query(source) = statement.clone().command()? else {
+            return Ok(Description { parameters, columns: None });
+        };
+        let run = self.run();
+        let view = self.view().await?;
+        let (plan, names) = self.plan(&run, source, &view).await?;
+        let types = plan.get_parameter_types().map_err(|error| run.limits.explain(&error))?;
+        for one in &mut parameters {
+            one.data_type = types.get(&format!("${}", one.parameter.name)).cloned().flatten();
+        }
+        let columns = names.apply(&plain_schema(plan.schema().as_arrow()));
+        Ok(Description { parameters, columns: Some(columns) })
+    }
+
+    /// Plans a query and returns its columns. Runs nothing.
+    pub async fn schema_of(&self, statement: impl IntoStatement) -> Result<SchemaRef> {
+        let source = query(statement.into_statement()?)?;
         let run = self.run();
         let view = self.view().await?;
         let (plan, names) = self.plan(&run, source, &view).await?;
@@ -141,7 +183,7 @@ impl Session {
                 self.answer(run, plan, &OutputNames::default()).await
             }
             Command::ShowTables(namespace) => self.show_tables(namespace).await,
-            Command::Describe(table) => self.describe(&table).await,
+            Command::Describe(table) => self.describe_table(&table).await,
             Command::CreateTable(table) => Box::pin(self.create_table(*table)).await,
             Command::Insert(rows) => Box::pin(self.insert(*rows)).await,
             Command::Delete(delete) => self.in_turn(|| self.delete((*delete).clone())).await,
@@ -242,16 +284,16 @@ pub(crate) fn plan_statement(
 }
 
 /// The answer with the places of constants in its errors.
-fn located(answer: Result<Answer>, sql: &str) -> Result<Answer> {
+fn located(answer: Result<Answer>, sql: &Arc<str>) -> Result<Answer> {
     let answer = answer.map_err(|error| locate(error, sql))?;
-    let sql: Arc<str> = Arc::from(sql);
+    let sql = Arc::clone(sql);
     let stream = answer.stream.map_err(move |error| locate(error, &sql));
     Ok(Answer { stream: stream.boxed(), ..answer })
 }
 
-/// A statement that is a query.
-fn query(sql: &str) -> Result<Source> {
-    match parse(sql)? {
+/// Returns the query of a statement that is one.
+fn query(statement: Prepared) -> Result<Source> {
+    match statement.command()? {
         Command::Query(source) => Ok(source),
         other => Err(only_queries(other.name())),
     }

@@ -13,7 +13,9 @@ use arrow::error::ArrowError;
 use arrow::util::pretty::pretty_format_batches;
 use futures::stream::{self, BoxStream};
 use futures::{StreamExt, TryStreamExt};
-use headwater_engine::{Answer, Batches, Engine, EngineOptions, Error, SessionOptions, StoredRows};
+use headwater_engine::{
+    Answer, Batches, Engine, EngineOptions, Error, Parameters, Prepared, SessionOptions, StoredRows,
+};
 use headwater_lake::Lake;
 use headwater_model::{ErrorCode, Fault, RefSpec, TableName, Usage};
 
@@ -78,6 +80,39 @@ async fn failure(answer: Result<Answer, Error>) -> Error {
         Err(error) => error,
         Ok(answer) => answer.stream.try_collect::<Vec<_>>().await.unwrap_err(),
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn parameters_have_types_and_are_bound_as_values() {
+    let fixture = Fixture::new().await;
+    fixture.run("CREATE TABLE t AS SELECT 1 AS a, 'x' AS b").await;
+    let session = fixture.engine.session(SessionOptions::default()).unwrap();
+    let query = Prepared::parse("SELECT a, $1 AS c FROM t WHERE a < $1 AND b = $name").unwrap();
+    let described = session.describe(&query).await.unwrap();
+    let types: Vec<String> = described
+        .parameters
+        .iter()
+        .map(|one| format!("{} {:?}", one.parameter.name, one.data_type))
+        .collect();
+    assert_eq!(types, ["1 Some(Int64)", "name Some(Utf8View)"]);
+    let columns = described.columns.unwrap();
+    assert_eq!(columns.fields().iter().map(|field| field.name()).collect::<Vec<_>>(), ["a", "c"]);
+    let unbound = session.execute(query.clone()).await.map(drop).unwrap_err();
+    assert_eq!(unbound.to_string(), "parameter `$1` has no value (line 1, column 11)");
+    let values: Parameters = [("1".to_owned(), 5.into()), ("name".to_owned(), "x".into())].into();
+    let answer = session.execute(query.bind(&values).unwrap()).await.unwrap();
+    assert_eq!(table(answer).await, "1 5");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_view_stores_the_values_of_its_parameters() {
+    let fixture = Fixture::new().await;
+    fixture.run("CREATE TABLE t AS SELECT 1 AS a UNION ALL SELECT -7").await;
+    let session = fixture.engine.session(SessionOptions::default()).unwrap();
+    let view = Prepared::parse("CREATE VIEW v AS SELECT a FROM t AT BRANCH main WHERE a < $most");
+    let values: Parameters = [("most".to_owned(), (-5).into())].into();
+    session.execute(view.unwrap().bind(&values).unwrap()).await.unwrap();
+    assert_eq!(fixture.run("SELECT * FROM v").await, "-7");
 }
 
 #[tokio::test]
@@ -372,8 +407,8 @@ async fn a_query_that_was_prepared_is_run_once_somebody_reads_it() {
     let (prepared, selected) = (Arc::new(Counted::default()), Arc::new(Counted::default()));
     session.register_stored("prepared", prepared.clone()).unwrap();
     session.register_stored("selected", selected.clone()).unwrap();
-    let later = session.prepare("SELECT sum(id) AS sum FROM prepared").await.unwrap();
-    let never = session.prepare("SELECT sum(id) AS sum FROM prepared").await.unwrap();
+    let later = session.select_lazy("SELECT sum(id) AS sum FROM prepared").await.unwrap();
+    let never = session.select_lazy("SELECT sum(id) AS sum FROM prepared").await.unwrap();
     let now = session.select("SELECT sum(id) AS sum FROM selected").await.unwrap();
     while selected.0.load(Ordering::SeqCst) == 0 {
         tokio::task::yield_now().await;
@@ -386,7 +421,7 @@ async fn a_query_that_was_prepared_is_run_once_somebody_reads_it() {
     assert_eq!((table(now).await, table(later).await), ("7".to_owned(), "7".to_owned()));
     drop(never);
     assert_eq!(prepared.0.load(Ordering::SeqCst), 1);
-    let refused = session.prepare("DROP TABLE flights").await.unwrap_err();
+    let refused = session.select_lazy("DROP TABLE flights").await.unwrap_err();
     assert_eq!(refused.code(), ErrorCode::UnsupportedStatement);
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use headwater_engine::{parents, placeholders, substitute};
+use headwater_engine::{Prepared, parents};
 use proptest::prelude::*;
 
 /// Words that make up statements, so that some of them parse.
@@ -65,20 +65,13 @@ proptest! {
     }
 
     #[test]
-    fn text_without_parameters_stays_as_it_is(sql in "[^$]{0,60}") {
-        if let Ok(text) = substitute(&sql, &BTreeMap::new()) {
-            prop_assert_eq!(text, sql);
-        }
-    }
-
-    #[test]
-    fn every_parameter_that_is_found_is_replaced(before in "[a-zé'\n ]{0,12}", after in "[ a-z\n]{0,12}") {
-        let sql = format!("{before} $p {after}");
-        if let Ok(found) = placeholders(&sql) {
-            let values = BTreeMap::from([("p".to_owned(), serde_json::json!(7))]);
-            let text = substitute(&sql, &values).map_err(|error| error.to_string());
-            let expected = if found.is_empty() { sql } else { format!("{before} (7) {after}") };
-            prop_assert_eq!(text, Ok(expected));
+    fn every_parameter_that_is_found_is_bound(before in "[a-zé' ]{0,12}", after in "[ a-z\n]{0,12}") {
+        let sql = format!("SELECT '{}', $p {after}", before.replace('\'', "''"));
+        let values = BTreeMap::from([("p".to_owned(), serde_json::json!(7))]);
+        if let Ok(prepared) = Prepared::parse(&sql) {
+            prop_assert_eq!(prepared.parameters().len(), 1);
+            let bound = prepared.bind(&values).map_err(|error| TestCaseError::fail(error.to_string()))?.to_string();
+            prop_assert!(bound.contains(", 7"), "{}", bound);
         }
     }
 }

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use headwater_engine::{Engine, Session, SessionOptions, substitute};
+use headwater_engine::{Engine, Prepared, Session, SessionOptions};
 use headwater_model::{ErrorCode, Fault};
 use headwater_tables::Tables;
 
@@ -162,6 +162,8 @@ impl Plan {
                 // The place within the query that was made of the filter helps nobody.
                 let place = problem.message.rfind(" (line ").unwrap_or(problem.message.len());
                 problem.message.truncate(place);
+                problem.context.remove("column");
+                problem.context.remove("excerpt");
                 Error::Sql { step, at: input.at.clone(), problem }
             }
             other => other,
@@ -189,8 +191,8 @@ impl Plan {
             let registered = session.register_empty(&name, schema);
             registered.map_err(|error| Error::other(&error))?;
         }
-        let planned = match substitute(sql, &self.values) {
-            Ok(sql) => session.schema_of(&sql).await,
+        let planned = match Prepared::parse(sql).and_then(|query| query.bind(&self.values)) {
+            Ok(query) => session.schema_of(query).await,
             Err(error) => Err(error),
         };
         match planned {

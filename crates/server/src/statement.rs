@@ -8,7 +8,7 @@ use std::sync::Arc;
 use arrow::error::ArrowError;
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
-use headwater_engine::{Answer, BatchStream, Metrics, Session};
+use headwater_engine::{Answer, BatchStream, Metrics, Prepared, Session};
 use headwater_jobs::{JobContext, JobGuard};
 use headwater_model::{ErrorCode, Fault, Problem};
 use serde_json::{Value, json};
@@ -35,7 +35,7 @@ impl Statement {
     pub async fn answer(
         mut self,
         session: headwater_engine::Result<Session>,
-        sql: &str,
+        sql: headwater_engine::Result<Prepared>,
         format: Format,
     ) -> Result<impl Stream<Item = Result<Bytes, Problem>> + Send + 'static, Problem> {
         let answer = match self.execute(session, sql).await {
@@ -58,10 +58,10 @@ impl Statement {
     async fn execute(
         &mut self,
         session: headwater_engine::Result<Session>,
-        sql: &str,
+        sql: headwater_engine::Result<Prepared>,
     ) -> Result<Answer, Problem> {
         let cancelled = self.context.cancelled();
-        let work = async { Box::pin(session?.execute(sql)).await };
+        let work = async { Box::pin(session?.execute(sql?)).await };
         let answer = tokio::select! {
             answer = work => answer.map_err(|error| error.to_problem())?,
             () = cancelled.cancelled() => return Err(stopped()),

@@ -8,18 +8,20 @@ use crate::error::{Error, Position, Result};
 use crate::plain_words::{debug_position, shows_debug};
 use crate::sql::dialect::HeadwaterDialect;
 use crate::sql::partition::{self, is_keyword};
-use crate::sql::statement::{Command, command};
-use crate::sql::{alter, chain, data_type, integer, layout, new_view, slip, version};
+use crate::sql::prepared::{Parsed, Prepared};
+use crate::sql::statement::Command;
+use crate::sql::{alter, chain, data_type, integer, layout, new_view, version};
 
 /// How deep a statement may nest.
 pub(crate) const DEPTH_MAX: usize = 100;
 
-/// Parses one statement and refuses what is not honoured.
+/// Parses one statement and refuses unsupported clauses. Parameters may have no values.
 pub(crate) fn parse(sql: &str) -> Result<Command> {
-    parse_one(sql).map_err(|error| slip::explain(error, sql))
+    Prepared::parse(sql)?.command()
 }
 
-fn parse_one(sql: &str) -> Result<Command> {
+/// Parses one statement without checking it.
+pub(super) fn parse_one(sql: &str) -> Result<Parsed> {
     let tokens = tokens(sql)?;
     chain::check(&tokens)?;
     let foreign = foreign_clause(&tokens);
@@ -38,7 +40,7 @@ fn parse_one(sql: &str) -> Result<Command> {
         .with_recursion_limit(DEPTH_MAX)
         .with_tokens_with_locations(tokens);
     if own {
-        return layout::parse(&mut parser).map(Command::Alter);
+        return layout::parse(&mut parser).map(Parsed::Alter);
     }
     let statements = parser.parse_statements();
     let statements = statements.map_err(|error| foreign.unwrap_or_else(|| syntax(error)))?;
@@ -54,7 +56,7 @@ fn parse_one(sql: &str) -> Result<Command> {
             position: None,
         });
     }
-    command(statement, partition, view)
+    Ok(Parsed::Other { statement: Box::new(statement), partition, view })
 }
 
 /// Writes the `NAMESPACE` of `CREATE NAMESPACE` and `DROP NAMESPACE`, which is Spark's word, as `SCHEMA`.

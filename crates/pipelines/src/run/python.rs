@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use headwater_engine::substitute;
+use headwater_engine::Prepared;
 use headwater_functions::{
     Argument, ArgumentValue, Environment, EnvironmentEvent, FunctionEvent, Invocation, Limits,
     Returned, Returns, Share, SharedTable, Streamed,
@@ -201,8 +201,9 @@ impl Run {
         let failed =
             |error: headwater_engine::Error| Self::failed(step, Some(input.at.clone()), &error);
         let session = self.session(step, &[number], &done.increments)?;
-        let sql = substitute(&input.query(), &self.plan.values).map_err(failed)?;
-        let (schema, reading) = Reading::new(session, sql, &input.at).await.map_err(failed)?;
+        let query = Prepared::parse(&input.query()).map_err(failed)?;
+        let query = query.bind(&self.plan.values).map_err(failed)?;
+        let (schema, reading) = Reading::new(session, query, &input.at).await.map_err(failed)?;
         let again = Arc::clone(&reading);
         if input.batches
             && let Some(streamed) = Streamed::new(schema.clone(), move || again.rows())

@@ -8,7 +8,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use arrow::error::ArrowError;
 use futures::{StreamExt, TryStreamExt, stream};
-use headwater_engine::{Answer, Metrics, Session};
+use headwater_engine::{Answer, Metrics, Prepared, Session};
 use headwater_functions::Rows;
 use parking_lot::Mutex;
 
@@ -19,7 +19,7 @@ use crate::{Location, Result};
 /// A query of an input's rows.
 pub(super) struct Reading {
     session: Session,
-    sql: String,
+    query: Prepared,
     /// Where the input is written.
     pub at: Location,
     /// The query as it was first planned, until somebody reads that.
@@ -35,15 +35,15 @@ impl Reading {
     /// could not have the memory that it would hold meanwhile.
     pub async fn new(
         session: Session,
-        sql: String,
+        query: Prepared,
         at: &Location,
     ) -> Result<(SchemaRef, Arc<Reading>), headwater_engine::Error> {
-        let answer = Box::pin(session.prepare(&sql)).await?;
+        let answer = Box::pin(session.select_lazy(query.clone())).await?;
         let schema = answer.schema.clone();
         let queries = Mutex::new(vec![Arc::clone(&answer.metrics)]);
         let (at, first) = (at.clone(), Mutex::new(Some(answer)));
         let (rows, cause) = (AtomicU64::new(0), Cause::default());
-        Ok((schema, Arc::new(Reading { session, sql, at, first, queries, rows, cause })))
+        Ok((schema, Arc::new(Reading { session, query, at, first, queries, rows, cause })))
     }
 
     /// The rows, from the first on.
@@ -65,7 +65,7 @@ impl Reading {
     }
 
     async fn again(&self) -> Result<Answer, ArrowError> {
-        let answer = Box::pin(self.session.select(&self.sql)).await;
+        let answer = Box::pin(self.session.select(self.query.clone())).await;
         let answer = answer.map_err(|error| super::step::noted(error, &self.cause))?;
         self.queries.lock().push(Arc::clone(&answer.metrics));
         Ok(answer)

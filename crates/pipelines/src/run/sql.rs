@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use headwater_engine::substitute;
+use headwater_engine::Prepared;
 use headwater_functions::SharedTable;
+use headwater_model::Fault;
 
 use super::output::Output;
 use super::step::{Cause, told};
@@ -19,10 +20,9 @@ impl Run {
         let step = &self.plan.project.steps[index];
         let inputs: Vec<usize> = (0..step.inputs.len()).collect();
         let session = self.session(step, &inputs, &done.increments)?;
-        let text =
-            substitute(sql, &self.plan.values).map_err(|error| sql_error(step, sql, &error))?;
-        let answer =
-            Box::pin(session.select(&text)).await.map_err(|error| sql_error(step, sql, &error))?;
+        let failed = |error| sql_error(step, sql, &error);
+        let query = Prepared::parse(sql).and_then(|query| query.bind(&self.plan.values));
+        let answer = Box::pin(session.select(query.map_err(failed)?)).await.map_err(failed)?;
         let metrics = Arc::clone(&answer.metrics);
         done.queries.push(Arc::clone(&metrics));
         Self::check_columns(step, &answer.schema)?;
@@ -61,5 +61,6 @@ impl Run {
 /// What a query failed of while it ran.
 fn runtime_error(step: &Step, sql: &str, error: &headwater_engine::Error) -> Error {
     let source = SourceText::new(&step.at.file, sql);
-    Run::failed(step, Some(located(&source, error)), error)
+    let problem = error.to_problem().with_file_excerpt(&step.at.file, sql);
+    Run::failed(step, Some(located(&source, error)), &problem)
 }

@@ -1,6 +1,5 @@
 //! Queries: one SQL statement, answered as it is computed.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use axum::body::Body as AnswerBody;
@@ -8,7 +7,7 @@ use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, HeaderValue};
 use axum::response::{IntoResponse, Response};
-use headwater_engine::SessionOptions;
+use headwater_engine::{Prepared, SessionOptions};
 use headwater_jobs::NewJob;
 use headwater_model::{
     DEFAULT_NAMESPACE, JobId, JobKind, PROPERTY_JOB, Problem, QueryRequest, RefSpec,
@@ -57,13 +56,17 @@ async fn query(
 ) -> Answer<Response> {
     let format = Format::accepted(&headers)?;
     check_namespace(&app, &request).await?;
-    let sql = with_parameters(&request)?;
+    let prepared = Prepared::parse(&request.sql);
+    if let Ok(statement) = &prepared {
+        check_parameters(&request, statement)?;
+    }
+    let prepared = prepared.and_then(|statement| statement.bind(&request.parameters));
     let author = author.or(request.author.clone());
     let (context, guard) = app.jobs.record(new_job(&request, &author)).await?;
     let id = context.id();
     let statement = Statement::new(context, guard, request.limit);
     let session = app.engine.session(session_options(&request, author, id));
-    let answer = statement.answer(session, &sql, format).await;
+    let answer = statement.answer(session, prepared, format).await;
     let mut response = match answer {
         Ok(chunks) => {
             let media_type = [(CONTENT_TYPE, format.media_type())];
@@ -93,18 +96,12 @@ async fn check_namespace(app: &App, request: &QueryRequest) -> Answer<()> {
     Ok(view.check_namespace(namespace).await?)
 }
 
-/// The statement with its parameters put in. One that the statement does not have is an error.
-fn with_parameters(request: &QueryRequest) -> Answer<Cow<'_, str>> {
-    if request.parameters.is_empty() {
-        return Ok(Cow::Borrowed(&request.sql));
-    }
-    let used = headwater_engine::placeholders(&request.sql)?;
-    let stranger = request.parameters.keys().find(|name| used.iter().all(|(it, _)| it != *name));
-    if let Some(name) = stranger {
-        let message = format!("the statement has no parameter `${name}`");
-        return Err(Failure::invalid(message, "Leave it out, or use it in the statement."));
-    }
-    Ok(Cow::Owned(headwater_engine::substitute(&request.sql, &request.parameters)?))
+/// Refuses values without a parameter in the statement.
+fn check_parameters(request: &QueryRequest, statement: &Prepared) -> Answer<()> {
+    let is_used = |name: &str| statement.parameters().iter().any(|one| one.name == name);
+    let Some(name) = request.parameters.keys().find(|name| !is_used(name)) else { return Ok(()) };
+    let message = format!("the statement has no parameter `${name}`");
+    Err(Failure::invalid(message, "Leave it out, or use it in the statement."))
 }
 
 fn new_job(request: &QueryRequest, author: &str) -> NewJob {

@@ -17,7 +17,7 @@ use std::collections::HashMap;
 use datafusion::sql::sqlparser::ast::{
     AccessExpr, Distinct, Expr, Function, FunctionArg, FunctionArguments, GroupByExpr, Ident,
     LambdaFunction, LimitClause, ObjectNamePart, OneOrManyWithParens, OrderBy, OrderByExpr,
-    OrderByKind, Query, Select, SetExpr, SetQuantifier, Value, ValueWithSpan, With,
+    OrderByKind, Query, Select, SetExpr, SetQuantifier, With,
 };
 
 pub(crate) use self::output::OutputNames;
@@ -269,13 +269,6 @@ impl Resolver<'_> {
             }
             Expr::CompoundIdentifier(idents) => self.compound(idents),
             Expr::Lambda(lambda) => self.lambda(lambda),
-            Expr::Value(ValueWithSpan { value: Value::Placeholder(name), span }) => {
-                Err(Error::Parameter {
-                    name: name.trim_start_matches('$').to_owned(),
-                    reason: crate::error::NO_VALUE,
-                    position: span_start(*span),
-                })
-            }
             Expr::Function(function) if (self.is_scalar)(&function_name(function)) => {
                 only_arguments(function)?;
                 children(expr, &mut |node| self.node(node))
