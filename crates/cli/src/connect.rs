@@ -209,13 +209,13 @@ pub fn config(context: &Context, lake: &LakeFolder) -> Result<ServerConfig> {
     let program = std::env::current_exe().map_err(error::from_io("find this program"))?;
     let spawner = SpawnCommand { program, arguments: vec![SPAWNER_ARGUMENT.to_owned()] };
     let mut config = ServerConfig::new(&lake.path, spawner);
-    config.project_dir = lake.project();
-    config.warehouse.url.clone_from(&context.warehouse);
-    config.warehouse.cloud = context.cloud.clone();
-    config.cache_dir = context.cache.choose(&lake.path);
-    config.python_search = python_folders(context);
-    config.memory_bytes = machine_memory_bytes() / 4 * 3;
-    config.isolation = Isolation::Sandbox;
+    config.service.project_dir = lake.project();
+    config.service.warehouse.url.clone_from(&context.warehouse);
+    config.service.warehouse.cloud = context.cloud.clone();
+    config.service.cache_dir = context.cache.choose(&lake.path);
+    config.service.python_search = python_folders(context);
+    config.service.memory_bytes = machine_memory_bytes() / 4 * 3;
+    config.service.isolation = Isolation::Sandbox;
     Ok(config)
 }
 

@@ -70,7 +70,7 @@ impl Bound {
         };
         let tcp = door.map(|HttpDoor(listener)| listener);
         let token = match &tcp {
-            Some(_) if config.auth => Some(create_token(&config.lake_dir)?),
+            Some(_) if config.auth => Some(create_token(&config.service.lake_dir)?),
             _ => None,
         };
         let socket = match &config.socket {

@@ -21,6 +21,9 @@ pub enum Error {
         /// What the holder says of itself, where it has said so yet.
         info: Option<Box<ServerInfo>>,
     },
+    /// The service failed to start.
+    #[error(transparent)]
+    Service(#[from] headwater_service::Error),
     /// A file or folder of the lake cannot be used.
     #[error("`{}` cannot be used", path.display())]
     Folder {
@@ -43,9 +46,6 @@ pub enum Error {
         /// The address.
         address: std::net::SocketAddr,
     },
-    /// A room could not be started.
-    #[error("{0}")]
-    Room(Box<Problem>),
 }
 
 /// ` (process 4711, version 0.1.0, socket /lake/server.sock)`, as far as it is known.
@@ -61,20 +61,13 @@ fn describe(info: Option<&ServerInfo>) -> String {
     text + ")"
 }
 
-impl Error {
-    /// A room's own error, as a reason not to start.
-    pub(crate) fn room(error: &impl Fault) -> Self {
-        Error::Room(Box::new(error.to_problem()))
-    }
-}
-
 impl Fault for Error {
     fn code(&self) -> ErrorCode {
         match self {
             Error::LakeHeld { .. } | Error::Listen { .. } => ErrorCode::Unavailable,
             Error::Folder { .. } => ErrorCode::Storage,
             Error::NotLoopback { .. } => ErrorCode::InvalidArgument,
-            Error::Room(problem) => problem.code,
+            Error::Service(error) => error.code(),
         }
     }
 
@@ -83,14 +76,14 @@ impl Fault for Error {
             Error::LakeHeld { .. } => Some("End it with `headwater stop`.".into()),
             Error::Listen { .. } => Some("Choose another port, or 0 to have one picked.".into()),
             Error::NotLoopback { .. } => Some("Listen on 127.0.0.1 or [::1].".into()),
-            Error::Room(problem) => problem.hint.clone(),
+            Error::Service(error) => error.hint(),
             Error::Folder { .. } => None,
         }
     }
 
     fn to_problem(&self) -> Problem {
-        if let Error::Room(problem) = self {
-            return (**problem).clone();
+        if let Error::Service(error) = self {
+            return error.to_problem();
         }
         let mut problem = Problem::new(self.code(), self.to_string());
         problem.hint = self.hint();

@@ -9,34 +9,24 @@
 //! answers. Nothing here reads the environment or the home folder either; the command line does,
 //! once.
 
-mod actions;
 mod activity;
 mod answer;
 mod config;
-mod deployment;
 mod doors;
 mod ending;
 mod error;
-mod fill;
-mod history;
 mod http;
 mod iceberg;
 mod lock;
 mod opening;
-mod parts;
-mod project;
 mod running;
 mod server;
-mod settings;
 mod socket;
 #[cfg(target_os = "linux")]
 mod startup;
+mod state;
 mod statement;
-mod system;
 mod token;
-mod upkeep;
-mod work;
-mod workshop;
 
 pub use axum::body::Body;
 pub use config::ServerConfig;
@@ -46,9 +36,9 @@ pub use headwater_functions::{
     Isolation, SpawnCommand, answer_promptly, make_folder, spawner_main,
 };
 pub use headwater_lake::{CloudSettings, WarehouseOptions};
+pub use headwater_service::{ServiceConfig, read_project};
 pub use http::openapi;
 pub use lock::ServerInfo;
-pub use project::read_project;
 pub use running::Running;
 pub use server::Server;
 pub use socket::connect_socket;

@@ -11,12 +11,12 @@ use tokio::task::JoinHandle;
 use tower::ServiceExt;
 
 use crate::lock::ServerInfo;
-use crate::parts::Parts;
+use crate::state::AppState;
 
 /// A server under way. Dropping it ends it at once, without letting jobs end; see
 /// [`Running::shutdown`].
 pub struct Running {
-    parts: Arc<Parts>,
+    state: Arc<AppState>,
     router: Router,
     info: ServerInfo,
     life: JoinHandle<()>,
@@ -24,12 +24,12 @@ pub struct Running {
 
 impl Running {
     pub(crate) fn new(
-        parts: Arc<Parts>,
+        state: Arc<AppState>,
         router: Router,
         info: ServerInfo,
         life: JoinHandle<()>,
     ) -> Self {
-        Running { parts, router, info, life }
+        Running { state, router, info, life }
     }
 
     /// The address it listens on for HTTP, with the port that was picked.
@@ -57,13 +57,13 @@ impl Running {
 
     /// Returns when the server has ended: by [`Running::shutdown`], by request, or by being idle.
     pub async fn wait(&self) {
-        self.parts.ending.finished().await;
+        self.state.ending.finished().await;
     }
 
     /// Takes no more jobs, lets those under way end for as long as [`crate::ServerConfig::grace`]
     /// says, interrupts what is left, and returns when all is put away.
     pub async fn shutdown(&self) {
-        self.parts.end(self.parts.config.grace);
+        self.state.end(self.state.config.grace);
         self.wait().await;
     }
 }

@@ -1,11 +1,11 @@
-//! The server's life: lock, parts, doors, and the way back.
+//! The server's life: lock, state, doors, and the way back.
 
 use std::path::Path;
 use std::sync::Arc;
 
 use crate::doors::{Bound, Doors, HttpDoor};
 use crate::lock::{LakeLock, ServerInfo};
-use crate::parts::Parts;
+use crate::state::AppState;
 use crate::{Error, Result, Running, ServerConfig, http};
 
 /// Starts servers.
@@ -23,27 +23,27 @@ impl Server {
 
     /// The same behind a door that is bound already, whatever address the configuration names.
     pub async fn start_behind(mut config: ServerConfig, door: Option<HttpDoor>) -> Result<Running> {
-        config.lake_dir = make_folder(&config.lake_dir)?;
-        let lock = LakeLock::take(&config.lake_dir, config.lock_wait).await?;
+        config.service.lake_dir = make_folder(&config.service.lake_dir)?;
+        let lock = LakeLock::take(&config.service.lake_dir, config.lock_wait).await?;
         let bound = Bound::bind(&config, door).await?;
         let info = ServerInfo {
             pid: std::process::id(),
-            version: config.version.clone(),
+            version: config.service.version.clone(),
             socket: config.socket.clone(),
             http: bound.http_addr(),
             token_file: bound.token_file(),
             background: config.idle.is_some(),
             started: chrono::Utc::now(),
         };
-        let parts = Arc::new(Parts::start(config).await?);
-        let router = http::router(&parts);
+        let state = Arc::new(AppState::start(config).await?);
+        let router = http::router(&state);
         let doors = bound.open(&router);
         lock.publish(&info)?;
         #[cfg(target_os = "linux")]
         crate::startup::give_back();
-        tracing::info!(lake = %parts.config.lake_dir.display(), http = ?info.http, "serving");
-        let life = tokio::spawn(live(parts.clone(), doors, lock));
-        Ok(Running::new(parts, router, info, life))
+        tracing::info!(lake = %state.config.service.lake_dir.display(), http = ?info.http, "serving");
+        let life = tokio::spawn(live(state.clone(), doors, lock));
+        Ok(Running::new(state, router, info, life))
     }
 }
 
@@ -54,39 +54,34 @@ fn make_folder(folder: &Path) -> Result<std::path::PathBuf> {
 }
 
 /// Serves until it is told to end or nobody wants it any more, then puts everything away.
-async fn live(parts: Arc<Parts>, doors: Doors, lock: LakeLock) {
-    let finish = Finish(parts.clone());
+async fn live(state: Arc<AppState>, doors: Doors, lock: LakeLock) {
+    let finish = Finish(state.clone());
     tokio::select! {
-        _ = parts.ending.requested(None) => {}
-        () = parts.idle() => parts.end(parts.config.grace),
-        () = parts.watch() => {}
+        _ = state.ending.requested(None) => {}
+        () = state.idle() => state.end(state.config.grace),
+        () = state.watch() => {}
     }
     tracing::info!("ending");
-    if let Some(triggers) = &parts.triggers {
-        triggers.stop();
-    }
-    if let Some(upkeep) = &parts.upkeep {
-        upkeep.cancel();
-    }
-    drain(&parts).await;
+    state.service.stop_background();
+    drain(&state).await;
     doors.close().await;
     drop(lock);
     drop(finish);
 }
 
 /// Lets jobs end; whoever asks for the end again with less patience shortens that.
-async fn drain(parts: &Parts) {
-    let mut patience = parts.ending.requested(None).await;
+async fn drain(state: &AppState) {
+    let mut patience = state.ending.requested(None).await;
     loop {
         tokio::select! {
-            () = parts.jobs.drain(patience) => return,
-            shorter = parts.ending.requested(Some(patience)) => patience = shorter,
+            () = state.service.jobs.drain(patience) => return,
+            shorter = state.ending.requested(Some(patience)) => patience = shorter,
         }
     }
 }
 
 /// Says that the server has ended, however it did.
-struct Finish(Arc<Parts>);
+struct Finish(Arc<AppState>);
 
 impl Drop for Finish {
     fn drop(&mut self) {

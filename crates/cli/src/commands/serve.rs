@@ -43,18 +43,18 @@ async fn serve_lake(context: &Context, arguments: &Serve, lake: &LakeFolder) -> 
         let mut config = connect::config(context, lake)?;
         config.socket = Some(lake.path.join("server.sock"));
         config.auth = !arguments.no_auth;
-        config.upkeep = !arguments.no_upkeep;
-        config.remove_orphans = arguments.remove_orphans;
+        config.service.upkeep = !arguments.no_upkeep;
+        config.service.remove_orphans = arguments.remove_orphans;
         config.vend_credentials = arguments.vend_credentials;
         config.lock_wait = connect::DRAIN_PATIENCE;
         config
     };
     if let Some(bytes) = memory_bytes {
-        config.memory_bytes = bytes;
+        config.service.memory_bytes = bytes;
     }
-    config.arena = arguments.arena;
+    config.service.arena = arguments.arena;
     if arguments.isolation == IsolationArgument::Process {
-        config.isolation = Isolation::Process;
+        config.service.isolation = Isolation::Process;
         context.style.say(
             "warning: functions run as plain processes: they can read what you can read, \
              reach the network, and see each other",

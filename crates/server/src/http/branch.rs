@@ -69,7 +69,7 @@ async fn list(
     State(app): State<App>,
     Parameters(filter): Parameters<Filter>,
 ) -> Answer<Json<Vec<Branch>>> {
-    Ok(Json(app.lake.catalog().branches(filter.prefix.as_deref()).await?))
+    Ok(Json(app.service.lake.catalog().branches(filter.prefix.as_deref()).await?))
 }
 
 /// Makes a branch: one small durable write, however many tables there are.
@@ -81,7 +81,7 @@ async fn create(
     State(app): State<App>,
     Body(request): Body<CreateRef>,
 ) -> Answer<(StatusCode, Json<Branch>)> {
-    let branch = app.lake.create_branch(request).await?;
+    let branch = app.service.lake.create_branch(request).await?;
     Ok((StatusCode::CREATED, Json(branch)))
 }
 
@@ -91,7 +91,7 @@ async fn create(
     params(("branch" = String, Path)),
     responses((status = 200, body = Branch), (status = "default", body = Problem)))]
 async fn show(State(app): State<App>, Segments(name): Segments<String>) -> Answer<Json<Branch>> {
-    Ok(Json(app.lake.catalog().branch(&name).await?))
+    Ok(Json(app.service.lake.catalog().branch(&name).await?))
 }
 
 /// Renames a branch, or says whether it takes direct writes.
@@ -104,7 +104,7 @@ async fn update(
     Segments(name): Segments<String>,
     Body(change): Body<UpdateRef>,
 ) -> Answer<Json<Branch>> {
-    let catalog = app.lake.catalog();
+    let catalog = app.service.lake.catalog();
     let mut branch = catalog.branch(&name).await?;
     if let Some(new) = change.name.filter(|new| *new != branch.name) {
         branch = catalog.rename_branch(&branch.name, &new).await?;
@@ -121,9 +121,9 @@ async fn update(
 
 /// Refuses a project that nobody knows here: a slip in its name would lock the branch.
 async fn check_project(app: &App, project: &str) -> Answer<()> {
-    app.settings.refresh().await;
-    let own = app.settings.name();
-    if own.as_deref() == Some(project) || app.lake.has_checked(project).await? {
+    app.service.settings.refresh().await;
+    let own = app.service.settings.name();
+    if own.as_deref() == Some(project) || app.service.lake.has_checked(project).await? {
         return Ok(());
     }
     let message = format!("no run of a project `{project}` has passed in this lake yet");
@@ -146,7 +146,7 @@ async fn remove(
     Segments(name): Segments<String>,
     Parameters(removal): Parameters<Removal>,
 ) -> Answer<StatusCode> {
-    removal.settle(app.lake.catalog().delete_branch(&name).await)
+    removal.settle(app.service.lake.catalog().delete_branch(&name).await)
 }
 
 /// Merges a ref into a branch. A table that both changed is merged by its content where that can be;
@@ -164,7 +164,7 @@ async fn merge(
     Body(request): Body<MergeRequest>,
 ) -> Answer<Json<MergeReport>> {
     let source = request.source.clone();
-    let report = app.lake.merge(&target, request, &author.or(None)).await?;
+    let report = app.service.lake.merge(&target, request, &author.or(None)).await?;
     if report.outcome == MergeOutcome::Conflict {
         let source = source.to_string();
         let problem = conflict_problem(&target, &source, &report);
@@ -186,7 +186,7 @@ async fn cherry_pick(
     Body(request): Body<CherryPickRequest>,
 ) -> Answer<Json<MergeReport>> {
     let source = request.commit.to_string();
-    let report = app.lake.cherry_pick(&target, request, &author.or(None)).await?;
+    let report = app.service.lake.cherry_pick(&target, request, &author.or(None)).await?;
     if report.outcome == MergeOutcome::Conflict {
         return Err(Failure(conflict_problem(&target, &source, &report)));
     }
@@ -205,7 +205,7 @@ async fn revert(
     author: Author,
     Body(request): Body<RevertRequest>,
 ) -> Answer<Json<MergeReport>> {
-    let report = app.lake.revert(&target, request, &author.or(None)).await?;
+    let report = app.service.lake.revert(&target, request, &author.or(None)).await?;
     if report.outcome == MergeOutcome::Conflict {
         let undone = report.base.map(|base| format!("the undoing of @{}", base.short()));
         let undone = undone.unwrap_or_default();

@@ -26,7 +26,7 @@ pub(super) fn routes() -> OpenApiRouter<App> {
     operation_id = "list_deployments", tag = "deployment",
     responses((status = 200, body = [Deployment]), (status = "default", body = Problem)))]
 async fn list(State(app): State<App>) -> Answer<Json<Vec<Deployment>>> {
-    Ok(Json(app.deployer.deployments().list().await?))
+    Ok(Json(app.service.deployer.deployments().list().await?))
 }
 
 /// Validates a project and puts it in force as a version: calls of functions and triggers use it from
@@ -48,7 +48,8 @@ async fn deploy(
         return Err(Failure::invalid("the project has no files", "Send its files in `files`."));
     }
     let author = author.or(request.author);
-    let deploy = async move { app.deployer.deploy(request.files, &author, request.dry_run).await };
+    let deploy =
+        async move { app.service.deployer.deploy(request.files, &author, request.dry_run).await };
     let report = to_its_end(deploy).await?;
     let status = if report.dry_run { StatusCode::OK } else { StatusCode::CREATED };
     Ok((status, Json(report)).into_response())
@@ -63,7 +64,7 @@ async fn show(
     State(app): State<App>,
     Segments(version): Segments<String>,
 ) -> Answer<Json<Deployment>> {
-    Ok(Json(app.deployer.deployments().get(&version).await?))
+    Ok(Json(app.service.deployer.deployments().get(&version).await?))
 }
 
 /// Puts a version in force that was deployed before.
@@ -75,7 +76,7 @@ async fn activate(
     State(app): State<App>,
     Segments(version): Segments<String>,
 ) -> Answer<Json<DeployReport>> {
-    Ok(Json(to_its_end(async move { app.deployer.activate(&version).await }).await?))
+    Ok(Json(to_its_end(async move { app.service.deployer.activate(&version).await }).await?))
 }
 
 /// Completes a change although its client may disconnect, so that memory and store agree.

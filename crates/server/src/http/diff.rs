@@ -57,7 +57,7 @@ async fn diff(
         limit: amount.rows.unwrap_or(5).min(ROWS_MAX),
         ..DiffOptions::default()
     };
-    let mut diff = app.engine.diff(&parse(&from)?, &parse(&to)?, &options).await?;
+    let mut diff = app.service.engine.diff(&parse(&from)?, &parse(&to)?, &options).await?;
     for table in &mut diff.tables {
         // Pages are those of one table.
         if let Some(rows) = &mut table.rows {
@@ -134,7 +134,7 @@ async fn diff_table(
         table: to_table,
         snapshot: amount.to_snapshot,
     };
-    let mut found = app.engine.diff_table(&from, &to, &options).await?;
+    let mut found = app.service.engine.diff_table(&from, &to, &options).await?;
     let (from, to) = (found.from, found.to);
     if let Some(rows) = &mut found.diff.rows {
         let skip = rows.next_page_token.take().and_then(|skip| skip.parse().ok());

@@ -29,7 +29,7 @@ use super::extract::{Author, Parameters, Segments, check_content_type};
 use super::failure::{Answer, Failure};
 use super::query::JOB_HEADER;
 use crate::answer::{Encoder, Format};
-use crate::deployment::{nothing_deployed, parse_folder};
+use headwater_service::{nothing_deployed, parse_folder};
 
 /// The longest answer in JSON that is looked through where others are served.
 const SHORT: usize = 64 << 10;
@@ -45,7 +45,9 @@ pub(super) fn routes() -> OpenApiRouter<App> {
     operation_id = "list_functions", tag = "function",
     responses((status = 200, body = [FunctionSummary]), (status = "default", body = Problem)))]
 async fn list(State(app): State<App>) -> Answer<Json<Vec<FunctionSummary>>> {
-    let Some(version) = app.deployer.deployed().version()? else { return Ok(Json(Vec::new())) };
+    let Some(version) = app.service.deployer.deployed().version()? else {
+        return Ok(Json(Vec::new()));
+    };
     let project = version.project;
     let summary = |callable: &Callable| callable.summary(&project.defaults);
     Ok(Json(project.callables.values().map(summary).collect()))
@@ -95,13 +97,13 @@ async fn invoke(
     let PreparedCall { project, callable, arguments, author: named, permit } = call;
     let kind = if format == Format::Json { Returns::Any } else { Returns::Table };
     let new = NewJob::new(JobKind::Function, callable.name.clone(), author.or(named));
-    let (context, guard) = app.jobs.record(new).await?;
+    let (context, guard) = app.service.jobs.record(new).await?;
     let id = context.id();
     // Whoever goes away stops the function, and what it took until then is recorded all the same.
     let leaving = context.cancelled().drop_guard();
     let call = tokio::spawn(async move {
-        let with = (&*project, &app.given);
-        let returned = app.runner.call(with, &callable, (arguments, kind), &context).await;
+        let with = (&*project, &app.service.given);
+        let returned = app.service.runner.call(with, &callable, (arguments, kind), &context).await;
         drop(permit);
         let answer = match returned {
             Ok(returned) => answer(format, returned).await,
@@ -164,7 +166,7 @@ async fn prepare(app: &App, name: &str, beside: Beside, request: Request) -> Ans
 
 /// The function of the deployed version.
 async fn deployed(app: &App, name: &str) -> Answer<(Arc<Project>, Callable)> {
-    let version = app.deployer.deployed().version()?;
+    let version = app.service.deployer.deployed().version()?;
     if let Some(version) = &version
         && let Some(callable) = version.project.callables.get(name)
     {
@@ -181,7 +183,7 @@ async fn deployed(app: &App, name: &str) -> Answer<(Arc<Project>, Callable)> {
 
 /// Whether the working folder defines a function.
 async fn is_in_folder(app: &App, name: &str) -> bool {
-    let Some(folder) = app.config.project_dir.clone() else { return false };
+    let Some(folder) = app.config.service.project_dir.clone() else { return false };
     let parsed = parse_folder(folder).await.ok();
     parsed.is_some_and(|parsed| matches!(parsed.into_callable(name), Ok((_, Some(_)))))
 }

@@ -37,7 +37,7 @@ async fn import(
         return Ok(Json(plan(&app, &request).await?).into_response());
     }
     let author = author.or(request.author.take());
-    let branch = app.branch_to_write(request.reference.as_ref()).await?;
+    let branch = app.service.branch_to_write(request.reference.as_ref()).await?;
     request.author = Some(author.clone());
     let new = NewJob {
         reference: Some(branch),
@@ -45,15 +45,15 @@ async fn import(
         payload: json!(request),
         ..NewJob::new(JobKind::Import, summary(&request), author)
     };
-    let id = app.jobs.submit(new).await?;
-    Ok((StatusCode::ACCEPTED, Json(app.jobs.job(id).await?)).into_response())
+    let id = app.service.jobs.submit(new).await?;
+    Ok((StatusCode::ACCEPTED, Json(app.service.jobs.job(id).await?)).into_response())
 }
 
 async fn plan(app: &App, request: &ImportRequest) -> Answer<ImportPlan> {
     let cancelled = CancellationToken::new();
     // Threads that read files stop when the asker goes away.
     let _guard = cancelled.clone().drop_guard();
-    Ok(app.lake.plan_import(request, Arc::new(|_| {}), cancelled).await?)
+    Ok(app.service.lake.plan_import(request, Arc::new(|_| {}), cancelled).await?)
 }
 
 fn summary(request: &ImportRequest) -> String {

@@ -43,11 +43,11 @@ use utoipa_axum::router::OpenApiRouter;
 
 use crate::activity;
 use crate::iceberg;
-use crate::parts::Parts;
+use crate::state::AppState;
 use failure::Failure;
 
 /// What every handler is given.
-pub(crate) type App = Arc<Parts>;
+pub(crate) type App = Arc<AppState>;
 
 /// The longest body, runs apart.
 const BODY_BYTES_MAX: usize = 1 << 20;

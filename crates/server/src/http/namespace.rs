@@ -28,7 +28,7 @@ async fn list(
     State(app): State<App>,
     Segments(reference): Segments<String>,
 ) -> Answer<Json<Vec<Namespace>>> {
-    let catalog = app.lake.catalog();
+    let catalog = app.service.lake.catalog();
     let resolved = catalog.resolve(&parse(&reference)?).await?;
     Ok(Json(catalog.state(resolved.commit).await?.namespaces().await?))
 }
@@ -45,7 +45,7 @@ async fn create(
     Body(request): Body<CreateNamespace>,
 ) -> Answer<(StatusCode, Json<Namespace>)> {
     let name = request.name;
-    let mut transaction = app.lake.transaction(&branch, &author.or(None)).await?;
+    let mut transaction = app.service.lake.transaction(&branch, &author.or(None)).await?;
     transaction.create_namespace(&name, BTreeMap::new());
     transaction.commit(&format!("create namespace {name}")).await?;
     let namespace = Namespace { name, properties: BTreeMap::new() };
@@ -63,7 +63,7 @@ async fn remove(
     author: Author,
     Parameters(removal): Parameters<Removal>,
 ) -> Answer<StatusCode> {
-    let mut transaction = app.lake.transaction(&branch, &author.or(None)).await?;
+    let mut transaction = app.service.lake.transaction(&branch, &author.or(None)).await?;
     transaction.drop_namespace(&name);
     let outcome = transaction.commit(&format!("drop namespace {name}")).await;
     removal.settle(outcome.map(drop))

@@ -62,10 +62,10 @@ async fn query(
     }
     let prepared = prepared.and_then(|statement| statement.bind(&request.parameters));
     let author = author.or(request.author.clone());
-    let (context, guard) = app.jobs.record(new_job(&request, &author)).await?;
+    let (context, guard) = app.service.jobs.record(new_job(&request, &author)).await?;
     let id = context.id();
     let statement = Statement::new(context, guard, request.limit);
-    let session = app.engine.session(session_options(&request, author, id));
+    let session = app.service.engine.session(session_options(&request, author, id));
     let answer = statement.answer(session, prepared, format).await;
     let mut response = match answer {
         Ok(chunks) => {
@@ -87,7 +87,7 @@ async fn check_namespace(app: &App, request: &QueryRequest) -> Answer<()> {
         return Ok(());
     };
     let main = RefSpec::main();
-    let view = app.lake.view(request.reference.as_ref().unwrap_or(&main)).await?;
+    let view = app.service.lake.view(request.reference.as_ref().unwrap_or(&main)).await?;
     // SQL finds names without case.
     let same = |known: &headwater_model::Namespace| known.name.eq_ignore_ascii_case(namespace);
     if view.namespaces().await?.iter().any(same) {

@@ -28,7 +28,7 @@ async fn show(
     State(app): State<App>,
     Segments(reference): Segments<String>,
 ) -> Answer<Json<ResolvedRef>> {
-    let resolved = app.lake.catalog().resolve(&parse(&reference)?).await?;
+    let resolved = app.service.lake.catalog().resolve(&parse(&reference)?).await?;
     Ok(Json(ResolvedRef { commit: resolved.commit, branch: resolved.branch }))
 }
 
@@ -56,7 +56,7 @@ async fn commits(
 ) -> Answer<Json<Vec<Commit>>> {
     let after = page.after.as_deref().map(parse_commit).transpose()?;
     let limit = page.limit.unwrap_or(100).min(COMMITS_MAX);
-    Ok(Json(app.lake.catalog().log(&parse(&reference)?, limit, after).await?))
+    Ok(Json(app.service.lake.catalog().log(&parse(&reference)?, limit, after).await?))
 }
 
 fn parse_commit(text: &str) -> Answer<CommitId> {

@@ -13,7 +13,7 @@ use utoipa_axum::routes;
 use super::App;
 use super::extract::{Author, Body};
 use super::failure::{Answer, Failure};
-use crate::work;
+use headwater_service::{project_name, run_queue, run_summary};
 
 /// The longest project, as JSON.
 pub(super) const BODY_BYTES_MAX: usize = 64 << 20;
@@ -39,21 +39,21 @@ async fn run(
         return Err(Failure::invalid("the project has no files", "Send its files in `files`."));
     }
     if request.dry_run || request.merge.as_ref().is_some_and(|merge| merge.dry_run) {
-        return Ok(Json(app.runner.plan(&request).await?).into_response());
+        return Ok(Json(app.service.runner.plan(&request).await?).into_response());
     }
-    app.settings.refresh().await;
+    app.service.settings.refresh().await;
     let author = author.or(request.author.take());
-    let branch = app.branch_to_write(request.reference.as_ref()).await?;
+    let branch = app.service.branch_to_write(request.reference.as_ref()).await?;
     request.author = Some(author.clone());
-    let project = work::project_name(&request);
-    let summary = work::run_summary(&project, &request);
+    let project = project_name(&request);
+    let summary = run_summary(&project, &request);
     let new = NewJob {
         event: request.event.clone(),
-        queue: Some(work::run_queue(&project, &branch)),
+        queue: Some(run_queue(&project, &branch)),
         reference: Some(branch),
         payload: json!(request),
         ..NewJob::new(JobKind::Run, summary, author)
     };
-    let id = app.jobs.submit(new).await?;
-    Ok((StatusCode::ACCEPTED, Json(app.jobs.job(id).await?)).into_response())
+    let id = app.service.jobs.submit(new).await?;
+    Ok((StatusCode::ACCEPTED, Json(app.service.jobs.job(id).await?)).into_response())
 }

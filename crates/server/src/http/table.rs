@@ -39,7 +39,7 @@ async fn list(
     Segments(reference): Segments<String>,
     Parameters(filter): Parameters<Filter>,
 ) -> Answer<Json<Vec<Table>>> {
-    Ok(Json(app.lake.list(&parse(&reference)?, filter.namespace.as_deref()).await?))
+    Ok(Json(app.service.lake.list(&parse(&reference)?, filter.namespace.as_deref()).await?))
 }
 
 /// Describes a table: `name` or `namespace.name`, as written, or else without case.
@@ -52,12 +52,13 @@ async fn show(
     Segments((reference, table)): Segments<(String, String)>,
 ) -> Answer<Json<Table>> {
     let name: TableName = table.parse()?;
-    let view = app.lake.view(&parse(&reference)?).await?;
+    let view = app.service.lake.view(&parse(&reference)?).await?;
     match view.find(&name.namespace, &name.name).await? {
         Some((name, table)) => {
             let mut described = table.describe(&name);
             if let Some(branch) = view.branch() {
-                described.upkeep = app.lake.upkeep_record(branch, &name).await?.map(Box::new);
+                described.upkeep =
+                    app.service.lake.upkeep_record(branch, &name).await?.map(Box::new);
             }
             Ok(Json(described))
         }
@@ -77,7 +78,7 @@ async fn remove(
     Parameters(removal): Parameters<Removal>,
 ) -> Answer<StatusCode> {
     let name: TableName = table.parse()?;
-    let mut transaction = app.lake.transaction(&branch, &author.or(None)).await?;
+    let mut transaction = app.service.lake.transaction(&branch, &author.or(None)).await?;
     transaction.drop(&name, removal.if_exists).await?;
     transaction.commit(&format!("drop table {name}")).await?;
     Ok(StatusCode::NO_CONTENT)

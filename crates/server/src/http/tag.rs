@@ -25,7 +25,7 @@ async fn list(
     State(app): State<App>,
     Parameters(filter): Parameters<Filter>,
 ) -> Answer<Json<Vec<Tag>>> {
-    Ok(Json(app.lake.catalog().tags(filter.prefix.as_deref()).await?))
+    Ok(Json(app.service.lake.catalog().tags(filter.prefix.as_deref()).await?))
 }
 
 /// Makes a tag.
@@ -37,7 +37,7 @@ async fn create(
     State(app): State<App>,
     Body(request): Body<CreateRef>,
 ) -> Answer<(StatusCode, Json<Tag>)> {
-    Ok((StatusCode::CREATED, Json(app.lake.create_tag(request).await?)))
+    Ok((StatusCode::CREATED, Json(app.service.lake.create_tag(request).await?)))
 }
 
 /// Answers a tag.
@@ -46,7 +46,7 @@ async fn create(
     params(("tag" = String, Path)),
     responses((status = 200, body = Tag), (status = "default", body = Problem)))]
 async fn show(State(app): State<App>, Segments(name): Segments<String>) -> Answer<Json<Tag>> {
-    Ok(Json(app.lake.catalog().tag(&name).await?))
+    Ok(Json(app.service.lake.catalog().tag(&name).await?))
 }
 
 /// Renames a tag.
@@ -64,7 +64,7 @@ async fn update(
         let hint = "Protect a branch instead; a tag takes no writes at all.";
         return Err(Failure::invalid("a tag has no `protected`", hint));
     }
-    let catalog = app.lake.catalog();
+    let catalog = app.service.lake.catalog();
     let tag = catalog.tag(&name).await?;
     match change.name.filter(|new| *new != tag.name) {
         Some(new) => Ok(Json(catalog.rename_tag(&tag.name, &new).await?)),
@@ -82,5 +82,5 @@ async fn remove(
     Segments(name): Segments<String>,
     Parameters(removal): Parameters<Removal>,
 ) -> Answer<StatusCode> {
-    removal.settle(app.lake.catalog().delete_tag(&name).await)
+    removal.settle(app.service.lake.catalog().delete_tag(&name).await)
 }

@@ -66,16 +66,21 @@ async fn maintain(
     let _guard = cancelled.clone().drop_guard();
     request.author = Some(author.or(request.author.take()));
     if request.dry_run {
-        let foreseen = app.lake.maintain(branch, table, &request, Arc::new(|_, _| {}), cancelled);
+        let foreseen =
+            app.service.lake.maintain(branch, table, &request, Arc::new(|_, _| {}), cancelled);
         return Ok(Json(Box::pin(foreseen).await?).into_response());
     }
     // What cannot be done at all is said at once.
-    let view = app.lake.view(&RefSpec::Name(branch.to_owned())).await?;
+    let view = app.service.lake.view(&RefSpec::Name(branch.to_owned())).await?;
     if let Some(table) = table {
         view.table(table).await?;
     }
     headwater_lake::check_maintain(&request)?;
     drop(view);
-    let id = app.jobs.submit(crate::upkeep::new_job(branch, table, request)).await?;
-    Ok((StatusCode::ACCEPTED, Json(app.jobs.job(id).await?)).into_response())
+    let id = app
+        .service
+        .jobs
+        .submit(headwater_service::new_maintenance_job(branch, table, request))
+        .await?;
+    Ok((StatusCode::ACCEPTED, Json(app.service.jobs.job(id).await?)).into_response())
 }

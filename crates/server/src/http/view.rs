@@ -39,7 +39,7 @@ async fn list(
     Parameters(filter): Parameters<Filter>,
 ) -> Answer<Json<Vec<SqlView>>> {
     let reference = parse(&reference)?;
-    Ok(Json(app.lake.list_views(&reference, filter.namespace.as_deref()).await?))
+    Ok(Json(app.service.lake.list_views(&reference, filter.namespace.as_deref()).await?))
 }
 
 /// Describes a view: `name` or `namespace.name`, as written, or else without case.
@@ -52,7 +52,7 @@ async fn show(
     Segments((reference, view)): Segments<(String, String)>,
 ) -> Answer<Json<SqlView>> {
     let name: TableName = view.parse()?;
-    Ok(Json(app.lake.describe_view(&parse(&reference)?, &name).await?))
+    Ok(Json(app.service.lake.describe_view(&parse(&reference)?, &name).await?))
 }
 
 /// Drops a view from a branch; commits and branches that had it keep it.
@@ -67,7 +67,7 @@ async fn remove(
     Parameters(removal): Parameters<Removal>,
 ) -> Answer<StatusCode> {
     let name: TableName = view.parse()?;
-    let mut transaction = app.lake.transaction(&branch, &author.or(None)).await?;
+    let mut transaction = app.service.lake.transaction(&branch, &author.or(None)).await?;
     let state = transaction.view().state().clone();
     let found = state.find(&name.namespace, &name.name).await?;
     let name = found.filter(|(_, entry)| entry.is_view()).map_or(name, |(name, _)| name);

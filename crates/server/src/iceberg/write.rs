@@ -110,7 +110,7 @@ impl Write {
         if is_done(app, name.as_deref()).await? {
             return Ok(None);
         }
-        let (context, guard) = app.jobs.record(self.new_job(what)).await?;
+        let (context, guard) = app.service.jobs.record(self.new_job(what)).await?;
         let _ = self.job.set(context.id());
         let made = match work.await {
             Ok(done) => Ok(Some(done)),
@@ -132,7 +132,7 @@ impl Write {
     /// Whether the branch has a commit that the request made as this job.
     async fn is_committed(&self, app: &App, job: JobId) -> Answer<bool> {
         let branch = self.branch(app).await?;
-        Ok(app.lake.is_committed(&branch, PROPERTY_JOB, &job.to_string()).await?)
+        Ok(app.service.lake.is_committed(&branch, PROPERTY_JOB, &job.to_string()).await?)
     }
 
     fn new_job(&self, what: &str) -> NewJob {
@@ -145,7 +145,7 @@ impl Write {
     /// Begins a change that only this request makes.
     pub async fn transaction(&self, app: &App) -> Answer<Transaction> {
         let branch = self.branch(app).await?;
-        let mut transaction = app.lake.transaction(&branch, &self.author).await?;
+        let mut transaction = app.service.lake.transaction(&branch, &self.author).await?;
         if let Some(name) = self.name() {
             transaction.request(&name);
         }
@@ -187,7 +187,7 @@ impl Write {
 
 async fn is_done(app: &App, name: Option<&str>) -> Answer<bool> {
     match name {
-        Some(name) => Ok(app.lake.is_request_done(name).await?),
+        Some(name) => Ok(app.service.lake.is_request_done(name).await?),
         None => Ok(false),
     }
 }

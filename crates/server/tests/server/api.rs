@@ -74,7 +74,7 @@ pub async fn play(noun: String, path: PathBuf) {
     }
     let mut config = support::config(folder.path());
     if case.own_cache {
-        config.cache_dir = folder.path().join("cache");
+        config.service.cache_dir = folder.path().join("cache");
     }
     let running = support::start(config).await;
     let server = TestServer { running, folder };

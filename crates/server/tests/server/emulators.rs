@@ -43,8 +43,8 @@ async fn live_in(url: &str, cloud: &CloudSettings) {
     let project = folder.path().to_owned();
     let config = || {
         let mut config = support::config(&project);
-        config.warehouse.url = Some(url.to_owned());
-        config.warehouse.cloud = cloud.clone();
+        config.service.warehouse.url = Some(url.to_owned());
+        config.service.warehouse.cloud = cloud.clone();
         config
     };
     let running = support::start(config()).await;

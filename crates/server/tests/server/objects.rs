@@ -21,8 +21,8 @@ async fn start(vend_credentials: bool) -> TestServer {
     std::fs::create_dir_all(folder.path().join("s3/lakes")).expect("a bucket");
     let mut config = support::config(folder.path());
     let s3 = S3::start(&folder.path().join("s3"));
-    config.warehouse.url = Some("s3://lakes/a".to_owned());
-    config.warehouse.cloud = headwater_server::CloudSettings::new(s3.variables());
+    config.service.warehouse.url = Some("s3://lakes/a".to_owned());
+    config.service.warehouse.cloud = headwater_server::CloudSettings::new(s3.variables());
     config.vend_credentials = vend_credentials;
     let server = TestServer { running: support::start(config).await, folder };
     server.rows("CREATE TABLE clicks AS SELECT 1 AS id").await;

@@ -92,14 +92,14 @@ pub fn config(project: &Path) -> ServerConfig {
     let program = std::env::current_exe().expect("this program");
     let spawner = SpawnCommand { program, arguments: vec![crate::SPAWNER.to_owned()] };
     let mut config = ServerConfig::new(&lake, spawner);
-    config.project_dir = Some(project.to_owned());
+    config.service.project_dir = Some(project.to_owned());
     config.http = Some("127.0.0.1:0".parse().expect("an address"));
     config.socket = Some(lake.join("server.sock"));
-    config.memory_bytes = 1 << 30;
+    config.service.memory_bytes = 1 << 30;
     // Packages are fetched once for all tests of a machine.
-    config.cache_dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("cache");
+    config.service.cache_dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("cache");
     let path = std::env::var_os("PATH").unwrap_or_default();
-    config.python_search = std::env::split_paths(&path).collect();
+    config.service.python_search = std::env::split_paths(&path).collect();
     config
 }
 

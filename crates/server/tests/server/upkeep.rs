@@ -41,7 +41,7 @@ async fn by_itself() {
 async fn left_alone() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let mut config = support::config(folder.path());
-    config.upkeep = false;
+    config.service.upkeep = false;
     let server = TestServer { running: support::start(config).await, folder };
     make(&server, "clicks", true).await;
     let path = "/v1/branches/main/tables/clicks/maintain";

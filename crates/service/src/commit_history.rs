@@ -17,12 +17,12 @@ use tokio::sync::watch;
 const REPLACE: &str = "replace";
 
 /// The commits of a lake.
-pub struct History {
+pub struct CommitHistory {
     pub lake: Lake,
 }
 
 #[async_trait]
-impl Commits for History {
+impl Commits for CommitHistory {
     async fn head(&self, branch: &str) -> Result<Option<CommitId>, Problem> {
         match self.lake.catalog().branch(branch).await {
             Ok(branch) => Ok(Some(branch.commit)),
@@ -78,7 +78,7 @@ impl Commits for History {
     }
 }
 
-impl History {
+impl CommitHistory {
     async fn commit(&self, id: CommitId) -> Result<Commit, Problem> {
         let commit = self.lake.catalog().read_commit(id).await;
         commit.map_err(|error| error.to_problem())
@@ -152,7 +152,7 @@ mod tests {
     async fn a_branch_is_followed_from_any_of_its_commits_and_from_others_as_a_whole() {
         let folder = tempfile::tempdir().expect("a folder");
         let lake = Lake::open_local(folder.path()).await.expect("a lake");
-        let history = History { lake: lake.clone() };
+        let history = CommitHistory { lake: lake.clone() };
         assert_eq!(history.start("dev").await, Ok(None));
         let first = commit(&lake, "main", "a").await;
         assert_eq!(history.since("dev", first, 5).await, Ok(None));

@@ -15,8 +15,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use crate::work::read;
-use crate::workshop::Workshop;
+use crate::executors::read;
+use crate::metered_runtime::MeteredRuntime;
 
 /// How long tables are written to before it is looked whether they need upkeep.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -52,13 +52,13 @@ pub fn new_job(branch: &str, table: Option<&TableName>, request: MaintainRequest
 
 /// Carries out upkeep.
 #[derive(Debug, Clone)]
-pub struct Upkeep {
+pub struct Maintenance {
     pub lake: Lake,
-    pub workshop: Workshop,
+    pub runtime: MeteredRuntime,
 }
 
 #[async_trait]
-impl Executor for Upkeep {
+impl Executor for Maintenance {
     async fn execute(&self, context: JobContext, payload: Value) -> Result<Value, Problem> {
         let Asked { branch, table, request } = read(payload)?;
         let (lake, cancelled) = (self.lake.clone(), context.cancelled());
@@ -71,7 +71,7 @@ impl Executor for Upkeep {
         let work = Box::pin(async move {
             Box::pin(lake.maintain(&branch, table.as_ref(), &request, progress, cancelled)).await
         });
-        let (report, cpu_us) = self.workshop.run(work).await?;
+        let (report, cpu_us) = self.runtime.run(work).await?;
         let mut usage = Usage { cpu_us, ..Usage::default() };
         if let Ok(report) = &report {
             usage.bytes_read = report.tables.iter().map(|table| table.bytes_rewritten).sum();

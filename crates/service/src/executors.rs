@@ -13,7 +13,7 @@ use headwater_pipelines::{Parsed, Runner};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use crate::workshop::Workshop;
+use crate::metered_runtime::MeteredRuntime;
 
 /// Carries out imports.
 #[derive(Debug, Clone)]
@@ -21,7 +21,7 @@ pub struct Imports {
     /// Where to.
     pub lake: Lake,
     /// Where the work is done.
-    pub workshop: Workshop,
+    pub runtime: MeteredRuntime,
 }
 
 #[async_trait]
@@ -63,7 +63,7 @@ impl Imports {
         let progress = Arc::new(move |progress| reporting.emit(progress_event(progress)));
         let cancelled = context.cancelled();
         let work = Box::pin(async move { lake.import(&request, progress, cancelled).await });
-        let (report, cpu_us) = self.workshop.run(work).await?;
+        let (report, cpu_us) = self.runtime.run(work).await?;
         let mut usage = Usage { cpu_us, ..Usage::default() };
         if let Ok(report) = &report {
             usage.memory_bytes_peak = report.memory_bytes_peak;

@@ -18,7 +18,7 @@ use headwater_model::{
 use headwater_pipelines::{Deployments, Parsed, Project, deploy_changes};
 use parking_lot::RwLock;
 
-use crate::project::read_project;
+use crate::project_files::read_project;
 
 /// A version of the project, parsed.
 #[derive(Debug, Clone)]

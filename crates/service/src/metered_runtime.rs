@@ -17,15 +17,15 @@ const THREAD_KEEP: Duration = Duration::from_secs(2);
 
 /// The runtimes that are free; cheap to clone.
 #[derive(Debug, Clone, Default)]
-pub struct Workshop {
-    benches: Arc<Mutex<Vec<Bench>>>,
-    patient: bool,
+pub struct MeteredRuntime {
+    workers: Arc<Mutex<Vec<Worker>>>,
+    background: bool,
 }
 
-impl Workshop {
+impl MeteredRuntime {
     /// One whose threads let all others go first.
-    pub fn patient() -> Self {
-        Workshop { patient: true, ..Workshop::default() }
+    pub fn background() -> Self {
+        MeteredRuntime { background: true, ..MeteredRuntime::default() }
     }
 
     /// Does the work, and answers what it gave and the processor time it took, in microseconds.
@@ -36,16 +36,16 @@ impl Workshop {
         &self,
         work: impl Future<Output = T> + Send + 'static,
     ) -> Result<(T, u64), Problem> {
-        let free = self.benches.lock().pop();
-        let bench = free.map_or_else(|| Bench::new(self.patient), Ok)?;
-        let before = bench.clock.nanoseconds();
-        let mut task = Stopping(bench.runtime()?.spawn(work));
+        let free = self.workers.lock().pop();
+        let worker = free.map_or_else(|| Worker::new(self.background), Ok)?;
+        let before = worker.clock.nanoseconds();
+        let mut task = Stopping(worker.runtime()?.spawn(work));
         let given = (&mut task.0).await.map_err(|error| {
             let message = format!("work ended before it was done: {error}");
             Problem::new(ErrorCode::Internal, message)
         })?;
-        let taken = bench.clock.nanoseconds().saturating_sub(before);
-        self.benches.lock().push(bench);
+        let taken = worker.clock.nanoseconds().saturating_sub(before);
+        self.workers.lock().push(worker);
         Ok((given, taken / 1_000))
     }
 }
@@ -61,13 +61,13 @@ impl<T> Drop for Stopping<T> {
 
 /// A runtime and the clock of its threads.
 #[derive(Debug)]
-struct Bench {
+struct Worker {
     runtime: Option<Runtime>,
     clock: Arc<CpuClock>,
 }
 
-impl Bench {
-    fn new(patient: bool) -> Result<Self, Problem> {
+impl Worker {
+    fn new(background: bool) -> Result<Self, Problem> {
         let clock = Arc::new(CpuClock::default());
         let (starts, stops) = (clock.clone(), clock.clone());
         let runtime = Builder::new_multi_thread()
@@ -77,7 +77,7 @@ impl Bench {
             .on_thread_start(move || {
                 starts.thread_starts();
                 headwater_functions::work_steadily();
-                if patient {
+                if background {
                     give_way();
                 }
             })
@@ -87,7 +87,7 @@ impl Bench {
         let runtime = runtime.map_err(|error| {
             Problem::new(ErrorCode::Internal, format!("no thread can be started: {error}"))
         })?;
-        Ok(Bench { runtime: Some(runtime), clock })
+        Ok(Worker { runtime: Some(runtime), clock })
     }
 
     fn runtime(&self) -> Result<&Runtime, Problem> {
@@ -96,7 +96,7 @@ impl Bench {
     }
 }
 
-impl Drop for Bench {
+impl Drop for Worker {
     fn drop(&mut self) {
         if let Some(runtime) = self.runtime.take() {
             // Waiting for its threads is not allowed here.
@@ -168,29 +168,29 @@ mod tests {
 
     #[tokio::test]
     async fn the_time_of_every_thread_counts_and_only_that() {
-        let workshop = Workshop::default();
+        let runtime = MeteredRuntime::default();
         let idle = tokio::time::sleep(Duration::from_millis(20));
-        let ((), idle_us) = workshop.run(idle).await.expect("an answer");
+        let ((), idle_us) = runtime.run(idle).await.expect("an answer");
         let one = async { compute() };
-        let ((), one_us) = workshop.run(one).await.expect("an answer");
+        let ((), one_us) = runtime.run(one).await.expect("an answer");
         let many = async {
             let others = [(); 15].map(|()| tokio::task::spawn_blocking(compute));
             compute();
             futures::future::join_all(others).await;
             7
         };
-        let (given, many_us) = workshop.run(many).await.expect("an answer");
+        let (given, many_us) = runtime.run(many).await.expect("an answer");
         assert_eq!(given, 7);
         assert!(idle_us < one_us && one_us * 2 < many_us, "{idle_us} {one_us} {many_us}");
-        assert_eq!(workshop.benches.lock().len(), 1);
+        assert_eq!(runtime.workers.lock().len(), 1);
     }
 
     #[tokio::test]
     async fn a_panic_is_an_error_of_the_work_alone() {
-        let workshop = Workshop::default();
+        let runtime = MeteredRuntime::default();
         let work = async { "none".parse::<u8>().expect("a number") };
-        let problem = workshop.run(work).await.expect_err("a problem");
+        let problem = runtime.run(work).await.expect_err("a problem");
         assert_eq!(problem.code, ErrorCode::Internal);
-        assert!(workshop.run(async {}).await.is_ok());
+        assert!(runtime.run(async {}).await.is_ok());
     }
 }

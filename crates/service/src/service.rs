@@ -1,46 +1,45 @@
-//! The parts of a running server, and the order in which they start.
+//! The wiring: all components of a lake, and the order in which they start.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use headwater_engine::{Engine, EngineOptions};
 use headwater_functions::{Functions, FunctionsOptions, Room, ZygoteOptions};
 use headwater_jobs::{Commits, Jobs, JobsOptions, Triggers, TriggersOptions};
 use headwater_lake::Lake;
-use headwater_model::{ErrorCode, Health, JobKind, Problem, RefSpec};
+use headwater_model::{ErrorCode, JobKind, Problem, RefSpec};
 use headwater_pipelines::{Given, Runner};
 use tokio_util::sync::CancellationToken;
 
-use crate::actions::Actions;
-use crate::activity::Activity;
+use crate::commit_history::CommitHistory;
 use crate::deployment::{Deployed, Deployer};
-use crate::ending::Ending;
-use crate::history::History;
-use crate::http::body::Bodies;
-use crate::iceberg::{Plans, Requests};
+use crate::executors::{Imports, Runs};
+use crate::maintenance::{self, Maintenance};
+use crate::metered_runtime::MeteredRuntime;
 use crate::settings::Settings;
-use crate::upkeep::{self, Upkeep};
-use crate::work::{Imports, Runs};
-use crate::workshop::Workshop;
-use crate::{Error, Result, ServerConfig, system};
+use crate::trigger_executor::TriggerExecutor;
+use crate::{Error, Result, ServiceConfig, system_tables};
 
 /// How many calls of functions may wait for their turn.
 const CALLS_WAITING_MAX: usize = 10_000;
 
-/// How often settings are read.
-const LOOK_EVERY: Duration = Duration::from_secs(2);
-
-/// The parts of a running server.
-pub struct Parts {
-    pub config: ServerConfig,
+/// The components of a running lake, behind one method per operation.
+pub struct Service {
+    /// Its configuration.
+    pub config: ServiceConfig,
+    /// The lake: tables and their branches.
     pub lake: Lake,
+    /// The SQL engine.
     pub engine: Engine,
+    /// The job queue.
     pub jobs: Jobs,
+    /// The runner of projects.
     pub runner: Runner,
+    /// The function runtime.
     pub functions: Functions,
     /// None for a server that is to leave triggers alone.
     pub triggers: Option<Triggers>,
+    /// Settings of `headwater.toml` that the server applies: rate card and project name.
     pub settings: Settings,
     /// Ends what watches over tables; none where they are left alone.
     pub upkeep: Option<CancellationToken>,
@@ -48,35 +47,28 @@ pub struct Parts {
     pub deployer: Deployer,
     /// The environments that calls were given.
     pub given: Given,
-    /// Room for what calls bring.
-    pub bodies: Bodies,
-    /// Scans that were planned for other engines.
-    pub scans: Plans,
-    /// Changes that other engines ask for, while they are made.
-    pub requests: Requests,
-    pub activity: Activity,
-    pub ending: Ending,
 }
 
-impl Parts {
+impl Service {
     /// Starts everything, from the ground up. The spawner comes first, while the process is still
     /// small; executors come last, since jobs that waited in the last process begin with them.
-    pub async fn start(config: ServerConfig) -> Result<Self> {
+    pub async fn start(config: ServiceConfig) -> Result<Self> {
         let folder = &config.lake_dir;
         let functions = start_functions(&config).await?;
         clear_spill(&folder.join("spill"))?;
         let lake = Lake::open_folder(folder, config.warehouse.clone()).await;
-        let lake = lake.map_err(|error| Error::room(&error))?;
+        let lake = lake.map_err(|error| Error::component(&error))?;
         let engine = start_engine(&config, &lake)?;
         let jobs = Jobs::open(lake.store().clone(), lake.clock().clone(), JobsOptions::default())
             .await
-            .map_err(|error| Error::room(&error))?;
-        system::register(&engine, &jobs, &lake);
+            .map_err(|error| Error::component(&error))?;
+        system_tables::register(&engine, &jobs, &lake);
         let runner = Runner::new(engine.clone(), functions.clone(), jobs.clone(), room(&config));
         quarantine_interrupted(&runner, &jobs).await;
-        let imports = Imports { lake: lake.clone(), workshop: Workshop::default() };
+        let imports = Imports { lake: lake.clone(), runtime: MeteredRuntime::default() };
         let deployed = Arc::new(Deployed::default());
-        let actions = Actions::new(&config, imports.clone(), runner.clone(), deployed.clone());
+        let actions =
+            TriggerExecutor::new(&config, imports.clone(), runner.clone(), deployed.clone());
         let triggers = start_triggers(&lake, &jobs, actions).await?;
         let deployer = Deployer::new(lake.clone(), deployed, triggers.clone());
         deployer.load().await;
@@ -84,13 +76,12 @@ impl Parts {
         settings.refresh().await;
         jobs.register(JobKind::Import, Arc::new(imports));
         jobs.register(JobKind::Run, Arc::new(Runs(runner.clone())));
-        let keeper = Upkeep { lake: lake.clone(), workshop: Workshop::patient() };
+        let keeper = Maintenance { lake: lake.clone(), runtime: MeteredRuntime::background() };
         jobs.register(JobKind::Upkeep, Arc::new(keeper));
-        let upkeep =
-            config.upkeep.then(|| upkeep::start(lake.clone(), jobs.clone(), config.remove_orphans));
-        let bodies = Bodies::new(config.memory_bytes / 8, config.stall);
-        let (activity, ending) = (Activity::default(), Ending::default());
-        Ok(Parts {
+        let upkeep = config
+            .upkeep
+            .then(|| maintenance::start(lake.clone(), jobs.clone(), config.remove_orphans));
+        Ok(Service {
             config,
             lake,
             engine,
@@ -102,31 +93,7 @@ impl Parts {
             upkeep,
             deployer,
             given: Given::default(),
-            bodies,
-            scans: Plans::default(),
-            requests: Requests::default(),
-            activity,
-            ending,
         })
-    }
-
-    /// Ends the server, once jobs have ended or this much time is over. It takes no more of them before it
-    /// says that it stops.
-    pub fn end(&self, patience: Duration) {
-        self.jobs.close();
-        self.ending.request(patience);
-    }
-
-    /// What the server says of itself.
-    pub fn health(&self) -> Health {
-        let stopping = self.ending.is_requested();
-        Health {
-            status: if stopping { "stopping" } else { "ok" }.to_owned(),
-            version: self.config.version.clone(),
-            pid: Some(std::process::id()),
-            lake: Some(self.config.lake_dir.display().to_string()),
-            jobs_running: Some(self.jobs.running() as u64),
-        }
     }
 
     /// The branch that a request is to write to: `main` where it says nothing.
@@ -142,30 +109,29 @@ impl Parts {
         })
     }
 
-    /// Looks periodically whether settings have changed, or can be put in force by now.
-    pub async fn watch(&self) {
-        loop {
-            tokio::time::sleep(LOOK_EVERY).await;
-            self.settings.refresh().await;
-            self.deployer.retry().await;
-        }
+    /// Applies settings that have changed and deployments that could not be applied before.
+    pub async fn refresh(&self) {
+        self.settings.refresh().await;
+        self.deployer.retry().await;
     }
 
-    /// Waits until nothing has happened for as long as the configuration says.
-    pub async fn idle(&self) {
-        let Some(patience) = self.config.idle else { return std::future::pending().await };
-        let pause = (patience / 4).clamp(Duration::from_millis(10), Duration::from_secs(5));
-        loop {
-            tokio::time::sleep(pause).await;
-            let busy = self.jobs.running() > 0 || self.deployer.has_triggers();
-            if !busy && self.activity.idle() >= patience {
-                return;
-            }
+    /// Returns true while a job runs or a deployed trigger may start one.
+    pub fn is_busy(&self) -> bool {
+        self.jobs.running() > 0 || self.deployer.has_triggers()
+    }
+
+    /// Stops triggers and maintenance, so that no new job starts by itself.
+    pub fn stop_background(&self) {
+        if let Some(triggers) = &self.triggers {
+            triggers.stop();
+        }
+        if let Some(upkeep) = &self.upkeep {
+            upkeep.cancel();
         }
     }
 }
 
-async fn start_functions(config: &ServerConfig) -> Result<Functions> {
+async fn start_functions(config: &ServiceConfig) -> Result<Functions> {
     let options = FunctionsOptions {
         spawner: config.spawner.clone(),
         own_dir: config.lake_dir.join("functions"),
@@ -184,14 +150,14 @@ async fn start_functions(config: &ServerConfig) -> Result<Functions> {
         arena: config.arena,
         zygotes: ZygoteOptions::default(),
     };
-    let functions = Functions::start(options).await.map_err(|error| Error::room(&error))?;
+    let functions = Functions::start(options).await.map_err(|error| Error::component(&error))?;
     for warning in functions.warnings() {
         tracing::warn!("{warning}");
     }
     Ok(functions)
 }
 
-fn start_engine(config: &ServerConfig, lake: &Lake) -> Result<Engine> {
+fn start_engine(config: &ServiceConfig, lake: &Lake) -> Result<Engine> {
     let memory_bytes = config.memory_bytes / 8 * 3;
     let options = EngineOptions {
         memory_bytes,
@@ -201,12 +167,12 @@ fn start_engine(config: &ServerConfig, lake: &Lake) -> Result<Engine> {
         threads: config.threads,
         ..EngineOptions::default()
     };
-    Engine::new(lake.clone(), options).map_err(|error| Error::room(&error))
+    Engine::new(lake.clone(), options).map_err(|error| Error::component(&error))
 }
 
 /// Where runs put the rows that are kept in no table. An eighth of the memory, beside the half of
 /// the functions and what is left to queries; and as much of the disk as queries may spill.
-fn room(config: &ServerConfig) -> Room {
+fn room(config: &ServiceConfig) -> Room {
     let folder = config.lake_dir.join("spill").join("rows");
     Room::new(config.memory_bytes / 8, folder, EngineOptions::default().spill_bytes_max)
 }
@@ -234,15 +200,15 @@ async fn quarantine_interrupted(runner: &Runner, jobs: &Jobs) {
 async fn start_triggers(
     lake: &Lake,
     jobs: &Jobs,
-    actions: Option<Actions>,
+    actions: Option<TriggerExecutor>,
 ) -> Result<Option<Triggers>> {
     let Some(actions) = actions else { return Ok(None) };
     let (store, clock) = (lake.store().clone(), lake.clock().clone());
-    let commits: Arc<dyn Commits> = Arc::new(History { lake: lake.clone() });
+    let commits: Arc<dyn Commits> = Arc::new(CommitHistory { lake: lake.clone() });
     let options = TriggersOptions {
         commits: Some(commits),
         ..TriggersOptions::new(store, clock, jobs.clone(), &actions.project)
     };
     let triggers = Triggers::start(options, Arc::new(actions)).await;
-    triggers.map(Some).map_err(|error| Error::room(&error))
+    triggers.map(Some).map_err(|error| Error::component(&error))
 }

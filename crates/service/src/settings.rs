@@ -12,7 +12,7 @@ use headwater_model::{ErrorCode, Fault, Problem, RateCard};
 use headwater_pipelines::Project;
 use parking_lot::Mutex;
 
-use crate::project::PROJECT_FILE;
+use crate::project_files::PROJECT_FILE;
 
 /// What the project's file says.
 pub struct Settings {

@@ -17,13 +17,13 @@ use headwater_pipelines::Runner;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::ServerConfig;
+use crate::ServiceConfig;
 use crate::deployment::Deployed;
-use crate::work::Imports;
-use crate::{fill, work};
+use crate::executors::Imports;
+use crate::{executors, template_params};
 
 /// Acts on events.
-pub struct Actions {
+pub struct TriggerExecutor {
     /// What imports.
     pub imports: Imports,
     /// What runs the project.
@@ -35,7 +35,7 @@ pub struct Actions {
 }
 
 #[async_trait]
-impl TriggerActions for Actions {
+impl TriggerActions for TriggerExecutor {
     async fn act(
         &self,
         trigger: &Trigger,
@@ -52,7 +52,7 @@ impl TriggerActions for Actions {
         if trigger.run {
             let request = self.run_request(trigger, event, &context)?;
             let part = request.event.clone();
-            let report = work::run(&self.runner, request, &context).await;
+            let report = executors::run(&self.runner, request, &context).await;
             result.insert("run".into(), once(report, part.as_deref(), &context)?);
         }
         Ok(Value::Object(result))
@@ -61,21 +61,21 @@ impl TriggerActions for Actions {
     fn queue(&self, trigger: &Trigger) -> Option<String> {
         let version = self.deployed.version().ok().flatten().filter(|_| trigger.run)?;
         let branch = trigger.branch.as_deref().unwrap_or(MAIN_BRANCH);
-        Some(work::run_queue(&version.project.name, branch))
+        Some(executors::run_queue(&version.project.name, branch))
     }
 }
 
-impl Actions {
+impl TriggerExecutor {
     /// The actions of a server; none where triggers are to be left alone.
     pub fn new(
-        config: &ServerConfig,
+        config: &ServiceConfig,
         imports: Imports,
         runner: Runner,
         deployed: Arc<Deployed>,
     ) -> Option<Self> {
         let around = || config.lake_dir.parent().map(Path::to_owned);
         let project = config.project_dir.clone().or_else(around).filter(|_| config.triggers)?;
-        Some(Actions { imports, runner, project, deployed })
+        Some(TriggerExecutor { imports, runner, project, deployed })
     }
 
     fn import_request(
@@ -111,7 +111,7 @@ impl Actions {
         Ok(RunRequest {
             files: (*self.deployed.require()?.project.files).clone(),
             reference: reference(trigger)?,
-            parameters: fill::parameters(trigger, event),
+            parameters: template_params::parameters(trigger, event),
             author: Some(context.author().to_owned()),
             event: Some(event_part(&event.id, "run")),
             ..RunRequest::default()

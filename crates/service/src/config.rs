@@ -1,0 +1,67 @@
+//! Configuration of the service; the command line fills it in from flags and the environment.
+
+use std::path::{Path, PathBuf};
+
+use headwater_functions::{Isolation, SpawnCommand};
+use headwater_lake::WarehouseOptions;
+
+const GIB: u64 = 1 << 30;
+
+/// Configuration of the service.
+#[derive(Debug, Clone)]
+pub struct ServiceConfig {
+    /// The lake's folder, `.headwater`; created if missing.
+    pub lake_dir: PathBuf,
+    /// Location of the lake's tables, and access to clouds.
+    pub warehouse: WarehouseOptions,
+    /// The project's folder, whose `headwater.toml` contains the rate card and the triggers.
+    pub project_dir: Option<PathBuf>,
+    /// Version that the server reports; a command of another version replaces it.
+    pub version: String,
+    /// Whether triggers fire.
+    pub triggers: bool,
+    /// Whether tables are maintained automatically after writes.
+    pub upkeep: bool,
+    /// Whether orphan files are removed automatically.
+    pub remove_orphans: bool,
+    /// Command line of this program's hidden spawner.
+    pub spawner: SpawnCommand,
+    /// Folder of downloads and environments, shared by all lakes of the user.
+    pub cache_dir: PathBuf,
+    /// Folders that are searched for Python interpreters and `uv` before `PATH`-like defaults.
+    pub python_search: Vec<PathBuf>,
+    /// Memory limit of queries, functions and the rows of runs together, in bytes.
+    pub memory_bytes: u64,
+    /// Maximum number of processors for queries.
+    pub threads: usize,
+    /// Maximum number of functions that run at the same time.
+    pub functions_concurrency: usize,
+    /// Isolation of functions from each other.
+    pub isolation: Isolation,
+    /// Whether functions of projects that ask for it allocate in the files of the hand-over.
+    pub arena: bool,
+}
+
+impl ServiceConfig {
+    /// Creates the configuration of a lake: one function per processor, 4 GiB of memory.
+    pub fn new(lake_dir: &Path, spawner: SpawnCommand) -> Self {
+        let threads = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
+        ServiceConfig {
+            lake_dir: lake_dir.to_owned(),
+            warehouse: WarehouseOptions::default(),
+            project_dir: None,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            triggers: true,
+            upkeep: true,
+            remove_orphans: false,
+            spawner,
+            cache_dir: lake_dir.join("cache"),
+            python_search: Vec::new(),
+            memory_bytes: 4 * GIB,
+            threads,
+            functions_concurrency: threads,
+            isolation: Isolation::Sandbox,
+            arena: false,
+        }
+    }
+}

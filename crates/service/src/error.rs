@@ -1,0 +1,58 @@
+//! Errors while the service starts. An error of a request is a [`headwater_model::Problem`].
+
+use std::path::PathBuf;
+
+use headwater_model::{ErrorCode, Fault, Problem};
+
+/// A result of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// An error while the service starts.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A file or folder of the lake cannot be used.
+    #[error("cannot use `{}`", path.display())]
+    Folder {
+        /// The file or folder.
+        path: PathBuf,
+        /// The reason.
+        source: std::io::Error,
+    },
+    /// A component failed to start.
+    #[error("{0}")]
+    Component(Box<Problem>),
+}
+
+impl Error {
+    /// A component's own error.
+    pub(crate) fn component(error: &impl Fault) -> Self {
+        Error::Component(Box::new(error.to_problem()))
+    }
+}
+
+impl Fault for Error {
+    fn code(&self) -> ErrorCode {
+        match self {
+            Error::Folder { .. } => ErrorCode::Storage,
+            Error::Component(problem) => problem.code,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Error::Component(problem) => problem.hint.clone(),
+            Error::Folder { .. } => None,
+        }
+    }
+
+    fn to_problem(&self) -> Problem {
+        if let Error::Component(problem) = self {
+            return (**problem).clone();
+        }
+        let mut problem = Problem::new(self.code(), self.to_string());
+        if let Some(cause) = std::error::Error::source(self) {
+            problem.causes.push(cause.to_string());
+        }
+        problem
+    }
+}

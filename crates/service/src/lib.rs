@@ -1,0 +1,27 @@
+//! Every operation that a client can request, below every protocol, and the wiring of all components.
+//!
+//! [`Service::start`] opens a lake and starts its components from the ground up. Protocols hold a
+//! [`Service`], call one of its methods per request, and encode what it returns. Nothing here reads
+//! the environment, the home folder or a socket.
+
+mod commit_history;
+mod config;
+mod deployment;
+mod error;
+mod executors;
+mod maintenance;
+mod metered_runtime;
+mod project_files;
+mod service;
+mod settings;
+mod system_tables;
+mod template_params;
+mod trigger_executor;
+
+pub use config::ServiceConfig;
+pub use deployment::{Deployed, Deployer, Version, missing_branch, nothing_deployed, parse_folder};
+pub use error::{Error, Result};
+pub use executors::{project_name, run_queue, run_summary};
+pub use maintenance::new_job as new_maintenance_job;
+pub use project_files::read_project;
+pub use service::Service;
