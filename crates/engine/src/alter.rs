@@ -10,10 +10,10 @@ use crate::create;
 use crate::error::{Error, Result};
 use crate::output;
 use crate::session::{Run, Session};
-use crate::sql::alter::{TableChange, WrittenAlteration, WrittenPart, WrittenPlace, path};
-use crate::sql::new_table::COMMENT;
-use crate::sql::statement::Comment;
-use crate::sql::table_name::idents;
+use headwater_sql::alter::{TableChange, WrittenAlteration, WrittenPart, WrittenPlace, path};
+use headwater_sql::new_table::COMMENT;
+use headwater_sql::statement::Comment;
+use headwater_sql::table_name::idents;
 
 impl Session {
     /// ALTER TABLE.

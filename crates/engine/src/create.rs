@@ -17,14 +17,14 @@ use headwater_tables::{
     COMMENT, SortColumn, has_nanoseconds, normalise_schema, parse_type, with_default,
 };
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, SqlError};
 use crate::planner;
 use crate::planning_error::Limits;
 use crate::scan::plain_schema;
-use crate::sql::alter::{WrittenKey, comment_of, default_of};
-use crate::sql::data_type::{Unkept, find_unkept, says_nanoseconds, settle};
-use crate::sql::scope;
-use crate::sql::table_name::span_start;
+use headwater_sql::alter::{WrittenKey, comment_of, default_of};
+use headwater_sql::data_type::{Unkept, find_unkept, says_nanoseconds, settle};
+use headwater_sql::scope;
+use headwater_sql::table_name::span_start;
 
 /// The schema of a list of columns.
 pub(crate) fn schema(
@@ -36,11 +36,11 @@ pub(crate) fn schema(
     for column in columns {
         let name = column.name.value.clone();
         if fields.iter().any(|field| *field.name() == name) {
-            return Err(Error::Invalid {
+            return Err(Error::Sql(SqlError::Invalid {
                 message: format!("there are two columns named `{name}`"),
                 hint: None,
                 position: span_start(column.name.span),
-            });
+            }));
         }
         fields.push(field(state, column, limits)?);
     }
@@ -78,13 +78,13 @@ fn typed(state: &SessionState, mut column: ColumnDef, limits: Limits) -> Result<
     let position = span_start(column.name.span);
     let written = column.data_type.to_string();
     if let Some(Unkept { written, instead }) = find_unkept(&mut column.data_type) {
-        return Err(Error::Unsupported {
+        return Err(Error::Sql(SqlError::Unsupported {
             what: format!("the type `{written}` of column `{name}`"),
             hint: Some(format!(
                 "Write `{instead}`; Iceberg tables keep no smaller type or length."
             )),
             position,
-        });
+        }));
     }
     settle(&mut column.data_type);
     if let Some(data_type) = icebergs_own(&column.data_type) {
@@ -93,7 +93,7 @@ fn typed(state: &SessionState, mut column: ColumnDef, limits: Limits) -> Result<
     column.options.retain(|option| option.option == ColumnOption::NotNull);
     let planned =
         planner::columns(state, vec![column]).map_err(|error| match limits.explain(&error) {
-            Error::Unsupported { .. } | Error::Invalid { .. } => Error::Unsupported {
+            Error::Sql(SqlError::Unsupported { .. }) | Error::Sql(SqlError::Invalid { .. }) => Error::Sql(SqlError::Unsupported {
                 what: format!("the type `{written}` of column `{name}`"),
                 hint: Some(
                     "Use INT, BIGINT, DOUBLE, DECIMAL(p, s), VARCHAR, BOOLEAN, DATE, TIME, \
@@ -101,7 +101,7 @@ fn typed(state: &SessionState, mut column: ColumnDef, limits: Limits) -> Result<
                         .to_owned(),
                 ),
                 position,
-            },
+            }),
             other => other,
         })?;
     Ok(planned.field(0).clone())

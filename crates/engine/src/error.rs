@@ -6,47 +6,21 @@
 //! the statement's text is known, the line and column at which it stands.
 
 use std::collections::BTreeMap;
-use std::fmt;
 
 use headwater_model::{ErrorCode, Fault, Problem};
+use headwater_sql::At;
+pub use headwater_sql::{Error as SqlError, Position};
 use serde_json::{Value, json};
 
 /// A result of this room.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What is wrong with a parameter that nobody gave.
-pub(crate) const NO_VALUE: &str = "has no value";
-
-/// Where in a statement's text something stands; both count from 1.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Position {
-    /// The line.
-    pub line: u64,
-    /// The column, in characters.
-    pub column: u64,
-}
-
-impl fmt::Display for Position {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "line {}, column {}", self.line, self.column)
-    }
-}
-
-/// The position as the end of a message, or nothing.
-struct At<'a>(&'a Option<Position>);
-
-impl fmt::Display for At<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            Some(position) => write!(f, " ({position})"),
-            None => Ok(()),
-        }
-    }
-}
-
 /// Why a statement was refused or failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    /// The statement is refused before it runs.
+    #[error(transparent)]
+    Sql(#[from] SqlError),
     /// The lake refused or failed.
     #[error(transparent)]
     Lake(#[from] headwater_lake::Error),
@@ -62,26 +36,6 @@ pub enum Error {
     /// A system table, or whoever feeds rows in, failed.
     #[error(transparent)]
     Problem(#[from] Problem),
-    /// Text that is no SQL.
-    #[error("{message}{}", At(position))]
-    Syntax {
-        /// What was expected, and what was found.
-        message: String,
-        /// What to do.
-        hint: Option<String>,
-        /// Where.
-        position: Option<Position>,
-    },
-    /// A statement or clause that is not honoured.
-    #[error("{what} is not supported{}", At(position))]
-    Unsupported {
-        /// The statement or clause, as it is written.
-        what: String,
-        /// What to do instead.
-        hint: Option<String>,
-        /// Where.
-        position: Option<Position>,
-    },
     /// No table of that name.
     #[error("table `{table}` is not in `{reference}`{}", At(position))]
     TableNotFound {
@@ -115,48 +69,6 @@ pub enum Error {
         reference: String,
         /// A namespace with a similar name.
         near: Option<String>,
-        /// Where.
-        position: Option<Position>,
-    },
-    /// No column of that name.
-    #[error("column `{column}` is not in {}{}", sources(relations), At(position))]
-    ColumnNotFound {
-        /// The column as written.
-        column: String,
-        /// What was searched.
-        relations: Vec<String>,
-        /// A column with a similar name.
-        near: Option<String>,
-        /// Where.
-        position: Option<Position>,
-    },
-    /// A name in double quotes that is no column, and may be meant as text.
-    #[error("column `{name}` is not in {}{}", sources(relations), At(position))]
-    TextInDoubleQuotes {
-        /// The name as written.
-        name: String,
-        /// What was searched.
-        relations: Vec<String>,
-        /// Where.
-        position: Option<Position>,
-    },
-    /// A name that fits several things.
-    #[error("`{name}` could be {}{}", alternatives(candidates), At(position))]
-    Ambiguous {
-        /// The name as written.
-        name: String,
-        /// What it fits.
-        candidates: Vec<String>,
-        /// Where.
-        position: Option<Position>,
-    },
-    /// SQL that parses and does not plan.
-    #[error("{message}{}", At(position))]
-    Invalid {
-        /// What is wrong.
-        message: String,
-        /// What to do.
-        hint: Option<String>,
         /// Where.
         position: Option<Position>,
     },
@@ -203,16 +115,6 @@ pub enum Error {
     Protected {
         /// The branch.
         branch: String,
-    },
-    /// A parameter without a value, or a value without a literal.
-    #[error("parameter `${name}` {reason}{}", At(position))]
-    Parameter {
-        /// The parameter, without the dollar sign.
-        name: String,
-        /// What is wrong with it.
-        reason: &'static str,
-        /// Where.
-        position: Option<Position>,
     },
     /// A value that an operation could not take, met while rows were computed.
     #[error("{message}{}", At(position))]
@@ -290,22 +192,6 @@ pub enum Error {
     },
 }
 
-fn sources(relations: &[String]) -> String {
-    match relations {
-        [] => "scope here".to_owned(),
-        [one] => format!("`{one}`"),
-        many => alternatives(many),
-    }
-}
-
-fn alternatives(names: &[String]) -> String {
-    let quoted: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
-    match quoted.split_last() {
-        Some((last, rest)) if !rest.is_empty() => format!("{} or {last}", rest.join(", ")),
-        _ => quoted.concat(),
-    }
-}
-
 fn bytes(count: u64) -> String {
     const UNITS: [(&str, u64); 3] = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
     match UNITS.iter().find(|(_, size)| count >= *size) {
@@ -318,28 +204,22 @@ fn bytes(count: u64) -> String {
 impl Error {
     /// A statement or clause that is refused by name.
     pub(crate) fn unsupported(what: impl Into<String>) -> Self {
-        Error::Unsupported { what: what.into(), hint: None, position: None }
+        Error::Sql(SqlError::unsupported(what))
     }
 
     /// SQL that does not plan, for a reason in words.
     pub(crate) fn invalid(message: impl Into<String>) -> Self {
-        Error::Invalid { message: message.into(), hint: None, position: None }
+        Error::Sql(SqlError::invalid(message))
     }
 
     /// Where in the statement the error stands, if that is known.
     pub fn position(&self) -> Option<Position> {
         match self {
-            Error::Syntax { position, .. }
-            | Error::Unsupported { position, .. }
-            | Error::TableNotFound { position, .. }
+            Error::Sql(error) => error.position(),
+            Error::TableNotFound { position, .. }
             | Error::SystemTableNotFound { position, .. }
             | Error::NamespaceNotFound { position, .. }
-            | Error::ColumnNotFound { position, .. }
-            | Error::Ambiguous { position, .. }
-            | Error::Invalid { position, .. }
-            | Error::TextInDoubleQuotes { position, .. }
-            | Error::Value { position, .. }
-            | Error::Parameter { position, .. } => *position,
+            | Error::Value { position, .. } => *position,
             _ => None,
         }
     }
@@ -348,26 +228,20 @@ impl Error {
 impl Fault for Error {
     fn code(&self) -> ErrorCode {
         match self {
+            Error::Sql(error) => error.code(),
             Error::Lake(error) => error.code(),
             Error::Catalog(error) => error.code(),
             Error::Tables(error) => error.code(),
             Error::Name(error) => error.code(),
             Error::Problem(problem) => problem.code,
             Error::View { code, .. } => *code,
-            Error::Syntax { .. }
-            | Error::Ambiguous { .. }
-            | Error::ViewChain { .. }
-            | Error::Invalid { .. } => ErrorCode::InvalidSql,
-            Error::Unsupported { .. } => ErrorCode::UnsupportedStatement,
+            Error::ViewChain { .. } => ErrorCode::InvalidSql,
             Error::TableNotFound { .. } | Error::SystemTableNotFound { .. } => {
                 ErrorCode::TableNotFound
             }
             Error::NamespaceNotFound { .. } => ErrorCode::NamespaceNotFound,
-            Error::ColumnNotFound { .. } | Error::TextInDoubleQuotes { .. } => {
-                ErrorCode::ColumnNotFound
-            }
             Error::AlreadyExists { .. } => ErrorCode::AlreadyExists,
-            Error::NotABranch { .. } | Error::Parameter { .. } => ErrorCode::InvalidArgument,
+            Error::NotABranch { .. } => ErrorCode::InvalidArgument,
             Error::Protected { .. } => ErrorCode::BranchProtected,
             Error::Value { .. } | Error::Overflow { .. } | Error::MatchedTwice { .. } => {
                 ErrorCode::BadRow
@@ -386,19 +260,16 @@ impl Fault for Error {
 
     fn hint(&self) -> Option<String> {
         match self {
+            Error::Sql(error) => error.hint(),
             Error::Lake(error) => error.hint(),
             Error::Catalog(error) => error.hint(),
             Error::Tables(error) => error.hint(),
             Error::Name(error) => error.hint(),
             Error::Problem(problem) => problem.hint.clone(),
-            Error::Unsupported { hint, .. }
-            | Error::Invalid { hint, .. }
-            | Error::Syntax { hint, .. }
-            | Error::View { hint, .. } => hint.clone(),
+            Error::View { hint, .. } => hint.clone(),
             Error::TableNotFound { near: Some(near), .. }
             | Error::SystemTableNotFound { near: Some(near), .. }
-            | Error::NamespaceNotFound { near: Some(near), .. }
-            | Error::ColumnNotFound { near: Some(near), .. } => {
+            | Error::NamespaceNotFound { near: Some(near), .. } => {
                 Some(format!("Did you mean `{near}`?"))
             }
             Error::SystemTableNotFound { near: None, known, .. } => {
@@ -409,14 +280,6 @@ impl Fault for Error {
                     _ => "There are no system tables here.".to_owned(),
                 })
             }
-            Error::TextInDoubleQuotes { name, .. } => {
-                let text = name.replace('\'', "''");
-                Some(format!("Text stands in single quotes: `'{text}'`."))
-            }
-            Error::Parameter { name, reason: NO_VALUE, .. } => Some(format!(
-                "Give it with `headwater query --param {name}=VALUE`, or as `parameters` of the \
-                 request."
-            )),
             other => other.fixed_hint().map(str::to_owned),
         }
     }
@@ -441,7 +304,6 @@ impl Error {
     /// The hint of a variant whose hint does not depend on its data.
     fn fixed_hint(&self) -> Option<&'static str> {
         match self {
-            Error::Ambiguous { .. } => Some("Write the name exactly as it is spelled there."),
             Error::AlreadyExists { what: "table", .. } => {
                 Some("Use CREATE OR REPLACE TABLE, or choose another name.")
             }
@@ -455,7 +317,6 @@ impl Error {
             Error::AlreadyExists { .. } => Some("Use IF NOT EXISTS, or choose another name."),
             Error::NotABranch { .. } => Some("Name a branch, or create one there first."),
             Error::Protected { .. } => Some("Write to another branch and merge it."),
-            Error::Parameter { .. } => Some("Give a text, a number, true, false or null."),
             Error::TableNotFound { .. } => Some("List the tables with `headwater table ls`."),
             Error::NamespaceNotFound { .. } => {
                 Some("List the namespaces with `headwater namespace ls`.")

@@ -23,8 +23,8 @@ use headwater_tables::type_name;
 
 use crate::error::Error;
 use crate::plain_words::clean;
-use crate::sql::expression::call;
-use crate::sql::number::exact;
+use headwater_sql::expression::call;
+use headwater_sql::number::exact;
 
 /// The name of the mark, which nobody can type.
 const GIVEN: &str = "\0given";

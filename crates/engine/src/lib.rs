@@ -12,6 +12,7 @@ mod alter;
 mod answer;
 mod bounds;
 mod change;
+mod constant_position;
 mod create;
 mod defaults;
 mod diff;
@@ -36,7 +37,6 @@ mod scan;
 mod session;
 mod signed;
 mod similar;
-mod sql;
 mod stop;
 mod stored;
 mod system;
@@ -47,13 +47,14 @@ mod write;
 pub use answer::{Answer, BatchStream, Batches, Metrics};
 pub use diff::{DiffOptions, KEYS_PROPERTY, TableAt};
 pub use engine::Engine;
-pub use error::{Error, Position, Result};
+pub use error::{Error, Position, Result, SqlError};
 pub use options::{EngineOptions, SessionOptions};
 pub use parents::{TableRef, parents};
 pub use session::{Description, ParameterType, Session};
-pub use sql::check_condition;
-pub use sql::parameters::{Parameter, Parameters, placeholders};
-pub use sql::prepared::{IntoStatement, Prepared, StatementText, parse_statements};
+pub use headwater_sql::{
+    IntoStatement, Parameter, Parameters, Prepared, StatementText, check_condition,
+    parse_statements, placeholders,
+};
 pub use stored::StoredRows;
 pub use system::SystemTable;
 pub use view::{Below, tables_below};

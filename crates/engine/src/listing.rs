@@ -14,9 +14,9 @@ use crate::output;
 use crate::relations::Lookup;
 use crate::scan::plain_schema;
 use crate::session::Session;
-use crate::sql::names::same_but_case;
-use crate::sql::table_name::{WrittenTable, position};
-use crate::sql::tables::Mention;
+use headwater_sql::names::same_but_case;
+use headwater_sql::table_name::{WrittenTable, position};
+use headwater_sql::tables::Mention;
 
 impl Session {
     /// The tables of a namespace, or of all but the system's own.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arrow::array::{Int64Array, RecordBatch, StringArray};
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema, SchemaRef};
 use datafusion::common::DataFusionError;
 use futures::StreamExt;
 use futures::stream;
@@ -14,7 +14,7 @@ use crate::drive::Running;
 use crate::error::Result;
 use crate::planning_error::Limits;
 use crate::scan::{plain_batch, plain_schema};
-use crate::sql::resolve::OutputNames;
+use headwater_sql::resolve::OutputNames;
 
 /// A running plan as an answer: without string views, its errors in our words.
 pub(crate) fn answer(
@@ -23,7 +23,7 @@ pub(crate) fn answer(
     metrics: Arc<Metrics>,
     limits: Limits,
 ) -> Answer {
-    let schema = names.apply(&plain_schema(&running.schema));
+    let schema = renamed(names, &plain_schema(&running.schema));
     let counted = Arc::clone(&metrics);
     let target = SchemaRef::clone(&schema);
     let stream = running.stream.map(move |batch| {
@@ -33,6 +33,17 @@ pub(crate) fn answer(
         Ok(batch)
     });
     Answer { schema, stream: stream.boxed(), metrics, commit: None }
+}
+
+/// Returns a schema with the names under which a statement answers.
+pub(crate) fn renamed(names: &OutputNames, schema: &Schema) -> SchemaRef {
+    let names = names.of_columns(schema.fields().len());
+    let field = |(field, name): (&FieldRef, Option<&str>)| match name {
+        Some(name) => Arc::new(Field::clone(field).with_name(name)),
+        None => Arc::clone(field),
+    };
+    let fields: Fields = schema.fields().iter().zip(names).map(field).collect();
+    Arc::new(Schema::new_with_metadata(fields, schema.metadata().clone()))
 }
 
 /// A batch that is there already as an answer.

@@ -2,10 +2,11 @@
 
 use headwater_model::RefSpec;
 
-use crate::error::{Error, Result};
-use crate::sql::parse::parse;
-use crate::sql::statement::Command;
-use crate::sql::table_name::WrittenTable;
+use crate::error::{Error, Result, SqlError};
+use crate::planner;
+use headwater_sql::parse::parse;
+use headwater_sql::statement::Command;
+use headwater_sql::table_name::WrittenTable;
 
 /// A table that a query names.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,16 +30,17 @@ pub fn parents(sql: &str) -> Result<Vec<TableRef>> {
     let source = match parse(sql)? {
         Command::Query(source) => source,
         other => {
-            return Err(Error::Unsupported {
+            return Err(Error::Sql(SqlError::Unsupported {
                 what: format!("{} here", other.name()),
                 hint: Some("Write a SELECT.".to_owned()),
                 position: None,
-            });
+            }));
         }
     };
     let mut tables: Vec<TableRef> = Vec::new();
     let earlier = |table: &WrittenTable| table.back.is_some() || table.snapshot.is_some();
-    for mention in source.mentions.into_iter().filter(|mention| !earlier(&mention.table)) {
+    let (_, mentions) = source.into_parts(&planner::version_constant)?;
+    for mention in mentions.into_iter().filter(|mention| !earlier(&mention.table)) {
         let table = TableRef {
             namespace: mention.table.namespace,
             name: mention.table.name,

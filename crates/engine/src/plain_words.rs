@@ -1,29 +1,9 @@
 //! Messages of DataFusion, Arrow and sqlparser in SQL's words.
 //!
 //! [`clean`] takes off prefixes, backtraces and advice about DataFusion's settings, and writes types
-//! and literals as SQL does. [`shows_debug`] finds the debug text of a tree, which no message may hold.
+//! and literals as SQL does.
 
-use crate::error::Position;
-use crate::sql::parse::lower_first;
-
-/// What only debug text of Rust holds, and hardly any text that a statement quotes.
-const DEBUG: [&str; 8] =
-    ["ValueWithSpan {", "Span(", "Location(", "Ident {", "Word(Word", "Some(", "Field {", "Box("];
-
-/// Whether a message holds debug text of a tree.
-pub(crate) fn shows_debug(message: &str) -> bool {
-    DEBUG.iter().any(|part| message.contains(part))
-}
-
-/// The first place that the debug text of a tree holds.
-pub(crate) fn debug_position(message: &str) -> Option<Position> {
-    message.split("Location(").skip(1).find_map(|rest| {
-        let (line, column) = rest.split_once(')')?.0.split_once(',')?;
-        let position =
-            Position { line: line.trim().parse().ok()?, column: column.trim().parse().ok()? };
-        (position.line > 0).then_some(position)
-    })
-}
+use headwater_sql::debug_text::lower_first;
 
 /// Nested types of Arrow, as SQL calls them, without their parts.
 const NESTED: [(&str, &str); 7] = [

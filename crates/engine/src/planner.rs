@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::sync::{Arc, LazyLock};
 
-use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema, SchemaRef, TimeUnit};
 use datafusion::catalog::TableFunctionArgs;
 use datafusion::catalog::cte_worktable::CteWorkTable;
 use datafusion::common::config::ConfigOptions;
@@ -33,8 +33,10 @@ use datafusion::sql::sqlparser::ast::{self, ColumnDef, Statement};
 use crate::bounds;
 use crate::into_column::{to_column, values_to_columns};
 use crate::rules::round_cast;
-use crate::sql::data_type::settle_types;
-use crate::sql::respell::respell;
+use headwater_sql::data_type::settle_types;
+use headwater_model::Timestamp;
+use headwater_sql::respell::respell;
+use headwater_sql::version::Constant;
 use crate::{formats, similar};
 
 /// The tables of a statement: namespace and label to what reads them.
@@ -244,6 +246,27 @@ pub(crate) fn cast_rows(
         exprs.push(to_column(value, field, table, plan.schema())?.alias(field.name()));
     }
     LogicalPlanBuilder::from(plan).project(exprs)?.build()
+}
+
+/// Computes the version of a table; none if it is not constant.
+pub(crate) fn version_constant(expr: ast::Expr) -> Option<Constant> {
+    let micros = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
+    Some(match constant(expr, Some(chrono::Utc::now())).ok()? {
+        ScalarValue::Utf8(Some(text))
+        | ScalarValue::Utf8View(Some(text))
+        | ScalarValue::LargeUtf8(Some(text)) => Constant::Text(text),
+        value if value.is_null() => Constant::Null,
+        value if value.data_type().is_integer() => match value.cast_to(&DataType::Int64) {
+            Ok(ScalarValue::Int64(Some(number))) => Constant::Integer(number),
+            _ => Constant::Other,
+        },
+        value => match value.cast_to(&micros) {
+            Ok(ScalarValue::TimestampMicrosecond(Some(micros), _)) => {
+                Timestamp::from_timestamp_micros(micros).map_or(Constant::Other, Constant::Moment)
+            }
+            _ => Constant::Other,
+        },
+    })
 }
 
 /// The value of an expression that names no table, at a time where it asks for one.

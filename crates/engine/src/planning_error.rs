@@ -7,11 +7,12 @@ use std::io::ErrorKind;
 use arrow::error::ArrowError;
 use datafusion::common::{Column, DataFusionError, SchemaError, Span};
 use headwater_model::{Fault, Problem, nearest};
+use headwater_sql::debug_text::{debug_position, shows_debug};
 
-use crate::error::{Error, Position};
+use crate::error::{Error, Position, SqlError};
 use crate::functions_hint;
 use crate::memory::ENGINE_LIMIT_REACHED;
-use crate::plain_words::{clean, debug_position, shows_debug, sql_words};
+use crate::plain_words::{clean, sql_words};
 
 /// The limits that a statement ran under, for the errors that name them.
 #[derive(Debug, Clone, Copy)]
@@ -38,7 +39,9 @@ impl Limits {
                 placed(self.explain(inner), diagnostic.span)
             }
             DataFusionError::SchemaError(schema, _) => schema_error(schema),
-            DataFusionError::SQL(parser, _) => crate::sql::parse::syntax(parser.as_ref().clone()),
+            DataFusionError::SQL(parser, _) => {
+                headwater_sql::parse::syntax(parser.as_ref().clone()).into()
+            },
             DataFusionError::Plan(message) => plan_error(message),
             DataFusionError::NotImplemented(message) => not_implemented(message),
             DataFusionError::Execution(message) => value(message),
@@ -189,23 +192,23 @@ fn internal(message: &str) -> Error {
 
 fn schema_error(error: &SchemaError) -> Error {
     match error {
-        SchemaError::FieldNotFound { field, valid_fields } => Error::ColumnNotFound {
+        SchemaError::FieldNotFound { field, valid_fields } => Error::Sql(SqlError::ColumnNotFound {
             column: column_name(field),
             relations: Vec::new(),
             near: nearest(&field.name, valid_fields.iter().map(|valid| valid.name.as_str())),
             position: column_position(field),
-        },
-        SchemaError::AmbiguousReference { field } => Error::Invalid {
+        }),
+        SchemaError::AmbiguousReference { field } => Error::Sql(SqlError::Invalid {
             message: format!("column `{}` is in more than one table here", field.name),
             hint: Some(format!("Write its table before it, as in `t.{}`.", field.name)),
             position: column_position(field),
-        },
+        }),
         SchemaError::DuplicateQualifiedField { name, .. }
-        | SchemaError::DuplicateUnqualifiedField { name } => Error::Invalid {
+        | SchemaError::DuplicateUnqualifiedField { name } => Error::Sql(SqlError::Invalid {
             message: format!("there are two columns named `{name}`"),
             hint: Some("Give one of them another name with AS.".to_owned()),
             position: None,
-        },
+        }),
     }
 }
 
@@ -224,30 +227,23 @@ fn span_position(span: Span) -> Position {
     Position { line: span.start.line, column: span.start.column }
 }
 
-/// The same error, at a place if it has none.
-fn placed(mut error: Error, span: Option<Span>) -> Error {
+/// Returns the error with a position if it has none.
+fn placed(error: Error, span: Option<Span>) -> Error {
     let at = span.map(span_position).filter(|position| position.line > 0);
-    match &mut error {
-        Error::ColumnNotFound { position, .. }
-        | Error::Invalid { position, .. }
-        | Error::Unsupported { position, .. }
-            if position.is_none() =>
-        {
-            *position = at;
-        }
-        _ => {}
+    match error {
+        Error::Sql(error) => Error::Sql(error.placed(at)),
+        other => other,
     }
-    error
 }
 
 /// Arguments that fit none of a function's signatures.
 fn no_signature(message: &str) -> Error {
     let name = message.split(['\'', '`', '"']).nth(1).unwrap_or_default().trim_start_matches('\0');
-    Error::Invalid {
+    Error::Sql(SqlError::Invalid {
         message: format!("there is no form of the function `{name}` that takes these arguments"),
         hint: Some("Cast the arguments to the types that the function takes.".to_owned()),
         position: None,
-    }
+    })
 }
 
 fn plan_error(message: &str) -> Error {
@@ -258,24 +254,24 @@ fn plan_error(message: &str) -> Error {
     if let Some(function) = quoted("Invalid function '") {
         let hint = functions_hint::hint(&function);
         let message = format!("there is no function `{function}`");
-        return Error::Invalid { message, hint, position: None };
+        return Error::Sql(SqlError::Invalid { message, hint, position: None });
     }
     if let Some(call) = quoted("No function matches the given name and argument types '") {
         let call = sql_words(&call);
-        return Error::Invalid {
+        return Error::Sql(SqlError::Invalid {
             message: format!("there is no form of the function that takes `{call}`"),
             hint: Some("Cast the arguments to the types that the function takes.".to_owned()),
             position: None,
-        };
+        });
     }
     if message.contains("must appear in the GROUP BY clause")
         && let Some(column) = quoted("column \"")
     {
-        return Error::Invalid {
+        return Error::Sql(SqlError::Invalid {
             message: format!("`{column}` is neither in GROUP BY nor in an aggregate function"),
             hint: Some("Add it to GROUP BY, or aggregate it.".to_owned()),
             position: None,
-        };
+        });
     }
     if message.contains("require unique expression names") {
         return same_names(message);
@@ -284,11 +280,11 @@ fn plan_error(message: &str) -> Error {
         return error;
     }
     if message.contains("Inconsistent data length across values") {
-        return Error::Invalid {
+        return Error::Sql(SqlError::Invalid {
             message: "the rows of VALUES do not all have the same number of values".to_owned(),
             hint: Some("Give each row a value for each column; NULL is one.".to_owned()),
             position: None,
-        };
+        });
     }
     if let Some(error) = debug_error(message) {
         return error;
@@ -307,7 +303,7 @@ fn operand_types(message: &str) -> Option<Error> {
         .then(|| "Cast the text to a number, as in `CAST(name AS DOUBLE)`.".to_owned());
     let (left, right) = (sql_words(left), sql_words(right));
     let message = format!("`{operator}` does not take {left} and {right}");
-    words.next().is_none().then_some(Error::Invalid { message, hint, position: None })
+    words.next().is_none().then_some(Error::Sql(SqlError::Invalid { message, hint, position: None }))
 }
 
 /// The error for a message that holds debug text of a tree: all that it tells is a place.
@@ -317,11 +313,11 @@ fn debug_error(message: &str) -> Option<Error> {
     }
     let position = debug_position(message);
     if message.contains("INTERVAL") {
-        return Some(Error::Invalid {
+        return Some(Error::Sql(SqlError::Invalid {
             message: "INTERVAL takes a text that is written there".to_owned(),
             hint: Some("Write `INTERVAL '1 day'`, or `n * INTERVAL '1 day'`.".to_owned()),
             position,
-        });
+        }));
     }
     let what = if message.contains("Lambda") {
         "the operator `->` outside the arguments of a function"
@@ -329,7 +325,7 @@ fn debug_error(message: &str) -> Option<Error> {
         "this part of the statement"
     };
     let what = what.to_owned();
-    Some(Error::Unsupported { what, hint: None, position })
+    Some(Error::Sql(SqlError::Unsupported { what, hint: None, position }))
 }
 
 /// Two columns of one name, which DataFusion writes as expressions: `t.a`, `Int64(1) AS a`.
@@ -344,27 +340,27 @@ fn same_names(message: &str) -> Error {
     };
     let message = format!("there are two columns named `{name}`");
     let hint = Some("Give one of them another name with AS.".to_owned());
-    Error::Invalid { message, hint, position: None }
+    Error::Sql(SqlError::Invalid { message, hint, position: None })
 }
 
 fn not_implemented(message: &str) -> Error {
     let text = clean(message);
     if text.contains("physical plan does not support logical expression") {
         if text.contains("ScalarSubquery(") || text.contains("OuterReferenceColumn(") {
-            return Error::Unsupported {
+            return Error::Sql(SqlError::Unsupported {
                 what: "a subquery that refers to the row around it in this way".to_owned(),
                 hint: Some(
                     "Compare columns of both with `=`, or join with the subquery.".to_owned(),
                 ),
                 position: None,
-            };
+            });
         }
         if text.contains("WindowFunction(") {
-            return Error::Unsupported {
+            return Error::Sql(SqlError::Unsupported {
                 what: "a window function outside SELECT, QUALIFY and ORDER BY".to_owned(),
                 hint: Some("Write QUALIFY in place of WHERE.".to_owned()),
                 position: debug_position(message),
-            };
+            });
         }
         let what = if text.contains("Exists(") {
             "EXISTS outside WHERE"

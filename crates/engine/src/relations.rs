@@ -17,14 +17,14 @@ use headwater_model::{RefSpec, SYSTEM_NAMESPACE, TableName, nearest};
 use headwater_tables::LINEAGE;
 
 use crate::answer::Batches;
-use crate::error::{Error, Position, Result};
+use crate::error::{Error, Position, Result, SqlError};
 use crate::planner::Sources;
 use crate::scan::{LakeTable, view_schema};
 use crate::session::Session;
-use crate::sql::names::{Match, find, same_but_case};
-use crate::sql::resolve::FoundTable;
-use crate::sql::table_name::{RefKind, WrittenTable};
-use crate::sql::tables::Mention;
+use headwater_sql::names::{Match, find, same_but_case};
+use headwater_sql::resolve::FoundTable;
+use headwater_sql::table_name::{RefKind, WrittenTable};
+use headwater_sql::tables::Mention;
 use crate::stored::{pieces, viewed};
 use crate::view::{self, Chain};
 
@@ -225,11 +225,11 @@ impl<'s> Lookup<'s> {
             && expected != is
         {
             let name = if expected == RefKind::Branch { "branch" } else { "tag" };
-            return Err(Error::Invalid {
+            return Err(Error::Sql(SqlError::Invalid {
                 message: format!("`{reference}` is not a {name}"),
                 hint: Some("Write AT REF for a branch or a tag.".to_owned()),
                 position: None,
-            });
+            }));
         }
         self.views.insert(reference, view.clone());
         Ok(view)

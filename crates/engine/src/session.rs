@@ -20,18 +20,17 @@ use parking_lot::RwLock;
 use crate::answer::{Answer, Batches, Metrics};
 use crate::drive::{self, Running};
 use crate::engine::Engine;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, SqlError};
 use crate::options::SessionOptions;
 use crate::output;
 use crate::planner::{self, Sources};
 use crate::planning_error::Limits;
 use crate::relations::{Lookup, registered};
 use crate::scan::{LakeTable, plain_schema};
-use crate::sql::constants::locate;
-use crate::sql::parameters::Parameter;
-use crate::sql::prepared::{IntoStatement, Prepared};
-use crate::sql::resolve::{OutputNames, resolve};
-use crate::sql::statement::{Command, Source};
+use crate::constant_position::locate;
+use headwater_sql::{IntoStatement, Parameter, Prepared};
+use headwater_sql::resolve::{OutputNames, resolve};
+use headwater_sql::statement::{Command, Source};
 use crate::stored::{self, StoredRows};
 
 /// Statements at one ref, for one author.
@@ -151,7 +150,7 @@ impl Session {
         for one in &mut parameters {
             one.data_type = types.get(&format!("${}", one.parameter.name)).cloned().flatten();
         }
-        let columns = names.apply(&plain_schema(plan.schema().as_arrow()));
+        let columns = output::renamed(&names, &plain_schema(plan.schema().as_arrow()));
         Ok(Description { parameters, columns: Some(columns) })
     }
 
@@ -161,7 +160,7 @@ impl Session {
         let run = self.run();
         let view = self.view().await?;
         let (plan, names) = self.plan(&run, source, &view).await?;
-        Ok(names.apply(&plain_schema(plan.schema().as_arrow())))
+        Ok(output::renamed(&names, &plain_schema(plan.schema().as_arrow())))
     }
 
     async fn run_command(&self, command: Command) -> Result<Answer> {
@@ -230,7 +229,7 @@ impl Session {
         source: Source,
         view: &View,
     ) -> Result<(LogicalPlan, OutputNames)> {
-        let Source { mut query, mentions } = source;
+        let (mut query, mentions) = source.into_parts(&planner::version_constant)?;
         let mut lookup = Lookup::new(self, view).for_query(&query);
         lookup.add_all(&mentions).await?;
         run.metrics.reads(lookup.held());
@@ -300,9 +299,9 @@ fn query(statement: Prepared) -> Result<Source> {
 }
 
 fn only_queries(name: &str) -> Error {
-    Error::Unsupported {
+    Error::Sql(SqlError::Unsupported {
         what: format!("{name} here"),
         hint: Some("Write a SELECT.".to_owned()),
         position: None,
-    }
+    })
 }

@@ -1,6 +1,6 @@
 //! `SIMILAR TO`, which DataFusion computes as a regular expression that is not anchored.
 //!
-//! [`respell`](crate::sql::respell) writes `a SIMILAR TO b` as a call of [`SIMILAR_TO`]. The function
+//! [`respell`](headwater_sql::respell) writes `a SIMILAR TO b` as a call of [`SIMILAR_TO`]. The function
 //! translates SQL's pattern to a regular expression for the whole text: `%` and `_` as in `LIKE`, and
 //! `| * + ? {m,n} ( ) [ ]` as in a regular expression. Everything else stands for itself.
 
@@ -14,10 +14,9 @@ use datafusion::logical_expr::{
     ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
 
-use crate::error::Error;
+use headwater_sql::expression::SIMILAR_TO;
 
-/// The function's name, which no statement can spell.
-pub(crate) const SIMILAR_TO: &str = "\0similar to";
+use crate::error::{Error, SqlError};
 
 /// Returns the function.
 pub(crate) fn function() -> Arc<ScalarUDF> {
@@ -110,11 +109,11 @@ fn matches(text: &StringArray, pattern: &str, escape: Option<char>) -> Result<Bo
 }
 
 fn invalid(pattern: &str, reason: &str) -> DataFusionError {
-    let error = Error::Invalid {
+    let error = Error::Sql(SqlError::Invalid {
         message: format!("the pattern `{pattern}` of SIMILAR TO is not valid: {reason}"),
         hint: Some("Write a backslash before a character that stands for itself.".to_owned()),
         position: None,
-    };
+    });
     DataFusionError::External(Box::new(error))
 }
 

@@ -21,18 +21,18 @@ use headwater_model::{CommitId, DEFAULT_NAMESPACE, TableName};
 use headwater_tables::{SqlView, ViewDefinition};
 
 use crate::answer::Answer;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, SqlError};
 use crate::output;
 use crate::planner;
 use crate::relations::Lookup;
 use crate::scan::plain_schema;
 use crate::session::{Session, plan_statement};
-use crate::sql::names::same_but_case;
-use crate::sql::new_view::{NewView, renamed};
-use crate::sql::parse::parse;
-use crate::sql::resolve::resolve;
-use crate::sql::statement::{Command, Source};
-use crate::sql::table_name::WrittenTable;
+use headwater_sql::names::same_but_case;
+use headwater_sql::new_view::{NewView, renamed};
+use headwater_sql::parse::parse;
+use headwater_sql::resolve::resolve;
+use headwater_sql::statement::Command;
+use headwater_sql::table_name::WrittenTable;
 use crate::write::{distinct_names, nullable};
 
 /// The dialect that views are written in here.
@@ -130,7 +130,7 @@ impl Within<'_> {
             Command::Query(source) => source,
             other => return Err(Error::unsupported(format!("{} in a view", other.name()))),
         };
-        let Source { mut query, mentions } = source;
+        let (mut query, mentions) = source.into_parts(&planner::version_constant)?;
         let (namespace, chain) = (self.namespace.clone(), self.chain.clone());
         let mut lookup = Lookup::within(self.session, self.view, namespace, chain);
         Box::pin(lookup.add_all(&mentions)).await?;
@@ -142,7 +142,7 @@ impl Within<'_> {
             let names = resolve(&mut query, &tables, &|name| planner::is_scalar(&state, name))?;
             let plan = plan_statement(&state, &sources, Statement::Query(query), limits)?;
             check_breadth(&plan)?;
-            let schema = names.apply(&plain_schema(plan.schema().as_arrow()));
+            let schema = output::renamed(&names, &plain_schema(plan.schema().as_arrow()));
             Ok((plan, schema))
         };
         let (plan, schema) = self.session.compute(work).await?;
@@ -211,11 +211,11 @@ fn sql_of(name: &TableName, view: &SqlView) -> Result<String> {
         return Ok(sql.clone());
     }
     let known: Vec<String> = all.iter().map(|(dialect, _)| format!("`{dialect}`")).collect();
-    Err(Error::Unsupported {
+    Err(Error::Sql(SqlError::Unsupported {
         what: format!("view `{name}`, which is written in the SQL of {},", known.join(" and ")),
         hint: Some(format!("Give it a query in the dialect `{DIALECT}` as well.")),
         position: None,
-    })
+    }))
 }
 
 /// Where the tables lie that a view's query names without a namespace.

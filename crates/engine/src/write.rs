@@ -22,7 +22,7 @@ use crate::answer::{Answer, Metrics};
 use crate::create;
 use crate::defaults::{NewRowsTable, defaults_of, written};
 use crate::drive::Running;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, SqlError};
 use crate::into_column::marked;
 use crate::output;
 use crate::planner::{self, Sources};
@@ -30,18 +30,17 @@ use crate::planning_error::Limits;
 use crate::relations::Lookup;
 use crate::scan::{bare_schema, plain_batch, plain_schema};
 use crate::session::{Session, plan_statement};
-use crate::sql::alter::WrittenKey;
-use crate::sql::change::is_default;
-use crate::sql::clauses::spell;
-use crate::sql::names::{Match, find};
-use crate::sql::new_rows::NewRows;
-use crate::sql::new_table::NewTable;
-use crate::sql::resolve::{FoundTable, resolve};
-use crate::sql::scope::column;
-use crate::sql::statement::Source;
-use crate::sql::table_name::{WrittenTable, namespace_of, position, span_start};
-use crate::sql::tables::Mention;
-use crate::sql::values::parts;
+use headwater_sql::alter::WrittenKey;
+use headwater_sql::change::is_default;
+use headwater_sql::clauses::spell;
+use headwater_sql::names::{Match, find};
+use headwater_sql::new_rows::NewRows;
+use headwater_sql::new_table::NewTable;
+use headwater_sql::resolve::{FoundTable, resolve};
+use headwater_sql::scope::column;
+use headwater_sql::table_name::{WrittenTable, namespace_of, position, span_start};
+use headwater_sql::tables::Mention;
+use headwater_sql::values::parts;
 
 /// The first error of a stream of rows, kept while it goes through the rooms below.
 pub(crate) type Kept = Arc<Mutex<Option<Error>>>;
@@ -68,11 +67,11 @@ impl Session {
         }
         let limits = run.limits;
         if let Some(source) = source {
-            let query = source.query.clone();
+            let query = source.query().clone();
             let (plan, names) = self.plan(&run, source, &view).await?;
             let mut fine = create::gives_nanoseconds(&query, &plan);
             let running = self.start(run, plan).await?;
-            let mut schema = nullable(&names.apply(&plain_schema(&running.schema)));
+            let mut schema = nullable(&output::renamed(&names, &plain_schema(&running.schema)));
             distinct_names(&schema)?;
             if fine {
                 let known = if exists { Some(transaction.table(&table).await?) } else { None };
@@ -126,7 +125,7 @@ impl Session {
     /// INSERT INTO.
     pub(crate) async fn insert(&self, new: NewRows) -> Result<Answer> {
         let NewRows { table, mut columns, overwrite, source, statement } = new;
-        let Source { mut query, mentions } = source;
+        let (mut query, mentions) = source.into_parts(&planner::version_constant)?;
         let mut transaction = self.transaction().await?;
         let view = self.view_to_read(&transaction);
         let written = self.written(&table)?;
@@ -314,20 +313,20 @@ impl Session {
     fn written(&self, name: &ObjectName) -> Result<WrittenTable> {
         let mut written = WrittenTable::of(name)?;
         if !written.is_here() {
-            return Err(Error::Unsupported {
+            return Err(Error::Sql(SqlError::Unsupported {
                 what: format!("writing to `{written}`"),
                 hint: Some("Run the statement on that branch instead.".to_owned()),
                 position: position(name),
-            });
+            }));
         }
         let namespace = written.namespace.take();
         let namespace = namespace.unwrap_or_else(|| self.options.namespace.clone());
         if name::is_system(&namespace) {
-            return Err(Error::Unsupported {
+            return Err(Error::Sql(SqlError::Unsupported {
                 what: format!("writing to the namespace `{SYSTEM_NAMESPACE}`"),
                 hint: None,
                 position: position(name),
-            });
+            }));
         }
         written.namespace = Some(namespace);
         Ok(written)
@@ -409,11 +408,11 @@ impl NewRowsInto {
         let listed: Vec<String> = columns.iter().map(|column| column.value.clone()).collect();
         for (index, column) in columns.iter().enumerate() {
             if listed[..index].contains(&column.value) {
-                return Err(Error::Invalid {
+                return Err(Error::Sql(SqlError::Invalid {
                     message: format!("there are two columns named `{}`", column.value),
                     hint: None,
                     position: span_start(column.span),
-                });
+                }));
             }
         }
         let name = [["into ", &found.namespace].concat(), found.label.clone()];
@@ -449,7 +448,7 @@ impl NewRowsInto {
         };
         let hint =
             "Give each row a value for each column, or list the columns: INSERT INTO t (a, b) …";
-        Err(Error::Invalid { message, hint: Some(hint.to_owned()), position: None })
+        Err(Error::Sql(SqlError::Invalid { message, hint: Some(hint.to_owned()), position: None }))
     }
 
     /// The table as the planner finds it. Only its columns matter, as the types of the rows.
@@ -530,11 +529,11 @@ async fn spelled_namespace(view: &View, written: &str) -> Result<Option<String>>
     match find(written, namespaces.iter().map(|known| known.name.as_str())) {
         Match::One(name) => Ok(Some(name.to_owned())),
         Match::None => Ok(None),
-        Match::Many(candidates) => Err(Error::Ambiguous {
+        Match::Many(candidates) => Err(Error::Sql(SqlError::Ambiguous {
             name: written.to_owned(),
             candidates: candidates.into_iter().map(str::to_owned).collect(),
             position: None,
-        }),
+        })),
     }
 }
 
@@ -595,11 +594,11 @@ async fn lay_out(
 pub(crate) fn distinct_names(schema: &SchemaRef) -> Result<()> {
     for (index, field) in schema.fields().iter().enumerate() {
         if schema.fields()[..index].iter().any(|other| other.name() == field.name()) {
-            return Err(Error::Invalid {
+            return Err(Error::Sql(SqlError::Invalid {
                 message: format!("there are two columns named `{}`", field.name()),
                 hint: Some("Give one of them another name with AS.".to_owned()),
                 position: None,
-            });
+            }));
         }
     }
     Ok(())

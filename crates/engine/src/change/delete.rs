@@ -8,7 +8,7 @@ use super::rewrite::Kind;
 use crate::answer::Answer;
 use crate::error::Result;
 use crate::session::Session;
-use crate::sql::change::RowDelete;
+use headwater_sql::change::RowDelete;
 
 impl Session {
     /// DELETE.

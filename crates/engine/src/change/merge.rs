@@ -13,7 +13,7 @@ use crate::answer::Answer;
 use crate::error::{Error, Result};
 use crate::into_column::to_column;
 use crate::session::Session;
-use crate::sql::change::{Action, Clause, RowMerge, When, add_columns};
+use headwater_sql::change::{Action, Clause, RowMerge, When, add_columns};
 
 /// The column with the number of the clause that a row falls to.
 const CLAUSE: &str = "\0a";
@@ -25,9 +25,9 @@ impl Session {
         let target = self.begin_change(&table).await?;
         let columns = target.columns(alias)?;
         let values = Values::of(&clauses, &columns)?;
-        add_columns(&mut source.query, &columns.label, &columns.names, 'c');
+        add_columns(source.query_mut(), &columns.label, &columns.names, 'c');
         if values.by_name {
-            add_columns(&mut source.query, &source_label, &columns.names, 's');
+            add_columns(source.query_mut(), &source_label, &columns.names, 's');
         }
         let run = self.run();
         let found = self

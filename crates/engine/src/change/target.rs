@@ -5,18 +5,18 @@ use std::sync::Arc;
 
 use crate::bounds::StatementBudget;
 use crate::defaults::defaults_of;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, SqlError};
 use crate::planner;
 use crate::planning_error::Limits;
 use crate::relations::Lookup;
 use crate::scan::{LakeTable, bare_schema, can_match, whole_files};
 use crate::session::{Run, Session, plan_statement};
-use crate::sql::change::{Assigned, TARGET};
-use crate::sql::names::same_but_case;
-use crate::sql::resolve::{FoundTable, resolve};
-use crate::sql::scope::column;
-use crate::sql::statement::Source;
-use crate::sql::table_name::{WrittenTable, span_start};
+use headwater_sql::change::{Assigned, TARGET};
+use headwater_sql::names::same_but_case;
+use headwater_sql::resolve::{FoundTable, resolve};
+use headwater_sql::scope::column;
+use headwater_sql::statement::Source;
+use headwater_sql::table_name::{WrittenTable, span_start};
 use arrow::datatypes::SchemaRef;
 use datafusion::catalog::TableProvider;
 use datafusion::common::{Result as PlanResult, ScalarValue};
@@ -75,7 +75,7 @@ impl Session {
         source: Source,
         shape: impl FnOnce(LogicalPlan) -> PlanResult<LogicalPlan> + Send + 'static,
     ) -> Result<FoundRows> {
-        let Source { mut query, mentions } = source;
+        let (mut query, mentions) = source.into_parts(&planner::version_constant)?;
         let view = self.view_to_read(&target.transaction);
         let mut lookup = Lookup::new(self, &view);
         lookup.add_all(&mentions).await?;
@@ -223,11 +223,11 @@ impl Columns {
         for one in assigned {
             let place = self.find(one)?;
             if found.contains(&place) {
-                return Err(Error::Invalid {
+                return Err(Error::Sql(SqlError::Invalid {
                     message: format!("column `{}` is assigned to twice", self.names[place]),
                     hint: None,
                     position: span_start(one.column.span),
-                });
+                }));
             }
             found.push(place);
         }
@@ -247,11 +247,11 @@ impl Columns {
             _ => false,
         };
         if !named {
-            return Err(Error::Unsupported {
+            return Err(Error::Sql(SqlError::Unsupported {
                 what: "assigning to anything but a column of the table".to_owned(),
                 hint: Some("Assign the whole column; named_struct makes a struct.".to_owned()),
                 position: at,
-            });
+            }));
         }
         let names = self.names.iter().map(String::as_str);
         let spelling = column(&written.value, names, &[&self.label.value], at)?;

@@ -5,7 +5,7 @@ use futures::StreamExt;
 use crate::answer::Answer;
 use crate::error::Result;
 use crate::session::Session;
-use crate::sql::change::Truncation;
+use headwater_sql::change::Truncation;
 
 impl Session {
     /// TRUNCATE: all rows of some tables go, from metadata alone.

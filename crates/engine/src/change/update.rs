@@ -8,9 +8,9 @@ use super::target::{COMES, Columns};
 use crate::answer::Answer;
 use crate::error::Result;
 use crate::into_column::to_column;
-use crate::scan::places::{FILE, ROW};
+use headwater_sql::change::{FILE, ROW};
 use crate::session::Session;
-use crate::sql::change::{RowUpdate, add_columns};
+use headwater_sql::change::{RowUpdate, add_columns};
 
 impl Session {
     /// UPDATE.
@@ -21,7 +21,7 @@ impl Session {
         let defaults: Vec<bool> = assigned.iter().map(|column| column.default).collect();
         let assigned = columns.find_all(&assigned)?;
         let assigned: Vec<_> = assigned.into_iter().zip(defaults).collect();
-        add_columns(&mut source.query, &columns.label, &columns.names, 'c');
+        add_columns(source.query_mut(), &columns.label, &columns.names, 'c');
         let run = self.run();
         let found = self
             .plan_change(&run, &target, source, move |plan| new_rows(plan, &columns, &assigned))

@@ -8,9 +8,9 @@ use headwater_model::{ErrorCode, Problem, TableName, nearest};
 use headwater_tables::{ScanPlan, initial_default};
 
 use super::KEYS_PROPERTY;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, SqlError};
 use crate::scan::view_schema;
-use crate::sql::names::same_but_case;
+use headwater_sql::names::same_but_case;
 
 /// The name of either side in a plan.
 pub(super) const SIDE: &str = "side";
@@ -154,19 +154,19 @@ impl Compared {
             let names = self.columns.iter().map(|column| column.name.as_str());
             let column = find(wanted).ok_or_else(|| match nearest(wanted, names) {
                 None => self.no_key(wanted, table),
-                near => Error::ColumnNotFound {
+                near => Error::Sql(SqlError::ColumnNotFound {
                     column: wanted.clone(),
                     relations: vec![table.to_string()],
                     near,
                     position: None,
-                },
+                }),
             })?;
             if both && (column.name_before.is_none() || !column.is_after) {
-                return Err(Error::Invalid {
+                return Err(Error::Sql(SqlError::Invalid {
                     message: format!("`{wanted}` cannot be a key: it is on one side only"),
                     hint: Some("Name columns that both sides have.".to_owned()),
                     position: None,
-                });
+                }));
             }
             if !found.contains(&column.name) {
                 found.push(column.name.clone());

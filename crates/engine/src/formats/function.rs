@@ -15,7 +15,7 @@ use datafusion::logical_expr::{
 };
 
 use super::{Format, Moment, Style};
-use crate::error::Error;
+use crate::error::{Error, SqlError};
 
 /// `to_char(time, format)` or `date_format(time, format)`.
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -41,11 +41,11 @@ impl FormatTime {
                  or `%Y-%m-%d`."
             }
         };
-        DataFusionError::External(Box::new(Error::Invalid {
+        DataFusionError::External(Box::new(Error::Sql(SqlError::Invalid {
             message: format!("the format `{format}` of `{name}` is not valid: {reason}"),
             hint: Some(hint.to_owned()),
             position: None,
-        }))
+        })))
     }
 
     fn compile(&self, format: &str) -> Result<Format> {

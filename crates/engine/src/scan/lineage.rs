@@ -18,7 +18,7 @@ use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, Pla
 use futures::TryStreamExt;
 use headwater_tables::{DataFile, LINEAGE, lineage_fields};
 
-use super::places::{FILE, ROW};
+use headwater_sql::change::{FILE, ROW};
 
 /// Where the rows of a file have their ids from: the first of them, where they have any, and the number of
 /// the commit that added the file.

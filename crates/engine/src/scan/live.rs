@@ -26,7 +26,7 @@ use futures::TryStreamExt;
 use headwater_tables::{DataFile, Positions, Tables};
 use tokio::sync::OnceCell;
 
-use super::places::{FILE, ROW};
+use headwater_sql::change::{FILE, ROW};
 
 /// Rows of a data file that are gone, once they are known; none where none are.
 type Known = OnceCell<Option<Arc<Positions>>>;

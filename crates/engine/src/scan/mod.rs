@@ -11,7 +11,7 @@ mod groups;
 mod lineage;
 mod live;
 mod outside;
-pub(crate) mod places;
+mod places;
 mod provider;
 mod pruning;
 mod statistics;

@@ -4,14 +4,8 @@
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
+use headwater_sql::change::{FILE, ROW};
 use parquet::arrow::RowNumber;
-
-/// The column of the file's number, its place in the scan plan. No table has a name with a zero
-/// character, and no name is mistaken for one so short.
-pub(crate) const FILE: &str = "\0f";
-
-/// The column of the row's position in its file, from 0.
-pub(crate) const ROW: &str = "\0r";
 
 /// The field of [`FILE`].
 pub(super) fn file_field() -> FieldRef {

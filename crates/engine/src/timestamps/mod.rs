@@ -9,4 +9,4 @@ mod zones;
 
 pub(crate) use self::comparison::Microseconds;
 pub(crate) use self::functions::functions;
-pub(crate) use self::zones::{AT_TIME_ZONE, check_zones};
+pub(crate) use self::zones::check_zones;

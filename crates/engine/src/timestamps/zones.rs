@@ -16,10 +16,9 @@ use datafusion::logical_expr::{
     ColumnarValue, ScalarFunctionArgs, ScalarUDFImpl, Signature, Volatility,
 };
 
-use crate::error::Error;
+use headwater_sql::expression::AT_TIME_ZONE;
 
-/// The name of the function, which nobody can type.
-pub(crate) const AT_TIME_ZONE: &str = "\0at time zone";
+use crate::error::{Error, SqlError};
 
 /// Longer than clocks are ever set forward by.
 const BEFORE: TimeDelta = TimeDelta::hours(3);
@@ -98,7 +97,7 @@ fn check_zone(data_type: &DataType) -> Result<()> {
         DataType::Timestamp(_, Some(zone)) if Tz::from_str(zone).is_err() => {
             let message = format!("`{zone}` is no time zone");
             let hint = "Write a zone such as `UTC`, `+01:00` or `Europe/Berlin`.".to_owned();
-            let error = Error::Invalid { message, hint: Some(hint), position: None };
+            let error = Error::Sql(SqlError::Invalid { message, hint: Some(hint), position: None });
             Err(DataFusionError::External(Box::new(error)))
         }
         DataType::Struct(fields) => check_zones(fields),

@@ -1,0 +1,78 @@
+//! The place of a constant that cannot be cast, for errors that name its value alone.
+//!
+//! DataFusion finds such constants while it computes, when places are gone. So the statement is
+//! parsed again once it failed, and its constant casts are computed one by one.
+
+use std::ops::ControlFlow;
+
+use datafusion::sql::sqlparser::ast::{Expr, Spanned, Value, visit_expressions};
+use datafusion::sql::sqlparser::keywords::Keyword;
+use datafusion::sql::sqlparser::parser::Parser;
+use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
+
+use headwater_sql::dialect::HeadwaterDialect;
+use headwater_sql::parse::{DEPTH_MAX, tokens};
+use headwater_sql::partition::is_keyword;
+use headwater_sql::table_name::span_start;
+
+use crate::error::{Error, Position};
+use crate::plain_words::clean;
+use crate::planner;
+
+/// Adds the place of the constant that an error is about, where the statement shows it.
+pub(crate) fn locate(error: Error, sql: &str) -> Error {
+    match error {
+        Error::Value { message, position: None } => {
+            let position = tokens(sql).ok().and_then(|tokens| place(tokens, &message));
+            Error::Value { message, position }
+        }
+        other => other,
+    }
+}
+
+fn place(tokens: Vec<TokenWithSpan>, message: &str) -> Option<Position> {
+    let casts = tokens.iter().any(|token| {
+        matches!(token.token, Token::DoubleColon) || is_keyword(&token.token, Keyword::CAST)
+    });
+    if !casts && let Some(place) = only_text(&tokens, message) {
+        return Some(place);
+    }
+    let mut parser = Parser::new(&HeadwaterDialect)
+        .with_recursion_limit(DEPTH_MAX)
+        .with_tokens_with_locations(tokens);
+    let statements = parser.parse_statements().ok()?;
+    let found = visit_expressions(&statements, |expr| match failed_cast(expr, message) {
+        Some(place) => ControlFlow::Break(place),
+        None => ControlFlow::Continue(()),
+    });
+    found.break_value()
+}
+
+/// The one text of a statement without casts that the message quotes.
+fn only_text(tokens: &[TokenWithSpan], message: &str) -> Option<Position> {
+    let mut quoted = tokens.iter().filter(|token| match &token.token {
+        Token::SingleQuotedString(text) => {
+            !text.is_empty() && message.contains(&format!("'{text}'"))
+        }
+        _ => false,
+    });
+    let one = quoted.next()?;
+    quoted.next().is_none().then(|| span_start(one.span)).flatten()
+}
+
+/// The place of a constant cast that fails with this message.
+fn failed_cast(expr: &Expr, message: &str) -> Option<Position> {
+    let constant = match expr {
+        Expr::Cast { expr, .. } => matches!(&**expr, Expr::Value(_)),
+        Expr::TypedString(literal) => matches!(literal.value.value, Value::SingleQuotedString(_)),
+        _ => false,
+    };
+    if !constant {
+        return None;
+    }
+    let error = planner::constant(expr.clone(), None).err()?;
+    let reason = clean(&error.strip_backtrace());
+    let root = clean(&error.find_root().strip_backtrace());
+    let is_it = message.contains(&reason) || message.contains(&root);
+    is_it.then(|| span_start(expr.span())).flatten()
+}

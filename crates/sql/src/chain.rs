@@ -1,0 +1,250 @@
+//! How long a chain of operators may be.
+//!
+//! `a + b + c` is a tree as deep as the chain is long, and all that plans it recurses over it; the
+//! parser's own limit counts what is nested by brackets. So chains are measured by their words, before
+//! anything is parsed.
+
+use sqlparser::keywords::Keyword;
+use sqlparser::tokenizer::{Token, TokenWithSpan};
+
+use crate::error::{Error, Position, Result};
+
+/// `AND` and `OR` in one condition.
+const CONDITIONS_MAX: usize = 2_000;
+
+/// Other operators in one expression.
+const OPERATORS_MAX: usize = 300;
+
+/// Tables that are joined, and queries that are put together, at one level.
+const JOINED_MAX: usize = 300;
+
+/// Operators of all kinds between two commas: what is never exceeded, whatever words were taken for
+/// the begin of a clause.
+const TOTAL_MAX: usize = 10_000;
+
+/// What a word or a star would be, where the next token stands.
+#[derive(Default, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// Where a list begins: a star is all columns.
+    #[default]
+    Start,
+    /// Where a value or a name must follow: a word is a name, whichever it is.
+    Name,
+    /// Behind an `AS`: a word is a name, but for the SELECT that a table is made of.
+    Alias,
+    /// Behind a value: a word is a keyword, a star multiplies.
+    Behind,
+}
+
+/// What stands between two brackets, so far.
+#[derive(Default)]
+struct Level {
+    conditions: usize,
+    operators: usize,
+    total: usize,
+    joined: usize,
+    place: Place,
+    is_from: bool,
+    is_case: bool,
+}
+
+impl Level {
+    /// What a CASE is made of. The word may as well be a column's name, and what follows it the rest of
+    /// the chain it stands in: so it goes on with that chain's counts.
+    fn of_case(&self) -> Self {
+        Self { place: Place::Start, is_from: false, is_case: true, ..*self }
+    }
+
+    /// Takes over what was counted in a CASE that ends here.
+    fn close(&mut self, case: &Self) {
+        self.conditions = self.conditions.max(case.conditions);
+        self.operators = self.operators.max(case.operators);
+        self.total = self.total.max(case.total);
+        self.joined = self.joined.max(case.joined);
+        self.place = Place::Behind;
+    }
+
+    fn begin_clause(&mut self, is_from: bool) {
+        (self.conditions, self.operators, self.is_from) = (0, 0, is_from);
+    }
+
+    fn count_operator(&mut self) {
+        self.operators += 1;
+        self.total += 1;
+        self.place = Place::Name;
+    }
+
+    fn take(&mut self, token: &Token) {
+        match token {
+            Token::Whitespace(_) => {}
+            Token::SemiColon => *self = Self::default(),
+            Token::Comma => {
+                self.joined += usize::from(self.is_from);
+                self.total = 0;
+                self.begin_clause(self.is_from);
+                self.place = Place::Start;
+            }
+            Token::Word(word) if word.quote_style.is_none() => self.take_word(word.keyword),
+            Token::Period => self.place = Place::Name,
+            Token::Mul if self.place != Place::Behind => self.place = Place::Behind,
+            other if joins_nothing(other) => self.place = Place::Behind,
+            _ => self.count_operator(),
+        }
+    }
+
+    fn take_word(&mut self, keyword: Keyword) {
+        match keyword {
+            Keyword::IS
+            | Keyword::IN
+            | Keyword::LIKE
+            | Keyword::ILIKE
+            | Keyword::SIMILAR
+            | Keyword::BETWEEN
+            | Keyword::AT
+            | Keyword::COLLATE
+            | Keyword::DIV
+            | Keyword::NOT => self.count_operator(),
+            Keyword::AS => self.place = Place::Alias,
+            Keyword::OVER | Keyword::ESCAPE | Keyword::INTERVAL | Keyword::PRIOR => {
+                self.place = Place::Name;
+            }
+            Keyword::SELECT if self.place == Place::Alias && !self.is_from => {
+                self.take_keyword(keyword);
+            }
+            _ if matches!(self.place, Place::Name | Place::Alias) => self.take_name(keyword),
+            _ => self.take_keyword(keyword),
+        }
+    }
+
+    /// A word that should be a name. If it is none, tables follow it: they are counted all the same.
+    fn take_name(&mut self, keyword: Keyword) {
+        self.is_from |= keyword == Keyword::FROM;
+        let puts_together = matches!(
+            keyword,
+            Keyword::JOIN | Keyword::UNION | Keyword::EXCEPT | Keyword::INTERSECT
+        );
+        self.joined += usize::from(puts_together);
+        self.place = Place::Behind;
+    }
+
+    fn take_keyword(&mut self, keyword: Keyword) {
+        self.place = Place::Behind;
+        match keyword {
+            Keyword::AND | Keyword::OR | Keyword::XOR => {
+                self.conditions += 1;
+                self.total += 1;
+                self.operators = 0;
+                self.place = Place::Name;
+            }
+            Keyword::UNION | Keyword::EXCEPT | Keyword::INTERSECT => {
+                self.joined += 1;
+                self.begin_clause(false);
+            }
+            Keyword::JOIN => {
+                self.joined += 1;
+                self.begin_clause(true);
+            }
+            Keyword::FROM => self.begin_clause(true),
+            Keyword::SELECT | Keyword::DISTINCT | Keyword::ALL | Keyword::RETURNING => {
+                self.begin_clause(false);
+                self.place = Place::Start;
+            }
+            Keyword::WHERE
+            | Keyword::BY
+            | Keyword::HAVING
+            | Keyword::WHEN
+            | Keyword::THEN
+            | Keyword::ELSE => self.begin_clause(false),
+            // What a join is made on stands among the tables.
+            Keyword::ON => self.begin_clause(self.is_from),
+            _ => {}
+        }
+    }
+
+    /// What there is too much of, and how much there may be.
+    fn excess(&self) -> Option<(&'static str, usize)> {
+        [
+            ("ANDs and ORs in one condition", self.conditions, CONDITIONS_MAX),
+            ("operators in one expression", self.operators, OPERATORS_MAX),
+            ("operators between two commas", self.total, TOTAL_MAX),
+            ("tables or queries put together", self.joined, JOINED_MAX),
+        ]
+        .into_iter()
+        .find_map(|(what, count, most)| (count > most).then_some((what, most)))
+    }
+}
+
+fn joins_nothing(token: &Token) -> bool {
+    matches!(
+        token,
+        Token::Word(_)
+            | Token::EOF
+            | Token::LParen
+            | Token::RParen
+            | Token::RBracket
+            | Token::RBrace
+            | Token::Number(..)
+            | Token::Placeholder(_)
+            | Token::SingleQuotedString(_)
+            | Token::DoubleQuotedString(_)
+            | Token::DollarQuotedString(_)
+            | Token::NationalStringLiteral(_)
+            | Token::EscapedStringLiteral(_)
+            | Token::HexStringLiteral(_)
+    )
+}
+
+/// Refuses a statement that would be a tree too deep to plan.
+pub(super) fn check(tokens: &[TokenWithSpan]) -> Result<()> {
+    let mut levels = vec![Level::default()];
+    for TokenWithSpan { token, span } in tokens {
+        if let Some(level) = levels.last_mut() {
+            level.take(token);
+            if let Some((what, most)) = level.excess() {
+                return Err(Error::Invalid {
+                    message: format!("the statement has more than {most} {what}"),
+                    hint: Some(
+                        "Write `IN (…)`, a function of many values such as concat, or put the values into \
+                         a table and join it."
+                            .to_owned(),
+                    ),
+                    position: Some(Position { line: span.start.line, column: span.start.column }),
+                });
+            }
+        }
+        match (levels.last(), token) {
+            (Some(level), token) if says(token, Keyword::CASE) => levels.push(level.of_case()),
+            (Some(level), token) if level.is_case && says(token, Keyword::END) => {
+                end_case(&mut levels);
+            }
+            (_, Token::LParen | Token::LBracket | Token::LBrace) => levels.push(Level::default()),
+            (_, Token::RParen | Token::RBracket | Token::RBrace) => close_bracket(&mut levels),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// A CASE has what it is made of to itself, as brackets have.
+fn end_case(levels: &mut Vec<Level>) {
+    let case = levels.pop_if(|level| level.is_case);
+    if let (Some(case), Some(outer)) = (case, levels.last_mut()) {
+        outer.close(&case);
+    }
+}
+
+fn close_bracket(levels: &mut Vec<Level>) {
+    while levels.last().is_some_and(|level| level.is_case) {
+        end_case(levels);
+    }
+    if levels.len() > 1 {
+        levels.pop();
+    }
+    if let Some(outer) = levels.last_mut() {
+        outer.place = Place::Behind;
+    }
+}
+
+fn says(token: &Token, keyword: Keyword) -> bool {
+    matches!(token, Token::Word(word) if word.quote_style.is_none() && word.keyword == keyword)
+}

@@ -1,0 +1,74 @@
+//! `SET a = 1, (b, c) = (2, 3)`: columns and the values they are to have.
+
+use sqlparser::ast::{
+    Assignment, AssignmentTarget, Expr, Ident, ObjectName, Value,
+};
+
+use crate::error::{Error, Result};
+use crate::table_name::{idents, position};
+
+/// A column that is assigned to, as written.
+#[derive(Debug, Clone)]
+pub struct Assigned {
+    /// What stands before the column: nothing, or the table's name or alias.
+    pub path: Vec<Ident>,
+    /// The column.
+    pub column: Ident,
+    /// Whether it is to have its default.
+    pub default: bool,
+}
+
+/// The columns of a list of assignments, and their values.
+pub(super) fn assignments(list: Vec<Assignment>) -> Result<Vec<(Assigned, Expr)>> {
+    let mut found = Vec::with_capacity(list.len());
+    for Assignment { target, value } in list {
+        match target {
+            AssignmentTarget::ColumnName(name) => found.push(assignment(&name, value)?),
+            AssignmentTarget::Tuple(names) => {
+                let values = match value {
+                    Expr::Tuple(values) if values.len() == names.len() => values,
+                    Expr::Tuple(values) => {
+                        return Err(Error::Invalid {
+                            message: format!(
+                                "{} values are assigned to {} columns",
+                                values.len(),
+                                names.len()
+                            ),
+                            hint: None,
+                            position: names.first().and_then(position),
+                        });
+                    }
+                    _ => return Err(Error::unsupported("assigning one value to several columns")),
+                };
+                for (name, value) in names.iter().zip(values) {
+                    found.push(assignment(name, value)?);
+                }
+            }
+        }
+    }
+    Ok(found)
+}
+
+fn assignment(name: &ObjectName, value: Expr) -> Result<(Assigned, Expr)> {
+    let (value, default) = given(value);
+    Ok((Assigned { default, ..assigned(name)? }, value))
+}
+
+/// A column by its name, which may have the table's before it.
+pub(super) fn assigned(name: &ObjectName) -> Result<Assigned> {
+    let mut parts: Vec<Ident> = idents(name)?.into_iter().cloned().collect();
+    let nothing = || Error::Internal { message: "a column without a name".to_owned() };
+    let column = parts.pop().ok_or_else(nothing)?;
+    Ok(Assigned { path: parts, column, default: false })
+}
+
+/// A value as it is written, and whether it is DEFAULT; what that is, the table says later.
+pub(super) fn given(value: Expr) -> (Expr, bool) {
+    if is_default(&value) { (Expr::value(Value::Null), true) } else { (value, false) }
+}
+
+/// Whether a value is a bare DEFAULT.
+pub fn is_default(value: &Expr) -> bool {
+    let Expr::Identifier(ident) = value else { return false };
+    ident.quote_style.is_none() && ident.value.eq_ignore_ascii_case("DEFAULT")
+}

@@ -1,0 +1,61 @@
+//! DELETE as it is honoured.
+
+use sqlparser::ast::{Delete, FromTable, ObjectName, TableWithJoins, With};
+
+use super::query::{Parts, places, single, source, target};
+use crate::error::{Error, Result};
+use crate::clauses::{empty, none};
+use crate::statement::Source;
+
+/// What DELETE asks for.
+#[derive(Debug, Clone)]
+pub struct RowDelete {
+    /// The table.
+    pub table: ObjectName,
+    /// The query for where the rows lie that go.
+    pub source: Source,
+    /// Whether all rows go.
+    pub everything: bool,
+}
+
+/// Takes a DELETE in, or refuses what it asks for by name.
+pub fn row_delete(delete: Delete, with: Option<With>) -> Result<RowDelete> {
+    let Delete {
+        delete_token: _,
+        optimizer_hints,
+        tables,
+        from,
+        using,
+        selection,
+        returning,
+        output,
+        order_by,
+        limit,
+    } = delete;
+    empty(&optimizer_hints, "an optimizer hint")?;
+    empty(&tables, "DELETE of several tables")?;
+    none(returning.as_ref(), "RETURNING")?;
+    none(output.as_ref(), "OUTPUT")?;
+    if matches!(from, FromTable::WithoutKeyword(_)) && selection.is_none() && limit.is_none() {
+        // Too near to a slip to be taken for all rows.
+        return Err(Error::Invalid {
+            message: "DELETE has neither FROM nor WHERE".to_owned(),
+            hint: Some("Write `DELETE FROM TABLE` to remove all rows.".to_owned()),
+            position: None,
+        });
+    }
+    let (FromTable::WithFromKeyword(from) | FromTable::WithoutKeyword(from)) = from;
+    let target = target(single(from, "DELETE")?, "DELETE")?;
+    let using = using.unwrap_or_default();
+    let everything = using.is_empty() && selection.is_none() && limit.is_none();
+    let relation = TableWithJoins { relation: target.relation, joins: Vec::new() };
+    let source = source(Parts {
+        with,
+        projection: places(),
+        from: std::iter::once(relation).chain(using).collect(),
+        selection,
+        order_by,
+        limit,
+    })?;
+    Ok(RowDelete { table: target.table, source, everything })
+}

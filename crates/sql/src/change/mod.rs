@@ -1,0 +1,17 @@
+//! Statements that change rows, as they are honoured: each becomes a query that finds the rows, which
+//! is planned as any other. DataFusion's own DELETE and UPDATE change every row where a subquery
+//! stands in the condition, and do not heed LIMIT.
+
+mod assignment;
+mod delete;
+mod merge;
+mod query;
+mod truncate;
+mod update;
+
+pub use assignment::{Assigned, is_default};
+pub use delete::{RowDelete, row_delete};
+pub use merge::{Action, Clause, RowMerge, When, row_merge};
+pub use query::{FILE, Parts, ROW, TARGET, add_columns, query_of, unwrapped};
+pub use truncate::{Truncation, truncation};
+pub use update::{RowUpdate, row_update};

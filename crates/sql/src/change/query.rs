@@ -1,0 +1,190 @@
+//! The parts of which the queries behind a change are made.
+
+use sqlparser::ast::helpers::attached_token::AttachedToken;
+use sqlparser::ast::{
+    Expr, GroupByExpr, Ident, LimitClause, ObjectName, OrderBy, OrderByExpr, OrderByKind, Query,
+    Select, SelectFlavor, SelectItem, SetExpr, TableFactor, TableWithJoins, With,
+};
+
+use crate::error::{Error, Result};
+
+use crate::clauses::{empty, none, plain_table};
+use crate::statement::Source;
+
+/// The column of the data file's number in the scan plan. No column of a table has a zero character.
+pub const FILE: &str = "\0f";
+
+/// The column of the row's position in its data file, from 0.
+pub const ROW: &str = "\0r";
+
+/// The name under which a query finds the table that is changed, whatever else it reads of the same
+/// name.
+pub const TARGET: &str = "\0t";
+
+/// The table that a statement changes, and the relation that stands for it in the query.
+pub(super) struct Target {
+    pub table: ObjectName,
+    pub alias: Option<Ident>,
+    pub relation: TableFactor,
+}
+
+/// Takes the table to change out of a statement.
+pub(super) fn target(factor: TableFactor, statement: &str) -> Result<Target> {
+    plain_table(&factor)?;
+    let TableFactor::Table { name, alias, args, version, .. } = factor else {
+        return Err(Error::unsupported(format!("{statement} of anything but a table")));
+    };
+    none(args.as_ref(), &format!("arguments after the table of {statement}"))?;
+    none(version.as_ref(), &format!("a version after the table of {statement}"))?;
+    let columns = alias.as_ref().map_or(&[][..], |alias| &alias.columns[..]);
+    empty(columns, &format!("a list of columns after the table of {statement}"))?;
+    let relation = TableFactor::Table {
+        name: ObjectName::from(vec![Ident::with_quote('"', TARGET)]),
+        alias: alias.clone(),
+        args: None,
+        with_hints: Vec::new(),
+        version: None,
+        with_ordinality: false,
+        partitions: Vec::new(),
+        json_path: None,
+        sample: None,
+        index_hints: Vec::new(),
+    };
+    Ok(Target { table: name, alias: alias.map(|alias| alias.name), relation })
+}
+
+/// The one table of a list that may hold several, joined with nothing.
+pub(super) fn single(mut from: Vec<TableWithJoins>, statement: &str) -> Result<TableFactor> {
+    match (from.pop(), from.is_empty()) {
+        (Some(TableWithJoins { relation, joins }), true) => {
+            empty(&joins, &format!("a join in the place of the table of {statement}"))?;
+            Ok(relation)
+        }
+        _ => Err(Error::unsupported(format!("{statement} of several tables"))),
+    }
+}
+
+/// The columns that say where a row lies.
+pub(super) fn places() -> Vec<SelectItem> {
+    [FILE, ROW].map(|name| SelectItem::UnnamedExpr(column(name))).into()
+}
+
+/// A column that the statement makes itself, or that a scan adds.
+pub(super) fn column(name: &str) -> Expr {
+    Expr::Identifier(Ident::with_quote('"', name))
+}
+
+/// A value that the change needs, under a name that nothing else has.
+pub(super) fn value(index: usize, expr: Expr) -> SelectItem {
+    SelectItem::ExprWithAlias { expr, alias: Ident::with_quote('"', format!("\0v{index}")) }
+}
+
+/// Adds columns of a relation to the select list of a query, each under a name that nothing else
+/// has.
+pub fn add_columns(query: &mut Query, relation: &Ident, columns: &[String], prefix: char) {
+    let SetExpr::Select(select) = &mut *query.body else { return };
+    for (index, name) in columns.iter().enumerate() {
+        let path = vec![relation.clone(), Ident::with_quote('"', name)];
+        select.projection.push(SelectItem::ExprWithAlias {
+            expr: Expr::CompoundIdentifier(path),
+            alias: Ident::with_quote('"', format!("\0{prefix}{index}")),
+        });
+    }
+}
+
+/// What a query is made of.
+#[derive(Default)]
+pub struct Parts {
+    /// WITH.
+    pub with: Option<With>,
+    /// The select list.
+    pub projection: Vec<SelectItem>,
+    /// FROM.
+    pub from: Vec<TableWithJoins>,
+    /// WHERE.
+    pub selection: Option<Expr>,
+    /// ORDER BY.
+    pub order_by: Vec<OrderByExpr>,
+    /// LIMIT.
+    pub limit: Option<Expr>,
+}
+
+/// A checked query, and the tables it names beside the one that is changed.
+pub(super) fn source(parts: Parts) -> Result<Source> {
+    Ok(Source::new(Box::new(query_of(parts)))?.without(TARGET))
+}
+
+/// A query of a few parts.
+pub fn query_of(parts: Parts) -> Query {
+    let Parts { with, projection, from, selection, order_by, limit } = parts;
+    let select = Select {
+        select_token: AttachedToken::empty(),
+        optimizer_hints: Vec::new(),
+        distinct: None,
+        select_modifiers: None,
+        top: None,
+        top_before_distinct: false,
+        projection,
+        exclude: None,
+        into: None,
+        from,
+        lateral_views: Vec::new(),
+        prewhere: None,
+        selection,
+        connect_by: Vec::new(),
+        group_by: GroupByExpr::Expressions(Vec::new(), Vec::new()),
+        cluster_by: Vec::new(),
+        distribute_by: Vec::new(),
+        sort_by: Vec::new(),
+        having: None,
+        named_window: Vec::new(),
+        qualify: None,
+        window_before_qualify: false,
+        value_table_mode: None,
+        flavor: SelectFlavor::Standard,
+    };
+    let order_by = (!order_by.is_empty())
+        .then_some(OrderBy { kind: OrderByKind::Expressions(order_by), interpolate: None });
+    let limit_clause = limit.map(|limit| LimitClause::LimitOffset {
+        limit: Some(limit),
+        offset: None,
+        limit_by: Vec::new(),
+    });
+    Query {
+        with,
+        body: Box::new(SetExpr::Select(Box::new(select))),
+        order_by,
+        limit_clause,
+        fetch: None,
+        locks: Vec::new(),
+        for_clause: None,
+        settings: None,
+        format_clause: None,
+        pipe_operators: Vec::new(),
+    }
+}
+
+/// The WITH that stands before a statement, which sqlparser reads as a query around it.
+pub fn unwrapped(query: Query) -> Result<(Option<With>, SetExpr)> {
+    let Query {
+        with,
+        body,
+        order_by,
+        limit_clause,
+        fetch,
+        locks,
+        for_clause,
+        settings,
+        format_clause,
+        pipe_operators,
+    } = query;
+    none(order_by.as_ref(), "ORDER BY after a statement that writes")?;
+    none(limit_clause.as_ref(), "LIMIT after a statement that writes")?;
+    none(fetch.as_ref(), "FETCH after a statement that writes")?;
+    empty(&locks, "FOR UPDATE after a statement that writes")?;
+    none(for_clause.as_ref(), "FOR after a statement that writes")?;
+    none(settings.as_ref(), "SETTINGS")?;
+    none(format_clause.as_ref(), "FORMAT")?;
+    empty(&pipe_operators, "the pipe operator `|>`")?;
+    Ok((with, *body))
+}

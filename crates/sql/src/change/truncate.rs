@@ -1,0 +1,32 @@
+//! TRUNCATE as it is honoured.
+
+use sqlparser::ast::{ObjectName, Truncate, TruncateTableTarget};
+
+use crate::error::Result;
+use crate::clauses::{none, unset};
+
+/// What TRUNCATE asks for.
+#[derive(Debug)]
+pub struct Truncation {
+    /// The tables.
+    pub tables: Vec<ObjectName>,
+    /// IF EXISTS.
+    pub if_exists: bool,
+}
+
+/// Takes a TRUNCATE in, or refuses what it asks for by name.
+pub fn truncation(truncate: Truncate) -> Result<Truncation> {
+    let Truncate { table_names, partitions, table: _, if_exists, identity, cascade, on_cluster } =
+        truncate;
+    none(partitions.as_ref(), "PARTITION (…) in TRUNCATE")?;
+    none(identity.as_ref(), "RESTART IDENTITY or CONTINUE IDENTITY")?;
+    none(cascade.as_ref(), "CASCADE or RESTRICT in TRUNCATE")?;
+    none(on_cluster.as_ref(), "ON CLUSTER")?;
+    let mut tables = Vec::with_capacity(table_names.len());
+    for TruncateTableTarget { name, only, has_asterisk } in table_names {
+        unset(only, "ONLY in TRUNCATE")?;
+        unset(has_asterisk, "`*` in TRUNCATE")?;
+        tables.push(name);
+    }
+    Ok(Truncation { tables, if_exists })
+}

@@ -1,0 +1,64 @@
+//! UPDATE as it is honoured.
+
+use sqlparser::ast::{
+    Ident, ObjectName, TableWithJoins, Update, UpdateTableFromKind, With,
+};
+
+use super::assignment::{Assigned, assignments};
+use super::query::{Parts, places, source, target, value};
+use crate::error::Result;
+use crate::clauses::{empty, none};
+use crate::statement::Source;
+
+/// What UPDATE asks for.
+#[derive(Debug, Clone)]
+pub struct RowUpdate {
+    /// The table.
+    pub table: ObjectName,
+    /// Its alias.
+    pub alias: Option<Ident>,
+    /// The columns that are assigned to.
+    pub columns: Vec<Assigned>,
+    /// The query for where the rows lie, and for the values that are assigned, in order.
+    pub source: Source,
+}
+
+/// Takes an UPDATE in, or refuses what it asks for by name.
+pub fn row_update(update: Update, with: Option<With>) -> Result<RowUpdate> {
+    let Update {
+        update_token: _,
+        optimizer_hints,
+        table,
+        assignments: list,
+        from,
+        selection,
+        returning,
+        output,
+        or,
+        order_by,
+        limit,
+    } = update;
+    empty(&optimizer_hints, "an optimizer hint")?;
+    none(returning.as_ref(), "RETURNING")?;
+    none(output.as_ref(), "OUTPUT")?;
+    none(or.as_ref(), "UPDATE OR …")?;
+    empty(&table.joins, "a join in the place of the table of UPDATE")?;
+    let target = target(table.relation, "UPDATE")?;
+    let from = match from {
+        None => Vec::new(),
+        Some(UpdateTableFromKind::BeforeSet(from) | UpdateTableFromKind::AfterSet(from)) => from,
+    };
+    let (columns, values): (Vec<_>, Vec<_>) = assignments(list)?.into_iter().unzip();
+    let mut projection = places();
+    projection.extend(values.into_iter().enumerate().map(|(index, expr)| value(index, expr)));
+    let relation = TableWithJoins { relation: target.relation, joins: Vec::new() };
+    let source = source(Parts {
+        with,
+        projection,
+        from: std::iter::once(relation).chain(from).collect(),
+        selection,
+        order_by,
+        limit,
+    })?;
+    Ok(RowUpdate { table: target.table, alias: target.alias, columns, source })
+}

@@ -1,0 +1,74 @@
+//! A condition that stands alone: what could follow WHERE over one table, checked by parsing it.
+
+use sqlparser::ast::{Expr, Spanned};
+use sqlparser::parser::{Parser, ParserOptions};
+use sqlparser::tokenizer::Token;
+
+use crate::error::{Error, Result};
+use crate::dialect::HeadwaterDialect;
+use crate::expression::{Node, children};
+use crate::integer;
+use crate::parse::{DEPTH_MAX, syntax, tokens};
+use crate::table_name::span_start;
+
+/// Checks that a text is one condition over the columns of one row: no clause follows it, and it
+/// reads no other table and no other row.
+pub fn check_condition(sql: &str) -> Result<()> {
+    let options = ParserOptions::new().with_trailing_commas(true).with_unescape(true);
+    let mut parser = Parser::new(&HeadwaterDialect)
+        .with_options(options)
+        .with_recursion_limit(DEPTH_MAX)
+        .with_tokens_with_locations(integer::read(tokens(sql)?, sql)?);
+    let mut condition = parser.parse_expr().map_err(syntax)?;
+    let rest = parser.next_token();
+    if rest.token != Token::EOF {
+        return Err(Error::Syntax {
+            message: format!("a condition ends before `{}`", rest.token),
+            hint: None,
+            position: span_start(rest.span),
+        });
+    }
+    row_only(&mut condition)
+}
+
+fn row_only(expr: &mut Expr) -> Result<()> {
+    let position = span_start(expr.span());
+    let refuse = |what: &str| {
+        let hint = Some("Compare the columns of the table, or filter in the function.".to_owned());
+        Err(Error::Unsupported { what: format!("{what} in a filter"), hint, position })
+    };
+    children(expr, &mut |node| match node {
+        Node::Expr(expr) => row_only(expr),
+        Node::Query(_) => refuse("a subquery"),
+        Node::Over(_) => refuse("a window function"),
+        Node::Wildcard(_) => refuse("a count of rows"),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(sql: &str, expected: &str) {
+        let shown = check_condition(sql).map_or_else(|error| error.to_string(), |()| "good".into());
+        assert_eq!(shown, expected, "`{sql}`");
+    }
+
+    #[test]
+    fn a_condition_is_one_expression_over_one_row() {
+        check("a > 1 AND b IN ('x', $y) -- or so", "good");
+        check("a BETWEEN 1 AND 2 OR lower(b) LIKE 'x%'\n", "good");
+        check("", "expected an expression, found the end");
+        check("a >", "expected an expression, found the end");
+        check("a > 1 ORDER BY b", "a condition ends before `ORDER` (line 1, column 7)");
+        check("a > 1) OR (b = 2", "a condition ends before `)` (line 1, column 6)");
+        check("a = 1; DROP TABLE t", "a condition ends before `;` (line 1, column 6)");
+        check("1 = 1 UNION SELECT 2", "a condition ends before `UNION` (line 1, column 7)");
+        for subquery in ["a IN (SELECT b FROM c)", "a = (SELECT 1)", "EXISTS (SELECT 1)"] {
+            let error = check_condition(subquery).unwrap_err().to_string();
+            assert!(error.starts_with("a subquery in a filter is not supported"), "{error}");
+        }
+        let window = check_condition("row_number() OVER () < 2").unwrap_err().to_string();
+        assert!(window.starts_with("a window function in a filter"), "{window}");
+    }
+}

@@ -1,0 +1,218 @@
+//! Types as SQL spells them, where the planner would take them for others or does not know them.
+
+use sqlparser::ast::{
+    ArrayElemTypeDef, DataType, Expr, TimezoneInfo, TypedString,
+};
+use sqlparser::keywords::Keyword;
+use sqlparser::tokenizer::{Token, TokenWithSpan};
+
+use super::number::exact;
+use super::partition::is_keyword;
+
+/// Digits of a second that a timestamp has which does not say.
+const MICROSECONDS: u64 = 6;
+
+/// Digits of a second that the finest timestamp has.
+const NANOSECONDS: u64 = 9;
+
+/// Settles the types that an expression says itself, and the numbers that it makes decimals of.
+pub fn settle_types(expr: &mut Expr) {
+    match expr {
+        Expr::TypedString(literal) => settle_literal(literal),
+        Expr::Cast { data_type, expr, .. } => {
+            settle(data_type);
+            if let DataType::Decimal(_) | DataType::Dec(_) | DataType::Numeric(_) = data_type {
+                exact(expr);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Spells a type so that the planner takes it for what it is: a `TIMESTAMP` has microseconds, as everywhere
+/// but with the planner, unless it says otherwise.
+pub fn settle(data_type: &mut DataType) {
+    respell(data_type);
+    each_part(data_type, &mut settle);
+    if let DataType::Timestamp(precision @ None, _) = data_type {
+        *precision = Some(MICROSECONDS);
+    }
+}
+
+/// As [`settle`], of a literal: `TIMESTAMP '…'` with more digits of a second has nanoseconds.
+fn settle_literal(literal: &mut TypedString) {
+    let is_finer = || {
+        let text = literal.value.clone().into_string();
+        text.is_some_and(|text| is_finer_than_microseconds(&text))
+    };
+    match &mut literal.data_type {
+        DataType::Timestamp(precision @ None, _) if is_finer() => *precision = Some(NANOSECONDS),
+        data_type => settle(data_type),
+    }
+}
+
+/// Whether a time that is written has digits beyond microseconds.
+fn is_finer_than_microseconds(text: &str) -> bool {
+    let Some((_, fraction)) = text.split_once('.') else { return false };
+    let digits = fraction.split(|it: char| !it.is_ascii_digit()).next().unwrap_or_default();
+    digits.trim_end_matches('0').len() > 6
+}
+
+/// Spells `TIMESTAMP_NS` as the planner knows it, at any level.
+fn respell(data_type: &mut DataType) {
+    each_part(data_type, &mut respell);
+    let DataType::Custom(name, arguments) = data_type else { return };
+    let zone = match name.to_string().to_lowercase().as_str() {
+        "timestamp_ns" => TimezoneInfo::None,
+        "timestamptz_ns" => TimezoneInfo::Tz,
+        _ => return,
+    };
+    if arguments.is_empty() {
+        *data_type = DataType::Timestamp(Some(NANOSECONDS), zone);
+    }
+}
+
+/// Whether a type is one of nanoseconds, by its own words.
+pub fn says_nanoseconds(data_type: &DataType) -> bool {
+    let mut found = matches!(data_type, DataType::Timestamp(Some(NANOSECONDS), _));
+    each_part(&mut data_type.clone(), &mut |part| found |= says_nanoseconds(part));
+    found
+}
+
+/// Writes `MAP<K, V>` in the columns of CREATE TABLE and ALTER TABLE as `MAP(K, V)`: sqlparser reads either
+/// the one or the other.
+pub fn spell_maps(tokens: &mut Vec<TokenWithSpan>) {
+    let mut words = tokens.iter().filter(|token| !matches!(token.token, Token::Whitespace(_)));
+    let first = words.next().map(|word| &word.token);
+    if !first.is_some_and(|first| {
+        is_keyword(first, Keyword::CREATE) || is_keyword(first, Keyword::ALTER)
+    }) {
+        return;
+    }
+    // What follows is a query, in which a column may be called `map`.
+    let query = [Keyword::SELECT, Keyword::FROM, Keyword::VALUES];
+    let mut index = 0;
+    while let Some(token) = tokens.get(index) {
+        if query.iter().any(|keyword| is_keyword(&token.token, *keyword)) {
+            return;
+        }
+        if is_keyword(&token.token, Keyword::MAP)
+            && let Some(open) = next_word(tokens, index + 1)
+            && tokens[open].token == Token::Lt
+            && let Some(close) = closing(tokens, open)
+        {
+            tokens[open].token = Token::LParen;
+            let span = tokens[close].span;
+            let rest = match tokens[close].token {
+                Token::ShiftRight => Some(TokenWithSpan { token: Token::Gt, span }),
+                _ => None,
+            };
+            tokens[close].token = Token::RParen;
+            if let Some(rest) = rest {
+                tokens.insert(close + 1, rest);
+            }
+        }
+        index += 1;
+    }
+}
+
+fn next_word(tokens: &[TokenWithSpan], from: usize) -> Option<usize> {
+    (from..tokens.len()).find(|&index| !matches!(tokens[index].token, Token::Whitespace(_)))
+}
+
+/// Where the angle bracket at `open` is closed by the first half of a token, or all of it; none where what is
+/// between is no type. A `>>` whose second half closes it is taken apart before.
+fn closing(tokens: &mut Vec<TokenWithSpan>, open: usize) -> Option<usize> {
+    let mut depth = 0;
+    let mut index = open;
+    loop {
+        let TokenWithSpan { token, span } = tokens.get(index)?.clone();
+        match token {
+            Token::Lt => depth += 1,
+            Token::Gt | Token::ShiftRight if depth == 1 => return Some(index),
+            Token::Gt => depth -= 1,
+            Token::ShiftRight => {
+                tokens[index].token = Token::Gt;
+                tokens.insert(index + 1, TokenWithSpan { token: Token::Gt, span });
+                depth -= 1;
+            }
+            Token::Word(_)
+            | Token::Whitespace(_)
+            | Token::Number(..)
+            | Token::Comma
+            | Token::Colon
+            | Token::LParen
+            | Token::RParen
+            | Token::LBracket
+            | Token::RBracket => {}
+            _ => return None,
+        }
+        index += 1;
+    }
+}
+
+/// A type that a table cannot keep: Iceberg has no such range or length, and no other engine would check
+/// it.
+pub struct Unkept {
+    /// The type as it is written.
+    pub written: String,
+    /// The type to write instead.
+    pub instead: &'static str,
+}
+
+/// Finds such a type in another, or in its parts.
+pub fn find_unkept(data_type: &mut DataType) -> Option<Unkept> {
+    let instead = match data_type {
+        DataType::TinyInt(_)
+        | DataType::SmallInt(_)
+        | DataType::Int2(_)
+        | DataType::MediumInt(_)
+        | DataType::TinyIntUnsigned(_)
+        | DataType::SmallIntUnsigned(_)
+        | DataType::MediumIntUnsigned(_)
+        | DataType::Int2Unsigned(_)
+        | DataType::UTinyInt
+        | DataType::USmallInt => Some("INT"),
+        DataType::IntUnsigned(_)
+        | DataType::IntegerUnsigned(_)
+        | DataType::Int4Unsigned(_)
+        | DataType::BigIntUnsigned(_)
+        | DataType::Int8Unsigned(_)
+        | DataType::Unsigned
+        | DataType::UnsignedInteger => Some("BIGINT"),
+        DataType::Varchar(Some(_))
+        | DataType::Char(_)
+        | DataType::Character(_)
+        | DataType::CharVarying(_)
+        | DataType::CharacterVarying(_)
+        | DataType::Nvarchar(_)
+        | DataType::String(Some(_)) => Some("VARCHAR"),
+        _ => None,
+    };
+    if let Some(instead) = instead {
+        return Some(Unkept { written: data_type.to_string(), instead });
+    }
+    let mut found = None;
+    each_part(data_type, &mut |part| found = found.take().or_else(|| find_unkept(part)));
+    found
+}
+
+fn each_part(data_type: &mut DataType, visit: &mut dyn FnMut(&mut DataType)) {
+    match data_type {
+        DataType::Array(
+            ArrayElemTypeDef::AngleBracket(element)
+            | ArrayElemTypeDef::SquareBracket(element, _)
+            | ArrayElemTypeDef::Parenthesis(element),
+        ) => visit(element),
+        DataType::Struct(fields, _) => {
+            for field in fields {
+                visit(&mut field.field_type);
+            }
+        }
+        DataType::Map(key, value) => {
+            visit(key);
+            visit(value);
+        }
+        _ => {}
+    }
+}

@@ -1,0 +1,236 @@
+//! Errors in the text of a statement.
+//!
+//! Messages name the offending word in backticks and, where it is known, its line and column.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use headwater_model::{ErrorCode, Fault};
+use serde_json::{Value, json};
+
+/// Result of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Reason of [`Error::Parameter`] for a parameter without a value.
+pub(crate) const NO_VALUE: &str = "has no value";
+
+/// A position in a statement's text. Both numbers count from 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Position {
+    /// The line.
+    pub line: u64,
+    /// The column, in characters.
+    pub column: u64,
+}
+
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "line {}, column {}", self.line, self.column)
+    }
+}
+
+/// An optional position as the end of a message.
+#[derive(Debug)]
+pub struct At<'a>(pub &'a Option<Position>);
+
+impl fmt::Display for At<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(position) => write!(f, " ({position})"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Why a statement is refused before it runs.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A name that breaks the naming rules.
+    #[error(transparent)]
+    Name(#[from] headwater_model::NameError),
+    /// Text that is not SQL.
+    #[error("{message}{}", At(position))]
+    Syntax {
+        /// What was expected, and what was found.
+        message: String,
+        /// What to do.
+        hint: Option<String>,
+        /// The position.
+        position: Option<Position>,
+    },
+    /// An unsupported statement or clause.
+    #[error("{what} is not supported{}", At(position))]
+    Unsupported {
+        /// The statement or clause, as it is written.
+        what: String,
+        /// What to do instead.
+        hint: Option<String>,
+        /// The position.
+        position: Option<Position>,
+    },
+    /// No column of that name.
+    #[error("column `{column}` is not in {}{}", sources(relations), At(position))]
+    ColumnNotFound {
+        /// The column as written.
+        column: String,
+        /// The tables that were searched.
+        relations: Vec<String>,
+        /// A column with a similar name.
+        near: Option<String>,
+        /// The position.
+        position: Option<Position>,
+    },
+    /// A name in double quotes that is no column, and may be meant as text.
+    #[error("column `{name}` is not in {}{}", sources(relations), At(position))]
+    TextInDoubleQuotes {
+        /// The name as written.
+        name: String,
+        /// The tables that were searched.
+        relations: Vec<String>,
+        /// The position.
+        position: Option<Position>,
+    },
+    /// A name that fits several objects.
+    #[error("`{name}` could be {}{}", alternatives(candidates), At(position))]
+    Ambiguous {
+        /// The name as written.
+        name: String,
+        /// The objects.
+        candidates: Vec<String>,
+        /// The position.
+        position: Option<Position>,
+    },
+    /// SQL that parses and has no plan.
+    #[error("{message}{}", At(position))]
+    Invalid {
+        /// What is wrong.
+        message: String,
+        /// What to do.
+        hint: Option<String>,
+        /// The position.
+        position: Option<Position>,
+    },
+    /// A parameter without a value, or with a value that has no literal.
+    #[error("parameter `${name}` {reason}{}", At(position))]
+    Parameter {
+        /// The parameter, without the dollar sign.
+        name: String,
+        /// What is wrong with it.
+        reason: &'static str,
+        /// The position.
+        position: Option<Position>,
+    },
+    /// A bug in this crate.
+    #[error("the statement failed inside the engine: {message}")]
+    Internal {
+        /// What happened.
+        message: String,
+    },
+}
+
+fn sources(relations: &[String]) -> String {
+    match relations {
+        [] => "scope here".to_owned(),
+        [one] => format!("`{one}`"),
+        many => alternatives(many),
+    }
+}
+
+fn alternatives(names: &[String]) -> String {
+    let quoted: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
+    match quoted.split_last() {
+        Some((last, rest)) if !rest.is_empty() => format!("{} or {last}", rest.join(", ")),
+        _ => quoted.concat(),
+    }
+}
+
+impl Error {
+    /// An unsupported statement or clause.
+    pub fn unsupported(what: impl Into<String>) -> Self {
+        Error::Unsupported { what: what.into(), hint: None, position: None }
+    }
+
+    /// SQL that has no plan, with the reason.
+    pub fn invalid(message: impl Into<String>) -> Self {
+        Error::Invalid { message: message.into(), hint: None, position: None }
+    }
+
+    /// Returns the position of the error in the text, if it is known.
+    pub fn position(&self) -> Option<Position> {
+        match self {
+            Error::Syntax { position, .. }
+            | Error::Unsupported { position, .. }
+            | Error::ColumnNotFound { position, .. }
+            | Error::Ambiguous { position, .. }
+            | Error::Invalid { position, .. }
+            | Error::TextInDoubleQuotes { position, .. }
+            | Error::Parameter { position, .. } => *position,
+            Error::Name(_) | Error::Internal { .. } => None,
+        }
+    }
+
+    /// Returns the error with a position if it has none.
+    #[must_use]
+    pub fn placed(mut self, at: Option<Position>) -> Self {
+        if let Error::ColumnNotFound { position, .. }
+        | Error::Invalid { position, .. }
+        | Error::Unsupported { position, .. } = &mut self
+            && position.is_none()
+        {
+            *position = at;
+        }
+        self
+    }
+}
+
+impl Fault for Error {
+    fn code(&self) -> ErrorCode {
+        match self {
+            Error::Name(error) => error.code(),
+            Error::Syntax { .. } | Error::Ambiguous { .. } | Error::Invalid { .. } => {
+                ErrorCode::InvalidSql
+            }
+            Error::Unsupported { .. } => ErrorCode::UnsupportedStatement,
+            Error::ColumnNotFound { .. } | Error::TextInDoubleQuotes { .. } => {
+                ErrorCode::ColumnNotFound
+            }
+            Error::Parameter { .. } => ErrorCode::InvalidArgument,
+            Error::Internal { .. } => ErrorCode::Internal,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Error::Name(error) => error.hint(),
+            Error::Unsupported { hint, .. }
+            | Error::Invalid { hint, .. }
+            | Error::Syntax { hint, .. } => hint.clone(),
+            Error::ColumnNotFound { near, .. } => {
+                near.as_ref().map(|near| format!("Did you mean `{near}`?"))
+            }
+            Error::TextInDoubleQuotes { name, .. } => {
+                let text = name.replace('\'', "''");
+                Some(format!("Text stands in single quotes: `'{text}'`."))
+            }
+            Error::Ambiguous { .. } => {
+                Some("Write the name exactly as it is spelled there.".to_owned())
+            }
+            Error::Parameter { name, reason: NO_VALUE, .. } => Some(format!(
+                "Give it with `headwater query --param {name}=VALUE`, or as `parameters` of the \
+                 request."
+            )),
+            Error::Parameter { .. } => {
+                Some("Give a text, a number, true, false or null.".to_owned())
+            }
+            Error::Internal { .. } => None,
+        }
+    }
+
+    fn context(&self) -> BTreeMap<String, Value> {
+        let position = self.position().into_iter();
+        let entries = position.flat_map(|position| {
+            [("line".to_owned(), json!(position.line)), ("column".to_owned(), json!(position.column))]
+        });
+        entries.collect()
+    }
+}

@@ -1,0 +1,396 @@
+//! The expressions that are honoured, and the parts of each.
+//!
+//! [`children`] is the one list: what it does not name is refused by name, for every pass over a
+//! tree.
+
+use sqlparser::ast::{
+    AccessExpr, BinaryOperator, CastKind, DataType, Expr, Function, FunctionArg, FunctionArgExpr,
+    FunctionArgumentClause, FunctionArgumentList, FunctionArguments, Ident, ObjectName,
+    OrderByExpr, Query, Spanned, Subscript, WindowFrame, WindowFrameBound, WindowSpec, WindowType,
+};
+
+use crate::error::{Error, Result};
+use crate::clauses::{none, ordering};
+use crate::data_type::{Unkept, find_unkept, settle_types};
+use crate::table_name::span_start;
+
+/// The function that computes `a AT TIME ZONE b`.
+pub const AT_TIME_ZONE: &str = "\0at time zone";
+
+/// The function that computes `a SIMILAR TO b`.
+pub const SIMILAR_TO: &str = "\0similar to";
+
+/// A part of an expression.
+pub enum Node<'a> {
+    /// An expression.
+    Expr(&'a mut Expr),
+    /// A subquery.
+    Query(&'a mut Query),
+    /// What a function is computed over.
+    Over(&'a mut WindowType),
+    /// The table of `count(t.*)`.
+    Wildcard(&'a mut ObjectName),
+}
+
+/// What is done with each part.
+pub type Visit<'v> = dyn FnMut(Node<'_>) -> Result<()> + 'v;
+
+/// Visits the direct parts of an expression, and refuses what is not honoured.
+///
+/// A chain of operators counts as one expression, however long: `a OR b OR c` has the parts a, b
+/// and c.
+pub fn children(expr: &mut Expr, visit: &mut Visit<'_>) -> Result<()> {
+    settle_types(expr);
+    match expr {
+        Expr::BinaryOp { .. } => operator_chain(expr, visit),
+        Expr::Identifier(_)
+        | Expr::CompoundIdentifier(_)
+        | Expr::Value(_)
+        | Expr::TypedString(_)
+        | Expr::Wildcard(_) => Ok(()),
+        Expr::QualifiedWildcard(name, _) => visit(Node::Wildcard(name)),
+        Expr::IsFalse(inner)
+        | Expr::IsNotFalse(inner)
+        | Expr::IsTrue(inner)
+        | Expr::IsNotTrue(inner)
+        | Expr::IsNull(inner)
+        | Expr::IsNotNull(inner)
+        | Expr::IsUnknown(inner)
+        | Expr::IsNotUnknown(inner)
+        | Expr::Nested(inner)
+        | Expr::UnaryOp { expr: inner, .. }
+        | Expr::Extract { expr: inner, .. }
+        | Expr::Ceil { expr: inner, .. }
+        | Expr::Floor { expr: inner, .. }
+        | Expr::Named { expr: inner, .. } => visit(Node::Expr(inner)),
+        Expr::IsDistinctFrom(left, right)
+        | Expr::IsNotDistinctFrom(left, right)
+        | Expr::AnyOp { left, right, .. }
+        | Expr::AllOp { left, right, .. } => {
+            visit(Node::Expr(left))?;
+            visit(Node::Expr(right))
+        }
+        Expr::Like { expr, pattern, any, .. } | Expr::ILike { expr, pattern, any, .. } => {
+            refuse_if(*any, "LIKE ANY")?;
+            visit(Node::Expr(expr))?;
+            visit(Node::Expr(pattern))
+        }
+        Expr::SimilarTo { expr, pattern, .. } => {
+            visit(Node::Expr(expr))?;
+            visit(Node::Expr(pattern))
+        }
+        Expr::Position { expr, r#in } => {
+            visit(Node::Expr(expr))?;
+            visit(Node::Expr(r#in))
+        }
+        Expr::AtTimeZone { timestamp, time_zone } => {
+            visit(Node::Expr(timestamp))?;
+            visit(Node::Expr(time_zone))
+        }
+        Expr::Between { expr, low, high, .. } => {
+            visit(Node::Expr(expr))?;
+            visit(Node::Expr(low))?;
+            visit(Node::Expr(high))
+        }
+        Expr::InList { expr, list, .. } => {
+            visit(Node::Expr(expr))?;
+            all(list, visit)
+        }
+        Expr::InSubquery { expr, subquery, .. } => {
+            visit(Node::Expr(expr))?;
+            visit(Node::Query(subquery))
+        }
+        Expr::Exists { subquery, .. } | Expr::Subquery(subquery) => visit(Node::Query(subquery)),
+        Expr::Cast { kind, expr, data_type, array, format } => {
+            refuse_char(data_type)?;
+            refuse_if(*array, "CAST to an ARRAY")?;
+            none(format.as_ref(), "CAST with FORMAT")?;
+            match kind {
+                CastKind::Cast | CastKind::DoubleColon | CastKind::TryCast | CastKind::SafeCast => {
+                    visit(Node::Expr(expr))
+                }
+            }
+        }
+        Expr::Interval(interval) => visit(Node::Expr(&mut interval.value)),
+        Expr::Array(array) => all(&mut array.elem, visit),
+        Expr::Tuple(values) | Expr::Struct { values, .. } => all(values, visit),
+        Expr::GroupingSets(sets) | Expr::Cube(sets) | Expr::Rollup(sets) => {
+            sets.iter_mut().try_for_each(|set| all(set, visit))
+        }
+        Expr::Lambda(lambda) => {
+            let typed = lambda.params.iter().any(|parameter| parameter.data_type.is_some());
+            refuse_if(typed, "types on the parameters of a lambda")?;
+            visit(Node::Expr(&mut lambda.body))
+        }
+        other => compound_children(other, visit),
+    }
+}
+
+/// The rest of [`children`]: expressions of many parts.
+fn compound_children(expr: &mut Expr, visit: &mut Visit<'_>) -> Result<()> {
+    match expr {
+        Expr::Case { operand, conditions, else_result, .. } => {
+            option(operand.as_deref_mut(), visit)?;
+            for when in conditions {
+                visit(Node::Expr(&mut when.condition))?;
+                visit(Node::Expr(&mut when.result))?;
+            }
+            option(else_result.as_deref_mut(), visit)
+        }
+        Expr::Substring { expr, substring_from, substring_for, .. } => {
+            visit(Node::Expr(expr))?;
+            option(substring_from.as_deref_mut(), visit)?;
+            option(substring_for.as_deref_mut(), visit)
+        }
+        Expr::Trim { expr, trim_what, trim_characters, .. } => {
+            visit(Node::Expr(expr))?;
+            option(trim_what.as_deref_mut(), visit)?;
+            trim_characters.iter_mut().try_for_each(|characters| all(characters, visit))
+        }
+        Expr::Overlay { expr, overlay_what, overlay_from, overlay_for } => {
+            visit(Node::Expr(expr))?;
+            visit(Node::Expr(overlay_what))?;
+            visit(Node::Expr(overlay_from))?;
+            option(overlay_for.as_deref_mut(), visit)
+        }
+        Expr::Dictionary(fields) => {
+            fields.iter_mut().try_for_each(|field| visit(Node::Expr(&mut field.value)))
+        }
+        Expr::Map(map) => map.entries.iter_mut().try_for_each(|entry| {
+            visit(Node::Expr(&mut entry.key))?;
+            visit(Node::Expr(&mut entry.value))
+        }),
+        Expr::CompoundFieldAccess { root, access_chain } => {
+            visit(Node::Expr(root))?;
+            access_chain.iter_mut().try_for_each(|access| field_access(access, visit))
+        }
+        Expr::Function(function) => function_parts(function, visit),
+        refused => Err(Error::unsupported(name_of(refused))),
+    }
+}
+
+/// The operands of a chain of binary operators, without a call per operator.
+fn operator_chain(expr: &mut Expr, visit: &mut Visit<'_>) -> Result<()> {
+    let mut current = expr;
+    while let Expr::BinaryOp { left, op, right } = current {
+        operator(op, left)?;
+        visit(Node::Expr(right))?;
+        current = left;
+    }
+    visit(Node::Expr(current))
+}
+
+/// Refuses an operator that nothing computes.
+fn operator(op: &BinaryOperator, left: &Expr) -> Result<()> {
+    use BinaryOperator as Op;
+    let hint = match op {
+        Op::Plus
+        | Op::Minus
+        | Op::Multiply
+        | Op::Divide
+        | Op::Modulo
+        | Op::PGExp
+        | Op::Gt
+        | Op::GtEq
+        | Op::Lt
+        | Op::LtEq
+        | Op::Eq
+        | Op::NotEq
+        | Op::Spaceship
+        | Op::And
+        | Op::Or
+        | Op::StringConcat
+        | Op::ArrowAt
+        | Op::AtArrow
+        | Op::BitwiseAnd
+        | Op::BitwiseOr
+        | Op::BitwiseXor
+        | Op::Xor
+        | Op::PGBitwiseXor
+        | Op::PGBitwiseShiftLeft
+        | Op::PGBitwiseShiftRight
+        | Op::PGRegexMatch
+        | Op::PGRegexIMatch
+        | Op::PGRegexNotMatch
+        | Op::PGRegexNotIMatch
+        | Op::PGLikeMatch
+        | Op::PGILikeMatch
+        | Op::PGNotLikeMatch
+        | Op::PGNotILikeMatch => return Ok(()),
+        Op::Arrow | Op::LongArrow | Op::HashArrow | Op::HashLongArrow => {
+            Some("A field of a struct is `a.b` or `a['b']`; there are no JSON functions.")
+        }
+        Op::DuckIntegerDivide | Op::MyIntegerDivide => Some("Write `/` between whole numbers."),
+        _ => None,
+    };
+    Err(Error::Unsupported {
+        what: format!("the operator `{op}`"),
+        hint: hint.map(str::to_owned),
+        position: span_start(left.span()),
+    })
+}
+
+fn field_access(access: &mut AccessExpr, visit: &mut Visit<'_>) -> Result<()> {
+    match access {
+        // A field's name is matched by the planner, not as a column.
+        AccessExpr::Dot(Expr::Identifier(_)) => Ok(()),
+        AccessExpr::Dot(inner) => visit(Node::Expr(inner)),
+        AccessExpr::Subscript(Subscript::Index { index }) => visit(Node::Expr(index)),
+        AccessExpr::Subscript(Subscript::Slice { lower_bound, upper_bound, stride }) => {
+            option(lower_bound.as_mut(), visit)?;
+            option(upper_bound.as_mut(), visit)?;
+            option(stride.as_mut(), visit)
+        }
+    }
+}
+
+fn function_parts(function: &mut Function, visit: &mut Visit<'_>) -> Result<()> {
+    let Function {
+        name,
+        uses_odbc_syntax,
+        parameters,
+        args,
+        filter,
+        null_treatment: _,
+        over,
+        within_group,
+    } = function;
+    refuse_if(*uses_odbc_syntax, "{fn …}")?;
+    if !matches!(parameters, FunctionArguments::None) {
+        return Err(Error::unsupported(format!("`{name}` with two lists of arguments")));
+    }
+    arguments(args, visit)?;
+    option(filter.as_deref_mut(), visit)?;
+    order(within_group, visit)?;
+    over.as_mut().map_or(Ok(()), |over| visit(Node::Over(over)))
+}
+
+fn arguments(arguments: &mut FunctionArguments, visit: &mut Visit<'_>) -> Result<()> {
+    let list = match arguments {
+        FunctionArguments::None => return Ok(()),
+        FunctionArguments::Subquery(query) => return visit(Node::Query(query)),
+        FunctionArguments::List(list) => list,
+    };
+    list.args.iter_mut().try_for_each(|argument| argument_parts(argument, visit))?;
+    for clause in &mut list.clauses {
+        match clause {
+            FunctionArgumentClause::IgnoreOrRespectNulls(_) => {}
+            FunctionArgumentClause::OrderBy(keys) => order(keys, visit)?,
+            refused => {
+                return Err(Error::unsupported(format!("`{refused}` among arguments")));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The parts of one argument of a function.
+pub fn argument_parts(argument: &mut FunctionArg, visit: &mut Visit<'_>) -> Result<()> {
+    let value = match argument {
+        FunctionArg::Unnamed(value) | FunctionArg::Named { arg: value, .. } => value,
+        FunctionArg::ExprNamed { .. } => {
+            return Err(Error::unsupported("an argument named by an expression"));
+        }
+    };
+    match value {
+        FunctionArgExpr::Expr(expr) => visit(Node::Expr(expr)),
+        FunctionArgExpr::QualifiedWildcard(name) => visit(Node::Wildcard(name)),
+        FunctionArgExpr::Wildcard => Ok(()),
+        FunctionArgExpr::WildcardWithOptions(_) => {
+            Err(Error::unsupported("a wildcard with options as an argument"))
+        }
+    }
+}
+
+/// The parts of a window's definition, but for the window that it builds on.
+pub fn window(spec: &mut WindowSpec, visit: &mut Visit<'_>) -> Result<()> {
+    let WindowSpec { window_name: _, partition_by, order_by, window_frame } = spec;
+    all(partition_by, visit)?;
+    order(order_by, visit)?;
+    let Some(WindowFrame { units: _, start_bound, end_bound }) = window_frame else {
+        return Ok(());
+    };
+    for bound in std::iter::once(start_bound).chain(end_bound) {
+        match bound {
+            WindowFrameBound::CurrentRow => {}
+            WindowFrameBound::Preceding(distance) | WindowFrameBound::Following(distance) => {
+                option(distance.as_deref_mut(), visit)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The keys of an ordering.
+pub fn order(keys: &mut [OrderByExpr], visit: &mut Visit<'_>) -> Result<()> {
+    for key in keys {
+        ordering(key)?;
+        visit(Node::Expr(&mut key.expr))?;
+    }
+    Ok(())
+}
+
+fn all(exprs: &mut [Expr], visit: &mut Visit<'_>) -> Result<()> {
+    exprs.iter_mut().try_for_each(|expr| visit(Node::Expr(expr)))
+}
+
+fn option(expr: Option<&mut Expr>, visit: &mut Visit<'_>) -> Result<()> {
+    expr.map_or(Ok(()), |expr| visit(Node::Expr(expr)))
+}
+
+fn refuse_if(found: bool, what: &str) -> Result<()> {
+    if found { Err(Error::unsupported(what)) } else { Ok(()) }
+}
+
+/// Refuses a cast to text of a fixed length, and to text of a length within another type.
+fn refuse_char(data_type: &mut DataType) -> Result<()> {
+    if let DataType::Varchar(_) | DataType::String(_) = data_type {
+        return Ok(());
+    }
+    match find_unkept(data_type) {
+        Some(Unkept { written, instead: "VARCHAR" }) => Err(Error::Unsupported {
+            what: format!("a cast to `{written}`"),
+            hint: Some("Write `VARCHAR`, or cut the text off with `left(text, n)`.".to_owned()),
+            position: None,
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// A call of a function of ours, whose name nobody types.
+pub fn call(function: &str, arguments: Vec<Expr>) -> Expr {
+    let argument = |value| FunctionArg::Unnamed(FunctionArgExpr::Expr(value));
+    Expr::Function(Function {
+        name: ObjectName::from(vec![Ident::with_quote('"', function)]),
+        uses_odbc_syntax: false,
+        parameters: FunctionArguments::None,
+        args: FunctionArguments::List(FunctionArgumentList {
+            duplicate_treatment: None,
+            args: arguments.into_iter().map(argument).collect(),
+            clauses: Vec::new(),
+        }),
+        filter: None,
+        null_treatment: None,
+        over: None,
+        within_group: Vec::new(),
+    })
+}
+
+/// What an expression that is not honoured is called.
+fn name_of(expr: &Expr) -> String {
+    let name = match expr {
+        Expr::RLike { .. } => "RLIKE",
+        Expr::IsNormalized { .. } => "IS NORMALIZED",
+        Expr::InUnnest { .. } => "IN UNNEST",
+        Expr::Convert { .. } => "CONVERT",
+        Expr::Collate { .. } => "COLLATE",
+        Expr::Prefixed { .. } => "a literal with a prefix",
+        Expr::MatchAgainst { .. } => "MATCH … AGAINST",
+        Expr::OuterJoin(_) => "the outer join operator `(+)`",
+        Expr::Prior(_) => "PRIOR",
+        Expr::MemberOf(_) => "MEMBER OF",
+        Expr::JsonAccess { .. } => "access to JSON by `:`",
+        other => return format!("`{other}`"),
+    };
+    name.to_owned()
+}

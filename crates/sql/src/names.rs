@@ -1,0 +1,51 @@
+//! How names match: as written first, then without case; and which name is near a wrong one.
+
+/// What a written name fits among others.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Match<'a> {
+    /// One spelling, which may be the written one.
+    One(&'a str),
+    /// Nothing.
+    None,
+    /// Several spellings that differ in case only.
+    Many(Vec<&'a str>),
+}
+
+/// Whether two names are the same but for case.
+pub fn same_but_case(one: &str, other: &str) -> bool {
+    one.eq_ignore_ascii_case(other)
+        || (!(one.is_ascii() && other.is_ascii()) && one.to_lowercase() == other.to_lowercase())
+}
+
+/// The spelling that a written name stands for.
+pub fn find<'a>(written: &str, names: impl Iterator<Item = &'a str> + Clone) -> Match<'a> {
+    if let Some(exact) = names.clone().find(|name| *name == written) {
+        return Match::One(exact);
+    }
+    let mut fitting: Vec<&str> = Vec::new();
+    for name in names.filter(|name| same_but_case(written, name)) {
+        if !fitting.contains(&name) {
+            fitting.push(name);
+        }
+    }
+    match fitting.as_slice() {
+        [] => Match::None,
+        [one] => Match::One(one),
+        _ => Match::Many(fitting),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_matches_as_written_before_it_matches_without_case() {
+        let names = ["PULocationID", "id", "ID"];
+        assert_eq!(find("pulocationid", names.into_iter()), Match::One("PULocationID"));
+        assert_eq!(find("ID", names.into_iter()), Match::One("ID"));
+        assert_eq!(find("Id", names.into_iter()), Match::Many(vec!["id", "ID"]));
+        assert_eq!(find("nothing", names.into_iter()), Match::None);
+        assert_eq!(find("straße", ["STRASSE", "Straße"].into_iter()), Match::One("Straße"));
+    }
+}

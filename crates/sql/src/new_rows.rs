@@ -1,0 +1,95 @@
+//! INSERT as it is honoured.
+
+use sqlparser::ast::{Ident, Insert, ObjectName, TableObject, With};
+
+use crate::error::{Error, Result};
+use crate::clauses::{empty, none, unset};
+use crate::statement::Source;
+use crate::table_name::idents;
+
+/// What INSERT asks for.
+#[derive(Debug)]
+pub struct NewRows {
+    /// The table.
+    pub table: ObjectName,
+    /// The columns, where they are listed.
+    pub columns: Vec<Ident>,
+    /// Whether they come in place of others: of all in the partitions they fall into, or of all in a
+    /// table without partitions.
+    pub overwrite: bool,
+    /// The rows.
+    pub source: Source,
+    /// The statement without its rows, for the planner.
+    pub statement: Insert,
+}
+
+/// Takes an INSERT in, or refuses what it asks for by name.
+pub fn new_rows(mut insert: Insert, with: Option<With>) -> Result<NewRows> {
+    let mut source = insert.source.take();
+    if let (Some(source), Some(with)) = (&mut source, with) {
+        none(source.with.as_ref(), "WITH before INSERT and inside it")?;
+        source.with = Some(with);
+    }
+    let statement = insert.clone();
+    let Insert {
+        insert_token: _,
+        optimizer_hints,
+        or,
+        ignore,
+        into: _,
+        table,
+        table_alias,
+        columns,
+        overwrite,
+        source: _,
+        assignments,
+        partitioned,
+        after_columns,
+        has_table_keyword: _,
+        on,
+        returning,
+        output,
+        replace_into,
+        priority,
+        insert_alias,
+        settings,
+        format_clause,
+        multi_table_insert_type,
+        multi_table_into_clauses,
+        multi_table_when_clauses,
+        multi_table_else_clause,
+    } = insert;
+    empty(&optimizer_hints, "an optimizer hint")?;
+    none(or.as_ref(), "INSERT OR …")?;
+    unset(ignore, "INSERT IGNORE")?;
+    none(table_alias.as_ref(), "an alias in INSERT")?;
+    empty(&assignments, "INSERT … SET")?;
+    none(partitioned.as_ref(), "PARTITION (…) in INSERT")?;
+    empty(&after_columns, "columns after PARTITION (…)")?;
+    none(on.as_ref(), "ON CONFLICT or ON DUPLICATE KEY")?;
+    none(returning.as_ref(), "RETURNING")?;
+    none(output.as_ref(), "OUTPUT")?;
+    unset(replace_into, "REPLACE INTO")?;
+    none(priority.as_ref(), "INSERT with a priority")?;
+    none(insert_alias.as_ref(), "AS in INSERT")?;
+    none(settings.as_ref(), "SETTINGS")?;
+    none(format_clause.as_ref(), "FORMAT")?;
+    none(multi_table_insert_type.as_ref(), "INSERT into several tables")?;
+    empty(&multi_table_into_clauses, "INSERT into several tables")?;
+    empty(&multi_table_when_clauses, "INSERT into several tables")?;
+    none(multi_table_else_clause.as_ref(), "INSERT into several tables")?;
+    let TableObject::TableName(table) = table else {
+        return Err(Error::unsupported("INSERT into anything but a table"));
+    };
+    let Some(source) = source else { return Err(Error::unsupported("INSERT without rows")) };
+    let columns = column_list(columns)?;
+    Ok(NewRows { table, columns, overwrite, source: Source::new(source)?, statement })
+}
+
+fn column_list(columns: Vec<ObjectName>) -> Result<Vec<Ident>> {
+    let single = |name: ObjectName| match idents(&name)?.as_slice() {
+        [one] => Ok((*one).clone()),
+        _ => Err(Error::unsupported(format!("`{name}` in a list of columns"))),
+    };
+    columns.into_iter().map(single).collect()
+}

@@ -1,0 +1,260 @@
+//! CREATE TABLE as it is honoured.
+
+use std::collections::BTreeMap;
+
+use sqlparser::ast::{
+    ColumnDef, ColumnOption, CommentDef, CreateTable, CreateTableOptions, HiveDistributionStyle,
+    ObjectName, SqlOption,
+};
+use headwater_model::PartitionField;
+
+use crate::error::{Error, Result};
+use crate::alter::{WrittenKey, property};
+use crate::clauses::{empty, none, unset};
+use crate::statement::{Source, keywords};
+use crate::{layout, partition};
+
+/// What CREATE TABLE asks for.
+#[derive(Debug)]
+pub struct NewTable {
+    /// Its name.
+    pub name: ObjectName,
+    /// OR REPLACE.
+    pub or_replace: bool,
+    /// IF NOT EXISTS.
+    pub if_not_exists: bool,
+    /// The columns, where they are listed.
+    pub columns: Vec<ColumnDef>,
+    /// The partition fields.
+    pub partition: Vec<PartitionField>,
+    /// The columns that rows are sorted by.
+    pub sort: Vec<WrittenKey>,
+    /// Table properties, what is said of the table among them.
+    pub properties: BTreeMap<String, String>,
+    /// The query of CREATE TABLE AS.
+    pub source: Option<Source>,
+}
+
+/// Takes a CREATE TABLE in, or refuses what it asks for by name.
+#[expect(clippy::too_many_lines, reason = "one line for each clause that is refused")]
+pub fn new_table(
+    create: CreateTable,
+    mut partition: Vec<PartitionField>,
+) -> Result<NewTable> {
+    let CreateTable {
+        or_replace,
+        temporary,
+        external,
+        dynamic,
+        global,
+        if_not_exists,
+        transient,
+        volatile,
+        iceberg: _,
+        snapshot,
+        name,
+        columns,
+        constraints,
+        hive_distribution,
+        hive_formats,
+        table_options,
+        file_format,
+        location,
+        query,
+        without_rowid,
+        like,
+        clone,
+        version,
+        comment,
+        on_commit,
+        on_cluster,
+        primary_key,
+        order_by,
+        partition_by,
+        cluster_by,
+        clustered_by,
+        inherits,
+        partition_of,
+        for_values,
+        strict,
+        copy_grants,
+        enable_schema_evolution,
+        change_tracking,
+        data_retention_time_in_days,
+        max_data_extension_time_in_days,
+        default_ddl_collation,
+        with_aggregation_policy,
+        with_row_access_policy,
+        with_storage_lifecycle_policy,
+        with_tags,
+        external_volume,
+        base_location,
+        catalog,
+        catalog_sync,
+        storage_serialization_policy,
+        target_lag,
+        warehouse,
+        refresh_mode,
+        initialize,
+        require_user,
+        diststyle,
+        distkey,
+        sortkey,
+        backup,
+    } = create;
+    unset(temporary || volatile, "CREATE TEMPORARY TABLE")?;
+    unset(external, "CREATE EXTERNAL TABLE")?;
+    unset(dynamic, "CREATE DYNAMIC TABLE")?;
+    none(global, "CREATE GLOBAL or LOCAL TABLE")?;
+    unset(transient, "CREATE TRANSIENT TABLE")?;
+    unset(snapshot, "CREATE SNAPSHOT TABLE")?;
+    empty(&constraints, "a constraint on the table")?;
+    if !matches!(hive_distribution, HiveDistributionStyle::NONE) {
+        return Err(Error::unsupported("PARTITIONED BY or SKEWED BY with types"));
+    }
+    let format = hive_formats.filter(|f| {
+        f.row_format.is_some()
+            || f.serde_properties.is_some()
+            || f.storage.is_some()
+            || f.location.is_some()
+    });
+    none(format.as_ref(), "ROW FORMAT, STORED AS or LOCATION")?;
+    none(file_format.as_ref(), "STORED AS")?;
+    none(location.as_ref(), "LOCATION")?;
+    unset(without_rowid, "WITHOUT ROWID")?;
+    none(like.as_ref(), "CREATE TABLE LIKE")?;
+    none(clone.as_ref(), "CREATE TABLE CLONE")?;
+    none(version.as_ref(), "CREATE TABLE CLONE")?;
+    none(on_commit.as_ref(), "ON COMMIT")?;
+    none(on_cluster.as_ref(), "ON CLUSTER")?;
+    none(primary_key.as_ref(), "PRIMARY KEY")?;
+    none(order_by.as_ref(), "ORDER BY in CREATE TABLE")?;
+    none(partition_by.as_ref(), "PARTITION BY without parentheses")?;
+    none(cluster_by.as_ref(), "CLUSTER BY")?;
+    none(clustered_by.as_ref(), "CLUSTERED BY")?;
+    none(inherits.as_ref(), "INHERITS")?;
+    none(partition_of.as_ref(), "PARTITION OF")?;
+    none(for_values.as_ref(), "FOR VALUES")?;
+    unset(strict, "STRICT")?;
+    unset(copy_grants, "COPY GRANTS")?;
+    none(enable_schema_evolution, "ENABLE_SCHEMA_EVOLUTION")?;
+    none(change_tracking, "CHANGE_TRACKING")?;
+    none(data_retention_time_in_days, "DATA_RETENTION_TIME_IN_DAYS")?;
+    none(max_data_extension_time_in_days, "MAX_DATA_EXTENSION_TIME_IN_DAYS")?;
+    none(default_ddl_collation.as_ref(), "DEFAULT_DDL_COLLATION")?;
+    none(with_aggregation_policy.as_ref(), "WITH AGGREGATION POLICY")?;
+    none(with_row_access_policy.as_ref(), "WITH ROW ACCESS POLICY")?;
+    none(with_storage_lifecycle_policy.as_ref(), "WITH STORAGE LIFECYCLE POLICY")?;
+    none(with_tags.as_ref(), "WITH TAG")?;
+    none(external_volume.as_ref(), "EXTERNAL_VOLUME")?;
+    none(base_location.as_ref(), "BASE_LOCATION")?;
+    none(catalog.as_ref(), "CATALOG")?;
+    none(catalog_sync.as_ref(), "CATALOG_SYNC")?;
+    none(storage_serialization_policy.as_ref(), "STORAGE_SERIALIZATION_POLICY")?;
+    none(target_lag.as_ref(), "TARGET_LAG")?;
+    none(warehouse.as_ref(), "WAREHOUSE")?;
+    none(refresh_mode.as_ref(), "REFRESH_MODE")?;
+    none(initialize.as_ref(), "INITIALIZE")?;
+    unset(require_user, "REQUIRE USER")?;
+    none(diststyle.as_ref(), "DISTSTYLE")?;
+    none(distkey.as_ref(), "DISTKEY")?;
+    none(sortkey.as_ref(), "SORTKEY")?;
+    none(backup, "BACKUP")?;
+    unset(or_replace && if_not_exists, "OR REPLACE and IF NOT EXISTS together")?;
+    columns.iter().try_for_each(column_options)?;
+    if query.is_some() && !columns.is_empty() {
+        return Err(Error::unsupported("a list of columns in CREATE TABLE AS"));
+    }
+    let mut options = TableOptions::of(table_options)?;
+    partition.append(&mut options.partition);
+    if let Some(CommentDef::WithEq(text) | CommentDef::WithoutEq(text)) = comment {
+        options.properties.insert(COMMENT.to_owned(), text);
+    }
+    let TableOptions { sort, properties, .. } = options;
+    let source = query.map(Source::new).transpose()?;
+    Ok(NewTable { name, or_replace, if_not_exists, columns, partition, sort, properties, source })
+}
+
+/// The table property that says what a table is.
+pub const COMMENT: &str = "comment";
+
+/// Refuses what is asked of a column beside its type and nulls.
+pub fn column_options(column: &ColumnDef) -> Result<()> {
+    for option in &column.options {
+        match &option.option {
+            ColumnOption::Null
+            | ColumnOption::NotNull
+            | ColumnOption::Comment(_)
+            | ColumnOption::Default(_) => {}
+            refused => {
+                let words = keywords(refused, 2);
+                let what = format!("`{words}` on column `{}`", column.name.value);
+                return Err(Error::unsupported(what));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What `WITH (…)` and TBLPROPERTIES ask for.
+#[derive(Default)]
+struct TableOptions {
+    partition: Vec<PartitionField>,
+    sort: Vec<WrittenKey>,
+    properties: BTreeMap<String, String>,
+}
+
+impl TableOptions {
+    fn of(options: CreateTableOptions) -> Result<Self> {
+        let (options, any) = match options {
+            CreateTableOptions::None => (Vec::new(), false),
+            CreateTableOptions::With(options) => (options, false),
+            CreateTableOptions::TableProperties(options) => (options, true),
+            CreateTableOptions::Options(_) => return Err(Error::unsupported("OPTIONS (…)")),
+            CreateTableOptions::Plain(options) => return Self::of_comment(options),
+        };
+        let mut found = TableOptions::default();
+        for option in options {
+            found.take(option, any)?;
+        }
+        Ok(found)
+    }
+
+    /// What is said of the table, which sqlparser takes for an option.
+    fn of_comment(options: Vec<SqlOption>) -> Result<Self> {
+        let mut found = TableOptions::default();
+        for option in options {
+            let SqlOption::Comment(CommentDef::WithEq(text) | CommentDef::WithoutEq(text)) = option
+            else {
+                return Err(Error::unsupported("a table option"));
+            };
+            found.properties.insert(COMMENT.to_owned(), text);
+        }
+        Ok(found)
+    }
+
+    /// Takes one option in; whether `any` key is a property, and not only those that look like one.
+    fn take(&mut self, option: SqlOption, any: bool) -> Result<()> {
+        let written = option.to_string();
+        let refused = || Error::unsupported(format!("the table option `{written}`"));
+        let (key, Some(value)) = property(option).map_err(|_| refused())? else {
+            return Err(refused());
+        };
+        match key.to_lowercase().as_str() {
+            "partitioned_by" | "partition_by" => {
+                for field in PartitionField::split(&value) {
+                    self.partition.push(partition::parse(field)?);
+                }
+            }
+            "sorted_by" => self.sort.extend(layout::keys(&value)?),
+            "format_version" => {
+                self.properties.insert("format-version".to_owned(), value);
+            }
+            _ if any || key.contains(['.', '-']) => {
+                self.properties.insert(key, value);
+            }
+            _ => return Err(Error::unsupported(format!("the table option `{key}`"))),
+        }
+        Ok(())
+    }
+}

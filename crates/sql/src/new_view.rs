@@ -1,0 +1,139 @@
+//! CREATE VIEW as it is honoured.
+
+use sqlparser::ast::{CreateTableOptions, CreateView, Ident, ObjectName};
+use sqlparser::keywords::Keyword;
+use sqlparser::tokenizer::{Location, Token, TokenWithSpan};
+
+use crate::error::{Error, Result};
+use crate::clauses::{empty, none, unset};
+use crate::partition::is_keyword;
+use crate::tables::inspect;
+
+/// What CREATE VIEW asks for.
+#[derive(Debug)]
+pub struct NewView {
+    /// Its name.
+    pub name: ObjectName,
+    /// OR REPLACE.
+    pub or_replace: bool,
+    /// IF NOT EXISTS.
+    pub if_not_exists: bool,
+    /// The names of its columns, where they are listed.
+    pub columns: Vec<Ident>,
+    /// The text of its query.
+    pub sql: String,
+}
+
+/// Takes a CREATE VIEW in, or refuses what it asks for by name.
+pub fn new_view(create: CreateView, sql: Option<String>) -> Result<NewView> {
+    let CreateView {
+        or_alter,
+        or_replace,
+        materialized,
+        secure,
+        name,
+        name_before_not_exists: _,
+        columns,
+        mut query,
+        options,
+        cluster_by,
+        comment,
+        with_no_schema_binding,
+        if_not_exists,
+        temporary,
+        copy_grants,
+        to,
+        params,
+    } = create;
+    unset(or_alter, "CREATE OR ALTER VIEW")?;
+    unset(materialized, "CREATE MATERIALIZED VIEW")?;
+    unset(secure, "CREATE SECURE VIEW")?;
+    unset(temporary, "CREATE TEMPORARY VIEW")?;
+    if options != CreateTableOptions::None {
+        return Err(Error::unsupported("WITH (…) or OPTIONS (…) in CREATE VIEW"));
+    }
+    empty(&cluster_by, "CLUSTER BY in CREATE VIEW")?;
+    none(comment.as_ref(), "COMMENT in CREATE VIEW")?;
+    unset(with_no_schema_binding, "WITH NO SCHEMA BINDING")?;
+    unset(copy_grants, "COPY GRANTS")?;
+    none(to.as_ref(), "TO in CREATE VIEW")?;
+    none(params.as_ref(), "ALGORITHM, DEFINER or SQL SECURITY in CREATE VIEW")?;
+    if let Some(column) =
+        columns.iter().find(|column| column.data_type.is_some() || column.options.is_some())
+    {
+        return Err(Error::unsupported(format!("more than a name in the column `{column}`")));
+    }
+    inspect(&mut query)?;
+    let lost = || Error::Internal { message: "the text of the view was lost".to_owned() };
+    let columns = columns.into_iter().map(|column| column.name).collect();
+    Ok(NewView { name, or_replace, if_not_exists, columns, sql: sql.ok_or_else(lost)? })
+}
+
+/// The text of the query that a CREATE VIEW is about: what comes after its AS.
+pub fn text_of_query(sql: &str, tokens: &[TokenWithSpan]) -> Option<String> {
+    let words: Vec<&TokenWithSpan> =
+        tokens.iter().filter(|token| !matches!(token.token, Token::Whitespace(_))).collect();
+    if !is_keyword(&words.first()?.token, Keyword::CREATE) {
+        return None;
+    }
+    let mut depth = 0_usize;
+    let mut view = false;
+    let begins = words.iter().position(|word| {
+        match &word.token {
+            Token::LParen => depth += 1,
+            Token::RParen => depth = depth.saturating_sub(1),
+            token if depth == 0 && is_keyword(token, Keyword::VIEW) => view = true,
+            token => return view && depth == 0 && is_keyword(token, Keyword::AS),
+        }
+        false
+    })?;
+    let rest = &words[begins + 1..];
+    let last =
+        rest.iter().rev().find(|word| !matches!(word.token, Token::SemiColon | Token::EOF))?;
+    let begin = offset(sql, rest.first()?.span.start)?;
+    let end = offset(sql, last.span.end)?;
+    sql.get(begin..end).map(|text| text.trim_end().trim_end_matches(';').trim_end().to_owned())
+}
+
+/// Where a place in a text lies, in bytes.
+fn offset(sql: &str, place: Location) -> Option<usize> {
+    let mut line_start = 0;
+    for _ in 1..place.line {
+        line_start += sql[line_start..].find('\n')? + 1;
+    }
+    let column = usize::try_from(place.column).ok()?.checked_sub(1)?;
+    let rest = &sql[line_start..];
+    Some(line_start + rest.char_indices().nth(column).map_or(rest.len(), |(at, _)| at))
+}
+
+/// A query that gives the columns of another by other names.
+pub fn renamed(sql: &str, names: &[Ident]) -> String {
+    let quoted = names.iter().map(|name| format!("\"{}\"", name.value.replace('"', "\"\"")));
+    let columns = quoted.collect::<Vec<_>>().join(", ");
+    format!("SELECT {columns} FROM (\n{sql}\n) AS \"q\" ({columns})")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::parse::tokens;
+
+    fn check(sql: &str, expected: Option<&str>) {
+        assert_eq!(text_of_query(sql, &tokens(sql).unwrap()).as_deref(), expected, "`{sql}`");
+    }
+
+    #[test]
+    fn a_view_keeps_its_query_as_it_was_written() {
+        check("CREATE VIEW v AS SELECT 1", Some("SELECT 1"));
+        check(
+            "create or replace view ns.v (\"as\", b)\nas\n  SELECT 'it''s; ä', \"x\" -- why\n  FROM t ; ",
+            Some("SELECT 'it''s; ä', \"x\" -- why\n  FROM t"),
+        );
+        check(
+            "CREATE VIEW v AS WITH a AS (SELECT 1) SELECT * FROM a;",
+            Some("WITH a AS (SELECT 1) SELECT * FROM a"),
+        );
+        check("CREATE TABLE t AS SELECT 1", None);
+        check("SELECT 1", None);
+    }
+}

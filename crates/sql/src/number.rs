@@ -1,0 +1,35 @@
+//! Numbers as somebody wrote them, which the planner takes for floating-point ones where they have a point.
+
+use sqlparser::ast::{Expr, UnaryOperator, Value};
+
+/// Digits that a floating-point number keeps of any decimal one.
+const DIGITS_OF_FLOATS: usize = 15;
+
+/// Has a number of more digits than that, which becomes a decimal, be text until then.
+pub fn exact(expr: &mut Expr) {
+    let digits = |text: &String| text.bytes().filter(u8::is_ascii_digit).count();
+    if let Some(text) = digits_of(expr).filter(|text| digits(text) > DIGITS_OF_FLOATS) {
+        *expr = Expr::value(Value::SingleQuotedString(text));
+    }
+}
+
+/// The digits, the point and the sign of a number; none where it has an exponent, or is none.
+fn digits_of(expr: &Expr) -> Option<String> {
+    match expr {
+        Expr::Nested(inner) | Expr::UnaryOp { op: UnaryOperator::Plus, expr: inner } => {
+            digits_of(inner)
+        }
+        Expr::UnaryOp { op: UnaryOperator::Minus, expr: inner } => {
+            let positive = digits_of(inner).filter(|text| !text.starts_with('-'))?;
+            Some(format!("-{positive}"))
+        }
+        Expr::Value(value) => match &value.value {
+            Value::Number(text, _) => {
+                let plain = text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+                plain.then(|| text.clone())
+            }
+            _ => None,
+        },
+        _ => None,
+    }
+}

@@ -1,0 +1,285 @@
+//! Parameters of a statement: `$name`, `$1`, and `?`, which stands for `$1`, `$2` in its order.
+//!
+//! Values are bound in the syntax tree as literals of their types, never as text that is parsed. Each
+//! literal keeps the position of its parameter, so that errors refer to the text as it was written.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+
+use sqlparser::ast::{
+    CastKind, DataType, ExactNumberInfo, Expr, Statement, UnaryOperator, Value, ValueWithSpan,
+    VisitMut, VisitorMut,
+};
+use sqlparser::tokenizer::{Span, Token};
+use serde_json::Value as Json;
+
+use crate::error::{Error, NO_VALUE, Position, Result};
+use crate::parse::tokens;
+use crate::table_name::span_start;
+
+/// Values of parameters by their names, without the dollar sign. The n-th `?` is called `n`.
+pub type Parameters = BTreeMap<String, Json>;
+
+/// A parameter that a statement uses.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Parameter {
+    /// The name, without the dollar sign.
+    pub name: String,
+    /// Its first position in the text.
+    pub position: Option<Position>,
+}
+
+/// Returns the `$name` parameters in a text that need not be a whole statement, each once, in the
+/// order of the text.
+pub fn placeholders(sql: &str) -> Result<Vec<(String, Position)>> {
+    let mut found: Vec<(String, Position)> = Vec::new();
+    for token in tokens(sql)? {
+        let Token::Placeholder(text) = &token.token else { continue };
+        let name = text.strip_prefix('$').filter(|name| !name.is_empty());
+        if let (Some(name), Some(position)) = (name, span_start(token.span))
+            && !found.iter().any(|(known, _)| known == name)
+        {
+            found.push((name.to_owned(), position));
+        }
+    }
+    Ok(found)
+}
+
+/// Numbers the `?` of a statement and returns its parameters, each once, in the order of the text.
+pub fn collect(statement: &mut Statement) -> Result<Vec<Parameter>> {
+    let mut collector = Collector::default();
+    let _ = statement.visit(&mut collector);
+    collector.numbered.sort_by_key(|span| (span.start.line, span.start.column));
+    let mut numbering = Numbering(collector.numbered);
+    if !numbering.0.is_empty() {
+        let _ = statement.visit(&mut numbering);
+    }
+    let unnamed = numbering.0.iter().enumerate();
+    let unnamed = unnamed.map(|(index, span)| ((index + 1).to_string(), *span));
+    let mut found: Vec<(String, Span)> = collector.named;
+    if let (Some((name, span)), false) = (found.first(), numbering.0.is_empty()) {
+        return Err(Error::Invalid {
+            message: format!("the statement has both `?` and `${name}`"),
+            hint: Some("Give all parameters names, or none.".to_owned()),
+            position: span_start(*span),
+        });
+    }
+    found.extend(unnamed);
+    found.sort_by_key(|(_, span)| (span.start.line, span.start.column));
+    let mut parameters: Vec<Parameter> = Vec::new();
+    for (name, span) in found {
+        if name.starts_with([':', '@']) {
+            return Err(Error::Unsupported {
+                what: format!("the parameter `{name}`"),
+                hint: Some(format!("Write `${}`.", name.trim_start_matches([':', '@']))),
+                position: span_start(span),
+            });
+        }
+        if parameters.iter().all(|known| known.name != name) {
+            parameters.push(Parameter { name, position: span_start(span) });
+        }
+    }
+    Ok(parameters)
+}
+
+/// Replaces the parameters of a statement by literals.
+pub fn bind(statement: &mut Statement, values: &Parameters) -> Result<()> {
+    match statement.visit(&mut Binder { values }) {
+        ControlFlow::Break(error) => Err(*error),
+        ControlFlow::Continue(()) => Ok(()),
+    }
+}
+
+/// The error for a parameter without a value.
+pub fn no_value(parameter: &Parameter) -> Error {
+    let Parameter { name, position } = parameter.clone();
+    Error::Parameter { name, reason: NO_VALUE, position }
+}
+
+/// Finds the placeholders of a statement.
+#[derive(Default)]
+struct Collector {
+    named: Vec<(String, Span)>,
+    /// Positions of `?`.
+    numbered: Vec<Span>,
+}
+
+impl VisitorMut for Collector {
+    type Break = ();
+
+    fn pre_visit_value(&mut self, value: &mut ValueWithSpan) -> ControlFlow<()> {
+        if let Value::Placeholder(text) = &value.value {
+            match text.strip_prefix('$') {
+                Some(name) => self.named.push((name.to_owned(), value.span)),
+                None if text == "?" => self.numbered.push(value.span),
+                None => self.named.push((text.clone(), value.span)),
+            }
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+/// Renames each `?` to `$n`. Holds the positions of all `?` in the order of the text.
+struct Numbering(Vec<Span>);
+
+impl VisitorMut for Numbering {
+    type Break = ();
+
+    fn pre_visit_value(&mut self, value: &mut ValueWithSpan) -> ControlFlow<()> {
+        let ValueWithSpan { value, span } = value;
+        if let Value::Placeholder(text) = value
+            && text == "?"
+            && let Some(index) = self.0.iter().position(|known| known == span)
+        {
+            *text = format!("${}", index + 1);
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+struct Binder<'a> {
+    values: &'a Parameters,
+}
+
+impl Binder<'_> {
+    fn literal(&self, placeholder: &str, span: Span) -> Result<Expr, Box<Error>> {
+        let name = placeholder.trim_start_matches('$');
+        let wrong =
+            |reason| Error::Parameter { name: name.to_owned(), reason, position: span_start(span) };
+        let value = self.values.get(name).ok_or_else(|| wrong(NO_VALUE))?;
+        literal(value, span).ok_or_else(|| Box::new(wrong("is no single value")))
+    }
+}
+
+impl VisitorMut for Binder<'_> {
+    type Break = Box<Error>;
+
+    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Box<Error>> {
+        if let Expr::Value(ValueWithSpan { value: Value::Placeholder(name), span }) = expr {
+            match self.literal(name, *span) {
+                Ok(literal) => *expr = literal,
+                Err(error) => return ControlFlow::Break(error),
+            }
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// Binds parameters where the syntax has a literal and no expression, such as `DATE $day`.
+    fn pre_visit_value(&mut self, value: &mut ValueWithSpan) -> ControlFlow<Box<Error>> {
+        let Value::Placeholder(name) = &value.value else { return ControlFlow::Continue(()) };
+        match self.literal(name, value.span) {
+            Ok(Expr::Value(literal)) => *value = literal,
+            Ok(_) => {
+                return ControlFlow::Break(Box::new(Error::Parameter {
+                    name: name.trim_start_matches('$').to_owned(),
+                    reason: "must be a text here",
+                    position: span_start(value.span),
+                }));
+            }
+            Err(error) => return ControlFlow::Break(error),
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+/// Returns the literal of a value at a position: text, a whole number, another number as a double, true,
+/// false or null.
+fn literal(value: &Json, span: Span) -> Option<Expr> {
+    let of = |value: Value| Expr::Value(ValueWithSpan { value, span });
+    let number = |digits: String| of(Value::Number(digits, false));
+    Some(match value {
+        Json::Null => of(Value::Null),
+        Json::Bool(truth) => of(Value::Boolean(*truth)),
+        Json::String(text) => of(Value::SingleQuotedString(text.clone())),
+        Json::Number(value) => match (value.as_i64(), value.as_u64(), value.as_f64()) {
+            (Some(whole), _, _) if whole < 0 => Expr::Nested(Box::new(Expr::UnaryOp {
+                op: UnaryOperator::Minus,
+                expr: Box::new(number(whole.unsigned_abs().to_string())),
+            })),
+            (Some(whole), _, _) => number(whole.to_string()),
+            (None, Some(whole), _) => number(whole.to_string()),
+            (None, None, Some(real)) => Expr::Cast {
+                kind: CastKind::Cast,
+                expr: Box::new(of(Value::SingleQuotedString(format!("{real:?}")))),
+                data_type: DataType::Double(ExactNumberInfo::None),
+                array: false,
+                format: None,
+            },
+            (None, None, None) => return None,
+        },
+        Json::Array(_) | Json::Object(_) => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::prepared::Prepared;
+
+    fn check(sql: &str, expected: &str) {
+        let values = [
+            ("city", json!("O'Hare")),
+            ("n", json!(-5)),
+            ("rate", json!(0.5)),
+            ("on", json!(true)),
+            ("list", json!([1])),
+            ("1", json!("first")),
+            ("2", json!(i64::MIN)),
+        ];
+        let values = values.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
+        let bound = Prepared::parse(sql).and_then(|prepared| prepared.bind(&values));
+        let shown = bound.map_or_else(|error| error.to_string(), |bound| bound.to_string());
+        assert_eq!(shown, expected, "{sql}");
+    }
+
+    #[test]
+    fn parameters_become_literals_of_their_types() {
+        check("SELECT 1 -$n", "SELECT 1 - (-5)");
+        check(
+            "SELECT 1 WHERE ä = $city AND b > $rate",
+            "SELECT 1 WHERE ä = 'O''Hare' AND b > CAST('0.5' AS DOUBLE)",
+        );
+        check("SELECT $on,\n  $n", "SELECT true, (-5)");
+        check("SELECT '$n' -- $n\n, $n", "SELECT '$n', (-5)");
+        check("SELECT DATE $1, $1", "SELECT DATE 'first', 'first'");
+        check(
+            "SELECT (SELECT ? FROM t LIMIT ?)",
+            "SELECT (SELECT 'first' FROM t LIMIT (-9223372036854775808))",
+        );
+        check(
+            "SELECT a FROM t ORDER BY ? || (SELECT ?)",
+            "SELECT a FROM t ORDER BY 'first' || (SELECT (-9223372036854775808))",
+        );
+        check("INSERT INTO t VALUES ($1)", "INSERT INTO t VALUES ('first')");
+        check("UPDATE t SET a = $1", "UPDATE t SET a = 'first'");
+    }
+
+    #[test]
+    fn text_of_a_parameter_is_never_parsed() {
+        let values = BTreeMap::from([("p".to_owned(), json!("'; DROP TABLE t; --"))]);
+        let bound = Prepared::parse("SELECT $p").and_then(|prepared| prepared.bind(&values));
+        assert_eq!(bound.unwrap().to_string(), "SELECT '''; DROP TABLE t; --'");
+    }
+
+    #[test]
+    fn a_parameter_without_a_single_value_is_an_error_with_its_position() {
+        check("SELECT\n $nothing", "parameter `$nothing` has no value (line 2, column 2)");
+        check("SELECT $list", "parameter `$list` is no single value (line 1, column 8)");
+        check("SELECT DATE $n", "parameter `$n` must be a text here (line 1, column 13)");
+        check("SELECT ?, ?, ?", "parameter `$3` has no value (line 1, column 14)");
+        check("SELECT ?, $n", "the statement has both `?` and `$n` (line 1, column 11)");
+        check("SELECT :n", "the parameter `:n` is not supported (line 1, column 8)");
+    }
+
+    #[test]
+    fn placeholders_are_listed_once() {
+        let names = placeholders("SELECT $a, $b, '$c', $a").unwrap();
+        let names: Vec<&str> = names.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(names, ["a", "b"]);
+        let prepared = Prepared::parse("SELECT $a, $b, '$c', $a").unwrap();
+        let names: Vec<&str> = prepared.parameters().iter().map(|one| one.name.as_str()).collect();
+        assert_eq!(names, ["a", "b"]);
+    }
+}

@@ -1,0 +1,131 @@
+//! The names under which a statement answers.
+//!
+//! DataFusion makes up a name for an expression without an alias: `sum(flights.delay)`, `Int64(1)`.
+//! The answer carries what the person wrote instead. The plan keeps its own names, so that nothing
+//! in it depends on this.
+
+use sqlparser::ast::{Expr, SelectItem, SetExpr};
+
+use super::function_name;
+use super::projection::{column_under, text};
+
+/// What is known of one item of the select list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Item {
+    /// One column of this name.
+    Named(String),
+    /// One column whose name stands.
+    Kept,
+    /// One column of this name, or several.
+    Expands(String),
+    /// Any number of columns.
+    Many,
+}
+
+/// The names of an answer, item by item of the first select list.
+#[derive(Debug, Clone, Default)]
+pub struct OutputNames(Vec<Item>);
+
+impl OutputNames {
+    /// Takes the texts of a select list down, before its names are resolved.
+    pub(super) fn as_written(body: &SetExpr) -> Self {
+        let item = |item: &SelectItem| match item {
+            SelectItem::UnnamedExpr(expr) if expands(expr) => Item::Expands(text(expr)),
+            SelectItem::UnnamedExpr(expr) => Item::Named(text(expr)),
+            SelectItem::ExprWithAlias { .. } => Item::Kept,
+            _ => Item::Many,
+        };
+        OutputNames(projection(body).iter().map(item).collect())
+    }
+
+    /// Names columns, and casts of columns, as the schema spells them.
+    pub(super) fn spelled(mut self, body: &SetExpr) -> Self {
+        let resolved = projection(body);
+        // Where `*` was written out, what stands after it is counted from the end.
+        let many = self.0.iter().position(|item| *item == Item::Many).unwrap_or(self.0.len());
+        let more = resolved.len().saturating_sub(self.0.len());
+        for (place, item) in self.0.iter_mut().enumerate() {
+            let place = if place > many { place + more } else { place };
+            if more > 0 && *item == Item::Many {
+                continue;
+            }
+            let Some(resolved) = resolved.get(place) else { continue };
+            match resolved {
+                SelectItem::UnnamedExpr(expr) => {
+                    if let (Item::Named(name), Some(column)) = (item, column_under(expr)) {
+                        name.clone_from(&column.value);
+                    }
+                }
+                // A repeated expression was given an alias.
+                SelectItem::ExprWithAlias { .. } => *item = Item::Kept,
+                _ => {}
+            }
+        }
+        self
+    }
+
+    /// Returns the name of each column of an answer; none for a column that keeps the planner's name.
+    pub fn of_columns(&self, count: usize) -> Vec<Option<&str>> {
+        let many = |item: &Item| match item {
+            Item::Many => true,
+            Item::Expands(_) => self.0.len() != count,
+            Item::Named(_) | Item::Kept => false,
+        };
+        let first = self.0.iter().position(many);
+        let last = self.0.iter().rposition(many).map(|place| self.0.len() - place - 1);
+        let mut names = vec![None; count];
+        let (head, tail) = match (first, last) {
+            (Some(head), Some(tail)) if head + tail <= count => (head, tail),
+            (None, None) if self.0.len() == count => (count, 0),
+            _ => return names,
+        };
+        let places = (0..head).chain(count - tail..count);
+        let items = self.0[..head].iter().chain(&self.0[self.0.len() - tail..]);
+        for (place, item) in places.zip(items) {
+            if let Item::Named(name) | Item::Expands(name) = item {
+                names[place] = Some(name.as_str());
+            }
+        }
+        names
+    }
+}
+
+/// The first select list of a query's body.
+fn projection(body: &SetExpr) -> &[SelectItem] {
+    match body {
+        SetExpr::Select(select) => &select.projection,
+        SetExpr::Query(query) => projection(&query.body),
+        SetExpr::SetOperation { left, .. } => projection(left),
+        _ => &[],
+    }
+}
+
+/// Whether an expression can become several columns.
+fn expands(expr: &Expr) -> bool {
+    matches!(expr, Expr::Function(function) if function_name(function).starts_with("unnest"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(items: &[Item], fields: &[&str], expected: &[&str]) {
+        let names = OutputNames(items.to_vec());
+        let names = names.of_columns(fields.len());
+        let names: Vec<&str> =
+            names.into_iter().zip(fields).map(|(name, field)| name.unwrap_or(field)).collect();
+        assert_eq!(names, expected);
+    }
+
+    #[test]
+    fn names_are_put_where_their_place_is_known() {
+        let named = |name: &str| Item::Named(name.to_owned());
+        check(&[named("a"), Item::Kept, named("c")], &["x", "y", "z"], &["a", "y", "c"]);
+        check(&[named("a"), Item::Many, named("c")], &["x", "y", "z", "w"], &["a", "y", "z", "c"]);
+        check(&[Item::Many, named("b"), Item::Many], &["x", "y", "z"], &["x", "y", "z"]);
+        check(&[named("a")], &["x", "y"], &["x", "y"]);
+        let unnest = Item::Expands("u".to_owned());
+        check(&[unnest.clone(), Item::Kept], &["x", "y"], &["u", "y"]);
+        check(&[unnest, named("b")], &["x", "y", "z"], &["x", "y", "b"]);
+    }
+}

@@ -1,0 +1,75 @@
+//! `(a, b) IN (SELECT …)` in a condition, which the planner does not know: some row of the query is equal
+//! in every value; under a NOT, some row is not known to differ in any.
+
+use sqlparser::ast::{
+    BinaryOperator, Expr, Ident, Query, SelectItem, TableAlias, TableAliasColumnDef, TableFactor,
+    TableWithJoins, UnaryOperator, Value,
+};
+
+use crate::change::{Parts, query_of};
+
+/// The name of the subquery.
+const QUERY: &str = "\0q";
+
+/// Rewrites what needs it in a condition whose names are resolved.
+pub(super) fn rewrite(condition: &mut Expr) {
+    walk(condition, false);
+}
+
+/// Goes through the operators of logic. `negated` says that an expression stands under an odd number of
+/// NOTs.
+fn walk(expr: &mut Expr, negated: bool) {
+    match expr {
+        Expr::Nested(inner) => walk(inner, negated),
+        Expr::UnaryOp { op: UnaryOperator::Not, expr: inner } => walk(inner, !negated),
+        Expr::BinaryOp { left, op: BinaryOperator::And | BinaryOperator::Or, right } => {
+            walk(left, negated);
+            walk(right, negated);
+        }
+        Expr::InSubquery { expr: tuple, subquery, negated: not } => {
+            let Expr::Tuple(values) = &mut **tuple else { return };
+            let columns: Vec<Ident> = (0..values.len()).map(column).collect();
+            let Some(equal) = equal(&columns, std::mem::take(values)) else { return };
+            let holds = if *not == negated { equal } else { Expr::IsNotFalse(Box::new(equal)) };
+            *expr = Expr::Exists { subquery: rows(subquery, columns, holds), negated: *not };
+        }
+        _ => {}
+    }
+}
+
+fn column(index: usize) -> Ident {
+    Ident::with_quote('"', format!("\0c{index}"))
+}
+
+/// `(c0 = a AND c1 = b …)`
+fn equal(columns: &[Ident], values: Vec<Expr>) -> Option<Expr> {
+    let pairs = columns.iter().zip(values);
+    let pairs = pairs
+        .map(|(column, value)| binary(Expr::Identifier(column.clone()), BinaryOperator::Eq, value));
+    let all = pairs.reduce(|left, right| binary(left, BinaryOperator::And, right))?;
+    Some(Expr::Nested(Box::new(all)))
+}
+
+fn binary(left: Expr, op: BinaryOperator, right: Expr) -> Expr {
+    Expr::BinaryOp { left: Box::new(left), op, right: Box::new(right) }
+}
+
+/// `SELECT 1 FROM (subquery) AS q (c0, c1 …) WHERE …`
+fn rows(subquery: &Query, columns: Vec<Ident>, holds: Expr) -> Box<Query> {
+    let column = |name| TableAliasColumnDef { name, data_type: None };
+    let relation = TableFactor::Derived {
+        lateral: false,
+        subquery: Box::new(subquery.clone()),
+        alias: Some(TableAlias {
+            explicit: true,
+            name: Ident::with_quote('"', QUERY),
+            columns: columns.into_iter().map(column).collect(),
+            at: None,
+        }),
+        sample: None,
+    };
+    let from = vec![TableWithJoins { relation, joins: Vec::new() }];
+    let one = Expr::value(Value::Number("1".to_owned(), false));
+    let projection = vec![SelectItem::UnnamedExpr(one)];
+    Box::new(query_of(Parts { projection, from, selection: Some(holds), ..Parts::default() }))
+}

@@ -1,0 +1,187 @@
+//! Joins by columns of one name: `USING (x)` and `NATURAL`.
+//!
+//! The bare name of such a column means one value: of the left side, of the right side after RIGHT JOIN,
+//! and after FULL JOIN of whichever side has one. DataFusion always takes the left side's column, which is
+//! null for rows of the right side alone. So bare names are written out here; and where a FROM has such an
+//! outer join its USING becomes ON, and its `*` the columns that it stands for.
+
+use sqlparser::ast::{
+    BinaryOperator, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList,
+    FunctionArguments, Ident, JoinConstraint, JoinOperator, ObjectName, ObjectNamePart, SelectItem,
+    TableFactor, TableWithJoins, WildcardAdditionalOptions,
+};
+
+use super::Resolver;
+use crate::error::{Error, Result};
+use crate::clauses::constraint;
+use crate::scope::{Merged, Relation, Scope};
+
+/// Whose value a column has that both sides of a join share.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Side {
+    Left,
+    Right,
+    /// Of either, whichever has one.
+    Both,
+}
+
+/// Whose value a join's shared columns have; none where it shows one side alone.
+pub(super) fn side(operator: &JoinOperator) -> Option<Side> {
+    match operator {
+        JoinOperator::Join(_)
+        | JoinOperator::Inner(_)
+        | JoinOperator::Left(_)
+        | JoinOperator::LeftOuter(_) => Some(Side::Left),
+        JoinOperator::Right(_) | JoinOperator::RightOuter(_) => Some(Side::Right),
+        JoinOperator::FullOuter(_) => Some(Side::Both),
+        _ => None,
+    }
+}
+
+/// Whether DataFusion would take another column than is meant.
+pub(super) fn needs_care(from: &mut TableWithJoins) -> bool {
+    let nested = |factor: &mut TableFactor| match factor {
+        TableFactor::NestedJoin { table_with_joins, alias: None } => needs_care(table_with_joins),
+        _ => false,
+    };
+    if nested(&mut from.relation) {
+        return true;
+    }
+    from.joins.iter_mut().any(|join| {
+        let outer = matches!(side(&join.join_operator), Some(Side::Right | Side::Both));
+        let shares = matches!(
+            constraint(&mut join.join_operator),
+            Some(JoinConstraint::Using(_) | JoinConstraint::Natural)
+        );
+        (outer && shares) || nested(&mut join.relation)
+    })
+}
+
+/// The columns that NATURAL joins by, where all columns are known.
+pub(super) fn shared(left: &[Relation], right: &[Relation]) -> Option<Vec<String>> {
+    if left.iter().chain(right).any(|relation| relation.columns.open) {
+        return None;
+    }
+    let right: Vec<&String> = right.iter().flat_map(|r| &r.columns.names).collect();
+    let mut shared: Vec<String> = Vec::new();
+    for name in left.iter().flat_map(|relation| &relation.columns.names) {
+        if right.contains(&name) && !shared.contains(name) {
+            shared.push(name.clone());
+        }
+    }
+    Some(shared)
+}
+
+/// Takes down what a shared column means after a join of the relations from `start` to `before` with those
+/// from there on; gives the condition of the join by it. None where that cannot be written.
+pub(super) fn merge(
+    scope: &mut Scope,
+    name: &str,
+    (start, before): (usize, usize),
+    side: Side,
+) -> Option<Expr> {
+    let left = scope.value(name, start..before)?;
+    let right = scope.value(name, before..scope.relations.len())?;
+    let condition = Expr::BinaryOp {
+        left: Box::new(left.expr.clone()),
+        op: BinaryOperator::Eq,
+        right: Box::new(right.expr.clone()),
+    };
+    let expr = match side {
+        Side::Left => left.expr,
+        Side::Right => right.expr,
+        Side::Both => coalesce(left.expr, right.expr),
+    };
+    let holders = left.holders.into_iter().chain(right.holders).collect();
+    scope.merged.push(Merged { name: name.to_owned(), holders, expr });
+    Some(condition)
+}
+
+/// `coalesce(left, right)`.
+fn coalesce(left: Expr, right: Expr) -> Expr {
+    let arguments = [left, right].map(|expr| FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)));
+    Expr::Function(Function {
+        name: ObjectName::from(vec![Ident::new("coalesce")]),
+        uses_odbc_syntax: false,
+        parameters: FunctionArguments::None,
+        args: FunctionArguments::List(FunctionArgumentList {
+            duplicate_treatment: None,
+            args: arguments.into(),
+            clauses: Vec::new(),
+        }),
+        filter: None,
+        null_treatment: None,
+        over: None,
+        within_group: Vec::new(),
+    })
+}
+
+/// That what is meant cannot be written for DataFusion.
+pub(super) fn refused() -> Error {
+    Error::Unsupported {
+        what: "RIGHT or FULL JOIN with USING or NATURAL of such relations".to_owned(),
+        hint: Some("Give each an alias, or join with ON.".to_owned()),
+        position: None,
+    }
+}
+
+/// The name of a column of USING.
+pub(super) fn name_of(column: &ObjectName) -> Option<&str> {
+    match column.0.first() {
+        Some(ObjectNamePart::Identifier(ident)) => Some(&ident.value),
+        _ => None,
+    }
+}
+
+impl Resolver<'_> {
+    /// Writes `*` out where its FROM has joins whose shared columns DataFusion takes from the wrong side.
+    pub(super) fn expand(&mut self, items: &mut Vec<SelectItem>) -> Result<()> {
+        let Some(scope) = self.scopes.here().filter(|scope| scope.careful) else { return Ok(()) };
+        let mut expanded = Vec::with_capacity(items.len());
+        for item in items.drain(..) {
+            let SelectItem::Wildcard(options) = &item else {
+                expanded.push(item);
+                continue;
+            };
+            let plain = WildcardAdditionalOptions {
+                wildcard_token: options.wildcard_token.clone(),
+                ..WildcardAdditionalOptions::default()
+            };
+            if *options != plain {
+                return Err(Error::Unsupported {
+                    what: "EXCLUDE, REPLACE and their like beside RIGHT or FULL JOIN with USING"
+                        .to_owned(),
+                    hint: Some("Name the columns, or join with ON.".to_owned()),
+                    position: None,
+                });
+            }
+            if scope.relations.iter().any(|relation| !relation.can_be_named()) {
+                return Err(refused());
+            }
+            expanded.extend(all_columns(scope));
+        }
+        *items = expanded;
+        Ok(())
+    }
+}
+
+/// What `*` stands for: shared columns once, where they stand first.
+fn all_columns(scope: &Scope) -> Vec<SelectItem> {
+    let mut items = Vec::new();
+    for (index, relation) in scope.relations.iter().enumerate() {
+        for name in &relation.columns.names {
+            let merged = scope.merged.iter().rev();
+            let merged =
+                merged.clone().find(|one| one.name == *name && one.holders.contains(&index));
+            let Some(merged) = merged else {
+                items.push(SelectItem::UnnamedExpr(relation.column(name)));
+                continue;
+            };
+            if merged.holders.iter().min() == Some(&index) {
+                let alias = Ident::with_quote('"', name);
+                items.push(SelectItem::ExprWithAlias { expr: merged.expr.clone(), alias });
+            }
+        }
+    }
+    items
+}

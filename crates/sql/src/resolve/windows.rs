@@ -1,0 +1,72 @@
+//! Windows: a name becomes the window's definition.
+//!
+//! DataFusion replaces the names in the select list only, and takes `sum(x) OVER w` in QUALIFY or
+//! ORDER BY for an aggregate over everything.
+
+use sqlparser::ast::{
+    Ident, NamedWindowDefinition, NamedWindowExpr, WindowSpec, WindowType,
+};
+
+use super::Resolver;
+use crate::error::{Error, Result};
+use crate::expression::window;
+use crate::table_name::span_start;
+
+impl Resolver<'_> {
+    /// Resolves the WINDOW clause and makes its windows known. Each may build on those before it.
+    pub(super) fn windows(&mut self, definitions: Vec<NamedWindowDefinition>) -> Result<()> {
+        for NamedWindowDefinition(name, definition) in definitions {
+            let spec = match definition {
+                NamedWindowExpr::NamedWindow(other) => self.named(&other)?,
+                NamedWindowExpr::WindowSpec(mut spec) => {
+                    self.spec(&mut spec)?;
+                    spec
+                }
+            };
+            if let Some(scope) = self.scopes.here() {
+                scope.windows.push((name.value, spec));
+            }
+        }
+        Ok(())
+    }
+
+    /// Resolves what a function is computed over.
+    pub(super) fn over(&mut self, over: &mut WindowType) -> Result<()> {
+        match over {
+            WindowType::WindowSpec(spec) => self.spec(spec),
+            WindowType::NamedWindow(name) => {
+                *over = WindowType::WindowSpec(self.named(name)?);
+                Ok(())
+            }
+        }
+    }
+
+    fn named(&self, name: &Ident) -> Result<WindowSpec> {
+        self.scopes.window(&name.value, span_start(name.span))
+    }
+
+    fn spec(&mut self, spec: &mut WindowSpec) -> Result<()> {
+        window(spec, &mut |node| self.node(node))?;
+        let Some(name) = spec.window_name.take() else { return Ok(()) };
+        let base = self.named(&name)?;
+        let again = |what| Error::Invalid {
+            message: format!("the window `{}` has {what} already", name.value),
+            hint: None,
+            position: span_start(name.span),
+        };
+        if !spec.partition_by.is_empty() {
+            return Err(again("its PARTITION BY"));
+        }
+        if !spec.order_by.is_empty() && !base.order_by.is_empty() {
+            return Err(again("an ORDER BY"));
+        }
+        if base.window_frame.is_some() {
+            return Err(again("a frame"));
+        }
+        spec.partition_by = base.partition_by;
+        if spec.order_by.is_empty() {
+            spec.order_by = base.order_by;
+        }
+        Ok(())
+    }
+}

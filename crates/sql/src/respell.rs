@@ -1,0 +1,41 @@
+//! Expressions that the planner would take for something else, as what it takes for them.
+
+use sqlparser::ast::{CharacterLength, DataType, Expr, UnaryOperator, Value};
+
+use super::expression::{SIMILAR_TO, call};
+
+/// Writes `SIMILAR TO` as a call of its function, and a cast to `VARCHAR(n)` as one that cuts the text off.
+pub fn respell(expr: &mut Expr) {
+    match expr {
+        Expr::SimilarTo { negated, expr: text, pattern, escape_char } => {
+            let escape = escape_char.take().map_or(Value::Null, |escape| escape.value);
+            let arguments = vec![(**text).clone(), (**pattern).clone(), Expr::value(escape)];
+            let matches = call(SIMILAR_TO, arguments);
+            *expr = if *negated {
+                Expr::UnaryOp { op: UnaryOperator::Not, expr: Box::new(matches) }
+            } else {
+                matches
+            };
+        }
+        Expr::Cast { data_type, .. } => {
+            if let Some(length) = take_length(data_type) {
+                let length = Expr::value(Value::Number(length.to_string(), false));
+                *expr = call("left", vec![expr.clone(), length]);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Takes the length off a type of text.
+fn take_length(data_type: &mut DataType) -> Option<u64> {
+    match data_type {
+        DataType::Varchar(length @ Some(CharacterLength::IntegerLength { .. })) => {
+            match length.take() {
+                Some(CharacterLength::IntegerLength { length, .. }) => Some(length),
+                _ => None,
+            }
+        }
+        _ => None,
+    }
+}

@@ -1,0 +1,86 @@
+//! Hints for statements that do not parse: a keyword with a typing error, and Jinja.
+
+use sqlparser::keywords::Keyword;
+use sqlparser::tokenizer::{Token, TokenWithSpan};
+use headwater_model::nearest;
+
+use super::parse::tokens;
+use super::table_name::span_start;
+use crate::error::{Error, Position};
+
+/// The keywords that clauses and statements begin with.
+const KEYWORDS: [&str; 28] = [
+    "SELECT", "FROM", "WHERE", "GROUP", "HAVING", "ORDER", "LIMIT", "OFFSET", "JOIN", "INNER",
+    "UNION", "INSERT", "INTO", "VALUES", "UPDATE", "DELETE", "MERGE", "CREATE", "TABLE", "ALTER",
+    "COLUMN", "WITH", "WHEN", "THEN", "BETWEEN", "DISTINCT", "QUALIFY", "EXPLAIN",
+];
+
+/// Adds a hint to a syntax error where the text shows what was meant.
+pub(super) fn explain(error: Error, sql: &str) -> Error {
+    let (message, position) = match error {
+        Error::Syntax { message, hint: None, position } => (message, position),
+        other => return other,
+    };
+    if let Some(error) = jinja(sql) {
+        return error;
+    }
+    let slip = tokens(sql).ok().and_then(|tokens| slip(&tokens, position));
+    match slip {
+        Some(Slip { meant, at }) => {
+            Error::Syntax { message, hint: Some(format!("Did you mean `{meant}`?")), position: at }
+        }
+        None => Error::Syntax { message, hint: None, position },
+    }
+}
+
+/// A keyword with a typing error.
+struct Slip {
+    meant: String,
+    at: Option<Position>,
+}
+
+/// Looks at the word where the parser stopped, and at the one before it, which it took for an alias.
+fn slip(tokens: &[TokenWithSpan], position: Option<Position>) -> Option<Slip> {
+    let words = tokens.iter().filter(|token| !matches!(token.token, Token::Whitespace(_)));
+    let words: Vec<&TokenWithSpan> = words.collect();
+    let stopped = match position {
+        Some(_) => words.iter().position(|word| span_start(word.span) == position)?,
+        None => words.len(),
+    };
+    let near = [Some(stopped), stopped.checked_sub(1)];
+    near.into_iter().flatten().find_map(|index| {
+        let token = words.get(index)?;
+        let Token::Word(word) = &token.token else { return None };
+        if word.keyword != Keyword::NoKeyword || word.quote_style.is_some() {
+            return None;
+        }
+        let meant = nearest(&word.value, KEYWORDS)?;
+        Some(Slip { meant, at: span_start(token.span) })
+    })
+}
+
+/// The error for text that a templating language was to replace.
+fn jinja(sql: &str) -> Option<Error> {
+    let begin = [sql.find("{{"), sql.find("{%")].into_iter().flatten().min()?;
+    let rest = &sql[begin..];
+    let end = [rest.find("}}"), rest.find("%}")].into_iter().flatten().min()?;
+    let before = &sql[..begin];
+    let line_start = before.rfind('\n').map_or(0, |at| at + 1);
+    let position = Position {
+        line: before.matches('\n').count() as u64 + 1,
+        column: before[line_start..].chars().count() as u64 + 1,
+    };
+    let written = &rest[..end + 2];
+    let named = written.split(['\'', '"']).nth(1).filter(|_| {
+        let call = written.trim_start_matches('{').trim_start();
+        call.starts_with("ref") || call.starts_with("source")
+    });
+    Some(Error::Syntax {
+        message: format!("`{written}` is Jinja, which is not read"),
+        hint: Some(match named {
+            Some(table) => format!("Write the name of the table: `{table}`."),
+            None => "Write the SQL itself, and a parameter such as `$name` for a value.".to_owned(),
+        }),
+        position: Some(position),
+    })
+}

@@ -1,0 +1,385 @@
+//! The statements that are honoured. Every other is refused by name, and so is every clause.
+
+use sqlparser::ast::{
+    CommentObject, DescribeAlias, Ident, ObjectName, ObjectType, Query, SchemaName, SetExpr,
+    ShowStatementIn, ShowStatementOptions, Statement,
+};
+use headwater_model::PartitionField;
+
+use crate::error::{Error, Result};
+use crate::alter::{TableChange, table_change};
+use crate::change::{
+    RowDelete, RowMerge, RowUpdate, Truncation, row_delete, row_merge, row_update, truncation,
+    unwrapped,
+};
+use crate::clauses::{none, unset};
+use crate::new_rows::{NewRows, new_rows};
+use crate::new_table::{NewTable, new_table};
+use crate::new_view::{NewView, new_view};
+use crate::tables::{Mention, inspect};
+use crate::version::{Evaluate, versions_into_names};
+
+/// A statement that is honoured, with the tables that its query names.
+#[derive(Debug)]
+pub enum Command {
+    /// SELECT, WITH or VALUES.
+    Query(Source),
+    /// EXPLAIN of a query.
+    Explain {
+        /// The query.
+        source: Source,
+        /// EXPLAIN ANALYZE.
+        analyze: bool,
+        /// EXPLAIN VERBOSE.
+        verbose: bool,
+    },
+    /// SHOW TABLES, in a namespace.
+    ShowTables(Option<String>),
+    /// DESCRIBE of a table.
+    Describe(ObjectName),
+    /// CREATE TABLE.
+    CreateTable(Box<NewTable>),
+    /// ALTER TABLE.
+    Alter(TableChange),
+    /// COMMENT ON.
+    Comment(Comment),
+    /// INSERT INTO.
+    Insert(Box<NewRows>),
+    /// DELETE.
+    Delete(Box<RowDelete>),
+    /// UPDATE.
+    Update(Box<RowUpdate>),
+    /// MERGE.
+    Merge(Box<RowMerge>),
+    /// TRUNCATE.
+    Truncate(Truncation),
+    /// CREATE VIEW.
+    CreateView(Box<NewView>),
+    /// DROP VIEW.
+    DropViews {
+        /// The views.
+        names: Vec<ObjectName>,
+        /// IF EXISTS.
+        if_exists: bool,
+    },
+    /// SHOW VIEWS, in a namespace.
+    ShowViews(Option<String>),
+    /// DROP TABLE.
+    DropTables {
+        /// The tables.
+        names: Vec<ObjectName>,
+        /// IF EXISTS.
+        if_exists: bool,
+    },
+    /// CREATE SCHEMA.
+    CreateNamespace {
+        /// Its name.
+        name: ObjectName,
+        /// IF NOT EXISTS.
+        if_not_exists: bool,
+    },
+    /// DROP SCHEMA.
+    DropNamespaces {
+        /// Their names.
+        names: Vec<ObjectName>,
+        /// IF EXISTS.
+        if_exists: bool,
+    },
+}
+
+/// What COMMENT ON says.
+#[derive(Debug)]
+pub struct Comment {
+    /// The table.
+    pub table: ObjectName,
+    /// The column of it that the comment is about; none where it is about the table.
+    pub column: Option<Ident>,
+    /// The text; none to say nothing any more.
+    pub text: Option<String>,
+    /// IF EXISTS.
+    pub if_exists: bool,
+}
+
+/// A query and the tables it names.
+#[derive(Debug, Clone)]
+pub struct Source {
+    query: Box<Query>,
+    mentions: Vec<Mention>,
+}
+
+impl Source {
+    /// Checks a query in full.
+    pub(crate) fn new(mut query: Box<Query>) -> Result<Self> {
+        let mentions = inspect(&mut query)?;
+        Ok(Source { query, mentions })
+    }
+
+    /// Leaves a table out of the tables that the query names.
+    pub(crate) fn without(mut self, table: &str) -> Self {
+        self.mentions.retain(|mention| mention.table.name != table);
+        self
+    }
+
+    /// The query as it is written.
+    pub fn query(&self) -> &Query {
+        &self.query
+    }
+
+    /// The query, for more columns in its select list.
+    pub fn query_mut(&mut self) -> &mut Query {
+        &mut self.query
+    }
+
+    /// Returns the query with the versions of its tables in their names, and the tables.
+    pub fn into_parts(self, constants: &Evaluate<'_>) -> Result<(Box<Query>, Vec<Mention>)> {
+        let Source { mut query, mut mentions } = self;
+        mentions.extend(versions_into_names(&mut query, constants)?);
+        Ok((query, mentions))
+    }
+}
+
+impl Command {
+    /// What the statement is called.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Command::Query(_) => "SELECT",
+            Command::Explain { .. } => "EXPLAIN",
+            Command::ShowTables(_) => "SHOW TABLES",
+            Command::Describe(_) => "DESCRIBE",
+            Command::CreateTable(_) => "CREATE TABLE",
+            Command::Alter(_) => "ALTER TABLE",
+            Command::Comment(_) => "COMMENT",
+            Command::Insert(_) => "INSERT",
+            Command::Delete(_) => "DELETE",
+            Command::Update(_) => "UPDATE",
+            Command::Merge(_) => "MERGE",
+            Command::Truncate(_) => "TRUNCATE",
+            Command::CreateView(_) => "CREATE VIEW",
+            Command::DropViews { .. } => "DROP VIEW",
+            Command::ShowViews(_) => "SHOW VIEWS",
+            Command::DropTables { .. } => "DROP TABLE",
+            Command::CreateNamespace { .. } => "CREATE SCHEMA",
+            Command::DropNamespaces { .. } => "DROP SCHEMA",
+        }
+    }
+}
+
+/// Takes a statement in, or refuses it by name. `view` is the text of the query of a CREATE VIEW.
+pub fn command(
+    statement: Statement,
+    partition: Vec<PartitionField>,
+    view: Option<String>,
+) -> Result<Command> {
+    match statement {
+        Statement::Query(query) if writes(&query) => written(*query),
+        Statement::Query(query) => Ok(Command::Query(Source::new(query)?)),
+        Statement::Delete(delete) => Ok(Command::Delete(Box::new(row_delete(delete, None)?))),
+        Statement::Update(update) => Ok(Command::Update(Box::new(row_update(update, None)?))),
+        Statement::Merge(merge) => Ok(Command::Merge(Box::new(row_merge(merge, None)?))),
+        Statement::Truncate(truncate) => Ok(Command::Truncate(truncation(truncate)?)),
+        Statement::CreateTable(create) => {
+            Ok(Command::CreateTable(Box::new(new_table(create, partition)?)))
+        }
+        Statement::CreateView(create) => Ok(Command::CreateView(Box::new(new_view(create, view)?))),
+        Statement::ShowViews { terse, materialized, show_options } => {
+            unset(terse || materialized, "a modifier of SHOW VIEWS")?;
+            Ok(Command::ShowViews(show_namespace(show_options)?))
+        }
+        Statement::AlterTable(alter) => Ok(Command::Alter(table_change(alter)?)),
+        Statement::Insert(insert) => Ok(Command::Insert(Box::new(new_rows(insert, None)?))),
+        Statement::ShowTables { terse, history, extended, full, external, show_options } => {
+            unset(terse || history || extended || full || external, "a modifier of SHOW TABLES")?;
+            Ok(Command::ShowTables(show_namespace(show_options)?))
+        }
+        Statement::ExplainTable {
+            describe_alias: _,
+            hive_format,
+            has_table_keyword: _,
+            table_name,
+        } => {
+            none(hive_format.as_ref(), "DESCRIBE EXTENDED or FORMATTED")?;
+            Ok(Command::Describe(table_name))
+        }
+        Statement::Comment { object_type, object_name, comment: text, if_exists } => {
+            commented(object_type, object_name, text, if_exists)
+        }
+        explain @ Statement::Explain { .. } => explained(explain),
+        drop @ Statement::Drop { .. } => dropped(drop),
+        Statement::CreateSchema {
+            schema_name,
+            if_not_exists,
+            with,
+            options,
+            default_collate_spec,
+            clone,
+        } => {
+            none(with.as_ref(), "WITH (…) in CREATE SCHEMA")?;
+            none(options.as_ref(), "OPTIONS (…) in CREATE SCHEMA")?;
+            none(default_collate_spec.as_ref(), "DEFAULT COLLATE in CREATE SCHEMA")?;
+            none(clone.as_ref(), "CLONE in CREATE SCHEMA")?;
+            match schema_name {
+                SchemaName::Simple(name) => Ok(Command::CreateNamespace { name, if_not_exists }),
+                SchemaName::UnnamedAuthorization(_) | SchemaName::NamedAuthorization(..) => {
+                    Err(Error::unsupported("AUTHORIZATION in CREATE SCHEMA"))
+                }
+            }
+        }
+        refused => Err(refusal(&refused)),
+    }
+}
+
+/// Whether a query is a WITH before a statement that writes.
+fn writes(query: &Query) -> bool {
+    matches!(
+        *query.body,
+        SetExpr::Insert(_) | SetExpr::Update(_) | SetExpr::Delete(_) | SetExpr::Merge(_)
+    )
+}
+
+/// Takes in a statement that writes, with the WITH before it.
+fn written(query: Query) -> Result<Command> {
+    let (with, body) = unwrapped(query)?;
+    match body {
+        SetExpr::Delete(Statement::Delete(delete)) => {
+            Ok(Command::Delete(Box::new(row_delete(delete, with)?)))
+        }
+        SetExpr::Update(Statement::Update(update)) => {
+            Ok(Command::Update(Box::new(row_update(update, with)?)))
+        }
+        SetExpr::Merge(Statement::Merge(merge)) => {
+            Ok(Command::Merge(Box::new(row_merge(merge, with)?)))
+        }
+        SetExpr::Insert(Statement::Insert(insert)) => {
+            Ok(Command::Insert(Box::new(new_rows(insert, with)?)))
+        }
+        other => Err(Error::unsupported(keywords(&other, 1))),
+    }
+}
+
+fn explained(statement: Statement) -> Result<Command> {
+    let Statement::Explain {
+        describe_alias,
+        analyze,
+        verbose,
+        query_plan,
+        estimate,
+        statement,
+        format,
+        options,
+    } = statement
+    else {
+        return Err(refusal(&statement));
+    };
+    unset(query_plan, "EXPLAIN QUERY PLAN")?;
+    unset(estimate, "EXPLAIN ESTIMATE")?;
+    none(format.as_ref(), "EXPLAIN FORMAT")?;
+    none(options.as_ref(), "EXPLAIN (…)")?;
+    match (describe_alias, *statement) {
+        (DescribeAlias::Explain, Statement::Query(query)) => {
+            Ok(Command::Explain { source: Source::new(query)?, analyze, verbose })
+        }
+        (DescribeAlias::Explain, other) => {
+            Err(Error::unsupported(format!("EXPLAIN {}", keywords(&other, 1))))
+        }
+        _ => Err(Error::unsupported("DESCRIBE of a query")),
+    }
+}
+
+fn show_namespace(options: ShowStatementOptions) -> Result<Option<String>> {
+    let ShowStatementOptions { show_in, starts_with, limit, limit_from, filter_position } = options;
+    none(starts_with.as_ref(), "STARTS WITH in SHOW")?;
+    none(limit.as_ref(), "LIMIT in SHOW")?;
+    none(limit_from.as_ref(), "FROM after LIMIT in SHOW")?;
+    none(filter_position.as_ref(), "LIKE or WHERE in SHOW")?;
+    let Some(ShowStatementIn { clause: _, parent_type, parent_name }) = show_in else {
+        return Ok(None);
+    };
+    none(parent_type.as_ref(), "a kind of object in SHOW")?;
+    let Some(name) = parent_name else { return Ok(None) };
+    super::table_name::namespace_of(&name).map(Some)
+}
+
+fn commented(
+    on: CommentObject,
+    name: ObjectName,
+    text: Option<String>,
+    if_exists: bool,
+) -> Result<Command> {
+    let (table, column) = match on {
+        CommentObject::Table => (name, None),
+        CommentObject::Column => {
+            let names = super::table_name::idents(&name)?;
+            let mut names: Vec<Ident> = names.into_iter().cloned().collect();
+            match names.pop() {
+                Some(column) if !names.is_empty() => (ObjectName::from(names), Some(column)),
+                _ => {
+                    return Err(Error::Invalid {
+                        message: format!("`{name}` names no column of a table"),
+                        hint: Some("Write `table.column` or `namespace.table.column`.".to_owned()),
+                        position: super::table_name::position(&name),
+                    });
+                }
+            }
+        }
+        other => return Err(Error::unsupported(format!("COMMENT ON {other}"))),
+    };
+    Ok(Command::Comment(Comment { table, column, text, if_exists }))
+}
+
+fn dropped(statement: Statement) -> Result<Command> {
+    let Statement::Drop {
+        object_type,
+        if_exists,
+        names,
+        cascade,
+        restrict: _,
+        purge,
+        temporary,
+        table,
+    } = statement
+    else {
+        return Err(refusal(&statement));
+    };
+    unset(cascade, "CASCADE")?;
+    unset(purge, "PURGE")?;
+    unset(temporary, "DROP TEMPORARY")?;
+    none(table.as_ref(), "ON after DROP")?;
+    match object_type {
+        ObjectType::Table => Ok(Command::DropTables { names, if_exists }),
+        ObjectType::View => Ok(Command::DropViews { names, if_exists }),
+        ObjectType::Schema => Ok(Command::DropNamespaces { names, if_exists }),
+        other => Err(Error::unsupported(format!("DROP {other}"))),
+    }
+}
+
+/// The first words of something as it is written.
+pub fn keywords(thing: &impl std::fmt::Display, count: usize) -> String {
+    let text = thing.to_string();
+    let words: Vec<&str> = text.split_whitespace().take(count).collect();
+    words.join(" ")
+}
+
+/// The refusal of a statement by its name.
+fn refusal(statement: &Statement) -> Error {
+    let (what, hint) = match statement {
+        Statement::Copy { .. } | Statement::CopyIntoSnowflake { .. } => {
+            ("COPY".to_owned(), Some("Import files with `headwater table import`."))
+        }
+        Statement::StartTransaction { .. }
+        | Statement::Commit { .. }
+        | Statement::Rollback { .. } => (
+            keywords(statement, 1),
+            Some("Write on a branch and merge it: a merge is atomic over all tables."),
+        ),
+        Statement::Set(_) => ("SET".to_owned(), None),
+        other => {
+            let two = keywords(other, 2);
+            let text = match two.split_once(' ') {
+                Some(("CREATE" | "ALTER" | "DROP" | "SHOW" | "RENAME", _)) | None => two,
+                Some((first, _)) => first.to_owned(),
+            };
+            (text.trim_end_matches(';').to_owned(), None)
+        }
+    };
+    Error::Unsupported { what, hint: hint.map(str::to_owned), position: None }
+}

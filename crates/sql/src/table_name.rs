@@ -1,0 +1,207 @@
+//! A table as a statement names it: `flights`, `ns.flights`, `"flights@dev"`,
+//! `outer.inner.flights` in a nested namespace, `"ns.flights@main@3fa9c1d2"`, `"flights@dev~1"`, and
+//! relative to where the statement runs:
+//! `"flights~1"`, `"flights*2026-11-01"`, `"flights#7312"` for an Iceberg snapshot.
+
+use sqlparser::ast::{Ident, ObjectName, ObjectNamePart};
+use sqlparser::tokenizer::Span;
+use headwater_model::name::{self, LEVEL_SEPARATOR};
+use headwater_model::{Back, RefSpec};
+
+use crate::error::{Error, Position, Result};
+
+/// A table's name as written.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct WrittenTable {
+    /// The namespace, if one was written.
+    pub namespace: Option<String>,
+    /// The table.
+    pub name: String,
+    /// The ref, if one was written.
+    pub reference: Option<RefSpec>,
+    /// How far before where the statement runs, if that was written.
+    pub back: Option<Back>,
+    /// The snapshot of the table, if one was written.
+    pub snapshot: Option<i64>,
+    /// What the ref must be.
+    pub expected: Option<RefKind>,
+}
+
+/// What a ref was said to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum RefKind {
+    /// AT BRANCH.
+    Branch,
+    /// AT TAG.
+    Tag,
+}
+
+impl RefKind {
+    /// The mark that carries the kind in a name; no name has such a character.
+    pub fn mark(self) -> char {
+        match self {
+            RefKind::Branch => '\u{1}',
+            RefKind::Tag => '\u{2}',
+        }
+    }
+}
+
+impl WrittenTable {
+    /// Reads a table's name out of the tree.
+    pub fn of(written: &ObjectName) -> Result<Self> {
+        let idents = idents(written)?;
+        let wrong = |message: String| Error::Invalid {
+            message,
+            hint: Some("Write `table`, `namespace.table` or `\"table@ref\"`.".to_owned()),
+            position: position(written),
+        };
+        let Some((last, before)) = idents.split_last() else {
+            return Err(wrong(format!("`{written}` names no table")));
+        };
+        let last = last.value.as_str();
+        let kinds = [RefKind::Branch, RefKind::Tag];
+        let expected = kinds.into_iter().find(|kind| last.ends_with(kind.mark()));
+        let last = expected.map_or(last, |kind| last.trim_end_matches(kind.mark()));
+        let (last, snapshot) = match last.rsplit_once('#') {
+            Some((last, id)) => {
+                let id = id.parse().map_err(|_| wrong(format!("`{id}` is no snapshot's id")))?;
+                (last, Some(id))
+            }
+            None => (last, None),
+        };
+        let (path, reference, back) = match last.split_once('@') {
+            Some((path, reference)) => (path, Some(reference.parse::<RefSpec>()?), None),
+            None => match Back::split(last)? {
+                Some((path, back)) => (path, None, Some(back)),
+                None => (last, None, None),
+            },
+        };
+        // Quoted parts may hold several levels, as `"a.b".t` and `"a.b.t@dev"` do.
+        let mut levels: Vec<&str> =
+            before.iter().flat_map(|ident| name::levels(&ident.value)).collect();
+        let (within, table) = path.rsplit_once(LEVEL_SEPARATOR).unzip();
+        levels.extend(within.into_iter().flat_map(name::levels));
+        let table = table.unwrap_or(path);
+        if table.is_empty() || levels.iter().any(|level| level.is_empty()) {
+            return Err(wrong(format!("`{written}` names no table")));
+        }
+        let namespace = (!levels.is_empty()).then(|| levels.join("."));
+        let name = table.to_owned();
+        Ok(WrittenTable { namespace, name, reference, back, snapshot, expected })
+    }
+
+    /// The name and ref without the namespace, as it labels columns: `flights` or `flights@dev`.
+    pub fn label(&self) -> String {
+        self.labelled(&self.name)
+    }
+
+    /// The same with the name as it is spelled.
+    pub fn labelled(&self, name: &str) -> String {
+        let reference = self.reference.as_ref().map(|reference| format!("@{reference}"));
+        let back = self.back.as_ref().map(ToString::to_string);
+        let snapshot = self.snapshot.map(|snapshot| format!("#{snapshot}"));
+        let parts = [Some(name.to_owned()), reference, back, snapshot];
+        parts.into_iter().flatten().collect()
+    }
+
+    /// A bare name.
+    pub fn here(name: &str) -> Self {
+        WrittenTable {
+            namespace: None,
+            name: name.to_owned(),
+            reference: None,
+            back: None,
+            snapshot: None,
+            expected: None,
+        }
+    }
+
+    /// Whether it is the table as it is where the statement runs.
+    pub fn is_here(&self) -> bool {
+        self.reference.is_none() && self.back.is_none() && self.snapshot.is_none()
+    }
+}
+
+impl std::fmt::Display for WrittenTable {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if let Some(namespace) = &self.namespace {
+            write!(f, "{namespace}.")?;
+        }
+        f.write_str(&self.label())
+    }
+}
+
+/// The identifiers of a dotted name.
+pub fn idents(name: &ObjectName) -> Result<Vec<&Ident>> {
+    let function = || Error::unsupported("a function in the place of a name");
+    name.0.iter().map(|part| part.as_ident().ok_or_else(function)).collect()
+}
+
+/// The namespace that a dotted name means, with all its levels.
+pub fn namespace_of(name: &ObjectName) -> Result<String> {
+    let levels: Vec<&str> = idents(name)?.into_iter().map(|ident| ident.value.as_str()).collect();
+    Ok(levels.join("."))
+}
+
+/// Where a dotted name begins.
+pub fn position(name: &ObjectName) -> Option<Position> {
+    name.0.first().and_then(ObjectNamePart::as_ident).and_then(|ident| span_start(ident.span))
+}
+
+/// The beginning of a span, if it is known.
+pub fn span_start(span: Span) -> Option<Position> {
+    let start = span.start;
+    (start.line > 0).then_some(Position { line: start.line, column: start.column })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(parts: &[&str], expected: &str) {
+        let name = ObjectName::from(parts.iter().map(|part| Ident::new(*part)).collect::<Vec<_>>());
+        let shown = match WrittenTable::of(&name) {
+            Ok(table) => {
+                let place = (&table.back, table.snapshot);
+                let place =
+                    if place == (&None, None) { String::new() } else { format!(" {place:?}") };
+                format!("{:?} {} {:?}{place}", table.namespace, table.name, table.reference)
+            }
+            Err(error) => error.to_string(),
+        };
+        assert_eq!(shown, expected);
+    }
+
+    #[test]
+    fn a_table_may_carry_its_namespace_and_its_ref() {
+        check(&["flights"], "None flights None");
+        check(&["ns", "flights"], r#"Some("ns") flights None"#);
+        check(&["flights@dev"], r#"None flights Some(Name("dev"))"#);
+        check(&["ns.flights@v1.0"], r#"Some("ns") flights Some(Name("v1.0"))"#);
+        check(
+            &["flights@main@3fa9c1d2"],
+            r#"None flights Some(At { name: "main", hash: "3fa9c1d2" })"#,
+        );
+        check(&["flights@@3fa9c1d2"], r#"None flights Some(Commit("3fa9c1d2"))"#);
+        check(&["flights~2"], "None flights None (Some(Commits(2)), None)");
+        check(&["ns.flights#-7"], r#"Some("ns") flights None (None, Some(-7))"#);
+        check(
+            &["flights*2026-11-01"],
+            "None flights None (Some(Time(2026-11-01T00:00:00Z)), None)",
+        );
+        check(
+            &["flights@dev~1#7"],
+            r#"None flights Some(Before { of: Name("dev"), back: Commits(1) }) (None, Some(7))"#,
+        );
+        check(&["flights#x"], "`x` is no snapshot's id");
+        check(
+            &["flights~x"],
+            "`flights~x` is not a usable ref: a number of commits comes after `~`",
+        );
+        check(&["a", "b", "c"], r#"Some("a.b") c None"#);
+        check(&["a.b", "c"], r#"Some("a.b") c None"#);
+        check(&["a", "b.c@v1.0"], r#"Some("a.b") c Some(Name("v1.0"))"#);
+        check(&["a", ".c"], "`a..c` names no table");
+        check(&["a", "b", ""], "`a.b.` names no table");
+    }
+}

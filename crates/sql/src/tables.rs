@@ -1,0 +1,201 @@
+//! The first pass over a query: every clause is checked, and the tables it names are listed.
+//!
+//! Common table expressions are left out of the list, by the scope in which each is visible.
+
+use sqlparser::ast::{
+    Distinct, Expr, FunctionArg, GroupByExpr, JoinConstraint, LimitClause, NamedWindowExpr, ObjectName, OrderByKind,
+    Query, Select, SelectItem, SetExpr, TableFactor, TableWithJoins, WindowType, With,
+};
+
+use crate::error::{Position, Result};
+use crate::clauses;
+use crate::expression::{Node, argument_parts, children, order, window};
+use crate::names::same_but_case;
+use crate::table_name::{WrittenTable, position};
+
+/// A table that a query names.
+#[derive(Debug, Clone)]
+pub struct Mention {
+    /// Its name as written.
+    pub table: WrittenTable,
+    /// Where it is written.
+    pub position: Option<Position>,
+}
+
+/// Checks a query in full and lists the tables it names, in the order of the text where that is
+/// easy.
+pub fn inspect(query: &mut Query) -> Result<Vec<Mention>> {
+    let mut inspector = Inspector::default();
+    inspector.query(query)?;
+    Ok(inspector.mentions)
+}
+
+/// Checks an expression that stands alone, such as the rows of VALUES.
+#[derive(Default)]
+struct Inspector {
+    ctes: Vec<String>,
+    mentions: Vec<Mention>,
+}
+
+impl Inspector {
+    fn query(&mut self, query: &mut Query) -> Result<()> {
+        clauses::query(query)?;
+        let visible = self.ctes.len();
+        if let Some(with) = &mut query.with {
+            self.with(with)?;
+        }
+        self.set_expr(&mut query.body)?;
+        if let Some(order_by) = &mut query.order_by
+            && let OrderByKind::Expressions(keys) = &mut order_by.kind
+        {
+            order(keys, &mut |node| self.node(node))?;
+        }
+        if let Some(limit) = &mut query.limit_clause {
+            self.limit(limit)?;
+        }
+        self.ctes.truncate(visible);
+        Ok(())
+    }
+
+    fn with(&mut self, with: &mut With) -> Result<()> {
+        for cte in &mut with.cte_tables {
+            clauses::cte(cte, with.recursive)?;
+            let name = cte.alias.name.value.clone();
+            if with.recursive {
+                self.ctes.push(name);
+                self.query(&mut cte.query)?;
+            } else {
+                self.query(&mut cte.query)?;
+                self.ctes.push(name);
+            }
+        }
+        Ok(())
+    }
+
+    fn limit(&mut self, limit: &mut LimitClause) -> Result<()> {
+        let exprs: Vec<&mut Expr> = match limit {
+            LimitClause::LimitOffset { limit, offset, limit_by: _ } => {
+                limit.iter_mut().chain(offset.as_mut().map(|offset| &mut offset.value)).collect()
+            }
+            LimitClause::OffsetCommaLimit { offset, limit } => vec![offset, limit],
+        };
+        exprs.into_iter().try_for_each(|expr| self.expr(expr))
+    }
+
+    fn set_expr(&mut self, body: &mut SetExpr) -> Result<()> {
+        clauses::set_expr(body)?;
+        match body {
+            SetExpr::Select(select) => self.select(select),
+            SetExpr::Query(query) => self.query(query),
+            SetExpr::SetOperation { left, right, .. } => {
+                self.set_expr(left)?;
+                self.set_expr(right)
+            }
+            SetExpr::Values(values) => {
+                let rows = values.rows.iter_mut().flat_map(|row| row.content.iter_mut());
+                rows.into_iter().try_for_each(|expr| self.expr(expr))
+            }
+            // `clauses::set_expr` refused the rest.
+            _ => Ok(()),
+        }
+    }
+
+    fn select(&mut self, select: &mut Select) -> Result<()> {
+        clauses::select(select)?;
+        for item in &mut select.projection {
+            match item {
+                SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } => {
+                    self.expr(expr)?;
+                }
+                SelectItem::Wildcard(options) | SelectItem::QualifiedWildcard(_, options) => {
+                    for element in options.opt_replace.iter_mut().flat_map(|r| &mut r.items) {
+                        self.expr(&mut element.expr)?;
+                    }
+                }
+                SelectItem::ExprWithAliases { .. } => {}
+            }
+        }
+        select.from.iter_mut().try_for_each(|from| self.from(from))?;
+        if let Some(Distinct::On(exprs)) = &mut select.distinct {
+            exprs.iter_mut().try_for_each(|expr| self.expr(expr))?;
+        }
+        if let GroupByExpr::Expressions(exprs, _) =
+            &mut select.group_by
+        {
+            exprs.iter_mut().try_for_each(|expr| self.expr(expr))?;
+        }
+        for clause in [&mut select.selection, &mut select.having, &mut select.qualify] {
+            clause.iter_mut().try_for_each(|expr| self.expr(expr))?;
+        }
+        for definition in &mut select.named_window {
+            if let NamedWindowExpr::WindowSpec(spec) = &mut definition.1 {
+                window(spec, &mut |node| self.node(node))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn from(&mut self, from: &mut TableWithJoins) -> Result<()> {
+        self.factor(&mut from.relation)?;
+        for join in &mut from.joins {
+            clauses::join(join)?;
+            self.factor(&mut join.relation)?;
+            if let Some(JoinConstraint::On(expr)) = clauses::constraint(&mut join.join_operator) {
+                self.expr(expr)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn factor(&mut self, factor: &mut TableFactor) -> Result<()> {
+        clauses::table_factor(factor)?;
+        match factor {
+            TableFactor::Table { args: Some(args), .. } => self.arguments(&mut args.args),
+            // `Source::into_parts` lists tables with a version.
+            TableFactor::Table { name, version, .. } => match version {
+                Some(_) => Ok(()),
+                None => self.table(name),
+            },
+            TableFactor::Derived { subquery, .. } => self.query(subquery),
+            TableFactor::Function { args, .. } => self.arguments(args),
+            TableFactor::UNNEST { array_exprs, .. } => {
+                array_exprs.iter_mut().try_for_each(|expr| self.expr(expr))
+            }
+            TableFactor::NestedJoin { table_with_joins, .. } => self.from(table_with_joins),
+            // `clauses::table_factor` refused the rest.
+            _ => Ok(()),
+        }
+    }
+
+    fn arguments(&mut self, arguments: &mut [FunctionArg]) -> Result<()> {
+        arguments.iter_mut().try_for_each(|arg| argument_parts(arg, &mut |node| self.node(node)))
+    }
+
+    fn table(&mut self, name: &ObjectName) -> Result<()> {
+        let at = position(name);
+        let table = WrittenTable::of(name).map_err(|error| error.placed(at))?;
+        let is_cte = table.namespace.is_none()
+            && table.is_here()
+            && self.ctes.iter().any(|cte| same_but_case(cte, &table.name));
+        if !is_cte {
+            self.mentions.push(Mention { table, position: at });
+        }
+        Ok(())
+    }
+
+    fn expr(&mut self, expr: &mut Expr) -> Result<()> {
+        if let Expr::Identifier(ident) = expr {
+            clauses::no_clause_word(ident)?;
+        }
+        children(expr, &mut |node| self.node(node))
+    }
+
+    fn node(&mut self, node: Node<'_>) -> Result<()> {
+        match node {
+            Node::Expr(expr) => self.expr(expr),
+            Node::Query(query) => self.query(query),
+            Node::Over(WindowType::WindowSpec(spec)) => window(spec, &mut |node| self.node(node)),
+            Node::Over(WindowType::NamedWindow(_)) | Node::Wildcard(_) => Ok(()),
+        }
+    }
+}

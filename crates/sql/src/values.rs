@@ -1,0 +1,89 @@
+//! Rows of bare values that hold a subquery, which the planner takes in a select list alone.
+
+use sqlparser::ast::{
+    Expr, Ident, Query, SelectItem, SetExpr, SetOperator, SetQuantifier, Values,
+};
+
+use crate::error::{Error, Result};
+use crate::change::{Parts, query_of};
+use crate::expression::{Node, children};
+
+/// Rows with a subquery in one statement: each becomes a query, and all of them a tree as deep as they are
+/// many.
+const SUBQUERIES_MAX: usize = 300;
+
+/// A query of rows as several, where it needs to be and nothing is said of all of them.
+pub fn parts(mut query: Query) -> Result<Vec<Query>> {
+    if query.order_by.is_some() || query.limit_clause.is_some() {
+        return Ok(vec![query]);
+    }
+    let SetExpr::Values(values) = &mut *query.body else { return Ok(vec![query]) };
+    let Some(parts) = rows(values)? else { return Ok(vec![query]) };
+    let part = |body| Query { body: Box::new(body), ..query.clone() };
+    Ok(parts.into_iter().map(part).collect())
+}
+
+/// The rows in their order: those without a subquery together, each other one as a SELECT. None where no
+/// row has one.
+fn rows(values: &mut Values) -> Result<Option<Vec<SetExpr>>> {
+    let held = values.rows.iter_mut().map(|row| row.content.iter_mut().any(holds_subquery));
+    let held: Vec<bool> = held.collect();
+    if !held.contains(&true) {
+        return Ok(None);
+    }
+    if held.iter().filter(|holds| **holds).count() > SUBQUERIES_MAX {
+        return Err(Error::Invalid {
+            message: format!("more than {SUBQUERIES_MAX} rows of VALUES have a subquery"),
+            hint: Some("Write them as a SELECT of what the subqueries read.".to_owned()),
+            position: None,
+        });
+    }
+    let mut parts = Vec::new();
+    for (row, holds) in std::iter::zip(std::mem::take(&mut values.rows), held) {
+        match parts.last_mut() {
+            _ if holds => parts.push(select(row.content)),
+            Some(SetExpr::Values(before)) => before.rows.push(row),
+            _ => parts.push(SetExpr::Values(Values { rows: vec![row], ..values.clone() })),
+        }
+    }
+    Ok(Some(parts))
+}
+
+/// Makes a UNION of rows that hold a subquery.
+pub fn take_apart(body: &mut SetExpr) -> Result<()> {
+    let SetExpr::Values(values) = body else { return Ok(()) };
+    let Some(parts) = rows(values)? else { return Ok(()) };
+    let union = parts.into_iter().reduce(|left, right| SetExpr::SetOperation {
+        op: SetOperator::Union,
+        set_quantifier: SetQuantifier::All,
+        left: Box::new(left),
+        right: Box::new(right),
+    });
+    if let Some(union) = union {
+        *body = union;
+    }
+    Ok(())
+}
+
+/// `SELECT … AS column1, …`
+fn select(row: Vec<Expr>) -> SetExpr {
+    let named = |(index, expr)| SelectItem::ExprWithAlias {
+        expr,
+        alias: Ident::with_quote('"', format!("column{}", index + 1)),
+    };
+    let projection = row.into_iter().enumerate().map(named).collect();
+    *query_of(Parts { projection, ..Parts::default() }).body
+}
+
+fn holds_subquery(expr: &mut Expr) -> bool {
+    let mut found = false;
+    let visited = children(expr, &mut |node| {
+        found |= match node {
+            Node::Query(_) => true,
+            Node::Expr(part) => holds_subquery(part),
+            _ => false,
+        };
+        Ok(())
+    });
+    found || visited.is_err()
+}
