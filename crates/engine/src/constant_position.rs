@@ -16,7 +16,7 @@ use headwater_sql::partition::is_keyword;
 use headwater_sql::table_name::span_start;
 
 use crate::error::{Error, Position};
-use crate::plain_words::clean;
+use crate::error_text::clean;
 use crate::planner;
 
 /// Adds the place of the constant that an error is about, where the statement shows it.

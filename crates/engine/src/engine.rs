@@ -18,9 +18,9 @@ use datafusion::prelude::SessionConfig;
 use headwater_lake::Lake;
 use parking_lot::RwLock;
 
+use crate::assignment_cast::MARK;
 use crate::bounds::{self, BoundResults, FunctionMemory, StatementBudget};
 use crate::error::{Error, Result};
-use crate::into_column::MARK;
 use crate::memory::{QueryPool, TotalMemory};
 use crate::options::{EngineOptions, SessionOptions};
 use crate::planning_error::Limits;

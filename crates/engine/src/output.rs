@@ -10,8 +10,8 @@ use futures::stream;
 use headwater_model::Commit;
 
 use crate::answer::{Answer, Metrics};
-use crate::drive::Running;
 use crate::error::Result;
+use crate::executor::Running;
 use crate::planning_error::Limits;
 use crate::scan::{plain_batch, plain_schema};
 use headwater_sql::resolve::OutputNames;

@@ -30,14 +30,14 @@ use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 use datafusion::sql::planner::{ParserOptions, PlannerContext, SqlToRel};
 use datafusion::sql::sqlparser::ast::{self, ColumnDef, Statement};
 
+use crate::assignment_cast::{to_column, values_to_columns};
 use crate::bounds;
-use crate::into_column::{to_column, values_to_columns};
 use crate::rules::round_cast;
-use headwater_sql::data_type::settle_types;
-use headwater_model::Timestamp;
-use headwater_sql::respell::respell;
-use headwater_sql::version::Constant;
 use crate::{formats, similar};
+use headwater_model::Timestamp;
+use headwater_sql::data_type::settle_types;
+use headwater_sql::respell::respell;
+use headwater_sql::time_travel::Constant;
 
 /// The tables of a statement: namespace and label to what reads them.
 pub(crate) type Sources = HashMap<(String, String), Arc<dyn TableSource>>;

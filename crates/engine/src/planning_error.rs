@@ -10,9 +10,9 @@ use headwater_model::{Fault, Problem, nearest};
 use headwater_sql::debug_text::{debug_position, shows_debug};
 
 use crate::error::{Error, Position, SqlError};
+use crate::error_text::{clean, sql_words};
 use crate::functions_hint;
 use crate::memory::ENGINE_LIMIT_REACHED;
-use crate::plain_words::{clean, sql_words};
 
 /// The limits that a statement ran under, for the errors that name them.
 #[derive(Debug, Clone, Copy)]
@@ -41,7 +41,7 @@ impl Limits {
             DataFusionError::SchemaError(schema, _) => schema_error(schema),
             DataFusionError::SQL(parser, _) => {
                 headwater_sql::parse::syntax(parser.as_ref().clone()).into()
-            },
+            }
             DataFusionError::Plan(message) => plan_error(message),
             DataFusionError::NotImplemented(message) => not_implemented(message),
             DataFusionError::Execution(message) => value(message),
@@ -192,12 +192,14 @@ fn internal(message: &str) -> Error {
 
 fn schema_error(error: &SchemaError) -> Error {
     match error {
-        SchemaError::FieldNotFound { field, valid_fields } => Error::Sql(SqlError::ColumnNotFound {
-            column: column_name(field),
-            relations: Vec::new(),
-            near: nearest(&field.name, valid_fields.iter().map(|valid| valid.name.as_str())),
-            position: column_position(field),
-        }),
+        SchemaError::FieldNotFound { field, valid_fields } => {
+            Error::Sql(SqlError::ColumnNotFound {
+                column: column_name(field),
+                relations: Vec::new(),
+                near: nearest(&field.name, valid_fields.iter().map(|valid| valid.name.as_str())),
+                position: column_position(field),
+            })
+        }
         SchemaError::AmbiguousReference { field } => Error::Sql(SqlError::Invalid {
             message: format!("column `{}` is in more than one table here", field.name),
             hint: Some(format!("Write its table before it, as in `t.{}`.", field.name)),
@@ -303,7 +305,11 @@ fn operand_types(message: &str) -> Option<Error> {
         .then(|| "Cast the text to a number, as in `CAST(name AS DOUBLE)`.".to_owned());
     let (left, right) = (sql_words(left), sql_words(right));
     let message = format!("`{operator}` does not take {left} and {right}");
-    words.next().is_none().then_some(Error::Sql(SqlError::Invalid { message, hint, position: None }))
+    words.next().is_none().then_some(Error::Sql(SqlError::Invalid {
+        message,
+        hint,
+        position: None,
+    }))
 }
 
 /// The error for a message that holds debug text of a tree: all that it tells is a place.

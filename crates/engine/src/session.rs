@@ -18,20 +18,20 @@ use headwater_tables::ScanPlan;
 use parking_lot::RwLock;
 
 use crate::answer::{Answer, Batches, Metrics};
-use crate::drive::{self, Running};
+use crate::constant_position::locate;
 use crate::engine::Engine;
 use crate::error::{Error, Result, SqlError};
+use crate::executor::{self, Running};
+use crate::external_rows::{self, StoredRows};
 use crate::options::SessionOptions;
 use crate::output;
 use crate::planner::{self, Sources};
 use crate::planning_error::Limits;
-use crate::relations::{Lookup, registered};
 use crate::scan::{LakeTable, plain_schema};
-use crate::constant_position::locate;
-use headwater_sql::{IntoStatement, Parameter, Prepared};
+use crate::table_lookup::{Lookup, registered};
 use headwater_sql::resolve::{OutputNames, resolve};
 use headwater_sql::statement::{Command, Source};
-use crate::stored::{self, StoredRows};
+use headwater_sql::{IntoStatement, Parameter, Prepared};
 
 /// Statements at one ref, for one author.
 pub struct Session {
@@ -65,14 +65,14 @@ pub struct ParameterType {
 }
 
 /// What one statement is planned and run with.
-pub(crate) struct Run {
+pub(crate) struct StatementContext {
     pub state: Arc<SessionState>,
     /// What the plan runs in, with the statement's memory.
     pub runtime: Arc<RuntimeEnv>,
     pub metrics: Arc<Metrics>,
     pub limits: Limits,
     /// Whether it is only begun when somebody asks for its first rows.
-    pub waits: bool,
+    pub lazy: bool,
 }
 
 impl Session {
@@ -93,7 +93,7 @@ impl Session {
     /// in memory.
     pub fn register_stored(&self, name: &str, rows: Arc<dyn StoredRows>) -> Result<()> {
         let provider =
-            stored::table(rows).map_err(|error| self.engine.limits(None).explain(&error))?;
+            external_rows::table(rows).map_err(|error| self.engine.limits(None).explain(&error))?;
         self.registered.write().insert(name.to_owned(), provider);
         Ok(())
     }
@@ -129,7 +129,7 @@ impl Session {
     pub async fn select_lazy(&self, statement: impl IntoStatement) -> Result<Answer> {
         let statement = statement.into_statement()?;
         let text = Arc::clone(statement.text());
-        let run = Run { waits: true, ..self.run() };
+        let run = StatementContext { lazy: true, ..self.run() };
         let view = self.view().await?;
         let (plan, names) = self.plan(&run, query(statement)?, &view).await?;
         located(self.answer(run, plan, &names).await, &text)
@@ -205,12 +205,12 @@ impl Session {
     }
 
     /// What a new statement runs with.
-    pub(crate) fn run(&self) -> Run {
+    pub(crate) fn run(&self) -> StatementContext {
         let memory_bytes = self.options.memory_bytes;
         let (state, runtime, pool) = self.engine.statement(memory_bytes);
         let metrics = Arc::new(Metrics::new(pool));
         let limits = self.engine.limits(memory_bytes);
-        Run { state, runtime, metrics, limits, waits: false }
+        StatementContext { state, runtime, metrics, limits, lazy: false }
     }
 
     /// The state that a statement reads.
@@ -225,7 +225,7 @@ impl Session {
     /// it answers, too.
     pub(crate) async fn plan(
         &self,
-        run: &Run,
+        run: &StatementContext,
         source: Source,
         view: &View,
     ) -> Result<(LogicalPlan, OutputNames)> {
@@ -244,7 +244,7 @@ impl Session {
         .await
     }
 
-    /// Runs planning where the stacks are deep and no network waits.
+    /// Runs planning where the stacks are deep and no network lazy.
     pub(crate) async fn compute<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> Result<T> + Send + 'static,
@@ -254,7 +254,12 @@ impl Session {
     }
 
     /// Runs a plan as an answer.
-    async fn answer(&self, run: Run, plan: LogicalPlan, names: &OutputNames) -> Result<Answer> {
+    async fn answer(
+        &self,
+        run: StatementContext,
+        plan: LogicalPlan,
+        names: &OutputNames,
+    ) -> Result<Answer> {
         let metrics = Arc::clone(&run.metrics);
         let limits = run.limits;
         let running = self.start(run, plan).await?;
@@ -262,11 +267,11 @@ impl Session {
     }
 
     /// Starts a plan on the engine's threads.
-    pub(crate) async fn start(&self, run: Run, plan: LogicalPlan) -> Result<Running> {
-        let Run { state, runtime, metrics, limits, waits } = run;
-        let statement = drive::Statement { state, runtime, plan, metrics, waits };
+    pub(crate) async fn start(&self, run: StatementContext, plan: LogicalPlan) -> Result<Running> {
+        let StatementContext { state, runtime, metrics, limits, lazy } = run;
+        let statement = executor::Statement { state, runtime, plan, metrics, lazy };
         let threads = self.engine.threads()?;
-        drive::start(threads, statement, self.engine.resident())
+        executor::start(threads, statement, self.engine.resident())
             .await
             .map_err(|error| limits.explain(&error))
     }

@@ -21,19 +21,19 @@ use headwater_model::{CommitId, DEFAULT_NAMESPACE, TableName};
 use headwater_tables::{SqlView, ViewDefinition};
 
 use crate::answer::Answer;
+use crate::create_table::{distinct_names, nullable};
 use crate::error::{Error, Result, SqlError};
 use crate::output;
 use crate::planner;
-use crate::relations::Lookup;
 use crate::scan::plain_schema;
 use crate::session::{Session, plan_statement};
+use crate::table_lookup::Lookup;
+use headwater_sql::create_view::{NewView, renamed};
 use headwater_sql::names::same_but_case;
-use headwater_sql::new_view::{NewView, renamed};
 use headwater_sql::parse::parse;
 use headwater_sql::resolve::resolve;
 use headwater_sql::statement::Command;
 use headwater_sql::table_name::WrittenTable;
-use crate::write::{distinct_names, nullable};
 
 /// The dialect that views are written in here.
 const DIALECT: &str = "headwater";
@@ -301,7 +301,7 @@ pub async fn tables_below(view: &View, name: &TableName) -> Result<Below> {
         }
         let sql_view = view.load_view(&entry).await?;
         let namespace = namespace_of(&sql_view)?;
-        for table in crate::parents::parents(&sql_of(&name, &sql_view)?)? {
+        for table in crate::referenced_tables::parents(&sql_of(&name, &sql_view)?)? {
             let namespace = table.namespace.unwrap_or_else(|| namespace.clone());
             match view.state().find(&namespace, &table.name).await? {
                 Some((name, _)) if table.reference.is_none() => waiting.push(name),

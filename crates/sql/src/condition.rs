@@ -4,8 +4,8 @@ use sqlparser::ast::{Expr, Spanned};
 use sqlparser::parser::{Parser, ParserOptions};
 use sqlparser::tokenizer::Token;
 
-use crate::error::{Error, Result};
 use crate::dialect::HeadwaterDialect;
+use crate::error::{Error, Result};
 use crate::expression::{Node, children};
 use crate::integer;
 use crate::parse::{DEPTH_MAX, syntax, tokens};

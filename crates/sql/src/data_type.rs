@@ -1,8 +1,6 @@
 //! Types as SQL spells them, where the planner would take them for others or does not know them.
 
-use sqlparser::ast::{
-    ArrayElemTypeDef, DataType, Expr, TimezoneInfo, TypedString,
-};
+use sqlparser::ast::{ArrayElemTypeDef, DataType, Expr, TimezoneInfo, TypedString};
 use sqlparser::keywords::Keyword;
 use sqlparser::tokenizer::{Token, TokenWithSpan};
 

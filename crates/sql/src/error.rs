@@ -229,7 +229,10 @@ impl Fault for Error {
     fn context(&self) -> BTreeMap<String, Value> {
         let position = self.position().into_iter();
         let entries = position.flat_map(|position| {
-            [("line".to_owned(), json!(position.line)), ("column".to_owned(), json!(position.column))]
+            [
+                ("line".to_owned(), json!(position.line)),
+                ("column".to_owned(), json!(position.column)),
+            ]
         });
         entries.collect()
     }

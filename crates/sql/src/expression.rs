@@ -9,10 +9,10 @@ use sqlparser::ast::{
     OrderByExpr, Query, Spanned, Subscript, WindowFrame, WindowFrameBound, WindowSpec, WindowType,
 };
 
-use crate::error::{Error, Result};
-use crate::clauses::{none, ordering};
 use crate::data_type::{Unkept, find_unkept, settle_types};
+use crate::error::{Error, Result};
 use crate::table_name::span_start;
+use crate::unsupported_clauses::{none, ordering};
 
 /// The function that computes `a AT TIME ZONE b`.
 pub const AT_TIME_ZONE: &str = "\0at time zone";

@@ -4,22 +4,21 @@
 //! [`Prepared`] is a parsed statement; [`statement::Command`] is what it asks for. Every clause that is
 //! not supported is refused by name. Nothing here reads the lake or plans.
 
-pub mod alter;
-mod chain;
+mod alter_extensions;
+pub mod alter_table;
 pub mod change;
-pub mod clauses;
+mod complexity_limit;
 mod condition;
+pub mod create_table;
+pub mod create_view;
 pub mod data_type;
 pub mod debug_text;
 pub mod dialect;
 mod error;
 pub mod expression;
+pub mod insert;
 mod integer;
-mod layout;
 pub mod names;
-pub mod new_rows;
-pub mod new_table;
-pub mod new_view;
 pub mod number;
 mod parameters;
 pub mod parse;
@@ -28,12 +27,13 @@ mod prepared;
 pub mod resolve;
 pub mod respell;
 pub mod scope;
-mod slip;
 pub mod statement;
+mod syntax_hint;
 pub mod table_name;
-pub mod tables;
+pub mod table_references;
+pub mod time_travel;
+pub mod unsupported_clauses;
 pub mod values;
-pub mod version;
 
 pub use condition::check_condition;
 pub use error::{At, Error, Position, Result};

@@ -6,12 +6,12 @@
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
+use serde_json::Value as Json;
 use sqlparser::ast::{
     CastKind, DataType, ExactNumberInfo, Expr, Statement, UnaryOperator, Value, ValueWithSpan,
     VisitMut, VisitorMut,
 };
 use sqlparser::tokenizer::{Span, Token};
-use serde_json::Value as Json;
 
 use crate::error::{Error, NO_VALUE, Position, Result};
 use crate::parse::tokens;

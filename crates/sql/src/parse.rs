@@ -4,13 +4,15 @@ use sqlparser::keywords::Keyword;
 use sqlparser::parser::{Parser, ParserError, ParserOptions};
 use sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer, TokenizerError};
 
-use crate::error::{Error, Position, Result};
 use crate::debug_text::{debug_position, lower_first, shows_debug};
 use crate::dialect::HeadwaterDialect;
+use crate::error::{Error, Position, Result};
 use crate::partition::{self, is_keyword};
 use crate::prepared::{Parsed, Prepared};
 use crate::statement::Command;
-use crate::{alter, chain, data_type, integer, layout, new_view, version};
+use crate::{
+    alter_extensions, alter_table, complexity_limit, create_view, data_type, integer, time_travel,
+};
 
 /// How deep a statement may nest.
 pub const DEPTH_MAX: usize = 100;
@@ -23,24 +25,24 @@ pub fn parse(sql: &str) -> Result<Command> {
 /// Parses one statement without checking it.
 pub(super) fn parse_one(sql: &str) -> Result<Parsed> {
     let tokens = tokens(sql)?;
-    chain::check(&tokens)?;
+    complexity_limit::check(&tokens)?;
     let foreign = foreign_clause(&tokens);
-    let view = new_view::text_of_query(sql, &tokens);
+    let view = create_view::text_of_query(sql, &tokens);
     let (mut tokens, partition) = partition::take(tokens)?;
     spell_schema(&mut tokens);
     data_type::spell_maps(&mut tokens);
     spell_out_stars(&mut tokens);
-    version::rewrite(&mut tokens);
-    alter::join_paths(&mut tokens);
+    time_travel::rewrite(&mut tokens);
+    alter_table::join_paths(&mut tokens);
     let tokens = integer::read(tokens, sql)?;
     let options = ParserOptions::new().with_trailing_commas(true).with_unescape(true);
-    let own = layout::is_own(&tokens);
+    let own = alter_extensions::is_own(&tokens);
     let mut parser = Parser::new(&HeadwaterDialect)
         .with_options(options)
         .with_recursion_limit(DEPTH_MAX)
         .with_tokens_with_locations(tokens);
     if own {
-        return layout::parse(&mut parser).map(Parsed::Alter);
+        return alter_extensions::parse(&mut parser).map(Parsed::Alter);
     }
     let statements = parser.parse_statements();
     let statements = statements.map_err(|error| foreign.unwrap_or_else(|| syntax(error)))?;

@@ -1,17 +1,15 @@
 //! `PARTITIONED BY (day(ts), origin)`, which no dialect of sqlparser reads with transforms: it is
 //! cut out of the words of a CREATE TABLE before the rest is parsed.
 
+use headwater_model::PartitionField;
 use sqlparser::keywords::Keyword;
 use sqlparser::tokenizer::{Token, TokenWithSpan};
-use headwater_model::PartitionField;
 
 use crate::error::{Error, Result};
 use crate::table_name::span_start;
 
 /// Takes the partition fields out of a CREATE TABLE's words.
-pub fn take(
-    mut tokens: Vec<TokenWithSpan>,
-) -> Result<(Vec<TokenWithSpan>, Vec<PartitionField>)> {
+pub fn take(mut tokens: Vec<TokenWithSpan>) -> Result<(Vec<TokenWithSpan>, Vec<PartitionField>)> {
     let Some((begin, open)) = clause(&tokens) else { return Ok((tokens, Vec::new())) };
     let position = span_start(tokens[begin].span);
     let Some(close) = closing(&tokens, open) else {

@@ -4,15 +4,15 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
+use headwater_model::PartitionField;
 use sqlparser::ast::Statement;
 use sqlparser::tokenizer::{Token, TokenWithSpan};
-use headwater_model::PartitionField;
 
-use super::alter::TableChange;
+use super::alter_table::TableChange;
 use super::parameters::{self, Parameter, Parameters};
 use super::parse::{parse_one, tokens};
-use super::slip;
 use super::statement::{Command, command};
+use super::syntax_hint;
 use crate::error::Result;
 
 /// One parsed statement.
@@ -42,7 +42,7 @@ pub enum Parsed {
 impl Prepared {
     /// Parses a text with exactly one statement.
     pub fn parse(sql: &str) -> Result<Self> {
-        Self::parse_text(sql).map_err(|error| slip::explain(error, sql))
+        Self::parse_text(sql).map_err(|error| syntax_hint::explain(error, sql))
     }
 
     fn parse_text(sql: &str) -> Result<Self> {
@@ -94,7 +94,7 @@ impl Prepared {
                 command(*statement, partition, view)
             }
         };
-        checked.map_err(|error| slip::explain(error, &text))
+        checked.map_err(|error| syntax_hint::explain(error, &text))
     }
 }
 

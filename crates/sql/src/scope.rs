@@ -3,8 +3,8 @@
 
 use std::ops::Range;
 
-use sqlparser::ast::{Expr, Ident, WindowSpec};
 use headwater_model::nearest;
+use sqlparser::ast::{Expr, Ident, WindowSpec};
 
 use crate::error::{Error, Position, Result};
 use crate::names::{Match, find, same_but_case};

@@ -1,23 +1,23 @@
 //! The statements that are honoured. Every other is refused by name, and so is every clause.
 
+use headwater_model::PartitionField;
 use sqlparser::ast::{
     CommentObject, DescribeAlias, Ident, ObjectName, ObjectType, Query, SchemaName, SetExpr,
     ShowStatementIn, ShowStatementOptions, Statement,
 };
-use headwater_model::PartitionField;
 
-use crate::error::{Error, Result};
-use crate::alter::{TableChange, table_change};
+use crate::alter_table::{TableChange, table_change};
 use crate::change::{
     RowDelete, RowMerge, RowUpdate, Truncation, row_delete, row_merge, row_update, truncation,
     unwrapped,
 };
-use crate::clauses::{none, unset};
-use crate::new_rows::{NewRows, new_rows};
-use crate::new_table::{NewTable, new_table};
-use crate::new_view::{NewView, new_view};
-use crate::tables::{Mention, inspect};
-use crate::version::{Evaluate, versions_into_names};
+use crate::create_table::{NewTable, new_table};
+use crate::create_view::{NewView, new_view};
+use crate::error::{Error, Result};
+use crate::insert::{NewRows, new_rows};
+use crate::table_references::{Mention, inspect};
+use crate::time_travel::{Evaluate, versions_into_names};
+use crate::unsupported_clauses::{none, unset};
 
 /// A statement that is honoured, with the tables that its query names.
 #[derive(Debug)]

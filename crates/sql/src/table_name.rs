@@ -3,10 +3,10 @@
 //! relative to where the statement runs:
 //! `"flights~1"`, `"flights*2026-11-01"`, `"flights#7312"` for an Iceberg snapshot.
 
-use sqlparser::ast::{Ident, ObjectName, ObjectNamePart};
-use sqlparser::tokenizer::Span;
 use headwater_model::name::{self, LEVEL_SEPARATOR};
 use headwater_model::{Back, RefSpec};
+use sqlparser::ast::{Ident, ObjectName, ObjectNamePart};
+use sqlparser::tokenizer::Span;
 
 use crate::error::{Error, Position, Result};
 

@@ -1,11 +1,9 @@
 //! Rows of bare values that hold a subquery, which the planner takes in a select list alone.
 
-use sqlparser::ast::{
-    Expr, Ident, Query, SelectItem, SetExpr, SetOperator, SetQuantifier, Values,
-};
+use sqlparser::ast::{Expr, Ident, Query, SelectItem, SetExpr, SetOperator, SetQuantifier, Values};
 
-use crate::error::{Error, Result};
 use crate::change::{Parts, query_of};
+use crate::error::{Error, Result};
 use crate::expression::{Node, children};
 
 /// Rows with a subquery in one statement: each becomes a query, and all of them a tree as deep as they are

@@ -25,8 +25,8 @@ use datafusion::logical_expr::{
 };
 
 use super::argument::fixed_width;
-use crate::drive::{PANICKED, panic_error};
-use crate::plain_words::clean;
+use crate::error_text::clean;
+use crate::executor::{PANICKED, panic_error};
 
 use super::budget::{Charge, FunctionMemory, StatementBudget, too_large};
 use super::call::Call;

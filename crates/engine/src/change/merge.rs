@@ -10,8 +10,8 @@ use datafusion::logical_expr::{
 use super::rewrite::Kind;
 use super::target::{COMES, Columns};
 use crate::answer::Answer;
+use crate::assignment_cast::to_column;
 use crate::error::{Error, Result};
-use crate::into_column::to_column;
 use crate::session::Session;
 use headwater_sql::change::{Action, Clause, RowMerge, When, add_columns};
 

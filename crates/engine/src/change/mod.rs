@@ -7,8 +7,8 @@
 
 mod delete;
 mod merge;
-mod places;
 mod rewrite;
+mod row_locators;
 mod target;
 mod truncate;
 mod update;

@@ -17,14 +17,14 @@ use headwater_model::Fault;
 use headwater_tables::{DataFile, Positions, Rewrite, RowIds, ScanPlan, Table, Tables};
 use parking_lot::Mutex;
 
-use super::places::Places;
+use super::row_locators::Places;
 use super::target::{FoundRows, Target};
 use crate::answer::Answer;
-use crate::drive::Running;
 use crate::error::{Error, Result};
+use crate::executor::Running;
 use crate::planning_error::Limits;
 use crate::scan::{plain_batch, plain_schema};
-use crate::session::{Run, Session};
+use crate::session::{Session, StatementContext};
 use crate::write::{Kept, first};
 
 /// What a change is, beside its query.
@@ -49,7 +49,7 @@ impl Session {
     pub(super) async fn rewrite(
         &self,
         mut target: Target,
-        run: Run,
+        run: StatementContext,
         found: FoundRows,
         whole: Vec<usize>,
         kind: Kind,

@@ -8,15 +8,9 @@ use crate::defaults::defaults_of;
 use crate::error::{Error, Result, SqlError};
 use crate::planner;
 use crate::planning_error::Limits;
-use crate::relations::Lookup;
 use crate::scan::{LakeTable, bare_schema, can_match, whole_files};
-use crate::session::{Run, Session, plan_statement};
-use headwater_sql::change::{Assigned, TARGET};
-use headwater_sql::names::same_but_case;
-use headwater_sql::resolve::{FoundTable, resolve};
-use headwater_sql::scope::column;
-use headwater_sql::statement::Source;
-use headwater_sql::table_name::{WrittenTable, span_start};
+use crate::session::{Session, StatementContext, plan_statement};
+use crate::table_lookup::Lookup;
 use arrow::datatypes::SchemaRef;
 use datafusion::catalog::TableProvider;
 use datafusion::common::{Result as PlanResult, ScalarValue};
@@ -28,6 +22,12 @@ use datafusion::logical_expr::{Expr, LogicalPlan, TableScan, lit};
 use datafusion::sql::sqlparser::ast::{Ident, ObjectName, Statement};
 use headwater_lake::Transaction;
 use headwater_model::TableName;
+use headwater_sql::change::{Assigned, TARGET};
+use headwater_sql::names::same_but_case;
+use headwater_sql::resolve::{FoundTable, resolve};
+use headwater_sql::scope::column;
+use headwater_sql::statement::Source;
+use headwater_sql::table_name::{WrittenTable, span_start};
 use headwater_tables::{ScanPlan, Table, Unseen};
 
 /// What a table must say of itself to be changed at another isolation level than serializable.
@@ -70,7 +70,7 @@ impl Session {
     /// Plans the query that finds the rows that a change concerns, and shapes its answer.
     pub(super) async fn plan_change(
         &self,
-        run: &Run,
+        run: &StatementContext,
         target: &Target,
         source: Source,
         shape: impl FnOnce(LogicalPlan) -> PlanResult<LogicalPlan> + Send + 'static,
@@ -151,7 +151,12 @@ impl Target {
 
     /// What rows that others add until the commit mean for this change, by the table's isolation
     /// level.
-    pub(super) fn unseen(&self, found: &FoundRows, word: &str, run: &Run) -> Option<Unseen> {
+    pub(super) fn unseen(
+        &self,
+        found: &FoundRows,
+        word: &str,
+        run: &StatementContext,
+    ) -> Option<Unseen> {
         let level = self.property(word, "isolation-level");
         if level.is_some_and(|level| level.eq_ignore_ascii_case(SNAPSHOT_ISOLATION)) {
             return None;

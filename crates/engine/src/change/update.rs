@@ -6,10 +6,10 @@ use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, lit};
 use super::rewrite::Kind;
 use super::target::{COMES, Columns};
 use crate::answer::Answer;
+use crate::assignment_cast::to_column;
 use crate::error::Result;
-use crate::into_column::to_column;
-use headwater_sql::change::{FILE, ROW};
 use crate::session::Session;
+use headwater_sql::change::{FILE, ROW};
 use headwater_sql::change::{RowUpdate, add_columns};
 
 impl Session {

@@ -3,16 +3,16 @@
 //! Functions are rewritten while the types of a plan are found, the analyzer's rules come once they are
 //! known, and the optimizer's are DataFusion's own, some of them guarded.
 
-mod columns_first;
-mod days;
-mod guarded;
+mod date_diff;
 mod interval;
 mod map_value;
 mod membership;
+mod normalize_comparison;
 mod not_in_list;
-mod one_row;
 mod overflow;
+mod overridden_rules;
 mod round;
+mod scalar_subquery;
 mod whole;
 
 use std::sync::Arc;
@@ -25,7 +25,7 @@ use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::optimizer::AnalyzerRule;
 
-pub(crate) use self::guarded::rules as optimizer;
+pub(crate) use self::overridden_rules::rules as optimizer;
 pub(crate) use self::whole::round_cast;
 use crate::timestamps::Microseconds;
 
@@ -42,13 +42,13 @@ pub(crate) fn functions() -> [Arc<dyn FunctionRewrite + Send + Sync>; 4] {
 /// The analyzer's rules, in their order.
 pub(crate) fn analyzer() -> [Arc<dyn AnalyzerRule + Send + Sync>; 7] {
     let rules: [(_, Rewrite); 7] = [
-        ("one_row", one_row::rewrite),
+        ("scalar_subquery", scalar_subquery::rewrite),
         ("compare_lengths", interval::rewrite),
         ("membership", membership::rewrite),
-        ("count_days", days::rewrite),
+        ("date_diff", date_diff::rewrite),
         ("check_overflow", overflow::rewrite),
         ("say_not_in_list", not_in_list::rewrite),
-        ("columns_first", columns_first::rewrite),
+        ("normalize_comparison", normalize_comparison::rewrite),
     ];
     rules.map(|(name, rewrite)| Arc::new(EachPart { name, rewrite }) as _)
 }

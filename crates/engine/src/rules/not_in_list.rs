@@ -112,13 +112,13 @@ fn veiled(value: Expr) -> Expr {
 }
 
 static VEIL: LazyLock<ScalarUDF> =
-    LazyLock::new(|| ScalarUDF::from(Veil(Signature::any(1, Volatility::Immutable))));
+    LazyLock::new(|| ScalarUDF::from(OpaqueUdf(Signature::any(1, Volatility::Immutable))));
 
 /// A function that gives its argument back.
 #[derive(Debug, PartialEq, Eq, Hash)]
-struct Veil(Signature);
+struct OpaqueUdf(Signature);
 
-impl ScalarUDFImpl for Veil {
+impl ScalarUDFImpl for OpaqueUdf {
     fn name(&self) -> &'static str {
         "value"
     }

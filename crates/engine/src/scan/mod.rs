@@ -6,18 +6,18 @@
 //! columns are right.
 
 mod align;
+mod delete_filter;
 mod fields;
 mod groups;
 mod lineage;
-mod live;
-mod outside;
-mod places;
 mod provider;
 mod pruning;
+mod rest_scan;
+mod row_locator;
 mod statistics;
-mod views;
+mod string_views;
 
 pub(crate) use provider::{LakeTable, ScanEnvironment};
 pub(crate) use pruning::{can_match, whole_files};
 pub(crate) use statistics::of_scan;
-pub(crate) use views::{bare_schema, plain_batch, plain_schema, view_schema};
+pub(crate) use string_views::{bare_schema, plain_batch, plain_schema, view_schema};

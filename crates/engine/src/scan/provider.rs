@@ -18,14 +18,14 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
 use headwater_tables::{ScanPlan, Tables, foreign_column};
 
+use super::delete_filter::{Gone, LiveRowsExec};
 use super::fields::FieldIdAdapterFactory;
 use super::groups::balance;
 use super::lineage::{LineageExec, is_lineage, with_lineage};
-use super::live::{Gone, LiveRowsExec};
-use super::places::{file_field, row_field, with_places};
 use super::pruning::prune;
+use super::row_locator::{file_field, row_field, with_places};
 use super::statistics::of_scan;
-use super::views::view_schema;
+use super::string_views::view_schema;
 
 /// Columns from which on a change decodes those of its conditions first, and the others only of rows that
 /// they take: a change takes few rows as a rule, and keeps most columns of each.

@@ -6,7 +6,7 @@
 
 mod branches;
 mod commits;
-mod parts;
+mod table_parts;
 mod tables;
 mod views;
 
@@ -38,9 +38,9 @@ pub(crate) fn own_tables() -> Vec<Arc<dyn SystemTable>> {
         Arc::new(commits::Commits),
         Arc::new(tables::SystemTables),
         Arc::new(views::SystemViews),
-        Arc::new(parts::Snapshots),
-        Arc::new(parts::Manifests),
-        Arc::new(parts::Files),
+        Arc::new(table_parts::Snapshots),
+        Arc::new(table_parts::Manifests),
+        Arc::new(table_parts::Files),
     ]
 }
 

@@ -1,8 +1,6 @@
 //! `SET a = 1, (b, c) = (2, 3)`: columns and the values they are to have.
 
-use sqlparser::ast::{
-    Assignment, AssignmentTarget, Expr, Ident, ObjectName, Value,
-};
+use sqlparser::ast::{Assignment, AssignmentTarget, Expr, Ident, ObjectName, Value};
 
 use crate::error::{Error, Result};
 use crate::table_name::{idents, position};

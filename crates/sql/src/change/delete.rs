@@ -4,8 +4,8 @@ use sqlparser::ast::{Delete, FromTable, ObjectName, TableWithJoins, With};
 
 use super::query::{Parts, places, single, source, target};
 use crate::error::{Error, Result};
-use crate::clauses::{empty, none};
 use crate::statement::Source;
+use crate::unsupported_clauses::{empty, none};
 
 /// What DELETE asks for.
 #[derive(Debug, Clone)]

@@ -12,10 +12,10 @@ use sqlparser::ast::{
 use super::assignment::{Assigned, assigned, assignments, given};
 use super::query::{Parts, column, places, query_of, source, target, value};
 use crate::error::{Error, Result};
-use crate::clauses::{empty, none};
 use crate::parse::EVERY_COLUMN;
 use crate::statement::Source;
 use crate::table_name::{WrittenTable, span_start};
+use crate::unsupported_clauses::{empty, none};
 
 /// The column that is true in every row of the source.
 const FROM_SOURCE: &str = "\0s";

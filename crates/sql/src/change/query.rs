@@ -8,8 +8,8 @@ use sqlparser::ast::{
 
 use crate::error::{Error, Result};
 
-use crate::clauses::{empty, none, plain_table};
 use crate::statement::Source;
+use crate::unsupported_clauses::{empty, none, plain_table};
 
 /// The column of the data file's number in the scan plan. No column of a table has a zero character.
 pub const FILE: &str = "\0f";

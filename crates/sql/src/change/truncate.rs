@@ -3,7 +3,7 @@
 use sqlparser::ast::{ObjectName, Truncate, TruncateTableTarget};
 
 use crate::error::Result;
-use crate::clauses::{none, unset};
+use crate::unsupported_clauses::{none, unset};
 
 /// What TRUNCATE asks for.
 #[derive(Debug)]

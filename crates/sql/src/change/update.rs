@@ -1,14 +1,12 @@
 //! UPDATE as it is honoured.
 
-use sqlparser::ast::{
-    Ident, ObjectName, TableWithJoins, Update, UpdateTableFromKind, With,
-};
+use sqlparser::ast::{Ident, ObjectName, TableWithJoins, Update, UpdateTableFromKind, With};
 
 use super::assignment::{Assigned, assignments};
 use super::query::{Parts, places, source, target, value};
 use crate::error::Result;
-use crate::clauses::{empty, none};
 use crate::statement::Source;
+use crate::unsupported_clauses::{empty, none};
 
 /// What UPDATE asks for.
 #[derive(Debug, Clone)]

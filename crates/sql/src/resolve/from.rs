@@ -12,10 +12,10 @@ use headwater_model::nearest;
 use super::{Resolver, using};
 
 use crate::error::{Error, Result};
-use crate::clauses::{constraint, spell};
 use crate::names::{Match, find, same_but_case};
 use crate::scope::{Columns, Relation, UNNAMED};
 use crate::table_name::{WrittenTable, position};
+use crate::unsupported_clauses::{constraint, spell};
 
 impl Resolver<'_> {
     pub(super) fn from(&mut self, from: &mut TableWithJoins) -> Result<()> {

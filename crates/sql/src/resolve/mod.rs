@@ -25,11 +25,11 @@ use self::projection::{
     aliases, first_columns, is_grouped, keys_as_places, places_as_keys, spell_out_all,
 };
 use crate::error::{Error, Result};
-use crate::clauses::spell;
 use crate::expression::{AT_TIME_ZONE, Node, argument_parts, call, children};
 use crate::respell::respell;
 use crate::scope::{Columns, Path, Relation, Scope, Scopes};
 use crate::table_name::{WrittenTable, position, span_start};
+use crate::unsupported_clauses::spell;
 use crate::values::take_apart;
 
 /// Takes the names in `t.list[1]` for the name that they are: the parser takes those behind the first for

@@ -8,10 +8,10 @@ use sqlparser::ast::{
 
 use super::{Resolver, function_name};
 use crate::error::Result;
-use crate::clauses::spell;
 use crate::expression::{Node, children};
 use crate::scope::{Columns, column};
 use crate::table_name::{idents, position, span_start};
+use crate::unsupported_clauses::spell;
 
 impl Resolver<'_> {
     pub(super) fn projection(&mut self, items: &mut [SelectItem]) -> Result<Columns> {

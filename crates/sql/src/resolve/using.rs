@@ -13,8 +13,8 @@ use sqlparser::ast::{
 
 use super::Resolver;
 use crate::error::{Error, Result};
-use crate::clauses::constraint;
 use crate::scope::{Merged, Relation, Scope};
+use crate::unsupported_clauses::constraint;
 
 /// Whose value a column has that both sides of a join share.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

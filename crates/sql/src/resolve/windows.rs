@@ -3,9 +3,7 @@
 //! DataFusion replaces the names in the select list only, and takes `sum(x) OVER w` in QUALIFY or
 //! ORDER BY for an aggregate over everything.
 
-use sqlparser::ast::{
-    Ident, NamedWindowDefinition, NamedWindowExpr, WindowSpec, WindowType,
-};
+use sqlparser::ast::{Ident, NamedWindowDefinition, NamedWindowExpr, WindowSpec, WindowType};
 
 use super::Resolver;
 use crate::error::{Error, Result};

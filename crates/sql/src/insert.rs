@@ -3,9 +3,9 @@
 use sqlparser::ast::{Ident, Insert, ObjectName, TableObject, With};
 
 use crate::error::{Error, Result};
-use crate::clauses::{empty, none, unset};
 use crate::statement::Source;
 use crate::table_name::idents;
+use crate::unsupported_clauses::{empty, none, unset};
 
 /// What INSERT asks for.
 #[derive(Debug)]

@@ -14,7 +14,7 @@ use sqlparser::tokenizer::{Token, TokenWithSpan};
 
 use crate::error::{Error, NO_VALUE, Position, Result};
 use crate::table_name::{RefKind, WrittenTable, position, span_start};
-use crate::tables::Mention;
+use crate::table_references::Mention;
 
 /// What can stand after AT.
 const PLACES: [&str; 7] = ["BRANCH", "TAG", "COMMIT", "REF", "SNAPSHOT", "VERSION", "TIMESTAMP"];
@@ -89,125 +89,126 @@ impl VisitorMut for Versions<'_> {
 }
 
 impl Versions<'_> {
-/// Puts a version into a table's name.
-fn put_into_name(&self, name: &mut ObjectName, version: TableVersion) -> Result<()> {
-    let at = position(name);
-    let place = match version {
-        TableVersion::ForSystemTimeAsOf(expr) | TableVersion::TimestampAsOf(expr) => {
-            Place::Time(self.moment(expr, at)?)
+    /// Puts a version into a table's name.
+    fn put_into_name(&self, name: &mut ObjectName, version: TableVersion) -> Result<()> {
+        let at = position(name);
+        let place = match version {
+            TableVersion::ForSystemTimeAsOf(expr) | TableVersion::TimestampAsOf(expr) => {
+                Place::Time(self.moment(expr, at)?)
+            }
+            TableVersion::VersionAsOf(expr) => self.version_of(expr, at)?,
+            TableVersion::Function(Expr::Function(function)) => self.place_of(function, at)?,
+            TableVersion::Function(_) => {
+                return Err(Error::unsupported("AT (…) or BEFORE (…) after a table"));
+            }
+            TableVersion::Changes { .. } => {
+                return Err(Error::unsupported("CHANGES (…) after a table"));
+            }
+        };
+        let Some(ObjectNamePart::Identifier(ident)) = name.0.last_mut() else {
+            return Err(Error::unsupported("a function in the place of a name"));
+        };
+        if ident.value.contains(['@', '~', '*', '#']) {
+            return Err(Error::Invalid {
+                message: format!("`{}` says twice which state it means", ident.value),
+                hint: Some("Leave one of them out.".to_owned()),
+                position: at,
+            });
         }
-        TableVersion::VersionAsOf(expr) => self.version_of(expr, at)?,
-        TableVersion::Function(Expr::Function(function)) => self.place_of(function, at)?,
-        TableVersion::Function(_) => {
-            return Err(Error::unsupported("AT (…) or BEFORE (…) after a table"));
-        }
-        TableVersion::Changes { .. } => {
-            return Err(Error::unsupported("CHANGES (…) after a table"));
-        }
-    };
-    let Some(ObjectNamePart::Identifier(ident)) = name.0.last_mut() else {
-        return Err(Error::unsupported("a function in the place of a name"));
-    };
-    if ident.value.contains(['@', '~', '*', '#']) {
-        return Err(Error::Invalid {
-            message: format!("`{}` says twice which state it means", ident.value),
-            hint: Some("Leave one of them out.".to_owned()),
-            position: at,
-        });
+        let suffix = match place {
+            Place::Ref(spec, kind) => {
+                format!("@{spec}{}", kind.map(RefKind::mark).map(String::from).unwrap_or_default())
+            }
+            Place::Time(time) => Back::Time(time).to_string(),
+            Place::Snapshot(id) => format!("#{id}"),
+        };
+        let value = format!("{}{suffix}", ident.value);
+        *ident = Ident::with_quote_and_span('"', ident.span, value);
+        Ok(())
     }
-    let suffix = match place {
-        Place::Ref(spec, kind) => {
-            format!("@{spec}{}", kind.map(RefKind::mark).map(String::from).unwrap_or_default())
-        }
-        Place::Time(time) => Back::Time(time).to_string(),
-        Place::Snapshot(id) => format!("#{id}"),
-    };
-    let value = format!("{}{suffix}", ident.value);
-    *ident = Ident::with_quote_and_span('"', ident.span, value);
-    Ok(())
-}
 
-/// `VERSION AS OF`: a snapshot by its id, or a ref by its name.
-fn version_of(&self, expr: Expr, at: Option<Position>) -> Result<Place> {
-    if let Expr::Identifier(ident) = &expr {
-        return Ok(Place::Ref(ident.value.parse()?, None));
+    /// `VERSION AS OF`: a snapshot by its id, or a ref by its name.
+    fn version_of(&self, expr: Expr, at: Option<Position>) -> Result<Place> {
+        if let Expr::Identifier(ident) = &expr {
+            return Ok(Place::Ref(ident.value.parse()?, None));
+        }
+        match self.value(expr, at)? {
+            Constant::Text(text) => Ok(Place::Ref(text.parse()?, None)),
+            Constant::Integer(id) => Ok(Place::Snapshot(id)),
+            _ => Err(wrong("a version is a snapshot's id or the name of a ref", at)),
+        }
     }
-    match self.value(expr, at)? {
-        Constant::Text(text) => Ok(Place::Ref(text.parse()?, None)),
-        Constant::Integer(id) => Ok(Place::Snapshot(id)),
-        _ => Err(wrong("a version is a snapshot's id or the name of a ref", at)),
-    }
-}
 
-/// `AT (BRANCH => 'dev')` and its like; `BEFORE` is not honoured.
-fn place_of(&self, function: Function, at: Option<Position>) -> Result<Place> {
-    let refused = || Error::unsupported("AT (…) or BEFORE (…) after a table");
-    if !function.name.to_string().eq_ignore_ascii_case("AT") {
-        return Err(refused());
-    }
-    let FunctionArguments::List(list) = function.args else { return Err(refused()) };
-    let [FunctionArg::Named { name, arg: FunctionArgExpr::Expr(expr), operator: _ }] =
-        list.args.as_slice()
-    else {
-        return Err(refused());
-    };
-    let expr = expr.clone();
-    match name.value.to_uppercase().as_str() {
-        "VERSION" => self.version_of(expr, at),
-        "TIMESTAMP" => Ok(Place::Time(self.moment(expr, at)?)),
-        "SNAPSHOT" => match self.version_of(expr, at)? {
-            Place::Ref(RefSpec::Name(text), _) => match text.parse() {
-                Ok(id) => Ok(Place::Snapshot(id)),
-                Err(_) => Err(wrong("a snapshot is a number", at)),
+    /// `AT (BRANCH => 'dev')` and its like; `BEFORE` is not honoured.
+    fn place_of(&self, function: Function, at: Option<Position>) -> Result<Place> {
+        let refused = || Error::unsupported("AT (…) or BEFORE (…) after a table");
+        if !function.name.to_string().eq_ignore_ascii_case("AT") {
+            return Err(refused());
+        }
+        let FunctionArguments::List(list) = function.args else { return Err(refused()) };
+        let [FunctionArg::Named { name, arg: FunctionArgExpr::Expr(expr), operator: _ }] =
+            list.args.as_slice()
+        else {
+            return Err(refused());
+        };
+        let expr = expr.clone();
+        match name.value.to_uppercase().as_str() {
+            "VERSION" => self.version_of(expr, at),
+            "TIMESTAMP" => Ok(Place::Time(self.moment(expr, at)?)),
+            "SNAPSHOT" => match self.version_of(expr, at)? {
+                Place::Ref(RefSpec::Name(text), _) => match text.parse() {
+                    Ok(id) => Ok(Place::Snapshot(id)),
+                    Err(_) => Err(wrong("a snapshot is a number", at)),
+                },
+                place => Ok(place),
             },
-            place => Ok(place),
-        },
-        "REF" => Ok(Place::Ref(self.text(expr, at)?.parse()?, None)),
-        "BRANCH" => Ok(Place::Ref(self.text(expr, at)?.parse()?, Some(RefKind::Branch))),
-        "TAG" => Ok(Place::Ref(self.text(expr, at)?.parse()?, Some(RefKind::Tag))),
-        "COMMIT" => {
-            let hash = self.text(expr, at)?;
-            Ok(Place::Ref(format!("@{}", hash.trim_start_matches('@')).parse()?, None))
+            "REF" => Ok(Place::Ref(self.text(expr, at)?.parse()?, None)),
+            "BRANCH" => Ok(Place::Ref(self.text(expr, at)?.parse()?, Some(RefKind::Branch))),
+            "TAG" => Ok(Place::Ref(self.text(expr, at)?.parse()?, Some(RefKind::Tag))),
+            "COMMIT" => {
+                let hash = self.text(expr, at)?;
+                Ok(Place::Ref(format!("@{}", hash.trim_start_matches('@')).parse()?, None))
+            }
+            _ => Err(refused()),
         }
-        _ => Err(refused()),
     }
-}
 
-fn text(&self, expr: Expr, at: Option<Position>) -> Result<String> {
-    if let Expr::Identifier(ident) = expr {
-        return Ok(ident.value);
+    fn text(&self, expr: Expr, at: Option<Position>) -> Result<String> {
+        if let Expr::Identifier(ident) = expr {
+            return Ok(ident.value);
+        }
+        match self.value(expr, at)? {
+            Constant::Text(text) => Ok(text),
+            _ => Err(wrong("the name of a ref is a text", at)),
+        }
     }
-    match self.value(expr, at)? {
-        Constant::Text(text) => Ok(text),
-        _ => Err(wrong("the name of a ref is a text", at)),
-    }
-}
 
-/// The moment that a constant expression means; one without a zone is in UTC.
-fn moment(&self, expr: Expr, at: Option<Position>) -> Result<Timestamp> {
-    let wrong = || {
-        let message = "the time of a table's version is a timestamp, such as '2026-11-01 12:00:00'";
-        wrong(message, at)
-    };
-    match self.value(expr, at)? {
-        Constant::Text(text) => parse_moment(&text).ok_or_else(wrong),
-        // A number is milliseconds since 1970, as in Spark and Trino.
-        Constant::Integer(millis) => Timestamp::from_timestamp_millis(millis).ok_or_else(wrong),
-        Constant::Moment(moment) => Ok(moment),
-        Constant::Null | Constant::Other => Err(wrong()),
+    /// The moment that a constant expression means; one without a zone is in UTC.
+    fn moment(&self, expr: Expr, at: Option<Position>) -> Result<Timestamp> {
+        let wrong = || {
+            let message =
+                "the time of a table's version is a timestamp, such as '2026-11-01 12:00:00'";
+            wrong(message, at)
+        };
+        match self.value(expr, at)? {
+            Constant::Text(text) => parse_moment(&text).ok_or_else(wrong),
+            // A number is milliseconds since 1970, as in Spark and Trino.
+            Constant::Integer(millis) => Timestamp::from_timestamp_millis(millis).ok_or_else(wrong),
+            Constant::Moment(moment) => Ok(moment),
+            Constant::Null | Constant::Other => Err(wrong()),
+        }
     }
-}
 
-fn value(&self, expr: Expr, at: Option<Position>) -> Result<Constant> {
-    if let Expr::Value(ValueWithSpan { value: Value::Placeholder(name), span }) = &expr {
-        return Err(Error::Parameter {
-            name: name.trim_start_matches('$').to_owned(),
-            reason: NO_VALUE,
-            position: span_start(*span),
-        });
+    fn value(&self, expr: Expr, at: Option<Position>) -> Result<Constant> {
+        if let Expr::Value(ValueWithSpan { value: Value::Placeholder(name), span }) = &expr {
+            return Err(Error::Parameter {
+                name: name.trim_start_matches('$').to_owned(),
+                reason: NO_VALUE,
+                position: span_start(*span),
+            });
+        }
+        (self.constants)(expr).ok_or_else(|| wrong("the version of a table must be a constant", at))
     }
-    (self.constants)(expr).ok_or_else(|| wrong("the version of a table must be a constant", at))
-}
 }
 
 fn wrong(message: &str, position: Option<Position>) -> Error {

@@ -23,10 +23,10 @@ use tokio::task::{JoinError, JoinHandle};
 
 use crate::answer::Metrics;
 use crate::bounds::StatementBudget;
+use crate::cancellation::{Stop, stoppable};
 use crate::error::Error;
 use crate::planning_error::is_out_of_memory;
 use crate::resident::{ResidentWatch, Watched};
-use crate::stop::{Stop, stoppable};
 use crate::timestamps::check_zones;
 
 /// Batches that may wait for the reader.
@@ -49,7 +49,7 @@ pub(crate) struct Statement {
     pub plan: LogicalPlan,
     pub metrics: Arc<Metrics>,
     /// Whether nothing is run before the first batch is asked for.
-    pub waits: bool,
+    pub lazy: bool,
 }
 
 /// Makes a statement's plan physical and starts it, at once or when its first batch is asked for.
@@ -62,7 +62,7 @@ pub(crate) async fn start(
     let (begin, begun) = oneshot::channel();
     let (sender, receiver) = mpsc::channel(QUEUE);
     let stop = Stop::default();
-    let (reader_stop, waits) = (stop.clone(), statement.waits);
+    let (reader_stop, lazy) = (stop.clone(), statement.lazy);
     let pool = Arc::clone(statement.metrics.pool());
     let task = threads.spawn(async move {
         match statement.physical(&stop).await {
@@ -77,7 +77,7 @@ pub(crate) async fn start(
     let watched = resident.map(|resident| resident.watch(pool, task.abort_handle()));
     let (begin, task) = (Some(begin), Some(task));
     let mut reader = Reader { begin, receiver, task, watched, stop: reader_stop };
-    if !waits {
+    if !lazy {
         reader.begin();
     }
     let schema = match planned.await {
@@ -184,7 +184,7 @@ pub(crate) fn panic_error(panic: &(dyn Any + Send)) -> DataFusionError {
 
 /// The reading end. Dropping it stops the plan.
 struct Reader {
-    /// What the plan waits for.
+    /// What the plan lazy for.
     begin: Option<oneshot::Sender<()>>,
     receiver: mpsc::Receiver<Result<RecordBatch>>,
     task: Option<JoinHandle<()>>,

@@ -5,9 +5,9 @@ use sqlparser::keywords::Keyword;
 use sqlparser::tokenizer::{Location, Token, TokenWithSpan};
 
 use crate::error::{Error, Result};
-use crate::clauses::{empty, none, unset};
 use crate::partition::is_keyword;
-use crate::tables::inspect;
+use crate::table_references::inspect;
+use crate::unsupported_clauses::{empty, none, unset};
 
 /// What CREATE VIEW asks for.
 #[derive(Debug)]

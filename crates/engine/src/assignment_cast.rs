@@ -22,7 +22,7 @@ use datafusion::sql::sqlparser::ast;
 use headwater_tables::type_name;
 
 use crate::error::Error;
-use crate::plain_words::clean;
+use crate::error_text::clean;
 use headwater_sql::expression::call;
 use headwater_sql::number::exact;
 

@@ -2,17 +2,17 @@
 
 use std::collections::BTreeMap;
 
+use headwater_model::PartitionField;
 use sqlparser::ast::{
     ColumnDef, ColumnOption, CommentDef, CreateTable, CreateTableOptions, HiveDistributionStyle,
     ObjectName, SqlOption,
 };
-use headwater_model::PartitionField;
 
+use crate::alter_table::{WrittenKey, property};
 use crate::error::{Error, Result};
-use crate::alter::{WrittenKey, property};
-use crate::clauses::{empty, none, unset};
 use crate::statement::{Source, keywords};
-use crate::{layout, partition};
+use crate::unsupported_clauses::{empty, none, unset};
+use crate::{alter_extensions, partition};
 
 /// What CREATE TABLE asks for.
 #[derive(Debug)]
@@ -37,10 +37,7 @@ pub struct NewTable {
 
 /// Takes a CREATE TABLE in, or refuses what it asks for by name.
 #[expect(clippy::too_many_lines, reason = "one line for each clause that is refused")]
-pub fn new_table(
-    create: CreateTable,
-    mut partition: Vec<PartitionField>,
-) -> Result<NewTable> {
+pub fn new_table(create: CreateTable, mut partition: Vec<PartitionField>) -> Result<NewTable> {
     let CreateTable {
         or_replace,
         temporary,
@@ -246,7 +243,7 @@ impl TableOptions {
                     self.partition.push(partition::parse(field)?);
                 }
             }
-            "sorted_by" => self.sort.extend(layout::keys(&value)?),
+            "sorted_by" => self.sort.extend(alter_extensions::keys(&value)?),
             "format_version" => {
                 self.properties.insert("format-version".to_owned(), value);
             }

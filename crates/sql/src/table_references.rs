@@ -3,15 +3,16 @@
 //! Common table expressions are left out of the list, by the scope in which each is visible.
 
 use sqlparser::ast::{
-    Distinct, Expr, FunctionArg, GroupByExpr, JoinConstraint, LimitClause, NamedWindowExpr, ObjectName, OrderByKind,
-    Query, Select, SelectItem, SetExpr, TableFactor, TableWithJoins, WindowType, With,
+    Distinct, Expr, FunctionArg, GroupByExpr, JoinConstraint, LimitClause, NamedWindowExpr,
+    ObjectName, OrderByKind, Query, Select, SelectItem, SetExpr, TableFactor, TableWithJoins,
+    WindowType, With,
 };
 
 use crate::error::{Position, Result};
-use crate::clauses;
 use crate::expression::{Node, argument_parts, children, order, window};
 use crate::names::same_but_case;
 use crate::table_name::{WrittenTable, position};
+use crate::unsupported_clauses;
 
 /// A table that a query names.
 #[derive(Debug, Clone)]
@@ -39,7 +40,7 @@ struct Inspector {
 
 impl Inspector {
     fn query(&mut self, query: &mut Query) -> Result<()> {
-        clauses::query(query)?;
+        unsupported_clauses::query(query)?;
         let visible = self.ctes.len();
         if let Some(with) = &mut query.with {
             self.with(with)?;
@@ -59,7 +60,7 @@ impl Inspector {
 
     fn with(&mut self, with: &mut With) -> Result<()> {
         for cte in &mut with.cte_tables {
-            clauses::cte(cte, with.recursive)?;
+            unsupported_clauses::cte(cte, with.recursive)?;
             let name = cte.alias.name.value.clone();
             if with.recursive {
                 self.ctes.push(name);
@@ -83,7 +84,7 @@ impl Inspector {
     }
 
     fn set_expr(&mut self, body: &mut SetExpr) -> Result<()> {
-        clauses::set_expr(body)?;
+        unsupported_clauses::set_expr(body)?;
         match body {
             SetExpr::Select(select) => self.select(select),
             SetExpr::Query(query) => self.query(query),
@@ -95,13 +96,13 @@ impl Inspector {
                 let rows = values.rows.iter_mut().flat_map(|row| row.content.iter_mut());
                 rows.into_iter().try_for_each(|expr| self.expr(expr))
             }
-            // `clauses::set_expr` refused the rest.
+            // `unsupported_clauses::set_expr` refused the rest.
             _ => Ok(()),
         }
     }
 
     fn select(&mut self, select: &mut Select) -> Result<()> {
-        clauses::select(select)?;
+        unsupported_clauses::select(select)?;
         for item in &mut select.projection {
             match item {
                 SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } => {
@@ -119,9 +120,7 @@ impl Inspector {
         if let Some(Distinct::On(exprs)) = &mut select.distinct {
             exprs.iter_mut().try_for_each(|expr| self.expr(expr))?;
         }
-        if let GroupByExpr::Expressions(exprs, _) =
-            &mut select.group_by
-        {
+        if let GroupByExpr::Expressions(exprs, _) = &mut select.group_by {
             exprs.iter_mut().try_for_each(|expr| self.expr(expr))?;
         }
         for clause in [&mut select.selection, &mut select.having, &mut select.qualify] {
@@ -138,9 +137,11 @@ impl Inspector {
     fn from(&mut self, from: &mut TableWithJoins) -> Result<()> {
         self.factor(&mut from.relation)?;
         for join in &mut from.joins {
-            clauses::join(join)?;
+            unsupported_clauses::join(join)?;
             self.factor(&mut join.relation)?;
-            if let Some(JoinConstraint::On(expr)) = clauses::constraint(&mut join.join_operator) {
+            if let Some(JoinConstraint::On(expr)) =
+                unsupported_clauses::constraint(&mut join.join_operator)
+            {
                 self.expr(expr)?;
             }
         }
@@ -148,7 +149,7 @@ impl Inspector {
     }
 
     fn factor(&mut self, factor: &mut TableFactor) -> Result<()> {
-        clauses::table_factor(factor)?;
+        unsupported_clauses::table_factor(factor)?;
         match factor {
             TableFactor::Table { args: Some(args), .. } => self.arguments(&mut args.args),
             // `Source::into_parts` lists tables with a version.
@@ -162,7 +163,7 @@ impl Inspector {
                 array_exprs.iter_mut().try_for_each(|expr| self.expr(expr))
             }
             TableFactor::NestedJoin { table_with_joins, .. } => self.from(table_with_joins),
-            // `clauses::table_factor` refused the rest.
+            // `unsupported_clauses::table_factor` refused the rest.
             _ => Ok(()),
         }
     }
@@ -185,7 +186,7 @@ impl Inspector {
 
     fn expr(&mut self, expr: &mut Expr) -> Result<()> {
         if let Expr::Identifier(ident) = expr {
-            clauses::no_clause_word(ident)?;
+            unsupported_clauses::no_clause_word(ident)?;
         }
         children(expr, &mut |node| self.node(node))
     }

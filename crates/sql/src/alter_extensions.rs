@@ -1,14 +1,12 @@
 //! The changes of ALTER TABLE that sqlparser does not read: of partition fields, of the sort order, of what
 //! is said of columns, and of properties that go.
 
-use sqlparser::ast::{
-    AlterTableOperation, Expr, Ident, OrderByExpr, OrderByOptions,
-};
+use sqlparser::ast::{AlterTableOperation, Expr, Ident, OrderByExpr, OrderByOptions};
 use sqlparser::keywords::Keyword;
 use sqlparser::parser::{Parser, ParserError};
 use sqlparser::tokenizer::{Token, TokenWithSpan};
 
-use super::alter::{
+use super::alter_table::{
     TableChange, WrittenAlteration, WrittenKey, WrittenPart, WrittenPlace, alteration,
 };
 use super::parse::syntax;

@@ -9,11 +9,11 @@ use sqlparser::tokenizer::{Token, TokenWithSpan};
 
 use headwater_model::PartitionField;
 
+use crate::create_table::column_options;
 use crate::error::{Error, Result};
-use crate::clauses::{none, unset};
-use crate::new_table::column_options;
 use crate::partition::is_keyword;
 use crate::statement::keywords;
+use crate::unsupported_clauses::{none, unset};
 
 /// What stands between the names of a column within a column; no name has it.
 const WITHIN: char = '\0';

@@ -11,12 +11,12 @@ use headwater_tables::{COMMENT, default_text, field_type_name};
 use crate::answer::Answer;
 use crate::error::Result;
 use crate::output;
-use crate::relations::Lookup;
 use crate::scan::plain_schema;
 use crate::session::Session;
+use crate::table_lookup::Lookup;
 use headwater_sql::names::same_but_case;
 use headwater_sql::table_name::{WrittenTable, position};
-use headwater_sql::tables::Mention;
+use headwater_sql::table_references::Mention;
 
 impl Session {
     /// The tables of a namespace, or of all but the system's own.

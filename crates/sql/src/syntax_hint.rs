@@ -1,8 +1,8 @@
 //! Hints for statements that do not parse: a keyword with a typing error, and Jinja.
 
+use headwater_model::nearest;
 use sqlparser::keywords::Keyword;
 use sqlparser::tokenizer::{Token, TokenWithSpan};
-use headwater_model::nearest;
 
 use super::parse::tokens;
 use super::table_name::span_start;

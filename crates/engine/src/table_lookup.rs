@@ -18,15 +18,15 @@ use headwater_tables::LINEAGE;
 
 use crate::answer::Batches;
 use crate::error::{Error, Position, Result, SqlError};
+use crate::external_rows::{pieces, viewed};
 use crate::planner::Sources;
 use crate::scan::{LakeTable, view_schema};
 use crate::session::Session;
+use crate::view::{self, Chain};
 use headwater_sql::names::{Match, find, same_but_case};
 use headwater_sql::resolve::FoundTable;
 use headwater_sql::table_name::{RefKind, WrittenTable};
-use headwater_sql::tables::Mention;
-use crate::stored::{pieces, viewed};
-use crate::view::{self, Chain};
+use headwater_sql::table_references::Mention;
 
 /// The version of the table format from which on rows have a lineage.
 const VERSION_OF_LINEAGE: u8 = 3;

@@ -77,39 +77,40 @@ fn with_asking_condition(
 }
 
 fn asking(filter: &JoinFilter, stop: &Stop) -> JoinFilter {
-    let condition = Asking { condition: Arc::clone(filter.expression()), stop: stop.clone() };
+    let condition =
+        CancellableFilter { condition: Arc::clone(filter.expression()), stop: stop.clone() };
     let columns = filter.column_indices().to_vec();
     JoinFilter::new(Arc::new(condition), columns, Arc::clone(filter.schema()))
 }
 
 /// A condition that fails once its plan is to stop.
 #[derive(Debug)]
-struct Asking {
+struct CancellableFilter {
     condition: Arc<dyn PhysicalExpr>,
     stop: Stop,
 }
 
-impl PartialEq for Asking {
+impl PartialEq for CancellableFilter {
     fn eq(&self, other: &Self) -> bool {
         self.condition == other.condition.clone()
     }
 }
 
-impl Eq for Asking {}
+impl Eq for CancellableFilter {}
 
-impl Hash for Asking {
+impl Hash for CancellableFilter {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.condition.hash(state);
     }
 }
 
-impl fmt::Display for Asking {
+impl fmt::Display for CancellableFilter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.condition.fmt(f)
     }
 }
 
-impl PhysicalExpr for Asking {
+impl PhysicalExpr for CancellableFilter {
     fn return_field(&self, input_schema: &Schema) -> Result<FieldRef> {
         self.condition.return_field(input_schema)
     }
@@ -128,7 +129,7 @@ impl PhysicalExpr for Asking {
         mut children: Vec<Arc<dyn PhysicalExpr>>,
     ) -> Result<Arc<dyn PhysicalExpr>> {
         let condition = children.swap_remove(0);
-        Ok(Arc::new(Asking { condition, stop: self.stop.clone() }))
+        Ok(Arc::new(CancellableFilter { condition, stop: self.stop.clone() }))
     }
 
     fn fmt_sql(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -6,12 +6,12 @@ use headwater_model::{ErrorCode, Fault, TableName};
 use headwater_tables::{Alteration, PartName, Place};
 
 use crate::answer::Answer;
-use crate::create;
 use crate::error::{Error, Result};
 use crate::output;
-use crate::session::{Run, Session};
-use headwater_sql::alter::{TableChange, WrittenAlteration, WrittenPart, WrittenPlace, path};
-use headwater_sql::new_table::COMMENT;
+use crate::session::{Session, StatementContext};
+use crate::table_columns;
+use headwater_sql::alter_table::{TableChange, WrittenAlteration, WrittenPart, WrittenPlace, path};
+use headwater_sql::create_table::COMMENT;
 use headwater_sql::statement::Comment;
 use headwater_sql::table_name::idents;
 
@@ -112,12 +112,12 @@ impl Session {
     }
 }
 
-fn alteration(run: &Run, written: WrittenAlteration) -> Result<Alteration> {
+fn alteration(run: &StatementContext, written: WrittenAlteration) -> Result<Alteration> {
     Ok(match written {
         WrittenAlteration::Add { mut column, place, if_not_exists } => {
             let mut within = path(&column.name);
             column.name.value = within.pop().unwrap_or_default();
-            let column = create::field(&run.state, column, run.limits)?;
+            let column = table_columns::field(&run.state, column, run.limits)?;
             Alteration::AddColumn { within, column, place: place.map(place_of), if_not_exists }
         }
         WrittenAlteration::Drop { column, if_exists } => {
@@ -130,7 +130,7 @@ fn alteration(run: &Run, written: WrittenAlteration) -> Result<Alteration> {
             let written = path(&column);
             let name = Ident { value: written.join("."), ..column };
             let definition = ColumnDef { name, data_type, options: Vec::new() };
-            let data_type = create::field(&run.state, definition, run.limits)?;
+            let data_type = table_columns::field(&run.state, definition, run.limits)?;
             Alteration::WidenColumn { column: written, data_type }
         }
         WrittenAlteration::AllowNulls(column) => Alteration::AllowNulls(path(&column)),
@@ -139,7 +139,8 @@ fn alteration(run: &Run, written: WrittenAlteration) -> Result<Alteration> {
             Alteration::Comment { column: path(&column), comment }
         }
         WrittenAlteration::Default { column, value } => {
-            let value = value.map(|value| create::constant(value, run.limits)).transpose()?;
+            let value =
+                value.map(|value| table_columns::constant(value, run.limits)).transpose()?;
             Alteration::SetDefault { column: path(&column), value }
         }
         WrittenAlteration::AddPart { field, name } => Alteration::AddPart { field, name },
@@ -147,7 +148,7 @@ fn alteration(run: &Run, written: WrittenAlteration) -> Result<Alteration> {
         WrittenAlteration::ReplacePart { old, field, name } => {
             Alteration::ReplacePart { old: part_name(old), field, name }
         }
-        WrittenAlteration::SortBy(keys) => Alteration::SortBy(create::sort(keys)),
+        WrittenAlteration::SortBy(keys) => Alteration::SortBy(table_columns::sort(keys)),
         WrittenAlteration::RenameTable(_) => {
             return Err(Error::unsupported("RENAME TO together with another change"));
         }

@@ -21,7 +21,7 @@ use crate::error::{Error, Result, SqlError};
 use crate::planner;
 use crate::planning_error::Limits;
 use crate::scan::plain_schema;
-use headwater_sql::alter::{WrittenKey, comment_of, default_of};
+use headwater_sql::alter_table::{WrittenKey, comment_of, default_of};
 use headwater_sql::data_type::{Unkept, find_unkept, says_nanoseconds, settle};
 use headwater_sql::scope;
 use headwater_sql::table_name::span_start;
@@ -93,15 +93,17 @@ fn typed(state: &SessionState, mut column: ColumnDef, limits: Limits) -> Result<
     column.options.retain(|option| option.option == ColumnOption::NotNull);
     let planned =
         planner::columns(state, vec![column]).map_err(|error| match limits.explain(&error) {
-            Error::Sql(SqlError::Unsupported { .. }) | Error::Sql(SqlError::Invalid { .. }) => Error::Sql(SqlError::Unsupported {
-                what: format!("the type `{written}` of column `{name}`"),
-                hint: Some(
-                    "Use INT, BIGINT, DOUBLE, DECIMAL(p, s), VARCHAR, BOOLEAN, DATE, TIME, \
+            Error::Sql(SqlError::Unsupported { .. }) | Error::Sql(SqlError::Invalid { .. }) => {
+                Error::Sql(SqlError::Unsupported {
+                    what: format!("the type `{written}` of column `{name}`"),
+                    hint: Some(
+                        "Use INT, BIGINT, DOUBLE, DECIMAL(p, s), VARCHAR, BOOLEAN, DATE, TIME, \
                             TIMESTAMP, TIMESTAMP(9), TIMESTAMPTZ or BINARY."
-                        .to_owned(),
-                ),
-                position,
-            }),
+                            .to_owned(),
+                    ),
+                    position,
+                })
+            }
             other => other,
         })?;
     Ok(planned.field(0).clone())

@@ -1,0 +1,190 @@
+//! CREATE TABLE, with columns or AS a query. A query's rows are written as they come.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::datatypes::{Fields, Schema, SchemaRef};
+use futures::StreamExt;
+use headwater_lake::{Transaction, View};
+use headwater_model::TableName;
+use headwater_tables::{Alteration, OWN, unsaying, without_nanoseconds};
+
+use crate::answer::Answer;
+use crate::error::{Error, Result, SqlError};
+use crate::output;
+use crate::scan::plain_schema;
+use crate::session::Session;
+use crate::session::StatementContext;
+use crate::table_columns;
+use crate::write::{first, rows};
+use headwater_model::PartitionField;
+use headwater_sql::alter_table::WrittenKey;
+use headwater_sql::create_table::NewTable;
+use headwater_sql::statement::Source;
+
+/// The table that a statement creates or replaces.
+struct Target {
+    transaction: Transaction,
+    table: TableName,
+    exists: bool,
+}
+
+impl Target {
+    /// Whether the table has, or will have, format version 3, which has nanoseconds.
+    async fn is_version_3(&mut self, properties: &BTreeMap<String, String>) -> Result<bool> {
+        if let Some(version) = properties.get("format-version") {
+            return Ok(version == "3");
+        }
+        let table =
+            if self.exists { Some(self.transaction.table(&self.table).await?) } else { None };
+        Ok(table.is_some_and(|table| table.format_version().to_string() == "3"))
+    }
+
+    async fn alter(&mut self, changes: Vec<Alteration>) -> headwater_lake::Result<()> {
+        if changes.is_empty() { Ok(()) } else { self.transaction.alter(&self.table, changes).await }
+    }
+
+    async fn create(
+        &mut self,
+        schema: SchemaRef,
+        partition: Vec<PartitionField>,
+        properties: BTreeMap<String, String>,
+        sort: Vec<Alteration>,
+    ) -> headwater_lake::Result<()> {
+        self.transaction.create(&self.table, schema, partition, properties).await?;
+        self.alter(sort).await
+    }
+
+    /// Replaces the table. Properties go first: the format version decides which columns are allowed.
+    async fn replace(
+        &mut self,
+        schema: SchemaRef,
+        partition: Vec<PartitionField>,
+        changes: Changes<'_>,
+        rows: headwater_lake::BatchStream,
+    ) -> headwater_lake::Result<()> {
+        self.alter(set(changes.properties)).await?;
+        self.transaction.replace(&self.table, schema, partition, rows).await?;
+        self.alter(changes.sort).await
+    }
+}
+
+/// Changes of a replaced table beyond its columns.
+struct Changes<'a> {
+    properties: &'a BTreeMap<String, String>,
+    sort: Vec<Alteration>,
+}
+
+impl Session {
+    /// Runs CREATE TABLE, with columns or AS a query.
+    pub(crate) async fn create_table(&self, new: NewTable) -> Result<Answer> {
+        let transaction = self.transaction().await?;
+        let view = self.view_to_read(&transaction);
+        let (table, entry) = self.view_target(&new.name, &view).await?;
+        let exists = entry.is_some();
+        let run = self.run();
+        let metrics = Arc::clone(&run.metrics);
+        if entry.is_some_and(|entry| entry.is_view()) {
+            return Err(Error::AlreadyExists { what: "view", name: table.to_string() });
+        }
+        if exists && new.if_not_exists {
+            return output::of_write(0, None, metrics);
+        }
+        if exists && !new.or_replace {
+            return Err(Error::AlreadyExists { what: "table", name: table.to_string() });
+        }
+        let mut target = Target { transaction, table, exists };
+        match new.source.clone() {
+            Some(source) => self.create_from_query(&mut target, new, run, source, &view).await?,
+            None => create_empty(&mut target, new, &run).await?,
+        }
+        let Target { transaction, table, exists } = target;
+        let verb = if exists { "replace" } else { "create" };
+        self.finish(transaction, &format!("{verb} table {table}"), &metrics).await
+    }
+
+    async fn create_from_query(
+        &self,
+        target: &mut Target,
+        new: NewTable,
+        run: StatementContext,
+        source: Source,
+        view: &View,
+    ) -> Result<()> {
+        let NewTable { partition, sort, properties, .. } = new;
+        let limits = run.limits;
+        let query = source.query().clone();
+        let (plan, names) = self.plan(&run, source, view).await?;
+        let gives_nanoseconds = table_columns::gives_nanoseconds(&query, &plan);
+        let running = self.start(run, plan).await?;
+        let mut schema = nullable(&output::renamed(&names, &plain_schema(&running.schema)));
+        distinct_names(&schema)?;
+        if !(gives_nanoseconds && target.is_version_3(&properties).await?) {
+            schema = without_nanoseconds(&schema).into();
+        }
+        let partition = table_columns::partition(partition, &schema)?;
+        let (rows, kept) = rows(running, SchemaRef::clone(&schema), limits);
+        let sort = sort_order(sort);
+        let written = if target.exists {
+            target.replace(schema, partition, Changes { properties: &properties, sort }, rows).await
+        } else {
+            let created = target.create(schema, partition, properties, sort).await;
+            match created {
+                Ok(()) => target.transaction.append(&target.table, rows).await,
+                Err(error) => Err(error),
+            }
+        };
+        written.map_err(|error| first(&kept, error))
+    }
+}
+
+async fn create_empty(target: &mut Target, new: NewTable, run: &StatementContext) -> Result<()> {
+    let NewTable { columns, partition, sort, properties, .. } = new;
+    let sort = sort_order(sort);
+    let schema = table_columns::schema(&run.state, columns, run.limits)?;
+    let partition = table_columns::partition(partition, &schema)?;
+    if target.exists {
+        let none = futures::stream::empty().boxed();
+        let changes = Changes { properties: &properties, sort };
+        target.replace(schema, partition, changes, none).await?;
+    } else {
+        target.create(schema, partition, properties, sort).await?;
+    }
+    Ok(())
+}
+
+/// The columns of CREATE TABLE AS take nulls, even where this query gives none: the next may.
+pub(crate) fn nullable(schema: &SchemaRef) -> SchemaRef {
+    let fields = schema.fields().iter();
+    // What is said of a column is said of the one that it was selected from.
+    let fields: Fields = fields.map(|field| unsaying(field, &OWN).with_nullable(true)).collect();
+    Arc::new(Schema::new(fields))
+}
+
+/// Returns the change of a new table that sets its sort order.
+fn sort_order(sort: Vec<WrittenKey>) -> Vec<Alteration> {
+    if sort.is_empty() { Vec::new() } else { vec![Alteration::SortBy(table_columns::sort(sort))] }
+}
+
+/// Returns the change of an existing table that sets its properties.
+fn set(properties: &BTreeMap<String, String>) -> Vec<Alteration> {
+    if properties.is_empty() {
+        return Vec::new();
+    }
+    let set = properties.iter().map(|(key, value)| (key.clone(), Some(value.clone())));
+    vec![Alteration::SetProperties(set.collect())]
+}
+
+/// Refuses columns that a table could not tell apart.
+pub(crate) fn distinct_names(schema: &SchemaRef) -> Result<()> {
+    for (index, field) in schema.fields().iter().enumerate() {
+        if schema.fields()[..index].iter().any(|other| other.name() == field.name()) {
+            return Err(Error::Sql(SqlError::Invalid {
+                message: format!("there are two columns named `{}`", field.name()),
+                hint: Some("Give one of them another name with AS.".to_owned()),
+                position: None,
+            }));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,234 @@
+//! INSERT INTO and INSERT OVERWRITE.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow::datatypes::{Field, SchemaRef};
+use datafusion::datasource::provider_as_source;
+use datafusion::execution::SessionState;
+use datafusion::logical_expr::{Expr, LogicalPlan, TableSource};
+use datafusion::sql::sqlparser::ast::{
+    self as ast, Ident, Insert, ObjectName, ObjectNamePart, Query, SetExpr, Statement, TableObject,
+};
+use headwater_model::TableName;
+
+use crate::answer::Answer;
+use crate::assignment_cast::marked;
+use crate::defaults::{NewRowsTable, defaults_of, written};
+use crate::error::{Error, Result, SqlError};
+use crate::planner::{self, Sources};
+use crate::planning_error::Limits;
+use crate::scan::{bare_schema, plain_schema};
+use crate::session::{Session, plan_statement};
+use crate::table_lookup::Lookup;
+use crate::write::{first, rows};
+use headwater_sql::change::is_default;
+use headwater_sql::insert::NewRows;
+use headwater_sql::resolve::{FoundTable, resolve};
+use headwater_sql::scope::column;
+use headwater_sql::table_name::{WrittenTable, position, span_start};
+use headwater_sql::table_references::Mention;
+use headwater_sql::unsupported_clauses::spell;
+use headwater_sql::values::parts;
+
+impl Session {
+    /// Runs INSERT.
+    pub(crate) async fn insert(&self, new: NewRows) -> Result<Answer> {
+        let NewRows { table, mut columns, overwrite, source, statement } = new;
+        let (mut query, mentions) = source.into_parts(&planner::version_constant)?;
+        let mut transaction = self.transaction().await?;
+        let view = self.view_to_read(&transaction);
+        let written = self.written(&table)?;
+        let run = self.run();
+        let metrics = Arc::clone(&run.metrics);
+        let limits = run.limits;
+        // The target is a table of the lake on the branch, whatever is registered or pinned.
+        let head = transaction.view().clone();
+        let mut target = Lookup::of_lake(self, &head);
+        target.add(&Mention { table: written.clone(), position: position(&table) }).await?;
+        let (found, target_sources) = target.finish();
+        let Some(found) = found.get(&written).cloned() else {
+            return Err(Error::Internal { message: format!("`{written}` was not looked up") });
+        };
+        spell_columns(&mut columns, &found)?;
+        let mut lookup = Lookup::new(self, &view);
+        lookup.add_all(&mentions).await?;
+        metrics.reads(lookup.held());
+        let (tables, mut sources) = lookup.finish();
+        let into = NewRowsInto::of(&found, target_sources, columns)?;
+        into.shape(&mut query)?;
+        let state = run.state.clone();
+        let plan = self
+            .compute(move || {
+                let (key, source) = into.source();
+                sources.insert(key, source);
+                let plan = |query: Query| {
+                    let planning =
+                        Planning { tables: &tables, sources: &sources, state: &state, limits };
+                    into.plan(query.into(), statement.clone(), &planning)
+                };
+                let plans = parts(*query)?.into_iter().map(plan).collect::<Result<Vec<_>>>()?;
+                planner::all_of(plans).map_err(|error| limits.explain(&error))
+            })
+            .await?;
+        let running = self.start(run, plan).await?;
+        let schema = plain_schema(&running.schema);
+        let (rows, kept) = rows(running, schema, limits);
+        let table = TableName { namespace: found.namespace, name: found.name };
+        let (written, message) = if overwrite {
+            let whole = !transaction.table(&table).await?.is_partitioned();
+            let written = if whole {
+                transaction.overwrite(&table, rows).await
+            } else {
+                transaction.overwrite_partitions(&table, rows).await
+            };
+            (written, format!("insert overwrite {table}"))
+        } else {
+            (transaction.append_rows(&table, rows).await, format!("insert into {table}"))
+        };
+        written.map_err(|error| first(&kept, error))?;
+        self.finish(transaction, &message, &metrics).await
+    }
+}
+
+/// The columns that new rows go to.
+struct NewRowsInto {
+    name: [String; 2],
+    /// The table as it is spelled.
+    table: String,
+    schema: SchemaRef,
+    /// The columns that are listed, spelled as they are; none where they are not.
+    listed: Vec<String>,
+    /// What columns are that are not, where that is not null.
+    defaults: HashMap<String, Expr>,
+}
+
+/// What rows are planned with.
+struct Planning<'a> {
+    tables: &'a HashMap<WrittenTable, FoundTable>,
+    sources: &'a Sources,
+    state: &'a SessionState,
+    limits: Limits,
+}
+
+impl NewRowsInto {
+    fn of(found: &FoundTable, sources: Sources, columns: Vec<Ident>) -> Result<Self> {
+        let lost = || Error::Internal { message: format!("`{}` was lost", found.name) };
+        let source = sources.into_values().next().ok_or_else(lost)?;
+        let listed: Vec<String> = columns.iter().map(|column| column.value.clone()).collect();
+        for (index, column) in columns.iter().enumerate() {
+            if listed[..index].contains(&column.value) {
+                return Err(Error::Sql(SqlError::Invalid {
+                    message: format!("there are two columns named `{}`", column.value),
+                    hint: None,
+                    position: span_start(column.span),
+                }));
+            }
+        }
+        let name = [["into ", &found.namespace].concat(), found.label.clone()];
+        let defaults = defaults_of(&source.schema())?;
+        let (table, schema) = (found.name.clone(), bare_schema(&source.schema()));
+        Ok(NewRowsInto { name, table, schema, listed, defaults })
+    }
+
+    /// The columns that values are given for, in their order.
+    fn columns(&self) -> Vec<Field> {
+        match self.listed.as_slice() {
+            [] => self.schema.fields().iter().map(|field| field.as_ref().clone()).collect(),
+            listed => {
+                let field = |name: &String| self.schema.field_with_name(name).cloned();
+                listed.iter().flat_map(field).collect()
+            }
+        }
+    }
+
+    /// That each of these columns has its value.
+    fn check_width(&self, given: usize, who: &str) -> Result<()> {
+        let listed = self.listed.len();
+        let width = if listed == 0 { self.schema.fields().len() } else { listed };
+        if given == width {
+            return Ok(());
+        }
+        let count = |count, what| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
+        let (given, width) = (count(given, "value"), count(width, "column"));
+        let message = if listed == 0 {
+            format!("{who} {given} for the {width} of `{}`", self.table)
+        } else {
+            format!("{who} {given} for the {width} that the statement lists")
+        };
+        let hint =
+            "Give each row a value for each column, or list the columns: INSERT INTO t (a, b) …";
+        Err(Error::Sql(SqlError::Invalid { message, hint: Some(hint.to_owned()), position: None }))
+    }
+
+    /// The table as the planner finds it. Only its columns matter, as the types of the rows.
+    fn source(&self) -> ((String, String), Arc<dyn TableSource>) {
+        let [namespace, label] = self.name.clone();
+        let table = NewRowsTable::new(SchemaRef::clone(&self.schema), self.defaults.clone());
+        ((namespace, label), provider_as_source(Arc::new(table)))
+    }
+
+    /// Bare values as the columns are to have them: one for each, and what DEFAULT is.
+    fn shape(&self, query: &mut Query) -> Result<()> {
+        let SetExpr::Values(values) = &mut *query.body else { return Ok(()) };
+        let (columns, several) = (self.columns(), values.rows.len() > 1);
+        for (index, row) in values.rows.iter_mut().enumerate() {
+            let who =
+                if several { format!("row {} gives", index + 1) } else { "the row gives".into() };
+            self.check_width(row.content.len(), &who)?;
+            for (value, column) in row.content.iter_mut().zip(&columns) {
+                let given = std::mem::replace(value, ast::Expr::value(ast::Value::Null));
+                *value = match self.defaults.get(column.name()) {
+                    Some(default) if is_default(&given) => written(default)?,
+                    None if is_default(&given) => continue,
+                    _ => marked(given, column.data_type()),
+                };
+            }
+        }
+        Ok(())
+    }
+
+    /// Plans rows, with all columns of the table in its types.
+    fn plan(
+        &self,
+        mut query: Box<Query>,
+        mut insert: Insert,
+        planning: &Planning<'_>,
+    ) -> Result<LogicalPlan> {
+        let Planning { tables, sources, state, limits } = *planning;
+        resolve(&mut query, tables, &|name| planner::is_scalar(state, name))?;
+        let plan = if matches!(*query.body, SetExpr::Values(_)) {
+            // DataFusion types bare values by the columns that they go to. It does the same to VALUES deep
+            // inside a query, where that is wrong.
+            self.complete(&mut insert, query);
+            let plan = plan_statement(state, sources, Statement::Insert(insert), limits)?;
+            planner::rows_of(plan, &self.columns(), &self.table)
+        } else {
+            let plan = plan_statement(state, sources, Statement::Query(query), limits)?;
+            self.check_width(plan.schema().fields().len(), "the query gives")?;
+            let to = (self.table.as_str(), self.schema.as_ref());
+            planner::cast_rows(plan, to, &self.listed, &self.defaults)
+        };
+        plan.map_err(|error| limits.explain(&error))
+    }
+
+    /// Makes a whole INSERT of bare values.
+    fn complete(&self, insert: &mut Insert, query: Box<Query>) {
+        let quoted = |value: &String| Ident::with_quote('"', value);
+        let name = ObjectName::from(self.name.iter().map(quoted).collect::<Vec<_>>());
+        insert.table = TableObject::TableName(name);
+        let column = |name: &String| ObjectName(vec![ObjectNamePart::Identifier(quoted(name))]);
+        insert.columns = self.listed.iter().map(column).collect();
+        insert.source = Some(query);
+    }
+}
+
+fn spell_columns(columns: &mut [Ident], table: &FoundTable) -> Result<()> {
+    for written in columns {
+        let names = table.columns.iter().map(String::as_str);
+        let at = span_start(written.span);
+        let spelling = column(&written.value, names, &[&table.label], at)?;
+        spell(written, spelling);
+    }
+    Ok(())
+}
