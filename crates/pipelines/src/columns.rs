@@ -193,7 +193,7 @@ impl Plan {
         }
         let planned = match Prepared::parse(sql).and_then(|query| query.bind(&self.values)) {
             Ok(query) => session.schema_of(query).await,
-            Err(error) => Err(error),
+            Err(error) => Err(error.into()),
         };
         match planned {
             Ok(schema) if typed => Ok(Columns::Typed(schema)),

@@ -54,7 +54,8 @@ pub(super) fn parse(source: &SourceText<'_>, namespace: &str) -> Result<Step> {
     };
     let parents = headwater_engine::parents(source.text);
     let parents = parents.map_err(|error| jinja(source).unwrap_or_else(|| sql(error)))?;
-    let placeholders = headwater_engine::placeholders(source.text).map_err(sql)?;
+    let placeholders =
+        headwater_engine::placeholders(source.text).map_err(|error| sql(error.into()))?;
     for parent in parents {
         step.inputs.push(input(source, namespace, parent)?);
     }

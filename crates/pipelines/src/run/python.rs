@@ -201,8 +201,9 @@ impl Run {
         let failed =
             |error: headwater_engine::Error| Self::failed(step, Some(input.at.clone()), &error);
         let session = self.session(step, &[number], &done.increments)?;
-        let query = Prepared::parse(&input.query()).map_err(failed)?;
-        let query = query.bind(&self.plan.values).map_err(failed)?;
+        let query = Prepared::parse(&input.query())
+            .and_then(|query| query.bind(&self.plan.values))
+            .map_err(|error| failed(error.into()))?;
         let (schema, reading) = Reading::new(session, query, &input.at).await.map_err(failed)?;
         let again = Arc::clone(&reading);
         if input.batches

@@ -22,7 +22,8 @@ impl Run {
         let session = self.session(step, &inputs, &done.increments)?;
         let failed = |error| sql_error(step, sql, &error);
         let query = Prepared::parse(sql).and_then(|query| query.bind(&self.plan.values));
-        let answer = Box::pin(session.select(query.map_err(failed)?)).await.map_err(failed)?;
+        let query = query.map_err(|error| failed(error.into()))?;
+        let answer = Box::pin(session.select(query)).await.map_err(failed)?;
         let metrics = Arc::clone(&answer.metrics);
         done.queries.push(Arc::clone(&metrics));
         Self::check_columns(step, &answer.schema)?;

@@ -66,7 +66,8 @@ async fn query(
     let id = context.id();
     let statement = Statement::new(context, guard, request.limit);
     let session = app.service.engine.session(session_options(&request, author, id));
-    let answer = statement.answer(session, prepared, format).await;
+    let answer =
+        statement.answer(session, prepared.map_err(headwater_engine::Error::from), format).await;
     let mut response = match answer {
         Ok(chunks) => {
             let media_type = [(CONTENT_TYPE, format.media_type())];
