@@ -22,9 +22,9 @@ use datafusion::sql::sqlparser::ast;
 use headwater_tables::type_name;
 
 use crate::error::Error;
-use crate::error_text::clean;
 use headwater_sql::expression::call;
 use headwater_sql::number::exact;
+use headwater_sql_functions::error_text::clean;
 
 /// The name of the mark, which nobody can type.
 const GIVEN: &str = "\0given";

@@ -16,8 +16,8 @@ use headwater_sql::partition::is_keyword;
 use headwater_sql::table_name::span_start;
 
 use crate::error::{Error, Position};
-use crate::error_text::clean;
 use crate::planner;
+use headwater_sql_functions::error_text::clean;
 
 /// Adds the place of the constant that an error is about, where the statement shows it.
 pub(crate) fn locate(error: Error, sql: &str) -> Error {

@@ -20,7 +20,6 @@ use crate::write::{first, rows};
 use headwater_model::PartitionField;
 use headwater_sql::alter_table::WrittenKey;
 use headwater_sql::create_table::NewTable;
-use headwater_sql::statement::Source;
 
 /// The table that a statement creates or replaces.
 struct Target {
@@ -94,9 +93,10 @@ impl Session {
             return Err(Error::AlreadyExists { what: "table", name: table.to_string() });
         }
         let mut target = Target { transaction, table, exists };
-        match new.source.clone() {
-            Some(source) => self.create_from_query(&mut target, new, run, source, &view).await?,
-            None => create_empty(&mut target, new, &run).await?,
+        if new.source.is_some() {
+            self.create_from_query(&mut target, new, run, &view).await?;
+        } else {
+            create_empty(&mut target, new, &run).await?;
         }
         let Target { transaction, table, exists } = target;
         let verb = if exists { "replace" } else { "create" };
@@ -108,10 +108,10 @@ impl Session {
         target: &mut Target,
         new: NewTable,
         run: StatementContext,
-        source: Source,
         view: &View,
     ) -> Result<()> {
-        let NewTable { partition, sort, properties, .. } = new;
+        let NewTable { partition, sort, properties, source, .. } = new;
+        let Some(source) = source else { return Ok(()) };
         let limits = run.limits;
         let query = source.query().clone();
         let (plan, names) = self.plan(&run, source, view).await?;

@@ -16,19 +16,18 @@ use datafusion::execution::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::registry::FunctionRegistry;
 use datafusion::prelude::SessionConfig;
 use headwater_lake::Lake;
+use headwater_sql_functions::{FunctionMemory, StatementBudget, TotalMemory, optimizer_rules};
 use parking_lot::RwLock;
 
 use crate::assignment_cast::MARK;
-use crate::bounds::{self, BoundResults, FunctionMemory, StatementBudget};
 use crate::error::{Error, Result};
-use crate::memory::{QueryPool, TotalMemory};
+use crate::memory::QueryPool;
 use crate::options::{EngineOptions, SessionOptions};
 use crate::planning_error::Limits;
 use crate::resident::ResidentWatch;
 use crate::scan::ScanEnvironment;
 use crate::session::Session;
 use crate::system::{SystemTable, own_tables};
-use crate::{aggregates, formats, rules, signed, similar, timestamps};
 
 /// Bytes of Parquet footers that are kept.
 const FOOTER_CACHE_BYTES: usize = 256 << 20;
@@ -96,28 +95,11 @@ impl Engine {
         let mut template = SessionStateBuilder::new()
             .with_config(config(&options))
             .with_default_features()
-            .with_optimizer_rules(rules::optimizer())
+            .with_optimizer_rules(optimizer_rules())
             .build();
-        for rule in rules::analyzer() {
-            template.add_analyzer_rule(rule);
-        }
-        for rewrite in rules::functions() {
-            template.register_function_rewrite(rewrite).map_err(fail)?;
-        }
-        for function in aggregates::functions() {
-            template.register_udaf(function).map_err(fail)?;
-        }
-        signed::register(&mut template).map_err(fail)?;
+        headwater_sql_functions::register(&mut template).map_err(fail)?;
         template.register_udf(Arc::clone(&MARK)).map_err(fail)?;
-        template.register_udf(similar::function()).map_err(fail)?;
-        for function in formats::functions() {
-            template.register_udf(function).map_err(fail)?;
-        }
-        for function in timestamps::functions(template.config_options()) {
-            template.register_udf(function).map_err(fail)?;
-        }
-        bounds::register(&mut template).map_err(fail)?;
-        template.add_analyzer_rule(Arc::new(BoundResults));
+        headwater_sql_functions::limit_results(&mut template).map_err(fail)?;
         let threads = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(options.threads.max(1))
             .thread_name("headwater-engine")

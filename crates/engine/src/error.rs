@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use headwater_model::{ErrorCode, Fault, Problem};
 use headwater_sql::At;
 pub use headwater_sql::{Error as SqlError, Position};
+use headwater_sql_functions::format_bytes as bytes;
 use serde_json::{Value, json};
 
 /// A result of this room.
@@ -21,6 +22,9 @@ pub enum Error {
     /// The statement is refused before it runs.
     #[error(transparent)]
     Sql(#[from] SqlError),
+    /// A function or operator refused its arguments or result.
+    #[error(transparent)]
+    Function(#[from] headwater_sql_functions::Error),
     /// The lake refused or failed.
     #[error(transparent)]
     Lake(#[from] headwater_lake::Error),
@@ -142,24 +146,6 @@ pub enum Error {
         /// The limit in bytes.
         limit: u64,
     },
-    /// A function's result is larger than a value, or all results of a statement, may be.
-    #[error("`{function}` asks for {} {scope}, and the limit is {}", bytes(*size), bytes(*limit))]
-    FunctionMemory {
-        /// The function, or the operator.
-        function: String,
-        /// What it asks for, in bytes.
-        size: u64,
-        /// `in one value`, `in one batch`, or `in all batches` that the statement holds.
-        scope: &'static str,
-        /// The limit in bytes.
-        limit: u64,
-    },
-    /// A batch is larger than the formats of its columns can hold.
-    #[error("{message}")]
-    BatchTooLarge {
-        /// What did not fit.
-        message: String,
-    },
     /// The statement was ended because the server's memory was used up.
     #[error("the server's memory of {} is used up, and this statement held most", bytes(*limit))]
     ServerMemory {
@@ -192,15 +178,6 @@ pub enum Error {
     },
 }
 
-fn bytes(count: u64) -> String {
-    const UNITS: [(&str, u64); 3] = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
-    match UNITS.iter().find(|(_, size)| count >= *size) {
-        Some((unit, size)) if count.is_multiple_of(*size) => format!("{} {unit}", count / size),
-        Some((unit, size)) => format!("{:.1} {unit}", count as f64 / *size as f64),
-        None => format!("{count} bytes"),
-    }
-}
-
 impl Error {
     /// A statement or clause that is refused by name.
     pub(crate) fn unsupported(what: impl Into<String>) -> Self {
@@ -216,6 +193,7 @@ impl Error {
     pub fn position(&self) -> Option<Position> {
         match self {
             Error::Sql(error) => error.position(),
+            Error::Function(error) => error.position(),
             Error::TableNotFound { position, .. }
             | Error::SystemTableNotFound { position, .. }
             | Error::NamespaceNotFound { position, .. }
@@ -229,6 +207,7 @@ impl Fault for Error {
     fn code(&self) -> ErrorCode {
         match self {
             Error::Sql(error) => error.code(),
+            Error::Function(error) => error.code(),
             Error::Lake(error) => error.code(),
             Error::Catalog(error) => error.code(),
             Error::Tables(error) => error.code(),
@@ -246,11 +225,9 @@ impl Fault for Error {
             Error::Value { .. } | Error::Overflow { .. } | Error::MatchedTwice { .. } => {
                 ErrorCode::BadRow
             }
-            Error::MemoryLimit { .. }
-            | Error::EngineMemory { .. }
-            | Error::FunctionMemory { .. }
-            | Error::BatchTooLarge { .. }
-            | Error::ServerMemory { .. } => ErrorCode::MemoryLimit,
+            Error::MemoryLimit { .. } | Error::EngineMemory { .. } | Error::ServerMemory { .. } => {
+                ErrorCode::MemoryLimit
+            }
             Error::SpillLimit { .. } | Error::DiskFull => ErrorCode::DiskFull,
             Error::Cancelled => ErrorCode::Cancelled,
             Error::Storage { .. } => ErrorCode::Storage,
@@ -261,6 +238,7 @@ impl Fault for Error {
     fn hint(&self) -> Option<String> {
         match self {
             Error::Sql(error) => error.hint(),
+            Error::Function(error) => error.hint(),
             Error::Lake(error) => error.hint(),
             Error::Catalog(error) => error.hint(),
             Error::Tables(error) => error.hint(),
@@ -324,10 +302,6 @@ impl Error {
             Error::MemoryLimit { .. } => {
                 Some("Raise the limit, read fewer columns or rows, or join smaller tables.")
             }
-            Error::FunctionMemory { .. } => {
-                Some("Ask for shorter values or fewer rows, or raise the memory limit.")
-            }
-            Error::BatchTooLarge { .. } => Some("Ask for shorter values or fewer rows."),
             Error::EngineMemory { .. } | Error::ServerMemory { .. } => {
                 Some("Run fewer statements at once, or give the server more memory.")
             }

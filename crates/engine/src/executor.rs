@@ -4,9 +4,9 @@
 //! memory, until its first batch is asked for. Dropping the reader stops the plan. Where a hash join runs
 //! out of memory before the first batch, the plan is made again with sort-merge joins, which can spill.
 
-use std::any::Any;
 use std::sync::Arc;
 
+use crate::error::Error;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use datafusion::common::{DataFusionError, Result};
@@ -17,17 +17,15 @@ use datafusion::physical_plan::joins::HashJoinExec;
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use futures::StreamExt;
 use futures::stream::{self, BoxStream};
+use headwater_sql_functions::{StatementBudget, check_zones, panic_error};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinError, JoinHandle};
 
 use crate::answer::Metrics;
-use crate::bounds::StatementBudget;
 use crate::cancellation::{Stop, stoppable};
-use crate::error::Error;
 use crate::planning_error::is_out_of_memory;
 use crate::resident::{ResidentWatch, Watched};
-use crate::timestamps::check_zones;
 
 /// Batches that may wait for the reader.
 const QUEUE: usize = 2;
@@ -161,25 +159,6 @@ enum Ended {
 
 fn joins_by_hash(plan: &Arc<dyn ExecutionPlan>) -> bool {
     plan.downcast_ref::<HashJoinExec>().is_some() || plan.children().into_iter().any(joins_by_hash)
-}
-
-/// Panics of Arrow where a column of a batch has more than its offsets can say.
-const TOO_LARGE: [&str; 4] =
-    ["offset overflow", "capacity overflow", "failed to create layout", "failed to round"];
-
-/// Message of a panic that is no fault of the statement.
-pub(crate) const PANICKED: &str = "a part of the statement panicked";
-
-/// A panic as an error. A batch that is too large is an error of the statement, not a fault.
-pub(crate) fn panic_error(panic: &(dyn Any + Send)) -> DataFusionError {
-    let text = panic.downcast_ref::<&str>().copied();
-    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("");
-    let lower = text.to_lowercase();
-    if TOO_LARGE.iter().any(|known| lower.contains(known)) {
-        let message = "one batch of rows has more than 2 GiB in a column".to_owned();
-        return DataFusionError::External(Box::new(Error::BatchTooLarge { message }));
-    }
-    DataFusionError::Internal(PANICKED.to_owned())
 }
 
 /// The reading end. Dropping it stops the plan.

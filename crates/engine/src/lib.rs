@@ -7,11 +7,9 @@
 //!
 //! Names match as written first, then without case. `"flights@dev"` reads one table at another ref.
 
-mod aggregates;
 mod alter_table;
 mod answer;
 mod assignment_cast;
-mod bounds;
 mod cancellation;
 mod change;
 mod constant_position;
@@ -21,10 +19,8 @@ mod diff;
 mod drop_table;
 mod engine;
 mod error;
-mod error_text;
 mod executor;
 mod external_rows;
-mod formats;
 mod functions_hint;
 mod insert;
 mod memory;
@@ -35,16 +31,12 @@ mod planner;
 mod planning_error;
 mod referenced_tables;
 mod resident;
-mod rules;
 mod scan;
 mod session;
 mod show;
-mod signed;
-mod similar;
 mod system;
 mod table_columns;
 mod table_lookup;
-mod timestamps;
 mod view;
 mod write;
 

@@ -9,38 +9,10 @@ use datafusion::execution::memory_pool::{
     FairSpillPool, MemoryConsumer, MemoryLimit, MemoryPool, MemoryReservation,
 };
 
-use crate::bounds::FunctionMemory;
+use headwater_sql_functions::{FunctionMemory, TotalMemory};
 
 /// The message by which the engine's own limit is told from a statement's.
 pub(crate) const ENGINE_LIMIT_REACHED: &str = "the engine's memory limit is reached";
-
-/// What all statements of an engine hold together.
-#[derive(Debug)]
-pub(crate) struct TotalMemory {
-    limit: usize,
-    used: AtomicUsize,
-}
-
-impl TotalMemory {
-    /// A total of that many bytes.
-    pub(crate) fn new(limit: u64) -> Self {
-        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-        TotalMemory { limit, used: AtomicUsize::new(0) }
-    }
-
-    pub(crate) fn try_grow(&self, additional: usize) -> bool {
-        let fits = |used: usize| used.checked_add(additional).filter(|sum| *sum <= self.limit);
-        self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).is_ok()
-    }
-
-    fn grow(&self, additional: usize) {
-        self.used.fetch_add(additional, Ordering::Relaxed);
-    }
-
-    pub(crate) fn shrink(&self, by: usize) {
-        self.used.fetch_sub(by, Ordering::Relaxed);
-    }
-}
 
 /// The memory of one statement: shared fairly among the operators that can spill, and remembered at
 /// its highest.
@@ -160,6 +132,6 @@ mod tests {
         mine.free();
         theirs.try_grow(40).unwrap();
         drop(theirs);
-        assert_eq!(total.used.load(Ordering::Relaxed), 0);
+        assert_eq!(total.used(), 0);
     }
 }

@@ -20,7 +20,6 @@ use datafusion::execution::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::planner::{
     ContextProvider, ExprPlanner, RelationPlanner, TypePlanner,
 };
-use datafusion::logical_expr::registry::FunctionRegistry;
 use datafusion::logical_expr::simplify::SimplifyContext;
 use datafusion::logical_expr::{
     AggregateUDF, Expr, HigherOrderUDF, LogicalPlan, LogicalPlanBuilder, ScalarUDF, TableSource,
@@ -31,13 +30,11 @@ use datafusion::sql::planner::{ParserOptions, PlannerContext, SqlToRel};
 use datafusion::sql::sqlparser::ast::{self, ColumnDef, Statement};
 
 use crate::assignment_cast::{to_column, values_to_columns};
-use crate::bounds;
-use crate::rules::round_cast;
-use crate::{formats, similar};
 use headwater_model::Timestamp;
 use headwater_sql::data_type::settle_types;
 use headwater_sql::respell::respell;
 use headwater_sql::time_travel::Constant;
+use headwater_sql_functions::{register_for_constants, round_cast};
 
 /// The tables of a statement: namespace and label to what reads them.
 pub(crate) type Sources = HashMap<(String, String), Arc<dyn TableSource>>;
@@ -66,10 +63,7 @@ fn options(state: &SessionState) -> ParserOptions {
 /// What types and constants are planned with, which no session says anything about.
 static STATE: LazyLock<SessionState> = LazyLock::new(|| {
     let mut state = SessionStateBuilder::new().with_default_features().build();
-    let mut functions = std::iter::once(similar::function()).chain(formats::functions());
-    let registered = functions
-        .try_for_each(|function| state.register_udf(function).map(drop))
-        .and_then(|()| bounds::register(&mut state));
+    let registered = register_for_constants(&mut state);
     if let Err(error) = registered {
         tracing::error!(%error, "functions are not limited");
     }

@@ -10,9 +10,9 @@ use headwater_model::{Fault, Problem, nearest};
 use headwater_sql::debug_text::{debug_position, shows_debug};
 
 use crate::error::{Error, Position, SqlError};
-use crate::error_text::{clean, sql_words};
 use crate::functions_hint;
 use crate::memory::ENGINE_LIMIT_REACHED;
+use headwater_sql_functions::error_text::{clean, sql_words};
 
 /// The limits that a statement ran under, for the errors that name them.
 #[derive(Debug, Clone, Copy)]
@@ -97,6 +97,9 @@ impl Limits {
             .downcast_ref::<Problem>()
             .cloned()
             .or_else(|| error.downcast_ref::<Error>().map(Fault::to_problem))
+            .or_else(|| {
+                error.downcast_ref::<headwater_sql_functions::Error>().map(Fault::to_problem)
+            })
             .or_else(|| error.downcast_ref::<headwater_lake::Error>().map(Fault::to_problem))
             .or_else(|| error.downcast_ref::<headwater_tables::Error>().map(Fault::to_problem));
         match problem {

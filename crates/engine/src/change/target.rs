@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::bounds::StatementBudget;
 use crate::defaults::defaults_of;
 use crate::error::{Error, Result, SqlError};
 use crate::planner;
@@ -28,6 +27,7 @@ use headwater_sql::resolve::{FoundTable, resolve};
 use headwater_sql::scope::column;
 use headwater_sql::statement::Source;
 use headwater_sql::table_name::{WrittenTable, span_start};
+use headwater_sql_functions::StatementBudget;
 use headwater_tables::{ScanPlan, Table, Unseen};
 
 /// What a table must say of itself to be changed at another isolation level than serializable.

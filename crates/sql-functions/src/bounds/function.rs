@@ -1,0 +1,457 @@
+//! A scalar function whose results are limited.
+
+use std::any::Any;
+use std::hash::{Hash, Hasher};
+use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef};
+use arrow::compute::concat;
+use arrow::datatypes::{DataType, FieldRef};
+use datafusion::common::config::ConfigOptions;
+use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
+use datafusion::common::{DataFusionError, Result, ScalarValue, exec_datafusion_err};
+use datafusion::execution::SessionState;
+use datafusion::logical_expr::expr::ScalarFunction;
+use datafusion::logical_expr::interval_arithmetic::Interval;
+use datafusion::logical_expr::preimage::PreimageResult;
+use datafusion::logical_expr::registry::FunctionRegistry;
+use datafusion::logical_expr::simplify::{ExprSimplifyResult, SimplifyContext};
+use datafusion::logical_expr::sort_properties::{ExprProperties, SortProperties};
+use datafusion::logical_expr::{
+    ColumnarValue, Documentation, Expr, ExpressionPlacement, ReturnFieldArgs, ScalarFunctionArgs,
+    ScalarUDF, ScalarUDFImpl, Signature, StructFieldMapping,
+};
+
+use super::argument::fixed_width;
+use crate::error_text::clean;
+use crate::panic::{PANICKED, panic_error};
+
+use super::budget::{Charge, FunctionMemory, StatementBudget, too_large};
+use super::call::Call;
+use super::hold::{UNCHARGED_BYTES, hold, memory_bytes, total_bytes};
+use super::rules::{Rule, rule};
+use super::text;
+
+/// Bytes that the text or elements of one array can have, where its offsets have 32 bits.
+const OFFSETS_MAX: u64 = i32::MAX as u64;
+
+/// The part of the limit that one slice of a batch may take.
+const SLICES_PER_LIMIT: u64 = 4;
+
+/// Limits the functions that are registered.
+pub(crate) fn register(state: &mut SessionState) -> Result<()> {
+    let functions: Vec<Arc<ScalarUDF>> = state.scalar_functions().values().cloned().collect();
+    for function in functions {
+        // An alias leads to the function under its own name.
+        if let Some(bounded) = bounded(&function) {
+            state.register_udf(bounded)?;
+        }
+    }
+    Ok(())
+}
+
+/// Functions that the optimizer and the rules of this crate look for by their type. Their values
+/// have a fixed size, or put arguments together without copying them.
+const KNOWN_BY_TYPE: [&str; 6] = ["get_field", "log", "named_struct", "power", "round", "struct"];
+
+/// The function with its results limited, or nothing where it is limited already or known by its type.
+pub(super) fn bounded(function: &Arc<ScalarUDF>) -> Option<Arc<ScalarUDF>> {
+    let rule = rule(function.name());
+    if KNOWN_BY_TYPE.contains(&function.name()) || function.inner().is::<Bounded>() {
+        return None;
+    }
+    Some(with_rule(Arc::clone(function.inner()), rule))
+}
+
+/// The function with its results limited by a rule.
+pub(super) fn with_rule(inner: Arc<dyn ScalarUDFImpl>, rule: Rule) -> Arc<ScalarUDF> {
+    Arc::new(ScalarUDF::new_from_impl(Bounded { inner, rule }))
+}
+
+/// The expression with all its functions limited.
+pub(super) fn limit_functions(expr: Expr) -> Result<Expr> {
+    let limit = |expr| {
+        Ok(match expr {
+            Expr::ScalarFunction(ScalarFunction { func, args }) => match bounded(&func) {
+                Some(func) => Transformed::yes(Expr::ScalarFunction(ScalarFunction { func, args })),
+                None => Transformed::no(Expr::ScalarFunction(ScalarFunction { func, args })),
+            },
+            other => Transformed::no(other),
+        })
+    };
+    expr.transform_up(limit).data()
+}
+
+/// A function and the rule for its results.
+struct Bounded {
+    inner: Arc<dyn ScalarUDFImpl>,
+    rule: Rule,
+}
+
+impl std::fmt::Debug for Bounded {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.inner.fmt(f)
+    }
+}
+
+impl PartialEq for Bounded {
+    fn eq(&self, other: &Self) -> bool {
+        let other: &dyn Any = other.inner.as_ref();
+        self.inner.dyn_eq(other)
+    }
+}
+
+impl Eq for Bounded {}
+
+impl Hash for Bounded {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.inner.dyn_hash(state);
+    }
+}
+
+/// A call that is about to run.
+struct Invocation<'a> {
+    inner: &'a dyn ScalarUDFImpl,
+    rule: Rule,
+    memory: &'a Arc<FunctionMemory>,
+    arguments: ScalarFunctionArgs,
+}
+
+impl Invocation<'_> {
+    fn run(self) -> Result<ColumnarValue> {
+        self.memory.check_stopped()?;
+        let to = self.arguments.return_type().clone();
+        let arguments = self.arguments.args.clone();
+        let call = Call::new(&arguments, &to);
+        if call.is_constant() {
+            return self.constant(&call);
+        }
+        let rows = self.arguments.number_rows;
+        let estimates = Estimates::new(&call, self.rule, rows);
+        if estimates.total <= UNCHARGED_BYTES {
+            return self.inner.invoke_with_args(self.arguments);
+        }
+        let largest = estimates.largest();
+        if largest > self.memory.value_limit() {
+            return Err(self.refuse(largest, "in one value", self.memory.value_limit()));
+        }
+        let most = self.memory.limit() / SLICES_PER_LIMIT;
+        if estimates.total <= most.min(OFFSETS_MAX)
+            && let Ok(charge) = self.memory.charge(self.inner.name(), estimates.total)
+        {
+            let function = self.inner.name().to_owned();
+            let result = self.inner.invoke_with_args(self.arguments)?;
+            return held(&function, result, charge, rows);
+        }
+        self.in_slices(&estimates, most.min(OFFSETS_MAX), &to)
+    }
+
+    fn refuse(&self, size: u64, scope: &'static str, limit: u64) -> DataFusionError {
+        too_large(self.inner.name(), size, scope, limit)
+    }
+
+    /// Evaluates a call of constants. A large result becomes a charged array for all rows, since
+    /// the value would be repeated for each of them.
+    fn constant(self, call: &Call<'_>) -> Result<ColumnarValue> {
+        let size = Estimates::new(call, self.rule, 1).total;
+        let limit = self.memory.value_limit();
+        if size > limit {
+            return Err(self.refuse(size, "in one value", limit));
+        }
+        let rows = self.arguments.number_rows.max(1);
+        let function = self.inner.name().to_owned();
+        let mut charge = self.memory.charge(&function, size)?;
+        let memory = self.memory;
+        let result = self.inner.invoke_with_args(self.arguments)?;
+        let ColumnarValue::Scalar(value) = result else {
+            return held(&function, result, charge, rows);
+        };
+        let all =
+            super::argument::Argument::new(&ColumnarValue::Scalar(value.clone())).total(0..rows);
+        if all <= UNCHARGED_BYTES {
+            return Ok(ColumnarValue::Scalar(value));
+        }
+        if all > memory.limit().min(OFFSETS_MAX) {
+            let limit = memory.limit().min(OFFSETS_MAX);
+            return Err(too_large(&function, all, "in one batch", limit));
+        }
+        charge.resize(&function, all)?;
+        let repeated = value.to_array_of_size(rows)?;
+        Ok(ColumnarValue::Array(hold(repeated, charge)))
+    }
+
+    /// Evaluates a batch in slices of rows, each within `most` bytes.
+    fn in_slices(
+        &self,
+        estimates: &Estimates<'_>,
+        most: u64,
+        to: &DataType,
+    ) -> Result<ColumnarValue> {
+        let rows = self.arguments.number_rows;
+        let (mut parts, mut begin): (Vec<ArrayRef>, usize) = (Vec::new(), 0);
+        while begin < rows {
+            let end = estimates.end_of_slice(begin, most);
+            let part = self.slice(begin..end, estimates)?;
+            parts.push(part);
+            begin = end;
+        }
+        let size = total_bytes(&parts).min(estimates.total);
+        if has_short_offsets(to) && size > OFFSETS_MAX {
+            return Err(self.refuse(size, "in one batch", OFFSETS_MAX));
+        }
+        let charge = self.memory.charge(self.inner.name(), size)?;
+        let parts: Vec<&dyn Array> = parts.iter().map(Arc::as_ref).collect();
+        Ok(ColumnarValue::Array(hold(concat(&parts)?, charge)))
+    }
+
+    fn slice(&self, rows: Range<usize>, estimates: &Estimates<'_>) -> Result<ArrayRef> {
+        self.memory.check_stopped()?;
+        let mut arguments = self.arguments.clone();
+        arguments.number_rows = rows.len();
+        for argument in &mut arguments.args {
+            if let ColumnarValue::Array(values) = argument {
+                *values = values.slice(rows.start, rows.len());
+            }
+        }
+        let charge = self.memory.charge(self.inner.name(), estimates.of(rows.clone()))?;
+        let result = self.inner.invoke_with_args(arguments)?;
+        match held(self.inner.name(), result, charge, rows.len())? {
+            ColumnarValue::Array(values) => Ok(values),
+            ColumnarValue::Scalar(value) => value.to_array_of_size(rows.len()),
+        }
+    }
+}
+
+/// The result with a charge of its real size.
+fn held(
+    function: &str,
+    result: ColumnarValue,
+    mut charge: Charge,
+    rows: usize,
+) -> Result<ColumnarValue> {
+    match result {
+        ColumnarValue::Array(values) => {
+            // Buffers that the result shares with the arguments are not its own.
+            let size = memory_bytes(&values).min(charge.bytes() as u64);
+            charge.resize(function, size)?;
+            Ok(ColumnarValue::Array(hold(values, charge)))
+        }
+        ColumnarValue::Scalar(value) if rows == 1 => Ok(ColumnarValue::Scalar(value)),
+        ColumnarValue::Scalar(value) => {
+            let value = ColumnarValue::Scalar(value);
+            let all = super::argument::Argument::new(&value).total(0..rows);
+            charge.resize(function, all)?;
+            Ok(ColumnarValue::Array(hold(value.into_array(rows)?, charge)))
+        }
+    }
+}
+
+/// The error of a call. Where a function meets arguments that its signature lets through and its
+/// implementation does not take, the arguments are at fault.
+fn of_arguments(function: &str, error: DataFusionError) -> DataFusionError {
+    match error {
+        DataFusionError::Internal(message) => {
+            let function = function.trim_start_matches('\0');
+            if message == PANICKED {
+                return exec_datafusion_err!("`{function}` does not take these arguments");
+            }
+            let message = clean(&message);
+            exec_datafusion_err!("`{function}` does not take these arguments: {message}")
+        }
+        other => other,
+    }
+}
+
+/// The estimates of a batch.
+struct Estimates<'a> {
+    rows: Vec<u64>,
+    call: &'a Call<'a>,
+    factor: u64,
+    count: usize,
+    total: u64,
+}
+
+impl<'a> Estimates<'a> {
+    fn new(call: &'a Call<'a>, rule: Rule, count: usize) -> Self {
+        let least = fixed_width(call.to);
+        match rule {
+            Rule::Fixed => Estimates { rows: Vec::new(), call, factor: 0, count, total: 0 },
+            Rule::Within(factor) => {
+                let mut estimates = Estimates { rows: Vec::new(), call, factor, count, total: 0 };
+                estimates.total = estimates.of(0..count);
+                estimates
+            }
+            Rule::Each(estimate) => {
+                let estimate = estimate(call);
+                let rows: Vec<u64> =
+                    (0..count).map(|row| estimate(row).saturating_add(least)).collect();
+                let total = rows.iter().copied().fold(0, u64::saturating_add);
+                drop(estimate);
+                Estimates { rows, call, factor: 0, count, total }
+            }
+        }
+    }
+
+    fn of(&self, rows: Range<usize>) -> u64 {
+        if self.rows.is_empty() {
+            let least = fixed_width(self.call.to).saturating_mul(rows.len() as u64);
+            return self.call.total(&rows).saturating_mul(self.factor).saturating_add(least);
+        }
+        self.rows[rows].iter().copied().fold(0, u64::saturating_add)
+    }
+
+    fn largest(&self) -> u64 {
+        if self.rows.is_empty() {
+            return (0..self.count).map(|row| self.of(row..row + 1)).max().unwrap_or(0);
+        }
+        self.rows.iter().copied().max().unwrap_or(0)
+    }
+
+    /// The end of the slice that begins at a row: one row at least.
+    fn end_of_slice(&self, begin: usize, most: u64) -> usize {
+        let (mut end, mut sum) = (begin, 0_u64);
+        while end < self.count {
+            sum = sum.saturating_add(self.of(end..end + 1));
+            if sum > most && end > begin {
+                break;
+            }
+            end += 1;
+        }
+        end
+    }
+}
+
+fn has_short_offsets(data_type: &DataType) -> bool {
+    use DataType::{Binary, List, Map, Utf8};
+    matches!(data_type, Utf8 | Binary | List(_) | Map(_, _))
+}
+
+impl ScalarUDFImpl for Bounded {
+    fn name(&self) -> &str {
+        self.inner.name()
+    }
+
+    fn aliases(&self) -> &[String] {
+        self.inner.aliases()
+    }
+
+    fn display_name(&self, args: &[Expr]) -> Result<String> {
+        #[expect(deprecated, reason = "each method is passed on")]
+        self.inner.display_name(args)
+    }
+
+    fn schema_name(&self, args: &[Expr]) -> Result<String> {
+        self.inner.schema_name(args)
+    }
+
+    fn signature(&self) -> &Signature {
+        self.inner.signature()
+    }
+
+    fn return_type(&self, types: &[DataType]) -> Result<DataType> {
+        self.inner.return_type(types)
+    }
+
+    fn return_field_from_args(&self, args: ReturnFieldArgs<'_>) -> Result<FieldRef> {
+        self.inner.return_field_from_args(args)
+    }
+
+    fn with_updated_config(&self, config: &ConfigOptions) -> Option<ScalarUDF> {
+        let updated = self.inner.with_updated_config(config)?;
+        let inner = Arc::clone(updated.inner());
+        Some(ScalarUDF::new_from_impl(Bounded { inner, rule: self.rule }))
+    }
+
+    fn is_strict(&self) -> bool {
+        self.inner.is_strict()
+    }
+
+    fn invoke_with_args(&self, mut arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let inner = self.inner.as_ref();
+        if matches!(self.name(), "lpad" | "rpad") {
+            text::clamp_length(&mut arguments.args);
+        }
+        let call = || {
+            if matches!(self.rule, Rule::Fixed) {
+                return inner.invoke_with_args(arguments);
+            }
+            let memory = &StatementBudget::of(&arguments.config_options);
+            Invocation { inner, rule: self.rule, memory, arguments }.run()
+        };
+        // Some functions panic on extreme values, such as dates beyond chrono's calendar.
+        let result = catch_unwind(AssertUnwindSafe(call));
+        let result = result.unwrap_or_else(|panic| Err(panic_error(panic.as_ref())));
+        result.map_err(|error| of_arguments(self.name(), error))
+    }
+
+    fn simplify(&self, args: Vec<Expr>, info: &SimplifyContext) -> Result<ExprSimplifyResult> {
+        Ok(match self.inner.simplify(args, info)? {
+            ExprSimplifyResult::Simplified(expr) => {
+                ExprSimplifyResult::Simplified(limit_functions(expr)?)
+            }
+            original @ ExprSimplifyResult::Original(_) => original,
+        })
+    }
+
+    fn preimage(
+        &self,
+        args: &[Expr],
+        literal: &Expr,
+        info: &SimplifyContext,
+    ) -> Result<PreimageResult> {
+        self.inner.preimage(args, literal, info)
+    }
+
+    fn short_circuits(&self) -> bool {
+        self.inner.short_circuits()
+    }
+
+    fn conditional_arguments<'a>(
+        &self,
+        args: &'a [Expr],
+    ) -> Option<(Vec<&'a Expr>, Vec<&'a Expr>)> {
+        self.inner.conditional_arguments(args)
+    }
+
+    fn evaluate_bounds(&self, input: &[&Interval]) -> Result<Interval> {
+        self.inner.evaluate_bounds(input)
+    }
+
+    fn propagate_constraints(
+        &self,
+        interval: &Interval,
+        inputs: &[&Interval],
+    ) -> Result<Option<Vec<Interval>>> {
+        self.inner.propagate_constraints(interval, inputs)
+    }
+
+    fn output_ordering(&self, inputs: &[ExprProperties]) -> Result<SortProperties> {
+        self.inner.output_ordering(inputs)
+    }
+
+    fn preserves_lex_ordering(&self, inputs: &[ExprProperties]) -> Result<bool> {
+        self.inner.preserves_lex_ordering(inputs)
+    }
+
+    fn strictly_order_preserving(&self, inputs: &[ExprProperties]) -> Result<bool> {
+        self.inner.strictly_order_preserving(inputs)
+    }
+
+    fn coerce_types(&self, types: &[DataType]) -> Result<Vec<DataType>> {
+        self.inner.coerce_types(types)
+    }
+
+    fn struct_field_mapping(&self, literals: &[Option<ScalarValue>]) -> Option<StructFieldMapping> {
+        self.inner.struct_field_mapping(literals)
+    }
+
+    fn documentation(&self) -> Option<&Documentation> {
+        self.inner.documentation()
+    }
+
+    fn placement(&self, args: &[ExpressionPlacement]) -> ExpressionPlacement {
+        self.inner.placement(args)
+    }
+}

@@ -1,0 +1,78 @@
+//! Errors of functions, operators and casts.
+
+use std::collections::BTreeMap;
+
+use headwater_model::{ErrorCode, Fault};
+use headwater_sql::{Error as SqlError, Position};
+
+/// Why a function or operator failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The arguments are wrong whatever rows there are.
+    #[error(transparent)]
+    Sql(#[from] SqlError),
+    /// A function's result is larger than a value, or all results of a statement, may be.
+    #[error("`{function}` asks for {} {scope}, and the limit is {}", format_bytes(*size), format_bytes(*limit))]
+    FunctionMemory {
+        /// The function, or the operator.
+        function: String,
+        /// What it asks for, in bytes.
+        size: u64,
+        /// `in one value`, `in one batch`, or `in all batches` that the statement holds.
+        scope: &'static str,
+        /// The limit in bytes.
+        limit: u64,
+    },
+    /// A batch is larger than the formats of its columns can hold.
+    #[error("{message}")]
+    BatchTooLarge {
+        /// What did not fit.
+        message: String,
+    },
+}
+
+impl Error {
+    /// Returns the position of the error in the text, if it is known.
+    pub fn position(&self) -> Option<Position> {
+        match self {
+            Error::Sql(error) => error.position(),
+            Error::FunctionMemory { .. } | Error::BatchTooLarge { .. } => None,
+        }
+    }
+}
+
+impl Fault for Error {
+    fn code(&self) -> ErrorCode {
+        match self {
+            Error::Sql(error) => error.code(),
+            Error::FunctionMemory { .. } | Error::BatchTooLarge { .. } => ErrorCode::MemoryLimit,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Error::Sql(error) => error.hint(),
+            Error::FunctionMemory { .. } => {
+                Some("Ask for shorter values or fewer rows, or raise the memory limit.".to_owned())
+            }
+            Error::BatchTooLarge { .. } => Some("Ask for shorter values or fewer rows.".to_owned()),
+        }
+    }
+
+    fn context(&self) -> BTreeMap<String, serde_json::Value> {
+        match self {
+            Error::Sql(error) => error.context(),
+            Error::FunctionMemory { .. } | Error::BatchTooLarge { .. } => BTreeMap::new(),
+        }
+    }
+}
+
+/// Writes a number of bytes with a binary unit, such as `1.5 MiB`.
+pub fn format_bytes(count: u64) -> String {
+    const UNITS: [(&str, u64); 3] = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
+    match UNITS.iter().find(|(_, size)| count >= *size) {
+        Some((unit, size)) if count.is_multiple_of(*size) => format!("{} {unit}", count / size),
+        Some((unit, size)) => format!("{:.1} {unit}", count as f64 / *size as f64),
+        None => format!("{count} bytes"),
+    }
+}

@@ -1,0 +1,188 @@
+//! The functions, over arrays of times and formats.
+
+use std::sync::Arc;
+
+use arrow::array::timezone::Tz;
+use arrow::array::{Array, ArrayRef, AsArray, StringArray, StringBuilder};
+use arrow::datatypes::{
+    DataType, Time64NanosecondType, TimeUnit, TimestampMicrosecondType, TimestampNanosecondType,
+};
+use chrono::{DateTime, NaiveTime, Offset, TimeZone, Utc};
+use datafusion::common::{DataFusionError, Result, ScalarValue, internal_err};
+use datafusion::functions::datetime::to_char::ToCharFunc;
+use datafusion::logical_expr::{
+    ColumnarValue, Documentation, ScalarFunctionArgs, ScalarUDFImpl, Signature,
+};
+
+use super::{Format, Moment, Style};
+use crate::error::Error;
+use headwater_sql::Error as SqlError;
+
+/// `to_char(time, format)` or `date_format(time, format)`.
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub(super) struct FormatTime {
+    style: Style,
+    of: ToCharFunc,
+}
+
+impl FormatTime {
+    pub(super) fn new(style: Style) -> Self {
+        FormatTime { style, of: ToCharFunc::new() }
+    }
+
+    fn invalid(&self, format: &str, reason: &str) -> DataFusionError {
+        let name = self.name();
+        let hint = match self.style {
+            Style::Postgres => {
+                "Write a pattern such as `YYYY-MM-DD HH24:MI:SS`, other letters in double quotes, \
+                 or `%Y-%m-%d`."
+            }
+            Style::Spark => {
+                "Write a pattern such as `yyyy-MM-dd HH:mm:ss`, other letters in single quotes, \
+                 or `%Y-%m-%d`."
+            }
+        };
+        DataFusionError::External(Box::new(Error::Sql(SqlError::Invalid {
+            message: format!("the format `{format}` of `{name}` is not valid: {reason}"),
+            hint: Some(hint.to_owned()),
+            position: None,
+        })))
+    }
+
+    fn compile(&self, format: &str) -> Result<Format> {
+        Format::parse(format, self.style).map_err(|reason| self.invalid(format, &reason))
+    }
+
+    /// Writes each time by its format; a format is compiled once for each run of rows that share it.
+    fn formatted(&self, times: &Times, formats: &StringArray) -> Result<StringArray> {
+        let mut texts = StringBuilder::new();
+        let mut compiled: Option<(&str, Format)> = None;
+        let mut text = String::new();
+        let rows = times.len().max(if formats.len() == 1 { 0 } else { formats.len() });
+        for row in 0..rows {
+            let of_format = if formats.len() == 1 { 0 } else { row };
+            let of_time = if times.len() == 1 { 0 } else { row };
+            if formats.is_null(of_format) || times.is_null(of_time) {
+                texts.append_null();
+                continue;
+            }
+            let format = formats.value(of_format);
+            if compiled.as_ref().is_none_or(|(last, _)| *last != format) {
+                compiled = Some((format, self.compile(format)?));
+            }
+            let Some((_, compiled)) = &compiled else { continue };
+            text.clear();
+            let written = times
+                .moment(of_time)
+                .ok_or_else(|| "the time is out of range".to_owned())
+                .and_then(|moment| compiled.write(&moment, &mut text));
+            written.map_err(|reason| self.invalid(format, &reason))?;
+            texts.append_value(&text);
+        }
+        Ok(texts.finish())
+    }
+}
+
+impl ScalarUDFImpl for FormatTime {
+    fn name(&self) -> &'static str {
+        match self.style {
+            Style::Postgres => "to_char",
+            Style::Spark => "date_format",
+        }
+    }
+
+    fn signature(&self) -> &Signature {
+        self.of.signature()
+    }
+
+    fn return_type(&self, _: &[DataType]) -> Result<DataType> {
+        Ok(DataType::Utf8)
+    }
+
+    fn invoke_with_args(&self, arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let [time, format] = arguments.args.as_slice() else {
+            return internal_err!("`{}` takes two values", self.name());
+        };
+        if let DataType::Duration(_) = time.data_type() {
+            return self.of.invoke_with_args(arguments);
+        }
+        let single = matches!((time, format), (ColumnarValue::Scalar(_), ColumnarValue::Scalar(_)));
+        let array = |value: &ColumnarValue| match value {
+            ColumnarValue::Array(array) => Ok(Arc::clone(array)),
+            ColumnarValue::Scalar(value) => value.to_array(),
+        };
+        let format = array(&format.cast_to(&DataType::Utf8, None)?)?;
+        let times = Times::of(&array(time)?)?;
+        let texts: ArrayRef = Arc::new(self.formatted(&times, format.as_string())?);
+        Ok(if single {
+            ColumnarValue::Scalar(ScalarValue::try_from_array(&texts, 0)?)
+        } else {
+            ColumnarValue::Array(texts)
+        })
+    }
+
+    fn documentation(&self) -> Option<&Documentation> {
+        self.of.documentation()
+    }
+}
+
+/// An array of dates, timestamps or times of day.
+struct Times {
+    values: ArrayRef,
+    zone: Option<Tz>,
+}
+
+impl Times {
+    fn of(values: &ArrayRef) -> Result<Times> {
+        let (to, zone) = match values.data_type() {
+            DataType::Time32(_) | DataType::Time64(_) => {
+                (DataType::Time64(TimeUnit::Nanosecond), None)
+            }
+            DataType::Timestamp(unit, zone) => {
+                let unit = match unit {
+                    TimeUnit::Nanosecond => TimeUnit::Nanosecond,
+                    _ => TimeUnit::Microsecond,
+                };
+                (DataType::Timestamp(unit, zone.clone()), zone.clone())
+            }
+            _ => (DataType::Timestamp(TimeUnit::Microsecond, None), None),
+        };
+        let zone = zone.map(|zone| zone.parse::<Tz>()).transpose()?;
+        Ok(Times { values: arrow::compute::cast(values, &to)?, zone })
+    }
+
+    fn len(&self) -> usize {
+        self.values.len()
+    }
+
+    fn is_null(&self, row: usize) -> bool {
+        self.values.is_null(row)
+    }
+
+    /// The moment of a row; none where no calendar has it.
+    fn moment(&self, row: usize) -> Option<Moment> {
+        let utc: DateTime<Utc> = match self.values.data_type() {
+            DataType::Time64(_) => {
+                let nanoseconds = self.values.as_primitive::<Time64NanosecondType>().value(row);
+                let (seconds, rest) = (nanoseconds / 1_000_000_000, nanoseconds % 1_000_000_000);
+                let (seconds, rest) = (u32::try_from(seconds).ok()?, u32::try_from(rest).ok()?);
+                let time = NaiveTime::from_num_seconds_from_midnight_opt(seconds, rest)?;
+                return Some(Moment { date: None, time, offset: None });
+            }
+            DataType::Timestamp(TimeUnit::Nanosecond, _) => DateTime::from_timestamp_nanos(
+                self.values.as_primitive::<TimestampNanosecondType>().value(row),
+            ),
+            _ => DateTime::from_timestamp_micros(
+                self.values.as_primitive::<TimestampMicrosecondType>().value(row),
+            )?,
+        };
+        let (local, offset) = match self.zone {
+            Some(zone) => {
+                let offset = zone.offset_from_utc_datetime(&utc.naive_utc()).fix();
+                (utc.naive_utc().checked_add_offset(offset)?, Some(offset))
+            }
+            None => (utc.naive_utc(), None),
+        };
+        Some(Moment { date: Some(local.date()), time: local.time(), offset })
+    }
+}

@@ -1,0 +1,25 @@
+//! What SQL functions, operators and casts compute: functions of our own, rules that correct
+//! DataFusion's, and limits on the size of results.
+//!
+//! [`register`] and [`limit_results`] prepare a session's state. Nothing here knows tables.
+
+mod aggregates;
+mod bounds;
+mod error;
+pub mod error_text;
+mod formats;
+mod memory;
+mod panic;
+mod register;
+mod rules;
+mod signed;
+mod similar;
+mod timestamps;
+
+pub use bounds::{FunctionMemory, StatementBudget};
+pub use error::{Error, format_bytes};
+pub use memory::TotalMemory;
+pub use panic::panic_error;
+pub use register::{limit_results, register, register_for_constants};
+pub use rules::{optimizer as optimizer_rules, round_cast};
+pub use timestamps::check_zones;

@@ -1,0 +1,49 @@
+//! Registration of functions and rules in a session's state.
+
+use std::sync::Arc;
+
+use datafusion::common::Result;
+use datafusion::execution::SessionState;
+use datafusion::logical_expr::registry::FunctionRegistry;
+
+use crate::bounds::BoundResults;
+use crate::{aggregates, bounds, formats, rules, signed, similar, timestamps};
+
+/// Registers all functions and analyzer rules of this crate. The state must have been built with
+/// [`optimizer_rules`](crate::optimizer_rules), and [`limit_results`] comes last.
+pub fn register(state: &mut SessionState) -> Result<()> {
+    for rule in rules::analyzer() {
+        state.add_analyzer_rule(rule);
+    }
+    for rewrite in rules::functions() {
+        state.register_function_rewrite(rewrite)?;
+    }
+    for function in aggregates::functions() {
+        state.register_udaf(function)?;
+    }
+    signed::register(state)?;
+    state.register_udf(similar::function())?;
+    for function in formats::functions() {
+        state.register_udf(function)?;
+    }
+    for function in timestamps::functions(state.config_options()) {
+        state.register_udf(function)?;
+    }
+    Ok(())
+}
+
+/// Limits the results of all functions that are registered, and of operators and casts.
+pub fn limit_results(state: &mut SessionState) -> Result<()> {
+    bounds::register(state)?;
+    state.add_analyzer_rule(Arc::new(BoundResults));
+    Ok(())
+}
+
+/// Registers the functions that constants are computed with, with limits and without rules.
+pub fn register_for_constants(state: &mut SessionState) -> Result<()> {
+    state.register_udf(similar::function())?;
+    for function in formats::functions() {
+        state.register_udf(function)?;
+    }
+    bounds::register(state)
+}

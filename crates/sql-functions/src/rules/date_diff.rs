@@ -1,0 +1,68 @@
+//! The difference of dates, as a function: DataFusion alone fails where it looks for the bounds of it.
+//!
+//! Upstream: not reported
+
+use std::sync::LazyLock;
+
+use arrow::compute::kernels::numeric::sub;
+use arrow::datatypes::DataType;
+use datafusion::common::tree_node::Transformed;
+use datafusion::common::{DFSchema, Result, internal_err};
+use datafusion::logical_expr::{
+    BinaryExpr, ColumnarValue, Expr, ExprSchemable, LogicalPlan, Operator, ScalarFunctionArgs,
+    ScalarUDF, ScalarUDFImpl, Signature, Volatility,
+};
+use datafusion::physical_expr_common::datum::apply;
+
+use super::rewrite_parts;
+
+/// The plan with the function in place of the operator.
+pub(super) fn rewrite(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
+    rewrite_parts(plan, count)
+}
+
+fn count(expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
+    let is_date = |expr: &Expr| expr.get_type(schema).is_ok_and(|of| of == DataType::Date32);
+    match expr {
+        Expr::BinaryExpr(BinaryExpr { left, op: Operator::Minus, right })
+            if is_date(&left) && is_date(&right) =>
+        {
+            Transformed::yes(DAYS.call(vec![*left, *right]))
+        }
+        other => Transformed::no(other),
+    }
+}
+
+/// The days from one date to another.
+static DAYS: LazyLock<ScalarUDF> = LazyLock::new(|| {
+    ScalarUDF::new_from_impl(Days { signature: Signature::any(2, Volatility::Immutable) })
+});
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Days {
+    signature: Signature,
+}
+
+impl ScalarUDFImpl for Days {
+    fn name(&self) -> &'static str {
+        "days"
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, _: &[DataType]) -> Result<DataType> {
+        Ok(DataType::Int64)
+    }
+
+    fn invoke_with_args(&self, arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let days = |value: &ColumnarValue| {
+            value.cast_to(&DataType::Int32, None)?.cast_to(&DataType::Int64, None)
+        };
+        let [later, earlier] = &arguments.args[..] else {
+            return internal_err!("`days` takes two dates");
+        };
+        apply(&days(later)?, &days(earlier)?, |later, earlier| sub(later, earlier))
+    }
+}

@@ -1,0 +1,97 @@
+//! `m['key']` of a map, as a function of its own.
+//!
+//! DataFusion has one function for the parts of structs and the values of maps, puts one after the other
+//! into one call, and looks such a call up among the columns of a Parquet file, where no map has its keys.
+//!
+//! Upstream: not reported
+
+use std::sync::{Arc, LazyLock};
+
+use arrow::datatypes::{DataType, FieldRef};
+use datafusion::common::config::ConfigOptions;
+use datafusion::common::tree_node::Transformed;
+use datafusion::common::{DFSchema, Result, internal_err};
+use datafusion::functions::core::getfield::GetFieldFunc;
+use datafusion::logical_expr::expr::ScalarFunction;
+use datafusion::logical_expr::expr_rewriter::FunctionRewrite;
+use datafusion::logical_expr::{
+    ColumnarValue, Expr, ExprSchemable, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF,
+    ScalarUDFImpl, Signature, Volatility,
+};
+
+static MAP_VALUE: LazyLock<Arc<ScalarUDF>> = LazyLock::new(|| {
+    let signature = Signature::any(2, Volatility::Immutable);
+    Arc::new(ScalarUDF::from(MapValue { of_any: GetFieldFunc::new(), signature }))
+});
+
+/// The rewrite that calls it.
+#[derive(Debug)]
+pub(crate) struct ReadMaps;
+
+impl FunctionRewrite for ReadMaps {
+    fn name(&self) -> &'static str {
+        "read_maps"
+    }
+
+    fn rewrite(
+        &self,
+        expr: Expr,
+        schema: &DFSchema,
+        _: &ConfigOptions,
+    ) -> Result<Transformed<Expr>> {
+        let Expr::ScalarFunction(ScalarFunction { func, args }) = &expr else {
+            return Ok(Transformed::no(expr));
+        };
+        let (Some((whole, keys)), true) = (args.split_first(), func.inner().is::<GetFieldFunc>())
+        else {
+            return Ok(Transformed::no(expr));
+        };
+        let mut reads_map = false;
+        let mut value = whole.clone();
+        for key in keys.iter().cloned() {
+            let key_type = key_type(&value.get_type(schema)?);
+            reads_map |= key_type.is_some();
+            value = match key_type {
+                Some(of) => MAP_VALUE.call(vec![value, key.cast_to(&of, schema)?]),
+                None => func.call(vec![value, key]),
+            };
+        }
+        Ok(if reads_map { Transformed::yes(value) } else { Transformed::no(expr) })
+    }
+}
+
+/// The type of a map's keys.
+fn key_type(map: &DataType) -> Option<DataType> {
+    let DataType::Map(entries, _) = map else { return None };
+    let DataType::Struct(parts) = entries.data_type() else { return None };
+    parts.first().map(|key| key.data_type().clone())
+}
+
+/// Gives the value of a map that a key has.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct MapValue {
+    of_any: GetFieldFunc,
+    signature: Signature,
+}
+
+impl ScalarUDFImpl for MapValue {
+    fn name(&self) -> &'static str {
+        "map_value"
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, _: &[DataType]) -> Result<DataType> {
+        internal_err!("the type of `map_value` is known by its field")
+    }
+
+    fn return_field_from_args(&self, arguments: ReturnFieldArgs<'_>) -> Result<FieldRef> {
+        self.of_any.return_field_from_args(arguments)
+    }
+
+    fn invoke_with_args(&self, arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        self.of_any.invoke_with_args(arguments)
+    }
+}

@@ -1,0 +1,207 @@
+//! `x IN (SELECT …)` and `EXISTS (SELECT …)` wherever they stand, and what they are where nulls are.
+//!
+//! DataFusion makes joins of those in conditions, and takes what is unknown for false: right but under a NOT
+//! and within other values. There `IN` becomes what it means: no row is equal, none is null, and `x` is
+//! null only where there are no rows. Left alone is `x NOT IN (SELECT …)` among conditions that all must
+//! hold, which DataFusion has a join for, unless the query depends on the row outside.
+//!
+//! In a select list it knows neither. There both count rows.
+//!
+//! Upstream: https://github.com/apache/datafusion/issues/8241, https://github.com/apache/datafusion/issues/25347
+
+use std::sync::Arc;
+
+use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::{Column, DFSchema, ExprSchema, Result, ScalarValue, TableReference};
+use datafusion::functions_aggregate::expr_fn::count;
+use datafusion::logical_expr::expr::{Exists, InSubquery};
+use datafusion::logical_expr::utils::{conjunction, merge_schema};
+use datafusion::logical_expr::{
+    BinaryExpr, Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, Operator, Subquery, lit, not,
+    when,
+};
+
+use super::rewrite_values;
+
+/// The name under which a query's rows are compared with the row outside, which nobody can type.
+const ROWS: &str = "\0in";
+
+/// The plan with all of them settled, once the types are known.
+pub(super) fn rewrite(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
+    if matches!(plan, LogicalPlan::Join(_)) {
+        return Ok(Transformed::no(plan));
+    }
+    let is_condition = matches!(plan, LogicalPlan::Filter(_));
+    let schema = merge_schema(&plan.inputs());
+    rewrite_values(plan, |expr| {
+        let holds = |part: &Expr| Ok(matches!(part, Expr::InSubquery(_) | Expr::Exists(_)));
+        if !expr.exists(holds)? {
+            return Ok(Transformed::no(expr));
+        }
+        let settled = if is_condition {
+            condition(expr, Place { alone: true, negated: false }, &schema)?
+        } else {
+            value(expr, false, &schema)?
+        };
+        Ok(Transformed::yes(settled))
+    })
+}
+
+/// Where a condition stands.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    /// In a list of conditions that all must hold.
+    alone: bool,
+    /// Under an odd number of NOTs.
+    negated: bool,
+}
+
+/// A condition that holds where this one does; elsewhere it may be false or unknown.
+fn condition(expr: Expr, place: Place, schema: &DFSchema) -> Result<Expr> {
+    Ok(match expr {
+        Expr::Not(inner) => {
+            not(condition(*inner, Place { negated: !place.negated, ..place }, schema)?)
+        }
+        Expr::BinaryExpr(BinaryExpr { left, op: op @ (Operator::And | Operator::Or), right }) => {
+            let splits = (op == Operator::And) != place.negated;
+            let place = Place { alone: place.alone && splits, ..place };
+            let (left, right) =
+                (condition(*left, place, schema)?, condition(*right, place, schema)?);
+            Expr::BinaryExpr(BinaryExpr { left: Box::new(left), op, right: Box::new(right) })
+        }
+        Expr::InSubquery(within) if within.negated != place.negated => {
+            not_in(within, place.alone, schema)?
+        }
+        found @ (Expr::InSubquery(_) | Expr::Exists(_)) => found,
+        other => value(other, true, schema)?,
+    })
+}
+
+/// `x NOT IN (…)`, or `x IN (…)` under a NOT, as what holds, or does not, where it is known.
+fn not_in(within: InSubquery, alone: bool, schema: &DFSchema) -> Result<Expr> {
+    let depends = !within.subquery.outer_ref_columns.is_empty();
+    if !depends && alone && !within.expr.column_refs().is_empty() {
+        return Ok(Expr::InSubquery(within));
+    }
+    let InSubquery { expr: of, subquery, negated } = within;
+    let rows = Rows::of(&subquery, &of, schema)?;
+    if depends {
+        let may_be_null = rows.nullable || of.nullable(schema)?;
+        let equal = rows.equal();
+        let may_equal = if may_be_null { Expr::IsNotFalse(Box::new(equal)) } else { equal };
+        let subquery = rows.those(vec![may_equal])?;
+        return Ok(Expr::Exists(Exists { subquery, negated }));
+    }
+    let none_equal =
+        Expr::Exists(Exists { subquery: rows.those(vec![rows.equal()])?, negated: true });
+    let none_null = rows.count(vec![rows.null()])?.eq(lit(0_i64));
+    let comparable = of.is_not_null().or(rows.count(vec![])?.eq(lit(0_i64)));
+    let none = none_equal.and(none_null).and(comparable);
+    Ok(if negated { none } else { not(none) })
+}
+
+/// A value that is null where what it is made of says so.
+fn value(expr: Expr, in_condition: bool, schema: &DFSchema) -> Result<Expr> {
+    let settled = expr.transform_up(|expr| {
+        Ok(match expr {
+            Expr::InSubquery(within) => Transformed::yes(is_in(within, schema)?),
+            Expr::Exists(Exists { subquery, negated }) if !in_condition => {
+                let count = count_of(&subquery)?;
+                let none = count.clone().eq(lit(0_i64));
+                Transformed::yes(if negated { none } else { count.gt(lit(0_i64)) })
+            }
+            other => Transformed::no(other),
+        })
+    })?;
+    Ok(settled.data)
+}
+
+/// True, false or null.
+fn is_in(within: InSubquery, schema: &DFSchema) -> Result<Expr> {
+    let InSubquery { expr: of, subquery, negated } = within;
+    let rows = Rows::of(&subquery, &of, schema)?;
+    let any = |count: Expr| count.gt(lit(0_i64));
+    let some_equal = any(rows.count(vec![rows.equal()])?);
+    let incomparable = of.is_null().and(any(rows.count(vec![])?));
+    let unknown = incomparable.or(any(rows.count(vec![rows.null()])?));
+    let unset = lit(ScalarValue::Boolean(None));
+    when(some_equal, lit(!negated)).when(unknown, unset).otherwise(lit(negated))
+}
+
+fn rows() -> TableReference {
+    TableReference::bare(ROWS)
+}
+
+/// The rows of a query that a value is compared with.
+struct Rows<'a> {
+    subquery: &'a Subquery,
+    /// The value, as the query sees it.
+    outside: Expr,
+    /// The columns that it is made of.
+    columns: Vec<Expr>,
+    nullable: bool,
+}
+
+impl<'a> Rows<'a> {
+    fn of(subquery: &'a Subquery, value: &Expr, schema: &DFSchema) -> Result<Self> {
+        let mut columns = Vec::new();
+        let outside = value.clone().transform_up(|part| {
+            let Expr::Column(column) = part else { return Ok(Transformed::no(part)) };
+            let field = Arc::clone(schema.field_from_column(&column)?);
+            let outside = Expr::OuterReferenceColumn(field, column);
+            columns.push(outside.clone());
+            Ok(Transformed::yes(outside))
+        })?;
+        let nullable = subquery.subquery.schema().field(0).is_nullable();
+        Ok(Rows { subquery, outside: outside.data, columns, nullable })
+    }
+
+    /// Whether the query depends on the row outside itself.
+    fn depends(&self) -> bool {
+        !self.subquery.outer_ref_columns.is_empty()
+    }
+
+    /// The query's column.
+    fn column(&self) -> Expr {
+        let (qualifier, field) = self.subquery.subquery.schema().qualified_field(0);
+        let qualifier = if self.depends() { qualifier.cloned() } else { Some(rows()) };
+        Expr::Column(Column::new(qualifier, field.name()))
+    }
+
+    fn equal(&self) -> Expr {
+        self.column().eq(self.outside.clone())
+    }
+
+    fn null(&self) -> Expr {
+        self.column().is_null()
+    }
+
+    /// The rows for which all of these hold.
+    fn those(&self, conditions: Vec<Expr>) -> Result<Subquery> {
+        let Subquery { subquery, outer_ref_columns, spans } = self.subquery;
+        let mut outer_ref_columns = outer_ref_columns.clone();
+        let Some(condition) = conjunction(conditions) else { return Ok(self.subquery.clone()) };
+        if condition.contains_outer() {
+            outer_ref_columns.extend(self.columns.iter().cloned());
+        }
+        let plan = LogicalPlanBuilder::from(subquery.as_ref().clone());
+        // A query that depends on the row outside keeps its own names: DataFusion looks for them.
+        let plan = if self.depends() { plan } else { plan.alias(rows())? };
+        let plan = plan.filter(condition)?.build()?;
+        Ok(Subquery { subquery: Arc::new(plan), outer_ref_columns, spans: spans.clone() })
+    }
+
+    fn count(&self, conditions: Vec<Expr>) -> Result<Expr> {
+        count_of(&self.those(conditions)?)
+    }
+}
+
+/// How many rows a query has.
+fn count_of(query: &Subquery) -> Result<Expr> {
+    let Subquery { subquery, outer_ref_columns, spans } = query.clone();
+    let plan = LogicalPlanBuilder::from(Arc::unwrap_or_clone(subquery));
+    let plan = plan.aggregate(Vec::<Expr>::new(), vec![count(lit(1_i64))])?;
+    let counts = plan.schema().columns().into_iter().map(|count| Expr::Column(count).alias(ROWS));
+    let plan = plan.project(counts.collect::<Vec<_>>())?.build()?;
+    Ok(Expr::ScalarSubquery(Subquery { subquery: Arc::new(plan), outer_ref_columns, spans }))
+}

@@ -1,0 +1,81 @@
+//! Rules of DataFusion's optimizer that are left out where what they make of a plan is another query.
+//!
+//! Upstream: not reported
+
+use std::sync::Arc;
+
+use datafusion::common::tree_node::{Transformed, TreeNodeRecursion};
+use datafusion::common::{JoinType, NullEquality, Result};
+use datafusion::logical_expr::utils::split_conjunction;
+use datafusion::logical_expr::{Aggregate, Expr, Filter, LogicalPlan};
+use datafusion::optimizer::optimizer::ApplyOrder;
+use datafusion::optimizer::{Optimizer, OptimizerConfig, OptimizerRule};
+
+/// DataFusion's own rules, with those in guarded form that need it.
+pub fn rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
+    let guarded = |rule: Arc<dyn OptimizerRule + Send + Sync>| {
+        let errs: fn(&LogicalPlan) -> bool = match rule.name() {
+            "eliminate_cross_join" => joins_nulls,
+            "push_down_filter" => filters_all_or_none,
+            _ => return rule,
+        };
+        Arc::new(Guarded { rule, errs }) as _
+    };
+    Optimizer::new().rules.into_iter().map(guarded).collect()
+}
+
+/// A rule, and where it errs.
+#[derive(Debug)]
+struct Guarded {
+    rule: Arc<dyn OptimizerRule + Send + Sync>,
+    errs: fn(&LogicalPlan) -> bool,
+}
+
+impl OptimizerRule for Guarded {
+    fn name(&self) -> &str {
+        self.rule.name()
+    }
+
+    fn apply_order(&self) -> Option<ApplyOrder> {
+        self.rule.apply_order()
+    }
+
+    fn rewrite(
+        &self,
+        plan: LogicalPlan,
+        config: &dyn OptimizerConfig,
+    ) -> Result<Transformed<LogicalPlan>> {
+        if (self.errs)(&plan) { Ok(Transformed::no(plan)) } else { self.rule.rewrite(plan, config) }
+    }
+}
+
+/// Whether null equals null in some inner join. The rule puts such a join together with others, and has
+/// it forget that.
+fn joins_nulls(plan: &LogicalPlan) -> bool {
+    let is_one = |plan: &LogicalPlan| match plan {
+        LogicalPlan::Join(join) => {
+            join.join_type == JoinType::Inner && join.null_equality == NullEquality::NullEqualsNull
+        }
+        _ => false,
+    };
+    let mut found = false;
+    let looked = plan.apply_with_subqueries(|plan| {
+        found |= is_one(plan);
+        Ok(TreeNodeRecursion::Continue)
+    });
+    found || looked.is_err()
+}
+
+/// Whether a condition that reads no column filters what has a row even where nothing is aggregated. The
+/// rule would have it filter what is aggregated, and the row stay.
+fn filters_all_or_none(plan: &LogicalPlan) -> bool {
+    let (mut plan, mut reads_none) = (plan, false);
+    while let LogicalPlan::Filter(Filter { predicate, input, .. }) = plan {
+        reads_none |= split_conjunction(predicate).iter().any(|one| one.column_refs().is_empty());
+        plan = input;
+    }
+    let LogicalPlan::Aggregate(Aggregate { group_expr, .. }) = plan else { return false };
+    let has_empty_group =
+        group_expr.is_empty() || group_expr.iter().any(|one| matches!(one, Expr::GroupingSet(_)));
+    reads_none && has_empty_group
+}

@@ -1,0 +1,41 @@
+//! `round(number, places)` with a type that stays: what DataFusion says of a decimal's depends on whether
+//! the places are a literal, which they are no more once they are cast to the type that it wants. So they
+//! have that type from the beginning.
+//!
+//! Upstream: not reported
+
+use datafusion::common::config::ConfigOptions;
+use datafusion::common::tree_node::Transformed;
+use datafusion::common::{DFSchema, Result, ScalarValue};
+use datafusion::functions::math::round::RoundFunc;
+use datafusion::logical_expr::Expr;
+use datafusion::logical_expr::expr::ScalarFunction;
+use datafusion::logical_expr::expr_rewriter::FunctionRewrite;
+
+/// The rewrite of the places.
+#[derive(Debug)]
+pub(crate) struct Places;
+
+impl FunctionRewrite for Places {
+    fn name(&self) -> &'static str {
+        "round_places"
+    }
+
+    fn rewrite(
+        &self,
+        mut expr: Expr,
+        _: &DFSchema,
+        _: &ConfigOptions,
+    ) -> Result<Transformed<Expr>> {
+        if let Expr::ScalarFunction(ScalarFunction { func, args }) = &mut expr
+            && func.inner().is::<RoundFunc>()
+            && let [_, Expr::Literal(places, _)] = args.as_mut_slice()
+            && let ScalarValue::Int64(Some(wide)) = *places
+            && let Ok(narrow) = i32::try_from(wide)
+        {
+            *places = ScalarValue::Int32(Some(narrow));
+            return Ok(Transformed::yes(expr));
+        }
+        Ok(Transformed::no(expr))
+    }
+}

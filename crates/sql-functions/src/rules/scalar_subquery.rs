@@ -1,0 +1,74 @@
+//! Subqueries that have one row whatever they read, since they aggregate without groups.
+//!
+//! DataFusion makes semi joins of EXISTS and IN, which find no row where the subquery reads none. So,
+//! before it does, EXISTS of such a subquery is what it always is, and IN compares with its one row.
+//!
+//! Upstream: https://github.com/apache/datafusion/issues/24960
+
+use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::{Result, not_impl_err};
+use datafusion::logical_expr::expr::{Exists, InSubquery};
+use datafusion::logical_expr::{Expr, LogicalPlan, Operator, binary_expr, lit};
+
+use super::rewrite_values;
+
+/// The plan that takes them for what they are.
+pub(super) fn rewrite(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
+    rewrite_values(plan, |value| value.transform_up(settle))
+}
+
+fn settle(expr: Expr) -> Result<Transformed<Expr>> {
+    match expr {
+        Expr::Exists(Exists { subquery, negated }) => {
+            match rows(&subquery.subquery) {
+                Rows::One => return Ok(Transformed::yes(lit(!negated))),
+                Rows::OneAtMost if !subquery.outer_ref_columns.is_empty() => {
+                    return not_impl_err!(
+                        "EXISTS of an aggregate with HAVING or LIMIT that depends on the row outside"
+                    );
+                }
+                _ => {}
+            }
+            Ok(Transformed::no(Expr::Exists(Exists { subquery, negated })))
+        }
+        Expr::InSubquery(InSubquery { expr, subquery, negated })
+            if !subquery.outer_ref_columns.is_empty() =>
+        {
+            match rows(&subquery.subquery) {
+                Rows::One => {
+                    let operator = if negated { Operator::NotEq } else { Operator::Eq };
+                    let row = Expr::ScalarSubquery(subquery);
+                    Ok(Transformed::yes(binary_expr(*expr, operator, row)))
+                }
+                Rows::OneAtMost => not_impl_err!(
+                    "IN of an aggregate with HAVING or LIMIT that depends on the row outside"
+                ),
+                Rows::Any => {
+                    let kept = InSubquery { expr, subquery, negated };
+                    Ok(Transformed::no(Expr::InSubquery(kept)))
+                }
+            }
+        }
+        other => Ok(Transformed::no(other)),
+    }
+}
+
+/// How many rows a query has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Rows {
+    One,
+    OneAtMost,
+    Any,
+}
+
+fn rows(plan: &LogicalPlan) -> Rows {
+    match plan {
+        LogicalPlan::Projection(projection) => rows(&projection.input),
+        LogicalPlan::SubqueryAlias(alias) => rows(&alias.input),
+        LogicalPlan::Sort(sort) => rows(&sort.input),
+        LogicalPlan::Aggregate(aggregate) if aggregate.group_expr.is_empty() => Rows::One,
+        LogicalPlan::Filter(filter) if rows(&filter.input) != Rows::Any => Rows::OneAtMost,
+        LogicalPlan::Limit(limit) if rows(&limit.input) != Rows::Any => Rows::OneAtMost,
+        _ => Rows::Any,
+    }
+}

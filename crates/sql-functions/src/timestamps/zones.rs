@@ -1,0 +1,141 @@
+//! `AT TIME ZONE`: a time without a zone is taken for one of the zone, and becomes one with a zone; a time
+//! with a zone becomes what clocks of the other zone show.
+//!
+//! What clocks show twice, where summer ends, is the later time; what they leave out is told by the clock
+//! that was not set yet.
+//!
+//! Upstream: not reported
+
+use std::str::FromStr;
+use std::sync::Arc;
+
+use arrow::array::timezone::Tz;
+use arrow::array::{AsArray, TimestampMicrosecondArray};
+use arrow::datatypes::{DataType, Fields, TimeUnit, TimestampMicrosecondType};
+use chrono::{DateTime, MappedLocalTime, NaiveDateTime, Offset, TimeDelta, TimeZone};
+use datafusion::common::{DataFusionError, Result, ScalarValue, exec_err, plan_err};
+use datafusion::logical_expr::{
+    ColumnarValue, ScalarFunctionArgs, ScalarUDFImpl, Signature, Volatility,
+};
+
+use headwater_sql::expression::AT_TIME_ZONE;
+
+use crate::error::Error;
+use headwater_sql::Error as SqlError;
+
+/// Longer than clocks are ever set forward by.
+const BEFORE: TimeDelta = TimeDelta::hours(3);
+
+/// Takes a time and the name of a zone.
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub(super) struct AtTimeZone(Signature);
+
+impl AtTimeZone {
+    pub(super) fn new() -> Self {
+        AtTimeZone(Signature::user_defined(Volatility::Immutable))
+    }
+}
+
+impl ScalarUDFImpl for AtTimeZone {
+    fn name(&self) -> &'static str {
+        AT_TIME_ZONE
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.0
+    }
+
+    fn coerce_types(&self, arguments: &[DataType]) -> Result<Vec<DataType>> {
+        let [time, _] = arguments else { return plan_err!("AT TIME ZONE takes a time and a zone") };
+        let time = match time {
+            DataType::Timestamp(_, zone) => {
+                DataType::Timestamp(TimeUnit::Microsecond, zone.clone())
+            }
+            DataType::Date32 | DataType::Null => DataType::Timestamp(TimeUnit::Microsecond, None),
+            text if text.is_string() => DataType::Timestamp(TimeUnit::Microsecond, None),
+            other => return plan_err!("AT TIME ZONE of a value of type {other}"),
+        };
+        Ok(vec![time, DataType::Utf8])
+    }
+
+    fn return_type(&self, arguments: &[DataType]) -> Result<DataType> {
+        let has_zone = matches!(arguments.first(), Some(DataType::Timestamp(_, Some(_))));
+        let zone = if has_zone { None } else { Some("UTC".into()) };
+        Ok(DataType::Timestamp(TimeUnit::Microsecond, zone))
+    }
+
+    fn invoke_with_args(&self, arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let [time, zone] = &arguments.args[..] else {
+            return plan_err!("AT TIME ZONE takes a time and a zone");
+        };
+        let to = arguments.return_type();
+        let zone = match zone {
+            ColumnarValue::Scalar(ScalarValue::Utf8(Some(zone))) => zone,
+            ColumnarValue::Scalar(_) => return Ok(ColumnarValue::Scalar(to.try_into()?)),
+            ColumnarValue::Array(_) => return exec_err!("the zone of AT TIME ZONE is no constant"),
+        };
+        let Ok(zone) = Tz::from_str(zone) else { return exec_err!("`{zone}` is no time zone") };
+        let has_zone = matches!(time.data_type(), DataType::Timestamp(_, Some(_)));
+        let times = time.to_array(arguments.number_rows)?;
+        let times = times.as_primitive::<TimestampMicrosecondType>();
+        let moved: TimestampMicrosecondArray =
+            times.try_unary(|time| moved(time, zone, has_zone))?;
+        let moved = moved.with_data_type(to.clone());
+        Ok(match time {
+            ColumnarValue::Scalar(_) => {
+                ColumnarValue::Scalar(ScalarValue::try_from_array(&moved, 0)?)
+            }
+            ColumnarValue::Array(_) => ColumnarValue::Array(Arc::new(moved)),
+        })
+    }
+}
+
+/// Checks that the zones of all columns are known: a time in a zone that is not cannot be written.
+pub fn check_zones(fields: &Fields) -> Result<()> {
+    fields.iter().try_for_each(|field| check_zone(field.data_type()))
+}
+
+fn check_zone(data_type: &DataType) -> Result<()> {
+    match data_type {
+        DataType::Timestamp(_, Some(zone)) if Tz::from_str(zone).is_err() => {
+            let message = format!("`{zone}` is no time zone");
+            let hint = "Write a zone such as `UTC`, `+01:00` or `Europe/Berlin`.".to_owned();
+            let error = Error::Sql(SqlError::Invalid { message, hint: Some(hint), position: None });
+            Err(DataFusionError::External(Box::new(error)))
+        }
+        DataType::Struct(fields) => check_zones(fields),
+        DataType::List(field)
+        | DataType::LargeList(field)
+        | DataType::ListView(field)
+        | DataType::LargeListView(field)
+        | DataType::FixedSizeList(field, _)
+        | DataType::Map(field, _) => check_zone(field.data_type()),
+        DataType::Dictionary(_, value) => check_zone(value),
+        DataType::RunEndEncoded(_, value) => check_zone(value.data_type()),
+        DataType::Union(fields, _) => {
+            fields.iter().try_for_each(|(_, field)| check_zone(field.data_type()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A time in microseconds as clocks of a zone show it, or the time at which they show it.
+fn moved(time: i64, zone: Tz, to_zone: bool) -> Result<i64> {
+    let Some(read) = DateTime::from_timestamp_micros(time).map(|time| time.naive_utc()) else {
+        return exec_err!("a time that no calendar has: {time} microseconds");
+    };
+    let offset = i64::from(offset(zone, read, to_zone).fix().local_minus_utc()) * 1_000_000;
+    let moved = if to_zone { time.checked_add(offset) } else { time.checked_sub(offset) };
+    moved.ok_or_else(|| DataFusionError::Execution("a time that no calendar has".to_owned()))
+}
+
+/// How far a zone's clocks are ahead, at a time, or when they show it.
+fn offset(zone: Tz, read: NaiveDateTime, to_zone: bool) -> impl Offset {
+    if to_zone {
+        return zone.offset_from_utc_datetime(&read);
+    }
+    match zone.offset_from_local_datetime(&read) {
+        MappedLocalTime::Single(offset) | MappedLocalTime::Ambiguous(_, offset) => offset,
+        MappedLocalTime::None => zone.offset_from_utc_datetime(&(read - BEFORE)),
+    }
+}
