@@ -5,10 +5,11 @@
 
 use std::any::TypeId;
 
-use sqlparser::ast::Expr;
+use sqlparser::ast::{Expr, ObjectType, Statement};
 use sqlparser::dialect::{Dialect, GenericDialect};
 use sqlparser::keywords::Keyword;
 use sqlparser::parser::{Parser, ParserError};
+use sqlparser::tokenizer::Token;
 
 /// Headwater's dialect.
 #[derive(Debug)]
@@ -33,7 +34,31 @@ impl Dialect for HeadwaterDialect {
         ch.is_alphanumeric() || ch == '_' || ch == '$' || ch == '@'
     }
 
-    /// `IS [NOT] DISTINCT FROM` binds as `=` does; sqlparser takes all that follows for its right side.
+    /// Parses `CREATE NAMESPACE` and `DROP NAMESPACE`, Spark's words for a schema.
+    fn parse_statement(&self, parser: &mut Parser) -> Option<Result<Statement, ParserError>> {
+        let is_namespace = |parser: &Parser| {
+            matches!(
+                &parser.peek_nth_token_ref(1).token,
+                Token::Word(word)
+                    if word.quote_style.is_none() && word.value.eq_ignore_ascii_case("NAMESPACE")
+            )
+        };
+        if !is_namespace(parser) {
+            return None;
+        }
+        if parser.parse_keyword(Keyword::CREATE) {
+            parser.advance_token();
+            return Some(parser.parse_create_schema());
+        }
+        if parser.parse_keyword(Keyword::DROP) {
+            parser.advance_token();
+            return Some(drop_schema(parser));
+        }
+        None
+    }
+
+    /// `IS [NOT] DISTINCT FROM` binds as `=` does; sqlparser takes all that follows for its right
+    /// side.
     fn parse_infix(
         &self,
         parser: &mut Parser,
@@ -241,4 +266,20 @@ impl Dialect for HeadwaterDialect {
     fn supports_comment_on(&self) -> bool {
         true
     }
+}
+
+/// Parses what follows DROP NAMESPACE.
+fn drop_schema(parser: &mut Parser) -> Result<Statement, ParserError> {
+    let if_exists = parser.parse_keywords(&[Keyword::IF, Keyword::EXISTS]);
+    let names = parser.parse_comma_separated(|parser| parser.parse_object_name(false))?;
+    Ok(Statement::Drop {
+        object_type: ObjectType::Schema,
+        if_exists,
+        names,
+        cascade: parser.parse_keyword(Keyword::CASCADE),
+        restrict: parser.parse_keyword(Keyword::RESTRICT),
+        purge: parser.parse_keyword(Keyword::PURGE),
+        temporary: false,
+        table: None,
+    })
 }

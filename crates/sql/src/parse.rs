@@ -29,7 +29,6 @@ pub(super) fn parse_one(sql: &str) -> Result<Parsed> {
     let foreign = foreign_clause(&tokens);
     let view = create_view::text_of_query(sql, &tokens);
     let (mut tokens, partition) = partition::take(tokens)?;
-    spell_schema(&mut tokens);
     data_type::spell_maps(&mut tokens);
     spell_out_stars(&mut tokens);
     time_travel::rewrite(&mut tokens);
@@ -59,21 +58,6 @@ pub(super) fn parse_one(sql: &str) -> Result<Parsed> {
         });
     }
     Ok(Parsed::Other { statement: Box::new(statement), partition, view })
-}
-
-/// Writes the `NAMESPACE` of `CREATE NAMESPACE` and `DROP NAMESPACE`, which is Spark's word, as `SCHEMA`.
-fn spell_schema(tokens: &mut [TokenWithSpan]) {
-    let mut words = tokens.iter_mut().filter(|token| !matches!(token.token, Token::Whitespace(_)));
-    let verb = words.next().is_some_and(|first| {
-        is_keyword(&first.token, Keyword::CREATE) || is_keyword(&first.token, Keyword::DROP)
-    });
-    if let Some(what) = words.next().filter(|_| verb)
-        && let Token::Word(word) = &what.token
-        && word.quote_style.is_none()
-        && word.value.eq_ignore_ascii_case("NAMESPACE")
-    {
-        what.token = Token::make_keyword("SCHEMA");
-    }
 }
 
 /// The column that stands for every column in `UPDATE SET *` of a MERGE.
