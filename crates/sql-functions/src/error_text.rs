@@ -1,7 +1,7 @@
 //! Messages of DataFusion, Arrow and sqlparser in SQL's words.
 //!
-//! [`clean`] takes off prefixes, backtraces and advice about DataFusion's settings, and writes types
-//! and literals as SQL does.
+//! [`clean`] takes off prefixes, backtraces and advice about DataFusion's settings, and writes
+//! types and literals as SQL does.
 
 use headwater_sql::debug_text::lower_first;
 

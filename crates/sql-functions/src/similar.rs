@@ -1,8 +1,9 @@
 //! `SIMILAR TO`, which DataFusion computes as a regular expression that is not anchored.
 //!
-//! [`respell`](headwater_sql::respell) writes `a SIMILAR TO b` as a call of [`SIMILAR_TO`]. The function
-//! translates SQL's pattern to a regular expression for the whole text: `%` and `_` as in `LIKE`, and
-//! `| * + ? {m,n} ( ) [ ]` as in a regular expression. Everything else stands for itself.
+//! [`respell`](headwater_sql::respell) writes `a SIMILAR TO b` as a call of [`SIMILAR_TO`]. The
+//! function translates SQL's pattern to a regular expression for the whole text: `%` and `_` as in
+//! `LIKE`, and `| * + ? {m,n} ( ) [ ]` as in a regular expression. Everything else stands for
+//! itself.
 //!
 //! Upstream: https://github.com/apache/datafusion/issues/22263
 

@@ -1,5 +1,5 @@
-//! The changes of ALTER TABLE that sqlparser does not read: of partition fields, of the sort order, of what
-//! is said of columns, and of properties that go.
+//! The changes of ALTER TABLE that sqlparser does not read: of partition fields, of the sort order,
+//! of what is said of columns, and of properties that go.
 
 use sqlparser::ast::{AlterTableOperation, Expr, Ident, OrderByExpr, OrderByOptions};
 use sqlparser::keywords::Keyword;

@@ -305,8 +305,8 @@ pub(super) fn property(option: SqlOption) -> Result<(String, Option<String>)> {
     Ok((key.value.clone(), value))
 }
 
-/// Writes `place.lat` after the words that a column of ALTER TABLE follows, which sqlparser does not
-/// read there, as one name.
+/// Writes `place.lat` after the words that a column of ALTER TABLE follows, which sqlparser does
+/// not read there, as one name.
 pub fn join_paths(tokens: &mut Vec<TokenWithSpan>) {
     let words: Vec<usize> =
         (0..tokens.len()).filter(|&i| !matches!(tokens[i].token, Token::Whitespace(_))).collect();

@@ -1,8 +1,8 @@
 //! How long a chain of operators may be.
 //!
 //! `a + b + c` is a tree as deep as the chain is long, and all that plans it recurses over it; the
-//! parser's own limit counts what is nested by brackets. So chains are measured by their words, before
-//! anything is parsed.
+//! parser's own limit counts what is nested by brackets. So chains are measured by their words,
+//! before anything is parsed.
 
 use sqlparser::keywords::Keyword;
 use sqlparser::tokenizer::{Token, TokenWithSpan};
@@ -49,8 +49,8 @@ struct Level {
 }
 
 impl Level {
-    /// What a CASE is made of. The word may as well be a column's name, and what follows it the rest of
-    /// the chain it stands in: so it goes on with that chain's counts.
+    /// What a CASE is made of. The word may as well be a column's name, and what follows it the
+    /// rest of the chain it stands in: so it goes on with that chain's counts.
     fn of_case(&self) -> Self {
         Self { place: Place::Start, is_from: false, is_case: true, ..*self }
     }
@@ -116,7 +116,8 @@ impl Level {
         }
     }
 
-    /// A word that should be a name. If it is none, tables follow it: they are counted all the same.
+    /// A word that should be a name. If it is none, tables follow it: they are counted all the
+    /// same.
     fn take_name(&mut self, keyword: Keyword) {
         self.is_from |= keyword == Keyword::FROM;
         let puts_together = matches!(

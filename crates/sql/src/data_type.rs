@@ -27,8 +27,8 @@ pub fn settle_types(expr: &mut Expr) {
     }
 }
 
-/// Spells a type so that the planner takes it for what it is: a `TIMESTAMP` has microseconds, as everywhere
-/// but with the planner, unless it says otherwise.
+/// Spells a type so that the planner takes it for what it is: a `TIMESTAMP` has microseconds, as
+/// everywhere but with the planner, unless it says otherwise.
 pub fn settle(data_type: &mut DataType) {
     respell(data_type);
     each_part(data_type, &mut settle);
@@ -77,8 +77,8 @@ pub fn says_nanoseconds(data_type: &DataType) -> bool {
     found
 }
 
-/// Writes `MAP<K, V>` in the columns of CREATE TABLE and ALTER TABLE as `MAP(K, V)`: sqlparser reads either
-/// the one or the other.
+/// Writes `MAP<K, V>` in the columns of CREATE TABLE and ALTER TABLE as `MAP(K, V)`: sqlparser
+/// reads either the one or the other.
 pub fn spell_maps(tokens: &mut Vec<TokenWithSpan>) {
     let mut words = tokens.iter().filter(|token| !matches!(token.token, Token::Whitespace(_)));
     let first = words.next().map(|word| &word.token);
@@ -118,8 +118,8 @@ fn next_word(tokens: &[TokenWithSpan], from: usize) -> Option<usize> {
     (from..tokens.len()).find(|&index| !matches!(tokens[index].token, Token::Whitespace(_)))
 }
 
-/// Where the angle bracket at `open` is closed by the first half of a token, or all of it; none where what is
-/// between is no type. A `>>` whose second half closes it is taken apart before.
+/// Where the angle bracket at `open` is closed by the first half of a token, or all of it; none
+/// where what is between is no type. A `>>` whose second half closes it is taken apart before.
 fn closing(tokens: &mut Vec<TokenWithSpan>, open: usize) -> Option<usize> {
     let mut depth = 0;
     let mut index = open;
@@ -149,8 +149,8 @@ fn closing(tokens: &mut Vec<TokenWithSpan>, open: usize) -> Option<usize> {
     }
 }
 
-/// A type that a table cannot keep: Iceberg has no such range or length, and no other engine would check
-/// it.
+/// A type that a table cannot keep: Iceberg has no such range or length, and no other engine would
+/// check it.
 pub struct Unkept {
     /// The type as it is written.
     pub written: String,

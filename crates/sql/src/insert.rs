@@ -14,8 +14,8 @@ pub struct NewRows {
     pub table: ObjectName,
     /// The columns, where they are listed.
     pub columns: Vec<Ident>,
-    /// Whether they come in place of others: of all in the partitions they fall into, or of all in a
-    /// table without partitions.
+    /// Whether they come in place of others: of all in the partitions they fall into, or of all in
+    /// a table without partitions.
     pub overwrite: bool,
     /// The rows.
     pub source: Source,

@@ -1,7 +1,8 @@
-//! Whole numbers in hexadecimal, octal and binary notation, and letters that stand right after a number.
+//! Whole numbers in hexadecimal, octal and binary notation, and letters that stand right after a
+//! number.
 //!
-//! sqlparser takes `0x10` for the bytes `X'10'`, and `0b11` for `0 AS b11`. Here they are numbers, as
-//! in PostgreSQL, and a word that begins right after a number is an error.
+//! sqlparser takes `0x10` for the bytes `X'10'`, and `0b11` for `0 AS b11`. Here they are numbers,
+//! as in PostgreSQL, and a word that begins right after a number is an error.
 
 use sqlparser::tokenizer::{Token, TokenWithSpan};
 

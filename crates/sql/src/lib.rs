@@ -1,8 +1,8 @@
 //! SQL text to a checked statement: one dialect, parameters, refusals, and the resolution of names
 //! against tables that the caller gives.
 //!
-//! [`Prepared`] is a parsed statement; [`statement::Command`] is what it asks for. Every clause that is
-//! not supported is refused by name. Nothing here reads the lake or plans.
+//! [`Prepared`] is a parsed statement; [`statement::Command`] is what it asks for. Every clause
+//! that is not supported is refused by name. Nothing here reads the lake or plans.
 
 mod alter_extensions;
 pub mod alter_table;

@@ -1,4 +1,5 @@
-//! Numbers as somebody wrote them, which the planner takes for floating-point ones where they have a point.
+//! Numbers as somebody wrote them, which the planner takes for floating-point ones where they have
+//! a point.
 
 use sqlparser::ast::{Expr, UnaryOperator, Value};
 

@@ -1,7 +1,8 @@
 //! Parameters of a statement: `$name`, `$1`, and `?`, which stands for `$1`, `$2` in its order.
 //!
-//! Values are bound in the syntax tree as literals of their types, never as text that is parsed. Each
-//! literal keeps the position of its parameter, so that errors refer to the text as it was written.
+//! Values are bound in the syntax tree as literals of their types, never as text that is parsed.
+//! Each literal keeps the position of its parameter, so that errors refer to the text as it was
+//! written.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -182,8 +183,8 @@ impl VisitorMut for Binder<'_> {
     }
 }
 
-/// Returns the literal of a value at a position: text, a whole number, another number as a double, true,
-/// false or null.
+/// Returns the literal of a value at a position: text, a whole number, another number as a double,
+/// true, false or null.
 fn literal(value: &Json, span: Span) -> Option<Expr> {
     let of = |value: Value| Expr::Value(ValueWithSpan { value, span });
     let number = |digits: String| of(Value::Number(digits, false));

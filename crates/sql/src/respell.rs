@@ -4,7 +4,8 @@ use sqlparser::ast::{CharacterLength, DataType, Expr, UnaryOperator, Value};
 
 use super::expression::{SIMILAR_TO, call};
 
-/// Writes `SIMILAR TO` as a call of its function, and a cast to `VARCHAR(n)` as one that cuts the text off.
+/// Writes `SIMILAR TO` as a call of its function, and a cast to `VARCHAR(n)` as one that cuts the
+/// text off.
 pub fn respell(expr: &mut Expr) {
     match expr {
         Expr::SimilarTo { negated, expr: text, pattern, escape_char } => {

@@ -112,8 +112,8 @@ pub struct Scope {
 }
 
 impl Scope {
-    /// What a column's bare name means among some of the relations; none where that is not one thing, or
-    /// cannot be written.
+    /// What a column's bare name means among some of the relations; none where that is not one
+    /// thing, or cannot be written.
     pub fn value(&self, name: &str, among: Range<usize>) -> Option<Merged> {
         let has = |index: &usize| self.relations[*index].columns.all().any(|other| other == name);
         let holders: Vec<usize> = among.filter(has).collect();

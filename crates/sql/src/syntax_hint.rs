@@ -39,7 +39,8 @@ struct Slip {
     at: Option<Position>,
 }
 
-/// Looks at the word where the parser stopped, and at the one before it, which it took for an alias.
+/// Looks at the word where the parser stopped, and at the one before it, which it took for an
+/// alias.
 fn slip(tokens: &[TokenWithSpan], position: Option<Position>) -> Option<Slip> {
     let words = tokens.iter().filter(|token| !matches!(token.token, Token::Whitespace(_)));
     let words: Vec<&TokenWithSpan> = words.collect();

@@ -1,6 +1,7 @@
 //! Time travel in the words of other systems: `FOR VERSION AS OF`, `FOR TIMESTAMP AS OF`, `FOR
-//! SYSTEM_TIME AS OF`, `AT BRANCH`, `AT (TIMESTAMP => …)`. DataFusion parses some of these and reads
-//! the table as it is now. Here each becomes a part of the table's name, which is one thing to honour.
+//! SYSTEM_TIME AS OF`, `AT BRANCH`, `AT (TIMESTAMP => …)`. DataFusion parses some of these and
+//! reads the table as it is now. Here each becomes a part of the table's name, which is one thing
+//! to honour.
 
 use std::ops::ControlFlow;
 
@@ -215,8 +216,8 @@ fn wrong(message: &str, position: Option<Position>) -> Error {
     Error::Invalid { message: message.to_owned(), hint: None, position }
 }
 
-/// Rewrites the forms that sqlparser does not read into those that it does: `FOR VERSION AS OF 'v1'`
-/// and `AT BRANCH dev` become `AT (…)`, and `FOR TIMESTAMP AS OF` loses its FOR.
+/// Rewrites the forms that sqlparser does not read into those that it does: `FOR VERSION AS OF
+/// 'v1'` and `AT BRANCH dev` become `AT (…)`, and `FOR TIMESTAMP AS OF` loses its FOR.
 pub fn rewrite(tokens: &mut Vec<TokenWithSpan>) {
     let mut index = 0;
     while index < tokens.len() {

@@ -6,8 +6,8 @@ use crate::change::{Parts, query_of};
 use crate::error::{Error, Result};
 use crate::expression::{Node, children};
 
-/// Rows with a subquery in one statement: each becomes a query, and all of them a tree as deep as they are
-/// many.
+/// Rows with a subquery in one statement: each becomes a query, and all of them a tree as deep as
+/// they are many.
 const SUBQUERIES_MAX: usize = 300;
 
 /// A query of rows as several, where it needs to be and nothing is said of all of them.
@@ -21,8 +21,8 @@ pub fn parts(mut query: Query) -> Result<Vec<Query>> {
     Ok(parts.into_iter().map(part).collect())
 }
 
-/// The rows in their order: those without a subquery together, each other one as a SELECT. None where no
-/// row has one.
+/// The rows in their order: those without a subquery together, each other one as a SELECT. None
+/// where no row has one.
 fn rows(values: &mut Values) -> Result<Option<Vec<SetExpr>>> {
     let held = values.rows.iter_mut().map(|row| row.content.iter_mut().any(holds_subquery));
     let held: Vec<bool> = held.collect();

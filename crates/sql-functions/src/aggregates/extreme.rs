@@ -1,8 +1,8 @@
 //! `min` and `max` of floating-point numbers by group.
 //!
-//! DataFusion begins each group with the greatest or the least number that is finite, so that a group of
-//! infinities alone has neither of them, and passes over NaN. Without groups it computes both right: so
-//! each group of these types computes as if it were alone.
+//! DataFusion begins each group with the greatest or the least number that is finite, so that a
+//! group of infinities alone has neither of them, and passes over NaN. Without groups it computes
+//! both right: so each group of these types computes as if it were alone.
 //!
 //! Upstream: https://github.com/apache/datafusion/issues/24432
 

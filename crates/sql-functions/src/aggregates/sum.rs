@@ -1,12 +1,13 @@
 //! `sum` that is an error where it does not fit, where DataFusion's wraps around.
 //!
-//! Whole numbers are added up in a type that holds any sum of them, decimals of the most digits with a check.
-//! What a sum of whole numbers is in between does not matter: neither the order of the rows nor the number
-//! of threads makes one fail that fits. All other types are left to DataFusion: a decimal of fewer digits
-//! has a sum of ten digits more.
+//! Whole numbers are added up in a type that holds any sum of them, decimals of the most digits
+//! with a check. What a sum of whole numbers is in between does not matter: neither the order of
+//! the rows nor the number of threads makes one fail that fits. All other types are left to
+//! DataFusion: a decimal of fewer digits has a sum of ten digits more.
 //!
-//! A rewrite to a sum of `DECIMAL(38, 0)` would be exact for whole numbers, but copies each batch to values of
-//! twice the size with a check of each, and decimals of the most digits would stay unchecked.
+//! A rewrite to a sum of `DECIMAL(38, 0)` would be exact for whole numbers, but copies each batch
+//! to values of twice the size with a check of each, and decimals of the most digits would stay
+//! unchecked.
 //!
 //! Upstream: https://github.com/apache/datafusion/issues/3520
 

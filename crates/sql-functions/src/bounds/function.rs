@@ -56,7 +56,8 @@ pub(crate) fn register(state: &mut SessionState) -> Result<()> {
 /// have a fixed size, or put arguments together without copying them.
 const KNOWN_BY_TYPE: [&str; 6] = ["get_field", "log", "named_struct", "power", "round", "struct"];
 
-/// The function with its results limited, or nothing where it is limited already or known by its type.
+/// The function with its results limited, or nothing where it is limited already or known by its
+/// type.
 pub(super) fn bounded(function: &Arc<ScalarUDF>) -> Option<Arc<ScalarUDF>> {
     let rule = rule(function.name());
     if KNOWN_BY_TYPE.contains(&function.name()) || function.inner().is::<Bounded>() {

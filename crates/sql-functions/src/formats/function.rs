@@ -53,7 +53,8 @@ impl FormatTime {
         Format::parse(format, self.style).map_err(|reason| self.invalid(format, &reason))
     }
 
-    /// Writes each time by its format; a format is compiled once for each run of rows that share it.
+    /// Writes each time by its format; a format is compiled once for each run of rows that share
+    /// it.
     fn formatted(&self, times: &Times, formats: &StringArray) -> Result<StringArray> {
         let mut texts = StringBuilder::new();
         let mut compiled: Option<(&str, Format)> = None;

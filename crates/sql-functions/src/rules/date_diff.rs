@@ -1,4 +1,5 @@
-//! The difference of dates, as a function: DataFusion alone fails where it looks for the bounds of it.
+//! The difference of dates, as a function: DataFusion alone fails where it looks for the bounds of
+//! it.
 //!
 //! Upstream: not reported
 

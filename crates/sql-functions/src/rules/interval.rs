@@ -1,6 +1,7 @@
 //! Comparisons of intervals by their length: a month has thirty days, and a day has 24 hours.
 //!
-//! DataFusion compares months first, then days, then the rest, so that 30 hours are less than a day.
+//! DataFusion compares months first, then days, then the rest, so that 30 hours are less than a
+//! day.
 //!
 //! Upstream: https://github.com/apache/datafusion/issues/8468
 

@@ -1,7 +1,8 @@
 //! `m['key']` of a map, as a function of its own.
 //!
-//! DataFusion has one function for the parts of structs and the values of maps, puts one after the other
-//! into one call, and looks such a call up among the columns of a Parquet file, where no map has its keys.
+//! DataFusion has one function for the parts of structs and the values of maps, puts one after the
+//! other into one call, and looks such a call up among the columns of a Parquet file, where no map
+//! has its keys.
 //!
 //! Upstream: not reported
 

@@ -1,9 +1,11 @@
-//! `x IN (SELECT …)` and `EXISTS (SELECT …)` wherever they stand, and what they are where nulls are.
+//! `x IN (SELECT …)` and `EXISTS (SELECT …)` wherever they stand, and what they are where nulls
+//! are.
 //!
-//! DataFusion makes joins of those in conditions, and takes what is unknown for false: right but under a NOT
-//! and within other values. There `IN` becomes what it means: no row is equal, none is null, and `x` is
-//! null only where there are no rows. Left alone is `x NOT IN (SELECT …)` among conditions that all must
-//! hold, which DataFusion has a join for, unless the query depends on the row outside.
+//! DataFusion makes joins of those in conditions, and takes what is unknown for false: right but
+//! under a NOT and within other values. There `IN` becomes what it means: no row is equal, none is
+//! null, and `x` is null only where there are no rows. Left alone is `x NOT IN (SELECT …)` among
+//! conditions that all must hold, which DataFusion has a join for, unless the query depends on the
+//! row outside.
 //!
 //! In a select list it knows neither. There both count rows.
 //!

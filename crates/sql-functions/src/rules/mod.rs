@@ -1,7 +1,7 @@
 //! Where what DataFusion makes of a query is not what SQL says: rules that put it right.
 //!
-//! Functions are rewritten while the types of a plan are found, the analyzer's rules come once they are
-//! known, and the optimizer's are DataFusion's own, some of them guarded.
+//! Functions are rewritten while the types of a plan are found, the analyzer's rules come once they
+//! are known, and the optimizer's are DataFusion's own, some of them guarded.
 
 mod date_diff;
 mod interval;
@@ -72,8 +72,8 @@ impl AnalyzerRule for EachPart {
     }
 }
 
-/// The plan with every part of its values as `rewrite` makes it of the columns that there are, each value
-/// under the name that it had.
+/// The plan with every part of its values as `rewrite` makes it of the columns that there are, each
+/// value under the name that it had.
 fn rewrite_parts(
     plan: LogicalPlan,
     rewrite: impl Fn(Expr, &DFSchema) -> Transformed<Expr>,

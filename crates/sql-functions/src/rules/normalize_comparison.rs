@@ -1,9 +1,9 @@
 //! `9 = t.id` as `t.id = 9`.
 //!
-//! A condition of a join that holds for equal columns of both sides is put before each of them, and again
-//! in every round of the optimizer. DataFusion takes two equal conditions for one where they are written
-//! alike, and for two that exclude each other where the first is `9 = s.id` and the second `s.id = 9`: no
-//! row would be left.
+//! A condition of a join that holds for equal columns of both sides is put before each of them, and
+//! again in every round of the optimizer. DataFusion takes two equal conditions for one where they
+//! are written alike, and for two that exclude each other where the first is `9 = s.id` and the
+//! second `s.id = 9`: no row would be left.
 //!
 //! Upstream: not reported
 

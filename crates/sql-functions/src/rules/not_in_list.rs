@@ -1,13 +1,13 @@
 //! `x NOT IN (1, 2)` where `x` is null: unknown, where DataFusion alone may say that it holds.
 //!
-//! Its optimizer puts lists together: `x NOT IN (1) OR x NOT IN (2)` becomes `true`, and
-//! `x NOT IN (1, NULL) AND x IN (2)` becomes `x IN (2)`, whatever nulls there are; and it makes lists of
-//! `x = 1 OR x = 2` itself.
+//! Its optimizer puts lists together: `x NOT IN (1) OR x NOT IN (2)` becomes `true`, and `x NOT IN
+//! (1, NULL) AND x IN (2)` becomes `x IN (2)`, whatever nulls there are; and it makes lists of `x =
+//! 1 OR x = 2` itself.
 //!
-//! A condition does not tell unknown from false: there a list under a NOT holds where its opposite is false;
-//! said so, the optimizer leaves it as it is. NOTs are brought down to the lists first, because under a NOT
-//! unknown and false are told apart. They are in every other value, too, where lists are therefore kept apart
-//! by a function that the optimizer does not look into.
+//! A condition does not tell unknown from false: there a list under a NOT holds where its opposite
+//! is false; said so, the optimizer leaves it as it is. NOTs are brought down to the lists first,
+//! because under a NOT unknown and false are told apart. They are in every other value, too, where
+//! lists are therefore kept apart by a function that the optimizer does not look into.
 //!
 //! Upstream: https://github.com/apache/datafusion/pull/24258
 

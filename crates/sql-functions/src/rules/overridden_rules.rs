@@ -1,4 +1,5 @@
-//! Rules of DataFusion's optimizer that are left out where what they make of a plan is another query.
+//! Rules of DataFusion's optimizer that are left out where what they make of a plan is another
+//! query.
 //!
 //! Upstream: not reported
 
@@ -49,8 +50,8 @@ impl OptimizerRule for Guarded {
     }
 }
 
-/// Whether null equals null in some inner join. The rule puts such a join together with others, and has
-/// it forget that.
+/// Whether null equals null in some inner join. The rule puts such a join together with others, and
+/// has it forget that.
 fn joins_nulls(plan: &LogicalPlan) -> bool {
     let is_one = |plan: &LogicalPlan| match plan {
         LogicalPlan::Join(join) => {
@@ -66,8 +67,8 @@ fn joins_nulls(plan: &LogicalPlan) -> bool {
     found || looked.is_err()
 }
 
-/// Whether a condition that reads no column filters what has a row even where nothing is aggregated. The
-/// rule would have it filter what is aggregated, and the row stay.
+/// Whether a condition that reads no column filters what has a row even where nothing is
+/// aggregated. The rule would have it filter what is aggregated, and the row stay.
 fn filters_all_or_none(plan: &LogicalPlan) -> bool {
     let (mut plan, mut reads_none) = (plan, false);
     while let LogicalPlan::Filter(Filter { predicate, input, .. }) = plan {

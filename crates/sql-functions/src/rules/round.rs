@@ -1,6 +1,6 @@
-//! `round(number, places)` with a type that stays: what DataFusion says of a decimal's depends on whether
-//! the places are a literal, which they are no more once they are cast to the type that it wants. So they
-//! have that type from the beginning.
+//! `round(number, places)` with a type that stays: what DataFusion says of a decimal's depends on
+//! whether the places are a literal, which they are no more once they are cast to the type that it
+//! wants. So they have that type from the beginning.
 //!
 //! Upstream: not reported
 

@@ -1,7 +1,8 @@
 //! Subqueries that have one row whatever they read, since they aggregate without groups.
 //!
-//! DataFusion makes semi joins of EXISTS and IN, which find no row where the subquery reads none. So,
-//! before it does, EXISTS of such a subquery is what it always is, and IN compares with its one row.
+//! DataFusion makes semi joins of EXISTS and IN, which find no row where the subquery reads none.
+//! So, before it does, EXISTS of such a subquery is what it always is, and IN compares with its one
+//! row.
 //!
 //! Upstream: https://github.com/apache/datafusion/issues/24960
 

@@ -1,7 +1,8 @@
-//! What is compared with a timestamp of microseconds becomes one, where DataFusion makes nanoseconds of both.
+//! What is compared with a timestamp of microseconds becomes one, where DataFusion makes
+//! nanoseconds of both.
 //!
-//! Whole numbers that are cast to a timestamp are seconds, whatever its digits; DataFusion alone takes them
-//! for seconds only on their way to nanoseconds.
+//! Whole numbers that are cast to a timestamp are seconds, whatever its digits; DataFusion alone
+//! takes them for seconds only on their way to nanoseconds.
 //!
 //! Upstream: not reported
 
@@ -77,8 +78,8 @@ impl FunctionRewrite for Microseconds {
     }
 }
 
-/// Makes timestamps of microseconds of the parts that are no timestamps, where others are such and none has
-/// nanoseconds.
+/// Makes timestamps of microseconds of the parts that are no timestamps, where others are such and
+/// none has nanoseconds.
 fn alike(
     parts: &mut [&mut Expr],
     schema: &DFSchema,

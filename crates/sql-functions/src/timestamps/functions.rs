@@ -83,8 +83,8 @@ impl ScalarUDFImpl for Now {
     }
 }
 
-/// `to_timestamp`: of texts, of seconds as any number, of dates and timestamps. Texts with formats, and
-/// numbers with a fraction, are DataFusion's, and go through its nanoseconds.
+/// `to_timestamp`: of texts, of seconds as any number, of dates and timestamps. Texts with formats,
+/// and numbers with a fraction, are DataFusion's, and go through its nanoseconds.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct ToTimestamp {
     any: ToTimestampFunc,
@@ -125,8 +125,8 @@ impl ScalarUDFImpl for ToTimestamp {
     }
 }
 
-/// `date_trunc`, which computes in nanoseconds: what is far from them is brought near by as many times 400
-/// years, and back.
+/// `date_trunc`, which computes in nanoseconds: what is far from them is brought near by as many
+/// times 400 years, and back.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct DateTrunc {
     near: DateTruncFunc,

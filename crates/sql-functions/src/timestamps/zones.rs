@@ -1,8 +1,8 @@
-//! `AT TIME ZONE`: a time without a zone is taken for one of the zone, and becomes one with a zone; a time
-//! with a zone becomes what clocks of the other zone show.
+//! `AT TIME ZONE`: a time without a zone is taken for one of the zone, and becomes one with a zone;
+//! a time with a zone becomes what clocks of the other zone show.
 //!
-//! What clocks show twice, where summer ends, is the later time; what they leave out is told by the clock
-//! that was not set yet.
+//! What clocks show twice, where summer ends, is the later time; what they leave out is told by the
+//! clock that was not set yet.
 //!
 //! Upstream: not reported
 

@@ -1,7 +1,8 @@
 //! MERGE as it is honoured.
 //!
-//! The table and the source become one join, of the kind that the clauses need, with every condition
-//! and every value of the clauses in the select list, in the order in which they are written.
+//! The table and the source become one join, of the kind that the clauses need, with every
+//! condition and every value of the clauses in the select list, in the order in which they are
+//! written.
 
 use sqlparser::ast::{
     Expr, Ident, Join, JoinConstraint, JoinOperator, Merge, MergeAction, MergeClause,

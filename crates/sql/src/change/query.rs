@@ -11,7 +11,8 @@ use crate::error::{Error, Result};
 use crate::statement::Source;
 use crate::unsupported_clauses::{empty, none, plain_table};
 
-/// The column of the data file's number in the scan plan. No column of a table has a zero character.
+/// The column of the data file's number in the scan plan. No column of a table has a zero
+/// character.
 pub const FILE: &str = "\0f";
 
 /// The column of the row's position in its data file, from 0.

@@ -32,8 +32,8 @@ use crate::table_name::{WrittenTable, position, span_start};
 use crate::unsupported_clauses::spell;
 use crate::values::take_apart;
 
-/// Takes the names in `t.list[1]` for the name that they are: the parser takes those behind the first for
-/// fields.
+/// Takes the names in `t.list[1]` for the name that they are: the parser takes those behind the
+/// first for fields.
 fn join_names(expr: &mut Expr) {
     let Expr::CompoundFieldAccess { root, access_chain } = expr else { return };
     let Expr::Identifier(first) = &**root else { return };

@@ -64,7 +64,8 @@ impl OutputNames {
         self
     }
 
-    /// Returns the name of each column of an answer; none for a column that keeps the planner's name.
+    /// Returns the name of each column of an answer; none for a column that keeps the planner's
+    /// name.
     pub fn of_columns(&self, count: usize) -> Vec<Option<&str>> {
         let many = |item: &Item| match item {
             Item::Many => true,

@@ -69,7 +69,8 @@ impl Resolver<'_> {
         Ok(columns)
     }
 
-    /// The name of a column that both sides of a join have, which no expression of the SELECT goes by.
+    /// The name of a column that both sides of a join have, which no expression of the SELECT goes
+    /// by.
     fn own_name(&mut self, expr: &Expr, written: String) -> Ident {
         let Some(scope) = self.scopes.here() else { return Ident::with_quote('"', written) };
         let merged = scope.merged.iter().rev().find(|merged| merged.expr == *expr);

@@ -1,5 +1,5 @@
-//! `(a, b) IN (SELECT …)` in a condition, which the planner does not know: some row of the query is equal
-//! in every value; under a NOT, some row is not known to differ in any.
+//! `(a, b) IN (SELECT …)` in a condition, which the planner does not know: some row of the query is
+//! equal in every value; under a NOT, some row is not known to differ in any.
 
 use sqlparser::ast::{
     BinaryOperator, Expr, Ident, Query, SelectItem, TableAlias, TableAliasColumnDef, TableFactor,
@@ -16,8 +16,8 @@ pub(super) fn rewrite(condition: &mut Expr) {
     walk(condition, false);
 }
 
-/// Goes through the operators of logic. `negated` says that an expression stands under an odd number of
-/// NOTs.
+/// Goes through the operators of logic. `negated` says that an expression stands under an odd
+/// number of NOTs.
 fn walk(expr: &mut Expr, negated: bool) {
     match expr {
         Expr::Nested(inner) => walk(inner, negated),

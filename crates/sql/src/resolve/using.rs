@@ -1,9 +1,10 @@
 //! Joins by columns of one name: `USING (x)` and `NATURAL`.
 //!
-//! The bare name of such a column means one value: of the left side, of the right side after RIGHT JOIN,
-//! and after FULL JOIN of whichever side has one. DataFusion always takes the left side's column, which is
-//! null for rows of the right side alone. So bare names are written out here; and where a FROM has such an
-//! outer join its USING becomes ON, and its `*` the columns that it stands for.
+//! The bare name of such a column means one value: of the left side, of the right side after RIGHT
+//! JOIN, and after FULL JOIN of whichever side has one. DataFusion always takes the left side's
+//! column, which is null for rows of the right side alone. So bare names are written out here; and
+//! where a FROM has such an outer join its USING becomes ON, and its `*` the columns that it stands
+//! for.
 
 use sqlparser::ast::{
     BinaryOperator, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList,
@@ -72,8 +73,9 @@ pub(super) fn shared(left: &[Relation], right: &[Relation]) -> Option<Vec<String
     Some(shared)
 }
 
-/// Takes down what a shared column means after a join of the relations from `start` to `before` with those
-/// from there on; gives the condition of the join by it. None where that cannot be written.
+/// Takes down what a shared column means after a join of the relations from `start` to `before`
+/// with those from there on; gives the condition of the join by it. None where that cannot be
+/// written.
 pub(super) fn merge(
     scope: &mut Scope,
     name: &str,
@@ -134,7 +136,8 @@ pub(super) fn name_of(column: &ObjectName) -> Option<&str> {
 }
 
 impl Resolver<'_> {
-    /// Writes `*` out where its FROM has joins whose shared columns DataFusion takes from the wrong side.
+    /// Writes `*` out where its FROM has joins whose shared columns DataFusion takes from the wrong
+    /// side.
     pub(super) fn expand(&mut self, items: &mut Vec<SelectItem>) -> Result<()> {
         let Some(scope) = self.scopes.here().filter(|scope| scope.careful) else { return Ok(()) };
         let mut expanded = Vec::with_capacity(items.len());
