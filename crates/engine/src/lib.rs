@@ -21,7 +21,6 @@ mod engine;
 mod error;
 mod executor;
 mod external_rows;
-mod functions_hint;
 mod insert;
 mod memory;
 mod namespace;

@@ -10,8 +10,8 @@ use headwater_model::{Fault, Problem, nearest};
 use headwater_sql::debug_text::{debug_position, shows_debug};
 
 use crate::error::{Error, Position, SqlError};
-use crate::functions_hint;
 use crate::memory::ENGINE_LIMIT_REACHED;
+use crate::planner;
 use headwater_sql_functions::error_text::{clean, sql_words};
 
 /// The limits that a statement ran under, for the errors that name them.
@@ -257,7 +257,7 @@ fn plan_error(message: &str) -> Error {
         Some(rest.split_once(['\'', '"'])?.0.to_owned())
     };
     if let Some(function) = quoted("Invalid function '") {
-        let hint = functions_hint::hint(&function);
+        let hint = headwater_sql_functions::hint(planner::template(), &function);
         let message = format!("there is no function `{function}`");
         return Error::Sql(SqlError::Invalid { message, hint, position: None });
     }

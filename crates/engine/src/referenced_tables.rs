@@ -2,10 +2,9 @@
 
 use headwater_model::RefSpec;
 
-use crate::error::{Error, Result, SqlError};
+use crate::error::Result;
 use crate::planner;
 use headwater_sql::parse::parse;
-use headwater_sql::statement::Command;
 use headwater_sql::table_name::WrittenTable;
 
 /// A table that a query names.
@@ -27,16 +26,7 @@ pub struct TableRef {
 /// tables as they were at an earlier time or snapshot, which nothing that runs can change. Anything
 /// but a query is refused, and so is every clause that is not honoured.
 pub fn parents(sql: &str) -> Result<Vec<TableRef>> {
-    let source = match parse(sql)? {
-        Command::Query(source) => source,
-        other => {
-            return Err(Error::Sql(SqlError::Unsupported {
-                what: format!("{} here", other.name()),
-                hint: Some("Write a SELECT.".to_owned()),
-                position: None,
-            }));
-        }
-    };
+    let source = parse(sql)?.into_query()?;
     let mut tables: Vec<TableRef> = Vec::new();
     let earlier = |table: &WrittenTable| table.back.is_some() || table.snapshot.is_some();
     let (_, mentions) = source.into_parts(&planner::version_constant)?;

@@ -20,7 +20,7 @@ use parking_lot::RwLock;
 use crate::answer::{Answer, Batches, Metrics};
 use crate::constant_position::locate;
 use crate::engine::Engine;
-use crate::error::{Error, Result, SqlError};
+use crate::error::{Error, Result};
 use crate::executor::{self, Running};
 use crate::external_rows::{self, StoredRows};
 use crate::options::SessionOptions;
@@ -120,7 +120,7 @@ impl Session {
     pub async fn select(&self, statement: impl IntoStatement) -> Result<Answer> {
         let statement = statement.into_statement()?;
         let text = Arc::clone(statement.text());
-        let command = Command::Query(query(statement)?);
+        let command = Command::Query(statement.command()?.into_query()?);
         located(Box::pin(self.run_command(command)).await, &text)
     }
 
@@ -131,7 +131,7 @@ impl Session {
         let text = Arc::clone(statement.text());
         let run = StatementContext { lazy: true, ..self.run() };
         let view = self.view().await?;
-        let (plan, names) = self.plan(&run, query(statement)?, &view).await?;
+        let (plan, names) = self.plan(&run, statement.command()?.into_query()?, &view).await?;
         located(self.answer(run, plan, &names).await, &text)
     }
 
@@ -156,7 +156,7 @@ impl Session {
 
     /// Plans a query and returns its columns. Runs nothing.
     pub async fn schema_of(&self, statement: impl IntoStatement) -> Result<SchemaRef> {
-        let source = query(statement.into_statement()?)?;
+        let source = statement.into_statement()?.command()?.into_query()?;
         let run = self.run();
         let view = self.view().await?;
         let (plan, names) = self.plan(&run, source, &view).await?;
@@ -293,20 +293,4 @@ fn located(answer: Result<Answer>, sql: &Arc<str>) -> Result<Answer> {
     let sql = Arc::clone(sql);
     let stream = answer.stream.map_err(move |error| locate(error, &sql));
     Ok(Answer { stream: stream.boxed(), ..answer })
-}
-
-/// Returns the query of a statement that is one.
-fn query(statement: Prepared) -> Result<Source> {
-    match statement.command()? {
-        Command::Query(source) => Ok(source),
-        other => Err(only_queries(other.name())),
-    }
-}
-
-fn only_queries(name: &str) -> Error {
-    Error::Sql(SqlError::Unsupported {
-        what: format!("{name} here"),
-        hint: Some("Write a SELECT.".to_owned()),
-        position: None,
-    })
 }

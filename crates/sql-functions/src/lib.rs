@@ -8,6 +8,7 @@ mod bounds;
 mod error;
 pub mod error_text;
 mod formats;
+mod hint;
 mod memory;
 mod panic;
 mod register;
@@ -18,6 +19,7 @@ mod timestamps;
 
 pub use bounds::{FunctionMemory, StatementBudget};
 pub use error::{Error, format_bytes};
+pub use hint::hint;
 pub use memory::TotalMemory;
 pub use panic::panic_error;
 pub use register::{limit_results, register, register_for_constants};

@@ -18,9 +18,10 @@ pub fn register(state: &mut SessionState) -> Result<()> {
     for rewrite in rules::functions() {
         state.register_function_rewrite(rewrite)?;
     }
-    for function in aggregates::functions() {
+    for function in aggregates::extremes() {
         state.register_udaf(function)?;
     }
+    state.register_udaf(aggregates::checked_sum())?;
     signed::register(state)?;
     state.register_udf(similar::function())?;
     for function in formats::functions() {

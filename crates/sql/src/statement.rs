@@ -139,6 +139,18 @@ impl Source {
 }
 
 impl Command {
+    /// Returns the query; an error for a statement that is none.
+    pub fn into_query(self) -> Result<Source> {
+        match self {
+            Command::Query(source) => Ok(source),
+            other => Err(Error::Unsupported {
+                what: format!("{} here", other.name()),
+                hint: Some("Write a SELECT.".to_owned()),
+                position: None,
+            }),
+        }
+    }
+
     /// What the statement is called.
     pub fn name(&self) -> &'static str {
         match self {

@@ -3,12 +3,5 @@
 mod extreme;
 mod sum;
 
-use std::sync::Arc;
-
-use datafusion::logical_expr::AggregateUDF;
-
-/// The functions.
-pub(crate) fn functions() -> [Arc<AggregateUDF>; 3] {
-    let [min, max] = extreme::functions();
-    [min, max, sum::checked_sum()]
-}
+pub(crate) use self::extreme::functions as extremes;
+pub(crate) use self::sum::checked_sum;

@@ -11,95 +11,12 @@ mod normalize_comparison;
 mod not_in_list;
 mod overflow;
 mod overridden_rules;
+mod rewrite;
 mod round;
 mod scalar_subquery;
 mod whole;
 
-use std::sync::Arc;
-
-use datafusion::common::config::ConfigOptions;
-use datafusion::common::tree_node::{Transformed, TreeNode};
-use datafusion::common::{DFSchema, Result};
-use datafusion::logical_expr::expr_rewriter::{FunctionRewrite, NamePreserver};
-use datafusion::logical_expr::utils::merge_schema;
-use datafusion::logical_expr::{Expr, LogicalPlan};
-use datafusion::optimizer::AnalyzerRule;
-
 pub use self::overridden_rules::rules as optimizer;
+pub(crate) use self::rewrite::{analyzer, functions};
+use self::rewrite::{rewrite_parts, rewrite_values};
 pub use self::whole::round_cast;
-use crate::timestamps::Microseconds;
-
-/// The rewrites of functions.
-pub(crate) fn functions() -> [Arc<dyn FunctionRewrite + Send + Sync>; 4] {
-    [
-        Arc::new(round::Places),
-        Arc::new(map_value::ReadMaps),
-        Arc::new(Microseconds),
-        Arc::new(whole::RoundCasts),
-    ]
-}
-
-/// The analyzer's rules, in their order.
-pub(crate) fn analyzer() -> [Arc<dyn AnalyzerRule + Send + Sync>; 7] {
-    let rules: [(_, Rewrite); 7] = [
-        ("scalar_subquery", scalar_subquery::rewrite),
-        ("compare_lengths", interval::rewrite),
-        ("membership", membership::rewrite),
-        ("date_diff", date_diff::rewrite),
-        ("check_overflow", overflow::rewrite),
-        ("say_not_in_list", not_in_list::rewrite),
-        ("normalize_comparison", normalize_comparison::rewrite),
-    ];
-    rules.map(|(name, rewrite)| Arc::new(EachPart { name, rewrite }) as _)
-}
-
-type Rewrite = fn(LogicalPlan) -> Result<Transformed<LogicalPlan>>;
-
-/// A rule of the analyzer for each part of a plan, those of its subqueries as well.
-#[derive(Debug)]
-struct EachPart {
-    name: &'static str,
-    rewrite: Rewrite,
-}
-
-impl AnalyzerRule for EachPart {
-    fn name(&self) -> &'static str {
-        self.name
-    }
-
-    fn analyze(&self, plan: LogicalPlan, _config: &ConfigOptions) -> Result<LogicalPlan> {
-        Ok(plan.transform_up_with_subqueries(self.rewrite)?.data)
-    }
-}
-
-/// The plan with every part of its values as `rewrite` makes it of the columns that there are, each
-/// value under the name that it had.
-fn rewrite_parts(
-    plan: LogicalPlan,
-    rewrite: impl Fn(Expr, &DFSchema) -> Transformed<Expr>,
-) -> Result<Transformed<LogicalPlan>> {
-    let schema = merge_schema(&plan.inputs());
-    rewrite_values(plan, |value| value.transform_up(|part| Ok(rewrite(part, &schema))))
-}
-
-/// The plan with each of its values as `rewrite` makes it, under the name that it had.
-fn rewrite_values(
-    plan: LogicalPlan,
-    mut rewrite: impl FnMut(Expr) -> Result<Transformed<Expr>>,
-) -> Result<Transformed<LogicalPlan>> {
-    let names = NamePreserver::new(&plan);
-    plan.map_expressions(|expr| rewrite_value(expr, &names, &mut rewrite))
-}
-
-/// Grouping sets have no name; what they are made of has.
-fn rewrite_value(
-    value: Expr,
-    names: &NamePreserver,
-    rewrite: &mut dyn FnMut(Expr) -> Result<Transformed<Expr>>,
-) -> Result<Transformed<Expr>> {
-    if matches!(value, Expr::GroupingSet(_)) {
-        return value.map_children(|part| rewrite_value(part, names, rewrite));
-    }
-    let name = names.save(&value);
-    Ok(rewrite(value)?.update_data(|value| name.restore(value)))
-}

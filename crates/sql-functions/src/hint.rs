@@ -3,8 +3,6 @@
 use datafusion::execution::SessionState;
 use headwater_model::nearest;
 
-use crate::planner;
-
 /// What to write for functions of other engines: their names, and the hint.
 const ELSEWHERE: &[(&[&str], &str)] = &[
     (
@@ -47,7 +45,7 @@ const ELSEWHERE: &[(&[&str], &str)] = &[
 ];
 
 /// Returns what to write for a function that is not there.
-pub(crate) fn hint(function: &str) -> Option<String> {
+pub fn hint(state: &SessionState, function: &str) -> Option<String> {
     let written = function.to_lowercase();
     if written.starts_with("json") || written.starts_with("get_json") || written == "parse_json" {
         return Some("There are no JSON functions; read the text with Python.".to_owned());
@@ -56,10 +54,10 @@ pub(crate) fn hint(function: &str) -> Option<String> {
     if let Some((_, hint)) = elsewhere {
         return Some((*hint).to_owned());
     }
-    if planner::template().window_functions().contains_key(&written) {
+    if state.window_functions().contains_key(&written) {
         return Some(format!("`{written}` is a window function: write `OVER (…)` after it."));
     }
-    let near = nearest(&written, names(planner::template()))?;
+    let near = nearest(&written, names(state))?;
     Some(format!("Did you mean `{near}`?"))
 }
 
@@ -73,11 +71,15 @@ fn names(state: &SessionState) -> impl Iterator<Item = &str> {
 
 #[cfg(test)]
 mod tests {
+    use datafusion::execution::SessionStateBuilder;
+
     use super::*;
 
     #[test]
     fn no_hint_is_for_a_function_that_is_there_and_each_names_one_that_is() {
-        let there: Vec<&str> = names(planner::template()).collect();
+        let mut state = SessionStateBuilder::new().with_default_features().build();
+        crate::register_for_constants(&mut state).unwrap();
+        let there: Vec<&str> = names(&state).collect();
         for (functions, hint) in ELSEWHERE {
             for function in *functions {
                 assert!(!there.contains(function), "`{function}` is there");

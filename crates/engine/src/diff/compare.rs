@@ -1,0 +1,299 @@
+//! The comparison of two commits or tables, and the limits of one answer.
+
+use std::collections::BTreeMap;
+
+use futures::{StreamExt, TryStreamExt, stream};
+use headwater_catalog::{TableChange, TableEntry};
+use headwater_lake::{DiffSide, View, diff_tables};
+use headwater_model::{
+    CompareRows, Diff, RefSpec, RowsDiff, RowsKnown, TableComparison, TableDiff, TableName,
+};
+use headwater_tables::ScanPlan;
+
+use super::columns::Compared;
+use super::page::{PAGE_BYTES_MAX, Window};
+use crate::engine::Engine;
+use crate::error::Result;
+
+/// Tables whose metadata is read at once.
+pub(super) const TABLES_AT_ONCE: usize = 8;
+
+/// What a model that is merged by keys notes in the snapshots of its table: the columns that tell its rows
+/// apart, as a JSON list.
+pub const KEYS_PROPERTY: &str = "headwater.keys";
+
+/// Rows, and bytes, of the files that differ, up to which they are read without being asked to.
+pub(super) const READ_ROWS_MAX: u64 = 5_000_000;
+pub(super) const READ_BYTES_MAX: u64 = 512 << 20;
+
+/// Bytes of rows in one answer, over all its tables: what they take as JSON is a few times that.
+pub(super) const ANSWER_BYTES_MAX: usize = 16 << 20;
+
+/// Why a table has counts only, in an answer of many.
+pub(super) const NOT_SHOWN: &str =
+    "the rows of the tables before fill the answer; compare this table for itself to see its own";
+
+/// How much is to be said of a difference.
+#[derive(Debug, Clone, Default)]
+pub struct DiffOptions {
+    /// The columns that tell rows apart; where none are given, those that the table says.
+    pub key: Vec<String>,
+    /// Whether rows are compared.
+    pub compare: CompareRows,
+    /// Whether statistics of columns are found by reading them, where metadata has bounds only.
+    pub statistics: bool,
+    /// The rows that are shown: after so many.
+    pub skip: u64,
+    /// At most so many rows of each table.
+    pub limit: usize,
+    /// Memory that may be held before it spills, in bytes; the engine's own figure where none is given.
+    pub memory_bytes: Option<u64>,
+}
+
+/// A table at a ref.
+#[derive(Debug, Clone)]
+pub struct TableAt {
+    /// The ref.
+    pub reference: RefSpec,
+    /// The table.
+    pub table: TableName,
+    /// One of its snapshots; the current one where none is given.
+    pub snapshot: Option<i64>,
+}
+
+/// What is compared.
+pub(super) struct Sides<'a> {
+    pub(super) name: TableName,
+    pub(super) before: Option<&'a DiffSide>,
+    pub(super) after: Option<&'a DiffSide>,
+}
+
+/// What metadata says of a table or a view that changed.
+pub(super) enum Loaded {
+    View(Box<TableDiff>),
+    Table { name: TableName, before: Option<Box<DiffSide>>, after: Option<Box<DiffSide>> },
+}
+
+impl Engine {
+    /// Compares two refs: their tables and views.
+    pub async fn diff(&self, from: &RefSpec, to: &RefSpec, options: &DiffOptions) -> Result<Diff> {
+        let (from, to) = (self.lake().view(from).await?, self.lake().view(to).await?);
+        let changes = self.lake().catalog().diff(from.commit(), to.commit()).await?;
+        let loaded = stream::iter(changes).map(|change| self.load_change((&from, &to), change));
+        let mut loaded = std::pin::pin!(loaded.buffered(TABLES_AT_ONCE));
+        // The rows of one table at a time are compared, and those of the first are shown first.
+        let (mut tables, mut bytes_left) = (Vec::new(), ANSWER_BYTES_MAX);
+        while let Some(change) = loaded.try_next().await? {
+            tables.push(match change {
+                Loaded::View(diff) => *diff,
+                Loaded::Table { name, before, after } => {
+                    let (before, after) = (before.as_deref(), after.as_deref());
+                    let sides = Sides { name, before, after };
+                    self.diff_sides(sides, options, &mut bytes_left).await?
+                }
+            });
+        }
+        Ok(Diff { from: from.commit(), to: to.commit(), tables })
+    }
+
+    /// What metadata says of a table that changed.
+    pub(super) async fn load_change(
+        &self,
+        (from, to): (&View, &View),
+        change: TableChange,
+    ) -> Result<Loaded> {
+        let lake = self.lake();
+        if [&change.from, &change.to].into_iter().flatten().any(TableEntry::is_view) {
+            return Ok(Loaded::View(Box::new(lake.diff_view(change).await?)));
+        }
+        let before = lake.diff_side(from, change.from.as_ref(), None).await?.map(Box::new);
+        let after = lake.diff_side(to, change.to.as_ref(), None).await?.map(Box::new);
+        Ok(Loaded::Table { name: change.table, before, after })
+    }
+
+    /// Compares two states of a table, which may have another name, or be none, on either side. Fails
+    /// where neither ref has it.
+    pub async fn diff_table(
+        &self,
+        from: &TableAt,
+        to: &TableAt,
+        options: &DiffOptions,
+    ) -> Result<TableComparison> {
+        let lake = self.lake();
+        let views = (lake.view(&from.reference).await?, lake.view(&to.reference).await?);
+        let (first, second) = (&from.table, &to.table);
+        let found = views.0.state().find(&first.namespace, &first.name).await?;
+        let other = views.1.state().find(&second.namespace, &second.name).await?;
+        let name = match (&other, &found) {
+            (Some((name, _)), _) | (None, Some((name, _))) => name.clone(),
+            (None, None) => return Err(views.1.not_found(second).await?.into()),
+        };
+        let (before, after) = (found.map(|(_, entry)| entry), other.map(|(_, entry)| entry));
+        let commits = (views.0.commit(), views.1.commit());
+        if [&before, &after].into_iter().flatten().any(TableEntry::is_view) {
+            let change = TableChange { table: name, from: before, to: after };
+            let diff = lake.diff_view(change).await?;
+            let (from, to) = commits;
+            return Ok(TableComparison { from, to, from_snapshot: None, to_snapshot: None, diff });
+        }
+        let before = lake.diff_side(&views.0, before.as_ref(), from.snapshot).await?;
+        let after = lake.diff_side(&views.1, after.as_ref(), to.snapshot).await?;
+        let sides = Sides { name, before: before.as_ref(), after: after.as_ref() };
+        let mut bytes_left = ANSWER_BYTES_MAX;
+        let diff = self.diff_sides(sides, options, &mut bytes_left).await?;
+        let snapshot = |side: &Option<DiffSide>| side.as_ref().and_then(DiffSide::snapshot);
+        Ok(TableComparison {
+            from: commits.0,
+            to: commits.1,
+            from_snapshot: snapshot(&before),
+            to_snapshot: snapshot(&after),
+            diff,
+        })
+    }
+
+    pub(super) async fn diff_sides(
+        &self,
+        sides: Sides<'_>,
+        options: &DiffOptions,
+        bytes_left: &mut usize,
+    ) -> Result<TableDiff> {
+        let mut diff = diff_tables(sides.name.clone(), sides.before, sides.after);
+        let compared = Compared::of(sides.before, sides.after, &options.key, &sides.name)?;
+        let files = compared.files(sides.before, sides.after);
+        if diff.files_added + diff.files_removed > 0 {
+            diff.statistics = self.diff_statistics(&sides, &compared, options).await?;
+        }
+        let limit = if *bytes_left == 0 { 0 } else { options.limit };
+        let bytes_max = PAGE_BYTES_MAX.min(*bytes_left);
+        let window = Window { skip: options.skip, limit, bytes_max };
+        let mut outcome = self.diff_rows(&compared, files, window, options).await?;
+        *bytes_left = bytes_left.saturating_sub(outcome.bytes);
+        if limit < options.limit && outcome.rows.reason.is_none() {
+            outcome.rows.reason = Some(NOT_SHOWN.to_owned());
+        }
+        (diff.rows_removed, diff.rows_added) = (outcome.removed, outcome.added);
+        diff.rows_changed = outcome.changed;
+        diff.rows = Some(outcome.rows);
+        Ok(diff)
+    }
+
+    /// Which rows of the files that differ do so themselves.
+    pub(super) async fn diff_rows(
+        &self,
+        compared: &Compared,
+        (before, after): (Option<ScanPlan>, Option<ScanPlan>),
+        window: Window,
+        options: &DiffOptions,
+    ) -> Result<Outcome> {
+        let full = |plan: &ScanPlan| !plan.files().is_empty();
+        let much = [&before, &after]
+            .into_iter()
+            .flatten()
+            .fold((0, 0), |sum, plan| (sum.0 + plan.rows(), sum.1 + plan.bytes()));
+        let little = much.0 <= READ_ROWS_MAX && much.1 <= READ_BYTES_MAX;
+        let read = match options.compare {
+            CompareRows::Auto => little,
+            CompareRows::Always => true,
+            CompareRows::Never => false,
+        };
+        match (before.filter(full), after.filter(full)) {
+            (None, None) => Ok(Outcome::same(compared)),
+            (Some(before), Some(after)) if read => {
+                self.compare_rows(compared, (&before, &after), window, options).await
+            }
+            (Some(_), Some(_)) => Ok(Outcome::not_compared(compared, options.compare)),
+            (one, other) => {
+                let (plan, comes) = match (one, other) {
+                    (Some(plan), _) => (plan, false),
+                    (None, Some(plan)) => (plan, true),
+                    (None, None) => return Ok(Outcome::same(compared)),
+                };
+                let rows = self.lake().tables().live_rows(plan.files().to_vec()).await?;
+                let mut outcome = Outcome::one_sided(compared, rows, comes);
+                if options.compare != CompareRows::Never && window.limit > 0 {
+                    let page =
+                        self.page_of_one(compared, (&plan, comes), window, (read, options)).await?;
+                    (outcome.rows.rows, outcome.bytes) = (page.rows, page.bytes);
+                    // Where rows are in no order, none comes after another.
+                    outcome.more = page.more && read;
+                }
+                Ok(outcome.numbered(window))
+            }
+        }
+    }
+}
+
+/// Which rows differ.
+pub(super) struct Outcome {
+    pub(super) removed: Option<u64>,
+    pub(super) added: Option<u64>,
+    pub(super) changed: Option<u64>,
+    /// Whether there are rows after those shown.
+    pub(super) more: bool,
+    /// Bytes of the rows that are shown.
+    pub(super) bytes: usize,
+    pub(super) rows: RowsDiff,
+}
+
+impl Outcome {
+    pub(super) fn new(compared: &Compared, how: RowsKnown) -> Self {
+        Outcome {
+            removed: Some(0),
+            added: Some(0),
+            changed: (!compared.key.is_empty()).then_some(0),
+            more: false,
+            bytes: 0,
+            rows: RowsDiff {
+                how,
+                reason: None,
+                key: compared.key.clone(),
+                changed_columns: Vec::new(),
+                duplicate_keys: 0,
+                null_keys: 0,
+                not_compared: compared.left_out.clone(),
+                rows: Vec::new(),
+                next_page_token: None,
+            },
+        }
+    }
+
+    pub(super) fn same(compared: &Compared) -> Self {
+        Outcome::new(compared, RowsKnown::Metadata)
+    }
+
+    pub(super) fn one_sided(compared: &Compared, rows: u64, comes: bool) -> Self {
+        let (removed, added) = if comes { (0, rows) } else { (rows, 0) };
+        let new = Outcome::new(compared, RowsKnown::Metadata);
+        Outcome { removed: Some(removed), added: Some(added), ..new }
+    }
+
+    pub(super) fn not_compared(compared: &Compared, compare: CompareRows) -> Self {
+        let mut new = Outcome::new(compared, RowsKnown::NotCompared);
+        (new.removed, new.added, new.changed) = (None, None, None);
+        let reason = match compare {
+            CompareRows::Never => "rows were not to be compared",
+            _ => "the files that differ are large, and are read only to compare `always`",
+        };
+        new.rows.reason = Some(reason.to_owned());
+        new
+    }
+
+    /// With the number of the first row of the next page, where there is one. Who knows the request makes
+    /// a token of it.
+    pub(super) fn numbered(mut self, window: Window) -> Self {
+        let next = window.skip + self.rows.rows.len() as u64;
+        self.rows.next_page_token = self.more.then(|| next.to_string());
+        self
+    }
+}
+
+/// The counts of changed columns as they are answered: those that changed, most first.
+pub(super) fn changed_columns(
+    counts: BTreeMap<String, u64>,
+) -> Vec<headwater_model::ChangedColumn> {
+    let counts = counts.into_iter().filter(|(_, rows)| *rows > 0);
+    let mut counts: Vec<_> =
+        counts.map(|(column, rows)| headwater_model::ChangedColumn { column, rows }).collect();
+    counts.sort_by_key(|changed| std::cmp::Reverse(changed.rows));
+    counts
+}

@@ -1,0 +1,178 @@
+//! A compiled format, and the values that it writes.
+
+use std::sync::Arc;
+
+use chrono::format::{Item, StrftimeItems};
+use chrono::{FixedOffset, NaiveDate, NaiveTime, TimeZone};
+use datafusion::logical_expr::ScalarUDF;
+
+use super::field::{Case, Field};
+
+/// Returns the functions that replace DataFusion's.
+pub(crate) fn functions() -> [Arc<ScalarUDF>; 2] {
+    [
+        super::function::FormatTime::new(Style::Postgres),
+        super::function::FormatTime::new(Style::Spark),
+    ]
+    .map(|function| Arc::new(ScalarUDF::from(function)))
+}
+
+/// The patterns that a function takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Style {
+    Postgres,
+    Spark,
+}
+
+/// A date, a time of day, or both.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Moment {
+    pub(super) date: Option<NaiveDate>,
+    pub(super) time: NaiveTime,
+    /// The offset from UTC of a `TIMESTAMPTZ`.
+    pub(super) offset: Option<FixedOffset>,
+}
+
+/// One part of a format.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Part {
+    Text(String),
+    Field(Field),
+}
+
+/// A compiled format.
+#[derive(Debug)]
+pub(super) enum Format {
+    Chrono(Vec<Item<'static>>),
+    Parts(Vec<Part>),
+}
+
+impl Format {
+    /// Compiles a format; the error says what is wrong with it.
+    pub(super) fn parse(text: &str, style: Style) -> Result<Format, String> {
+        if text.contains('%') {
+            let items = StrftimeItems::new(text).parse_to_owned();
+            return items.map(Format::Chrono).map_err(|_| {
+                "a letter after `%` is none of the ones that `strftime` knows".to_owned()
+            });
+        }
+        match style {
+            Style::Postgres => super::postgres::parse(text),
+            Style::Spark => super::spark::parse(text),
+        }
+        .map(Format::Parts)
+    }
+
+    /// Appends a moment; the error names what the moment does not have.
+    pub(super) fn write(&self, moment: &Moment, to: &mut String) -> Result<(), String> {
+        match self {
+            Format::Chrono(items) => write_chrono(items, moment, to),
+            Format::Parts(parts) => parts.iter().try_for_each(|part| match part {
+                Part::Text(text) => {
+                    to.push_str(text);
+                    Ok(())
+                }
+                Part::Field(field) => field.write(moment, to),
+            }),
+        }
+    }
+}
+
+fn write_chrono(items: &[Item<'static>], moment: &Moment, to: &mut String) -> Result<(), String> {
+    use std::fmt::Write as _;
+    let Moment { date, time, offset } = moment;
+    let written = match (date, offset) {
+        (Some(date), Some(offset)) => {
+            let local = date.and_time(*time);
+            let zoned = offset.from_local_datetime(&local).single();
+            let zoned = zoned.ok_or("the time is out of range")?;
+            write!(to, "{}", zoned.format_with_items(items.iter()))
+        }
+        (Some(date), None) => {
+            write!(to, "{}", date.and_time(*time).format_with_items(items.iter()))
+        }
+        (None, _) => write!(to, "{}", time.format_with_items(items.iter())),
+    };
+    written.map_err(|_| "it asks for a part that the value does not have".to_owned())
+}
+
+/// Appends letters that name a part of a time, in the case that the pattern has.
+pub(super) fn cased(text: &str, case: Case) -> String {
+    match case {
+        Case::Upper => text.to_uppercase(),
+        Case::Lower => text.to_lowercase(),
+        Case::Title => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn moment() -> Moment {
+        Moment {
+            date: NaiveDate::from_ymd_opt(2026, 3, 7),
+            time: NaiveTime::from_hms_micro_opt(15, 4, 5, 60_700).unwrap(),
+            offset: FixedOffset::east_opt(-9_000),
+        }
+    }
+
+    fn check(style: Style, format: &str, expected: &str) {
+        let mut text = String::new();
+        let written = Format::parse(format, style).and_then(|f| f.write(&moment(), &mut text));
+        let shown = written.map_or_else(|error| format!("error: {error}"), |()| text);
+        assert_eq!(shown, expected, "`{format}`");
+    }
+
+    #[test]
+    fn to_char_takes_the_template_patterns_of_postgresql() {
+        let check = |format, expected| check(Style::Postgres, format, expected);
+        check("YYYY-MM-DD HH24:MI:SS.US", "2026-03-07 15:04:05.060700");
+        check("yyyy-mm-dd", "2026-03-07");
+        check("YYY YY Y IYYY IW", "026 26 6 2026 10");
+        check("Mon Month| MON MONTH| mon month|", "Mar March    | MAR MARCH    | mar march    |");
+        check("FMMonth FMDD, FMHH12:MI AM p.m.", "March 7, 3:04 PM p.m.");
+        check("Day|Dy|D|ID|FMDay", "Saturday |Sat|7|6|Saturday");
+        check("DDD Q WW W CC J", "066 1 10 1 21 2461107");
+        check("HH12 HH MS FF3 SSSS", "03 03 060 060 54245");
+        check("TZ TZH:TZM OF", "-02:30 -02:30 -02:30");
+        check("\"Week of\" FMDDth Mon \\\"", "Week of 7th Mar \"");
+        check("FMRM RM", "III III ");
+        check("%Y/%m", "2026/03");
+        check("YYYY-XX", "error: `X` is no pattern of `to_char`");
+        check("\"open", "error: a double quote is not closed");
+        check("%Y-%!", "error: a letter after `%` is none of the ones that `strftime` knows");
+    }
+
+    #[test]
+    fn date_format_takes_the_pattern_letters_of_spark() {
+        let check = |format, expected| check(Style::Spark, format, expected);
+        check("yyyy-MM-dd'T'HH:mm:ss.SSSSSS", "2026-03-07T15:04:05.060700");
+        check("y yy M MMM MMMM d D DDD", "2026 26 3 Mar March 7 66 066");
+        check("E EEEE h:mm a", "Sat Saturday 3:04 PM");
+        check("K k Q QQQ S SSS", "3 15 1 Q1 0 060");
+        check("xxx X Z XXX", "-02:30 -0230 -0230 -02:30");
+        check("''yyyy''", "'2026'");
+        check("yyyy-JJ", "error: `J` is no pattern letter of `date_format`");
+        check(
+            "YYYY",
+            "error: `Y` is no pattern letter of `date_format`; write `yyyy` for the year",
+        );
+        check("'open", "error: a single quote is not closed");
+        check("%Y/%m", "2026/03");
+    }
+
+    #[test]
+    fn a_part_that_a_value_does_not_have_is_an_error() {
+        let time = Moment { date: None, offset: None, ..moment() };
+        for (format, style) in [
+            ("YYYY", Style::Postgres),
+            ("TZ", Style::Postgres),
+            ("M", Style::Spark),
+            ("%Y", Style::Spark),
+        ] {
+            let format = Format::parse(format, style).unwrap();
+            assert!(format.write(&time, &mut String::new()).is_err(), "{format:?}");
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! The lists of rules, and the walk over the parts of a plan that they share.
+
+use std::sync::Arc;
+
+use datafusion::common::config::ConfigOptions;
+use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::{DFSchema, Result};
+use datafusion::logical_expr::expr_rewriter::{FunctionRewrite, NamePreserver};
+use datafusion::logical_expr::utils::merge_schema;
+use datafusion::logical_expr::{Expr, LogicalPlan};
+use datafusion::optimizer::AnalyzerRule;
+
+use crate::timestamps::Microseconds;
+
+/// The rewrites of functions.
+pub(crate) fn functions() -> [Arc<dyn FunctionRewrite + Send + Sync>; 4] {
+    [
+        Arc::new(super::round::Places),
+        Arc::new(super::map_value::ReadMaps),
+        Arc::new(Microseconds),
+        Arc::new(super::whole::RoundCasts),
+    ]
+}
+
+/// The analyzer's rules, in their order.
+pub(crate) fn analyzer() -> [Arc<dyn AnalyzerRule + Send + Sync>; 7] {
+    let rules: [(_, Rewrite); 7] = [
+        ("scalar_subquery", super::scalar_subquery::rewrite),
+        ("compare_lengths", super::interval::rewrite),
+        ("membership", super::membership::rewrite),
+        ("date_diff", super::date_diff::rewrite),
+        ("check_overflow", super::overflow::rewrite),
+        ("say_not_in_list", super::not_in_list::rewrite),
+        ("normalize_comparison", super::normalize_comparison::rewrite),
+    ];
+    rules.map(|(name, rewrite)| Arc::new(EachPart { name, rewrite }) as _)
+}
+
+type Rewrite = fn(LogicalPlan) -> Result<Transformed<LogicalPlan>>;
+
+/// A rule of the analyzer for each part of a plan, those of its subqueries as well.
+#[derive(Debug)]
+struct EachPart {
+    name: &'static str,
+    rewrite: Rewrite,
+}
+
+impl AnalyzerRule for EachPart {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn analyze(&self, plan: LogicalPlan, _config: &ConfigOptions) -> Result<LogicalPlan> {
+        Ok(plan.transform_up_with_subqueries(self.rewrite)?.data)
+    }
+}
+
+/// The plan with every part of its values as `rewrite` makes it of the columns that there are, each
+/// value under the name that it had.
+pub(super) fn rewrite_parts(
+    plan: LogicalPlan,
+    rewrite: impl Fn(Expr, &DFSchema) -> Transformed<Expr>,
+) -> Result<Transformed<LogicalPlan>> {
+    let schema = merge_schema(&plan.inputs());
+    rewrite_values(plan, |value| value.transform_up(|part| Ok(rewrite(part, &schema))))
+}
+
+/// The plan with each of its values as `rewrite` makes it, under the name that it had.
+pub(super) fn rewrite_values(
+    plan: LogicalPlan,
+    mut rewrite: impl FnMut(Expr) -> Result<Transformed<Expr>>,
+) -> Result<Transformed<LogicalPlan>> {
+    let names = NamePreserver::new(&plan);
+    plan.map_expressions(|expr| rewrite_value(expr, &names, &mut rewrite))
+}
+
+/// Grouping sets have no name; what they are made of has.
+fn rewrite_value(
+    value: Expr,
+    names: &NamePreserver,
+    rewrite: &mut dyn FnMut(Expr) -> Result<Transformed<Expr>>,
+) -> Result<Transformed<Expr>> {
+    if matches!(value, Expr::GroupingSet(_)) {
+        return value.map_children(|part| rewrite_value(part, names, rewrite));
+    }
+    let name = names.save(&value);
+    Ok(rewrite(value)?.update_data(|value| name.restore(value)))
+}

@@ -1,0 +1,351 @@
+//! The walk over a query that resolves its names.
+
+use std::collections::HashMap;
+
+use sqlparser::ast::{
+    AccessExpr, Distinct, Expr, Function, FunctionArg, FunctionArguments, GroupByExpr, Ident,
+    LambdaFunction, LimitClause, ObjectNamePart, OneOrManyWithParens, OrderBy, OrderByExpr,
+    OrderByKind, Query, Select, SetExpr, SetQuantifier, With,
+};
+
+use super::output::OutputNames;
+use super::projection::{
+    aliases, first_columns, is_grouped, keys_as_places, places_as_keys, spell_out_all,
+};
+use crate::error::{Error, Result};
+use crate::expression::{AT_TIME_ZONE, Node, argument_parts, call, children};
+use crate::respell::respell;
+use crate::scope::{Columns, Path, Relation, Scope, Scopes};
+use crate::table_name::{WrittenTable, position, span_start};
+use crate::unsupported_clauses::spell;
+use crate::values::take_apart;
+
+/// Takes the names in `t.list[1]` for the name that they are: the parser takes those behind the
+/// first for fields.
+pub(super) fn join_names(expr: &mut Expr) {
+    let Expr::CompoundFieldAccess { root, access_chain } = expr else { return };
+    let Expr::Identifier(first) = &**root else { return };
+    let mut names = vec![first.clone()];
+    names.extend(access_chain.iter().map_while(|access| match access {
+        AccessExpr::Dot(Expr::Identifier(name)) => Some(name.clone()),
+        _ => None,
+    }));
+    if names.len() > 1 {
+        access_chain.drain(..names.len() - 1);
+        **root = Expr::CompoundIdentifier(names);
+    }
+}
+
+/// A table as it was found for a statement.
+#[derive(Debug, Clone)]
+pub struct FoundTable {
+    /// The namespace under which the planner finds it: its own, unless it stands there twice.
+    pub source: String,
+    /// The namespace as it is spelled.
+    pub namespace: String,
+    /// The table as it is spelled, with its ref if one was written.
+    pub label: String,
+    /// The table as it is spelled.
+    pub name: String,
+    /// Its columns.
+    pub columns: Vec<String>,
+    /// Columns after those, which no `*` stands for.
+    pub hidden: Vec<String>,
+}
+
+/// Resolves every name of a query, and gives the names under which it answers.
+pub fn resolve(
+    query: &mut Query,
+    tables: &HashMap<WrittenTable, FoundTable>,
+    is_scalar: &dyn Fn(&str) -> bool,
+) -> Result<OutputNames> {
+    let names = OutputNames::as_written(&query.body);
+    let (ctes, scopes) = (Vec::new(), Scopes::default());
+    Resolver { tables, is_scalar, ctes, scopes }.query(query)?;
+    Ok(names.spelled(&query.body))
+}
+
+pub(super) struct Resolver<'t> {
+    pub(super) tables: &'t HashMap<WrittenTable, FoundTable>,
+    /// Whether a function takes one row at a time.
+    pub(super) is_scalar: &'t dyn Fn(&str) -> bool,
+    pub(super) ctes: Vec<(String, Columns)>,
+    pub(super) scopes: Scopes,
+}
+
+impl Resolver<'_> {
+    pub(super) fn query(&mut self, query: &mut Query) -> Result<Columns> {
+        let visible = self.ctes.len();
+        if let Some(with) = &mut query.with {
+            self.with(with)?;
+        }
+        let columns = match &mut *query.body {
+            SetExpr::Select(select) => self.select(select, query.order_by.as_mut())?,
+            body => {
+                let columns = self.set_expr(body)?;
+                if let Some(order_by) = &mut query.order_by {
+                    let relation = Relation {
+                        label: "the result".to_owned(),
+                        paths: Vec::new(),
+                        columns: columns.clone(),
+                    };
+                    self.within(Scope { relations: vec![relation], ..Scope::default() }, |this| {
+                        this.order_by(order_by)
+                    })?;
+                }
+                columns
+            }
+        };
+        if let Some(limit) = &mut query.limit_clause {
+            self.within(Scope::default(), |this| this.limit(limit))?;
+        }
+        self.ctes.truncate(visible);
+        Ok(columns)
+    }
+
+    /// Does something with one more level of names around.
+    pub(super) fn within<T>(
+        &mut self,
+        scope: Scope,
+        work: impl FnOnce(&mut Self) -> Result<T>,
+    ) -> Result<T> {
+        self.scopes.0.push(scope);
+        let done = work(self);
+        self.scopes.0.pop();
+        done
+    }
+
+    pub(super) fn with(&mut self, with: &mut With) -> Result<()> {
+        for cte in &mut with.cte_tables {
+            let name = cte.alias.name.value.clone();
+            let aliases: Vec<String> =
+                cte.alias.columns.iter().map(|column| column.name.value.clone()).collect();
+            let columns = if with.recursive {
+                let declared = match first_columns(&cte.query.body) {
+                    _ if !aliases.is_empty() => Columns::known(aliases.clone()),
+                    Some(names) => Columns::known(names),
+                    None => Columns::unknown(),
+                };
+                self.ctes.push((name.clone(), declared));
+                let columns = self.query(&mut cte.query)?;
+                self.ctes.pop();
+                columns
+            } else {
+                self.query(&mut cte.query)?
+            };
+            self.ctes.push((name, columns.renamed(aliases.into_iter())));
+        }
+        Ok(())
+    }
+
+    pub(super) fn set_expr(&mut self, body: &mut SetExpr) -> Result<Columns> {
+        take_apart(body)?;
+        match body {
+            SetExpr::Select(select) => self.select(select, None),
+            SetExpr::Query(query) => self.query(query),
+            SetExpr::SetOperation { left, right, set_quantifier, .. } => {
+                let mut columns = self.set_expr(left)?;
+                let right = self.set_expr(right)?;
+                if matches!(
+                    set_quantifier,
+                    SetQuantifier::ByName
+                        | SetQuantifier::AllByName
+                        | SetQuantifier::DistinctByName
+                ) {
+                    columns.extend(&right);
+                }
+                Ok(columns)
+            }
+            SetExpr::Values(values) => {
+                let width = values.rows.first().map_or(0, |row| row.content.len());
+                for row in &mut values.rows {
+                    row.content.iter_mut().try_for_each(|expr| self.expr(expr))?;
+                }
+                Ok(Columns::known((1..=width).map(|n| format!("column{n}")).collect()))
+            }
+            _ => Ok(Columns::unknown()),
+        }
+    }
+
+    pub(super) fn select(
+        &mut self,
+        select: &mut Select,
+        order_by: Option<&mut OrderBy>,
+    ) -> Result<Columns> {
+        self.within(Scope::default(), |this| {
+            select.from.iter_mut().try_for_each(|from| this.from(from))?;
+            this.option(select.selection.as_mut())?;
+            select.selection.as_mut().map(super::tuple_in::rewrite);
+            this.windows(std::mem::take(&mut select.named_window))?;
+            this.expand(&mut select.projection)?;
+            let columns = this.projection(&mut select.projection)?;
+            let mut aliases = aliases(&select.projection);
+            if let Some(scope) = this.scopes.here() {
+                aliases.retain(|alias| !scope.kept.contains(alias));
+                scope.aliases = aliases;
+            }
+            if let Some(Distinct::On(exprs)) = &mut select.distinct {
+                this.all(exprs)?;
+            }
+            if let GroupByExpr::Expressions(exprs, _) = &mut select.group_by {
+                this.all(exprs)?;
+            }
+            this.option(select.having.as_mut())?;
+            this.option(select.qualify.as_mut())?;
+            if let Some(order_by) = order_by {
+                spell_out_all(order_by, &select.projection);
+                this.order_by(order_by)?;
+                if matches!(select.distinct, Some(Distinct::Distinct)) {
+                    keys_as_places(order_by, &select.projection);
+                } else if is_grouped(&select.group_by) {
+                    places_as_keys(order_by, &select.projection);
+                }
+            }
+            Ok(columns)
+        })
+    }
+
+    pub(super) fn order_by(&mut self, order_by: &mut OrderBy) -> Result<()> {
+        match &mut order_by.kind {
+            OrderByKind::Expressions(keys) => {
+                keys.iter_mut().try_for_each(|OrderByExpr { expr, .. }| self.expr(expr))
+            }
+            OrderByKind::All(_) => Ok(()),
+        }
+    }
+
+    pub(super) fn limit(&mut self, limit: &mut LimitClause) -> Result<()> {
+        match limit {
+            LimitClause::LimitOffset { limit, offset, limit_by: _ } => {
+                self.option(limit.as_mut())?;
+                self.option(offset.as_mut().map(|offset| &mut offset.value))
+            }
+            LimitClause::OffsetCommaLimit { offset, limit } => {
+                self.expr(offset)?;
+                self.expr(limit)
+            }
+        }
+    }
+
+    pub(super) fn all(&mut self, exprs: &mut [Expr]) -> Result<()> {
+        exprs.iter_mut().try_for_each(|expr| self.expr(expr))
+    }
+
+    pub(super) fn option(&mut self, expr: Option<&mut Expr>) -> Result<()> {
+        expr.map_or(Ok(()), |expr| self.expr(expr))
+    }
+
+    pub(super) fn arguments(&mut self, arguments: &mut [FunctionArg]) -> Result<()> {
+        arguments.iter_mut().try_for_each(|arg| argument_parts(arg, &mut |node| self.node(node)))
+    }
+
+    pub(super) fn node(&mut self, node: Node<'_>) -> Result<()> {
+        match node {
+            Node::Expr(expr) => self.expr(expr),
+            Node::Query(query) => self.query(query).map(|_| ()),
+            Node::Over(over) => self.over(over),
+            Node::Wildcard(name) => self.wildcard_relation(name).map(|_| ()),
+        }
+    }
+
+    pub(super) fn expr(&mut self, expr: &mut Expr) -> Result<()> {
+        join_names(expr);
+        respell(expr);
+        match expr {
+            Expr::Identifier(ident) => {
+                let found = self.scopes.column(&ident.value, span_start(ident.span));
+                if let Some(spelling) = found.map_err(|error| text_in_quotes(ident, error))? {
+                    match self.scopes.merged(&spelling) {
+                        Some(merged) => *expr = merged,
+                        None => spell(ident, &spelling),
+                    }
+                }
+                Ok(())
+            }
+            Expr::CompoundIdentifier(idents) => self.compound(idents),
+            Expr::Lambda(lambda) => self.lambda(lambda),
+            Expr::Function(function) if (self.is_scalar)(&function_name(function)) => {
+                only_arguments(function)?;
+                children(expr, &mut |node| self.node(node))
+            }
+            Expr::AtTimeZone { timestamp, time_zone } => {
+                self.expr(timestamp)?;
+                self.expr(time_zone)?;
+                *expr = call(AT_TIME_ZONE, vec![(**timestamp).clone(), (**time_zone).clone()]);
+                Ok(())
+            }
+            other => children(other, &mut |node| self.node(node)),
+        }
+    }
+
+    pub(super) fn compound(&mut self, idents: &mut Vec<Ident>) -> Result<()> {
+        let Some(first) = idents.first() else { return Ok(()) };
+        let span = first.span;
+        let parts: Vec<&str> = idents.iter().map(|ident| ident.value.as_str()).collect();
+        match self.scopes.path(&parts, span_start(span))? {
+            Path::Column { label, column, parts } => {
+                spell(&mut idents[parts], &column);
+                let label = Ident::with_quote_and_span('"', span, label);
+                idents.splice(..parts, [label]);
+            }
+            Path::Field(spelling) => spell(&mut idents[0], &spelling),
+            Path::Unknown => {}
+        }
+        Ok(())
+    }
+
+    pub(super) fn lambda(&mut self, lambda: &mut LambdaFunction) -> Result<()> {
+        let parameters = match &lambda.params {
+            OneOrManyWithParens::One(parameter) => vec![parameter.name.value.clone()],
+            OneOrManyWithParens::Many(parameters) => {
+                parameters.iter().map(|parameter| parameter.name.value.clone()).collect()
+            }
+        };
+        let body = &mut lambda.body;
+        self.within(Scope { parameters, ..Scope::default() }, |this| this.expr(body))
+    }
+}
+
+/// The error for a name in double quotes that is like no column: it may be meant as text.
+pub(super) fn text_in_quotes(ident: &Ident, error: Error) -> Error {
+    match error {
+        Error::ColumnNotFound { column: name, relations, near: None, position }
+            if ident.quote_style == Some('"') =>
+        {
+            Error::TextInDoubleQuotes { name, relations, position }
+        }
+        other => other,
+    }
+}
+
+/// A function's name as the planner looks it up.
+pub(super) fn function_name(function: &Function) -> String {
+    match function.name.0.as_slice() {
+        [ObjectNamePart::Identifier(ident)] if ident.quote_style.is_none() => {
+            ident.value.to_lowercase()
+        }
+        [ObjectNamePart::Identifier(ident)] => ident.value.clone(),
+        _ => function.name.to_string(),
+    }
+}
+
+/// Refuses what only aggregate and window functions take. DataFusion drops it for the others.
+pub(super) fn only_arguments(function: &Function) -> Result<()> {
+    let FunctionArguments::List(list) = &function.args else { return Ok(()) };
+    let clauses = [
+        (function.over.is_some(), "OVER"),
+        (function.filter.is_some(), "FILTER"),
+        (!function.within_group.is_empty(), "WITHIN GROUP"),
+        (function.null_treatment.is_some(), "IGNORE NULLS or RESPECT NULLS"),
+        (list.duplicate_treatment.is_some(), "DISTINCT or ALL"),
+        (!list.clauses.is_empty(), "a clause among the arguments"),
+    ];
+    match clauses.iter().find(|(found, _)| *found) {
+        Some((_, clause)) => Err(Error::Unsupported {
+            what: format!("{clause} with the function `{}`", function.name),
+            hint: Some("It takes one row at a time; use an aggregate or window function.".into()),
+            position: position(&function.name),
+        }),
+        None => Ok(()),
+    }
+}
