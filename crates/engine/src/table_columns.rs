@@ -93,7 +93,7 @@ fn typed(state: &SessionState, mut column: ColumnDef, limits: Limits) -> Result<
     column.options.retain(|option| option.option == ColumnOption::NotNull);
     let planned =
         planner::columns(state, vec![column]).map_err(|error| match limits.explain(&error) {
-            Error::Sql(SqlError::Unsupported { .. }) | Error::Sql(SqlError::Invalid { .. }) => {
+            Error::Sql(SqlError::Unsupported { .. } | SqlError::Invalid { .. }) => {
                 Error::Sql(SqlError::Unsupported {
                     what: format!("the type `{written}` of column `{name}`"),
                     hint: Some(

@@ -5,7 +5,7 @@
 //! `LIKE`, and `| * + ? {m,n} ( ) [ ]` as in a regular expression. Everything else stands for
 //! itself.
 //!
-//! Upstream: https://github.com/apache/datafusion/issues/22263
+//! Upstream: <https://github.com/apache/datafusion/issues/22263>
 
 use std::sync::Arc;
 

@@ -32,6 +32,7 @@ impl Columns {
     }
 
     /// The same columns under the names of an alias's list.
+    #[must_use]
     pub fn renamed(mut self, names: impl Iterator<Item = String>) -> Self {
         let names: Vec<String> = names.collect();
         if names.is_empty() {

@@ -4,7 +4,7 @@
 //! group of infinities alone has neither of them, and passes over NaN. Without groups it computes
 //! both right: so each group of these types computes as if it were alone.
 //!
-//! Upstream: https://github.com/apache/datafusion/issues/24432
+//! Upstream: <https://github.com/apache/datafusion/issues/24432>
 
 use std::sync::Arc;
 

@@ -9,7 +9,7 @@
 //! to values of twice the size with a check of each, and decimals of the most digits would stay
 //! unchecked.
 //!
-//! Upstream: https://github.com/apache/datafusion/issues/3520
+//! Upstream: <https://github.com/apache/datafusion/issues/3520>
 
 use std::collections::HashMap;
 use std::fmt::Debug;

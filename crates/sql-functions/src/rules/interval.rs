@@ -3,7 +3,7 @@
 //! DataFusion compares months first, then days, then the rest, so that 30 hours are less than a
 //! day.
 //!
-//! Upstream: https://github.com/apache/datafusion/issues/8468
+//! Upstream: <https://github.com/apache/datafusion/issues/8468>
 
 use std::sync::{Arc, LazyLock};
 

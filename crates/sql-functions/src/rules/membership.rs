@@ -9,7 +9,7 @@
 //!
 //! In a select list it knows neither. There both count rows.
 //!
-//! Upstream: https://github.com/apache/datafusion/issues/8241, https://github.com/apache/datafusion/issues/25347
+//! Upstream: <https://github.com/apache/datafusion/issues/8241>, <https://github.com/apache/datafusion/issues/25347>
 
 use std::sync::Arc;
 

@@ -9,7 +9,7 @@
 //! because under a NOT unknown and false are told apart. They are in every other value, too, where
 //! lists are therefore kept apart by a function that the optimizer does not look into.
 //!
-//! Upstream: https://github.com/apache/datafusion/pull/24258
+//! Upstream: <https://github.com/apache/datafusion/pull/24258>
 
 use std::sync::LazyLock;
 

@@ -4,7 +4,7 @@
 //! it. Once the types of a plan are known, these operators become functions that give the same, and
 //! fail where the result does not fit. Decimals are left as they are; what is summed up, to `sum`.
 //!
-//! Upstream: https://github.com/apache/datafusion/issues/17539
+//! Upstream: <https://github.com/apache/datafusion/issues/17539>
 
 use std::sync::{Arc, LazyLock};
 

@@ -4,7 +4,7 @@
 //! So, before it does, EXISTS of such a subquery is what it always is, and IN compares with its one
 //! row.
 //!
-//! Upstream: https://github.com/apache/datafusion/issues/24960
+//! Upstream: <https://github.com/apache/datafusion/issues/24960>
 
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Result, not_impl_err};

@@ -5,7 +5,7 @@
 //! half to the even number. The casts are those of the statement: the rule runs before types are
 //! coerced.
 //!
-//! Upstream: https://github.com/apache/datafusion/issues/11886
+//! Upstream: <https://github.com/apache/datafusion/issues/11886>
 
 use std::sync::{Arc, LazyLock};
 

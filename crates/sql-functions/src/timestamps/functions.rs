@@ -1,6 +1,6 @@
 //! `now`, `to_timestamp` and `date_trunc` in microseconds.
 //!
-//! Upstream: https://github.com/apache/datafusion/issues/25432
+//! Upstream: <https://github.com/apache/datafusion/issues/25432>
 
 use std::sync::Arc;
 

@@ -54,6 +54,7 @@ pub struct FoundTable {
 }
 
 /// Resolves every name of a query, and gives the names under which it answers.
+#[expect(clippy::implicit_hasher, reason = "the one caller has the standard hasher")]
 pub fn resolve(
     query: &mut Query,
     tables: &HashMap<WrittenTable, FoundTable>,
