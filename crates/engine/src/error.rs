@@ -1,9 +1,8 @@
-//! What can go wrong with a statement, and what to do about it.
+//! Errors of statements, with code, hint and position.
 //!
-//! [`Error`] is the room's one error type. DataFusion's own errors never leave the room as they
-//! are:
-//! `planning_error` turns them into these. Messages name the offending word in backticks and, where
-//! the statement's text is known, the line and column at which it stands.
+//! [`Error`] is the only error type of this crate. `planning_error` converts DataFusion's errors;
+//! none crosses the crate boundary unchanged. Messages name the wrong word in backticks and, if the
+//! text of the statement is known, its line and column.
 
 use std::collections::BTreeMap;
 
@@ -13,183 +12,183 @@ pub use headwater_sql::{Error as SqlError, Position};
 use headwater_sql_functions::format_bytes as bytes;
 use serde_json::{Value, json};
 
-/// A result of this room.
+/// Result of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Why a statement was refused or failed.
+/// Error of a statement.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The statement is refused before it runs.
+    /// The statement was rejected before it ran.
     #[error(transparent)]
     Sql(#[from] SqlError),
-    /// A function or operator refused its arguments or result.
+    /// A function or operator rejected its arguments or result.
     #[error(transparent)]
     Function(#[from] headwater_sql_functions::Error),
-    /// The lake refused or failed.
+    /// The lake rejected the operation or failed.
     #[error(transparent)]
     Lake(#[from] headwater_lake::Error),
-    /// The catalog refused or failed.
+    /// The catalog rejected the operation or failed.
     #[error(transparent)]
     Catalog(#[from] headwater_catalog::Error),
-    /// Reading or writing table files failed.
+    /// A table file could not be read or written.
     #[error(transparent)]
     Tables(#[from] headwater_tables::Error),
-    /// A name that breaks the naming rules.
+    /// A name breaks the naming rules.
     #[error(transparent)]
     Name(#[from] headwater_model::NameError),
-    /// A system table, or whoever feeds rows in, failed.
+    /// A system table or an external source of rows failed.
     #[error(transparent)]
     Problem(#[from] Problem),
-    /// No table of that name.
+    /// No table has this name.
     #[error("table `{table}` is not in `{reference}`{}", At(position))]
     TableNotFound {
-        /// The table as written.
+        /// Table name as written.
         table: String,
-        /// The ref it was looked for at.
+        /// Ref that was searched.
         reference: String,
-        /// A table with a similar name.
+        /// Most similar table name.
         near: Option<String>,
-        /// Where.
+        /// Position in the statement.
         position: Option<Position>,
     },
-    /// No table of that name in the system's namespace.
+    /// No system table has this name.
     #[error("there is no system table `{table}`{}", At(position))]
     SystemTableNotFound {
-        /// The table as written, without its namespace.
+        /// Table name as written, without its namespace.
         table: String,
-        /// One with a similar name, with its namespace.
+        /// Most similar system table, with its namespace.
         near: Option<String>,
-        /// All that there are.
+        /// All system tables.
         known: Vec<String>,
-        /// Where.
+        /// Position in the statement.
         position: Option<Position>,
     },
-    /// No namespace of that name.
+    /// No namespace has this name.
     #[error("namespace `{namespace}` is not in `{reference}`{}", At(position))]
     NamespaceNotFound {
-        /// The namespace as written.
+        /// Namespace as written.
         namespace: String,
-        /// The ref it was looked for at.
+        /// Ref that was searched.
         reference: String,
-        /// A namespace with a similar name.
+        /// Most similar namespace.
         near: Option<String>,
-        /// Where.
+        /// Position in the statement.
         position: Option<Position>,
     },
-    /// A row to change that several rows fit, each of which would change it.
+    /// Several source rows match the same target row, and each would change it.
     #[error("a row of `{table}` is matched by more than one row, and could be changed only once")]
     MatchedTwice {
-        /// The table.
+        /// Target table.
         table: String,
     },
-    /// A view that cannot be read.
+    /// A view cannot be read.
     #[error("view `{view}` cannot be read: {message}")]
     View {
-        /// The view.
+        /// View name.
         view: String,
-        /// What is wrong with what it reads.
+        /// Message of the underlying error.
         message: String,
-        /// The code of that.
+        /// Code of the underlying error.
         code: ErrorCode,
-        /// What to do about it.
+        /// Hint of the underlying error.
         hint: Option<String>,
     },
-    /// Views that read each other in a circle, or too deep.
+    /// Views that refer to each other in a cycle, or are nested too deeply.
     #[error("{message}")]
     ViewChain {
-        /// Which.
+        /// Message with the names of the views.
         message: String,
     },
-    /// A table, view or namespace that is there already.
+    /// A table, view or namespace with this name exists.
     #[error("{what} `{name}` is there already")]
     AlreadyExists {
         /// `table`, `view` or `namespace`.
         what: &'static str,
-        /// Its name.
+        /// Name of the existing object.
         name: String,
     },
-    /// A write at a ref that is no branch.
+    /// A write to a ref that is not a branch.
     #[error("`{reference}` is not a branch, and only a branch can be written to")]
     NotABranch {
-        /// The ref.
+        /// Ref that was to be written.
         reference: String,
     },
-    /// A write to a branch that takes none.
+    /// A write to a protected branch.
     #[error("branch `{branch}` is protected")]
     Protected {
-        /// The branch.
+        /// Branch name.
         branch: String,
     },
-    /// A value that an operation could not take, met while rows were computed.
+    /// An invalid operand value, found during execution.
     #[error("{message}{}", At(position))]
     Value {
-        /// What happened.
+        /// Description of the failure.
         message: String,
-        /// The place of a constant that is such a value.
+        /// Position of the constant with this value, if it is one.
         position: Option<Position>,
     },
-    /// A number that does not fit its type.
+    /// A number out of range for its type.
     #[error("{message}")]
     Overflow {
-        /// What did not fit.
+        /// Description of the value and type.
         message: String,
     },
-    /// The statement's memory limit was reached and nothing was left to spill.
+    /// The statement reached its memory limit and had nothing left to spill.
     #[error("the statement needs more than its memory limit of {}", bytes(*limit))]
     MemoryLimit {
         /// The limit in bytes.
         limit: u64,
     },
-    /// Every statement together reached the engine's memory limit.
+    /// All statements together reached the memory limit of the engine.
     #[error("the statements running now need more than the engine's memory of {}", bytes(*limit))]
     EngineMemory {
         /// The limit in bytes.
         limit: u64,
     },
-    /// The statement was ended because the server's memory was used up.
+    /// The statement was cancelled because the server reached its memory limit.
     #[error("the server's memory of {} is used up, and this statement held most", bytes(*limit))]
     ServerMemory {
         /// The limit in bytes.
         limit: u64,
     },
-    /// What was spilled reached its limit.
+    /// The spill files of the statement reached their limit.
     #[error("the statement spilled more than the limit of {} to disk", bytes(*limit))]
     SpillLimit {
         /// The limit in bytes.
         limit: u64,
     },
-    /// The disk that is spilled to is full.
+    /// The disk of the spill folder is full.
     #[error("no space is left on the disk to spill to")]
     DiskFull,
-    /// The work was stopped.
+    /// The statement was cancelled.
     #[error("the statement was stopped")]
     Cancelled,
-    /// A table file cannot be read.
+    /// A table file could not be read.
     #[error("a table file cannot be read: {message}")]
     Storage {
-        /// What the store or the file says.
+        /// Message of the object store or the file reader.
         message: String,
     },
-    /// A fault of our own.
+    /// A bug of the engine.
     #[error("the statement failed inside the engine: {message}")]
     Internal {
-        /// What happened.
+        /// Description of the failure.
         message: String,
     },
 }
 
 impl Error {
-    /// A statement or clause that is refused by name.
+    /// Creates an error for an unsupported statement or clause.
     pub(crate) fn unsupported(what: impl Into<String>) -> Self {
         Error::Sql(SqlError::unsupported(what))
     }
 
-    /// SQL that does not plan, for a reason in words.
+    /// Creates an error for SQL that cannot be planned.
     pub(crate) fn invalid(message: impl Into<String>) -> Self {
         Error::Sql(SqlError::invalid(message))
     }
 
-    /// Where in the statement the error stands, if that is known.
+    /// Returns the position of the error in the statement, if known.
     pub fn position(&self) -> Option<Position> {
         match self {
             Error::Sql(error) => error.position(),
@@ -279,7 +278,7 @@ impl Fault for Error {
 }
 
 impl Error {
-    /// The hint of a variant whose hint does not depend on its data.
+    /// Returns the hint of a variant whose hint does not depend on its fields.
     fn fixed_hint(&self) -> Option<&'static str> {
         match self {
             Error::AlreadyExists { what: "table", .. } => {

@@ -1,11 +1,11 @@
-//! The `engine` room: SQL over the lake, and the only room that knows DataFusion.
+//! The `engine` crate plans and runs SQL over the lake with DataFusion.
 //!
-//! An [`Engine`] serves one lake; a [`Session`] answers statements at one ref, for one author.
-//! Reads go through native Parquet scans that the tables' manifests plan; writes go through one
-//! lake transaction per statement. A statement or clause that is not honoured is refused by name,
-//! never ignored.
+//! An [`Engine`] serves one lake. A [`Session`] runs statements at one ref, for one author. Reads
+//! are native Parquet scans planned from the manifests. Writes are one lake transaction per
+//! statement. An unsupported statement or clause is rejected by name, never ignored.
 //!
-//! Names match as written first, then without case. `"flights@dev"` reads one table at another ref.
+//! A name matches in its exact case first, then case-insensitively. `"flights@dev"` reads one table
+//! at another ref.
 
 mod alter_table;
 mod answer;

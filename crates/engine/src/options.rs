@@ -1,4 +1,4 @@
-//! How an engine and a session are set up.
+//! Options of engines and sessions.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -9,18 +9,18 @@ use headwater_model::{DEFAULT_NAMESPACE, RefSpec};
 /// Options of an [`crate::Engine`].
 #[derive(Debug, Clone)]
 pub struct EngineOptions {
-    /// Memory that all statements together may hold, in bytes.
+    /// Memory limit of all statements together, in bytes; default 8 GiB.
     pub memory_bytes: u64,
-    /// Memory that one statement may hold before it spills, in bytes, where it says nothing itself.
+    /// Default memory limit of one statement before it spills, in bytes; default 4 GiB.
     pub query_memory_bytes: u64,
-    /// Resident memory of the process at which a statement is ended, in bytes; none watches
-    /// nothing.
+    /// Resident memory of the process at which a statement is cancelled, in bytes; `None` disables
+    /// the check.
     pub resident_bytes_max: Option<u64>,
-    /// The folder to spill to, made when it is first needed; without one nothing is spilled.
+    /// Folder for spill files, created when first needed; an empty path disables spilling.
     pub spill_dir: PathBuf,
-    /// Bytes that may lie in the spill folder at once.
+    /// Maximum bytes in the spill folder; default 64 GiB.
     pub spill_bytes_max: u64,
-    /// Threads that compute, and parts a scan is split into.
+    /// Number of compute threads and scan partitions; default one per CPU.
     pub threads: usize,
 }
 
@@ -40,26 +40,25 @@ impl Default for EngineOptions {
 /// Options of a [`crate::Session`].
 #[derive(Debug, Clone)]
 pub struct SessionOptions {
-    /// The ref to read at and, if it is a branch, to write to.
+    /// Ref to read and, if it is a branch, to write.
     pub reference: RefSpec,
-    /// Where bare table names lie.
+    /// Namespace of unqualified table names.
     pub namespace: String,
-    /// Who asks; the author of what is committed.
+    /// Principal that runs the statements; author of the commits.
     pub author: String,
-    /// Memory a statement may hold before it spills, in bytes; the engine's own figure where none
-    /// is given.
+    /// Memory limit of one statement before it spills, in bytes; `None` uses the engine's default.
     pub memory_bytes: Option<u64>,
-    /// Properties of what is committed.
+    /// Properties of the commits.
     pub properties: BTreeMap<String, String>,
-    /// Properties of every table snapshot that is made.
+    /// Properties of every new table snapshot.
     pub snapshot_properties: BTreeMap<String, String>,
-    /// A state to read at, whatever `reference` has moved to since; `reference` still says where to
-    /// write.
+    /// Pinned catalog state to read, even if `reference` has moved since; writes still go to
+    /// `reference`.
     pub view: Option<View>,
 }
 
 impl SessionOptions {
-    /// The defaults at a ref.
+    /// Returns the default options at a ref.
     pub fn at(reference: RefSpec) -> Self {
         SessionOptions { reference, ..SessionOptions::default() }
     }

@@ -1,4 +1,4 @@
-//! Columns with columns in them, matched by field id at every level.
+//! Expression that matches the fields of nested columns by field id at every level.
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -11,8 +11,8 @@ use datafusion::logical_expr::ColumnarValue;
 use datafusion::physical_expr::PhysicalExpr;
 use headwater_tables::align;
 
-/// A column of a file as the table has it now: parts that it lacks are null, and those that the table
-/// dropped are left out.
+/// A nested file column converted to the table's current type. Fields that the file lacks are null;
+/// fields that the table dropped are left out.
 #[derive(Debug, Clone)]
 pub(super) struct AlignExpr {
     column: Arc<dyn PhysicalExpr>,
@@ -24,7 +24,7 @@ impl AlignExpr {
         AlignExpr { column, field }
     }
 
-    /// Whether a file's column is one that has to be aligned.
+    /// Returns true if a file's column must be aligned with the table's.
     pub(super) fn needs(file: &DataType, table: &DataType) -> bool {
         file.is_nested() && table.is_nested() && file != table
     }

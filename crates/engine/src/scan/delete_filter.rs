@@ -1,7 +1,7 @@
-//! The rows of a scan that no delete file takes away.
+//! Removes the rows that delete files mark as deleted from a scan.
 //!
-//! The scan below adds where each row lies. The delete files of a data file are read when its first
-//! rows come, so that a query which needs few rows reads few of them.
+//! The scan below adds the position of each row. The delete files of a data file are read when its
+//! first rows arrive, so a query that needs few rows reads few delete files.
 
 use std::fmt;
 use std::sync::Arc;
@@ -28,19 +28,19 @@ use tokio::sync::OnceCell;
 
 use headwater_sql::change::{FILE, ROW};
 
-/// Rows of a data file that are gone, once they are known; none where none are.
+/// The deleted rows of one data file, filled at the first read; `None` if none are deleted.
 type Known = OnceCell<Option<Arc<Positions>>>;
 
-/// The rows of some data files that are gone, read when they are first asked for.
+/// The deleted rows of the data files of one scan, loaded on demand.
 #[derive(Debug)]
 pub(crate) struct Gone {
     tables: Tables,
-    /// By their numbers, with what is gone of each.
+    /// Data files with their deleted rows, indexed by file number.
     files: Vec<(Arc<DataFile>, Known)>,
 }
 
 impl Gone {
-    /// Of data files by their numbers.
+    /// Creates an empty cache for data files, whose index is their number.
     pub(crate) fn new(tables: Tables, files: &[Arc<DataFile>]) -> Self {
         let files = files.iter().map(|file| (Arc::clone(file), OnceCell::new())).collect();
         Gone { tables, files }
@@ -58,7 +58,7 @@ impl Gone {
     }
 }
 
-/// Passes on the first columns of those rows that are not gone.
+/// Operator that drops deleted rows and projects to the first columns.
 #[derive(Debug)]
 pub(crate) struct LiveRowsExec {
     input: Arc<dyn ExecutionPlan>,
@@ -68,8 +68,8 @@ pub(crate) struct LiveRowsExec {
 }
 
 impl LiveRowsExec {
-    /// Over a scan with [`FILE`] and [`ROW`] among its columns, of which the first `columns` are passed
-    /// on.
+    /// Wraps a scan that includes the columns [`FILE`] and [`ROW`]. Only the first `columns`
+    /// columns are returned.
     pub(crate) fn new(
         input: Arc<dyn ExecutionPlan>,
         gone: Arc<Gone>,
@@ -78,7 +78,7 @@ impl LiveRowsExec {
         let kept: Vec<usize> = (0..columns).collect();
         let schema: SchemaRef = Arc::new(input.schema().project(&kept)?);
         let below = input.properties();
-        // A sort may have come to lie below, and is relied on above.
+        // The input may have become sorted, and operators above may rely on that order.
         let mapping = ProjectionMapping::from_indices(&kept, &input.schema())?;
         let properties = PlanProperties::new(
             below.equivalence_properties().project(&mapping, schema),
@@ -162,7 +162,7 @@ impl ExecutionPlan for LiveRowsExec {
         vec![ChildStats::At(partition)]
     }
 
-    /// Those of the scan, none of which is exact any more.
+    /// Returns the statistics of the scan, all marked as inexact.
     fn statistics_from_inputs(
         &self,
         input: &[Arc<Statistics>],
@@ -196,7 +196,7 @@ impl ExecutionPlan for LiveRowsExec {
     }
 }
 
-/// The rows of a batch that are not gone.
+/// Returns the rows of a batch that are not deleted.
 async fn live_rows(
     batch: &RecordBatch,
     gone: &Gone,
@@ -227,7 +227,8 @@ async fn live_rows(
     Ok(filter_record_batch(batch, &live)?)
 }
 
-/// Of rows of one file, which are not gone. They mostly come in order.
+/// Appends one bit per row of one file: true if the row is live. Rows are usually in ascending
+/// order; the iterator restarts if they are not.
 fn append(live: &mut BooleanBufferBuilder, gone: &Positions, rows: &[i64]) {
     let mut next = gone.from(rows.first().map_or(0, |row| *row as u64)).peekable();
     let mut last = i64::MIN;

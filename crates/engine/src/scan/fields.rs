@@ -1,5 +1,5 @@
-//! Columns by field id. A file says which id each of its columns has; a table says which name and
-//! type that id has now. Between the two lie renames, additions, drops and promotions.
+//! Adapts file columns to table columns by field id. Renamed, added, dropped and promoted columns
+//! are read correctly from files written before the change.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -17,8 +17,8 @@ use parquet::arrow::RowNumber;
 
 use super::align::AlignExpr;
 
-/// Makes adapters that find a table's columns in a file by field id. A file without ids is read by the
-/// names that the table says such files have, or by its own.
+/// Creates adapters that find a table's columns in a file by field id. In a file without ids,
+/// columns are found by the table's name mapping, or else by their names.
 #[derive(Debug)]
 pub(crate) struct FieldIdAdapterFactory;
 
@@ -36,14 +36,15 @@ impl PhysicalExprAdapterFactory for FieldIdAdapterFactory {
     }
 }
 
-/// Adapts by the table's names, then puts the file's names back.
+/// Adapter that rewrites an expression by the table's names, then restores the file's names.
 #[derive(Debug)]
 struct FieldIdAdapter {
     inner: Arc<dyn PhysicalExprAdapter>,
     physical_file_schema: SchemaRef,
-    /// The table's field for each of the file's.
+    /// The table's field for each field of the file; `None` for a dropped column.
     current: Vec<Option<FieldRef>>,
-    /// What the columns are that the file lacks, by name, where that is not null.
+    /// Initial defaults of the columns that the file lacks, by name. A column without one reads as
+    /// null.
     defaults: HashMap<String, ScalarValue>,
 }
 
@@ -72,7 +73,7 @@ impl PhysicalExprAdapter for FieldIdAdapter {
 }
 
 impl FieldIdAdapter {
-    /// Puts what they are in place of columns that the file lacks.
+    /// Replaces columns that the file lacks with their initial defaults.
     fn with_defaults(&self, expr: Arc<dyn PhysicalExpr>) -> Result<Arc<dyn PhysicalExpr>> {
         let replaced = expr.transform_up(|node| {
             let column = node.downcast_ref::<Column>().map(Column::name);
@@ -86,7 +87,7 @@ impl FieldIdAdapter {
     }
 }
 
-/// What the columns of a table are that a file lacks, where that is not null.
+/// Returns the non-null initial defaults of the table columns that a file lacks.
 fn defaults(table: &Schema, found: &[Option<FieldRef>]) -> Result<HashMap<String, ScalarValue>> {
     let mut defaults = HashMap::new();
     for field in table.fields() {
@@ -101,7 +102,7 @@ fn defaults(table: &Schema, found: &[Option<FieldRef>]) -> Result<HashMap<String
     Ok(defaults)
 }
 
-/// The table's field for each of a file's; none for one that the table dropped.
+/// Returns the table's field for each field of a file; `None` for a dropped column.
 fn current(table: &Schema, file: &Schema) -> Vec<Option<FieldRef>> {
     let by_id = file.fields().iter().any(|field| id(field).is_some());
     let mut now: HashMap<String, &FieldRef> = HashMap::new();
@@ -120,20 +121,20 @@ fn current(table: &Schema, file: &Schema) -> Vec<Option<FieldRef>> {
     file.fields().iter().map(current).collect()
 }
 
-/// The file's schema with the names that the table has for its columns now.
+/// Returns the file's schema with the current column names of the table.
 fn renamed(current: &[Option<FieldRef>], file: &Schema) -> SchemaRef {
     let rename = |(index, (field, current)): (usize, (&FieldRef, &Option<FieldRef>))| match current
     {
-        // What the reader counts is in no file, and has no id.
+        // The row number is computed by the reader: it is in no file and has no id.
         _ if field.has_valid_extension_type::<RowNumber>() => Arc::clone(field),
-        // Where the types agree, the column is read as it is: no cast for a difference in metadata.
+        // If the types agree, the table's field is used: a difference in metadata needs no cast.
         Some(current) if current.data_type() == field.data_type() => Arc::clone(current),
-        // Its parts are matched once it is read.
+        // `AlignExpr` matches the nested fields after the column is read.
         Some(current) if AlignExpr::needs(field.data_type(), current.data_type()) => {
             Arc::clone(current)
         }
         Some(current) => Arc::new(field.as_ref().clone().with_name(current.name())),
-        // A column that the table dropped; no table has a name with a zero character.
+        // A dropped column. The name cannot collide: table column names contain no NUL character.
         None => Arc::new(field.as_ref().clone().with_name(format!("\0{index}"))),
     };
     let fields: Fields = file.fields().iter().zip(current).enumerate().map(rename).collect();

@@ -1,5 +1,4 @@
-//! Which partition reads which files: the largest first, each to the partition with the fewest
-//! bytes.
+//! Assigns files to scan partitions: largest first, each to the partition with the fewest bytes.
 
 use std::sync::Arc;
 
@@ -8,8 +7,8 @@ use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::physical_plan::FileGroup;
 use headwater_tables::DataFile;
 
-/// Balances files over at most `partitions` groups by their bytes. Within a group the order stays.
-/// Each file carries its number where they are given.
+/// Distributes files over at most `partitions` groups, balanced by bytes. Files in a group keep
+/// their order. If `numbers` is given, each file carries its number as a partition value.
 pub(crate) fn balance(
     files: &[Arc<DataFile>],
     statistics: Option<Vec<Statistics>>,
@@ -51,7 +50,7 @@ fn partitioned_file(
     planned.object_meta.location = file.path.clone();
     planned.partition_values = number.into_iter().map(ScalarValue::from).collect();
     match statistics {
-        // DataFusion appends what it knows of the number; the statistics here have it already.
+        // DataFusion would append statistics for the number; these statistics already include them.
         Some(statistics) if number.is_some() => {
             planned.statistics = Some(Arc::new(statistics));
             planned

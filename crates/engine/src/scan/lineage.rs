@@ -1,8 +1,8 @@
-//! The two columns of row lineage that tables of format version 3 have beside their own: the id of each
-//! row, and the sequence number of the commit that changed it last.
+//! The two row lineage columns of tables of format version 3: the id of each row, and the sequence
+//! number of the commit that last changed it.
 //!
-//! A file says them of rows that were written again. Of all others they follow from where a row lies, which
-//! the scan below adds.
+//! A file stores these values only for rows that were rewritten. For all other rows they are
+//! computed from the position of the row, which the scan below adds.
 
 use std::fmt;
 use std::sync::Arc;
@@ -20,24 +20,23 @@ use headwater_tables::{DataFile, LINEAGE, lineage_fields};
 
 use headwater_sql::change::{FILE, ROW};
 
-/// Where the rows of a file have their ids from: the first of them, where they have any, and the number of
-/// the commit that added the file.
+/// The first row id of a file, if it has one, and the sequence number of the commit that added it.
 type Origin = (Option<i64>, i64);
 
-/// A schema with the two columns at its end.
+/// Returns a schema with the two lineage columns at its end.
 pub(super) fn with_lineage(schema: &Schema) -> SchemaRef {
     let fields = schema.fields().iter().cloned().chain(lineage_fields());
     Arc::new(Schema::new_with_metadata(fields.collect::<Vec<_>>(), schema.metadata().clone()))
 }
 
-/// Whether a field is one of the two columns, and not one of a table's own of that name.
+/// Returns true if a field is a lineage column, and not a column of the table with the same name.
 pub(super) fn is_lineage(field: &FieldRef) -> bool {
     lineage_fields()
         .iter()
         .any(|own| own.name() == field.name() && own.metadata() == field.metadata())
 }
 
-/// Fills the two columns in, and passes on the first columns of its rows.
+/// Operator that fills in the lineage columns and projects to the first columns.
 #[derive(Debug)]
 pub(crate) struct LineageExec {
     input: Arc<dyn ExecutionPlan>,
@@ -47,8 +46,8 @@ pub(crate) struct LineageExec {
 }
 
 impl LineageExec {
-    /// Over a scan of files with [`FILE`] and [`ROW`] among its columns, of which the first `columns` are
-    /// passed on.
+    /// Wraps a scan of `files` that includes the columns [`FILE`] and [`ROW`]. Only the first
+    /// `columns` columns are returned.
     pub(super) fn over(
         input: Arc<dyn ExecutionPlan>,
         files: &[Arc<DataFile>],
@@ -78,7 +77,7 @@ impl DisplayAs for LineageExec {
     }
 }
 
-/// No filter goes below: what the files hold is not what the columns are.
+/// Filters are not pushed down: the stored values differ from the computed ones.
 impl ExecutionPlan for LineageExec {
     fn name(&self) -> &'static str {
         "LineageExec"

@@ -1,9 +1,9 @@
-//! Reading tables: native Parquet scans that are planned from the manifests.
+//! Reads tables with native Parquet scans that are planned from the manifests.
 //!
-//! [`LakeTable`] is a table at one snapshot as DataFusion sees it. It prunes files by the bounds in
-//! the manifests, gives exact row counts and bounds to the optimiser, balances files over
-//! partitions by bytes and reads columns by field id, so that renamed, added, dropped and promoted
-//! columns are right.
+//! [`LakeTable`] is the DataFusion table provider for one snapshot. It prunes files by the bounds
+//! in the manifests, passes row counts and bounds to the optimiser and balances files over
+//! partitions by bytes. It reads columns by field id, so renamed, added, dropped and promoted
+//! columns are correct.
 
 mod align;
 mod delete_filter;

@@ -1,4 +1,4 @@
-//! A table at one snapshot, as DataFusion reads it.
+//! DataFusion table provider for a table at one snapshot.
 
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
@@ -27,18 +27,19 @@ use super::row_locator::{file_field, row_field, with_places};
 use super::statistics::of_scan;
 use super::string_views::view_schema;
 
-/// Columns from which on a change decodes those of its conditions first, and the others only of rows that
-/// they take: a change takes few rows as a rule, and keeps most columns of each.
+/// Minimum number of columns from which the scan of a change filters during decoding. The other
+/// columns are then decoded only for matching rows: a change usually matches few rows and keeps
+/// most columns.
 const CHANGED_COLUMNS_MIN: usize = 6;
 
-/// What every scan of an engine shares.
+/// State shared by all scans of an engine.
 #[derive(Debug, Clone)]
 pub(crate) struct ScanEnvironment {
-    /// The name under which the runtime knows the object store.
+    /// URL under which the object store is registered in the runtime.
     pub url: ObjectStoreUrl,
-    /// Reads files through the cache of their footers.
+    /// Parquet reader with the footer cache.
     pub reader: Arc<dyn ParquetFileReaderFactory>,
-    /// Reads delete files.
+    /// Reader of delete files.
     pub tables: Tables,
 }
 
@@ -49,12 +50,12 @@ pub(crate) struct LakeTable {
     plan: ScanPlan,
     environment: ScanEnvironment,
     places: bool,
-    /// Files that need no reading, found after the table was made ready for planning.
+    /// Files to skip, by index in the plan; set after the provider was registered for planning.
     settled: OnceLock<Vec<bool>>,
 }
 
 impl LakeTable {
-    /// The table with the files of its snapshot.
+    /// Creates a provider for the files of a snapshot.
     pub(crate) fn new(plan: ScanPlan, environment: ScanEnvironment) -> Self {
         LakeTable {
             schema: view_schema(plan.schema()),
@@ -65,25 +66,25 @@ impl LakeTable {
         }
     }
 
-    /// The same with the columns of row lineage at the end.
+    /// Creates a provider with the row lineage columns at the end.
     pub(crate) fn with_lineage(plan: ScanPlan, environment: ScanEnvironment) -> Self {
         let schema = with_lineage(&view_schema(plan.schema()));
         LakeTable { schema, ..LakeTable::new(plan, environment) }
     }
 
-    /// The same with the columns that say where each row lies: the number of its file in the plan,
-    /// and its position there.
+    /// Creates a provider with two columns for the position of each row: the number of its file in
+    /// the plan, and its index in that file.
     pub(crate) fn with_places(plan: ScanPlan, environment: ScanEnvironment) -> Self {
         let schema = with_places(&view_schema(plan.schema()));
         LakeTable { schema, plan, environment, places: true, settled: OnceLock::new() }
     }
 
-    /// Leaves files out of every scan planned from now on: what is to become of their rows is known.
+    /// Skips the files marked `true` in later scans: the effect on all their rows is already known.
     pub(crate) fn settle(&self, files: Vec<bool>) {
         let _ = self.settled.set(files);
     }
 
-    /// The columns as files hold them, and those that a scan of places adds.
+    /// Returns the columns of the files and, if `places` is set, the two position columns.
     fn file_schema(&self, places: bool) -> TableSchema {
         let own = self.own_columns();
         let fields: Fields = self.schema.fields().iter().take(own).cloned().collect();
@@ -97,12 +98,12 @@ impl LakeTable {
             .build()
     }
 
-    /// How many columns the table has itself; the two of places follow them.
+    /// Returns the number of columns without the two position columns at the end.
     fn own_columns(&self) -> usize {
         self.schema.fields().len() - if self.places { 2 } else { 0 }
     }
 
-    /// The number of each file that is left in a pruned plan.
+    /// Returns the number of each file that is left in a pruned plan.
     fn numbers(&self, plan: &ScanPlan) -> Vec<i32> {
         let all = self.plan.files().iter().enumerate();
         let all = all.map(|(number, file)| (Arc::as_ptr(file), number as i32));
@@ -110,7 +111,7 @@ impl LakeTable {
         plan.files().iter().filter_map(|file| all.get(&Arc::as_ptr(file)).copied()).collect()
     }
 
-    /// As many of the files as hold `limit` rows, where none of them may be gone.
+    /// Keeps only as many files as needed for `limit` rows. Files with deletes count as zero rows.
     fn first_files(plan: ScanPlan, limit: usize) -> ScanPlan {
         let mut rows = 0_u64;
         let keep: Vec<bool> = plan
@@ -136,7 +137,8 @@ impl TableProvider for LakeTable {
         TableType::Base
     }
 
-    /// Filters prune files, row groups and pages; what is left is filtered again above the scan.
+    /// Filters prune files, row groups and pages; DataFusion filters the remaining rows again above
+    /// the scan.
     fn supports_filters_pushdown(
         &self,
         filters: &[&Expr],
@@ -195,7 +197,7 @@ impl TableProvider for LakeTable {
 }
 
 impl LakeTable {
-    /// Reads some columns of files, with where the rows lie among them if asked for.
+    /// Plans a scan of some columns, with the two position columns among them if `places` is set.
     fn scan_files(
         &self,
         session: &dyn Session,
@@ -208,7 +210,8 @@ impl LakeTable {
         let (total, files) = of_scan(plan, table.table_schema(), &columns)?;
         let partitions = session.config().target_partitions();
         let options = session.config_options();
-        // The Parquet reader passes over conditions on structs whose files have other columns in them.
+        // Filter pushdown in the Parquet reader is wrong for struct columns that differ between
+        // files.
         let fields = table.table_schema().fields();
         let has_nested = columns.iter().any(|&column| fields[column].data_type().is_nested());
         let changes = self.places && columns.len() >= CHANGED_COLUMNS_MIN && !has_nested;
@@ -233,15 +236,16 @@ impl LakeTable {
     }
 }
 
-/// Whether some of these columns may hold NaN. Parquet's bounds leave it out, while it is larger than every
-/// number to whoever compares: so bounds within files would hide its rows.
+/// Returns true if one of these columns may contain NaN. Parquet bounds exclude NaN, but
+/// comparisons order it above every number, so pruning by bounds within files would lose these
+/// rows.
 fn may_hold_nan(plan: &ScanPlan, schema: &Schema, columns: &[usize]) -> bool {
     let fields = columns.iter().filter_map(|&column| schema.fields().get(column));
     let floats = fields.filter(|field| field.data_type().is_floating());
     floats.into_iter().any(|field| plan.may_hold_nan(field.name()))
 }
 
-/// Refuses columns that only other engines read.
+/// Rejects columns whose types only other engines can read.
 fn check_columns(schema: &SchemaRef, projection: Option<&Vec<usize>>) -> Result<()> {
     let wanted = |place: usize| projection.is_none_or(|columns| columns.contains(&place));
     let fields = schema.fields().iter().enumerate().filter(|(place, _)| wanted(*place));

@@ -1,4 +1,4 @@
-//! Which files can hold rows that a filter lets through, by the bounds in the manifests.
+//! Prunes the files of a scan by the bounds and partition values in the manifests.
 
 use std::collections::HashSet;
 use std::ops::Not;
@@ -16,7 +16,7 @@ use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 use datafusion::physical_optimizer::pruning::{PruningPredicate, PruningPredicateBuilder};
 use headwater_tables::ScanPlan;
 
-/// The files that may hold rows for all of the filters.
+/// Returns the files that may contain rows that match all filters.
 pub(crate) fn prune(
     plan: &ScanPlan,
     schema: &SchemaRef,
@@ -31,8 +31,7 @@ pub(crate) fn prune(
     Ok(if keep.iter().all(|keep| *keep) { plan.clone() } else { plan.retain(&keep) })
 }
 
-/// Whether any of the files may hold a row for all of the filters; it may where nothing says
-/// otherwise.
+/// Returns true if a file may contain a row that matches all filters, or if pruning fails.
 pub(crate) fn can_match(
     plan: &ScanPlan,
     schema: &SchemaRef,
@@ -42,11 +41,11 @@ pub(crate) fn can_match(
     prune(plan, schema, filters, session).map_or(true, |left| !left.files().is_empty())
 }
 
-/// Of each file, whether the filter is known to let all of its rows through.
+/// Returns for each file whether all its rows are known to match the filter.
 ///
-/// A filter is a list of conditions. One holds in all rows where none can fail it, by the bounds,
-/// and none makes it null: it is made of operators that give null only for a null, and the columns
-/// in them have none.
+/// The filter is split at `AND`. A condition holds for all rows if, by the bounds, its negation
+/// matches none and it is never null. It is never null if it uses only operators that return null
+/// only for a null operand, and its columns contain no null.
 pub(crate) fn whole_files(
     plan: &ScanPlan,
     schema: &SchemaRef,
@@ -83,7 +82,7 @@ pub(crate) fn whole_files(
     Ok(whole)
 }
 
-/// Whether an expression is null only where one of its columns is; those are collected.
+/// Returns true if an expression is null only where one of its columns is; collects those columns.
 fn null_for_nulls_only(expr: &Expr, columns: &mut HashSet<String>) -> bool {
     match expr {
         Expr::Column(column) => {
@@ -114,7 +113,7 @@ fn null_for_nulls_only(expr: &Expr, columns: &mut HashSet<String>) -> bool {
     }
 }
 
-/// Of each file, whether it may hold a row for a filter.
+/// Returns for each file whether it may contain a row that matches the filter.
 fn may_hold(
     plan: &ScanPlan,
     schema: &SchemaRef,
@@ -122,7 +121,7 @@ fn may_hold(
     session: &dyn Session,
 ) -> Result<Vec<bool>> {
     let columns = DFSchema::try_from(SchemaRef::clone(schema))?;
-    // A filter that bounds say nothing about is no reason to fail: the rows are filtered anyway.
+    // An unsupported filter must not fail the scan: DataFusion filters the rows again.
     let Ok(filter) = session.create_physical_expr(filter, &columns) else {
         return Ok(vec![true; plan.files().len()]);
     };
@@ -141,8 +140,9 @@ fn may_hold(
     Ok(keep)
 }
 
-/// Leaves out those of the files still kept whose partitions hold none of the values that a filter asks for.
-/// Bounds are kept as arrays for all files at once, partitions are not: so these are asked last.
+/// Clears the entries of kept files whose partitions contain none of the values of a filter. Runs
+/// after the pruning by bounds: bounds are arrays over all files, partition values are read per
+/// file.
 fn prune_by_partition(
     plan: &ScanPlan,
     predicate: &PruningPredicate,
@@ -157,7 +157,7 @@ fn prune_by_partition(
     Ok(())
 }
 
-/// What the manifests say of each file's columns.
+/// Per-file bounds and counts from the manifests.
 struct Bounds<'p>(&'p ScanPlan);
 
 impl PruningStatistics for Bounds<'_> {
@@ -186,7 +186,7 @@ impl PruningStatistics for Bounds<'_> {
     }
 }
 
-/// What the partition of each file says of the values in it.
+/// Per-file partition values from the manifests.
 struct Partitions<'p>(&'p ScanPlan);
 
 impl PruningStatistics for Partitions<'_> {

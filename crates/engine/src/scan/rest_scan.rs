@@ -1,5 +1,5 @@
-//! Scans that other engines ask for: their filters are those of Iceberg, and the files that cannot hold a row
-//! for them are left out by the same bounds as for our own statements.
+//! Plans scans for the Iceberg REST catalog. Their filters are Iceberg expressions; files are
+//! pruned by the same bounds as for SQL statements.
 
 use arrow::array::{Array, ArrayRef};
 use datafusion::common::{Column, Result, ScalarValue};
@@ -10,11 +10,11 @@ use super::pruning::prune;
 use crate::Engine;
 use crate::error::Error;
 
-/// How many values a set has at most for bounds to be compared with each of them.
+/// Maximum number of values in a set that is compared with bounds; larger sets prune nothing.
 const VALUES_MAX: usize = 1_000;
 
 impl Engine {
-    /// The files of a plan that may hold a row for a filter.
+    /// Returns the files of a plan that may contain a row that matches a filter.
     pub fn prune(&self, plan: &ScanPlan, filter: &Filter) -> crate::Result<ScanPlan> {
         let pruned = match filter {
             Filter::Always(true) => return Ok(plan.clone()),
@@ -28,7 +28,8 @@ impl Engine {
     }
 }
 
-/// What holds for all rows that a filter wants, and maybe for others; none where that is all that is known.
+/// Returns a predicate that holds for every row that matches the filter, and maybe for others;
+/// `None` if there is none.
 fn expression(filter: &Filter) -> Result<Option<Expr>> {
     let (parts, together): (_, fn(Expr, Expr) -> Expr) = match filter {
         Filter::Always(always) => return Ok((!always).then(|| lit(false))),
@@ -43,7 +44,7 @@ fn expression(filter: &Filter) -> Result<Option<Expr>> {
     Ok(joined(parts.into_iter().flatten().collect(), together))
 }
 
-/// In halves, since what is planned recursively must not be deep.
+/// Joins the parts as a balanced tree: the planner is recursive, so expressions must not be deep.
 fn joined(mut parts: Vec<Expr>, together: fn(Expr, Expr) -> Expr) -> Option<Expr> {
     if parts.len() <= 1 {
         return parts.pop();
@@ -82,7 +83,7 @@ fn of_condition(condition: &Condition) -> Result<Option<Expr>> {
         Test::Gt => Some(column().gt(value)),
         Test::GtEq => Some(column().gt_eq(value)),
         Test::Eq => Some(column().eq(value)),
-        // Where there is no value, some engines have it that there is another.
+        // Some engines count a null as not equal to the value.
         Test::NotEq => Some(column().not_eq(value).or(column().is_null())),
         Test::StartsWith => Some(begins(column(), value)),
         _ => None,
@@ -93,7 +94,8 @@ fn value(values: &ArrayRef, row: usize) -> Result<Expr> {
     Ok(lit(ScalarValue::try_from_array(values, row)?))
 }
 
-/// Texts that begin so lie between the beginning and the next text that is no longer.
+/// Returns a range predicate for `starts with`: from the prefix up to the next text that follows
+/// every text with this prefix.
 fn begins(column: Expr, start: Expr) -> Expr {
     let after = match &start {
         Expr::Literal(ScalarValue::Utf8(Some(text)), _) => following(text),
@@ -106,11 +108,11 @@ fn begins(column: Expr, start: Expr) -> Expr {
     }
 }
 
-/// The least text that is greater than all that begin with this one; none where there is none.
+/// Returns the least text greater than all texts with this prefix; `None` if there is none.
 fn following(text: &str) -> Option<String> {
     let mut text = text.to_owned();
     while let Some(last) = text.pop() {
-        // The range of characters passes over those that are none.
+        // The range of characters skips the surrogates.
         if let Some(next) = (last..=char::MAX).nth(1) {
             text.push(next);
             return Some(text);

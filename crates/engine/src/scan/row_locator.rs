@@ -1,5 +1,5 @@
-//! Where each row of a table lies: two columns that a scan adds where rows are to be changed, the
-//! data file's number and the row's position in it.
+//! Row positions: two columns that a scan adds for statements that change rows. They are the number
+//! of the data file and the index of the row in that file.
 
 use std::sync::Arc;
 
@@ -7,17 +7,17 @@ use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 use headwater_sql::change::{FILE, ROW};
 use parquet::arrow::RowNumber;
 
-/// The field of [`FILE`].
+/// Returns the field of [`FILE`].
 pub(super) fn file_field() -> FieldRef {
     Arc::new(Field::new(FILE, DataType::Int32, false))
 }
 
-/// The field of [`ROW`], marked so that the Parquet reader counts rows for it.
+/// Returns the field of [`ROW`], marked so that the Parquet reader fills it with row numbers.
 pub(super) fn row_field() -> FieldRef {
     Arc::new(Field::new(ROW, DataType::Int64, false).with_extension_type(RowNumber))
 }
 
-/// A schema with both columns at its end.
+/// Returns a schema with both columns at its end.
 pub(super) fn with_places(schema: &Schema) -> SchemaRef {
     let fields = schema.fields().iter().cloned().chain([file_field(), row_field()]);
     Arc::new(Schema::new_with_metadata(fields.collect::<Vec<_>>(), schema.metadata().clone()))

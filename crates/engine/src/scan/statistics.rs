@@ -1,6 +1,6 @@
-//! What the manifests say about a scan, as the optimiser takes it: exact row and null counts,
-//! bounds that are exact where they are values that occur, and sizes that decide the order of
-//! joins. Of files that delete files take rows from, nothing is exact.
+//! Converts manifest statistics to DataFusion's: row and null counts, bounds, and byte sizes that
+//! decide the join order. Bounds are exact if they are values that occur. Nothing is exact for
+//! files with deletes.
 
 use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::datatypes::{DataType, Schema, UInt64Type};
@@ -10,18 +10,18 @@ use datafusion::functions_aggregate::min_max::{MaxAccumulator, MinAccumulator};
 use datafusion::logical_expr::Accumulator;
 use headwater_tables::ScanPlan;
 
-/// Beyond this many files, only the sum over all is given: one set for each would cost more to make
-/// than it saves.
+/// Maximum number of files with statistics per file. Beyond it only the totals are given, because
+/// building one set per file would cost more than it saves.
 const FILES_MAX: usize = 256;
 
-/// How many bytes a value without a fixed width is taken for.
+/// Assumed bytes of a value without a fixed width.
 const VARIABLE_BYTES: usize = 16;
 
-/// How many encoded bytes a compressed byte of a file stands for, about.
+/// Assumed ratio of encoded to compressed bytes of a file.
 const COMPRESSION: usize = 2;
 
-/// What is known of the columns that a scan reads, over all files and, where they are few, for
-/// each.
+/// Returns the statistics of the scanned columns, as totals and, up to [`FILES_MAX`] files, per
+/// file.
 pub(crate) fn of_scan(
     plan: &ScanPlan,
     schema: &Schema,
@@ -69,9 +69,10 @@ fn byte_size(data_type: &DataType, rows: usize) -> Precision<usize> {
     }
 }
 
-/// What DataFusion takes rows for where some columns have no fixed width: the encoded size, before
-/// compression, of what is read. Manifests know it of whole files and after compression only; the share of
-/// the columns that are read is that of their widths. In small files the footer is most of it.
+/// Estimates the encoded, uncompressed bytes that are read; DataFusion uses it if some columns have
+/// no fixed width. Manifests have only the compressed size of whole files, so it is scaled by the
+/// width of the columns that are read. For small files it is too large, because the footer
+/// dominates.
 fn encoded_bytes(file_bytes: u64, statistics: &Statistics, columns: &[usize]) -> Precision<usize> {
     let width = |column: &ColumnStatistics| column.byte_size.get_value().copied().unwrap_or(0);
     let all: usize = statistics.column_statistics.iter().map(width).sum();
@@ -82,22 +83,22 @@ fn encoded_bytes(file_bytes: u64, statistics: &Statistics, columns: &[usize]) ->
     Precision::Inexact(read.min((encoded as f64 * share) as usize))
 }
 
-/// What the manifests say of one column, one value for each file.
+/// Manifest statistics of one column, one value per file.
 struct Known {
     data_type: DataType,
     min: Option<ArrayRef>,
     max: Option<ArrayRef>,
     nulls: Option<ArrayRef>,
-    /// For each file, whether its bounds are values that occur.
+    /// True for each file whose bounds are values that occur.
     exact: Vec<bool>,
 }
 
 impl Known {
     fn of(plan: &ScanPlan, column: &str, data_type: &DataType) -> Self {
-        // Iceberg leaves NaN out of bounds, and DataFusion takes it for the largest number.
+        // Iceberg excludes NaN from bounds, and DataFusion orders it above every number.
         let exact = plan.is_exact(column) && !data_type.is_floating();
         let exact = plan.files().iter().map(|file| exact && file.has_exact_bounds()).collect();
-        // Nested types have no order that all agree on, and maps none at all.
+        // Engines do not agree on an order of nested types, and maps have none.
         let bounded = !data_type.is_nested();
         Known {
             data_type: data_type.clone(),
@@ -108,7 +109,7 @@ impl Known {
         }
     }
 
-    /// Whether the files without a bound hold nothing but nulls in this column.
+    /// Returns true if every file without a bound contains only nulls in this column.
     fn covers_every_file(&self, bounds: &ArrayRef, rows: &[usize]) -> bool {
         if bounds.null_count() == 0 {
             return true;

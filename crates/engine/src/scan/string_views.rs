@@ -1,5 +1,5 @@
-//! String views: scans produce them, because they are faster to filter, join and group, and answers
-//! do not carry them, because not every reader of Arrow knows them.
+//! String view types. Scans produce them, because they are faster to filter, join and group.
+//! Results do not use them, because not every Arrow reader supports them.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema, SchemaRef};
 use arrow::error::ArrowError;
 use headwater_tables::map_within;
 
-/// The schema with views for its strings and bytes at the top level.
+/// Returns the schema with view types for top-level strings and binary columns.
 pub(crate) fn view_schema(schema: &Schema) -> SchemaRef {
     let viewed = |field: &FieldRef| match field.data_type() {
         DataType::Utf8 | DataType::LargeUtf8 => retyped(field, DataType::Utf8View),
@@ -20,14 +20,14 @@ pub(crate) fn view_schema(schema: &Schema) -> SchemaRef {
     Arc::new(Schema::new_with_metadata(fields, schema.metadata().clone()))
 }
 
-/// The schema without views at any level.
+/// Returns the schema without view types at any level.
 pub(crate) fn plain_schema(schema: &Schema) -> SchemaRef {
     let fields: Fields = schema.fields().iter().map(plain_field).collect();
     Arc::new(Schema::new_with_metadata(fields, schema.metadata().clone()))
 }
 
-/// The schema without views and without what fields say beside their types: the types that rows are
-/// to be cast to, whatever is said of the fields within them elsewhere.
+/// Returns the schema without view types and field metadata, as a target for casts: metadata of
+/// nested fields must not make two equal types differ.
 pub(crate) fn bare_schema(schema: &Schema) -> SchemaRef {
     let fields: Fields = plain_schema(schema).fields().iter().map(bare_field).collect();
     Arc::new(Schema::new(fields))
@@ -38,7 +38,7 @@ fn bare_field(field: &FieldRef) -> FieldRef {
     Arc::new(Field::new(field.name(), data_type, field.is_nullable()))
 }
 
-/// The batch as [`plain_schema`] says; what has no views is passed on untouched.
+/// Casts a batch to [`plain_schema`]; columns without view types are passed through.
 pub(crate) fn plain_batch(
     batch: &RecordBatch,
     schema: &SchemaRef,
