@@ -1,5 +1,4 @@
-//! What a statement answers: rows as they are computed, what they took, and the commit if one was
-//! made.
+//! Result of a statement: a stream of rows, its metrics, and the commit of a write.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,27 +15,27 @@ use parking_lot::Mutex;
 use crate::error::Result;
 use crate::memory::QueryPool;
 
-/// The rows of an answer, batch by batch. Dropping the stream stops the statement.
+/// Stream of result batches. Dropping it cancels the statement.
 pub type BatchStream = BoxStream<'static, Result<RecordBatch>>;
 
-/// Rows that are held in memory, such as a model's output.
+/// Rows in memory, such as a model's output.
 #[derive(Debug, Clone)]
 pub struct Batches {
-    /// The columns.
+    /// Schema of the batches.
     pub schema: SchemaRef,
-    /// The rows.
+    /// Record batches.
     pub batches: Vec<RecordBatch>,
 }
 
-/// What a statement answers.
+/// Result of a statement.
 pub struct Answer {
-    /// The columns.
+    /// Schema of the result.
     pub schema: SchemaRef,
-    /// The rows.
+    /// Rows of the result.
     pub stream: BatchStream,
-    /// What the statement takes, read at any time.
+    /// Metrics, readable at any time.
     pub metrics: Arc<Metrics>,
-    /// The commit that the statement made.
+    /// The commit, if the statement wrote one.
     pub commit: Option<Commit>,
 }
 
@@ -49,12 +48,12 @@ impl std::fmt::Debug for Answer {
     }
 }
 
-/// What a statement takes, counted while it runs.
+/// Metrics of a statement, updated while it runs.
 #[derive(Debug)]
 pub struct Metrics {
     pool: Arc<QueryPool>,
     plans: Mutex<Vec<Arc<dyn ExecutionPlan>>>,
-    /// What is read is not removed as long as these are held.
+    /// Pinned commits: garbage collection keeps their files while these are held.
     reads: Mutex<Vec<View>>,
     rows_answered: AtomicU64,
     rows_written: AtomicU64,
@@ -73,17 +72,17 @@ impl Metrics {
         }
     }
 
-    /// The statement's memory.
+    /// Returns the statement's memory pool.
     pub(crate) fn pool(&self) -> &Arc<QueryPool> {
         &self.pool
     }
 
-    /// Holds the commits that the statement reads.
+    /// Pins the commits that the statement reads.
     pub(crate) fn reads(&self, views: Vec<View>) {
         self.reads.lock().extend(views);
     }
 
-    /// Remembers a plan whose metrics count.
+    /// Adds a plan whose operator metrics are counted.
     pub(crate) fn watch(&self, plan: Arc<dyn ExecutionPlan>) {
         self.plans.lock().push(plan);
     }
@@ -97,10 +96,10 @@ impl Metrics {
         self.bytes_written.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    /// What was taken so far. Elapsed time is not in it: who runs the statement measures that.
+    /// Returns the usage so far. `wall_ms` is 0; the caller measures it.
     ///
-    /// Rows written are those that went to tables or, where none did, those that were answered.
-    /// Processor time is the sum over the operators of the time they computed.
+    /// `rows_written` counts rows written to tables or, if there are none, rows returned. CPU time
+    /// is the sum of the compute time of all operators.
     pub fn usage(&self) -> Usage {
         let mut counted = Counted::default();
         for plan in self.plans.lock().iter() {
@@ -120,7 +119,7 @@ impl Metrics {
         }
     }
 
-    /// Bytes that were spilled to disk so far.
+    /// Returns the bytes spilled to disk so far.
     pub fn spilled_bytes(&self) -> u64 {
         let mut counted = Counted::default();
         for plan in self.plans.lock().iter() {
@@ -129,7 +128,7 @@ impl Metrics {
         counted.spilled
     }
 
-    /// Data files that were opened so far, for tests and for `EXPLAIN`-like displays.
+    /// Returns the number of data files that the plans scan.
     pub fn files_planned(&self) -> usize {
         self.plans.lock().iter().map(|plan| files_planned(plan.as_ref())).sum()
     }
@@ -154,7 +153,7 @@ fn files_planned(plan: &dyn ExecutionPlan) -> usize {
     own + plan.children().iter().map(|child| files_planned(child.as_ref())).sum::<usize>()
 }
 
-/// Sums over the operators of a plan.
+/// Sums of metrics over the operators of a plan.
 #[derive(Default)]
 struct Counted {
     nanoseconds: u64,

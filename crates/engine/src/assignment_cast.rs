@@ -1,8 +1,8 @@
-//! Values on their way into a column: in its type, or an error that names the column.
+//! Casts values to the type of the column they are assigned to; errors name the column.
 //!
-//! A cast that a user writes rounds fractions (`rules::whole`). The casts that a statement needs for its rows
-//! to have the columns' types are made here, behind a function that knows the column: numbers with a
-//! fraction do not go into columns of whole numbers, and what cannot be cast says where it was to go.
+//! An explicit CAST in SQL rounds fractions. The implicit casts of an assignment are stricter: a
+//! number with a fraction is not assigned to an integer column. A function that knows the column
+//! does the cast, so that a failed cast names the column.
 
 use std::sync::{Arc, LazyLock};
 
@@ -26,15 +26,16 @@ use headwater_sql::expression::call;
 use headwater_sql::number::exact;
 use headwater_sql_functions::error_text::clean;
 
-/// The name of the mark, which nobody can type.
+/// Name of the marker function; the NUL character keeps users from calling it.
 const GIVEN: &str = "\0given";
 
-/// The mark of what stands in VALUES as somebody wrote it, for the planner to leave it whole. It is taken
-/// away before anything is computed.
+/// Marker around an expression in VALUES, so that its casts are told from the planner's. It is
+/// removed before execution.
 pub(crate) static MARK: LazyLock<Arc<ScalarUDF>> =
     LazyLock::new(|| Arc::new(ScalarUDF::from(Given(Signature::any(1, Volatility::Immutable)))));
 
-/// A value in a column's type; an error, when it is made, where it does not fit or would lose a fraction.
+/// Casts a value to a column's type. At run time, a value out of range or with a fraction is an
+/// error.
 pub(crate) fn to_column(
     value: Expr,
     field: &Field,
@@ -53,8 +54,8 @@ pub(crate) fn to_column(
     Ok(ScalarUDF::from(function).call(vec![value]))
 }
 
-/// A type whose parts may all be null. The planner casts nothing that may be null to what may not; a null
-/// that the table does not take is found when the row is written.
+/// Returns the type with all nested fields nullable. The planner rejects casts of nullable to
+/// required fields; a null in a required field is found when the row is written.
 fn lenient(to: &DataType) -> DataType {
     let part = |field: &FieldRef| {
         let data_type = lenient(field.data_type());
@@ -76,8 +77,8 @@ fn lenient(to: &DataType) -> DataType {
     }
 }
 
-/// The rows of bare values that the planner made for columns of a table, each value on its way into its
-/// column. They may be null here: what the table takes is known where it is written.
+/// Casts the values of a planned VALUES list to the table's columns. They are nullable here; the
+/// write checks required columns.
 pub(crate) fn values_to_columns(
     plan: LogicalPlan,
     columns: &[Field],
@@ -100,7 +101,7 @@ pub(crate) fn values_to_columns(
     Ok(plan.data)
 }
 
-/// One value of VALUES. The outermost cast of what has no mark is the planner's.
+/// Casts one value of VALUES. The outermost cast of a value without marker is the planner's.
 fn written_to_column(value: Expr, column: &Field, table: &str) -> Result<Expr> {
     let value = match value {
         Expr::Cast(cast) => to_column(unmarked(*cast.expr), column, table, &DFSchema::empty())?,
@@ -118,8 +119,8 @@ fn unmarked(value: Expr) -> Expr {
     }
 }
 
-/// A value of a statement that is not planned yet, marked where a cast in it must be told from those that
-/// the planner makes, and as many digits as it has where it goes into a decimal.
+/// Prepares a value of VALUES for planning. It is marked if its casts must be told from the
+/// planner's; for a decimal column, number literals keep all their digits.
 pub(crate) fn marked(mut value: ast::Expr, to: &DataType) -> ast::Expr {
     if to.is_decimal() {
         exact(&mut value);
@@ -130,7 +131,7 @@ pub(crate) fn marked(mut value: ast::Expr, to: &DataType) -> ast::Expr {
     call(GIVEN, vec![value])
 }
 
-/// Gives its argument back.
+/// Function that returns its argument.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Given(Signature);
 
@@ -152,7 +153,7 @@ impl ScalarUDFImpl for Given {
     }
 }
 
-/// Gives its argument in the type of a column.
+/// Function that casts its argument to the type of a column.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct IntoColumn {
     name: String,
@@ -223,7 +224,7 @@ fn one(arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
     Ok(value)
 }
 
-/// What an error says, without what DataFusion says of itself.
+/// Returns the message of an error without DataFusion's prefixes.
 fn said(error: &DataFusionError) -> String {
     match error.find_root() {
         DataFusionError::ArrowError(arrow, _) => clean(&arrow.to_string()),
@@ -235,7 +236,7 @@ fn has_fractions(data_type: &DataType) -> bool {
     data_type.is_floating() || data_type.is_decimal()
 }
 
-/// The first value that has a fraction, if any has.
+/// Returns the first value with a fraction, as text.
 fn with_fraction(array: &ArrayRef) -> Result<Option<String>> {
     let found = match array.data_type() {
         DataType::Float16 => array

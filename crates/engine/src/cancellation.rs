@@ -1,9 +1,9 @@
-//! Plans that can be stopped, whatever they compute.
+//! Makes every plan cancellable.
 //!
-//! A task ends only where it gives its thread back. DataFusion's scans do so every few batches, but a
-//! join makes millions of batches out of one: it never comes back to a scan. So each node that can
-//! make more rows than it is given also gives the thread back, and a join's condition, which may be
-//! tried for hours between two batches, asks whether anybody still waits.
+//! A Tokio task can be aborted only where it yields. DataFusion's scans yield every few batches,
+//! but a join can produce millions of batches from one input batch. So each node that can output
+//! more rows than its input also yields. A join condition can be evaluated for hours between two
+//! batches, so it checks a flag.
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -24,12 +24,12 @@ use datafusion::physical_plan::joins::{
 };
 use datafusion::physical_plan::unnest::UnnestExec;
 
-/// Whether a plan is to stop; cheap to clone.
+/// Cancellation flag of a plan; cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Stop(Arc<AtomicBool>);
 
 impl Stop {
-    /// From now on, the plan is to stop.
+    /// Requests cancellation of the plan.
     pub(crate) fn set(&self) {
         self.0.store(true, Ordering::Relaxed);
     }
@@ -42,7 +42,7 @@ impl Stop {
     }
 }
 
-/// The same plan, ending soon after `stop` is set or its task is aborted.
+/// Returns the same plan, which ends soon after `stop` is set or its task is aborted.
 pub(crate) fn stoppable(
     plan: Arc<dyn ExecutionPlan>,
     stop: &Stop,
@@ -57,7 +57,7 @@ pub(crate) fn stoppable(
     plan.transform_up(wrap).data()
 }
 
-/// A join whose condition asks at every batch whether to stop.
+/// Wraps the condition of a join so that it checks the flag for each batch.
 fn with_asking_condition(
     plan: Arc<dyn ExecutionPlan>,
     stop: &Stop,
@@ -83,7 +83,7 @@ fn asking(filter: &JoinFilter, stop: &Stop) -> JoinFilter {
     JoinFilter::new(Arc::new(condition), columns, Arc::clone(filter.schema()))
 }
 
-/// A condition that fails once its plan is to stop.
+/// Join condition that fails once its plan is cancelled.
 #[derive(Debug)]
 struct CancellableFilter {
     condition: Arc<dyn PhysicalExpr>,

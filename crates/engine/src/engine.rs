@@ -1,7 +1,7 @@
-//! The engine of one lake: what all sessions share.
+//! The engine of one lake, which holds the state shared by all sessions.
 //!
-//! An [`Engine`] holds the memory and spill limits, the cache of file footers, the threads that
-//! compute and one template of DataFusion's state, so that a session costs next to nothing.
+//! An [`Engine`] holds the memory and spill limits, the footer cache, the compute threads and a
+//! template of DataFusion's session state. The template makes sessions cheap.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -29,23 +29,23 @@ use crate::scan::ScanEnvironment;
 use crate::session::Session;
 use crate::system::{SystemTable, own_tables};
 
-/// Bytes of Parquet footers that are kept.
+/// Capacity of the Parquet footer cache, in bytes.
 const FOOTER_CACHE_BYTES: usize = 256 << 20;
 
-/// The side of a join that is hashed once for all threads, by what is known of it.
+/// Estimated size up to which the build side of a hash join is one table shared by all threads.
 const HASHED_WHOLE_BYTES_MAX: usize = 32 << 20;
 const HASHED_WHOLE_ROWS_MAX: usize = 1 << 20;
 
-/// When what lies in the spill folder belongs to nobody any more.
+/// Age from which files in the spill folder count as left over from a killed process.
 const STALE_AFTER: Duration = Duration::from_hours(24);
 
-/// The stack of a thread that computes; deep plans recurse. What nobody touches of it takes no memory.
+/// Stack size of a compute thread; planning recurses deeply. Untouched pages use no memory.
 const STACK_BYTES: usize = 64 << 20;
 
-/// The name of the lake's object store inside the engine.
+/// URL of the lake's object store inside the engine.
 const STORE_URL: &str = "headwater://lake";
 
-/// SQL over one lake; cheap to clone.
+/// SQL engine over one lake; cheap to clone.
 #[derive(Clone)]
 pub struct Engine(Arc<Inner>);
 
@@ -56,14 +56,14 @@ struct Inner {
     runtime: RuntimeEnv,
     scans: ScanEnvironment,
     total: Arc<TotalMemory>,
-    /// What the results of functions take, of all statements.
+    /// Memory of function results of all statements.
     functions: Arc<TotalMemory>,
     system: RwLock<BTreeMap<String, Arc<dyn SystemTable>>>,
     threads: Threads,
     resident: Option<ResidentWatch>,
 }
 
-/// The threads that compute. They are let go without waiting, since the last engine may go inside
+/// Compute threads. They are shut down in the background, because the last engine may be dropped on
 /// one of them.
 struct Threads(Option<tokio::runtime::Runtime>);
 
@@ -82,7 +82,7 @@ impl std::fmt::Debug for Engine {
 }
 
 impl Engine {
-    /// An engine over a lake. The spill folder is made where it is not there.
+    /// Creates an engine over a lake.
     pub fn new(lake: Lake, options: EngineOptions) -> Result<Engine> {
         let fail = |error: datafusion::common::DataFusionError| limits(&options).explain(&error);
         let runtime = runtime(&options).map_err(fail)?;
@@ -130,17 +130,17 @@ impl Engine {
         Ok(engine)
     }
 
-    /// The lake.
+    /// Returns the lake.
     pub fn lake(&self) -> &Lake {
         &self.0.lake
     }
 
-    /// Adds a table to the namespace `system`, in place of one of the same name.
+    /// Adds a table to the namespace `system`; replaces one of the same name.
     pub fn add_system_table(&self, table: Arc<dyn SystemTable>) {
         self.0.system.write().insert(table.name().to_owned(), table);
     }
 
-    /// A session. It costs no look-up: a wrong ref is an error of the first statement.
+    /// Creates a session without any I/O: an unknown ref is an error of the first statement.
     pub fn session(&self, options: SessionOptions) -> Result<Session> {
         Ok(Session::new(self.clone(), options))
     }
@@ -153,13 +153,13 @@ impl Engine {
         &self.0.scans
     }
 
-    /// The template of a statement's state, for what needs no memory of its own.
+    /// Returns the template of session states, for work that needs no memory pool of its own.
     pub(crate) fn template(&self) -> &SessionState {
         &self.0.template
     }
 
-    /// What one statement is planned with, what it runs in, and its memory. The state is a copy of
-    /// the template: making one with its own runtime would register every function again.
+    /// Returns the session state, runtime and memory pool of one statement. The state is a clone of
+    /// the template: a new state would register every function again.
     pub(crate) fn statement(
         &self,
         memory_bytes: Option<u64>,
@@ -176,7 +176,7 @@ impl Engine {
         (Arc::new(state), Arc::new(runtime), pool)
     }
 
-    /// The limits that a statement runs under.
+    /// Returns the limits of a statement.
     pub(crate) fn limits(&self, memory_bytes: Option<u64>) -> Limits {
         let query_memory_bytes = self.memory_limit(memory_bytes);
         Limits { query_memory_bytes, ..limits(&self.0.options) }
@@ -187,12 +187,12 @@ impl Engine {
         own.min(self.0.options.memory_bytes)
     }
 
-    /// The watch on resident memory.
+    /// Returns the monitor of resident memory, if a limit is set.
     pub(crate) fn resident(&self) -> Option<&ResidentWatch> {
         self.0.resident.as_ref()
     }
 
-    /// The threads that compute.
+    /// Returns the handle of the compute threads.
     pub(crate) fn threads(&self) -> Result<&tokio::runtime::Handle> {
         let stopped = || Error::Internal { message: "the engine has stopped".to_owned() };
         self.0.threads.0.as_ref().map(tokio::runtime::Runtime::handle).ok_or_else(stopped)
@@ -223,8 +223,8 @@ fn runtime(options: &EngineOptions) -> Result<RuntimeEnv, datafusion::common::Da
         .build()
 }
 
-/// Removes what engines that were killed left in the spill folder. Another process may spill there now,
-/// so that only what is old counts as left behind.
+/// Removes spill folders of killed processes. Other processes may use the folder now, so only
+/// entries older than [`STALE_AFTER`] are removed.
 fn remove_stale(folder: &Path) {
     let Ok(entries) = std::fs::read_dir(folder) else { return };
     for entry in entries.flatten() {
@@ -243,19 +243,19 @@ fn config(options: &EngineOptions) -> SessionConfig {
         .with_create_default_catalog_and_schema(false)
         .with_information_schema(false);
     let settings = config.options_mut();
-    // Names are matched before DataFusion sees them; it is to compare them as they are.
+    // Names are resolved before DataFusion sees them, so it must compare them exactly.
     settings.sql_parser.enable_ident_normalization = false;
     settings.sql_parser.collect_spans = true;
-    // TIMESTAMP WITH TIME ZONE must not lose its zone.
+    // TIMESTAMP WITH TIME ZONE must keep its zone.
     settings.execution.time_zone = Some("UTC".to_owned());
     settings.execution.parquet.pushdown_filters = false;
-    // What differs are properties of fields, which DataFusion itself loses on the way, as in a UNION.
+    // The schemas differ only in field metadata, which DataFusion drops, for example in a UNION.
     settings.execution.skip_physical_aggregate_schema_check = true;
-    // Parts of structs are read where they are asked for. DataFusion would read them further down, under
-    // names that two tables of one statement share.
+    // Struct fields are extracted where they are used. The pushdown would move them to the scans,
+    // under names that can collide between two tables.
     settings.optimizer.enable_leaf_expression_pushdown = false;
-    // A side that is small is hashed once for all threads: the other need not be dealt out by its keys,
-    // row by row, and a filter made of the small side has one part.
+    // A small build side is hashed once for all threads. The probe side then needs no
+    // repartitioning, and the dynamic filter has one part.
     settings.optimizer.hash_join_single_partition_threshold = HASHED_WHOLE_BYTES_MAX;
     settings.optimizer.hash_join_single_partition_threshold_rows = HASHED_WHOLE_ROWS_MAX;
     config

@@ -1,8 +1,9 @@
-//! Running a plan on the engine's threads, away from those that serve the network.
+//! Runs plans on the engine's compute threads, not on the network threads.
 //!
-//! Batches come through a short queue: a slow reader slows the plan down. A plan may wait, without any
-//! memory, until its first batch is asked for. Dropping the reader stops the plan. Where a hash join runs
-//! out of memory before the first batch, the plan is made again with sort-merge joins, which can spill.
+//! Batches pass through a short queue, so a slow reader slows the plan down. A lazy plan starts
+//! when its first batch is requested, and uses no memory before. Dropping the reader cancels the
+//! plan. If a hash join runs out of memory before the first batch, the plan is created again with
+//! sort-merge joins, which can spill.
 
 use std::sync::Arc;
 
@@ -27,30 +28,30 @@ use crate::cancellation::{Stop, stoppable};
 use crate::planning_error::is_out_of_memory;
 use crate::resident::{ResidentWatch, Watched};
 
-/// Batches that may wait for the reader.
+/// Number of batches that are queued for the reader.
 const QUEUE: usize = 2;
 
-/// A plan that runs.
+/// A running plan.
 pub(crate) struct Running {
-    /// Its columns.
+    /// Schema of the batches.
     pub schema: SchemaRef,
-    /// Its rows.
+    /// Stream of result batches.
     pub stream: BoxStream<'static, Result<RecordBatch>>,
 }
 
 type Sender = mpsc::Sender<Result<RecordBatch>>;
 
-/// What is run: a logical plan, what it is planned with and what it runs in.
+/// A logical plan with the state and runtime to run it.
 pub(crate) struct Statement {
     pub state: Arc<SessionState>,
     pub runtime: Arc<RuntimeEnv>,
     pub plan: LogicalPlan,
     pub metrics: Arc<Metrics>,
-    /// Whether nothing is run before the first batch is asked for.
+    /// If true, execution starts only when the first batch is requested.
     pub lazy: bool,
 }
 
-/// Makes a statement's plan physical and starts it, at once or when its first batch is asked for.
+/// Creates the physical plan of a statement and starts it, or defers the start if it is lazy.
 pub(crate) async fn start(
     threads: &Handle,
     statement: Statement,
@@ -103,7 +104,7 @@ impl Statement {
         Ok(physical)
     }
 
-    /// Sends a plan's batches until it ends or nobody reads them.
+    /// Sends the batches of a plan until it ends or the reader is dropped.
     async fn pump(mut self, physical: Arc<dyn ExecutionPlan>, stop: &Stop, sender: &Sender) {
         let hashes = joins_by_hash(&physical);
         let mut ended = self.send(physical, sender).await;
@@ -147,13 +148,13 @@ impl Statement {
     }
 }
 
-/// How a plan ended.
+/// Outcome of a plan.
 enum Ended {
-    /// Completely, or because nobody reads any more.
+    /// All batches were sent, or the reader was dropped.
     Well,
-    /// With an error before the first batch.
+    /// The plan failed before the first batch.
     Early(DataFusionError),
-    /// With an error after a batch was sent.
+    /// The plan failed after a batch was sent.
     Late(DataFusionError),
 }
 
@@ -161,9 +162,9 @@ fn joins_by_hash(plan: &Arc<dyn ExecutionPlan>) -> bool {
     plan.downcast_ref::<HashJoinExec>().is_some() || plan.children().into_iter().any(joins_by_hash)
 }
 
-/// The reading end. Dropping it stops the plan.
+/// Reader of the batches. Dropping it cancels the plan.
 struct Reader {
-    /// What the plan lazy for.
+    /// Signal that starts the plan; `None` once it is sent.
     begin: Option<oneshot::Sender<()>>,
     receiver: mpsc::Receiver<Result<RecordBatch>>,
     task: Option<JoinHandle<()>>,
@@ -174,7 +175,8 @@ struct Reader {
 impl Reader {
     fn begin(&mut self) {
         if let Some(begin) = self.begin.take() {
-            // Where nobody hears it the planning has failed or panicked, which is told elsewhere.
+            // The send fails if planning failed or panicked; that error is reported by `planned` or
+            // `failure`.
             let _ = begin.send(());
         }
     }
@@ -184,14 +186,14 @@ impl Reader {
         if let Some(item) = self.receiver.recv().await {
             return Some(item);
         }
-        // A panic is an error, not an end.
+        // A panic is returned as an error, not as the end of the stream.
         match self.task.take()?.await {
             Ok(()) => None,
             Err(error) => Some(Err(self.join_error(error))),
         }
     }
 
-    /// Why the task ended before it planned.
+    /// Returns the error of a task that ended before it sent a schema.
     async fn failure(&mut self) -> DataFusionError {
         let ended = match self.task.take() {
             Some(task) => task.await.err(),
@@ -203,7 +205,7 @@ impl Reader {
         }
     }
 
-    /// Why the task was aborted, or its panic.
+    /// Converts an aborted or panicked task to an error.
     fn join_error(&self, error: JoinError) -> DataFusionError {
         if let Some(limit) = self.watched.as_ref().and_then(Watched::limit_reached) {
             return DataFusionError::External(Box::new(Error::ServerMemory { limit }));

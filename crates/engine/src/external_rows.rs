@@ -1,4 +1,4 @@
-//! Rows that lie outside the engine, and that whoever scans them reads anew, piece by piece.
+//! Rows stored outside the engine; each scan reads them again in slices.
 
 use std::fmt;
 use std::sync::Arc;
@@ -19,19 +19,19 @@ use futures::stream::{self, BoxStream};
 
 use crate::scan::view_schema;
 
-/// Rows in one batch that is read, so that operators work on pieces they are made for.
+/// Maximum rows per batch, so that operators get batches of the size they are tuned for.
 const BATCH_ROWS: usize = 32_768;
 
-/// Rows that can be read any number of times, such as a model's output on disk.
+/// Rows that can be read repeatedly, such as a model's output on disk.
 pub trait StoredRows: fmt::Debug + Send + Sync {
-    /// The columns.
+    /// Returns the schema.
     fn schema(&self) -> SchemaRef;
 
-    /// All rows, from the first.
+    /// Returns a stream of all rows.
     fn read(&self) -> BoxStream<'static, Result<RecordBatch, ArrowError>>;
 }
 
-/// Stored rows as a table, with views for its strings.
+/// Creates a table of stored rows, with view types for strings.
 pub(crate) fn table(rows: Arc<dyn StoredRows>) -> Result<Arc<dyn TableProvider>, DataFusionError> {
     let schema = view_schema(&rows.schema());
     let partition = Arc::new(Partition { schema: Arc::clone(&schema), rows });
@@ -64,7 +64,7 @@ impl PartitionStream for Partition {
     }
 }
 
-/// The batch with views for its strings.
+/// Casts a batch to a schema with view types for strings.
 pub(crate) fn viewed(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, ArrowError> {
     let columns = batch.columns().iter().zip(schema.fields());
     let columns = columns.map(|(column, field)| cast(column, field.data_type()));
@@ -73,7 +73,7 @@ pub(crate) fn viewed(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBa
     RecordBatch::try_new_with_options(Arc::clone(schema), columns, &options)
 }
 
-/// The batch in pieces.
+/// Splits a batch into slices of at most [`BATCH_ROWS`] rows.
 pub(crate) fn pieces(batch: &RecordBatch) -> impl Iterator<Item = RecordBatch> {
     let starts = (0..batch.num_rows()).step_by(BATCH_ROWS);
     starts.map(|start| batch.slice(start, BATCH_ROWS.min(batch.num_rows() - start)))

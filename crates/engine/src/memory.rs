@@ -1,4 +1,4 @@
-//! Memory of statements: each has a pool of its own, and all of them together a total.
+//! Memory pools: one per statement, below a total for the engine.
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,11 +11,11 @@ use datafusion::execution::memory_pool::{
 
 use headwater_sql_functions::{FunctionMemory, TotalMemory};
 
-/// The message by which the engine's own limit is told from a statement's.
+/// Error message that marks the engine's limit, as opposed to a statement's.
 pub(crate) const ENGINE_LIMIT_REACHED: &str = "the engine's memory limit is reached";
 
-/// The memory of one statement: shared fairly among the operators that can spill, and remembered at
-/// its highest.
+/// Memory pool of one statement. It divides the limit fairly among operators that can spill, and
+/// records the peak.
 #[derive(Debug)]
 pub(crate) struct QueryPool {
     fair: FairSpillPool,
@@ -27,7 +27,7 @@ pub(crate) struct QueryPool {
 }
 
 impl QueryPool {
-    /// A pool of that many bytes under a total.
+    /// Creates a pool with a limit in bytes, below a total.
     pub(crate) fn new(limit: u64, total: Arc<TotalMemory>, functions: Arc<FunctionMemory>) -> Self {
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
         QueryPool {
@@ -40,17 +40,17 @@ impl QueryPool {
         }
     }
 
-    /// The most bytes that were held at once.
+    /// Returns the peak bytes reserved by operators.
     pub(crate) fn peak(&self) -> u64 {
         self.peak.load(Ordering::Relaxed) as u64
     }
 
-    /// The bytes that are held now, by operators and in the results of functions.
+    /// Returns the bytes in use now, by operators and by results of functions.
     pub(crate) fn held(&self) -> usize {
         self.used.load(Ordering::Relaxed).saturating_add(self.functions.used())
     }
 
-    /// The budget of the statement's function results.
+    /// Returns the memory budget of the statement's function results.
     pub(crate) fn functions(&self) -> &Arc<FunctionMemory> {
         &self.functions
     }

@@ -1,7 +1,7 @@
-//! From a resolved tree to DataFusion's logical plan.
+//! Converts a resolved syntax tree to DataFusion's logical plan.
 //!
-//! DataFusion's own way looks every table up in catalogs of schemas; here the tables of a statement
-//! are known before, so that planning waits for nothing and a session is cheap.
+//! DataFusion's own session looks up every table in async catalogs. Here the tables of a statement
+//! are known before planning, so planning does no I/O and sessions are cheap.
 
 use std::collections::HashMap;
 use std::ops::ControlFlow;
@@ -36,7 +36,7 @@ use headwater_sql::respell::respell;
 use headwater_sql::time_travel::Constant;
 use headwater_sql_functions::{register_for_constants, round_cast};
 
-/// The tables of a statement: namespace and label to what reads them.
+/// Table sources of a statement, by namespace and label.
 pub(crate) type Sources = HashMap<(String, String), Arc<dyn TableSource>>;
 
 /// Plans a query or an INSERT whose names are resolved.
@@ -49,7 +49,7 @@ pub(crate) fn plan(
     SqlToRel::new_with_options(&context, options(state)).sql_statement_to_plan(statement)
 }
 
-/// The Arrow columns that a list of SQL columns means.
+/// Converts SQL column definitions to an Arrow schema.
 pub(crate) fn columns(state: &SessionState, columns: Vec<ColumnDef>) -> Result<Schema> {
     let sources = Sources::new();
     let context = Context { state, sources: &sources };
@@ -60,7 +60,7 @@ fn options(state: &SessionState) -> ParserOptions {
     ParserOptions::from(&state.config().options().sql_parser)
 }
 
-/// What types and constants are planned with, which no session says anything about.
+/// Session state to plan types and constants, independent of any session.
 static STATE: LazyLock<SessionState> = LazyLock::new(|| {
     let mut state = SessionStateBuilder::new().with_default_features().build();
     let registered = register_for_constants(&mut state);
@@ -70,7 +70,7 @@ static STATE: LazyLock<SessionState> = LazyLock::new(|| {
     state
 });
 
-/// Plans maps, which DataFusion's planner knows as values but not as types.
+/// Plans map types, which DataFusion's planner supports as values only.
 #[derive(Debug)]
 struct Maps;
 
@@ -91,7 +91,7 @@ impl TypePlanner for Maps {
     }
 }
 
-/// A state with every function and no session, for types, constants and hints.
+/// Returns a state with every function and no session, for types, constants and hints.
 pub(crate) fn template() -> &'static SessionState {
     &STATE
 }
@@ -194,12 +194,12 @@ impl ContextProvider for Context<'_> {
     }
 }
 
-/// Whether a function takes one row at a time: neither an aggregate nor a window function.
+/// Returns true if a function is scalar: neither an aggregate nor a window function.
 pub(crate) fn is_scalar(state: &SessionState, name: &str) -> bool {
     state.scalar_functions().contains_key(name) || state.higher_order_functions().contains_key(name)
 }
 
-/// The rows of a planned INSERT of bare values for columns of a table, in the table's columns.
+/// Returns the rows of a planned INSERT ... VALUES, cast to the table's columns.
 pub(crate) fn rows_of(plan: LogicalPlan, columns: &[Field], table: &str) -> Result<LogicalPlan> {
     match plan {
         LogicalPlan::Dml(insert) => {
@@ -209,7 +209,7 @@ pub(crate) fn rows_of(plan: LogicalPlan, columns: &[Field], table: &str) -> Resu
     }
 }
 
-/// The rows of several plans in the same columns.
+/// Combines several plans with the same columns by UNION ALL.
 pub(crate) fn all_of(plans: Vec<LogicalPlan>) -> Result<LogicalPlan> {
     let together = |all: LogicalPlan, plan| LogicalPlanBuilder::from(all).union(plan)?.build();
     let mut plans = plans.into_iter();
@@ -217,8 +217,8 @@ pub(crate) fn all_of(plans: Vec<LogicalPlan>) -> Result<LogicalPlan> {
     plans.try_fold(first, together)
 }
 
-/// The rows of a query in a table's columns and types; columns that are not listed have their defaults, or
-/// are null.
+/// Casts the rows of a query to a table's columns. Columns that are not listed get their default,
+/// or null.
 pub(crate) fn cast_rows(
     plan: LogicalPlan,
     (table, schema): (&str, &Schema),
@@ -242,7 +242,7 @@ pub(crate) fn cast_rows(
     LogicalPlanBuilder::from(plan).project(exprs)?.build()
 }
 
-/// Computes the version of a table; none if it is not constant.
+/// Evaluates the version of a table reference; `None` if it is not constant.
 pub(crate) fn version_constant(expr: ast::Expr) -> Option<Constant> {
     let micros = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
     Some(match constant(expr, Some(chrono::Utc::now())).ok()? {
@@ -263,7 +263,7 @@ pub(crate) fn version_constant(expr: ast::Expr) -> Option<Constant> {
     })
 }
 
-/// The value of an expression that names no table, at a time where it asks for one.
+/// Evaluates an expression without columns. `now` is the value of `now()`.
 pub(crate) fn constant(
     mut expr: ast::Expr,
     now: Option<chrono::DateTime<chrono::Utc>>,

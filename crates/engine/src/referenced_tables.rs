@@ -1,4 +1,4 @@
-//! The tables that a query names, found by parsing alone.
+//! Lists the tables that a query refers to, without a catalog.
 
 use headwater_model::RefSpec;
 
@@ -7,24 +7,24 @@ use crate::planner;
 use headwater_sql::parse::parse;
 use headwater_sql::table_name::WrittenTable;
 
-/// A table that a query names.
+/// A table reference in a query.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TableRef {
-    /// The namespace, if one was written.
+    /// Namespace, if one was written.
     pub namespace: Option<String>,
-    /// The table.
+    /// Table name.
     pub name: String,
-    /// The ref, if one was written: `"flights@dev"`.
+    /// Ref, if one was written: `"flights@dev"`.
     pub reference: Option<RefSpec>,
-    /// The line on which it is named first, from 1.
+    /// Line of the first reference, from 1.
     pub line: u64,
-    /// The column at which it is named first, from 1.
+    /// Column of the first reference, from 1.
     pub column: u64,
 }
 
-/// The tables that a query names, each once. Common table expressions are left out, and so are
-/// tables as they were at an earlier time or snapshot, which nothing that runs can change. Anything
-/// but a query is refused, and so is every clause that is not honoured.
+/// Returns the tables that a query refers to, without duplicates, in the order of the text. Common
+/// table expressions are excluded. So are tables at an earlier time or snapshot, because no run can
+/// change them. Statements other than queries and unsupported clauses are errors.
 pub fn parents(sql: &str) -> Result<Vec<TableRef>> {
     let source = parse(sql)?.into_query()?;
     let mut tables: Vec<TableRef> = Vec::new();

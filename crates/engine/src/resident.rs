@@ -1,9 +1,9 @@
-//! The limit on the server's resident memory, the last line of defence.
+//! Enforces the limit on the server's resident memory.
 //!
-//! Estimates and reservations do not see every allocation. A [`ResidentWatch`] therefore compares
-//! the process's own resident memory with the limit every few milliseconds and ends the statement
-//! that holds most, the newest among equals. Its thread sleeps while no statement runs. Files that
-//! are mapped and memory shared with other processes do not count.
+//! Reservations in memory pools do not cover every allocation. A [`ResidentWatch`] therefore
+//! compares the resident memory of the process with the limit every few milliseconds. If it is
+//! exceeded, the statement that holds most memory is cancelled; the newest one on a tie. The thread
+//! sleeps while no statement runs. Mapped files and shared memory are not counted.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,25 +15,25 @@ use tokio::task::AbortHandle;
 
 use crate::memory::QueryPool;
 
-/// Time between two looks while statements run.
+/// Interval between checks while statements run.
 const INTERVAL: Duration = Duration::from_millis(5);
 
-/// Time after the last statement in which the thread stays awake for the next.
+/// Time without statements after which the thread goes to sleep.
 const LINGER: Duration = Duration::from_secs(1);
 
-/// Time in which an ended statement gives its memory back, before another one is ended.
+/// Time for a cancelled statement to release its memory before another one is cancelled.
 const GRACE: Duration = Duration::from_millis(250);
 
 const PAGE_BYTES: u64 = 4096;
 
-/// Ends statements when resident memory passes a limit.
+/// Cancels statements when resident memory exceeds a limit.
 #[derive(Debug)]
 pub(crate) struct ResidentWatch(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
     limit: u64,
-    /// Growth that is allowed where memory is large before the first statement begins.
+    /// Growth in bytes that is allowed if memory is already high before the first statement.
     growth: u64,
     state: Mutex<State>,
     wake: Condvar,
@@ -54,7 +54,7 @@ struct Entry {
     ended: Arc<AtomicBool>,
 }
 
-/// A statement that is watched until this is dropped.
+/// Registration of a statement; dropping it ends the monitoring.
 #[derive(Debug)]
 pub(crate) struct Watched {
     shared: Arc<Shared>,
@@ -63,7 +63,7 @@ pub(crate) struct Watched {
 }
 
 impl ResidentWatch {
-    /// Starts the thread.
+    /// Starts the monitoring thread.
     pub(crate) fn start(limit: u64, growth: u64) -> std::io::Result<Self> {
         let state = Mutex::new(State::default());
         let shared = Arc::new(Shared { limit, growth, state, wake: Condvar::new() });
@@ -73,7 +73,7 @@ impl ResidentWatch {
         Ok(ResidentWatch(shared))
     }
 
-    /// Watches a statement.
+    /// Registers a statement.
     pub(crate) fn watch(&self, pool: Arc<QueryPool>, task: AbortHandle) -> Watched {
         let ended = Arc::new(AtomicBool::new(false));
         let mut state = self.0.state.lock();
@@ -95,7 +95,7 @@ impl Drop for ResidentWatch {
 }
 
 impl Watched {
-    /// The limit, where the statement was ended because of it.
+    /// Returns the limit if the statement was cancelled because of it.
     pub(crate) fn limit_reached(&self) -> Option<u64> {
         self.ended.load(Ordering::Relaxed).then_some(self.shared.limit)
     }
@@ -114,7 +114,8 @@ impl Shared {
         }
     }
 
-    /// Waits for a statement; gives the limit that is in force while statements run.
+    /// Waits for a statement and returns the effective limit in bytes; `None` once the watch is
+    /// dropped.
     fn begin(&self) -> Option<u64> {
         let mut state = self.state.lock();
         while state.statements.is_empty() && !state.closed {
@@ -148,7 +149,7 @@ impl Shared {
 }
 
 impl State {
-    /// Ends the statement that holds most.
+    /// Cancels the statement that holds most memory.
     fn end_one(&mut self) {
         let running = self.statements.iter().filter(|(_, it)| !it.ended.load(Ordering::Relaxed));
         let Some((id, entry)) = running.max_by_key(|(id, it)| (it.pool.held(), **id)) else {
@@ -161,7 +162,7 @@ impl State {
     }
 }
 
-/// The resident memory of this process that no file and no other process holds, in bytes.
+/// Returns the resident memory of this process without shared pages, in bytes.
 fn resident_bytes() -> Option<u64> {
     let text = std::fs::read_to_string("/proc/self/statm").ok()?;
     let mut pages = text.split(' ').skip(1).map(|field| field.trim().parse::<u64>().ok());

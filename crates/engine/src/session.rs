@@ -1,7 +1,7 @@
-//! A session: statements at one ref, for one author.
+//! Sessions, which run statements at one ref for one author.
 //!
-//! A statement is parsed, checked, joined with the tables it names, planned and run. Reads see one
-//! commit, the ref's at the moment the statement begins; a write is one commit on the ref's branch.
+//! A statement is parsed, checked, resolved, planned and run. It reads one commit: the head of the
+//! ref when the statement starts. A write is one commit on the ref's branch.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -33,7 +33,7 @@ use headwater_sql::resolve::{OutputNames, resolve};
 use headwater_sql::statement::{Command, Source};
 use headwater_sql::{IntoStatement, Parameter, Prepared};
 
-/// Statements at one ref, for one author.
+/// Runs statements at one ref, for one author.
 pub struct Session {
     pub(crate) engine: Engine,
     pub(crate) options: SessionOptions,
@@ -64,14 +64,14 @@ pub struct ParameterType {
     pub data_type: Option<DataType>,
 }
 
-/// What one statement is planned and run with.
+/// State, memory and limits to plan and run one statement.
 pub(crate) struct StatementContext {
     pub state: Arc<SessionState>,
-    /// What the plan runs in, with the statement's memory.
+    /// Runtime of the plan, with the statement's memory pool.
     pub runtime: Arc<RuntimeEnv>,
     pub metrics: Arc<Metrics>,
     pub limits: Limits,
-    /// Whether it is only begun when somebody asks for its first rows.
+    /// If true, execution starts only when the first rows are requested.
     pub lazy: bool,
 }
 
@@ -80,7 +80,7 @@ impl Session {
         Session { engine, options, registered: RwLock::default() }
     }
 
-    /// Makes rows in memory readable under a name, in place of a table of the lake of that name.
+    /// Registers rows in memory under a name. They shadow a table of the lake with that name.
     pub fn register(&self, name: &str, batches: &Batches) -> Result<()> {
         let partitions = self.engine.template().config().target_partitions();
         let provider = registered(batches, partitions)
@@ -89,8 +89,7 @@ impl Session {
         Ok(())
     }
 
-    /// Makes rows that lie elsewhere readable under a name, as [`Session::register`] does with rows
-    /// in memory.
+    /// Registers rows stored outside the engine under a name, like [`Session::register`].
     pub fn register_stored(&self, name: &str, rows: Arc<dyn StoredRows>) -> Result<()> {
         let provider =
             external_rows::table(rows).map_err(|error| self.engine.limits(None).explain(&error))?;
@@ -98,13 +97,13 @@ impl Session {
         Ok(())
     }
 
-    /// Makes some data files of a table readable under a name, in place of the whole table.
+    /// Registers some data files of a table under a name, instead of the whole table.
     pub fn register_files(&self, name: &str, files: ScanPlan) {
         let provider = LakeTable::new(files, self.engine.scans().clone());
         self.registered.write().insert(name.to_owned(), Arc::new(provider));
     }
 
-    /// Makes columns without rows readable under a name, for planning only.
+    /// Registers a schema without rows under a name, for planning only.
     pub fn register_empty(&self, name: &str, schema: SchemaRef) -> Result<()> {
         self.register(name, &Batches { schema, batches: Vec::new() })
     }
@@ -116,7 +115,7 @@ impl Session {
         located(Box::pin(self.run_command(statement.command()?)).await, &text)
     }
 
-    /// As [`Session::execute`], for queries only.
+    /// Runs a query like [`Session::execute`]; rejects other statements.
     pub async fn select(&self, statement: impl IntoStatement) -> Result<Answer> {
         let statement = statement.into_statement()?;
         let text = Arc::clone(statement.text());
@@ -124,8 +123,8 @@ impl Session {
         located(Box::pin(self.run_command(command)).await, &text)
     }
 
-    /// As [`Session::select`], but only plans the query. It starts when its first rows are requested,
-    /// and takes no memory before.
+    /// Plans a query like [`Session::select`]. It starts when its first rows are requested, and
+    /// uses no memory before.
     pub async fn select_lazy(&self, statement: impl IntoStatement) -> Result<Answer> {
         let statement = statement.into_statement()?;
         let text = Arc::clone(statement.text());
@@ -204,7 +203,7 @@ impl Session {
         }
     }
 
-    /// What a new statement runs with.
+    /// Creates the context of a new statement.
     pub(crate) fn run(&self) -> StatementContext {
         let memory_bytes = self.options.memory_bytes;
         let (state, runtime, pool) = self.engine.statement(memory_bytes);
@@ -213,7 +212,7 @@ impl Session {
         StatementContext { state, runtime, metrics, limits, lazy: false }
     }
 
-    /// The state that a statement reads.
+    /// Returns the catalog state that a statement reads.
     pub(crate) async fn view(&self) -> Result<View> {
         match &self.options.view {
             Some(view) => Ok(view.clone()),
@@ -221,8 +220,8 @@ impl Session {
         }
     }
 
-    /// Looks the tables of a query up, resolves its names and plans it. Gives the names under which
-    /// it answers, too.
+    /// Looks up the tables of a query, resolves its names and plans it. Also returns the names of
+    /// the output columns.
     pub(crate) async fn plan(
         &self,
         run: &StatementContext,
@@ -244,7 +243,8 @@ impl Session {
         .await
     }
 
-    /// Runs planning where the stacks are deep and no network lazy.
+    /// Runs planning on the engine's threads: they have large stacks, and network threads are not
+    /// blocked.
     pub(crate) async fn compute<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> Result<T> + Send + 'static,
@@ -253,7 +253,7 @@ impl Session {
         done.map_err(|_| Error::Internal { message: "planning panicked".to_owned() })?
     }
 
-    /// Runs a plan as an answer.
+    /// Runs a plan and returns its result.
     async fn answer(
         &self,
         run: StatementContext,
@@ -287,7 +287,7 @@ pub(crate) fn plan_statement(
     planner::plan(state, sources, statement).map_err(|error| limits.explain(&error))
 }
 
-/// The answer with the places of constants in its errors.
+/// Adds positions of constants to the errors of a result.
 fn located(answer: Result<Answer>, sql: &Arc<str>) -> Result<Answer> {
     let answer = answer.map_err(|error| locate(error, sql))?;
     let sql = Arc::clone(sql);

@@ -1,4 +1,4 @@
-//! The columns and partition fields that CREATE TABLE asks for, in the types that a table can hold.
+//! Columns and partition fields of CREATE TABLE, in types that tables can store.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -26,7 +26,7 @@ use headwater_sql::data_type::{Unkept, find_unkept, says_nanoseconds, settle};
 use headwater_sql::scope;
 use headwater_sql::table_name::span_start;
 
-/// The schema of a list of columns.
+/// Returns the schema of a list of column definitions.
 pub(crate) fn schema(
     state: &SessionState,
     columns: Vec<ColumnDef>,
@@ -47,7 +47,7 @@ pub(crate) fn schema(
     Ok(Arc::new(normalise_schema(&Schema::new(fields))?))
 }
 
-/// One column.
+/// Returns the field of one column definition, with its comment and default.
 pub(crate) fn field(state: &SessionState, column: ColumnDef, limits: Limits) -> Result<Field> {
     let comment = comment_of(&column).map(|text| (COMMENT.to_owned(), text.to_owned()));
     let default = default_of(&column).cloned();
@@ -61,17 +61,17 @@ pub(crate) fn field(state: &SessionState, column: ColumnDef, limits: Limits) -> 
     Ok(with_default(normal.field(0).clone(), &value)?)
 }
 
-/// The one value of an expression that names no column, and has the same at any time.
+/// Evaluates an expression that names no column and is independent of the time.
 pub(crate) fn constant(expr: Expr, limits: Limits) -> Result<ArrayRef> {
     let value = planner::constant(expr, None).and_then(|value| value.to_array());
     let value = value.map_err(|error| limits.explain(&error))?;
-    // Texts are held as views by the planner.
+    // The planner returns strings as view types.
     let plain = plain_schema(&Schema::new(vec![Field::new("v", value.data_type().clone(), true)]));
     let cast = arrow::compute::cast(&value, plain.field(0).data_type());
     cast.map_err(|error| limits.explain(&error.into()))
 }
 
-/// Its name, its type, and whether it takes nulls.
+/// Returns a field with the name, type and nullability of a column definition.
 fn typed(state: &SessionState, mut column: ColumnDef, limits: Limits) -> Result<Field> {
     let required = column.options.iter().any(|option| option.option == ColumnOption::NotNull);
     let name = column.name.value.clone();
@@ -109,7 +109,7 @@ fn typed(state: &SessionState, mut column: ColumnDef, limits: Limits) -> Result<
     Ok(planned.field(0).clone())
 }
 
-/// A type that only Iceberg calls so.
+/// Parses type names that only Iceberg uses.
 fn icebergs_own(data_type: &DataType) -> Option<arrow::datatypes::DataType> {
     let text = match data_type {
         DataType::Custom(name, arguments) if arguments.is_empty() => {
@@ -131,8 +131,9 @@ fn icebergs_own(data_type: &DataType) -> Option<arrow::datatypes::DataType> {
     parse_type(&text).ok()
 }
 
-/// Whether what a query gives may have nanoseconds that mean something: it reads some of a table, or says
-/// `TIMESTAMP(9)`. The planner's own functions and literals are typed so whatever they give.
+/// Returns true if a query can return significant nanoseconds: it scans a column with nanoseconds,
+/// or casts to `TIMESTAMP(9)`. The planner types its own functions and literals with nanoseconds
+/// always.
 pub(crate) fn gives_nanoseconds(query: &Query, plan: &LogicalPlan) -> bool {
     let asked = visit_expressions(query, |expr| match expr {
         Expr::Cast { data_type, .. } if says_nanoseconds(data_type) => ControlFlow::Break(()),
@@ -153,7 +154,7 @@ pub(crate) fn gives_nanoseconds(query: &Query, plan: &LogicalPlan) -> bool {
     found || walked.is_err()
 }
 
-/// Partition fields with their columns as the schema spells them.
+/// Returns the partition fields with column names in the spelling of the schema.
 pub(crate) fn partition(
     fields: Vec<PartitionField>,
     schema: &Schema,
@@ -161,7 +162,7 @@ pub(crate) fn partition(
     let spelled = |field: PartitionField| {
         let names = schema.fields().iter().map(|column| column.name().as_str());
         if field.column.contains('.') {
-            // One within a struct, which the table looks for.
+            // A field in a struct; the table resolves it.
             return Ok(field);
         }
         let column = scope::column(&field.column, names, &["the new table"], None)?;

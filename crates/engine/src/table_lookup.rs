@@ -1,5 +1,5 @@
-//! Finding the tables that a statement names: rows registered in the session, tables of the lake at
-//! the session's ref or at their own, system tables.
+//! Finds the tables that a statement refers to: rows registered in the session, tables and views of
+//! the lake at the session's ref or an explicit one, and system tables.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -28,10 +28,10 @@ use headwater_sql::resolve::FoundTable;
 use headwater_sql::table_name::{RefKind, WrittenTable};
 use headwater_sql::table_references::Mention;
 
-/// The version of the table format from which on rows have a lineage.
+/// Minimum table format version with row lineage.
 const VERSION_OF_LINEAGE: u8 = 3;
 
-/// The tables of one statement, as they are found.
+/// Table lookup of one statement, with the tables found so far.
 pub(crate) struct Lookup<'s> {
     session: &'s Session,
     view: &'s View,
@@ -39,34 +39,34 @@ pub(crate) struct Lookup<'s> {
     tables: HashMap<WrittenTable, FoundTable>,
     sources: Sources,
     lake_only: bool,
-    /// Whether tables show the lineage of their rows.
+    /// If true, tables show their row lineage columns.
     lineage: bool,
-    /// Whether what is found is written to.
+    /// If true, the tables are written, so views are rejected.
     writes: bool,
-    /// Where names without a namespace lie.
+    /// Namespace of unqualified names.
     namespace: String,
-    /// The views that the names stand in.
+    /// Views that contain the names, outermost first.
     chain: Chain,
-    /// The commits that views were read at.
+    /// Commits that nested views read.
     below: Vec<View>,
 }
 
-/// What a name turned out to be.
+/// A table that was found for a name.
 struct Found {
     namespace: String,
     name: String,
-    /// How many of its last columns no `*` stands for.
+    /// Number of trailing columns that `*` does not include.
     hidden: usize,
     provider: Arc<dyn TableProvider>,
 }
 
 impl<'s> Lookup<'s> {
-    /// The commits that were looked into, for as long as the rows of their tables are read.
+    /// Returns the commits to pin while the rows of the tables are read.
     pub(crate) fn held(&self) -> Vec<View> {
         self.views.values().chain([self.view]).chain(&self.below).cloned().collect()
     }
 
-    /// A search that begins at a view.
+    /// Creates a lookup at a catalog state.
     pub(crate) fn new(session: &'s Session, view: &'s View) -> Self {
         Lookup {
             session,
@@ -83,12 +83,12 @@ impl<'s> Lookup<'s> {
         }
     }
 
-    /// A search that sees the tables of the lake only, for what is written to.
+    /// Creates a lookup in the lake only, for tables to write.
     pub(crate) fn of_lake(session: &'s Session, view: &'s View) -> Self {
         Lookup { lake_only: true, writes: true, ..Lookup::new(session, view) }
     }
 
-    /// A search for what the query of a view names, which sees the tables of the lake only.
+    /// Creates a lookup in the lake only, for the names in a view's query.
     pub(crate) fn within(
         session: &'s Session,
         view: &'s View,
@@ -98,21 +98,21 @@ impl<'s> Lookup<'s> {
         Lookup { lake_only: true, namespace, chain, ..Lookup::new(session, view) }
     }
 
-    /// The same search where a query names the columns of row lineage, which tables show then.
+    /// Enables the row lineage columns if the query names one of them.
     pub(crate) fn for_query(mut self, query: &Query) -> Self {
         let text = query.to_string().to_ascii_lowercase();
-        // A natural join would join by them.
+        // A natural join would join on the lineage columns.
         self.lineage =
             LINEAGE.iter().any(|column| text.contains(column)) && !text.contains("natural");
         self
     }
 
-    /// What was found, for the names and for the planner.
+    /// Returns the tables for name resolution and the sources for the planner.
     pub(crate) fn finish(self) -> (HashMap<WrittenTable, FoundTable>, Sources) {
         (self.tables, self.sources)
     }
 
-    /// Finds every table that a query names.
+    /// Looks up every table of a query.
     pub(crate) async fn add_all(&mut self, mentions: &[Mention]) -> Result<()> {
         for mention in mentions {
             self.add(mention).await?;
@@ -120,7 +120,7 @@ impl<'s> Lookup<'s> {
         Ok(())
     }
 
-    /// Finds one table.
+    /// Looks up one table.
     pub(crate) async fn add(&mut self, mention: &Mention) -> Result<()> {
         let written = &mention.table;
         if self.tables.contains_key(written) {
@@ -148,8 +148,8 @@ impl<'s> Lookup<'s> {
             return self.system(written, at).await;
         }
         let (name, in_default) = (&written.name, namespace == default);
-        // Rows are registered by name, or by namespace and name outside the session's own
-        // namespace.
+        // Registered names in the session's default namespace are unqualified, others are
+        // qualified.
         let key = if in_default { name.clone() } else { format!("{namespace}.{name}") };
         let local = |exact: bool| {
             let fits = written.is_here() && !self.lake_only;
@@ -187,7 +187,7 @@ impl<'s> Lookup<'s> {
         }
     }
 
-    /// A view, with its query in its place.
+    /// Plans a view as a table.
     async fn sql_view(
         &mut self,
         written: &WrittenTable,
@@ -235,8 +235,7 @@ impl<'s> Lookup<'s> {
         Ok(view)
     }
 
-    /// What is said of a state before the statement's own, or of there being none: the ref that was
-    /// written, not the commit that it stands for here.
+    /// Replaces the commit with the ref that the user wrote, in the state or in its error.
     fn as_written(
         &self,
         written: &WrittenTable,
@@ -287,7 +286,7 @@ impl<'s> Lookup<'s> {
         Ok(Found { namespace, name, hidden: 0, provider })
     }
 
-    /// The error for a table that is not there, with what was most likely meant.
+    /// Creates the error for a missing table, with the most similar name.
     async fn missing(
         &self,
         written: &WrittenTable,
@@ -311,7 +310,7 @@ impl<'s> Lookup<'s> {
         let here = tables.iter().filter(|(name, _)| same_but_case(&name.namespace, namespace));
         let mut names: Vec<String> = here.map(|(name, _)| name.name.clone()).collect();
         names.extend(self.session.registered.read().keys().cloned());
-        // As it must be written here: without a namespace only in the session's own.
+        // Spells the name as a statement must write it: unqualified only in the default namespace.
         let default = &self.namespace;
         let spelled = |namespace: &str, name: &str| {
             if same_but_case(namespace, default) {
@@ -334,7 +333,7 @@ impl<'s> Lookup<'s> {
     }
 }
 
-/// What was registered in the session under a name.
+/// Rows registered in the session under a name.
 struct Registered {
     name: String,
     provider: Arc<dyn TableProvider>,
@@ -348,7 +347,7 @@ impl Registered {
 }
 
 impl Session {
-    /// What was registered under a name, as written or without case.
+    /// Returns the rows registered under a name, in this exact case or case-insensitively.
     fn registered(&self, written: &str, exact: bool) -> Option<Registered> {
         let registered = self.registered.read();
         let name = match find(written, registered.keys().map(String::as_str)) {
@@ -364,7 +363,7 @@ fn unreachable(written: &WrittenTable) -> Error {
     Error::Internal { message: format!("`{written}` was found and lost") }
 }
 
-/// Rows in memory as a table that several threads read, with views for its strings.
+/// Creates an in-memory table with several partitions and view types for strings.
 pub(crate) fn registered(
     batches: &Batches,
     partitions: usize,

@@ -1,4 +1,4 @@
-//! Statements that write: each is one lake transaction, and so one commit or nothing.
+//! Statements that write. Each is one lake transaction, so it makes one commit or none.
 
 use std::sync::Arc;
 
@@ -21,11 +21,13 @@ use crate::scan::plain_batch;
 use crate::session::Session;
 use headwater_sql::table_name::{WrittenTable, position};
 
-/// The first error of a stream of rows, kept while it goes through the rooms below.
+/// First error of a stream of rows. It is kept here because the crates below return only an Arrow
+/// error.
 pub(crate) type Kept = Arc<Mutex<Option<Error>>>;
 
 impl Session {
-    /// Begins a change of the session's branch; refused where the ref is none, or is protected.
+    /// Begins a transaction on the session's branch. Fails if the ref is not a branch or is
+    /// protected.
     pub(crate) async fn transaction(&self) -> Result<Transaction> {
         let reference = &self.options.reference;
         let not_a_branch = || Error::NotABranch { reference: reference.to_string() };
@@ -48,7 +50,7 @@ impl Session {
         Ok(transaction)
     }
 
-    /// What the statement's query reads: the pinned state, or the branch as the transaction began.
+    /// Returns the state that the query reads: the pinned one, or the base of the transaction.
     pub(crate) fn view_to_read(&self, transaction: &Transaction) -> View {
         self.options.view.clone().unwrap_or_else(|| transaction.view().clone())
     }
@@ -63,7 +65,7 @@ impl Session {
         self.finish_with(transaction, message, rows, metrics).await
     }
 
-    /// Commits a change that concerns this many rows.
+    /// Commits a transaction and returns a result with `rows` as the affected row count.
     pub(crate) async fn finish_with(
         &self,
         transaction: Transaction,
@@ -77,7 +79,7 @@ impl Session {
         output::of_write(rows, commit, Arc::clone(metrics))
     }
 
-    /// The name of a table to write to, checked.
+    /// Resolves and checks the name of a table to write.
     pub(crate) fn written(&self, name: &ObjectName) -> Result<WrittenTable> {
         let mut written = WrittenTable::of(name)?;
         if !written.is_here() {
@@ -100,7 +102,8 @@ impl Session {
         Ok(written)
     }
 
-    /// The table that a name to write to means, spelled as it is where it exists.
+    /// Returns the table with this name in its stored spelling, and whether it exists. Fails for a
+    /// view.
     pub(crate) async fn target(&self, name: &ObjectName, view: &View) -> Result<(TableName, bool)> {
         match self.view_target(name, view).await? {
             (view, Some(entry)) if entry.is_view() => {
@@ -110,7 +113,8 @@ impl Session {
         }
     }
 
-    /// The table, or view, that a name to write to means, spelled as it is where it exists.
+    /// Returns the table or view with this name in its stored spelling, with its entry if it
+    /// exists.
     pub(crate) async fn view_target(
         &self,
         name: &ObjectName,
@@ -157,7 +161,7 @@ impl Session {
     }
 }
 
-/// A running plan as rows of a schema to write. What goes wrong in it is kept as it is.
+/// Converts a running plan to a stream of rows to write. The first error is also kept unchanged.
 pub(crate) fn rows(
     running: Running,
     schema: SchemaRef,
@@ -177,7 +181,7 @@ pub(crate) fn rows(
     (rows.boxed(), kept)
 }
 
-/// The error that rows were lost to, where that is why the write failed.
+/// Returns the kept error of the rows, or else the error of the write.
 pub(crate) fn first(kept: &Kept, error: headwater_lake::Error) -> Error {
     kept.lock().take().unwrap_or(Error::Lake(error))
 }

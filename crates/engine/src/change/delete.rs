@@ -1,4 +1,4 @@
-//! DELETE.
+//! The DELETE statement.
 
 use std::sync::Arc;
 
@@ -11,7 +11,8 @@ use crate::session::Session;
 use headwater_sql::change::RowDelete;
 
 impl Session {
-    /// DELETE.
+    /// Runs DELETE. Without a condition, it replaces the table's content with no rows and reads no
+    /// file.
     pub(crate) async fn delete(&self, delete: RowDelete) -> Result<Answer> {
         let RowDelete { table, source, everything } = delete;
         let mut target = self.begin_change(&table).await?;

@@ -1,4 +1,4 @@
-//! MERGE.
+//! The MERGE statement: plans the join of target and source, and the new rows of each clause.
 
 use datafusion::common::{
     Column, DFSchemaRef, Result as PlanResult, plan_datafusion_err, plan_err,
@@ -15,11 +15,11 @@ use crate::error::{Error, Result};
 use crate::session::Session;
 use headwater_sql::change::{Action, Clause, RowMerge, When, add_columns};
 
-/// The column with the number of the clause that a row falls to.
+/// Column with the number of the clause that applies to a row.
 const CLAUSE: &str = "\0a";
 
 impl Session {
-    /// MERGE.
+    /// Runs MERGE.
     pub(crate) async fn merge(&self, merge: RowMerge) -> Result<Answer> {
         let RowMerge { table, alias, source_label, clauses, mut source, marked } = merge;
         let target = self.begin_change(&table).await?;
@@ -42,28 +42,28 @@ impl Session {
     }
 }
 
-/// Where a column of a new row comes from.
+/// Source of a column of a new row.
 #[derive(Debug, Clone, Copy)]
 enum From {
-    /// From a value that the clause gives, by its place among all that the clauses give.
+    /// Expression of the clause, by its index among the expressions of all clauses.
     Value(usize),
-    /// From the row that is there.
+    /// Column of the existing row.
     Kept,
-    /// From the source's column of the same name.
+    /// Column of the source with the same name.
     Source,
-    /// From nowhere: it has its default, or is null.
+    /// Default of the column, or null.
     Default,
 }
 
-/// What the clauses give, by their numbers.
+/// Conditions and column sources of the clauses, by clause number.
 struct Values {
-    /// The place of each clause's condition among what the clauses give.
+    /// Index of each clause's condition among the expressions of all clauses.
     conditions: Vec<Option<usize>>,
-    /// Where the columns of each clause's new row come from; none where a row goes.
+    /// Column sources of each clause's new row; `None` for DELETE.
     columns: Vec<Option<Vec<From>>>,
-    /// How many conditions and values there are.
+    /// Number of conditions and values.
     count: usize,
-    /// Whether the source's columns are asked for by name.
+    /// If true, a clause copies the source's columns by name.
     by_name: bool,
 }
 
@@ -114,12 +114,12 @@ impl Values {
     }
 }
 
-/// The join of the table and the source, with what its select list held.
+/// The join of the target and the source, with the expressions of its select list.
 struct Join {
     input: LogicalPlan,
     file: Expr,
     row: Expr,
-    /// The number of the clause that a row falls to, or null.
+    /// The number of the clause that applies to a row, or null.
     clause: Expr,
     given: Vec<Expr>,
     kept: Vec<Expr>,
@@ -127,7 +127,8 @@ struct Join {
 }
 
 impl Join {
-    /// Takes the query apart: values must be computed for those rows only that their clause takes.
+    /// Splits the projection off the join, so that values are computed only for rows to which their
+    /// clause applies.
     fn of(
         plan: LogicalPlan,
         clauses: &[Clause],
@@ -169,7 +170,7 @@ impl Join {
         Ok(Join { input, file, row, clause, given, kept, source })
     }
 
-    /// The rows that a clause takes: where they lie, whether a new row comes, and that row.
+    /// Plans the affected rows: the row's position, a flag for a new row, and the new row.
     fn rows(
         self,
         clauses: &[Clause],
@@ -196,7 +197,7 @@ impl Join {
         joined.project(exprs)?.build()
     }
 
-    /// A column of the new rows, in the table's type.
+    /// Returns the expression of a column of the new rows, in the table's type.
     fn column(
         &self,
         index: usize,
@@ -230,7 +231,7 @@ impl Join {
     }
 }
 
-/// `CASE [of] WHEN … THEN … END`.
+/// Returns `CASE [of] WHEN … THEN … END`.
 fn cases(of: Option<Expr>, choices: Vec<(Expr, Expr)>) -> PlanResult<Expr> {
     let mut choices = choices.into_iter();
     let Some((first, value)) = choices.next() else {

@@ -1,9 +1,9 @@
-//! Changes of rows: DELETE and its like, each one commit or nothing.
+//! Row-level changes: DELETE, UPDATE, MERGE and TRUNCATE, each one commit or none.
 //!
-//! A statement is first a query that says where the rows lie that it concerns, planned and run as
-//! any other, so that subqueries, joins, LIMIT and functions mean in it what they mean elsewhere.
-//! Then the data files that hold such rows are written anew without them; files of which every row
-//! goes are left out unread. Files without such rows stay as they are.
+//! A statement is first a query for the positions of the affected rows. It is planned and run like
+//! any query, so subqueries, joins, LIMIT and functions have the same meaning. Then the data files
+//! with such rows are rewritten without them, or get delete files. Files whose rows are all deleted
+//! are removed unread. Other files are unchanged.
 
 mod delete;
 mod merge;

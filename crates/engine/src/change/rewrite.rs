@@ -1,5 +1,5 @@
-//! How the rows that a query found are changed: the files they lie in are written anew without them,
-//! or get delete files that name them; what they became is written to files of its own.
+//! Applies the change of the rows that a query returned. Their files are rewritten without them
+//! (copy-on-write) or get delete files (merge-on-read). New versions of rows go to new files.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -27,25 +27,25 @@ use crate::scan::{plain_batch, plain_schema};
 use crate::session::{Session, StatementContext};
 use crate::write::{Kept, first};
 
-/// What a change is, beside its query.
+/// Kind of a change, apart from its query.
 pub(super) struct Kind {
-    /// The message of the commit.
+    /// Commit message.
     pub message: String,
-    /// Its word in table properties.
+    /// Name of the statement in table properties, such as `delete`.
     pub word: &'static str,
-    /// Whether a row may be found only once.
+    /// If true, a row that is returned twice is an error.
     pub once: bool,
 }
 
-/// The columns before those of new rows: the file, the row, and whether a new row comes.
+/// Number of columns before those of the new row: file, row index, and a flag for a new row.
 const COLUMNS_BEFORE: usize = 3;
 
-/// The version of the table format from which on rows have ids.
+/// Minimum table format version with row ids.
 const VERSION_OF_IDS: u8 = 3;
 
 impl Session {
-    /// Carries a change out: the answer of the query is where the rows lie that go and, after that,
-    /// whether a new row comes, and the new row. Files in `whole` go unread.
+    /// Runs a change. The query returns the positions of deleted rows and, optionally, a flag and a
+    /// new row. The files in `whole` are removed without being read.
     pub(super) async fn rewrite(
         &self,
         mut target: Target,
@@ -97,13 +97,13 @@ impl Session {
         self.finish_with(target.transaction, &kind.message, count, &metrics).await
     }
 
-    /// How many rows there are in some of the table's files.
+    /// Returns the number of live rows in some of the table's files.
     async fn live_rows(&self, target: &Target, files: &[usize]) -> Result<u64> {
         let files = files.iter().map(|file| Arc::clone(&target.plan.files()[*file])).collect();
         Ok(self.engine.lake().tables().live_rows(files).await?)
     }
 
-    /// Takes files of which some rows stay out of the places, with the rows that go.
+    /// Removes files with remaining rows from `places`, and returns them with their deleted rows.
     async fn split_off_deletes(
         &self,
         target: &Target,
@@ -120,7 +120,8 @@ impl Session {
         Ok(deletes)
     }
 
-    /// The rows that stay in files of which others go, known once all places are.
+    /// Streams the remaining rows of rewritten files. Reads them only after all positions are
+    /// known.
     fn rest(&self, target: &Target, places: Arc<Mutex<Places>>) -> BatchStream {
         let tables = self.engine.lake().tables().clone();
         let (table, plan) = (target.table.clone(), target.plan.clone());
@@ -136,7 +137,7 @@ impl Session {
     }
 }
 
-/// Takes the answer of a change's query apart.
+/// Consumer of the query's result, which separates positions from new rows.
 struct Taking {
     places: Arc<Mutex<Places>>,
     kept: Kept,
@@ -149,10 +150,10 @@ struct Taking {
     ids: tokio::sync::Mutex<KnownIds>,
 }
 
-/// The ids of the rows of files that were met.
+/// Cache of row ids, by file number.
 struct KnownIds {
     files: HashMap<i32, RowIds>,
-    /// What they take of the statement's memory.
+    /// Reservation of the cache in the statement's memory pool.
     memory: MemoryReservation,
 }
 
@@ -162,8 +163,8 @@ impl KnownIds {
         KnownIds { files: HashMap::new(), memory }
     }
 
-    /// Keeps the ids of a file's rows; in place of all others, which are read again, where there is no room
-    /// for them beside those.
+    /// Caches the row ids of a file. If memory is short, all other entries are evicted first; they
+    /// are read again when needed.
     fn keep(&mut self, number: i32, ids: RowIds) -> PlanResult<&RowIds> {
         let bytes = ids.bytes();
         if self.memory.try_grow(bytes).is_err() {
@@ -176,7 +177,7 @@ impl KnownIds {
 }
 
 impl Taking {
-    /// The new rows of the answer; where rows lie is noted on the way.
+    /// Returns the new rows of the result, and collects the row positions as a side effect.
     fn new_rows(self, running: Running) -> BatchStream {
         let fields = running.schema.fields().iter().skip(COLUMNS_BEFORE).cloned();
         let schema = plain_schema(&Schema::new(fields.collect::<Vec<_>>()));
@@ -225,7 +226,7 @@ impl Taking {
         self.tables.with_ids(&self.table, &rows, ids).map(Some).map_err(failed)
     }
 
-    /// The ids of the rows that new ones come in place of.
+    /// Returns the ids of the rows that the new rows replace; null for inserted rows.
     async fn ids_of(&self, rows: &RecordBatch) -> Result<Int64Array> {
         let unplaced = || Error::Internal { message: "a row to change has no place".to_owned() };
         let files = rows.column(0).as_primitive_opt::<Int32Type>().ok_or_else(unplaced)?;

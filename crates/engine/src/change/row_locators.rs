@@ -1,4 +1,4 @@
-//! Where the rows lie that a change concerns, gathered from the answer of a query.
+//! Positions of the rows that a change affects, collected from the query's result.
 
 use std::collections::BTreeMap;
 
@@ -8,18 +8,18 @@ use headwater_tables::Positions;
 
 use crate::error::{Error, Result};
 
-/// Rows by the number of their file in the scan plan, and how many rows a change concerns.
+/// Row positions by file number in the scan plan, and the affected row count.
 #[derive(Debug, Default)]
 pub(super) struct Places {
-    /// Rows that go, by file.
+    /// Deleted rows by file.
     pub rows: BTreeMap<usize, Positions>,
-    /// Rows that go, change or come.
+    /// Number of deleted, updated and inserted rows.
     pub count: u64,
 }
 
 impl Places {
-    /// Takes in a batch of which the first two columns are the file and the row; where those are
-    /// null, the row is new. False where a row came a second time.
+    /// Adds a batch whose first two columns are file and row index; nulls mark an inserted row.
+    /// Returns false if a row occurs a second time.
     pub(super) fn add(&mut self, batch: &RecordBatch) -> Result<bool> {
         let unplaced = || Error::Internal { message: "a row to change has no place".to_owned() };
         let files = batch.column(0).as_primitive_opt::<Int32Type>().ok_or_else(unplaced)?;
