@@ -1,4 +1,4 @@
-//! The HTTP API as the command line uses it: one connection per request, over a Unix socket.
+//! Client of the HTTP API: one connection per request, over a Unix socket.
 
 use bytes::Bytes;
 use headwater_model::{Job, Problem};
@@ -12,41 +12,41 @@ use serde::de::DeserializeOwned;
 
 use crate::error::{self, Result};
 
-/// The header that carries a query's job.
+/// The response header with a query's job id.
 pub const JOB_HEADER: &str = "x-headwater-job";
 
 /// A connection factory for one lake's server.
 pub struct Api {
     socket: std::path::PathBuf,
     author: String,
-    /// The server inside this command, kept alive as long as its client.
+    /// The in-process server, which lives as long as its client.
     inner: Option<headwater_server::Running>,
 }
 
 impl Api {
-    /// A client of the server that listens on this socket.
+    /// Creates a client of the server on this socket.
     pub fn new(socket: std::path::PathBuf, author: &str) -> Self {
         Api { socket, author: author.to_owned(), inner: None }
     }
 
-    /// A client of a server that lives in this process.
+    /// Attaches an in-process server to the client.
     pub fn with_server(self, server: headwater_server::Running) -> Self {
         Api { inner: Some(server), ..self }
     }
 
-    /// Puts a server of this process away; nothing to do for one in the background.
+    /// Shuts an in-process server down; does nothing for a background server.
     pub async fn close(self) {
         if let Some(server) = self.inner {
             server.shutdown().await;
         }
     }
 
-    /// Sends a request; an answer that is an error becomes the problem it holds.
+    /// Sends a request; an error response becomes its problem.
     pub async fn send(&self, call: Call) -> Result<Response<Incoming>> {
         checked(self.exchange(call).await?).await
     }
 
-    /// Sends a request that is a job of its own: which, if it became one, and what came of it.
+    /// Sends a request that is a job; returns the job id, if any, and the response.
     pub async fn send_as_job(
         &self,
         call: Call,
@@ -75,19 +75,19 @@ impl Api {
         sender.send_request(request).await.map_err(|failure| {
             let mut problem = Problem::new(
                 headwater_model::ErrorCode::Unavailable,
-                "the lake's server ended before it answered",
+                "the lake's server ended before it responded",
             );
             problem.causes.push(failure.to_string());
-            problem.with_hint("Run the command again; what was acknowledged before is safe.")
+            problem.with_hint("Run the command again; acknowledged changes are safe.")
         })
     }
 
-    /// `GET`, with the answer read from JSON.
+    /// Sends a `GET`; parses the JSON response.
     pub async fn get<T: DeserializeOwned>(&self, path: impl Into<String>) -> Result<T> {
         read_json(self.send(Call::get(path)).await?).await
     }
 
-    /// Any request with a JSON body, with the answer read from JSON.
+    /// Sends a request with a JSON body; parses the JSON response.
     pub async fn call<T: DeserializeOwned>(
         &self,
         method: Method,
@@ -97,7 +97,7 @@ impl Api {
         read_json(self.send(Call::get(path).method(method).json(body)?).await?).await
     }
 
-    /// `POST` with a JSON body.
+    /// Sends a `POST` with a JSON body; parses the JSON response.
     pub async fn post<T: DeserializeOwned>(
         &self,
         path: impl Into<String>,
@@ -106,18 +106,18 @@ impl Api {
         self.call(Method::POST, path, body).await
     }
 
-    /// `DELETE`; the answer's body, if any, does not matter.
+    /// Sends a `DELETE`; ignores the response body.
     pub async fn delete(&self, path: impl Into<String>) -> Result<()> {
         self.send(Call::get(path).method(Method::DELETE)).await.map(drop)
     }
 
-    /// The job as it stands.
+    /// Returns the current state of a job.
     pub async fn job(&self, id: &str) -> Result<Job> {
         self.get(format!("/v1/jobs/{}", segment(id))).await
     }
 }
 
-/// One request.
+/// A request.
 pub struct Call {
     method: Method,
     path: String,
@@ -126,29 +126,29 @@ pub struct Call {
 }
 
 impl Call {
-    /// A `GET` of a path with its query string.
+    /// Creates a `GET` of a path with its query string.
     pub fn get(path: impl Into<String>) -> Self {
         let (path, body) = (path.into(), Vec::new());
         Call { method: Method::GET, path, accept: "application/json", body }
     }
 
-    /// The same request with another method.
+    /// Sets the method.
     pub fn method(self, method: Method) -> Self {
         Call { method, ..self }
     }
 
-    /// The same request for another form of answer.
+    /// Sets the accepted media type.
     pub fn accept(self, accept: &'static str) -> Self {
         Call { accept, ..self }
     }
 
-    /// The same request with a JSON body.
+    /// Sets a JSON body.
     pub fn json(self, body: &impl Serialize) -> Result<Self> {
         Ok(Call { body: serde_json::to_vec(body).map_err(error::unexpected)?, ..self })
     }
 }
 
-/// The answer, or the problem that it holds.
+/// Returns the response, or the problem of an error response.
 async fn checked(response: Response<Incoming>) -> Result<Response<Incoming>> {
     let status = response.status();
     if status.is_success() {
@@ -159,7 +159,7 @@ async fn checked(response: Response<Incoming>) -> Result<Response<Incoming>> {
         .unwrap_or_else(|_| error::unexpected(format!("HTTP status {status}"))))
 }
 
-/// The whole body of an answer.
+/// Reads the whole body of a response.
 pub async fn collect(response: Response<Incoming>) -> Result<Bytes> {
     let body = response.into_body().collect().await.map_err(error::unexpected)?;
     Ok(body.to_bytes())
@@ -171,7 +171,7 @@ async fn read_json<T: DeserializeOwned>(response: Response<Incoming>) -> Result<
     serde_json::from_slice(text).map_err(error::unexpected)
 }
 
-/// Text as one segment of a path, or as a value in a query string.
+/// Percent-encodes text as one path segment or query value.
 pub fn segment(text: &str) -> String {
     use std::fmt::Write;
     let mut encoded = String::with_capacity(text.len());
@@ -191,7 +191,7 @@ mod tests {
     use super::segment;
 
     #[test]
-    fn names_with_slashes_stay_one_segment() {
+    fn names_with_slashes_are_one_segment() {
         assert_eq!(segment("feature/x"), "feature%2Fx");
         assert_eq!(segment("main@3fa9c1d2"), "main%403fa9c1d2");
     }

@@ -1,16 +1,16 @@
-//! Cells of a table: plain text in one or more tones.
+//! Cells of a table: text in one or more tones.
 //!
-//! Width is measured on the text, never on its colour codes. Characters that could move a terminal's
-//! cursor or reorder a line are replaced when a cell is made.
+//! The width excludes color codes. Creating a cell replaces characters that could move the cursor or
+//! reorder the line.
 
 use unicode_width::UnicodeWidthStr;
 
 use crate::terminal::{Style, Tone};
 
-/// The sign at the end of text that was cut.
+/// The mark at the end of truncated text.
 pub const ELLIPSIS: &str = "…";
 
-/// The text of one cell, in pieces of one tone each.
+/// The text of one cell: pieces with one tone each.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Cell {
     pieces: Vec<(Option<Tone>, String)>,
@@ -23,24 +23,24 @@ impl<T: AsRef<str>> From<T> for Cell {
 }
 
 impl Cell {
-    /// A cell in one tone.
+    /// Creates a cell in one tone.
     pub fn toned(tone: Tone, text: impl AsRef<str>) -> Self {
         Cell { pieces: vec![(Some(tone), clean(text.as_ref()))] }
     }
 
-    /// The same cell with more text after it.
+    /// Appends text.
     #[must_use]
     pub fn then(mut self, more: impl Into<Cell>) -> Self {
         self.pieces.extend(more.into().pieces);
         self
     }
 
-    /// The columns of a terminal that the text takes.
+    /// Returns the display width in columns.
     pub fn width(&self) -> usize {
         self.pieces.iter().map(|(_, text)| text.width()).sum()
     }
 
-    /// The same cell, cut to at most `columns`.
+    /// Truncates the cell to at most `columns`.
     #[must_use]
     pub fn cut(mut self, columns: usize) -> Self {
         if self.width() <= columns {
@@ -64,7 +64,7 @@ impl Cell {
         self
     }
 
-    /// The text in colour, cut to at most `columns`, and the columns that it takes.
+    /// Returns the colored text, truncated to at most `columns`, and its width.
     pub fn paint(&self, style: Style, columns: usize) -> (String, usize) {
         let shown = self.clone().cut(columns);
         let text = shown.pieces.iter().map(|(tone, text)| paint(style, *tone, text)).collect();
@@ -79,7 +79,7 @@ fn paint(style: Style, tone: Option<Tone>, text: &str) -> String {
     }
 }
 
-/// The longest beginning of the text that takes at most `columns`.
+/// Returns the longest prefix of at most `columns`.
 fn prefix(text: &str, columns: usize) -> &str {
     let mut end = 0;
     for (start, c) in text.char_indices() {
@@ -92,7 +92,7 @@ fn prefix(text: &str, columns: usize) -> &str {
     &text[..end]
 }
 
-/// The text with spaces for control characters and for marks that change the direction of writing.
+/// Replaces control characters and bidirectional marks by spaces.
 pub fn clean(text: &str) -> String {
     let moves = |c: char| {
         c.is_control()
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn text_is_cut_by_the_columns_it_takes() {
+    fn text_is_truncated_by_display_width() {
         check("carrier", 7, "carrier");
         check("carrier", 4, "car…");
         check("東京都", 5, "東京…");
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn colours_take_no_columns_and_end_with_the_cell() {
+    fn colors_have_no_width_and_end_with_the_cell() {
         let cell =
             Cell::toned(Tone::Bad, "before").then(" → ").then(Cell::toned(Tone::Good, "after"));
         assert_eq!(cell.width(), 14);
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_in_a_cell_moves_the_cursor() {
+    fn cells_contain_no_control_characters() {
         assert_eq!(clean("a\x1b[31m\nb\u{202E}c"), "a [31m b c");
     }
 }

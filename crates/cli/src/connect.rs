@@ -1,7 +1,7 @@
-//! Reaching the lake's server: the one that runs, or one started in the background.
+//! Connects to the lake's server; starts one in the background if none is running.
 //!
-//! A server's `server.json` names its process, version and socket. A background one of another version
-//! is asked to let its work end, and replaced; one that a person started is left alone.
+//! `server.json` holds the server's process, version and socket. A background server of another
+//! version is drained and replaced; a foreground server is never replaced.
 
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
@@ -17,46 +17,46 @@ use crate::context::Context;
 use crate::error::{self, Result};
 use crate::lake_folder::LakeFolder;
 
-/// The hidden first argument that makes this program a spawner.
+/// The hidden first argument that runs this program as a spawner.
 pub const SPAWNER_ARGUMENT: &str = "__spawner";
 
-/// How long a background server waits for more work.
+/// The idle time after which a background server exits.
 const IDLE: Duration = Duration::from_secs(15 * 60);
 
-/// How long a server may take to start, the recovery of a large lake included.
+/// The time limit of a server start, including the recovery of a large lake.
 const START_PATIENCE: Duration = Duration::from_secs(60);
 
-/// A disk with less than this, in bytes, is one that nothing can be written to.
+/// The free bytes below which a disk counts as full.
 const DISK_LEAST: u64 = 16 * 1024;
 
-/// How long another server may take to let its work end.
+/// The time limit for draining another server.
 pub const DRAIN_PATIENCE: Duration = Duration::from_secs(600);
 
-/// What a server writes down of itself.
+/// The content of `server.json`.
 #[derive(Debug, Deserialize)]
 pub struct ServerRecord {
-    /// Its process.
+    /// The process id.
     pub pid: u32,
-    /// Its version.
+    /// The server's version.
     pub version: String,
-    /// Its Unix socket.
+    /// The Unix socket.
     pub socket: Option<PathBuf>,
-    /// Its HTTP address.
+    /// The HTTP address.
     pub http: Option<String>,
-    /// Whether a command started it for itself.
+    /// Whether a command started it in the background.
     #[serde(default)]
     pub background: bool,
 }
 
 impl ServerRecord {
-    /// Where it is, in words.
+    /// Describes process and address.
     pub fn describe(&self) -> String {
         let http = self.http.as_deref().map(|http| format!(" on http://{http}"));
         format!("process {}{}", self.pid, http.unwrap_or_default())
     }
 }
 
-/// A client of the lake that the context names, whatever it takes.
+/// Connects to the context's lake; starts or replaces the server if needed.
 pub async fn connect(context: &Context) -> Result<Api> {
     let lake = context.lake_folder()?;
     if context.in_process {
@@ -69,8 +69,8 @@ pub async fn connect(context: &Context) -> Result<Api> {
     await_start(context, &lake, server).await
 }
 
-/// The server that runs, if it answers and is of this version; a background one of another version is
-/// replaced.
+/// Connects to a running server of this version. A background server of another version is drained,
+/// for replacement.
 async fn running(context: &Context, lake: &LakeFolder) -> Result<Option<(Api, ServerRecord)>> {
     let Some((api, record)) = answering(context, lake).await else { return Ok(None) };
     let own = env!("CARGO_PKG_VERSION");
@@ -80,17 +80,16 @@ async fn running(context: &Context, lake: &LakeFolder) -> Result<Option<(Api, Se
     if !record.background {
         let (version, place) = (&record.version, record.describe());
         let message = format!(
-            "the lake's server ({place}) is of version {version}, and this command of version {own}"
+            "the lake's server ({place}) has version `{version}`, this command has `{own}`"
         );
-        return Err(Problem::new(ErrorCode::Unavailable, message).with_hint(
-            "End it with `headwater stop`, then start it with this command's version.",
-        ));
+        return Err(Problem::new(ErrorCode::Unavailable, message)
+            .with_hint("Run `headwater stop`, then start the server again."));
     }
     stop_server(&api, lake).await?;
     Ok(None)
 }
 
-/// The server that runs, of whatever version.
+/// Connects to a running server of any version.
 pub async fn answering(context: &Context, lake: &LakeFolder) -> Option<(Api, ServerRecord)> {
     let text = std::fs::read(lake.path.join("server.json")).ok()?;
     let record: ServerRecord = serde_json::from_slice(&text).ok()?;
@@ -99,15 +98,15 @@ pub async fn answering(context: &Context, lake: &LakeFolder) -> Option<(Api, Ser
     Some((Api::new(socket, &context.author), record))
 }
 
-/// Asks a server to end and waits until it has.
+/// Shuts a server down and waits for its end.
 pub async fn stop_server(api: &Api, lake: &LakeFolder) -> Result<()> {
     api.send(Call::get("/v1/shutdown").method(hyper::Method::POST)).await?;
     let deadline = Instant::now() + DRAIN_PATIENCE;
     let record = lake.path.join("server.json");
     while record.exists() {
         if Instant::now() > deadline {
-            return Err(Problem::new(ErrorCode::TooBusy, "the server still has work to end")
-                .with_hint("See it with `headwater job ls --status running`."));
+            return Err(Problem::new(ErrorCode::TooBusy, "the server still has running jobs")
+                .with_hint("List them with `headwater job ls --status running`."));
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
@@ -134,7 +133,7 @@ fn start_background(context: &Context, lake: &LakeFolder) -> Result<Child> {
         .stdout(log)
         .stderr(errors)
         .current_dir("/")
-        // Its own group: Ctrl-C in this terminal must not end it.
+        // A separate process group: Ctrl-C in this terminal must not end it.
         .process_group(0)
         .spawn()
         .map_err(error::from_io("start the lake's server"))
@@ -162,7 +161,7 @@ async fn await_start(context: &Context, lake: &LakeFolder, mut server: Child) ->
     }
 }
 
-/// What is to be said where a server could not say itself why it does not start.
+/// Returns the error for a server that failed to start without reporting a reason.
 fn no_start(lake: &LakeFolder) -> Problem {
     if is_disk_full(lake) {
         let message = format!("no space is left in `{}` to start a server", lake.path.display());
@@ -171,7 +170,7 @@ fn no_start(lake: &LakeFolder) -> Problem {
     }
     let log = lake.path.join("server.log");
     Problem::new(ErrorCode::Unavailable, "the lake's server does not start")
-        .with_hint(format!("Read `{}`, which says why.", log.display()))
+        .with_hint(format!("Read its log, `{}`.", log.display()))
 }
 
 fn is_disk_full(lake: &LakeFolder) -> bool {
@@ -179,7 +178,7 @@ fn is_disk_full(lake: &LakeFolder) -> bool {
     found.is_ok_and(|found| found.f_bavail.saturating_mul(found.f_frsize) < DISK_LEAST)
 }
 
-/// Why the server that was just started ended again, in its own words.
+/// Returns the error that a failed server start reported.
 fn failed_start(lake: &LakeFolder) -> Option<Problem> {
     let path = lake.path.join("server.failed");
     let text = std::fs::read(&path).ok()?;
@@ -195,7 +194,7 @@ async fn start_inside(context: &Context, lake: &LakeFolder) -> Result<Api> {
     Ok(Api::new(socket, &context.author).with_server(server))
 }
 
-/// A background server's configuration: the Unix socket only, ending when idle.
+/// Returns the configuration of a background server: Unix socket only, exits when idle.
 pub fn background_config(context: &Context, lake: &LakeFolder) -> Result<ServerConfig> {
     let mut config = config(context, lake)?;
     config.socket = Some(lake.path.join("server.sock"));
@@ -204,7 +203,7 @@ pub fn background_config(context: &Context, lake: &LakeFolder) -> Result<ServerC
     Ok(config)
 }
 
-/// What every server of this machine and person has in common.
+/// Returns the configuration that all servers of this user share.
 pub fn config(context: &Context, lake: &LakeFolder) -> Result<ServerConfig> {
     let program = std::env::current_exe().map_err(error::from_io("find this program"))?;
     let spawner = SpawnCommand { program, arguments: vec![SPAWNER_ARGUMENT.to_owned()] };
@@ -219,7 +218,7 @@ pub fn config(context: &Context, lake: &LakeFolder) -> Result<ServerConfig> {
     Ok(config)
 }
 
-/// Starts a server in this process, behind a door that is bound already where one is given.
+/// Starts a server in this process, optionally with an already bound listener.
 pub async fn start(config: ServerConfig, door: Option<HttpDoor>) -> Result<Running> {
     Server::start_behind(config, door).await.map_err(error::from_fault)
 }
@@ -243,7 +242,7 @@ fn machine_memory_bytes() -> u64 {
     info.totalram * u64::from(info.mem_unit)
 }
 
-/// What the server says of itself.
+/// Returns the server's health.
 pub async fn health(api: &Api) -> Result<Health> {
     api.get("/health").await
 }

@@ -1,4 +1,4 @@
-//! What a command knows of its surroundings, read once: environment, terminal, working folder.
+//! The context of a command, read once: environment, terminal, working folder.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -15,32 +15,32 @@ use crate::terminal::{Appearance, Style};
 pub struct Context {
     /// `--lake`, or `HEADWATER_LAKE`.
     lake: Option<PathBuf>,
-    /// Where a lake that is to be made, or served, is to keep its tables.
+    /// The warehouse of a new or served lake.
     pub warehouse: Option<String>,
-    /// How clouds are reached.
+    /// Settings for cloud object stores.
     pub cloud: CloudSettings,
-    /// How answers are printed.
+    /// The output format.
     pub output: OutputFormat,
-    /// Run the server inside the command.
+    /// Whether the server runs inside the command.
     pub in_process: bool,
-    /// Colours and signs for messages, by what standard error is.
+    /// The style of messages on standard error.
     pub style: Style,
-    /// Colours for answers, by what standard output is.
+    /// The style of results on standard output.
     pub answer_style: Style,
-    /// Who acts.
+    /// The author of commits and jobs.
     pub author: String,
-    /// The cache folders of this user to choose from, by preference.
+    /// The candidate cache folders of this user.
     pub cache: CacheFolders,
-    /// Folders that hold programs, from `PATH`.
+    /// The folders of `PATH`.
     pub program_folders: Vec<PathBuf>,
-    /// Folders in which pyenv and uv keep interpreters, each in a folder of its own.
+    /// The folders in which pyenv and uv install interpreters.
     pub interpreter_folders: Vec<PathBuf>,
     /// The folder of this binary.
     pub binary_folder: Option<PathBuf>,
 }
 
 impl Context {
-    /// Reads the environment; nothing else in Headwater does.
+    /// Reads the environment. No other code of Headwater does.
     pub fn from_environment(arguments: &Arguments) -> Self {
         let home = std::env::var_os("HOME").map(PathBuf::from);
         let appearance = appearance(arguments);
@@ -61,14 +61,14 @@ impl Context {
         }
     }
 
-    /// Refuses a form that the command's answer does not have.
+    /// Rejects an output format that the command does not support.
     pub fn check_output(&self, command: &Command) -> Result<()> {
         let form = match self.output {
             OutputFormat::Csv => "csv",
             OutputFormat::Ndjson => "ndjson",
             OutputFormat::Json if matches!(command, Command::Demo(_)) => {
-                return Err(error::invalid("`--output json` is not for `headwater demo`")
-                    .with_hint("Give `--output json` to the commands that the demo prints."));
+                return Err(error::invalid("`headwater demo` does not support `--output json`")
+                    .with_hint("Use `--output json` with the commands that the demo prints."));
             }
             OutputFormat::Table | OutputFormat::Json => return Ok(()),
         };
@@ -76,13 +76,13 @@ impl Context {
             return Ok(());
         }
         let message = format!(
-            "`--output {form}` is for the rows of `headwater query`, `headwater table diff` and \
-             `headwater function invoke` alone"
+            "`--output {form}` is only for `headwater query`, `headwater table diff` and \
+             `headwater function invoke`"
         );
         Err(error::invalid(message).with_hint("Use `--output table` or `--output json` here."))
     }
 
-    /// The problem as a person meets it: where it is that the active branch is gone, that is said.
+    /// Adds a hint if the problem is that the active branch does not exist.
     pub fn explain(&self, problem: Problem) -> Problem {
         let Ok(lake) = self.lake_folder() else { return problem };
         let active = lake.active_branch();
@@ -92,12 +92,12 @@ impl Context {
             return problem;
         }
         problem.with_hint(format!(
-            "The active branch `{active}` is gone: run `headwater checkout {MAIN_BRANCH}`, or name \
-             another with `--ref`."
+            "The active branch `{active}` does not exist: run `headwater checkout {MAIN_BRANCH}`, or \
+             use `--ref`."
         ))
     }
 
-    /// The lake the command is about.
+    /// Returns the lake of the command.
     pub fn lake_folder(&self) -> Result<LakeFolder> {
         match &self.lake {
             Some(folder) => lake_folder::at(folder),
@@ -105,7 +105,7 @@ impl Context {
         }
     }
 
-    /// The same surroundings, for another lake.
+    /// Returns the same context for another lake.
     pub fn for_lake(&self, folder: PathBuf) -> Context {
         Context {
             lake: Some(folder),
@@ -123,7 +123,7 @@ impl Context {
         }
     }
 
-    /// Prints a problem and says with which code the command ends.
+    /// Prints a problem and returns the exit code.
     pub fn report(&self, problem: &Problem) -> ExitCode {
         self.style.print_problem(problem);
         if self.output == OutputFormat::Json && !crate::output::began() {
@@ -133,7 +133,7 @@ impl Context {
     }
 }
 
-/// How output looks, by arguments and environment.
+/// Returns the appearance that arguments and environment request.
 fn appearance(arguments: &Arguments) -> Appearance {
     Appearance {
         color: arguments.color,
@@ -143,12 +143,12 @@ fn appearance(arguments: &Arguments) -> Appearance {
     }
 }
 
-/// Where packages are kept for all lakes of a user.
+/// The cache folders that all lakes of a user share.
 #[derive(Debug, Clone)]
 pub struct CacheFolders {
-    /// From `XDG_CACHE_HOME`: used, or the server does not start.
+    /// From `XDG_CACHE_HOME`; if set, no other folder is used.
     named: Option<PathBuf>,
-    /// Below the home folder.
+    /// The `.cache` folder in the home folder.
     home: Option<PathBuf>,
 }
 
@@ -162,8 +162,7 @@ impl CacheFolders {
         CacheFolders { named, home }
     }
 
-    /// Returns the folder for a lake's server: below the lake where this user has none that only this user
-    /// can write to.
+    /// Returns the cache folder for a lake's server: in the lake if this user has no private one.
     pub fn choose(&self, lake: &Path) -> PathBuf {
         let named = self.named.as_ref().map(|folder| folder.join("headwater"));
         let of_home = || {
@@ -174,7 +173,7 @@ impl CacheFolders {
     }
 }
 
-/// Where pyenv and uv put interpreters, by their own variables or below the home folder.
+/// Returns the install folders of pyenv and uv, by their variables or in the home folder.
 fn interpreter_folders(home: Option<&Path>) -> Vec<PathBuf> {
     let named = |variable: &str| {
         std::env::var_os(variable).filter(|folder| !folder.is_empty()).map(PathBuf::from)
@@ -190,12 +189,12 @@ fn binary_folder() -> Option<PathBuf> {
     Some(std::env::current_exe().ok()?.parent()?.to_owned())
 }
 
-/// The folder the command was started in.
+/// Returns the working folder.
 pub fn current_folder() -> Result<PathBuf> {
     std::env::current_dir().map_err(error::from_io("find the current folder"))
 }
 
-/// The variables of the environment that are text.
+/// Lists the environment variables that are valid UTF-8.
 fn variables() -> impl Iterator<Item = (String, String)> {
     std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
@@ -212,7 +211,7 @@ fn author() -> String {
     )
 }
 
-/// The name of a user in the text of `/etc/passwd`.
+/// Looks up a user's name in the text of `/etc/passwd`.
 fn user_name(users: &str, user: u32) -> Option<&str> {
     users.lines().find_map(|line| {
         let mut fields = line.split(':');
@@ -226,7 +225,7 @@ mod tests {
     use super::user_name;
 
     #[test]
-    fn users_are_known_by_name() {
+    fn user_names_are_found_by_id() {
         let users = "root:x:0:0:root:/root:/bin/sh\n\n+::::::\neva:x:1000:1000::/home/eva:\n";
         assert_eq!(user_name(users, 0), Some("root"));
         assert_eq!(user_name(users, 1000), Some("eva"));

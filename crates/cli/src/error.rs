@@ -1,21 +1,21 @@
-//! Errors of the command line: the server's problems, and its own in the same shape.
+//! Errors of the command line, as problems like those of the server.
 
 use headwater_model::{ErrorCode, Fault, Problem};
 
-/// The outcome of a command.
+/// The result of a command.
 pub type Result<T> = std::result::Result<T, Problem>;
 
-/// A problem with an input of the command line.
+/// Returns a problem with an argument.
 pub fn invalid(message: impl Into<String>) -> Problem {
     Problem::new(ErrorCode::InvalidArgument, message)
 }
 
-/// Turns any room's error into a problem.
+/// Converts the error of any crate.
 pub fn from_fault(fault: impl Fault) -> Problem {
     fault.to_problem()
 }
 
-/// Says which action an I/O error stopped.
+/// Converts an I/O error and names the action that failed.
 pub fn from_io(action: &str) -> impl FnOnce(std::io::Error) -> Problem {
     let action = action.to_owned();
     move |error| {
@@ -30,9 +30,9 @@ pub fn from_io(action: &str) -> impl FnOnce(std::io::Error) -> Problem {
     }
 }
 
-/// A problem with the answer of a server, which a user can only report.
+/// Returns a problem with an unreadable response, an internal error.
 pub fn unexpected(detail: impl std::fmt::Display) -> Problem {
-    let mut problem = Problem::new(ErrorCode::Internal, "the server's answer cannot be read");
+    let mut problem = Problem::new(ErrorCode::Internal, "the server's response is unreadable");
     problem.causes.push(detail.to_string());
-    problem.with_hint("Run `headwater stop` and try again, in case server and command differ.")
+    problem.with_hint("Run `headwater stop` and try again: the server may have another version.")
 }

@@ -1,5 +1,6 @@
-//! Following a job: its event stream as lines on standard error, a line for what takes over a second,
-//! and Ctrl-C as a request to stop.
+//! Follows a job: prints its events to standard error, with a progress line after one second.
+//!
+//! Ctrl-C stops the job; a second Ctrl-C detaches from it.
 
 use std::time::Instant;
 
@@ -15,7 +16,7 @@ use crate::output::{self, Cell};
 use crate::progress::{Progress, ProgressLine, TICK};
 use crate::terminal::{Style, Tone};
 
-/// Prints a job's events until it ends; then answers the job, or its problem.
+/// Prints a job's events until it ends; returns the job or its problem.
 pub async fn follow(api: &Api, style: Style, job: &Job) -> Result<Job> {
     let id = job.id.to_string();
     let mut printer = Printer::new(style);
@@ -24,26 +25,26 @@ pub async fn follow(api: &Api, style: Style, job: &Job) -> Result<Job> {
         outcome = watched => outcome.map_err(|problem| cut_off(problem, &id))?,
         interrupt = tokio::signal::ctrl_c() => {
             interrupt.map_err(error::from_io("listen for Ctrl-C"))?;
-            style.say("stopping; Ctrl-C again leaves the job to itself");
+            style.say("stopping the job; press Ctrl-C again to detach");
             stop(api, &id).await?;
         }
     }
     printer.clear();
-    settled(api.job(&id).await?)
+    into_result(api.job(&id).await?)
 }
 
-/// What to say where the server ended, or was killed, before it said how the job ended.
+/// Returns the error for a server that ended before the job did.
 fn cut_off(problem: Problem, id: &str) -> Problem {
     if problem.code != ErrorCode::Unavailable {
         return problem;
     }
-    Problem::new(ErrorCode::Unavailable, format!("the server ended before job {id} did")).with_hint(
-        format!("See what became of it with `headwater job get {id}`; nothing is changed by half."),
+    Problem::new(ErrorCode::Unavailable, format!("the server ended before job `{id}`")).with_hint(
+        format!("Run `headwater job get {id}` for its status; no change is half applied."),
     )
 }
 
-/// The job if it succeeded, or else why not.
-fn settled(job: Job) -> Result<Job> {
+/// Returns a succeeded job, or the problem of a failed one.
+fn into_result(job: Job) -> Result<Job> {
     match (job.status, job.error.clone()) {
         (JobStatus::Succeeded, _) => Ok(job),
         (_, Some(problem)) => Err(problem),
@@ -58,12 +59,12 @@ async fn stop(api: &Api, id: &str) -> Result<()> {
     tokio::select! {
         outcome = print_events(api, id, true, &mut silent) => outcome,
         _ = tokio::signal::ctrl_c() => {
-            Err(Problem::new(ErrorCode::Cancelled, "left the job to itself"))
+            Err(Problem::new(ErrorCode::Cancelled, "detached from the job"))
         }
     }
 }
 
-/// Prints the events a job has had, and with `follow` those to come.
+/// Prints a job's events so far; with `follow`, until it ends.
 pub async fn print_events(api: &Api, id: &str, follow: bool, printer: &mut Printer) -> Result<()> {
     let path = format!("/v1/jobs/{}/events?follow={follow}", segment(id));
     let response = api.send(Call::get(path).accept("application/x-ndjson")).await?;
@@ -80,7 +81,7 @@ pub async fn print_events(api: &Api, id: &str, follow: bool, printer: &mut Print
     }
 }
 
-/// Lines out of an answer's body, as they come.
+/// The lines of a response body, streamed.
 pub struct Lines {
     body: Incoming,
     pending: Vec<u8>,
@@ -88,12 +89,12 @@ pub struct Lines {
 }
 
 impl Lines {
-    /// The lines of this body.
+    /// Creates a reader of this body.
     pub fn new(body: Incoming) -> Self {
         Lines { body, pending: Vec::new(), ended: false }
     }
 
-    /// The next line without its end; `None` after the last.
+    /// Returns the next line without its line end; `None` after the last.
     pub async fn next(&mut self) -> Result<Option<Vec<u8>>> {
         loop {
             if let Some(end) = self.pending.iter().position(|byte| *byte == b'\n') {
@@ -110,7 +111,7 @@ impl Lines {
                 None => self.ended = true,
                 Some(frame) => {
                     let frame = frame.map_err(|_| {
-                        Problem::new(ErrorCode::Unavailable, "the server's answer broke off")
+                        Problem::new(ErrorCode::Unavailable, "the server's response was cut off")
                             .with_hint("Run the command again.")
                     })?;
                     self.pending.extend(frame.data_ref().into_iter().flatten());
@@ -120,18 +121,18 @@ impl Lines {
     }
 }
 
-/// Prints events for people.
+/// Prints events as text.
 pub struct Printer {
     style: Style,
     silent: bool,
     line: ProgressLine,
-    /// The steps that are under way, and since when.
+    /// The running steps with their start times.
     steps: Vec<(String, Instant)>,
     progress: Progress,
 }
 
 impl Printer {
-    /// A printer to standard error.
+    /// Creates a printer to standard error.
     pub fn new(style: Style) -> Self {
         let progress = Progress { text: "waiting".to_owned(), ..Progress::default() };
         let line = ProgressLine::new(style);
@@ -142,12 +143,12 @@ impl Printer {
         Printer { silent: true, ..Printer::new(Style::plain()) }
     }
 
-    /// Takes the progress line away.
+    /// Removes the progress line.
     pub fn clear(&mut self) {
         self.line.clear();
     }
 
-    /// Draws what is under way.
+    /// Draws the progress line.
     fn tick(&mut self) {
         let mut progress = self.progress.clone();
         if let Some((_, since)) = self.steps.first() {
@@ -211,7 +212,7 @@ impl Printer {
             StepStatus::Succeeded => ("✓", Tone::Good, ""),
             StepStatus::Unchanged => ("=", Tone::Faint, "unchanged"),
             StepStatus::Failed => ("✗", Tone::Bad, "failed"),
-            StepStatus::Warned => ("!", Tone::Warn, "false, not strict"),
+            StepStatus::Warned => ("!", Tone::Warn, "false (warning)"),
             StepStatus::Skipped => ("-", Tone::Faint, "skipped"),
         };
         let mut line = Cell::toned(tone, sign).then(format!(" {:<32}  ", report.step));
@@ -234,7 +235,7 @@ impl Printer {
         for (name, time) in waits.into_iter().filter(|(_, time)| *time >= 100) {
             let waited = format!("  {name} {}", output::milliseconds(time));
             let longer = line.clone().then(Cell::toned(Tone::Faint, waited));
-            // What does not fit is in `headwater job get`.
+            // `headwater job get` shows the times that do not fit.
             if longer.width() <= width {
                 line = longer;
             }

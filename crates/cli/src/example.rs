@@ -1,4 +1,4 @@
-//! Example projects, data included, as `headwater init --example` and `headwater demo` write them.
+//! Example projects with their data, for `headwater init --example` and `headwater demo`.
 
 use std::path::{Path, PathBuf};
 
@@ -6,13 +6,13 @@ use include_dir::{Dir, DirEntry, include_dir};
 
 use crate::error::{self, Result};
 
-/// The departures from New York in 2013.
+/// Departures from New York in 2013.
 static FLIGHTS: Dir = include_dir!("$CARGO_MANIFEST_DIR/../../examples/flights");
 
-/// The name of the example that the demo runs.
+/// The name of the demo's example.
 pub const FLIGHTS_NAME: &str = "flights";
 
-/// Writes the example's files below a folder, except those that exist; returns what it wrote, files first.
+/// Writes the example's missing files into a folder; returns the new paths, files before folders.
 pub fn write_flights(folder: &Path) -> Result<Vec<PathBuf>> {
     let mut written = Vec::new();
     write(&FLIGHTS, folder, &mut written)

@@ -1,7 +1,7 @@
-//! The generated documents: the command reference, the error index and the HTTP API's description.
+//! The generated documents: command reference, error index, OpenAPI description.
 //!
-//! These are tests: with `HEADWATER_CODEGEN=write` they write the files, otherwise they say which are
-//! stale. `cargo xtask codegen` runs them.
+//! These tests write the files with `HEADWATER_CODEGEN=write`, and otherwise fail if one is stale.
+//! `cargo xtask codegen` runs them.
 
 use std::fmt::Write;
 use std::path::Path;
@@ -11,8 +11,8 @@ use headwater_model::ErrorCode;
 
 use crate::arguments::Arguments;
 
-/// Writes the document, or compares it.
-fn settle(name: &str, text: &str) {
+/// Writes the document, or compares it with the file.
+fn write_or_compare(name: &str, text: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/reference").join(name);
     if std::env::var("HEADWATER_CODEGEN").is_ok_and(|mode| mode == "write") {
         std::fs::write(&path, text).expect("the document is written");
@@ -28,7 +28,7 @@ fn generated_commands() {
     let mut root = Arguments::command();
     root.build();
     describe(&root, &mut text);
-    settle("commands.md", &text);
+    write_or_compare("commands.md", &text);
 }
 
 fn describe(command: &clap::Command, text: &mut String) {
@@ -47,21 +47,21 @@ fn describe(command: &clap::Command, text: &mut String) {
 #[test]
 fn generated_errors() {
     let mut text = String::from(
-        "# Error codes\n\nWritten by `cargo xtask codegen`. The code stands in every error the API \
-         answers; commands end with the exit code.\n\n\
+        "# Error codes\n\nWritten by `cargo xtask codegen`. Every error response of the API has a \
+         code; commands exit with the exit code.\n\n\
          | code | HTTP | SQLSTATE | exit |\n|---|---|---|---|\n",
     );
     for code in ErrorCode::all() {
         let (http, state, exit) = (code.http_status(), code.sqlstate(), code.exit_code());
         let _ = writeln!(text, "| `{code}` | {http} | {state} | {exit} |");
     }
-    settle("errors.md", &text);
+    write_or_compare("errors.md", &text);
 }
 
 #[test]
 fn generated_openapi() {
     let text = serde_json::to_string_pretty(&headwater_server::openapi()).expect("JSON");
-    settle("openapi.json", &(text + "\n"));
+    write_or_compare("openapi.json", &(text + "\n"));
 }
 
 #[test]
@@ -94,7 +94,7 @@ fn check_examples(command: &clap::Command, seen: &mut usize) {
     }
 }
 
-/// The words of a shell line, quotes taken off.
+/// Splits a shell line into words, without quotes.
 fn words(line: &str) -> Vec<String> {
     let mut words = vec![String::new()];
     let mut quote = None;

@@ -1,24 +1,24 @@
-//! Draws how commits hang together, in lanes, as `git log --graph` does.
+//! Draws the commit graph in lanes, as `git log --graph` does.
 //!
-//! Commits come newest first; each lane waits for one commit. A merge opens a lane for its second
-//! parent, and lanes that wait for the same commit join at it.
+//! Commits are drawn newest first; each lane expects one commit. A merge opens a lane for its second
+//! parent, and lanes that expect the same commit join at it.
 
 use headwater_model::{Commit, CommitId};
 
-/// One line of the drawing: the lanes, and the commit where the line holds one.
+/// One line of the drawing.
 pub struct GraphLine<'a> {
     /// Lanes and joins, such as `* |` or `|\`.
     pub lanes: String,
-    /// The commit of this line.
+    /// The commit of this line, if any.
     pub commit: Option<&'a Commit>,
 }
 
-/// Draws commits given newest first.
+/// Draws commits, newest first.
 pub fn draw(commits: &[Commit]) -> Vec<GraphLine<'_>> {
     let mut lines = Vec::new();
     let mut lanes: Vec<CommitId> = Vec::new();
     for commit in commits {
-        let lane = lanes.iter().position(|waits| *waits == commit.id).unwrap_or_else(|| {
+        let lane = lanes.iter().position(|expects| *expects == commit.id).unwrap_or_else(|| {
             lanes.push(commit.id);
             lanes.len() - 1
         });
@@ -33,14 +33,14 @@ pub fn draw(commits: &[Commit]) -> Vec<GraphLine<'_>> {
     lines
 }
 
-/// Ends every other lane that waits for the same commit.
+/// Ends the other lanes that expect the same commit.
 fn join_lanes(lanes: &mut Vec<CommitId>, lane: usize) -> Option<String> {
-    let waited = lanes[lane];
+    let expected = lanes[lane];
     let before = lanes.len();
     let mut index = 0;
-    lanes.retain(|waits| {
+    lanes.retain(|expects| {
         index += 1;
-        index - 1 <= lane || *waits != waited
+        index - 1 <= lane || *expects != expected
     });
     (lanes.len() < before).then(|| format!("{}|/", "| ".repeat(lane)))
 }
@@ -50,7 +50,7 @@ fn marks(lanes: &[CommitId], lane: usize) -> String {
     marks.join(" ")
 }
 
-/// Lets the lane wait for the first parent, and opens one for the second.
+/// Continues the lane with the first parent, and opens one for the second.
 fn follow_parents(lanes: &mut Vec<CommitId>, lane: usize, parents: &[CommitId]) -> Option<String> {
     match parents {
         [] => {
@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn a_merge_opens_a_lane_that_joins_at_the_base() {
+    fn merge_opens_lane_that_joins_at_base() {
         let commits = [
             commit("merge", &["main", "dev"]),
             commit("dev", &["base"]),

@@ -1,19 +1,19 @@
-//! Tables for people: aligned columns without a frame, as wide as the terminal and never wider.
+//! Tables as text: aligned columns without a frame, never wider than the terminal.
 //!
-//! Where a table is too wide, the widest texts are cut with `…` first, then columns are left out, and a
-//! line below the table says so. Expanded, each row is a list with one line per column.
+//! A table that is too wide has its widest texts truncated with `…`; then columns are hidden, and a
+//! notice gives their number. Expanded, each row is a list with one line per column.
 
 use crate::cell::{Cell, ELLIPSIS};
 use crate::output;
 use crate::terminal::{Style, Tone};
 
-/// Columns of space between two columns of a table.
+/// The spaces between two columns.
 const GAP: usize = 2;
 
-/// Text is cut to no less than this before a column is left out.
+/// The minimum width of truncated text; below it, columns are hidden.
 const TEXT_WIDTH_MIN: usize = 20;
 
-/// A table that is printed when it is complete.
+/// A table, printed when complete.
 pub struct Grid {
     style: Style,
     columns: Vec<Column>,
@@ -21,16 +21,16 @@ pub struct Grid {
     indent: usize,
 }
 
-/// A column's heading, and what happens to it where space is short.
+/// A column's heading and its priority if the table is too wide.
 struct Column {
     title: Cell,
     is_number: bool,
-    /// Columns of a lower rank are kept longer.
+    /// Columns of a higher rank are hidden first.
     rank: usize,
 }
 
 impl Grid {
-    /// An empty table with these headings; one that begins with `>` is a number, aligned to the right.
+    /// Creates an empty table; a heading with the prefix `>` is a right-aligned number.
     pub fn new(style: Style, headings: &[&str]) -> Self {
         let columns = headings.iter().map(|heading| Column {
             title: Cell::toned(Tone::Faint, heading.strip_prefix('>').unwrap_or(heading)),
@@ -40,9 +40,9 @@ impl Grid {
         Grid { style, columns: columns.collect(), rows: Vec::new(), indent: 0 }
     }
 
-    /// Leaves out these columns first where not all fit, in this order.
+    /// Hides these columns first, in this order, if the table is too wide.
     #[must_use]
-    pub fn leave_out_first(mut self, headings: &[&str]) -> Self {
+    pub fn hide_first(mut self, headings: &[&str]) -> Self {
         for (index, heading) in headings.iter().enumerate() {
             let title = Cell::toned(Tone::Faint, heading);
             for column in self.columns.iter_mut().filter(|column| column.title == title) {
@@ -52,7 +52,7 @@ impl Grid {
         self
     }
 
-    /// Begins each line with so many spaces.
+    /// Indents each line by this number of spaces.
     #[must_use]
     pub fn indented(self, indent: usize) -> Self {
         Grid { indent, ..self }
@@ -63,7 +63,7 @@ impl Grid {
         self.rows.push(cells.into_iter().map(Into::into).collect());
     }
 
-    /// Prints the table, or the remark where it has no row.
+    /// Prints the table, or `empty` if it has no rows.
     pub fn print(self, empty: &str) {
         if self.rows.is_empty() {
             return self.style.say(empty);
@@ -71,7 +71,7 @@ impl Grid {
         output::line(self.text());
     }
 
-    /// The table as text, without spaces at line ends and without a last line end.
+    /// Returns the table as text, without trailing spaces and final line end.
     pub fn text(&self) -> String {
         let lines = if self.style.is_expanded() { self.expanded() } else { self.aligned() };
         let indent = " ".repeat(self.indent);
@@ -103,7 +103,7 @@ impl Grid {
         lines
     }
 
-    /// The width that a line may have.
+    /// Returns the maximum width of a line.
     fn fitting(&self) -> usize {
         self.width().unwrap_or(usize::MAX)
     }
@@ -118,7 +118,7 @@ impl Grid {
 
     fn line(&self, layout: &Layout, cells: &[Cell]) -> String {
         let mut line = String::new();
-        // Spaces that are written only before more text.
+        // Spaces are written only before more text.
         let mut pending = 0;
         for (place, (index, width)) in layout.widths.iter().enumerate() {
             if place == layout.marker {
@@ -162,20 +162,20 @@ impl Grid {
     }
 }
 
-/// What a column needs.
+/// The widths of a column.
 struct Extent {
     /// The width of its widest cell.
     natural: usize,
-    /// The width below which it is left out.
+    /// The width below which it is hidden.
     least: usize,
     rank: usize,
 }
 
-/// The columns that are shown.
+/// The visible columns.
 struct Layout {
     /// Index and width of each, in order.
     widths: Vec<(usize, usize)>,
-    /// The place before which a mark stands for the columns left out; past the end where there is none.
+    /// The index of the mark for hidden columns; past the end if there is none.
     marker: usize,
 }
 
@@ -191,7 +191,7 @@ impl Layout {
         let mut reserved = 0;
         let mut marker = usize::MAX;
         if needed(shown.iter().map(least)) > width {
-            // Columns of one rank go from the middle, where a mark stands for them.
+            // Columns of one rank are hidden from the middle, and a mark replaces them.
             let is_ranked = extents.iter().any(|extent| extent.rank > 0);
             reserved = if is_ranked { 0 } else { 1 + GAP };
             shown = kept(extents, width.saturating_sub(reserved));
@@ -218,8 +218,8 @@ fn needed(widths: impl Iterator<Item = usize>) -> usize {
     widths.map(|width| width + GAP).sum::<usize>().saturating_sub(GAP)
 }
 
-/// The columns that fit at their least widths: those of the lowest rank first, and within a rank those at
-/// both ends first; one at least.
+/// Returns the columns that fit at minimum width, at least one: lowest rank first, and within a rank
+/// from both ends.
 fn kept(extents: &[Extent], width: usize) -> Vec<usize> {
     let last = extents.len().saturating_sub(1);
     let from_end = |index: usize| (2 * index).min(2 * (last - index) + 1);
@@ -237,7 +237,7 @@ fn kept(extents: &[Extent], width: usize) -> Vec<usize> {
     shown
 }
 
-/// The greatest width to which columns can be cut so that all fit.
+/// Returns the largest width limit with which all columns fit.
 fn cap(extents: &[&Extent], budget: usize) -> usize {
     let widest = extents.iter().map(|extent| extent.natural).max().unwrap_or_default();
     let fits = |cap: usize| extents.iter().map(|extent| extent.fit(cap)).sum::<usize>() <= budget;
@@ -292,18 +292,18 @@ mod tests {
     }
 
     #[test]
-    fn columns_that_matter_less_are_left_out_first() {
+    fn low_priority_columns_are_hidden_first() {
         let headings = ["JOB", ">WAITED", ">CPU", "WHAT"];
         let rows: [&[&str]; 1] = [&["3fa9c1", "12 ms", "3 ms", "SELECT something from somewhere"]];
         let grid = table(Style::plain().with_width(36), &headings, &rows);
-        let text = grid.leave_out_first(&["CPU", "WAITED"]).text();
+        let text = grid.hide_first(&["CPU", "WAITED"]).text();
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines[0], "JOB     WAITED  WHAT");
         assert_eq!(lines[1], "3fa9c1   12 ms  SELECT something fr…");
     }
 
     #[test]
-    fn a_terminal_of_any_width_has_no_line_that_is_wider() {
+    fn no_line_is_wider_than_the_terminal() {
         let long = "x".repeat(300);
         let row = ["1", "two", &long, "東京東京東京東京東京東京東京", ""];
         let headings = [">N", "B", "LONG", "CITY", "EMPTY"];
@@ -312,7 +312,7 @@ mod tests {
                 let style = Style::plain().with_width(width).expanded(expanded);
                 for line in table(style, &headings, &[&row]).text().lines() {
                     let taken = Cell::from(line).width();
-                    // A wide character cannot be cut in half, nor a list's indent.
+                    // Wide characters and a list's indent cannot be split.
                     assert!(taken <= usize::from(width).max(9), "{width}: `{line}`");
                 }
             }
@@ -320,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn an_expanded_row_has_a_line_for_each_column() {
+    fn expanded_rows_have_one_line_per_column() {
         let style = Style::plain().with_width(20).expanded(true);
         let text = table(style, &["name", ">n"], &[&["a long text that is cut", "1"]]).text();
         assert_eq!(text, "row 1\n  name  a long text…\n  n     1");

@@ -1,4 +1,4 @@
-//! Finding the lake: the nearest `.headwater` folder upwards, or the one that is named.
+//! Finds the lake: the named one, or the nearest `.headwater` in the parent folders.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -7,10 +7,10 @@ use headwater_model::{ErrorCode, MAIN_BRANCH, Problem};
 
 use crate::error::{self, Result};
 
-/// The folder of a lake inside its project.
+/// The lake's folder in its project.
 pub const LAKE_FOLDER: &str = ".headwater";
 
-/// The file of a project.
+/// The project file.
 pub const PROJECT_FILE: &str = "headwater.toml";
 
 /// A lake on this machine.
@@ -21,29 +21,29 @@ pub struct LakeFolder {
 }
 
 impl LakeFolder {
-    /// The project around the lake, where there is one.
+    /// Returns the project around the lake, if any.
     pub fn project(&self) -> Option<PathBuf> {
         let folder = self.path.parent()?;
         folder.join(PROJECT_FILE).is_file().then(|| folder.to_owned())
     }
 
-    /// The active branch: the one `headwater checkout` chose, or `main`.
+    /// Returns the active branch: the one set by `headwater checkout`, or `main`.
     pub fn active_branch(&self) -> String {
         let head = std::fs::read_to_string(self.path.join("HEAD")).unwrap_or_default();
         let head = head.trim();
         if head.is_empty() { MAIN_BRANCH.to_owned() } else { head.to_owned() }
     }
 
-    /// Makes a branch the active one.
+    /// Sets the active branch.
     pub fn set_active_branch(&self, branch: &str) -> Result<()> {
         let temporary = self.path.join(format!("HEAD.{}", std::process::id()));
         std::fs::write(&temporary, format!("{branch}\n"))
             .and_then(|()| std::fs::rename(&temporary, self.path.join("HEAD")))
-            .map_err(error::from_io("remember the active branch"))
+            .map_err(error::from_io("store the active branch"))
     }
 }
 
-/// The lake in `folder`: the folder itself, or the `.headwater` inside it.
+/// Opens the lake in `folder`: the folder itself, or its `.headwater`.
 pub fn at(folder: &Path) -> Result<LakeFolder> {
     let inner = folder.join(LAKE_FOLDER);
     let is_lake = folder.file_name().is_some_and(|name| name == LAKE_FOLDER);
@@ -59,8 +59,8 @@ fn is_lake_folder(folder: &Path) -> bool {
     folder.join("lake.db").is_file()
 }
 
-/// The nearest lake at or above `start`. One above that belongs to another user is passed over: its
-/// project's code would run in this user's name.
+/// Finds the nearest lake in `start` or its parents. A lake of another user in a parent folder is
+/// skipped, because its project's code would run as this user.
 pub fn nearest(start: &Path) -> Result<LakeFolder> {
     for folder in start.ancestors() {
         let candidate = folder.join(LAKE_FOLDER);
@@ -70,10 +70,10 @@ pub fn nearest(start: &Path) -> Result<LakeFolder> {
             return Ok(LakeFolder { path });
         }
     }
-    Err(missing("no lake here or in any folder above"))
+    Err(missing("no lake in this folder or its parents"))
 }
 
-/// Whether a folder belongs to root, to this user, or to the owner of the folder that the user is in.
+/// Returns whether root, this user or the owner of `start` owns the folder.
 fn is_trusted(folder: &Path, start: &Path) -> bool {
     let owner = |path: &Path| path.metadata().ok().map(|found| found.uid());
     let own = rustix::process::geteuid().as_raw();
@@ -82,7 +82,7 @@ fn is_trusted(folder: &Path, start: &Path) -> bool {
 
 fn missing(message: &str) -> Problem {
     Problem::new(ErrorCode::FileNotFound, message)
-        .with_hint("Run `headwater init` to make one, or name one with `--lake DIR`.")
+        .with_hint("Run `headwater init` to create one, or use `--lake DIR`.")
 }
 
 #[cfg(test)]
@@ -90,7 +90,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_lake_is_found_from_any_folder_below() {
+    fn lake_is_found_from_nested_folders() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let deep = folder.path().join("a/b/c");
         std::fs::create_dir_all(&deep).expect("folders");
@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lake_above_that_belongs_to_another_user_is_passed_over() {
+    fn parent_lake_of_another_user_is_skipped() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let (lake, below) = (folder.path().join(LAKE_FOLDER), folder.path().join("below"));
         std::fs::create_dir(&lake).expect("a lake");

@@ -1,6 +1,6 @@
-//! Writes a server's log to standard error from a thread of its own.
+//! Writes a server's log to standard error from a separate thread.
 //!
-//! A terminal that is paused must not stop the server: the queue has a bound, and lines beyond it are lost.
+//! A paused terminal must not block the server: the queue is bounded, and excess lines are dropped.
 
 use std::io::Write;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use tracing_subscriber::fmt::MakeWriter;
 
-/// Lines that may wait.
+/// The capacity of the queue, in lines.
 const QUEUE_LINES: usize = 4096;
 
-/// How long the end of the server waits for a terminal that is paused.
+/// The time that a shutdown waits for a paused terminal.
 const FLUSH_PATIENCE: Duration = Duration::from_secs(1);
 
 enum Message {
@@ -19,11 +19,11 @@ enum Message {
     Flush(SyncSender<()>),
 }
 
-/// Makes the writers of single lines.
+/// Creates one writer per line.
 #[derive(Clone)]
 pub struct LogWriter(SyncSender<Message>);
 
-/// A line, queued when it is complete.
+/// A log line; dropping it queues it.
 pub struct Line {
     text: Vec<u8>,
     queue: SyncSender<Message>,
@@ -37,7 +37,7 @@ impl LogWriter {
         LogWriter(sender)
     }
 
-    /// Waits until what was logged before is written, or for a second.
+    /// Waits until all queued lines are written, for at most one second.
     pub fn flush(&self) {
         let (done, written) = sync_channel(1);
         if self.0.try_send(Message::Flush(done)).is_ok() {
@@ -49,7 +49,7 @@ impl LogWriter {
 fn write_all(messages: &Receiver<Message>) {
     for message in messages {
         match message {
-            // A closed standard error is no reason to fail.
+            // A closed standard error is not an error.
             Message::Line(line) => drop(std::io::stderr().lock().write_all(&line)),
             Message::Flush(done) => drop(done.try_send(())),
         }
@@ -77,7 +77,7 @@ impl Write for Line {
 
 impl Drop for Line {
     fn drop(&mut self) {
-        // A full queue loses the line.
+        // A full queue drops the line.
         let _ = self.queue.try_send(Message::Line(std::mem::take(&mut self.text)));
     }
 }

@@ -1,8 +1,7 @@
 //! The `headwater` command.
 //!
-//! It speaks the HTTP API of its lake's server and nothing else; with no server running it starts one
-//! in the background. This is the one place that reads environment variables, the home folder and the
-//! terminal; everything below gets plain values.
+//! It uses only the HTTP API of its lake's server, and starts a server in the background if none is
+//! running. Only this crate reads environment variables, the home folder and the terminal.
 
 mod api;
 mod arguments;
@@ -34,7 +33,7 @@ use crate::context::Context;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    // The spawner must be small and single-threaded, so it is decided before anything else runs.
+    // The spawner must be small and single-threaded, so this check comes first.
     if std::env::args_os().nth(1).is_some_and(|first| first == connect::SPAWNER_ARGUMENT) {
         return headwater_server::spawner_main();
     }
@@ -51,7 +50,7 @@ fn execute(context: &Context, command: Command) -> error::Result<()> {
     if command.runs_server() {
         headwater_server::answer_promptly();
     }
-    // A client waits for one answer at a time; only a server has use for several threads.
+    // A client waits for one response at a time; only a server needs several threads.
     let mut runtime = if command.runs_server() || context.in_process {
         tokio::runtime::Builder::new_multi_thread()
     } else {
@@ -60,7 +59,7 @@ fn execute(context: &Context, command: Command) -> error::Result<()> {
     let runtime =
         runtime.enable_all().build().map_err(error::from_io("start the async runtime"))?;
     let outcome = runtime.block_on(commands::run(context, command));
-    // A blocking read of standard input must not keep the process alive.
+    // A blocking read of standard input must not delay the exit.
     runtime.shutdown_background();
     outcome
 }

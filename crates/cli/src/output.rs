@@ -1,4 +1,4 @@
-//! Answers on standard output: tables for people, one JSON document for programs.
+//! Results on standard output, and the formats of numbers, times and sizes.
 
 use std::io::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,12 +12,12 @@ pub use crate::grid::Grid;
 
 static BEGAN: AtomicBool = AtomicBool::new(false);
 
-/// Whether anything was written to standard output, after which no second document may follow.
+/// Returns whether standard output has content; a second JSON document must not follow.
 pub fn began() -> bool {
     BEGAN.load(Ordering::Relaxed)
 }
 
-/// Writes bytes to standard output; a reader that went away ends the command quietly.
+/// Writes bytes to standard output; exits quietly if the reader closed it.
 pub fn write(bytes: &[u8]) {
     BEGAN.store(true, Ordering::Relaxed);
     let mut out = std::io::stdout().lock();
@@ -38,7 +38,7 @@ pub fn print_json(value: &impl Serialize) {
     }
 }
 
-/// A count with separators: `336,776`.
+/// Formats a count: `336,776`.
 pub fn count(value: u64) -> String {
     let digits = value.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
@@ -51,7 +51,7 @@ pub fn count(value: u64) -> String {
     text
 }
 
-/// A size in binary units: `12.4 MiB`.
+/// Formats a size in binary units: `12.4 MiB`.
 pub fn bytes(value: u64) -> String {
     const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
     let mut size = value as f64;
@@ -63,7 +63,7 @@ pub fn bytes(value: u64) -> String {
     if unit == 0 { format!("{value} B") } else { format!("{size:.1} {}", UNITS[unit]) }
 }
 
-/// A duration: `312 ms`, `4.1 s`, `3 min 20 s`.
+/// Formats a duration: `312 ms`, `4.1 s`, `3 min 20 s`.
 pub fn milliseconds(value: u64) -> String {
     match value {
         0..=999 => format!("{value} ms"),
@@ -72,7 +72,7 @@ pub fn milliseconds(value: u64) -> String {
     }
 }
 
-/// Time that passes, in whole seconds: `12 s`, `3 min 20 s`.
+/// Formats elapsed time in whole seconds: `12 s`, `3 min 20 s`.
 pub fn elapsed(time: std::time::Duration) -> String {
     match time.as_secs() {
         seconds @ 0..=59 => format!("{seconds} s"),
@@ -80,10 +80,10 @@ pub fn elapsed(time: std::time::Duration) -> String {
     }
 }
 
-/// Digits after the point of an amount of money, as a rule.
+/// The default decimal places of a cost.
 const MONEY_DIGITS: usize = 6;
 
-/// An amount of money, with more digits where it is too small to show otherwise: `0.000012 USD`.
+/// Formats a cost, with more decimal places for tiny amounts: `0.000012 USD`.
 pub fn money(value: f64, currency: &str) -> String {
     let mut digits = MONEY_DIGITS;
     let shown = |digits: usize| format!("{:.digits$}", value.max(0.0));
@@ -93,12 +93,12 @@ pub fn money(value: f64, currency: &str) -> String {
     {
         digits += 1;
     }
-    // An empty sum is `-0.0`.
+    // The sum of no costs is `-0.0`.
     let text = if value == 0.0 { format!("{:.digits$}", 0.0) } else { shown(digits) };
     format!("{text} {currency}")
 }
 
-/// The figures of a usage in one line.
+/// Formats a usage in one line.
 pub fn usage(usage: &Usage) -> String {
     format!(
         "{} wall, {} cpu, {} peak, {} read, {} written",
@@ -110,7 +110,7 @@ pub fn usage(usage: &Usage) -> String {
     )
 }
 
-/// How functions began, in one line: `cold`, `2 of 5 cold`; nothing where none ran.
+/// Formats the starts of functions: `cold`, `2 of 5 cold`; empty if none ran.
 pub fn starts(usage: &Usage) -> String {
     let Usage { calls, cold_starts, .. } = *usage;
     match (calls, cold_starts) {
@@ -121,7 +121,7 @@ pub fn starts(usage: &Usage) -> String {
     }
 }
 
-/// What was waited for before work began, in one line: `12 ms queue, 3.1 s environment, 0 ms start`.
+/// Formats the waiting times: `12 ms queue, 3.1 s environment, 0 ms start`.
 pub fn waits(usage: &Usage) -> String {
     let waits = [
         (usage.queue_ms, "queue"),
@@ -131,18 +131,18 @@ pub fn waits(usage: &Usage) -> String {
     waits.map(|(time, name)| format!("{} {name}", milliseconds(time))).join(", ")
 }
 
-/// A moment as people read it, in UTC.
+/// Formats a time in UTC.
 pub fn moment(time: chrono::DateTime<chrono::Utc>) -> String {
     time.format("%Y-%m-%d %H:%M:%S").to_string()
 }
 
-/// A moment of a list, in UTC: without its year where that is the present one.
+/// Formats a time in UTC, without the current year.
 pub fn recent(time: chrono::DateTime<chrono::Utc>, now: chrono::DateTime<chrono::Utc>) -> String {
     let format = if time.year() == now.year() { "%m-%d %H:%M:%S" } else { "%Y-%m-%d %H:%M" };
     time.format(format).to_string()
 }
 
-/// A number with its noun: `1 file`, `3 files`.
+/// Formats a number with its noun: `1 file`, `3 files`.
 pub fn plural(number: u64, noun: &str) -> String {
     let ending = if number == 1 { "" } else { "s" };
     format!("{} {noun}{ending}", count(number))
@@ -153,7 +153,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn figures_read_well() {
+    fn numbers_are_formatted() {
         assert_eq!(count(336_776), "336,776");
         assert_eq!(count(12), "12");
         assert_eq!(bytes(1536), "1.5 KiB");
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn how_functions_began_reads_well() {
+    fn starts_and_waits_are_formatted() {
         let began = |calls, cold_starts| starts(&Usage { calls, cold_starts, ..Usage::default() });
         let all = [(0, 0), (1, 1), (1, 0), (5, 2), (5, 0)].map(|(all, cold)| began(all, cold));
         assert_eq!(all, ["", "cold", "warm", "2 of 5 cold", "warm"]);

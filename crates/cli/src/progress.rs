@@ -1,6 +1,6 @@
-//! A line on a terminal's standard error that says what is under way, and for how long.
+//! A progress line on a terminal's standard error: the current work and its elapsed time.
 //!
-//! It appears when work takes more than a second, and goes when the work ends or something is printed.
+//! It appears after one second, and disappears when the work ends or other output is printed.
 
 use std::cell::RefCell;
 use std::time::{Duration, Instant};
@@ -10,45 +10,45 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use crate::output::{self, Cell};
 use crate::terminal::Style;
 
-/// Work shorter than this shows no line.
+/// The time before the line appears.
 const DELAY: Duration = Duration::from_secs(1);
 
-/// How often the line is drawn.
+/// The interval between updates.
 pub const TICK: Duration = Duration::from_millis(100);
 
-/// The columns of a bar.
+/// The width of a bar in columns.
 const BAR_WIDTH: usize = 20;
 
-/// The line while it is shown.
+/// The progress line.
 pub struct ProgressLine {
     style: Style,
     began: Instant,
     bar: Option<ProgressBar>,
 }
 
-/// What the line says.
+/// The content of the line.
 #[derive(Debug, Clone, Default)]
 pub struct Progress {
-    /// What is under way.
+    /// The current work.
     pub text: String,
-    /// Units done and units in all, for a bar.
+    /// Completed and total units, for a bar.
     pub amount: Option<(u64, u64)>,
-    /// When it began.
+    /// The start time.
     pub since: Option<Instant>,
 }
 
 impl ProgressLine {
-    /// A line that is not shown yet.
+    /// Creates a hidden line.
     pub fn new(style: Style) -> Self {
         ProgressLine { style, began: Instant::now(), bar: None }
     }
 
-    /// Whether the stream is one on which a line can be drawn.
+    /// Returns whether the stream supports a progress line.
     pub fn is_possible(&self) -> bool {
         self.style.is_animated()
     }
 
-    /// Draws the line, once the work has taken long enough.
+    /// Draws the line after the delay.
     pub fn draw(&mut self, progress: &Progress) {
         if !self.is_possible() || self.began.elapsed() < DELAY {
             return;
@@ -57,18 +57,18 @@ impl ProgressLine {
         let message = self.message(progress, elapsed);
         let bar = self.bar.get_or_insert_with(|| {
             let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
-            bar.set_style(look("  {spinner} {msg}"));
+            bar.set_style(bar_style("  {spinner} {msg}"));
             bar
         });
         if let Some((done, total)) = progress.amount {
-            bar.set_style(look(&format!("  {{bar:{BAR_WIDTH}}} {{msg}}")));
+            bar.set_style(bar_style(&format!("  {{bar:{BAR_WIDTH}}} {{msg}}")));
             bar.set_length(total);
             bar.set_position(done);
         } else {
-            bar.set_style(look("  {spinner} {msg}"));
+            bar.set_style(bar_style("  {spinner} {msg}"));
         }
         bar.set_message(message);
-        // Shown only now, so that the first drawing has its text.
+        // The bar appears now, so that its first drawing has the text.
         if bar.is_hidden() {
             bar.set_draw_target(ProgressDrawTarget::stderr());
         }
@@ -83,7 +83,7 @@ impl ProgressLine {
         Cell::from(&progress.text).cut(left).then(seconds).paint(Style::plain(), usize::MAX).0
     }
 
-    /// Prints something above the line.
+    /// Prints above the line.
     pub fn above(&self, print: impl FnOnce()) {
         match &self.bar {
             Some(bar) => bar.suspend(print),
@@ -91,7 +91,7 @@ impl ProgressLine {
         }
     }
 
-    /// Takes the line away.
+    /// Removes the line.
     pub fn clear(&mut self) {
         if let Some(bar) = self.bar.take() {
             bar.finish_and_clear();
@@ -105,19 +105,19 @@ impl Drop for ProgressLine {
     }
 }
 
-fn look(template: &str) -> ProgressStyle {
+fn bar_style(template: &str) -> ProgressStyle {
     let style = ProgressStyle::with_template(template);
     style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("█░")
 }
 
-/// The line of work that is awaited.
+/// A progress line for a future.
 pub struct Watch {
     line: RefCell<ProgressLine>,
     progress: RefCell<Progress>,
 }
 
 impl Watch {
-    /// A line with this text.
+    /// Creates a line with this text.
     pub fn new(style: Style, text: &str) -> Self {
         let progress = Progress { text: text.to_owned(), ..Progress::default() };
         Watch { line: RefCell::new(ProgressLine::new(style)), progress: RefCell::new(progress) }
@@ -128,12 +128,12 @@ impl Watch {
         self.progress.borrow_mut().text = text;
     }
 
-    /// Takes the line away for good, before something is printed.
+    /// Removes the line permanently, before other output.
     pub fn end(&self) {
         self.line.replace(ProgressLine::new(Style::plain()));
     }
 
-    /// Shows the line until the work is done.
+    /// Awaits the work and shows the line meanwhile.
     pub async fn until_done<T>(&self, work: impl Future<Output = T>) -> T {
         tokio::pin!(work);
         let mut ticks = tokio::time::interval(TICK);

@@ -1,4 +1,4 @@
-//! Which project a command means.
+//! Finds the project of a command.
 
 use std::path::{Path, PathBuf};
 
@@ -8,7 +8,8 @@ use crate::context::current_folder;
 use crate::error::{self, Result};
 use crate::lake_folder::{LakeFolder, PROJECT_FILE};
 
-/// The project to run: the one named, the nearest `headwater.toml` upwards, or the one around the lake.
+/// Returns the project: the named one, the nearest `headwater.toml` in the parent folders, or the one
+/// around the lake.
 pub fn locate(named: Option<&PathBuf>, lake: &LakeFolder) -> Result<PathBuf> {
     if let Some(folder) = named {
         return if folder.join(PROJECT_FILE).is_file() {
@@ -22,10 +23,10 @@ pub fn locate(named: Option<&PathBuf>, lake: &LakeFolder) -> Result<PathBuf> {
     above
         .map(Path::to_owned)
         .or_else(|| lake.project())
-        .ok_or_else(|| missing(&format!("no `{PROJECT_FILE}` here or in any folder above")))
+        .ok_or_else(|| missing(&format!("no `{PROJECT_FILE}` in this folder or its parents")))
 }
 
 fn missing(message: &str) -> Problem {
     Problem::new(ErrorCode::FileNotFound, message)
-        .with_hint("Run `headwater init` to make a project, or name one with `--project DIR`.")
+        .with_hint("Run `headwater init` to create a project, or use `--project DIR`.")
 }

@@ -1,4 +1,4 @@
-//! A query's answer as a table: reads the Arrow stream while it comes and lays out its cells.
+//! Query results as a table: decodes the Arrow stream and formats its values.
 
 use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::{DataType, SchemaRef};
@@ -12,18 +12,18 @@ use crate::error::{self, Result};
 use crate::output::Grid;
 use crate::terminal::Style;
 
-/// Record batches out of the bytes of an Arrow IPC stream, as they come.
+/// An incremental decoder of an Arrow IPC stream.
 #[derive(Default)]
 pub struct RowReader {
     decoder: StreamDecoder,
-    /// The batches read so far.
+    /// The batches decoded so far.
     pub batches: Vec<RecordBatch>,
     /// The number of their rows.
     pub rows: u64,
 }
 
 impl RowReader {
-    /// Takes the next bytes.
+    /// Decodes the next bytes.
     pub fn push(&mut self, bytes: Bytes) -> Result<()> {
         let mut buffer = arrow::buffer::Buffer::from(bytes);
         while !buffer.is_empty() {
@@ -35,18 +35,18 @@ impl RowReader {
         Ok(())
     }
 
-    /// Checks that the stream came to its end.
+    /// Checks that the stream is complete.
     pub fn finish(&mut self) -> std::result::Result<(), ArrowError> {
         self.decoder.finish()
     }
 
-    /// The columns, once the stream has begun.
+    /// Returns the schema once it is decoded.
     pub fn schema(&self) -> Option<SchemaRef> {
         self.decoder.schema()
     }
 }
 
-/// The plans of an `EXPLAIN`, whose lines mean something; none for any other answer.
+/// Returns the plans of an `EXPLAIN` result, which keep their line breaks; `None` for other results.
 pub fn plans(schema: &SchemaRef, batches: &[RecordBatch]) -> Option<Vec<String>> {
     let names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
     if names != ["plan_type", "plan"] {
@@ -64,7 +64,7 @@ pub fn plans(schema: &SchemaRef, batches: &[RecordBatch]) -> Option<Vec<String>>
     Some(plans)
 }
 
-/// Lays out at most `limit` rows.
+/// Creates a table of at most `limit` rows.
 pub fn grid(style: Style, schema: &SchemaRef, batches: &[RecordBatch], limit: u64) -> Result<Grid> {
     let headings: Vec<String> = schema
         .fields()
@@ -76,7 +76,7 @@ pub fn grid(style: Style, schema: &SchemaRef, batches: &[RecordBatch], limit: u6
         .collect();
     let headings: Vec<&str> = headings.iter().map(String::as_str).collect();
     let mut grid = Grid::new(style, &headings);
-    // An expanded row has a line for each value.
+    // Expanded rows have one line per value.
     let whole = style.is_expanded();
     let mut left = limit;
     for batch in batches {
@@ -106,10 +106,10 @@ fn add_rows(
     Ok(())
 }
 
-/// The longest text of a cell; the rest is cut, and JSON output has it whole.
+/// The maximum length of a value; JSON output is not truncated.
 const CELL_CHARACTERS_MAX: usize = 120;
 
-/// Text without what could move a terminal's cursor, cut where it is very long.
+/// Truncates long text and replaces control characters.
 pub fn cell(text: &str) -> String {
     if text.chars().count() <= CELL_CHARACTERS_MAX {
         return clean(text);

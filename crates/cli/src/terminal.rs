@@ -1,4 +1,4 @@
-//! How text looks: colours, width and progress where a person reads it, plain text where a program does.
+//! The appearance of output: colors, width and progress on a terminal, plain text otherwise.
 
 use std::io::IsTerminal;
 use std::os::fd::AsFd;
@@ -7,21 +7,21 @@ use headwater_model::Problem;
 
 use crate::arguments::ColorArgument;
 
-/// What the user and the environment say about the look of all output.
+/// The appearance that the user and the environment request.
 #[derive(Debug, Clone, Copy)]
 pub struct Appearance {
     /// `--color`.
     pub color: ColorArgument,
     /// Whether `NO_COLOR` is set.
     pub no_color: bool,
-    /// Whether the terminal knows no escape codes: `TERM=dumb`.
+    /// Whether the terminal has no escape codes: `TERM=dumb`.
     pub is_dumb: bool,
     /// Whether rows are printed as lists.
     pub expanded: bool,
 }
 
 impl Appearance {
-    /// The style of text on this stream.
+    /// Returns the style of text on this stream.
     pub fn style(self, stream: &(impl IsTerminal + AsFd)) -> Style {
         let terminal = stream.is_terminal();
         let colors = match self.color {
@@ -36,7 +36,7 @@ impl Appearance {
     }
 }
 
-/// How text looks on one stream.
+/// The style of text on one stream.
 #[derive(Debug, Clone, Copy)]
 pub struct Style {
     terminal: bool,
@@ -46,50 +46,50 @@ pub struct Style {
     expanded: bool,
 }
 
-/// What a piece of text is, which decides its colour.
+/// The meaning of a piece of text, which determines its color.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Tone {
-    /// Went well, or was added.
+    /// Success, or an addition.
     Good,
-    /// Went wrong, or was removed.
+    /// Failure, or a removal.
     Bad,
-    /// Needs attention.
+    /// A warning, or a change.
     Warn,
     /// A name or a heading.
     Strong,
-    /// Less important than what stands beside it.
+    /// Secondary text.
     Faint,
-    /// A hash or another id.
+    /// A hash or other id.
     Id,
 }
 
 impl Style {
-    /// Plain text of any width.
+    /// Returns the style of plain text without a width limit.
     pub const fn plain() -> Self {
         Style { terminal: false, colors: false, animated: false, width: None, expanded: false }
     }
 
-    /// Whether a person is likely to be looking.
+    /// Returns whether the stream is a terminal.
     pub fn is_terminal(self) -> bool {
         self.terminal
     }
 
-    /// Whether a line may be drawn again and again, as a progress bar is.
+    /// Returns whether the stream supports a progress line.
     pub fn is_animated(self) -> bool {
         self.animated
     }
 
-    /// Whether rows are printed as lists, one line per column.
+    /// Returns whether rows are printed as lists, one line per column.
     pub fn is_expanded(self) -> bool {
         self.expanded
     }
 
-    /// The columns of the terminal; none where the stream is no terminal.
+    /// Returns the terminal's width; `None` if the stream is not a terminal.
     pub fn width(self) -> Option<usize> {
         self.width.map(usize::from)
     }
 
-    /// The text in its tone.
+    /// Colors the text by its tone.
     pub fn paint(self, tone: Tone, text: impl std::fmt::Display) -> String {
         if !self.colors {
             return text.to_string();
@@ -105,11 +105,11 @@ impl Style {
         format!("\x1b[{code}m{text}\x1b[0m")
     }
 
-    /// Prints a message for people.
-    #[expect(clippy::unused_self, reason = "a message is printed in a style, even a plain one")]
+    /// Prints a message to standard error.
+    #[expect(clippy::unused_self, reason = "callers print messages through a style")]
     pub fn say(self, text: impl std::fmt::Display) {
         use std::io::Write;
-        // A closed standard error is no reason to fail.
+        // A closed standard error is not an error.
         let _ = writeln!(std::io::stderr().lock(), "{text}");
     }
 

@@ -1,4 +1,4 @@
-//! Deployments by hand: what is in force is what was deployed, and not what is in the folder.
+//! Deployments by hand: the deployed version is active, not the working folder.
 
 mod support;
 
@@ -62,7 +62,7 @@ fn a_deployment_says_what_it_holds_and_what_changed() {
     workspace.ok(&["deploy"]);
     workspace.write("functions/seven.py", function("eight", 8));
     insta::assert_snapshot!(said(&workspace, &["deploy"]), @r"
-    ✓ VERSION of shop is in force
+    ✓ VERSION of shop is active
       functions: eight
       triggers: nightly
       + function eight
@@ -70,12 +70,12 @@ fn a_deployment_says_what_it_holds_and_what_changed() {
       ~ file functions/seven.py
     ");
     insta::assert_snapshot!(said(&workspace, &["deploy"]), @r"
-    ✓ VERSION of shop was in force already
+    ✓ VERSION of shop was already active
       functions: eight
       triggers: nightly
     ");
     insta::assert_snapshot!(said(&workspace, &["deployment", "rollback"]), @r"
-    ✓ VERSION of shop is in force
+    ✓ VERSION of shop is active
       functions: seven
       triggers: nightly
       - function eight
@@ -112,7 +112,7 @@ fn a_draft_in_the_folder_affects_no_call_and_is_called_by_a_flag() {
     assert!(listed.stderr.contains("the working folder cannot be deployed"), "{}", listed.stderr);
     std::fs::remove_file(workspace.path().join("functions/broken.py")).expect("a file");
     let listed = workspace.run(&["function", "ls"]);
-    let note = "the working folder differs: ~ seven; `headwater deploy` puts it in force";
+    let note = "the working folder differs: ~ seven; run `headwater deploy` to activate it";
     assert!(listed.stderr.contains(note), "{}", listed.stderr);
     let listed = workspace.run(&["trigger", "ls"]);
     assert!(!listed.stderr.contains("differs"), "{}", listed.stderr);

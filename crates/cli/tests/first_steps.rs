@@ -26,7 +26,7 @@ fn a_project_has_a_lake_that_is_found_from_any_folder_below() {
     assert_eq!(answer.code, 0, "{}", answer.stderr);
     workspace.ok(&["stop", "--lake", "my-lake"]);
     let text = workspace.fails(4, &["init", "my-lake"]);
-    assert!(text.contains("holds a lake already") && text.contains("hint:"), "{text}");
+    assert!(text.contains("already has a lake") && text.contains("hint:"), "{text}");
 }
 
 #[test]

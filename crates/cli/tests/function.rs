@@ -54,7 +54,7 @@ fn who_ran_again_with_more_memory_is_told_so_wherever_they_look() {
         let id = job["id"].as_str().expect("an id");
         let shown = workspace.ok(&["job", "get", id]);
         assert!(
-            shown.contains("2 calls, ") && shown.contains("1 once more with more memory"),
+            shown.contains("2 calls, ") && shown.contains("1 retried with more memory"),
             "{shown}"
         );
         assert!(workspace.run(&["job", "logs", id]).stderr.contains(said));

@@ -45,7 +45,7 @@ fn an_active_branch_that_is_gone_is_said_to_be() {
     std::fs::rename(elsewhere.path().join("HEAD"), workspace.path().join(".headwater/HEAD"))
         .expect("a file");
     let status = workspace.ok(&["status"]);
-    contains(&status, &["dev", "gone", "`headwater checkout main`"]);
+    contains(&status, &["dev (missing)", "`headwater checkout main`"]);
     assert_eq!(workspace.json(&["status"])["branch_exists"], false);
     for command in [&["table", "ls"][..], &["query", "SELECT 1"], &["log"], &["run"]] {
         let text = workspace.fails(3, command);
@@ -145,13 +145,13 @@ fn a_merge_after_its_revert_names_the_revert_and_what_brings_it_back() {
     let again = workspace.run(&merge);
     assert_eq!(again.code, 0, "{}", again.stderr);
     let command = format!("headwater branch revert @{revert} --on main");
-    contains(&again.stderr, &["has everything of dev already", &format!("@{revert}"), &command]);
+    contains(&again.stderr, &["already has all changes of dev", &format!("@{revert}"), &command]);
     let words: Vec<&str> = command.split(' ').skip(1).collect();
     workspace.ok(&words);
     let names = workspace.rows("SELECT name FROM cities ORDER BY name");
     assert_eq!(names, json!([{"name": "Bern"}, {"name": "Oslo"}, {"name": "Rome"}]));
     let again = workspace.run(&merge);
-    assert!(!again.stderr.contains("undid"), "{}", again.stderr);
+    assert!(!again.stderr.contains("reverted them"), "{}", again.stderr);
 }
 
 #[test]
@@ -173,7 +173,7 @@ fn a_conflict_of_a_models_table_names_the_command_that_computes_it_again() {
     contains(&plan, &["agg", "changed input"]);
     let merged = workspace.run(&merge);
     assert_eq!(merged.code, 0, "{}", merged.stderr);
-    contains(&merged.stderr, &["merged into main", "agg computed again", "t merged by content"]);
+    contains(&merged.stderr, &["merged into main", "agg recomputed", "t merged by content"]);
     assert_eq!(workspace.rows("SELECT n FROM agg"), json!([{"n": 3}]));
 }
 
@@ -212,8 +212,8 @@ fn stopping_says_what_was_stopped() {
     contains(&again.stderr, &[id, "had ended already", "cancelled"]);
     let pid = workspace.server().expect("a server")["pid"].to_string();
     let text = workspace.run(&["stop"]).stderr;
-    contains(&text, &["ended the server", &pid]);
-    contains(&workspace.run(&["stop"]).stderr, &["no server", "was running"]);
+    contains(&text, &["stopped the server", &pid]);
+    contains(&workspace.run(&["stop"]).stderr, &["no server is running"]);
 }
 
 #[test]

@@ -53,7 +53,7 @@ fn a_server_that_a_person_started_is_not_ended_by_another() {
     let serving = Serving::start(&workspace, &[]);
     let pid = serving.child.id().to_string();
     let text = workspace.fails(4, &["serve", "--http", "127.0.0.1:0"]);
-    for part in ["runs already", &pid, &serving.address, "`headwater stop`"] {
+    for part in ["already has a server", &pid, &serving.address, "`headwater stop`"] {
         assert!(text.contains(part), "no {part} in:\n{text}");
     }
     let server = workspace.server().expect("the first server");

@@ -1,4 +1,4 @@
-//! `headwater branch`: its commands, and what branches have in common with tags.
+//! `headwater branch`, and the arguments that it shares with `headwater tag`.
 
 use std::path::PathBuf;
 
@@ -9,10 +9,10 @@ use super::BranchDiff;
 /// `headwater branch`
 #[derive(Debug, Subcommand)]
 pub enum Branch {
-    /// List the branches, without those of runs that did not succeed
+    /// List the branches, except those of failed runs
     #[command(after_help = "Examples:\n  headwater branch ls\n  headwater branch ls --all")]
     Ls(BranchLs),
-    /// Make a branch; nothing is copied
+    /// Create a branch; no data is copied
     #[command(after_help = "Example:\n  headwater branch create dev --from main")]
     Create(CreateRef),
     /// Delete a branch; its commits stay reachable by their ids
@@ -21,26 +21,26 @@ pub enum Branch {
     /// Rename a branch
     #[command(after_help = "Example:\n  headwater branch rename dev feature/delays")]
     Rename(RenameRef),
-    /// What differs between two refs: tables, columns, files, rows
+    /// Show the differences between two refs: tables, columns, files, rows
     #[command(after_help = "Example:\n  headwater branch diff main dev --rows 3")]
     Diff(BranchDiff),
     /// Merge a ref into a branch
     #[command(after_help = "Examples:\n  headwater branch merge dev --into main\n  \
                             headwater branch merge dev --into main --rerun")]
     Merge(BranchMerge),
-    /// Make the change of one commit again on a branch
+    /// Apply the change of one commit to another branch
     #[command(visible_alias = "transplant")]
     #[command(after_help = "Example:\n  headwater branch cherry-pick dev~1 --onto main")]
     CherryPick(BranchCherryPick),
-    /// Undo a commit of a branch, or all that a run wrote there
+    /// Undo a commit, or everything a run wrote
     #[command(after_help = "Examples:\n  headwater branch revert main~1 --on main\n  \
                       headwater branch revert --run 0190c7e2-5f3a-7d41-a53e-2f60b6a1c9d4 --on main")]
     Revert(BranchRevert),
-    /// Refuse direct writes to a branch; changes then come by merge
+    /// Reject direct writes to a branch; it then changes only by merges and runs
     #[command(after_help = "Examples:\n  headwater branch protect main\n  \
                             headwater branch protect main --require flights")]
     Protect(BranchProtect),
-    /// Take direct writes again
+    /// Allow direct writes again
     #[command(after_help = "Example:\n  headwater branch unprotect main")]
     Unprotect(BranchName),
 }
@@ -48,7 +48,7 @@ pub enum Branch {
 /// `headwater branch ls`
 #[derive(Debug, Args)]
 pub struct BranchLs {
-    /// List the branches of runs, too; JSON has them always
+    /// Include the branches of runs; JSON always includes them
     #[arg(long)]
     pub all: bool,
 }
@@ -58,10 +58,10 @@ pub struct BranchLs {
 pub struct CreateRef {
     /// The new name
     pub name: String,
-    /// Where it begins [default: the active branch]
+    /// The ref to start from [default: the active branch]
     #[arg(long, value_name = "REF")]
     pub from: Option<String>,
-    /// Succeed where the name exists already
+    /// Succeed if the name exists already
     #[arg(long)]
     pub if_not_exists: bool,
 }
@@ -71,7 +71,7 @@ pub struct CreateRef {
 pub struct RemoveRef {
     /// Its name
     pub name: String,
-    /// Succeed where there is none
+    /// Succeed if it does not exist
     #[arg(long)]
     pub if_exists: bool,
 }
@@ -81,10 +81,10 @@ pub struct RemoveRef {
 pub struct BranchRm {
     /// Its name
     pub name: String,
-    /// Succeed where there is none
+    /// Succeed if it does not exist
     #[arg(long)]
     pub if_exists: bool,
-    /// Delete it even if it is the active branch; `main` is active then
+    /// Delete the active branch too; `main` becomes active
     #[arg(long)]
     pub force: bool,
 }
@@ -92,7 +92,7 @@ pub struct BranchRm {
 /// A branch or tag to rename.
 #[derive(Debug, Args)]
 pub struct RenameRef {
-    /// The present name
+    /// The current name
     pub name: String,
     /// The new name
     pub new_name: String,
@@ -110,7 +110,7 @@ pub struct BranchName {
 pub struct BranchProtect {
     /// Its name
     pub name: String,
-    /// Take only merges of commits on which the expectations of this project have passed
+    /// Accept only commits that passed the expectations of this project
     #[arg(long, value_name = "PROJECT")]
     pub require: Option<String>,
 }
@@ -118,7 +118,7 @@ pub struct BranchProtect {
 /// `headwater branch merge`
 #[derive(Debug, Args)]
 pub struct BranchMerge {
-    /// What to merge
+    /// The ref to merge
     pub source: String,
     /// The branch to merge into [default: the active branch]
     #[arg(long, value_name = "BRANCH")]
@@ -126,16 +126,16 @@ pub struct BranchMerge {
     /// The merge commit's message
     #[arg(long, short)]
     pub message: Option<String>,
-    /// Say what would happen and change nothing
+    /// Show the result; change nothing
     #[arg(long)]
     pub dry_run: bool,
-    /// Merge the branch of a failed run all the same
+    /// Merge the branch of a failed run too
     #[arg(long)]
     pub unchecked: bool,
-    /// Run the project on the merged state: its models compute their tables again
+    /// Recompute the project's models on the merged state
     #[arg(long)]
     pub rerun: bool,
-    /// The project of `--rerun` [default: the one around the lake, or the nearest `headwater.toml` upwards]
+    /// The project of `--rerun` [default: the one around the lake, or the nearest `headwater.toml`]
     #[arg(long, short, value_name = "DIR", requires = "rerun")]
     pub project: Option<PathBuf>,
     /// A parameter of the project
@@ -148,7 +148,7 @@ pub struct BranchMerge {
 /// `headwater branch cherry-pick`
 #[derive(Debug, Args)]
 pub struct BranchCherryPick {
-    /// The commit: what it changed since its first parent
+    /// The commit; its change is relative to its first parent
     pub commit: String,
     /// The branch to change [default: the active branch]
     #[arg(long, value_name = "BRANCH")]
@@ -156,10 +156,10 @@ pub struct BranchCherryPick {
     /// The new commit's message
     #[arg(long, short)]
     pub message: Option<String>,
-    /// Say what would happen and change nothing
+    /// Show the result; change nothing
     #[arg(long)]
     pub dry_run: bool,
-    /// Take what a failed run wrote all the same
+    /// Accept commits of a failed run too
     #[arg(long)]
     pub unchecked: bool,
     #[command(flatten)]
@@ -172,49 +172,49 @@ pub struct BranchRevert {
     /// The commit to undo
     #[arg(required_unless_present = "run")]
     pub commit: Option<String>,
-    /// Undo what this run wrote, all its tables together
+    /// Undo everything this run wrote
     #[arg(long, value_name = "JOB", conflicts_with = "commit")]
     pub run: Option<String>,
     /// The branch to change [default: the active branch]
     #[arg(long, value_name = "BRANCH")]
     pub on: Option<String>,
-    /// Undo the change of this table alone; may be given several times
+    /// Undo only the change of this table; can be repeated
     #[arg(long = "only", value_name = "TABLE")]
     pub tables: Vec<String>,
-    /// Undo some tables of a commit that changed several, though they belong together
+    /// Confirm that `--only` undoes a part of the commit
     #[arg(long)]
     pub partial: bool,
     /// The new commit's message
     #[arg(long, short)]
     pub message: Option<String>,
-    /// Say what would happen and change nothing
+    /// Show the result; change nothing
     #[arg(long)]
     pub dry_run: bool,
-    /// Change a branch that requires checks though nobody has checked what it will be
+    /// Change a branch that requires checks without checking the result
     #[arg(long)]
     pub unchecked: bool,
     #[command(flatten)]
     pub choices: Choices,
 }
 
-/// What to do about tables in conflict.
+/// How to resolve conflicts.
 #[derive(Debug, Args)]
 pub struct Choices {
-    /// If this table is in conflict, keep it as the target has it; may be given several times
+    /// Keep the target's version of this table on conflict; can be repeated
     #[arg(long, value_name = "TABLE")]
     pub ours: Vec<String>,
-    /// If this table is in conflict, take it as the source has it; may be given several times
+    /// Take the source's version of this table on conflict; can be repeated
     #[arg(long, value_name = "TABLE")]
     pub theirs: Vec<String>,
-    /// What to do about any other table in conflict
+    /// How to resolve conflicts of all other tables
     #[arg(long, value_enum, value_name = "CHOICE", default_value_t = Choice::Fail)]
     pub on_conflict: Choice,
 }
 
-/// A choice between two sides of a merge.
+/// The resolution of a conflict.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Choice {
-    /// Merge nothing at all
+    /// Fail and merge nothing
     Fail,
     /// Keep the target's table
     Ours,

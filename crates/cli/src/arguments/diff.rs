@@ -9,56 +9,56 @@ pub struct BranchDiff {
     pub from: String,
     /// The second ref [default: the active branch]
     pub to: Option<String>,
-    /// Rows to show of each table
+    /// The number of rows to show per table
     #[arg(long, default_value_t = 6)]
     pub rows: usize,
     #[command(flatten)]
-    pub how: HowToCompare,
+    pub how: CompareOptions,
 }
 
 /// `headwater table diff`
 #[derive(Debug, Args)]
 pub struct TableDiff {
-    /// The table; or one of its states, as TABLE@REF, TABLE~1, TABLE*TIME or TABLE#SNAPSHOT
+    /// The table, or a state of it: TABLE@REF, TABLE~1, TABLE*TIME or TABLE#SNAPSHOT
     pub table: String,
-    /// The first ref; or the other state, where TABLE is one [default: the commit before the second]
+    /// The first ref, or the other state of the table [default: the commit before the second]
     pub from: Option<String>,
     /// The second ref [default: the active branch]
     pub to: Option<String>,
-    /// Columns that tell rows apart [default: those that the table says]
+    /// Columns that identify rows [default: the table's identifier fields]
     #[arg(long, value_name = "COLUMNS", value_delimiter = ',')]
     pub key: Vec<String>,
-    /// Rows to show
+    /// The number of rows to show
     #[arg(long, default_value_t = 100, value_name = "N")]
     pub limit: usize,
-    /// Show the rows after those of the page that said so
+    /// Continue after the page that printed this token
     #[arg(long, value_name = "TOKEN")]
     pub page_token: Option<String>,
     #[command(flatten)]
-    pub how: HowToCompare,
+    pub how: CompareOptions,
 }
 
-/// What is read to find a difference.
+/// Options of a comparison.
 #[derive(Debug, Args)]
-pub struct HowToCompare {
-    /// Show counts and no rows
+pub struct CompareOptions {
+    /// Show only counts, no rows
     #[arg(long)]
     pub summary: bool,
-    /// Whether rows are compared [default: `always` for a table, `auto` for a branch]
+    /// When to compare rows [default: `always` for a table, `auto` for a branch]
     #[arg(long, value_enum, value_name = "WHEN")]
     pub compare: Option<CompareArgument>,
-    /// Read columns for their statistics, which are bounds otherwise
+    /// Read the columns for exact statistics, not bounds from metadata
     #[arg(long)]
     pub stats: bool,
 }
 
-/// Whether rows are compared.
+/// When rows are compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum CompareArgument {
-    /// Where metadata is enough, or little has to be read
+    /// If metadata is enough, or little data must be read
     Auto,
-    /// Whatever has to be read
+    /// Always
     Always,
-    /// Only as far as metadata is enough
+    /// Never; use metadata only
     Never,
 }

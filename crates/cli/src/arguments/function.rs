@@ -20,13 +20,13 @@ pub enum Function {
 pub struct FunctionInvoke {
     /// Its name
     pub name: String,
-    /// An argument, NAME=VALUE: a value that is JSON is that, any other is text; may be repeated
+    /// An argument; the value is JSON, or else text. Can be repeated
     #[arg(long = "arg", value_name = "NAME=VALUE")]
     pub given: Vec<String>,
     /// All arguments, as one JSON object
     #[arg(long, value_name = "JSON", conflicts_with = "given")]
     pub arguments: Option<String>,
-    /// Call it as the working folder's files define it, without deploying them
+    /// Call the function in the working folder, not the deployed one
     #[arg(long, short = 'w')]
     pub working_folder: bool,
 }

@@ -8,10 +8,10 @@ pub enum Job {
     /// List the jobs, newest first
     #[command(after_help = "Example:\n  headwater job ls --kind run --status failed")]
     Ls(JobLs),
-    /// One job, whole
+    /// Show one job
     #[command(after_help = "Example:\n  headwater job get 3fa9c1")]
     Get(JobName),
-    /// What a job printed and did
+    /// Show a job's output and events
     #[command(after_help = "Example:\n  headwater job logs 3fa9c1 --follow")]
     Logs(JobLogs),
     /// Stop a job
@@ -28,7 +28,7 @@ pub struct JobLs {
     /// Only this status: queued, running, succeeded, failed, cancelled, interrupted
     #[arg(long)]
     pub status: Option<String>,
-    /// The most jobs to show
+    /// The maximum number of jobs
     #[arg(long, short = 'n', default_value_t = 20)]
     pub limit: usize,
 }
@@ -36,16 +36,16 @@ pub struct JobLs {
 /// A job.
 #[derive(Debug, Args)]
 pub struct JobName {
-    /// Its id, or the first or last digits of it
+    /// The id, or its first or last digits
     pub id: String,
 }
 
 /// `headwater job logs`
 #[derive(Debug, Args)]
 pub struct JobLogs {
-    /// Its id, or the first or last digits of it
+    /// The id, or its first or last digits
     pub id: String,
-    /// Go on until the job ends
+    /// Follow the job until it ends
     #[arg(long, short)]
     pub follow: bool,
 }

@@ -10,10 +10,10 @@ pub enum Namespace {
     /// List the namespaces
     #[command(after_help = "Example:\n  headwater namespace ls")]
     Ls(RefArgument),
-    /// Make a namespace
+    /// Create a namespace
     #[command(after_help = "Example:\n  headwater namespace create staging")]
     Create(NamespaceName),
-    /// Remove an empty namespace
+    /// Drop an empty namespace
     #[command(aliases = ["delete", "drop"], after_help = "Example:\n  headwater namespace rm staging")]
     Rm(NamespaceName),
 }

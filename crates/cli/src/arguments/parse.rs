@@ -1,4 +1,4 @@
-//! From the words of the command line to arguments, or to a message that says how to write them.
+//! Parses the command line; errors suggest the intended command.
 
 use clap::builder::StyledStr;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
@@ -6,7 +6,7 @@ use clap::{ColorChoice, Command, CommandFactory, Error, FromArgMatches};
 
 use super::Arguments;
 
-/// The arguments of this process; ends it where they are no command.
+/// Parses the arguments of this process, or prints the error and exits.
 pub fn parse() -> Arguments {
     let words: Vec<String> =
         std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect();
@@ -20,7 +20,7 @@ fn command(words: &[String]) -> Command {
     Arguments::command().color(color(words))
 }
 
-/// What `--color` says, which counts for messages about the other arguments, too.
+/// Returns the color choice for error messages, which `--color` also sets.
 fn color(words: &[String]) -> ColorChoice {
     let mut values = words.iter().enumerate().filter_map(|(at, word)| match word.as_str() {
         "--color" => words.get(at + 1).map(String::as_str),
@@ -33,7 +33,7 @@ fn color(words: &[String]) -> ColorChoice {
     }
 }
 
-/// Names the whole command where a word is a noun's verb: `headwater merge` is `headwater branch merge`.
+/// Suggests the whole command for a verb without its noun, as in `headwater merge`.
 fn suggest(mut error: Error, words: &[String]) -> Error {
     if error.kind() != ErrorKind::InvalidSubcommand {
         return error;
@@ -56,14 +56,14 @@ fn suggest(mut error: Error, words: &[String]) -> Error {
     error
 }
 
-/// Whether the word is the first that names a command, not a wrong verb after a noun.
+/// Returns whether the word comes before any noun.
 fn is_first_command(words: &[String], verb: &str) -> bool {
     let root = Arguments::command();
     let is_noun = |word: &&String| root.find_subcommand(word.as_str()).is_some();
     words.iter().skip(1).take_while(|word| *word != verb).find(is_noun).is_none()
 }
 
-/// The commands with this verb: `branch merge`.
+/// Lists the commands with this verb, such as `branch merge`.
 fn commands_with(verb: &str) -> Vec<String> {
     let root = Arguments::command();
     let nouns = root.get_subcommands();
@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn a_verb_without_its_noun_names_the_whole_command() {
+    fn verb_without_noun_suggests_whole_commands() {
         check("headwater merge dev", &["did you mean `headwater branch merge`?"]);
         check("headwater import t a.csv", &["did you mean `headwater table import`?"]);
         check("headwater diff", &["`headwater table diff` or `headwater branch diff`?"]);

@@ -17,16 +17,16 @@ pub struct Query {
     pub file: Option<PathBuf>,
     #[command(flatten)]
     pub at: RefArgument,
-    /// Where bare table names lie
+    /// The namespace of unqualified table names
     #[arg(long, short)]
     pub namespace: Option<String>,
-    /// The value of `$NAME` in the statement: a number, `true`, `false`, `null`, or else a text
+    /// The value of `$NAME` in the statement: a number, `true`, `false`, `null`, or else text
     #[arg(long = "param", value_name = "NAME=VALUE")]
     pub parameters: Vec<String>,
-    /// The most rows to print; 0 for all [default: 100 in a table, all otherwise]
+    /// The maximum number of rows to print; 0 for all [default: 100 for `table`, otherwise all]
     #[arg(long, short)]
     pub limit: Option<u64>,
-    /// The memory the statement may hold before it spills to disk: `512MiB`, `2GiB`
+    /// The memory limit before the statement spills to disk: `512MiB`, `2GiB`
     #[arg(long, value_name = "SIZE")]
     pub memory: Option<String>,
 }

@@ -1,4 +1,4 @@
-//! `--ref`, which most commands have: to read at any ref, or to write to a branch.
+//! The option `--ref` of most commands: a ref to read, or a branch to write.
 
 use clap::Args;
 

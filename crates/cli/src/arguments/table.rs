@@ -1,4 +1,4 @@
-//! `headwater table`: its commands, of which `diff` has a file of its own.
+//! `headwater table`, except `table diff`.
 
 use clap::{Args, Subcommand, ValueEnum};
 
@@ -10,10 +10,10 @@ pub enum Table {
     /// List the tables
     #[command(after_help = "Example:\n  headwater table ls --ref dev")]
     Ls(TableLs),
-    /// Columns, size and location of a table
+    /// Show the columns, size and location of a table
     #[command(after_help = "Example:\n  headwater table get flights")]
     Get(TableGet),
-    /// What differs between two states of a table: columns, layout, files, statistics, rows
+    /// Show the differences between two states of a table: columns, layout, files, rows
     #[command(after_help = "Examples:
   headwater table diff flights main dev
   headwater table diff flights --key id --summary
@@ -21,20 +21,20 @@ pub enum Table {
 
 Without a ref, the last commit is compared with the one before.")]
     Diff(TableDiff),
-    /// Bring files into a table
+    /// Import files into a table
     #[command(after_help = "Examples:
   headwater table import flights ./data/*.csv.gz
   headwater table import flights ./data --null NA --dry-run
   headwater table import clicks clicks.ndjson --type user_id=string --on-error reject")]
     Import(Box<TableImport>),
-    /// Keep tables small and clean: compact, sort, expire, remove what nothing needs
+    /// Maintain tables: compact, sort, expire snapshots, remove unreferenced files
     #[command(after_help = "Examples:
   headwater table maintain flights
   headwater table maintain flights --sort origin,dep_time --dry-run
   headwater table maintain flights --expire-before 30d --orphans
   headwater table maintain --orphans
 
-Without an option, small files are put together, deletes folded in and manifests arranged.")]
+Without options, it compacts data files, folds in deletes and merges manifests.")]
     Maintain(TableMaintain),
     /// Drop a table from a branch
     #[command(aliases = ["delete", "drop"], after_help = "Example:\n  headwater table rm flights --ref dev")]
@@ -67,37 +67,37 @@ pub struct TableMaintain {
     pub table: Option<String>,
     #[command(flatten)]
     pub on: BranchArgument,
-    /// Put small files together, and write files anew that lost many rows
+    /// Merge small data files; rewrite files that lost many rows
     #[arg(long, conflicts_with_all = ["sort", "zorder"])]
     pub compact: bool,
-    /// Write all files anew, sorted by columns: `a,b desc`
+    /// Rewrite all files, sorted by columns: `a,b desc`
     #[arg(long, value_name = "COLUMNS", value_delimiter = ',', conflicts_with = "zorder")]
     pub sort: Vec<String>,
-    /// Write all files anew, in a z-order of columns
+    /// Rewrite all files in z-order of columns
     #[arg(long, value_name = "COLUMNS", value_delimiter = ',')]
     pub zorder: Vec<String>,
-    /// Put what many manifests say into few
+    /// Merge manifests
     #[arg(long)]
     pub manifests: bool,
-    /// Remove the files of states that were superseded longer ago: `30d`
+    /// Remove the files of snapshots superseded longer ago than this: `30d`
     #[arg(long, value_name = "DURATION")]
     pub expire_before: Option<String>,
-    /// Remove the files of all states but the last N of each branch
+    /// Remove the files of all but the last N snapshots of each branch
     #[arg(long, value_name = "N")]
     pub keep: Option<u64>,
-    /// Remove files that no branch, no tag and no commit that leads to one needs
+    /// Remove files that no branch or tag references
     #[arg(long)]
     pub orphans: bool,
-    /// How old those must be, an hour at least [default: 3d]
+    /// The minimum age of these files, at least 1h [default: 3d]
     #[arg(long, value_name = "DURATION", requires = "orphans")]
     pub older_than: Option<String>,
-    /// Remove those files even where they are most of what is there
+    /// Remove these files even if they are most of all files
     #[arg(long, requires = "orphans")]
     pub force: bool,
-    /// Show what would be done; change nothing
+    /// Show the changes; make none
     #[arg(long)]
     pub dry_run: bool,
-    /// Print the job's id and do not wait
+    /// Print the job id and do not wait
     #[arg(long, short)]
     pub detach: bool,
 }
@@ -109,7 +109,7 @@ pub struct TableRm {
     pub table: String,
     #[command(flatten)]
     pub on: BranchArgument,
-    /// Succeed where there is no such table
+    /// Succeed if there is no such table
     #[arg(long)]
     pub if_exists: bool,
 }
@@ -117,50 +117,50 @@ pub struct TableRm {
 /// `headwater table import`
 #[derive(Debug, Args)]
 pub struct TableImport {
-    /// The table; it is made where it is not there
+    /// The table; created if missing
     pub table: String,
     /// Files, folders and globs
     #[arg(required = true)]
     pub sources: Vec<String>,
     #[command(flatten)]
     pub on: BranchArgument,
-    /// Infer, check and show the plan; change nothing
+    /// Infer types and show the plan; import nothing
     #[arg(long)]
     pub dry_run: bool,
-    /// Import files that were imported before once more
+    /// Import files again that were imported before
     #[arg(long)]
     pub again: bool,
-    /// What to do with a row that cannot be read
+    /// How to handle bad rows
     #[arg(long, value_enum, default_value_t)]
     pub on_error: OnErrorArgument,
-    /// The type of a column, as Iceberg writes it
+    /// An Iceberg type for a column
     #[arg(long = "type", value_name = "COLUMN=TYPE")]
     pub types: Vec<String>,
-    /// How CSV files write dates, such as `DD.MM.YYYY` or `MM/DD/YYYY`
+    /// The date format of CSV files, such as `DD.MM.YYYY` or `MM/DD/YYYY`
     #[arg(long, value_name = "FORMAT")]
     pub date_format: Option<String>,
-    /// CSV numbers have a comma before their fraction, as in `1.234,5`
+    /// CSV numbers have a decimal comma, as in `1.234,5`
     #[arg(long)]
     pub decimal_comma: bool,
-    /// Text that means null, besides the empty field
+    /// Text that means null, in addition to the empty field
     #[arg(long = "null", value_name = "TEXT")]
     pub nulls: Vec<String>,
     /// Partition a new table by `column`, `day(column)` or `bucket(16, column)`
     #[arg(long = "partition-by", value_name = "FIELD")]
     pub partition: Vec<String>,
-    /// The files' format [default: told by their names]
+    /// The file format [default: by the file extension]
     #[arg(long, value_enum)]
     pub format: Option<FormatArgument>,
-    /// The CSV delimiter [default: found in the files]
+    /// The CSV delimiter [default: detected]
     #[arg(long)]
     pub delimiter: Option<char>,
-    /// The first CSV row is data; columns are named `column_1`, `column_2`, …
+    /// CSV files have no header; columns are named `column_1`, `column_2`, …
     #[arg(long)]
     pub no_header: bool,
-    /// The text encoding, such as `windows-1252` [default: UTF-8, or what the file's first bytes say]
+    /// The text encoding, such as `windows-1252` [default: UTF-8, or by the byte order mark]
     #[arg(long)]
     pub encoding: Option<String>,
-    /// Print the job's id and do not wait
+    /// Print the job id and do not wait
     #[arg(long, short)]
     pub detach: bool,
 }
@@ -168,10 +168,10 @@ pub struct TableImport {
 /// `--on-error`
 #[derive(Debug, Clone, Copy, Default, ValueEnum)]
 pub enum OnErrorArgument {
-    /// End with file, line, column and value; write nothing
+    /// Fail with file, line, column and value; import nothing
     #[default]
     Stop,
-    /// Put the row and the reason into `<table>__rejected`
+    /// Store the row and the reason in `<table>__rejected`
     Reject,
 }
 
@@ -180,10 +180,10 @@ pub enum OnErrorArgument {
 pub enum FormatArgument {
     /// Comma-separated values
     Csv,
-    /// One JSON object a line, or a JSON array of objects
+    /// One JSON object per line, or a JSON array of objects
     Ndjson,
     /// Apache Parquet
     Parquet,
-    /// Arrow IPC: a file, also of Feather version 2, or a stream
+    /// Arrow IPC files and streams, Feather version 2
     Arrow,
 }

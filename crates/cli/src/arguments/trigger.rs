@@ -8,10 +8,10 @@ pub enum Trigger {
     /// List the triggers of the deployed version
     #[command(after_help = "Example:\n  headwater trigger ls")]
     Ls,
-    /// What happened, newest first
+    /// List the events, newest first
     #[command(after_help = "Example:\n  headwater trigger events --status failed")]
     Events(TriggerEvents),
-    /// Act on an event again
+    /// Process an event again
     #[command(after_help = "Example:\n  headwater trigger replay EVENT")]
     Replay(TriggerReplay),
 }
@@ -25,7 +25,7 @@ pub struct TriggerEvents {
     /// Only this status: pending, running, done, failed
     #[arg(long)]
     pub status: Option<String>,
-    /// The most events to show
+    /// The maximum number of events
     #[arg(long, short = 'n', default_value_t = 20)]
     pub limit: usize,
 }

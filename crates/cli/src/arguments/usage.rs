@@ -2,15 +2,16 @@
 
 use clap::{Args, ValueEnum};
 
-use super::DAYS_MAX;
+/// The longest period in days: a hundred years.
+pub(super) const DAYS_MAX: u64 = 36_500;
 
 /// `headwater usage`
 #[derive(Debug, Args)]
 pub struct Usage {
-    /// What a line sums up
+    /// The grouping of the lines
     #[arg(long, value_enum, default_value_t)]
     pub by: UsageBy,
-    /// Only the last days
+    /// Only this many last days
     #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u64).range(..=DAYS_MAX))]
     pub days: Option<u64>,
 }
@@ -20,7 +21,7 @@ pub struct Usage {
 pub enum UsageBy {
     /// Days
     Day,
-    /// Kinds of job
+    /// Job kinds
     #[default]
     Kind,
     /// Models of the project

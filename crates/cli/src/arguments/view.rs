@@ -10,7 +10,7 @@ pub enum View {
     /// List the views
     #[command(after_help = "Example:\n  headwater view ls --ref dev")]
     Ls(TableLs),
-    /// Columns and query of a view
+    /// Show the columns and the query of a view
     #[command(after_help = "Example:\n  headwater view get late_flights")]
     Get(ViewGet),
     /// Drop a view from a branch
@@ -37,7 +37,7 @@ pub struct ViewRm {
     pub view: String,
     #[command(flatten)]
     pub on: BranchArgument,
-    /// Succeed where there is no such view
+    /// Succeed if there is no such view
     #[arg(long)]
     pub if_exists: bool,
 }

@@ -24,10 +24,10 @@ use crate::output::{self, Grid};
 use crate::project;
 use crate::terminal::Tone;
 
-/// What the names of branches begin with that runs make for themselves.
+/// The prefix of the branches of runs.
 const RUN_PREFIX: &str = "run/";
 
-/// Carries out `headwater branch`.
+/// Runs `headwater branch`.
 pub async fn branch(context: &Context, api: &Api, arguments: Branch) -> Result<()> {
     match arguments {
         Branch::Ls(arguments) => list(context, api, &arguments).await,
@@ -65,7 +65,7 @@ pub async fn branch(context: &Context, api: &Api, arguments: Branch) -> Result<(
         }
         Branch::Unprotect(arguments) => {
             let change = UpdateRef { protected: Some(false), ..UpdateRef::default() };
-            show(context, "no longer protected:", &update(api, &arguments.name, &change).await?);
+            show(context, "unprotected", &update(api, &arguments.name, &change).await?);
             Ok(())
         }
     }
@@ -86,7 +86,7 @@ async fn remove(context: &Context, api: &Api, arguments: &BranchRm) -> Result<()
     removed(context, "branch", name);
     if is_active {
         lake.set_active_branch(MAIN_BRANCH)?;
-        context.style.say(format!("on branch {MAIN_BRANCH} now"));
+        context.style.say(format!("switched to branch {MAIN_BRANCH}"));
     }
     Ok(())
 }
@@ -103,7 +103,7 @@ fn show(context: &Context, verb: &str, branch: &BranchRow) {
     }
 }
 
-/// Says that something is gone.
+/// Prints that an object was removed.
 pub fn removed(context: &Context, what: &str, name: &str) {
     if context.output == OutputFormat::Json {
         output::print_json(&json!({ "removed": name }));
@@ -124,7 +124,7 @@ async fn list(context: &Context, api: &Api, arguments: &BranchLs) -> Result<()> 
     let hidden = (found - branches.len()) as u64;
     let unfinished = unfinished_runs(api, &branches).await?;
     let headings = ["", "BRANCH", "COMMIT", "CREATED", "STATE"];
-    let mut grid = Grid::new(context.answer_style, &headings).leave_out_first(&["CREATED"]);
+    let mut grid = Grid::new(context.answer_style, &headings).hide_first(&["CREATED"]);
     for branch in branches {
         let mark = if branch.name == active { "*" } else { "" };
         let state = match (&branch.quarantine, branch.protected) {
@@ -152,12 +152,12 @@ async fn list(context: &Context, api: &Api, arguments: &BranchLs) -> Result<()> 
     Ok(())
 }
 
-/// Whether a run made the branch for itself: it is under way, or it did not succeed.
+/// Returns whether the branch belongs to a running or failed run.
 fn is_of_run(branch: &BranchRow) -> bool {
     branch.quarantine.is_some() || branch.name.starts_with(RUN_PREFIX)
 }
 
-/// The runs that neither succeeded nor failed, where any branch is one's that did not succeed.
+/// Lists the unfinished runs, if any branch belongs to a run that did not succeed.
 async fn unfinished_runs(api: &Api, branches: &[BranchRow]) -> Result<HashMap<String, JobStatus>> {
     if branches.iter().all(|branch| branch.quarantine.is_none()) {
         return Ok(HashMap::new());
@@ -224,8 +224,10 @@ async fn cherry_pick(context: &Context, api: &Api, arguments: BranchCherryPick) 
         api.post(format!("/v1/branches/{}/cherry-pick", segment(&target)), &request).await?;
     let would = if arguments.dry_run { "would be " } else { "" };
     let text = match report.outcome {
-        MergeOutcome::UpToDate => format!("{target} has all of {} already", arguments.commit),
-        _ => format!("{picked} {would}made again on {target}"),
+        MergeOutcome::UpToDate => {
+            format!("{target} already has all changes of {}", arguments.commit)
+        }
+        _ => format!("{picked} {would}applied to {target}"),
     };
     print_change(context, &text, &arguments.commit, &report);
     Ok(())
@@ -259,14 +261,14 @@ async fn revert(context: &Context, api: &Api, arguments: BranchRevert) -> Result
         api.post(format!("/v1/branches/{}/revert", segment(&target)), &request).await?;
     let would = if arguments.dry_run { "would be " } else { "" };
     let text = match report.outcome {
-        MergeOutcome::UpToDate => format!("nothing of {what} is left on {target}"),
-        _ => format!("{undone} {would}undone on {target}"),
+        MergeOutcome::UpToDate => format!("{target} has no changes of {what} left"),
+        _ => format!("{undone} {would}reverted on {target}"),
     };
     print_change(context, &text, "before", &report);
     Ok(())
 }
 
-/// A commit as `@3fa9c1d2abcd (DELETE FROM flights)`: what a ref stands for before it moves.
+/// Describes the commit of a ref: `@3fa9c1d2abcd (DELETE FROM flights)`.
 async fn described(api: &Api, reference: &str) -> Result<String> {
     let commits: Vec<Commit> =
         api.get(format!("/v1/refs/{}/commits?limit=1", segment(reference))).await?;
@@ -284,7 +286,7 @@ fn print_change(context: &Context, text: &str, source: &str, report: &MergeRepor
     print_tables(context, source, report);
 }
 
-/// What was chosen for tables in conflict, and for any other of them.
+/// Returns the choices for tables in conflict, and the default choice.
 pub fn choices(arguments: Choices) -> Result<(MergeChoice, BTreeMap<TableName, MergeChoice>)> {
     let mut choices = BTreeMap::new();
     for (tables, choice) in
@@ -295,7 +297,7 @@ pub fn choices(arguments: Choices) -> Result<(MergeChoice, BTreeMap<TableName, M
             if choices.insert(name, choice).is_some_and(|other| other != choice) {
                 let message = format!("both `--ours` and `--theirs` name `{table}`");
                 let problem = Problem::new(ErrorCode::InvalidArgument, message);
-                return Err(problem.with_hint("Choose one side."));
+                return Err(problem.with_hint("Use one of them."));
             }
         }
     }
@@ -307,11 +309,11 @@ pub fn choices(arguments: Choices) -> Result<(MergeChoice, BTreeMap<TableName, M
     Ok((otherwise, choices))
 }
 
-/// Prints what a merge did.
+/// Prints the result of a merge.
 fn print_merge(context: &Context, source: &str, target: &str, dry_run: bool, report: &MergeReport) {
     let would = if dry_run { "would be " } else { "" };
     let text = match report.outcome {
-        MergeOutcome::UpToDate => format!("{target} has everything of {source} already"),
+        MergeOutcome::UpToDate => format!("{target} already has all changes of {source}"),
         MergeOutcome::FastForward => {
             format!("{target} {would}moved forward to @{}", report.commit.short())
         }
@@ -323,13 +325,13 @@ fn print_merge(context: &Context, source: &str, target: &str, dry_run: bool, rep
     print_tables(context, source, report);
 }
 
-/// Names the revert because of which a merge brings nothing, and the command that brings it back.
+/// Prints the reverts that make a merge empty, and the command that undoes each.
 pub fn print_undone(context: &Context, target: &str, report: &MergeReport) {
     let Some(commit) = &report.undone_by else { return };
     let (style, id) = (context.style, commit.id.short());
     let subject = commit.message.lines().next().unwrap_or_default();
-    style.say(format!("  but @{id} ({subject}) undid it on {target}"));
-    let hint = format!("`headwater branch revert @{id} --on {target}` brings it back");
+    style.say(format!("  @{id} ({subject}) reverted them on {target}"));
+    let hint = format!("run `headwater branch revert @{id} --on {target}` to restore them");
     style.say(format!("  {}: {hint}", style.paint(Tone::Good, "hint")));
 }
 
@@ -341,20 +343,20 @@ fn print_tables(context: &Context, source: &str, report: &MergeReport) {
     }
     for kept in report.merged.iter().filter(|merged| !report.tables.contains(&merged.table)) {
         let how = match kept.how {
-            MergedHow::Ours => "kept as it was",
-            MergedHow::ByContent | MergedHow::Theirs => "had everything already",
+            MergedHow::Ours => "unchanged",
+            MergedHow::ByContent | MergedHow::Theirs => "already up to date",
         };
         context.style.say(format!("  {} {how}", context.style.paint(Tone::Warn, &kept.table)));
     }
 }
 
-/// How a table that both sides changed was merged.
+/// Describes how a table that both sides changed was merged.
 pub fn merged_how(merged: &MergedTable, source: &str) -> String {
     if merged.how == MergedHow::Theirs {
         return format!("taken from {source}");
     }
     let rows = format!("+{} -{} rows", merged.rows_added, merged.rows_removed);
-    let whole = if merged.whole_files { " in files that were written anew" } else { "" };
+    let whole = if merged.whole_files { " in rewritten files" } else { "" };
     let mut parts = vec![format!("{rows}{whole}")];
     if merged.reshaped {
         parts.push("columns or properties changed".to_owned());

@@ -1,4 +1,4 @@
-//! `headwater checkout`: which branch `run`, `query` and `import` use.
+//! `headwater checkout`: sets the active branch.
 
 use headwater_model::{Branch, CreateRef, Problem, Tag};
 
@@ -10,7 +10,7 @@ use crate::error::{self, Result};
 use crate::output;
 use crate::terminal::Tone;
 
-/// Makes a branch the active one.
+/// Sets the active branch.
 pub async fn checkout(context: &Context, api: &Api, arguments: &Checkout) -> Result<()> {
     if arguments.create {
         let from = reference(context, arguments.from.clone())?;
@@ -28,18 +28,18 @@ pub async fn checkout(context: &Context, api: &Api, arguments: &Checkout) -> Res
         output::print_json(&branch);
     } else {
         let name = context.style.paint(Tone::Strong, &branch.name);
-        context.style.say(format!("on branch {name}, at @{}", branch.commit.short()));
+        context.style.say(format!("switched to branch {name} at @{}", branch.commit.short()));
     }
     Ok(())
 }
 
-/// Says of a name that no branch has whether it is a tag's.
+/// Explains that the name is a tag, if it is one.
 async fn if_tag(problem: Problem, api: &Api, name: &str) -> Problem {
     let tag: Result<Tag> = api.get(format!("/v1/tags/{}", segment(name))).await;
     if tag.is_err() {
         return problem;
     }
-    error::invalid(format!("`{name}` is a tag, and nothing is written to a tag")).with_hint(format!(
-        "Read it with `--ref {name}`, or begin a branch there: `headwater checkout -b NAME --from {name}`."
-    ))
+    error::invalid(format!("`{name}` is a tag, which cannot be the active branch")).with_hint(
+        format!("Read it with `--ref {name}`, or run `headwater checkout -b NAME --from {name}`."),
+    )
 }

@@ -1,4 +1,4 @@
-//! `headwater completions`: scripts for shells, written by clap.
+//! `headwater completions`: completion scripts for shells.
 
 use clap::CommandFactory;
 

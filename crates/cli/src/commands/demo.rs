@@ -1,7 +1,7 @@
-//! `headwater demo`: everything once, on real data.
+//! `headwater demo`: a tour of the commands on real data.
 //!
-//! Each command is printed from the words that are executed, so that typing what was printed does the
-//! same. A second demo in the same folder leaves out what was done before, and says so.
+//! It prints each command before it runs, so that a user can repeat it. A second demo in the same
+//! folder skips the completed steps.
 
 use std::path::Path;
 
@@ -18,16 +18,16 @@ use crate::example::FLIGHTS_NAME;
 use crate::lake_folder::LAKE_FOLDER;
 use crate::terminal::Tone;
 
-/// The branch that the demo works on.
+/// The branch of the demo.
 const BRANCH: &str = "demo";
 
-/// Carries out the demo.
+/// Runs the demo.
 pub async fn demo(context: &Context, arguments: &Demo) -> Result<()> {
     let folder = &arguments.folder;
     let named = folder.to_string_lossy();
-    heading(context, "A project with a lake in it, and real data");
+    heading(context, "Create a project with a lake and real data");
     if folder.join(LAKE_FOLDER).exists() {
-        note(context, &format!("{named} has a lake already"));
+        note(context, &format!("{named} already has a lake"));
     } else {
         let command = announce(context, &["init", &named, "--example", FLIGHTS_NAME])?;
         if let Command::Init(arguments) = command {
@@ -42,7 +42,7 @@ pub async fn demo(context: &Context, arguments: &Demo) -> Result<()> {
     let outcome = steps(&context, &api, &folder).await;
     api.close().await;
     outcome?;
-    heading(&context, "Your turn");
+    heading(&context, "Next steps");
     for words in [
         &["cd", &named][..],
         &["headwater", "query", "SELECT * FROM airline_scorecard"],
@@ -55,16 +55,16 @@ pub async fn demo(context: &Context, arguments: &Demo) -> Result<()> {
 }
 
 async fn steps(context: &Context, api: &Api, folder: &Path) -> Result<()> {
-    heading(context, "Files become tables");
+    heading(context, "Import files into tables");
     let present: Vec<Table> = api.get("/v1/refs/main/tables").await?;
     for (table, file) in data_files(folder)? {
         if present.iter().any(|present| present.name.name == table) {
-            note(context, &format!("{table} was imported before"));
+            note(context, &format!("{table} is already imported"));
         } else {
             run(context, api, &["table", "import", &table, &file, "--null", "NA"]).await?;
         }
     }
-    heading(context, "Work happens on a branch; main only takes merges");
+    heading(context, "Protect main and work on a branch");
     run(context, api, &["branch", "protect", "main"]).await?;
     let branch: Result<Branch> = api.get(format!("/v1/branches/{}", segment(BRANCH))).await;
     match branch {
@@ -73,12 +73,12 @@ async fn steps(context: &Context, api: &Api, folder: &Path) -> Result<()> {
     }
     let read = "SELECT * FROM airline_scorecard ORDER BY 1";
     for (title, words) in [
-        ("SQL and Python models make tables of tables, and checks pass", &["run"][..]),
-        ("What is different on the branch", &["branch", "diff", "main", BRANCH, "--rows", "1"]),
-        ("All of it arrives on main at once", &["branch", "merge", BRANCH, "--into", "main"]),
-        ("The result", &["query", read, "--ref", "main"]),
-        ("Each change is a commit", &["log", "main", "--graph"]),
-        ("What each model took and cost", &["usage", "--by", "model"]),
+        ("Run SQL and Python models, and check the results", &["run"][..]),
+        ("Compare the branch with main", &["branch", "diff", "main", BRANCH, "--rows", "1"]),
+        ("Merge the branch into main", &["branch", "merge", BRANCH, "--into", "main"]),
+        ("Query the result", &["query", read, "--ref", "main"]),
+        ("Show the commits", &["log", "main", "--graph"]),
+        ("Show usage and cost", &["usage", "--by", "model"]),
     ] {
         heading(context, title);
         run(context, api, words).await?;
@@ -94,13 +94,13 @@ fn note(context: &Context, text: &str) {
     context.style.say(context.style.paint(Tone::Faint, format!("  {text}")));
 }
 
-/// Prints a command as a person types it.
+/// Prints a command.
 fn print_command(context: &Context, words: &[&str]) {
     let line = format!("$ {}", shell_line(words));
     context.style.say(context.style.paint(Tone::Id, line));
 }
 
-/// Prints the command that these words after `headwater` are, and reads it.
+/// Prints and parses the command with these arguments.
 fn announce(context: &Context, words: &[&str]) -> Result<Command> {
     let words = [&["headwater"], words].concat();
     print_command(context, &words);
@@ -108,13 +108,13 @@ fn announce(context: &Context, words: &[&str]) -> Result<Command> {
     Ok(arguments.command)
 }
 
-/// Prints and executes a command.
+/// Prints and runs a command.
 async fn run(context: &Context, api: &Api, words: &[&str]) -> Result<()> {
     let command = announce(context, words)?;
     dispatch(context, api, command).await
 }
 
-/// Words as a line of a shell.
+/// Quotes words as a shell line.
 fn shell_line(words: &[&str]) -> String {
     let quoted = words.iter().map(|word| {
         let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@~".contains(c);
@@ -129,7 +129,7 @@ fn shell_line(words: &[&str]) -> String {
     quoted.collect::<Vec<_>>().join(" ")
 }
 
-/// The example's data files by the name of their table.
+/// Lists the example's data files with their table names.
 fn data_files(folder: &Path) -> Result<Vec<(String, String)>> {
     let entries = std::fs::read_dir(folder.join("data"))
         .map_err(error::from_io("read the example's data"))?;
@@ -150,7 +150,7 @@ mod tests {
     use super::shell_line;
 
     #[test]
-    fn words_are_quoted_as_a_shell_reads_them() {
+    fn words_are_quoted_for_a_shell() {
         let line = shell_line(&["headwater", "query", "SELECT * FROM t", "it's $5", "a-b/c.d", ""]);
         assert_eq!(line, r#"headwater query "SELECT * FROM t" 'it'\''s $5' a-b/c.d """#);
     }

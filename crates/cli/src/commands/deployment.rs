@@ -1,4 +1,4 @@
-//! `headwater deploy` and `headwater deployment`: the version of the project that is in force.
+//! `headwater deploy` and `headwater deployment`: versions of the project.
 
 use headwater_model::{
     ChangeKind, DeployChange, DeployReport, DeployRequest, DeployedKind,
@@ -15,7 +15,7 @@ use crate::output;
 use crate::project;
 use crate::terminal::Tone;
 
-/// Carries out `headwater deploy`.
+/// Runs `headwater deploy`.
 pub async fn deploy(context: &Context, api: &Api, arguments: &Deploy) -> Result<()> {
     let root = project::locate(arguments.project.as_ref(), &context.lake_folder()?)?;
     let files = headwater_server::read_project(&root)?;
@@ -25,7 +25,7 @@ pub async fn deploy(context: &Context, api: &Api, arguments: &Deploy) -> Result<
     Ok(())
 }
 
-/// Carries out `headwater deployment`.
+/// Runs `headwater deployment`.
 pub async fn deployment(context: &Context, api: &Api, arguments: Deployment) -> Result<()> {
     match arguments {
         Deployment::Ls => list(context, &all(api).await?),
@@ -57,12 +57,12 @@ fn in_force(all: Vec<DeploymentRow>) -> Result<DeploymentRow> {
     all.into_iter().find(|one| one.active).ok_or_else(nothing)
 }
 
-/// The version that was deployed before the one in force.
+/// Returns the version deployed before the active one.
 fn before_active(all: &[DeploymentRow]) -> Result<String> {
     let active = all.iter().position(|one| one.active).ok_or_else(nothing)?;
     let before = all.get(active + 1).ok_or_else(|| {
         let version = all[active].version.short();
-        let message = format!("no version was deployed before `{version}`, which is in force");
+        let message = format!("no version was deployed before `{version}`, the active one");
         Problem::new(ErrorCode::DeploymentNotFound, message)
             .with_hint("List the versions with `headwater deployment ls`.")
     })?;
@@ -85,7 +85,7 @@ fn list(context: &Context, all: &[DeploymentRow]) {
     for one in all {
         grid.row([
             Cell::toned(Tone::Id, one.version.short()),
-            if one.active { Cell::toned(Tone::Good, "in force") } else { Cell::default() },
+            if one.active { Cell::toned(Tone::Good, "active") } else { Cell::default() },
             output::moment(one.deployed).into(),
             (&one.author).into(),
             output::count(one.functions.len() as u64).into(),
@@ -101,7 +101,7 @@ fn show(context: &Context, one: &DeploymentRow) {
         return output::print_json(one);
     }
     let style = context.answer_style;
-    let state = if one.active { "in force" } else { "not in force" };
+    let state = if one.active { "active" } else { "inactive" };
     output::line(format!("{} {} {state}", style.paint(Tone::Strong, one.version), one.project));
     let models = output::count(one.models);
     for (name, value) in [
@@ -120,7 +120,7 @@ fn names(names: &[String]) -> String {
     if names.is_empty() { "none".to_owned() } else { names.join(", ") }
 }
 
-/// Prints a version, what it holds and what changed.
+/// Prints a version with its contents and changes.
 pub fn print_report(context: &Context, report: &DeployReport) {
     if context.output == OutputFormat::Json {
         return output::print_json(report);
@@ -129,13 +129,13 @@ pub fn print_report(context: &Context, report: &DeployReport) {
     let version = one.version.short();
     let outcome = match (report.dry_run, report.previous) {
         (true, Some(previous)) if previous == one.version => {
-            format!("{version} of {} is in force already", one.project)
+            format!("{version} of {} is already active", one.project)
         }
         (true, _) => format!("{version} of {} can be deployed", one.project),
         (false, Some(previous)) if previous == one.version => {
-            format!("{version} of {} was in force already", one.project)
+            format!("{version} of {} was already active", one.project)
         }
-        (false, _) => format!("{version} of {} is in force", one.project),
+        (false, _) => format!("{version} of {} is active", one.project),
     };
     style.say(format!("{} {outcome}", style.paint(Tone::Good, "✓")));
     style.say(format!("  functions: {}", names(&one.functions)));
@@ -162,7 +162,7 @@ fn sign(change: &DeployChange) -> (Tone, &'static str) {
     }
 }
 
-/// Notes that the working folder has other functions, or triggers, than the version in force.
+/// Prints how the working folder's functions or triggers differ from the active version.
 pub async fn note_differences(context: &Context, api: &Api, kind: DeployedKind) {
     let Ok(lake) = context.lake_folder() else { return };
     let Ok(root) = project::locate(None, &lake) else { return };
@@ -184,12 +184,12 @@ pub async fn note_differences(context: &Context, api: &Api, kind: DeployedKind) 
     if !changes.is_empty() {
         let changes = changes.join(", ");
         context.style.say(format!(
-            "the working folder differs: {changes}; `headwater deploy` puts it in force"
+            "the working folder differs: {changes}; run `headwater deploy` to activate it"
         ));
     }
 }
 
-/// The files of the working folder's project.
+/// Reads the files of the working folder's project.
 pub fn working_files(context: &Context) -> Result<std::collections::BTreeMap<String, String>> {
     let root = project::locate(None, &context.lake_folder()?)?;
     headwater_server::read_project(&root).map_err(error::from_fault)

@@ -1,4 +1,4 @@
-//! `headwater branch diff` and `headwater table diff`: what differs, and how it is printed.
+//! `headwater branch diff` and `headwater table diff`.
 
 use headwater_model::{
     ChangeKind, Diff, PropertyDiff, StatisticsDiff, TableComparison, TableDiff, ViewDiff,
@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::api::{Api, segment};
 use crate::arguments::{
-    BranchDiff, CompareArgument, HowToCompare, OutputFormat, TableDiff as TableDiffArguments,
+    BranchDiff, CompareArgument, CompareOptions, OutputFormat, TableDiff as TableDiffArguments,
 };
 use crate::commands::diff_rows::{csv, print_rows, shown};
 use crate::commands::reference;
@@ -16,7 +16,7 @@ use crate::error::Result;
 use crate::output;
 use crate::terminal::{Style, Tone};
 
-/// Carries out `headwater branch diff`.
+/// Runs `headwater branch diff`.
 pub async fn branch(context: &Context, api: &Api, arguments: BranchDiff) -> Result<()> {
     let to = reference(context, arguments.to)?;
     let rows = if arguments.how.summary { 0 } else { arguments.rows };
@@ -31,7 +31,7 @@ pub async fn branch(context: &Context, api: &Api, arguments: BranchDiff) -> Resu
     Ok(())
 }
 
-/// Carries out `headwater table diff`.
+/// Runs `headwater table diff`.
 pub async fn table(context: &Context, api: &Api, arguments: TableDiffArguments) -> Result<()> {
     let active = reference(context, None)?;
     let (from, to) = sides(&arguments, &active);
@@ -62,7 +62,7 @@ pub async fn table(context: &Context, api: &Api, arguments: TableDiffArguments) 
     Ok(())
 }
 
-fn parameters(how: &HowToCompare) -> String {
+fn parameters(how: &CompareOptions) -> String {
     let compare = match how.compare {
         None => "",
         Some(CompareArgument::Auto) => "&compare=auto",
@@ -89,7 +89,7 @@ impl std::fmt::Display for State {
     }
 }
 
-/// What is compared: `flights main dev`, `flights main`, `flights@main flights@dev`, `flights~1`.
+/// Returns the two states: `flights main dev`, `flights main`, `flights@main flights@dev`, `flights~1`.
 fn sides(arguments: &TableDiffArguments, active: &str) -> (State, State) {
     let TableDiffArguments { table, from, to, .. } = arguments;
     let first = State::parse(table, active);
@@ -112,7 +112,7 @@ fn sides(arguments: &TableDiffArguments, active: &str) -> (State, State) {
     (first.clone(), State::parse(other, active))
 }
 
-/// What may come after a table's name.
+/// The characters that end a table's name.
 const MARKS: [char; 4] = ['@', '~', '*', '#'];
 
 impl State {
@@ -157,12 +157,12 @@ fn print_comparison(context: &Context, (from, to): (&str, &str), found: &TableCo
     if let Some(token) = rows.and_then(|rows| rows.next_page_token.as_ref())
         && context.output != OutputFormat::Json
     {
-        let remark = format!("more rows differ: `--page-token {token}` shows them");
+        let remark = format!("more rows differ: use `--page-token {token}`");
         context.style.say(context.style.paint(Tone::Faint, remark));
     }
 }
 
-/// Prints a diff for people.
+/// Prints a diff as text.
 pub fn print_diff(style: Style, from: &str, to: &str, diff: &Diff) {
     let (before, after) = (diff.from.short(), diff.to.short());
     let ends = format!("{from} (@{before}) → {to} (@{after})");
@@ -205,13 +205,13 @@ fn print_table(style: Style, table: &TableDiff) {
     }
 }
 
-/// The version of Iceberg's format that new tables have.
+/// The Iceberg format version of new tables.
 const FORMAT_VERSION: &str = "2";
 
-/// What the names of properties begin with that Headwater keeps for itself.
+/// The prefix of Headwater's own properties.
 const OWN_PROPERTY: &str = "headwater.";
 
-/// Whether a property says nothing of a new table, since each has it.
+/// Returns whether every new table has this property.
 fn is_of_every_new_table(kind: ChangeKind, value: &PropertyDiff) -> bool {
     let is_default =
         value.key == "format-version" && value.after.as_deref() == Some(FORMAT_VERSION);
@@ -226,7 +226,7 @@ fn value_kind(value: &PropertyDiff) -> ChangeKind {
     }
 }
 
-/// The sign and the tone of a change.
+/// Returns the sign and the tone of a change.
 pub fn signed(kind: ChangeKind) -> (&'static str, Tone) {
     match kind {
         ChangeKind::Added => ("+", Tone::Good),
@@ -304,7 +304,7 @@ fn sizes(table: &TableDiff) -> String {
     format!("{rows}{changed}, {files} ({came}, {went})")
 }
 
-/// Statistics of a column that both sides have; those of a new one are no difference.
+/// Formats the changed statistics of a column that both sides have.
 fn statistics_text(statistics: &StatisticsDiff) -> Option<String> {
     let (before, after) = (statistics.before.as_ref()?, statistics.after.as_ref()?);
     let count = |count: Option<u64>| count.map(Value::from).unwrap_or_default();
@@ -328,7 +328,7 @@ mod tests {
 
     fn check(written: &[&str], expected: &str) {
         let text = |at: usize| written.get(at).map(|text| (*text).to_owned());
-        let how = HowToCompare { summary: false, compare: None, stats: false };
+        let how = CompareOptions { summary: false, compare: None, stats: false };
         let arguments = TableDiffArguments {
             table: text(0).unwrap(),
             from: text(1),
@@ -343,7 +343,7 @@ mod tests {
     }
 
     #[test]
-    fn states_are_named_in_every_form() {
+    fn states_are_parsed_in_every_form() {
         check(&["t", "main", "v1"], "t@main t@v1");
         check(&["t", "main"], "t@main t@dev");
         check(&["t"], "t@dev~1 t@dev");

@@ -1,4 +1,4 @@
-//! The rows of a diff: printed with the old and the new value side by side, or as CSV.
+//! The rows of a diff, with old and new values side by side, or as CSV.
 
 use headwater_model::{ChangeKind, RowDiff, RowsDiff, RowsKnown};
 use serde_json::Value;
@@ -8,10 +8,10 @@ use crate::output::{self, Cell, Grid};
 use crate::rows::cell;
 use crate::terminal::{Style, Tone};
 
-/// What a null looks like.
+/// The text of a null.
 const NULL: &str = "∅";
 
-/// Prints the rows that differ, and what else is known of them.
+/// Prints the changed rows and the remarks about them.
 pub fn print_rows(style: Style, rows: &RowsDiff) {
     let remark = |text: String| output::line(format!("    {}", style.paint(Tone::Faint, text)));
     if rows.how == RowsKnown::NotCompared {
@@ -31,31 +31,31 @@ pub fn print_rows(style: Style, rows: &RowsDiff) {
     }
     if rows.duplicate_keys > 0 {
         let keys = output::plural(rows.duplicate_keys, "key");
-        remark(format!("{keys} with several rows: those count as removed and added"));
+        remark(format!("{keys} with several rows, which count as removed and added"));
     }
     if rows.null_keys > 0 {
         let count = output::plural(rows.null_keys, "row");
-        remark(format!("{count} with a null in the key: those count as removed and added"));
+        remark(format!("{count} with a null key, which count as removed and added"));
     }
     if let Some(grid) = grid(style, &rows.rows) {
         output::line(grid.indented(4).text());
     }
 }
 
-/// The rows with the old and the new value of what changed side by side.
+/// Creates a table of the rows with old and new values side by side.
 fn grid(style: Style, rows: &[RowDiff]) -> Option<Grid> {
     let columns = columns(rows);
     let repeated = rows.iter().any(|row| row.times > 1);
     let mut headings = vec![""];
     headings.extend(columns.iter().map(String::as_str));
     headings.extend(repeated.then_some("TIMES"));
-    // What changed matters most where not all columns fit.
+    // Changed columns are hidden last.
     let same = columns.iter().rev().filter(|column| !is_changed(rows, column));
     let same: Vec<&str> = same.map(String::as_str).collect();
     let any_changed = same.len() < columns.len();
     let mut grid = Grid::new(style, &headings);
     if any_changed {
-        grid = grid.leave_out_first(&same);
+        grid = grid.hide_first(&same);
     }
     for row in rows {
         let (sign, tone) = signed(row.kind);
@@ -78,7 +78,7 @@ fn grid(style: Style, rows: &[RowDiff]) -> Option<Grid> {
     (!rows.is_empty()).then_some(grid)
 }
 
-/// Whether the rows before have other values of a column than the rows after.
+/// Returns whether a column's values changed.
 fn is_changed(rows: &[RowDiff], column: &str) -> bool {
     let values = |side: fn(&RowDiff) -> Option<&Value>| {
         let mut values: Vec<String> =
@@ -90,14 +90,14 @@ fn is_changed(rows: &[RowDiff], column: &str) -> bool {
     !before.is_empty() && !after.is_empty() && before != after
 }
 
-/// The columns of some rows, in order.
+/// Lists the columns of the rows, in order.
 fn columns(rows: &[RowDiff]) -> Vec<String> {
     let sides = rows.iter().find_map(|row| row.after.as_ref().or(row.before.as_ref()));
     let object = sides.and_then(Value::as_object);
     object.map(|object| object.keys().cloned().collect()).unwrap_or_default()
 }
 
-/// A value as a cell shows it.
+/// Formats a value.
 pub fn shown(value: &Value) -> String {
     match value {
         Value::Null => NULL.to_owned(),
@@ -106,7 +106,7 @@ pub fn shown(value: &Value) -> String {
     }
 }
 
-/// The rows as CSV: what became of each, and its values on both sides.
+/// Formats the rows as CSV: the change, and the values of both sides.
 pub fn csv(rows: &[RowDiff]) -> String {
     let columns = columns(rows);
     let mut headings = vec!["change".to_owned(), "times".to_owned()];

@@ -1,4 +1,4 @@
-//! `headwater environment`: the Pythons with packages that functions run in.
+//! `headwater environment`: the Python environments of functions.
 
 use headwater_model::{
     EnvironmentExplained, EnvironmentSummary, PruneEnvironments, PrunedEnvironments,
@@ -13,7 +13,7 @@ use crate::output::{self, Grid};
 
 const SECONDS_PER_DAY: u64 = 24 * 60 * 60;
 
-/// Carries out `headwater environment`.
+/// Runs `headwater environment`.
 pub async fn environment(context: &Context, api: &Api, arguments: Environment) -> Result<()> {
     match arguments {
         Environment::Ls => list(context, api).await,
@@ -29,9 +29,8 @@ async fn list(context: &Context, api: &Api) -> Result<()> {
         output::print_json(&environments);
         return Ok(());
     }
-    let headings = ["ENVIRONMENT", "PYTHON", "ASKED FOR", ">PACKAGES", ">SIZE", "LAST USED"];
-    let mut grid =
-        Grid::new(context.answer_style, &headings).leave_out_first(&["PACKAGES", "SIZE"]);
+    let headings = ["ENVIRONMENT", "PYTHON", "REQUIREMENTS", ">PACKAGES", ">SIZE", "LAST USED"];
+    let mut grid = Grid::new(context.answer_style, &headings).hide_first(&["PACKAGES", "SIZE"]);
     for environment in environments {
         grid.row([
             environment.id,
@@ -42,7 +41,7 @@ async fn list(context: &Context, api: &Api) -> Result<()> {
             output::moment(environment.used),
         ]);
     }
-    grid.print("no environments yet; the first run of a Python model makes one");
+    grid.print("no environments; the first run of a Python model creates one");
     Ok(())
 }
 
@@ -61,28 +60,26 @@ async fn explain(context: &Context, api: &Api, id: &str) -> Result<()> {
     output::line(format!("{} is Python {} with {asked}", environment.id, environment.python));
     let size = output::bytes(environment.bytes);
     let own = output::bytes(environment.bytes_own);
-    output::line(format!("  {size} on disk, {own} of them shared with nothing else"));
+    output::line(format!("  {size} on disk, {own} not shared with other environments"));
     match zygote {
-        None => output::line("  nothing is held imported: the next call imports its packages"),
+        None => output::line("  no zygote: the next call imports the packages"),
         Some(zygote) => {
             if let Some(failure) = zygote.failure {
-                output::line(format!("  nothing can be held imported: {failure}"));
+                output::line(format!("  no zygote possible: {failure}"));
             } else {
                 let memory = output::bytes(zygote.memory_bytes);
                 let took = output::milliseconds(zygote.imported_ms);
-                output::line(format!(
-                    "  its packages are held imported in {memory}, which took {took}"
-                ));
+                output::line(format!("  zygote: {memory}, imported in {took}"));
             }
             for (package, reason) in zygote.skipped {
-                output::line(format!("  each call imports `{package}` by itself: {reason}"));
+                output::line(format!("  each call imports `{package}` itself: {reason}"));
             }
         }
     }
     output::line(match small_pages {
-        None => "  what its functions return is handed over in huge pages of memory".to_owned(),
+        None => "  results are passed in huge pages".to_owned(),
         Some(reason) => {
-            format!("  what its functions return is handed over in small pages of memory: {reason}")
+            format!("  results are passed in small pages: {reason}")
         }
     });
     let mut grid = Grid::new(context.answer_style, &["PACKAGE", "VERSION"]);
@@ -98,10 +95,10 @@ async fn explain(context: &Context, api: &Api, id: &str) -> Result<()> {
             call.owner,
             output::bytes(call.memory_bytes),
             output::moment(call.since),
-            call.waits_for.unwrap_or_else(|| "nothing: it runs".to_owned()),
+            call.waits_for.unwrap_or_else(|| "running".to_owned()),
         ]);
     }
-    grid.print("no function runs or waits");
+    grid.print("no running or waiting calls");
     Ok(())
 }
 
@@ -123,7 +120,7 @@ async fn prune(context: &Context, api: &Api, arguments: &EnvironmentPrune) -> Re
         context.style.say(format!("{removed}: {} {asked}", environment.id));
     }
     for id in &pruned.busy {
-        context.style.say(format!("{id} stays: a function uses it now"));
+        context.style.say(format!("kept {id}: in use"));
     }
     let count = output::plural(pruned.removed.len() as u64, "environment");
     context.style.say(format!("{count} {removed}, {} {freed}", output::bytes(pruned.bytes)));
@@ -155,12 +152,12 @@ async fn rebuild(context: &Context, api: &Api, arguments: EnvironmentRebuild) ->
 fn tell(context: &Context, rebuilt: &RebuiltEnvironment) {
     let id = &rebuilt.environment.id;
     if rebuilt.changed.is_empty() {
-        context.style.say(format!("rebuilt {id}: every package is as it was"));
+        context.style.say(format!("rebuilt {id}: no package changed"));
     }
     for (package, change) in &rebuilt.changed {
         let version =
             |version: &Option<String>| version.clone().unwrap_or_else(|| "none".to_owned());
         let (from, to) = (version(&change.from), version(&change.to));
-        context.style.say(format!("rebuilt {id}: {package} {from} is now {to}"));
+        context.style.say(format!("rebuilt {id}: {package} {from} → {to}"));
     }
 }

@@ -1,4 +1,4 @@
-//! `headwater function`: calling a project's functions by their names.
+//! `headwater function`: lists and calls functions.
 
 use std::collections::BTreeMap;
 
@@ -16,13 +16,13 @@ use crate::error::{self, Result};
 use crate::events::{self, Printer};
 use crate::output::{self, Grid};
 
-/// Carries out `headwater function`.
+/// Runs `headwater function`.
 pub async fn function(context: &Context, api: &Api, arguments: Function) -> Result<()> {
     match arguments {
         Function::Ls => list(context, api).await,
         Function::Invoke(arguments) => tokio::select! {
             outcome = invoke(context, api, &arguments) => outcome,
-            // Going away stops the function.
+            // Closing the connection stops the function.
             _ = tokio::signal::ctrl_c() => Err(Problem::new(ErrorCode::Cancelled, "stopped")),
         },
     }
@@ -46,7 +46,7 @@ async fn list(context: &Context, api: &Api) -> Result<()> {
             arguments.join(" "),
             output::bytes(function.memory_bytes),
             output::milliseconds(function.timeout_ms),
-            if function.reuse { "used again" } else { "its own" }.to_owned(),
+            if function.reuse { "reused" } else { "per call" }.to_owned(),
             function.defined_at,
         ]);
     }
@@ -67,7 +67,7 @@ async fn invoke(context: &Context, api: &Api, arguments: &FunctionInvoke) -> Res
     let call = Call::get(path).method(Method::POST).accept(accept).json(&request)?;
     let (job, answer) = api.send_as_job(call).await?;
     if let Some(job) = job {
-        // Of what was printed the answer does not depend.
+        // The result does not depend on the output.
         let _ = events::print_events(api, &job, false, &mut Printer::new(context.style)).await;
     }
     let answer = collect(answer?).await?;
@@ -81,11 +81,11 @@ async fn invoke(context: &Context, api: &Api, arguments: &FunctionInvoke) -> Res
     Ok(())
 }
 
-/// What the function is given. A value that JSON can read is that; everything else is text.
+/// Returns the arguments. Values are JSON, or else text.
 fn given(arguments: &FunctionInvoke) -> Result<BTreeMap<String, Value>> {
     if let Some(text) = &arguments.arguments {
         return serde_json::from_str(text).map_err(|error| {
-            error::invalid(format!("`--arguments` is no JSON object: {error}"))
+            error::invalid(format!("`--arguments` is not a JSON object: {error}"))
                 .with_hint("Write `--arguments '{\"NAME\": VALUE}'`.")
         });
     }

@@ -1,4 +1,4 @@
-//! `headwater init`: a project with a lake in it.
+//! `headwater init`: creates a project with a lake.
 
 use std::path::{Path, PathBuf};
 
@@ -12,29 +12,29 @@ use crate::example;
 use crate::lake_folder::{LAKE_FOLDER, PROJECT_FILE};
 use crate::output;
 
-/// Makes the project and the lake, leaving files that are there as they are.
+/// Creates the project and the lake; keeps existing files.
 pub async fn init(context: &Context, arguments: &Init) -> Result<()> {
     let folder = &arguments.folder;
     let is_new = !folder.exists();
     std::fs::create_dir_all(folder)
-        .map_err(error::from_io(&format!("make the folder `{}`", folder.display())))?;
+        .map_err(error::from_io(&format!("create the folder `{}`", folder.display())))?;
     let folder = folder.canonicalize().map_err(error::from_io("open the project's folder"))?;
     let lake = folder.join(LAKE_FOLDER);
     if lake.exists() {
-        let message = format!("`{}` holds a lake already", folder.display());
+        let message = format!("`{}` already has a lake", folder.display());
         return Err(Problem::new(ErrorCode::AlreadyExists, message)
-            .with_hint("Use it as it is, or choose another folder."));
+            .with_hint("Use it, or choose another folder."));
     }
     let name = project_name(arguments, &folder);
-    let mut is_made = match arguments.example {
+    let mut created = match arguments.example {
         Some(ExampleArgument::Flights) => example::write_flights(&folder)?,
         None => Vec::new(),
     };
-    is_made.extend(make_project(&folder, &name)?);
+    created.extend(make_project(&folder, &name)?);
     if let Err(problem) = make_lake(context, &lake).await {
-        // Nothing is left, so that the same command finds room once what is wrong is put right.
+        // Remove everything, so that the command can be repeated after the fault is fixed.
         let _ = std::fs::remove_dir_all(&lake);
-        is_made.iter().for_each(remove);
+        created.iter().for_each(remove);
         if is_new {
             remove(&folder);
         }
@@ -43,31 +43,31 @@ pub async fn init(context: &Context, arguments: &Init) -> Result<()> {
     if context.output == OutputFormat::Json {
         output::print_json(&serde_json::json!({ "project": folder, "name": name, "lake": lake }));
     } else {
-        context.style.say(format!("made the project {name} in {}", folder.display()));
+        context.style.say(format!("created the project {name} in {}", folder.display()));
         if arguments.example.is_some() {
             return Ok(());
         }
-        context.style.say("next: bring files in with `headwater table import NAME FILES`,");
+        context.style.say("next: import files with `headwater table import NAME FILES`,");
         context.style.say("      write models/NAME.sql or models/NAME.py, then `headwater run`");
     }
     Ok(())
 }
 
-/// Makes the lake's folder and starts its server once, so that the lake is whole.
+/// Creates the lake's folder and starts its server once, which initializes the lake.
 async fn make_lake(context: &Context, lake: &Path) -> Result<()> {
-    std::fs::create_dir_all(lake).map_err(error::from_io("make the lake's folder"))?;
+    std::fs::create_dir_all(lake).map_err(error::from_io("create the lake's folder"))?;
     let inside = context.for_lake(lake.to_owned());
     connect::connect(&inside).await?.close().await;
     Ok(())
 }
 
-/// Makes the project's files and its folder for models, but for those that are there; answers what was made.
+/// Creates the project's missing files and its models folder; returns the new paths.
 fn make_project(folder: &Path, name: &str) -> Result<Vec<PathBuf>> {
     let models = folder.join("models");
     let mut made = Vec::new();
     if !models.exists() {
         std::fs::create_dir(&models)
-            .map_err(error::from_io(&format!("make the folder `{}`", models.display())))?;
+            .map_err(error::from_io(&format!("create the folder `{}`", models.display())))?;
         made.push(models);
     }
     let files =
@@ -82,7 +82,7 @@ fn make_project(folder: &Path, name: &str) -> Result<Vec<PathBuf>> {
     Ok(made)
 }
 
-/// Removes a file, or a folder that is empty, as far as that can be done.
+/// Removes a file or an empty folder; ignores errors.
 fn remove(path: &PathBuf) {
     let _ = if path.is_dir() { std::fs::remove_dir(path) } else { std::fs::remove_file(path) };
 }
@@ -95,7 +95,7 @@ fn project_name(arguments: &Init, folder: &Path) -> String {
     arguments.name.clone().or(folder_name).unwrap_or_else(|| "project".to_owned())
 }
 
-/// Writes a file unless it is there.
+/// Writes a file if it does not exist.
 pub fn write_new(path: &Path, text: &str) -> Result<()> {
     if path.exists() {
         return Ok(());
@@ -105,15 +105,15 @@ pub fn write_new(path: &Path, text: &str) -> Result<()> {
 }
 
 fn project_file(name: &str) -> String {
-    // A JSON string is a TOML basic string too.
+    // JSON strings are valid TOML basic strings.
     let name = serde_json::Value::from(name);
     format!(
-        r#"# A Headwater project. Models are SQL and Python files beside this one, or in models/.
+        r#"# A Headwater project. Models are SQL and Python files in this folder or in models/.
 [project]
 name = {name}
 
-# [defaults]                 # for models that do not say otherwise
-# python = "3.11"
+# [defaults]                 # settings of models that do not override them
+# python = "3.12"           # default: the first Python on the path
 # memory = "1GiB"
 # timeout = "10min"
 
@@ -121,7 +121,7 @@ name = {name}
 # type = "int"
 # default = 10
 
-# [[trigger]]                # counts once deployed: `headwater deploy`; see docs/triggers.md
+# [[trigger]]                # active after `headwater deploy`; see docs/triggers.md
 # name = "landing"
 # files = {{ folder = "landing", pattern = "*.csv" }}
 # import = {{ table = "events" }}

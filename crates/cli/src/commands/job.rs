@@ -1,4 +1,4 @@
-//! `headwater job`: everything that ran or runs.
+//! `headwater job`: lists, shows, follows and stops jobs.
 
 use headwater_model::{Job as JobRow, JobStatus, Usage};
 
@@ -10,7 +10,7 @@ use crate::events::{self, Printer};
 use crate::output::{self, Cell, Grid};
 use crate::terminal::Tone;
 
-/// Carries out `headwater job`.
+/// Runs `headwater job`.
 pub async fn job(context: &Context, api: &Api, arguments: Job) -> Result<()> {
     match arguments {
         Job::Ls(arguments) => list(context, api, arguments).await,
@@ -21,7 +21,7 @@ pub async fn job(context: &Context, api: &Api, arguments: Job) -> Result<()> {
         Job::Logs(arguments) => logs(context, api, &arguments).await,
         Job::Stop(arguments) => {
             let path = format!("/v1/jobs/{}/stop", segment(&arguments.id));
-            // What it was before tells whether there was anything to stop.
+            // The status before shows whether the job was still running.
             let before = api.job(&arguments.id).await?.status;
             stopped(context, before, &api.post(path, &serde_json::json!({})).await?);
             Ok(())
@@ -29,18 +29,18 @@ pub async fn job(context: &Context, api: &Api, arguments: Job) -> Result<()> {
     }
 }
 
-/// Says what stopping a job did.
+/// Prints the result of stopping a job.
 fn stopped(context: &Context, before: JobStatus, job: &JobRow) {
     if context.output == OutputFormat::Json {
         return output::print_json(job);
     }
     let what = format!("{} {}", label(&job.kind), job.id);
     context.style.say(match (before.is_final(), job.status) {
-        (true, status) => format!("{what} had ended already: {}", label(&status)),
+        (true, status) => format!("{what} had already ended: {}", label(&status)),
         (false, JobStatus::Cancelled) => format!("stopped {what}"),
         (false, status) if status.is_final() => format!("{what} ended first: {}", label(&status)),
         (false, _) => {
-            format!("asked {what} to stop; see `headwater job get {}`", job.id.short())
+            format!("stopping {what}; see `headwater job get {}`", job.id.short())
         }
     });
 }
@@ -58,8 +58,9 @@ async fn list(context: &Context, api: &Api, arguments: JobLs) -> Result<()> {
         return Ok(());
     }
     let style = context.answer_style;
-    let headings = ["JOB", "KIND", "STATUS", "BEGAN", ">WAITED", "START", ">WALL", ">CPU", "WHAT"];
-    let mut grid = Grid::new(style, &headings).leave_out_first(&["CPU", "START", "WAITED", "WALL"]);
+    let headings =
+        ["JOB", "KIND", "STATUS", "STARTED", ">WAITED", "START", ">WALL", ">CPU", "WHAT"];
+    let mut grid = Grid::new(style, &headings).hide_first(&["CPU", "START", "WAITED", "WALL"]);
     let now = chrono::Utc::now();
     for job in jobs {
         grid.row([
@@ -88,7 +89,7 @@ fn status(status: JobStatus) -> Cell {
     Cell::toned(tone, label(&status))
 }
 
-/// A value as JSON names it, without the quotes.
+/// Returns a value's JSON name without quotes.
 fn label(value: &impl serde::Serialize) -> String {
     serde_json::to_value(value)
         .ok()
@@ -96,7 +97,7 @@ fn label(value: &impl serde::Serialize) -> String {
         .unwrap_or_default()
 }
 
-/// What a job does, and why it has not begun.
+/// Returns a job's summary and what it waits for.
 fn what(job: &JobRow) -> String {
     let mut what = first_line(&job.summary);
     if !job.waits_for.is_empty() {
@@ -145,7 +146,7 @@ fn show(context: &Context, job: &JobRow) {
     }
 }
 
-/// How often functions ran for a job and how they began; nothing where none did.
+/// Formats a job's function calls and starts; empty if none ran.
 fn functions(usage: &Usage) -> String {
     let ran = match usage.calls {
         0 => return String::new(),
@@ -154,7 +155,7 @@ fn functions(usage: &Usage) -> String {
     };
     match usage.retries {
         0 => ran,
-        retries => format!("{ran}, {retries} once more with more memory"),
+        retries => format!("{ran}, {retries} retried with more memory"),
     }
 }
 

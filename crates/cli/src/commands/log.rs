@@ -1,4 +1,4 @@
-//! `headwater log`: commits of a ref, newest first, and how they hang together.
+//! `headwater log`: the commits of a ref, newest first.
 
 use std::collections::HashMap;
 
@@ -13,7 +13,7 @@ use crate::graph;
 use crate::output::{self, Cell};
 use crate::terminal::{Style, Tone};
 
-/// Carries out `headwater log`.
+/// Runs `headwater log`.
 pub async fn log(context: &Context, api: &Api, arguments: &Log) -> Result<()> {
     let at = reference(context, arguments.start.clone().or(arguments.at.reference.clone()))?;
     let commits = commits(api, &at, arguments.limit).await?;
@@ -32,12 +32,12 @@ pub async fn log(context: &Context, api: &Api, arguments: &Log) -> Result<()> {
     Ok(())
 }
 
-/// The commits of a ref, newest first.
+/// Fetches the commits of a ref, newest first.
 async fn commits(api: &Api, at: &str, limit: usize) -> Result<Vec<Commit>> {
     api.get(format!("/v1/refs/{}/commits?limit={limit}", segment(at))).await
 }
 
-/// The branches and tags that stand at each commit.
+/// Returns the branches and tags of each commit.
 async fn names(api: &Api) -> Result<HashMap<CommitId, Vec<String>>> {
     let branches: Vec<Branch> = api.get("/v1/branches").await?;
     let tags: Vec<Tag> = api.get("/v1/tags").await?;
@@ -51,7 +51,7 @@ async fn names(api: &Api) -> Result<HashMap<CommitId, Vec<String>>> {
     Ok(names)
 }
 
-/// Prints the commits in lanes.
+/// Prints the commit graph.
 fn print_graph(style: Style, commits: &[Commit], names: &HashMap<CommitId, Vec<String>>) {
     for line in graph::draw(commits) {
         let lanes = Cell::toned(Tone::Faint, format!("{} ", line.lanes));
@@ -59,13 +59,13 @@ fn print_graph(style: Style, commits: &[Commit], names: &HashMap<CommitId, Vec<S
     }
 }
 
-/// The columns that a commit's subject keeps, however long what stands beside it.
+/// The minimum width of a commit's subject.
 const SUBJECT_WIDTH_MIN: usize = 24;
 
-/// The columns that the names of refs take at most.
+/// The maximum width of the ref names.
 const NAMES_WIDTH_MAX: usize = 30;
 
-/// Prints a line of a log; on a terminal it is cut to its width, the subject first.
+/// Prints a line; on a terminal it is truncated to the width, the subject first.
 fn print_line(
     style: Style,
     lanes: Cell,

@@ -1,4 +1,4 @@
-//! `headwater table maintain`: keep a table small and clean.
+//! `headwater table maintain`.
 
 use headwater_model::{Job, MaintainReport, MaintainRequest, MaintainedTable, parse_duration};
 
@@ -11,7 +11,7 @@ use crate::events;
 use crate::output;
 use crate::terminal::Tone;
 
-/// Carries out `headwater table maintain`.
+/// Runs `headwater table maintain`.
 pub async fn maintain(context: &Context, api: &Api, arguments: TableMaintain) -> Result<()> {
     let branch = reference(context, arguments.on.reference.clone())?;
     let path = match &arguments.table {
@@ -41,7 +41,7 @@ fn request(arguments: &TableMaintain) -> Result<MaintainRequest> {
     let seconds = |text: &Option<String>, name: &str| -> Result<Option<u64>> {
         let Some(text) = text else { return Ok(None) };
         let duration = parse_duration(text).map_err(|reason| {
-            error::invalid(format!("`{text}` is no duration for `{name}`: {reason}"))
+            error::invalid(format!("`{text}` is not a duration for `{name}`: {reason}"))
                 .with_hint("Write numbers with units: `90s`, `12h`, `1h30m`, `30d`, `2w`.")
         })?;
         Ok(Some(duration.as_secs_f64().ceil() as u64))
@@ -78,7 +78,7 @@ fn print_report(context: &Context, report: &MaintainReport) {
         let verb = if report.dry_run { "would remove" } else { "removed" };
         if swept.files_expired > 0 {
             said = true;
-            let states = output::plural(swept.states_expired, "old state");
+            let states = output::plural(swept.states_expired, "snapshot");
             let files = output::plural(swept.files_expired, "file");
             let bytes = output::bytes(swept.bytes_expired);
             style.say(format!("{verb} {files} of {states}, {bytes}"));
@@ -87,17 +87,17 @@ fn print_report(context: &Context, report: &MaintainReport) {
             said = true;
             let files = output::plural(swept.orphans, "file");
             let bytes = output::bytes(swept.orphan_bytes);
-            style.say(format!("{verb} {files} that nothing needed, {bytes}"));
+            style.say(format!("{verb} {files} without references, {bytes}"));
         }
         if swept.young > 0 {
             said = true;
             let files = output::plural(swept.young, "file");
-            style.say(format!("{files} that nothing needs may yet belong to a write: too young"));
+            style.say(format!("kept {files} without references: too recent"));
         }
         for spared in &swept.spared {
             said = true;
             let table = style.paint(Tone::Strong, &spared.table);
-            style.say(format!("{table}: left all files that may be its own: {}", spared.reason));
+            style.say(format!("{table}: skipped, no file removed: {}", spared.reason));
         }
     }
     if !said {
@@ -105,10 +105,10 @@ fn print_report(context: &Context, report: &MaintainReport) {
     }
 }
 
-/// What was done to a table, line by line.
+/// Describes the changes to a table.
 fn lines(table: &MaintainedTable, dry_run: bool) -> Vec<String> {
     let mut lines = Vec::new();
-    let would = if dry_run { "would write" } else { "wrote" };
+    let would = if dry_run { "would rewrite" } else { "rewrote" };
     if table.files_rewritten > 0 {
         let files = output::plural(table.files_rewritten, "file");
         let bytes = output::bytes(table.bytes_rewritten);
@@ -118,7 +118,7 @@ fn lines(table: &MaintainedTable, dry_run: bool) -> Vec<String> {
             let written = output::plural(table.files_written, "file");
             format!(" as {written}, {}", output::bytes(table.bytes_written))
         };
-        lines.push(format!("{would} {files}, {bytes}, anew{into}"));
+        lines.push(format!("{would} {files}, {bytes}{into}"));
     }
     if table.delete_files_removed > 0 {
         let files = output::plural(table.delete_files_removed, "delete file");
@@ -129,11 +129,11 @@ fn lines(table: &MaintainedTable, dry_run: bool) -> Vec<String> {
         lines.push(format!("{before} became {}", table.manifests_after));
     }
     if table.snapshots_expired > 0 {
-        let verb = if dry_run { "would forget" } else { "forgot" };
+        let verb = if dry_run { "would expire" } else { "expired" };
         lines.push(format!("{verb} {}", output::plural(table.snapshots_expired, "snapshot")));
     }
     if let Some(reason) = &table.gave_up {
-        lines.push(format!("left the rest for the next time: {reason}"));
+        lines.push(format!("skipped the rest until the next run: {reason}"));
     }
     lines
 }

@@ -1,4 +1,4 @@
-//! The commands, one file per noun. Each turns arguments into calls of the API and prints the answer.
+//! The commands, one file per noun: each calls the API and prints the result.
 
 mod branch;
 mod checkout;
@@ -32,7 +32,7 @@ use crate::connect;
 use crate::context::Context;
 use crate::error::Result;
 
-/// Carries out a command.
+/// Runs a command.
 pub async fn run(context: &Context, command: Command) -> Result<()> {
     match command {
         Command::Init(arguments) => return init::init(context, &arguments).await,
@@ -53,7 +53,7 @@ pub async fn run(context: &Context, command: Command) -> Result<()> {
     outcome
 }
 
-/// Carries out a command that needs nothing but the API.
+/// Runs a command that needs only the API.
 async fn dispatch(context: &Context, api: &Api, command: Command) -> Result<()> {
     match command {
         Command::Query(arguments) => query::query(context, api, arguments).await,
@@ -81,7 +81,7 @@ async fn dispatch(context: &Context, api: &Api, command: Command) -> Result<()> 
     }
 }
 
-/// The ref that was named, or the active branch.
+/// Returns the named ref, or the active branch.
 fn reference(context: &Context, named: Option<String>) -> Result<String> {
     match named {
         Some(named) => Ok(named),
@@ -89,7 +89,7 @@ fn reference(context: &Context, named: Option<String>) -> Result<String> {
     }
 }
 
-/// Where a view was named to a command of tables, or a table to one of views: the command of the other.
+/// Adds the right command as a hint if the name is a view, not a table, or the reverse.
 fn as_other_noun(noun: &'static str, verb: &'static str) -> impl FnOnce(Problem) -> Problem {
     move |problem| match problem.context.get(noun).and_then(|name| name.as_str()) {
         Some(name) => {

@@ -1,4 +1,4 @@
-//! `headwater namespace`: folders of tables.
+//! `headwater namespace`.
 
 use headwater_model::Namespace as NamespaceRow;
 use serde_json::json;
@@ -10,7 +10,7 @@ use crate::context::Context;
 use crate::error::Result;
 use crate::output::{self, Grid};
 
-/// Carries out `headwater namespace`.
+/// Runs `headwater namespace`.
 pub async fn namespace(context: &Context, api: &Api, arguments: Namespace) -> Result<()> {
     match arguments {
         Namespace::Ls(arguments) => {

@@ -1,4 +1,4 @@
-//! `headwater query`: one SQL statement, its rows as they come, and what it took.
+//! `headwater query`: runs one SQL statement and prints its rows.
 
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -19,10 +19,10 @@ use crate::progress::Watch;
 use crate::rows::{self, RowReader};
 use crate::terminal::Tone;
 
-/// Rows that a table shows where nothing else is asked for.
+/// The default row limit of a table.
 const ROWS_SHOWN: u64 = 100;
 
-/// Carries out `headwater query`.
+/// Runs `headwater query`.
 pub async fn query(context: &Context, api: &Api, arguments: Query) -> Result<()> {
     let shown = shown(context, arguments.limit);
     let memory = arguments.memory.as_deref().map(parse_bytes).transpose()?;
@@ -33,7 +33,7 @@ pub async fn query(context: &Context, api: &Api, arguments: Query) -> Result<()>
         ),
         parameters: parameters(&arguments.parameters)?,
         namespace: arguments.namespace,
-        // One row more than is shown tells whether there are more.
+        // One extra row shows whether there are more.
         limit: shown.map(|rows| rows.saturating_add(u64::from(is_table(context)))),
         memory_bytes_max: memory,
         author: None,
@@ -50,12 +50,12 @@ pub async fn query(context: &Context, api: &Api, arguments: Query) -> Result<()>
     let work = answer(context, api, call, Output { shown, watch: &watch });
     tokio::select! {
         outcome = watch.until_done(work) => outcome.map_err(|problem| problem.with_excerpt(&sql)),
-        // Going away cancels the statement.
+        // Closing the connection cancels the statement.
         _ = tokio::signal::ctrl_c() => Err(cancelled()),
     }
 }
 
-/// What JSON reads as a number, a truth or nothing is that; everything else is text.
+/// Parses values as JSON numbers, booleans, nulls or strings; others are text.
 fn parameters(given: &[String]) -> Result<BTreeMap<String, Value>> {
     let typed = |text: String| match serde_json::from_str(&text) {
         Ok(value @ (Value::Number(_) | Value::Bool(_) | Value::Null | Value::String(_))) => value,
@@ -94,10 +94,10 @@ fn statement(arguments: &Query) -> Result<String> {
     }
 }
 
-/// How the rows are printed.
+/// Options of printing rows.
 #[derive(Clone, Copy)]
 struct Output<'a> {
-    /// The most rows of a table.
+    /// The row limit of a table.
     shown: Option<u64>,
     watch: &'a Watch,
 }
@@ -112,7 +112,7 @@ async fn answer(context: &Context, api: &Api, call: Call, to: Output<'_>) -> Res
         copy(context, response, to.watch).await
     };
     if let Err(cut) = outcome {
-        // The stream was cut because the statement failed; the job knows why.
+        // The server cut the stream because the statement failed; the job has the error.
         return Err(api.job(&job).await.ok().and_then(|job| job.error).unwrap_or(cut));
     }
     Ok(())
@@ -163,7 +163,8 @@ async fn print_table(
         output::line(grid.text());
     }
     if total > limit {
-        let remark = format!("the first {}; `--limit 0` prints all", output::plural(limit, "row"));
+        let remark =
+            format!("only the first {}; `--limit 0` prints all", output::plural(limit, "row"));
         context.style.say(context.style.paint(Tone::Faint, remark));
     } else if context.style.is_terminal() {
         let remark = output::plural(total, "row");
@@ -172,7 +173,7 @@ async fn print_table(
     Ok(())
 }
 
-/// A size such as `512MiB`, in bytes.
+/// Parses a size such as `512MiB` into bytes.
 pub fn parse_bytes(text: &str) -> Result<u64> {
     parse_size(text).map_err(|reason| {
         error::invalid(format!("`{text}` is not a size: {reason}"))

@@ -1,4 +1,4 @@
-//! `headwater run`: sends the project, follows the run, prints what each step took and cost.
+//! `headwater run`: sends the project, follows the run and prints its report.
 
 use std::collections::BTreeMap;
 
@@ -16,7 +16,7 @@ use crate::output::{self, Grid};
 use crate::project;
 use crate::terminal::Tone;
 
-/// Carries out `headwater run`.
+/// Runs `headwater run`.
 pub async fn run(context: &Context, api: &Api, arguments: &Run) -> Result<()> {
     let root = project::locate(arguments.project.as_ref(), &context.lake_folder()?)?;
     let branch = reference(context, arguments.on.reference.clone())?;
@@ -33,7 +33,7 @@ pub async fn run(context: &Context, api: &Api, arguments: &Run) -> Result<()> {
     send(context, api, &request, arguments.detach).await
 }
 
-/// Sends a run, follows it to its end and prints what it did.
+/// Sends a run, follows it and prints its report.
 pub async fn send(context: &Context, api: &Api, request: &RunRequest, detach: bool) -> Result<()> {
     if request.dry_run {
         let plan: RunPlan = api.post("/v1/runs", request).await?;
@@ -61,12 +61,12 @@ fn priority(text: &str) -> Result<Priority> {
     })
 }
 
-/// What a run that succeeded answered.
+/// Returns the report of a succeeded run.
 pub fn report(job: &Job) -> Result<RunReport> {
     serde_json::from_value(job.result.clone()).map_err(error::unexpected)
 }
 
-/// Says that a job goes on by itself.
+/// Prints the id of a detached job.
 pub fn started(context: &Context, job: &Job) {
     if context.output == OutputFormat::Json {
         output::print_json(job);
@@ -76,7 +76,7 @@ pub fn started(context: &Context, job: &Job) {
     }
 }
 
-/// `NAME=VALUE` arguments as a map.
+/// Parses `NAME=VALUE` arguments.
 pub fn pairs(arguments: &[String], flag: &str) -> Result<BTreeMap<String, String>> {
     let mut pairs = BTreeMap::new();
     for argument in arguments {
@@ -89,7 +89,7 @@ pub fn pairs(arguments: &[String], flag: &str) -> Result<BTreeMap<String, String
     Ok(pairs)
 }
 
-/// The kind of a step that checks.
+/// The step kind of expectations.
 const EXPECTATION: &str = "expectation";
 
 fn print_plan(context: &Context, plan: &RunPlan) {
@@ -97,7 +97,7 @@ fn print_plan(context: &Context, plan: &RunPlan) {
         return output::print_json(plan);
     }
     let headings = ["STEP", "KIND", "READS", "WRITES", "ENVIRONMENT", "FROM", "RUNS"];
-    let mut grid = Grid::new(context.answer_style, &headings).leave_out_first(&[
+    let mut grid = Grid::new(context.answer_style, &headings).hide_first(&[
         "ENVIRONMENT",
         "KIND",
         "FROM",
@@ -140,14 +140,14 @@ fn print_report(context: &Context, report: &RunReport) {
             "the project has no models: write models/NAME.sql or models/NAME.py"
         }
         None if modelled => {
-            "no model that ran keeps its rows: say `materialization = replace` in one that is to be a table"
+            "no model that ran is stored: set `materialization = replace` in a model"
         }
         _ => return,
     };
     style.say(format!("  {}: {hint}", style.paint(Tone::Good, "hint")));
 }
 
-/// Prints how each table of a run that merged came to be.
+/// Prints how each table of the merge was produced.
 fn print_merged(context: &Context, report: &RunReport, merge: &MergeReport) {
     for table in &report.tables {
         let name = table.rsplit('.').next().unwrap_or(table);
@@ -156,7 +156,7 @@ fn print_merged(context: &Context, report: &RunReport, merge: &MergeReport) {
         };
         let merged = merge.merged.iter().find(|merged| merged.table.to_string() == *table);
         let how = match merged {
-            _ if report.steps.iter().any(computed) => " computed again".to_owned(),
+            _ if report.steps.iter().any(computed) => " recomputed".to_owned(),
             Some(merged) => format!(" {}", branch::merged_how(merged, "the source")),
             None => String::new(),
         };

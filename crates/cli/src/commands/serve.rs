@@ -1,4 +1,4 @@
-//! `headwater serve` and `headwater stop`: the lake's server, in the foreground or gone.
+//! `headwater serve` and `headwater stop`.
 
 use headwater_model::{ErrorCode, Problem};
 use headwater_server::{HttpDoor, Isolation};
@@ -14,7 +14,7 @@ use crate::lake_folder::LakeFolder;
 use crate::log_writer::LogWriter;
 use crate::output;
 
-/// Serves until a signal, a request or, in the background, idleness ends it.
+/// Serves until a signal, a request or, in the background, the idle timeout.
 pub async fn serve(context: &Context, arguments: &Serve) -> Result<()> {
     let log = start_log(arguments.background);
     let lake = context.lake_folder()?;
@@ -26,7 +26,7 @@ pub async fn serve(context: &Context, arguments: &Serve) -> Result<()> {
     outcome
 }
 
-/// A background server has no terminal: the command that started it reads this.
+/// Stores the error of a background server for the command that started it.
 fn leave_word(lake: &LakeFolder, problem: &Problem) {
     if let Ok(text) = serde_json::to_vec(problem) {
         let _ = std::fs::write(lake.path.join("server.failed"), text);
@@ -74,8 +74,7 @@ async fn serve_lake(context: &Context, arguments: &Serve, lake: &LakeFolder) -> 
     Ok(())
 }
 
-/// Makes room for this server: one that a command had started for itself ends its work and goes, once the
-/// address is this server's.
+/// Drains a background server of the lake, after the address is bound.
 async fn replace_background(
     context: &Context,
     arguments: &Serve,
@@ -84,21 +83,21 @@ async fn replace_background(
     let bind = async || HttpDoor::bind(arguments.http).await.map_err(error::from_fault);
     let Some((api, record)) = connect::answering(context, lake).await else { return bind().await };
     if !record.background {
-        let message = format!("a server of this lake runs already: {}", record.describe());
+        let message = format!("the lake already has a server: {}", record.describe());
         return Err(Problem::new(ErrorCode::AlreadyExists, message)
-            .with_hint("Use it as it is, or end it with `headwater stop`."));
+            .with_hint("Use it, or run `headwater stop`."));
     }
     let door = bind().await?;
-    context.style.say("letting the background server end its work");
+    context.style.say("waiting for the jobs of the background server");
     connect::stop_server(&api, lake).await?;
     Ok(door)
 }
 
-/// Says where the server is, and how to speak to it.
+/// Prints the server's address and an example request.
 fn announce(context: &Context, lake: &LakeFolder, server: &headwater_server::Running) {
     let style = context.style;
     let Some(address) = server.http_addr() else { return };
-    style.say(format!("serving {} on http://{address}; Ctrl-C ends it", lake.path.display()));
+    style.say(format!("serving {} on http://{address}; press Ctrl-C to stop", lake.path.display()));
     match server.token_file() {
         Some(file) => style.say(format!(
             "commands and `headwater.Client()` in this folder find it by themselves; \
@@ -113,10 +112,10 @@ fn announce(context: &Context, lake: &LakeFolder, server: &headwater_server::Run
     }
 }
 
-/// Logs to standard error: in the foreground a line per job and trigger event, too.
+/// Logs to standard error; in the foreground also each job and trigger event.
 fn start_log(background: bool) -> LogWriter {
     let levels = if background {
-        // The jobs of a background server are recorded, and its log is a file that grows.
+        // A background server's log is a growing file, and its jobs are recorded anyway.
         "warn,headwater=info,headwater_jobs::report=off"
     } else {
         "warn,headwater=info"
@@ -124,7 +123,7 @@ fn start_log(background: bool) -> LogWriter {
     let filter =
         EnvFilter::try_from_env("HEADWATER_LOG").unwrap_or_else(|_| EnvFilter::new(levels));
     let writer = LogWriter::start();
-    // A second subscriber in one process is refused, and the first serves as well.
+    // A process has one subscriber; a second one is ignored.
     let _ = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(writer.clone())
@@ -133,20 +132,20 @@ fn start_log(background: bool) -> LogWriter {
     writer
 }
 
-/// Ends the lake's server after its jobs.
+/// Stops the lake's server after its jobs.
 pub async fn stop(context: &Context) -> Result<()> {
     let lake = context.lake_folder()?;
     let Some((api, record)) = connect::answering(context, &lake).await else {
-        say_stopped(context, None, &format!("no server of {} was running", lake.path.display()));
+        say_stopped(context, None, &format!("no server is running for {}", lake.path.display()));
         return Ok(());
     };
     let jobs = connect::health(&api).await?.jobs_running.unwrap_or_default();
     if jobs > 0 {
         let jobs = output::plural(jobs, "job");
-        context.style.say(format!("letting {jobs} end; Ctrl-C leaves the server to it"));
+        context.style.say(format!("waiting for {jobs}; press Ctrl-C to stop waiting"));
     }
     connect::stop_server(&api, &lake).await?;
-    let text = format!("ended the server of {}, {}", lake.path.display(), record.describe());
+    let text = format!("stopped the server of {}, {}", lake.path.display(), record.describe());
     say_stopped(context, Some(record.pid), &text);
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! `headwater status`: the lake, its server and its active branch.
+//! `headwater status`.
 
 use headwater_model::{Branch, ErrorCode, MAIN_BRANCH};
 use serde_json::json;
@@ -11,7 +11,7 @@ use crate::error::Result;
 use crate::output;
 use crate::terminal::Tone;
 
-/// Carries out `headwater status`; starts nothing.
+/// Runs `headwater status`; starts no server.
 pub async fn status(context: &Context) -> Result<()> {
     let lake = context.lake_folder()?;
     let branch = lake.active_branch();
@@ -66,7 +66,7 @@ async fn exists(api: &Api, branch: &str) -> Result<bool> {
 
 fn branch_state(branch: String, exists: Option<bool>) -> String {
     if exists == Some(false) {
-        return format!("{branch}, which is gone; run `headwater checkout {MAIN_BRANCH}`");
+        return format!("{branch} (missing); run `headwater checkout {MAIN_BRANCH}`");
     }
     branch
 }

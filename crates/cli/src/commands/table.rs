@@ -1,4 +1,4 @@
-//! `headwater table`: list, look at, compare, import, maintain, drop.
+//! `headwater table`: list, show, import, drop.
 
 use std::path::Path;
 
@@ -18,7 +18,7 @@ use crate::events;
 use crate::output::{self, Grid};
 use crate::terminal::Tone;
 
-/// Carries out `headwater table`.
+/// Runs `headwater table`.
 pub async fn table(context: &Context, api: &Api, arguments: Table) -> Result<()> {
     match arguments {
         Table::Ls(arguments) => list(context, api, arguments).await,
@@ -52,7 +52,7 @@ async fn list(context: &Context, api: &Api, arguments: TableLs) -> Result<()> {
             table.updated.map_or(String::new(), output::moment),
         ]);
     }
-    grid.print(&format!("no tables on {at}; make one with `headwater table import NAME FILES`"));
+    grid.print(&format!("no tables on {at}; create one with `headwater table import NAME FILES`"));
     Ok(())
 }
 
@@ -70,7 +70,7 @@ async fn get(context: &Context, api: &Api, arguments: TableGet) -> Result<()> {
     Ok(())
 }
 
-/// What there is to say of a table beside its columns.
+/// Prints the properties of a table, except its columns.
 fn print_facts(context: &Context, table: &TableRow) {
     let style = context.answer_style;
     let fact = |label: &str, value: String| {
@@ -116,7 +116,7 @@ fn print_columns(context: &Context, table: &TableRow) {
     grid.print("no columns");
 }
 
-/// Several, with commas between; none where there are none.
+/// Joins values with commas; `None` if there are none.
 fn listed(all: &[impl ToString]) -> Option<String> {
     let all: Vec<_> = all.iter().map(ToString::to_string).collect();
     (!all.is_empty()).then(|| all.join(", "))
@@ -187,8 +187,7 @@ fn import_request(context: &Context, arguments: &TableImport) -> Result<ImportRe
     })
 }
 
-/// The server has another working folder, so paths travel absolute; globs keep their stars, and URLs are
-/// what they are.
+/// Makes paths absolute, because the server has another working folder. Globs and URLs are kept.
 pub fn absolute(current: &Path, source: &str) -> String {
     if source.contains("://") {
         return source.to_owned();
@@ -207,9 +206,9 @@ fn print_plan(context: &Context, plan: &ImportPlan) {
     output::line(format!("would {verb} {} from {files}, {}", plan.table, output::bytes(bytes)));
     if !plan.skipped.is_empty() {
         let skipped = output::plural(plan.skipped.len() as u64, "file");
-        output::line(format!("would skip {skipped} imported before; `--again` takes them again"));
+        output::line(format!("would skip {skipped} imported before; `--again` imports them"));
     }
-    let mut grid = Grid::new(context.answer_style, &["COLUMN", "TYPE", "", "BECAUSE"]);
+    let mut grid = Grid::new(context.answer_style, &["COLUMN", "TYPE", "", "REASON"]);
     for column in &plan.columns {
         let state = if column.exists { "" } else { "new" };
         grid.row([column.name.as_str(), &column.data_type, state, &column.reason]);
@@ -220,7 +219,7 @@ fn print_plan(context: &Context, plan: &ImportPlan) {
     }
 }
 
-/// Prints what to do about a column that became text.
+/// Prints the hint for a column that became text.
 fn print_hint(column: &ImportColumn, print: impl Fn(String)) {
     if let Some(hint) = &column.hint {
         print(format!("column `{}` is {}: {}", column.name, column.data_type, column.reason));
@@ -228,7 +227,7 @@ fn print_hint(column: &ImportColumn, print: impl Fn(String)) {
     }
 }
 
-/// Prints what an import did.
+/// Prints the result of an import.
 fn print_report(context: &Context, report: &ImportReport) {
     let style = context.style;
     if report.commit.is_none() {
@@ -258,7 +257,7 @@ fn print_report(context: &Context, report: &ImportReport) {
     }
     if report.rows_rejected > 0 {
         let rows = output::plural(report.rows_rejected, "row");
-        let text = format!("  {rows} could not be read; see {}__rejected", report.table);
+        let text = format!("  {rows} rejected; see {}__rejected", report.table);
         style.say(style.paint(Tone::Warn, text));
     }
 }

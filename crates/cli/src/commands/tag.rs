@@ -1,4 +1,4 @@
-//! `headwater tag`: names for single commits.
+//! `headwater tag`.
 
 use headwater_model::{CreateRef, Tag as TagRow, UpdateRef};
 use hyper::Method;
@@ -10,7 +10,7 @@ use crate::context::Context;
 use crate::error::{self, Result};
 use crate::output::{self, Grid};
 
-/// Carries out `headwater tag`.
+/// Runs `headwater tag`.
 pub async fn tag(context: &Context, api: &Api, arguments: Tag) -> Result<()> {
     match arguments {
         Tag::Ls => list(context, api).await,
@@ -50,7 +50,7 @@ async fn list(context: &Context, api: &Api) -> Result<()> {
     for tag in tags {
         grid.row([tag.name, tag.commit.short(), output::moment(tag.created)]);
     }
-    grid.print("no tags yet; make one with `headwater tag create NAME`");
+    grid.print("no tags; create one with `headwater tag create NAME`");
     Ok(())
 }
 

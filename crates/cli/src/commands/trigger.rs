@@ -1,4 +1,4 @@
-//! `headwater trigger`: what starts work by itself, and what became of it.
+//! `headwater trigger`: lists triggers and their events.
 
 use headwater_model::{DeployedKind, ErrorCode, TriggerEvent, TriggerEventStatus, TriggerStatus};
 
@@ -10,7 +10,7 @@ use crate::error::Result;
 use crate::output::{self, Cell, Grid};
 use crate::terminal::Tone;
 
-/// Carries out `headwater trigger`.
+/// Runs `headwater trigger`.
 pub async fn trigger(context: &Context, api: &Api, arguments: Trigger) -> Result<()> {
     match arguments {
         Trigger::Ls => {
@@ -26,7 +26,9 @@ pub async fn trigger(context: &Context, api: &Api, arguments: Trigger) -> Result
             if context.output == OutputFormat::Json {
                 output::print_json(&event);
             } else {
-                context.style.say(format!("event {} of {} is due now", event.id, event.trigger));
+                context
+                    .style
+                    .say(format!("event {} of {} is queued again", event.id, event.trigger));
             }
         }
     }
@@ -37,9 +39,10 @@ fn list(context: &Context, triggers: &[TriggerStatus]) {
     if context.output == OutputFormat::Json {
         return output::print_json(&triggers);
     }
-    let headings = ["TRIGGER", "WHEN", "DOES", "BRANCH", "NEXT", ">PENDING", ">DONE", ">FAILED"];
+    let headings =
+        ["TRIGGER", "SOURCE", "ACTION", "BRANCH", "NEXT", ">PENDING", ">DONE", ">FAILED"];
     let mut grid = Grid::new(context.answer_style, &headings)
-        .leave_out_first(&["PENDING", "DONE", "FAILED", "NEXT"]);
+        .hide_first(&["PENDING", "DONE", "FAILED", "NEXT"]);
     for status in triggers {
         let trigger = &status.trigger;
         let when = match (&trigger.files, &trigger.schedule, &trigger.tables) {
@@ -70,9 +73,9 @@ fn list(context: &Context, triggers: &[TriggerStatus]) {
     for status in triggers {
         if let Some(problem) = &status.error {
             let how = match problem.code {
-                ErrorCode::TooBusy => "is held back",
-                ErrorCode::RefNotFound => "cannot work",
-                _ => "sees nothing",
+                ErrorCode::TooBusy => "is rate-limited",
+                ErrorCode::RefNotFound => "cannot run",
+                _ => "cannot observe its source",
             };
             context.style.say(format!("trigger `{}` {how}:", status.trigger.name));
             context.style.print_problem(problem);
@@ -80,13 +83,13 @@ fn list(context: &Context, triggers: &[TriggerStatus]) {
     }
 }
 
-/// What happened: the files that landed, the tables that changed, or the strike of the clock.
-fn what_happened(event: &TriggerEvent) -> String {
+/// Describes an event: its files, its tables or its scheduled time.
+fn describe(event: &TriggerEvent) -> String {
     match (event.files.as_slice(), event.tables.as_slice(), event.scheduled) {
         ([file], ..) => file.rsplit('/').next().unwrap_or(file).to_owned(),
         ([_, ..], ..) => format!("{} files", output::count(event.files.len() as u64)),
         ([], [_, ..], _) => event.tables.join(", "),
-        ([], [], Some(strike)) => output::moment(strike),
+        ([], [], Some(time)) => output::moment(time),
         ([], [], None) => String::new(),
     }
 }
@@ -105,8 +108,7 @@ async fn events(context: &Context, api: &Api, arguments: TriggerEvents) -> Resul
     }
     let style = context.answer_style;
     let headings = ["EVENT", "TRIGGER", "STATUS", "RECORDED", "WHAT", ">TRIES", "JOB", "ERROR"];
-    let mut grid =
-        Grid::new(style, &headings).leave_out_first(&["TRIES", "JOB", "RECORDED", "EVENT"]);
+    let mut grid = Grid::new(style, &headings).hide_first(&["TRIES", "JOB", "RECORDED", "EVENT"]);
     for event in events {
         let (word, tone) = match event.status {
             TriggerEventStatus::Pending => ("pending", Tone::Strong),
@@ -114,7 +116,7 @@ async fn events(context: &Context, api: &Api, arguments: TriggerEvents) -> Resul
             TriggerEventStatus::Done => ("done", Tone::Good),
             TriggerEventStatus::Failed => ("failed", Tone::Bad),
         };
-        let what = what_happened(&event);
+        let what = describe(&event);
         grid.row([
             Cell::from(event.id),
             event.trigger.into(),

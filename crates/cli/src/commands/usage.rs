@@ -1,4 +1,4 @@
-//! `headwater usage`: what the work took, and what that costs by the rate card.
+//! `headwater usage`: usage and its cost by the rate card.
 
 use headwater_model::UsageLine;
 
@@ -8,10 +8,10 @@ use crate::context::Context;
 use crate::error::Result;
 use crate::output::{self, Grid};
 
-/// The name of the last line.
+/// The name of the total line.
 const TOTAL: &str = "total";
 
-/// Carries out `headwater usage`.
+/// Runs `headwater usage`.
 pub async fn usage(context: &Context, api: &Api, arguments: &Usage) -> Result<()> {
     let by = match arguments.by {
         UsageBy::Day => "day",
@@ -32,7 +32,7 @@ pub async fn usage(context: &Context, api: &Api, arguments: &Usage) -> Result<()
     let heading = by.to_uppercase();
     let headings =
         [heading.as_str(), ">JOBS", ">WALL", ">CPU", ">PEAK MEMORY", ">READ", ">WRITTEN", ">COST"];
-    let mut grid = Grid::new(context.answer_style, &headings).leave_out_first(&[
+    let mut grid = Grid::new(context.answer_style, &headings).hide_first(&[
         "WRITTEN",
         "READ",
         "PEAK MEMORY",
@@ -41,7 +41,7 @@ pub async fn usage(context: &Context, api: &Api, arguments: &Usage) -> Result<()
     ]);
     let total = total(&lines);
     for line in lines.into_iter().chain(total) {
-        // One run counts for each of its models.
+        // A run counts once per model, so the sum of jobs is wrong.
         let is_counted = by != "model" || line.group != TOTAL;
         let jobs = if is_counted { output::count(line.jobs) } else { String::new() };
         grid.row([
@@ -55,11 +55,11 @@ pub async fn usage(context: &Context, api: &Api, arguments: &Usage) -> Result<()
             output::money(line.cost, &line.currency),
         ]);
     }
-    grid.print("nothing ran yet");
+    grid.print("no usage");
     Ok(())
 }
 
-/// The sum of several lines.
+/// Sums several lines.
 fn total(lines: &[UsageLine]) -> Option<UsageLine> {
     let (first, rest) = lines.split_first()?;
     if rest.is_empty() || rest.iter().any(|line| line.currency != first.currency) {

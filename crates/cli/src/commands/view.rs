@@ -1,4 +1,4 @@
-//! `headwater view`: list, look at, drop.
+//! `headwater view`: list, show, drop.
 
 use headwater_model::SqlView;
 
@@ -10,7 +10,7 @@ use crate::error::Result;
 use crate::output::{self, Grid};
 use crate::terminal::Tone;
 
-/// Carries out `headwater view`.
+/// Runs `headwater view`.
 pub async fn view(context: &Context, api: &Api, arguments: View) -> Result<()> {
     match arguments {
         View::Ls(arguments) => list(context, api, arguments).await,
@@ -30,7 +30,7 @@ async fn list(context: &Context, api: &Api, arguments: TableLs) -> Result<()> {
         output::print_json(&views);
         return Ok(());
     }
-    let mut grid = Grid::new(context.answer_style, &["VIEW", "COLUMNS", "SQL OF", "UPDATED"]);
+    let mut grid = Grid::new(context.answer_style, &["VIEW", "COLUMNS", "DIALECTS", "UPDATED"]);
     for view in views {
         let columns: Vec<&str> = view.columns.iter().map(|column| column.name.as_str()).collect();
         let dialects: Vec<&str> = view.queries.iter().map(|query| query.dialect.as_str()).collect();
@@ -41,7 +41,7 @@ async fn list(context: &Context, api: &Api, arguments: TableLs) -> Result<()> {
             view.updated.map_or(String::new(), output::moment),
         ]);
     }
-    grid.print(&format!("no views on {at}; make one with `CREATE VIEW NAME AS SELECT …`"));
+    grid.print(&format!("no views on {at}; create one with `CREATE VIEW NAME AS SELECT …`"));
     Ok(())
 }
 
@@ -63,7 +63,7 @@ async fn get(context: &Context, api: &Api, arguments: ViewGet) -> Result<()> {
         output::line(format!("  {} {value}", style.paint(Tone::Faint, format!("{label:<10}"))));
     }
     for query in &view.queries {
-        output::line(style.paint(Tone::Faint, format!("  in the SQL of {}", query.dialect)));
+        output::line(style.paint(Tone::Faint, format!("  dialect {}", query.dialect)));
         for line in query.sql.lines() {
             output::line(format!("    {line}"));
         }

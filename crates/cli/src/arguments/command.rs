@@ -1,0 +1,162 @@
+//! The whole command line: global options and the list of commands.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+
+use super::{
+    Branch, Checkout, ColorArgument, Completions, Demo, Deploy, Deployment, Environment, Function,
+    Init, Job, Log, Namespace, OutputFormat, Query, Run, Serve, Table, Tag, Trigger, Usage, View,
+};
+
+const EXIT_CODES: &str = "Exit codes:
+  0  success
+  1  an internal error, or an I/O error
+  2  wrong input: arguments, SQL, names, a project file
+  3  not found: a ref, table, job, trigger, file or lake
+  4  a conflict: it exists already, or another change came first
+  5  the work failed: a bad row, a function that raised, an expectation, packages
+  6  a limit: memory, time, disk
+  7  the server is unreachable or busy, or the host forbids isolation
+  8  not allowed: a protected branch
+  130  stopped by Ctrl-C or `headwater job stop`
+
+Start with `headwater demo`, or with `headwater init`.";
+
+/// A serverless lakehouse: SQL and Python functions, Iceberg tables, branches.
+#[derive(Debug, Parser)]
+#[command(name = "headwater", version, after_help = EXIT_CODES, arg_required_else_help = true)]
+pub struct Arguments {
+    /// The lake: a `.headwater` folder or its parent [default: the nearest in the parent folders]
+    #[arg(long, global = true, value_name = "DIR", env = "HEADWATER_LAKE")]
+    pub lake: Option<PathBuf>,
+
+    /// The output format; with `json`, standard output is one JSON document
+    #[arg(long, short, global = true, value_enum, default_value_t)]
+    pub output: OutputFormat,
+
+    /// When to use colors; `auto` uses them on a terminal unless `NO_COLOR` is set
+    #[arg(long, global = true, value_enum, value_name = "WHEN", default_value_t)]
+    pub color: ColorArgument,
+
+    /// Print each row as a list with one line per column
+    #[arg(long, short = 'x', global = true)]
+    pub expanded: bool,
+
+    /// Run the server inside this command, not in the background
+    #[arg(long, global = true)]
+    pub in_process: bool,
+
+    /// The command
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Create a lake, import flight data, run a pipeline on a branch, merge, query, print the cost
+    #[command(after_help = "Example:\n  headwater demo")]
+    Demo(Demo),
+    /// Create a project and its lake
+    #[command(after_help = "Examples:
+  headwater init my-lake && cd my-lake
+  headwater init --example flights")]
+    Init(Init),
+    /// Run one SQL statement
+    #[command(after_help = "Examples:
+  headwater query \"SELECT origin, count(*) FROM flights GROUP BY origin\"
+  headwater query \"SELECT * FROM airlines\" --ref main@3fa9c1d2 --output json
+  headwater query 'SELECT count(*) FROM \"flights@dev\"'
+  headwater query 'SELECT * FROM flights WHERE delay > $late' --param late=60
+  headwater query --file report.sql --output csv")]
+    Query(Query),
+    /// Run the project's models on a branch; merge if all checks pass
+    #[command(after_help = "Examples:
+  headwater run
+  headwater run --dry-run
+  headwater run --ref dev --param minimum_flights=1000 --no-strict")]
+    Run(Run),
+    /// Deploy the functions and triggers of the working folder as a version
+    #[command(after_help = "Examples:\n  headwater deploy\n  headwater deploy --dry-run")]
+    Deploy(Deploy),
+    /// Deployed versions: list, show, roll back
+    #[command(subcommand)]
+    Deployment(Deployment),
+    /// Tables: list, show, compare, import, maintain, drop
+    #[command(subcommand)]
+    Table(Table),
+    /// Views: list, show, drop
+    #[command(subcommand)]
+    View(View),
+    /// Branches: list, create, compare, merge, protect
+    #[command(subcommand)]
+    Branch(Branch),
+    /// Set the active branch, the default of all other commands
+    #[command(after_help = "Examples:\n  headwater checkout dev\n  headwater checkout -b dev")]
+    Checkout(Checkout),
+    /// Tags: list, create, rename, delete
+    #[command(subcommand)]
+    Tag(Tag),
+    /// List the commits of a ref, newest first
+    #[command(after_help = "Examples:\n  headwater log\n  headwater log dev --graph --limit 50")]
+    Log(Log),
+    /// Namespaces: list, create, drop
+    #[command(subcommand)]
+    Namespace(Namespace),
+    /// Jobs: list, show, follow, stop
+    #[command(subcommand)]
+    Job(Job),
+    /// Python environments of functions: list, explain, prune, rebuild
+    #[command(subcommand)]
+    Environment(Environment),
+    /// Deployed functions: list, call
+    #[command(subcommand)]
+    Function(Function),
+    /// Show usage and its cost
+    #[command(after_help = "Examples:\n  headwater usage\n  headwater usage --by model")]
+    Usage(Usage),
+    /// Triggers: list, show events, replay
+    #[command(subcommand)]
+    Trigger(Trigger),
+    /// Serve the lake in the foreground
+    #[command(after_help = "Example:\n  headwater serve --http 127.0.0.1:4280")]
+    Serve(Serve),
+    /// Stop the lake's background server after its jobs end
+    #[command(after_help = "Example:\n  headwater stop")]
+    Stop,
+    /// Show the lake, its server and its active branch
+    #[command(after_help = "Example:\n  headwater status")]
+    Status,
+    /// Print a completion script for a shell
+    #[command(
+        after_help = "Example:\n  headwater completions bash > ~/.local/share/bash-completion/completions/headwater"
+    )]
+    Completions(Completions),
+}
+
+impl Command {
+    /// Returns whether the command returns rows, which support `csv` and `ndjson`.
+    pub fn answers_rows(&self) -> bool {
+        matches!(
+            self,
+            Command::Query(_)
+                | Command::Table(Table::Diff(_))
+                | Command::Function(Function::Invoke(_))
+        )
+    }
+
+    /// Returns the warehouse that the command names.
+    pub fn warehouse(&self) -> Option<&str> {
+        match self {
+            Command::Init(init) => init.warehouse.as_deref(),
+            Command::Serve(serve) => serve.warehouse.as_deref(),
+            _ => None,
+        }
+    }
+
+    /// Returns whether the command is itself a server.
+    pub fn runs_server(&self) -> bool {
+        matches!(self, Command::Serve(_))
+    }
+}

@@ -1,0 +1,58 @@
+//! The command line's syntax: every command with its arguments and examples.
+//!
+//! Each noun has one file here; the file of the same name in `commands/` executes it.
+
+mod branch;
+mod checkout;
+mod command;
+mod completions;
+mod demo;
+mod deployment;
+mod diff;
+mod environment;
+mod function;
+mod init;
+mod job;
+mod log;
+mod namespace;
+mod output;
+mod parse;
+mod query;
+mod reference;
+mod run;
+mod serve;
+mod table;
+mod tag;
+mod trigger;
+mod usage;
+mod view;
+
+pub use self::branch::{
+    Branch, BranchCherryPick, BranchLs, BranchMerge, BranchRevert, BranchRm, Choice, Choices,
+    CreateRef, RemoveRef, RenameRef,
+};
+pub use self::checkout::Checkout;
+pub use self::command::{Arguments, Command};
+pub use self::completions::Completions;
+pub use self::demo::Demo;
+pub use self::deployment::{Deploy, Deployment};
+pub use self::diff::{BranchDiff, CompareArgument, CompareOptions, TableDiff};
+pub use self::environment::{Environment, EnvironmentPrune, EnvironmentRebuild};
+pub use self::function::{Function, FunctionInvoke};
+pub use self::init::{ExampleArgument, Init};
+pub use self::job::{Job, JobLogs, JobLs};
+pub use self::log::Log;
+pub use self::namespace::Namespace;
+pub use self::output::{ColorArgument, OutputFormat};
+pub use self::parse::parse;
+pub use self::query::Query;
+pub use self::reference::{BranchArgument, RefArgument};
+pub use self::run::Run;
+pub use self::serve::{IsolationArgument, Serve};
+pub use self::table::{
+    FormatArgument, OnErrorArgument, Table, TableGet, TableImport, TableLs, TableMaintain, TableRm,
+};
+pub use self::tag::Tag;
+pub use self::trigger::{Trigger, TriggerEvents};
+pub use self::usage::{Usage, UsageBy};
+pub use self::view::{View, ViewGet, ViewRm};
