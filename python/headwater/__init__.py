@@ -1,10 +1,10 @@
-"""Headwater: models and expectations for projects, and a client for lakes.
+"""Headwater: decorators for models and expectations, and a client for lakes.
 
-A project's functions are marked with `model`, `python`, `expectation` and `function`; their inputs are default
-arguments, `Model` and `Parameter`. A program talks to a lake through `Client`.
+The decorators `model`, `python`, `expectation` and `function` mark a project's functions; the
+default arguments `Model` and `Parameter` are their inputs. Programs use `Client`.
 
-This module is imported before every function that runs, so it imports nothing by itself: the client,
-the errors and the ready-made expectations are loaded when they are first used.
+Every function imports this module first, so it loads the client, the errors and the expectations
+only on first use.
 """
 
 from .decorators import expectation, function, model, python
@@ -31,7 +31,7 @@ __all__ = [
     "python",
 ]
 
-# Where each name that is loaded late comes from; None stands for the module itself.
+# The module of each lazily loaded name; None is the module itself.
 _LATE = {
     "Client": ("client", "Client"),
     "HeadwaterError": ("errors", "HeadwaterError"),

@@ -1,8 +1,8 @@
-"""`Client`: a program's way to a lake.
+"""`Client`: access to a lake from Python.
 
-Methods carry the names of the command line's nouns and verbs. What a method answers is the JSON of the
-HTTP API as dicts and lists, except queries, which answer tables. Errors are classes of
-`headwater.errors`. Nothing is cached, and a client may be used by several threads at once.
+Methods have the names of the commands. They return the JSON of the HTTP API as dicts and lists;
+queries return tables. Errors are classes of `headwater.errors`. The client caches nothing, and
+several threads can use it at once.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from . import partition
+from .arrow_body import ArrowBody
 from .connection import ARROW, JSON, Connection, segments
 from .errors import HeadwaterError, from_problem, make
 from .frames import import_package, is_table, to_stream
@@ -29,13 +30,10 @@ if TYPE_CHECKING:
     import pyarrow
 
 
-# What ends every whole stream of Arrow.
-ARROW_END = b"\xff\xff\xff\xff\x00\x00\x00\x00"
-
-# How long a statement whose answer was cut off is given to note its error, in seconds.
+# The time to wait for the error of an incomplete response, in seconds.
 ERROR_SECONDS_MAX = 2.0
 
-# How often a job's broken event stream is taken up again without any progress.
+# Retries of a broken event stream without progress.
 FOLLOW_RETRIES = 5
 
 FINAL = ("succeeded", "failed", "cancelled", "interrupted")
@@ -44,17 +42,16 @@ FINAL = ("succeeded", "failed", "cancelled", "interrupted")
 class Client(Refs, Tables):
     """A client of one lake.
 
-    `url` is the address of a server, such as `http://127.0.0.1:4280`. Without it, the lake is one on
-    this machine: the folder `lake`, or the nearest `.headwater` upwards from the working folder; its
-    server is reached over its Unix socket. `command`, by default the `headwater` that was installed with
-    this package, starts it if none runs. `author` is noted
-    in commits and jobs, by default the user's name. A server asks for its `token` over HTTP, which its
-    lake's `.headwater/server.token` holds; below the lake's folder it is found without being named.
+    `url` is the address of a server, such as `http://127.0.0.1:4280`. Without it, the client uses
+    the local lake `lake`, by default the nearest `.headwater` in the parent folders, over its Unix
+    socket. If the lake's server is not running, `command` starts it: by default the `headwater`
+    installed with this package. `author` is recorded in commits and jobs; the default is the user's
+    name. HTTP requests need the server's `token`, the content of `.headwater/server.token`; below
+    the lake's folder the client finds it.
 
-    Wherever a method takes a `ref`, it is a branch, a tag, `branch@commit` or `@commit`. Without one, the
-    lake's active branch is meant, which `headwater checkout` chooses; by `url` it is `main`. Every method
-    raises `HeadwaterError`s: `UnavailableError` where the server cannot be reached, and those of the errors
-    that the server answers.
+    A `ref` is a branch, a tag, `branch@commit` or `@commit`. The default is the lake's active
+    branch, or `main` with `url`. Every method raises `HeadwaterError`s: `UnavailableError` if the
+    server is unreachable, and the errors of its responses.
     """
 
     def __init__(
@@ -86,12 +83,12 @@ class Client(Refs, Tables):
         namespace: str | None = None,
         limit: int | None = None,
     ) -> pyarrow.Table:
-        """Carries out one SQL statement and answers its rows as a `pyarrow.Table`.
+        """Runs one SQL statement and returns its rows as a `pyarrow.Table`.
 
-        `parameters` are the values of `$name` in the statement: text, numbers, True, False or None. Bare
-        table names lie in `namespace`, `public` where nothing is said; `limit` is the most rows to
-        answer. Needs pyarrow. A statement that fails after its first rows raises its error, and answers
-        no rows.
+        `parameters` are the values of `$name` in the statement: text, numbers, True, False or None.
+        `namespace` is the namespace of unqualified table names, by default `public`; `limit` is the
+        maximum number of rows. Needs pyarrow. A statement that fails after its first rows raises
+        its error.
         """
         import_package("pyarrow")
         with self._query(sql, ref, parameters, namespace, limit, ARROW) as response:
@@ -106,7 +103,7 @@ class Client(Refs, Tables):
         namespace: str | None = None,
         limit: int | None = None,
     ) -> pandas.DataFrame:
-        """As `query`, with the rows as a pandas frame. Needs pyarrow and pandas."""
+        """Like `query`, but returns a pandas frame. Needs pyarrow and pandas."""
         import_package("pandas")
         table = self.query(
             sql, ref=ref, parameters=parameters, namespace=namespace, limit=limit
@@ -123,7 +120,7 @@ class Client(Refs, Tables):
         namespace: str | None = None,
         limit: int | None = None,
     ) -> polars.DataFrame:
-        """As `query`, with the rows as a polars frame. Needs pyarrow and polars."""
+        """Like `query`, but returns a polars frame. Needs pyarrow and polars."""
         from_arrow = import_package("polars").from_arrow
         table = self.query(
             sql, ref=ref, parameters=parameters, namespace=namespace, limit=limit
@@ -140,9 +137,9 @@ class Client(Refs, Tables):
         namespace: str | None = None,
         limit: int | None = None,
     ) -> list[dict[str, Any]]:
-        """As `query`, with one dict per row, by column. Needs no other package.
+        """Like `query`, but returns one dict per row. Needs no other package.
 
-        Values are those of JSON: decimals, dates and times are text.
+        Values have their JSON types: decimals, dates and times are text.
         """
         with self._query(sql, ref, parameters, namespace, limit, JSON) as response:
             try:
@@ -167,7 +164,7 @@ class Client(Refs, Tables):
         return self._connection.send("POST", "/v1/query", body, accept=accept)
 
     def _table(self, response: http.client.HTTPResponse) -> pyarrow.Table:
-        """The rows of an answer in Arrow, which is never taken for whole where it was cut off."""
+        """Reads the rows of a response as Arrow; an incomplete response is an error."""
         pyarrow = import_package("pyarrow")
         body = ArrowBody(response)
         try:
@@ -179,7 +176,7 @@ class Client(Refs, Tables):
             raise self._cut(response, cut) from cut
 
     def _cut(self, response: http.client.HTTPResponse, cut: BaseException) -> HeadwaterError:
-        """Why an answer was cut off: the error that its job noted, as far as that can be known."""
+        """Returns the error of an incomplete response: the job's error, if available."""
         job_id = response.getheader("x-headwater-job")
         deadline = time.monotonic() + ERROR_SECONDS_MAX
         while job_id:
@@ -199,15 +196,15 @@ class Client(Refs, Tables):
     # Functions.
 
     def functions(self) -> list[dict[str, Any]]:
-        """The functions of the deployed version, by name."""
+        """Lists the functions of the deployed version by name."""
         found: list[dict[str, Any]] = self._connection.json("GET", "/v1/functions")
         return found
 
     def invoke(self, function: str, /, **arguments: Any) -> Any:
-        """Calls a function of the deployed version and answers what it returns, a table as a list of dicts.
+        """Calls a function of the deployed version and returns its result; a table is a list of dicts.
 
-        The arguments are what JSON can say; one of them may be a `pyarrow.Table`, or a pandas or polars
-        frame. Ctrl-C stops the function. Raises its error where it fails.
+        Arguments are JSON values; one can be a `pyarrow.Table` or a pandas or polars frame. Ctrl-C
+        stops the function. Raises the function's error.
         """
         with self._invoke(function, arguments, JSON) as response:
             try:
@@ -216,7 +213,7 @@ class Client(Refs, Tables):
                 raise self._cut(response, cut) from cut
 
     def invoke_table(self, function: str, /, **arguments: Any) -> pyarrow.Table:
-        """As `invoke`, for a function that returns a table, which is answered as a `pyarrow.Table`."""
+        """Like `invoke`, for a function that returns a table: returns a `pyarrow.Table`."""
         import_package("pyarrow")
         with self._invoke(function, arguments, ARROW) as response:
             return self._table(response)
@@ -241,20 +238,20 @@ class Client(Refs, Tables):
     def deploy(
         self, project: str | os.PathLike[str] = ".", *, dry_run: bool = False
     ) -> dict[str, Any]:
-        """Validates the project in a folder and puts it in force as a version.
+        """Validates the project in a folder and activates it as a version.
 
-        Answers the version, what it holds and what changed. With `dry_run` nothing is deployed. Raises
-        `InvalidProjectError` with the errors of all files; the version before stays in force then.
+        Returns the version, its contents and the changes. `dry_run` deploys nothing. Raises
+        `InvalidProjectError` with the errors of all files; the active version then stays.
         """
         request = {"files": read_project(project), "dry_run": dry_run}
         return self._dict("POST", "/v1/deployments", request)
 
     def deployments(self) -> list[dict[str, Any]]:
-        """The deployed versions, the last deployed first."""
+        """Lists the deployed versions, newest first."""
         return self._list("/v1/deployments")
 
     def rollback(self, version: str) -> dict[str, Any]:
-        """Puts a version in force that was deployed before; the first digits of it are enough."""
+        """Activates an earlier version; a prefix of the version is enough."""
         return self._dict("POST", segments("v1", "deployments", version, "activate"), {})
 
     # Runs and imports.
@@ -271,17 +268,16 @@ class Client(Refs, Tables):
         priority: str | None = None,
         on_event: OnEvent | None = None,
     ) -> dict[str, Any]:
-        """Runs the project in a folder on the branch `ref`, and waits until the run has ended; Ctrl-C stops it.
+        """Runs the project in a folder on the branch `ref` and waits for its end; Ctrl-C stops it.
 
-        `parameters` are values for the project's parameters. In a strict run an expectation that answers
-        false fails the run. `no_cache` runs every model, changed or not. `priority` is `low`, `normal` or
-        `high`, and says how much its functions matter where more wait than can run. `on_event` is called with each
-        event of the run as it comes: dicts with `sequence`, `time`, `type` and what belongs to the type
-        (`log`, `step_started`, `step_ended`, ..).
+        `parameters` are the project's parameters. In a strict run, a false expectation fails the
+        run. `no_cache` runs unchanged models too. `priority` is `low`, `normal` or `high`: the
+        order of queued calls. `on_event` is called with each event: a dict with `sequence`, `time`,
+        `type` and the fields of the type (`log`, `step_started`, `step_ended`, ...).
 
-        Answers the run's report: `commit`, `tables`, `steps`, `usage`, `cost`; with `dry_run` the plan,
-        and nothing is run. Raises the run's error where it fails, mostly `RunFailedError`, with the
-        job's id in `context["job"]`; the branch is then as it was.
+        Returns the run's report: `commit`, `tables`, `steps`, `usage`, `cost`; with `dry_run` the
+        plan. Raises the run's error, mostly `RunFailedError`, with the job id in `context["job"]`;
+        the branch is then unchanged.
         """
         texts = {name: _text(name, value) for name, value in (parameters or {}).items()}
         request = {
@@ -315,20 +311,20 @@ class Client(Refs, Tables):
         decimal_comma: bool = False,
         on_event: OnEvent | None = None,
     ) -> dict[str, Any]:
-        """Brings files into a table on the branch `ref`, and waits until they are there.
+        """Imports files into a table on the branch `ref` and waits for the end.
 
-        `sources` are files, folders and globs on the server's machine; relative ones begin at this
-        process's working folder. A table that is not there is made. `nulls` are texts that mean null,
-        `types` Iceberg types by column, `partition_by` the partition fields of a new table: `column`,
-        `day(column)` (or `year`, `month`, `hour`), `bucket(16, column)` or `truncate(4, column)`. A row
-        that cannot be read ends the import with `BadRowError`, or with `on_error="reject"` goes to
-        `<table>__rejected`. Files that were imported before are skipped, unless `again`. Format (`csv`,
-        `ndjson`, `parquet`, `arrow`), delimiter, header and encoding are found from the files where nothing
-        is said. `date_format`, such as `DD.MM.YYYY`, and `decimal_comma` say how CSV files write dates and
-        numbers.
+        `sources` are files, folders and globs on the server's machine; relative ones start at this
+        process's working folder. A missing table is created. `nulls` are texts that mean null,
+        `types` Iceberg types by column, `partition_by` the partition fields of a new table:
+        `column`, `day(column)` (or `year`, `month`, `hour`), `bucket(16, column)` or `truncate(4,
+        column)`. A bad row raises `BadRowError`; with `on_error="reject"` it goes to
+        `<table>__rejected`. Files that were imported before are skipped, except with `again`. The
+        format (`csv`, `ndjson`, `parquet`, `arrow`), delimiter, header and encoding are detected by
+        default. `date_format`, such as `DD.MM.YYYY`, and `decimal_comma` set the formats of CSV
+        files.
 
-        Answers the import's report: `commit`, `files`, `files_skipped`, `rows`, `rows_rejected`, ..;
-        with `dry_run` the plan, with every column and its type, and nothing is changed.
+        Returns the import's report: `commit`, `files`, `files_skipped`, `rows`, `rows_rejected`,
+        ...; with `dry_run` the plan, with every column and its type.
         """
         listed = [sources] if isinstance(sources, (str, os.PathLike)) else list(sources)
         fields = [partition_by] if isinstance(partition_by, str) else list(partition_by)
@@ -354,7 +350,7 @@ class Client(Refs, Tables):
         return self._work("/v1/imports", without_none(request), on_event)
 
     def _work(self, path: str, request: dict[str, Any], on_event: OnEvent | None) -> dict[str, Any]:
-        """Starts a job and follows it to its end; answers its result, or the plan of a dry run."""
+        """Starts a job and follows it to its end; returns its result, or the plan of a dry run."""
         answer: dict[str, Any] = self._connection.json("POST", path, request)
         if request.get("dry_run"):
             return answer
@@ -383,23 +379,23 @@ class Client(Refs, Tables):
     ) -> list[dict[str, Any]]:
         """Lists jobs, newest first.
 
-        `kind` is `query`, `import`, `run` or `trigger`; `status` is `queued`, `running`, `succeeded`,
-        `failed`, `cancelled` or `interrupted`; several with commas between them. `since` is a day or a
-        moment in RFC 3339.
+        `kind` is `query`, `import`, `run` or `trigger`; `status` is `queued`, `running`,
+        `succeeded`, `failed`, `cancelled` or `interrupted`, or several separated by commas. `since`
+        is a date or a time in RFC 3339.
         """
         filters = {"kind": kind, "status": status, "since": since, "limit": limit}
         return self._list("/v1/jobs", filters)
 
     def job(self, id: str) -> dict[str, Any]:
-        """Answers a job as it stands; a part of its id that only it has is enough."""
+        """Returns a job by its id or a unique part of it."""
         return self._dict("GET", segments("v1", "jobs", id))
 
     def job_events(
         self, id: str, *, after: int = 0, follow: bool = False
     ) -> Iterator[dict[str, Any]]:
-        """Yields a job's events in order, those after a sequence; with `follow` until it has ended.
+        """Yields a job's events in order, after a sequence number; with `follow` until it ends.
 
-        A stream that breaks is taken up again after the last event that came.
+        A broken stream is resumed after the last received event.
         """
         failures = 0
         while True:
@@ -426,65 +422,31 @@ class Client(Refs, Tables):
         with self._connection.send(
             "GET", path, parameters=parameters, accept="application/x-ndjson"
         ) as response:
-            # A line that was cut is no JSON, and raises as a broken chunk does.
+            # A truncated line is invalid JSON, and is handled as a broken chunk.
             while line := response.readline():
                 yield json.loads(line)
 
     def stop_job(self, id: str) -> dict[str, Any]:
-        """Asks a job to stop, and answers how it stands; one that has ended stays as it is."""
+        """Requests a job to stop and returns its state; an ended job does not change."""
         return self._dict("POST", segments("v1", "jobs", id, "stop"))
 
     def usage(
         self, *, by: str = "kind", since: str | None = None, until: str | None = None
     ) -> list[dict[str, Any]]:
-        """Sums up what jobs took and cost, by `day`, `kind`, `job` or `model`.
+        """Sums usage and cost by `day`, `kind`, `job` or `model`.
 
-        `since` and `until` are days or moments in RFC 3339; times are in milliseconds and
-        microseconds, sizes in bytes, as the names say.
+        `since` and `until` are dates or times in RFC 3339. The names of the fields have their
+        units.
         """
         return self._list("/v1/usage", {"by": by, "since": since, "until": until})
 
     def health(self) -> dict[str, Any]:
-        """What the server says of itself: `status`, `version`, `pid`, `lake`, `jobs_running`."""
+        """Returns the server's health: `status`, `version`, `pid`, `lake`, `jobs_running`."""
         return self._dict("GET", "/health")
 
 
-class ArrowBody:
-    """The body of an answer as the file that Arrow reads, which knows whether it came whole.
-
-    Arrow takes the end of a file for the end of a stream, whatever stands there; a server that fails
-    leaves the end-of-stream marker out.
-    """
-
-    def __init__(self, response: http.client.HTTPResponse) -> None:
-        self.response = response
-        self.closed = False
-        self._tail = b""
-
-    def readable(self) -> bool:
-        """Yes."""
-        return True
-
-    def read(self, size: int = -1) -> bytes:
-        """Up to `size` bytes; fewer only at the end."""
-        content = self.response.read(None if size < 0 else size)
-        self._tail = (self._tail + content[-len(ARROW_END) :])[-len(ARROW_END) :]
-        return content
-
-    def close(self) -> None:
-        """Says that Arrow needs no more; the response stays open for `check_end`."""
-        self.closed = True
-
-    def check_end(self) -> None:
-        """Raises `EOFError` unless the stream ended with its marker, and nothing was lost."""
-        while self.read(65_536):
-            pass
-        if self._tail != ARROW_END:
-            raise EOFError("the stream of record batches has no end")
-
-
 def _job_error(job: Mapping[str, Any]) -> HeadwaterError:
-    """Why a job failed, with its id in the context."""
+    """Returns a job's error, with its id in the context."""
     fallback = {"code": "internal", "message": f"job `{job['id']}` ended as `{job['status']}`"}
     if job["status"] in ("cancelled", "interrupted"):
         fallback["code"] = job["status"]
@@ -494,7 +456,7 @@ def _job_error(job: Mapping[str, Any]) -> HeadwaterError:
 
 
 def _text(name: str, value: object) -> str:
-    """A parameter's value as the command line would say it."""
+    """Formats a parameter's value as on the command line."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, (str, int, float)):

@@ -1,8 +1,7 @@
-"""Reaching a lake's server: over HTTP, or over the Unix socket of a lake on this machine.
+"""Connections to a lake's server: HTTP, or the Unix socket of a local lake.
 
-`Connection` opens one connection per request, so it may be used by several threads at once. A lake's
-server that does not run is started, by the command line, before the request is sent; a request is
-never sent twice. An answer that is an error is raised as the error it describes.
+`Connection` opens one connection per request, so several threads can use it. It starts the lake's
+server if needed, and sends each request at most once. Error responses are raised as errors.
 """
 
 from __future__ import annotations
@@ -23,21 +22,21 @@ LAKE_FOLDER = ".headwater"
 JSON = "application/json"
 ARROW = "application/vnd.apache.arrow.stream"
 
-# The file in a lake's folder in which its server writes where it listens.
+# The file in a lake's folder with the server's addresses.
 RECORD = "server.json"
 
 # The file in a lake's folder that names its active branch.
 HEAD = "HEAD"
 
-# The kernel takes no longer path for a socket, in bytes.
+# The maximum length of a socket path, in bytes.
 SOCKET_PATH_BYTES_MAX = 107
 
-# How long the command line may take to start a server and answer a query, in seconds.
+# The time limit for starting a server and running a query, in seconds.
 START_SECONDS_MAX = 120
 
 
 def segments(*parts: str) -> str:
-    """A path of percent-encoded segments: `/v1/branches/feature%2Fx`."""
+    """Percent-encodes the segments of a path: `/v1/branches/feature%2Fx`."""
     for part in parts:
         if not isinstance(part, str) or not part:
             raise make("invalid_argument", f"`{part!r}` is not a name")
@@ -45,7 +44,7 @@ def segments(*parts: str) -> str:
 
 
 def find_lake(lake: str | os.PathLike[str] | None, start: str | None = None) -> str:
-    """The absolute path of the `.headwater` folder that `lake` names, or of the nearest upwards."""
+    """Returns the absolute `.headwater` folder of `lake`, or the nearest in the parent folders."""
     if lake is not None:
         return _lake_at(os.path.abspath(os.fspath(lake)))
     folder = os.path.abspath(start or os.getcwd())
@@ -76,7 +75,7 @@ class SocketConnection(http.client.HTTPConnection):
         self.path = path
 
     def connect(self) -> None:
-        """Opens the connection; a long path is reached through its folder's file descriptor."""
+        """Opens the connection; a long path is opened through its folder's file descriptor."""
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             if len(os.fsencode(self.path)) <= SOCKET_PATH_BYTES_MAX:
@@ -95,9 +94,9 @@ class SocketConnection(http.client.HTTPConnection):
 class Connection:
     """Sends requests to one server.
 
-    `url` is the server's address, such as `http://127.0.0.1:4280`; without it `lake` names a lake on
-    this machine, whose server is started by `command` where none runs. Over HTTP the server asks for its
-    token: `token`, or what the nearest lake's server, if the address is its own, has written down.
+    `url` is the server's address, such as `http://127.0.0.1:4280`. Without it, `lake` is a local
+    lake, whose server `command` starts if needed. HTTP requests need a token: `token`, or the token
+    of the nearest lake's server if the address matches.
     """
 
     def __init__(
@@ -117,7 +116,7 @@ class Connection:
         self.lake = None if url is not None else find_lake(lake)
 
     def active_branch(self) -> str | None:
-        """The branch that `headwater checkout` chose for the lake; none by `url`, or where none was."""
+        """Returns the branch set by `headwater checkout`; None with `url`, or if none is set."""
         if self.lake is None:
             return None
         try:
@@ -134,9 +133,9 @@ class Connection:
         parameters: Mapping[str, Any] | None = None,
         accept: str = JSON,
     ) -> http.client.HTTPResponse:
-        """Sends a request and answers the response, its body unread. Bytes are a table in Arrow's form.
+        """Sends a request and returns the response with its body unread. A body of bytes is Arrow.
 
-        Raises the error that the server answers, or `UnavailableError` where it cannot be reached.
+        Raises the error of the response, or `UnavailableError` if the server is unreachable.
         """
         connection, token = self._connect()
         try:
@@ -161,7 +160,7 @@ class Connection:
         body: Mapping[str, Any] | bytes | None = None,
         parameters: Mapping[str, Any] | None = None,
     ) -> Any:
-        """Sends a request and answers the JSON of the response; None for an empty one."""
+        """Sends a request and returns the JSON of the response; None if it is empty."""
         with self.send(method, path, body, parameters) as response:
             try:
                 content = response.read()
@@ -182,7 +181,7 @@ class Connection:
         content = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
         headers: dict[str, Any] = {
             "Accept": accept,
-            # One request per connection: its end frees the server of it.
+            # One request per connection, which the server can close.
             "Connection": "close",
             "X-Headwater-Author": self.author.encode(),
         }
@@ -194,7 +193,7 @@ class Connection:
         return connection.getresponse()
 
     def _connect(self) -> tuple[http.client.HTTPConnection, str | None]:
-        """A connection, and the token to show there."""
+        """Returns a connection and its token."""
         if self.url is not None:
             return _open_url(self.url), self.token or _noted_token(self.url)
         found = self._open_lake()
@@ -208,9 +207,9 @@ class Connection:
         return found
 
     def _open_lake(self) -> tuple[http.client.HTTPConnection, str | None] | None:
-        """A connection to the lake's server and its token, or None where none answers."""
+        """Returns a connection to the lake's server and its token; None if no server answers."""
         record = _read_record(str(self.lake))
-        # What a killed server left behind is found out by connecting.
+        # A killed server leaves its record, so only connecting shows whether it runs.
         for name, opener in (("socket", SocketConnection), ("http", http.client.HTTPConnection)):
             if record.get(name):
                 connection = opener(record[name])
@@ -222,7 +221,7 @@ class Connection:
         return None
 
     def _start(self) -> None:
-        """Has the command line start the lake's server, which outlives it."""
+        """Starts the lake's server through the command; the server outlives it."""
         arguments = [self.command, "query", "SELECT 1", "--lake", str(self.lake)]
         message = "the lake's server does not start"
         try:
@@ -252,7 +251,7 @@ def _installed_command() -> str:
 
 
 def _read_record(lake: str) -> dict[str, Any]:
-    """What the lake's server wrote down of itself; nothing where none did."""
+    """Reads the record of the lake's server; empty if there is none."""
     try:
         with open(os.path.join(lake, RECORD), "rb") as file:
             record = json.load(file)
@@ -270,7 +269,7 @@ def _read_token(record: Mapping[str, Any]) -> str | None:
 
 
 def _noted_token(url: str) -> str | None:
-    """The token of the nearest lake's server, if the address is that server's own."""
+    """Returns the token of the nearest lake's server if the address matches."""
     try:
         record = _read_record(find_lake(None))
         noted = urlsplit(f"http://{record['http']}")
@@ -305,7 +304,7 @@ def _open_url(url: str) -> http.client.HTTPConnection:
     secure = parts.scheme == "https"
     kind = http.client.HTTPSConnection if secure else http.client.HTTPConnection
     host = str(parts.hostname)
-    # An IPv6 address keeps its brackets, so that its last part is not taken for the port.
+    # An IPv6 address keeps its brackets; otherwise its last part would be the port.
     connection = kind(f"[{host}]" if ":" in host else host, parts.port)
     try:
         connection.connect()
@@ -328,7 +327,7 @@ def _target(path: str, parameters: Mapping[str, Any] | None) -> str:
 
 
 def _error(response: http.client.HTTPResponse) -> HeadwaterError:
-    """The error that an answer describes, or one that says what came instead."""
+    """Returns the error of an error response."""
     with response:
         content = response.read()
     try:

@@ -1,9 +1,9 @@
-"""Decorators that make functions of a project into models and expectations.
+"""Decorators that turn a project's functions into models, expectations and callable functions.
 
-They leave the function as it is, callable like any other, and note what was said in its attribute
-`__headwater__`, a dict with the keys `model`, `python`, `expectation` and `function`, each holding the arguments
-of that decorator. They may stand in any order. Headwater reads them from the source, without running
-it; what they check here, they check again for whoever imports the file.
+They leave the function callable, and store their arguments in its attribute `__headwater__`: a dict
+with the keys `model`, `python`, `expectation` and `function`. Their order does not matter.
+Headwater reads the decorators from the source, without running it; they check the same rules again
+on import.
 """
 
 from __future__ import annotations
@@ -37,24 +37,21 @@ def model(
     env: Mapping[str, str] | None = None,
     priority: Literal["low", "normal", "high"] | None = None,
 ) -> Callable[[Function], Function]:
-    """Makes a function a model: it gives one table, from the tables and parameters it names.
+    """Turns a function into a model: it returns one table.
 
-    `name` is the model's name, the function's where nothing is said. `materialization` says what
-    becomes of the output: `none`, only for its children; `replace`, the table's whole content;
-    `append`, added to the table; `merge`, put in place of the rows with the same `keys`, the columns
-    that tell rows apart, and added where there are none. `columns` are the output's columns, checked after the function ran.
-    `partition_by` is `column`, `day(column)` (or `year`, `month`, `hour`), `bucket(16, column)` or
-    `truncate(4, column)`, or a list of those, for the table. `adopt` lets the
-    model write over a table that no model of its project made. `network` lets the function reach the
-    network, or the hosts in a list such as `["api.example.com:443"]` and no others. `memory` is the most it may hold, `"512MiB"` or a number of bytes, and
-    `timeout` the longest it may take, `"1min"` or a number of seconds; the project's where nothing is
-    said. `cpus` is the most processors it may use, such as `1.5`; `tmp` the size of its `/tmp`, a GiB
-    where nothing is said. `env` are its environment variables, whose values Headwater never shows.
-    `priority` says how much it matters where more calls wait than can run.
+    `name` is the model's name, by default the function's. `materialization` is `none` (only passed
+    to other models), `replace` (the table's whole content), `append` (added to the table) or
+    `merge` (upserted by the columns `keys`). `columns` are the required columns of the result.
+    `partition_by` is one field or a list of `column`, `day(column)` (or `year`, `month`, `hour`),
+    `bucket(16, column)` and `truncate(4, column)`. `adopt` allows the model to overwrite a table
+    that no model of the project created. `network` allows the network, or only the hosts of a list
+    such as `["api.example.com:443"]`. `memory` is the memory limit, `"512MiB"` or a number of
+    bytes; `timeout` the time limit, `"1min"` or a number of seconds. `cpus` is the maximum number
+    of processors, such as `1.5`; `tmp` the size of `/tmp`, by default 1 GiB. `env` are environment
+    variables, whose values Headwater never shows. `priority` is the order of queued calls.
 
-    The function returns a pyarrow table, a pandas or polars frame, or a list of dicts, or yields several
-    that are put together. Raises
-    `InvalidProjectError` for arguments that cannot be meant.
+    The function returns a pyarrow table, a pandas or polars frame, or a list of dicts, or yields
+    several. Raises `InvalidProjectError` for invalid arguments.
     """
     settings = {
         "name": name if name is None else _check_name(name, "model"),
@@ -79,15 +76,14 @@ def python(
     pip: Mapping[str, str] | None = None,
     system: Iterable[str] | None = None,
 ) -> Callable[[Function], Function]:
-    """Says which Python and which packages a function runs with.
+    """Sets the Python version and the packages of a function.
 
-    `version` is a Python version such as `"3.11"`, `pip` the packages by name, each with its exact
-    version: `{"polars": "1.38.1"}`. Where nothing is said, the project's defaults hold; `pip={}` asks
-    for none. pyarrow is always there. Functions that ask for the same share one environment. `system` are
-    programs of the machine that the function calls, such as `["chromium"]`: they are looked for before
-    anything runs.
+    `version` is a Python version such as `"3.12"`; `pip` maps packages to exact versions, as in
+    `{"polars": "1.38.1"}`. The defaults are those of the project; `pip={}` requests no packages.
+    pyarrow is always available. Functions with the same packages share one environment. `system`
+    are programs of the machine, such as `["chromium"]`, which are checked before anything runs.
 
-    Raises `InvalidProjectError` for a version or package that cannot be meant.
+    Raises `InvalidProjectError` for an invalid version or package.
     """
     settings = {
         "version": None if version is None else _check_version(version),
@@ -98,11 +94,10 @@ def python(
 
 
 def expectation(name: str | None = None) -> Callable[[Function], Function]:
-    """Makes a function an expectation: it answers whether the tables it names are as they should be.
+    """Turns a function into an expectation: it returns whether its tables are valid.
 
-    `name` is the expectation's name, the function's where nothing is said. A false answer fails a
-    strict run, and is a warning in one that is not. Raises `InvalidProjectError` for a name that
-    cannot be meant.
+    `name` is the expectation's name, by default the function's. A false result fails a strict run,
+    and is a warning otherwise. Raises `InvalidProjectError` for an invalid name.
     """
     checked = name if name is None else _check_name(name, "expectation")
     return _attach("expectation", {"name": checked})
@@ -119,16 +114,14 @@ def function(
     env: Mapping[str, str] | None = None,
     priority: Literal["low", "normal", "high"] | None = None,
 ) -> Callable[[Function], Function]:
-    """Makes a function one that can be called by its name, over HTTP or by `headwater function invoke`.
+    """Turns a function into one that is called by name, over HTTP or by `headwater function invoke`.
 
-    `name` is what it is called, the function's name where nothing is said. With `reuse` its process
-    may run the next call of it, too: modules and globals are as the last call left them, `/tmp` is
-    empty and nothing else of it is left. `network`, `memory`, `timeout`, `cpus`, `tmp`, `env` and
-    `priority` are as in `model`.
+    `name` is its name, by default the function's. With `reuse`, the process can serve the next
+    call: modules and globals keep their state, `/tmp` is empty. `network`, `memory`, `timeout`,
+    `cpus`, `tmp`, `env` and `priority` are those of `model`.
 
-    Each call gives its arguments by name, as JSON or as a pyarrow table. The function returns a table,
-    as a model does, or what JSON can say. Raises `InvalidProjectError` for arguments that cannot be
-    meant.
+    Each call passes its arguments by name, as JSON or a pyarrow table. The function returns a
+    table, as a model does, or a JSON value. Raises `InvalidProjectError` for invalid arguments.
     """
     settings = {
         "name": name if name is None else _check_callable_name(name),
@@ -165,7 +158,7 @@ def _attach(kind: str, settings: Mapping[str, object]) -> Callable[[Function], F
     return decorate
 
 
-# Characters that no name of a namespace or table has.
+# Characters that names of namespaces and tables cannot have.
 RESERVED = frozenset("/\\\"`@#~*")
 
 
@@ -261,7 +254,7 @@ def _check_priority(value: object) -> str | None:
 
 
 def _check_variables(env: object) -> dict[str, str]:
-    """Environment variables; a value is never part of a message."""
+    """Checks environment variables; no message contains a value."""
     hint = 'Write `env={"NAME": "value"}`.'
     if not hasattr(env, "items"):
         refuse("env maps names to values", hint)

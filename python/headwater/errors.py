@@ -1,8 +1,8 @@
 """The errors of Headwater: one class per error code, all of them `HeadwaterError`.
 
-The codes are those of every interface of Headwater, and stable; `table_not_found` is raised as
-`TableNotFoundError`. Two classes have the names of Python's own, `FileNotFoundError` and
-`InterruptedError`, so use them as `headwater.errors.FileNotFoundError`.
+The codes are stable and the same in every interface; `table_not_found` is `TableNotFoundError`. Two
+classes have the names of built-in errors: use `headwater.errors.FileNotFoundError` and
+`headwater.errors.InterruptedError`.
 """
 
 from __future__ import annotations
@@ -57,11 +57,11 @@ CODES = (
 
 
 class HeadwaterError(Exception):
-    """An error of Headwater's.
+    """An error of Headwater.
 
-    `code` is the stable code, `message` a lower-case fragment, `hint` one sentence that says what to do
-    or None, `context` values for programs (`report` for the conflicts of a merge, `job` where a job
-    failed), and `causes` what lies beneath, outermost first.
+    `code` is the stable code, `message` a lower-case fragment, and `hint` a sentence with the
+    remedy, or None. `context` has values for programs (`report` for merge conflicts, `job` for a
+    failed job), and `causes` the causes, outermost first.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class HeadwaterError(Exception):
         self.hint = hint
         self.context: dict[str, Any] = dict(context or {})
         self.causes = tuple(causes)
-        # All arguments, so that a copy or a pickle is the same error.
+        # All arguments, so that copies and pickles are equal.
         super().__init__(code, message, hint, self.context, self.causes)
 
     def __str__(self) -> str:
@@ -88,7 +88,7 @@ class HeadwaterError(Exception):
 
 
 def class_name(code: str) -> str:
-    """The name of a code's class: `TableNotFoundError` for `table_not_found`."""
+    """Returns the class name of a code: `TableNotFoundError` for `table_not_found`."""
     return "".join(word.capitalize() for word in code.split("_")) + "Error"
 
 
@@ -99,12 +99,12 @@ def make(
     context: Mapping[str, Any] | None = None,
     causes: Iterable[str] = (),
 ) -> HeadwaterError:
-    """An error of the class of its code; a code of a later version makes a plain `HeadwaterError`."""
+    """Creates an error of its code's class; an unknown code creates a plain `HeadwaterError`."""
     return BY_CODE.get(code, HeadwaterError)(code, message, hint, context, causes)
 
 
 def from_problem(problem: Mapping[str, Any]) -> HeadwaterError:
-    """The error that the JSON of a `Problem` describes: code, message, causes, hint, context."""
+    """Creates the error of a JSON `Problem`: code, message, causes, hint, context."""
     return make(
         str(problem.get("code", "internal")),
         str(problem.get("message", "an error without a message")),
@@ -119,7 +119,7 @@ def _make_class(code: str) -> type[HeadwaterError]:
     return type(class_name(code), (HeadwaterError,), fields)
 
 
-# Every class by its code, in the order of the codes.
+# The classes by code, in the order of the codes.
 BY_CODE: dict[str, type[HeadwaterError]] = {code: _make_class(code) for code in CODES}
 globals().update({made.__name__: made for made in BY_CODE.values()})
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from .errors import make
 
-# The most digits of a decimal in a table.
+# The maximum precision of a decimal.
 DECIMAL_DIGITS_MAX = 38
 
 
@@ -37,7 +37,7 @@ def import_package(name: str) -> Any:
 
 
 def to_stream(value: Any) -> bytes:
-    """A table as an Arrow stream."""
+    """Converts a table to an Arrow stream."""
     pyarrow = import_package("pyarrow")
     table = _to_arrow(pyarrow, value)
     sink = pyarrow.BufferOutputStream()
@@ -64,13 +64,13 @@ def _to_arrow(pyarrow: Any, value: Any) -> Any:
 
 
 def _filled(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The first row with every column that any row has: Arrow takes the columns from there."""
+    """Returns the first row with the columns of all rows; Arrow takes the columns from it."""
     names = dict.fromkeys(name for row in rows for name in row)
     return [{name: rows[0].get(name) for name in names}, *rows[1:]]
 
 
 def _from_pandas(pyarrow: Any, frame: Any) -> Any:
-    """A frame; its index becomes columns where it has names, as after `groupby`."""
+    """Converts a frame; a named index becomes columns, as after `groupby`."""
     if any(name is not None for name in frame.index.names):
         clash = [name for name in frame.index.names if name in frame.columns]
         frame = frame.reset_index(drop=bool(clash))
@@ -80,8 +80,9 @@ def _from_pandas(pyarrow: Any, frame: Any) -> Any:
 
 
 def _widened(pyarrow: Any, table: Any, columns: list[int] | None = None) -> Any:
-    """Decimals of Python objects with all the digits that a table can have: Arrow chooses their type by
-    the largest value, which changes with the values."""
+    """Casts decimals of Python objects to the maximum precision: the type that Arrow infers changes
+    with the values.
+    """
     for index in range(table.num_columns) if columns is None else columns:
         kind = table.schema.field(index).type
         if pyarrow.types.is_decimal(kind) and kind.precision <= DECIMAL_DIGITS_MAX:

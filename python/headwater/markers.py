@@ -1,11 +1,11 @@
 """Inputs of a function, written as its default arguments.
 
-`Model` stands for a table, `Parameter` for a value that a run is given. Headwater reads both from the
-source, without running it, and passes the real table or value when it calls the function. Both are
-values: equal when their fields are, hashable, and never changed.
+`Model` is a table, `Parameter` a value of the run. Headwater reads both from the source, without
+running it, and passes the table or value when it calls the function. Both are immutable, hashable
+and equal by their fields.
 
-They behave as frozen dataclasses do. They are not made with `dataclasses`, whose import takes longer
-than a function's whole start may.
+They behave like frozen dataclasses, but do not use `dataclasses`: importing it takes longer than
+the whole start of a function.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class _Marker:
-    """What both markers have in common: their fields make them what they are."""
+    """The base class of both markers: equality and hash by fields."""
 
     __slots__: tuple[str, ...] = ()
 

@@ -1,6 +1,6 @@
-"""Sizes and durations as people write them: `512MiB`, `90s`, `1h30m`.
+"""Sizes and durations: `512MiB`, `90s`, `1h30m`.
 
-The rules are those of the server's parser, `crates/model/src/quantity.rs`; a text that passes here passes there.
+The rules are those of the server's parser, `crates/model/src/quantity.rs`.
 """
 
 from __future__ import annotations

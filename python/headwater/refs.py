@@ -12,7 +12,7 @@ from .requests import OnEvent, Requests, without_none
 
 
 class Refs(Requests):
-    """What a client does with branches, tags and commits."""
+    """Methods of `Client` for branches, tags and commits."""
 
     def branches(self, *, prefix: str | None = None) -> list[dict[str, Any]]:
         """Lists the branches, by name; only those whose names begin with `prefix`, if given."""
@@ -21,12 +21,12 @@ class Refs(Requests):
     def create_branch(
         self, name: str, *, from_ref: str | None = None, if_not_exists: bool = False
     ) -> dict[str, Any]:
-        """Makes a branch at a ref, whatever its size at no cost. Raises `AlreadyExistsError`."""
+        """Creates a branch at a ref; no data is copied. Raises `AlreadyExistsError`."""
         body = {"name": name, "from": self._at(from_ref), "if_not_exists": if_not_exists}
         return self._dict("POST", "/v1/branches", body)
 
     def delete_branch(self, name: str, *, if_exists: bool = False) -> None:
-        """Removes a branch; its commits stay as long as another ref reaches them."""
+        """Deletes a branch; commits that other refs reach stay."""
         path = segments("v1", "branches", name)
         self._connection.json("DELETE", path, parameters={"if_exists": if_exists or None})
 
@@ -45,17 +45,17 @@ class Refs(Requests):
     ) -> dict[str, Any]:
         """Merges a ref into the branch `into`.
 
-        `on_conflict` decides tables in conflict: `fail`, `ours` (the branch `into`) or `theirs` (the
-        source); `choices` decides single tables by name.
+        `on_conflict` resolves conflicts: `fail`, `ours` (the branch `into`) or `theirs` (the
+        source); `choices` does so for single tables by name.
 
-        Answers what came of it: `outcome` (`up_to_date`, `fast_forward`, `merged`), `commit`, `tables`.
-        With `dry_run` nothing is changed. `unchecked` merges even the branch of a failed run. Where both
-        sides changed a table, nothing is changed and `MergeConflictError` is raised, whose
-        `context["report"]` names every table and both changes.
+        Returns the report: `outcome` (`up_to_date`, `fast_forward`, `merged`), `commit`, `tables`.
+        `dry_run` changes nothing. `unchecked` also merges the branch of a failed run. A conflict
+        changes nothing and raises `MergeConflictError`; `context["report"]` has the tables and both
+        changes.
 
-        `rerun` is the folder of a project: its models run on the merged state and compute their tables
-        again, and the merge and what they wrote are one commit. The answer is then the run's report,
-        with the merge's in `merge`, or the plan with `dry_run`; `on_event` is called with each event.
+        `rerun` is the folder of a project, whose models are recomputed on the merged state; the
+        merge and their tables are one commit. The method then returns the run's report, with the
+        merge's in `merge`, or the plan with `dry_run`; `on_event` is called with each event.
         """
         body = {"source": source, "message": message, "dry_run": dry_run, "unchecked": unchecked}
         body.update(on_conflict=on_conflict, choices=dict(choices) if choices else None)
@@ -78,9 +78,9 @@ class Refs(Requests):
         on_conflict: str | None = None,
         choices: Mapping[str, str] | None = None,
     ) -> dict[str, Any]:
-        """Makes the change of one commit, a ref such as `dev` or `@3fa9c1d2`, again on the branch `onto`.
+        """Applies the change of one commit, such as `dev` or `@3fa9c1d2`, to the branch `onto`.
 
-        Conflicts are decided as in `merge`. Returns the same report; raises `MergeConflictError`.
+        Conflicts are resolved as in `merge`. Returns the same report; raises `MergeConflictError`.
         """
         body = {"commit": commit, "message": message, "dry_run": dry_run, "unchecked": unchecked}
         body.update(on_conflict=on_conflict, choices=dict(choices) if choices else None)
@@ -101,10 +101,11 @@ class Refs(Requests):
         on_conflict: str | None = None,
         choices: Mapping[str, str] | None = None,
     ) -> dict[str, Any]:
-        """Undoes a commit on the branch `on`, or with `run` all that a run wrote; later changes stay.
+        """Undoes a commit on the branch `on`, or with `run` everything a run wrote; keeps later
+        changes.
 
-        `only` names the tables to undo; with `partial` some of the tables of one commit. Conflicts are
-        decided as in `merge`. Returns the same report; raises `MergeConflictError`.
+        `only` selects the tables; `partial` confirms that others of the commit stay. Conflicts are
+        resolved as in `merge`. Returns the same report; raises `MergeConflictError`.
         """
         body = {
             "commit": commit,
@@ -125,13 +126,14 @@ class Refs(Requests):
         return self._dict("PATCH", segments("v1", "branches", name), {"name": new_name})
 
     def protect_branch(self, name: str, *, require: str | None = None) -> dict[str, Any]:
-        """Refuses direct writes to a branch; with `require` it takes only what that project's
-        expectations have passed on."""
+        """Rejects direct writes to a branch; with `require`, it accepts only commits that passed the
+        expectations of that project.
+        """
         body = without_none({"protected": True, "requires": require})
         return self._dict("PATCH", segments("v1", "branches", name), body)
 
     def unprotect_branch(self, name: str) -> dict[str, Any]:
-        """Lets a branch take direct writes again."""
+        """Allows direct writes to a branch again."""
         return self._dict("PATCH", segments("v1", "branches", name), {"protected": False})
 
     # Tags.
@@ -143,12 +145,12 @@ class Refs(Requests):
     def create_tag(
         self, name: str, *, from_ref: str | None = None, if_not_exists: bool = False
     ) -> dict[str, Any]:
-        """Names the commit that a ref stands at. Raises `AlreadyExistsError`."""
+        """Creates a tag at a ref. Raises `AlreadyExistsError`."""
         body = {"name": name, "from": self._at(from_ref), "if_not_exists": if_not_exists}
         return self._dict("POST", "/v1/tags", body)
 
     def delete_tag(self, name: str, *, if_exists: bool = False) -> None:
-        """Removes a tag."""
+        """Deletes a tag."""
         path = segments("v1", "tags", name)
         self._connection.json("DELETE", path, parameters={"if_exists": if_exists or None})
 
@@ -163,11 +165,11 @@ class Refs(Requests):
         compare: str | None = None,
         stats: bool = False,
     ) -> dict[str, Any]:
-        """What differs between two refs: `tables`, each with columns, files, statistics and rows.
+        """Returns the differences between two refs: `tables` with columns, files, statistics and rows.
 
-        `rows` is the number of rows of each table, 100 at the most. `compare` says whether rows are
-        compared: `auto`, where little has to be read, `always` or `never`. With `stats`, columns
-        are read for their statistics, which are bounds otherwise.
+        `rows` is the number of rows per table, at most 100. `compare` is `auto` (if little data
+        must be read), `always` or `never`. With `stats`, statistics are exact; otherwise they may
+        be bounds.
         """
         path = segments("v1", "refs", from_ref, "diff", to_ref)
         parameters = {"rows": rows, "compare": compare, "stats": stats or None}
@@ -188,11 +190,11 @@ class Refs(Requests):
         compare: str | None = None,
         stats: bool = False,
     ) -> dict[str, Any]:
-        """What differs between two states of a table, down to the rows under `rows`.
+        """Returns the differences between two states of a table, with the rows in `rows`.
 
-        `key` are the columns that tell rows apart; those that the table says where none are given.
-        Where more rows differ than `limit`, the `next_page_token` beside them is the `page_token`
-        of the next page, with all else as it was. Raises `TableNotFoundError`.
+        `key` are the columns that identify rows, by default the table's identifier fields. If more
+        rows differ than `limit`, pass `next_page_token` as `page_token`. Raises
+        `TableNotFoundError`.
         """
         path = segments("v1", "refs", from_ref, "diff", self._at(to_ref), "tables", name)
         parameters = {

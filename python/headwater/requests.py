@@ -1,4 +1,4 @@
-"""What every noun of the client needs: the connection, the active branch and JSON requests."""
+"""Requests that all nouns of the client share: connection, active branch, JSON."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ class Requests:
     _connection: Connection
 
     def _at(self, ref: str | None) -> str:
-        """The ref that is meant: the active branch where none is given."""
+        """Returns the given ref, or the active branch."""
         return ref if ref is not None else self._connection.active_branch() or "main"
 
     def _at_if_known(self, ref: str | None) -> str | None:
-        """The same for a request that may leave the ref out."""
+        """Like `_at`, for a request with an optional ref."""
         return ref if ref is not None else self._connection.active_branch()
 
     def _list(self, path: str, parameters: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
@@ -38,10 +38,10 @@ class Requests:
         return answer
 
     def _work(self, path: str, request: dict[str, Any], on_event: OnEvent | None) -> dict[str, Any]:
-        """Starts a job and follows it to its end; the implementation follows events."""
+        """Starts a job and follows it to its end; the subclass follows the events."""
         raise NotImplementedError
 
 
 def without_none(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields that have a value."""
+    """Returns the fields that have a value."""
     return {name: value for name, value in fields.items() if value is not None}

@@ -13,7 +13,8 @@ from stand_in import Answer, serve_tcp
 
 import headwater
 from headwater import errors
-from headwater.client import ARROW, ARROW_END, ArrowBody
+from headwater.arrow_body import ARROW_END, ArrowBody
+from headwater.client import ARROW
 
 JOB = "01a0-job"
 

@@ -209,7 +209,7 @@ fn stopping_says_what_was_stopped() {
     workspace.job_until("run", "cancelled");
     let again = workspace.run(&["job", "stop", id]);
     assert_eq!(again.code, 0);
-    contains(&again.stderr, &[id, "had ended already", "cancelled"]);
+    contains(&again.stderr, &[id, "had already ended", "cancelled"]);
     let pid = workspace.server().expect("a server")["pid"].to_string();
     let text = workspace.run(&["stop"]).stderr;
     contains(&text, &["stopped the server", &pid]);
