@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::exceptions::Exceptions;
 use super::files::{self, File};
-use super::rules::{self, Measurement, RULES};
+use super::rules::{self, Measurement, RULES, Rule};
 use super::{crates, functions, source};
 use crate::process::{self, Outcome};
 
@@ -39,12 +39,12 @@ pub fn check() -> Outcome {
     Err(faults.join("\n"))
 }
 
-/// Rewrites the exceptions file. A section may change its subjects, but its sum may not grow.
+/// Rewrites the exceptions file. A section may change its subjects, but violations may not grow.
 pub fn update() -> Outcome {
     let (measurements, faults) = measure()?;
     let new = Exceptions::from_measurements(&measurements);
     let old = if Exceptions::exist() { Exceptions::read()? } else { new.clone() };
-    let grown = RULES.into_iter().filter(|rule| new.excess(*rule).1 > old.excess(*rule).1);
+    let grown = RULES.into_iter().filter(|rule| new.excess(*rule).1 > excess_max(&old, *rule));
     let grown: Vec<_> = grown
         .map(|rule| {
             format!("`{}` grows from {} to {}", rule.name, old.excess(rule).1, new.excess(rule).1)
@@ -55,6 +55,12 @@ pub fn update() -> Outcome {
     }
     new.write()?;
     if faults.is_empty() { Ok(()) } else { Err(faults.join("\n")) }
+}
+
+/// Returns the largest excess that an update accepts: sizes may grow by 1 %, for wrapped comments.
+fn excess_max(old: &Exceptions, rule: Rule) -> usize {
+    let excess = old.excess(rule).1;
+    if rule.limit == 0 { excess } else { excess + excess / 100 }
 }
 
 /// Measures the tree; returns also the violations that have no exceptions.
