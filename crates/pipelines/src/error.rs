@@ -1,8 +1,8 @@
-//! What can be wrong with a project or go wrong in a run.
+//! Errors of projects and runs, with code, hint and context.
 //!
-//! Everything that can be known before any compute is refused before any compute, with the file and
-//! the line. A step that failed carries its own problem, so that the code of a lone failure is the
-//! run's.
+//! Every error that can be found before a run starts is returned before it starts, with file and
+//! line. A failed step carries the problem of its cause. A run with failures of only one code
+//! returns that code.
 
 use std::collections::BTreeMap;
 
@@ -11,10 +11,10 @@ use serde_json::json;
 
 use crate::Location;
 
-/// A result of this room.
+/// Result of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What can be wrong with a project or go wrong in a run.
+/// Error of a project or a run.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The project has no `headwater.toml`.
@@ -24,11 +24,11 @@ pub enum Error {
     /// A project file breaks a rule.
     #[error("{message} ({at})")]
     Invalid {
-        /// Where.
+        /// Location of the error.
         at: Location,
-        /// Which rule, and what broke it.
+        /// The rule and the value that breaks it.
         message: String,
-        /// What to do.
+        /// Suggested fix.
         hint: Option<String>,
     },
 
@@ -39,32 +39,32 @@ pub enum Error {
         errors: Vec<Error>,
     },
 
-    /// Two steps of one name.
+    /// Two steps with the same name.
     #[error("duplicate definition of `{name}` in {first} and {second}")]
     Duplicate {
-        /// The name.
+        /// Step name.
         name: String,
-        /// One definition.
+        /// First definition.
         first: Location,
-        /// The other.
+        /// Second definition.
         second: Location,
     },
 
-    /// Models that need each other.
+    /// Models that depend on each other in a cycle.
     #[error("models depend on each other in a cycle: {}", cycle_text(path))]
     Cycle {
-        /// The models in the order they are read, each with where it reads the next.
+        /// The models in dependency order, each with the location where it reads the next.
         path: Vec<(String, Location)>,
     },
 
     /// A SQL model that does not parse or plan.
     #[error("model `{step}` cannot be planned ({at})")]
     Sql {
-        /// The model.
+        /// Model name.
         step: String,
-        /// The file and the line the engine names, or where the model begins.
+        /// File and line of the engine's error, or the start of the model.
         at: Location,
-        /// What the engine says.
+        /// Problem reported by the engine.
         #[source]
         problem: Box<Problem>,
     },
@@ -72,232 +72,233 @@ pub enum Error {
     /// A step reads a table that is neither a model nor in the lake.
     #[error("`{step}` reads `{table}`, which is no model and no table at `{reference}` ({at})")]
     TableMissing {
-        /// The step.
+        /// Step name.
         step: String,
-        /// The name as it was written.
+        /// Table name as written.
         table: String,
-        /// The ref that was looked at.
+        /// Ref that was searched.
         reference: String,
-        /// Where the step names it.
+        /// Location of the reference in the step.
         at: Location,
-        /// A name that may have been meant.
+        /// Most similar table name.
         nearest: Option<String>,
     },
 
-    /// A step reads a table that a model of its project makes, by way of a view.
+    /// A step reads a table of its own project's model through a view.
     #[error("`{step}` reads view `{view}`, which reads `{table}`, a model of this project ({at})")]
     ViewOfModel {
-        /// The step.
+        /// Step name.
         step: String,
-        /// Where the step names the view.
+        /// Location of the reference to the view.
         at: Location,
-        /// The view.
+        /// View name.
         view: String,
-        /// The model's table.
+        /// Table of the model.
         table: String,
     },
 
-    /// A model's table is there already, and no model of its project made it.
+    /// The table of a model exists, and was not written by a model of this project.
     #[error("model `{step}` would write to a table that {} ({at})", owner_text(project.as_deref(), reference))]
     NotOwned {
-        /// The model.
+        /// Model name.
         step: String,
-        /// Where it is defined.
+        /// Location of the model's definition.
         at: Location,
-        /// The ref at which the table is there.
+        /// Ref at which the table exists.
         reference: String,
-        /// The project whose model made it, if one did.
+        /// Project whose model wrote the table, if any.
         project: Option<String>,
     },
 
-    /// A model that appends reads only what is new of an input, and nobody can say what that is.
+    /// The new rows of an incremental input cannot be determined.
     #[error(
         "nobody can say what is new of `{table}` since `{step}` last read it: {} ({at})",
         if *known { "its rows were changed otherwise than by appending" } else { "it never said up to where it had read" }
     )]
     NotIncremental {
-        /// The model.
+        /// Model name.
         step: String,
-        /// The input.
+        /// Input table.
         table: String,
-        /// Whether it is known up to where the model had read.
+        /// True if the snapshot that the model last read is known.
         known: bool,
-        /// Where the model names the input.
+        /// Location of the input in the model.
         at: Location,
     },
 
-    /// The rows that a model gave cannot be told apart by its keys.
+    /// Output rows of a model with null or duplicate keys.
     #[error("model `{step}` gave {what} ({at})")]
     Keys {
-        /// The model.
+        /// Model name.
         step: String,
-        /// Where it is defined.
+        /// Location of the model's definition.
         at: Location,
-        /// Which rows.
+        /// Description of the rows.
         what: String,
-        /// The key column that is null, unless the rows repeat a key.
+        /// Key column with the null; `None` for duplicate keys.
         null_column: Option<String>,
     },
 
-    /// The environment that a function asks for cannot be made here.
+    /// The environment of a function cannot be created on this server.
     #[error("`{step}` cannot have the Python, packages or programs it asks for ({at})")]
     Environment {
-        /// The step.
+        /// Step name.
         step: String,
-        /// Where they are asked for.
+        /// Location of the requirement.
         at: Location,
-        /// Why not.
+        /// Problem reported for the environment.
         #[source]
         problem: Box<Problem>,
     },
 
-    /// A step wants a column that its input does not have.
+    /// A step reads a column that its input does not have.
     #[error("`{step}` reads column `{column}`, which `{table}` does not have ({at})")]
     ColumnMissing {
-        /// The step.
+        /// Step name.
         step: String,
-        /// The input.
+        /// Input table.
         table: String,
-        /// The column.
+        /// Column name.
         column: String,
-        /// Where the step names the input.
+        /// Location of the input in the step.
         at: Location,
-        /// What to do.
+        /// Suggested fix.
         hint: String,
     },
 
-    /// A parameter's value is missing, unknown, unused or of another type.
+    /// A parameter value is missing, unknown, unused or of the wrong type.
     #[error("{message}")]
     Parameter {
-        /// What is wrong.
+        /// Description of the error.
         message: String,
-        /// What to do.
+        /// Suggested fix.
         hint: String,
     },
 
-    /// No deployed version of the project, or none with this id.
+    /// No deployment of the project, or none with this id.
     #[error("{}", deployment_text(text, *several))]
     NoDeployment {
-        /// The id that was asked for, or its beginning.
+        /// Id or id prefix from the request.
         text: String,
-        /// Whether several ids begin with it.
+        /// True if the prefix is ambiguous.
         several: bool,
     },
 
-    /// A run was asked for on something that is no branch.
+    /// The target of a run is not a branch.
     #[error("`{reference}` is not a branch, so nothing can be run on it")]
     NotABranch {
-        /// The ref.
+        /// Ref from the request.
         reference: String,
     },
 
-    /// A model gave other columns than it declared.
+    /// The output columns of a model differ from its declaration.
     #[error("model `{step}` gave other columns than it declares: {difference} ({at})")]
     DeclaredColumns {
-        /// The model.
+        /// Model name.
         step: String,
-        /// Where it is defined.
+        /// Location of the model's definition.
         at: Location,
-        /// Which columns are missing and which were not declared.
+        /// Missing and undeclared columns.
         difference: String,
     },
 
-    /// An expectation returned false, or asserted what is not so.
+    /// An expectation returned false or failed an assertion.
     #[error("expectation `{step}` {} ({at})", if problem.is_some() { "failed" } else { "returned false" })]
     ExpectationFailed {
-        /// The expectation.
+        /// Expectation name.
         step: String,
-        /// Where it is defined.
+        /// Location of the expectation's definition.
         at: Location,
-        /// The assertion, where it was one.
+        /// The failed assertion, if any.
         #[source]
         problem: Option<Box<Problem>>,
     },
 
-    /// A SQL model ran longer than it may.
+    /// A SQL model exceeded its time limit.
     #[error("`{step}` ran longer than its limit of {} s ({at})", limit.as_secs_f64())]
     TimeLimit {
-        /// The model.
+        /// Model name.
         step: String,
-        /// Where it is defined.
+        /// Location of the model's definition.
         at: Location,
-        /// Its limit.
+        /// Time limit.
         limit: std::time::Duration,
     },
 
     /// A step failed.
     #[error("`{step}` failed ({at})")]
     StepFailed {
-        /// The step.
+        /// Step name.
         step: String,
-        /// Where it failed: the innermost of the user's frames, or where the step is defined.
+        /// Innermost user frame of the failure, or the location of the step's definition.
         at: Location,
-        /// What it failed of.
+        /// Problem that the step failed with.
         #[source]
         problem: Box<Problem>,
     },
 
-    /// The run ended without a merge; its target is as it was.
+    /// The run failed without a merge; its target is unchanged.
     #[error("{}; `{target}` is unchanged", run_text(failures))]
     Run {
-        /// The branch it was asked for on.
+        /// Target branch.
         target: String,
-        /// The branch it worked on, where it wrote anything there.
+        /// Run branch, if the run wrote to it.
         branch: Option<String>,
-        /// Every failure, in the order they happened.
+        /// All failures, in order of occurrence.
         failures: Vec<Problem>,
     },
 
-    /// The run was stopped by a person.
+    /// The run was cancelled by a user.
     #[error("the run was stopped; `{target}` is unchanged")]
     Cancelled {
-        /// The branch it was asked for on.
+        /// Target branch.
         target: String,
-        /// The branch it worked on, where it wrote anything there.
+        /// Run branch, if the run wrote to it.
         branch: Option<String>,
     },
 
-    /// Somebody else committed to the branch that the run worked on.
+    /// Another client committed to the run branch.
     #[error(
         "somebody else wrote to `{branch}` while the run worked there; `{target}` is unchanged"
     )]
     BranchMoved {
-        /// The branch it was asked for on.
+        /// Target branch.
         target: String,
-        /// The branch it worked on, kept for reading.
+        /// Run branch, kept for inspection.
         branch: String,
     },
 
-    /// Others changed the target meanwhile, which takes only what was checked.
+    /// The target changed during the run, and its required expectations did not check the combined
+    /// state.
     #[error(
         "while the run went on, `{target}` took other commits, and the expectations that it requires \
          have not seen both"
     )]
     Overtaken {
-        /// The branch it was asked for on.
+        /// Target branch.
         target: String,
-        /// The branch it worked on, kept for reading.
+        /// Run branch, kept for inspection.
         branch: String,
     },
 
-    /// The tables that the run wrote were changed on its target meanwhile.
+    /// Tables that the run wrote were also changed on the target.
     #[error("while the run went on, `{target}` changed the same tables: {}", names(conflicts).join(", "))]
     Conflict {
-        /// The branch it was asked for on.
+        /// Target branch.
         target: String,
-        /// The branch it worked on, kept for reading.
+        /// Run branch, kept for inspection.
         branch: String,
-        /// The tables, and what both changes cannot have together.
+        /// Tables with their conflicting changes.
         conflicts: Vec<MergeConflict>,
     },
 
-    /// Another room failed.
+    /// Problem of another crate.
     #[error(transparent)]
     Other(Box<Problem>),
 }
 
 impl Error {
-    /// A broken rule at a place, with what to do about it.
+    /// Creates an error for a broken rule at a location.
     pub(crate) fn invalid(
         at: Location,
         message: impl Into<String>,
@@ -306,12 +307,12 @@ impl Error {
         Error::Invalid { at, message: message.into(), hint: Some(hint.into()) }
     }
 
-    /// A call that cannot be made so, with what to do about it.
+    /// Creates an error for an invalid function call.
     pub(crate) fn call(message: String, hint: impl Into<String>) -> Self {
         Problem::new(ErrorCode::InvalidArgument, message).with_hint(hint).into()
     }
 
-    /// The project file that the error is in, as far as it is in one.
+    /// Returns the project file of the error, if it has one.
     pub(crate) fn file(&self) -> Option<&str> {
         match self {
             Error::Invalid { at, .. } | Error::Sql { at, .. } => Some(&at.file),
@@ -320,7 +321,7 @@ impl Error {
         }
     }
 
-    /// Another room's error, as it stands.
+    /// Wraps an error of another crate unchanged.
     pub(crate) fn other(fault: &dyn Fault) -> Self {
         Error::Other(Box::new(fault.to_problem()))
     }
@@ -485,7 +486,8 @@ impl Fault for Error {
         context
     }
 
-    /// The causes of a failed run are those of its failures, with their users' frames.
+    /// Converts to a problem. The causes of a failed run are those of its failures, with user
+    /// frames.
     fn to_problem(&self) -> Problem {
         let causes = match self {
             Error::Run { failures, .. } => run_causes(failures),
@@ -519,7 +521,7 @@ fn owner_text(project: Option<&str>, reference: &str) -> String {
     }
 }
 
-/// One line for an error among several: its message, its causes and its hint.
+/// Formats one of several errors as a line with message, causes and hint.
 fn listed(error: &Error) -> String {
     let problem = error.to_problem();
     let mut line = with_causes(&problem).join(": ");
@@ -566,7 +568,7 @@ fn run_text(failures: &[Problem]) -> String {
     }
 }
 
-/// A failure of one kind keeps its code; several kinds are a failed run.
+/// Returns the common code of all failures, or else `RunFailed`.
 fn run_code(failures: &[Problem]) -> ErrorCode {
     match failures {
         [first, rest @ ..] if rest.iter().all(|other| other.code == first.code) => first.code,

@@ -1,4 +1,4 @@
-//! The graph of a project's steps: who reads whom, parents before children.
+//! Dependency graph of a project's steps.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,20 +6,20 @@ use headwater_model::TableName;
 
 use crate::{Error, Location, Project, Result, Step};
 
-/// Which steps read which, with an order in which every parent comes before its children.
+/// Dependencies between steps, with a topological order.
 #[derive(Debug, Clone)]
 pub(crate) struct Graph {
-    /// For each step, the steps it reads.
+    /// Indexes of the steps that each step reads.
     pub parents: Vec<BTreeSet<usize>>,
-    /// For each step, the steps that read it.
+    /// Indexes of the steps that read each step.
     pub children: Vec<BTreeSet<usize>>,
-    /// Every step, parents first, otherwise in the project's order.
+    /// Topological order; ties are in the order of the project.
     pub order: Vec<usize>,
     models: BTreeMap<TableName, usize>,
 }
 
 impl Graph {
-    /// The graph of a project; `Cycle` where there is no order.
+    /// Builds the graph of a project; fails with `Cycle`.
     pub fn new(project: &Project) -> Result<Graph> {
         let models: BTreeMap<TableName, usize> = project
             .steps
@@ -50,7 +50,7 @@ impl Graph {
         Ok(graph)
     }
 
-    /// The model that an input means; none where it is a lake table.
+    /// Returns the model that an input names; `None` for a lake table.
     pub fn model(&self, input: &crate::Input) -> Option<usize> {
         if input.reference.is_some() {
             return None;
@@ -73,11 +73,11 @@ impl Graph {
         }
     }
 
-    /// A cycle among the steps that no order reached.
+    /// Returns an error with a cycle among the steps that the sort did not reach.
     fn cycle(&self, steps: &[Step]) -> Error {
         let done: BTreeSet<usize> = self.order.iter().copied().collect();
         let mut path: Vec<usize> = Vec::new();
-        // Upwards from any step left over, every parent left over leads on, and at last round.
+        // Each remaining step has a remaining parent, so following the parents ends in a cycle.
         let mut next = (0..steps.len()).find(|step| !done.contains(step));
         while let Some(step) = next {
             if let Some(start) = path.iter().position(|seen| *seen == step) {
@@ -93,7 +93,7 @@ impl Graph {
         Error::Cycle { path: names.collect() }
     }
 
-    /// Where a step names one of these others.
+    /// Returns the location where a step reads one of the given steps.
     fn reads_at(&self, step: &Step, others: &[usize]) -> Location {
         let input = step
             .inputs
@@ -103,7 +103,7 @@ impl Graph {
     }
 }
 
-/// Names of models match without case, as SQL reads them.
+/// Lowercases a model name: model names match case-insensitively, as in SQL.
 fn folded(table: &TableName) -> TableName {
     TableName { namespace: table.namespace.to_lowercase(), name: table.name.to_lowercase() }
 }

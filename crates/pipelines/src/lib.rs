@@ -1,13 +1,13 @@
-//! From a project's files to tables on a branch.
+//! Runs projects: from source files to tables on a branch.
 //!
-//! A [`Project`] is parsed, never executed: `headwater.toml`, SQL models and decorated Python
-//! functions become steps, and what they read makes them a graph. The [`Runner`] plans which steps
-//! have anything new to do, runs those on a branch of the run's own, and merges that branch into
-//! its target only when every check has passed. A failed run leaves its target as it was, and its
-//! own branch for reading.
+//! A [`Project`] is parsed, never executed. `headwater.toml`, SQL models and decorated Python
+//! functions become steps, and the tables they read form a graph. The [`Runner`] plans which steps
+//! are out of date and runs them on a run branch. It merges that branch into the target only after
+//! every expectation passed. A failed run leaves its target unchanged and keeps the run branch for
+//! inspection.
 //!
-//! Nothing here opens a file: the project travels as text, tables belong to `lake`, SQL to
-//! `engine`, Python processes to `functions`.
+//! This crate opens no files: project files are passed as text. Tables are in `lake`, SQL in
+//! `engine` and Python processes in `functions`.
 
 mod call;
 mod checks;

@@ -1,5 +1,5 @@
-//! The plan of a run: what each step reads, whether all of that is there, and whether it has
-//! anything new to do. Nothing is computed; a mistake is found here, with its file and line.
+//! Plans a run: the inputs of each step, whether they exist, and whether the step is out of date.
+//! Planning computes nothing; errors have the file and line.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,56 +17,56 @@ use crate::source::SourceText;
 use crate::step::{Body, Input, Step};
 use crate::{Error, Project, Result, Runner, fingerprint};
 
-/// The snapshot property that holds the whole fingerprint of the model that wrote it.
+/// Snapshot property with the full fingerprint of the model that wrote the snapshot.
 pub(crate) const FINGERPRINT: &str = "headwater.fingerprint";
 
-/// The snapshot property that holds the fingerprint of the model's code alone.
+/// Snapshot property with the code fingerprint of that model.
 pub(crate) const FINGERPRINT_CODE: &str = "headwater.fingerprint.code";
 
-/// Everything a run needs to know before it begins.
+/// The plan of a run.
 pub(crate) struct Plan {
     pub project: Project,
     pub graph: Graph,
     pub view: View,
     pub values: BTreeMap<String, Value>,
-    /// Whether everything runs, and what reads only what is new begins anew.
+    /// If true, every step runs, and incremental models are rebuilt from all their input.
     pub full: bool,
-    /// How much its functions matter, whatever they say.
+    /// Priority of all function calls; overrides that of the functions.
     pub priority: Option<Priority>,
-    /// By step.
+    /// Plans by step index.
     pub steps: Vec<StepPlan>,
 }
 
-/// What is planned for one step.
+/// The plan of one step.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct StepPlan {
-    /// The hash of its code.
+    /// Hash of the code.
     pub code: String,
-    /// The hash of its code and inputs.
+    /// Hash of the code and the input states.
     pub fingerprint: String,
-    /// Why it runs; none where nothing changed.
+    /// Reason to run; `None` if the step is up to date.
     pub reason: Option<&'static str>,
-    /// The lake tables it reads.
+    /// Lake tables that the step reads.
     pub tables: Vec<TableName>,
-    /// The columns of those inputs that are lake tables, by input.
+    /// Schema of each input that is a lake table; `None` for a model.
     pub inputs: Vec<Option<SchemaRef>>,
-    /// The table it has written in an earlier run.
+    /// Table that an earlier run wrote.
     pub table: Option<Table>,
-    /// Its columns, as far as they are known before it runs.
+    /// Output columns, as far as they are known before the run.
     pub columns: Columns,
 }
 
-/// How a plan is made.
+/// Options of a plan.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct PlanOptions {
-    /// Run every step.
+    /// Runs every step.
     pub no_cache: bool,
-    /// How much the run's functions matter, whatever they say.
+    /// Priority of all function calls; overrides that of the functions.
     pub priority: Option<Priority>,
 }
 
 impl Plan {
-    /// Plans a project at a view of the lake.
+    /// Plans a project at a catalog state.
     pub async fn new(
         runner: &Runner,
         project: Project,
@@ -110,8 +110,7 @@ impl Plan {
         Ok(found)
     }
 
-    /// A model writes to a table that a model of its project made, and to another only where it
-    /// says so.
+    /// Fails if the table was not written by a model of this project, unless the model has `adopt`.
     async fn check_owner(&self, step: &Step, table: Option<&Table>) -> Result<()> {
         let Some(table) = table.filter(|_| !step.adopt) else { return Ok(()) };
         let owner = self.owner(table).await;
@@ -126,8 +125,8 @@ impl Plan {
         })
     }
 
-    /// Who owns a table; none where no model ever wrote it. The last model that wrote it tells, or else
-    /// the one that made it; before projects left their name there, models only left a fingerprint.
+    /// Returns the owner of a table: the project of its last model run, or else of its creation;
+    /// `None` if no model wrote it. Tables of old versions have a fingerprint but no project name.
     async fn owner(&self, table: &Table) -> Option<Owner> {
         let tables = self.view.lake().tables();
         if let Some(project) = self.view.lake().project_of(table).await {
@@ -137,8 +136,8 @@ impl Plan {
         written.map(|_| Owner(None))
     }
 
-    /// What tells a model's output from any other: its fingerprint. A table that grows
-    /// holds more than the model gave, so that what others did to it counts too.
+    /// Returns a string that identifies a model's output: its fingerprint. For a table that
+    /// accumulates rows, changes by other writers count as well.
     fn output_state(&self, index: usize) -> String {
         let plan = &self.steps[index];
         let accumulates = self.project.steps[index].materialization.accumulates();
@@ -154,7 +153,7 @@ impl Plan {
         }
     }
 
-    /// A lake table's state and columns; `TableMissing` where there is none.
+    /// Returns the state and schema of a lake table, or fails with `TableMissing`.
     async fn lake_table(
         &self,
         step: &Step,
@@ -162,7 +161,7 @@ impl Plan {
         tables: &mut Vec<TableName>,
     ) -> Result<(String, Option<SchemaRef>)> {
         if input.table.namespace == SYSTEM_NAMESPACE {
-            // Headwater's own tables change all the time: a step that reads one always runs.
+            // System tables change constantly, so a step that reads one always runs.
             return Ok((uuid::Uuid::new_v4().to_string(), None));
         }
         let other = match &input.reference {
@@ -187,14 +186,14 @@ impl Plan {
         Ok((table.metadata_location().to_owned(), Some(table.schema())))
     }
 
-    /// The tables that models of this project write.
+    /// Returns the tables that models of this project write.
     fn models(&self) -> impl Iterator<Item = &TableName> {
         let models = self.project.steps.iter().filter(|step| step.is_materialized());
         models.map(|step| &step.table)
     }
 
-    /// A view's state, which is that of all that it reads, and its columns. What a model of this project
-    /// makes is read from the model: a view would show it as it was before the run.
+    /// Returns a view's schema and its state, which combines the states of all tables it reads. A
+    /// view must not read a model of this project: it would return the rows from before the run.
     async fn lake_view(
         &self,
         view: &View,
@@ -217,7 +216,7 @@ impl Plan {
         let states = below.entries.values().map(|entry| entry.metadata_location.clone());
         let mut states: Vec<String> = states.collect();
         if below.elsewhere {
-            // Nothing tells whether that has changed.
+            // Changes outside the commit cannot be detected, so the step always runs.
             states.push(uuid::Uuid::new_v4().to_string());
         }
         let state = states.join(" ");
@@ -241,8 +240,8 @@ impl Plan {
         })
     }
 
-    /// The tables whose rows expectations see, as they are named at a view. What was checked of them holds
-    /// for these rows and no others.
+    /// Returns the tables that expectations check, as named at a catalog state. The checks hold
+    /// only for these rows.
     pub async fn checked_tables(&self, view: &View) -> Result<BTreeSet<TableName>> {
         let steps = &self.project.steps;
         let mut next: Vec<usize> =
@@ -264,12 +263,12 @@ impl Plan {
         Ok(checked)
     }
 
-    /// Whether anything runs at all.
+    /// Returns true if any step runs.
     pub fn has_work(&self) -> bool {
         self.steps.iter().any(|step| step.reason.is_some())
     }
 
-    /// The plan as it is shown.
+    /// Returns the plan in the form of the API.
     pub fn listed(&self) -> RunPlan {
         let steps = self.graph.order.iter().map(|index| self.listed_step(*index));
         RunPlan { project: self.project.name.clone(), steps: steps.collect() }
@@ -305,7 +304,7 @@ impl Plan {
     }
 }
 
-/// Whose models write a table: a project's, or those of one that left no name.
+/// Project that owns a table; `None` inside if its name was not recorded.
 struct Owner(Option<String>);
 
 impl Owner {
@@ -314,7 +313,7 @@ impl Owner {
     }
 }
 
-/// A SQL model's error at its place in the file.
+/// Converts an engine error to one with the location in the model's file.
 pub(crate) fn sql_error(step: &Step, sql: &str, error: &headwater_engine::Error) -> Error {
     let source = SourceText::new(&step.at.file, sql);
     let at = crate::project::located(&source, error);
@@ -322,7 +321,7 @@ pub(crate) fn sql_error(step: &Step, sql: &str, error: &headwater_engine::Error)
     Error::Sql { step: step.name.clone(), at, problem: Box::new(problem) }
 }
 
-/// The branch that a request means.
+/// Returns the branch of a catalog state; fails for other refs.
 pub(crate) fn branch_of(view: &View, reference: &RefSpec) -> Result<String> {
     view.branch()
         .map(str::to_owned)

@@ -1,7 +1,7 @@
-//! A step of a project: a model in SQL or Python, or an expectation, as its file defines it.
+//! Steps of a project: SQL models, Python models and expectations, as their files define them.
 //!
-//! A step says what it reads by name. Whether a name is another model or a lake table is the
-//! graph's affair; whether it exists at all is found out against a ref.
+//! A step names its inputs. The graph decides whether a name is a model or a lake table; planning
+//! checks that it exists at a ref.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,73 +15,73 @@ use crate::Location;
 /// A model or an expectation.
 #[derive(Debug, Clone)]
 pub struct Step {
-    /// The model's table, or the expectation's function, for people.
+    /// Display name: the model's table, or the expectation's function.
     pub name: String,
-    /// The table a model stands for; expectations have one too, which is never written.
+    /// Table of a model. Expectations have one as well, which is never written.
     pub table: TableName,
-    /// SQL, Python or expectation.
+    /// SQL model, Python model or expectation.
     pub kind: StepKind,
-    /// Where it is defined.
+    /// Location of the definition.
     pub at: Location,
-    /// What becomes of a model's rows.
+    /// Materialization of the model's rows.
     pub materialization: Materialization,
-    /// The columns that tell a merged model's rows apart.
+    /// Key columns of a model with `merge`.
     pub keys: Vec<String>,
     /// Partition fields of the table, in order.
     pub partition_by: Vec<PartitionField>,
-    /// Where those are written, or else where the step is defined.
+    /// Location of the partition fields, or else of the definition.
     pub partition_at: Location,
-    /// Whether it may take over a table that no model of its project made.
+    /// True if the model may take over a table that no model of its project wrote.
     pub adopt: bool,
-    /// The output columns that were declared, checked after the model ran.
+    /// Declared output columns, checked after the model ran.
     pub columns: Option<Vec<String>>,
-    /// Memory it may hold, in bytes; the project's default where nothing is said.
+    /// Memory limit in bytes; `None` uses the project's default.
     pub memory_bytes: Option<u64>,
-    /// Time it may take; the project's default where nothing is said.
+    /// Time limit; `None` uses the project's default.
     pub timeout: Option<Duration>,
-    /// The tables it reads, in the order they are written.
+    /// Input tables, in source order.
     pub inputs: Vec<Input>,
-    /// The parameters it uses.
+    /// Parameters that the step uses.
     pub parameters: Vec<ParameterInput>,
-    /// How it is computed.
+    /// SQL text or Python function.
     pub body: Body,
 }
 
 impl Step {
-    /// Whether it is an expectation.
+    /// Returns true for an expectation.
     pub fn is_expectation(&self) -> bool {
         self.kind == StepKind::Expectation
     }
 
-    /// Whether a run writes its rows to a table.
+    /// Returns true if a run writes the rows to a table.
     pub fn is_materialized(&self) -> bool {
         !self.is_expectation() && self.materialization != Materialization::None
     }
 
-    /// Whether it reads only what is new of any input.
+    /// Returns true if any input is read incrementally.
     pub fn is_incremental(&self) -> bool {
         self.inputs.iter().any(|input| input.incremental)
     }
 
-    /// Whether it may reach the network, so that its inputs do not determine its output.
+    /// Returns true if the step may access the network, so its inputs do not determine its output.
     pub fn reads_network(&self) -> bool {
         matches!(&self.body, Body::Python(function) if !function.network.is_off())
     }
 }
 
-/// What kind of step it is.
+/// Kind of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum StepKind {
-    /// A model that is one SELECT.
+    /// Model defined by one SELECT.
     Sql,
-    /// A model that is a Python function.
+    /// Model defined by a Python function.
     Python,
-    /// A Python function from tables to a boolean.
+    /// Python function from tables to a boolean.
     Expectation,
 }
 
 impl StepKind {
-    /// `sql`, `python` or `expectation`.
+    /// Returns `sql`, `python` or `expectation`.
     pub const fn as_str(self) -> &'static str {
         match self {
             StepKind::Sql => "sql",
@@ -91,22 +91,22 @@ impl StepKind {
     }
 }
 
-/// What becomes of a model's rows.
+/// Treatment of a model's rows.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub enum Materialization {
-    /// They live as long as the run.
+    /// The rows are dropped at the end of the run.
     #[default]
     None,
-    /// They replace the table's rows and schema.
+    /// The rows and their schema replace those of the table.
     Replace,
-    /// They are added to the table's rows.
+    /// The rows are appended to the table.
     Append,
-    /// They replace the table's rows of the same keys, and are added where there are none.
+    /// The rows are upserted by key.
     Merge,
 }
 
 impl Materialization {
-    /// Every one, in the order of the documentation.
+    /// All variants, in the order of the documentation.
     pub const ALL: [Materialization; 4] = [
         Materialization::None,
         Materialization::Replace,
@@ -114,7 +114,7 @@ impl Materialization {
         Materialization::Merge,
     ];
 
-    /// `none`, `replace`, `append` or `merge`.
+    /// Returns `none`, `replace`, `append` or `merge`.
     pub const fn as_str(self) -> &'static str {
         match self {
             Materialization::None => "none",
@@ -124,12 +124,12 @@ impl Materialization {
         }
     }
 
-    /// Whether the table's rows outlive the next run, so that it holds more than the model gives.
+    /// Returns true if the table keeps rows of earlier runs.
     pub const fn accumulates(self) -> bool {
         matches!(self, Materialization::Append | Materialization::Merge)
     }
 
-    /// Reads the text form, whatever its case.
+    /// Parses the text form, case-insensitively.
     pub fn parse(text: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|one| one.as_str().eq_ignore_ascii_case(text))
     }
@@ -138,26 +138,26 @@ impl Materialization {
 /// A table that a step reads.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Input {
-    /// The Python argument that receives it; none in SQL.
+    /// Python argument that receives the table; `None` in SQL.
     pub argument: Option<String>,
-    /// Its name, in the project's namespace where none was written.
+    /// Table name; without a namespace in the source, it is in the project's namespace.
     pub table: TableName,
-    /// The ref it is read at, where the step says so; then it is no model of this run.
+    /// Explicit ref, if any. An input with a ref is never a model of this run.
     pub reference: Option<RefSpec>,
-    /// Python only: the columns wanted, in order; all where nothing is said.
+    /// Selected columns in order, Python only; `None` selects all.
     pub columns: Option<Vec<String>>,
-    /// Python only: the rows wanted, as SQL with `$parameters`.
+    /// Row filter as SQL with `$parameters`, Python only.
     pub filter: Option<String>,
-    /// Whether only those rows are read that were appended since the model last ran.
+    /// If true, only rows appended since the last run of the model are read.
     pub incremental: bool,
-    /// Python only: whether it is handed over batch by batch, while it is read.
+    /// If true, the table is passed as a stream of record batches, Python only.
     pub batches: bool,
-    /// Where it is written.
+    /// Location in the source.
     pub at: Location,
 }
 
 impl Input {
-    /// The query that gives the columns and rows wanted.
+    /// Returns the SELECT statement for the columns and rows.
     pub(crate) fn query(&self) -> String {
         let quote = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
         let columns = match &self.columns {
@@ -177,18 +177,18 @@ impl Input {
 /// A parameter that a step uses.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ParameterInput {
-    /// The Python argument that receives it; none in SQL and in filters.
+    /// Python argument that receives the value; `None` in SQL and in filters.
     pub argument: Option<String>,
-    /// The parameter.
+    /// Parameter name.
     pub name: String,
-    /// Where it is written.
+    /// Location in the source.
     pub at: Location,
 }
 
-/// How a step is computed.
+/// Code of a step.
 #[derive(Debug, Clone)]
 pub enum Body {
-    /// One SELECT, with its comments, so that lines count from the file's first.
+    /// One SELECT with its comments, so that line numbers match the file.
     Sql(Arc<str>),
     /// A Python function.
     Python(Box<Function>),
@@ -197,31 +197,30 @@ pub enum Body {
 /// A Python function of a project.
 #[derive(Debug, Clone)]
 pub struct Function {
-    /// The file that defines it.
+    /// File that defines the function.
     pub file: Arc<str>,
-    /// Its name in that file.
+    /// Function name.
     pub name: String,
-    /// The Python version it asks for; the project's default where nothing is said.
+    /// Python version; `None` uses the project's default.
     pub python: Option<String>,
-    /// Where the version is written, or else where the function is defined; none where it is the
-    /// project's default.
+    /// Location of the version, or else of the function; `None` if the version is the project's
+    /// default.
     pub python_at: Option<Location>,
-    /// The packages it asks for; the project's defaults where it has no `pip=`.
+    /// Package requirements; `None` uses the project's defaults.
     pub packages: Option<BTreeMap<String, String>>,
-    /// Programs of the machine that it calls; the project's defaults where it says nothing.
+    /// System programs that the function runs; `None` uses the project's defaults.
     pub system: Option<Vec<String>>,
-    /// What it may reach.
+    /// Network access.
     pub network: Network,
-    /// The size of its `/tmp`, in bytes, where it asks for one.
+    /// Size of `/tmp` in bytes, if specified.
     pub temp_bytes: Option<u64>,
-    /// Thousandths of a processor that it may use at most, where it says so.
+    /// CPU limit in thousandths of a CPU, if specified.
     pub cpu_millis: Option<u32>,
-    /// Its environment variables.
+    /// Environment variables.
     pub variables: Variables,
-    /// How much it matters where more calls wait than can run; the project's default where nothing is
-    /// said.
+    /// Priority of queued calls; `None` uses the project's default.
     pub priority: Option<Priority>,
-    /// What its code fingerprint is made of: its file without the other steps it does not
-    /// mention, and every helper module that is imported from there.
+    /// Source that the code fingerprint covers: the file without other steps that it does not
+    /// mention, and the helper modules that it imports.
     pub code: Arc<str>,
 }
