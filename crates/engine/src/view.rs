@@ -1,9 +1,9 @@
-//! Views: CREATE VIEW, DROP VIEW, and a view's query in the place of its name.
+//! SQL views: CREATE VIEW, DROP VIEW, and the expansion of views in queries.
 //!
-//! A view is read where the statement reads it: at the same commit, or at the ref that stands with its name.
-//! The names in its query mean tables and views of the lake there, and a name without a namespace lies where
-//! the view's maker looked for it. Its columns are those that it had when it was made: what its query gives
-//! besides is left out, and what it does not give any more is an error that says so.
+//! A view is read at the commit of the statement, or at the ref in its name. Its query refers to
+//! tables and views of the lake at that commit; an unqualified name is in the namespace where the
+//! view was created. Its columns are fixed at creation: additional columns of the query are left
+//! out, and a missing one is an error.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -35,22 +35,22 @@ use headwater_sql::resolve::resolve;
 use headwater_sql::statement::Command;
 use headwater_sql::table_name::WrittenTable;
 
-/// The dialect that views are written in here.
+/// SQL dialect of views that Headwater creates.
 const DIALECT: &str = "headwater";
 
-/// The dialects that are read here, the likeliest first.
+/// Supported dialects, in order of preference.
 const DIALECTS: [&str; 2] = [DIALECT, "datafusion"];
 
-/// How many views may read each other, one within the other.
+/// Maximum nesting depth of views.
 const DEPTH_MAX: usize = 16;
 
-/// How many tables a view may read, each as often as it is named.
+/// Maximum number of tables in an expanded view, counted per reference.
 const RELATIONS_MAX: usize = 2_000;
 
-/// Views that are being read, one within the other, outermost first.
+/// Views that are being expanded, outermost first.
 pub(crate) type Chain = Vec<(CommitId, TableName)>;
 
-/// A query that stands in a view, and where its names lie.
+/// Context of a view's query: where its names are resolved.
 struct Within<'s> {
     session: &'s Session,
     view: &'s View,
@@ -59,7 +59,7 @@ struct Within<'s> {
 }
 
 impl Session {
-    /// CREATE VIEW.
+    /// Runs CREATE VIEW.
     pub(crate) async fn create_view(&self, new: NewView) -> Result<Answer> {
         let NewView { name, or_replace, if_not_exists, columns, mut sql } = new;
         let mut transaction = self.transaction().await?;
@@ -102,7 +102,7 @@ impl Session {
         self.finish_with(transaction, &format!("{verb} view {name}"), 0, &metrics).await
     }
 
-    /// DROP VIEW.
+    /// Runs DROP VIEW.
     pub(crate) async fn drop_views(&self, names: &[ObjectName], if_exists: bool) -> Result<Answer> {
         let mut transaction = self.transaction().await?;
         let view = transaction.view().clone();
@@ -124,7 +124,7 @@ impl Session {
 }
 
 impl Within<'_> {
-    /// Plans a query; with the columns under which it answers, and the commits that it reads.
+    /// Plans a query. Also returns its output schema and the catalog states that it reads.
     async fn plan(&self, sql: &str) -> Result<(LogicalPlan, SchemaRef, Vec<View>)> {
         let source = match parse(sql)? {
             Command::Query(source) => source,
@@ -150,7 +150,7 @@ impl Within<'_> {
     }
 }
 
-/// A view as a table to read, and the commits that its query reads.
+/// Creates a table provider for a view, with the catalog states that its query reads.
 pub(crate) async fn provider(
     session: &Session,
     view: &View,
@@ -169,8 +169,7 @@ pub(crate) async fn provider(
     Ok((Arc::new(ViewTable::new(plan, Some(sql))), held))
 }
 
-/// Refuses a view's query that names too much, through the views in it as well: each of them stands in its
-/// place as often as it is named.
+/// Rejects a view whose expansion reads too many tables. A nested view counts once per reference.
 fn check_breadth(plan: &LogicalPlan) -> Result<()> {
     let mut leaves = 0;
     let counted = plan.apply_with_subqueries(|node| {
@@ -203,7 +202,7 @@ fn check_chain(chain: &Chain, next: (CommitId, &TableName)) -> Result<()> {
     Ok(())
 }
 
-/// A view's query in a dialect that is read here.
+/// Returns the view's query in a supported dialect.
 fn sql_of(name: &TableName, view: &SqlView) -> Result<String> {
     let all = view.representations();
     let of = |dialect: &&str| all.iter().find(|(known, _)| known.eq_ignore_ascii_case(dialect));
@@ -218,7 +217,7 @@ fn sql_of(name: &TableName, view: &SqlView) -> Result<String> {
     }))
 }
 
-/// Where the tables lie that a view's query names without a namespace.
+/// Returns the namespace of unqualified names in a view's query.
 fn namespace_of(view: &SqlView) -> Result<String> {
     match view.default_namespace().as_slice() {
         [] => Ok(DEFAULT_NAMESPACE.to_owned()),
@@ -226,7 +225,8 @@ fn namespace_of(view: &SqlView) -> Result<String> {
     }
 }
 
-/// What went wrong within a view. Places in its text mean nothing to who reads it.
+/// Wraps an error of a view's query. Positions in the view's text are removed, because they do not
+/// apply to the statement.
 fn broken(name: &TableName, error: Error) -> Error {
     use headwater_model::Fault;
     if matches!(error, Error::ViewChain { .. }) {
@@ -243,7 +243,7 @@ fn broken(name: &TableName, error: Error) -> Error {
     Error::View { view: name.to_string(), message, code, hint }
 }
 
-/// The columns of a view, which were fixed when it was made, out of what its query gives now.
+/// Projects a view's query to the columns that were declared at its creation.
 fn fixed(
     name: &TableName,
     plan: LogicalPlan,
@@ -280,16 +280,17 @@ fn fixed(
     built.map_err(|error| Error::Internal { message: error.to_string() })
 }
 
-/// What a view reads.
+/// Tables and views that a view depends on.
 #[derive(Debug, Default)]
 pub struct Below {
-    /// The tables, and the views within it and itself, at the commit it is read at.
+    /// The tables and views, including the view itself, at the commit it is read at.
     pub entries: BTreeMap<TableName, TableEntry>,
-    /// Whether it also reads what no table at that commit tells: other refs, system tables.
+    /// True if the view also reads other refs or system tables, which this commit does not
+    /// determine.
     pub elsewhere: bool,
 }
 
-/// The tables that a view reads at one commit, and the views within it.
+/// Returns the tables and views that a view depends on at one commit.
 pub async fn tables_below(view: &View, name: &TableName) -> Result<Below> {
     let mut below = Below::default();
     let mut waiting = vec![name.clone()];
@@ -312,7 +313,7 @@ pub async fn tables_below(view: &View, name: &TableName) -> Result<Below> {
     Ok(below)
 }
 
-/// Refuses a snapshot of a view, which has none.
+/// Rejects a snapshot version of a view: views have no snapshots.
 pub(crate) fn check_written(written: &WrittenTable) -> Result<()> {
     match written.snapshot {
         Some(_) => Err(Error::unsupported("a snapshot of a view")),

@@ -1,15 +1,15 @@
-//! Which steps of a plan run: those whose table is not what they would write, checks that have not
-//! passed on just this, and what these need that is not kept.
+//! Decides which steps run: models whose table is out of date, checks that have not passed on the
+//! current state, and the intermediate models that these need.
 
 use crate::plan::{FINGERPRINT, FINGERPRINT_CODE, Plan, PlanOptions, StepPlan};
 use crate::step::{Materialization, Step};
 use crate::{Result, checks};
 
-/// The reason of a step that runs only because what it gives is not kept.
+/// Reason of a step whose output is not stored and is needed by a child.
 const NEEDED: &str = "its child runs";
 
 impl Plan {
-    /// Why a step runs by itself; its parents are decided already.
+    /// Returns the reason to run a step, apart from its children. Parents are already decided.
     pub(crate) async fn own_reason(
         &self,
         index: usize,
@@ -29,21 +29,21 @@ impl Plan {
             return Ok(self.table_reason(step, plan).await);
         }
         if !self.remembers(index) {
-            return Ok(None); // A child that runs will ask for it.
+            return Ok(None); // A child that runs adds it later.
         }
         let passed = checks::passed(self.view.lake().store().as_ref(), &plan.fingerprint).await?;
         let reason = if step.is_expectation() { "not checked yet" } else { "first run" };
         Ok((!passed).then_some(reason))
     }
 
-    /// Whether that a step succeeded is all it leaves: expectations, and models that are neither
-    /// kept nor read.
+    /// Returns true if only the success of a step is recorded: expectations, and models that are
+    /// neither stored nor read.
     pub(crate) fn remembers(&self, index: usize) -> bool {
         let step = &self.project.steps[index];
         !step.is_materialized() && self.graph.children[index].is_empty()
     }
 
-    /// Models that are not kept run where a child of theirs does.
+    /// Adds the models without a table whose children run.
     pub(crate) fn keep_parents(&mut self) {
         for index in self.graph.order.clone().into_iter().rev() {
             let mut children = self.graph.children[index].iter();
@@ -55,18 +55,18 @@ impl Plan {
         }
     }
 
-    /// Why a materialised model runs, told from what its table says of the run that wrote it.
+    /// Returns the reason to run a materialized model, from the fingerprint in its table.
     async fn table_reason(&self, step: &Step, plan: &StepPlan) -> Option<&'static str> {
         let Some(table) = &plan.table else { return Some("first run") };
         let current = table.summary().get(FINGERPRINT).cloned();
         let tables = self.view.lake().tables();
         let known = match step.materialization {
-            // What was appended once stays appended, whatever others appended since.
+            // Appended rows stay valid after later commits by others.
             Materialization::Append => {
                 let same = |written: &str| written == plan.fingerprint;
                 tables.find_in_history(table, FINGERPRINT, same).await.is_some()
             }
-            // What others did to rows that were merged is theirs.
+            // Changes of merged rows by others do not make the model out of date.
             Materialization::Merge => {
                 let last = tables.find_in_history(table, FINGERPRINT, |_| true).await;
                 last.as_ref() == Some(&plan.fingerprint)

@@ -1,8 +1,8 @@
-//! What is new of a model's inputs: the rows that were appended since it last ran.
+//! Incremental inputs: the rows that were appended since the model last ran.
 //!
-//! Each time a model that reads only what is new writes its table, the snapshot says up to where it
-//! has read each input. So every branch knows for itself what its tables have seen, and a run that
-//! fails, or is never merged, has read nothing.
+//! When an incremental model writes its table, the snapshot records the input snapshots it has
+//! read. So each branch has its own read positions, and a run that fails or is not merged does not
+//! advance them.
 
 use std::collections::BTreeMap;
 
@@ -14,28 +14,28 @@ use crate::plan::Plan;
 use crate::step::{Input, Materialization, Step};
 use crate::{Error, Result};
 
-/// What a step reads of its inputs of which only the new is read.
+/// Incremental reads of a step.
 #[derive(Debug, Default)]
 pub(crate) struct Increments {
-    /// The new files of those inputs, by input; all of an input that is not here.
+    /// New files by input index. Inputs without an entry are read completely.
     pub new: BTreeMap<usize, ScanPlan>,
-    /// What the snapshot that is made of them has to say.
+    /// Snapshot properties that record the new read positions.
     pub read: BTreeMap<String, String>,
 }
 
-/// How much of an input is new.
+/// New rows of an input.
 enum New {
     All,
     Files(ScanPlan),
 }
 
 impl Plan {
-    /// Whether a step begins anew, though as a rule it reads only what is new.
+    /// Returns true if an incremental step is rebuilt from all its input.
     pub(crate) fn begins_anew(&self, index: usize) -> bool {
         self.full && self.project.steps[index].is_incremental()
     }
 
-    /// What a step reads of its inputs at a view.
+    /// Returns the incremental reads of a step at a catalog state.
     pub(crate) async fn increments(&self, index: usize, view: &View) -> Result<Increments> {
         let step = &self.project.steps[index];
         let mut increments = Increments::default();
@@ -58,8 +58,8 @@ impl Plan {
         Ok(increments)
     }
 
-    /// What is new of one input. Where nobody can say, rows that are merged can all be read again;
-    /// rows that are appended would be there twice.
+    /// Returns the new rows of one input. If they cannot be determined, a model with `merge` reads
+    /// all rows again; with `append`, this is an error, because rows would be duplicated.
     async fn new_of(
         &self,
         view: &View,
@@ -91,7 +91,7 @@ impl Plan {
         }
     }
 
-    /// Refuses a step of whose inputs nobody can say what is new, before anything runs.
+    /// Fails before the run if a step has an incremental input whose new rows cannot be determined.
     pub(crate) async fn check_increments(&self, index: usize) -> Result<()> {
         let step = &self.project.steps[index];
         for input in step.inputs.iter().filter(|input| input.incremental) {

@@ -1,5 +1,4 @@
-//! The runner: plans a project, runs what has anything new to do on a branch of the run's own, and
-//! merges.
+//! Plans a project, runs the steps that are out of date on a run branch, and merges that branch.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -24,7 +23,7 @@ use crate::{Error, Parsed, Result, Step, checks, rerun};
 pub struct Runner {
     pub(crate) engine: Engine,
     pub(crate) functions: Functions,
-    /// Where steps put rows aside for their children.
+    /// Storage for intermediate rows between steps.
     pub(crate) room: Room,
     jobs: Jobs,
 }
@@ -35,19 +34,18 @@ impl std::fmt::Debug for Runner {
     }
 }
 
-/// The branch that a run works on.
+/// Returns the name of a run's branch.
 fn run_branch(job: JobId) -> String {
     format!("run/{job}")
 }
 
 impl Runner {
-    /// A runner over the parts. What the models of all its runs give to each other and keep in no
-    /// table is put into the room.
+    /// Creates a runner. Intermediate rows of all its runs are stored in `room`.
     pub fn new(engine: Engine, functions: Functions, jobs: Jobs, room: Room) -> Self {
         Runner { engine, functions, room, jobs }
     }
 
-    /// Where tables lie that are on their way to functions and from them.
+    /// Returns the storage for tables passed to and from functions.
     pub fn room(&self) -> &Room {
         &self.room
     }
@@ -56,7 +54,7 @@ impl Runner {
         self.engine.lake()
     }
 
-    /// What a run would do; every mistake that can be known is found.
+    /// Plans a run. Finds every error that can be found without running it.
     pub async fn plan(&self, request: &RunRequest) -> Result<RunPlan> {
         let reference = request.reference.clone().unwrap_or_else(RefSpec::main);
         if request.merge.is_some() {
@@ -66,7 +64,7 @@ impl Runner {
         Ok(self.make_plan(request, &reference).await?.listed())
     }
 
-    /// The branch that a run is asked for on.
+    /// Returns the target branch of a run.
     async fn target(&self, reference: &RefSpec) -> Result<String> {
         let view = self.lake().view(reference).await.map_err(|error| Error::other(&error))?;
         plan::branch_of(&view, reference)
@@ -85,8 +83,8 @@ impl Runner {
         Plan::new(self, project, view, values, options).await
     }
 
-    /// Runs a project within a job. A failure leaves the target as it was, and the run's own branch
-    /// for reading, marked so that it cannot be merged unchecked.
+    /// Runs a project as part of a job. If it fails, the target is unchanged, and the run branch is
+    /// kept in quarantine so that it cannot be merged unchecked.
     pub async fn run(&self, request: RunRequest, context: JobContext) -> Result<RunReport> {
         let reference = request.reference.clone().unwrap_or_else(RefSpec::main);
         let branch = run_branch(context.id());
@@ -117,7 +115,7 @@ impl Runner {
         }
     }
 
-    /// Remembers that all expectations have passed on a commit, where there are any.
+    /// Records that all expectations passed on a commit, if the project has any.
     async fn remember_checked(&self, plan: &Plan, work: &Work, commit: CommitId) -> Result<()> {
         if work.checks(plan) {
             let remembered = self.lake().remember_checked(commit, &plan.project.name).await;
@@ -157,7 +155,8 @@ impl Runner {
         Ok(work.report(plan, finished.reports, commit, tables))
     }
 
-    /// Whether what the run left is what its checks saw, and nothing that others did meanwhile.
+    /// Returns true if the result is exactly the state that the checks saw, without concurrent
+    /// commits.
     async fn was_seen(&self, run: &Run, start: CommitId, commit: Option<CommitId>) -> Result<bool> {
         let Some(commit) = commit.filter(|commit| !run.made(*commit)) else { return Ok(true) };
         let merge = self.lake().catalog().read_commit(commit).await;
@@ -165,7 +164,7 @@ impl Runner {
         Ok(merge.parents.first() == Some(&start))
     }
 
-    /// The run's branch, where its tables are not those it began with.
+    /// Returns the run branch if its tables differ from the run's start.
     pub(crate) async fn wrote(&self, start: CommitId, branch: &str) -> Result<Option<String>> {
         let catalog = self.lake().catalog();
         let head = catalog.branch(branch).await.map_err(|error| Error::other(&error))?.commit;
@@ -173,7 +172,7 @@ impl Runner {
         Ok((!changes.is_empty()).then(|| branch.to_owned()))
     }
 
-    /// Deletes the branch of a run that wrote nothing: there is nothing to read on it.
+    /// Deletes the branch of a run that wrote nothing.
     pub(crate) async fn forget_empty(&self, start: CommitId, branch: &str) {
         if matches!(self.wrote(start, branch).await, Ok(None))
             && let Err(error) = self.lake().catalog().delete_branch(branch).await
@@ -182,8 +181,8 @@ impl Runner {
         }
     }
 
-    /// The commit that the run's steps made and its checks saw, and what deletes the branch as long
-    /// as it stands there. `BranchMoved` where anybody else committed to it.
+    /// Returns the run branch's head and the ref change that deletes the branch at that head. Fails
+    /// with `BranchMoved` if another client committed to it.
     async fn checked(
         &self,
         start: CommitId,
@@ -205,8 +204,8 @@ impl Runner {
         Ok((head, closing.ok_or_else(|| work.branch_moved())?))
     }
 
-    /// Merges what was checked into the run's target, with all that stands or falls with it: that
-    /// nobody touched the run's branch, which is deleted.
+    /// Merges the checked commit into the target. The same batch deletes the run branch and fails
+    /// if that branch has moved.
     async fn merge(
         &self,
         plan: &Plan,
@@ -247,7 +246,7 @@ impl Runner {
                 conflicts: report.conflicts,
             }),
             MergeOutcome::UpToDate => {
-                // No table changed, so that there was no commit for the checks to go with.
+                // No table changed, so there is no merge commit to store the checks with.
                 let stored = self.remember(with).await;
                 stored.map_err(|error| work.not_stored(error, &closes))?;
                 Ok((None, tables))
@@ -256,7 +255,8 @@ impl Runner {
         }
     }
 
-    /// Stores what there was no commit for. An event that was stored by an earlier try is done.
+    /// Stores a batch without a commit. If an earlier attempt stored the event, only the rest is
+    /// stored.
     async fn remember(&self, mut with: Batch) -> Result<(), headwater_store::Error> {
         match self.lake().store().apply(with.clone()).await {
             Err(headwater_store::Error::NotUnique { scope, .. }) if scope == EVENT_SCOPE => {
@@ -267,8 +267,8 @@ impl Runner {
         }
     }
 
-    /// Makes the namespaces of the models' tables before any step, so that no two steps make the
-    /// same one.
+    /// Creates the namespaces of all models before the first step, so that steps do not create the
+    /// same one concurrently.
     async fn create_namespaces(&self, plan: &Plan, work: &Work) -> Result<Option<CommitId>> {
         let known = plan.view.namespaces().await.map_err(|error| Error::other(&error))?;
         let steps = plan.project.steps.iter().filter(|step| step.is_materialized());
@@ -290,8 +290,8 @@ impl Runner {
         Ok(made.map_err(|error| Error::other(&error))?.map(|commit| commit.id))
     }
 
-    /// Sees to the branch of a run that was interrupted, if it got that far: it is marked, or
-    /// deleted where nothing was written there.
+    /// Cleans up the branch of an interrupted run: quarantines it, or deletes it if nothing was
+    /// written.
     pub async fn quarantine(&self, job: JobId) -> Result<()> {
         let (catalog, branch) = (self.lake().catalog(), run_branch(job));
         let found = catalog.branches(Some(&branch)).await.map_err(|error| Error::other(&error))?;
@@ -301,7 +301,8 @@ impl Runner {
             let marked = catalog.quarantine_branch(&branch, Some(&run)).await;
             marked.map_err(|error| Error::other(&error))?;
         }
-        // Where it began is where it parts from its target; if that is gone, it is kept.
+        // The run started at the merge base with its target. If the target is deleted, the branch
+        // is kept.
         let target = self.jobs.job(job).await.ok().and_then(|job| job.reference);
         let Some(target) = target else { return Ok(()) };
         let Ok(target) = catalog.branch(&target).await else { return Ok(()) };
@@ -312,17 +313,17 @@ impl Runner {
         Ok(())
     }
 
-    /// The jobs that this runner's runs are recorded with.
+    /// Returns the job service that records the runs.
     pub fn jobs(&self) -> &Jobs {
         &self.jobs
     }
 }
 
-/// One run: what was asked for, and where it works.
+/// Request and branches of one run.
 pub(crate) struct Work {
     pub target: String,
     pub branch: String,
-    /// The target's head when the run began.
+    /// Head of the target when the run started.
     pub start: CommitId,
     pub request: RunRequest,
     pub context: JobContext,
@@ -334,12 +335,12 @@ impl Work {
         named.unwrap_or_else(|| self.context.author().to_owned())
     }
 
-    /// Whether a failed expectation ends the run.
+    /// Returns true if a failed expectation fails the run.
     fn is_strict(&self) -> bool {
         self.request.strict.unwrap_or(true)
     }
 
-    /// Whether all expectations of the project have passed when the run has ended well.
+    /// Returns true if a successful run implies that all expectations passed.
     fn checks(&self, plan: &Plan) -> bool {
         self.is_strict() && plan.project.steps.iter().any(Step::is_expectation)
     }
@@ -348,7 +349,7 @@ impl Work {
         Error::BranchMoved { target: self.target.clone(), branch: self.branch.clone() }
     }
 
-    /// Why the end of the run was not stored: because its branch was not as it had left it?
+    /// Converts a store error to `BranchMoved` if the conflict is on the run branch.
     fn not_stored(&self, error: headwater_store::Error, branch: &str) -> Error {
         match error {
             headwater_store::Error::Conflict { name } if name == branch => self.branch_moved(),
@@ -388,7 +389,7 @@ impl Work {
             commit,
             tables,
             merge: None,
-            // An empty sum of floats would be `-0.0`.
+            // The sum of no floats would be `-0.0`.
             cost: steps.iter().fold(0.0, |sum, step| sum + step.cost),
             currency: plan.project.rates.currency.clone(),
             steps,
@@ -398,7 +399,7 @@ impl Work {
 }
 
 impl Plan {
-    /// The report of a step that has nothing new to do.
+    /// Returns the report of a step that is up to date.
     pub(crate) fn unchanged(&self, index: usize) -> StepReport {
         let step = &self.project.steps[index];
         StepReport {

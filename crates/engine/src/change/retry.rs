@@ -1,4 +1,4 @@
-//! Changes that another commit overtook, made again.
+//! Retries changes that conflict with concurrent commits.
 
 use std::future::Future;
 
@@ -8,12 +8,12 @@ use crate::answer::Answer;
 use crate::error::{Error, Result};
 use crate::session::Session;
 
-/// How often a statement is made again that another commit overtook.
+/// Maximum attempts of a statement that conflicts with other commits.
 pub(super) const ATTEMPTS_MAX: usize = 4;
 
 impl Session {
-    /// Makes a change again, from the table as it is then, where another commit changed rows that it
-    /// concerns before it was committed itself.
+    /// Runs a change; retries it on the new table state if a concurrent commit changed the same
+    /// rows.
     pub(crate) async fn in_turn<F>(&self, change: impl Fn() -> F) -> Result<Answer>
     where
         F: Future<Output = Result<Answer>>,
@@ -31,8 +31,8 @@ impl Session {
     }
 }
 
-/// Whether another commit changed the table first. Where others changed the branch each time, it was tried
-/// often enough.
+/// Returns true for a commit conflict on the table. Contention on the branch is excluded, because
+/// the transaction already retried it.
 pub(super) fn is_overtaken(error: &Error) -> bool {
     let contended = matches!(error, Error::Lake(error) if error.is_contended());
     error.code() == ErrorCode::CommitConflict && !contended

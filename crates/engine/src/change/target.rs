@@ -1,4 +1,4 @@
-//! The table that a statement changes, as the statement finds it.
+//! Target table of a statement that changes rows.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -30,29 +30,29 @@ use headwater_sql::table_name::{WrittenTable, span_start};
 use headwater_sql_functions::StatementBudget;
 use headwater_tables::{ScanPlan, Table, Unseen};
 
-/// What a table must say of itself to be changed at another isolation level than serializable.
+/// Value of the table property `write.<statement>.isolation-level` for snapshot isolation.
 const SNAPSHOT_ISOLATION: &str = "snapshot";
 
-/// What a table must say of itself to be changed by delete files.
+/// Value of the table property `write.<statement>.mode` for delete files.
 const MERGE_ON_READ: &str = "merge-on-read";
 
-/// The column that says whether a new row comes.
+/// Column that is true if the row has a new version.
 pub(super) const COMES: &str = "\0n";
 
-/// A table that is being changed.
+/// Target table of a change.
 pub(super) struct Target {
     pub transaction: Transaction,
     pub name: TableName,
-    /// The table as the transaction found it.
+    /// Table state at the start of the transaction.
     pub table: Table,
-    /// Its data files.
+    /// Scan plan of its data files.
     pub plan: ScanPlan,
-    /// What the query reads it through.
+    /// Table provider of the query.
     provider: Arc<LakeTable>,
 }
 
 impl Session {
-    /// Begins the change of a table of the session's branch.
+    /// Begins a transaction that changes a table of the session's branch.
     pub(super) async fn begin_change(&self, name: &ObjectName) -> Result<Target> {
         let mut transaction = self.transaction().await?;
         let view = transaction.view().clone();
@@ -67,7 +67,7 @@ impl Session {
         Ok(Target { transaction, name: table_name, table, plan, provider })
     }
 
-    /// Plans the query that finds the rows that a change concerns, and shapes its answer.
+    /// Plans the query for the affected rows; `shape` rewrites its plan.
     pub(super) async fn plan_change(
         &self,
         run: &StatementContext,
@@ -105,7 +105,7 @@ impl Session {
 }
 
 impl Target {
-    /// The table as a query finds it.
+    /// Returns the target as a table for name resolution.
     fn found(&self) -> (WrittenTable, FoundTable) {
         let written = WrittenTable::here(TARGET);
         let schema = self.provider.schema();
@@ -120,8 +120,8 @@ impl Target {
         (written, found)
     }
 
-    /// Files of which a plan concerns every row, by their numbers, found without reading any. They
-    /// are left out when the plan is run.
+    /// Returns the numbers of files whose rows all match the plan's filter, by their bounds. The
+    /// scan then skips these files.
     pub(super) fn settle(
         &self,
         found: &FoundRows,
@@ -137,7 +137,7 @@ impl Target {
         Ok(numbers)
     }
 
-    /// Its columns, for statements that name them.
+    /// Returns the columns, for statements that assign to them.
     pub(super) fn columns(&self, alias: Option<Ident>) -> Result<Columns> {
         let schema = bare_schema(&self.table.schema());
         Ok(Columns {
@@ -149,8 +149,7 @@ impl Target {
         })
     }
 
-    /// What rows that others add until the commit mean for this change, by the table's isolation
-    /// level.
+    /// Returns the conflict check for concurrently added rows; `None` under snapshot isolation.
     pub(super) fn unseen(
         &self,
         found: &FoundRows,
@@ -169,18 +168,18 @@ impl Target {
         Some(Arc::new(move |added: &ScanPlan| can_match(added, &schema, &filters, state.as_ref())))
     }
 
-    /// Whether the table wants delete files in place of data files that are written anew.
+    /// Returns true if the table is configured for merge-on-read, not copy-on-write.
     pub(super) fn merges_on_read(&self, word: &str) -> bool {
         let mode = self.property(word, "mode");
         mode.is_some_and(|mode| mode.eq_ignore_ascii_case(MERGE_ON_READ))
     }
 
-    /// A property of the table that is about one kind of change.
+    /// Returns the table property of one kind of change.
     fn property(&self, word: &str, key: &str) -> Option<String> {
         self.table.properties().remove(&format!("write.{word}.{key}"))
     }
 
-    /// The conditions that the optimiser found for the rows of the table itself.
+    /// Returns the filters that the optimiser pushed to scans of the target.
     fn filters(&self, plan: &LogicalPlan) -> Vec<Expr> {
         let mut filters = Vec::new();
         let mut stack = vec![plan];
@@ -199,30 +198,30 @@ impl Target {
         scan.table_name.schema().is_some_and(|schema| schema == self.source())
     }
 
-    /// The namespace under which the planner knows the table.
+    /// Returns the internal namespace of the target in the plan.
     fn source(&self) -> String {
         format!("change {}", self.name.namespace)
     }
 }
 
-/// The columns of a table that is being changed.
+/// Columns of the target table.
 pub(super) struct Columns {
-    /// The name by which the statement knows the table.
+    /// Name or alias of the table in the statement.
     pub label: Ident,
     pub table: TableName,
     pub names: Vec<String>,
     pub schema: SchemaRef,
-    /// What columns are that a new row says nothing of, where that is not null.
+    /// Default expressions that are not null, by column.
     pub defaults: HashMap<String, Expr>,
 }
 
 impl Columns {
-    /// What a column is in a row that says nothing of it.
+    /// Returns the default of a column, or null.
     pub(super) fn default(&self, name: &str) -> Expr {
         self.defaults.get(name).cloned().unwrap_or_else(|| lit(ScalarValue::Null))
     }
 
-    /// The places of columns that are assigned to, each once.
+    /// Returns the indexes of assigned columns; fails if one occurs twice.
     pub(super) fn find_all(&self, assigned: &[Assigned]) -> Result<Vec<usize>> {
         let mut found = Vec::with_capacity(assigned.len());
         for one in assigned {
@@ -265,15 +264,14 @@ impl Columns {
     }
 }
 
-/// A plan that finds the rows that a change concerns, optimised so that it shows what the optimiser
-/// found out.
+/// Optimised plan of the query for the affected rows.
 pub(super) struct FoundRows {
     pub plan: LogicalPlan,
-    /// Whether the query reads the table that it changes a second time.
+    /// True if the query also reads the target as a source.
     reads_itself: bool,
 }
 
-/// The condition of a plan that does nothing but filter one table.
+/// Returns the filter of a plan that only filters one table; `None` for other plans.
 fn condition(mut plan: &LogicalPlan) -> Option<Expr> {
     loop {
         match plan {

@@ -1,4 +1,4 @@
-//! TRUNCATE.
+//! The TRUNCATE statement.
 
 use futures::StreamExt;
 
@@ -8,7 +8,7 @@ use crate::session::Session;
 use headwater_sql::change::Truncation;
 
 impl Session {
-    /// TRUNCATE: all rows of some tables go, from metadata alone.
+    /// Runs TRUNCATE: deletes all rows of the tables without reading their files.
     pub(crate) async fn truncate(&self, truncation: Truncation) -> Result<Answer> {
         let Truncation { tables, if_exists } = truncation;
         let mut transaction = self.transaction().await?;

@@ -1,4 +1,4 @@
-//! UPDATE.
+//! The UPDATE statement.
 
 use datafusion::common::{Column, Result as PlanResult};
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, lit};
@@ -13,7 +13,7 @@ use headwater_sql::change::{FILE, ROW};
 use headwater_sql::change::{RowUpdate, add_columns};
 
 impl Session {
-    /// UPDATE.
+    /// Runs UPDATE.
     pub(crate) async fn update(&self, update: RowUpdate) -> Result<Answer> {
         let RowUpdate { table, alias, columns: assigned, mut source } = update;
         let target = self.begin_change(&table).await?;
@@ -32,9 +32,9 @@ impl Session {
     }
 }
 
-/// The rows as they are to be, in the table's types, behind where they lie.
+/// Plans the updated rows in the table's types, after their positions.
 ///
-/// Of each column that is assigned to, its place, and whether it is to have its default.
+/// `assigned` holds the column index of each assignment, and whether the value is DEFAULT.
 fn new_rows(
     plan: LogicalPlan,
     columns: &Columns,

@@ -1,4 +1,4 @@
-//! The columns by which rows of two sides are compared, each read as one type.
+//! Columns of a row comparison, with a common type for both sides.
 
 use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef, TimeUnit};
 use datafusion::common::{Column, ScalarValue};
@@ -12,39 +12,39 @@ use crate::error::{Error, Result, SqlError};
 use crate::scan::view_schema;
 use headwater_sql::names::same_but_case;
 
-/// The name of either side in a plan.
+/// Table alias of either side in a plan.
 pub(super) const SIDE: &str = "side";
 
-/// Columns that are named where none is called as was asked for.
+/// Maximum number of columns listed in a hint.
 const NAMES_SHOWN: usize = 8;
 
-/// How rows of two sides are compared.
+/// Columns and key of a row comparison.
 #[derive(Debug, Clone)]
 pub(super) struct Compared {
-    /// The columns that tell rows apart; empty where rows are compared as wholes.
+    /// Key columns; empty if whole rows are compared.
     pub key: Vec<String>,
-    /// All columns that are compared, in the table's order.
+    /// Compared columns, in the table's order.
     pub columns: Vec<ComparedColumn>,
-    /// Columns that are not.
+    /// Columns that are not compared.
     pub left_out: Vec<String>,
-    /// Whether files that both sides have may differ in what they say.
+    /// If true, all files are compared, because files on both sides can have different values.
     all_files: bool,
 }
 
-/// One column that is compared.
+/// A compared column.
 #[derive(Debug, Clone)]
 pub(super) struct ComparedColumn {
-    /// Its name.
+    /// Column name.
     pub name: String,
-    /// The type that both sides are read as.
+    /// Common type of both sides.
     pub data_type: DataType,
-    /// What it is on the first side.
+    /// Expression on the first side.
     pub before: Expr,
-    /// What it is on the second side.
+    /// Expression on the second side.
     pub after: Expr,
-    /// Its name on the first side, where that has it.
+    /// Name on the first side, if the column exists there.
     pub name_before: Option<String>,
-    /// Whether the second side has it.
+    /// True if the column exists on the second side.
     pub is_after: bool,
 }
 
@@ -99,13 +99,14 @@ impl Compared {
         let gone = one.fields().iter().enumerate();
         let gone = gone.filter(|(at, _)| pairs.iter().all(|pair| pair.before != Some(*at)));
         compared.left_out.extend(gone.map(|(_, field)| field.name().clone()));
-        // Within one table, a file says nothing of a column that was made anew under its old name.
+        // In the same table, old files have no values for a column that was dropped and created
+        // again.
         let anew = pairs.iter().any(|pair| pair.before.is_some() && !pair.by_id);
         compared.all_files = anew && before.table().id() == after.table().id();
         compared
     }
 
-    /// The files whose rows are compared.
+    /// Returns the scan plans of the files to compare, per side.
     pub(super) fn files(
         &self,
         before: Option<&DiffSide>,
@@ -119,7 +120,7 @@ impl Compared {
         (files(before, after), files(after, before))
     }
 
-    /// The columns of the key, then the others, by their places.
+    /// Returns the indexes of the key columns and of the other columns.
     pub(super) fn parts(&self) -> (Vec<usize>, Vec<usize>) {
         let place = |name: &String| self.columns.iter().position(|column| column.name == *name);
         let key: Vec<usize> = self.key.iter().filter_map(place).collect();
@@ -131,14 +132,14 @@ impl Compared {
         (key, rest)
     }
 
-    /// The columns as they are answered.
+    /// Returns the schema of the compared columns.
     pub(super) fn schema(&self) -> SchemaRef {
         let field =
             |column: &ComparedColumn| Field::new(&column.name, column.data_type.clone(), true);
         Schema::new(self.columns.iter().map(field).collect::<Vec<_>>()).into()
     }
 
-    /// A key that was asked for: every column of it on both sides, so far as there are both.
+    /// Resolves the key of a request. Each key column must exist on both sides, if there are two.
     fn given_key(&self, key: &[String], table: &TableName) -> Result<Vec<String>> {
         let find = |wanted: &String| {
             let now = |column: &&ComparedColumn| column.name == *wanted;
@@ -175,7 +176,7 @@ impl Compared {
         Ok(found)
     }
 
-    /// Nothing is called like a column that was asked for.
+    /// Creates the error for an unknown key column without a similar name.
     fn no_key(&self, wanted: &str, table: &TableName) -> Error {
         let names =
             self.columns.iter().take(NAMES_SHOWN).map(|column| format!("`{}`", column.name));
@@ -188,7 +189,7 @@ impl Compared {
         problem.with_hint(format!("Its columns that can be a key are {names}.")).into()
     }
 
-    /// The key that the table says it has: its identifier, or what a merged model is merged by.
+    /// Returns the declared key: the table's identifier fields, or the keys of a merged model.
     fn own_key(
         &self,
         (before, after): (Option<&DiffSide>, Option<&DiffSide>),
@@ -207,11 +208,11 @@ fn column(name: &str) -> Expr {
     Expr::Column(Column::new(Some(SIDE), name))
 }
 
-/// How a column of the second side is compared; none where its values on both sides cannot be.
+/// Returns the comparison of a column on the second side; `None` if its types are not comparable.
 fn compared_column(before: &Schema, field: &FieldRef, pair: SameColumn) -> Option<ComparedColumn> {
     let after = column(field.name());
     let Some(other) = pair.before.map(|place| before.field(place)) else {
-        // Rows of before had it as files that lack it do.
+        // For rows of the first side, a missing column has its initial default.
         let value = initial_default(field).and_then(|value| {
             let value = ScalarValue::try_from_array(&value, 0).ok()?;
             value.cast_to(field.data_type()).ok()
@@ -240,7 +241,7 @@ fn compared_column(before: &Schema, field: &FieldRef, pair: SameColumn) -> Optio
     })
 }
 
-/// The type as which values of two types are compared.
+/// Returns the type for comparing values of two types; `None` if there is none.
 fn common_type(before: &DataType, after: &DataType) -> Option<DataType> {
     if before.equals_datatype(after) || widens(before, after) {
         return Some(after.clone());
@@ -256,7 +257,7 @@ fn is_bytes(data_type: &DataType) -> bool {
     matches!(data_type, DataType::BinaryView | DataType::Binary | DataType::FixedSizeBinary(_))
 }
 
-/// Whether every value of one type is one of the other, as Iceberg widens columns.
+/// Returns true if Iceberg allows the promotion from one type to the other.
 fn widens(from: &DataType, to: &DataType) -> bool {
     match (from, to) {
         (DataType::Int32, DataType::Int64)

@@ -15,73 +15,73 @@ use super::page::{PAGE_BYTES_MAX, Window};
 use crate::engine::Engine;
 use crate::error::Result;
 
-/// Tables whose metadata is read at once.
+/// Number of tables whose metadata is read concurrently.
 pub(super) const TABLES_AT_ONCE: usize = 8;
 
-/// What a model that is merged by keys notes in the snapshots of its table: the columns that tell its rows
-/// apart, as a JSON list.
+/// Snapshot property that a model with `merge` writes: its key columns, as a JSON list.
 pub const KEYS_PROPERTY: &str = "headwater.keys";
 
-/// Rows, and bytes, of the files that differ, up to which they are read without being asked to.
+/// Maximum rows and bytes in differing files that are compared by default (`auto`).
 pub(super) const READ_ROWS_MAX: u64 = 5_000_000;
 pub(super) const READ_BYTES_MAX: u64 = 512 << 20;
 
-/// Bytes of rows in one answer, over all its tables: what they take as JSON is a few times that.
+/// Maximum bytes of rows in one response, over all tables; as JSON they are a few times larger.
 pub(super) const ANSWER_BYTES_MAX: usize = 16 << 20;
 
-/// Why a table has counts only, in an answer of many.
+/// Reason in the response if a table's rows are left out.
 pub(super) const NOT_SHOWN: &str =
     "the rows of the tables before fill the answer; compare this table for itself to see its own";
 
-/// How much is to be said of a difference.
+/// Options of a comparison.
 #[derive(Debug, Clone, Default)]
 pub struct DiffOptions {
-    /// The columns that tell rows apart; where none are given, those that the table says.
+    /// Key columns; if empty, the key that the table declares.
     pub key: Vec<String>,
-    /// Whether rows are compared.
+    /// Mode of the row comparison.
     pub compare: CompareRows,
-    /// Whether statistics of columns are found by reading them, where metadata has bounds only.
+    /// If true, column statistics are computed from the rows where metadata has only bounds.
     pub statistics: bool,
-    /// The rows that are shown: after so many.
+    /// Number of differing rows to skip.
     pub skip: u64,
-    /// At most so many rows of each table.
+    /// Maximum rows returned per table.
     pub limit: usize,
-    /// Memory that may be held before it spills, in bytes; the engine's own figure where none is given.
+    /// Memory limit in bytes before spilling; `None` uses the engine's default.
     pub memory_bytes: Option<u64>,
 }
 
 /// A table at a ref.
 #[derive(Debug, Clone)]
 pub struct TableAt {
-    /// The ref.
+    /// Ref.
     pub reference: RefSpec,
-    /// The table.
+    /// Table name.
     pub table: TableName,
-    /// One of its snapshots; the current one where none is given.
+    /// Snapshot id; `None` is the current snapshot.
     pub snapshot: Option<i64>,
 }
 
-/// What is compared.
+/// The two sides of a comparison.
 pub(super) struct Sides<'a> {
     pub(super) name: TableName,
     pub(super) before: Option<&'a DiffSide>,
     pub(super) after: Option<&'a DiffSide>,
 }
 
-/// What metadata says of a table or a view that changed.
+/// Metadata of a changed table or view.
 pub(super) enum Loaded {
     View(Box<TableDiff>),
     Table { name: TableName, before: Option<Box<DiffSide>>, after: Option<Box<DiffSide>> },
 }
 
 impl Engine {
-    /// Compares two refs: their tables and views.
+    /// Compares the tables and views of two refs.
     pub async fn diff(&self, from: &RefSpec, to: &RefSpec, options: &DiffOptions) -> Result<Diff> {
         let (from, to) = (self.lake().view(from).await?, self.lake().view(to).await?);
         let changes = self.lake().catalog().diff(from.commit(), to.commit()).await?;
         let loaded = stream::iter(changes).map(|change| self.load_change((&from, &to), change));
         let mut loaded = std::pin::pin!(loaded.buffered(TABLES_AT_ONCE));
-        // The rows of one table at a time are compared, and those of the first are shown first.
+        // Rows are compared one table at a time; the first tables use the response's byte limit
+        // first.
         let (mut tables, mut bytes_left) = (Vec::new(), ANSWER_BYTES_MAX);
         while let Some(change) = loaded.try_next().await? {
             tables.push(match change {
@@ -96,7 +96,7 @@ impl Engine {
         Ok(Diff { from: from.commit(), to: to.commit(), tables })
     }
 
-    /// What metadata says of a table that changed.
+    /// Loads the metadata of a changed table.
     pub(super) async fn load_change(
         &self,
         (from, to): (&View, &View),
@@ -111,8 +111,8 @@ impl Engine {
         Ok(Loaded::Table { name: change.table, before, after })
     }
 
-    /// Compares two states of a table, which may have another name, or be none, on either side. Fails
-    /// where neither ref has it.
+    /// Compares two table states. The names can differ, and one side can be missing. Fails if
+    /// neither ref has the table.
     pub async fn diff_table(
         &self,
         from: &TableAt,
@@ -177,7 +177,7 @@ impl Engine {
         Ok(diff)
     }
 
-    /// Which rows of the files that differ do so themselves.
+    /// Compares the rows of the differing files.
     pub(super) async fn diff_rows(
         &self,
         compared: &Compared,
@@ -214,7 +214,7 @@ impl Engine {
                     let page =
                         self.page_of_one(compared, (&plan, comes), window, (read, options)).await?;
                     (outcome.rows.rows, outcome.bytes) = (page.rows, page.bytes);
-                    // Where rows are in no order, none comes after another.
+                    // Without a sort order, there is no next page.
                     outcome.more = page.more && read;
                 }
                 Ok(outcome.numbered(window))
@@ -223,14 +223,14 @@ impl Engine {
     }
 }
 
-/// Which rows differ.
+/// Result of a row comparison.
 pub(super) struct Outcome {
     pub(super) removed: Option<u64>,
     pub(super) added: Option<u64>,
     pub(super) changed: Option<u64>,
-    /// Whether there are rows after those shown.
+    /// True if there are more rows after this page.
     pub(super) more: bool,
-    /// Bytes of the rows that are shown.
+    /// Bytes of the rows in this page.
     pub(super) bytes: usize,
     pub(super) rows: RowsDiff,
 }
@@ -278,8 +278,8 @@ impl Outcome {
         new
     }
 
-    /// With the number of the first row of the next page, where there is one. Who knows the request makes
-    /// a token of it.
+    /// Sets the next page token to the index of the next row, if there is one. The caller encodes
+    /// it with the request.
     pub(super) fn numbered(mut self, window: Window) -> Self {
         let next = window.skip + self.rows.rows.len() as u64;
         self.rows.next_page_token = self.more.then(|| next.to_string());
@@ -287,7 +287,7 @@ impl Outcome {
     }
 }
 
-/// The counts of changed columns as they are answered: those that changed, most first.
+/// Returns the columns with changes, by descending count.
 pub(super) fn changed_columns(
     counts: BTreeMap<String, u64>,
 ) -> Vec<headwater_model::ChangedColumn> {

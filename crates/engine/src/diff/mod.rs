@@ -1,8 +1,8 @@
-//! What differs between two states: of the lake, or of one table, down to the rows.
+//! Compares two states of the lake or of one table, down to the rows.
 //!
-//! Metadata says what it can; only files that one side alone has are read. Their rows are counted as they
-//! are encoded, those of one side against those of the other, by the engine that answers queries: within a
-//! statement's memory, with the rest on disk. What was only written again differs in nothing.
+//! Metadata is used where it suffices; only files that exist on one side are read. Their encoded
+//! rows are counted per side and compared by the query engine, within a statement's memory, with
+//! spilling. Rows that were only rewritten do not differ.
 
 mod columns;
 mod compare;

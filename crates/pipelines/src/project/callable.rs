@@ -1,4 +1,4 @@
-//! A function of a project that is called by its name, and belongs to no run.
+//! Functions of a project that are called by name, outside of runs.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,27 +10,27 @@ use serde_json::Value;
 use super::Defaults;
 use crate::{Error, Function, Location, Result, suggest};
 
-/// A function that can be called.
+/// A callable function.
 #[derive(Debug, Clone)]
 pub struct Callable {
-    /// Its name.
+    /// Function name.
     pub name: String,
-    /// Where it is defined.
+    /// Location of the definition.
     pub at: Location,
-    /// What it takes, in order.
+    /// Arguments in order.
     pub arguments: Vec<FunctionArgument>,
-    /// Memory it may hold, in bytes; the project's default where nothing is said.
+    /// Memory limit in bytes; `None` uses the project's default.
     pub memory_bytes: Option<u64>,
-    /// Time it may take; the project's default where nothing is said.
+    /// Time limit; `None` uses the project's default.
     pub timeout: Option<Duration>,
-    /// Whether its process may run another call of it.
+    /// If true, a process may serve further calls of the function.
     pub reuse: bool,
-    /// Its code, packages and network.
+    /// Code, packages and network access.
     pub function: Function,
 }
 
 impl Callable {
-    /// What its instance may use.
+    /// Returns the resource limits of an instance.
     pub fn limits(&self, defaults: &Defaults) -> Limits {
         let (function, usual) = (&self.function, Limits::default());
         Limits {
@@ -43,12 +43,12 @@ impl Callable {
         }
     }
 
-    /// How much it matters where more calls wait than can run.
+    /// Returns the priority of queued calls.
     pub fn priority(&self, defaults: &Defaults) -> Priority {
         self.function.priority.or(defaults.priority).unwrap_or_default()
     }
 
-    /// What people are told of it.
+    /// Returns the description for the API.
     pub fn summary(&self, defaults: &Defaults) -> FunctionSummary {
         let limits = self.limits(defaults);
         FunctionSummary {
@@ -62,7 +62,8 @@ impl Callable {
         }
     }
 
-    /// Refuses what it does not take, and what it takes and is not given; `table` is given apart.
+    /// Checks the argument names of a call: none unknown, duplicate or missing. `table` is the
+    /// argument that receives the table.
     pub fn check(&self, given: &BTreeMap<String, Value>, table: Option<&str>) -> Result<()> {
         let names = || self.arguments.iter().map(|argument| argument.name.as_str());
         let strange = given
@@ -88,8 +89,8 @@ impl Callable {
         Ok(())
     }
 
-    /// The argument that a table is given to, where the caller does not say: the only one that each
-    /// call has to give.
+    /// Returns the argument for a table if the call does not name one: the only required argument,
+    /// or the only one.
     pub fn table_argument(&self) -> Result<&str> {
         let mut required = self.arguments.iter().filter(|argument| argument.required);
         match (required.next(), required.next(), &self.arguments[..]) {

@@ -1,5 +1,5 @@
-//! A project as its files define it: settings, parameters, triggers and steps, parsed and never
-//! run.
+//! Projects as their files define them: settings, parameters, triggers and steps. Files are parsed,
+//! never executed.
 
 mod callable;
 mod manifest;
@@ -20,50 +20,50 @@ pub use parameter::{Parameter, ParameterKind};
 pub use parsed::Parsed;
 pub(crate) use sql::located;
 
-/// The file that makes a folder a project.
+/// File name that marks a folder as a project.
 pub(crate) const MANIFEST: &str = "headwater.toml";
 
-/// A project, parsed.
+/// A parsed project.
 #[derive(Debug, Clone)]
 pub struct Project {
-    /// Its name.
+    /// Project name.
     pub name: String,
-    /// What steps have that do not say otherwise.
+    /// Defaults of steps.
     pub defaults: Defaults,
-    /// The parameters it declares.
+    /// Declared parameters by name.
     pub parameters: BTreeMap<String, Parameter>,
-    /// What its work costs.
+    /// Rates for the cost of a run.
     pub rates: RateCard,
-    /// What starts work by itself.
+    /// Triggers.
     pub triggers: Vec<Trigger>,
-    /// Models and expectations, by name.
+    /// Models and expectations, sorted by file.
     pub steps: Vec<Step>,
-    /// Functions that are called by their names, in order of those.
+    /// Callable functions by name.
     pub callables: BTreeMap<String, Callable>,
-    /// Every file, as it travels into sandboxes.
+    /// All files by path, as copied into sandboxes.
     pub files: Arc<BTreeMap<String, String>>,
 }
 
-/// What steps have that do not say otherwise.
+/// Defaults of steps.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Defaults {
-    /// The Python version.
+    /// Python version.
     pub python: Option<String>,
-    /// Where that is written.
+    /// Location of the Python version.
     pub python_at: Option<Location>,
-    /// Packages of functions that have no `pip=`.
+    /// Packages of functions without `pip=`.
     pub packages: BTreeMap<String, String>,
-    /// Programs of the machine that functions call which have no `system=`.
+    /// System programs of functions without `system=`.
     pub system: Vec<String>,
-    /// Where bare table names lie.
+    /// Namespace of unqualified table names.
     pub namespace: String,
-    /// Memory of a function, in bytes.
+    /// Memory limit of a function, in bytes.
     pub memory_bytes: Option<u64>,
-    /// Time of a function.
+    /// Time limit of a function.
     pub timeout: Option<Duration>,
-    /// How much a function matters where more calls wait than can run.
+    /// Priority of queued function calls.
     pub priority: Option<Priority>,
-    /// Whether what functions return is handed over without a copy, where the server allows that.
+    /// If true, function results are passed without a copy where the server supports it.
     pub arena: bool,
 }
 
@@ -84,7 +84,7 @@ impl Default for Defaults {
 }
 
 impl Project {
-    /// Parses a project's files, given by path relative to its root. The first error counts.
+    /// Parses a project's files, given by path relative to its root. Returns the first error.
     pub fn parse(files: &BTreeMap<String, String>) -> Result<Project> {
         match Parsed::read(files)?.into_whole() {
             Err(Error::Several { mut errors }) => Err(errors.swap_remove(0)),
@@ -92,17 +92,18 @@ impl Project {
         }
     }
 
-    /// The models, SQL and Python.
+    /// Returns the models, SQL and Python.
     pub fn models(&self) -> impl Iterator<Item = &Step> {
         self.steps.iter().filter(|step| !step.is_expectation())
     }
 
-    /// The expectations.
+    /// Returns the expectations.
     pub fn expectations(&self) -> impl Iterator<Item = &Step> {
         self.steps.iter().filter(|step| step.is_expectation())
     }
 
-    /// The values of a run: those given, checked against their types, over the defaults.
+    /// Returns the parameter values of a run: the given ones, checked against their types, or the
+    /// defaults.
     pub fn parameter_values(
         &self,
         given: &BTreeMap<String, String>,
@@ -111,7 +112,7 @@ impl Project {
     }
 }
 
-/// Functions by their names; an error for each further one of a name.
+/// Indexes functions by name; adds an error for each duplicate.
 fn by_name(callables: Vec<Callable>, errors: &mut Vec<Error>) -> BTreeMap<String, Callable> {
     let mut named: BTreeMap<String, Callable> = BTreeMap::new();
     for callable in callables {
@@ -128,7 +129,7 @@ fn by_name(callables: Vec<Callable>, errors: &mut Vec<Error>) -> BTreeMap<String
     named
 }
 
-/// Names that differ by case alone are the same to a query.
+/// Rejects step names that differ only by case, because SQL matches them case-insensitively.
 fn check_names(steps: &[Step]) -> Result<()> {
     let mut seen: BTreeMap<String, &Step> = BTreeMap::new();
     for step in steps {
@@ -148,8 +149,8 @@ fn check_names(steps: &[Step]) -> Result<()> {
     Ok(())
 }
 
-/// Keys belong to models that are merged, and inputs of which only the new is read to models whose
-/// tables grow.
+/// Checks that keys are used only with `merge`, and incremental inputs only with `append` or
+/// `merge`.
 fn check_growing(step: &Step) -> Result<()> {
     let refuse =
         |at: &Location, message: String, hint: &str| Err(Error::invalid(at.clone(), message, hint));
@@ -186,11 +187,11 @@ fn check_growing(step: &Step) -> Result<()> {
     Ok(())
 }
 
-/// The stack for reading code, of which only what is used is ever backed by memory.
+/// Stack size for parsing; untouched pages use no memory.
 const STACK_BYTES: usize = 1 << 30;
 
-/// Runs a reader of code on a stack of its own: syntax trees are as deep as whoever wrote the code
-/// liked, and a server must not end by that.
+/// Runs a parser on a thread with a large stack: deeply nested code must not overflow the server's
+/// stack.
 fn deeply<T: Send>(read: impl FnOnce() -> Result<T> + Send) -> Result<T> {
     let failed = || {
         headwater_model::Problem::new(

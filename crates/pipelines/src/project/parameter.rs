@@ -1,5 +1,5 @@
 //! Parameters: declared in `headwater.toml`, used as `$name` in SQL and
-//! `headwater.Parameter("name")` in Python, given with `--param name=value`.
+//! `headwater.Parameter("name")` in Python, and set with `--param name=value`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,32 +9,32 @@ use headwater_model::nearest;
 
 use crate::{Error, Location, Result, Step, suggest};
 
-/// A parameter that the project declares.
+/// A declared parameter.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Parameter {
-    /// The type of its value.
+    /// Type of the value.
     pub kind: ParameterKind,
-    /// Its value where none is given.
+    /// Default value.
     pub default: Option<Value>,
-    /// Whether a run that uses it must give a value: where it has no default, or the project says
-    /// so.
+    /// If true, a run that uses the parameter must set it: it has no default, or is declared as
+    /// required.
     pub required: bool,
-    /// What it is for.
+    /// Description.
     pub description: Option<String>,
-    /// Where it is declared.
+    /// Location of the declaration.
     pub at: Location,
 }
 
-/// The type of a parameter.
+/// Type of a parameter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ParameterKind {
-    /// Text.
+    /// String.
     Str,
-    /// A whole number.
+    /// 64-bit integer.
     Int,
-    /// A number.
+    /// Finite 64-bit float.
     Float,
-    /// `true` or `false`.
+    /// Boolean.
     Bool,
 }
 
@@ -54,7 +54,7 @@ impl ParameterKind {
         })
     }
 
-    /// `a text`, `a whole number`, `a number`, `true` or `false`.
+    /// Returns `a text`, `a whole number`, `a number`, or the two Boolean values.
     pub(super) const fn article(self) -> &'static str {
         match self {
             ParameterKind::Str => "a text",
@@ -65,7 +65,7 @@ impl ParameterKind {
     }
 }
 
-/// Every parameter that a step uses must be declared.
+/// Checks that every parameter that a step uses is declared.
 pub(super) fn check_uses(declared: &BTreeMap<String, Parameter>, steps: &[Step]) -> Result<()> {
     let mut uses = steps.iter().flat_map(|step| step.parameters.iter().map(move |it| (step, it)));
     let unknown = uses.find(|(_, used)| !declared.contains_key(&used.name));
@@ -82,8 +82,8 @@ pub(super) fn check_uses(declared: &BTreeMap<String, Parameter>, steps: &[Step])
     Err(Error::invalid(used.at.clone(), message, hint))
 }
 
-/// The values of a run: those given, checked against their types, over the defaults. What is given
-/// must be used, and what is used and required must be given.
+/// Returns the values of a run: the given ones, checked against their types, or the defaults. Fails
+/// if a given parameter is unused, or a required one is missing.
 pub(super) fn values(
     declared: &BTreeMap<String, Parameter>,
     steps: &[Step],

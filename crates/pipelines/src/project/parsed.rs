@@ -1,8 +1,8 @@
-//! A project as far as its files can be read, with the errors of the files that cannot.
+//! A partially parsed project, with the errors of files that do not parse.
 //!
-//! A file with an error breaks only what it defines. Each use of a project decides which errors
-//! matter: a deployment takes none, a run takes errors of files without models and expectations, and
-//! a call of a function takes errors of other files.
+//! A file with an error affects only its own definitions. Each use of a project decides which
+//! errors matter. A deployment accepts none. A run accepts errors in files without models and
+//! expectations. A function call accepts errors in other files.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,18 +12,18 @@ use super::{python, sql};
 use crate::source::SourceText;
 use crate::{Callable, Error, Result, Step};
 
-/// A project as far as its files can be read.
+/// A project with its parse errors.
 #[derive(Debug)]
 pub struct Parsed {
     project: Project,
-    /// The errors, those of `headwater.toml` first.
+    /// Errors, those of `headwater.toml` first.
     errors: Vec<Error>,
 }
 
 impl Parsed {
     /// Parses a project's files, given by path relative to its root.
     ///
-    /// Error: `invalid_project` where there is no `headwater.toml`.
+    /// Fails with `invalid_project` if there is no `headwater.toml`.
     pub fn read(files: &BTreeMap<String, String>) -> Result<Parsed> {
         let text = files.get(MANIFEST).ok_or(Error::NoManifest)?;
         let mut errors = Vec::new();
@@ -52,7 +52,7 @@ impl Parsed {
         Ok(Parsed { project, errors })
     }
 
-    /// The project, where every file can be read; else an error that lists all errors.
+    /// Returns the project if no file has an error, or else all errors.
     pub fn into_whole(self) -> Result<Project> {
         let mut errors = self.errors;
         match errors.len() {
@@ -62,22 +62,22 @@ impl Parsed {
         }
     }
 
-    /// The project, where every file can be read that a run needs; else the first of its errors.
+    /// Returns the project if no file that a run needs has an error, or else the first such error.
     pub fn into_runnable(self) -> Result<Project> {
         let Parsed { project, errors } = self;
         let needed = errors.into_iter().find(|error| is_needed_by_run(error, &project));
         needed.map_or(Ok(project), Err)
     }
 
-    /// The project with its function of this name; none where no file defines it. Error: where the
-    /// file that defines it cannot be read.
+    /// Returns the project with the function of this name; `None` if no file defines it. Fails if
+    /// the file that defines it does not parse.
     pub fn into_callable(self, name: &str) -> Result<(Project, Option<Callable>)> {
         let Parsed { project, errors } = self;
         let found = project.callables.get(name).cloned();
         let concerns = |error: &Error| match (error, error.file()) {
             (Error::Duplicate { name: duplicate, .. }, _) => duplicate == name,
             (_, Some(MANIFEST)) => true,
-            // A file that cannot be read may define whatever it mentions.
+            // A file that does not parse may define any name in its text.
             (_, Some(file)) => {
                 found.is_none() && project.files.get(file).is_some_and(|text| text.contains(name))
             }
@@ -90,8 +90,8 @@ impl Parsed {
     }
 }
 
-/// Whether an error leaves models, expectations or settings of a run unknown. A Python file that
-/// mentions neither models nor expectations defines none.
+/// Returns true if a run needs the file with the error. A Python file without the words `model` and
+/// `expectation` defines no step.
 fn is_needed_by_run(error: &Error, project: &Project) -> bool {
     let Some(file) = error.file() else { return true };
     let text = project.files.get(file).map_or("", String::as_str);

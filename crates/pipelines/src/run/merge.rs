@@ -1,4 +1,4 @@
-//! Merging a model's rows into its table: rows of the same keys are replaced, others are added.
+//! Merges a model's rows into its table: rows with an existing key are replaced, others are added.
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Schema, SchemaRef};
@@ -14,15 +14,14 @@ use crate::plan::FINGERPRINT;
 use crate::step::Step;
 use crate::{Error, Result};
 
-/// The name of the rows in the statement that merges them.
+/// Name of the rows in the MERGE statement.
 const ROWS: &str = "headwater rows";
 
-/// The name of a count in the query that looks for rows of one key.
+/// Name of the count column in the key check.
 const COUNT: &str = "headwater count";
 
 impl Run {
-    /// Merges rows that were put aside. The first time, and where the model begins anew, they are
-    /// the whole table.
+    /// Merges stored rows. In the first run, and in a rebuild, they replace the whole table.
     pub(super) async fn merge(
         &self,
         index: usize,
@@ -60,7 +59,7 @@ impl Run {
         self.note_unchanged(index, &name, done).await
     }
 
-    /// Every key has one row, and no key is null.
+    /// Checks that each key has one row and that no key is null.
     async fn check_keys(
         &self,
         step: &Step,
@@ -89,7 +88,7 @@ impl Run {
         Err(Error::Keys { step: step.name.clone(), at: step.at.clone(), what, null_column })
     }
 
-    /// Notes in the table that the model ran, where no row of it changed.
+    /// Records the run in the table's snapshot if no row changed.
     async fn note_unchanged(&self, index: usize, name: &TableName, done: &Done) -> Result<()> {
         let step = &self.plan.project.steps[index];
         let failed = |error: headwater_lake::Error| Self::failed(step, None, &error);

@@ -1,4 +1,5 @@
-//! One run: steps in parallel as soon as their parents are done, until all are or one failed.
+//! Executes a run: starts each step when its parents are done, in parallel, until all ended or one
+//! failed.
 
 mod merge;
 mod output;
@@ -28,10 +29,10 @@ use crate::runner::Runner;
 use crate::{Error, Result};
 use output::{Output, Outputs};
 
-/// Steps that run at once; functions have a bound of their own.
+/// Maximum number of concurrent steps; functions have their own limit.
 const STEPS_AT_ONCE: usize = 4;
 
-/// What every step of a run shares.
+/// State shared by all steps of a run.
 #[derive(Clone)]
 pub(crate) struct Run {
     runner: Runner,
@@ -41,41 +42,41 @@ pub(crate) struct Run {
     context: JobContext,
     outputs: Arc<Mutex<Outputs>>,
     turns: Arc<Semaphore>,
-    /// The commits that the run made on its branch.
+    /// Commits of the run on its branch.
     commits: Arc<Mutex<BTreeSet<CommitId>>>,
-    /// Cancelled when the job is stopped, and when a model failed: then nothing more is of use.
+    /// Cancelled when the job is cancelled or a model fails.
     stop: CancellationToken,
 }
 
-/// How a run ended, before anything is merged.
+/// Result of the steps, before the merge.
 #[derive(Default)]
 pub(crate) struct Finished {
-    /// Every step, in the order they ended.
+    /// Reports of all steps, in the order they ended.
     pub reports: Vec<StepReport>,
-    /// Why it cannot be merged.
+    /// Failures that prevent the merge.
     pub failures: Vec<Problem>,
-    /// The fingerprints of the steps that succeeded and leave nothing else.
+    /// Fingerprints of successful steps that leave no table.
     pub passed: Vec<String>,
 }
 
-/// What a step did, up to where it ended or failed.
+/// Progress of a step, also if it fails.
 #[derive(Default)]
 struct Done {
     rows: Option<u64>,
-    /// What it took besides its queries.
+    /// Usage without the step's queries.
     usage: Usage,
-    /// The queries that it made, each still counting.
+    /// Metrics of the step's queries, which still change.
     queries: Vec<Arc<Metrics>>,
-    /// What it reads only the new of.
+    /// Incremental reads.
     increments: Increments,
     output: Option<Output>,
-    /// What an expectation answered.
+    /// Result of an expectation.
     check: Option<Check>,
 }
 
 impl Done {
-    /// What the step took so far. The rows of its queries are its inputs or its output, which are
-    /// counted where they are used.
+    /// Returns the usage so far. Rows of queries are excluded: they are counted as the step's input
+    /// or output.
     fn taken(&self) -> Usage {
         let mut taken = self.usage;
         for query in &self.queries {
@@ -85,10 +86,10 @@ impl Done {
     }
 }
 
-/// What an expectation answered.
+/// Result of an expectation.
 enum Check {
     Passed,
-    /// It returned false, or asserted what is not so.
+    /// Returned false or failed an assertion.
     Failed(Option<Box<Problem>>),
 }
 
@@ -113,8 +114,8 @@ impl Run {
         }
     }
 
-    /// Runs every step that has anything to do. When a model fails, everything stops; when a check
-    /// does, the other checks that can be made still are.
+    /// Runs every step that is out of date. A failed model cancels the run; after a failed check,
+    /// the remaining checks still run.
     pub async fn execute(&self) -> Finished {
         let mut finished = Finished::default();
         let graph = &self.plan.graph;
@@ -189,7 +190,7 @@ impl Run {
         }
     }
 
-    /// Runs one step, or says that it is unchanged.
+    /// Runs one step, or returns the report of an unchanged step.
     async fn step(&self, index: usize) -> StepReport {
         let unchanged = self.plan.unchanged(index);
         if self.plan.steps[index].reason.is_none() {
@@ -206,7 +207,7 @@ impl Run {
         let (began, mut done) = (Instant::now(), Done::default());
         let outcome = Box::pin(self.compute(index, &mut done)).await;
         let taken = done.taken();
-        // What a step waited for, its turn and its packages, is no work of its own.
+        // Time in the queue and for environment setup is not part of the step's wall time.
         let wall_ms = millis(began).saturating_sub(taken.waited_ms()).max(1);
         let usage = Usage { wall_ms, queue_ms: waited + taken.queue_ms, ..taken };
         let report = StepReport {
@@ -246,17 +247,17 @@ impl Run {
         StepReport { status, error, ..report }
     }
 
-    /// Notes a commit that the run made on its branch.
+    /// Records a commit of the run on its branch.
     pub fn note_commit(&self, commit: Option<CommitId>) {
         self.commits.lock().extend(commit);
     }
 
-    /// Whether the run made this commit on its branch.
+    /// Returns true if the run made this commit.
     pub fn made(&self, commit: CommitId) -> bool {
         self.commits.lock().contains(&commit)
     }
 
-    /// The ref that steps read at and write to.
+    /// Returns the ref that steps read and write.
     fn reference(&self) -> RefSpec {
         RefSpec::Name(self.branch.to_string())
     }
@@ -265,7 +266,7 @@ impl Run {
         Error::Cancelled { target: self.branch.to_string(), branch: None }
     }
 
-    /// Work that ends when the run is stopped.
+    /// Runs work until it ends or the run is cancelled.
     async fn unless_cancelled<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
         tokio::select! {
             outcome = work => outcome,

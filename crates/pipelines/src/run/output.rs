@@ -1,5 +1,4 @@
-//! What a step leaves for its children: rows, in memory as long as there is room and else on disk,
-//! or a table on the run's branch.
+//! Outputs of steps for their children: rows in memory or on disk, or a table on the run branch.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -15,16 +14,16 @@ use crate::graph::Graph;
 use crate::step::{Materialization, Step};
 use crate::{Error, Result};
 
-/// What a step leaves for its children.
+/// Output of a step.
 #[derive(Clone)]
 pub(super) enum Output {
-    /// Its rows, in shared memory or on disk.
+    /// Rows in shared memory or on disk.
     Rows(SharedTable),
-    /// The table that was written, read from the run's branch.
+    /// Table on the run branch.
     Table,
 }
 
-/// Rows on disk, as the engine reads them.
+/// Rows on disk, as a source for the engine.
 #[derive(Debug)]
 struct OnDisk(SharedTable);
 
@@ -38,7 +37,7 @@ impl StoredRows for OnDisk {
     }
 }
 
-/// Makes rows readable in a session.
+/// Registers rows in a session.
 pub(super) fn register(session: &Session, name: &str, rows: &SharedTable) -> Result<()> {
     let registered = match rows.mapped() {
         Some(batches) => session.register(name, &Batches { schema: rows.schema(), batches }),
@@ -47,7 +46,7 @@ pub(super) fn register(session: &Session, name: &str, rows: &SharedTable) -> Res
     registered.map_err(|error| Error::other(&error))
 }
 
-/// What the steps of a run have left, each as long as a child may still ask for it.
+/// Outputs of finished steps, each kept until its last child has ended.
 #[derive(Default)]
 pub(super) struct Outputs {
     kept: BTreeMap<usize, Output>,
@@ -55,19 +54,19 @@ pub(super) struct Outputs {
 }
 
 impl Outputs {
-    /// What a step left; none where nothing did, or nobody is left to read it.
+    /// Returns the output of a step, if it is kept.
     pub fn get(&self, step: usize) -> Option<Output> {
         self.kept.get(&step).cloned()
     }
 
-    /// Keeps what a step leaves, if anyone reads it.
+    /// Keeps the output of a step if it has children.
     pub fn keep(&mut self, step: usize, output: Output, graph: &Graph) {
         if !graph.children[step].is_empty() {
             self.kept.insert(step, output);
         }
     }
 
-    /// Notes that a step has ended, and forgets what only it still had to read.
+    /// Marks a step as ended, and drops outputs that no remaining step reads.
     pub fn ended(&mut self, step: usize, graph: &Graph) {
         self.ended.insert(step);
         for parent in &graph.parents[step] {
@@ -78,13 +77,13 @@ impl Outputs {
     }
 }
 
-/// What children read of rows that a function gave and that were written to its table: the rows
-/// themselves where the table holds just these and memory has room for them, or else the table, so
-/// that a child sees the same whether its parent ran or was unchanged.
+/// Returns the output for rows that were written to a table. These are the rows themselves if they
+/// are in memory and equal to the table, or else the table. So a child reads the same whether its
+/// parent ran or was unchanged.
 pub(super) fn written(step: &Step, rows: SharedTable) -> Output {
     let schema = rows.schema();
     let same = headwater_tables::normalise_schema(&schema).is_ok_and(|table| {
-        // A table may have microseconds where these have nanoseconds.
+        // The table may store microseconds where the rows have nanoseconds.
         let table = headwater_tables::without_nanoseconds(&table);
         let fields = table.fields().iter().zip(schema.fields());
         fields.into_iter().all(|(table, given)| table.data_type() == given.data_type())

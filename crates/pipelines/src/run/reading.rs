@@ -1,5 +1,5 @@
-//! What a function reads of an input through the engine: a query, run once for a table that is handed
-//! over whole, and as often as the function begins anew where it is given batch by batch.
+//! Reads a function's input through a query. It runs once for a whole table, and once per attempt
+//! of the function for a stream of batches.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,23 +16,23 @@ use super::Done;
 use super::step::{Cause, told};
 use crate::{Location, Result};
 
-/// A query of an input's rows.
+/// Query of an input's rows.
 pub(super) struct Reading {
     session: Session,
     query: Prepared,
-    /// Where the input is written.
+    /// Location of the input.
     pub at: Location,
-    /// The query as it was first planned, until somebody reads that.
+    /// Result of the first plan, until it is read.
     first: Mutex<Option<Answer>>,
     queries: Mutex<Vec<Arc<Metrics>>>,
     rows: AtomicU64,
-    /// What a query failed of, which says more than that its rows did not come.
+    /// Error of the query, which is more specific than the failure of the stream.
     cause: Cause,
 }
 
 impl Reading {
-    /// Plans the query. It is run when somebody reads it: a call may have to wait for its turn, and others
-    /// could not have the memory that it would hold meanwhile.
+    /// Plans the query. It starts when it is read: a call may be queued, and the query must not
+    /// hold memory meanwhile.
     pub async fn new(
         session: Session,
         query: Prepared,
@@ -46,7 +46,7 @@ impl Reading {
         Ok((schema, Arc::new(Reading { session, query, at, first, queries, rows, cause })))
     }
 
-    /// The rows, from the first on.
+    /// Returns a stream of all rows; runs the query again after the first use.
     pub fn rows(self: &Arc<Self>) -> Rows {
         let reading = Arc::clone(self);
         let rows = async move {
@@ -71,12 +71,12 @@ impl Reading {
         Ok(answer)
     }
 
-    /// What the query failed of, if it did.
+    /// Returns the error of the query, if it failed.
     pub fn cause(&self) -> Option<headwater_engine::Error> {
         self.cause.lock().take()
     }
 
-    /// Counts what was read so far to what the step did.
+    /// Adds the rows and queries read so far to the step's progress.
     pub fn count(&self, done: &mut Done) {
         done.queries.append(&mut self.queries.lock());
         done.usage.rows_read += self.rows.swap(0, Ordering::Relaxed);

@@ -1,4 +1,4 @@
-//! Computing one step: by the engine or by a function, its inputs registered or handed over.
+//! Computes one step with the engine or a function, and provides its inputs.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use crate::step::{Body, Step, StepKind};
 use crate::{Error, Location, Result};
 
 impl Run {
-    /// Computes a step; `done` holds what it did, also where it fails.
+    /// Computes a step; `done` holds its progress, also after an error.
     pub(super) async fn compute(&self, index: usize, done: &mut Done) -> Result<()> {
         let step = &self.plan.project.steps[index];
         if step.is_incremental() {
@@ -36,7 +36,8 @@ impl Run {
         }
     }
 
-    /// A session at the run's branch in which the outputs of these inputs' models are readable.
+    /// Creates a session at the run branch in which the outputs of the inputs' models are
+    /// registered.
     pub(super) fn session(
         &self,
         step: &Step,
@@ -60,7 +61,7 @@ impl Run {
         Ok(session)
     }
 
-    /// A session at the run's branch, whose snapshots have these properties.
+    /// Creates a session at the run branch whose snapshots get these properties.
     pub(super) fn engine_session(
         &self,
         step: &Step,
@@ -78,13 +79,13 @@ impl Run {
         self.runner.engine.session(options).map_err(|error| Error::other(&error))
     }
 
-    /// The columns a model declares are those it gives.
+    /// Checks that the output columns of a model match its declaration.
     pub(super) fn check_columns(step: &Step, schema: &Schema) -> Result<()> {
         let given: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
         check_declared(step, &given)
     }
 
-    /// A step's failure, at its place.
+    /// Creates the error of a failed step with its location.
     pub(super) fn failed(step: &Step, at: Option<Location>, fault: &dyn Fault) -> Error {
         Error::StepFailed {
             step: step.name.clone(),
@@ -93,7 +94,7 @@ impl Run {
         }
     }
 
-    /// A function's failure, with the user's frames among its causes.
+    /// Converts a function's failure to a problem with the user's frames as causes.
     pub(super) fn problem(fault: &dyn Fault) -> Problem {
         let mut problem = fault.to_problem();
         let frames = problem.context.get("frames").and_then(Value::as_array);
@@ -103,10 +104,10 @@ impl Run {
     }
 }
 
-/// What a query failed of, kept while its rows go through other rooms.
+/// Error of a query, kept while its rows pass through crates that return only an Arrow error.
 pub(super) type Cause = Arc<Mutex<Option<headwater_engine::Error>>>;
 
-/// A query's rows on their way to another room.
+/// Converts a query's rows for another crate; keeps the first error.
 pub(super) fn told(
     rows: headwater_engine::BatchStream,
     cause: &Cause,
@@ -115,14 +116,14 @@ pub(super) fn told(
     rows.map_err(move |error| noted(error, &cause)).boxed()
 }
 
-/// An error as another room is told it.
+/// Converts an error to an Arrow error, and keeps the original.
 pub(super) fn noted(error: headwater_engine::Error, cause: &Cause) -> ArrowError {
     let failed = ArrowError::ComputeError(error.to_string());
     cause.lock().get_or_insert(error);
     failed
 }
 
-/// Work that may take no longer than the step's own limit.
+/// Runs work with the step's time limit.
 async fn in_time<T>(step: &Step, work: impl Future<Output = Result<T>>) -> Result<T> {
     let Some(limit) = step.timeout else { return work.await };
     tokio::time::timeout(limit, work).await.unwrap_or_else(|_| {
@@ -130,7 +131,7 @@ async fn in_time<T>(step: &Step, work: impl Future<Output = Result<T>>) -> Resul
     })
 }
 
-/// One of the user's frames, as a line of a traceback.
+/// Formats a user frame as a traceback line.
 fn frame(frame: &Value) -> String {
     let text = |key: &str| frame[key].as_str().unwrap_or_default().to_owned();
     let (file, function, source) = (text("file"), text("function"), text("source"));
