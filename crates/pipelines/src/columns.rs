@@ -1,8 +1,7 @@
-//! What is known of columns before anything runs, and the checks that it allows.
+//! Infers the columns of steps before a run, and checks them.
 //!
-//! A lake table's columns are known, and so are those of a SQL model over known ones; a Python
-//! model's only by name, where it declares them. A step that asks for a column that cannot be there
-//! is refused.
+//! Columns are known for lake tables and for SQL models over known columns. For a Python model,
+//! only the declared names are known. A step that reads a column that cannot exist is an error.
 
 use std::sync::Arc;
 
@@ -15,15 +14,15 @@ use crate::plan::{Plan, sql_error};
 use crate::step::{Body, Function, Input, Step};
 use crate::{Error, Location, Result, Runner, fingerprint, suggest};
 
-/// What is known of the columns of a step's output.
+/// Known columns of a step's output.
 #[derive(Debug, Clone, Default)]
 pub(crate) enum Columns {
-    /// Nothing until it has run.
+    /// Not known before the run.
     #[default]
     Unknown,
-    /// Their names.
+    /// Column names.
     Names(Vec<String>),
-    /// Their names and types.
+    /// Column names and types.
     Typed(SchemaRef),
 }
 
@@ -38,7 +37,7 @@ impl Columns {
         }
     }
 
-    /// A schema to plan with; columns without a known type are of no type at all.
+    /// Returns a schema for planning; columns of unknown type have the type `Null`.
     fn to_plan_with(&self) -> Option<SchemaRef> {
         let untyped = |name: &String| Field::new(name, DataType::Null, true);
         match self {
@@ -56,12 +55,12 @@ impl Columns {
 }
 
 impl Plan {
-    /// Checks every step that runs against the columns it reads, parents first.
+    /// Checks every step that runs against its input columns, parents first.
     pub(crate) async fn check(&mut self, runner: &Runner) -> Result<()> {
         for index in self.graph.order.clone() {
             let columns = match self.steps[index].reason {
                 Some(_) => self.check_step(runner, index).await?,
-                // What is unchanged was checked when it ran.
+                // An unchanged step was checked when it ran.
                 None => self.table_columns(index),
             };
             self.steps[index].columns = columns;
@@ -97,7 +96,7 @@ impl Plan {
         Ok(self.with_table(index, given))
     }
 
-    /// The Python and the packages that a function asks for can be had here.
+    /// Checks that the Python version, packages and programs of a function are available.
     fn check_environment(&self, runner: &Runner, step: &Step, function: &Function) -> Result<()> {
         let defaults = &self.project.defaults;
         let spec = fingerprint::environment_spec(defaults, function);
@@ -121,7 +120,7 @@ impl Plan {
         }
     }
 
-    /// A table that grows has the columns it had, and those that are new.
+    /// Adds the existing columns of a table that accumulates rows.
     fn with_table(&self, index: usize, given: Columns) -> Columns {
         let accumulates = self.project.steps[index].materialization.accumulates();
         let Some(table) = self.steps[index].table.as_ref().filter(|_| accumulates) else {
@@ -144,7 +143,7 @@ impl Plan {
         }
     }
 
-    /// The rows that a Python step asks for must be a condition over columns that are there.
+    /// Checks the row filter of a Python input as a condition over its columns.
     async fn check_filter(
         &self,
         engine: &Engine,
@@ -159,7 +158,7 @@ impl Plan {
         let checked = self.check_query(engine, step, &input.query(), inputs.0, inputs.1).await;
         checked.map(|_| ()).map_err(|error| match error {
             Error::Sql { step, mut problem, .. } => {
-                // The place within the query that was made of the filter helps nobody.
+                // The position is in the generated query, not in the user's filter.
                 let place = problem.message.rfind(" (line ").unwrap_or(problem.message.len());
                 problem.message.truncate(place);
                 problem.context.remove("column");
@@ -170,7 +169,7 @@ impl Plan {
         })
     }
 
-    /// The columns that a query gives, where those of all its inputs are known.
+    /// Plans a query and returns its columns, if those of all its inputs are known.
     async fn check_query(
         &self,
         engine: &Engine,
@@ -183,7 +182,7 @@ impl Plan {
         let mut typed = true;
         for (input, columns) in inputs.iter().zip(columns) {
             if self.graph.model(input).is_none() {
-                continue; // The session finds lake tables by itself.
+                continue; // The session finds lake tables itself.
             }
             let Some(schema) = columns.to_plan_with() else { return Ok(Columns::Unknown) };
             typed &= columns.is_typed();
@@ -201,7 +200,7 @@ impl Plan {
                 let names = schema.fields().iter().map(|field| field.name().clone());
                 Ok(Columns::Names(names.collect()))
             }
-            // Without types only a missing column is certain.
+            // Without types, only a missing column is a certain error.
             Err(error) if !typed && error.code() != ErrorCode::ColumnNotFound => {
                 Ok(Columns::Unknown)
             }
@@ -219,7 +218,7 @@ impl Plan {
         engine.session(options).map_err(|error| Error::other(&error))
     }
 
-    /// The name under which a model's rows are registered in a session.
+    /// Returns the name under which a model's rows are registered in a session.
     pub(crate) fn registered_name(&self, input: &Input) -> String {
         let table = &input.table;
         if table.namespace == self.project.defaults.namespace {
@@ -230,7 +229,7 @@ impl Plan {
     }
 }
 
-/// The columns that a model declares are those it gives.
+/// Checks that the output columns of a model match its declaration.
 pub(crate) fn check_declared(step: &Step, given: &[&str]) -> Result<()> {
     let Some(declared) = &step.columns else { return Ok(()) };
     let missing = declared.iter().filter(|name| !given.contains(&name.as_str()));
@@ -244,7 +243,8 @@ pub(crate) fn check_declared(step: &Step, given: &[&str]) -> Result<()> {
     Err(Error::DeclaredColumns { step: step.name.clone(), at: step.at.clone(), difference })
 }
 
-/// A table can be made of the columns that a model gives, as far as these are known.
+/// Checks that the known columns of a model contain its keys and partition columns, and have types
+/// that tables support.
 fn check_output(step: &Step, columns: &Columns) -> Result<()> {
     let Some(known) = columns.names() else { return Ok(()) };
     check_declared(step, &known)?;
@@ -278,7 +278,7 @@ fn check_output(step: &Step, columns: &Columns) -> Result<()> {
     Tables::check(schema, &step.partition_by).map_err(|error| refused(&step.partition_at, error))
 }
 
-/// The columns that a Python step asks for must be there.
+/// Checks that the input has the columns that a Python step selects.
 fn check_names(step: &Step, input: &Input, columns: &Columns) -> Result<()> {
     let Some(known) = columns.names() else { return Ok(()) };
     for column in input.columns.iter().flatten() {

@@ -1,9 +1,9 @@
-//! Merges that compute derived tables again: a ref is merged on the run's branch, the project's models
-//! run on the merged state, and both land on the target as one commit.
+//! Merges that recompute derived tables. A ref is merged on the run branch, the project's models
+//! run on the merged state, and the result is one commit on the target.
 //!
-//! A table is derived where a `replace` model of the project writes it: its rows are a function of the
-//! model's inputs. Tables of `append` and `merge` models hold rows of earlier runs, which no later run
-//! can compute; they are merged by content, as all other tables are.
+//! A table is derived if a `replace` model of the project writes it: its rows are a function of the
+//! model's inputs. Tables of `append` and `merge` models contain rows of earlier runs, which cannot
+//! be recomputed. They are merged by content, like all other tables.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -20,18 +20,18 @@ use headwater_tables::Table;
 use crate::runner::{Runner, Work};
 use crate::{Error, Materialization, Parsed, Project, Result};
 
-/// A merge that a run lands.
+/// A merge as part of a run.
 struct Merge {
     request: MergeRequest,
-    /// The merge as planned when the run began; the run's branch starts at its head.
+    /// Merge plan at the start of the run; the run branch starts at its head.
     plan: MergePlan,
-    /// Tables that are taken whole from one side, and computed again where they do not fit.
+    /// Tables that are taken from one side as a whole, and recomputed if they are out of date.
     whole: BTreeSet<TableName>,
 }
 
 impl Runner {
     /// Merges a ref into the run's target and runs the project on the merged state. On failure the
-    /// target stays as it was, and the run's branch holds the merged state for reading.
+    /// target is unchanged, and the run branch keeps the merged state for inspection.
     pub(crate) async fn merge_and_run(
         &self,
         target: String,
@@ -78,7 +78,7 @@ impl Runner {
         Ok(report)
     }
 
-    /// Plans the models of a run that merges, on a branch that exists for the planning alone.
+    /// Plans the models of a run that merges, on a temporary branch.
     pub(crate) async fn plan_merged(&self, target: &str, request: &RunRequest) -> Result<RunPlan> {
         let merge = self.plan_merge(target, request).await?;
         let id = uuid::Uuid::now_v7().to_string();
@@ -114,8 +114,8 @@ impl Runner {
         Ok(Merge { request: merge, plan, whole })
     }
 
-    /// The side of a contested table that the merged state takes: for a table that a model computes, the
-    /// one that has it; for a table whose model the project dropped, the one that dropped the table too.
+    /// Returns the side to take for a table in conflict. If a model computes the table, it is the
+    /// side that has it; if its model was removed from the project, it is the side that dropped it.
     async fn choice(
         &self,
         project: &Project,
@@ -148,7 +148,8 @@ impl Runner {
         Ok((owner.as_deref() == Some(project.name.as_str())).then_some(absent))
     }
 
-    /// Merges on a branch; `Other` with every conflict where tables that no model computes conflict.
+    /// Merges on a branch. Fails with `Other`, which lists the conflicts, if tables without a model
+    /// conflict.
     async fn merge_on(
         &self,
         branch: &str,
@@ -157,7 +158,7 @@ impl Runner {
     ) -> Result<MergeReport> {
         let named = merge.request.source.to_string();
         let request = MergeRequest {
-            // The very commit that was planned, whatever the source has become since.
+            // The planned commit, even if the source has moved since.
             source: RefSpec::Commit(merge.plan.source.to_string()),
             message: Some(message(&merge.request, target)),
             dry_run: false,
@@ -177,7 +178,7 @@ impl Runner {
         Ok(report)
     }
 
-    /// Creates a branch in quarantine from the start: a run that is killed leaves it as a failed one's.
+    /// Creates a branch in quarantine, so that a killed run leaves the same state as a failed one.
     pub(crate) async fn branch_in_quarantine(
         &self,
         branch: &str,
@@ -191,13 +192,13 @@ impl Runner {
     }
 }
 
-/// The message of the commit that lands a merge.
+/// Returns the message of the merge commit.
 pub(crate) fn message(merge: &MergeRequest, target: &str) -> String {
     let given = merge.message.clone();
     given.unwrap_or_else(|| format!("Merge {} into {target}", merge.source))
 }
 
-/// Whether a model of the project computes all rows of a table.
+/// Returns true if a model of the project computes all rows of a table.
 fn is_derived(project: &Project, table: &TableName) -> bool {
     let mut models = project
         .steps

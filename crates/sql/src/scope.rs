@@ -1,5 +1,5 @@
-//! What names mean at one place of a query: the relations of FROM, the aliases of SELECT, the
-//! parameters of a lambda; and the search through them, innermost first.
+//! Name scopes of a query: relations of FROM, aliases of SELECT and lambda parameters. Lookup goes
+//! from the innermost scope outwards.
 
 use std::ops::Range;
 
@@ -9,29 +9,29 @@ use sqlparser::ast::{Expr, Ident, WindowSpec};
 use crate::error::{Error, Position, Result};
 use crate::names::{Match, find, same_but_case};
 
-/// The columns of a relation, as far as they are known by name.
+/// Columns of a relation, as far as their names are known.
 #[derive(Debug, Clone, Default)]
 pub struct Columns {
-    /// Their names, in order where that is known.
+    /// Known names, in order if the order is known.
     pub names: Vec<String>,
-    /// Whether there are more, whose names only the planner knows (`count(*)`).
+    /// True if there are more columns whose names only the planner knows, such as `count(*)`.
     pub open: bool,
-    /// More of them, which no `*` stands for.
+    /// Columns that `*` does not include.
     pub hidden: Vec<String>,
 }
 
 impl Columns {
-    /// Columns that are all known.
+    /// Creates columns that are all known.
     pub fn known(names: Vec<String>) -> Self {
         Columns { names, ..Columns::default() }
     }
 
-    /// Columns of which nothing is known.
+    /// Creates columns of which none is known.
     pub fn unknown() -> Self {
         Columns { open: true, ..Columns::default() }
     }
 
-    /// The same columns under the names of an alias's list.
+    /// Renames the first columns by the column list of an alias.
     #[must_use]
     pub fn renamed(mut self, names: impl Iterator<Item = String>) -> Self {
         let names: Vec<String> = names.collect();
@@ -42,12 +42,12 @@ impl Columns {
         Columns { names: names.into_iter().chain(rest).collect(), ..self }
     }
 
-    /// All names, those that are hidden last.
+    /// Returns all names, hidden ones last.
     pub fn all(&self) -> impl Iterator<Item = &String> + Clone {
         self.names.iter().chain(&self.hidden)
     }
 
-    /// These columns and others after them.
+    /// Appends other columns.
     pub fn extend(&mut self, other: &Columns) {
         self.names.extend(other.names.iter().cloned());
         self.open |= other.open;
@@ -55,66 +55,66 @@ impl Columns {
     }
 }
 
-/// Something in FROM.
+/// Relation in FROM.
 #[derive(Debug, Clone)]
 pub struct Relation {
-    /// The name by which the plan knows it.
+    /// Name of the relation in the plan.
     pub label: String,
-    /// Other names by which the statement may mean it, the likelier first: `ns.flights`, `flights`.
+    /// Alternative qualified names, in order of preference: `ns.flights`, `flights`.
     pub paths: Vec<Vec<String>>,
-    /// Its columns.
+    /// Columns of the relation.
     pub columns: Columns,
 }
 
-/// The label of a subquery without an alias, which the plan knows by no name.
+/// Label of a subquery without an alias, which has no name in the plan.
 pub const UNNAMED: &str = "the subquery";
 
 impl Relation {
-    /// Whether its columns are known, and can be named with it before them.
+    /// Returns true if the columns are known and can be qualified with the label.
     pub fn can_be_named(&self) -> bool {
         !self.columns.open && self.label != UNNAMED
     }
 
-    /// One of its columns, with its label.
+    /// Returns a column reference qualified with the label.
     pub fn column(&self, name: &str) -> Expr {
         let path = [&*self.label, name].map(|part| Ident::with_quote('"', part));
         Expr::CompoundIdentifier(path.into())
     }
 }
 
-/// What the bare name of a column means that several relations were joined by.
+/// Column that several relations are joined by, with USING or NATURAL.
 #[derive(Debug, Clone)]
 pub struct Merged {
-    /// The column.
+    /// Column name.
     pub name: String,
-    /// The relations that have it, by their places.
+    /// Indexes of the relations that have the column.
     pub holders: Vec<usize>,
-    /// What it means.
+    /// Expression for the unqualified name.
     pub expr: Expr,
 }
 
-/// One level of names.
+/// One scope of names.
 #[derive(Debug, Default)]
 pub struct Scope {
-    /// What stands in FROM so far.
+    /// Relations of FROM so far.
     pub relations: Vec<Relation>,
-    /// The columns that they are joined by, the last join's last.
+    /// Join columns, those of the last join last.
     pub merged: Vec<Merged>,
-    /// Whether a join is outer on the right, so that its columns are written out.
+    /// True if a join is a RIGHT or FULL join, so its join columns need an explicit expression.
     pub careful: bool,
-    /// The columns of SELECT that were given their own names as aliases.
+    /// Columns of SELECT whose alias equals their own name.
     pub kept: Vec<String>,
-    /// The aliases of SELECT, once they may be used.
+    /// Aliases of SELECT, where they are visible.
     pub aliases: Vec<String>,
-    /// The parameters of lambdas around the place.
+    /// Parameters of the enclosing lambdas.
     pub parameters: Vec<String>,
-    /// The SELECT's windows, resolved.
+    /// Resolved named windows of SELECT.
     pub windows: Vec<(String, WindowSpec)>,
 }
 
 impl Scope {
-    /// What a column's bare name means among some of the relations; none where that is not one
-    /// thing, or cannot be written.
+    /// Returns the expression of an unqualified column among some relations; `None` if it is
+    /// ambiguous or has no expression.
     pub fn value(&self, name: &str, among: Range<usize>) -> Option<Merged> {
         let has = |index: &usize| self.relations[*index].columns.all().any(|other| other == name);
         let holders: Vec<usize> = among.filter(has).collect();
@@ -132,8 +132,8 @@ impl Scope {
         self.merged.iter().rev().find(fits).filter(|_| !holders.is_empty()).cloned()
     }
 
-    /// The spelling of a bare name at this level. Without case, a parameter comes before an alias,
-    /// and an alias before a column.
+    /// Resolves an unqualified name in this scope. An exact match comes first; case-insensitively,
+    /// parameters come before aliases, and aliases before columns.
     fn bare(&self, written: &str) -> Match<'_> {
         let columns = || self.relations.iter().flat_map(|r| r.columns.all());
         let mut all = self.parameters.iter().chain(&self.aliases).chain(columns());
@@ -149,12 +149,12 @@ impl Scope {
         find(written, columns().map(String::as_str))
     }
 
-    /// Whether a name that is not found here may still be here.
+    /// Returns true if an unknown name may still be a column of this scope.
     fn is_open(&self) -> bool {
         self.relations.iter().any(|relation| relation.columns.open)
     }
 
-    /// The relation that a dotted path means.
+    /// Returns the relation that a qualified name refers to.
     fn relation(&self, path: &[&str], at: Option<Position>) -> Result<Option<&Relation>> {
         type Rule = fn(&str, &str) -> bool;
         let rules: [Rule; 2] = [|one, other| one == other, same_but_case];
@@ -188,31 +188,30 @@ impl Scope {
     }
 }
 
-/// What a dotted name turned out to be.
+/// Meaning of a qualified name.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Path {
-    /// A column of a relation: the relation's label, the column, and how many parts named the
-    /// relation.
+    /// A column of a relation.
     Column {
-        /// The relation's label.
+        /// Label of the relation.
         label: String,
-        /// The column as it is spelled.
+        /// Column name in its stored spelling.
         column: String,
-        /// How many parts of the path named the relation.
+        /// Number of parts that name the relation.
         parts: usize,
     },
-    /// A field of a column, which is spelled so.
+    /// A field of the struct column with this name.
     Field(String),
-    /// Something only the planner can know.
+    /// Known to the planner only.
     Unknown,
 }
 
-/// The levels around a place, outermost first.
+/// Enclosing scopes, outermost first.
 #[derive(Debug, Default)]
 pub struct Scopes(pub Vec<Scope>);
 
 impl Scopes {
-    /// The innermost level.
+    /// Returns the innermost scope.
     pub fn here(&mut self) -> Option<&mut Scope> {
         self.0.last_mut()
     }
@@ -221,7 +220,7 @@ impl Scopes {
         self.0.iter().rev()
     }
 
-    /// The spelling of a bare column's name; none where only the planner can know.
+    /// Resolves an unqualified column name to its spelling; `None` if only the planner can.
     pub fn column(&self, written: &str, at: Option<Position>) -> Result<Option<String>> {
         for scope in self.outward() {
             match scope.bare(written) {
@@ -238,7 +237,7 @@ impl Scopes {
         Err(self.missing(written, at))
     }
 
-    /// What a dotted name means: a column of a relation first, then a field of a column.
+    /// Resolves a qualified name: as a column of a relation first, then as a struct field.
     pub fn path(&self, parts: &[&str], at: Option<Position>) -> Result<Path> {
         for scope in self.outward() {
             for length in (1..parts.len()).rev() {
@@ -261,7 +260,7 @@ impl Scopes {
         if open { Ok(Path::Unknown) } else { Err(self.missing_relation(parts, at)) }
     }
 
-    /// What a bare column means that relations were joined by, where that is to be written out.
+    /// Returns the expression of a join column, if it must be explicit.
     pub fn merged(&self, spelling: &str) -> Option<Expr> {
         for scope in self.outward() {
             let named = scope.parameters.iter().chain(&scope.aliases);
@@ -281,7 +280,7 @@ impl Scopes {
         None
     }
 
-    /// The label of the relation that a wildcard such as `t.*` names, and its columns.
+    /// Returns the relation of a wildcard such as `t.*`.
     pub fn relation(&self, path: &[&str], at: Option<Position>) -> Result<&Relation> {
         for scope in self.outward() {
             if let Some(relation) = scope.relation(path, at)? {
@@ -291,7 +290,7 @@ impl Scopes {
         Err(self.missing_relation(path, at))
     }
 
-    /// The window of that name.
+    /// Returns the named window.
     pub fn window(&self, written: &str, at: Option<Position>) -> Result<WindowSpec> {
         let windows = self.0.last().map(|scope| scope.windows.as_slice()).unwrap_or_default();
         let names = windows.iter().map(|(name, _)| name.as_str());

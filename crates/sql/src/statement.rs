@@ -1,4 +1,4 @@
-//! The statements that are honoured. Every other is refused by name, and so is every clause.
+//! The supported statements. All other statements and clauses are rejected by name.
 
 use headwater_model::PartitionField;
 use sqlparser::ast::{
@@ -19,21 +19,21 @@ use crate::table_references::{Mention, inspect};
 use crate::time_travel::{Evaluate, versions_into_names};
 use crate::unsupported_clauses::{none, unset};
 
-/// A statement that is honoured, with the tables that its query names.
+/// A supported statement, with the tables that its query refers to.
 #[derive(Debug)]
 pub enum Command {
     /// SELECT, WITH or VALUES.
     Query(Source),
     /// EXPLAIN of a query.
     Explain {
-        /// The query.
+        /// Query to explain.
         source: Source,
         /// EXPLAIN ANALYZE.
         analyze: bool,
         /// EXPLAIN VERBOSE.
         verbose: bool,
     },
-    /// SHOW TABLES, in a namespace.
+    /// SHOW TABLES, optionally in a namespace.
     ShowTables(Option<String>),
     /// DESCRIBE of a table.
     Describe(ObjectName),
@@ -57,50 +57,50 @@ pub enum Command {
     CreateView(Box<NewView>),
     /// DROP VIEW.
     DropViews {
-        /// The views.
+        /// View names.
         names: Vec<ObjectName>,
         /// IF EXISTS.
         if_exists: bool,
     },
-    /// SHOW VIEWS, in a namespace.
+    /// SHOW VIEWS, optionally in a namespace.
     ShowViews(Option<String>),
     /// DROP TABLE.
     DropTables {
-        /// The tables.
+        /// Table names.
         names: Vec<ObjectName>,
         /// IF EXISTS.
         if_exists: bool,
     },
     /// CREATE SCHEMA.
     CreateNamespace {
-        /// Its name.
+        /// Namespace.
         name: ObjectName,
         /// IF NOT EXISTS.
         if_not_exists: bool,
     },
     /// DROP SCHEMA.
     DropNamespaces {
-        /// Their names.
+        /// Namespaces.
         names: Vec<ObjectName>,
         /// IF EXISTS.
         if_exists: bool,
     },
 }
 
-/// What COMMENT ON says.
+/// Content of COMMENT ON.
 #[derive(Debug)]
 pub struct Comment {
-    /// The table.
+    /// Table name.
     pub table: ObjectName,
-    /// The column of it that the comment is about; none where it is about the table.
+    /// Column of the table; `None` if the comment is on the table.
     pub column: Option<Ident>,
-    /// The text; none to say nothing any more.
+    /// Text; `None` removes the comment.
     pub text: Option<String>,
     /// IF EXISTS.
     pub if_exists: bool,
 }
 
-/// A query and the tables it names.
+/// A query with the tables that it refers to.
 #[derive(Debug, Clone)]
 pub struct Source {
     query: Box<Query>,
@@ -108,24 +108,24 @@ pub struct Source {
 }
 
 impl Source {
-    /// Checks a query in full.
+    /// Checks a query and collects its table references.
     pub(crate) fn new(mut query: Box<Query>) -> Result<Self> {
         let mentions = inspect(&mut query)?;
         Ok(Source { query, mentions })
     }
 
-    /// Leaves a table out of the tables that the query names.
+    /// Removes a table from the references.
     pub(crate) fn without(mut self, table: &str) -> Self {
         self.mentions.retain(|mention| mention.table.name != table);
         self
     }
 
-    /// The query as it is written.
+    /// Returns the query.
     pub fn query(&self) -> &Query {
         &self.query
     }
 
-    /// The query, for more columns in its select list.
+    /// Returns the query for modification.
     pub fn query_mut(&mut self) -> &mut Query {
         &mut self.query
     }
@@ -139,7 +139,7 @@ impl Source {
 }
 
 impl Command {
-    /// Returns the query; an error for a statement that is none.
+    /// Returns the query; fails for other statements.
     pub fn into_query(self) -> Result<Source> {
         match self {
             Command::Query(source) => Ok(source),
@@ -151,7 +151,7 @@ impl Command {
         }
     }
 
-    /// What the statement is called.
+    /// Returns the name of the statement for messages.
     pub fn name(&self) -> &'static str {
         match self {
             Command::Query(_) => "SELECT",
@@ -176,7 +176,7 @@ impl Command {
     }
 }
 
-/// Takes a statement in, or refuses it by name. `view` is the text of the query of a CREATE VIEW.
+/// Converts a parsed statement, or rejects it by name. `view` is the query text of CREATE VIEW.
 pub fn command(
     statement: Statement,
     partition: Vec<PartitionField>,
@@ -240,7 +240,7 @@ pub fn command(
     }
 }
 
-/// Whether a query is a WITH before a statement that writes.
+/// Returns true if a query is a WITH before a DML statement.
 fn writes(query: &Query) -> bool {
     matches!(
         *query.body,
@@ -248,7 +248,7 @@ fn writes(query: &Query) -> bool {
     )
 }
 
-/// Takes in a statement that writes, with the WITH before it.
+/// Converts a DML statement with its WITH clause.
 fn written(query: Query) -> Result<Command> {
     let (with, body) = unwrapped(query)?;
     match body {

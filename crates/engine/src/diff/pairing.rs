@@ -1,27 +1,26 @@
-//! Rows of one key: one that went and one that came are a row that changed.
+//! Pairs rows by key: one removed and one added row of a key are a changed row.
 //!
-//! Rows come in the order of their keys, those that went before those that came, so that no more than
-//! two are held.
+//! Rows arrive in key order, removed rows before added ones, so at most two are held.
 
 use super::encode::has_null;
 
-/// Rows that differ, as bytes.
+/// Encoded rows that differ.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Entry {
-    /// The key, or the whole row where there is none.
+    /// Encoded key, or the whole row if there is no key.
     pub key: Vec<u8>,
-    /// The rest.
+    /// Encoded other columns.
     pub rest: Vec<u8>,
-    /// How many more such rows the second side has; fewer, where it is below zero.
+    /// Count on the second side minus the count on the first.
     pub more: i64,
 }
 
-/// What became of a row.
+/// Change of a row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Change {
-    /// It went, or came, so often.
+    /// Removed or added rows.
     Single(Entry),
-    /// It is other than it was.
+    /// Changed row.
     Pair { key: Vec<u8>, before: Vec<u8>, after: Vec<u8> },
 }
 
@@ -34,16 +33,16 @@ impl Change {
     }
 }
 
-/// Finds the pairs among rows that come in order.
+/// Finds pairs among rows in key order.
 #[derive(Debug, Default)]
 pub(super) struct Pairing {
     keyed: bool,
     held: Vec<Entry>,
-    /// Whether the key that is held has turned out to have several rows.
+    /// The current key, if it has several rows on one side.
     several: Option<Vec<u8>>,
-    /// Keys that have several rows on one side.
+    /// Number of keys with several rows on one side.
     pub duplicate_keys: u64,
-    /// Rows with a null in their key.
+    /// Number of rows with a null in their key.
     pub null_keys: u64,
 }
 
@@ -52,7 +51,7 @@ impl Pairing {
         Pairing { keyed, ..Pairing::default() }
     }
 
-    /// Takes the next row, and passes on what is known by it.
+    /// Adds the next row, and emits the changes that it completes.
     pub(super) fn take(&mut self, entry: Entry, pass_on: &mut impl FnMut(Change)) {
         if !self.keyed {
             return pass_on(Change::Single(entry));
@@ -76,7 +75,7 @@ impl Pairing {
         }
     }
 
-    /// Passes on what is held.
+    /// Emits the held rows.
     pub(super) fn finish(&mut self, pass_on: &mut impl FnMut(Change)) {
         let mut held = std::mem::take(&mut self.held);
         match (held.pop(), held.pop()) {
@@ -88,7 +87,7 @@ impl Pairing {
         }
     }
 
-    /// Whether what is held is one row that went, one that came, or one of each.
+    /// Returns true if the held rows are one removed row, one added row, or one of each.
     fn may_pair(&self) -> bool {
         matches!(
             self.held.iter().map(|entry| entry.more).collect::<Vec<_>>()[..],

@@ -1,5 +1,5 @@
-//! The rows of files that differ, compared by the engine that answers queries: within a statement's
-//! memory, with the rest on disk.
+//! Compares the rows of differing files with the query engine, within a statement's memory and with
+//! spilling.
 
 use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::Int64Type;
@@ -23,21 +23,21 @@ use crate::error::{Error, Result};
 use crate::options::SessionOptions;
 use crate::scan::LakeTable;
 
-/// The columns of a plan: the bytes of the key, those of the rest, and how many more of them the second
-/// side has.
+/// Columns of the comparison plan: encoded key, encoded other columns, and the count on the second
+/// side minus the count on the first.
 const KEY: &str = "key";
 const REST: &str = "rest";
 const MORE: &str = "more";
 
-/// Rows up to which the first of many are found in memory, without all being put in order.
+/// Maximum rows for which a page is found by a top-k in memory, without a full sort.
 const HELD_ROWS_MAX: usize = 20_000;
 
-/// A page of rows that are on one side only.
+/// Page of rows that exist on one side only.
 pub(super) struct PageOfOne {
     pub rows: Vec<RowDiff>,
-    /// Whether there are rows after it.
+    /// True if there are more rows after the page.
     pub more: bool,
-    /// Bytes of its rows.
+    /// Bytes of the rows.
     pub bytes: usize,
 }
 
@@ -75,8 +75,8 @@ impl Engine {
         Ok(outcome.numbered(window))
     }
 
-    /// A page of rows that are on one side only, and whether there are more: in the order of their keys
-    /// where all of them are read, or else some of them.
+    /// Returns a page of rows that exist on one side only. The rows are in key order if `ordered`
+    /// is set, or else in any order.
     pub(super) async fn page_of_one(
         &self,
         compared: &Compared,
@@ -87,7 +87,7 @@ impl Engine {
         let skip = usize::try_from(window.skip).unwrap_or(usize::MAX);
         let fetch = window.limit.saturating_add(usize::from(ordered));
         let last = skip.saturating_add(fetch);
-        // The first rows in order are held in memory; all rows in order are not.
+        // A top-k holds its rows in memory; a full sort spills.
         let sorts_all = ordered && last > HELD_ROWS_MAX;
         let plan = self.side(compared, files, comes).and_then(|side| {
             let side = LogicalPlanBuilder::from(side);
@@ -99,14 +99,14 @@ impl Engine {
         });
         let skipped = if sorts_all { window.skip } else { 0 };
         let mut page = Page::new(compared, Window { skip: skipped, ..window });
-        // Rows of one side have nothing to be paired with.
+        // Rows of one side cannot form pairs.
         self.run_diff(plan, (false, true), &mut page, options).await?;
         let failed = |error: ArrowError| self.limits(options.memory_bytes).explain(&error.into());
         let rows = page.rows().map_err(failed)?;
         Ok(PageOfOne { rows, more: page.has_more(), bytes: page.bytes })
     }
 
-    /// Runs a plan, and gives its rows to a page: all of them, unless it stops where the page is full.
+    /// Runs a plan and passes its rows to a page; if `stops` is set, only until the page is full.
     async fn run_diff(
         &self,
         plan: PlanResult<LogicalPlan>,

@@ -1,4 +1,4 @@
-//! `system.branches`: every branch and where it stands.
+//! `system.branches`: all branches with their head commits.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! `system.commits`: the commits that led to the ref that is read, newest first.
+//! `system.commits`: the history of the ref, newest first.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use headwater_model::{Commit, ErrorCode, Fault, Problem};
 
 use super::{SystemTable, batch, moment, moments, schema};
 
-/// The most commits that are listed.
+/// Maximum number of commits returned.
 const COMMITS_MAX: usize = 100_000;
 
 pub(super) struct Commits;

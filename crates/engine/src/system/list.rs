@@ -1,4 +1,4 @@
-//! What a system table is, the list of the engine's own, and the parts that they share.
+//! The trait of system tables, the engine's own tables, and functions to build their batches.
 
 use std::sync::Arc;
 
@@ -11,17 +11,17 @@ use headwater_model::{ErrorCode, Problem, Timestamp};
 /// A table of the namespace `system`.
 #[async_trait]
 pub trait SystemTable: Send + Sync {
-    /// Its name, without the namespace.
+    /// Returns the name without the namespace.
     fn name(&self) -> &str;
 
-    /// Its columns.
+    /// Returns the schema.
     fn schema(&self) -> SchemaRef;
 
-    /// Its rows, as they are seen from a commit.
+    /// Returns all rows at a catalog state.
     async fn batches(&self, view: &View) -> Result<Vec<RecordBatch>, Problem>;
 }
 
-/// The engine's own system tables.
+/// Returns the engine's own system tables.
 pub(crate) fn own_tables() -> Vec<Arc<dyn SystemTable>> {
     vec![
         Arc::new(super::branches::Branches),
@@ -34,7 +34,7 @@ pub(crate) fn own_tables() -> Vec<Arc<dyn SystemTable>> {
     ]
 }
 
-/// A schema of columns that may be null where the flag says so.
+/// Builds a schema from name, type and nullability of each column.
 pub(super) fn schema(columns: &[(&str, DataType, bool)]) -> SchemaRef {
     let field = |(name, data_type, nullable): &(&str, DataType, bool)| {
         Field::new(*name, data_type.clone(), *nullable)
@@ -42,19 +42,19 @@ pub(super) fn schema(columns: &[(&str, DataType, bool)]) -> SchemaRef {
     Arc::new(Schema::new(columns.iter().map(field).collect::<Vec<_>>()))
 }
 
-/// The type of a moment.
+/// Returns the type of timestamp columns: microseconds in UTC.
 pub(super) fn moment() -> DataType {
     DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))
 }
 
-/// A column of moments.
+/// Builds a timestamp column.
 pub(super) fn moments(times: impl Iterator<Item = Option<Timestamp>>) -> ArrayRef {
     let micros: arrow::array::TimestampMicrosecondArray =
         times.map(|time| time.map(|time| time.timestamp_micros())).collect();
     Arc::new(micros.with_timezone("UTC"))
 }
 
-/// One batch of a schema.
+/// Builds one batch.
 pub(super) fn batch(
     schema: SchemaRef,
     columns: Vec<ArrayRef>,

@@ -1,8 +1,7 @@
-//! The namespace `system`: Headwater's own state as tables to read.
+//! The namespace `system`: read-only tables of Headwater's own state.
 //!
-//! The engine brings `branches`, `commits`, `tables`, `views`, and what tables are made of: `snapshots`,
-//! `manifests` and `files`; other rooms add theirs as
-//! [`SystemTable`]s. They are read whole each time, and nobody writes to them.
+//! The engine defines `branches`, `commits`, `tables`, `views`, `snapshots`, `manifests` and
+//! `files`. Other crates add theirs as [`SystemTable`]s. Each scan computes all rows of a table.
 
 mod branches;
 mod commits;

@@ -1,5 +1,5 @@
-//! `system.snapshots`, `system.manifests` and `system.files`: what the tables at the ref that is read
-//! are made of.
+//! `system.snapshots`, `system.manifests` and `system.files`: Iceberg metadata of the tables at a
+//! ref.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -14,16 +14,16 @@ use headwater_tables::{ListedFile, ListedManifest, ListedSnapshot, Table, Tables
 
 use super::{SystemTable, moment, moments, schema};
 
-/// Tables that are looked into at once.
+/// Number of tables that are read concurrently.
 const OPEN_AT_ONCE: usize = 16;
 
-/// The snapshots that each table's metadata lists.
+/// Snapshots in each table's metadata.
 pub(super) struct Snapshots;
 
-/// The manifests of each table's current snapshot.
+/// Manifests of each table's current snapshot.
 pub(super) struct Manifests;
 
-/// The data files and delete files of each table's current snapshot.
+/// Data files and delete files of each table's current snapshot.
 pub(super) struct Files;
 
 #[async_trait]
@@ -150,13 +150,13 @@ impl SystemTable for Files {
     }
 }
 
-/// Columns behind the name of the table that they are about.
+/// Prepends the columns for namespace and name of the table.
 fn of_tables(columns: &[(&str, DataType, bool)]) -> SchemaRef {
     let names = [("namespace", DataType::Utf8, false), ("table", DataType::Utf8, false)];
     schema(&[&names, columns].concat())
 }
 
-/// A batch for each table that there is anything to say of.
+/// Builds one batch per table; tables without rows are left out.
 async fn each<F>(
     view: &View,
     schema: SchemaRef,
@@ -180,7 +180,7 @@ where
     Ok(batches.into_iter().filter(|batch| batch.num_rows() > 0).collect())
 }
 
-/// The columns of a table, with its name before them.
+/// Prepends the table's name to its columns.
 fn named(
     name: &TableName,
     columns: Vec<ArrayRef>,

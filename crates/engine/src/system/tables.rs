@@ -1,4 +1,4 @@
-//! `system.tables`: every table at the ref that is read, with its size.
+//! `system.tables`: all tables at the ref, with their sizes.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use headwater_tables::Table;
 
 use super::{SystemTable, batch, moment, moments, schema};
 
-/// Tables that are opened at once.
+/// Number of tables that are loaded concurrently.
 const OPEN_AT_ONCE: usize = 32;
 
 pub(super) struct SystemTables;

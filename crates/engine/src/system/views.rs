@@ -1,4 +1,4 @@
-//! `system.views`: every view at the ref that is read, with its query.
+//! `system.views`: all views at the ref, with one row per query dialect.
 
 use std::sync::Arc;
 

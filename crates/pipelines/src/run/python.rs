@@ -1,4 +1,5 @@
-//! Python steps: an environment, inputs in shared memory, one invocation, and its rows.
+//! Python steps: creates the environment, passes inputs in shared memory, invokes the function and
+//! stores its rows.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -18,7 +19,7 @@ use super::{Check, Done, Run, millis};
 use crate::step::{Function, Step};
 use crate::{Error, Location, Result, fingerprint};
 
-/// Lines a function may be ahead of whoever reads them; then it waits.
+/// Capacity of the queue of output lines; a function blocks when it is full.
 const LINES_AHEAD: usize = 1_024;
 
 impl Run {
@@ -39,7 +40,7 @@ impl Run {
         let (sink, lines) = mpsc::channel(LINES_AHEAD);
         let forward = tokio::spawn(forward(self.clone(), step.name.clone(), lines));
         let outcome = self.runner.functions.invoke(invocation, sink, self.stop.clone()).await;
-        // Every line is said before the step ends.
+        // All output lines are emitted before the step ends.
         let _ = forward.await;
         for reading in &meanwhile {
             reading.count(done);
@@ -49,7 +50,7 @@ impl Run {
             Ok(Returned::Bool(true)) => done.check = Some(Check::Passed),
             Ok(Returned::Bool(false)) => done.check = Some(Check::Failed(None)),
             Ok(Returned::Table(table)) => Box::pin(self.keep(index, step, table, done)).await?,
-            // Nothing that a run calls may return another value.
+            // Models and expectations cannot return other values.
             Ok(Returned::Json(_)) => {}
             Err(error) if step.is_expectation() && asserts(&error) => {
                 done.check = Some(Check::Failed(Some(Box::new(Self::problem(&error)))));
@@ -59,7 +60,7 @@ impl Run {
         Ok(())
     }
 
-    /// Why a call failed: where its rows did not come, because of what the query failed of.
+    /// Returns the error of a failed call: that of its input query, if the stream of rows failed.
     fn why(step: &Step, error: &headwater_functions::Error, read: &[Arc<Reading>]) -> Error {
         let unfed = matches!(error, headwater_functions::Error::Arrow(_));
         let cause = |reading: &Arc<Reading>| Some((reading.at.clone(), reading.cause()?));
@@ -69,7 +70,7 @@ impl Run {
         }
     }
 
-    /// Checks and writes what a model returned.
+    /// Checks and stores the table that a model returned.
     async fn keep(
         &self,
         index: usize,
@@ -83,7 +84,7 @@ impl Run {
         if !step.is_materialized() && self.plan.graph.children[index].is_empty() {
             return Ok(());
         }
-        // The function's memory is given back: from here on the rows are the room's, or the disk's.
+        // Releases the function's memory: the rows are moved to the shared storage or to disk.
         let settled = table.settle(&self.runner.room).await;
         let table = settled.map_err(|error| Self::failed(step, None, &error))?;
         if self.writes_as_it_comes(index) {
