@@ -1,7 +1,7 @@
-//! The expressions that are honoured, and the parts of each.
+//! The supported expressions and their parts.
 //!
-//! [`children`] is the one list: what it does not name is refused by name, for every pass over a
-//! tree.
+//! [`children`] is the only list of supported expressions. Every pass over the syntax tree uses it,
+//! so each of them rejects unsupported expressions by name.
 
 use sqlparser::ast::{
     AccessExpr, BinaryOperator, CastKind, DataType, Expr, Function, FunctionArg, FunctionArgExpr,
@@ -14,31 +14,30 @@ use crate::error::{Error, Result};
 use crate::table_name::span_start;
 use crate::unsupported_clauses::{none, ordering};
 
-/// The function that computes `a AT TIME ZONE b`.
+/// Name of the function for `a AT TIME ZONE b`.
 pub const AT_TIME_ZONE: &str = "\0at time zone";
 
-/// The function that computes `a SIMILAR TO b`.
+/// Name of the function for `a SIMILAR TO b`.
 pub const SIMILAR_TO: &str = "\0similar to";
 
-/// A part of an expression.
+/// Part of an expression.
 pub enum Node<'a> {
     /// An expression.
     Expr(&'a mut Expr),
     /// A subquery.
     Query(&'a mut Query),
-    /// What a function is computed over.
+    /// Window of a function.
     Over(&'a mut WindowType),
     /// The table of `count(t.*)`.
     Wildcard(&'a mut ObjectName),
 }
 
-/// What is done with each part.
+/// Callback for each part.
 pub type Visit<'v> = dyn FnMut(Node<'_>) -> Result<()> + 'v;
 
-/// Visits the direct parts of an expression, and refuses what is not honoured.
+/// Visits the direct parts of an expression; rejects unsupported expressions.
 ///
-/// A chain of operators counts as one expression, however long: `a OR b OR c` has the parts a, b
-/// and c.
+/// A chain of binary operators counts as one expression: `a OR b OR c` has the parts a, b and c.
 pub fn children(expr: &mut Expr, visit: &mut Visit<'_>) -> Result<()> {
     settle_types(expr);
     match expr {
@@ -126,7 +125,7 @@ pub fn children(expr: &mut Expr, visit: &mut Visit<'_>) -> Result<()> {
     }
 }
 
-/// The rest of [`children`]: expressions of many parts.
+/// Visits the parts of expressions with many parts, for [`children`].
 fn compound_children(expr: &mut Expr, visit: &mut Visit<'_>) -> Result<()> {
     match expr {
         Expr::Case { operand, conditions, else_result, .. } => {
@@ -169,7 +168,7 @@ fn compound_children(expr: &mut Expr, visit: &mut Visit<'_>) -> Result<()> {
     }
 }
 
-/// The operands of a chain of binary operators, without a call per operator.
+/// Visits the operands of a chain of binary operators without recursion.
 fn operator_chain(expr: &mut Expr, visit: &mut Visit<'_>) -> Result<()> {
     let mut current = expr;
     while let Expr::BinaryOp { left, op, right } = current {
@@ -180,7 +179,7 @@ fn operator_chain(expr: &mut Expr, visit: &mut Visit<'_>) -> Result<()> {
     visit(Node::Expr(current))
 }
 
-/// Refuses an operator that nothing computes.
+/// Rejects an unsupported operator.
 fn operator(op: &BinaryOperator, left: &Expr) -> Result<()> {
     use BinaryOperator as Op;
     let hint = match op {
@@ -232,7 +231,7 @@ fn operator(op: &BinaryOperator, left: &Expr) -> Result<()> {
 
 fn field_access(access: &mut AccessExpr, visit: &mut Visit<'_>) -> Result<()> {
     match access {
-        // A field's name is matched by the planner, not as a column.
+        // The planner resolves the name of a field; it is not a column.
         AccessExpr::Dot(Expr::Identifier(_)) => Ok(()),
         AccessExpr::Dot(inner) => visit(Node::Expr(inner)),
         AccessExpr::Subscript(Subscript::Index { index }) => visit(Node::Expr(index)),
@@ -284,7 +283,7 @@ fn arguments(arguments: &mut FunctionArguments, visit: &mut Visit<'_>) -> Result
     Ok(())
 }
 
-/// The parts of one argument of a function.
+/// Visits the parts of a function argument.
 pub fn argument_parts(argument: &mut FunctionArg, visit: &mut Visit<'_>) -> Result<()> {
     let value = match argument {
         FunctionArg::Unnamed(value) | FunctionArg::Named { arg: value, .. } => value,
@@ -302,7 +301,7 @@ pub fn argument_parts(argument: &mut FunctionArg, visit: &mut Visit<'_>) -> Resu
     }
 }
 
-/// The parts of a window's definition, but for the window that it builds on.
+/// Visits the parts of a window definition, except the window that it extends.
 pub fn window(spec: &mut WindowSpec, visit: &mut Visit<'_>) -> Result<()> {
     let WindowSpec { window_name: _, partition_by, order_by, window_frame } = spec;
     all(partition_by, visit)?;
@@ -321,7 +320,7 @@ pub fn window(spec: &mut WindowSpec, visit: &mut Visit<'_>) -> Result<()> {
     Ok(())
 }
 
-/// The keys of an ordering.
+/// Visits the keys of an ORDER BY.
 pub fn order(keys: &mut [OrderByExpr], visit: &mut Visit<'_>) -> Result<()> {
     for key in keys {
         ordering(key)?;
@@ -342,7 +341,7 @@ fn refuse_if(found: bool, what: &str) -> Result<()> {
     if found { Err(Error::unsupported(what)) } else { Ok(()) }
 }
 
-/// Refuses a cast to text of a fixed length, and to text of a length within another type.
+/// Rejects a cast to CHAR(n), and to VARCHAR(n) within another type.
 fn refuse_char(data_type: &mut DataType) -> Result<()> {
     if let DataType::Varchar(_) | DataType::String(_) = data_type {
         return Ok(());
@@ -357,7 +356,7 @@ fn refuse_char(data_type: &mut DataType) -> Result<()> {
     }
 }
 
-/// A call of a function of ours, whose name nobody types.
+/// Creates a call of an internal function, whose name users cannot type.
 pub fn call(function: &str, arguments: Vec<Expr>) -> Expr {
     let argument = |value| FunctionArg::Unnamed(FunctionArgExpr::Expr(value));
     Expr::Function(Function {
@@ -376,7 +375,7 @@ pub fn call(function: &str, arguments: Vec<Expr>) -> Expr {
     })
 }
 
-/// What an expression that is not honoured is called.
+/// Returns the name of an unsupported expression for messages.
 fn name_of(expr: &Expr) -> String {
     let name = match expr {
         Expr::RLike { .. } => "RLIKE",

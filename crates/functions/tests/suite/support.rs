@@ -1,5 +1,5 @@
-//! A runtime for tests, with environments shared by every test of a machine, so that packages are
-//! fetched once.
+//! A runtime for tests. All tests of a machine share its environments, so packages are downloaded
+//! once.
 
 use std::collections::BTreeMap;
 use std::fs::Permissions;
@@ -20,7 +20,7 @@ use headwater_model::LogStream;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-/// What a function printed: stream, file, line, text.
+/// A line of output: stream, file, line number and text.
 pub type Line = (LogStream, Option<String>, Option<u32>, String);
 
 pub fn options() -> FunctionsOptions {
@@ -48,7 +48,8 @@ pub fn options() -> FunctionsOptions {
     }
 }
 
-/// The same where an address of this machine stands for another machine's.
+/// Returns options that allow connections to an address of this machine, as if it were another
+/// machine's.
 pub fn beside_another() -> FunctionsOptions {
     FunctionsOptions { reachable_own: own_address().into_iter().collect(), ..options() }
 }
@@ -57,18 +58,18 @@ pub async fn start() -> Functions {
     Functions::start(options()).await.unwrap()
 }
 
-/// What an ordinary user's server does: no users but its own, sandboxes by user namespaces alone,
-/// limits without control groups. With an environment that everybody can read, for as long as there is its
-/// folder; none where only somebody's home folder has interpreters.
+/// Returns options of an unprivileged server: sandboxes by user namespaces only, limits without
+/// control groups, and an environment that all users can read. The environment lasts as long as the
+/// folder. Returns `None` if the machine has interpreters only in a home folder.
 pub async fn ordinary() -> Option<(tempfile::TempDir, FunctionsOptions, Arc<Environment>)> {
     let everybodys = PathBuf::from("/usr/bin");
     let mut options = FunctionsOptions { python_search: vec![everybodys], ..beside_another() };
-    // Where the target folder lies, others may have no way in.
+    // Other users may have no access to the target folder.
     let open = tempfile::tempdir().unwrap();
     std::fs::set_permissions(open.path(), Permissions::from_mode(0o755)).unwrap();
     options.environments_dir = open.path().join("environments");
     options.tools_dir = open.path().join("tools");
-    // Folders that a server creates are its user's alone.
+    // The server creates folders that only its own user can access.
     for folder in [&options.environments_dir, &options.tools_dir] {
         std::fs::create_dir(folder).unwrap();
     }
@@ -100,7 +101,7 @@ pub async fn environment(functions: &Functions, packages: &[(&str, &str)]) -> Ar
     functions.environment(&spec(packages), &|_| ()).await.unwrap()
 }
 
-/// A call of `f` in `models/m.py`.
+/// Creates a call of `f` in `models/m.py`.
 pub fn call(environment: &Arc<Environment>, source: &str) -> Invocation {
     let files = BTreeMap::from([("models/m.py".to_owned(), source.to_owned())]);
     Invocation {
@@ -120,7 +121,7 @@ pub fn call(environment: &Arc<Environment>, source: &str) -> Invocation {
     }
 }
 
-/// A call of `f` that answers true or false.
+/// Creates a call of `f` that returns a boolean.
 pub fn ask(environment: &Arc<Environment>, source: &str) -> Invocation {
     Invocation { kind: Returns::Bool, ..call(environment, source) }
 }
@@ -129,7 +130,7 @@ pub fn table(name: &str, table: &SharedTable) -> Argument {
     Argument { name: name.to_owned(), value: ArgumentValue::Table(table.clone()) }
 }
 
-/// Runs a call to its end: what came of it and what it printed.
+/// Runs a call to its end; returns its result and output.
 pub async fn run(
     functions: &Functions,
     invocation: Invocation,
@@ -138,7 +139,7 @@ pub async fn run(
     (outcome.returned, lines)
 }
 
-/// Runs a call to its end: how it ended and what it printed.
+/// Runs a call to its end; returns its outcome and output.
 pub async fn run_whole(functions: &Functions, invocation: Invocation) -> (Outcome, Vec<Line>) {
     let (sink, mut lines) = mpsc::channel(16);
     let invoked = functions.invoke(invocation, sink, CancellationToken::new());
@@ -152,14 +153,14 @@ pub async fn run_whole(functions: &Functions, invocation: Invocation) -> (Outcom
     tokio::join!(invoked, collected)
 }
 
-/// Runs a call that must answer true.
+/// Runs a call that must return true.
 pub async fn holds(functions: &Functions, invocation: Invocation) {
     let (outcome, lines) = run(functions, invocation).await;
     let outcome = outcome.unwrap_or_else(|error| panic!("{error:?}\n{lines:#?}"));
     assert!(matches!(outcome, Returned::Bool(true)), "false; it printed {lines:#?}");
 }
 
-/// Runs a call that must answer a table.
+/// Runs a call that must return a table.
 pub async fn answer(functions: &Functions, invocation: Invocation) -> (SharedTable, Outcome) {
     let (outcome, lines) = run_whole(functions, invocation).await;
     match &outcome.returned {
@@ -168,7 +169,7 @@ pub async fn answer(functions: &Functions, invocation: Invocation) -> (SharedTab
     }
 }
 
-/// Processes of this machine whose command line has a text.
+/// Returns the ids of live processes whose command line contains a text.
 pub fn processes(text: &str) -> Vec<i32> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir("/proc").unwrap().flatten() {
@@ -183,7 +184,7 @@ pub fn processes(text: &str) -> Vec<i32> {
     found
 }
 
-/// Waits for what must come about soon.
+/// Polls a condition; fails after two minutes.
 pub fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(120);
     while !holds() {
@@ -192,7 +193,7 @@ pub fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
-/// An address of this machine that others could reach, if it has one.
+/// Returns an address of this machine that other machines can reach, if there is one.
 pub fn own_address() -> Option<IpAddr> {
     let socket = UdpSocket::bind("0.0.0.0:0").ok()?;
     socket.connect("203.0.113.1:9").ok()?;
@@ -202,7 +203,7 @@ pub fn own_address() -> Option<IpAddr> {
     })
 }
 
-/// A service on this machine that says `!` to whoever connects, and how many have.
+/// Starts a TCP service that sends `!` to each client, and counts the connections.
 pub fn service(address: Option<IpAddr>) -> Option<(SocketAddr, Arc<AtomicUsize>)> {
     let listener = TcpListener::bind((address?, 0)).ok()?;
     let (address, count) = (listener.local_addr().ok()?, Arc::new(AtomicUsize::new(0)));
@@ -216,10 +217,10 @@ pub fn service(address: Option<IpAddr>) -> Option<(SocketAddr, Arc<AtomicUsize>)
     Some((address, count))
 }
 
-/// Says aloud that this host does not let a test check something.
+/// Reports that this host does not support a check.
 pub fn not_checked(why: &str) {
     let _ = writeln!(std::io::stderr(), "NOT CHECKED: {why}");
 }
 
-/// Why what others could reach is not looked at.
+/// Reason to skip checks that need a reachable address.
 pub const NO_ADDRESS: &str = "this machine has no address that others could reach";

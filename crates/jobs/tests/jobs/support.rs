@@ -1,4 +1,4 @@
-//! A store that can die, executors and actions that tests lead by the hand.
+//! A store with injected failures, and a fixed clock.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -12,27 +12,27 @@ use headwater_model::{Clock, FixedClock, ObjectId, Timestamp};
 use headwater_store::{Applied, Batch, Entry, Error, KeyRange, MemoryStore, Result, Store};
 use tokio_util::sync::CancellationToken;
 
-/// A moment in 2026.
+/// Parses a timestamp.
 pub fn time(text: &str) -> Timestamp {
     text.parse().expect("a time")
 }
 
-/// A clock that stands at midnight.
+/// Returns a fixed clock at midnight.
 pub fn clock() -> Arc<FixedClock> {
     Arc::new(FixedClock::at(time("2026-03-01T00:00:00Z")))
 }
 
-/// An empty store.
+/// Returns an empty in-memory store.
 pub fn memory() -> Arc<dyn Store> {
     Arc::new(MemoryStore::new())
 }
 
-/// Jobs over a store.
+/// Opens jobs over a store.
 pub async fn jobs(store: &Arc<dyn Store>, clock: &Arc<FixedClock>) -> Jobs {
     jobs_with(store, clock, JobsOptions::default()).await
 }
 
-/// Jobs over a store, with options.
+/// Opens jobs over a store with options.
 pub async fn jobs_with(
     store: &Arc<dyn Store>,
     clock: &Arc<FixedClock>,
@@ -42,7 +42,7 @@ pub async fn jobs_with(
     Jobs::open(store.clone(), clock, options).await.expect("jobs")
 }
 
-/// Waits for something that will be so, and fails when it is not for two minutes.
+/// Polls a condition; fails after two minutes.
 pub async fn until(what: &str, mut so: impl AsyncFnMut() -> bool) {
     let waited = async {
         while !so().await {
@@ -52,36 +52,36 @@ pub async fn until(what: &str, mut so: impl AsyncFnMut() -> bool) {
     assert!(tokio::time::timeout(Duration::from_secs(120), waited).await.is_ok(), "not so: {what}");
 }
 
-/// Makes a file, and the folders it lies in.
+/// Creates a file and its parent folders.
 pub fn file(path: &Path, text: &str) {
     std::fs::create_dir_all(path.parent().expect("a parent")).expect("a folder");
     std::fs::write(path, text).expect("a file");
 }
 
-/// What becomes of the call by which a store dies.
+/// Effect of the call at which the store fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Dying {
-    /// It does nothing.
+    /// The call has no effect.
     Before,
-    /// It does its work, and nobody hears of it.
+    /// The call takes effect, but returns an error.
     After,
 }
 
-/// A store that dies at a given call and answers nothing from then on.
+/// A store that fails at a given call, and at every later one.
 #[derive(Debug)]
 pub struct Mortal {
     inner: Arc<dyn Store>,
     left: AtomicI64,
-    /// The call that fails, and it alone, from now.
+    /// Countdown to a single call that fails.
     missed: AtomicI64,
     dying: Dying,
-    /// Batches applied.
+    /// Number of applied batches.
     pub applied: AtomicUsize,
-    /// Cancelled once the store is dead.
+    /// Cancelled once the store has failed.
     pub dead: CancellationToken,
-    /// Whoever holds this has batches wait.
+    /// Lock that blocks batches while a test holds it.
     pub turn: tokio::sync::Mutex<()>,
-    /// Batches that wait.
+    /// Number of blocked batches.
     pub waiting: AtomicUsize,
 }
 
@@ -99,27 +99,27 @@ impl Mortal {
         })
     }
 
-    /// Lets the store live again, or from now on, for ever.
+    /// Ends the failure of the store.
     pub fn revive(&self) {
         self.left.store(i64::MAX, Ordering::SeqCst);
     }
 
-    /// Lets the store die at this call from now.
+    /// Makes the store fail from this call on, counted from now.
     pub fn die_at(&self, calls: i64) {
         self.left.store(calls, Ordering::SeqCst);
     }
 
-    /// Makes this call from now fail, and no other.
+    /// Makes only this call fail, counted from now.
     pub fn miss(&self, call: i64) {
         self.missed.store(call, Ordering::SeqCst);
     }
 
-    /// Makes every call fail until the store is revived.
+    /// Makes every call fail until [`Mortal::revive`].
     pub fn fail(&self) {
         self.left.store(0, Ordering::SeqCst);
     }
 
-    /// Whether this call is to do its work, and whether its answer is heard.
+    /// Returns whether this call takes effect, and whether it returns success.
     fn call(&self) -> (bool, bool) {
         if self.missed.fetch_sub(1, Ordering::SeqCst) == 1 {
             return (false, false);

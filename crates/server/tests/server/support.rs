@@ -1,4 +1,4 @@
-//! A real server on a lake of its own, and a client that speaks to it over a real connection.
+//! Starts a server on a temporary lake, and sends requests over a network connection.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -15,58 +15,58 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::net::TcpStream;
 
-/// How long anything may take that a test waits for.
+/// Time limit of any wait in a test.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A server on a lake of its own, with a project beside it.
+/// A server on a temporary lake with a project.
 pub struct TestServer {
     /// The server.
     pub running: Running,
-    /// The project's folder, which holds the lake.
+    /// Project folder, which contains the lake.
     pub folder: TempDir,
 }
 
 impl TestServer {
-    /// A server of an empty lake, on a port of its own and on a socket.
+    /// Starts a server on an empty lake, with a free port and a Unix socket.
     pub async fn start() -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let running = start(config(folder.path())).await;
         TestServer { running, folder }
     }
 
-    /// Sends a request by TCP and HTTP/1.1.
+    /// Sends a request over TCP with HTTP/1.1.
     pub async fn send(&self, request: Request<Full<Bytes>>) -> Response<Incoming> {
         send(&self.running, request).await
     }
 
-    /// `GET`, as JSON.
+    /// Sends `GET` and returns the JSON response.
     pub async fn get(&self, path: &str) -> Value {
         json(self.send(request(Method::GET, path, None)).await).await
     }
 
-    /// `GET`, as text.
+    /// Sends `GET` and returns the text response.
     pub async fn text(&self, path: &str) -> String {
         let response = self.send(request(Method::GET, path, None)).await;
         let bytes = body(response).await.expect("a whole body");
         String::from_utf8(bytes.to_vec()).expect("text")
     }
 
-    /// `POST`, as JSON.
+    /// Sends `POST` and returns the JSON response.
     pub async fn post(&self, path: &str, body: Value) -> Value {
         json(self.send(request(Method::POST, path, Some(&body))).await).await
     }
 
-    /// Deploys the project in the folder as its files are now.
+    /// Deploys the current files of the project folder.
     pub async fn deploy(&self) -> Value {
         self.post("/v1/deployments", deployment(self.folder.path())).await
     }
 
-    /// The rows of a query.
+    /// Returns the rows of a query.
     pub async fn rows(&self, sql: &str) -> Value {
         self.post("/v1/query", serde_json::json!({ "sql": sql })).await
     }
 
-    /// Asks for JSON until it is as wanted.
+    /// Polls a JSON resource until it matches.
     pub async fn until(&self, path: &str, wanted: impl Fn(&Value) -> bool) -> Value {
         let deadline = Instant::now() + PATIENCE;
         loop {
@@ -80,13 +80,13 @@ impl TestServer {
     }
 }
 
-/// A request that deploys the project in a folder.
+/// Creates the request body that deploys the project in a folder.
 pub fn deployment(folder: &Path) -> Value {
     let files = headwater_server::read_project(folder).expect("a project");
     serde_json::json!({ "files": files })
 }
 
-/// A configuration for the lake in a project's folder.
+/// Returns a configuration for the lake in a project folder.
 pub fn config(project: &Path) -> ServerConfig {
     let lake = project.join(".headwater");
     let program = std::env::current_exe().expect("this program");
@@ -96,7 +96,7 @@ pub fn config(project: &Path) -> ServerConfig {
     config.http = Some("127.0.0.1:0".parse().expect("an address"));
     config.socket = Some(lake.join("server.sock"));
     config.service.memory_bytes = 1 << 30;
-    // Packages are fetched once for all tests of a machine.
+    // All tests of a machine share the package cache.
     config.service.cache_dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("cache");
     let path = std::env::var_os("PATH").unwrap_or_default();
     config.service.python_search = std::env::split_paths(&path).collect();
@@ -108,7 +108,7 @@ pub async fn start(config: ServerConfig) -> Running {
     Server::start(config).await.expect("a server")
 }
 
-/// A request with an optional JSON body.
+/// Creates a request with an optional JSON body.
 pub fn request(method: Method, path: &str, body: Option<&Value>) -> Request<Full<Bytes>> {
     let text = body.map(Value::to_string).unwrap_or_default();
     let builder = Request::builder().method(method).uri(path).header("host", "localhost");
@@ -116,14 +116,14 @@ pub fn request(method: Method, path: &str, body: Option<&Value>) -> Request<Full
     builder.body(Full::new(text.into())).expect("a request")
 }
 
-/// What a request over TCP must show.
+/// Returns the `Authorization` header with the server's token.
 pub fn bearer(server: &Running) -> HeaderValue {
     let file = server.token_file().expect("a token");
     let token = std::fs::read_to_string(file).expect("a token");
     format!("Bearer {}", token.trim()).parse().expect("a header")
 }
 
-/// Sends a request by TCP and HTTP/1.1, with the server's token unless it shows one already.
+/// Sends a request over TCP with HTTP/1.1; adds the server's token if there is none.
 pub async fn send(server: &Running, mut request: Request<Full<Bytes>>) -> Response<Incoming> {
     if !request.headers().contains_key(AUTHORIZATION) {
         request.headers_mut().insert(AUTHORIZATION, bearer(server));
@@ -136,7 +136,7 @@ pub async fn send(server: &Running, mut request: Request<Full<Bytes>>) -> Respon
     sender.send_request(request).await.expect("an answer")
 }
 
-/// Sends a request by HTTP/2 with prior knowledge.
+/// Sends a request over HTTP/2 with prior knowledge.
 pub async fn send_http2<Io>(stream: Io, request: Request<Full<Bytes>>) -> Response<Incoming>
 where
     Io: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
@@ -147,19 +147,19 @@ where
     sender.send_request(request).await.expect("an answer")
 }
 
-/// The whole body; an error where it was cut.
+/// Reads the whole body; fails if it is truncated.
 pub async fn body(response: Response<Incoming>) -> Result<Bytes, hyper::Error> {
     Ok(response.into_body().collect().await?.to_bytes())
 }
 
-/// The whole body, as JSON.
+/// Reads the whole body as JSON.
 pub async fn json(response: Response<Incoming>) -> Value {
     let bytes = body(response).await.expect("a whole body");
     serde_json::from_slice(&bytes)
         .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&bytes)))
 }
 
-/// Processes of this machine whose command line has a text.
+/// Returns the ids of processes whose command line contains a text.
 pub fn processes(text: &str) -> Vec<i32> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir("/proc").expect("processes").flatten() {

@@ -1,15 +1,15 @@
-//! `x IN (SELECT …)` and `EXISTS (SELECT …)` wherever they stand, and what they are where nulls
-//! are.
+//! Rewrites `x IN (SELECT …)` and `EXISTS (SELECT …)` with correct three-valued logic.
 //!
-//! DataFusion makes joins of those in conditions, and takes what is unknown for false: right but
-//! under a NOT and within other values. There `IN` becomes what it means: no row is equal, none is
-//! null, and `x` is null only where there are no rows. Left alone is `x NOT IN (SELECT …)` among
-//! conditions that all must hold, which DataFusion has a join for, unless the query depends on the
-//! row outside.
+//! DataFusion plans them as joins in conditions, and treats null as false. That is wrong under NOT
+//! and within other values. There, `IN` is replaced by its definition: no row is equal, none is
+//! null, and `x` is null only if there are no rows. `x NOT IN (SELECT …)` at the top level of a
+//! conjunction is not rewritten if the subquery is uncorrelated, because DataFusion has an anti
+//! join for it.
 //!
-//! In a select list it knows neither. There both count rows.
+//! DataFusion supports neither in a select list. There, both become row counts.
 //!
-//! Upstream: <https://github.com/apache/datafusion/issues/8241>, <https://github.com/apache/datafusion/issues/25347>
+//! Upstream: <https://github.com/apache/datafusion/issues/8241>,
+//! <https://github.com/apache/datafusion/issues/25347>
 
 use std::sync::Arc;
 
@@ -25,10 +25,10 @@ use datafusion::logical_expr::{
 
 use super::rewrite_values;
 
-/// The name under which a query's rows are compared with the row outside, which nobody can type.
+/// Alias of the subquery's rows; the NUL character avoids collisions with user names.
 const ROWS: &str = "\0in";
 
-/// The plan with all of them settled, once the types are known.
+/// Rewrites all IN and EXISTS subqueries of a plan. Types must be known.
 pub(super) fn rewrite(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
     if matches!(plan, LogicalPlan::Join(_)) {
         return Ok(Transformed::no(plan));
@@ -49,16 +49,16 @@ pub(super) fn rewrite(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
     })
 }
 
-/// Where a condition stands.
+/// Context of a condition.
 #[derive(Debug, Clone, Copy)]
 struct Place {
-    /// In a list of conditions that all must hold.
+    /// True at the top level of a conjunction.
     alone: bool,
-    /// Under an odd number of NOTs.
+    /// True under an odd number of NOTs.
     negated: bool,
 }
 
-/// A condition that holds where this one does; elsewhere it may be false or unknown.
+/// Rewrites a condition. The result is true for the same rows; for others it is false or null.
 fn condition(expr: Expr, place: Place, schema: &DFSchema) -> Result<Expr> {
     Ok(match expr {
         Expr::Not(inner) => {
@@ -79,7 +79,7 @@ fn condition(expr: Expr, place: Place, schema: &DFSchema) -> Result<Expr> {
     })
 }
 
-/// `x NOT IN (…)`, or `x IN (…)` under a NOT, as what holds, or does not, where it is known.
+/// Rewrites `x NOT IN (…)`, or `x IN (…)` under NOT.
 fn not_in(within: InSubquery, alone: bool, schema: &DFSchema) -> Result<Expr> {
     let depends = !within.subquery.outer_ref_columns.is_empty();
     if !depends && alone && !within.expr.column_refs().is_empty() {
@@ -102,7 +102,7 @@ fn not_in(within: InSubquery, alone: bool, schema: &DFSchema) -> Result<Expr> {
     Ok(if negated { none } else { not(none) })
 }
 
-/// A value that is null where what it is made of says so.
+/// Rewrites a value with exact nulls.
 fn value(expr: Expr, in_condition: bool, schema: &DFSchema) -> Result<Expr> {
     let settled = expr.transform_up(|expr| {
         Ok(match expr {
@@ -118,7 +118,7 @@ fn value(expr: Expr, in_condition: bool, schema: &DFSchema) -> Result<Expr> {
     Ok(settled.data)
 }
 
-/// True, false or null.
+/// Returns `x IN (…)` as an expression that is true, false or null.
 fn is_in(within: InSubquery, schema: &DFSchema) -> Result<Expr> {
     let InSubquery { expr: of, subquery, negated } = within;
     let rows = Rows::of(&subquery, &of, schema)?;
@@ -134,12 +134,12 @@ fn rows() -> TableReference {
     TableReference::bare(ROWS)
 }
 
-/// The rows of a query that a value is compared with.
+/// Rows of a subquery that a value is compared with.
 struct Rows<'a> {
     subquery: &'a Subquery,
-    /// The value, as the query sees it.
+    /// The value as an outer reference in the subquery.
     outside: Expr,
-    /// The columns that it is made of.
+    /// Outer columns of the value.
     columns: Vec<Expr>,
     nullable: bool,
 }
@@ -158,12 +158,12 @@ impl<'a> Rows<'a> {
         Ok(Rows { subquery, outside: outside.data, columns, nullable })
     }
 
-    /// Whether the query depends on the row outside itself.
+    /// Returns true if the subquery is correlated.
     fn depends(&self) -> bool {
         !self.subquery.outer_ref_columns.is_empty()
     }
 
-    /// The query's column.
+    /// Returns the column of the subquery.
     fn column(&self) -> Expr {
         let (qualifier, field) = self.subquery.subquery.schema().qualified_field(0);
         let qualifier = if self.depends() { qualifier.cloned() } else { Some(rows()) };
@@ -178,7 +178,7 @@ impl<'a> Rows<'a> {
         self.column().is_null()
     }
 
-    /// The rows for which all of these hold.
+    /// Returns the subquery with all these conditions as a filter.
     fn those(&self, conditions: Vec<Expr>) -> Result<Subquery> {
         let Subquery { subquery, outer_ref_columns, spans } = self.subquery;
         let mut outer_ref_columns = outer_ref_columns.clone();
@@ -187,7 +187,8 @@ impl<'a> Rows<'a> {
             outer_ref_columns.extend(self.columns.iter().cloned());
         }
         let plan = LogicalPlanBuilder::from(subquery.as_ref().clone());
-        // A query that depends on the row outside keeps its own names: DataFusion looks for them.
+        // A correlated subquery keeps its names, because DataFusion resolves its outer references
+        // by them.
         let plan = if self.depends() { plan } else { plan.alias(rows())? };
         let plan = plan.filter(condition)?.build()?;
         Ok(Subquery { subquery: Arc::new(plan), outer_ref_columns, spans: spans.clone() })
@@ -198,7 +199,7 @@ impl<'a> Rows<'a> {
     }
 }
 
-/// How many rows a query has.
+/// Returns the row count of a subquery as a scalar subquery.
 fn count_of(query: &Subquery) -> Result<Expr> {
     let Subquery { subquery, outer_ref_columns, spans } = query.clone();
     let plan = LogicalPlanBuilder::from(Arc::unwrap_or_clone(subquery));

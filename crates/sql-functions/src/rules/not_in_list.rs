@@ -1,13 +1,13 @@
-//! `x NOT IN (1, 2)` where `x` is null: unknown, where DataFusion alone may say that it holds.
+//! Keeps `x NOT IN (1, 2)` null if `x` is null; DataFusion's optimizer may turn it into true.
 //!
-//! Its optimizer puts lists together: `x NOT IN (1) OR x NOT IN (2)` becomes `true`, and `x NOT IN
-//! (1, NULL) AND x IN (2)` becomes `x IN (2)`, whatever nulls there are; and it makes lists of `x =
-//! 1 OR x = 2` itself.
+//! The optimizer combines lists without regard to nulls. `x NOT IN (1) OR x NOT IN (2)` becomes
+//! `true`, and `x NOT IN (1, NULL) AND x IN (2)` becomes `x IN (2)`. It also turns `x = 1 OR x = 2`
+//! into a list.
 //!
-//! A condition does not tell unknown from false: there a list under a NOT holds where its opposite
-//! is false; said so, the optimizer leaves it as it is. NOTs are brought down to the lists first,
-//! because under a NOT unknown and false are told apart. They are in every other value, too, where
-//! lists are therefore kept apart by a function that the optimizer does not look into.
+//! A condition treats null as false. There, a negated list is written as `(x IN …) IS FALSE`, which
+//! the optimizer does not combine. NOTs are pushed down to the lists first, because null and false
+//! differ under NOT. They also differ in all other values; there, lists are wrapped in a function
+//! that is opaque to the optimizer.
 //!
 //! Upstream: <https://github.com/apache/datafusion/pull/24258>
 
@@ -24,7 +24,7 @@ use datafusion::logical_expr::{
 
 use super::rewrite_values;
 
-/// The plan that says so.
+/// Rewrites the lists of a plan.
 pub(super) fn rewrite(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
     if let LogicalPlan::Join(mut join) = plan {
         join.filter = join.filter.map(|filter| hold(filter, false)).transpose()?;
@@ -36,7 +36,8 @@ pub(super) fn rewrite(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
     })
 }
 
-/// A condition that holds where this one does, or where its opposite does.
+/// Returns a condition that is true for the same rows as this one, or as its negation if
+/// `opposite`.
 fn hold(condition: Expr, opposite: bool) -> Result<Expr> {
     let held = match condition {
         Expr::Not(inner) => hold(*inner, !opposite)?,
@@ -59,7 +60,7 @@ fn hold(condition: Expr, opposite: bool) -> Result<Expr> {
     Ok(held)
 }
 
-/// A value with the lists in it kept apart, and with what of it is a condition as that.
+/// Rewrites a value: wraps its lists, and rewrites nested conditions as conditions.
 fn apart(value: Expr) -> Result<Expr> {
     let kept = match value {
         Expr::IsTrue(condition) => Expr::IsTrue(Box::new(hold(*condition, false)?)),
@@ -90,7 +91,7 @@ fn apart(value: Expr) -> Result<Expr> {
     Ok(kept)
 }
 
-/// Whether all that a value is made of are lists under OR, which may be put together.
+/// Returns true for lists joined by OR, which may be combined.
 fn is_list(value: &Expr) -> bool {
     match value {
         Expr::InList(list) => !list.negated,
@@ -102,7 +103,7 @@ fn is_list(value: &Expr) -> bool {
     }
 }
 
-/// The value, behind a function that gives it back, where the optimizer may make a list of it.
+/// Wraps a value in an opaque function if the optimizer could combine it with a list.
 fn veiled(value: Expr) -> Expr {
     let may_be_list = matches!(
         value,
@@ -116,7 +117,7 @@ fn veiled(value: Expr) -> Expr {
 static VEIL: LazyLock<ScalarUDF> =
     LazyLock::new(|| ScalarUDF::from(OpaqueUdf(Signature::any(1, Volatility::Immutable))));
 
-/// A function that gives its argument back.
+/// Function that returns its argument, opaque to the optimizer.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct OpaqueUdf(Signature);
 

@@ -1,8 +1,8 @@
-//! Whole numbers that do not fit: an error, where DataFusion alone would wrap around.
+//! Makes integer overflow an error; DataFusion wraps around.
 //!
-//! DataFusion computes `+`, `-` and `*` of whole numbers modulo their width, and has no setting for
-//! it. Once the types of a plan are known, these operators become functions that give the same, and
-//! fail where the result does not fit. Decimals are left as they are; what is summed up, to `sum`.
+//! DataFusion computes `+`, `-` and `*` of integers modulo their width, without an option to change
+//! it. After type coercion, these operators are replaced by functions that fail on overflow.
+//! Decimals are not changed; sums are handled by `sum`.
 //!
 //! Upstream: <https://github.com/apache/datafusion/issues/17539>
 
@@ -22,7 +22,7 @@ use datafusion::physical_expr_common::datum::apply;
 
 use super::rewrite_parts;
 
-/// The plan with the functions in place of the operators.
+/// Replaces the operators of a plan by checked functions.
 pub(super) fn rewrite(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
     rewrite_parts(plan, check)
 }
@@ -48,7 +48,7 @@ fn check(expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
     }
 }
 
-/// The function that stands for an operator, where there is one.
+/// Returns the checked function of an operator, if there is one.
 fn function(operator: Operator) -> Option<&'static ScalarUDF> {
     static FUNCTIONS: LazyLock<[ScalarUDF; 3]> = LazyLock::new(|| {
         [Checked::Add, Checked::Subtract, Checked::Multiply].map(|checked| {
@@ -81,7 +81,7 @@ impl Checked {
     }
 }
 
-/// One operator as a function.
+/// Function for one checked operator.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Arithmetic {
     checked: Checked,
@@ -105,7 +105,8 @@ impl ScalarUDFImpl for Arithmetic {
         Ok(arguments.first().cloned().unwrap_or(DataType::Null))
     }
 
-    /// Null where an argument may be, as the operator is: a plan's columns stay what they were.
+    /// Returns a field that is nullable if an argument is, like the operator, so the plan's schema
+    /// does not change.
     fn return_field_from_args(&self, arguments: ReturnFieldArgs<'_>) -> Result<FieldRef> {
         let fields = arguments.arg_fields;
         let nullable = fields.iter().any(|field| field.is_nullable());

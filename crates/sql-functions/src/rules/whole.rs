@@ -1,9 +1,8 @@
-//! Casts of numbers with a fraction to whole numbers: rounded, as in PostgreSQL and DuckDB, where
-//! DataFusion cuts the fraction off.
+//! Rounds in casts from decimal and floating point to integers, as PostgreSQL and DuckDB do;
+//! DataFusion truncates.
 //!
-//! A decimal, and a number as it is written, is rounded half away from zero; a `DOUBLE` or `FLOAT`
-//! half to the even number. The casts are those of the statement: the rule runs before types are
-//! coerced.
+//! Decimals and number literals are rounded half away from zero; `DOUBLE` and `FLOAT` are rounded
+//! half to even. The rule runs before type coercion, so it affects only casts in the statement.
 //!
 //! Upstream: <https://github.com/apache/datafusion/issues/11886>
 
@@ -23,7 +22,7 @@ use datafusion::logical_expr::{
     ScalarUDFImpl, Signature, Volatility,
 };
 
-/// The rewrite of the casts.
+/// Rewrite of casts to integers.
 #[derive(Debug)]
 pub(crate) struct RoundCasts;
 
@@ -42,7 +41,7 @@ impl FunctionRewrite for RoundCasts {
     }
 }
 
-/// Rounds what a cast makes whole.
+/// Adds rounding to a cast that would truncate.
 pub fn round_cast(mut expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
     let (inner, to) = match &mut expr {
         Expr::Cast(cast) => (&mut cast.expr, cast.field.data_type()),
@@ -58,7 +57,7 @@ pub fn round_cast(mut expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>
     Ok(Transformed::yes(expr))
 }
 
-/// Whether a cast takes numbers with a fraction to whole ones, at any level.
+/// Returns true if a cast converts fractional numbers to integers, also within lists.
 fn loses_fraction(from: &DataType, to: &DataType) -> bool {
     match (element(from), element(to)) {
         (Some(from), Some(to)) => loses_fraction(from.data_type(), to.data_type()),
@@ -74,7 +73,7 @@ fn element(of: &DataType) -> Option<&FieldRef> {
     }
 }
 
-/// Whether a number stands there as it was written.
+/// Returns true for a number literal, with or without a sign.
 fn is_written(expr: &Expr) -> bool {
     match expr {
         Expr::Literal(..) => true,
@@ -86,14 +85,14 @@ fn is_written(expr: &Expr) -> bool {
 static EVEN: LazyLock<ScalarUDF> = LazyLock::new(|| Rounded::udf(Half::ToEven));
 static AWAY: LazyLock<ScalarUDF> = LazyLock::new(|| Rounded::udf(Half::AwayFromZero));
 
-/// Where a half is rounded to.
+/// Rounding of halves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Half {
     ToEven,
     AwayFromZero,
 }
 
-/// Gives a number without its fraction, in its type.
+/// Function that rounds a number, in its own type.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Rounded {
     half: Half,
@@ -142,7 +141,7 @@ impl ScalarUDFImpl for Rounded {
     }
 }
 
-/// Rounds numbers, and those in lists.
+/// Rounds numbers, also within lists.
 fn rounded(values: &ArrayRef, half: Half) -> Result<ArrayRef> {
     let even = half == Half::ToEven;
     Ok(match values.data_type() {

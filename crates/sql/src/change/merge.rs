@@ -1,8 +1,7 @@
-//! MERGE as it is honoured.
+//! Converts MERGE to a query.
 //!
-//! The table and the source become one join, of the kind that the clauses need, with every
-//! condition and every value of the clauses in the select list, in the order in which they are
-//! written.
+//! Target and source become one join, of the type that the clauses need. Its select list contains
+//! all conditions and values of the clauses, in the order of the text.
 
 use sqlparser::ast::{
     Expr, Ident, Join, JoinConstraint, JoinOperator, Merge, MergeAction, MergeClause,
@@ -18,69 +17,69 @@ use crate::statement::Source;
 use crate::table_name::{WrittenTable, span_start};
 use crate::unsupported_clauses::{empty, none};
 
-/// The column that is true in every row of the source.
+/// Column that is true in every row of the source.
 const FROM_SOURCE: &str = "\0s";
 
-/// What MERGE asks for.
+/// A MERGE statement.
 #[derive(Debug, Clone)]
 pub struct RowMerge {
-    /// The table.
+    /// Target table.
     pub table: ObjectName,
-    /// Its alias.
+    /// Alias of the target.
     pub alias: Option<Ident>,
-    /// The name of the source's columns.
+    /// Qualifier of the source's columns.
     pub source_label: Ident,
-    /// The clauses, in order.
+    /// WHEN clauses in order.
     pub clauses: Vec<Clause>,
-    /// The query: where the rows lie, whether the source has the row where a clause asks for it,
-    /// then each clause's condition and values.
+    /// Query that returns the row position, the source marker if needed, and the conditions and
+    /// values of each clause.
     pub source: Source,
-    /// Whether the third column says that the source has the row.
+    /// True if the third column marks rows that the source has.
     pub marked: bool,
 }
 
-/// A clause of MERGE.
+/// A WHEN clause of MERGE.
 #[derive(Debug, Clone)]
 pub struct Clause {
-    /// Which rows it is about.
+    /// Rows that the clause applies to.
     pub when: When,
-    /// Whether it has a condition.
+    /// True if the clause has a condition.
     pub condition: bool,
-    /// What becomes of them.
+    /// Action on these rows.
     pub action: Action,
 }
 
-/// Which rows a clause of MERGE is about.
+/// Rows that a WHEN clause applies to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum When {
-    /// Rows that both sides have.
+    /// Rows of both sides.
     Matched,
-    /// Rows that only the source has.
+    /// Rows of the source only.
     NotMatched,
-    /// Rows that only the table has.
+    /// Rows of the target only.
     NotMatchedBySource,
 }
 
-/// What becomes of a row.
+/// Action of a WHEN clause.
 #[derive(Debug, Clone)]
 pub enum Action {
-    /// It goes.
+    /// Deletes the row.
     Delete,
-    /// Columns get values; all of them those of the source's columns of the same names, where none
-    /// are listed.
+    /// Updates the listed columns; without a list, all columns from the source's columns of the
+    /// same name.
     Update(Option<Vec<Assigned>>),
-    /// It comes, with values for the columns listed, or for all in order.
+    /// Inserts a row with values for the listed columns, or for all columns in order.
     Insert {
-        /// The columns.
+        /// Listed columns.
         columns: Vec<Assigned>,
-        /// Of each value, whether it is the column's default.
+        /// True for each value that is DEFAULT.
         defaults: Vec<bool>,
     },
-    /// It comes, with the source's columns of the same names.
+    /// Inserts a row from the source's columns of the same name.
     InsertAll,
 }
 
-/// Takes a MERGE in, or refuses what it asks for by name.
+/// Converts a MERGE statement, or rejects its unsupported parts by name.
 pub fn row_merge(merge: Merge, with: Option<With>) -> Result<RowMerge> {
     let Merge { merge_token, optimizer_hints, into: _, table, source: from, on, clauses, output } =
         merge;
@@ -121,7 +120,7 @@ pub fn row_merge(merge: Merge, with: Option<With>) -> Result<RowMerge> {
     Ok(RowMerge { table, alias, source_label, clauses: taken, source, marked })
 }
 
-/// Takes a clause in, and puts its condition and values behind the others.
+/// Converts a clause, and appends its condition and values to `exprs`.
 fn clause(clause: MergeClause, exprs: &mut Vec<Expr>) -> Result<Clause> {
     let MergeClause { when_token: _, clause_kind, predicate, action } = clause;
     let when = match clause_kind {
@@ -184,7 +183,7 @@ fn inserted(insert: MergeInsertExpr, exprs: &mut Vec<Expr>) -> Result<Action> {
     Ok(Action::Insert { columns, defaults })
 }
 
-/// Refuses a clause that no row can reach, since one before it takes all.
+/// Rejects a clause that is unreachable after one without a condition.
 fn check_reach(clauses: &[Clause]) -> Result<()> {
     for (index, clause) in clauses.iter().enumerate() {
         let takes_all = |other: &Clause| other.when == clause.when && !other.condition;
@@ -203,7 +202,7 @@ fn check_reach(clauses: &[Clause]) -> Result<()> {
     Ok(())
 }
 
-/// The name of the source's columns: its alias, or the table's own name.
+/// Returns the qualifier of the source's columns: its alias, or the table name.
 fn label(factor: &TableFactor) -> Result<Ident> {
     match factor {
         TableFactor::Table { alias: Some(alias), .. }
@@ -222,8 +221,7 @@ fn label(factor: &TableFactor) -> Result<Ident> {
     }
 }
 
-/// The source under its name; where a clause is about rows that it lacks, with a column that tells
-/// the rows it has.
+/// Returns the source; if `marked`, as a subquery with the marker column.
 fn labelled(factor: TableFactor, label: &Ident, marked: bool) -> TableFactor {
     if !marked {
         return factor;
