@@ -1,4 +1,4 @@
-//! The memory that one statement's function results may take.
+//! Memory budget of one statement's function results.
 
 use std::any::Any;
 use std::sync::Arc;
@@ -10,19 +10,19 @@ use datafusion::common::{DataFusionError, Result, config_err};
 use crate::error::Error;
 use crate::memory::TotalMemory;
 
-/// Rows that a folded constant may be repeated for: the size of a batch.
+/// Assumed repetitions of a folded constant: the rows of a batch.
 const BATCH_ROWS: u64 = 8192;
 
-/// Constants up to this size are always folded, in bytes.
+/// Size up to which constants are always folded, in bytes.
 const FOLDED_BYTES_MIN: u64 = 4 << 10;
 
-/// The limit where a function runs outside of a statement, in bytes.
+/// Limit of functions outside of a statement, in bytes.
 const LIMIT_ELSEWHERE: u64 = 64 << 20;
 
-/// The part of the limit that one value may take.
+/// Divisor of the limit for one value.
 const VALUES_PER_LIMIT: u64 = 4;
 
-/// Memory of the function results that a statement holds.
+/// Memory of a statement's function results.
 #[derive(Debug)]
 pub struct FunctionMemory {
     limit: u64,
@@ -33,7 +33,7 @@ pub struct FunctionMemory {
 }
 
 impl FunctionMemory {
-    /// A budget of `limit` bytes, within the total of all statements.
+    /// Creates a budget of `limit` bytes, within the total of all statements.
     pub fn new(limit: u64, total: Arc<TotalMemory>) -> Self {
         FunctionMemory {
             limit,
@@ -44,7 +44,7 @@ impl FunctionMemory {
         }
     }
 
-    /// Sets whether the optimizer runs, in which case constants are folded.
+    /// Sets whether the optimizer runs; constants are folded then.
     pub fn set_planning(&self, planning: bool) {
         self.planning.store(planning, Ordering::Relaxed);
     }
@@ -54,18 +54,18 @@ impl FunctionMemory {
         self.stopped.store(true, Ordering::Relaxed);
     }
 
-    /// Bytes of the results that are held.
+    /// Returns the bytes of the results in memory.
     pub fn used(&self) -> usize {
         self.used.load(Ordering::Relaxed)
     }
 
-    /// The bytes that all results of the statement may take.
+    /// Returns the limit of all results of the statement, in bytes.
     pub(super) fn limit(&self) -> u64 {
         self.limit
     }
 
-    /// The bytes that one value may take. A constant that the optimizer folds may be repeated for
-    /// each row of a batch later.
+    /// Returns the limit of one value, in bytes. It is lower while planning, because a folded
+    /// constant may later be repeated for each row of a batch.
     pub(super) fn value_limit(&self) -> u64 {
         let limit = self.limit / VALUES_PER_LIMIT;
         if self.planning.load(Ordering::Relaxed) {
@@ -107,7 +107,7 @@ impl FunctionMemory {
     }
 }
 
-/// Bytes that are charged to a statement.
+/// Bytes charged to a statement.
 #[derive(Debug)]
 pub(super) struct Charge {
     memory: Arc<FunctionMemory>,
@@ -119,7 +119,7 @@ impl Charge {
         self.bytes
     }
 
-    /// Changes the charge to the given size. A charge that is refused stays as it was.
+    /// Changes the charge to the given size. If that fails, the charge is unchanged.
     pub(super) fn resize(&mut self, function: &str, bytes: u64) -> Result<()> {
         let wanted = usize::try_from(bytes).unwrap_or(usize::MAX);
         if wanted > self.bytes {
@@ -142,7 +142,7 @@ impl Drop for Charge {
     }
 }
 
-/// The error of a call whose result is larger than its limit.
+/// Returns the error of a call whose result exceeds its limit.
 pub(super) fn too_large(
     function: &str,
     size: u64,
@@ -153,12 +153,12 @@ pub(super) fn too_large(
     DataFusionError::External(Box::new(Error::FunctionMemory { function, size, scope, limit }))
 }
 
-/// The budget as a part of the options that functions are called with.
+/// The budget as an extension of the options that functions receive.
 #[derive(Debug, Clone)]
 pub struct StatementBudget(pub Arc<FunctionMemory>);
 
 impl StatementBudget {
-    /// The budget of the statement that has these options.
+    /// Returns the budget in the options, or a default one outside of statements.
     pub fn of(options: &ConfigOptions) -> Arc<FunctionMemory> {
         if let Some(budget) = options.extensions.get::<StatementBudget>() {
             return Arc::clone(&budget.0);

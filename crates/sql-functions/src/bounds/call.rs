@@ -1,4 +1,4 @@
-//! One call of a function: its arguments and the estimate of its result.
+//! A function call: its arguments and the estimated size of its result.
 
 use std::ops::Range;
 
@@ -10,7 +10,7 @@ use super::argument::{Argument, Integers};
 /// The arguments of a call.
 pub(super) struct Call<'a> {
     arguments: Vec<Argument<'a>>,
-    /// The type of the result.
+    /// Type of the result.
     pub to: &'a DataType,
 }
 
@@ -31,12 +31,12 @@ impl<'a> Call<'a> {
         self.arguments.get(index)
     }
 
-    /// Bytes of an argument in a row; zero where there is no such argument.
+    /// Returns the bytes of an argument in a row; zero if there is no such argument.
     pub(super) fn bytes(&self, index: usize, row: usize) -> u64 {
         self.arguments.get(index).map_or(0, |argument| argument.bytes(row))
     }
 
-    /// Elements of a list in a row; zero where there is no such argument.
+    /// Returns the number of list elements in a row; zero if there is no such argument.
     pub(super) fn elements(&self, index: usize, row: usize) -> u64 {
         self.arguments.get(index).map_or(0, |argument| argument.elements(row))
     }
@@ -49,16 +49,16 @@ impl<'a> Call<'a> {
         self.arguments.get(index).map_or(Integers::Constant(None), Argument::integers)
     }
 
-    /// Bytes of all arguments in a row.
+    /// Returns the bytes of all arguments in a row.
     pub(super) fn all_bytes(&self, row: usize) -> u64 {
         self.arguments.iter().map(|one| one.bytes(row)).fold(0, u64::saturating_add)
     }
 
-    /// Bytes of all arguments in some rows.
+    /// Returns the bytes of all arguments in a range of rows.
     pub(super) fn total(&self, rows: &Range<usize>) -> u64 {
         self.arguments.iter().map(|one| one.total(rows.clone())).fold(0, u64::saturating_add)
     }
 }
 
-/// The bytes of the result in a row, at most.
+/// Upper bound of the result's bytes in a row.
 pub(super) type Estimate<'a> = Box<dyn Fn(usize) -> u64 + 'a>;

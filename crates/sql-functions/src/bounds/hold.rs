@@ -1,4 +1,4 @@
-//! Results that stay charged as long as they are in memory.
+//! Keeps results charged while they are in memory.
 
 use std::sync::Arc;
 
@@ -9,10 +9,10 @@ use bytes::Bytes;
 
 use super::budget::Charge;
 
-/// Results below this size are not charged, in bytes.
+/// Size below which results are not charged, in bytes.
 pub(super) const UNCHARGED_BYTES: u64 = 256 << 10;
 
-/// A buffer, and the charge that ends with it.
+/// A buffer with its charge, which ends when the buffer is dropped.
 struct Held {
     buffer: Buffer,
     _charge: Charge,
@@ -24,8 +24,8 @@ impl AsRef<[u8]> for Held {
     }
 }
 
-/// The array with its largest buffer holding the charge. An array that cannot be rebuilt is given
-/// back without it.
+/// Attaches the charge to the array's largest buffer. If the array cannot be rebuilt, it is
+/// returned without the charge.
 pub(super) fn hold(array: ArrayRef, charge: Charge) -> ArrayRef {
     if (charge.bytes() as u64) < UNCHARGED_BYTES {
         return array;
@@ -62,12 +62,12 @@ fn held(data: ArrayData, length: usize, charge: &mut Option<Charge>) -> Option<A
     data.into_builder().buffers(buffers).child_data(children).build().ok()
 }
 
-/// Bytes of an array's buffers.
+/// Returns the bytes of an array's buffers.
 pub(super) fn memory_bytes(array: &dyn Array) -> u64 {
     array.get_buffer_memory_size() as u64
 }
 
-/// The same for arrays that are shared.
+/// Returns the bytes of several arrays' buffers.
 pub(super) fn total_bytes(arrays: &[ArrayRef]) -> u64 {
     arrays.iter().map(|array| memory_bytes(Arc::as_ref(array))).fold(0, u64::saturating_add)
 }

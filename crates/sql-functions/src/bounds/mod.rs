@@ -1,13 +1,12 @@
-//! Limits on what scalar functions, operators and casts build.
+//! Memory limits on the results of scalar functions, operators and casts.
 //!
-//! Each registered function has a [`rules::Rule`] that estimates its result from its arguments.
-//! A call is refused before it allocates: a value may take a quarter of the statement's memory
-//! limit, and all results of a statement together may take the limit. Results are charged to the
-//! statement's [`FunctionMemory`] until the last batch that holds them is dropped.
+//! Each registered function has a [`rules::Rule`] that estimates its result from its arguments. A
+//! call is rejected before it allocates. One value may use a quarter of the statement's memory
+//! limit; all results of a statement together may use the limit. Results are charged to the
+//! statement's [`FunctionMemory`] until the last batch that references them is dropped.
 //!
-//! A batch whose estimate is too large is evaluated in slices of rows, since an estimate is an
-//! upper bound. Constant folding follows the same limits. Aggregates and joins account for their
-//! memory themselves.
+//! An estimate is an upper bound. So a batch whose estimate is too large is evaluated in slices of
+//! rows. Constant folding has the same limits. Aggregates and joins account for their own memory.
 //!
 //! Upstream: not reported
 

@@ -1,4 +1,4 @@
-//! The analyzer rule that puts limited functions in place of what can give large results.
+//! Analyzer rule that replaces functions, operators and casts with large results by limited ones.
 
 use std::sync::Arc;
 
@@ -19,16 +19,16 @@ use super::budget::too_large;
 use super::function::bounded;
 use super::operations::{CONCATENATION, CONSTANT, LAMBDA_LIST, cast};
 
-/// Constants from this size on are limited in how often they are repeated, in bytes.
+/// Size from which the repetition of constants is limited, in bytes.
 const CONSTANT_BYTES: usize = 4 << 10;
 
-/// Functions that cast to a type that they are given.
+/// Functions that cast to a type given as an argument.
 const CASTS: [&str; 4] = ["arrow_cast", "arrow_try_cast", "cast_to_type", "try_cast_to_type"];
 
-/// The widest value of a type of fixed size, in bytes.
+/// Maximum width of a fixed-size type, in bytes.
 const WIDTH_MAX: u64 = 1 << 20;
 
-/// The rule. It comes last, once the types of a plan are known.
+/// The rule. It runs last, when the types of the plan are known.
 #[derive(Debug)]
 pub(crate) struct BoundResults;
 
@@ -44,7 +44,7 @@ impl AnalyzerRule for BoundResults {
 
 fn bound_plan(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
     let schema = merge_schema(&plan.inputs());
-    // The rows of VALUES are one array already, and nothing repeats them.
+    // The rows of VALUES are one array already; they are not repeated.
     let constants = !matches!(plan, LogicalPlan::Values(_));
     let names = NamePreserver::new(&plan);
     plan.map_expressions(|expr| bound_value(expr, &names, &Scope { schema: &schema, constants }))
@@ -55,7 +55,7 @@ struct Scope<'a> {
     constants: bool,
 }
 
-/// Grouping sets have no name; their parts have.
+/// Rewrites a value and keeps its name. Grouping sets have no name; their parts do.
 fn bound_value(expr: Expr, names: &NamePreserver, scope: &Scope<'_>) -> Result<Transformed<Expr>> {
     if matches!(expr, Expr::GroupingSet(_)) {
         return expr.map_children(|part| bound_value(part, names, scope));
@@ -96,7 +96,7 @@ fn bound_part(expr: Expr, scope: &Scope<'_>) -> Result<Transformed<Expr>> {
     })
 }
 
-/// A cast to a type by its name, which may have a fixed size that is large.
+/// Limits a cast function, whose target type may have a large fixed size.
 fn named_cast(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
     let (_, to) = expr.to_field(schema)?;
     let width = fixed_width(to.data_type());
@@ -123,15 +123,15 @@ fn is_text(expr: &Expr, schema: &DFSchema) -> bool {
     expr.get_type(schema).is_ok_and(is_text)
 }
 
-/// Whether a cast can give many times the memory of its values: lists of nulls, and values that
-/// rows share.
+/// Returns true if the result of a cast can be many times larger than its input: lists of nulls,
+/// and dictionary or run-end encoded values.
 fn multiplies(expr: &Expr, to: &DataType, schema: &DFSchema) -> bool {
     let Ok(from) = expr.get_type(schema) else { return false };
     let shared = matches!(from, DataType::Dictionary(_, _) | DataType::RunEndEncoded(_, _));
     from != *to && (shared || from.is_nested())
 }
 
-/// A lambda's outer columns are repeated for each element of its list.
+/// Limits a higher-order function: outer columns in its lambda are repeated for each list element.
 fn lambda(function: HigherOrderFunction) -> Result<Transformed<Expr>> {
     let mut captured: Vec<Expr> = Vec::new();
     for argument in function.args.iter().filter(|arg| matches!(arg, Expr::Lambda(_))) {

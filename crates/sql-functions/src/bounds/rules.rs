@@ -1,33 +1,33 @@
-//! The estimate of each function, by its name.
+//! Result size estimates of all functions, by name.
 //!
-//! Every function that DataFusion 55 and this crate register is listed. A function that is missing
-//! here is taken to give eight times its arguments; a test names it.
+//! All functions that DataFusion 55 and this crate register are listed. For an unlisted function,
+//! the estimate is eight times its arguments; a test fails for it.
 
 use super::call::{Call, Estimate};
 use super::{lists, text};
 
-/// How large a function's result is.
+/// Size estimate of a function's result.
 #[derive(Clone, Copy)]
 pub(super) enum Rule {
-    /// A number, a time or another value of fixed size.
+    /// Fixed size, such as a number or a timestamp.
     Fixed,
-    /// At most this many times its arguments.
+    /// At most this many times the size of the arguments.
     Within(u64),
     /// Computed from the arguments of each row.
     Each(for<'a, 'b> fn(&'a Call<'b>) -> Estimate<'a>),
 }
 
-/// The rule of functions that are not listed.
+/// Rule of unlisted functions.
 const OTHERS: Rule = Rule::Within(8);
 
-/// The rule of a function.
+/// Returns the rule of a function.
 pub(super) fn rule(name: &str) -> Rule {
     listed(name).unwrap_or(OTHERS)
 }
 
-/// Functions whose values have a fixed size. Casts that can give more are rewritten. `get_field`,
-/// `struct` and `named_struct` give parts of their arguments or put them together without copying
-/// them; the optimizer looks for these three.
+/// Functions with results of fixed size. Casts with larger results are rewritten. `get_field`,
+/// `struct` and `named_struct` are listed because they do not copy their arguments; the optimizer
+/// recognizes them by name.
 const FIXED: &[&str] = &[
     "\0at time zone",
     "abs",
@@ -201,7 +201,7 @@ mod tests {
 
     use super::*;
 
-    /// The functions and examples of their argument types, a line each.
+    /// Lists all functions with examples of their argument types, one per line.
     fn listing() -> String {
         let state = SessionStateBuilder::new().with_default_features().build();
         let mut lines = Vec::new();
@@ -243,7 +243,7 @@ mod tests {
         }
     }
 
-    /// The fuzz of function calls reads this list. `HEADWATER_UPDATE=1` writes it.
+    /// The fuzz test of function calls reads this list. `HEADWATER_UPDATE=1` updates it.
     #[test]
     fn the_list_of_functions_is_complete() {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/functions.txt");
