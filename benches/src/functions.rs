@@ -1,5 +1,4 @@
-//! The function runtime: how long a function takes to start, each figure beside what a person would
-//! otherwise do: a plain `python -c import`, or `uv run`.
+//! Start times of functions, compared with the alternative: `python -c import`, or `uv run`.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -53,16 +52,16 @@ pub async fn measure(
     Ok(())
 }
 
-/// Where functions are measured, and how often.
+/// Folder and sample count of the benchmarks.
 pub struct Bench {
-    /// What is made lies here.
+    /// Working folder.
     pub folder: PathBuf,
-    /// How often.
+    /// Number of samples.
     pub samples: usize,
 }
 
 impl Bench {
-    /// What lies between an edited function and its result.
+    /// Measures the time from an edit of a function to its result.
     async fn edited_to_result(&self, report: &mut Report) -> Outcome<()> {
         let functions = self.runtime("lake").await?;
         let bare = self.environment(&functions, &[]).await?;
@@ -73,11 +72,11 @@ impl Bench {
         Ok(())
     }
 
-    /// Tables handed from function to function.
+    /// Measures the transfer of tables between functions.
     async fn handed_over(&self, report: &mut Report) -> Outcome<()> {
         let functions = self.runtime("lake").await?;
         let packed = self.environment(&functions, &PACKAGES).await?;
-        // Not every machine has Ray's wheels.
+        // Ray has no wheels for some machines.
         let with_ray = [&PACKAGES[..], &[("ray", "2")]].concat();
         let with_ray = self.environment(&functions, &with_ray).await.ok();
         crate::handover::measure(report, &functions, &packed, with_ray.as_ref()).await?;
@@ -94,7 +93,7 @@ impl Bench {
         Ok(functions)
     }
 
-    /// A runtime with a lake of this name.
+    /// Returns the options of a runtime with a folder of this name.
     pub fn options(&self, name: &str) -> FunctionsOptions {
         let folder = self.folder.join(name);
         let path = std::env::var_os("PATH").unwrap_or_default();
@@ -120,7 +119,7 @@ impl Bench {
         }
     }
 
-    /// An environment of these packages.
+    /// Creates an environment with these packages.
     pub async fn environment(
         &self,
         functions: &Functions,
@@ -162,7 +161,7 @@ impl Bench {
         Ok(())
     }
 
-    /// The same function with another text each time.
+    /// Measures the same function with a different source text each time.
     async fn edits(
         &self,
         report: &mut Report,
@@ -180,7 +179,7 @@ impl Bench {
         Ok(())
     }
 
-    /// From none to many instances, each answering.
+    /// Measures the start of many instances at once.
     async fn burst(
         &self,
         report: &mut Report,
@@ -272,7 +271,7 @@ impl Bench {
         Ok(())
     }
 
-    /// The same by `uv run`, with the same cache; nothing where the machine has no uv.
+    /// Measures `uv run` with the same cache; `None` if uv is not installed.
     fn uv_run(&self, version: &str) -> Outcome<Option<Duration>> {
         let Some(uv) = find_uv(&self.folder) else { return Ok(None) };
         let mut command = Command::new(uv);
@@ -303,7 +302,7 @@ fn find_uv(folder: &Path) -> Option<PathBuf> {
     known.into_iter().find(|path| path.is_file()).or(fetched)
 }
 
-/// The files below a folder.
+/// Lists the files in a folder, recursively.
 pub fn walk(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
@@ -313,7 +312,7 @@ pub fn walk(folder: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// One call of `f`, from the question to the answer.
+/// Measures one call of `f`.
 async fn call(
     functions: &Functions,
     environment: &Arc<Environment>,
@@ -326,7 +325,7 @@ async fn call(
     Ok(began.elapsed())
 }
 
-/// A call of `f`.
+/// Creates a call of `f`.
 pub fn invocation(environment: &Arc<Environment>, source: &str) -> Invocation {
     Invocation {
         environment: environment.clone(),

@@ -1,10 +1,10 @@
-//! The figures of a run: what was measured, beside what, and the bound it is held to.
+//! Benchmark results: the measured value, its reference and its bound.
 
 use std::time::Duration;
 
 use crate::sample::percentile;
 
-/// One figure.
+/// One result.
 struct Line {
     what: String,
     measured: String,
@@ -13,19 +13,19 @@ struct Line {
     bound: String,
 }
 
-/// The figures of one suite.
+/// Results of one suite.
 pub struct Report {
     suite: String,
     lines: Vec<Line>,
 }
 
 impl Report {
-    /// A report with no figures yet.
+    /// Creates an empty report.
     pub fn new(suite: &str) -> Self {
         Report { suite: suite.to_owned(), lines: Vec::new() }
     }
 
-    /// A time beside the time of a reference, held to a multiple of it.
+    /// Adds a time and its ratio to a reference, with a bound on the ratio.
     pub fn ratio(
         &mut self,
         what: &str,
@@ -43,7 +43,7 @@ impl Report {
         });
     }
 
-    /// A time beside the time of a reference, held to nothing.
+    /// Adds a time and its ratio to a reference, without a bound.
     pub fn beside(&mut self, what: &str, measured: Duration, (name, reference): (&str, Duration)) {
         self.push(Line {
             what: what.to_owned(),
@@ -73,7 +73,7 @@ impl Report {
         });
     }
 
-    /// A geometric mean of ratios, held to a bound where there is one.
+    /// Adds a geometric mean of ratios, with an optional bound.
     pub fn mean(&mut self, what: &str, name: &str, ratios: &[f64], bound: Option<f64>) {
         let mean = (ratios.iter().map(|ratio| ratio.ln()).sum::<f64>() / ratios.len() as f64).exp();
         self.push(Line {
@@ -85,7 +85,7 @@ impl Report {
         });
     }
 
-    /// A time held to a fixed bound.
+    /// Adds a time with a fixed bound.
     pub fn time(&mut self, what: &str, measured: Duration, reference: &str, bound: Duration) {
         self.push(Line {
             what: what.to_owned(),
@@ -96,7 +96,7 @@ impl Report {
         });
     }
 
-    /// A figure that is neither a time nor a ratio, with the bound it is held to.
+    /// Adds a value that is neither a time nor a ratio, with its bound as text.
     pub fn plain(&mut self, what: &str, measured: &str, reference: &str, bound: &str) {
         self.push(Line {
             what: what.to_owned(),
@@ -107,7 +107,7 @@ impl Report {
         });
     }
 
-    /// The median and the 99th percentile of samples, each held to a bound.
+    /// Adds the median and the 99th percentile of samples, each with a bound.
     pub fn spread(
         &mut self,
         what: &str,
@@ -125,7 +125,7 @@ impl Report {
         });
     }
 
-    /// The median, the 90th percentile and the worst of samples beside those of others, held to nothing.
+    /// Adds the median, 90th percentile and maximum of samples and of references, without a bound.
     pub fn effect(&mut self, what: &str, samples: &[Duration], others: &[(&str, Vec<Duration>)]) {
         let figures = |samples: &[Duration]| {
             [50, 90, 100].map(|share| duration(percentile(samples, share))).join(" / ")
@@ -145,7 +145,7 @@ impl Report {
         self.lines.push(line);
     }
 
-    /// Prints every figure.
+    /// Prints all results.
     pub fn print(&self) {
         let processors = std::thread::available_parallelism().map_or(0, std::num::NonZero::get);
         println!("\n{}: {processors} processors, release build", self.suite);
@@ -161,7 +161,7 @@ fn text(line: &Line) -> String {
     format!("{what:<52} {measured:>19}  {ratio:>9}  {:<27} {reference}", line.bound)
 }
 
-/// A duration with three digits.
+/// Formats a duration with three digits.
 pub fn duration(value: Duration) -> String {
     let seconds = value.as_secs_f64();
     match seconds {

@@ -1,8 +1,8 @@
-//! Samples and what they say: medians, because the machine is shared.
+//! Sample statistics. Medians are used because the machine is shared.
 
 use std::time::{Duration, Instant};
 
-/// The middle of the samples.
+/// Returns the median.
 pub fn median(mut samples: Vec<Duration>) -> Duration {
     samples.sort();
     samples.get(samples.len() / 2).copied().unwrap_or_default()
@@ -53,12 +53,12 @@ pub struct SyncProbe {
 }
 
 impl SyncProbe {
-    /// A probe on the disk that holds `folder`.
+    /// Creates a probe on the disk of `folder`.
     pub fn new(folder: &std::path::Path) -> std::io::Result<Self> {
         Ok(SyncProbe { file: std::fs::File::create(folder.join("sync-probe"))? })
     }
 
-    /// One append of 4 KiB with `fdatasync`.
+    /// Appends 4 KiB with `fdatasync`, and returns the time.
     pub fn sample(&mut self) -> std::io::Result<Duration> {
         use std::io::Write;
         let began = Instant::now();

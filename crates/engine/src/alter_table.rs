@@ -1,4 +1,4 @@
-//! ALTER TABLE: columns and properties of a table change, and no row does.
+//! The statements ALTER TABLE and COMMENT ON, which change metadata only.
 
 use arrow::datatypes::Schema;
 use datafusion::sql::sqlparser::ast::{ColumnDef, Ident, ObjectName};
@@ -16,7 +16,7 @@ use headwater_sql::statement::Comment;
 use headwater_sql::table_name::idents;
 
 impl Session {
-    /// ALTER TABLE.
+    /// Runs ALTER TABLE.
     pub(crate) async fn alter_table(&self, change: TableChange) -> Result<Answer> {
         let TableChange { name, if_exists, mut alterations } = change;
         if let [WrittenAlteration::RenameTable(_)] = alterations.as_slice()
@@ -47,7 +47,7 @@ impl Session {
     }
 }
 
-/// Lists the columns of the table in the hint for a column that is like none of them.
+/// Adds the table's columns to the hint for an unknown column without a similar name.
 fn list_columns(error: headwater_lake::Error, schema: &Schema) -> Error {
     const LISTED: usize = 20;
     let mut problem = error.to_problem();
@@ -63,7 +63,7 @@ fn list_columns(error: headwater_lake::Error, schema: &Schema) -> Error {
 }
 
 impl Session {
-    /// ALTER TABLE … RENAME TO: a name without a namespace stays in the table's own.
+    /// Runs ALTER TABLE … RENAME TO. An unqualified new name stays in the table's namespace.
     async fn rename_table(
         &self,
         from: &ObjectName,
@@ -101,7 +101,7 @@ impl Session {
         self.finish_with(transaction, &message, 0, &run.metrics).await
     }
 
-    /// COMMENT ON TABLE or COLUMN.
+    /// Runs COMMENT ON TABLE or COLUMN.
     pub(crate) async fn comment(&self, comment: Comment) -> Result<Answer> {
         let Comment { table, column, text, if_exists } = comment;
         let alterations = match column {

@@ -1,4 +1,5 @@
-//! CREATE TABLE, with columns or AS a query. A query's rows are written as they come.
+//! The CREATE TABLE statement, with columns or AS a query. Rows of a query are streamed to the
+//! table.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -29,7 +30,7 @@ struct Target {
 }
 
 impl Target {
-    /// Whether the table has, or will have, format version 3, which has nanoseconds.
+    /// Returns true if the table has, or will have, format version 3, which supports nanoseconds.
     async fn is_version_3(&mut self, properties: &BTreeMap<String, String>) -> Result<bool> {
         if let Some(version) = properties.get("format-version") {
             return Ok(version == "3");
@@ -54,7 +55,8 @@ impl Target {
         self.alter(sort).await
     }
 
-    /// Replaces the table. Properties go first: the format version decides which columns are allowed.
+    /// Replaces the table. Properties are set first: the format version decides which column types
+    /// are allowed.
     async fn replace(
         &mut self,
         schema: SchemaRef,
@@ -153,7 +155,7 @@ async fn create_empty(target: &mut Target, new: NewTable, run: &StatementContext
     Ok(())
 }
 
-/// The columns of CREATE TABLE AS take nulls, even where this query gives none: the next may.
+/// Makes all columns of CREATE TABLE AS nullable, because later rows may contain nulls.
 pub(crate) fn nullable(schema: &SchemaRef) -> SchemaRef {
     let fields = schema.fields().iter();
     // What is said of a column is said of the one that it was selected from.
@@ -175,7 +177,7 @@ fn set(properties: &BTreeMap<String, String>) -> Vec<Alteration> {
     vec![Alteration::SetProperties(set.collect())]
 }
 
-/// Refuses columns that a table could not tell apart.
+/// Rejects duplicate column names.
 pub(crate) fn distinct_names(schema: &SchemaRef) -> Result<()> {
     for (index, field) in schema.fields().iter().enumerate() {
         if schema.fields()[..index].iter().any(|other| other.name() == field.name()) {

@@ -1,4 +1,4 @@
-//! Defaults of columns as the planner takes them.
+//! Column defaults for the planner.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use headwater_tables::write_default;
 
 use crate::error::{Error, Result};
 
-/// What the columns of a table are in rows that say nothing of them, where that is not null.
+/// Returns the non-null defaults of columns that a new row may omit, by column.
 pub(crate) fn defaults_of(schema: &Schema) -> Result<HashMap<String, Expr>> {
     let mut defaults = HashMap::new();
     for field in schema.fields() {
@@ -51,7 +51,7 @@ pub(crate) fn written(default: &Expr) -> Result<ast::Expr> {
     Ok(ast::Expr::value(value))
 }
 
-/// The table that new rows go to, as the planner finds it: its columns, and nothing to read.
+/// Target table of new rows for the planner: columns and defaults, without rows to scan.
 #[derive(Debug)]
 pub(crate) struct NewRowsTable {
     schema: SchemaRef,

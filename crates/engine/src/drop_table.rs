@@ -31,7 +31,7 @@ impl Session {
     }
 }
 
-/// What to write to drop what turned out to be a view.
+/// Adds the hint to use DROP VIEW if the object is a view.
 fn drop_it_as_view(error: Error) -> Error {
     match &error {
         Error::Lake(headwater_lake::Error::IsView { view }) => {

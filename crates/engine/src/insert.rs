@@ -91,10 +91,10 @@ impl Session {
     }
 }
 
-/// The columns that new rows go to.
+/// Target of new rows.
 struct NewRowsInto {
     name: [String; 2],
-    /// The table as it is spelled.
+    /// Table name in its stored spelling.
     table: String,
     schema: SchemaRef,
     /// The columns that are listed, spelled as they are; none where they are not.
@@ -103,7 +103,7 @@ struct NewRowsInto {
     defaults: HashMap<String, Expr>,
 }
 
-/// What rows are planned with.
+/// Context to plan the rows.
 struct Planning<'a> {
     tables: &'a HashMap<WrittenTable, FoundTable>,
     sources: &'a Sources,
@@ -131,7 +131,7 @@ impl NewRowsInto {
         Ok(NewRowsInto { name, table, schema, listed, defaults })
     }
 
-    /// The columns that values are given for, in their order.
+    /// Returns the columns that values are given for, in their order.
     fn columns(&self) -> Vec<Field> {
         match self.listed.as_slice() {
             [] => self.schema.fields().iter().map(|field| field.as_ref().clone()).collect(),
@@ -142,7 +142,7 @@ impl NewRowsInto {
         }
     }
 
-    /// That each of these columns has its value.
+    /// Checks that the number of values matches the number of columns.
     fn check_width(&self, given: usize, who: &str) -> Result<()> {
         let listed = self.listed.len();
         let width = if listed == 0 { self.schema.fields().len() } else { listed };
@@ -161,14 +161,14 @@ impl NewRowsInto {
         Err(Error::Sql(SqlError::Invalid { message, hint: Some(hint.to_owned()), position: None }))
     }
 
-    /// The table as the planner finds it. Only its columns matter, as the types of the rows.
+    /// Returns the table source for the planner, which uses only its columns.
     fn source(&self) -> ((String, String), Arc<dyn TableSource>) {
         let [namespace, label] = self.name.clone();
         let table = NewRowsTable::new(SchemaRef::clone(&self.schema), self.defaults.clone());
         ((namespace, label), provider_as_source(Arc::new(table)))
     }
 
-    /// Bare values as the columns are to have them: one for each, and what DEFAULT is.
+    /// Checks the width of bare values, and replaces DEFAULT in them.
     fn shape(&self, query: &mut Query) -> Result<()> {
         let SetExpr::Values(values) = &mut *query.body else { return Ok(()) };
         let (columns, several) = (self.columns(), values.rows.len() > 1);
@@ -188,7 +188,7 @@ impl NewRowsInto {
         Ok(())
     }
 
-    /// Plans rows, with all columns of the table in its types.
+    /// Plans rows with all columns of the table, in its types.
     fn plan(
         &self,
         mut query: Box<Query>,
@@ -212,7 +212,7 @@ impl NewRowsInto {
         plan.map_err(|error| limits.explain(&error))
     }
 
-    /// Makes a whole INSERT of bare values.
+    /// Completes an INSERT of bare values for the planner.
     fn complete(&self, insert: &mut Insert, query: Box<Query>) {
         let quoted = |value: &String| Ident::with_quote('"', value);
         let name = ObjectName::from(self.name.iter().map(quoted).collect::<Vec<_>>());

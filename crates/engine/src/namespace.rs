@@ -67,7 +67,7 @@ impl Session {
     }
 }
 
-/// A namespace as it is spelled; none where it is not there.
+/// Returns the stored spelling of a namespace; `None` if it does not exist.
 pub(crate) async fn spelled_namespace(view: &View, written: &str) -> Result<Option<String>> {
     let namespaces = view.namespaces().await?;
     match find(written, namespaces.iter().map(|known| known.name.as_str())) {
@@ -81,7 +81,7 @@ pub(crate) async fn spelled_namespace(view: &View, written: &str) -> Result<Opti
     }
 }
 
-/// A new namespace, with its outer ones spelled as they are where they exist.
+/// Returns the name of a new namespace, with existing parents in their stored spelling.
 async fn new_namespace(view: &View, written: String) -> Result<String> {
     name::check_namespace(&written)?;
     let mut outer = name::parent(&written);

@@ -1,4 +1,4 @@
-//! Answers: from what a plan gives to what a caller takes.
+//! Converts plan output to the result of a statement.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use crate::planning_error::Limits;
 use crate::scan::{plain_batch, plain_schema};
 use headwater_sql::resolve::OutputNames;
 
-/// A running plan as an answer: without string views, its errors in our words.
+/// Creates the result of a running plan, without string views and with converted errors.
 pub(crate) fn answer(
     running: Running,
     names: &OutputNames,
@@ -35,7 +35,7 @@ pub(crate) fn answer(
     Answer { schema, stream: stream.boxed(), metrics, commit: None }
 }
 
-/// Returns a schema with the names under which a statement answers.
+/// Renames the columns of a schema to the output names of a statement.
 pub(crate) fn renamed(names: &OutputNames, schema: &Schema) -> SchemaRef {
     let names = names.of_columns(schema.fields().len());
     let field = |(field, name): (&FieldRef, Option<&str>)| match name {
@@ -46,7 +46,7 @@ pub(crate) fn renamed(names: &OutputNames, schema: &Schema) -> SchemaRef {
     Arc::new(Schema::new_with_metadata(fields, schema.metadata().clone()))
 }
 
-/// A batch that is there already as an answer.
+/// Creates a result from one batch.
 pub(crate) fn of_batch(batch: RecordBatch, metrics: Arc<Metrics>) -> Answer {
     let schema = batch.schema();
     metrics.answered(batch.num_rows());
@@ -54,7 +54,7 @@ pub(crate) fn of_batch(batch: RecordBatch, metrics: Arc<Metrics>) -> Answer {
     Answer { schema, stream, metrics, commit: None }
 }
 
-/// What a write answers: how many rows went to tables, and the commit, none where nothing changed.
+/// Creates the result of a write: the affected row count, and the commit if there is one.
 pub(crate) fn of_write(rows: u64, commit: Option<Commit>, metrics: Arc<Metrics>) -> Result<Answer> {
     let schema = Arc::new(Schema::new(vec![
         Field::new("rows", DataType::Int64, false),

@@ -1,5 +1,5 @@
-//! DataFusion's errors in our words. What it says of itself (types of its tree, hints about its own
-//! settings, backtraces) is cut off; names go in backticks; places in the text are kept.
+//! Converts DataFusion's errors to [`Error`]. Internal details (types of the plan, hints about
+//! DataFusion's settings, backtraces) are removed. Names are in backticks; positions are kept.
 
 use std::error::Error as StdError;
 use std::io::ErrorKind;
@@ -14,19 +14,19 @@ use crate::memory::ENGINE_LIMIT_REACHED;
 use crate::planner;
 use headwater_sql_functions::error_text::{clean, sql_words};
 
-/// The limits that a statement ran under, for the errors that name them.
+/// Limits of a statement, for error messages.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Limits {
-    /// The statement's memory in bytes.
+    /// Memory limit of the statement, in bytes.
     pub query_memory_bytes: u64,
-    /// The engine's memory in bytes.
+    /// Memory limit of the engine, in bytes.
     pub engine_memory_bytes: u64,
-    /// Bytes that may be spilled.
+    /// Spill limit, in bytes.
     pub spill_bytes: u64,
 }
 
 impl Limits {
-    /// The error in our words.
+    /// Converts an error.
     pub(crate) fn explain(&self, error: &DataFusionError) -> Error {
         match error {
             DataFusionError::Context(_, inner) => self.explain(inner),
@@ -108,7 +108,7 @@ impl Limits {
         }
     }
 
-    /// An input or output error, which may only carry one of ours.
+    /// Converts an I/O error, which may wrap another error.
     fn io(&self, error: &std::io::Error) -> Error {
         match error.get_ref() {
             Some(inner) => self.external(inner),
@@ -151,7 +151,8 @@ impl Limits {
     }
 }
 
-/// The file that the object store did not find. Whoever reads footers passes on no more than its words.
+/// Returns the file that the object store did not find. Only the message is available, because the
+/// footer reader drops the error's type.
 fn missing_file(message: &str) -> Option<&str> {
     let (_, rest) = message.split_once("Object at location ")?;
     rest.split_once(" not found").map(|(file, _)| file)
@@ -175,7 +176,7 @@ fn says_spill_limit(message: &str) -> bool {
     message.contains("disk space") || message.contains("allowable limit")
 }
 
-/// Whether an error says that the statement's memory is used up.
+/// Returns true if the statement's memory is exhausted.
 pub(crate) fn is_out_of_memory(error: &DataFusionError) -> bool {
     match error.find_root() {
         DataFusionError::ResourcesExhausted(message) => {
@@ -241,7 +242,7 @@ fn placed(error: Error, span: Option<Span>) -> Error {
     }
 }
 
-/// Arguments that fit none of a function's signatures.
+/// Converts an error for arguments that match no signature of a function.
 fn no_signature(message: &str) -> Error {
     let name = message.split(['\'', '`', '"']).nth(1).unwrap_or_default().trim_start_matches('\0');
     Error::Sql(SqlError::Invalid {
@@ -297,7 +298,7 @@ fn plan_error(message: &str) -> Error {
     Error::invalid(clean(message))
 }
 
-/// The error for operands that an arithmetic operator does not take: `Utf8 + Int64`.
+/// Converts an error for operands that an arithmetic operator does not support: `Utf8 + Int64`.
 fn operand_types(message: &str) -> Option<Error> {
     let rest = message.split_once("Cannot coerce arithmetic expression ")?.1;
     let operands = rest.split_once(" to valid types")?.0;
@@ -315,7 +316,7 @@ fn operand_types(message: &str) -> Option<Error> {
     }))
 }
 
-/// The error for a message that holds debug text of a tree: all that it tells is a place.
+/// Converts a message with debug text of a syntax tree; only its position is useful.
 fn debug_error(message: &str) -> Option<Error> {
     if !shows_debug(message) {
         return None;

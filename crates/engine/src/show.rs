@@ -1,4 +1,4 @@
-//! SHOW TABLES, SHOW VIEWS and DESCRIBE.
+//! The statements SHOW TABLES, SHOW VIEWS and DESCRIBE.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ use headwater_sql::table_name::{WrittenTable, position};
 use headwater_sql::table_references::Mention;
 
 impl Session {
-    /// The tables of a namespace, or of all but the system's own.
+    /// Lists the tables of a namespace, or of all namespaces except `system`.
     pub(crate) async fn show_tables(&self, namespace: Option<String>) -> Result<Answer> {
         let view = self.view().await?;
         let mut names: Vec<(String, String)> = Vec::new();
@@ -36,7 +36,7 @@ impl Session {
         self.show("table", &names)
     }
 
-    /// The views of a namespace, or of all.
+    /// Lists the views of a namespace, or of all.
     pub(crate) async fn show_views(&self, namespace: Option<String>) -> Result<Answer> {
         let view = self.view().await?;
         let wanted = |of: &str| namespace.as_ref().is_none_or(|wanted| same_but_case(wanted, of));
@@ -60,7 +60,7 @@ impl Session {
         Ok(output::of_batch(batch, self.run().metrics))
     }
 
-    /// The columns of a table.
+    /// Lists the columns of a table.
     pub(crate) async fn describe_table(&self, name: &ObjectName) -> Result<Answer> {
         let view = self.view().await?;
         let table = WrittenTable::of(name)?;

@@ -1,4 +1,4 @@
-//! ALTER TABLE as it is honoured.
+//! Converts ALTER TABLE.
 
 use sqlparser::ast::{
     AlterColumnOperation, AlterTable, AlterTableOperation, ColumnDef, ColumnOption, DataType, Expr,
@@ -15,21 +15,21 @@ use crate::partition::is_keyword;
 use crate::statement::keywords;
 use crate::unsupported_clauses::{none, unset};
 
-/// What stands between the names of a column within a column; no name has it.
+/// Separator in the path of a nested column; user names cannot contain it.
 const WITHIN: char = '\0';
 
-/// What ALTER TABLE asks for.
+/// An ALTER TABLE statement.
 #[derive(Debug, Clone)]
 pub struct TableChange {
-    /// The table.
+    /// Table name.
     pub name: ObjectName,
     /// IF EXISTS.
     pub if_exists: bool,
-    /// The changes, in order.
+    /// Changes in order.
     pub alterations: Vec<WrittenAlteration>,
 }
 
-/// One change of a table.
+/// A change of a table.
 #[derive(Debug, Clone)]
 pub enum WrittenAlteration {
     /// ADD COLUMN.
@@ -142,12 +142,12 @@ pub enum WrittenPlace {
     After(Ident),
 }
 
-/// The names that lead to a column.
+/// Returns the path of a nested column.
 pub fn path(column: &Ident) -> Vec<String> {
     column.value.split(WITHIN).map(str::to_owned).collect()
 }
 
-/// Takes an ALTER TABLE in, or refuses what it asks for by name.
+/// Converts an ALTER TABLE statement, or rejects its unsupported parts by name.
 pub fn table_change(alter: AlterTable) -> Result<TableChange> {
     let AlterTable {
         name,
@@ -184,7 +184,7 @@ impl TableChange {
     }
 }
 
-/// The default of a column where it is made.
+/// Returns the default in a column definition.
 pub fn default_of(column: &ColumnDef) -> Option<&Expr> {
     column.options.iter().find_map(|option| match &option.option {
         ColumnOption::Default(value) => Some(value),
@@ -192,7 +192,7 @@ pub fn default_of(column: &ColumnDef) -> Option<&Expr> {
     })
 }
 
-/// The text of a comment on a column where it is made.
+/// Returns the comment in a column definition.
 pub fn comment_of(column: &ColumnDef) -> Option<&str> {
     column.options.iter().find_map(|option| match &option.option {
         ColumnOption::Comment(text) => Some(text.as_str()),
@@ -285,7 +285,7 @@ fn place_of(position: MySQLColumnPosition) -> WrittenPlace {
     }
 }
 
-/// `'key' = 'value'`; NULL removes the property.
+/// Parses `'key' = 'value'`; NULL removes the property.
 pub(super) fn property(option: SqlOption) -> Result<(String, Option<String>)> {
     let refused = |option: &SqlOption| Error::Unsupported {
         what: format!("the property `{option}`"),

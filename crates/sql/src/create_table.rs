@@ -1,4 +1,4 @@
-//! CREATE TABLE as it is honoured.
+//! Converts CREATE TABLE.
 
 use std::collections::BTreeMap;
 
@@ -14,28 +14,28 @@ use crate::statement::{Source, keywords};
 use crate::unsupported_clauses::{empty, none, unset};
 use crate::{alter_extensions, partition};
 
-/// What CREATE TABLE asks for.
+/// A CREATE TABLE statement.
 #[derive(Debug)]
 pub struct NewTable {
-    /// Its name.
+    /// Table name.
     pub name: ObjectName,
     /// OR REPLACE.
     pub or_replace: bool,
     /// IF NOT EXISTS.
     pub if_not_exists: bool,
-    /// The columns, where they are listed.
+    /// Listed columns.
     pub columns: Vec<ColumnDef>,
-    /// The partition fields.
+    /// Partition fields.
     pub partition: Vec<PartitionField>,
-    /// The columns that rows are sorted by.
+    /// Sort order.
     pub sort: Vec<WrittenKey>,
-    /// Table properties, what is said of the table among them.
+    /// Table properties, including the comment.
     pub properties: BTreeMap<String, String>,
     /// The query of CREATE TABLE AS.
     pub source: Option<Source>,
 }
 
-/// Takes a CREATE TABLE in, or refuses what it asks for by name.
+/// Converts a CREATE TABLE statement, or rejects its unsupported parts by name.
 #[expect(clippy::too_many_lines, reason = "one line for each clause that is refused")]
 pub fn new_table(create: CreateTable, mut partition: Vec<PartitionField>) -> Result<NewTable> {
     let CreateTable {
@@ -172,10 +172,10 @@ pub fn new_table(create: CreateTable, mut partition: Vec<PartitionField>) -> Res
     Ok(NewTable { name, or_replace, if_not_exists, columns, partition, sort, properties, source })
 }
 
-/// The table property that says what a table is.
+/// Table property of the comment.
 pub const COMMENT: &str = "comment";
 
-/// Refuses what is asked of a column beside its type and nulls.
+/// Rejects column options other than type and NOT NULL that are not supported.
 pub fn column_options(column: &ColumnDef) -> Result<()> {
     for option in &column.options {
         match &option.option {

@@ -1,4 +1,4 @@
-//! Types as SQL spells them, where the planner would take them for others or does not know them.
+//! Normalizes SQL types that the planner does not know or interprets differently.
 
 use sqlparser::ast::{ArrayElemTypeDef, DataType, Expr, TimezoneInfo, TypedString};
 use sqlparser::keywords::Keyword;
@@ -7,13 +7,13 @@ use sqlparser::tokenizer::{Token, TokenWithSpan};
 use super::number::exact;
 use super::partition::is_keyword;
 
-/// Digits of a second that a timestamp has which does not say.
+/// Default number of fractional digits of a timestamp.
 const MICROSECONDS: u64 = 6;
 
-/// Digits of a second that the finest timestamp has.
+/// Maximum number of fractional digits of a timestamp.
 const NANOSECONDS: u64 = 9;
 
-/// Settles the types that an expression says itself, and the numbers that it makes decimals of.
+/// Normalizes the types and decimal literals of an expression.
 pub fn settle_types(expr: &mut Expr) {
     match expr {
         Expr::TypedString(literal) => settle_literal(literal),
@@ -49,14 +49,14 @@ fn settle_literal(literal: &mut TypedString) {
     }
 }
 
-/// Whether a time that is written has digits beyond microseconds.
+/// Returns true if a timestamp literal has more than 6 fractional digits.
 fn is_finer_than_microseconds(text: &str) -> bool {
     let Some((_, fraction)) = text.split_once('.') else { return false };
     let digits = fraction.split(|it: char| !it.is_ascii_digit()).next().unwrap_or_default();
     digits.trim_end_matches('0').len() > 6
 }
 
-/// Spells `TIMESTAMP_NS` as the planner knows it, at any level.
+/// Replaces `TIMESTAMP_NS` by the planner's spelling, at any level.
 fn respell(data_type: &mut DataType) {
     each_part(data_type, &mut respell);
     let DataType::Custom(name, arguments) = data_type else { return };
@@ -70,7 +70,7 @@ fn respell(data_type: &mut DataType) {
     }
 }
 
-/// Whether a type is one of nanoseconds, by its own words.
+/// Returns true if the type explicitly has nanoseconds.
 pub fn says_nanoseconds(data_type: &DataType) -> bool {
     let mut found = matches!(data_type, DataType::Timestamp(Some(NANOSECONDS), _));
     each_part(&mut data_type.clone(), &mut |part| found |= says_nanoseconds(part));
@@ -149,16 +149,16 @@ fn closing(tokens: &mut Vec<TokenWithSpan>, open: usize) -> Option<usize> {
     }
 }
 
-/// A type that a table cannot keep: Iceberg has no such range or length, and no other engine would
-/// check it.
+/// A type that tables cannot store: Iceberg has no such range or length, and other engines would
+/// not enforce it.
 pub struct Unkept {
-    /// The type as it is written.
+    /// Type as written.
     pub written: String,
-    /// The type to write instead.
+    /// Type to use instead.
     pub instead: &'static str,
 }
 
-/// Finds such a type in another, or in its parts.
+/// Finds such a type, also within a nested type.
 pub fn find_unkept(data_type: &mut DataType) -> Option<Unkept> {
     let instead = match data_type {
         DataType::TinyInt(_)

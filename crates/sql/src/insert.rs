@@ -1,4 +1,4 @@
-//! INSERT as it is honoured.
+//! Converts INSERT.
 
 use sqlparser::ast::{Ident, Insert, ObjectName, TableObject, With};
 
@@ -7,23 +7,23 @@ use crate::statement::Source;
 use crate::table_name::idents;
 use crate::unsupported_clauses::{empty, none, unset};
 
-/// What INSERT asks for.
+/// An INSERT statement.
 #[derive(Debug)]
 pub struct NewRows {
-    /// The table.
+    /// Target table.
     pub table: ObjectName,
-    /// The columns, where they are listed.
+    /// Listed columns.
     pub columns: Vec<Ident>,
-    /// Whether they come in place of others: of all in the partitions they fall into, or of all in
-    /// a table without partitions.
+    /// If true, the rows replace existing ones: all in the partitions of the new rows, or all in an
+    /// unpartitioned table.
     pub overwrite: bool,
-    /// The rows.
+    /// Query of the rows.
     pub source: Source,
-    /// The statement without its rows, for the planner.
+    /// Statement without its rows, for the planner.
     pub statement: Insert,
 }
 
-/// Takes an INSERT in, or refuses what it asks for by name.
+/// Converts an INSERT statement, or rejects its unsupported parts by name.
 pub fn new_rows(mut insert: Insert, with: Option<With>) -> Result<NewRows> {
     let mut source = insert.source.take();
     if let (Some(source), Some(with)) = (&mut source, with) {

@@ -1,4 +1,4 @@
-//! From text to one checked statement.
+//! Parses SQL text to one checked statement.
 
 use sqlparser::keywords::Keyword;
 use sqlparser::parser::{Parser, ParserError, ParserOptions};
@@ -14,7 +14,7 @@ use crate::{
     alter_extensions, alter_table, complexity_limit, create_view, data_type, integer, time_travel,
 };
 
-/// How deep a statement may nest.
+/// Maximum nesting depth of a statement.
 pub const DEPTH_MAX: usize = 100;
 
 /// Parses one statement and refuses unsupported clauses. Parameters may have no values.
@@ -60,7 +60,7 @@ pub(super) fn parse_one(sql: &str) -> Result<Parsed> {
     Ok(Parsed::Other { statement: Box::new(statement), partition, view })
 }
 
-/// The column that stands for every column in `UPDATE SET *` of a MERGE.
+/// Column name that represents all columns in `UPDATE SET *` of MERGE.
 pub const EVERY_COLUMN: &str = "\0e";
 
 /// Writes the `*` of `THEN UPDATE SET *` and `THEN INSERT *`, which sqlparser does not read, as an
@@ -105,7 +105,7 @@ fn spell_out_stars(tokens: &mut Vec<TokenWithSpan>) {
     }
 }
 
-/// The words of a statement, with their places.
+/// Splits a statement into tokens with positions.
 pub fn tokens(sql: &str) -> Result<Vec<TokenWithSpan>> {
     let tokens = Tokenizer::new(&HeadwaterDialect, sql).tokenize_with_location();
     tokens.map_err(|error| {
@@ -115,7 +115,7 @@ pub fn tokens(sql: &str) -> Result<Vec<TokenWithSpan>> {
     })
 }
 
-/// A refusal by name for what sqlparser cannot read in this dialect.
+/// Returns an error that names a clause which sqlparser cannot read in this dialect.
 fn foreign_clause(tokens: &[TokenWithSpan]) -> Option<Error> {
     let words: Vec<String> = tokens
         .iter()
@@ -141,7 +141,7 @@ fn foreign_clause(tokens: &[TokenWithSpan]) -> Option<Error> {
     None
 }
 
-/// A parser's error in our words: "expected an expression, found `FROM`".
+/// Converts a parser error: "expected an expression, found `FROM`".
 pub fn syntax(error: ParserError) -> Error {
     match error {
         ParserError::RecursionLimitExceeded => {

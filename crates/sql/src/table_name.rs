@@ -10,24 +10,24 @@ use sqlparser::tokenizer::Span;
 
 use crate::error::{Error, Position, Result};
 
-/// A table's name as written.
+/// A table name as written.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct WrittenTable {
-    /// The namespace, if one was written.
+    /// Namespace, if one was written.
     pub namespace: Option<String>,
-    /// The table.
+    /// Table name.
     pub name: String,
-    /// The ref, if one was written.
+    /// Ref, if one was written.
     pub reference: Option<RefSpec>,
-    /// How far before where the statement runs, if that was written.
+    /// Offset back from the statement's state, if one was written.
     pub back: Option<Back>,
-    /// The snapshot of the table, if one was written.
+    /// Snapshot id of the table, if one was written.
     pub snapshot: Option<i64>,
-    /// What the ref must be.
+    /// Required kind of the ref.
     pub expected: Option<RefKind>,
 }
 
-/// What a ref was said to be.
+/// Kind of a ref.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum RefKind {
     /// AT BRANCH.
@@ -37,7 +37,7 @@ pub enum RefKind {
 }
 
 impl RefKind {
-    /// The mark that carries the kind in a name; no name has such a character.
+    /// Returns the character that encodes the kind in a name; user names cannot contain it.
     pub fn mark(self) -> char {
         match self {
             RefKind::Branch => '\u{1}',
@@ -47,7 +47,7 @@ impl RefKind {
 }
 
 impl WrittenTable {
-    /// Reads a table's name out of the tree.
+    /// Parses a table name of the syntax tree.
     pub fn of(written: &ObjectName) -> Result<Self> {
         let idents = idents(written)?;
         let wrong = |message: String| Error::Invalid {
@@ -76,7 +76,7 @@ impl WrittenTable {
                 None => (last, None, None),
             },
         };
-        // Quoted parts may hold several levels, as `"a.b".t` and `"a.b.t@dev"` do.
+        // A quoted part may contain several levels: `"a.b".t`, `"a.b.t@dev"`.
         let mut levels: Vec<&str> =
             before.iter().flat_map(|ident| name::levels(&ident.value)).collect();
         let (within, table) = path.rsplit_once(LEVEL_SEPARATOR).unzip();
@@ -90,12 +90,12 @@ impl WrittenTable {
         Ok(WrittenTable { namespace, name, reference, back, snapshot, expected })
     }
 
-    /// The name and ref without the namespace, as it labels columns: `flights` or `flights@dev`.
+    /// Returns the label of the table: name and ref without the namespace, such as `flights@dev`.
     pub fn label(&self) -> String {
         self.labelled(&self.name)
     }
 
-    /// The same with the name as it is spelled.
+    /// Returns the label with the stored spelling of the name.
     pub fn labelled(&self, name: &str) -> String {
         let reference = self.reference.as_ref().map(|reference| format!("@{reference}"));
         let back = self.back.as_ref().map(ToString::to_string);
@@ -104,7 +104,7 @@ impl WrittenTable {
         parts.into_iter().flatten().collect()
     }
 
-    /// A bare name.
+    /// Creates an unqualified name.
     pub fn here(name: &str) -> Self {
         WrittenTable {
             namespace: None,
@@ -116,7 +116,7 @@ impl WrittenTable {
         }
     }
 
-    /// Whether it is the table as it is where the statement runs.
+    /// Returns true if the name has no ref, offset or snapshot.
     pub fn is_here(&self) -> bool {
         self.reference.is_none() && self.back.is_none() && self.snapshot.is_none()
     }
@@ -131,24 +131,24 @@ impl std::fmt::Display for WrittenTable {
     }
 }
 
-/// The identifiers of a dotted name.
+/// Returns the identifiers of a qualified name.
 pub fn idents(name: &ObjectName) -> Result<Vec<&Ident>> {
     let function = || Error::unsupported("a function in the place of a name");
     name.0.iter().map(|part| part.as_ident().ok_or_else(function)).collect()
 }
 
-/// The namespace that a dotted name means, with all its levels.
+/// Returns the namespace that a qualified name denotes, with all its levels.
 pub fn namespace_of(name: &ObjectName) -> Result<String> {
     let levels: Vec<&str> = idents(name)?.into_iter().map(|ident| ident.value.as_str()).collect();
     Ok(levels.join("."))
 }
 
-/// Where a dotted name begins.
+/// Returns the position of a qualified name.
 pub fn position(name: &ObjectName) -> Option<Position> {
     name.0.first().and_then(ObjectNamePart::as_ident).and_then(|ident| span_start(ident.span))
 }
 
-/// The beginning of a span, if it is known.
+/// Returns the start of a span, if it is known.
 pub fn span_start(span: Span) -> Option<Position> {
     let start = span.start;
     (start.line > 0).then_some(Position { line: start.line, column: start.column })

@@ -17,16 +17,16 @@ use crate::error::{Error, NO_VALUE, Position, Result};
 use crate::table_name::{RefKind, WrittenTable, position, span_start};
 use crate::table_references::Mention;
 
-/// What can stand after AT.
+/// Keywords after AT.
 const PLACES: [&str; 7] = ["BRANCH", "TAG", "COMMIT", "REF", "SNAPSHOT", "VERSION", "TIMESTAMP"];
 
-/// Where in time a table is read.
+/// Version of a table.
 enum Place {
-    /// At a ref.
+    /// State of a ref.
     Ref(RefSpec, Option<RefKind>),
-    /// As it was then, where the statement runs.
+    /// State at a time, on the statement's ref.
     Time(Timestamp),
-    /// At one of its snapshots.
+    /// Iceberg snapshot.
     Snapshot(i64),
 }
 
@@ -184,7 +184,7 @@ impl Versions<'_> {
         }
     }
 
-    /// The moment that a constant expression means; one without a zone is in UTC.
+    /// Evaluates a constant to a timestamp; one without a zone is in UTC.
     fn moment(&self, expr: Expr, at: Option<Position>) -> Result<Timestamp> {
         let wrong = || {
             let message =
@@ -254,7 +254,7 @@ fn rewrite_at(tokens: &mut Vec<TokenWithSpan>, index: usize) {
     }
 }
 
-/// Whether the word before a place is a name, so that what comes may be a table's version.
+/// Returns true if the preceding token is a name, so the following tokens may be a table version.
 fn follows_table(tokens: &[TokenWithSpan], index: usize) -> bool {
     let before = tokens[..index].iter().rev();
     let word = before.map(|t| &t.token).find(|token| !matches!(token, Token::Whitespace(_)));
@@ -263,7 +263,7 @@ fn follows_table(tokens: &[TokenWithSpan], index: usize) -> bool {
         || !matches!(word.keyword, Keyword::FROM | Keyword::SELECT | Keyword::AS | Keyword::BY))
 }
 
-/// The places of the next words, without what is between them.
+/// Returns the indexes of the next words, without whitespace.
 fn next_words(tokens: &[TokenWithSpan], from: usize, count: usize) -> Vec<usize> {
     let words = (from..tokens.len()).filter(|&i| !matches!(tokens[i].token, Token::Whitespace(_)));
     let words: Vec<usize> = words.take(count).collect();

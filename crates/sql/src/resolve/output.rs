@@ -1,28 +1,28 @@
-//! The names under which a statement answers.
+//! Output names of a query.
 //!
-//! DataFusion makes up a name for an expression without an alias: `sum(flights.delay)`, `Int64(1)`.
-//! The answer carries what the person wrote instead. The plan keeps its own names, so that nothing
-//! in it depends on this.
+//! DataFusion generates a name for an expression without an alias: `sum(flights.delay)`,
+//! `Int64(1)`. The result has the text of the query instead. The plan keeps the generated names, so
+//! nothing in it depends on this.
 
 use sqlparser::ast::{Expr, SelectItem, SetExpr};
 
 use super::function_name;
 use super::projection::{column_under, text};
 
-/// What is known of one item of the select list.
+/// Output name of an item of the select list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Item {
-    /// One column of this name.
+    /// One column with this name.
     Named(String),
-    /// One column whose name stands.
+    /// One column that keeps its name in the plan.
     Kept,
-    /// One column of this name, or several.
+    /// One or several columns with this name.
     Expands(String),
     /// Any number of columns.
     Many,
 }
 
-/// The names of an answer, item by item of the first select list.
+/// Output names of the first select list, by item.
 #[derive(Debug, Clone, Default)]
 pub struct OutputNames(Vec<Item>);
 
@@ -91,7 +91,7 @@ impl OutputNames {
     }
 }
 
-/// The first select list of a query's body.
+/// Returns the first select list of a query.
 fn projection(body: &SetExpr) -> &[SelectItem] {
     match body {
         SetExpr::Select(select) => &select.projection,
@@ -101,7 +101,7 @@ fn projection(body: &SetExpr) -> &[SelectItem] {
     }
 }
 
-/// Whether an expression can become several columns.
+/// Returns true if an expression can expand to several columns.
 fn expands(expr: &Expr) -> bool {
     matches!(expr, Expr::Function(function) if function_name(function).starts_with("unnest"))
 }

@@ -11,7 +11,7 @@ use crate::expression::window;
 use crate::table_name::span_start;
 
 impl Resolver<'_> {
-    /// Resolves the WINDOW clause and makes its windows known. Each may build on those before it.
+    /// Resolves the WINDOW clause. A window may extend earlier ones.
     pub(super) fn windows(&mut self, definitions: Vec<NamedWindowDefinition>) -> Result<()> {
         for NamedWindowDefinition(name, definition) in definitions {
             let spec = match definition {
@@ -28,7 +28,7 @@ impl Resolver<'_> {
         Ok(())
     }
 
-    /// Resolves what a function is computed over.
+    /// Resolves the window of a function.
     pub(super) fn over(&mut self, over: &mut WindowType) -> Result<()> {
         match over {
             WindowType::WindowSpec(spec) => self.spec(spec),
