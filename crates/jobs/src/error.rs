@@ -27,7 +27,7 @@ pub enum Error {
         matches: Vec<String>,
     },
     /// The queue of this kind is full.
-    #[error("{waiting} jobs of kind `{}` are waiting already", kind_name(*.kind))]
+    #[error("{waiting} jobs of kind `{}` are waiting already", kind.as_str())]
     TooBusy {
         /// The kind.
         kind: JobKind,
@@ -105,18 +105,6 @@ pub enum Error {
         /// Whether a unique key, or a ref, was taken: somebody else did the same first.
         taken: bool,
     },
-}
-
-/// The word for a kind, as JSON has it.
-pub(crate) fn kind_name(kind: JobKind) -> &'static str {
-    match kind {
-        JobKind::Query => "query",
-        JobKind::Import => "import",
-        JobKind::Run => "run",
-        JobKind::Trigger => "trigger",
-        JobKind::Upkeep => "upkeep",
-        JobKind::Function => "function",
-    }
 }
 
 fn list(matches: &[String]) -> String {

@@ -1,5 +1,6 @@
 //! The handle: submit, record, stop, wait, drain.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -27,7 +28,7 @@ pub struct Jobs {
 pub(crate) struct Inner {
     pub shared: Arc<Shared>,
     pub interrupted: Vec<JobId>,
-    lanes: [Lane; 6],
+    lanes: BTreeMap<JobKind, Lane>,
     queues: Queues,
 }
 
@@ -44,15 +45,7 @@ impl Jobs {
         let shared = Shared::new(store, clock, options);
         let reopened = shared.reopen().await?;
         let lane = |kind| Lane::new(kind, shared.options.limits(kind));
-        let kinds = [
-            JobKind::Query,
-            JobKind::Import,
-            JobKind::Run,
-            JobKind::Trigger,
-            JobKind::Upkeep,
-            JobKind::Function,
-        ];
-        let lanes = kinds.map(lane);
+        let lanes = JobKind::ALL.map(|kind| (kind, lane(kind))).into();
         let (interrupted, queues) = (reopened.interrupted, Queues::default());
         let inner = Arc::new(Inner { lanes, interrupted, shared: shared.clone(), queues });
         tokio::spawn(shared.run());
@@ -280,14 +273,7 @@ impl Jobs {
 
 impl Inner {
     pub(crate) fn lane(&self, kind: JobKind) -> &Lane {
-        match kind {
-            JobKind::Query => &self.lanes[0],
-            JobKind::Import => &self.lanes[1],
-            JobKind::Run => &self.lanes[2],
-            JobKind::Trigger => &self.lanes[3],
-            JobKind::Upkeep => &self.lanes[4],
-            JobKind::Function => &self.lanes[5],
-        }
+        &self.lanes[&kind]
     }
 
     /// Enters the queue of a job, where it has one.

@@ -78,11 +78,14 @@ impl Shared {
         // An id is made a moment before its record; the filter looks at the record.
         let from = filter.since.map(|since| key_at(since - TimeDelta::seconds(1)));
         let until = filter.until.map(key_at);
-        let others = [JobKind::Import, JobKind::Run, JobKind::Trigger, JobKind::Upkeep];
-        if others.into_iter().any(|kind| filter.has_kind(kind)) {
+        let has = |brief| {
+            let mut kinds = JobKind::ALL.into_iter().filter(|kind| kind.is_brief() == brief);
+            kinds.any(|kind| filter.has_kind(kind))
+        };
+        if has(false) {
             journals.push(Backwards::new(JOBS, from.clone(), until.clone()));
         }
-        if filter.has_kind(JobKind::Query) || filter.has_kind(JobKind::Function) {
+        if has(true) {
             let kept = self.queries_from.read().clone();
             let from = Some(from.map_or(kept.clone(), |from| from.max(kept)));
             journals.push(Backwards::new(QUERIES, from, until));

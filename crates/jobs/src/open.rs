@@ -110,7 +110,12 @@ fn interrupted(kind: JobKind) -> Problem {
     match kind {
         JobKind::Trigger => problem.with_hint("Do nothing: its event is acted on again."),
         JobKind::Upkeep => problem.with_hint("Do nothing: what is left is done the next time."),
-        JobKind::Query | JobKind::Import | JobKind::Run => problem.with_hint("Start it again."),
+        JobKind::Merge | JobKind::CherryPick | JobKind::Revert | JobKind::Commit => {
+            problem.with_hint("Look at the branch's log, and start it again if it is not there.")
+        }
+        JobKind::Query | JobKind::Diff | JobKind::Import | JobKind::Run => {
+            problem.with_hint("Start it again.")
+        }
         JobKind::Function => problem.with_hint("Call it again, if what it did may be done twice."),
     }
 }

@@ -48,6 +48,10 @@ impl KindLimits {
     pub const fn of(kind: JobKind) -> Self {
         match kind {
             JobKind::Query => KindLimits { concurrency: 32, queue: 1_000 },
+            JobKind::Diff => KindLimits { concurrency: 8, queue: 1_000 },
+            JobKind::Merge | JobKind::CherryPick | JobKind::Revert | JobKind::Commit => {
+                KindLimits { concurrency: 64, queue: 1_000 }
+            }
             JobKind::Import | JobKind::Run => KindLimits { concurrency: 2, queue: 1_000 },
             JobKind::Trigger => KindLimits { concurrency: 4, queue: 1_000 },
             JobKind::Upkeep => KindLimits { concurrency: 1, queue: 1_000 },

@@ -20,8 +20,16 @@ use crate::writer::Shared;
 const SUMS: &str = "query_sums";
 /// The key of the entry that says up to which key records are summed up.
 const THROUGH: &str = "through";
-/// The beginning of the keys of each kind's sums.
-const DAYS: [(JobKind, &str); 2] = [(JobKind::Query, "day/"), (JobKind::Function, "function-day/")];
+/// Key prefixes of the sums of each brief kind.
+const DAYS: [(JobKind, &str); 7] = [
+    (JobKind::Query, "day/"),
+    (JobKind::Function, "function-day/"),
+    (JobKind::Merge, "merge-day/"),
+    (JobKind::CherryPick, "cherry-pick-day/"),
+    (JobKind::Revert, "revert-day/"),
+    (JobKind::Diff, "diff-day/"),
+    (JobKind::Commit, "commit-day/"),
+];
 const PAGE: usize = 1_000;
 
 /// So many records are removed at a time, and then none for a while: what is to be stored meanwhile waits for

@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use headwater_model::{Timestamp, Usage, UsageLine};
 use serde::{Deserialize, Serialize};
 
-use crate::error::kind_name;
 use crate::list::JobFilter;
 use crate::record::Record;
 use crate::{Jobs, Result};
@@ -97,7 +96,7 @@ impl Jobs {
             if !early && !late {
                 let group = match by {
                     UsageGroup::Day => day,
-                    _ => kind_name(kind).to_owned(),
+                    _ => kind.as_str().to_owned(),
                 };
                 sums.entry(group).or_default().add(&sum);
             }
@@ -110,7 +109,7 @@ fn add_record(sums: &mut BTreeMap<String, Sum>, record: &Record, by: UsageGroup)
     let job = &record.job;
     let group = match by {
         UsageGroup::Day => day_of(job.created),
-        UsageGroup::Kind => kind_name(job.kind).to_owned(),
+        UsageGroup::Kind => job.kind.as_str().to_owned(),
         UsageGroup::Job => job.id.to_string(),
         UsageGroup::Model => {
             for step in &record.steps {

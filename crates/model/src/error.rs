@@ -211,6 +211,18 @@ pub trait Fault: std::error::Error {
     }
 }
 
+/// Conversion of a result's error into a [`Problem`].
+pub trait OrProblem<T> {
+    /// Returns the value, or the error as a problem.
+    fn or_problem(self) -> Result<T, Problem>;
+}
+
+impl<T, E: Fault> OrProblem<T> for Result<T, E> {
+    fn or_problem(self) -> Result<T, Problem> {
+        self.map_err(|error| error.to_problem())
+    }
+}
+
 /// The text as a sentence, whoever wrote it: with a capital letter, unless it begins with code, and an
 /// end.
 pub fn sentence(mut text: String) -> String {

@@ -46,7 +46,7 @@ impl FromStr for JobId {
 )]
 #[serde(rename_all = "snake_case")]
 pub enum JobKind {
-    /// One SQL statement, or one change that an engine made through the Iceberg catalog.
+    /// One SQL statement.
     Query,
     /// Files into a table.
     Import,
@@ -58,13 +58,55 @@ pub enum JobKind {
     Upkeep,
     /// One call of a function, whose caller waits for the answer.
     Function,
+    /// A merge of a ref into a branch.
+    Merge,
+    /// A commit's change, applied to another branch.
+    CherryPick,
+    /// A commit's change, undone.
+    Revert,
+    /// A comparison of two refs or of two states of a table.
+    Diff,
+    /// A commit of an Iceberg REST client.
+    Commit,
 }
 
 impl JobKind {
-    /// Whether somebody waits for its end, so that there are many and each is short: their records
-    /// are written in groups, and old ones are summed up by day.
+    /// Every kind.
+    pub const ALL: [JobKind; 11] = [
+        JobKind::Query,
+        JobKind::Import,
+        JobKind::Run,
+        JobKind::Trigger,
+        JobKind::Upkeep,
+        JobKind::Function,
+        JobKind::Merge,
+        JobKind::CherryPick,
+        JobKind::Revert,
+        JobKind::Diff,
+        JobKind::Commit,
+    ];
+
+    /// Returns true for short jobs whose caller waits for the answer. Their records are written in
+    /// groups, and old ones are summed by day.
     pub const fn is_brief(self) -> bool {
-        matches!(self, JobKind::Query | JobKind::Function)
+        !matches!(self, JobKind::Import | JobKind::Run | JobKind::Trigger | JobKind::Upkeep)
+    }
+
+    /// Returns the name in the API.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            JobKind::Query => "query",
+            JobKind::Import => "import",
+            JobKind::Run => "run",
+            JobKind::Trigger => "trigger",
+            JobKind::Upkeep => "upkeep",
+            JobKind::Function => "function",
+            JobKind::Merge => "merge",
+            JobKind::CherryPick => "cherry_pick",
+            JobKind::Revert => "revert",
+            JobKind::Diff => "diff",
+            JobKind::Commit => "commit",
+        }
     }
 }
 

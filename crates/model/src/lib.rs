@@ -20,6 +20,7 @@ mod merge;
 pub mod name;
 mod near;
 mod object;
+mod principal;
 mod quantity;
 mod query;
 pub mod reference;
@@ -44,7 +45,7 @@ pub use environment::{
     EnvironmentExplained, EnvironmentSummary, FunctionCall, PackageChange, PruneEnvironments,
     PrunedEnvironments, RebuiltEnvironment, ZygoteSummary,
 };
-pub use error::{ErrorCode, Fault, Problem, sentence};
+pub use error::{ErrorCode, Fault, OrProblem, Problem, sentence};
 pub use function::{FunctionArgument, FunctionSummary, InvokeRequest, Priority};
 pub use health::Health;
 pub use import::{
@@ -58,6 +59,7 @@ pub use merge::{
 pub use name::{DEFAULT_NAMESPACE, NameError, SYSTEM_NAMESPACE, TableName};
 pub use near::nearest;
 pub use object::{CommitId, ObjectId};
+pub use principal::{AUTHOR_BYTES_MAX, Identity, Principal};
 pub use quantity::{parse_duration, parse_size};
 pub use query::QueryRequest;
 pub use reference::{Back, MAIN_BRANCH, RefSpec, ResolvedRef, parse_moment};

@@ -25,7 +25,6 @@ mod socket;
 #[cfg(target_os = "linux")]
 mod startup;
 mod state;
-mod statement;
 mod token;
 
 pub use axum::body::Body;

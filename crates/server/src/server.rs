@@ -62,7 +62,7 @@ async fn live(state: Arc<AppState>, doors: Doors, lock: LakeLock) {
         () = state.watch() => {}
     }
     tracing::info!("ending");
-    state.service.stop_background();
+    state.service.components().stop_background();
     drain(&state).await;
     doors.close().await;
     drop(lock);
@@ -74,7 +74,7 @@ async fn drain(state: &AppState) {
     let mut patience = state.ending.requested(None).await;
     loop {
         tokio::select! {
-            () = state.service.jobs.drain(patience) => return,
+            () = state.service.components().jobs.drain(patience) => return,
             shorter = state.ending.requested(Some(patience)) => patience = shorter,
         }
     }

@@ -45,7 +45,7 @@ impl AppState {
 
     /// Begins the shutdown: the server takes no more jobs, and running ones have `grace` to end.
     pub fn end(&self, grace: Duration) {
-        self.service.jobs.close();
+        self.service.components().jobs.close();
         self.ending.request(grace);
     }
 
@@ -57,7 +57,7 @@ impl AppState {
             version: self.config.service.version.clone(),
             pid: Some(std::process::id()),
             lake: Some(self.config.service.lake_dir.display().to_string()),
-            jobs_running: Some(self.service.jobs.running() as u64),
+            jobs_running: Some(self.service.components().jobs.running() as u64),
         }
     }
 
@@ -65,7 +65,7 @@ impl AppState {
     pub async fn watch(&self) {
         loop {
             tokio::time::sleep(LOOK_EVERY).await;
-            self.service.refresh().await;
+            self.service.components().refresh().await;
         }
     }
 
@@ -75,7 +75,7 @@ impl AppState {
         let pause = (timeout / 4).clamp(Duration::from_millis(10), Duration::from_secs(5));
         loop {
             tokio::time::sleep(pause).await;
-            if !self.service.is_busy() && self.activity.idle() >= timeout {
+            if !self.service.components().is_busy() && self.activity.idle() >= timeout {
                 return;
             }
         }

@@ -11,20 +11,66 @@ use headwater_model::{ErrorCode, JobKind, Problem, RefSpec};
 use headwater_pipelines::{Given, Runner};
 use tokio_util::sync::CancellationToken;
 
+use crate::branch::Branches;
 use crate::commit_history::CommitHistory;
 use crate::deployment::{Deployed, Deployer};
 use crate::executors::{Imports, Runs};
+use crate::invocation::Invocations;
 use crate::maintenance::{self, Maintenance};
 use crate::metered_runtime::MeteredRuntime;
+use crate::reference::Refs;
 use crate::settings::Settings;
+use crate::statement::Statements;
+use crate::tag::Tags;
 use crate::trigger_executor::TriggerExecutor;
 use crate::{Error, Result, ServiceConfig, system_tables};
 
 /// How many calls of functions may wait for their turn.
 const CALLS_WAITING_MAX: usize = 10_000;
 
-/// The components of a running lake, behind one method per operation.
-pub struct Service {
+/// Every operation that a client can request, grouped by noun. Cheap to clone.
+#[derive(Clone)]
+pub struct Service(Arc<Components>);
+
+impl Service {
+    /// Opens the lake and starts its components.
+    pub async fn start(config: ServiceConfig) -> Result<Self> {
+        Ok(Service(Arc::new(Components::start(config).await?)))
+    }
+
+    /// Operations on branches.
+    pub fn branches(&self) -> Branches {
+        Branches(self.0.clone())
+    }
+
+    /// Operations on tags.
+    pub fn tags(&self) -> Tags {
+        Tags(self.0.clone())
+    }
+
+    /// Operations on refs.
+    pub fn refs(&self) -> Refs {
+        Refs(self.0.clone())
+    }
+
+    /// Operations on SQL statements.
+    pub fn statements(&self) -> Statements {
+        Statements(self.0.clone())
+    }
+
+    /// Operations on functions.
+    pub fn invocations(&self) -> Invocations {
+        Invocations(self.0.clone())
+    }
+
+    /// The components, for operations that are not methods of the service yet.
+    pub fn components(&self) -> &Components {
+        &self.0
+    }
+}
+
+/// The components of a running lake.
+pub struct Components {
     /// Its configuration.
     pub config: ServiceConfig,
     /// The lake: tables and their branches.
@@ -47,9 +93,11 @@ pub struct Service {
     pub deployer: Deployer,
     /// The environments that calls were given.
     pub given: Given,
+    /// Threads of operations that are recorded as jobs.
+    pub(crate) operations: MeteredRuntime,
 }
 
-impl Service {
+impl Components {
     /// Starts everything, from the ground up. The spawner comes first, while the process is still
     /// small; executors come last, since jobs that waited in the last process begin with them.
     pub async fn start(config: ServiceConfig) -> Result<Self> {
@@ -81,7 +129,7 @@ impl Service {
         let upkeep = config
             .upkeep
             .then(|| maintenance::start(lake.clone(), jobs.clone(), config.remove_orphans));
-        Ok(Service {
+        Ok(Components {
             config,
             lake,
             engine,
@@ -93,6 +141,7 @@ impl Service {
             upkeep,
             deployer,
             given: Given::default(),
+            operations: MeteredRuntime::default(),
         })
     }
 

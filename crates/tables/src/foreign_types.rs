@@ -45,22 +45,17 @@ fn is_foreign(text: &str) -> bool {
 /// Returns the placeholder's length of a foreign type; none if the table of types is full.
 fn placeholder_length(text: &str) -> Option<u64> {
     let position = |types: &[String]| types.iter().position(|known| known == text);
-    let found = position(&TYPES.read());
-    let index = match found {
-        Some(index) => index,
-        None => {
-            let mut types = TYPES.write();
-            // Another thread may have added it meanwhile.
-            match position(&types) {
-                Some(index) => index,
-                None if types.len() < TYPES_MAX => {
-                    types.push(text.to_owned());
-                    types.len() - 1
-                }
-                None => return None,
-            }
-        }
-    };
+    let known = position(&TYPES.read());
+    let index = known.or_else(|| {
+        let mut types = TYPES.write();
+        // Another thread may have added it meanwhile.
+        position(&types).or_else(|| {
+            (types.len() < TYPES_MAX).then(|| {
+                types.push(text.to_owned());
+                types.len() - 1
+            })
+        })
+    })?;
     Some(FIRST_LENGTH + index as u64)
 }
 

@@ -3,10 +3,9 @@
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use headwater_lake::{conflict_problem, with_rerun_hint};
 use headwater_model::{
-    Branch, CherryPickRequest, CreateRef, ErrorCode, Fault, MergeOutcome, MergeReport,
-    MergeRequest, Problem, RevertRequest, UpdateRef, nearest,
+    Branch, CherryPickRequest, CreateRef, ErrorCode, Fault, MergeReport, MergeRequest, Problem,
+    RevertRequest, UpdateRef,
 };
 use serde::Deserialize;
 use utoipa::IntoParams;
@@ -14,8 +13,8 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::App;
-use super::extract::{Author, Body, Parameters, Segments};
-use super::failure::{Answer, Failure};
+use super::extract::{Body, Caller, Parameters, Segments};
+use super::failure::Answer;
 
 pub(super) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new()
@@ -67,9 +66,10 @@ impl Removal {
     (status = 200, body = [Branch]), (status = "default", body = Problem)))]
 async fn list(
     State(app): State<App>,
+    Caller(principal): Caller,
     Parameters(filter): Parameters<Filter>,
 ) -> Answer<Json<Vec<Branch>>> {
-    Ok(Json(app.service.lake.catalog().branches(filter.prefix.as_deref()).await?))
+    Ok(Json(app.service.branches().list(&principal, filter.prefix.as_deref()).await?))
 }
 
 /// Makes a branch: one small durable write, however many tables there are.
@@ -79,9 +79,10 @@ async fn list(
     (status = 201, body = Branch), (status = "default", body = Problem)))]
 async fn create(
     State(app): State<App>,
+    Caller(principal): Caller,
     Body(request): Body<CreateRef>,
 ) -> Answer<(StatusCode, Json<Branch>)> {
-    let branch = app.service.lake.create_branch(request).await?;
+    let branch = app.service.branches().create(&principal, request).await?;
     Ok((StatusCode::CREATED, Json(branch)))
 }
 
@@ -90,8 +91,12 @@ async fn create(
     operation_id = "get_branch", tag = "branch",
     params(("branch" = String, Path)),
     responses((status = 200, body = Branch), (status = "default", body = Problem)))]
-async fn show(State(app): State<App>, Segments(name): Segments<String>) -> Answer<Json<Branch>> {
-    Ok(Json(app.service.lake.catalog().branch(&name).await?))
+async fn show(
+    State(app): State<App>,
+    Caller(principal): Caller,
+    Segments(name): Segments<String>,
+) -> Answer<Json<Branch>> {
+    Ok(Json(app.service.branches().get(&principal, &name).await?))
 }
 
 /// Renames a branch, or says whether it takes direct writes.
@@ -101,39 +106,11 @@ async fn show(State(app): State<App>, Segments(name): Segments<String>) -> Answe
     responses((status = 200, body = Branch), (status = "default", body = Problem)))]
 async fn update(
     State(app): State<App>,
+    Caller(principal): Caller,
     Segments(name): Segments<String>,
     Body(change): Body<UpdateRef>,
 ) -> Answer<Json<Branch>> {
-    let catalog = app.service.lake.catalog();
-    let mut branch = catalog.branch(&name).await?;
-    if let Some(new) = change.name.filter(|new| *new != branch.name) {
-        branch = catalog.rename_branch(&branch.name, &new).await?;
-    }
-    if let Some(protected) = change.protected {
-        branch = catalog.protect_branch(&branch.name, protected).await?;
-    }
-    if let Some(project) = change.requires {
-        check_project(&app, &project).await?;
-        branch = catalog.require_checks(&branch.name, &project).await?;
-    }
-    Ok(Json(branch))
-}
-
-/// Refuses a project that nobody knows here: a slip in its name would lock the branch.
-async fn check_project(app: &App, project: &str) -> Answer<()> {
-    app.service.settings.refresh().await;
-    let own = app.service.settings.name();
-    if own.as_deref() == Some(project) || app.service.lake.has_checked(project).await? {
-        return Ok(());
-    }
-    let message = format!("no run of a project `{project}` has passed in this lake yet");
-    let hint = match own.as_deref().and_then(|own| nearest(project, [own])) {
-        Some(near) => format!("Did you mean `{near}`?"),
-        None => {
-            "Name it as its `headwater.toml` does, and run it once before it is required.".into()
-        }
-    };
-    Err(Failure::invalid(message, hint))
+    Ok(Json(app.service.branches().update(&principal, &name, change).await?))
 }
 
 /// Deletes a branch; its commits stay reachable by their ids.
@@ -143,10 +120,11 @@ async fn check_project(app: &App, project: &str) -> Answer<()> {
     responses((status = 204), (status = "default", body = Problem)))]
 async fn remove(
     State(app): State<App>,
+    Caller(principal): Caller,
     Segments(name): Segments<String>,
     Parameters(removal): Parameters<Removal>,
 ) -> Answer<StatusCode> {
-    removal.settle(app.service.lake.catalog().delete_branch(&name).await)
+    removal.settle(app.service.branches().delete(&principal, &name).await)
 }
 
 /// Merges a ref into a branch. A table that both changed is merged by its content where that can be;
@@ -159,18 +137,11 @@ async fn remove(
     responses((status = 200, body = MergeReport), (status = "default", body = Problem)))]
 async fn merge(
     State(app): State<App>,
+    Caller(principal): Caller,
     Segments(target): Segments<String>,
-    author: Author,
     Body(request): Body<MergeRequest>,
 ) -> Answer<Json<MergeReport>> {
-    let source = request.source.clone();
-    let report = app.service.lake.merge(&target, request, &author.or(None)).await?;
-    if report.outcome == MergeOutcome::Conflict {
-        let source = source.to_string();
-        let problem = conflict_problem(&target, &source, &report);
-        return Err(Failure(with_rerun_hint(problem, &target, &source, &report)));
-    }
-    Ok(Json(report))
+    Ok(Json(app.service.branches().merge(&principal, &target, request).await?))
 }
 
 /// Makes the change of a commit again on a branch: what it changed since its first parent, in one commit.
@@ -181,16 +152,11 @@ async fn merge(
     responses((status = 200, body = MergeReport), (status = "default", body = Problem)))]
 async fn cherry_pick(
     State(app): State<App>,
+    Caller(principal): Caller,
     Segments(target): Segments<String>,
-    author: Author,
     Body(request): Body<CherryPickRequest>,
 ) -> Answer<Json<MergeReport>> {
-    let source = request.commit.to_string();
-    let report = app.service.lake.cherry_pick(&target, request, &author.or(None)).await?;
-    if report.outcome == MergeOutcome::Conflict {
-        return Err(Failure(conflict_problem(&target, &source, &report)));
-    }
-    Ok(Json(report))
+    Ok(Json(app.service.branches().cherry_pick(&principal, &target, request).await?))
 }
 
 /// Undoes a commit of a branch, or what a run wrote there, in one commit; what others did since stays.
@@ -201,15 +167,9 @@ async fn cherry_pick(
     responses((status = 200, body = MergeReport), (status = "default", body = Problem)))]
 async fn revert(
     State(app): State<App>,
+    Caller(principal): Caller,
     Segments(target): Segments<String>,
-    author: Author,
     Body(request): Body<RevertRequest>,
 ) -> Answer<Json<MergeReport>> {
-    let report = app.service.lake.revert(&target, request, &author.or(None)).await?;
-    if report.outcome == MergeOutcome::Conflict {
-        let undone = report.base.map(|base| format!("the undoing of @{}", base.short()));
-        let undone = undone.unwrap_or_default();
-        return Err(Failure(conflict_problem(&target, &undone, &report)));
-    }
-    Ok(Json(report))
+    Ok(Json(app.service.branches().revert(&principal, &target, request).await?))
 }

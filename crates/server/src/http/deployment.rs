@@ -9,7 +9,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::App;
-use super::extract::{Author, Body, Segments};
+use super::extract::{Body, Caller, Segments};
 use super::failure::{Answer, Failure};
 use super::run::BODY_BYTES_MAX;
 
@@ -26,7 +26,7 @@ pub(super) fn routes() -> OpenApiRouter<App> {
     operation_id = "list_deployments", tag = "deployment",
     responses((status = 200, body = [Deployment]), (status = "default", body = Problem)))]
 async fn list(State(app): State<App>) -> Answer<Json<Vec<Deployment>>> {
-    Ok(Json(app.service.deployer.deployments().list().await?))
+    Ok(Json(app.service.components().deployer.deployments().list().await?))
 }
 
 /// Validates a project and puts it in force as a version: calls of functions and triggers use it from
@@ -41,15 +41,16 @@ async fn list(State(app): State<App>) -> Answer<Json<Vec<Deployment>>> {
     (status = "default", body = Problem)))]
 async fn deploy(
     State(app): State<App>,
-    author: Author,
+    Caller(principal): Caller,
     Body(request): Body<DeployRequest>,
 ) -> Answer<Response> {
     if request.files.is_empty() {
         return Err(Failure::invalid("the project has no files", "Send its files in `files`."));
     }
-    let author = author.or(request.author);
-    let deploy =
-        async move { app.service.deployer.deploy(request.files, &author, request.dry_run).await };
+    let author = principal.with_author(request.author).author().to_owned();
+    let deploy = async move {
+        app.service.components().deployer.deploy(request.files, &author, request.dry_run).await
+    };
     let report = to_its_end(deploy).await?;
     let status = if report.dry_run { StatusCode::OK } else { StatusCode::CREATED };
     Ok((status, Json(report)).into_response())
@@ -64,7 +65,7 @@ async fn show(
     State(app): State<App>,
     Segments(version): Segments<String>,
 ) -> Answer<Json<Deployment>> {
-    Ok(Json(app.service.deployer.deployments().get(&version).await?))
+    Ok(Json(app.service.components().deployer.deployments().get(&version).await?))
 }
 
 /// Puts a version in force that was deployed before.
@@ -76,7 +77,10 @@ async fn activate(
     State(app): State<App>,
     Segments(version): Segments<String>,
 ) -> Answer<Json<DeployReport>> {
-    Ok(Json(to_its_end(async move { app.service.deployer.activate(&version).await }).await?))
+    Ok(Json(
+        to_its_end(async move { app.service.components().deployer.activate(&version).await })
+            .await?,
+    ))
 }
 
 /// Completes a change although its client may disconnect, so that memory and store agree.

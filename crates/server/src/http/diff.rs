@@ -12,7 +12,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::App;
-use super::extract::{Parameters, Segments};
+use super::extract::{Caller, Parameters, Segments};
 use super::failure::{Answer, Failure};
 use super::reference::parse;
 
@@ -48,6 +48,7 @@ struct Amount {
     responses((status = 200, body = Diff), (status = "default", body = Problem)))]
 async fn diff(
     State(app): State<App>,
+    Caller(principal): Caller,
     Segments((from, to)): Segments<(String, String)>,
     Parameters(amount): Parameters<Amount>,
 ) -> Answer<Json<Diff>> {
@@ -57,7 +58,7 @@ async fn diff(
         limit: amount.rows.unwrap_or(5).min(ROWS_MAX),
         ..DiffOptions::default()
     };
-    let mut diff = app.service.engine.diff(&parse(&from)?, &parse(&to)?, &options).await?;
+    let mut diff = app.service.refs().diff(&principal, parse(&from)?, parse(&to)?, options).await?;
     for table in &mut diff.tables {
         // Pages are those of one table.
         if let Some(rows) = &mut table.rows {
@@ -102,6 +103,7 @@ struct TableAmount {
     responses((status = 200, body = TableComparison), (status = "default", body = Problem)))]
 async fn diff_table(
     State(app): State<App>,
+    Caller(principal): Caller,
     Segments((from, to, table)): Segments<(String, String, String)>,
     Parameters(amount): Parameters<TableAmount>,
 ) -> Answer<Json<TableComparison>> {
@@ -134,7 +136,7 @@ async fn diff_table(
         table: to_table,
         snapshot: amount.to_snapshot,
     };
-    let mut found = app.service.engine.diff_table(&from, &to, &options).await?;
+    let mut found = app.service.refs().diff_table(&principal, from, to, options).await?;
     let (from, to) = (found.from, found.to);
     if let Some(rows) = &mut found.diff.rows {
         let skip = rows.next_page_token.take().and_then(|skip| skip.parse().ok());

@@ -29,7 +29,7 @@ pub(super) fn routes() -> OpenApiRouter<App> {
     operation_id = "list_environments", tag = "environment",
     responses((status = 200, body = [EnvironmentSummary]), (status = "default", body = Problem)))]
 async fn list(State(app): State<App>) -> Answer<Json<Vec<EnvironmentSummary>>> {
-    Ok(Json(app.service.functions.environments().await))
+    Ok(Json(app.service.components().functions.environments().await))
 }
 
 /// Explains an environment, by the beginning of its id: its packages, what is held imported, and
@@ -42,7 +42,7 @@ async fn explain(
     State(app): State<App>,
     Segments(id): Segments<String>,
 ) -> Answer<Json<EnvironmentExplained>> {
-    Ok(Json(app.service.functions.explain(&id).await?))
+    Ok(Json(app.service.components().functions.explain(&id).await?))
 }
 
 /// Removes environments that no function has asked for in a while and that none uses now.
@@ -56,9 +56,9 @@ async fn prune(
 ) -> Answer<Json<PrunedEnvironments>> {
     let unused_for = Duration::from_secs(request.unused_seconds);
     if request.dry_run {
-        return Ok(Json(app.service.functions.prunable(unused_for).await));
+        return Ok(Json(app.service.components().functions.prunable(unused_for).await));
     }
-    Ok(Json(app.service.functions.prune(unused_for).await?))
+    Ok(Json(app.service.components().functions.prune(unused_for).await?))
 }
 
 /// Chooses an environment's packages anew, within what was asked for. Calls that run go on with the
@@ -72,5 +72,5 @@ async fn rebuild(
     Segments(id): Segments<String>,
 ) -> Answer<Json<RebuiltEnvironment>> {
     let silent = |_: EnvironmentEvent| ();
-    Ok(Json(app.service.functions.rebuild(&id, &silent).await?))
+    Ok(Json(app.service.components().functions.rebuild(&id, &silent).await?))
 }

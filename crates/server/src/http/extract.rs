@@ -7,44 +7,33 @@ use axum::http::header::CONTENT_TYPE;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode};
 use bytes::Bytes;
-use headwater_model::{ErrorCode, Problem};
+use headwater_model::{AUTHOR_BYTES_MAX, ErrorCode, Principal, Problem};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::failure::Failure;
 
-/// The header that says who asks; a field of the request that says so wins.
+/// The header with the author; a field of the request overrides it.
 pub const AUTHOR_HEADER: &str = "x-headwater-author";
 
-/// Who asks, where nobody says.
-const ANONYMOUS: &str = "anonymous";
-
-/// The longest author, in bytes.
-const AUTHOR_BYTES_MAX: usize = 200;
-
-/// Who asks, by the header.
+/// The principal of a request: the lake's owner, the only identity that the listeners accept, with the
+/// author that the header names.
 #[derive(Debug, Clone)]
-pub struct Author(String);
+pub struct Caller(pub Principal);
 
-impl Author {
-    /// The author, unless the request names another; of whom no more is kept than of the header's.
-    pub fn or(self, named: Option<String>) -> String {
-        let mut named = named.filter(|author| !author.is_empty()).unwrap_or(self.0);
-        named.truncate(named.floor_char_boundary(AUTHOR_BYTES_MAX));
-        named
-    }
-}
-
-impl<S: Send + Sync> FromRequestParts<S> for Author {
+impl<S: Send + Sync> FromRequestParts<S> for Caller {
     type Rejection = Failure;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Failure> {
-        let Some(value) = parts.headers.get(AUTHOR_HEADER) else {
-            return Ok(Author(ANONYMOUS.to_owned()));
-        };
+        let owner = parts.extensions.get::<Principal>().cloned();
+        let owner = owner.ok_or_else(|| {
+            Failure(Problem::new(ErrorCode::Unauthenticated, "the request has no identity"))
+        })?;
+        let Some(value) = parts.headers.get(AUTHOR_HEADER) else { return Ok(Caller(owner)) };
         match std::str::from_utf8(value.as_bytes()) {
-            Ok("") => Ok(Author(ANONYMOUS.to_owned())),
-            Ok(author) if author.len() <= AUTHOR_BYTES_MAX => Ok(Author(author.to_owned())),
+            Ok(author) if author.len() <= AUTHOR_BYTES_MAX => {
+                Ok(Caller(owner.with_author(Some(author.to_owned()))))
+            }
             _ => Err(Failure::invalid(
                 format!("header `{AUTHOR_HEADER}` cannot be used"),
                 "Send UTF-8 text of at most 200 bytes.",

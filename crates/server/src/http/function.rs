@@ -1,7 +1,6 @@
 //! Functions of the project: list them, and call one by its name and wait for what it returns.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use axum::Json;
 use axum::body::Body as AnswerBody;
@@ -12,11 +11,8 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures::StreamExt;
 use headwater_functions::{Argument, ArgumentValue, Returned, Returns};
-use headwater_jobs::NewJob;
-use headwater_model::{
-    ErrorCode, Fault, FunctionSummary, InvokeRequest, JobKind, Problem, nearest,
-};
-use headwater_pipelines::{Callable, Parsed, Project};
+use headwater_model::{ErrorCode, FunctionSummary, InvokeRequest, Principal, Problem};
+use headwater_service::{CallInput, FoundFunction};
 use serde::Deserialize;
 use serde_json::Value;
 use utoipa::IntoParams;
@@ -24,12 +20,11 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::App;
-use super::body::{Held, Kind};
-use super::extract::{Author, Parameters, Segments, check_content_type};
+use super::body::Kind;
+use super::extract::{Caller, Parameters, Segments, check_content_type};
 use super::failure::{Answer, Failure};
 use super::query::JOB_HEADER;
 use crate::answer::{Encoder, Format};
-use headwater_service::{nothing_deployed, parse_folder};
 
 /// The longest answer in JSON that is looked through where others are served.
 const SHORT: usize = 64 << 10;
@@ -44,13 +39,11 @@ pub(super) fn routes() -> OpenApiRouter<App> {
 #[utoipa::path(get, path = "/v1/functions",
     operation_id = "list_functions", tag = "function",
     responses((status = 200, body = [FunctionSummary]), (status = "default", body = Problem)))]
-async fn list(State(app): State<App>) -> Answer<Json<Vec<FunctionSummary>>> {
-    let Some(version) = app.service.deployer.deployed().version()? else {
-        return Ok(Json(Vec::new()));
-    };
-    let project = version.project;
-    let summary = |callable: &Callable| callable.summary(&project.defaults);
-    Ok(Json(project.callables.values().map(summary).collect()))
+async fn list(
+    State(app): State<App>,
+    Caller(principal): Caller,
+) -> Answer<Json<Vec<FunctionSummary>>> {
+    Ok(Json(app.service.invocations().list(&principal)?))
 }
 
 /// What a call with a table for a body says beside it.
@@ -86,42 +79,20 @@ struct Beside {
     (status = "default", body = Problem)))]
 async fn invoke(
     State(app): State<App>,
-    author: Author,
+    Caller(principal): Caller,
     Segments(name): Segments<String>,
     Parameters(beside): Parameters<Beside>,
     headers: HeaderMap,
     request: Request,
 ) -> Answer<Response> {
     let format = Format::accepted(&headers)?;
-    let call = prepare(&app, &name, beside, request).await?;
-    let PreparedCall { project, callable, arguments, author: named, permit } = call;
-    let kind = if format == Format::Json { Returns::Any } else { Returns::Table };
-    let new = NewJob::new(JobKind::Function, callable.name.clone(), author.or(named));
-    let (context, guard) = app.service.jobs.record(new).await?;
-    let id = context.id();
-    // Whoever goes away stops the function, and what it took until then is recorded all the same.
-    let leaving = context.cancelled().drop_guard();
-    let call = tokio::spawn(async move {
-        let with = (&*project, &app.service.given);
-        let returned = app.service.runner.call(with, &callable, (arguments, kind), &context).await;
-        drop(permit);
-        let answer = match returned {
-            Ok(returned) => answer(format, returned).await,
-            Err(error) => Err(error.to_problem()),
-        };
-        let outcome = answer.as_ref().map(|_| Value::Null).map_err(Clone::clone);
-        match guard.finish_stored(outcome).await {
-            Some(problem) => Err(problem),
-            None => answer,
-        }
-    });
-    let answer = call.await.unwrap_or_else(|error| {
-        Err(Problem::new(
-            ErrorCode::Internal,
-            format!("the call ended before it was done: {error}"),
-        ))
-    });
-    drop(leaving.disarm());
+    let call = prepare(&app, &principal, &name, beside, request).await?;
+    let principal = principal.with_author(call.author);
+    let returns = if format == Format::Json { Returns::Any } else { Returns::Table };
+    let input = CallInput { arguments: call.arguments, returns, permit: call.permit };
+    let encode = move |returned| answer(format, returned);
+    let ended = app.service.invocations().call(&principal, call.function, input, encode).await?;
+    let (id, answer) = (ended.job, ended.result);
     let mut response = answer.unwrap_or_else(|problem| Failure(problem).into_response());
     if let Ok(id) = HeaderValue::from_str(&id.to_string()) {
         response.headers_mut().insert(JOB_HEADER, id);
@@ -131,19 +102,24 @@ async fn invoke(
 
 /// A call whose function and arguments are known.
 struct PreparedCall {
-    project: Arc<Project>,
-    callable: Callable,
+    function: FoundFunction,
     arguments: Vec<Argument>,
-    /// The author that the body names.
+    /// The author in the body.
     author: Option<String>,
-    /// The memory that the body takes until the call has ended.
-    permit: Option<Held>,
+    /// The memory quota of the body, held until the call has ended.
+    permit: Option<Box<dyn Send>>,
 }
 
-async fn prepare(app: &App, name: &str, beside: Beside, request: Request) -> Answer<PreparedCall> {
+async fn prepare(
+    app: &App,
+    principal: &Principal,
+    name: &str,
+    beside: Beside,
+    request: Request,
+) -> Answer<PreparedCall> {
     let media_type = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
     if media_type == Some(Format::Arrow.media_type()) {
-        return prepare_table(app, name, beside, request).await;
+        return prepare_table(app, principal, name, beside, request).await;
     }
     if beside.table.is_some() || beside.arguments.is_some() {
         let message = "`table` and `arguments` go with a body of Arrow";
@@ -155,78 +131,29 @@ async fn prepare(app: &App, name: &str, beside: Beside, request: Request) -> Ans
         let hint = "Send `{\"arguments\": {\"NAME\": VALUE}}`.";
         Failure::invalid(format!("the body cannot be read: {error}"), hint)
     })?;
-    let (project, callable) = match request.files {
-        Some(files) => of_files(files, name).await?,
-        None => deployed(app, name).await?,
+    let invocations = app.service.invocations();
+    let function = match request.files {
+        Some(files) => invocations.find_in_files(principal, files, name).await?,
+        None => invocations.find(principal, name).await?,
     };
-    callable.check(&request.arguments, None)?;
+    function.callable().check(&request.arguments, None)?;
     let (arguments, author) = (values(request.arguments), request.author);
-    Ok(PreparedCall { project, callable, arguments, author, permit: Some(permit) })
-}
-
-/// The function of the deployed version.
-async fn deployed(app: &App, name: &str) -> Answer<(Arc<Project>, Callable)> {
-    let version = app.service.deployer.deployed().version()?;
-    if let Some(version) = &version
-        && let Some(callable) = version.project.callables.get(name)
-    {
-        return Ok((version.project.clone(), callable.clone()));
-    }
-    if is_in_folder(app, name).await {
-        let message = format!("function `{name}` is in the working folder, but not deployed");
-        let hint = "Run `headwater deploy`, or call it with `--working-folder`.";
-        return Err(Failure(Problem::new(ErrorCode::FunctionNotFound, message).with_hint(hint)));
-    }
-    Err(version
-        .map_or_else(|| Failure(nothing_deployed()), |version| not_found(&version.project, name)))
-}
-
-/// Whether the working folder defines a function.
-async fn is_in_folder(app: &App, name: &str) -> bool {
-    let Some(folder) = app.config.service.project_dir.clone() else { return false };
-    let parsed = parse_folder(folder).await.ok();
-    parsed.is_some_and(|parsed| matches!(parsed.into_callable(name), Ok((_, Some(_)))))
-}
-
-/// The function that files define.
-async fn of_files(files: BTreeMap<String, String>, name: &str) -> Answer<(Arc<Project>, Callable)> {
-    let wanted = name.to_owned();
-    let read = move || {
-        let parsed = Parsed::read(&files).map_err(|error| error.to_problem())?;
-        parsed.into_callable(&wanted).map_err(|error| error.to_problem())
-    };
-    let read = tokio::task::spawn_blocking(read).await.map_err(|error| {
-        Failure(Problem::new(ErrorCode::Internal, format!("the files were not read: {error}")))
-    })?;
-    let (project, callable) = read?;
-    let callable = callable.ok_or_else(|| not_found(&project, name))?;
-    Ok((Arc::new(project), callable))
-}
-
-fn not_found(project: &Project, name: &str) -> Failure {
-    let message = format!("the project `{}` has no function `{name}`", project.name);
-    let hint = if project.steps.iter().any(|step| step.table.name == name) {
-        "It is a model, which a run computes; only what has `@headwater.function()` is called."
-            .to_owned()
-    } else if let Some(near) = nearest(name, project.callables.keys().map(String::as_str)) {
-        format!("Did you mean `{near}`?")
-    } else {
-        "See `headwater function ls`; only what has `@headwater.function()` is called.".to_owned()
-    };
-    Failure(Problem::new(ErrorCode::FunctionNotFound, message).with_hint(hint))
+    Ok(PreparedCall { function, arguments, author, permit: Some(Box::new(permit)) })
 }
 
 /// A call whose body is a table.
 async fn prepare_table(
     app: &App,
+    principal: &Principal,
     name: &str,
     beside: Beside,
     request: Request,
 ) -> Answer<PreparedCall> {
-    let (project, callable) = deployed(app, name).await?;
+    let function = app.service.invocations().find(principal, name).await?;
+    let callable = function.callable();
     let table = match beside.table.as_deref() {
-        Some(table) => table,
-        None => callable.table_argument()?,
+        Some(table) => table.to_owned(),
+        None => callable.table_argument()?.to_owned(),
     };
     let others: BTreeMap<String, Value> = match &beside.arguments {
         Some(text) => serde_json::from_str(text).map_err(|error| {
@@ -235,12 +162,12 @@ async fn prepare_table(
         })?,
         None => BTreeMap::new(),
     };
-    callable.check(&others, Some(table))?;
+    callable.check(&others, Some(&table))?;
     let read = super::rows::read_table(app, request).await?;
     let mut arguments = values(others);
-    arguments.push(Argument { name: table.to_owned(), value: ArgumentValue::Table(read) });
+    arguments.push(Argument { name: table, value: ArgumentValue::Table(read) });
     // The table itself counts towards the memory for rows.
-    Ok(PreparedCall { project, callable, arguments, author: None, permit: None })
+    Ok(PreparedCall { function, arguments, author: None, permit: None })
 }
 
 fn values(given: BTreeMap<String, Value>) -> Vec<Argument> {

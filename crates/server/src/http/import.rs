@@ -14,7 +14,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::App;
-use super::extract::{Author, Body};
+use super::extract::{Body, Caller};
 use super::failure::Answer;
 
 pub(super) fn routes() -> OpenApiRouter<App> {
@@ -30,14 +30,14 @@ pub(super) fn routes() -> OpenApiRouter<App> {
     (status = "default", body = Problem)))]
 async fn import(
     State(app): State<App>,
-    author: Author,
+    Caller(principal): Caller,
     Body(mut request): Body<ImportRequest>,
 ) -> Answer<Response> {
     if request.dry_run {
         return Ok(Json(plan(&app, &request).await?).into_response());
     }
-    let author = author.or(request.author.take());
-    let branch = app.service.branch_to_write(request.reference.as_ref()).await?;
+    let author = principal.with_author(request.author.take()).author().to_owned();
+    let branch = app.service.components().branch_to_write(request.reference.as_ref()).await?;
     request.author = Some(author.clone());
     let new = NewJob {
         reference: Some(branch),
@@ -45,15 +45,15 @@ async fn import(
         payload: json!(request),
         ..NewJob::new(JobKind::Import, summary(&request), author)
     };
-    let id = app.service.jobs.submit(new).await?;
-    Ok((StatusCode::ACCEPTED, Json(app.service.jobs.job(id).await?)).into_response())
+    let id = app.service.components().jobs.submit(new).await?;
+    Ok((StatusCode::ACCEPTED, Json(app.service.components().jobs.job(id).await?)).into_response())
 }
 
 async fn plan(app: &App, request: &ImportRequest) -> Answer<ImportPlan> {
     let cancelled = CancellationToken::new();
     // Threads that read files stop when the asker goes away.
     let _guard = cancelled.clone().drop_guard();
-    Ok(app.service.lake.plan_import(request, Arc::new(|_| {}), cancelled).await?)
+    Ok(app.service.components().lake.plan_import(request, Arc::new(|_| {}), cancelled).await?)
 }
 
 fn summary(request: &ImportRequest) -> String {

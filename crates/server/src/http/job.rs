@@ -36,7 +36,7 @@ pub(super) fn routes() -> OpenApiRouter<App> {
 #[serde(deny_unknown_fields)]
 struct Filter {
     /// Only these kinds, with commas between them: `query`, `import`, `run`, `trigger`,
-    /// `upkeep`, `function`.
+    /// `upkeep`, `function`, `merge`, `cherry_pick`, `revert`, `diff`, `commit`.
     kind: Option<String>,
     /// Only these statuses, with commas between them: `queued`, `running`, `succeeded`, `failed`,
     /// `cancelled`, `interrupted`.
@@ -63,7 +63,7 @@ async fn list(
         until: None,
         limit: filter.limit.unwrap_or(100).min(JOBS_MAX),
     };
-    Ok(Json(app.service.jobs.list(&filter).await?))
+    Ok(Json(app.service.components().jobs.list(&filter).await?))
 }
 
 /// Answers a job as it stands, and what its calls of functions wait for.
@@ -72,10 +72,10 @@ async fn list(
     params(("job" = String, Path)),
     responses((status = 200, body = Job), (status = "default", body = Problem)))]
 async fn show(State(app): State<App>, Segments(id): Segments<String>) -> Answer<Json<Job>> {
-    let mut job = app.service.jobs.get(&id).await?;
+    let mut job = app.service.components().jobs.get(&id).await?;
     if !job.status.is_final() {
         // In a long queue it takes a moment to find out who is before it.
-        let (functions, id) = (app.service.functions.clone(), job.id);
+        let (functions, id) = (app.service.components().functions.clone(), job.id);
         let calls = tokio::task::spawn_blocking(move || functions.calls_of(id)).await;
         let calls = calls.unwrap_or_default().into_iter();
         let told =
@@ -109,14 +109,14 @@ async fn events(
     Segments(id): Segments<String>,
     Parameters(range): Parameters<Range>,
 ) -> Answer<Response> {
-    let id = app.service.jobs.get(&id).await?.id;
+    let id = app.service.components().jobs.get(&id).await?.id;
     let body = if range.follow {
-        let events = app.service.jobs.follow(id, range.after).await?;
+        let events = app.service.components().jobs.follow(id, range.after).await?;
         let lines = events.map_err(std::io::Error::other).and_then(async |event| line(&event));
         AnswerBody::from_stream(lines.boxed())
     } else {
         let mut text = Vec::new();
-        for event in app.service.jobs.events(id, range.after).await? {
+        for event in app.service.components().jobs.events(id, range.after).await? {
             text.extend(line(&event).unwrap_or_default());
         }
         AnswerBody::from(text)
@@ -136,6 +136,6 @@ fn line(event: &JobEvent) -> std::io::Result<Bytes> {
     params(("job" = String, Path)),
     responses((status = 200, body = Job), (status = "default", body = Problem)))]
 async fn stop(State(app): State<App>, Segments(id): Segments<String>) -> Answer<Json<Job>> {
-    let id = app.service.jobs.get(&id).await?.id;
-    Ok(Json(app.service.jobs.stop(id).await?))
+    let id = app.service.components().jobs.get(&id).await?.id;
+    Ok(Json(app.service.components().jobs.stop(id).await?))
 }

@@ -11,7 +11,7 @@ use utoipa_axum::routes;
 
 use super::App;
 use super::branch::Removal;
-use super::extract::{Author, Body, Parameters, Segments};
+use super::extract::{Body, Caller, Parameters, Segments};
 use super::failure::Answer;
 use super::reference::parse;
 
@@ -28,7 +28,7 @@ async fn list(
     State(app): State<App>,
     Segments(reference): Segments<String>,
 ) -> Answer<Json<Vec<Namespace>>> {
-    let catalog = app.service.lake.catalog();
+    let catalog = app.service.components().lake.catalog();
     let resolved = catalog.resolve(&parse(&reference)?).await?;
     Ok(Json(catalog.state(resolved.commit).await?.namespaces().await?))
 }
@@ -41,11 +41,12 @@ async fn list(
 async fn create(
     State(app): State<App>,
     Segments(branch): Segments<String>,
-    author: Author,
+    Caller(principal): Caller,
     Body(request): Body<CreateNamespace>,
 ) -> Answer<(StatusCode, Json<Namespace>)> {
     let name = request.name;
-    let mut transaction = app.service.lake.transaction(&branch, &author.or(None)).await?;
+    let mut transaction =
+        app.service.components().lake.transaction(&branch, principal.author()).await?;
     transaction.create_namespace(&name, BTreeMap::new());
     transaction.commit(&format!("create namespace {name}")).await?;
     let namespace = Namespace { name, properties: BTreeMap::new() };
@@ -60,10 +61,11 @@ async fn create(
 async fn remove(
     State(app): State<App>,
     Segments((branch, name)): Segments<(String, String)>,
-    author: Author,
+    Caller(principal): Caller,
     Parameters(removal): Parameters<Removal>,
 ) -> Answer<StatusCode> {
-    let mut transaction = app.service.lake.transaction(&branch, &author.or(None)).await?;
+    let mut transaction =
+        app.service.components().lake.transaction(&branch, principal.author()).await?;
     transaction.drop_namespace(&name);
     let outcome = transaction.commit(&format!("drop namespace {name}")).await;
     removal.settle(outcome.map(drop))

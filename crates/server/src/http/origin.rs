@@ -14,7 +14,7 @@ use axum::http::header::{AUTHORIZATION, HOST, ORIGIN, WWW_AUTHENTICATE};
 use axum::http::{HeaderMap, HeaderValue, Uri};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use headwater_model::{ErrorCode, Problem};
+use headwater_model::{ErrorCode, Principal, Problem};
 
 use super::failure::Failure;
 use crate::iceberg::{self, Refusal};
@@ -35,6 +35,8 @@ pub struct Stranger;
 /// the lake's folder.
 pub async fn check(mut request: Request, next: Next) -> Response {
     let Some(OverTcp(token)) = request.extensions().get::<OverTcp>() else {
+        // The file system protects the Unix socket.
+        request.extensions_mut().insert(Principal::owner());
         return next.run(request).await;
     };
     if let Err(problem) = check_headers(request.uri(), request.headers()) {
@@ -42,12 +44,15 @@ pub async fn check(mut request: Request, next: Next) -> Response {
     }
     let shown = request.headers().get(AUTHORIZATION).map(HeaderValue::as_bytes);
     let known = token.as_ref().is_none_or(|token| shown.is_some_and(|it| token.is_shown_by(it)));
-    if !known {
+    if known {
+        request.extensions_mut().insert(Principal::owner());
+    } else {
         let path = request.uri().path();
         if !OPEN.contains(&path) && !iceberg::is_token_path(path) {
             return unauthenticated(request.uri(), shown.is_some());
         }
         request.extensions_mut().insert(Stranger);
+        request.extensions_mut().insert(Principal::anonymous());
     }
     next.run(request).await
 }

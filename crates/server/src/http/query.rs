@@ -1,32 +1,25 @@
 //! Queries: one SQL statement, answered as it is computed.
 
-use std::collections::BTreeMap;
-
+use arrow::error::ArrowError;
 use axum::body::Body as AnswerBody;
 use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, HeaderValue};
 use axum::response::{IntoResponse, Response};
-use headwater_engine::{Prepared, SessionOptions};
-use headwater_jobs::NewJob;
-use headwater_model::{
-    DEFAULT_NAMESPACE, JobId, JobKind, PROPERTY_JOB, Problem, QueryRequest, RefSpec,
-    SYSTEM_NAMESPACE,
-};
+use bytes::Bytes;
+use futures::{Stream, StreamExt};
+use headwater_model::{ErrorCode, Problem, QueryRequest};
+use headwater_service::StatementRows;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::App;
-use super::extract::{Author, Body};
+use super::extract::{Body, Caller};
 use super::failure::{Answer, Failure};
-use crate::answer::Format;
-use crate::statement::Statement;
+use crate::answer::{Encoder, Format};
 
 /// The header that carries the statement's job.
 pub(super) const JOB_HEADER: &str = "x-headwater-job";
-
-/// The longest summary of a statement, in characters.
-const SUMMARY_CHARACTERS_MAX: usize = 2_000;
 
 pub(super) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(query))
@@ -50,24 +43,18 @@ pub(super) fn routes() -> OpenApiRouter<App> {
     (status = "default", body = Problem)))]
 async fn query(
     State(app): State<App>,
-    author: Author,
+    Caller(principal): Caller,
     headers: HeaderMap,
     Body(request): Body<QueryRequest>,
 ) -> Answer<Response> {
     let format = Format::accepted(&headers)?;
-    check_namespace(&app, &request).await?;
-    let prepared = Prepared::parse(&request.sql);
-    if let Ok(statement) = &prepared {
-        check_parameters(&request, statement)?;
-    }
-    let prepared = prepared.and_then(|statement| statement.bind(&request.parameters));
-    let author = author.or(request.author.clone());
-    let (context, guard) = app.service.jobs.record(new_job(&request, &author)).await?;
-    let id = context.id();
-    let statement = Statement::new(context, guard, request.limit);
-    let session = app.service.engine.session(session_options(&request, author, id));
-    let answer =
-        statement.answer(session, prepared.map_err(headwater_engine::Error::from), format).await;
+    let principal = principal.with_author(request.author.clone());
+    let started = app.service.statements().start(&principal, &request).await?;
+    let id = started.job;
+    let answer = match started.rows {
+        Ok(rows) => encode(rows, format).await,
+        Err(problem) => Err(problem),
+    };
     let mut response = match answer {
         Ok(chunks) => {
             let media_type = [(CONTENT_TYPE, format.media_type())];
@@ -81,48 +68,50 @@ async fn query(
     Ok(response)
 }
 
-/// A namespace that is named must be there, whether the statement has bare names or not.
-async fn check_namespace(app: &App, request: &QueryRequest) -> Answer<()> {
-    let Some(namespace) = request.namespace.as_deref().filter(|name| *name != SYSTEM_NAMESPACE)
-    else {
-        return Ok(());
+/// Encodes rows chunk by chunk. Returns once the first chunk or the statement's error is there.
+async fn encode(
+    mut rows: StatementRows,
+    format: Format,
+) -> Result<impl Stream<Item = Result<Bytes, Problem>> + Send + 'static, Problem> {
+    let encoder = match Encoder::new(format, rows.schema()) {
+        Ok(encoder) => encoder,
+        Err(error) => return Err(rows.fail(not_encoded(&error))),
     };
-    let main = RefSpec::main();
-    let view = app.service.lake.view(request.reference.as_ref().unwrap_or(&main)).await?;
-    // SQL finds names without case.
-    let same = |known: &headwater_model::Namespace| known.name.eq_ignore_ascii_case(namespace);
-    if view.namespaces().await?.iter().any(same) {
-        return Ok(());
-    }
-    Ok(view.check_namespace(namespace).await?)
+    let mut chunks = Chunks { rows, encoder: Some(encoder) };
+    let first = chunks.next().await?;
+    let rest = futures::stream::try_unfold(chunks, |mut chunks| async {
+        Ok(chunks.next().await?.map(|bytes| (bytes, chunks)))
+    });
+    Ok(futures::stream::iter(first.map(Ok)).chain(rest))
 }
 
-/// Refuses values without a parameter in the statement.
-fn check_parameters(request: &QueryRequest, statement: &Prepared) -> Answer<()> {
-    let is_used = |name: &str| statement.parameters().iter().any(|one| one.name == name);
-    let Some(name) = request.parameters.keys().find(|name| !is_used(name)) else { return Ok(()) };
-    let message = format!("the statement has no parameter `${name}`");
-    Err(Failure::invalid(message, "Leave it out, or use it in the statement."))
+/// The rest of an answer.
+struct Chunks {
+    rows: StatementRows,
+    /// None after the last chunk.
+    encoder: Option<Encoder>,
 }
 
-fn new_job(request: &QueryRequest, author: &str) -> NewJob {
-    let words: Vec<_> = request.sql.split_whitespace().collect();
-    let summary = words.join(" ").chars().take(SUMMARY_CHARACTERS_MAX).collect::<String>();
-    let reference = request.reference.clone().unwrap_or_else(headwater_model::RefSpec::main);
-    NewJob {
-        reference: Some(reference.to_string()),
-        ..NewJob::new(JobKind::Query, summary, author)
+impl Chunks {
+    /// Returns the next chunk that is not empty; none after the last one.
+    async fn next(&mut self) -> Result<Option<Bytes>, Problem> {
+        while let Some(encoder) = &mut self.encoder {
+            let bytes = if let Some(batch) = self.rows.next().await? {
+                encoder.batch(&batch)
+            } else {
+                let bytes = encoder.end();
+                self.encoder = None;
+                bytes
+            };
+            let bytes = bytes.map_err(|error| self.rows.fail(not_encoded(&error)))?;
+            if !bytes.is_empty() {
+                return Ok(Some(bytes));
+            }
+        }
+        Ok(None)
     }
 }
 
-fn session_options(request: &QueryRequest, author: String, id: JobId) -> SessionOptions {
-    SessionOptions {
-        reference: request.reference.clone().unwrap_or_else(headwater_model::RefSpec::main),
-        namespace: request.namespace.clone().unwrap_or_else(|| DEFAULT_NAMESPACE.to_owned()),
-        author,
-        memory_bytes: request.memory_bytes_max,
-        properties: BTreeMap::from([(PROPERTY_JOB.to_owned(), id.to_string())]),
-        snapshot_properties: BTreeMap::new(),
-        view: None,
-    }
+fn not_encoded(error: &ArrowError) -> Problem {
+    Problem::new(ErrorCode::Internal, format!("the rows cannot be encoded: {error}"))
 }

@@ -9,7 +9,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::App;
-use super::extract::{Parameters, Segments};
+use super::extract::{Caller, Parameters, Segments};
 use super::failure::{Answer, Failure};
 
 /// The most commits in one answer.
@@ -26,10 +26,10 @@ pub(super) fn routes() -> OpenApiRouter<App> {
     responses((status = 200, body = ResolvedRef), (status = "default", body = Problem)))]
 async fn show(
     State(app): State<App>,
+    Caller(principal): Caller,
     Segments(reference): Segments<String>,
 ) -> Answer<Json<ResolvedRef>> {
-    let resolved = app.service.lake.catalog().resolve(&parse(&reference)?).await?;
-    Ok(Json(ResolvedRef { commit: resolved.commit, branch: resolved.branch }))
+    Ok(Json(app.service.refs().resolve(&principal, &parse(&reference)?).await?))
 }
 
 /// Which commits to list.
@@ -51,12 +51,13 @@ struct Page {
     responses((status = 200, body = [Commit]), (status = "default", body = Problem)))]
 async fn commits(
     State(app): State<App>,
+    Caller(principal): Caller,
     Segments(reference): Segments<String>,
     Parameters(page): Parameters<Page>,
 ) -> Answer<Json<Vec<Commit>>> {
     let after = page.after.as_deref().map(parse_commit).transpose()?;
     let limit = page.limit.unwrap_or(100).min(COMMITS_MAX);
-    Ok(Json(app.service.lake.catalog().log(&parse(&reference)?, limit, after).await?))
+    Ok(Json(app.service.refs().log(&principal, &parse(&reference)?, limit, after).await?))
 }
 
 fn parse_commit(text: &str) -> Answer<CommitId> {

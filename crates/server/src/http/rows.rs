@@ -18,7 +18,7 @@ use utoipa_axum::routes;
 
 use super::App;
 use super::body::Kind;
-use super::extract::{Author, Parameters, Segments};
+use super::extract::{Caller, Parameters, Segments};
 use super::failure::{Answer, Failure};
 use super::query::JOB_HEADER;
 use crate::answer::Format;
@@ -50,13 +50,13 @@ struct Options {
     responses((status = 200, body = WriteReport), (status = "default", body = Problem)))]
 async fn write(
     State(app): State<App>,
-    author: Author,
+    Caller(principal): Caller,
     Segments((branch, table)): Segments<(String, String)>,
     Parameters(options): Parameters<Options>,
     request: Request,
 ) -> Answer<([(HeaderName, HeaderValue); 1], Json<WriteReport>)> {
     let name: TableName = table.parse()?;
-    let branch = app.service.branch_to_write(Some(&RefSpec::Name(branch))).await?;
+    let branch = app.service.components().branch_to_write(Some(&RefSpec::Name(branch))).await?;
     let media_type = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
     if media_type != Some(Format::Arrow.media_type()) {
         let message = "the body is no Arrow stream";
@@ -64,11 +64,11 @@ async fn write(
         return Err(Failure::invalid(message, hint));
     }
     let rows = read_table(&app, request).await?;
-    let author = author.or(None);
+    let author = principal.author().to_owned();
     let summary = format!("{} rows to {name}", rows.rows());
     let new = NewJob::new(JobKind::Import, summary, author.clone());
     let new = NewJob { reference: Some(branch.clone()), ..new };
-    let (context, guard) = app.service.jobs.record(new).await?;
+    let (context, guard) = app.service.components().jobs.record(new).await?;
     let id = context.id();
     let write = WriteRows {
         branch,
@@ -80,7 +80,7 @@ async fn write(
     };
     // A client that goes away leaves no half of a write: it ends as it would.
     let written = tokio::spawn(async move {
-        let written = app.service.lake.write(&write, || rows.stream()).await;
+        let written = app.service.components().lake.write(&write, || rows.stream()).await;
         let written = written.map_err(|error| error.to_problem());
         if let Ok(report) = &written {
             let (rows_written, bytes_written) = (report.rows, report.bytes_written);
@@ -107,7 +107,7 @@ pub(super) async fn read_table(app: &App, request: Request) -> Answer<SharedTabl
         Failure::invalid(format!("the table cannot be read: {error}"), hint)
     };
     let (bytes, _permit) = app.bodies.read(request, Kind::Table).await?;
-    let room = app.service.runner.room().clone();
+    let room = app.service.components().runner.room().clone();
     let read = tokio::task::spawn_blocking(move || SharedTable::read_stream(bytes, &room)).await;
     read.map_err(|error| unreadable(&error))?.map_err(|error| match error.code() {
         ErrorCode::DiskFull => Failure(error.to_problem()),

@@ -11,7 +11,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::App;
-use super::extract::{Author, Body};
+use super::extract::{Body, Caller};
 use super::failure::{Answer, Failure};
 use headwater_service::{project_name, run_queue, run_summary};
 
@@ -32,18 +32,18 @@ pub(super) fn routes() -> OpenApiRouter<App> {
     (status = "default", body = Problem)))]
 async fn run(
     State(app): State<App>,
-    author: Author,
+    Caller(principal): Caller,
     Body(mut request): Body<RunRequest>,
 ) -> Answer<Response> {
     if request.files.is_empty() {
         return Err(Failure::invalid("the project has no files", "Send its files in `files`."));
     }
     if request.dry_run || request.merge.as_ref().is_some_and(|merge| merge.dry_run) {
-        return Ok(Json(app.service.runner.plan(&request).await?).into_response());
+        return Ok(Json(app.service.components().runner.plan(&request).await?).into_response());
     }
-    app.service.settings.refresh().await;
-    let author = author.or(request.author.take());
-    let branch = app.service.branch_to_write(request.reference.as_ref()).await?;
+    app.service.components().settings.refresh().await;
+    let author = principal.with_author(request.author.take()).author().to_owned();
+    let branch = app.service.components().branch_to_write(request.reference.as_ref()).await?;
     request.author = Some(author.clone());
     let project = project_name(&request);
     let summary = run_summary(&project, &request);
@@ -54,6 +54,6 @@ async fn run(
         payload: json!(request),
         ..NewJob::new(JobKind::Run, summary, author)
     };
-    let id = app.service.jobs.submit(new).await?;
-    Ok((StatusCode::ACCEPTED, Json(app.service.jobs.job(id).await?)).into_response())
+    let id = app.service.components().jobs.submit(new).await?;
+    Ok((StatusCode::ACCEPTED, Json(app.service.components().jobs.job(id).await?)).into_response())
 }

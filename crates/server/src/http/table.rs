@@ -12,7 +12,7 @@ use utoipa_axum::routes;
 
 use super::App;
 use super::branch::Removal;
-use super::extract::{Author, Parameters, Segments};
+use super::extract::{Caller, Parameters, Segments};
 use super::failure::Answer;
 use super::reference::parse;
 
@@ -39,7 +39,13 @@ async fn list(
     Segments(reference): Segments<String>,
     Parameters(filter): Parameters<Filter>,
 ) -> Answer<Json<Vec<Table>>> {
-    Ok(Json(app.service.lake.list(&parse(&reference)?, filter.namespace.as_deref()).await?))
+    Ok(Json(
+        app.service
+            .components()
+            .lake
+            .list(&parse(&reference)?, filter.namespace.as_deref())
+            .await?,
+    ))
 }
 
 /// Describes a table: `name` or `namespace.name`, as written, or else without case.
@@ -52,13 +58,13 @@ async fn show(
     Segments((reference, table)): Segments<(String, String)>,
 ) -> Answer<Json<Table>> {
     let name: TableName = table.parse()?;
-    let view = app.service.lake.view(&parse(&reference)?).await?;
+    let view = app.service.components().lake.view(&parse(&reference)?).await?;
     match view.find(&name.namespace, &name.name).await? {
         Some((name, table)) => {
             let mut described = table.describe(&name);
             if let Some(branch) = view.branch() {
                 described.upkeep =
-                    app.service.lake.upkeep_record(branch, &name).await?.map(Box::new);
+                    app.service.components().lake.upkeep_record(branch, &name).await?.map(Box::new);
             }
             Ok(Json(described))
         }
@@ -74,11 +80,12 @@ async fn show(
 async fn remove(
     State(app): State<App>,
     Segments((branch, table)): Segments<(String, String)>,
-    author: Author,
+    Caller(principal): Caller,
     Parameters(removal): Parameters<Removal>,
 ) -> Answer<StatusCode> {
     let name: TableName = table.parse()?;
-    let mut transaction = app.service.lake.transaction(&branch, &author.or(None)).await?;
+    let mut transaction =
+        app.service.components().lake.transaction(&branch, principal.author()).await?;
     transaction.drop(&name, removal.if_exists).await?;
     transaction.commit(&format!("drop table {name}")).await?;
     Ok(StatusCode::NO_CONTENT)

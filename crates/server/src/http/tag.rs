@@ -9,8 +9,8 @@ use utoipa_axum::routes;
 
 use super::App;
 use super::branch::{Filter, Removal};
-use super::extract::{Body, Parameters, Segments};
-use super::failure::{Answer, Failure};
+use super::extract::{Body, Caller, Parameters, Segments};
+use super::failure::Answer;
 
 pub(super) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(list, create)).routes(routes!(show, update, remove))
@@ -23,9 +23,10 @@ pub(super) fn routes() -> OpenApiRouter<App> {
     (status = 200, body = [Tag]), (status = "default", body = Problem)))]
 async fn list(
     State(app): State<App>,
+    Caller(principal): Caller,
     Parameters(filter): Parameters<Filter>,
 ) -> Answer<Json<Vec<Tag>>> {
-    Ok(Json(app.service.lake.catalog().tags(filter.prefix.as_deref()).await?))
+    Ok(Json(app.service.tags().list(&principal, filter.prefix.as_deref()).await?))
 }
 
 /// Makes a tag.
@@ -35,9 +36,10 @@ async fn list(
     (status = 201, body = Tag), (status = "default", body = Problem)))]
 async fn create(
     State(app): State<App>,
+    Caller(principal): Caller,
     Body(request): Body<CreateRef>,
 ) -> Answer<(StatusCode, Json<Tag>)> {
-    Ok((StatusCode::CREATED, Json(app.service.lake.create_tag(request).await?)))
+    Ok((StatusCode::CREATED, Json(app.service.tags().create(&principal, request).await?)))
 }
 
 /// Answers a tag.
@@ -45,8 +47,12 @@ async fn create(
     operation_id = "get_tag", tag = "tag",
     params(("tag" = String, Path)),
     responses((status = 200, body = Tag), (status = "default", body = Problem)))]
-async fn show(State(app): State<App>, Segments(name): Segments<String>) -> Answer<Json<Tag>> {
-    Ok(Json(app.service.lake.catalog().tag(&name).await?))
+async fn show(
+    State(app): State<App>,
+    Caller(principal): Caller,
+    Segments(name): Segments<String>,
+) -> Answer<Json<Tag>> {
+    Ok(Json(app.service.tags().get(&principal, &name).await?))
 }
 
 /// Renames a tag.
@@ -57,19 +63,11 @@ async fn show(State(app): State<App>, Segments(name): Segments<String>) -> Answe
     responses((status = 200, body = Tag), (status = "default", body = Problem)))]
 async fn update(
     State(app): State<App>,
+    Caller(principal): Caller,
     Segments(name): Segments<String>,
     Body(change): Body<UpdateRef>,
 ) -> Answer<Json<Tag>> {
-    if change.protected.is_some() || change.requires.is_some() {
-        let hint = "Protect a branch instead; a tag takes no writes at all.";
-        return Err(Failure::invalid("a tag has no `protected`", hint));
-    }
-    let catalog = app.service.lake.catalog();
-    let tag = catalog.tag(&name).await?;
-    match change.name.filter(|new| *new != tag.name) {
-        Some(new) => Ok(Json(catalog.rename_tag(&tag.name, &new).await?)),
-        None => Ok(Json(tag)),
-    }
+    Ok(Json(app.service.tags().update(&principal, &name, change).await?))
 }
 
 /// Deletes a tag.
@@ -79,8 +77,9 @@ async fn update(
     responses((status = 204), (status = "default", body = Problem)))]
 async fn remove(
     State(app): State<App>,
+    Caller(principal): Caller,
     Segments(name): Segments<String>,
     Parameters(removal): Parameters<Removal>,
 ) -> Answer<StatusCode> {
-    removal.settle(app.service.lake.catalog().delete_tag(&name).await)
+    removal.settle(app.service.tags().delete(&principal, &name).await)
 }

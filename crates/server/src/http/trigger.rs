@@ -27,10 +27,11 @@ pub(super) fn routes() -> OpenApiRouter<App> {
     responses(
     (status = 200, body = [TriggerStatus]), (status = "default", body = Problem)))]
 async fn list(State(app): State<App>) -> Answer<Json<Vec<TriggerStatus>>> {
-    app.service.deployer.deployed().version()?;
-    let mut listed = app.service.triggers.as_ref().map(Triggers::list).unwrap_or_default();
+    app.service.components().deployer.deployed().version()?;
+    let mut listed =
+        app.service.components().triggers.as_ref().map(Triggers::list).unwrap_or_default();
     for status in listed.iter_mut().filter(|status| status.error.is_none()) {
-        status.error = missing_branch(&app.service.lake, &status.trigger).await?;
+        status.error = missing_branch(&app.service.components().lake, &status.trigger).await?;
     }
     Ok(Json(listed))
 }
@@ -62,7 +63,7 @@ async fn events(
         trigger: filter.trigger,
         limit: filter.limit.unwrap_or(100).min(EVENTS_MAX),
     };
-    match (&app.service.triggers, &filter.trigger) {
+    match (&app.service.components().triggers, &filter.trigger) {
         (Some(triggers), _) => Ok(Json(triggers.events(&filter).await?)),
         (None, None) => Ok(Json(Vec::new())),
         (None, Some(name)) => Err(no_triggers(&format!("trigger `{name}`"))),
@@ -78,7 +79,7 @@ async fn replay(
     State(app): State<App>,
     Segments(event): Segments<String>,
 ) -> Answer<Json<TriggerEvent>> {
-    let triggers = app.service.triggers.as_ref();
+    let triggers = app.service.components().triggers.as_ref();
     let triggers = triggers.ok_or_else(|| no_triggers(&format!("trigger event `{event}`")))?;
     Ok(Json(triggers.replay(&event).await?))
 }

@@ -5,14 +5,16 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use headwater_model::{Job, MaintainReport, MaintainRequest, Problem, RefSpec, TableName};
+use headwater_model::{
+    Job, MaintainReport, MaintainRequest, Principal, Problem, RefSpec, TableName,
+};
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::App;
-use super::extract::{Author, Body, Segments};
+use super::extract::{Body, Caller, Segments};
 use super::failure::Answer;
 
 pub(super) fn routes() -> OpenApiRouter<App> {
@@ -30,11 +32,11 @@ pub(super) fn routes() -> OpenApiRouter<App> {
 async fn table(
     State(app): State<App>,
     Segments((branch, table)): Segments<(String, String)>,
-    author: Author,
+    Caller(principal): Caller,
     Body(request): Body<MaintainRequest>,
 ) -> Answer<Response> {
     let name: TableName = table.parse()?;
-    maintain(&app, &branch, Some(&name), author, request).await
+    maintain(&app, &branch, Some(&name), principal, request).await
 }
 
 /// Keeps all tables of a branch; files that nothing needs are looked for in the whole lake. With `dry_run`
@@ -49,29 +51,34 @@ async fn table(
 async fn all(
     State(app): State<App>,
     Segments(branch): Segments<String>,
-    author: Author,
+    Caller(principal): Caller,
     Body(request): Body<MaintainRequest>,
 ) -> Answer<Response> {
-    maintain(&app, &branch, None, author, request).await
+    maintain(&app, &branch, None, principal, request).await
 }
 
 async fn maintain(
     app: &App,
     branch: &str,
     table: Option<&TableName>,
-    author: Author,
+    principal: Principal,
     mut request: MaintainRequest,
 ) -> Answer<Response> {
     let cancelled = CancellationToken::new();
     let _guard = cancelled.clone().drop_guard();
-    request.author = Some(author.or(request.author.take()));
+    request.author = Some(principal.with_author(request.author.take()).author().to_owned());
     if request.dry_run {
-        let foreseen =
-            app.service.lake.maintain(branch, table, &request, Arc::new(|_, _| {}), cancelled);
+        let foreseen = app.service.components().lake.maintain(
+            branch,
+            table,
+            &request,
+            Arc::new(|_, _| {}),
+            cancelled,
+        );
         return Ok(Json(Box::pin(foreseen).await?).into_response());
     }
     // What cannot be done at all is said at once.
-    let view = app.service.lake.view(&RefSpec::Name(branch.to_owned())).await?;
+    let view = app.service.components().lake.view(&RefSpec::Name(branch.to_owned())).await?;
     if let Some(table) = table {
         view.table(table).await?;
     }
@@ -79,8 +86,9 @@ async fn maintain(
     drop(view);
     let id = app
         .service
+        .components()
         .jobs
         .submit(headwater_service::new_maintenance_job(branch, table, request))
         .await?;
-    Ok((StatusCode::ACCEPTED, Json(app.service.jobs.job(id).await?)).into_response())
+    Ok((StatusCode::ACCEPTED, Json(app.service.components().jobs.job(id).await?)).into_response())
 }

@@ -43,6 +43,6 @@ async fn usage(
         filter.by.as_deref().map(|by| parse_word(by, "way to group usage")).transpose()?;
     let since = filter.since.as_deref().map(parse_moment).transpose()?;
     let until = filter.until.as_deref().map(parse_moment).transpose()?;
-    app.service.settings.refresh().await;
-    Ok(Json(app.service.jobs.usage(since, until, group.unwrap_or_default()).await?))
+    app.service.components().settings.refresh().await;
+    Ok(Json(app.service.components().jobs.usage(since, until, group.unwrap_or_default()).await?))
 }

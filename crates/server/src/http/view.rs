@@ -11,7 +11,7 @@ use utoipa_axum::routes;
 
 use super::App;
 use super::branch::Removal;
-use super::extract::{Author, Parameters, Segments};
+use super::extract::{Caller, Parameters, Segments};
 use super::failure::Answer;
 use super::reference::parse;
 
@@ -39,7 +39,9 @@ async fn list(
     Parameters(filter): Parameters<Filter>,
 ) -> Answer<Json<Vec<SqlView>>> {
     let reference = parse(&reference)?;
-    Ok(Json(app.service.lake.list_views(&reference, filter.namespace.as_deref()).await?))
+    Ok(Json(
+        app.service.components().lake.list_views(&reference, filter.namespace.as_deref()).await?,
+    ))
 }
 
 /// Describes a view: `name` or `namespace.name`, as written, or else without case.
@@ -52,7 +54,7 @@ async fn show(
     Segments((reference, view)): Segments<(String, String)>,
 ) -> Answer<Json<SqlView>> {
     let name: TableName = view.parse()?;
-    Ok(Json(app.service.lake.describe_view(&parse(&reference)?, &name).await?))
+    Ok(Json(app.service.components().lake.describe_view(&parse(&reference)?, &name).await?))
 }
 
 /// Drops a view from a branch; commits and branches that had it keep it.
@@ -63,11 +65,12 @@ async fn show(
 async fn remove(
     State(app): State<App>,
     Segments((branch, view)): Segments<(String, String)>,
-    author: Author,
+    Caller(principal): Caller,
     Parameters(removal): Parameters<Removal>,
 ) -> Answer<StatusCode> {
     let name: TableName = view.parse()?;
-    let mut transaction = app.service.lake.transaction(&branch, &author.or(None)).await?;
+    let mut transaction =
+        app.service.components().lake.transaction(&branch, principal.author()).await?;
     let state = transaction.view().state().clone();
     let found = state.find(&name.namespace, &name.name).await?;
     let name = found.filter(|(_, entry)| entry.is_view()).map_or(name, |(name, _)| name);

@@ -31,15 +31,15 @@ impl Access {
 
     /// What a client is told with each table.
     pub fn config(self, app: &App) -> Value {
-        json!(app.service.lake.tables().for_clients(self.credentials))
+        json!(app.service.components().lake.tables().for_clients(self.credentials))
     }
 
     /// The same as credentials for a part of the warehouse; none where there are none.
     pub fn storage_credentials(self, app: &App) -> Value {
-        let config = app.service.lake.tables().for_clients(true);
+        let config = app.service.components().lake.tables().for_clients(true);
         if !self.credentials || config.is_empty() {
             return json!([]);
         }
-        json!([{"prefix": app.service.lake.tables().root_url(), "config": config}])
+        json!([{"prefix": app.service.components().lake.tables().root_url(), "config": config}])
     }
 }

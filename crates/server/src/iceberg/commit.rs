@@ -104,11 +104,11 @@ fn of_table(error: headwater_lake::Error) -> Refusal {
 
 /// The tables as the branch has them now; none where it lacks one.
 async fn now(app: &App, write: &Write, changes: &Changes) -> Answer<Option<Tables>> {
-    let view = app.service.lake.view(&RefSpec::Name(write.branch(app).await?)).await?;
+    let view = app.service.components().lake.view(&RefSpec::Name(write.branch(app).await?)).await?;
     let mut tables = Tables::new();
     for (name, _) in changes {
         let Some(entry) = view.state().table(name).await? else { return Ok(None) };
-        let table = app.service.lake.tables().load(&entry.metadata_location).await?;
+        let table = app.service.components().lake.tables().load(&entry.metadata_location).await?;
         tables.insert(name.clone(), table);
     }
     Ok(Some(tables))

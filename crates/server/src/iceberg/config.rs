@@ -67,7 +67,7 @@ pub async fn show(State(app): State<App>, place: Place, uri: Uri) -> Answer<Json
         (_, Some(warehouse)) => warehouse,
         (_, None) => place.reference,
     };
-    place::check(&app.service.lake, &reference).await?;
+    place::check(&app.service.components().lake, &reference).await?;
     Ok(Json(json!({
         "defaults": Access::plain().config(&app),
         "overrides": {"prefix": encode(&reference.to_string())},

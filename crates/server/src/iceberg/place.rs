@@ -53,12 +53,12 @@ impl Place {
 
     /// The lake as it is there.
     pub async fn view(&self, app: &App) -> Answer<View> {
-        Ok(app.service.lake.view(&self.reference).await?)
+        Ok(app.service.components().lake.view(&self.reference).await?)
     }
 
     /// The branch to write to.
     pub async fn branch(&self, app: &App) -> Answer<String> {
-        Ok(app.service.branch_to_write(Some(&self.reference)).await?)
+        Ok(app.service.components().branch_to_write(Some(&self.reference)).await?)
     }
 
     /// The namespace in the address. A name that no namespace can have is that of none.

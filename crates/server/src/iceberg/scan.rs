@@ -191,13 +191,13 @@ fn missing(what: &str, id: &str, kind: &'static str) -> Refusal {
 
 /// The files of a scan, without those that cannot hold a row for it.
 async fn planned(app: &App, plan: &Plan, asked: ScanRequest) -> Answer<Scan> {
-    let tables = app.service.lake.tables();
+    let tables = app.service.components().lake.tables();
     let scan = async {
         let table = tables.load(&plan.metadata_location).await?;
         tables.scan(&table, &asked).await
     };
     let mut scan = scan.await.map_err(|error| Refusal::from(error).of_scan())?;
-    let engine = app.service.engine.clone();
+    let engine = app.service.components().engine.clone();
     off_thread(move || {
         scan.plan = engine.prune(&scan.plan, &scan.filter)?;
         Ok(scan)

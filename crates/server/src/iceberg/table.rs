@@ -47,7 +47,9 @@ async fn find(app: &App, place: &Place) -> Answer<Table> {
 pub async fn load(app: &App, place: &Place, name: &TableName) -> Answer<Table> {
     let view = place.view(app).await?;
     match view.state().table(name).await? {
-        Some(entry) => Ok(app.service.lake.tables().load(&entry.metadata_location).await?),
+        Some(entry) => {
+            Ok(app.service.components().lake.tables().load(&entry.metadata_location).await?)
+        }
         None => Err(missing(&view, name).await?),
     }
 }
@@ -83,7 +85,8 @@ pub async fn show(
         }
     };
     let table = find(&app, &place).await?;
-    let tag = tag_of(&table, app.service.lake.last_column_id(&table).await?, only_named);
+    let tag =
+        tag_of(&table, app.service.components().lake.last_column_id(&table).await?, only_named);
     if is_known(&headers, &tag) {
         return Ok((StatusCode::NOT_MODIFIED, [(ETAG, header(&tag))]).into_response());
     }
@@ -122,7 +125,8 @@ pub async fn describe(
     access: Access,
 ) -> Answer<Response> {
     // What was committed is answered, whatever else fails.
-    let known = app.service.lake.last_column_id(table).await.unwrap_or(table.last_column_id());
+    let known =
+        app.service.components().lake.last_column_id(table).await.unwrap_or(table.last_column_id());
     let answer = Json(json!({
         "metadata-location": table.metadata_location(),
         "metadata": table.metadata_json(only_named, Some(known))?,
@@ -173,7 +177,7 @@ async fn stage(app: &App, write: &Write, name: &TableName, new: NewTable) -> Ans
     if view.state().entry(name).await?.is_some() {
         return Err(Refusal::exists(&format!("`{name}`")));
     }
-    let metadata = app.service.lake.tables().describe_new(name, new).await?;
+    let metadata = app.service.components().lake.tables().describe_new(name, new).await?;
     let access = write.access(app);
     let (config, credentials) = (access.config(app), access.storage_credentials(app));
     let answer =

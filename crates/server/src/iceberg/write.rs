@@ -21,7 +21,7 @@ use super::access::Access;
 use super::error::Answer;
 use super::place::Place;
 use crate::http::App;
-use crate::http::extract::{Author, too_long};
+use crate::http::extract::{Caller, too_long};
 
 /// The header that tells one attempt at a request from another request.
 const KEY_HEADER: &str = "idempotency-key";
@@ -72,7 +72,7 @@ impl<S: Send + Sync> FromRequest<S> for Write {
     async fn from_request(request: Request, state: &S) -> Result<Self, Refusal> {
         let (mut parts, body) = request.into_parts();
         let place = Place::from_request_parts(&mut parts, state).await?;
-        let author = Author::from_request_parts(&mut parts, state).await?.or(None);
+        let author = Caller::from_request_parts(&mut parts, state).await?.0.author().to_owned();
         let (method, headers) = (parts.method.clone(), parts.headers.clone());
         let request = Request::from_parts(parts, body);
         let body = Bytes::from_request(request, state).await.map_err(|error| too_long(&error))?;
@@ -110,7 +110,7 @@ impl Write {
         if is_done(app, name.as_deref()).await? {
             return Ok(None);
         }
-        let (context, guard) = app.service.jobs.record(self.new_job(what)).await?;
+        let (context, guard) = app.service.components().jobs.record(self.new_job(what)).await?;
         let _ = self.job.set(context.id());
         let made = match work.await {
             Ok(done) => Ok(Some(done)),
@@ -132,20 +132,26 @@ impl Write {
     /// Whether the branch has a commit that the request made as this job.
     async fn is_committed(&self, app: &App, job: JobId) -> Answer<bool> {
         let branch = self.branch(app).await?;
-        Ok(app.service.lake.is_committed(&branch, PROPERTY_JOB, &job.to_string()).await?)
+        Ok(app
+            .service
+            .components()
+            .lake
+            .is_committed(&branch, PROPERTY_JOB, &job.to_string())
+            .await?)
     }
 
     fn new_job(&self, what: &str) -> NewJob {
         let reference = self.place.reference.to_string();
         let summary = self.message(&format!("{what} on {reference}"));
-        let new = NewJob::new(JobKind::Query, summary, self.author.clone());
+        let new = NewJob::new(JobKind::Commit, summary, self.author.clone());
         NewJob { reference: Some(reference), ..new }
     }
 
     /// Begins a change that only this request makes.
     pub async fn transaction(&self, app: &App) -> Answer<Transaction> {
         let branch = self.branch(app).await?;
-        let mut transaction = app.service.lake.transaction(&branch, &self.author).await?;
+        let mut transaction =
+            app.service.components().lake.transaction(&branch, &self.author).await?;
         if let Some(name) = self.name() {
             transaction.request(&name);
         }
@@ -187,7 +193,7 @@ impl Write {
 
 async fn is_done(app: &App, name: Option<&str>) -> Answer<bool> {
     match name {
-        Some(name) => Ok(app.service.lake.is_request_done(name).await?),
+        Some(name) => Ok(app.service.components().lake.is_request_done(name).await?),
         None => Ok(false),
     }
 }

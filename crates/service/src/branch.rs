@@ -1,0 +1,172 @@
+//! Branches: list, create, get, update, delete, merge, cherry-pick, revert.
+
+use std::sync::Arc;
+
+use headwater_jobs::NewJob;
+use headwater_lake::{conflict_problem, with_rerun_hint};
+use headwater_model::{
+    Branch, CherryPickRequest, CreateRef, ErrorCode, JobKind, MergeOutcome, MergeReport,
+    MergeRequest, OrProblem, Principal, Problem, RevertRequest, UpdateRef, nearest,
+};
+
+use crate::access::{Action, authorize};
+use crate::service::Components;
+
+/// Operations on branches.
+#[derive(Clone)]
+pub struct Branches(pub(crate) Arc<Components>);
+
+impl Branches {
+    /// Lists branches by name, those with a prefix if one is given.
+    pub async fn list(
+        &self,
+        principal: &Principal,
+        prefix: Option<&str>,
+    ) -> Result<Vec<Branch>, Problem> {
+        authorize(principal, Action::Read)?;
+        self.0.lake.catalog().branches(prefix).await.or_problem()
+    }
+
+    /// Creates a branch: one durable write, independent of the number of tables.
+    pub async fn create(
+        &self,
+        principal: &Principal,
+        request: CreateRef,
+    ) -> Result<Branch, Problem> {
+        authorize(principal, Action::Write)?;
+        self.0.lake.create_branch(request).await.or_problem()
+    }
+
+    /// Returns a branch.
+    pub async fn get(&self, principal: &Principal, name: &str) -> Result<Branch, Problem> {
+        authorize(principal, Action::Read)?;
+        self.0.lake.catalog().branch(name).await.or_problem()
+    }
+
+    /// Renames a branch, changes its protection, or sets the project whose checks it requires.
+    pub async fn update(
+        &self,
+        principal: &Principal,
+        name: &str,
+        change: UpdateRef,
+    ) -> Result<Branch, Problem> {
+        authorize(principal, Action::Write)?;
+        let catalog = self.0.lake.catalog();
+        let mut branch = catalog.branch(name).await.or_problem()?;
+        if let Some(new) = change.name.filter(|new| *new != branch.name) {
+            branch = catalog.rename_branch(&branch.name, &new).await.or_problem()?;
+        }
+        if let Some(protected) = change.protected {
+            branch = catalog.protect_branch(&branch.name, protected).await.or_problem()?;
+        }
+        if let Some(project) = change.requires {
+            self.check_project(&project).await?;
+            branch = catalog.require_checks(&branch.name, &project).await.or_problem()?;
+        }
+        Ok(branch)
+    }
+
+    /// Rejects an unknown project: a typing error in its name would lock the branch.
+    async fn check_project(&self, project: &str) -> Result<(), Problem> {
+        self.0.settings.refresh().await;
+        let own = self.0.settings.name();
+        if own.as_deref() == Some(project) || self.0.lake.has_checked(project).await.or_problem()? {
+            return Ok(());
+        }
+        let message = format!("no run of a project `{project}` has passed in this lake yet");
+        let hint = match own.as_deref().and_then(|own| nearest(project, [own])) {
+            Some(near) => format!("Did you mean `{near}`?"),
+            None => "Name it as its `headwater.toml` does, and run it once before it is required."
+                .to_owned(),
+        };
+        Err(Problem::new(ErrorCode::InvalidArgument, message).with_hint(hint))
+    }
+
+    /// Deletes a branch; its commits stay reachable by their ids.
+    pub async fn delete(&self, principal: &Principal, name: &str) -> Result<(), Problem> {
+        authorize(principal, Action::Write)?;
+        self.0.lake.catalog().delete_branch(name).await.or_problem()
+    }
+
+    /// Merges a ref into a branch, as a job. The context of the error `merge_conflict` contains the
+    /// report; then nothing is changed. A dry run changes nothing.
+    pub async fn merge(
+        &self,
+        principal: &Principal,
+        target: &str,
+        request: MergeRequest,
+    ) -> Result<MergeReport, Problem> {
+        let source = request.source.to_string();
+        let new =
+            Self::new_job(JobKind::Merge, &format!("{source} into {target}"), target, principal)?;
+        let (lake, branch, author) = self.job_input(target, principal);
+        let work =
+            async move { Box::pin(lake.merge(&branch, request, &author)).await.or_problem() };
+        let report = self.0.run_as_job(new, work).await?;
+        if report.outcome == MergeOutcome::Conflict {
+            let problem = conflict_problem(target, &source, &report);
+            return Err(with_rerun_hint(problem, target, &source, &report));
+        }
+        Ok(report)
+    }
+
+    /// Applies a commit's change since its first parent to a branch, as a job. Conflicts are errors as
+    /// in a merge.
+    pub async fn cherry_pick(
+        &self,
+        principal: &Principal,
+        target: &str,
+        request: CherryPickRequest,
+    ) -> Result<MergeReport, Problem> {
+        let source = request.commit.to_string();
+        let summary = format!("{source} onto {target}");
+        let new = Self::new_job(JobKind::CherryPick, &summary, target, principal)?;
+        let (lake, branch, author) = self.job_input(target, principal);
+        let work =
+            async move { Box::pin(lake.cherry_pick(&branch, request, &author)).await.or_problem() };
+        let report = self.0.run_as_job(new, work).await?;
+        if report.outcome == MergeOutcome::Conflict {
+            return Err(conflict_problem(target, &source, &report));
+        }
+        Ok(report)
+    }
+
+    /// Undoes a commit of a branch, or all that a run wrote there, as a job. Conflicts are errors as in
+    /// a merge.
+    pub async fn revert(
+        &self,
+        principal: &Principal,
+        target: &str,
+        request: RevertRequest,
+    ) -> Result<MergeReport, Problem> {
+        let new = Self::new_job(JobKind::Revert, &format!("on {target}"), target, principal)?;
+        let (lake, branch, author) = self.job_input(target, principal);
+        let work =
+            async move { Box::pin(lake.revert(&branch, request, &author)).await.or_problem() };
+        let report = self.0.run_as_job(new, work).await?;
+        if report.outcome == MergeOutcome::Conflict {
+            let undone = report.base.map(|base| format!("the undoing of @{}", base.short()));
+            return Err(conflict_problem(target, &undone.unwrap_or_default(), &report));
+        }
+        Ok(report)
+    }
+
+    fn new_job(
+        kind: JobKind,
+        summary: &str,
+        target: &str,
+        principal: &Principal,
+    ) -> Result<NewJob, Problem> {
+        authorize(principal, Action::Merge)?;
+        let new = NewJob::new(kind, summary, principal.author());
+        Ok(NewJob { reference: Some(target.to_owned()), ..new })
+    }
+
+    fn job_input(
+        &self,
+        target: &str,
+        principal: &Principal,
+    ) -> (headwater_lake::Lake, String, String) {
+        (self.0.lake.clone(), target.to_owned(), principal.author().to_owned())
+    }
+}

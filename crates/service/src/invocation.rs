@@ -1,0 +1,167 @@
+//! Function calls: find a function, call it as a job, and record the job before its result is
+//! returned.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use headwater_functions::{Argument, Returned, Returns};
+use headwater_jobs::NewJob;
+use headwater_model::{
+    ErrorCode, FunctionSummary, JobId, JobKind, OrProblem, Principal, Problem, nearest,
+};
+use headwater_pipelines::{Callable, Parsed, Project};
+use serde_json::Value;
+
+use crate::access::{Action, authorize};
+use crate::deployment::{nothing_deployed, parse_folder};
+use crate::service::Components;
+
+/// Operations on functions.
+#[derive(Clone)]
+pub struct Invocations(pub(crate) Arc<Components>);
+
+/// A function that was found, with its project.
+pub struct FoundFunction {
+    project: Arc<Project>,
+    callable: Callable,
+}
+
+/// The input of a call.
+pub struct CallInput {
+    /// The arguments by name.
+    pub arguments: Vec<Argument>,
+    /// The kind of result that the caller accepts.
+    pub returns: Returns,
+    /// A quota that the arguments use until the call has ended.
+    pub permit: Option<Box<dyn Send>>,
+}
+
+/// A call that was started and has ended.
+pub struct EndedCall<T> {
+    /// Its job.
+    pub job: JobId,
+    /// Its encoded result.
+    pub result: Result<T, Problem>,
+}
+
+impl FoundFunction {
+    /// Returns the function's declaration.
+    pub fn callable(&self) -> &Callable {
+        &self.callable
+    }
+}
+
+impl Invocations {
+    /// Lists the functions of the deployed version by name.
+    pub fn list(&self, principal: &Principal) -> Result<Vec<FunctionSummary>, Problem> {
+        authorize(principal, Action::Read)?;
+        let Some(version) = self.0.deployer.deployed().version()? else { return Ok(Vec::new()) };
+        let project = version.project;
+        let summary = |callable: &Callable| callable.summary(&project.defaults);
+        Ok(project.callables.values().map(summary).collect())
+    }
+
+    /// Finds a function of the deployed version.
+    pub async fn find(&self, principal: &Principal, name: &str) -> Result<FoundFunction, Problem> {
+        authorize(principal, Action::Invoke)?;
+        let version = self.0.deployer.deployed().version()?;
+        if let Some(version) = &version
+            && let Some(callable) = version.project.callables.get(name)
+        {
+            let (project, callable) = (version.project.clone(), callable.clone());
+            return Ok(FoundFunction { project, callable });
+        }
+        if self.is_in_folder(name).await {
+            let message = format!("function `{name}` is in the working folder, but not deployed");
+            let hint = "Run `headwater deploy`, or call it with `--working-folder`.";
+            return Err(Problem::new(ErrorCode::FunctionNotFound, message).with_hint(hint));
+        }
+        Err(version.map_or_else(nothing_deployed, |version| not_found(&version.project, name)))
+    }
+
+    /// Finds a function in files of a project, by their paths.
+    pub async fn find_in_files(
+        &self,
+        principal: &Principal,
+        files: BTreeMap<String, String>,
+        name: &str,
+    ) -> Result<FoundFunction, Problem> {
+        authorize(principal, Action::Invoke)?;
+        let wanted = name.to_owned();
+        let read = move || {
+            let parsed = Parsed::read(&files).or_problem()?;
+            parsed.into_callable(&wanted).or_problem()
+        };
+        let read = tokio::task::spawn_blocking(read).await.map_err(|error| {
+            Problem::new(ErrorCode::Internal, format!("the files were not read: {error}"))
+        })?;
+        let (project, callable) = read?;
+        let callable = callable.ok_or_else(|| not_found(&project, name))?;
+        Ok(FoundFunction { project: Arc::new(project), callable })
+    }
+
+    /// Calls a function as a job and encodes its result. The job's record is stored before this
+    /// returns; an error of `encode` fails the job. Dropping the future stops the function.
+    pub async fn call<T, F>(
+        &self,
+        principal: &Principal,
+        function: FoundFunction,
+        input: CallInput,
+        encode: impl FnOnce(Returned) -> F + Send + 'static,
+    ) -> Result<EndedCall<T>, Problem>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, Problem>> + Send,
+    {
+        authorize(principal, Action::Invoke)?;
+        let FoundFunction { project, callable } = function;
+        let new = NewJob::new(JobKind::Function, callable.name.clone(), principal.author());
+        let (context, guard) = self.0.jobs.record(new).await.or_problem()?;
+        let job = context.id();
+        // A caller that disconnects stops the function; its usage until then is recorded.
+        let leaving = context.cancelled().drop_guard();
+        let components = self.0.clone();
+        let call = tokio::spawn(async move {
+            let CallInput { arguments, returns, permit } = input;
+            let with = (&*project, &components.given);
+            let returned = components.runner.call(with, &callable, (arguments, returns), &context);
+            let returned = returned.await;
+            drop(permit);
+            let result = match returned {
+                Ok(returned) => encode(returned).await,
+                Err(error) => Err(error).or_problem(),
+            };
+            let outcome = result.as_ref().map(|_| Value::Null).map_err(Clone::clone);
+            match guard.finish_stored(outcome).await {
+                Some(problem) => Err(problem),
+                None => result,
+            }
+        });
+        let result = call.await.unwrap_or_else(|error| {
+            let message = format!("the call ended early: {error}");
+            Err(Problem::new(ErrorCode::Internal, message))
+        });
+        drop(leaving.disarm());
+        Ok(EndedCall { job, result })
+    }
+
+    /// Returns true if the working folder defines a function.
+    async fn is_in_folder(&self, name: &str) -> bool {
+        let Some(folder) = self.0.config.project_dir.clone() else { return false };
+        let parsed = parse_folder(folder).await.ok();
+        parsed.is_some_and(|parsed| matches!(parsed.into_callable(name), Ok((_, Some(_)))))
+    }
+}
+
+fn not_found(project: &Project, name: &str) -> Problem {
+    let message = format!("the project `{}` has no function `{name}`", project.name);
+    let hint = if project.steps.iter().any(|step| step.table.name == name) {
+        "It is a model, which a run computes; only what has `@headwater.function()` is called."
+            .to_owned()
+    } else if let Some(near) = nearest(name, project.callables.keys().map(String::as_str)) {
+        format!("Did you mean `{near}`?")
+    } else {
+        "See `headwater function ls`; only what has `@headwater.function()` is called.".to_owned()
+    };
+    Problem::new(ErrorCode::FunctionNotFound, message).with_hint(hint)
+}

@@ -1,0 +1,230 @@
+//! SQL statements: one job each, from the text to a schema and a stream of record batches.
+//!
+//! The caller pulls: nothing is computed faster than it is read. A caller that drops the rows stops
+//! the statement, which is recorded as cancelled with its usage until then.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use futures::StreamExt;
+use headwater_engine::{Answer, BatchStream, Metrics, Prepared, SessionOptions};
+use headwater_jobs::{JobContext, JobGuard, NewJob};
+use headwater_model::{
+    DEFAULT_NAMESPACE, ErrorCode, JobId, JobKind, Namespace, OrProblem, PROPERTY_JOB, Principal,
+    Problem, QueryRequest, RefSpec, SYSTEM_NAMESPACE,
+};
+use serde_json::{Value, json};
+
+use crate::access::{Action, authorize};
+use crate::service::Components;
+
+/// Maximum length of a statement's summary, in characters.
+const SUMMARY_CHARACTERS_MAX: usize = 2_000;
+
+/// Operations on SQL statements.
+#[derive(Clone)]
+pub struct Statements(pub(crate) Arc<Components>);
+
+/// A statement that was started.
+pub struct StartedStatement {
+    /// Its job.
+    pub job: JobId,
+    /// Its rows, or the error that ended it before the first one.
+    pub rows: Result<StatementRows, Problem>,
+}
+
+impl Statements {
+    /// Starts a statement. The error is that of a request that starts no job; an error of the statement
+    /// itself is in [`StartedStatement::rows`].
+    pub async fn start(
+        &self,
+        principal: &Principal,
+        request: &QueryRequest,
+    ) -> Result<StartedStatement, Problem> {
+        authorize(principal, Action::Read)?;
+        self.check_namespace(request).await?;
+        let prepared = Prepared::parse(&request.sql);
+        if let Ok(statement) = &prepared {
+            check_parameters(request, statement)?;
+        }
+        let prepared = prepared.and_then(|statement| statement.bind(&request.parameters));
+        let prepared = prepared.map_err(headwater_engine::Error::from);
+        let new = new_job(request, principal.author());
+        let (context, guard) = self.0.jobs.record(new).await.or_problem()?;
+        let job = context.id();
+        let mut running = Running { context, guard: Some(guard), metrics: None };
+        let answer = self.execute(principal, request, prepared, &mut running).await;
+        let rows = match answer {
+            Ok(answer) => Ok(StatementRows::new(running, answer, request.limit)),
+            Err(problem) => {
+                running.end(Err(problem.clone()));
+                Err(problem)
+            }
+        };
+        Ok(StartedStatement { job, rows })
+    }
+
+    async fn execute(
+        &self,
+        principal: &Principal,
+        request: &QueryRequest,
+        prepared: headwater_engine::Result<Prepared>,
+        running: &mut Running,
+    ) -> Result<Answer, Problem> {
+        let author = principal.author().to_owned();
+        let options = session_options(request, author, running.context.id());
+        let session = self.0.engine.session(options).or_problem()?;
+        let prepared = prepared.or_problem()?;
+        let cancelled = running.context.cancelled();
+        let answer = tokio::select! {
+            answer = Box::pin(session.execute(prepared)) => answer.or_problem()?,
+            () = cancelled.cancelled() => return Err(stopped()),
+        };
+        running.metrics = Some(answer.metrics.clone());
+        Ok(answer)
+    }
+
+    /// Rejects an unknown namespace, even if the statement contains no bare names.
+    async fn check_namespace(&self, request: &QueryRequest) -> Result<(), Problem> {
+        let namespace = request.namespace.as_deref().filter(|name| *name != SYSTEM_NAMESPACE);
+        let Some(namespace) = namespace else { return Ok(()) };
+        let main = RefSpec::main();
+        let view = self.0.lake.view(request.reference.as_ref().unwrap_or(&main)).await;
+        let view = view.or_problem()?;
+        // SQL matches names without case.
+        let same = |known: &Namespace| known.name.eq_ignore_ascii_case(namespace);
+        if view.namespaces().await.or_problem()?.iter().any(same) {
+            return Ok(());
+        }
+        view.check_namespace(namespace).await.or_problem()
+    }
+}
+
+/// The job of a statement.
+struct Running {
+    context: JobContext,
+    /// None once the end is recorded.
+    guard: Option<JobGuard>,
+    metrics: Option<Arc<Metrics>>,
+}
+
+impl Running {
+    fn end(&mut self, result: Result<Value, Problem>) {
+        self.report_usage();
+        if let Some(guard) = self.guard.take() {
+            guard.finish(result);
+        }
+    }
+
+    fn report_usage(&self) {
+        if let Some(metrics) = &self.metrics {
+            self.context.set_usage(metrics.usage());
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if self.guard.is_some() {
+            // The guard is dropped next, which records the job as cancelled.
+            self.report_usage();
+        }
+    }
+}
+
+/// The rows of a statement, computed as they are read.
+pub struct StatementRows {
+    running: Running,
+    schema: SchemaRef,
+    stream: BatchStream,
+    /// Rows that may still be returned.
+    left: Option<u64>,
+    result: Value,
+}
+
+impl StatementRows {
+    fn new(running: Running, answer: Answer, limit: Option<u64>) -> Self {
+        let result = answer.commit.map_or(Value::Null, |commit| json!({ "commit": commit.id }));
+        StatementRows { running, schema: answer.schema, stream: answer.stream, left: limit, result }
+    }
+
+    /// Returns the schema of the rows.
+    pub fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    /// Returns the next record batch; none after the last one, when the statement's end is recorded.
+    pub async fn next(&mut self) -> Result<Option<RecordBatch>, Problem> {
+        if self.running.guard.is_none() {
+            return Ok(None);
+        }
+        let batch = match self.step().await {
+            Ok(batch) => batch,
+            Err(problem) => return Err(self.fail(problem)),
+        };
+        let Some(batch) = batch else {
+            // Dropping the stream makes the usage final.
+            self.stream = futures::stream::empty().boxed();
+            self.running.end(Ok(std::mem::take(&mut self.result)));
+            return Ok(None);
+        };
+        let rows = self.left.map_or(batch.num_rows(), |left| {
+            batch.num_rows().min(usize::try_from(left).unwrap_or(usize::MAX))
+        });
+        self.left = self.left.map(|left| left - rows as u64);
+        Ok(Some(batch.slice(0, rows)))
+    }
+
+    async fn step(&mut self) -> Result<Option<RecordBatch>, Problem> {
+        let cancelled = self.running.context.cancelled();
+        tokio::select! {
+            batch = self.stream.next(), if self.left != Some(0) => batch.transpose().or_problem(),
+            () = std::future::ready(()), if self.left == Some(0) => Ok(None),
+            () = cancelled.cancelled() => Err(stopped()),
+        }
+    }
+
+    /// Records that the statement failed, as when its rows cannot be encoded. Returns the problem.
+    pub fn fail(&mut self, problem: Problem) -> Problem {
+        self.running.end(Err(problem.clone()));
+        problem
+    }
+}
+
+/// The error of an operation that was stopped.
+pub(crate) fn stopped() -> Problem {
+    Problem::new(ErrorCode::Cancelled, "the statement was stopped")
+}
+
+/// Rejects values without a parameter in the statement.
+fn check_parameters(request: &QueryRequest, statement: &Prepared) -> Result<(), Problem> {
+    let is_used = |name: &str| statement.parameters().iter().any(|one| one.name == name);
+    let Some(name) = request.parameters.keys().find(|name| !is_used(name)) else { return Ok(()) };
+    let message = format!("the statement has no parameter `${name}`");
+    let hint = "Leave it out, or use it in the statement.";
+    Err(Problem::new(ErrorCode::InvalidArgument, message).with_hint(hint))
+}
+
+fn new_job(request: &QueryRequest, author: &str) -> NewJob {
+    let words: Vec<_> = request.sql.split_whitespace().collect();
+    let summary = words.join(" ").chars().take(SUMMARY_CHARACTERS_MAX).collect::<String>();
+    let reference = request.reference.clone().unwrap_or_else(RefSpec::main);
+    NewJob {
+        reference: Some(reference.to_string()),
+        ..NewJob::new(JobKind::Query, summary, author)
+    }
+}
+
+fn session_options(request: &QueryRequest, author: String, id: JobId) -> SessionOptions {
+    SessionOptions {
+        reference: request.reference.clone().unwrap_or_else(RefSpec::main),
+        namespace: request.namespace.clone().unwrap_or_else(|| DEFAULT_NAMESPACE.to_owned()),
+        author,
+        memory_bytes: request.memory_bytes_max,
+        properties: BTreeMap::from([(PROPERTY_JOB.to_owned(), id.to_string())]),
+        snapshot_properties: BTreeMap::new(),
+        view: None,
+    }
+}
