@@ -1,16 +1,16 @@
-//! The lake: the one room in which the catalog's commits and the tables' files meet.
+//! The lake: the one crate in which the catalog's commits and the tables' files meet.
 //!
 //! [`Lake`] is the handle. A [`View`] is one commit, to read from. A [`Transaction`] changes any
-//! number of tables on a branch in one commit, or none. [`Lake::import`] brings files in,
-//! [`diff_tables`] says what metadata knows of a difference, [`Lake::merge`] joins branches. Every
-//! door goes through here, so that none can leave half a change behind.
+//! number of tables on a branch in one commit, or none. [`diff_tables`] compares two states by
+//! metadata, [`Lake::merge`] merges branches. Every protocol writes through this crate, so that
+//! no partial change stays behind.
 
 mod adopt;
 mod columns;
 mod describe;
 mod diff;
 mod error;
-mod import;
+mod imported_files;
 mod lake;
 mod merge;
 mod project;
@@ -24,7 +24,7 @@ mod write;
 
 pub use diff::{DiffSide, SameColumn, diff_tables};
 pub use error::{Error, Result};
-pub use import::{BadRow, ImportProgress, ImportStage, Progress};
+pub use imported_files::{FileStamp, IMPORTS_KEY, Imported, ImportedFile, ImportedFiles};
 pub use lake::{Lake, LakeOptions};
 pub use merge::{MergeOptions, conflict_problem, with_rerun_hint};
 pub use project::PROPERTY_PROJECT;

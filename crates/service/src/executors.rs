@@ -4,8 +4,9 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use headwater_ingest::{ImportProgress, Importer};
 use headwater_jobs::{Executor, JobContext};
-use headwater_lake::{ImportProgress, Lake};
+use headwater_lake::Lake;
 use headwater_model::{
     ErrorCode, Event, Fault, ImportReport, ImportRequest, Problem, RunReport, RunRequest, Usage,
 };
@@ -58,11 +59,11 @@ impl Imports {
         request: ImportRequest,
         context: &JobContext,
     ) -> Result<ImportReport, Problem> {
-        let (lake, context) = (self.lake.clone(), context.clone());
+        let (importer, context) = (Importer::new(self.lake.clone()), context.clone());
         let reporting = context.clone();
         let progress = Arc::new(move |progress| reporting.emit(progress_event(progress)));
         let cancelled = context.cancelled();
-        let work = Box::pin(async move { lake.import(&request, progress, cancelled).await });
+        let work = Box::pin(async move { importer.import(&request, progress, cancelled).await });
         let (report, cpu_us) = self.runtime.run(work).await?;
         let mut usage = Usage { cpu_us, ..Usage::default() };
         if let Ok(report) = &report {

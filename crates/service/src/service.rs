@@ -15,6 +15,7 @@ use crate::branch::Branches;
 use crate::commit_history::CommitHistory;
 use crate::deployment::{Deployed, Deployer};
 use crate::executors::{Imports, Runs};
+use crate::import::FileImports;
 use crate::invocation::Invocations;
 use crate::maintenance::{self, Maintenance};
 use crate::metered_runtime::MeteredRuntime;
@@ -61,6 +62,11 @@ impl Service {
     /// Operations on functions.
     pub fn invocations(&self) -> Invocations {
         Invocations(self.0.clone())
+    }
+
+    /// Operations on imports.
+    pub fn imports(&self) -> FileImports {
+        FileImports(self.0.clone())
     }
 
     /// The components, for operations that are not methods of the service yet.

@@ -12,7 +12,7 @@ use super::cause;
 use super::imports::{self, List, MergedImports};
 use super::scratch::Scratch;
 use crate::error::Result;
-use crate::import::IMPORTS_KEY;
+use crate::imported_files::IMPORTS_KEY;
 use crate::lake::Lake;
 
 /// What a table's content comes to.

@@ -7,7 +7,7 @@ use headwater_model::TableName;
 use headwater_store::Store;
 
 use crate::error::Result;
-use crate::import::{Imported, ImportedFiles};
+use crate::imported_files::{Imported, ImportedFiles};
 
 /// The list of a state of a table.
 #[derive(Debug, Clone)]

@@ -12,7 +12,7 @@ use super::Transaction;
 use super::pending::{Applied, Context, Pending};
 use super::staged_files::{Made, Written, discard_states};
 use crate::error::{Error, Result};
-use crate::import::IMPORTS_KEY;
+use crate::imported_files::IMPORTS_KEY;
 use crate::lake::Lake;
 
 /// How often a commit that others overtook is made again.

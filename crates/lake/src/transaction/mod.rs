@@ -34,7 +34,7 @@ use self::views::PendingView;
 pub(crate) use self::views::view_entry;
 use crate::View;
 use crate::error::{Error, Result};
-use crate::import::ImportedFiles;
+use crate::imported_files::ImportedFiles;
 
 /// A change of a branch under way.
 #[derive(Debug)]
@@ -70,7 +70,8 @@ fn made(name: &TableName, table: &Table, foreign: bool) -> Made {
 }
 
 impl Transaction {
-    pub(crate) fn new(view: View, branch: &str, author: &str) -> Self {
+    /// Starts a transaction on a branch whose head is pinned by `view`.
+    pub fn new(view: View, branch: &str, author: &str) -> Self {
         let staged = StagedFiles::new(view.lake().tables().clone());
         Transaction {
             view,
@@ -380,7 +381,7 @@ impl Transaction {
     }
 
     /// Adds rows that are written already, together with the files they were imported from.
-    pub(crate) async fn append_import(
+    pub async fn append_import(
         &mut self,
         name: &TableName,
         staged: Staged,

@@ -13,7 +13,7 @@ use headwater_tables::{
 
 use super::staged_files::{Made, discard_states};
 use crate::error::Result;
-use crate::import::{IMPORTS_KEY, ImportedFiles};
+use crate::imported_files::{IMPORTS_KEY, ImportedFiles};
 use crate::lake::Lake;
 
 /// One change of one table.

@@ -14,12 +14,6 @@ mod freed;
 #[cfg(test)]
 mod groups;
 #[cfg(test)]
-mod import_csv;
-#[cfg(test)]
-mod import_formats;
-#[cfg(test)]
-mod import_state;
-#[cfg(test)]
 mod layout;
 #[cfg(test)]
 mod machine;

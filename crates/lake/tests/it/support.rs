@@ -6,10 +6,9 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, Int64Array, RecordBatch};
 use arrow::datatypes::SchemaRef;
 use futures::{StreamExt, TryStreamExt, stream};
-use headwater_lake::{BatchStream, Error, Lake, LakeOptions, Progress, json_rows};
-use headwater_model::{
-    FixedClock, ImportPlan, ImportReport, ImportRequest, RefSpec, SystemClock, TableName,
-};
+use headwater_ingest::{Error, Importer, Progress};
+use headwater_lake::{BatchStream, Lake, LakeOptions, json_rows};
+use headwater_model::{FixedClock, ImportReport, ImportRequest, RefSpec, SystemClock, TableName};
 use headwater_store::{MemoryStore, Store};
 use headwater_tables::TablesOptions;
 use object_store::ObjectStore;
@@ -137,12 +136,12 @@ impl Fixture {
         }
     }
 
-    pub async fn import(&self, request: &ImportRequest) -> Result<ImportReport, Error> {
-        self.lake.import(request, silent(), CancellationToken::new()).await
+    pub fn importer(&self) -> Importer {
+        Importer::new(self.lake.clone())
     }
 
-    pub async fn plan(&self, request: &ImportRequest) -> Result<ImportPlan, Error> {
-        self.lake.plan_import(request, silent(), CancellationToken::new()).await
+    pub async fn import(&self, request: &ImportRequest) -> Result<ImportReport, Error> {
+        self.importer().import(request, silent(), CancellationToken::new()).await
     }
 
     /// Writes one CSV file and imports it.
@@ -167,12 +166,6 @@ impl Fixture {
         let plan = self.lake.tables().plan(&table, None).await.unwrap();
         let rows = self.lake.tables().read(&table, plan.files(), None, None).unwrap();
         json_rows(&rows.try_collect::<Vec<_>>().await.unwrap()).unwrap()
-    }
-
-    /// The columns of a table on `main`, as `name type`.
-    pub async fn columns(&self, table: &str) -> Vec<String> {
-        let table = self.lake.describe(&RefSpec::main(), &table.parse().unwrap()).await.unwrap();
-        table.columns.iter().map(|column| format!("{} {}", column.name, column.data_type)).collect()
     }
 
     /// Whether `main` has a table.

@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use futures::TryStreamExt;
-use headwater_lake::{Error, Lake, LakeOptions, json_rows};
+use headwater_ingest::{Error, Importer};
+use headwater_lake::{Lake, LakeOptions, json_rows};
 use headwater_model::{ErrorCode, Fault as _, ImportReport, ImportRequest, RefSpec, SystemClock};
 use headwater_store::MemoryStore;
 use headwater_tables::TablesOptions;
@@ -44,7 +45,7 @@ impl Bucket {
         let sources = sources.iter().map(|source| format!("s3://landing/{source}")).collect();
         let request =
             ImportRequest { table: table.to_owned(), sources, ..ImportRequest::default() };
-        self.lake.import(&request, silent(), CancellationToken::new()).await
+        Importer::new(self.lake.clone()).import(&request, silent(), CancellationToken::new()).await
     }
 
     async fn ids(&self, table: &str) -> Vec<i64> {

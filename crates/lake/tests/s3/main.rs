@@ -3,6 +3,10 @@
 #[cfg(test)]
 mod cloud;
 #[cfg(test)]
+#[path = "../../../ingest/tests/it/fixture.rs"]
+#[expect(dead_code, reason = "what only tests of formats use")]
+mod fixture;
+#[cfg(test)]
 #[path = "../clouds/front.rs"]
 #[expect(dead_code, reason = "what only tests of faults use")]
 mod front;
@@ -16,7 +20,6 @@ mod s3;
 
 #[cfg(test)]
 #[path = "../it/changes.rs"]
-#[expect(dead_code, reason = "what other tests of a folder alone use")]
 mod changes;
 #[cfg(test)]
 #[path = "../it/doubtful.rs"]
@@ -25,14 +28,13 @@ mod doubtful;
 #[path = "../it/groups.rs"]
 mod groups;
 #[cfg(test)]
-#[path = "../it/import_state.rs"]
+#[path = "../../../ingest/tests/it/state.rs"]
 mod import_state;
 #[cfg(test)]
 #[path = "../it/merge.rs"]
 mod merge;
 #[cfg(test)]
 #[path = "../it/support.rs"]
-#[expect(dead_code, reason = "what other tests of a folder alone use")]
 mod support;
 #[cfg(test)]
 #[path = "../it/transaction.rs"]

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use headwater_ingest::Importer;
 use headwater_model::{ErrorCode, ImportRequest, RefSpec, StepStatus};
 use tokio_util::sync::CancellationToken;
 
@@ -36,7 +37,11 @@ async fn import(world: &World, folder: &Path, table: &str, file: &str) -> u64 {
         ..ImportRequest::default()
     };
     let told = Arc::new(|_| ());
-    world.lake.import(&request, told, CancellationToken::new()).await.unwrap().rows
+    Importer::new(world.lake.clone())
+        .import(&request, told, CancellationToken::new())
+        .await
+        .unwrap()
+        .rows
 }
 
 #[tokio::test]

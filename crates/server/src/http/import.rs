@@ -1,15 +1,10 @@
 //! Imports: files on the server's machine into a table, as a job.
 
-use std::sync::Arc;
-
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use headwater_jobs::NewJob;
-use headwater_model::{ImportPlan, ImportRequest, Job, JobKind, Problem};
-use serde_json::json;
-use tokio_util::sync::CancellationToken;
+use headwater_model::{ImportPlan, ImportRequest, Job, Problem};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -33,34 +28,11 @@ async fn import(
     Caller(principal): Caller,
     Body(mut request): Body<ImportRequest>,
 ) -> Answer<Response> {
+    let imports = app.service.imports();
     if request.dry_run {
-        return Ok(Json(plan(&app, &request).await?).into_response());
+        return Ok(Json(imports.plan(&principal, &request).await?).into_response());
     }
-    let author = principal.with_author(request.author.take()).author().to_owned();
-    let branch = app.service.components().branch_to_write(request.reference.as_ref()).await?;
-    request.author = Some(author.clone());
-    let new = NewJob {
-        reference: Some(branch),
-        event: request.event.clone(),
-        payload: json!(request),
-        ..NewJob::new(JobKind::Import, summary(&request), author)
-    };
-    let id = app.service.components().jobs.submit(new).await?;
-    Ok((StatusCode::ACCEPTED, Json(app.service.components().jobs.job(id).await?)).into_response())
-}
-
-async fn plan(app: &App, request: &ImportRequest) -> Answer<ImportPlan> {
-    let cancelled = CancellationToken::new();
-    // Threads that read files stop when the asker goes away.
-    let _guard = cancelled.clone().drop_guard();
-    Ok(app.service.components().lake.plan_import(request, Arc::new(|_| {}), cancelled).await?)
-}
-
-fn summary(request: &ImportRequest) -> String {
-    let more = match request.sources.len() {
-        0 | 1 => String::new(),
-        count => format!(" and {} more", count - 1),
-    };
-    let first = request.sources.first().map_or("", String::as_str);
-    format!("{} from {first}{more}", request.table)
+    let principal = principal.with_author(request.author.take());
+    let job = imports.start(&principal, request).await?;
+    Ok((StatusCode::ACCEPTED, Json(job)).into_response())
 }

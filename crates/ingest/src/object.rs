@@ -12,6 +12,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::{FutureExt, TryFutureExt, TryStreamExt};
+use headwater_lake::FileStamp;
 use headwater_tables::{CloudSettings, CloudUrl};
 use object_store::path::Path;
 use object_store::{GetOptions, ObjectMeta, ObjectStore, ObjectStoreExt};
@@ -24,7 +25,6 @@ use sha2::{Digest, Sha256};
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
-use super::source::Stamp;
 use crate::error::{Error, Result};
 
 /// Bytes that are asked for at once; as many again are on their way meanwhile.
@@ -125,14 +125,14 @@ impl Object {
     }
 
     /// Its state when it was listed, as that of a file: the `ETag` stands for the time of its last change.
-    pub fn stamp(&self) -> Stamp {
+    pub fn stamp(&self) -> FileStamp {
         let meta = &self.0.meta;
         let modified_ns = meta.last_modified.timestamp_nanos_opt().unwrap_or_default();
         let tag = Sha256::digest(meta.e_tag.as_deref().unwrap_or_default());
         let tag: [u8; 8] = std::array::from_fn(|at| tag[at]);
         // Before any time of today, since it lies long ago for those who ask whether it has settled.
         let changed_ns = i128::from(u64::from_be_bytes(tag) >> 8);
-        Stamp { bytes: meta.size, modified_ns: i128::from(modified_ns), changed_ns }
+        FileStamp { bytes: meta.size, modified_ns: i128::from(modified_ns), changed_ns }
     }
 
     /// The bytes of a range.

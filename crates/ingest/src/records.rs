@@ -9,8 +9,8 @@ use std::io::Read;
 use memchr::memchr2;
 
 use super::bad_row::RowFault;
+use super::buffer::{ROW_BYTES_MAX, Window};
 use super::scan::{Scan, Span, line_ends, scan};
-use super::window::{ROW_BYTES_MAX, Window};
 
 /// What comes next in a CSV text.
 pub(crate) enum Next {

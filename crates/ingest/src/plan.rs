@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::{Field, SchemaRef};
 use futures::{StreamExt, stream};
+use headwater_lake::{IMPORTS_KEY, Imported, View};
 use headwater_model::{
     ImportColumn, ImportFile, ImportPlan, ImportRequest, PartitionField, TableName,
 };
@@ -13,13 +14,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::gather::{Because, Columns};
 use super::infer::{InferOptions, infer_file};
-use super::meter::{ImportStage, Meter, Progress, Tap};
+use super::progress::{ImportStage, Meter, Progress, Tap};
 use super::request::Checked;
 use super::source::{SourceFile, discover};
-use super::state::{IMPORTS_KEY, Imported};
 use crate::error::{Error, Result};
-use crate::lake::Lake;
-use crate::view::View;
+use crate::execute::Importer;
 
 /// An import ready to be carried out.
 pub(crate) struct Plan {
@@ -79,7 +78,7 @@ impl Plan {
     }
 }
 
-impl Lake {
+impl Importer {
     /// Lists the files, leaves out those imported before, and reads the others for their columns.
     pub(crate) async fn make_plan(
         &self,
@@ -90,7 +89,7 @@ impl Lake {
     ) -> Result<Plan> {
         let view = self.import_target(checked, !request.dry_run).await?;
         let (sources, format) = (request.sources.clone(), request.format);
-        let cloud = self.tables().cloud().clone();
+        let cloud = self.lake().tables().cloud().clone();
         let files = blocking(move || discover(&sources, format, cloud)).await?;
         let found = view.find(&checked.table.namespace, &checked.table.name).await?;
         let (table, existing) = match found {
@@ -102,7 +101,7 @@ impl Lake {
             (files, Vec::new())
         } else {
             let imported =
-                Imported::load(self.store().as_ref(), &table, imports.as_deref()).await?;
+                Imported::load(self.lake().store().as_ref(), &table, imports.as_deref()).await?;
             blocking(move || skip_imported(files, &imported)).await?
         };
         let mut columns = Columns::new(existing.as_ref(), checked);
@@ -174,8 +173,9 @@ fn skip_imported(
     let mut fresh = Vec::new();
     let mut skipped = Vec::new();
     for file in files {
-        let known = imported.is_untouched(&file)
-            || imported.knows(&file) && imported.has(&file.identity, &hex::encode(hash_of(&file)?));
+        let known = imported.is_untouched(&file.identity, file.stamp)
+            || imported.has_path(&file.identity)
+                && imported.has(&file.identity, &hex::encode(hash_of(&file)?));
         if known {
             skipped.push(file.name);
         } else {

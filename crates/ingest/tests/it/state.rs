@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use headwater_lake::{Error, ImportStage, Progress};
+use headwater_ingest::{Error, ImportStage, Importer, Progress};
 use headwater_model::{CreateRef, ErrorCode, Fault, MergeRequest};
 use tokio_util::sync::CancellationToken;
 
@@ -97,7 +97,8 @@ async fn a_stopped_import_leaves_no_trace() {
         }
     });
     let request = lake.request("t", &["big.csv"]);
-    let error = lake.lake.import(&request, progress, cancelled).await.unwrap_err();
+    let error =
+        Importer::new(lake.lake.clone()).import(&request, progress, cancelled).await.unwrap_err();
     assert!(matches!(error, Error::Cancelled), "{error}");
     assert!(!lake.has_table("t").await);
     assert_eq!(lake.data_files(), 0);
@@ -117,7 +118,10 @@ async fn progress_counts_bytes_on_disk_up_to_all_of_them() {
         }
     });
     let request = lake.request("t", &["a.csv"]);
-    lake.lake.import(&request, progress, CancellationToken::new()).await.unwrap();
+    Importer::new(lake.lake.clone())
+        .import(&request, progress, CancellationToken::new())
+        .await
+        .unwrap();
     assert_eq!(last.load(Ordering::Relaxed), bytes);
 }
 
@@ -159,7 +163,9 @@ async fn a_target_that_takes_no_import_is_refused_before_files_are_read() {
     assert_eq!(lake.import(&request).await.unwrap_err().code(), ErrorCode::RefNotFound);
     let head = lake.lake.catalog().branch("main").await.unwrap().commit;
     request.reference = Some(format!("@{head}").parse().unwrap());
-    assert!(matches!(lake.import(&request).await, Err(Error::NotABranch { .. })));
+    let error = lake.import(&request).await.unwrap_err();
+    let Error::Lake(error) = error else { panic!("{error}") };
+    assert!(matches!(*error, headwater_lake::Error::NotABranch { .. }), "{error}");
     request.reference = None;
     request.table = "sales.t".into();
     assert_eq!(lake.import(&request).await.unwrap_err().code(), ErrorCode::NamespaceNotFound);

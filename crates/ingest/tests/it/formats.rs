@@ -9,7 +9,7 @@ use arrow::array::{
     StringArray, TimestampNanosecondArray, UInt32Array,
 };
 use arrow::datatypes::{DataType, Field, Int8Type, Schema, TimeUnit};
-use headwater_lake::Error;
+use headwater_ingest::Error;
 use headwater_model::{ErrorCode, Fault, OnError};
 use headwater_tables::with_default;
 use parquet::arrow::ArrowWriter;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use arrow::datatypes::DataType;
+use headwater_lake::View;
 use headwater_model::{ImportRequest, OnError, RefSpec, TableName, name};
 use headwater_tables::parse_type;
 
@@ -11,8 +12,7 @@ use super::encoding::encoding_of;
 use super::header::NameIndex;
 use super::reading::{DateFormat, Reading};
 use crate::error::{Error, Result};
-use crate::lake::Lake;
-use crate::view::View;
+use crate::execute::Importer;
 
 /// Who imports where nobody is named.
 const AUTHOR: &str = "headwater";
@@ -80,14 +80,15 @@ fn check_delimiter(delimiter: char) -> Result<u8> {
     }
 }
 
-impl Lake {
+impl Importer {
     /// The branch that an import goes to, as it is now, checked to take it.
     pub(crate) async fn import_target(&self, request: &Checked, writes: bool) -> Result<View> {
-        let view = self.view(&request.reference).await?;
+        let view = self.lake().view(&request.reference).await?;
         let Some(branch) = view.branch() else {
-            return Err(Error::NotABranch { reference: request.reference.to_string() });
+            let reference = request.reference.to_string();
+            return Err(headwater_lake::Error::NotABranch { reference }.into());
         };
-        if writes && self.catalog().branch(branch).await?.protected {
+        if writes && self.lake().catalog().branch(branch).await?.protected {
             let branch = branch.to_owned();
             return Err(headwater_catalog::Error::Protected { branch }.into());
         }

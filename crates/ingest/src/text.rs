@@ -7,7 +7,7 @@ use encoding_rs::Encoding;
 use super::compression::{Compression, claimed, read_up_to};
 use super::encoding::decode;
 use super::json_array::NotAnArray;
-use super::meter::Tap;
+use super::progress::Tap;
 use super::source::SourceFile;
 use crate::error::{Error, Result};
 

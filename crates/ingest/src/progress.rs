@@ -9,12 +9,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use headwater_lake::FileStamp;
 use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
 
 use super::object::ObjectReader;
-use super::source::{Place, SourceFile, Stamp};
+use super::source::{Place, SourceFile, stamp_of};
 use crate::error::{Error, Result};
 
 /// The shortest time between two reports.
@@ -152,9 +153,9 @@ impl Input {
     }
 
     /// Its state now; none where all that was read was of one state anyway.
-    fn stamp(&self) -> std::io::Result<Option<Stamp>> {
+    fn stamp(&self) -> std::io::Result<Option<FileStamp>> {
         match self {
-            Input::Disk(file) => Ok(Some(Stamp::of(&file.metadata()?))),
+            Input::Disk(file) => Ok(Some(stamp_of(&file.metadata()?))),
             Input::Object(_) => Ok(None),
         }
     }

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-use super::class::{Class, classify};
-use super::evidence::{Evidence, Fields};
+use super::inference::{Evidence, Fields};
 use super::json_value::Key;
+use super::value_class::{Class, classify};
 
 /// Where a value stands.
 #[derive(Clone, Copy)]

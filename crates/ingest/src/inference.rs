@@ -10,9 +10,9 @@ use arrow::datatypes::{DataType, Field, TimeUnit};
 use headwater_tables::type_name;
 
 use super::bad_row::{looks_null, quoted};
-use super::class::{Class, Classes, classify};
 use super::header::COLUMNS_MAX;
 use super::reading::Looks;
+use super::value_class::{Class, Classes, classify};
 use super::widen::widen;
 
 /// The most fields of one nested object; one with more is a map, and kept as text.
@@ -483,7 +483,7 @@ mod tests {
         ) {
             let values: Vec<&str> = values.iter().map(String::as_str).collect();
             let resolved = seen(&values).resolve().unwrap();
-            let mut column = crate::import::column::Column::new(&resolved.data_type).unwrap();
+            let mut column = crate::column::Column::new(&resolved.data_type).unwrap();
             for value in values {
                 let taken = value.trim().is_empty() || column.append_text(value).is_ok();
                 proptest::prop_assert!(taken, "`{}` as {}", value, resolved.data_type);

@@ -1,6 +1,6 @@
 //! CSV files into tables: what is understood, what is refused, and how it is said.
 
-use headwater_lake::Error;
+use headwater_ingest::Error;
 use headwater_model::{ErrorCode, Fault, OnError};
 use serde_json::json;
 

@@ -16,8 +16,8 @@ use arrow::ipc::{Message, MessageHeader, RecordBatch as BatchHeader, root_as_mes
 use headwater_tables::normalise_schema;
 
 use super::compression::read_up_to;
-use super::meter::{Meter, Tap};
 use super::parquet::Conversion;
+use super::progress::{Meter, Tap};
 use super::rows::Output;
 use super::source::SourceFile;
 use crate::error::{Error, Result};

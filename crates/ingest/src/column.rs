@@ -15,8 +15,8 @@ use arrow::array::{
 use arrow::buffer::{NullBuffer, OffsetBuffer};
 use arrow::datatypes::{DataType, Decimal128Type, FieldRef, Fields, TimeUnit};
 
-use super::class::{parse_boolean, trim};
 use super::temporal::{parse_date, parse_moment, parse_time};
+use super::value_class::{parse_boolean, trim};
 
 /// A value that the column's type cannot hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -5,16 +5,16 @@ use std::io::Read;
 use encoding_rs::Encoding;
 
 use super::bad_row::{RowFault, not_a};
+use super::buffer::Window;
 use super::delimiter;
 use super::header;
 use super::json_value::append_json;
-use super::meter::{Meter, Tap};
+use super::progress::{Meter, Tap};
 use super::reading::Reading;
 use super::records::{Next, Record, Records, field};
 use super::rows::{Output, Rows};
 use super::source::SourceFile;
 use super::text::{Trouble, open_text};
-use super::window::Window;
 use crate::error::{Error, Result};
 
 /// How CSV files are to be read.

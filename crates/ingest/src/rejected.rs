@@ -8,7 +8,7 @@ use headwater_model::{TableName, Timestamp};
 use tokio::sync::mpsc::Sender;
 
 use super::bad_row::BadRow;
-use super::evidence::zoned_timestamp;
+use super::inference::zoned_timestamp;
 use super::rows::writer_ended;
 use crate::error::Result;
 

@@ -8,7 +8,7 @@ use super::header::NameIndex;
 use super::json_array::json_lines;
 use super::json_value::{JsonFault, put, read_object};
 use super::lines::{Lines, NextLine, too_long};
-use super::meter::{Meter, Tap};
+use super::progress::{Meter, Tap};
 use super::rows::{Output, Rows};
 use super::source::SourceFile;
 use super::text::{Trouble, open_text};
@@ -108,7 +108,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::json_rows;
+    use headwater_lake::json_rows;
 
     fn rows_of(lines: &[&str]) -> (Vec<serde_json::Value>, Vec<String>) {
         let list = DataType::List(Arc::new(Field::new("element", DataType::Int64, true)));
@@ -207,11 +207,11 @@ mod tests {
             ),
         ) {
             let lines: Vec<String> = rows.iter().map(|row| serde_json::json!(row).to_string()).collect();
-            let mut fields = crate::import::evidence::Fields::default();
+            let mut fields = crate::inference::Fields::default();
             let file: Arc<str> = Arc::from("f");
             for line in &lines {
-                let place = crate::import::json_evidence::Place { line: 1, file: &file };
-                crate::import::json_evidence::see_object(line, &mut fields, &|_| false, place).unwrap();
+                let place = crate::json_evidence::Place { line: 1, file: &file };
+                crate::json_evidence::see_object(line, &mut fields, &|_| false, place).unwrap();
             }
             let fields: Vec<Field> = fields
                 .into_vec()

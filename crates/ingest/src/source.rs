@@ -11,12 +11,13 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use globset::{GlobBuilder, GlobMatcher};
+use headwater_lake::FileStamp;
 use headwater_model::FileFormat;
 use headwater_tables::{CloudSettings, CloudUrl};
 use walkdir::WalkDir;
 
 use super::compression::strip_suffix;
-use super::natural;
+use super::natural_sort;
 use super::object::{Clouds, Object, ObjectReader};
 use crate::error::{Error, Result};
 
@@ -30,7 +31,7 @@ pub(crate) struct SourceFile {
     /// The path without symbolic links, by which imported files are remembered.
     pub identity: String,
     /// Its state on disk when it was listed.
-    pub stamp: Stamp,
+    pub stamp: FileStamp,
     /// Its format.
     pub format: FileFormat,
 }
@@ -67,26 +68,6 @@ impl SourceFile {
     }
 }
 
-/// What the system says of a file's content without reading it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Stamp {
-    pub bytes: u64,
-    pub modified_ns: i128,
-    pub changed_ns: i128,
-}
-
-impl Stamp {
-    pub fn of(metadata: &Metadata) -> Self {
-        let nanoseconds =
-            |seconds: i64, rest: i64| i128::from(seconds) * 1_000_000_000 + i128::from(rest);
-        Stamp {
-            bytes: metadata.len(),
-            modified_ns: nanoseconds(metadata.mtime(), metadata.mtime_nsec()),
-            changed_ns: nanoseconds(metadata.ctime(), metadata.ctime_nsec()),
-        }
-    }
-}
-
 /// How a file came to be listed, which decides how strict its naming is taken.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Named {
@@ -94,6 +75,17 @@ enum Named {
     Expressly,
     /// By a folder: it is left out where its ending says nothing.
     ByFolder,
+}
+
+/// Returns size and times of a file on disk.
+pub(crate) fn stamp_of(metadata: &Metadata) -> FileStamp {
+    let nanoseconds =
+        |seconds: i64, rest: i64| i128::from(seconds) * 1_000_000_000 + i128::from(rest);
+    FileStamp {
+        bytes: metadata.len(),
+        modified_ns: nanoseconds(metadata.mtime(), metadata.mtime_nsec()),
+        changed_ns: nanoseconds(metadata.ctime(), metadata.ctime_nsec()),
+    }
 }
 
 /// Lists the files that `sources` name, in natural order, each once.
@@ -112,7 +104,7 @@ pub(crate) fn discover(
     for source in sources {
         found.add_source(source)?;
     }
-    found.files.sort_by(|a, b| natural::compare(&a.name, &b.name));
+    found.files.sort_by(|a, b| natural_sort::compare(&a.name, &b.name));
     Ok(found.files)
 }
 
@@ -260,7 +252,7 @@ impl Discovery {
         let Some(format) = self.format_of(&place, &name, named)? else { return Ok(()) };
         let identity = self.identity(path).map_err(fail)?;
         if self.seen.insert(identity.clone()) {
-            let stamp = Stamp::of(metadata);
+            let stamp = stamp_of(metadata);
             self.files.push(SourceFile { place, name, identity, stamp, format });
         }
         Ok(())

@@ -18,8 +18,8 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 use super::bad_row::{RowFault, not_a};
 use super::header::{NameIndex, places};
-use super::meter::Meter;
 use super::object::{Object, wait};
+use super::progress::Meter;
 use super::rows::Output;
 use super::source::{Place, SourceFile};
 use super::widen::fits;

@@ -8,22 +8,20 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use arrow::error::ArrowError;
 use futures::{StreamExt, stream};
+use headwater_lake::{ImportedFile, ImportedFiles, Lake, Transaction};
 use headwater_model::{FileFormat, ImportPlan, ImportReport, ImportRequest};
 use headwater_tables::{BatchStream, Staged};
 use tokio::sync::mpsc::{self, Receiver};
 use tokio_util::sync::CancellationToken;
 
-use super::meter::{ImportStage, Meter, Progress, Tap};
 use super::plan::{Plan, blocking};
+use super::progress::{ImportStage, Meter, Progress, Tap};
 use super::rejected::{Rejected, rejected_name, rejected_schema};
 use super::request::{Checked, check};
 use super::rows::{Output, Rows};
 use super::source::SourceFile;
-use super::state::{ImportedFile, ImportedFiles};
 use super::{arrow_file, csv, ndjson, parquet};
 use crate::error::Result;
-use crate::lake::Lake;
-use crate::transaction::Transaction;
 
 /// Batches between the reader and a writer: enough for both to be busy.
 const BATCHES_WAITING: usize = 3;
@@ -34,10 +32,26 @@ const OBJECTS_AHEAD: usize = 8;
 /// How often an import that another commit overtook begins again.
 const ATTEMPTS_MAX: u32 = 10;
 
-impl Lake {
+/// Imports files into the tables of a lake.
+#[derive(Debug, Clone)]
+pub struct Importer {
+    lake: Lake,
+}
+
+impl Importer {
+    /// Creates an importer for a lake.
+    pub fn new(lake: Lake) -> Self {
+        Importer { lake }
+    }
+
+    /// Returns the lake that the importer writes to.
+    pub(crate) fn lake(&self) -> &Lake {
+        &self.lake
+    }
+
     /// Says what an import would do: files, columns, types and why. Every row is read and checked;
     /// nothing is written. Fails as the import would.
-    pub async fn plan_import(
+    pub async fn plan(
         &self,
         request: &ImportRequest,
         progress: Progress,
@@ -121,13 +135,13 @@ impl Lake {
         let (rows, rows_received) = mpsc::channel(BATCHES_WAITING);
         let largest = Arc::new(AtomicU64::new(0));
         let (bad_rows, bad_rows_received) = mpsc::channel(BATCHES_WAITING);
-        let now = self.clock().now();
+        let now = self.lake.clock().now();
         let rejected = checked.reject.then(|| Rejected::new(bad_rows, now));
         let output = Output::new(rows, rejected);
         let reader = Reader::new(plan, checked, meter);
         let (read, written, noted) = tokio::join!(
             blocking(move || reader.read(output)),
-            self.tables().write(&table, to_stream(rows_received, largest.clone())),
+            self.lake.tables().write(&table, to_stream(rows_received, largest.clone())),
             write_rejected(plan, transaction, bad_rows_received),
         );
         let (error, staged) = match (read, written, noted) {
@@ -145,7 +159,7 @@ impl Lake {
             (Err(error), Ok(staged), Ok(())) => (error, Some(staged)),
         };
         if let Some(staged) = staged {
-            self.tables().discard(staged).await?;
+            self.lake.tables().discard(staged).await?;
         }
         Err(error)
     }
@@ -183,10 +197,13 @@ fn report_of(plan: &Plan) -> ImportReport {
 async fn prepare_table(plan: &Plan, transaction: &mut Transaction) -> Result<()> {
     if plan.existing.is_none() {
         let (schema, partition) = (plan.schema.clone(), plan.partition.clone());
-        return transaction.create(&plan.table, schema, partition, BTreeMap::new()).await;
+        return Ok(transaction.create(&plan.table, schema, partition, BTreeMap::new()).await?);
     }
     let columns = plan.new_columns();
-    if columns.is_empty() { Ok(()) } else { transaction.add_columns(&plan.table, columns).await }
+    if !columns.is_empty() {
+        transaction.add_columns(&plan.table, columns).await?;
+    }
+    Ok(())
 }
 
 /// Writes rejected rows, making their table when the first one comes.
@@ -204,7 +221,7 @@ async fn write_rejected(
         batches.recv().await.map(|batch| (batch, batches))
     });
     let rows = stream::iter([first]).chain(rest).map(Ok).boxed();
-    transaction.append(&name, rows).await
+    Ok(transaction.append(&name, rows).await?)
 }
 
 /// The batches as a stream, which notes the bytes of the largest.
@@ -269,7 +286,7 @@ impl Reader {
             let Some(tap) = opened.pop_front() else { break };
             let hash = self.read_file(file, tap, output, rows);
             let hash = hash.map_err(|error| file.explain(error))?;
-            files.push(ImportedFile::new(file, hash));
+            files.push(ImportedFile::new(&file.identity, file.stamp, hash));
             self.meter.end_file();
         }
         match rows {

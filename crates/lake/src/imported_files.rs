@@ -18,18 +18,28 @@ use headwater_model::{ObjectId, TableName};
 use headwater_store::Store;
 use serde::{Deserialize, Serialize};
 
-use super::source::{SourceFile, Stamp};
 use crate::error::{Error, Result};
 
 /// The key of a snapshot's summary that names the list.
-pub(crate) const IMPORTS_KEY: &str = "headwater.imports";
+pub const IMPORTS_KEY: &str = "headwater.imports";
 
 /// The time within which two changes of a file may carry the same time of change.
 const CLOCK_TICK: Duration = Duration::from_millis(50);
 
+/// Size and times of a file or object, read without its content.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FileStamp {
+    /// Size in bytes.
+    pub bytes: u64,
+    /// Time of the last change of content, in nanoseconds since 1970.
+    pub modified_ns: i128,
+    /// Time of the last change of the directory entry, in nanoseconds since 1970.
+    pub changed_ns: i128,
+}
+
 /// A file that was imported.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct ImportedFile {
+pub struct ImportedFile {
     path: String,
     bytes: u64,
     /// The first half of the SHA-256 of its bytes on disk, in hexadecimal digits.
@@ -41,17 +51,18 @@ pub(crate) struct ImportedFile {
 }
 
 impl ImportedFile {
-    /// Where it was.
+    /// Returns the path or URL that the file was imported from.
     pub fn path(&self) -> &str {
         &self.path
     }
 
-    pub fn new(file: &SourceFile, hash: [u8; 16]) -> Self {
-        let Stamp { bytes, modified_ns, changed_ns } = file.stamp;
+    /// Records a file by its path without symbolic links, its state on disk, and its hash.
+    pub fn new(path: &str, stamp: FileStamp, hash: [u8; 16]) -> Self {
+        let FileStamp { bytes, modified_ns, changed_ns } = stamp;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let settled = now.as_nanos() as i128 - changed_ns > CLOCK_TICK.as_nanos() as i128;
         ImportedFile {
-            path: file.identity.clone(),
+            path: path.to_owned(),
             bytes,
             hash: hex::encode(hash),
             times: settled.then_some((modified_ns, changed_ns)),
@@ -61,7 +72,8 @@ impl ImportedFile {
 
 /// The files of one import, to be added to the list of its table.
 #[derive(Debug, Clone)]
-pub(crate) struct ImportedFiles {
+pub struct ImportedFiles {
+    /// The files.
     pub files: Vec<ImportedFile>,
     /// Whether files may be imported although they were before.
     pub again: bool,
@@ -112,7 +124,7 @@ impl ImportedFiles {
 
 /// The files that were imported into a table.
 #[derive(Debug, Default)]
-pub(crate) struct Imported(HashMap<String, Vec<ImportedFile>>);
+pub struct Imported(HashMap<String, Vec<ImportedFile>>);
 
 impl Imported {
     /// A list of these files.
@@ -124,7 +136,7 @@ impl Imported {
         imported
     }
 
-    /// Whether the file is among them.
+    /// Reports whether the list has the file.
     pub fn has_file(&self, file: &ImportedFile) -> bool {
         self.has(&file.path, &file.hash)
     }
@@ -148,20 +160,19 @@ impl Imported {
         Ok(imported)
     }
 
-    /// Whether a file of that path was ever imported.
-    pub fn knows(&self, file: &SourceFile) -> bool {
-        self.0.contains_key(&file.identity)
+    /// Reports whether a file of that path was ever imported.
+    pub fn has_path(&self, path: &str) -> bool {
+        self.0.contains_key(path)
     }
 
-    /// Whether the file was imported and not touched since; its content need not be read.
-    pub fn is_untouched(&self, file: &SourceFile) -> bool {
-        let stamp = file.stamp;
+    /// Reports whether the file was imported and is unchanged since; its content need not be read.
+    pub fn is_untouched(&self, path: &str, stamp: FileStamp) -> bool {
         let times = Some((stamp.modified_ns, stamp.changed_ns));
-        let entries = self.0.get(&file.identity).into_iter().flatten();
+        let entries = self.0.get(path).into_iter().flatten();
         entries.into_iter().any(|entry| entry.bytes == stamp.bytes && entry.times == times)
     }
 
-    /// Whether this content was imported from that path.
+    /// Reports whether this content was imported from that path.
     pub fn has(&self, path: &str, hash: &str) -> bool {
         self.0.get(path).is_some_and(|entries| entries.iter().any(|entry| entry.hash == hash))
     }

@@ -10,9 +10,9 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use headwater_model::{ImportRequest, PartitionField, nearest};
 use headwater_tables::{Table, type_name};
 
-use super::evidence::Evidence;
 use super::header::{NameIndex, places};
 use super::infer::{FileColumns, InferOptions, check_count};
+use super::inference::Evidence;
 use super::parquet;
 use super::request::Checked;
 use super::source::SourceFile;

@@ -1,4 +1,5 @@
-//! Brings files into tables: CSV, JSON, Parquet and Arrow, plain or packed, from folders and from buckets.
+//! Imports files into tables: CSV, JSON, Parquet and Arrow, compressed or not, from folders and
+//! object storage. [`Importer`] is the handle.
 //!
 //! An import reads every file twice, streaming: once for columns and types, which hold for all
 //! files, and once for rows. The first reading is left out where the types are known. One thread
@@ -10,27 +11,28 @@
 
 mod arrow_file;
 mod bad_row;
-mod class;
+mod buffer;
 mod column;
 mod compression;
 mod csv;
 mod delimiter;
 mod encoding;
-mod evidence;
+mod error;
 mod execute;
 mod gather;
 mod header;
 mod infer;
+mod inference;
 mod json_array;
 mod json_evidence;
 mod json_value;
 mod lines;
-mod meter;
-mod natural;
+mod natural_sort;
 mod ndjson;
 mod object;
 mod parquet;
 mod plan;
+mod progress;
 mod reading;
 mod records;
 mod rejected;
@@ -38,13 +40,12 @@ mod request;
 mod rows;
 mod scan;
 mod source;
-mod state;
 mod temporal;
 mod text;
+mod value_class;
 mod widen;
-mod window;
 
 pub use bad_row::BadRow;
-pub use meter::{ImportProgress, ImportStage, Progress};
-
-pub(crate) use state::{IMPORTS_KEY, Imported, ImportedFiles};
+pub use error::{Error, Result};
+pub use execute::Importer;
+pub use progress::{ImportProgress, ImportStage, Progress};

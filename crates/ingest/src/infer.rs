@@ -8,13 +8,13 @@ use headwater_tables::without_nanoseconds;
 
 use super::bad_row::RowFault;
 use super::csv::{CsvFile, CsvOptions};
-use super::evidence::{Evidence, Fields};
 use super::header::{COLUMNS_MAX, NameIndex, places};
+use super::inference::{Evidence, Fields};
 use super::json_array::json_lines;
 use super::json_evidence::{Place, see_object};
 use super::lines::{Lines, NextLine, too_long};
-use super::meter::{Meter, Tap};
 use super::ndjson::line_text;
+use super::progress::{Meter, Tap};
 use super::records::field;
 use super::source::SourceFile;
 use super::text::open_text;

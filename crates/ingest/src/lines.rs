@@ -4,7 +4,7 @@ use std::io::Read;
 
 use memchr::memchr;
 
-use super::window::{ROW_BYTES_MAX, Window};
+use super::buffer::{ROW_BYTES_MAX, Window};
 
 /// What comes next in a text.
 pub(crate) enum NextLine {

@@ -1,0 +1,269 @@
+//! What can go wrong in an import.
+//!
+//! [`Error`] is the crate's one error type. Its messages name the file, line, column or table in
+//! backticks.
+
+use std::collections::BTreeMap;
+
+use headwater_model::{ErrorCode, Fault};
+use serde_json::Value;
+
+use crate::bad_row::BadRow;
+
+/// A result of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What can go wrong in an import.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// An error of the lake that the import writes to.
+    #[error(transparent)]
+    Lake(Box<headwater_lake::Error>),
+    /// A source that is no absolute path.
+    #[error("`{path}` is not an absolute path")]
+    RelativeSource {
+        /// The source as given.
+        path: String,
+    },
+    /// A source that names no file.
+    #[error("`{path}` names no file")]
+    NoFiles {
+        /// The source as given.
+        path: String,
+        /// Why nothing was found, where there is more to say than that nothing is there.
+        note: Option<&'static str>,
+    },
+    /// Files without a single column, for a table that is not there yet.
+    #[error("{}", no_columns(.file, *.more, *.empty))]
+    NoColumns {
+        /// The first of them.
+        file: String,
+        /// How many others there are.
+        more: usize,
+        /// Whether they have no bytes at all.
+        empty: bool,
+    },
+    /// A file that its name says is packed, and that is not.
+    #[error("`{file}` is no {what} file, although its name says so")]
+    NotPacked {
+        /// The file.
+        file: String,
+        /// What its name says: `gzip`, `zstd`.
+        what: &'static str,
+    },
+    /// A file whose format cannot be told.
+    #[error("the format of `{file}` cannot be told from its name or its first bytes")]
+    UnknownFormat {
+        /// The file.
+        file: String,
+    },
+    /// An encoding label that means nothing.
+    #[error("`{label}` is not an encoding")]
+    UnknownEncoding {
+        /// The label as given.
+        label: String,
+    },
+    /// A declared type, or a partition, for a column that no file and no table has.
+    #[error("column `{column}` is in none of the files")]
+    ColumnNotFound {
+        /// The column as given.
+        column: String,
+        /// A column with a name near it.
+        near: Option<String>,
+    },
+    /// A column whose type in a file cannot become its type in the table.
+    #[error("column `{column}` is `{found}` in `{file}` and `{expected}` in the table")]
+    TypeConflict {
+        /// The column.
+        column: String,
+        /// Its type in the file.
+        found: String,
+        /// Its type in the table.
+        expected: String,
+        /// The file.
+        file: String,
+    },
+    /// A declared type that differs from the one the table has.
+    #[error("column `{column}` is `{existing}` in the table, and cannot become `{declared}`")]
+    TypeFixed {
+        /// The column.
+        column: String,
+        /// Its type in the table.
+        existing: String,
+        /// The type that was asked for.
+        declared: String,
+    },
+    /// The first row that cannot be read.
+    #[error("{0}")]
+    BadRow(Box<BadRow>),
+    /// A file that the system cannot read.
+    #[error("`{file}` cannot be read")]
+    File {
+        /// The file.
+        file: String,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// A file that is not what it claims to be: a broken gzip stream, a torn Parquet file.
+    #[error("`{file}` cannot be read as {what}: {reason}")]
+    BrokenFile {
+        /// The file.
+        file: String,
+        /// What it was read as: `gzip`, `zstd`, `parquet`, `arrow`, `a JSON array`.
+        what: &'static str,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A file that was written to while it was imported.
+    #[error("`{file}` changed while it was imported")]
+    FileChanged {
+        /// The file.
+        file: String,
+    },
+    /// An option that cannot be used.
+    #[error("{message}")]
+    InvalidRequest {
+        /// What is wrong with it.
+        message: String,
+        /// What to do.
+        hint: &'static str,
+    },
+    /// An import that was cancelled.
+    #[error("the import was stopped")]
+    Cancelled,
+    /// An internal fault, such as a reader that ended before its writer.
+    #[error("{message}")]
+    Internal {
+        /// What happened.
+        message: String,
+    },
+}
+
+impl<E: Into<headwater_lake::Error>> From<E> for Error {
+    fn from(error: E) -> Self {
+        Error::Lake(Box::new(error.into()))
+    }
+}
+
+impl Fault for Error {
+    fn code(&self) -> ErrorCode {
+        match self {
+            Error::Lake(error) => error.code(),
+            Error::FileChanged { .. } => ErrorCode::CommitConflict,
+            Error::NoFiles { .. } => ErrorCode::FileNotFound,
+            Error::RelativeSource { .. }
+            | Error::UnknownFormat { .. }
+            | Error::UnknownEncoding { .. }
+            | Error::InvalidRequest { .. }
+            | Error::TypeConflict { .. }
+            | Error::TypeFixed { .. } => ErrorCode::InvalidArgument,
+            Error::ColumnNotFound { .. } => ErrorCode::ColumnNotFound,
+            Error::BadRow(_)
+            | Error::BrokenFile { .. }
+            | Error::NoColumns { .. }
+            | Error::NotPacked { .. } => ErrorCode::BadRow,
+            Error::File { source, .. } => io_code(source),
+            Error::Cancelled => ErrorCode::Cancelled,
+            Error::Internal { .. } => ErrorCode::Internal,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Error::Lake(error) => error.hint(),
+            Error::ColumnNotFound { near: Some(near), .. } => {
+                Some(format!("Did you mean `{near}`?"))
+            }
+            Error::BadRow(row) => Some(row.hint()),
+            Error::NoFiles { note, .. } => Some(note.unwrap_or(NO_FILES_HINT).to_owned()),
+            Error::InvalidRequest { hint, .. } => Some((*hint).to_owned()),
+            other => other.fixed_hint().map(str::to_owned),
+        }
+    }
+
+    fn context(&self) -> BTreeMap<String, Value> {
+        match self {
+            Error::Lake(error) => error.context(),
+            Error::BadRow(row) => row.context(),
+            _ => BTreeMap::new(),
+        }
+    }
+}
+
+const NO_FILES_HINT: &str =
+    "Check the path; name files, folders or globs such as `/data/*.csv.gz`.";
+
+impl Error {
+    /// The hint of a variant whose hint does not depend on its data.
+    fn fixed_hint(&self) -> Option<&'static str> {
+        match self {
+            Error::ColumnNotFound { .. } => {
+                Some("See what columns there are with `headwater table import --dry-run`.")
+            }
+            Error::RelativeSource { .. } => {
+                Some("Give the path from the root, beginning with `/`.")
+            }
+            Error::NoColumns { .. } => Some(
+                "Name a file that has a header line or rows, or make the table first: then a file \
+                 that is empty adds nothing to it.",
+            ),
+            Error::NotPacked { .. } => Some(
+                "Get the file again; or, if it was never packed, take the ending off its name.",
+            ),
+            Error::UnknownFormat { .. } => {
+                Some("Name the format with `--format csv`, `ndjson`, `parquet` or `arrow`.")
+            }
+            Error::UnknownEncoding { .. } => {
+                Some("Use a label such as `utf-8`, `utf-16le`, `windows-1252` or `shift_jis`.")
+            }
+            Error::TypeConflict { .. } => {
+                Some("Import into another table, or declare the column's type.")
+            }
+            Error::TypeFixed { .. } => Some("Leave the type out, or import into another table."),
+            Error::FileChanged { .. } => {
+                Some("Import the file again when nothing writes to it any more.")
+            }
+            Error::BrokenFile { .. } => {
+                Some("Get the file again, or leave it out: it may be cut short.")
+            }
+            _ => None,
+        }
+    }
+
+    /// Reports whether one side of the import only noticed that the other side ended.
+    pub(crate) fn is_internal(&self) -> bool {
+        match self {
+            Error::Internal { .. } => true,
+            Error::Lake(error) => matches!(**error, headwater_lake::Error::Internal { .. }),
+            _ => false,
+        }
+    }
+
+    /// Reports whether the same import may succeed if it starts again from the branch's new head.
+    pub(crate) fn is_stale(&self) -> bool {
+        matches!(self, Error::Lake(error) if error.is_stale())
+    }
+}
+
+fn no_columns(file: &str, more: usize, empty: bool) -> String {
+    let which = match more {
+        0 => format!("`{file}`"),
+        1 => format!("`{file}` and one more file"),
+        more => format!("`{file}` and {more} more files"),
+    };
+    match (more, empty) {
+        (0, true) => format!("{which} is empty"),
+        (_, true) => format!("{which} are empty"),
+        (0, false) => format!("{which} has no columns"),
+        (_, false) => format!("{which} have no columns"),
+    }
+}
+
+fn io_code(error: &std::io::Error) -> ErrorCode {
+    match error.kind() {
+        std::io::ErrorKind::NotFound => ErrorCode::FileNotFound,
+        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => ErrorCode::DiskFull,
+        std::io::ErrorKind::PermissionDenied => ErrorCode::Forbidden,
+        _ => ErrorCode::Storage,
+    }
+}
