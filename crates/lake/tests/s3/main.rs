@@ -20,6 +20,7 @@ mod s3;
 
 #[cfg(test)]
 #[path = "../it/changes.rs"]
+#[expect(dead_code, reason = "used by tests of folders only")]
 mod changes;
 #[cfg(test)]
 #[path = "../it/doubtful.rs"]
