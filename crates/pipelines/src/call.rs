@@ -4,19 +4,13 @@
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use headwater_functions::{
-    Argument, Environment, EnvironmentEvent, EnvironmentSpec, FunctionEvent, Invocation, Returned,
-    Returns, Share,
-};
+use headwater_functions::{Argument, Environment, EnvironmentSpec, Returned, Returns, Share};
 use headwater_jobs::JobContext;
-use headwater_model::{Event, LogStream, Usage};
+use headwater_model::Usage;
 use parking_lot::Mutex;
-use tokio::sync::mpsc;
 
+use crate::invocation::FunctionCall;
 use crate::{Callable, Error, Project, Result, Runner, fingerprint};
-
-/// Lines a function may be ahead of whoever reads them; then it waits.
-const LINES_AHEAD: usize = 1_024;
 
 /// How often it is noted that an environment is still asked for.
 const ASKED_EVERY: Duration = Duration::from_secs(60);
@@ -65,33 +59,24 @@ impl Runner {
         };
         let environment_ms = u64::try_from(asked.elapsed().as_millis()).unwrap_or(u64::MAX);
         context.add_usage(&Usage { environment_ms, ..Usage::default() });
-        let invocation = Invocation {
+        let call = FunctionCall {
+            project,
+            function: &callable.function,
             environment: environment?,
-            files: project.files.clone(),
-            module: callable.function.file.to_string(),
-            function: callable.function.name.clone(),
             arguments,
-            kind,
+            returns: kind,
             limits: callable.limits(&project.defaults),
-            label: callable.name.clone(),
-            room: Some(self.room.clone()),
-            reuse: callable.reuse,
+            label: &callable.name,
+            model: None,
             share: Share {
                 owner: format!("caller `{}`", context.author()).into(),
                 job: Some(context.id()),
                 priority: callable.priority(&project.defaults),
             },
-            arena: project.defaults.arena,
-            begins_until: context.draining(),
+            reuse: callable.reuse,
+            start_until: context.draining(),
         };
-        let (sink, mut lines) = mpsc::channel(LINES_AHEAD);
-        let printed = async {
-            while let Some(FunctionEvent::Line { stream, file, line, text }) = lines.recv().await {
-                context.emit(Event::Log { stream, model: None, file, line, text });
-            }
-        };
-        let invoked = self.functions.invoke(invocation, sink, cancelled.clone());
-        let (outcome, ()) = tokio::join!(invoked, printed);
+        let outcome = self.invoke(call, context, cancelled.clone()).await;
         context.add_usage(&outcome.usage);
         let settled = match outcome.returned {
             // From here on it is the room's, and no longer the function's.
@@ -112,15 +97,8 @@ impl Runner {
         if let Some(environment) = given.find(self, &spec) {
             return Ok(environment);
         }
-        let context = context.clone();
-        let told = move |event: EnvironmentEvent| {
-            if !matches!(event, EnvironmentEvent::Ready { .. }) {
-                let (stream, text) = (LogStream::System, event.to_string());
-                context.emit(Event::Log { stream, model: None, file: None, line: None, text });
-            }
-        };
-        let made = self.functions.environment(&spec, &told).await;
-        let environment = made.map_err(|error| Error::other(&error))?;
+        let installed = self.install_environment(&spec, None, context).await;
+        let environment = installed.map_err(|error| Error::other(&error))?;
         given.note(spec, &environment);
         Ok(environment)
     }

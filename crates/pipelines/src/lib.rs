@@ -18,6 +18,7 @@ mod error;
 mod fingerprint;
 mod graph;
 mod increments;
+mod invocation;
 mod plan;
 mod project;
 mod rerun;

@@ -7,10 +7,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use headwater_functions::{Network, Variables};
+use headwater_functions::{Limits, Network, Variables};
 use headwater_model::{PartitionField, Priority, RefSpec, TableName};
 
-use crate::Location;
+use crate::{Defaults, Location};
 
 /// A model or an expectation.
 #[derive(Debug, Clone)]
@@ -223,4 +223,30 @@ pub struct Function {
     /// Source that the code fingerprint covers: the file without other steps that it does not
     /// mention, and the helper modules that it imports.
     pub code: Arc<str>,
+}
+
+impl Function {
+    /// Returns the limits of an instance. Memory in bytes and time are the step's or callable's own;
+    /// the project's defaults apply where they are none.
+    pub(crate) fn limits(
+        &self,
+        defaults: &Defaults,
+        memory_bytes: Option<u64>,
+        timeout: Option<Duration>,
+    ) -> Limits {
+        let standard = Limits::default();
+        Limits {
+            memory_bytes: memory_bytes.or(defaults.memory_bytes).unwrap_or(standard.memory_bytes),
+            timeout: timeout.or(defaults.timeout).unwrap_or(standard.timeout),
+            network: self.network.clone(),
+            temp_bytes: self.temp_bytes.unwrap_or(standard.temp_bytes),
+            cpu_millis: self.cpu_millis,
+            variables: self.variables.clone(),
+        }
+    }
+
+    /// Returns the priority of its calls in the queue.
+    pub(crate) fn priority(&self, defaults: &Defaults) -> Priority {
+        self.priority.or(defaults.priority).unwrap_or_default()
+    }
 }

@@ -32,20 +32,12 @@ pub struct Callable {
 impl Callable {
     /// Returns the resource limits of an instance.
     pub fn limits(&self, defaults: &Defaults) -> Limits {
-        let (function, usual) = (&self.function, Limits::default());
-        Limits {
-            memory_bytes: self.memory_bytes.or(defaults.memory_bytes).unwrap_or(usual.memory_bytes),
-            timeout: self.timeout.or(defaults.timeout).unwrap_or(usual.timeout),
-            network: function.network.clone(),
-            temp_bytes: function.temp_bytes.unwrap_or(usual.temp_bytes),
-            cpu_millis: function.cpu_millis,
-            variables: function.variables.clone(),
-        }
+        self.function.limits(defaults, self.memory_bytes, self.timeout)
     }
 
     /// Returns the priority of queued calls.
     pub fn priority(&self, defaults: &Defaults) -> Priority {
-        self.function.priority.or(defaults.priority).unwrap_or_default()
+        self.function.priority(defaults)
     }
 
     /// Returns the description for the API.

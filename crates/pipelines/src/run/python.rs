@@ -6,21 +6,16 @@ use std::time::Instant;
 
 use headwater_engine::Prepared;
 use headwater_functions::{
-    Argument, ArgumentValue, Environment, EnvironmentEvent, FunctionEvent, Invocation, Limits,
-    Returned, Returns, Share, SharedTable, Streamed,
+    Argument, ArgumentValue, Environment, Returned, Returns, Share, SharedTable, Streamed,
 };
-use headwater_model::{Event, LogStream};
-use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::output::{self, Output};
 use super::reading::Reading;
 use super::{Check, Done, Run, millis};
+use crate::invocation::FunctionCall;
 use crate::step::{Function, Step};
 use crate::{Error, Location, Result, fingerprint};
-
-/// Capacity of the queue of output lines; a function blocks when it is full.
-const LINES_AHEAD: usize = 1_024;
 
 impl Run {
     pub(super) async fn compute_python(
@@ -36,12 +31,8 @@ impl Run {
         let environment = environment?;
         let inputs = Box::pin(self.arguments(step, done));
         let (arguments, meanwhile) = self.unless_cancelled(inputs).await?;
-        let invocation = self.invocation(step, function, environment, arguments);
-        let (sink, lines) = mpsc::channel(LINES_AHEAD);
-        let forward = tokio::spawn(forward(self.clone(), step.name.clone(), lines));
-        let outcome = self.runner.functions.invoke(invocation, sink, self.stop.clone()).await;
-        // All output lines are emitted before the step ends.
-        let _ = forward.await;
+        let call = self.function_call(step, function, environment, arguments);
+        let outcome = Box::pin(self.runner.invoke(call, &self.context, self.stop.clone())).await;
         for reading in &meanwhile {
             reading.count(done);
         }
@@ -104,59 +95,37 @@ impl Run {
 
     async fn environment(&self, step: &Step, function: &Function) -> Result<Arc<Environment>> {
         let spec = fingerprint::environment_spec(&self.plan.project.defaults, function);
-        let (context, model) = (self.context.clone(), step.name.clone());
-        let told = move |event: EnvironmentEvent| {
-            if !matches!(event, EnvironmentEvent::Ready { .. }) {
-                context.emit(Event::Log {
-                    stream: LogStream::System,
-                    model: Some(model.clone()),
-                    file: None,
-                    line: None,
-                    text: event.to_string(),
-                });
-            }
-        };
-        let made = self.runner.functions.environment(&spec, &told).await;
-        made.map_err(|error| Self::failed(step, None, &error))
+        let installed =
+            self.runner.install_environment(&spec, Some(&step.name), &self.context).await;
+        installed.map_err(|error| Self::failed(step, None, &error))
     }
 
-    fn invocation(
-        &self,
-        step: &Step,
-        function: &Function,
+    fn function_call<'a>(
+        &'a self,
+        step: &'a Step,
+        function: &'a Function,
         environment: Arc<Environment>,
         arguments: Vec<Argument>,
-    ) -> Invocation {
-        let (project, usual) = (&self.plan.project, Limits::default());
-        let memory = step.memory_bytes.or(project.defaults.memory_bytes);
-        let timeout = step.timeout.or(project.defaults.timeout);
-        let priority = self.plan.priority.or(function.priority).or(project.defaults.priority);
-        Invocation {
+    ) -> FunctionCall<'a> {
+        let project = &self.plan.project;
+        let priority = self.plan.priority.unwrap_or_else(|| function.priority(&project.defaults));
+        FunctionCall {
+            project,
+            function,
             environment,
-            files: project.files.clone(),
-            module: function.file.to_string(),
-            function: function.name.clone(),
             arguments,
-            kind: if step.is_expectation() { Returns::Bool } else { Returns::Table },
-            limits: Limits {
-                memory_bytes: memory.unwrap_or(usual.memory_bytes),
-                timeout: timeout.unwrap_or(usual.timeout),
-                network: function.network.clone(),
-                temp_bytes: function.temp_bytes.unwrap_or(usual.temp_bytes),
-                cpu_millis: function.cpu_millis,
-                variables: function.variables.clone(),
-            },
-            label: step.name.clone(),
-            room: Some(self.runner.room.clone()),
-            reuse: false,
+            returns: if step.is_expectation() { Returns::Bool } else { Returns::Table },
+            limits: function.limits(&project.defaults, step.memory_bytes, step.timeout),
+            label: &step.name,
+            model: Some(&step.name),
             share: Share {
                 owner: format!("run `{}`", self.context.id().short()).into(),
                 job: Some(self.context.id()),
-                priority: priority.unwrap_or_default(),
+                priority,
             },
-            arena: project.defaults.arena,
-            // A run that is under way is let end.
-            begins_until: CancellationToken::new(),
+            reuse: false,
+            // A run that has started may finish while the server drains.
+            start_until: CancellationToken::new(),
         }
     }
 
@@ -220,13 +189,6 @@ impl Run {
         }
         let table = table.map_err(|error| Self::failed(step, Some(input.at.clone()), &error))?;
         Ok(whole(table))
-    }
-}
-
-/// Hands printed lines on to the job's events while the function runs.
-async fn forward(run: Run, model: String, mut lines: mpsc::Receiver<FunctionEvent>) {
-    while let Some(FunctionEvent::Line { stream, file, line, text }) = lines.recv().await {
-        run.context.emit(Event::Log { stream, model: Some(model.clone()), file, line, text });
     }
 }
 

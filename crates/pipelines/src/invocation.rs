@@ -1,0 +1,98 @@
+//! Invocations of Python functions within a job, for steps of a run and for calls by name.
+//!
+//! Every [`Invocation`] of a project's function is built here. Installation progress and printed
+//! lines become log events of the job.
+
+use std::sync::Arc;
+
+use headwater_functions::{
+    Argument, Environment, EnvironmentEvent, EnvironmentSpec, FunctionEvent, Invocation, Limits,
+    Outcome, Returns, Share,
+};
+use headwater_jobs::JobContext;
+use headwater_model::{Event, LogStream};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::{Function, Project, Runner};
+
+/// Printed lines that are buffered for the job; a full buffer blocks the function's output.
+const LINES_BUFFERED_MAX: usize = 1_024;
+
+/// A function to invoke, with its environment, arguments and limits.
+pub(crate) struct FunctionCall<'a> {
+    pub project: &'a Project,
+    pub function: &'a Function,
+    pub environment: Arc<Environment>,
+    pub arguments: Vec<Argument>,
+    pub returns: Returns,
+    pub limits: Limits,
+    /// The name in errors.
+    pub label: &'a str,
+    /// The model that log events name; none for a call by name.
+    pub model: Option<&'a str>,
+    /// The owner, job and priority that the queue orders calls by.
+    pub share: Share,
+    /// True if another call of the function may reuse its process.
+    pub reuse: bool,
+    /// Rejects the call once cancelled, unless the call has started.
+    pub start_until: CancellationToken,
+}
+
+impl Runner {
+    /// Returns an environment, and installs it where it is missing.
+    pub(crate) async fn install_environment(
+        &self,
+        spec: &EnvironmentSpec,
+        model: Option<&str>,
+        context: &JobContext,
+    ) -> headwater_functions::Result<Arc<Environment>> {
+        let (context, model) = (context.clone(), model.map(str::to_owned));
+        let report_progress = move |event: EnvironmentEvent| {
+            if !matches!(event, EnvironmentEvent::Ready { .. }) {
+                context.emit(Event::Log {
+                    stream: LogStream::System,
+                    model: model.clone(),
+                    file: None,
+                    line: None,
+                    text: event.to_string(),
+                });
+            }
+        };
+        self.functions.environment(spec, &report_progress).await
+    }
+
+    /// Invokes a function. All lines that it printed are events of the job when this returns.
+    pub(crate) async fn invoke(
+        &self,
+        call: FunctionCall<'_>,
+        context: &JobContext,
+        cancelled: CancellationToken,
+    ) -> Outcome {
+        let model = call.model.map(str::to_owned);
+        let invocation = Invocation {
+            environment: call.environment,
+            files: call.project.files.clone(),
+            module: call.function.file.to_string(),
+            function: call.function.name.clone(),
+            arguments: call.arguments,
+            kind: call.returns,
+            limits: call.limits,
+            label: call.label.to_owned(),
+            room: Some(self.room.clone()),
+            reuse: call.reuse,
+            share: call.share,
+            arena: call.project.defaults.arena,
+            begins_until: call.start_until,
+        };
+        let (sink, mut lines) = mpsc::channel(LINES_BUFFERED_MAX);
+        let forward_lines = async {
+            while let Some(FunctionEvent::Line { stream, file, line, text }) = lines.recv().await {
+                context.emit(Event::Log { stream, model: model.clone(), file, line, text });
+            }
+        };
+        let invoked = self.functions.invoke(invocation, sink, cancelled);
+        let (outcome, ()) = tokio::join!(invoked, forward_lines);
+        outcome
+    }
+}
