@@ -23,6 +23,8 @@ use crate::{Error, Materialization, Parsed, Project, Result};
 /// A merge as part of a run.
 struct Merge {
     request: MergeRequest,
+    /// The project that computes the derived tables.
+    project: Project,
     /// Merge plan at the start of the run; the run branch starts at its head.
     plan: MergePlan,
     /// Tables that are taken from one side as a whole, and recomputed if they are out of date.
@@ -43,19 +45,20 @@ impl Runner {
         let start = merge.plan.head;
         self.branch_in_quarantine(&branch, start, context.id().to_string()).await?;
         let work = Work { target, branch, start, request, context };
-        let ran = Box::pin(self.merge_and_run_there(&merge, &work)).await;
+        let ran = Box::pin(self.merge_and_run_there(merge, &work)).await;
         if ran.is_err() {
             self.forget_empty(start, &work.branch).await;
         }
         ran
     }
 
-    async fn merge_and_run_there(&self, merge: &Merge, work: &Work) -> Result<RunReport> {
+    async fn merge_and_run_there(&self, merge: Merge, work: &Work) -> Result<RunReport> {
         let stopped = work.context.cancelled();
         let author = work.author();
         let prepared = async {
-            let merged = self.merge_on(&work.branch, merge, (&work.target, &author)).await?;
-            let plan = self.make_plan(&work.request, &RefSpec::Name(work.branch.clone())).await;
+            let merged = self.merge_on(&work.branch, &merge, (&work.target, &author)).await?;
+            let reference = RefSpec::Name(work.branch.clone());
+            let plan = self.make_plan(merge.project, &work.request, &reference).await;
             Ok::<_, Error>((merged, plan))
         };
         let (merged, plan) = tokio::select! {
@@ -86,7 +89,7 @@ impl Runner {
         self.branch_in_quarantine(&branch, merge.plan.head, id).await?;
         let planned = async {
             self.merge_on(&branch, &merge, (target, "")).await?;
-            self.make_plan(request, &RefSpec::Name(branch.clone())).await
+            self.make_plan(merge.project, request, &RefSpec::Name(branch.clone())).await
         };
         let planned = Box::pin(planned).await;
         let deleted = self.lake().catalog().delete_branch(&branch).await;
@@ -111,7 +114,7 @@ impl Runner {
             }
             whole.extend([ours.clone(), theirs.clone()]);
         }
-        Ok(Merge { request: merge, plan, whole })
+        Ok(Merge { request: merge, project, plan, whole })
     }
 
     /// Returns the side to take for a table in conflict. If a model computes the table, it is the

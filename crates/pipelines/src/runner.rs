@@ -16,7 +16,7 @@ use headwater_store::{Batch, RefChange, Unique};
 
 use crate::plan::{self, Plan, PlanOptions};
 use crate::run::{Finished, Run};
-use crate::{Error, Parsed, Result, Step, checks, rerun};
+use crate::{Error, Parsed, Project, Result, Step, checks, rerun};
 
 /// Plans and runs projects. Cheap to clone.
 #[derive(Clone)]
@@ -61,7 +61,8 @@ impl Runner {
             let target = self.target(&reference).await?;
             return Box::pin(self.plan_merged(&target, request)).await;
         }
-        Ok(self.make_plan(request, &reference).await?.listed())
+        let project = Parsed::read(&request.files)?.into_runnable()?;
+        Ok(self.make_plan(project, request, &reference).await?.listed())
     }
 
     /// Returns the target branch of a run.
@@ -72,10 +73,10 @@ impl Runner {
 
     pub(crate) async fn make_plan(
         &self,
+        project: Project,
         request: &RunRequest,
         reference: &RefSpec,
     ) -> Result<Plan> {
-        let project = Parsed::read(&request.files)?.into_runnable()?;
         let values = project.parameter_values(&request.parameters)?;
         let view = self.lake().view(reference).await.map_err(|error| Error::other(&error))?;
         plan::branch_of(&view, reference)?;
@@ -92,9 +93,10 @@ impl Runner {
             let target = self.target(&reference).await?;
             return Box::pin(self.merge_and_run(target, branch, request, context)).await;
         }
+        let project = Parsed::read(&request.files)?.into_runnable()?;
         let stopped = context.cancelled();
         let plan = tokio::select! {
-            plan = Box::pin(self.make_plan(&request, &reference)) => Arc::new(plan?),
+            plan = Box::pin(self.make_plan(project, &request, &reference)) => Arc::new(plan?),
             () = stopped.cancelled() => {
                 return Err(Error::Cancelled { target: reference.to_string(), branch: None });
             }

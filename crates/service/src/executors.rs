@@ -10,7 +10,7 @@ use headwater_lake::Lake;
 use headwater_model::{
     ErrorCode, Event, Fault, ImportReport, ImportRequest, Problem, RunReport, RunRequest, Usage,
 };
-use headwater_pipelines::{Parsed, Runner};
+use headwater_pipelines::{Project, Runner};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
@@ -102,10 +102,9 @@ pub fn run_queue(project: &str, branch: &str) -> String {
     format!("run of {project} on {branch}")
 }
 
-/// The name of a run's project, as far as it can be read.
+/// Returns the name of a run's project. The job parses the project's other files.
 pub fn project_name(request: &RunRequest) -> String {
-    let project = Parsed::read(&request.files).and_then(Parsed::into_runnable);
-    project.map_or_else(|_| "a project with errors".to_owned(), |project| project.name)
+    Project::read_name(&request.files).unwrap_or_else(|_| "a project with errors".to_owned())
 }
 
 /// One line that says what a run is: its project, and what it merges.

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use headwater_model::{DEFAULT_NAMESPACE, Priority, RateCard, Trigger, name};
 
+use crate::source::SourceText;
 use crate::{Error, Location, Materialization, Result, Step};
 pub use callable::Callable;
 pub use parameter::{Parameter, ParameterKind};
@@ -90,6 +91,14 @@ impl Project {
             Err(Error::Several { mut errors }) => Err(errors.swap_remove(0)),
             other => other,
         }
+    }
+
+    /// Returns the name in a project's `headwater.toml`; no other file is parsed.
+    ///
+    /// Error: `invalid_project` if the file is missing or invalid.
+    pub fn read_name(files: &BTreeMap<String, String>) -> Result<String> {
+        let text = files.get(MANIFEST).ok_or(Error::NoManifest)?;
+        Ok(manifest::parse(&SourceText::new(MANIFEST, text))?.name)
     }
 
     /// Returns the models, SQL and Python.
