@@ -11,6 +11,8 @@ const PROGRAM: &str = "
 import json, sys, time, duckdb
 connection = duckdb.connect(config={'allow_unsigned_extensions': 'true'})
 connection.execute(f'SET threads = {sys.argv[1]}')
+# A progress bar would be written between the answers.
+connection.execute('SET enable_progress_bar = false')
 for line in sys.stdin:
     request = json.loads(line)
     began = time.perf_counter()
